@@ -1,0 +1,1 @@
+"""One run to one page."""

@@ -1,0 +1,1 @@
+"""The way out for an accepted message: one module per provider."""

@@ -1,0 +1,1 @@
+"""Where the service keeps its state: one module per engine."""

@@ -1,0 +1,307 @@
+"""The protocol without I/O: what a call looks like in bytes, read and written for both sides.
+
+The client and the load test build requests and read answers with it, the service reads requests and builds replies
+with it, so the two can't drift apart. Nothing here opens a socket, reads a clock or keeps state.
+Source: SMS Code API v1; what the document leaves open is decided in the contract this project keeps.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NoReturn
+from urllib.parse import quote, unquote_to_bytes
+
+from toolkit.codes import Kind, ReturnCode, find, kind_of
+from toolkit.errors import InputError, ProtocolError
+
+CODES_PATH = "/v1/codes"
+MAX_BODY_BYTES = 16 * 1024
+JSON_TYPE = "application/json"
+
+# Three of the vendor's own callers don't say JSON: no type (Python), text/plain (C#), curl's form type (the document).
+LENIENT_TYPES = frozenset({"", JSON_TYPE, "text/plain", "application/x-www-form-urlencoded"})
+STRICT_TYPES = frozenset({JSON_TYPE})
+
+_VERIFY_PATH = re.compile(rb"/v1/codes/([^/]+)/valid")
+_MOBILE = re.compile(r"(?:\+?86)?(1[3-9][0-9]{9})")
+_WHOLE = re.compile(r"[0-9]{1,18}")
+
+
+class Endpoint(StrEnum):
+    """The API's two calls."""
+
+    SEND = "send"
+    VERIFY = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An app's key and master secret, and the Basic header they make."""
+
+    app_key: str
+    master_secret: str = field(repr=False)
+    authorization: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if ":" in self.app_key or not self.app_key:
+            raise InputError("an app key is not empty and holds no colon")
+        token = base64.b64encode(f"{self.app_key}:{self.master_secret}".encode("utf-8", "surrogateescape"))
+        object.__setattr__(self, "authorization", "Basic " + token.decode("ascii"))
+
+
+# The caller's half: build a request, read an answer.
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, ready for any transport. ``path`` is quoted; ``headers`` lack Host and Content-Length."""
+
+    endpoint: Endpoint
+    path: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API said, success or refusal.
+
+    ``return_code`` is a ``ReturnCode`` where the table knows the number, else the number as it came.
+    """
+
+    http_status: int
+    return_code: int
+    message: str
+    msg_id: str | None = None
+    is_valid: bool | None = None
+    retry_after_s: int | None = None
+
+    @property
+    def kind(self) -> Kind | None:
+        """Who can act, or None where the table doesn't know the code."""
+        return kind_of(self.return_code)
+
+
+def build_send(credentials: Credentials, mobile: str | int, temp_id: int | str) -> Request:
+    """Build the call that sends a code. The values go out as given: judging them is the API's part."""
+    return _build(Endpoint.SEND, credentials, CODES_PATH, {"mobile": mobile, "temp_id": temp_id})
+
+
+def build_verify(credentials: Credentials, msg_id: str, code: str) -> Request:
+    """Build the call that verifies a code; raise InputError for a msg_id that can't stand in a path."""
+    if msg_id in ("", ".", ".."):
+        raise InputError(f"msg_id {msg_id!r} can't stand in a path: give the one that the send call returned")
+    path = f"{CODES_PATH}/{quote(msg_id, safe='', errors='surrogatepass')}/valid"
+    return _build(Endpoint.VERIFY, credentials, path, {"code": code})
+
+
+def _build(endpoint: Endpoint, credentials: Credentials, path: str, fields: dict[str, object]) -> Request:
+    headers = {"Authorization": credentials.authorization, "Content-Type": JSON_TYPE, "Accept": JSON_TYPE}
+    return Request(endpoint, path, headers, json.dumps(fields, separators=(",", ":")).encode())
+
+
+def read_answer(endpoint: Endpoint, http_status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Read an answer; raise ProtocolError, and nothing else, for one that isn't the API's.
+
+    ``headers`` is looked up by lower-case names.
+    """
+    fields = _parse_object(body)
+    if fields is None:
+        raise ProtocolError("the body is no JSON object", http_status, body)
+    if "error" in fields:
+        return _read_refusal(fields, http_status, headers, body)
+    if not 200 <= http_status < 300:
+        raise ProtocolError("no success, and no error in the body", http_status, body)
+    return _read_success(endpoint, fields, http_status, body)
+
+
+def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    error = fields["error"]
+    code = _parse_whole(error.get("code")) if isinstance(error, dict) else None
+    if code is None:
+        raise ProtocolError("its error has no number", http_status, body)
+    row = find(code)
+    message = error.get("message")
+    if not isinstance(message, str):
+        message = row.message if row else ""
+    is_valid = False if fields.get("is_valid") is False else None
+    return Answer(http_status, row or code, message, None, is_valid, _parse_whole(headers.get("retry-after")))
+
+
+def _read_success(endpoint: Endpoint, fields: dict[str, Any], http_status: int, body: bytes) -> Answer:
+    success = ReturnCode.SUCCESS
+    if endpoint is Endpoint.VERIFY:
+        if fields.get("is_valid") is not True:
+            raise ProtocolError("it neither confirms the code nor refuses it", http_status, body)
+        return Answer(http_status, success, success.message, is_valid=True)
+    msg_id = fields.get("msg_id")
+    # The vendor's was a UUID, later a number: opaque text for every reader.
+    if isinstance(msg_id, bool) or not isinstance(msg_id, str | int) or msg_id == "":
+        raise ProtocolError("it has no msg_id", http_status, body)
+    return Answer(http_status, success, success.message, msg_id=str(msg_id))
+
+
+# The service's half: read a request, build a reply. A refusal is a value: the first check that fails gives it.
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The service's no: which return code, and for frequency after how many whole seconds to come again."""
+
+    return_code: ReturnCode
+    retry_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply, ready for any server."""
+
+    http_status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendFields:
+    """The fields of a send call: ``mobile`` in 11 digits; ``temp_id`` None where it can name no template."""
+
+    mobile: str
+    temp_id: int | None
+
+
+def read_path(path: bytes) -> tuple[Endpoint, str] | Refusal:
+    """Tell which call a raw (still quoted) path means, and the msg_id in it ("" for a send)."""
+    if path == CODES_PATH.encode():
+        return Endpoint.SEND, ""
+    if match := _VERIFY_PATH.fullmatch(path):
+        return Endpoint.VERIFY, unquote_to_bytes(match[1]).decode("utf-8", "replace")
+    return Refusal(ReturnCode.API_NOT_FOUND)
+
+
+def read_authorization(value: bytes | None) -> Credentials | Refusal:
+    """Read the Authorization header's credentials."""
+    if not value:
+        return Refusal(ReturnCode.MISSING_AUTH)
+    scheme, _, token = value.partition(b" ")
+    if scheme.lower() == b"basic":
+        try:
+            app_key, colon, secret = base64.b64decode(token.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            colon = ""
+        if colon and app_key:
+            return Credentials(app_key, secret)
+    return Refusal(ReturnCode.AUTH_FAILED)
+
+
+def check_media_type(value: bytes | None, allowed: frozenset[str] = LENIENT_TYPES) -> Refusal | None:
+    """Refuse a Content-Type whose body isn't read as JSON."""
+    media_type = (value or b"").partition(b";")[0].strip().lower().decode("latin-1")
+    return None if media_type in allowed else Refusal(ReturnCode.MEDIA_NOT_SUPPORTED)
+
+
+def read_body(body: bytes) -> dict[str, Any] | Refusal:
+    """Read a request's JSON object."""
+    if not body:
+        return Refusal(ReturnCode.MISSING_BODY)
+    fields = _parse_object(body) if len(body) <= MAX_BODY_BYTES else None
+    return Refusal(ReturnCode.INVALID_BODY) if fields is None else fields
+
+
+def read_send(fields: Mapping[str, Any]) -> SendFields | Refusal:
+    """Read and judge the fields of a send call, as far as they can be judged without the app."""
+    mobile, temp_id = fields.get("mobile"), fields.get("temp_id")
+    if mobile is None or mobile == "":
+        return Refusal(ReturnCode.MISSING_MOBILE)
+    if temp_id is None or temp_id == "":
+        return Refusal(ReturnCode.MISSING_WHOLE)
+    digits = parse_mobile(mobile)
+    if digits is None:
+        return Refusal(ReturnCode.INVALID_MOBILE)
+    return SendFields(digits, _parse_whole(temp_id))
+
+
+def read_verify(fields: Mapping[str, Any]) -> str | Refusal:
+    """Read the typed code. An integer stands for its digits; what can't be digits comes back as text no code equals."""
+    code = fields.get("code")
+    if code is None or code == "":
+        return Refusal(ReturnCode.MISSING_CODE)
+    return code if isinstance(code, str) else repr(code)
+
+
+def parse_mobile(value: object) -> str | None:
+    """Return a mainland mobile's 11 digits from text or an integer, without +86; None where it isn't one."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    match = _MOBILE.fullmatch(str(value))
+    return match[1] if match else None
+
+
+def build_sent(msg_id: str) -> Reply:
+    """Build the reply to an accepted send."""
+    return _reply(ReturnCode.SUCCESS, {"msg_id": msg_id})
+
+
+def build_verified() -> Reply:
+    """Build the reply to a right code."""
+    return _VERIFIED
+
+
+def build_refusal(refusal: Refusal) -> Reply:
+    """Build a refusal: the body of its row, ``is_valid`` where the code itself was judged, and its extra headers."""
+    if refusal.retry_after_s is None:
+        return _REFUSALS[refusal.return_code]
+    return _refuse(refusal.return_code, ("Retry-After", str(refusal.retry_after_s)))
+
+
+_EXTRA_HEADERS = {
+    ReturnCode.AUTH_FAILED: ("WWW-Authenticate", 'Basic realm="sms-code"'),
+    ReturnCode.METHOD_NOT_SUPPORT: ("Allow", "POST"),
+}
+
+
+def _reply(code: ReturnCode, fields: Mapping[str, object], *extra: tuple[str, str]) -> Reply:
+    body = json.dumps(fields, separators=(",", ":")).encode()
+    headers = (("Content-Type", JSON_TYPE), ("Content-Length", str(len(body))), *extra)
+    return Reply(code.http_status, headers, body)
+
+
+def _refuse(code: ReturnCode, *extra: tuple[str, str]) -> Reply:
+    error = {"error": {"code": int(code), "message": code.message}}
+    return _reply(code, {"is_valid": False} | error if code.kind is Kind.VERDICT else error, *extra)
+
+
+_REFUSALS = {
+    code: _refuse(code, *([_EXTRA_HEADERS[code]] if code in _EXTRA_HEADERS else []))
+    for code in ReturnCode
+    if code.kind is not Kind.OK
+}
+_VERIFIED = _reply(ReturnCode.SUCCESS, {"is_valid": True})
+
+
+# Both halves.
+
+
+def _parse_object(body: bytes) -> dict[str, Any] | None:
+    """Parse a UTF-8 JSON object; None for anything else, however deep or odd."""
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _parse_whole(value: object) -> int | None:
+    """Return a whole number from an integer or a string of digits, else None."""
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
