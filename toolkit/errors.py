@@ -4,6 +4,7 @@
   - InputError              an argument that can't be sent or used: mend the call
   - SettingsError           a setting that is missing or unusable: mend the configuration
   - RunError                a program of the toolkit (service, load test) can't start or go on
+  - StoreError              the service's store can't keep a decision in time: nothing was charged
   - CallError               a call that gave no success
     - TransportError        no answer arrived; a send may have been accepted all the same
       - NotConnectedError   the connection was never made, so nothing was sent: calling again is safe
@@ -32,6 +33,10 @@ class SettingsError(ToolkitError):
 
 class RunError(ToolkitError):
     """A program of the toolkit can't start or go on; the message says what to do."""
+
+
+class StoreError(ToolkitError):
+    """The store can't keep a decision in time; nothing was charged."""
 
 
 class CallError(ToolkitError):

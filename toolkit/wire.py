@@ -28,6 +28,7 @@ JSON_TYPE = "application/json"
 LENIENT_TYPES = frozenset({"", JSON_TYPE, "text/plain", "application/x-www-form-urlencoded"})
 STRICT_TYPES = frozenset({JSON_TYPE})
 
+_MESSAGE_PATH = re.compile(rb"/sandbox/messages/([^/]+)")
 _VERIFY_PATH = re.compile(rb"/v1/codes/([^/]+)/valid")
 _MOBILE = re.compile(r"(?:\+?86)?(1[3-9][0-9]{9})")
 _WHOLE = re.compile(r"[0-9]{1,18}")
@@ -97,8 +98,17 @@ def build_verify(credentials: Credentials, msg_id: str, code: str) -> Request:
     """Build the call that verifies a code; raise InputError for a msg_id that can't stand in a path."""
     if msg_id in ("", ".", ".."):
         raise InputError(f"msg_id {msg_id!r} can't stand in a path: give the one that the send call returned")
-    path = f"{CODES_PATH}/{quote(msg_id, safe='', errors='surrogatepass')}/valid"
+    path = f"{CODES_PATH}/{_quote(msg_id)}/valid"
     return _build(Endpoint.VERIFY, credentials, path, {"code": code})
+
+
+def message_path(msg_id: str) -> str:
+    """Return the path that looks at a message of the sandbox (GET, with the same Authorization)."""
+    return f"/sandbox/messages/{_quote(msg_id)}"
+
+
+def _quote(segment: str) -> str:
+    return quote(segment, safe="", errors="surrogatepass")
 
 
 def _build(endpoint: Endpoint, credentials: Credentials, path: str, fields: dict[str, object]) -> Request:
@@ -160,10 +170,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply, ready for any server."""
+    """One reply, ready for any server; header names are in lower case."""
 
     http_status: int
-    headers: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
 
 
@@ -180,8 +190,18 @@ def read_path(path: bytes) -> tuple[Endpoint, str] | Refusal:
     if path == CODES_PATH.encode():
         return Endpoint.SEND, ""
     if match := _VERIFY_PATH.fullmatch(path):
-        return Endpoint.VERIFY, unquote_to_bytes(match[1]).decode("utf-8", "replace")
+        return Endpoint.VERIFY, _unquote(match[1])
     return Refusal(ReturnCode.API_NOT_FOUND)
+
+
+def read_message_path(path: bytes) -> str | None:
+    """Return the msg_id in a raw path that looks at a message of the sandbox; None for any other path."""
+    match = _MESSAGE_PATH.fullmatch(path)
+    return _unquote(match[1]) if match else None
+
+
+def _unquote(segment: bytes) -> str:
+    return unquote_to_bytes(segment).decode("utf-8", "replace")
 
 
 def read_authorization(value: bytes | None) -> Credentials | Refusal:
@@ -252,26 +272,31 @@ def build_verified() -> Reply:
     return _VERIFIED
 
 
+def build_message(code: str, text: str) -> Reply:
+    """Build the sandbox's reply to a look at a message."""
+    return _reply(ReturnCode.SUCCESS, {"code": code, "text": text})
+
+
 def build_refusal(refusal: Refusal) -> Reply:
     """Build a refusal: the body of its row, ``is_valid`` where the code itself was judged, and its extra headers."""
     if refusal.retry_after_s is None:
         return _REFUSALS[refusal.return_code]
-    return _refuse(refusal.return_code, ("Retry-After", str(refusal.retry_after_s)))
+    return _refuse(refusal.return_code, (b"retry-after", b"%d" % refusal.retry_after_s))
 
 
 _EXTRA_HEADERS = {
-    ReturnCode.AUTH_FAILED: ("WWW-Authenticate", 'Basic realm="sms-code"'),
-    ReturnCode.METHOD_NOT_SUPPORT: ("Allow", "POST"),
+    ReturnCode.AUTH_FAILED: (b"www-authenticate", b'Basic realm="sms-code"'),
+    ReturnCode.METHOD_NOT_SUPPORT: (b"allow", b"POST"),
 }
 
 
-def _reply(code: ReturnCode, fields: Mapping[str, object], *extra: tuple[str, str]) -> Reply:
+def _reply(code: ReturnCode, fields: Mapping[str, object], *extra: tuple[bytes, bytes]) -> Reply:
     body = json.dumps(fields, separators=(",", ":")).encode()
-    headers = (("Content-Type", JSON_TYPE), ("Content-Length", str(len(body))), *extra)
+    headers = ((b"content-type", JSON_TYPE.encode()), (b"content-length", b"%d" % len(body)), *extra)
     return Reply(code.http_status, headers, body)
 
 
-def _refuse(code: ReturnCode, *extra: tuple[str, str]) -> Reply:
+def _refuse(code: ReturnCode, *extra: tuple[bytes, bytes]) -> Reply:
     error = {"error": {"code": int(code), "message": code.message}}
     return _reply(code, {"is_valid": False} | error if code.kind is Kind.VERDICT else error, *extra)
 

@@ -1,0 +1,5 @@
+"""``python -m toolkit`` is ``smscode``."""
+
+from toolkit.cli import main
+
+main()

@@ -1,0 +1,82 @@
+"""Apps and templates: who may send, and what. Values only; the stores keep them.
+
+An app's secret is kept as a keyed digest, a balance is counted in messages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+
+from toolkit.errors import InputError
+from toolkit.service.policy import CODE_DIGITS, MAX_TTL_S, count_segments
+
+DEFAULT_TEXT = "Your verification code is {code}."
+DEFAULT_TTL_S = 300
+SANDBOX_BALANCE = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An account that calls the API. ``permitted``: has the SMS-code permission."""
+
+    app_id: int
+    app_key: str
+    secret_digest: bytes = field(repr=False)
+    suspended: bool = False
+    permitted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with a place for the code, and for how many seconds that code is valid.
+
+    ``segments``: how many messages one send of it is charged as.
+    """
+
+    temp_id: int
+    app_id: int
+    text: str
+    ttl_s: int = DEFAULT_TTL_S
+    enabled: bool = True
+    segments: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.text.count("{code}") != 1:
+            raise InputError("a template's text holds {code} exactly once")
+        if not 1 <= self.ttl_s <= MAX_TTL_S:
+            raise InputError(f"a template's ttl is 1 to {MAX_TTL_S} seconds, not {self.ttl_s}")
+        object.__setattr__(self, "segments", count_segments(self.render("0" * CODE_DIGITS)))
+
+    def render(self, code: str) -> str:
+        """Return the message's text."""
+        return self.text.replace("{code}", code)
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Makes the digests that are kept in place of codes and secrets; its key stays outside the database."""
+
+    key: bytes = field(repr=False)
+
+    def secret(self, master_secret: str) -> bytes:
+        """Digest an app's secret."""
+        return self._digest(b"secret", master_secret)
+
+    def code(self, msg_id: str, code: str) -> bytes:
+        """Digest a code; of another message the same digits have another digest."""
+        return self._digest(msg_id.encode(), code)[:16]
+
+    def derive(self, purpose: str) -> str:
+        """Derive 24 hex digits that stay the same as long as the key does."""
+        return self._digest(b"derive", purpose).hex()[:24]
+
+    def _digest(self, purpose: bytes, text: str) -> bytes:
+        return hmac.digest(self.key, purpose + b"\0" + text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+def new_key() -> str:
+    """Draw an app key or a master secret: 24 hex digits, as the vendor's are."""
+    return secrets.token_hex(12)

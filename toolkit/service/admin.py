@@ -1,0 +1,118 @@
+"""Administration of apps and templates, over any store: what `smscode app` and `smscode template` do.
+
+Each operation returns values that can be printed as JSON. A secret is returned once, by the operation that creates it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from toolkit.errors import InputError
+from toolkit.service.accounts import DEFAULT_TEXT, DEFAULT_TTL_S, App, Seal, Template, new_key
+from toolkit.service.policy import ADVISED_TTL_S
+from toolkit.service.stores import Store
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The operations on one store."""
+
+    store: Store
+    seal: Seal
+
+    async def create_app(
+        self,
+        *,
+        balance: int = 0,
+        text: str = DEFAULT_TEXT,
+        ttl_s: int = DEFAULT_TTL_S,
+        app_key: str | None = None,
+        master_secret: str | None = None,
+    ) -> Row:
+        """Create an app with a first template; its key and secret are drawn unless they are given."""
+        if balance < 0:
+            raise InputError(f"balance {balance}: a balance is counted in messages, from 0")
+        app_id = 1 + max((app.app_id for app, _ in self.store.apps()), default=0)
+        secret = master_secret or new_key()
+        app = App(app_id, app_key or new_key(), self.seal.secret(secret))
+        template = Template(self._next_temp_id(), app_id, text, ttl_s)
+        await self.store.put(app=app, credit=balance, template=template)
+        return {"app_key": app.app_key, "master_secret": secret, "temp_id": template.temp_id, "balance": balance}
+
+    async def list_apps(self) -> list[Row]:
+        """Return every app: key, balance in messages, whether suspended, whether permitted to send codes."""
+        return [_show_app(app, balance) for app, balance in self.store.apps()]
+
+    async def top_up(self, *, app_key: str, messages: int) -> Row:
+        """Add a number of messages to an app's balance; a negative number takes away, not below zero."""
+        app, balance = self._find(app_key)
+        if balance + messages < 0:
+            raise InputError(f"app {app_key}: its balance is {balance} messages, so {-messages} can't be taken away")
+        await self.store.put(app=app, credit=messages)
+        return self._show(app_key)
+
+    async def change_app(self, *, app_key: str, suspended: bool | None = None, permitted: bool | None = None) -> Row:
+        """Suspend or resume an app, give or take its SMS-code permission; None leaves things as they are."""
+        app, _ = self._find(app_key)
+        suspended = app.suspended if suspended is None else suspended
+        permitted = app.permitted if permitted is None else permitted
+        await self.store.put(app=replace(app, suspended=suspended, permitted=permitted))
+        return self._show(app_key)
+
+    async def add_template(self, *, app_key: str, text: str, ttl_s: int = DEFAULT_TTL_S) -> Row:
+        """Add a template to an app."""
+        app, _ = self._find(app_key)
+        template = Template(self._next_temp_id(), app.app_id, text, ttl_s)
+        await self.store.put(template=template)
+        return self._show_template(template)
+
+    async def list_templates(self, *, app_key: str | None = None) -> list[Row]:
+        """Return the templates of an app, or all."""
+        app_id = self._find(app_key)[0].app_id if app_key else None
+        return [self._show_template(it) for it in self.store.templates() if app_id in (None, it.app_id)]
+
+    async def disable_template(self, *, temp_id: int) -> Row:
+        """Disable a template: sends with it are refused from then on."""
+        template = self.store.template(temp_id)
+        if template is None:
+            raise InputError(f"template {temp_id}: there is none; `smscode template list` shows what there is")
+        disabled = Template(template.temp_id, template.app_id, template.text, template.ttl_s, enabled=False)
+        await self.store.put(template=disabled)
+        return self._show_template(disabled)
+
+    def _find(self, app_key: str) -> tuple[App, int]:
+        for app, balance in self.store.apps():
+            if app.app_key == app_key:
+                return app, balance
+        raise InputError(f"app {app_key}: there is none; `smscode app list` shows what there is")
+
+    def _next_temp_id(self) -> int:
+        return 1 + max((template.temp_id for template in self.store.templates()), default=0)
+
+    def _show(self, app_key: str) -> Row:
+        return _show_app(*self._find(app_key))
+
+    def _show_template(self, template: Template) -> Row:
+        keys = {app.app_id: app.app_key for app, _ in self.store.apps()}
+        return {
+            "temp_id": template.temp_id,
+            "app_key": keys[template.app_id],
+            "text": template.text,
+            "segments": template.segments,
+            "ttl_s": template.ttl_s,
+            "enabled": template.enabled,
+        }
+
+
+def _show_app(app: App, balance: int) -> Row:
+    return {"app_key": app.app_key, "balance": balance, "suspended": app.suspended, "permitted": app.permitted}
+
+
+def advise_ttl(ttl_s: int) -> str | None:
+    """Return a warning about a lifetime that is longer than NIST SP 800-63B advises, else None."""
+    if ttl_s <= ADVISED_TTL_S:
+        return None
+    return f"ttl {ttl_s} s: NIST SP 800-63B asks for codes that expire within {ADVISED_TTL_S} s"

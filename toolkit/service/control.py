@@ -1,0 +1,95 @@
+"""Administer a store, whoever owns it: directly, or through the running service that does.
+
+The owner listens on loopback for one JSON line in, one JSON line out; where, and with which token, stands in the lock
+file that only the store's user can read. So what an operation changes is in force at once, and one process writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from typing import Any
+
+from toolkit.errors import InputError, RunError, ToolkitError
+from toolkit.service.admin import Admin
+from toolkit.service.policy import Policy
+from toolkit.service.stores.files import OwnedError
+from toolkit.service.stores.sqlite import SqliteStore, read_store_url
+
+OPERATIONS = (
+    "create_app",
+    "list_apps",
+    "top_up",
+    "change_app",
+    "add_template",
+    "list_templates",
+    "disable_template",
+)
+_TIMEOUT_S = 10.0
+
+
+def administer(store_url: str, operation: str, **arguments: Any) -> Any:
+    """Carry out one of OPERATIONS on a store and return what it returns."""
+    return asyncio.run(_administer(store_url, operation, arguments))
+
+
+async def _administer(store_url: str, operation: str, arguments: dict[str, Any]) -> Any:
+    try:
+        store = SqliteStore.open(read_store_url(store_url), Policy())
+    except OwnedError as owned:
+        if "port" not in owned.owner:
+            raise
+        return await _ask(owned.owner, operation, arguments)
+    try:
+        return await getattr(Admin(store, store.seal), operation)(**arguments)
+    finally:
+        await store.close()
+
+
+async def _ask(owner: dict[str, Any], operation: str, arguments: dict[str, Any]) -> Any:
+    """Have the service that owns the store carry out an operation."""
+    question = {"token": owner["token"], "operation": operation, "arguments": arguments}
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", owner["port"])
+            with closing(writer):
+                writer.write(json.dumps(question).encode() + b"\n")
+                answer = json.loads(await reader.readline())
+    except (OSError, ValueError) as problem:
+        raise RunError(f"the service that owns the store (pid {owner['pid']}) did not answer: {problem}") from None
+    if "error" in answer:
+        raise InputError(answer["error"])
+    return answer["result"]
+
+
+@asynccontextmanager
+async def listen(admin: Admin) -> AsyncIterator[dict[str, Any]]:
+    """Carry out what other processes ask for; yield the port and the token that they need."""
+    token = secrets.token_hex(16)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            writer.write(json.dumps(await _carry_out(admin, token, await reader.readline())).encode() + b"\n")
+            await writer.drain()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield {"port": server.sockets[0].getsockname()[1], "token": token}
+
+
+async def _carry_out(admin: Admin, token: str, line: bytes) -> dict[str, Any]:
+    try:
+        question = json.loads(line)
+        if not hmac.compare_digest(str(question["token"]).encode(), token.encode()):
+            return {"error": "wrong token"}
+        if question["operation"] not in OPERATIONS:
+            return {"error": f"unknown operation {question['operation']!r}"}
+        return {"result": await getattr(admin, question["operation"])(**question["arguments"])}
+    except ToolkitError as problem:
+        return {"error": str(problem)}
+    except (ValueError, TypeError, KeyError) as problem:
+        return {"error": f"not understood: {problem!r}"}

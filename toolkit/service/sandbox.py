@@ -1,0 +1,151 @@
+"""What the sandbox adds to the service: reading what was "sent", codes on demand, and faults. Production has none of it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from toolkit.codes import ReturnCode, find
+from toolkit.errors import InputError
+from toolkit.service.app import Receive, Scope, Send, Service, authenticate, send_reply
+from toolkit.service.desk import Desk
+from toolkit.service.stores import Store
+from toolkit.wire import Refusal, Reply, build_message, build_refusal, read_message_path
+
+MAGIC_PREFIX = "199000"
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
+_S_PER_UNIT = {"ms": 0.001, "s": 1.0}
+
+
+def on_demand(mobile: str) -> ReturnCode | None:
+    """Return the return code that a magic mobile asks for: 199000 followed by the code's number."""
+    return find(int(mobile[len(MAGIC_PREFIX) :])) if mobile.startswith(MAGIC_PREFIX) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Added latency: ``median_s`` seconds, always (sigma 0) or log-normal around it."""
+
+    median_s: float = 0.0
+    sigma: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Latency:
+        """Read ``20ms``, or ``20ms~0.5`` for a log-normal one with that sigma."""
+        span, _, sigma = text.partition("~")
+        try:
+            return cls(parse_span(span), float(sigma or 0))
+        except ValueError:
+            raise InputError(f"latency {text!r}: write 20ms, or 20ms~0.5 for a log-normal one with sigma 0.5") from None
+
+    def draw(self, chance: random.Random) -> float:
+        """Draw one latency in seconds."""
+        return self.median_s * math.exp(chance.gauss(0, self.sigma)) if self.sigma else self.median_s
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Every ``period_s`` seconds nothing is answered for ``length_s`` seconds."""
+
+    length_s: float
+    period_s: float
+
+    @classmethod
+    def parse(cls, text: str) -> Stall:
+        """Read ``200ms/2s``: length and period."""
+        length, _, period = text.partition("/")
+        try:
+            stall = cls(parse_span(length), parse_span(period))
+        except ValueError:
+            raise InputError(f"stall {text!r}: write length/period, such as 200ms/2s") from None
+        if stall.length_s >= stall.period_s:
+            raise InputError(f"stall {text!r}: the length must be shorter than the period")
+        return stall
+
+    def left(self, now_s: float) -> float:
+        """Return how many seconds of a stall are left at a time."""
+        return max(0.0, self.length_s - now_s % self.period_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What goes wrong on purpose. Shares are 0 to 1.
+
+    error_share: answered 50019, with nothing done. drop_share: done, and the connection dropped in place of an answer.
+    """
+
+    latency: Latency = Latency()
+    error_share: float = 0.0
+    drop_share: float = 0.0
+    stall: Stall | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("error_share", "drop_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name.replace('_', ' ')} {getattr(self, name)}: give a share from 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """The service with its sandbox around it, as an ASGI application."""
+
+    service: Service
+    desk: Desk
+    store: Store
+    faults: Faults = Faults()
+    chance: random.Random = field(default_factory=random.Random)
+    now_s: Callable[[], float] = time.monotonic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request: a look at a message, or a call of the API with its faults."""
+        msg_id = read_message_path(scope["raw_path"])
+        if msg_id is not None:
+            return await send_reply(send, await self._peek(msg_id, scope))
+        if self.faults != _NO_FAULTS:
+            return await self._faulty(scope, receive, send)
+        return await self.service(scope, receive, send)
+
+    async def _peek(self, msg_id: str, scope: Scope) -> Reply:
+        if scope["method"] != "GET":
+            return build_refusal(Refusal(ReturnCode.METHOD_NOT_SUPPORT))
+        app = authenticate(self.desk, scope)
+        if isinstance(app, Refusal):
+            return build_refusal(app)
+        sent = await self.store.undelivered(msg_id)
+        template = self.store.template(sent.temp_id) if sent else None
+        if sent is None or template is None or sent.app_id != app.app_id:
+            return build_refusal(Refusal(ReturnCode.API_NOT_FOUND))
+        return build_message(sent.code, template.render(sent.code))
+
+    async def _faulty(self, scope: Scope, receive: Receive, send: Send) -> None:
+        faults = self.faults
+        delay_s = faults.latency.draw(self.chance) + (faults.stall.left(self.now_s()) if faults.stall else 0)
+        if delay_s:
+            await asyncio.sleep(delay_s)
+        if self.chance.random() < faults.error_share:
+            return await send_reply(send, build_refusal(Refusal(ReturnCode.SERVER_ERROR)))
+        if self.chance.random() < faults.drop_share:
+            await self.service(scope, receive, _unsent)
+            return scope["state"]["drop"]()  # type: ignore[no-any-return]
+        return await self.service(scope, receive, send)
+
+
+_NO_FAULTS = Faults()
+
+
+async def _unsent(event: Any) -> None:
+    """Lose what would be sent."""
+
+
+def parse_span(text: str) -> float:
+    """Read ``200ms`` or ``2s`` as seconds."""
+    match = _SPAN.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is no span of time: write 200ms or 2s")
+    return float(match[1]) * _S_PER_UNIT[match[2]]

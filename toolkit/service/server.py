@@ -1,0 +1,229 @@
+"""Starts the service: store, sandbox or production, uvicorn, signals, and an end that answers what is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from httptools import HttpParserInvalidMethodError
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from toolkit.codes import ReturnCode
+from toolkit.errors import RunError, SettingsError
+from toolkit.service import control
+from toolkit.service.accounts import SANDBOX_BALANCE
+from toolkit.service.admin import Admin
+from toolkit.service.app import Service
+from toolkit.service.desk import Desk
+from toolkit.service.policy import Policy
+from toolkit.service.sandbox import Faults, Sandbox, on_demand
+from toolkit.service.stores.sqlite import SqliteStore, read_store_url
+from toolkit.wire import LENIENT_TYPES, STRICT_TYPES, Refusal, build_refusal
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_S = 75  # longer than callers keep an idle connection, so that it is they who close it
+DRAIN_S = 10
+_TARGET = re.compile(rb"(?:https?://[!-~]+?)?/[!-~]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """How to run the service. ``store`` None keeps the state in a temporary file that goes with the process."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    store: str | None = None
+    production: bool = False
+    expose_sandbox: bool = False
+    speed: float = 1.0
+    policy: Policy = Policy()
+    faults: Faults = Faults()
+    strict_media: bool = False
+    until_stdin_closes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.production and (self.speed != 1.0 or self.faults != Faults()):
+            raise SettingsError("a faster clock and faults belong to the sandbox: leave them out, or leave production")
+        if self.production and self.store is None:
+            raise SettingsError("production needs a store that stays: give --store sqlite:///path.db")
+        if not 0 < self.speed <= 1_000_000:
+            raise SettingsError(f"speed {self.speed}: give a number above 0, at most 1000000")
+        if not (self.production or self.expose_sandbox or _is_loopback(self.host)):
+            raise SettingsError(
+                f"host {self.host}: a sandbox tells its codes to anyone with a key, so it listens on loopback only;"
+                " --expose-sandbox lifts that"
+            )
+
+
+def serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> None:
+    """Run the service until SIGTERM or SIGINT; ``announce`` gets the URL, and a sandbox's app, once it answers."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, announce))
+
+
+async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> None:
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(_bind(config.host, config.port))
+        store = await stack.enter_async_context(_open(config))
+        admin = Admin(store, store.seal)
+        store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control.listen(admin)))
+        about = {"url": _url(config.host, listener)}
+        if not config.production:
+            about |= await _sandbox_app(store, admin)
+        server = _Server(_build(config, store), lambda: announce(about))
+        with _stopping(server, config.until_stdin_closes):
+            await server.serve(sockets=[listener])
+
+
+def _build(config: ServiceConfig, store: SqliteStore) -> Any:
+    """Put the application together."""
+    media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
+    if config.production:
+        return Service(Desk(store, store.seal, store.clock), media_types)
+    desk = Desk(store, store.seal, store.clock, on_demand=on_demand)
+    return Sandbox(Service(desk, media_types), desk, store, config.faults)
+
+
+@asynccontextmanager
+async def _open(config: ServiceConfig) -> AsyncIterator[SqliteStore]:
+    with contextlib.ExitStack() as stack:
+        if config.store is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="smscode-"))
+            path = Path(folder) / "sandbox.db"
+        else:
+            path = read_store_url(config.store)
+        store = SqliteStore.open(path, config.policy, config.speed)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+async def _sandbox_app(store: SqliteStore, admin: Admin) -> dict[str, Any]:
+    """Return the ready-made app's key, secret and template, the same at every start on a store."""
+    app_key, secret = store.seal.derive("sandbox app key"), store.seal.derive("sandbox master secret")
+    if store.app(app_key) is None:
+        await admin.create_app(balance=SANDBOX_BALANCE, app_key=app_key, master_secret=secret)
+    templates = await admin.list_templates(app_key=app_key)
+    return {"app_key": app_key, "master_secret": secret, "temp_id": templates[0]["temp_id"]}
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells when it answers, and leaves signals to us."""
+
+    def __init__(self, app: Any, started: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+        )
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        """Accept no more connections, answer what is under way, and end; at the second call end at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, which lets the sandbox drop a connection and answers odd requests with a row of the table."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "drop": transport.abort}
+
+    def on_headers_complete(self) -> None:
+        if not _TARGET.fullmatch(self.url):
+            self.url = b"/"  # no path at all, so no path of the API's
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        unknown_method = isinstance(sys.exception(), HttpParserInvalidMethodError)
+        code = ReturnCode.METHOD_NOT_SUPPORT if unknown_method else ReturnCode.INVALID_BODY
+        reply = build_refusal(Refusal(code))
+        head = [f"HTTP/1.1 {reply.http_status} {msg}".encode()]
+        head += [name + b": " + value for name, value in (*reply.headers, (b"connection", b"close"))]
+        self.transport.write(b"\r\n".join([*head, b"", reply.body]))
+        self.transport.close()
+
+
+@contextlib.contextmanager
+def _stopping(server: _Server, until_stdin_closes: bool) -> Iterator[None]:
+    """Stop the server on SIGTERM and SIGINT, and where asked when the process that holds our stdin ends."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    if until_stdin_closes:
+        loop.add_reader(sys.stdin.fileno(), _stop_at_end, server)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        if until_stdin_closes:
+            loop.remove_reader(sys.stdin.fileno())
+
+
+def _stop_at_end(server: _Server) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        server.stop()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as problem:
+        raise RunError(f"can't listen on {host} port {port}: {problem}; give another --host or --port") from None
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return None
+    return uvloop.new_event_loop
