@@ -239,7 +239,7 @@ def read_send(fields: Mapping[str, Any]) -> SendFields | Refusal:
     if mobile is None or mobile == "":
         return Refusal(ReturnCode.MISSING_MOBILE)
     if temp_id is None or temp_id == "":
-        return Refusal(ReturnCode.MISSING_WHOLE)
+        return Refusal(ReturnCode.MISSING_TEMP_ID)
     digits = parse_mobile(mobile)
     if digits is None:
         return Refusal(ReturnCode.INVALID_MOBILE)

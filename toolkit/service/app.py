@@ -37,7 +37,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Disconnected(Exception):
+class DisconnectedError(Exception):
     """The caller has gone before the request was whole: there is nobody to answer."""
 
 
@@ -52,7 +52,7 @@ class Service:
         """Answer one request."""
         try:
             answer = await self._answer(scope, receive)
-        except Disconnected:
+        except DisconnectedError:
             return
         except Exception:
             log.exception("the service failed on a request")
@@ -110,7 +110,7 @@ async def read_all(receive: Receive) -> bytes:
     while more and len(body) <= MAX_BODY_BYTES:
         event = await receive()
         if event["type"] == "http.disconnect":
-            raise Disconnected
+            raise DisconnectedError
         body += event.get("body", b"")
         more = event.get("more_body", False)
     return body

@@ -13,7 +13,7 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from toolkit.codes import ReturnCode
+from toolkit.codes import ReturnCode, find
 from toolkit.service.accounts import App, Template
 from toolkit.service.policy import HOUR_MS, Policy, Rule, keep, wait_ms
 
@@ -209,8 +209,8 @@ class Ledger:
         return Decision(verdict)
 
     def _verdict(self, message: Message, digest: bytes, now_ms: int) -> ReturnCode:
-        if message.forced:
-            return ReturnCode(message.forced)
+        if row := find(message.forced):
+            return row
         if message.verified:
             return ReturnCode.VERIFIED_CODE
         if now_ms >= message.expires_ms or message.tries >= self.policy.tries:

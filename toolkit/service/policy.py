@@ -68,6 +68,9 @@ class Policy:
     failures_per_hour: int = 30
 
 
+DEFAULT_POLICY = Policy()
+
+
 def wait_ms(times: Sequence[int], rules: Sequence[Rule], now_ms: int) -> int:
     """Return how long until one more is within every rule; 0 when it is now.
 

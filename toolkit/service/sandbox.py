@@ -1,4 +1,4 @@
-"""What the sandbox adds to the service: reading what was "sent", codes on demand, and faults. Production has none of it."""
+"""What the sandbox adds: a look at what was "sent", codes on demand, faults. Production has none of it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ class Latency:
         return self.median_s * math.exp(chance.gauss(0, self.sigma)) if self.sigma else self.median_s
 
 
+NO_LATENCY = Latency()
+
+
 @dataclass(frozen=True, slots=True)
 class Stall:
     """Every ``period_s`` seconds nothing is answered for ``length_s`` seconds."""
@@ -80,7 +83,7 @@ class Faults:
     error_share: answered 50019, with nothing done. drop_share: done, and the connection dropped in place of an answer.
     """
 
-    latency: Latency = Latency()
+    latency: Latency = NO_LATENCY
     error_share: float = 0.0
     drop_share: float = 0.0
     stall: Stall | None = None
@@ -91,6 +94,9 @@ class Faults:
                 raise InputError(f"{name.replace('_', ' ')} {getattr(self, name)}: give a share from 0 to 1")
 
 
+NO_FAULTS = Faults()
+
+
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """The service with its sandbox around it, as an ASGI application."""
@@ -98,7 +104,7 @@ class Sandbox:
     service: Service
     desk: Desk
     store: Store
-    faults: Faults = Faults()
+    faults: Faults = NO_FAULTS
     chance: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
 
@@ -107,7 +113,7 @@ class Sandbox:
         msg_id = read_message_path(scope["raw_path"])
         if msg_id is not None:
             return await send_reply(send, await self._peek(msg_id, scope))
-        if self.faults != _NO_FAULTS:
+        if self.faults != NO_FAULTS:
             return await self._faulty(scope, receive, send)
         return await self.service(scope, receive, send)
 
@@ -134,9 +140,6 @@ class Sandbox:
             await self.service(scope, receive, _unsent)
             return scope["state"]["drop"]()  # type: ignore[no-any-return]
         return await self.service(scope, receive, send)
-
-
-_NO_FAULTS = Faults()
 
 
 async def _unsent(event: Any) -> None:

@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
-from httptools import HttpParserInvalidMethodError
+from httptools import HttpParserInvalidMethodError, HttpParserInvalidURLError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from toolkit.codes import ReturnCode
@@ -29,9 +29,10 @@ from toolkit.service.accounts import SANDBOX_BALANCE
 from toolkit.service.admin import Admin
 from toolkit.service.app import Service
 from toolkit.service.desk import Desk
-from toolkit.service.policy import Policy
-from toolkit.service.sandbox import Faults, Sandbox, on_demand
+from toolkit.service.policy import DEFAULT_POLICY, Policy, Rule
+from toolkit.service.sandbox import NO_FAULTS, Faults, Sandbox, on_demand
 from toolkit.service.stores.sqlite import SqliteStore, read_store_url
+from toolkit.settings import ServiceSettings
 from toolkit.wire import LENIENT_TYPES, STRICT_TYPES, Refusal, build_refusal
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,12 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 75  # longer than callers keep an idle connection, so that it is they who close it
 DRAIN_S = 10
 _TARGET = re.compile(rb"(?:https?://[!-~]+?)?/[!-~]*", re.IGNORECASE)
+
+_UPGRADE = re.compile(rb"\r\nupgrade(\s*):", re.IGNORECASE)
+_UNPARSED: dict[object, ReturnCode] = {
+    HttpParserInvalidMethodError: ReturnCode.METHOD_NOT_SUPPORT,
+    HttpParserInvalidURLError: ReturnCode.API_NOT_FOUND,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +58,32 @@ class ServiceConfig:
     production: bool = False
     expose_sandbox: bool = False
     speed: float = 1.0
-    policy: Policy = Policy()
-    faults: Faults = Faults()
+    policy: Policy = DEFAULT_POLICY
+    faults: Faults = NO_FAULTS
     strict_media: bool = False
     until_stdin_closes: bool = False
 
+    @classmethod
+    def of(cls, settings: ServiceSettings, **rest: Any) -> Self:
+        """Make the configuration from what is set; ``rest`` is what only the command line gives."""
+        policy = Policy(
+            rules=tuple(map(Rule.parse, settings.rules)),
+            app_rules=tuple(map(Rule.parse, settings.app_rules)),
+            tries=settings.tries,
+            failures_per_hour=settings.failures_per_hour,
+        )
+        return cls(
+            host=settings.host,
+            port=settings.port,
+            store=settings.store,
+            production=settings.production,
+            strict_media=settings.strict_media,
+            policy=policy,
+            **rest,
+        )
+
     def __post_init__(self) -> None:
-        if self.production and (self.speed != 1.0 or self.faults != Faults()):
+        if self.production and (self.speed != 1.0 or self.faults != NO_FAULTS):
             raise SettingsError("a faster clock and faults belong to the sandbox: leave them out, or leave production")
         if self.production and self.store is None:
             raise SettingsError("production needs a store that stays: give --store sqlite:///path.db")
@@ -135,6 +161,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=DRAIN_S,
@@ -164,14 +191,18 @@ class _Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.app_state = {**self.app_state, "drop": transport.abort}
 
+    def data_received(self, data: bytes) -> None:
+        if b"pgrade:" in data:  # no upgrade is on offer; offered one, the parser would take the body for it
+            data = _UPGRADE.sub(rb"\r\nx-grade\1:", data)
+        super().data_received(data)
+
     def on_headers_complete(self) -> None:
         if not _TARGET.fullmatch(self.url):
             self.url = b"/"  # no path at all, so no path of the API's
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        unknown_method = isinstance(sys.exception(), HttpParserInvalidMethodError)
-        code = ReturnCode.METHOD_NOT_SUPPORT if unknown_method else ReturnCode.INVALID_BODY
+        code = _UNPARSED.get(type(sys.exception()), ReturnCode.INVALID_BODY)
         reply = build_refusal(Refusal(code))
         head = [f"HTTP/1.1 {reply.http_status} {msg}".encode()]
         head += [name + b": " + value for name, value in (*reply.headers, (b"connection", b"close"))]

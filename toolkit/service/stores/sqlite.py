@@ -87,6 +87,7 @@ class SqliteStore:
     _db: sqlite3.Connection
     _reader: sqlite3.Connection
     _lock: FileLock
+    too_slow_s: float = TOO_SLOW_S
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sqlite"))
     _waiters: list[asyncio.Future[None]] = field(default_factory=list)
     _revoked: list[Batch] = field(default_factory=list)
@@ -94,7 +95,14 @@ class SqliteStore:
     _scheduled: bool = False
 
     @classmethod
-    def open(cls, path: Path, policy: Policy, speed: float = 1.0, wall: Callable[[], int] = wall_ms) -> Self:
+    def open(
+        cls,
+        path: Path,
+        policy: Policy,
+        speed: float = 1.0,
+        wall: Callable[[], int] = wall_ms,
+        too_slow_s: float = TOO_SLOW_S,
+    ) -> Self:
         """Open or create a store and load its state; raise RunError where the file is owned, unusable or foreign."""
         lock = FileLock.take(path)
         try:
@@ -103,7 +111,7 @@ class SqliteStore:
             clock = Clock(speed, _read_anchor(db), wall)
             _keep_anchor(db, clock.anchor)
             _drop_old(db, policy, clock.now_ms())
-            return cls(path, _load(db, policy), clock, seal, db, reader, lock)
+            return cls(path, _load(db, policy), clock, seal, db, reader, lock, too_slow_s)
         except sqlite3.Error as problem:
             lock.release()
             raise RunError(f"{path}: can't be used as a store: {problem}") from None
@@ -209,7 +217,7 @@ class SqliteStore:
             return _answer(write.waiters)
         self._writing = write
         loop = asyncio.get_running_loop()
-        deadline = loop.call_later(TOO_SLOW_S, self._give_up, write)
+        deadline = loop.call_later(self.too_slow_s, self._give_up, write)
         writing = loop.run_in_executor(self._thread, self._write, write.batch, list(self._revoked))
         writing.add_done_callback(lambda done: self._written(write, deadline, done.exception()))
         return None
@@ -227,7 +235,7 @@ class SqliteStore:
 
     def _give_up(self, write: _Write) -> None:
         write.given_up = True
-        self._take_back(write, StoreError(f"{self.path}: a commit took longer than {TOO_SLOW_S} s"))
+        self._take_back(write, StoreError(f"{self.path}: a commit took longer than {self.too_slow_s} s"))
 
     def _take_back(self, write: _Write, problem: StoreError) -> None:
         """Undo a batch that isn't on disk, and all that was decided after it, and tell everyone who waits."""
@@ -305,7 +313,7 @@ def _drop_old(db: sqlite3.Connection, policy: Policy, now_ms: int) -> None:
     """Delete the rows that no decision needs any more, and the texts of expired messages."""
     longest_ms = max((rule.window_ms for rule in policy.rules + policy.app_rules), default=0)
     db.execute("BEGIN")
-    db.execute("DELETE FROM jobs WHERE seq IN (SELECT seq FROM messages WHERE expires_ms < ?)", (now_ms,))
+    db.execute("DELETE FROM jobs WHERE seq IN (SELECT seq FROM messages WHERE expires_ms <= ?)", (now_ms,))
     db.execute(
         "DELETE FROM messages WHERE expires_ms < ? AND sent_ms < ?", (now_ms - EXPIRED_KEPT_MS, now_ms - longest_ms)
     )

@@ -1,0 +1,30 @@
+"""Fixtures for every room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.bench import Bench, Wall
+from support.service import Running, running
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "store.db", Wall())
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Running]:
+    """A sandbox that the whole run shares: use fresh mobiles."""
+    with running() as service:
+        yield service
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """Start services that end with the test."""
+    with ExitStack() as stack:
+        yield lambda *options: stack.enter_context(running(*options))

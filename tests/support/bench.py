@@ -1,0 +1,58 @@
+"""A desk over a real store, with a wall clock that the test moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from toolkit.service.accounts import App, Template
+from toolkit.service.desk import Desk
+from toolkit.service.policy import Policy
+from toolkit.service.stores.sqlite import SqliteStore
+from toolkit.wire import Refusal, SendFields
+
+DAY_0 = 1_700_000_000_000
+
+
+@dataclass
+class Wall:
+    """A wall clock, in milliseconds, that stands until it is moved."""
+
+    now_ms: int = DAY_0
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@dataclass
+class Bench:
+    """A desk over a SQLite store with one app, whose codes are all 123456."""
+
+    path: Path
+    wall: Wall
+    policy: Policy = field(default_factory=Policy)
+    speed: float = 1.0
+    too_slow_s: float = 2.0
+    store: SqliteStore = field(init=False)
+
+    async def open(self, balance: int = 1000) -> Desk:
+        self.store = store = SqliteStore.open(self.path, self.policy, self.speed, self.wall, self.too_slow_s)
+        if store.app("key") is None:
+            app, template = App(1, "key", store.seal.secret("secret")), Template(1, 1, "code {code}", 300)
+            await store.put(app=app, credit=balance, template=template)
+        return Desk(store, store.seal, store.clock, digits=lambda: "123456")
+
+    @property
+    def app(self) -> App:
+        app = self.store.app("key")
+        assert app
+        return app
+
+    @property
+    def balance(self) -> int:
+        return self.store.apps()[0][1]
+
+    async def send(self, desk: Desk, mobile: str = "13800138000") -> str:
+        sent = await desk.send(self.app, SendFields(mobile, 1))
+        assert not isinstance(sent, Refusal), sent
+        return sent

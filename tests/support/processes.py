@@ -1,0 +1,53 @@
+"""Processes that a test has to find, and to see end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from toolkit.settings import Target
+
+PARENT = """
+import sys
+from pathlib import Path
+from toolkit import launch
+from toolkit.settings import Target
+
+target = Target(sys.argv[1], "key", "the-master-secret", 1)
+with launch.start("throughput", target, users=5, duration_s=60, folder=Path(sys.argv[2]), seed=1) as run:
+    for progress in run.follow():
+        print(progress.calls, flush=True)
+"""
+
+
+def of_run(folder: Path) -> list[psutil.Process]:
+    """Return the processes that carry a run's folder in their command line: locust, not the test's own."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "locust" in words and any(word.startswith(str(folder)) for word in words):
+            found.append(process)
+    return found
+
+
+def wait_gone(processes: list[psutil.Process], timeout_s: float = 20) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=timeout_s)
+    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextmanager
+def parent_of_a_run(target: Target, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a process that starts a load test; it is running, and has made calls, when the block begins."""
+    command = [sys.executable, "-c", PARENT, target.base_url, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        try:
+            assert parent.stdout
+            assert any(int(line) > 0 for line in parent.stdout)
+            yield parent
+        finally:
+            parent.kill()

@@ -1,0 +1,99 @@
+"""The service as a process of its own, and calls made byte by byte."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Got:
+    """An answer as it came off the socket."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> int:
+        """The return code, 50000 for a success."""
+        return self.json["error"]["code"] if "error" in self.json else 50000
+
+
+@dataclass
+class Running:
+    """A service that runs as a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+    app_key: str = ""
+    master_secret: str = ""
+    temp_id: int = 0
+    mobiles: Iterator[str] = field(default_factory=lambda: (f"138{n:08d}" for n in itertools.count()))
+
+    @property
+    def auth(self) -> dict[str, str]:
+        return basic(self.app_key, self.master_secret)
+
+    def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Got:
+        """Make one request with just these headers (and Host, Accept-Encoding, Content-Length)."""
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return Got(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def post(self, path: str, fields: Fields, headers: dict[str, str] | None = None) -> Got:
+        return self.call("POST", path, json.dumps(fields).encode(), self.auth if headers is None else headers)
+
+    def send(self, mobile: str | None = None) -> str:
+        """Send to a fresh mobile and return the msg_id."""
+        got = self.post("/v1/codes", {"mobile": mobile or next(self.mobiles), "temp_id": self.temp_id})
+        assert got.code == 50000, got
+        return str(got.json["msg_id"])
+
+    def peek(self, msg_id: str) -> str:
+        """Return the code that was "sent"."""
+        return str(self.call("GET", f"/sandbox/messages/{msg_id}", headers=self.auth).json["code"])
+
+    def verify(self, msg_id: str, code: str) -> Got:
+        return self.post(f"/v1/codes/{msg_id}/valid", {"code": code})
+
+
+def basic(app_key: str, master_secret: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + b64encode(f"{app_key}:{master_secret}".encode()).decode()}
+
+
+def smscode(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line and return what it said."""
+    command = [sys.executable, "-m", "toolkit", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+@contextmanager
+def running(*options: str) -> Iterator[Running]:
+    """Run a service until the block ends."""
+    command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--json", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield Running(process, **json.loads(process.stdout.readline()))
+        finally:
+            process.terminate()
