@@ -41,7 +41,7 @@ KEEP_ALIVE_S = 75  # longer than callers keep an idle connection, so that it is 
 DRAIN_S = 10
 _TARGET = re.compile(rb"(?:https?://[!-~]+?)?/[!-~]*", re.IGNORECASE)
 
-_UPGRADE = re.compile(rb"\r\nupgrade(\s*):", re.IGNORECASE)
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _UNPARSED: dict[object, ReturnCode] = {
     HttpParserInvalidMethodError: ReturnCode.METHOD_NOT_SUPPORT,
     HttpParserInvalidURLError: ReturnCode.API_NOT_FOUND,
@@ -192,8 +192,8 @@ class _Protocol(HttpToolsProtocol):
         self.app_state = {**self.app_state, "drop": transport.abort}
 
     def data_received(self, data: bytes) -> None:
-        if b"pgrade:" in data:  # no upgrade is on offer; offered one, the parser would take the body for it
-            data = _UPGRADE.sub(rb"\r\nx-grade\1:", data)
+        if b"upgrade" in data.lower():  # no upgrade is on offer; offered one, the parser would take the body for it
+            data = _UPGRADE.sub(b"\r\nx-grade:", data)
         super().data_received(data)
 
     def on_headers_complete(self) -> None:

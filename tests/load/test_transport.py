@@ -1,0 +1,175 @@
+"""The transport works in any process; only locust makes its sockets cooperative."""
+
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from toolkit.errors import InputError, NotConnectedError, TransportError
+from toolkit.load.transport import Transport
+from toolkit.wire import Credentials, build_send
+
+SEND = build_send(Credentials("key", "secret"), "13800138000", 1)
+OK = b"HTTP/1.1 200 OK\r\nX-Odd: Yes\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@contextmanager
+def server(*connections: Callable[[socket.socket], None], host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve one connection after the other as told, and give the URL."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    def serve() -> None:
+        for serve_one in connections:
+            connection, _ = listener.accept()
+            with connection:
+                serve_one(connection)
+
+    with socket.create_server((host, 0), family=family) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def read_request(connection: socket.socket) -> bytes:
+    received = b""
+    while not received.endswith(SEND.body):
+        chunk = connection.recv(4096)
+        assert chunk, "the connection was closed before the request was whole"
+        received += chunk
+    return received
+
+
+def test_a_connection_is_kept_for_the_next_call() -> None:
+    def answer_twice(connection: socket.socket) -> None:
+        for _ in range(2):
+            read_request(connection)
+            connection.sendall(OK)
+
+    with server(answer_twice) as url, closing(Transport(url)) as transport:
+        for _ in range(2):
+            assert transport.call(SEND) == (200, {"x-odd": "Yes", "content-length": "2"}, b"{}")
+
+
+def test_the_request_on_the_wire_is_whole() -> None:
+    requests = []
+
+    def answer(connection: socket.socket) -> None:
+        requests.append(read_request(connection))
+        connection.sendall(OK)
+
+    with server(answer) as url, closing(Transport(url + "/base/")) as transport:
+        transport.call(SEND)
+    head, _, body = requests[0].partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "POST /base/v1/codes HTTP/1.1"
+    assert {"Host: " + url.removeprefix("http://"), f"Content-Length: {len(body)}"} <= set(lines[1:])
+    assert {f"{name}: {value}" for name, value in SEND.headers.items()} <= set(lines[1:])
+    assert body == SEND.body
+
+
+def test_a_connection_that_the_server_closed_is_replaced_before_a_call() -> None:
+    gone = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+
+    def answer_and_close(connection: socket.socket) -> None:
+        answer(connection)
+        connection.shutdown(socket.SHUT_RDWR)
+        gone.set()
+
+    with server(answer_and_close, answer) as url, closing(Transport(url)) as transport:
+        transport.call(SEND)
+        assert gone.wait(10)
+        assert transport.call(SEND)[0] == 200
+
+
+def test_an_answer_that_ends_the_connection_is_read_and_the_connection_replaced() -> None:
+    def answer(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK.replace(b"X-Odd: Yes", b"Connection: close"))
+
+    with server(answer, answer) as url, closing(Transport(url)) as transport:
+        assert [transport.call(SEND)[0] for _ in range(2)] == [200, 200]
+
+
+def test_a_send_is_never_repeated_once_its_bytes_have_left() -> None:
+    requests = []
+
+    def take_and_hang_up(connection: socket.socket) -> None:
+        requests.append(read_request(connection))
+
+    with server(take_and_hang_up) as url, closing(Transport(url)) as transport:
+        with pytest.raises(TransportError) as caught:
+            transport.call(SEND)
+        assert not isinstance(caught.value, NotConnectedError)
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [OK[:-1], OK[:30], b"SMTP ready\r\n\r\n"], ids=["half a body", "half a head", "no HTTP"]
+)
+def test_half_an_answer_is_none(answer: bytes) -> None:
+    def answer_and_close(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(answer)
+
+    with server(answer_and_close) as url, closing(Transport(url)) as transport, pytest.raises(TransportError):
+        transport.call(SEND)
+
+
+def test_an_answer_in_pieces_and_chunks_is_read() -> None:
+    def drip(connection: socket.socket) -> None:
+        read_request(connection)
+        for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n":
+            connection.sendall(bytes([byte]))
+
+    with server(drip) as url, closing(Transport(url)) as transport:
+        assert transport.call(SEND)[2] == b"{}"
+
+
+def test_a_closed_port_says_that_nothing_was_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(NotConnectedError):
+        Transport(f"http://127.0.0.1:{port}").call(SEND)
+
+
+def test_ipv6_is_spoken() -> None:
+    def answer(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+
+    with server(answer, host="::1") as url, closing(Transport(url)) as transport:
+        assert transport.call(SEND)[0] == 200
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    make = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
+    subprocess.run(make.split(), check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def shake_hands(connection: socket.socket) -> None:
+        with suppress(OSError), context.wrap_socket(connection, server_side=True):
+            raise AssertionError("the client trusted the certificate")
+
+    with server(shake_hands) as url, pytest.raises(NotConnectedError, match="SSLCertVerificationError"):
+        Transport(url.replace("http://127.0.0.1", "https://localhost")).call(SEND)
+
+
+@pytest.mark.parametrize("url", ["api.sms.example", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", ""])
+def test_a_target_is_an_http_url(url: str) -> None:
+    with pytest.raises(InputError):
+        Transport(url)

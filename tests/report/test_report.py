@@ -1,0 +1,210 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from toolkit.analysis import calls
+from toolkit.errors import InputError
+from toolkit.report.page import render, write_report
+from toolkit.wire import Endpoint
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "rect", "path", "line", "circle"}
+LOADING = ("src", "href", "xlink:href", "srcset", "poster", "data", "action", "formaction", "background", "ping")
+
+
+class Page(HTMLParser):
+    """A page's tags with their attributes, and its text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.text, self.styles, self._open = [], [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        (self.styles if self._open and self._open[-1] == "style" else self.text).append(data)
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def references(self):
+        loaded = [attributes[name] for _, attributes in self.tags for name in LOADING if attributes.get(name)]
+        styles = [*self.styles, *(str(value) for _, attributes in self.tags for value in attributes.values())]
+        imported = re.findall(r"url\(\s*['\"]?([^)'\"]*)|@import\s+(\S+)", " ".join(styles))
+        return [*loaded, *(one or other for one, other in imported)]
+
+
+@pytest.fixture
+def page(run_folder, traffic):
+    path = write_report(run_folder(traffic, {"target": "http://127.0.0.1:8000", "cap": {"messages": 5000}}))
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_refers_to_nothing_outside_itself(page):
+    assert [link for link in page.references() if not link.startswith(("data:", "#"))] == []
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+    policy = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+
+
+def test_the_page_is_one_small_file_beside_the_records(run_folder, traffic):
+    folder = run_folder(traffic, {})
+    path = write_report(str(folder))
+    assert path == folder / "report.html"
+    assert path.stat().st_size < 3_000_000
+    assert sorted(file.name for file in folder.iterdir()) == ["calls.parquet", "report.html", "run.json"]
+
+
+def test_the_headline_says_what_ran_when_against_what_and_how_it_went(run_folder, call):
+    second = 1_000_000_000
+    records = [call(Endpoint.SEND, 50000), call(Endpoint.SEND, 50009, latency_ns=2 * second)]
+    text = write_report(run_folder(records, {"target": "http://127.0.0.1:8000"})).read_text(encoding="utf-8")
+    for said in ("<h1>friday</h1>", "2026-11-06 12:00:00 UTC", "target http://127.0.0.1:8000"):
+        assert said in text
+    assert re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd></div>", text)[:4] == [
+        ("calls", "2"),
+        ("calls per second", "1.0"),
+        ("OK", "50.00 %"),
+        ("duration", "2.0 s"),
+    ]
+
+
+def test_every_outcome_has_its_row_in_the_page(page):
+    text = " ".join(page.text)
+    for said in (
+        "50000",
+        "success",
+        "请求成功",
+        "50009",
+        "out of freq",
+        "发送超频",
+        "50031",
+        "timeout",
+        "refused",
+        "VERDICT",
+    ):
+        assert said in text
+
+
+def test_tables_have_scoped_heads_and_scroll_in_their_own_container(page):
+    heads = page.named("th")
+    assert heads
+    assert {head["scope"] for head in heads} == {"col", "row", "rowgroup"}
+    regions = [attributes for attributes in page.named("div") if attributes.get("class") == "scroll"]
+    assert len(regions) == len(page.named("table")) == 3
+    assert all(region["role"] == "region" and region["tabindex"] == "0" for region in regions)
+
+
+def test_the_page_has_language_title_and_words_for_its_pictures(page):
+    assert page.named("html")[0]["lang"] == "en"
+    assert "friday · SMS code run" in page.text
+    pictures = [attributes for attributes in page.named("div") if attributes.get("role") == "img"]
+    assert len(pictures) == 2
+    assert all(picture["aria-label"] for picture in pictures)
+    assert {"viewport", "color-scheme"} <= {meta.get("name") for meta in page.named("meta")}
+
+
+HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(1)>"
+
+
+def test_hostile_names_and_settings_stay_text(run_folder, call):
+    records = [call(Endpoint.SEND, None, error=HOSTILE[:70], run=HOSTILE), call(Endpoint.VERIFY, 50000, run=HOSTILE)]
+    folder = run_folder(records, {HOSTILE: HOSTILE, "target": HOSTILE, "list": [HOSTILE, {"a": HOSTILE}]})
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert HOSTILE in " ".join(page.text)
+
+
+def test_secrets_codes_and_whole_mobiles_are_not_in_the_page(run_folder, call):
+    settings = {
+        "master_secret": "hunter2",
+        "target": {"base_url": "http://app:hunter2@127.0.0.1:8000"},
+        "headers": {"Authorization": "Basic aHVudGVyMg=="},
+        "mobiles": ["13800138000", 13800138000],
+    }
+    records = [call(Endpoint.SEND, None, error="13800138000", run="run of 13800138000")]
+    html = write_report(run_folder(records, settings)).read_text(encoding="utf-8")
+    assert not [secret for secret in ("hunter2", "aHVudGVyMg", "13800138000") if secret in html]
+    assert "1380013****" in html
+
+
+def test_a_run_without_settings_and_without_one_name_is_called_by_its_folder(run_folder, call):
+    folder = run_folder([call(Endpoint.SEND, 50000, run="a"), call(Endpoint.SEND, 50000, run="b")])
+    html = write_report(folder).read_text(encoding="utf-8")
+    assert f"<h1>{folder.name}</h1>" in html
+    assert "Settings" not in html
+
+
+def test_an_empty_run_has_a_page_that_says_so(run_folder):
+    assert "No calls were recorded" in write_report(run_folder([], {"users": 1})).read_text(encoding="utf-8")
+
+
+def test_a_page_is_replaced_whole(run_folder, traffic):
+    folder = run_folder(traffic[:10])
+    (folder / "report.html").write_text("an old page")
+    assert "an old page" not in write_report(folder).read_text(encoding="utf-8")
+
+
+def test_what_is_no_run_folder_or_no_json_is_an_input_error(run_folder, call, tmp_path):
+    with pytest.raises(InputError, match="holds neither"):
+        write_report(tmp_path)
+    folder = run_folder([call(Endpoint.SEND, 50000)])
+    (folder / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run\.json is not JSON"):
+        write_report(folder)
+
+
+def test_outcomes_beyond_what_a_page_can_show_are_counted(call):
+    records = [call(Endpoint.SEND, 60_000 + i) for i in range(250)]
+    html = render(calls.from_records(records), {}, "many")
+    assert "50 more outcomes are in the run's records" in html
+
+
+def test_a_browser_shows_the_page(run_folder, traffic, browse, tmp_path):
+    path, picture = write_report(run_folder(traffic, {})), tmp_path / "page.png"
+    browse(path, f"--screenshot={picture}", "--window-size=1280,1600")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_no_wider_than_the_screen_and_no_label_is_cut_off(width, run_folder, traffic, browse, tmp_path):
+    path = write_report(run_folder(traffic, {"target": "http://127.0.0.1:8000/" + "long/" * 60}))
+    frame = tmp_path / "frame.html"
+    frame.write_text(f"<iframe style='width: {width}px; height: 4000px'></iframe><pre></pre><script>{MEASURE}</script>")
+    html = path.read_text(encoding="utf-8")
+    frame.write_text(frame.read_text().replace("PAGE", json.dumps(html).replace("</", "<\\/")))
+    measured = json.loads(re.search(r"<pre>(.*?)</pre>", browse(frame, "--dump-dom", "--virtual-time-budget=3000"))[1])
+    assert measured["labels"] > 20
+    assert measured["cut"] == []
+    assert measured["width"] <= width
+
+
+MEASURE = """
+const inner = document.querySelector("iframe");
+inner.onload = () => {
+  const page = inner.contentDocument, shown = [...page.querySelectorAll("svg")].filter(svg => svg.clientWidth);
+  const labels = shown.flatMap(svg => [...svg.querySelectorAll("text")].map(text => [svg, text]));
+  const cut = labels.filter(([svg, text]) => {
+    const frame = svg.closest(".picture").getBoundingClientRect(), box = text.getBoundingClientRect();
+    return box.left < frame.left || box.right > frame.right || box.top < frame.top || box.bottom > frame.bottom;
+  });
+  document.querySelector("pre").textContent = JSON.stringify({
+    labels: labels.length, cut: cut.map(([svg, text]) => text.textContent), width: page.documentElement.scrollWidth,
+  });
+};
+inner.srcdoc = PAGE;
+"""

@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from toolkit.analysis import calls
+from toolkit.report.summary import summarize
+from toolkit.wire import Endpoint
+
+SECOND = 1_000_000_000
+
+
+def test_a_run_is_counted_and_timed(call):
+    records = [
+        call(Endpoint.SEND, 50000),
+        call(Endpoint.SEND, 50009, started_ns=call(Endpoint.SEND, 50000).started_ns + SECOND),
+        call(Endpoint.SEND, None, error="timeout", latency_ns=4 * SECOND),
+        call(Endpoint.VERIFY, 50010, wait_ns=1_000_000),
+    ]
+    run = summarize(calls.from_records(records), {"rate_per_s": 2})
+    assert {name: run[name] for name in ("schema", "settings", "started", "duration_s", "calls")} == {
+        "schema": 1,
+        "settings": {"rate_per_s": 2},
+        "started": "2026-11-06T12:00:00+00:00",
+        "duration_s": 4.0,
+        "calls": 4,
+    }
+    send, verify = run["endpoints"]["send"], run["endpoints"]["verify"]
+    assert (send["calls"], send["rate_per_s"]) == (3, 0.75)
+    assert (send["return_codes"], send["errors"]) == ({"50000": 1, "50009": 1}, {"timeout": 1})
+    assert send["latency_ms"]["p50"] == 2.0
+    assert send["latency_ms"]["max"] == 4000.0
+    assert verify["return_codes"] == {"50010": 1}
+    assert verify["latency_ms"] == dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9", "max"), 2.0)
+    assert verify["caller_ms"] == dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9", "max"), 3.0)
+
+
+@pytest.mark.parametrize("records", ["none", "one without duration", "all"])
+def test_the_summary_is_json_without_nan_and_always_of_the_same_shape(records, call, traffic):
+    chosen = {"none": [], "one without duration": [call(Endpoint.SEND, 50000, latency_ns=0)], "all": traffic}
+    run = summarize(calls.from_records(chosen[records]), {"rate": float("nan")})
+    assert json.loads(json.dumps(run, allow_nan=False)) == run
+    assert set(run) == {"schema", "settings", "started", "duration_s", "calls", "endpoints"}
+    for endpoint in (run["endpoints"]["send"], run["endpoints"]["verify"]):
+        assert set(endpoint) == {"calls", "rate_per_s", "return_codes", "errors", "latency_ms", "caller_ms"}
+        assert set(endpoint["latency_ms"]) == {"p50", "p90", "p95", "p99", "p99.9", "max"}
+
+
+def test_an_empty_run_has_no_start_no_rate_and_no_percentiles():
+    run = summarize(calls.from_records([]), {})
+    assert (run["started"], run["duration_s"], run["calls"]) == (None, 0.0, 0)
+    assert run["endpoints"]["send"]["rate_per_s"] is None
+    assert set(run["endpoints"]["send"]["latency_ms"].values()) == {None}
+
+
+def test_every_call_is_in_one_return_code_or_one_error(traffic):
+    run = summarize(calls.from_records(traffic), {})
+    for endpoint in run["endpoints"].values():
+        assert sum(endpoint["return_codes"].values()) + sum(endpoint["errors"].values()) == endpoint["calls"]
+
+
+def test_secrets_of_the_settings_are_not_in_the_summary():
+    assert "hunter2" not in json.dumps(summarize(calls.from_records([]), {"load": {"master_secret": "hunter2"}}))

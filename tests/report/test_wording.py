@@ -1,0 +1,31 @@
+import pytest
+
+from toolkit.report import wording
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (0, "0.00 %"),
+        (0.00001, "< 0.01 %"),
+        (0.1234, "12.34 %"),
+        (0.99999, "> 99.99 %"),
+        (1, "100.00 %"),
+        (None, "–"),
+    ],
+)
+def test_a_share_is_all_or_nothing_only_when_it_is(ratio, words):
+    assert wording.share(ratio) == words
+
+
+@pytest.mark.parametrize(("ms", "words"), [(0, "0.00"), (1.234, "1.23"), (12.34, "12.3"), (1234.5, "1,234")])
+def test_milliseconds_have_three_digits_or_more(ms, words):
+    assert wording.milliseconds(ms) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 ms"), (0.5, "500 ms"), (12.34, "12.3 s"), (59.99, "1 min 00 s"), (63, "1 min 03 s"), (7500, "2 h 05 min")],
+)
+def test_a_duration_reads_in_its_own_unit(seconds, words):
+    assert wording.duration(seconds) == words

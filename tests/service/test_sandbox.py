@@ -1,0 +1,138 @@
+"""What the sandbox adds, through real sockets; and that production has none of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.service import Running, basic, smscode
+
+from toolkit.codes import Kind, ReturnCode
+from toolkit.errors import InputError
+from toolkit.service.sandbox import Faults, Latency, Stall, on_demand
+
+VERDICTS = [row for row in ReturnCode if row.kind is Kind.VERDICT]
+
+
+@pytest.mark.parametrize("row", [row for row in ReturnCode if row not in VERDICTS])
+def test_a_magic_mobile_always_gets_its_return_code(sandbox: Running, row: ReturnCode) -> None:
+    fields = {"mobile": f"199000{int(row)}", "temp_id": sandbox.temp_id}
+    for _ in range(2):
+        got = sandbox.post("/v1/codes", fields)
+        assert (got.code, got.status) == (row, row.http_status)
+
+
+@pytest.mark.parametrize("row", VERDICTS)
+def test_a_magic_mobile_of_a_verdict_is_sent_to_and_then_verifies_so(sandbox: Running, row: ReturnCode) -> None:
+    msg_id = sandbox.send(f"199000{int(row)}")
+    for code in (sandbox.peek(msg_id), "000000"):
+        got = sandbox.verify(msg_id, code)
+        assert (got.code, got.json["is_valid"]) == (row, False)
+
+
+def test_numbers_beyond_the_table_are_no_magic() -> None:
+    assert on_demand("19900050020") is None
+    assert on_demand("19900100000") is None
+    assert on_demand("13800050014") is None
+
+
+def test_a_look_at_a_message_shows_its_code_and_text(sandbox: Running) -> None:
+    msg_id = sandbox.send()
+    got = sandbox.call("GET", f"/sandbox/messages/{msg_id}", headers=sandbox.auth)
+    assert got.status == 200
+    assert set(got.json) == {"code", "text"}
+    assert got.json["code"] in got.json["text"]
+
+
+def test_a_look_at_a_message_is_its_apps_own(start: Callable[..., Running], tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--store", store)
+    made = json.loads(smscode("app", "create", "--store", store, "--json").stdout)
+    path = f"/sandbox/messages/{service.send()}"
+    other = basic(made["app_key"], made["master_secret"])
+    assert [service.call("GET", path, headers=it).code for it in ({}, basic("x", "y"), other)] == [50001, 50002, 50016]
+    assert service.call("GET", "/sandbox/messages/unknown", headers=service.auth).code == 50016
+    assert service.call("POST", path, b"{}", service.auth).code == 50018
+
+
+def test_production_has_no_peeking_and_no_magic(start: Callable[..., Running], tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--production", "--store", store)
+    assert (service.app_key, service.master_secret) == ("", "")
+    made = json.loads(smscode("app", "create", "--balance", "5", "--store", store, "--json").stdout)
+    service.app_key, service.master_secret, service.temp_id = made["app_key"], made["master_secret"], made["temp_id"]
+    msg_id = service.send("19900050014")
+    assert service.call("GET", f"/sandbox/messages/{msg_id}", headers=service.auth).code == 50016
+    assert service.verify(msg_id, "wrong").code == 50010
+
+
+def test_a_file_can_turn_the_sandbox_off(tmp_path: Path) -> None:
+    (tmp_path / "smscode.toml").write_text("[service]\nproduction = true\n")
+    done = smscode("serve", "--port", "0", cwd=tmp_path)
+    assert (done.returncode, "production needs a store" in done.stderr) == (2, True)
+
+
+def test_a_faster_clock_rolls_an_hour_in_its_fraction(start: Callable[..., Running]) -> None:
+    service = start("--speed", "1000000")
+    mobile = next(service.mobiles)
+    for _ in range(6):
+        assert service.send(mobile)
+
+
+def test_a_share_of_server_errors_charges_nothing(start: Callable[..., Running], tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--store", store, "--error-share", "1")
+    assert service.post("/v1/codes", {"mobile": "13800138000", "temp_id": 1}).code == 50019
+    apps = json.loads(smscode("app", "list", "--store", store, "--json").stdout)
+    assert apps[0]["balance"] == 10**9
+
+
+def test_a_dropped_connection_gives_no_answer_though_the_message_was_sent(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--store", store, "--drop-share", "1")
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        service.post("/v1/codes", {"mobile": "13800138000", "temp_id": 1})
+    apps = json.loads(smscode("app", "list", "--store", store, "--json").stdout)
+    assert apps[0]["balance"] == 10**9 - 1
+
+
+@given(st.floats(0, 1e6))
+def test_a_stall_ends_with_its_length(now_s: float) -> None:
+    stall = Stall.parse("200ms/2s")
+    left = stall.left(now_s)
+    assert 0 <= left <= 0.2
+    assert (left > 0) == (now_s % 2 < 0.2)
+
+
+def test_log_normal_latency_has_its_median() -> None:
+    chance, latency = random.Random(1), Latency.parse("20ms~0.5")
+    drawn = sorted(latency.draw(chance) for _ in range(4001))
+    assert drawn[2000] == pytest.approx(0.020, rel=0.05)
+    assert drawn[3000] / drawn[2000] == pytest.approx(1.401, rel=0.08)
+    assert Latency.parse("20ms").draw(chance) == 0.020
+
+
+@pytest.mark.parametrize("text", ["", "20", "ms", "-5ms", "20ms~x", "1h"])
+def test_a_latency_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="write 20ms"):
+        Latency.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "200ms", "2s/200ms", "2s/2s", "x/y"])
+def test_a_stall_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="stall"):
+        Stall.parse(text)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_is_from_0_to_1(share: float) -> None:
+    with pytest.raises(InputError, match="give a share from 0 to 1"):
+        Faults(error_share=share)

@@ -1,0 +1,59 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from toolkit.progress import Follower
+from toolkit.records import CallRecord, PackedWriter
+from toolkit.wire import Endpoint
+
+SECOND = 10**9
+START = 1_700_000_000 * SECOND
+SENT = CallRecord(START, "run", "w", Endpoint.SEND, 200, 50000, None, SECOND // 100)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> PackedWriter:
+    return PackedWriter(tmp_path / "calls-0.msgpack")
+
+
+def test_nothing_recorded_is_no_progress(tmp_path: Path) -> None:
+    progress = Follower(tmp_path).read(START)
+    assert (progress.elapsed_s, progress.calls, progress.outcomes, progress.calls_per_s) == (0, 0, {}, 0)
+
+
+def test_outcomes_add_up_over_files_and_readings(tmp_path: Path, writer: PackedWriter) -> None:
+    follower = Follower(tmp_path)
+    writer.append(SENT)
+    writer.flush()
+    assert follower.read().outcomes == {("send", 50000): 1}
+    other = PackedWriter(tmp_path / "calls-1.msgpack")
+    writer.append(replace(SENT, endpoint=Endpoint.VERIFY))
+    other.append(replace(SENT, return_code=None, http_status=None, error="TimeoutError"))
+    for each in (writer, other):
+        each.close()
+    progress = follower.read()
+    assert progress.outcomes == {("send", 50000): 1, ("verify", 50000): 1, ("send", "TimeoutError"): 1}
+    assert progress.calls == 3
+    follower.close()
+
+
+def test_the_rate_is_that_of_the_last_second_of_which_all_is_known(tmp_path: Path, writer: PackedWriter) -> None:
+    for n in range(300):  # 100 a second, for three seconds
+        writer.append(replace(SENT, started_ns=START + n * SECOND // 100))
+    writer.close()
+    follower = Follower(tmp_path)
+    assert follower.read(START + 3 * SECOND).calls_per_s == pytest.approx(100, abs=1)
+    assert follower.read(START + 4 * SECOND).calls_per_s == pytest.approx(50, abs=10)
+    assert follower.read(START + 9 * SECOND).calls_per_s == 0
+    follower.close()
+
+
+def test_time_runs_from_the_first_call_and_ends_with_the_last(tmp_path: Path, writer: PackedWriter) -> None:
+    writer.append(SENT)
+    writer.append(replace(SENT, started_ns=START + 2 * SECOND))
+    writer.close()
+    follower = Follower(tmp_path)
+    assert follower.read(START + 5 * SECOND).elapsed_s == pytest.approx(5)
+    assert follower.read().elapsed_s == pytest.approx(2.01)
+    follower.close()
