@@ -34,6 +34,7 @@ class ReturnCode(IntEnum):
     kind: Kind
 
     def __new__(cls, value: int, http_status: int, message: str, meaning: str, kind: Kind) -> Self:
+        """Make a member of a row of the table below."""
         row = int.__new__(cls, value)
         row._value_ = value
         row.http_status = http_status

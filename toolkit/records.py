@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from toolkit.codes import Kind, kind_of
-from toolkit.wire import Answer, Endpoint, parse_mobile
+from toolkit.wire import Answer, Endpoint, parse_mobile, parse_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,7 +59,7 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class Scribe:
-    """Makes the records of one caller: what stays the same from call to call, and the key that mobiles are digested with.
+    """Makes the records of one caller: holds what stays the same from call to call, and the key of its mobiles' digests.
 
     The key is made from the app's master secret: the same mobile has the same ``mobile_key`` in every run of that app,
     and nobody can try out numbers without the secret.
@@ -105,7 +105,7 @@ class Scribe:
             wait_ns=wait_ns,
             mobile_key=None if digits is None else _hash64(digits, self.key),
             prefix=digits[:7] if digits and parse_mobile(digits) else None,
-            temp_id=int(temp_id) if str(temp_id).isdecimal() else None,
+            temp_id=None if temp_id is None else parse_whole(temp_id),
             msg_id=msg_id,
             msg_key=None if msg_id is None else _hash64(msg_id),
             app_key=self.app_key,
@@ -171,7 +171,7 @@ def schema() -> pa.Schema:
         "source": category,
         "endpoint": category,
         "http_status": pa.int16(),
-        "return_code": pa.int32(),
+        "return_code": pa.int64(),
         "kind": category,
         "latency_ns": pa.int64(),
         "wait_ns": pa.int64(),
@@ -206,15 +206,22 @@ def write_parquet(records: Iterable[CallRecord], path: Path) -> int:
 def pack_to_parquet(folder: Path) -> int:
     """Turn a run folder's packed files into its Parquet file, remove them, and return how many records it holds.
 
+    Where the Parquet file is there already, it was made whole from the packed files, and only their removal is left.
     A folder without packed files is left as it is; then 0 is returned.
     """
-    packed = sorted(folder.glob(f"*{PACKED_SUFFIX}"))
+    packed, parquet = sorted(folder.glob(f"*{PACKED_SUFFIX}")), folder / PARQUET_NAME
     if not packed:
         return 0
-    written = write_parquet(_read_all(packed), folder / PARQUET_NAME)
+    written = _count_rows(parquet) if parquet.exists() else write_parquet(_read_all(packed), parquet)
     for path in packed:
         path.unlink()
     return written
+
+
+def _count_rows(parquet: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(parquet).num_rows)
 
 
 def _read_all(paths: Iterable[Path]) -> Iterator[CallRecord]:

@@ -1,17 +1,23 @@
 """What is configured: which API to call and as whom, and how to run the service. The only reader of the environment.
 
-A value comes from the first that gives it: an argument, a ``SMSCODE_*`` variable, ``.env``, ``smscode.toml`` (the last
-two in the current directory). An empty variable counts as absent. The file::
+A setting is taken from the first of these that gives it; an empty one counts as absent:
 
-    base_url = "http://127.0.0.1:8018"   # SMSCODE_BASE_URL
-    app_key = "7d431e42dfa6a6d693ac2d04" # SMSCODE_APP_KEY
-    master_secret = "..."                # SMSCODE_MASTER_SECRET
-    temp_id = 1                          # SMSCODE_TEMP_ID; default 1
+1. an argument of a ``load_...`` or ``find_...`` function;
+2. an environment variable: SMSCODE_ and the setting's name in capitals, such as SMSCODE_BASE_URL;
+3. the same names in the file ``.env`` of the current directory;
+4. ``smscode.toml`` of the current directory:
 
-    [service]                            # how `smscode serve` runs; SMSCODE_STORE, SMSCODE_PRODUCTION, ...
-    store = "sqlite:///sms.db"
-    production = true
-    rules = ["1/60s", "5/3600s", "10/86400s"]
+       base_url = "https://api.sms.jpush.cn"
+       app_key = "..."
+       master_secret = "..."
+       temp_id = 1                           # without it 1
+
+       [service]                             # how `smscode serve` runs
+       store = "sqlite:///sms.db"
+       production = true
+       rules = ["1/60s", "5/3600s", "10/86400s"]
+
+A secret given as a program's argument can be read by every user of the machine (`ps`).
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -32,14 +38,16 @@ from pydantic_settings import (
 )
 
 from toolkit.errors import SettingsError
+from toolkit.wire import parse_base_url
 
-TOML_NAME = "smscode.toml"
-PREFIX = "SMSCODE_"
+_FILE = "smscode.toml"
+_PREFIX = "SMSCODE_"
+_REQUIRED = ("base_url", "app_key", "master_secret")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An API to call, and an app to call it as."""
+    """An app at an API. ``temp_id`` is the template that its sends use."""
 
     base_url: str
     app_key: str
@@ -47,10 +55,41 @@ class Target:
     temp_id: int = 1
 
 
-class _Settings(BaseSettings):
-    """One table of the file; what the file holds gives way to the environment, and that to arguments."""
+def load_target(
+    *,
+    base_url: str | None = None,
+    app_key: str | None = None,
+    master_secret: str | None = None,
+    temp_id: int | None = None,
+) -> Target:
+    """Load the target; raise SettingsError, in one line, for a setting that is missing or can't be used."""
+    given = _read(_Given, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
+    return given.target()
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore")
+
+def find_target(
+    *,
+    base_url: str | None = None,
+    app_key: str | None = None,
+    master_secret: str | None = None,
+    temp_id: int | None = None,
+) -> Target | None:
+    """Load the target as ``load_target`` does, or return None where neither URL, key nor secret is given anywhere."""
+    given = _read(_Given, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
+    return given.target() if any(getattr(given, name) for name in _REQUIRED) else None
+
+
+def load_service(**arguments: Any) -> ServiceSettings:
+    """Load how the service is to run; raise SettingsError, in one line, for a setting that can't be used."""
+    return _read(ServiceSettings, **arguments)
+
+
+class _Settings(BaseSettings):
+    """The settings of one table of the file; the table None is its top level."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
+    )
     table: ClassVar[str | None] = None
 
     @classmethod
@@ -62,20 +101,35 @@ class _Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources, first wins."""
-        file = InitSettingsSource(settings_cls, init_kwargs=_read_table(cls))
+        """Put the sources in order; the first that gives a setting has it."""
+        file = InitSettingsSource(settings_cls, init_kwargs=_read_file()[cls.table])
         return init_settings, env_settings, dotenv_settings, file
 
 
-class _TargetSettings(_Settings):
-    base_url: str | None = None
-    app_key: str | None = None
-    master_secret: SecretStr | None = None
+def _check_app_key(app_key: str) -> str:
+    if ":" in app_key:
+        raise ValueError("an app key holds no colon")
+    return app_key
+
+
+class _Given(_Settings):
+    """What was given of a target; "" is absent."""
+
+    base_url: Annotated[str, AfterValidator(lambda text: text and parse_base_url(text))] = ""
+    app_key: Annotated[str, AfterValidator(_check_app_key)] = ""
+    master_secret: SecretStr = SecretStr("")
     temp_id: Annotated[int, Field(ge=0)] = 1
+
+    def target(self) -> Target:
+        """Return the target; raise SettingsError where a part of it is missing."""
+        for name in _REQUIRED:
+            if not getattr(self, name):
+                raise SettingsError(f"no {_words(name)}: {_ways(name)}")
+        return Target(self.base_url, self.app_key, self.master_secret.get_secret_value(), self.temp_id)
 
 
 class ServiceSettings(_Settings):
-    """How `smscode serve` runs. ``store`` None: a temporary one. Rules are written count/seconds."""
+    """How the service runs. Rules are written count/seconds; ``store`` None is a temporary one."""
 
     table: ClassVar[str | None] = "service"
 
@@ -92,73 +146,52 @@ class ServiceSettings(_Settings):
     @field_validator("rules", "app_rules", mode="before")
     @classmethod
     def split(cls, value: object) -> object:
-        """Read rules from one text, as a variable holds them."""
+        """Read several rules from one text, as a variable holds them: with spaces or commas between."""
         return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
-_TABLES = (_TargetSettings, ServiceSettings)
-S = TypeVar("S", bound=_Settings)
+_TABLES: tuple[type[_Settings], ...] = (_Given, ServiceSettings)
+_S = TypeVar("_S", bound=_Settings)
 
 
-def load_target(**arguments: Any) -> Target:
-    """Return the configured target; raise SettingsError where a part of it is missing or can't be used."""
-    given = _read(_TargetSettings, arguments)
-    if given.base_url is None:
-        raise _missing("base_url")
-    if given.app_key is None:
-        raise _missing("app_key")
-    if given.master_secret is None:
-        raise _missing("master_secret")
-    return Target(given.base_url, given.app_key, given.master_secret.get_secret_value(), given.temp_id)
-
-
-def find_target(**arguments: Any) -> Target | None:
-    """Return the configured target, or None where nothing of one is given anywhere."""
-    given = _read(_TargetSettings, arguments)
-    nothing = given.base_url is None and given.app_key is None and given.master_secret is None
-    return None if nothing else load_target(**arguments)
-
-
-def load_service(**arguments: Any) -> ServiceSettings:
-    """Return how the service is to run; raise SettingsError for what can't be used."""
-    return _read(ServiceSettings, arguments)
-
-
-def _missing(name: str) -> SettingsError:
-    return SettingsError(f"no {name.replace('_', ' ')}: set {PREFIX}{name.upper()}, or {name} in {TOML_NAME}")
-
-
-def _read(settings: type[S], arguments: dict[str, Any]) -> S:
+def _read(settings: type[_S], **arguments: object) -> _S:
     try:
-        return settings(**{name: value for name, value in arguments.items() if value is not None})
-    except ValidationError as problem:
-        first = problem.errors(include_input=False, include_url=False)[0]
-        name = str(first["loc"][0])
-        raise SettingsError(f"{name} ({PREFIX}{name.upper()}): {first['msg']}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(".env: not a text file in UTF-8") from None
+        return settings(**{name: value for name, value in arguments.items() if value is not None and value != ""})
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{_FILE} is no TOML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{_FILE} or .env can't be read: {error}") from None
+    except ValidationError as problems:
+        problem = problems.errors(include_url=False, include_input=False)[0]
+        name, reason = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
+    # Outside of the handler: the text of pydantic's error shows what was given, which may be a secret.
+    raise SettingsError(f"the {_words(name)} can't be used ({reason}): {_ways(name)}")
 
 
-def _read_table(settings: type[_Settings]) -> dict[str, Any]:
-    """Return a table of the file; raise SettingsError for a file that can't be read or a key that nobody knows."""
-    whole = _read_file(Path(TOML_NAME))
-    for known in _TABLES:
-        table = whole.get(known.table, {}) if known.table else whole
-        if not isinstance(table, dict):
-            raise SettingsError(f"{TOML_NAME}: {known.table} is a table: write [{known.table}]")
-        others = {it.table for it in _TABLES} if known.table is None else set()
-        for name in table.keys() - known.model_fields.keys() - others:
-            close = get_close_matches(name, known.model_fields)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise SettingsError(f"{TOML_NAME}: unknown key {name!r}{hint}")
-    table = whole.get(settings.table, {}) if settings.table else whole
-    return {name: value for name, value in table.items() if name in settings.model_fields}
+def _read_file() -> dict[str | None, dict[str, Any]]:
+    """Return the file's settings by table, but for empty ones; raise SettingsError for a name that is none."""
+    path = Path(_FILE)
+    whole = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    tables = {name: whole.pop(name, {}) for settings in _TABLES if (name := settings.table)} | {None: whole}
+    for settings in _TABLES:
+        _check_names(settings, tables[settings.table])
+    return {name: {key: it for key, it in table.items() if it != ""} for name, table in tables.items()}
 
 
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as problem:
-        raise SettingsError(f"{path}: can't be read: {problem}") from None
+def _check_names(settings: type[_Settings], table: object) -> None:
+    if not isinstance(table, dict):
+        raise SettingsError(f"{_FILE}: {settings.table} is a table of settings: write [{settings.table}] above them")
+    known = settings.model_fields
+    for name in table.keys() - known.keys():
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        place = f" in [{settings.table}]" if settings.table else ""
+        raise SettingsError(f"{_FILE} has an unknown setting {name}{place}: {hint}")
+
+
+def _words(name: str) -> str:
+    return {"base_url": "base URL"}.get(name, name.replace("_", " "))
+
+
+def _ways(name: str) -> str:
+    return f"set {_PREFIX}{name.upper()}, or {name} in {_FILE}"

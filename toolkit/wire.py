@@ -28,10 +28,17 @@ JSON_TYPE = "application/json"
 LENIENT_TYPES = frozenset({"", JSON_TYPE, "text/plain", "application/x-www-form-urlencoded"})
 STRICT_TYPES = frozenset({JSON_TYPE})
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder for each call
+
 _MESSAGE_PATH = re.compile(rb"/sandbox/messages/([^/]+)")
 _VERIFY_PATH = re.compile(rb"/v1/codes/([^/]+)/valid")
 _MOBILE = re.compile(r"(?:\+?86)?(1[3-9][0-9]{9})")
 _WHOLE = re.compile(r"[0-9]{1,18}")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})"
+_BASE_URL = re.compile(
+    rf"https?://(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?(?:/[!-\"$->@-~]*)?",
+    re.IGNORECASE,
+)
 
 
 class Endpoint(StrEnum):
@@ -89,6 +96,19 @@ class Answer:
         return kind_of(self.return_code)
 
 
+def parse_base_url(text: str) -> str:
+    """Return a base URL without the slash at its end; raise InputError where it is none.
+
+    The error doesn't repeat the text, which may hold a password.
+    """
+    match = _BASE_URL.fullmatch(text)
+    if not match or int(match["port"] or 0) > 65535:
+        raise InputError(
+            "a base URL is http://host or https://host, with :port and /path or without; nothing else in it"
+        )
+    return text.rstrip("/")
+
+
 def build_send(credentials: Credentials, mobile: str | int, temp_id: int | str) -> Request:
     """Build the call that sends a code. The values go out as given: judging them is the API's part."""
     return _build(Endpoint.SEND, credentials, CODES_PATH, {"mobile": mobile, "temp_id": temp_id})
@@ -113,7 +133,7 @@ def _quote(segment: str) -> str:
 
 def _build(endpoint: Endpoint, credentials: Credentials, path: str, fields: dict[str, object]) -> Request:
     headers = {"Authorization": credentials.authorization, "Content-Type": JSON_TYPE, "Accept": JSON_TYPE}
-    return Request(endpoint, path, headers, json.dumps(fields, separators=(",", ":")).encode())
+    return Request(endpoint, path, headers, _encode(fields).encode())
 
 
 def read_answer(endpoint: Endpoint, http_status: int, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -133,15 +153,15 @@ def read_answer(endpoint: Endpoint, http_status: int, headers: Mapping[str, str]
 
 def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     error = fields["error"]
-    code = _parse_whole(error.get("code")) if isinstance(error, dict) else None
-    if code is None:
-        raise ProtocolError("its error has no number", http_status, body)
+    code = parse_whole(error.get("code")) if isinstance(error, dict) else None
+    if code is None or code == ReturnCode.SUCCESS:
+        raise ProtocolError("its error has no number of a refusal", http_status, body)
     row = find(code)
     message = error.get("message")
     if not isinstance(message, str):
         message = row.message if row else ""
     is_valid = False if fields.get("is_valid") is False else None
-    return Answer(http_status, row or code, message, None, is_valid, _parse_whole(headers.get("retry-after")))
+    return Answer(http_status, row or code, message, None, is_valid, parse_whole(headers.get("retry-after")))
 
 
 def _read_success(endpoint: Endpoint, fields: dict[str, Any], http_status: int, body: bytes) -> Answer:
@@ -243,7 +263,7 @@ def read_send(fields: Mapping[str, Any]) -> SendFields | Refusal:
     digits = parse_mobile(mobile)
     if digits is None:
         return Refusal(ReturnCode.INVALID_MOBILE)
-    return SendFields(digits, _parse_whole(temp_id))
+    return SendFields(digits, parse_whole(temp_id))
 
 
 def read_verify(fields: Mapping[str, Any]) -> str | Refusal:
@@ -260,6 +280,13 @@ def parse_mobile(value: object) -> str | None:
         return None
     match = _MOBILE.fullmatch(str(value))
     return match[1] if match else None
+
+
+def parse_whole(value: object) -> int | None:
+    """Return a whole number of at most 18 digits from an integer or a string of digits, else None."""
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18 else None
 
 
 def build_sent(msg_id: str) -> Reply:
@@ -291,14 +318,14 @@ _EXTRA_HEADERS = {
 
 
 def _reply(code: ReturnCode, fields: Mapping[str, object], *extra: tuple[bytes, bytes]) -> Reply:
-    body = json.dumps(fields, separators=(",", ":")).encode()
+    body = _encode(fields).encode()
     headers = ((b"content-type", JSON_TYPE.encode()), (b"content-length", b"%d" % len(body)), *extra)
     return Reply(code.http_status, headers, body)
 
 
 def _refuse(code: ReturnCode, *extra: tuple[bytes, bytes]) -> Reply:
-    error = {"error": {"code": int(code), "message": code.message}}
-    return _reply(code, {"is_valid": False} | error if code.kind is Kind.VERDICT else error, *extra)
+    verdict: dict[str, object] = {"is_valid": False} if code.kind is Kind.VERDICT else {}
+    return _reply(code, verdict | {"error": {"code": int(code), "message": code.message}}, *extra)
 
 
 _REFUSALS = {
@@ -323,10 +350,3 @@ def _parse_object(body: bytes) -> dict[str, Any] | None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
-
-
-def _parse_whole(value: object) -> int | None:
-    """Return a whole number from an integer or a string of digits, else None."""
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

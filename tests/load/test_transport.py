@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.errors import InputError, NotConnectedError, TransportError
-from toolkit.load.transport import Transport
+from toolkit.errors import CallError, InputError, NotConnectedError, ProtocolError, TransportError
+from toolkit.load.transport import Transport, error_name
 from toolkit.wire import Credentials, build_send
 
 SEND = build_send(Credentials("key", "secret"), "13800138000", 1)
@@ -115,18 +115,6 @@ def test_a_send_is_never_repeated_once_its_bytes_have_left() -> None:
     assert len(requests) == 1
 
 
-@pytest.mark.parametrize(
-    "answer", [OK[:-1], OK[:30], b"SMTP ready\r\n\r\n"], ids=["half a body", "half a head", "no HTTP"]
-)
-def test_half_an_answer_is_none(answer: bytes) -> None:
-    def answer_and_close(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(answer)
-
-    with server(answer_and_close) as url, closing(Transport(url)) as transport, pytest.raises(TransportError):
-        transport.call(SEND)
-
-
 def test_an_answer_in_pieces_and_chunks_is_read() -> None:
     def drip(connection: socket.socket) -> None:
         read_request(connection)
@@ -173,3 +161,31 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
 def test_a_target_is_an_http_url(url: str) -> None:
     with pytest.raises(InputError):
         Transport(url)
+
+
+@pytest.mark.parametrize(
+    ("raised", "cause", "name"),
+    [
+        (NotConnectedError("no"), TimeoutError(), "connect"),
+        (TransportError("no"), TimeoutError(), "timeout"),
+        (TransportError("no"), ConnectionResetError(), "reset"),
+        (ProtocolError("no", 200, b"<p>"), None, "protocol"),
+        (TransportError("no"), KeyboardInterrupt(), "cancelled"),
+    ],
+)
+def test_errors_are_named_as_the_client_names_them(raised: CallError, cause: BaseException | None, name: str) -> None:
+    raised.__cause__ = cause
+    assert error_name(raised) == name
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"), [(b"", "reset"), (OK[:-1], "reset"), (OK[:30], "reset"), (b"SMTP\r\n", "protocol")]
+)
+def test_half_an_answer_and_none_of_http_are_told_apart(answer: bytes, name: str) -> None:
+    def answer_and_close(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(answer)
+
+    with server(answer_and_close) as url, closing(Transport(url)) as transport, pytest.raises(TransportError) as caught:
+        transport.call(SEND)
+    assert error_name(caught.value) == name

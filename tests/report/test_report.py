@@ -128,6 +128,17 @@ def test_hostile_names_and_settings_stay_text(run_folder, call):
     assert HOSTILE in " ".join(page.text)
 
 
+def test_settings_read_as_names_and_values_nested_ones_dotted(run_folder, call):
+    settings = {"cap": {"messages": 5, "cost": None}, "tags": ["a", 1], "open_loop": True}
+    html = write_report(run_folder([call(Endpoint.SEND, 50000)], settings)).read_text(encoding="utf-8")
+    assert re.findall(r'<th scope="row">([\w.]+)</th><td>(.*?)</td>', html) == [
+        ("cap.messages", "5"),
+        ("cap.cost", "–"),
+        ("tags", "[&#34;a&#34;, 1]"),
+        ("open_loop", "true"),
+    ]
+
+
 def test_secrets_codes_and_whole_mobiles_are_not_in_the_page(run_folder, call):
     settings = {
         "master_secret": "hunter2",

@@ -1,1 +1,1 @@
-"""The building blocks of a locustfile. Importing a module of this room patches the process (gevent)."""
+"""Building blocks for locust, for locust's own process only: it patches the one that imports it with gevent."""

@@ -1,38 +1,17 @@
-"""`smscode`: the toolkit in a shell. Thin: each command imports what it needs, calls it, and prints.
-
-stdout is data, stderr is talk. Exit 0 done, 1 refused by the API, 2 usage, 3 no answer.
-"""
+"""`smscode serve`, `app` and `template`: run the API, and administer its apps and templates."""
 
 from __future__ import annotations
 
-import json
-import sys
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from toolkit.codes import ReturnCode
-from toolkit.errors import CallError, InputError, ReturnCodeError, ToolkitError
+from toolkit.cli.output import Json, say, show, show_json
+from toolkit.errors import InputError
 
-if TYPE_CHECKING:
-    from toolkit.settings import Target
-
-REFUSED, USAGE, NO_ANSWER = 1, 2, 3
-
-app = typer.Typer(
-    name="smscode",
-    help="Run, load, break, measure and pay for an SMS verification-code API."
-    " Exit codes: 0 done, 1 refused by the API, 2 usage, 3 no answer.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 apps = typer.Typer(help="Administer the apps of a service: keys, balance, permission.", no_args_is_help=True)
 templates = typer.Typer(help="Administer the templates of a service's apps.", no_args_is_help=True)
-app.add_typer(apps, name="app")
-app.add_typer(templates, name="template")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table. Default: off.")]
 Store = Annotated[
     str | None,
     typer.Option(
@@ -40,133 +19,11 @@ Store = Annotated[
         " Default: SMSCODE_STORE, or store in smscode.toml's [service]."
     ),
 ]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option("--target", help="The API's base URL. Default: SMSCODE_BASE_URL, or base_url in smscode.toml."),
-]
-AppKey = Annotated[
-    str | None, typer.Option(help="The app's key. Default: SMSCODE_APP_KEY, or app_key in smscode.toml.")
-]
+Key = Annotated[str, typer.Argument(help="The app's key.", show_default=False)]
 TtlS = Annotated[int, typer.Option("--ttl", help="How long a code is valid, in seconds, 1 to 86400.")]
 Text = Annotated[str, typer.Option(help="The message; holds {code} once. The signature counts towards its length.")]
 
 
-def main() -> NoReturn:
-    """Run the command line; whatever goes wrong ends in one line on stderr and an exit code."""
-    try:
-        app()
-    except ReturnCodeError as problem:
-        _fail(problem, REFUSED)
-    except CallError as problem:
-        _fail(problem, NO_ANSWER)
-    except ToolkitError as problem:
-        _fail(problem, USAGE)
-    except ImportError as problem:
-        _fail(f"{problem}: install it with pip install 'sms-code-toolkit[all]'", USAGE)
-    except Exception as problem:
-        _fail(f"a defect of the toolkit: {type(problem).__name__}: {problem}", 70)
-    raise SystemExit(0)
-
-
-def _fail(problem: object, exit_code: int) -> NoReturn:
-    say(f"smscode: {problem}")
-    raise SystemExit(exit_code)
-
-
-def say(line: str) -> None:
-    """Tell a person something."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def show_json(value: Any) -> None:
-    """Print a value as one line of JSON."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
-
-
-def show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Print rows as a table, or as JSON."""
-    if as_json:
-        return show_json(rows)
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*(rows[0] if rows else ["nothing"]), box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    return Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-# The API's calls.
-
-
-@app.command()
-def send(
-    mobile: Annotated[str, typer.Argument(help="Mainland mobile, 11 digits, with or without +86.")],
-    temp_id: Annotated[int | None, typer.Option(help="Template. Default: SMSCODE_TEMP_ID, else 1.")] = None,
-    target: BaseUrl = None,
-    app_key: AppKey = None,
-    as_json: Json = False,
-) -> None:
-    """Send a code to a mobile, and print the msg_id that verifies it."""
-    aim = _target(base_url=target, app_key=app_key, temp_id=temp_id)
-    with _client(aim) as client:
-        sent = client.send_code(mobile, aim.temp_id)
-    show_json({"msg_id": sent.msg_id}) if as_json else print(sent.msg_id)
-
-
-@app.command()
-def verify(
-    msg_id: Annotated[str, typer.Argument(help="What the send printed.")],
-    code: Annotated[str, typer.Argument(help="The digits that were typed.")],
-    target: BaseUrl = None,
-    app_key: AppKey = None,
-    as_json: Json = False,
-) -> None:
-    """Verify a typed code. Exit 0 when it is right, 1 when it isn't."""
-    with _client(_target(base_url=target, app_key=app_key)) as client:
-        verdict = client.verify_code(msg_id, code)
-    code_ = verdict.return_code
-    if as_json:
-        show_json({"is_valid": verdict.is_valid, "return_code": int(code_), "message": code_.message})
-    else:
-        print(f"{int(code_)} {code_.message}")
-    raise SystemExit(0 if verdict.is_valid else REFUSED)
-
-
-def _target(**arguments: Any) -> Target:
-    from toolkit.settings import load_target
-
-    return load_target(**arguments)
-
-
-def _client(target: Target) -> Any:
-    from toolkit.client import Client
-
-    return Client(target.base_url, target.app_key, target.master_secret)
-
-
-@app.command()
-def codes(as_json: Json = False) -> None:
-    """Print the API's return codes."""
-    show(
-        [
-            {
-                "HTTP": row.http_status,
-                "code": int(row),
-                "message": row.message,
-                "meaning": row.meaning,
-                "kind": str(row.kind),
-            }
-            for row in ReturnCode
-        ],
-        as_json,
-    )
-
-
-# The service.
-
-
-@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one. Default: 8018.")] = None,
@@ -276,7 +133,7 @@ def app_list(store: Store = None, as_json: Json = False) -> None:
 
 @apps.command("topup")
 def app_topup(
-    app_key: Annotated[str, typer.Argument(help="The app's key.")],
+    app_key: Key,
     messages: Annotated[int, typer.Argument(help="Messages to add; a negative number takes away.")],
     store: Store = None,
     as_json: Json = False,
@@ -286,20 +143,20 @@ def app_topup(
 
 
 @apps.command("suspend")
-def app_suspend(app_key: str, store: Store = None, as_json: Json = False) -> None:
+def app_suspend(app_key: Key, store: Store = None, as_json: Json = False) -> None:
     """Refuse every call of an app (50002)."""
     show([_administer(store, "change_app", app_key=app_key, suspended=True)], as_json)
 
 
 @apps.command("resume")
-def app_resume(app_key: str, store: Store = None, as_json: Json = False) -> None:
+def app_resume(app_key: Key, store: Store = None, as_json: Json = False) -> None:
     """Let a suspended app call again."""
     show([_administer(store, "change_app", app_key=app_key, suspended=False)], as_json)
 
 
 @apps.command("permit")
 def app_permit(
-    app_key: str,
+    app_key: Key,
     revoke: Annotated[bool, typer.Option("--revoke", help="Take the permission away. Default: off.")] = False,
     store: Store = None,
     as_json: Json = False,
@@ -310,7 +167,7 @@ def app_permit(
 
 @templates.command("add")
 def template_add(
-    app_key: Annotated[str, typer.Argument(help="The app's key.")],
+    app_key: Key,
     text: Annotated[str, typer.Argument(help="The message; holds {code} once. The signature counts as part of it.")],
     ttl_s: TtlS = 300,
     store: Store = None,
@@ -335,7 +192,9 @@ def template_list(
 
 
 @templates.command("disable")
-def template_disable(temp_id: int, store: Store = None, as_json: Json = False) -> None:
+def template_disable(
+    temp_id: Annotated[int, typer.Argument(help="The template's number.")], store: Store = None, as_json: Json = False
+) -> None:
     """Refuse sends with a template (50013)."""
     show([_administer(store, "disable_template", temp_id=temp_id)], as_json)
 

@@ -1,0 +1,88 @@
+"""`smscode send`, `verify` and `codes`: the API's two calls, and its return codes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from toolkit.cli.output import REFUSED, Json, show, show_json
+from toolkit.codes import ReturnCode
+
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--target", help="The API's base URL. Default: SMSCODE_BASE_URL, or base_url in smscode.toml."),
+]
+AppKey = Annotated[
+    str | None, typer.Option(help="The app's key. Default: SMSCODE_APP_KEY, or app_key in smscode.toml.")
+]
+TempId = Annotated[
+    int | None, typer.Option(help="The template's number. Default: SMSCODE_TEMP_ID, temp_id in smscode.toml, else 1.")
+]
+
+
+def send(
+    mobile: Annotated[str, typer.Argument(help="Mainland mobile, 11 digits, with or without +86.")],
+    temp_id: TempId = None,
+    target: BaseUrl = None,
+    app_key: AppKey = None,
+    as_json: Json = False,
+) -> None:
+    """Send a code to a mobile and print the msg_id that verifies it. The secret is SMSCODE_MASTER_SECRET's."""
+    from toolkit.client import Client
+    from toolkit.settings import load_target
+
+    aim = load_target(base_url=target, app_key=app_key, temp_id=temp_id)
+    with Client(aim.base_url, aim.app_key, aim.master_secret) as client:
+        sent = client.send_code(mobile, aim.temp_id)
+    show_json({"msg_id": sent.msg_id}) if as_json else print(sent.msg_id)
+
+
+def verify(
+    msg_id: Annotated[str, typer.Argument(help="What the send printed.")],
+    code: Annotated[str, typer.Argument(help="The digits that were typed.")],
+    target: BaseUrl = None,
+    app_key: AppKey = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a typed code: exit 0 when it is right, 1 when it isn't. The secret is SMSCODE_MASTER_SECRET's."""
+    from toolkit.client import Client
+    from toolkit.settings import load_target
+
+    aim = load_target(base_url=target, app_key=app_key)
+    with Client(aim.base_url, aim.app_key, aim.master_secret) as client:
+        verdict = client.verify_code(msg_id, code)
+    row = verdict.return_code
+    if as_json:
+        show_json({"is_valid": verdict.is_valid, "return_code": int(row), "message": row.message})
+    else:
+        print(f"{int(row)} {row.message}")
+    raise SystemExit(0 if verdict.is_valid else REFUSED)
+
+
+def codes(
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table. Default: off.")] = False,
+) -> None:
+    """Print the API's return codes, with who can act on each."""
+    print(markdown_table()) if markdown else show(code_rows(), as_json)
+
+
+def code_rows() -> list[dict[str, Any]]:
+    """Return the table of return codes: http_status, return_code, message, meaning, kind."""
+    return [
+        {
+            "http_status": row.http_status,
+            "return_code": int(row),
+            "message": row.message,
+            "meaning": row.meaning,
+            "kind": row.kind.value,
+        }
+        for row in ReturnCode
+    ]
+
+
+def markdown_table() -> str:
+    """Return the table of return codes in Markdown, as the README shows it."""
+    lines = ["| HTTP | code | message | Chinese | who can act |", "|---|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(str(value) for value in row.values())} |" for row in code_rows())])

@@ -1,0 +1,206 @@
+"""`smscode load` and `report`: load an API, and say what happened."""
+
+from __future__ import annotations
+
+import platform
+import re
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from toolkit.cli.calls import AppKey, BaseUrl, TempId
+from toolkit.cli.output import NO_ANSWER, REFUSED, Json, fail, say, show, show_json
+from toolkit.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from toolkit.launch import Ended, LoadRun
+    from toolkit.progress import Progress
+    from toolkit.report.summary import Summary
+    from toolkit.settings import Target
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_HELP = "such as 10s, 2m or 500ms"
+_LINE_EVERY_S = 1.0  # where stderr is no terminal
+
+
+def load(
+    scenario: Annotated[
+        str, typer.Argument(help="Name of a locustfile of ./locustfiles or the toolkit's, or a path.")
+    ] = "throughput",
+    target: BaseUrl = None,
+    app_key: AppKey = None,
+    temp_id: TempId = None,
+    users: Annotated[int, typer.Option(help="People at once, each with a connection of its own.")] = 20,
+    duration: Annotated[str, typer.Option(help=f"How long new calls are begun, {_DURATION_HELP}.")] = "10s",
+    seed: Annotated[
+        int | None, typer.Option(help="Whole number that mobiles are drawn with. Default: a random one.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that gets a folder of this run, named by its UTC time.")] = Path(
+        "runs"
+    ),
+    allow_target: Annotated[
+        list[str] | None,
+        typer.Option(help="Host other than this machine that may be loaded: every message may cost money. Repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Load an API and report on it: with no target configured, a sandbox started for it. Ctrl-C ends it early."""
+    from toolkit import launch
+    from toolkit.load.guard import check_allowed
+    from toolkit.settings import find_target
+
+    duration_s = parse_duration(duration)
+    launch.find_scenario(scenario)
+    with ExitStack() as stack:
+        aim = find_target(base_url=target, app_key=app_key, temp_id=temp_id)
+        if aim is None:
+            say("No target is configured: starting a sandbox for this run.")
+            aim = stack.enter_context(launch.sandbox())
+        check_allowed(aim.base_url, allow_target or ())
+        launch.check_target(aim)
+        folder = _new_folder(out)
+        seed = secrets.randbelow(1 << 32) if seed is None else seed
+        settings = _describe(scenario, aim, users=users, duration_s=duration_s, seed=seed)
+        say(f"Loading {aim.base_url} with {scenario}: {users} users for {duration}. Ctrl-C ends it early.")
+        run = launch.start(scenario, aim, users=users, duration_s=duration_s, folder=folder, seed=seed)
+        stack.enter_context(run)
+        ended = _follow(run, duration_s)
+    settings |= {"ended": ended.cause.value, "ended_because": ended.reason or None}
+    summary = _explain(folder, settings, as_json)
+    for note in ended.notes:
+        say(f"note: {note}")
+    if ended.reason:
+        fail(f"the run was ended early: every further call would be refused: {ended.reason}", REFUSED)
+    _judge(summary, aim)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a Parquet file of call records.")],
+    as_json: Json = False,
+) -> None:
+    """Print a run's return codes and latency, and write its report.html anew."""
+    from toolkit.report.page import read_settings
+    from toolkit.report.summary import RUN_NAME
+
+    _explain(run, read_settings(run / RUN_NAME), as_json)
+
+
+def parse_duration(text: str) -> float:
+    """Read ``10s``, ``2m``, ``1h`` or ``500ms`` as seconds; raise InputError for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    seconds = float(match[1]) * _UNIT_S[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise InputError(f"duration {text!r}: write a number above 0 and a unit, {_DURATION_HELP}")
+    return seconds
+
+
+def _new_folder(out: Path) -> Path:
+    """Return a folder for a run that begins now; two that begin in one second get two."""
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
+        folder = out / f"{name}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as problem:
+            raise InputError(f"{out}: no run can be kept there: {problem.strerror}; give another --out") from None
+        return folder
+    raise InputError(f"{out}: a hundred runs began this second; give another --out")
+
+
+def _describe(scenario: str, aim: Target, **plan: object) -> dict[str, object]:
+    """Return a run's settings; the secret is not among them."""
+    packages = ("sms-code-toolkit", "locust", "gevent", "pyarrow")
+    return {
+        "scenario": scenario,
+        "target": aim.base_url,
+        "app_key": aim.app_key,
+        "temp_id": aim.temp_id,
+        **plan,
+        "host": platform.node(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+    }
+
+
+def _follow(run: LoadRun, duration_s: float) -> Ended:
+    """Show the progress until the run is over; Ctrl-C ends it, and what ran counts."""
+    show_progress = _live if sys.stderr.isatty() else _lines
+    try:
+        show_progress(run, duration_s)
+    except KeyboardInterrupt:
+        say("Interrupted: ending the run, keeping what ran.")
+        run.stop()
+    return run.wait()
+
+
+def _lines(run: LoadRun, duration_s: float) -> None:
+    for progress in run.follow(every_s=_LINE_EVERY_S):
+        say(f"{progress.elapsed_s:5.1f}/{duration_s:g} s  {_tell(progress)}")
+
+
+def _live(run: LoadRun, duration_s: float) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("starting", total=duration_s)
+        for progress in run.follow():
+            bars.update(task, completed=min(progress.elapsed_s, duration_s), description=_tell(progress))
+
+
+def _tell(progress: Progress) -> str:
+    by_code: Counter[int | str] = Counter()
+    for (_, outcome), calls in progress.outcomes.items():
+        by_code[outcome] += calls
+    shares = "  ".join(f"{outcome}: {calls / progress.calls:.1%}" for outcome, calls in by_code.most_common(5))
+    return f"{progress.calls:,} calls  {progress.calls_per_s:,.0f}/s  {shares}"
+
+
+def _explain(folder: Path, settings: Mapping[str, object], as_json: bool) -> Summary:
+    """Print what a run's calls say, and leave it in the folder as run.json and report.html."""
+    from toolkit.analysis import calls as call_table
+    from toolkit.analysis import latency, outcomes
+    from toolkit.report.page import write_report
+    from toolkit.report.summary import write_summary
+
+    calls = call_table.read(folder)
+    summary = write_summary(folder, calls, settings)
+    page = write_report(folder)
+    if as_json:
+        show_json(summary)
+    else:
+        codes = outcomes.return_codes(calls).drop(columns="meaning")
+        show(_rows(codes.assign(share=codes["share"].map("{:.2%}".format))), title="Return codes")
+        show(_rows(latency.percentiles(calls)), title="\nLatency, ms")
+    say(f"The report: {page}")
+    return summary
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
+    return [
+        {str(name): it for name, it in row.items()}
+        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
+    ]
+
+
+def _judge(summary: Summary, aim: Target) -> None:
+    """Fail where not a single call got an answer of the API."""
+    endpoints: Any = summary["endpoints"]
+    if not summary["calls"]:
+        fail(f"no call was made to {aim.base_url}: give the run more time", NO_ANSWER)
+    if not any(it["return_codes"] for it in endpoints.values()):
+        fail(f"no call got an answer of the API from {aim.base_url}", NO_ANSWER)

@@ -1,0 +1,276 @@
+"""Launch: starts a sandbox and a load test as child processes, follows the load test's records, and ends them.
+
+This process never imports locust, which would patch it: a notebook's kernel must stay whole. Nothing that was started
+here outlives its ``with`` block, nor this process, however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Self
+
+from toolkit import runs
+from toolkit.client import Client
+from toolkit.errors import InputError, RunError
+from toolkit.progress import Follower, Progress
+from toolkit.records import pack_to_parquet
+from toolkit.settings import Target
+
+_SANDBOX_START_S = 20.0
+_SANDBOX_END_S = 5.0
+_USERS_END_S = 5  # what users get to finish the calls they are in
+_LOCUST_END_S = _USERS_END_S + 5.0
+_SHOWN_LINES = 5
+
+
+# The sandbox.
+
+
+@contextmanager
+def sandbox(*arguments: str) -> Iterator[Target]:
+    """Run a sandbox on a free loopback port and give it as a target; raise RunError where it doesn't answer.
+
+    ``arguments`` go to `smscode serve`. Nothing else configures it, neither the environment nor files of the current
+    directory: what is meant for a production service, such as its store, must not be loaded. So give paths in full.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryFile() as stderr,
+        _serve(arguments, folder, stderr) as process,
+    ):
+        try:
+            yield _read_target(process, stderr)
+        finally:
+            _end(process, _SANDBOX_END_S)
+
+
+def _serve(arguments: tuple[str, ...], folder: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--json", "--until-stdin-closes", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={name: value for name, value in os.environ.items() if not name.startswith(runs.PREFIX)},
+        cwd=folder,
+        start_new_session=True,
+    )
+
+
+def _read_target(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> Target:
+    assert process.stdout
+    ready, _, _ = select.select([process.stdout], [], [], _SANDBOX_START_S)
+    line = process.stdout.readline() if ready else b""
+    if not line:
+        why = f"the sandbox didn't answer within {_SANDBOX_START_S:.0f} s" if not ready else "the sandbox didn't start"
+        raise RunError(f"{why}: {_last_lines(stderr, 1) or 'it said nothing'}")
+    said = json.loads(line)
+    return Target(said["url"], said["app_key"], said["master_secret"], said["temp_id"])
+
+
+def check_target(target: Target) -> None:
+    """Make sure that a target answers and knows the key, at no cost: verify a code of a message that doesn't exist.
+
+    Raises NotConnectedError, TransportError, ProtocolError, or ReturnCodeError for anything but a verdict.
+    """
+    with Client(target.base_url, target.app_key, target.master_secret) as client:
+        client.verify_code("00000000-0000-4000-8000-000000000000", "000000")
+
+
+# Scenarios.
+
+
+def scenarios() -> dict[str, Path]:
+    """Return the known scenarios, name to locustfile: those of ./locustfiles, then those that come with the toolkit."""
+    room = Path(__file__).parent
+    packaged = room / "locustfiles"
+    homes = [packaged if packaged.is_dir() else room.parent / "locustfiles", Path("locustfiles")]
+    return {path.stem: path for home in homes for path in sorted(home.glob("[!_]*.py"))}
+
+
+def find_scenario(name: str) -> Path:
+    """Return the locustfile of a scenario, given its name or its path; raise InputError for one that isn't there."""
+    known = scenarios()
+    path = Path(name) if name.endswith(".py") else known.get(name)
+    if path is None or not path.is_file():
+        raise InputError(f"no scenario {name!r}: give the path of a locustfile, or one of {', '.join(sorted(known))}")
+    return path
+
+
+# The load test.
+
+
+class Cause(StrEnum):
+    """Why a load test ended."""
+
+    FINISHED = "finished"  # its time was over
+    INTERRUPTED = "interrupted"  # it was stopped from here
+    REFUSED = "refused"  # every further call would have been refused the same way
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A load test that is over; its records are in the folder's Parquet file.
+
+    ``reason``: for REFUSED the return code and its message, else "". ``notes``: what its user should know.
+    """
+
+    cause: Cause
+    reason: str
+    notes: tuple[str, ...]
+    calls: int
+
+
+def start(scenario: str, target: Target, *, users: int, duration_s: float, folder: Path, seed: int) -> LoadRun:
+    """Start a scenario against a target; its calls go to ``folder``, a new or empty one, whose name names the run.
+
+    ``duration_s`` is rounded up to whole seconds. Use the result in a ``with`` statement. Raises InputError.
+    """
+    path = find_scenario(scenario)
+    if users < 1 or not 0 < duration_s < math.inf:
+        raise InputError(f"a load test needs at least one user and some time, not {users} for {duration_s} s")
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise InputError(f"the folder {folder} is not empty: each run has its own")
+    return LoadRun(_command(path, target, users, duration_s, folder), target, folder.resolve(), seed)
+
+
+def _command(path: Path, target: Target, users: int, duration_s: float, folder: Path) -> list[str]:
+    options = {
+        "-f": path,
+        "--host": target.base_url,
+        "--users": users,
+        "--spawn-rate": users,
+        "--run-time": math.ceil(duration_s),
+        "--stop-timeout": _USERS_END_S,
+        "--exit-code-on-error": 0,  # a refused call is a finding, not the end of the program
+        "--loglevel": "WARNING",
+        "--json-file": folder / runs.STATS_STEM,
+    }
+    given = [str(word) for option in options.items() for word in option]
+    return [sys.executable, "-m", "locust", "--headless", "--only-summary", *given]
+
+
+class LoadRun:
+    """A load test in a child process. Leaving its ``with`` block ends it and turns its records into Parquet."""
+
+    def __init__(self, command: list[str], target: Target, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self._follower = Follower(folder)
+        self._stopped = False
+        self._packed: int | None = None
+        lifeline, held = os.pipe()
+        self._lifeline = os.fdopen(held, "wb", buffering=0)
+        environment = {
+            "SMSCODE_APP_KEY": target.app_key,
+            "SMSCODE_MASTER_SECRET": target.master_secret,
+            "SMSCODE_TEMP_ID": str(target.temp_id),
+            runs.RUN_DIR: str(folder),
+            runs.SEED: str(seed),
+            runs.LIFELINE_FD: str(lifeline),
+        }
+        try:
+            with (folder / runs.LOG_NAME).open("wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    env={**os.environ, **environment},
+                    pass_fds=[lifeline],
+                    start_new_session=True,  # Ctrl-C in the terminal is for this process, which then ends the run
+                )
+        finally:
+            os.close(lifeline)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self._close()
+
+    def poll(self) -> Progress:
+        """Read what was recorded since the last time and return the progress so far; never waits."""
+        return self._follower.read(time.time_ns() if self._process.poll() is None else None)
+
+    def follow(self, every_s: float = 0.25) -> Iterator[Progress]:
+        """Yield the progress every so often until the load test is over, and then the last of it."""
+        while self._process.poll() is None:
+            yield self.poll()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(every_s)
+        yield self.poll()
+
+    def stop(self) -> None:
+        """End the load test: its users finish the calls they are in. Returns when no process of it is left."""
+        if self._process.poll() is None:
+            self._stopped = True
+        _end(self._process, _LOCUST_END_S)
+
+    def wait(self) -> Ended:
+        """Wait for the end and say why it came; raise RunError with locust's last words where it broke down."""
+        code = self._process.wait()
+        calls = self._close()
+        reason = self._lines(runs.STOPPED_NAME)
+        if reason:
+            return Ended(Cause.REFUSED, reason[0], self._lines(runs.NOTES_NAME), calls)
+        if code and not self._stopped:
+            raise RunError(self._last_words(code))
+        cause = Cause.INTERRUPTED if self._stopped else Cause.FINISHED
+        return Ended(cause, "", self._lines(runs.NOTES_NAME), calls)
+
+    def _close(self) -> int:
+        """Pack the records, once, and return how many there are."""
+        if self._packed is None:
+            self._lifeline.close()
+            self._follower.read()
+            self._follower.close()
+            self._packed = pack_to_parquet(self.folder)
+        return self._packed
+
+    def _lines(self, name: str) -> tuple[str, ...]:
+        try:
+            return tuple((self.folder / name).read_text(encoding="utf-8").splitlines())
+        except FileNotFoundError:
+            return ()
+
+    def _last_words(self, code: int) -> str:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        with (self.folder / runs.LOG_NAME).open("rb") as log:
+            return f"locust {how}: {_last_lines(log, _SHOWN_LINES) or 'it said nothing'}"
+
+
+# Both.
+
+
+def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Ask a child to end, and see to it that nothing of its session is left."""
+    try:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s)
+    finally:
+        with suppress(ProcessLookupError, PermissionError):  # macOS says so of a session that has just ended
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _last_lines(file: IO[bytes], count: int) -> str:
+    file.seek(0)
+    lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    return "\n".join(lines[-count:])

@@ -1,0 +1,155 @@
+"""Worker: what the users of one locust process share, from its first user to its end.
+
+How the parent process steers it: options (environment variables of ``runs``), a pipe that closes when the parent is
+gone, and one line that says why a run stopped itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.socket import wait_read
+from locust import events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.runners import LocalRunner, WorkerRunner
+
+from toolkit import runs
+from toolkit.errors import ToolkitError
+from toolkit.load.mobiles import uniform
+from toolkit.load.recorder import Recorder
+from toolkit.records import CallRecord, Scribe
+from toolkit.settings import Target, load_target
+from toolkit.wire import Credentials
+
+_LANES = 256  # of mobiles in a distributed run: how many workers will come isn't known when the first one starts
+_ORPHAN_GRACE_S = 3.0
+
+logger = logging.getLogger(__name__)
+_workers: dict[Environment, Worker] = {}
+
+
+class Worker:
+    """One locust process of a load test.
+
+    ``mobiles``: fresh ones, for all its users. ``is_sandbox``: False once the target has turned out to be none.
+    """
+
+    def __init__(self, environment: Environment, target: Target) -> None:
+        options: Any = environment.parsed_options
+        lane, lanes = _lane(environment)
+        self.target = target
+        self.credentials = Credentials(target.app_key, target.master_secret)
+        self.mobiles = uniform(options.sms_seed, lane, lanes)
+        self.is_sandbox = True
+        self._folder = Path(options.sms_run_dir) if options.sms_run_dir else None
+        run = self._folder.name if self._folder else ""
+        self.scribe = Scribe.of(run, f"worker-{lane}", target.app_key, target.master_secret)
+        self._recorder = Recorder(self._folder, str(lane)) if self._folder else None
+        self._environment = environment
+        self._ending: gevent.Greenlet | None = None
+        self._said: set[str] = set()
+
+    def record(self, call: CallRecord) -> None:
+        """Keep one call, where the run has a folder."""
+        if self._recorder:
+            self._recorder.append(call)
+
+    def flush(self, **_: object) -> None:
+        """Bring what was recorded into its file."""
+        if self._recorder:
+            self._recorder.flush()
+
+    def say(self, note: str) -> None:
+        """Tell the run's user something, once: on stderr and in the run's folder."""
+        if note not in self._said:
+            self._said.add(note)
+            logger.warning(note)
+            self._leave(runs.NOTES_NAME, note)
+
+    def stop(self, reason: str) -> None:
+        """End the run, once, and leave the reason. Returns at once: the caller is a user that is about to be ended."""
+        if self._ending is None or self._ending.ready():
+            logger.error("the run stops: %s", reason)
+            self._leave(runs.STOPPED_NAME, reason)
+            self._ending = gevent.spawn(_end, self._environment)
+
+    def _leave(self, name: str, line: str) -> None:
+        if self._folder:
+            with (self._folder / name).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+
+def worker_of(environment: Environment) -> Worker:
+    """Return the worker of this process; raise SettingsError where the target or its credentials are missing."""
+    if environment not in _workers:
+        worker = Worker(environment, load_target(base_url=environment.host))
+        _listen(environment.events, test_stop=worker.flush, quit=worker.flush)
+        _workers[environment] = worker
+    return _workers[environment]
+
+
+def _lane(environment: Environment) -> tuple[int, int]:
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+        return runner.worker_index, max(_LANES, runner.worker_index + 1)
+    return 0, 1
+
+
+def _end(environment: Environment) -> None:
+    assert environment.runner
+    headless = environment.parsed_options and environment.parsed_options.headless
+    (environment.runner.quit if headless else environment.runner.stop)()
+
+
+def _add_options(parser: LocustArgumentParser, **_: object) -> None:
+    hidden: dict[str, Any] = {"include_in_web_ui": False}
+    parser.add_argument("--sms-run-dir", env_var=runs.RUN_DIR, help="Folder that keeps every call", **hidden)
+    # The master's seed goes to its workers, and so must its default.
+    seed = secrets.randbelow(1 << 32)
+    parser.add_argument("--sms-seed", env_var=runs.SEED, type=int, default=seed, help="Draws the mobiles")
+    parser.add_argument("--sms-lifeline-fd", env_var=runs.LIFELINE_FD, type=int, help="Ends the run at EOF", **hidden)
+
+
+def _check_settings(environment: Environment, **_: object) -> None:
+    """End with one line where settings are missing; with a web UI or a master, the host is still to come."""
+    options: Any = environment.parsed_options
+    if isinstance(environment.runner, LocalRunner) and options.headless:
+        try:
+            load_target(base_url=environment.host)
+        except ToolkitError as error:
+            raise SystemExit(str(error)) from error
+
+
+def _watch_lifeline(environment: Environment, **_: object) -> None:
+    options: Any = environment.parsed_options
+    if options.sms_lifeline_fd is not None:
+        gevent.spawn(_die_with_parent, environment, options.sms_lifeline_fd)
+
+
+def _die_with_parent(environment: Environment, lifeline_fd: int) -> None:
+    wait_read(lifeline_fd)
+    gevent.spawn_later(_ORPHAN_GRACE_S, os._exit, 1)
+    environment.stop_timeout = 0.0
+    _end(environment)
+
+
+def _judge_scenario(environment: Environment, **_: object) -> None:
+    """End with exit code 2 where a task raised: locust only logs that, and goes on."""
+    if environment.runner and environment.runner.exceptions:
+        environment.process_exit_code = 2
+
+
+def _listen(hooks: Any, **listeners: Callable[..., None]) -> None:
+    for name, listener in listeners.items():
+        getattr(hooks, name).add_listener(listener)
+
+
+_listen(events, init_command_line_parser=_add_options, init=_watch_lifeline, quitting=_judge_scenario)
+_listen(events, init=_check_settings)

@@ -1,0 +1,125 @@
+"""Tables: a run's frames as the rows of its page, every value already text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from toolkit.analysis import charts, latency
+from toolkit.codes import Kind
+from toolkit.report import wording
+from toolkit.report.masking import Json
+
+_LONGEST_SETTING = 1_000
+_ERROR, _UNKNOWN = "ERROR", "UNKNOWN"
+_WHO_CAN_ACT = {
+    Kind.OK.value: "nobody needs to",
+    Kind.REQUEST.value: "the caller's programmer",
+    Kind.ACCOUNT.value: "whoever runs the app's account: keys, permission, balance",
+    Kind.RATE.value: "whoever paces the traffic",
+    Kind.VERDICT.value: "the person who typed the code",
+    Kind.SERVER.value: "whoever runs the service",
+    _ERROR: "whoever runs the service or the way to it: no answer of the API was read",
+    _UNKNOWN: "see the vendor: a number beyond the API's table",
+}
+_COLOURS = {kind.value: colour for kind, colour in charts.KIND_COLOURS.items()} | {
+    _ERROR: charts.ERROR_COLOUR,
+    _UNKNOWN: charts.UNKNOWN_COLOUR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KindBadge:
+    """A kind as a coloured word; ``who`` can act on it."""
+
+    name: str
+    colour: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """One row of the outcome table; ``bar`` is the share, 0..100."""
+
+    endpoint: str
+    http_status: str
+    return_code: str
+    message: str
+    meaning: str
+    kind: KindBadge
+    calls: str
+    share: str
+    bar: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyRow:
+    """One row of the latency table; ``times`` in ms, as ``latency_heads`` names them."""
+
+    endpoint: str
+    measure: str
+    calls: str
+    times: tuple[str, ...]
+
+
+def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
+    """Word ``outcomes.return_codes``, row by row."""
+    for row in codes.to_dict("records"):
+        known = {str(name): "" if pd.isna(value) else str(value) for name, value in row.items()}
+        yield OutcomeRow(
+            endpoint=known["endpoint"],
+            http_status=known["http_status"] or wording.NONE,
+            return_code=known["return_code"] or wording.NONE,
+            message=known["message"] or known["error"] or wording.NONE,
+            meaning=known["meaning"],
+            kind=_badge(known["kind"] or (_UNKNOWN if known["return_code"] else _ERROR)),
+            calls=f"{row['calls']:,}",
+            share=wording.share(row["share"]),
+            bar=round(100 * row["share"], 3),
+        )
+
+
+def kinds(rows: list[OutcomeRow]) -> list[KindBadge]:
+    """Return the kinds that some rows have, in the table's order."""
+    present = {row.kind.name for row in rows}
+    return [_badge(name) for name in _WHO_CAN_ACT if name in present]
+
+
+def latency_heads() -> list[str]:
+    """Name the times of a latency row."""
+    return [f"p{percentile:g}" for percentile in latency.PERCENTILES] + ["max"]
+
+
+def latency_rows(percentiles: pd.DataFrame) -> Iterator[LatencyRow]:
+    """Word ``latency.percentiles``, row by row."""
+    columns = [latency.column(percentile) for percentile in latency.PERCENTILES] + ["max_ms"]
+    for row in percentiles.to_dict("records"):
+        yield LatencyRow(
+            endpoint=row["endpoint"],
+            measure=latency.MEASURES[row["measure"]],
+            calls=f"{row['calls']:,}",
+            times=tuple(wording.milliseconds(row[column]) for column in columns),
+        )
+
+
+def setting_rows(settings: Json, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield masked settings as name and text, nested ones under dotted names."""
+    if isinstance(settings, dict) and settings:
+        for inner, value in settings.items():
+            yield from setting_rows(value, f"{name}.{inner}" if name else inner)
+    elif name:
+        yield name, _setting(settings)
+
+
+def _badge(name: str) -> KindBadge:
+    return KindBadge(name, _COLOURS[name], _WHO_CAN_ACT[name])
+
+
+def _setting(value: Json) -> str:
+    if value is None or value in ([], {}, ""):
+        return wording.NONE
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text[:_LONGEST_SETTING]

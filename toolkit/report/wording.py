@@ -1,0 +1,39 @@
+"""Wording: how numbers read. Nothing is rounded to all or to nothing that isn't."""
+
+from __future__ import annotations
+
+NONE = "–"
+_LEAST_SHARE = 0.0001
+
+
+def share(ratio: float | None) -> str:
+    """Word a share, 0..1: "12.34 %", and for less than all but a trace "> 99.99 %"."""
+    if ratio is None:
+        return NONE
+    if 0 < ratio < _LEAST_SHARE:
+        return f"< {_LEAST_SHARE:.2%}".replace("%", " %")
+    if 1 - _LEAST_SHARE < ratio < 1:
+        return f"> {1 - _LEAST_SHARE:.2%}".replace("%", " %")
+    return f"{ratio:.2%}".replace("%", " %")
+
+
+def milliseconds(value: float) -> str:
+    """Word a time in ms, without the unit, in three digits or more."""
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Word a duration: "850 ms", "12.3 s", "1 min 03 s", "2 h 05 min"."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, left_s = divmod(round(seconds), 60)
+    hours, left_min = divmod(minutes, 60)
+    return f"{hours:,} h {left_min:02} min" if hours else f"{minutes} min {left_s:02} s"
+
+
+def rate(per_s: float | None) -> str:
+    """Word a rate, without the unit."""
+    return NONE if per_s is None else f"{per_s:,.1f}"

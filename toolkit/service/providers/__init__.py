@@ -1,1 +1,0 @@
-"""The way out for an accepted message: one module per provider."""
