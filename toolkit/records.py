@@ -59,7 +59,7 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class Scribe:
-    """Makes the records of one caller: holds what stays the same from call to call, and the key of its mobiles' digests.
+    """Makes the records of one caller: holds what stays the same from call to call, and the key that digests mobiles.
 
     The key is made from the app's master secret: the same mobile has the same ``mobile_key`` in every run of that app,
     and nobody can try out numbers without the secret.

@@ -41,7 +41,7 @@ def load(
     target: BaseUrl = None,
     app_key: AppKey = None,
     temp_id: TempId = None,
-    users: Annotated[int, typer.Option(help="People at once, each with a connection of its own.")] = 20,
+    users: Annotated[int, typer.Option(min=1, help="People at once, each with a connection of its own.")] = 20,
     duration: Annotated[str, typer.Option(help=f"How long new calls are begun, {_DURATION_HELP}.")] = "10s",
     seed: Annotated[
         int | None, typer.Option(help="Whole number that mobiles are drawn with. Default: a random one.")

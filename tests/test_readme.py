@@ -1,0 +1,47 @@
+"""The README tells the truth."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from support.service import Running
+
+from toolkit.cli import app
+from toolkit.cli.calls import markdown_table
+from toolkit.launch import scenarios
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_return_codes_is_the_one_in_the_code() -> None:
+    match = re.search(r"<!-- codes.*?-->\n(.*)\n<!-- /codes -->", README, re.DOTALL)
+    assert match
+    assert match[1] == markdown_table(), "run `smscode codes --markdown` and put it into the README"
+
+
+def test_every_command_and_every_scenario_is_told_of() -> None:
+    names = [it.name or it.callback.__name__ for it in app.registered_commands if it.callback]
+    names += [it.name for it in app.registered_groups if isinstance(it.name, str)]
+    assert [name for name in names if f"smscode {name}" not in README] == []
+    assert [name for name in scenarios() if f"`{name}`" not in README] == []
+
+
+def test_its_example_of_the_library_runs(sandbox: Running) -> None:
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert example
+    mobile, code = next(sandbox.mobiles), iter(["000000x"])
+    text = example[1].replace("http://127.0.0.1:8018", sandbox.url).replace("13800138000", mobile)
+    text = text.replace('app_key="..."', f'app_key="{sandbox.app_key}"')
+    text = text.replace('master_secret="..."', f'master_secret="{sandbox.master_secret}"')
+    said: list[str] = []
+    names = {"input": lambda _: next(code), "print": lambda *values: said.append(" ".join(map(str, values)))}
+    exec(compile(text, "README.md", "exec"), names)
+    assert said[-1] == "False invalid code"
+    assert len(said) == 3
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
