@@ -15,10 +15,10 @@ from support.api import Api
 from toolkit.codes import Kind, ReturnCode
 from toolkit.wire import Endpoint, Reply
 
-# For each line on stdin, {"call": name, "arguments": [..], "expected": [..]}, one call, and on stdout what came of it.
-CHILD = """
+USER = """
 import json, sys
 from argparse import Namespace
+import gevent
 from locust.env import Environment
 from toolkit.load.user import SmsCodeUser
 
@@ -29,6 +29,10 @@ environment = Environment(host=sys.argv[1])
 environment.parsed_options = Namespace(sms_run_dir=None, sms_seed=1, headless=False)
 environment.create_local_runner()
 user = User(environment)
+"""
+
+# For each line on stdin, {"call": name, "arguments": [..], "expected": [..]}, one call, and on stdout what came of it.
+CHILD = """
 seen = []
 environment.events.request.add_listener(lambda **event: seen.append(event))
 for line in sys.stdin:
@@ -39,31 +43,49 @@ for line in sys.stdin:
     print(json.dumps({"answer": answer, "event": event, "more": len(seen)}, default=str), flush=True)
 """
 
+# A user that is ended while it waits, after its waking was already due.
+ENDED = """
+def wait_and_send():
+    gevent.sleep(0)
+    user.sms.send_code("13800138001")
+
+user.sms.send_code("13800138000")
+late = gevent.spawn(wait_and_send)
+gevent.sleep(0)
+late.kill(block=False)
+late.join()
+user.sms.send_code("13800138002")
+"""
+
 Call = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def call(api: Api, request: pytest.FixtureRequest) -> Iterator[Call]:
-    """Make one call as a user whose class expects what the test's parameter says, if it has one."""
+def child(api: Api, script: str, expected: list[int]) -> dict[str, Any]:
     target = api.target
     settings = {
         "SMSCODE_APP_KEY": target.app_key,
         "SMSCODE_MASTER_SECRET": target.master_secret,
         "SMSCODE_TEMP_ID": str(target.temp_id),
     }
-    command = [sys.executable, "-c", CHILD, target.base_url, json.dumps(getattr(request, "param", []))]
+    command = [sys.executable, "-c", USER + script, target.base_url, json.dumps(expected)]
+    return {"args": command, "env": {**os.environ, **settings}, "text": True}
+
+
+@pytest.fixture
+def call(api: Api, request: pytest.FixtureRequest) -> Iterator[Call]:
+    """Make one call as a user whose class expects what the test's parameter says, if it has one."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **settings}) as child:
+    with subprocess.Popen(**child(api, CHILD, getattr(request, "param", [])), stdin=pipe, stdout=pipe) as process:
 
         def make(name: str, *arguments: object, expected: list[int] | None = None) -> dict[str, Any]:
-            assert child.stdin
-            assert child.stdout
+            assert process.stdin
+            assert process.stdout
             print(
                 json.dumps({"call": name, "arguments": arguments, "expected": expected or []}),
-                file=child.stdin,
+                file=process.stdin,
                 flush=True,
             )
-            got: dict[str, Any] = json.loads(child.stdout.readline())
+            got: dict[str, Any] = json.loads(process.stdout.readline())
             assert got["more"] == 0
             return got
 
@@ -145,3 +167,8 @@ def test_a_call_without_an_answer_is_an_outcome_and_a_failure(api: Api, call: Ca
 def test_a_target_that_is_gone_is_an_outcome_and_a_failure(api: Api, call: Call) -> None:
     api.server_close()
     assert call("send_code", "13800138000")["answer"]["error"] == "NotConnectedError"
+
+
+def test_a_user_that_was_ended_while_it_waited_sends_nothing_more(api: Api) -> None:
+    subprocess.run(**child(api, ENDED, []), timeout=60, check=True)
+    assert api.mobiles == ["13800138000", "13800138002"]

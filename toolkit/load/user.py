@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import gevent
 from locust import User
 from locust.env import Environment
 from locust.exception import StopTest
@@ -102,6 +103,7 @@ class Calls:
         return outcome
 
     def _move(self, request: Request, about: dict[str, Any]) -> Outcome:
+        gevent.sleep(0)  # locust may have ended this user while it waited: let that come before a byte leaves
         watch = _Watch(request.endpoint)
         try:
             self.transport.connect()
