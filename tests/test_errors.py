@@ -1,0 +1,41 @@
+import pytest
+
+from toolkit import errors
+from toolkit.codes import Kind, ReturnCode
+from toolkit.errors import ProtocolError, ReturnCodeError, ToolkitError
+
+CLASSES = [it for it in vars(errors).values() if isinstance(it, type) and issubclass(it, Exception)]
+
+
+def test_everything_raised_on_purpose_has_one_root() -> None:
+    assert [each for each in CLASSES if not issubclass(each, ToolkitError)] == []
+
+
+def test_the_outline_at_the_head_is_the_tree() -> None:
+    lines = [line for line in (errors.__doc__ or "").splitlines() if line.lstrip().startswith("- ")]
+    outline = {line.split()[1]: len(line) - len(line.lstrip()) for line in lines}
+    depths = {each.__name__: sum(issubclass(base, ToolkitError) for base in each.__mro__) for each in CLASSES}
+    assert outline == {name: 2 * (depth - 1) for name, depth in depths.items()}
+
+
+def test_a_refusal_carries_the_row_of_its_code() -> None:
+    error = ReturnCodeError(50009, 403, "out of freq", 42)
+    assert error.return_code is ReturnCode.OUT_OF_FREQ
+    assert (error.http_status, error.message, error.retry_after_s, error.kind) == (403, "out of freq", 42, Kind.RATE)
+    assert str(error) == "50009 out of freq (HTTP 403)"
+
+
+def test_a_refusal_keeps_a_code_that_the_table_lacks() -> None:
+    error = ReturnCodeError(50101, 403, "blocked")
+    assert (error.return_code, error.retry_after_s, error.kind) == (50101, None, None)
+
+
+def test_an_answer_that_is_not_the_apis_is_kept_in_part() -> None:
+    error = ProtocolError("the body is no JSON object", 502, b"x" * 101)
+    assert (error.http_status, error.body) == (502, b"x" * 100)
+    assert "502" in str(error)
+
+
+@pytest.mark.parametrize("each", CLASSES)
+def test_every_class_says_what_it_means(each: type) -> None:
+    assert each.__doc__
