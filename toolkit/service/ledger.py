@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from toolkit.codes import ReturnCode, find
 from toolkit.service.accounts import App, Template
-from toolkit.service.policy import HOUR_MS, Policy, Rule, keep, wait_ms
+from toolkit.service.policy import HOUR_MS, Policy, Rule, wait_ms
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -180,14 +180,14 @@ class Ledger:
 
     def send(self, order: Order, now_ms: int) -> Decision:
         """Accept a message, or refuse it for frequency or balance; a refusal changes nothing."""
-        windows = list(self._windows(order)) if order.ruled else []
-        wait = max((wait_ms(times, rules, now_ms) for _, rules, times in windows), default=0)
+        windows = self._windows(order) if order.ruled else []
+        wait = max((wait_ms(_unpack(times), rules, now_ms) for _, rules, times in windows if times), default=0)
         if wait > 0:
             return Decision(ReturnCode.OUT_OF_FREQ, wait)
         if self.balances[order.app_id] < order.segments:
             return Decision(ReturnCode.NO_MONEY)
         for key, rules, times in windows:
-            self.batch.set(self._sends, key, _pack([*keep(times, rules, now_ms), now_ms]))
+            self.batch.set(self._sends, key, _append(times, now_ms, rules))
         self.credit(order.app_id, -order.segments)
         self._add(order, now_ms)
         return ACCEPTED
@@ -198,11 +198,11 @@ class Ledger:
         if message is None:
             return Decision(ReturnCode.INVALID_CODE)
         key = _key(app_id, message.mobile)
-        failures = _unpack(self._failures.get(key, b""))
-        if (wait := wait_ms(failures, self._failure_rules, now_ms)) > 0:
+        failures = self._failures.get(key, b"")
+        if (wait := wait_ms(_unpack(failures), self._failure_rules, now_ms)) > 0:
             return Decision(ReturnCode.OUT_OF_FREQ, wait)
         if (verdict := self._verdict(message, digest, now_ms)) is ReturnCode.INVALID_CODE and not message.forced:
-            self.batch.set(self._failures, key, _pack([*keep(failures, self._failure_rules, now_ms), now_ms]))
+            self.batch.set(self._failures, key, _append(failures, now_ms, self._failure_rules))
             self._tried(msg_id, message._replace(tries=message.tries + 1), now_ms)
         elif verdict is ReturnCode.SUCCESS:
             self._tried(msg_id, message._replace(verified=True), now_ms)
@@ -223,32 +223,19 @@ class Ledger:
         message = Message._make(_MESSAGE.unpack(packed)) if packed else None
         return message if message and message.app_id == app_id else None
 
-    def _windows(self, order: Order) -> Iterator[tuple[int, Sequence[Rule], Sequence[int]]]:
-        for mobile, rules in ((order.mobile, self.policy.rules), (_EVERYONE, self.policy.app_rules)):
-            if rules:
-                key = _key(order.app_id, mobile)
-                yield key, rules, _unpack(self._sends.get(key, b""))
+    def _windows(self, order: Order) -> list[tuple[int, Sequence[Rule], bytes]]:
+        counted = ((order.mobile, self.policy.rules), (_EVERYONE, self.policy.app_rules))
+        keys = [(_key(order.app_id, mobile), rules) for mobile, rules in counted if rules]
+        return [(key, rules, self._sends.get(key, b"")) for key, rules in keys]
 
     def _add(self, order: Order, now_ms: int) -> None:
         self.seq += 1
-        forced = int(order.forced or 0)
-        message = Message(self.seq, order.app_id, order.mobile, order.expires_ms, order.digest, 0, False, forced)
-        self.batch.set(self.messages, order.msg_id, _MESSAGE.pack(*message))
-        self.batch.jobs.append((self.seq, order.code))
-        self.batch.messages.append(
-            MessageRow(
-                self.seq,
-                order.msg_id,
-                order.app_id,
-                order.mobile,
-                order.temp_id,
-                now_ms,
-                order.expires_ms,
-                order.segments,
-                order.digest,
-                forced,
-            )
-        )
+        app_id, mobile, temp_id, msg_id, code, digest, expires_ms, segments, demanded, _ = order
+        forced = int(demanded or 0)
+        self.batch.set(self.messages, msg_id, _MESSAGE.pack(self.seq, app_id, mobile, expires_ms, digest, 0, 0, forced))
+        self.batch.jobs.append((self.seq, code))
+        row = (self.seq, msg_id, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced)
+        self.batch.messages.append(MessageRow._make(row))
 
     def _tried(self, msg_id: str, message: Message, now_ms: int) -> None:
         self.try_seq += 1
@@ -303,8 +290,7 @@ class Ledger:
             key = _key(row.app_id, mobile)
             rules = self.policy.rules if mobile else self.policy.app_rules
             if rules:
-                times = [*_unpack(self._sends.get(key, b"")), row.sent_ms]
-                self._sends[key] = _pack(keep(times, rules, row.sent_ms))
+                self._sends[key] = _append(self._sends.get(key, b""), row.sent_ms, rules)
 
     def load_try(self, msg_id: str, row: TryRow) -> None:
         """Take in a typed code; in the order of ``try_seq``."""
@@ -318,16 +304,17 @@ class Ledger:
             return
         self.messages[msg_id] = _MESSAGE.pack(*message._replace(tries=message.tries + 1))
         key = _key(message.app_id, message.mobile)
-        self._failures[key] = self._failures.get(key, b"") + _pack([row.tried_ms])
+        self._failures[key] = _append(self._failures.get(key, b""), row.tried_ms, self._failure_rules)
 
 
 def _key(app_id: int, mobile: int) -> int:
     return app_id * _MOBILES + mobile
 
 
-def _pack(times: Sequence[int]) -> bytes:
-    return struct.pack(f"<{len(times)}Q", *times)
+def _append(times: bytes, time_ms: int, rules: Sequence[Rule]) -> bytes:
+    """Add a time to those of a window, and let go of those that no rule can count any more."""
+    return (times + time_ms.to_bytes(8, "little"))[-8 * max([rule.count for rule in rules]) :]
 
 
-def _unpack(packed: bytes) -> Sequence[int]:
-    return struct.unpack(f"<{len(packed) // 8}Q", packed)
+def _unpack(times: bytes) -> Sequence[int]:
+    return struct.unpack(f"<{len(times) // 8}Q", times)

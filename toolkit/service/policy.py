@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from toolkit.errors import InputError
@@ -30,7 +30,10 @@ class Rule:
     count: int
     window_s: int
 
+    window_ms: int = field(init=False, repr=False)
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "window_ms", self.window_s * 1000)
         if self.count < 1 or self.window_s < 1:
             raise InputError(f"rule {self}: a count and a window are at least 1")
 
@@ -44,11 +47,6 @@ class Rule:
 
     def __str__(self) -> str:
         return f"{self.count}/{self.window_s}s"
-
-    @property
-    def window_ms(self) -> int:
-        """The window in milliseconds."""
-        return self.window_s * 1000
 
 
 DEFAULT_RULES = (Rule(1, 60), Rule(5, 3600), Rule(10, 86_400))
@@ -76,16 +74,8 @@ def wait_ms(times: Sequence[int], rules: Sequence[Rule], now_ms: int) -> int:
 
     ``times`` are those of the accepted, in ascending order. One at t has left a window at exactly t + window.
     """
-    full = (rule for rule in rules if len(times) >= rule.count)
-    return max((times[-rule.count] + rule.window_ms - now_ms for rule in full), default=0)
-
-
-def keep(times: Sequence[int], rules: Sequence[Rule], now_ms: int) -> Sequence[int]:
-    """Return the times that some rule still has to look at."""
-    horizon = now_ms - max((rule.window_ms for rule in rules), default=0)
-    most = max((rule.count for rule in rules), default=0)
-    recent = times[-most:] if most else ()
-    return [time for time in recent if time > horizon]
+    waits = [times[-rule.count] + rule.window_ms - now_ms for rule in rules if len(times) >= rule.count]
+    return max(waits, default=0)
 
 
 def draw_code() -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -37,6 +39,7 @@ from toolkit.service.stores.files import FileLock, read_key
 log = logging.getLogger(__name__)
 
 TOO_SLOW_S = 2.0  # a commit that takes longer is answered as failed, and revoked when it comes through after all
+_ROWS_A_STATEMENT = (64, 16, 4, 1)
 _VERSION = 1
 _TABLES = """
 CREATE TABLE clock (wall_ms INTEGER, clock_ms INTEGER, speed REAL);
@@ -48,15 +51,6 @@ CREATE TABLE messages (seq INTEGER PRIMARY KEY, msg_id TEXT, app_id INTEGER, mob
 CREATE TABLE jobs (seq INTEGER PRIMARY KEY, code TEXT);
 CREATE TABLE tries (try_seq INTEGER PRIMARY KEY, seq INTEGER, tried_ms INTEGER, right INTEGER);
 """
-
-
-def _insert(table: str, row: type[NamedTuple]) -> str:
-    columns = row._fields
-    return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-
-
-_PUT_APP, _PUT_TEMPLATE = _insert("apps", AppRow), _insert("templates", TemplateRow)
-_PUT_MESSAGE, _PUT_TRY = _insert("messages", MessageRow), _insert("tries", TryRow)
 
 
 def read_store_url(url: str) -> Path:
@@ -251,15 +245,30 @@ class SqliteStore:
             db.execute("BEGIN IMMEDIATE")
             for late in revoked:
                 _delete(db, late)
-            db.executemany(_PUT_APP, batch.app_rows)
-            db.executemany(_PUT_TEMPLATE, batch.template_rows)
-            db.executemany(_PUT_MESSAGE, batch.messages)
-            db.executemany("INSERT INTO jobs (seq, code) VALUES (?, ?)", batch.jobs)
-            db.executemany(_PUT_TRY, batch.tries)
+            _put(db, "apps", AppRow._fields, batch.app_rows)
+            _put(db, "templates", TemplateRow._fields, batch.template_rows)
+            _put(db, "messages", MessageRow._fields, batch.messages)
+            _put(db, "jobs", ("seq", "code"), batch.jobs)
+            _put(db, "tries", TryRow._fields, batch.tries)
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+
+
+def _put(db: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    """Put rows into a table, many a statement: after each one this thread must win the interpreter back."""
+    start = 0
+    for size in _ROWS_A_STATEMENT:
+        while len(rows) - start >= size:
+            db.execute(_insert(table, columns, size), list(chain.from_iterable(rows[start : start + size])))
+            start += size
+
+
+@cache
+def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
 
 
 def _answer(waiters: Iterable[asyncio.Future[None]], problem: StoreError | None = None) -> None:
