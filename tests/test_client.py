@@ -381,6 +381,20 @@ def test_more_calls_than_connections_wait_for_one(api: Api) -> None:
     assert api.connections == 100
 
 
+def test_a_call_that_gets_no_connection_says_that_nothing_was_sent(api: Api) -> None:
+    async def run() -> None:
+        async with AsyncClient(api.target.base_url, "key", SECRET, timeout=Timeout(1, 60)) as client:
+            with api.stalled():
+                busy = asyncio.gather(*(client.send_code(MOBILE, 1) for _ in range(100)))
+                await asyncio.to_thread(api.wait_for_stalled, 100)
+                with pytest.raises(NotConnectedError, match="none within 1 s; nothing was sent"):
+                    await client.send_code(MOBILE, 1)
+            assert len(await busy) == 100
+
+    asyncio.run(run())
+    assert len(api.mobiles) == 100
+
+
 def test_threads_share_a_blocking_client(api: Api) -> None:
     with Client(api.target.base_url, "key", SECRET) as client:
         threads = [threading.Thread(target=client.send_code, args=(MOBILE, 1)) for _ in range(20)]
@@ -424,6 +438,11 @@ def test_a_certificate_that_was_given_is_trusted(run: Run, tls: ssl.SSLContext, 
     with peer(context=tls) as server:
         assert run(server.url, SEND, SEND, verify=given[kind]) == [Sent("7")] * 2
         assert server.connections == 1
+
+
+def test_a_folder_of_certificates_replaces_the_usual_ones(run: Run, tls: ssl.SSLContext, tmp_path: Path) -> None:
+    with peer(context=tls) as server, pytest.raises(NotConnectedError, match="certificate verify failed"):
+        run(server.url, SEND, verify=tmp_path)
 
 
 def test_a_drip_over_tls_ends_in_time(run: Run, tls: ssl.SSLContext, certificate: Path) -> None:
@@ -557,6 +576,8 @@ def test_a_client_shows_where_it_calls_and_as_whom_and_no_secret(client: type[Cl
     "options",
     [
         {"base_url": "sms.example"},
+        {"base_url": "http://127.0.0.999"},
+        {"base_url": "http://[1:2]"},
         {"base_url": "http://user:the-master-secret@sms.example"},
         {"app_key": "a:b"},
         {"app_key": ""},

@@ -89,7 +89,8 @@ _UNKNOWN = {
     Endpoint.VERIFY: "whether the code was used up is not known",
 }
 _FAILURES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], _Failure], ...] = (
-    ((httpx.ConnectError, httpx.PoolTimeout), _Failure.CONNECT),
+    (ProtocolError, _Failure.PROTOCOL),
+    (httpx.ConnectTimeout, _Failure.RESET),  # httpx-aiohttp 0.2 calls every connection so that broke
     ((httpx.TimeoutException, TimeoutError), _Failure.TIMEOUT),
     ((httpx.NetworkError, OSError), _Failure.RESET),
     (Exception, _Failure.PROTOCOL),
@@ -97,18 +98,19 @@ _FAILURES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], _F
 )
 
 
-def _classify(error: BaseException) -> _Failure:
-    if isinstance(error, httpx.ConnectTimeout):
-        # httpx-aiohttp 0.2 calls every broken connection so: it is one only where its cause is.
-        is_timeout = isinstance(error.__cause__, httpcore.ConnectTimeout | TimeoutError)
-        return _Failure.CONNECT if is_timeout else _Failure.RESET
+def _classify(error: BaseException, unconnected: tuple[type[Exception], ...]) -> _Failure:
+    if isinstance(error.__cause__, unconnected):
+        return _Failure.CONNECT
     if isinstance(error, httpx.RemoteProtocolError) and ("closed" in str(error) or "disconnected" in str(error)):
         return _Failure.RESET  # httpx has one class for an answer that broke off and one that isn't HTTP
     return next(failure for kinds, failure in _FAILURES if isinstance(error, kinds))
 
 
 class _Core:
-    """One app at one target: builds calls, and tells what became of them."""
+    """One app at one target: builds calls, and tells what became of them.
+
+    ``unconnected``: what the transport's errors have as their cause where the connection was never made.
+    """
 
     def __init__(
         self,
@@ -119,14 +121,16 @@ class _Core:
         on_call: OnCall | None,
         run: str,
         source: str | None,
+        unconnected: tuple[type[Exception], ...],
     ) -> None:
         self.base_url = wire.parse_base_url(base_url)
         self.credentials = Credentials(app_key, master_secret)
         self.timeout = timeout
         self.on_call = on_call
         self.scribe = Scribe.of(run, source or socket.gethostname(), app_key, master_secret)
+        self.unconnected = unconnected
         self.is_closed = False
-        self._send_url = httpx.URL(self.base_url + wire.CODES_PATH)
+        self._send_url = _parse_url(self.base_url + wire.CODES_PATH)
         self.host = self._send_url.netloc
 
     def send(self, mobile: str | int, temp_id: int | str) -> _Call:
@@ -151,6 +155,13 @@ class _Core:
 
     def __repr__(self) -> str:
         return f"({self.base_url!r}, {self.credentials.app_key!r})"
+
+
+def _parse_url(text: str) -> httpx.URL:
+    try:
+        return httpx.URL(text)
+    except httpx.InvalidURL as error:  # such as an address with a part above 255
+        raise InputError(f"the base URL can't be used: {error}") from None
 
 
 def _root(error: BaseException) -> BaseException:
@@ -197,7 +208,7 @@ class _Call:
         self.answer = wire.read_answer(self._request.endpoint, response.status_code, response.headers, body)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        failure = _classify(error) if error else None
+        failure = _classify(error, self._core.unconnected) if error else None
         if self._core.on_call:
             self._core.on_call(self._record(failure, error))
         if error and failure and failure is not _Failure.CANCELLED and not isinstance(error, ProtocolError):
@@ -237,6 +248,9 @@ def _refusal(answer: Answer) -> ReturnCodeError:
 # Blocking.
 
 
+_UNCONNECTED = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
+
+
 class Client:
     """Calls the API, in blocking code; threads may share one.
 
@@ -257,7 +271,7 @@ class Client:
         run: str = "",
         source: str | None = None,
     ) -> None:
-        self._core = _Core(base_url, app_key, master_secret, timeout, on_call, run, source)
+        self._core = _Core(base_url, app_key, master_secret, timeout, on_call, run, source, _UNCONNECTED)
         self._transport = _DeadlineTransport(_trust(self._core.base_url, verify))
 
     def send_code(self, mobile: str | int, temp_id: int | str) -> Sent:
@@ -420,8 +434,9 @@ class AsyncClient:
         run: str = "",
         source: str | None = None,
     ) -> None:
-        self._core = _Core(base_url, app_key, master_secret, timeout, on_call, run, source)
+        self._core = _Core(base_url, app_key, master_secret, timeout, on_call, run, source, _unconnected())
         self._transport = _build_async_transport(_trust(self._core.base_url, verify))
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timeouts = {"connect": timeout.connect_s, "pool": timeout.connect_s}
 
     async def send_code(self, mobile: str | int, temp_id: int | str) -> Sent:
@@ -433,6 +448,10 @@ class AsyncClient:
         return _read_verification(await self._move(self._core.verify(msg_id, code)))
 
     async def _move(self, call: _Call) -> Answer:
+        loop = asyncio.get_running_loop()
+        if loop is not (self._loop or loop):
+            raise InputError("an AsyncClient belongs to the event loop of its first call: make one for each loop")
+        self._loop = loop
         with call:
             async with asyncio.timeout(self._core.timeout.total_s):
                 response = await self._transport.handle_async_request(call.build(self._timeouts))
@@ -460,13 +479,25 @@ class AsyncClient:
         return f"AsyncClient{self._core!r}"
 
 
+def _unconnected() -> tuple[type[Exception], ...]:
+    import aiohttp
+
+    return aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError
+
+
 def _build_async_transport(ssl_context: ssl.SSLContext | None) -> httpx.AsyncBaseTransport:
     """Drive aiohttp: httpx's own pool falls from 1,500 calls/s for one task to 500 for a hundred (httpx#3215)."""
     import aiohttp
+    from aiohttp.connector import NEEDS_CLEANUP_CLOSED
     from httpx_aiohttp import AiohttpTransport
 
     def open_session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_S, ssl=ssl_context or True)
+        connector = aiohttp.TCPConnector(
+            limit=_CONNECTIONS,
+            keepalive_timeout=_IDLE_S,
+            ssl=ssl_context or True,
+            enable_cleanup_closed=NEEDS_CLEANUP_CLOSED,  # else TLS connections that were given up stay open
+        )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     return AiohttpTransport(verify=ssl_context or False, client=open_session)

@@ -106,7 +106,9 @@ class Scribe:
             mobile_key=None if digits is None else _hash64(digits, self.key),
             prefix=digits[:7] if digits and parse_mobile(digits) else None,
             temp_id=None if temp_id is None else parse_whole(temp_id),
-            msg_id=msg_id,
+            msg_id=None
+            if msg_id is None
+            else msg_id.encode("utf-8", "replace").decode(),  # JSON may hold half a character
             msg_key=None if msg_id is None else _hash64(msg_id),
             app_key=self.app_key,
             error=error,

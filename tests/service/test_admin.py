@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import Any
 import pytest
 from support.service import Running, basic, smscode
 
+from toolkit.service.policy import Policy
+from toolkit.service.stores.sqlite import SqliteStore
+
 
 @pytest.fixture(params=["beside a running service", "without one"])
 def store(request: pytest.FixtureRequest, start: Callable[..., Running], tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path}/store.db"
     if request.param == "beside a running service":
         start("--production", "--store", url)
+    else:
+        asyncio.run(SqliteStore.open(tmp_path / "store.db", Policy()).close())
     return url
 
 
@@ -89,6 +95,15 @@ def test_a_change_is_in_force_at_once(start: Callable[..., Running], tmp_path: P
     assert service.post("/v1/codes", fields, auth).code == 50002
     administer(store, "app", "resume", made["app_key"])
     assert service.post("/v1/codes", fields, auth).code == 50000
+
+
+def test_only_creating_an_app_makes_a_store(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    done = smscode("app", "list", "--store", store)
+    assert (done.returncode, "there is no store" in done.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+    assert smscode("app", "create", "--store", store).returncode == 0
+    assert smscode("app", "list", "--store", store).returncode == 0
 
 
 def test_a_store_must_be_named(tmp_path: Path) -> None:

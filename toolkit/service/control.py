@@ -38,8 +38,11 @@ def administer(store_url: str, operation: str, **arguments: Any) -> Any:
 
 
 async def _administer(store_url: str, operation: str, arguments: dict[str, Any]) -> Any:
+    path = read_store_url(store_url)
+    if operation != "create_app" and not path.exists():
+        raise InputError(f"{path}: there is no store; `smscode app create` makes one, and an app in it")
     try:
-        store = SqliteStore.open(read_store_url(store_url), Policy())
+        store = SqliteStore.open(path, Policy())
     except OwnedError as owned:
         if "port" not in owned.owner:
             raise

@@ -1,0 +1,372 @@
+import base64
+import contextlib
+import json
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolkit import wire
+from toolkit.codes import Kind, ReturnCode
+from toolkit.errors import InputError, ProtocolError
+from toolkit.wire import Answer, Credentials, Endpoint, Refusal, SendFields
+
+CREDENTIALS = Credentials("key", "the-master-secret")
+UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def token(text: bytes) -> bytes:
+    return b"Basic " + base64.b64encode(text)
+
+
+def read(endpoint: Endpoint, fields: Any, http_status: int = 200, **headers: str) -> Answer:
+    return wire.read_answer(endpoint, http_status, headers, json.dumps(fields).encode())
+
+
+# A call there.
+
+
+@given(mobile=UNICODE | st.integers(), temp_id=UNICODE | st.integers())
+def test_a_send_arrives_as_it_was_built(mobile: str | int, temp_id: str | int) -> None:
+    request = wire.build_send(CREDENTIALS, mobile, temp_id)
+    assert wire.read_path(request.path.encode()) == (Endpoint.SEND, "")
+    assert wire.read_body(request.body) == {"mobile": mobile, "temp_id": temp_id}
+    assert request.endpoint is Endpoint.SEND
+
+
+@given(msg_id=UNICODE.filter(lambda text: text not in ("", ".", "..")), code=UNICODE)
+def test_a_verify_arrives_as_it_was_built(msg_id: str, code: str) -> None:
+    request = wire.build_verify(CREDENTIALS, msg_id, code)
+    assert wire.read_path(request.path.encode("ascii")) == (Endpoint.VERIFY, msg_id)
+    assert wire.read_body(request.body) == {"code": code}
+    assert request.endpoint is Endpoint.VERIFY
+
+
+@given(app_key=UNICODE.filter(lambda text: text and ":" not in text), secret=UNICODE)
+def test_credentials_arrive_as_they_were_given(app_key: str, secret: str) -> None:
+    sent = Credentials(app_key, secret)
+    assert wire.read_authorization(sent.authorization.encode()) == sent
+
+
+def test_a_request_names_the_app_and_json() -> None:
+    headers = wire.build_send(CREDENTIALS, "13800138000", 1).headers
+    assert wire.read_authorization(headers["Authorization"].encode()) == CREDENTIALS
+    assert headers["Content-Type"] == headers["Accept"] == "application/json"
+
+
+@pytest.mark.parametrize("msg_id", ["", ".", ".."])
+def test_a_msg_id_that_a_path_would_lose_is_refused(msg_id: str) -> None:
+    with pytest.raises(InputError, match="msg_id"):
+        wire.build_verify(CREDENTIALS, msg_id, "123456")
+
+
+@pytest.mark.parametrize("app_key", ["", "a:b", ":"])
+def test_an_app_key_that_basic_can_not_carry_is_refused(app_key: str) -> None:
+    with pytest.raises(InputError, match="app key"):
+        Credentials(app_key, "secret")
+
+
+def test_no_value_shows_a_secret_a_mobile_or_a_code() -> None:
+    shown = repr(
+        [CREDENTIALS, wire.build_send(CREDENTIALS, "13800138000", 1), wire.build_verify(CREDENTIALS, "7", "935617")]
+    )
+    secrets = ("the-master-secret", CREDENTIALS.authorization, "13800138000", "935617")
+    assert not [secret for secret in secrets if secret in shown]
+
+
+@pytest.mark.parametrize(
+    ("text", "base_url"),
+    [
+        ("http://h", "http://h"),
+        ("https://api.sms.jpush.cn/", "https://api.sms.jpush.cn"),
+        ("HTTP://127.0.0.1:8018/a/b/", "HTTP://127.0.0.1:8018/a/b"),
+        ("http://[::1]:8018", "http://[::1]:8018"),
+        ("http://h:65535//", "http://h:65535"),
+    ],
+)
+def test_a_base_url_is_taken_without_the_slash_at_its_end(text: str, base_url: str) -> None:
+    assert wire.parse_base_url(text) == base_url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "h",
+        "h:80",
+        "ftp://h",
+        "http://",
+        "http:///p",
+        "http://a:secret@h",
+        "http://h:65536",
+        "http://h:",
+        "http://h?a",
+        "http://h#a",
+        "http://h/a b",
+        " http://h",
+        "http://h\n",
+        "http://a..b",
+        f"http://{'a' * 64}",
+        "http://é",
+        "http://[h",
+    ],
+)
+def test_anything_else_is_no_base_url_and_is_not_repeated(text: str) -> None:
+    with pytest.raises(InputError, match="a base URL is") as caught:
+        wire.parse_base_url(text)
+    assert "secret" not in str(caught.value)
+
+
+# The answer back.
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(list(ReturnCode))
+KEYS = st.sampled_from(["error", "code", "message", "msg_id", "is_valid"])
+JSON = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5))
+
+
+@given(
+    endpoint=st.sampled_from(Endpoint),
+    http_status=st.integers() | st.just(200),
+    headers=st.dictionaries(st.just("retry-after"), st.text(string.printable)),
+    body=st.binary() | JSON.map(lambda value: json.dumps(value).encode()),
+)
+def test_reading_an_answer_raises_nothing_but_that_it_is_not_the_apis(
+    endpoint: Endpoint, http_status: int, headers: dict[str, str], body: bytes
+) -> None:
+    with contextlib.suppress(ProtocolError):
+        answer = wire.read_answer(endpoint, http_status, headers, body)
+        succeeded = answer.msg_id is not None or answer.is_valid is True
+        assert succeeded == (answer.return_code == ReturnCode.SUCCESS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'{"error": {"code": %s}}' % (b"9" * 5000), b'{"msg_id": NaN}', b"\xff", b"7"],
+)
+def test_absurd_bodies_are_not_the_apis(body: bytes) -> None:
+    with pytest.raises(ProtocolError, match="no JSON object"):
+        wire.read_answer(Endpoint.SEND, 200, {}, body)
+
+
+@given(msg_id=UNICODE.filter(bool))
+def test_an_accepted_send_comes_back_as_its_msg_id(msg_id: str) -> None:
+    reply = wire.build_sent(msg_id)
+    answer = wire.read_answer(Endpoint.SEND, reply.http_status, {}, reply.body)
+    assert answer == Answer(200, ReturnCode.SUCCESS, "success", msg_id=msg_id)
+    assert answer.kind is Kind.OK
+
+
+def test_a_msg_id_that_is_a_number_is_text_to_every_reader() -> None:
+    assert read(Endpoint.SEND, {"msg_id": 288193860302}).msg_id == "288193860302"
+
+
+@pytest.mark.parametrize("msg_id", ["", None, True, 1.5, [], {}])
+def test_a_success_without_a_msg_id_is_not_the_apis(msg_id: object) -> None:
+    with pytest.raises(ProtocolError, match="no msg_id"):
+        read(Endpoint.SEND, {"msg_id": msg_id})
+
+
+def test_a_right_code_comes_back_as_valid() -> None:
+    reply = wire.build_verified()
+    answer = wire.read_answer(Endpoint.VERIFY, reply.http_status, {}, reply.body)
+    assert answer == Answer(200, ReturnCode.SUCCESS, "success", is_valid=True)
+
+
+@pytest.mark.parametrize("fields", [{}, {"is_valid": False}, {"is_valid": 1}, {"msg_id": "7"}])
+def test_a_success_that_confirms_nothing_is_not_the_apis(fields: dict[str, object]) -> None:
+    with pytest.raises(ProtocolError, match="neither confirms"):
+        read(Endpoint.VERIFY, fields)
+
+
+@pytest.mark.parametrize("http_status", [199, 302, 404, 500])
+def test_a_success_under_another_status_is_not_the_apis(http_status: int) -> None:
+    with pytest.raises(ProtocolError, match="no success"):
+        read(Endpoint.SEND, {"msg_id": "7"}, http_status)
+
+
+@pytest.mark.parametrize("endpoint", Endpoint)
+@pytest.mark.parametrize("code", [code for code in ReturnCode if code.kind is not Kind.OK])
+@pytest.mark.parametrize("retry_after_s", [None, 0, 59])
+def test_a_refusal_comes_back_as_its_row(endpoint: Endpoint, code: ReturnCode, retry_after_s: int | None) -> None:
+    reply = wire.build_refusal(Refusal(code, retry_after_s))
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    answer = wire.read_answer(endpoint, reply.http_status, headers, reply.body)
+    is_valid = False if code.kind is Kind.VERDICT else None
+    assert answer == Answer(code.http_status, code, code.message, None, is_valid, retry_after_s)
+    assert answer.return_code is code
+
+
+def test_a_code_that_the_table_lacks_is_data() -> None:
+    answer = read(Endpoint.SEND, {"error": {"code": "50101", "message": "blocked"}}, 403)
+    assert (answer.return_code, answer.message, answer.kind) == (50101, "blocked", None)
+
+
+def test_a_refusal_without_a_message_has_the_tables() -> None:
+    assert read(Endpoint.SEND, {"error": {"code": 50009}}, 403).message == "out of freq"
+    assert read(Endpoint.SEND, {"error": {"code": 50101, "message": 7}}, 403).message == ""
+
+
+@pytest.mark.parametrize("error", [None, "no", [], {}, {"code": None}, {"code": 1.5}, {"code": True}, {"code": 50000}])
+def test_an_error_without_the_number_of_a_refusal_is_not_the_apis(error: object) -> None:
+    with pytest.raises(ProtocolError, match="no number of a refusal"):
+        read(Endpoint.SEND, {"error": error}, 403)
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-1", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT", "9" * 19])
+def test_a_retry_after_that_is_no_number_of_seconds_is_left_out(value: str) -> None:
+    assert read(Endpoint.SEND, {"error": {"code": 50009}}, 403, **{"retry-after": value}).retry_after_s is None
+
+
+# What the service reads and writes.
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/codes/", "/v1/codes/7", "/v1/codes/7/valid/", "/v1/codes//valid", "/V1/codes"]
+)
+def test_any_other_path_is_not_found(path: str) -> None:
+    assert wire.read_path(path.encode()) == Refusal(ReturnCode.API_NOT_FOUND)
+
+
+@given(msg_id=UNICODE.filter(bool))
+def test_a_message_of_the_sandbox_is_found_by_its_path(msg_id: str) -> None:
+    assert wire.read_message_path(wire.message_path(msg_id).encode()) == msg_id
+
+
+def test_any_other_path_names_no_message() -> None:
+    assert wire.read_message_path(b"/sandbox/messages/") is None
+
+
+@pytest.mark.parametrize("value", [None, b""])
+def test_no_authorization_is_missing(value: bytes | None) -> None:
+    assert wire.read_authorization(value) == Refusal(ReturnCode.MISSING_AUTH)
+
+
+@pytest.mark.parametrize(
+    "value", [b"Basic", b"Basic !", b"Bearer a2V5OnM=", token(b"key"), token(b":s"), token(b"\xff:s"), b"Basic \xff"]
+)
+def test_an_authorization_that_names_no_app_fails(value: bytes) -> None:
+    assert wire.read_authorization(value) == Refusal(ReturnCode.AUTH_FAILED)
+
+
+def test_the_scheme_may_be_written_in_any_case_and_a_secret_may_hold_colons() -> None:
+    assert wire.read_authorization(b"bASIC  " + token(b"key:a:b")[6:]) == Credentials("key", "a:b")
+
+
+LENIENT = [
+    None,
+    b"",
+    b"application/json",
+    b"Application/JSON; charset=utf-8",
+    b"text/plain",
+    b"application/x-www-form-urlencoded",
+]
+OTHERS = [b"application/xml", b"multipart/form-data; boundary=x", b"image/png", b"json", b"\xff"]
+
+
+@pytest.mark.parametrize("value", LENIENT)
+def test_what_the_vendors_own_callers_say_is_read_as_json(value: bytes | None) -> None:
+    assert wire.check_media_type(value) is None
+
+
+@pytest.mark.parametrize("value", OTHERS)
+def test_another_media_type_is_refused(value: bytes) -> None:
+    assert wire.check_media_type(value) == Refusal(ReturnCode.MEDIA_NOT_SUPPORTED)
+
+
+def test_strictly_only_json_is_json() -> None:
+    passed = [value for value in LENIENT + OTHERS if wire.check_media_type(value, wire.STRICT_TYPES) is None]
+    assert passed == [b"application/json", b"Application/JSON; charset=utf-8"]
+
+
+def test_an_empty_body_is_missing() -> None:
+    assert wire.read_body(b"") == Refusal(ReturnCode.MISSING_BODY)
+
+
+@pytest.mark.parametrize(
+    "body", [b"x", b"[]", b"null", b'"a"', b"\xff", b'{"a": NaN}', b"[" * 10_000, b" " * 16_383 + b"{}"]
+)
+def test_a_body_that_is_no_json_object_of_16_kib_is_invalid(body: bytes) -> None:
+    assert wire.read_body(body) == Refusal(ReturnCode.INVALID_BODY)
+
+
+def test_a_body_of_just_16_kib_is_read() -> None:
+    assert wire.read_body(b" " * 16_382 + b"{}") == {}
+
+
+@pytest.mark.parametrize("absent", [{}, {"mobile": None}, {"mobile": ""}])
+def test_a_send_without_a_mobile_says_so_first(absent: dict[str, object]) -> None:
+    assert wire.read_send(absent) == Refusal(ReturnCode.MISSING_MOBILE)
+
+
+@pytest.mark.parametrize("absent", [{}, {"temp_id": None}, {"temp_id": ""}])
+def test_a_send_without_a_temp_id_says_so_before_it_judges_the_mobile(absent: dict[str, object]) -> None:
+    assert wire.read_send({"mobile": "1", **absent}) == Refusal(ReturnCode.MISSING_TEMP_ID)
+
+
+@pytest.mark.parametrize("mobile", ["13800138000", 13800138000, "+8613800138000", "8613800138000", 8613800138000])
+def test_a_mobile_is_read_with_or_without_its_country(mobile: object) -> None:
+    assert wire.read_send({"mobile": mobile, "temp_id": 1}) == SendFields("13800138000", 1)
+
+
+@pytest.mark.parametrize(
+    "mobile",
+    [
+        "1",
+        "12800138000",
+        "138001380001",
+        "1380013800",
+        " 13800138000",
+        "13800138000\n",
+        "+1 13800138000",
+        "１３８００１３８０００",
+        True,
+        1.5,
+        [],
+        {},
+        13800138000.0,
+    ],
+)
+def test_anything_else_is_an_invalid_mobile(mobile: object) -> None:
+    assert wire.read_send({"mobile": mobile, "temp_id": 1}) == Refusal(ReturnCode.INVALID_MOBILE)
+
+
+@pytest.mark.parametrize(
+    ("temp_id", "whole"), [(1, 1), ("1", 1), ("x", None), (True, None), (1.0, None), ([], None), (10**18, None)]
+)
+def test_a_temp_id_is_a_whole_number_or_names_no_template(temp_id: object, whole: int | None) -> None:
+    assert wire.read_send({"mobile": "13800138000", "temp_id": temp_id}) == SendFields("13800138000", whole)
+
+
+@pytest.mark.parametrize("fields", [{}, {"code": None}, {"code": ""}])
+def test_a_verify_without_a_code_says_so(fields: dict[str, object]) -> None:
+    assert wire.read_verify(fields) == Refusal(ReturnCode.MISSING_CODE)
+
+
+@pytest.mark.parametrize(("code", "text"), [("012345", "012345"), (123456, "123456"), (["1"], "['1']"), (True, "True")])
+def test_a_code_is_read_as_its_digits(code: object, text: str) -> None:
+    assert wire.read_verify({"code": code}) == text
+
+
+@pytest.mark.parametrize("code", [code for code in ReturnCode if code.kind is not Kind.OK])
+def test_a_refusal_is_the_documents(code: ReturnCode) -> None:
+    error = {"error": {"code": int(code), "message": code.message}}
+    reply = wire.build_refusal(Refusal(code))
+    assert reply.http_status == code.http_status
+    assert json.loads(reply.body) == ({"is_valid": False} | error if code.kind is Kind.VERDICT else error)
+    assert dict(reply.headers)[b"content-length"] == b"%d" % len(reply.body)
+
+
+def test_a_refusal_tells_how_to_go_on_in_its_headers() -> None:
+    def headers(code: ReturnCode, retry_after_s: int | None = None) -> dict[bytes, bytes]:
+        return dict(wire.build_refusal(Refusal(code, retry_after_s)).headers)
+
+    assert headers(ReturnCode.METHOD_NOT_SUPPORT)[b"allow"] == b"POST"
+    assert headers(ReturnCode.AUTH_FAILED)[b"www-authenticate"].startswith(b"Basic ")
+    assert headers(ReturnCode.OUT_OF_FREQ, 42)[b"retry-after"] == b"42"
+
+
+def test_the_sandbox_tells_the_code_and_the_text() -> None:
+    assert json.loads(wire.build_message("123456", "你好").body) == {"code": "123456", "text": "你好"}
