@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -24,7 +23,7 @@ import httpx
 from toolkit import wire
 from toolkit.codes import Kind, ReturnCode
 from toolkit.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, TransportError
-from toolkit.records import CallRecord, Scribe
+from toolkit.records import CallRecord, Failure, Scribe
 from toolkit.wire import Answer, Credentials, Endpoint
 
 Verify = bool | ssl.SSLContext | str | Path
@@ -74,35 +73,25 @@ class Verification:
 # The core: no I/O.
 
 
-class _Failure(StrEnum):
-    """What kept an answer from being read, as records name it."""
-
-    CONNECT = "connect"  # the connection was never made
-    TIMEOUT = "timeout"
-    RESET = "reset"  # the connection ended before the answer did
-    PROTOCOL = "protocol"  # what came isn't the API's, or isn't HTTP
-    CANCELLED = "cancelled"
-
-
 _UNKNOWN = {
     Endpoint.SEND: "whether the message was sent is not known",
     Endpoint.VERIFY: "whether the code was used up is not known",
 }
-_FAILURES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], _Failure], ...] = (
-    (ProtocolError, _Failure.PROTOCOL),
-    (httpx.ConnectTimeout, _Failure.RESET),  # httpx-aiohttp 0.2 calls every connection so that broke
-    ((httpx.TimeoutException, TimeoutError), _Failure.TIMEOUT),
-    ((httpx.NetworkError, OSError), _Failure.RESET),
-    (Exception, _Failure.PROTOCOL),
-    (BaseException, _Failure.CANCELLED),
+_FAILURES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failure], ...] = (
+    (ProtocolError, Failure.PROTOCOL),
+    (httpx.ConnectTimeout, Failure.RESET),  # httpx-aiohttp 0.2 calls every connection so that broke
+    ((httpx.TimeoutException, TimeoutError), Failure.TIMEOUT),
+    ((httpx.NetworkError, OSError), Failure.RESET),
+    (Exception, Failure.PROTOCOL),
+    (BaseException, Failure.CANCELLED),
 )
 
 
-def _classify(error: BaseException, unconnected: tuple[type[Exception], ...]) -> _Failure:
+def _classify(error: BaseException, unconnected: tuple[type[Exception], ...]) -> Failure:
     if isinstance(error.__cause__, unconnected):
-        return _Failure.CONNECT
+        return Failure.CONNECT
     if isinstance(error, httpx.RemoteProtocolError) and ("closed" in str(error) or "disconnected" in str(error)):
-        return _Failure.RESET  # httpx has one class for an answer that broke off and one that isn't HTTP
+        return Failure.RESET  # httpx has one class for an answer that broke off and one that isn't HTTP
     return next(failure for kinds, failure in _FAILURES if isinstance(error, kinds))
 
 
@@ -141,15 +130,15 @@ class _Core:
         request = wire.build_verify(self.credentials, msg_id, code)
         return _Call(self, request, httpx.URL(self.base_url + request.path), {"msg_id": msg_id})
 
-    def explain(self, failure: _Failure, error: BaseException, endpoint: Endpoint) -> TransportError:
+    def explain(self, failure: Failure, error: BaseException, endpoint: Endpoint) -> TransportError:
         """Say in our words why no answer came."""
         host = self.host.decode("ascii")
-        if failure is _Failure.CONNECT:
+        if failure is Failure.CONNECT:
             reason = str(_root(error)) or f"none within {self.timeout.connect_s:g} s"
             return NotConnectedError(f"no connection to {host}: {reason}; nothing was sent")
         reasons = {
-            _Failure.TIMEOUT: f"no answer within {self.timeout.total_s:g} s",
-            _Failure.RESET: "the connection ended before the answer did",
+            Failure.TIMEOUT: f"no answer within {self.timeout.total_s:g} s",
+            Failure.RESET: "the connection ended before the answer did",
         }
         return TransportError(f"{host}: {reasons.get(failure, 'what came is not HTTP')}; {_UNKNOWN[endpoint]}")
 
@@ -211,12 +200,12 @@ class _Call:
         failure = _classify(error, self._core.unconnected) if error else None
         if self._core.on_call:
             self._core.on_call(self._record(failure, error))
-        if error and failure and failure is not _Failure.CANCELLED and not isinstance(error, ProtocolError):
+        if error and failure and failure is not Failure.CANCELLED and not isinstance(error, ProtocolError):
             # aiohttp's own exceptions hold the request's headers: only httpx's may be shown as the cause.
             cause = error if isinstance(error, httpx.HTTPError) else None
             raise self._core.explain(failure, error, self._request.endpoint) from cause
 
-    def _record(self, failure: _Failure | None, error: BaseException | None) -> CallRecord:
+    def _record(self, failure: Failure | None, error: BaseException | None) -> CallRecord:
         return self._core.scribe.record(
             self._request.endpoint,
             self._started_ns,

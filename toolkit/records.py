@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -26,6 +27,16 @@ PACKED_SUFFIX = ".msgpack"
 _ROW_GROUP = 50_000
 
 
+class Failure(StrEnum):
+    """What kept an answer from being read."""
+
+    CONNECT = "connect"  # the connection was never made
+    TIMEOUT = "timeout"
+    RESET = "reset"  # the connection ended before the answer did
+    PROTOCOL = "protocol"  # what came isn't the API's, or isn't HTTP
+    CANCELLED = "cancelled"  # the caller didn't wait for it
+
+
 @dataclass(frozen=True, slots=True)
 class CallRecord:
     """One call, whatever its outcome. Times are integers in nanoseconds.
@@ -35,7 +46,7 @@ class CallRecord:
     run, source: which run, and which worker or host of it. http_status, return_code, kind: null without an answer of
     the API, kind also for a code the table doesn't know. mobile_key: keyed 64-bit digest. prefix: the mobile's first 7
     digits. msg_key: 64-bit hash of msg_id, for joins. segments: what a send was charged, where that is known.
-    error: what kept an answer from being read, as one short name; null where the API answered.
+    error: what kept an answer from being read, a Failure; null where the API answered.
     """
 
     started_ns: int

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.errors import CallError, InputError, NotConnectedError, ProtocolError, TransportError
-from toolkit.load.transport import Transport, error_name
+from toolkit.load.transport import Transport, classify
 from toolkit.wire import Credentials, build_send
 
 SEND = build_send(Credentials("key", "secret"), "13800138000", 1)
@@ -175,7 +175,7 @@ def test_a_target_is_an_http_url(url: str) -> None:
 )
 def test_errors_are_named_as_the_client_names_them(raised: CallError, cause: BaseException | None, name: str) -> None:
     raised.__cause__ = cause
-    assert error_name(raised) == name
+    assert classify(raised) == name
 
 
 @pytest.mark.parametrize(
@@ -188,4 +188,4 @@ def test_half_an_answer_and_none_of_http_are_told_apart(answer: bytes, name: str
 
     with server(answer_and_close) as url, closing(Transport(url)) as transport, pytest.raises(TransportError) as caught:
         transport.call(SEND)
-    assert error_name(caught.value) == name
+    assert classify(caught.value) == name

@@ -18,6 +18,7 @@ from gevent.monkey import get_original
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketResponse
 
 from toolkit.errors import CallError, NotConnectedError, TransportError
+from toolkit.records import Failure
 from toolkit.wire import Request, parse_base_url
 
 CONNECT_TIMEOUT_S = 5.0
@@ -100,16 +101,16 @@ class Transport:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def error_name(error: CallError) -> str:
-    """Name what kept an answer from being read, in the words of the client's records."""
+def classify(error: CallError) -> Failure:
+    """Tell what kept an answer from being read."""
     cause = error.__cause__ or error
     if isinstance(error, NotConnectedError):
-        return "connect"
+        return Failure.CONNECT
     if isinstance(cause, TimeoutError):
-        return "timeout"
+        return Failure.TIMEOUT
     if isinstance(cause, OSError | HTTPConnectionClosed) or any(sign in str(cause) for sign in _CUT_SHORT):
-        return "reset"
-    return "protocol" if isinstance(cause, Exception) else "cancelled"
+        return Failure.RESET
+    return Failure.PROTOCOL if isinstance(cause, Exception) else Failure.CANCELLED
 
 
 @cache

@@ -14,7 +14,7 @@ from locust.exception import StopTest
 
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ProtocolError, ReturnCodeError, ToolkitError, TransportError
-from toolkit.load.transport import Transport, error_name
+from toolkit.load.transport import Transport, classify
 from toolkit.load.worker import worker_of
 from toolkit.wire import Answer, Endpoint, Request, build_send, build_verify, read_answer
 
@@ -127,7 +127,7 @@ class Calls:
             outcome.latency_ns,
             answer=outcome.answer,
             http_status=error.http_status if isinstance(error, ProtocolError) else None,
-            error=error_name(error) if error else None,
+            error=classify(error) if error else None,
             **about,
         )
         self._worker.record(call)
