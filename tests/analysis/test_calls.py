@@ -68,7 +68,7 @@ def test_no_column_is_object_and_the_types_are_those_promised(call):
             "source": "category",
             "endpoint": "category",
             "http_status": "Int16",
-            "return_code": "Int32",
+            "return_code": "Int64",
             "kind": "category",
             "latency_ns": "int64",
             "wait_ns": "int64",

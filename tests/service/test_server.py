@@ -36,7 +36,7 @@ def test_a_stopped_service_answers_what_is_under_way(start: Callable[..., Runnin
 def is_listening(port: int | None) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=10).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
         return False
     return True
 

@@ -27,7 +27,7 @@ _values = attrgetter(*(column.name for column in fields(CallRecord)))
 # Nullable integers, because a 64-bit key that passes through a float comes out as another key.
 _DTYPES = {
     pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
+    pa.int32(): pd.Int64Dtype(),
     pa.int64(): pd.Int64Dtype(),
     pa.string(): pd.StringDtype("pyarrow"),
 }
@@ -40,7 +40,7 @@ def read(path: str | Path) -> pd.DataFrame:
 
     One row per call, in no promised order; columns: those of CallRecord, and ``started``.
     started (UTC, datetime64[ns, UTC]); started_ns, latency_ns, wait_ns (ns, int64); http_status, segments (Int16);
-    return_code (Int32); temp_id, mobile_key, msg_key (Int64); msg_id (string); run, source, endpoint, kind, prefix,
+    return_code (Int64); temp_id, mobile_key, msg_key (Int64); msg_id (string); run, source, endpoint, kind, prefix,
     app_key, error (category; those of endpoint and kind are complete and in the API's order).
     Raise InputError for what is not there, or not the records of calls.
     """

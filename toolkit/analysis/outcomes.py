@@ -15,7 +15,7 @@ def return_codes(calls: pd.DataFrame) -> pd.DataFrame:
     """Count the outcomes of each endpoint.
 
     One row per endpoint and outcome, in the API's order, calls without a return code last; columns: endpoint
-    (category), http_status (Int16, null where nothing was answered), return_code (Int32, null without an answer of the
+    (category), http_status (Int16, null where nothing was answered), return_code (Int64, null without an answer of the
     API), message, meaning (the table's wording, string, "" where it has none), kind (category, null likewise), error
     (category, null where the API answered), calls (int64), share (of the endpoint's calls, 0..1, float64).
     """
