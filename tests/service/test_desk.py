@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 import pytest
 from support.bench import Bench
 
 from toolkit.codes import ReturnCode
 from toolkit.service.accounts import App
-from toolkit.service.desk import new_msg_id
 from toolkit.service.policy import Policy, Rule
 from toolkit.wire import Credentials, Refusal, SendFields
 
@@ -167,10 +165,3 @@ def test_a_clock_that_steps_back_opens_no_window(bench: Bench) -> None:
         await bench.store.close()
 
     asyncio.run(claim())
-
-
-def test_a_msg_id_is_a_random_uuid() -> None:
-    drawn = {new_msg_id() for _ in range(1000)}
-    assert len(drawn) == 1000
-    assert all(str(uuid.UUID(it)) == it and uuid.UUID(it).version == 4 for it in drawn)
-    assert {uuid.UUID(it).variant for it in drawn} == {uuid.RFC_4122}

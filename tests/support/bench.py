@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +42,7 @@ class Bench:
         if store.app("key") is None:
             app, template = App(1, "key", store.seal.secret("secret")), Template(1, 1, "code {code}", 300)
             await store.put(app=app, credit=balance, template=template)
-        return Desk(store, store.seal, store.clock, digits=lambda: "123456")
+        return Desk(store, digits=lambda: "123456")
 
     @property
     def app(self) -> App:
@@ -50,9 +52,13 @@ class Bench:
 
     @property
     def balance(self) -> int:
-        return self.store.apps()[0][1]
+        return self.store.ledger.balances[1]
 
     async def send(self, desk: Desk, mobile: str = "13800138000") -> str:
         sent = await desk.send(self.app, SendFields(mobile, 1))
         assert not isinstance(sent, Refusal), sent
         return sent
+
+    def rows(self, table: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self.path)) as db:
+            return db.execute(f"SELECT * FROM {table}").fetchall()

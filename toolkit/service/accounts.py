@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from toolkit.errors import InputError
-from toolkit.service.policy import CODE_DIGITS, MAX_TTL_S, count_segments
+from toolkit.service.policy import CODE_DIGITS, CODES, MAX_TTL_S, count_segments
 
 DEFAULT_TEXT = "Your verification code is {code}."
 DEFAULT_TTL_S = 300
@@ -65,12 +65,45 @@ class Seal:
         return self._digest("secret", master_secret)
 
     def code(self, msg_id: str, code: str) -> bytes:
-        """Digest a code; of another message the same digits have another digest."""
+        """Digest a code in 16 bytes; of another message the same digits have another digest."""
         return self._digest(msg_id, code)[:16]
+
+    def mask(self, msg_id: str, code: str) -> int:
+        """Hide a code that is still to be delivered: add to it a pad that is used once."""
+        return (int(code) + self._pad(msg_id)) % CODES
+
+    def unmask(self, msg_id: str, masked: int) -> str:
+        """Return the code that ``mask`` hid."""
+        return f"{(masked - self._pad(msg_id)) % CODES:0{CODE_DIGITS}d}"
+
+    def msg_id(self, app_id: int, seq: int) -> str:
+        """Return the msg_id of an app's message by its number: a UUID (RFC 9562, version 4) that tells no one else
+        anything, and that nobody else can make. It is drawn from the key, so it needs no place in the store.
+        """
+        tag = bytearray(self._digest("msg_id", f"{app_id}/{seq}")[:10])
+        tag[0] = 0x40 | tag[0] & 0x0F
+        tag[2] = 0x80 | tag[2] & 0x3F
+        digits = f"{seq ^ self._cover(tag.hex()):012x}{tag.hex()}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+    def seq(self, app_id: int, msg_id: str) -> int | None:
+        """Return the number of an app's message; None where the app never got this msg_id."""
+        digits = msg_id.replace("-", "")
+        try:
+            seq = int(digits[:12], 16) ^ self._cover(digits[12:])
+        except ValueError:
+            return None
+        return seq if self.msg_id(app_id, seq) == msg_id else None
 
     def derive(self, purpose: str) -> str:
         """Derive 24 hex digits that stay the same as long as the key does."""
         return self._digest("derive", purpose).hex()[:24]
+
+    def _pad(self, msg_id: str) -> int:
+        return int.from_bytes(self._digest("pad", msg_id)[:16])
+
+    def _cover(self, tag: str) -> int:
+        return int.from_bytes(self._digest("cover", tag)[:6])
 
     def _digest(self, purpose: str, text: str) -> bytes:
         # Keyed BLAKE2 (RFC 7693) is as sound as HMAC-SHA256, in a third of the time.

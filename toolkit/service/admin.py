@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.errors import InputError
-from toolkit.service.accounts import DEFAULT_TEXT, DEFAULT_TTL_S, App, Seal, Template, new_key
+from toolkit.service.accounts import DEFAULT_TEXT, DEFAULT_TTL_S, App, Template, new_key
 from toolkit.service.policy import ADVISED_TTL_S
 from toolkit.service.stores import Store
 
@@ -21,7 +21,6 @@ class Admin:
     """The operations on one store."""
 
     store: Store
-    seal: Seal
 
     async def create_app(
         self,
@@ -35,43 +34,41 @@ class Admin:
         """Create an app with a first template; its key and secret are drawn unless they are given."""
         if balance < 0:
             raise InputError(f"balance {balance}: a balance is counted in messages, from 0")
-        app_id = 1 + max((app.app_id for app, _ in self.store.apps()), default=0)
+        app_id, temp_id = await self.store.draw_id("app"), await self.store.draw_id("template")
         secret = master_secret or new_key()
-        app = App(app_id, app_key or new_key(), self.seal.secret(secret))
-        template = Template(self._next_temp_id(), app_id, text, ttl_s)
+        app = App(app_id, app_key or new_key(), self.store.seal.secret(secret))
+        template = Template(temp_id, app_id, text, ttl_s)
         await self.store.put(app=app, credit=balance, template=template)
         return {"app_key": app.app_key, "master_secret": secret, "temp_id": template.temp_id, "balance": balance}
 
     async def list_apps(self) -> list[Row]:
         """Return every app: key, balance in messages, whether suspended, whether permitted to send codes."""
-        return [_show_app(app, balance) for app, balance in self.store.apps()]
+        balances = await self.store.balances()
+        return [_show_app(app, balances[app.app_id]) for app in self.store.apps()]
 
     async def top_up(self, *, app_key: str, messages: int) -> Row:
         """Add a number of messages to an app's balance; a negative number takes away, not below zero."""
-        app, balance = self._find(app_key)
-        if balance + messages < 0:
-            raise InputError(f"app {app_key}: its balance is {balance} messages, so {-messages} can't be taken away")
-        await self.store.put(app=app, credit=messages)
-        return self._show(app_key)
+        await self.store.put(app=self._find(app_key), credit=messages)
+        return await self._show(app_key)
 
     async def change_app(self, *, app_key: str, suspended: bool | None = None, permitted: bool | None = None) -> Row:
         """Suspend or resume an app, give or take its SMS-code permission; None leaves things as they are."""
-        app, _ = self._find(app_key)
+        app = self._find(app_key)
         suspended = app.suspended if suspended is None else suspended
         permitted = app.permitted if permitted is None else permitted
         await self.store.put(app=replace(app, suspended=suspended, permitted=permitted))
-        return self._show(app_key)
+        return await self._show(app_key)
 
     async def add_template(self, *, app_key: str, text: str, ttl_s: int = DEFAULT_TTL_S) -> Row:
         """Add a template to an app."""
-        app, _ = self._find(app_key)
-        template = Template(self._next_temp_id(), app.app_id, text, ttl_s)
+        app = self._find(app_key)
+        template = Template(await self.store.draw_id("template"), app.app_id, text, ttl_s)
         await self.store.put(template=template)
         return self._show_template(template)
 
     async def list_templates(self, *, app_key: str | None = None) -> list[Row]:
         """Return the templates of an app, or all."""
-        app_id = self._find(app_key)[0].app_id if app_key else None
+        app_id = self._find(app_key).app_id if app_key else None
         return [self._show_template(it) for it in self.store.templates() if app_id in (None, it.app_id)]
 
     async def disable_template(self, *, temp_id: int) -> Row:
@@ -83,20 +80,17 @@ class Admin:
         await self.store.put(template=disabled)
         return self._show_template(disabled)
 
-    def _find(self, app_key: str) -> tuple[App, int]:
-        for app, balance in self.store.apps():
-            if app.app_key == app_key:
-                return app, balance
+    def _find(self, app_key: str) -> App:
+        if app := self.store.app(app_key):
+            return app
         raise InputError(f"app {app_key}: there is none; `smscode app list` shows what there is")
 
-    def _next_temp_id(self) -> int:
-        return 1 + max((template.temp_id for template in self.store.templates()), default=0)
-
-    def _show(self, app_key: str) -> Row:
-        return _show_app(*self._find(app_key))
+    async def _show(self, app_key: str) -> Row:
+        app = self._find(app_key)
+        return _show_app(app, (await self.store.balances())[app.app_id])
 
     def _show_template(self, template: Template) -> Row:
-        keys = {app.app_id: app.app_key for app, _ in self.store.apps()}
+        keys = {app.app_id: app.app_key for app in self.store.apps()}
         return {
             "temp_id": template.temp_id,
             "app_key": keys[template.app_id],

@@ -48,7 +48,7 @@ async def _administer(store_url: str, operation: str, arguments: dict[str, Any])
             raise
         return await _ask(owned.owner, operation, arguments)
     try:
-        return await getattr(Admin(store, store.seal), operation)(**arguments)
+        return await getattr(Admin(store), operation)(**arguments)
     finally:
         await store.close()
 

@@ -1,71 +1,52 @@
 """The state in memory, and the two decisions over it: may this be sent, is this code right.
 
 No I/O, no clock: each decision is one uninterrupted step that changes the state, and notes in a batch what to write and
-how to take it back. A store writes the batch; where it can't, it takes it back. Messages and windows are kept as bytes
-in dicts: that costs little memory, and nothing in garbage collection.
+how to take it back. A store writes the batch; where it can't, it takes it back. A message is kept in memory until it
+expires; afterwards its msg_id alone tells that it was sent, and one bit whether it was verified.
 """
 
 from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import MutableMapping, Sequence
+from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
 
 from toolkit.codes import ReturnCode, find
-from toolkit.service.accounts import App, Template
-from toolkit.service.policy import HOUR_MS, Policy, Rule, wait_ms
+from toolkit.errors import InputError
+from toolkit.service.accounts import App, Seal, Template
+from toolkit.service.messages import Decision, Order
+from toolkit.service.policy import HOUR_MS, Policy, Rule
+from toolkit.service.slab import PAGE, Slab
+from toolkit.service.windows import Stream, Windows
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-EXPIRED_KEPT_MS = 24 * HOUR_MS  # for this long an expired code is still known as expired
-_EVERYONE = 0  # in a window's key, in place of a mobile: the app's sends to whomever
+VERIFIED_KEPT_MS = 24 * HOUR_MS  # for this long an expired message is still known as verified
+_GRACE_MS = 60_000  # what is under way when a message expires has ended by then
 _MOBILES = 10**11
-_MESSAGE = struct.Struct("<QIQQ16sB?H")
+_RECORD = struct.Struct("<IQQ16sHB?")
+_VERIFIED_AT = _RECORD.size - 1
+_DIGITS = bytes.maketrans(b"\0\1", b"01")
+_PAGES_A_SWEEP = 16
 
 
-class Order(NamedTuple):
-    """A message to be sent. ``forced``: what verifying it will answer, whatever is typed; None outside a sandbox."""
+class Record(NamedTuple):
+    """What is kept of an accepted send until it expires."""
 
-    app_id: int
-    mobile: int
-    temp_id: int
-    msg_id: str
-    code: str
-    digest: bytes
-    expires_ms: int
-    segments: int
-    forced: ReturnCode | None = None
-    ruled: bool = True
-
-
-class Decision(NamedTuple):
-    """What was decided; ``wait_ms`` says for OUT_OF_FREQ after how many service milliseconds it would be otherwise."""
-
-    return_code: ReturnCode
-    wait_ms: int = 0
-
-
-class Message(NamedTuple):
-    """What is kept of an accepted send."""
-
-    seq: int
     app_id: int
     mobile: int
     expires_ms: int
     digest: bytes
+    forced: int
     tries: int
     verified: bool
-    forced: int
 
 
 class MessageRow(NamedTuple):
     """An accepted send as it is written."""
 
     seq: int
-    msg_id: str
     app_id: int
     mobile: int
     temp_id: int
@@ -76,6 +57,13 @@ class MessageRow(NamedTuple):
     forced: int
 
 
+class JobRow(NamedTuple):
+    """A delivery job as it is written; the code is masked."""
+
+    seq: int
+    masked: int
+
+
 class TryRow(NamedTuple):
     """A typed code as it is written; ``right`` 1 or 0."""
 
@@ -83,6 +71,17 @@ class TryRow(NamedTuple):
     seq: int
     tried_ms: int
     right: int
+
+
+class DeliveryRow(NamedTuple):
+    """What became of a message as it is written."""
+
+    seq: int
+    state: str
+    carrier_code: str
+    carrier_id: str
+    attempts: int
+    settled_ms: int
 
 
 class AppRow(NamedTuple):
@@ -106,58 +105,74 @@ class TemplateRow(NamedTuple):
     enabled: bool
 
 
+class Table(Protocol):
+    """A mapping that a batch can change and set back: a dict, a slab, windows."""
+
+    def get(self, key: Any, /) -> Any:
+        """Return the value of a key, or None."""
+
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...
+
+    def pop(self, key: Any, /) -> Any:
+        """Remove a key that is there."""
+
+
 @dataclass(slots=True)
 class Batch:
     """What was decided since the last one: what to write, and the earlier values that take it back.
 
-    Of apps and templates it notes which changed; ``Ledger.swap`` adds their rows as they then are.
+    Of apps and templates it notes which changed; ``Ledger.swap`` adds their rows as they then are. ``dropped`` names
+    rows to delete, as (table, first, last) of their keys.
     """
 
     messages: list[MessageRow] = field(default_factory=list)
-    jobs: list[tuple[int, str]] = field(default_factory=list)
+    jobs: list[JobRow] = field(default_factory=list)
     tries: list[TryRow] = field(default_factory=list)
+    deliveries: list[DeliveryRow] = field(default_factory=list)
+    dropped: list[tuple[str, int, int]] = field(default_factory=list)
     app_ids: set[int] = field(default_factory=set)
     temp_ids: set[int] = field(default_factory=set)
     app_rows: list[AppRow] = field(default_factory=list)
     template_rows: list[TemplateRow] = field(default_factory=list)
-    _before: list[tuple[MutableMapping, object, object]] = field(default_factory=list)  # type: ignore[type-arg]
+    _before: list[tuple[Table, object, object]] = field(default_factory=list)
 
-    def set(self, state: MutableMapping[K, V], key: K, value: V) -> None:
+    def set(self, table: Table, key: object, value: object) -> None:
         """Change the state, and note how it was."""
-        self._before.append((state, key, state.get(key)))
-        state[key] = value
+        self._before.append((table, key, table.get(key)))
+        table[key] = value
 
     def take_back(self) -> None:
         """Undo every change, the last one first."""
         while self._before:
-            state, key, value = self._before.pop()
+            table, key, value = self._before.pop()
             if value is None:
-                state.pop(key, None)
+                table.pop(key)
             else:
-                state[key] = value
+                table[key] = value
 
     def __bool__(self) -> bool:
-        return bool(self._before or self.app_ids or self.temp_ids)
-
-
-ACCEPTED = Decision(ReturnCode.SUCCESS)
+        return bool(self._before or self.app_ids or self.temp_ids or self.deliveries or self.dropped)
 
 
 class Ledger:
     """The state of every app: accounts, balances, messages, windows. All times are the service clock's."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, seal: Seal) -> None:
         self.policy = policy
+        self.seal = seal
         self.apps: dict[int, App] = {}
         self.app_ids: dict[str, int] = {}
         self.templates: dict[int, Template] = {}
         self.balances: dict[int, int] = {}
-        self.messages: dict[str, bytes] = {}
+        self.records = Slab(_RECORD.size)
         self.seq = self.try_seq = 0
         self.batch = Batch()
-        self._sends: dict[int, bytes] = {}
-        self._failures: dict[int, bytes] = {}
-        self._failure_rules = (Rule(policy.failures_per_hour, HOUR_MS // 1000),)
+        self.sends = Windows(policy.rules)
+        self.app_sends: defaultdict[int, Stream] = defaultdict(Stream)
+        self.failures = Windows((Rule(policy.failures_per_hour, HOUR_MS // 1000),))
+        self._drawn = {"app": 0, "template": 0}
+        self._expires_ms: dict[int, int] = {}  # of each page, when its last record does
+        self._verified: dict[int, tuple[int, int]] = {}  # of each dropped page, when it expired, and a bit a message
 
     def swap(self) -> Batch:
         """Hand over what was decided so far, and begin the next batch."""
@@ -180,72 +195,101 @@ class Ledger:
 
     def send(self, order: Order, now_ms: int) -> Decision:
         """Accept a message, or refuse it for frequency or balance; a refusal changes nothing."""
-        windows = self._windows(order) if order.ruled else []
-        wait = max((wait_ms(_unpack(times), rules, now_ms) for _, rules, times in windows if times), default=0)
-        if wait > 0:
-            return Decision(ReturnCode.OUT_OF_FREQ, wait)
+        if order.ruled and (wait_ms := self._wait_ms(order, now_ms)) > 0:
+            return Decision(ReturnCode.OUT_OF_FREQ, wait_ms)
         if self.balances[order.app_id] < order.segments:
             return Decision(ReturnCode.NO_MONEY)
-        for key, rules, times in windows:
-            self.batch.set(self._sends, key, _append(times, now_ms, rules))
+        if order.ruled:
+            self._count(order, now_ms)
         self.credit(order.app_id, -order.segments)
-        self._add(order, now_ms)
-        return ACCEPTED
+        return Decision(ReturnCode.SUCCESS, msg_id=self._add(order, now_ms))
 
-    def verify(self, app_id: int, msg_id: str, digest: bytes, now_ms: int) -> Decision:
-        """Judge a typed code by its digest. A wrong one uses up a try, a right one the message."""
-        message = self._find(app_id, msg_id)
-        if message is None:
+    def _wait_ms(self, order: Order, now_ms: int) -> int:
+        wait_ms = self.sends.wait_ms(_key(order.app_id, order.mobile), now_ms)
+        if self.policy.app_rules:
+            wait_ms = max(wait_ms, self.app_sends[order.app_id].wait_ms(self.policy.app_rules, now_ms))
+        return wait_ms
+
+    def _count(self, order: Order, now_ms: int) -> None:
+        if self.policy.rules:
+            key = _key(order.app_id, order.mobile)
+            self.batch.set(self.sends, key, self.sends.with_one_more(key, now_ms))
+        if self.policy.app_rules:
+            stream = self.app_sends[order.app_id]
+            self.batch.set(stream, stream.end, now_ms)
+
+    def _add(self, order: Order, now_ms: int) -> str:
+        self.seq += 1
+        app_id, mobile, temp_id, code, ttl_ms, segments, demanded, _ = order
+        msg_id, expires_ms, forced = self.seal.msg_id(app_id, self.seq), now_ms + ttl_ms, int(demanded or 0)
+        digest = self.seal.code(msg_id, code)
+        self._keep(self.seq, expires_ms)
+        self.batch.set(self.records, self.seq, _RECORD.pack(app_id, mobile, expires_ms, digest, forced, 0, False))
+        self.batch.jobs.append(JobRow(self.seq, self.seal.mask(msg_id, code)))
+        row = (self.seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced)
+        self.batch.messages.append(MessageRow._make(row))
+        return msg_id
+
+    def _keep(self, seq: int, expires_ms: int) -> None:
+        page = seq // PAGE
+        if expires_ms > self._expires_ms.get(page, 0):
+            self._expires_ms[page] = expires_ms
+
+    def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:
+        """Judge a typed code. A wrong one uses up a try, a right one the message."""
+        seq = self.seal.seq(app_id, msg_id)
+        if seq is None:
             return Decision(ReturnCode.INVALID_CODE)
-        key = _key(app_id, message.mobile)
-        failures = self._failures.get(key, b"")
-        if (wait := wait_ms(_unpack(failures), self._failure_rules, now_ms)) > 0:
-            return Decision(ReturnCode.OUT_OF_FREQ, wait)
-        if (verdict := self._verdict(message, digest, now_ms)) is ReturnCode.INVALID_CODE and not message.forced:
-            self.batch.set(self._failures, key, _append(failures, now_ms, self._failure_rules))
-            self._tried(msg_id, message._replace(tries=message.tries + 1), now_ms)
+        record = self.record(seq)
+        if record is None:
+            return Decision(ReturnCode.VERIFIED_CODE if self._was_verified(seq) else ReturnCode.EXPIRED_CODE)
+        key = _key(app_id, record.mobile)
+        if (wait_ms := self.failures.wait_ms(key, now_ms)) > 0:
+            return Decision(ReturnCode.OUT_OF_FREQ, wait_ms)
+        verdict = self._verdict(record, msg_id, code, now_ms)
+        if verdict is ReturnCode.INVALID_CODE and not record.forced:
+            self.batch.set(self.failures, key, self.failures.with_one_more(key, now_ms))
+            self._tried(seq, record._replace(tries=record.tries + 1), now_ms)
         elif verdict is ReturnCode.SUCCESS:
-            self._tried(msg_id, message._replace(verified=True), now_ms)
+            self._tried(seq, record._replace(verified=True), now_ms)
         return Decision(verdict)
 
-    def _verdict(self, message: Message, digest: bytes, now_ms: int) -> ReturnCode:
-        if row := find(message.forced):
+    def _verdict(self, record: Record, msg_id: str, code: str, now_ms: int) -> ReturnCode:
+        if row := find(record.forced):
             return row
-        if message.verified:
+        if record.verified:
             return ReturnCode.VERIFIED_CODE
-        if now_ms >= message.expires_ms or message.tries >= self.policy.tries:
+        if now_ms >= record.expires_ms or record.tries >= self.policy.tries:
             return ReturnCode.EXPIRED_CODE
-        right = hmac.compare_digest(message.digest, digest)
+        right = hmac.compare_digest(record.digest, self.seal.code(msg_id, code))
         return ReturnCode.SUCCESS if right else ReturnCode.INVALID_CODE
 
-    def _find(self, app_id: int, msg_id: str) -> Message | None:
-        packed = self.messages.get(msg_id)
-        message = Message._make(_MESSAGE.unpack(packed)) if packed else None
-        return message if message and message.app_id == app_id else None
-
-    def _windows(self, order: Order) -> list[tuple[int, Sequence[Rule], bytes]]:
-        counted = ((order.mobile, self.policy.rules), (_EVERYONE, self.policy.app_rules))
-        keys = [(_key(order.app_id, mobile), rules) for mobile, rules in counted if rules]
-        return [(key, rules, self._sends.get(key, b"")) for key, rules in keys]
-
-    def _add(self, order: Order, now_ms: int) -> None:
-        self.seq += 1
-        app_id, mobile, temp_id, msg_id, code, digest, expires_ms, segments, demanded, _ = order
-        forced = int(demanded or 0)
-        self.batch.set(self.messages, msg_id, _MESSAGE.pack(self.seq, app_id, mobile, expires_ms, digest, 0, 0, forced))
-        self.batch.jobs.append((self.seq, code))
-        row = (self.seq, msg_id, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced)
-        self.batch.messages.append(MessageRow._make(row))
-
-    def _tried(self, msg_id: str, message: Message, now_ms: int) -> None:
+    def _tried(self, seq: int, record: Record, now_ms: int) -> None:
         self.try_seq += 1
-        self.batch.set(self.messages, msg_id, _MESSAGE.pack(*message))
-        self.batch.tries.append(TryRow(self.try_seq, message.seq, now_ms, int(message.verified)))
+        self.batch.set(self.records, seq, _RECORD.pack(*record))
+        self.batch.tries.append(TryRow(self.try_seq, seq, now_ms, int(record.verified)))
+
+    def record(self, seq: int) -> Record | None:
+        """Return what is kept of a message; None when it has expired, or never was."""
+        packed = self.records.get(seq)
+        return Record._make(_RECORD.unpack(packed)) if packed else None
+
+    def _was_verified(self, seq: int) -> bool:
+        _, verified = self._verified.get(seq // PAGE, (0, 0))
+        return bool(verified >> seq % PAGE & 1)
 
     # Accounts.
 
+    def draw_id(self, of: str) -> int:
+        """Return a new number for an "app" or a "template"."""
+        self._drawn[of] = 1 + max([self._drawn[of], *(self.apps if of == "app" else self.templates)])
+        return self._drawn[of]
+
     def put_app(self, app: App, credit: int = 0) -> None:
-        """Add or change an app, and change its balance by a number of messages."""
+        """Add or change an app, and its balance by a number of messages; raise InputError where it falls below zero."""
+        balance = self.balances.get(app.app_id, 0)
+        if balance + credit < 0:
+            raise InputError(f"app {app.app_key}: its balance is {balance} messages, so {-credit} can't be taken away")
         self.batch.set(self.apps, app.app_id, app)
         self.batch.set(self.app_ids, app.app_key, app.app_id)
         self.credit(app.app_id, credit)
@@ -264,12 +308,30 @@ class Ledger:
         """Return the app of a key."""
         return self.apps.get(self.app_ids.get(app_key, 0))
 
-    def seq_of(self, msg_id: str) -> int | None:
-        """Return the number under which a message is written."""
-        packed = self.messages.get(msg_id)
-        return _MESSAGE.unpack(packed)[0] if packed else None
+    # Forgetting what no decision needs, a small part at a time.
 
-    # Loading back what was written, and forgetting what no decision needs.
+    def sweep(self, now_ms: int) -> None:
+        """Let go of messages that have expired, and of times that have left their windows."""
+        self.sends.sweep(now_ms)
+        self.failures.sweep(now_ms)
+        for stream in self.app_sends.values():
+            stream.sweep(now_ms - max(rule.window_ms for rule in self.policy.app_rules))
+        expired = (page for page, expires_ms in self._expires_ms.items() if expires_ms + _GRACE_MS <= now_ms)
+        for page in list(islice(expired, _PAGES_A_SWEEP)):
+            self._drop(page)
+        forgotten = (
+            page for page, (expires_ms, _) in self._verified.items() if expires_ms + VERIFIED_KEPT_MS <= now_ms
+        )
+        for page in list(islice(forgotten, _PAGES_A_SWEEP)):
+            del self._verified[page]
+
+    def _drop(self, page: int) -> None:
+        verified = int(self.records.column(page, _VERIFIED_AT)[::-1].translate(_DIGITS), 2)
+        _, earlier = self._verified.pop(page, (0, 0))
+        self._verified[page] = self._expires_ms.pop(page), verified | earlier
+        self.records.drop(page)
+
+    # Loading back what was written.
 
     def load_app(self, row: AppRow) -> None:
         """Take in an app and its balance."""
@@ -283,38 +345,25 @@ class Ledger:
 
     def load_message(self, row: MessageRow) -> None:
         """Take in an accepted send; in the order of ``seq``."""
-        self.seq = row.seq
-        message = Message(row.seq, row.app_id, row.mobile, row.expires_ms, row.digest, 0, False, row.forced)
-        self.messages[row.msg_id] = _MESSAGE.pack(*message)
-        for mobile in (row.mobile, _EVERYONE):
-            key = _key(row.app_id, mobile)
-            rules = self.policy.rules if mobile else self.policy.app_rules
-            if rules:
-                self._sends[key] = _append(self._sends.get(key, b""), row.sent_ms, rules)
+        self.seq, app_id, mobile, _, sent_ms, expires_ms, _, digest, forced = row
+        self.records[self.seq] = _RECORD.pack(app_id, mobile, expires_ms, digest, forced, 0, False)
+        self._keep(self.seq, expires_ms)
+        self.sends.load(_key(app_id, mobile), sent_ms)
+        if self.policy.app_rules:
+            stream = self.app_sends[app_id]
+            stream[stream.end] = sent_ms
 
-    def load_try(self, msg_id: str, row: TryRow) -> None:
-        """Take in a typed code; in the order of ``try_seq``."""
-        self.try_seq = row.try_seq
-        packed = self.messages.get(msg_id)
-        if packed is None:
+    def load_try(self, row: TryRow) -> None:
+        """Take in a typed code; in the order of ``try_seq``, after the messages."""
+        self.try_seq, seq, tried_ms, right = row
+        if (record := self.record(seq)) is None:
             return
-        message = Message._make(_MESSAGE.unpack(packed))
-        if row.right:
-            self.messages[msg_id] = _MESSAGE.pack(*message._replace(verified=True))
-            return
-        self.messages[msg_id] = _MESSAGE.pack(*message._replace(tries=message.tries + 1))
-        key = _key(message.app_id, message.mobile)
-        self._failures[key] = _append(self._failures.get(key, b""), row.tried_ms, self._failure_rules)
+        self.records[seq] = _RECORD.pack(
+            *record._replace(verified=record.verified or bool(right), tries=record.tries + 1 - right)
+        )
+        if not right:
+            self.failures.load(_key(record.app_id, record.mobile), tried_ms)
 
 
 def _key(app_id: int, mobile: int) -> int:
     return app_id * _MOBILES + mobile
-
-
-def _append(times: bytes, time_ms: int, rules: Sequence[Rule]) -> bytes:
-    """Add a time to those of a window, and let go of those that no rule can count any more."""
-    return (times + time_ms.to_bytes(8, "little"))[-8 * max([rule.count for rule in rules]) :]
-
-
-def _unpack(times: bytes) -> Sequence[int]:
-    return struct.unpack(f"<{len(times) // 8}Q", times)

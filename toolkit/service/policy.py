@@ -14,7 +14,7 @@ from typing import Self
 
 from toolkit.errors import InputError
 
-CODE_DIGITS = 6
+CODE_DIGITS, CODES = 6, 1_000_000
 HOUR_MS = 3_600_000
 MAX_TTL_S = 86_400
 ADVISED_TTL_S = 600  # NIST SP 800-63B-3, section 5.1.3.2: an out-of-band secret is invalid after 10 minutes
@@ -65,6 +65,11 @@ class Policy:
     tries: int = 5
     failures_per_hour: int = 30
 
+    @property
+    def longest_ms(self) -> int:
+        """The longest window of all rules; 0 without any."""
+        return max((rule.window_ms for rule in self.rules + self.app_rules), default=0)
+
 
 DEFAULT_POLICY = Policy()
 
@@ -80,7 +85,7 @@ def wait_ms(times: Sequence[int], rules: Sequence[Rule], now_ms: int) -> int:
 
 def draw_code() -> str:
     """Draw the digits of a code, uniformly at random."""
-    return f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}d}"
+    return f"{secrets.randbelow(CODES):0{CODE_DIGITS}d}"
 
 
 def count_segments(text: str) -> int:

@@ -15,7 +15,6 @@ from toolkit.codes import ReturnCode, find
 from toolkit.errors import InputError
 from toolkit.service.app import Receive, Scope, Send, Service, authenticate, send_reply
 from toolkit.service.desk import Desk
-from toolkit.service.stores import Store
 from toolkit.wire import Refusal, Reply, build_message, build_refusal, read_message_path
 
 MAGIC_PREFIX = "199000"
@@ -103,7 +102,6 @@ class Sandbox:
 
     service: Service
     desk: Desk
-    store: Store
     faults: Faults = NO_FAULTS
     chance: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
@@ -123,11 +121,11 @@ class Sandbox:
         app = authenticate(self.desk, scope)
         if isinstance(app, Refusal):
             return build_refusal(app)
-        sent = await self.store.undelivered(msg_id)
-        template = self.store.template(sent.temp_id) if sent else None
-        if sent is None or template is None or sent.app_id != app.app_id:
+        job = await self.desk.store.undelivered(app.app_id, msg_id)
+        template = self.desk.store.template(job.temp_id) if job else None
+        if job is None or template is None:
             return build_refusal(Refusal(ReturnCode.API_NOT_FOUND))
-        return build_message(sent.code, template.render(sent.code))
+        return build_message(job.code, template.render(job.code))
 
     async def _faulty(self, scope: Scope, receive: Receive, send: Send) -> None:
         faults = self.faults

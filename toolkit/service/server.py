@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,14 +24,15 @@ from httptools import HttpParserInvalidMethodError, HttpParserInvalidURLError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from toolkit.codes import ReturnCode
-from toolkit.errors import RunError, SettingsError
+from toolkit.errors import RunError, SettingsError, StoreError
 from toolkit.service import control
-from toolkit.service.accounts import SANDBOX_BALANCE
+from toolkit.service.accounts import DEFAULT_TEXT, SANDBOX_BALANCE
 from toolkit.service.admin import Admin
 from toolkit.service.app import Service
 from toolkit.service.desk import Desk
 from toolkit.service.policy import DEFAULT_POLICY, Policy, Rule
 from toolkit.service.sandbox import NO_FAULTS, Faults, Sandbox, on_demand
+from toolkit.service.stores import Store
 from toolkit.service.stores.sqlite import SqliteStore, read_store_url
 from toolkit.settings import ServiceSettings
 from toolkit.wire import LENIENT_TYPES, STRICT_TYPES, Refusal, build_refusal
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 75  # longer than callers keep an idle connection, so that it is they who close it
 DRAIN_S = 10
+PRUNE_S, PRUNE_MORE_S = 1.0, 0.02
 _TARGET = re.compile(rb"(?:https?://[!-~]+?)?/[!-~]*", re.IGNORECASE)
 
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
@@ -106,11 +109,10 @@ async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], Non
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_bind(config.host, config.port))
         store = await stack.enter_async_context(_open(config))
-        admin = Admin(store, store.seal)
+        admin = Admin(store)
         store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control.listen(admin)))
-        about = {"url": _url(config.host, listener)}
-        if not config.production:
-            about |= await _sandbox_app(store, admin)
+        about = {"url": _url(config.host, listener)} | await _sandbox_app(store, config.production)
+        await stack.enter_async_context(_pruning(store))
         server = _Server(_build(config, store), lambda: announce(about))
         with _stopping(server, config.until_stdin_closes):
             await server.serve(sockets=[listener])
@@ -120,9 +122,9 @@ def _build(config: ServiceConfig, store: SqliteStore) -> Any:
     """Put the application together."""
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     if config.production:
-        return Service(Desk(store, store.seal, store.clock), media_types)
-    desk = Desk(store, store.seal, store.clock, on_demand=on_demand)
-    return Sandbox(Service(desk, media_types), desk, store, config.faults)
+        return Service(Desk(store), media_types)
+    desk = Desk(store, on_demand=on_demand)
+    return Sandbox(Service(desk, media_types), desk, config.faults)
 
 
 @asynccontextmanager
@@ -140,13 +142,49 @@ async def _open(config: ServiceConfig) -> AsyncIterator[SqliteStore]:
             await store.close()
 
 
-async def _sandbox_app(store: SqliteStore, admin: Admin) -> dict[str, Any]:
-    """Return the ready-made app's key, secret and template, the same at every start on a store."""
+@asynccontextmanager
+async def _pruning(store: Store) -> AsyncIterator[None]:
+    """Have the store forget, a small part at a time, for as long as the service runs."""
+
+    async def prune() -> None:
+        while True:
+            try:
+                more = await store.prune()
+            except (StoreError, sqlite3.Error) as problem:
+                more = False
+                log.warning("pruning: %s", problem)
+            await asyncio.sleep(PRUNE_MORE_S if more else PRUNE_S)
+
+    task = asyncio.create_task(prune())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _sandbox_app(store: Store, production: bool) -> dict[str, Any]:
+    """Return a sandbox's ready-made app: key, secret and template, the same at every start on a store.
+
+    Raise RunError where the store is of the other kind: what a sandbox hands out must not be worth anything.
+    """
     app_key, secret = store.seal.derive("sandbox app key"), store.seal.derive("sandbox master secret")
-    if store.app(app_key) is None:
-        await admin.create_app(balance=SANDBOX_BALANCE, app_key=app_key, master_secret=secret)
-    templates = await admin.list_templates(app_key=app_key)
-    return {"app_key": app_key, "master_secret": secret, "temp_id": templates[0]["temp_id"]}
+    app = store.app(app_key)
+    if production:
+        if app:
+            raise RunError("the store is a sandbox's: for production give another with --store")
+        return {}
+    if app is None and store.apps():
+        raise RunError("the store is no sandbox's: give --production, or another with --store")
+    if app is None:
+        await Admin(store).create_app(balance=SANDBOX_BALANCE, app_key=app_key, master_secret=secret)
+    return {"app_key": app_key, "master_secret": secret, "temp_id": await _sandbox_template(store, app_key)}
+
+
+async def _sandbox_template(store: Store, app_key: str) -> int:
+    templates = await Admin(store).list_templates(app_key=app_key)
+    enabled = [template for template in templates if template["enabled"]]
+    return int((enabled or [await Admin(store).add_template(app_key=app_key, text=DEFAULT_TEXT)])[0]["temp_id"])
 
 
 class _Server(uvicorn.Server):

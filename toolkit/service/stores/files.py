@@ -76,6 +76,11 @@ def read_key(path: Path, fresh: bool) -> bytes:
     return key
 
 
+def make_private(path: Path) -> None:
+    """Make sure that there is a file, and that a new one can be read by its owner alone: it holds mobiles."""
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
+
+
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 

@@ -1,0 +1,47 @@
+"""Records of one size under numbers in order, kept in pages that are let go whole.
+
+A record costs its bytes and nothing else: no object, no hash, nothing for the garbage collector; and the memory of a
+page goes back to the system at once. Which pages can go, the owner of the slab decides.
+"""
+
+from __future__ import annotations
+
+PAGE = 4096  # records
+
+
+class Slab:
+    """A mapping of whole numbers to records of ``size`` bytes, none of which is all zero."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._absent = bytes(size)
+        self._pages: dict[int, bytearray] = {}
+
+    def get(self, number: int) -> bytes | None:
+        """Return a record."""
+        page = self._pages.get(number // PAGE)
+        if page is None:
+            return None
+        start = number % PAGE * self._size
+        record = bytes(page[start : start + self._size])
+        return None if record == self._absent else record
+
+    def __setitem__(self, number: int, record: bytes) -> None:
+        page = self._pages.get(number // PAGE)
+        if page is None:
+            page = self._pages[number // PAGE] = bytearray(PAGE * self._size)
+        start = number % PAGE * self._size
+        page[start : start + self._size] = record
+
+    def pop(self, number: int) -> None:
+        """Remove a record."""
+        if number // PAGE in self._pages:
+            self[number] = self._absent
+
+    def column(self, page: int, offset: int) -> bytes:
+        """Return one byte of every record of a page; 0 where there is none."""
+        return bytes(self._pages[page][offset :: self._size])
+
+    def drop(self, page: int) -> None:
+        """Let a page go, with its records."""
+        del self._pages[page]
