@@ -6,6 +6,8 @@ page goes back to the system at once. Which pages can go, the owner of the slab 
 
 from __future__ import annotations
 
+from mmap import mmap
+
 PAGE = 4096  # records
 
 
@@ -15,7 +17,7 @@ class Slab:
     def __init__(self, size: int) -> None:
         self._size = size
         self._absent = bytes(size)
-        self._pages: dict[int, bytearray] = {}
+        self._pages: dict[int, mmap] = {}
 
     def get(self, number: int) -> bytes | None:
         """Return a record."""
@@ -23,13 +25,13 @@ class Slab:
         if page is None:
             return None
         start = number % PAGE * self._size
-        record = bytes(page[start : start + self._size])
+        record = page[start : start + self._size]
         return None if record == self._absent else record
 
     def __setitem__(self, number: int, record: bytes) -> None:
         page = self._pages.get(number // PAGE)
         if page is None:
-            page = self._pages[number // PAGE] = bytearray(PAGE * self._size)
+            page = self._pages[number // PAGE] = mmap(-1, PAGE * self._size)
         start = number % PAGE * self._size
         page[start : start + self._size] = record
 
@@ -40,8 +42,8 @@ class Slab:
 
     def column(self, page: int, offset: int) -> bytes:
         """Return one byte of every record of a page; 0 where there is none."""
-        return bytes(self._pages[page][offset :: self._size])
+        return self._pages[page][offset :: self._size]
 
     def drop(self, page: int) -> None:
         """Let a page go, with its records."""
-        del self._pages[page]
+        self._pages.pop(page).close()
