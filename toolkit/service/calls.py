@@ -1,0 +1,44 @@
+"""A call as the service watches it: its request id, where it came from, and what it turned out to be."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from toolkit.wire import Endpoint
+
+REQUEST_ID = b"x-request-id"
+PEEK, OTHER = "peek", "other"
+ENDPOINTS = (*Endpoint, PEEK, OTHER)
+
+_SANE_ID = re.compile(rb"[!-~]{1,128}")
+
+
+@dataclass(slots=True)
+class Call:
+    """A call under way. Whoever learns a part of it notes it here; what stays unknown stays None.
+
+    ``endpoint`` is one of ENDPOINTS. ``started_s`` is of a clock that only runs on.
+    """
+
+    request_id: bytes
+    peer: str
+    started_s: float
+    endpoint: str = OTHER
+    app_key: str | None = None
+    mobile: str | None = None
+    msg_id: str | None = None
+
+
+def read_request_id(value: bytes | None) -> bytes | None:
+    """Return a caller's request id if it is a sane one: 1 to 128 visible ASCII characters."""
+    return value if value and _SANE_ID.fullmatch(value) else None
+
+
+def new_request_ids() -> Iterator[bytes]:
+    """Draw request ids without end: a random part for this process, and a number."""
+    process = secrets.token_hex(6).encode()
+    return (b"%s-%d" % (process, number) for number in itertools.count(1))

@@ -1,0 +1,83 @@
+"""What a service counts while it runs: plain numbers that add up over its processes. Knows no way of showing them.
+
+Counting stands in the way of every call, so it is a few additions to plain dicts and lists.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from toolkit.codes import ReturnCode
+
+LATENCY_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BATCH_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How many values lay in each bucket: up to a bound and above the one before, the last bucket without a bound."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(init=False)
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def add(self, other: Histogram) -> None:
+        """Take in the values of another one with the same bounds."""
+        self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
+
+def _latencies() -> Histogram:
+    return Histogram(LATENCY_BOUNDS_S)
+
+
+def _batches() -> Histogram:
+    return Histogram(BATCH_BOUNDS)
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of one process, or the sum of several. A snapshot of it can be pickled.
+
+    calls: by endpoint and return code. latencies: by endpoint, in seconds. deliveries: by provider and state.
+    batches: how many calls shared each commit. unanswered: calls whose caller had gone. in_flight: calls begun and not
+    ended. waiting: those of them that wait for the store. lost_lines: of the log, which nobody took.
+    """
+
+    calls: defaultdict[tuple[str, ReturnCode], int] = field(default_factory=lambda: defaultdict(int))
+    latencies: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(_latencies))
+    deliveries: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    batches: Histogram = field(default_factory=_batches)
+    unanswered: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    lost_lines: int = 0
+
+    def count(self, endpoint: str, return_code: ReturnCode, latency_s: float) -> None:
+        """Count an answered call."""
+        self.calls[endpoint, return_code] += 1
+        self.latencies[endpoint].observe(latency_s)
+
+    def add(self, other: Tally) -> None:
+        """Take in the counts of another process."""
+        for key, number in other.calls.items():
+            self.calls[key] += number
+        for endpoint, histogram in other.latencies.items():
+            self.latencies[endpoint].add(histogram)
+        for outcome, number in other.deliveries.items():
+            self.deliveries[outcome] += number
+        self.batches.add(other.batches)
+        self.unanswered += other.unanswered
+        self.in_flight += other.in_flight
+        self.waiting += other.waiting
+        self.lost_lines += other.lost_lines
