@@ -129,7 +129,10 @@ class _Given(_Settings):
 
 
 class ServiceSettings(_Settings):
-    """How the service runs. Rules are written count/seconds; ``store`` None is a temporary one."""
+    """How the service runs. Rules are written count/seconds; ``store`` None is a temporary one.
+
+    ``admin_port`` None: no admin port. ``log_calls`` None: in production.
+    """
 
     table: ClassVar[str | None] = "service"
 
@@ -138,6 +141,9 @@ class ServiceSettings(_Settings):
     store: str | None = None
     production: bool = False
     strict_media: bool = False
+    admin_host: str = "127.0.0.1"
+    admin_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    log_calls: bool | None = None
     rules: Annotated[tuple[str, ...], NoDecode] = ("1/60s", "5/3600s", "10/86400s")
     app_rules: Annotated[tuple[str, ...], NoDecode] = ()
     tries: Annotated[int, Field(ge=1, le=255)] = 5

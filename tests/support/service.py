@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 Fields = dict[str, Any]
@@ -44,6 +44,7 @@ class Running:
     app_key: str = ""
     master_secret: str = ""
     temp_id: int = 0
+    admin_url: str = ""
     mobiles: Iterator[str] = field(default_factory=lambda: (f"138{n:08d}" for n in itertools.count()))
 
     @property
@@ -88,10 +89,10 @@ def smscode(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
 
 
 @contextmanager
-def running(*options: str) -> Iterator[Running]:
+def running(*options: str, stderr: IO[Any] | int | None = None) -> Iterator[Running]:
     """Run a service until the block ends."""
     command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--json", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         try:
             assert process.stdout is not None
             yield Running(process, **json.loads(process.stdout.readline()))

@@ -57,6 +57,19 @@ def serve(
     strict_media: Annotated[
         bool | None, typer.Option("--strict-media", help="Accept application/json alone. Default: off.")
     ] = None,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(help="Serve /healthz, /readyz and /metrics on this port; 0 takes a free one. Default: none."),
+    ] = None,
+    admin_host: Annotated[str | None, typer.Option(help="Address of the admin port. Default: 127.0.0.1.")] = None,
+    log_calls: Annotated[
+        bool | None,
+        typer.Option(
+            "--log-calls/--no-log-calls",
+            help="Log a line of JSON for each call, on stderr. Default: in production.",
+            show_default=False,
+        ),
+    ] = None,
     latency: Annotated[
         str, typer.Option(help="Sandbox: added latency, 20ms, or 20ms~0.5 for a log-normal one. Default: 0ms.")
     ] = "0ms",
@@ -86,6 +99,9 @@ def serve(
         tries=tries,
         failures_per_hour=failures_per_hour,
         strict_media=strict_media,
+        admin_host=admin_host,
+        admin_port=admin_port,
+        log_calls=log_calls,
     )
     faults = Faults(Latency.parse(latency), error_share, drop_share, Stall.parse(stall) if stall else None)
     config = ServiceConfig.of(
@@ -96,6 +112,8 @@ def serve(
 
 def _announce(about: dict[str, Any]) -> None:
     print(f"The SMS code API answers at {about['url']}", flush=True)
+    if "admin_url" in about:
+        print(f"/healthz, /readyz and /metrics at {about['admin_url']}", flush=True)
     if "app_key" in about:
         print("Sandbox: nothing is sent, nothing is charged. Its ready-made app:\n")
         print(f"export SMSCODE_BASE_URL={about['url']}")

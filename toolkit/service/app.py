@@ -1,17 +1,17 @@
-"""The HTTP shell, plain ASGI: bytes in, desk, bytes out. Holds the order of the checks that HTTP is needed for.
+"""The HTTP shell: bytes in, desk, an answer out. Holds the order of the checks that HTTP is needed for.
 
-Two calls need no framework. Whatever happens, the answer is a row of the return-code table.
+Two calls need no framework.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.codes import ReturnCode
 from toolkit.service.accounts import App
+from toolkit.service.calls import Call
 from toolkit.service.desk import Desk
 from toolkit.wire import (
     LENIENT_TYPES,
@@ -19,7 +19,6 @@ from toolkit.wire import (
     Endpoint,
     Refusal,
     Reply,
-    build_refusal,
     build_sent,
     build_verified,
     check_media_type,
@@ -29,8 +28,6 @@ from toolkit.wire import (
     read_send,
     read_verify,
 )
-
-log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -43,45 +40,43 @@ class DisconnectedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The API as an ASGI application."""
+    """The API over a desk."""
 
     desk: Desk
     media_types: frozenset[str] = LENIENT_TYPES
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        try:
-            answer = await self._answer(scope, receive)
-        except DisconnectedError:
-            return
-        except Exception:
-            log.exception("the service failed on a request")
-            answer = Refusal(ReturnCode.SERVER_ERROR)
-        await send_reply(send, build_refusal(answer) if isinstance(answer, Refusal) else answer)
-
-    async def _answer(self, scope: Scope, receive: Receive) -> Reply | Refusal:
-        call = read_path(scope["raw_path"])
-        if isinstance(call, Refusal):
-            return call
+    async def answer(self, call: Call, scope: Scope, receive: Receive) -> Reply | Refusal:
+        """Answer one request; raise DisconnectedError where there is nobody to answer."""
+        target = read_path(scope["raw_path"])
+        if isinstance(target, Refusal):
+            return target
+        call.endpoint, msg_id = target
         if scope["method"] != "POST":
             return Refusal(ReturnCode.METHOD_NOT_SUPPORT)
         app = authenticate(self.desk, scope)
         if isinstance(app, Refusal):
             return app
+        call.app_key = app.app_key
         if refusal := check_media_type(header(scope, b"content-type"), self.media_types):
             return refusal
         fields = read_body(await read_all(receive))
         if isinstance(fields, Refusal):
             return fields
-        endpoint, msg_id = call
-        return await (self._send(app, fields) if endpoint is Endpoint.SEND else self._verify(app, msg_id, fields))
+        if call.endpoint is Endpoint.SEND:
+            return await self._send(call, app, fields)
+        call.msg_id = msg_id
+        return await self._verify(app, msg_id, fields)
 
-    async def _send(self, app: App, fields: dict[str, Any]) -> Reply | Refusal:
+    async def _send(self, call: Call, app: App, fields: dict[str, Any]) -> Reply | Refusal:
         sending = read_send(fields)
         if isinstance(sending, Refusal):
             return sending
+        call.mobile = sending.mobile
         sent = await self.desk.send(app, sending)
-        return sent if isinstance(sent, Refusal) else build_sent(sent)
+        if isinstance(sent, Refusal):
+            return sent
+        call.msg_id = sent
+        return build_sent(sent)
 
     async def _verify(self, app: App, msg_id: str, fields: dict[str, Any]) -> Reply | Refusal:
         code = read_verify(fields)
@@ -116,7 +111,7 @@ async def read_all(receive: Receive) -> bytes:
     return body
 
 
-async def send_reply(send: Send, reply: Reply) -> None:
-    """Send a reply."""
-    await send({"type": "http.response.start", "status": reply.http_status, "headers": reply.headers})
+async def send_reply(send: Send, reply: Reply, *headers: tuple[bytes, bytes]) -> None:
+    """Send a reply, with more headers beside its own."""
+    await send({"type": "http.response.start", "status": reply.http_status, "headers": (*reply.headers, *headers)})
     await send({"type": "http.response.body", "body": reply.body})

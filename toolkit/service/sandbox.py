@@ -9,13 +9,13 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from toolkit.codes import ReturnCode, find
 from toolkit.errors import InputError
-from toolkit.service.app import Receive, Scope, Send, Service, authenticate, send_reply
+from toolkit.service.app import DisconnectedError, Receive, Scope, Service, authenticate
+from toolkit.service.calls import OTHER, PEEK, Call
 from toolkit.service.desk import Desk
-from toolkit.wire import Refusal, Reply, build_message, build_refusal, read_message_path
+from toolkit.wire import Refusal, Reply, build_message, read_message_path, read_path
 
 MAGIC_PREFIX = "199000"
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
@@ -98,7 +98,7 @@ NO_FAULTS = Faults()
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The service with its sandbox around it, as an ASGI application."""
+    """The service with its sandbox around it."""
 
     service: Service
     desk: Desk
@@ -106,42 +106,43 @@ class Sandbox:
     chance: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, call: Call, scope: Scope, receive: Receive) -> Reply | Refusal:
         """Answer one request: a look at a message, or a call of the API with its faults."""
         msg_id = read_message_path(scope["raw_path"])
         if msg_id is not None:
-            return await send_reply(send, await self._peek(msg_id, scope))
+            call.endpoint, call.msg_id = PEEK, msg_id
+            return await self._peek(call, msg_id, scope)
         if self.faults != NO_FAULTS:
-            return await self._faulty(scope, receive, send)
-        return await self.service(scope, receive, send)
+            return await self._faulty(call, scope, receive)
+        return await self.service.answer(call, scope, receive)
 
-    async def _peek(self, msg_id: str, scope: Scope) -> Reply:
+    async def _peek(self, call: Call, msg_id: str, scope: Scope) -> Reply | Refusal:
         if scope["method"] != "GET":
-            return build_refusal(Refusal(ReturnCode.METHOD_NOT_SUPPORT))
+            return Refusal(ReturnCode.METHOD_NOT_SUPPORT)
         app = authenticate(self.desk, scope)
         if isinstance(app, Refusal):
-            return build_refusal(app)
+            return app
+        call.app_key = app.app_key
         job = await self.desk.store.undelivered(app.app_id, msg_id)
         template = self.desk.store.template(job.temp_id) if job else None
         if job is None or template is None:
-            return build_refusal(Refusal(ReturnCode.API_NOT_FOUND))
+            return Refusal(ReturnCode.API_NOT_FOUND)
         return build_message(job.code, template.render(job.code))
 
-    async def _faulty(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _faulty(self, call: Call, scope: Scope, receive: Receive) -> Reply | Refusal:
         faults = self.faults
         delay_s = faults.latency.draw(self.chance) + (faults.stall.left(self.now_s()) if faults.stall else 0)
         if delay_s:
             await asyncio.sleep(delay_s)
         if self.chance.random() < faults.error_share:
-            return await send_reply(send, build_refusal(Refusal(ReturnCode.SERVER_ERROR)))
+            target = read_path(scope["raw_path"])
+            call.endpoint = OTHER if isinstance(target, Refusal) else target[0]
+            return Refusal(ReturnCode.SERVER_ERROR)
+        answer = await self.service.answer(call, scope, receive)
         if self.chance.random() < faults.drop_share:
-            await self.service(scope, receive, _unsent)
-            return scope["state"]["drop"]()  # type: ignore[no-any-return]
-        return await self.service(scope, receive, send)
-
-
-async def _unsent(event: Any) -> None:
-    """Lose what would be sent."""
+            scope["state"]["drop"]()
+            raise DisconnectedError
+        return answer
 
 
 def parse_span(text: str) -> float:

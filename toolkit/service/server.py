@@ -30,12 +30,16 @@ from toolkit.service.accounts import DEFAULT_TEXT, SANDBOX_BALANCE
 from toolkit.service.admin import Admin
 from toolkit.service.app import Service
 from toolkit.service.desk import Desk
+from toolkit.service.front import Front
+from toolkit.service.health import Health
+from toolkit.service.logs import LineWriter, logging_json
 from toolkit.service.policy import DEFAULT_POLICY, Policy, Rule
 from toolkit.service.sandbox import NO_FAULTS, Faults, Sandbox, on_demand
 from toolkit.service.stores import Store
 from toolkit.service.stores.sqlite import SqliteStore, read_store_url
+from toolkit.service.tally import Tally
 from toolkit.settings import ServiceSettings
-from toolkit.wire import LENIENT_TYPES, STRICT_TYPES, Refusal, build_refusal
+from toolkit.wire import LENIENT_TYPES, STRICT_TYPES
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +57,10 @@ _UNPARSED: dict[object, ReturnCode] = {
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """How to run the service. ``store`` None keeps the state in a temporary file that goes with the process."""
+    """How to run the service. ``store`` None keeps the state in a temporary file that goes with the process.
+
+    ``admin_port`` None: no admin port, 0: a free one. ``log_calls`` None: calls are logged in production.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -64,7 +71,15 @@ class ServiceConfig:
     policy: Policy = DEFAULT_POLICY
     faults: Faults = NO_FAULTS
     strict_media: bool = False
+    admin_host: str = "127.0.0.1"
+    admin_port: int | None = None
+    log_calls: bool | None = None
     until_stdin_closes: bool = False
+
+    @property
+    def logs_calls(self) -> bool:
+        """Whether each call gets a line in the log."""
+        return self.production if self.log_calls is None else self.log_calls
 
     @classmethod
     def of(cls, settings: ServiceSettings, **rest: Any) -> Self:
@@ -81,6 +96,9 @@ class ServiceConfig:
             store=settings.store,
             production=settings.production,
             strict_media=settings.strict_media,
+            admin_host=settings.admin_host,
+            admin_port=settings.admin_port,
+            log_calls=settings.log_calls,
             policy=policy,
             **rest,
         )
@@ -108,34 +126,56 @@ def serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> 
 async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> None:
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_bind(config.host, config.port))
-        store = await stack.enter_async_context(_open(config))
+        tally = Tally()
+        writer = LineWriter(sys.stderr.fileno(), tally)
+        stack.enter_context(logging_json(writer))
+        store = await stack.enter_async_context(_open(config, tally))
         admin = Admin(store)
         store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control.listen(admin)))
         about = {"url": _url(config.host, listener)} | await _sandbox_app(store, config.production)
         await stack.enter_async_context(_pruning(store))
-        server = _Server(_build(config, store), lambda: announce(about))
+        front = Front(_build(config, store, tally).answer, tally, writer if config.logs_calls else None)
+        server = _Server(front, _Protocol, lambda: announce(about))
+        health = Health(store, tally, draining=lambda: server.should_exit)
+        about |= await stack.enter_async_context(_watched(config, health))
         with _stopping(server, config.until_stdin_closes):
             await server.serve(sockets=[listener])
 
 
-def _build(config: ServiceConfig, store: SqliteStore) -> Any:
-    """Put the application together."""
+def _build(config: ServiceConfig, store: SqliteStore, tally: Tally) -> Service | Sandbox:
+    """Put together what answers."""
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     if config.production:
-        return Service(Desk(store), media_types)
-    desk = Desk(store, on_demand=on_demand)
+        return Service(Desk(store, tally=tally), media_types)
+    desk = Desk(store, on_demand=on_demand, tally=tally)
     return Sandbox(Service(desk, media_types), desk, config.faults)
 
 
 @asynccontextmanager
-async def _open(config: ServiceConfig) -> AsyncIterator[SqliteStore]:
+async def _watched(config: ServiceConfig, health: Health) -> AsyncIterator[dict[str, str]]:
+    """Answer on the admin port, if there is to be one, until the block ends: longer than the service itself does."""
+    if config.admin_port is None:
+        yield {}
+        return
+    with _bind(config.admin_host, config.admin_port) as listener:
+        server = _Server(health, HttpToolsProtocol, lambda: None)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield {"admin_url": _url(config.admin_host, listener)}
+        finally:
+            server.stop()
+            await serving
+
+
+@asynccontextmanager
+async def _open(config: ServiceConfig, tally: Tally) -> AsyncIterator[SqliteStore]:
     with contextlib.ExitStack() as stack:
         if config.store is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="smscode-"))
             path = Path(folder) / "sandbox.db"
         else:
             path = read_store_url(config.store)
-        store = SqliteStore.open(path, config.policy, config.speed)
+        store = SqliteStore.open(path, config.policy, config.speed, sizes=tally.batches)
         try:
             yield store
         finally:
@@ -190,11 +230,11 @@ async def _sandbox_template(store: Store, app_key: str) -> int:
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells when it answers, and leaves signals to us."""
 
-    def __init__(self, app: Any, started: Callable[[], None]) -> None:
+    def __init__(self, app: Any, protocol: type[HttpToolsProtocol], started: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_Protocol,
+                http=protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -241,7 +281,7 @@ class _Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         code = _UNPARSED.get(type(sys.exception()), ReturnCode.INVALID_BODY)
-        reply = build_refusal(Refusal(code))
+        reply = self.app.refuse(code, self.client[0] if self.client else "")
         head = [f"HTTP/1.1 {reply.http_status} {msg}".encode()]
         head += [name + b": " + value for name, value in (*reply.headers, (b"connection", b"close"))]
         self.transport.write(b"\r\n".join([*head, b"", reply.body]))

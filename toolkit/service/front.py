@@ -1,0 +1,65 @@
+"""The service's front, plain ASGI: gives a request its id, sends its answer, counts and logs. Decides no answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from toolkit.codes import ReturnCode
+from toolkit.service.app import DisconnectedError, Receive, Scope, Send, header, send_reply
+from toolkit.service.calls import REQUEST_ID, Call, new_request_ids, read_request_id
+from toolkit.service.logs import LineWriter, call_line
+from toolkit.service.tally import Tally
+from toolkit.wire import Refusal, Reply, build_refusal
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[Call, Scope, Receive], Awaitable[Reply | Refusal]]
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The application as the server sees it. ``call_log`` None: calls are not logged."""
+
+    answer: Answer
+    tally: Tally = field(default_factory=Tally)
+    call_log: LineWriter | None = None
+    request_ids: Iterator[bytes] = field(default_factory=new_request_ids)
+    now_s: Callable[[], float] = time.perf_counter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever happens, by a row of the return-code table."""
+        client = scope["client"]
+        call = self._open(read_request_id(header(scope, REQUEST_ID)), client[0] if client else "")
+        self.tally.in_flight += 1
+        try:
+            answer = await self.answer(call, scope, receive)
+        except DisconnectedError:
+            self.tally.unanswered += 1
+            return
+        except Exception:
+            log.exception("the service failed on a request")
+            answer = Refusal(ReturnCode.SERVER_ERROR)
+        finally:
+            self.tally.in_flight -= 1
+        await send_reply(send, self._close(call, answer), (REQUEST_ID, call.request_id))
+
+    def refuse(self, return_code: ReturnCode, peer: str) -> Reply:
+        """Count and log a request that can't be read, and return its answer."""
+        call = self._open(None, peer)
+        reply = self._close(call, Refusal(return_code))
+        return replace(reply, headers=(*reply.headers, (REQUEST_ID, call.request_id)))
+
+    def _open(self, request_id: bytes | None, peer: str) -> Call:
+        return Call(request_id or next(self.request_ids), peer, self.now_s())
+
+    def _close(self, call: Call, answer: Reply | Refusal) -> Reply:
+        """Count and log a call with its answer, and return what to send."""
+        return_code = answer.return_code if isinstance(answer, Refusal) else ReturnCode.SUCCESS
+        latency_s = self.now_s() - call.started_s
+        self.tally.count(call.endpoint, return_code, latency_s)
+        if self.call_log:
+            self.call_log.write(call_line(call, return_code, latency_s))
+        return build_refusal(answer) if isinstance(answer, Refusal) else answer

@@ -1,0 +1,79 @@
+"""The admin port's answers, plain ASGI: alive, ready, metrics. Reads the service, and never changes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from toolkit.errors import StoreError
+from toolkit.service.app import Receive, Scope, Send, header, send_reply
+from toolkit.service.metrics import StoreState, render
+from toolkit.service.stores import Store
+from toolkit.service.tally import Tally
+from toolkit.wire import Reply
+
+STORE_ANSWERS_S = 1.0
+PATHS = ("/healthz", "/readyz", "/metrics")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is told of one service. ``draining``: whether it takes no more connections."""
+
+    store: Store
+    tally: Tally
+    draining: Callable[[], bool]
+    store_answers_s: float = STORE_ANSWERS_S
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        answers: dict[str, Callable[[Scope], Awaitable[Reply]]]
+        answers = dict(zip(PATHS, (self._alive, self._ready, self._metrics), strict=True))
+        answer = answers.get(scope["path"])
+        if answer is None:
+            reply = _say(HTTPStatus.NOT_FOUND, f"there is {', '.join(PATHS)}")
+        elif scope["method"] not in ("GET", "HEAD"):
+            reply = _say(HTTPStatus.METHOD_NOT_ALLOWED, "GET it")
+        else:
+            reply = await answer(scope)
+        await send_reply(send, reply)
+
+    async def _alive(self, scope: Scope) -> Reply:
+        return _say(HTTPStatus.OK, "ok")
+
+    async def _ready(self, scope: Scope) -> Reply:
+        if self.draining():
+            return _say(HTTPStatus.SERVICE_UNAVAILABLE, "draining: no new connections are accepted")
+        try:
+            async with asyncio.timeout(self.store_answers_s):
+                await self.store.ping()
+        except TimeoutError:
+            return _say(HTTPStatus.SERVICE_UNAVAILABLE, f"the store did not answer within {self.store_answers_s} s")
+        except StoreError as problem:
+            return _say(HTTPStatus.SERVICE_UNAVAILABLE, f"store: {problem}")
+        return _say(HTTPStatus.OK, "ok")
+
+    async def _metrics(self, scope: Scope) -> Reply:
+        accept = (header(scope, b"accept") or b"").decode("latin-1")
+        body, media_type = render(self.tally, await self._ask_store(), accept)
+        return _reply(HTTPStatus.OK, body, media_type)
+
+    async def _ask_store(self) -> StoreState | None:
+        try:
+            async with asyncio.timeout(self.store_answers_s):
+                balances = await self.store.balances()
+                backlog = await self.store.backlog()
+        except (StoreError, TimeoutError):
+            return None
+        return StoreState({app.app_key: balances.get(app.app_id, 0) for app in self.store.apps()}, backlog)
+
+
+def _say(status: HTTPStatus, line: str) -> Reply:
+    return _reply(status, f"{line}\n".encode(), "text/plain; charset=utf-8")
+
+
+def _reply(status: HTTPStatus, body: bytes, media_type: str) -> Reply:
+    headers = ((b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)))
+    return Reply(status, headers, body)
