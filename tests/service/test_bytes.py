@@ -60,6 +60,7 @@ def check(answer: tuple[int, dict[str, str], bytes]) -> ReturnCode:
     """Hold an answer against the table, and tell its row."""
     status, headers, body = answer
     assert headers["content-type"] == "application/json"
+    assert headers["x-request-id"]
     fields = json.loads(body)
     row = ROWS[fields["error"]["code"]] if "error" in fields else ReturnCode.SUCCESS
     assert status == row.http_status

@@ -193,6 +193,7 @@ def check(got: Got, code: int) -> None:
     assert (got.code, got.status) == (code, status)
     assert got.headers["content-type"] == "application/json"
     assert int(got.headers["content-length"]) == len(got.body)
+    assert got.headers["x-request-id"]
     if code != 50000:
         verdict = {"is_valid": False} if code in (50010, 50011, 50012) else {}
         assert got.json == verdict | {"error": {"code": code, "message": message}}

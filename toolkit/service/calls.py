@@ -40,5 +40,5 @@ def read_request_id(value: bytes | None) -> bytes | None:
 
 def new_request_ids() -> Iterator[bytes]:
     """Draw request ids without end: a random part for this process, and a number."""
-    process = secrets.token_hex(6).encode()
+    process = secrets.token_hex(5).encode()  # ten digits at most: a log takes no id of ours for a mobile
     return (b"%s-%d" % (process, number) for number in itertools.count(1))

@@ -1,0 +1,55 @@
+"""A request id is on every answer, whoever gave it and whatever the answer is."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+from support.service import Running
+
+SANE = ["a", "7d2f1c9e-trace", "!" * 128, '"quoted"\\{}']
+ODD = ["", " ", "two words", "x" * 129, "caf\u00e9", "tab\there"]
+
+
+def ask(service: Running, request_id: str) -> str:
+    got = service.call("POST", "/v1/codes", b"{}", {"X-Request-Id": request_id})
+    assert got.code == 50001
+    return got.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("request_id", SANE)
+def test_a_sane_request_id_is_echoed(sandbox: Running, request_id: str) -> None:
+    assert ask(sandbox, request_id) == request_id
+
+
+@pytest.mark.parametrize("request_id", ODD)
+def test_an_odd_request_id_is_replaced(sandbox: Running, request_id: str) -> None:
+    assert ask(sandbox, request_id) not in ("", request_id, request_id.strip())
+
+
+def test_without_one_every_answer_has_its_own(sandbox: Running) -> None:
+    msg_id = sandbox.send()
+    answers = [
+        sandbox.call("GET", f"/sandbox/messages/{msg_id}", headers=sandbox.auth),
+        sandbox.call("GET", "/sandbox/messages/unknown", headers=sandbox.auth),
+        sandbox.verify(msg_id, "wrong"),
+        sandbox.post("/v1/codes", {"mobile": "19900050019", "temp_id": 1}),
+        sandbox.call("GET", "/"),
+        sandbox.call("FETCH", "/v1/codes"),
+    ]
+    assert [it.code for it in answers] == [50000, 50016, 50010, 50019, 50016, 50018]
+    assert len({it.headers["x-request-id"] for it in answers}) == len(answers)
+
+
+def test_what_is_not_http_gets_one_too(sandbox: Running) -> None:
+    address = urlsplit(sandbox.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as peer, peer.makefile("rb") as file:
+        peer.sendall(b"hello\r\n\r\n")
+        assert b"\r\nx-request-id: " in file.read().partition(b"\r\n\r\n")[0]
+
+
+def test_two_processes_give_different_ones(sandbox: Running, start: Callable[..., Running]) -> None:
+    processes = [ask(service, "").rpartition("-")[0] for service in (sandbox, start())]
+    assert len(set(processes)) == 2
