@@ -54,6 +54,18 @@ def test_a_store_that_is_locked_is_not_ready_until_it_is_free_again(
     assert service.send()
 
 
+def test_a_store_that_cannot_be_read_keeps_no_other_metric_back(start: Callable[..., Running], tmp_path: Path) -> None:
+    service = start("--admin-port", "0", "--store", f"sqlite:///{tmp_path}/store.db")
+    admin = AdminPort(service.admin_url)
+    assert admin.value("smscode_store_up") == 1
+    (tmp_path / "other").write_bytes(b"no database" * 1000)
+    (tmp_path / "other").replace(tmp_path / "store.db")
+    samples = admin.samples()
+    assert samples["smscode_store_up"] == [({}, 0)]
+    assert "smscode_balance_messages" not in samples
+    assert "smscode_calls_in_flight" in samples
+
+
 def test_a_draining_service_is_alive_and_not_ready(start: Callable[..., Running]) -> None:
     service = start("--admin-port", "0")
     admin = AdminPort(service.admin_url)

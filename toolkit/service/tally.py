@@ -41,7 +41,8 @@ def _latencies() -> Histogram:
     return Histogram(LATENCY_BOUNDS_S)
 
 
-def _batches() -> Histogram:
+def batches() -> Histogram:
+    """Begin to count how many calls share each commit."""
     return Histogram(BATCH_BOUNDS)
 
 
@@ -57,7 +58,7 @@ class Tally:
     calls: defaultdict[tuple[str, ReturnCode], int] = field(default_factory=lambda: defaultdict(int))
     latencies: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(_latencies))
     deliveries: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-    batches: Histogram = field(default_factory=_batches)
+    batches: Histogram = field(default_factory=batches)
     unanswered: int = 0
     in_flight: int = 0
     waiting: int = 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from toolkit.errors import StoreError
 from toolkit.service.ledger import Batch, Ledger
+from toolkit.service.tally import Histogram, batches
 
 TOO_SLOW_S = 2.0
 
@@ -29,13 +30,16 @@ class _Write:
 
 @dataclass(slots=True)
 class Commits:
-    """Writes what a ledger decides. ``write`` runs in a thread: it gets a batch, and batches to revoke."""
+    """Writes what a ledger decides. ``write`` runs in a thread: it gets a batch, and batches to revoke.
+
+    ``sizes``: how many calls waited for each commit.
+    """
 
     ledger: Ledger
     write: Callable[[Batch, Sequence[Batch]], None]
     name: str
     too_slow_s: float = TOO_SLOW_S
-    sizes: list[int] = field(default_factory=list)
+    sizes: Histogram = field(default_factory=batches)
     durable_seq: int = 0
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "commits"))
     _waiters: list[asyncio.Future[None]] = field(default_factory=list)
@@ -79,6 +83,7 @@ class Commits:
         if not write.batch:
             return _answer(write.waiters)
         self._writing = write
+        self.sizes.observe(len(write.waiters))
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(self.too_slow_s, self._give_up, write)
         writing = loop.run_in_executor(self._thread, self.write, write.batch, list(self._revoked))

@@ -27,6 +27,7 @@ from toolkit.service.stores import LEASE_S, tables
 from toolkit.service.stores.commits import TOO_SLOW_S, Commits
 from toolkit.service.stores.files import FileLock, make_private, read_key
 from toolkit.service.stores.leases import Leases
+from toolkit.service.tally import Histogram, batches
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class SqliteStore:
         wall: Callable[[], int] = wall_ms,
         too_slow_s: float = TOO_SLOW_S,
         now_s: Callable[[], float] = time.monotonic,
+        sizes: Histogram | None = None,
     ) -> Self:
         """Open or create a store and load its state; raise RunError where the file is owned, unusable or foreign."""
         path = path.resolve()
@@ -87,7 +89,7 @@ class SqliteStore:
         def write(batch: Batch, revoked: Sequence[Batch]) -> None:
             tables.write(db, batch, revoked)
 
-        commits = Commits(ledger, write, str(path), too_slow_s, durable_seq=ledger.seq)
+        commits = Commits(ledger, write, str(path), too_slow_s, sizes or batches(), durable_seq=ledger.seq)
         return cls(path, ledger, clock, seal, commits, db, reader, lock, now_s)
 
     def tell_owner(self, **owner: object) -> None:
@@ -206,7 +208,10 @@ class SqliteStore:
 
     async def backlog(self) -> int:
         """Return how many jobs wait, leased ones included."""
-        return await asyncio.to_thread(_count_jobs, self.path)
+        try:
+            return await asyncio.to_thread(_count_jobs, self.path)
+        except sqlite3.Error as problem:
+            raise StoreError(f"{self.path}: {problem}") from None
 
     async def _record(self, row: DeliveryRow) -> None:
         self.commits.check()
