@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import itertools
 import json
@@ -12,11 +13,16 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from support.admin import AdminPort
+from support.bench import Bench
 from support.service import Running, smscode
+
+from toolkit.service.health import Health
+from toolkit.service.tally import Tally
 
 
 def test_a_running_service_is_alive_and_ready(start: Callable[..., Running]) -> None:
@@ -55,15 +61,35 @@ def test_a_store_that_is_locked_is_not_ready_until_it_is_free_again(
 
 
 def test_a_store_that_cannot_be_read_keeps_no_other_metric_back(start: Callable[..., Running], tmp_path: Path) -> None:
-    service = start("--admin-port", "0", "--store", f"sqlite:///{tmp_path}/store.db")
-    admin = AdminPort(service.admin_url)
+    store = tmp_path / "store.db"
+    admin = AdminPort(start("--admin-port", "0", "--store", f"sqlite:///{store}").admin_url)
     assert admin.value("smscode_store_up") == 1
-    (tmp_path / "other").write_bytes(b"no database" * 1000)
-    (tmp_path / "other").replace(tmp_path / "store.db")
+    store.unlink()
+    store.mkdir()
     samples = admin.samples()
     assert samples["smscode_store_up"] == [({}, 0)]
     assert "smscode_balance_messages" not in samples
     assert "smscode_calls_in_flight" in samples
+
+
+def test_a_store_that_answers_too_late_is_not_ready(bench: Bench) -> None:
+    async def ask() -> tuple[int, bytes]:
+        await bench.open()
+        health = Health(bench.store, Tally(), draining=lambda: False, store_answers_s=0)
+        told: list[Any] = []
+
+        async def send(event: Any) -> None:
+            told.append(event)
+
+        await health({"path": "/readyz", "method": "GET", "headers": []}, receive_nothing, send)
+        await bench.store.close()
+        return told[0]["status"], told[1]["body"]
+
+    assert asyncio.run(ask()) == (503, b"the store did not answer within 0 s\n")
+
+
+async def receive_nothing() -> Any:
+    raise AssertionError("a look at the health has no body")
 
 
 def test_a_draining_service_is_alive_and_not_ready(start: Callable[..., Running]) -> None:

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import threading
 from base64 import b64encode
@@ -139,6 +140,19 @@ def test_a_stderr_that_is_closed_stops_nothing(tmp_path: Path) -> None:
         assert service.send()
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(timeout=10) == 0
+
+
+def test_a_service_without_a_stderr_runs_on(tmp_path: Path) -> None:
+    store = tmp_path / "store.db"
+    command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--json", "--log-calls", "--store"]
+    words = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command, f"sqlite:///{store}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        service = Running(process, **json.loads(process.stdout.readline()))
+        assert service.verify(service.send(), "wrong").code == 50010
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    assert not [path for path in tmp_path.iterdir() if b"request_id" in path.read_bytes()]
 
 
 def test_a_stderr_that_nobody_reads_holds_up_no_call() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -15,7 +15,6 @@ from toolkit.service.tally import Tally
 from toolkit.wire import Reply
 
 STORE_ANSWERS_S = 1.0
-PATHS = ("/healthz", "/readyz", "/metrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +28,34 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        answers: dict[str, Callable[[Scope], Awaitable[Reply]]]
-        answers = dict(zip(PATHS, (self._alive, self._ready, self._metrics), strict=True))
-        answer = answers.get(scope["path"])
-        if answer is None:
-            reply = _say(HTTPStatus.NOT_FOUND, f"there is {', '.join(PATHS)}")
-        elif scope["method"] not in ("GET", "HEAD"):
-            reply = _say(HTTPStatus.METHOD_NOT_ALLOWED, "GET it")
-        else:
-            reply = await answer(scope)
-        await send_reply(send, reply)
+        await send_reply(send, await self._answer(scope))
 
-    async def _alive(self, scope: Scope) -> Reply:
-        return _say(HTTPStatus.OK, "ok")
+    async def _answer(self, scope: Scope) -> Reply:
+        if scope["method"] not in ("GET", "HEAD"):
+            return _say(HTTPStatus.METHOD_NOT_ALLOWED, "GET it")
+        match scope["path"]:
+            case "/healthz":
+                return _say(HTTPStatus.OK, "ok")
+            case "/readyz":
+                return await self._ready()
+            case "/metrics":
+                return await self._metrics((header(scope, b"accept") or b"").decode("latin-1"))
+            case _:
+                return _say(HTTPStatus.NOT_FOUND, "there is /healthz, /readyz and /metrics")
 
-    async def _ready(self, scope: Scope) -> Reply:
+    async def _ready(self) -> Reply:
         if self.draining():
             return _say(HTTPStatus.SERVICE_UNAVAILABLE, "draining: no new connections are accepted")
         try:
             async with asyncio.timeout(self.store_answers_s):
                 await self.store.ping()
         except TimeoutError:
-            return _say(HTTPStatus.SERVICE_UNAVAILABLE, f"the store did not answer within {self.store_answers_s} s")
+            return _say(HTTPStatus.SERVICE_UNAVAILABLE, f"the store did not answer within {self.store_answers_s:g} s")
         except StoreError as problem:
             return _say(HTTPStatus.SERVICE_UNAVAILABLE, f"store: {problem}")
         return _say(HTTPStatus.OK, "ok")
 
-    async def _metrics(self, scope: Scope) -> Reply:
-        accept = (header(scope, b"accept") or b"").decode("latin-1")
+    async def _metrics(self, accept: str) -> Reply:
         body, media_type = render(self.tally, await self._ask_store(), accept)
         return _reply(HTTPStatus.OK, body, media_type)
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 import time
 import traceback
@@ -39,6 +40,14 @@ _FIXED: dict[ReturnCode, dict[str, object]] = {
     for row in ReturnCode
 }
 _MSG_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def open_stderr() -> int:
+    """Return the file descriptor of stderr; where the process has none, one that takes all and keeps nothing.
+
+    Call it before anything else is opened: the number of a stderr that is closed goes to the next file.
+    """
+    return sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
 
 
 class LineWriter:

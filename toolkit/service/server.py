@@ -32,7 +32,7 @@ from toolkit.service.app import Service
 from toolkit.service.desk import Desk
 from toolkit.service.front import Front
 from toolkit.service.health import Health
-from toolkit.service.logs import LineWriter, logging_json
+from toolkit.service.logs import LineWriter, logging_json, open_stderr
 from toolkit.service.policy import DEFAULT_POLICY, Policy, Rule
 from toolkit.service.sandbox import NO_FAULTS, Faults, Sandbox, on_demand
 from toolkit.service.stores import Store
@@ -119,15 +119,16 @@ class ServiceConfig:
 
 def serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> None:
     """Run the service until SIGTERM or SIGINT; ``announce`` gets the URL, and a sandbox's app, once it answers."""
+    stderr = open_stderr()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, announce))
+        runner.run(_serve(config, announce, stderr))
 
 
-async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> None:
+async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None], stderr: int) -> None:
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_bind(config.host, config.port))
         tally = Tally()
-        writer = LineWriter(sys.stderr.fileno(), tally)
+        writer = LineWriter(stderr, tally)
         stack.enter_context(logging_json(writer))
         store = await stack.enter_async_context(_open(config, tally))
         admin = Admin(store)
