@@ -46,7 +46,7 @@ def test_a_call_is_one_line_with_all_that_is_known_of_it(tmp_path: Path) -> None
 
     def calls(service: Running) -> None:
         fields = {"mobile": f"+86{MOBILE}", "temp_id": 1}
-        answers.append(service.post("/v1/codes", fields, service.auth | {"X-Request-Id": "first"}))
+        answers.append(service.post("/v1/codes", fields, service.auth | {"X-Request-Id": '"first"\\'}))
         answers.append(service.verify(answers[0].json["msg_id"], "wrong"))
         answers.append(service.call("GET", "/nowhere"))
         answers.append(service.post("/v1/codes", {"mobile": "19900050019", "temp_id": 1}))
@@ -56,12 +56,12 @@ def test_a_call_is_one_line_with_all_that_is_known_of_it(tmp_path: Path) -> None
     assert 0 < send.pop("latency_ms") < 10_000
     assert send.pop("app_key") == verify["app_key"]
     msg_id = answers[0].json["msg_id"]
-    known = {"level": "info", "request_id": "first", "endpoint": "send", "http_status": 200, "return_code": 50000}
+    known = {"level": "info", "request_id": '"first"\\', "endpoint": "send", "http_status": 200, "return_code": 50000}
     assert send == known | {"kind": "OK", "msg_id": msg_id, "mobile": "1391234****", "peer": "127.0.0.1"}
     assert (verify["endpoint"], verify["return_code"], verify["msg_id"]) == ("verify", 50010, msg_id)
     assert (other["endpoint"], other["return_code"], other["app_key"]) == ("other", 50016, None)
     assert (failed["level"], failed["kind"], failed["http_status"]) == ("error", "SERVER", 500)
-    ids = [line["request_id"] for line in (send | {"request_id": "first"}, verify, other, failed)]
+    ids = [line["request_id"] for line in (send | {"request_id": '"first"\\'}, verify, other, failed)]
     assert ids == [answer.headers["x-request-id"] for answer in answers]
 
 

@@ -30,13 +30,9 @@ CLOSE_S = 1.0
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 # Eleven digits that no other digit touches, but for 86; the search is quick since it begins with a 1.
 _MOBILE = re.compile(r"(1(?:(?<![0-9]1)|(?<=861)(?<![0-9]861))[3-9][0-9]{5})[0-9]{4}(?![0-9])")
-_FIXED: dict[ReturnCode, dict[str, object]] = {
-    row: {
-        "level": "error" if row.kind is Kind.SERVER else "info",
-        "http_status": row.http_status,
-        "return_code": int(row),
-        "kind": row.kind.value,
-    }
+_FIXED = {
+    row: f'"level":"{"error" if row.kind is Kind.SERVER else "info"}","http_status":{row.http_status},'
+    f'"return_code":{int(row)},"kind":"{row.kind}"'
     for row in ReturnCode
 }
 _MSG_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -112,20 +108,19 @@ def _write(descriptor: int, batch: bytes) -> bytes:
 
 def call_line(call: Call, return_code: ReturnCode, latency_s: float) -> bytes:
     """Make the line of an answered call; what isn't known of it is null."""
-    return _line(
-        {
-            "time": _iso(time.time()),
-            **_FIXED[return_code],
-            "request_id": mask(call.request_id.decode()),
-            "endpoint": call.endpoint,
-            "latency_ms": round(latency_s * 1000, 3),
-            "app_key": call.app_key,
-            # A caller may put anything in a msg_id's place, a code or a mobile too.
-            "msg_id": call.msg_id if call.msg_id and _MSG_ID.fullmatch(call.msg_id) else None,
-            "mobile": call.mobile and f"{call.mobile[:7]}****",
-            "peer": call.peer,
-        }
-    )
+    # A caller may put anything in a msg_id's place, a code or a mobile too.
+    msg_id = call.msg_id if call.msg_id and _MSG_ID.fullmatch(call.msg_id) else None
+    mobile = call.mobile and f"{call.mobile[:7]}****"
+    # Written out, since an encoder takes twice as long for the same.
+    return (
+        f'{{"time":"{_iso(time.time())}",{_FIXED[return_code]},"request_id":{_encode(mask(call.request_id.decode()))},'
+        f'"endpoint":"{call.endpoint}","latency_ms":{latency_s * 1000:.3f},"app_key":{_text(call.app_key)},'
+        f'"msg_id":{_text(msg_id)},"mobile":{_text(mobile)},"peer":{_encode(call.peer)}}}\n'
+    ).encode()
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else _encode(value)
 
 
 def mask(text: str) -> str:
