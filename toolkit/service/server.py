@@ -7,23 +7,20 @@ import contextlib
 import ipaddress
 import logging
 import os
-import re
 import signal
 import socket
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, cast
 
 import uvicorn
-from httptools import HttpParserInvalidMethodError, HttpParserInvalidURLError
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from toolkit.codes import ReturnCode
 from toolkit.errors import RunError, SettingsError, StoreError
 from toolkit.service import control
 from toolkit.service.accounts import DEFAULT_TEXT, SANDBOX_BALANCE
@@ -34,6 +31,7 @@ from toolkit.service.front import Front
 from toolkit.service.health import Health
 from toolkit.service.logs import LineWriter, logging_json, open_stderr
 from toolkit.service.policy import DEFAULT_POLICY, Policy, Rule
+from toolkit.service.protocol import Protocol, sweep
 from toolkit.service.sandbox import NO_FAULTS, Faults, Sandbox, on_demand
 from toolkit.service.stores import Store
 from toolkit.service.stores.sqlite import SqliteStore, read_store_url
@@ -43,16 +41,9 @@ from toolkit.wire import LENIENT_TYPES, STRICT_TYPES
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE_S = 75  # longer than callers keep an idle connection, so that it is they who close it
 DRAIN_S = 10
 PRUNE_S, PRUNE_MORE_S = 1.0, 0.02
-_TARGET = re.compile(rb"(?:https?://[!-~]+?)?/[!-~]*", re.IGNORECASE)
-
-_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
-_UNPARSED: dict[object, ReturnCode] = {
-    HttpParserInvalidMethodError: ReturnCode.METHOD_NOT_SUPPORT,
-    HttpParserInvalidURLError: ReturnCode.API_NOT_FOUND,
-}
+_SWEEP_TICKS = 10  # of uvicorn's ticks, which are 0.1 s apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +127,7 @@ async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], Non
         about = {"url": _url(config.host, listener)} | await _sandbox_app(store, config.production)
         await stack.enter_async_context(_pruning(store))
         front = Front(_build(config, store, tally).answer, tally, writer if config.logs_calls else None)
-        server = _Server(front, _Protocol, lambda: announce(about))
+        server = _Server(front, Protocol, lambda: announce(about))
         health = Health(store, tally, draining=lambda: server.should_exit)
         about |= await stack.enter_async_context(_watched(config, health))
         with _stopping(server, config.until_stdin_closes):
@@ -159,7 +150,7 @@ async def _watched(config: ServiceConfig, health: Health) -> AsyncIterator[dict[
         yield {}
         return
     with _bind(config.admin_host, config.admin_port) as listener:
-        server = _Server(health, HttpToolsProtocol, lambda: None)
+        server = _Server(health, "httptools", lambda: None)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield {"admin_url": _url(config.admin_host, listener)}
@@ -231,7 +222,7 @@ async def _sandbox_template(store: Store, app_key: str) -> int:
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells when it answers, and leaves signals to us."""
 
-    def __init__(self, app: Any, protocol: type[HttpToolsProtocol], started: Callable[[], None]) -> None:
+    def __init__(self, app: Any, protocol: type[Protocol] | Literal["httptools"], started: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -242,7 +233,6 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )
@@ -253,6 +243,11 @@ class _Server(uvicorn.Server):
         if self.started:
             self._started()
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _SWEEP_TICKS == 0:
+            sweep(cast(set[Protocol], self.server_state.connections), time.monotonic())
+        return await super().on_tick(counter)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -261,32 +256,6 @@ class _Server(uvicorn.Server):
         """Accept no more connections, answer what is under way, and end; at the second call end at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which lets the sandbox drop a connection and answers odd requests with a row of the table."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.app_state = {**self.app_state, "drop": transport.abort}
-
-    def data_received(self, data: bytes) -> None:
-        if b"upgrade" in data.lower():  # no upgrade is on offer; offered one, the parser would take the body for it
-            data = _UPGRADE.sub(b"\r\nx-grade:", data)
-        super().data_received(data)
-
-    def on_headers_complete(self) -> None:
-        if not _TARGET.fullmatch(self.url):
-            self.url = b"/"  # no path at all, so no path of the API's
-        super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        code = _UNPARSED.get(type(sys.exception()), ReturnCode.INVALID_BODY)
-        reply = self.app.refuse(code, self.client[0] if self.client else "")
-        head = [f"HTTP/1.1 {reply.http_status} {msg}".encode()]
-        head += [name + b": " + value for name, value in (*reply.headers, (b"connection", b"close"))]
-        self.transport.write(b"\r\n".join([*head, b"", reply.body]))
-        self.transport.close()
 
 
 @contextlib.contextmanager
