@@ -144,6 +144,7 @@ class ServiceSettings(_Settings):
     admin_host: str = "127.0.0.1"
     admin_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     log_calls: bool | None = None
+    max_in_flight: Annotated[int, Field(ge=1)] = 1000
     rules: Annotated[tuple[str, ...], NoDecode] = ("1/60s", "5/3600s", "10/86400s")
     app_rules: Annotated[tuple[str, ...], NoDecode] = ()
     tries: Annotated[int, Field(ge=1, le=255)] = 5

@@ -70,6 +70,9 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    max_in_flight: Annotated[
+        int | None, typer.Option(help="Calls under way at once; the others are answered 50019 at once. Default: 1000.")
+    ] = None,
     latency: Annotated[
         str, typer.Option(help="Sandbox: added latency, 20ms, or 20ms~0.5 for a log-normal one. Default: 0ms.")
     ] = "0ms",
@@ -102,6 +105,7 @@ def serve(
         admin_host=admin_host,
         admin_port=admin_port,
         log_calls=log_calls,
+        max_in_flight=max_in_flight,
     )
     faults = Faults(Latency.parse(latency), error_share, drop_share, Stall.parse(stall) if stall else None)
     config = ServiceConfig.of(

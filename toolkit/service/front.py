@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,16 +17,25 @@ from toolkit.wire import Refusal, Reply, build_refusal
 
 log = logging.getLogger(__name__)
 
+MAX_IN_FLIGHT = 1000
+# A second is the least that the header can say, and a thousand calls take a tenth of it where nothing is stuck.
+_BUSY = Refusal(ReturnCode.SERVER_ERROR, retry_after_s=1)
+
 Answer = Callable[[Call, Scope, Receive], Awaitable[Reply | Refusal]]
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The application as the server sees it. ``call_log`` None: calls are not logged."""
+    """The application as the server sees it. ``call_log`` None: calls are not logged.
+
+    ``max_in_flight``: calls under way at once. With a store that is stuck, waiting in line would cost the others the
+    time limit, and the service its memory: they are turned away at once.
+    """
 
     answer: Answer
     tally: Tally = field(default_factory=Tally)
     call_log: LineWriter | None = None
+    max_in_flight: int = MAX_IN_FLIGHT
     request_ids: Iterator[bytes] = field(default_factory=new_request_ids)
     now_s: Callable[[], float] = time.perf_counter
 
@@ -33,17 +43,24 @@ class Front:
         """Answer one request; whatever happens, by a row of the return-code table."""
         client = scope["client"]
         call = self._open(read_request_id(header(scope, REQUEST_ID)), client[0] if client else "")
+        if self.tally.in_flight >= self.max_in_flight:
+            return await self._send(send, call, _BUSY)
         self.tally.in_flight += 1
         try:
             answer = await self.answer(call, scope, receive)
         except DisconnectedError:
             self.tally.unanswered += 1
-            return
+            return None
+        except asyncio.CancelledError:  # the service ends, and the request isn't whole
+            answer = Refusal(ReturnCode.SERVER_ERROR)
         except Exception:
             log.exception("the service failed on a request")
             answer = Refusal(ReturnCode.SERVER_ERROR)
         finally:
             self.tally.in_flight -= 1
+        return await self._send(send, call, answer)
+
+    async def _send(self, send: Send, call: Call, answer: Reply | Refusal) -> None:
         await send_reply(send, self._close(call, answer), (REQUEST_ID, call.request_id))
 
     def refuse(self, return_code: ReturnCode, peer: str) -> Reply:

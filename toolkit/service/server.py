@@ -65,6 +65,7 @@ class ServiceConfig:
     admin_host: str = "127.0.0.1"
     admin_port: int | None = None
     log_calls: bool | None = None
+    max_in_flight: int = 1000
     until_stdin_closes: bool = False
 
     @property
@@ -90,6 +91,7 @@ class ServiceConfig:
             admin_host=settings.admin_host,
             admin_port=settings.admin_port,
             log_calls=settings.log_calls,
+            max_in_flight=settings.max_in_flight,
             policy=policy,
             **rest,
         )
@@ -111,6 +113,7 @@ class ServiceConfig:
 def serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> None:
     """Run the service until SIGTERM or SIGINT; ``announce`` gets the URL, and a sandbox's app, once it answers."""
     stderr = open_stderr()
+    _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, announce, stderr))
 
@@ -126,7 +129,8 @@ async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], Non
         store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control.listen(admin)))
         about = {"url": _url(config.host, listener)} | await _sandbox_app(store, config.production)
         await stack.enter_async_context(_pruning(store))
-        front = Front(_build(config, store, tally).answer, tally, writer if config.logs_calls else None)
+        answer = _build(config, store, tally).answer
+        front = Front(answer, tally, writer if config.logs_calls else None, config.max_in_flight)
         server = _Server(front, Protocol, lambda: announce(about))
         health = Health(store, tally, draining=lambda: server.should_exit)
         about |= await stack.enter_async_context(_watched(config, health))
@@ -298,6 +302,17 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _raise_file_limit() -> None:
+    """Take as many connections as this process may: the usual soft limit, 1024, is there for programs that select()."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS names a hard limit that it doesn't grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
