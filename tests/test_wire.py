@@ -364,6 +364,8 @@ def test_a_refusal_tells_how_to_go_on_in_its_headers() -> None:
         return dict(wire.build_refusal(Refusal(code, retry_after_s)).headers)
 
     assert headers(ReturnCode.METHOD_NOT_SUPPORT)[b"allow"] == b"POST"
+    peeking = wire.build_refusal(Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET"))
+    assert dict(peeking.headers)[b"allow"] == b"GET"
     assert headers(ReturnCode.AUTH_FAILED)[b"www-authenticate"].startswith(b"Basic ")
     assert headers(ReturnCode.OUT_OF_FREQ, 42)[b"retry-after"] == b"42"
 

@@ -183,10 +183,14 @@ def _read_success(endpoint: Endpoint, fields: dict[str, Any], http_status: int, 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The service's no: which return code, and for frequency after how many whole seconds to come again."""
+    """The service's no: which return code, and after how many whole seconds to come again, where that is known.
+
+    ``allow``: the method to come with, where it isn't POST.
+    """
 
     return_code: ReturnCode
     retry_after_s: int | None = None
+    allow: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +311,8 @@ def build_message(code: str, text: str) -> Reply:
 
 def build_refusal(refusal: Refusal) -> Reply:
     """Build a refusal: the body of its row, ``is_valid`` where the code itself was judged, and its extra headers."""
+    if refusal.allow:
+        return _refuse(refusal.return_code, (b"allow", refusal.allow))
     if refusal.retry_after_s is None:
         return _REFUSALS[refusal.return_code]
     return _refuse(refusal.return_code, (b"retry-after", b"%d" % refusal.retry_after_s))

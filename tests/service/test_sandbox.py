@@ -58,7 +58,8 @@ def test_a_look_at_a_message_is_its_apps_own(start: Callable[..., Running], tmp_
     other = basic(made["app_key"], made["master_secret"])
     assert [service.call("GET", path, headers=it).code for it in ({}, basic("x", "y"), other)] == [50001, 50002, 50016]
     assert service.call("GET", "/sandbox/messages/unknown", headers=service.auth).code == 50016
-    assert service.call("POST", path, b"{}", service.auth).code == 50018
+    posted = service.call("POST", path, b"{}", service.auth)
+    assert (posted.code, posted.headers["allow"]) == (50018, "GET")
 
 
 def test_production_has_no_peeking_and_no_magic(start: Callable[..., Running], tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ class Sandbox:
 
     async def _peek(self, call: Call, msg_id: str, scope: Scope) -> Reply | Refusal:
         if scope["method"] != "GET":
-            return Refusal(ReturnCode.METHOD_NOT_SUPPORT)
+            return Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET")
         app = authenticate(self.desk, scope)
         if isinstance(app, Refusal):
             return app
