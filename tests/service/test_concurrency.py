@@ -6,17 +6,21 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Barrier
+from typing import TypeVar
 
 from support.service import Running, basic, smscode
 
+T = TypeVar("T")
 
-def at_once(calls: list[Callable[[], int]]) -> Counter[int]:
-    """Make calls from as many threads, all let go at the same moment, and count their return codes."""
+
+def at_once(calls: list[Callable[[], T]]) -> Counter[T]:
+    """Make calls from as many threads, all let go at the same moment, and count what they return."""
     barrier = Barrier(len(calls))
 
-    def go(call: Callable[[], int]) -> int:
+    def go(call: Callable[[], T]) -> T:
         barrier.wait()
         return call()
 
@@ -55,3 +59,25 @@ def test_no_guessing_gets_in_more_often_than_the_tries_allow(sandbox: Running) -
     answers = at_once([lambda: sandbox.verify(msg_id, wrong).code] * 40)
     assert answers == {50010: 5, 50011: 35}
     assert sandbox.verify(msg_id, code).code == 50011
+
+
+def test_no_guessing_over_the_messages_of_a_mobile_gets_in_more_often_than_its_failures_allow(
+    start: Callable[..., Running],
+) -> None:
+    service = start("--rule", "100/1s")
+    msg_ids = [service.send("13800138000") for _ in range(10)]
+    codes = {msg_id: service.peek(msg_id) for msg_id in msg_ids}
+    answers: Counter[tuple[str, int]] = Counter()
+
+    def guess(msg_id: str, step: int) -> tuple[str, int]:
+        return msg_id, service.verify(msg_id, f"{(int(codes[msg_id]) + step) % 10**6:06d}").code
+
+    for first in range(1, 30, 10):
+        answers += at_once([partial(guess, it, step) for step in range(first, first + 10) for it in msg_ids])
+    judged = {msg_id: count for (msg_id, code), count in answers.items() if code == 50010}
+    assert {code for _, code in answers} <= {50009, 50010, 50011}
+    assert max(judged.values()) <= 5
+    assert sum(judged.values()) == 30
+    assert {service.verify(msg_id, codes[msg_id]).code for msg_id in msg_ids} == {50009}
+    other = service.send("13800138001")
+    assert service.verify(other, service.peek(other)).code == 50000
