@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from typing import Any
 import pytest
 from support.service import Running, basic, smscode
 
+from toolkit.service.accounts import App
+from toolkit.service.control import MAX_QUESTION_BYTES
 from toolkit.service.policy import Policy
 from toolkit.service.stores.sqlite import SqliteStore
 
@@ -61,6 +66,9 @@ def test_templates_are_added_listed_and_disabled(store: str) -> None:
         (["app", "create", "--balance", "-1"], "from 0"),
         (["app", "create", "--ttl", "86401"], "1 to 86400 seconds"),
         (["app", "create", "--text", "no place"], "{code} exactly once"),
+        (["app", "create", "--text", "{code}" + "x" * 66_000], "at most 1000 characters"),
+        (["app", "create", "--text", "{code}\udcff"], "no Unicode"),
+        (["app", "create", "--balance", "1" + "0" * 23], "at most 1000000000000 messages"),
         (["template", "add", "nobody", "{code}"], "there is none"),
         (["template", "disable", "9"], "there is none"),
     ],
@@ -76,6 +84,14 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(store: str, argument
 def test_a_balance_does_not_go_below_zero(store: str) -> None:
     key = administer(store, "app", "create", "--balance", "3")["app_key"]
     assert smscode("app", "topup", key, "--store", store, "--", "-4").returncode == 2
+    assert administer(store, "app", "list")[0]["balance"] == 3
+
+
+@pytest.mark.parametrize("messages", ["9223372036854775807", "-9223372036854775809", "1" + "0" * 23])
+def test_a_top_up_beyond_all_sense_is_refused(store: str, messages: str) -> None:
+    key = administer(store, "app", "create", "--balance", "3")["app_key"]
+    done = smscode("app", "topup", key, "--store", store, "--", messages)
+    assert (done.returncode, "at most 1000000000000 messages" in done.stderr) == (2, True)
     assert administer(store, "app", "list")[0]["balance"] == 3
 
 
@@ -112,11 +128,46 @@ def test_a_store_must_be_named(tmp_path: Path) -> None:
 
 
 def test_no_token_no_operation(start: Callable[..., Running], tmp_path: Path) -> None:
-    import socket
-
     start("--store", f"sqlite:///{tmp_path}/store.db")
-    owner = json.loads((tmp_path / "store.db.lock").read_text())
     assert (tmp_path / "store.db.lock").stat().st_mode & 0o077 == 0
+    question = json.dumps({"token": "x", "operation": "list_apps", "arguments": {}}).encode() + b"\n"
+    assert ask(tmp_path, question) == {"error": "wrong token"}
+
+
+def ask(folder: Path, question: bytes) -> Any:
+    """Ask the service that owns a folder's store.db."""
+    owner = json.loads((folder / "store.db.lock").read_text())
     with socket.create_connection(("127.0.0.1", owner["port"]), timeout=5) as peer, peer.makefile("rb") as file:
-        peer.sendall(json.dumps({"token": "x", "operation": "list_apps", "arguments": {}}).encode() + b"\n")
-        assert json.loads(file.readline()) == {"error": "wrong token"}
+        peer.sendall(question)
+        return json.loads(file.readline())
+
+
+def test_any_number_of_apps_is_listed_by_the_service_that_owns_them(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    """800 make an answer of more than 64 KiB, which is as much as an asyncio stream reads in a line by default."""
+    url = f"sqlite:///{tmp_path}/store.db"
+
+    async def fill() -> None:
+        store = SqliteStore.open(tmp_path / "store.db", Policy())
+        for app_id in range(1, 801):
+            await store.put(app=App(app_id, f"{app_id:024}", b""))
+        await store.close()
+
+    asyncio.run(fill())
+    start("--production", "--store", url)
+    assert len(administer(url, "app", "list")) == 800
+
+
+@pytest.mark.parametrize("question", [b"x" * 66_000 + b"\n", b"[" * 66_000 + b"\n", b"x" * (MAX_QUESTION_BYTES + 1)])
+def test_a_question_that_is_none_is_answered_and_nothing_breaks(tmp_path: Path, question: bytes) -> None:
+    command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/store.db"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline()
+            assert ask(tmp_path, question)["error"].startswith("not understood")
+        finally:
+            process.terminate()
+        _, stderr = process.communicate(timeout=20)
+    assert "Traceback" not in stderr

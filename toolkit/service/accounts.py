@@ -14,6 +14,7 @@ from toolkit.service.policy import CODE_DIGITS, CODES, MAX_TTL_S, count_segments
 
 DEFAULT_TEXT = "Your verification code is {code}."
 DEFAULT_TTL_S = 300
+MAX_TEXT_CHARS = 1000
 SANDBOX_BALANCE = 10**9
 
 
@@ -43,8 +44,7 @@ class Template:
     segments: int = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.text.count("{code}") != 1:
-            raise InputError("a template's text holds {code} exactly once")
+        _check_text(self.text)
         if not 1 <= self.ttl_s <= MAX_TTL_S:
             raise InputError(f"a template's ttl is 1 to {MAX_TTL_S} seconds, not {self.ttl_s}")
         object.__setattr__(self, "segments", count_segments(self.render("0" * CODE_DIGITS)))
@@ -52,6 +52,17 @@ class Template:
     def render(self, code: str) -> str:
         """Return the message's text."""
         return self.text.replace("{code}", code)
+
+
+def _check_text(text: str) -> None:
+    if text.count("{code}") != 1:
+        raise InputError("a template's text holds {code} exactly once")
+    if len(text) > MAX_TEXT_CHARS:
+        raise InputError(f"a template's text has at most {MAX_TEXT_CHARS} characters, not {len(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError("a template's text is no Unicode: give it in UTF-8") from None
 
 
 @dataclass(frozen=True, slots=True)

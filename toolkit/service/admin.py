@@ -13,6 +13,8 @@ from toolkit.service.accounts import DEFAULT_TEXT, DEFAULT_TTL_S, App, Template,
 from toolkit.service.policy import ADVISED_TTL_S
 from toolkit.service.stores import Store
 
+MAX_MESSAGES = 10**12  # of a balance to begin with, and of one top-up
+
 Row = dict[str, Any]
 
 
@@ -34,6 +36,7 @@ class Admin:
         """Create an app with a first template; its key and secret are drawn unless they are given."""
         if balance < 0:
             raise InputError(f"balance {balance}: a balance is counted in messages, from 0")
+        _check_messages(balance)
         app_id, temp_id = await self.store.draw_id("app"), await self.store.draw_id("template")
         secret = master_secret or new_key()
         app = App(app_id, app_key or new_key(), self.store.seal.secret(secret))
@@ -48,6 +51,7 @@ class Admin:
 
     async def top_up(self, *, app_key: str, messages: int) -> Row:
         """Add a number of messages to an app's balance; a negative number takes away, not below zero."""
+        _check_messages(messages)
         await self.store.put(app=self._find(app_key), credit=messages)
         return await self._show(app_key)
 
@@ -99,6 +103,11 @@ class Admin:
             "ttl_s": template.ttl_s,
             "enabled": template.enabled,
         }
+
+
+def _check_messages(messages: int) -> None:
+    if abs(messages) > MAX_MESSAGES:
+        raise InputError(f"{messages} messages: give at most {MAX_MESSAGES} messages at once")
 
 
 def _show_app(app: App, balance: int) -> Row:

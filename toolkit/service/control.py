@@ -11,7 +11,7 @@ import hmac
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 from toolkit.errors import InputError, RunError, ToolkitError
@@ -29,6 +29,7 @@ OPERATIONS = (
     "list_templates",
     "disable_template",
 )
+MAX_QUESTION_BYTES = 1 << 20  # an answer, such as the list of all apps, has no limit: it ends with the connection
 _TIMEOUT_S = 10.0
 
 
@@ -61,7 +62,7 @@ async def _ask(owner: dict[str, Any], operation: str, arguments: dict[str, Any])
             reader, writer = await asyncio.open_connection("127.0.0.1", owner["port"])
             with closing(writer):
                 writer.write(json.dumps(question).encode() + b"\n")
-                answer = json.loads(await reader.readline())
+                answer = json.loads(await reader.read())
     except (OSError, ValueError) as problem:
         raise RunError(f"the service that owns the store (pid {owner['pid']}) did not answer: {problem}") from None
     if "error" in answer:
@@ -75,18 +76,18 @@ async def listen(admin: Admin) -> AsyncIterator[dict[str, Any]]:
     token = secrets.token_hex(16)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer):
-            writer.write(json.dumps(await _carry_out(admin, token, await reader.readline())).encode() + b"\n")
+        with closing(writer), suppress(ConnectionError):  # whoever asked may have gone
+            writer.write(json.dumps(await _carry_out(admin, token, reader)).encode() + b"\n")
             await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=MAX_QUESTION_BYTES)
     async with server:
         yield {"port": server.sockets[0].getsockname()[1], "token": token}
 
 
-async def _carry_out(admin: Admin, token: str, line: bytes) -> dict[str, Any]:
+async def _carry_out(admin: Admin, token: str, reader: asyncio.StreamReader) -> dict[str, Any]:
     try:
-        question = json.loads(line)
+        question = json.loads(await reader.readline())
         if not hmac.compare_digest(str(question["token"]).encode(), token.encode()):
             return {"error": "wrong token"}
         if question["operation"] not in OPERATIONS:
@@ -94,5 +95,5 @@ async def _carry_out(admin: Admin, token: str, line: bytes) -> dict[str, Any]:
         return {"result": await getattr(admin, question["operation"])(**question["arguments"])}
     except ToolkitError as problem:
         return {"error": str(problem)}
-    except (ValueError, TypeError, KeyError) as problem:
+    except (ValueError, TypeError, KeyError, RecursionError) as problem:
         return {"error": f"not understood: {problem!r}"}
