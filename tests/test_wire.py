@@ -62,6 +62,21 @@ def test_a_msg_id_that_a_path_would_lose_is_refused(msg_id: str) -> None:
         wire.build_verify(CREDENTIALS, msg_id, "123456")
 
 
+def test_a_msg_id_longer_than_any_is_refused() -> None:
+    assert wire.build_verify(CREDENTIALS, "x" * wire.MAX_MSG_ID_CHARS, "123456")
+    with pytest.raises(InputError, match="msg_id of 1001 characters"):
+        wire.build_verify(CREDENTIALS, "x" * (wire.MAX_MSG_ID_CHARS + 1), "123456")
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_an_integer_of_any_length_is_read_and_is_no_mobile(sign: str) -> None:
+    fields = wire.read_body(b'{"mobile": %b%b, "temp_id": 1}' % (sign.encode(), b"1" * 5000))
+    assert not isinstance(fields, Refusal)
+    assert wire.read_send(fields) == Refusal(ReturnCode.INVALID_MOBILE)
+    assert fields["temp_id"] == 1
+    assert isinstance(fields["temp_id"], int)
+
+
 @pytest.mark.parametrize("app_key", ["", "a:b", ":"])
 def test_an_app_key_that_basic_can_not_carry_is_refused(app_key: str) -> None:
     with pytest.raises(InputError, match="app key"):
@@ -147,7 +162,7 @@ def test_reading_an_answer_raises_nothing_but_that_it_is_not_the_apis(
     [b"[" * 100_000, b'{"a":' * 100_000, b'{"error": {"code": %s}}' % (b"9" * 5000), b'{"msg_id": NaN}', b"\xff", b"7"],
 )
 def test_absurd_bodies_are_not_the_apis(body: bytes) -> None:
-    with pytest.raises(ProtocolError, match="no JSON object"):
+    with pytest.raises(ProtocolError, match=r"no JSON object|no number of a refusal"):
         wire.read_answer(Endpoint.SEND, 200, {}, body)
 
 
