@@ -18,6 +18,7 @@ from toolkit.service.desk import Desk
 from toolkit.wire import Refusal, Reply, build_message, read_message_path, read_path
 
 MAGIC_PREFIX = "199000"
+MAX_SIGMA = 5
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
 _S_PER_UNIT = {"ms": 0.001, "s": 1.0}
 
@@ -34,6 +35,10 @@ class Latency:
     median_s: float = 0.0
     sigma: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma <= MAX_SIGMA:
+            raise InputError(f"sigma {self.sigma}: give a number from 0 to {MAX_SIGMA}")
+
     @classmethod
     def parse(cls, text: str) -> Latency:
         """Read ``20ms``, or ``20ms~0.5`` for a log-normal one with that sigma."""
@@ -41,7 +46,9 @@ class Latency:
         try:
             return cls(parse_span(span), float(sigma or 0))
         except ValueError:
-            raise InputError(f"latency {text!r}: write 20ms, or 20ms~0.5 for a log-normal one with sigma 0.5") from None
+            raise InputError(
+                f"latency {text!r}: write 20ms, or 20ms~0.5 for a log-normal one; sigma is 0 to {MAX_SIGMA}"
+            ) from None
 
     def draw(self, chance: random.Random) -> float:
         """Draw one latency in seconds."""
@@ -79,7 +86,8 @@ class Stall:
 class Faults:
     """What goes wrong on purpose. Shares are 0 to 1.
 
-    error_share: answered 50019, with nothing done. drop_share: done, and the connection dropped in place of an answer.
+    error_share: answered "server error", with nothing done. drop_share: done, and the connection dropped in place of
+    an answer.
     """
 
     latency: Latency = NO_LATENCY
