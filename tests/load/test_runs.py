@@ -75,6 +75,28 @@ def test_an_app_without_balance_stops_the_run_with_a_reason(api: Api, tmp_path: 
     assert not of_run(tmp_path)
 
 
+def test_sends_that_were_all_wrong_stop_the_run_with_a_reason(api: Api, tmp_path: Path) -> None:
+    api.refuse = {Endpoint.SEND: (0, ReturnCode.INVALID_TEMP_ID)}
+    with start(api, tmp_path) as run:
+        ended = run.wait()
+    assert (ended.cause, ended.reason) == (Cause.REFUSED, "50013 invalid temp_id")
+    assert 20 <= api.answered.total() < 100
+    assert (tmp_path / runs.LOG_NAME).read_text().count("50013 invalid temp_id") == 1
+
+
+@pytest.mark.parametrize(
+    ("accepted", "refusal"),
+    [(1, ReturnCode.INVALID_TEMP_ID), (0, ReturnCode.OUT_OF_FREQ), (0, ReturnCode.SERVER_ERROR)],
+)
+def test_refusals_that_the_next_send_may_not_get_do_not_stop_the_run(
+    api: Api, tmp_path: Path, accepted: int, refusal: ReturnCode
+) -> None:
+    api.refuse = {Endpoint.SEND: (accepted, refusal)}
+    with start(api, tmp_path, duration_s=2) as run:
+        assert run.wait().cause is Cause.FINISHED
+    assert api.answered["send", refusal] > 20
+
+
 def test_without_a_sandbox_a_journey_is_a_send_and_one_wrong_code_and_this_is_said_once(
     api: Api, tmp_path: Path
 ) -> None:

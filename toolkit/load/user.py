@@ -97,9 +97,7 @@ class Calls:
         self._record(outcome, about)
         failure = outcome.failure({*expected, *self._user.expected})
         self._report(outcome, failure)
-        # Who has no key, no permission or no balance is refused every further call.
-        if isinstance(failure, ReturnCodeError) and failure.kind is Kind.ACCOUNT:
-            self._worker.stop(f"{failure.return_code:d} {failure.message}")
+        self._worker.judge(outcome.endpoint, failure)
         return outcome
 
     def _move(self, request: Request, about: dict[str, Any]) -> Outcome:

@@ -21,15 +21,17 @@ from locust.env import Environment
 from locust.runners import LocalRunner, WorkerRunner
 
 from toolkit import runs
-from toolkit.errors import ToolkitError
+from toolkit.codes import Kind
+from toolkit.errors import CallError, ReturnCodeError, ToolkitError
 from toolkit.load.mobiles import uniform
 from toolkit.load.recorder import Recorder
 from toolkit.records import CallRecord, Scribe
 from toolkit.settings import Target, load_target
-from toolkit.wire import Credentials
+from toolkit.wire import Credentials, Endpoint
 
 _LANES = 256  # of mobiles in a distributed run: how many workers will come isn't known when the first one starts
 _ORPHAN_GRACE_S = 3.0
+_HOPELESS_SENDS = 20  # wrong ones of one process, with no right one
 
 logger = logging.getLogger(__name__)
 _workers: dict[Environment, Worker] = {}
@@ -55,6 +57,7 @@ class Worker:
         self._environment = environment
         self._ending: gevent.Greenlet | None = None
         self._said: set[str] = set()
+        self._wrong_sends = self._right_sends = 0
 
     def record(self, call: CallRecord) -> None:
         """Keep one call, where the run has a folder."""
@@ -72,6 +75,21 @@ class Worker:
             self._said.add(note)
             logger.warning(note)
             self._leave(runs.NOTES_NAME, note)
+
+    def judge(self, endpoint: Endpoint, failure: CallError | None) -> None:
+        """End the run where every further call would be refused the same way.
+
+        So is whoever has no key, no permission or no balance; and who has sent nothing but wrong requests, such as with
+        a template that is disabled. No answer, and an error of the service, tell nothing of that.
+        """
+        if failure is not None and not isinstance(failure, ReturnCodeError):
+            return
+        kind = failure.kind if failure else Kind.OK
+        if endpoint is Endpoint.SEND:
+            self._wrong_sends += kind is Kind.REQUEST
+            self._right_sends += kind not in (Kind.REQUEST, Kind.SERVER)
+        if failure and (kind is Kind.ACCOUNT or (self._wrong_sends >= _HOPELESS_SENDS and not self._right_sends)):
+            self.stop(f"{failure.return_code:d} {failure.message}")
 
     def stop(self, reason: str) -> None:
         """End the run, once, and leave the reason. Returns at once: the caller is a user that is about to be ended."""
