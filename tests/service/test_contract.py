@@ -157,6 +157,8 @@ CONDITIONS: dict[str, tuple[int, Callable[[Stage], Call]]] = {
     "an unknown msg_id": (50010, lambda s: verifying(UNKNOWN, code="123456")),
     "an odd msg_id": (50010, lambda s: verifying("%00%2F..%ff", code="123456")),
     "another app's msg_id": (50010, lambda s: replace(verifying(s.service.send(), code="123456"), auth=s.poor)),
+    "another app's verified msg_id": (50010, lambda s: replace(verifying(s.verified(), code="1"), auth=s.poor)),
+    "another app's used up msg_id": (50010, lambda s: replace(verifying(s.used_up(), code="1"), auth=s.poor)),
     "five tries used up": (50011, lambda s: verifying(m := s.used_up(), code=s.service.peek(m))),
     "verified already": (50012, lambda s: verifying(m := s.verified(), code=s.service.peek(m))),
     "an unknown template": (50013, lambda s: sending(s, temp_id=99)),
@@ -264,12 +266,40 @@ def test_the_first_check_that_fails_answers(stage: Stage) -> None:
     assert [call.make(stage.service).code for call, _ in faults] == [code for _, code in faults]
 
 
-def test_frequency_is_judged_before_balance(stage: Stage) -> None:
-    _, auth = stage.new_app("one message", 1)
-    call = replace(sending(stage, temp_id=stage.temp_ids["one message"]), auth=auth)
-    assert [call.make(stage.service).code for _ in range(2)] == [50000, 50009]
-    other = replace(sending(stage, temp_id=stage.temp_ids["one message"]), auth=auth)
-    assert other.make(stage.service).code == 50014
+def test_the_template_is_judged_before_frequency_and_frequency_before_balance(stage: Stage) -> None:
+    _, auth = stage.new_app("spent", 1)
+    temp_id = stage.temp_ids["spent"]
+    call = replace(sending(stage, temp_id=temp_id), auth=auth)
+    assert call.make(stage.service).code == 50000
+    assert call.fields
+    wrong = replace(call, fields=call.fields | {"temp_id": 99})
+    other = replace(sending(stage, temp_id=temp_id), auth=auth)
+    assert [it.make(stage.service).code for it in (wrong, call, other)] == [50013, 50009, 50014]
+
+
+def test_a_verify_has_its_order_of_checks(start: Callable[..., Running]) -> None:
+    """Each verify has every fault from one check on. A code lives three seconds here, as long as the rule's window."""
+    service = start("--speed", "100", "--rule", "2/300s", "--failures-per-hour", "4")
+    capped, mobile = next(service.mobiles), next(service.mobiles)
+    verified, expired = service.send(mobile), service.send(mobile)
+    assert service.verify(verified, service.peek(verified)).code == 50000
+    for _ in range(2):
+        wait_for_window(service, mobile)  # so both are expired
+
+    def ask(msg_id: str, **fields: str) -> int:
+        return verifying(msg_id, **fields).make(service).code
+
+    assert ask(verified, code="wrong") == 50012
+    assert ask(expired, code="wrong") == 50011
+    fresh = service.send(capped)
+    assert [ask(fresh, code="wrong") for _ in range(4)] == [50010] * 4
+    assert [ask(fresh), ask(fresh, code="wrong"), ask(fresh, code=service.peek(fresh))] == [50015, 50009, 50009]
+
+
+def wait_for_window(service: Running, mobile: str) -> None:
+    """Ask until one more send is within the rules."""
+    while service.post("/v1/codes", {"mobile": mobile, "temp_id": service.temp_id}).code == 50009:
+        pass
 
 
 def test_retry_after_tells_whole_seconds_rounded_up(stage: Stage) -> None:
