@@ -72,6 +72,16 @@ def test_a_sandbox_that_cannot_start_says_why() -> None:
     assert set(children()) == before
 
 
+def test_a_production_service_is_no_sandbox(tmp_path: Path) -> None:
+    before = set(children())
+    with (
+        pytest.raises(InputError, match="leave --production out"),
+        launch.sandbox("--production", "--store", f"sqlite:///{tmp_path}/store.db"),
+    ):
+        pass
+    assert set(children()) == before
+
+
 def test_a_sandbox_is_gone_when_its_parent_is_killed() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -45,6 +45,7 @@ def sandbox(*arguments: str) -> Iterator[Target]:
 
     ``arguments`` go to `smscode serve`. Nothing else configures it, neither the environment nor files of the current
     directory: what is meant for a production service, such as its store, must not be loaded. So give paths in full.
+    --production, which has no ready-made app, is an InputError.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -77,6 +78,8 @@ def _read_target(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> Target:
         why = f"the sandbox didn't answer within {_SANDBOX_START_S:.0f} s" if not ready else "the sandbox didn't start"
         raise RunError(f"{why}: {_last_lines(stderr, 1) or 'it said nothing'}")
     said = json.loads(line)
+    if "app_key" not in said:
+        raise InputError("a production service has no ready-made app: leave --production out")
     return Target(said["url"], said["app_key"], said["master_secret"], said["temp_id"])
 
 
