@@ -132,6 +132,12 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         SqliteStore.open(tmp_path / "missing" / "store.db", Policy())
 
 
+def test_a_key_that_cannot_be_read_is_one_clear_error(bench: Bench) -> None:
+    bench.path.with_name("store.db.key").mkdir()
+    with pytest.raises(RunError, match=r"store\.db\.key: .* can't be read"):
+        asyncio.run(bench.open())
+
+
 def test_a_store_without_its_key_is_refused(bench: Bench) -> None:
     async def fill() -> None:
         await bench.open()

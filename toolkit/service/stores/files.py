@@ -63,17 +63,26 @@ class OwnedError(RunError):
 def read_key(path: Path, fresh: bool) -> bytes:
     """Return the key of a store's digests; a ``fresh`` store gets a new one, in a file that only its owner can read."""
     key_path = _beside(path, ".key")
-    if not key_path.exists():
-        if not fresh:
-            raise RunError(f"{key_path}: missing; without it no secret or code of {path} can be checked: restore it")
-        with os.fdopen(os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-    key = key_path.read_bytes()
+    try:
+        if fresh and not key_path.exists():
+            _write_key(key_path)
+        key = key_path.read_bytes()
+    except FileNotFoundError:
+        raise RunError(
+            f"{key_path}: missing; without it no secret or code of {path} can be checked: restore it"
+        ) from None
+    except OSError as problem:
+        raise RunError(f"{key_path}: the key of {path} can't be read or kept there: {problem.strerror}") from None
     if len(key) != KEY_BYTES:
         raise RunError(f"{key_path}: {len(key)} bytes, not {KEY_BYTES}: restore it")
     return key
+
+
+def _write_key(key_path: Path) -> None:
+    with os.fdopen(os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def make_private(path: Path) -> None:
