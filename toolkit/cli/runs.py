@@ -170,16 +170,16 @@ def _tell(progress: Progress) -> str:
     return f"{progress.calls:,} calls  {progress.calls_per_s:,.0f}/s  {shares}"
 
 
-def _explain(folder: Path, settings: Mapping[str, object], as_json: bool) -> Summary:
-    """Print what a run's calls say, and leave it in the folder as run.json and report.html."""
+def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> Summary:
+    """Print what a run's calls say, and leave it in its folder as run.json and report.html."""
     from toolkit.analysis import calls as call_table
     from toolkit.analysis import latency, outcomes
     from toolkit.report.page import write_report
-    from toolkit.report.summary import write_summary
+    from toolkit.report.summary import summarize, write_summary
 
-    calls = call_table.read(folder)
-    summary = write_summary(folder, calls, settings)
-    page = write_report(folder)
+    calls = call_table.read(run)
+    summary = write_summary(run, calls, settings) if run.is_dir() else summarize(calls, settings)
+    page = write_report(run)
     if as_json:
         show_json(summary)
     else:

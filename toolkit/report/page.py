@@ -51,18 +51,19 @@ class Figure:
     narrow: Markup
 
 
-def write_report(folder: str | Path) -> Path:
-    """Write a run folder's report.html and return its path; the file appears whole or not at all.
+def write_report(run: str | Path) -> Path:
+    """Write a run folder's report.html, or FILE.parquet.html beside a Parquet file of calls, and return its path.
 
-    The settings shown are those of the folder's run.json, if there is one. Raise InputError for a folder that isn't
-    that of a run.
+    The file appears whole or not at all. The settings shown are those of the folder's run.json, if there is one. Raise
+    InputError for what holds no calls.
     """
-    folder = Path(folder)
-    calls = call_table.read(folder)
-    html = render(calls, read_settings(folder / RUN_NAME), _name(calls, folder))
-    partial = folder / f"{REPORT_NAME}.part"
+    run = Path(run)
+    calls = call_table.read(run)
+    page = run / REPORT_NAME if run.is_dir() else run.with_name(f"{run.name}.html")
+    html = render(calls, read_settings(run / RUN_NAME), _name(calls, run))
+    partial = page.with_name(f"{page.name}.part")
     partial.write_bytes(html.encode("utf-8", "replace"))
-    return partial.replace(folder / REPORT_NAME)
+    return partial.replace(page)
 
 
 def render(calls: pd.DataFrame, settings: Mapping[str, object], name: str) -> str:
@@ -102,9 +103,9 @@ def read_settings(path: Path) -> Mapping[str, object]:
     return settings if isinstance(settings, dict) else {}
 
 
-def _name(calls: pd.DataFrame, folder: Path) -> str:
+def _name(calls: pd.DataFrame, run: Path) -> str:
     names = [name for name in calls["run"].drop_duplicates().tolist() if name]
-    return str(names[0]) if len(names) == 1 else folder.resolve().name
+    return str(names[0]) if len(names) == 1 else run.resolve().name
 
 
 def _mask_errors(calls: pd.DataFrame) -> pd.DataFrame:
