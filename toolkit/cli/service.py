@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from toolkit.cli.output import Json, say, show, show_json
+from toolkit.codes import ReturnCode
 from toolkit.errors import InputError
 
 apps = typer.Typer(help="Administer the apps of a service: keys, balance, permission.", no_args_is_help=True)
@@ -76,7 +79,9 @@ def serve(
     latency: Annotated[
         str, typer.Option(help="Sandbox: added latency, 20ms, or 20ms~0.5 for a log-normal one. Default: 0ms.")
     ] = "0ms",
-    error_share: Annotated[float, typer.Option(help="Sandbox: share of calls answered 50019, 0 to 1.")] = 0.0,
+    error_share: Annotated[
+        float, typer.Option(help=f"Sandbox: share of calls answered {ReturnCode.SERVER_ERROR:d}, 0 to 1.")
+    ] = 0.0,
     drop_share: Annotated[
         float, typer.Option(help="Sandbox: share of calls whose connection is dropped, unanswered, 0 to 1.")
     ] = 0.0,
@@ -114,17 +119,25 @@ def serve(
     run(config, show_json if as_json else _announce)
 
 
+_VARIABLES = {
+    "url": "SMSCODE_BASE_URL",
+    "app_key": "SMSCODE_APP_KEY",
+    "master_secret": "SMSCODE_MASTER_SECRET",
+    "temp_id": "SMSCODE_TEMP_ID",
+}
+
+
 def _announce(about: dict[str, Any]) -> None:
-    print(f"The SMS code API answers at {about['url']}", flush=True)
+    """Print what a shell can evaluate, and nothing else, on stdout."""
+    say(f"The SMS code API answers at {about['url']}; Ctrl-C stops it.")
     if "admin_url" in about:
-        print(f"/healthz, /readyz and /metrics at {about['admin_url']}", flush=True)
+        say(f"/healthz, /readyz and /metrics at {about['admin_url']}")
     if "app_key" in about:
-        print("Sandbox: nothing is sent, nothing is charged. Its ready-made app:\n")
-        print(f"export SMSCODE_BASE_URL={about['url']}")
-        print(f"export SMSCODE_APP_KEY={about['app_key']}")
-        print(f"export SMSCODE_MASTER_SECRET={about['master_secret']}")
-        print(f"export SMSCODE_TEMP_ID={about['temp_id']}", flush=True)
-    say("Ctrl-C stops it.")
+        say("Sandbox: no SMS is sent and no money spent; only the balance of its ready-made app counts down.")
+    for name, variable in _VARIABLES.items():
+        if name in about:
+            print(f"export {variable}={shlex.quote(str(about[name]))}")
+    sys.stdout.flush()
 
 
 @apps.command("create")
@@ -166,7 +179,7 @@ def app_topup(
 
 @apps.command("suspend")
 def app_suspend(app_key: Key, store: Store = None, as_json: Json = False) -> None:
-    """Refuse every call of an app (50002)."""
+    """Refuse every call of an app: auth failed."""
     show([_administer(store, "change_app", app_key=app_key, suspended=True)], as_json)
 
 
@@ -183,7 +196,7 @@ def app_permit(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Give an app the permission to send codes, or take it away (50008)."""
+    """Give an app the permission to send codes, or take it away: no sms code auth."""
     show([_administer(store, "change_app", app_key=app_key, permitted=not revoke)], as_json)
 
 
@@ -217,7 +230,7 @@ def template_list(
 def template_disable(
     temp_id: Annotated[int, typer.Argument(help="The template's number.")], store: Store = None, as_json: Json = False
 ) -> None:
-    """Refuse sends with a template (50013)."""
+    """Refuse sends with a template: invalid temp_id."""
     show([_administer(store, "disable_template", temp_id=temp_id)], as_json)
 
 
