@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from toolkit.report.summary import Summary
     from toolkit.settings import Target
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION_HELP = "such as 10s, 2m or 500ms"
+_DURATION = re.compile(r"([0-9]{1,6})([smh])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600}
+_DURATION_HELP = "such as 10s, 2m or 1h"
 _LINE_EVERY_S = 1.0  # where stderr is no terminal
 
 
@@ -89,19 +89,19 @@ def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or a Parquet file of call records.")],
     as_json: Json = False,
 ) -> None:
-    """Print a run's return codes and latency, and write its report.html anew."""
+    """Print a run's return codes and latency, and write its report.html anew; of a file, FILE.html beside it."""
     from toolkit.report.page import read_settings
     from toolkit.report.summary import RUN_NAME
 
     _explain(run, read_settings(run / RUN_NAME), as_json)
 
 
-def parse_duration(text: str) -> float:
-    """Read ``10s``, ``2m``, ``1h`` or ``500ms`` as seconds; raise InputError for anything else."""
+def parse_duration(text: str) -> int:
+    """Read ``10s``, ``2m`` or ``1h`` as seconds, of which locust knows only whole ones; raise InputError for others."""
     match = _DURATION.fullmatch(text.strip())
-    seconds = float(match[1]) * _UNIT_S[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise InputError(f"duration {text!r}: write a number above 0 and a unit, {_DURATION_HELP}")
+    seconds = int(match[1]) * _UNIT_S[match[2]] if match else 0
+    if not seconds:
+        raise InputError(f"duration {text!r}: write a whole number above 0 and a unit, {_DURATION_HELP}")
     return seconds
 
 
