@@ -16,9 +16,12 @@ import typer.main
 from support.service import Running, smscode
 
 from toolkit.cli import app
+from toolkit.cli.output import show
 from toolkit.cli.runs import parse_duration
-from toolkit.codes import ReturnCode
+from toolkit.codes import Kind, ReturnCode
 from toolkit.errors import InputError
+from toolkit.records import CallRecord, write_parquet
+from toolkit.wire import Endpoint
 
 
 def environment(service: Running, **changes: str) -> dict[str, str]:
@@ -92,6 +95,9 @@ def test_a_refused_send_says_which_code(sandbox: Running) -> None:
         ["load", "--target", "https://api.sms.jpush.cn", "--app-key", "a"],
         ["report", "nowhere"],
         ["serve", "--nosuch"],
+        ["serve", "--port", "0", "--expose-sandbox", "--host", "é" * 64],
+        ["serve", "--port", "0", "--latency", "20ms~nan"],
+        ["verify", "x" * 70_000, "1", "--target", "http://127.0.0.1:9", "--app-key", "a"],
         ["nosuch"],
     ],
 )
@@ -107,6 +113,65 @@ def test_only_this_machine_is_loaded_unless_told_otherwise(tmp_path: Path) -> No
     env = {"PATH": os.environ["PATH"], "SMSCODE_MASTER_SECRET": "x"}
     done = smscode("load", "--target", "https://192.0.2.1", "--app-key", "a", env=env, cwd=tmp_path)
     assert (done.returncode, "--allow-target 192.0.2.1" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("stdout", "reason"), [("> /dev/full", "No space left on device"), (">&-", "stdout is closed")]
+)
+@pytest.mark.parametrize("command", ["codes", "codes --json", "codes --markdown"])
+def test_data_that_cannot_be_printed_is_exit_2_and_one_clear_line(command: str, stdout: str, reason: str) -> None:
+    shell = ["sh", "-c", f"exec {sys.executable} -m toolkit {command} {stdout}"]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert reason in done.stderr
+
+
+@pytest.mark.parametrize("text", ["[red]{code}[/x]", "[sign] :smile: {code}", "[/]{code}"])
+def test_data_is_printed_as_it_stands(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show([{"text": text, f"head {text}": 1}], title=text)
+    assert capsys.readouterr().out.count(text) == 3
+
+
+def test_serve_prints_nothing_but_what_a_shell_evaluates() -> None:
+    command = [sys.executable, "-m", "toolkit", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            exports = [process.stdout.readline() for _ in range(4)]
+            names = 'test -n "$SMSCODE_MASTER_SECRET" && echo "$SMSCODE_BASE_URL $SMSCODE_TEMP_ID"'
+            shell = ["sh", "-ec", "".join([*exports, names])]
+            url, temp_id = subprocess.run(shell, capture_output=True, text=True, check=True).stdout.split()
+        finally:
+            process.terminate()
+        rest, stderr = process.communicate(timeout=20)
+    assert (rest, temp_id) == ("", "1")
+    assert url in stderr
+    assert "counts down" in stderr
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_service_that_is_ended_leaves_nothing_behind(tmp_path: Path, ending: signal.Signals) -> None:
+    command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--json"]
+    env = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        assert list(tmp_path.iterdir())
+        process.send_signal(ending)
+        assert process.wait(20) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_service_under_nohup_outlives_its_terminal() -> None:
+    command = ["nohup", sys.executable, "-m", "toolkit", "serve", "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout
+            service = Running(process, **json.loads(process.stdout.readline()))
+            process.send_signal(signal.SIGHUP)
+            assert service.send()
+        finally:
+            process.terminate()
 
 
 def all_commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -130,14 +195,14 @@ def test_every_option_tells_what_it_is_and_what_it_is_without() -> None:
     assert untold == []
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("10s", 10), ("2m", 120), ("1h", 3600), ("500ms", 0.5), ("1.5s", 1.5)])
-def test_durations_are_read(text: str, seconds: float) -> None:
+@pytest.mark.parametrize(("text", "seconds"), [("10s", 10), ("2m", 120), ("1h", 3600)])
+def test_durations_are_read(text: str, seconds: int) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "0s", "1d", "1e9s"])
+@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "0s", "1d", "1e9s", "500ms", "1.5s", "9" * 5000 + "s"])
 def test_a_duration_that_cannot_be_read_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="write a number above 0 and a unit"):
+    with pytest.raises(InputError, match="write a whole number above 0 and a unit"):
         parse_duration(text)
 
 
@@ -182,7 +247,31 @@ def test_a_load_test_without_balance_reports_what_ran_and_is_exit_1(
     assert json.loads((folder / "run.json").read_text())["endpoints"]["send"]["return_codes"]["50000"] == 20
 
 
-def test_ctrl_c_ends_a_load_test_with_the_report_of_what_ran_and_leaves_no_process(tmp_path: Path) -> None:
+def test_a_load_test_with_a_disabled_template_stops_and_is_exit_1(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    service = start()
+    env = environment(service, SMSCODE_TEMP_ID="99")
+    done = smscode("load", "--duration", "30s", "--json", env=env, cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(lines(done.stderr)) == 1
+    assert "50013 invalid temp_id" in lines(done.stderr)[0]
+    assert json.loads(done.stdout)["calls"] < 100
+
+
+def test_a_file_of_calls_is_reported_on_and_gets_a_page_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "friday.parquet"
+    write_parquet([CallRecord(10**18, "friday", "worker-0", Endpoint.SEND, 200, 50000, Kind.OK, 10**6)], file)
+    done = smscode("report", str(file))
+    assert (done.returncode, "50000" in done.stdout) == (0, True), done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["friday.parquet", "friday.parquet.html"]
+    assert json.loads(smscode("report", str(file), "--json").stdout)["calls"] == 1
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_its_like_end_a_load_test_with_the_report_of_what_ran_and_leave_no_process(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "toolkit", "load", "--duration", "60s", "--json"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -192,7 +281,7 @@ def test_ctrl_c_ends_a_load_test_with_the_report_of_what_ran_and_leaves_no_proce
             if "50000" in line:
                 break
         children = descendants(process.pid)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert json.loads(out)["settings"]["ended"] == "interrupted"

@@ -1,10 +1,13 @@
 """`smscode`: the toolkit in a shell. Thin: each command imports what it needs, calls it, and prints.
 
-stdout is data, stderr is talk. Exit 0 done, 1 refused by the API, 2 usage, 3 no answer.
+stdout is data, stderr is talk. The exit codes are in its help.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from typing import NoReturn
 
 import typer
@@ -18,7 +21,7 @@ DEFECT, INTERRUPTED = 70, 130
 app = typer.Typer(
     name="smscode",
     help="Run, load, break, measure and pay for an SMS verification-code API."
-    " Exit codes: 0 done, 1 refused by the API, 2 usage, 3 no answer.",
+    " Exit codes: 0 done, 1 refused by the API, 2 usage, 3 no answer, 70 a defect of the toolkit, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the plain help is there in half the time
@@ -36,8 +39,9 @@ app.command()(runs.report)
 
 def main() -> NoReturn:
     """Run the command line; whatever goes wrong ends in one line on stderr and an exit code."""
+    _interrupt_on_every_ending()
     try:
-        app()
+        _run()
     except ReturnCodeError as problem:
         fail(problem, REFUSED)
     except CallError as problem:
@@ -46,8 +50,36 @@ def main() -> NoReturn:
         fail(problem, USAGE)
     except ModuleNotFoundError as problem:
         fail(f"{problem}; install it with: pip install 'sms-code-toolkit[all]'", USAGE)
+    except OSError as problem:  # what a machine or its user can do: a full disk, a file that can't be read
+        fail(problem, USAGE)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     except Exception as problem:
         fail(f"a defect of the toolkit: {type(problem).__name__}: {problem}", DEFECT)
     raise SystemExit(0)
+
+
+def _interrupt_on_every_ending() -> None:
+    """Make SIGTERM and SIGHUP what Ctrl-C is, so that nothing is left behind; but nohup stays nohup."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+
+
+def _run() -> None:
+    """Run the command; raise OSError where stdout didn't take all of its data."""
+    if sys.stdout is None:
+        fail("stdout is closed, so there is no place for data; > /dev/null is one", USAGE)
+    try:
+        app()
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails on it once more, at its end
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -17,7 +18,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 def say(line: str) -> None:
     """Tell a person something."""
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody hears it, such as at a terminal that has hung up
+        print(line, file=sys.stderr, flush=True)
 
 
 def fail(problem: object, exit_code: int) -> NoReturn:
@@ -43,7 +45,8 @@ def show(rows: Sequence[Mapping[str, object]], as_json: bool = False, title: str
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
         table.add_row(*map(_text, row.values()))
-    return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False).print(table)
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False).print(table)  # data is text as it stands
 
 
 def _text(value: object) -> str:

@@ -134,28 +134,28 @@ def _describe(scenario: str, aim: Target, **plan: object) -> dict[str, object]:
     }
 
 
-def _follow(run: LoadRun, duration_s: float) -> Ended:
-    """Show the progress until the run is over; Ctrl-C ends it, and what ran counts."""
+def _follow(run: LoadRun, duration_s: int) -> Ended:
+    """Show the progress until the run is over; Ctrl-C or a terminal that hangs up ends it, and what ran counts."""
     show_progress = _live if sys.stderr.isatty() else _lines
     try:
         show_progress(run, duration_s)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
         say("Interrupted: ending the run, keeping what ran.")
         run.stop()
     return run.wait()
 
 
-def _lines(run: LoadRun, duration_s: float) -> None:
+def _lines(run: LoadRun, duration_s: int) -> None:
     for progress in run.follow(every_s=_LINE_EVERY_S):
         say(f"{progress.elapsed_s:5.1f}/{duration_s:g} s  {_tell(progress)}")
 
 
-def _live(run: LoadRun, duration_s: float) -> None:
+def _live(run: LoadRun, duration_s: int) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("starting", total=duration_s)
         for progress in run.follow():

@@ -264,16 +264,18 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def _stopping(server: _Server, until_stdin_closes: bool) -> Iterator[None]:
-    """Stop the server on SIGTERM and SIGINT, and where asked when the process that holds our stdin ends."""
+    """Stop the server on SIGTERM, SIGINT and SIGHUP, and where asked when the process that holds our stdin ends."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    endings = (signal.SIGTERM, signal.SIGINT) if is_nohup else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for number in endings:
         loop.add_signal_handler(number, server.stop)
     if until_stdin_closes:
         loop.add_reader(sys.stdin.fileno(), _stop_at_end, server)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in endings:
             loop.remove_signal_handler(number)
         if until_stdin_closes:
             loop.remove_reader(sys.stdin.fileno())
@@ -289,7 +291,7 @@ def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as problem:
+    except (OSError, OverflowError, TypeError, ValueError) as problem:
         raise RunError(f"can't listen on {host} port {port}: {problem}; give another --host or --port") from None
 
 
