@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.bench import Bench, Wall
 from support.service import Running, running
+from support.smsc import install
 
 
 @pytest.fixture
@@ -28,3 +29,10 @@ def start() -> Iterator[Callable[..., Running]]:
     """Start services that end with the test."""
     with ExitStack() as stack:
         yield lambda *options: stack.enter_context(running(*options))
+
+
+@pytest.fixture(scope="session")
+def smpp_modules(request: pytest.FixtureRequest) -> Path:
+    """Where npm's smpp is installed, once for all runs."""
+    assert request.config.cache
+    return install(Path(request.config.cache.mkdir("smsc")))
