@@ -16,6 +16,8 @@ A setting is taken from the first of these that gives it; an empty one counts as
        store = "sqlite:///sms.db"
        production = true
        rules = ["1/60s", "5/3600s", "10/86400s"]
+       provider = "webhook"                  # or "smpp", "outbox"
+       webhook_url = "https://sms.example.org/texts"
 
 A secret given as a program's argument can be read by every user of the machine (`ps`).
 """
@@ -26,7 +28,7 @@ import tomllib
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -132,6 +134,8 @@ class ServiceSettings(_Settings):
     """How the service runs. Rules are written count/seconds; ``store`` None is a temporary one.
 
     ``admin_port`` None: no admin port. ``log_calls`` None: in production.
+    ``provider`` is the way out: webhook needs its URL and secret; smpp needs smpp://system_id@host:port and its
+    password, and shows ``smpp_source`` as the sender; outbox lets messages wait.
     """
 
     table: ClassVar[str | None] = "service"
@@ -149,6 +153,12 @@ class ServiceSettings(_Settings):
     app_rules: Annotated[tuple[str, ...], NoDecode] = ()
     tries: Annotated[int, Field(ge=1, le=255)] = 5
     failures_per_hour: Annotated[int, Field(ge=1)] = 30
+    provider: Literal["outbox", "webhook", "smpp"] | None = None
+    webhook_url: str = ""
+    webhook_secret: SecretStr = SecretStr("")
+    smpp_url: str = ""
+    smpp_password: SecretStr = SecretStr("")
+    smpp_source: str = ""
 
     @field_validator("rules", "app_rules", mode="before")
     @classmethod

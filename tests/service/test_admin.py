@@ -24,7 +24,7 @@ from toolkit.service.stores.sqlite import SqliteStore
 def store(request: pytest.FixtureRequest, start: Callable[..., Running], tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path}/store.db"
     if request.param == "beside a running service":
-        start("--production", "--store", url)
+        start("--production", "--provider", "outbox", "--store", url)
     else:
         asyncio.run(SqliteStore.open(tmp_path / "store.db", Policy()).close())
     return url

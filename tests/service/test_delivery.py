@@ -15,7 +15,7 @@ from support.bench import Wall
 
 from toolkit.errors import StoreError
 from toolkit.service.accounts import App, Template
-from toolkit.service.delivery import FIRST_WAIT_S, MOST_WAIT_S, RECEIPT_WAITS_S, RECORD_TRIES, Counts, Worker
+from toolkit.service.delivery import FIRST_WAIT_S, MOST_WAIT_S, RECEIPT_WAITS_S, RECORD_TRIES, Worker
 from toolkit.service.messages import Delivery, Job, Message, Order, State
 from toolkit.service.policy import Policy
 from toolkit.service.providers import DeliveryError, Text, backoff_s
@@ -95,7 +95,7 @@ class World:
         if self.store.app("key") is None:
             app, template = App(1, "key", b"digest"), Template(1, 1, "code {code}", 300)
             await self.store.put(app=app, credit=1000, template=template)
-        self.worker = Worker(self.store, Counts("told"), chance=random.Random(1), sleep=self.sleep)
+        self.worker = Worker(self.store, "told", chance=random.Random(1), sleep=self.sleep)
 
     async def sleep(self, wait_s: float) -> None:
         self.slept_s.append(wait_s)
@@ -151,7 +151,10 @@ def test_what_became_of_a_message_is_recorded_and_its_text_forgotten(tmp_path: P
         assert (message.delivery, message.attempts) == (delivery, 1)
         assert world.provider.got == [Text(message.msg_id, "13800138000", "code 123456")]
         assert await world.store.undelivered(1, message.msg_id) is None
-        assert (world.worker.counts.attempts, world.worker.counts.outcomes) == (1, {delivery.state: 1})
+        assert (world.worker.tally.attempts, world.worker.tally.deliveries) == (
+            {"told": 1},
+            {("told", delivery.state): 1},
+        )
         world.pass_s(LEASE_S)
         assert await world.store.take_jobs(10) == []
 
@@ -201,7 +204,7 @@ def test_a_message_whose_code_expired_is_given_up_untried(tmp_path: Path) -> Non
         await world.worker.deliver(await world.take(), world.provider)
         assert (await world.message(msg_id)).delivery == Delivery(State.EXPIRED)
         assert world.provider.got == []
-        assert world.worker.counts.attempts == 0
+        assert not world.worker.tally.attempts
 
     run(tmp_path, claim)
 
@@ -332,7 +335,7 @@ def test_a_receipt_that_overtook_its_message_is_kept(tmp_path: Path) -> None:
         world.worker.sleep = settle_meanwhile
         assert await world.worker.receive("m1", told)
         assert (await world.message(msg_id)).delivery == told
-        assert world.worker.counts.outcomes == {State.FAILED: 1}
+        assert world.worker.tally.deliveries == {("told", State.FAILED): 1}
 
     run(tmp_path, claim)
 

@@ -64,7 +64,7 @@ def test_a_look_at_a_message_is_its_apps_own(start: Callable[..., Running], tmp_
 
 def test_production_has_no_peeking_and_no_magic(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
-    service = start("--production", "--store", store)
+    service = start("--production", "--provider", "outbox", "--store", store)
     assert (service.app_key, service.master_secret) == ("", "")
     made = json.loads(smscode("app", "create", "--balance", "5", "--store", store, "--json").stdout)
     service.app_key, service.master_secret, service.temp_id = made["app_key"], made["master_secret"], made["temp_id"]
@@ -74,7 +74,7 @@ def test_production_has_no_peeking_and_no_magic(start: Callable[..., Running], t
 
 
 def test_a_file_can_turn_the_sandbox_off(tmp_path: Path) -> None:
-    (tmp_path / "smscode.toml").write_text("[service]\nproduction = true\n")
+    (tmp_path / "smscode.toml").write_text("[service]\nproduction = true\nprovider = 'outbox'\n")
     done = smscode("serve", "--port", "0", cwd=tmp_path)
     assert (done.returncode, "production needs a store" in done.stderr) == (2, True)
 

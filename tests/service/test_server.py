@@ -62,8 +62,15 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
     ("options", "reason"),
     [
         (["--host", "0.0.0.0"], "--expose-sandbox lifts that"),
-        (["--production"], "production needs a store"),
-        (["--production", "--store", "sqlite:///x.db", "--speed", "60"], "belong to the sandbox"),
+        (["--production", "--provider", "outbox"], "production needs a store"),
+        (["--production", "--store", "sqlite:///x.db"], "production needs a provider: set SMSCODE_PROVIDER"),
+        (
+            ["--production", "--store", "sqlite:///x.db", "--provider", "outbox", "--speed", "60"],
+            "belong to the sandbox",
+        ),
+        (["--provider", "pigeon"], "the provider can't be used"),
+        (["--provider", "webhook"], "needs a webhook url: set SMSCODE_WEBHOOK_URL"),
+        (["--provider", "smpp"], "needs a smpp url: set SMSCODE_SMPP_URL"),
         (["--speed", "0"], "give a number above 0"),
         (["--store", "redis://localhost"], "give sqlite:///path.db"),
         (["--store", "sqlite:////nowhere/at/all.db"], "no store can be kept there"),

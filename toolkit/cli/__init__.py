@@ -28,8 +28,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(service.serve)
+app.command()(service.deliver)
 app.add_typer(service.apps, name="app")
 app.add_typer(service.templates, name="template")
+app.add_typer(service.messages, name="message")
 app.command()(calls.send)
 app.command()(calls.verify)
 app.command()(calls.codes)

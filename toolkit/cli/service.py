@@ -1,4 +1,4 @@
-"""`smscode serve`, `app` and `template`: run the API, and administer its apps and templates."""
+"""`smscode serve`, `deliver`, `app`, `template` and `message`: run the API, administer it, look after its messages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from toolkit.errors import InputError
 
 apps = typer.Typer(help="Administer the apps of a service: keys, balance, permission.", no_args_is_help=True)
 templates = typer.Typer(help="Administer the templates of a service's apps.", no_args_is_help=True)
+messages = typer.Typer(help="See what became of messages.", no_args_is_help=True)
 
 Store = Annotated[
     str | None,
@@ -23,6 +24,12 @@ Store = Annotated[
     ),
 ]
 Key = Annotated[str, typer.Argument(help="The app's key.", show_default=False)]
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        help="Way out: webhook, smpp, or outbox, which sends nothing. Default: SMSCODE_PROVIDER, else outbox."
+    ),
+]
 TtlS = Annotated[int, typer.Option("--ttl", help="How long a code is valid, in seconds, 1 to 86400.")]
 Text = Annotated[str, typer.Option(help="The message; holds {code} once. The signature counts towards its length.")]
 
@@ -88,6 +95,7 @@ def serve(
     stall: Annotated[
         str | None, typer.Option(help="Sandbox: answer nothing for a length in every period, 200ms/2s. Default: none.")
     ] = None,
+    provider: Provider = None,
     as_json: Json = False,
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
 ) -> None:
@@ -111,6 +119,7 @@ def serve(
         admin_port=admin_port,
         log_calls=log_calls,
         max_in_flight=max_in_flight,
+        provider=provider,
     )
     faults = Faults(Latency.parse(latency), error_share, drop_share, Stall.parse(stall) if stall else None)
     config = ServiceConfig.of(
@@ -125,6 +134,21 @@ _VARIABLES = {
     "master_secret": "SMSCODE_MASTER_SECRET",
     "temp_id": "SMSCODE_TEMP_ID",
 }
+
+
+def deliver(
+    store: Annotated[
+        str | None, typer.Option(help="The Redis that the services share: redis://host:port. Default: SMSCODE_STORE.")
+    ] = None,
+    provider: Provider = None,
+) -> None:
+    """Deliver messages beside the services that share a Redis; with SQLite the service itself delivers."""
+    from toolkit.service.server import ServiceConfig
+    from toolkit.service.server import deliver as run
+    from toolkit.settings import load_service
+
+    config = ServiceConfig.of(load_service(store=store, provider=provider))
+    run(config, lambda name: say(f"Delivering by {name}. Ctrl-C stops it."))
 
 
 def _announce(about: dict[str, Any]) -> None:
@@ -232,6 +256,17 @@ def template_disable(
 ) -> None:
     """Refuse sends with a template: invalid temp_id."""
     show([_administer(store, "disable_template", temp_id=temp_id)], as_json)
+
+
+@messages.command("show")
+def message_show(
+    msg_id: Annotated[str, typer.Argument(help="The message's msg_id.")], store: Store = None, as_json: Json = False
+) -> None:
+    """Show what became of a message: its state, the carrier's code, attempts, times in UTC."""
+    shown = _administer(store, "show_message", msg_id=msg_id)
+    if as_json:
+        return show_json(shown)
+    return show([{"message": name, "": value} for name, value in shown.items()])
 
 
 def _administer(store: str | None, operation: str, **arguments: Any) -> Any:

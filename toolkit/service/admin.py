@@ -1,4 +1,4 @@
-"""Administration of apps and templates, over any store: what `smscode app` and `smscode template` do.
+"""Administration over any store: what `smscode app`, `smscode template` and `smscode message` do.
 
 Each operation returns values that can be printed as JSON. A secret is returned once, by the operation that creates it.
 """
@@ -6,6 +6,7 @@ Each operation returns values that can be printed as JSON. A secret is returned 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from toolkit.errors import InputError
@@ -84,6 +85,27 @@ class Admin:
         await self.store.put(template=disabled)
         return self._show_template(disabled)
 
+    async def show_message(self, *, msg_id: str) -> Row:
+        """Return what became of a message; times are UTC, and the mobile shows its first seven digits."""
+        message = await self.store.message(msg_id)
+        if message is None:
+            raise InputError(f"message {msg_id}: there is none, or it has expired long ago and was forgotten")
+        delivery, keys = message.delivery, {app.app_id: app.app_key for app in self.store.apps()}
+        return {
+            "msg_id": msg_id,
+            "state": delivery.state,
+            "carrier_code": delivery.carrier_code,
+            "carrier_id": delivery.carrier_id,
+            "attempts": message.attempts,
+            "sent": _show_time(message.sent_ms),
+            "expires": _show_time(message.expires_ms),
+            "settled": _show_time(message.settled_ms),
+            "mobile": f"{str(message.mobile)[:7]}****",
+            "app_key": keys[message.app_id],
+            "temp_id": message.temp_id,
+            "segments": message.segments,
+        }
+
     def _find(self, app_key: str) -> App:
         if app := self.store.app(app_key):
             return app
@@ -112,6 +134,10 @@ def _check_messages(messages: int) -> None:
 
 def _show_app(app: App, balance: int) -> Row:
     return {"app_key": app.app_key, "balance": balance, "suspended": app.suspended, "permitted": app.permitted}
+
+
+def _show_time(time_ms: int) -> str | None:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds") if time_ms else None
 
 
 def advise_ttl(ttl_s: int) -> str | None:

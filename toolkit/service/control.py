@@ -28,6 +28,7 @@ OPERATIONS = (
     "add_template",
     "list_templates",
     "disable_template",
+    "show_message",
 )
 MAX_QUESTION_BYTES = 1 << 20  # an answer, such as the list of all apps, has no limit: it ends with the connection
 _TIMEOUT_S = 10.0

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from toolkit.errors import StoreError
 from toolkit.service.messages import Delivery, Job, State
 from toolkit.service.providers import MAX_ATTEMPT_S, DeliveryError, Provider, Text, Way, backoff_s
 from toolkit.service.stores import Store
+from toolkit.service.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -32,23 +32,16 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Counts:
-    """What a worker has done since it started. ``outcomes``: messages by what became of them, receipts among it."""
-
-    provider: str
-    attempts: int = 0
-    outcomes: Counter[State] = field(default_factory=Counter)
-
-
-@dataclass(slots=True)
 class Worker:
-    """Delivers the jobs of a store. ``at_once``: attempts under way at a time; no more jobs than these are leased.
+    """Delivers the jobs of a store by the provider of a name, and counts in a tally what it does.
 
+    ``at_once``: attempts under way at a time; no more jobs than these are leased.
     ``stop_s``: how long, at the end, what is under way is waited for.
     """
 
     store: Store
-    counts: Counts
+    name: str
+    tally: Tally = field(default_factory=Tally)
     at_once: int = 32
     stop_s: float = STOP_S
     chance: random.Random = field(default_factory=random.Random)
@@ -100,7 +93,7 @@ class Worker:
         for wait_s in RECEIPT_WAITS_S:
             await self.sleep(wait_s)
             if await self.store.receive(carrier_id, delivery):
-                self.counts.outcomes[delivery.state] += 1
+                self.tally.deliveries[self.name, delivery.state] += 1
                 return True
         return False
 
@@ -118,20 +111,20 @@ class Worker:
             return Delivery(State.EXPIRED)
         if template is None:
             return Delivery(State.FAILED, "no template")
-        self.counts.attempts += 1
+        self.tally.attempts[self.name] += 1
         try:
             async with asyncio.timeout(MAX_ATTEMPT_S):
                 return await provider.deliver(Text(job.msg_id, str(job.mobile), template.render(job.code)))
         except DeliveryError:
             raise
         except Exception as problem:  # its text may hold the message's
-            log.error("delivery: %s failed: %s", self.counts.provider, type(problem).__name__)
+            log.error("delivery: %s failed: %s", self.name, type(problem).__name__)
             raise DeliveryError(type(problem).__name__) from None
 
     async def _try_later(self, job: Job, problem: DeliveryError) -> None:
         """Put a job back for later, unless its code will no longer be valid then."""
         wait_s = max(problem.retry_after_s, backoff_s(self.chance, job.attempts, FIRST_WAIT_S, MOST_WAIT_S))
-        log.info("delivery: %s by %s: %s", job.msg_id, self.counts.provider, problem)
+        log.info("delivery: %s by %s: %s", job.msg_id, self.name, problem)
         if wait_s >= self._left_s(job):
             await self._settle(job, Delivery(State.EXPIRED, problem.carrier_code))
         else:
@@ -139,10 +132,10 @@ class Worker:
 
     async def _settle(self, job: Job, delivery: Delivery) -> None:
         if delivery.state in (State.FAILED, State.EXPIRED):
-            log.warning("delivery: %s by %s: %s %s", job.msg_id, self.counts.provider, *delivery[:2])
+            log.warning("delivery: %s by %s: %s %s", job.msg_id, self.name, *delivery[:2])
         for _ in range(RECORD_TRIES):
             if await self._keep(self.store.settle(job, delivery)):
-                self.counts.outcomes[delivery.state] += 1
+                self.tally.deliveries[self.name, delivery.state] += 1
                 return
             await self.sleep(STORE_REST_S)
 
@@ -161,13 +154,13 @@ class Worker:
 
 
 @asynccontextmanager
-async def delivering(store: Store, way: Way) -> AsyncIterator[Counts]:
-    """Deliver a store's messages while the block lasts; yield what is counted."""
-    worker = Worker(store, Counts(way.name))
+async def delivering(store: Store, way: Way, tally: Tally) -> AsyncIterator[None]:
+    """Deliver a store's messages while the block lasts."""
+    worker = Worker(store, way.name, tally)
     async with way.open(worker.receive) as provider:
         running = asyncio.create_task(worker.run(provider))
         try:
-            yield worker.counts
+            yield
         finally:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):

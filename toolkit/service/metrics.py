@@ -63,6 +63,10 @@ def _of_work(tally: Tally) -> Iterator[Metric]:
     batches = HistogramMetricFamily("smscode_commit_calls", "Calls that shared a commit of the store.")
     batches.add_metric((), _buckets(tally.batches), tally.batches.total)
     yield batches
+    attempts = CounterMetricFamily("smscode_delivery_attempts", "Messages handed to a provider.", labels=("provider",))
+    for provider, number in sorted(tally.attempts.items()):
+        attempts.add_metric((provider,), number)
+    yield attempts
     deliveries = CounterMetricFamily(
         "smscode_deliveries", "Messages by what became of them.", labels=("provider", "state")
     )

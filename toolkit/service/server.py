@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -26,12 +26,15 @@ from toolkit.service import control
 from toolkit.service.accounts import DEFAULT_TEXT, SANDBOX_BALANCE
 from toolkit.service.admin import Admin
 from toolkit.service.app import Service
+from toolkit.service.delivery import delivering
 from toolkit.service.desk import Desk
 from toolkit.service.front import Front
 from toolkit.service.health import Health
 from toolkit.service.logs import LineWriter, logging_json, open_stderr
 from toolkit.service.policy import DEFAULT_POLICY, Policy, Rule
 from toolkit.service.protocol import Protocol, sweep
+from toolkit.service.providers import Way
+from toolkit.service.providers.choice import Choice, Outbox, choose
 from toolkit.service.sandbox import NO_FAULTS, Faults, Sandbox, on_demand
 from toolkit.service.stores import Store
 from toolkit.service.stores.sqlite import SqliteStore, read_store_url
@@ -67,6 +70,7 @@ class ServiceConfig:
     log_calls: bool | None = None
     max_in_flight: int = 1000
     until_stdin_closes: bool = False
+    provider: Choice = field(default_factory=Outbox)
 
     @property
     def logs_calls(self) -> bool:
@@ -93,6 +97,7 @@ class ServiceConfig:
             log_calls=settings.log_calls,
             max_in_flight=settings.max_in_flight,
             policy=policy,
+            provider=_choose(settings),
             **rest,
         )
 
@@ -129,6 +134,8 @@ async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], Non
         store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control.listen(admin)))
         about = {"url": _url(config.host, listener)} | await _sandbox_app(store, config.production)
         await stack.enter_async_context(_pruning(store))
+        if not isinstance(config.provider, Outbox):
+            await stack.enter_async_context(delivering(store, config.provider, tally))
         answer = _build(config, store, tally).answer
         front = Front(answer, tally, writer if config.logs_calls else None, config.max_in_flight)
         server = _Server(front, Protocol, lambda: announce(about))
@@ -136,6 +143,43 @@ async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], Non
         about |= await stack.enter_async_context(_watched(config, health))
         with _stopping(server, config.until_stdin_closes):
             await server.serve(sockets=[listener])
+
+
+def deliver(config: ServiceConfig, announce: Callable[[str], None]) -> None:
+    """Deliver beside the services that share a store until SIGTERM or SIGINT; ``announce`` gets the provider's name."""
+    if config.store is None or config.store.startswith("sqlite:"):
+        raise SettingsError("one process owns a SQLite store: `smscode serve` itself delivers; share a Redis for this")
+    if isinstance(config.provider, Outbox):
+        raise SettingsError("the outbox delivers nothing: set SMSCODE_PROVIDER to webhook or smpp")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_deliver(config, config.provider, announce))
+
+
+async def _deliver(config: ServiceConfig, way: Way, announce: Callable[[str], None]) -> None:
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    tally = Tally()
+    async with _open(config, tally) as store, delivering(store, way, tally):
+        announce(way.name)
+        await stopped.wait()
+
+
+def _choose(settings: ServiceSettings) -> Choice:
+    """Return the chosen provider; production has none that nobody chose."""
+    if settings.production and settings.provider is None:
+        raise SettingsError(
+            "production needs a provider: set SMSCODE_PROVIDER, or provider in [service] of smscode.toml, to webhook or"
+            " smpp; outbox lets messages wait and expire"
+        )
+    return choose(
+        settings.provider or "outbox",
+        webhook_url=settings.webhook_url,
+        webhook_secret=settings.webhook_secret.get_secret_value(),
+        smpp_url=settings.smpp_url,
+        smpp_password=settings.smpp_password.get_secret_value(),
+        smpp_source=settings.smpp_source,
+    )
 
 
 def _build(config: ServiceConfig, store: SqliteStore, tally: Tally) -> Service | Sandbox:

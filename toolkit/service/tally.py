@@ -50,13 +50,15 @@ def batches() -> Histogram:
 class Tally:
     """The counts of one process, or the sum of several. A snapshot of it can be pickled.
 
-    calls: by endpoint and return code. latencies: by endpoint, in seconds. deliveries: by provider and state.
+    calls: by endpoint and return code. latencies: by endpoint, in seconds. attempts: to deliver, by provider.
+    deliveries: what became of messages, by provider and state, receipts among it.
     batches: how many calls shared each commit. unanswered: calls whose caller had gone. in_flight: calls begun and not
     ended. waiting: those of them that wait for the store. lost_lines: of the log, which nobody took.
     """
 
     calls: defaultdict[tuple[str, ReturnCode], int] = field(default_factory=lambda: defaultdict(int))
     latencies: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(_latencies))
+    attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     deliveries: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     batches: Histogram = field(default_factory=batches)
     unanswered: int = 0
@@ -75,6 +77,8 @@ class Tally:
             self.calls[key] += number
         for endpoint, histogram in other.latencies.items():
             self.latencies[endpoint].add(histogram)
+        for provider, number in other.attempts.items():
+            self.attempts[provider] += number
         for outcome, number in other.deliveries.items():
             self.deliveries[outcome] += number
         self.batches.add(other.batches)
