@@ -81,7 +81,10 @@ def serve(
         ),
     ] = None,
     max_in_flight: Annotated[
-        int | None, typer.Option(help="Calls under way at once; the others are answered 50019 at once. Default: 1000.")
+        int | None,
+        typer.Option(
+            help=f"Calls under way at once; the others are answered {ReturnCode.SERVER_ERROR:d} at once. Default: 1000."
+        ),
     ] = None,
     latency: Annotated[
         str, typer.Option(help="Sandbox: added latency, 20ms, or 20ms~0.5 for a log-normal one. Default: 0ms.")
