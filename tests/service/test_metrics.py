@@ -94,6 +94,7 @@ def filled() -> Tally:
     tally.count("send", ReturnCode.SUCCESS, 0.001)
     tally.count("send", ReturnCode.NO_MONEY, 20.0)
     tally.batches.observe(32)
+    tally.attempts["webhook"] += 6
     tally.deliveries["webhook", "delivered"] += 5
     return tally
 
@@ -105,7 +106,11 @@ def test_the_tallies_of_several_processes_add_up() -> None:
     assert whole.calls == {("send", ReturnCode.SUCCESS): 2, ("send", ReturnCode.NO_MONEY): 2}
     assert whole.latencies["send"].counts[1] == whole.latencies["send"].counts[-1] == 2
     assert whole.latencies["send"].total == pytest.approx(40.002)
-    assert (whole.batches.total, whole.deliveries) == (64, {("webhook", "delivered"): 10})
+    assert (whole.batches.total, whole.attempts, whole.deliveries) == (
+        64,
+        {"webhook": 12},
+        {("webhook", "delivered"): 10},
+    )
     assert (whole.unanswered, whole.in_flight, whole.waiting, whole.lost_lines) == (2, 4, 6, 8)
 
 
