@@ -6,18 +6,17 @@ rounds, of the latencies the percentiles of the median round. "ratio" is to plai
 """
 
 import asyncio
-import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from importlib import metadata
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from side_by_side import OTHER_CORE, SERVER_CORE, pin
 
 from toolkit.client import AsyncClient, Client
 from toolkit.wire import CODES_PATH, Credentials, build_send
@@ -44,15 +43,10 @@ class Server(asyncio.Protocol):
 
 
 async def serve() -> None:
-    pin(0)
+    pin(SERVER_CORE)
     server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
-
-
-def pin(core: int) -> None:
-    with suppress(AttributeError, OSError):
-        os.sched_setaffinity(0, {core})
 
 
 async def drive(call: Callable[[], Awaitable[object]], tasks: int) -> Measured:
@@ -133,7 +127,7 @@ def main() -> None:
         try:
             assert server.stdout
             port = int(server.stdout.readline())
-            pin(1)
+            pin(OTHER_CORE)
             show(asyncio.run(measure(f"http://127.0.0.1:{port}")))
         finally:
             server.terminate()

@@ -1,0 +1,274 @@
+"""What is left after kill -9 under load: `python benchmarks/crash.py [sqlite|redis|workers]`. Linux; two minutes each.
+
+sqlite: the service is killed. redis: redis-server is killed, with appendfsync always, while the service stays up.
+workers: two workers of the service and their parent are killed, on a Redis that stays up. Each time what was killed is
+started again on what it left behind. Whoever calls keeps a book of the answers, and at the end the book is held against
+the service: every message answered 200 exists and is verified with its code, once; its mobile's window counts it; the
+balance is the start less what was accepted. A send that got no answer, or 50019 from a service whose Redis went away,
+may have been accepted or not, but wholly: the window tells which, and the balance must agree.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import aiohttp
+from side_by_side import SMSCODE, Server, UnavailableError, add_template, free_port, redis, service, wait_for
+
+CALLERS = 32
+KILLED_AFTER_S = (0.3, 1.0)
+RULE = ("--rule", "1/86400")  # a mobile's first send is counted until the end
+SUCCESS, OUT_OF_FREQ, INVALID_CODE, VERIFIED_CODE, SERVER_ERROR = 50000, 50009, 50010, 50012, 50019
+NO_ANSWER = 0
+
+Life = tuple[Server, Callable[[], None]]  # a service that answers, and what kills it or its store
+
+
+@dataclass(slots=True)
+class Book:
+    """What the callers were answered. ``messages``: msg_id to mobile; ``codes``: those that were read in time."""
+
+    messages: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
+    verified: set[str] = field(default_factory=set)
+    unsure_verifies: set[str] = field(default_factory=set)
+    unanswered: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    mobiles: Iterator[str] = field(default_factory=lambda: map(str, itertools.count(13_000_000_000)))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Calls a service over keep-alive; an answer is a return code and a body."""
+
+    session: aiohttp.ClientSession
+    temp_id: int
+
+    async def post(self, path: str, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        try:
+            async with self.session.post(path, json=fields) as answer:
+                body = await answer.json()
+        except (aiohttp.ClientError, TimeoutError):
+            return NO_ANSWER, {}
+        return (body["error"]["code"] if "error" in body else SUCCESS), body
+
+    async def send(self, mobile: str) -> tuple[int, str]:
+        code, body = await self.post("/v1/codes", {"mobile": mobile, "temp_id": self.temp_id})
+        return code, body.get("msg_id", "")
+
+    async def verify(self, msg_id: str, code: str) -> int:
+        return (await self.post(f"/v1/codes/{msg_id}/valid", {"code": code}))[0]
+
+    async def peek(self, msg_id: str) -> str | None:
+        try:
+            async with self.session.get(f"/sandbox/messages/{msg_id}") as answer:
+                return (await answer.json()).get("code") if answer.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+
+
+def calling(server: Server, task: Callable[[Caller], Coroutine[Any, Any, Any]]) -> Any:
+    """Run a task with connections to a server, and return what it returns."""
+
+    async def run() -> Any:
+        connector = aiohttp.TCPConnector(limit=CALLERS)
+        headers = {"Authorization": server.authorization}
+        async with aiohttp.ClientSession(server.url, connector=connector, headers=headers) as session:
+            return await task(Caller(session, server.temp_id))
+
+    return asyncio.run(run())
+
+
+# Under load.
+
+
+async def load_until_killed(caller: Caller, kill: Callable[[], None], book: Book) -> None:
+    asyncio.get_running_loop().call_later(random.uniform(*KILLED_AFTER_S), kill)
+    await asyncio.gather(*(call_until_killed(caller, book) for _ in range(CALLERS)))
+
+
+async def call_until_killed(caller: Caller, book: Book) -> None:
+    while await journey(caller, book, next(book.mobiles)):
+        pass
+
+
+async def journey(caller: Caller, book: Book, mobile: str) -> bool:
+    """Send, read the code, verify every other one; tell whether all was answered."""
+    code, msg_id = await caller.send(mobile)
+    if code != SUCCESS:
+        note_no_success(book, mobile, code)
+        return False
+    book.messages[msg_id] = mobile
+    typed = await caller.peek(msg_id)
+    if typed is None:
+        return False
+    book.codes[msg_id] = typed
+    return random.random() < 0.5 or await verify_once(caller, book, msg_id)
+
+
+def note_no_success(book: Book, mobile: str, code: int) -> None:
+    assert code in (NO_ANSWER, SERVER_ERROR), code
+    (book.failed if code else book.unanswered).append(mobile)
+
+
+async def verify_once(caller: Caller, book: Book, msg_id: str) -> bool:
+    code = await caller.verify(msg_id, book.codes[msg_id])
+    assert code in (SUCCESS, NO_ANSWER, SERVER_ERROR), code
+    (book.verified if code == SUCCESS else book.unsure_verifies).add(msg_id)
+    return code == SUCCESS
+
+
+# Afterwards.
+
+
+async def each(items: Iterable[str], task: Callable[[str], Coroutine[Any, Any, int | bool]]) -> list[int | bool]:
+    """Run a task for each item, a few at a time, and return what they return, in any order."""
+    waiting, done = iter(list(items)), list[int | bool]()
+
+    async def work() -> None:
+        for item in waiting:
+            done.append(await task(item))
+
+    await asyncio.gather(*(work() for _ in range(CALLERS)))
+    return done
+
+
+async def lost_messages(caller: Caller, book: Book) -> int:
+    """Count the messages answered 200 that are not verified by their code, the first time, and then no more."""
+
+    async def is_lost(msg_id: str) -> bool:
+        typed = book.codes.get(msg_id) or await caller.peek(msg_id)
+        first = await caller.verify(msg_id, typed) if typed else NO_ANSWER
+        return first != SUCCESS and not (first == VERIFIED_CODE and msg_id in book.unsure_verifies)
+
+    return sum(await each(book.messages.keys() - book.verified, is_lost))
+
+
+async def verified_twice(caller: Caller, book: Book) -> int:
+    """Count the messages that were verified and don't say so when they are again."""
+    again = await each(book.messages.keys() & book.codes.keys(), lambda it: caller.verify(it, book.codes[it]))
+    return len(again) - again.count(VERIFIED_CODE)
+
+
+async def uncounted(caller: Caller, mobiles: Iterable[str]) -> int:
+    """Send once more, and count the mobiles whose window let it pass."""
+
+    async def passes(mobile: str) -> bool:
+        code, _ = await caller.send(mobile)
+        assert code in (SUCCESS, OUT_OF_FREQ), code
+        return code == SUCCESS
+
+    return sum(await each(mobiles, passes))
+
+
+def balance(store: str, app_key: str) -> int:
+    listing = [*SMSCODE, "app", "list", "--store", store, "--json"]
+    done = subprocess.run(listing, capture_output=True, text=True, check=True)
+    return int(next(row["balance"] for row in json.loads(done.stdout) if row["app_key"] == app_key))
+
+
+def audit(server: Server, store: str, start: int, book: Book) -> dict[str, int]:
+    """Return the figures; those that must be 0 come last."""
+    charged = start - balance(store, server.app_key)
+    unanswered = len(book.unanswered) - calling(server, lambda it: uncounted(it, book.unanswered))
+    failed = len(book.failed) - calling(server, lambda it: uncounted(it, book.failed))
+    return {
+        "messages answered 200": len(book.messages),
+        "verifies answered 200": len(book.verified),
+        "verifies unanswered or failed": len(book.unsure_verifies),
+        "sends unanswered": len(book.unanswered),
+        "of them accepted": unanswered,
+        "sends answered 50019": len(book.failed),
+        "of them accepted after all": failed,
+        "messages lost": calling(server, lambda it: lost_messages(it, book)),
+        "messages verified twice": calling(server, lambda it: verified_twice(it, book)),
+        "mobiles whose window forgot": calling(server, lambda it: uncounted(it, book.messages.values())),
+        "balance off by": charged - len(book.messages) - unanswered - failed,
+    }
+
+
+MUST_BE_0 = ("messages lost", "messages verified twice", "mobiles whose window forgot", "balance off by")
+
+
+# What is killed.
+
+
+def sqlite_lives(stack: ExitStack, store: str, _: Path) -> Iterator[Life]:
+    while True:
+        server = stack.enter_context(service(store, *RULE))
+        yield server, server.kill
+
+
+def redis_lives(stack: ExitStack, store: str, folder: Path) -> Iterator[Life]:
+    port = int(store.rpartition(":")[2].partition("/")[0])
+    database = stack.enter_context(redis(folder, port))
+    server = stack.enter_context(service(store, *RULE))
+    while True:
+        yield server, database.kill
+        database = stack.enter_context(redis(folder, port))
+        wait_for(lambda: store_answers(server))
+
+
+def worker_lives(stack: ExitStack, store: str, folder: Path) -> Iterator[Life]:
+    stack.enter_context(redis(folder, int(store.rpartition(":")[2].partition("/")[0])))
+    while True:
+        server = stack.enter_context(service(store, *RULE, "--workers", "2"))
+        yield server, server.kill
+
+
+def store_answers(server: Server) -> bool:
+    """Tell whether a verify is judged: of a message that never was."""
+    return bool(calling(server, lambda it: it.verify("none", "000000")) == INVALID_CODE)
+
+
+LIVES = {"sqlite": sqlite_lives, "redis": redis_lives, "workers": worker_lives}
+
+
+def run(victim: str, kills: int) -> dict[str, int]:
+    """Kill a number of times under load and return the figures."""
+    with TemporaryDirectory(prefix="smscode-crash-") as name, ExitStack() as stack:
+        store = f"sqlite:///{name}/store.db" if victim == "sqlite" else f"redis://127.0.0.1:{free_port()}/0"
+        lives, book = LIVES[victim](stack, store, Path(name)), Book()
+        server, kill = next(lives)
+        start, temp_id = balance(store, server.app_key), add_template(store, server.app_key, ttl_s=3600)
+        for number in range(kills):
+            calling(server.with_template(temp_id), partial(load_until_killed, kill=kill, book=book))
+            server, kill = next(lives)
+            print(f"kill {number + 1} of {kills}: {len(book.messages)} messages", file=sys.stderr, flush=True)
+        return audit(server.with_template(temp_id), store, start, book)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("victims", nargs="*", metavar="sqlite|redis|workers", help="default: all three")
+    parser.add_argument("--kills", type=int, default=20)
+    chosen = parser.parse_args()
+    sys.exit(max(report(victim, chosen.kills) for victim in chosen.victims or LIVES))
+
+
+def report(victim: str, kills: int) -> int:
+    """Print the figures; return 0 where they are sound, 1 where not, 3 where there are none."""
+    try:
+        figures = run(victim, kills)
+    except UnavailableError as reason:
+        print(f"{victim}: left out: {reason}", flush=True)
+        return 3
+    print(f"{victim}: {kills} kills")
+    for what, figure in figures.items():
+        print(f"{figure:>9}  {what}")
+    return int(any(figures[what] for what in MUST_BE_0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,353 @@
+"""The service beside its ceiling and its stand-ins: `python benchmarks/service.py`. Linux, two cores; five minutes.
+
+The server runs pinned to core 0; wrk, and Redis where there is one, to core 1. In each round every server has its turn,
+so that a busy moment of the machine hits all alike; shown are the medians over the rounds, of the latencies the
+percentiles of the median round. An answer other than the success that was asked for ends the benchmark. `memory`
+measures a million messages, `profile` where the time goes.
+"""
+
+import argparse
+import http.client
+import itertools
+import json
+import platform
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+import psutil
+from side_by_side import (
+    OTHER_CORE,
+    SERVER_CORE,
+    Server,
+    UnavailableError,
+    add_template,
+    announcing,
+    child,
+    free_port,
+    redis,
+    service,
+    wait_for,
+)
+
+HERE = Path(__file__).parent
+PEERS = HERE / "peers"
+MODULES = PEERS / "node_modules"
+SPEC = next(it for it in (HERE.parent / "docs/openapi.yaml", PEERS / "openapi.yaml") if it.exists())
+CONNECTIONS = 32
+BLOCK = 10_000_000  # mobiles for one run of wrk
+CEILING = "bare ASGI"
+NOTES = """\
+send: POST /v1/codes, each to a mobile of its own. mix: a send and a verify in turn, the verify with the right code of a
+message that was sent, and read from the sandbox, before the clock ran. Both are counted as calls. Closed loop, 32
+keep-alive connections. CPU: of the server's processes, not of Redis. core 1: how busy the callers' core was, Redis too.
+Two workers share core 0. SQLite, and Redis "always", answer after their fsync; "everysec" may lose a second with the
+machine. Bare ASGI only parses and answers; Prism and WireMock keep no state: they accept any code, however often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one run of wrk saw. Latencies in ms."""
+
+    calls_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float
+    other_core_ratio: float
+
+
+# Calling.
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """wrk's count of what came back, by call."""
+
+    seconds: float
+    sent: int
+    verified: int
+    peeked: int
+    p50_ms: float
+    p99_ms: float
+
+
+_blocks = itertools.count(13_000_000_000, BLOCK)
+
+
+def call(server: Server, mode: str, seconds: float, codes: Path | None = None, count: int = 0) -> Answers:
+    """Run wrk against a server; raise RuntimeError unless every answer was the success that was asked for."""
+    threads = CONNECTIONS if mode == "prepare" else 1  # a thread doesn't learn which of its connections was answered
+    arguments = [mode, server.authorization, str(server.temp_id), str(next(_blocks)), str(codes), str(count)]
+    wrk = ["wrk", f"-t{threads}", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(HERE / "calls.lua"), server.url]
+    command = ["taskset", "-c", str(OTHER_CORE), *wrk, "--", *arguments]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"^RESULT ((?:\d+ ){8})(.*)", said.stdout, re.MULTILINE)
+    if not found:
+        raise RuntimeError(f"wrk: {said.stdout} {said.stderr}")
+    took_us, sent, verified, peeked, refused, broken, p50_us, p99_us = map(int, found[1].split())
+    if refused or broken:
+        raise RuntimeError(f"{mode}: {refused} answers were no success and {broken} calls had none: {found[2]}")
+    if mode == "mix" and sent - verified > CONNECTIONS:
+        raise RuntimeError(f"{mode}: {sent} sends but only {verified} verifies: too few codes were prepared")
+    return Answers(took_us / 1e6, sent, verified, peeked, p50_us / 1000, p99_us / 1000)
+
+
+def measure(server: Server, mode: str, seconds: float, codes: Path | None = None) -> Turn:
+    cpu_s, core = server.cpu_s(), psutil.cpu_times(percpu=True)[OTHER_CORE]
+    answers = call(server, mode, seconds, codes)
+    calls = answers.sent + answers.verified
+    cpu_us = (server.cpu_s() - cpu_s) / calls * 1e6
+    later = psutil.cpu_times(percpu=True)[OTHER_CORE]
+    idle_ratio = (later.idle + later.iowait - core.idle - core.iowait) / (sum(later[:8]) - sum(core[:8]))
+    return Turn(calls / answers.seconds, answers.p50_ms, answers.p99_ms, cpu_us, 1 - idle_ratio)
+
+
+def prepare(server: Server, codes: Path, keeps_state: bool, seconds: float) -> None:
+    """Write "msg_id code" lines for the verifies of one turn."""
+    codes.unlink(missing_ok=True)
+    if keeps_state:
+        call(server, "prepare", 2 * seconds + 1, codes)
+    else:
+        line = "06890980-6789-4054-bba9-90fb66ab2fce 123456\n"
+        codes.write_text(line * int(50_000 * seconds))
+
+
+# Servers.
+
+
+@contextmanager
+def on_redis(folder: Path, appendfsync: str, workers: int) -> Iterator[Server]:
+    port, kept = free_port(), folder / f"redis-{appendfsync}-{workers}"
+    kept.mkdir()
+    with (
+        redis(kept, port, appendfsync, OTHER_CORE),
+        service(f"redis://127.0.0.1:{port}/0", "--workers", str(workers), core=SERVER_CORE) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def stand_in(command: list[str], port: int) -> Iterator[Server]:
+    """Run a stand-in until the block ends; it answers when the block begins."""
+    with child(command, SERVER_CORE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        server = Server(psutil.Process(process.pid), f"http://127.0.0.1:{port}")
+        wait_for(lambda: answers(server), 60)
+        yield server
+
+
+def answers(server: Server) -> bool:
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=5)
+    headers = {"Authorization": server.authorization, "Content-Type": "application/json"}
+    try:
+        connection.request("POST", "/v1/codes", '{"mobile":"13800138000","temp_id":1}', headers)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def install_peers() -> None:
+    if MODULES.exists():
+        return
+    if not shutil.which("npm"):
+        raise UnavailableError("npm isn't installed")
+    done = subprocess.run(["npm", "install", "--no-audit", "--no-fund"], cwd=PEERS, capture_output=True, text=True)
+    if done.returncode:
+        raise UnavailableError(f"npm install: {done.stderr.strip()[-200:]}")
+
+
+@contextmanager
+def prism() -> Iterator[Server]:
+    install_peers()
+    port = free_port()
+    command = ["node", str(MODULES / "@stoplight/prism-cli/dist/index.js"), "mock", str(SPEC)]
+    with stand_in([*command, "--port", str(port), "--verboseLevel", "silent"], port) as server:
+        yield server
+
+
+@contextmanager
+def wiremock() -> Iterator[Server]:
+    install_peers()
+    if not shutil.which("java"):
+        raise UnavailableError("java isn't installed")
+    port, jar = free_port(), next(MODULES.glob("wiremock/build/wiremock-standalone-*.jar"))
+    quiet = ["--no-request-journal", "--disable-request-logging", "--disable-banner"]
+    with stand_in(["java", "-jar", str(jar), "--port", str(port), "--root-dir", str(PEERS), *quiet], port) as server:
+        yield server
+
+
+def start_all(stack: ExitStack, folder: Path) -> dict[str, Server]:
+    """Start what can be started, and say what can't and why."""
+    starting = {
+        "SQLite FULL": service(f"sqlite:///{folder}/store.db", core=SERVER_CORE),
+        "Redis always, 1 worker": on_redis(folder, "always", 1),
+        "Redis always, 2 workers": on_redis(folder, "always", 2),
+        "Redis everysec, 1 worker": on_redis(folder, "everysec", 1),
+        CEILING: announcing([sys.executable, str(HERE / "bare_asgi.py")], SERVER_CORE),
+        "Prism": prism(),
+        "WireMock": wiremock(),
+    }
+    servers = {}
+    for name, server in starting.items():
+        try:
+            servers[name] = stack.enter_context(server)
+        except UnavailableError as reason:
+            print(f"{name}: left out: {reason}", flush=True)
+    return servers
+
+
+# The table of speeds.
+
+
+def speed(rounds: int, seconds: float) -> None:
+    turns: dict[tuple[str, str], list[Turn]] = {}
+    with TemporaryDirectory(prefix="smscode-bench-") as name, ExitStack() as stack:
+        codes = Path(name) / "codes"
+        servers = start_all(stack, Path(name))
+        for server in servers.values():
+            call(server, "send", seconds)  # the JVM's and V8's compilers have seen the code
+        for number in range(rounds):
+            for subject, server in servers.items():
+                turns.setdefault((subject, "send"), []).append(measure(server, "send", seconds))
+                prepare(server, codes, subject.startswith(("SQLite", "Redis")), seconds)
+                turns.setdefault((subject, "mix"), []).append(measure(server, "mix", seconds, codes))
+            print(f"round {number + 1} of {rounds} done", file=sys.stderr, flush=True)
+    show(turns)
+
+
+def show(turns: dict[tuple[str, str], list[Turn]]) -> None:
+    medians = {key: sorted(each, key=lambda it: it.calls_per_s)[len(each) // 2] for key, each in turns.items()}
+    print(f"{'server':<26}{'calls':<6}{'calls/s':>9}{'lowest':>8}{'highest':>9}{'of bare':>9}", end="")
+    print(f"{'p50 ms':>8}{'p99 ms':>8}{'CPU µs':>8}{'core 1':>8}")
+    for (name, mode), it in medians.items():
+        rates = [each.calls_per_s for each in turns[name, mode]]
+        ratio = it.calls_per_s / medians[CEILING, mode].calls_per_s
+        print(f"{name:<26}{mode:<6}{it.calls_per_s:>9.0f}{min(rates):>8.0f}{max(rates):>9.0f}{ratio:>9.2f}", end="")
+        print(f"{it.p50_ms:>8.2f}{it.p99_ms:>8.2f}{it.cpu_us:>8.1f}{it.other_core_ratio:>8.0%}")
+    print(NOTES)
+
+
+def versions() -> str:
+    ours = [f"{name} {metadata.version(name)}" for name in ("sms-code-toolkit", "uvicorn", "uvloop", "httptools")]
+    peers = json.loads((PEERS / "package.json").read_text())["dependencies"]
+    tools = [("redis-server", "--version"), ("java", "-version"), ("node", "--version"), ("wrk", "--version")]
+    return ", ".join(
+        [
+            f"{platform.python_implementation()} {platform.python_version()}",
+            *ours,
+            f"SQLite {sqlite3.sqlite_version}",
+            *(f"{name.rpartition('/')[2]} {version}" for name, version in peers.items()),
+            *(f"{name} {_version(name, option)}" for name, option in tools if shutil.which(name)),
+        ]
+    )
+
+
+def _version(name: str, option: str) -> str:
+    done = subprocess.run([name, option], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    return found[0] if found else "?"
+
+
+# Memory and start-up.
+
+
+def memory(messages: int, speed_up: int = 1000) -> None:
+    """Print what a number of messages costs while it is unexpired, at a start, and after all of it has passed."""
+    with TemporaryDirectory(prefix="smscode-bench-") as name:
+        store = f"sqlite:///{name}/store.db"
+        with service(store, core=SERVER_CORE) as server:
+            report("empty", server)
+            lasting = server.with_template(add_template(store, server.app_key, ttl_s=3600))
+            began = time.monotonic()
+            call(lasting, "fill", 3000, count=messages)
+            report(f"{messages} unexpired messages, sent in {time.monotonic() - began:.0f} s", server)
+        began = time.monotonic()
+        with service(store, core=SERVER_CORE) as server:
+            report(f"start with {messages} unexpired messages took {time.monotonic() - began:.1f} s", server)
+        with service(store, "--speed", str(speed_up), core=SERVER_CORE) as server:
+            report(f"started once more, at {speed_up} times the speed", server)
+            for hours in (2, 30, 60):
+                time.sleep(max(0.0, began + 10 + hours * 3600 / speed_up - time.monotonic()))
+                call(server, "send", 1)
+                report(f"{hours} hours later", server)
+        print(f"the file: {(Path(name) / 'store.db').stat().st_size / 1e6:.0f} MB")
+
+
+def report(what: str, server: Server) -> None:
+    print(f"{server.rss_mb():>6.0f} MB RSS: {what}", flush=True)
+
+
+# The profile.
+
+
+def profile(mode: str, seconds: float) -> None:
+    """Print where the service's time goes, by function: share of samples on the CPU, its own and with its callees."""
+    spy_path = Path(sys.executable).with_name("py-spy")
+    if not spy_path.exists():
+        raise UnavailableError("py-spy isn't installed (pip install py-spy)")
+    with TemporaryDirectory(prefix="smscode-bench-") as name:
+        codes, stacks = Path(name) / "codes", Path(name) / "stacks"
+        with service(f"sqlite:///{name}/store.db", core=SERVER_CORE) as server:
+            prepare(server, codes, True, seconds + 3)
+            spying = [str(spy_path), "record", "--pid", str(server.process.pid), "--duration", str(int(seconds))]
+            with child([*spying, "--rate", "500", "--format", "raw", "--output", str(stacks)], OTHER_CORE) as spy:
+                call(server, mode, seconds + 1, codes)
+                spy.wait()
+        show_profile(Counter(dict(read_stacks(stacks.read_text()))))
+
+
+def read_stacks(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
+    for line in text.splitlines():
+        stack, _, samples = line.rpartition(" ")
+        yield tuple(re.sub(r":\d+\)$", ")", frame) for frame in stack.split(";")), int(samples)
+
+
+def show_profile(stacks: Counter[tuple[str, ...]], rows: int = 30) -> None:
+    own, total = Counter[str](), Counter[str]()
+    for stack, samples in stacks.items():
+        own[stack[-1]] += samples
+        for frame in set(stack):
+            total[frame] += samples
+    print(f"{'own':>6}{'total':>7}  function")
+    for frame, samples in own.most_common(rows):
+        print(f"{samples / stacks.total():>6.1%}{total[frame] / stacks.total():>7.1%}  {frame}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=["speed", "memory", "profile"], default="speed")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4, help="of one turn")
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--calls", choices=["send", "mix"], default="mix", help="to profile")
+    chosen = parser.parse_args()
+    try:
+        if not shutil.which("wrk"):
+            raise UnavailableError("wrk isn't installed (Debian: apt-get install wrk)")
+        if chosen.what == "speed":
+            speed(chosen.rounds, chosen.seconds)
+        elif chosen.what == "memory":
+            memory(chosen.messages)
+        else:
+            profile(chosen.calls, chosen.seconds)
+    except (UnavailableError, RuntimeError) as problem:
+        sys.exit(str(problem))
+    print(versions())
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends with it
+    main()
