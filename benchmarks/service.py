@@ -293,37 +293,52 @@ def report(what: str, server: Server) -> None:
 # The profile.
 
 
-def profile(mode: str, seconds: float) -> None:
-    """Print where the service's time goes, by function: share of samples on the CPU, its own and with its callees."""
+def profile(mode: str, seconds: int) -> None:
+    """Print where the service's time goes: CPU per call, and who holds the interpreter, by file and by function."""
     spy_path = Path(sys.executable).with_name("py-spy")
     if not spy_path.exists():
         raise UnavailableError("py-spy isn't installed (pip install py-spy)")
     with TemporaryDirectory(prefix="smscode-bench-") as name:
         codes, stacks = Path(name) / "codes", Path(name) / "stacks"
         with service(f"sqlite:///{name}/store.db", core=SERVER_CORE) as server:
-            prepare(server, codes, True, seconds + 3)
-            spying = [str(spy_path), "record", "--pid", str(server.process.pid), "--duration", str(int(seconds))]
-            with child([*spying, "--rate", "500", "--format", "raw", "--output", str(stacks)], OTHER_CORE) as spy:
-                call(server, mode, seconds + 1, codes)
+            prepare(server, codes, True, 2 * seconds)
+            show_cpu(server, mode, seconds, codes)
+            prepare(server, codes, True, 2 * seconds)
+            # Samples of all threads would mostly show the store's, which waits for the next batch.
+            spying = [str(spy_path), "record", "--gil", "--rate", "400", "--duration", str(seconds)]
+            where = ["--pid", str(server.process.pid), "--format", "raw", "--output", str(stacks)]
+            with child([*spying, *where], OTHER_CORE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as spy:
+                call(server, mode, seconds + 2, codes)
                 spy.wait()
-        show_profile(Counter(dict(read_stacks(stacks.read_text()))))
+        show_profile(read_stacks(stacks.read_text()))
 
 
-def read_stacks(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
-    for line in text.splitlines():
-        stack, _, samples = line.rpartition(" ")
-        yield tuple(re.sub(r":\d+\)$", ")", frame) for frame in stack.split(";")), int(samples)
+def show_cpu(server: Server, mode: str, seconds: int, codes: Path) -> None:
+    before = server.process.cpu_times()
+    answers = call(server, mode, seconds, codes)
+    after, calls = server.process.cpu_times(), answers.sent + answers.verified
+    user_us, system_us = ((after[n] - before[n]) / calls * 1e6 for n in (0, 1))
+    print(f"{mode}: {calls / answers.seconds:.0f} calls/s, CPU µs a call: {user_us:.0f} user, {system_us:.0f} system")
 
 
-def show_profile(stacks: Counter[tuple[str, ...]], rows: int = 30) -> None:
-    own, total = Counter[str](), Counter[str]()
-    for stack, samples in stacks.items():
-        own[stack[-1]] += samples
-        for frame in set(stack):
-            total[frame] += samples
-    print(f"{'own':>6}{'total':>7}  function")
-    for frame, samples in own.most_common(rows):
-        print(f"{samples / stacks.total():>6.1%}{total[frame] / stacks.total():>7.1%}  {frame}")
+def read_stacks(text: str) -> list[tuple[list[str], int]]:
+    """Return stacks of "function (file)", outermost first, each with its samples."""
+    parted = (line.rpartition(" ") for line in text.splitlines())
+    return [([re.sub(r":\d+\)$", ")", it) for it in stack.split(";")], int(count)) for stack, _, count in parted]
+
+
+def show_profile(stacks: list[tuple[list[str], int]], rows: int = 30) -> None:
+    files, own, total = Counter[str](), Counter[str](), Counter[str]()
+    for frames, samples in stacks:
+        files[frames[-1].rpartition("(")[2].rstrip(")")] += samples
+        own[frames[-1]] += samples
+        total.update(dict.fromkeys(frames, samples))
+    print(f"{'own':>6}  file")
+    for name, samples in files.most_common(rows // 2):
+        print(f"{samples / files.total():>6.1%}  {name}")
+    print(f"{'own':>6}{'total':>8}  function")
+    for name, samples in own.most_common(rows):
+        print(f"{samples / files.total():>6.1%}{total[name] / files.total():>8.1%}  {name}")
 
 
 def main() -> None:
