@@ -86,10 +86,11 @@ local function total(name)
 end
 
 function done(summary, latency)
-   local errors = summary.errors
+   local errors, refusal = summary.errors, threads[1]:get("refusal") or ""
    local broken = errors.connect + errors.read + errors.write + errors.timeout
-   local refusal = threads[1]:get("refusal") or ""
+   local kinds = ("connect %d, read %d, write %d, timeout %d; "):format(
+      errors.connect, errors.read, errors.write, errors.timeout)
    io.write(("RESULT %d %d %d %d %d %d %d %d %s\n"):format(
       summary.duration, total("sent"), total("verified"), total("peeked"), total("refused"), broken,
-      latency:percentile(50), latency:percentile(99), refusal:gsub("%s+", " ")))
+      latency:percentile(50), latency:percentile(99), kinds .. refusal:gsub("%s+", " ")))
 end

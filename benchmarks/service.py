@@ -219,12 +219,11 @@ def speed(rounds: int, seconds: float) -> None:
         servers = start_all(stack, Path(name))
         for server in servers.values():
             call(server, "send", seconds)  # the JVM's and V8's compilers have seen the code
-        for number in range(rounds):
-            for subject, server in servers.items():
-                turns.setdefault((subject, "send"), []).append(measure(server, "send", seconds))
-                prepare(server, codes, subject.startswith(("SQLite", "Redis")), seconds)
-                turns.setdefault((subject, "mix"), []).append(measure(server, "mix", seconds, codes))
-            print(f"round {number + 1} of {rounds} done", file=sys.stderr, flush=True)
+        for number, (subject, server) in itertools.product(range(rounds), servers.items()):
+            print(f"round {number + 1} of {rounds}: {subject}", file=sys.stderr, flush=True)
+            turns.setdefault((subject, "send"), []).append(measure(server, "send", seconds))
+            prepare(server, codes, subject.startswith(("SQLite", "Redis")), seconds)
+            turns.setdefault((subject, "mix"), []).append(measure(server, "mix", seconds, codes))
     show(turns)
 
 
