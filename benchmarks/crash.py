@@ -71,9 +71,10 @@ class Caller:
         return (await self.post(f"/v1/codes/{msg_id}/valid", {"code": code}))[0]
 
     async def peek(self, msg_id: str) -> str | None:
+        """Return a message's code, "" where there is no such message, None where there is no answer."""
         try:
             async with self.session.get(f"/sandbox/messages/{msg_id}") as answer:
-                return (await answer.json()).get("code") if answer.status == 200 else None
+                return str((await answer.json()).get("code", "")) if answer.status < 500 else None
         except (aiohttp.ClientError, TimeoutError):
             return None
 
@@ -94,8 +95,11 @@ def calling(server: Server, task: Callable[[Caller], Coroutine[Any, Any, Any]]) 
 
 
 async def load_until_killed(caller: Caller, kill: Callable[[], None], book: Book) -> None:
-    asyncio.get_running_loop().call_later(random.uniform(*KILLED_AFTER_S), kill)
-    await asyncio.gather(*(call_until_killed(caller, book) for _ in range(CALLERS)))
+    async def kill_later() -> None:
+        await asyncio.sleep(random.uniform(*KILLED_AFTER_S))
+        kill()
+
+    await asyncio.gather(kill_later(), *(call_until_killed(caller, book) for _ in range(CALLERS)))
 
 
 async def call_until_killed(caller: Caller, book: Book) -> None:
@@ -111,8 +115,8 @@ async def journey(caller: Caller, book: Book, mobile: str) -> bool:
         return False
     book.messages[msg_id] = mobile
     typed = await caller.peek(msg_id)
-    if typed is None:
-        return False
+    if not typed:
+        return typed is not None
     book.codes[msg_id] = typed
     return random.random() < 0.5 or await verify_once(caller, book, msg_id)
 
