@@ -1,4 +1,4 @@
-"""What lies beside a SQLite store's file: the lock of the process that owns it, and the key of its digests."""
+"""What a store keeps in files of its own: the lock of the process that owns it, and the key of its digests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FileLock:
     def take(cls, path: Path) -> FileLock:
         """Take the lock; raise OwnedError where another process has it, RunError where no file can be made."""
         try:
-            file = os.fdopen(os.open(_beside(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o600), "r+")
+            file = os.fdopen(os.open(beside(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o600), "r+")
         except OSError as problem:
             raise RunError(f"{path}: no store can be kept there: {problem.strerror}") from None
         try:
@@ -60,19 +60,18 @@ class OwnedError(RunError):
         super().__init__(f"{path}: in use by another process (pid {pid}); one process owns a SQLite store")
 
 
-def read_key(path: Path, fresh: bool) -> bytes:
+def read_key(key_path: Path, fresh: bool) -> bytes:
     """Return the key of a store's digests; a ``fresh`` store gets a new one, in a file that only its owner can read."""
-    key_path = _beside(path, ".key")
     try:
         if fresh and not key_path.exists():
             _write_key(key_path)
         key = key_path.read_bytes()
     except FileNotFoundError:
         raise RunError(
-            f"{key_path}: missing; without it no secret or code of {path} can be checked: restore it"
+            f"{key_path}: missing; without it no secret or code of the store can be checked: restore it"
         ) from None
     except OSError as problem:
-        raise RunError(f"{key_path}: the key of {path} can't be read or kept there: {problem.strerror}") from None
+        raise RunError(f"{key_path}: the key of a store can't be read or kept there: {problem.strerror}") from None
     if len(key) != KEY_BYTES:
         raise RunError(f"{key_path}: {len(key)} bytes, not {KEY_BYTES}: restore it")
     return key
@@ -90,7 +89,8 @@ def make_private(path: Path) -> None:
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of what belongs to a store's file."""
     return path.with_name(path.name + suffix)
 
 

@@ -25,7 +25,7 @@ from toolkit.service.messages import Decision, Delivery, Job, Message, Order
 from toolkit.service.policy import Policy
 from toolkit.service.stores import LEASE_S, tables
 from toolkit.service.stores.commits import TOO_SLOW_S, Commits
-from toolkit.service.stores.files import FileLock, make_private, read_key
+from toolkit.service.stores.files import FileLock, beside, make_private, read_key
 from toolkit.service.stores.leases import Leases
 from toolkit.service.tally import Histogram, batches
 
@@ -75,7 +75,7 @@ class SqliteStore:
         try:
             make_private(path)
             db, reader = tables.connect(path), tables.connect(path)
-            seal = Seal(read_key(path, fresh=tables.is_empty(db)))
+            seal = Seal(read_key(beside(path, ".key"), fresh=tables.is_empty(db)))
             clock = Clock(speed, tables.read_anchor(db), wall)
             tables.keep_anchor(db, clock.anchor)
             ledger = tables.load(db, policy, seal)

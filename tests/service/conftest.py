@@ -1,0 +1,38 @@
+"""The engines that a store is run on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.redis import RedisServer, need_redis, redis_cluster, redis_server
+from support.stores import Case
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that the whole run shares."""
+    need_redis()
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    """A Redis Cluster of three nodes that the whole run shares."""
+    need_redis()
+    with redis_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+        yield nodes
+
+
+@pytest.fixture(params=["sqlite", "redis", "cluster"])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+    """Every engine, each with an empty database."""
+    if request.param == "sqlite":
+        return Case(f"sqlite:///{tmp_path}/store.db", tmp_path)
+    found: RedisServer | list[RedisServer] = request.getfixturevalue(request.param)
+    nodes = found if isinstance(found, list) else [found]
+    for node in nodes:
+        node.empty()
+    return Case(nodes[0].url.replace("redis:", "redis+cluster:" if len(nodes) > 1 else "redis:"), tmp_path)
