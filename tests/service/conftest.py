@@ -31,6 +31,24 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     """Every engine, each with an empty database."""
     if request.param == "sqlite":
         return Case(f"sqlite:///{tmp_path}/store.db", tmp_path)
+    return _redis_case(request, tmp_path)
+
+
+@pytest.fixture(params=["redis", "cluster"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+    """Every engine that several machines can share."""
+    return _redis_case(request, tmp_path)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis for one test, which may stop and kill it; it keeps what it answered."""
+    need_redis()
+    with redis_server(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
+
+
+def _redis_case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     found: RedisServer | list[RedisServer] = request.getfixturevalue(request.param)
     nodes = found if isinstance(found, list) else [found]
     for node in nodes:

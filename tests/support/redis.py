@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,3 +127,38 @@ def _wait(is_so: Callable[[], bool], timeout_s: float = 20) -> None:
     while not is_so():
         assert time.monotonic() < until
         time.sleep(0.02)  # a process is starting: nothing tells when it has
+
+
+@dataclass
+class Wire:
+    """What lies between a store and its Redis. ``is_cut``: what Redis answers gets lost. ``change``: or changed."""
+
+    url: str = ""
+    is_cut: bool = False
+    change: Callable[[bytes], bytes] = lambda answer: answer
+
+
+@asynccontextmanager
+async def wire(server: RedisServer) -> AsyncIterator[Wire]:
+    """Lead to a Redis over a port that the test has in its hands."""
+    led = Wire()
+
+    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, questions = await asyncio.open_connection("127.0.0.1", server.port)
+        asking = asyncio.create_task(_pass_on(reader, questions, lambda question: question))
+        await _pass_on(answers, writer, lambda answer: b"" if led.is_cut else led.change(answer))
+        await asking
+
+    listening = await asyncio.start_server(lead, "127.0.0.1", 0)
+    async with listening:
+        led.url = f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        yield led
+
+
+async def _pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[bytes], bytes]
+) -> None:
+    with closing(writer), suppress(ConnectionError):
+        while some := await reader.read(65_536):
+            writer.write(change(some))
+            await writer.drain()

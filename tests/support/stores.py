@@ -30,7 +30,7 @@ class Case:
 
     url: str
     folder: Path
-    wall: Wall = field(default_factory=Wall)
+    wall: Wall | None = field(default_factory=Wall)  # None: the engine's own clock
     opened: list[Store] = field(default_factory=list)
 
     @property

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from toolkit.errors import StoreError
 
@@ -167,6 +167,8 @@ class Line:
         return dict(zip(work, await pipe.execute(raise_on_error=False), strict=True))
 
     def _answer(self, calls: list[_Call], answers: Any, deadline_ms: int) -> None:
+        if isinstance(answers, ResponseError):
+            return _refuse(calls, answers)  # Redis said no before it began: it is full, a replica, past the deadline
         if isinstance(answers, Exception):
             return self._fail(calls, deadline_ms, answers)
         for call, answer in zip(calls, answers, strict=True):

@@ -261,7 +261,10 @@ class RedisStore:
     # Looking after Redis, in the background.
 
     async def _keep_watch(self) -> None:
-        while True:
+        task = asyncio.current_task()
+        while not (
+            task and task.cancelling()
+        ):  # Python 3.11's wait_for, which redis-py uses, may swallow a cancellation
             await asyncio.sleep(_POLL_S)
             try:
                 await self._look()
