@@ -136,6 +136,7 @@ class ServiceSettings(_Settings):
     ``admin_port`` None: no admin port. ``log_calls`` None: in production.
     ``provider`` is the way out: webhook needs its URL and secret; smpp needs smpp://system_id@host:port and its
     password, and shows ``smpp_source`` as the sender; outbox lets messages wait.
+    ``key_file``: of a Redis store's key, the same on every machine. ``workers``: processes, over Redis only.
     """
 
     table: ClassVar[str | None] = "service"
@@ -143,6 +144,8 @@ class ServiceSettings(_Settings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8018
     store: str | None = None
+    key_file: Path = Path("smscode.key")
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
     production: bool = False
     strict_media: bool = False
     admin_host: str = "127.0.0.1"

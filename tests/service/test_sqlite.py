@@ -16,10 +16,10 @@ from support.bench import Bench
 from support.service import Running, smscode
 
 from toolkit.codes import ReturnCode
-from toolkit.errors import RunError, SettingsError
+from toolkit.errors import RunError
 from toolkit.service.policy import Policy
 from toolkit.service.stores.files import OwnedError
-from toolkit.service.stores.sqlite import SqliteStore, read_store_url
+from toolkit.service.stores.sqlite import SqliteStore
 from toolkit.wire import Refusal, SendFields
 
 FAILED = Refusal(ReturnCode.SERVER_ERROR)
@@ -181,17 +181,6 @@ def test_old_rows_are_dropped_and_what_still_counts_stays(bench: Bench) -> None:
     with closing(sqlite3.connect(bench.path)) as db:
         assert db.execute("SELECT count(*) FROM messages").fetchone() == (1,)
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
-
-
-@pytest.mark.parametrize("url", ["", "store.db", "sqlite://", "sqlite:///", "redis://localhost", "postgres:///x"])
-def test_a_store_url_that_cannot_be_used_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="give sqlite:///"):
-        read_store_url(url)
-
-
-def test_store_urls_are_relative_with_three_slashes_and_absolute_with_four() -> None:
-    assert read_store_url("sqlite:///a/b.db") == Path("a/b.db")
-    assert read_store_url("sqlite:////a/b.db") == Path("/a/b.db")
 
 
 def test_the_clock_is_not_turned_back_by_a_restart(bench: Bench) -> None:

@@ -16,8 +16,9 @@ from toolkit.service.accounts import App, Template
 from toolkit.service.messages import Order
 from toolkit.service.policy import Policy
 from toolkit.service.stores import Store
+from toolkit.service.stores.opening import read_path
 from toolkit.service.stores.redis import RedisStore
-from toolkit.service.stores.sqlite import SqliteStore, read_store_url
+from toolkit.service.stores.sqlite import SqliteStore
 
 MOBILE = 13800138000
 CODE = "123456"
@@ -41,7 +42,7 @@ class Case:
         """Open a store, where the engine allows it beside those that are open."""
         options = {"policy": policy or Policy(), "speed": speed, "wall": self.wall, **options}
         if self.url.startswith("sqlite:"):
-            store: Store = SqliteStore.open(read_store_url(self.url), now_s=lambda: self.wall.now_ms / 1000, **options)
+            store: Store = SqliteStore.open(read_path(self.url), now_s=self.now_s, **options)
         else:
             store = await RedisStore.open(self.url, key_file=self.folder / "smscode.key", **options)
         self.opened.append(store)
@@ -78,8 +79,13 @@ class Case:
     async def balance(self, app_id: int = 1) -> int:
         return (await self.store.balances())[app_id]
 
+    def now_s(self) -> float:
+        assert self.wall
+        return self.wall.now_ms / 1000
+
     def pass_s(self, seconds: float) -> None:
         """Let the wall's time pass."""
+        assert self.wall
         self.wall.now_ms += int(seconds * 1000)
 
 

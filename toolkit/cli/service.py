@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,8 +20,8 @@ messages = typer.Typer(help="See what became of messages.", no_args_is_help=True
 Store = Annotated[
     str | None,
     typer.Option(
-        help="Where the service keeps its state: sqlite:///path.db (relative) or sqlite:////path.db (absolute)."
-        " Default: SMSCODE_STORE, or store in smscode.toml's [service]."
+        help="Where the service keeps its state: sqlite:///path.db (relative), sqlite:////path.db (absolute), or"
+        " redis://host:port. Default: SMSCODE_STORE, or store in smscode.toml's [service]."
     ),
 ]
 Key = Annotated[str, typer.Argument(help="The app's key.", show_default=False)]
@@ -40,9 +41,15 @@ def serve(
     store: Annotated[
         str | None,
         typer.Option(
-            help="sqlite:///path.db. Default: SMSCODE_STORE, else a temporary one that goes with the process."
+            help="sqlite:///path.db, redis://host:port, or redis+cluster://host:port. Default: SMSCODE_STORE, else a"
+            " temporary one that goes with the process."
         ),
     ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="The key of a Redis store, the same on every machine. Default: smscode.key.", dir_okay=False),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="How many processes serve, over Redis only. Default: 1.")] = None,
     production: Annotated[
         bool | None, typer.Option("--production", help="No sandbox: no peeking, no magic mobiles. Default: off.")
     ] = None,
@@ -105,13 +112,15 @@ def serve(
     """Run the API: a sandbox with a ready-made app, or with --production the service alone."""
     from toolkit.service.sandbox import Faults, Latency, Stall
     from toolkit.service.server import ServiceConfig
-    from toolkit.service.server import serve as run
+    from toolkit.service.workers import serve as run
     from toolkit.settings import load_service
 
     settings = load_service(
         host=host,
         port=port,
         store=store,
+        key_file=key_file,
+        workers=workers,
         production=production,
         rules=rule,
         app_rules=app_rule,
@@ -276,7 +285,7 @@ def _administer(store: str | None, operation: str, **arguments: Any) -> Any:
     from toolkit.service.control import administer
     from toolkit.settings import load_service
 
-    url = load_service(store=store).store
-    if url is None:
-        raise InputError("no store: give --store sqlite:///path.db, or set SMSCODE_STORE")
-    return administer(url, operation, **arguments)
+    settings = load_service(store=store)
+    if settings.store is None:
+        raise InputError("no store: give --store sqlite:///path.db or redis://host:port, or set SMSCODE_STORE")
+    return administer(settings.store, settings.key_file, operation, **arguments)

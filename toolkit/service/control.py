@@ -1,7 +1,8 @@
 """Administer a store, whoever owns it: directly, or through the running service that does.
 
-The owner listens on loopback for one JSON line in, one JSON line out; where, and with which token, stands in the lock
-file that only the store's user can read. So what an operation changes is in force at once, and one process writes.
+Nobody owns a Redis: any process may write. The owner of a file listens on loopback for one JSON line in, one JSON line
+out; where, and with which token, stands in the lock file that only the store's user can read. So what an operation
+changes is in force at once, and one process writes.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 from typing import Any
 
 from toolkit.errors import InputError, RunError, ToolkitError
 from toolkit.service.admin import Admin
 from toolkit.service.policy import Policy
 from toolkit.service.stores.files import OwnedError
-from toolkit.service.stores.sqlite import SqliteStore, read_store_url
+from toolkit.service.stores.opening import is_shared, open_store, read_path
 
 OPERATIONS = (
     "create_app",
@@ -34,17 +36,16 @@ MAX_QUESTION_BYTES = 1 << 20  # an answer, such as the list of all apps, has no 
 _TIMEOUT_S = 10.0
 
 
-def administer(store_url: str, operation: str, **arguments: Any) -> Any:
+def administer(store_url: str, key_file: Path, operation: str, **arguments: Any) -> Any:
     """Carry out one of OPERATIONS on a store and return what it returns."""
-    return asyncio.run(_administer(store_url, operation, arguments))
+    return asyncio.run(_administer(store_url, key_file, operation, arguments))
 
 
-async def _administer(store_url: str, operation: str, arguments: dict[str, Any]) -> Any:
-    path = read_store_url(store_url)
-    if operation != "create_app" and not path.exists():
+async def _administer(store_url: str, key_file: Path, operation: str, arguments: dict[str, Any]) -> Any:
+    if not is_shared(store_url) and operation != "create_app" and not (path := read_path(store_url)).exists():
         raise InputError(f"{path}: there is no store; `smscode app create` makes one, and an app in it")
     try:
-        store = SqliteStore.open(path, Policy())
+        store = await open_store(store_url, Policy(), key_file)
     except OwnedError as owned:
         if "port" not in owned.owner:
             raise

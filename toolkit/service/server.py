@@ -21,7 +21,7 @@ from typing import Any, Literal, Self, cast
 
 import uvicorn
 
-from toolkit.errors import RunError, SettingsError, StoreError
+from toolkit.errors import InputError, RunError, SettingsError, StoreError
 from toolkit.service import control
 from toolkit.service.accounts import DEFAULT_TEXT, SANDBOX_BALANCE
 from toolkit.service.admin import Admin
@@ -37,7 +37,8 @@ from toolkit.service.providers import Way
 from toolkit.service.providers.choice import Choice, Outbox, choose
 from toolkit.service.sandbox import NO_FAULTS, Faults, Sandbox, on_demand
 from toolkit.service.stores import Store
-from toolkit.service.stores.sqlite import SqliteStore, read_store_url
+from toolkit.service.stores.opening import WAYS, is_shared, open_store
+from toolkit.service.stores.sqlite import SqliteStore
 from toolkit.service.tally import Tally
 from toolkit.settings import ServiceSettings
 from toolkit.wire import LENIENT_TYPES, STRICT_TYPES
@@ -53,12 +54,15 @@ _SWEEP_TICKS = 10  # of uvicorn's ticks, which are 0.1 s apart
 class ServiceConfig:
     """How to run the service. ``store`` None keeps the state in a temporary file that goes with the process.
 
-    ``admin_port`` None: no admin port, 0: a free one. ``log_calls`` None: calls are logged in production.
+    ``key_file``: of the key of a shared store's digests. ``workers``: how many processes serve. ``admin_port`` None: no
+    admin port, 0: a free one. ``log_calls`` None: calls are logged in production.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     store: str | None = None
+    key_file: Path = Path("smscode.key")
+    workers: int = 1
     production: bool = False
     expose_sandbox: bool = False
     speed: float = 1.0
@@ -90,6 +94,8 @@ class ServiceConfig:
             host=settings.host,
             port=settings.port,
             store=settings.store,
+            key_file=settings.key_file,
+            workers=settings.workers,
             production=settings.production,
             strict_media=settings.strict_media,
             admin_host=settings.admin_host,
@@ -105,7 +111,13 @@ class ServiceConfig:
         if self.production and (self.speed != 1.0 or self.faults != NO_FAULTS):
             raise SettingsError("a faster clock and faults belong to the sandbox: leave them out, or leave production")
         if self.production and self.store is None:
-            raise SettingsError("production needs a store that stays: give --store sqlite:///path.db")
+            raise SettingsError(f"production needs a store that stays: {WAYS}")
+        if self.workers > 1 and not (self.store and is_shared(self.store)):
+            raise SettingsError(
+                f"workers {self.workers}: one process owns a SQLite store; several share a Redis: --store redis://host:port"
+            )
+        if self.workers > 1 and self.admin_port is not None:
+            raise SettingsError("the admin port tells of one process: leave it out, or --workers")
         if not 0 < self.speed <= 1_000_000:
             raise SettingsError(f"speed {self.speed}: give a number above 0, at most 1000000")
         if not (self.production or self.expose_sandbox or _is_loopback(self.host)):
@@ -115,24 +127,31 @@ class ServiceConfig:
             )
 
 
-def serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> None:
-    """Run the service until SIGTERM or SIGINT; ``announce`` gets the URL, and a sandbox's app, once it answers."""
+def serve(
+    config: ServiceConfig, announce: Callable[[dict[str, Any]], None], listener: socket.socket | None = None
+) -> None:
+    """Run the service until SIGTERM or SIGINT; ``announce`` gets the URL, and a sandbox's app, once it answers.
+
+    ``listener``: a socket that listens already.
+    """
     stderr = open_stderr()
     _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, announce, stderr))
+        runner.run(_serve(config, announce, stderr, listener))
 
 
-async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None], stderr: int) -> None:
+async def _serve(
+    config: ServiceConfig, announce: Callable[[dict[str, Any]], None], stderr: int, listener: socket.socket | None
+) -> None:
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(_bind(config.host, config.port))
+        listener = stack.enter_context(listener or bind(config.host, config.port))
         tally = Tally()
         writer = LineWriter(stderr, tally)
         stack.enter_context(logging_json(writer))
         store = await stack.enter_async_context(_open(config, tally))
-        admin = Admin(store)
-        store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control.listen(admin)))
-        about = {"url": _url(config.host, listener)} | await _sandbox_app(store, config.production)
+        if isinstance(store, SqliteStore):
+            store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control.listen(Admin(store))))
+        about = {"url": url(config.host, listener)} | await _sandbox_app(store, config.production)
         await stack.enter_async_context(_pruning(store))
         if not isinstance(config.provider, Outbox):
             await stack.enter_async_context(delivering(store, config.provider, tally))
@@ -141,13 +160,13 @@ async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], Non
         server = _Server(front, Protocol, lambda: announce(about))
         health = Health(store, tally, draining=lambda: server.should_exit)
         about |= await stack.enter_async_context(_watched(config, health))
-        with _stopping(server, config.until_stdin_closes):
+        with stopping(server.stop, config.until_stdin_closes):
             await server.serve(sockets=[listener])
 
 
 def deliver(config: ServiceConfig, announce: Callable[[str], None]) -> None:
     """Deliver beside the services that share a store until SIGTERM or SIGINT; ``announce`` gets the provider's name."""
-    if config.store is None or config.store.startswith("sqlite:"):
+    if config.store is None or not is_shared(config.store):
         raise SettingsError("one process owns a SQLite store: `smscode serve` itself delivers; share a Redis for this")
     if isinstance(config.provider, Outbox):
         raise SettingsError("the outbox delivers nothing: set SMSCODE_PROVIDER to webhook or smpp")
@@ -182,7 +201,13 @@ def _choose(settings: ServiceSettings) -> Choice:
     )
 
 
-def _build(config: ServiceConfig, store: SqliteStore, tally: Tally) -> Service | Sandbox:
+async def prepare(config: ServiceConfig) -> dict[str, Any]:
+    """Make the store ready for those who will serve from it; return a sandbox's app."""
+    async with _open(config, Tally()) as store:
+        return await _sandbox_app(store, config.production)
+
+
+def _build(config: ServiceConfig, store: Store, tally: Tally) -> Service | Sandbox:
     """Put together what answers."""
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     if config.production:
@@ -197,25 +222,23 @@ async def _watched(config: ServiceConfig, health: Health) -> AsyncIterator[dict[
     if config.admin_port is None:
         yield {}
         return
-    with _bind(config.admin_host, config.admin_port) as listener:
+    with bind(config.admin_host, config.admin_port) as listener:
         server = _Server(health, "httptools", lambda: None)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            yield {"admin_url": _url(config.admin_host, listener)}
+            yield {"admin_url": url(config.admin_host, listener)}
         finally:
             server.stop()
             await serving
 
 
 @asynccontextmanager
-async def _open(config: ServiceConfig, tally: Tally) -> AsyncIterator[SqliteStore]:
+async def _open(config: ServiceConfig, tally: Tally) -> AsyncIterator[Store]:
     with contextlib.ExitStack() as stack:
-        if config.store is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="smscode-"))
-            path = Path(folder) / "sandbox.db"
-        else:
-            path = read_store_url(config.store)
-        store = SqliteStore.open(path, config.policy, config.speed, sizes=tally.batches)
+        place = config.store
+        if place is None:
+            place = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory(prefix='smscode-'))}/sandbox.db"
+        store = await open_store(place, config.policy, config.key_file, config.speed, tally.batches)
         try:
             yield store
         finally:
@@ -257,7 +280,8 @@ async def _sandbox_app(store: Store, production: bool) -> dict[str, Any]:
     if app is None and store.apps():
         raise RunError("the store is no sandbox's: give --production, or another with --store")
     if app is None:
-        await Admin(store).create_app(balance=SANDBOX_BALANCE, app_key=app_key, master_secret=secret)
+        with contextlib.suppress(InputError):  # another machine may have been first
+            await Admin(store).create_app(balance=SANDBOX_BALANCE, app_key=app_key, master_secret=secret)
     return {"app_key": app_key, "master_secret": secret, "temp_id": await _sandbox_template(store, app_key)}
 
 
@@ -307,15 +331,15 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _stopping(server: _Server, until_stdin_closes: bool) -> Iterator[None]:
-    """Stop the server on SIGTERM, SIGINT and SIGHUP, and where asked when the process that holds our stdin ends."""
+def stopping(stop: Callable[[], None], until_stdin_closes: bool) -> Iterator[None]:
+    """Stop on SIGTERM, SIGINT and SIGHUP, and where asked when the process that holds our stdin ends."""
     loop = asyncio.get_running_loop()
     is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     endings = (signal.SIGTERM, signal.SIGINT) if is_nohup else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     for number in endings:
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stop)
     if until_stdin_closes:
-        loop.add_reader(sys.stdin.fileno(), _stop_at_end, server)
+        loop.add_reader(sys.stdin.fileno(), _stop_at_end, stop)
     try:
         yield
     finally:
@@ -325,21 +349,23 @@ def _stopping(server: _Server, until_stdin_closes: bool) -> Iterator[None]:
             loop.remove_reader(sys.stdin.fileno())
 
 
-def _stop_at_end(server: _Server) -> None:
+def _stop_at_end(stop: Callable[[], None]) -> None:
     if not os.read(sys.stdin.fileno(), 4096):
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        server.stop()
+        stop()
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, shared: bool = False) -> socket.socket:
+    """Listen; raise RunError where that can't be. ``shared``: beside others who share the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
     except (OSError, OverflowError, TypeError, ValueError) as problem:
         raise RunError(f"can't listen on {host} port {port}: {problem}; give another --host or --port") from None
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def url(host: str, listener: socket.socket) -> str:
+    """Return where the service is reached."""
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 

@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from toolkit.errors import StoreError
+from toolkit.service.tally import Histogram, batches
 
 Client = Redis | RedisCluster
 PROBLEMS = (RedisError, RedisClusterException, OSError, TimeoutError)
@@ -77,14 +78,15 @@ class _Call:
 class Line:
     """Carries calls to Redis, and answers back.
 
-    ``wall`` None: what is decided goes by Redis's time. ``settings``: what calls.lua has to know. ``ahead_s``: Redis's
-    clock before our monotonic one.
+    ``wall`` None: what is decided goes by Redis's time. ``sizes``: of the flights, in calls. ``settings``: what
+    calls.lua has to know. ``ahead_s``: Redis's clock before our monotonic one.
     While ``is_down``, calls fail at once: whoever finds that Redis answers again says so.
     """
 
     client: Client
     too_slow_s: float
     wall: Callable[[], int] | None = None
+    sizes: Histogram = field(default_factory=batches)
     settings: str = ""
     ahead_s: float = 0.0
     is_down: bool = False
@@ -128,6 +130,7 @@ class Line:
         self._scheduled = False
         calls, self._queue = self._queue[:_CALLS_A_FLIGHT], self._queue[_CALLS_A_FLIGHT:]
         if calls:
+            self.sizes.observe(len(calls))
             flight = asyncio.get_running_loop().create_task(self._fly(calls))
             self._flights.add(flight)
             flight.add_done_callback(self._landed)

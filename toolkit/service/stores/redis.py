@@ -32,6 +32,7 @@ from toolkit.service.stores import LEASE_S
 from toolkit.service.stores.files import read_key
 from toolkit.service.stores.line import Client, Line, TakeBack, connect, within
 from toolkit.service.stores.shared import Shared
+from toolkit.service.tally import Histogram, batches
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +87,15 @@ class RedisStore:
         url: str,
         policy: Policy,
         key_file: Path,
-        speed: float = 1.0,
+        speed: float | None = None,
         wall: Callable[[], int] | None = None,
         too_slow_s: float = TOO_SLOW_S,
+        sizes: Histogram | None = None,
     ) -> Self:
         """Connect, and read or make the key file; raise RunError where this can't be.
 
-        ``wall`` None takes Redis's time, so that windows are exact over all machines.
+        ``speed`` None leaves the clock as fast as it is. ``wall`` None takes Redis's time, so that windows are exact
+        over all machines.
         """
         client = connect(url, too_slow_s)
         try:
@@ -108,7 +111,13 @@ class RedisStore:
         except BaseException:
             await client.aclose()
             raise
-        store = cls(policy, seal, Clock(speed, shared.anchor, read_ms), shared, Line(client, too_slow_s, wall))
+        store = cls(
+            policy,
+            seal,
+            Clock(shared.anchor.speed, shared.anchor, read_ms),
+            shared,
+            Line(client, too_slow_s, wall, sizes or batches()),
+        )
         store._take_over()
         store._watch = asyncio.create_task(store._keep_watch())
         return store

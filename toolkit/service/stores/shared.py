@@ -40,9 +40,10 @@ class Shared:
         """Return whether no app has ever been kept here."""
         return not await self._answer(self.client.exists(f"{_TAG}:apps"))
 
-    async def enter(self, seal: Seal, speed: float, wall: Callable[[], int]) -> None:
+    async def enter(self, seal: Seal, speed: float | None, wall: Callable[[], int]) -> None:
         """Begin to use the store: check format and key, set the clock's speed, read what there is."""
         await self.read()
+        speed = float(speed or self.anchor.speed)
         anchor = Clock(speed, self.anchor, wall).anchor
         check = seal.derive("store check")
         kept = await self._call("open", _FORMAT, check, anchor.wall_ms, anchor.clock_ms, repr(speed))

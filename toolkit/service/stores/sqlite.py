@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
-from toolkit.errors import RunError, SettingsError, StoreError
+from toolkit.errors import RunError, StoreError
 from toolkit.service.accounts import App, Seal, Template
 from toolkit.service.clock import Clock, wall_ms
 from toolkit.service.ledger import VERIFIED_KEPT_MS, Batch, DeliveryRow, Ledger
@@ -33,14 +33,6 @@ log = logging.getLogger(__name__)
 
 JOB_KEPT_MS = 60_000  # after its code has expired, for a worker to tell that it gave up
 _ROWS_A_PRUNING = 500
-
-
-def read_store_url(url: str) -> Path:
-    """Return the file of a store's URL: ``sqlite:///path.db`` is relative, ``sqlite:////path.db`` absolute."""
-    scheme, _, path = url.partition(":///")
-    if scheme != "sqlite" or not path:
-        raise SettingsError(f"store {url!r}: give sqlite:///path.db, or sqlite:////path.db for an absolute path")
-    return Path(path)
 
 
 @dataclass(slots=True)
