@@ -14,6 +14,7 @@ from support.edge import Edge, listening, read_answer, run, until
 from support.service import basic
 
 from toolkit.service.app import Receive, Scope, Send, Service, read_all, send_reply
+from toolkit.service.front import Front
 from toolkit.service.protocol import KEEP_ALIVE_S, MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, PIECE_BYTES, REQUEST_S
 from toolkit.wire import MAX_BODY_BYTES, Reply
 
@@ -32,7 +33,7 @@ CHUNKS = [b"1000\r\n" + b" " * 4096 + b"\r\n", b"1\r\n \r\n", b"1;%s\r\n \r\n" %
 
 @asynccontextmanager
 async def served(bench: Bench) -> AsyncIterator[Edge]:
-    async with listening(Service(await bench.open())) as edge:
+    async with listening(Front(Service(await bench.open()).answer)) as edge:
         yield edge
     await bench.store.close()
 
@@ -310,6 +311,21 @@ def test_a_caller_who_waits_for_its_answer_is_not_cut_off() -> None:
             edge.pass_time(10 * KEEP_ALIVE_S)
             door.opened.set()
             assert (await read_answer(reader))[0] == 200
+
+    run(test())
+
+
+def test_a_caller_is_not_cut_off_for_a_request_that_waits_here_in_part() -> None:
+    async def test() -> None:
+        door = Door()
+        async with listening(door) as edge:
+            reader, _ = await edge.connect(SMALLEST * 1000)
+            await until(lambda: door.calls and edge.connections[0].flow.held)
+            assert edge.connections[0].scope is not edge.connections[0]._heard
+            edge.pass_time(10 * REQUEST_S)
+            door.opened.set()
+            for _ in range(1000):
+                assert (await read_answer(reader))[0] == 200
 
     run(test())
 

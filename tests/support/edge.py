@@ -44,7 +44,8 @@ class Edge:
 
 @asynccontextmanager
 async def listening(app: Any) -> AsyncIterator[Edge]:
-    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None, server_header=False)
+    options = {"ws": "none", "lifespan": "off", "log_config": None, "server_header": False, "proxy_headers": False}
+    config = uvicorn.Config(app, http=Protocol, **options)
     state = ServerState()
     config.load()
     server = await asyncio.get_running_loop().create_server(

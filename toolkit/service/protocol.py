@@ -190,10 +190,12 @@ class Protocol(HttpToolsProtocol):
         """Tell what the caller is to do, None where it is the service's turn, and for how many seconds it may."""
         if self._deaf:
             return "hang up", REQUEST_S
-        if self.scope is not self._heard:
-            return self.scope, REQUEST_S
         if self.flow.write_paused:
             return "read", REQUEST_S
+        if self._flow.held:
+            return None, 0
+        if self.scope is not self._heard:
+            return self.scope, REQUEST_S
         if self.cycle is None or self.cycle.response_complete:
             return self.cycle or "speak", KEEP_ALIVE_S
         return None, 0

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import uvicorn
 
@@ -317,7 +317,7 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _SWEEP_TICKS == 0:
-            sweep(cast(set[Protocol], self.server_state.connections), time.monotonic())
+            sweep([it for it in self.server_state.connections if isinstance(it, Protocol)], time.monotonic())
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
