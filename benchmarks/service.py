@@ -91,8 +91,9 @@ def call(server: Server, mode: str, seconds: float, codes: Path | None = None, c
     """Run wrk against a server; raise RuntimeError unless every answer was the success that was asked for."""
     threads = CONNECTIONS if mode == "prepare" else 1  # a thread doesn't learn which of its connections was answered
     arguments = [mode, server.authorization, str(server.temp_id), str(next(_blocks)), str(codes), str(count)]
-    wrk = ["wrk", f"-t{threads}", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(HERE / "calls.lua"), server.url]
-    command = ["taskset", "-c", str(OTHER_CORE), *wrk, "--", *arguments]
+    wrk = ["wrk", f"-t{threads}", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "60s"]
+    script = ["-s", str(HERE / "calls.lua"), server.url, "--", *arguments]
+    command = ["taskset", "-c", str(OTHER_CORE), *wrk, *script]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"^RESULT ((?:\d+ ){8})(.*)", said.stdout, re.MULTILINE)
     if not found:
