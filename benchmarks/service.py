@@ -45,7 +45,7 @@ from side_by_side import (
 HERE = Path(__file__).parent
 PEERS = HERE / "peers"
 MODULES = PEERS / "node_modules"
-SPEC = next(it for it in (HERE.parent / "docs/openapi.yaml", PEERS / "openapi.yaml") if it.exists())
+SPEC = HERE.parent / "docs/openapi.yaml"
 CONNECTIONS = 32
 BLOCK = 10_000_000  # mobiles for one run of wrk
 CEILING = "bare ASGI"
