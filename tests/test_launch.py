@@ -76,7 +76,7 @@ def test_a_production_service_is_no_sandbox(tmp_path: Path) -> None:
     before = set(children())
     with (
         pytest.raises(InputError, match="leave --production out"),
-        launch.sandbox("--production", "--store", f"sqlite:///{tmp_path}/store.db"),
+        launch.sandbox("--production", "--provider", "outbox", "--store", f"sqlite:///{tmp_path}/store.db"),
     ):
         pass
     assert set(children()) == before

@@ -155,7 +155,7 @@ def test_any_number_of_apps_is_listed_by_the_service_that_owns_them(
         await store.close()
 
     asyncio.run(fill())
-    start("--production", "--store", url)
+    start("--production", "--provider", "outbox", "--store", url)
     assert len(administer(url, "app", "list")) == 800
 
 

@@ -112,7 +112,9 @@ def test_a_sandbox_logs_no_calls_unless_told_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("options", "lines"), [([], 1), (["--no-log-calls"], 0)])
 def test_production_logs_calls_unless_told_not_to(tmp_path: Path, options: list[str], lines: int) -> None:
     store = ("--store", f"sqlite:///{tmp_path}/store.db")
-    told = logged(tmp_path / "log", "--production", *store, *options, calls=lambda it: it.call("GET", "/"))
+    told = logged(
+        tmp_path / "log", "--production", "--provider", "outbox", *store, *options, calls=lambda it: it.call("GET", "/")
+    )
     assert len(told) == lines
 
 
