@@ -111,13 +111,8 @@ class RedisStore:
         except BaseException:
             await client.aclose()
             raise
-        store = cls(
-            policy,
-            seal,
-            Clock(shared.anchor.speed, shared.anchor, read_ms),
-            shared,
-            Line(client, too_slow_s, wall, sizes or batches()),
-        )
+        clock = Clock(shared.anchor.speed, shared.anchor, read_ms)
+        store = cls(policy, seal, clock, shared, Line(client, too_slow_s, wall, sizes or batches()))
         store._take_over()
         store._watch = asyncio.create_task(store._keep_watch())
         return store
