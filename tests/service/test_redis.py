@@ -286,7 +286,7 @@ def test_a_redis_that_is_full_refuses_whole_and_recovers(own: RedisServer, tmp_p
             with pytest.raises(StoreError):
                 await case.send()
             client.config_set("maxmemory", 0)
-        assert await case.balance() == 1000
+        assert await until(case.balance) == 1000
         assert await case.send() is SUCCESS
         await case.close()
 

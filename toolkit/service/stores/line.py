@@ -149,7 +149,7 @@ class Line:
         try:
             async with asyncio.timeout(due_s - time.monotonic()):
                 answers = await self._carry_out(words, deadline_ms)
-        except PROBLEMS as problem:
+        except Exception as problem:  # whatever it is, those who wait must be told
             return self._fall(calls, deadline_ms, problem)
         for tag, its in by_tag.items():
             self._answer(its, answers[tag], deadline_ms)

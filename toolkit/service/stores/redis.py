@@ -30,7 +30,7 @@ from toolkit.service.messages import Decision, Delivery, Job, Message, Order, St
 from toolkit.service.policy import HOUR_MS, MAX_TTL_S, Policy, Rule
 from toolkit.service.stores import LEASE_S
 from toolkit.service.stores.files import read_key
-from toolkit.service.stores.line import Client, Line, TakeBack, connect, within
+from toolkit.service.stores.line import Client, Line, TakeBack, connect, describe, within
 from toolkit.service.stores.shared import Shared
 from toolkit.service.tally import Histogram, batches
 
@@ -265,16 +265,14 @@ class RedisStore:
     # Looking after Redis, in the background.
 
     async def _keep_watch(self) -> None:
-        task = asyncio.current_task()
-        while not (
-            task and task.cancelling()
-        ):  # Python 3.11's wait_for, which redis-py uses, may swallow a cancellation
+        # Asked so, for Python 3.11's wait_for, which redis-py uses, may swallow a cancellation.
+        while not (task := asyncio.current_task()) or not task.cancelling():
             await asyncio.sleep(_POLL_S)
             try:
                 await self._look()
-            except StoreError as problem:
+            except Exception as problem:  # whatever it is, the next look may find Redis well
                 if not self._line.is_down:
-                    log.error("%s", problem)
+                    log.error("%s", describe(problem))
                 self._line.is_down = True
 
     async def _look(self) -> None:
