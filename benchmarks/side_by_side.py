@@ -110,6 +110,7 @@ def service(store: str, *options: str, core: int | None = None) -> Any:
 def add_template(store: str, app_key: str, ttl_s: int) -> int:
     adding = ["template", "add", app_key, "code {code}", "--ttl", str(ttl_s), "--store", store, "--json"]
     done = subprocess.run([*SMSCODE, *adding], capture_output=True, text=True, check=True)
+    time.sleep(1)  # so long may it take a service over Redis to know of it
     return int(json.loads(done.stdout)[0]["temp_id"])
 
 
@@ -118,6 +119,7 @@ def redis(folder: Path, port: int, appendfsync: str = "always", core: int | None
     """Run a redis-server that appends to a file in a folder."""
     if not shutil.which("redis-server"):
         raise UnavailableError("redis-server isn't installed (Debian: apt-get install redis-server)")
+    os.environ["SMSCODE_KEY_FILE"] = str(folder / "smscode.key")  # every process that uses this Redis needs the same
     where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     command = ["redis-server", *where, "--appendonly", "yes", "--appendfsync", appendfsync]
     with child(command, core, stdout=subprocess.DEVNULL) as process:
