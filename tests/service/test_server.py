@@ -14,7 +14,7 @@ import pytest
 from support.service import Running, smscode
 
 from toolkit.errors import SettingsError
-from toolkit.service.server import ServiceConfig
+from toolkit.service.config import ServiceConfig
 
 
 def test_a_stopped_service_answers_what_is_under_way(start: Callable[..., Running]) -> None:
@@ -76,7 +76,6 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
         (["--store", "redis://127.0.0.1:1"], "redis://127.0.0.1:1: can't be used as a store: Redis: "),
         (["--workers", "2"], "one process owns a SQLite store; several share a Redis: --store redis://host:port"),
         (["--workers", "2", "--store", "sqlite:///x.db"], "several share a Redis"),
-        (["--workers", "2", "--store", "redis://x", "--admin-port", "0"], "the admin port tells of one process"),
         (["--store", "sqlite:////nowhere/at/all.db"], "no store can be kept there"),
         (["--rule", "one a minute"], "write count/seconds"),
         (["--latency", "fast"], "write 20ms"),

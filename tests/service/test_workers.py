@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from support.admin import AdminPort
 from support.processes import wait_gone
 from support.redis import RedisServer
 from support.service import Running, running, smscode
@@ -77,6 +78,25 @@ def test_a_worker_that_dies_is_replaced(serve: Start) -> None:
     after = workers_of(service)
     assert len(after) == 2
     assert before[1] in after
+
+
+def test_the_admin_port_tells_of_all_workers_and_of_those_that_died(serve: Start) -> None:
+    service = serve("--workers", "2", "--admin-port", "0")
+    admin = AdminPort(service.admin_url)
+    assert [admin.status(path) for path in ("/healthz", "/readyz")] == [200, 200]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: service.send(f"138{n:08d}"), range(40)))
+    wait_until(lambda: admin.value("smscode_calls_total", endpoint="send", return_code="50000") == 40)
+    assert admin.value("smscode_balance_messages") == 10**9 - 40
+    workers_of(service)[0].kill()
+    wait_until(lambda: admin.status("/readyz") == 503)
+    wait_until(lambda: admin.status("/readyz") == 200)
+    assert admin.value("smscode_calls_total", endpoint="send", return_code="50000") == 40
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        pass
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

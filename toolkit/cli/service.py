@@ -110,8 +110,8 @@ def serve(
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
 ) -> None:
     """Run the API: a sandbox with a ready-made app, or with --production the service alone."""
+    from toolkit.service.config import ServiceConfig
     from toolkit.service.sandbox import Faults, Latency, Stall
-    from toolkit.service.server import ServiceConfig
     from toolkit.service.workers import serve as run
     from toolkit.settings import load_service
 
@@ -155,8 +155,8 @@ def deliver(
     provider: Provider = None,
 ) -> None:
     """Deliver messages beside the services that share a Redis; with SQLite the service itself delivers."""
-    from toolkit.service.server import ServiceConfig
-    from toolkit.service.server import deliver as run
+    from toolkit.service.config import ServiceConfig
+    from toolkit.service.serving import deliver as run
     from toolkit.settings import load_service
 
     config = ServiceConfig.of(load_service(store=store, provider=provider))

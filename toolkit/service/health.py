@@ -15,15 +15,16 @@ from toolkit.service.tally import Tally
 from toolkit.wire import Reply
 
 STORE_ANSWERS_S = 1.0
+DRAINING = "draining: no new connections are accepted"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is told of one service. ``draining``: whether it takes no more connections."""
+    """What is told of a service. ``unready`` says why it is not to be called just now, or nothing."""
 
     store: Store
-    tally: Tally
-    draining: Callable[[], bool]
+    tally: Callable[[], Tally]
+    unready: Callable[[], str]
     store_answers_s: float = STORE_ANSWERS_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,8 +45,8 @@ class Health:
                 return _say(HTTPStatus.NOT_FOUND, "there is /healthz, /readyz and /metrics")
 
     async def _ready(self) -> Reply:
-        if self.draining():
-            return _say(HTTPStatus.SERVICE_UNAVAILABLE, "draining: no new connections are accepted")
+        if reason := self.unready():
+            return _say(HTTPStatus.SERVICE_UNAVAILABLE, reason)
         try:
             async with asyncio.timeout(self.store_answers_s):
                 await self.store.ping()
@@ -56,7 +57,7 @@ class Health:
         return _say(HTTPStatus.OK, "ok")
 
     async def _metrics(self, accept: str) -> Reply:
-        body, media_type = render(self.tally, await self._ask_store(), accept)
+        body, media_type = render(self.tally(), await self._ask_store(), accept)
         return _reply(HTTPStatus.OK, body, media_type)
 
     async def _ask_store(self) -> StoreState | None:

@@ -1,7 +1,7 @@
 """One of several processes that serve a port: what `python -m toolkit.service.worker` is, started by workers.py.
 
 The parent gives it the listening socket as a descriptor, and the configuration on stdin. When stdin ends, the parent
-has: so does the worker. On stdout it tells the parent, a line each, what it has to tell: so far, that it answers.
+has: so does the worker. On stdout it tells the parent, a line each, that it answers, and again and again its tally.
 """
 
 from __future__ import annotations
@@ -10,31 +10,40 @@ import base64
 import pickle
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 from toolkit.errors import ToolkitError
-from toolkit.service.server import ServiceConfig, serve
+from toolkit.service.config import ServiceConfig
+from toolkit.service.serving import serve
+from toolkit.service.tally import Tally
 
 READY = b"ready\n"
 
 
-def pack(config: ServiceConfig) -> bytes:
-    """Write a configuration as the line that a worker reads."""
-    return base64.b64encode(pickle.dumps(config)) + b"\n"
+def pack(value: ServiceConfig | Tally) -> bytes:
+    """Write a configuration, or a tally, as the line that the other process reads."""
+    return base64.b64encode(pickle.dumps(value)) + b"\n"
+
+
+def unpack(line: bytes) -> Any:
+    """Read what ``pack`` wrote."""
+    return pickle.loads(base64.b64decode(line))
 
 
 def main() -> None:
     """Serve until the parent says stop, or ends."""
-    config: ServiceConfig = pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
+    config: ServiceConfig = unpack(sys.stdin.buffer.readline())
     try:
-        serve(config, _tell_ready, socket.socket(fileno=int(sys.argv[1])))
+        serve(config, lambda _: _tell(READY), socket.socket(fileno=int(sys.argv[1])), lambda tally: _tell(pack(tally)))
     except ToolkitError as problem:
         sys.exit(f"worker: {problem}")
 
 
-def _tell_ready(about: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
+def _tell(line: bytes) -> None:
+    with suppress(BrokenPipeError):  # the parent has ended: so will this process
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -13,12 +13,15 @@ import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from toolkit.service import server, worker
+from toolkit.service import serving, worker
+from toolkit.service.config import ServiceConfig
+from toolkit.service.health import DRAINING, Health
 from toolkit.service.logs import LineWriter, logging_json, open_stderr
-from toolkit.service.server import ServiceConfig
+from toolkit.service.server import bind, stopping, url, watched
 from toolkit.service.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -26,44 +29,78 @@ log = logging.getLogger(__name__)
 _RESTART_S = 0.5
 
 
-def serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> None:
+def serve(config: ServiceConfig, announce: serving.Announce) -> None:
     """Run the service in as many processes as configured, until SIGTERM or SIGINT."""
     if config.workers == 1:
-        server.serve(config, announce)
+        serving.serve(config, announce)
     else:
-        asyncio.run(_serve(config, announce))
+        asyncio.run(_serve(config, announce, open_stderr()))
 
 
-async def _serve(config: ServiceConfig, announce: Callable[[dict[str, Any]], None]) -> None:
-    about = await server.prepare(config)  # what can't work is told before anything is started
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(logging_json(LineWriter(open_stderr(), Tally())))
+async def _serve(config: ServiceConfig, announce: serving.Announce, stderr: int) -> None:
+    async with AsyncExitStack() as stack:
         listeners = [stack.enter_context(it) for it in _bind(config)]
-        its_config = replace(config, until_stdin_closes=True)
-        workers = [_Worker(number, listener, its_config) for number, listener in enumerate(listeners, 1)]
+        stack.enter_context(logging_json(LineWriter(stderr, Tally())))
+        # What can't work is told before anything is started.
+        store = await stack.enter_async_context(serving.opened(config, Tally(), config.speed))
+        about = {"url": url(config.host, listeners[0])} | await serving.sandbox_app(store, config.production)
+        its_config = replace(config, admin_port=None, until_stdin_closes=True)
+        crew = _Crew([_Worker(number, listener, its_config) for number, listener in enumerate(listeners, 1)])
+        about |= await stack.enter_async_context(watched(config, Health(store, crew.tally, crew.unready)))
+        with stopping(crew.stop, config.until_stdin_closes):
+            await crew.work(lambda: announce(about))
 
-        def stop() -> None:
-            for each in workers:
-                each.stop()
 
-        with server.stopping(stop, config.until_stdin_closes):
-            kept: asyncio.Future[Any] = asyncio.gather(*[each.keep() for each in workers])
-            answering: asyncio.Future[Any] = asyncio.gather(*[each.ready.wait() for each in workers])
-            await asyncio.wait([kept, answering], return_when=asyncio.FIRST_COMPLETED)
-            if answering.done():
-                announce({"url": server.url(config.host, listeners[0])} | about)
-            answering.cancel()
-            await kept
+@dataclass(frozen=True, slots=True)
+class _Crew:
+    """All workers of a service."""
+
+    workers: list[_Worker]
+
+    async def work(self, answering: Callable[[], None]) -> None:
+        """Keep all of them running until they are to stop; ``answering`` is called once all of them answer."""
+        kept: asyncio.Future[Any] = asyncio.gather(*[each.keep() for each in self.workers])
+        ready: asyncio.Future[Any] = asyncio.gather(*[each.ready.wait() for each in self.workers])
+        await asyncio.wait([kept, ready], return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            answering()
+        ready.cancel()
+        await kept
+
+    def stop(self) -> None:
+        """Have them answer what is under way, and end."""
+        for each in self.workers:
+            each.stop()
+
+    def tally(self) -> Tally:
+        """Return what all of them have counted, those included that are no more."""
+        whole = Tally()
+        for each in self.workers:
+            whole.add(each.past)
+            whole.add(each.tally)
+        return whole
+
+    def unready(self) -> str:
+        """Tell why the service is not to be called, if it isn't."""
+        if any(each.is_stopped for each in self.workers):
+            return DRAINING
+        starting = [str(each.number) for each in self.workers if not each.ready.is_set()]
+        return f"starting: worker {', '.join(starting)}" if starting else ""
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A process that serves one of the sockets, and the next one when it dies."""
+    """A process that serves one of the sockets, and the next one when it dies.
+
+    ``tally``: what the process that runs has counted; ``past``: what those before it had.
+    """
 
     number: int
     listener: socket.socket
     config: ServiceConfig
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    tally: Tally = field(default_factory=Tally)
+    past: Tally = field(default_factory=Tally)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _process: Process | None = None
 
@@ -80,6 +117,11 @@ class _Worker:
                 )
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopped.wait(), _RESTART_S)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is to end, or has."""
+        return self._stopped.is_set()
 
     def stop(self) -> None:
         """Have it answer what is under way, and end; at the second call end at once."""
@@ -106,11 +148,19 @@ class _Worker:
         async for line in process.stdout:
             if line == worker.READY:
                 self.ready.set()
+            else:
+                self.tally = worker.unpack(line)
         await process.wait()
+        self.ready.clear()
+        self._bury()
+
+    def _bury(self) -> None:
+        self.past.add(replace(self.tally, in_flight=0, waiting=0))
+        self.tally = Tally()
 
 
 def _bind(config: ServiceConfig) -> list[socket.socket]:
     """Listen once for each worker; raise RunError where somebody else does."""
-    with server.bind(config.host, config.port) as alone:  # ports are shared with whoever asks: so make sure of it first
+    with bind(config.host, config.port) as alone:  # ports are shared with whoever asks: so make sure of it first
         port: int = alone.getsockname()[1]
-    return [server.bind(config.host, port, shared=True) for _ in range(config.workers)]
+    return [bind(config.host, port, shared=True) for _ in range(config.workers)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from toolkit.errors import SettingsError
+from toolkit.service.config import ServiceConfig
 from toolkit.service.providers.choice import Name, Outbox, choose
 from toolkit.service.providers.smpp import Smpp
 from toolkit.service.providers.webhook import Webhook
-from toolkit.service.server import ServiceConfig
 from toolkit.settings import ServiceSettings
 
 ALL = {
