@@ -70,6 +70,10 @@ class Seal:
     """Makes the digests that are kept in place of codes and secrets; its key stays outside the database."""
 
     key: bytes = field(repr=False)
+    _keyed: hashlib.blake2b = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_keyed", hashlib.blake2b(digest_size=32, key=self.key))
 
     def secret(self, master_secret: str) -> bytes:
         """Digest an app's secret."""
@@ -91,20 +95,19 @@ class Seal:
         """Return the msg_id of an app's message by its number: a UUID (RFC 9562, version 4) that tells no one else
         anything, and that nobody else can make. It is drawn from the key, so it needs no place in the store.
         """
-        tag = bytearray(self._digest("msg_id", f"{app_id}/{seq}")[:10])
-        tag[0] = 0x40 | tag[0] & 0x0F
-        tag[2] = 0x80 | tag[2] & 0x3F
-        digits = f"{seq ^ self._cover(tag.hex()):012x}{tag.hex()}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        tag = self._tag(app_id, seq)
+        return _uuid(seq ^ self._cover(tag), tag)
 
     def seq(self, app_id: int, msg_id: str) -> int | None:
         """Return the number of an app's message; None where the app never got this msg_id."""
         digits = msg_id.replace("-", "")
+        number, tag = digits[:12], digits[12:]
         try:
-            seq = int(digits[:12], 16) ^ self._cover(digits[12:])
+            covered = int(number, 16)
         except ValueError:
             return None
-        return seq if self.msg_id(app_id, seq) == msg_id else None
+        seq = covered ^ self._cover(tag)
+        return seq if self._tag(app_id, seq) == tag and _uuid(covered, tag) == msg_id else None
 
     def derive(self, purpose: str) -> str:
         """Derive 24 hex digits that stay the same as long as the key does."""
@@ -113,14 +116,24 @@ class Seal:
     def _pad(self, msg_id: str) -> int:
         return int.from_bytes(self._digest("pad", msg_id)[:16])
 
+    def _tag(self, app_id: int, seq: int) -> str:
+        drawn = bytearray(self._digest("msg_id", f"{app_id}/{seq}")[:10])
+        drawn[0] = 0x40 | drawn[0] & 0x0F
+        drawn[2] = 0x80 | drawn[2] & 0x3F
+        return drawn.hex()
+
     def _cover(self, tag: str) -> int:
         return int.from_bytes(self._digest("cover", tag)[:6])
 
     def _digest(self, purpose: str, text: str) -> bytes:
-        # Keyed BLAKE2 (RFC 7693) is as sound as HMAC-SHA256, in a third of the time.
-        return hashlib.blake2b(
-            f"{purpose}\0{text}".encode("utf-8", "surrogatepass"), digest_size=32, key=self.key
-        ).digest()
+        # Keyed BLAKE2 (RFC 7693) is as sound as HMAC-SHA256; to copy one that has taken in the key saves half its time.
+        digest = self._keyed.copy()
+        digest.update(f"{purpose}\0{text}".encode("utf-8", "surrogatepass"))
+        return digest.digest()
+
+
+def _uuid(number: int, tag: str) -> str:
+    return f"{number >> 16:08x}-{number & 0xFFFF:04x}-{tag[:4]}-{tag[4:8]}-{tag[8:]}"
 
 
 def new_key() -> str:
