@@ -65,6 +65,9 @@ def _check_text(text: str) -> None:
         raise InputError("a template's text is no Unicode: give it in UTF-8") from None
 
 
+_VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # RFC 9562, section 4.1
+
+
 @dataclass(frozen=True, slots=True)
 class Seal:
     """Makes the digests that are kept in place of codes and secrets; its key stays outside the database."""
@@ -117,10 +120,8 @@ class Seal:
         return int.from_bytes(self._digest("pad", msg_id)[:16])
 
     def _tag(self, app_id: int, seq: int) -> str:
-        drawn = bytearray(self._digest("msg_id", f"{app_id}/{seq}")[:10])
-        drawn[0] = 0x40 | drawn[0] & 0x0F
-        drawn[2] = 0x80 | drawn[2] & 0x3F
-        return drawn.hex()
+        drawn = self._digest("msg_id", f"{app_id}/{seq}").hex()
+        return f"4{drawn[1:4]}{_VARIANTS[drawn[4]]}{drawn[5:20]}"
 
     def _cover(self, tag: str) -> int:
         return int.from_bytes(self._digest("cover", tag)[:6])
