@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from httptools import (
     HttpParserError,
@@ -32,6 +32,7 @@ MAX_MESSAGE_BYTES = 8 * MAX_BODY_BYTES  # of body and framing: chunks of one byt
 LINGER_BYTES = 1024 * 1024  # read and thrown away so that a caller who sends first sees its answer, not a reset
 PIECE_BYTES = 2 * 1024  # parsed at once: in 256 KiB, which one read can bring, there fit 14,000 requests
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TARGET = re.compile(rb"https?://[!-~]+?/[!-~]*", re.IGNORECASE)
 _UNPARSED: dict[type[HttpParserError], ReturnCode] = {
     HttpParserInvalidMethodError: ReturnCode.METHOD_NOT_SUPPORT,
@@ -94,7 +95,10 @@ class Protocol(HttpToolsProtocol):
         # A target without a path, or beyond ASCII, is none of the API's; uvicorn fails on it.
         if not (self.url.startswith(b"/") and self.url.isascii()) and not _TARGET.fullmatch(self.url):
             self.url = b"/"
+        earlier = self.cycle
         super().on_headers_complete()
+        if self.cycle is not earlier and self.scope["method"] != "HEAD":  # whose answer is a head alone
+            self.cycle.transport = cast(asyncio.Transport, _Joined(self.transport))
 
     def on_message_complete(self) -> None:
         """Tell the request that it is whole."""
@@ -199,6 +203,32 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             return self.cycle or "speak", KEEP_ALIVE_S
         return None, 0
+
+
+class _Joined:
+    """A transport for one answer, whose head leaves with its body: one system call and one packet, not two."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        """Write what is written before the answer and after its head; keep its head."""
+        if self._head is None and data != _CONTINUE:
+            self._head = data
+        else:
+            self._transport.write((self._head or b"") + data)
+            self._head = b"" if self._head is not None else None
+
+    def close(self) -> None:
+        """Write what was kept, and close."""
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed, or about to be."""
+        return self._transport.is_closing()
 
 
 class _Flow(FlowControl):
