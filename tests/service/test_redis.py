@@ -243,6 +243,23 @@ def test_a_killed_redis_is_found_again_with_all_it_answered(own: RedisServer, tm
     asyncio.run(judge())
 
 
+def test_a_redis_that_answers_again_does_so_on_every_connection(own: RedisServer, tmp_path: Path) -> None:
+    async def judge() -> None:
+        case = Case(own.url, tmp_path, wall=None)
+        await case.begin(too_slow_s=TOO_SLOW_S)
+        await use_many_connections(case)
+        own.kill()
+        own.start()
+        await until(case.balance)
+        await use_many_connections(case)
+        await case.close()
+
+    async def use_many_connections(case: Case) -> None:
+        await asyncio.gather(*[case.store.ping() for _ in range(8)])
+
+    asyncio.run(judge())
+
+
 @asynccontextmanager
 async def wired(server: RedisServer, folder: Path) -> AsyncIterator[tuple[Case, Wire]]:
     """Open a store over a wire that can be cut."""

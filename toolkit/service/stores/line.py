@@ -36,6 +36,7 @@ def connect(url: str, too_slow_s: float) -> Client:
     client: Client = engine.from_url(
         url.replace("+cluster://", "://"),
         retry=Retry(NoBackoff(), 0),  # a send that is repeated may be charged twice
+        protocol=2,  # with 3, redis-py 8.1 takes connections that Redis has closed for good ones (its issue 4252)
         socket_timeout=too_slow_s,
         socket_connect_timeout=too_slow_s,
     )
