@@ -6,10 +6,7 @@ The failures are real: a disk that is full, read-only or stands still, a lock, a
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -20,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.redis import RedisServer
 from support.service import Got, Running, smscode
 
 SERVER_ERROR = 50019
@@ -178,80 +176,30 @@ def test_a_lock_of_another_process_charges_nothing_and_the_service_recovers(tmp_
 # Redis.
 
 
-@dataclass
-class Redis:
-    """A redis-server that can be killed and started again on what it kept."""
-
-    folder: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        kept = ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", *kept]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        end = time.monotonic() + 20
-        while self.ask("PING") != b"+PONG\r\n":
-            assert time.monotonic() < end
-
-    def ask(self, command: str) -> bytes:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as peer:
-            peer.sendall(command.encode() + b"\r\n")
-            return peer.recv(100)
-        return b""
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    if not shutil.which("redis-server"):
-        skip_unless_ci("redis-server isn't installed")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    database = Redis(tmp_path, port)
-    database.start()
-    yield database
-    database.stop()
+def failing_redis(own: RedisServer, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> Failing:
+    monkeypatch.setenv("SMSCODE_KEY_FILE", str(tmp_path / "smscode.key"))
+    return Failing(start("--store", own.url), own.url)
 
 
-@pytest.fixture
-def failing_redis(redis: Redis, start: Start) -> Failing:
-    try:
-        service = start("--store", redis.url)
-    except ValueError:
-        skip_unless_ci("this version has no Redis store")
-    return Failing(service, redis.url)
-
-
-def skip_unless_ci(reason: str) -> None:
-    if "CI" in os.environ:
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def test_a_stopped_redis_charges_nothing_and_the_service_recovers(redis: Redis, failing_redis: Failing) -> None:
-    redis.process.send_signal(signal.SIGSTOP)
+def test_a_stopped_redis_charges_nothing_and_the_service_recovers(own: RedisServer, failing_redis: Failing) -> None:
+    own.freeze()
     try:
         failing_redis.assert_refused()
     finally:
-        redis.process.send_signal(signal.SIGCONT)
+        own.thaw()
     failing_redis.assert_recovered()
 
 
-def test_a_dead_redis_charges_nothing_and_the_service_recovers(redis: Redis, failing_redis: Failing) -> None:
-    redis.stop()
+def test_a_dead_redis_charges_nothing_and_the_service_recovers(own: RedisServer, failing_redis: Failing) -> None:
+    own.kill()
     failing_redis.assert_refused()
-    redis.start()
+    own.start()
     failing_redis.assert_recovered()
 
 
-def test_a_slow_redis_charges_nothing_and_the_service_recovers(redis: Redis, failing_redis: Failing) -> None:
-    redis.ask("CLIENT PAUSE 5000 ALL")
+def test_a_slow_redis_charges_nothing_and_the_service_recovers(own: RedisServer, failing_redis: Failing) -> None:
+    with own.client() as client:
+        client.client_pause(5000, all=True)
     failing_redis.assert_refused()
     failing_redis.assert_recovered()
