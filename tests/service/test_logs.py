@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -208,6 +209,21 @@ def test_every_thread_may_log_and_no_line_is_torn_or_lost(tmp_path: Path) -> Non
         writer.close()
     written = (tmp_path / "log").read_bytes().splitlines(keepends=True)
     assert sorted(written) == sorted(lines * 2000)
+
+
+def test_lines_of_several_writers_to_one_pipe_do_not_run_into_each_other() -> None:
+    reader, descriptor = os.pipe()
+    lines = [b"%d" % n * 150 + b"\n" for n in range(3)]
+    writers = [LineWriter(descriptor, Tally()) for _ in lines]  # as workers have them, each in its own process
+    for writer, line in zip(writers, lines, strict=True):
+        for _ in range(5000):
+            writer.write(line)
+    with open(reader, "rb") as pipe:
+        read = [pipe.readline() for _ in range(15_000)]
+    assert Counter(read) == dict.fromkeys(lines, 5000)
+    for writer in writers:
+        writer.close()
+    os.close(descriptor)
 
 
 def test_of_an_exception_its_type_and_place_are_told_and_not_its_text(tmp_path: Path) -> None:

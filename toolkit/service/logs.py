@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from select import PIPE_BUF
 
 from toolkit.codes import Kind, ReturnCode
 from toolkit.service.calls import Call
@@ -88,11 +89,21 @@ class LineWriter:
     def _write_gathered(self) -> None:
         with self._lock:
             lines, self._lines = self._lines, []
-        batch = b"".join(lines)
-        rest = _write(self._descriptor, batch)
+        lost = sum(_write(self._descriptor, batch).count(b"\n") for batch in _batches(lines))
         with self._lock:
-            self._kept_bytes -= len(batch)
-            self._tally.lost_lines += rest.count(b"\n")
+            self._kept_bytes -= sum(map(len, lines))
+            self._tally.lost_lines += lost
+
+
+def _batches(lines: list[bytes]) -> Iterator[bytes]:
+    """Join lines into what a pipe takes in one piece: other workers write to it too. A longer line goes alone."""
+    batch = b""
+    for line in lines:
+        if batch and len(batch) + len(line) > PIPE_BUF:
+            yield batch
+            batch = b""
+        batch += line
+    yield batch
 
 
 def _write(descriptor: int, batch: bytes) -> bytes:
