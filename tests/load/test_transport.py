@@ -125,6 +125,41 @@ def test_an_answer_in_pieces_and_chunks_is_read() -> None:
         assert transport.call(SEND)[2] == b"{}"
 
 
+def test_a_call_has_one_deadline_however_its_answer_drips() -> None:
+    given_up = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        read_request(connection)
+        with suppress(OSError):
+            while not given_up.wait(0.02):
+                connection.sendall(b"\r\n")
+
+    with server(drip) as url, closing(Transport(url, timeout_s=0.2)) as transport:
+        with pytest.raises(TransportError) as caught:
+            transport.call(SEND)
+        given_up.set()
+    assert classify(caught.value) == "timeout"
+
+
+def test_a_connection_that_said_what_nobody_asked_for_is_replaced() -> None:
+    said = threading.Event()
+
+    def answer_and_talk(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+        connection.sendall(OK)
+        said.set()
+
+    def answer(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK.replace(b"{}", b"[]"))
+
+    with server(answer_and_talk, answer) as url, closing(Transport(url)) as transport:
+        transport.call(SEND)
+        assert said.wait(10)
+        assert transport.call(SEND).body == b"[]"
+
+
 def test_a_closed_port_says_that_nothing_was_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -9,42 +9,36 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from gevent.monkey import get_original
-from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketResponse
 
 from toolkit.errors import CallError, NotConnectedError, TransportError
+from toolkit.load.http1 import AnswerReader, Origin, Received, cut_plain
 from toolkit.records import Failure
-from toolkit.wire import Request, parse_base_url
+from toolkit.wire import Request
 
 CONNECT_TIMEOUT_S = 5.0
-NETWORK_TIMEOUT_S = 10.0
-_CUT_SHORT = ("EOF", "Incomplete", "closed")  # the parser has one class for half an answer and for one that isn't HTTP
-
-Received = tuple[int, dict[str, str], bytes]
-"""HTTP status, headers by lower-case name, body."""
+CALL_TIMEOUT_S = 10.0  # for a whole call, however slowly its answer drips
+RECV_BYTES = 64 * 1024
 
 
 class Transport:
     """One connection to a target. TLS certificates are verified."""
 
-    def __init__(self, base_url: str) -> None:
-        url = urlsplit(parse_base_url(base_url))
-        self._tls = _tls() if url.scheme == "https" else None
-        self._address = url.hostname, url.port or (443 if self._tls else 80)
-        self._host = url.netloc
-        self._prefix = url.path
+    def __init__(self, base_url: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        self.origin = Origin.of(base_url)
+        self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
         self._idle: Any = None
 
     def connect(self) -> socket.socket:
         """Open the connection, unless an open one is usable; raise NotConnectedError."""
         if self._socket is not None:
-            if not self._idle.poll(0):  # an idle connection with something to read was closed by the server
+            if not self._idle.poll(0) or self._is_quiet(self._socket):
                 return self._socket
             self.close()
         try:
@@ -62,20 +56,21 @@ class Transport:
 
     def exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Received:
         """Move any request; raise TransportError where no whole answer came."""
-        connection = self.connect()
+        self.connect()
+        return self.move(self.origin.write(method, path, headers, body))
+
+    def move(self, written: bytes) -> Received:
+        """Move a request that is written already, on the connection that ``connect`` made sure of."""
+        connection = self._socket
+        assert connection is not None
         try:
-            connection.sendall(self._head(method, path, headers, len(body)) + body)
-            response = HTTPSocketResponse(connection, method=method)
-            content = response.read()
-        except (OSError, HTTPParseError) as error:
+            return self._move(connection, written)
+        except (OSError, ValueError) as error:
             self.close()
             raise TransportError(f"no whole answer: {type(error).__name__}") from error
         except BaseException:  # a killed user; whatever still comes belongs to this request
             self.close()
             raise
-        if response.should_close():
-            self.close()
-        return response.get_code(), {name.lower(): value for name, value in response.items()}, content
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -83,22 +78,59 @@ class Transport:
             self._socket.close()
             self._socket = None
 
+    def _move(self, connection: socket.socket, written: bytes) -> Received:
+        until_s = time.monotonic() + self._timeout_s
+        sent = connection.send(written)  # sendall asks the kernel for the socket's type each time
+        if sent < len(written):
+            _set_deadline(connection, until_s)
+            connection.sendall(written[sent:])
+        data = connection.recv(RECV_BYTES)
+        return cut_plain(data) or self._read(connection, data, until_s)
+
+    def _read(self, connection: socket.socket, data: bytes, until_s: float) -> Received:
+        reader, answer = AnswerReader(), None
+        while data and (answer := reader.feed(data)) is None:
+            _set_deadline(connection, until_s)
+            data = connection.recv(RECV_BYTES)
+        if answer is None:
+            answer = reader.end()
+        if reader.keeps:
+            connection.settimeout(self._timeout_s)
+        else:
+            self.close()
+        return answer
+
+    def _is_quiet(self, connection: socket.socket) -> bool:
+        """Tell whether an idle connection that is readable is open all the same, as with TLS's tickets for later."""
+        connection.settimeout(0)
+        try:
+            connection.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            connection.settimeout(self._timeout_s)
+            return True
+        except OSError:
+            pass
+        return False  # it ended, or said what nobody asked for
+
     def _open(self) -> socket.socket:
-        connection = socket.create_connection(self._address, CONNECT_TIMEOUT_S)
+        connection = socket.create_connection((self.origin.host, self.origin.port), CONNECT_TIMEOUT_S)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls:
-                connection = self._tls.wrap_socket(connection, server_hostname=self._address[0])
-            connection.settimeout(NETWORK_TIMEOUT_S)
+            if self.origin.tls:
+                connection = tls_context().wrap_socket(connection, server_hostname=self.origin.host)
+            connection.settimeout(self._timeout_s)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _head(self, method: str, path: str, headers: Mapping[str, str], length: int) -> bytes:
-        fields = {"Host": self._host, "User-Agent": "sms-code-toolkit", **headers, "Content-Length": str(length)}
-        lines = [f"{method} {self._prefix}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+def _set_deadline(connection: socket.socket, until_s: float) -> None:
+    """Let the connection's next wait end by then; raise TimeoutError where it is past."""
+    left_s = until_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("the call took too long")
+    connection.settimeout(left_s)
 
 
 def classify(error: CallError) -> Failure:
@@ -108,12 +140,12 @@ def classify(error: CallError) -> Failure:
         return Failure.CONNECT
     if isinstance(cause, TimeoutError):
         return Failure.TIMEOUT
-    if isinstance(cause, OSError | HTTPConnectionClosed) or any(sign in str(cause) for sign in _CUT_SHORT):
+    if isinstance(cause, OSError):
         return Failure.RESET
     return Failure.PROTOCOL if isinstance(cause, Exception) else Failure.CANCELLED
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Return one context for all connections: loading the certificates takes milliseconds and megabytes."""
     return ssl.create_default_context()
