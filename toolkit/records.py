@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from toolkit.codes import Kind, kind_of
 from toolkit.wire import Answer, Endpoint, parse_mobile, parse_whole
@@ -68,6 +68,10 @@ class CallRecord:
     error: str | None = None
 
 
+Row = tuple[Any, ...]
+"""A record's values, in the order of its fields."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scribe:
     """Makes the records of one caller: holds what stays the same from call to call, and the key that digests mobiles.
@@ -87,7 +91,11 @@ class Scribe:
         secret = master_secret.encode("utf-8", "surrogateescape")
         return cls(run, source, app_key, hashlib.blake2b(secret, digest_size=32, person=b"mobile_key").digest())
 
-    def record(
+    def record(self, endpoint: Endpoint, started_ns: int, latency_ns: int, **about: Any) -> CallRecord:
+        """Record one call: its answer, or the error that kept one from being read."""
+        return CallRecord(*self.row(endpoint, started_ns, latency_ns, **about))
+
+    def row(
         self,
         endpoint: Endpoint,
         started_ns: int,
@@ -100,29 +108,23 @@ class Scribe:
         mobile: str | int | None = None,
         temp_id: int | str | None = None,
         msg_id: str | None = None,
-    ) -> CallRecord:
-        """Record one call: its answer, or the error that kept one from being read."""
-        msg_id = msg_id or (answer.msg_id if answer else None)
-        digits = None if mobile is None else parse_mobile(mobile) or str(mobile)
-        return CallRecord(
-            started_ns=started_ns,
-            run=self.run,
-            source=self.source,
-            endpoint=endpoint,
-            http_status=answer.http_status if answer else http_status,
-            return_code=int(answer.return_code) if answer else None,
-            kind=kind_of(answer.return_code) if answer else None,
-            latency_ns=latency_ns,
-            wait_ns=wait_ns,
-            mobile_key=None if digits is None else _hash64(digits, self.key),
-            prefix=digits[:7] if digits and parse_mobile(digits) else None,
-            temp_id=None if temp_id is None else parse_whole(temp_id),
-            msg_id=None
-            if msg_id is None
-            else msg_id.encode("utf-8", "replace").decode(),  # JSON may hold half a character
-            msg_key=None if msg_id is None else _hash64(msg_id),
-            app_key=self.app_key,
-            error=error,
+    ) -> Row:
+        """Return the values of a record, which cost a load test less than the record itself."""
+        return_code = kind = mobile_key = prefix = msg_key = None
+        if answer:
+            http_status, return_code = answer.http_status, int(answer.return_code)
+            kind, msg_id = kind_of(return_code), msg_id or answer.msg_id
+        if mobile is not None:
+            digits = parse_mobile(mobile)
+            prefix = digits[:7] if digits else None
+            mobile_key = _hash64(digits or str(mobile), self.key)
+        if msg_id is not None:
+            msg_key = _hash64(msg_id)
+            msg_id = msg_id.encode("utf-8", "replace").decode()  # JSON may hold half a character
+        return (
+            *(started_ns, self.run, self.source, endpoint, http_status, return_code, kind, latency_ns, wait_ns),
+            *(mobile_key, prefix, None if temp_id is None else parse_whole(temp_id)),
+            *(msg_id, msg_key, self.app_key, None, error),
         )
 
 
@@ -145,7 +147,11 @@ class PackedWriter:
 
     def append(self, record: CallRecord) -> None:
         """Append one record."""
-        self._file.write(self._pack(_values(record)))
+        self.append_row(_values(record))
+
+    def append_row(self, row: Row) -> None:
+        """Append one record, given as its values."""
+        self._file.write(self._pack(row))
 
     def flush(self) -> None:
         """Hand what is buffered to the operating system."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gevent
 
-from toolkit.records import PACKED_SUFFIX, CallRecord, PackedWriter
+from toolkit.records import PACKED_SUFFIX, PackedWriter, Row
 
 _FLUSH_EVERY_S = 0.25
 
@@ -18,9 +18,9 @@ class Recorder:
         self._writer = PackedWriter(folder / f"calls-{worker}{PACKED_SUFFIX}")
         self._flusher = gevent.spawn(self._flush_often)
 
-    def append(self, record: CallRecord) -> None:
-        """Append one record."""
-        self._writer.append(record)
+    def append(self, row: Row) -> None:
+        """Append one record, given as its values."""
+        self._writer.append_row(row)
 
     def flush(self) -> None:
         """Hand what is buffered to the operating system."""

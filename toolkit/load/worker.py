@@ -22,10 +22,12 @@ from locust.runners import LocalRunner, WorkerRunner
 
 from toolkit import runs
 from toolkit.codes import Kind
-from toolkit.errors import CallError, ReturnCodeError, ToolkitError
+from toolkit.errors import CallError, ProtocolError, ReturnCodeError, ToolkitError
 from toolkit.load.mobiles import uniform
 from toolkit.load.recorder import Recorder
-from toolkit.records import CallRecord, Scribe
+from toolkit.load.steps import Call, Outcome
+from toolkit.load.transport import classify
+from toolkit.records import Scribe
 from toolkit.settings import Target, load_target
 from toolkit.wire import Credentials, Endpoint
 
@@ -59,10 +61,23 @@ class Worker:
         self._said: set[str] = set()
         self._wrong_sends = self._right_sends = 0
 
-    def record(self, call: CallRecord) -> None:
+    def record(self, call: Call, outcome: Outcome) -> None:
         """Keep one call, where the run has a folder."""
         if self._recorder:
-            self._recorder.append(call)
+            error = outcome.error
+            row = self.scribe.row(
+                call.endpoint,
+                outcome.started_ns,
+                outcome.latency_ns,
+                answer=outcome.answer,
+                http_status=error.http_status if isinstance(error, ProtocolError) else None,
+                error=classify(error) if error else None,
+                wait_ns=outcome.wait_ns,
+                mobile=call.mobile,
+                temp_id=call.temp_id,
+                msg_id=call.msg_id,
+            )
+            self._recorder.append(row)
 
     def flush(self, **_: object) -> None:
         """Bring what was recorded into its file."""
