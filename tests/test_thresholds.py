@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolkit import thresholds
+from toolkit.codes import ReturnCode
+from toolkit.errors import InputError
+from toolkit.thresholds import Figures, Measure, OkRatio, Rate, Share, Status, Threshold, Time, Verdict, judge, parse
+from toolkit.wire import Endpoint
+
+EXAMPLES = [
+    "p99(send.caller_ms) < 250",
+    "share(50019) < 0.1%",
+    "ok_ratio(send) >= 99.9%",
+    "rate(verify) >= 900/s abort after 30s",
+]
+
+endpoints, measures = st.sampled_from(Endpoint), st.sampled_from(Measure)
+percentiles = st.floats(0, 100, exclude_min=True, exclude_max=True).map(lambda it: f"p{thresholds._plain(it)}")
+metrics = st.one_of(
+    st.builds(Time, st.sampled_from(["mean", "max"]) | percentiles, endpoints, measures),
+    st.builds(Share, st.sampled_from(ReturnCode)),
+    st.builds(OkRatio, endpoints),
+    st.builds(Rate, endpoints),
+)
+lines = st.builds(
+    Threshold,
+    metrics,
+    st.sampled_from(["<", "<=", ">", ">="]),
+    st.floats(0, 100),
+    st.none() | st.integers(0, 999_999),
+)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The times of some calls."""
+
+    ms: tuple[float, ...]
+
+    def percentile(self, percentile: float) -> float:
+        return sorted(self.ms)[int(len(self.ms) * percentile / 100)]
+
+    def mean(self) -> float:
+        return sum(self.ms) / len(self.ms)
+
+    def max(self) -> float:
+        return max(self.ms)
+
+
+RUN = Figures(
+    duration_s=2.0,
+    outcomes={
+        (Endpoint.SEND, 50000): 996,
+        (Endpoint.SEND, 50009): 3,
+        (Endpoint.SEND, "timeout"): 1,
+        (Endpoint.VERIFY, 50009): 1000,
+    },
+    times={(Endpoint.SEND, Measure.CALLER_MS): Listed((1, 2, 3, 4))},
+)
+NOTHING = Figures(0.0, {}, {})
+
+
+@given(lines)
+def test_a_threshold_reads_as_it_is_written(threshold: Threshold) -> None:
+    assert parse(str(threshold)) == threshold
+
+
+@pytest.mark.parametrize(
+    "text", ["rate(verify)>=900/s abort after 30s", "\trate ( verify )  >= 900 /s\n abort  after 30s "]
+)
+def test_blanks_between_words_say_nothing(text: str) -> None:
+    assert parse(text) == parse("rate(verify) >= 900/s abort after 30s")
+
+
+@given(st.text(alphabet="p9.m() send_verify50019%<>=/abortfte30", max_size=40))
+def test_whatever_is_no_threshold_is_an_input_error(text: str) -> None:
+    with suppress(InputError):
+        assert parse(str(parse(text))) == parse(text)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_the_examples_of_the_grammar_are_in_it(text: str) -> None:
+    assert text in (thresholds.__doc__ or "")
+    assert str(parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "problem"),
+    [
+        ("", "at its end", "a metric"),
+        ("p99", "at its end", "expected ("),
+        ("p50(send.latency) < 1", "at 'latency) < 1'", "one of latency_ms, caller_ms"),
+        ("p50(send) < 1", "at ') < 1'", ". and one of latency_ms, caller_ms"),
+        ("p99(sent.caller_ms) < 1", "at 'sent.caller_ms) < 1'", "one of send, verify"),
+        ("p100(send.caller_ms) < 1", "at 'p100(send.caller_ms) < 1'", "below 100"),
+        ("p0(send.caller_ms) < 1", "at 'p0(", "above 0"),
+        ("median(send.caller_ms) < 1", "at 'median", "a metric"),
+        ("maximum(send.caller_ms) < 1", "at 'maximum", "a metric"),
+        ("max(send.caller_ms) = 1", "at '= 1'", "a comparison"),
+        ("max(send.caller_ms) < 250ms", "at 'ms'", "the end, or: abort after"),
+        ("max(send.caller_ms) < -1", "at '-1'", "a number"),
+        ("max(send.caller_ms) < 1" + "0" * 400, "at '1000", "no metric reaches that"),
+        ("share(59999) < 1%", "at '59999) < 1%'", "no return code of the API"),
+        ("share(send) < 1%", "at 'send) < 1%'", "a return code"),
+        ("share(50019) < 0.001", "at its end", "the unit %"),
+        ("ok_ratio(send) >= 101%", "at '101%'", "no metric reaches that"),
+        ("ok_ratio(send) >= 99/s", "at '/s'", "the unit %"),
+        ("rate(verify) >= 900", "at its end", "the unit /s"),
+        ("rate(verify.caller_ms) >= 900/s", "at '.caller_ms", "expected )"),
+        ("rate(verify) >= 900/s abort", "at 'abort'", "abort after"),
+        ("rate(verify) >= 900/s abort after 30", "at '30'", "a duration"),
+        ("rate(verify) >= 900/s abort after 30sec", "at '30sec'", "a duration"),
+        ("rate(verify) >= 900/s abort after 30s or so", "at 'or so'", "expected the end"),
+    ],
+)
+def test_an_error_points_at_the_place(text: str, place: str, problem: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(f"threshold {text!r}, {place}")
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "after_s"), [("30s", 30), ("2m", 120), ("1h", 3600)])
+def test_an_abort_is_in_seconds_minutes_or_hours(text: str, after_s: int) -> None:
+    assert parse(f"max(send.caller_ms) < 1 abort after {text}").abort_after_s == after_s
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        ("p75(send.caller_ms) < 9", 4),
+        ("p50(send.caller_ms) < 9", 3),
+        ("mean(send.caller_ms) < 9", 2.5),
+        ("max(send.caller_ms) < 9", 4),
+        ("share(50009) < 9%", 50.15),
+        ("share(50019) < 9%", 0),
+        ("ok_ratio(send) < 9%", 99.6),
+        ("ok_ratio(verify) < 9%", 0),
+        ("rate(send) < 9/s", 500),
+    ],
+)
+def test_a_metric_is_what_its_name_says(metric: str, value: float) -> None:
+    assert judge(parse(metric), RUN).value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "statuses"), [("<", "FFP"), ("<=", "FPP"), (">", "PFF"), (">=", "PPF")], ids=["<", "<=", ">", ">="]
+)
+def test_a_limit_is_kept_or_missed_to_the_digit(comparison: str, statuses: str) -> None:
+    judged = [judge(parse(f"max(send.caller_ms) {comparison} {limit}"), RUN).status for limit in ("3.9", "4", "4.1")]
+    assert [status[0] for status in judged] == list(statuses)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["p99(send.caller_ms) > 0", "share(50019) <= 100%", "ok_ratio(send) >= 0%", "rate(verify) >= 0/s"],
+)
+def test_no_samples_are_no_data(text: str) -> None:
+    assert judge(parse(text), NOTHING) == Verdict(parse(text), Status.NO_DATA, None)
+
+
+def test_a_measure_that_has_no_samples_is_no_data_whatever_the_others_have() -> None:
+    assert judge(parse("max(verify.latency_ms) < 1"), RUN).status is Status.NO_DATA
+
+
+def test_a_rate_needs_time() -> None:
+    at_once = Figures(0.0, {(Endpoint.SEND, 50000): 1}, {})
+    assert judge(parse("rate(send) > 0/s"), at_once).status is Status.NO_DATA
