@@ -5,6 +5,7 @@ The calls themselves are in the folder as ``records`` keeps them.
 
 PREFIX = "SMSCODE_"  # of every variable that the toolkit reads
 RUN_DIR = "SMSCODE_RUN_DIR"  # the run's folder; without it nothing is recorded
+MOBILES = "SMSCODE_MOBILES"  # the pool they come from, as toolkit.load.mobiles reads it
 SEED = "SMSCODE_SEED"  # whole number that the run's mobiles are drawn with
 LIFELINE_FD = "SMSCODE_LIFELINE_FD"  # read end of a pipe whose other end only the parent holds
 

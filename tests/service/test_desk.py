@@ -8,8 +8,9 @@ import pytest
 from support.bench import Bench
 
 from toolkit.codes import ReturnCode
+from toolkit.rules import Rule
 from toolkit.service.accounts import App
-from toolkit.service.policy import Policy, Rule
+from toolkit.service.policy import Policy
 from toolkit.wire import Credentials, Refusal, SendFields
 
 

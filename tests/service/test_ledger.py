@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.codes import ReturnCode
+from toolkit.rules import Rule
 from toolkit.service.accounts import App, Seal, Template
 from toolkit.service.ledger import VERIFIED_KEPT_MS, Ledger
 from toolkit.service.messages import Order
-from toolkit.service.policy import HOUR_MS, Policy, Rule
+from toolkit.service.policy import HOUR_MS, Policy
 
 MOBILES = (13800138000, 13800138001)
 RULES = st.lists(st.builds(Rule, st.integers(1, 4), st.integers(1, 40)), max_size=3).map(tuple)

@@ -18,8 +18,9 @@ from support.stores import CODE, MOBILE, OTHER_CODE, Case, order, put_app
 
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError, RunError, StoreError
+from toolkit.rules import Rule
 from toolkit.service.messages import Delivery, State
-from toolkit.service.policy import Policy, Rule
+from toolkit.service.policy import Policy
 from toolkit.service.stores import Store
 from toolkit.service.stores.redis import RedisStore
 

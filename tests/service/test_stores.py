@@ -14,9 +14,10 @@ from support.stores import CODE, MOBILE, OTHER_CODE, Case, claim, order, put_app
 
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError
+from toolkit.rules import Rule
 from toolkit.service.accounts import Template
 from toolkit.service.messages import Delivery, State
-from toolkit.service.policy import Policy, Rule
+from toolkit.service.policy import Policy
 from toolkit.service.stores import LEASE_S
 
 SUCCESS, OUT_OF_FREQ, NO_MONEY = ReturnCode.SUCCESS, ReturnCode.OUT_OF_FREQ, ReturnCode.NO_MONEY

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from toolkit.codes import ReturnCode
-from toolkit.service.policy import HOUR_MS, Policy, Rule
+from toolkit.rules import Rule
+from toolkit.service.policy import HOUR_MS, Policy
 
 
 @dataclass

@@ -31,7 +31,7 @@ def verify_twice(user: SmsCodeUser) -> None:
 
 
 def _send_and_type(user: SmsCodeUser, typed: Callable[[str], list[str]]) -> None:
-    msg_id = user.sms.send_code(next(user.worker.mobiles)).msg_id
+    msg_id = user.sms.send_code(user.worker.next_mobile()).msg_id
     if msg_id is None:
         return
     code = _read_code(user, msg_id) if user.worker.is_sandbox else None

@@ -18,12 +18,13 @@ from gevent.socket import wait_read
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.exception import StopUser
 from locust.runners import LocalRunner, WorkerRunner
 
 from toolkit import runs
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ProtocolError, ReturnCodeError, ToolkitError
-from toolkit.load.mobiles import uniform
+from toolkit.load.mobiles import parse_pool
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Call, Outcome
 from toolkit.load.transport import classify
@@ -50,7 +51,7 @@ class Worker:
         lane, lanes = _lane(environment)
         self.target = target
         self.credentials = Credentials(target.app_key, target.master_secret)
-        self.mobiles = uniform(options.sms_seed, lane, lanes)
+        self.mobiles = parse_pool(options.sms_mobiles)(options.sms_seed, lane, lanes)
         self.is_sandbox = True
         self._folder = Path(options.sms_run_dir) if options.sms_run_dir else None
         run = self._folder.name if self._folder else ""
@@ -60,6 +61,14 @@ class Worker:
         self._ending: gevent.Greenlet | None = None
         self._said: set[str] = set()
         self._wrong_sends = self._right_sends = 0
+
+    def next_mobile(self) -> str:
+        """Draw a mobile; where the pool is used up, end the run and the user."""
+        for mobile in self.mobiles:
+            return mobile
+        self.say("the run ended when each of its mobiles had been used: a larger pool is --mobiles uniform")
+        self._begin_end()
+        raise StopUser
 
     def record(self, call: Call, outcome: Outcome) -> None:
         """Keep one call, where the run has a folder."""
@@ -108,10 +117,16 @@ class Worker:
 
     def stop(self, reason: str) -> None:
         """End the run, once, and leave the reason. Returns at once: the caller is a user that is about to be ended."""
-        if self._ending is None or self._ending.ready():
+        if self._begin_end():
             logger.error("the run stops: %s", reason)
             self._leave(runs.STOPPED_NAME, reason)
+
+    def _begin_end(self) -> bool:
+        """Begin to end the run, unless that has begun."""
+        begins = self._ending is None or self._ending.ready()
+        if begins:
             self._ending = gevent.spawn(_end, self._environment)
+        return begins
 
     def _leave(self, name: str, line: str) -> None:
         if self._folder:
@@ -147,6 +162,7 @@ def _add_options(parser: LocustArgumentParser, **_: object) -> None:
     # The master's seed goes to its workers, and so must its default.
     seed = secrets.randbelow(1 << 32)
     parser.add_argument("--sms-seed", env_var=runs.SEED, type=int, default=seed, help="Draws the mobiles")
+    parser.add_argument("--sms-mobiles", env_var=runs.MOBILES, default="uniform", help="Pool the mobiles come from")
     parser.add_argument("--sms-lifeline-fd", env_var=runs.LIFELINE_FD, type=int, help="Ends the run at EOF", **hidden)
 
 
@@ -155,6 +171,7 @@ def _check_settings(environment: Environment, **_: object) -> None:
     options: Any = environment.parsed_options
     if isinstance(environment.runner, LocalRunner) and options.headless:
         try:
+            parse_pool(options.sms_mobiles)
             load_target(base_url=environment.host)
         except ToolkitError as error:
             raise SystemExit(str(error)) from error

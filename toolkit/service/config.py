@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from toolkit.errors import SettingsError
-from toolkit.service.policy import DEFAULT_POLICY, Policy, Rule
+from toolkit.rules import Rule
+from toolkit.service.policy import DEFAULT_POLICY, Policy
 from toolkit.service.providers.choice import Choice, Outbox, choose
 from toolkit.service.sandbox import NO_FAULTS, Faults
 from toolkit.service.stores.opening import WAYS, is_shared

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Protocol
 
 from toolkit.codes import ReturnCode, find
 from toolkit.errors import InputError
+from toolkit.rules import Rule
 from toolkit.service.accounts import App, Seal, Template
 from toolkit.service.messages import Decision, Order
-from toolkit.service.policy import HOUR_MS, Policy, Rule
+from toolkit.service.policy import HOUR_MS, Policy
 from toolkit.service.slab import PAGE, Slab
 from toolkit.service.windows import Stream, Windows
 

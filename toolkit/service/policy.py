@@ -6,50 +6,17 @@ Source: SMS Code API v1 and the contract's choices; NIST SP 800-63B for the advi
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
-from toolkit.errors import InputError
+from toolkit.rules import DEFAULT_RULES, Rule
 
 CODE_DIGITS, CODES = 6, 1_000_000
 HOUR_MS = 3_600_000
 MAX_TTL_S = 86_400
 ADVISED_TTL_S = 600  # NIST SP 800-63B-3, section 5.1.3.2: an out-of-band secret is invalid after 10 minutes
 ONE_SEGMENT, SEGMENT = 70, 67  # characters of a text in one message, and of each part of a longer one
-
-_RULE = re.compile(r"([0-9]{1,6})/([0-9]{1,8})s?")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """At most ``count`` in any ``window_s`` seconds: a sliding window, exact."""
-
-    count: int
-    window_s: int
-
-    window_ms: int = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "window_ms", self.window_s * 1000)
-        if self.count < 1 or self.window_s < 1:
-            raise InputError(f"rule {self}: a count and a window are at least 1")
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``count/seconds``, such as ``1/60s``."""
-        match = _RULE.fullmatch(text.strip())
-        if not match:
-            raise InputError(f"rule {text!r}: write count/seconds, such as 1/60s")
-        return cls(int(match[1]), int(match[2]))
-
-    def __str__(self) -> str:
-        return f"{self.count}/{self.window_s}s"
-
-
-DEFAULT_RULES = (Rule(1, 60), Rule(5, 3600), Rule(10, 86_400))
 
 
 @dataclass(frozen=True, slots=True)

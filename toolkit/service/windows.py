@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from sys import byteorder
 
-from toolkit.service.policy import Rule, wait_ms
+from toolkit.rules import Rule
+from toolkit.service.policy import wait_ms
 
 _SHARDS = 1024
 _SHARDS_A_SWEEP = 4

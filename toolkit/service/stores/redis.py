@@ -24,10 +24,11 @@ from uuid import uuid4
 
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError, RunError, StoreError
+from toolkit.rules import Rule
 from toolkit.service.accounts import App, Seal, Template
 from toolkit.service.clock import Anchor, Clock
 from toolkit.service.messages import Decision, Delivery, Job, Message, Order, State
-from toolkit.service.policy import HOUR_MS, MAX_TTL_S, Policy, Rule
+from toolkit.service.policy import HOUR_MS, MAX_TTL_S, Policy
 from toolkit.service.stores import LEASE_S
 from toolkit.service.stores.files import read_key
 from toolkit.service.stores.line import Client, Line, TakeBack, connect, describe, within

@@ -1,0 +1,23 @@
+"""Rules are read as they are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from toolkit.errors import InputError
+from toolkit.rules import DEFAULT_RULES, Rule, parse_rules
+
+
+def test_rules_are_read_as_they_are_written() -> None:
+    assert [Rule.parse(str(rule)) for rule in DEFAULT_RULES] == list(DEFAULT_RULES)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1/", "/60", "0/60s", "1/0s", "-1/60s", "1/60m", "1.5/60s"])
+def test_a_rule_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="rule"):
+        Rule.parse(text)
+
+
+def test_several_rules_are_read_from_one_text_and_none_are_the_contracts() -> None:
+    assert parse_rules("1/60s, 5/3600") == (Rule(1, 60), Rule(5, 3600))
+    assert parse_rules("") == DEFAULT_RULES
