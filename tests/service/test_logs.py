@@ -233,11 +233,13 @@ def test_of_an_exception_its_type_and_place_are_told_and_not_its_text(tmp_path: 
             int("the-master-secret")
         except ValueError:
             record = logging.LogRecord("name", logging.ERROR, "", 0, f"failed for {MOBILE}", None, sys.exc_info())
+        record.fields = {"carrier_code": f"no {MOBILE}", "attempts": 2}
         JsonHandler(writer).emit(record)
         writer.close()
     text = (tmp_path / "log").read_text()
-    assert json.loads(text)["exception"] == "ValueError"
-    assert json.loads(text)["message"] == "failed for 1391234****"
+    line = json.loads(text)
+    assert (line["exception"], line["message"]) == ("ValueError", "failed for 1391234****")
+    assert (line["carrier_code"], line["attempts"]) == ("no 1391234****", 2)
     assert "test_logs.py" in text
     assert "invalid literal" not in text
 

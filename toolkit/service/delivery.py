@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from toolkit.errors import StoreError
+from toolkit.service.logs import FIELDS
 from toolkit.service.messages import Delivery, Job, State
 from toolkit.service.providers import MAX_ATTEMPT_S, DeliveryError, Provider, Text, Way, backoff_s
 from toolkit.service.stores import Store
@@ -93,7 +94,7 @@ class Worker:
         for wait_s in RECEIPT_WAITS_S:
             await self.sleep(wait_s)
             if await self.store.receive(carrier_id, delivery):
-                self.tally.deliveries[self.name, delivery.state] += 1
+                self._tell(delivery._replace(carrier_id=carrier_id))
                 return True
         return False
 
@@ -124,20 +125,25 @@ class Worker:
     async def _try_later(self, job: Job, problem: DeliveryError) -> None:
         """Put a job back for later, unless its code will no longer be valid then."""
         wait_s = max(problem.retry_after_s, backoff_s(self.chance, job.attempts, FIRST_WAIT_S, MOST_WAIT_S))
-        log.info("delivery: %s by %s: %s", job.msg_id, self.name, problem)
+        log.info("delivery put off: %s", problem, extra={FIELDS: {"provider": self.name, "msg_id": job.msg_id}})
         if wait_s >= self._left_s(job):
             await self._settle(job, Delivery(State.EXPIRED, problem.carrier_code))
         else:
             await self._keep(self.store.postpone(job, wait_s))
 
     async def _settle(self, job: Job, delivery: Delivery) -> None:
-        if delivery.state in (State.FAILED, State.EXPIRED):
-            log.warning("delivery: %s by %s: %s %s", job.msg_id, self.name, *delivery[:2])
         for _ in range(RECORD_TRIES):
             if await self._keep(self.store.settle(job, delivery)):
-                self.tally.deliveries[self.name, delivery.state] += 1
+                self._tell(delivery, msg_id=job.msg_id, attempts=job.attempts + 1)
                 return
             await self.sleep(STORE_REST_S)
+
+    def _tell(self, delivery: Delivery, **known: object) -> None:
+        """Count an outcome that is recorded, and log it; a receipt knows the message by the carrier's number alone."""
+        self.tally.deliveries[self.name, delivery.state] += 1
+        level = logging.WARNING if delivery.state in (State.FAILED, State.EXPIRED) else logging.INFO
+        fields = {"provider": self.name, **known, **delivery._asdict()}
+        log.log(level, "delivery %s", delivery.state, extra={FIELDS: fields})
 
     async def _keep(self, keeping: Awaitable[None]) -> bool:
         try:

@@ -23,6 +23,7 @@ from toolkit.codes import Kind, ReturnCode
 from toolkit.service.calls import Call
 from toolkit.service.tally import Tally
 
+FIELDS = "fields"  # what a module's message may bring with it, as ``extra``: fields of the line beside its text
 GATHER_S = 0.1
 KEPT_BYTES = 4 * 1024 * 1024  # of lines not yet written: some 12,000 calls
 CLOSE_S = 1.0
@@ -143,7 +144,7 @@ class JsonHandler(logging.Handler):
     """Writes what modules log. Of an exception it tells type and place: its text may hold what a caller sent."""
 
     def __init__(self, writer: LineWriter) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -154,6 +155,8 @@ class JsonHandler(logging.Handler):
             "logger": record.name,
             "message": mask(record.getMessage()),
         }
+        for name, value in getattr(record, FIELDS, {}).items():
+            fields[name] = mask(value) if isinstance(value, str) else value
         if record.exc_info and record.exc_info[0]:
             kind, _, place = record.exc_info
             fields |= {"exception": kind.__qualname__, "stack": "".join(traceback.format_tb(place))}
@@ -161,13 +164,16 @@ class JsonHandler(logging.Handler):
 
 
 @contextmanager
-def logging_json(writer: LineWriter) -> Iterator[None]:
-    """Send what modules log to a writer until the block ends."""
-    handler, root = JsonHandler(writer), logging.getLogger()
+def logging_json(writer: LineWriter, level: int = logging.WARNING) -> Iterator[None]:
+    """Send what modules log to a writer until the block ends; what the toolkit's own do, from a level on."""
+    handler, root, ours = JsonHandler(writer), logging.getLogger(), logging.getLogger("toolkit")
+    before = ours.level
     root.addHandler(handler)
+    ours.setLevel(level)
     try:
         yield
     finally:
+        ours.setLevel(before)
         root.removeHandler(handler)
         writer.close()
 

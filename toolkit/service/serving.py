@@ -65,7 +65,7 @@ async def _serve(
         listener = stack.enter_context(listener or bind(config.host, config.port))
         tally = Tally()
         writer = LineWriter(stderr, tally)
-        stack.enter_context(logging_json(writer))
+        stack.enter_context(logging_json(writer, logging.INFO if config.logs_calls else logging.WARNING))
         store = await stack.enter_async_context(opened(config, tally, config.speed))
         if isinstance(store, SqliteStore):
             store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control.listen(Admin(store))))
@@ -99,7 +99,8 @@ def deliver(config: ServiceConfig, announce: Callable[[str], None]) -> None:
 
 async def _deliver(config: ServiceConfig, way: Way, announce: Callable[[str], None], stderr: int) -> None:
     tally, stopped = Tally(), asyncio.Event()
-    with logging_json(LineWriter(stderr, tally)), stopping(stopped.set, until_stdin_closes=False):
+    log = logging_json(LineWriter(stderr, tally), logging.INFO)
+    with log, stopping(stopped.set, until_stdin_closes=False):
         async with opened(config, tally) as store, delivering(store, way, tally):
             announce(way.name)
             await stopped.wait()
