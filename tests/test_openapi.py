@@ -15,7 +15,8 @@ from support.service import Running
 
 from toolkit import wire
 from toolkit.codes import Kind, ReturnCode
-from toolkit.service.protocol import KEEP_ALIVE_S, MAX_HEAD_BYTES, REQUEST_S
+from toolkit.service.protocol import KEEP_ALIVE_S, REQUEST_S
+from toolkit.service.requests import MAX_HEAD_BYTES
 from toolkit.wire import Endpoint, Refusal
 
 FILE = Path(__file__).parent.parent / "docs" / "openapi.yaml"

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 from toolkit.codes import Kind, ReturnCode, find, kind_of
@@ -56,13 +56,16 @@ class Credentials:
 
     app_key: str
     master_secret: str = field(repr=False)
-    authorization: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if ":" in self.app_key or not self.app_key:
             raise InputError("an app key is not empty and holds no colon")
+
+    @property
+    def authorization(self) -> str:
+        """The header's value."""
         token = base64.b64encode(f"{self.app_key}:{self.master_secret}".encode("utf-8", "surrogateescape"))
-        object.__setattr__(self, "authorization", "Basic " + token.decode("ascii"))
+        return "Basic " + token.decode("ascii")
 
 
 # The caller's half: build a request, read an answer.
@@ -214,8 +217,7 @@ class Refusal:
     allow: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One reply, ready for any server; header names are in lower case."""
 
     http_status: int

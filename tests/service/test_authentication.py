@@ -15,6 +15,7 @@ from support.service import basic
 
 from toolkit.codes import ReturnCode
 from toolkit.service.app import authenticate
+from toolkit.service.calls import Request
 from toolkit.service.desk import Desk
 from toolkit.wire import Refusal
 
@@ -30,8 +31,9 @@ def desk(bench: Bench) -> Any:
 
 
 def attempt(desk: Desk, app_key: str, secret: str) -> Callable[[], object]:
-    scope = {"headers": [(b"authorization", basic(app_key, secret)["Authorization"].encode())]}
-    return lambda: authenticate(desk, scope)
+    headers = [(b"authorization", basic(app_key, secret)["Authorization"].encode())]
+    request = Request(b"POST", b"/v1/codes", headers, b"", "")
+    return lambda: authenticate(desk, request)
 
 
 def steps(call: Callable[[], object]) -> list[str]:

@@ -13,9 +13,12 @@ from support.bench import Bench
 from support.edge import Edge, listening, read_answer, run, until
 from support.service import basic
 
-from toolkit.service.app import Receive, Scope, Send, Service, read_all, send_reply
+from toolkit.codes import ReturnCode
+from toolkit.service.app import Service
+from toolkit.service.calls import Request
 from toolkit.service.front import Front
-from toolkit.service.protocol import KEEP_ALIVE_S, MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, PIECE_BYTES, REQUEST_S
+from toolkit.service.protocol import KEEP_ALIVE_S, PIECE_BYTES, REQUEST_S
+from toolkit.service.requests import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES
 from toolkit.wire import MAX_BODY_BYTES, Reply
 
 AUTH = f"Authorization: {basic('key', 'secret')['Authorization']}\r\n".encode()
@@ -51,12 +54,13 @@ class Door:
     calls: int = 0
     answer_bytes: int = 2
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, request: Request) -> Reply:
         self.calls += 1
-        await read_all(receive)
         await self.opened.wait()
-        headers = ((b"content-length", b"%d" % self.answer_bytes),)
-        await send_reply(send, Reply(200, headers, bytes(self.answer_bytes)))
+        return Reply(200, ((b"content-length", b"%d" % self.answer_bytes),), bytes(self.answer_bytes))
+
+    def refuse(self, return_code: ReturnCode, peer: str) -> Reply:
+        raise NotImplementedError
 
 
 # How much is read.
@@ -164,13 +168,56 @@ def test_a_caller_who_sends_all_before_reading_sees_its_answer(bench: Bench) -> 
     run(test())
 
 
-def test_a_refusal_ahead_of_a_small_body_leaves_the_connection_open(bench: Bench) -> None:
+def test_a_refusal_leaves_the_connection_open(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, writer = await edge.connect(post().replace(AUTH, b"")[:-2])
-            assert await code_of(reader) == 50001
             writer.write(b"{}" + post())
+            assert [await code_of(reader), await code_of(reader)] == [50001, 50004]
+
+    run(test())
+
+
+@pytest.mark.parametrize(("headers", "keeps"), [(b"Connection: keep-alive\r\n", True), (b"", False)])
+def test_an_old_caller_keeps_its_connection_only_if_it_asks_for_it(bench: Bench, headers: bytes, keeps: bool) -> None:
+    async def test() -> None:
+        async with served(bench) as edge:
+            reader, writer = await edge.connect(post(headers).replace(b"1.1", b"1.0"))
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            assert (b"connection: keep-alive" in head, b"connection: close" in head) == (keeps, not keeps)
+            if keeps:
+                await reader.readuntil(b"}}")
+                writer.write(post())
+                assert await code_of(reader) == 50004
+            else:
+                assert (await reader.read()).endswith(b"}}")
+
+    run(test())
+
+
+def test_a_caller_who_has_said_all_is_answered_and_let_go(bench: Bench) -> None:
+    async def test() -> None:
+        async with served(bench) as edge:
+            reader, writer = await edge.connect(post() + post())
+            writer.write_eof()
+            assert [await code_of(reader), await code_of(reader)] == [50004, 50004]
+            assert await reader.read() == b""
+
+    run(test())
+
+
+def test_a_request_that_is_not_whole_is_no_call_under_way(bench: Bench) -> None:
+    async def test() -> None:
+        front = Front(Service(await bench.open()).answer, max_in_flight=1)
+        async with listening(front) as edge:
+            slow = [await edge.connect(post()[:-1]) for _ in range(10)]
+            await until(lambda: [it.reader.unfinished for it in edge.connections] == [True] * len(slow))
+            reader, _ = await edge.connect(post())
             assert await code_of(reader) == 50004
+            for reader, writer in slow:
+                writer.write(b"}")
+                assert await code_of(reader) == 50004
+        await bench.store.close()
 
     run(test())
 
@@ -193,11 +240,26 @@ def test_a_request_is_the_same_in_however_many_pieces(bench: Bench) -> None:
     run(test())
 
 
+def test_a_body_is_asked_for_when_the_answers_before_it_are_given() -> None:
+    async def test() -> None:
+        door = Door()
+        async with listening(door) as edge:
+            reader, writer = await edge.connect(SMALLEST + post(b"Expect: 100-continue\r\n")[:-2])
+            await until(lambda: door.calls)
+            door.opened.set()
+            assert (await read_answer(reader))[0] == 200
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(b"{}")
+            assert (await read_answer(reader))[0] == 200
+
+    run(test())
+
+
 def test_what_is_no_http_does_not_stand_in_for_an_earlier_answer(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, _ = await edge.connect(post() + post(body=b"") + b"\x16\x03\x01\r\n\r\n")
-            assert [await code_of(reader), await code_of(reader)] == [50004, 50003]
+            assert [await code_of(reader) for _ in range(3)] == [50004, 50003, 50018]
             assert await reader.read() == b""
 
     run(test())
@@ -209,7 +271,7 @@ def test_what_is_no_http_does_not_stand_in_for_an_earlier_answer(bench: Bench) -
 def kept(edge: Edge) -> tuple[int, int, int]:
     """Return how many requests and bytes wait in a connection, and how many bytes of answers."""
     (protocol,) = edge.connections
-    return len(protocol.pipeline), len(protocol.flow.held), protocol.transport.get_write_buffer_size()  # type: ignore[attr-defined]
+    return len(protocol.reader.found), len(protocol.held), protocol.transport.get_write_buffer_size()
 
 
 def test_a_flood_of_requests_on_one_connection_waits_at_its_caller_and_is_answered() -> None:
@@ -218,7 +280,7 @@ def test_a_flood_of_requests_on_one_connection_waits_at_its_caller_and_is_answer
         async with listening(door) as edge:
             flood = 20_000  # more than one read brings
             reader, _ = await edge.connect(SMALLEST * flood)
-            await until(lambda: door.calls and edge.connections[0].flow.held)
+            await until(lambda: door.calls and edge.connections[0].held)
             door.opened.set()
             for _ in range(flood):
                 requests, waiting, _ = kept(edge)
@@ -236,7 +298,7 @@ def test_answers_that_nobody_reads_stop_the_reading_and_end_the_connection() -> 
         door.opened.set()
         async with listening(door) as edge:
             _ = await edge.connect(SMALLEST * 10_000)
-            await until(lambda: edge.connections and edge.connections[0].flow.write_paused)
+            await until(lambda: edge.connections and edge.connections[0].write_paused)
             while edge.connections:
                 assert kept(edge)[2] < 10 * door.answer_bytes
                 edge.pass_time(1)
@@ -262,7 +324,7 @@ def test_a_request_that_takes_too_long_to_arrive_is_cut_off(bench: Bench, name: 
     async def test() -> None:
         async with served(bench) as edge:
             reader, _ = await edge.connect(UNFINISHED[name])
-            await until(lambda: edge.connections and edge.connections[0].scope is not edge.connections[0]._heard)
+            await until(lambda: edge.connections and edge.connections[0].reader.unfinished)
             if name == "a second request":
                 assert await code_of(reader) == 50004
             for _ in range(REQUEST_S):
@@ -320,8 +382,8 @@ def test_a_caller_is_not_cut_off_for_a_request_that_waits_here_in_part() -> None
         door = Door()
         async with listening(door) as edge:
             reader, _ = await edge.connect(SMALLEST * 1000)
-            await until(lambda: door.calls and edge.connections[0].flow.held)
-            assert edge.connections[0].scope is not edge.connections[0]._heard
+            await until(lambda: door.calls and edge.connections[0].held)
+            assert edge.connections[0].reader.unfinished
             edge.pass_time(10 * REQUEST_S)
             door.opened.set()
             for _ in range(1000):

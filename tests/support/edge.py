@@ -12,7 +12,7 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from toolkit.service.protocol import Protocol, sweep
+from toolkit.service.protocol import Connection, sweep
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Edge:
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
-    def connections(self) -> list[Protocol]:
+    def connections(self) -> list[Connection]:
         return list(self.state.connections)  # type: ignore[arg-type]
 
     async def connect(self, sent: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -45,11 +45,11 @@ class Edge:
 @asynccontextmanager
 async def listening(app: Any) -> AsyncIterator[Edge]:
     options = {"ws": "none", "lifespan": "off", "log_config": None, "server_header": False, "proxy_headers": False}
-    config = uvicorn.Config(app, http=Protocol, **options)
+    config = uvicorn.Config(app, http=Connection, **options)
     state = ServerState()
     config.load()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Protocol(config, state, {}), "127.0.0.1", 0, backlog=2048
+        lambda: Connection(config, state, {}), "127.0.0.1", 0, backlog=2048
     )
     edge = Edge(server.sockets[0].getsockname()[1], state)
     try:

@@ -1,21 +1,16 @@
-"""The HTTP shell: bytes in, desk, an answer out. Holds the order of the checks that HTTP is needed for.
-
-Two calls need no framework.
-"""
+"""The HTTP shell: a request in, desk, an answer out. Holds the order of the checks that HTTP is needed for."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.codes import ReturnCode
 from toolkit.service.accounts import App
-from toolkit.service.calls import Call
+from toolkit.service.calls import Call, Request
 from toolkit.service.desk import Desk
 from toolkit.wire import (
     LENIENT_TYPES,
-    MAX_BODY_BYTES,
     Endpoint,
     Refusal,
     Reply,
@@ -29,14 +24,6 @@ from toolkit.wire import (
     read_verify,
 )
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class DisconnectedError(Exception):
-    """The caller has gone before the request was whole: there is nobody to answer."""
-
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -45,21 +32,21 @@ class Service:
     desk: Desk
     media_types: frozenset[str] = LENIENT_TYPES
 
-    async def answer(self, call: Call, scope: Scope, receive: Receive) -> Reply | Refusal:
-        """Answer one request; raise DisconnectedError where there is nobody to answer."""
-        target = read_path(scope["raw_path"])
+    async def answer(self, call: Call, request: Request) -> Reply | Refusal:
+        """Answer one request."""
+        target = read_path(request.path)
         if isinstance(target, Refusal):
             return target
         call.endpoint, msg_id = target
-        if scope["method"] != "POST":
+        if request.method != b"POST":
             return Refusal(ReturnCode.METHOD_NOT_SUPPORT)
-        app = authenticate(self.desk, scope)
+        app = authenticate(self.desk, request)
         if isinstance(app, Refusal):
             return app
         call.app_key = app.app_key
-        if refusal := check_media_type(header(scope, b"content-type"), self.media_types):
+        if refusal := check_media_type(request.header(b"content-type"), self.media_types):
             return refusal
-        fields = read_body(await read_all(receive))
+        fields = read_body(request.body)
         if isinstance(fields, Refusal):
             return fields
         if call.endpoint is Endpoint.SEND:
@@ -85,33 +72,7 @@ class Service:
         return await self.desk.verify(app, msg_id, code) or build_verified()
 
 
-def authenticate(desk: Desk, scope: Scope) -> App | Refusal:
+def authenticate(desk: Desk, request: Request) -> App | Refusal:
     """Find the app that a request's Authorization header names."""
-    credentials = read_authorization(header(scope, b"authorization"))
+    credentials = read_authorization(request.header(b"authorization"))
     return credentials if isinstance(credentials, Refusal) else desk.authenticate(credentials)
-
-
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """Return the first header of a name."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None
-
-
-async def read_all(receive: Receive) -> bytes:
-    """Return a request's body, or, of one that is too large, enough of it to tell."""
-    body, more = b"", True
-    while more and len(body) <= MAX_BODY_BYTES:
-        event = await receive()
-        if event["type"] == "http.disconnect":
-            raise DisconnectedError
-        body += event.get("body", b"")
-        more = event.get("more_body", False)
-    return body
-
-
-async def send_reply(send: Send, reply: Reply, *headers: tuple[bytes, bytes]) -> None:
-    """Send a reply, with more headers beside its own."""
-    await send({"type": "http.response.start", "status": reply.http_status, "headers": (*reply.headers, *headers)})
-    await send({"type": "http.response.body", "body": reply.body})

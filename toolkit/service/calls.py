@@ -1,12 +1,13 @@
-"""A call as the service watches it: its request id, where it came from, and what it turned out to be."""
+"""A call as it came, and as the service watches it: its request id, and what it turned out to be."""
 
 from __future__ import annotations
 
 import itertools
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from toolkit.wire import Endpoint
 
@@ -15,6 +16,30 @@ PEEK, OTHER = "peek", "other"
 ENDPOINTS = (*Endpoint, PEEK, OTHER)
 
 _SANE_ID = re.compile(rb"[!-~]{1,128}")
+
+
+class DroppedError(Exception):
+    """A call shall have no answer: its connection is to be dropped."""
+
+
+class Request(NamedTuple):
+    """A request as it came: ``path`` still quoted and without its query, header names in lower case.
+
+    Of a ``body`` that is too large for any call, there is just enough to tell.
+    """
+
+    method: bytes
+    path: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    peer: str
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first header of a name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
 
 @dataclass(slots=True)

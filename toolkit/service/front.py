@@ -1,4 +1,4 @@
-"""The service's front, plain ASGI: gives a request its id, sends its answer, counts and logs. Decides no answer."""
+"""The service's front: gives a request its id, and its answer the form to be sent in; counts and logs. Decides none."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from toolkit.codes import ReturnCode
-from toolkit.service.app import DisconnectedError, Receive, Scope, Send, header, send_reply
-from toolkit.service.calls import REQUEST_ID, Call, new_request_ids, read_request_id
+from toolkit.service.calls import REQUEST_ID, Call, DroppedError, Request, new_request_ids, read_request_id
 from toolkit.service.logs import LineWriter, call_line
 from toolkit.service.tally import Tally
 from toolkit.wire import Refusal, Reply, build_refusal
@@ -21,7 +20,7 @@ MAX_IN_FLIGHT = 1000
 # A second is the least that the header can say, and a thousand calls take a tenth of it where nothing is stuck.
 _BUSY = Refusal(ReturnCode.SERVER_ERROR, retry_after_s=1)
 
-Answer = Callable[[Call, Scope, Receive], Awaitable[Reply | Refusal]]
+Answer = Callable[[Call, Request], Awaitable[Reply | Refusal]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +38,29 @@ class Front:
     request_ids: Iterator[bytes] = field(default_factory=new_request_ids)
     now_s: Callable[[], float] = time.perf_counter
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever happens, by a row of the return-code table."""
-        client = scope["client"]
-        call = self._open(read_request_id(header(scope, REQUEST_ID)), client[0] if client else "")
+    async def __call__(self, request: Request) -> Reply | None:
+        """Answer one request; whatever happens, by a row of the return-code table. None: not at all."""
+        call = self._open(read_request_id(request.header(REQUEST_ID)), request.peer)
         if self.tally.in_flight >= self.max_in_flight:
-            return await self._send(send, call, _BUSY)
+            return self._close(call, _BUSY)
         self.tally.in_flight += 1
         try:
-            answer = await self.answer(call, scope, receive)
-        except DisconnectedError:
+            answer = await self.answer(call, request)
+        except DroppedError:
             self.tally.unanswered += 1
             return None
-        except asyncio.CancelledError:  # the service ends, and the request isn't whole
+        except asyncio.CancelledError:  # the service ends
             answer = Refusal(ReturnCode.SERVER_ERROR)
         except Exception:
             log.exception("the service failed on a request")
             answer = Refusal(ReturnCode.SERVER_ERROR)
         finally:
             self.tally.in_flight -= 1
-        return await self._send(send, call, answer)
-
-    async def _send(self, send: Send, call: Call, answer: Reply | Refusal) -> None:
-        await send_reply(send, self._close(call, answer), (REQUEST_ID, call.request_id))
+        return self._close(call, answer)
 
     def refuse(self, return_code: ReturnCode, peer: str) -> Reply:
         """Count and log a request that can't be read, and return its answer."""
-        call = self._open(None, peer)
-        reply = self._close(call, Refusal(return_code))
-        return replace(reply, headers=(*reply.headers, (REQUEST_ID, call.request_id)))
+        return self._close(self._open(None, peer), Refusal(return_code))
 
     def _open(self, request_id: bytes | None, peer: str) -> Call:
         return Call(request_id or next(self.request_ids), peer, self.now_s())
@@ -79,4 +72,5 @@ class Front:
         self.tally.count(call.endpoint, return_code, latency_s)
         if self.call_log:
             self.call_log.write(call_line(call, return_code, latency_s))
-        return build_refusal(answer) if isinstance(answer, Refusal) else answer
+        reply = build_refusal(answer) if isinstance(answer, Refusal) else answer
+        return Reply(reply.http_status, (*reply.headers, (REQUEST_ID, call.request_id)), reply.body)

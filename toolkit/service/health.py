@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from toolkit.errors import StoreError
-from toolkit.service.app import Receive, Scope, Send, header, send_reply
 from toolkit.service.metrics import StoreState, render
 from toolkit.service.stores import Store
 from toolkit.service.tally import Tally
 from toolkit.wire import Reply
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 STORE_ANSWERS_S = 1.0
 DRAINING = "draining: no new connections are accepted"
@@ -29,7 +33,9 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await send_reply(send, await self._answer(scope))
+        reply = await self._answer(scope)
+        await send({"type": "http.response.start", "status": reply.http_status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": reply.body})
 
     async def _answer(self, scope: Scope) -> Reply:
         if scope["method"] not in ("GET", "HEAD"):
@@ -40,7 +46,7 @@ class Health:
             case "/readyz":
                 return await self._ready()
             case "/metrics":
-                return await self._metrics((header(scope, b"accept") or b"").decode("latin-1"))
+                return await self._metrics(dict(scope["headers"]).get(b"accept", b"").decode("latin-1"))
             case _:
                 return _say(HTTPStatus.NOT_FOUND, "there is /healthz, /readyz and /metrics")
 

@@ -49,12 +49,12 @@ def _of_calls(tally: Tally) -> Iterator[Metric]:
         calls.add_metric((endpoint, str(int(code)), code.kind), number)
     yield calls
     latencies = HistogramMetricFamily(
-        "smscode_call_duration_seconds", "From a call's head to its answer.", labels=("endpoint",)
+        "smscode_call_duration_seconds", "From a whole request to its answer.", labels=("endpoint",)
     )
     for endpoint, histogram in sorted(tally.latencies.items()):
         latencies.add_metric((endpoint,), _buckets(histogram), histogram.total)
     yield latencies
-    yield _counter("smscode_calls_unanswered", "Calls whose caller had gone before an answer.", tally.unanswered)
+    yield _counter("smscode_calls_unanswered", "Calls that were dropped in place of an answer.", tally.unanswered)
     yield _gauge("smscode_calls_in_flight", "Calls begun and not yet answered.", tally.in_flight)
     yield _gauge("smscode_calls_waiting", "Calls that wait for the store.", tally.waiting)
 

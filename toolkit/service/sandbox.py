@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from toolkit.codes import ReturnCode, find
 from toolkit.errors import InputError
-from toolkit.service.app import DisconnectedError, Receive, Scope, Service, authenticate
-from toolkit.service.calls import OTHER, PEEK, Call
+from toolkit.service.app import Service, authenticate
+from toolkit.service.calls import OTHER, PEEK, Call, DroppedError, Request
 from toolkit.service.desk import Desk
 from toolkit.wire import Refusal, Reply, build_message, read_message_path, read_path
 
@@ -114,20 +114,20 @@ class Sandbox:
     chance: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
 
-    async def answer(self, call: Call, scope: Scope, receive: Receive) -> Reply | Refusal:
+    async def answer(self, call: Call, request: Request) -> Reply | Refusal:
         """Answer one request: a look at a message, or a call of the API with its faults."""
-        msg_id = read_message_path(scope["raw_path"])
+        msg_id = read_message_path(request.path)
         if msg_id is not None:
             call.endpoint, call.msg_id = PEEK, msg_id
-            return await self._peek(call, msg_id, scope)
+            return await self._peek(call, msg_id, request)
         if self.faults != NO_FAULTS:
-            return await self._faulty(call, scope, receive)
-        return await self.service.answer(call, scope, receive)
+            return await self._faulty(call, request)
+        return await self.service.answer(call, request)
 
-    async def _peek(self, call: Call, msg_id: str, scope: Scope) -> Reply | Refusal:
-        if scope["method"] != "GET":
+    async def _peek(self, call: Call, msg_id: str, request: Request) -> Reply | Refusal:
+        if request.method != b"GET":
             return Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET")
-        app = authenticate(self.desk, scope)
+        app = authenticate(self.desk, request)
         if isinstance(app, Refusal):
             return app
         call.app_key = app.app_key
@@ -137,19 +137,18 @@ class Sandbox:
             return Refusal(ReturnCode.API_NOT_FOUND)
         return build_message(job.code, template.render(job.code))
 
-    async def _faulty(self, call: Call, scope: Scope, receive: Receive) -> Reply | Refusal:
+    async def _faulty(self, call: Call, request: Request) -> Reply | Refusal:
         faults = self.faults
         delay_s = faults.latency.draw(self.chance) + (faults.stall.left(self.now_s()) if faults.stall else 0)
         if delay_s:
             await asyncio.sleep(delay_s)
         if self.chance.random() < faults.error_share:
-            target = read_path(scope["raw_path"])
+            target = read_path(request.path)
             call.endpoint = OTHER if isinstance(target, Refusal) else target[0]
             return Refusal(ReturnCode.SERVER_ERROR)
-        answer = await self.service.answer(call, scope, receive)
+        answer = await self.service.answer(call, request)
         if self.chance.random() < faults.drop_share:
-            scope["state"]["drop"]()
-            raise DisconnectedError
+            raise DroppedError
         return answer
 
 

@@ -18,7 +18,7 @@ import uvicorn
 from toolkit.errors import RunError
 from toolkit.service.config import ServiceConfig
 from toolkit.service.health import Health
-from toolkit.service.protocol import Protocol, sweep
+from toolkit.service.protocol import Connection, sweep
 
 DRAIN_S = 10
 _SWEEP_TICKS = 10  # of uvicorn's ticks, which are 0.1 s apart
@@ -27,11 +27,11 @@ _SWEEP_TICKS = 10  # of uvicorn's ticks, which are 0.1 s apart
 class Server(uvicorn.Server):
     """uvicorn's server, which tells when it answers, and leaves signals to us."""
 
-    def __init__(self, app: Any, protocol: type[Protocol] | Literal["httptools"], started: Callable[[], None]) -> None:
+    def __init__(self, app: Any, http: type[Connection] | Literal["httptools"], started: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=protocol,
+                http=http,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Do what is due every 0.1 s; return whether to end."""
         if counter % _SWEEP_TICKS == 0:
-            sweep([it for it in self.server_state.connections if isinstance(it, Protocol)], time.monotonic())
+            sweep([it for it in self.server_state.connections if isinstance(it, Connection)], time.monotonic())
         return await super().on_tick(counter)
 
     @contextlib.contextmanager

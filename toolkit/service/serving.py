@@ -25,7 +25,7 @@ from toolkit.service.desk import Desk
 from toolkit.service.front import Front
 from toolkit.service.health import DRAINING, Health
 from toolkit.service.logs import LineWriter, logging_json, open_stderr
-from toolkit.service.protocol import Protocol
+from toolkit.service.protocol import Connection
 from toolkit.service.providers import Way
 from toolkit.service.providers.choice import Outbox
 from toolkit.service.sandbox import Sandbox, on_demand
@@ -78,7 +78,7 @@ async def _serve(
             await stack.enter_async_context(_repeating(_tell, tell, tally))
         answer = _build(config, store, tally).answer
         front = Front(answer, tally, writer if config.logs_calls else None, config.max_in_flight)
-        server = Server(front, Protocol, lambda: announce(about))
+        server = Server(front, Connection, lambda: announce(about))
         health = Health(store, lambda: tally, unready=lambda: DRAINING if server.should_exit else "")
         about |= await stack.enter_async_context(watched(config, health))
         _spare_the_collector()
