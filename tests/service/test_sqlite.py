@@ -7,16 +7,18 @@ import json
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.bench import Bench
 from support.service import Running, smscode
 
 from toolkit.codes import ReturnCode
-from toolkit.errors import RunError
+from toolkit.errors import RunError, StoreError
+from toolkit.service.messages import Delivery, State
 from toolkit.service.policy import Policy
 from toolkit.service.stores.files import OwnedError
 from toolkit.service.stores.sqlite import SqliteStore
@@ -32,6 +34,18 @@ def locked(path: Path) -> Iterator[None]:
         db.execute("BEGIN IMMEDIATE")
         yield
         db.execute("ROLLBACK")
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Let every question to the database fail, as a broken disk might."""
+    tables = ("messages", "deliveries", "jobs")
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for table in tables:
+            db.execute(f"ALTER TABLE {table} RENAME TO no_{table}")
+        yield
+        for table in tables:
+            db.execute(f"ALTER TABLE no_{table} RENAME TO {table}")
 
 
 def test_a_restart_loses_nothing(bench: Bench) -> None:
@@ -104,6 +118,52 @@ def test_a_commit_that_comes_too_late_is_revoked(bench: Bench) -> None:
         await bench.store.close()
         await bench.open()
         assert (bench.balance, len(list(bench.rows("messages")))) == (999, 1)
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_what_cannot_be_read_is_said_as_every_store_says_it(bench: Bench) -> None:
+    async def claim() -> None:
+        msg_id = await bench.send(await bench.open())
+        store = bench.store
+        with unreadable(bench.path):
+            asked: list[Coroutine[Any, Any, Any]] = [
+                store.undelivered(1, msg_id),
+                store.take_jobs(1),
+                store.receive("carrier-7", Delivery(State.DELIVERED)),
+                store.message(msg_id),
+                store.backlog(),
+                store.prune(),
+            ]
+            for asking in asked:
+                with pytest.raises(StoreError, match="no such table"):
+                    await asking
+        await store.close()
+
+    asyncio.run(claim())
+
+
+def test_jobs_that_were_due_when_nothing_could_be_read_are_taken_later(bench: Bench) -> None:
+    async def claim() -> None:
+        msg_id = await bench.send(await bench.open())
+        [job] = await bench.store.take_jobs(1)
+        await bench.store.postpone(job, 0)
+        with unreadable(bench.path), pytest.raises(StoreError):
+            await bench.store.take_jobs(1)
+        assert [(it.msg_id, it.attempts) for it in await bench.store.take_jobs(1)] == [(msg_id, 1)]
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_a_deleted_file_is_not_made_anew_by_who_counts_its_jobs(bench: Bench) -> None:
+    async def claim() -> None:
+        await bench.open()
+        bench.path.unlink()
+        with pytest.raises(StoreError, match="unable to open"):
+            await bench.store.backlog()
+        assert not bench.path.exists()
         await bench.store.close()
 
     asyncio.run(claim())

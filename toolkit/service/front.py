@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from toolkit.codes import ReturnCode
+from toolkit.errors import StoreError
 from toolkit.service.calls import REQUEST_ID, Call, DroppedError, Request, new_request_ids, read_request_id
 from toolkit.service.logs import LineWriter, call_line
 from toolkit.service.tally import Tally
@@ -50,6 +51,9 @@ class Front:
             self.tally.unanswered += 1
             return None
         except asyncio.CancelledError:  # the service ends
+            answer = Refusal(ReturnCode.SERVER_ERROR)
+        except StoreError as problem:
+            log.error("store: %s", problem)
             answer = Refusal(ReturnCode.SERVER_ERROR)
         except Exception:
             log.exception("the service failed on a request")

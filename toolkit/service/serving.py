@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import socket
-import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -149,7 +148,7 @@ async def _prune(store: Store) -> float:
     """Have the store forget a small part of what no decision needs."""
     try:
         return PRUNE_MORE_S if await store.prune() else PRUNE_S
-    except (StoreError, sqlite3.Error) as problem:
+    except StoreError as problem:
         log.warning("pruning: %s", problem)
         return PRUNE_S
 

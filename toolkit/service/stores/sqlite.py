@@ -10,8 +10,8 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -66,7 +66,7 @@ class SqliteStore:
         lock = FileLock.take(path)
         try:
             make_private(path)
-            db, reader = tables.connect(path), tables.connect(path)
+            db, reader = tables.connect(path), tables.connect_to_read(path)
             seal = Seal(read_key(beside(path, ".key"), fresh=tables.is_empty(db)))
             clock = Clock(speed, tables.read_anchor(db), wall)
             tables.keep_anchor(db, clock.anchor)
@@ -167,10 +167,14 @@ class SqliteStore:
     async def take_jobs(self, limit: int) -> list[Job]:
         """Take jobs that are due, the oldest first, and lease each."""
         now_s = self._now_s()
-        jobs: dict[int, Job] = {}
-        for seq in islice(self._leases.due(now_s), limit):
-            jobs |= self._read_jobs(seq - 1, seq, 1)
-        jobs |= self._read_jobs(self._leases.newest, self.commits.durable_seq, limit - len(jobs))
+        due = list(islice(self._leases.due(now_s), limit))
+        try:
+            jobs = self._read_again(due)
+            jobs |= self._read_jobs(self._leases.newest, self.commits.durable_seq, limit - len(jobs))
+        except StoreError:
+            for seq in due:
+                self._leases.hold(seq, now_s)
+            raise
         return [job._replace(attempts=self._leases.take(seq, now_s + LEASE_S)) for seq, job in jobs.items()]
 
     async def postpone(self, job: Job, wait_s: float) -> None:
@@ -185,7 +189,8 @@ class SqliteStore:
 
     async def receive(self, carrier_id: str, delivery: Delivery) -> bool:
         """Record the receipt of a message that was SENT under a carrier's number; False where none is known so."""
-        row = tables.find_awaited(self._reader, carrier_id)
+        with _telling(self.path):
+            row = tables.find_awaited(self._reader, carrier_id)
         if row is not None:
             told = row._replace(state=delivery.state, carrier_code=delivery.carrier_code)
             await self._record(told._replace(settled_ms=self.clock.now_ms()))
@@ -195,23 +200,31 @@ class SqliteStore:
         """Return what is known of a message."""
         for app_id in self.ledger.apps:
             if (seq := self.seal.seq(app_id, msg_id)) is not None:
-                return tables.read_message(self._reader, seq, msg_id, self.clock.now_ms())
+                with _telling(self.path):
+                    return tables.read_message(self._reader, seq, msg_id, self.clock.now_ms())
         return None
 
     async def backlog(self) -> int:
         """Return how many jobs wait, leased ones included."""
-        try:
-            return await asyncio.to_thread(_count_jobs, self.path)
-        except sqlite3.Error as problem:
-            raise StoreError(f"{self.path}: {problem}") from None
+        return await asyncio.to_thread(_count_jobs, self.path)
 
     async def _record(self, row: DeliveryRow) -> None:
         self.commits.check()
         self.ledger.batch.deliveries.append(row)
         await self.commits.settle()
 
+    def _read_again(self, numbers: Sequence[int]) -> dict[int, Job]:
+        """Read jobs that were taken before, and forget those that are no more."""
+        jobs: dict[int, Job] = {}
+        for seq in numbers:
+            jobs |= self._read_jobs(seq - 1, seq, 1)
+        for gone in set(numbers) - jobs.keys():
+            self._leases.settle(gone)
+        return jobs
+
     def _read_jobs(self, after: int, upto: int, limit: int) -> dict[int, Job]:
-        return tables.read_jobs(self._reader, self.seal, after, upto, limit)
+        with _telling(self.path):
+            return tables.read_jobs(self._reader, self.seal, after, upto, limit)
 
     def _seq(self, job: Job) -> int:
         seq = self.seal.seq(job.app_id, job.msg_id)
@@ -231,7 +244,8 @@ class SqliteStore:
             ("tries", now_ms - kept_ms, ledger.try_seq),
             ("jobs", now_ms - JOB_KEPT_MS, ledger.seq + 1),
         )
-        old = [tables.find_old(self._reader, *end, _ROWS_A_PRUNING) for end in ends]
+        with _telling(self.path):
+            old = [tables.find_old(self._reader, *end, _ROWS_A_PRUNING) for end in ends]
         self.commits.check()
         ledger.batch.dropped += [found for found in old if found]
         await self.commits.settle()
@@ -239,5 +253,14 @@ class SqliteStore:
 
 
 def _count_jobs(path: Path) -> int:
-    with closing(tables.connect(path)) as db:
+    with _telling(path), closing(tables.connect_to_read(path)) as db:
         return tables.count_jobs(db)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Say what the database can't tell as every store does."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise StoreError(f"{path}: {problem}") from None

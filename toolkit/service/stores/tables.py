@@ -53,6 +53,12 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open the database of a store that is open; one that was deleted meanwhile isn't made anew."""
+    uri = f"{path.as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
+
+
 def is_empty(db: sqlite3.Connection) -> bool:
     """Whether a store has no app yet."""
     return not db.execute("SELECT EXISTS (SELECT 1 FROM apps)").fetchone()[0]
