@@ -81,10 +81,12 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(store: str, argument
     assert administer(store, "app", "list") == []
 
 
-def test_a_balance_does_not_go_below_zero(store: str) -> None:
+def test_messages_can_be_taken_away_but_not_below_zero(store: str) -> None:
     key = administer(store, "app", "create", "--balance", "3")["app_key"]
-    assert smscode("app", "topup", key, "--store", store, "--", "-4").returncode == 2
-    assert administer(store, "app", "list")[0]["balance"] == 3
+    assert administer(store, "app", "topup", key, "-1")[0]["balance"] == 2
+    done = smscode("app", "topup", key, "-4", "--store", store)
+    assert (done.returncode, "its balance is 2 messages" in done.stderr) == (2, True)
+    assert administer(store, "app", "list")[0]["balance"] == 2
 
 
 @pytest.mark.parametrize("messages", ["9223372036854775807", "-9223372036854775809", "1" + "0" * 23])

@@ -202,7 +202,7 @@ def app_list(store: Store = None, as_json: Json = False) -> None:
     show(_administer(store, "list_apps"), as_json)
 
 
-@apps.command("topup")
+@apps.command("topup", context_settings={"ignore_unknown_options": True})  # -5 is a number of messages
 def app_topup(
     app_key: Key,
     messages: Annotated[int, typer.Argument(help="Messages to add; a negative number takes away.")],

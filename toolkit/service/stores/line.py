@@ -9,29 +9,36 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
-from toolkit.errors import StoreError
+from toolkit.errors import SettingsError, StoreError
 from toolkit.service.tally import Histogram, batches
 
 Client = Redis | RedisCluster
 PROBLEMS = (RedisError, RedisClusterException, OSError, TimeoutError)
 
+_TLS = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"})
 _CALLS_A_FLIGHT = 64  # a script that carries out so many keeps Redis from others for about a millisecond
 _FLIGHTS = 2  # while Redis carries out one, the next is made ready
 
 
 def connect(url: str, too_slow_s: float) -> Client:
-    """Return a client that isn't connected yet: of ``redis[s]://``, or ``redis[s]+cluster://`` for a Redis Cluster."""
+    """Return a client that isn't connected yet: of ``redis[s]://``, or ``redis[s]+cluster://`` for a Redis Cluster.
+
+    Raise SettingsError for a URL that can't be used.
+    """
+    _check(url)
     engine: Any = RedisCluster if "+cluster://" in url else Redis
     client: Client = engine.from_url(
         url.replace("+cluster://", "://"),
@@ -41,6 +48,18 @@ def connect(url: str, too_slow_s: float) -> Client:
         socket_connect_timeout=too_slow_s,
     )
     return client
+
+
+def _check(url: str) -> None:
+    """Refuse what redis-py would fail on, pass over, or let undo ``connect``; the error repeats nothing: a password."""
+    try:
+        parts = urlsplit(url)
+        names = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        usable = parts.hostname and parts.port != 0 and re.fullmatch("/?[0-9]*", parts.path) and names <= _TLS
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError("the store's url can't be used: write redis://user:password@host:port/db")
 
 
 def read_script(name: str) -> str:
