@@ -173,3 +173,16 @@ def test_a_question_that_is_none_is_answered_and_nothing_breaks(tmp_path: Path, 
             process.terminate()
         _, stderr = process.communicate(timeout=20)
     assert "Traceback" not in stderr
+
+
+def test_who_connects_and_asks_nothing_holds_up_no_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/store.db"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        owner = json.loads((tmp_path / "store.db.lock").read_text())
+        with socket.create_connection(("127.0.0.1", owner["port"]), timeout=5):
+            ask(tmp_path, b"{}\n")  # so that the one before it is taken in
+            process.terminate()
+            _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in stderr) == (0, False)

@@ -76,15 +76,31 @@ async def _ask(owner: dict[str, Any], operation: str, arguments: dict[str, Any])
 async def listen(admin: Admin) -> AsyncIterator[dict[str, Any]]:
     """Carry out what other processes ask for; yield the port and the token that they need."""
     token = secrets.token_hex(16)
+    asking: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer), suppress(ConnectionError):  # whoever asked may have gone
             writer.write(json.dumps(await _carry_out(admin, token, reader)).encode() + b"\n")
             await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=MAX_QUESTION_BYTES)
-    async with server:
-        yield {"port": server.sockets[0].getsockname()[1], "token": token}
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(answer(reader, writer))
+        asking.add(task)
+        task.add_done_callback(asking.discard)
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0, limit=MAX_QUESTION_BYTES) as server:
+        try:
+            yield {"port": server.sockets[0].getsockname()[1], "token": token}
+        finally:
+            server.close()
+            await _end(asking)
+
+
+async def _end(asking: set[asyncio.Task[None]]) -> None:
+    """Wait no longer for those who asked nothing."""
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
 
 
 async def _carry_out(admin: Admin, token: str, reader: asyncio.StreamReader) -> dict[str, Any]:
