@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from support.admin import AdminPort
 from support.processes import wait_gone
 from support.redis import RedisServer
 from support.service import Running, running, smscode
+from support.smsc import smsc
 
 Start = Callable[..., Running]
 
@@ -78,6 +81,25 @@ def test_a_worker_that_dies_is_replaced(serve: Start) -> None:
     after = workers_of(service)
     assert len(after) == 2
     assert before[1] in after
+
+
+def test_a_service_whose_workers_cannot_begin_ends_and_says_why(
+    redis: RedisServer, smpp_modules: Path, tmp_path: Path
+) -> None:
+    redis.empty()
+    options = ("--store", redis.url, "--key-file", str(tmp_path / "smscode.key"), "--port", "0", "--workers", "2")
+
+    async def claim() -> None:
+        async with smsc(smpp_modules) as carrier:
+            account = {"SMSCODE_SMPP_URL": f"smpp://a@127.0.0.1:{carrier.port}", "SMSCODE_SMPP_PASSWORD": "wrong"}
+            call = partial(smscode, "serve", "--production", "--provider", "smpp", *options, env=os.environ | account)
+            done = await asyncio.to_thread(call)
+        assert done.returncode == 2
+        assert "refused to bind a: ESME_RINVPASWD" in done.stderr
+        assert "ended before it answered" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    asyncio.run(claim())
 
 
 def test_the_admin_port_tells_of_all_workers_and_of_those_that_died(serve: Start) -> None:

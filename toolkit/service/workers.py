@@ -15,8 +15,8 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
 
+from toolkit.errors import RunError
 from toolkit.service import serving, worker
 from toolkit.service.config import ServiceConfig
 from toolkit.service.health import DRAINING, Health
@@ -58,14 +58,25 @@ class _Crew:
     workers: list[_Worker]
 
     async def work(self, answering: Callable[[], None]) -> None:
-        """Keep all of them running until they are to stop; ``answering`` is called once all of them answer."""
-        kept: asyncio.Future[Any] = asyncio.gather(*[each.keep() for each in self.workers])
-        ready: asyncio.Future[Any] = asyncio.gather(*[each.ready.wait() for each in self.workers])
-        await asyncio.wait([kept, ready], return_when=asyncio.FIRST_COMPLETED)
+        """Keep all of them running until they are to stop; ``answering`` is called once all of them answer.
+
+        Raise RunError where one can't begin: so might it be with every one that is started in its place.
+        """
+        keeping = [asyncio.create_task(each.keep()) for each in self.workers]
+        ready = asyncio.create_task(self._ready())
+        await asyncio.wait([*keeping, ready], return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             answering()
         ready.cancel()
-        await kept
+        try:
+            await asyncio.gather(*keeping)
+        finally:
+            self.stop()
+            await asyncio.gather(*keeping, return_exceptions=True)
+
+    async def _ready(self) -> None:
+        for each in self.workers:
+            await each.ready.wait()
 
     def stop(self) -> None:
         """Have them answer what is under way, and end."""
@@ -103,20 +114,25 @@ class _Worker:
     past: Tally = field(default_factory=Tally)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _process: Process | None = None
+    _has_answered: bool = False
 
     async def keep(self) -> None:
-        """Keep a process running until it is to stop."""
+        """Keep a process running until it is to stop; raise RunError where the first one never answers."""
         while not self._stopped.is_set():
             self._process = process = await self._start()
             if self._stopped.is_set():
                 process.terminate()
             await self._follow(process)
             if not self._stopped.is_set():
-                log.error(
-                    "worker %d (pid %d) ended with %s: starting another", self.number, process.pid, process.returncode
-                )
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopped.wait(), _RESTART_S)
+                await self._rest(process)
+
+    async def _rest(self, ended: Process) -> None:
+        """Say that a process has ended, and wait before another is started."""
+        if not self._has_answered:
+            raise RunError(f"worker {self.number} ended before it answered: it has told why")
+        log.error("worker %d (pid %d) ended with %s: starting another", self.number, ended.pid, ended.returncode)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), _RESTART_S)
 
     @property
     def is_stopped(self) -> bool:
@@ -147,6 +163,7 @@ class _Worker:
         assert process.stdout
         async for line in process.stdout:
             if line == worker.READY:
+                self._has_answered = True
                 self.ready.set()
             else:
                 self.tally = worker.unpack(line)
