@@ -151,3 +151,13 @@ def test_any_other_text_is_no_msg_id(text: str) -> None:
 def test_a_masked_code_is_read_back(number: int) -> None:
     code = f"{number:06d}"
     assert Seal(b"key").unmask("m", Seal(b"key").mask("m", code)) == code
+
+
+def test_a_send_that_left_its_apps_window_before_it_was_taken_back_is_taken_back_all_the_same() -> None:
+    ledger = ledger_of(Policy(rules=(), app_rules=(Rule(1, 1),)))
+    ledger.swap()
+    ledger.send(order(), 0)
+    ledger.sweep(1001)
+    ledger.swap().take_back()
+    assert ledger.balances[1] == 10**6
+    assert [ledger.send(order(), 1001).return_code for _ in range(2)] == [ReturnCode.SUCCESS, ReturnCode.OUT_OF_FREQ]

@@ -89,8 +89,9 @@ class Stream:
         self._times.append(time_ms)
 
     def pop(self, number: int) -> None:
-        """Remove the last time."""
-        self._times.pop()
+        """Remove the last time, unless it was let go."""
+        if number >= self._first:
+            self._times.pop()
 
     def wait_ms(self, rules: Sequence[Rule], now_ms: int) -> int:
         """Return how long until one more is within every rule; 0 when it is now."""
