@@ -145,10 +145,11 @@ def test_a_stderr_that_is_closed_stops_nothing(tmp_path: Path) -> None:
         assert service.process.wait(timeout=10) == 0
 
 
-def test_a_service_without_a_stderr_runs_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("closed", ["2>&-", "<&-", "<&- 2>&-"])
+def test_a_service_without_a_stderr_or_a_stdin_runs_on(tmp_path: Path, closed: str) -> None:
     store = tmp_path / "store.db"
     command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--json", "--log-calls", "--store"]
-    words = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command, f"sqlite:///{store}"]
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", *command, f"sqlite:///{store}"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         service = Running(process, **json.loads(process.stdout.readline()))

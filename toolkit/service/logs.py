@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import sys
 import threading
 import time
 import traceback
@@ -27,6 +26,7 @@ FIELDS = "fields"  # what a module's message may bring with it, as ``extra``: fi
 GATHER_S = 0.1
 KEPT_BYTES = 4 * 1024 * 1024  # of lines not yet written: some 12,000 calls
 CLOSE_S = 1.0
+_STDERR = 2
 
 # json.dumps would make an encoder for each line.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -41,11 +41,15 @@ _MSG_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def open_stderr() -> int:
-    """Return the file descriptor of stderr; where the process has none, one that takes all and keeps nothing.
+    """Return the file descriptor of stderr; what of stdin, stdout and stderr is closed now takes all and keeps nothing.
 
-    Call it before anything else is opened: the number of a stderr that is closed goes to the next file.
+    Call it before anything else is opened: the number of one that is closed goes to the next file, and uvloop aborts
+    where that is a socket.
     """
-    return sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(spare)
+    return _STDERR
 
 
 class LineWriter:
