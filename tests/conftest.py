@@ -7,9 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.bench import Bench, Wall
 from support.service import Running, running
 from support.smsc import install
+
+settings.register_profile("no deadline", deadline=None)  # how long an example takes is a matter of what else runs here
+settings.load_profile("no deadline")
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def request(method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body
     return b"\r\n".join([*head, *(name + b": " + value for name, value in headers), b"", body])
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(method=METHODS, path=PATHS, headers=HEADERS, body=BODIES, known=KNOWN)
 def test_any_request_is_answered_by_a_row_of_the_table(
     sandbox: Running, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body: bytes, known: bool
@@ -83,7 +83,7 @@ def test_any_request_is_answered_by_a_row_of_the_table(
     check(exchange(sandbox, request(method, path, headers, body)))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from([b"/v1/codes", UNKNOWN.encode()]), body=BODIES)
 def test_any_body_of_a_known_app_is_answered_by_a_row_of_the_table(sandbox: Running, path: bytes, body: bytes) -> None:
     auth = [(b"Authorization", sandbox.auth["Authorization"].encode())]

@@ -485,7 +485,7 @@ def test_any_order_of_sends_guesses_and_steps_is_judged_as_by_a_naive_model(case
     with asyncio.Runner() as runner:
         runner.run(case.open(STRICT))
 
-        @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
         @given(PLAYS)
         def judge(moves: list[tuple[str, int, int | bool | None]]) -> None:
             runner.run(play(moves))
