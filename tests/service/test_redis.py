@@ -105,6 +105,18 @@ def test_what_one_machine_changes_is_in_force_on_the_others_within_a_second(shar
     asyncio.run(judge())
 
 
+def test_a_top_up_undoes_nothing_that_another_machine_has_changed_meanwhile(shared: Case) -> None:
+    async def judge() -> None:
+        async with opened(shared, machines=2) as (one, other):
+            app = one.apps()[0]
+            await other.put(app=replace(app, suspended=True))
+            assert one.apps() == [app]
+            await one.put(app=app, credit=1)
+            assert (one.apps()[0].suspended, await one.balances()) == (True, {1: 1001})
+
+    asyncio.run(judge())
+
+
 def test_an_app_key_is_given_once_and_the_loser_leaves_nothing(shared: Case) -> None:
     async def judge() -> None:
         async with opened(shared, machines=2) as (one, other):

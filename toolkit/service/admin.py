@@ -47,8 +47,8 @@ class Admin:
 
     async def list_apps(self) -> list[Row]:
         """Return every app: key, balance in messages, whether suspended, whether permitted to send codes."""
-        balances = await self.store.balances()
-        return [_show_app(app, balances[app.app_id]) for app in self.store.apps()]
+        apps, balances = self.store.apps(), await self.store.balances()
+        return [_show_app(app, balances[app.app_id]) for app in apps]
 
     async def top_up(self, *, app_key: str, messages: int) -> Row:
         """Add a number of messages to an app's balance; a negative number takes away, not below zero."""

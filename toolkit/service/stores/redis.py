@@ -149,9 +149,11 @@ class RedisStore:
 
         Raise InputError for a balance below zero, and for a key that is another app's.
         """
+        # A top-up alone leaves the app as it is: another process may have changed it since it was read here.
+        changed = app if app and app != self._shared.apps.get(app.app_id) else None
         if app and credit and await self._ask(app.app_id, f"credit {credit}") < 0:
             raise InputError(f"app {app.app_key}: its balance can't be changed by {credit} messages")
-        if not await self._shared.put(app, template) and app:
+        if not await self._shared.put(changed, template) and app:
             await self._ask(app.app_id, f"credit {-credit}")
             raise InputError(f"app {app.app_key}: there is one already")
 
