@@ -125,6 +125,7 @@ def test_a_receiver_that_breaks_off_is_worth_another_try() -> None:
         ("Tue, 14 Nov 2023 22:13:30 GMT", 10),
         ("Tue, 14 Nov 2023 22:13:10 GMT", 0),
         ("Wed, 15 Nov 2023 22:13:20 GMT", 60),
+        ("Wed, 15 Nov 99999999999999999999 22:13:20 GMT", 0),
     ],
 )
 def test_a_wait_is_read_in_seconds_or_as_a_date_and_bounded(value: str, wait_s: float) -> None:

@@ -94,6 +94,6 @@ def read_retry_after(value: str, now_s: float) -> float:
     """Return how many seconds a Retry-After header (RFC 9110, 10.2.3) asks to wait, at most a minute; else 0."""
     try:
         wait_s = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - now_s
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
     return min(max(wait_s, 0), MAX_RETRY_AFTER_S)
