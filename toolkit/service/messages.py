@@ -44,11 +44,6 @@ class State(StrEnum):
     FAILED = "failed"  # the provider or the carrier refused it for good
     EXPIRED = "expired"  # given up: the code was no longer valid
 
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing more can become of it."""
-        return self in (State.DELIVERED, State.FAILED, State.EXPIRED)
-
 
 class Delivery(NamedTuple):
     """What became of a message. ``carrier_code``: the provider's or carrier's own word for it, such as an HTTP or SMPP

@@ -64,9 +64,6 @@ class Windows:
             if len(kept) < len(times_of):
                 self._shards[shard] = kept
 
-    def __len__(self) -> int:
-        return sum(map(len, self._shards))
-
 
 class Stream:
     """A mapping of 0, 1, 2, ... to times in ascending order: added at the end, let go at the beginning."""

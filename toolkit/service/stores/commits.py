@@ -52,11 +52,6 @@ class Commits:
         if self._writing is not None and self._writing.given_up:
             raise StoreError("an earlier commit is still on its way to the disk")
 
-    @property
-    def waiting(self) -> int:
-        """How many wait for a commit."""
-        return len(self._waiters) + (len(self._writing.waiters) if self._writing else 0)
-
     async def settle(self) -> None:
         """Return when all that was decided so far is on disk; raise StoreError when it can't be."""
         if self._writing is None and not self.ledger.batch:
