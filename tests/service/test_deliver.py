@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.admin import AdminPort
 from support.receiver import SECRET, documented_receiver
 from support.redis import RedisServer
 from support.service import Running, running, smscode
@@ -33,9 +34,9 @@ def service(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @contextmanager
-def delivering(url: str) -> Iterator[subprocess.Popen[str]]:
+def delivering(url: str, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Run a worker that posts messages to a URL until the block ends."""
-    command = [sys.executable, "-m", "toolkit", "deliver", "--provider", "webhook"]
+    command = [sys.executable, "-m", "toolkit", "deliver", "--provider", "webhook", *options]
     environment = os.environ | {"SMSCODE_WEBHOOK_URL": url}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
@@ -80,6 +81,15 @@ def test_a_message_goes_out_once_and_is_shown_and_logged_as_delivered(service: R
         assert {(line["msg_id"], line["state"], line["carrier_code"], line["attempts"]) for line in logged} == {
             (msg_id, "delivered", "204", 1) for msg_id in sent
         }
+
+
+def test_a_worker_tells_its_own_metrics(service: Running, tmp_path: Path) -> None:
+    with documented_receiver(tmp_path) as (url, _), delivering(url, "--admin-port", "0") as worker:
+        assert worker.stderr
+        admin = AdminPort(worker.stderr.readline().split()[-1])
+        show_settled(service.send())
+        assert admin.value("smscode_deliveries_total", provider="webhook", state="delivered") == 1
+        assert (admin.status("/readyz"), admin.value("smscode_delivery_backlog")) == (200, 0)
 
 
 def test_what_a_killed_worker_had_in_hand_goes_out_by_another(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,10 @@ Provider = Annotated[
     typer.Option(
         help="Way out: webhook, smpp, or outbox, which sends nothing. Default: SMSCODE_PROVIDER, else outbox."
     ),
+]
+AdminPort = Annotated[
+    int | None,
+    typer.Option(help="Serve /healthz, /readyz and /metrics on this port; 0 takes a free one. Default: none."),
 ]
 TtlS = Annotated[int, typer.Option("--ttl", help="How long a code is valid, in seconds, 1 to 86400.")]
 Text = Annotated[str, typer.Option(help="The message; holds {code} once. The signature counts towards its length.")]
@@ -74,10 +79,7 @@ def serve(
     strict_media: Annotated[
         bool | None, typer.Option("--strict-media", help="Accept application/json alone. Default: off.")
     ] = None,
-    admin_port: Annotated[
-        int | None,
-        typer.Option(help="Serve /healthz, /readyz and /metrics on this port; 0 takes a free one. Default: none."),
-    ] = None,
+    admin_port: AdminPort = None,
     admin_host: Annotated[str | None, typer.Option(help="Address of the admin port. Default: 127.0.0.1.")] = None,
     log_calls: Annotated[
         bool | None,
@@ -153,6 +155,7 @@ def deliver(
         str | None, typer.Option(help="The Redis that the services share: redis://host:port. Default: SMSCODE_STORE.")
     ] = None,
     provider: Provider = None,
+    admin_port: AdminPort = None,
 ) -> None:
     """Deliver messages beside the services that share a Redis; with SQLite the service itself delivers."""
     from toolkit.service.config import ServiceConfig
@@ -160,20 +163,30 @@ def deliver(
     from toolkit.settings import load_service
 
     config = ServiceConfig.of(load_service(store=store, provider=provider))
-    run(config, lambda name: say(f"Delivering by {name}. Ctrl-C stops it."))
+    # The admin port that is set is the service's, which may run on this machine too.
+    run(replace(config, admin_port=admin_port), _announce_worker)
+
+
+def _announce_worker(about: dict[str, Any]) -> None:
+    say(f"Delivering by {about['provider']}. Ctrl-C stops it.")
+    _announce_admin(about)
 
 
 def _announce(about: dict[str, Any]) -> None:
     """Print what a shell can evaluate, and nothing else, on stdout."""
     say(f"The SMS code API answers at {about['url']}; Ctrl-C stops it.")
-    if "admin_url" in about:
-        say(f"/healthz, /readyz and /metrics at {about['admin_url']}")
+    _announce_admin(about)
     if "app_key" in about:
         say("Sandbox: no SMS is sent and no money spent; only the balance of its ready-made app counts down.")
     for name, variable in _VARIABLES.items():
         if name in about:
             print(f"export {variable}={shlex.quote(str(about[name]))}")
     sys.stdout.flush()
+
+
+def _announce_admin(about: dict[str, Any]) -> None:
+    if "admin_url" in about:
+        say(f"/healthz, /readyz and /metrics at {about['admin_url']}")
 
 
 @apps.command("create")

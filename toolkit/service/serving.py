@@ -85,7 +85,7 @@ async def _serve(
             await server.serve(sockets=[listener])
 
 
-def deliver(config: ServiceConfig, announce: Callable[[str], None]) -> None:
+def deliver(config: ServiceConfig, announce: Announce) -> None:
     """Deliver beside the services that share a store until SIGTERM or SIGINT; ``announce`` gets the provider's name."""
     if config.store is None or not is_shared(config.store):
         raise SettingsError("one process owns a SQLite store: `smscode serve` itself delivers; share a Redis for this")
@@ -96,13 +96,16 @@ def deliver(config: ServiceConfig, announce: Callable[[str], None]) -> None:
         runner.run(_deliver(config, config.provider, announce, stderr))
 
 
-async def _deliver(config: ServiceConfig, way: Way, announce: Callable[[str], None], stderr: int) -> None:
+async def _deliver(config: ServiceConfig, way: Way, announce: Announce, stderr: int) -> None:
     tally, stopped = Tally(), asyncio.Event()
-    log = logging_json(LineWriter(stderr, tally), logging.INFO)
-    with log, stopping(stopped.set, until_stdin_closes=False):
-        async with opened(config, tally) as store, delivering(store, way, tally):
-            announce(way.name)
-            await stopped.wait()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(logging_json(LineWriter(stderr, tally), logging.INFO))
+        stack.enter_context(stopping(stopped.set, until_stdin_closes=False))
+        store = await stack.enter_async_context(opened(config, tally))
+        await stack.enter_async_context(delivering(store, way, tally))
+        watching = watched(config, Health(store, lambda: tally, unready=lambda: ""))
+        announce({"provider": way.name} | await stack.enter_async_context(watching))
+        await stopped.wait()
 
 
 def _build(config: ServiceConfig, store: Store, tally: Tally) -> Service | Sandbox:
