@@ -50,6 +50,7 @@ class CallWriter:
     """Writes the API's calls of one app to one target: what is the same in each of them is made once."""
 
     def __init__(self, origin: Origin, credentials: Credentials) -> None:
+        self._origin, self._credentials = origin, credentials
         written = origin.write("POST", wire.CODES_PATH, wire.call_headers(credentials))
         self._send = written.removesuffix(b"0\r\n\r\n")  # all but the length
         self._start, self._fixed = self._send.split(wire.CODES_PATH.encode(), 1)
@@ -63,6 +64,11 @@ class CallWriter:
         """Write the call that verifies a code; raise InputError for a msg_id that can't stand in a path."""
         body, path = wire.verify_body(code), wire.verify_path(msg_id).encode()
         return b"%b%b%b%d\r\n\r\n%b" % (self._start, path, self._fixed, len(body), body)
+
+    def peek(self, msg_id: str) -> bytes:
+        """Write the request that looks at a message of the sandbox."""
+        headers = {"Authorization": self._credentials.authorization}
+        return self._origin.write("GET", wire.message_path(msg_id), headers)
 
 
 class Fields(Mapping[str, str]):

@@ -6,9 +6,10 @@ connection of its own, or the engine, for thousands of journeys at once.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ProtocolError, ReturnCodeError
@@ -48,7 +49,8 @@ class Pause:
     duration_s: float
 
 
-Journey = Generator[Send | Verify | Peek | Pause, Any, None]
+Step: TypeAlias = Send | Verify | Peek | Pause
+Journey: TypeAlias = Generator[Step, Any, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +118,11 @@ def read_outcome(endpoint: Endpoint, received: Received, started_ns: int, latenc
     except ProtocolError as error:
         return Outcome(endpoint, started_ns, latency_ns, None, error, len(body), wait_ns)
     return Outcome(endpoint, started_ns, latency_ns, answer, None, len(body), wait_ns)
+
+
+def read_code(received: Received) -> str | None:
+    """Read a message's code from what the sandbox gave; None where that is none."""
+    try:
+        return str(json.loads(received.body)["code"]) if received.http_status == 200 else None
+    except (ValueError, LookupError, TypeError):
+        return None

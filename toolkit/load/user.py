@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from inspect import isgeneratorfunction
 
 import gevent
 from locust import User
@@ -12,19 +15,35 @@ from locust.exception import StopTest
 
 from toolkit.errors import CallError, ToolkitError, TransportError
 from toolkit.load.http1 import CallWriter
-from toolkit.load.steps import Call, Outcome, Send, Verify, read_outcome, write_call
+from toolkit.load.steps import Call, Journey, Outcome, Peek, Send, Step, Verify, read_outcome, write_call
 from toolkit.load.transport import Transport
-from toolkit.load.worker import worker_of
+from toolkit.load.worker import Worker, worker_of
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyTask:
+    """A task that plays a journey: what becomes of each generator function among the tasks of a ``SmsCodeUser``."""
+
+    journey: Callable[[Worker], Journey]
+
+    def __call__(self, user: SmsCodeUser) -> None:
+        """Play it from its start to its end."""
+        user.play(self.journey(user.worker))
 
 
 class SmsCodeUser(User):
     """A user with one connection of its own and the API's two calls in ``self.sms``.
 
-    ``expected``: return codes that are no failure for this user, such as ``{ReturnCode.OUT_OF_FREQ}``.
+    ``tasks``: journeys, which are generator functions that take the worker (``steps``), and locust's own, which take
+    the user. ``expected``: return codes that are no failure for this user, such as ``{ReturnCode.OUT_OF_FREQ}``.
     """
 
     abstract = True
     expected: Collection[int] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.tasks = [JourneyTask(task) if isgeneratorfunction(task) else task for task in cls.tasks]
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -34,6 +53,13 @@ class SmsCodeUser(User):
         except ToolkitError as error:  # no user could be made: locust ends the run, and says this
             environment.process_exit_code = 1
             raise StopTest(str(error)) from error
+
+    def play(self, journey: Journey) -> None:
+        """Take a journey's steps, one after the other."""
+        came: object = None
+        with closing(journey), suppress(StopIteration):
+            while True:
+                came = self.sms.take(journey.send(came))
 
     def on_stop(self) -> None:
         """Close the connection."""
@@ -57,6 +83,23 @@ class Calls:
     def verify_code(self, msg_id: str, code: str, *, expected: Collection[int] = ()) -> Outcome:
         """Verify a typed code."""
         return self.make(Verify(msg_id, code, expected))
+
+    def take(self, step: Step) -> Outcome | str | None:
+        """Take a journey's step and return what came of it."""
+        if isinstance(step, Send | Verify):
+            return self.make(step)
+        if isinstance(step, Peek):
+            return self.peek(step.msg_id)
+        gevent.sleep(step.duration_s)
+        return None
+
+    def peek(self, msg_id: str) -> str | None:
+        """Read a message's code from the sandbox, None where it gives none. No call of the API: counted nowhere."""
+        try:
+            self.transport.connect()
+            return self._worker.read_code(self.transport.move(self._writer.peek(msg_id)))
+        except TransportError:
+            return None
 
     def make(self, step: Send | Verify) -> Outcome:
         """Make the call that a step asks for."""

@@ -24,9 +24,10 @@ from locust.runners import LocalRunner, WorkerRunner
 from toolkit import runs
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ProtocolError, ReturnCodeError, ToolkitError
+from toolkit.load.http1 import Received
 from toolkit.load.mobiles import parse_pool
 from toolkit.load.recorder import Recorder
-from toolkit.load.steps import Call, Outcome
+from toolkit.load.steps import Call, Outcome, read_code
 from toolkit.load.transport import classify
 from toolkit.records import Scribe
 from toolkit.settings import Target, load_target
@@ -35,6 +36,7 @@ from toolkit.wire import Credentials, Endpoint
 _LANES = 256  # of mobiles in a distributed run: how many workers will come isn't known when the first one starts
 _ORPHAN_GRACE_S = 3.0
 _HOPELESS_SENDS = 20  # wrong ones of one process, with no right one
+_NO_SANDBOX = "the target is no sandbox, so no code can be read: each journey sends, then verifies one wrong code"
 
 logger = logging.getLogger(__name__)
 _workers: dict[Environment, Worker] = {}
@@ -69,6 +71,13 @@ class Worker:
         self.say("the run ended when each of its mobiles had been used: a larger pool is --mobiles uniform")
         self._begin_end()
         raise StopUser
+
+    def read_code(self, received: Received) -> str | None:
+        """Read the code from what came of a peek; where the target knows no such thing, note that it is no sandbox."""
+        if received.http_status == 404:
+            self.is_sandbox = False
+            self.say(_NO_SANDBOX)
+        return read_code(received)
 
     def record(self, call: Call, outcome: Outcome) -> None:
         """Keep one call, where the run has a folder."""
