@@ -15,8 +15,9 @@ from locust.exception import StopTest
 
 from toolkit.errors import CallError, ToolkitError, TransportError
 from toolkit.load.http1 import CallWriter
+from toolkit.load.statistics import statistics_of
 from toolkit.load.steps import Call, Journey, Outcome, Peek, Send, Step, Verify, read_outcome, write_call
-from toolkit.load.transport import Transport
+from toolkit.load.transport import Transport, classify
 from toolkit.load.worker import Worker, worker_of
 
 
@@ -73,6 +74,7 @@ class Calls:
         self._user = user
         self._worker = user.worker
         self._events = user.environment.events.request
+        self._statistics = statistics_of(user.environment)
         self.transport = Transport(user.worker.target.base_url)
         self._writer = CallWriter(self.transport.origin, user.worker.credentials)
 
@@ -105,7 +107,7 @@ class Calls:
         """Make the call that a step asks for."""
         call = write_call(step, self._writer, self._worker.target.temp_id)
         outcome = self._move(call)
-        self._worker.record(call, outcome)
+        self._keep(call, outcome)
         failure = outcome.failure(call.expected)
         if failure is not None and outcome.return_code in self._user.expected:
             failure = None
@@ -127,8 +129,14 @@ class Calls:
             cut_off = TransportError("the run ended first")
             cut_off.__cause__ = ending
             latency_ns = time.perf_counter_ns() - clock_ns
-            self._worker.record(call, Outcome(call.endpoint, started_ns, latency_ns, error=cut_off))
+            self._keep(call, Outcome(call.endpoint, started_ns, latency_ns, error=cut_off))
             raise
+
+    def _keep(self, call: Call, outcome: Outcome) -> None:
+        self._worker.record(call, outcome)
+        came = classify(outcome.error) if outcome.error else outcome.return_code
+        assert came is not None
+        self._statistics.count(outcome.endpoint, came, outcome.latency_ns, outcome.wait_ns)
 
     def _report(self, outcome: Outcome, failure: CallError | None) -> None:
         self._events.fire(

@@ -1,0 +1,200 @@
+"""Statistics: what the calls of a run came to, while it goes on; on a master, those of all its workers.
+
+Workers tell what they have counted since the test began with each of locust's reports, so a report that is lost, or
+comes twice, changes nothing. Locust's own tables show times with three digits, below a millisecond too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import add
+from typing import Any, Self, TypeAlias
+
+import locust.stats
+from locust import events
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from toolkit.load.histogram import Histogram
+from toolkit.thresholds import Figures, Measure
+from toolkit.wire import Endpoint
+
+_FOLD_AFTER_CALLS = 4096
+_REPORT_KEY = "smscode_statistics"
+
+Outcomes: TypeAlias = Counter[tuple[Endpoint, int | str]]
+Times: TypeAlias = dict[tuple[Endpoint, Measure], Histogram]
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """What became of the arrivals of an open loop; all 0 in a closed one.
+
+    due: those whose time has come. late: begun later than they should have been, the load generator being busy.
+    queued: had to wait for a connection. dropped: never begun.
+    """
+
+    due: int = 0
+    late: int = 0
+    queued: int = 0
+    dropped: int = 0
+
+    def __add__(self, other: Arrivals) -> Arrivals:
+        return Arrivals(*map(add, asdict(self).values(), asdict(other).values()))
+
+
+class Statistics:
+    """What the calls came to that one process made.
+
+    ``arrivals``: what became of those that it should have begun.
+    """
+
+    def __init__(self) -> None:
+        self.arrivals = Arrivals()
+        self._outcomes: Outcomes = Counter()
+        self._times: Times = {}
+        self._pending: list[tuple[Endpoint, int | str, int, int]] = []
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """Calls by endpoint and return code, or the error's name where no answer was read."""
+        self._fold()
+        return self._outcomes
+
+    @property
+    def times(self) -> Times:
+        """The times of every endpoint that had calls."""
+        self._fold()
+        return self._times
+
+    @property
+    def late(self) -> int:
+        """Arrivals that were begun later than they should have been, the load generator being busy."""
+        return self.arrivals.late
+
+    @property
+    def queued(self) -> int:
+        """Arrivals that had to wait for a connection."""
+        return self.arrivals.queued
+
+    @property
+    def dropped(self) -> int:
+        """Arrivals that were never begun."""
+        return self.arrivals.dropped
+
+    def count(self, endpoint: Endpoint, outcome: int | str, latency_ns: int, wait_ns: int) -> None:
+        """Count one call."""
+        self._pending.append((endpoint, outcome, latency_ns, wait_ns))
+        if len(self._pending) >= _FOLD_AFTER_CALLS:
+            self._fold()
+
+    def figures(self, duration_s: float) -> Figures:
+        """Return what thresholds look at, so many seconds after the run's first call."""
+        return Figures(duration_s, dict(self.outcomes), dict(self.times))
+
+    def __add__(self, other: Statistics) -> Statistics:
+        both = Statistics()
+        both.arrivals = self.arrivals + other.arrivals
+        both._outcomes = self.outcomes + other.outcomes
+        both._times = _sum_times(self.times, other.times)
+        return both
+
+    def pack(self) -> dict[str, Any]:
+        """Return them as what travels between processes."""
+        return {
+            "arrivals": list(asdict(self.arrivals).values()),
+            "outcomes": [[endpoint, outcome, calls] for (endpoint, outcome), calls in self.outcomes.items()],
+            "times": [[endpoint, measure, times.pack()] for (endpoint, measure), times in self.times.items()],
+        }
+
+    @classmethod
+    def unpack(cls, packed: Mapping[str, Any]) -> Self:
+        """Return what was packed."""
+        statistics = cls()
+        statistics.arrivals = Arrivals(*packed["arrivals"])
+        for endpoint, outcome, calls in packed["outcomes"]:
+            statistics._outcomes[Endpoint(endpoint), outcome] = calls
+        for endpoint, measure, times in packed["times"]:
+            statistics._times[Endpoint(endpoint), Measure(measure)] = Histogram.unpack(times)
+        return statistics
+
+    def _fold(self) -> None:
+        """Sort what was counted into outcomes and times, many at once, which costs a fifth of one by one."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, []
+        self._outcomes.update((endpoint, outcome) for endpoint, outcome, _, _ in pending)
+        for endpoint in Endpoint:
+            calls = [(latency_ns, wait_ns) for of, _, latency_ns, wait_ns in pending if of is endpoint]
+            if calls:
+                new = {
+                    (endpoint, Measure.LATENCY_MS): Histogram.of(latency_ns for latency_ns, _ in calls),
+                    (endpoint, Measure.CALLER_MS): Histogram.of(map(sum, calls)),
+                }
+                self._times = _sum_times(self._times, new)
+
+
+def _sum_times(one: Times, other: Times) -> Times:
+    return one | {key: one[key] + times if key in one else times for key, times in other.items()}
+
+
+class _Known:
+    """What one locust process knows: its own calls, and what its workers told."""
+
+    def __init__(self) -> None:
+        self.own = Statistics()
+        self.told: dict[str, Statistics] = {}
+
+    def clear(self, **_: object) -> None:
+        self.own = Statistics()
+        self.told = {}
+
+    def tell(self, client_id: str, data: dict[str, Any]) -> None:
+        data[_REPORT_KEY] = self.own.pack()
+
+    def hear(self, client_id: str, data: dict[str, Any]) -> None:
+        if _REPORT_KEY in data:
+            self.told[client_id] = Statistics.unpack(data[_REPORT_KEY])
+
+
+_known: dict[Environment, _Known] = {}
+
+
+def statistics_of(environment: Environment) -> Statistics:
+    """Return what this process knows of the test that is on, or was last; each test has its own.
+
+    On a master these are the sums over all workers, as of now: ask again for newer ones.
+    """
+    known = _known_of(environment)
+    return reduce(add, known.told.values(), known.own) if known.told else known.own
+
+
+def _known_of(environment: Environment) -> _Known:
+    if environment not in _known:
+        known = _known[environment] = _Known()
+        hooks: Any = environment.events
+        hooks.test_start.add_listener(known.clear)
+        if isinstance(environment.runner, WorkerRunner):
+            hooks.report_to_master.add_listener(known.tell)
+        else:
+            hooks.worker_report.add_listener(known.hear)
+    return _known[environment]
+
+
+def three_digits(time_ms: float) -> float:
+    """Round a time to three significant digits, but not below a microsecond: the buckets of locust's own tables."""
+    if time_ms < 1:
+        return round(time_ms, 3)
+    return round(time_ms, 2 - math.floor(math.log10(time_ms)))
+
+
+def _take_part(environment: Environment, **_: object) -> None:
+    locust.stats.bucket_response_time = three_digits  # type: ignore[assignment] # it says int; any number serves
+    _known_of(environment)
+
+
+events.init.add_listener(_take_part)  # type: ignore[no-untyped-call]
