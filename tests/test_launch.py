@@ -15,7 +15,7 @@ from support.processes import wait_gone
 from toolkit import launch
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError, NotConnectedError, ReturnCodeError, RunError
-from toolkit.launch import Cause
+from toolkit.runs import Cause
 from toolkit.settings import Target
 
 REPOSITORY = Path(__file__).parents[1]

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import IO, Self
 
@@ -27,6 +26,7 @@ from toolkit.client import Client
 from toolkit.errors import InputError, RunError
 from toolkit.progress import Follower, Progress
 from toolkit.records import pack_to_parquet
+from toolkit.runs import Cause
 from toolkit.settings import Target
 
 _SANDBOX_START_S = 20.0
@@ -115,19 +115,12 @@ def find_scenario(name: str) -> Path:
 # The load test.
 
 
-class Cause(StrEnum):
-    """Why a load test ended."""
-
-    FINISHED = "finished"  # its time was over
-    INTERRUPTED = "interrupted"  # it was stopped from here
-    REFUSED = "refused"  # every further call would have been refused the same way
-
-
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A load test that is over; its records are in the folder's Parquet file.
 
-    ``reason``: for REFUSED the return code and its message, else "". ``notes``: what its user should know.
+    ``reason``: for REFUSED the return code and its message, for MISSED the threshold, for BUDGET what was spent; or "".
+    ``notes``: what its user should know.
     """
 
     cause: Cause
@@ -229,9 +222,9 @@ class LoadRun:
         """Wait for the end and say why it came; raise RunError with locust's last words where it broke down."""
         code = self._process.wait()
         calls = self._close()
-        reason = self._lines(runs.STOPPED_NAME)
-        if reason:
-            return Ended(Cause.REFUSED, reason[0], self._lines(runs.NOTES_NAME), calls)
+        if ended := self._lines(runs.ENDED_NAME):
+            cause, _, reason = ended[0].partition(" ")
+            return Ended(Cause(cause), reason, self._lines(runs.NOTES_NAME), calls)
         if code and not self._stopped:
             raise RunError(self._last_words(code))
         cause = Cause.INTERRUPTED if self._stopped else Cause.FINISHED

@@ -3,13 +3,25 @@
 The calls themselves are in the folder as ``records`` keeps them.
 """
 
+from enum import StrEnum
+
 PREFIX = "SMSCODE_"  # of every variable that the toolkit reads
 RUN_DIR = "SMSCODE_RUN_DIR"  # the run's folder; without it nothing is recorded
 MOBILES = "SMSCODE_MOBILES"  # the pool they come from, as toolkit.load.mobiles reads it
 SEED = "SMSCODE_SEED"  # whole number that the run's mobiles are drawn with
 LIFELINE_FD = "SMSCODE_LIFELINE_FD"  # read end of a pipe whose other end only the parent holds
 
-STOPPED_NAME = "stopped.txt"  # why the run stopped itself, one line; absent where it didn't
+ENDED_NAME = "ended.txt"  # its first line: why the run ended itself, a Cause and after a blank the reason; else absent
 NOTES_NAME = "notes.txt"  # what its user should know, a line each
 LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json
+
+
+class Cause(StrEnum):
+    """Why a load test ended."""
+
+    FINISHED = "finished"  # its time was over
+    INTERRUPTED = "interrupted"  # it was stopped from outside
+    REFUSED = "refused"  # every further call would have been refused the same way
+    MISSED = "missed"  # a threshold with "abort after" was missed
+    BUDGET = "budget"  # what it might spend was spent

@@ -15,8 +15,9 @@ from support.processes import of_run, parent_of_a_run, wait_gone
 from toolkit import launch, runs
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError, RunError
-from toolkit.launch import Cause, LoadRun
+from toolkit.launch import LoadRun
 from toolkit.records import pack_to_parquet
+from toolkit.runs import Cause
 from toolkit.wire import Endpoint
 
 LONG_S = 60

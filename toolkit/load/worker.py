@@ -1,7 +1,7 @@
 """Worker: what the users of one locust process share, from its first user to its end.
 
-How the parent process steers it: options (environment variables of ``runs``), a pipe that closes when the parent is
-gone, and one line that says why a run stopped itself.
+How the parent process steers it: options (environment variables of ``runs``), and a pipe that closes when the parent is
+gone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from locust.runners import LocalRunner, WorkerRunner
 from toolkit import runs
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ProtocolError, ReturnCodeError, ToolkitError
+from toolkit.load.ending import begin_end, end, end_early, leave
 from toolkit.load.http1 import Received
 from toolkit.load.mobiles import parse_pool
 from toolkit.load.recorder import Recorder
@@ -60,7 +61,6 @@ class Worker:
         self.scribe = Scribe.of(run, f"worker-{lane}", target.app_key, target.master_secret)
         self._recorder = Recorder(self._folder, str(lane)) if self._folder else None
         self._environment = environment
-        self._ending: gevent.Greenlet | None = None
         self._said: set[str] = set()
         self._wrong_sends = self._right_sends = 0
 
@@ -69,7 +69,7 @@ class Worker:
         for mobile in self.mobiles:
             return mobile
         self.say("the run ended when each of its mobiles had been used: a larger pool is --mobiles uniform")
-        self._begin_end()
+        begin_end(self._environment)
         raise StopUser
 
     def read_code(self, received: Received) -> str | None:
@@ -107,7 +107,7 @@ class Worker:
         if note not in self._said:
             self._said.add(note)
             logger.warning(note)
-            self._leave(runs.NOTES_NAME, note)
+            leave(self._environment, runs.NOTES_NAME, note)
 
     def judge(self, endpoint: Endpoint, failure: CallError | None) -> None:
         """End the run where every further call would be refused the same way.
@@ -122,25 +122,7 @@ class Worker:
             self._wrong_sends += kind is Kind.REQUEST
             self._right_sends += kind not in (Kind.REQUEST, Kind.SERVER)
         if failure and (kind is Kind.ACCOUNT or (self._wrong_sends >= _HOPELESS_SENDS and not self._right_sends)):
-            self.stop(f"{failure.return_code:d} {failure.message}")
-
-    def stop(self, reason: str) -> None:
-        """End the run, once, and leave the reason. Returns at once: the caller is a user that is about to be ended."""
-        if self._begin_end():
-            logger.error("the run stops: %s", reason)
-            self._leave(runs.STOPPED_NAME, reason)
-
-    def _begin_end(self) -> bool:
-        """Begin to end the run, unless that has begun."""
-        begins = self._ending is None or self._ending.ready()
-        if begins:
-            self._ending = gevent.spawn(_end, self._environment)
-        return begins
-
-    def _leave(self, name: str, line: str) -> None:
-        if self._folder:
-            with (self._folder / name).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            end_early(self._environment, runs.Cause.REFUSED, f"{failure.return_code:d} {failure.message}")
 
 
 def worker_of(environment: Environment) -> Worker:
@@ -157,12 +139,6 @@ def _lane(environment: Environment) -> tuple[int, int]:
     if isinstance(runner, WorkerRunner):
         return runner.worker_index, max(_LANES, runner.worker_index + 1)
     return 0, 1
-
-
-def _end(environment: Environment) -> None:
-    assert environment.runner
-    headless = environment.parsed_options and environment.parsed_options.headless
-    (environment.runner.quit if headless else environment.runner.stop)()
 
 
 def _add_options(parser: LocustArgumentParser, **_: object) -> None:
@@ -196,7 +172,7 @@ def _die_with_parent(environment: Environment, lifeline_fd: int) -> None:
     wait_read(lifeline_fd)
     gevent.spawn_later(_ORPHAN_GRACE_S, os._exit, 1)
     environment.stop_timeout = 0.0
-    _end(environment)
+    end(environment)
 
 
 def _judge_scenario(environment: Environment, **_: object) -> None:
