@@ -57,6 +57,13 @@ def from_records(records: Iterable[CallRecord]) -> pd.DataFrame:
     return _tidy(_to_table(records), "the records")
 
 
+def duration_ns(calls: pd.DataFrame) -> int:
+    """Return how long a run took, from its first start to its last end; 0 for no calls."""
+    if calls.empty:
+        return 0
+    return int((calls["started_ns"] + calls["latency_ns"]).max() - calls["started_ns"].min())
+
+
 def _read_folder(folder: Path) -> pd.DataFrame:
     parquet, packed = folder / PARQUET_NAME, sorted(folder.glob(f"*{PACKED_SUFFIX}"))
     if not parquet.exists() and not packed:

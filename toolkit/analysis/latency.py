@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-SERVER, CALLER = "latency_ms", "caller_ms"
+from toolkit.thresholds import Measure
+
+SERVER, CALLER = (measure.value for measure in Measure)
 MEASURES = {SERVER: "the server's latency", CALLER: "what the caller waited"}
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 # Evenly spread on an axis that gives each further nine the same room: what a picture of the tail needs.

@@ -18,11 +18,12 @@ from markupsafe import Markup
 
 from toolkit.analysis import calls as call_table
 from toolkit.analysis import charts, latency, outcomes
+from toolkit.analysis.calls import duration_ns
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError
-from toolkit.report import tables, wording
+from toolkit.report import tables, verdicts, wording
 from toolkit.report.masking import Json, mask, mask_text
-from toolkit.report.summary import RUN_NAME, duration_ns
+from toolkit.report.summary import RUN_NAME
 
 REPORT_NAME = "report.html"
 _TEMPLATE = "page.html.j2"
@@ -76,6 +77,8 @@ def render(calls: pd.DataFrame, settings: Mapping[str, object], name: str) -> st
         when=_when(calls),
         target=_target(masked),
         facts=_facts(calls),
+        remarks=list(wording.remarks(masked)) if isinstance(masked, dict) else [],
+        verdicts=list(tables.verdict_rows(verdicts.judge_run(calls, settings))),
         outcomes=_by_endpoint(rows),
         outcomes_left_out=len(codes) - len(rows),
         kinds=tables.kinds(rows),

@@ -10,11 +10,13 @@ from typing import TypeAlias
 import pandas as pd
 
 from toolkit.analysis import latency, outcomes
+from toolkit.analysis.calls import duration_ns
+from toolkit.report import verdicts
 from toolkit.report.masking import Json, mask
 from toolkit.wire import Endpoint
 
 SCHEMA = 1
-RUN_NAME = "run.json"
+RUN_NAME, JUNIT_NAME = "run.json", "junit.xml"
 
 Summary: TypeAlias = dict[str, Json]
 
@@ -22,10 +24,7 @@ Summary: TypeAlias = dict[str, Json]
 def summarize(calls: pd.DataFrame, settings: Mapping[str, object]) -> Summary:
     """Summarize a run as JSON: its settings, masked, and per endpoint its rate, outcomes and latency.
 
-    {"schema", "settings", "started" (ISO 8601, UTC), "duration_s", "calls", "endpoints": {"send" and "verify":
-    {"calls", "rate_per_s", "return_codes": {number: calls}, "errors": {name: calls}, "latency_ms" and "caller_ms":
-    {"p50", "p90", "p95", "p99", "p99.9", "max"}}}}. A rate is calls by the seconds from the run's first start to its
-    last end. What can't be known, as a percentile of no calls, is null; nothing is ever NaN.
+    docs/run-json.md tells each field. What can't be known, as a percentile of no calls, is null; nothing is ever NaN.
     """
     duration_s = duration_ns(calls) / 1e9
     codes, percentiles = outcomes.return_codes(calls), latency.percentiles(calls)
@@ -33,6 +32,7 @@ def summarize(calls: pd.DataFrame, settings: Mapping[str, object]) -> Summary:
         "schema": SCHEMA,
         "settings": mask(settings),
         "started": _started(calls),
+        "ended": _ended(calls),
         "duration_s": duration_s,
         "calls": len(calls),
         "endpoints": {
@@ -43,27 +43,32 @@ def summarize(calls: pd.DataFrame, settings: Mapping[str, object]) -> Summary:
             )
             for endpoint in Endpoint
         },
+        "verdicts": [verdicts.as_json(verdict) for verdict in verdicts.judge_run(calls, settings)],
     }
 
 
 def write_summary(folder: Path, calls: pd.DataFrame, settings: Mapping[str, object]) -> Summary:
-    """Summarize a run into its folder's run.json and return what it holds; the file appears whole or not at all."""
+    """Summarize a run into its folder's run.json and return what it holds; the file appears whole or not at all.
+
+    Where the run has thresholds, their verdicts are left in junit.xml too.
+    """
     summary = summarize(calls, settings)
+    if judged := verdicts.judge_run(calls, settings):
+        verdicts.write_junit(folder / JUNIT_NAME, folder.resolve().name, judged, duration_ns(calls) / 1e9)
     partial = folder / f"{RUN_NAME}.part"
     partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(folder / RUN_NAME)
     return summary
 
 
-def duration_ns(calls: pd.DataFrame) -> int:
-    """Return how long a run took, from its first start to its last end; 0 for no calls."""
-    if calls.empty:
-        return 0
-    return int((calls["started_ns"] + calls["latency_ns"]).max() - calls["started_ns"].min())
-
-
 def _started(calls: pd.DataFrame) -> str | None:
     return None if calls.empty else calls["started"].min().isoformat()
+
+
+def _ended(calls: pd.DataFrame) -> str | None:
+    if calls.empty:
+        return None
+    return pd.Timestamp((calls["started_ns"] + calls["latency_ns"]).max(), unit="ns", tz="UTC").isoformat()
 
 
 def _endpoint(codes: pd.DataFrame, percentiles: pd.DataFrame, duration_s: float) -> Summary:

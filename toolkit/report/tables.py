@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
 from toolkit.analysis import charts, latency
 from toolkit.codes import Kind
-from toolkit.report import wording
+from toolkit.report import verdicts, wording
 from toolkit.report.masking import Json
+from toolkit.thresholds import Status, Verdict
 
 _LONGEST_SETTING = 1_000
 _ERROR, _UNKNOWN = "ERROR", "UNKNOWN"
@@ -29,6 +30,9 @@ _COLOURS = {kind.value: colour for kind, colour in charts.KIND_COLOURS.items()} 
     _ERROR: charts.ERROR_COLOUR,
     _UNKNOWN: charts.UNKNOWN_COLOUR,
 }
+
+
+_KIND_OF_STATUS = {Status.PASS: Kind.OK.value, Status.FAIL: Kind.SERVER.value, Status.NO_DATA: _UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,16 @@ class LatencyRow:
     measure: str
     calls: str
     times: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """One row of the table of thresholds."""
+
+    status: str
+    colour: str
+    threshold: str
+    value: str
 
 
 def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
@@ -103,6 +117,14 @@ def latency_rows(percentiles: pd.DataFrame) -> Iterator[LatencyRow]:
             calls=f"{row['calls']:,}",
             times=tuple(wording.milliseconds(row[column]) for column in columns),
         )
+
+
+def verdict_rows(judged: Iterable[Verdict]) -> Iterator[VerdictRow]:
+    """Word a run's verdicts."""
+    for verdict in judged:
+        colour = _COLOURS[_KIND_OF_STATUS[verdict.status]]
+        value = wording.NONE if verdict.value is None else f"{wording.measured(verdict.value)} {verdicts.unit(verdict)}"
+        yield VerdictRow(verdict.status.value, colour, str(verdict.threshold), value)
 
 
 def setting_rows(settings: Json, name: str = "") -> Iterator[tuple[str, str]]:

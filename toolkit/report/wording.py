@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+from toolkit.runs import Cause
+
 NONE = "–"
 _LEAST_SHARE = 0.0001
+_ENDINGS = {
+    Cause.INTERRUPTED: "It was interrupted.",
+    Cause.REFUSED: "It was ended early: every further call would have been refused: {because}",
+    Cause.MISSED: "It was ended early by a threshold that it missed: {because}",
+    Cause.BUDGET: "It was ended early by its budget: {because}",
+}
 
 
 def share(ratio: float | None) -> str:
@@ -34,6 +44,20 @@ def duration(seconds: float) -> str:
     return f"{hours:,} h {left_min:02} min" if hours else f"{minutes} min {left_s:02} s"
 
 
+def measured(value: float) -> str:
+    """Word a measured value, without the unit, in six digits at most."""
+    return f"{value:,.6g}"
+
+
 def rate(per_s: float | None) -> str:
     """Word a rate, without the unit."""
     return NONE if per_s is None else f"{per_s:,.1f}"
+
+
+def remarks(settings: Mapping[str, object]) -> Iterator[str]:
+    """Word what a reader of a run must know first: that it ended early, or measured nothing but its own generator."""
+    ended, bottleneck = settings.get("ended"), settings.get("bottleneck")
+    if ended in _ENDINGS:
+        yield _ENDINGS[Cause(str(ended))].format(because=settings.get("ended_because"))
+    if bottleneck:
+        yield f"The load generator was the bottleneck, so that no threshold passes: {bottleneck}"

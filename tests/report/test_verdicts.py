@@ -1,0 +1,127 @@
+import html
+import re
+
+import numpy as np
+import pytest
+from junitparser import Error, Failure, JUnitXml, TestSuite
+
+from toolkit.analysis import calls, latency
+from toolkit.errors import InputError
+from toolkit.report.page import render
+from toolkit.report.summary import summarize, write_summary
+from toolkit.report.verdicts import judge_run, tell, write_junit
+from toolkit.wire import Endpoint
+
+MS = 1_000_000
+KEPT, MISSED, UNMEASURED = "max(send.caller_ms) < 250", "share(50019) < 0.1%", "rate(verify) > 1/s"
+
+
+@pytest.fixture
+def frame(call):
+    return calls.from_records(
+        [
+            call(Endpoint.SEND, 50000, wait_ns=100 * MS, latency_ns=100 * MS),
+            call(Endpoint.SEND, 50019),
+            call(Endpoint.SEND, None, error="timeout"),
+        ]
+    )
+
+
+def statuses(frame, *thresholds, **settings):
+    return [verdict.status.value for verdict in judge_run(frame, {"thresholds": list(thresholds), **settings})]
+
+
+def test_a_run_is_judged_by_its_calls(frame):
+    assert statuses(frame, KEPT, MISSED, UNMEASURED) == ["PASS", "FAIL", "NO_DATA"]
+
+
+def test_percentiles_are_those_of_the_report(traffic):
+    frame = calls.from_records(traffic)
+    table = latency.percentiles(frame, at=[99.9]).set_index(["endpoint", "measure"])["p99.9_ms"]
+    for (endpoint, measure), shown in table.items():
+        (verdict,) = judge_run(frame, {"thresholds": [f"p99.9({endpoint}.{measure}) < 1"]})
+        assert verdict.value == pytest.approx(shown, rel=1e-12)
+
+
+def test_shares_and_ratios_are_those_of_the_report(traffic):
+    run = summarize(calls.from_records(traffic), {"thresholds": ["ok_ratio(send) > 0%", "share(50009) > 0%"]})
+    send = run["endpoints"]["send"]
+    assert run["verdicts"][0]["value"] == 100 * send["return_codes"]["50000"] / send["calls"]
+    assert run["verdicts"][1]["value"] == 100 * send["return_codes"]["50009"] / run["calls"]
+
+
+def test_a_generator_that_was_its_own_bottleneck_gives_no_pass(frame):
+    assert statuses(frame, KEPT, MISSED, bottleneck="it had no CPU left") == ["NO_DATA", "FAIL"]
+
+
+def test_a_threshold_that_ended_the_run_was_missed_whatever_came_after(frame):
+    assert statuses(frame, KEPT, "ok_ratio(send) > 1%", ended="missed", ended_because=KEPT) == ["FAIL", "PASS"]
+
+
+def test_a_run_without_thresholds_or_calls_is_judged_too(call):
+    nothing = calls.from_records([])
+    assert judge_run(nothing, {}) == []
+    assert statuses(nothing, KEPT, MISSED) == ["NO_DATA", "NO_DATA"]
+
+
+def test_settings_that_hold_no_threshold_are_an_input_error(frame):
+    with pytest.raises(InputError, match="expected a metric"):
+        judge_run(frame, {"thresholds": ["nothing"]})
+
+
+def test_a_verdict_is_json_with_its_value_and_limit_in_one_unit(frame):
+    kept, missed, unmeasured = summarize(frame, {"thresholds": [KEPT, MISSED, UNMEASURED]})["verdicts"]
+    assert kept == {"threshold": KEPT, "status": "PASS", "value": 200.0, "limit": 250.0, "unit": "ms"}
+    assert (missed["value"], missed["unit"]) == (pytest.approx(100 / 3), "%")
+    assert (unmeasured["value"], unmeasured["unit"]) == (None, "/s")
+
+
+def test_a_ci_server_reads_the_verdicts_as_junit(frame, tmp_path):
+    verdicts = judge_run(frame, {"thresholds": [KEPT, MISSED, UNMEASURED]})
+    write_junit(tmp_path / "junit.xml", 'a "run" <&', verdicts, 1.5)
+    (suite,) = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
+    assert isinstance(suite, TestSuite)
+    assert (suite.name, suite.tests, suite.failures, suite.errors, suite.time) == ('a "run" <&', 3, 1, 1, 1.5)
+    kept, missed, unmeasured = suite
+    assert (kept.name, kept.is_passed) == (KEPT, True)
+    assert [type(it) for it in missed.result] == [Failure]
+    assert missed.result[0].message == tell(verdicts[1]) == "FAIL    share(50019) < 0.1%  (33.3333 %)"
+    assert [(type(it), it.type) for it in unmeasured.result] == [(Error, "NO_DATA")]
+
+
+def test_the_page_shows_every_verdict(frame):
+    text = re.sub(r"<[^>]+>|\s+", " ", render(frame, {"thresholds": [KEPT, MISSED, UNMEASURED]}, "run"))
+    for line in (
+        "PASS max(send.caller_ms) &lt; 250 200 ms",
+        "FAIL share(50019) &lt; 0.1% 33.3333 %",
+        "NO_DATA rate(verify) &gt; 1/s –",
+    ):
+        assert line in re.sub(r"\s+", " ", text)
+    assert "Thresholds" not in render(frame, {}, "run")
+
+
+def test_values_are_plain_numbers_whatever_numpy_made_of_them(frame):
+    (verdict,) = judge_run(frame, {"thresholds": [KEPT]})
+    assert type(verdict.value) is float
+    assert not isinstance(verdict.value, np.floating)
+
+
+def test_a_runs_folder_gets_junit_xml_where_it_has_thresholds(frame, tmp_path):
+    write_summary(tmp_path, frame, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    write_summary(tmp_path, frame, {"thresholds": [KEPT]})
+    (suite,) = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
+    assert (suite.name, [case.name for case in suite]) == (tmp_path.name, [KEPT])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"ended": "missed", "ended_because": KEPT}, f"by a threshold that it missed: {KEPT}"),
+        ({"ended": "budget", "ended_because": "100 messages"}, "by its budget: 100 messages"),
+        ({"bottleneck": "no CPU left"}, "the bottleneck, so that no threshold passes: no CPU left"),
+    ],
+)
+def test_the_page_says_first_why_a_run_ended_early_or_proves_nothing(frame, settings, told):
+    page = html.unescape(render(frame, {"thresholds": [KEPT], **settings}, "run"))
+    assert told in page[: page.index(">Thresholds<")]
