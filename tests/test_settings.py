@@ -1,12 +1,13 @@
 """Every test stands in an empty directory with an empty environment."""
 
 import traceback
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from toolkit.errors import SettingsError
-from toolkit.settings import Target, find_target, load_service, load_target
+from toolkit.settings import Price, Target, find_target, load_price, load_service, load_target
 
 SECRET = "the-master-secret"
 GIVEN = {"base_url": "http://h", "app_key": "key", "master_secret": SECRET, "temp_id": 7}
@@ -16,7 +17,7 @@ TARGET = Target("http://h", "key", SECRET, 7)
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name in ("base_url", "app_key", "master_secret", "temp_id", "store", "port"):
+    for name in ("base_url", "app_key", "master_secret", "temp_id", "store", "port", "price_per_send", "currency"):
         monkeypatch.delenv(f"SMSCODE_{name.upper()}", raising=False)
     return tmp_path
 
@@ -198,3 +199,18 @@ def check_line(part: str) -> None:
 
 def test_a_target_shows_no_secret() -> None:
     assert SECRET not in repr(TARGET)
+
+
+def test_a_price_is_exact_and_says_its_currency(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_price() is None
+    Path("smscode.toml").write_text('price_per_send = "0.045"\n')
+    assert load_price() == Price(Decimal("0.045"), "CNY")
+    monkeypatch.setenv("SMSCODE_CURRENCY", "EUR")
+    assert load_price() == Price(Decimal("0.045"), "EUR")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "free"])
+def test_what_is_no_price_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("SMSCODE_PRICE_PER_SEND", text)
+    with pytest.raises(SettingsError, match="SMSCODE_PRICE_PER_SEND"):
+        load_price()

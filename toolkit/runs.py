@@ -8,6 +8,11 @@ from enum import StrEnum
 PREFIX = "SMSCODE_"  # of every variable that the toolkit reads
 RUN_DIR = "SMSCODE_RUN_DIR"  # the run's folder; without it nothing is recorded
 MOBILES = "SMSCODE_MOBILES"  # the pool they come from, as toolkit.load.mobiles reads it
+MAX_MESSAGES = "SMSCODE_MAX_MESSAGES"  # how many may be sent, by all processes together
+MAX_COST = "SMSCODE_MAX_COST"  # how much may be spent, a decimal number in the price's currency
+ALLOW_TARGET = "SMSCODE_ALLOW_TARGET"  # hosts that may be loaded: [a,b]
+I_PAY_FOR_THIS = "SMSCODE_I_PAY_FOR_THIS"  # true: the vendor's host may be loaded too
+THRESHOLD = "SMSCODE_THRESHOLD"  # what the run must keep to: [a,b]
 SEED = "SMSCODE_SEED"  # whole number that the run's mobiles are drawn with
 LIFELINE_FD = "SMSCODE_LIFELINE_FD"  # read end of a pipe whose other end only the parent holds
 
@@ -15,6 +20,8 @@ ENDED_NAME = "ended.txt"  # its first line: why the run ended itself, a Cause an
 NOTES_NAME = "notes.txt"  # what its user should know, a line each
 LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json
+
+THRESHOLD_MISSED, BOTTLENECK, BUDGET_SPENT = 99, 98, 97  # exit codes
 
 
 class Cause(StrEnum):

@@ -11,6 +11,8 @@ A setting is taken from the first of these that gives it; an empty one counts as
        app_key = "..."
        master_secret = "..."
        temp_id = 1                           # without it 1
+       price_per_send = "0.045"              # what a send costs: the price of a message times the template's segments
+       currency = "CNY"                      # without it CNY
 
        [service]                             # how `smscode serve` runs
        store = "sqlite:///sms.db"
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -57,6 +60,14 @@ class Target:
     temp_id: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one send costs with the target's template, all of its segments; nothing here can read a template's text."""
+
+    per_send: Decimal
+    currency: str
+
+
 def load_target(
     *,
     base_url: str | None = None,
@@ -79,6 +90,12 @@ def find_target(
     """Load the target as ``load_target`` does, or return None where neither URL, key nor secret is given anywhere."""
     given = _read(_Given, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
     return given.target() if any(getattr(given, name) for name in _REQUIRED) else None
+
+
+def load_price() -> Price | None:
+    """Load what a send costs, None where nobody said; raise SettingsError, in one line, for what is no price."""
+    given = _read(_Given)
+    return Price(given.price_per_send, given.currency) if given.price_per_send is not None else None
 
 
 def load_service(**arguments: Any) -> ServiceSettings:
@@ -121,6 +138,8 @@ class _Given(_Settings):
     app_key: Annotated[str, AfterValidator(_check_app_key)] = ""
     master_secret: SecretStr = SecretStr("")
     temp_id: Annotated[int, Field(ge=0)] = 1
+    price_per_send: Annotated[Decimal | None, Field(gt=0)] = None
+    currency: str = "CNY"
 
     def target(self) -> Target:
         """Return the target; raise SettingsError where a part of it is missing."""

@@ -26,7 +26,10 @@ class User(SmsCodeUser):
     expected = json.loads(sys.argv[2])
 
 environment = Environment(host=sys.argv[1])
-environment.parsed_options = Namespace(sms_run_dir=None, sms_seed=1, sms_mobiles="uniform", headless=False)
+environment.parsed_options = Namespace(
+    sms_run_dir=None, sms_seed=1, sms_mobiles="uniform", headless=False,
+    max_messages=None, max_cost=None, allow_target=[], i_pay_for_this=False,
+)
 environment.create_local_runner()
 user = User(environment)
 """

@@ -1,22 +1,65 @@
-"""Guard: what may be loaded at all. A message to a real mobile costs money, and annoys whoever gets it."""
+"""Guard: what may be loaded at all, and how much. A message to a real mobile costs money and annoys who gets it."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection
+from decimal import Decimal, InvalidOperation
 from urllib.parse import urlsplit
 
 from toolkit.errors import InputError
+from toolkit.settings import Price
+
+VENDOR_HOST = "api.sms.jpush.cn"
 
 
-def check_allowed(base_url: str, allowed: Collection[str]) -> None:
-    """Raise InputError for a target that is neither this machine nor one of the ``allowed`` hosts."""
+def check_allowed(base_url: str, allowed: Collection[str], pays: bool = False) -> None:
+    """Raise InputError for a target that is neither this machine nor one of the ``allowed`` hosts.
+
+    The vendor's host must be allowed, and somebody has to have said that he ``pays`` for it.
+    """
     host = urlsplit(base_url).hostname or ""
-    if not (_is_this_machine(host) or host in allowed):
+    if _is_this_machine(host):
+        return
+    if host not in {name.lower() for name in allowed}:
         raise InputError(
             f"{host} isn't this machine: each message may cost money and reach a stranger;"
             f" if it may be loaded all the same, give --allow-target {host}"
         )
+    if _is_the_vendors(host) and not pays:
+        raise InputError(
+            f"{host} is the vendor's own: each message is billed; if so it shall be, give --i-pay-for-this"
+        )
+
+
+def cap_messages(max_messages: int | None, max_cost: str | None, price: Price | None) -> int | None:
+    """Return how many messages a run may send, the lesser where both are given; None for as many as it can.
+
+    What a cost buys is counted in whole sends at ``price.per_send``. Raise InputError where it can't be told, or where
+    not a single message may be sent.
+    """
+    caps = [max_messages] if max_messages is not None else []
+    if max_cost is not None:
+        caps.append(_count_affordable(max_cost, price))
+    if caps and min(caps) < 1:
+        raise InputError("the run may not send a single message: give a larger --max-messages or --max-cost")
+    return min(caps, default=None)
+
+
+def _count_affordable(max_cost: str, price: Price | None) -> int:
+    if price is None:
+        raise InputError("--max-cost needs to know what a send costs: set SMSCODE_PRICE_PER_SEND")
+    try:
+        cost = Decimal(max_cost)
+    except InvalidOperation:
+        cost = Decimal("NaN")
+    if not cost.is_finite():
+        raise InputError(f"--max-cost {max_cost!r}: write a number of {price.currency}, such as 12.50")
+    return int(cost // price.per_send)
+
+
+def _is_the_vendors(host: str) -> bool:
+    return host.rstrip(".").lower() == VENDOR_HOST
 
 
 def _is_this_machine(host: str) -> bool:

@@ -19,6 +19,7 @@ from toolkit.load.statistics import statistics_of
 from toolkit.load.steps import Call, Journey, Outcome, Peek, Send, Step, Verify, read_outcome, write_call
 from toolkit.load.transport import Transport, classify
 from toolkit.load.worker import Worker, worker_of
+from toolkit.wire import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ class Calls:
 
     def _move(self, call: Call) -> Outcome:
         gevent.sleep(0)  # locust may have ended this user while it waited: let that come before a byte leaves
+        if call.endpoint is Endpoint.SEND:
+            self._worker.take_message()
         started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
         try:
             self.transport.connect()

@@ -24,7 +24,9 @@ from locust.runners import LocalRunner, WorkerRunner
 from toolkit import runs
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ProtocolError, ReturnCodeError, ToolkitError
+from toolkit.load.budget import allotment_of
 from toolkit.load.ending import begin_end, end, end_early, leave
+from toolkit.load.guard import check_allowed
 from toolkit.load.http1 import Received
 from toolkit.load.mobiles import parse_pool
 from toolkit.load.recorder import Recorder
@@ -47,6 +49,7 @@ class Worker:
     """One locust process of a load test.
 
     ``mobiles``: fresh ones, for all its users. ``is_sandbox``: False once the target has turned out to be none.
+    ``allotment``: what it may send, None without a cap.
     """
 
     def __init__(self, environment: Environment, target: Target) -> None:
@@ -56,6 +59,7 @@ class Worker:
         self.credentials = Credentials(target.app_key, target.master_secret)
         self.mobiles = parse_pool(options.sms_mobiles)(options.sms_seed, lane, lanes)
         self.is_sandbox = True
+        self.allotment = allotment_of(environment)
         self._folder = Path(options.sms_run_dir) if options.sms_run_dir else None
         run = self._folder.name if self._folder else ""
         self.scribe = Scribe.of(run, f"worker-{lane}", target.app_key, target.master_secret)
@@ -72,6 +76,11 @@ class Worker:
         begin_end(self._environment)
         raise StopUser
 
+    def take_message(self) -> None:
+        """Take one of the messages that the run may send, waiting for it if need be; without one the user ends."""
+        if self.allotment and not self.allotment.wait():
+            raise StopUser
+
     def read_code(self, received: Received) -> str | None:
         """Read the code from what came of a peek; where the target knows no such thing, note that it is no sandbox."""
         if received.http_status == 404:
@@ -80,7 +89,9 @@ class Worker:
         return read_code(received)
 
     def record(self, call: Call, outcome: Outcome) -> None:
-        """Keep one call, where the run has a folder."""
+        """Keep one call, where the run has a folder, and settle what it cost."""
+        if self.allotment and call.endpoint is Endpoint.SEND:
+            self.allotment.settle(outcome)
         if self._recorder:
             error = outcome.error
             row = self.scribe.row(
@@ -126,12 +137,22 @@ class Worker:
 
 
 def worker_of(environment: Environment) -> Worker:
-    """Return the worker of this process; raise SettingsError where the target or its credentials are missing."""
+    """Return the worker of this process.
+
+    Raise SettingsError where the target or its credentials are missing, InputError where it may not be loaded.
+    """
     if environment not in _workers:
-        worker = Worker(environment, load_target(base_url=environment.host))
+        worker = Worker(environment, _find_target(environment))
         _listen(environment.events, test_stop=worker.flush, quit=worker.flush)
         _workers[environment] = worker
     return _workers[environment]
+
+
+def _find_target(environment: Environment) -> Target:
+    options: Any = environment.parsed_options
+    target = load_target(base_url=environment.host)
+    check_allowed(target.base_url, options.allow_target, options.i_pay_for_this)
+    return target
 
 
 def _lane(environment: Environment) -> tuple[int, int]:
@@ -148,6 +169,15 @@ def _add_options(parser: LocustArgumentParser, **_: object) -> None:
     seed = secrets.randbelow(1 << 32)
     parser.add_argument("--sms-seed", env_var=runs.SEED, type=int, default=seed, help="Draws the mobiles")
     parser.add_argument("--sms-mobiles", env_var=runs.MOBILES, default="uniform", help="Pool the mobiles come from")
+    parser.add_argument(
+        "--allow-target",
+        env_var=runs.ALLOW_TARGET,
+        action="append",
+        default=[],
+        help="Host other than this machine that may be loaded",
+        **hidden,
+    )
+    parser.add_argument("--i-pay-for-this", env_var=runs.I_PAY_FOR_THIS, action="store_true", help="Vendor", **hidden)
     parser.add_argument("--sms-lifeline-fd", env_var=runs.LIFELINE_FD, type=int, help="Ends the run at EOF", **hidden)
 
 
@@ -157,7 +187,7 @@ def _check_settings(environment: Environment, **_: object) -> None:
     if isinstance(environment.runner, LocalRunner) and options.headless:
         try:
             parse_pool(options.sms_mobiles)
-            load_target(base_url=environment.host)
+            _find_target(environment)
         except ToolkitError as error:
             raise SystemExit(str(error)) from error
 

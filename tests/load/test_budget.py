@@ -1,0 +1,83 @@
+"""What a run may send: locust in its processes, and a server that counts what it accepted."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+from support.api import Api
+from support.locust import plain_locust, run_locust
+
+from toolkit.codes import ReturnCode
+from toolkit.wire import Endpoint, Reply
+
+
+def accepted(api: Api) -> int:
+    return api.answered["send", ReturnCode.SUCCESS]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("messages", [1, 7, 300])
+def test_a_run_sends_all_that_it_may_and_not_one_more(api: Api, messages: int, processes: int) -> None:
+    done = run_locust(api.target, "--max-messages", str(messages), "--processes", str(processes))
+    assert (done.returncode, accepted(api)) == (97, messages), done.stderr
+    assert done.stderr.count(f"{messages} messages, all it might send") == 1
+
+
+def test_a_cost_buys_whole_messages_at_their_price(api: Api) -> None:
+    done = run_locust(api.target, "--max-cost", "1.00", SMSCODE_PRICE_PER_SEND="0.03")
+    assert (done.returncode, accepted(api)) == (97, 33), done.stderr
+
+
+def test_of_two_caps_the_lesser_holds(api: Api) -> None:
+    run_locust(api.target, "--max-cost", "1", "--max-messages", "5", SMSCODE_PRICE_PER_SEND="0.01")
+    assert accepted(api) == 5
+
+
+def test_a_refused_send_costs_nothing(api: Api) -> None:
+    api.refuse = {Endpoint.SEND: (20, ReturnCode.OUT_OF_FREQ)}
+    done = run_locust(api.target, "--max-messages", "25", "-t", "2")
+    assert "all it might send" not in done.stderr
+    assert accepted(api) == 20
+    assert api.answered["send", ReturnCode.OUT_OF_FREQ] > 25
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(0, (), b""), Reply(502, ((b"content-length", b"1"),), b"?")], ids=["hung up", "a proxy's page"]
+)
+def test_a_send_without_an_answer_may_have_cost_a_message(api: Api, reply: Reply) -> None:
+    api.reply = reply
+    assert run_locust(api.target, "--max-messages", "25").returncode == 97
+
+
+def test_an_error_of_the_service_may_have_cost_a_message(api: Api) -> None:
+    api.refuse = {Endpoint.SEND: (0, ReturnCode.SERVER_ERROR)}
+    assert run_locust(api.target, "--max-messages", "25").returncode == 97
+    assert api.answered.total() == 25
+
+
+def test_a_worker_that_is_killed_takes_its_portion_with_it_and_no_more_is_sent(api: Api) -> None:
+    with plain_locust(api.target, "--max-messages", "2000", "--processes", "2") as locust:
+        try:
+            api.wait_for(calls=100)
+            psutil.Process(locust.pid).children()[0].kill()
+            _, err = locust.communicate(timeout=60)
+        finally:
+            locust.kill()
+    assert locust.returncode == 97, err
+    assert 2000 - 2 * 20 - 4 <= accepted(api) <= 2000  # two portions of 20, and what four users were in
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--max-messages", "0"], "not send a single message"),
+        (["--max-cost", "5"], "SMSCODE_PRICE_PER_SEND"),
+        (["--host", "http://192.0.2.1"], "--allow-target 192.0.2.1"),
+        (["--host", "https://api.sms.jpush.cn", "--allow-target", "api.sms.jpush.cn"], "--i-pay-for-this"),
+    ],
+)
+def test_plain_locust_refuses_what_may_not_be_loaded(api: Api, options: list[str], reason: str) -> None:
+    done = run_locust(api.target, *options)
+    assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not api.connections

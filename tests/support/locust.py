@@ -1,0 +1,39 @@
+"""Plain locust, as its users start it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from toolkit.settings import Target
+
+THROUGHPUT = Path(__file__).parents[2] / "locustfiles/throughput.py"
+
+
+def plain_locust(target: Target, *options: str, **settings: str) -> subprocess.Popen[str]:
+    """Start a locustfile without a web UI for at most 30 s; ``settings`` are environment variables."""
+    command = [sys.executable, "-m", "locust", "-f", str(THROUGHPUT), "--host", target.base_url, "--headless"]
+    environment = {
+        "SMSCODE_APP_KEY": target.app_key,
+        "SMSCODE_MASTER_SECRET": target.master_secret,
+        "SMSCODE_TEMP_ID": str(target.temp_id),
+    }
+    return subprocess.Popen(
+        [*command, "--only-summary", "-u", "4", "-r", "4", "-t", "30", *options],
+        env={**os.environ, **environment, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_locust(target: Target, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run plain locust to its end."""
+    with plain_locust(target, *options, **settings) as process:
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
