@@ -180,6 +180,15 @@ class Verdict:
     status: Status
     value: float | None
 
+    def __str__(self) -> str:
+        value = "no data" if self.value is None else f"{self.value:.6g} {self.unit}"
+        return f"{self.status:7} {self.threshold}  ({value})"
+
+    @property
+    def unit(self) -> str:
+        """The unit of the value and the limit: ms, % or /s."""
+        return self.threshold.metric.unit or "ms"
+
 
 def judge(threshold: Threshold, figures: Figures) -> Verdict:
     """Hold a threshold against what was measured."""

@@ -9,7 +9,7 @@ from toolkit.analysis import calls, latency
 from toolkit.errors import InputError
 from toolkit.report.page import render
 from toolkit.report.summary import summarize, write_summary
-from toolkit.report.verdicts import judge_run, tell, write_junit
+from toolkit.report.verdicts import judge_run, write_junit
 from toolkit.wire import Endpoint
 
 MS = 1_000_000
@@ -85,7 +85,7 @@ def test_a_ci_server_reads_the_verdicts_as_junit(frame, tmp_path):
     kept, missed, unmeasured = suite
     assert (kept.name, kept.is_passed) == (KEPT, True)
     assert [type(it) for it in missed.result] == [Failure]
-    assert missed.result[0].message == tell(verdicts[1]) == "FAIL    share(50019) < 0.1%  (33.3333 %)"
+    assert missed.result[0].message == str(verdicts[1]) == "FAIL    share(50019) < 0.1%  (33.3333 %)"
     assert [(type(it), it.type) for it in unmeasured.result] == [(Error, "NO_DATA")]
 
 

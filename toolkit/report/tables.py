@@ -10,7 +10,7 @@ import pandas as pd
 
 from toolkit.analysis import charts, latency
 from toolkit.codes import Kind
-from toolkit.report import verdicts, wording
+from toolkit.report import wording
 from toolkit.report.masking import Json
 from toolkit.thresholds import Status, Verdict
 
@@ -123,7 +123,7 @@ def verdict_rows(judged: Iterable[Verdict]) -> Iterator[VerdictRow]:
     """Word a run's verdicts."""
     for verdict in judged:
         colour = _COLOURS[_KIND_OF_STATUS[verdict.status]]
-        value = wording.NONE if verdict.value is None else f"{wording.measured(verdict.value)} {verdicts.unit(verdict)}"
+        value = wording.NONE if verdict.value is None else f"{wording.measured(verdict.value)} {verdict.unit}"
         yield VerdictRow(verdict.status.value, colour, str(verdict.threshold), value)
 
 

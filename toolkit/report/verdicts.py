@@ -60,19 +60,8 @@ def as_json(verdict: Verdict) -> dict[str, Json]:
         "status": verdict.status.value,
         "value": verdict.value,
         "limit": threshold.limit,
-        "unit": unit(verdict),
+        "unit": verdict.unit,
     }
-
-
-def unit(verdict: Verdict) -> str:
-    """Return the unit of a verdict's value and limit: ms, % or /s."""
-    return verdict.threshold.metric.unit or "ms"
-
-
-def tell(verdict: Verdict) -> str:
-    """Word a verdict in a line."""
-    value = "no data" if verdict.value is None else f"{verdict.value:.6g} {unit(verdict)}"
-    return f"{verdict.status:7} {verdict.threshold}  ({value})"
 
 
 def write_junit(path: Path, run: str, verdicts: Iterable[Verdict], duration_s: float) -> None:
@@ -113,5 +102,5 @@ def _case(run: str, verdict: Verdict) -> ElementTree.Element:
     case = ElementTree.Element("testcase", {"name": str(verdict.threshold), "classname": mask_text(run)})
     if verdict.status is not Status.PASS:
         tag = "failure" if verdict.status is Status.FAIL else "error"
-        ElementTree.SubElement(case, tag, {"type": verdict.status.value, "message": tell(verdict)})
+        ElementTree.SubElement(case, tag, {"type": verdict.status.value, "message": str(verdict)})
     return case

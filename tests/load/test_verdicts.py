@@ -1,0 +1,69 @@
+"""Thresholds under plain locust: judged from what its processes counted, while the run is on and at its end."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from support.api import Api
+from support.locust import run_locust
+
+from toolkit.codes import ReturnCode
+from toolkit.wire import Endpoint
+
+KEPT, MISSED, UNMEASURED = "ok_ratio(send) >= 50%", "rate(send) > 900000/s", "max(verify.caller_ms) < 1"
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_thresholds_that_are_kept_are_exit_0(api: Api, processes: str) -> None:
+    options = ("--threshold", KEPT, "--threshold", "mean(verify.latency_ms) > 0", "--processes", processes)
+    done = run_locust(api.target, *options, "-t", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("PASS ") == 2
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_threshold_that_is_missed_is_exit_99_and_a_line(api: Api, processes: str) -> None:
+    done = run_locust(api.target, "--threshold", KEPT, "--threshold", MISSED, "--processes", processes, "-t", "2")
+    assert (done.returncode, done.stderr.count("PASS "), done.stderr.count(f"FAIL    {MISSED}")) == (99, 1, 1)
+
+
+def test_a_threshold_without_data_is_exit_99(api: Api) -> None:
+    api.refuse = {Endpoint.SEND: (0, ReturnCode.OUT_OF_FREQ)}
+    done = run_locust(api.target, "--threshold", UNMEASURED, "-t", "1")
+    assert (done.returncode, f"NO_DATA {UNMEASURED}  (no data)" in done.stderr) == (99, True)
+
+
+def test_refusals_that_the_thresholds_allow_are_exit_0(api: Api) -> None:
+    api.refuse = {Endpoint.SEND: (5, ReturnCode.OUT_OF_FREQ)}
+    assert run_locust(api.target, "--threshold", "share(50019) <= 0%", "-t", "1").returncode == 0
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_threshold_that_is_missed_when_its_time_has_come_ends_the_run(api: Api, processes: str) -> None:
+    started_s = time.monotonic()
+    done = run_locust(api.target, "--threshold", f"{MISSED} abort after 2s", "--processes", processes)
+    assert (done.returncode, f"the run ends: {MISSED} abort after 2s" in done.stderr) == (99, True), done.stderr
+    assert time.monotonic() - started_s < 20
+    assert api.answered.total() > 0
+
+
+def test_a_threshold_that_is_kept_aborts_nothing(api: Api) -> None:
+    done = run_locust(api.target, "--threshold", f"{KEPT} abort after 1s", "-t", "3")
+    assert (done.returncode, "the run ends" in done.stderr) == (0, False)
+
+
+def test_a_budget_that_ended_a_run_is_exit_97_unless_a_threshold_was_missed(api: Api) -> None:
+    assert run_locust(api.target, "--max-messages", "9", "--threshold", KEPT).returncode == 97
+    assert run_locust(api.target, "--max-messages", "9", "--threshold", MISSED).returncode == 99
+
+
+def test_a_threshold_that_cannot_be_read_costs_nothing(api: Api) -> None:
+    done = run_locust(api.target, "--threshold", "p99(send) < 250")
+    assert (done.returncode, "p99(send) < 250" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+    assert not api.connections
+
+
+def test_thresholds_come_from_the_environment_too(api: Api) -> None:
+    done = run_locust(api.target, "-t", "1", SMSCODE_THRESHOLD=f"[{KEPT},{MISSED}]")
+    assert (done.returncode, done.stderr.count("PASS "), done.stderr.count("FAIL ")) == (99, 1, 1)

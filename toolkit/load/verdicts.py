@@ -1,0 +1,118 @@
+"""Verdicts: thresholds held against what a run's processes have counted: while it goes on, and when locust ends.
+
+The master judges, or the only process. A run that ``smscode load`` started is judged once more, from its records.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from statistics import fmean
+from typing import Any
+
+import gevent
+from locust import events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from toolkit import runs, thresholds
+from toolkit.errors import InputError
+from toolkit.load.ending import end_early
+from toolkit.load.statistics import statistics_of
+from toolkit.runs import Cause
+from toolkit.thresholds import Figures, Status, Threshold, Verdict
+
+_EVERY_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Judge:
+    """Holds the thresholds of one locust process's tests."""
+
+    def __init__(self, environment: Environment, held: Iterable[Threshold]) -> None:
+        self._environment = environment
+        self._thresholds = tuple(held)
+        self._started_s = self._ended_s = time.monotonic()
+        self._heard_s: dict[str, float] = {}
+        self._watch: gevent.Greenlet | None = None
+
+    def begin(self, **_: object) -> None:
+        """Begin to watch a test, where a threshold might abort it."""
+        self._started_s, self._ended_s = time.monotonic(), 0.0
+        self._heard_s.clear()
+        if any(it.abort_after_s is not None for it in self._thresholds):
+            self._watch = gevent.spawn(self._abort_when_missed)
+
+    def hear(self, client_id: str, **_: object) -> None:
+        """Note when a worker told what it has counted."""
+        self._heard_s[client_id] = time.monotonic()
+
+    def end(self, **_: object) -> None:
+        """Note that the test is over."""
+        self._ended_s = time.monotonic()
+        if self._watch:
+            self._watch.kill(block=False)
+
+    def tell(self, **_: object) -> None:
+        """Print every verdict, and choose the exit code: with thresholds, they decide and not single failures."""
+        environment = self._environment
+        figures = self._figures()
+        verdicts = [thresholds.judge(it, figures) for it in self._thresholds]
+        for verdict in verdicts:
+            logger.log(logging.INFO if verdict.status is Status.PASS else logging.ERROR, "%s", verdict)
+        assert environment.runner
+        if not environment.runner.exceptions:
+            kept = all(verdict.status is Status.PASS for verdict in verdicts)
+            environment.process_exit_code = environment.process_exit_code or 0 if kept else runs.THRESHOLD_MISSED
+
+    def _abort_when_missed(self) -> None:
+        while True:
+            gevent.sleep(_EVERY_S)
+            for verdict in self._due():
+                if verdict.status is Status.FAIL:
+                    self._environment.process_exit_code = runs.THRESHOLD_MISSED
+                    end_early(self._environment, Cause.MISSED, str(verdict.threshold))
+                    return
+
+    def _due(self) -> list[Verdict]:
+        figures = self._figures()
+        due = [it for it in self._thresholds if it.abort_after_s is not None and it.abort_after_s <= figures.duration_s]
+        return [thresholds.judge(it, figures) for it in due]
+
+    def _figures(self) -> Figures:
+        """Return the figures as of when they were told: a worker tells its own every 3 s."""
+        known_s = self._ended_s or (fmean(self._heard_s.values()) if self._heard_s else time.monotonic())
+        return statistics_of(self._environment).figures(known_s - self._started_s)
+
+
+def _add_options(parser: LocustArgumentParser, **_: object) -> None:
+    parser.add_argument_group("SMS code thresholds").add_argument(
+        "--threshold",
+        env_var=runs.THRESHOLD,
+        action="append",
+        default=[],
+        help='What the run must keep to, such as "p99(send.caller_ms) < 250"; toolkit/thresholds.py has the grammar',
+    )
+
+
+def _set_up(environment: Environment, **_: object) -> None:
+    options: Any = environment.parsed_options
+    if isinstance(environment.runner, WorkerRunner) or not options.threshold:
+        return
+    try:
+        judge = Judge(environment, map(thresholds.parse, options.threshold))
+    except InputError as problem:
+        raise SystemExit(str(problem)) from problem
+    hooks: Any = environment.events
+    hooks.test_start.add_listener(judge.begin)
+    hooks.worker_report.add_listener(judge.hear)
+    hooks.test_stop.add_listener(judge.end)
+    hooks.quitting.add_listener(judge.tell)
+
+
+_hooks: Any = events
+_hooks.init_command_line_parser.add_listener(_add_options)
+_hooks.init.add_listener(_set_up)
