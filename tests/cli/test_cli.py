@@ -301,3 +301,76 @@ def alive(pid: int) -> bool:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+# How a run is judged.
+
+
+def load(cwd: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return smscode("load", *options, env={"PATH": os.environ["PATH"], **env}, cwd=cwd)
+
+
+def test_a_run_that_keeps_its_thresholds_is_exit_0_and_shows_the_verdicts_first(tmp_path: Path) -> None:
+    kept = ("--threshold", "ok_ratio(send)>=99%", "--threshold", "p99(send.caller_ms) < 5000")
+    done = load(tmp_path, "--duration", "2s", *kept)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("PASS") < done.stdout.index("Return codes")
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert json.loads((folder / "run.json").read_text())["settings"]["thresholds"][0] == "ok_ratio(send) >= 99%"
+    assert 'tests="2"' in (folder / "junit.xml").read_text()
+
+
+def test_a_run_that_misses_a_threshold_is_exit_99_and_so_is_its_report(tmp_path: Path) -> None:
+    done = load(tmp_path, "--duration", "2s", "--threshold", "rate(send) > 900000/s", "--json")
+    assert (done.returncode, json.loads(done.stdout)["verdicts"][0]["status"]) == (99, "FAIL")
+    assert lines(done.stderr) == ["smscode: 1 of 1 thresholds were not kept: rate(send) > 900000/s"]
+    again = smscode("report", str(next((tmp_path / "runs").iterdir())), "--json")
+    assert (again.returncode, again.stdout) == (99, done.stdout)
+
+
+def test_a_threshold_ends_a_run_that_misses_it_and_the_report_says_which(tmp_path: Path) -> None:
+    missed = "rate(send) > 900000/s abort after 1s"
+    done = load(tmp_path, "--duration", "60s", "--threshold", missed, "--json")
+    run = json.loads(done.stdout)
+    assert (done.returncode, run["settings"]["ended"], run["settings"]["ended_because"]) == (99, "missed", missed)
+    assert run["duration_s"] < 20
+    (page,) = tmp_path.glob("runs/*/report.html")
+    assert "ended early by a threshold that it missed: rate(send)" in page.read_text()
+
+
+def test_a_run_is_ended_by_its_budget_with_exit_97_and_what_ran(tmp_path: Path) -> None:
+    done = load(tmp_path, "--max-cost", "1.00", "--duration", "60s", "--json", SMSCODE_PRICE_PER_SEND="0.03")
+    run = json.loads(done.stdout)
+    assert (done.returncode, run["settings"]["ended"]) == (97, "budget")
+    assert run["endpoints"]["send"]["return_codes"] == {"50000": 33}
+    assert lines(done.stderr) == ["smscode: the budget ended the run: 33 messages, all it might send"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--threshold", "p99(send) < 1"],
+        ["--max-cost", "5"],
+        ["--max-messages", "0"],
+        ["--target", "https://api.sms.jpush.cn", "--app-key", "a", "--allow-target", "api.sms.jpush.cn"],
+    ],
+)
+def test_what_cannot_be_judged_or_paid_for_is_exit_2_before_anything_starts(tmp_path: Path, options: list[str]) -> None:
+    done = load(tmp_path, *options, SMSCODE_MASTER_SECRET="x")
+    assert (done.returncode, len(lines(done.stderr))) == (2, 1), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bottleneck_of_the_generator_is_exit_98_whatever_was_measured(tmp_path: Path) -> None:
+    write_parquet(
+        [CallRecord(10**18, "r", "worker-0", Endpoint.SEND, 200, 50000, Kind.OK, 1)], tmp_path / "calls.parquet"
+    )
+    settings = {"bottleneck": "no CPU left", "thresholds": ["ok_ratio(send) > 1%"]}
+    (tmp_path / "run.json").write_text(json.dumps({"settings": settings}))
+    done = smscode("report", str(tmp_path), "--json")
+    assert (done.returncode, json.loads(done.stdout)["verdicts"][0]["status"]) == (98, "NO_DATA")
+
+
+def test_the_help_tells_every_exit_code_of_a_run() -> None:
+    told = " ".join(smscode("--help").stdout.split())
+    assert [code for code in (97, 98, 99) if f" {code} " not in told] == []

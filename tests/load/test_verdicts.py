@@ -65,5 +65,5 @@ def test_a_threshold_that_cannot_be_read_costs_nothing(api: Api) -> None:
 
 
 def test_thresholds_come_from_the_environment_too(api: Api) -> None:
-    done = run_locust(api.target, "-t", "1", SMSCODE_THRESHOLD=f"[{KEPT},{MISSED}]")
+    done = run_locust(api.target, "-t", "3", SMSCODE_THRESHOLD=f"[{KEPT},{MISSED}]")
     assert (done.returncode, done.stderr.count("PASS "), done.stderr.count("FAIL ")) == (99, 1, 1)

@@ -21,7 +21,9 @@ DEFECT, INTERRUPTED = 70, 130
 app = typer.Typer(
     name="smscode",
     help="Run, load, break, measure and pay for an SMS verification-code API."
-    " Exit codes: 0 done, 1 refused by the API, 2 usage, 3 no answer, 70 a defect of the toolkit, 130 interrupted.",
+    " Exit codes: 0 done, 1 refused by the API, 2 usage, 3 no answer, 70 a defect of the toolkit,"
+    " 97 a run was ended by its budget, 98 its load generator was the bottleneck, 99 it missed a threshold or had no"
+    " data for it, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the plain help is there in half the time

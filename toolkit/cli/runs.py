@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +20,15 @@ import typer
 from toolkit.cli.calls import AppKey, BaseUrl, TempId
 from toolkit.cli.output import NO_ANSWER, REFUSED, Json, fail, say, show, show_json
 from toolkit.errors import InputError
+from toolkit.runs import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from toolkit.launch import Ended, LoadRun
+    from toolkit.launch import Bounds, Ended, LoadRun
     from toolkit.progress import Progress
     from toolkit.report.summary import Summary
-    from toolkit.settings import Target
+    from toolkit.settings import Price, Target
 
 _DURATION = re.compile(r"([0-9]{1,6})([smh])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
@@ -53,47 +55,71 @@ def load(
         list[str] | None,
         typer.Option(help="Host other than this machine that may be loaded: every message may cost money. Repeatable."),
     ] = None,
+    i_pay_for_this: Annotated[
+        bool, typer.Option("--i-pay-for-this", help="Load the vendor's own host too. Default: off.")
+    ] = False,
+    max_messages: Annotated[
+        int | None, typer.Option(help="How many messages may be sent, by all processes together. Default: any number.")
+    ] = None,
+    max_cost: Annotated[
+        str | None, typer.Option(help="How much may be spent, at SMSCODE_PRICE_PER_SEND a send. Default: any amount.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='What the run must keep to, such as "p99(send.caller_ms) < 250". Repeatable. Default: nothing.'
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Load an API and report on it: with no target configured, a sandbox started for it. Ctrl-C ends it early."""
     from toolkit import launch
-    from toolkit.load.guard import check_allowed
-    from toolkit.settings import find_target
+    from toolkit.load.guard import cap_messages, check_allowed
+    from toolkit.settings import find_target, load_price
+    from toolkit.thresholds import parse
 
     duration_s = parse_duration(duration)
+    held = tuple(str(parse(text)) for text in threshold or ())
+    price = load_price()
+    cap_messages(max_messages, max_cost, price)
+    bounds = launch.Bounds(held, max_messages, max_cost, tuple(allow_target or ()), i_pay_for_this)
     launch.find_scenario(scenario)
     with ExitStack() as stack:
         aim = find_target(base_url=target, app_key=app_key, temp_id=temp_id)
         if aim is None:
             say("No target is configured: starting a sandbox for this run.")
             aim = stack.enter_context(launch.sandbox())
-        check_allowed(aim.base_url, allow_target or ())
+        check_allowed(aim.base_url, bounds.allow_target, bounds.i_pay_for_this)
         launch.check_target(aim)
         folder = _new_folder(out)
         seed = secrets.randbelow(1 << 32) if seed is None else seed
-        settings = _describe(scenario, aim, users=users, duration_s=duration_s, seed=seed)
+        settings = _describe(scenario, aim, bounds, price, users=users, duration_s=duration_s, seed=seed)
         say(f"Loading {aim.base_url} with {scenario}: {users} users for {duration}. Ctrl-C ends it early.")
-        run = launch.start(scenario, aim, users=users, duration_s=duration_s, folder=folder, seed=seed)
+        run = launch.start(scenario, aim, users=users, duration_s=duration_s, folder=folder, seed=seed, bounds=bounds)
         stack.enter_context(run)
         ended = _follow(run, duration_s)
     settings |= {"ended": ended.cause.value, "ended_because": ended.reason or None}
     summary = _explain(folder, settings, as_json)
     for note in ended.notes:
         say(f"note: {note}")
-    if ended.reason:
+    if ended.cause is Cause.REFUSED:
         fail(f"the run was ended early: every further call would be refused: {ended.reason}", REFUSED)
-    _judge(summary, aim)
+    _judge_calls(summary, aim)
+    _judge(summary)
 
 
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or a Parquet file of call records.")],
     as_json: Json = False,
 ) -> None:
-    """Print a run's return codes and latency, and write its report.html anew; of a file, FILE.html beside it."""
+    """Judge a run once more, print its return codes and latency, and write its report.html anew.
+
+    Of a file of calls, the page is FILE.html beside it. The exit code is that of the run.
+    """
     from toolkit.report.page import read_settings
     from toolkit.report.summary import RUN_NAME
 
-    _explain(run, read_settings(run / RUN_NAME), as_json)
+    _judge(_explain(run, read_settings(run / RUN_NAME), as_json))
 
 
 def parse_duration(text: str) -> int:
@@ -120,7 +146,7 @@ def _new_folder(out: Path) -> Path:
     raise InputError(f"{out}: a hundred runs began this second; give another --out")
 
 
-def _describe(scenario: str, aim: Target, **plan: object) -> dict[str, object]:
+def _describe(scenario: str, aim: Target, bounds: Bounds, price: Price | None, **plan: object) -> dict[str, object]:
     """Return a run's settings; the secret is not among them."""
     packages = ("sms-code-toolkit", "locust", "gevent", "pyarrow")
     return {
@@ -129,6 +155,9 @@ def _describe(scenario: str, aim: Target, **plan: object) -> dict[str, object]:
         "app_key": aim.app_key,
         "temp_id": aim.temp_id,
         **plan,
+        **asdict(bounds),
+        "price_per_send": str(price.per_send) if price else None,
+        "currency": price.currency if price else None,
         "host": platform.node(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
     }
@@ -183,11 +212,22 @@ def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> Summar
     if as_json:
         show_json(summary)
     else:
+        _show_verdicts(summary)
         codes = outcomes.return_codes(calls).drop(columns="meaning")
         show(_rows(codes.assign(share=codes["share"].map("{:.2%}".format))), title="Return codes")
         show(_rows(latency.percentiles(calls)), title="\nLatency, ms")
     say(f"The report: {page}")
     return summary
+
+
+def _show_verdicts(summary: Summary) -> None:
+    verdicts: Any = summary["verdicts"]
+    if verdicts:
+        show(
+            [{name: it[name] for name in ("status", "threshold", "value", "unit")} for it in verdicts],
+            title="Thresholds",
+        )
+        print()
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -197,10 +237,23 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
     ]
 
 
-def _judge(summary: Summary, aim: Target) -> None:
+def _judge_calls(summary: Summary, aim: Target) -> None:
     """Fail where not a single call got an answer of the API."""
     endpoints: Any = summary["endpoints"]
     if not summary["calls"]:
         fail(f"no call was made to {aim.base_url}: give the run more time", NO_ANSWER)
     if not any(it["return_codes"] for it in endpoints.values()):
         fail(f"no call got an answer of the API from {aim.base_url}", NO_ANSWER)
+
+
+def _judge(summary: Summary) -> None:
+    """Fail where the run proves nothing, missed a threshold, or was ended by its budget, in this order."""
+    settings: Any = summary["settings"]
+    verdicts: Any = summary["verdicts"]
+    missed = [it["threshold"] for it in verdicts if it["status"] != "PASS"]
+    if settings.get("bottleneck"):
+        fail(f"the load generator was the bottleneck, so nothing passes: {settings['bottleneck']}", BOTTLENECK)
+    if missed:
+        fail(f"{len(missed)} of {len(verdicts)} thresholds were not kept: {'; '.join(missed)}", THRESHOLD_MISSED)
+    if settings.get("ended") == Cause.BUDGET:
+        fail(f"the budget ended the run: {settings['ended_because']}", BUDGET_SPENT)
