@@ -304,9 +304,11 @@ def read_verify(fields: Mapping[str, Any]) -> str | Refusal:
 
 def parse_mobile(value: object) -> str | None:
     """Return a mainland mobile's 11 digits from text or an integer, without +86; None where it isn't one."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    match = _MOBILE.fullmatch(str(value))
+    if not isinstance(value, str):
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+        value = str(value)
+    match = _MOBILE.fullmatch(value)
     return match[1] if match else None
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from itertools import chain, islice
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pandas as pd
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 
 from toolkit.codes import Kind
 from toolkit.errors import InputError
-from toolkit.records import PACKED_SUFFIX, PARQUET_NAME, CallRecord, PackedReader, schema
+from toolkit.records import PACKED_SUFFIX, PARQUET_NAME, CallRecord, PackedReader, schema, to_table
 from toolkit.wire import Endpoint
 
 _BATCH_ROWS = 50_000
@@ -54,7 +55,7 @@ def read(path: str | Path) -> pd.DataFrame:
 
 def from_records(records: Iterable[CallRecord]) -> pd.DataFrame:
     """Return records as a frame like the one ``read`` returns."""
-    return _tidy(_to_table(records), "the records")
+    return _tidy(_to_table(map(_values, records)), "the records")
 
 
 def duration_ns(calls: pd.DataFrame) -> int:
@@ -90,21 +91,14 @@ def _read_parquet(path: Path) -> pa.Table:
 def _read_packed(path: Path) -> pa.Table:
     try:
         with path.open("rb") as file:
-            return _to_table(PackedReader(file))
+            return _to_table(PackedReader(file).values())
     except (TypeError, ValueError, msgpack.UnpackException, pa.ArrowException) as problem:
         raise InputError(f"{path} is not a file of packed calls, or is damaged: {problem}") from problem
 
 
-def _to_table(records: Iterable[CallRecord]) -> pa.Table:
-    columns = schema()
-    return pa.Table.from_batches(chain.from_iterable(_batches(iter(records), columns)), columns)
-
-
-def _batches(records: Iterator[CallRecord], columns: pa.Schema) -> Iterator[list[pa.RecordBatch]]:
-    while rows := list(islice(records, _BATCH_ROWS)):
-        values = zip(*map(_values, rows), strict=True)
-        arrays = [pa.array(column, kind) for column, kind in zip(values, columns.types, strict=True)]
-        yield pa.table(arrays, columns).to_batches()
+def _to_table(values: Iterator[tuple[Any, ...]]) -> pa.Table:
+    batches = iter(lambda: list(islice(values, _BATCH_ROWS)), [])
+    return pa.concat_tables([schema().empty_table(), *map(to_table, batches)])
 
 
 def _tidy(table: pa.Table, origin: Path | str) -> pd.DataFrame:

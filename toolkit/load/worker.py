@@ -23,7 +23,7 @@ from locust.runners import LocalRunner, WorkerRunner
 
 from toolkit import runs
 from toolkit.codes import Kind
-from toolkit.errors import CallError, ProtocolError, ReturnCodeError, ToolkitError
+from toolkit.errors import CallError, ReturnCodeError, ToolkitError
 from toolkit.load import verdicts  # noqa: F401  # its options and listeners
 from toolkit.load.budget import allotment_of
 from toolkit.load.ending import begin_end, end, end_early, leave
@@ -32,7 +32,6 @@ from toolkit.load.http1 import Received
 from toolkit.load.mobiles import parse_pool
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Call, Outcome, read_code
-from toolkit.load.transport import classify
 from toolkit.records import Scribe
 from toolkit.settings import Target, load_target
 from toolkit.wire import Credentials, Endpoint
@@ -64,7 +63,7 @@ class Worker:
         self._folder = Path(options.sms_run_dir) if options.sms_run_dir else None
         run = self._folder.name if self._folder else ""
         self.scribe = Scribe.of(run, f"worker-{lane}", target.app_key, target.master_secret)
-        self._recorder = Recorder(self._folder, str(lane)) if self._folder else None
+        self._recorder = Recorder(self._folder, str(lane), self.scribe) if self._folder else None
         self._environment = environment
         self._said: set[str] = set()
         self._wrong_sends = self._right_sends = 0
@@ -94,20 +93,7 @@ class Worker:
         if self.allotment and call.endpoint is Endpoint.SEND:
             self.allotment.settle(outcome)
         if self._recorder:
-            error = outcome.error
-            row = self.scribe.row(
-                call.endpoint,
-                outcome.started_ns,
-                outcome.latency_ns,
-                answer=outcome.answer,
-                http_status=error.http_status if isinstance(error, ProtocolError) else None,
-                error=classify(error) if error else None,
-                wait_ns=outcome.wait_ns,
-                mobile=call.mobile,
-                temp_id=call.temp_id,
-                msg_id=call.msg_id,
-            )
-            self._recorder.append(row)
+            self._recorder.append(call, outcome)
 
     def flush(self, **_: object) -> None:
         """Bring what was recorded into its file."""
