@@ -211,6 +211,23 @@ def test_a_store_without_its_key_is_refused(bench: Bench) -> None:
         SqliteStore.open(bench.path, Policy())
 
 
+def test_a_store_with_another_key_is_refused(bench: Bench) -> None:
+    async def fill() -> None:
+        await bench.open()
+        await bench.store.close()
+
+    asyncio.run(fill())
+    bench.path.with_name("store.db.key").write_bytes(b"x" * 32)
+    with pytest.raises(RunError, match="holds another key than the store was made with"):
+        SqliteStore.open(bench.path, Policy())
+
+
+def test_a_store_that_holds_nothing_yet_takes_any_key(tmp_path: Path) -> None:
+    for _ in range(2):
+        asyncio.run(SqliteStore.open(tmp_path / "store.db", Policy()).close())
+        (tmp_path / "store.db.key").unlink()
+
+
 def test_no_code_and_no_secret_is_in_any_row(bench: Bench) -> None:
     async def fill() -> None:
         desk = await bench.open()

@@ -68,6 +68,7 @@ class SqliteStore:
             make_private(path)
             db, reader = tables.connect(path), tables.connect_to_read(path)
             seal = Seal(read_key(beside(path, ".key"), fresh=tables.is_empty(db)))
+            tables.check_key(db, seal)
             clock = Clock(speed, tables.read_anchor(db), wall)
             tables.keep_anchor(db, clock.anchor)
             ledger = tables.load(db, policy, seal)

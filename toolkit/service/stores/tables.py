@@ -64,6 +64,15 @@ def is_empty(db: sqlite3.Connection) -> bool:
     return not db.execute("SELECT EXISTS (SELECT 1 FROM apps)").fetchone()[0]
 
 
+def check_key(db: sqlite3.Connection, seal: Seal) -> None:
+    """Keep a mark of the key that a store's digests are made with; raise RunError where it was another."""
+    mark = int(seal.derive("store check")[:7], 16)
+    kept = db.execute("PRAGMA application_id").fetchone()[0]
+    if kept not in (0, mark) and not is_empty(db):
+        raise RunError("the key file holds another key than the store was made with: restore that one")
+    db.execute(f"PRAGMA application_id={mark}")
+
+
 # Writing.
 
 
