@@ -181,6 +181,21 @@ def ttls_ms(case: Case) -> dict[str, int]:
         return {key.decode(): client.pttl(key) for key in keys}
 
 
+def test_a_window_keeps_no_more_than_twice_what_its_rules_count(redis: RedisServer, tmp_path: Path) -> None:
+    async def judge() -> None:
+        redis.empty()
+        case = Case(redis.url, tmp_path)
+        await case.begin(Policy((), (Rule(5, 1),)))
+        with redis.client() as client:
+            for n in range(30):
+                await case.sent(MOBILE + n)
+                assert client.strlen("sms:{1}:w:0") <= 2 * 5 * 8
+                case.pass_s(1)
+        await case.close()
+
+    asyncio.run(judge())
+
+
 def test_jobs_that_nobody_takes_do_not_pile_up(redis: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         redis.empty()

@@ -52,6 +52,19 @@ async def test_every_rule_of_several_holds_and_the_longest_wait_is_told(case: Ca
 
 
 @claim
+async def test_a_window_stays_exact_however_often_it_has_rolled(case: Case) -> None:
+    await case.begin(Policy((Rule(1, 5), Rule(3, 10)), (Rule(3, 10),)))
+    for _ in range(20):
+        assert await case.send() is SUCCESS
+        case.pass_s(5)
+    assert await case.send() is SUCCESS
+    case.pass_s(4)
+    assert (await case.store.send(order())).wait_ms == 1000
+    assert await case.send(MOBILE + 1) is SUCCESS
+    assert (await case.store.send(order(MOBILE + 2))).wait_ms == 1000
+
+
+@claim
 async def test_a_refused_send_counts_for_nothing_and_costs_nothing(case: Case) -> None:
     await case.begin(Policy((Rule(1, 60), Rule(2, 3600))))
     assert [await case.send() for _ in range(5)] == [SUCCESS] + [OUT_OF_FREQ] * 4

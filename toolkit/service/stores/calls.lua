@@ -42,25 +42,29 @@ end
 
 -- Windows.
 
-local function wait_of(times, window)
-  local wait = 0
+local function wait_of(key, window)
+  local wait, bytes = 0, redis.call('STRLEN', key)
   for _, rule in ipairs(window.rules) do
-    local from = #times - 8 * rule.count + 1
-    if from > 0 then
-      wait = math.max(wait, struct.unpack('<I8', times, from) + rule.window_ms - now_ms)
+    local from = bytes - 8 * rule.count
+    if from >= 0 then
+      local time_ms = struct.unpack('<I8', redis.call('GETRANGE', key, from, from + 7))
+      wait = math.max(wait, time_ms + rule.window_ms - now_ms)
     end
   end
   return wait
 end
 
-local function note(key, times, window)
-  local kept = (times .. struct.pack('<I8', now_ms)):sub(-8 * window.kept)
-  redis.call('SET', key, kept, 'PX', real(window.longest_ms))
+local function note(key, window)
+  local bytes = redis.call('APPEND', key, struct.pack('<I8', now_ms))
+  if bytes > 16 * window.kept then -- seldom, so that a call costs the same whatever a rule's count is
+    redis.call('SET', key, redis.call('GETRANGE', key, -8 * window.kept, -1))
+  end
+  redis.call('PEXPIRE', key, real(window.longest_ms))
 end
 
 local function unnote(key, time_ms)
   local times, gone = redis.call('GET', key) or '', struct.pack('<I8', time_ms)
-  for from = 1, #times, 8 do
+  for from = #times - 7, 1, -8 do
     if times:sub(from, from + 7) == gone then
       redis.call('SET', key, times:sub(1, from - 1) .. times:sub(from + 8), 'KEEPTTL')
       return
@@ -88,8 +92,7 @@ function calls.send(payload) -- 4 bytes masked code, the order, the msg_id
   local msg_id = payload:sub(5 + ORDER_BYTES)
   local windows, wait = ruled == 1 and windows_of(mobile) or {}, 0
   for _, window in ipairs(windows) do
-    window.times = redis.call('GET', window.key) or ''
-    wait = math.max(wait, wait_of(window.times, window.rules))
+    wait = math.max(wait, wait_of(window.key, window.rules))
   end
   if wait > 0 then
     return { codes.OUT_OF_FREQ, wait }
@@ -98,7 +101,7 @@ function calls.send(payload) -- 4 bytes masked code, the order, the msg_id
     return { codes.NO_MONEY, 0 }
   end
   for _, window in ipairs(windows) do
-    note(window.key, window.times, window.rules)
+    note(window.key, window.rules)
   end
   redis.call('DECRBY', tag .. ':balance', segments)
   local key, sent = message_key(msg_id), payload:sub(5, 4 + ORDER_BYTES) .. struct.pack('<I8', now_ms)
@@ -121,8 +124,7 @@ function calls.verify(payload) -- 8 bytes token, 16 bytes digest, the msg_id
   end
   local mobile, _, ttl_ms, _, forced, _, right, sent_ms = struct.unpack(SENT, sent)
   local failures_key = tag .. ':f:' .. mobile
-  local failures = redis.call('GET', failures_key) or ''
-  local wait = wait_of(failures, settings.failures)
+  local wait = wait_of(failures_key, settings.failures)
   if wait > 0 then
     return { codes.OUT_OF_FREQ, wait }
   end
@@ -141,7 +143,7 @@ function calls.verify(payload) -- 8 bytes token, 16 bytes digest, the msg_id
     return { codes.SUCCESS, 0 }
   end
   redis.call('HSET', key, 'tries', tries .. token .. struct.pack('<I8', now_ms))
-  note(failures_key, failures, settings.failures)
+  note(failures_key, settings.failures)
   return { codes.INVALID_CODE, 0 }
 end
 
