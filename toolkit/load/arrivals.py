@@ -1,0 +1,200 @@
+"""Arrivals: when the journeys of an open loop begin, whatever the answers do. No clock and no I/O.
+
+The rate over time is data: a stage or several, written one after the other with commas between them:
+
+    stages   = stage { "," stage }
+    stage    = duration "@" rate                                  ramps evenly to a rate, the first stage from 0
+             | duration "=" rate                                  jumps to a rate and holds it
+             | duration "~" rate "+-" rate "/" duration           swings about a rate in sines of a period
+    duration = number ( "ms" | "s" | "m" | "h" )
+    rate     = number                                             journeys a second, of all workers together
+
+    30s@500,2m@2000,30s@0       ramps: up, further up, and down
+    1m=500,1m=1000,1m=1500      steps
+    1m=200,10s=3000,1m=200      a spike
+    10m~500+-300/2m             a day in ten minutes, as sines
+    5m@800,8h=800               a soak with a gentle start
+
+An arrival is where the rate's integral reaches the next whole number (constant), or the next of the points that a
+Poisson process of rate 1 has drawn (poisson): so the number of arrivals is right under any shape. Of N workers, worker
+``lane`` takes every Nth point, or draws points N times as far apart; together they are the whole.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, pairwise
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.errors import InputError
+
+_BLOCK = 1024  # arrivals that are worked out at once
+_HALVINGS = 60  # narrow a time down to less than a nanosecond
+_NS_PER_S = 1e9
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class Stage(Protocol):
+    """A rate over some time."""
+
+    @property
+    def duration_s(self) -> float:
+        """How long it lasts; may be infinite."""
+
+    def arrivals(self, until_s: float) -> float:
+        """Return the rate's integral from the stage's start."""
+
+    def when(self, arrivals: Floats) -> Floats:
+        """Return how many seconds after the stage's start the integral reaches each number, below the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """A rate that changes evenly, or not at all."""
+
+    duration_s: float
+    start_per_s: float
+    end_per_s: float
+
+    def arrivals(self, until_s: float) -> float:
+        """Return the rate's integral from the stage's start."""
+        growth = self._growth()
+        return until_s * (self.start_per_s + (growth * until_s / 2 if growth else 0.0))  # which may be for ever
+
+    def when(self, arrivals: Floats) -> Floats:
+        """Return when the integral reaches each number: the root of a quadratic, written so that nothing cancels."""
+        slope = self.start_per_s + np.sqrt(np.maximum(self.start_per_s**2 + 2 * self._growth() * arrivals, 0))
+        return np.divide(2 * arrivals, slope, out=np.zeros_like(arrivals), where=slope > 0)
+
+    def _growth(self) -> float:
+        rise = self.end_per_s - self.start_per_s
+        return rise / self.duration_s if rise else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sine:
+    """A rate that swings about a mean, beginning there and rising. The swing is not above the mean."""
+
+    duration_s: float
+    mean_per_s: float
+    swing_per_s: float
+    period_s: float
+
+    def arrivals(self, until_s: float) -> float:
+        """Return the rate's integral from the stage's start."""
+        return float(self._integral(np.array(until_s)))
+
+    def when(self, arrivals: Floats) -> Floats:
+        """Return when the integral, which never falls, reaches each number: found by halving."""
+        early, late = np.zeros_like(arrivals), np.full_like(arrivals, self.duration_s)
+        for _ in range(_HALVINGS):
+            middle = (early + late) / 2
+            is_late = self._integral(middle) > arrivals
+            early, late = np.where(is_late, early, middle), np.where(is_late, middle, late)
+        return early
+
+    def _integral(self, until_s: Floats) -> Floats:
+        turns_per_s = 2 * math.pi / self.period_s
+        swung = self.swing_per_s / turns_per_s * (1 - np.cos(turns_per_s * until_s))
+        return np.asarray(self.mean_per_s * until_s + swung)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When journeys begin: the stages of the rate, and how arrivals are spread at a given rate."""
+
+    stages: tuple[Stage, ...]
+    is_poisson: bool = False
+
+    @property
+    def duration_s(self) -> float:
+        """How long the stages last together; may be infinite."""
+        return sum(stage.duration_s for stage in self.stages)
+
+    def arrivals(self, until_s: float) -> float:
+        """Return how many arrivals are due by then, on average: those of all workers."""
+        due = 0.0
+        for stage in self.stages:
+            within_s = min(max(until_s, 0.0), stage.duration_s)
+            due += stage.arrivals(within_s)
+            until_s -= within_s
+        return due
+
+    def times_ns(self, seed: int, lane: int = 0, lanes: int = 1, after_s: float = 0.0) -> Iterator[int]:
+        """Yield when the journeys of one of ``lanes`` workers begin, in ns from the start, ascending."""
+        points = self._draw if self.is_poisson else self._count
+        for block in points(self.arrivals(after_s), seed, lane, lanes):
+            times = self._when(block)
+            yield from (times * _NS_PER_S).astype(np.int64).tolist()
+            if len(times) < len(block):
+                return
+
+    def _count(self, first: float, seed: int, lane: int, lanes: int) -> Iterator[Floats]:
+        start = lane + lanes * max(0, math.ceil((first - lane) / lanes))
+        for block in count(start, _BLOCK * lanes):
+            yield np.arange(block, block + _BLOCK * lanes, lanes, dtype=np.float64)
+
+    def _draw(self, first: float, seed: int, lane: int, lanes: int) -> Iterator[Floats]:
+        draw, at = np.random.default_rng([seed, lane, lanes]), first
+        while True:
+            block = at + np.cumsum(draw.exponential(lanes, _BLOCK))
+            at = float(block[-1])
+            yield block
+
+    def _when(self, points: Floats) -> Floats:
+        """Return when the integral reaches each point, in seconds; without those that it never reaches."""
+        starts_s = np.cumsum([0.0, *(stage.duration_s for stage in self.stages)])
+        bounds = np.cumsum([0.0, *(stage.arrivals(stage.duration_s) for stage in self.stages)])
+        found = [
+            start_s + stage.when(points[(points >= low) & (points < high)] - low)
+            for stage, start_s, (low, high) in zip(self.stages, starts_s[:-1], pairwise(bounds), strict=True)
+        ]
+        return np.concatenate(found)
+
+
+def steady(rate_per_s: float, duration_s: float = math.inf) -> tuple[Stage, ...]:
+    """Return the stages of one rate that holds; raise InputError for none."""
+    if not 0 < rate_per_s < math.inf:
+        raise InputError(f"a rate of {rate_per_s:g}: give a number of journeys a second above 0")
+    return (Ramp(duration_s, rate_per_s, rate_per_s),)
+
+
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """Read stages; raise InputError for what is none, and for stages that bring no arrival."""
+    stages: list[Stage] = []
+    rate_per_s = 0.0
+    for word in text.split(","):
+        stage, rate_per_s = _read_stage(word.strip(), rate_per_s)
+        stages.append(stage)
+    if not Schedule(tuple(stages)).arrivals(math.inf):
+        raise InputError(f"stages {text!r}: they bring no arrival")
+    return tuple(stages)
+
+
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+_DURATION = rf"{_NUMBER}(ms|s|m|h)"
+_STAGE = re.compile(rf"{_DURATION}(?:([@=]){_NUMBER}|~{_NUMBER}\+-{_NUMBER}/{_DURATION})")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _read_stage(word: str, from_per_s: float) -> tuple[Stage, float]:
+    """Read a stage that follows a rate, and return it with the rate that it leaves."""
+    match = _STAGE.fullmatch(word)
+    if not match:
+        raise InputError(f"stage {word!r}: write 30s@500 to ramp, 1m=500 to hold, or 10m~500+-300/2m to swing")
+    number, unit, how, rate, mean, swing, period, period_unit = match.groups()
+    duration_s = float(number) * _UNIT_S[unit]
+    if how:
+        to_per_s = float(rate)
+        return Ramp(duration_s, from_per_s if how == "@" and duration_s else to_per_s, to_per_s), to_per_s
+    sine = Sine(duration_s, float(mean), float(swing), float(period) * _UNIT_S[period_unit])
+    if not 0 < sine.swing_per_s <= sine.mean_per_s or not sine.period_s:
+        raise InputError(f"stage {word!r}: a rate swings by no more than itself, and a period takes time")
+    return sine, sine.mean_per_s
