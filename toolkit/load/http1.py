@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -107,21 +108,30 @@ class Received(NamedTuple):
 def cut_plain(data: bytes) -> Received | None:
     """Cut up an answer that is whole, leaves the connection open and says its length once; None for any other."""
     end = data.find(_HEAD_END)
-    if end < 0 or not data.startswith(_PLAIN_START):
+    head = _read_plain_head(data[:end]) if 0 <= end <= MAX_HEAD_BYTES else None
+    if head is None or len(data) != end + 4 + head.length:
         return None
-    head = data[: end + 2].lower()
-    at = head.find(_LENGTH)
-    if at < 0 or head.count(_LENGTH[:-1]) > 1 or b"\r\ntransfer-encoding" in head:
+    return Received(head.http_status, head.fields, data[end + 4 :])
+
+
+class _PlainHead(NamedTuple):
+    http_status: int
+    length: int
+    fields: Fields
+
+
+@lru_cache(maxsize=256)  # a server's heads differ in their lengths, and once a second in their date
+def _read_plain_head(head: bytes) -> _PlainHead | None:
+    lower = head.lower() + b"\r\n"
+    at = lower.find(_LENGTH)
+    if not head.startswith(_PLAIN_START) or at < 0 or lower.count(_LENGTH[:-1]) > 1:
         return None
-    if _CONNECTION in head and _KEPT not in head:
+    if b"\r\ntransfer-encoding" in lower or (_CONNECTION in lower and _KEPT not in lower):
         return None
-    length, status = data[at + len(_LENGTH) : head.index(b"\r\n", at + 2)], data[9:12]
-    if not (length.isdigit() and status.isdigit()) or len(data) != end + 4 + int(length):
+    length, status = lower[at + len(_LENGTH) : lower.index(b"\r\n", at + 2)], lower[9:12]
+    if not (length.isdigit() and status.isdigit()) or int(status) < 200 or int(status) in _NO_BODY:
         return None
-    http_status = int(status)
-    if http_status < 200 or http_status in _NO_BODY:
-        return None
-    return Received(http_status, Fields(data[:end]), data[end + 4 :])
+    return _PlainHead(int(status), int(length), Fields(head))
 
 
 class AnswerReader:
