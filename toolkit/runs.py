@@ -13,11 +13,16 @@ MAX_COST = "SMSCODE_MAX_COST"  # how much may be spent, a decimal number in the 
 ALLOW_TARGET = "SMSCODE_ALLOW_TARGET"  # hosts that may be loaded: [a,b]
 I_PAY_FOR_THIS = "SMSCODE_I_PAY_FOR_THIS"  # true: the vendor's host may be loaded too
 THRESHOLD = "SMSCODE_THRESHOLD"  # what the run must keep to: [a,b]
+RATE = "SMSCODE_RATE"  # journeys begun a second, in an open loop
+STAGES = "SMSCODE_STAGES"  # the rate over time, as toolkit.load.arrivals reads it
+ARRIVALS = "SMSCODE_ARRIVALS"  # constant or poisson
+MAX_CONNECTIONS = "SMSCODE_MAX_CONNECTIONS"  # of each worker in an open loop
 SEED = "SMSCODE_SEED"  # whole number that the run's mobiles are drawn with
 LIFELINE_FD = "SMSCODE_LIFELINE_FD"  # read end of a pipe whose other end only the parent holds
 
 ENDED_NAME = "ended.txt"  # its first line: why the run ended itself, a Cause and after a blank the reason; else absent
 NOTES_NAME = "notes.txt"  # what its user should know, a line each
+ARRIVALS_STEM = "arrivals"  # arrivals-N.json: what became of the arrivals of worker N, in an open loop
 LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json
 

@@ -17,8 +17,8 @@ from toolkit.wire import Endpoint, Reply
 
 USER = """
 import json, sys
-from argparse import Namespace
 import gevent
+from locust.argument_parser import get_parser
 from locust.env import Environment
 from toolkit.load.user import SmsCodeUser
 
@@ -26,10 +26,7 @@ class User(SmsCodeUser):
     expected = json.loads(sys.argv[2])
 
 environment = Environment(host=sys.argv[1])
-environment.parsed_options = Namespace(
-    sms_run_dir=None, sms_seed=1, sms_mobiles="uniform", headless=False,
-    max_messages=None, max_cost=None, allow_target=[], i_pay_for_this=False,
-)
+environment.parsed_options = get_parser().parse_args([])
 environment.create_local_runner()
 user = User(environment)
 """

@@ -25,8 +25,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count, pairwise
+from operator import add
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -157,6 +158,50 @@ class Schedule:
             for stage, start_s, (low, high) in zip(self.stages, starts_s[:-1], pairwise(bounds), strict=True)
         ]
         return np.concatenate(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One worker's arrivals of a schedule: lane 0, 1, ... of as many lanes as there are workers.
+
+    ``after_s``: how far the schedule has come when it joins in.
+    """
+
+    schedule: Schedule
+    seed: int
+    lane: int = 0
+    lanes: int = 1
+    after_s: float = 0.0
+
+    @property
+    def duration_s(self) -> float:
+        """When the schedule is over; may be infinite."""
+        return self.schedule.duration_s
+
+    def times_ns(self) -> Iterator[int]:
+        """Yield when this worker's journeys begin, in ns from the schedule's start, ascending."""
+        return self.schedule.times_ns(self.seed, self.lane, self.lanes, self.after_s)
+
+    def due(self, until_s: float) -> float:
+        """Return how many of them are due by then, on average."""
+        return (self.schedule.arrivals(until_s) - self.schedule.arrivals(self.after_s)) / self.lanes
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """What became of the arrivals of an open loop; all 0 in a closed one.
+
+    due: those whose time has come. late: begun later than they should have been, the load generator being busy.
+    queued: had to wait for a connection. dropped: not begun.
+    """
+
+    due: int = 0
+    late: int = 0
+    queued: int = 0
+    dropped: int = 0
+
+    def __add__(self, other: Arrivals) -> Arrivals:
+        return Arrivals(*map(add, asdict(self).values(), asdict(other).values()))
 
 
 def steady(rate_per_s: float, duration_s: float = math.inf) -> tuple[Stage, ...]:

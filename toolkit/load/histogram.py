@@ -49,6 +49,13 @@ class Histogram:
         both._longest_ns = max(self._longest_ns, other._longest_ns)
         return both
 
+    def since(self, before: Self) -> Self:
+        """Return the times that came after an earlier state of this histogram; ``max`` is still that of all."""
+        new = type(self)()
+        new._counts = self._counts - before._counts
+        new._total_ns, new._longest_ns = self._total_ns - before._total_ns, self._longest_ns
+        return new
+
     def percentile(self, percentile: float) -> float:
         """Return a percentile, 0..100, in ms: the time that so many of the calls took at most; 0 without calls."""
         upto = np.cumsum(self._counts)
@@ -58,7 +65,11 @@ class Histogram:
 
     def mean(self) -> float:
         """Return the mean in ms; 0 without calls."""
-        return self._total_ns / max(1, len(self)) / _NS_PER_MS
+        return self.total() / max(1, len(self))
+
+    def total(self) -> float:
+        """Return the sum of all times in ms."""
+        return self._total_ns / _NS_PER_MS
 
     def max(self) -> float:
         """Return the longest time in ms, exactly; 0 without calls."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import reduce
 from operator import add
 from typing import Any, Self, TypeAlias
@@ -19,6 +19,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
+from toolkit.load.arrivals import Arrivals
 from toolkit.load.histogram import Histogram
 from toolkit.thresholds import Figures, Measure
 from toolkit.wire import Endpoint
@@ -28,23 +29,6 @@ _REPORT_KEY = "smscode_statistics"
 
 Outcomes: TypeAlias = Counter[tuple[Endpoint, int | str]]
 Times: TypeAlias = dict[tuple[Endpoint, Measure], Histogram]
-
-
-@dataclass(slots=True)
-class Arrivals:
-    """What became of the arrivals of an open loop; all 0 in a closed one.
-
-    due: those whose time has come. late: begun later than they should have been, the load generator being busy.
-    queued: had to wait for a connection. dropped: never begun.
-    """
-
-    due: int = 0
-    late: int = 0
-    queued: int = 0
-    dropped: int = 0
-
-    def __add__(self, other: Arrivals) -> Arrivals:
-        return Arrivals(*map(add, asdict(self).values(), asdict(other).values()))
 
 
 class Statistics:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ProtocolError, ReturnCodeError
@@ -17,8 +17,7 @@ from toolkit.load.http1 import CallWriter, Received
 from toolkit.wire import Answer, Endpoint, read_answer
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send a code. ``temp_id`` None: the target's template. ``expected``: return codes that are no failure."""
 
     mobile: str
@@ -26,8 +25,7 @@ class Send:
     expected: Collection[int] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(NamedTuple):
     """Verify a typed code."""
 
     msg_id: str
@@ -49,12 +47,12 @@ class Pause:
     duration_s: float
 
 
-Step: TypeAlias = Send | Verify | Peek | Pause
+Asked: TypeAlias = Send | Verify | Peek
+Step: TypeAlias = Asked | Pause
 Journey: TypeAlias = Generator[Step, Any, None]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call of the API that is about to be made, with what its record tells about it."""
 
     endpoint: Endpoint
@@ -65,8 +63,7 @@ class Call:
     msg_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of one call: an answer of the API, or the error that kept one from being read; never both.
 
     ``started_ns``: first byte out, UTC since 1970. ``latency_ns``: from then to the whole answer, or to the failure.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from inspect import isgeneratorfunction
@@ -11,10 +11,16 @@ from inspect import isgeneratorfunction
 import gevent
 from locust import User
 from locust.env import Environment
-from locust.exception import StopTest
+from locust.exception import StopTest, StopUser
+from locust.runners import LocalRunner
+from locust.user.task import LOCUST_STATE_RUNNING
 
-from toolkit.errors import CallError, ToolkitError, TransportError
+from toolkit.errors import CallError, InputError, ToolkitError, TransportError
+from toolkit.load import openloop
+from toolkit.load.ending import begin_end
 from toolkit.load.http1 import CallWriter
+from toolkit.load.openloop import Begin
+from toolkit.load.pace import open_loop_of
 from toolkit.load.statistics import statistics_of
 from toolkit.load.steps import Call, Journey, Outcome, Peek, Send, Step, Verify, read_outcome, write_call
 from toolkit.load.transport import Transport, classify
@@ -31,6 +37,10 @@ class JourneyTask:
     def __call__(self, user: SmsCodeUser) -> None:
         """Play it from its start to its end."""
         user.play(self.journey(user.worker))
+
+    @property
+    def __name__(self) -> str:  # locust's page lists the names of a user's tasks
+        return self.journey.__name__
 
 
 class SmsCodeUser(User):
@@ -52,6 +62,10 @@ class SmsCodeUser(User):
         try:
             self.worker = worker_of(environment)
             self.sms = Calls(self)
+            self._loop = open_loop_of(environment)
+            if self._loop:
+                self._begins = gather(environment.user_classes)
+                self.tasks = [type(self).play_on_schedule]
         except ToolkitError as error:  # no user could be made: locust ends the run, and says this
             environment.process_exit_code = 1
             raise StopTest(str(error)) from error
@@ -63,9 +77,33 @@ class SmsCodeUser(User):
             while True:
                 came = self.sms.take(journey.send(came))
 
+    def play_on_schedule(self) -> None:
+        """Play the locustfile's journeys when arrivals are due, until no more come."""
+        assert self._loop
+        try:
+            openloop.play(self, self.worker, self._begins, self._loop)
+        except ToolkitError as error:
+            raise StopTest(str(error)) from error
+        if isinstance(self.environment.runner, LocalRunner) and self._state == LOCUST_STATE_RUNNING:
+            begin_end(self.environment)  # with workers, the master's run time does it
+        raise StopUser
+
     def on_stop(self) -> None:
         """Close the connection."""
         self.sms.transport.close()
+
+
+def gather(user_classes: Sequence[type[User]]) -> list[Begin]:
+    """Return how the journeys of a locustfile begin; raise InputError for a task that is none."""
+    begins: list[Begin] = []
+    for kind in user_classes:
+        for task in kind.tasks:
+            if not (issubclass(kind, SmsCodeUser) and isinstance(task, JourneyTask)):
+                raise InputError(f"{kind.__name__} has a task that is no journey: it can't be begun at a rate")
+            begins.append((task.journey, kind.weight / len(kind.tasks), kind.expected))
+    if not begins:
+        raise InputError("no journey is among the tasks: nothing can be begun at a rate")
+    return begins
 
 
 class Calls:

@@ -49,7 +49,7 @@ class Worker:
     """One locust process of a load test.
 
     ``mobiles``: fresh ones, for all its users. ``is_sandbox``: False once the target has turned out to be none.
-    ``allotment``: what it may send, None without a cap.
+    ``allotment``: what it may send, None without a cap. ``folder``: the run's, None without one.
     """
 
     def __init__(self, environment: Environment, target: Target) -> None:
@@ -60,10 +60,11 @@ class Worker:
         self.mobiles = parse_pool(options.sms_mobiles)(options.sms_seed, lane, lanes)
         self.is_sandbox = True
         self.allotment = allotment_of(environment)
-        self._folder = Path(options.sms_run_dir) if options.sms_run_dir else None
-        run = self._folder.name if self._folder else ""
+        self.folder = Path(options.sms_run_dir) if options.sms_run_dir else None
+        self.source = str(lane)
+        run = self.folder.name if self.folder else ""
         self.scribe = Scribe.of(run, f"worker-{lane}", target.app_key, target.master_secret)
-        self._recorder = Recorder(self._folder, str(lane), self.scribe) if self._folder else None
+        self._recorder = Recorder(self.folder, self.source, self.scribe) if self.folder else None
         self._environment = environment
         self._said: set[str] = set()
         self._wrong_sends = self._right_sends = 0

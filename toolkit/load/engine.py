@@ -1,0 +1,372 @@
+"""Engine: the open loop of one process. Journeys begin when they are due, whatever the answers do.
+
+It owns many connections and as many journeys, and polls them itself: no greenlet a user, no event a call. What a caller
+waited counts from when the call was due: the arrival's time, or when the step before had come to its end.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from itertools import count
+from math import inf
+from typing import Protocol
+
+from gevent.monkey import get_original
+
+from toolkit.errors import CallError, NotConnectedError, TransportError
+from toolkit.load.arrivals import Arrivals, Share
+from toolkit.load.connection import Connection
+from toolkit.load.http1 import Received
+from toolkit.load.line import Line
+from toolkit.load.steps import Asked, Call, Journey, Outcome, Pause, Step, read_outcome
+from toolkit.load.transport import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
+
+_NS_PER_S = 1_000_000_000
+_BREATH_NS = 5_000_000  # how long everybody else in the process may have to wait
+_SWEEP_NS = 50_000_000  # how exact a timeout is
+_FLUSH_NS = 200_000_000
+_LATE_NS = 5_000_000
+_DRAIN_NS = 1_000_000_000  # what was due when the arrivals ended has so long to find a connection
+_BATCH = 256
+_CONNECT_NS = int(CONNECT_TIMEOUT_S * _NS_PER_S)
+
+_clock_ns = time.perf_counter_ns
+_epoll, _select = get_original("select", "epoll"), get_original("select", "select")
+
+
+class Trip:
+    """A journey under way. ``call``: the one it is in, None for a peek; when that was due, and when it was begun."""
+
+    __slots__ = ("attempt", "began_ns", "call", "due_ns", "expected", "journey", "written")
+
+    def __init__(self, journey: Journey, expected: Collection[int] = ()) -> None:
+        self.journey, self.expected = journey, expected
+        self.call: Call | None = None
+        self.written = b""
+        self.due_ns = self.began_ns = self.attempt = 0
+
+
+class Ledger(Protocol):
+    """Who is told what came of it all."""
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """What became of the arrivals; the engine counts them here."""
+
+    def admit(self, step: Asked) -> None:
+        """Let a step be taken; what it raises ends the journey."""
+
+    def keep(self, call: Call, outcome: Outcome, expected: Collection[int]) -> None:
+        """Keep what came of a call."""
+
+    def read_code(self, received: Received) -> str | None:
+        """Read the code from what came of a peek."""
+
+    def report_broken(self, error: Exception) -> None:
+        """Tell that a journey was ended by what it raised."""
+
+    def flush(self) -> None:
+        """Hand on what was kept; comes a few times a second."""
+
+    def close(self) -> None:
+        """Hand on the last of it."""
+
+
+class Engine:
+    """Plays ``trips`` when the arrivals of ``share`` are due, over up to ``max_connections`` connections."""
+
+    def __init__(
+        self,
+        line: Line,
+        ledger: Ledger,
+        trips: Iterator[Trip],
+        share: Share,
+        max_connections: int,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
+        self._line, self._ledger, self._trips, self._share = line, ledger, trips, share
+        self._max_connections, self._timeout_ns = max_connections, int(timeout_s * _NS_PER_S)
+        self._times = share.times_ns()
+        self._epoll = _epoll()
+        self._connections: dict[int, Connection] = {}
+        self._idle: list[Connection] = []
+        self._ready: deque[Trip] = deque()  # in the middle of a journey, and without a connection
+        self._paused: list[tuple[int, int, Trip]] = []
+        self._pauses = count()
+        self._begun = 0
+        self._is_starved = self._is_stopped = False
+        self._start_ns = self._utc_ns = self._breath_ns = self._flush_ns = self._sweep_ns = 0
+        self._next_ns = self._last_ns = inf  # when the next arrival is due, and the last one that is wanted
+
+    def run(self, breathe: Callable[[], None], is_stopping: Callable[[], bool]) -> None:
+        """Play until the arrivals are over, or ``is_stopping``, and the journeys too; ``breathe`` lets others run."""
+        self._breath_ns = _clock_ns()
+        self._utc_ns = time.time_ns() - self._breath_ns
+        self._start_ns = self._breath_ns - int(self._share.after_s * _NS_PER_S)
+        self._last_ns = self._start_ns + self._share.duration_s * _NS_PER_S
+        self._await_next()
+        try:
+            while not self._is_over():
+                self._begin_due(_clock_ns())
+                self._poll()
+                if _clock_ns() - self._breath_ns >= _BREATH_NS:
+                    self._see_to_others(breathe, is_stopping)
+        finally:
+            self._close()
+
+    def _see_to_others(self, breathe: Callable[[], None], is_stopping: Callable[[], bool]) -> None:
+        breathe()
+        self._breath_ns = now_ns = _clock_ns()
+        if not self._is_stopped and is_stopping():
+            self._stop()
+        if now_ns - self._sweep_ns >= _SWEEP_NS:
+            self._sweep_ns = now_ns
+            self._time_out(now_ns)
+        if now_ns - self._flush_ns >= _FLUSH_NS:
+            self._flush_ns = now_ns
+            self._count_due(now_ns)
+            self._ledger.flush()
+
+    # Arrivals.
+
+    def _await_next(self) -> None:
+        due_ns = next(self._times, None)
+        self._next_ns = inf if due_ns is None else self._start_ns + due_ns
+
+    def _begin_due(self, now_ns: int) -> None:
+        while self._paused and self._paused[0][0] <= now_ns:
+            due_ns, _, trip = heapq.heappop(self._paused)
+            self._take(trip, None, due_ns, None)
+        while self._ready and (connection := self._find_connection()):
+            self._depart(connection, self._ready.popleft())
+        until_ns = min(now_ns, self._last_ns)
+        while self._next_ns <= until_ns:
+            connection = self._find_connection()
+            if connection is None:
+                self._is_starved = True
+                return
+            self._begin(connection, now_ns)
+        self._is_starved = False
+
+    def _begin(self, connection: Connection, now_ns: int) -> None:
+        due_ns = int(self._next_ns)
+        self._begun += 1
+        if self._is_starved:
+            self._ledger.arrivals.queued += 1
+        elif now_ns - due_ns > _LATE_NS:
+            self._ledger.arrivals.late += 1
+        self._await_next()
+        self._take(next(self._trips), None, due_ns, connection)
+
+    def _stop(self) -> None:
+        """Begin no journey whose time is still to come, and go on with none that pauses."""
+        self._is_stopped = True
+        self._last_ns = min(self._last_ns, _clock_ns())
+        for _, _, trip in self._paused:
+            trip.journey.close()
+        self._paused.clear()
+
+    def _is_over(self) -> bool:
+        if self._next_ns <= self._last_ns and _clock_ns() <= self._last_ns + _DRAIN_NS:
+            return False
+        self._count_due(self._last_ns)
+        self._next_ns = inf
+        return len(self._idle) == len(self._connections) and not self._ready and not self._paused
+
+    def _count_due(self, until_ns: float) -> None:
+        """Count the arrivals whose time has come; the schedule's mean stands for those that wait to be begun."""
+        arrivals = self._ledger.arrivals
+        if self._next_ns <= until_ns:
+            due = round(self._share.due((until_ns - self._start_ns) / _NS_PER_S))
+            arrivals.dropped = max(0, due - self._begun)
+        elif self._next_ns != inf:
+            arrivals.dropped = 0
+        arrivals.due = self._begun + arrivals.dropped
+
+    # Journeys.
+
+    def _take(self, trip: Trip, came: object, due_ns: int, connection: Connection | None) -> None:
+        """Take a trip's next step, which is due then, on the connection that the trip has, if it has one."""
+        step = self._ask(trip, came)
+        trip.due_ns = due_ns
+        if step is None or isinstance(step, Pause):
+            if connection is not None:
+                self._idle.append(connection)
+            if step is not None:
+                self._pause(trip, due_ns + int(step.duration_s * _NS_PER_S))
+        elif connection is None:
+            self._ready.append(trip)
+        else:
+            self._depart(connection, trip)
+
+    def _ask(self, trip: Trip, came: object) -> Step | None:
+        """Ask a trip's journey for its next step and write the call; None where it is over."""
+        try:
+            step = trip.journey.send(came)
+            if not isinstance(step, Pause):
+                self._ledger.admit(step)
+                trip.call, trip.written = self._line.write(step)
+            return step
+        except StopIteration:
+            return None
+        except Exception as error:
+            self._ledger.report_broken(error)
+            return None
+
+    def _pause(self, trip: Trip, until_ns: int) -> None:
+        if self._is_stopped:
+            trip.journey.close()
+            return
+        heapq.heappush(self._paused, (until_ns, next(self._pauses), trip))
+
+    def _depart(self, connection: Connection, trip: Trip) -> None:
+        """Send a trip's call, or have the connection opened first."""
+        connection.trip = trip
+        trip.began_ns = now_ns = _clock_ns()
+        if not connection.is_open:
+            connection.until_ns = now_ns + _CONNECT_NS
+            return
+        connection.until_ns = now_ns + self._timeout_ns
+        try:
+            if not connection.start(trip.written):
+                self._watch(connection)
+        except OSError as error:
+            self._fail(connection, error)
+
+    def _arrive(self, connection: Connection, received: Received) -> None:
+        """Take what came of a call, and the trip's next step."""
+        now_ns, trip = _clock_ns(), connection.trip
+        began_ns, call = trip.began_ns, trip.call
+        connection.trip = None
+        came: object
+        if call is None:
+            came = self._ledger.read_code(received)
+        else:
+            started_ns, waited_ns = began_ns + self._utc_ns, began_ns - trip.due_ns
+            came = read_outcome(call.endpoint, received, started_ns, now_ns - began_ns, waited_ns)
+            self._ledger.keep(call, came, trip.expected)
+        if connection.keeps:
+            self._take(trip, came, now_ns, connection)
+        else:
+            self._hang_up(connection)
+            self._take(trip, came, now_ns, None)
+
+    def _fail(self, connection: Connection, error: Exception) -> None:
+        """End a connection, and the call that was made on it; one that couldn't be opened may have another address."""
+        trip, was_open = connection.trip, connection.is_open
+        self._hang_up(connection)
+        if trip is None:
+            return
+        if not was_open and self._dial_again(trip):
+            return
+        failure: CallError = TransportError(f"no whole answer: {type(error).__name__}")
+        if not was_open:
+            failure = NotConnectedError(f"no connection to the target: {type(error).__name__}")
+        failure.__cause__ = error
+        self._take(trip, self._keep_failure(trip, failure), _clock_ns(), None)
+
+    def _keep_failure(self, trip: Trip, failure: CallError) -> Outcome | None:
+        if trip.call is None:
+            return None
+        began_ns = trip.began_ns
+        times = began_ns + self._utc_ns, _clock_ns() - began_ns
+        outcome = Outcome(trip.call.endpoint, *times, error=failure, wait_ns=began_ns - trip.due_ns)
+        self._ledger.keep(trip.call, outcome, trip.expected)
+        return outcome
+
+    # Connections.
+
+    def _find_connection(self) -> Connection | None:
+        """Return an idle connection, else a new one, else None."""
+        if self._idle:
+            return self._idle.pop()
+        return self._dial(0) if len(self._connections) < self._max_connections else None
+
+    def _dial(self, attempt: int) -> Connection:
+        connection = self._line.dial(attempt)
+        self._connections[connection.fileno()] = connection
+        self._epoll.register(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        return connection
+
+    def _dial_again(self, trip: Trip) -> bool:
+        """Try the target's next address, if there is one: nothing was sent yet."""
+        trip.attempt += 1
+        if trip.attempt >= self._line.attempts:
+            trip.attempt = 0
+            return False
+        self._depart(self._dial(trip.attempt), trip)
+        return True
+
+    def _poll(self) -> None:
+        """See to the connections that can go on; where none can, wait for one, an arrival or the next breath."""
+        ready = self._epoll.poll(0, _BATCH)
+        if not ready:
+            self._wait()
+            ready = self._epoll.poll(0, _BATCH)
+        for fileno, _ in ready:
+            if connection := self._connections.get(fileno):
+                self._go_on(connection)
+
+    def _wait(self) -> None:
+        until_ns: float = self._breath_ns + _BREATH_NS
+        if not self._is_starved:
+            until_ns = min(until_ns, self._next_ns, self._paused[0][0] if self._paused else inf)
+        wait_s = (until_ns - _clock_ns()) / _NS_PER_S
+        if wait_s > 0:
+            _select((self._epoll,), (), (), wait_s)  # epoll's own timeout is in whole milliseconds
+
+    def _go_on(self, connection: Connection) -> None:
+        try:
+            if connection.is_open and connection.trip is not None:
+                received = connection.go_on()
+            else:
+                received = None
+                self._rouse(connection)
+        except (OSError, ValueError) as error:
+            self._fail(connection, error)
+        else:
+            if received is not None:
+                self._arrive(connection, received)
+            elif connection.is_open and connection.trip is not None:
+                self._watch(connection)  # there is more to come, or to go
+
+    def _rouse(self, connection: Connection) -> None:
+        """Go on opening a connection, or see why an idle one is readable."""
+        if connection.is_open:
+            if not connection.is_quiet():
+                self._idle.remove(connection)
+                self._hang_up(connection)
+        elif connection.open():
+            self._watch(connection)
+            self._depart(connection, connection.trip)
+        else:
+            self._watch(connection)
+
+    def _watch(self, connection: Connection) -> None:
+        """Poll a connection for what it waits for."""
+        mask = select.EPOLLIN | select.EPOLLOUT if connection.wants_write() else select.EPOLLIN
+        self._epoll.modify(connection.fileno(), mask)
+
+    def _hang_up(self, connection: Connection) -> None:
+        del self._connections[connection.fileno()]
+        connection.close()  # which takes it out of epoll too
+
+    def _time_out(self, now_ns: int) -> None:
+        for connection in list(self._connections.values()):
+            if connection.trip is not None and connection.until_ns < now_ns:
+                self._fail(connection, TimeoutError("the call took too long"))
+
+    def _close(self) -> None:
+        """Cut off what is under way, and keep that too: a send may cost money all the same."""
+        cut_off = TransportError("the run ended first")
+        cut_off.__cause__ = KeyboardInterrupt()
+        for connection in self._connections.values():
+            if connection.trip is not None and connection.is_open:
+                self._keep_failure(connection.trip, cut_off)
+            connection.close()
+        self._ledger.close()
+        self._epoll.close()

@@ -1,0 +1,40 @@
+"""Open loop: what of a locust process drives the engine. One locust user stands for one share of the arrivals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from random import Random
+from typing import TypeAlias
+
+import gevent
+from locust.user.task import LOCUST_STATE_STOPPING
+from locust.user.users import User
+
+from toolkit.load.engine import Engine, Trip
+from toolkit.load.line import Line
+from toolkit.load.pace import OpenLoop
+from toolkit.load.steps import Journey
+from toolkit.load.tally import Tally
+from toolkit.load.worker import Worker
+
+_DRAWN_AT_ONCE = 1024
+
+Begin: TypeAlias = tuple[Callable[[Worker], Journey], float, Collection[int]]
+"""How a journey begins, how often it does in proportion to others, and the return codes that are no failure of it."""
+
+
+def draw_trips(worker: Worker, begins: Sequence[Begin], seed: object) -> Iterator[Trip]:
+    """Begin journeys for ever, each as often as it should be, the same for a seed."""
+    draw, weights = Random(f"trips/{seed}"), [weight for _, weight, _ in begins]
+    drawn = chain.from_iterable(iter(partial(draw.choices, begins, weights, k=_DRAWN_AT_ONCE), None))
+    return (Trip(begin(worker), expected) for begin, _, expected in drawn)
+
+
+def play(user: User, worker: Worker, begins: Sequence[Begin], loop: OpenLoop) -> None:
+    """Play journeys until the arrivals of a share have come, or locust ends the user."""
+    trips = draw_trips(worker, begins, (loop.share.seed, loop.share.lane))
+    tally = Tally(user, worker, loop.max_connections)
+    engine = Engine(Line(worker.target), tally, trips, loop.share, loop.max_connections)
+    engine.run(partial(gevent.sleep, 0), lambda: user._state == LOCUST_STATE_STOPPING or tally.is_ended)

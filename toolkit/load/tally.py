@@ -1,0 +1,118 @@
+"""Tally: what came of the engine's calls, kept, counted, and told to locust.
+
+Locust's way, an event a call, costs more than the call: that is gone only where somebody besides locust listens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+from locust.env import Environment
+from locust.exception import StopUser
+from locust.user.users import User
+
+from toolkit.errors import CallError
+from toolkit.load.arrivals import Arrivals
+from toolkit.load.http1 import Received
+from toolkit.load.statistics import statistics_of
+from toolkit.load.steps import Asked, Call, Outcome, Send
+from toolkit.load.tables import Tables
+from toolkit.load.transport import classify
+from toolkit.load.watch import Watch
+from toolkit.load.worker import Worker
+from toolkit.wire import Endpoint
+
+logger = logging.getLogger(__name__)
+
+
+class Tally:
+    """The engine's ledger in a locust process. ``is_ended``: a journey has ended its user, as locust's tasks may."""
+
+    def __init__(self, user: User, worker: Worker, max_connections: int) -> None:
+        self._user, self._worker = user, worker
+        self._environment: Environment = user.environment
+        self._hooks: Any = user.environment.events
+        self._statistics = statistics_of(user.environment)
+        self._tables = Tables(user.environment.stats)
+        self._failures: Counter[tuple[Endpoint, str]] = Counter()
+        self._watch = Watch(self._statistics.arrivals, max_connections, worker.folder, worker.source)
+        self._has_right_send = self.is_ended = False
+        self._is_heard = _is_heard(user.environment)
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """What became of the arrivals."""
+        return self._statistics.arrivals
+
+    def keep(self, call: Call, outcome: Outcome, expected: Collection[int]) -> None:
+        """Keep what came of a call."""
+        self._worker.record(call, outcome)
+        error = outcome.error
+        came = outcome.return_code if error is None else classify(error)
+        assert came is not None
+        self._statistics.count(call.endpoint, came, outcome.latency_ns, outcome.wait_ns)
+        failure = outcome.failure(call.expected)
+        if failure is not None and outcome.return_code in expected:
+            failure = None
+        self._judge(call.endpoint, failure)
+        if self._is_heard:
+            self._fire(outcome, failure)
+
+    def read_code(self, received: Received) -> str | None:
+        """Read the code from what came of a peek."""
+        return self._worker.read_code(received)
+
+    def admit(self, step: Asked) -> None:
+        """Take a message from what the run may send; raise StopUser where none is left."""
+        if type(step) is Send:
+            self._worker.take_message()
+
+    def report_broken(self, error: Exception) -> None:
+        """Tell that a journey raised, as locust does of a task."""
+        if isinstance(error, StopUser):
+            self.is_ended = True
+            return
+        trace = error.__traceback__
+        self._hooks.user_error.fire(user_instance=self._user, exception=error, tb=trace)
+        logger.error("a journey raised", exc_info=error)
+
+    def flush(self) -> None:
+        """Bring locust's tables up to date."""
+        self._tables.update(self._statistics.times, Counter() if self._is_heard else self._failures, self._is_heard)
+        self._failures.clear()
+        self._watch.look()
+        self._is_heard = _is_heard(self._environment)
+
+    def close(self) -> None:
+        """Hand on the last, and say where the load generator held the run back."""
+        self.flush()
+        self._watch.leave()
+        if bottleneck := self._watch.bottleneck():
+            self._worker.say(bottleneck)
+
+    def _judge(self, endpoint: Endpoint, failure: CallError | None) -> None:
+        if failure is not None:
+            self._failures[endpoint, repr(failure)] += 1
+            self._worker.judge(endpoint, failure)
+        elif endpoint is Endpoint.SEND and not self._has_right_send:
+            self._has_right_send = True
+            self._worker.judge(endpoint, None)
+
+    def _fire(self, outcome: Outcome, failure: CallError | None) -> None:
+        self._hooks.request.fire(
+            request_type="POST",
+            name=outcome.endpoint.value,
+            response_time=outcome.latency_ns / 1e6,
+            response_length=outcome.body_bytes,
+            exception=failure,
+            context={**self._user.context(), "return_code": outcome.return_code},
+        )
+
+
+def _is_heard(environment: Environment) -> bool:
+    """Tell whether anybody but locust's runner, which the tables are kept for, listens to requests."""
+    hook: Any = environment.events.request
+    return any(listener.__module__ != "locust.runners" for listener in hook._handlers)
