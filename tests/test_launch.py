@@ -103,7 +103,7 @@ def test_a_check_of_a_wrong_key_says_so() -> None:
 def test_a_load_test_of_a_sandbox_is_recorded(tmp_path: Path) -> None:
     with (
         launch.sandbox() as target,
-        launch.start("throughput", target, users=5, duration_s=3, folder=tmp_path, seed=1) as run,
+        launch.start("throughput", target, launch.Plan(3, users=5), folder=tmp_path, seed=1) as run,
     ):
         *_, last = run.follow()
         ended = run.wait()
@@ -144,7 +144,7 @@ def test_an_unknown_scenario_lists_the_known_ones(name: str) -> None:
 @pytest.mark.parametrize(("users", "duration_s"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, float("nan"))])
 def test_a_load_test_needs_users_and_time(tmp_path: Path, users: int, duration_s: float) -> None:
     with pytest.raises(InputError):
-        launch.start("throughput", UNUSED, users=users, duration_s=duration_s, folder=tmp_path / "run", seed=1)
+        launch.Plan(duration_s, users)
     assert not (tmp_path / "run").exists()
 
 

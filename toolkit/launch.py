@@ -24,6 +24,7 @@ from typing import IO, Self
 from toolkit import runs
 from toolkit.client import Client
 from toolkit.errors import InputError, RunError
+from toolkit.pacing import Pacing, read_pacing
 from toolkit.progress import Follower, Progress
 from toolkit.records import pack_to_parquet
 from toolkit.runs import Cause
@@ -121,13 +122,55 @@ class Ended:
     """A load test that is over; its records are in the folder's Parquet file.
 
     ``reason``: for REFUSED the return code and its message, for MISSED the threshold, for BUDGET what was spent; or "".
-    ``notes``: what its user should know.
+    ``notes``: what its user should know. ``pacing``: what became of its arrivals, where it had a rate.
     """
 
     cause: Cause
     reason: str
     notes: tuple[str, ...]
     calls: int
+    pacing: Pacing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How hard a load test loads, and how long: users at once, or journeys begun at a rate; raises InputError.
+
+    ``rate_per_s``: of all ``workers``, which are processes. ``stages``: the rate over time, as ``load.arrivals`` reads
+    it, for ``duration_s``. ``arrivals``: "constant" or "poisson". ``max_connections``: of each worker, at a rate.
+    """
+
+    duration_s: float
+    users: int | None = None
+    rate_per_s: float | None = None
+    stages: str | None = None
+    arrivals: str = "constant"
+    max_connections: int = 500
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if [self.users, self.rate_per_s, self.stages].count(None) != 2:
+            raise InputError("users, a rate and stages exclude one another: give one of them")
+        if (self.users is not None and self.users < 1) or not 0 < self.duration_s < math.inf or self.workers < 1:
+            raise InputError(
+                f"a load test needs at least one user, one worker and some time, not {self.users} users,"
+                f" {self.workers} workers and {self.duration_s} s"
+            )
+
+    def options(self) -> dict[str, object]:
+        """Return locust's options."""
+        ends_itself = self.users is None
+        options: dict[str, object] = {"--run-time": math.ceil(self.duration_s) + ends_itself}
+        if self.users is not None:
+            options |= {"--users": self.users, "--spawn-rate": self.users}
+        return options | ({"--processes": self.workers} if self.workers > 1 else {})
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that the child reads as options."""
+        stages = self.stages or (f"{self.duration_s:f}s={self.rate_per_s:f}" if self.rate_per_s else "")
+        if not stages:
+            return {}
+        return {runs.STAGES: stages, runs.ARRIVALS: self.arrivals, runs.MAX_CONNECTIONS: str(self.max_connections)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,38 +201,33 @@ class Bounds:
 def start(
     scenario: str,
     target: Target,
+    plan: Plan,
     *,
-    users: int,
-    duration_s: float,
     folder: Path,
     seed: int,
     bounds: Bounds = Bounds(),
 ) -> LoadRun:
     """Start a scenario against a target; its calls go to ``folder``, a new or empty one, whose name names the run.
 
-    ``duration_s`` is rounded up to whole seconds. Use the result in a ``with`` statement. Raises InputError.
+    Use the result in a ``with`` statement. Raises InputError.
     """
     path = find_scenario(scenario)
-    if users < 1 or not 0 < duration_s < math.inf:
-        raise InputError(f"a load test needs at least one user and some time, not {users} for {duration_s} s")
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise InputError(f"the folder {folder} is not empty: each run has its own")
-    command = _command(path, target, users, duration_s, folder)
-    return LoadRun(command, target, folder.resolve(), {runs.SEED: str(seed), **bounds.variables()})
+    options = {runs.SEED: str(seed), **plan.variables(), **bounds.variables()}
+    return LoadRun(_command(path, target, plan, folder), target, folder.resolve(), options)
 
 
 def _bracket(values: tuple[str, ...]) -> str:
     return f"[{','.join(values)}]" if values else ""
 
 
-def _command(path: Path, target: Target, users: int, duration_s: float, folder: Path) -> list[str]:
+def _command(path: Path, target: Target, plan: Plan, folder: Path) -> list[str]:
     options = {
         "-f": path,
         "--host": target.base_url,
-        "--users": users,
-        "--spawn-rate": users,
-        "--run-time": math.ceil(duration_s),
+        **plan.options(),
         "--stop-timeout": _USERS_END_S,
         "--exit-code-on-error": 0,  # a refused call is a finding, not the end of the program
         "--loglevel": "WARNING",
@@ -244,6 +282,10 @@ class LoadRun:
         """Read what was recorded since the last time and return the progress so far; never waits."""
         return self._follower.read(time.time_ns() if self._process.poll() is None else None)
 
+    def pacing(self) -> Pacing | None:
+        """Return what became of the arrivals so far, None without a rate."""
+        return read_pacing(self.folder)
+
     def follow(self, every_s: float = 0.25) -> Iterator[Progress]:
         """Yield the progress every so often until the load test is over, and then the last of it."""
         while self._process.poll() is None:
@@ -264,11 +306,11 @@ class LoadRun:
         calls = self._close()
         if ended := self._lines(runs.ENDED_NAME):
             cause, _, reason = ended[0].partition(" ")
-            return Ended(Cause(cause), reason, self._lines(runs.NOTES_NAME), calls)
+            return Ended(Cause(cause), reason, self._lines(runs.NOTES_NAME), calls, self.pacing())
         if code and not self._stopped and code not in _FINDINGS:
             raise RunError(self._last_words(code))
         cause = Cause.INTERRUPTED if self._stopped else Cause.FINISHED
-        return Ended(cause, "", self._lines(runs.NOTES_NAME), calls)
+        return Ended(cause, "", self._lines(runs.NOTES_NAME), calls, self.pacing())
 
     def _close(self) -> int:
         """Pack the records, once, and return how many there are."""

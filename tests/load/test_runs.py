@@ -26,7 +26,7 @@ LONG_S = 60
 def start(
     api: Api, folder: Path, *, duration_s: float = LONG_S, scenario: str = "throughput", users: int = 5
 ) -> LoadRun:
-    return launch.start(scenario, api.target, users=users, duration_s=duration_s, folder=folder, seed=1)
+    return launch.start(scenario, api.target, launch.Plan(duration_s, users), folder=folder, seed=1)
 
 
 def recorded(folder: Path) -> Counter[tuple[str, int]]:

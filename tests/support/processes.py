@@ -19,7 +19,7 @@ from toolkit import launch
 from toolkit.settings import Target
 
 target = Target(sys.argv[1], "key", "the-master-secret", 1)
-with launch.start("throughput", target, users=5, duration_s=60, folder=Path(sys.argv[2]), seed=1) as run:
+with launch.start("throughput", target, launch.Plan(60, users=5), folder=Path(sys.argv[2]), seed=1) as run:
     for progress in run.follow():
         print(progress.calls, flush=True)
 """

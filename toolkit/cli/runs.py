@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +26,8 @@ from toolkit.runs import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
 if TYPE_CHECKING:
     import pandas as pd
 
-    from toolkit.launch import Bounds, Ended, LoadRun
+    from toolkit.launch import Bounds, Ended, LoadRun, Plan
+    from toolkit.pacing import Pacing
     from toolkit.progress import Progress
     from toolkit.report.summary import Summary
     from toolkit.settings import Price, Target
@@ -33,7 +35,15 @@ if TYPE_CHECKING:
 _DURATION = re.compile(r"([0-9]{1,6})([smh])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 _DURATION_HELP = "such as 10s, 2m or 1h"
+_USERS, _DURATION_S = 20, 10
 _LINE_EVERY_S = 1.0  # where stderr is no terminal
+
+
+class Arrivals(StrEnum):
+    """How the journeys of a rate arrive."""
+
+    CONSTANT = "constant"
+    POISSON = "poisson"
 
 
 def load(
@@ -43,8 +53,27 @@ def load(
     target: BaseUrl = None,
     app_key: AppKey = None,
     temp_id: TempId = None,
-    users: Annotated[int, typer.Option(min=1, help="People at once, each with a connection of its own.")] = 20,
-    duration: Annotated[str, typer.Option(help=f"How long new calls are begun, {_DURATION_HELP}.")] = "10s",
+    users: Annotated[
+        int | None, typer.Option(min=1, help=f"People at once, each with a connection of its own. Default: {_USERS}.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Journeys begun a second, whatever the answers do. Default: users set the pace."),
+    ] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(
+            help='The rate over time: "30s@500" ramps to 500/s, "2m=500" holds it, "10m~500+-300/2m" swings about it;'
+            " with commas between. Default: one rate, or users."
+        ),
+    ] = None,
+    arrivals: Annotated[Arrivals, typer.Option(help="How journeys arrive at a rate.")] = Arrivals.CONSTANT,
+    max_connections: Annotated[int, typer.Option(min=1, help="Connections of each worker, at a rate.")] = 500,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the load.")] = 1,
+    duration: Annotated[
+        str | None,
+        typer.Option(help=f"How long new calls are begun, {_DURATION_HELP}. Default: {_DURATION_S}s, or the stages'."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Whole number that mobiles are drawn with. Default: a random one.")
     ] = None,
@@ -78,7 +107,8 @@ def load(
     from toolkit.settings import find_target, load_price
     from toolkit.thresholds import parse
 
-    duration_s = parse_duration(duration)
+    given = {"arrivals": arrivals.value, "max_connections": max_connections, "workers": workers}
+    plan = _read_plan(users, rate, stages, duration, **given)
     held = tuple(str(parse(text)) for text in threshold or ())
     price = load_price()
     cap_messages(max_messages, max_cost, price)
@@ -93,12 +123,13 @@ def load(
         launch.check_target(aim)
         folder = _new_folder(out)
         seed = secrets.randbelow(1 << 32) if seed is None else seed
-        settings = _describe(scenario, aim, bounds, price, users=users, duration_s=duration_s, seed=seed)
-        say(f"Loading {aim.base_url} with {scenario}: {users} users for {duration}. Ctrl-C ends it early.")
-        run = launch.start(scenario, aim, users=users, duration_s=duration_s, folder=folder, seed=seed, bounds=bounds)
+        settings = _describe(scenario, aim, bounds, price, **asdict(plan), seed=seed)
+        say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(plan)}. Ctrl-C ends it early.")
+        run = launch.start(scenario, aim, plan, folder=folder, seed=seed, bounds=bounds)
         stack.enter_context(run)
-        ended = _follow(run, duration_s)
+        ended = _follow(run, plan.duration_s)
     settings |= {"ended": ended.cause.value, "ended_because": ended.reason or None}
+    settings |= ended.pacing.settings() if ended.pacing else {}
     summary = _explain(folder, settings, as_json)
     for note in ended.notes:
         say(f"note: {note}")
@@ -106,6 +137,26 @@ def load(
         fail(f"the run was ended early: every further call would be refused: {ended.reason}", REFUSED)
     _judge_calls(summary, aim)
     _judge(summary)
+
+
+def _read_plan(users: int | None, rate: float | None, stages: str | None, duration: str | None, **given: Any) -> Plan:
+    """Read how hard to load; raise InputError for options that exclude one another, and for stages that are none."""
+    from toolkit.launch import Plan
+    from toolkit.load.arrivals import Schedule, parse_stages, steady
+
+    if rate is not None:
+        steady(rate)
+    if stages is not None:
+        if duration is not None:
+            raise InputError("--stages and --duration exclude one another: stages have their own")
+        return Plan(Schedule(parse_stages(stages)).duration_s, users, rate, stages, **given)
+    users = _USERS if users is None and rate is None else users
+    return Plan(_DURATION_S if duration is None else parse_duration(duration), users, rate, **given)
+
+
+def _tell_plan(plan: Plan) -> str:
+    pace = f"{plan.users} users" if plan.users else plan.stages or f"{plan.rate_per_s:g} journeys a second"
+    return f"{pace} for {plan.duration_s:g} s"
 
 
 def report(
@@ -163,7 +214,7 @@ def _describe(scenario: str, aim: Target, bounds: Bounds, price: Price | None, *
     }
 
 
-def _follow(run: LoadRun, duration_s: int) -> Ended:
+def _follow(run: LoadRun, duration_s: float) -> Ended:
     """Show the progress until the run is over; Ctrl-C or a terminal that hangs up ends it, and what ran counts."""
     show_progress = _live if sys.stderr.isatty() else _lines
     try:
@@ -174,12 +225,12 @@ def _follow(run: LoadRun, duration_s: int) -> Ended:
     return run.wait()
 
 
-def _lines(run: LoadRun, duration_s: int) -> None:
+def _lines(run: LoadRun, duration_s: float) -> None:
     for progress in run.follow(every_s=_LINE_EVERY_S):
-        say(f"{progress.elapsed_s:5.1f}/{duration_s:g} s  {_tell(progress)}")
+        say(f"{progress.elapsed_s:5.1f}/{duration_s:g} s  {_tell(progress, run.pacing())}")
 
 
-def _live(run: LoadRun, duration_s: int) -> None:
+def _live(run: LoadRun, duration_s: float) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -188,15 +239,18 @@ def _live(run: LoadRun, duration_s: int) -> None:
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("starting", total=duration_s)
         for progress in run.follow():
-            bars.update(task, completed=min(progress.elapsed_s, duration_s), description=_tell(progress))
+            bars.update(task, completed=min(progress.elapsed_s, duration_s), description=_tell(progress, run.pacing()))
 
 
-def _tell(progress: Progress) -> str:
+def _tell(progress: Progress, pacing: Pacing | None) -> str:
     by_code: Counter[int | str] = Counter()
     for (_, outcome), calls in progress.outcomes.items():
         by_code[outcome] += calls
     shares = "  ".join(f"{outcome}: {calls / progress.calls:.1%}" for outcome, calls in by_code.most_common(5))
-    return f"{progress.calls:,} calls  {progress.calls_per_s:,.0f}/s  {shares}"
+    line = f"{progress.calls:,} calls  {progress.calls_per_s:,.0f}/s  {shares}"
+    if pacing is None:
+        return line
+    return f"{pacing.achieved_per_s:,.0f} of {pacing.intended_per_s:,.0f} journeys/s  {line}"
 
 
 def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> Summary:

@@ -1,0 +1,57 @@
+"""Pacing: what became of an open loop's arrivals, summed over the workers that left it in the run's folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit import runs
+
+_SUMS = ("due", "late", "queued", "dropped")
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """The arrivals of a run so far.
+
+    due: whose time has come. late: begun late, the load generator being busy. queued: had to wait for a connection.
+    dropped: not begun. ``bottlenecks``: how the load generator held the run back, in a few words for each worker.
+    """
+
+    elapsed_s: float
+    due: int
+    late: int
+    queued: int
+    dropped: int
+    bottlenecks: tuple[str, ...] = ()
+
+    @property
+    def intended_per_s(self) -> float:
+        """Journeys that should have been begun in a second, as a mean."""
+        return self.due / self.elapsed_s if self.elapsed_s else 0.0
+
+    @property
+    def achieved_per_s(self) -> float:
+        """Journeys that were."""
+        return (self.due - self.dropped) / self.elapsed_s if self.elapsed_s else 0.0
+
+    def settings(self) -> dict[str, object]:
+        """Return what run.json keeps of it."""
+        arrivals = asdict(self)
+        bottlenecks = dict.fromkeys(arrivals.pop("bottlenecks"))
+        rates = {"intended_per_s": self.intended_per_s, "achieved_per_s": self.achieved_per_s}
+        return {"pacing": arrivals | rates, "bottleneck": "; ".join(bottlenecks) or None}
+
+
+def read_pacing(folder: Path) -> Pacing | None:
+    """Read what a run's workers left; None where users set the pace, and before the first second is over."""
+    left: list[dict[str, Any]] = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"{runs.ARRIVALS_STEM}-*.json"))
+    ]
+    if not left:
+        return None
+    sums = {name: sum(worker[name] for worker in left) for name in _SUMS}
+    bottlenecks = tuple(worker["bottleneck"] for worker in left if worker["bottleneck"])
+    return Pacing(max(worker["elapsed_s"] for worker in left), **sums, bottlenecks=bottlenecks)
