@@ -1,6 +1,5 @@
 /* The cheapest server that a load generator can be measured against: it answers each request as the API would answer a
- * success, counts them, and stalls when told. It takes it that a request arrives whole, as one of a few hundred bytes
- * does over loopback.
+ * success, counts them, and stalls when told. It waits for the rest of a request that came in pieces.
  *
  * cc -O2 -o trivial_server trivial_server.c; ./trivial_server [stall_ms every_ms]
  * Prints its port, and at its end (SIGTERM) how many requests it answered. */
@@ -30,11 +29,19 @@ static long long now_ms(void) {
     return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
 
+static int is_whole(const char *request, ssize_t got) {
+    const char *end = strstr(request, "\r\n\r\n"), *length = strcasestr(request, "\r\nContent-Length:");
+    return end && got >= end + 4 - request + (length && length < end ? atol(length + 17) : 0);
+}
+
 static void answer(int client) {
     char request[65536], body[64], reply[256];
-    ssize_t got = recv(client, request, sizeof request - 1, 0);
-    if (got <= 0) { close(client); return; }
-    request[got] = 0;
+    ssize_t got = 0;
+    do {
+        ssize_t more = recv(client, request + got, sizeof request - 1 - got, 0);
+        if (more <= 0) { close(client); return; }
+        request[got += more] = 0;
+    } while (!is_whole(request, got));
     answered++;
     if (!strncmp(request, "POST /v1/codes ", 15))
         snprintf(body, sizeof body, "{\"msg_id\":\"%llu\"}", answered);

@@ -1,0 +1,355 @@
+"""The load test beside locust's own users and wrk: `python benchmarks/load.py speed|stall|scaling`. Linux, two cores.
+
+The server runs pinned to core 0, the load generator to core 1. It is `trivial_server.c`, made with cc, which counts
+what it answered; over TLS it is nginx, which counts too. What a generator says it has called is held against that.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from urllib.request import urlopen
+
+from side_by_side import OTHER_CORE, SERVER_CORE, UnavailableError, child, free_port, pin, wait_for
+
+HERE = Path(__file__).parent
+USERS = HERE / "load_users.py"
+CONNECTIONS = 64
+OVERLOAD = 1_000_000  # journeys a second: more than anything can begin
+STALL_MS, EVERY_MS, RATE, STALL_RUN_S = 200, 2_000, 1_000, 20
+PERCENTILES = (50, 95, 99, 99.9)
+WORKERS, REPORT_EVERY_S = 100, 3.0  # locust's workers report so often
+SETTINGS = {"SMSCODE_APP_KEY": "key", "SMSCODE_MASTER_SECRET": "secret", "SMSCODE_TEMP_ID": "1"}
+AUTHORIZATION = "Basic a2V5OnNlY3JldA=="
+NGINX = """\
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; keepalive_requests 1000000000; default_type application/json;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{tls_port} ssl; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
+        location = /v1/codes {{ return 200 '{{"msg_id":"123456789"}}'; }}
+        location /v1/codes/ {{ return 200 '{{"is_valid":true}}'; }}
+    }}
+    server {{ listen 127.0.0.1:{port}; location / {{ stub_status; }} }}
+}}
+"""
+MAKE_CERTIFICATE = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a load generator says it has made: calls, in how many seconds, and what times it reports, in ms."""
+
+    calls: int
+    seconds: float
+    times_ms: tuple[float, ...] = ()
+
+    @property
+    def per_s(self) -> float:
+        return self.calls / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server, and how many calls it has answered."""
+
+    url: str
+    answered: Callable[[], int]
+
+
+# Servers.
+
+
+@contextmanager
+def trivial(folder: Path, *stalls: int) -> Iterator[Target]:
+    binary = folder / "trivial_server"
+    subprocess.run(["cc", "-O2", "-o", binary, HERE / "trivial_server.c"], check=True)
+    with child([str(binary), *map(str, stalls)], SERVER_CORE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        out = process.stdout
+
+        def end_and_count() -> int:
+            process.terminate()
+            return int(out.readline())
+
+        yield Target(f"http://127.0.0.1:{int(out.readline())}", end_and_count)
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[Target]:
+    if not (shutil.which("nginx") and shutil.which("openssl")):
+        raise UnavailableError("TLS needs nginx and openssl (Debian: apt-get install nginx-light openssl)")
+    where = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    subprocess.run([*MAKE_CERTIFICATE.split(), *where], check=True, capture_output=True)
+    tls_port, port = free_port(), free_port()
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, tls_port=tls_port, port=port))
+
+    def status() -> list[int]:
+        with urlopen(f"http://127.0.0.1:{port}/") as page:
+            return [int(number) for number in re.findall(rb"\d+", page.read())]
+
+    def is_up() -> bool:
+        try:
+            return bool(status())
+        except OSError:
+            return False
+
+    command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+    with child(command, SERVER_CORE):
+        wait_for(is_up)
+        asked = status()[3]
+        yield Target(f"https://localhost:{tls_port}", lambda: status()[3] - asked - 1)
+
+
+# Load generators.
+
+
+def locust(target: Target, folder: Path, seconds: float, who: str, *options: str, **settings: str) -> Made:
+    """Run locust with users of one kind; raise RuntimeError where a call failed."""
+    run = folder / f"run-{time.monotonic_ns()}"
+    run.mkdir()
+    ours = {"SMSCODE_RUN_DIR": str(run), "SMSCODE_SEED": "1"} if who in ("Journeys", "Sends") else {}
+    ca = str(folder / "cert.pem")
+    trust = {"SSL_CERT_FILE": ca} if target.url.startswith("https") else {}
+    where = ["-f", str(USERS), "--host", target.url, "--json-file", str(run / "stats"), who]
+    how = ["--headless", "--only-summary", "--loglevel", "ERROR", "--stop-timeout", "5", "--run-time", f"{seconds:g}"]
+    done = subprocess.run(
+        ["taskset", "-c", core_list(options), sys.executable, "-m", "locust", *how, *where, *options],
+        env={**os.environ, **SETTINGS, **ours, **trust, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        entries = json.loads((run / "stats.json").read_text())
+    except FileNotFoundError:
+        raise RuntimeError(f"{who}: {done.stderr[-500:]}") from None
+    finally:
+        shutil.rmtree(run)
+    return read_entries(who, entries, done.stderr)
+
+
+def core_list(options: tuple[str, ...]) -> str:
+    return f"{SERVER_CORE},{OTHER_CORE}" if "--processes" in options else str(OTHER_CORE)
+
+
+def read_entries(who: str, entries: list[dict], stderr: str) -> Made:
+    calls = [entry for entry in entries if entry["method"] == "POST"]
+    if not calls or any(entry["num_failures"] for entry in calls):
+        raise RuntimeError(f"{who}: calls failed: {stderr[-500:]}")
+    ended_s, began_s = max(it["last_request_timestamp"] for it in calls), min(it["start_time"] for it in calls)
+    waited = [entry for entry in entries if entry["method"] == "CALLER" and entry["name"] == "send"]
+    shown = (waited or [entry for entry in calls if entry["name"] == "send"])[0]
+    return Made(sum(it["num_requests"] for it in calls), ended_s - began_s, percentiles(shown["response_times"]))
+
+
+def percentiles(buckets: dict[str, int]) -> tuple[float, ...]:
+    times = sorted((float(time_ms), calls) for time_ms, calls in buckets.items())
+    whole = sum(calls for _, calls in times)
+    found = []
+    for percentile in PERCENTILES:
+        upto = 0
+        for time_ms, calls in times:
+            upto += calls
+            if upto >= percentile / 100 * whole:
+                found.append(time_ms)
+                break
+    return tuple(found)
+
+
+def wrk(target: Target, folder: Path, seconds: float) -> Made:
+    if not shutil.which("wrk"):
+        raise UnavailableError("wrk isn't installed (Debian: apt-get install wrk)")
+    script = ["-s", str(HERE / "calls_in_turn.lua"), target.url, "--", AUTHORIZATION]
+    command = ["taskset", "-c", str(OTHER_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *script]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise RuntimeError(said)
+    found = re.search(r"(\d+) requests in ([\d.]+)s", said)
+    assert found
+    return Made(int(found[1]), float(found[2]))
+
+
+OVERLOADED = ["--rate", str(OVERLOAD), "--max-connections", str(CONNECTIONS)]
+GENERATORS: dict[str, Callable[[Target, Path, float], Made]] = {
+    "locust HttpUser": lambda *where: locust(*where, "Http", "-u", "20", "-r", "20"),
+    "locust FastHttpUser": lambda *where: locust(*where, "FastHttp", "-u", "20", "-r", "20"),
+    "SmsCodeUser, recording": lambda *where: locust(*where, "Journeys", "-u", "20", "-r", "20"),
+    "open loop, recording": lambda *where: locust(*where, "Journeys", *OVERLOADED),
+    "wrk": wrk,
+}
+
+
+# speed.
+
+
+def speed(rounds: int, seconds: float) -> None:
+    """Calls a second on one core. In each round every generator has its turn; shown are medians."""
+    for name, server in (("plain", trivial), ("TLS", nginx)):
+        rates: dict[str, list[float]] = {generator: [] for generator in GENERATORS}
+        counts: dict[str, str] = {}
+        for _ in range(rounds):
+            for generator, run in GENERATORS.items():
+                with TemporaryDirectory() as scratch, ExitStack() as stack:
+                    try:
+                        target = stack.enter_context(server(Path(scratch)))
+                        made = run(target, Path(scratch), seconds)
+                    except UnavailableError as why:
+                        counts[generator] = str(why)
+                        continue
+                    rates[generator].append(made.per_s)
+                    counts[generator] = f"{made.calls:,} of {target.answered():,}"
+        show_speed(name, rates, counts)
+
+
+def show_speed(name: str, rates: dict[str, list[float]], counts: dict[str, str]) -> None:
+    known = {generator: median(found) for generator, found in rates.items() if found}
+    fast, ceiling = known.get("locust FastHttpUser"), known.get("wrk")
+    print(f"\n{name:24} {'calls/s':>9} {'of FastHttpUser':>16} {'of wrk':>8}   counted, of what the server answered")
+    for generator, counted in counts.items():
+        if generator not in known:
+            print(f"{generator:24} {counted}")
+            continue
+        rate = known[generator]
+        of_fast, of_wrk = f"{rate / fast:.2f}" if fast else "", f"{rate / ceiling:.0%}" if ceiling else ""
+        print(f"{generator:24} {rate:9,.0f} {of_fast:>16} {of_wrk:>8}   {counted}")
+
+
+# stall.
+
+
+def stall(rounds: int, seconds: float) -> None:
+    """Times that are reported, asked for 1,000 calls a second, of a server that stalls 200 ms every 2 s."""
+    at_rate = ["--rate", str(RATE), "--max-connections"]
+    rows: dict[str, Callable[[Target, Path], Made]] = {}
+    for connections in (5, 20, 100, 400):
+        rows[f"open loop, at most {connections} connections"] = lambda *where, n=str(connections): locust(
+            *where, seconds, "Sends", *at_rate, n
+        )
+    for users in (5, 10):
+        rows[f"locust FastHttpUser, {users} users, constant_throughput"] = lambda *where, n=users: locust(
+            *where, seconds, "PacedFastHttp", "-u", str(n), "-r", str(n), RATE_PER_USER=str(RATE / n)
+        )
+    heads = "".join(f"{f'p{percentile:g}':>9}" for percentile in PERCENTILES)
+    print(f"{'ms, as reported':54}{heads} {'calls/s':>9}")
+    print(f"{'true, by calculation':54}{''.join(f'{truth(it):9.1f}' for it in PERCENTILES)} {RATE:9,}")
+    for row, run in rows.items():
+        with TemporaryDirectory() as scratch, trivial(Path(scratch), STALL_MS, EVERY_MS) as target:
+            made = run(target, Path(scratch))
+        print(f"{row:54}{''.join(f'{it:9.1f}' for it in made.times_ms)} {made.per_s:9,.0f}")
+    print(f"{'wrk2':54}  not available: in neither Debian nor npm")
+
+
+def truth(percentile: float) -> float:
+    """Of the arrivals, those within a stall wait evenly long, from nothing to all of it; the others don't wait."""
+    held_ratio = STALL_MS / EVERY_MS
+    return max(0.0, percentile / 100 - (1 - held_ratio)) / held_ratio * STALL_MS
+
+
+# scaling.
+
+
+def scaling(rounds: int, seconds: float) -> None:
+    """Calls a second of one and two workers on both cores, the server on the first; and a master's load, calculated."""
+    print(f"{'workers':8} {'calls/s':>9}   median of {rounds}, on {os.cpu_count()} cores; the server has one of them")
+    for workers in (1, 2):
+        rates = []
+        for _ in range(rounds):
+            with TemporaryDirectory() as scratch, trivial(Path(scratch)) as target:
+                options = [*OVERLOADED, "--processes", str(workers)]
+                rates.append(locust(target, Path(scratch), seconds, "Journeys", *options).per_s)
+        print(f"{workers:8} {median(rates):9,.0f}")
+    show_master()
+
+
+def show_master() -> None:
+    """Time what one worker's report costs a master, and calculate what a hundred workers' do."""
+    done = subprocess.run([sys.executable, "-c", REPORT], capture_output=True, text=True, check=True, env=os.environ)
+    size_bytes, seconds = map(float, done.stdout.split())
+    print(
+        f"\nCalculated, not run: a worker's report, after a million calls, is {size_bytes / 1e3:.0f} kB and takes the"
+        f" master {seconds * 1e3:.2f} ms;\n{WORKERS} workers, each reporting every {REPORT_EVERY_S:g} s, bring"
+        f" {WORKERS * size_bytes / REPORT_EVERY_S / 1e6:.1f} MB/s and take {WORKERS * seconds / REPORT_EVERY_S:.1%} of"
+        " a core."
+    )
+
+
+REPORT = """
+import random, time
+import msgpack
+from locust.env import Environment
+from toolkit.load.statistics import Statistics, statistics_of
+from toolkit.load.tables import Tables
+from toolkit.wire import Endpoint
+
+def environment():
+    made = Environment()
+    made.create_local_runner()
+    statistics_of(made)
+    return made
+
+worker, master, draw = environment(), environment(), random.Random(1)
+statistics, tables = statistics_of(worker), Tables(worker.stats)
+for number in range(1_000_000):
+    took_ns = int(draw.lognormvariate(13.5, 1))
+    statistics.count((Endpoint.SEND, Endpoint.VERIFY)[number % 2], 50000 + number % 5, took_ns, took_ns // 10)
+tables.update(statistics.times, {}, False)
+data = {
+    "stats": worker.stats.serialize_stats(),
+    "stats_total": worker.stats.total.get_stripped_report(),
+    "errors": {},
+    "smscode_statistics": statistics.pack(),
+}
+sent = msgpack.packb(data)
+from locust.stats import setup_distributed_stats_event_listeners
+setup_distributed_stats_event_listeners(master.events, master.stats)
+began = time.perf_counter()
+for number in range(100):
+    report = msgpack.unpackb(sent, strict_map_key=False)
+    master.events.worker_report.fire(client_id=str(number), data=report)
+print(len(sent), (time.perf_counter() - began) / 100)
+"""
+
+
+def versions() -> str:
+    packages = ("sms-code-toolkit", "locust", "gevent", "geventhttpclient", "requests", "numpy")
+    found = [f"python {platform.python_version()}", *(f"{name} {metadata.version(name)}" for name in packages)]
+    for program, option in (("wrk", "-v"), ("nginx", "-v")):
+        if shutil.which(program):
+            said = subprocess.run([program, option], capture_output=True, text=True, check=False)
+            found.append((said.stdout + said.stderr).splitlines()[0].split(" Copyright")[0].strip())
+    return f"{', '.join(found)}; {platform.release()}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "stall", "scaling"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int)
+    given = parser.parse_args()
+    pin(OTHER_CORE)
+    what, seconds = {"speed": (speed, 6), "stall": (stall, STALL_RUN_S), "scaling": (scaling, 6)}[given.what]
+    began_s = time.monotonic()
+    what(given.rounds, given.seconds or seconds)
+    print(f"\n{versions()}\ntook {time.monotonic() - began_s:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

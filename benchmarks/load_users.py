@@ -1,0 +1,64 @@
+"""What benchmarks/load.py lets locust spawn: the same two calls in turn, made by each kind of user."""
+
+import os
+from itertools import count
+
+from locust import FastHttpUser, HttpUser, constant, constant_throughput, task
+
+from toolkit.load.steps import Send, Verify
+from toolkit.load.user import SmsCodeUser
+
+AUTH = (os.environ["SMSCODE_APP_KEY"], os.environ["SMSCODE_MASTER_SECRET"])
+RATE_PER_USER = float(os.environ.get("RATE_PER_USER", 0))
+mobiles = count(13_000_000_000)
+
+
+def send_and_verify(worker):
+    sent = yield Send(worker.next_mobile())
+    if sent.msg_id:
+        yield Verify(sent.msg_id, "123456")
+
+
+def send(worker):
+    yield Send(worker.next_mobile())
+
+
+class Journeys(SmsCodeUser):
+    wait_time = constant(0)
+    tasks = [send_and_verify]  # noqa: RUF012
+
+
+class Sends(SmsCodeUser):
+    tasks = [send]  # noqa: RUF012
+
+
+def call_twice(user, **options):
+    sent = user.client.post("/v1/codes", json={"mobile": str(next(mobiles)), "temp_id": 1}, name="send", **options)
+    path = f"/v1/codes/{sent.json()['msg_id']}/valid"
+    user.client.post(path, json={"code": "123456"}, name="verify", **options)
+
+
+class Http(HttpUser):
+    wait_time = constant(0)
+
+    @task
+    def go(self):
+        call_twice(self, auth=AUTH, verify=os.environ.get("SSL_CERT_FILE", True))
+
+
+class FastHttp(FastHttpUser):
+    wait_time = constant(0)
+
+    @task
+    def go(self):
+        call_twice(self, auth=AUTH)
+
+
+class PacedFastHttp(FastHttpUser):
+    """Locust's own way to a rate: each user waits so that it makes so many calls a second, at best."""
+
+    wait_time = constant_throughput(RATE_PER_USER) if RATE_PER_USER else constant(0)
+
+    @task
+    def go(self):
+        self.client.post("/v1/codes", json={"mobile": "13800138000", "temp_id": 1}, name="send", auth=AUTH)
