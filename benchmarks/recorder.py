@@ -61,7 +61,7 @@ def measure_recording() -> None:
     made, kept = calls(), []
     measured: dict[str, list[tuple[float, float]]] = {"a list": [], "the recorder": []}
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(Path(folder), "0", SCRIBE)
+        recorder = Recorder(folder, "0", SCRIBE)
         for _ in range(ROUNDS):
             measured["a list"].append(measure(made, lambda call, outcome: kept.append((call, outcome))))
             measured["the recorder"].append(measure(made, recorder.append))

@@ -23,7 +23,7 @@ from toolkit.wire import Answer, Endpoint, parse_mobile, parse_whole
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PARQUET_NAME = "calls.parquet"
+PARQUET_NAME, PARQUET_PARTS = "calls.parquet", "calls*.parquet"  # a run's, or each worker's own
 PACKED_SUFFIX = ".msgpack"
 _ROW_GROUP = 50_000
 _SHARED_VALUES = 3
@@ -307,13 +307,13 @@ def _write_values(values: Iterable[tuple[Any, ...]], path: Path) -> int:
     return written
 
 
-def pack_to_parquet(folder: Path) -> int:
+def pack_to_parquet(folder: Path, name: str = PARQUET_NAME) -> int:
     """Turn a run folder's packed files into its Parquet file, remove them, and return how many records it holds.
 
     Where the Parquet file is there already, it was made whole from the packed files, and only their removal is left.
     A folder without packed files is left as it is; then 0 is returned.
     """
-    packed, parquet = sorted(folder.glob(f"*{PACKED_SUFFIX}")), folder / PARQUET_NAME
+    packed, parquet = sorted(folder.glob(f"*{PACKED_SUFFIX}")), folder / name
     if not packed:
         return 0
     written = _count_rows(parquet) if parquet.exists() else _write_values(_read_all(packed), parquet)

@@ -374,3 +374,20 @@ def test_a_bottleneck_of_the_generator_is_exit_98_whatever_was_measured(tmp_path
 def test_the_help_tells_every_exit_code_of_a_run() -> None:
     told = " ".join(smscode("--help").stdout.split())
     assert [code for code in (97, 98, 99) if f" {code} " not in told] == []
+
+
+def test_a_run_is_kept_where_a_url_says_and_reported_on_from_there(tmp_path: Path) -> None:
+    done = load(tmp_path, "--duration", "2s", "--out", f"file://{tmp_path}/far", "--json", TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["far"]
+    (folder,) = (tmp_path / "far").iterdir()
+    assert {"calls.parquet", "run.json", "report.html"} <= {path.name for path in folder.iterdir()}
+    (folder / "report.html").unlink()
+    again = smscode("report", f"file://{folder}", "--json")
+    assert again.stdout == done.stdout
+    assert (folder / "report.html").exists()
+
+
+def test_a_place_that_cannot_be_used_costs_no_run(tmp_path: Path) -> None:
+    done = load(tmp_path, "--out", "nosuch://place")
+    assert (done.returncode, "nosuch://..." in lines(done.stderr)[0]) == (2, True)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from toolkit.analysis import calls
 from toolkit.codes import ReturnCode
 from toolkit.errors import NotConnectedError, ProtocolError
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Call, Outcome
-from toolkit.records import PackedReader, Scribe
+from toolkit.records import CallRecord, PackedReader, Scribe
 from toolkit.wire import Answer, Endpoint
 
 SCRIBE = Scribe.of("friday", "worker-3", "key", "the-master-secret")
@@ -16,8 +18,29 @@ SENT = Answer(200, ReturnCode.SUCCESS, "success", msg_id="m-1")
 MOBILE = "13800138000"
 
 
-def recorded(folder: Path, call: Call, outcome: Outcome) -> object:
-    recorder = Recorder(folder, "3", SCRIBE)
+def test_a_worker_puts_its_part_where_a_url_says(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/far/friday"
+    for worker in ("0", "1"):
+        recorder = Recorder(url, worker, SCRIBE)
+        recorder.append(Call(Endpoint.VERIFY, b"", (), msg_id="m-1"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT))
+        recorder.close()
+    assert sorted(path.name for path in (tmp_path / "far/friday").iterdir()) == ["calls-0.parquet", "calls-1.parquet"]
+    assert len(calls.read(tmp_path / "far/friday")) == 2
+
+
+def test_a_part_that_cannot_be_put_into_its_place_stays_here_and_this_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    recorder = Recorder("nosuch://place", "0", SCRIBE)
+    recorder.append(Call(Endpoint.VERIFY, b"", (), msg_id="m-1"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT))
+    recorder.close()
+    (folder,) = tmp_path.iterdir()
+    assert (len(calls.read(folder)), str(folder) in caplog.text) == (1, True)
+
+
+def recorded(folder: Path, call: Call, outcome: Outcome) -> CallRecord:
+    recorder = Recorder(str(folder), "3", SCRIBE)
     recorder.append(call, outcome)
     recorder.flush()
     with (folder / "calls-3.msgpack").open("rb") as file:
@@ -53,4 +76,4 @@ def test_a_call_without_an_answer_is_recorded_with_its_error(
 def test_what_cannot_be_packed_keeps_no_call_from_its_record(tmp_path: Path, strange: Call) -> None:
     answer = Answer(200, ReturnCode.SUCCESS, "success", msg_id="\ud800")
     record = recorded(tmp_path, strange, Outcome(Endpoint.SEND, 10**18, 5, answer))
-    assert (record.temp_id, record.msg_id) == (None, "?")  # type: ignore[attr-defined]
+    assert (record.temp_id, record.msg_id) == (None, "?")

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from toolkit.codes import Kind
 from toolkit.errors import InputError
-from toolkit.records import PACKED_SUFFIX, PARQUET_NAME, CallRecord, PackedReader, schema, to_table
+from toolkit.records import PACKED_SUFFIX, PARQUET_NAME, PARQUET_PARTS, CallRecord, PackedReader, schema, to_table
 from toolkit.wire import Endpoint
 
 _BATCH_ROWS = 50_000
@@ -37,7 +37,7 @@ _CATEGORIES = {"endpoint": [row.value for row in Endpoint], "kind": [row.value f
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """Read a run folder (its Parquet file, and what a killed run left packed), or one Parquet file.
+    """Read a run folder (its Parquet file or its workers' parts, and what a killed run left packed), or one such file.
 
     One row per call, in no promised order; columns: those of CallRecord, and ``started``.
     started (UTC, datetime64[ns, UTC]); started_ns, latency_ns, wait_ns (ns, int64); http_status, segments (Int16);
@@ -66,14 +66,13 @@ def duration_ns(calls: pd.DataFrame) -> int:
 
 
 def _read_folder(folder: Path) -> pd.DataFrame:
-    parquet, packed = folder / PARQUET_NAME, sorted(folder.glob(f"*{PACKED_SUFFIX}"))
-    if not parquet.exists() and not packed:
+    parquet, packed = sorted(folder.glob(PARQUET_PARTS)), sorted(folder.glob(f"*{PACKED_SUFFIX}"))
+    if not parquet and not packed:
         raise InputError(f"{folder} holds neither {PARQUET_NAME} nor *{PACKED_SUFFIX}: give the folder of one run")
-    tables = [_read_parquet(parquet)] if parquet.exists() else []
-    tables += [_read_packed(path) for path in packed]
+    tables = [*map(_read_parquet, parquet), *map(_read_packed, packed)]
     calls = _tidy(pa.concat_tables(tables), folder)
     # A run that was killed between writing its Parquet file and removing the packed ones has its rows in both.
-    return calls.drop_duplicates(ignore_index=True) if parquet.exists() and packed else calls
+    return calls.drop_duplicates(ignore_index=True) if parquet and packed else calls
 
 
 def _read_parquet(path: Path) -> pa.Table:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 import re
 import secrets
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,8 +21,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.calls import AppKey, BaseUrl, TempId
-from toolkit.cli.output import NO_ANSWER, REFUSED, Json, fail, say, show, show_json
+from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say, show, show_json
 from toolkit.errors import InputError
+from toolkit.parts import check, is_url, pulled, push
 from toolkit.runs import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
 
 if TYPE_CHECKING:
@@ -77,9 +80,10 @@ def load(
     seed: Annotated[
         int | None, typer.Option(help="Whole number that mobiles are drawn with. Default: a random one.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets a folder of this run, named by its UTC time.")] = Path(
-        "runs"
-    ),
+    out: Annotated[
+        str,
+        typer.Option(help="Folder, or a URL as s3://..., that gets a folder of this run, named by its UTC time."),
+    ] = "runs",
     allow_target: Annotated[
         list[str] | None,
         typer.Option(help="Host other than this machine that may be loaded: every message may cost money. Repeatable."),
@@ -114,6 +118,8 @@ def load(
     cap_messages(max_messages, max_cost, price)
     bounds = launch.Bounds(held, max_messages, max_cost, tuple(allow_target or ()), i_pay_for_this)
     launch.find_scenario(scenario)
+    if is_url(out):
+        check(out)
     with ExitStack() as stack:
         aim = find_target(base_url=target, app_key=app_key, temp_id=temp_id)
         if aim is None:
@@ -121,7 +127,7 @@ def load(
             aim = stack.enter_context(launch.sandbox())
         check_allowed(aim.base_url, bounds.allow_target, bounds.i_pay_for_this)
         launch.check_target(aim)
-        folder = _new_folder(out)
+        folder = _new_folder(Path(tempfile.mkdtemp(prefix="smscode-")) if is_url(out) else Path(out))
         seed = secrets.randbelow(1 << 32) if seed is None else seed
         settings = _describe(scenario, aim, bounds, price, **asdict(plan), seed=seed)
         say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(plan)}. Ctrl-C ends it early.")
@@ -130,7 +136,8 @@ def load(
         ended = _follow(run, plan.duration_s)
     settings |= {"ended": ended.cause.value, "ended_because": ended.reason or None}
     settings |= ended.pacing.settings() if ended.pacing else {}
-    summary = _explain(folder, settings, as_json)
+    summary, page = _explain(folder, settings, as_json)
+    say(f"The report: {_put_away(folder, out) if is_url(out) else page}")
     for note in ended.notes:
         say(f"note: {note}")
     if ended.cause is Cause.REFUSED:
@@ -160,7 +167,7 @@ def _tell_plan(plan: Plan) -> str:
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, or a Parquet file of call records.")],
+    run: Annotated[str, typer.Argument(help="Folder of a run, or its URL, or a Parquet file of call records.")],
     as_json: Json = False,
 ) -> None:
     """Judge a run once more, print its return codes and latency, and write its report.html anew.
@@ -170,7 +177,10 @@ def report(
     from toolkit.report.page import read_settings
     from toolkit.report.summary import RUN_NAME
 
-    _judge(_explain(run, read_settings(run / RUN_NAME), as_json))
+    with pulled(run) as path:
+        summary, page = _explain(path, read_settings(path / RUN_NAME), as_json)
+    say(f"The report: {page.name if is_url(run) else page}")
+    _judge(summary)
 
 
 def parse_duration(text: str) -> int:
@@ -195,6 +205,16 @@ def _new_folder(out: Path) -> Path:
             raise InputError(f"{out}: no run can be kept there: {problem.strerror}; give another --out") from None
         return folder
     raise InputError(f"{out}: a hundred runs began this second; give another --out")
+
+
+def _put_away(folder: Path, out: str) -> str:
+    """Move a run to its URL and tell where its report is there; where that fails, it stays."""
+    try:
+        push(folder, f"{out.rstrip('/')}/{folder.name}")
+    except InputError as problem:
+        fail(f"{problem}; the run stays in {folder}", USAGE)
+    shutil.rmtree(folder.parent)
+    return f"{folder.name}/report.html of --out"
 
 
 def _describe(scenario: str, aim: Target, bounds: Bounds, price: Price | None, **plan: object) -> dict[str, object]:
@@ -253,8 +273,8 @@ def _tell(progress: Progress, pacing: Pacing | None) -> str:
     return f"{pacing.achieved_per_s:,.0f} of {pacing.intended_per_s:,.0f} journeys/s  {line}"
 
 
-def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> Summary:
-    """Print what a run's calls say, and leave it in its folder as run.json and report.html."""
+def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> tuple[Summary, Path]:
+    """Print what a run's calls say, leave it in its folder as run.json and report.html, and tell where that is."""
     from toolkit.analysis import calls as call_table
     from toolkit.analysis import latency, outcomes
     from toolkit.report.page import write_report
@@ -270,8 +290,7 @@ def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> Summar
         codes = outcomes.return_codes(calls).drop(columns="meaning")
         show(_rows(codes.assign(share=codes["share"].map("{:.2%}".format))), title="Return codes")
         show(_rows(latency.percentiles(calls)), title="\nLatency, ms")
-    say(f"The report: {page}")
-    return summary
+    return summary, page
 
 
 def _show_verdicts(summary: Summary) -> None:

@@ -9,6 +9,7 @@ import gevent
 from locust.env import Environment
 
 from toolkit import runs
+from toolkit.parts import is_url
 from toolkit.runs import Cause
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,8 @@ def end(environment: Environment) -> None:
 
 
 def leave(environment: Environment, name: str, line: str) -> None:
-    """Append a line to a file of the run's folder, where it has one."""
+    """Append a line to a file of the run's folder, where it has one on this machine."""
     folder = environment.parsed_options and environment.parsed_options.sms_run_dir
-    if folder:
+    if folder and not is_url(folder):
         with (Path(folder) / name).open("a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -1,24 +1,39 @@
-"""Recorder: every call of one worker, appended to its file in the run's folder while the run goes on."""
+"""Recorder: every call of one worker, appended to its file in the run's folder while the run goes on.
+
+Where the folder is elsewhere, at a URL, the file grows on this machine, and becomes the worker's part there at the end.
+"""
 
 from __future__ import annotations
 
+import logging
+import shutil
+import tempfile
 from pathlib import Path
 
 import gevent
 
-from toolkit.errors import ProtocolError
+from toolkit.errors import InputError, ProtocolError
 from toolkit.load.steps import Call, Outcome
 from toolkit.load.transport import classify
-from toolkit.records import PACKED_SUFFIX, PackedWriter, Scribe
+from toolkit.parts import is_url, push
+from toolkit.records import PACKED_SUFFIX, PackedWriter, Scribe, pack_to_parquet
 
 _FLUSH_EVERY_S = 0.25
 
+logger = logging.getLogger(__name__)
+
 
 class Recorder:
-    """Appends calls; a process that is killed loses what it recorded since the last flush, a quarter of a second."""
+    """Appends calls; a process that is killed loses what it recorded since the last flush, a quarter of a second.
 
-    def __init__(self, folder: Path, worker: str, scribe: Scribe) -> None:
-        self._writer = PackedWriter(folder / f"calls-{worker}{PACKED_SUFFIX}")
+    ``place`` is a folder's path or URL.
+    """
+
+    def __init__(self, place: str, worker: str, scribe: Scribe) -> None:
+        self._place, self._worker = place, worker
+        self._folder = Path(tempfile.mkdtemp(prefix="smscode-") if is_url(place) else place)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._writer = PackedWriter(self._folder / f"calls-{worker}{PACKED_SUFFIX}")
         self._writer.share((scribe.run, scribe.source, scribe.app_key))
         self._append, self._digest = self._writer.append_row, scribe.digest
         self._flusher = gevent.spawn(self._flush_often)
@@ -52,6 +67,21 @@ class Recorder:
     def flush(self) -> None:
         """Hand what is buffered to the operating system."""
         self._writer.flush()
+
+    def close(self) -> None:
+        """End the recording. A part that can't be put into its place stays here."""
+        self._flusher.kill(block=False)
+        self._writer.close()
+        if is_url(self._place):
+            pack_to_parquet(self._folder, f"calls-{self._worker}.parquet")
+            self._push()
+
+    def _push(self) -> None:
+        try:
+            push(self._folder, self._place)
+            shutil.rmtree(self._folder)
+        except InputError as problem:
+            logger.error("%s; the calls stay in %s", problem, self._folder)
 
     def _flush_often(self) -> None:
         while True:

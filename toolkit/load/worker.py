@@ -32,6 +32,7 @@ from toolkit.load.http1 import Received
 from toolkit.load.mobiles import parse_pool
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Call, Outcome, read_code
+from toolkit.parts import is_url
 from toolkit.records import Scribe
 from toolkit.settings import Target, load_target
 from toolkit.wire import Credentials, Endpoint
@@ -60,11 +61,12 @@ class Worker:
         self.mobiles = parse_pool(options.sms_mobiles)(options.sms_seed, lane, lanes)
         self.is_sandbox = True
         self.allotment = allotment_of(environment)
-        self.folder = Path(options.sms_run_dir) if options.sms_run_dir else None
+        place = options.sms_run_dir or ""
+        self.folder = Path(place) if place and not is_url(place) else None
         self.source = str(lane)
-        run = self.folder.name if self.folder else ""
+        run = place.rstrip("/").rpartition("/")[2]
         self.scribe = Scribe.of(run, f"worker-{lane}", target.app_key, target.master_secret)
-        self._recorder = Recorder(self.folder, self.source, self.scribe) if self.folder else None
+        self._recorder = Recorder(place, self.source, self.scribe) if place else None
         self._environment = environment
         self._said: set[str] = set()
         self._wrong_sends = self._right_sends = 0
@@ -101,6 +103,11 @@ class Worker:
         if self._recorder:
             self._recorder.flush()
 
+    def close(self, **_: object) -> None:
+        """End the recording."""
+        if self._recorder:
+            self._recorder.close()
+
     def say(self, note: str) -> None:
         """Tell the run's user something, once: on stderr and in the run's folder."""
         if note not in self._said:
@@ -131,7 +138,7 @@ def worker_of(environment: Environment) -> Worker:
     """
     if environment not in _workers:
         worker = Worker(environment, _find_target(environment))
-        _listen(environment.events, test_stop=worker.flush, quit=worker.flush)
+        _listen(environment.events, test_stop=worker.flush, quit=worker.close)
         _workers[environment] = worker
     return _workers[environment]
 
