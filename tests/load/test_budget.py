@@ -23,6 +23,21 @@ def test_a_run_sends_all_that_it_may_and_not_one_more(api: Api, messages: int, p
     assert done.stderr.count(f"{messages} messages, all it might send") == 1
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("messages", [1, 150])
+def test_an_open_loop_sends_all_that_it_may_and_not_one_more(api: Api, messages: int, processes: int) -> None:
+    options = ("--rate", "300", "--max-messages", str(messages), "--processes", str(processes))
+    done = run_locust(api.target, *options)
+    assert (accepted(api), "all it might send" in done.stderr) == (messages, True), done.stderr
+
+
+def test_an_open_loop_sends_again_what_a_refusal_gave_back(api: Api) -> None:
+    api.refuse = {Endpoint.SEND: (20, ReturnCode.OUT_OF_FREQ)}
+    run_locust(api.target, "--rate", "100", "--max-messages", "25", "-t", "3")
+    assert accepted(api) == 20
+    assert api.answered["send", ReturnCode.OUT_OF_FREQ] > 100
+
+
 def test_a_cost_buys_whole_messages_at_their_price(api: Api) -> None:
     done = run_locust(api.target, "--max-cost", "1.00", SMSCODE_PRICE_PER_SEND="0.03")
     assert (done.returncode, accepted(api)) == (97, 33), done.stderr

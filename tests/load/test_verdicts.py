@@ -67,3 +67,10 @@ def test_a_threshold_that_cannot_be_read_costs_nothing(api: Api) -> None:
 def test_thresholds_come_from_the_environment_too(api: Api) -> None:
     done = run_locust(api.target, "-t", "3", SMSCODE_THRESHOLD=f"[{KEPT},{MISSED}]")
     assert (done.returncode, done.stderr.count("PASS "), done.stderr.count("FAIL ")) == (99, 1, 1)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_bottleneck_of_the_load_generator_is_exit_98_and_no_pass(api: Api, processes: str) -> None:
+    options = ("--rate", "20000", "--max-connections", "1", "--threshold", KEPT, "--processes", processes)
+    done = run_locust(api.target, *options, "-t", "3")
+    assert (done.returncode, done.stderr.count(f"NO_DATA {KEPT}"), "PASS " in done.stderr) == (98, 1, False)

@@ -7,13 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.redis import free_port
+
 from toolkit.settings import Target
 
 THROUGHPUT = Path(__file__).parents[2] / "locustfiles/throughput.py"
 
 
 def plain_locust(target: Target, *options: str, **settings: str) -> subprocess.Popen[str]:
-    """Start a locustfile without a web UI for at most 30 s; ``settings`` are environment variables."""
+    """Start a locustfile without a web UI for at most 30 s: four users, unless a rate is given.
+
+    ``settings`` are environment variables.
+    """
+    users = [] if "--rate" in options else ["-u", "4", "-r", "4"]
     command = [sys.executable, "-m", "locust", "-f", str(THROUGHPUT), "--host", target.base_url, "--headless"]
     environment = {
         "SMSCODE_APP_KEY": target.app_key,
@@ -21,12 +27,18 @@ def plain_locust(target: Target, *options: str, **settings: str) -> subprocess.P
         "SMSCODE_TEMP_ID": str(target.temp_id),
     }
     return subprocess.Popen(
-        [*command, "--only-summary", "-u", "4", "-r", "4", "-t", "30", *options],
+        [*command, "--only-summary", *users, *_ports(), "-t", "30", *options],
         env={**os.environ, **environment, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _ports() -> list[str]:
+    """Choose a port for this run's own workers: locust's usual one may be another run's."""
+    port = str(free_port())
+    return ["--master-port", port, "--master-bind-port", port]
 
 
 def run_locust(target: Target, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:

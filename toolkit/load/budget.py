@@ -87,8 +87,16 @@ class Allotment:
 
     def wait(self) -> bool:
         """Take one message as soon as one is at hand; False where none will ever be."""
-        while not self.take():
+        while not self.claim():
             if self.is_spent:
+                return False
+            self._changed.wait()
+        return True
+
+    def claim(self) -> bool:
+        """Take one message, waiting for no more than the master's answer; False where it has no more."""
+        while not self.take():
+            if self._is_last:
                 return False
             self._changed.wait()
         return True

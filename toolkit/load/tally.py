@@ -21,11 +21,16 @@ from toolkit.load.statistics import statistics_of
 from toolkit.load.steps import Asked, Call, Outcome, Send
 from toolkit.load.tables import Tables
 from toolkit.load.transport import classify
+from toolkit.load.verdicts import doubt
 from toolkit.load.watch import Watch
 from toolkit.load.worker import Worker
 from toolkit.wire import Endpoint
 
 logger = logging.getLogger(__name__)
+
+
+class SpentError(Exception):
+    """Nothing may be sent just now: what the run may send is under way."""
 
 
 class Tally:
@@ -66,14 +71,15 @@ class Tally:
         return self._worker.read_code(received)
 
     def admit(self, step: Asked) -> None:
-        """Take a message from what the run may send; raise StopUser where none is left."""
-        if type(step) is Send:
-            self._worker.take_message()
+        """Take a message from what the run may send; raise SpentError, which ends the journey, where none is left."""
+        if type(step) is Send and not self._worker.claim_message():
+            raise SpentError
 
     def report_broken(self, error: Exception) -> None:
         """Tell that a journey raised, as locust does of a task."""
         if isinstance(error, StopUser):
             self.is_ended = True
+        if isinstance(error, StopUser | SpentError):
             return
         trace = error.__traceback__
         self._hooks.user_error.fire(user_instance=self._user, exception=error, tb=trace)
@@ -92,6 +98,7 @@ class Tally:
         self._watch.leave()
         if bottleneck := self._watch.bottleneck():
             self._worker.say(bottleneck)
+            doubt(self._environment, bottleneck)
 
     def _judge(self, endpoint: Endpoint, failure: CallError | None) -> None:
         if failure is not None:

@@ -15,6 +15,7 @@ import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.rpc import Message
 from locust.runners import WorkerRunner
 
 from toolkit import runs, thresholds
@@ -25,6 +26,7 @@ from toolkit.runs import Cause
 from toolkit.thresholds import Figures, Status, Threshold, Verdict
 
 _EVERY_S = 1.0
+_DOUBT = "sms-bottleneck"
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,13 @@ class Judge:
         self._started_s = self._ended_s = time.monotonic()
         self._heard_s: dict[str, float] = {}
         self._watch: gevent.Greenlet | None = None
+        self._bottleneck = ""
 
     def begin(self, **_: object) -> None:
         """Begin to watch a test, where a threshold might abort it."""
         self._started_s, self._ended_s = time.monotonic(), 0.0
         self._heard_s.clear()
+        self._bottleneck = ""
         if any(it.abort_after_s is not None for it in self._thresholds):
             self._watch = gevent.spawn(self._abort_when_missed)
 
@@ -58,15 +62,26 @@ class Judge:
 
     def tell(self, **_: object) -> None:
         """Print every verdict, and choose the exit code: with thresholds, they decide and not single failures."""
-        environment = self._environment
         figures = self._figures()
         verdicts = [thresholds.judge(it, figures) for it in self._thresholds]
+        if self._bottleneck:
+            verdicts = list(map(thresholds.doubt, verdicts))
         for verdict in verdicts:
             logger.log(logging.INFO if verdict.status is Status.PASS else logging.ERROR, "%s", verdict)
-        assert environment.runner
-        if not environment.runner.exceptions:
-            kept = all(verdict.status is Status.PASS for verdict in verdicts)
-            environment.process_exit_code = environment.process_exit_code or 0 if kept else runs.THRESHOLD_MISSED
+        assert self._environment.runner
+        if not self._environment.runner.exceptions:
+            self._environment.process_exit_code = self._choose_exit_code(verdicts)
+
+    def doubt(self, environment: Environment, msg: Message) -> None:
+        """Note that a load generator was its own bottleneck."""
+        self._bottleneck = str(msg.data)
+
+    def _choose_exit_code(self, verdicts: list[Verdict]) -> int | None:
+        if self._bottleneck:
+            return runs.BOTTLENECK
+        if any(verdict.status is not Status.PASS for verdict in verdicts):
+            return runs.THRESHOLD_MISSED
+        return self._environment.process_exit_code or (0 if verdicts else None)
 
     def _abort_when_missed(self) -> None:
         while True:
@@ -88,6 +103,12 @@ class Judge:
         return statistics_of(self._environment).figures(known_s - self._started_s)
 
 
+def doubt(environment: Environment, bottleneck: str) -> None:
+    """Tell whoever judges how this process's load generator was the bottleneck."""
+    assert environment.runner
+    environment.runner.send_message(_DOUBT, bottleneck)
+
+
 def _add_options(parser: LocustArgumentParser, **_: object) -> None:
     parser.add_argument_group("SMS code thresholds").add_argument(
         "--threshold",
@@ -100,13 +121,14 @@ def _add_options(parser: LocustArgumentParser, **_: object) -> None:
 
 def _set_up(environment: Environment, **_: object) -> None:
     options: Any = environment.parsed_options
-    if isinstance(environment.runner, WorkerRunner) or not options.threshold:
+    if environment.runner is None or isinstance(environment.runner, WorkerRunner):
         return
     try:
         judge = Judge(environment, map(thresholds.parse, options.threshold))
     except InputError as problem:
         raise SystemExit(str(problem)) from problem
     hooks: Any = environment.events
+    environment.runner.register_message(_DOUBT, judge.doubt)
     hooks.test_start.add_listener(judge.begin)
     hooks.worker_report.add_listener(judge.hear)
     hooks.test_stop.add_listener(judge.end)

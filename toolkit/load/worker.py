@@ -84,6 +84,10 @@ class Worker:
         if self.allotment and not self.allotment.wait():
             raise StopUser
 
+    def claim_message(self) -> bool:
+        """Take one of the messages that the run may send, where one is left now; a refusal may still give one back."""
+        return self.allotment is None or self.allotment.claim()
+
     def read_code(self, received: Received) -> str | None:
         """Read the code from what came of a peek; where the target knows no such thing, note that it is no sandbox."""
         if received.http_status == 404:

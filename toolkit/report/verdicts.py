@@ -16,7 +16,7 @@ from toolkit.analysis import outcomes
 from toolkit.analysis.calls import duration_ns
 from toolkit.report.masking import Json, mask_text
 from toolkit.runs import Cause
-from toolkit.thresholds import Figures, Measure, Status, Verdict, judge, parse
+from toolkit.thresholds import Figures, Measure, Status, Verdict, doubt, judge, parse
 from toolkit.wire import Endpoint
 
 _NS_PER_MS = 1e6
@@ -49,7 +49,7 @@ def judge_run(calls: pd.DataFrame, settings: Mapping[str, object]) -> list[Verdi
     verdicts = [judge(parse(str(text)), figures) for text in (given if isinstance(given, list | tuple) else ())]
     if settings.get("ended") == Cause.MISSED:
         verdicts = [_fail(it) if str(it.threshold) == settings.get("ended_because") else it for it in verdicts]
-    return [_doubt(it) for it in verdicts] if settings.get("bottleneck") else verdicts
+    return [doubt(it) for it in verdicts] if settings.get("bottleneck") else verdicts
 
 
 def as_json(verdict: Verdict) -> dict[str, Json]:
@@ -92,10 +92,6 @@ def _ms(calls: pd.DataFrame, measure: Measure) -> npt.NDArray[np.float64]:
 
 def _fail(verdict: Verdict) -> Verdict:
     return replace(verdict, status=Status.FAIL)
-
-
-def _doubt(verdict: Verdict) -> Verdict:
-    return replace(verdict, status=Status.NO_DATA) if verdict.status is Status.PASS else verdict
 
 
 def _case(run: str, verdict: Verdict) -> ElementTree.Element:
