@@ -21,6 +21,9 @@ class Kind(StrEnum):
     SERVER = "SERVER"  # whoever runs the service
 
 
+FREE_REFUSALS = (Kind.REQUEST, Kind.ACCOUNT, Kind.RATE)  # of a send: certainly nothing was sent, nor charged
+
+
 class ReturnCode(IntEnum):
     """A return code of the API, with the columns of its row as attributes.
 

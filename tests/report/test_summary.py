@@ -39,7 +39,17 @@ def test_the_summary_is_json_without_nan_and_always_of_the_same_shape(records, c
     chosen = {"none": [], "one without duration": [call(Endpoint.SEND, 50000, latency_ns=0)], "all": traffic}
     run = summarize(calls.from_records(chosen[records]), {"rate": float("nan")})
     assert json.loads(json.dumps(run, allow_nan=False)) == run
-    assert set(run) == {"schema", "settings", "started", "ended", "duration_s", "calls", "endpoints", "verdicts"}
+    assert set(run) == {
+        "schema",
+        "settings",
+        "started",
+        "ended",
+        "duration_s",
+        "calls",
+        "endpoints",
+        "spent",
+        "verdicts",
+    }
     for endpoint in (run["endpoints"]["send"], run["endpoints"]["verify"]):
         assert set(endpoint) == {"calls", "rate_per_s", "return_codes", "errors", "latency_ms", "caller_ms"}
         assert set(endpoint["latency_ms"]) == {"p50", "p90", "p95", "p99", "p99.9", "max"}

@@ -18,7 +18,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from toolkit import runs
-from toolkit.codes import Kind
+from toolkit.codes import FREE_REFUSALS
 from toolkit.errors import NotConnectedError, ToolkitError
 from toolkit.load.ending import end_early
 from toolkit.load.guard import cap_messages
@@ -28,7 +28,6 @@ from toolkit.settings import load_price
 
 _PORTIONS, _MOST_PER_PORTION = 100, 1_000
 _ASK, _GRANT, _SPENT = "sms-budget-ask", "sms-budget-grant", "sms-budget-spent"
-_FREE = (Kind.REQUEST, Kind.ACCOUNT, Kind.RATE)
 
 _allotments: dict[Environment, Allotment] = {}
 
@@ -140,7 +139,7 @@ def allotment_of(environment: Environment) -> Allotment | None:
 
 def _is_free(outcome: Outcome) -> bool:
     if outcome.answer:
-        return outcome.answer.kind in _FREE
+        return outcome.answer.kind in FREE_REFUSALS
     return isinstance(outcome.error, NotConnectedError)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from toolkit.analysis import latency, outcomes
 from toolkit.analysis.calls import duration_ns
-from toolkit.report import verdicts
+from toolkit.report import spending, verdicts
 from toolkit.report.masking import Json, mask
 from toolkit.wire import Endpoint
 
@@ -43,6 +43,7 @@ def summarize(calls: pd.DataFrame, settings: Mapping[str, object]) -> Summary:
             )
             for endpoint in Endpoint
         },
+        "spent": spending.spent(codes, settings),
         "verdicts": [verdicts.as_json(verdict) for verdict in verdicts.judge_run(calls, settings)],
     }
 

@@ -1,0 +1,40 @@
+"""docs/run-json.md and what a run writes are held together, field by field."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.service import smscode
+
+PAGE = (Path(__file__).parents[2] / "docs/run-json.md").read_text(encoding="utf-8")
+OPEN = {"endpoints": "<endpoint>", "return_codes": "<code>", "errors": "<error>", "versions": "<package>"}
+
+
+def fields(value: object, path: str = "") -> Iterator[str]:
+    """Yield the paths of a document's values; what is named by data, and not by us, in angle brackets."""
+    name = path.rpartition(".")[2]
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from fields(inner, f"{path}.{OPEN.get(name, key)}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value or [None]:
+            yield from fields(inner, f"{path}[]")
+    else:
+        yield path
+
+
+def documented() -> set[str]:
+    rows = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")]
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+def test_every_field_of_a_run_is_told_of_and_no_other(tmp_path: Path) -> None:
+    options = ["--rate", "40", "--duration", "3s", "--threshold", "ok_ratio(send) >= 0%", "--max-messages", "100000"]
+    done = smscode("load", *options, "--allow-target", "h", "--json", env={"PATH": os.environ["PATH"]}, cwd=tmp_path)
+    run = json.loads(done.stdout)
+    run["endpoints"]["send"]["errors"] = {"timeout": 1}
+    assert set(fields(run)) == documented()

@@ -1,0 +1,34 @@
+"""Spending: how many messages a run may have been charged for, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+
+import pandas as pd
+
+from toolkit.codes import FREE_REFUSALS
+from toolkit.records import Failure
+from toolkit.report.masking import Json
+from toolkit.wire import Endpoint
+
+
+def spent(codes: pd.DataFrame, settings: Mapping[str, object]) -> dict[str, Json]:
+    """Return messages, cost and currency, of ``outcomes.return_codes`` and the settings' price.
+
+    A send counts unless it certainly cost nothing: it never left, or was refused. The cost is exact, a decimal number
+    as text; it and the currency are None without a price.
+    """
+    sends = codes[codes["endpoint"] == Endpoint.SEND.value]
+    free = sends["kind"].isin([kind.value for kind in FREE_REFUSALS]) | (sends["error"] == Failure.CONNECT.value)
+    messages = int(sends.loc[~free, "calls"].sum())
+    price = _read_price(settings.get("price_per_send"))
+    cost = None if price is None else f"{messages * price:f}"
+    return {"messages": messages, "cost": cost, "currency": None if price is None else str(settings.get("currency"))}
+
+
+def _read_price(price: object) -> Decimal | None:
+    try:
+        return None if price is None else Decimal(str(price))
+    except InvalidOperation:
+        return None
