@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from toolkit.records import PACKED_SUFFIX, CallRecord, PackedReader
+from toolkit.records import PACKED_SUFFIX, PackedReader, Row
 from toolkit.wire import Endpoint
 
 _SLOT_NS = 100_000_000
@@ -37,7 +37,7 @@ class Follower:
         self._folder = folder
         self._files: dict[Path, IO[bytes]] = {}
         self._readers: list[PackedReader] = []
-        self._outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
+        self._outcomes: Counter[tuple[str, int | str]] = Counter()
         self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
         self._first_ns = self._last_ns = 0
 
@@ -45,11 +45,12 @@ class Follower:
         """Read what is new and return the progress at a time, in ns since 1970; without one, at the last call's end."""
         self._open_new()
         for reader in self._readers:
-            for call in reader:
-                self._add(call)
+            for row in reader.rows():
+                self._add(row)
         until_ns = self._last_ns if now_ns is None else now_ns - _LAG_NS
         elapsed_s = ((now_ns or self._last_ns) - self._first_ns) / 1e9 if self._first_ns else 0.0
-        return Progress(elapsed_s, self._outcomes.total(), dict(self._outcomes), self._rate(until_ns // _SLOT_NS))
+        outcomes = {(Endpoint(endpoint), outcome): calls for (endpoint, outcome), calls in self._outcomes.items()}
+        return Progress(elapsed_s, self._outcomes.total(), outcomes, self._rate(until_ns // _SLOT_NS))
 
     def close(self) -> None:
         """Close the files; what was read stays."""
@@ -63,12 +64,13 @@ class Follower:
                 self._files[path] = path.open("rb")
                 self._readers.append(PackedReader(self._files[path]))
 
-    def _add(self, call: CallRecord) -> None:
-        outcome = call.error if call.return_code is None else call.return_code
-        self._outcomes[call.endpoint, outcome or ""] += 1
-        ended_ns = call.started_ns + call.latency_ns
+    def _add(self, row: Row) -> None:
+        started_ns, endpoint, _, return_code, latency_ns, *_, error = row
+        outcome = error if return_code is None else return_code
+        self._outcomes[endpoint, outcome or ""] += 1
+        ended_ns = started_ns + latency_ns
         self._ended[ended_ns // _SLOT_NS] += 1
-        self._first_ns = min(self._first_ns or call.started_ns, call.started_ns)
+        self._first_ns = min(self._first_ns or started_ns, started_ns)
         self._last_ns = max(self._last_ns, ended_ns)
 
     def _rate(self, last_slot: int) -> float:

@@ -233,13 +233,17 @@ class PackedReader:
 
     def values(self) -> Iterator[tuple[Any, ...]]:
         """Yield the same as mere values, in the order of a record's fields, which takes a fraction of the time."""
+        return (_read_row(row, self._shared) for row in self.rows())
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the same as rows, for whoever needs no more: a load test goes on while its progress is read."""
         while chunk := self._file.read(1 << 20):
             self._unpacker.feed(chunk)
             for row in self._unpacker:
                 if len(row) == _SHARED_VALUES and isinstance(row[0], str):
                     self._shared = row
                 else:
-                    yield _read_row(row, self._shared)
+                    yield row
 
 
 def schema() -> pa.Schema:
