@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.analysis import calls, charts, latency, outcomes
+from toolkit.analysis import calls, charts, colours, latency, outcomes
 from toolkit.codes import Kind
 from toolkit.wire import Endpoint
 
@@ -96,8 +96,8 @@ def test_the_time_axis_is_utc_whatever_the_machines_zone(call):
 
 
 def test_every_kind_has_a_colour_and_grey_tells_them_apart():
-    assert set(charts.KIND_COLOURS) == set(Kind)
-    shades = [_lightness(colour) for colour in [*charts.KIND_COLOURS.values(), charts.ERROR_COLOUR]]
+    assert set(colours.KIND_COLOURS) == set(Kind)
+    shades = [_lightness(colour) for colour in [*colours.KIND_COLOURS.values(), colours.ERROR_COLOUR]]
     assert min(abs(one - other) for one, other in combinations(shades, 2)) >= 6
 
 
@@ -116,9 +116,9 @@ def _linear(part):
 def test_codes_of_one_kind_have_shades_of_their_own(call):
     records = [call(Endpoint.VERIFY, code) for code in (50000, 50010, 50011, 50012)]
     spec = charts.codes_over_time(outcomes.over_time(calls.from_records(records))).to_dict()
-    colours = spec["spec"]["encoding"]["color"]["scale"]["range"]
-    assert len(set(colours)) == 4
-    assert colours[:2] == [charts.KIND_COLOURS[Kind.OK], charts.KIND_COLOURS[Kind.VERDICT]]
+    drawn = spec["spec"]["encoding"]["color"]["scale"]["range"]
+    assert len(set(drawn)) == 4
+    assert drawn[:2] == [colours.KIND_COLOURS[Kind.OK], colours.KIND_COLOURS[Kind.VERDICT]]
 
 
 def test_a_chart_whose_data_is_elsewhere_is_refused():

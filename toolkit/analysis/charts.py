@@ -11,6 +11,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from toolkit.analysis.colours import ERROR_COLOUR, KIND_COLOURS, UNKNOWN_COLOUR, shades
 from toolkit.analysis.latency import CALLER, MEASURES, SERVER
 from toolkit.codes import Kind
 from toolkit.wire import Endpoint
@@ -23,17 +24,6 @@ _PX_PER_LEGEND_LABEL = 190
 _MOST_OUTCOMES = 12
 _SMALLEST_MS = 0.01  # a logarithmic axis has no place for 0
 
-# Told apart without telling red from green, and in grey: their lightness is 61, 83, 72, 38, 50 and 31 of 100.
-KIND_COLOURS = {
-    Kind.OK: "#3fa585",
-    Kind.RATE: "#f6c84c",
-    Kind.VERDICT: "#8fb4dc",
-    Kind.REQUEST: "#6a4c9c",
-    Kind.ACCOUNT: "#bf5f1b",
-    Kind.SERVER: "#8f1424",
-}
-ERROR_COLOUR = "#26262a"
-UNKNOWN_COLOUR = "#9b9ba3"
 _ENDPOINT_COLOURS = {Endpoint.SEND: "#1d5ea8", Endpoint.VERIFY: "#d5761f"}
 _DASHES = {MEASURES[CALLER]: [1, 0], MEASURES[SERVER]: [4, 4]}
 _OTHER = "other"
@@ -135,26 +125,16 @@ def _name(row: Row) -> str:
 
 
 def _colours(rows: Iterable[Row]) -> dict[str, str]:
-    """Give each outcome a shade of its kind's colour, lighter from one to the next; "other" comes last."""
+    """Give each outcome a colour; "other" comes last."""
     base = {row["outcome"]: _base_colour(row) for row in rows if row["outcome"] != _OTHER}
-    colours: dict[str, str] = {}
-    for colour in dict.fromkeys(base.values()):
-        names = [name for name in base if base[name] == colour]
-        colours |= {name: _lighter(colour, place / len(names) * 0.55) for place, name in enumerate(names)}
-    colours = {name: colours[name] for name in base}
-    return colours | ({_OTHER: "#d5d5da"} if any(row["outcome"] == _OTHER for row in rows) else {})
+    other = {_OTHER: "#d5d5da"} if any(row["outcome"] == _OTHER for row in rows) else {}
+    return shades(base) | other
 
 
 def _base_colour(row: Row) -> str:
     if row["return_code"] is None:
         return ERROR_COLOUR
     return KIND_COLOURS[Kind(row["kind"])] if row["kind"] else UNKNOWN_COLOUR
-
-
-def _lighter(colour: str, ratio: float) -> str:
-    """Mix a colour with white; ``ratio`` is white's part, 0..1."""
-    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(part + (255 - part) * ratio):02x}" for part in parts)
 
 
 def _data(rows: list[Row]) -> alt.InlineData:

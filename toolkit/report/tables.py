@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from toolkit.analysis import charts, latency
+from toolkit.analysis import colours, latency
 from toolkit.codes import Kind
 from toolkit.report import wording
 from toolkit.report.masking import Json
@@ -26,9 +26,9 @@ _WHO_CAN_ACT = {
     _ERROR: "whoever runs the service or the way to it: no answer of the API was read",
     _UNKNOWN: "see the vendor: a number beyond the API's table",
 }
-_COLOURS = {kind.value: colour for kind, colour in charts.KIND_COLOURS.items()} | {
-    _ERROR: charts.ERROR_COLOUR,
-    _UNKNOWN: charts.UNKNOWN_COLOUR,
+_COLOURS = {kind.value: colour for kind, colour in colours.KIND_COLOURS.items()} | {
+    _ERROR: colours.ERROR_COLOUR,
+    _UNKNOWN: colours.UNKNOWN_COLOUR,
 }
 
 
