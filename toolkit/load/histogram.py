@@ -33,11 +33,16 @@ class Histogram:
     @classmethod
     def of(cls, times_ns: Iterable[int]) -> Self:
         """Count times."""
-        times, histogram = np.fromiter(times_ns, np.int64), cls()
-        if times.size:
-            histogram._counts = np.bincount(_bucket(times), minlength=_BUCKETS)
-            histogram._total_ns, histogram._longest_ns = int(times.sum()), int(times.max())
+        histogram = cls()
+        histogram.add(np.fromiter(times_ns, np.int64))
         return histogram
+
+    def add(self, times_ns: NDArray[np.int64]) -> None:
+        """Count times too."""
+        if times_ns.size:
+            np.add.at(self._counts, _bucket(times_ns), 1)
+            self._total_ns += int(times_ns.sum())
+            self._longest_ns = max(self._longest_ns, int(times_ns.max()))
 
     def __len__(self) -> int:
         return int(self._counts.sum())

@@ -7,14 +7,15 @@ comes twice, changes nothing. Locust's own tables show times with three digits, 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import reduce
 from operator import add
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import locust.stats
+import numpy as np
 from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
@@ -27,7 +28,9 @@ from toolkit.wire import Endpoint
 _FOLD_AFTER_CALLS = 4096
 _REPORT_KEY = "smscode_statistics"
 
-Outcomes: TypeAlias = Counter[tuple[Endpoint, int | str]]
+Outcome: TypeAlias = tuple[Endpoint, int | str]
+Outcomes: TypeAlias = Counter[Outcome]
+_Key = TypeVar("_Key")
 Times: TypeAlias = dict[tuple[Endpoint, Measure], Histogram]
 
 
@@ -39,21 +42,31 @@ class Statistics:
 
     def __init__(self) -> None:
         self.arrivals = Arrivals()
-        self._outcomes: Outcomes = Counter()
-        self._times: Times = {}
+        self._latencies: dict[Endpoint, Histogram] = defaultdict(Histogram)
+        self._waited: dict[Outcome, Histogram] = defaultdict(Histogram)
         self._pending: list[tuple[Endpoint, int | str, int, int]] = []
 
     @property
     def outcomes(self) -> Outcomes:
         """Calls by endpoint and return code, or the error's name where no answer was read."""
+        return Counter({outcome: len(times) for outcome, times in self.waited.items()})
+
+    @property
+    def waited(self) -> Mapping[Outcome, Histogram]:
+        """What the callers waited, by endpoint and return code or error."""
         self._fold()
-        return self._outcomes
+        return self._waited
 
     @property
     def times(self) -> Times:
-        """The times of every endpoint that had calls."""
+        """The times of every endpoint that had calls, as of now."""
         self._fold()
-        return self._times
+        times: Times = defaultdict(Histogram)
+        for endpoint, latencies in self._latencies.items():
+            times[endpoint, Measure.LATENCY_MS] += latencies
+        for (endpoint, _), waited in self._waited.items():
+            times[endpoint, Measure.CALLER_MS] += waited
+        return dict(times)
 
     @property
     def late(self) -> int:
@@ -78,21 +91,23 @@ class Statistics:
 
     def figures(self, duration_s: float) -> Figures:
         """Return what thresholds look at, so many seconds after the run's first call."""
-        return Figures(duration_s, dict(self.outcomes), dict(self.times))
+        return Figures(duration_s, self.outcomes, self.times)
 
     def __add__(self, other: Statistics) -> Statistics:
         both = Statistics()
         both.arrivals = self.arrivals + other.arrivals
-        both._outcomes = self.outcomes + other.outcomes
-        both._times = _sum_times(self.times, other.times)
+        for one in (self, other):
+            one._fold()
+            _add_all(both._latencies, one._latencies)
+            _add_all(both._waited, one._waited)
         return both
 
     def pack(self) -> dict[str, Any]:
         """Return them as what travels between processes."""
         return {
             "arrivals": list(asdict(self.arrivals).values()),
-            "outcomes": [[endpoint, outcome, calls] for (endpoint, outcome), calls in self.outcomes.items()],
-            "times": [[endpoint, measure, times.pack()] for (endpoint, measure), times in self.times.items()],
+            "waited": [[*outcome, times.pack()] for outcome, times in self.waited.items()],
+            "latencies": [[endpoint, times.pack()] for endpoint, times in self._latencies.items()],
         }
 
     @classmethod
@@ -100,30 +115,27 @@ class Statistics:
         """Return what was packed."""
         statistics = cls()
         statistics.arrivals = Arrivals(*packed["arrivals"])
-        for endpoint, outcome, calls in packed["outcomes"]:
-            statistics._outcomes[Endpoint(endpoint), outcome] = calls
-        for endpoint, measure, times in packed["times"]:
-            statistics._times[Endpoint(endpoint), Measure(measure)] = Histogram.unpack(times)
+        for endpoint, outcome, times in packed["waited"]:
+            statistics._waited[Endpoint(endpoint), outcome] = Histogram.unpack(times)
+        for endpoint, times in packed["latencies"]:
+            statistics._latencies[Endpoint(endpoint)] = Histogram.unpack(times)
         return statistics
 
     def _fold(self) -> None:
-        """Sort what was counted into outcomes and times, many at once, which costs a fifth of one by one."""
-        if not self._pending:
-            return
+        """Sort what was counted into histograms, many at once, which costs a fifth of one by one."""
         pending, self._pending = self._pending, []
-        self._outcomes.update((endpoint, outcome) for endpoint, outcome, _, _ in pending)
-        for endpoint in Endpoint:
-            calls = [(latency_ns, wait_ns) for of, _, latency_ns, wait_ns in pending if of is endpoint]
-            if calls:
-                new = {
-                    (endpoint, Measure.LATENCY_MS): Histogram.of(latency_ns for latency_ns, _ in calls),
-                    (endpoint, Measure.CALLER_MS): Histogram.of(map(sum, calls)),
-                }
-                self._times = _sum_times(self._times, new)
+        calls: dict[Outcome, list[tuple[int, int]]] = defaultdict(list)
+        for endpoint, outcome, latency_ns, wait_ns in pending:
+            calls[endpoint, outcome].append((latency_ns, wait_ns))
+        for of, times_ns in calls.items():
+            latency_ns, wait_ns = np.array(times_ns).T
+            self._latencies[of[0]].add(latency_ns)
+            self._waited[of].add(latency_ns + wait_ns)
 
 
-def _sum_times(one: Times, other: Times) -> Times:
-    return one | {key: one[key] + times if key in one else times for key, times in other.items()}
+def _add_all(sums: dict[_Key, Histogram], more: Mapping[_Key, Histogram]) -> None:
+    for key, times in more.items():
+        sums[key] += times
 
 
 class _Known:
