@@ -24,7 +24,7 @@ from locust.runners import LocalRunner, WorkerRunner
 from toolkit import runs
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ReturnCodeError, ToolkitError
-from toolkit.load import verdicts  # noqa: F401  # its options and listeners
+from toolkit.load import verdicts, webui  # noqa: F401  # their options and listeners
 from toolkit.load.budget import allotment_of
 from toolkit.load.ending import begin_end, end, end_early, leave
 from toolkit.load.guard import check_allowed

@@ -1,0 +1,147 @@
+"""Locust's own page with our tab, in a browser, while locust loads a server that counts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urljoin
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from support.api import Api
+from support.locust import plain_locust
+from support.redis import free_port
+
+from toolkit.codes import ReturnCode, find
+from toolkit.wire import Endpoint
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def loading(api: Api, *options: str) -> Iterator[str]:
+    """Load a server, and give the URL of locust's page."""
+    port = free_port()
+    web = f"--headful --web-host 127.0.0.1 --web-port {port} --autostart --stop-timeout 5".split()
+    with plain_locust(api.target, *web, *options) as locust:
+        try:
+            wait_until_open(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            locust.terminate()
+            locust.communicate(timeout=20)
+
+
+def wait_until_open(port: int, timeout_s: float = 20) -> None:
+    until = time.monotonic() + timeout_s
+    while True:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return
+        assert time.monotonic() < until
+        time.sleep(0.02)  # locust is starting: nothing tells when it has
+
+
+@pytest.fixture
+def page(api: Api, browser: Browser) -> Iterator[Page]:
+    api.refuse = {Endpoint.SEND: (200, ReturnCode.OUT_OF_FREQ)}
+    with loading(api) as url, browser.new_page() as page:
+        page.goto(url)
+        yield page
+
+
+def open_tab(page: Page) -> Locator:
+    """Choose the tab and return its table's rows."""
+    page.get_by_role("tab", name="Return codes").click()
+    rows = page.locator("#root tbody tr")
+    expect(rows.filter(has_text="out of freq")).to_be_visible(timeout=30_000)
+    return rows
+
+
+def cells(rows: Locator) -> list[list[str]]:
+    return [row.locator("td").all_inner_texts() for row in rows.all()]
+
+
+def test_the_table_is_what_the_server_answered(api: Api, page: Page) -> None:
+    open_tab(page)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("STOPPED")).to_be_visible(timeout=30_000)
+    page.reload()
+    shown = cells(open_tab(page))
+    counted = {(row[0], int(row[1])): int(row[4]) for row in shown if row[1] != "all"}
+    assert Counter(counted) == api.answered
+
+
+def test_a_row_tells_message_kind_share_and_what_callers_waited(page: Page) -> None:
+    shown = cells(open_tab(page))
+    for endpoint in Endpoint:
+        assert sum(float(row[5]) for row in shown if row[0] == endpoint and row[1] != "all") == pytest.approx(
+            100, abs=0.1
+        )
+    for _, number, message, kind, calls, _, *times_ms in shown:
+        if number != "all":
+            known = find(int(number))
+            assert known
+            assert (message, kind) == (known.message, known.kind)
+        assert int(calls) > 0
+        assert [float(time_ms) for time_ms in times_ms] == sorted(float(time_ms) for time_ms in times_ms)
+        assert float(times_ms[0]) > 0
+
+
+def test_the_table_is_live(page: Page) -> None:
+    refused = open_tab(page).filter(has_text="out of freq").locator("td").nth(4)
+    before = refused.inner_text()
+    expect(refused).not_to_have_text(before, timeout=30_000)
+
+
+def test_the_chart_shows_each_code_over_time_in_colours_of_its_own(page: Page) -> None:
+    open_tab(page)
+    chart = page.locator("#codes-over-time")
+    expect(chart).to_contain_text("50009 out of freq", timeout=30_000)
+    titles = chart.locator("svg rect title").all_text_contents()
+    assert {title.partition(":")[0] for title in titles} >= {"50000 success", "50009 out of freq"}
+    colours = chart.locator("svg rect").evaluate_all("bars => bars.map(bar => bar.getAttribute('fill'))")
+    assert len(set(zip(colours, (title.partition(":")[0] for title in titles), strict=True))) == len(set(colours))
+
+
+def test_the_chart_is_on_no_other_tab(page: Page) -> None:
+    open_tab(page)
+    chart = page.locator("#codes-over-time")
+    expect(chart).to_be_visible()
+    page.get_by_role("tab", name="Statistics").click()
+    expect(page.get_by_text("Aggregated")).to_be_visible()
+    expect(chart).to_be_hidden()
+
+
+def test_no_tab_asks_another_host(api: Api, browser: Browser) -> None:
+    asked: list[str] = []
+    with loading(api) as url, browser.new_page() as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        for tab in page.get_by_role("tab").all():
+            tab.click()
+    assert len(asked) > 5
+    assert not [address for address in asked if not address.startswith((f"{url}/", "data:"))]
+
+
+def test_a_page_under_a_path_of_its_own_finds_the_script(api: Api) -> None:
+    with loading(api, "--web-base-path", "/load") as url:
+        page = urlopen(f"{url}/load/").read().decode()
+        (path,) = re.findall('<script src="(.*?)"', page)
+        assert b"codes-over-time" in urlopen(urljoin(f"{url}/load/", path)).read()
