@@ -11,6 +11,7 @@ import math
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -163,7 +164,7 @@ class Plan:
         options: dict[str, object] = {"--run-time": math.ceil(self.duration_s) + ends_itself}
         if self.users is not None:
             options |= {"--users": self.users, "--spawn-rate": self.users}
-        return options | ({"--processes": self.workers} if self.workers > 1 else {})
+        return options | (_fleet(self.workers) if self.workers > 1 else {})
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that the child reads as options."""
@@ -235,6 +236,14 @@ def _command(path: Path, target: Target, plan: Plan, folder: Path) -> list[str]:
     }
     given = [str(word) for option in options.items() for word in option]
     return [sys.executable, "-m", "locust", "--headless", "--only-summary", *given]
+
+
+def _fleet(workers: int) -> dict[str, object]:
+    """Return the options of a master that forks its workers, on a port that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    meeting = {"--master-bind-host": "127.0.0.1", "--master-bind-port": port, "--master-port": port}
+    return {"--processes": workers, **meeting}
 
 
 class LoadRun:
@@ -323,7 +332,8 @@ class LoadRun:
 
     def _lines(self, name: str) -> tuple[str, ...]:
         try:
-            return tuple((self.folder / name).read_text(encoding="utf-8").splitlines())
+            lines = (self.folder / name).read_text(encoding="utf-8").splitlines()
+            return tuple(dict.fromkeys(lines))  # several workers may have said the same
         except FileNotFoundError:
             return ()
 

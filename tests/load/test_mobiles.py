@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.errors import InputError
-from toolkit.load.mobiles import parse_pool, sequential, uniform, zipf
+from toolkit.load.mobiles import lane_of, parse_pool, sequential, uniform, zipf
 from toolkit.wire import parse_mobile
 
 MANY = 200_000
@@ -114,3 +114,12 @@ def test_a_file_with_something_else_in_it_is_refused_without_repeating_it(tmp_pa
 def test_mobiles_can_be_drawn_without_locust() -> None:
     check = "import sys, toolkit.load.mobiles; sys.exit('locust' in sys.modules or 'gevent' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+@given(st.integers(1, 5))
+def test_no_two_workers_have_a_lane_in_common_and_expected_ones_have_nearly_all(expected: int) -> None:
+    taken: list[int] = []
+    for worker in range(expected + 4):
+        lane, lanes = lane_of(worker, expected)
+        taken += range(lane, 10_000, lanes)
+    assert len(set(taken)) == len(taken) >= 10_000 * expected // (expected + 1)

@@ -50,6 +50,10 @@ class Api(ThreadingHTTPServer):
         with self.changed:
             assert self.changed.wait_for(lambda: self.answered.total() >= calls, timeout=30)
 
+    def wait_for_connections(self, connections: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.connections >= connections, timeout=30)
+
     @contextmanager
     def stalled(self) -> Iterator[None]:
         """Answer nothing until the block ends."""

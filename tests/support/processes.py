@@ -19,7 +19,8 @@ from toolkit import launch
 from toolkit.settings import Target
 
 target = Target(sys.argv[1], "key", "the-master-secret", 1)
-with launch.start("throughput", target, launch.Plan(60, users=5), folder=Path(sys.argv[2]), seed=1) as run:
+plan = launch.Plan(60, users=5, workers=int(sys.argv[3]))
+with launch.start("throughput", target, plan, folder=Path(sys.argv[2]), seed=1) as run:
     for progress in run.follow():
         print(progress.calls, flush=True)
 """
@@ -41,9 +42,9 @@ def wait_gone(processes: list[psutil.Process], timeout_s: float = 20) -> None:
 
 
 @contextmanager
-def parent_of_a_run(target: Target, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def parent_of_a_run(target: Target, folder: Path, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
     """Start a process that starts a load test; it is running, and has made calls, when the block begins."""
-    command = [sys.executable, "-c", PARENT, target.base_url, str(folder)]
+    command = [sys.executable, "-c", PARENT, target.base_url, str(folder), str(workers)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
         try:
             assert parent.stdout

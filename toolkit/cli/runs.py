@@ -134,7 +134,7 @@ def load(
         run = launch.start(scenario, aim, plan, folder=folder, seed=seed, bounds=bounds)
         stack.enter_context(run)
         ended = _follow(run, plan.duration_s)
-    settings |= {"ended": ended.cause.value, "ended_because": ended.reason or None}
+    settings |= {"ended": ended.cause.value, "ended_because": ended.reason or None, "notes": list(ended.notes)}
     settings |= ended.pacing.settings() if ended.pacing else {}
     summary, page = _explain(folder, settings, as_json)
     say(f"The report: {_put_away(folder, out) if is_url(out) else page}")

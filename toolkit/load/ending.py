@@ -1,16 +1,25 @@
-"""Ending: how a run ends itself, from whichever process finds the reason, and what it says in the run's folder."""
+"""Ending: how a run ends itself, from whichever process finds the reason, and what it says in the run's folder.
+
+A worker's folder may be on another machine than the run's: what there is to say, and the end, are the master's.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gevent
+from locust import events
 from locust.env import Environment
+from locust.runners import WorkerRunner
 
 from toolkit import runs
 from toolkit.parts import is_url
 from toolkit.runs import Cause
+
+_END, _LEAVE = "sms-end", "sms-leave"
 
 logger = logging.getLogger(__name__)
 _endings: dict[Environment, gevent.Greenlet] = {}
@@ -18,29 +27,59 @@ _endings: dict[Environment, gevent.Greenlet] = {}
 
 def end_early(environment: Environment, cause: Cause, reason: str) -> None:
     """End the run, once, and leave the reason. Returns at once: the caller may be a user that is about to be ended."""
-    if begin_end(environment):
+    if isinstance(environment.runner, WorkerRunner):
+        _begin(environment, _ask_master, cause, reason)
+    elif begin_end(environment):
         logger.error("the run ends: %s", reason)
         leave(environment, runs.ENDED_NAME, f"{cause} {reason}")
 
 
 def begin_end(environment: Environment) -> bool:
-    """Begin to end the run, unless that has begun; tell whether it was begun."""
-    begins = environment not in _endings or _endings[environment].ready()
-    if begins:
-        _endings[environment] = gevent.spawn(end, environment)
-    return begins
+    """Begin to ``end``, unless that has begun; tell whether it was begun."""
+    return _begin(environment, end)
 
 
 def end(environment: Environment) -> None:
-    """End the run, and with it a process without a web UI."""
+    """End the run, or of several workers this one; and with it the process, unless it has a web UI."""
     assert environment.runner
     headless = environment.parsed_options and environment.parsed_options.headless
-    (environment.runner.quit if headless else environment.runner.stop)()
+    leaves = headless or isinstance(environment.runner, WorkerRunner)
+    (environment.runner.quit if leaves else environment.runner.stop)()
 
 
 def leave(environment: Environment, name: str, line: str) -> None:
     """Append a line to a file of the run's folder, where it has one on this machine."""
+    if isinstance(environment.runner, WorkerRunner):
+        environment.runner.send_message(_LEAVE, {"name": name, "line": line})
+        return
     folder = environment.parsed_options and environment.parsed_options.sms_run_dir
     if folder and not is_url(folder):
         with (Path(folder) / name).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def _begin(environment: Environment, ending: Callable[..., None], *arguments: str) -> bool:
+    begins = environment not in _endings or _endings[environment].ready()
+    if begins:
+        _endings[environment] = gevent.spawn(ending, environment, *arguments)
+    return begins
+
+
+def _ask_master(environment: Environment, cause: Cause, reason: str) -> None:
+    """Have the master end the run; until it does, this worker rests."""
+    assert isinstance(environment.runner, WorkerRunner)
+    environment.runner.send_message(_END, {"cause": cause, "reason": reason})
+    environment.runner.stop()
+
+
+def _listen_to_workers(environment: Environment, **_: object) -> None:
+    runner = environment.runner
+    if runner and not isinstance(runner, WorkerRunner):
+        runner.register_message(
+            _END, lambda msg, **_: end_early(environment, Cause(msg.data["cause"]), msg.data["reason"])
+        )
+        runner.register_message(_LEAVE, lambda msg, **_: leave(environment, **msg.data))
+
+
+_hooks: Any = events
+_hooks.init.add_listener(_listen_to_workers)

@@ -23,6 +23,7 @@ _FIRST, _COUNT = 13_000_000_000, 7_000_000_000  # mainland mobiles: 11 digits, 1
 _DIGITS = 11
 _MAGIC = "199000"  # the sandbox answers these with a return code on demand
 _PREFIX = re.compile(r"1[3-9][0-9]{0,9}")
+_NEWCOMERS = 256  # how many workers may come beyond those that are expected
 _HOT_COUNT = 1_000_000  # how many numbers a Zipf pool of one lane has
 
 Pool = Callable[[int, int, int], Iterator[str]]
@@ -38,6 +39,17 @@ def parse_pool(text: str) -> Pool:
             f" or magic:{ReturnCode.NO_MONEY:d} (the return code)"
         )
     return _POOLS[name](value)
+
+
+def lane_of(worker: int, expected: int) -> tuple[int, int]:
+    """Return the lane of a worker, numbered from 0, and of how many lanes: no two workers have one in common.
+
+    Each of the ``expected`` workers has a lane, and one more lane is divided among those that come all the same, as in
+    the place of one that was lost.
+    """
+    if worker < expected:
+        return worker, expected + 1
+    return expected + (expected + 1) * (worker - expected), (expected + 1) * _NEWCOMERS
 
 
 def uniform(seed: int, lane: int = 0, lanes: int = 1) -> Iterator[str]:

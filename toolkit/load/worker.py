@@ -24,12 +24,12 @@ from locust.runners import LocalRunner, WorkerRunner
 from toolkit import runs
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ReturnCodeError, ToolkitError
-from toolkit.load import verdicts, webui  # noqa: F401  # their options and listeners
+from toolkit.load import fleet, verdicts, webui  # noqa: F401  # their options and listeners
 from toolkit.load.budget import allotment_of
 from toolkit.load.ending import begin_end, end, end_early, leave
 from toolkit.load.guard import check_allowed
 from toolkit.load.http1 import Received
-from toolkit.load.mobiles import parse_pool
+from toolkit.load.mobiles import lane_of, parse_pool
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Call, Outcome, read_code
 from toolkit.parts import is_url
@@ -37,7 +37,6 @@ from toolkit.records import Scribe
 from toolkit.settings import Target, load_target
 from toolkit.wire import Credentials, Endpoint
 
-_LANES = 256  # of mobiles in a distributed run: how many workers will come isn't known when the first one starts
 _ORPHAN_GRACE_S = 3.0
 _HOPELESS_SENDS = 20  # wrong ones of one process, with no right one
 _NO_SANDBOX = "the target is no sandbox, so no code can be read: each journey sends, then verifies one wrong code"
@@ -155,9 +154,9 @@ def _find_target(environment: Environment) -> Target:
 
 
 def _lane(environment: Environment) -> tuple[int, int]:
-    runner = environment.runner
-    if isinstance(runner, WorkerRunner):
-        return runner.worker_index, max(_LANES, runner.worker_index + 1)
+    runner, options = environment.runner, environment.parsed_options
+    if isinstance(runner, WorkerRunner) and options:
+        return lane_of(runner.worker_index, options.expect_workers)
     return 0, 1
 
 
