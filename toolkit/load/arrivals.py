@@ -27,7 +27,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import count, pairwise
-from operator import add
+from operator import add, sub
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -202,6 +202,9 @@ class Arrivals:
 
     def __add__(self, other: Arrivals) -> Arrivals:
         return Arrivals(*map(add, asdict(self).values(), asdict(other).values()))
+
+    def __sub__(self, other: Arrivals) -> Arrivals:
+        return Arrivals(*map(sub, asdict(self).values(), asdict(other).values()))
 
 
 def steady(rate_per_s: float, duration_s: float = math.inf) -> tuple[Stage, ...]:

@@ -10,9 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import reduce
-from operator import add
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias
 
 import locust.stats
 import numpy as np
@@ -30,7 +28,6 @@ _REPORT_KEY = "smscode_statistics"
 
 Outcome: TypeAlias = tuple[Endpoint, int | str]
 Outcomes: TypeAlias = Counter[Outcome]
-_Key = TypeVar("_Key")
 Times: TypeAlias = dict[tuple[Endpoint, Measure], Histogram]
 
 
@@ -93,14 +90,13 @@ class Statistics:
         """Return what thresholds look at, so many seconds after the run's first call."""
         return Figures(duration_s, self.outcomes, self.times)
 
-    def __add__(self, other: Statistics) -> Statistics:
-        both = Statistics()
-        both.arrivals = self.arrivals + other.arrivals
-        for one in (self, other):
-            one._fold()
-            _add_all(both._latencies, one._latencies)
-            _add_all(both._waited, one._waited)
-        return both
+    def grow(self, before: Statistics, now: Statistics) -> None:
+        """Add what another process has counted between two of its reports."""
+        self.arrivals = self.arrivals + now.arrivals - before.arrivals
+        for endpoint, latencies in now._latencies.items():
+            self._latencies[endpoint] += latencies.since(before._latencies[endpoint])
+        for outcome, waited in now._waited.items():
+            self._waited[outcome] += waited.since(before._waited[outcome])
 
     def pack(self) -> dict[str, Any]:
         """Return them as what travels between processes."""
@@ -133,28 +129,24 @@ class Statistics:
             self._waited[of].add(latency_ns + wait_ns)
 
 
-def _add_all(sums: dict[_Key, Histogram], more: Mapping[_Key, Histogram]) -> None:
-    for key, times in more.items():
-        sums[key] += times
-
-
 class _Known:
-    """What one locust process knows: its own calls, and what its workers told."""
+    """What one locust process knows: ``whole`` is its own calls, or those that its workers told of."""
 
     def __init__(self) -> None:
-        self.own = Statistics()
-        self.told: dict[str, Statistics] = {}
+        self.clear()
 
     def clear(self, **_: object) -> None:
-        self.own = Statistics()
-        self.told = {}
+        self.whole = Statistics()
+        self._told: dict[str, Statistics] = defaultdict(Statistics)
 
     def tell(self, client_id: str, data: dict[str, Any]) -> None:
-        data[_REPORT_KEY] = self.own.pack()
+        data[_REPORT_KEY] = self.whole.pack()
 
     def hear(self, client_id: str, data: dict[str, Any]) -> None:
         if _REPORT_KEY in data:
-            self.told[client_id] = Statistics.unpack(data[_REPORT_KEY])
+            before, now = self._told[client_id], Statistics.unpack(data[_REPORT_KEY])
+            self.whole.grow(before, now)
+            self._told[client_id] = now
 
 
 _known: dict[Environment, _Known] = {}
@@ -163,10 +155,9 @@ _known: dict[Environment, _Known] = {}
 def statistics_of(environment: Environment) -> Statistics:
     """Return what this process knows of the test that is on, or was last; each test has its own.
 
-    On a master these are the sums over all workers, as of now: ask again for newer ones.
+    On a master these are the sums over all workers.
     """
-    known = _known_of(environment)
-    return reduce(add, known.told.values(), known.own) if known.told else known.own
+    return _known_of(environment).whole
 
 
 def _known_of(environment: Environment) -> _Known:
