@@ -1,0 +1,103 @@
+"""What a master has to do for its workers: `python benchmarks/master.py`, ten seconds on any machine.
+
+Measured: one report of one worker, as it leaves that worker after a minute and a half at 2,000 calls a second, taken in
+by locust and by this project; and the sum over all workers, that thresholds and locust's page ask for once a second.
+Calculated from that, not run: the share of one core that 100 workers' reports and sums take of a master.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import msgpack
+from locust.env import Environment
+from locust.runners import WORKER_REPORT_INTERVAL
+from locust.stats import setup_distributed_stats_event_listeners
+
+from toolkit.load.statistics import statistics_of
+from toolkit.wire import Endpoint
+
+WORKERS = 100
+CALLS_BEFORE, CALLS_BETWEEN = 180_000, 6_000
+OUTCOMES = {
+    (Endpoint.SEND, 50000): 45,
+    (Endpoint.SEND, 50009): 3,
+    (Endpoint.SEND, "timeout"): 1,
+    (Endpoint.VERIFY, 50000): 42,
+    (Endpoint.VERIFY, 50010): 7,
+    (Endpoint.VERIFY, 50012): 2,
+}
+MEDIAN_NS, SPREAD = 4_000_000, 0.6  # of a log-normal latency; one call in fifty meets a stall of up to 200 ms
+REPEATS = 300
+
+
+def main() -> None:
+    """Measure, and calculate."""
+    report = msgpack.dumps(write_report())
+    master = start_master()
+    clients = [f"worker-{number}" for number in range(WORKERS)]
+
+    def take_in(client_id: str) -> None:
+        master.events.worker_report.fire(client_id=client_id, data=msgpack.loads(report, strict_map_key=False))
+
+    for client_id in clients:
+        take_in(client_id)
+    report_us = median_us(lambda: take_in(random.choice(clients)), REPEATS)
+    sum_us = median_us(lambda: statistics_of(master).figures(60), 10)
+    reports_per_s = WORKERS / WORKER_REPORT_INTERVAL
+    print(f"measured: a report is {len(report) / 1024:.0f} KiB, and takes the master {report_us:,.0f} µs")
+    print(f"measured: the sum over {WORKERS} workers takes {sum_us:,.0f} µs")
+    print(
+        f"calculated, not run: {WORKERS} workers send {reports_per_s:.1f} reports a second,"
+        f" {reports_per_s * len(report) / 2**20:.1f} MiB/s; with one sum a second that is"
+        f" {(reports_per_s * report_us + sum_us) / 1e6:.1%} of a core"
+    )
+
+
+def write_report() -> dict[str, object]:
+    """Return what a worker sends that has run for a while."""
+    environment = start()
+    environment.stats.clear_all()
+    for number, (endpoint, outcome, latency_ns, wait_ns) in enumerate(draw_calls(CALLS_BEFORE + CALLS_BETWEEN)):
+        statistics_of(environment).count(endpoint, outcome, latency_ns, wait_ns)
+        environment.stats.log_request("POST", endpoint.value, latency_ns / 1e6, 60)
+        if number == CALLS_BEFORE:
+            environment.events.report_to_master.fire(client_id="worker", data={})  # locust tells only what is new
+    data: dict[str, object] = {"smscode_statistics": statistics_of(environment).pack()}
+    environment.events.report_to_master.fire(client_id="worker", data=data)
+    return data
+
+
+def draw_calls(count: int) -> Iterator[tuple[Endpoint, int | str, int, int]]:
+    draw = random.Random(1)
+    for endpoint, outcome in draw.choices(list(OUTCOMES), OUTCOMES.values(), k=count):
+        stall_ns = int(draw.random() * 200e6) if draw.random() < 0.02 else 0
+        yield endpoint, outcome, int(MEDIAN_NS * draw.lognormvariate(0, SPREAD)), stall_ns
+
+
+def start() -> Environment:
+    environment = Environment()
+    setup_distributed_stats_event_listeners(environment.events, environment.stats)
+    return environment
+
+
+def start_master() -> Environment:
+    environment = start()
+    statistics_of(environment)  # which listens from now on
+    return environment
+
+
+def median_us(do: Callable[[], object], repeats: int) -> float:
+    took = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        do()
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took) * 1e6
+
+
+if __name__ == "__main__":
+    main()
