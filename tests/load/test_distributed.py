@@ -215,3 +215,15 @@ def test_processes_of_plain_locust_share_no_number(api: Api, tmp_path: Path) -> 
     assert recorded(tmp_path) == api.answered
     assert len(set(api.mobiles)) == len(api.mobiles) > 0
     assert not of_run(tmp_path)
+
+
+def test_processes_of_plain_locust_whose_master_is_killed_end_too(api: Api) -> None:
+    port = str(free_port())
+    ports = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port)
+    with plain_locust(api.target, "--processes", "2", *ports) as locust:
+        api.wait_for(calls=100)
+        workers = psutil.Process(locust.pid).children()
+        assert len(workers) == 2
+        locust.kill()
+        locust.communicate(timeout=20)
+    wait_gone(workers)

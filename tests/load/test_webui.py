@@ -129,6 +129,18 @@ def test_the_chart_is_on_no_other_tab(page: Page) -> None:
     expect(chart).to_be_hidden()
 
 
+def test_a_masters_table_sums_its_workers(api: Api, browser: Browser) -> None:
+    port = str(free_port())
+    ports = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port)
+    with loading(api, "--processes", "2", *ports, "-t", "4") as url, browser.new_page() as page:
+        page.goto(url)
+        page.get_by_role("tab", name="Return codes").click()
+        expect(page.get_by_text("STOPPED")).to_be_visible(timeout=30_000)
+        rows = page.locator("#root tbody tr").filter(has_text="all")
+        expect(rows).to_have_count(2)
+        assert 0 < sum(int(row[4]) for row in cells(rows)) <= api.answered.total()
+
+
 def test_no_tab_asks_another_host(api: Api, browser: Browser) -> None:
     asked: list[str] = []
     with loading(api) as url, browser.new_page() as page:

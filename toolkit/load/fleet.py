@@ -7,6 +7,7 @@ it waits for a sign of life. Its calls up to then are in its part of the records
 from __future__ import annotations
 
 import logging
+import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from toolkit import runs
-from toolkit.load.ending import begin_end, leave
+from toolkit.load.ending import begin_end, end, leave
 
 _LOOK_EVERY_S = 0.5
 _LAST_WORD_S = 4.0  # beyond what users get to finish their calls; by then a lost worker counts as lost
@@ -83,11 +84,21 @@ def _keep_folder(environment: Environment) -> None:
     hooks.test_start.add_listener(lambda **_: setattr(options, "sms_run_dir", folder))
 
 
+def _leave_with_master(environment: Environment) -> None:
+    """End a worker once the master that forked it is gone, where locust would go on for a minute."""
+    master = os.getppid()
+    while os.getppid() == master:
+        gevent.sleep(_LOOK_EVERY_S)
+    end(environment)
+
+
 def _set_up(environment: Environment, **_: object) -> None:
     if isinstance(environment.runner, MasterRunner):
         gevent.spawn(_watch, environment)
     elif isinstance(environment.runner, WorkerRunner):
         _keep_folder(environment)
+        if environment.parsed_options and environment.parsed_options.processes:
+            gevent.spawn(_leave_with_master, environment)
 
 
 def _rebalance(parser: LocustArgumentParser, **_: object) -> None:
