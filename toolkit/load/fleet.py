@@ -77,11 +77,11 @@ def _hear_last_words(environment: Environment, **_: object) -> None:
 
 
 def _keep_folder(environment: Environment) -> None:
-    """Let a worker record to its own folder: with the first users come the master's options."""
+    """Let a worker that has a folder of its own record there: with the first users come the master's options."""
     options: Any = environment.parsed_options
-    folder = options.sms_run_dir
     hooks: Any = environment.events
-    hooks.test_start.add_listener(lambda **_: setattr(options, "sms_run_dir", folder))
+    if folder := options.sms_run_dir:
+        hooks.test_start.add_listener(lambda **_: setattr(options, "sms_run_dir", folder))
 
 
 def _leave_with_master(environment: Environment) -> None:
