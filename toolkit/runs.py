@@ -18,15 +18,22 @@ STAGES = "SMSCODE_STAGES"  # the rate over time, as toolkit.load.arrivals reads 
 ARRIVALS = "SMSCODE_ARRIVALS"  # constant or poisson
 MAX_CONNECTIONS = "SMSCODE_MAX_CONNECTIONS"  # of each worker in an open loop
 SEED = "SMSCODE_SEED"  # whole number that the run's mobiles are drawn with
+RULES = "SMSCODE_RULES"  # what the service is expected to keep to: rules, as toolkit.rules reads them
+SPEED = "SMSCODE_SPEED"  # of the sandbox's clock
+TRIES = "SMSCODE_TRIES"  # wrong codes a message stands
+FAILURES_PER_HOUR = "SMSCODE_FAILURES_PER_HOUR"  # wrong codes a mobile stands
+TTL_S = "SMSCODE_TTL_S"  # how long a code is valid
+RECORDING = "SMSCODE_RECORDING"  # folder of an earlier run whose arrivals are played again
 LIFELINE_FD = "SMSCODE_LIFELINE_FD"  # read end of a pipe whose other end only the parent holds
 
 ENDED_NAME = "ended.txt"  # its first line: why the run ended itself, a Cause and after a blank the reason; else absent
 NOTES_NAME = "notes.txt"  # what its user should know, a line each
 ARRIVALS_STEM = "arrivals"  # arrivals-N.json: what became of the arrivals of worker N, in an open loop
+CLAIMS_NAME = "claims.json"  # how the claims of its scenario stand, where it has any
 LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json
 
-THRESHOLD_MISSED, BOTTLENECK, BUDGET_SPENT = 99, 98, 97  # exit codes
+THRESHOLD_MISSED, BOTTLENECK, BUDGET_SPENT = 99, 98, 97  # exit codes; the first is a broken claim's too
 
 
 class Cause(StrEnum):

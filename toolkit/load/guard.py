@@ -19,7 +19,7 @@ def check_allowed(base_url: str, allowed: Collection[str], pays: bool = False) -
     The vendor's host must be allowed, and somebody has to have said that he ``pays`` for it.
     """
     host = urlsplit(base_url).hostname or ""
-    if _is_this_machine(host):
+    if is_this_machine(base_url):
         return
     if host not in {name.lower() for name in allowed}:
         raise InputError(
@@ -62,7 +62,9 @@ def _is_the_vendors(host: str) -> bool:
     return host.rstrip(".").lower() == VENDOR_HOST
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(base_url: str) -> bool:
+    """Tell whether a target is on the loopback interface."""
+    host = urlsplit(base_url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -11,26 +11,31 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from toolkit.codes import Kind
+from toolkit.codes import Kind, ReturnCode
 from toolkit.errors import CallError, ProtocolError, ReturnCodeError
 from toolkit.load.http1 import CallWriter, Received
 from toolkit.wire import Answer, Endpoint, read_answer
 
 
 class Send(NamedTuple):
-    """Send a code. ``temp_id`` None: the target's template. ``expected``: return codes that are no failure."""
+    """Send a code. ``temp_id`` None: the target's template. ``expected``: return codes that are no failure.
+
+    ``due``: the only right answer, where the journey knows it.
+    """
 
     mobile: str
     temp_id: int | None = None
     expected: Collection[int] = ()
+    due: ReturnCode | None = None
 
 
 class Verify(NamedTuple):
-    """Verify a typed code."""
+    """Verify a typed code. ``due``: the only right answer, where the journey knows it."""
 
     msg_id: str
     code: str
     expected: Collection[int] = ()
+    due: ReturnCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Call(NamedTuple):
     mobile: str | None = None
     temp_id: int | None = None
     msg_id: str | None = None
+    due: ReturnCode | None = None
 
 
 class Outcome(NamedTuple):
@@ -102,9 +108,11 @@ _NO_FAILURE = (Kind.OK, Kind.VERDICT)
 def write_call(step: Send | Verify, writer: CallWriter, temp_id: int) -> Call:
     """Write the call that a step asks for; ``temp_id`` is the target's."""
     if isinstance(step, Verify):
-        return Call(Endpoint.VERIFY, writer.verify(step.msg_id, step.code), step.expected, msg_id=step.msg_id)
+        return Call(
+            Endpoint.VERIFY, writer.verify(step.msg_id, step.code), step.expected, None, None, step.msg_id, step.due
+        )
     temp_id = temp_id if step.temp_id is None else step.temp_id
-    return Call(Endpoint.SEND, writer.send(step.mobile, temp_id), step.expected, step.mobile, temp_id)
+    return Call(Endpoint.SEND, writer.send(step.mobile, temp_id), step.expected, step.mobile, temp_id, None, step.due)
 
 
 def read_outcome(endpoint: Endpoint, received: Received, started_ns: int, latency_ns: int, wait_ns: int = 0) -> Outcome:

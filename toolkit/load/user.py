@@ -13,10 +13,11 @@ from locust import User
 from locust.env import Environment
 from locust.exception import StopTest, StopUser
 from locust.runners import LocalRunner
-from locust.user.task import LOCUST_STATE_RUNNING
+from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_WAITING
 
 from toolkit.errors import CallError, InputError, ToolkitError, TransportError
 from toolkit.load import openloop
+from toolkit.load.claims import Claim
 from toolkit.load.ending import begin_end
 from toolkit.load.http1 import CallWriter
 from toolkit.load.openloop import Begin
@@ -48,10 +49,12 @@ class SmsCodeUser(User):
 
     ``tasks``: journeys, which are generator functions that take the worker (``steps``), and locust's own, which take
     the user. ``expected``: return codes that are no failure for this user, such as ``{ReturnCode.OUT_OF_FREQ}``.
+    ``claim``: what its calls are to show of the service.
     """
 
     abstract = True
     expected: Collection[int] = ()
+    claim: Claim | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -76,6 +79,12 @@ class SmsCodeUser(User):
         with closing(journey), suppress(StopIteration):
             while True:
                 came = self.sms.take(journey.send(came))
+
+    def pause(self, duration_s: float) -> None:
+        """Let time pass as locust's own waits do: the end of the test doesn't wait for it."""
+        self._state = LOCUST_STATE_WAITING
+        gevent.sleep(duration_s)
+        self._state = LOCUST_STATE_RUNNING
 
     def play_on_schedule(self) -> None:
         """Play the locustfile's journeys when arrivals are due, until no more come."""
@@ -131,7 +140,7 @@ class Calls:
             return self.make(step)
         if isinstance(step, Peek):
             return self.peek(step.msg_id)
-        gevent.sleep(step.duration_s)
+        self._user.pause(step.duration_s)
         return None
 
     def peek(self, msg_id: str) -> str | None:

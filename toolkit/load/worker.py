@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import gevent
@@ -32,6 +33,7 @@ from toolkit.load.http1 import Received
 from toolkit.load.mobiles import lane_of, parse_pool
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Call, Outcome, read_code
+from toolkit.load.witness import read_terms, witness_of
 from toolkit.parts import is_url
 from toolkit.records import Scribe
 from toolkit.settings import Target, load_target
@@ -48,8 +50,9 @@ _workers: dict[Environment, Worker] = {}
 class Worker:
     """One locust process of a load test.
 
-    ``mobiles``: fresh ones, for all its users. ``is_sandbox``: False once the target has turned out to be none.
-    ``allotment``: what it may send, None without a cap. ``folder``: the run's, None without one.
+    ``mobiles``: fresh ones, for all its users. ``chance``: for whatever its journeys draw. ``terms``: what the service
+    is to keep to. ``is_sandbox``: False once the target has turned out to be none. ``allotment``: what it may send,
+    None without a cap. ``folder``: the run's, None without one.
     """
 
     def __init__(self, environment: Environment, target: Target) -> None:
@@ -58,15 +61,18 @@ class Worker:
         self.target = target
         self.credentials = Credentials(target.app_key, target.master_secret)
         self.mobiles = parse_pool(options.sms_mobiles)(options.sms_seed, lane, lanes)
+        self.chance = Random(f"{options.sms_seed}/{lane}")
         self.is_sandbox = True
         self.allotment = allotment_of(environment)
+        self.terms = read_terms(environment)
+        self._witness = witness_of(environment)
         place = options.sms_run_dir or ""
         self.folder = Path(place) if place and not is_url(place) else None
         self.source = str(lane)
         run = place.rstrip("/").rpartition("/")[2]
         self.scribe = Scribe.of(run, f"worker-{lane}", target.app_key, target.master_secret)
         self._recorder = Recorder(place, self.source, self.scribe) if place else None
-        self._environment = environment
+        self.environment = environment
         self._said: set[str] = set()
         self._wrong_sends = self._right_sends = 0
 
@@ -75,7 +81,7 @@ class Worker:
         for mobile in self.mobiles:
             return mobile
         self.say("the run ended when each of its mobiles had been used: a larger pool is --mobiles uniform")
-        begin_end(self._environment)
+        begin_end(self.environment)
         raise StopUser
 
     def take_message(self) -> None:
@@ -87,6 +93,12 @@ class Worker:
         """Take one of the messages that the run may send, where one is left now; a refusal may still give one back."""
         return self.allotment is None or self.allotment.claim()
 
+    def shared_mobile(self, number: int) -> str:
+        """Return a mobile that is the same for a number on all workers."""
+        options: Any = self.environment.parsed_options
+        draw = Random(f"{options.sms_seed}/{number}")
+        return next(parse_pool(options.sms_mobiles)(draw.getrandbits(32), 0, 1))
+
     def read_code(self, received: Received) -> str | None:
         """Read the code from what came of a peek; where the target knows no such thing, note that it is no sandbox."""
         if received.http_status == 404:
@@ -95,9 +107,10 @@ class Worker:
         return read_code(received)
 
     def record(self, call: Call, outcome: Outcome) -> None:
-        """Keep one call, where the run has a folder, and settle what it cost."""
+        """Keep one call, where the run has a folder, settle what it cost, and note what it shows of the claims."""
         if self.allotment and call.endpoint is Endpoint.SEND:
             self.allotment.settle(outcome)
+        self._witness.see(call, outcome)
         if self._recorder:
             self._recorder.append(call, outcome)
 
@@ -116,7 +129,7 @@ class Worker:
         if note not in self._said:
             self._said.add(note)
             logger.warning(note)
-            leave(self._environment, runs.NOTES_NAME, note)
+            leave(self.environment, runs.NOTES_NAME, note)
 
     def judge(self, endpoint: Endpoint, failure: CallError | None) -> None:
         """End the run where every further call would be refused the same way.
@@ -131,7 +144,7 @@ class Worker:
             self._wrong_sends += kind is Kind.REQUEST
             self._right_sends += kind not in (Kind.REQUEST, Kind.SERVER)
         if failure and (kind is Kind.ACCOUNT or (self._wrong_sends >= _HOPELESS_SENDS and not self._right_sends)):
-            end_early(self._environment, runs.Cause.REFUSED, f"{failure.return_code:d} {failure.message}")
+            end_early(self.environment, runs.Cause.REFUSED, f"{failure.return_code:d} {failure.message}")
 
 
 def worker_of(environment: Environment) -> Worker:

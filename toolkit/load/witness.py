@@ -1,0 +1,174 @@
+"""Witness: what one locust process saw that bears on the claims of its users; a master knows what all workers saw.
+
+When the run is over, the master, or the only process, judges the claims, prints how they stand, leaves them in the
+run's folder, and ends with an exit code of their own where one is broken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from locust import events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.runners import STATE_STOPPED, WorkerRunner
+
+from toolkit import runs
+from toolkit.errors import ToolkitError
+from toolkit.load.claims import Claim, Evidence, Judgement
+from toolkit.load.guard import is_this_machine
+from toolkit.load.oracle import ServiceClock
+from toolkit.load.steps import Call, Outcome
+from toolkit.load.terms import Terms
+from toolkit.rules import parse_rules
+from toolkit.thresholds import Status
+
+_REPORT_KEY = "smscode_evidence"
+_DRIFT_RATIO = 1e-4  # of another machine's clock; an untended quartz is within half of it
+
+_witnesses: dict[Environment, Witness] = {}
+
+
+class Witness:
+    """Keeps what was seen of each call."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._evidence: dict[Claim, Evidence] = {claim: Counter() for claim in _claims(environment)}
+
+    def see(self, call: Call, outcome: Outcome) -> None:
+        """Take in one call."""
+        for claim, evidence in self._evidence.items():
+            row = claim.row(call, outcome)
+            if row is not None:
+                evidence[row] += 1
+
+    def judge(self) -> list[Judgement]:
+        """Judge the claims by what is known now."""
+        terms = read_terms(self._environment)
+        return [claim.judge(evidence, terms) for claim, evidence in self._evidence.items()]
+
+    def clear(self, **_: object) -> None:
+        """Forget: a new test begins."""
+        for evidence in self._evidence.values():
+            evidence.clear()
+
+    def tell(self, client_id: str, data: dict[str, Any]) -> None:
+        """Hand what was seen since the last time to the master."""
+        data[_REPORT_KEY] = {claim.name: list(evidence.items()) for claim, evidence in self._evidence.items()}
+        self.clear()
+
+    def hear(self, client_id: str, data: dict[str, Any]) -> None:
+        """Take in what a worker has seen."""
+        told = data.get(_REPORT_KEY, {})
+        for claim, evidence in self._evidence.items():
+            for row, seen in told.get(claim.name, ()):
+                evidence[tuple(row)] += seen
+
+    def conclude(self, **_: object) -> None:
+        """Judge the claims, say and leave how they stand, and choose the exit code."""
+        environment = self._environment
+        if not self._evidence or environment.runner is None:
+            return
+        if environment.runner.state != STATE_STOPPED:
+            environment.runner.quit()  # users finish the calls they are in, and workers tell of them
+        judgements = self.judge()
+        for judgement in judgements:
+            print(tell(judgement))
+        _leave(environment, judgements)
+        if not environment.runner.exceptions:
+            stands = all(it.status is Status.PASS for it in judgements)
+            environment.process_exit_code = environment.process_exit_code or 0 if stands else runs.THRESHOLD_MISSED
+
+
+def witness_of(environment: Environment) -> Witness:
+    """Return the witness of this process."""
+    if environment not in _witnesses:
+        witness = _witnesses[environment] = Witness(environment)
+        hooks: Any = environment.events
+        hooks.test_start.add_listener(witness.clear)
+        if isinstance(environment.runner, WorkerRunner):
+            hooks.report_to_master.add_listener(witness.tell)
+        else:
+            hooks.worker_report.add_listener(witness.hear)
+            hooks.quitting.add_listener(witness.conclude)
+    return _witnesses[environment]
+
+
+def read_terms(environment: Environment) -> Terms:
+    """Read the terms from locust's options; raise InputError for what is none."""
+    options: Any = environment.parsed_options
+    drift_ratio = 0.0 if is_this_machine(environment.host or "") else _DRIFT_RATIO
+    return Terms(
+        rules=parse_rules(" ".join(options.rule)),
+        tries=options.tries,
+        failures_per_hour=options.failures_per_hour,
+        ttl_s=options.ttl,
+        clock=ServiceClock(options.speed, drift_ratio),
+    )
+
+
+def tell(judgement: Judgement) -> str:
+    """Word how a claim stands, with its figures below."""
+    figures = [f"    {name.replace('_', ' ')}: {_plain(value)}" for name, value in judgement.figures.items()]
+    return "\n".join([f"{judgement.status:7} {judgement.claim.name}: {judgement.claim.says}", *figures])
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return (
+            ", ".join(
+                f"{name} ({_plain(it)})" if isinstance(it, dict) else f"{name} {_plain(it)}"
+                for name, it in value.items()
+            )
+            or "none"
+        )
+    return f"{value:,.10g}" if isinstance(value, int | float) else "never" if value is None else str(value)
+
+
+def _claims(environment: Environment) -> list[Claim]:
+    """Return what the test's user classes claim, each once."""
+    claims = [getattr(user_class, "claim", None) for user_class in environment.user_classes]
+    return list(dict.fromkeys(claim for claim in claims if claim))
+
+
+def _leave(environment: Environment, judgements: list[Judgement]) -> None:
+    options: Any = environment.parsed_options
+    if options.sms_run_dir:
+        path = Path(options.sms_run_dir) / runs.CLAIMS_NAME
+        path.write_text(json.dumps([it.as_json() for it in judgements], indent=2) + "\n", encoding="utf-8")
+
+
+def _add_options(parser: LocustArgumentParser, **_: object) -> None:
+    terms = Terms()
+    group = parser.add_argument_group("SMS code terms", "What the service is expected to keep to.")
+    group.add_argument(
+        "--rule", env_var=runs.RULES, action="append", default=[], help="Count/seconds to a mobile; repeatable"
+    )
+    group.add_argument(
+        "--speed", env_var=runs.SPEED, type=float, default=terms.clock.speed, help="Of the sandbox's clock"
+    )
+    group.add_argument("--tries", env_var=runs.TRIES, type=int, default=terms.tries, help="Wrong codes of a message")
+    group.add_argument(
+        "--failures-per-hour",
+        env_var=runs.FAILURES_PER_HOUR,
+        type=int,
+        default=terms.failures_per_hour,
+        help="Wrong codes of a mobile",
+    )
+    group.add_argument("--ttl", env_var=runs.TTL_S, type=int, default=terms.ttl_s, help="Seconds a code is valid")
+
+
+def _take_part(environment: Environment, **_: object) -> None:
+    witness_of(environment)
+    try:
+        read_terms(environment)
+    except ToolkitError as error:
+        raise SystemExit(str(error)) from error
+
+
+events.init_command_line_parser.add_listener(_add_options)  # type: ignore[no-untyped-call]
+events.init.add_listener(_take_part)  # type: ignore[no-untyped-call]
