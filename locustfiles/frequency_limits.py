@@ -1,0 +1,27 @@
+"""Frequency limits: sends at the edges of each rule's window; passes where every answer is the one that was due.
+
+smscode load frequency_limits --rule 1/60s --rule 5/3600s --speed 60 --duration 2m
+locust -f locustfiles/frequency_limits.py --headless --host http://127.0.0.1:8018 --rule 1/60s --speed 60
+"""
+
+from locust import constant
+
+from toolkit.load import claims, probes
+from toolkit.load.user import SmsCodeUser
+
+
+class Prober(SmsCodeUser):
+    """Someone with a mobile of his own, who tries each edge of its windows."""
+
+    weight = 3
+    wait_time = constant(0)
+    tasks = [probes.probe_edges]  # noqa: RUF012
+    claim = claims.FREQUENCY_LIMITS
+
+
+class Rival(SmsCodeUser):
+    """One of many who send to the same mobile at the same instant."""
+
+    wait_time = constant(0)
+    tasks = [probes.contest]  # noqa: RUF012
+    claim = claims.FREQUENCY_LIMITS
