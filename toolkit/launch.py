@@ -199,6 +199,34 @@ class Bounds:
         return {name: value for name, value in variables.items() if value}
 
 
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """What a load test expects of the service, and where its mobiles come from; each in the words of the command line.
+
+    ``rules``: none are the contract's. ``speed``: of a sandbox's clock. ``mobiles``: a pool of ``load.mobiles``.
+    ``recording``: folder of a run whose arrivals are played again, by scenarios that can.
+    """
+
+    rules: tuple[str, ...] = ()
+    speed: float = 1.0
+    mobiles: str = "uniform"
+    recording: str | None = None
+
+    def variables(self) -> dict[str, str]:
+        """Return them as the environment variables that the child reads as options."""
+        variables = {
+            runs.RULES: " ".join(self.rules),
+            runs.SPEED: str(self.speed),
+            runs.MOBILES: self.mobiles,
+            runs.RECORDING: self.recording or "",
+        }
+        return {name: value for name, value in variables.items() if value}
+
+    def sandbox_arguments(self) -> list[str]:
+        """Return what makes a sandbox keep to them."""
+        return ["--speed", str(self.speed), *(word for rule in self.rules for word in ("--rule", rule))]
+
+
 def start(
     scenario: str,
     target: Target,
@@ -207,6 +235,7 @@ def start(
     folder: Path,
     seed: int,
     bounds: Bounds = Bounds(),
+    expectations: Expectations = Expectations(),
 ) -> LoadRun:
     """Start a scenario against a target; its calls go to ``folder``, a new or empty one, whose name names the run.
 
@@ -216,7 +245,7 @@ def start(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise InputError(f"the folder {folder} is not empty: each run has its own")
-    options = {runs.SEED: str(seed), **plan.variables(), **bounds.variables()}
+    options = {runs.SEED: str(seed), **plan.variables(), **bounds.variables(), **expectations.variables()}
     return LoadRun(_command(path, target, plan, folder), target, folder.resolve(), options)
 
 

@@ -131,9 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Api]:
+def serving(api: Api | None = None) -> Iterator[Api]:
     """Serve the API on a loopback port."""
-    with Api() as api:
+    with api or Api() as api:
         thread = threading.Thread(target=api.serve_forever, args=(0.01,))
         thread.start()
         try:

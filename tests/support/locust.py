@@ -11,16 +11,17 @@ from support.redis import free_port
 
 from toolkit.settings import Target
 
-THROUGHPUT = Path(__file__).parents[2] / "locustfiles/throughput.py"
+LOCUSTFILES = Path(__file__).parents[2] / "locustfiles"
 
 
-def plain_locust(target: Target, *options: str, **settings: str) -> subprocess.Popen[str]:
+def plain_locust(target: Target, *options: str, scenario: str = "throughput", **settings: str) -> subprocess.Popen[str]:
     """Start a locustfile without a web UI for at most 30 s: four users, unless a rate is given.
 
     ``settings`` are environment variables.
     """
     users = [] if "--rate" in options else ["-u", "4", "-r", "4"]
-    command = [sys.executable, "-m", "locust", "-f", str(THROUGHPUT), "--host", target.base_url, "--headless"]
+    locustfile = str(LOCUSTFILES / f"{scenario}.py")
+    command = [sys.executable, "-m", "locust", "-f", locustfile, "--host", target.base_url, "--headless"]
     environment = {
         "SMSCODE_APP_KEY": target.app_key,
         "SMSCODE_MASTER_SECRET": target.master_secret,
@@ -41,9 +42,11 @@ def _ports() -> list[str]:
     return ["--master-port", port, "--master-bind-port", port]
 
 
-def run_locust(target: Target, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def run_locust(
+    target: Target, *options: str, scenario: str = "throughput", **settings: str
+) -> subprocess.CompletedProcess[str]:
     """Run plain locust to its end."""
-    with plain_locust(target, *options, **settings) as process:
+    with plain_locust(target, *options, scenario=scenario, **settings) as process:
         try:
             out, err = process.communicate(timeout=60)
         finally:

@@ -103,11 +103,26 @@ def load(
             help='What the run must keep to, such as "p99(send.caller_ms) < 250". Repeatable. Default: nothing.'
         ),
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Sends to a mobile that the service allows, such as 1/60s. Repeatable. Default: the API's."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(help="How many seconds of the service pass in one of yours: a sandbox's --speed.")
+    ] = 1.0,
+    mobiles: Annotated[
+        str, typer.Option(help="Where mobiles come from: uniform, zipf:1.1, prefix:1380013, file:PATH or magic:CODE.")
+    ] = "uniform",
+    recording: Annotated[
+        Path | None, typer.Option(help="Folder of a run that the scenario replay plays again. Default: none.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Load an API and report on it: with no target configured, a sandbox started for it. Ctrl-C ends it early."""
     from toolkit import launch
     from toolkit.load.guard import cap_messages, check_allowed
+    from toolkit.load.mobiles import parse_pool
+    from toolkit.rules import Rule
     from toolkit.settings import find_target, load_price
     from toolkit.thresholds import parse
 
@@ -117,6 +132,9 @@ def load(
     price = load_price()
     cap_messages(max_messages, max_cost, price)
     bounds = launch.Bounds(held, max_messages, max_cost, tuple(allow_target or ()), i_pay_for_this)
+    rules = tuple(str(Rule.parse(text)) for text in rule or ())
+    expected = launch.Expectations(rules, speed, mobiles, str(recording) if recording else None)
+    parse_pool(mobiles)
     launch.find_scenario(scenario)
     if is_url(out):
         check(out)
@@ -124,14 +142,14 @@ def load(
         aim = find_target(base_url=target, app_key=app_key, temp_id=temp_id)
         if aim is None:
             say("No target is configured: starting a sandbox for this run.")
-            aim = stack.enter_context(launch.sandbox())
+            aim = stack.enter_context(launch.sandbox(*expected.sandbox_arguments()))
         check_allowed(aim.base_url, bounds.allow_target, bounds.i_pay_for_this)
         launch.check_target(aim)
         folder = _new_folder(Path(tempfile.mkdtemp(prefix="smscode-")) if is_url(out) else Path(out))
         seed = secrets.randbelow(1 << 32) if seed is None else seed
-        settings = _describe(scenario, aim, bounds, price, **asdict(plan), seed=seed)
+        settings = _describe(scenario, aim, bounds, price, **asdict(plan), **asdict(expected), seed=seed)
         say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(plan)}. Ctrl-C ends it early.")
-        run = launch.start(scenario, aim, plan, folder=folder, seed=seed, bounds=bounds)
+        run = launch.start(scenario, aim, plan, folder=folder, seed=seed, bounds=bounds, expectations=expected)
         stack.enter_context(run)
         ended = _follow(run, plan.duration_s)
     settings |= {"ended": ended.cause.value, "ended_because": ended.reason or None, "notes": list(ended.notes)}
@@ -287,6 +305,7 @@ def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> tuple[
         show_json(summary)
     else:
         _show_verdicts(summary)
+        _show_claims(summary)
         codes = outcomes.return_codes(calls).drop(columns="meaning")
         show(_rows(codes.assign(share=codes["share"].map("{:.2%}".format))), title="Return codes")
         show(_rows(latency.percentiles(calls)), title="\nLatency, ms")
@@ -300,6 +319,16 @@ def _show_verdicts(summary: Summary) -> None:
             [{name: it[name] for name in ("status", "threshold", "value", "unit")} for it in verdicts],
             title="Thresholds",
         )
+        print()
+
+
+def _show_claims(summary: Summary) -> None:
+    from toolkit.report.claims import figure_rows
+
+    claims: Any = summary["claims"]
+    for claim in claims:
+        rows = [{"figure": name, "value": value} for name, value in figure_rows(claim["figures"])]
+        show(rows, title=f"{claim['claim']}: {claim['status']}")
         print()
 
 
@@ -320,12 +349,16 @@ def _judge_calls(summary: Summary, aim: Target) -> None:
 
 
 def _judge(summary: Summary) -> None:
-    """Fail where the run proves nothing, missed a threshold, or was ended by its budget, in this order."""
+    """Fail where a run proves nothing, a claim broke, a threshold was missed, or the budget ended it, in this order."""
     settings: Any = summary["settings"]
     verdicts: Any = summary["verdicts"]
+    claims: Any = summary["claims"]
+    broken = [it["says"] for it in claims if it["status"] != "PASS"]
     missed = [it["threshold"] for it in verdicts if it["status"] != "PASS"]
     if settings.get("bottleneck"):
         fail(f"the load generator was the bottleneck, so nothing passes: {settings['bottleneck']}", BOTTLENECK)
+    if broken:
+        fail(f"the claim does not stand: {'; '.join(broken)}", THRESHOLD_MISSED)
     if missed:
         fail(f"{len(missed)} of {len(verdicts)} thresholds were not kept: {'; '.join(missed)}", THRESHOLD_MISSED)
     if settings.get("ended") == Cause.BUDGET:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
@@ -22,6 +22,7 @@ from toolkit.analysis.calls import duration_ns
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError
 from toolkit.report import tables, verdicts, wording
+from toolkit.report.claims import Claim, claim_rows, read_claims
 from toolkit.report.masking import Json, mask, mask_text
 from toolkit.report.summary import RUN_NAME
 
@@ -61,13 +62,13 @@ def write_report(run: str | Path) -> Path:
     run = Path(run)
     calls = call_table.read(run)
     page = run / REPORT_NAME if run.is_dir() else run.with_name(f"{run.name}.html")
-    html = render(calls, read_settings(run / RUN_NAME), _name(calls, run))
+    html = render(calls, read_settings(run / RUN_NAME), _name(calls, run), read_claims(run))
     partial = page.with_name(f"{page.name}.part")
     partial.write_bytes(html.encode("utf-8", "replace"))
     return partial.replace(page)
 
 
-def render(calls: pd.DataFrame, settings: Mapping[str, object], name: str) -> str:
+def render(calls: pd.DataFrame, settings: Mapping[str, object], name: str, claims: Sequence[Claim] = ()) -> str:
     """Return a run's page; ``settings`` may hold secrets, the page doesn't."""
     calls, masked = _mask_errors(calls), mask(settings)
     codes = outcomes.return_codes(calls)
@@ -79,6 +80,7 @@ def render(calls: pd.DataFrame, settings: Mapping[str, object], name: str) -> st
         facts=_facts(calls),
         remarks=list(wording.remarks(masked)) if isinstance(masked, dict) else [],
         verdicts=list(tables.verdict_rows(verdicts.judge_run(calls, settings))),
+        claims=list(claim_rows(claims)),
         outcomes=_by_endpoint(rows),
         outcomes_left_out=len(codes) - len(rows),
         kinds=tables.kinds(rows),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,6 +12,7 @@ import pandas as pd
 from toolkit.analysis import latency, outcomes
 from toolkit.analysis.calls import duration_ns
 from toolkit.report import spending, verdicts
+from toolkit.report.claims import Claim, read_claims
 from toolkit.report.masking import Json, mask
 from toolkit.wire import Endpoint
 
@@ -21,8 +22,8 @@ RUN_NAME, JUNIT_NAME = "run.json", "junit.xml"
 Summary: TypeAlias = dict[str, Json]
 
 
-def summarize(calls: pd.DataFrame, settings: Mapping[str, object]) -> Summary:
-    """Summarize a run as JSON: its settings, masked, and per endpoint its rate, outcomes and latency.
+def summarize(calls: pd.DataFrame, settings: Mapping[str, object], claims: Sequence[Claim] = ()) -> Summary:
+    """Summarize a run as JSON: its settings, masked, per endpoint its rate, outcomes and latency, and what was judged.
 
     docs/run-json.md tells each field. What can't be known, as a percentile of no calls, is null; nothing is ever NaN.
     """
@@ -45,17 +46,19 @@ def summarize(calls: pd.DataFrame, settings: Mapping[str, object]) -> Summary:
         },
         "spent": spending.spent(codes, settings),
         "verdicts": [verdicts.as_json(verdict) for verdict in verdicts.judge_run(calls, settings)],
+        "claims": [dict(claim) for claim in claims],
     }
 
 
 def write_summary(folder: Path, calls: pd.DataFrame, settings: Mapping[str, object]) -> Summary:
     """Summarize a run into its folder's run.json and return what it holds; the file appears whole or not at all.
 
-    Where the run has thresholds, their verdicts are left in junit.xml too.
+    Where the run has thresholds or claims, what became of them is left in junit.xml too.
     """
-    summary = summarize(calls, settings)
-    if judged := verdicts.judge_run(calls, settings):
-        verdicts.write_junit(folder / JUNIT_NAME, folder.resolve().name, judged, duration_ns(calls) / 1e9)
+    claims, judged = read_claims(folder), verdicts.judge_run(calls, settings)
+    summary = summarize(calls, settings, claims)
+    if judged or claims:
+        verdicts.write_junit(folder / JUNIT_NAME, folder.resolve().name, judged, duration_ns(calls) / 1e9, claims)
     partial = folder / f"{RUN_NAME}.part"
     partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(folder / RUN_NAME)

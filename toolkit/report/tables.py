@@ -122,9 +122,14 @@ def latency_rows(percentiles: pd.DataFrame) -> Iterator[LatencyRow]:
 def verdict_rows(judged: Iterable[Verdict]) -> Iterator[VerdictRow]:
     """Word a run's verdicts."""
     for verdict in judged:
-        colour = _COLOURS[_KIND_OF_STATUS[verdict.status]]
+        colour = colour_of(verdict.status)
         value = wording.NONE if verdict.value is None else f"{wording.measured(verdict.value)} {verdict.unit}"
         yield VerdictRow(verdict.status.value, colour, str(verdict.threshold), value)
+
+
+def colour_of(status: Status) -> str:
+    """Return the colour that a verdict's status has."""
+    return _COLOURS[_KIND_OF_STATUS[status]]
 
 
 def setting_rows(settings: Json, name: str = "") -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from toolkit.analysis import outcomes
 from toolkit.analysis.calls import duration_ns
+from toolkit.report.claims import Claim
 from toolkit.report.masking import Json, mask_text
 from toolkit.runs import Cause
 from toolkit.thresholds import Figures, Measure, Status, Verdict, doubt, judge, parse
@@ -64,9 +65,12 @@ def as_json(verdict: Verdict) -> dict[str, Json]:
     }
 
 
-def write_junit(path: Path, run: str, verdicts: Iterable[Verdict], duration_s: float) -> None:
-    """Write verdicts as JUnit XML: the run is a suite, each threshold a test; one without data is an error."""
-    cases = [_case(run, verdict) for verdict in verdicts]
+def write_junit(
+    path: Path, run: str, verdicts: Iterable[Verdict], duration_s: float, claims: Iterable[Claim] = ()
+) -> None:
+    """Write verdicts as JUnit XML: the run is a suite, each threshold and claim a test; without data it is an error."""
+    cases = [_case(run, str(it.threshold), it.status, str(it)) for it in verdicts]
+    cases += [_case(run, it["claim"], Status(it["status"]), it["says"]) for it in claims]
     found = Counter(child.tag for case in cases for child in case)
     counts = {"tests": str(len(cases)), "failures": str(found["failure"]), "errors": str(found["error"])}
     suites = ElementTree.Element("testsuites", counts)
@@ -94,9 +98,9 @@ def _fail(verdict: Verdict) -> Verdict:
     return replace(verdict, status=Status.FAIL)
 
 
-def _case(run: str, verdict: Verdict) -> ElementTree.Element:
-    case = ElementTree.Element("testcase", {"name": str(verdict.threshold), "classname": mask_text(run)})
-    if verdict.status is not Status.PASS:
-        tag = "failure" if verdict.status is Status.FAIL else "error"
-        ElementTree.SubElement(case, tag, {"type": verdict.status.value, "message": str(verdict)})
+def _case(run: str, name: str, status: Status, message: str) -> ElementTree.Element:
+    case = ElementTree.Element("testcase", {"name": name, "classname": mask_text(run)})
+    if status is not Status.PASS:
+        tag = "failure" if status is Status.FAIL else "error"
+        ElementTree.SubElement(case, tag, {"type": status.value, "message": message})
     return case

@@ -1,0 +1,58 @@
+"""A scenario's claims in run.json, report.html and junit.xml."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from junitparser import JUnitXml
+
+from toolkit import runs
+from toolkit.analysis import calls
+from toolkit.errors import InputError
+from toolkit.report.claims import figure_rows, read_claims
+from toolkit.report.page import render
+from toolkit.report.summary import JUNIT_NAME, write_summary
+
+CLAIM = {
+    "claim": "frequency_limits",
+    "says": "no send <beyond> the rules is accepted",
+    "status": "FAIL",
+    "figures": {"over_admissions": 1204, "boundaries": {"1/60s": {"last_refused_ms": None, "first_accepted_ms": 1.5}}},
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / runs.CLAIMS_NAME).write_text(json.dumps([CLAIM]))
+    return tmp_path
+
+
+def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> None:
+    summary = write_summary(run, calls.from_records(traffic), {})
+    assert summary["claims"] == [CLAIM]
+    ((case,),) = JUnitXml.fromfile(str(run / JUNIT_NAME))
+    assert case.name == "frequency_limits"
+    assert [type(it).__name__ for it in case.result] == ["Failure"]
+
+
+def test_a_claim_is_on_the_page_with_its_figures(run: Path, traffic) -> None:
+    html = render(calls.from_records(traffic), {}, "friday", read_claims(run))
+    assert "no send &lt;beyond&gt; the rules is accepted" in html
+    assert "1,204" in html
+    assert "boundaries 1/60s first accepted ms" in html
+
+
+def test_figures_within_figures_have_both_names() -> None:
+    assert dict(figure_rows(CLAIM["figures"]))["boundaries 1/60s first accepted ms"] == "1.5"
+
+
+def test_a_run_without_claims_has_none(tmp_path: Path) -> None:
+    assert read_claims(tmp_path) == []
+
+
+def test_claims_that_are_no_json_are_refused(tmp_path: Path) -> None:
+    (tmp_path / runs.CLAIMS_NAME).write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        read_claims(tmp_path)
