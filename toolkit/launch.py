@@ -6,6 +6,7 @@ here outlives its ``with`` block, nor this process, however it ends.
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
@@ -113,6 +114,15 @@ def find_scenario(name: str) -> Path:
     if path is None or not path.is_file():
         raise InputError(f"no scenario {name!r}: give the path of a locustfile, or one of {', '.join(sorted(known))}")
     return path
+
+
+def find_stages(scenario: str) -> str | None:
+    """Return the stages that a scenario's user has of its own, read from its locustfile, which isn't run for that."""
+    for node in ast.walk(ast.parse(find_scenario(scenario).read_text(encoding="utf-8"))):
+        match node:
+            case ast.Assign(targets=[ast.Name(id="stages")], value=ast.Constant(value=str(stages))):
+                return stages
+    return None
 
 
 # The load test.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,9 +81,16 @@ def test_a_simulated_service_with_right_windows_is_not_accused() -> None:
     assert code == 0, told
 
 
+def processes() -> tuple[str, ...]:
+    """Return what makes locust two workers, with a master on a port of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    return "--processes", "2", "--master-port", port, "--master-bind-port", port
+
+
 def test_workers_that_send_to_one_mobile_are_judged_together() -> None:
     with launch.sandbox(*FAST, *RULES) as target:
-        code, told = run("frequency_limits", target, *RULES, "--processes", "2")
+        code, told = run("frequency_limits", target, *RULES, *processes())
     assert code == 0, told
 
 
@@ -113,7 +121,7 @@ def test_a_service_without_tries_is_caught(api: Api) -> None:
 
 def test_one_right_code_succeeds_once_in_a_sandbox_whoever_calls() -> None:
     with launch.sandbox(*FAST) as target:
-        code, told = run("replay", target, "--processes", "2")
+        code, told = run("replay", target, *processes())
     assert code == 0, told
     assert "callers per message: 7\n" in told
 

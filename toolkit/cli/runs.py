@@ -126,6 +126,8 @@ def load(
     from toolkit.settings import find_target, load_price
     from toolkit.thresholds import parse
 
+    if users is None and rate is None and duration is None:
+        stages = stages or launch.find_stages(scenario)
     given = {"arrivals": arrivals.value, "max_connections": max_connections, "workers": workers}
     plan = _read_plan(users, rate, stages, duration, **given)
     held = tuple(str(parse(text)) for text in threshold or ())

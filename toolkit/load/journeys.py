@@ -105,7 +105,9 @@ def _type(worker: Worker, msg_id: str | None, typed: Callable[[str], Iterable[Ty
         yield Verify(msg_id, _another("0"))
     elif code is not None:
         for digits, due in typed(code):
-            yield Verify(msg_id, digits, due=due)
+            outcome = yield Verify(msg_id, digits, due=due)
+            if outcome.return_code != due:
+                return  # what is due next isn't known
 
 
 def _another(code: str) -> str:

@@ -93,6 +93,9 @@ def _set_up(environment: Environment, **_: object) -> None:
     options: Any = environment.parsed_options
     if isinstance(environment.runner, WorkerRunner):
         return
+    if options.rate is None and options.num_users is None and not options.stages:
+        own = [getattr(user_class, "stages", None) for user_class in environment.user_classes]
+        options.stages = next(filter(None, own), None)
     try:
         _plan(options)
     except InputError as problem:

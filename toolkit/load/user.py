@@ -13,7 +13,7 @@ from locust import User
 from locust.env import Environment
 from locust.exception import StopTest, StopUser
 from locust.runners import LocalRunner
-from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_WAITING
+from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
 
 from toolkit.errors import CallError, InputError, ToolkitError, TransportError
 from toolkit.load import openloop
@@ -49,12 +49,14 @@ class SmsCodeUser(User):
 
     ``tasks``: journeys, which are generator functions that take the worker (``steps``), and locust's own, which take
     the user. ``expected``: return codes that are no failure for this user, such as ``{ReturnCode.OUT_OF_FREQ}``.
-    ``claim``: what its calls are to show of the service.
+    ``claim``: what its calls are to show of the service. ``stages``: the rate at which its journeys begin, unless the
+    options say how hard to load.
     """
 
     abstract = True
     expected: Collection[int] = ()
     claim: Claim | None = None
+    stages: str | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -81,7 +83,9 @@ class SmsCodeUser(User):
                 came = self.sms.take(journey.send(came))
 
     def pause(self, duration_s: float) -> None:
-        """Let time pass as locust's own waits do: the end of the test doesn't wait for it."""
+        """Let time pass as locust's own waits do: the end of the test doesn't wait for it, but comes in it."""
+        if self._state == LOCUST_STATE_STOPPING:
+            raise StopUser
         self._state = LOCUST_STATE_WAITING
         gevent.sleep(duration_s)
         self._state = LOCUST_STATE_RUNNING

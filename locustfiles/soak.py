@@ -1,0 +1,16 @@
+"""Soak: people sign in at an even rate for hours; passes if each gets what is due until the end.
+
+smscode load soak
+smscode load soak --rate 500 --duration 8h --threshold "p99(send.caller_ms) < 250"
+"""
+
+from toolkit.load import claims, journeys
+from toolkit.load.user import SmsCodeUser
+
+
+class Person(SmsCodeUser):
+    """Someone who signs in."""
+
+    stages = "5m@200,4h=200"
+    claim = claims.JOURNEY
+    tasks = {journeys.verify_right: 90, journeys.verify_wrong_first: 8, journeys.verify_twice: 2}  # noqa: RUF012

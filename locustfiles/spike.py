@@ -1,0 +1,16 @@
+"""Spike: ten times as many people for a few seconds, as when a sale begins; passes if each gets what is due.
+
+smscode load spike
+smscode load spike --stages "1m=500,15s=5000,1m=500" --threshold "p99(send.caller_ms) < 1000"
+"""
+
+from toolkit.load import claims, journeys
+from toolkit.load.user import SmsCodeUser
+
+
+class Person(SmsCodeUser):
+    """Someone who signs in."""
+
+    stages = "20s=100,5s=1000,20s=100"
+    claim = claims.JOURNEY
+    tasks = {journeys.verify_right: 90, journeys.verify_wrong_first: 8, journeys.verify_twice: 2}  # noqa: RUF012
