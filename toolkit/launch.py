@@ -214,12 +214,14 @@ class Expectations:
     """What a load test expects of the service, and where its mobiles come from; each in the words of the command line.
 
     ``rules``: none are the contract's. ``speed``: of a sandbox's clock. ``mobiles``: a pool of ``load.mobiles``.
-    ``recording``: folder of a run whose arrivals are played again, by scenarios that can.
+    ``limits``: thresholds that tell the rates which the service can take from others. ``recording``: folder of a run
+    whose arrivals are played again, by scenarios that can.
     """
 
     rules: tuple[str, ...] = ()
     speed: float = 1.0
     mobiles: str = "uniform"
+    limits: tuple[str, ...] = ()
     recording: str | None = None
 
     def variables(self) -> dict[str, str]:
@@ -228,6 +230,7 @@ class Expectations:
             runs.RULES: " ".join(self.rules),
             runs.SPEED: str(self.speed),
             runs.MOBILES: self.mobiles,
+            runs.LIMIT: _bracket(self.limits),
             runs.RECORDING: self.recording or "",
         }
         return {name: value for name, value in variables.items() if value}

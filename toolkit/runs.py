@@ -23,6 +23,7 @@ SPEED = "SMSCODE_SPEED"  # of the sandbox's clock
 TRIES = "SMSCODE_TRIES"  # wrong codes a message stands
 FAILURES_PER_HOUR = "SMSCODE_FAILURES_PER_HOUR"  # wrong codes a mobile stands
 TTL_S = "SMSCODE_TTL_S"  # how long a code is valid
+LIMIT = "SMSCODE_LIMIT"  # thresholds that tell the rates which the service can take from others: [a,b]
 RECORDING = "SMSCODE_RECORDING"  # folder of an earlier run whose arrivals are played again
 LIFELINE_FD = "SMSCODE_LIFELINE_FD"  # read end of a pipe whose other end only the parent holds
 

@@ -8,12 +8,12 @@ import pytest
 
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError, NotConnectedError, TransportError
-from toolkit.load.claims import BRUTE_FORCE, FREQUENCY_LIMITS, JOURNEY, REPLAY, Claim, Evidence, Judgement
+from toolkit.load.claims import BRUTE_FORCE, FREQUENCY_LIMITS, JOURNEY, REPLAY, THROUGHPUT, Claim, Evidence, Judgement
 from toolkit.load.oracle import ServiceClock
 from toolkit.load.steps import Call, Outcome
 from toolkit.load.terms import Terms
 from toolkit.rules import Rule
-from toolkit.thresholds import Status
+from toolkit.thresholds import Status, parse
 from toolkit.wire import Answer, Endpoint
 
 TERMS = Terms(rules=(Rule(1, 60),), tries=3, failures_per_hour=5)
@@ -134,6 +134,33 @@ def test_an_answer_that_was_not_due_is_named() -> None:
     wrong = seen(JOURNEY, Endpoint.VERIFY, WRONG, msg_id="a", due=ReturnCode.EXPIRED_CODE)
     assert judge(JOURNEY, right).status is Status.PASS
     assert judge(JOURNEY, right, wrong).figures["wrong"] == {"50011 answered 50010": 1}
+
+
+def at_rate(sends: int, latency_ms: float, from_s: int) -> Evidence:
+    """Return what so many sends show that were meant to start within two seconds, the slot of a rate."""
+    rows = [
+        THROUGHPUT.row(
+            Call(Endpoint.SEND, b"", ()),
+            Outcome(Endpoint.SEND, (from_s * S) + n, int(latency_ms * 1e6), Answer(200, OK, "success", "a")),
+        )
+        for n in range(sends)
+    ]
+    return Counter(row for row in rows if row)
+
+
+def test_the_highest_rate_that_kept_the_limits_is_told_up_to_the_first_that_missed_them() -> None:
+    terms = Terms(limits=(parse("p99(send.latency_ms) < 50"),))
+    climb = at_rate(10, 5, 0) + at_rate(20, 5, 2) + at_rate(40, 80, 4) + at_rate(60, 5, 6)
+    figures = THROUGHPUT.judge(climb, terms).figures
+    assert (figures["highest_rate_per_s"], figures["missed_at_rate_per_s"]) == (10.0, 20.0)
+    assert THROUGHPUT.judge(climb, terms).status is Status.PASS
+    assert THROUGHPUT.judge(at_rate(40, 80, 0), terms).status is Status.FAIL
+    assert not THROUGHPUT.applies(TERMS)
+
+
+def test_many_calls_that_took_about_as_long_are_one_row() -> None:
+    assert len(at_rate(100, 5, 0)) == 1
+    assert len(at_rate(1, 5.0, 0) + at_rate(1, 5.1, 0)) == 2
 
 
 @pytest.mark.parametrize("broken", [{"clock": ServiceClock(0)}, {"tries": 0}, {"ttl_s": 0}])

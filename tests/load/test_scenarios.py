@@ -85,7 +85,7 @@ def processes() -> tuple[str, ...]:
     """Return what makes locust two workers, with a master on a port of its own."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-    return "--processes", "2", "--master-port", port, "--master-bind-port", port
+    return "-t", "10", "--processes", "2", "--master-port", port, "--master-bind-port", port
 
 
 def test_workers_that_send_to_one_mobile_are_judged_together() -> None:

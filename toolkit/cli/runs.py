@@ -113,6 +113,10 @@ def load(
     mobiles: Annotated[
         str, typer.Option(help="Where mobiles come from: uniform, zipf:1.1, prefix:1380013, file:PATH or magic:CODE.")
     ] = "uniform",
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help="Threshold up to which the scenario throughput seeks the highest rate. Repeatable."),
+    ] = None,
     recording: Annotated[
         Path | None, typer.Option(help="Folder of a run that the scenario replay plays again. Default: none.")
     ] = None,
@@ -135,7 +139,9 @@ def load(
     cap_messages(max_messages, max_cost, price)
     bounds = launch.Bounds(held, max_messages, max_cost, tuple(allow_target or ()), i_pay_for_this)
     rules = tuple(str(Rule.parse(text)) for text in rule or ())
-    expected = launch.Expectations(rules, speed, mobiles, str(recording) if recording else None)
+    expected = launch.Expectations(
+        rules, speed, mobiles, tuple(str(parse(text)) for text in limit or ()), str(recording) if recording else None
+    )
     parse_pool(mobiles)
     launch.find_scenario(scenario)
     if is_url(out):

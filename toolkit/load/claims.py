@@ -10,17 +10,22 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass
+from itertools import takewhile
 from typing import Any, TypeAlias
 
+from toolkit import thresholds
 from toolkit.codes import ReturnCode
 from toolkit.errors import NotConnectedError
+from toolkit.load.histogram import Histogram
 from toolkit.load.oracle import Sent, judge_all
 from toolkit.load.steps import Call, Outcome
 from toolkit.load.terms import Terms
-from toolkit.thresholds import Status
+from toolkit.thresholds import Measure, Status
 from toolkit.wire import Endpoint
 
 _CODES = 1_000_000  # of six digits
+_SLOT_NS = 2_000_000_000  # of calls that are held against the limits together
+_LOST = "no answer"
 _LUCK = 1e-9  # how unlikely a number of right guesses has to be before it isn't put down to chance
 
 Row: TypeAlias = tuple[Any, ...]
@@ -33,7 +38,8 @@ class Claim:
     """A sentence about a service.
 
     ``row``: what of a call bears on it. ``weigh``: what all rows together show, as named figures. It is broken where
-    one of the figures ``broken_by`` isn't 0; without the figure ``shown_by``, nothing was shown.
+    one of the figures ``broken_by`` isn't 0; without the figure ``shown_by``, nothing was shown. ``applies``: whether
+    the terms ask for it at all.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Claim:
     weigh: Callable[[Evidence, Terms], Figures]
     shown_by: str
     broken_by: tuple[str, ...]
+    applies: Callable[[Terms], bool] = lambda terms: True
 
     def judge(self, evidence: Evidence, terms: Terms) -> Judgement:
         """Tell whether the claim stands."""
@@ -104,6 +111,19 @@ def _known(outcome: Outcome) -> int | None:
     return None if code is None or code == ReturnCode.SERVER_ERROR else int(code)
 
 
+def _timed_row(call: Call, outcome: Outcome) -> Row:
+    waited_ns = outcome.wait_ns
+    slot = (outcome.started_ns - waited_ns) // _SLOT_NS
+    came = _LOST if outcome.return_code is None else int(outcome.return_code)
+    return slot, call.endpoint, came, _blur(outcome.latency_ns), _blur(outcome.latency_ns + waited_ns)
+
+
+def _blur(time_ns: int) -> int:
+    """Keep a time's first 8 bits, so that many calls are one row."""
+    spare = max(0, time_ns.bit_length() - 8)
+    return time_ns >> spare << spare
+
+
 def _ended_ns(outcome: Outcome) -> int:
     return outcome.started_ns + outcome.latency_ns
 
@@ -155,6 +175,39 @@ def _weigh_replays(evidence: Evidence, terms: Terms) -> Figures:
 def _weigh_verdicts(evidence: Evidence, terms: Terms) -> Figures:
     wrong = {f"{due} answered {got}": seen for (due, got), seen in sorted(evidence.items()) if due != got}
     return {"answers": evidence.total(), "wrong_answers": sum(wrong.values()), "wrong": wrong}
+
+
+def _weigh_slots(evidence: Evidence, terms: Terms) -> Figures:
+    slots: defaultdict[int, Evidence] = defaultdict(Counter)
+    for (slot, *row), seen in evidence.items():
+        slots[slot][tuple(row)] += seen
+    figures = [_slot_figures(slots[slot]) for slot in sorted(slots)]
+    kept = list(takewhile(lambda it: _keeps(it, terms.limits), figures))
+    missed = figures[len(kept)] if len(kept) < len(figures) else None
+    return {
+        "highest_rate_per_s": max((_sends_per_s(it) for it in kept), default=0.0),
+        "missed_at_rate_per_s": _sends_per_s(missed) if missed else None,
+        "missed_from_the_start": int(bool(figures) and not kept),
+    }
+
+
+def _slot_figures(calls: Evidence) -> thresholds.Figures:
+    outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
+    times_ns: defaultdict[tuple[Endpoint, Measure], list[int]] = defaultdict(list)
+    for (endpoint, came, latency_ns, caller_ns), seen in calls.items():
+        outcomes[Endpoint(endpoint), came] += seen
+        times_ns[Endpoint(endpoint), Measure.LATENCY_MS] += [latency_ns] * seen
+        times_ns[Endpoint(endpoint), Measure.CALLER_MS] += [caller_ns] * seen
+    times = {what: Histogram.of(times) for what, times in times_ns.items()}
+    return thresholds.Figures(_SLOT_NS / 1e9, outcomes, times)
+
+
+def _keeps(figures: thresholds.Figures, limits: Iterable[thresholds.Threshold]) -> bool:
+    return all(thresholds.judge(it, figures).status is Status.PASS for it in limits)
+
+
+def _sends_per_s(figures: thresholds.Figures) -> float:
+    return figures.calls(Endpoint.SEND) / figures.duration_s
 
 
 _JUDGED = (ReturnCode.SUCCESS, ReturnCode.INVALID_CODE)
@@ -228,4 +281,13 @@ JOURNEY = Claim(
     _weigh_verdicts,
     "answers",
     ("wrong_answers",),
+)
+THROUGHPUT = Claim(
+    "throughput",
+    "the limits are kept up to a rate of journeys, and this is the highest",
+    _timed_row,
+    _weigh_slots,
+    "highest_rate_per_s",
+    ("missed_from_the_start",),
+    lambda terms: bool(terms.limits),
 )

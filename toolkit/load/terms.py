@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from toolkit.errors import InputError
 from toolkit.load.oracle import ServiceClock
 from toolkit.rules import DEFAULT_RULES, Rule
+from toolkit.thresholds import Threshold
 
 _HOUR_S = 3600
 
@@ -16,13 +17,15 @@ class Terms:
     """How often, how many tries, how long.
 
     rules: sends to one mobile. tries: wrong codes a message stands. failures_per_hour: wrong codes a mobile stands.
-    ttl_s: how long a code is valid, in the service's seconds. clock: the service's.
+    ttl_s: how long a code is valid, in the service's seconds. limits: what it keeps at rates that it can take.
+    clock: the service's.
     """
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
     tries: int = 5
     failures_per_hour: int = 30
     ttl_s: int = 300
+    limits: tuple[Threshold, ...] = ()
     clock: ServiceClock = field(default_factory=ServiceClock)
 
     def __post_init__(self) -> None:

@@ -23,8 +23,9 @@ from toolkit.load.guard import is_this_machine
 from toolkit.load.oracle import ServiceClock
 from toolkit.load.steps import Call, Outcome
 from toolkit.load.terms import Terms
+from toolkit.parts import is_url
 from toolkit.rules import parse_rules
-from toolkit.thresholds import Status
+from toolkit.thresholds import Status, parse
 
 _REPORT_KEY = "smscode_evidence"
 _DRIFT_RATIO = 1e-4  # of another machine's clock; an untended quartz is within half of it
@@ -37,7 +38,7 @@ class Witness:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._evidence: dict[Claim, Evidence] = {claim: Counter() for claim in _claims(environment)}
+        self._evidence: dict[Claim, Evidence] = {}
 
     def see(self, call: Call, outcome: Outcome) -> None:
         """Take in one call."""
@@ -51,15 +52,15 @@ class Witness:
         terms = read_terms(self._environment)
         return [claim.judge(evidence, terms) for claim, evidence in self._evidence.items()]
 
-    def clear(self, **_: object) -> None:
-        """Forget: a new test begins."""
-        for evidence in self._evidence.values():
-            evidence.clear()
+    def begin(self, **_: object) -> None:
+        """Begin a test, with no evidence yet; on a worker, the master's options have come by now."""
+        self._evidence = {claim: Counter() for claim in _claims(self._environment)}
 
     def tell(self, client_id: str, data: dict[str, Any]) -> None:
         """Hand what was seen since the last time to the master."""
         data[_REPORT_KEY] = {claim.name: list(evidence.items()) for claim, evidence in self._evidence.items()}
-        self.clear()
+        for evidence in self._evidence.values():
+            evidence.clear()
 
     def hear(self, client_id: str, data: dict[str, Any]) -> None:
         """Take in what a worker has seen."""
@@ -89,7 +90,7 @@ def witness_of(environment: Environment) -> Witness:
     if environment not in _witnesses:
         witness = _witnesses[environment] = Witness(environment)
         hooks: Any = environment.events
-        hooks.test_start.add_listener(witness.clear)
+        hooks.test_start.add_listener(witness.begin)
         if isinstance(environment.runner, WorkerRunner):
             hooks.report_to_master.add_listener(witness.tell)
         else:
@@ -107,6 +108,7 @@ def read_terms(environment: Environment) -> Terms:
         tries=options.tries,
         failures_per_hour=options.failures_per_hour,
         ttl_s=options.ttl,
+        limits=tuple(map(parse, options.limit)),
         clock=ServiceClock(options.speed, drift_ratio),
     )
 
@@ -130,14 +132,15 @@ def _plain(value: object) -> str:
 
 
 def _claims(environment: Environment) -> list[Claim]:
-    """Return what the test's user classes claim, each once."""
+    """Return what the test's user classes claim, as far as the terms ask for it, each once."""
+    terms = read_terms(environment)
     claims = [getattr(user_class, "claim", None) for user_class in environment.user_classes]
-    return list(dict.fromkeys(claim for claim in claims if claim))
+    return list(dict.fromkeys(claim for claim in claims if claim and claim.applies(terms)))
 
 
 def _leave(environment: Environment, judgements: list[Judgement]) -> None:
     options: Any = environment.parsed_options
-    if options.sms_run_dir:
+    if options.sms_run_dir and not is_url(options.sms_run_dir):
         path = Path(options.sms_run_dir) / runs.CLAIMS_NAME
         path.write_text(json.dumps([it.as_json() for it in judgements], indent=2) + "\n", encoding="utf-8")
 
@@ -158,6 +161,13 @@ def _add_options(parser: LocustArgumentParser, **_: object) -> None:
         type=int,
         default=terms.failures_per_hour,
         help="Wrong codes of a mobile",
+    )
+    group.add_argument(
+        "--limit",
+        env_var=runs.LIMIT,
+        action="append",
+        default=[],
+        help="Threshold that tells the rates which the service can take from others; repeatable",
     )
     group.add_argument("--ttl", env_var=runs.TTL_S, type=int, default=terms.ttl_s, help="Seconds a code is valid")
 
