@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import islice
@@ -160,11 +160,6 @@ def _clean(text: str | None) -> str | None:
     return text and text.encode("utf-8", "replace").decode()
 
 
-def _fit(value: object) -> object:
-    """Return what can be packed of a value that a server, or a scenario, may have made up."""
-    return _clean(value) if isinstance(value, str) else parse_whole(value) if isinstance(value, int) else value
-
-
 def _hash64(text: str | None) -> int | None:
     if text is None:
         return None
@@ -176,14 +171,18 @@ _values = attrgetter(*(column.name for column in fields(CallRecord)))
 
 
 class PackedWriter:
-    """Appends calls to a file, packed. A killed process loses what the buffer held; ``flush`` empties it."""
+    """Appends calls to a file, packed. They are gathered until ``flush``: a killed process loses what came since.
+
+    ``append_row`` appends one call, given as a row of what was last shared.
+    """
 
     def __init__(self, path: Path) -> None:
         import msgpack
 
-        self._pack = msgpack.Packer().pack
-        self._file = path.open("ab", buffering=1 << 16)
-        self._write = self._file.write
+        # No value may stop it, as that would lose what was gathered: None stands for one that can't be packed.
+        self._packer = msgpack.Packer(autoreset=False, default=lambda _: None, unicode_errors="surrogatepass")
+        self.append_row: Callable[[Row], None] = self._packer.pack
+        self._file = path.open("ab")
         self._shared: Shared | None = None
 
     def append(self, call: CallRecord) -> None:
@@ -198,22 +197,17 @@ class PackedWriter:
         """Say what the rows from here on have in common."""
         if shared != self._shared:
             self._shared = shared
-            self._write(self._pack(shared))
-
-    def append_row(self, row: Row) -> None:
-        """Append one call, of what was last shared."""
-        try:
-            packed = self._pack(row)
-        except (UnicodeEncodeError, OverflowError):
-            packed = self._pack(tuple(map(_fit, row)))
-        self._write(packed)
+            self._packer.pack(shared)
 
     def flush(self) -> None:
-        """Hand what is buffered to the operating system."""
+        """Hand what was gathered to the operating system."""
+        self._file.write(self._packer.bytes())
+        self._packer.reset()
         self._file.flush()
 
     def close(self) -> None:
         """Flush and close."""
+        self.flush()
         self._file.close()
 
 
@@ -224,7 +218,7 @@ class PackedReader:
         import msgpack
 
         self._file = file
-        self._unpacker = msgpack.Unpacker(use_list=False)
+        self._unpacker = msgpack.Unpacker(use_list=False, unicode_errors="replace")
         self._shared: Shared = ("", "", None)
 
     def __iter__(self) -> Iterator[CallRecord]:

@@ -76,4 +76,4 @@ def test_a_call_without_an_answer_is_recorded_with_its_error(
 def test_what_cannot_be_packed_keeps_no_call_from_its_record(tmp_path: Path, strange: Call) -> None:
     answer = Answer(200, ReturnCode.SUCCESS, "success", msg_id="\ud800")
     record = recorded(tmp_path, strange, Outcome(Endpoint.SEND, 10**18, 5, answer))
-    assert (record.temp_id, record.msg_id) == (None, "?")
+    assert (record.temp_id, set(record.msg_id or "")) == (None, {"\ufffd"})

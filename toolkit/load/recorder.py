@@ -40,32 +40,35 @@ class Recorder:
 
     def append(self, call: Call, outcome: Outcome) -> None:
         """Append one call, in the order of ``records.Row``."""
-        answer, msg_id, http_status, return_code, error = outcome.answer, call.msg_id, None, None, None
-        if answer:
-            http_status, return_code, msg_id = answer.http_status, answer.return_code, msg_id or answer.msg_id
-        elif outcome.error:
-            error = classify(outcome.error)
-            http_status = outcome.error.http_status if isinstance(outcome.error, ProtocolError) else None
-        mobile_key, prefix = (None, None) if call.mobile is None else self._digest(call.mobile)
-        self._append(
-            (
-                outcome.started_ns,
-                call.endpoint,
-                http_status,
-                return_code,
-                outcome.latency_ns,
-                outcome.wait_ns,
-                mobile_key,
-                prefix,
-                call.temp_id,
-                msg_id,
-                None,
-                error,
-            )
+        _, _, _, mobile, temp_id, msg_id = call  # at once: this is done for every call
+        endpoint, started_ns, latency_ns, answer, error, _, wait_ns = outcome
+        http_status = return_code = failure = key = prefix = None
+        if answer is not None:
+            http_status, return_code, _, given, _, _ = answer
+            msg_id = msg_id or given
+        elif error:
+            failure = classify(error)
+            http_status = error.http_status if isinstance(error, ProtocolError) else None
+        if mobile is not None:
+            key, prefix = self._digest(mobile)
+        row = (
+            started_ns,
+            endpoint,
+            http_status,
+            return_code,
+            latency_ns,
+            wait_ns,
+            key,
+            prefix,
+            temp_id,
+            msg_id,
+            None,
+            failure,
         )
+        self._append(row)
 
     def flush(self) -> None:
-        """Hand what is buffered to the operating system."""
+        """Hand what was recorded to the operating system."""
         self._writer.flush()
 
     def close(self) -> None:
