@@ -21,18 +21,23 @@ def test_this_machine_may_be_loaded(url: str) -> None:
 )
 def test_another_machine_must_be_allowed_by_its_name(url: str) -> None:
     with pytest.raises(InputError, match="--allow-target") as caught:
-        check_allowed(url, ["example.org"], pays=True)
-    check_allowed(url, [str(caught.value).split()[-1]])
+        check_allowed(url, ["example.org"], pays=True, is_capped=True)
+    check_allowed(url, [str(caught.value).split()[-1]], is_capped=True)
+
+
+def test_what_is_sent_to_another_machine_has_a_cap() -> None:
+    with pytest.raises(InputError, match="--max-messages"):
+        check_allowed("https://sms.example.org", ["sms.example.org"])
 
 
 @pytest.mark.parametrize("url", [f"https://{VENDOR_HOST}", f"https://{VENDOR_HOST.upper()}", f"https://{VENDOR_HOST}."])
 def test_the_vendors_host_must_be_allowed_and_paid_for(url: str) -> None:
     allowed = [VENDOR_HOST, f"{VENDOR_HOST}."]
     with pytest.raises(InputError, match="--i-pay-for-this"):
-        check_allowed(url, allowed)
+        check_allowed(url, allowed, is_capped=True)
     with pytest.raises(InputError, match="--allow-target"):
-        check_allowed(url, (), pays=True)
-    check_allowed(url, allowed, pays=True)
+        check_allowed(url, (), pays=True, is_capped=True)
+    check_allowed(url, allowed, pays=True, is_capped=True)
 
 
 @pytest.mark.parametrize(

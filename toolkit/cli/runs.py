@@ -136,7 +136,7 @@ def load(
     plan = _read_plan(users, rate, stages, duration, **given)
     held = tuple(str(parse(text)) for text in threshold or ())
     price = load_price()
-    cap_messages(max_messages, max_cost, price)
+    cap = cap_messages(max_messages, max_cost, price)
     bounds = launch.Bounds(held, max_messages, max_cost, tuple(allow_target or ()), i_pay_for_this)
     rules = tuple(str(Rule.parse(text)) for text in rule or ())
     expected = launch.Expectations(
@@ -151,7 +151,7 @@ def load(
         if aim is None:
             say("No target is configured: starting a sandbox for this run.")
             aim = stack.enter_context(launch.sandbox(*expected.sandbox_arguments()))
-        check_allowed(aim.base_url, bounds.allow_target, bounds.i_pay_for_this)
+        check_allowed(aim.base_url, bounds.allow_target, bounds.i_pay_for_this, is_capped=cap is not None)
         launch.check_target(aim)
         folder = _new_folder(Path(tempfile.mkdtemp(prefix="smscode-")) if is_url(out) else Path(out))
         seed = secrets.randbelow(1 << 32) if seed is None else seed

@@ -13,10 +13,10 @@ from toolkit.settings import Price
 VENDOR_HOST = "api.sms.jpush.cn"
 
 
-def check_allowed(base_url: str, allowed: Collection[str], pays: bool = False) -> None:
+def check_allowed(base_url: str, allowed: Collection[str], pays: bool = False, is_capped: bool = False) -> None:
     """Raise InputError for a target that is neither this machine nor one of the ``allowed`` hosts.
 
-    The vendor's host must be allowed, and somebody has to have said that he ``pays`` for it.
+    What may be sent to another machine has a cap; of the vendor's somebody must also have said that he ``pays``.
     """
     host = urlsplit(base_url).hostname or ""
     if is_this_machine(base_url):
@@ -30,6 +30,8 @@ def check_allowed(base_url: str, allowed: Collection[str], pays: bool = False) -
         raise InputError(
             f"{host} is the vendor's own: each message is billed; if so it shall be, give --i-pay-for-this"
         )
+    if not is_capped:
+        raise InputError(f"{host} isn't this machine: say what may be spent there, with --max-messages or --max-cost")
 
 
 def cap_messages(max_messages: int | None, max_cost: str | None, price: Price | None) -> int | None:

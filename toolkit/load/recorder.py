@@ -40,7 +40,7 @@ class Recorder:
 
     def append(self, call: Call, outcome: Outcome) -> None:
         """Append one call, in the order of ``records.Row``."""
-        _, _, _, mobile, temp_id, msg_id = call  # at once: this is done for every call
+        _, _, _, mobile, temp_id, msg_id, _ = call  # at once: this is done for every call
         endpoint, started_ns, latency_ns, answer, error, _, wait_ns = outcome
         http_status = return_code = failure = key = prefix = None
         if answer is not None:

@@ -162,7 +162,8 @@ def worker_of(environment: Environment) -> Worker:
 def _find_target(environment: Environment) -> Target:
     options: Any = environment.parsed_options
     target = load_target(base_url=environment.host)
-    check_allowed(target.base_url, options.allow_target, options.i_pay_for_this)
+    is_capped = (options.max_messages, options.max_cost) != (None, None)
+    check_allowed(target.base_url, options.allow_target, options.i_pay_for_this, is_capped)
     return target
 
 
