@@ -26,6 +26,7 @@ from toolkit.records import pack_to_parquet
 from toolkit.wire import Endpoint
 
 LONG_S = 60
+RATE_PER_S = 100
 NUMBERS = ["13800138000", "13800138001", "13800138002"]
 
 
@@ -94,6 +95,38 @@ def test_a_worker_that_is_killed_is_reported_its_users_move_and_its_records_stay
     kept = Counter(row["source"] for row in rows(tmp_path))
     assert set(kept) == {"worker-0", "worker-1"}
     assert kept.total() == ended.calls > after / 2
+    assert len(set(api.mobiles)) == len(api.mobiles)
+
+
+def rate_run(api: Api, folder: Path, duration_s: float) -> LoadRun:
+    plan = launch.Plan(duration_s, rate_per_s=RATE_PER_S, workers=2)
+    return launch.start("throughput", api.target, plan, folder=folder, seed=1)
+
+
+def sends_by_second(folder: Path) -> list[int]:
+    """Return how many sends went out in each second of a run."""
+    table = pq.read_table(folder / "calls.parquet", columns=["endpoint", "started_ns"]).to_pylist()
+    started_ns = [row["started_ns"] for row in table if row["endpoint"] == Endpoint.SEND]
+    seconds = Counter((at_ns - min(started_ns)) // 10**9 for at_ns in started_ns)
+    return [seconds[second] for second in range(max(seconds) + 1)]
+
+
+def test_the_rate_is_that_of_all_workers_together(api: Api, tmp_path: Path) -> None:
+    with rate_run(api, tmp_path, duration_s=4) as run:
+        run.wait()
+    assert len(api.mobiles) == 4 * RATE_PER_S == len(set(api.mobiles))
+    assert {row["source"] for row in rows(tmp_path)} == {"worker-0", "worker-1"}
+
+
+def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path) -> None:
+    with rate_run(api, tmp_path, duration_s=13) as run:
+        wait_for_parts(run, 2)
+        workers_of(tmp_path)[-1].kill()
+        ended = run.wait()
+    assert "moved to the other 1" in ended.notes[0]
+    seconds = sends_by_second(tmp_path)
+    assert min(seconds) < 0.6 * RATE_PER_S
+    assert sum(seconds[9:12]) == pytest.approx(3 * RATE_PER_S, rel=0.02)
     assert len(set(api.mobiles)) == len(api.mobiles)
 
 

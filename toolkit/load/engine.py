@@ -76,6 +76,9 @@ class Ledger(Protocol):
         """Hand on the last of it."""
 
 
+_at_work: list[Engine] = []  # of this process: a second one plays the share of a worker that was lost
+
+
 class Engine:
     """Plays ``trips`` when the arrivals of ``share`` are due, over up to ``max_connections`` connections."""
 
@@ -97,8 +100,9 @@ class Engine:
         self._ready: deque[Trip] = deque()  # in the middle of a journey, and without a connection
         self._paused: list[tuple[int, int, Trip]] = []
         self._pauses = count()
-        self._begun = 0
+        self._begun = self._waiting = self._due = 0
         self._is_starved = self._is_stopped = False
+        self._hold_ns = _BREATH_NS
         self._start_ns = self._utc_ns = self._breath_ns = self._flush_ns = self._sweep_ns = 0
         self._next_ns = self._last_ns = inf  # when the next arrival is due, and the last one that is wanted
 
@@ -109,18 +113,21 @@ class Engine:
         self._start_ns = self._breath_ns - int(self._share.after_s * _NS_PER_S)
         self._last_ns = self._start_ns + self._share.duration_s * _NS_PER_S
         self._await_next()
+        _at_work.append(self)
         try:
             while not self._is_over():
                 self._begin_due(_clock_ns())
                 self._poll()
-                if _clock_ns() - self._breath_ns >= _BREATH_NS:
+                if _clock_ns() - self._breath_ns >= self._hold_ns:
                     self._see_to_others(breathe, is_stopping)
         finally:
+            _at_work.remove(self)
             self._close()
 
     def _see_to_others(self, breathe: Callable[[], None], is_stopping: Callable[[], bool]) -> None:
         breathe()
         self._breath_ns = now_ns = _clock_ns()
+        self._hold_ns = _BREATH_NS // len(_at_work)
         if not self._is_stopped and is_stopping():
             self._stop()
         if now_ns - self._sweep_ns >= _SWEEP_NS:
@@ -179,13 +186,15 @@ class Engine:
 
     def _count_due(self, until_ns: float) -> None:
         """Count the arrivals whose time has come; the schedule's mean stands for those that wait to be begun."""
-        arrivals = self._ledger.arrivals
+        waiting = self._waiting
         if self._next_ns <= until_ns:
-            due = round(self._share.due((until_ns - self._start_ns) / _NS_PER_S))
-            arrivals.dropped = max(0, due - self._begun)
+            waiting = max(0, round(self._share.due((until_ns - self._start_ns) / _NS_PER_S)) - self._begun)
         elif self._next_ns != inf:
-            arrivals.dropped = 0
-        arrivals.due = self._begun + arrivals.dropped
+            waiting = 0
+        arrivals, due = self._ledger.arrivals, self._begun + waiting
+        arrivals.dropped += waiting - self._waiting
+        arrivals.due += due - self._due
+        self._waiting, self._due = waiting, due
 
     # Journeys.
 
@@ -312,7 +321,7 @@ class Engine:
                 self._go_on(connection)
 
     def _wait(self) -> None:
-        until_ns: float = self._breath_ns + _BREATH_NS
+        until_ns: float = self._breath_ns + self._hold_ns
         if not self._is_starved:
             until_ns = min(until_ns, self._next_ns, self._paused[0][0] if self._paused else inf)
         wait_s = (until_ns - _clock_ns()) / _NS_PER_S

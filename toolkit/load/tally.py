@@ -27,6 +27,7 @@ from toolkit.load.worker import Worker
 from toolkit.wire import Endpoint
 
 logger = logging.getLogger(__name__)
+_watches: dict[Environment, Watch] = {}
 
 
 class SpentError(Exception):
@@ -43,7 +44,7 @@ class Tally:
         self._statistics = statistics_of(user.environment)
         self._tables = Tables(user.environment.stats)
         self._failures: Counter[tuple[Endpoint, str]] = Counter()
-        self._watch = Watch(self._statistics.arrivals, max_connections, worker.folder, worker.source)
+        self._watch = _watch_of(worker, user.environment, max_connections)
         self._has_right_send = self.is_ended = False
         self._is_heard = _is_heard(user.environment)
 
@@ -117,6 +118,14 @@ class Tally:
             exception=failure,
             context={**self._user.context(), "return_code": outcome.return_code},
         )
+
+
+def _watch_of(worker: Worker, environment: Environment, max_connections: int) -> Watch:
+    """Return the watch of a process's test, whose arrivals more than one engine may come to count."""
+    arrivals = statistics_of(environment).arrivals
+    if environment not in _watches or _watches[environment].arrivals is not arrivals:
+        _watches[environment] = Watch(arrivals, max_connections, worker.folder, worker.source)
+    return _watches[environment]
 
 
 def _is_heard(environment: Environment) -> bool:

@@ -22,7 +22,7 @@ class Watch:
     """Watches one process from its first arrival on. ``folder`` None: nothing is left anywhere."""
 
     def __init__(self, arrivals: Arrivals, max_connections: int, folder: Path | None, source: str) -> None:
-        self._arrivals, self._max_connections = arrivals, max_connections
+        self.arrivals, self._max_connections = arrivals, max_connections
         self._path = folder and folder / f"{runs.ARRIVALS_STEM}-{source}.json"
         self._began_s = self._seen_s = time.monotonic()
         self._cpu_s = time.process_time()
@@ -40,7 +40,7 @@ class Watch:
 
     def bottleneck(self) -> str | None:
         """Say in a few words how the load generator held the run back; None where it didn't."""
-        it = self._arrivals
+        it = self.arrivals
         if self._busy_seconds > _BUSY_SECONDS * self._seconds:
             share = self._busy_seconds / self._seconds
             return f"the load generator used all of its core in {share:.0%} of the seconds: give it more --workers"
@@ -54,7 +54,7 @@ class Watch:
         """Leave what there is to know; the file appears whole or not at all."""
         if self._path:
             elapsed_s = time.monotonic() - self._began_s
-            known = {"elapsed_s": elapsed_s, **asdict(self._arrivals), "bottleneck": self.bottleneck()}
+            known = {"elapsed_s": elapsed_s, **asdict(self.arrivals), "bottleneck": self.bottleneck()}
             partial = self._path.with_suffix(".part")
             partial.write_text(json.dumps(known), encoding="utf-8")
             partial.replace(self._path)
