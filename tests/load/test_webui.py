@@ -133,6 +133,7 @@ def test_a_masters_table_sums_its_workers(api: Api, browser: Browser) -> None:
     port = str(free_port())
     ports = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port)
     with loading(api, "--processes", "2", *ports, "-t", "4") as url, browser.new_page() as page:
+        api.wait_for(calls=1)  # until its workers are there, the page is the form that starts a test
         page.goto(url)
         page.get_by_role("tab", name="Return codes").click()
         expect(page.get_by_text("STOPPED")).to_be_visible(timeout=30_000)
