@@ -78,7 +78,7 @@ class Witness:
             environment.runner.quit()  # users finish the calls they are in, and workers tell of them
         judgements = self.judge()
         for judgement in judgements:
-            print(tell(judgement))
+            print(describe(judgement))
         _leave(environment, judgements)
         if not environment.runner.exceptions:
             stands = all(it.status is Status.PASS for it in judgements)
@@ -113,22 +113,16 @@ def read_terms(environment: Environment) -> Terms:
     )
 
 
-def tell(judgement: Judgement) -> str:
+def describe(judgement: Judgement) -> str:
     """Word how a claim stands, with its figures below."""
     figures = [f"    {name.replace('_', ' ')}: {_plain(value)}" for name, value in judgement.figures.items()]
     return "\n".join([f"{judgement.status:7} {judgement.claim.name}: {judgement.claim.says}", *figures])
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return (
-            ", ".join(
-                f"{name} ({_plain(it)})" if isinstance(it, dict) else f"{name} {_plain(it)}"
-                for name, it in value.items()
-            )
-            or "none"
-        )
-    return f"{value:,.10g}" if isinstance(value, int | float) else "never" if value is None else str(value)
+def _plain(figure: object) -> str:
+    if isinstance(figure, dict):
+        return ", ".join(f"{name}: {_plain(it)}" for name, it in figure.items()) or "none"
+    return "never" if figure is None else f"{figure:,.10g}"
 
 
 def _claims(environment: Environment) -> list[Claim]:
