@@ -265,6 +265,16 @@ def test_what_is_no_http_does_not_stand_in_for_an_earlier_answer(bench: Bench) -
     run(test())
 
 
+def test_what_comes_behind_a_last_request_is_not_answered(bench: Bench) -> None:
+    async def test() -> None:
+        async with served(bench) as edge:
+            reader, _ = await edge.connect(post(b"Connection: close\r\n") + post())
+            assert await code_of(reader) == 50004
+            assert await reader.read() == b""
+
+    run(test())
+
+
 # Who sends without reading.
 
 

@@ -59,7 +59,8 @@ class RequestReader:
         except HttpParserUpgrade as offer:
             self._decline(data[offer.args[0] :])
         except HttpParserError as problem:
-            self._end(_UNPARSED.get(type(problem), ReturnCode.INVALID_BODY))
+            if not self.ended:  # what comes behind the last request is nobody's
+                self._end(_UNPARSED.get(type(problem), ReturnCode.INVALID_BODY))
         else:
             if self.unfinished:
                 self._measure(len(data))
