@@ -28,7 +28,7 @@ from toolkit.load.transport import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
 _NS_PER_S = 1_000_000_000
 _BREATH_NS = 5_000_000  # how long everybody else in the process may have to wait
 _SWEEP_NS = 50_000_000  # how exact a timeout is
-_FLUSH_NS = 200_000_000
+_FLUSH_NS = 250_000_000
 _LATE_NS = 5_000_000
 _DRAIN_NS = 1_000_000_000  # what was due when the arrivals ended has so long to find a connection
 _BATCH = 256
@@ -43,11 +43,14 @@ class Trip:
 
     __slots__ = ("attempt", "began_ns", "call", "due_ns", "expected", "journey", "written")
 
+    call: Call | None
+    written: bytes
+    due_ns: int
+    began_ns: int
+
     def __init__(self, journey: Journey, expected: Collection[int] = ()) -> None:
         self.journey, self.expected = journey, expected
-        self.call: Call | None = None
-        self.written = b""
-        self.due_ns = self.began_ns = self.attempt = 0
+        self.attempt = 0
 
 
 class Ledger(Protocol):

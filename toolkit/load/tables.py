@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 
 from locust.stats import RequestStats, StatsEntry, StatsError
 
@@ -17,6 +18,7 @@ from toolkit.load.statistics import Times, three_digits
 from toolkit.thresholds import Measure
 from toolkit.wire import Endpoint
 
+_shown = lru_cache(maxsize=8192)(three_digits)  # of a histogram's buckets, a few times a second
 _METHODS = {Measure.LATENCY_MS: "POST", Measure.CALLER_MS: "CALLER"}
 
 
@@ -51,7 +53,7 @@ class Tables:
         delta.total_response_time = times.total()  # type: ignore[assignment] # it says int; any number serves
         delta.min_response_time, delta.max_response_time = buckets[0][0], times.max()  # type: ignore[assignment]
         for time_ms, calls in buckets:
-            delta.response_times[three_digits(time_ms)] += calls  # type: ignore[index]
+            delta.response_times[_shown(time_ms)] += calls  # type: ignore[index]
         delta.num_reqs_per_sec[int(now_s)] = len(times)
         if failed:
             delta.num_fail_per_sec[int(now_s)] = failed

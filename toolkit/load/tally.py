@@ -14,6 +14,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.user.users import User
 
+from toolkit.codes import ReturnCode
 from toolkit.errors import CallError
 from toolkit.load.arrivals import Arrivals
 from toolkit.load.http1 import Received
@@ -38,7 +39,7 @@ class Tally:
     """The engine's ledger in a locust process. ``is_ended``: a journey has ended its user, as locust's tasks may."""
 
     def __init__(self, user: User, worker: Worker, max_connections: int) -> None:
-        self._user, self._worker = user, worker
+        self._user, self._worker, self._record = user, worker, worker.record
         self._environment: Environment = user.environment
         self._hooks: Any = user.environment.events
         self._statistics = statistics_of(user.environment)
@@ -55,15 +56,13 @@ class Tally:
 
     def keep(self, call: Call, outcome: Outcome, expected: Collection[int]) -> None:
         """Keep what came of a call."""
-        self._worker.record(call, outcome)
-        error = outcome.error
+        self._record(call, outcome)
+        error, failure = outcome.error, None
         came = outcome.return_code if error is None else classify(error)
         assert came is not None
         self._statistics.count(call.endpoint, came, outcome.latency_ns, outcome.wait_ns)
-        failure = outcome.failure(call.expected)
-        if failure is not None and outcome.return_code in expected:
-            failure = None
-        self._judge(call.endpoint, failure)
+        if came != ReturnCode.SUCCESS or not self._has_right_send:
+            failure = self._judge(call, outcome, expected)
         if self._is_heard:
             self._fire(outcome, failure)
 
@@ -101,13 +100,16 @@ class Tally:
             self._worker.say(bottleneck)
             doubt(self._environment, bottleneck)
 
-    def _judge(self, endpoint: Endpoint, failure: CallError | None) -> None:
+    def _judge(self, call: Call, outcome: Outcome, expected: Collection[int]) -> CallError | None:
+        failure = outcome.failure(call.expected)
+        if outcome.return_code in expected:
+            failure = None
         if failure is not None:
-            self._failures[endpoint, repr(failure)] += 1
-            self._worker.judge(endpoint, failure)
-        elif endpoint is Endpoint.SEND and not self._has_right_send:
+            self._failures[call.endpoint, repr(failure)] += 1
+        elif call.endpoint is Endpoint.SEND:
             self._has_right_send = True
-            self._worker.judge(endpoint, None)
+        self._worker.judge(call.endpoint, failure)
+        return failure
 
     def _fire(self, outcome: Outcome, failure: CallError | None) -> None:
         self._hooks.request.fire(
