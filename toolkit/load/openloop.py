@@ -34,11 +34,19 @@ def draw_trips(worker: Worker, begins: Sequence[Begin], seed: object) -> Iterato
     return (Trip(begin(worker), expected) for begin, _, expected in drawn)
 
 
-def play(user: User, worker: Worker, begins: Sequence[Begin], loop: OpenLoop) -> None:
-    """Play journeys until the arrivals of a share have come, or locust ends the user."""
+def play(user: User, worker: Worker, begins: Sequence[Begin], loop: OpenLoop) -> bool:
+    """Play journeys until the arrivals of a share have come, or locust or a journey ends the user; tell which it was.
+
+    True: all the arrivals have come.
+    """
     trips = draw_trips(worker, begins, (loop.share.seed, loop.share.lane))
     tally = Tally(user, worker, loop.max_connections)
     engine = Engine(Line(worker.target), tally, trips, loop.share, loop.max_connections)
     gc.freeze()  # journeys come and go by the thousand: look for garbage among what is new, and not so often
     gc.set_threshold(*_GC_THRESHOLDS)
-    engine.run(partial(gevent.sleep, 0), lambda: user._state == LOCUST_STATE_STOPPING or tally.is_ended)
+
+    def is_stopping() -> bool:
+        return user._state == LOCUST_STATE_STOPPING or tally.is_ended
+
+    engine.run(partial(gevent.sleep, 0), is_stopping)
+    return not is_stopping()

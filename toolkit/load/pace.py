@@ -56,14 +56,23 @@ class Shares:
 
 def read_schedule(options: Any) -> Schedule | None:
     """Return when journeys begin, as the options say, None for a closed loop; raise InputError."""
-    if options.rate is not None and options.stages:
+    rate_per_s = _read_rate(options.rate)
+    if rate_per_s is not None and options.stages:
         raise InputError("--rate and --stages exclude one another: stages say the rate")
     if options.max_connections < 1:
         raise InputError("--max-connections is at least 1")
     is_poisson = options.arrivals == _POISSON
     if options.stages:
         return Schedule(parse_stages(options.stages), is_poisson)
-    return None if options.rate is None else Schedule(steady(options.rate), is_poisson)
+    return None if rate_per_s is None else Schedule(steady(rate_per_s), is_poisson)
+
+
+def _read_rate(given: float | str | None) -> float | None:
+    """Read what the command line gives as a number, and locust's page as text."""
+    try:
+        return None if given in (None, "") else float(given)
+    except ValueError:
+        raise InputError(f"a rate of {given!r}: give a number of journeys a second above 0") from None
 
 
 _shares: dict[Environment, Shares] = {}

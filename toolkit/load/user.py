@@ -94,10 +94,10 @@ class SmsCodeUser(User):
         """Play the locustfile's journeys when arrivals are due, until no more come."""
         assert self._loop
         try:
-            openloop.play(self, self.worker, self._begins, self._loop)
+            is_over = openloop.play(self, self.worker, self._begins, self._loop)
         except ToolkitError as error:
             raise StopTest(str(error)) from error
-        if isinstance(self.environment.runner, LocalRunner) and self._state == LOCUST_STATE_RUNNING:
+        if is_over and isinstance(self.environment.runner, LocalRunner):
             begin_end(self.environment)  # with workers, the master's run time does it
         raise StopUser
 
