@@ -107,7 +107,8 @@ class Engine:
         self._ready: deque[Trip] = deque()  # in the middle of a journey, and without a connection
         self._paused: list[tuple[int, int, Trip]] = []
         self._pauses = count()
-        self._begun = self._waiting = self._due = 0
+        self._begun = self._dropped = 0
+        self._told_due = self._told_dropped = 0  # of the ledger's counts, which may be those of two engines
         self._is_starved = self._is_stopped = False
         self._hold_ns = _BREATH_NS
         self._start_ns = self._utc_ns = self._breath_ns = self._flush_ns = self._sweep_ns = 0
@@ -187,21 +188,23 @@ class Engine:
     def _is_over(self) -> bool:
         if self._next_ns <= self._last_ns and _clock_ns() <= self._last_ns + self._drain_ns:
             return False
-        self._count_due(self._last_ns)
+        self._dropped += self._count_waiting(self._last_ns)
         self._next_ns = inf
         return len(self._idle) == len(self._connections) and not self._ready and not self._paused
 
-    def _count_due(self, until_ns: float) -> None:
-        """Count the arrivals whose time has come; the schedule's mean stands for those that wait to be begun."""
-        waiting = self._waiting
-        if self._next_ns <= until_ns:
-            waiting = max(0, round(self._share.due((until_ns - self._start_ns) / _NS_PER_S)) - self._begun)
-        elif self._next_ns != inf:
-            waiting = 0
-        arrivals, due = self._ledger.arrivals, self._begun + waiting
-        arrivals.dropped += waiting - self._waiting
-        arrivals.due += due - self._due
-        self._waiting, self._due = waiting, due
+    def _count_due(self, now_ns: int) -> None:
+        """Bring the counts of arrivals up to date; one that waits to be begun counts as dropped until it is."""
+        dropped = self._dropped + self._count_waiting(min(now_ns, self._last_ns))
+        due, arrivals = self._begun + dropped, self._ledger.arrivals
+        arrivals.due += due - self._told_due
+        arrivals.dropped += dropped - self._told_dropped
+        self._told_due, self._told_dropped = due, dropped
+
+    def _count_waiting(self, until_ns: float) -> int:
+        """Count the arrivals that are due and not begun; the schedule's mean says how many are due."""
+        if self._next_ns > until_ns:
+            return 0
+        return max(0, round(self._share.due((until_ns - self._start_ns) / _NS_PER_S)) - self._begun)
 
     # Journeys.
 
@@ -392,5 +395,6 @@ class Engine:
             if connection.trip is not None and connection.is_open:
                 self._keep_failure(connection.trip, cut_off)
             connection.close()
+        self._count_due(_clock_ns())
         self._ledger.close()
         self._epoll.close()
