@@ -155,7 +155,7 @@ def test_a_locustfile_only_chooses(locustfile: Path) -> None:
 
 def locust_alone(cwd: Path, url: str, **settings: str) -> subprocess.CompletedProcess[str]:
     file = REPOSITORY / "locustfiles/throughput.py"
-    command = [sys.executable, "-m", "locust", "-f", str(file), "--host", url, "--headless", "-u", "2", "-t", "1"]
+    command = [sys.executable, "-m", "locust", "-f", str(file), "--host", url, "--headless", "-u", "2", "-t", "4"]
     return subprocess.run(
         command, cwd=cwd, env={**os.environ, **settings}, capture_output=True, text=True, timeout=60, check=False
     )

@@ -8,9 +8,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -25,10 +26,14 @@ def install(folder: Path) -> Path:
     if not (shutil.which("node") and shutil.which("npm")):
         assert not os.environ.get("CI"), "CI needs node and npm"
         pytest.skip("needs node and npm")
-    if not (folder / "node_modules" / "smpp").exists():
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
-        subprocess.run(command, check=True, timeout=100)
-    return folder / "node_modules"
+    modules = folder / "node_modules"
+    if not modules.exists():
+        with TemporaryDirectory(dir=folder) as fresh:
+            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", fresh, PACKAGE]
+            subprocess.run(command, check=True, timeout=100)
+            with suppress(OSError):  # another process of the tests was first
+                (Path(fresh) / "node_modules").rename(modules)
+    return modules
 
 
 @dataclass

@@ -39,6 +39,11 @@ def begin_end(environment: Environment) -> bool:
     return _begin(environment, end)
 
 
+def is_ending(environment: Environment) -> bool:
+    """Tell whether the run is about to end itself."""
+    return environment in _endings and not _endings[environment].ready()
+
+
 def end(environment: Environment) -> None:
     """End the run, or of several workers this one; and with it the process, unless it has a web UI."""
     assert environment.runner
@@ -59,10 +64,10 @@ def leave(environment: Environment, name: str, line: str) -> None:
 
 
 def _begin(environment: Environment, ending: Callable[..., None], *arguments: str) -> bool:
-    begins = environment not in _endings or _endings[environment].ready()
-    if begins:
-        _endings[environment] = gevent.spawn(ending, environment, *arguments)
-    return begins
+    if is_ending(environment):
+        return False
+    _endings[environment] = gevent.spawn(ending, environment, *arguments)
+    return True
 
 
 def _ask_master(environment: Environment, cause: Cause, reason: str) -> None:

@@ -18,7 +18,7 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from toolkit import runs
-from toolkit.load.ending import begin_end, end, leave
+from toolkit.load.ending import begin_end, end, is_ending, leave
 
 _LOOK_EVERY_S = 0.5
 _LAST_WORD_S = 4.0  # beyond what users get to finish their calls; by then a lost worker counts as lost
@@ -49,7 +49,8 @@ def _watch(environment: Environment) -> None:
     assert isinstance(environment.runner, MasterRunner)
     roll = Roll(environment.runner)
     while True:
-        for index in roll.call():
+        gone = roll.call()
+        for index in () if is_ending(environment) else gone:
             _report(environment, f"worker {index} was lost at {datetime.now(UTC):%H:%M:%S} UTC", len(roll))
         gevent.sleep(_LOOK_EVERY_S)
 

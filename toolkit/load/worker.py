@@ -204,6 +204,11 @@ def _check_settings(environment: Environment, **_: object) -> None:
             raise SystemExit(str(error)) from error
 
 
+def _set_clock(environment: Environment, **_: object) -> None:
+    """Have locust's time limit count from now: gevent's clock stands since before the imports, which take a second."""
+    gevent.get_hub().loop.update_now()
+
+
 def _watch_lifeline(environment: Environment, **_: object) -> None:
     options: Any = environment.parsed_options
     if options.sms_lifeline_fd is not None:
@@ -230,3 +235,4 @@ def _listen(hooks: Any, **listeners: Callable[..., None]) -> None:
 
 _listen(events, init_command_line_parser=_add_options, init=_watch_lifeline, quitting=_judge_scenario)
 _listen(events, init=_check_settings)
+_listen(events, init=_set_clock)
