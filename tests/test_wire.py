@@ -190,6 +190,12 @@ def test_a_right_code_comes_back_as_valid() -> None:
     assert answer == Answer(200, ReturnCode.SUCCESS, "success", is_valid=True)
 
 
+@pytest.mark.parametrize("body", [b'{"is_valid":true}', b'{ "is_valid" : true }\n', b'{"is_valid":true,"more":1}'])
+def test_a_success_is_read_however_its_json_is_written(body: bytes) -> None:
+    answer = wire.read_answer(Endpoint.VERIFY, 200, {}, body)
+    assert (answer.return_code, answer.is_valid) == (ReturnCode.SUCCESS, True)
+
+
 @pytest.mark.parametrize("fields", [{}, {"is_valid": False}, {"is_valid": 1}, {"msg_id": "7"}])
 def test_a_success_that_confirms_nothing_is_not_the_apis(fields: dict[str, object]) -> None:
     with pytest.raises(ProtocolError, match="neither confirms"):
