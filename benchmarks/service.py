@@ -120,7 +120,7 @@ def prepare(server: Server, codes: Path, keeps_state: bool, seconds: float) -> N
     """Write "msg_id code" lines for the verifies of one turn."""
     codes.unlink(missing_ok=True)
     if keeps_state:
-        call(server, "prepare", 2 * seconds + 1, codes)
+        call(server, "prepare", 4 * seconds + 1, codes)
     else:
         line = "06890980-6789-4054-bba9-90fb66ab2fce 123456\n"
         codes.write_text(line * int(50_000 * seconds))
