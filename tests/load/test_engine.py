@@ -267,6 +267,7 @@ def test_a_code_is_peeked_at_and_counted_nowhere_and_a_pause_holds_no_connection
     verified = [outcome for call, outcome in kept.calls if call.endpoint == "verify"]
     sent = [outcome for call, outcome in kept.calls if call.endpoint == "send"]
     assert min(it.started_ns for it in verified) - min(it.started_ns for it in sent) >= 0.2e9
+    assert min(it.wait_ns for it in verified) < 0.2e9  # the pause is no wait of the caller's
 
 
 def test_a_journey_that_raises_is_reported_and_the_others_go_on() -> None:

@@ -86,8 +86,8 @@ def test_a_probed_right_service_is_never_accused_and_most_is_decided(seed: int, 
 FAULTS: dict[str, tuple[Callable[[float], Service], str]] = {
     "one more": (lambda speed: Right(RULES, speed, more=1), "over_admissions"),
     "one less": (lambda speed: Right((Rule(1, 60), Rule(2, 600)), speed), "false_refusals"),
-    "two ticks short": (lambda speed: Right(RULES, speed, longer_ms=-2 * int(speed)), "over_admissions"),
-    "two ticks long": (lambda speed: Right(RULES, speed, longer_ms=2 * int(speed)), "false_refusals"),
+    "a tick short": (lambda speed: Right(RULES, speed, longer_ms=-int(speed)), "over_admissions"),
+    "a tick long": (lambda speed: Right(RULES, speed, longer_ms=int(speed)), "false_refusals"),
     "fixed windows": (lambda speed: Fixed(RULES, speed), "over_admissions"),
     "forgets on restart": (lambda speed: Forgetful(RULES, speed), "over_admissions"),
     "no limit": (lambda speed: lambda at_ns: True, "over_admissions"),
@@ -98,11 +98,11 @@ FAULTS: dict[str, tuple[Callable[[float], Service], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), speed=st.sampled_from([1.0, 60.0]))
-def test_each_planted_fault_is_found(fault: str, seed: int, speed: float) -> None:
+def test_each_planted_fault_is_found_with_three_mobiles(fault: str, seed: int, speed: float) -> None:
     plant, named = FAULTS[fault]
-    clock = ServiceClock(speed)
-    finding = judge(probe(plant(speed), Random(seed), clock), clock)
-    assert getattr(finding, named) > 0
+    chance, clock = Random(seed), ServiceClock(speed)  # one mobile's probes may all miss a fault of a single tick
+    findings = [judge(probe(plant(speed), chance, clock), clock) for _ in range(3)]
+    assert sum(getattr(finding, named) for finding in findings) > 0
 
 
 @given(seed=st.integers(0, 2**32), off_ms=st.integers(-40, 40))
