@@ -38,19 +38,25 @@ def push(folder: Path, url: str) -> None:
 @contextmanager
 def pulled(place: str) -> Iterator[Path]:
     """Give a place's files in a local folder: a path itself, of a URL a copy, pushed back at the end."""
-    from pyarrow import fs
-
     if not is_url(place):
         yield Path(place)
         return
     with tempfile.TemporaryDirectory(prefix="smscode-") as temporary:
-        folder = Path(temporary) / place.rstrip("/").rpartition("/")[2]
-        folder.mkdir()
-        with _telling(place):
-            filesystem, path = fs.FileSystem.from_uri(place)
-            fs.copy_files(path, str(folder), source_filesystem=filesystem)
+        folder = pull(place, Path(temporary))
         yield folder
         push(folder, place)
+
+
+def pull(url: str, within: Path) -> Path:
+    """Copy a place's files into a folder of its name within another, and return that; raise InputError."""
+    from pyarrow import fs
+
+    folder = within / url.rstrip("/").rpartition("/")[2]
+    folder.mkdir()
+    with _telling(url):
+        filesystem, path = fs.FileSystem.from_uri(url)
+        fs.copy_files(path, str(folder), source_filesystem=filesystem)
+    return folder
 
 
 def _open(url: str) -> tuple[Any, str]:

@@ -147,7 +147,7 @@ def _read_row(row: Row, shared: Shared) -> tuple[Any, ...]:
     key = None if mobile_key is None else int.from_bytes(mobile_key, "big", signed=True)
     return (
         *(started_ns, run, source, endpoint, http_status, return_code, kind_of(return_code), *times),
-        *(key, _read_prefix(prefix), parse_whole(temp_id), msg_id, _hash64(msg_id), app_key, segments, error),
+        *(key, _read_prefix(prefix), parse_whole(temp_id), msg_id, hash64(msg_id), app_key, segments, error),
     )
 
 
@@ -160,7 +160,8 @@ def _clean(text: str | None) -> str | None:
     return text and text.encode("utf-8", "replace").decode()
 
 
-def _hash64(text: str | None) -> int | None:
+def hash64(text: str | None) -> int | None:
+    """Return the 64-bit hash that stands for a msg_id in joins; None of None."""
     if text is None:
         return None
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
@@ -280,7 +281,7 @@ def _encoding() -> dict[str, Any]:
 
 def write_parquet(records: Iterable[CallRecord], path: Path) -> int:
     """Write records to one Parquet file and return how many; the file appears whole or not at all."""
-    return _write_values(map(_values, records), path)
+    return write_values(map(_values, records), path)
 
 
 def to_table(values: Iterable[tuple[Any, ...]]) -> pa.Table:
@@ -292,7 +293,8 @@ def to_table(values: Iterable[tuple[Any, ...]]) -> pa.Table:
     return pa.table([pa.array(a, t) for a, t in zip(columns, wanted.types, strict=True)], wanted)
 
 
-def _write_values(values: Iterable[tuple[Any, ...]], path: Path) -> int:
+def write_values(values: Iterable[tuple[Any, ...]], path: Path) -> int:
+    """Write records, given as their values in the order of the fields, as ``write_parquet`` does."""
     import pyarrow.parquet as pq
 
     rows, written = iter(values), 0
@@ -314,7 +316,7 @@ def pack_to_parquet(folder: Path, name: str = PARQUET_NAME) -> int:
     packed, parquet = sorted(folder.glob(f"*{PACKED_SUFFIX}")), folder / name
     if not packed:
         return 0
-    written = _count_rows(parquet) if parquet.exists() else _write_values(_read_all(packed), parquet)
+    written = _count_rows(parquet) if parquet.exists() else write_values(read_packed(packed), parquet)
     for path in packed:
         path.unlink()
     return written
@@ -326,7 +328,8 @@ def _count_rows(parquet: Path) -> int:
     return int(pq.read_metadata(parquet).num_rows)
 
 
-def _read_all(paths: Iterable[Path]) -> Iterator[tuple[Any, ...]]:
+def read_packed(paths: Iterable[Path]) -> Iterator[tuple[Any, ...]]:
+    """Yield the records of packed files, as values in the order of the fields."""
     for path in paths:
         with path.open("rb") as file:
             yield from PackedReader(file).values()

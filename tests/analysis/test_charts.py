@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.analysis import calls, charts, colours, latency, outcomes
+from toolkit import analysis
+from toolkit.analysis import charts, colours, percentiles
 from toolkit.codes import Kind
 from toolkit.wire import Endpoint
 
@@ -20,14 +21,14 @@ def frame(call):
         call(started_ns=i * 10_000_000, latency_ns=10**6 + i, code=50009 if i % 9 == 0 else 50000) for i in range(500)
     ]
     others = [call(error="timeout"), call(code=50031), call(Endpoint.VERIFY, 50010), call(Endpoint.VERIFY, 50012)]
-    return calls.from_records([*sends, *others])
+    return analysis.from_records([*sends, *others])
 
 
 def _draw_all(frame, **size):
     return [
-        charts.latency_by_percentile(latency.percentiles(frame, at=latency.TAIL), **size),
-        charts.codes_over_time(outcomes.over_time(frame), **size),
-        charts.return_code_shares(outcomes.return_codes(frame), **size),
+        charts.latency_by_percentile(analysis.latency(frame, at=percentiles.TAIL), **size),
+        charts.codes_over_time(analysis.over_time(frame), **size),
+        charts.return_code_shares(analysis.return_codes(frame), **size),
     ]
 
 
@@ -57,10 +58,10 @@ def test_outcomes_are_named_by_number_and_message_or_by_their_error(frame):
 
 
 def test_a_line_is_drawn_for_each_endpoint_and_measure(frame):
-    spec = charts.latency_by_percentile(latency.percentiles(frame)).to_dict()
+    spec = charts.latency_by_percentile(analysis.latency(frame)).to_dict()
     (rows,) = spec["datasets"].values()
     assert {(row["endpoint"], row["measure"]) for row in rows} == {
-        (endpoint, name) for endpoint in ("send", "verify") for name in latency.MEASURES.values()
+        (endpoint, name) for endpoint in ("send", "verify") for name in percentiles.MEASURES.values()
     }
     assert [row["spread"] for row in rows[:5]] == pytest.approx([2, 10, 20, 100, 1000])
 
@@ -68,31 +69,31 @@ def test_a_line_is_drawn_for_each_endpoint_and_measure(frame):
 @settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_every_run_can_be_drawn(data, runs):
-    for chart in _draw_all(calls.from_records(data.draw(runs))):
+    for chart in _draw_all(analysis.from_records(data.draw(runs))):
         assert charts.to_svg(chart).startswith("<svg")
 
 
 def test_no_calls_and_calls_that_took_no_time_can_be_drawn(call):
     for records in ([], [call(latency_ns=0)]):
-        for chart in _draw_all(calls.from_records(records)):
+        for chart in _draw_all(analysis.from_records(records)):
             assert charts.to_svg(chart).startswith("<svg")
 
 
 def test_more_buckets_than_altair_takes_from_a_frame_are_drawn(call):
-    many = calls.from_records(call(started_ns=i * 10**9) for i in range(6000))
-    assert charts.to_svg(charts.codes_over_time(outcomes.over_time(many))).startswith("<svg")
+    many = analysis.from_records(call(started_ns=i * 10**9) for i in range(6000))
+    assert charts.to_svg(charts.codes_over_time(analysis.over_time(many))).startswith("<svg")
 
 
 def test_beyond_the_twelve_commonest_outcomes_the_rest_is_other(call):
     records = [call(code=60000 + i) for i in range(30) for _ in range(i + 1)]
-    texts = _texts(charts.return_code_shares(outcomes.return_codes(calls.from_records(records))))
+    texts = _texts(charts.return_code_shares(analysis.return_codes(analysis.from_records(records))))
     assert [text for text in texts if text.startswith("600")] == [str(60000 + i) for i in range(18, 30)]
     assert "other" in texts
 
 
 def test_the_time_axis_is_utc_whatever_the_machines_zone(call):
-    noon = calls.from_records([call(), call(started_ns=1_793_966_430_000_000_000)])
-    assert "12:00:00" in _texts(charts.codes_over_time(outcomes.over_time(noon)))
+    noon = analysis.from_records([call(), call(started_ns=1_793_966_430_000_000_000)])
+    assert "12:00:00" in _texts(charts.codes_over_time(analysis.over_time(noon)))
 
 
 def test_every_kind_has_a_colour_and_grey_tells_them_apart():
@@ -115,7 +116,7 @@ def _linear(part):
 
 def test_codes_of_one_kind_have_shades_of_their_own(call):
     records = [call(Endpoint.VERIFY, code) for code in (50000, 50010, 50011, 50012)]
-    spec = charts.codes_over_time(outcomes.over_time(calls.from_records(records))).to_dict()
+    spec = charts.codes_over_time(analysis.over_time(analysis.from_records(records))).to_dict()
     drawn = spec["spec"]["encoding"]["color"]["scale"]["range"]
     assert len(set(drawn)) == 4
     assert drawn[:2] == [colours.KIND_COLOURS[Kind.OK], colours.KIND_COLOURS[Kind.VERDICT]]

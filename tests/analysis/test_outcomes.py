@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.analysis import calls, outcomes
+from toolkit import analysis
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError
 from toolkit.wire import Endpoint
@@ -16,21 +16,21 @@ def _plain(values):
 
 
 def test_success_has_its_row_with_the_tables_wording(call):
-    row = outcomes.return_codes(calls.from_records([call()])).iloc[0]
+    row = analysis.return_codes(analysis.from_records([call()])).iloc[0]
     assert row["endpoint":"error"].tolist()[:6] == ["send", 200, 50000, "success", "请求成功", "OK"]
     assert (row["calls"], row["share"]) == (1, 1.0)
 
 
 def test_every_code_of_the_table_is_explained(call):
     records = [call(code=int(code)) for code in ReturnCode]
-    rows = outcomes.return_codes(calls.from_records(records)).itertuples()
+    rows = analysis.return_codes(analysis.from_records(records)).itertuples()
     assert [(row.return_code, row.http_status, row.message, row.meaning, row.kind) for row in rows] == [
         (int(code), code.http_status, code.message, code.meaning, code.kind) for code in ReturnCode
     ]
 
 
 def test_a_code_beyond_the_table_has_its_row_without_words(call):
-    row = outcomes.return_codes(calls.from_records([call(code=50031)])).iloc[0]
+    row = analysis.return_codes(analysis.from_records([call(code=50031)])).iloc[0]
     assert (row["return_code"], row["message"], row["meaning"]) == (50031, "", "")
     assert pd.isna(row["kind"])
     assert pd.isna(row["error"])
@@ -38,40 +38,40 @@ def test_a_code_beyond_the_table_has_its_row_without_words(call):
 
 def test_calls_without_an_answer_have_a_row_for_each_error(call):
     records = [call(error="timeout"), call(error="refused"), call(error="timeout"), call()]
-    table = outcomes.return_codes(calls.from_records(records))
+    table = analysis.return_codes(analysis.from_records(records))
     assert _plain(table["error"]) == (None, "refused", "timeout")
     assert table["calls"].tolist() == [1, 1, 2]
     assert _plain(table["http_status"]) == (200, None, None)
 
 
 def test_an_answer_that_is_not_the_apis_keeps_its_http_status(call):
-    table = outcomes.return_codes(calls.from_records([call(error="not_api", http_status=502)]))
+    table = analysis.return_codes(analysis.from_records([call(error="not_api", http_status=502)]))
     assert (table["http_status"][0], table["return_code"].isna()[0]) == (502, True)
 
 
 def test_rows_read_send_before_verify_then_by_return_code_with_errors_last(call):
     records = [call(Endpoint.VERIFY, 50010), call(error="reset"), call(code=50014), call(Endpoint.VERIFY), call()]
-    table = outcomes.return_codes(calls.from_records(records))
+    table = analysis.return_codes(analysis.from_records(records))
     assert table["endpoint"].tolist() == ["send", "send", "send", "verify", "verify"]
     assert _plain(table["return_code"]) == (50000, 50014, None, 50000, 50010)
 
 
 def test_the_order_of_rows_does_not_depend_on_the_order_of_calls(call):
     records = [call(error="timeout"), call(error="refused"), call(code=50019), call()]
-    one, other = (outcomes.return_codes(calls.from_records(each)) for each in (records, records[::-1]))
+    one, other = (analysis.return_codes(analysis.from_records(each)) for each in (records, records[::-1]))
     assert one["error"].tolist()[2:] == other["error"].tolist()[2:] == ["refused", "timeout"]
 
 
 def test_shares_are_of_the_endpoints_calls(call):
     records = [call(), call(), call(), call(code=50009), call(Endpoint.VERIFY, 50010)]
-    assert outcomes.return_codes(calls.from_records(records))["share"].tolist() == [0.75, 0.25, 1.0]
+    assert analysis.return_codes(analysis.from_records(records))["share"].tolist() == [0.75, 0.25, 1.0]
 
 
 @settings(deadline=None)
 @given(data=st.data())
 def test_return_codes_agree_with_counting_by_hand(data, runs):
     records = data.draw(runs)
-    table = outcomes.return_codes(calls.from_records(records))
+    table = analysis.return_codes(analysis.from_records(records))
     keys = ["endpoint", "http_status", "return_code", "error"]
     counted = Counter((r.endpoint, r.http_status, r.return_code, r.error) for r in records)
     assert {_plain(row[:4]): row[4] for row in table[[*keys, "calls"]].itertuples(index=False)} == counted
@@ -85,7 +85,7 @@ def test_return_codes_agree_with_counting_by_hand(data, runs):
 @given(data=st.data(), width_ms=st.sampled_from([1, 100, 1000, 3000, 60_000]))
 def test_over_time_agrees_with_counting_by_hand(data, runs, width_ms):
     records = data.draw(runs)
-    table = outcomes.over_time(calls.from_records(records), f"{width_ms}ms")
+    table = analysis.over_time(analysis.from_records(records), f"{width_ms}ms")
     width_ns = width_ms * 1_000_000
     counted = Counter((r.started_ns // width_ns * width_ns, r.endpoint, r.return_code, r.error) for r in records)
     starts = table["started"].astype("int64")
@@ -103,7 +103,7 @@ def test_a_bucket_holds_its_first_nanosecond_and_not_its_end(call):
     second = 1_000_000_000
     start = 1_793_966_400 * second
     records = [call(started_ns=start), call(started_ns=start + second - 1), call(started_ns=start + second)]
-    table = outcomes.over_time(calls.from_records(records))
+    table = analysis.over_time(analysis.from_records(records))
     assert table["calls"].tolist() == [2, 1]
     assert table["started"].astype("int64").tolist() == [start, start + second]
 
@@ -111,12 +111,12 @@ def test_a_bucket_holds_its_first_nanosecond_and_not_its_end(call):
 @pytest.mark.parametrize("every", ["", "0s", "-1s", "soon", "NaT"])
 def test_what_is_no_width_of_a_bucket_is_an_input_error(every):
     with pytest.raises(InputError, match="no width of a bucket"):
-        outcomes.over_time(calls.from_records([]), every)
+        analysis.over_time(analysis.from_records([]), every)
 
 
 def test_of_no_calls_there_are_no_rows_and_the_same_columns(call):
-    none, one = calls.from_records([]), calls.from_records([call()])
-    for table in (outcomes.return_codes, outcomes.over_time):
+    none, one = analysis.from_records([]), analysis.from_records([call()])
+    for table in (analysis.return_codes, analysis.over_time):
         assert table(none).empty
         assert table(none).dtypes.astype(str).tolist() == table(one).dtypes.astype(str).tolist()
         assert "object" not in table(one).dtypes.astype(str).tolist()

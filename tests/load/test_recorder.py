@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.analysis import calls
+from toolkit import analysis
 from toolkit.codes import ReturnCode
 from toolkit.errors import NotConnectedError, ProtocolError
 from toolkit.load.recorder import Recorder
@@ -25,7 +25,7 @@ def test_a_worker_puts_its_part_where_a_url_says(tmp_path: Path) -> None:
         recorder.append(Call(Endpoint.VERIFY, b"", (), msg_id="m-1"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT))
         recorder.close()
     assert sorted(path.name for path in (tmp_path / "far/friday").iterdir()) == ["calls-0.parquet", "calls-1.parquet"]
-    assert len(calls.read(tmp_path / "far/friday")) == 2
+    assert len(analysis.read(tmp_path / "far/friday").to_pandas()) == 2
 
 
 def test_a_part_that_cannot_be_put_into_its_place_stays_here_and_this_is_said(
@@ -36,7 +36,7 @@ def test_a_part_that_cannot_be_put_into_its_place_stays_here_and_this_is_said(
     recorder.append(Call(Endpoint.VERIFY, b"", (), msg_id="m-1"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT))
     recorder.close()
     (folder,) = tmp_path.iterdir()
-    assert (len(calls.read(folder)), str(folder) in caplog.text) == (1, True)
+    assert (len(analysis.read(folder).to_pandas()), str(folder) in caplog.text) == (1, True)
 
 
 def recorded(folder: Path, call: Call, outcome: Outcome) -> CallRecord:

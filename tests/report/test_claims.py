@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from toolkit import runs
-from toolkit.analysis import calls
+from toolkit import analysis, runs
 from toolkit.errors import InputError
 from toolkit.report.claims import figure_rows, read_claims
 from toolkit.report.page import render
@@ -30,7 +29,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> None:
-    summary = write_summary(run, calls.from_records(traffic), {})
+    summary = write_summary(run, analysis.from_records(traffic), {})
     assert summary["claims"] == [CLAIM]
     ((case,),) = JUnitXml.fromfile(str(run / JUNIT_NAME))
     assert case.name == "frequency_limits"
@@ -38,7 +37,7 @@ def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> N
 
 
 def test_a_claim_is_on_the_page_with_its_figures(run: Path, traffic) -> None:
-    html = render(calls.from_records(traffic), {}, "friday", read_claims(run))
+    html = render(analysis.from_records(traffic), {}, "friday", read_claims(run))
     assert "no send &lt;beyond&gt; the rules is accepted" in html
     assert "1,204" in html
     assert "boundaries 1/60s first accepted ms" in html

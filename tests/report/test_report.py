@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from toolkit.analysis import calls
+from toolkit import analysis
 from toolkit.errors import InputError
 from toolkit.report.page import render, write_report
 from toolkit.wire import Endpoint
@@ -180,7 +180,7 @@ def test_what_is_no_run_folder_or_no_json_is_an_input_error(run_folder, call, tm
 
 def test_outcomes_beyond_what_a_page_can_show_are_counted(call):
     records = [call(Endpoint.SEND, 60_000 + i) for i in range(250)]
-    html = render(calls.from_records(records), {}, "many")
+    html = render(analysis.from_records(records), {}, "many")
     assert "50 more outcomes are in the run's records" in html
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from toolkit.analysis import calls
+from toolkit import analysis
 from toolkit.report.summary import summarize
 from toolkit.wire import Endpoint
 
@@ -9,7 +9,7 @@ PRICE = {"price_per_send": "0.045", "currency": "CNY"}
 
 def spent(call, *outcomes, **settings):
     records = [call(Endpoint.SEND, code, error=error) for code, error in outcomes]
-    return summarize(calls.from_records([*records, call(Endpoint.VERIFY, 50000)]), settings)["spent"]
+    return summarize(analysis.from_records([*records, call(Endpoint.VERIFY, 50000)]), settings)["spent"]
 
 
 def test_what_was_accepted_or_may_have_been_is_counted_to_the_last_digit(call):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from toolkit.analysis import calls
+from toolkit import analysis
 from toolkit.report.summary import summarize
 from toolkit.wire import Endpoint
 
@@ -16,7 +16,7 @@ def test_a_run_is_counted_and_timed(call):
         call(Endpoint.SEND, None, error="timeout", latency_ns=4 * SECOND),
         call(Endpoint.VERIFY, 50010, wait_ns=1_000_000),
     ]
-    run = summarize(calls.from_records(records), {"rate_per_s": 2})
+    run = summarize(analysis.from_records(records), {"rate_per_s": 2})
     assert {name: run[name] for name in ("schema", "settings", "started", "duration_s", "calls")} == {
         "schema": 1,
         "settings": {"rate_per_s": 2},
@@ -37,7 +37,7 @@ def test_a_run_is_counted_and_timed(call):
 @pytest.mark.parametrize("records", ["none", "one without duration", "all"])
 def test_the_summary_is_json_without_nan_and_always_of_the_same_shape(records, call, traffic):
     chosen = {"none": [], "one without duration": [call(Endpoint.SEND, 50000, latency_ns=0)], "all": traffic}
-    run = summarize(calls.from_records(chosen[records]), {"rate": float("nan")})
+    run = summarize(analysis.from_records(chosen[records]), {"rate": float("nan")})
     assert json.loads(json.dumps(run, allow_nan=False)) == run
     assert set(run) == {
         "schema",
@@ -57,17 +57,17 @@ def test_the_summary_is_json_without_nan_and_always_of_the_same_shape(records, c
 
 
 def test_an_empty_run_has_no_start_no_rate_and_no_percentiles():
-    run = summarize(calls.from_records([]), {})
+    run = summarize(analysis.from_records([]), {})
     assert (run["started"], run["duration_s"], run["calls"]) == (None, 0.0, 0)
     assert run["endpoints"]["send"]["rate_per_s"] is None
     assert set(run["endpoints"]["send"]["latency_ms"].values()) == {None}
 
 
 def test_every_call_is_in_one_return_code_or_one_error(traffic):
-    run = summarize(calls.from_records(traffic), {})
+    run = summarize(analysis.from_records(traffic), {})
     for endpoint in run["endpoints"].values():
         assert sum(endpoint["return_codes"].values()) + sum(endpoint["errors"].values()) == endpoint["calls"]
 
 
 def test_secrets_of_the_settings_are_not_in_the_summary():
-    assert "hunter2" not in json.dumps(summarize(calls.from_records([]), {"load": {"master_secret": "hunter2"}}))
+    assert "hunter2" not in json.dumps(summarize(analysis.from_records([]), {"load": {"master_secret": "hunter2"}}))

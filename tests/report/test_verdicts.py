@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from junitparser import Error, Failure, JUnitXml, TestSuite
 
-from toolkit.analysis import calls, latency
+from toolkit import analysis
 from toolkit.errors import InputError
 from toolkit.report.page import render
 from toolkit.report.summary import summarize, write_summary
@@ -18,7 +18,7 @@ KEPT, MISSED, UNMEASURED = "max(send.caller_ms) < 250", "share(50019) < 0.1%", "
 
 @pytest.fixture
 def frame(call):
-    return calls.from_records(
+    return analysis.from_records(
         [
             call(Endpoint.SEND, 50000, wait_ns=100 * MS, latency_ns=100 * MS),
             call(Endpoint.SEND, 50019),
@@ -36,15 +36,15 @@ def test_a_run_is_judged_by_its_calls(frame):
 
 
 def test_percentiles_are_those_of_the_report(traffic):
-    frame = calls.from_records(traffic)
-    table = latency.percentiles(frame, at=[99.9]).set_index(["endpoint", "measure"])["p99.9_ms"]
+    frame = analysis.from_records(traffic)
+    table = analysis.latency(frame, at=[99.9]).set_index(["endpoint", "measure"])["p99.9_ms"]
     for (endpoint, measure), shown in table.items():
         (verdict,) = judge_run(frame, {"thresholds": [f"p99.9({endpoint}.{measure}) < 1"]})
         assert verdict.value == pytest.approx(shown, rel=1e-12)
 
 
 def test_shares_and_ratios_are_those_of_the_report(traffic):
-    run = summarize(calls.from_records(traffic), {"thresholds": ["ok_ratio(send) > 0%", "share(50009) > 0%"]})
+    run = summarize(analysis.from_records(traffic), {"thresholds": ["ok_ratio(send) > 0%", "share(50009) > 0%"]})
     send = run["endpoints"]["send"]
     assert run["verdicts"][0]["value"] == 100 * send["return_codes"]["50000"] / send["calls"]
     assert run["verdicts"][1]["value"] == 100 * send["return_codes"]["50009"] / run["calls"]
@@ -59,7 +59,7 @@ def test_a_threshold_that_ended_the_run_was_missed_whatever_came_after(frame):
 
 
 def test_a_run_without_thresholds_or_calls_is_judged_too(call):
-    nothing = calls.from_records([])
+    nothing = analysis.from_records([])
     assert judge_run(nothing, {}) == []
     assert statuses(nothing, KEPT, MISSED) == ["NO_DATA", "NO_DATA"]
 

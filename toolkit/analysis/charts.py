@@ -12,7 +12,7 @@ import pandas as pd
 import vl_convert
 
 from toolkit.analysis.colours import ERROR_COLOUR, KIND_COLOURS, UNKNOWN_COLOUR, shades
-from toolkit.analysis.latency import CALLER, MEASURES, SERVER
+from toolkit.analysis.percentiles import CALLER, MEASURES, SERVER
 from toolkit.codes import Kind
 from toolkit.wire import Endpoint
 
@@ -30,7 +30,7 @@ _OTHER = "other"
 
 
 def latency_by_percentile(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Draw ``latency.percentiles``: a line for each endpoint and measure, the tail spread out, time on a log axis."""
+    """Draw ``latency``: a line for each endpoint and measure, the tail spread out, time on a log axis."""
     rows = _percentile_rows(frame)
     return _finish(
         alt.Chart(_data(rows), width=width, height=_HEIGHT)
@@ -46,7 +46,7 @@ def latency_by_percentile(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLev
 
 
 def codes_over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Draw ``outcomes.over_time``: calls per second stacked by outcome, one panel for each endpoint."""
+    """Draw ``over_time``: calls per second stacked by outcome, one panel for each endpoint."""
     rows, colours = _outcome_rows(frame)
     bars = (
         alt.Chart(_data(rows), width=width, height=_HEIGHT // 2)
@@ -63,7 +63,7 @@ def codes_over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixi
 
 
 def return_code_shares(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Draw ``outcomes.return_codes``: the share of each outcome, one panel for each endpoint."""
+    """Draw ``return_codes``: the share of each outcome, one panel for each endpoint."""
     rows, colours = _outcome_rows(frame)
     percent = alt.Axis(format="~%", tickCount=5)
     bars = alt.Chart(_data(rows), width=width - 180, height=alt.Step(24)).encode(

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import narwhals as nw
 import pandas as pd
 
-from toolkit.codes import Kind, find
-from toolkit.errors import InputError
+from toolkit.analysis.intervals import wilson
+from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, bucket_ns, collect, explain, lazy, to_utc, width_ns
 
 _OUTCOME = ["endpoint", "http_status", "return_code", "error"]
 _READING_ORDER = ["endpoint", "return_code", "error", "http_status"]
 
 
-def return_codes(calls: pd.DataFrame) -> pd.DataFrame:
+def return_codes(calls: IntoCalls) -> pd.DataFrame:
     """Count the outcomes of each endpoint.
 
     One row per endpoint and outcome, in the API's order, calls without a return code last; columns: endpoint
-    (category), http_status (Int16, null where nothing was answered), return_code (Int64, null without an answer of the
-    API), message, meaning (the table's wording, string, "" where it has none), kind (category, null likewise), error
-    (category, null where the API answered), calls (int64), share (of the endpoint's calls, 0..1, float64).
+    (category), http_status (Int16, null where nothing was answered), return_code (category of whole numbers, null
+    without an answer of the API), message, meaning (the table's wording, string, "" where it has none), kind (category,
+    null likewise), error (category, null where the API answered), calls (int64), share (of the endpoint's calls, 0..1,
+    float64), share_low, share_high (the ends of its 95 % interval, Wilson's).
     """
-    counts = _explain(_count(calls, _OUTCOME, order=_READING_ORDER))
-    counts["share"] = counts["calls"] / counts.groupby("endpoint", observed=True)["calls"].transform("sum")
-    return counts[[*_OUTCOME[:3], "message", "meaning", "kind", "error", "calls", "share"]]
+    counts = explain(_count(lazy(calls), _OUTCOME).sort_values(_READING_ORDER, ignore_index=True))
+    whole = counts.groupby("endpoint", observed=True)["calls"].transform("sum")
+    low, high = wilson(counts["calls"], whole)
+    counts = counts.assign(share=counts["calls"] / whole, share_low=low, share_high=high)
+    words = ["message", "meaning", "kind", "error"]
+    return counts[[*_OUTCOME[:3], *words, "calls", "share", "share_low", "share_high"]]
 
 
-def over_time(calls: pd.DataFrame, every: str = "1s") -> pd.DataFrame:
+def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFrame:
     """Count the outcomes of each endpoint in buckets of time.
 
     ``every`` is the width of a bucket, such as "500ms", "1s" or "5min"; buckets are aligned to 1970, a call is in the
@@ -32,46 +37,16 @@ def over_time(calls: pd.DataFrame, every: str = "1s") -> pd.DataFrame:
     (of the bucket, UTC, datetime64[ns, UTC]), endpoint, return_code, message, kind, error (as in ``return_codes``),
     calls (int64), calls_per_s (mean over the bucket, float64). Raise InputError for a width that isn't one.
     """
-    width_ns = _width_ns(every)
-    # ts - ts % width stays in integers; a division may pass through floats, which are too coarse for ns since 1970.
-    buckets = calls.assign(bucket_ns=calls["started_ns"] - calls["started_ns"] % width_ns)
-    by = ["bucket_ns", "endpoint", "return_code", "error"]
-    counts = _explain(_count(buckets, by, order=by))
-    counts["started"] = pd.to_datetime(counts["bucket_ns"], unit="ns", utc=True)
-    counts["ended"] = pd.to_datetime(counts["bucket_ns"] + width_ns, unit="ns", utc=True)
-    counts["calls_per_s"] = counts["calls"] / (width_ns / 1e9)
+    by, width = ["bucket_ns", "endpoint", "return_code", "error"], width_ns(every)
+    counts = explain(
+        _count(lazy(calls).with_columns(bucket_ns=bucket_ns(every)), by).sort_values(by, ignore_index=True)
+    )
+    started = to_utc(counts["bucket_ns"])
+    counts = counts.assign(
+        started=started, ended=started + pd.Timedelta(width), calls_per_s=counts["calls"] / (width / NS_PER_S)
+    )
     return counts[["started", "ended", "endpoint", "return_code", "message", "kind", "error", "calls", "calls_per_s"]]
 
 
-def _width_ns(every: str) -> int:
-    try:
-        width_ns = pd.Timedelta(every).as_unit("ns").value
-    except ValueError:
-        width_ns = 0
-    if width_ns <= 0:
-        raise InputError(f"{every!r} is no width of a bucket: give a number and a unit, such as 1s, 500ms or 5min")
-    return int(width_ns)
-
-
-def _count(calls: pd.DataFrame, by: list[str], order: list[str]) -> pd.DataFrame:
-    counts = calls.groupby(by, observed=True, dropna=False).size().rename("calls").reset_index()
-    return counts.sort_values(order, key=_sort_key, ignore_index=True)
-
-
-def _sort_key(column: pd.Series) -> pd.Series:
-    """Sort errors by name: their categories are in the order in which they happened."""
-    return column.astype(pd.StringDtype("pyarrow")) if column.name == "error" else column
-
-
-def _explain(counts: pd.DataFrame) -> pd.DataFrame:
-    """Add what the table says about each return code; nothing where it doesn't know it."""
-    rows = [None if code is pd.NA else find(int(code)) for code in counts["return_code"]]
-    return counts.assign(
-        message=_texts([row.message if row else "" for row in rows]),
-        meaning=_texts([row.meaning if row else "" for row in rows]),
-        kind=pd.Categorical([row.kind.value if row else None for row in rows], [kind.value for kind in Kind]),
-    )
-
-
-def _texts(values: list[str]) -> pd.Series:
-    return pd.Series(values, dtype=pd.StringDtype("pyarrow"))
+def _count(table: Lazy, by: list[str]) -> pd.DataFrame:
+    return collect(table.group_by(by).agg(calls=nw.len()))

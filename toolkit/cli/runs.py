@@ -301,12 +301,11 @@ def _tell(progress: Progress, pacing: Pacing | None) -> str:
 
 def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> tuple[Summary, Path]:
     """Print what a run's calls say, leave it in its folder as run.json and report.html, and tell where that is."""
-    from toolkit.analysis import calls as call_table
-    from toolkit.analysis import latency, outcomes
+    from toolkit.analysis import latency, read, return_codes
     from toolkit.report.page import write_report
     from toolkit.report.summary import summarize, write_summary
 
-    calls = call_table.read(run)
+    calls = read(run)
     summary = write_summary(run, calls, settings) if run.is_dir() else summarize(calls, settings)
     page = write_report(run)
     if as_json:
@@ -314,9 +313,9 @@ def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> tuple[
     else:
         _show_verdicts(summary)
         _show_claims(summary)
-        codes = outcomes.return_codes(calls).drop(columns="meaning")
+        codes = return_codes(calls).drop(columns=["meaning", "share_low", "share_high"])
         show(_rows(codes.assign(share=codes["share"].map("{:.2%}".format))), title="Return codes")
-        show(_rows(latency.percentiles(calls)), title="\nLatency, ms")
+        show(_rows(latency(calls).drop(columns=["mean_ms", "error_ratio"])), title="\nLatency, ms")
     return summary, page
 
 

@@ -16,14 +16,14 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from toolkit.analysis import calls as call_table
-from toolkit.analysis import charts, latency, outcomes
-from toolkit.analysis.calls import duration_ns
+from toolkit.analysis import charts, duration_s, latency, over_time, read, return_codes, span
+from toolkit.analysis.percentiles import TAIL
+from toolkit.analysis.table import IntoCalls, collect, lazy
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError
+from toolkit.masking import Json, mask, mask_text
 from toolkit.report import tables, verdicts, wording
 from toolkit.report.claims import Claim, claim_rows, read_claims
-from toolkit.report.masking import Json, mask, mask_text
 from toolkit.report.summary import RUN_NAME
 
 REPORT_NAME = "report.html"
@@ -60,7 +60,7 @@ def write_report(run: str | Path) -> Path:
     InputError for what holds no calls.
     """
     run = Path(run)
-    calls = call_table.read(run)
+    calls = read(run)
     page = run / REPORT_NAME if run.is_dir() else run.with_name(f"{run.name}.html")
     html = render(calls, read_settings(run / RUN_NAME), _name(calls, run), read_claims(run))
     partial = page.with_name(f"{page.name}.part")
@@ -68,16 +68,15 @@ def write_report(run: str | Path) -> Path:
     return partial.replace(page)
 
 
-def render(calls: pd.DataFrame, settings: Mapping[str, object], name: str, claims: Sequence[Claim] = ()) -> str:
+def render(calls: IntoCalls, settings: Mapping[str, object], name: str, claims: Sequence[Claim] = ()) -> str:
     """Return a run's page; ``settings`` may hold secrets, the page doesn't."""
-    calls, masked = _mask_errors(calls), mask(settings)
-    codes = outcomes.return_codes(calls)
+    codes, masked = _mask_errors(return_codes(calls)), mask(settings)
     rows = list(tables.outcome_rows(codes.head(_MOST_OUTCOMES)))
     return _template().render(
         name=mask_text(name),
         when=_when(calls),
         target=_target(masked),
-        facts=_facts(calls),
+        facts=_facts(codes, duration_s(calls)),
         remarks=list(wording.remarks(masked)) if isinstance(masked, dict) else [],
         verdicts=list(tables.verdict_rows(verdicts.judge_run(calls, settings))),
         claims=list(claim_rows(claims)),
@@ -85,8 +84,8 @@ def render(calls: pd.DataFrame, settings: Mapping[str, object], name: str, claim
         outcomes_left_out=len(codes) - len(rows),
         kinds=tables.kinds(rows),
         latency_heads=tables.latency_heads(),
-        latencies=_by_endpoint(tables.latency_rows(latency.percentiles(calls))),
-        figures=_figures(calls) if len(calls) else [],
+        latencies=_by_endpoint(tables.latency_rows(latency(calls))),
+        figures=_figures(calls) if len(codes) else [],
         settings=list(tables.setting_rows(masked)),
     )
 
@@ -108,13 +107,13 @@ def read_settings(path: Path) -> Mapping[str, object]:
     return settings if isinstance(settings, dict) else {}
 
 
-def _name(calls: pd.DataFrame, run: Path) -> str:
-    names = [name for name in calls["run"].drop_duplicates().tolist() if name]
+def _name(calls: IntoCalls, run: Path) -> str:
+    names = [name for name in collect(lazy(calls).select("run").unique())["run"].dropna() if name]
     return str(names[0]) if len(names) == 1 else run.resolve().name
 
 
-def _mask_errors(calls: pd.DataFrame) -> pd.DataFrame:
-    return calls.assign(error=calls["error"].map(_short, na_action="ignore").astype("category"))
+def _mask_errors(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(error=frame["error"].map(_short, na_action="ignore").astype("category"))
 
 
 def _short(error: str) -> str:
@@ -122,8 +121,9 @@ def _short(error: str) -> str:
     return error if len(error) <= _LONGEST_NAME else error[: _LONGEST_NAME - 1] + "…"
 
 
-def _when(calls: pd.DataFrame) -> str:
-    return f"{calls['started'].min():%Y-%m-%d %H:%M:%S} UTC" if len(calls) else wording.NONE
+def _when(calls: IntoCalls) -> str:
+    within = span(calls)
+    return f"{within[0]:%Y-%m-%d %H:%M:%S} UTC" if within else wording.NONE
 
 
 def _target(settings: Json) -> str:
@@ -134,9 +134,9 @@ def _target(settings: Json) -> str:
     return target if isinstance(target, str) else wording.NONE
 
 
-def _facts(calls: pd.DataFrame) -> list[Fact]:
-    total, seconds = len(calls), duration_ns(calls) / 1e9
-    good = int((calls["return_code"] == ReturnCode.SUCCESS).sum())
+def _facts(codes: pd.DataFrame, seconds: float) -> list[Fact]:
+    total = int(codes["calls"].sum())
+    good = int(codes.loc[codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
     return [
         Fact("calls", f"{total:,}"),
         Fact("calls per second", wording.rate(total / seconds if seconds else None)),
@@ -149,18 +149,18 @@ def _by_endpoint(rows: Iterable[Any]) -> list[tuple[str, list[Any]]]:
     return [(endpoint, list(group)) for endpoint, group in groupby(rows, attrgetter("endpoint"))]
 
 
-def _figures(calls: pd.DataFrame) -> list[Figure]:
-    every_s = _bucket_s(duration_ns(calls) / 1e9)
+def _figures(calls: IntoCalls) -> list[Figure]:
+    every_s = _bucket_s(duration_s(calls))
     return [
         _figure(
             charts.latency_by_percentile,
-            latency.percentiles(calls, at=latency.TAIL),
+            latency(calls, at=TAIL),
             "Latency by percentile",
             "Each further nine has the same room. Where the two lines of a call part, calls waited for their turn.",
         ),
         _figure(
             charts.codes_over_time,
-            outcomes.over_time(calls, f"{every_s}s"),
+            _mask_errors(over_time(calls, f"{every_s}s")),
             "Return codes over time",
             f"Means over {wording.duration(every_s)}. A call counts where it started.",
         ),

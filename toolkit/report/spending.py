@@ -8,13 +8,13 @@ from decimal import Decimal, InvalidOperation
 import pandas as pd
 
 from toolkit.codes import FREE_REFUSALS
+from toolkit.masking import Json
 from toolkit.records import Failure
-from toolkit.report.masking import Json
 from toolkit.wire import Endpoint
 
 
 def spent(codes: pd.DataFrame, settings: Mapping[str, object]) -> dict[str, Json]:
-    """Return messages, cost and currency, of ``outcomes.return_codes`` and the settings' price.
+    """Return messages, cost and currency, of ``analysis.return_codes`` and the settings' price.
 
     A send counts unless it certainly cost nothing: it never left, or was refused. The cost is exact, a decimal number
     as text; it and the currency are None without a price.

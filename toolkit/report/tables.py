@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from toolkit.analysis import colours, latency
+from toolkit.analysis import colours
+from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
 from toolkit.codes import Kind
+from toolkit.masking import Json
 from toolkit.report import wording
-from toolkit.report.masking import Json
 from toolkit.thresholds import Status, Verdict
 
 _LONGEST_SETTING = 1_000
@@ -80,7 +81,7 @@ class VerdictRow:
 
 
 def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
-    """Word ``outcomes.return_codes``, row by row."""
+    """Word ``analysis.return_codes``, row by row."""
     for row in codes.to_dict("records"):
         known = {str(name): "" if pd.isna(value) else str(value) for name, value in row.items()}
         yield OutcomeRow(
@@ -104,18 +105,18 @@ def kinds(rows: list[OutcomeRow]) -> list[KindBadge]:
 
 def latency_heads() -> list[str]:
     """Name the times of a latency row."""
-    return [f"p{percentile:g}" for percentile in latency.PERCENTILES] + ["max"]
+    return [f"p{percentile:g}" for percentile in PERCENTILES] + ["max"]
 
 
 def latency_rows(percentiles: pd.DataFrame) -> Iterator[LatencyRow]:
-    """Word ``latency.percentiles``, row by row."""
-    columns = [latency.column(percentile) for percentile in latency.PERCENTILES] + ["max_ms"]
+    """Word ``analysis.latency``, row by row."""
+    columns = [column(percentile) for percentile in PERCENTILES] + ["max_ms"]
     for row in percentiles.to_dict("records"):
         yield LatencyRow(
             endpoint=row["endpoint"],
-            measure=latency.MEASURES[row["measure"]],
+            measure=MEASURES[row["measure"]],
             calls=f"{row['calls']:,}",
-            times=tuple(wording.milliseconds(row[column]) for column in columns),
+            times=tuple(wording.milliseconds(row[name]) for name in columns),
         )
 
 

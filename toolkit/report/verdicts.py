@@ -8,38 +8,42 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from toolkit.analysis import outcomes
-from toolkit.analysis.calls import duration_ns
+from toolkit.analysis import duration_s, latency, return_codes
+from toolkit.analysis.percentiles import column
+from toolkit.analysis.table import IntoCalls
+from toolkit.masking import Json, mask_text
 from toolkit.report.claims import Claim
-from toolkit.report.masking import Json, mask_text
 from toolkit.runs import Cause
 from toolkit.thresholds import Figures, Measure, Status, Verdict, doubt, judge, parse
 from toolkit.wire import Endpoint
 
-_NS_PER_MS = 1e6
-
 
 @dataclass(frozen=True, slots=True)
-class _Exact:
-    """The times of calls, each kept; percentiles are those of ``analysis.latency``."""
+class _Times:
+    """The times of an endpoint's calls, asked of the calls themselves, as ``analysis.latency`` takes them."""
 
-    ms: npt.NDArray[np.float64]
+    calls: IntoCalls
+    endpoint: Endpoint
+    measure: Measure
 
     def percentile(self, percentile: float) -> float:
-        return float(np.percentile(self.ms, percentile))
+        return self._ask(column(percentile), percentile)
 
     def mean(self) -> float:
-        return float(self.ms.mean())
+        return self._ask("mean_ms")
 
     def max(self) -> float:
-        return float(self.ms.max())
+        return self._ask("max_ms")
+
+    def _ask(self, name: str, *at: float) -> float:
+        found = latency(self.calls, at=at)
+        mine = found[(found["endpoint"] == self.endpoint.value) & (found["measure"] == self.measure.value)]
+        return float(mine[name].iloc[0])
 
 
-def judge_run(calls: pd.DataFrame, settings: Mapping[str, object]) -> list[Verdict]:
+def judge_run(calls: IntoCalls, settings: Mapping[str, object]) -> list[Verdict]:
     """Judge the settings' "thresholds"; raise InputError for what is none.
 
     Where a load test was its own "bottleneck" nothing is known of the target, so that nothing passes. The threshold
@@ -79,19 +83,14 @@ def write_junit(
     path.write_bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
 
 
-def _figures(calls: pd.DataFrame) -> Figures:
+def _figures(calls: IntoCalls) -> Figures:
     found: Counter[tuple[Endpoint, int | str]] = Counter()
-    for row in outcomes.return_codes(calls).to_dict("records"):
+    for row in return_codes(calls).to_dict("records"):
         outcome = str(row["error"]) if pd.isna(row["return_code"]) else int(row["return_code"])
         found[Endpoint(row["endpoint"]), outcome] += row["calls"]
-    endpoints = {endpoint: calls[calls["endpoint"] == endpoint.value] for endpoint, _ in found}
-    times = {(endpoint, it): _Exact(_ms(own, it)) for endpoint, own in endpoints.items() for it in Measure}
-    return Figures(duration_ns(calls) / 1e9, found, times)
-
-
-def _ms(calls: pd.DataFrame, measure: Measure) -> npt.NDArray[np.float64]:
-    waited_ns = calls["wait_ns"] if measure is Measure.CALLER_MS else 0
-    return (calls["latency_ns"] + waited_ns).to_numpy() / _NS_PER_MS
+    endpoints = dict.fromkeys(endpoint for endpoint, _ in found)
+    times = {(endpoint, it): _Times(calls, endpoint, it) for endpoint in endpoints for it in Measure}
+    return Figures(duration_s(calls), found, times)
 
 
 def _fail(verdict: Verdict) -> Verdict:

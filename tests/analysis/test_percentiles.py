@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.analysis import calls, latency
+from toolkit import analysis
 from toolkit.wire import Endpoint
 
 
@@ -21,7 +21,7 @@ def _percentile(values, percentile):
 @given(data=st.data())
 def test_percentiles_agree_with_sorting_by_hand(data, runs):
     records = data.draw(runs)
-    table = latency.percentiles(calls.from_records(records))
+    table = analysis.latency(analysis.from_records(records))
     assert len(table) == 2 * len({r.endpoint for r in records})
     for row in table.to_dict("records"):
         mine = [r for r in records if r.endpoint == row["endpoint"]]
@@ -34,27 +34,27 @@ def test_percentiles_agree_with_sorting_by_hand(data, runs):
 
 
 def test_one_call_is_every_percentile(call):
-    table = latency.percentiles(calls.from_records([call(latency_ns=3_000_000, wait_ns=1_000_000)]))
+    table = analysis.latency(analysis.from_records([call(latency_ns=3_000_000, wait_ns=1_000_000)]))
     assert table["measure"].tolist() == ["latency_ms", "caller_ms"]
-    assert table.loc[0, "p50_ms":].tolist() == [3.0] * 6
-    assert table.loc[1, "p50_ms":].tolist() == [4.0] * 6
+    assert table.loc[0, "p50_ms":"max_ms"].tolist() == [3.0] * 7
+    assert table.loc[1, "p50_ms":"max_ms"].tolist() == [4.0] * 7
 
 
 def test_what_the_caller_waited_shows_the_stall_that_the_servers_latency_hides(call):
     stalled = [call(wait_ns=200_000_000) for _ in range(10)]
-    table = latency.percentiles(calls.from_records([*[call() for _ in range(90)], *stalled])).set_index("measure")
+    table = analysis.latency(analysis.from_records([*[call() for _ in range(90)], *stalled])).set_index("measure")
     assert table.loc["latency_ms", "p95_ms"] == 2.0
     assert table.loc["caller_ms", "p95_ms"] == 202.0
 
 
 def test_a_call_that_failed_counts_with_its_time(call):
-    table = latency.percentiles(calls.from_records([call(error="timeout", latency_ns=5_000_000_000)]))
+    table = analysis.latency(analysis.from_records([call(error="timeout", latency_ns=5_000_000_000)]))
     assert table["p50_ms"].tolist() == [5000.0, 5000.0]
 
 
 def test_groups_may_be_any_columns_and_null_is_one_of_them(call):
     records = [call(), call(code=50009, latency_ns=7_000_000), call(error="timeout"), call(Endpoint.VERIFY, 50010)]
-    table = latency.percentiles(calls.from_records(records), by=("endpoint", "kind"))
+    table = analysis.latency(analysis.from_records(records), by=("endpoint", "kind"))
     server = table[table["measure"] == "latency_ms"]
     kinds = [None if pd.isna(kind) else kind for kind in server["kind"]]
     assert list(zip(server["endpoint"], kinds, server["p50_ms"], strict=True)) == [
@@ -66,11 +66,11 @@ def test_groups_may_be_any_columns_and_null_is_one_of_them(call):
 
 
 def test_other_percentiles_have_columns_that_say_which(call):
-    table = latency.percentiles(calls.from_records([call()]), at=(0, 99.99))
-    assert list(table) == ["endpoint", "measure", "calls", "p0_ms", "p99.99_ms", "max_ms"]
+    table = analysis.latency(analysis.from_records([call()]), at=(0, 99.99))
+    assert list(table) == ["endpoint", "measure", "calls", "p0_ms", "p99.99_ms", "mean_ms", "max_ms", "error_ratio"]
 
 
 def test_of_no_calls_there_are_no_rows_and_the_same_columns(call):
-    none, one = (latency.percentiles(calls.from_records(records)) for records in ([], [call()]))
+    none, one = (analysis.latency(analysis.from_records(records)) for records in ([], [call()]))
     assert none.empty
     assert none.dtypes.astype(str).tolist() == one.dtypes.astype(str).tolist()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.report.masking import mask, mask_text
+from toolkit.masking import mask, mask_text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""Every function of the analysis says the same of the same calls, whatever engine holds them."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+from support.engines import ENGINES, OPEN
+from support.random_calls import write_random_calls
+
+from toolkit import analysis
+from toolkit.analysis.percentiles import ERROR_RATIO
+
+CALLS = 200_000
+FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
+    "return_codes": analysis.return_codes,
+    "over_time": lambda calls: analysis.over_time(calls, "1h"),
+    "latency": lambda calls: analysis.latency(calls, by=("endpoint", "return_code")),
+    "latency over time": lambda calls: analysis.latency(calls, every="6h"),
+    "latency from histograms": lambda calls: analysis.latency(calls, every="6h", method="histogram"),
+}
+
+pytestmark = pytest.mark.xdist_group("spark")  # one Spark for all of them
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("engines") / "calls.parquet"
+    write_random_calls(path, CALLS)
+    return str(path)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_engine_gives_equal_answers(name, engine, path):
+    function = FUNCTIONS[name]
+    pd.testing.assert_frame_equal(function(OPEN[engine](path)), function(analysis.read(path)))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_answer_has_a_column_of_objects(name, path):
+    assert "object" not in FUNCTIONS[name](analysis.read(path)).dtypes.astype(str).tolist()
+
+
+def test_every_public_function_of_calls_is_held_to_the_engines():
+    functions = {name for name in analysis.__all__ if name.islower()} - {"read", "from_records"}
+    covered = {name.split()[0] for name in FUNCTIONS} | {"span", "duration_s", "wilson"}
+    assert functions == covered
+
+
+def test_histograms_are_within_their_stated_error_of_the_exact_percentiles(path):
+    calls = analysis.read(path)
+    exact, binned = (analysis.latency(calls, method=method) for method in ("exact", "histogram"))
+    assert binned["error_ratio"].tolist() == [ERROR_RATIO] * len(binned)
+    for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "p99.9_ms"):
+        assert binned[name].tolist() == pytest.approx(exact[name].tolist(), rel=ERROR_RATIO * 1.2)
+    for name in ("calls", "max_ms"):
+        assert binned[name].tolist() == exact[name].tolist()
+    assert binned["mean_ms"].tolist() == pytest.approx(exact["mean_ms"].tolist())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_span_of_the_calls_is_the_same(engine, path):
+    calls = OPEN[engine](path)
+    assert analysis.span(calls) == analysis.span(analysis.read(path))
+    assert analysis.duration_s(calls) == pytest.approx(172_800, rel=1e-3)

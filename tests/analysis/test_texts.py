@@ -1,0 +1,255 @@
+"""Logs and other text as calls; what real programs wrote is read in test_real_logs."""
+
+import bz2
+import csv
+import gzip
+import json
+import lzma
+from dataclasses import asdict
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from toolkit import analysis
+from toolkit.errors import InputError
+from toolkit.records import CallRecord, Scribe, hash64
+from toolkit.wire import Endpoint
+
+MSG_ID = "288193860302000000000001"  # looks like a number, and isn't
+COMBINED = (
+    '127.0.0.1 - app-1 [06/Nov/2026:12:00:01 +0000] "POST /v1/codes HTTP/1.1" 403 71 "-" "curl/7.88"'
+    ' "{\\x22mobile\\x22:\\x2213800138000\\x22,\\x22temp_id\\x22:1}" 0.250'
+)
+LOG_FORMAT = (
+    '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
+    ' "$request_body" $request_time'
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, *lines, open_=open):
+        path = tmp_path / name
+        with open_(path, "wt", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def row(call):
+    """Return a record as a line of JSON."""
+
+    def row(**changes):
+        return json.dumps(asdict(call(**changes)))
+
+    return row
+
+
+def _only(calls):
+    (row,) = calls.to_pandas().astype(object).where(lambda frame: frame.notna(), None).to_dict("records")
+    return row
+
+
+# Call records.
+
+
+def test_records_as_json_lines_come_back_as_they_were(call, row, write):
+    records = [
+        call(msg_id=MSG_ID, msg_key=hash64(MSG_ID), mobile_key=-(2**63) + 1, prefix="1380013", temp_id=1, segments=2),
+        call(Endpoint.VERIFY, 50010, wait_ns=7),
+        call(error="timeout", app_key="app-1"),
+        call(code=50031),
+    ]
+    path = write("calls.jsonl", *(json.dumps(asdict(record)) for record in records))
+    pd.testing.assert_frame_equal(analysis.read(path).to_pandas(), analysis.from_records(records))
+
+
+def test_records_as_csv_come_back_as_they_were(call, tmp_path):
+    records = [call(msg_id=MSG_ID, msg_key=hash64(MSG_ID)), call(Endpoint.VERIFY, 50010), call(error="reset")]
+    with (tmp_path / "calls.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(CallRecord.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in records)
+    pd.testing.assert_frame_equal(analysis.read(tmp_path).to_pandas(), analysis.from_records(records))
+
+
+def test_a_frame_that_pandas_wrote_is_read(call, tmp_path):
+    frame = analysis.from_records([call(msg_id=MSG_ID, code=50014), call(error="timeout")])
+    frame.to_csv(tmp_path / "calls.csv", index=False)
+    read = analysis.read(tmp_path / "calls.csv").to_pandas()
+    assert read["return_code"].tolist()[0] == 50014
+    assert read["msg_id"].tolist()[0] == MSG_ID
+
+
+def _zstd_open(path, mode, encoding):
+    import io
+
+    return io.TextIOWrapper(pa.CompressedOutputStream(str(path), "zstd"), encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "open_"),
+    [("", open), (".gz", gzip.open), (".bz2", bz2.open), (".xz", lzma.open), (".zst", _zstd_open)],
+)
+def test_text_may_be_compressed(suffix, open_, row, write):
+    assert len(analysis.read(write(f"calls.jsonl{suffix}", row(), row(), open_=open_)).to_pandas()) == 2
+
+
+def test_several_sources_are_one_table(row, write, tmp_path):
+    write("a.jsonl", row(run="a"))
+    write("b.csv", "started_ns,endpoint,latency_ns,run", "1,send,1,b")
+    write("c.jsonl", row(run="c"))
+    for sources in ((tmp_path,), (tmp_path / "a.jsonl", str(tmp_path / "[bc].*")), (str(tmp_path / "*"),)):
+        assert sorted(analysis.read(*sources).to_pandas()["run"]) == ["a", "b", "c"]
+
+
+def test_a_file_that_two_sources_name_is_read_once(row, write):
+    path = write("a.jsonl", row())
+    assert len(analysis.read(path, str(path)).to_pandas()) == 1
+
+
+# What can't be read.
+
+
+def test_rows_that_cannot_be_read_are_counted_and_quoted(row, write):
+    path = write(
+        "calls.jsonl", row(), "{", row(endpoint="resend"), row(latency_ns=None), "[]", row(started_ns=None), row()
+    )
+    calls = analysis.read(path)
+    assert len(calls.to_pandas()) == 2
+    found = {reason: (rows, lines) for _, reason, rows, lines, _ in calls.unread.itertuples(index=False)}
+    assert found == {
+        "not a JSON object": (2, "2, 5"),
+        "an endpoint is one of send, verify": (1, "3"),
+        "it doesn't say how long the call took": (1, "4"),
+        "it doesn't say when the call was": (1, "6"),
+    }
+    assert calls.unread["text"].tolist()[0] == "{"
+    assert calls.unread["rows"].sum() == 5
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("return_code", "many", "return_code is no whole number"),
+        ("return_code", 1e300, "return_code is no whole number"),
+        ("http_status", 200.5, "http_status is no whole number"),
+        ("mobile_key", 2**63, "mobile_key is no whole number"),
+        ("latency_ns", -1, "latency_ns is no number of ns"),
+        ("latency_ns", "NaN", "latency_ns is no number of ns"),
+        ("started_ns", "Infinity", "started_ns is no number of ns"),
+        ("wait_ns", "long", "wait_ns is no number of ns"),
+    ],
+)
+def test_a_value_that_is_none_of_its_kind_is_named(field, value, reason, row, write):
+    calls = analysis.read(write("calls.jsonl", row(), json.dumps(json.loads(row()) | {field: value})))
+    assert calls.unread["reason"].tolist() == [reason]
+
+
+def test_a_row_of_csv_with_too_few_fields_is_unread(write):
+    calls = analysis.read(write("a.csv", "started_ns,endpoint,latency_ns", "1,send,1", "1,send", "2,verify,1"))
+    assert calls.unread[["reason", "lines"]].values.tolist() == [["2 fields, and 3 in the header", "3"]]
+
+
+def test_what_is_quoted_holds_no_mobile_no_code_and_no_end(row, write):
+    secret = '{"mobile": "13800138000", "code": "123456", "x": "' + "y" * 500
+    calls = analysis.read(write("calls.jsonl", row(), secret))
+    text = calls.unread["text"].tolist()[0]
+    assert text.startswith('{"mobile": "1380013****", "code": "***"')
+    assert len(text) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "said"),
+    [
+        ("a.jsonl", ["no", "json"], "holds no calls: line 1: not a JSON object; give columns, or log_format"),
+        ("a.log", ["GET / 200"], "line 1: not in the log's format"),
+        ("a.csv", ["name,amount", "x,1"], "line 2: it doesn't say how long the call took"),
+    ],
+)
+def test_a_file_of_whose_rows_none_is_a_call_is_an_input_error(name, lines, said, write):
+    with pytest.raises(InputError, match=said):
+        analysis.read(write(name, *lines))
+
+
+def test_a_damaged_archive_is_an_input_error(row, write):
+    path = write("calls.jsonl.gz", *[row() for _ in range(1000)], open_=gzip.open)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"calls\.jsonl\.gz can't be read, or is damaged"):
+        analysis.read(path)
+
+
+def test_an_empty_file_holds_no_calls_and_is_no_error(write, row):
+    assert analysis.read(write("calls.jsonl")).to_pandas().empty
+
+
+def test_nothing_to_read_is_an_input_error():
+    with pytest.raises(InputError, match="nothing to read: give the folder of a run"):
+        analysis.read()
+
+
+# Access logs.
+
+
+def test_an_access_log_with_the_body_says_what_was_sent(write):
+    row = _only(analysis.read(write("access.log", COMBINED), log_format=LOG_FORMAT, master_secret="s3cret"))
+    key, prefix = Scribe.of("", "", "", "s3cret").digest("13800138000")
+    assert row["mobile_key"] == int.from_bytes(key, "big", signed=True)
+    assert (row["prefix"], row["temp_id"], row["app_key"]) == (prefix, 1, "app-1")
+    assert (row["endpoint"], row["http_status"], row["return_code"]) == ("send", 403, None)
+    assert row["latency_ns"] == 250_000_000
+    assert row["started"].isoformat() == "2026-11-06T12:00:00.750000+00:00"  # the log says when it was answered
+
+
+def test_a_403_that_says_no_more_has_no_return_code_and_a_200_is_a_success(write):
+    lines = [COMBINED, COMBINED.replace(" 403 ", " 200 ")]
+    table = analysis.return_codes(analysis.read(write("access.log", *lines), log_format=LOG_FORMAT))
+    assert table["http_status"].tolist() == [200, 403]
+    assert [None if pd.isna(code) else code for code in table["return_code"]] == [50000, None]
+
+
+def test_requests_that_are_no_calls_are_unread(write):
+    other = COMBINED.replace("POST /v1/codes", "GET /health")
+    calls = analysis.read(write("access.log", COMBINED, other, "scrambled"), log_format=LOG_FORMAT)
+    assert dict(zip(calls.unread["reason"], calls.unread["rows"], strict=True)) == {
+        "no call of the API": 1,
+        "not in the log's format": 1,
+    }
+
+
+@pytest.mark.parametrize("log_format", ["", "no variables", "$status $status"])
+def test_a_log_format_that_is_none_is_an_input_error(log_format, write):
+    with pytest.raises(InputError, match=r"copy it from nginx\.conf"):
+        analysis.read(write("access.log", COMBINED), log_format=log_format)
+
+
+def test_an_access_log_in_json_by_a_map_of_its_own_names(write):
+    line = {
+        "ts": 1793966400.5,
+        "uri": f"/v1/codes/{MSG_ID}/valid",
+        "st": "403",
+        "rt": "0.010",
+        "answer": '{"is_valid":false,"error":{"code":50010,"message":"invalid code"}}',
+        "vhost": "edge-1",
+    }
+    columns = {"started_s": "ts", "http_status": "st", "latency_s": "rt", "source": "vhost", "answer": "answer"}
+    row = _only(analysis.read(write("access.log", json.dumps(line)), columns=columns))
+    assert (row["endpoint"], row["msg_id"], row["msg_key"]) == ("verify", MSG_ID, hash64(MSG_ID))
+    assert (row["return_code"], row["kind"], row["source"]) == (50010, "VERDICT", "edge-1")
+    assert row["started_ns"] == 1_793_966_400_500_000_000
+
+
+def test_a_map_with_a_word_that_is_none_names_those_there_are(write):
+    with pytest.raises(InputError, match="no field says 'duration': a map's words are started, started_ns"):
+        analysis.read(write("access.log", "{}"), columns={"duration": "rt"})
+
+
+def test_a_mobile_that_is_masked_or_none_has_no_key(write):
+    line = {"ended": "2026-11-06T12:00:00Z", "latency_ms": 1, "endpoint": "send", "time": "2026-11-06T12:00:00Z"}
+    path = write("s.jsonl", *(json.dumps(line | {"mobile": it}) for it in ("1380013****", "12345", 13800138000)))
+    frame = analysis.read(path).to_pandas()
+    assert frame["mobile_key"].isna().tolist() == [True, True, False]
+    assert [None if pd.isna(it) else it for it in frame["prefix"]] == ["1380013", None, "1380013"]

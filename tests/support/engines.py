@@ -1,0 +1,64 @@
+"""The same calls in every engine that the analysis is held to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+
+ENGINES = ("pandas", "duckdb", "polars", "spark")
+SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "2g",
+    "spark.sql.shuffle.partitions": "4",
+}
+
+
+@cache
+def spark() -> Any:
+    """Start Spark in this process, on this machine alone; skip where there is no Java, but not in CI."""
+    if shutil.which("java") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI needs java")
+        pytest.skip("java is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PySpark, on pandas 3
+        from pyspark.sql import SparkSession
+
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+        builder = SparkSession.builder.master("local[2]").appName("sms-code-toolkit")
+        for name, value in SETTINGS.items():
+            builder = builder.config(name, value)
+        return builder.getOrCreate()
+
+
+def _in_pandas(path: str) -> pd.DataFrame:
+    return pd.read_parquet(path, dtype_backend="numpy_nullable")
+
+
+def _in_duckdb(path: str) -> duckdb.DuckDBPyRelation:
+    return duckdb.connect().read_parquet(path)
+
+
+def _in_polars(path: str) -> Any:
+    import polars as pl
+
+    return pl.scan_parquet(path)
+
+
+def _in_spark(path: str) -> Any:
+    return spark().read.parquet(path)
+
+
+OPEN: dict[str, Callable[[str], Any]] = dict(zip(ENGINES, (_in_pandas, _in_duckdb, _in_polars, _in_spark), strict=True))

@@ -1,0 +1,33 @@
+"""Engines: what narwhals has no words for, or a worse way, said to the engine itself. All else is one for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import narwhals as nw
+import pandas as pd
+
+from toolkit.analysis.table import Lazy, collect
+
+
+def quantiles(table: Lazy, by: Sequence[str], value: str, at: Sequence[float]) -> pd.DataFrame:
+    """Take exact quantiles of a column in each group, interpolated linearly.
+
+    One row per group, in no promised order; columns: those of ``by``, calls (int64), mean, most (the largest value),
+    and one for each of ``at`` (0..1), named by its place: 0, 1, ...
+    """
+    if table.implementation.is_duckdb():
+        return _duckdb_quantiles(table.to_native(), by, value, at)
+    it = nw.col(value)
+    places = {str(place): it.quantile(share, "linear") for place, share in enumerate(at)}
+    return collect(table.group_by(by).agg(calls=nw.len(), mean=it.mean(), most=it.max(), **places))
+
+
+def _duckdb_quantiles(relation: Any, by: Sequence[str], value: str, at: Sequence[float]) -> pd.DataFrame:
+    """Take them all from one list of the values: DuckDB keeps a list for each quantile that is asked for by itself."""
+    groups = ", ".join(f'"{name}"' for name in by)
+    sums = f'count(*) AS calls, avg("{value}") AS mean, max("{value}") AS most'
+    found = relation.aggregate(f'{groups}, {sums}, quantile_cont("{value}", {list(at) or [0.5]}) AS found', groups)
+    places = [f'found[{place + 1}] AS "{place}"' for place in range(len(at))]
+    return collect(nw.from_native(found.project(", ".join([groups, "calls, mean, most", *places]))))
