@@ -50,7 +50,8 @@ class CallRecord:
     run, source: which run, and which worker or host of it. http_status, return_code, kind: null without an answer of
     the API, kind also for a code the table doesn't know. mobile_key: keyed 64-bit digest. prefix: the mobile's first 7
     digits. msg_key: 64-bit hash of msg_id, for joins. segments: what a send was charged, where that is known.
-    error: what kept an answer from being read, a Failure; null where the API answered.
+    error: what kept an answer from being read, a Failure; null where the API answered. request_id: the X-Request-Id of
+    an answer that was no success, which the service's log has too.
     """
 
     started_ns: int
@@ -70,6 +71,7 @@ class CallRecord:
     app_key: str | None = None
     segments: int | None = None
     error: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ def _read_row(row: Row, shared: Shared) -> tuple[Any, ...]:
     key = None if mobile_key is None else int.from_bytes(mobile_key, "big", signed=True)
     return (
         *(started_ns, run, source, endpoint, http_status, return_code, kind_of(return_code), *times),
-        *(key, _read_prefix(prefix), parse_whole(temp_id), msg_id, hash64(msg_id), app_key, segments, error),
+        *(key, _read_prefix(prefix), parse_whole(temp_id), msg_id, hash64(msg_id), app_key, segments, error, None),
     )
 
 
@@ -264,6 +266,7 @@ def schema() -> pa.Schema:
         "app_key": category,
         "segments": pa.int16(),
         "error": category,
+        "request_id": text,
     }
     return pa.schema([(column.name, types[column.name]) for column in fields(CallRecord)])
 

@@ -81,6 +81,7 @@ def test_no_column_is_object_and_the_types_are_those_promised(call):
             "app_key": "category",
             "segments": "Int16",
             "error": "category",
+            "request_id": "string",
             "started": "datetime64[ns, UTC]",
         }
 

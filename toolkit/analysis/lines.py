@@ -30,7 +30,7 @@ WORDS = (
     *("latency_ns", "latency_ms", "latency_s"),
     *("wait_ns", "wait_ms", "wait_s"),
     *("endpoint", "request", "path"),  # one of them; a request is "POST /v1/codes HTTP/1.1"
-    *("http_status", "return_code", "error", "run", "source", "app_key", "segments"),
+    *("http_status", "return_code", "error", "run", "source", "app_key", "segments", "request_id"),
     *("mobile", "mobile_key", "prefix", "temp_id", "msg_id"),
     *("body", "answer"),  # those of the request and of the answer, JSON
 )
@@ -43,6 +43,7 @@ RECORD = {word: word for word in WORDS}
 SERVICE_LOG = {
     "ended": "time",
     **{word: word for word in ("endpoint", "http_status", "return_code", "latency_ms", "app_key", "msg_id", "mobile")},
+    "request_id": "request_id",
 }
 """How `smscode serve` logs a call; ``time`` is when it was answered."""
 NGINX = {
@@ -57,6 +58,7 @@ NGINX = {
     "source": ("hostname", "server_name"),
     "body": "request_body",
     "answer": "response_body",
+    "request_id": ("request_id", "sent_http_x_request_id"),
 }
 """nginx's variables; it logs a request when that has been answered."""
 COMBINED = (
@@ -133,6 +135,7 @@ class LineReader:
             *(http_status, return_code, None if return_code is None else kind_of(return_code)),
             *(latency_ns, _time_ns(said, "wait") or 0, key, prefix, _read_temp_id(said, body)),
             *(msg_id, hash64(msg_id), _text(said, "app_key"), _whole(said, "segments"), _text(said, "error")),
+            _text(said, "request_id"),
         )
 
     def _said(self, fields: Fields) -> Iterator[tuple[str, Any]]:

@@ -40,6 +40,7 @@ COLUMNS: dict[str, Any] = {
     "app_key": nw.String,
     "segments": nw.Int64,
     "error": nw.String,
+    "request_id": nw.String,
 }
 REQUIRED = tuple(COLUMNS)[:3]
 _KEYS = ("mobile_key", "msg_key")  # 64 bits: one that passes through a float comes out as another key
