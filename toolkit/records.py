@@ -114,7 +114,7 @@ class Scribe:
             http_status, return_code, msg_id = answer.http_status, int(answer.return_code), msg_id or answer.msg_id
         mobile_key, prefix = (None, None) if mobile is None else self.digest(str(mobile))
         answered, times = (started_ns, endpoint, http_status, return_code), (latency_ns, wait_ns)
-        row = (*answered, *times, mobile_key, prefix, temp_id, _clean(msg_id), None, error)
+        row = (*answered, *times, mobile_key, prefix, temp_id, clean(msg_id), None, error)
         return CallRecord(*_read_row(row, (self.run, self.source, self.app_key)))
 
     def digest(self, mobile: str) -> tuple[bytes, str | None]:
@@ -149,15 +149,16 @@ def _read_row(row: Row, shared: Shared) -> tuple[Any, ...]:
     key = None if mobile_key is None else int.from_bytes(mobile_key, "big", signed=True)
     return (
         *(started_ns, run, source, endpoint, http_status, return_code, kind_of(return_code), *times),
-        *(key, _read_prefix(prefix), parse_whole(temp_id), msg_id, hash64(msg_id), app_key, segments, error, None),
+        *(key, read_prefix(prefix), parse_whole(temp_id), msg_id, hash64(msg_id), app_key, segments, error, None),
     )
 
 
-def _read_prefix(prefix: str | None) -> str | None:
+def read_prefix(prefix: str | None) -> str | None:
+    """Return a mobile's first 7 digits, None for what can't be those."""
     return prefix if prefix and _PREFIX.fullmatch(prefix) else None
 
 
-def _clean(text: str | None) -> str | None:
+def clean(text: str | None) -> str | None:
     """Return text without halves of characters, which JSON may hold and Parquet may not."""
     return text and text.encode("utf-8", "replace").decode()
 

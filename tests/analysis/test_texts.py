@@ -247,9 +247,14 @@ def test_a_map_with_a_word_that_is_none_names_those_there_are(write):
         analysis.read(write("access.log", "{}"), columns={"duration": "rt"})
 
 
-def test_a_mobile_that_is_masked_or_none_has_no_key(write):
+def test_a_mobile_that_is_masked_has_no_key_and_one_that_is_none_no_prefix(write):
     line = {"ended": "2026-11-06T12:00:00Z", "latency_ms": 1, "endpoint": "send", "time": "2026-11-06T12:00:00Z"}
     path = write("s.jsonl", *(json.dumps(line | {"mobile": it}) for it in ("1380013****", "12345", 13800138000)))
     frame = analysis.read(path).to_pandas()
-    assert frame["mobile_key"].isna().tolist() == [True, True, False]
+    assert frame["mobile_key"].isna().tolist() == [True, False, False]
     assert [None if pd.isna(it) else it for it in frame["prefix"]] == ["1380013", None, "1380013"]
+
+
+def test_half_a_character_in_a_line_stops_nothing(row, write):
+    path = write("calls.jsonl", json.dumps(json.loads(row()) | {"msg_id": "a\ud800", "error": "\udfff"}))
+    assert analysis.read(path).to_pandas()["msg_id"].tolist() == ["a?"]

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 from toolkit.codes import ReturnCode, kind_of
 from toolkit.errors import InputError
-from toolkit.records import Scribe, hash64
-from toolkit.wire import Endpoint, Refusal, parse_mobile, parse_whole, read_path
+from toolkit.records import Scribe, clean, hash64, read_prefix
+from toolkit.wire import Endpoint, Refusal, parse_whole, read_path
 
 Fields: TypeAlias = Mapping[str, Any]
 Values: TypeAlias = tuple[Any, ...]
@@ -150,11 +150,10 @@ class LineReader:
         mobile = said.get("mobile", body.get("mobile"))
         if mobile is None:
             return _whole(said, "mobile_key"), _text(said, "prefix")
-        digits = parse_mobile(mobile)
-        if digits is None:  # masked, or none that a code could be sent to
-            return None, parse_mobile(f"{str(mobile)[:7]}0000") and str(mobile)[:7]
-        key, prefix = self._scribe.digest(digits)
-        return int.from_bytes(key, "big", signed=True), prefix
+        if "*" in str(mobile):
+            return None, read_prefix(str(mobile)[:7])
+        key, prefix = self._scribe.digest(str(mobile))
+        return int.from_bytes(key, "big", signed=True), read_prefix(prefix)
 
 
 def _read_started(said: Fields, latency_ns: int) -> int:
@@ -244,4 +243,4 @@ def _whole(said: Fields, word: str) -> int | None:
 
 def _text(said: Fields, word: str) -> str | None:
     value = said.get(word)
-    return None if value is None else str(value)
+    return None if value is None else clean(str(value))
