@@ -8,7 +8,7 @@ from support.engines import ENGINES, OPEN
 from support.random_calls import write_random_calls
 
 from toolkit import analysis
-from toolkit.analysis.percentiles import ERROR_RATIO
+from toolkit.analysis.histograms import ERROR_RATIO
 
 CALLS = 200_000
 FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
@@ -16,7 +16,9 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "over_time": lambda calls: analysis.over_time(calls, "1h"),
     "latency": lambda calls: analysis.latency(calls, by=("endpoint", "return_code")),
     "latency over time": lambda calls: analysis.latency(calls, every="6h"),
-    "latency from histograms": lambda calls: analysis.latency(calls, every="6h", method="histogram"),
+    "latency from histograms": lambda calls: analysis.latency(
+        calls, by=("endpoint", "return_code"), every="6h", method="histogram"
+    ),
 }
 
 pytestmark = pytest.mark.xdist_group("spark")  # one Spark for all of them

@@ -177,13 +177,19 @@ def code_dtype(found: pd.Series) -> pd.CategoricalDtype:
 
 def explain(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame with what the table says of its return codes: message, meaning and kind; nothing where unknown."""
-    rows = [None if pd.isna(code) else find(int(code)) for code in frame["return_code"]]
-    text, kind = pd.StringDtype("pyarrow"), pd.CategoricalDtype(_CATEGORIES["kind"], ordered=True)
+    codes = frame["return_code"].cat
+    rows = [*(find(int(code)) for code in codes.categories), None]  # the last is that of -1, no return code
+    kind = pd.CategoricalDtype(_CATEGORIES["kind"], ordered=True)
     return frame.assign(
-        message=pd.Series([row.message if row else "" for row in rows], frame.index, text),
-        meaning=pd.Series([row.meaning if row else "" for row in rows], frame.index, text),
-        kind=pd.Series([row.kind.value if row else None for row in rows], frame.index, kind),
+        message=_say(codes.codes, [row.message if row else "" for row in rows], pd.StringDtype("pyarrow")),
+        meaning=_say(codes.codes, [row.meaning if row else "" for row in rows], pd.StringDtype("pyarrow")),
+        kind=_say(codes.codes, [row.kind.value if row else None for row in rows], kind),
     )
+
+
+def _say(places: pd.Series, words: list[Any], dtype: Any) -> pd.Series:
+    said: pd.Series = pd.Series(words, dtype=dtype).take(places.where(places >= 0, len(words) - 1))
+    return said.set_axis(places.index)
 
 
 # Time.
