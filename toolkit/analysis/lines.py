@@ -215,8 +215,8 @@ def _read_outcome(said: Fields, answer: Fields) -> tuple[int | None, int | None]
 
 
 def _read_object(text: object) -> Fields:
-    if isinstance(text, dict):
-        return text
+    if text is None or isinstance(text, dict):
+        return text or {}
     try:
         return parse_json(str(text))
     except NoCallError:

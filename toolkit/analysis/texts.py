@@ -89,7 +89,7 @@ def read_text(path: Path, reader: LineReader, log_format: str | None, unread: Un
                     calls += 1
                 except NoCallError as reason:
                     unread.add(path, number, str(reason), text)
-    except (OSError, EOFError, lzma.LZMAError, csv.Error) as problem:
+    except (OSError, EOFError, lzma.LZMAError) as problem:
         raise InputError(f"{path} can't be read, or is damaged: {problem}") from problem
     if rows and not calls:
         raise InputError(f"{path} holds no calls: {unread.tell(path)}; give columns, or log_format, where it is a log")
@@ -120,7 +120,10 @@ def _cutter(header: str) -> Callable[[str], Fields]:
     names = next(csv.reader([header]))
 
     def cut(row: str) -> Fields:
-        values = next(csv.reader([row]), [])
+        try:
+            values = next(csv.reader([row]), [])
+        except csv.Error as problem:
+            raise NoCallError(f"not a row of CSV: {problem}") from None
         if len(values) != len(names):
             raise NoCallError(f"{len(values)} fields, and {len(names)} in the header")
         return dict(zip(names, values, strict=True))
