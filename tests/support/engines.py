@@ -25,13 +25,18 @@ SETTINGS = {
 }
 
 
-@cache
-def spark() -> Any:
-    """Start Spark in this process, on this machine alone; skip where there is no Java, but not in CI."""
+def needs_java() -> None:
+    """Skip a test where there is no Java, but not in CI."""
     if shutil.which("java") is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI needs java")
         pytest.skip("java is not installed")
+
+
+@cache
+def spark() -> Any:
+    """Start Spark in this process, on this machine alone."""
+    needs_java()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of PySpark, on pandas 3
         from pyspark.sql import SparkSession
