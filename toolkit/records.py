@@ -272,8 +272,11 @@ def schema() -> pa.Schema:
     return pa.schema([(column.name, types[column.name]) for column in fields(CallRecord)])
 
 
-def _encoding() -> dict[str, Any]:
-    """Return what takes the least room: times as differences, and a msg_id once for its send and its verifies."""
+def encoding() -> dict[str, Any]:
+    """Return the options of a ParquetWriter for records: what takes the least room.
+
+    Times are differences, and a msg_id is there once for its send and its verifies.
+    """
     times = ("started_ns", "latency_ns", "wait_ns")
     return {
         "compression": "zstd",
@@ -303,7 +306,7 @@ def write_values(values: Iterable[tuple[Any, ...]], path: Path) -> int:
 
     rows, written = iter(values), 0
     partial = path.with_name(path.name + ".part")
-    with pq.ParquetWriter(partial, schema(), **_encoding()) as writer:
+    with pq.ParquetWriter(partial, schema(), **encoding()) as writer:
         while group := list(islice(rows, _ROW_GROUP)):
             writer.write_table(to_table(group))
             written += len(group)
