@@ -1,0 +1,147 @@
+"""Folder: the files of a simulation. Each appears whole or not at all, and no other plan's are among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from toolkit import records
+from toolkit.errors import InputError
+from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS
+from toolkit.simulation.plan import Plan
+from toolkit.simulation.statement import HEADER, name_of
+
+LABELS_NAME, PRICES_NAME, SETTINGS_NAME = "incidents.json", "prices.toml", "run.json"
+_OURS = (PARQUET_PARTS, f"*{PACKED_SUFFIX}", LABELS_NAME, PRICES_NAME, SETTINGS_NAME, "statement-*.csv")
+# A message's id is once in the dictionary of a group of that size, which it would outgrow in a larger one.
+_ROW_GROUP = 500_000
+
+
+class Folder:
+    """A folder that holds one plan's simulation, or nothing of the kind."""
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        """Take it; raise InputError where it can't be used, or holds what another plan or a run has left."""
+        self.path = path
+        packages = ("numpy", "phonenumbers")  # others' chance, and others' prefixes, make other records
+        self._plan = plan.settings() | {"versions": {name: version(name) for name in packages}}
+        self._make()
+        labels = self._read_labels()
+        self.days_done = int(labels.get("days_done", 0))
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f"{LABELS_NAME}.part"
+            probe.touch()
+            probe.unlink()
+        except OSError as problem:
+            raise InputError(
+                f"{self.path}: no simulation can be kept there: {problem.strerror}; give another --out"
+            ) from None
+
+    def _read_labels(self) -> Mapping[str, Any]:
+        """Return the labels that are there; raise InputError for another plan's, and for files of what has none."""
+        path = self.path / LABELS_NAME
+        if not path.exists():
+            if foreign := sorted(it.name for pattern in _OURS for it in self.path.glob(pattern)):
+                raise InputError(f"{self.path} holds {foreign[0]} of something else: give another --out")
+            return {}
+        try:
+            labels = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            labels = None
+        if not isinstance(labels, dict) or labels.get("plan") != self._plan:
+            raise InputError(f"{self.path} holds the simulation of another plan: give another --out, or the same plan")
+        return labels
+
+    def day_path(self, day: date) -> Path:
+        """Return the path of a day's calls."""
+        return self.path / f"calls-{day.isoformat()}.parquet"
+
+    def write_calls(self, day: date, table: pa.Table) -> None:
+        """Write a day's calls."""
+        path = self.day_path(day)
+        partial = _partial(path)
+        try:
+            with pq.ParquetWriter(partial, records.schema(), **records.encoding()) as writer:
+                writer.write_table(table, row_group_size=_ROW_GROUP)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of text."""
+        partial = _partial(self.path / name)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.path / name)
+
+    def write_labels(self, days_done: int, calls: int, labels: list[dict[str, Any]]) -> None:
+        """Say how many days and calls are there, and what happened in them."""
+        whole = {"plan": self._plan, "days_done": days_done, "calls": calls, "incidents": labels}
+        self.write_text(LABELS_NAME, json.dumps(whole, indent=2) + "\n")
+
+    def write_settings(self) -> None:
+        """Say what was simulated where a report looks for it, unless a report has been there."""
+        if not (self.path / SETTINGS_NAME).exists():
+            settings = {"settings": {"scenario": "simulate", **self._plan}}
+            self.write_text(SETTINGS_NAME, json.dumps(settings, indent=2) + "\n")
+
+
+class Statements:
+    """The statements while they grow, a file for each calendar month.
+
+    They get their names at the end, so that what an earlier start has left stays until there is more.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: list[str] = []
+        self._file: BinaryIO | None = None
+        self._kept = 0
+
+    def add(self, day: date, lines: memoryview) -> None:
+        """Add a day's lines; ``keep`` makes them stay."""
+        if (name := name_of(day)) not in self._names:
+            self._close()
+            self._names.append(name)
+            self._file = _partial(self._folder / name).open("wb")
+            self._file.write(HEADER.encode("ascii"))
+            self._kept = 0
+        assert self._file
+        self._file.write(lines)
+
+    def keep(self) -> None:
+        """Keep what was added."""
+        assert self._file
+        self._file.flush()
+        self._kept = self._file.tell()
+
+    def _close(self) -> None:
+        """Close the last file, without what wasn't kept."""
+        if self._file:
+            self._file.truncate(self._kept)
+            self._file.close()
+            if not self._kept:
+                _partial(self._folder / self._names.pop()).unlink()
+
+    def finish(self, publish: bool) -> None:
+        """Give the files their names, or remove them."""
+        self._close()
+        for name in self._names:
+            partial = _partial(self._folder / name)
+            if publish:
+                partial.replace(self._folder / name)
+            else:
+                partial.unlink()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
