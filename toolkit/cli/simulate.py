@@ -48,12 +48,12 @@ def simulate(
     rules = tuple(Rule.parse(text) for text in rule or ()) or DEFAULT_RULES
     plan = simulation.Plan(days, parse_calls(calls), seed, parse_start(start), rules, parse_incidents(incidents))
     say(f"Simulating {plan.days} days of {plan.calls:,} calls into {out}. Ctrl-C ends it early.")
-    with _progress(plan) as on_day:
-        try:
+    try:
+        with _progress(plan) as on_day:
             written = simulation.simulate(out, plan, on_day=on_day)
-        except KeyboardInterrupt:
-            say(f"What is whole is in {out}; the same command goes on from there.")
-            raise
+    except KeyboardInterrupt:
+        say(f"Interrupted: {out} has the days that are whole; the same command goes on from there.")
+        raise
     say(f"{written.calls:,} calls: {out}")
     _show(written, as_json)
 
@@ -61,7 +61,7 @@ def simulate(
 def _show(written: Written, as_json: bool) -> None:
     if as_json:
         show_json({"days": written.days, "calls": written.calls, "incidents": written.incidents})
-    else:
+    elif written.incidents:
         show([{name: it[name] for name in _SHOWN} for it in written.incidents], title="Incidents")
 
 

@@ -33,8 +33,7 @@ class Folder:
         packages = ("numpy", "phonenumbers")  # others' chance, and others' prefixes, make other records
         self._plan = plan.settings() | {"versions": {name: version(name) for name in packages}}
         self._make()
-        labels = self._read_labels()
-        self.days_done = int(labels.get("days_done", 0))
+        self.count_days()
 
     def _make(self) -> None:
         try:
@@ -46,6 +45,10 @@ class Folder:
             raise InputError(
                 f"{self.path}: no simulation can be kept there: {problem.strerror}; give another --out"
             ) from None
+
+    def count_days(self) -> int:
+        """Return how many days are there and labelled."""
+        return int(self._read_labels().get("days_done", 0))
 
     def _read_labels(self) -> Mapping[str, Any]:
         """Return the labels that are there; raise InputError for another plan's, and for files of what has none."""
@@ -105,31 +108,31 @@ class Statements:
         self._folder = folder
         self._names: list[str] = []
         self._file: BinaryIO | None = None
-        self._kept = 0
+        self._began = self._ends = 0  # where the last day's lines begin and end in the file
 
     def add(self, day: date, lines: memoryview) -> None:
-        """Add a day's lines; ``keep`` makes them stay."""
+        """Add a day's lines."""
         if (name := name_of(day)) not in self._names:
             self._close()
-            self._names.append(name)
+            self._ends = 0
             self._file = _partial(self._folder / name).open("wb")
-            self._file.write(HEADER.encode("ascii"))
-            self._kept = 0
+            self._names.append(name)
         assert self._file
+        self._began = self._ends
+        self._file.write(b"" if self._began else HEADER.encode("ascii"))
         self._file.write(lines)
+        self._ends = self._file.tell()
 
-    def keep(self) -> None:
-        """Keep what was added."""
-        assert self._file
-        self._file.flush()
-        self._kept = self._file.tell()
+    def drop(self) -> None:
+        """Take the last day's lines back, or what there is of them."""
+        self._ends = self._began
 
     def _close(self) -> None:
-        """Close the last file, without what wasn't kept."""
+        """Close the last file, which is removed where nothing is in it."""
         if self._file:
-            self._file.truncate(self._kept)
+            self._file.truncate(self._ends)
             self._file.close()
-            if not self._kept:
+            if not self._ends:
                 _partial(self._folder / self._names.pop()).unlink()
 
     def finish(self, publish: bool) -> None:

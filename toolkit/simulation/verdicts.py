@@ -21,7 +21,7 @@ _RIGHT_RATIO, _RIGHT_AGAIN_RATIO = 0.955, 0.88
 _AGAIN_RATIOS = np.full(len(outcomes.TABLE), 0.72)  # by how the last attempt ended; what isn't named failed
 _AGAIN_RATIOS[outcomes.SUCCESS] = 0.006  # a second tap
 _AGAIN_RATIOS[outcomes.INVALID_CODE] = 0.93
-_AGAIN_RATIOS[outcomes.EXPIRED_CODE] = 0.25
+_AGAIN_RATIOS[outcomes.EXPIRED_CODE] = 0.1
 _AGAIN_RATIOS[outcomes.VERIFIED_CODE] = 0.0
 
 

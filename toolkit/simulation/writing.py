@@ -62,45 +62,55 @@ class _Writing:
         self._tally = Tally(self.happening, self.prefixes)
         self._differences, self._planted = planted_on(plan), list[Planted]()
         self._statements = Statements(folder.path)
-        self._days = self._calls = 0
-        if not folder.days_done:
+        self._covered = self._calls = 0  # days whose lines are in the statements, and their calls
+        if not folder.count_days():
             folder.write_labels(0, 0, [])
             folder.write_text(PRICES_NAME, prices.to_toml(self._prices))
             folder.write_settings()
 
     def write(self, day: Day) -> Written:
-        """Write a day, or nothing of it."""
-        date, path = self._plan.day(day.number), self._folder.day_path(self._plan.day(day.number))
+        """Write a day, or nothing of it: it counts from when it is labelled."""
+        date = self._plan.day(day.number)
+        path = self._folder.day_path(date)
         is_new = not path.exists()
-        lines, planted = self._lines(day, date)
+        lines = self._fold(day, date)
+        written = self._tell(day, date, path)
         try:
             if is_new:
                 self._folder.write_calls(date, to_table(day.calls, self.prefixes.numbers))
             self._statements.add(date, lines)
-            self._statements.keep()
-            self._days = day.number + 1
+            self._covered = written.days
+            if written.days > self._folder.count_days():
+                self._folder.write_labels(written.days, written.calls, list(written.incidents))
         except BaseException:
-            if is_new:
-                path.unlink(missing_ok=True)
+            self._take_back(day, path if is_new else None)
             raise
+        self.written = written
+        return written
+
+    def _fold(self, day: Day, date: date) -> memoryview:
+        """Count what a day had, and return its lines of the statement."""
+        price, differences = prices.per_segment(self._prices, date), self._differences.get(day.number, [])
+        lines, planted = write_lines(self._plan, day.number, day.sends, self.prefixes.carriers, price, differences)
         self._calls += len(day.calls)
         self._tally.add(day)
         self._planted += planted
-        return self._say(date, path)
+        return lines
 
-    def _lines(self, day: Day, date: date) -> tuple[memoryview, list[Planted]]:
-        price, differences = prices.per_segment(self._prices, date), self._differences.get(day.number, [])
-        return write_lines(self._plan, day.number, day.sends, self.prefixes.carriers, price, differences)
-
-    def _say(self, date: date, path: Path) -> Written:
-        until_ns = self._plan.start_ns + self._days * DAY_NS
+    def _tell(self, day: Day, date: date, path: Path) -> Written:
+        until_ns = self._plan.start_ns + (day.number + 1) * DAY_NS
         said = labels.label(self._plan, self.happening, self._tally, self.prefixes, until_ns)
         said = sorted(said + labels.label_differences(self._planted), key=lambda it: str(it["started"]))
-        self.written = Written(date, path, self._days, self._calls, tuple(said))
-        if self._days > self._folder.days_done:
-            self._folder.write_labels(self._days, self._calls, said)
-        return self.written
+        return Written(date, path, day.number + 1, self._calls, tuple(said))
+
+    def _take_back(self, day: Day, path: Path | None) -> None:
+        """Remove what there is of a day, unless it was labelled in spite of all."""
+        if self._folder.count_days() <= day.number:
+            self._statements.drop()
+            self._covered = min(self._covered, day.number)
+            if path:
+                path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Leave the statements of the days that are whole."""
-        self._statements.finish(publish=self._days >= self._folder.days_done)
+        """Leave the statements of the days that are whole, unless an earlier start has left more."""
+        self._statements.finish(publish=self._covered >= self._folder.count_days())

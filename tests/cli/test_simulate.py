@@ -1,0 +1,98 @@
+"""`smscode simulate`: what it says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from support.service import smscode
+
+from toolkit.records import PARQUET_PARTS
+
+SMALL = ["--days", "3", "--calls", "9k"]
+
+
+def test_it_writes_a_folder_that_a_report_can_be_made_of(tmp_path: Path) -> None:
+    done = smscode("simulate", *SMALL, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    parts = sorted((tmp_path / "simulated").glob(PARQUET_PARTS))
+    assert said["days"] == len(parts) == 3
+    assert said["calls"] == sum(pq.read_metadata(path).num_rows for path in parts)
+    assert said["incidents"] == json.loads((tmp_path / "simulated" / "incidents.json").read_text())["incidents"]
+    report = smscode("report", "simulated", "--json", cwd=tmp_path)
+    assert json.loads(report.stdout)["calls"] == said["calls"]
+    assert json.loads(report.stdout)["settings"]["scenario"] == "simulate"
+
+
+def test_what_happened_is_a_table_and_progress_is_on_stderr(tmp_path: Path) -> None:
+    done = smscode("simulate", *SMALL, "--incidents", "pumping", "--rule", "1/30s", "--out", "x", cwd=tmp_path)
+    assert (done.returncode, [path.name for path in tmp_path.iterdir()]) == (0, ["x"])
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["Incidents", "kind", "pumping"]
+    assert "calls: x" in done.stderr
+    assert json.loads((tmp_path / "x" / "incidents.json").read_text())["plan"]["rules"] == ["1/30s"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--calls", "many"], "calls 'many'"),
+        (["--calls", "0"], "at least 1,000 a day"),
+        (["--calls", "-5"], "calls '-5'"),
+        (["--days", "0"], "days 0"),
+        (["--seed", "-1"], "seed -1"),
+        (["--start", "soon"], "start 'soon'"),
+        (["--rule", "often"], "rule 'often'"),
+        (["--incidents", "fire"], "incident 'fire'"),
+    ],
+)
+def test_what_cannot_be_simulated_is_exit_2_and_one_clear_line(tmp_path: Path, options: list[str], reason: str) -> None:
+    done = smscode("simulate", *SMALL, *options, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert reason in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    done = smscode("simulate", *SMALL, "--out", place, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"smscode: {place}: no simulation can be kept there: ")
+
+
+def test_a_folder_of_another_run_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "calls.parquet").touch()
+    done = smscode("simulate", *SMALL, "--out", ".", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "calls.parquet of something else" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["calls.parquet"]
+
+
+def test_ctrl_c_leaves_whole_days_and_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "toolkit", "simulate", "--calls", "10M", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        _wait_for(lambda: len(list(tmp_path.glob(PARQUET_PARTS))) >= 2)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1].startswith("Interrupted: ")
+    done = json.loads((tmp_path / "incidents.json").read_text())
+    parts = list(tmp_path.glob(PARQUET_PARTS))
+    assert done["days_done"] == len(parts) >= 1  # the second may have been taken back
+    assert done["calls"] == sum(pq.read_metadata(path).num_rows for path in parts)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def _wait_for(true, within_s: float = 60) -> None:
+    until = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)

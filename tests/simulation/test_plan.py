@@ -1,0 +1,89 @@
+"""What can be planned, and how it is written."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from toolkit.errors import InputError
+from toolkit.rules import DEFAULT_RULES
+from toolkit.simulation import ALL, IncidentKind, Plan
+from toolkit.simulation.plan import dice, parse_calls, parse_incidents, parse_start
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ("10M", 10_000_000),
+        ("500k", 500_000),
+        ("2_000_000", 2_000_000),
+        ("2,000,000", 2_000_000),
+        ("1.5m", 1_500_000),
+        ("0.25 G", 250_000_000),
+        ("12345", 12_345),
+    ],
+)
+def test_calls_are_read_with_a_unit_or_without(text: str, calls: int) -> None:
+    assert parse_calls(text) == calls
+
+
+@pytest.mark.parametrize("text", ["", "ten", "-5", "1e6", "10MM", "1__000", "1,00", "10 000 000", "١٠", "nan"])
+def test_other_numbers_of_calls_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="write a number"):
+        parse_calls(text)
+
+
+@pytest.mark.parametrize("text", ["", "2026-13-01", "yesterday", "2026-11"])
+def test_a_start_is_a_day(text: str) -> None:
+    assert parse_start("2026-11-01") == date(2026, 11, 1)
+    with pytest.raises(InputError, match="write a day"):
+        parse_start(text)
+
+
+def test_incidents_are_all_none_or_named() -> None:
+    assert (parse_incidents("all"), parse_incidents("none")) == (ALL, ())
+    assert parse_incidents("pumping, outage") == (IncidentKind.PUMPING, IncidentKind.OUTAGE)
+
+
+@pytest.mark.parametrize("text", ["", ",", "fire", "outage,none"])
+def test_other_incidents_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="none"):
+        parse_incidents(text)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"days": 0},
+        {"days": 10_000, "calls": 10**10},
+        {"calls": 29_999},
+        {"calls": 10**12},
+        {"seed": -1},
+        {"seed": 1 << 63},
+        {"start": date(1969, 12, 31)},
+        {"start": date(9999, 1, 1)},
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Plan(**given)
+
+
+def test_incidents_are_in_the_order_of_the_list_whatever_order_they_come_in() -> None:
+    plan = Plan(incidents=(IncidentKind.PRICE_CHANGE, IncidentKind.OUTAGE, IncidentKind.OUTAGE))
+    assert plan.incidents == (IncidentKind.OUTAGE, IncidentKind.PRICE_CHANGE)
+
+
+def test_a_plan_tells_all_of_itself() -> None:
+    said = Plan().settings()
+    assert set(said) == {*Plan.__dataclass_fields__, "revision"}
+    assert said["rules"] == [str(rule) for rule in DEFAULT_RULES]
+
+
+def test_each_purpose_and_each_day_has_chance_of_its_own() -> None:
+    plan = Plan()
+    drawn = [dice(plan, *of).integers(1 << 62) for of in (("day", 0), ("day", 1), ("times", 0))]
+    assert len(set(drawn)) == 3
+    assert dice(plan, "day", 0).integers(1 << 62) == drawn[0]

@@ -1,0 +1,135 @@
+"""Statements and prices: they say what the records say, but for what is planted."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections import Counter
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from phonenumbers import carrier, parse
+from support.simulated import Simulated
+
+from toolkit.codes import ReturnCode
+from toolkit.simulation import Plan, simulate
+from toolkit.simulation.plan import parse_incidents, parse_start
+from toolkit.simulation.statement import Difference
+
+Row = dict[str, Any]
+
+
+def statement(folder: Path) -> list[Row]:
+    rows = []
+    for path in sorted(folder.glob("statement-*.csv")):
+        with path.open(newline="") as file:
+            of_month = list(csv.DictReader(file))
+        assert {row["sent_at"][:7] for row in of_month} == {path.stem.removeprefix("statement-")}
+        rows += of_month
+    return rows
+
+
+def prices(folder: Path) -> Row:
+    return tomllib.loads((folder / "prices.toml").read_text())
+
+
+def due(simulated: Simulated) -> list[Row]:
+    """What the records and the price list say, line by line."""
+    listed = prices(simulated.folder)
+    types = {template["temp_id"]: template["type"] for template in listed["templates"]}
+    calls = simulated.calls[simulated.calls["return_code"].eq(ReturnCode.SUCCESS).fillna(False)]
+    sent = calls[calls["endpoint"] == "send"]
+    carriers = {it: carrier.name_for_number(parse(f"+86{it}0000"), "en") for it in sent["prefix"].unique()}
+    found = cache(lambda day, temp_id, of: find(listed["prices"], day, types[temp_id], of))
+    sent_at = sent["started"].dt.strftime("%Y-%m-%dT%H:%M:%S.%f").str[:-3] + "Z"
+    lines = []
+    for call, at in zip(sent.itertuples(), sent_at, strict=True):
+        price = found(call.started.date(), call.temp_id, carriers[call.prefix])
+        amount = Decimal(price["per_segment"]) * int(call.segments)
+        of_call = {"msg_id": call.msg_id, "sent_at": at, "segments": str(call.segments), "price": price["per_segment"]}
+        lines.append(of_call | {"amount": str(amount), "currency": price["currency"]})
+    return lines
+
+
+def find(rows: list[Row], day: Any, template_type: str, of_carrier: str) -> Row:
+    held = [
+        row
+        for row in rows
+        if row["since"] <= day
+        and row.get("template_type", template_type) == template_type
+        and row.get("carrier", of_carrier) == of_carrier
+    ]
+    latest = max(row["since"] for row in held)
+    (row,) = [row for row in held if row["since"] == latest]
+    return row
+
+
+def test_a_statement_says_what_the_records_say_but_for_what_is_planted(simulated: Simulated) -> None:
+    stated, wanted = statement(simulated.folder), due(simulated)
+    times = Counter(row["msg_id"] for row in stated)
+    planted = {label["kind"]: label for label in simulated.labels if label["kind"] in list(Difference)}
+    assert set(planted) == set(Difference)
+    ids = {kind: label["msg_id"] for kind, label in planted.items()}
+    by_id = {row["msg_id"]: row for row in stated}
+    known = {row["msg_id"] for row in wanted}
+    assert known - by_id.keys() == {ids["statement_missing"]}
+    assert by_id.keys() - known == {ids["statement_unknown"]}
+    assert {msg_id for msg_id, count in times.items() if count > 1} == {ids["statement_duplicate"]}
+    wrong = [row["msg_id"] for row in wanted if row["msg_id"] in by_id and by_id[row["msg_id"]] != row]
+    assert set(wrong) == {ids["statement_segments"], ids["statement_price"]}
+    wanted_by_id = {row["msg_id"]: row for row in wanted}
+    for label in planted.values():
+        for said, rows in (("due", wanted_by_id), ("stated", by_id)):
+            told, row = label["changed"][said], rows.get(label["msg_id"])
+            assert told == (row and {name: type(told[name])(row[name]) for name in told})
+
+
+def test_a_line_costs_its_segments_times_its_price(simulated: Simulated) -> None:
+    rows = statement(simulated.folder)
+    assert all(Decimal(row["amount"]) == int(row["segments"]) * Decimal(row["price"]) for row in rows)
+    assert [row["sent_at"] for row in rows] == sorted(row["sent_at"] for row in rows)
+
+
+def test_a_price_changes_on_its_day(simulated: Simulated) -> None:
+    label = simulated.label("price_change")
+    since = pd.Timestamp(label["started"]).date()
+    rows = prices(simulated.folder)["prices"]
+    assert {row["since"] for row in rows} == {simulated.plan.start, since}
+    changed = label["changed"]
+    for name, (before, after) in changed["per_segment"].items():
+        days = [since - pd.Timedelta(days=1), since]
+        found = [find(rows, day, changed["template_type"], name)["per_segment"] for day in days]
+        assert found == [before, after]
+        assert before != after
+
+
+def test_the_price_list_is_written_as_settings_read_it(simulated: Simulated) -> None:
+    listed = prices(simulated.folder)
+    assert [set(it) for it in listed["templates"]] == [{"temp_id", "type", "segments"}] * 4
+    for row in listed["prices"]:
+        assert {"since", "per_segment", "currency"} <= set(row) <= {*row, "template_type", "carrier"}
+        assert isinstance(row["per_segment"], str)
+    charged = simulated.calls.dropna(subset="segments").groupby("temp_id")["segments"].max().to_dict()
+    assert charged == {it["temp_id"]: it["segments"] for it in listed["templates"]}
+
+
+def test_every_calendar_month_has_its_statement_and_its_differences(tmp_path: Path) -> None:
+    plan = Plan(days=4, calls=8_000, start=parse_start("2026-12-30"), incidents=parse_incidents("wrong_statement"))
+    labels = simulate(tmp_path, plan).incidents
+    names = [path.name for path in sorted(tmp_path.glob("statement-*"))]
+    assert names == ["statement-2026-12.csv", "statement-2027-01.csv"]
+    assert statement(tmp_path)
+    kinds = Counter((label["changed"]["statement"], label["kind"]) for label in labels)
+    assert kinds == dict.fromkeys(((name, kind.value) for name in names for kind in Difference), 1)
+
+
+@pytest.mark.parametrize("incidents", ["none", "outage"])
+def test_nothing_is_planted_where_it_is_not_asked_for(tmp_path: Path, incidents: str) -> None:
+    plan = Plan(days=1, calls=3_000, incidents=parse_incidents(incidents))
+    labels = simulate(tmp_path, plan).incidents
+    assert not [label for label in labels if label["kind"] in list(Difference)]
+    assert len(statement(tmp_path)) == len({row["msg_id"] for row in statement(tmp_path)})
