@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.analysis import calls as call_table
+from toolkit import analysis
 from toolkit.simulation import Plan
 from toolkit.simulation.incidents import LASTS_MINUTES
 
@@ -43,5 +43,5 @@ class Simulated:
 def read(folder: Path, plan: Plan) -> Simulated:
     """Read what a plan has left in a folder."""
     labels = json.loads((folder / "incidents.json").read_text())["incidents"]
-    calls = call_table.read(folder).sort_values("started_ns", kind="stable", ignore_index=True)
+    calls = analysis.read(folder).to_pandas().sort_values("started_ns", kind="stable", ignore_index=True)
     return Simulated(plan, folder, calls, labels)

@@ -12,12 +12,15 @@ from toolkit import records
 from toolkit.codes import Kind, ReturnCode
 from toolkit.records import Failure
 from toolkit.simulation import cast, msg_ids, outcomes
+from toolkit.simulation.people import mix
 from toolkit.wire import Endpoint
 
 if TYPE_CHECKING:
     from toolkit.simulation.tables import Rows
 
 RUN = "simulated"
+_REQUEST_IDS = 7  # keys what they are made of
+_ID_CHARS = 10  # no eleven digits, which a mask takes for a mobile
 
 
 def texts(rows: NDArray[np.uint8], present: NDArray[np.bool_] | None = None) -> pa.Array:
@@ -56,6 +59,7 @@ def to_table(calls: Rows, prefixes: NDArray[np.int64]) -> pa.Table:
         "app_key": _category(calls["app"], apps),
         "segments": _numbers(calls["segments"], calls["segments"] > 0),
         "error": _category(ends.astype(np.int32) - outcomes.FIRST_FAILURE, list(Failure)),
+        "request_id": _request_ids(calls),
     }
     return pa.table(columns, records.schema())
 
@@ -73,6 +77,13 @@ def _numbers(values: NDArray[Any], present: NDArray[np.bool_]) -> pa.Array:
 def _msg_ids(calls: Rows, named: NDArray[np.bool_]) -> pa.Array:
     rows = msg_ids.spell(calls["msg_high"][named], calls["msg_low"][named])
     return texts(rows, named).cast(pa.string())
+
+
+def _request_ids(calls: Rows) -> pa.Array:
+    """Name the answers that were no success, as clients keep them: hexadecimal digits that tell nothing."""
+    named = (outcomes.RETURN_CODE[calls["outcome"]] != 0) & (calls["outcome"] != outcomes.SUCCESS)
+    bits = mix(calls["started_ns"][named] + calls["host"][named], _REQUEST_IDS)
+    return texts(msg_ids.hexadecimal(bits)[:, :_ID_CHARS], named).cast(pa.string())
 
 
 def _kind(outcome: ReturnCode | Failure) -> int:

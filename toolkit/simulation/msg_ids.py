@@ -24,10 +24,15 @@ def draw(rng: np.random.Generator, count: int) -> tuple[Halves, Halves]:
 
 def spell(high: Halves, low: Halves) -> NDArray[np.uint8]:
     """Return UUIDs as rows of 36 ASCII characters."""
-    octets = np.stack([high, low], axis=1).astype(">u8").view(np.uint8)
     texts = np.full((len(high), _CHARS), ord("-"), np.uint8)
-    texts[:, _PLACES] = _HEX[octets].reshape(len(high), len(_PLACES))
+    texts[:, _PLACES] = hexadecimal(np.stack([high, low], axis=1))
     return texts
+
+
+def hexadecimal(numbers: Halves) -> NDArray[np.uint8]:
+    """Return each row of numbers as one row of ASCII characters, 16 a number."""
+    octets = numbers.astype(">u8").view(np.uint8)
+    return _HEX[octets].reshape(len(numbers), -1)
 
 
 def hash64(high: Halves, low: Halves) -> NDArray[np.int64]:
