@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import narwhals as nw
 import pandas as pd
 import pytest
 from support.engines import ENGINES, OPEN
@@ -9,6 +10,7 @@ from support.random_calls import write_random_calls
 
 from toolkit import analysis
 from toolkit.analysis.histograms import ERROR_RATIO
+from toolkit.analysis.table import lazy, to_ns
 
 CALLS = 200_000
 FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
@@ -19,7 +21,22 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "latency from histograms": lambda calls: analysis.latency(
         calls, by=("endpoint", "return_code"), every="6h", method="histogram"
     ),
+    "compare": lambda calls: analysis.compare(calls, _changed(calls), every="2h", permutations=199),
+    "changes": lambda calls: analysis.changes(_changed(calls), every="10min"),
+    "explain": lambda calls: analysis.explain(_changed(calls), 50009, since="2026-11-07T12:00"),
+    "explain against others": lambda calls: analysis.explain(_changed(calls), 50009, "2026-11-07", against=calls),
 }
+
+
+def _changed(calls):
+    """Return the calls with a slow and refusing stretch of an hour for a template."""
+    time = nw.col("started_ns") - to_ns("2026-11-07T14:00")
+    is_changed = (time >= 0) & (time < 3_600_000_000_000) & (nw.col("source") == "b")
+    return lazy(calls).with_columns(
+        return_code=nw.when(is_changed).then(nw.lit(50009)).otherwise(nw.col("return_code")),
+        latency_ns=nw.when(is_changed).then(10 * nw.col("latency_ns")).otherwise(nw.col("latency_ns")),
+    )
+
 
 pytestmark = pytest.mark.xdist_group("spark")  # one Spark for all of them
 
