@@ -67,8 +67,8 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     ``every`` is their width, and so the precision of what is found; without it, the least of 1 s, 2 s, 5 s, ... that
     makes at most 10,000 of them (of a month: 5 minutes). Where calls are few, buckets are taken together until they
     have half of what a bucket has in the middle, and at least 20. What follows the hour of the day is taken off where
-    there are 4 days or more, and what follows the day of the week where there are 4 weeks; of less time it hides what is
-    slight, and of a day it may be told as a change.
+    there are 4 days or more, and what follows the day of the week where there are 4 weeks; of less time, it hides what
+    is slight, and of a day it may be told as a change.
 
     A change is told where the odds of the outcome, or the times, are ``least_ratio`` times as large as before or more,
     or as many times smaller, where it is beyond what the series varies by itself over stretches as long, and where an

@@ -93,10 +93,12 @@ class _Part:
             return table
         is_sent = nw.col("endpoint") == Endpoint.SEND.value
         sends = lazy(self.calls, "msg_key").filter(is_sent, ~nw.col("msg_key").is_null())
-        sent = {f"sent_{name}": nw.col(name).cast(COLUMNS[name]).max() for name in _OF_SEND}
-        named = sends.group_by("msg_key").agg(**sent)  # a send may be in two records, the client's and the service's
+        sent = {f"sent_{name}": nw.col(name).cast(COLUMNS[name]) for name in _OF_SEND}
+        # One row of each: a send may be in two records, the client's and the service's.
+        named = sends.select("msg_key", **sent).group_by("msg_key").agg(nw.col(*sent).max())
         joined = table.join(named, on="msg_key", how="left")
-        return joined.with_columns(nw.coalesce(name, f"sent_{name}").alias(name) for name in _OF_SEND)
+        own = {name: nw.col(name).cast(COLUMNS[name]) for name in _OF_SEND}  # polars' categories are no text
+        return joined.with_columns(**{name: nw.coalesce(own[name], f"sent_{name}") for name in _OF_SEND})
 
 
 def _parts(

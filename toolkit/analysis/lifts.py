@@ -80,9 +80,12 @@ def _ahead(calls: pd.Series, found: pd.Series) -> tuple[pd.Series, pd.Series | f
 
 
 def _noise(found: pd.Series, expected: pd.Series) -> float:
-    """Return the variance of what is found, as a multiple of what it is where calls are found one by one."""
-    chi2 = ((found - expected) ** 2 / expected)[expected >= 1]
-    return max(1.0, float(chi2.median()) / _MEDIAN_CHI2) if len(chi2) >= _LEAST_VALUES else 1.0
+    """Return the variance of what most values have, as a multiple of what it is where calls are found one by one."""
+    found, expected = found[expected >= 1], expected[expected >= 1]
+    if len(found) < _LEAST_VALUES or not (usual := float((found / expected).median())):
+        return 1.0
+    chi2 = (found - usual * expected) ** 2 / (usual * expected)
+    return max(1.0, float(chi2.median()) / _MEDIAN_CHI2)
 
 
 def _cramers_v(calls: pd.Series, found: pd.Series) -> float:

@@ -1,0 +1,176 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolkit import analysis
+from toolkit.codes import Kind, ReturnCode
+from toolkit.errors import InputError
+
+DAY_NS = 86_400_000_000_000
+START_NS = 1_793_923_200_000_000_000  # 2026-11-06 00:00:00 UTC
+FIVE_PAST_TWO_NS = START_NS + (14 * 60 + 5) * 60_000_000_000
+
+
+def _sends(calls=60_000, seed=1):
+    """Sends of a day, of which template 3 is refused more than the others."""
+    draw = np.random.default_rng(seed)
+    temp_id = draw.integers(1, 5, calls)
+    return _answered(
+        draw,
+        np.where(temp_id == 3, 0.09, 0.03),
+        started_ns=START_NS + draw.integers(0, DAY_NS, calls),
+        prefix=[f"138{1000 + it}" for it in draw.integers(0, 400, calls)],
+        temp_id=temp_id,
+        app_key=draw.choice(["app-1", "app-2", "app-3"], calls, p=[0.6, 0.3, 0.1]),
+        source=draw.choice(["host-1", "host-2"], calls),
+    )
+
+
+def _pumped(calls=2_000):
+    """Sends to numbers of one prefix, most of which are refused."""
+    draw = np.random.default_rng(2)
+    times = FIVE_PAST_TWO_NS + draw.integers(0, 3_600_000_000_000, calls)
+    fixed = {"prefix": "1391234", "temp_id": 2, "app_key": "app-1", "source": draw.choice(["host-1", "host-2"], calls)}
+    return _answered(draw, np.full(calls, 0.8), started_ns=times, **fixed)
+
+
+def _answered(draw, refused, **columns):
+    code = np.where(draw.random(len(refused)) < refused, 50009, 50000)
+    answers = {"return_code": code, "kind": np.where(code == 50000, "OK", "RATE"), "latency_ns": 5, "endpoint": "send"}
+    return pd.DataFrame(columns | answers)
+
+
+@pytest.fixture(scope="module")
+def day():
+    return pd.concat([_sends(), _pumped()], ignore_index=True)
+
+
+def _told(table):
+    return list(zip(table["dimension"], table["value"], strict=True))
+
+
+def test_a_pumped_prefix_comes_first_and_then_what_it_has_in_common_with_others(day):
+    table = analysis.explain(day, 50009, since="2026-11-06T14:05")
+    assert _told(table)[0] == ("prefix", "1391234")
+    assert {("province", "Jiangsu"), ("app_key", "app-1"), ("temp_id", "2"), ("hour", "14")} == set(_told(table)[1:])
+    first = table.iloc[0]
+    assert (first["calls"], first["lift_low"] > 5) == (2_000, True)
+    assert first["coverage"] == pytest.approx(0.6, abs=0.05)
+    assert first["share"] == pytest.approx(0.8, abs=0.03)
+    assert pd.isna(first["share_before"])
+
+
+def test_what_always_was_is_told_only_where_nobody_asks_what_is_new(day):
+    always = ("temp_id", "3")
+    assert always in _told(analysis.explain(day, 50009))
+    assert always not in _told(analysis.explain(day, 50009, since="2026-11-06T14:05"))
+    assert _told(analysis.explain(day, 50009, until="2026-11-06T14:05")) == [always]
+    assert _told(analysis.explain(day, 50009, since="2026-11-06T06:00", until="2026-11-06T14:05")) == []
+
+
+def test_other_calls_may_tell_what_always_was(day):
+    table = analysis.explain(day, 50009, since="2026-11-06T14:05", against=_sends(seed=5))
+    assert _told(table)[0] == ("prefix", "1391234")
+    assert ("temp_id", "3") not in _told(table)
+    assert analysis.explain(day, 50009, against=day).empty
+
+
+def test_an_outcome_is_a_code_a_kind_or_an_error(day):
+    by_code = analysis.explain(day, 50009)
+    for outcome in (ReturnCode.OUT_OF_FREQ, Kind.RATE, "RATE"):
+        pd.testing.assert_frame_equal(analysis.explain(day, outcome), by_code)
+    lost = day.assign(error=np.where((day["source"] == "host-2") & (day.index % 7 == 0), "timeout", None))
+    assert _told(analysis.explain(lost, "timeout")) == [("source", "host-2")]
+
+
+def test_the_hour_is_that_of_the_day_in_utc(day):
+    hour = day["started_ns"] % DAY_NS // 3_600_000_000_000
+    table = analysis.explain(day.assign(return_code=np.where((hour == 5) & (day.index % 3 == 0), 50019, 50000)), 50019)
+    assert _told(table) == [("hour", "5")]
+
+
+def _with_verifies(day):
+    """Accepted sends with a verify each; those of template 4 are too late more often."""
+    draw = np.random.default_rng(3)
+    keys = pd.array(np.arange(len(day)), "Int64")
+    sent = day.assign(msg_key=pd.Series(keys).mask(day["return_code"] != 50000))
+    accepted = sent[sent["return_code"] == 50000]
+    late = draw.random(len(accepted)) < np.where(accepted["temp_id"] == 4, 0.3, 0.02)
+    codes = {"endpoint": "verify", "return_code": np.where(late, 50011, 50000), "kind": np.where(late, "VERDICT", "OK")}
+    verifies = accepted.drop(columns=["prefix", "temp_id"]).assign(**codes)
+    return pd.concat([sent, verifies], ignore_index=True).astype({"temp_id": "Int64"})
+
+
+def test_a_verify_has_the_template_and_the_prefix_of_its_send(day):
+    table = analysis.explain(_with_verifies(day), ReturnCode.EXPIRED_CODE)
+    assert _told(table) == [("temp_id", "4")]
+    accepted = day[(day["return_code"] == 50000) & (day["temp_id"] == 4)]
+    assert table["calls"].tolist() == [len(accepted)]
+
+
+def test_a_verify_has_its_send_also_from_before_the_calls_that_are_asked_about(day):
+    calls = _with_verifies(day)
+    sends = calls["endpoint"] == "send"
+    calls = calls.assign(started_ns=calls["started_ns"].mask(sends, START_NS))
+    before = _with_verifies(_sends()).assign(return_code=50000)
+    assert _told(analysis.explain(calls, 50011, since="2026-11-06T12:00", against=before))[0] == ("temp_id", "4")
+
+
+def test_a_send_in_two_records_is_one_send(day):
+    calls = _with_verifies(day)
+    twice = pd.concat([calls, calls[calls["endpoint"] == "send"].drop(columns=["prefix"])], ignore_index=True)
+    table = analysis.explain(twice, 50011)
+    assert table["calls"].tolist() == analysis.explain(calls, 50011)["calls"].tolist()
+
+
+def test_verifies_without_a_send_are_a_value_of_their_own(day):
+    calls = _with_verifies(day)
+    lost = (calls["endpoint"] == "verify") & (calls.index % 10 == 0)
+    codes = calls["return_code"].mask(calls["return_code"] == 50011, 50000).mask(lost, 50010)
+    table = analysis.explain(calls.assign(return_code=codes, msg_key=calls["msg_key"].mask(lost, -1)), 50010)
+    assert set(_told(table.fillna({"value": "none"}))) == {
+        (name, "none") for name in ("prefix", "carrier", "province", "temp_id")
+    }
+
+
+def test_keys_that_are_missing_are_asked_for_where_a_verify_had_the_outcome(day):
+    calls = _with_verifies(day).drop(columns="msg_key")
+    with pytest.raises(InputError, match="lacks msg_key"):
+        analysis.explain(calls, 50011)
+    assert len(analysis.explain(calls, 50009))
+
+
+def test_no_more_rows_of_a_dimension_are_told_than_asked_for(day):
+    hot = day["prefix"].isin(sorted(set(day["prefix"]))[:10]) & (day.index % 2 == 0)
+    calls = day.assign(return_code=np.where(hot, 50019, 50000))
+    for top in (3, 5, 20):
+        assert (analysis.explain(calls, 50019, top=top)["dimension"] == "prefix").sum() == min(top, 10)
+
+
+def test_rows_are_in_the_order_of_their_score_and_do_not_depend_on_that_of_calls(day):
+    table = analysis.explain(day, 50009)
+    assert table["score"].is_monotonic_decreasing
+    pd.testing.assert_frame_equal(analysis.explain(day.sample(frac=1, random_state=1), 50009), table)
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_few_calls_of_any_sort_can_be_explained(data, runs):
+    calls = analysis.from_records(data.draw(runs))
+    for outcome in (50000, "VERDICT", "timeout"):
+        table = analysis.explain(calls, outcome, since="2026-11-06T12:00:02")
+        assert (table["found"] <= table["calls"]).all()
+
+
+def test_of_an_outcome_that_no_call_had_there_are_no_rows_and_the_same_columns(day):
+    table = analysis.explain(day, 50009)
+    for none in (analysis.explain(day, 50018), analysis.explain(analysis.from_records([]), 50009)):
+        assert none.empty
+        assert none.dtypes.astype(str).tolist() == table.dtypes.astype(str).tolist()
+
+
+def test_what_is_no_time_is_an_input_error(day):
+    with pytest.raises(InputError, match="is no time"):
+        analysis.explain(day, 50009, since="noon")
