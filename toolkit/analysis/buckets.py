@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import narwhals as nw
 import numpy as np
@@ -13,14 +13,22 @@ import pandas as pd
 
 from toolkit.analysis.percentiles import CALLER, SERVER
 from toolkit.analysis.table import Lazy, bucket_ns, code_dtype, collect
+from toolkit.wire import Endpoint
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 SHARE = "share"
-MEASURE = pd.CategoricalDtype([SHARE, SERVER, CALLER], ordered=True)
 OUTCOME = ["return_code", "error"]
 TEXT = pd.StringDtype("pyarrow")
+LABELS: dict[str, Any] = {
+    "endpoint": pd.CategoricalDtype([row.value for row in Endpoint], ordered=True),
+    "measure": pd.CategoricalDtype([SHARE, SERVER, CALLER], ordered=True),
+    "return_code": "Int64",
+    "error": TEXT,
+    "percentile": "float64",
+}
+"""What a row of a share or of a percentile is of."""
 
 _WIDTHS = "100ms 200ms 500ms 1s 2s 5s 10s 15s 30s 1min 2min 5min 10min 15min 30min 1h 2h 4h 8h 1D 7D"
 WIDTHS_NS = [pd.Timedelta(width).as_unit("ns").value for width in _WIDTHS.split()]

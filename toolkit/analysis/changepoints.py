@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from toolkit.analysis.buckets import (
-    MEASURE,
+    LABELS,
     OUTCOME,
     SHARE,
-    TEXT,
     WIDTHS_NS,
     Floats,
     Ints,
@@ -33,7 +32,6 @@ from toolkit.analysis.segments import Change, Judge, find_changes
 from toolkit.analysis.series import Counts, Times
 from toolkit.analysis.table import NS_PER_MS, NS_PER_S, IntoCalls, Lazy, explain, lazy, to_utc, width_ns
 from toolkit.errors import InputError
-from toolkit.wire import Endpoint
 
 Row: TypeAlias = dict[str, Any]
 
@@ -48,11 +46,8 @@ _LEAST_HOURLY = 10.0  # calls with an outcome in an hour, on average, for its rh
 _DTYPES: dict[str, Any] = {
     "changed_ns": "int64",
     "until_ns": "Int64",
-    "endpoint": pd.CategoricalDtype([row.value for row in Endpoint], ordered=True),
-    "measure": MEASURE,
-    "return_code": "Int64",
-    "error": TEXT,
-    **dict.fromkeys(("percentile", "before", "after", "difference_low", "difference_high", "score"), "float64"),
+    **LABELS,
+    **dict.fromkeys(("before", "after", "difference_low", "difference_high", "score"), "float64"),
 }
 _COLUMNS = [
     *("changed_at", "until", "endpoint", "measure", "return_code", "message", "error", "percentile"),
@@ -75,12 +70,12 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     outcome has 10 calls more than before, or fewer. An incident that began and ended is one change. Where an outcome
     takes up much of the calls, the shares of the others fall, and may be told too.
 
-    One row per change, by time; columns: changed_at (the start of the first bucket after it, UTC, datetime64[ns, UTC]),
-    until (of the first bucket after it changed back, likewise, null where it didn't), endpoint (category), measure
-    ("share", "latency_ms", or, where callers waited, "caller_ms"; category), return_code, error (of a share, as in
-    ``return_codes``), message (string), percentile (of times, 50 or 95, float64, null for shares), before, after (the
-    share, 0..1, or ms; float64), difference (after - before), difference_low, difference_high (the ends of its 95 %
-    interval), ratio (after / before), score (the difference in standard errors, as of the noise of this series,
+    One row per change, by time; columns: changed_at (start of the first bucket at the new level, UTC, datetime64[ns,
+    UTC]), until (of the first one back at the old level, likewise, null where there is none), endpoint (category),
+    measure ("share", "latency_ms", or, where callers waited, "caller_ms"; category), return_code, error (of a share, as
+    in ``return_codes``), message (string), percentile (of times, 50 or 95, float64, null for shares), before, after
+    (the share, 0..1, or ms; float64), difference (after - before), difference_low, difference_high (the ends of its
+    95 % interval), ratio (after / before), score (the difference in standard errors, by the noise of this series,
     float64; a change has at least 2 times the root of the logarithm of the number of observations, so 6 of a month).
     """
     table = lazy(calls)

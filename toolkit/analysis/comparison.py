@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from toolkit.analysis.buckets import (
-    MEASURE,
+    LABELS,
     OUTCOME,
     SHARE,
     TEXT,
@@ -27,7 +27,6 @@ from toolkit.analysis.calls import span
 from toolkit.analysis.percentiles import BIN_RATIO, CALLER, PERCENTILES, SERVER
 from toolkit.analysis.resampling import Bools, bootstrap, cohen_h, holm, newcombe, permuted_p
 from toolkit.analysis.table import NS_PER_MS, IntoCalls, Lazy, explain, lazy, width_ns
-from toolkit.wire import Endpoint
 
 _BUCKETS = 24  # of the shorter side, at least, where no width is given
 _LEAST_BUCKETS = 8  # of a side: with fewer nothing is tested
@@ -35,11 +34,7 @@ _LEAST_BEYOND = 10  # calls of a side beyond a percentile: with fewer it isn't c
 _RESAMPLES = 1_000
 _SIGNIFICANT = 0.05
 _DTYPES: dict[str, Any] = {
-    "endpoint": pd.CategoricalDtype([row.value for row in Endpoint], ordered=True),
-    "measure": MEASURE,
-    "return_code": "Int64",
-    "error": TEXT,
-    "percentile": "float64",
+    **LABELS,
     **dict.fromkeys(("calls_a", "calls_b", "buckets_a", "buckets_b"), "int64"),
     **dict.fromkeys(("a", "b", "difference_low", "difference_high", "effect", "p_value"), "float64"),
     "note": TEXT,
@@ -74,9 +69,10 @@ def compare(
     ``return_codes``), message (string), percentile (0..100, float64, null for shares), calls_a, calls_b (of the
     endpoint, int64), buckets_a, buckets_b (that had such calls, int64), a, b (share, 0..1, or time in ms, within 0.5 %;
     float64), difference (b - a), difference_low, difference_high (the ends of its 95 % interval), ratio (b / a), effect
-    (Cohen's h of the two shares; for a percentile, of the shares of calls slower than that of both sides together: 0.2
-    is little, 0.8 much), p_value, p_corrected (for the number of rows, Holm's; both null where nothing was tested),
-    differs (p_corrected is under 5 %; boolean, null likewise), note (why nothing was tested, else "", string).
+    (Cohen's h of the two shares; for a percentile, of the shares of calls slower than that of both sides together,
+    which are what is tested; 0.2 is little, 0.8 much), p_value, p_corrected (for the number of rows, Holm's; both null
+    where nothing was tested), differs (p_corrected is under 5 %; boolean, null likewise), note (why nothing was tested,
+    else "", string).
     """
     tables = (lazy(a), lazy(b))
     width = _choose_width(tables) if every is None else width_ns(every)
