@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from toolkit.analysis.percentiles import CALLER, SERVER
+from toolkit.analysis.histograms import bin_of
+from toolkit.analysis.percentiles import CALLER, SERVER, TIME_NS
 from toolkit.analysis.table import Lazy, bucket_ns, code_dtype, collect
 from toolkit.wire import Endpoint
 
@@ -32,7 +33,6 @@ LABELS: dict[str, Any] = {
 
 _WIDTHS = "100ms 200ms 500ms 1s 2s 5s 10s 15s 30s 1min 2min 5min 10min 15min 30min 1h 2h 4h 8h 1D 7D"
 WIDTHS_NS = [pd.Timedelta(width).as_unit("ns").value for width in _WIDTHS.split()]
-_NS = {SERVER: nw.col("latency_ns"), CALLER: nw.col("latency_ns") + nw.col("wait_ns")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,8 @@ def count_times(table: Lazy, width_ns: int, measure: str, ratio: float) -> pd.Da
 
     One row per bucket_ns, endpoint and bin that had calls; columns: these, calls (int64).
     """
-    time = _NS[measure]
-    logarithm = nw.when(time < 1).then(1).otherwise(time).log() / math.log(ratio)
-    return _count(table.with_columns(bin=logarithm.floor().cast(nw.Int64)), width_ns, ["endpoint", "bin"])
+    binned = table.with_columns(bin=bin_of(TIME_NS[measure], ratio))
+    return _count(binned, width_ns, ["endpoint", "bin"])
 
 
 def _count(table: Lazy, width_ns: int, by: list[str], **more: nw.Expr) -> pd.DataFrame:

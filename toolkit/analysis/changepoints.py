@@ -30,7 +30,7 @@ from toolkit.analysis.resampling import newcombe
 from toolkit.analysis.rhythm import HOUR_NS, rhythm
 from toolkit.analysis.segments import Change, Judge, find_changes
 from toolkit.analysis.series import Counts, Times
-from toolkit.analysis.table import NS_PER_MS, NS_PER_S, IntoCalls, Lazy, explain, lazy, to_utc, width_ns
+from toolkit.analysis.table import NS_PER_MS, NS_PER_S, IntoCalls, Lazy, describe_codes, lazy, to_utc, width_ns
 from toolkit.errors import InputError
 
 Row: TypeAlias = dict[str, Any]
@@ -86,7 +86,7 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
 
 def _finish(found: pd.DataFrame) -> pd.DataFrame:
     by = ["changed_ns", "endpoint", "measure", *OUTCOME, "percentile"]
-    found = explain(found.sort_values(by, ignore_index=True))
+    found = describe_codes(found.sort_values(by, ignore_index=True))
     with np.errstate(divide="ignore"):
         ratio = found["after"].to_numpy() / found["before"].to_numpy()
     return found.assign(

@@ -24,9 +24,10 @@ from toolkit.analysis.buckets import (
     pivot,
 )
 from toolkit.analysis.calls import span
-from toolkit.analysis.percentiles import BIN_RATIO, CALLER, PERCENTILES, SERVER
+from toolkit.analysis.histograms import BIN_RATIO
+from toolkit.analysis.percentiles import CALLER, PERCENTILES, SERVER
 from toolkit.analysis.resampling import Bools, bootstrap, cohen_h, holm, newcombe, permuted_p
-from toolkit.analysis.table import NS_PER_MS, IntoCalls, Lazy, explain, lazy, width_ns
+from toolkit.analysis.table import NS_PER_MS, IntoCalls, Lazy, describe_codes, lazy, width_ns
 
 _BUCKETS = 24  # of the shorter side, at least, where no width is given
 _LEAST_BUCKETS = 8  # of a side: with fewer nothing is tested
@@ -206,7 +207,7 @@ def _finish(found: pd.DataFrame) -> pd.DataFrame:
     corrected = holm(found["p_value"].to_numpy())
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = found["b"].to_numpy() / found["a"].to_numpy()
-    whole = explain(found).assign(
+    whole = describe_codes(found).assign(
         return_code=as_codes(found["return_code"]),
         error=found["error"].astype("category"),
         difference=found["b"] - found["a"],

@@ -16,10 +16,10 @@ BIN_RATIO = 1.01  # each bin is so many times as long as the one before
 ERROR_RATIO = BIN_RATIO**0.5 - 1  # how far a time may be from the middle of its bin
 
 
-def bin_of(time_ns: nw.Expr) -> nw.Expr:
+def bin_of(time_ns: nw.Expr, ratio: float = BIN_RATIO) -> nw.Expr:
     """Return the number of the bin that a time in ns falls into; those below a nanosecond are in the first, 0."""
     least = nw.when(time_ns < 1).then(1).otherwise(time_ns)
-    return (least.log() / math.log(BIN_RATIO)).floor().cast(nw.Int64)
+    return (least.log() / math.log(ratio)).floor().cast(nw.Int64)
 
 
 def middle_ns(bins: npt.ArrayLike) -> npt.NDArray[np.float64]:

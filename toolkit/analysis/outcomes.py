@@ -6,7 +6,7 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.intervals import wilson
-from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, bucket_ns, collect, explain, lazy, to_utc, width_ns
+from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, bucket_ns, collect, describe_codes, lazy, to_utc, width_ns
 
 _OUTCOME = ["endpoint", "http_status", "return_code", "error"]
 _READING_ORDER = ["endpoint", "return_code", "error", "http_status"]
@@ -21,7 +21,7 @@ def return_codes(calls: IntoCalls) -> pd.DataFrame:
     null likewise), error (category, null where the API answered), calls (int64), share (of the endpoint's calls, 0..1,
     float64), share_low, share_high (the ends of its 95 % interval, Wilson's).
     """
-    counts = explain(_count(lazy(calls), _OUTCOME).sort_values(_READING_ORDER, ignore_index=True))
+    counts = describe_codes(_count(lazy(calls), _OUTCOME).sort_values(_READING_ORDER, ignore_index=True))
     whole = counts.groupby("endpoint", observed=True)["calls"].transform("sum")
     low, high = wilson(counts["calls"], whole)
     counts = counts.assign(share=counts["calls"] / whole, share_low=low, share_high=high)
@@ -38,7 +38,7 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFram
     calls (int64), calls_per_s (mean over the bucket, float64). Raise InputError for a width that isn't one.
     """
     by, width = ["bucket_ns", "endpoint", "return_code", "error"], width_ns(every)
-    counts = explain(
+    counts = describe_codes(
         _count(lazy(calls).with_columns(bucket_ns=bucket_ns(every)), by).sort_values(by, ignore_index=True)
     )
     started = to_utc(counts["bucket_ns"])

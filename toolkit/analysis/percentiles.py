@@ -26,7 +26,7 @@ TAIL = tuple(100 * (1 - 0.5 * 500 ** (-step / 50)) for step in range(51))
 Method: TypeAlias = Literal["auto", "exact", "histogram"]
 EXACT_CALLS = 100_000_000  # beyond, "auto" takes histograms: an exact percentile has to keep every time
 _TIME = "time_ns"
-_NS = {SERVER: nw.col("latency_ns"), CALLER: nw.col("latency_ns") + nw.col("wait_ns")}
+TIME_NS = {SERVER: nw.col("latency_ns"), CALLER: nw.col("latency_ns") + nw.col("wait_ns")}
 
 
 def latency(
@@ -79,7 +79,7 @@ def _take(
     quantiles: Callable[..., pd.DataFrame], table: Lazy, keys: list[str], measure: str, at: list[float]
 ) -> pd.DataFrame:
     """Take the percentiles of one measure; columns as ``latency`` has them."""
-    timed = table.with_columns(_NS[measure].alias(_TIME))
+    timed = table.with_columns(TIME_NS[measure].alias(_TIME))
     found = quantiles(timed, keys, _TIME, [percentile / 100 for percentile in at])
     times = {column(percentile): found[str(place)] / NS_PER_MS for place, percentile in enumerate(at)}
     return found[[*keys, "calls"]].assign(

@@ -175,7 +175,7 @@ def code_dtype(found: pd.Series) -> pd.CategoricalDtype:
     return pd.CategoricalDtype(pd.Index(sorted(codes), dtype="int64"), ordered=True)
 
 
-def explain(frame: pd.DataFrame) -> pd.DataFrame:
+def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame with what the table says of its return codes: message, meaning and kind; nothing where unknown."""
     codes = frame["return_code"].cat
     rows = [*(find(int(code)) for code in codes.categories), None]  # the last is that of -1, no return code
