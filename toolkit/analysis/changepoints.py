@@ -29,7 +29,7 @@ from toolkit.analysis.percentiles import CALLER, SERVER
 from toolkit.analysis.resampling import newcombe
 from toolkit.analysis.rhythm import HOUR_NS, rhythm
 from toolkit.analysis.segments import Change, Judge, find_changes
-from toolkit.analysis.series import Counts, Times
+from toolkit.analysis.series import LEAST_CALLS, Counts, Times
 from toolkit.analysis.table import NS_PER_MS, NS_PER_S, IntoCalls, Lazy, describe_codes, lazy, to_utc, width_ns
 from toolkit.errors import InputError
 
@@ -66,9 +66,10 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     is slight, and of a day it may be told as a change.
 
     A change is told where the odds of the outcome, or the times, are ``least_ratio`` times as large as before or more,
-    or as many times smaller, where it is beyond what the series varies by itself over stretches as long, and where an
-    outcome has 10 calls more than before, or fewer. An incident that began and ended is one change. Where an outcome
-    takes up much of the calls, the shares of the others fall, and may be told too.
+    or as many times smaller, where it is beyond what the series varies by itself over stretches as long, and where 10
+    calls more than before, or fewer, have the outcome, or are slower than the percentile was. An incident that began
+    and ended is one change. Where an outcome takes up much of the calls, the shares of the others fall, and may be told
+    too.
 
     One row per change, by time; columns: changed_at (start of the first bucket at the new level, UTC, datetime64[ns,
     UTC]), until (of the first one back at the old level, likewise, null where there is none), endpoint (category),
@@ -182,7 +183,7 @@ def _ends(low: float, high: float) -> Row:
 
 def _when(change: Change, starts: Ints) -> Row:
     until = None if change.until is None else starts[change.until]
-    return {"changed_ns": starts[change.after.start], "until_ns": until, "score": change.gain**0.5}
+    return {"changed_ns": starts[change.place], "until_ns": until, "score": change.gain**0.5}
 
 
 # Times.
@@ -198,7 +199,9 @@ def _follow_times(times: Matrix, width: int, least_ratio: float) -> Iterator[Row
         series = _series_of_times(logs, observed.sum(axis=1), starts, width)
         judge = Judge.of(series, np.arange(len(starts) + 1), least_ratio)
         for change in find_changes(judge):
-            yield {"percentile": at} | _when(change, starts) | _percentiles(change, judge, observed, bins, at)
+            row = _percentiles(change, judge, observed, bins, at)
+            if _is_told(row, change, observed, at, least_ratio):
+                yield {"percentile": at} | _when(change, starts) | row
 
 
 def _series_of_times(logs: Floats, calls: Floats, starts: Ints, width: int) -> Times:
@@ -206,6 +209,20 @@ def _series_of_times(logs: Floats, calls: Floats, starts: Ints, width: int) -> T
     raised = rhythm(hours, np.add.reduceat(logs, first) / members, starts + width // 2)
     weights = 2 * calls / (calls + np.median(calls))  # half of the noise is the calls', half the time's
     return Times(_running((logs - raised) * weights), _running(weights))
+
+
+def _is_told(row: Row, change: Change, observed: Floats, at: float, least_ratio: float) -> bool:
+    """Tell whether the calls themselves, taken together, are so much slower, or faster, and more than a few of them.
+
+    Where calls are few, some that wait for a timeout move a percentile of theirs as far as they like.
+    """
+    quick, slow = (observed[it.start : it.end].sum(axis=0) for it in (change.before, change.after))
+    ratio = row["after"] / row["before"]
+    if ratio < 1:
+        quick, slow, ratio = slow, quick, 1 / ratio
+    beyond = np.searchsorted(np.cumsum(quick), at / 100 * quick.sum()) + 1
+    more = slow[beyond:].sum() - slow.sum() * quick[beyond:].sum() / quick.sum()
+    return bool(ratio >= least_ratio and more >= LEAST_CALLS)
 
 
 def _percentiles(change: Change, judge: Judge, observed: Floats, bins: Ints, at: float) -> Row:

@@ -132,12 +132,21 @@ def _refine(series: Series, cuts: Ints) -> Ints:
 
 @dataclass(slots=True)
 class Change:
-    """A change of the level from one stretch to another; ``until`` the place where it went back, if it did."""
+    """A change of the level from one stretch to another.
+
+    ``until``: the place where it went back, if it did. ``began``: the place before ``after`` where it was on its way.
+    """
 
     before: Stretch
     after: Stretch
     gain: float
     until: int | None = None
+    began: int | None = None
+
+    @property
+    def place(self) -> int:
+        """Return the first observation that isn't at the level before."""
+        return int(self.after.start) if self.began is None else self.began
 
 
 def find_changes(judge: Judge, *coarser: Ints) -> list[Change]:
@@ -148,11 +157,32 @@ def find_changes(judge: Judge, *coarser: Ints) -> list[Change]:
     found: list[Change] = []
     for place in range(1, len(cuts) - 1):
         before, after = Stretch(cuts[place - 1], cuts[place]), Stretch(cuts[place], cuts[place + 1])
-        undone = [change for change in found if change.until is None and _is_undone(judge.series, change, after)]
-        for change in undone:
-            change.until = int(after.start)
-        if not undone or judge.differs(before := undone[0].before, after):
+        first = next((it for it in found if it.until is None and _is_undone(judge.series, it, after)), None)
+        if first:
+            _end(found[found.index(first) :], int(after.start))
+        if first is None or judge.differs(before := first.before, after):
             found.append(Change(before, after, float(judge.gain(before, after))))
+    return _join_steps(judge, found)
+
+
+def _end(changes: list[Change], place: int) -> None:
+    """End a change, and the steps that were taken within it."""
+    for change in changes:
+        change.until = place if change.until is None else change.until
+
+
+def _join_steps(judge: Judge, changes: list[Change]) -> list[Change]:
+    """Make one change of two where the first has but the observation in which it began, and the second goes on."""
+    found: list[Change] = []
+    for change in changes:
+        last = found[-1] if found else None
+        if last and last.after == change.before and change.before.end - change.before.start == 1:
+            levels = [float(judge.series.level(it)) for it in (last.before, last.after, change.after)]
+            if levels == sorted(levels) or levels == sorted(levels, reverse=True):
+                gain = float(judge.gain(last.before, change.after))
+                found[-1] = Change(last.before, change.after, gain, change.until, last.place)
+                continue
+        found.append(change)
     return found
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from toolkit.analysis.buckets import Floats, Ints
 
-_LEAST_CALLS = 10.0  # more or fewer than the other level gives: less is nothing to tell
+LEAST_CALLS = 10.0  # more or fewer than the other level gives: less is nothing to tell
 _BIN_NOISE = 1e-4  # of the logarithm of a time: what is within a hundredth is the same
 
 
@@ -83,7 +83,7 @@ class Counts:
         calls = np.minimum(np.abs(found - rate_2 * expected), np.abs(found_2 - rate * expected_2))
         odds, odds_2 = self._odds(rate), self._odds(rate_2)
         apart = np.maximum(odds, odds_2) >= least_ratio * np.minimum(odds, odds_2)
-        return np.asarray(apart & (calls >= _LEAST_CALLS))
+        return np.asarray(apart & (calls >= LEAST_CALLS))
 
     def level(self, stretch: Stretch) -> Floats:
         """Return the square root of how many times as many there were as expected."""

@@ -177,7 +177,7 @@ def code_dtype(found: pd.Series) -> pd.CategoricalDtype:
 
 def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame with what the table says of its return codes: message, meaning and kind; nothing where unknown."""
-    codes = frame["return_code"].cat
+    codes = frame["return_code"].astype(code_dtype(frame["return_code"])).cat
     rows = [*(find(int(code)) for code in codes.categories), None]  # the last is that of -1, no return code
     kind = pd.CategoricalDtype(_CATEGORIES["kind"], ordered=True)
     return frame.assign(
