@@ -25,6 +25,9 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "changes": lambda calls: analysis.changes(_changed(calls), every="10min"),
     "explain": lambda calls: analysis.explain(_changed(calls), 50009, since="2026-11-07T12:00"),
     "explain against others": lambda calls: analysis.explain(_changed(calls), 50009, "2026-11-07", against=calls),
+    "errors": analysis.errors,
+    "error_budget": lambda calls: analysis.error_budget(calls, within_ms=20),
+    "burn_rates": analysis.burn_rates,
 }
 
 

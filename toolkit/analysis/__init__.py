@@ -1,9 +1,11 @@
 """Explain calls: functions of what ``read`` returns, or of a frame of any engine, that return tidy pandas frames."""
 
+from toolkit.analysis.budgets import burn_rates, error_budget
 from toolkit.analysis.calls import Calls, duration_s, from_records, span
 from toolkit.analysis.changepoints import changes
 from toolkit.analysis.comparison import compare
 from toolkit.analysis.concentration import explain
+from toolkit.analysis.failures import errors
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.outcomes import over_time, return_codes
 from toolkit.analysis.percentiles import latency
@@ -11,9 +13,12 @@ from toolkit.analysis.reading import read
 
 __all__ = [
     "Calls",
+    "burn_rates",
     "changes",
     "compare",
     "duration_s",
+    "error_budget",
+    "errors",
     "explain",
     "from_records",
     "latency",

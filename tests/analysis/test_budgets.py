@@ -1,0 +1,128 @@
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolkit import analysis
+from toolkit.errors import InputError
+from toolkit.wire import Endpoint
+
+MINUTE = 60_000_000_000
+START = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
+PAIRS = [(60, 5, 14.4), (360, 30, 6.0), (4320, 360, 1.0)]
+FIGURES = ["burn_long", "burn_short", "firing", "worst_burn", "worst_at", "first_fired", "firing_s"]
+
+
+def _slow_burn(records, pair, allowed_ratio):
+    """Each window by itself, minute by minute, from the definition."""
+    long, short, threshold = pair
+    minutes = [(it.started_ns // MINUTE, it.kind == "SERVER" or it.error is not None) for it in records]
+    ends = range(min(it for it, _ in minutes) + 1, max(it for it, _ in minutes) + 2)
+
+    def burn(end, length):
+        bad = [is_bad for it, is_bad in minutes if end - length <= it < end]
+        return sum(bad) / len(bad) / allowed_ratio if bad else 0.0
+
+    rates = [(end, burn(end, long), burn(end, short)) for end in ends]
+    firing = [end for end, *both in rates if min(both) > threshold]
+    worst = max(it[1] for it in rates)
+    worst_at = next(end for end, it, _ in rates if it == worst)
+    return [
+        *rates[-1][1:],
+        ends[-1] in firing,
+        worst,
+        worst_at * MINUTE,
+        firing[0] * MINUTE if firing else None,
+        len(firing) * 60,
+    ]
+
+
+@st.composite
+def _logs(draw, call):
+    """Calls at some minutes of a few days, some minutes all bad."""
+    minutes = draw(
+        st.lists(st.tuples(st.integers(0, 800), st.integers(1, 4), st.integers(0, 4)), min_size=1, max_size=15)
+    )
+    return [
+        call(code=50019 if place < bad else 50009, started_ns=START + minute * MINUTE + place)
+        for minute, calls, bad in minutes
+        for place in range(calls)
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), slo=st.sampled_from(["99.9%", "90%", "50%"]))
+def test_burn_rates_agree_with_each_window_by_itself(data, slo, call):
+    records = data.draw(_logs(call))
+    found = analysis.burn_rates(analysis.from_records(records), slo)
+    for pair, row in zip(PAIRS, found[FIGURES].itertuples(index=False), strict=True):
+        figures = [None if pd.isna(it) else it.value if isinstance(it, pd.Timestamp) else it for it in row]
+        expected = _slow_burn(records, pair, {"99.9%": 0.001, "90%": 0.1, "50%": 0.5}[slo])
+        assert figures == [pytest.approx(it, rel=1e-9) if isinstance(it, float) else it for it in expected]
+
+
+def test_the_windows_are_the_workbooks(call):
+    found = analysis.burn_rates(analysis.from_records([call()]))
+    assert found[["long_s", "short_s", "threshold", "action"]].to_numpy().tolist() == [
+        [3600, 300, 14.4, "page"],
+        [21_600, 1800, 6.0, "page"],
+        [259_200, 21_600, 1.0, "ticket"],
+    ]
+
+
+def test_the_windows_of_another_period_are_as_many_times_as_long(call):
+    found = analysis.burn_rates(analysis.from_records([call()]), period="3D")
+    assert found["long_s"].tolist() == [360, 2160, 25_920]
+    assert found["threshold"].tolist() == [14.4, 6.0, 1.0]
+
+
+def test_an_outage_calls_somebody_within_minutes_and_lets_go_when_it_is_over(call):
+    records = [call(started_ns=START + place * MINUTE) for place in range(600)]
+    records += [call(code=50019, started_ns=START + (300 + place) * MINUTE) for place in range(20)]
+    page = analysis.burn_rates(analysis.from_records(records)).iloc[0]
+    assert page["first_fired"].value <= START + 302 * MINUTE
+    assert not page["firing"]
+    assert 20 * 60 <= page["firing_s"] <= 26 * 60
+
+
+def test_the_budget_counts_what_the_provider_spends_and_nothing_else(call):
+    records = [call(), call(code=50019), call(error="timeout"), call(error="cancelled"), call(code=50009)]
+    records += [call(code=50002), call(Endpoint.VERIFY, 50010), call(code=50031), call(latency_ns=10**10)]
+    row = analysis.error_budget(analysis.from_records(records), "90%").iloc[0]
+    assert row["calls":"slow"].tolist() == [9, 2, 1, 1, 0]
+    assert row["allowed":"left"].tolist() == pytest.approx([0.9, 2 / 0.9, -1.1])
+
+
+def test_a_call_that_is_too_slow_is_bad_once(call):
+    slow = {"latency_ns": 500_000_001}
+    records = [call(**slow), call(code=50019, **slow), call(latency_ns=500_000_000)]
+    row = analysis.error_budget(analysis.from_records(records), "50%", within_ms=500).iloc[0]
+    assert row[["calls", "bad", "server", "slow"]].tolist() == [3, 2, 1, 1]
+
+
+def test_the_budget_is_of_the_last_period(call):
+    day = 1440 * MINUTE
+    records = [call(code=50019, started_ns=START - 30 * day), call(started_ns=START - 30 * day + MINUTE)]
+    row = analysis.error_budget(analysis.from_records([*records, call(started_ns=START)])).iloc[0]
+    assert row[["calls", "bad"]].tolist() == [2, 0]
+    assert row["until"] - row["since"] == pd.Timedelta("30D")
+
+
+def test_a_promise_may_be_a_share_or_percents(call):
+    calls = analysis.from_records([call(code=50019), *[call()] * 9])
+    assert analysis.error_budget(calls, "80 %")["left"].tolist() == pytest.approx([1.0])
+    assert analysis.error_budget(calls, 0.8)["left"].tolist() == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("slo", ["100%", "0%", "99.9", "most", 1, float("nan"), "-5%"])
+def test_what_is_no_promise_is_an_input_error(slo):
+    with pytest.raises(InputError, match=r"is no share of good calls: give one above 0 and below 1, such as 99\.9%"):
+        analysis.error_budget(analysis.from_records([]), slo)
+
+
+def test_of_no_calls_nothing_burns_and_there_is_no_budget(call):
+    none, some = analysis.from_records([]), analysis.from_records([call(code=50019)])
+    assert analysis.error_budget(none).empty
+    assert analysis.burn_rates(none)["worst_burn"].tolist() == [0, 0, 0]
+    for table in (analysis.error_budget, analysis.burn_rates):
+        assert table(none).dtypes.astype(str).tolist() == table(some).dtypes.astype(str).tolist()
