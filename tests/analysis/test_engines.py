@@ -28,6 +28,8 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "errors": analysis.errors,
     "error_budget": lambda calls: analysis.error_budget(calls, within_ms=20),
     "burn_rates": analysis.burn_rates,
+    "suspects": analysis.suspects,
+    "guessers": lambda calls: analysis.guessers(calls, least=3),
 }
 
 

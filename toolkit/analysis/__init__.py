@@ -6,9 +6,11 @@ from toolkit.analysis.changepoints import changes
 from toolkit.analysis.comparison import compare
 from toolkit.analysis.concentration import explain
 from toolkit.analysis.failures import errors
+from toolkit.analysis.guessing import guessers
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.outcomes import over_time, return_codes
 from toolkit.analysis.percentiles import latency
+from toolkit.analysis.pumping import suspects
 from toolkit.analysis.reading import read
 
 __all__ = [
@@ -21,10 +23,12 @@ __all__ = [
     "errors",
     "explain",
     "from_records",
+    "guessers",
     "latency",
     "over_time",
     "read",
     "return_codes",
     "span",
+    "suspects",
     "wilson",
 ]

@@ -1,0 +1,117 @@
+from collections import Counter, defaultdict
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolkit import analysis
+from toolkit.wire import Endpoint
+
+SECOND = 1_000_000_000
+MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
+START = 1_793_923_200 * SECOND  # 2026-11-06 00:00:00 UTC
+FIGURES = [
+    *("failed", "messages", "most_on_a_message", "refused", "got_in"),
+    *("most_per_minute", "most_per_hour", "most_per_day", "first_seen", "last_seen"),
+]
+
+
+def _slow_guessers(records, least):
+    """Each figure by itself, from its definition."""
+    mobile_of = {it.msg_key: it.mobile_key for it in records if it.endpoint == "send" and it.return_code == 50000}
+    tries = defaultdict(list)
+    for it in records:
+        if it.endpoint == "verify" and it.msg_key in mobile_of and it.return_code in (50000, 50009, 50010, 50011):
+            tries[mobile_of[it.msg_key]].append(it)
+    found = {}
+    for mobile, theirs in tries.items():
+        failed = [it for it in theirs if it.return_code in (50010, 50011)]
+        bad = [it.started_ns for it in theirs if it.return_code != 50000]
+        if len(failed) < least:
+            continue
+        of_message = Counter(it.msg_key for it in failed)
+        of_message |= {it.msg_key: 0 for it in theirs if it.return_code == 50009} | of_message
+        most = [max(Counter(it.started_ns // width for it in rows).values()) for width, rows in
+                ((MINUTE, theirs), (HOUR, failed), (DAY, failed))]  # fmt: skip
+        got_in = sum(it.return_code == 50000 and it.started_ns > min(bad) for it in theirs)
+        messages = len({it.msg_key for it in theirs if it.return_code != 50000})
+        refused = sum(it.return_code == 50009 for it in theirs)
+        figures = [len(failed), messages, max(of_message.values()), refused, got_in, *most, min(bad), max(bad)]
+        found[mobile] = figures
+    return found
+
+
+@st.composite
+def _logs(draw, call):
+    """Verifies of a few messages to a few mobiles, at the edges of minutes, hours and days."""
+    mobiles = draw(st.lists(st.integers(1, 3), min_size=1, max_size=6))
+    records = [
+        call(mobile_key=2**60 + mobile, msg_key=2**61 + key, prefix=f"138000{mobile}")
+        for key, mobile in enumerate(mobiles)
+    ]
+    edges = st.sampled_from([0, MINUTE - 1, MINUTE, HOUR - 1, HOUR, DAY - 1, DAY])
+    verifies = st.tuples(st.integers(0, 6), edges, st.sampled_from([50000, 50009, 50010, 50011, 50012, 50019]))
+    for key, after_ns, code in draw(st.lists(verifies, max_size=40)):
+        records.append(call(Endpoint.VERIFY, code, msg_key=2**61 + key, started_ns=START + after_ns))
+    return records
+
+
+@settings(deadline=None)
+@given(data=st.data(), least=st.integers(1, 4))
+def test_guessers_agree_with_each_figure_by_itself(data, least, call):
+    records = data.draw(_logs(call))
+    found = analysis.guessers(analysis.from_records(records), least)
+    whole = found.astype({"first_seen": "int64", "last_seen": "int64"}).set_index("mobile_key")
+    assert {key: [int(row[name]) for name in FIGURES] for key, row in whole.iterrows()} == _slow_guessers(
+        records, least
+    )
+    assert found["failed"].is_monotonic_decreasing
+
+
+def _tried(call, plan, mobile=1):
+    """Make messages to a mobile and their verifies: (when in s, how many failed, refused, right)."""
+    records = []
+    for key, (after_s, *counts) in enumerate(plan):
+        key += mobile * 1000
+        at = START + after_s * SECOND
+        records.append(call(mobile_key=mobile, prefix="1380000", msg_key=key, started_ns=at))
+        for code, count in zip((50010, 50009, 50000), counts, strict=True):
+            records += [
+                call(Endpoint.VERIFY, code, msg_key=key, started_ns=at + (1 + place) * SECOND) for place in range(count)
+            ]
+    return records
+
+
+def _flagged(call, plan):
+    return analysis.guessers(analysis.from_records(_tried(call, plan)))["flagged"].tolist()
+
+
+def test_going_on_when_the_tries_of_a_message_are_used_up_is_flagged(call):
+    assert _flagged(call, [(0, 10, 0, 0)]) == [True]
+
+
+def test_being_refused_for_frequency_is_flagged(call):
+    assert _flagged(call, [(day * 86_400, 2, day == 3, 0) for day in range(5)]) == [True]
+
+
+def test_keeping_below_the_limits_with_message_after_message_is_flagged(call):
+    assert _flagged(call, [(hour * 3600, 5, 0, 0) for hour in range(3)]) == [True]
+
+
+def test_typing_badly_for_a_month_is_not_flagged(call):
+    assert _flagged(call, [(day * 86_400, 2, 0, 1) for day in range(30)]) == [False]
+
+
+def test_a_few_failed_verifies_have_no_row(call):
+    assert _flagged(call, [(0, 5, 0, 0), (3600, 4, 0, 0)]) == []
+
+
+def test_a_verify_of_a_message_that_nobody_sent_is_no_mobiles(call):
+    records = [call(Endpoint.VERIFY, 50010, msg_key=5) for _ in range(20)]
+    assert analysis.guessers(analysis.from_records([call(mobile_key=1, msg_key=1), *records])).empty
+
+
+def test_of_no_calls_there_are_no_rows_and_the_same_columns(call):
+    none = analysis.guessers(analysis.from_records([]))
+    some = analysis.guessers(analysis.from_records(_tried(call, [(0, 12, 0, 1)])))
+    assert none.empty
+    assert none.dtypes.astype(str).tolist() == some.dtypes.astype(str).tolist()
