@@ -30,6 +30,9 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "burn_rates": analysis.burn_rates,
     "suspects": analysis.suspects,
     "guessers": lambda calls: analysis.guessers(calls, least=3),
+    "limits": analysis.limits,
+    "most_accepted": analysis.most_accepted,
+    "limits of a sample": lambda calls: analysis.limits(calls, most=30_000),
 }
 
 

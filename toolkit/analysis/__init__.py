@@ -12,6 +12,7 @@ from toolkit.analysis.outcomes import over_time, return_codes
 from toolkit.analysis.percentiles import latency
 from toolkit.analysis.pumping import suspects
 from toolkit.analysis.reading import read
+from toolkit.analysis.windows import limits, most_accepted
 
 __all__ = [
     "Calls",
@@ -25,6 +26,8 @@ __all__ = [
     "from_records",
     "guessers",
     "latency",
+    "limits",
+    "most_accepted",
     "over_time",
     "read",
     "return_codes",

@@ -31,3 +31,13 @@ def _duckdb_quantiles(relation: Any, by: Sequence[str], value: str, at: Sequence
     found = relation.aggregate(f'{groups}, {sums}, quantile_cont("{value}", {list(at) or [0.5]}) AS found', groups)
     places = [f'found[{place + 1}] AS "{place}"' for place in range(len(at))]
     return collect(nw.from_native(found.project(", ".join([groups, "calls, mean, most", *places]))))
+
+
+def with_last(table: Lazy, names: Sequence[str], by: Sequence[str], order: Sequence[str]) -> Lazy:
+    """Return a table with what the row before has, in each group in an order: ``last_`` and the column's name."""
+    if table.implementation.is_pandas():
+        frame: pd.DataFrame = table.collect().to_native().sort_values(list(order), ignore_index=True)
+        before = frame.groupby(list(by), dropna=False)[list(names)].shift()  # narwhals' puts rows where they don't fit
+        return nw.from_native(frame.join(before.add_prefix("last_"))).lazy()
+    last = {f"last_{name}": nw.col(name).shift(1).over(*by, order_by=order) for name in names}
+    return table.with_columns(**last)
