@@ -9,7 +9,7 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.messages import IS_SUCCESS, accepted
-from toolkit.analysis.table import IntoCalls, Lazy, bucket_ns, collect, explain, lazy, to_utc
+from toolkit.analysis.table import IntoCalls, Lazy, bucket_ns, collect, describe_codes, lazy, to_utc
 from toolkit.codes import Kind
 from toolkit.records import Failure
 
@@ -56,7 +56,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     table = lazy(calls)
     counts = _count(table.with_columns(bucket_ns=bucket_ns(every)))
     counts["share"] = counts["calls"] / counts.groupby("endpoint", observed=True)["calls"].transform("sum")
-    found = explain(counts)
+    found = describe_codes(counts)
     found = found[found["kind"].isna() | (found["kind"] != Kind.OK.value)].reset_index(drop=True)
     found = found.assign(**{name: to_utc(found[name]) for name in _TIMES}, payer=_payers(found))
     mobiles, examples = _mobiles(table), _examples(table)
