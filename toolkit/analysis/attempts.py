@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.analysis.messages import IS_SEND, IS_SUCCESS
-from toolkit.analysis.table import NS_PER_S, Lazy, collect
+from toolkit.analysis.table import NS_PER_S, Lazy, collect, different
 from toolkit.codes import ReturnCode
 from toolkit.records import Failure
 
@@ -168,7 +168,7 @@ def _sample(tries: Lazy, most: int) -> tuple[Lazy, float]:
     if calls <= most:
         return tries, 1.0
     key = ["app_key", "mobile_key"]
-    refused = tries.filter(nw.col("state") == _REFUSED).select(key).unique()
+    refused = different(tries.filter(nw.col("state") == _REFUSED), *key)
     theirs, others = (tries.join(refused, key, how) for how in ("semi", "anti"))
     among = _len(theirs)
     ratio = min(1.0, _OF_REFUSED * most / max(among, 1))

@@ -9,7 +9,7 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.messages import IS_SUCCESS, accepted
-from toolkit.analysis.table import IntoCalls, Lazy, bucket_ns, collect, describe_codes, lazy, to_utc
+from toolkit.analysis.table import IntoCalls, Lazy, bucket_ns, collect, describe_codes, different, lazy, to_utc
 from toolkit.codes import Kind
 from toolkit.records import Failure
 
@@ -37,6 +37,13 @@ _READING_ORDER = ["endpoint", "return_code", "error", "http_status"]
 _TIMES = ["first_seen", "last_seen", "busiest"]
 _IS_OK = IS_SUCCESS.fill_null(False)
 _TEXT = pd.StringDtype("pyarrow")
+_HAS_ID = ~nw.col("request_id").is_null()
+_NEVER, _ALWAYS = nw.lit(2**63 - 1, nw.Int64), nw.lit(-1, nw.Int64)
+_NAMED = {  # when calls started, and how long they took, that have a request id to show
+    "first_ns": nw.when(_HAS_ID).then(nw.col("started_ns")).otherwise(_NEVER),
+    "last_ns": nw.when(_HAS_ID).then(nw.col("started_ns")).otherwise(_ALWAYS),
+    "took_ns": nw.when(_HAS_ID).then(nw.col("latency_ns")).otherwise(_ALWAYS),
+}
 
 
 def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
@@ -54,12 +61,12 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     each once, with blanks between, string, null where none has). Raise InputError for a width that isn't one.
     """
     table = lazy(calls)
-    counts = _count(table.with_columns(bucket_ns=bucket_ns(every)))
+    counts = _count(table.with_columns(bucket_ns=bucket_ns(every), **_NAMED))
     counts["share"] = counts["calls"] / counts.groupby("endpoint", observed=True)["calls"].transform("sum")
     found = describe_codes(counts)
     found = found[found["kind"].isna() | (found["kind"] != Kind.OK.value)].reset_index(drop=True)
     found = found.assign(**{name: to_utc(found[name]) for name in _TIMES}, payer=_payers(found))
-    mobiles, examples = _mobiles(table), _examples(table)
+    mobiles, examples = _mobiles(table), _examples(table, found)
     found["mobiles"] = pd.Series([mobiles.get(key, 0) for key in _keys(found)], found.index, "int64")
     found["example_request_ids"] = pd.Series([examples.get(key) for key in _keys(found)], found.index, _TEXT)
     words = ["message", "meaning", "kind", "error", "payer"]
@@ -69,7 +76,9 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
 def _count(table: Lazy) -> pd.DataFrame:
     """Count each outcome in all, with when it was seen: rows in the API's order."""
     started = nw.col("started_ns")
+    first, last, took = nw.col("first_ns"), nw.col("last_ns"), nw.col("took_ns")
     sums = {"calls": nw.len(), "first_seen": started.min(), "last_seen": started.max()}
+    sums |= {"first_named": first.min(), "last_named": last.max(), "slowest_named": took.max()}
     parts = collect(table.group_by([*_OUTCOME, "bucket_ns"]).agg(**sums))
     parts = parts.sort_values(["calls", "bucket_ns"], ascending=[False, True], ignore_index=True)
     found = parts.groupby(_OUTCOME, observed=True, dropna=False, sort=False).agg(
@@ -78,6 +87,9 @@ def _count(table: Lazy) -> pd.DataFrame:
         busiest=("bucket_ns", "first"),
         first_seen=("first_seen", "min"),
         last_seen=("last_seen", "max"),
+        first_named=("first_named", "min"),
+        last_named=("last_named", "max"),
+        slowest_named=("slowest_named", "max"),
     )
     return found.reset_index().sort_values(_READING_ORDER, ignore_index=True)
 
@@ -103,28 +115,29 @@ def _mobiles(table: Lazy) -> dict[tuple[Any, ...], int]:
     sent = accepted(table).filter(known, ~nw.col("msg_key").is_null()).select("msg_key", "mobile_key")
     # No left join: pandas makes floats of whole numbers there, and other keys of keys.
     own, named = [*_OUTCOME, "mobile_key"], [*_OUTCOME, "msg_key"]
-    verifies = failed.filter(~known, ~nw.col("msg_key").is_null()).select(named).unique()
+    verifies = different(failed.filter(~known, ~nw.col("msg_key").is_null()), *named)
     touched = nw.concat([failed.filter(known).select(own), verifies.join(sent, "msg_key").select(own)])
-    counts = collect(touched.unique().group_by(_OUTCOME).agg(mobiles=nw.len()))
+    counts = collect(different(touched, *own).group_by(_OUTCOME).agg(mobiles=nw.len()))
     return dict(zip(_keys(counts), counts["mobiles"].tolist(), strict=True))
 
 
-def _examples(table: Lazy) -> dict[tuple[Any, ...], str]:
+def _examples(table: Lazy, found: pd.DataFrame) -> dict[tuple[Any, ...], str]:
     """Return the example request ids of each outcome that has any."""
-    known, started = table.filter(~nw.col("request_id").is_null(), ~_IS_OK), nw.col("started_ns")
-    ends = {"first": started.min(), "last": started.max(), "slowest": nw.col("latency_ns").max()}
-    times = collect(known.group_by(_OUTCOME).agg(**ends))
+    times = found[found["last_named"] >= 0]
     if times.empty:
         return {}
-    is_one = started.is_in([*times["first"], *times["last"]]) | nw.col("latency_ns").is_in(times["slowest"].to_list())
-    found = known.filter(is_one).group_by([*_OUTCOME, "started_ns", "latency_ns"])
-    rows = collect(found.agg(request_id=nw.col("request_id").min())).sort_values("request_id")
+    started, latency = nw.col("started_ns"), nw.col("latency_ns")
+    is_end = started.is_in([*times["first_named"], *times["last_named"]])
+    is_one = is_end | latency.is_in(times["slowest_named"].tolist())
+    known = table.filter(~nw.col("request_id").is_null(), ~_IS_OK, is_one)
+    rows = collect(known.group_by([*_OUTCOME, "started_ns", "latency_ns"]).agg(request_id=nw.col("request_id").min()))
     ids: dict[tuple[Any, ...], str] = {}
+    rows = rows.sort_values("request_id")
     for place in ("started_ns", "latency_ns"):
         for key, ns, it in zip(_keys(rows), rows[place], rows["request_id"], strict=True):
             ids.setdefault((key, place, ns), it)
     named: dict[tuple[Any, ...], str] = {}
-    for key, *ns in zip(_keys(times), times["first"], times["last"], times["slowest"], strict=True):
+    for key, *ns in zip(_keys(times), times["first_named"], times["last_named"], times["slowest_named"], strict=True):
         places = zip(("started_ns", "started_ns", "latency_ns"), ns, strict=True)
         named[key] = " ".join(dict.fromkeys(ids[key, *it] for it in places))
     return named

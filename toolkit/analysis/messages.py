@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import narwhals as nw
 
-from toolkit.analysis.table import Lazy
+from toolkit.analysis.table import Lazy, different
 from toolkit.codes import ReturnCode
 from toolkit.wire import Endpoint
 
@@ -20,4 +20,4 @@ def accepted(table: Lazy) -> Lazy:
 
 def verified(table: Lazy) -> Lazy:
     """Return the ``msg_key`` of each message whose code was typed right; one row per message."""
-    return table.filter(IS_VERIFY, IS_SUCCESS, ~nw.col("msg_key").is_null()).select("msg_key").unique()
+    return different(table.filter(IS_VERIFY, IS_SUCCESS, ~nw.col("msg_key").is_null()), "msg_key")

@@ -111,6 +111,11 @@ def collect(table: Lazy) -> pd.DataFrame:
     return tidy(table.collect("pyarrow").to_native())
 
 
+def different(table: Lazy, *names: str) -> Lazy:
+    """Return the different rows of some columns. Asked for unique ones, engines would number them all."""
+    return table.group_by(names).agg(rows=nw.len()).select(names)
+
+
 # What a column of a frame is, by its name; others are as Arrow has them.
 _CATEGORIES: dict[str, list[str]] = {
     "endpoint": [row.value for row in Endpoint],
