@@ -17,8 +17,8 @@ from support.service import Running, smscode
 
 from toolkit.cli import app
 from toolkit.cli.output import show
-from toolkit.cli.runs import parse_duration
 from toolkit.codes import Kind, ReturnCode
+from toolkit.durations import parse_duration
 from toolkit.errors import InputError
 from toolkit.records import CallRecord, write_parquet
 from toolkit.wire import Endpoint

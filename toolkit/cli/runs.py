@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import re
 import secrets
 import shutil
 import sys
@@ -11,10 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
-from datetime import UTC, datetime
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +17,7 @@ import typer
 
 from toolkit.cli.calls import AppKey, BaseUrl, TempId
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say, show, show_json
+from toolkit.durations import EXAMPLES
 from toolkit.errors import InputError
 from toolkit.parts import check, is_url, pulled, push
 from toolkit.runs import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
@@ -29,16 +25,13 @@ from toolkit.runs import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
 if TYPE_CHECKING:
     import pandas as pd
 
-    from toolkit.launch import Bounds, Ended, LoadRun, Plan
+    from toolkit.launch import Ended, LoadRun, Plan
     from toolkit.pacing import Pacing
     from toolkit.progress import Progress
     from toolkit.report.summary import Summary
-    from toolkit.settings import Price, Target
+    from toolkit.settings import Target
 
-_DURATION = re.compile(r"([0-9]{1,6})([smh])")
-_UNIT_S = {"s": 1, "m": 60, "h": 3600}
-_DURATION_HELP = "such as 10s, 2m or 1h"
-_USERS, _DURATION_S = 20, 10
+_USERS, _DURATION = 20, "10s"
 _LINE_EVERY_S = 1.0  # where stderr is no terminal
 
 
@@ -75,7 +68,7 @@ def load(
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the load.")] = 1,
     duration: Annotated[
         str | None,
-        typer.Option(help=f"How long new calls are begun, {_DURATION_HELP}. Default: {_DURATION_S}s, or the stages'."),
+        typer.Option(help=f"How long new calls are begun, {EXAMPLES}. Default: {_DURATION}, or the stages'."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Whole number that mobiles are drawn with. Default: a random one.")
@@ -124,45 +117,42 @@ def load(
 ) -> None:
     """Load an API and report on it: with no target configured, a sandbox started for it. Ctrl-C ends it early."""
     from toolkit import launch
-    from toolkit.load.guard import cap_messages, check_allowed
     from toolkit.load.mobiles import parse_pool
     from toolkit.rules import Rule
     from toolkit.settings import find_target, load_price
     from toolkit.thresholds import parse
+    from toolkit.trials import Trial, ending, new_folder, read_plan
 
     if users is None and rate is None and duration is None:
         stages = stages or launch.find_stages(scenario)
+    if stages is None:
+        users, duration = _USERS if users is None and rate is None else users, duration or _DURATION
     given = {"arrivals": arrivals.value, "max_connections": max_connections, "workers": workers}
-    plan = _read_plan(users, rate, stages, duration, **given)
     held = tuple(str(parse(text)) for text in threshold or ())
-    price = load_price()
-    cap = cap_messages(max_messages, max_cost, price)
-    bounds = launch.Bounds(held, max_messages, max_cost, tuple(allow_target or ()), i_pay_for_this)
+    limits = tuple(str(parse(text)) for text in limit or ())
     rules = tuple(str(Rule.parse(text)) for text in rule or ())
-    expected = launch.Expectations(
-        rules, speed, mobiles, tuple(str(parse(text)) for text in limit or ()), str(recording) if recording else None
-    )
     parse_pool(mobiles)
-    launch.find_scenario(scenario)
+    trial = Trial(
+        scenario,
+        read_plan(users, rate, stages, duration, **given),
+        launch.Bounds(held, max_messages, max_cost, tuple(allow_target or ()), i_pay_for_this),
+        launch.Expectations(rules, speed, mobiles, limits, str(recording) if recording else None),
+        load_price(),
+        secrets.randbelow(1 << 32) if seed is None else seed,
+    )
     if is_url(out):
         check(out)
     with ExitStack() as stack:
         aim = find_target(base_url=target, app_key=app_key, temp_id=temp_id)
         if aim is None:
             say("No target is configured: starting a sandbox for this run.")
-            aim = stack.enter_context(launch.sandbox(*expected.sandbox_arguments()))
-        check_allowed(aim.base_url, bounds.allow_target, bounds.i_pay_for_this, is_capped=cap is not None)
-        launch.check_target(aim)
-        folder = _new_folder(Path(tempfile.mkdtemp(prefix="smscode-")) if is_url(out) else Path(out))
-        seed = secrets.randbelow(1 << 32) if seed is None else seed
-        settings = _describe(scenario, aim, bounds, price, **asdict(plan), **asdict(expected), seed=seed)
-        say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(plan)}. Ctrl-C ends it early.")
-        run = launch.start(scenario, aim, plan, folder=folder, seed=seed, bounds=bounds, expectations=expected)
-        stack.enter_context(run)
-        ended = _follow(run, plan.duration_s)
-    settings |= {"ended": ended.cause.value, "ended_because": ended.reason or None, "notes": list(ended.notes)}
-    settings |= ended.pacing.settings() if ended.pacing else {}
-    summary, page = _explain(folder, settings, as_json)
+            aim = stack.enter_context(launch.sandbox(*trial.expectations.sandbox_arguments()))
+        trial.check(aim)
+        folder = new_folder(Path(tempfile.mkdtemp(prefix="smscode-")) if is_url(out) else Path(out))
+        say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(trial.plan)}. Ctrl-C ends it early.")
+        run = stack.enter_context(trial.begin(aim, folder))
+        ended = _follow(run, trial.plan.duration_s)
+    summary, page = _explain(folder, trial.settings(aim) | ending(ended), as_json)
     say(f"The report: {_put_away(folder, out) if is_url(out) else page}")
     for note in ended.notes:
         say(f"note: {note}")
@@ -170,21 +160,6 @@ def load(
         fail(f"the run was ended early: every further call would be refused: {ended.reason}", REFUSED)
     _judge_calls(summary, aim)
     _judge(summary)
-
-
-def _read_plan(users: int | None, rate: float | None, stages: str | None, duration: str | None, **given: Any) -> Plan:
-    """Read how hard to load; raise InputError for options that exclude one another, and for stages that are none."""
-    from toolkit.launch import Plan
-    from toolkit.load.arrivals import Schedule, parse_stages, steady
-
-    if rate is not None:
-        steady(rate)
-    if stages is not None:
-        if duration is not None:
-            raise InputError("--stages and --duration exclude one another: stages have their own")
-        return Plan(Schedule(parse_stages(stages)).duration_s, users, rate, stages, **given)
-    users = _USERS if users is None and rate is None else users
-    return Plan(_DURATION_S if duration is None else parse_duration(duration), users, rate, **given)
 
 
 def _tell_plan(plan: Plan) -> str:
@@ -209,30 +184,6 @@ def report(
     _judge(summary)
 
 
-def parse_duration(text: str) -> int:
-    """Read ``10s``, ``2m`` or ``1h`` as seconds, of which locust knows only whole ones; raise InputError for others."""
-    match = _DURATION.fullmatch(text.strip())
-    seconds = int(match[1]) * _UNIT_S[match[2]] if match else 0
-    if not seconds:
-        raise InputError(f"duration {text!r}: write a whole number above 0 and a unit, {_DURATION_HELP}")
-    return seconds
-
-
-def _new_folder(out: Path) -> Path:
-    """Return a folder for a run that begins now; two that begin in one second get two."""
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
-        folder = out / f"{name}{suffix}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as problem:
-            raise InputError(f"{out}: no run can be kept there: {problem.strerror}; give another --out") from None
-        return folder
-    raise InputError(f"{out}: a hundred runs began this second; give another --out")
-
-
 def _put_away(folder: Path, out: str) -> str:
     """Move a run to its URL and tell where its report is there; where that fails, it stays."""
     try:
@@ -241,23 +192,6 @@ def _put_away(folder: Path, out: str) -> str:
         fail(f"{problem}; the run stays in {folder}", USAGE)
     shutil.rmtree(folder.parent)
     return f"{folder.name}/report.html of --out"
-
-
-def _describe(scenario: str, aim: Target, bounds: Bounds, price: Price | None, **plan: object) -> dict[str, object]:
-    """Return a run's settings; the secret is not among them."""
-    packages = ("sms-code-toolkit", "locust", "gevent", "pyarrow")
-    return {
-        "scenario": scenario,
-        "target": aim.base_url,
-        "app_key": aim.app_key,
-        "temp_id": aim.temp_id,
-        **plan,
-        **asdict(bounds),
-        "price_per_send": str(price.per_send) if price else None,
-        "currency": price.currency if price else None,
-        "host": platform.node(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-    }
 
 
 def _follow(run: LoadRun, duration_s: float) -> Ended:
@@ -302,12 +236,10 @@ def _tell(progress: Progress, pacing: Pacing | None) -> str:
 def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> tuple[Summary, Path]:
     """Print what a run's calls say, leave it in its folder as run.json and report.html, and tell where that is."""
     from toolkit.analysis import latency, read, return_codes
-    from toolkit.report.page import write_report
-    from toolkit.report.summary import summarize, write_summary
+    from toolkit.trials import put_away
 
     calls = read(run)
-    summary = write_summary(run, calls, settings) if run.is_dir() else summarize(calls, settings)
-    page = write_report(run)
+    summary, page = put_away(run, settings)
     if as_json:
         show_json(summary)
     else:
