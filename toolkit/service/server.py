@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -52,7 +52,8 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Do what is due every 0.1 s; return whether to end."""
         if counter % _SWEEP_TICKS == 0:
-            sweep([it for it in self.server_state.connections if isinstance(it, Connection)], time.monotonic())
+            connections: Iterable[object] = self.server_state.connections
+            sweep([it for it in connections if isinstance(it, Connection)], time.monotonic())
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
