@@ -16,24 +16,24 @@ from toolkit.report import wording
 from toolkit.thresholds import Status, Verdict
 
 _LONGEST_SETTING = 1_000
-_ERROR, _UNKNOWN = "ERROR", "UNKNOWN"
-_WHO_CAN_ACT = {
+ERROR, UNKNOWN = "ERROR", "UNKNOWN"
+WHO_CAN_ACT = {
     Kind.OK.value: "nobody needs to",
     Kind.REQUEST.value: "the caller's programmer",
     Kind.ACCOUNT.value: "whoever runs the app's account: keys, permission, balance",
     Kind.RATE.value: "whoever paces the traffic",
     Kind.VERDICT.value: "the person who typed the code",
     Kind.SERVER.value: "whoever runs the service",
-    _ERROR: "whoever runs the service or the way to it: no answer of the API was read",
-    _UNKNOWN: "see the vendor: a number beyond the API's table",
+    ERROR: "whoever runs the service or the way to it: no answer of the API was read",
+    UNKNOWN: "see the vendor: a number beyond the API's table",
 }
 _COLOURS = {kind.value: colour for kind, colour in colours.KIND_COLOURS.items()} | {
-    _ERROR: colours.ERROR_COLOUR,
-    _UNKNOWN: colours.UNKNOWN_COLOUR,
+    ERROR: colours.ERROR_COLOUR,
+    UNKNOWN: colours.UNKNOWN_COLOUR,
 }
 
 
-_KIND_OF_STATUS = {Status.PASS: Kind.OK.value, Status.FAIL: Kind.SERVER.value, Status.NO_DATA: _UNKNOWN}
+_KIND_OF_STATUS = {Status.PASS: Kind.OK.value, Status.FAIL: Kind.SERVER.value, Status.NO_DATA: UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
             return_code=known["return_code"] or wording.NONE,
             message=known["message"] or known["error"] or wording.NONE,
             meaning=known["meaning"],
-            kind=_badge(known["kind"] or (_UNKNOWN if known["return_code"] else _ERROR)),
+            kind=_badge(known["kind"] or (UNKNOWN if known["return_code"] else ERROR)),
             calls=f"{row['calls']:,}",
             share=wording.share(row["share"]),
             bar=round(100 * row["share"], 3),
@@ -100,7 +100,7 @@ def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
 def kinds(rows: list[OutcomeRow]) -> list[KindBadge]:
     """Return the kinds that some rows have, in the table's order."""
     present = {row.kind.name for row in rows}
-    return [_badge(name) for name in _WHO_CAN_ACT if name in present]
+    return [_badge(name) for name in WHO_CAN_ACT if name in present]
 
 
 def latency_heads() -> list[str]:
@@ -143,7 +143,7 @@ def setting_rows(settings: Json, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _badge(name: str) -> KindBadge:
-    return KindBadge(name, _COLOURS[name], _WHO_CAN_ACT[name])
+    return KindBadge(name, _COLOURS[name], WHO_CAN_ACT[name])
 
 
 def _setting(value: Json) -> str:
