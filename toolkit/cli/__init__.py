@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from toolkit.cli import calls, runs, service, simulate
+from toolkit.cli import calls, notebooks, runs, service
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, fail
 from toolkit.errors import CallError, ReturnCodeError, ToolkitError
 
@@ -39,7 +39,8 @@ app.command()(calls.verify)
 app.command()(calls.codes)
 app.command()(runs.load)
 app.command()(runs.report)
-app.command()(simulate.simulate)
+app.command()(notebooks.console)
+app.command()(notebooks.lab)
 
 
 def main() -> NoReturn:

@@ -1,0 +1,231 @@
+"""LoadForm, without a browser: real load tests of a real sandbox, as short as they can be."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from support.forms import press, state, type_into
+from support.processes import of_run
+from support.service import Running
+
+from toolkit.codes import ReturnCode
+from toolkit.forms import LoadForm, Sandbox
+from toolkit.forms.chooser import ANOTHER, CONFIGURED
+from toolkit.forms.live import Live
+from toolkit.forms.livechart import panels, ticks
+from toolkit.forms.order import RATE, STAGES, Order
+from toolkit.launch import Bounds
+from toolkit.pacing import Pacing
+from toolkit.records import PackedWriter, Scribe
+from toolkit.settings import Target
+from toolkit.wire import Answer, Endpoint
+
+
+@pytest.fixture
+def form(shared: Sandbox, tmp_path: Path) -> LoadForm:
+    return LoadForm(shared, tmp_path / "runs")
+
+
+def begin(form: LoadForm, duration: str, users: str = "2") -> None:
+    type_into(form.order.duration, duration)
+    type_into(form.order.hard, users)
+    press(form.start)
+
+
+def once_it_draws(form: LoadForm, then: Callable[[], object]) -> None:
+    """Do something once the chart has moved."""
+
+    def act(change: dict[str, Any]) -> None:
+        if change["new"]:
+            form.chart.unobserve(act, "spec")
+            then()
+
+    form.chart.observe(act, "spec")
+
+
+def processes(form: LoadForm) -> list[psutil.Process]:
+    return of_run(form._out)
+
+
+def test_a_run_is_watched_judged_and_kept(form: LoadForm) -> None:
+    drawn: Counter[str] = Counter()
+    form.chart.observe(lambda change: drawn.update(it["title"] for it in change["new"].get("panels", [])), "spec")
+    begin(form, "3s")
+    assert form.start.disabled
+    assert form.order.hard.disabled
+    form.wait()
+    (run,) = form.runs
+    assert min(drawn[title] for title in ("send: calls per second", "what callers waited, ms")) >= 3
+    assert "PASS" in form._result.html
+    assert run.summary["calls"] == pq.read_metadata(run.folder / "calls.parquet").num_rows > 0
+    assert json.loads((run.folder / "run.json").read_text()) == run.summary
+    assert (run.folder / "report.html").exists()
+    assert f"{run.summary['calls']:,}" in form._history.html
+    assert not form.start.disabled
+
+
+def test_a_run_that_is_stopped_ends_at_once_and_counts(form: LoadForm) -> None:
+    once_it_draws(form, form.stop_run)
+    begin(form, "10m")
+    form.wait(60)
+    (run,) = form.runs
+    assert run.summary["settings"]["ended"] == "interrupted"
+    assert run.summary["calls"] > 0
+    assert not processes(form)
+
+
+def test_a_run_ends_when_the_kernel_is_interrupted(form: LoadForm) -> None:
+    def interrupt() -> None:
+        (sentinel,) = (it for it in psutil.Process().children() if "SIGINT" in " ".join(it.cmdline()))
+        sentinel.send_signal(signal.SIGINT)  # which Jupyter sends to the whole group
+
+    once_it_draws(form, interrupt)
+    begin(form, "10m")
+    form.wait(60)
+    assert len(form.runs) == 1
+    assert not processes(form)
+
+
+def test_a_run_ends_with_its_form(form: LoadForm) -> None:
+    begin(form, "10m")
+    form.close()
+    assert not processes(form)
+
+
+def test_a_rate_draws_what_was_intended_and_achieved(form: LoadForm) -> None:
+    form.order.pace.value = RATE
+    begin(form, "3s", "20")
+    form.wait()
+    drawn = {it["title"]: it["series"] for it in form.chart.spec["panels"]}
+    assert [it["name"] for it in drawn["journeys per second"]] == ["intended", "achieved"]
+    assert "of 20/s" in form._facts.html
+
+
+def test_a_real_target_is_loaded_only_once_that_was_confirmed(
+    shared: Sandbox, configured: Running, tmp_path: Path
+) -> None:
+    form = LoadForm(shared, tmp_path / "runs")
+    form.chooser.choice.value = CONFIGURED
+    type_into(form.order.messages, "5")
+    begin(form, "5s")
+    assert not (tmp_path / "runs").exists()
+    assert "0.225 CNY" in form._question.html
+    press(form.confirm)
+    form.wait()
+    (run,) = form.runs
+    assert run.summary["spent"] == {"messages": 5, "cost": "0.225", "currency": "CNY"}
+    assert "0.225" in form._facts.html
+    assert configured.master_secret not in state()
+
+
+def test_without_a_target_nothing_is_loaded(form: LoadForm) -> None:
+    form.chooser.choice.value = ANOTHER
+    press(form.start)
+    form.wait()
+    assert "say first which API" in form._result.html
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("hard", "0"),
+        ("hard", "many"),
+        ("duration", "10"),
+        ("thresholds", "p99 < 3"),
+        ("messages", "0"),
+        ("cost", "5"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_beside_its_field(field: str, text: str) -> None:
+    order = Order()
+    type_into(getattr(order, field), text)
+    assert order.read(None) is None
+    assert getattr(order, field).error
+
+
+@pytest.mark.parametrize(("pace", "text"), [(RATE, "-1"), (RATE, "fast"), (STAGES, "10s"), (STAGES, "")])
+def test_a_pace_is_checked_in_its_own_words(pace: str, text: str) -> None:
+    order = Order()
+    order.pace.value = pace
+    type_into(order.hard, text)
+    assert order.read(None) is None
+    assert order.hard.error
+
+
+def test_another_machine_needs_a_cap_and_is_then_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Target("https://sms.example.com", "key", "secret")
+    order = Order()
+    assert order.read(target) is None
+    assert "how many messages" in order.messages.error
+    type_into(order.messages, "100")
+    trial = order.read(target)
+    assert trial
+    assert trial.bounds == Bounds(trial.bounds.thresholds, 100, None, ("sms.example.com",), True)
+    assert trial.bounds.thresholds
+
+
+def test_every_scenario_says_what_it_is() -> None:
+    order = Order()
+    for name in order.scenario.options:
+        order.scenario.value = name
+        assert len(order._says.html) > 40, name
+
+
+def write(folder: Path, waits_ms: list[int], outcome: ReturnCode = ReturnCode.SUCCESS) -> None:
+    scribe = Scribe.of("run", "host", "key", "secret")
+    answer = Answer(outcome.http_status, outcome, outcome.message)
+    writer = PackedWriter(folder / "1.msgpack")
+    for second, wait_ms in enumerate(waits_ms):
+        times = (10**18 + second * 10**9, 1_000_000)
+        writer.append(scribe.record(Endpoint.SEND, *times, answer=answer, wait_ns=(wait_ms - 1) * 10**6))
+    writer.close()
+
+
+def test_live_figures_are_those_of_the_records(tmp_path: Path) -> None:
+    write(tmp_path, [10] * 98 + [1000] * 2)
+    live = Live(tmp_path)
+    live.read()
+    assert live.messages == 100
+    assert live.waited_ms((50, 99)) == {50: pytest.approx(10, rel=0.01), 99: pytest.approx(1000, rel=0.01)}
+    assert sum(it.calls[Endpoint.SEND, ReturnCode.SUCCESS] for it in live.buckets()) == 100
+    live.close()
+
+
+def test_a_refused_send_may_not_have_cost_anything(tmp_path: Path) -> None:
+    write(tmp_path, [1] * 5, ReturnCode.OUT_OF_FREQ)
+    live = Live(tmp_path)
+    live.read()
+    assert live.messages == 0
+    live.close()
+
+
+def test_a_long_run_is_drawn_in_few_buckets(tmp_path: Path) -> None:
+    write(tmp_path, [10] * 1000)
+    live = Live(tmp_path)
+    live.read()
+    buckets = live.buckets()
+    assert len(buckets) <= 120
+    assert (buckets[0].start_s, buckets[-1].end_s) == (0, 1000)
+    (bars, waited) = panels(buckets, [])
+    assert bars.series[0].values[0] == 1
+    assert len(waited.series[0].points) == len(buckets)
+    live.close()
+
+
+def test_paces_are_drawn_as_what_came_between_them() -> None:
+    paces = [Pacing(1, 10, 0, 0, 0), Pacing(2, 30, 0, 0, 5), Pacing(2, 30, 0, 0, 5)]
+    (pace, _) = panels([], paces)
+    assert {it.name: list(it.points) for it in pace.series} == {"intended": [(2, 20)], "achieved": [(2, 15)]}
+
+
+@pytest.mark.parametrize("duration_s", [0.5, 3, 10, 59, 61, 600, 3600, 36_000])
+def test_an_axis_has_a_few_ticks(duration_s: float) -> None:
+    assert 1 <= len(ticks(duration_s)) <= 11

@@ -1,0 +1,127 @@
+"""The parts that forms are made of."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+from support.forms import state, type_into
+
+from toolkit.errors import InputError, RunError
+from toolkit.forms.download import PIECE_BYTES, Download
+from toolkit.forms.field import Field
+from toolkit.forms.markup import render
+from toolkit.forms.sentinel import Sentinel
+from toolkit.forms.work import Work
+
+
+def test_importing_the_forms_loads_no_locust_no_gevent_and_no_server() -> None:
+    check = (
+        "import sys, toolkit.forms; print(*({'locust', 'gevent', 'voila', 'jupyterlab', 'altair'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True).stdout == "\n"
+
+
+@pytest.mark.parametrize("kind", ["text", "password", "number", "lines"])
+def test_what_is_typed_is_in_no_state(kind: str) -> None:
+    field = Field("Mobile", kind=kind)
+    type_into(field, "13800138000")
+    field.value = "13900139000"
+    assert field.value == "13900139000"
+    assert "00138" not in state()
+    assert "00139" not in state()
+
+
+def test_a_view_that_asks_is_told_what_stands_in_the_field_but_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, told in (("text", "typed"), ("password", "")):
+        field, sent = Field("x", kind=kind), list[Any]()
+        monkeypatch.setattr(field, "send", sent.append)
+        type_into(field, "typed")
+        field._receive(field, {"asks": True}, [])
+        assert sent == [{"show": told}]
+
+
+def test_a_field_shows_what_is_wrong_until_something_else_is_typed() -> None:
+    field = Field("x", "one")
+    assert field.read(int) is None
+    assert field.error
+    type_into(field, " 2 ")
+    assert not field.error
+    assert field.read(int) == 2
+
+
+def test_enter_calls_back() -> None:
+    field, entered = Field("x"), list[str]()
+    field.on_enter(lambda: entered.append(field.value))
+    type_into(field, "now", enter=True)
+    assert entered == ["now"]
+
+
+def test_one_thing_is_done_at_a_time() -> None:
+    go_on, busy = threading.Event(), list[bool]()
+    work = Work(busy.append, print)
+    assert work.begin(go_on.wait)
+    assert not work.begin(print)
+    go_on.set()
+    work.wait()
+    assert busy == [True, False]
+    assert work.begin(go_on.wait)
+    work.wait()
+
+
+@pytest.mark.parametrize("problem", [InputError("it's wrong"), RunError("it's wrong"), OSError("it's wrong")])
+def test_what_goes_wrong_is_shown(problem: Exception) -> None:
+    shown = list[str]()
+
+    def fail() -> None:
+        raise problem
+
+    work = Work(lambda _: None, shown.append)
+    work.begin(fail)
+    work.wait()
+    assert shown == ["it's wrong"]
+
+
+def test_a_defect_is_called_one() -> None:
+    shown = list[str]()
+    work = Work(lambda _: None, shown.append)
+    work.begin(lambda: 1 / 0)
+    work.wait()
+    assert shown == ["a defect of the toolkit: ZeroDivisionError: division by zero"]
+
+
+def test_a_download_comes_whole_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = os.urandom(2 * PIECE_BYTES + 5)
+    download, sent = Download("CSV", "calls.csv", lambda: file, lambda job: job()), list[bytes]()
+
+    def receive(about: dict[str, Any], buffers: list[bytes]) -> None:
+        assert about == {"name": "calls.csv", "from": sum(map(len, sent)), "of": len(file)}
+        sent.extend(buffers)
+
+    monkeypatch.setattr(download, "send", receive)
+    download._receive(download, {"asks": True}, [])
+    while sum(map(len, sent)) < len(file):
+        download._receive(download, {"from": sum(map(len, sent))}, [])
+    assert b"".join(sent) == file
+    assert len(sent) == 3
+
+
+def test_an_interrupt_of_the_process_group_is_seen_and_nothing_stays() -> None:
+    with Sentinel() as sentinel:
+        process = sentinel._process
+        assert not sentinel.is_struck
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+        assert sentinel.is_struck
+    with Sentinel() as sentinel:
+        process = sentinel._process
+    assert process.returncode == 0
+
+
+def test_values_are_escaped() -> None:
+    assert render("problem", text="<b>&") == '<p class="sms-problem">&lt;b&gt;&amp;</p>'

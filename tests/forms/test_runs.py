@@ -1,0 +1,180 @@
+"""RunPicker and ReportView, without a browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from support.forms import press, type_into
+
+from toolkit.analysis import from_records, read
+from toolkit.codes import Kind, ReturnCode
+from toolkit.forms import ReportView, RunPicker
+from toolkit.forms.figures import clock
+from toolkit.forms.selection import Selection, as_calls
+from toolkit.records import CallRecord, Failure, Scribe, write_parquet
+from toolkit.wire import Answer, Endpoint
+
+START_S = 1_800_000_000
+SCRIBE = Scribe.of("run", "host", "key", "secret")
+
+
+def call(at_s: float, code: ReturnCode, endpoint: Endpoint = Endpoint.SEND, mobile: str = "13800138000") -> CallRecord:
+    answer, about = Answer(code.http_status, code, code.message), {"mobile": mobile, "temp_id": 1}
+    started_ns = int((START_S + at_s) * 1e9)
+    return SCRIBE.record(endpoint, started_ns, 5_000_000, answer=answer, **about)  # type: ignore[arg-type]
+
+
+CALLS = [
+    *(call(second, ReturnCode.SUCCESS) for second in range(10)),
+    *(call(second, ReturnCode.OUT_OF_FREQ, mobile="13900139000") for second in range(3)),
+    *(call(second, ReturnCode.INVALID_CODE, Endpoint.VERIFY) for second in range(2)),
+    SCRIBE.record(Endpoint.SEND, START_S * 10**9, 1000, error=Failure.TIMEOUT, mobile="13800138000", temp_id=2),
+]
+
+
+@pytest.fixture
+def view() -> ReportView:
+    view = ReportView(from_records(CALLS))
+    view.wait()
+    return view
+
+
+def calls(view: ReportView) -> int:
+    view.wait()
+    return len(view._chosen().to_pandas())
+
+
+def test_calls_are_shown_as_tables_and_charts(view: ReportView) -> None:
+    for what in ("50009 out of freq", "timeout", "10", "rate"):
+        assert what in view._codes.html
+    assert "server&#39;s latency" in view._latency.html
+    assert [it["title"] for it in view.chart.spec["panels"]] == ["send: calls per second", "verify: calls per second"]
+    assert view.chart.spec["selectable"]
+    assert len(view.tail.spec["panels"]) == 1
+
+
+def test_each_filter_leaves_what_it_says(view: ReportView) -> None:
+    for change, left in (
+        (lambda: setattr(view.endpoint, "value", Endpoint.VERIFY), 2),
+        (lambda: setattr(view.kind, "value", Kind.RATE), 3),
+        (lambda: setattr(view.outcome, "value", int(ReturnCode.SUCCESS)), 10),
+        (lambda: setattr(view.outcome, "value", "timeout"), 1),
+        (lambda: setattr(view.template, "value", 2), 1),
+        (lambda: type_into(view.prefix, "139", enter=True), 3),
+        (lambda: type_into(view.since, "2027-01-15T08:00:05", enter=True), 5),
+        (lambda: type_into(view.until, "2027-01-15T08:00:01", enter=True), 4),
+    ):
+        press(view.reset)
+        view.wait()
+        change()
+        assert calls(view) == left
+    press(view.reset)
+    assert calls(view) == len(CALLS)
+    assert view.selection.is_all
+
+
+def test_dragging_over_the_chart_chooses_a_time(view: ReportView) -> None:
+    view.chart.selection = [START_S + 2.0, START_S + 4.0]
+    assert calls(view) == 3
+    assert view.since.value == "2027-01-15T08:00:02.000"
+    assert "3" in view._facts.html
+
+
+@pytest.mark.parametrize(("field", "text"), [("prefix", "13800138000"), ("prefix", "x"), ("since", "noon")])
+def test_what_cannot_be_used_is_refused_beside_its_field(view: ReportView, field: str, text: str) -> None:
+    type_into(getattr(view, field), text, enter=True)
+    assert getattr(view, field).error
+    assert calls(view) == len(CALLS)
+
+
+def test_nothing_left_is_shown_as_that(view: ReportView) -> None:
+    type_into(view.prefix, "188", enter=True)
+    view.wait()
+    assert "No call is left" in view._codes.html
+    assert view.chart.spec["panels"] == []
+
+
+def test_what_is_looked_at_can_be_taken_along(view: ReportView, tmp_path: Path) -> None:
+    view.select(Selection(kind=Kind.RATE))
+    view.wait()
+    rows = list(csv.DictReader(io.StringIO(view.csv().decode())))
+    assert [row["return_code"] for row in rows] == ["50009"] * 3
+    (tmp_path / "calls.parquet").write_bytes(view.parquet())
+    again = read(tmp_path / "calls.parquet").to_pandas()
+    assert len(again) == 3
+    assert set(again["mobile_key"]) == {CALLS[10].mobile_key}
+    assert "50009" in view.html().decode()
+    assert "13900139000" not in view.csv().decode() + view.html().decode()
+
+
+def test_the_last_of_many_wishes_is_what_is_shown(view: ReportView) -> None:
+    for kind in Kind:
+        view.kind.value = kind
+    view.kind.value = Kind.RATE
+    view.wait()
+    assert "50009" in view._codes.html
+    assert "50000" not in view._codes.html
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for name, chosen in (("20270115T080000Z", CALLS[:4]), ("20270116T080000Z", CALLS[4:])):
+        (tmp_path / name).mkdir()
+        write_parquet(chosen, tmp_path / name / "calls.parquet")
+    (tmp_path / "20270115T080000Z/run.json").write_text('{"settings": {"scenario": "spike"}, "calls": 4}')
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+def test_runs_are_listed_the_latest_first(runs: Path) -> None:
+    picker = RunPicker(runs)
+    assert [says for says, _ in picker.runs.options] == ["20270116T080000Z", "20270115T080000Z   spike, 4 calls"]
+
+
+def test_chosen_runs_are_opened_and_without_a_choice_all(runs: Path) -> None:
+    picker = RunPicker(runs)
+    press(picker.open)
+    assert calls(picker.view) == len(CALLS)
+    picker.runs.value = (runs / "20270115T080000Z",)
+    press(picker.open)
+    assert calls(picker.view) == 4
+
+
+def test_a_period_cuts_through_runs(runs: Path) -> None:
+    picker = RunPicker(runs)
+    type_into(picker.since, "2027-01-15T08:00:03")
+    press(picker.open)
+    assert calls(picker.view) == 7
+    type_into(picker.until, "soon")
+    press(picker.open)
+    assert picker.until.error
+
+
+def test_a_folder_without_runs_says_so(tmp_path: Path) -> None:
+    picker = RunPicker(tmp_path / "none")
+    assert picker.open.disabled
+    assert "No runs here yet" in picker._says.html
+
+
+def test_a_run_that_is_damaged_is_a_problem_in_words(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/calls.parquet").write_text("nothing")
+    picker = RunPicker(tmp_path)
+    press(picker.open)
+    assert "damaged" in picker._says.html
+
+
+@pytest.mark.parametrize("took_s", [0.5, 5, 60, 3600, 86_400, 31 * 86_400])
+def test_a_clock_has_a_few_ticks_within_its_time(took_s: float) -> None:
+    places = clock(START_S, START_S + took_s)
+    assert 1 <= len(places) <= 9
+    assert all(START_S <= at <= START_S + took_s for at, _ in places)
+
+
+def test_a_frame_and_what_read_returns_are_the_same(tmp_path: Path) -> None:
+    write_parquet(CALLS, tmp_path / "calls.parquet")
+    of_file, of_frame = as_calls(read(tmp_path / "calls.parquet")), as_calls(from_records(CALLS))
+    assert len(of_file.to_pandas()) == len(of_frame.to_pandas())

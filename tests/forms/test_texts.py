@@ -1,0 +1,58 @@
+"""What stands beside answers: complete, and in colours that can be seen."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from toolkit.codes import ReturnCode
+from toolkit.forms.advice import FAILURE_HINTS, HINTS
+from toolkit.forms.curl import send_line, verify_line
+from toolkit.forms.looks import look_of, looks_of, name_of
+from toolkit.records import Failure
+from toolkit.settings import Target
+
+TARGET = Target("https://api.example.com", "key", "the-master-secret", 1)
+CARD = {"light": "#ffffff", "dark": "#1c1e25"}
+
+
+def test_every_code_and_every_failure_has_a_hint_of_its_own() -> None:
+    assert set(HINTS) == set(ReturnCode)
+    assert set(FAILURE_HINTS) == set(Failure)
+    hints = [*HINTS.values(), *FAILURE_HINTS.values()]
+    assert len(set(hints)) == len(hints)
+
+
+def test_a_line_of_curl_holds_no_secret_no_whole_mobile_and_no_code() -> None:
+    line = send_line(TARGET, "13800138000", 1) + verify_line(TARGET, "0689")
+    assert "the-master-secret" not in line
+    assert "13800138000" not in line
+    assert "https://api.example.com/v1/codes/0689/valid" in line
+    assert "$SMSCODE_MASTER_SECRET" in line
+
+
+def luminance(colour: str) -> float:
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [it / 12.92 if it <= 0.04045 else ((it + 0.055) / 1.055) ** 2.4 for it in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("outcome", [*ReturnCode, "timeout", 50105])
+def test_an_outcome_stands_out_on_a_dark_ground(outcome: int | str) -> None:
+    assert contrast(look_of(outcome).dark, CARD["dark"]) >= 3
+
+
+def test_outcomes_beside_one_another_have_names_and_colours_of_their_own() -> None:
+    outcomes = [*map(int, ReturnCode), "reset", "timeout"]
+    looks = looks_of(outcomes)
+    assert list(looks) == outcomes
+    assert len({name_of(it) for it in outcomes}) == len(outcomes)
+    for one, other in itertools.combinations(looks.values(), 2):
+        assert one.light != other.light
+        assert one.dark != other.dark

@@ -1,0 +1,44 @@
+"""`smscode console` and `lab`: the forms as a web page, and the notebooks in JupyterLab."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli.output import say
+
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Open no browser. Default: one is opened.")]
+
+
+def console(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback; 0 takes a free one.")] = 8866,
+    no_browser: NoBrowser = False,
+) -> None:
+    """Serve the forms as a web page: calls, load tests, limits and runs. Its URL, with its token, goes to stdout."""
+    from toolkit.forms.console import serve
+
+    serve(port, _announce, opens_browser=not no_browser)
+
+
+def _announce(url: str) -> None:
+    say("The console is at this address, for whoever has its token. Ctrl-C stops it.")
+    print(url, flush=True)
+
+
+def lab(
+    folder: Annotated[Path, typer.Argument(help="Folder that gets the notebooks; those that it has stay.")] = Path(
+        "smscode-notebooks"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback; 0 takes a free one.")] = 8888,
+    no_browser: NoBrowser = False,
+) -> None:
+    """Open the notebooks in JupyterLab, in a copy to work on."""
+    from toolkit.forms.notebooks import copy_to
+
+    say(f"Notebooks copied to {folder}: {', '.join(it.name for it in copy_to(folder)) or 'none, all are there'}")
+    options = ["--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={folder.resolve()}", "-y"]
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options, *["--no-browser"] * no_browser])

@@ -1,0 +1,72 @@
+"""Answer: what came of an attempt, and what to do about it, as HTML."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from toolkit.forms.advice import FAILURE_HINTS, HINTS, UNKNOWN
+from toolkit.forms.attempt import Attempt
+from toolkit.forms.looks import look_of, name_of
+from toolkit.forms.markup import render
+from toolkit.records import Failure
+from toolkit.report import tables, wording
+
+
+def answer_html(attempt: Attempt | None) -> str:
+    """Show one attempt in full; None: that there was none yet."""
+    if attempt is None:
+        return render("answer", attempt=None)
+    code, row = attempt.record.return_code, attempt.row
+    return render(
+        "answer",
+        attempt=attempt,
+        code=code if code is not None else "No answer",
+        message=attempt.message or attempt.record.error or "",
+        meaning=row.meaning if row else "",
+        http=_http(attempt),
+        kind=_kind(attempt).lower(),
+        latency=wording.milliseconds(attempt.record.latency_ns / 1e6),
+        who=tables.WHO_CAN_ACT[_kind(attempt)],
+        hint=_hint(attempt),
+        look=look_of(_outcome(attempt)),
+    )
+
+
+def history_html(attempts: list[Attempt]) -> str:
+    """Show attempts as a table, the latest first."""
+    return render("history", rows=[_history_row(it) for it in reversed(attempts)])
+
+
+def _history_row(attempt: Attempt) -> dict[str, Any]:
+    record = attempt.record
+    return {
+        "time": f"{datetime.fromtimestamp(record.started_ns / 1e9, UTC):%H:%M:%S}",
+        "endpoint": record.endpoint,
+        "about": attempt.about,
+        "http": _http(attempt),
+        "answer": name_of(_outcome(attempt)),
+        "latency": wording.milliseconds(record.latency_ns / 1e6),
+        "look": look_of(_outcome(attempt)),
+    }
+
+
+def _outcome(attempt: Attempt) -> int | str:
+    record = attempt.record
+    return record.return_code if record.return_code is not None else (record.error or "")
+
+
+def _http(attempt: Attempt) -> str:
+    return wording.NONE if attempt.record.http_status is None else str(attempt.record.http_status)
+
+
+def _kind(attempt: Attempt) -> str:
+    if attempt.record.return_code is None:
+        return tables.ERROR
+    return attempt.record.kind.value if attempt.record.kind else tables.UNKNOWN
+
+
+def _hint(attempt: Attempt) -> str:
+    if attempt.record.return_code is None:
+        return FAILURE_HINTS[Failure(attempt.record.error or Failure.PROTOCOL)]
+    return HINTS[attempt.row] if attempt.row else UNKNOWN

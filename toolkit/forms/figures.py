@@ -1,0 +1,119 @@
+"""Figures: what some calls show, as tables and panels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import log10
+from typing import Any
+
+import pandas as pd
+
+from toolkit.analysis.percentiles import CALLER, MEASURES
+from toolkit.codes import ReturnCode
+from toolkit.forms.chart import Panel, Series
+from toolkit.forms.looks import PLAIN, SECOND, Outcome, look_of, looks_of, name_of
+from toolkit.forms.markup import render
+from toolkit.forms.selection import Figures
+from toolkit.report import tables, wording
+from toolkit.wire import Endpoint
+
+_LOOKS = {Endpoint.SEND.value: PLAIN, Endpoint.VERIFY.value: SECOND}
+_NINES = (1, 2, 10, 100, 1_000, 10_000)
+_STEPS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400, 604_800, 2_592_000)
+_MOST_TICKS = 7
+
+
+def facts_html(figures: Figures) -> str:
+    """Show the headline."""
+    total = int(figures.codes["calls"].sum())
+    good = int(figures.codes.loc[figures.codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
+    rate = total / figures.duration_s if figures.duration_s else None
+    facts = [
+        ("Calls", f"{total:,}", ""),
+        ("Rate", wording.rate(rate), "/s"),
+        ("OK", wording.share(good / total if total else None), ""),
+        ("Duration", wording.duration(figures.duration_s), ""),
+    ]
+    return render("facts", facts=facts)
+
+
+def codes_html(codes: pd.DataFrame) -> str:
+    """Show ``analysis.return_codes``."""
+    rows = zip(tables.outcome_rows(codes), (look_of(it) for it in map(_outcome, codes.to_dict("records"))), strict=True)
+    return render("codes", rows=list(rows))
+
+
+def latency_html(latency: pd.DataFrame) -> str:
+    """Show ``analysis.latency``."""
+    return render("latency", heads=tables.latency_heads(), rows=list(tables.latency_rows(latency)))
+
+
+def over_time_panels(over_time: pd.DataFrame) -> Iterator[Panel]:
+    """Draw ``analysis.over_time``, over seconds since 1970."""
+    rows = over_time.to_dict("records")
+    if not rows:
+        return
+    edges = _edges(over_time)
+    places = {start: place for place, start in enumerate(edges)}
+    looks = looks_of({_outcome(row) for row in rows})
+    for endpoint in Endpoint:
+        values = {outcome: [0.0] * (len(edges) - 1) for outcome in looks}
+        for row in rows:
+            if row["endpoint"] == endpoint.value:
+                values[_outcome(row)][places[row["started"].value / 1e9]] += row["calls_per_s"]
+        series = [Series(name_of(it), look, values=values[it]) for it, look in looks.items() if any(values[it])]
+        if series:
+            yield Panel("bars", f"{endpoint}: calls per second", series, height=110, edges=edges)
+
+
+def tail_panels(tail: pd.DataFrame) -> Iterator[Panel]:
+    """Draw ``analysis.latency`` at the percentiles of a tail: each further nine has the same room."""
+    series = [
+        Series(
+            f"{row['endpoint']}: {MEASURES[row['measure']]}",
+            _LOOKS[row["endpoint"]],
+            points=list(_tail_points(row)),
+            dashed=row["measure"] != CALLER,
+        )
+        for row in tail.to_dict("records")
+    ]
+    if series:
+        yield Panel("lines", "time in ms, by percentile of calls", series, height=200, log=True)
+
+
+def nines(tail: pd.DataFrame) -> list[tuple[float, str]]:
+    """Return the ticks of an axis of nines."""
+    furthest = max((at for row in tail.to_dict("records") for at, _ in _tail_points(row)), default=0)
+    places = [(_place(100 * (1 - 1 / spread)), f"p{100 - 100 / spread:g}") for spread in _NINES]
+    return [(at, label) for at, label in places if at <= furthest + 1e-9]
+
+
+def clock(start_s: float, end_s: float) -> list[tuple[float, str]]:
+    """Return the ticks of an axis of seconds since 1970, in UTC."""
+    took_s = end_s - start_s
+    step = next((it for it in _STEPS_S if took_s <= it * _MOST_TICKS), _STEPS_S[-1])
+    form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86_400 else "%m-%d"
+    first = -(-start_s // step) * step
+    places = [first + step * number for number in range(int((end_s - first) / step) + 1)]
+    return [(at, f"{pd.Timestamp(at, unit='s'):{form}}") for at in places]
+
+
+def _outcome(row: Mapping[Any, Any]) -> Outcome:
+    return str(row["error"]) if pd.isna(row["return_code"]) else int(row["return_code"])
+
+
+def _edges(over_time: pd.DataFrame) -> list[float]:
+    """Return where buckets begin and end, also those without calls between others."""
+    width = (over_time["ended"].iloc[0] - over_time["started"].iloc[0]).value
+    first, last = over_time["started"].min().value, over_time["ended"].max().value
+    return [at / 1e9 for at in range(first, last + 1, width)]
+
+
+def _tail_points(row: Mapping[Any, Any]) -> Iterator[tuple[float, float]]:
+    for name, value in row.items():
+        if name.startswith("p") and name.endswith("_ms") and (percentile := float(name[1:-3])) < 100:
+            yield _place(percentile), value
+
+
+def _place(percentile: float) -> float:
+    return log10(1 / (1 - percentile / 100))

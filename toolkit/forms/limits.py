@@ -1,0 +1,192 @@
+"""LimitsForm: whether a service keeps the frequency rules, exactly; the findings as a table and as a picture."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+
+from toolkit import launch
+from toolkit.analysis import Calls, read
+from toolkit.durations import EXAMPLES, parse_duration
+from toolkit.errors import InputError
+from toolkit.forms import livechart, timeline
+from toolkit.forms.chart import Chart
+from toolkit.forms.field import Field
+from toolkit.forms.frame import actions, card, columns, form
+from toolkit.forms.markup import render
+from toolkit.forms.panel import Panel
+from toolkit.forms.result import result_html
+from toolkit.forms.sentinel import Sentinel
+from toolkit.forms.work import Work
+from toolkit.launch import Bounds, Expectations, LoadRun, Plan
+from toolkit.rules import Rule, parse_rules
+from toolkit.trials import Trial, ending, new_folder, put_away
+
+SCENARIO = "frequency_limits"
+PROVE, FIND = "prove", "find"
+_USERS = 8
+_EVERY_S = 0.5
+
+Find = Callable[[Calls], pd.DataFrame]
+"""Finds the rules that a log of calls shows, as a table."""
+
+
+class LimitsForm:
+    """Proves frequency rules on a sandbox that is given them; with ``find``, also finds the rules from a log.
+
+    Display it in a notebook; each run is in a folder of ``out``. A run ends as a ``LoadForm``'s does.
+    """
+
+    def __init__(self, out: str | Path = "runs", find: Find | None = None) -> None:
+        self._out, self._find = Path(out), find
+        self._stopped = threading.Event()
+        modes = [("Prove the rules that I expect", PROVE), ("Find the rules from a log", FIND)]
+        self.mode = widgets.Dropdown(description="What to do", options=modes if find else modes[:1])
+        self.rules = Field("Rules", "1/60s 5/3600s", help="count/seconds, blanks between: 1/60s is one in 60 seconds.")
+        self.speed = Field("Speed", "60", kind="number", help="Seconds of the sandbox in one of yours.")
+        self.duration = Field("Duration", "12s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
+        self.log = Field("Log", "", hint="runs/20261123T090434Z", help="A run's folder, or files of calls.")
+        self.start = widgets.Button(description="Prove", button_style="primary")
+        self.stop = widgets.Button(description="Stop")
+        self._progress, self._result = Panel(live=True), Panel(render("unproved"), live=True)
+        self.chart, self._caption = Chart(), Panel()
+        self._work = Work(self._show_busy, self._show_problem)
+        self.mode.observe(lambda _: self._enable(), "value")
+        self.start.on_click(lambda _: self.begin())
+        self.stop.on_click(lambda _: self.stop_run())
+        self.widget = self._lay_out()
+        self._enable()
+
+    def begin(self) -> None:
+        """Check what was typed, and do what was chosen."""
+        if self._work.is_busy:
+            return
+        if self.mode.value == FIND:
+            log = self.log.read(_read_log)
+            job = None if log is None else lambda: self._find_in(log)
+        else:
+            trial = self._read()
+            job = None if trial is None else lambda: self._prove(trial)
+        if job:
+            self._stopped.clear()
+            self._work.begin(job)
+
+    def stop_run(self) -> None:
+        """Have the run end; what ran counts."""
+        self._stopped.set()
+        self.stop.disabled = True
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Return when nothing is under way; interrupting that ends the run."""
+        try:
+            self._work.wait(timeout_s)
+        except KeyboardInterrupt:
+            self.stop_run()
+            self._work.wait()
+            raise
+
+    def close(self) -> None:
+        """End the run."""
+        self.stop_run()
+        self._work.wait()
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.widget._repr_mimebundle_(**options)
+
+    def __repr__(self) -> str:
+        return "LimitsForm()"
+
+    def _lay_out(self) -> Any:
+        self._asked = widgets.VBox([self.rules, columns(self.speed, self.duration)])
+        modes = [self.mode] if self._find else []
+        asked = card("Rules", *modes, self._asked, self.log, actions(self.start, self.stop))
+        found = card("Findings", self._progress, self._result)
+        return form(columns(asked, found), card("Sends over time", self._caption, self.chart), name="sms-limits")
+
+    def _read(self) -> Trial | None:
+        rules, speed = self.rules.read(_read_rules), self.speed.read(_read_speed)
+        duration_s = self.duration.read(parse_duration)
+        if rules is None or speed is None or duration_s is None:
+            return None
+        expectations = Expectations(tuple(map(str, rules)), speed)
+        return Trial(SCENARIO, Plan(duration_s, _USERS), Bounds(), expectations, None, secrets.randbelow(1 << 32))
+
+    # In a thread.
+
+    def _prove(self, trial: Trial) -> None:
+        self._result.html, self._caption.html, self.chart.spec = "", "", {}
+        with launch.sandbox(*trial.expectations.sandbox_arguments()) as target:
+            folder = new_folder(self._out)
+            with trial.begin(target, folder) as run, Sentinel() as sentinel:
+                self._follow(run, trial, sentinel)
+                ended = run.wait()
+        self._progress.html = render("busy", text="Judging every answer …")
+        summary, page = put_away(folder, trial.settings(target) | ending(ended))
+        self._result.html = result_html(summary, page, ended.notes)
+        self._draw(read(folder), parse_rules(" ".join(trial.expectations.rules)), trial.expectations.speed)
+
+    def _follow(self, run: LoadRun, trial: Trial, sentinel: Sentinel) -> None:
+        for progress in run.follow(_EVERY_S):
+            said = f"Sending at the edges of each window: {progress.elapsed_s:.0f} of {trial.plan.duration_s:g} s"
+            self._progress.html = render("busy", text=f"{said}, {progress.calls:,} sends")
+            if self._stopped.is_set() or sentinel.is_struck:
+                run.stop()
+
+    def _find_in(self, log: str) -> None:
+        assert self._find
+        calls = read(log)
+        found = self._find(calls)
+        self._result.html = render("frame", heads=list(found.columns), rows=found.astype(str).to_numpy().tolist())
+        self._draw(calls, (), 1.0)
+
+    def _draw(self, calls: Calls, rules: tuple[Rule, ...], speed: float) -> None:
+        drawn = timeline.lanes(calls, rules, speed)
+        end_s = max((at for it in drawn for at in (*it.accepted, *it.refused)), default=1.0) + 0.5
+        said = f"Sends to {len(drawn)} mobiles over {end_s:.0f} seconds, accepted and refused, and when a rule was full"
+        self.chart.draw(timeline.panels(drawn), (-0.3, end_s), livechart.ticks(end_s), said)
+        self._caption.html = render("says", text=f"{said}. A send is refused while a window is full, and only then.")
+
+    def _show_busy(self, is_busy: bool) -> None:
+        self._progress.html = render("busy", text="Starting …") if is_busy else ""
+        self._enable()
+
+    def _show_problem(self, problem: str) -> None:
+        self._result.html = render("problem", text=problem)
+
+    def _enable(self) -> None:
+        finds = self.mode.value == FIND
+        self.start.description = "Find" if finds else "Prove"
+        self._asked.layout.display = "none" if finds else ""
+        self.log.layout.display = "" if finds else "none"
+        self.start.disabled = self._work.is_busy
+        self.stop.disabled = finds or not self._work.is_busy
+        for field in (self.rules, self.speed, self.duration, self.log):
+            field.disabled = self._work.is_busy
+
+
+def _read_rules(text: str) -> tuple[Rule, ...]:
+    if not text:
+        raise InputError("write rules, such as 1/60s")
+    return parse_rules(text)
+
+
+def _read_speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= 100_000:
+        raise InputError("a number above 0, such as 60")
+    return speed
+
+
+def _read_log(text: str) -> str:
+    if not text:
+        raise InputError("name a run's folder, or files of calls")
+    return text

@@ -1,0 +1,59 @@
+"""Livechart: a load test so far as panels over the seconds since it began."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from toolkit.forms.chart import Panel, Series
+from toolkit.forms.live import Bucket
+from toolkit.forms.looks import FAINT, PLAIN, SECOND, looks_of, name_of
+from toolkit.pacing import Pacing
+from toolkit.wire import Endpoint
+
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
+_MOST_TICKS = 8
+
+
+def panels(buckets: Sequence[Bucket], paces: Sequence[Pacing]) -> Iterator[Panel]:
+    """Draw what calls came to, how many journeys there should have been, and what callers waited."""
+    edges = [it.start_s for it in buckets] + [it.end_s for it in buckets[-1:]]
+    looks = looks_of({outcome for it in buckets for _, outcome in it.calls})
+    for endpoint in Endpoint:
+        series = [
+            Series(name_of(outcome), look, values=_rates(buckets, endpoint, outcome)) for outcome, look in looks.items()
+        ]
+        series = [it for it in series if any(it.values)]
+        if series:
+            yield Panel("bars", f"{endpoint}: calls per second", series, height=96, edges=edges)
+    if len(paces) > 1:
+        yield Panel("lines", "journeys per second", list(_pace_lines(paces)), height=80)
+    yield Panel("lines", "what callers waited, ms", list(_waited_lines(buckets)), height=110, log=True)
+
+
+def ticks(duration_s: float) -> list[tuple[float, str]]:
+    """Return the ticks of an axis of seconds."""
+    step = next((it for it in _STEPS_S if duration_s <= it * _MOST_TICKS), _STEPS_S[-1])
+    return [(at, _clock(at)) for at in range(0, int(duration_s) + 1, step)]
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 60 else f"{seconds // 60}:{seconds % 60:02} min"
+
+
+def _rates(buckets: Sequence[Bucket], endpoint: Endpoint, outcome: int | str) -> list[float]:
+    return [it.calls[endpoint, outcome] / (it.end_s - it.start_s) for it in buckets]
+
+
+def _waited_lines(buckets: Sequence[Bucket]) -> Iterator[Series]:
+    for percentile, look, dashed in ((99, SECOND, False), (50, PLAIN, False)):
+        points = [((it.start_s + it.end_s) / 2, it.waited_ms[percentile]) for it in buckets if it.waited_ms]
+        yield Series(f"p{percentile}", look, points=points, dashed=dashed)
+
+
+def _pace_lines(paces: Sequence[Pacing]) -> Iterator[Series]:
+    begun = [it.due - it.dropped for it in paces]
+    for name, counts, look in (("intended", [it.due for it in paces], FAINT), ("achieved", begun, PLAIN)):
+        places = pairwise(zip((it.elapsed_s for it in paces), counts, strict=True))
+        points = [(to_s, (to - of) / (to_s - of_s)) for (of_s, of), (to_s, to) in places if to_s > of_s]
+        yield Series(name, look, points=points, dashed=name == "intended")

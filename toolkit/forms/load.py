@@ -1,0 +1,192 @@
+"""LoadForm: start a load test, watch it, stop it, and see whether it kept to what it had to."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from toolkit.errors import RunError
+from toolkit.forms import livechart
+from toolkit.forms.chart import Chart
+from toolkit.forms.chooser import TargetChooser
+from toolkit.forms.frame import actions, card, columns, form
+from toolkit.forms.live import Live
+from toolkit.forms.markup import render
+from toolkit.forms.order import Order
+from toolkit.forms.panel import Panel
+from toolkit.forms.result import facts_html, result_html, runs_html
+from toolkit.forms.sandbox import Sandbox
+from toolkit.forms.sentinel import Sentinel
+from toolkit.forms.work import Work
+from toolkit.launch import Ended, LoadRun
+from toolkit.pacing import Pacing
+from toolkit.settings import Target
+from toolkit.trials import Trial, ending, new_folder, put_away
+
+_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that this form made: its folder, and what its run.json holds."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+class LoadForm:
+    """Loads an API. Display it in a notebook; ``runs`` are those so far, each in a folder of ``out``.
+
+    A run ends with its time, with ``stop``, when the kernel is interrupted, and with this process.
+    """
+
+    def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
+        self._own = Sandbox() if sandbox is None else None
+        self._out = Path(out)
+        self._stopped = threading.Event()
+        self._pending: Trial | None = None
+        self.runs: list[Run] = []
+        self.chooser = TargetChooser(sandbox or self._own or Sandbox(), self.drop_pending)
+        self.order = Order()
+        self.start = widgets.Button(description="Start", button_style="primary")
+        self.stop = widgets.Button(description="Stop")
+        self.confirm = widgets.Button(description="Load it", button_style="danger")
+        self.cancel = widgets.Button(description="Don't load")
+        self._question, self._progress = Panel(live=True), Panel(live=True)
+        self._asked = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
+        self._facts, self.chart, self._result = Panel(render("unloaded")), Chart(), Panel(live=True)
+        self._history = Panel(runs_html([]))
+        self._work = Work(self._show_busy, self._show_problem)
+        self.start.on_click(lambda _: self.ask_to_start())
+        self.stop.on_click(lambda _: self.stop_run())
+        self.confirm.on_click(lambda _: self.start_pending())
+        self.cancel.on_click(lambda _: self.drop_pending())
+        self.widget = self._lay_out()
+        self._enable()
+
+    def ask_to_start(self) -> None:
+        """Check what was typed, and start; against a real API only once that was confirmed."""
+        if self._work.is_busy:
+            return
+        trial = self.order.read(self.chooser.chosen if self.chooser.is_real else None)
+        if trial is None:
+            return
+        self._pending = trial
+        if self.chooser.is_real and self.chooser.chosen:
+            self._question.html = render(
+                "load_question", url=self.chooser.chosen.base_url, trial=trial, cap=trial.cap()
+            )
+            self._enable()
+        else:
+            self.start_pending()
+
+    def start_pending(self) -> None:
+        """Start what was asked for, once."""
+        trial, self._pending = self._pending, None
+        if trial:
+            self._stopped.clear()
+            self._work.begin(lambda: self._load(trial))
+
+    def drop_pending(self) -> None:
+        """Don't start what was asked for."""
+        self._pending = None
+        self._enable()
+
+    def stop_run(self) -> None:
+        """Have the run end; what ran counts."""
+        self._stopped.set()
+        self.stop.disabled = True
+        self._progress.html = render("busy", text="Stopping: calls that are under way are finished …")
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Return when no run is on; interrupting that ends the run."""
+        try:
+            self._work.wait(timeout_s)
+        except KeyboardInterrupt:
+            self.stop_run()
+            self._work.wait()
+            raise
+
+    def close(self) -> None:
+        """End the run, and the form's own sandbox."""
+        self._stopped.set()
+        self._work.wait()
+        if self._own:
+            self._own.close()
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.widget._repr_mimebundle_(**options)
+
+    def __repr__(self) -> str:
+        return f"LoadForm({len(self.runs)} runs)"
+
+    def _lay_out(self) -> Any:
+        asked = card("Load", self.order.widget, actions(self.start, self.stop), self._asked)
+        left = widgets.VBox([card("Target", self.chooser.widget), asked])
+        right = widgets.VBox([card("Now", self._progress, self._facts, self.chart, self._result)])
+        return form(columns(left, right), card("Runs", self._history), name="sms-loads")
+
+    # In a thread.
+
+    def _load(self, trial: Trial) -> None:
+        if find_spec("locust") is None:
+            raise RunError("load tests need the extra load: pip install 'sms-code-toolkit[load]'")
+        self._result.html, self.chart.spec = "", {}
+        target = self.chooser.target()
+        self.chooser.show()
+        trial.check(target)
+        folder = new_folder(self._out)
+        with trial.begin(target, folder) as run, Sentinel() as sentinel:
+            ended = self._follow(run, trial, sentinel)
+        self._progress.html = render("busy", text="Judging the run …")
+        self._keep(trial, target, folder, ended)
+
+    def _follow(self, run: LoadRun, trial: Trial, sentinel: Sentinel) -> Ended:
+        live, paces = Live(run.folder), list[Pacing]()
+        try:
+            for progress in run.follow(_EVERY_S):
+                live.read()
+                paces += [pace] if (pace := run.pacing()) and pace not in paces[-1:] else []
+                self._show(live, paces, trial, progress.elapsed_s, progress.calls_per_s)
+                if self._stopped.is_set() or sentinel.is_struck:
+                    run.stop()
+        finally:
+            live.close()
+        return run.wait()
+
+    def _show(self, live: Live, paces: list[Pacing], trial: Trial, elapsed_s: float, calls_per_s: float) -> None:
+        buckets = live.buckets()
+        if not buckets:
+            return
+        if not self._stopped.is_set():
+            self._progress.html = render("busy", text=f"Loading: {elapsed_s:.0f} of {trial.plan.duration_s:g} s")
+        self._facts.html = facts_html(live, paces, trial, calls_per_s)
+        end_s = max(buckets[-1].end_s, min(trial.plan.duration_s, 10.0))
+        calls = sum(it.calls.total() for it in buckets)
+        said = f"A load test so far: {calls:,} calls by return code, and what callers waited"
+        self.chart.draw(livechart.panels(buckets, paces), (0.0, end_s), livechart.ticks(end_s), said)
+
+    def _keep(self, trial: Trial, target: Target, folder: Path, ended: Ended) -> None:
+        summary, page = put_away(folder, trial.settings(target) | ending(ended))
+        self.runs.append(Run(folder, summary))
+        self._result.html = result_html(summary, page, ended.notes)
+        self._history.html = runs_html([(it.folder, it.summary) for it in self.runs])
+
+    def _show_busy(self, is_busy: bool) -> None:
+        self._progress.html = render("busy", text="Starting …") if is_busy else ""
+        self._enable()
+
+    def _show_problem(self, problem: str) -> None:
+        self._result.html = render("problem", text=problem)
+
+    def _enable(self) -> None:
+        is_asked = self._pending is not None and self.chooser.is_real
+        self._asked.layout.display = "" if is_asked else "none"
+        self.start.disabled = self._work.is_busy or is_asked
+        self.stop.disabled = not self._work.is_busy
+        self.order.enable(not self._work.is_busy)

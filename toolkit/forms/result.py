@@ -1,0 +1,81 @@
+"""Result: the figures of a load test, while it is on and when it is over, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolkit.codes import ReturnCode
+from toolkit.forms.live import Live
+from toolkit.forms.looks import FAINT, Look, look_of
+from toolkit.forms.markup import render
+from toolkit.pacing import Pacing
+from toolkit.report import wording
+from toolkit.report.claims import claim_rows
+from toolkit.thresholds import Status
+from toolkit.trials import Trial
+
+_CHIPS = {Status.PASS: "sms-safe", Status.FAIL: "sms-failed", Status.NO_DATA: ""}
+
+
+def facts_html(live: Live, paces: Sequence[Pacing], trial: Trial, calls_per_s: float) -> str:
+    """Show the figures of a load test so far."""
+    return render("facts", facts=list(_facts(live, paces, trial, calls_per_s)))
+
+
+def _facts(live: Live, paces: Sequence[Pacing], trial: Trial, calls_per_s: float) -> Iterator[tuple[str, str, str]]:
+    yield "Calls", f"{calls_per_s:,.0f}", "/s"
+    if paces:
+        yield "Journeys", f"{paces[-1].achieved_per_s:,.0f}", f"of {paces[-1].intended_per_s:,.0f}/s"
+    for percentile, ms in live.waited_ms().items():
+        yield f"Waited, p{percentile:g}", wording.milliseconds(ms), "ms"
+    if trial.price:
+        yield "Spent", f"{live.messages * trial.price.per_send:,f}", trial.price.currency
+    yield "Messages", f"{live.messages:,}", f"of {cap:,}" if (cap := trial.cap()) else ""
+
+
+def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> str:
+    """Show how a load test that is over turned out."""
+    verdicts = [
+        (it["status"], _CHIPS[Status(it["status"])], it["threshold"], _value(it["value"], it["unit"]))
+        for it in summary["verdicts"]
+    ]
+    claims = [(it.status, _CHIPS[Status(it.status)], it.says, it.figures) for it in claim_rows(summary["claims"])]
+    remarks = list(wording.remarks(summary["settings"]))
+    return render("result", verdicts=verdicts, claims=claims, remarks=remarks, notes=list(notes), page=page)
+
+
+def _value(value: float | None, unit: str) -> str:
+    return wording.NONE if value is None else f"{wording.measured(value)} {unit}"
+
+
+def runs_html(runs: Sequence[tuple[Path, dict[str, Any]]]) -> str:
+    """Show runs as a table, the latest first."""
+    return render("runs", rows=[_run_row(folder, summary) for folder, summary in reversed(runs)])
+
+
+def _run_row(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    settings, verdicts = summary["settings"], [*summary["verdicts"], *summary["claims"]]
+    kept = sum(it["status"] == Status.PASS for it in verdicts)
+    return {
+        "name": folder.name,
+        "scenario": settings["scenario"],
+        "pace": _pace(settings),
+        "calls": f"{summary['calls']:,}",
+        "duration": wording.duration(summary["duration_s"]),
+        "kept": f"{kept} of {len(verdicts)} kept" if verdicts else wording.NONE,
+        "look": _verdict_look(len(verdicts), kept),
+    }
+
+
+def _pace(settings: dict[str, Any]) -> str:
+    if settings["users"]:
+        return f"{settings['users']} users"
+    return settings["stages"] or f"{settings['rate_per_s']:g}/s"
+
+
+def _verdict_look(verdicts: int, kept: int) -> Look:
+    if not verdicts:
+        return FAINT
+    return look_of(ReturnCode.SUCCESS if kept == verdicts else ReturnCode.SERVER_ERROR)

@@ -1,0 +1,139 @@
+"""Selection: which calls of a table are looked at, and what they show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from io import BytesIO
+
+import narwhals as nw
+import pandas as pd
+
+from toolkit.analysis import Calls, duration_s, latency, over_time, return_codes, span
+from toolkit.analysis.percentiles import TAIL
+from toolkit.analysis.table import IntoCalls, collect, lazy
+from toolkit.codes import Kind
+from toolkit.errors import InputError
+from toolkit.forms.looks import Outcome
+from toolkit.wire import Endpoint
+
+MOST_ROWS = 1_000_000  # of a download
+_MOST_BUCKETS = 120
+_WIDTHS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is looked at; None: all. ``outcome``: a return code, or an error. ``prefix``: how mobiles begin.
+
+    ``since``, ``until``: when calls started, in ns since 1970.
+    """
+
+    endpoint: Endpoint | None = None
+    kind: Kind | None = None
+    outcome: Outcome | None = None
+    temp_id: int | None = None
+    prefix: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+
+    def of(self, calls: Calls) -> Calls:
+        """Return the calls that are looked at."""
+        return calls.where(*self._conditions())
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is left out."""
+        return all(getattr(self, it.name) is None for it in fields(self))
+
+    def _conditions(self) -> list[nw.Expr]:
+        outcome = "error" if isinstance(self.outcome, str) else "return_code"
+        conditions = [
+            (self.endpoint, nw.col("endpoint") == str(self.endpoint)),
+            (self.kind, nw.col("kind") == str(self.kind)),
+            (self.outcome, nw.col(outcome) == self.outcome),
+            (self.temp_id, nw.col("temp_id") == self.temp_id),
+            (self.prefix, nw.col("prefix").str.starts_with(self.prefix or "")),
+            (self.since_ns, nw.col("started_ns") >= (self.since_ns or 0)),
+            (self.until_ns, nw.col("started_ns") < (self.until_ns or 0)),
+        ]
+        return [condition for value, condition in conditions if value is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What can be chosen of a table of calls."""
+
+    outcomes: tuple[Outcome, ...]
+    templates: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What some calls show: the frames of ``analysis``. ``span_ns``: from the first start to the last end; or None."""
+
+    codes: pd.DataFrame
+    over_time: pd.DataFrame
+    latency: pd.DataFrame
+    tail: pd.DataFrame
+    duration_s: float
+    span_ns: tuple[int, int] | None
+
+
+def as_calls(calls: IntoCalls) -> Calls:
+    """Return calls, also those of a frame, as what ``read`` returns."""
+    return calls if isinstance(calls, Calls) else Calls(lazy(calls), pd.DataFrame())
+
+
+def choices(calls: Calls) -> Choices:
+    """Return what can be chosen."""
+    found = collect(calls.table.group_by("return_code", "error").agg(calls=nw.len()))
+    codes = sorted(int(code) for code in found["return_code"].dropna().unique())
+    errors = sorted(str(error) for error in found.loc[found["return_code"].isna(), "error"].dropna().unique())
+    templates = collect(calls.table.group_by("temp_id").agg(calls=nw.len()))["temp_id"].dropna()
+    return Choices((*codes, *errors), tuple(sorted(int(it) for it in templates)))
+
+
+def figures(calls: Calls) -> Figures:
+    """Take the figures of some calls."""
+    took_s, within = duration_s(calls), span(calls)
+    return Figures(
+        return_codes(calls),
+        over_time(calls, f"{_width_s(took_s)}s"),
+        latency(calls),
+        latency(calls, at=TAIL),
+        took_s,
+        within and (within[0].value, within[1].value),
+    )
+
+
+def _width_s(took_s: float) -> float:
+    return next((width for width in _WIDTHS_S if took_s <= width * _MOST_BUCKETS), _WIDTHS_S[-1])
+
+
+# What can be downloaded.
+
+
+def to_csv(calls: Calls) -> bytes:
+    """Return calls as CSV; raise InputError for too many."""
+    return _few(calls).to_csv(index=False).encode()
+
+
+def to_parquet(calls: Calls) -> bytes:
+    """Return calls as Parquet; raise InputError for too many."""
+    file = BytesIO()
+    _few(calls).drop(columns="started").to_parquet(file, index=False)
+    return file.getvalue()
+
+
+def to_html(calls: Calls, name: str) -> bytes:
+    """Return the report of some calls, a page of its own."""
+    from toolkit.report.page import render  # Altair takes seconds to import
+
+    return render(calls, {}, name).encode("utf-8", "replace")
+
+
+def _few(calls: Calls) -> pd.DataFrame:
+    rows = int(collect(calls.table.select(rows=nw.len()))["rows"].iloc[0])
+    if rows > MOST_ROWS:
+        raise InputError(f"{rows:,} calls are too many for a download: narrow them to {MOST_ROWS:,}, or take the files")
+    return calls.to_pandas().sort_values("started_ns")

@@ -1,0 +1,81 @@
+"""Timeline: the sends to a few mobiles over time, which were accepted, and when the rules' windows were full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import narwhals as nw
+import pandas as pd
+
+from toolkit.analysis.table import NS_PER_S, IntoCalls, collect, lazy
+from toolkit.codes import ReturnCode
+from toolkit.forms.chart import Panel, Series, Span
+from toolkit.forms.looks import Look, look_of
+from toolkit.rules import Rule
+from toolkit.wire import Endpoint
+
+_MOST_MOBILES = 8
+_LANE = 36
+_RULE_LOOKS = (Look("#7aa7d9", "#4f7fb5"), Look("#c9a24a", "#a3813a"), Look("#b58ad0", "#8a63a5"))
+_ACCEPTED, _REFUSED = Look("#1d7253", "#6fd1a9"), look_of(ReturnCode.SERVER_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The sends to one mobile, in seconds since the first of all: those accepted, those refused for their frequency.
+
+    ``full``: from when until when each rule, by its text, had no room for another.
+    """
+
+    name: str
+    accepted: tuple[float, ...]
+    refused: tuple[float, ...]
+    full: dict[str, tuple[tuple[float, float], ...]]
+
+
+def lanes(calls: IntoCalls, rules: Sequence[Rule], speed: float = 1.0, most: int = _MOST_MOBILES) -> list[Lane]:
+    """Return the mobiles that were sent to most often. ``speed``: of the service's clock."""
+    wanted = ("started_ns", "mobile_key", "prefix", "return_code")
+    sends = collect(lazy(calls, "mobile_key").filter(nw.col("endpoint") == Endpoint.SEND.value).select(*wanted))
+    if not len(sends):
+        return []
+    sends = sends.assign(at_s=(sends["started_ns"] - sends["started_ns"].min()) / NS_PER_S).sort_values("at_s")
+    busiest = sends["mobile_key"].value_counts().head(most).index
+    return [_lane(sends[sends["mobile_key"] == key], rules, speed) for key in busiest]
+
+
+def panels(drawn: Sequence[Lane]) -> list[Panel]:
+    """Draw lanes."""
+    return [Panel("lane", "", _series(it), height=_LANE, label=it.name, spans=list(_spans(it))) for it in drawn]
+
+
+def _lane(sends: pd.DataFrame, rules: Sequence[Rule], speed: float) -> Lane:
+    codes = sends["return_code"].astype("Int64")
+    accepted = tuple(sends.loc[codes == ReturnCode.SUCCESS, "at_s"])
+    refused = tuple(sends.loc[codes == ReturnCode.OUT_OF_FREQ, "at_s"])
+    full = {str(rule): tuple(_full(accepted, rule, speed)) for rule in rules}
+    return Lane(f"{str(sends['prefix'].iloc[0])[:5]}…", accepted, refused, full)
+
+
+def _full(accepted: Sequence[float], rule: Rule, speed: float) -> Iterator[tuple[float, float]]:
+    """Yield from when until when a rule was full: from its count-th send in a window to the first's end."""
+    window_s = rule.window_s / speed
+    for first, last in zip(accepted, accepted[rule.count - 1 :], strict=False):
+        if last < first + window_s:
+            yield last, first + window_s
+
+
+def _series(lane: Lane) -> list[Series]:
+    return [
+        Series("accepted", _ACCEPTED, points=[(at, 0.7) for at in lane.accepted]),
+        Series("refused", _REFUSED, points=[(at, 0.3) for at in lane.refused], mark="cross"),
+    ]
+
+
+def _spans(lane: Lane) -> Iterator[Span]:
+    part = 0.84 / max(1, len(lane.full))
+    for place, (rule, spans) in enumerate(lane.full.items()):
+        look = _RULE_LOOKS[place % len(_RULE_LOOKS)]
+        for start, end in spans:
+            yield Span(f"{rule} is full", look, start, end, 0.08 + place * part, part)

@@ -1,0 +1,221 @@
+"""ReportView: calls as tables and charts, narrowed by what is chosen, and to be taken along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+
+from toolkit.analysis import Calls
+from toolkit.analysis.table import IntoCalls, to_ns
+from toolkit.codes import Kind
+from toolkit.errors import InputError
+from toolkit.forms import figures, selection
+from toolkit.forms.chart import Chart
+from toolkit.forms.download import Download
+from toolkit.forms.field import Field
+from toolkit.forms.frame import actions, card, columns, form
+from toolkit.forms.looks import name_of
+from toolkit.forms.markup import render
+from toolkit.forms.panel import Panel
+from toolkit.forms.selection import Figures, Selection
+from toolkit.forms.work import Work
+from toolkit.wire import Endpoint
+
+_ALL = [("All", None)]
+
+
+class ReportView:
+    """Shows calls: what ``analysis.read`` returns, or a frame. ``show`` shows others in their place.
+
+    ``selection`` is what is looked at. Dragging over the chart chooses a time; so do the two fields.
+    """
+
+    def __init__(self, calls: IntoCalls | None = None, name: str = "calls") -> None:
+        self._calls: Calls | None = None
+        self._name = name
+        self.selection = Selection()
+        self._shown: tuple[Calls | None, Selection] = (None, self.selection)
+        self.endpoint = _dropdown("Call", [(it.value, it) for it in Endpoint])
+        self.kind = _dropdown("Kind", [(it.value, it) for it in Kind])
+        self.outcome, self.template = _dropdown("Return code"), _dropdown("Template")
+        self.prefix = Field("Mobiles that begin with", hint="1380013", help="Up to 7 digits; Enter applies it.")
+        self.since = Field("From (UTC)", hint="2026-11-01T14:05", help="Or drag over the chart.")
+        self.until = Field("Until (UTC)", hint="2026-11-01T15:00", help="Enter applies it.")
+        self.reset = widgets.Button(description="Show all")
+        self.chart, self.tail = Chart(), Chart()
+        self._progress, self._facts = Panel(live=True), Panel(render("unread"))
+        self._codes, self._latency = Panel(), Panel()
+        self._work = Work(self._show_busy, self._show_problem)
+        self.downloads = [
+            Download(label, f"{name}.{label.lower()}", make, self._work.begin)
+            for label, make in (("CSV", self.csv), ("Parquet", self.parquet), ("HTML", self.html))
+        ]
+        self._is_setting = False
+        self._connect()
+        self.widget = self._lay_out()
+        if calls is not None:
+            self.show(calls, name)
+
+    def show(self, calls: IntoCalls, name: str = "calls") -> None:
+        """Show other calls, all of them."""
+        self._calls, self._name, self.selection = selection.as_calls(calls), name, Selection()
+        self._work.begin(self._catch_up)
+
+    def select(self, chosen: Selection) -> None:
+        """Look at some of the calls."""
+        self.selection = chosen
+        self._work.begin(self._catch_up)
+
+    def csv(self) -> bytes:
+        """Return the calls that are looked at as CSV."""
+        return selection.to_csv(self._chosen())
+
+    def parquet(self) -> bytes:
+        """Return them as Parquet."""
+        return selection.to_parquet(self._chosen())
+
+    def html(self) -> bytes:
+        """Return their report."""
+        return selection.to_html(self._chosen(), self._name)
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Return when everything is shown."""
+        self._work.wait(timeout_s)
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.widget._repr_mimebundle_(**options)
+
+    def __repr__(self) -> str:
+        return f"ReportView({self._name!r})"
+
+    def _connect(self) -> None:
+        for dropdown in (self.endpoint, self.kind, self.outcome, self.template):
+            dropdown.observe(lambda _: self._choose(), "value")
+        for field in (self.prefix, self.since, self.until):
+            field.on_enter(self._choose)
+        self.reset.on_click(lambda _: self._show_all())
+        self.chart.observe(lambda change: self._drag(change["new"]), "selection")
+
+    def _lay_out(self) -> Any:
+        filters = card(
+            "What to look at",
+            columns(self.endpoint, self.kind, self.outcome, self.template),
+            columns(self.prefix, self.since, self.until),
+            actions(self.reset, *self.downloads),
+        )
+        shown = [
+            card("Return codes over time", self._progress, self._facts, self.chart),
+            card("Return codes", self._codes),
+            card("Latency", self._latency, self.tail),
+        ]
+        self._parts = [filters, *shown[1:]]
+        self._reveal()
+        return form(filters, *shown, name="sms-view")
+
+    def _choose(self) -> None:
+        """Take what stands in the fields."""
+        if self._is_setting or self._calls is None:
+            return
+        prefix, since, until = (it.read(parse) for it, parse in self._fields())
+        if None not in (prefix, since, until):
+            chosen = Selection(self.endpoint.value, self.kind.value, self.outcome.value, self.template.value)
+            self.select(replace(chosen, prefix=prefix or None, since_ns=since or None, until_ns=until or None))
+
+    def _fields(self) -> list[tuple[Field, Callable[[str], Any]]]:
+        return [(self.prefix, _read_prefix), (self.since, _read_time), (self.until, _read_time)]
+
+    def _drag(self, chosen: list[float]) -> None:
+        if self._is_setting:
+            return
+        self.since.value, self.until.value = map(_write_time, chosen or (None, None))
+        self._choose()
+
+    def _show_all(self) -> None:
+        self._clear()
+        self._choose()
+
+    def _clear(self) -> None:
+        self._is_setting = True
+        for dropdown in (self.endpoint, self.kind, self.outcome, self.template):
+            dropdown.value = None
+        for field in (self.prefix, self.since, self.until):
+            field.value = field.error = ""
+        self.chart.selection = []
+        self._is_setting = False
+
+    def _chosen(self) -> Calls:
+        if self._calls is None:
+            raise InputError("choose calls first")
+        return self.selection.of(self._calls)
+
+    # In a thread.
+
+    def _catch_up(self) -> None:
+        """Show what is looked at, until that is what is still asked for."""
+        while not self._is_shown():
+            is_new = self._shown[0] is not self._calls
+            self._shown = self._calls, self.selection
+            if is_new:
+                self._open()
+            self._show(selection.figures(self._chosen()))
+
+    def _is_shown(self) -> bool:
+        return self._shown[0] is self._calls and self._shown[1] is self.selection
+
+    def _open(self) -> None:
+        found = selection.choices(self._chosen())
+        self._clear()
+        self._is_setting = True
+        self.outcome.options = _ALL + [(name_of(it), it) for it in found.outcomes]
+        self.template.options = _ALL + [(str(it), it) for it in found.templates]
+        self._is_setting = False
+        self._reveal()
+
+    def _show(self, found: Figures) -> None:
+        self._facts.html = figures.facts_html(found)
+        self._codes.html = figures.codes_html(found.codes)
+        self._latency.html = figures.latency_html(found.latency)
+        panels = list(figures.over_time_panels(found.over_time))
+        axis = (panels[0].edges[0], panels[0].edges[-1]) if panels else (0.0, 1.0)
+        self._is_setting, self.chart.selection = True, []
+        self._is_setting = False
+        self.chart.draw(panels, axis, figures.clock(*axis), "Calls per second by return code, over time", True)
+        nines = figures.nines(found.tail)
+        ends = (0.0, nines[-1][0] if nines else 1.0)
+        self.tail.draw(figures.tail_panels(found.tail), ends, nines, "How long calls took, by percentile")
+
+    def _reveal(self) -> None:
+        for part in self._parts:
+            part.layout.display = "none" if self._calls is None else ""
+
+    def _show_busy(self, is_busy: bool) -> None:
+        self._progress.html = render("busy", text="Looking …") if is_busy else ""
+        for download in self.downloads:
+            download.disabled = is_busy or self._calls is None
+        if not is_busy and not self._is_shown():  # it was asked for at the very last moment
+            self._work.begin(self._catch_up)
+
+    def _show_problem(self, problem: str) -> None:
+        self._facts.html = render("problem", text=problem)
+
+
+def _dropdown(label: str, options: list[tuple[str, Any]] | None = None) -> Any:
+    return widgets.Dropdown(description=label, options=_ALL + (options or []))
+
+
+def _read_prefix(text: str) -> str:
+    if text and not (text.isascii() and text.isdigit() and len(text) <= 7):
+        raise InputError("up to 7 digits, such as 1380013")
+    return text
+
+
+def _write_time(at_s: float | None) -> str:
+    return "" if at_s is None else f"{pd.Timestamp(at_s, unit='s'):%Y-%m-%dT%H:%M:%S.%f}"[:-3]
+
+
+def _read_time(text: str) -> int:
+    return to_ns(text) if text else 0
