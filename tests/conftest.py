@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 from support.bench import Bench, Wall
+from support.npm import install
 from support.service import Running, running
-from support.smsc import install
+from support.smsc import PACKAGE
 
 settings.register_profile("no deadline", deadline=None)  # how long an example takes is a matter of what else runs here
 settings.load_profile("no deadline")
@@ -35,8 +39,21 @@ def start() -> Iterator[Callable[..., Running]]:
         yield lambda *options: stack.enter_context(running(*options))
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium; skips without it, but not in CI."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        assert not os.environ.get("CI"), "CI needs chromium"
+        pytest.skip("no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture(scope="session")
 def smpp_modules(request: pytest.FixtureRequest) -> Path:
     """Where npm's smpp is installed, once for all runs."""
     assert request.config.cache
-    return install(Path(request.config.cache.mkdir("smsc")))
+    return install(Path(request.config.cache.mkdir("smsc")), PACKAGE)

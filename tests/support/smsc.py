@@ -5,35 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-
-import pytest
 
 PACKAGE = "smpp@0.5.1"
 PASSWORD = "secret"
 SCRIPT = Path(__file__).with_name("smsc.js")
-
-
-def install(folder: Path) -> Path:
-    """Install the package once, and return where; skip without node, but not in CI."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        assert not os.environ.get("CI"), "CI needs node and npm"
-        pytest.skip("needs node and npm")
-    modules = folder / "node_modules"
-    if not modules.exists():
-        with TemporaryDirectory(dir=folder) as fresh:
-            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", fresh, PACKAGE]
-            subprocess.run(command, check=True, timeout=100)
-            with suppress(OSError):  # another process of the tests was first
-                (Path(fresh) / "node_modules").rename(modules)
-    return modules
 
 
 @dataclass

@@ -11,6 +11,17 @@ import typer
 
 from toolkit.cli.output import say
 
+_CONFIG_PATH = "JUPYTER_CONFIG_PATH"
+
+# On loopback, ended by one Ctrl-C, with kernels on sockets of this user's; asks no other host for news and updates.
+_LAB = (
+    "--ip=127.0.0.1",
+    "-y",
+    "--KernelManager.transport=ipc",
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+)
+
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Open no browser. Default: one is opened.")]
 
 
@@ -33,12 +44,19 @@ def lab(
     folder: Annotated[Path, typer.Argument(help="Folder that gets the notebooks; those that it has stay.")] = Path(
         "smscode-notebooks"
     ),
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(help="Options of JupyterLab's own, such as -- --allow-root.", show_default=False),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback; 0 takes a free one.")] = 8888,
     no_browser: NoBrowser = False,
 ) -> None:
     """Open the notebooks in JupyterLab, in a copy to work on."""
-    from toolkit.forms.notebooks import copy_to
+    from toolkit.forms.notebooks import SETTINGS, copy_to
 
     say(f"Notebooks copied to {folder}: {', '.join(it.name for it in copy_to(folder)) or 'none, all are there'}")
-    options = ["--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={folder.resolve()}", "-y"]
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options, *["--no-browser"] * no_browser])
+    options = [*_LAB, f"--port={port}", f"--ServerApp.root_dir={folder.resolve()}", *(more or [])]
+    if no_browser:
+        options.append("--no-browser")
+    os.environ[_CONFIG_PATH] = os.pathsep.join(filter(None, [str(SETTINGS), os.environ.get(_CONFIG_PATH)]))
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options])

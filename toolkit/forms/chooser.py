@@ -27,7 +27,7 @@ class TargetChooser:
         self._on_change = on_change
         self._configured, self._trouble = _configured()
         self._another: Target | None = None
-        self.choice = widgets.Dropdown(description="Target", options=self._options())
+        self.choice = widgets.Dropdown(description="API", options=self._options())
         self.base_url = Field("Base URL", hint="https://api.example.com")
         self.app_key = Field("App key")
         self.secret = Field("Master secret", kind="password", help="Kept in this process only, and never shown.")

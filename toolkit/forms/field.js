@@ -40,6 +40,7 @@ function render({ model, el }) {
 
   input.addEventListener("input", () => model.send({ typed: input.value }));
   input.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     event.stopPropagation(); // or a notebook takes letters for its own shortcuts
     if (event.key !== "Enter" || input.rows) return;
     event.preventDefault();

@@ -21,6 +21,8 @@ _LOOKS = {Endpoint.SEND.value: PLAIN, Endpoint.VERIFY.value: SECOND}
 _NINES = (1, 2, 10, 100, 1_000, 10_000)
 _STEPS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400, 604_800, 2_592_000)
 _MOST_TICKS = 7
+_CLOCKS = ((86_400, "%m-%d"), (60, "%H:%M"), (1, "%H:%M:%S"), (0, "%H:%M:%S.%f"))
+_LONGEST_CLOCK = len("08:00:00.1")
 
 
 def facts_html(figures: Figures) -> str:
@@ -92,10 +94,10 @@ def clock(start_s: float, end_s: float) -> list[tuple[float, str]]:
     """Return the ticks of an axis of seconds since 1970, in UTC."""
     took_s = end_s - start_s
     step = next((it for it in _STEPS_S if took_s <= it * _MOST_TICKS), _STEPS_S[-1])
-    form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86_400 else "%m-%d"
+    form = next(form for least_s, form in _CLOCKS if step >= least_s)
     first = -(-start_s // step) * step
     places = [first + step * number for number in range(int((end_s - first) / step) + 1)]
-    return [(at, f"{pd.Timestamp(at, unit='s'):{form}}") for at in places]
+    return [(at, f"{pd.Timestamp(at, unit='s'):{form}}"[:_LONGEST_CLOCK]) for at in places]
 
 
 def _outcome(row: Mapping[Any, Any]) -> Outcome:

@@ -105,7 +105,7 @@ class LimitsForm:
     def _lay_out(self) -> Any:
         self._asked = widgets.VBox([self.rules, columns(self.speed, self.duration)])
         modes = [self.mode] if self._find else []
-        asked = card("Rules", *modes, self._asked, self.log, actions(self.start, self.stop))
+        asked = card("What to prove", *modes, self._asked, self.log, actions(self.start, self.stop))
         found = card("Findings", self._progress, self._result)
         return form(columns(asked, found), card("Sends over time", self._caption, self.chart), name="sms-limits")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from toolkit.errors import InputError
 
+SETTINGS = Path(__file__).with_name("page") / "config"  # of JupyterLab: it asks nobody for news
+
 
 def notebooks() -> list[Path]:
     """Return the notebooks that come with the toolkit, in their order."""

@@ -60,7 +60,7 @@ class RunPicker:
         self.refresh.on_click(lambda _: self.look())
         self.open.on_click(lambda _: self.open_chosen())
         picked = card(
-            "Runs",
+            "Which runs",
             columns(self.out, self.since, self.until),
             self.runs,
             self._says,

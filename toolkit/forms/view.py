@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from toolkit.forms.selection import Figures, Selection
 from toolkit.forms.work import Work
 from toolkit.wire import Endpoint
 
-_ALL = [("All", None)]
+_ALL = "all"  # not None, which to a Dropdown is that nothing was chosen
 
 
 class ReportView:
@@ -122,7 +122,8 @@ class ReportView:
             return
         prefix, since, until = (it.read(parse) for it, parse in self._fields())
         if None not in (prefix, since, until):
-            chosen = Selection(self.endpoint.value, self.kind.value, self.outcome.value, self.template.value)
+            dropdowns = (self.endpoint, self.kind, self.outcome, self.template)
+            chosen = Selection(*(None if it.value == _ALL else it.value for it in dropdowns))
             self.select(replace(chosen, prefix=prefix or None, since_ns=since or None, until_ns=until or None))
 
     def _fields(self) -> list[tuple[Field, Callable[[str], Any]]]:
@@ -141,7 +142,7 @@ class ReportView:
     def _clear(self) -> None:
         self._is_setting = True
         for dropdown in (self.endpoint, self.kind, self.outcome, self.template):
-            dropdown.value = None
+            dropdown.value = _ALL
         for field in (self.prefix, self.since, self.until):
             field.value = field.error = ""
         self.chart.selection = []
@@ -170,8 +171,8 @@ class ReportView:
         found = selection.choices(self._chosen())
         self._clear()
         self._is_setting = True
-        self.outcome.options = _ALL + [(name_of(it), it) for it in found.outcomes]
-        self.template.options = _ALL + [(str(it), it) for it in found.templates]
+        self.outcome.options = [("All", _ALL), *((name_of(it), it) for it in found.outcomes)]
+        self.template.options = [("All", _ALL), *((str(it), it) for it in found.templates)]
         self._is_setting = False
         self._reveal()
 
@@ -203,8 +204,8 @@ class ReportView:
         self._facts.html = render("problem", text=problem)
 
 
-def _dropdown(label: str, options: list[tuple[str, Any]] | None = None) -> Any:
-    return widgets.Dropdown(description=label, options=_ALL + (options or []))
+def _dropdown(label: str, options: Iterable[tuple[str, Any]] = ()) -> Any:
+    return widgets.Dropdown(description=label, options=[("All", _ALL), *options])
 
 
 def _read_prefix(text: str) -> str:

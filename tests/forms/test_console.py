@@ -1,0 +1,268 @@
+"""The console, in a browser, and from its start to its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+from support.npm import install
+from support.pages import (
+    NARROW,
+    SLOW_MS,
+    WIDE,
+    Watched,
+    expect_answer,
+    keep,
+    overflowing,
+    read_code,
+    send,
+    violations,
+    walk_to,
+    watched,
+)
+from support.processes import wait_gone
+
+pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(240)]
+KERNEL = "ipykernel_launcher"
+TABS = ("Calls", "Load", "Limits", "Runs")
+
+
+Served = tuple[subprocess.Popen[str], str]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Served]:
+    """Run the console in a folder, and give its process and its URL."""
+    command = [sys.executable, "-m", "toolkit", "console", "--port", "0", "--no-browser"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SMSCODE_")}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def children(process: subprocess.Popen[str], word: str) -> list[psutil.Process]:
+    """Return the processes below the console that have a word in their command line."""
+    return [it for it in psutil.Process(process.pid).children(recursive=True) if word in it.cmdline()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("console")
+
+
+@pytest.fixture(scope="module")
+def console(folder: Path) -> Iterator[Served]:
+    with serving(folder) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def it(console: Served, browser: Browser) -> Iterator[Watched]:
+    """The console's page, the same for all tests."""
+    with watched(browser) as page:
+        page.page.goto(console[1])
+        page.page.locator("body.ready").wait_for()
+        yield page
+
+
+@pytest.fixture(scope="module")
+def axe(request: pytest.FixtureRequest) -> Path:
+    assert request.config.cache
+    modules = install(Path(request.config.cache.mkdir("axe")), "axe-core@4.11.0")
+    return modules / "axe-core/axe.min.js"
+
+
+@pytest.fixture(autouse=True)
+def _wide_and_light(it: Watched) -> None:
+    it.page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    it.page.emulate_media(color_scheme="light")
+
+
+def tab(it: Watched, name: str) -> Locator:
+    """Open a tab and return its form."""
+    it.page.get_by_role("tab", name=name).click()
+    return it.page.get_by_role("tabpanel", name=name)
+
+
+def test_a_code_is_sent_read_and_verified(it: Watched) -> None:
+    form = tab(it, "Calls")
+    send(form, "13800138001")
+    expect_answer(form, 50000, "success")
+    read_code(form)
+    form.get_by_role("button", name="Verify").click()
+    expect(form.locator(".sms-facts")).to_contain_text("verify")
+    expect_answer(form, 50000, "success")
+    expect(form.locator("table tbody tr")).to_have_count(2)
+    assert "13800138001" not in form.inner_html()
+
+
+def test_a_wrong_code_is_told_with_who_can_act(it: Watched) -> None:
+    form = tab(it, "Calls")
+    send(form, "13800138002")
+    expect(form.get_by_label("Code", exact=True)).to_have_value("")
+    expect(form.locator(".sms-facts")).to_contain_text("send")
+    form.get_by_label("Code", exact=True).fill("wrong")
+    form.get_by_role("button", name="Verify").click()
+    expect_answer(form, 50010, "invalid code")
+    expect(form.locator(".sms-advice")).to_contain_text("the person who typed the code")
+
+
+def test_a_bad_mobile_is_refused_beside_its_field(it: Watched) -> None:
+    form = tab(it, "Calls")
+    calls = form.locator("table tbody tr").count()
+    send(form, "1380013800")
+    mobile = form.get_by_label("Mobile")
+    expect(mobile).to_have_attribute("aria-invalid", "true")
+    expect(mobile).to_have_accessible_description(
+        "not a mainland mobile: 11 digits, such as 13800138000, with or without +86"
+    )
+    assert form.locator("table tbody tr").count() == calls
+    mobile.fill("13800138000")
+    expect(mobile).to_have_attribute("aria-invalid", "false")
+
+
+def test_the_keyboard_alone_sends_and_verifies(it: Watched) -> None:
+    form, keyboard = tab(it, "Calls"), it.page.keyboard
+    walk_to(it.page, form.get_by_label("Mobile"))
+    keyboard.press("ControlOrMeta+a")
+    keyboard.type("13800138003")
+    keyboard.press("Enter")
+    expect(form.locator("table tbody tr").first).to_contain_text("send")
+    expect(form.get_by_role("button", name="Read the code")).to_be_enabled()
+    walk_to(it.page, form.get_by_role("button", name="Read the code"))
+    keyboard.press("Enter")
+    expect(form.get_by_label("Code", exact=True)).not_to_have_value("")
+    form.get_by_label("Code", exact=True).focus()
+    keyboard.press("Enter")
+    expect(form.locator("table tbody tr").first).to_contain_text("verify")
+    expect_answer(form, 50000, "success")
+
+
+def test_the_keyboard_moves_between_tabs(it: Watched) -> None:
+    tab(it, "Calls")
+    for name in ("Load", "Limits", "Runs", "Calls"):
+        it.page.keyboard.press("ArrowRight")
+        expect(it.page.get_by_role("tab", name=name)).to_be_focused()
+        expect(it.page.get_by_role("tabpanel", name=name)).to_be_visible()
+
+
+def test_a_load_test_is_seen_to_move_and_is_stopped(it: Watched, console: Served) -> None:
+    form = tab(it, "Load")
+    form.get_by_label("Users", exact=True).fill("4")
+    form.get_by_label("Duration").fill("5s")
+    form.get_by_role("button", name="Start").click()
+    bars = form.locator(".sms-chart rect")
+    expect(bars.first).to_be_attached(timeout=SLOW_MS)
+    before = bars.count()
+    expect(form.get_by_role("button", name="Start")).to_be_disabled()
+    expect(bars).not_to_have_count(before)
+    assert children(console[0], "locust")
+    form.get_by_role("button", name="Stop").click()
+    expect(form.locator(".sms-verdicts li")).to_have_count(2, timeout=SLOW_MS)
+    expect(form.locator("table tbody tr")).to_contain_text("throughput")
+    assert not children(console[0], "locust")
+    keep(it.page, "load")
+
+
+def test_rules_are_proved(it: Watched) -> None:
+    form = tab(it, "Limits")
+    form.get_by_label("Duration").fill("5s")
+    form.get_by_role("button", name="Prove").click()
+    expect(form.locator(".sms-claim")).to_contain_text("PASS", timeout=SLOW_MS)
+    expect(form.locator(".sms-chart circle").first).to_be_visible()
+
+
+def test_a_run_is_opened_narrowed_by_dragging_and_downloaded(it: Watched) -> None:
+    form = tab(it, "Runs")
+    form.get_by_role("button", name="Look again").click()
+    runs = form.get_by_label("Runs")
+    expect(runs.locator("option").first).to_contain_text("calls")
+    runs.select_option(index=runs.locator("option").count() - 1)
+    form.get_by_role("button", name="Open").click()
+    calls = form.locator(".sms-view .sms-figure").first
+    whole = calls.inner_text()
+    chart = form.locator(".sms-view .sms-chart svg").first
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box
+    it.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 60)
+    it.page.mouse.down()
+    it.page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60, steps=4)
+    it.page.mouse.up()
+    expect(calls).not_to_have_text(whole)
+    with it.page.expect_download() as download:
+        form.get_by_role("button", name="CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert f"{len(lines) - 1:,}" == calls.inner_text().strip()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", TABS)
+def test_a_tab_can_be_used_by_all(it: Watched, axe: Path, name: str, scheme: str) -> None:
+    it.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    tab(it, name)
+    assert violations(it.page, axe, "body") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_nothing_sticks_out_or_has_to_be_scrolled_sideways(it: Watched, width: dict[str, int], scheme: str) -> None:
+    it.page.set_viewport_size(width)  # type: ignore[arg-type]
+    it.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    for name in TABS:
+        tab(it, name)
+        it.page.mouse.move(0, 0)
+        it.page.evaluate("() => new Promise(requestAnimationFrame)")
+        keep(it.page, f"console-{name.lower()}-{width['width']}-{scheme}")
+        assert overflowing(it.page, "body") == []
+
+
+def test_a_page_that_is_loaded_again_is_usable_and_leaves_no_kernel_behind(it: Watched, console: Served) -> None:
+    before = children(console[0], KERNEL)
+    it.page.reload()
+    it.page.locator("body.ready").wait_for()
+    form = tab(it, "Calls")
+    send(form, "13800138004")
+    expect_answer(form, 50000, "success")
+    wait_gone(before)
+    assert len(children(console[0], KERNEL)) == 1
+
+
+def test_the_console_asked_no_other_host_and_broke_no_script(it: Watched) -> None:
+    assert len(it.asked) > 20
+    assert it.strangers() == []
+    assert it.errors == []
+
+
+def test_without_the_token_there_is_no_console(console: Served) -> None:
+    with urlopen(console[1].partition("?")[0]) as answer:
+        shown = answer.read().decode()
+    assert "/login" in answer.url
+    assert "sms-form" not in shown
+    assert "jupyter-config-data" not in shown
+
+
+def test_ctrl_c_ends_it_and_all_that_it_started(folder: Path, browser: Browser) -> None:
+    with serving(folder) as (process, url), watched(browser) as it:
+        it.page.goto(url)
+        it.page.locator("body.ready").wait_for()
+        form = tab(it, "Load")
+        form.get_by_role("button", name="Start").click()
+        expect(form.locator(".sms-chart rect").first).to_be_attached(timeout=SLOW_MS)
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) >= 3  # a kernel, its sandbox, its load test
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        wait_gone(started)

@@ -1,0 +1,101 @@
+"""Forms in a Jupyter kernel of their own: what ends with it, and what a notebook is saved with."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+from support.processes import of_run, wait_gone
+from traitlets.config import Config
+
+pytestmark = pytest.mark.filterwarnings("default")  # what the kernel's own libraries deprecate is not ours
+MOBILE = "13800138006"
+BEGIN = """
+from toolkit.forms import LoadForm
+form = LoadForm(out={out!r})
+form.order.duration.value, form.order.hard.value = "10m", "1"
+form.start.click()
+"""
+
+
+@contextmanager
+def loading(tmp_path: Path) -> Iterator[tuple[KernelManager, list[psutil.Process]]]:
+    """Load a sandbox from a kernel, and give all processes that this takes but for the kernel's own."""
+    manager = KernelManager(config=Config({"KernelManager": {"transport": "ipc"}}))
+    manager.start_kernel(cwd=str(tmp_path))
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        client.execute_interactive(BEGIN.format(out=str(tmp_path / "runs")), timeout=60)
+        wait_until_loading(tmp_path)
+        yield manager, psutil.Process(manager.provisioner.pid).children(recursive=True)  # type: ignore[union-attr]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def wait_until_loading(tmp_path: Path) -> None:
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/*/*.msgpack")):
+        assert time.monotonic() < until
+        time.sleep(0.1)  # nothing tells when another process has begun
+
+
+def test_interrupting_an_idle_kernel_ends_its_load_test_and_keeps_what_ran(tmp_path: Path) -> None:
+    with loading(tmp_path) as (manager, _):
+        manager.interrupt_kernel()
+        wait_gone(of_run(tmp_path))
+        until = time.monotonic() + 60
+        while not list(tmp_path.glob("runs/*/report.html")):
+            assert time.monotonic() < until
+            time.sleep(0.1)  # the same
+        assert manager.is_alive()
+    (run,) = tmp_path.glob("runs/*/run.json")
+    assert json.loads(run.read_text())["settings"]["ended"] == "interrupted"
+
+
+def test_nothing_outlives_a_kernel_that_is_killed(tmp_path: Path) -> None:
+    with loading(tmp_path) as (manager, started):
+        assert len(started) >= 3  # a sandbox, a load test, and what waits for an interrupt
+        manager.shutdown_kernel(now=True)
+        wait_gone(started)
+
+
+SAVED = """
+from toolkit.forms import CallForm
+form = CallForm()
+form.mobile.value = "{mobile}"
+form.send.click()
+form.wait()
+form.peek.click()
+form.wait()
+form.verify.click()
+form.wait()
+target = form.chooser.target()
+open("secrets.txt", "w").write(target.master_secret + " " + form.code.value)
+form.close()
+form
+"""
+
+
+def test_a_notebook_that_was_executed_is_saved_without_mobile_code_and_secret(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SAVED.format(mobile=MOBILE))])
+    client = NotebookClient(
+        notebook, timeout=60, store_widget_state=True, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    notebook.cells[0].source = ""  # which a person typed
+    kept = nbformat.writes(notebook)
+    assert "50000 success" in kept
+    assert MOBILE[:7] in kept
+    for secret in (MOBILE, *(tmp_path / "secrets.txt").read_text().split()):
+        assert secret not in kept

@@ -1,0 +1,143 @@
+"""A form in JupyterLab, opened by `smscode lab`, in a browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+from support.pages import SLOW_MS, Watched, expect_answer, keep, read_code, send, watched
+from support.redis import free_port
+
+from toolkit.forms.notebooks import copy_to, notebooks
+
+pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(240)]
+NAME = "form.ipynb"
+MOBILE = "13800138005"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a notebook that shows a form."""
+    folder = tmp_path_factory.mktemp("lab")
+    cell = nbformat.v4.new_code_cell("from toolkit.forms import CallForm\n\nCallForm()")
+    about = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=about), folder / NAME)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(folder: Path) -> Iterator[str]:
+    """JupyterLab on the folder: its URL, with its token."""
+    port, log = free_port(), folder / "lab.log"
+    command = [
+        sys.executable,
+        "-m",
+        "toolkit",
+        "lab",
+        str(folder),
+        "--port",
+        str(port),
+        "--no-browser",
+        "--",
+        "--allow-root",
+    ]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SMSCODE_")}
+    with log.open("wb") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:
+        try:
+            yield wait_for_match(log, rf"http://127\.0\.0\.1:{port}/lab\?token=\S+")
+        finally:
+            process.terminate()
+
+
+def wait_for_match(file: Path, pattern: str) -> str:
+    """Return what of a file that is written matches a pattern."""
+    until = time.monotonic() + 60
+    while not (found := re.search(pattern, file.read_text())):
+        assert time.monotonic() < until, file.read_text()
+        time.sleep(0.1)  # nothing tells when another program wrote a file
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def it(lab: str, browser: Browser) -> Iterator[Watched]:
+    with watched(browser) as page:
+        page.page.goto(lab.replace("/lab?", f"/lab/tree/{NAME}?"))
+        page.page.locator(".jp-CodeCell .cm-content").click()
+        page.page.keyboard.press("Shift+Enter")
+        page.page.locator(".sms-form").wait_for()
+        yield page
+
+
+@pytest.fixture
+def form(it: Watched) -> Locator:
+    return it.page.locator(".sms-form")
+
+
+def test_a_code_is_sent_read_and_verified_in_a_notebook(it: Watched, form: Locator) -> None:
+    send(form, MOBILE)
+    expect_answer(form, 50000, "success")
+    read_code(form)
+    form.get_by_role("button", name="Verify").click()
+    expect(form.locator(".sms-facts")).to_contain_text("verify", timeout=SLOW_MS)
+    expect_answer(form, 50000, "success")
+    keep(it.page, "lab")
+
+
+def test_a_bad_mobile_is_refused_beside_its_field_in_a_notebook(form: Locator) -> None:
+    send(form, "1380013800")
+    expect(form.get_by_label("Mobile")).to_have_attribute("aria-invalid", "true")
+    form.get_by_label("Mobile").fill(MOBILE)
+
+
+def test_a_letter_typed_into_a_field_is_no_shortcut_of_the_notebook(it: Watched, form: Locator) -> None:
+    cells = it.page.locator(".jp-Notebook .jp-Cell").count()
+    form.get_by_label("Code", exact=True).fill("")
+    form.get_by_label("Code", exact=True).press_sequentially("dd x a")
+    expect(form.get_by_label("Code", exact=True)).to_have_value("dd x a")
+    expect(it.page.locator(".jp-Notebook .jp-Cell")).to_have_count(cells)
+
+
+def test_a_page_that_is_loaded_again_shows_the_same_form(it: Watched, form: Locator, folder: Path) -> None:
+    form.get_by_label("Code", exact=True).fill("wrong")
+    it.page.keyboard.press("ControlOrMeta+s")
+    wait_for_match(folder / NAME, "widget-view")
+    it.page.reload()
+    form.wait_for()
+    expect(form.get_by_label("Mobile")).to_have_value(MOBILE)
+    form.get_by_role("button", name="Verify").click()
+    expect_answer(form, 50012, "verified code")
+
+
+def test_the_notebook_that_was_saved_holds_no_mobile_and_no_secret(folder: Path) -> None:
+    text = (folder / NAME).read_text()
+    assert "widget-view" in text
+    assert MOBILE not in text
+    assert "master_secret" not in text
+
+
+def test_nothing_was_asked_of_another_host(it: Watched) -> None:
+    assert len(it.asked) > 20
+    assert it.strangers() == []
+
+
+def test_the_notebooks_are_copied_and_what_was_worked_on_stays(folder: Path, lab: str, tmp_path: Path) -> None:
+    assert {path.name for path in folder.glob("*.ipynb")} == {NAME, *(path.name for path in notebooks())}
+    first = tmp_path / notebooks()[0].name
+    first.write_text("mine")
+    copy_to(tmp_path)
+    assert first.read_text() == "mine"
+    assert len(list(tmp_path.glob("*.ipynb"))) == len(notebooks())
+
+
+def test_without_the_token_there_is_no_lab(lab: str) -> None:
+    with urlopen(lab.partition("?")[0]) as answer:
+        assert "/login" in answer.url
