@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -15,9 +16,27 @@ from support.bench import Bench, Wall
 from support.npm import install
 from support.service import Running, running
 from support.smsc import PACKAGE
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("no deadline", deadline=None)  # how long an example takes is a matter of what else runs here
 settings.load_profile("no deadline")
+
+
+# Modules whose tests share what takes long to start: each stays on one worker.
+_SHARING = ("tests/analysis/test_engines.py", "tests/forms/test_console.py", "tests/forms/test_lab.py")
+
+
+class _Schedule(LoadScopeScheduling):
+    """Schedules tests one by one, but for modules that share: xdist 3.8's groups do nothing under pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module in _SHARING else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _Schedule(config, log)
 
 
 @pytest.fixture

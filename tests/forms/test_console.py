@@ -31,7 +31,7 @@ from support.pages import (
 )
 from support.processes import wait_gone
 
-pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 KERNEL = "ipykernel_launcher"
 TABS = ("Calls", "Load", "Limits", "Runs")
 
@@ -170,7 +170,7 @@ def test_a_load_test_is_seen_to_move_and_is_stopped(it: Watched, console: Served
     expect(bars).not_to_have_count(before)
     assert children(console[0], "locust")
     form.get_by_role("button", name="Stop").click()
-    expect(form.locator(".sms-verdicts li")).to_have_count(2, timeout=SLOW_MS)
+    expect(form.locator(".sms-verdicts li")).to_have_count(2)
     expect(form.locator("table tbody tr")).to_contain_text("throughput")
     assert not children(console[0], "locust")
     keep(it.page, "load")
@@ -180,7 +180,7 @@ def test_rules_are_proved(it: Watched) -> None:
     form = tab(it, "Limits")
     form.get_by_label("Duration").fill("5s")
     form.get_by_role("button", name="Prove").click()
-    expect(form.locator(".sms-claim")).to_contain_text("PASS", timeout=SLOW_MS)
+    expect(form.locator(".sms-claim")).to_contain_text("PASS")
     expect(form.locator(".sms-chart circle").first).to_be_visible()
 
 

@@ -14,12 +14,12 @@ from urllib.request import urlopen
 import nbformat
 import pytest
 from playwright.sync_api import Browser, Locator, expect
-from support.pages import SLOW_MS, Watched, expect_answer, keep, read_code, send, watched
+from support.pages import Watched, expect_answer, keep, read_code, send, watched
 from support.redis import free_port
 
 from toolkit.forms.notebooks import copy_to, notebooks
 
-pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 NAME = "form.ipynb"
 MOBILE = "13800138005"
 
@@ -87,7 +87,7 @@ def test_a_code_is_sent_read_and_verified_in_a_notebook(it: Watched, form: Locat
     expect_answer(form, 50000, "success")
     read_code(form)
     form.get_by_role("button", name="Verify").click()
-    expect(form.locator(".sms-facts")).to_contain_text("verify", timeout=SLOW_MS)
+    expect(form.locator(".sms-facts")).to_contain_text("verify")
     expect_answer(form, 50000, "success")
     keep(it.page, "lab")
 

@@ -37,6 +37,7 @@ class Watched:
 @contextmanager
 def watched(browser: Browser, **options: Any) -> Iterator[Watched]:
     """Open a page without an address."""
+    expect.set_options(timeout=SLOW_MS)
     with browser.new_page(viewport=WIDE, accept_downloads=True, **options) as page:
         yield Watched(page)
 
@@ -88,11 +89,11 @@ def send(form: Locator, mobile: str) -> None:
 
 def expect_answer(form: Locator, code: int, message: str) -> None:
     """Wait for an answer to be shown."""
-    expect(form.locator(".sms-verdict")).to_contain_text(f"{code} {message}", timeout=SLOW_MS)
+    expect(form.locator(".sms-verdict")).to_contain_text(f"{code} {message}")
 
 
 def read_code(form: Locator) -> str:
     """Have the sandbox tell the code, and return it once it stands in its field."""
     form.get_by_role("button", name="Read the code").click()
-    expect(form.get_by_label("Code", exact=True)).not_to_have_value("", timeout=SLOW_MS)
+    expect(form.get_by_label("Code", exact=True)).not_to_have_value("")
     return form.get_by_label("Code", exact=True).input_value()

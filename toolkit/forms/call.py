@@ -170,7 +170,8 @@ class CallForm:
         self._asked.layout.display = "" if is_asked else "none"
         self.send.disabled = self._work.is_busy or is_asked
         self.verify.disabled = self._work.is_busy
-        self.peek.disabled = self._work.is_busy or self.chooser.is_real
+        self.chooser.enable(not self._work.is_busy)
+        self.peek.disabled = self._work.is_busy or not self.chooser.may_tell_codes
 
 
 def _read_mobile(text: str) -> str:

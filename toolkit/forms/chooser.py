@@ -9,6 +9,7 @@ import ipywidgets as widgets
 
 from toolkit.errors import InputError, SettingsError
 from toolkit.forms.field import Field
+from toolkit.forms.frame import actions
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.sandbox import Sandbox
@@ -33,7 +34,7 @@ class TargetChooser:
         self.secret = Field("Master secret", kind="password", help="Kept in this process only, and never shown.")
         self.use = widgets.Button(description="Use this API")
         self._status = Panel()
-        self._typed = widgets.VBox([self.base_url, self.app_key, self.secret, self.use]).add_class("sms-typed")
+        self._typed = widgets.VBox([self.base_url, self.app_key, self.secret, actions(self.use)]).add_class("sms-typed")
         self.widget = widgets.VBox([self.choice, self._status, self._typed])
         self.choice.observe(lambda _: self._change(), "value")
         self.use.on_click(lambda _: self.use_typed())
@@ -44,6 +45,11 @@ class TargetChooser:
     def is_real(self) -> bool:
         """Whether a call may cost money or reach somebody: any target but the sandbox started here."""
         return bool(self.choice.value != SANDBOX)
+
+    @property
+    def may_tell_codes(self) -> bool:
+        """Whether it may be a sandbox, which tells the codes that it sent: this machine's own may."""
+        return not self.is_real or (self.chosen is not None and is_this_machine(self.chosen.base_url))
 
     @property
     def chosen(self) -> Target | None:
@@ -67,6 +73,11 @@ class TargetChooser:
         if base_url and app_key and secret:
             self._another = Target(base_url, app_key, secret)
             self._change()
+
+    def enable(self, is_enabled: bool) -> None:
+        """Let another target be chosen, or not."""
+        for part in (self.choice, self.base_url, self.app_key, self.secret, self.use):
+            part.disabled = not is_enabled
 
     def show(self) -> None:
         """Show what is known of the chosen target."""

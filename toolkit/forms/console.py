@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jupyter_core.utils import run_sync
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.web import HTTPError
 from traitlets.config import Config
 
 from toolkit.errors import RunError
@@ -50,8 +53,10 @@ def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_bro
                 webbrowser.open(url)
 
         def stop(self) -> None:
-            run_sync(self.kernel_manager.shutdown_all)()
-            super().stop()
+            for kernel_id in self.kernel_manager.list_kernel_ids():
+                with suppress(HTTPError):  # its page is being closed, and was first
+                    run_sync(self.kernel_manager.shutdown_kernel)(kernel_id)
+            shutil.rmtree(self.connection_dir, ignore_errors=True)
 
     app = Console(config=_config(_free(port)))
     app.initialize([str(_PAGE / "console.ipynb")])

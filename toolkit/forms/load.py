@@ -19,7 +19,7 @@ from toolkit.forms.live import Live
 from toolkit.forms.markup import render
 from toolkit.forms.order import Order
 from toolkit.forms.panel import Panel
-from toolkit.forms.result import facts_html, result_html, runs_html
+from toolkit.forms.result import amount, facts_html, result_html, runs_html
 from toolkit.forms.sandbox import Sandbox
 from toolkit.forms.sentinel import Sentinel
 from toolkit.forms.work import Work
@@ -78,9 +78,7 @@ class LoadForm:
             return
         self._pending = trial
         if self.chooser.is_real and self.chooser.chosen:
-            self._question.html = render(
-                "load_question", url=self.chooser.chosen.base_url, trial=trial, cap=trial.cap()
-            )
+            self._question.html = _question(trial, self.chooser.chosen)
             self._enable()
         else:
             self.start_pending()
@@ -165,7 +163,7 @@ class LoadForm:
             return
         if not self._stopped.is_set():
             self._progress.html = render("busy", text=f"Loading: {elapsed_s:.0f} of {trial.plan.duration_s:g} s")
-        self._facts.html = facts_html(live, paces, trial, calls_per_s)
+        self._facts.html = facts_html(live, paces, trial, calls_per_s, self.chooser.is_real)
         end_s = max(buckets[-1].end_s, min(trial.plan.duration_s, 10.0))
         calls = sum(it.calls.total() for it in buckets)
         said = f"A load test so far: {calls:,} calls by return code, and what callers waited"
@@ -190,3 +188,10 @@ class LoadForm:
         self.start.disabled = self._work.is_busy or is_asked
         self.stop.disabled = not self._work.is_busy
         self.order.enable(not self._work.is_busy)
+        self.chooser.enable(not self._work.is_busy)
+
+
+def _question(trial: Trial, target: Target) -> str:
+    cap, price = trial.cap(), trial.price
+    cost = f"{amount(cap * price.per_send)} {price.currency}" if cap and price else ""
+    return render("load_question", url=target.base_url, cap=cap, cost=cost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,21 @@ from toolkit.trials import Trial
 _CHIPS = {Status.PASS: "sms-safe", Status.FAIL: "sms-failed", Status.NO_DATA: ""}
 
 
-def facts_html(live: Live, paces: Sequence[Pacing], trial: Trial, calls_per_s: float) -> str:
-    """Show the figures of a load test so far."""
-    return render("facts", facts=list(_facts(live, paces, trial, calls_per_s)))
+def facts_html(live: Live, paces: Sequence[Pacing], trial: Trial, calls_per_s: float, is_real: bool) -> str:
+    """Show the figures of a load test so far; ``is_real``: its messages cost money."""
+    return render("facts", facts=list(_facts(live, paces, trial, calls_per_s, is_real)))
 
 
-def _facts(live: Live, paces: Sequence[Pacing], trial: Trial, calls_per_s: float) -> Iterator[tuple[str, str, str]]:
+def _facts(
+    live: Live, paces: Sequence[Pacing], trial: Trial, calls_per_s: float, is_real: bool
+) -> Iterator[tuple[str, str, str]]:
     yield "Calls", f"{calls_per_s:,.0f}", "/s"
     if paces:
         yield "Journeys", f"{paces[-1].achieved_per_s:,.0f}", f"of {paces[-1].intended_per_s:,.0f}/s"
     for percentile, ms in live.waited_ms().items():
         yield f"Waited, p{percentile:g}", wording.milliseconds(ms), "ms"
     if trial.price:
-        yield "Spent", f"{live.messages * trial.price.per_send:,f}", trial.price.currency
+        yield "Spent" if is_real else "Would cost", amount(live.messages * trial.price.per_send), trial.price.currency
     yield "Messages", f"{live.messages:,}", f"of {cap:,}" if (cap := trial.cap()) else ""
 
 
@@ -43,7 +46,14 @@ def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> st
     ]
     claims = [(it.status, _CHIPS[Status(it.status)], it.says, it.figures) for it in claim_rows(summary["claims"])]
     remarks = list(wording.remarks(summary["settings"]))
-    return render("result", verdicts=verdicts, claims=claims, remarks=remarks, notes=list(notes), page=page)
+    remarks += [note for note in notes if not any(note in remark for remark in remarks)]
+    return render("result", verdicts=verdicts, claims=claims, remarks=remarks, page=page)
+
+
+def amount(money: Decimal) -> str:
+    """Word an amount of money, without the currency: exact, in two decimals or more."""
+    cents = money.quantize(Decimal("0.01"))
+    return f"{cents if cents == money else money.normalize():,f}"
 
 
 def _value(value: float | None, unit: str) -> str:
