@@ -49,6 +49,7 @@ def test_rules_are_proved_and_drawn(tmp_path: Path) -> None:
     drawn = form.chart.spec["panels"]
     assert drawn
     assert all(lane["series"][0]["points"] and lane["spans"] for lane in drawn)
+    assert form.runs[0].folder.name in form._history.html
     assert list((tmp_path / "runs").glob("*/claims.json"))
 
 

@@ -44,7 +44,7 @@ def view() -> ReportView:
 
 def calls(view: ReportView) -> int:
     view.wait()
-    return len(view._chosen().to_pandas())
+    return len(view.calls.to_pandas())
 
 
 def test_calls_are_shown_as_tables_and_charts(view: ReportView) -> None:
@@ -137,9 +137,11 @@ def test_runs_are_listed_the_latest_first(runs: Path) -> None:
 def test_chosen_runs_are_opened_and_without_a_choice_all(runs: Path) -> None:
     picker = RunPicker(runs)
     press(picker.open)
+    picker.wait()
     assert calls(picker.view) == len(CALLS)
     picker.runs.value = (runs / "20270115T080000Z",)
     press(picker.open)
+    picker.wait()
     assert calls(picker.view) == 4
 
 
@@ -147,6 +149,7 @@ def test_a_period_cuts_through_runs(runs: Path) -> None:
     picker = RunPicker(runs)
     type_into(picker.since, "2027-01-15T08:00:03")
     press(picker.open)
+    picker.wait()
     assert calls(picker.view) == 7
     type_into(picker.until, "soon")
     press(picker.open)
@@ -164,6 +167,7 @@ def test_a_run_that_is_damaged_is_a_problem_in_words(tmp_path: Path) -> None:
     (tmp_path / "run/calls.parquet").write_text("nothing")
     picker = RunPicker(tmp_path)
     press(picker.open)
+    picker.wait()
     assert "damaged" in picker._says.html
 
 

@@ -46,7 +46,7 @@ def lab(
     ),
     more: Annotated[
         list[str] | None,
-        typer.Argument(help="Options of JupyterLab's own, such as -- --allow-root.", show_default=False),
+        typer.Argument(help="Options of JupyterLab's own, such as -- --allow-root. Default: none.", show_default=False),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback; 0 takes a free one.")] = 8888,
     no_browser: NoBrowser = False,

@@ -18,7 +18,7 @@ from toolkit.report import tables, wording
 from toolkit.wire import Endpoint
 
 _LOOKS = {Endpoint.SEND.value: PLAIN, Endpoint.VERIFY.value: SECOND}
-_NINES = (1, 2, 10, 100, 1_000, 10_000)
+_NINES = (2, 10, 100, 1_000, 10_000)
 _STEPS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400, 604_800, 2_592_000)
 _MOST_TICKS = 7
 _CLOCKS = ((86_400, "%m-%d"), (60, "%H:%M"), (1, "%H:%M:%S"), (0, "%H:%M:%S.%f"))

@@ -21,7 +21,7 @@ from toolkit.forms.field import Field
 from toolkit.forms.frame import actions, card, columns, form
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
-from toolkit.forms.result import result_html
+from toolkit.forms.result import Run, result_html, runs_html
 from toolkit.forms.sentinel import Sentinel
 from toolkit.forms.work import Work
 from toolkit.launch import Bounds, Expectations, LoadRun, Plan
@@ -40,7 +40,7 @@ Find = Callable[[Calls], pd.DataFrame]
 class LimitsForm:
     """Proves frequency rules on a sandbox that is given them; with ``find``, also finds the rules from a log.
 
-    Display it in a notebook; each run is in a folder of ``out``. A run ends as a ``LoadForm``'s does.
+    Display it in a notebook; ``runs`` are those so far, each in a folder of ``out``. They end as those of ``LoadForm``.
     """
 
     def __init__(self, out: str | Path = "runs", find: Find | None = None) -> None:
@@ -56,6 +56,8 @@ class LimitsForm:
         self.stop = widgets.Button(description="Stop")
         self._progress, self._result = Panel(live=True), Panel(render("unproved"), live=True)
         self.chart, self._caption = Chart(), Panel()
+        self.runs: list[Run] = []
+        self._history = Panel(runs_html([]))
         self._work = Work(self._show_busy, self._show_problem)
         self.mode.observe(lambda _: self._enable(), "value")
         self.start.on_click(lambda _: self.begin())
@@ -107,7 +109,8 @@ class LimitsForm:
         modes = [self.mode] if self._find else []
         asked = card("What to prove", *modes, self._asked, self.log, actions(self.start, self.stop))
         found = card("Findings", self._progress, self._result)
-        return form(columns(asked, found), card("Sends over time", self._caption, self.chart), name="sms-limits")
+        picture = card("Sends over time", self._caption, self.chart)
+        return form(columns(asked, found), picture, card("Runs", self._history), name="sms-limits")
 
     def _read(self) -> Trial | None:
         rules, speed = self.rules.read(_read_rules), self.speed.read(_read_speed)
@@ -128,7 +131,9 @@ class LimitsForm:
                 ended = run.wait()
         self._progress.html = render("busy", text="Judging every answer …")
         summary, page = put_away(folder, trial.settings(target) | ending(ended))
+        self.runs.append(Run(folder, summary))
         self._result.html = result_html(summary, page, ended.notes)
+        self._history.html = runs_html(self.runs)
         self._draw(read(folder), parse_rules(" ".join(trial.expectations.rules)), trial.expectations.speed)
 
     def _follow(self, run: LoadRun, trial: Trial, sentinel: Sentinel) -> None:

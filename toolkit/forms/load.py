@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from toolkit.forms.live import Live
 from toolkit.forms.markup import render
 from toolkit.forms.order import Order
 from toolkit.forms.panel import Panel
-from toolkit.forms.result import amount, facts_html, result_html, runs_html
+from toolkit.forms.result import Run, amount, facts_html, result_html, runs_html
 from toolkit.forms.sandbox import Sandbox
 from toolkit.forms.sentinel import Sentinel
 from toolkit.forms.work import Work
@@ -29,14 +28,6 @@ from toolkit.settings import Target
 from toolkit.trials import Trial, ending, new_folder, put_away
 
 _EVERY_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run that this form made: its folder, and what its run.json holds."""
-
-    folder: Path
-    summary: dict[str, Any]
 
 
 class LoadForm:
@@ -173,7 +164,7 @@ class LoadForm:
         summary, page = put_away(folder, trial.settings(target) | ending(ended))
         self.runs.append(Run(folder, summary))
         self._result.html = result_html(summary, page, ended.notes)
-        self._history.html = runs_html([(it.folder, it.summary) for it in self.runs])
+        self._history.html = runs_html(self.runs)
 
     def _show_busy(self, is_busy: bool) -> None:
         self._progress.html = render("busy", text="Starting …") if is_busy else ""

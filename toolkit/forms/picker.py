@@ -17,6 +17,7 @@ from toolkit.forms.frame import actions, card, columns, form
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.view import ReportView
+from toolkit.forms.work import Work
 from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS
 from toolkit.report.summary import RUN_NAME
 
@@ -56,6 +57,7 @@ class RunPicker:
         self.open = widgets.Button(description="Open", button_style="primary")
         self.refresh = widgets.Button(description="Look again")
         self._says = Panel(live=True)
+        self._work = Work(self._show_busy, self._show_problem)
         self.out.on_enter(self.look)
         self.refresh.on_click(lambda _: self.look())
         self.open.on_click(lambda _: self.open_chosen())
@@ -83,15 +85,12 @@ class RunPicker:
         if since is None or until is None:
             return
         chosen = list(self.runs.value) or [folder for _, folder in self.runs.options]
-        try:
-            calls = read_runs(chosen, since, until)
-        except InputError as problem:
-            self._says.html = render("problem", text=str(problem))
-        else:
-            self.view.show(calls, chosen[0].name if len(chosen) == 1 else "runs")
+        name = chosen[0].name if len(chosen) == 1 else "runs"
+        self._work.begin(lambda: self.view.show(read_runs(chosen, since, until), name))
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Return when everything is shown."""
+        self._work.wait(timeout_s)
         self.view.wait(timeout_s)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
@@ -99,6 +98,16 @@ class RunPicker:
 
     def __repr__(self) -> str:
         return f"RunPicker({self.out.value!r})"
+
+    def _show_busy(self, is_busy: bool) -> None:
+        self.open.disabled = is_busy
+        if is_busy:
+            self._says.html = render("busy", text="Reading …")
+        elif "sms-problem" not in self._says.html:
+            self._says.html = render("says", text=_advise(len(self.runs.options)))
+
+    def _show_problem(self, problem: str) -> None:
+        self._says.html = render("problem", text=problem)
 
 
 def _has_calls(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,14 @@ from toolkit.thresholds import Status
 from toolkit.trials import Trial
 
 _CHIPS = {Status.PASS: "sms-safe", Status.FAIL: "sms-failed", Status.NO_DATA: ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that a form made: its folder, and what its run.json holds."""
+
+    folder: Path
+    summary: dict[str, Any]
 
 
 def facts_html(live: Live, paces: Sequence[Pacing], trial: Trial, calls_per_s: float, is_real: bool) -> str:
@@ -60,16 +69,17 @@ def _value(value: float | None, unit: str) -> str:
     return wording.NONE if value is None else f"{wording.measured(value)} {unit}"
 
 
-def runs_html(runs: Sequence[tuple[Path, dict[str, Any]]]) -> str:
+def runs_html(runs: Sequence[Run]) -> str:
     """Show runs as a table, the latest first."""
-    return render("runs", rows=[_run_row(folder, summary) for folder, summary in reversed(runs)])
+    return render("runs", rows=[_run_row(it) for it in reversed(runs)])
 
 
-def _run_row(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+def _run_row(run: Run) -> dict[str, Any]:
+    summary = run.summary
     settings, verdicts = summary["settings"], [*summary["verdicts"], *summary["claims"]]
     kept = sum(it["status"] == Status.PASS for it in verdicts)
     return {
-        "name": folder.name,
+        "name": run.folder.name,
         "scenario": settings["scenario"],
         "pace": _pace(settings),
         "calls": f"{summary['calls']:,}",

@@ -60,6 +60,13 @@ class ReportView:
         if calls is not None:
             self.show(calls, name)
 
+    @property
+    def calls(self) -> Calls:
+        """The calls that are looked at, for ``analysis``; raises InputError where none are shown."""
+        if self._calls is None:
+            raise InputError("choose calls first")
+        return self.selection.of(self._calls)
+
     def show(self, calls: IntoCalls, name: str = "calls") -> None:
         """Show other calls, all of them."""
         self._calls, self._name, self.selection = selection.as_calls(calls), name, Selection()
@@ -72,15 +79,15 @@ class ReportView:
 
     def csv(self) -> bytes:
         """Return the calls that are looked at as CSV."""
-        return selection.to_csv(self._chosen())
+        return selection.to_csv(self.calls)
 
     def parquet(self) -> bytes:
         """Return them as Parquet."""
-        return selection.to_parquet(self._chosen())
+        return selection.to_parquet(self.calls)
 
     def html(self) -> bytes:
         """Return their report."""
-        return selection.to_html(self._chosen(), self._name)
+        return selection.to_html(self.calls, self._name)
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Return when everything is shown."""
@@ -148,11 +155,6 @@ class ReportView:
         self.chart.selection = []
         self._is_setting = False
 
-    def _chosen(self) -> Calls:
-        if self._calls is None:
-            raise InputError("choose calls first")
-        return self.selection.of(self._calls)
-
     # In a thread.
 
     def _catch_up(self) -> None:
@@ -162,13 +164,13 @@ class ReportView:
             self._shown = self._calls, self.selection
             if is_new:
                 self._open()
-            self._show(selection.figures(self._chosen()))
+            self._show(selection.figures(self.calls))
 
     def _is_shown(self) -> bool:
         return self._shown[0] is self._calls and self._shown[1] is self.selection
 
     def _open(self) -> None:
-        found = selection.choices(self._chosen())
+        found = selection.choices(self.calls)
         self._clear()
         self._is_setting = True
         self.outcome.options = [("All", _ALL), *((name_of(it), it) for it in found.outcomes)]
@@ -186,7 +188,7 @@ class ReportView:
         self._is_setting = False
         self.chart.draw(panels, axis, figures.clock(*axis), "Calls per second by return code, over time", True)
         nines = figures.nines(found.tail)
-        ends = (0.0, nines[-1][0] if nines else 1.0)
+        ends = (nines[0][0], nines[-1][0]) if nines else (0.0, 1.0)
         self.tail.draw(figures.tail_panels(found.tail), ends, nines, "How long calls took, by percentile")
 
     def _reveal(self) -> None:
