@@ -45,6 +45,7 @@ def watched(browser: Browser, **options: Any) -> Iterator[Watched]:
 def keep(page: Page, name: str) -> None:
     """Keep how a page looks, for people to look at."""
     SCREENSHOTS.mkdir(exist_ok=True)
+    page.evaluate("() => scrollTo(0, 0)")
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 

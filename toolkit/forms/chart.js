@@ -2,7 +2,7 @@
 // there is. Dragging over it chooses a part of the axis, where that is of use.
 
 const SVG = "http://www.w3.org/2000/svg";
-const LEFT = 52, RIGHT = 10, AXIS = 24, GAP = 18, TITLE = 30;
+const LEFT = 58, RIGHT = 10, AXIS = 24, GAP = 18, TITLE = 30;
 
 function add(parent, name, attributes = {}, text = "") {
   const element = parent.appendChild(document.createElementNS(SVG, name));
