@@ -22,16 +22,20 @@ settings.register_profile("no deadline", deadline=None)  # how long an example t
 settings.load_profile("no deadline")
 
 
-# Modules whose tests share what takes long to start: each stays on one worker.
-_SHARING = ("tests/analysis/test_engines.py", "tests/forms/test_console.py", "tests/forms/test_lab.py")
+# Modules whose tests share what takes long to start, and what that is: they stay on one worker.
+_SHARED = {
+    "tests/analysis/test_engines.py": "Spark",
+    "tests/analysis/test_on_a_cluster.py": "Spark",
+    "tests/forms/test_console.py": "the console",
+    "tests/forms/test_lab.py": "JupyterLab",
+}
 
 
 class _Schedule(LoadScopeScheduling):
     """Schedules tests one by one, but for modules that share: xdist 3.8's groups do nothing under pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
-        module = nodeid.partition("::")[0]
-        return module if module in _SHARING else nodeid
+        return _SHARED.get(nodeid.partition("::")[0], nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -36,6 +36,16 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
 }
 
 
+def _changed(calls):
+    """Return the calls with a slow and refusing stretch of an hour for a template."""
+    time = nw.col("started_ns") - to_ns("2026-11-07T14:00")
+    is_changed = (time >= 0) & (time < 3_600_000_000_000) & (nw.col("source") == "b")
+    return lazy(calls).with_columns(
+        return_code=nw.when(is_changed).then(nw.lit(50009)).otherwise(nw.col("return_code")),
+        latency_ns=nw.when(is_changed).then(10 * nw.col("latency_ns")).otherwise(nw.col("latency_ns")),
+    )
+
+
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("engines") / "calls.parquet"

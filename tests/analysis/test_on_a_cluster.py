@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from support.engines import needs_java
 from support.random_calls import write_random_calls
 
@@ -14,7 +13,6 @@ from toolkit import analysis
 SCRIPT = Path(__file__).parents[2] / "docs" / "on_a_cluster.py"
 
 
-@pytest.mark.xdist_group("spark")
 def test_the_script_for_a_cluster_prints_what_the_calls_say(tmp_path):
     needs_java()
     write_random_calls(tmp_path / "calls.parquet", 2_000)

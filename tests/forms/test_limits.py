@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from support.forms import press, type_into
 
@@ -81,9 +80,17 @@ def test_without_sends_there_are_no_lanes() -> None:
     assert lanes(from_records([]), [Rule(1, 60)]) == []
 
 
-def test_rules_are_found_in_a_log_where_there_is_a_function_for_that(tmp_path: Path) -> None:
-    write_parquet(CALLS, tmp_path / "calls.parquet")
-    form = LimitsForm(find=lambda calls: pd.DataFrame({"rule": ["1/60s"], "calls": [len(calls.to_pandas())]}))
+def log_of_a_rule() -> list[CallRecord]:
+    """Return sends to many mobiles, each again and again, under a rule of one in a minute."""
+    pattern = ((0, OK), (20, REFUSED), (59, REFUSED), (61, OK), (119, REFUSED), (122, OK))
+    return [
+        call for number in range(60) for call in sends(f"138{number:08d}", *((number + at, it) for at, it in pattern))
+    ]
+
+
+def test_rules_are_found_in_a_log_and_drawn(tmp_path: Path) -> None:
+    write_parquet(log_of_a_rule(), tmp_path / "calls.parquet")
+    form = LimitsForm()
     form.mode.value = FIND
     press(form.start)
     assert form.log.error
@@ -91,13 +98,24 @@ def test_rules_are_found_in_a_log_where_there_is_a_function_for_that(tmp_path: P
     press(form.start)
     form.wait()
     assert "1/60s" in form._result.html
-    assert len(form.chart.spec["panels"]) == 2
+    drawn = form.chart.spec["panels"]
+    assert {span["name"] for lane in drawn for span in lane["spans"]} == {"1/60s is full"}
+
+
+def test_a_log_without_refusals_shows_no_rule(tmp_path: Path) -> None:
+    write_parquet(sends("13800138000", (0, OK)), tmp_path / "calls.parquet")
+    form = LimitsForm()
+    form.mode.value = FIND
+    type_into(form.log, str(tmp_path))
+    press(form.start)
+    form.wait()
+    assert "no rule" in form._result.html
 
 
 def test_a_log_that_is_not_there_is_a_problem_in_words() -> None:
-    form = LimitsForm(find=lambda calls: pd.DataFrame())
+    form = LimitsForm()
     form.mode.value = FIND
     type_into(form.log, "nowhere")
     press(form.start)
     form.wait()
-    assert "doesn&#39;t exist" in form._result.html or "doesn't exist" in form._result.html
+    assert "exist" in form._result.html

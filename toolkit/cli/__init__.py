@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from toolkit.cli import calls, notebooks, runs, service
+from toolkit.cli import calls, notebooks, runs, service, simulate
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, fail
 from toolkit.errors import CallError, ReturnCodeError, ToolkitError
 
@@ -41,6 +41,7 @@ app.command()(runs.load)
 app.command()(runs.report)
 app.command()(notebooks.console)
 app.command()(notebooks.lab)
+app.command()(simulate.simulate)
 
 
 def main() -> NoReturn:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-import pandas as pd
 
 from toolkit import launch
-from toolkit.analysis import Calls, read
+from toolkit.analysis import Calls, limits, read
 from toolkit.durations import EXAMPLES, parse_duration
 from toolkit.errors import InputError
 from toolkit.forms import livechart, timeline
 from toolkit.forms.chart import Chart
 from toolkit.forms.field import Field
 from toolkit.forms.frame import actions, card, columns, form
+from toolkit.forms.inferred import inferred_rows, inferred_rules
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.result import Run, result_html, runs_html
@@ -33,21 +32,18 @@ PROVE, FIND = "prove", "find"
 _USERS = 8
 _EVERY_S = 0.5
 
-Find = Callable[[Calls], pd.DataFrame]
-"""Finds the rules that a log of calls shows, as a table."""
-
 
 class LimitsForm:
-    """Proves frequency rules on a sandbox that is given them; with ``find``, also finds the rules from a log.
+    """Proves frequency rules on a sandbox that is given them, or finds the rules that a log shows.
 
     Display it in a notebook; ``runs`` are those so far, each in a folder of ``out``. They end as those of ``LoadForm``.
     """
 
-    def __init__(self, out: str | Path = "runs", find: Find | None = None) -> None:
-        self._out, self._find = Path(out), find
+    def __init__(self, out: str | Path = "runs") -> None:
+        self._out = Path(out)
         self._stopped = threading.Event()
         modes = [("Prove the rules that I expect", PROVE), ("Find the rules from a log", FIND)]
-        self.mode = widgets.Dropdown(description="What to do", options=modes if find else modes[:1])
+        self.mode = widgets.Dropdown(description="What to do", options=modes)
         self.rules = Field("Rules", "1/60s 5/3600s", help="count/seconds, blanks between: 1/60s is one in 60 seconds.")
         self.speed = Field("Speed", "60", kind="number", help="Seconds of the sandbox in one of yours.")
         self.duration = Field("Duration", "12s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
@@ -106,8 +102,7 @@ class LimitsForm:
 
     def _lay_out(self) -> Any:
         self._asked = widgets.VBox([self.rules, columns(self.speed, self.duration)])
-        modes = [self.mode] if self._find else []
-        asked = card("What to prove", *modes, self._asked, self.log, actions(self.start, self.stop))
+        asked = card("Rules", self.mode, self._asked, self.log, actions(self.start, self.stop))
         found = card("Findings", self._progress, self._result)
         picture = card("Sends over time", self._caption, self.chart)
         return form(columns(asked, found), picture, card("Runs", self._history), name="sms-limits")
@@ -144,11 +139,10 @@ class LimitsForm:
                 run.stop()
 
     def _find_in(self, log: str) -> None:
-        assert self._find
         calls = read(log)
-        found = self._find(calls)
-        self._result.html = render("frame", heads=list(found.columns), rows=found.astype(str).to_numpy().tolist())
-        self._draw(calls, (), 1.0)
+        found = limits(calls)
+        self._result.html = render("inferred", rows=list(inferred_rows(found)))
+        self._draw(calls, inferred_rules(found), 1.0)
 
     def _draw(self, calls: Calls, rules: tuple[Rule, ...], speed: float) -> None:
         drawn = timeline.lanes(calls, rules, speed)

@@ -1,0 +1,52 @@
+"""Inferred: the rules that a log shows, in words, and those of them that a picture can be drawn of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from toolkit.report import wording
+from toolkit.rules import Rule
+
+_UNEXPLAINED = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class InferredRow:
+    """One row of ``analysis.limits`` in words."""
+
+    rule: str
+    between: str
+    shape: str
+    refusals: str
+    broken_by: str
+    note: str
+
+
+def inferred_rows(found: pd.DataFrame) -> Iterator[InferredRow]:
+    """Word ``analysis.limits``; what no rule explains only where there is something."""
+    for row in found.to_dict("records"):
+        known = not pd.isna(row["count"]) and not pd.isna(row["window_s"])
+        if not known and not row["refusals"]:
+            continue
+        yield InferredRow(
+            f"{row['count']}/{row['window_s']:g}s" if known else _UNEXPLAINED,
+            f"{_seconds(row['window_low_s'])} to {_seconds(row['window_high_s'])}" if known else wording.NONE,
+            wording.NONE if pd.isna(row["shape"]) else str(row["shape"]),
+            f"{row['refusals']:,}",
+            f"{row['broken_by']:,}",
+            "" if pd.isna(row["note"]) else str(row["note"]),
+        )
+
+
+def inferred_rules(found: pd.DataFrame) -> tuple[Rule, ...]:
+    """Return those of whole seconds, each once."""
+    known = found.dropna(subset=["count", "window_s"])
+    pairs = dict.fromkeys(zip(known["count"], known["window_s"].round(), strict=True))
+    return tuple(Rule(int(count), int(window_s)) for count, window_s in pairs if window_s >= 1)
+
+
+def _seconds(value: float) -> str:
+    return wording.NONE if pd.isna(value) else f"{value:,.3g} s"
