@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from math import gcd
 from pathlib import Path
 from random import Random
+
+import numpy as np
 
 from toolkit.codes import ReturnCode, find
 from toolkit.errors import InputError
@@ -22,6 +24,7 @@ from toolkit.wire import parse_mobile
 _FIRST, _COUNT = 13_000_000_000, 7_000_000_000  # mainland mobiles: 11 digits, 1[3-9] first
 _DIGITS = 11
 _MAGIC = "199000"  # the sandbox answers these with a return code on demand
+_BLOCK = 1024  # mobiles that are worked out at once
 _PREFIX = re.compile(r"1[3-9][0-9]{0,9}")
 _NEWCOMERS = 256  # how many workers may come beyond those that are expected
 _HOT_COUNT = 1_000_000  # how many numbers a Zipf pool of one lane has
@@ -57,8 +60,15 @@ def uniform(seed: int, lane: int = 0, lanes: int = 1) -> Iterator[str]:
 
     An affine permutation of the 7 * 10^9 valid numbers, so nothing has to be remembered.
     """
-    at = _permutation(seed)
-    return _without_magic(map(at, range(lane, _COUNT, lanes)))
+    start, step = _draw_permutation(seed)
+    positions, stride = range(lane, _COUNT, lanes), lanes * step % _COUNT
+
+    def block(first: int) -> Iterable[int]:
+        steps = np.arange(min(_BLOCK, len(positions) - first), dtype=np.int64)
+        numbers = _FIRST + ((start + positions[first] * step) % _COUNT + steps * stride) % _COUNT
+        return numbers[numbers // 10 ** (_DIGITS - len(_MAGIC)) != int(_MAGIC)].tolist()  # type: ignore[no-any-return]
+
+    return map(str, chain.from_iterable(map(block, range(0, len(positions), _BLOCK))))
 
 
 def zipf(exponent: float, seed: int, lane: int = 0, lanes: int = 1) -> Iterator[str]:
@@ -66,8 +76,9 @@ def zipf(exponent: float, seed: int, lane: int = 0, lanes: int = 1) -> Iterator[
 
     The exponent is above 1. Each lane has its own million numbers, those that ``uniform`` gives it first.
     """
-    at, draw = _permutation(seed), Random(f"{seed}/{lane}")
-    return _without_magic(at(lane + (rank - 1) * lanes) for rank in _ranks(exponent, draw))
+    (start, step), draw = _draw_permutation(seed), Random(f"{seed}/{lane}")
+    positions = (lane + (rank - 1) * lanes for rank in _ranks(exponent, draw))
+    return _without_magic(str(_FIRST + (start + position * step) % _COUNT) for position in positions)
 
 
 def sequential(prefix: str, lane: int = 0, lanes: int = 1) -> Iterator[str]:
@@ -76,10 +87,10 @@ def sequential(prefix: str, lane: int = 0, lanes: int = 1) -> Iterator[str]:
     return _without_magic(str(int(prefix) * span + number) for number in range(lane, span, lanes))
 
 
-def _permutation(seed: int) -> Callable[[int], str]:
+def _draw_permutation(seed: int) -> tuple[int, int]:
+    """Return where an affine permutation of all numbers starts, and its step."""
     draw = Random(seed)
-    start, step = draw.randrange(_COUNT), _draw_step(draw)
-    return lambda position: str(_FIRST + (start + position * step) % _COUNT)
+    return draw.randrange(_COUNT), _draw_step(draw)
 
 
 def _draw_step(draw: Random) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from itertools import chain
 from random import Random
 from typing import TypeAlias
 
 import gevent
+import numpy as np
 from locust.user.task import LOCUST_STATE_STOPPING
 from locust.user.users import User
 
@@ -29,9 +29,13 @@ Begin: TypeAlias = tuple[Callable[[Worker], Journey], float, Collection[int]]
 
 def draw_trips(worker: Worker, begins: Sequence[Begin], seed: object) -> Iterator[Trip]:
     """Begin journeys for ever, each as often as it should be, the same for a seed."""
-    draw, weights = Random(f"trips/{seed}"), [weight for _, weight, _ in begins]
-    drawn = chain.from_iterable(iter(partial(draw.choices, begins, weights, k=_DRAWN_AT_ONCE), None))
-    return (Trip(begin(worker), expected) for begin, _, expected in drawn)
+    draw = np.random.default_rng(Random(f"trips/{seed}").getrandbits(64))
+    shares = np.array([weight for _, weight, _ in begins])
+    shares /= shares.sum()
+    while True:
+        for number in draw.choice(len(begins), _DRAWN_AT_ONCE, p=shares).tolist():
+            begin, _, expected = begins[number]
+            yield Trip(begin(worker), expected)
 
 
 def play(user: User, worker: Worker, begins: Sequence[Begin], loop: OpenLoop) -> bool:
