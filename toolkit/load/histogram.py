@@ -80,10 +80,10 @@ class Histogram:
         """Return the longest time in ms, exactly; 0 without calls."""
         return self._longest_ns / _NS_PER_MS
 
-    def buckets(self) -> list[tuple[float, int]]:
-        """Return each bucket that holds calls as its middle in ms, ascending, and how many."""
+    def buckets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the numbers of the buckets that hold calls, ascending, and how many calls each holds."""
         filled = np.flatnonzero(self._counts)
-        return [(_middle_ns(int(bucket)) / _NS_PER_MS, int(self._counts[bucket])) for bucket in filled]
+        return filled, self._counts[filled]
 
     def pack(self) -> Packed:
         """Return it as what travels between processes."""
@@ -107,6 +107,11 @@ def _bucket(times_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     times = np.clip(times_ns, 0, _LONGEST_NS - 1)
     exponent = np.maximum(np.frexp(times)[1].astype(np.int64) - _BITS - 1, 0)
     return (exponent << _BITS) + (times >> exponent)
+
+
+def middles_ms() -> list[float]:
+    """Return the times that the buckets stand for, by their numbers."""
+    return [_middle_ns(bucket) / _NS_PER_MS for bucket in range(_BUCKETS)]
 
 
 def _middle_ns(bucket: int) -> int:

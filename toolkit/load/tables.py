@@ -9,16 +9,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 
+import numpy as np
 from locust.stats import RequestStats, StatsEntry, StatsError
+from numpy.typing import NDArray
 
-from toolkit.load.histogram import Histogram
+from toolkit.load.histogram import Histogram, middles_ms
 from toolkit.load.statistics import Times, three_digits
 from toolkit.thresholds import Measure
 from toolkit.wire import Endpoint
 
-_shown = lru_cache(maxsize=8192)(three_digits)  # of a histogram's buckets, a few times a second
 _METHODS = {Measure.LATENCY_MS: "POST", Measure.CALLER_MS: "CALLER"}
 
 
@@ -31,6 +32,7 @@ class Tables:
         for endpoint in Endpoint:
             for method in _METHODS.values():
                 stats.get(endpoint.value, method)  # locust divides by the time since an entry was first asked for
+        self._shown_ms = _shown_ms()
 
     def update(self, times: Times, failures: Mapping[tuple[Endpoint, str], int], has_events: bool) -> None:
         """Add the calls that came since the last time; those that events told of only where they waited."""
@@ -47,13 +49,12 @@ class Tables:
     def _add(self, endpoint: Endpoint, method: str, times: Histogram, failed: int) -> None:
         delta = StatsEntry(self._stats, endpoint.value, method)
         now_s = time.time()
-        buckets = times.buckets()
+        shown = self._show(times)
         delta.start_time = delta.last_request_timestamp = now_s
         delta.num_requests, delta.num_failures = len(times), failed
         delta.total_response_time = times.total()  # type: ignore[assignment] # it says int; any number serves
-        delta.min_response_time, delta.max_response_time = buckets[0][0], times.max()  # type: ignore[assignment]
-        for time_ms, calls in buckets:
-            delta.response_times[_shown(time_ms)] += calls  # type: ignore[index]
+        delta.min_response_time, delta.max_response_time = min(shown), times.max()  # type: ignore[assignment]
+        delta.response_times.update(shown)  # type: ignore[arg-type]
         delta.num_reqs_per_sec[int(now_s)] = len(times)
         if failed:
             delta.num_fail_per_sec[int(now_s)] = failed
@@ -61,11 +62,23 @@ class Tables:
         if method == _METHODS[Measure.LATENCY_MS]:
             self._stats.total.extend(delta)
 
+    def _show(self, times: Histogram) -> dict[float, int]:
+        """Return how many calls took how long, in ms of three digits."""
+        buckets, calls = times.buckets()
+        shown_ms = self._shown_ms[buckets]
+        first = np.flatnonzero(np.diff(shown_ms, prepend=-1.0))
+        return dict(zip(shown_ms[first].tolist(), np.add.reduceat(calls, first).tolist(), strict=True))
+
     def _add_error(self, endpoint: Endpoint, error: str, calls: int) -> None:
         key = StatsError.create_key("POST", endpoint.value, error)
         known = self._stats.errors.setdefault(key, StatsError("POST", endpoint.value, error))
         known.occurred()
         known.occurrences += calls - 1
+
+
+@cache
+def _shown_ms() -> NDArray[np.float64]:
+    return np.array([three_digits(time_ms) for time_ms in middles_ms()])
 
 
 def _sums(failures: Mapping[tuple[Endpoint, str], int]) -> Counter[Endpoint]:
