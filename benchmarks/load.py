@@ -126,13 +126,11 @@ def locust(target: Target, folder: Path, seconds: float, who: str, *options: str
     run = folder / f"run-{time.monotonic_ns()}"
     run.mkdir()
     ours = {"SMSCODE_RUN_DIR": str(run), "SMSCODE_SEED": "1"} if who in ("Journeys", "Sends") else {}
-    ca = str(folder / "cert.pem")
-    trust = {"SSL_CERT_FILE": ca} if target.url.startswith("https") else {}
     where = ["-f", str(USERS), "--host", target.url, "--json-file", str(run / "stats"), who]
     how = ["--headless", "--only-summary", "--loglevel", "ERROR", "--stop-timeout", "5", "--run-time", f"{seconds:g}"]
     done = subprocess.run(
         ["taskset", "-c", core_list(options), sys.executable, "-m", "locust", *how, *where, *options],
-        env={**os.environ, **SETTINGS, **ours, **trust, **settings},
+        env={**os.environ, **SETTINGS, **ours, **trust(target, folder), **settings},
         capture_output=True,
         text=True,
         check=False,
@@ -187,12 +185,30 @@ def wrk(target: Target, folder: Path, seconds: float) -> Made:
     return Made(int(found[1]), float(found[2]))
 
 
+def bare_loop(target: Target, folder: Path, seconds: float) -> Made:
+    script = [str(HERE / "bare_loop.py"), target.url, f"{seconds:g}", str(CONNECTIONS), AUTHORIZATION]
+    said = subprocess.run(
+        ["taskset", "-c", str(OTHER_CORE), sys.executable, *script],
+        env={**os.environ, **trust(target, folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    answered, took_s = said.split()
+    return Made(int(answered), float(took_s))
+
+
+def trust(target: Target, folder: Path) -> dict[str, str]:
+    return {"SSL_CERT_FILE": str(folder / "cert.pem")} if target.url.startswith("https") else {}
+
+
 OVERLOADED = ["--rate", str(OVERLOAD), "--max-connections", str(CONNECTIONS)]
 GENERATORS: dict[str, Callable[[Target, Path, float], Made]] = {
     "locust HttpUser": lambda *where: locust(*where, "Http", "-u", "20", "-r", "20"),
     "locust FastHttpUser": lambda *where: locust(*where, "FastHttp", "-u", "20", "-r", "20"),
     "SmsCodeUser, recording": lambda *where: locust(*where, "Journeys", "-u", "20", "-r", "20"),
     "open loop, recording": lambda *where: locust(*where, "Journeys", *OVERLOADED),
+    "bare loop, recording nothing": bare_loop,
     "wrk": wrk,
 }
 
@@ -222,14 +238,14 @@ def speed(rounds: int, seconds: float) -> None:
 def show_speed(name: str, rates: dict[str, list[float]], counts: dict[str, str]) -> None:
     known = {generator: median(found) for generator, found in rates.items() if found}
     fast, ceiling = known.get("locust FastHttpUser"), known.get("wrk")
-    print(f"\n{name:24} {'calls/s':>9} {'of FastHttpUser':>16} {'of wrk':>8}   counted, of what the server answered")
+    print(f"\n{name:28} {'calls/s':>9} {'of FastHttpUser':>16} {'of wrk':>8}   counted, of what the server answered")
     for generator, counted in counts.items():
         if generator not in known:
-            print(f"{generator:24} {counted}")
+            print(f"{generator:28} {counted}")
             continue
         rate = known[generator]
         of_fast, of_wrk = f"{rate / fast:.2f}" if fast else "", f"{rate / ceiling:.0%}" if ceiling else ""
-        print(f"{generator:24} {rate:9,.0f} {of_fast:>16} {of_wrk:>8}   {counted}")
+        print(f"{generator:28} {rate:9,.0f} {of_fast:>16} {of_wrk:>8}   {counted}")
 
 
 # stall.
