@@ -1,8 +1,9 @@
 """What recording costs: `python benchmarks/recorder.py`. Takes under a minute; Linux.
 
 Microseconds of CPU a call in the load generator: a send and its verify, recorded in turn, as a journey makes them, with
-the writing to a file; the median and the best of rounds, and the longest pause by the clock. "a list" is what merely
-keeping the calls costs, the floor. Bytes a call: of a real run against a sandbox, packed and as Parquet.
+the writing to a file; the median and the best of rounds, and the longest pause by the clock. The open loop hands over
+what it made within 5 ms, a locust user each call by itself. "a list" is what merely keeping the calls costs, the floor.
+Bytes a call: of a real run against a sandbox, packed and as Parquet.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from importlib import metadata
 from itertools import islice, pairwise
@@ -24,35 +26,35 @@ from toolkit import launch, records
 from toolkit.codes import ReturnCode
 from toolkit.load.mobiles import uniform
 from toolkit.load.recorder import Recorder
-from toolkit.load.steps import Call, Outcome
+from toolkit.load.steps import Kept, Outcome, Send, Verify
 from toolkit.records import Scribe
 from toolkit.wire import Answer, Endpoint
 
-ROUNDS, TURNS, JOURNEYS = 15, 200, 200  # few journeys, many turns: a generator records what its cache still holds
+ROUNDS, TURNS, JOURNEYS = 15, 200, 200  # as many calls a turn as the open loop makes in 5 ms, still in the cache
 FLUSH_TURNS = 25  # 10,000 calls, a quarter of a second of 40,000 a second
 SCRIBE = Scribe.of("benchmark", "worker-0", "key", "secret")
 
-Made = list[tuple[Call, Outcome]]
 
-
-def calls() -> Made:
-    """Make what a generator has at hand when a call is over."""
-    made: Made = []
+def calls() -> list[Kept]:
+    """Make what a generator has at hand when calls are over."""
+    made: list[Kept] = []
     for mobile in islice(uniform(1), JOURNEYS):
         msg_id, now_ns = str(uuid4()), time.time_ns()
         sent, verified = Answer(200, ReturnCode.SUCCESS, "success", msg_id), Answer(200, ReturnCode.SUCCESS, "success")
-        send, verify = Call(Endpoint.SEND, b"", (), mobile, 1), Call(Endpoint.VERIFY, b"", (), msg_id=msg_id)
-        made.append((send, Outcome(Endpoint.SEND, now_ns, 312_345, sent)))
-        made.append((verify, Outcome(Endpoint.VERIFY, now_ns, 212_345, verified)))
+        made.append((Send(mobile), Outcome(Endpoint.SEND, now_ns, 312_345, sent), ()))
+        made.append((Verify(msg_id, "123456"), Outcome(Endpoint.VERIFY, now_ns, 212_345, verified), ()))
     return made
 
 
-def measure(made: Made, append: Callable[[Call, Outcome], None], flush: Callable[[], None]) -> tuple[float, float]:
+def measure(
+    made: list[Kept], append: Callable[[list[Kept]], None], flush: Callable[[], None], at_once: int
+) -> tuple[float, float]:
     """Return the microseconds a call, and the longest turn in ms."""
+    handed = [made[at : at + at_once] for at in range(0, len(made), at_once)]
     marks, started_s = [time.perf_counter()], time.thread_time()
     for turn in range(TURNS):
-        for call, outcome in made:
-            append(call, outcome)
+        for kept in handed:
+            append(kept)
         if turn % FLUSH_TURNS == 0:
             flush()
         marks.append(time.perf_counter())
@@ -62,12 +64,13 @@ def measure(made: Made, append: Callable[[Call, Outcome], None], flush: Callable
 
 def measure_recording() -> None:
     made, kept = calls(), []
-    measured: dict[str, list[tuple[float, float]]] = {"a list": [], "the recorder": []}
+    measured: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(folder, "0", SCRIBE)
+        recorder = Recorder(folder, "0", SCRIBE, 1)
         for _ in range(ROUNDS):
-            measured["a list"].append(measure(made, lambda *both: kept.append(both), kept.clear))
-            measured["the recorder"].append(measure(made, recorder.append, recorder.flush))
+            measured["a list"].append(measure(made, kept.append, kept.clear, 1))
+            measured["the recorder, of the open loop"].append(measure(made, recorder.append, recorder.flush, len(made)))
+            measured["the recorder, of a locust user"].append(measure(made, recorder.append, recorder.flush, 1))
     print(f"| way | µs a call (median) | best | longest turn of {len(made)} calls, ms |\n|---|---:|---:|---:|")
     for name, rounds in measured.items():
         each_us, longest_ms = zip(*rounds, strict=True)

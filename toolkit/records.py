@@ -123,8 +123,8 @@ class Scribe:
         A load test waits for this: 11 characters are not looked at, but their prefix when it is read.
         """
         digits = mobile if len(mobile) == _DIGITS else parse_mobile(mobile)
-        keyed = self.keyed.copy()
-        keyed.update((digits or mobile).encode("utf-8", "surrogatepass"))
+        keyed, text = self.keyed.copy(), digits or mobile
+        keyed.update(text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass"))
         return keyed.digest(), digits and digits[:_PREFIX_DIGITS]
 
 

@@ -10,7 +10,7 @@ from toolkit.codes import ReturnCode
 from toolkit.errors import InputError, NotConnectedError, TransportError
 from toolkit.load.claims import BRUTE_FORCE, FREQUENCY_LIMITS, JOURNEY, REPLAY, THROUGHPUT, Claim, Evidence, Judgement
 from toolkit.load.oracle import ServiceClock
-from toolkit.load.steps import Call, Outcome
+from toolkit.load.steps import Call, Outcome, Send, Verify
 from toolkit.load.terms import Terms
 from toolkit.rules import Rule
 from toolkit.thresholds import Status, parse
@@ -27,13 +27,13 @@ def seen(
     code: ReturnCode | None,
     at_s: float = 0,
     *,
-    mobile: str | None = None,
-    msg_id: str | None = None,
+    mobile: str = "",
+    msg_id: str = "",
     due: ReturnCode | None = None,
     error: TransportError | None = None,
 ) -> Evidence:
     """Return what one call shows."""
-    call = Call(endpoint, b"", (), mobile, 1, msg_id if endpoint is Endpoint.VERIFY else None, due)
+    call: Call = Send(mobile, due=due) if endpoint is Endpoint.SEND else Verify(msg_id, "123456", due=due)
     sent = msg_id if code is OK and endpoint is Endpoint.SEND else None
     answer = None if code is None else Answer(code.http_status, code, code.message, msg_id=sent)
     row = claim.row(call, Outcome(endpoint, int(at_s * S), 1000, answer, error))
@@ -140,7 +140,7 @@ def at_rate(sends: int, latency_ms: float, from_s: int) -> Evidence:
     """Return what so many sends show that were meant to start within two seconds, the slot of a rate."""
     rows = [
         THROUGHPUT.row(
-            Call(Endpoint.SEND, b"", ()),
+            Send("13800138000"),
             Outcome(Endpoint.SEND, (from_s * S) + n, int(latency_ms * 1e6), Answer(200, OK, "success", "a")),
         )
         for n in range(sends)

@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, repeat
 from pathlib import Path
@@ -23,7 +23,7 @@ from toolkit.load.arrivals import Arrivals, Schedule, Share, Stage, parse_stages
 from toolkit.load.engine import Engine, Trip
 from toolkit.load.http1 import Received
 from toolkit.load.line import Line
-from toolkit.load.steps import Asked, Call, Journey, Outcome, Pause, Peek, Send, Verify, read_code
+from toolkit.load.steps import Call, Journey, Kept, Outcome, Pause, Peek, Send, Verify, read_code
 from toolkit.load.transport import classify
 from toolkit.settings import Target
 
@@ -32,7 +32,7 @@ PATIENCE_S = 60.0  # for a machine that is busy with other things
 
 
 @dataclass
-class Kept:
+class Ledger:
     """The ledger of these tests."""
 
     arrivals: Arrivals = field(default_factory=Arrivals)
@@ -40,11 +40,11 @@ class Kept:
     broken: list[Exception] = field(default_factory=list)
     flushes: int = 0
 
-    def admit(self, step: Asked) -> None:
+    def admit_send(self) -> None:
         pass
 
-    def keep(self, call: Call, outcome: Outcome, expected: Collection[int]) -> None:
-        self.calls.append((call, outcome))
+    def keep(self, kept: Sequence[Kept]) -> None:
+        self.calls += [(call, outcome) for call, outcome, _ in kept]
 
     def read_code(self, received: Received) -> str | None:
         return read_code(received)
@@ -81,9 +81,9 @@ def play(
     breathe: Callable[[], None] = lambda: None,
     is_stopping: Callable[[], bool] = lambda: False,
     drain_s: float = PATIENCE_S,
-) -> Kept:
+) -> Ledger:
     """Play journeys until all have ended."""
-    kept = Kept()
+    kept = Ledger()
     schedule = Schedule(parse_stages(stages) if isinstance(stages, str) else stages)
     trips = (Trip(begin()) for begin in repeat(journey))
     line = Line(Target(url, "key", "secret", 1))
@@ -235,7 +235,7 @@ def test_the_next_address_is_tried_where_the_first_refuses() -> None:
         assert play(server.url, "50ms=100").outcomes() == {50000: 5}
         line = Line(Target(server.url, "key", "secret", 1))
         line.addresses.insert(0, (socket.AF_INET, ("127.0.0.1", int(port))))
-        kept = Kept()
+        kept = Ledger()
         trips = (Trip(begin()) for begin in repeat(send))
         Engine(line, kept, trips, Share(Schedule(parse_stages("50ms=100")), 1), 3, PATIENCE_S, PATIENCE_S).run(
             lambda: None, lambda: False
@@ -262,12 +262,24 @@ def test_a_code_is_peeked_at_and_counted_nowhere_and_a_pause_holds_no_connection
     with serving(give) as server:
         kept = play(server.url, "100ms=100", think, connections=1)
     assert codes == ["654321"] * 10
-    assert Counter(call.endpoint for call, _ in kept.calls) == {"send": 10, "verify": 10}
+    assert Counter(outcome.endpoint for _, outcome in kept.calls) == {"send": 10, "verify": 10}
     assert server.connections == 1
-    verified = [outcome for call, outcome in kept.calls if call.endpoint == "verify"]
-    sent = [outcome for call, outcome in kept.calls if call.endpoint == "send"]
+    verified = [outcome for _, outcome in kept.calls if outcome.endpoint == "verify"]
+    sent = [outcome for _, outcome in kept.calls if outcome.endpoint == "send"]
     assert min(it.started_ns for it in verified) - min(it.started_ns for it in sent) >= 0.2e9
     assert min(it.wait_ns for it in verified) < 0.2e9  # the pause is no wait of the caller's
+
+
+def test_a_journey_that_pauses_first_finds_another_connection_where_its_own_was_refused() -> None:
+    def think_then_send() -> Journey:
+        yield Pause(0.2)
+        yield Send(MOBILE)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert play(f"http://127.0.0.1:{port}", "50ms=100", think_then_send).outcomes() == {"connect": 5}
+    with serving() as server:
+        assert play(server.url, "50ms=100", think_then_send).outcomes() == {50000: 5}
 
 
 def test_a_journey_that_raises_is_reported_and_the_others_go_on() -> None:
@@ -303,14 +315,14 @@ def test_what_the_end_cuts_off_is_kept_as_cancelled() -> None:
         await asyncio.sleep(60)
         return True
 
-    kept: list[Kept] = []
+    kept: list[Ledger] = []
 
     def breathe() -> None:
         if len(server.requests) >= 3:
             raise EndedError
 
     with serving(never) as server:
-        kept.append(Kept())
+        kept.append(Ledger())
         trips = (Trip(begin()) for begin in repeat(send))
         share = Share(Schedule(parse_stages("30ms=100")), 1)
         engine = Engine(Line(Target(server.url, "key", "secret", 1)), kept[0], trips, share, 5, PATIENCE_S, PATIENCE_S)

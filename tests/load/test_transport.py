@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.errors import CallError, InputError, NotConnectedError, ProtocolError, TransportError
+from toolkit.load.http1 import Received
 from toolkit.load.transport import Transport, classify
 from toolkit.wire import Credentials, build_send
 
@@ -55,7 +56,7 @@ def test_a_connection_is_kept_for_the_next_call() -> None:
 
     with server(answer_twice) as url, closing(Transport(url)) as transport:
         for _ in range(2):
-            assert transport.call(SEND) == (200, {"x-odd": "Yes", "content-length": "2"}, b"{}")
+            assert transport.call(SEND) == Received(200, {"x-odd": "Yes", "content-length": "2"}, b"{}")
 
 
 def test_the_request_on_the_wire_is_whole() -> None:
@@ -90,7 +91,7 @@ def test_a_connection_that_the_server_closed_is_replaced_before_a_call() -> None
     with server(answer_and_close, answer) as url, closing(Transport(url)) as transport:
         transport.call(SEND)
         assert gone.wait(10)
-        assert transport.call(SEND)[0] == 200
+        assert transport.call(SEND).http_status == 200
 
 
 def test_an_answer_that_ends_the_connection_is_read_and_the_connection_replaced() -> None:
@@ -99,7 +100,7 @@ def test_an_answer_that_ends_the_connection_is_read_and_the_connection_replaced(
         connection.sendall(OK.replace(b"X-Odd: Yes", b"Connection: close"))
 
     with server(answer, answer) as url, closing(Transport(url)) as transport:
-        assert [transport.call(SEND)[0] for _ in range(2)] == [200, 200]
+        assert [transport.call(SEND).http_status for _ in range(2)] == [200, 200]
 
 
 def test_a_send_is_never_repeated_once_its_bytes_have_left() -> None:
@@ -122,7 +123,7 @@ def test_an_answer_in_pieces_and_chunks_is_read() -> None:
             connection.sendall(bytes([byte]))
 
     with server(drip) as url, closing(Transport(url)) as transport:
-        assert transport.call(SEND)[2] == b"{}"
+        assert transport.call(SEND).body == b"{}"
 
 
 def test_a_call_has_one_deadline_however_its_answer_drips() -> None:
@@ -173,7 +174,7 @@ def test_ipv6_is_spoken() -> None:
         connection.sendall(OK)
 
     with server(answer, host="::1") as url, closing(Transport(url)) as transport:
-        assert transport.call(SEND)[0] == 200
+        assert transport.call(SEND).http_status == 200
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")

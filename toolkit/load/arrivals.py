@@ -200,6 +200,11 @@ class Arrivals:
     queued: int = 0
     dropped: int = 0
 
+    def grow(self, more: Arrivals) -> None:
+        """Count more of them."""
+        for name, number in asdict(more).items():
+            setattr(self, name, getattr(self, name) + number)
+
     def __add__(self, other: Arrivals) -> Arrivals:
         return Arrivals(*map(add, asdict(self).values(), asdict(other).values()))
 

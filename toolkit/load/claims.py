@@ -18,7 +18,7 @@ from toolkit.codes import ReturnCode
 from toolkit.errors import NotConnectedError
 from toolkit.load.histogram import Histogram
 from toolkit.load.oracle import Sent, judge_all
-from toolkit.load.steps import Call, Outcome
+from toolkit.load.steps import Call, Outcome, Send, Verify
 from toolkit.load.terms import Terms
 from toolkit.thresholds import Measure, Status
 from toolkit.wire import Endpoint
@@ -83,21 +83,22 @@ def read_sent(outcome: Outcome) -> Sent:
 
 def _send_row(call: Call, outcome: Outcome) -> Row | None:
     nothing_left = isinstance(outcome.error, NotConnectedError)
-    if call.endpoint is not Endpoint.SEND or nothing_left or _known(outcome) not in _ACCEPTED:
+    if not isinstance(call, Send) or nothing_left or _known(outcome) not in _ACCEPTED:
         return None
     return call.mobile, *astuple(read_sent(outcome))
 
 
 def _guess_row(call: Call, outcome: Outcome) -> Row | None:
-    if call.endpoint is Endpoint.SEND:
+    if isinstance(call, Send):
         return (outcome.msg_id, call.mobile) if outcome.msg_id else None
     return call.msg_id, outcome.started_ns, _ended_ns(outcome), _known(outcome)
 
 
 def _right_row(call: Call, outcome: Outcome) -> Row | None:
     """Take what was verified, but for codes that were wrong on purpose."""
-    is_right = call.endpoint is Endpoint.VERIFY and call.due is not ReturnCode.INVALID_CODE
-    return (call.msg_id, _known(outcome)) if is_right else None
+    if isinstance(call, Verify) and call.due is not ReturnCode.INVALID_CODE:
+        return call.msg_id, _known(outcome)
+    return None
 
 
 def _due_row(call: Call, outcome: Outcome) -> Row | None:
@@ -115,7 +116,7 @@ def _timed_row(call: Call, outcome: Outcome) -> Row:
     waited_ns = outcome.wait_ns
     slot = (outcome.started_ns - waited_ns) // _SLOT_NS
     came = _LOST if outcome.return_code is None else int(outcome.return_code)
-    return slot, call.endpoint, came, _blur(outcome.latency_ns), _blur(outcome.latency_ns + waited_ns)
+    return slot, outcome.endpoint, came, _blur(outcome.latency_ns), _blur(outcome.latency_ns + waited_ns)
 
 
 def _blur(time_ns: int) -> int:

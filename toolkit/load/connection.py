@@ -23,13 +23,13 @@ _UNDER_WAY = (0, errno.EINPROGRESS)
 class Connection:
     """A connection that is being opened, or open. OSError and ValueError are its end.
 
-    ``is_open``: a request can be sent. ``keeps``: it can be used again after the answer. ``trip``, ``until_ns``: the
-    caller's, None while it is idle.
+    ``is_open``: a request can be sent. ``keeps``: it can be used again after the answer. ``trip``: its caller's, None
+    while it is idle. ``attempt``: which of the target's addresses it goes to.
     """
 
     __slots__ = (
         *("_is_connected", "_reader", "_recv", "_refusal", "_send", "_socket", "_tls", "_unsent"),
-        *("is_open", "keeps", "trip", "until_ns"),
+        *("attempt", "is_open", "keeps", "trip"),
     )
 
     def __init__(self, family: int, address: Any, tls_host: str | None = None) -> None:
@@ -43,7 +43,7 @@ class Connection:
         self._is_connected = self.is_open = False
         self.keeps = True
         self.trip: Any = None
-        self.until_ns = 0
+        self.attempt = 0
         self._refusal = self._socket.connect_ex(address)
 
     def fileno(self) -> int:
@@ -76,19 +76,27 @@ class Connection:
             sent = self._send(written)
         except BlockingIOError:
             sent = 0
+        if sent == len(written):
+            return True
         self._unsent = written[sent:]
-        return not self._unsent
+        return False
 
     def go_on(self) -> Received | None:
         """Send what is left of the request and read what came of the answer; return it once it is whole."""
         if self._unsent:
             self._flush()
         try:
-            data = self._receive()
-        except ConnectionAbortedError:
-            return self._end()
-        if not data:
+            data = self._recv(RECV_BYTES)
+            if self._tls is not None and data:
+                data = self._tls.decrypt(data)
+                if not data:
+                    return None
+        except BlockingIOError:
             return None
+        except ConnectionAbortedError:
+            data = b""
+        if not data:
+            return self._end()
         if self._reader is None:
             if (answer := cut_plain(data)) is not None:
                 return answer
@@ -124,7 +132,7 @@ class Connection:
         return answer
 
     def _receive(self) -> bytes:
-        """Return what came, b"" for nothing; raise EOFError at the end."""
+        """Return what came, b"" for nothing; raise ConnectionAbortedError at the end."""
         try:
             data = self._recv(RECV_BYTES)
         except BlockingIOError:
@@ -174,6 +182,8 @@ class Tls:
         try:
             while piece := self._channel.read(RECV_BYTES):
                 found += piece
+                if not (self._incoming.pending or self._channel.pending()):
+                    return found  # the error that says so would take as long as all the rest
         except ssl.SSLWantReadError:
             return found
         if not found:

@@ -10,7 +10,7 @@ import heapq
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count
 from math import inf
 from typing import Protocol
@@ -22,8 +22,9 @@ from toolkit.load.arrivals import Arrivals, Share
 from toolkit.load.connection import Connection
 from toolkit.load.http1 import Received
 from toolkit.load.line import Line
-from toolkit.load.steps import Asked, Call, Journey, Outcome, Pause, Step, read_outcome
+from toolkit.load.steps import Asked, Journey, Kept, Outcome, Pause, Peek, Send, read_outcome
 from toolkit.load.transport import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
+from toolkit.wire import Endpoint
 
 _NS_PER_S = 1_000_000_000
 _BREATH_NS = 5_000_000  # how long everybody else in the process may have to wait
@@ -38,18 +39,17 @@ _epoll, _select = get_original("select", "epoll"), get_original("select", "selec
 
 
 class Trip:
-    """A journey under way. ``call``: the one it is in, None for a peek; when that was due, and when it was begun."""
+    """A journey under way. ``step``: the one it is in; how that is written, when it was due, and when it was begun."""
 
-    __slots__ = ("attempt", "began_ns", "call", "due_ns", "expected", "journey", "written")
+    __slots__ = ("began_ns", "due_ns", "expected", "journey", "step", "written")
 
-    call: Call | None
+    step: Asked
     written: bytes
     due_ns: int
     began_ns: int
 
     def __init__(self, journey: Journey, expected: Collection[int] = ()) -> None:
         self.journey, self.expected = journey, expected
-        self.attempt = 0
 
 
 class Ledger(Protocol):
@@ -59,11 +59,11 @@ class Ledger(Protocol):
     def arrivals(self) -> Arrivals:
         """What became of the arrivals; the engine counts them here."""
 
-    def admit(self, step: Asked) -> None:
-        """Let a step be taken; what it raises ends the journey."""
+    def admit_send(self) -> None:
+        """Let a message be sent; what it raises ends the journey."""
 
-    def keep(self, call: Call, outcome: Outcome, expected: Collection[int]) -> None:
-        """Keep what came of a call."""
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Keep what came of calls; comes before everybody else in the process has a turn."""
 
     def read_code(self, received: Received) -> str | None:
         """Read the code from what came of a peek."""
@@ -107,8 +107,9 @@ class Engine:
         self._ready: deque[Trip] = deque()  # in the middle of a journey, and without a connection
         self._paused: list[tuple[int, int, Trip]] = []
         self._pauses = count()
-        self._begun = self._dropped = 0
-        self._told_due = self._told_dropped = 0  # of the ledger's counts, which may be those of two engines
+        self._kept: list[Kept] = []
+        self._begun = self._late = self._queued = self._dropped = 0
+        self._told = Arrivals()  # of the ledger's counts, which may be those of two engines
         self._is_starved = self._is_stopped = False
         self._hold_ns = _BREATH_NS
         self._start_ns = self._utc_ns = self._breath_ns = self._flush_ns = self._sweep_ns = 0
@@ -133,6 +134,7 @@ class Engine:
             self._close()
 
     def _see_to_others(self, breathe: Callable[[], None], is_stopping: Callable[[], bool]) -> None:
+        self._hand_over()
         breathe()
         self._breath_ns = now_ns = _clock_ns()
         self._hold_ns = _BREATH_NS // len(_at_work)
@@ -164,18 +166,15 @@ class Engine:
             if connection is None:
                 self._is_starved = True
                 return
-            self._begin(connection, now_ns)
+            due_ns = int(self._next_ns)
+            self._begun += 1
+            if self._is_starved:
+                self._queued += 1
+            elif now_ns - due_ns > _LATE_NS:
+                self._late += 1
+            self._await_next()
+            self._take(next(self._trips), None, due_ns, connection)
         self._is_starved = False
-
-    def _begin(self, connection: Connection, now_ns: int) -> None:
-        due_ns = int(self._next_ns)
-        self._begun += 1
-        if self._is_starved:
-            self._ledger.arrivals.queued += 1
-        elif now_ns - due_ns > _LATE_NS:
-            self._ledger.arrivals.late += 1
-        self._await_next()
-        self._take(next(self._trips), None, due_ns, connection)
 
     def _stop(self) -> None:
         """Begin no journey whose time is still to come, and go on with none that pauses."""
@@ -195,10 +194,9 @@ class Engine:
     def _count_due(self, now_ns: int) -> None:
         """Bring the counts of arrivals up to date; one that waits to be begun counts as dropped until it is."""
         dropped = self._dropped + self._count_waiting(min(now_ns, self._last_ns))
-        due, arrivals = self._begun + dropped, self._ledger.arrivals
-        arrivals.due += due - self._told_due
-        arrivals.dropped += dropped - self._told_dropped
-        self._told_due, self._told_dropped = due, dropped
+        now = Arrivals(self._begun + dropped, self._late, self._queued, dropped)
+        self._ledger.arrivals.grow(now - self._told)
+        self._told = now
 
     def _count_waiting(self, until_ns: float) -> int:
         """Count the arrivals that are due and not begun; the schedule's mean says how many are due."""
@@ -210,31 +208,29 @@ class Engine:
 
     def _take(self, trip: Trip, came: object, due_ns: int, connection: Connection | None) -> None:
         """Take a trip's next step, which is due then, on the connection that the trip has, if it has one."""
-        step = self._ask(trip, came)
-        trip.due_ns = due_ns
-        if step is None or isinstance(step, Pause):
-            if connection is not None:
-                self._idle.append(connection)
-            if step is not None:
+        written, trip.due_ns = None, due_ns
+        try:
+            step = trip.journey.send(came)
+            if isinstance(step, Pause):
                 self._pause(trip, due_ns + int(step.duration_s * _NS_PER_S))
-        elif connection is None:
+            else:
+                if isinstance(step, Send):
+                    self._ledger.admit_send()
+                trip.step, written = step, self._line.write(step)
+        except StopIteration:
+            pass
+        except Exception as error:
+            self._ledger.report_broken(error)
+        if written is None:
+            if connection is not None:
+                connection.trip = None
+                self._idle.append(connection)
+            return
+        trip.written = written
+        if connection is None:
             self._ready.append(trip)
         else:
             self._depart(connection, trip)
-
-    def _ask(self, trip: Trip, came: object) -> Step | None:
-        """Ask a trip's journey for its next step and write the call; None where it is over."""
-        try:
-            step = trip.journey.send(came)
-            if not isinstance(step, Pause):
-                self._ledger.admit(step)
-                trip.call, trip.written = self._line.write(step)
-            return step
-        except StopIteration:
-            return None
-        except Exception as error:
-            self._ledger.report_broken(error)
-            return None
 
     def _pause(self, trip: Trip, until_ns: int) -> None:
         if self._is_stopped:
@@ -245,29 +241,25 @@ class Engine:
     def _depart(self, connection: Connection, trip: Trip) -> None:
         """Send a trip's call, or have the connection opened first."""
         connection.trip = trip
-        trip.began_ns = now_ns = _clock_ns()
+        trip.began_ns = _clock_ns()
         if not connection.is_open:
-            connection.until_ns = now_ns + _CONNECT_NS
             return
-        connection.until_ns = now_ns + self._timeout_ns
         try:
             if not connection.start(trip.written):
                 self._watch(connection)
         except OSError as error:
             self._fail(connection, error)
 
-    def _arrive(self, connection: Connection, received: Received) -> None:
+    def _arrive(self, connection: Connection, trip: Trip, received: Received) -> None:
         """Take what came of a call, and the trip's next step."""
-        now_ns, trip = _clock_ns(), connection.trip
-        began_ns, call = trip.began_ns, trip.call
-        connection.trip = None
+        now_ns, began_ns, step = _clock_ns(), trip.began_ns, trip.step
         came: object
-        if call is None:
+        if isinstance(step, Peek):
             came = self._ledger.read_code(received)
         else:
             started_ns, waited_ns = began_ns + self._utc_ns, began_ns - trip.due_ns
-            came = read_outcome(call.endpoint, received, started_ns, now_ns - began_ns, waited_ns)
-            self._ledger.keep(call, came, trip.expected)
+            came = outcome = read_outcome(step, received, started_ns, now_ns - began_ns, waited_ns)
+            self._kept.append((step, outcome, trip.expected))
         if connection.keeps:
             self._take(trip, came, now_ns, connection)
         else:
@@ -280,7 +272,8 @@ class Engine:
         self._hang_up(connection)
         if trip is None:
             return
-        if not was_open and self._dial_again(trip):
+        if not was_open and connection.attempt + 1 < self._line.attempts:  # nothing was sent yet
+            self._depart(self._dial(connection.attempt + 1), trip)
             return
         failure: CallError = TransportError(f"no whole answer: {type(error).__name__}")
         if not was_open:
@@ -289,13 +282,20 @@ class Engine:
         self._take(trip, self._keep_failure(trip, failure), _clock_ns(), None)
 
     def _keep_failure(self, trip: Trip, failure: CallError) -> Outcome | None:
-        if trip.call is None:
+        if isinstance(trip.step, Peek):
             return None
+        endpoint = Endpoint.SEND if isinstance(trip.step, Send) else Endpoint.VERIFY
         began_ns = trip.began_ns
         times = began_ns + self._utc_ns, _clock_ns() - began_ns
-        outcome = Outcome(trip.call.endpoint, *times, error=failure, wait_ns=began_ns - trip.due_ns)
-        self._ledger.keep(trip.call, outcome, trip.expected)
+        outcome = Outcome(endpoint, *times, error=failure, wait_ns=began_ns - trip.due_ns)
+        self._kept.append((trip.step, outcome, trip.expected))
         return outcome
+
+    def _hand_over(self) -> None:
+        """Hand over what came of calls, many at once: that costs half of one by one."""
+        if self._kept:
+            kept, self._kept = self._kept, []
+            self._ledger.keep(kept)
 
     # Connections.
 
@@ -315,18 +315,10 @@ class Engine:
 
     def _dial(self, attempt: int) -> Connection:
         connection = self._line.dial(attempt)
+        connection.attempt = attempt
         self._connections[connection.fileno()] = connection
         self._epoll.register(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
         return connection
-
-    def _dial_again(self, trip: Trip) -> bool:
-        """Try the target's next address, if there is one: nothing was sent yet."""
-        trip.attempt += 1
-        if trip.attempt >= self._line.attempts:
-            trip.attempt = 0
-            return False
-        self._depart(self._dial(trip.attempt), trip)
-        return True
 
     def _poll(self) -> None:
         """See to the connections that can go on; where none can, wait for one, an arrival or the next breath."""
@@ -334,9 +326,10 @@ class Engine:
         if not ready:
             self._wait()
             ready = self._epoll.poll(0, _BATCH)
+        connections, go_on = self._connections, self._go_on
         for fileno, _ in ready:
-            if connection := self._connections.get(fileno):
-                self._go_on(connection)
+            if (connection := connections.get(fileno)) is not None:
+                go_on(connection)
 
     def _wait(self) -> None:
         until_ns: float = self._breath_ns + self._hold_ns
@@ -347,31 +340,31 @@ class Engine:
             _select((self._epoll,), (), (), wait_s)  # epoll's own timeout is in whole milliseconds
 
     def _go_on(self, connection: Connection) -> None:
+        """See to a connection that can go on: nearly always, an answer has come."""
+        trip = connection.trip
         try:
-            if connection.is_open and connection.trip is not None:
-                received = connection.go_on()
-            else:
-                received = None
+            if trip is None or not connection.is_open:
                 self._rouse(connection)
+                return
+            received = connection.go_on()
         except (OSError, ValueError) as error:
             self._fail(connection, error)
+            return
+        if received is None:
+            self._watch(connection)  # there is more to come, or to go
         else:
-            if received is not None:
-                self._arrive(connection, received)
-            elif connection.is_open and connection.trip is not None:
-                self._watch(connection)  # there is more to come, or to go
+            self._arrive(connection, trip, received)
 
     def _rouse(self, connection: Connection) -> None:
         """Go on opening a connection, or see why an idle one is readable."""
         if connection.is_open:
             if not connection.is_quiet():
-                self._idle.remove(connection)
                 self._hang_up(connection)
-        elif connection.open():
-            self._watch(connection)
+            return
+        is_open = connection.open()
+        self._watch(connection)
+        if is_open and connection.trip is not None:
             self._depart(connection, connection.trip)
-        else:
-            self._watch(connection)
 
     def _watch(self, connection: Connection) -> None:
         """Poll a connection for what it waits for."""
@@ -379,12 +372,15 @@ class Engine:
         self._epoll.modify(connection.fileno(), mask)
 
     def _hang_up(self, connection: Connection) -> None:
+        if connection.trip is None:
+            self._idle.remove(connection)
         del self._connections[connection.fileno()]
         connection.close()  # which takes it out of epoll too
 
     def _time_out(self, now_ns: int) -> None:
         for connection in list(self._connections.values()):
-            if connection.trip is not None and connection.until_ns < now_ns:
+            allowed_ns = self._timeout_ns if connection.is_open else _CONNECT_NS
+            if connection.trip is not None and now_ns - connection.trip.began_ns > allowed_ns:
                 self._fail(connection, TimeoutError("the call took too long"))
 
     def _close(self) -> None:
@@ -395,6 +391,7 @@ class Engine:
             if connection.trip is not None and connection.is_open:
                 self._keep_failure(connection.trip, cut_off)
             connection.close()
+        self._hand_over()
         self._count_due(_clock_ns())
         self._ledger.close()
         self._epoll.close()

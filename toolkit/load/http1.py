@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from toolkit import wire
-from toolkit.wire import Credentials, parse_base_url
+from toolkit.wire import parse_base_url
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 1024 * 1024
-_PLAIN_START, _HEAD_END = b"HTTP/1.1 ", b"\r\n\r\n"
+_PLAIN_START = b"HTTP/1.1 "
 _LENGTH, _CONNECTION, _KEPT = b"\r\ncontent-length: ", b"\r\nconnection:", b"\r\nconnection: keep-alive\r\n"
 _NO_BODY = (204, 304)
 
@@ -47,31 +45,6 @@ class Origin:
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-class CallWriter:
-    """Writes the API's calls of one app to one target: what is the same in each of them is made once."""
-
-    def __init__(self, origin: Origin, credentials: Credentials) -> None:
-        self._origin, self._credentials = origin, credentials
-        written = origin.write("POST", wire.CODES_PATH, wire.call_headers(credentials))
-        self._send = written.removesuffix(b"0\r\n\r\n")  # all but the length
-        self._start, self._fixed = self._send.split(wire.CODES_PATH.encode(), 1)
-
-    def send(self, mobile: str | int, temp_id: int | str) -> bytes:
-        """Write the call that sends a code."""
-        body = wire.send_body(mobile, temp_id)
-        return b"%b%d\r\n\r\n%b" % (self._send, len(body), body)
-
-    def verify(self, msg_id: str, code: str) -> bytes:
-        """Write the call that verifies a code; raise InputError for a msg_id that can't stand in a path."""
-        body, path = wire.verify_body(code), wire.verify_path(msg_id).encode()
-        return b"%b%b%b%d\r\n\r\n%b" % (self._start, path, self._fixed, len(body), body)
-
-    def peek(self, msg_id: str) -> bytes:
-        """Write the request that looks at a message of the sandbox."""
-        headers = {"Authorization": self._credentials.authorization}
-        return self._origin.write("GET", wire.message_path(msg_id), headers)
-
-
 class Fields(Mapping[str, str]):
     """Headers by lower-case name, read from an answer's head when somebody asks: of a success, nobody does."""
 
@@ -97,7 +70,8 @@ class Fields(Mapping[str, str]):
         return self._read
 
 
-class Received(NamedTuple):
+@dataclass(slots=True)
+class Received:
     """An answer; ``headers`` are looked up by lower-case names."""
 
     http_status: int
@@ -107,31 +81,27 @@ class Received(NamedTuple):
 
 def cut_plain(data: bytes) -> Received | None:
     """Cut up an answer that is whole, leaves the connection open and says its length once; None for any other."""
-    end = data.find(_HEAD_END)
-    head = _read_plain_head(data[:end]) if 0 <= end <= MAX_HEAD_BYTES else None
-    if head is None or len(data) != end + 4 + head.length:
+    head, end, body = data.partition(b"\r\n\r\n")
+    plain = _read_plain_head(head) if end else None
+    if plain is None:
         return None
-    return Received(head.http_status, head.fields, data[end + 4 :])
-
-
-class _PlainHead(NamedTuple):
-    http_status: int
-    length: int
-    fields: Fields
+    http_status, fields, length = plain
+    return Received(http_status, fields, body) if len(body) == length else None
 
 
 @lru_cache(maxsize=256)  # a server's heads differ in their lengths, and once a second in their date
-def _read_plain_head(head: bytes) -> _PlainHead | None:
+def _read_plain_head(head: bytes) -> tuple[int, Fields, int] | None:
+    """Read the status, the fields and the length of the body."""
     lower = head.lower() + b"\r\n"
     at = lower.find(_LENGTH)
-    if not head.startswith(_PLAIN_START) or at < 0 or lower.count(_LENGTH[:-1]) > 1:
+    if not head.startswith(_PLAIN_START) or at < 0 or lower.count(_LENGTH[:-1]) > 1 or len(head) > MAX_HEAD_BYTES:
         return None
     if b"\r\ntransfer-encoding" in lower or (_CONNECTION in lower and _KEPT not in lower):
         return None
     length, status = lower[at + len(_LENGTH) : lower.index(b"\r\n", at + 2)], lower[9:12]
     if not (length.isdigit() and status.isdigit()) or int(status) < 200 or int(status) in _NO_BODY:
         return None
-    return _PlainHead(int(status), int(length), Fields(head))
+    return int(status), Fields(head), int(length)
 
 
 class AnswerReader:

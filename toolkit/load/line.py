@@ -6,8 +6,8 @@ import socket
 
 from toolkit.errors import NotConnectedError
 from toolkit.load.connection import Connection
-from toolkit.load.http1 import CallWriter, Origin
-from toolkit.load.steps import Asked, Call, Peek, write_call
+from toolkit.load.http1 import Origin
+from toolkit.load.writer import Writer
 from toolkit.settings import Target
 from toolkit.wire import Credentials
 
@@ -15,13 +15,12 @@ from toolkit.wire import Credentials
 class Line:
     """The way to a target. Raises NotConnectedError where its name has no address.
 
-    ``addresses``: those of its name, each as a family and what its sockets connect to.
+    ``addresses``: those of its name, each as a family and what its sockets connect to. ``write``: a ``Writer``'s.
     """
 
     def __init__(self, target: Target) -> None:
         origin = Origin.of(target.base_url)
-        self._temp_id = target.temp_id
-        self._writer = CallWriter(origin, Credentials(target.app_key, target.master_secret))
+        self.write = Writer(origin, Credentials(target.app_key, target.master_secret), target.temp_id).write
         self._tls_host = origin.host if origin.tls else None
         try:
             found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
@@ -37,10 +36,3 @@ class Line:
     def dial(self, attempt: int) -> Connection:
         """Begin to open a connection to the target's next address; raise OSError."""
         return Connection(*self.addresses[attempt], self._tls_host)
-
-    def write(self, step: Asked) -> tuple[Call | None, bytes]:
-        """Write the call that a step asks for, None for a peek, and the bytes of it."""
-        if isinstance(step, Peek):
-            return None, self._writer.peek(step.msg_id)
-        call = write_call(step, self._writer, self._temp_id)
-        return call, call.written

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import gevent
 
 from toolkit.errors import InputError, ProtocolError
-from toolkit.load.steps import Call, Outcome
+from toolkit.load.steps import Kept, Send
 from toolkit.load.transport import classify
 from toolkit.parts import is_url, push
 from toolkit.records import PACKED_SUFFIX, PackedWriter, Scribe, pack_to_parquet
@@ -26,46 +27,49 @@ logger = logging.getLogger(__name__)
 class Recorder:
     """Appends calls; a process that is killed loses what it recorded since the last flush, a quarter of a second.
 
-    ``place`` is a folder's path or URL.
+    ``place`` is a folder's path or URL. ``temp_id``: the template of a send that names none.
     """
 
-    def __init__(self, place: str, worker: str, scribe: Scribe) -> None:
-        self._place, self._worker = place, worker
+    def __init__(self, place: str, worker: str, scribe: Scribe, temp_id: int) -> None:
+        self._place, self._worker, self._temp_id = place, worker, temp_id
         self._folder = Path(tempfile.mkdtemp(prefix="smscode-") if is_url(place) else place)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._writer = PackedWriter(self._folder / f"calls-{worker}{PACKED_SUFFIX}")
         self._writer.share((scribe.run, scribe.source, scribe.app_key))
-        self._append, self._digest = self._writer.append_row, scribe.digest
+        self._pack, self._digest = self._writer.append_row, scribe.digest
         self._flusher = gevent.spawn(self._flush_often)
 
-    def append(self, call: Call, outcome: Outcome) -> None:
-        """Append one call, in the order of ``records.Row``."""
-        _, _, _, mobile, temp_id, msg_id, _ = call  # at once: this is done for every call
-        endpoint, started_ns, latency_ns, answer, error, _, wait_ns = outcome
-        http_status = return_code = failure = key = prefix = None
-        if answer is not None:
-            http_status, return_code, _, given, _, _ = answer
-            msg_id = msg_id or given
-        elif error:
-            failure = classify(error)
-            http_status = error.http_status if isinstance(error, ProtocolError) else None
-        if mobile is not None:
-            key, prefix = self._digest(mobile)
-        row = (
-            started_ns,
-            endpoint,
-            http_status,
-            return_code,
-            latency_ns,
-            wait_ns,
-            key,
-            prefix,
-            temp_id,
-            msg_id,
-            None,
-            failure,
-        )
-        self._append(row)
+    def append(self, kept: Iterable[Kept]) -> None:
+        """Append calls, each as a ``records.Row``."""
+        pack, digest, usual_temp_id = self._pack, self._digest, self._temp_id
+        for call, outcome, _ in kept:
+            status = code = failure = key = prefix = temp_id = msg_id = None
+            if (answer := outcome.answer) is not None:
+                status, code, msg_id = answer.http_status, answer.return_code, answer.msg_id
+            elif (error := outcome.error) is not None:
+                failure = classify(error)
+                status = error.http_status if isinstance(error, ProtocolError) else None
+            if isinstance(call, Send):
+                key, prefix = digest(call.mobile)
+                temp_id = usual_temp_id if call.temp_id is None else call.temp_id
+            else:
+                msg_id = call.msg_id
+            pack(
+                (
+                    outcome.started_ns,
+                    outcome.endpoint,
+                    status,
+                    code,
+                    outcome.latency_ns,
+                    outcome.wait_ns,
+                    key,
+                    prefix,
+                    temp_id,
+                    msg_id,
+                    None,
+                    failure,
+                )
+            )
 
     def flush(self) -> None:
         """Hand what was recorded to the operating system."""

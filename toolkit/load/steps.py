@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Generator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from toolkit.codes import Kind, ReturnCode
 from toolkit.errors import CallError, ProtocolError, ReturnCodeError
-from toolkit.load.http1 import CallWriter, Received
+from toolkit.load.http1 import Received
 from toolkit.wire import Answer, Endpoint, read_answer
 
+# Not frozen: a load test makes thousands a second, and a frozen one takes three times as long to make.
 
-class Send(NamedTuple):
+
+@dataclass(slots=True)
+class Send:
     """Send a code. ``temp_id`` None: the target's template. ``expected``: return codes that are no failure.
 
     ``due``: the only right answer, where the journey knows it.
@@ -29,7 +32,8 @@ class Send(NamedTuple):
     due: ReturnCode | None = None
 
 
-class Verify(NamedTuple):
+@dataclass(slots=True)
+class Verify:
     """Verify a typed code. ``due``: the only right answer, where the journey knows it."""
 
     msg_id: str
@@ -52,24 +56,14 @@ class Pause:
     duration_s: float
 
 
-Asked: TypeAlias = Send | Verify | Peek
+Call: TypeAlias = Send | Verify
+Asked: TypeAlias = Call | Peek
 Step: TypeAlias = Asked | Pause
 Journey: TypeAlias = Generator[Step, Any, None]
 
 
-class Call(NamedTuple):
-    """One call of the API that is about to be made, with what its record tells about it."""
-
-    endpoint: Endpoint
-    written: bytes
-    expected: Collection[int]
-    mobile: str | None = None
-    temp_id: int | None = None
-    msg_id: str | None = None
-    due: ReturnCode | None = None
-
-
-class Outcome(NamedTuple):
+@dataclass(slots=True)
+class Outcome:
     """What came of one call: an answer of the API, or the error that kept one from being read; never both.
 
     ``started_ns``: first byte out, UTC since 1970. ``latency_ns``: from then to the whole answer, or to the failure.
@@ -87,12 +81,14 @@ class Outcome(NamedTuple):
     @property
     def msg_id(self) -> str | None:
         """The message's, where a send was accepted."""
-        return self.answer.msg_id if self.answer else None
+        answer = self.answer
+        return None if answer is None else answer.msg_id
 
     @property
     def return_code(self) -> int | None:
         """The API's, where it answered."""
-        return self.answer.return_code if self.answer else None
+        answer = self.answer
+        return None if answer is None else answer.return_code
 
     def failure(self, expected: Collection[int] = ()) -> CallError | None:
         """Return what failed: anything but a success, a verdict on the code, and the return codes ``expected``."""
@@ -102,27 +98,22 @@ class Outcome(NamedTuple):
         return ReturnCodeError(answer.return_code, answer.http_status, answer.message, answer.retry_after_s)
 
 
+Kept: TypeAlias = tuple[Call, Outcome, Collection[int]]
+"""A call, what came of it, and the return codes that are no failure of who made it."""
+
 _NO_FAILURE = (Kind.OK, Kind.VERDICT)
+_SEND, _VERIFY = Endpoint.SEND, Endpoint.VERIFY
 
 
-def write_call(step: Send | Verify, writer: CallWriter, temp_id: int) -> Call:
-    """Write the call that a step asks for; ``temp_id`` is the target's."""
-    if isinstance(step, Verify):
-        return Call(
-            Endpoint.VERIFY, writer.verify(step.msg_id, step.code), step.expected, None, None, step.msg_id, step.due
-        )
-    temp_id = temp_id if step.temp_id is None else step.temp_id
-    return Call(Endpoint.SEND, writer.send(step.mobile, temp_id), step.expected, step.mobile, temp_id, None, step.due)
-
-
-def read_outcome(endpoint: Endpoint, received: Received, started_ns: int, latency_ns: int, wait_ns: int = 0) -> Outcome:
+def read_outcome(call: Call, received: Received, started_ns: int, latency_ns: int, wait_ns: int = 0) -> Outcome:
     """Read what was received as a call's outcome."""
-    http_status, headers, body = received
+    endpoint, body = _SEND if isinstance(call, Send) else _VERIFY, received.body
+    answer = failure = None
     try:
-        answer = read_answer(endpoint, http_status, headers, body)
+        answer = read_answer(endpoint, received.http_status, received.headers, body)
     except ProtocolError as error:
-        return Outcome(endpoint, started_ns, latency_ns, None, error, len(body), wait_ns)
-    return Outcome(endpoint, started_ns, latency_ns, answer, None, len(body), wait_ns)
+        failure = error
+    return Outcome(endpoint, started_ns, latency_ns, answer, failure, len(body), wait_ns)
 
 
 def read_code(received: Received) -> str | None:

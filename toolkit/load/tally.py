@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from locust.env import Environment
@@ -19,13 +19,14 @@ from toolkit.errors import CallError
 from toolkit.load.arrivals import Arrivals
 from toolkit.load.http1 import Received
 from toolkit.load.statistics import statistics_of
-from toolkit.load.steps import Asked, Call, Outcome, Send
+from toolkit.load.steps import Call, Kept, Outcome
 from toolkit.load.tables import Tables
-from toolkit.load.transport import classify
 from toolkit.load.verdicts import doubt
 from toolkit.load.watch import Watch
 from toolkit.load.worker import Worker
 from toolkit.wire import Endpoint
+
+_SUCCESS = ReturnCode.SUCCESS  # an enum's attributes are looked up by Python code
 
 logger = logging.getLogger(__name__)
 _watches: dict[Environment, Watch] = {}
@@ -39,7 +40,7 @@ class Tally:
     """The engine's ledger in a locust process. ``is_ended``: a journey has ended its user, as locust's tasks may."""
 
     def __init__(self, user: User, worker: Worker, max_connections: int) -> None:
-        self._user, self._worker, self._record = user, worker, worker.record
+        self._user, self._worker = user, worker
         self._environment: Environment = user.environment
         self._hooks: Any = user.environment.events
         self._statistics = statistics_of(user.environment)
@@ -54,25 +55,23 @@ class Tally:
         """What became of the arrivals."""
         return self._statistics.arrivals
 
-    def keep(self, call: Call, outcome: Outcome, expected: Collection[int]) -> None:
-        """Keep what came of a call."""
-        self._record(call, outcome)
-        error, failure = outcome.error, None
-        came = outcome.return_code if error is None else classify(error)
-        assert came is not None
-        self._statistics.count(call.endpoint, came, outcome.latency_ns, outcome.wait_ns)
-        if came != ReturnCode.SUCCESS or not self._has_right_send:
-            failure = self._judge(call, outcome, expected)
-        if self._is_heard:
-            self._fire(outcome, failure)
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Keep what came of calls."""
+        self._worker.record(kept)
+        for call, outcome, expected in kept:
+            answer, failure = outcome.answer, None
+            if answer is None or answer.return_code is not _SUCCESS or not self._has_right_send:
+                failure = self._judge(call, outcome, expected)
+            if self._is_heard:
+                self._fire(outcome, failure)
 
     def read_code(self, received: Received) -> str | None:
         """Read the code from what came of a peek."""
         return self._worker.read_code(received)
 
-    def admit(self, step: Asked) -> None:
+    def admit_send(self) -> None:
         """Take a message from what the run may send; raise SpentError, which ends the journey, where none is left."""
-        if type(step) is Send and not self._worker.claim_message():
+        if not self._worker.claim_message():
             raise SpentError
 
     def report_broken(self, error: Exception) -> None:
@@ -105,10 +104,10 @@ class Tally:
         if outcome.return_code in expected:
             failure = None
         if failure is not None:
-            self._failures[call.endpoint, repr(failure)] += 1
-        elif call.endpoint is Endpoint.SEND:
+            self._failures[outcome.endpoint, repr(failure)] += 1
+        elif outcome.endpoint is Endpoint.SEND:
             self._has_right_send = True
-        self._worker.judge(call.endpoint, failure)
+        self._worker.judge(outcome.endpoint, failure)
         return failure
 
     def _fire(self, outcome: Outcome, failure: CallError | None) -> None:

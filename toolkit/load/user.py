@@ -19,13 +19,12 @@ from toolkit.errors import CallError, InputError, ToolkitError, TransportError
 from toolkit.load import openloop
 from toolkit.load.claims import Claim
 from toolkit.load.ending import begin_end
-from toolkit.load.http1 import CallWriter
 from toolkit.load.openloop import Begin
 from toolkit.load.pace import open_loop_of
-from toolkit.load.statistics import statistics_of
-from toolkit.load.steps import Call, Journey, Outcome, Pause, Peek, Send, Step, Verify, read_outcome, write_call
-from toolkit.load.transport import Transport, classify
+from toolkit.load.steps import Call, Journey, Outcome, Pause, Peek, Send, Step, Verify, read_outcome
+from toolkit.load.transport import Transport
 from toolkit.load.worker import Worker, worker_of
+from toolkit.load.writer import Writer
 from toolkit.wire import Endpoint
 
 
@@ -126,9 +125,8 @@ class Calls:
         self._user = user
         self._worker = user.worker
         self._events = user.environment.events.request
-        self._statistics = statistics_of(user.environment)
         self.transport = Transport(user.worker.target.base_url)
-        self._writer = CallWriter(self.transport.origin, user.worker.credentials)
+        self._write = Writer(self.transport.origin, user.worker.credentials, user.worker.target.temp_id).write
 
     def send_code(self, mobile: str, temp_id: int | None = None, *, expected: Collection[int] = ()) -> Outcome:
         """Send a code, with the target's template unless another is given."""
@@ -151,13 +149,12 @@ class Calls:
         """Read a message's code from the sandbox, None where it gives none. No call of the API: counted nowhere."""
         try:
             self.transport.connect()
-            return self._worker.read_code(self.transport.move(self._writer.peek(msg_id)))
+            return self._worker.read_code(self.transport.move(self._write(Peek(msg_id))))
         except TransportError:
             return None
 
-    def make(self, step: Send | Verify) -> Outcome:
-        """Make the call that a step asks for."""
-        call = write_call(step, self._writer, self._worker.target.temp_id)
+    def make(self, call: Call) -> Outcome:
+        """Make a call."""
         outcome = self._move(call)
         self._keep(call, outcome)
         failure = outcome.failure(call.expected)
@@ -168,29 +165,28 @@ class Calls:
         return outcome
 
     def _move(self, call: Call) -> Outcome:
+        written = self._write(call)
         gevent.sleep(0)  # locust may have ended this user while it waited: let that come before a byte leaves
-        if call.endpoint is Endpoint.SEND:
+        endpoint = Endpoint.SEND if isinstance(call, Send) else Endpoint.VERIFY
+        if endpoint is Endpoint.SEND:
             self._worker.take_message()
         started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
         try:
             self.transport.connect()
             started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
-            received = self.transport.move(call.written)
-            return read_outcome(call.endpoint, received, started_ns, time.perf_counter_ns() - clock_ns)
+            received = self.transport.move(written)
+            return read_outcome(call, received, started_ns, time.perf_counter_ns() - clock_ns)
         except CallError as error:
-            return Outcome(call.endpoint, started_ns, time.perf_counter_ns() - clock_ns, error=error)
+            return Outcome(endpoint, started_ns, time.perf_counter_ns() - clock_ns, error=error)
         except BaseException as ending:  # the run ends in the middle of a call; a send may cost money all the same
             cut_off = TransportError("the run ended first")
             cut_off.__cause__ = ending
             latency_ns = time.perf_counter_ns() - clock_ns
-            self._keep(call, Outcome(call.endpoint, started_ns, latency_ns, error=cut_off))
+            self._keep(call, Outcome(endpoint, started_ns, latency_ns, error=cut_off))
             raise
 
     def _keep(self, call: Call, outcome: Outcome) -> None:
-        self._worker.record(call, outcome)
-        came = classify(outcome.error) if outcome.error else outcome.return_code
-        assert came is not None
-        self._statistics.count(outcome.endpoint, came, outcome.latency_ns, outcome.wait_ns)
+        self._worker.record([(call, outcome, self._user.expected)])
 
     def _report(self, outcome: Outcome, failure: CallError | None) -> None:
         self._events.fire(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from toolkit.errors import ToolkitError
 from toolkit.load.claims import Claim, Evidence, Judgement
 from toolkit.load.guard import is_this_machine
 from toolkit.load.oracle import ServiceClock
-from toolkit.load.steps import Call, Outcome
+from toolkit.load.steps import Kept
 from toolkit.load.terms import Terms
 from toolkit.parts import is_url
 from toolkit.rules import parse_rules
@@ -40,12 +41,11 @@ class Witness:
         self._environment = environment
         self._evidence: dict[Claim, Evidence] = {}
 
-    def see(self, call: Call, outcome: Outcome) -> None:
-        """Take in one call."""
+    def see(self, kept: Sequence[Kept]) -> None:
+        """Take in calls."""
         for claim, evidence in self._evidence.items():
-            row = claim.row(call, outcome)
-            if row is not None:
-                evidence[row] += 1
+            rows = (claim.row(call, outcome) for call, outcome, _ in kept)
+            evidence.update(row for row in rows if row is not None)
 
     def judge(self) -> list[Judgement]:
         """Judge the claims by what is known now."""

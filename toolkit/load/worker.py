@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,7 +32,8 @@ from toolkit.load.guard import check_allowed
 from toolkit.load.http1 import Received
 from toolkit.load.mobiles import lane_of, parse_pool
 from toolkit.load.recorder import Recorder
-from toolkit.load.steps import Call, Outcome, read_code
+from toolkit.load.statistics import statistics_of
+from toolkit.load.steps import Kept, Send, read_code
 from toolkit.load.witness import read_terms, witness_of
 from toolkit.parts import is_url
 from toolkit.records import Scribe
@@ -50,7 +51,7 @@ _workers: dict[Environment, Worker] = {}
 class Worker:
     """One locust process of a load test.
 
-    ``mobiles``: fresh ones, for all its users. ``chance``: for whatever its journeys draw. ``terms``: what the service
+    ``chance``: for whatever its journeys draw. ``terms``: what the service
     is to keep to. ``is_sandbox``: False once the target has turned out to be none. ``allotment``: what it may send,
     None without a cap. ``folder``: the run's, None without one.
     """
@@ -60,7 +61,7 @@ class Worker:
         lane, lanes = _lane(environment)
         self.target = target
         self.credentials = Credentials(target.app_key, target.master_secret)
-        self.mobiles = parse_pool(options.sms_mobiles)(options.sms_seed, lane, lanes)
+        self._mobiles = parse_pool(options.sms_mobiles)(options.sms_seed, lane, lanes)
         self.chance = Random(f"{options.sms_seed}/{lane}")
         self.is_sandbox = True
         self.allotment = allotment_of(environment)
@@ -71,14 +72,15 @@ class Worker:
         self.source = str(lane)
         run = place.rstrip("/").rpartition("/")[2]
         self.scribe = Scribe.of(run, f"worker-{lane}", target.app_key, target.master_secret)
-        self._recorder = Recorder(place, self.source, self.scribe) if place else None
+        self._recorder = Recorder(place, self.source, self.scribe, target.temp_id) if place else None
         self.environment = environment
         self._said: set[str] = set()
         self._wrong_sends = self._right_sends = 0
 
     def next_mobile(self) -> str:
         """Draw a mobile; where the pool is used up, end the run and the user."""
-        for mobile in self.mobiles:
+        mobile = next(self._mobiles, None)
+        if mobile is not None:
             return mobile
         self.say("the run ended when each of its mobiles had been used: a larger pool is --mobiles uniform")
         begin_end(self.environment)
@@ -106,13 +108,16 @@ class Worker:
             self.say(_NO_SANDBOX)
         return read_code(received)
 
-    def record(self, call: Call, outcome: Outcome) -> None:
-        """Keep one call, where the run has a folder, settle what it cost, and note what it shows of the claims."""
-        if self.allotment and call.endpoint is Endpoint.SEND:
-            self.allotment.settle(outcome)
-        self._witness.see(call, outcome)
+    def record(self, kept: Sequence[Kept]) -> None:
+        """Keep calls, where the run has a folder, count them, settle what they cost, and note what they show."""
+        if self.allotment:
+            for call, outcome, _ in kept:
+                if isinstance(call, Send):
+                    self.allotment.settle(outcome)
+        self._witness.see(kept)
         if self._recorder:
-            self._recorder.append(call, outcome)
+            self._recorder.append(kept)
+        statistics_of(self.environment).count_all(kept)
 
     def flush(self, **_: object) -> None:
         """Bring what was recorded into its file."""
