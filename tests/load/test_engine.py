@@ -18,7 +18,7 @@ import pytest
 from support.loop import SENT, answer_at_once, serving
 
 from toolkit.errors import NotConnectedError
-from toolkit.load import transport
+from toolkit.load import connection
 from toolkit.load.arrivals import Arrivals, Schedule, Share, Stage, parse_stages
 from toolkit.load.engine import Engine, Trip
 from toolkit.load.http1 import Received
@@ -349,10 +349,10 @@ def test_tls_is_spoken_with_whom_somebody_vouches_for(
     cert, context = certificate(tmp_path)
     if is_known:
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
-    transport.tls_context.cache_clear()
+    connection.tls_context.cache_clear()
     with serving(tls=context) as server:
         kept = play(server.url, "300ms=100", send_and_verify, connections=3)
-    transport.tls_context.cache_clear()
+    connection.tls_context.cache_clear()
     assert kept.outcomes() == ({50000: 60} if is_known else {"connect": 30})
     assert server.requests == [] or server.connections <= 3
 

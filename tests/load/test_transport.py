@@ -1,4 +1,4 @@
-"""The transport works in any process; only locust makes its sockets cooperative."""
+"""The transport works in any process that has a hub of gevent's; nothing need be patched for it."""
 
 import shutil
 import socket
@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import gevent
 import pytest
 
 from toolkit.errors import CallError, InputError, NotConnectedError, ProtocolError, TransportError
+from toolkit.load.connection import tls_context
 from toolkit.load.http1 import Received
 from toolkit.load.transport import Transport, classify
 from toolkit.wire import Credentials, build_send
@@ -177,13 +179,66 @@ def test_ipv6_is_spoken() -> None:
         assert transport.call(SEND).http_status == 200
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
-def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+def test_a_request_that_does_not_fit_the_socket_is_sent_in_pieces() -> None:
+    received = []
+
+    def read_slowly(connection: socket.socket) -> None:
+        while sum(map(len, received)) < len(written):
+            received.append(connection.recv(1 << 20))
+        connection.sendall(OK)
+
+    with server(read_slowly) as url, closing(Transport(url)) as transport:
+        written = transport.origin.write("POST", "/", {}, b"x" * 5_000_000)
+        transport.connect()
+        assert transport.move(written).http_status == 200
+    assert b"".join(received) == written
+
+
+def test_a_greenlet_that_is_ended_in_a_call_leaves_no_connection_to_the_next() -> None:
+    def take_and_wait(connection: socket.socket) -> None:
+        read_request(connection)
+        assert connection.recv(1) == b""
+
+    def answer(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+
+    with server(take_and_wait, answer) as url, closing(Transport(url)) as transport:
+        caller = gevent.spawn(transport.call, SEND)
+        caller.join(0.1)
+        caller.kill()
+        assert transport.call(SEND).http_status == 200
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    key, certificate = folder / "key.pem", folder / "cert.pem"
     make = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
-    subprocess.run(make.split(), check=True, capture_output=True)
+    subprocess.run([*make.split(), "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    return certificate, context
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
+def test_tls_is_spoken_with_whom_somebody_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, context = certificate(tmp_path)
+
+    def answer_twice(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as channel:
+            for _ in range(2):
+                read_request(channel)
+                channel.sendall(OK)
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(known))
+    tls_context.cache_clear()
+    with server(answer_twice) as url, closing(Transport(url.replace("http://127.0.0.1", "https://localhost"))) as it:
+        assert [it.call(SEND).http_status for _ in range(2)] == [200, 200]
+    tls_context.cache_clear()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    _, context = certificate(tmp_path)
 
     def shake_hands(connection: socket.socket) -> None:
         with suppress(OSError), context.wrap_socket(connection, server_side=True):

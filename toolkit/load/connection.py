@@ -1,6 +1,6 @@
 """Connection: one keep-alive HTTP/1.1 connection that never waits. Whoever polls it tells it when to go on.
 
-Like ``transport``'s it never sends a request twice. Its sockets are those of the operating system, not gevent's.
+It never sends a request twice. Its sockets are those of the operating system, not gevent's.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import errno
 import os
 import socket
 import ssl
+from functools import cache
 from typing import Any
 
 from gevent.monkey import get_original
 
 from toolkit.load.http1 import AnswerReader, Received, cut_plain
-from toolkit.load.transport import RECV_BYTES, tls_context
 
+_RECV_BYTES = 16 * 1024
 _Socket = get_original("socket", "socket")
 _UNDER_WAY = (0, errno.EINPROGRESS)
 
@@ -86,7 +87,7 @@ class Connection:
         if self._unsent:
             self._flush()
         try:
-            data = self._recv(RECV_BYTES)
+            data = self._recv(_RECV_BYTES)
             if self._tls is not None and data:
                 data = self._tls.decrypt(data)
                 if not data:
@@ -134,7 +135,7 @@ class Connection:
     def _receive(self) -> bytes:
         """Return what came, b"" for nothing; raise ConnectionAbortedError at the end."""
         try:
-            data = self._recv(RECV_BYTES)
+            data = self._recv(_RECV_BYTES)
         except BlockingIOError:
             return b""
         if not data:
@@ -180,7 +181,7 @@ class Tls:
         self._incoming.write(data)
         found = b""
         try:
-            while piece := self._channel.read(RECV_BYTES):
+            while piece := self._channel.read(_RECV_BYTES):
                 found += piece
                 if not (self._incoming.pending or self._channel.pending()):
                     return found  # the error that says so would take as long as all the rest
@@ -189,3 +190,9 @@ class Tls:
         if not found:
             raise ConnectionAbortedError("the connection ended")
         return found
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return one context for all connections: loading the certificates takes milliseconds and megabytes."""
+    return ssl.create_default_context()

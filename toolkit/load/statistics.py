@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, Self, TypeAlias
 
 import locust.stats
@@ -192,6 +193,7 @@ def _known_of(environment: Environment) -> _Known:
     return _known[environment]
 
 
+@lru_cache(maxsize=8)  # locust asks twice of each call: for its row, and for the sum of all
 def three_digits(time_ms: float) -> float:
     """Round a time to three significant digits, but not below a microsecond: the buckets of locust's own tables."""
     if time_ms < 1:

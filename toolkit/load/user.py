@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing, suppress
 from dataclasses import dataclass
 from inspect import isgeneratorfunction
 
@@ -21,11 +20,15 @@ from toolkit.load.claims import Claim
 from toolkit.load.ending import begin_end
 from toolkit.load.openloop import Begin
 from toolkit.load.pace import open_loop_of
-from toolkit.load.steps import Call, Journey, Outcome, Pause, Peek, Send, Step, Verify, read_outcome
+from toolkit.load.steps import Call, Journey, Outcome, Peek, Send, Step, Verify, read_outcome
 from toolkit.load.transport import Transport
 from toolkit.load.worker import Worker, worker_of
 from toolkit.load.writer import Writer
 from toolkit.wire import Endpoint
+
+# An enum's attributes are looked up by Python code.
+_SEND, _VERIFY = Endpoint.SEND, Endpoint.VERIFY
+_NAMES = {endpoint: endpoint.value for endpoint in Endpoint}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,13 @@ class SmsCodeUser(User):
     def play(self, journey: Journey) -> None:
         """Take a journey's steps, one after the other."""
         came: object = None
-        with closing(journey), suppress(StopIteration):
+        try:
             while True:
                 came = self.sms.take(journey.send(came))
+        except StopIteration:
+            pass
+        finally:
+            journey.close()
 
     def pause(self, duration_s: float) -> None:
         """Let time pass as locust's own waits do: the end of the test doesn't wait for it, but comes in it."""
@@ -138,12 +145,12 @@ class Calls:
 
     def take(self, step: Step) -> Outcome | str | None:
         """Take a journey's step and return what came of it."""
+        if isinstance(step, Send | Verify):
+            return self.make(step)
         if isinstance(step, Peek):
             return self.peek(step.msg_id)
-        if isinstance(step, Pause):
-            self._user.pause(step.duration_s)
-            return None
-        return self.make(step)
+        self._user.pause(step.duration_s)
+        return None
 
     def peek(self, msg_id: str) -> str | None:
         """Read a message's code from the sandbox, None where it gives none. No call of the API: counted nowhere."""
@@ -167,8 +174,8 @@ class Calls:
     def _move(self, call: Call) -> Outcome:
         written = self._write(call)
         gevent.sleep(0)  # locust may have ended this user while it waited: let that come before a byte leaves
-        endpoint = Endpoint.SEND if isinstance(call, Send) else Endpoint.VERIFY
-        if endpoint is Endpoint.SEND:
+        endpoint = _SEND if isinstance(call, Send) else _VERIFY
+        if endpoint is _SEND:
             self._worker.take_message()
         started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
         try:
@@ -191,7 +198,7 @@ class Calls:
     def _report(self, outcome: Outcome, failure: CallError | None) -> None:
         self._events.fire(
             request_type="POST",
-            name=outcome.endpoint.value,
+            name=_NAMES[outcome.endpoint],
             response_time=outcome.latency_ns / 1e6,
             response_length=outcome.body_bytes,
             exception=failure,

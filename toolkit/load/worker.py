@@ -41,6 +41,7 @@ from toolkit.settings import Target, load_target
 from toolkit.wire import Credentials, Endpoint
 
 _ORPHAN_GRACE_S = 3.0
+_SEND = Endpoint.SEND  # an enum's attributes are looked up by Python code
 _HOPELESS_SENDS = 20  # wrong ones of one process, with no right one
 _NO_SANDBOX = "the target is no sandbox, so no code can be read: each journey sends, then verifies one wrong code"
 
@@ -142,13 +143,17 @@ class Worker:
         So is whoever has no key, no permission or no balance; and who has sent nothing but wrong requests, such as with
         a template that is disabled. No answer, and an error of the service, tell nothing of that.
         """
-        if failure is not None and not isinstance(failure, ReturnCodeError):
+        is_send = endpoint is _SEND
+        if failure is None:
+            self._right_sends += is_send
             return
-        kind = failure.kind if failure else Kind.OK
-        if endpoint is Endpoint.SEND:
+        if not isinstance(failure, ReturnCodeError):
+            return
+        kind = failure.kind
+        if is_send:
             self._wrong_sends += kind is Kind.REQUEST
             self._right_sends += kind not in (Kind.REQUEST, Kind.SERVER)
-        if failure and (kind is Kind.ACCOUNT or (self._wrong_sends >= _HOPELESS_SENDS and not self._right_sends)):
+        if kind is Kind.ACCOUNT or (self._wrong_sends >= _HOPELESS_SENDS and not self._right_sends):
             end_early(self.environment, runs.Cause.REFUSED, f"{failure.return_code:d} {failure.message}")
 
 
