@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit import runs
 
-_SUMS = ("due", "late", "queued", "dropped")
+_SUMS = ("due", "late", "queued", "dropped", "unowned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Pacing:
     """The arrivals of a run so far.
 
     due: whose time has come. late: begun late, the load generator being busy. queued: had to wait for a connection.
-    dropped: not begun. ``bottlenecks``: how the load generator held the run back, in a few words for each worker.
+    dropped: not begun. unowned: not begun either, as their worker was lost and no other had taken over.
+    ``bottlenecks``: how the load generator held the run back, in a few words for each worker.
     """
 
     elapsed_s: float
@@ -25,6 +26,7 @@ class Pacing:
     late: int
     queued: int
     dropped: int
+    unowned: int
     bottlenecks: tuple[str, ...] = ()
 
     @property
@@ -35,7 +37,7 @@ class Pacing:
     @property
     def achieved_per_s(self) -> float:
         """Journeys that were."""
-        return (self.due - self.dropped) / self.elapsed_s if self.elapsed_s else 0.0
+        return (self.due - self.dropped - self.unowned) / self.elapsed_s if self.elapsed_s else 0.0
 
     def settings(self) -> dict[str, object]:
         """Return what run.json keeps of it."""
@@ -52,6 +54,6 @@ def read_pacing(folder: Path) -> Pacing | None:
     ]
     if not left:
         return None
-    sums = {name: sum(worker[name] for worker in left) for name in _SUMS}
+    sums = {name: sum(worker.get(name, 0) for worker in left) for name in _SUMS}
     bottlenecks = tuple(worker["bottleneck"] for worker in left if worker["bottleneck"])
     return Pacing(max(worker["elapsed_s"] for worker in left), **sums, bottlenecks=bottlenecks)

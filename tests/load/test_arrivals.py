@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.errors import InputError
-from toolkit.load.arrivals import Ramp, Schedule, Sine, Stage, parse_stages, steady
+from toolkit.load.arrivals import Ramp, Schedule, Share, Sine, Stage, parse_stages, steady
 
 SHAPES = [
     "30s@50,2m@200,30s@0",
@@ -104,3 +104,9 @@ def test_what_is_no_shape_is_refused(text: str) -> None:
 def test_a_rate_is_a_number_above_zero(rate_per_s: float) -> None:
     with pytest.raises(InputError, match="rate"):
         steady(rate_per_s)
+
+
+def test_what_came_while_a_share_had_nobody_is_known() -> None:
+    schedule = Schedule(parse_stages("10s=100"))
+    assert Share(schedule, 1, lane=1, lanes=2, after_s=4.0, unowned_s=1.5).unowned() == pytest.approx(75)
+    assert Share(schedule, 1, after_s=4.0).unowned() == 0

@@ -134,6 +134,15 @@ def test_arrivals_that_find_no_connection_in_the_end_are_dropped_and_counted() -
     assert kept.arrivals.queued > 0
 
 
+def test_arrivals_that_had_nobody_are_due_and_neither_late_nor_dropped() -> None:
+    with serving() as server:
+        ledger, trips = Ledger(), (Trip(begin()) for begin in repeat(send))
+        share = Share(Schedule(parse_stages("2s=100")), 1, after_s=1.5, unowned_s=1.0)
+        Engine(Line(Target(server.url, "key", "secret", 1)), ledger, trips, share, 5).run(lambda: None, lambda: False)
+    assert ledger.arrivals == Arrivals(due=150, unowned=100, late=ledger.arrivals.late)
+    assert len(server.requests) == 50
+
+
 def test_arrivals_that_only_had_to_wait_are_not_dropped() -> None:
     async def answer_slowly(request: bytes, writer: asyncio.StreamWriter) -> bool:
         await asyncio.sleep(0.05)

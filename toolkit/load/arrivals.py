@@ -164,7 +164,8 @@ class Schedule:
 class Share:
     """One worker's arrivals of a schedule: lane 0, 1, ... of as many lanes as there are workers.
 
-    ``after_s``: how far the schedule has come when it joins in.
+    ``after_s``: how far the schedule has come when it joins in. ``unowned_s``: for how long before that the share had
+    nobody, its worker being lost.
     """
 
     schedule: Schedule
@@ -172,6 +173,7 @@ class Share:
     lane: int = 0
     lanes: int = 1
     after_s: float = 0.0
+    unowned_s: float = 0.0
 
     @property
     def duration_s(self) -> float:
@@ -186,19 +188,25 @@ class Share:
         """Return how many of them are due by then, on average."""
         return (self.schedule.arrivals(until_s) - self.schedule.arrivals(self.after_s)) / self.lanes
 
+    def unowned(self) -> float:
+        """Return how many came while the share had nobody, on average."""
+        return -self.due(self.after_s - self.unowned_s)
+
 
 @dataclass(slots=True)
 class Arrivals:
     """What became of the arrivals of an open loop; all 0 in a closed one.
 
     due: those whose time has come. late: begun later than they should have been, the load generator being busy.
-    queued: had to wait for a connection. dropped: not begun.
+    queued: had to wait for a connection. dropped: not begun. unowned: not begun either, as their worker was lost and
+    no other had taken over.
     """
 
     due: int = 0
     late: int = 0
     queued: int = 0
     dropped: int = 0
+    unowned: int = 0
 
     def grow(self, more: Arrivals) -> None:
         """Count more of them."""

@@ -109,6 +109,7 @@ class Engine:
         self._pauses = count()
         self._kept: list[Kept] = []
         self._begun = self._late = self._queued = self._dropped = 0
+        self._unowned = round(share.unowned())
         self._told = Arrivals()  # of the ledger's counts, which may be those of two engines
         self._is_starved = self._is_stopped = False
         self._hold_ns = _BREATH_NS
@@ -194,7 +195,8 @@ class Engine:
     def _count_due(self, now_ns: int) -> None:
         """Bring the counts of arrivals up to date; one that waits to be begun counts as dropped until it is."""
         dropped = self._dropped + self._count_waiting(min(now_ns, self._last_ns))
-        now = Arrivals(self._begun + dropped, self._late, self._queued, dropped)
+        due = self._begun + dropped + self._unowned
+        now = Arrivals(due, self._late, self._queued, dropped, self._unowned)
         self._ledger.arrivals.grow(now - self._told)
         self._told = now
 

@@ -41,13 +41,14 @@ class Watch:
     def bottleneck(self) -> str | None:
         """Say in a few words how the load generator held the run back; None where it didn't."""
         it = self.arrivals
+        owned = it.due - it.unowned
         if self._busy_seconds > _BUSY_SECONDS * self._seconds:
             share = self._busy_seconds / self._seconds
             return f"the load generator used all of its core in {share:.0%} of the seconds: give it more --workers"
-        if it.late > _LATE * it.due:
-            return f"{it.late / it.due:.1%} of the arrivals were begun late: the generator had too little of a core"
-        if it.dropped > _DROPPED * it.due:
-            return f"{it.dropped / it.due:.1%} of the arrivals never got one of {self._max_connections} connections"
+        if it.late > _LATE * owned:
+            return f"{it.late / owned:.1%} of the arrivals were begun late: the generator had too little of a core"
+        if it.dropped > _DROPPED * owned:
+            return f"{it.dropped / owned:.1%} of the arrivals never got one of {self._max_connections} connections"
         return None
 
     def leave(self) -> None:
