@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.codes import ReturnCode
 from toolkit.progress import Follower
-from toolkit.records import CallRecord, PackedWriter
+from toolkit.records import CallRecord, Failure, PackedWriter
 from toolkit.wire import Endpoint
 
 SECOND = 10**9
@@ -56,4 +57,27 @@ def test_time_runs_from_the_first_call_and_ends_with_the_last(tmp_path: Path, wr
     follower = Follower(tmp_path)
     assert follower.read(START + 5 * SECOND).elapsed_s == pytest.approx(5)
     assert follower.read().elapsed_s == pytest.approx(2.01)
+    follower.close()
+
+
+def test_the_99th_percentile_is_of_what_all_callers_waited(tmp_path: Path, writer: PackedWriter) -> None:
+    for n in range(1, 101):
+        writer.append(replace(SENT, latency_ns=n * 1_000_000, wait_ns=500_000_000))
+    writer.close()
+    follower = Follower(tmp_path)
+    assert follower.read().p99_ms == pytest.approx(599, rel=0.001)
+    follower.close()
+
+
+def test_messages_are_the_sends_that_may_have_cost_one(tmp_path: Path, writer: PackedWriter) -> None:
+    lost = replace(SENT, return_code=None, http_status=None)
+    writer.append(SENT)
+    writer.append(replace(SENT, endpoint=Endpoint.VERIFY))
+    for code in (ReturnCode.OUT_OF_FREQ, ReturnCode.NO_MONEY, ReturnCode.SERVER_ERROR, 50104):
+        writer.append(replace(SENT, return_code=code))
+    for error in Failure:
+        writer.append(replace(lost, error=error))
+    writer.close()
+    follower = Follower(tmp_path)
+    assert follower.read().messages == 1 + 2 + len(Failure) - 1  # accepted, unknown what became of it, not never sent
     follower.close()

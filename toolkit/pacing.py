@@ -10,6 +10,7 @@ from typing import Any
 from toolkit import runs
 
 _SUMS = ("due", "late", "queued", "dropped", "unowned")
+_RATE_OVER_S = 0.9  # workers leave their counts once a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,12 @@ class Pacing:
     @property
     def achieved_per_s(self) -> float:
         """Journeys that were."""
-        return (self.due - self.dropped - self.unowned) / self.elapsed_s if self.elapsed_s else 0.0
+        return self.begun / self.elapsed_s if self.elapsed_s else 0.0
+
+    @property
+    def begun(self) -> int:
+        """Journeys that were begun."""
+        return self.due - self.dropped - self.unowned
 
     def settings(self) -> dict[str, object]:
         """Return what run.json keeps of it."""
@@ -45,6 +51,32 @@ class Pacing:
         bottlenecks = dict.fromkeys(arrivals.pop("bottlenecks"))
         rates = {"intended_per_s": self.intended_per_s, "achieved_per_s": self.achieved_per_s}
         return {"pacing": arrivals | rates, "bottleneck": "; ".join(bottlenecks) or None}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Journeys a second that should have been begun, and that were."""
+
+    intended_per_s: float
+    achieved_per_s: float
+
+
+class Pacer:
+    """Tells the rate of the last second or so, from one reading of a run's pacing to the next."""
+
+    def __init__(self) -> None:
+        self._before: Pacing | None = None
+        self._rate = Rate(0.0, 0.0)
+
+    def rate(self, now: Pacing) -> Rate:
+        """Return the rate between the last two readings that are a second apart; that of all until there are two."""
+        before = self._before
+        if before is None:
+            self._before, self._rate = now, Rate(now.intended_per_s, now.achieved_per_s)
+        elif (passed_s := now.elapsed_s - before.elapsed_s) >= _RATE_OVER_S:
+            intended, begun = now.due - before.due, now.begun - before.begun
+            self._before, self._rate = now, Rate(intended / passed_s, begun / passed_s)
+        return self._rate
 
 
 def read_pacing(folder: Path) -> Pacing | None:

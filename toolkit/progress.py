@@ -1,19 +1,28 @@
-"""Progress: how far a load test has come, folded from its records while they are written."""
+"""Progress: how far a load test has come, folded from its records while they are written.
+
+It shares the machine with the load test, so records are counted by columns, thousands at once.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from toolkit.records import PACKED_SUFFIX, PackedReader, Row
+import numpy as np
+
+from toolkit.codes import FREE_REFUSALS, kind_of
+from toolkit.histogram import Histogram
+from toolkit.records import PACKED_SUFFIX, Failure, PackedReader, Row
 from toolkit.wire import Endpoint
 
 _SLOT_NS = 100_000_000
 _SLOTS_PER_S = 10
 _LAG_NS = 500_000_000  # by then a record has reached its file
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +31,23 @@ class Progress:
 
     ``elapsed_s``: since the first call went out. ``outcomes``: calls by endpoint and return code, or the error's name
     where no answer was read. ``calls_per_s``: calls that ended within one second, the last of which all records are in.
+    ``p99_ms``: what 99 % of all calls' callers waited at most; 0 without calls.
     """
 
     elapsed_s: float
     calls: int
     outcomes: Mapping[tuple[Endpoint, int | str], int]
     calls_per_s: float
+    p99_ms: float = 0.0
+
+    @property
+    def messages(self) -> int:
+        """Messages that cost money, or may have: all sends but those that were refused for nothing, or never left."""
+        return sum(
+            calls
+            for (endpoint, outcome), calls in self.outcomes.items()
+            if endpoint is Endpoint.SEND and not _is_free(outcome)
+        )
 
 
 class Follower:
@@ -37,7 +57,8 @@ class Follower:
         self._folder = folder
         self._files: dict[Path, IO[bytes]] = {}
         self._readers: list[PackedReader] = []
-        self._outcomes: Counter[tuple[str, int | str]] = Counter()
+        self._outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
+        self._waited = Histogram()
         self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
         self._first_ns = self._last_ns = 0
 
@@ -45,12 +66,13 @@ class Follower:
         """Read what is new and return the progress at a time, in ns since 1970; without one, at the last call's end."""
         self._open_new()
         for reader in self._readers:
-            for row in reader.rows():
-                self._add(row)
+            rows = reader.rows()
+            while some := list(islice(rows, _ROWS_AT_ONCE)):
+                self._add(some)
         until_ns = self._last_ns if now_ns is None else now_ns - _LAG_NS
         elapsed_s = ((now_ns or self._last_ns) - self._first_ns) / 1e9 if self._first_ns else 0.0
-        outcomes = {(Endpoint(endpoint), outcome): calls for (endpoint, outcome), calls in self._outcomes.items()}
-        return Progress(elapsed_s, self._outcomes.total(), outcomes, self._rate(until_ns // _SLOT_NS))
+        rate, p99_ms = self._rate(until_ns // _SLOT_NS), self._waited.percentile(99)
+        return Progress(elapsed_s, self._outcomes.total(), dict(self._outcomes), rate, p99_ms)
 
     def close(self) -> None:
         """Close the files; what was read stays."""
@@ -64,16 +86,23 @@ class Follower:
                 self._files[path] = path.open("rb")
                 self._readers.append(PackedReader(self._files[path]))
 
-    def _add(self, row: Row) -> None:
-        started_ns, endpoint, _, return_code, latency_ns, *_, error = row
-        outcome = error if return_code is None else return_code
-        self._outcomes[endpoint, outcome or ""] += 1
+    def _add(self, rows: list[Row]) -> None:
+        started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
+        for (endpoint, code, error), calls in Counter(zip(endpoints, codes, errors, strict=True)).items():
+            self._outcomes[Endpoint(endpoint), (error or "") if code is None else code] += calls
+        started_ns, latency_ns = np.array(started, np.int64), np.array(latencies, np.int64)
         ended_ns = started_ns + latency_ns
-        self._ended[ended_ns // _SLOT_NS] += 1
-        self._first_ns = min(self._first_ns or started_ns, started_ns)
-        self._last_ns = max(self._last_ns, ended_ns)
+        self._waited.add(latency_ns + np.array(waits, np.int64))
+        slots, calls_in = np.unique(ended_ns // _SLOT_NS, return_counts=True)
+        self._ended.update(dict(zip(slots.tolist(), calls_in.tolist(), strict=True)))
+        self._first_ns = min(self._first_ns or int(started_ns.min()), int(started_ns.min()))
+        self._last_ns = max(self._last_ns, int(ended_ns.max()))
 
     def _rate(self, last_slot: int) -> float:
         for slot in [slot for slot in self._ended if slot <= last_slot - _SLOTS_PER_S]:
             del self._ended[slot]
         return float(sum(calls for slot, calls in self._ended.items() if slot <= last_slot))
+
+
+def _is_free(outcome: int | str) -> bool:
+    return outcome == Failure.CONNECT if isinstance(outcome, str) else kind_of(outcome) in FREE_REFUSALS

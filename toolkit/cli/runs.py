@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from toolkit.launch import Ended, LoadRun, Plan
-    from toolkit.pacing import Pacing
+    from toolkit.pacing import Pacer, Rate
     from toolkit.progress import Progress
     from toolkit.report.summary import Summary
-    from toolkit.settings import Target
+    from toolkit.settings import Price, Target
 
 _USERS, _DURATION = 20, "10s"
 _LINE_EVERY_S = 1.0  # where stderr is no terminal
@@ -151,7 +151,7 @@ def load(
         folder = new_folder(Path(tempfile.mkdtemp(prefix="smscode-")) if is_url(out) else Path(out))
         say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(trial.plan)}. Ctrl-C ends it early.")
         run = stack.enter_context(trial.begin(aim, folder))
-        ended = _follow(run, trial.plan.duration_s)
+        ended = _follow(run, trial.plan.duration_s, trial.price)
     summary, page = _explain(folder, trial.settings(aim) | ending(ended), as_json)
     say(f"The report: {_put_away(folder, out) if is_url(out) else page}")
     for note in ended.notes:
@@ -194,43 +194,62 @@ def _put_away(folder: Path, out: str) -> str:
     return f"{folder.name}/report.html of --out"
 
 
-def _follow(run: LoadRun, duration_s: float) -> Ended:
+def _follow(run: LoadRun, duration_s: float, price: Price | None) -> Ended:
     """Show the progress until the run is over; Ctrl-C or a terminal that hangs up ends it, and what ran counts."""
     show_progress = _live if sys.stderr.isatty() else _lines
     try:
-        show_progress(run, duration_s)
+        show_progress(run, duration_s, price)
     except (KeyboardInterrupt, OSError):
         say("Interrupted: ending the run, keeping what ran.")
         run.stop()
     return run.wait()
 
 
-def _lines(run: LoadRun, duration_s: float) -> None:
+def _lines(run: LoadRun, duration_s: float, price: Price | None) -> None:
+    from toolkit.pacing import Pacer
+
+    pacer = Pacer()
     for progress in run.follow(every_s=_LINE_EVERY_S):
-        say(f"{progress.elapsed_s:5.1f}/{duration_s:g} s  {_tell(progress, run.pacing())}")
+        line = tell_progress(progress, _rate(run, pacer), price)
+        say(f"{progress.elapsed_s:5.1f}/{duration_s:g} s  {line}")
 
 
-def _live(run: LoadRun, duration_s: float) -> None:
+def _live(run: LoadRun, duration_s: float, price: Price | None) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
+    from toolkit.pacing import Pacer
+
+    pacer = Pacer()
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("starting", total=duration_s)
         for progress in run.follow():
-            bars.update(task, completed=min(progress.elapsed_s, duration_s), description=_tell(progress, run.pacing()))
+            line = tell_progress(progress, _rate(run, pacer), price)
+            bars.update(task, completed=min(progress.elapsed_s, duration_s), description=line)
 
 
-def _tell(progress: Progress, pacing: Pacing | None) -> str:
+def _rate(run: LoadRun, pacer: Pacer) -> Rate | None:
+    pacing = run.pacing()
+    return None if pacing is None else pacer.rate(pacing)
+
+
+def tell_progress(progress: Progress, rate: Rate | None, price: Price | None) -> str:
+    """Word in one line how a run stands: its rate, with the intended one where there is one, p99, spending, codes."""
     by_code: Counter[int | str] = Counter()
     for (_, outcome), calls in progress.outcomes.items():
         by_code[outcome] += calls
-    shares = "  ".join(f"{outcome}: {calls / progress.calls:.1%}" for outcome, calls in by_code.most_common(5))
-    line = f"{progress.calls:,} calls  {progress.calls_per_s:,.0f}/s  {shares}"
-    if pacing is None:
-        return line
-    return f"{pacing.achieved_per_s:,.0f} of {pacing.intended_per_s:,.0f} journeys/s  {line}"
+    parts = [
+        *([f"{rate.achieved_per_s:,.0f} of {rate.intended_per_s:,.0f} journeys/s"] if rate else []),
+        f"{progress.calls:,} calls",
+        f"{progress.calls_per_s:,.0f}/s",
+        f"p99 {progress.p99_ms:.3g} ms",
+        f"{progress.messages:,} messages",
+        *([f"{progress.messages * price.per_send:,.2f} {price.currency}"] if price else []),
+        *(f"{outcome}: {calls / progress.calls:.1%}" for outcome, calls in by_code.most_common(5)),
+    ]
+    return "  ".join(parts)
 
 
 def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> tuple[Summary, Path]:

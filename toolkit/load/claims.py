@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from toolkit import thresholds
 from toolkit.codes import ReturnCode
 from toolkit.errors import NotConnectedError
-from toolkit.load.histogram import Histogram
+from toolkit.histogram import Histogram
 from toolkit.load.oracle import Sent, judge_all
 from toolkit.load.steps import Call, Outcome, Send, Verify
 from toolkit.load.terms import Terms

@@ -19,8 +19,8 @@ from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
+from toolkit.histogram import Histogram
 from toolkit.load.arrivals import Arrivals
-from toolkit.load.histogram import Histogram
 from toolkit.load.steps import Kept
 from toolkit.load.transport import classify
 from toolkit.thresholds import Figures, Measure

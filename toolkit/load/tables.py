@@ -15,7 +15,7 @@ import numpy as np
 from locust.stats import RequestStats, StatsEntry, StatsError
 from numpy.typing import NDArray
 
-from toolkit.load.histogram import Histogram, middles_ms
+from toolkit.histogram import Histogram, middles_ms
 from toolkit.load.statistics import Times, three_digits
 from toolkit.thresholds import Measure
 from toolkit.wire import Endpoint

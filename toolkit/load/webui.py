@@ -20,7 +20,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL
 
 from toolkit.analysis.colours import ERROR_COLOUR, KIND_COLOURS, UNKNOWN_COLOUR, shades
 from toolkit.codes import find, kind_of
-from toolkit.load.histogram import Histogram
+from toolkit.histogram import Histogram
 from toolkit.load.history import History
 from toolkit.load.statistics import Outcome, statistics_of
 from toolkit.wire import Endpoint

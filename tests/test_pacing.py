@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from toolkit.pacing import Pacer, Pacing, Rate, read_pacing
+
+
+def leave(folder: Path, worker: int, **counts: object) -> None:
+    known = {"elapsed_s": 10.0, "late": 0, "queued": 0, "dropped": 0, "unowned": 0, "bottleneck": None, **counts}
+    (folder / f"arrivals-{worker}.json").write_text(json.dumps(known))
+
+
+def test_without_a_rate_there_is_no_pacing(tmp_path: Path) -> None:
+    assert read_pacing(tmp_path) is None
+
+
+def test_workers_add_up_and_what_was_not_begun_was_intended_all_the_same(tmp_path: Path) -> None:
+    leave(tmp_path, 0, due=500, dropped=20, bottleneck="busy")
+    leave(tmp_path, 1, due=500, unowned=80, late=3)
+    pacing = read_pacing(tmp_path)
+    assert pacing == Pacing(10.0, 1000, 3, 0, 20, 80, ("busy",))
+    assert (pacing.intended_per_s, pacing.achieved_per_s) == (100.0, 90.0)
+    assert pacing.settings()["bottleneck"] == "busy"
+
+
+def test_the_rate_is_that_of_the_last_second() -> None:
+    pacer = Pacer()
+    assert pacer.rate(Pacing(2.0, 100, 0, 0, 0, 0)) == Rate(50.0, 50.0)
+    assert pacer.rate(Pacing(2.1, 400, 0, 0, 0, 0)) == Rate(50.0, 50.0)  # until a second is over
+    assert pacer.rate(Pacing(4.0, 500, 0, 0, 40, 0)) == Rate(200.0, pytest.approx(180.0))
+    assert pacer.rate(Pacing(4.0, 500, 0, 0, 40, 0)) == Rate(200.0, pytest.approx(180.0))
