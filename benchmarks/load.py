@@ -30,7 +30,6 @@ CONNECTIONS = 64
 OVERLOAD = 1_000_000  # journeys a second: more than anything can begin
 STALL_MS, EVERY_MS, RATE, STALL_RUN_S = 200, 2_000, 1_000, 20
 PERCENTILES = (50, 95, 99, 99.9)
-WORKERS, REPORT_EVERY_S = 100, 3.0  # locust's workers report so often
 SETTINGS = {"SMSCODE_APP_KEY": "key", "SMSCODE_MASTER_SECRET": "secret", "SMSCODE_TEMP_ID": "1"}
 AUTHORIZATION = "Basic a2V5OnNlY3JldA=="
 NGINX = """\
@@ -283,7 +282,7 @@ def truth(percentile: float) -> float:
 
 
 def scaling(rounds: int, seconds: float) -> None:
-    """Calls a second of one and two workers on both cores, the server on the first; and a master's load, calculated."""
+    """Calls a second of one and two workers on both cores, the server on the first."""
     print(f"{'workers':8} {'calls/s':>9}   median of {rounds}, on {os.cpu_count()} cores; the server has one of them")
     for workers in (1, 2):
         rates = []
@@ -292,56 +291,6 @@ def scaling(rounds: int, seconds: float) -> None:
                 options = [*OVERLOADED, "--processes", str(workers)]
                 rates.append(locust(target, Path(scratch), seconds, "Journeys", *options).per_s)
         print(f"{workers:8} {median(rates):9,.0f}")
-    show_master()
-
-
-def show_master() -> None:
-    """Time what one worker's report costs a master, and calculate what a hundred workers' do."""
-    done = subprocess.run([sys.executable, "-c", REPORT], capture_output=True, text=True, check=True, env=os.environ)
-    size_bytes, seconds = map(float, done.stdout.split())
-    print(
-        f"\nCalculated, not run: a worker's report, after a million calls, is {size_bytes / 1e3:.0f} kB and takes the"
-        f" master {seconds * 1e3:.2f} ms;\n{WORKERS} workers, each reporting every {REPORT_EVERY_S:g} s, bring"
-        f" {WORKERS * size_bytes / REPORT_EVERY_S / 1e6:.1f} MB/s and take {WORKERS * seconds / REPORT_EVERY_S:.1%} of"
-        " a core."
-    )
-
-
-REPORT = """
-import random, time
-import msgpack
-from locust.env import Environment
-from toolkit.load.statistics import Statistics, statistics_of
-from toolkit.load.tables import Tables
-from toolkit.wire import Endpoint
-
-def environment():
-    made = Environment()
-    made.create_local_runner()
-    statistics_of(made)
-    return made
-
-worker, master, draw = environment(), environment(), random.Random(1)
-statistics, tables = statistics_of(worker), Tables(worker.stats)
-for number in range(1_000_000):
-    took_ns = int(draw.lognormvariate(13.5, 1))
-    statistics.count((Endpoint.SEND, Endpoint.VERIFY)[number % 2], 50000 + number % 5, took_ns, took_ns // 10)
-tables.update(statistics.times, {}, False)
-data = {
-    "stats": worker.stats.serialize_stats(),
-    "stats_total": worker.stats.total.get_stripped_report(),
-    "errors": {},
-    "smscode_statistics": statistics.pack(),
-}
-sent = msgpack.packb(data)
-from locust.stats import setup_distributed_stats_event_listeners
-setup_distributed_stats_event_listeners(master.events, master.stats)
-began = time.perf_counter()
-for number in range(100):
-    report = msgpack.unpackb(sent, strict_map_key=False)
-    master.events.worker_report.fire(client_id=str(number), data=report)
-print(len(sent), (time.perf_counter() - began) / 100)
-"""
 
 
 def versions() -> str:
