@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,8 @@ COUNTED = """
 import json
 import locust.stats
 from locust.env import Environment
-from toolkit.load.statistics import Statistics, statistics_of, three_digits
+from toolkit.load.digits import three_digits
+from toolkit.load.statistics import Statistics, statistics_of
 from toolkit.thresholds import judge, parse
 from toolkit.wire import Endpoint
 
@@ -112,3 +114,24 @@ def test_locusts_own_tables_have_three_digits() -> None:
 print(json.dumps([three_digits(t) for t in (0, 0.0004, 0.4237, 1.2345, 99.96, 147.4, 3432.1, 58760.0)]))
 """)
     assert digits == [0, 0, 0.424, 1.23, 100.0, 147, 3430, 58800]
+
+
+def test_locusts_csv_and_console_have_them_too() -> None:
+    lines: Any = in_locust("""
+import csv, io
+from locust.stats import PERCENTILES_TO_REPORT, StatsCSV, get_percentile_stats_summary
+
+environment = Environment()
+environment.events.init.fire(environment=environment)
+from locust import events
+events.init.fire(environment=environment)
+for time_ms in (0.4237, 12.345, 3432.1):
+    environment.stats.log_request("POST", "send", time_ms, 10)
+written = io.StringIO()
+StatsCSV(environment, PERCENTILES_TO_REPORT).requests_csv(csv.writer(written))
+print(json.dumps([written.getvalue().splitlines()[1], get_percentile_stats_summary(environment.stats)]))
+""")
+    row, summary = lines
+    assert (row.split(",")[-11], row.split(",")[-1]) == ("12.3", "3430.0")
+    (shown,) = (line.split() for line in summary if line.startswith("POST"))
+    assert (shown[2], *shown[-2:]) == ("12.3", "3430", "3")

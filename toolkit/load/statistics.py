@@ -1,19 +1,16 @@
 """Statistics: what the calls of a run came to, while it goes on; on a master, those of all its workers.
 
 Workers tell what they have counted since the test began with each of locust's reports, so a report that is lost, or
-comes twice, changes nothing. Locust's own tables show times with three digits, below a millisecond too.
+comes twice, changes nothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any, Self, TypeAlias
 
-import locust.stats
 import numpy as np
 from locust import events
 from locust.env import Environment
@@ -193,16 +190,7 @@ def _known_of(environment: Environment) -> _Known:
     return _known[environment]
 
 
-@lru_cache(maxsize=8)  # locust asks twice of each call: for its row, and for the sum of all
-def three_digits(time_ms: float) -> float:
-    """Round a time to three significant digits, but not below a microsecond: the buckets of locust's own tables."""
-    if time_ms < 1:
-        return round(time_ms, 3)
-    return round(time_ms, 2 - math.floor(math.log10(time_ms)))
-
-
 def _take_part(environment: Environment, **_: object) -> None:
-    locust.stats.bucket_response_time = three_digits  # type: ignore[assignment] # it says int; any number serves
     _known_of(environment)
 
 

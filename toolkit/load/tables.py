@@ -16,7 +16,8 @@ from locust.stats import RequestStats, StatsEntry, StatsError
 from numpy.typing import NDArray
 
 from toolkit.histogram import Histogram, middles_ms
-from toolkit.load.statistics import Times, three_digits
+from toolkit.load.digits import three_digits
+from toolkit.load.statistics import Times
 from toolkit.thresholds import Measure
 from toolkit.wire import Endpoint
 

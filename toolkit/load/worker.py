@@ -25,7 +25,7 @@ from locust.runners import LocalRunner, WorkerRunner
 from toolkit import runs
 from toolkit.codes import Kind
 from toolkit.errors import CallError, ReturnCodeError, ToolkitError
-from toolkit.load import fleet, verdicts, webui  # noqa: F401  # their options and listeners
+from toolkit.load import digits, fleet, verdicts, webui  # noqa: F401  # their options and listeners
 from toolkit.load.budget import allotment_of
 from toolkit.load.ending import begin_end, end, end_early, leave
 from toolkit.load.guard import check_allowed
