@@ -87,6 +87,35 @@ class Engine:
     ``drain_s``: how long what was due when the arrivals end may still wait for a connection.
     """
 
+    # A plain object's attributes are slower to reach once there are more than thirty.
+    __slots__ = (
+        *("_begun", "_breath_ns", "_connections", "_drain_ns", "_dropped", "_epoll", "_flush_ns", "_hold_ns", "_idle"),
+        *(
+            "_is_starved",
+            "_is_stopped",
+            "_kept",
+            "_last_ns",
+            "_late",
+            "_ledger",
+            "_line",
+            "_max_connections",
+            "_next_ns",
+        ),
+        *(
+            "_paused",
+            "_pauses",
+            "_queued",
+            "_ready",
+            "_share",
+            "_start_ns",
+            "_sweep_ns",
+            "_timeout_ns",
+            "_times",
+            "_told",
+        ),
+        *("_trips", "_unowned", "_utc_ns"),
+    )
+
     def __init__(
         self,
         line: Line,
