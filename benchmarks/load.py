@@ -9,13 +9,14 @@ import json
 import os
 import platform
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -54,11 +55,12 @@ MAKE_CERTIFICATE = (
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a load generator says it has made: calls, in how many seconds, and what times it reports, in ms."""
+    """What a load generator says it has made: calls, in how many seconds, and of CPU, and the times it tells, in ms."""
 
     calls: int
     seconds: float
     times_ms: tuple[float, ...] = ()
+    cpu_s: float = 0.0
 
     @property
     def per_s(self) -> float:
@@ -124,23 +126,25 @@ def locust(target: Target, folder: Path, seconds: float, who: str, *options: str
     """Run locust with users of one kind; raise RuntimeError where a call failed."""
     run = folder / f"run-{time.monotonic_ns()}"
     run.mkdir()
+    cpu = run / "cpu"
     ours = {"SMSCODE_RUN_DIR": str(run), "SMSCODE_SEED": "1"} if who in ("Journeys", "Sends") else {}
     where = ["-f", str(USERS), "--host", target.url, "--json-file", str(run / "stats"), who]
     how = ["--headless", "--only-summary", "--loglevel", "ERROR", "--stop-timeout", "5", "--run-time", f"{seconds:g}"]
     done = subprocess.run(
         ["taskset", "-c", core_list(options), sys.executable, "-m", "locust", *how, *where, *options],
-        env={**os.environ, **SETTINGS, **ours, **trust(target, folder), **settings},
+        env={**os.environ, **SETTINGS, **ours, **trust(target, folder), "CPU_FILE": str(cpu), **settings},
         capture_output=True,
         text=True,
         check=False,
     )
     try:
         entries = json.loads((run / "stats.json").read_text())
+        cpu_s = float(cpu.read_text()) if cpu.exists() else 0.0
     except FileNotFoundError:
         raise RuntimeError(f"{who}: {done.stderr[-500:]}") from None
     finally:
         shutil.rmtree(run)
-    return read_entries(who, entries, done.stderr)
+    return replace(read_entries(who, entries, done.stderr), cpu_s=cpu_s)
 
 
 def core_list(options: tuple[str, ...]) -> str:
@@ -176,12 +180,19 @@ def wrk(target: Target, folder: Path, seconds: float) -> Made:
         raise UnavailableError("wrk isn't installed (Debian: apt-get install wrk)")
     script = ["-s", str(HERE / "calls_in_turn.lua"), target.url, "--", AUTHORIZATION]
     command = ["taskset", "-c", str(OTHER_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *script]
+    before_s = children_cpu_s()
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu_s = children_cpu_s() - before_s
     if "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(said)
     found = re.search(r"(\d+) requests in ([\d.]+)s", said)
     assert found
-    return Made(int(found[1]), float(found[2]))
+    return Made(int(found[1]), float(found[2]), cpu_s=cpu_s)
+
+
+def children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def bare_loop(target: Target, folder: Path, seconds: float) -> Made:
@@ -193,8 +204,8 @@ def bare_loop(target: Target, folder: Path, seconds: float) -> Made:
         text=True,
         check=True,
     ).stdout
-    answered, took_s = said.split()
-    return Made(int(answered), float(took_s))
+    answered, took_s, cpu_s = map(float, said.split())
+    return Made(int(answered), took_s, cpu_s=cpu_s)
 
 
 def trust(target: Target, folder: Path) -> dict[str, str]:
@@ -219,6 +230,7 @@ def speed(rounds: int, seconds: float) -> None:
     """Calls a second on one core. In each round every generator has its turn; shown are medians."""
     for name, server in (("plain", trivial), ("TLS", nginx)):
         rates: dict[str, list[float]] = {generator: [] for generator in GENERATORS}
+        cpus_us: dict[str, list[float]] = {generator: [] for generator in GENERATORS}
         counts: dict[str, str] = {}
         for _ in range(rounds):
             for generator, run in GENERATORS.items():
@@ -230,21 +242,29 @@ def speed(rounds: int, seconds: float) -> None:
                         counts[generator] = str(why)
                         continue
                     rates[generator].append(made.per_s)
+                    cpus_us[generator].append(1e6 * made.cpu_s / made.calls)
                     counts[generator] = f"{made.calls:,} of {target.answered():,}"
-        show_speed(name, rates, counts)
+        show_speed(name, rates, cpus_us, counts)
 
 
-def show_speed(name: str, rates: dict[str, list[float]], counts: dict[str, str]) -> None:
+def show_speed(
+    name: str, rates: dict[str, list[float]], cpus_us: dict[str, list[float]], counts: dict[str, str]
+) -> None:
     known = {generator: median(found) for generator, found in rates.items() if found}
     fast, ceiling = known.get("locust FastHttpUser"), known.get("wrk")
-    print(f"\n{name:28} {'calls/s':>9} {'of FastHttpUser':>16} {'of wrk':>8}   counted, of what the server answered")
+    heads = f"{'calls/s':>9} {'of FastHttpUser':>16} {'of wrk':>8} {'CPU µs':>8} {'of FastHttpUser':>16} {'of wrk':>8}"
+    print(f"\n{name:28} {heads}   counted, of what the server answered")
+    cpu_us = {generator: median(found) for generator, found in cpus_us.items() if found}
     for generator, counted in counts.items():
         if generator not in known:
             print(f"{generator:28} {counted}")
             continue
         rate = known[generator]
         of_fast, of_wrk = f"{rate / fast:.2f}" if fast else "", f"{rate / ceiling:.0%}" if ceiling else ""
-        print(f"{generator:28} {rate:9,.0f} {of_fast:>16} {of_wrk:>8}   {counted}")
+        cost_us = cpu_us[generator]
+        less = f"{cpu_us['locust FastHttpUser'] / cost_us:.2f}" if fast else ""
+        share = f"{cpu_us['wrk'] / cost_us:.0%}" if ceiling else ""
+        print(f"{generator:28} {rate:9,.0f} {of_fast:>16} {of_wrk:>8} {cost_us:8.1f} {less:>16} {share:>8}   {counted}")
 
 
 # stall.

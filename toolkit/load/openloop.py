@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from random import Random
@@ -21,7 +20,6 @@ from toolkit.load.tally import Tally
 from toolkit.load.worker import Worker
 
 _DRAWN_AT_ONCE = 1024
-_GC_THRESHOLDS = (50_000, 20, 50)
 
 Begin: TypeAlias = tuple[Callable[[Worker], Journey], float, Collection[int]]
 """How a journey begins, how often it does in proportion to others, and the return codes that are no failure of it."""
@@ -46,8 +44,6 @@ def play(user: User, worker: Worker, begins: Sequence[Begin], loop: OpenLoop) ->
     trips = draw_trips(worker, begins, (loop.share.seed, loop.share.lane))
     tally = Tally(user, worker, loop.max_connections)
     engine = Engine(Line(worker.target), tally, trips, loop.share, loop.max_connections)
-    gc.freeze()  # journeys come and go by the thousand: look for garbage among what is new, and not so often
-    gc.set_threshold(*_GC_THRESHOLDS)
 
     def is_stopping() -> bool:
         return user._state == LOCUST_STATE_STOPPING or tally.is_ended

@@ -6,6 +6,7 @@ gone.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -42,6 +43,7 @@ from toolkit.wire import Credentials, Endpoint
 
 _ORPHAN_GRACE_S = 3.0
 _SEND = Endpoint.SEND  # an enum's attributes are looked up by Python code
+_GC_THRESHOLDS = (50_000, 20, 50)
 _HOPELESS_SENDS = 20  # wrong ones of one process, with no right one
 _NO_SANDBOX = "the target is no sandbox, so no code can be read: each journey sends, then verifies one wrong code"
 
@@ -164,6 +166,8 @@ def worker_of(environment: Environment) -> Worker:
     """
     if environment not in _workers:
         worker = Worker(environment, _find_target(environment))
+        gc.freeze()  # calls come and go by the thousand: look for garbage among what is new, and not so often
+        gc.set_threshold(*_GC_THRESHOLDS)
         _listen(environment.events, test_stop=worker.flush, quit=worker.close)
         _workers[environment] = worker
     return _workers[environment]
