@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain, repeat
 from random import Random
 from typing import TypeAlias
 
@@ -28,12 +29,14 @@ Begin: TypeAlias = tuple[Callable[[Worker], Journey], float, Collection[int]]
 def draw_trips(worker: Worker, begins: Sequence[Begin], seed: object) -> Iterator[Trip]:
     """Begin journeys for ever, each as often as it should be, the same for a seed."""
     draw = np.random.default_rng(Random(f"trips/{seed}").getrandbits(64))
-    shares = np.array([weight for _, weight, _ in begins])
+    shares = np.array([weight for _, weight, _ in begins], float)
     shares /= shares.sum()
-    while True:
-        for number in draw.choice(len(begins), _DRAWN_AT_ONCE, p=shares).tolist():
-            begin, _, expected = begins[number]
-            yield Trip(begin(worker), expected)
+
+    def draw_some(_: object) -> Iterable[Begin]:
+        return [begins[number] for number in draw.choice(len(begins), _DRAWN_AT_ONCE, p=shares)]
+
+    drawn = chain.from_iterable(map(draw_some, repeat(None)))
+    return (Trip(begin(worker), expected) for begin, _, expected in drawn)
 
 
 def play(user: User, worker: Worker, begins: Sequence[Begin], loop: OpenLoop) -> bool:
