@@ -19,7 +19,7 @@ from locust.stats import PERCENTILES_TO_REPORT, StatsCSV, StatsEntry
 def three_digits(time_ms: float) -> float:
     """Round a time to three significant digits, but not below a microsecond."""
     if time_ms < 1:
-        return round(time_ms, 3)
+        return int(time_ms * 1000 + 0.5) / 1000  # as round would, in a third of its time
     return round(time_ms, 2 - math.floor(math.log10(time_ms)))
 
 

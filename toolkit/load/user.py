@@ -20,7 +20,7 @@ from toolkit.load.claims import Claim
 from toolkit.load.ending import begin_end
 from toolkit.load.openloop import Begin
 from toolkit.load.pace import open_loop_of
-from toolkit.load.steps import Call, Journey, Outcome, Peek, Send, Step, Verify, read_outcome
+from toolkit.load.steps import Call, Journey, Outcome, Pause, Peek, Send, Step, Verify, read_outcome
 from toolkit.load.transport import Transport
 from toolkit.load.worker import Worker, worker_of
 from toolkit.load.writer import Writer
@@ -145,12 +145,12 @@ class Calls:
 
     def take(self, step: Step) -> Outcome | str | None:
         """Take a journey's step and return what came of it."""
-        if isinstance(step, Send | Verify):
-            return self.make(step)
         if isinstance(step, Peek):
             return self.peek(step.msg_id)
-        self._user.pause(step.duration_s)
-        return None
+        if isinstance(step, Pause):
+            self._user.pause(step.duration_s)
+            return None
+        return self.make(step)
 
     def peek(self, msg_id: str) -> str | None:
         """Read a message's code from the sandbox, None where it gives none. No call of the API: counted nowhere."""
