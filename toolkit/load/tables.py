@@ -28,12 +28,11 @@ class Tables:
     """Adds what is new to locust's tables, whenever it is told what there is."""
 
     def __init__(self, stats: RequestStats) -> None:
-        self._stats = stats
+        self._stats, self._shown_ms = stats, _shown_ms()
         self._seen: Times = {}
         for endpoint in Endpoint:
             for method in _METHODS.values():
                 stats.get(endpoint.value, method)  # locust divides by the time since an entry was first asked for
-        self._shown_ms = _shown_ms()
 
     def update(self, times: Times, failures: Mapping[tuple[Endpoint, str], int], has_events: bool) -> None:
         """Add the calls that came since the last time; those that events told of only where they waited."""
