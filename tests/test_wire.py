@@ -393,3 +393,10 @@ def test_a_refusal_tells_how_to_go_on_in_its_headers() -> None:
 
 def test_the_sandbox_tells_the_code_and_the_text() -> None:
     assert json.loads(wire.build_message("123456", "你好").body) == {"code": "123456", "text": "你好"}
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("r-1", "r-1"), ("", None), ("a b", None), ("x" * 129, None)])
+def test_a_refusal_keeps_a_sane_request_id_and_a_success_none(sent: str, kept: str | None) -> None:
+    headers, refused = {"x-request-id": sent}, b'{"error":{"code":50009,"message":"out of freq"}}'
+    assert wire.read_answer(Endpoint.SEND, 403, headers, refused).request_id == kept
+    assert wire.read_answer(Endpoint.SEND, 200, headers, b'{"msg_id":"m"}').request_id is None

@@ -231,7 +231,9 @@ def _read_verification(answer: Answer) -> Verification:
 
 
 def _refusal(answer: Answer) -> ReturnCodeError:
-    return ReturnCodeError(answer.return_code, answer.http_status, answer.message, answer.retry_after_s)
+    return ReturnCodeError(
+        answer.return_code, answer.http_status, answer.message, answer.retry_after_s, answer.request_id
+    )
 
 
 # Blocking.

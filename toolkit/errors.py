@@ -67,14 +67,23 @@ class ReturnCodeError(CallError):
     """A refusal by the API.
 
     ``return_code`` is a number, a ``ReturnCode`` where the table knows it; ``message`` is the API's wording;
-    ``retry_after_s`` says in how many whole seconds a send would be in frequency again, where the answer told.
+    ``retry_after_s`` says in how many whole seconds a send would be in frequency again, ``request_id`` what the
+    service's log calls the request, where the answer told.
     """
 
-    def __init__(self, return_code: int, http_status: int, message: str, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        return_code: int,
+        http_status: int,
+        message: str,
+        retry_after_s: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
         self.return_code = find(return_code) or return_code
         self.http_status = http_status
         self.message = message
         self.retry_after_s = retry_after_s
+        self.request_id = request_id
         super().__init__(f"{int(return_code)} {message} (HTTP {http_status})")
 
     @property

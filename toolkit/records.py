@@ -109,12 +109,13 @@ class Scribe:
         msg_id: str | None = None,
     ) -> CallRecord:
         """Record one call: its answer, or the error that kept one from being read."""
-        return_code = None
+        return_code = request_id = None
         if answer:
             http_status, return_code, msg_id = answer.http_status, int(answer.return_code), msg_id or answer.msg_id
+            request_id = answer.request_id
         mobile_key, prefix = (None, None) if mobile is None else self.digest(str(mobile))
         answered, times = (started_ns, endpoint, http_status, return_code), (latency_ns, wait_ns)
-        row = (*answered, *times, mobile_key, prefix, temp_id, clean(msg_id), None, error)
+        row = (*answered, *times, mobile_key, prefix, temp_id, clean(msg_id), None, request_id, error)
         return CallRecord(*_read_row(row, (self.run, self.source, self.app_key)))
 
     def digest(self, mobile: str) -> tuple[bytes, str | None]:
@@ -135,7 +136,7 @@ Row: TypeAlias = tuple[Any, ...]
 """What a call has of its own, packed: what it lacks of a record is the same for many calls, or follows from the rest.
 
 started_ns, endpoint, http_status, return_code, latency_ns, wait_ns, mobile_key (8 bytes, big-endian), prefix, temp_id,
-msg_id, segments, error.
+msg_id, segments, request_id, error.
 """
 
 Shared: TypeAlias = tuple[str, str, str | None]
@@ -144,12 +145,13 @@ Shared: TypeAlias = tuple[str, str, str | None]
 
 def _read_row(row: Row, shared: Shared) -> tuple[Any, ...]:
     """Return a record's values, in the order of its fields."""
-    started_ns, endpoint, http_status, return_code, *times, mobile_key, prefix, temp_id, msg_id, segments, error = row
+    (*answered, latency_ns, wait_ns, mobile_key, prefix, temp_id, msg_id, segments, request_id, error) = row
+    started_ns, endpoint, http_status, return_code = answered
     run, source, app_key = shared
     key = None if mobile_key is None else int.from_bytes(mobile_key, "big", signed=True)
     return (
-        *(started_ns, run, source, endpoint, http_status, return_code, kind_of(return_code), *times),
-        *(key, read_prefix(prefix), parse_whole(temp_id), msg_id, hash64(msg_id), app_key, segments, error, None),
+        *(started_ns, run, source, endpoint, http_status, return_code, kind_of(return_code), latency_ns, wait_ns),
+        *(key, read_prefix(prefix), parse_whole(temp_id), msg_id, hash64(msg_id), app_key, segments, error, request_id),
     )
 
 
@@ -195,7 +197,7 @@ class PackedWriter:
         key = None if call.mobile_key is None else call.mobile_key.to_bytes(8, "big", signed=True)
         times, sent = (call.latency_ns, call.wait_ns), (key, call.prefix, call.temp_id)
         answer = (call.started_ns, call.endpoint, call.http_status, call.return_code)
-        self.append_row((*answer, *times, *sent, call.msg_id, call.segments, call.error))
+        self.append_row((*answer, *times, *sent, call.msg_id, call.segments, call.request_id, call.error))
 
     def share(self, shared: Shared) -> None:
         """Say what the rows from here on have in common."""

@@ -24,6 +24,7 @@ CODES_PATH = "/v1/codes"
 MAX_BODY_BYTES = 16 * 1024
 MAX_MSG_ID_CHARS = 1000
 JSON_TYPE = "application/json"
+REQUEST_ID = "x-request-id"
 
 # Three of the vendor's own callers don't say JSON: no type (Python), text/plain (C#), curl's form type (the document).
 LENIENT_TYPES = frozenset({"", JSON_TYPE, "text/plain", "application/x-www-form-urlencoded"})
@@ -37,6 +38,7 @@ _VERIFY_PATH = re.compile(rb"/v1/codes/([^/]+)/valid")
 PLAIN_ID = re.compile(f"[0-9A-Za-z-]{{1,{MAX_MSG_ID_CHARS}}}")  # stands in a path as it is
 _PLAIN_SENT = re.compile(rb'\{"msg_id": ?"([0-9A-Za-z-]+)"\}')  # as nearly all are, and read much sooner
 _MOBILE = re.compile(r"(?:\+?86)?(1[3-9][0-9]{9})")
+_SANE_ID = re.compile("[!-~]{1,128}")
 _WHOLE = re.compile(r"[0-9]{1,18}")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})"
 _BASE_URL = re.compile(
@@ -88,6 +90,7 @@ class Answer:
     """What the API said, success or refusal.
 
     ``return_code`` is a ``ReturnCode`` where the table knows the number, else the number as it came.
+    ``request_id``: the X-Request-Id of a refusal, which the service's log has too.
     """
 
     http_status: int
@@ -96,6 +99,7 @@ class Answer:
     msg_id: str | None = None
     is_valid: bool | None = None
     retry_after_s: int | None = None
+    request_id: str | None = None
 
     @property
     def kind(self) -> Kind | None:
@@ -208,7 +212,10 @@ def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str
     if not isinstance(message, str):
         message = row.message if row else ""
     is_valid = False if fields.get("is_valid") is False else None
-    return Answer(http_status, row or code, message, None, is_valid, parse_whole(headers.get("retry-after")))
+    retry_after_s, request_id = parse_whole(headers.get("retry-after")), headers.get(REQUEST_ID)
+    if request_id is not None and not _SANE_ID.fullmatch(request_id):
+        request_id = None
+    return Answer(http_status, row or code, message, None, is_valid, retry_after_s, request_id)
 
 
 def _read_success(endpoint: Endpoint, fields: dict[str, Any], http_status: int, body: bytes) -> Answer:

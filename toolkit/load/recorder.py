@@ -43,9 +43,10 @@ class Recorder:
         """Append calls, each as a ``records.Row``."""
         pack, digest, usual_temp_id = self._pack, self._digest, self._temp_id
         for call, outcome, _ in kept:
-            status = code = failure = key = prefix = temp_id = msg_id = None
+            status = code = failure = key = prefix = temp_id = msg_id = request_id = None
             if (answer := outcome.answer) is not None:
                 status, code, msg_id = answer.http_status, answer.return_code, answer.msg_id
+                request_id = answer.request_id
             elif (error := outcome.error) is not None:
                 failure = classify(error)
                 status = error.http_status if isinstance(error, ProtocolError) else None
@@ -67,6 +68,7 @@ class Recorder:
                     temp_id,
                     msg_id,
                     None,
+                    request_id,
                     failure,
                 )
             )

@@ -95,7 +95,9 @@ class Outcome:
         answer = self.answer
         if answer is None or answer.kind in _NO_FAILURE or answer.return_code in expected:
             return self.error
-        return ReturnCodeError(answer.return_code, answer.http_status, answer.message, answer.retry_after_s)
+        return ReturnCodeError(
+            answer.return_code, answer.http_status, answer.message, answer.retry_after_s, answer.request_id
+        )
 
 
 Kept: TypeAlias = tuple[Call, Outcome, Collection[int]]

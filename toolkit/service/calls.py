@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from toolkit import wire
 from toolkit.wire import Endpoint
 
-REQUEST_ID = b"x-request-id"
+REQUEST_ID = wire.REQUEST_ID.encode()
 PEEK, OTHER = "peek", "other"
 ENDPOINTS = (*Endpoint, PEEK, OTHER)
 
