@@ -16,6 +16,7 @@ from toolkit.load.arrivals import Arrivals
 _EVERY_S = 1.0
 _BUSY = 0.95  # of a core
 _BUSY_SECONDS, _LATE, _DROPPED = 0.05, 0.01, 0.01  # more than these shares, and the run says little of the service
+_FEW = 3  # late arrivals that tell nothing: of a short run's they are more than a hundredth
 
 
 class Watch:
@@ -45,7 +46,7 @@ class Watch:
         if self._busy_seconds > _BUSY_SECONDS * self._seconds:
             share = self._busy_seconds / self._seconds
             return f"the load generator used all of its core in {share:.0%} of the seconds: give it more --workers"
-        if it.late > _LATE * owned:
+        if it.late > max(_FEW, _LATE * owned):
             return f"{it.late / owned:.1%} of the arrivals were begun late: the generator had too little of a core"
         if it.dropped > _DROPPED * owned:
             return f"{it.dropped / owned:.1%} of the arrivals never got one of {self._max_connections} connections"
