@@ -14,6 +14,18 @@ A setting is taken from the first of these that gives it; an empty one counts as
        price_per_send = "0.045"              # what a send costs: the price of a message times the template's segments
        currency = "CNY"                      # without it CNY
 
+       [[templates]]                         # what a price list tells apart
+       temp_id = 1
+       type = "code"
+       segments = 1                          # without it 1
+
+       [[prices]]                            # where there are some, they hold instead of price_per_send
+       since = 2026-11-01                    # a UTC day, from which it holds
+       per_segment = "0.045"                 # decimal text
+       currency = "CNY"
+       template_type = "code"                # without it every type
+       carrier = "China Mobile"              # without it every carrier
+
        [service]                             # how `smscode serve` runs
        store = "sqlite:///sms.db"
        production = true
@@ -28,6 +40,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
@@ -42,7 +55,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from toolkit.errors import SettingsError
+from toolkit.errors import InputError, SettingsError
+from toolkit.prices import PriceRow, Prices, Unit, read_prices
 from toolkit.wire import parse_base_url
 
 _FILE = "smscode.toml"
@@ -96,6 +110,30 @@ def load_price() -> Price | None:
     """Load what a send costs, None where nobody said; raise SettingsError, in one line, for what is no price."""
     given = _read(_Given)
     return Price(given.price_per_send, given.currency) if given.price_per_send is not None else None
+
+
+def load_prices(path: str | Path | None = None) -> Prices:
+    """Load the price list of a file of its own, or of ``smscode.toml``; raise SettingsError, in one line.
+
+    Where ``smscode.toml`` has no [[prices]], ``price_per_send`` is the price of every send.
+    """
+    if path is None:
+        tables = _load_toml(Path(_FILE)) if Path(_FILE).exists() else {}
+        prices = read_prices({name: tables[name] for name in _LISTS if name in tables}, _FILE)
+        return prices if prices.rows else _price_sends(prices)
+    prices = read_prices(_load_toml(Path(path)), str(path))
+    if not prices.rows:
+        raise SettingsError(f"{path} holds no prices: write [[prices]] above each")
+    return prices
+
+
+def _price_sends(prices: Prices) -> Prices:
+    price = load_price()
+    try:
+        rows = () if price is None else (PriceRow(date.min, price.per_send, price.currency),)
+    except InputError as problem:
+        raise SettingsError(f"the price per send can't be used ({problem}): {_ways('price_per_send')}") from None
+    return Prices(rows, prices.templates, Unit.SEND)
 
 
 def load_service(**arguments: Any) -> ServiceSettings:
@@ -190,14 +228,13 @@ class ServiceSettings(_Settings):
 
 
 _TABLES: tuple[type[_Settings], ...] = (_Given, ServiceSettings)
+_LISTS = ("prices", "templates")  # which toolkit.prices reads
 _S = TypeVar("_S", bound=_Settings)
 
 
 def _read(settings: type[_S], **arguments: object) -> _S:
     try:
         return settings(**{name: value for name, value in arguments.items() if value is not None and value != ""})
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{_FILE} is no TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{_FILE} or .env can't be read: {error}") from None
     except ValidationError as problems:
@@ -210,11 +247,21 @@ def _read(settings: type[_S], **arguments: object) -> _S:
 def _read_file() -> dict[str | None, dict[str, Any]]:
     """Return the file's settings by table, but for empty ones; raise SettingsError for a name that is none."""
     path = Path(_FILE)
-    whole = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    whole = _load_toml(path) if path.exists() else {}
+    whole = {name: it for name, it in whole.items() if name not in _LISTS}
     tables = {name: whole.pop(name, {}) for settings in _TABLES if (name := settings.table)} | {None: whole}
     for settings in _TABLES:
         _check_names(settings, tables[settings.table])
     return {name: {key: it for key, it in table.items() if it != ""} for name, table in tables.items()}
+
+
+def _load_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is no TOML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} can't be read: {error}") from None
 
 
 def _check_names(settings: type[_Settings], table: object) -> None:
