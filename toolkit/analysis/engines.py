@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import narwhals as nw
 import pandas as pd
+import pyarrow as pa
 
 from toolkit.analysis.table import Lazy, collect
 
@@ -41,3 +43,28 @@ def with_last(table: Lazy, names: Sequence[str], by: Sequence[str], order: Seque
         return nw.from_native(frame.join(before.add_prefix("last_"))).lazy()
     last = {f"last_{name}": nw.col(name).shift(1).over(*by, order_by=order) for name in names}
     return table.with_columns(**last)
+
+
+def place(frame: pd.DataFrame, beside: Lazy) -> Lazy:
+    """Bring a small frame to the engine of a table, so that the two can be joined."""
+    placed: Lazy = nw.from_native(_to_engine_of(beside, frame)).lazy()
+    return placed
+
+
+def _to_engine_of(beside: Lazy, frame: pd.DataFrame) -> Any:
+    native, engine = beside.to_native(), beside.implementation
+    if engine.is_pandas():
+        return frame
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    if engine.is_duckdb():
+        return _to_duckdb(native, table)
+    if engine.is_pyspark():
+        return native.sparkSession.createDataFrame(table)
+    if engine.is_ibis():
+        return import_module("ibis").memtable(table)
+    return nw.from_arrow(table, backend=engine)
+
+
+def _to_duckdb(relation: Any, placed_table: pa.Table) -> Any:
+    """Scan an Arrow table on a relation's own connection, which is the only one that its joins reach."""
+    return relation.query("calls_beside", "SELECT * FROM placed_table")

@@ -1,0 +1,54 @@
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.engines import ENGINES, OPEN
+from support.random_calls import write_random_calls
+
+from toolkit.analysis.carriers import carrier_names, carriers, locate
+from toolkit.analysis.table import collect, lazy
+
+
+def _row(prefix):
+    return tuple(None if pd.isna(it) else it for it in carriers([prefix]).iloc[0])
+
+
+def test_a_prefix_has_its_carrier_and_province():
+    assert _row("1380013") == ("1380013", "China Mobile", "Beijing")
+    assert _row("1300050") == ("1300050", "China Unicom", "Guangdong")
+    assert _row("1920001") == ("1920001", "China Broadnet", None)
+
+
+@pytest.mark.parametrize("prefix", ["1600000", "138", "13800138", "138001x", "１３８００１３", "", "0000000"])
+def test_what_is_unknown_is_null(prefix):
+    assert _row(prefix) == (prefix, None, None)
+
+
+def test_each_prefix_has_one_row_and_null_none():
+    frame = carriers(["1380013", None, "1300050", "1380013", pd.NA])
+    assert frame["prefix"].tolist() == ["1300050", "1380013"]
+
+
+def test_of_no_prefixes_there_are_no_rows_and_the_same_columns():
+    assert carriers([]).dtypes.astype(str).tolist() == carriers(["1380013"]).dtypes.astype(str).tolist()
+
+
+def test_the_names_are_those_of_the_countrys_carriers():
+    assert carrier_names() == ("China Broadnet", "China Mobile", "China Telecom", "China Unicom")
+
+
+@given(st.integers(1_300_000, 1_999_999))
+def test_a_carriers_name_is_one_of_the_names(prefix):
+    assert _row(str(prefix))[1] in (None, *carrier_names())
+
+
+@pytest.mark.xdist_group("spark")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_call_gets_its_prefixs_place_in_its_own_engine(engine, tmp_path):
+    write_random_calls(tmp_path / "calls.parquet", 1_000)
+    calls = lazy(OPEN[engine](str(tmp_path / "calls.parquet")))
+    frame = collect(locate(calls).select("prefix", "carrier", "province"))
+    assert len(frame) == 1_000
+    for row in frame.itertuples(index=False):
+        prefix, *found = (None if pd.isna(it) else it for it in row)
+        assert tuple(found) == ((None, None) if prefix is None else _row(prefix)[1:])
