@@ -5,6 +5,7 @@ from toolkit.analysis.calls import Calls, duration_s, from_records, span
 from toolkit.analysis.changepoints import changes
 from toolkit.analysis.comparison import compare
 from toolkit.analysis.concentration import explain
+from toolkit.analysis.costs import cost
 from toolkit.analysis.failures import errors
 from toolkit.analysis.guessing import guessers
 from toolkit.analysis.intervals import wilson
@@ -19,6 +20,7 @@ __all__ = [
     "burn_rates",
     "changes",
     "compare",
+    "cost",
     "duration_s",
     "error_budget",
     "errors",

@@ -45,6 +45,15 @@ def with_last(table: Lazy, names: Sequence[str], by: Sequence[str], order: Seque
     return table.with_columns(**last)
 
 
+def keep_whole(table: Lazy, name: str) -> Lazy:
+    """Let whole numbers stay whole where a shift leaves a gap: pandas makes floats of them, too coarse for ns."""
+    if not table.implementation.is_pandas():
+        return table
+    native: Any = table.to_native()
+    kept: Lazy = nw.from_native(native.astype({name: "Int64"}) if native[name].dtype == "int64" else native).lazy()
+    return kept
+
+
 def place(frame: pd.DataFrame, beside: Lazy) -> Lazy:
     """Bring a small frame to the engine of a table, so that the two can be joined."""
     placed: Lazy = nw.from_native(_to_engine_of(beside, frame)).lazy()
