@@ -119,6 +119,13 @@ def test_of_two_sends_of_one_nanosecond_one_is_resent_in_every_table():
         assert _cost(records, by="temp_id")["resent"].tolist() == [0, 1]
 
 
+def test_records_that_know_nothing_but_what_they_must_are_counted():
+    frame = pd.DataFrame({"started_ns": [5, 6], "endpoint": "send", "latency_ns": 1, "return_code": 50000})
+    (row,) = analysis.cost(frame.assign(msg_key=[1, 2]), PRICES, by=()).to_dict("records")
+    assert (row["accepted"], row["resent"], row["unpriced"], row["verified_users"]) == (2, 0, 2, 0)
+    assert len(analysis.cost(frame.assign(msg_key=[1, 2]), PRICES)) == 1
+
+
 def test_a_refused_send_makes_no_later_one_resent_nor_does_another_apps():
     later = send(MIDNIGHT_NS + SECOND_NS, 1, 50000)
     assert _only([send(MIDNIGHT_NS, 1, 50009), later])["resent"] == 0

@@ -1,6 +1,8 @@
 """Every function of the analysis says the same of the same calls, whatever engine holds them."""
 
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 
 import narwhals as nw
 import pandas as pd
@@ -11,8 +13,17 @@ from support.random_calls import write_random_calls
 from toolkit import analysis
 from toolkit.analysis.histograms import ERROR_RATIO
 from toolkit.analysis.table import lazy, to_ns
+from toolkit.prices import PriceRow, Prices, Template
 
 CALLS = 200_000
+PRICES = Prices(
+    (
+        PriceRow(date(2026, 11, 6), Decimal("0.045"), "CNY", "code", "China Mobile"),
+        PriceRow(date(2026, 11, 7), Decimal("0.0475"), "CNY", "code", "China Mobile"),
+        PriceRow(date(2026, 11, 7), Decimal("0.05"), "CNY", "notice"),
+    ),
+    (Template(1, "code"), Template(2, "notice", 2)),
+)
 FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "return_codes": analysis.return_codes,
     "over_time": lambda calls: analysis.over_time(calls, "1h"),
@@ -33,6 +44,10 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "limits": analysis.limits,
     "most_accepted": analysis.most_accepted,
     "limits of a sample": lambda calls: analysis.limits(calls, most=30_000),
+    "cost": lambda calls: analysis.cost(calls, PRICES),
+    "cost in all": lambda calls: analysis.cost(calls, PRICES, by=()),
+    "forecast": lambda calls: analysis.forecast(calls, PRICES, Decimal(100)),
+    "forecast_by_day": lambda calls: analysis.forecast_by_day(calls, PRICES),
 }
 
 

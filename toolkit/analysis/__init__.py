@@ -7,6 +7,7 @@ from toolkit.analysis.comparison import compare
 from toolkit.analysis.concentration import explain
 from toolkit.analysis.costs import cost
 from toolkit.analysis.failures import errors
+from toolkit.analysis.forecasts import forecast, forecast_by_day
 from toolkit.analysis.guessing import guessers
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.outcomes import over_time, return_codes
@@ -25,6 +26,8 @@ __all__ = [
     "error_budget",
     "errors",
     "explain",
+    "forecast",
+    "forecast_by_day",
     "from_records",
     "guessers",
     "latency",

@@ -8,7 +8,7 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.carriers import locate
-from toolkit.analysis.engines import keep_whole
+from toolkit.analysis.engines import with_last
 from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, collect, lazy, to_utc
 from toolkit.analysis.tariffs import DAY_NS, decimals, needs_carrier, price, to_money
 from toolkit.codes import FREE_REFUSALS, ReturnCode
@@ -35,6 +35,10 @@ _COLUMNS = (
     *("wasted", "wasted_money", "resent", "resent_money", "refused", "possibly_charged"),
     *("verified_users", "money_per_verified_user"),
 )
+_NEEDED = [
+    *("started_ns", "endpoint", "return_code", "error", "app_key", "mobile_key", "prefix", "temp_id", "segments"),
+    "msg_key",
+]
 _ONE, _NONE = nw.lit(1, nw.Int64), nw.lit(0, nw.Int64)
 
 
@@ -54,7 +58,7 @@ def cost(calls: IntoCalls, prices: Prices, by: Sequence[str] = BY) -> pd.DataFra
     (distinct mobiles with a right code, int64); money_per_verified_user (decimal).
     """
     keys = _check(by)
-    table = lazy(calls, "msg_key")
+    table = lazy(calls, "msg_key").select(_NEEDED)
     sends = sends_of(table).with_columns(everything=_ONE)
     if "carrier" in keys or needs_carrier(prices):
         sends = locate(sends, "carrier")
@@ -92,22 +96,20 @@ def _trace(accepted: Lazy, table: Lazy) -> Lazy:
     """Add to accepted sends whether they were verified, and whether another one came shortly before: 0 or 1."""
     is_right = (nw.col("endpoint") == Endpoint.VERIFY.value) & is_success() & ~nw.col("msg_key").is_null()
     rights = table.filter(is_right).group_by("msg_key").agg(rights=nw.len())
-    named = keep_whole(accepted, "started_ns").with_columns(app=nw.col("app_key").cast(nw.String).fill_null(""))
-    # A window over the mobile alone, in the order of apps: over both it would take half as long again.
-    app, started_ns = (nw.col(it).shift(1).over("mobile_key", order_by=_ORDER) for it in ("app", "started_ns"))
-    is_soon = nw.col("started_ns") - nw.col("before_ns") <= RESENT_WITHIN_NS
-    is_resent = is_soon & (nw.col("app") == nw.col("before_app")) & ~nw.col("mobile_key").is_null()
+    named = accepted.with_columns(app=nw.col("app_key").cast(nw.String).fill_null(""))
+    # Groups of the mobile alone, in the order of apps: of both it would take half as long again.
+    order, start = ["app", "started_ns", "temp_id"], {"app": "", "started_ns": -RESENT_WITHIN_NS - 1}
+    is_soon = nw.col("started_ns") - nw.col("last_started_ns") <= RESENT_WITHIN_NS
+    is_resent = is_soon & (nw.col("app") == nw.col("last_app")) & ~nw.col("mobile_key").is_null()
     return (
-        named.with_columns(before_app=app, before_ns=started_ns)
+        with_last(named, list(start), ["mobile_key"], order, start)
         .join(rights, on="msg_key", how="left")
-        .with_columns(verified=_as_number(~nw.col("rights").is_null()), resent=_as_number(is_resent))
+        .with_columns(verified=as_number(~nw.col("rights").is_null()), resent=as_number(is_resent))
     )
 
 
-_ORDER = ["app", "started_ns", "temp_id"]
-
-
-def _as_number(condition: nw.Expr) -> nw.Expr:
+def as_number(condition: nw.Expr) -> nw.Expr:
+    """Return 1 where something holds, else 0."""
     return nw.when(condition).then(_ONE).otherwise(_NONE)
 
 
@@ -117,13 +119,13 @@ def _sum_accepted(accepted: Lazy, names: list[str]) -> Lazy:
         accepted=_ONE,
         wasted=1 - verified,
         segments=nw.coalesce(nw.col("segments"), _ONE),
-        unpriced=_as_number(nw.col("amount_micros").is_null()),
+        unpriced=as_number(nw.col("amount_micros").is_null()),
         micros=nw.col("amount_micros").fill_null(0),
         user=nw.when(verified == 1).then(nw.col("mobile_key")),
     ).with_columns(
         *((nw.col(name) * nw.col(of)).alias(f"{name}_{of}") for name in _MESSAGES for of in ("unpriced", "micros")),
         billed=nw.col("segments") * (1 - nw.col("unpriced")),
-        nobody=_as_number(nw.col("user").is_null()),  # which n_unique counts as somebody
+        nobody=as_number(nw.col("user").is_null()),  # which n_unique counts as somebody
     )
     sums = counted.group_by(names).agg(nw.col(*_SUMS).sum(), nw.col("user").n_unique(), nw.col("nobody").max())
     users = (nw.col("user") - nw.col("nobody")).alias("users")
@@ -131,7 +133,7 @@ def _sum_accepted(accepted: Lazy, names: list[str]) -> Lazy:
 
 
 def _sum_others(sends: Lazy, names: list[str]) -> Lazy:
-    counted = sends.with_columns(refused=_as_number(_is_free())).with_columns(possibly_charged=1 - nw.col("refused"))
+    counted = sends.with_columns(refused=as_number(_is_free())).with_columns(possibly_charged=1 - nw.col("refused"))
     sums = counted.group_by(names).agg(nw.col(*_OTHERS).sum())
     return _integers(sums.select(*names, *_zeros(*_SUMS, "users"), *_OTHERS))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -35,23 +35,24 @@ def _duckdb_quantiles(relation: Any, by: Sequence[str], value: str, at: Sequence
     return collect(nw.from_native(found.project(", ".join([groups, "calls, mean, most", *places]))))
 
 
-def with_last(table: Lazy, names: Sequence[str], by: Sequence[str], order: Sequence[str]) -> Lazy:
-    """Return a table with what the row before has, in each group in an order: ``last_`` and the column's name."""
+def with_last(
+    table: Lazy, names: Sequence[str], by: Sequence[str], order: Sequence[str], start: Mapping[str, Any] | None = None
+) -> Lazy:
+    """Return a table with what the row before has, in each group in an order: ``last_`` and the column's name.
+
+    ``start``: what a group's first row has there instead of nothing, by the column's name.
+    """
+    start = start or {}
     if table.implementation.is_pandas():
         frame: pd.DataFrame = table.collect().to_native().sort_values(list(order), ignore_index=True)
-        before = frame.groupby(list(by), dropna=False)[list(names)].shift()  # narwhals' puts rows where they don't fit
-        return nw.from_native(frame.join(before.add_prefix("last_"))).lazy()
+        groups: Any = frame.groupby(list(by), dropna=False)
+        # narwhals' puts rows where they don't fit. Without a start pandas makes floats of integers, too coarse for ns.
+        fills = {name: {"fill_value": start[name]} if name in start else {} for name in names}
+        return nw.from_native(frame.assign(**{f"last_{it}": groups[it].shift(**fills[it]) for it in names})).lazy()
     last = {f"last_{name}": nw.col(name).shift(1).over(*by, order_by=order) for name in names}
-    return table.with_columns(**last)
-
-
-def keep_whole(table: Lazy, name: str) -> Lazy:
-    """Let whole numbers stay whole where a shift leaves a gap: pandas makes floats of them, too coarse for ns."""
-    if not table.implementation.is_pandas():
-        return table
-    native: Any = table.to_native()
-    kept: Lazy = nw.from_native(native.astype({name: "Int64"}) if native[name].dtype == "int64" else native).lazy()
-    return kept
+    return table.with_columns(**last).with_columns(
+        nw.col(f"last_{name}").fill_null(start[name]) if name in start else nw.col(f"last_{name}") for name in names
+    )
 
 
 def place(frame: pd.DataFrame, beside: Lazy) -> Lazy:

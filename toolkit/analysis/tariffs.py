@@ -5,11 +5,11 @@ Money is counted in millionths, whole numbers that every engine adds up exactly,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
-from itertools import product
+from functools import cache
 from typing import Any
 
 import narwhals as nw
@@ -24,7 +24,8 @@ from toolkit.prices import PLACES, Prices, Unit
 
 MONEY: Any = pd.ArrowDtype(pa.decimal128(38, PLACES))
 DAY_NS = 86_400 * NS_PER_S
-_NO_TEMPLATE, _NO_CARRIER = -1, ""  # in joins, where a null is equal to nothing
+TEXT = pd.StringDtype("pyarrow")
+_NO_TEMPLATE = -1  # in joins, where a null is equal to nothing; "" is no carrier
 
 
 def needs_carrier(prices: Prices) -> bool:
@@ -44,32 +45,32 @@ def price(sends: Lazy, prices: Prices) -> Lazy:
     price_micros and amount_micros (null where no price is known).
     """
     has_carrier = needs_carrier(prices)
-    seen = collect(sends.group_by("day_ns", "temp_id").agg(sends=nw.len()))
-    cells = tariff(seen, [None, *(carrier_names() if has_carrier else ())], prices)
-    carrier = nw.col("carrier").fill_null(_NO_CARRIER) if has_carrier else nw.lit(_NO_CARRIER)
+    seen = collect(sends.group_by("day_ns", "temp_id").agg(sends=nw.len()))[["day_ns", "temp_id"]]
+    names = pd.DataFrame({"carrier": [None, *(carrier_names() if has_carrier else ())]}, dtype=TEXT)
+    rates = rate(seen.merge(names, how="cross"), prices)
+    keys = {
+        "temp_key": rates["temp_id"].fillna(_NO_TEMPLATE).astype("int64"),
+        "carrier_key": rates["carrier"].fillna(""),
+    }
+    rates = rates.assign(**keys).drop(columns=["temp_id", "carrier"])
+    carrier = nw.col("carrier").fill_null("") if has_carrier else nw.lit("")
     keyed = sends.with_columns(temp_key=nw.col("temp_id").fill_null(_NO_TEMPLATE), carrier_key=carrier)
-    joined = keyed.join(place(cells, sends), on=["day_ns", "temp_key", "carrier_key"], how="left")
+    joined = keyed.join(place(rates, sends), on=["day_ns", "temp_key", "carrier_key"], how="left")
     segments = nw.coalesce(nw.col("segments").cast(nw.Int64), nw.col("template_segments"))
     units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.coalesce(segments, nw.lit(1, nw.Int64))
     return joined.with_columns(segments=segments, units=units, amount_micros=nw.col("price_micros") * units)
 
 
-def tariff(seen: pd.DataFrame, carriers: Sequence[str | None], prices: Prices) -> pd.DataFrame:
-    """Look up the price of each day and template that was seen, with each carrier.
-
-    One row for each of them; columns: day_ns (int64), temp_key (-1 without a template, int64), carrier_key ("" without
-    a carrier, string), template_segments, price_micros (null where unknown, Int64).
-    """
-    templates = {it.temp_id: it for it in prices.templates}
+def rate(cells: pd.DataFrame, prices: Prices) -> pd.DataFrame:
+    """Add template_segments and price_micros (null where unknown, Int64) to rows of day_ns, temp_id and carrier."""
+    templates, find = {it.temp_id: it for it in prices.templates}, cache(prices.find)
     rows = []
-    for (day_ns, temp_id), carrier in product(zip(seen["day_ns"], seen["temp_id"], strict=True), carriers):
+    for day_ns, temp_id, carrier in zip(cells["day_ns"], cells["temp_id"], cells["carrier"], strict=True):
         template = None if pd.isna(temp_id) else templates.get(int(temp_id))
-        found = prices.find(day_of(day_ns), template.type if template else None, carrier)
-        key = (day_ns, _NO_TEMPLATE if pd.isna(temp_id) else temp_id, carrier or _NO_CARRIER)
-        rows.append((*key, template and template.segments, None if found is None else to_micros(found)))
-    names = ["day_ns", "temp_key", "carrier_key", "template_segments", "price_micros"]
-    dtypes: list[Any] = ["int64", "int64", pd.StringDtype("pyarrow"), "Int64", "Int64"]
-    return pd.DataFrame(rows, columns=names).astype(dict(zip(names, dtypes, strict=True)))
+        found = find(day_of(day_ns), template.type if template else None, None if pd.isna(carrier) else carrier)
+        rows.append((template.segments if template else None, None if found is None else to_micros(found)))
+    columns = ["template_segments", "price_micros"]
+    return pd.concat([cells, pd.DataFrame(rows, cells.index, columns, dtype="Int64")], axis=1)
 
 
 def day_of(ns: int) -> date:

@@ -1,0 +1,186 @@
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import accumulate
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from toolkit import analysis
+from toolkit.errors import InputError
+from toolkit.prices import PriceRow, Prices, Template, Unit
+
+DAY_NS = 86_400_000_000_000
+FIRST = date(2026, 10, 5)  # a Monday
+FIRST_NS = 1_791_158_400_000_000_000
+WEEK = (100, 90, 80, 70, 60, 20, 10)
+CENT = PriceRow(FIRST - timedelta(9), Decimal("0.01"), "CNY")
+PRICES = Prices((CENT,), (Template(1, "code"), Template(2, "notice", 2)))
+
+
+def _days(counts, temp_id=1):
+    """Make calls: so many accepted sends on each day, evenly spread over it."""
+    started = [FIRST_NS + day * DAY_NS + np.arange(count) * (DAY_NS // count) for day, count in enumerate(counts)]
+    frame = pd.DataFrame({"started_ns": np.concatenate(started).astype("int64")})
+    return frame.assign(endpoint="send", latency_ns=1, return_code=50000, temp_id=temp_id, msg_key=range(len(frame)))
+
+
+def _weeks(days):
+    return [WEEK[day % 7] for day in range(days)]
+
+
+def _only(calls, prices=PRICES, **how):
+    (row,) = analysis.forecast(calls, prices, **how).to_dict("records")
+    return row
+
+
+def test_the_first_day_of_the_tests_is_a_monday():
+    assert (FIRST.weekday(), pd.Timestamp(FIRST, tz="UTC").as_unit("ns").value) == (0, FIRST_NS)
+
+
+def test_weeks_that_are_all_alike_make_the_month_that_they_come_to():
+    row = _only(_days(_weeks(21)))  # 5 to 25 October, of which the last day's last send is at 21:36
+    month = sum(_weeks(27))
+    assert (row["whole_days"], row["messages"], row["reason"]) == (20, sum(_weeks(21)), "")
+    assert row["messages_forecast"] == pytest.approx(month, abs=1)
+    assert row["money"] == Decimal(sum(_weeks(21))) / 100
+    assert float(row["money_forecast"]) == pytest.approx(month / 100, abs=0.01)
+    assert (row["as_of"].day, row["since"].day, row["until"]) == (25, 5, pd.Timestamp("2026-11-01", tz="UTC"))
+
+
+def test_only_what_was_accepted_since_the_month_began_is_spent():
+    row = _only(_days(_weeks(35)))
+    assert (row["since"], row["messages"]) == (pd.Timestamp("2026-11-01", tz="UTC"), sum(_weeks(35)[27:]))
+    assert row["until"] == pd.Timestamp("2026-12-01", tz="UTC")
+    assert row["messages_forecast"] == pytest.approx(sum(_weeks(57)[27:]), abs=1)
+
+
+def test_the_rest_of_a_day_is_worth_what_comes_behind_this_hour():
+    calls = _days([96] * 21)
+    noon = FIRST_NS + 20 * DAY_NS + DAY_NS // 2
+    row = _only(calls[calls["started_ns"] <= noon], until="2026-10-26")
+    assert (row["messages"], row["messages_forecast"]) == (20 * 96 + 49, 21 * 96)
+
+
+def test_a_noisy_past_leaves_an_interval_around_the_forecast():
+    draw = np.random.default_rng(1)
+    row = _only(_days(draw.poisson(_weeks(21)) + 1))
+    for name in ("messages", "segments", "money"):
+        assert row[name] < row[f"{name}_low"] < row[f"{name}_forecast"] < row[f"{name}_high"]
+
+
+def test_a_price_that_changes_ahead_changes_the_money_ahead_and_not_the_messages():
+    dearer = PriceRow(date(2026, 10, 28), Decimal("0.02"), "CNY")
+    calls = _days([100] * 21)
+    row, changed = _only(calls), _only(calls, Prices((CENT, dearer), PRICES.templates))
+    assert changed["messages_forecast"] == row["messages_forecast"]
+    assert changed["money"] == row["money"]
+    assert float(changed["money_forecast"] - row["money_forecast"]) == pytest.approx(4 * 100 * 0.01, abs=0.01)
+
+
+def test_days_before_a_price_changed_count_at_the_new_price():
+    cheaper = PriceRow(date(2026, 10, 22), Decimal("0.005"), "CNY")
+    row = _only(_days([100] * 21), Prices((CENT, cheaper), PRICES.templates))
+    assert row["money"] == Decimal(17 * 100) / 100 + Decimal(4 * 100) / 200
+    assert float(row["money_forecast"]) == pytest.approx(17 + 10 * 0.5, abs=0.01)
+
+
+def test_a_balance_is_gone_when_its_segments_or_its_money_are():
+    calls = _days([100] * 21, temp_id=2)
+    left = 1 / 100  # of the last day, behind its last send
+    by_segments, by_money = _only(calls, balance=1_000), _only(calls, balance=Decimal("10.00"))
+    assert by_segments["days_left"] == pytest.approx(5 + left, abs=0.011)
+    assert by_money["days_left"] == pytest.approx(by_segments["days_left"])
+    assert by_money["days_left_low"] == pytest.approx(by_money["days_left_high"])
+    assert _only(calls, balance=0)["days_left"] == 0
+    assert _only(calls, balance=10**9)["days_left"] == np.inf
+
+
+def test_an_uncertain_balance_may_be_gone_sooner_or_later():
+    draw = np.random.default_rng(1)
+    row = _only(_days(draw.poisson(_weeks(28)) + 1), balance=2_000)
+    assert row["days_left_low"] < row["days_left"] < row["days_left_high"]
+
+
+def test_the_price_of_a_send_is_for_all_its_segments():
+    row = _only(_days([100] * 21, temp_id=2), Prices((CENT,), PRICES.templates, Unit.SEND))
+    assert (row["segments"], row["money"]) == (4_200, Decimal(21))
+    assert float(row["money_forecast"]) == pytest.approx(27, abs=0.01)
+
+
+def test_fewer_than_two_weeks_tell_nothing_of_the_next_days_and_say_so():
+    row = _only(_days(_weeks(14)), balance=100)
+    assert row["reason"] == "a forecast needs 14 whole days of calls, and there are 13"
+    assert (row["messages"], row["money"]) == (sum(_weeks(14)), Decimal(sum(_weeks(14))) / 100)
+    ahead = [name for name in row if name.endswith(("_forecast", "_low", "_high")) or name == "days_left"]
+    assert all(pd.isna(row[name]) for name in ahead)
+    assert not _only(_days(_weeks(15)))["reason"]
+
+
+def test_a_first_day_that_was_not_recorded_from_its_start_is_not_whole():
+    calls = _days(_weeks(21))
+    assert _only(calls[calls["started_ns"] >= FIRST_NS + DAY_NS // 2])["whole_days"] == 19
+
+
+def test_what_is_older_than_eight_weeks_is_left_out():
+    assert _only(_days(_weeks(100)))["whole_days"] == 56
+
+
+def test_a_day_without_sends_counts_as_one_without_messages():
+    calls = _days(_weeks(21))
+    gap = calls[calls["started_ns"].sub(FIRST_NS).floordiv(DAY_NS) != 9]
+    assert _only(gap)["whole_days"] == 20
+    assert _only(gap)["messages_forecast"] < _only(calls)["messages_forecast"]
+
+
+def test_segments_without_a_price_are_counted_and_money_that_nobody_knows_is_null():
+    calls = _days(_weeks(21))
+    row = _only(calls, Prices(), balance=Decimal(5))
+    assert (row["unpriced"], row["messages"]) == (sum(_weeks(21)), sum(_weeks(21)))
+    for name in ("money", "money_forecast", "money_low", "currency", "days_left"):
+        assert pd.isna(row[name])
+    assert row["messages_forecast"] > 0
+    half = Prices((PriceRow(date(2026, 10, 12), Decimal("0.01"), "CNY"),))
+    assert _only(calls, half)["unpriced"] == sum(WEEK)
+
+
+def test_the_days_add_up_to_the_row_and_to_the_costs():
+    draw = np.random.default_rng(1)
+    calls = _days(draw.poisson(_weeks(40)) + 1)
+    days, row = analysis.forecast_by_day(calls, PRICES), _only(calls)
+    last, recorded = days.iloc[-1], days[~days["ahead"]]
+    for name in ("messages", "money"):
+        assert days[name].sum() == row[name]
+        ends = {end: last[f"{name}_to_date{end}"] for end in ("", "_low", "_high")}
+        assert ends == {"": row[f"{name}_forecast"], "_low": row[f"{name}_low"], "_high": row[f"{name}_high"]}
+        assert recorded[f"{name}_to_date"].tolist() == list(accumulate(recorded[name]))
+    costs = analysis.cost(calls, PRICES, by="day").set_index("day")["money"]
+    assert recorded["money"].tolist() == costs[recorded["day"]].tolist()
+    assert days["day"].tolist() == list(pd.date_range("2026-11-01", "2026-11-30", tz="UTC"))
+
+
+def test_days_ahead_are_null_where_there_is_no_forecast():
+    days = analysis.forecast_by_day(_days(_weeks(10)), PRICES)
+    assert days["ahead"].tolist() == [False] * 9 + [True] * 18
+    assert days["messages_to_date"].isna().tolist() == days["ahead"].tolist()
+    assert days["messages"].sum() == sum(_weeks(10))
+
+
+@pytest.mark.parametrize("until", ["2026-10-25", "2026-11-01T08:00", "2025-01-01"])
+def test_what_is_no_end_of_a_forecast_is_an_input_error(until):
+    with pytest.raises(InputError, match="give a UTC day behind the last send"):
+        analysis.forecast(_days(_weeks(21)), PRICES, until=until)
+
+
+@pytest.mark.parametrize("balance", [1.5, "100", True])
+def test_what_is_no_balance_is_an_input_error(balance):
+    with pytest.raises(InputError, match="give messages as an int, or money as a Decimal"):
+        analysis.forecast(_days(_weeks(21)), PRICES, balance)
+
+
+@pytest.mark.parametrize("function", [analysis.forecast, analysis.forecast_by_day])
+def test_of_no_calls_there_are_no_rows_and_the_same_columns(function):
+    none, some = function(analysis.from_records([]), PRICES), function(_days(_weeks(21)), PRICES)
+    assert none.empty
+    assert none.dtypes.astype(str).to_dict() == some.dtypes.astype(str).to_dict()
+    assert "object" not in some.dtypes.astype(str).tolist()
