@@ -24,6 +24,26 @@ PRICES = Prices(
     ),
     (Template(1, "code"), Template(2, "notice", 2)),
 )
+STATEMENT = pd.DataFrame(
+    [
+        (
+            f"m{it:09}",
+            "2026-11-06T12:30Z",
+            str(1 + it % 3 % 2),
+            "0.0450",
+            str(Decimal("0.045") * (1 + it % 3 % 2)),
+            "CNY",
+        )
+        for it in range(0, 100_000, 20)
+    ],
+    columns=["msg_id", "sent_at", "segments", "price", "amount", "currency"],
+)
+
+
+def _reconcile(calls):
+    return analysis.reconcile(calls, STATEMENT, PRICES, since="2026-11-06T12:00", until="2026-11-06T13:00")
+
+
 FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "return_codes": analysis.return_codes,
     "over_time": lambda calls: analysis.over_time(calls, "1h"),
@@ -48,6 +68,8 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "cost in all": lambda calls: analysis.cost(calls, PRICES, by=()),
     "forecast": lambda calls: analysis.forecast(calls, PRICES, Decimal(100)),
     "forecast_by_day": lambda calls: analysis.forecast_by_day(calls, PRICES),
+    "reconcile": lambda calls: _reconcile(calls).discrepancies,
+    "reconcile in all": lambda calls: _reconcile(calls).summary,
 }
 
 

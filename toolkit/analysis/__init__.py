@@ -6,6 +6,7 @@ from toolkit.analysis.changepoints import changes
 from toolkit.analysis.comparison import compare
 from toolkit.analysis.concentration import explain
 from toolkit.analysis.costs import cost
+from toolkit.analysis.disputes import Discrepancy
 from toolkit.analysis.failures import errors
 from toolkit.analysis.forecasts import forecast, forecast_by_day
 from toolkit.analysis.guessing import guessers
@@ -14,10 +15,13 @@ from toolkit.analysis.outcomes import over_time, return_codes
 from toolkit.analysis.percentiles import latency
 from toolkit.analysis.pumping import suspects
 from toolkit.analysis.reading import read
+from toolkit.analysis.reconciling import Reconciliation, reconcile
 from toolkit.analysis.windows import limits, most_accepted
 
 __all__ = [
     "Calls",
+    "Discrepancy",
+    "Reconciliation",
     "burn_rates",
     "changes",
     "compare",
@@ -35,6 +39,7 @@ __all__ = [
     "most_accepted",
     "over_time",
     "read",
+    "reconcile",
     "return_codes",
     "span",
     "suspects",

@@ -10,7 +10,7 @@ import narwhals as nw
 import pandas as pd
 import pyarrow as pa
 
-from toolkit.analysis.table import Lazy, collect
+from toolkit.analysis.table import Lazy, arrow_dtype, collect
 
 
 def quantiles(table: Lazy, by: Sequence[str], value: str, at: Sequence[float]) -> pd.DataFrame:
@@ -57,17 +57,22 @@ def with_last(
 
 def place(frame: pd.DataFrame, beside: Lazy) -> Lazy:
     """Bring a small frame to the engine of a table, so that the two can be joined."""
-    placed: Lazy = nw.from_native(_to_engine_of(beside, frame)).lazy()
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    return place_table(table, beside)
+
+
+def place_table(table: pa.Table, beside: Lazy) -> Lazy:
+    """Bring an Arrow table to the engine of a table likewise."""
+    placed: Lazy = nw.from_native(_to_engine_of(beside, table)).lazy()
     return placed
 
 
-def _to_engine_of(beside: Lazy, frame: pd.DataFrame) -> Any:
+def _to_engine_of(beside: Lazy, table: pa.Table) -> Any:
     native, engine = beside.to_native(), beside.implementation
     if engine.is_pandas():
-        return frame
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        return table.to_pandas(types_mapper=arrow_dtype)
     if engine.is_duckdb():
-        return _to_duckdb(native, table)
+        return run_beside(native, "SELECT * FROM placed_table", table)
     if engine.is_pyspark():
         return native.sparkSession.createDataFrame(table)
     if engine.is_ibis():
@@ -75,6 +80,6 @@ def _to_engine_of(beside: Lazy, frame: pd.DataFrame) -> Any:
     return nw.from_arrow(table, backend=engine)
 
 
-def _to_duckdb(relation: Any, placed_table: pa.Table) -> Any:
-    """Scan an Arrow table on a relation's own connection, which is the only one that its joins reach."""
-    return relation.query("calls_beside", "SELECT * FROM placed_table")
+def run_beside(relation: Any, sql: str, placed_table: pa.Table | None = None) -> Any:
+    """Run SQL, which may read ``placed_table``, on a relation's own DuckDB, the only one that it can be joined in."""
+    return relation.query("calls_beside", sql)

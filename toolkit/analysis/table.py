@@ -130,7 +130,7 @@ def tidy(table: pa.Table) -> pd.DataFrame:
     Names are categories, those of endpoint, kind and return_code complete and in the API's order; other text is
     ``string``; whole numbers are Int64 where some are null.
     """
-    frame: pd.DataFrame = _narrow(table).to_pandas(types_mapper=_dtype)
+    frame: pd.DataFrame = _narrow(table).to_pandas(types_mapper=arrow_dtype)
     for name in frame.columns:
         frame[name] = _tidy_column(frame[name])
     return frame
@@ -144,7 +144,8 @@ def _narrow(table: pa.Table) -> pa.Table:
     return table.replace_schema_metadata(None)  # what pandas once was told, and would make Float64 of floats
 
 
-def _dtype(type_: pa.DataType) -> Any:
+def arrow_dtype(type_: pa.DataType) -> Any:
+    """Return what a column of Arrow is in pandas; None for what pandas takes it for by itself."""
     if pa.types.is_integer(type_):
         return pd.Int64Dtype()
     if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
