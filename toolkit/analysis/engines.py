@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from itertools import count
 from typing import Any
 
 import narwhals as nw
@@ -81,5 +82,12 @@ def _to_engine_of(beside: Lazy, table: pa.Table) -> Any:
 
 
 def run_beside(relation: Any, sql: str, placed_table: pa.Table | None = None) -> Any:
-    """Run SQL, which may read ``placed_table``, on a relation's own DuckDB, the only one that it can be joined in."""
-    return relation.query("calls_beside", sql)
+    """Run SQL on a relation's own DuckDB, the only one in which the outcome can be joined to it.
+
+    The SQL reads the relation as ``calls_beside``, and the table as ``placed_table``.
+    """
+    name = f"calls_beside_{next(_NUMBERS)}"  # each its own, as DuckDB 1 keeps it as a view that others may read
+    return relation.query(name, sql.replace("calls_beside", name))
+
+
+_NUMBERS = count()
