@@ -9,13 +9,13 @@ import pandas as pd
 
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.engines import with_last
+from toolkit.analysis.messages import IS_SEND, IS_SUCCESS, IS_VERIFY
 from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, collect, lazy, to_utc
 from toolkit.analysis.tariffs import DAY_NS, decimals, needs_carrier, price, to_money
 from toolkit.codes import FREE_REFUSALS, ReturnCode
 from toolkit.errors import InputError
 from toolkit.prices import Prices
 from toolkit.records import Failure
-from toolkit.wire import Endpoint
 
 BY = ("day", "app_key", "temp_id", "carrier")
 RESENT_WITHIN_NS = 300 * NS_PER_S
@@ -63,21 +63,19 @@ def cost(calls: IntoCalls, prices: Prices, by: Sequence[str] = BY) -> pd.DataFra
     if "carrier" in keys or needs_carrier(prices):
         sends = locate(sends, "carrier")
     names = ["day_ns" if name == "day" else name for name in keys] or ["everything"]
-    accepted = _sum_accepted(_trace(price(sends.filter(is_success()), prices), table), names)
-    others = _sum_others(sends.filter(~is_success()), names)
+    accepted = _sum_accepted(_trace(price(sends.filter(IS_SUCCESS), prices), table), names)
+    others = _sum_others(sends.filter(_is_refused_or_lost()), names)
     sums = collect(nw.concat([accepted, others])).groupby(names, observed=True, dropna=False).sum().reset_index()
     return _show(sums, keys, prices)
 
 
 def sends_of(table: Lazy) -> Lazy:
     """Return the sends among calls, each with the start of its UTC day, day_ns."""
-    sends = table.filter(nw.col("endpoint") == Endpoint.SEND.value)
-    return sends.with_columns(day_ns=nw.col("started_ns") - nw.col("started_ns") % DAY_NS)
+    return table.filter(IS_SEND).with_columns(day_ns=nw.col("started_ns") - nw.col("started_ns") % DAY_NS)
 
 
-def is_success() -> nw.Expr:
-    """Tell whether a call was answered with success."""
-    return nw.col("return_code").fill_null(0) == int(ReturnCode.SUCCESS)
+def _is_refused_or_lost() -> nw.Expr:
+    return ~IS_SUCCESS.fill_null(False)
 
 
 def _is_free() -> nw.Expr:
@@ -94,8 +92,7 @@ def _check(by: Sequence[str]) -> list[str]:
 
 def _trace(accepted: Lazy, table: Lazy) -> Lazy:
     """Add to accepted sends whether they were verified, and whether another one came shortly before: 0 or 1."""
-    is_right = (nw.col("endpoint") == Endpoint.VERIFY.value) & is_success() & ~nw.col("msg_key").is_null()
-    rights = table.filter(is_right).group_by("msg_key").agg(rights=nw.len())
+    rights = table.filter(IS_VERIFY, IS_SUCCESS, ~nw.col("msg_key").is_null()).group_by("msg_key").agg(rights=nw.len())
     named = accepted.with_columns(app=nw.col("app_key").cast(nw.String).fill_null(""))
     # Groups of the mobile alone, in the order of apps: of both it would take half as long again.
     order, start = ["app", "started_ns", "temp_id"], {"app": "", "started_ns": -RESENT_WITHIN_NS - 1}

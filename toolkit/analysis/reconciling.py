@@ -13,9 +13,10 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.carriers import locate
-from toolkit.analysis.costs import as_number, is_success, sends_of
+from toolkit.analysis.costs import as_number, sends_of
 from toolkit.analysis.disputes import compare_lines, show, sum_up
 from toolkit.analysis.engines import place
+from toolkit.analysis.messages import IS_SUCCESS
 from toolkit.analysis.statements import Statement, open_statement
 from toolkit.analysis.table import IntoCalls, Lazy, collect, lazy, to_ns
 from toolkit.analysis.tariffs import DAY_NS, needs_carrier, price
@@ -91,7 +92,7 @@ def _records_of(table: Lazy, bill: Statement, period_ns: tuple[int, int], prices
     started, (start, end) = nw.col("started_ns"), period_ns
     first = min(start, start if bill.first_ns is None else bill.first_ns) - DAY_NS
     last = max(end, end if bill.last_ns is None else bill.last_ns) + DAY_NS
-    sends = sends_of(table).filter(is_success(), ~nw.col("msg_id").is_null(), started >= first, started < last)
+    sends = sends_of(table).filter(IS_SUCCESS, ~nw.col("msg_id").is_null(), started >= first, started < last)
     if needs_carrier(prices):
         sends = locate(sends, "carrier")
     counted = as_number((started >= start) & (started < end))

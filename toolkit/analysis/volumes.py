@@ -8,7 +8,8 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.carriers import locate
-from toolkit.analysis.costs import as_number, is_success, sends_of
+from toolkit.analysis.costs import as_number, sends_of
+from toolkit.analysis.messages import IS_SUCCESS
 from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, collect, lazy
 from toolkit.analysis.tariffs import DAY_NS, needs_carrier, rate
 from toolkit.analysis.weekdays import MOST_DAYS
@@ -84,7 +85,7 @@ def read_volumes(calls: IntoCalls, prices: Prices) -> Volumes | None:
     if pd.isna(ends["first"]):
         return None
     first_ns, last_ns = int(ends["first"]), int(ends["last"])
-    cells = _count(sends.filter(is_success()), last_ns, prices)
+    cells = _count(sends.filter(IS_SUCCESS), last_ns, prices)
     template_segments = rate(cells, prices)["template_segments"].fillna(1)
     segments = (cells["segments"] + cells["unknown"] * template_segments).astype("int64")
     return Volumes(cells.assign(segments=segments), first_ns, last_ns, prices)
