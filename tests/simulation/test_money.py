@@ -1,0 +1,66 @@
+"""What the simulator bills, and what the analysis makes of it: the same money, but for the planted differences."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pandas as pd
+import pytest
+from support.simulated import Simulated
+
+from toolkit import analysis
+from toolkit.analysis import Discrepancy
+from toolkit.prices import Prices
+from toolkit.settings import load_prices
+
+KINDS = {
+    "statement_missing": Discrepancy.NOT_BILLED,
+    "statement_unknown": Discrepancy.NOT_RECORDED,
+    "statement_segments": Discrepancy.SEGMENTS,
+    "statement_price": Discrepancy.PRICE,
+    "statement_duplicate": Discrepancy.TWICE,
+}
+
+
+@pytest.fixture(scope="module")
+def prices(simulated: Simulated) -> Prices:
+    return load_prices(simulated.folder / "prices.toml")
+
+
+def test_reconcile_finds_each_planted_difference_and_nothing_else(simulated: Simulated, prices: Prices) -> None:
+    (statement,) = simulated.folder.glob("statement-*.csv")
+    found = analysis.reconcile(analysis.read(simulated.folder), statement, prices).discrepancies
+    labels = [label for label in simulated.labels if label["kind"] in KINDS]
+    planted = {(KINDS[label["kind"]], label["msg_id"], _in_dispute(label["changed"])) for label in labels}
+    assert set(zip(found["kind"], found["msg_id"], found["in_dispute"], strict=True)) == planted
+    assert len(found) == len(labels) == len(KINDS)
+
+
+def _in_dispute(changed: dict[str, dict[str, str] | None]) -> Decimal:
+    due, stated = (Decimal(it["amount"]) if it else Decimal(0) for it in (changed["due"], changed["stated"]))
+    return stated if due == stated else stated - due
+
+
+def test_what_the_records_cost_is_what_the_statement_asks_but_for_what_is_in_dispute(
+    simulated: Simulated, prices: Prices
+) -> None:
+    calls = analysis.read(simulated.folder)
+    (statement,) = simulated.folder.glob("statement-*.csv")
+    summary = analysis.reconcile(calls, statement, prices).summary.set_index("part")["money"]
+    (total,) = analysis.cost(calls, prices, by=())["money"]
+    lines = pd.read_csv(statement, dtype="str")
+    assert summary["records"] == total
+    assert summary["statement"] == sum(map(Decimal, lines["amount"])) == total + summary.iloc[1:-1].sum()
+
+
+def test_every_message_has_a_price_and_the_change_of_prices_is_seen(simulated: Simulated, prices: Prices) -> None:
+    costs = analysis.cost(analysis.read(simulated.folder), prices, by=("day", "temp_id", "carrier"))
+    assert costs["unpriced"].sum() == 0
+    codes = costs[(costs["template_type"] == "code") & (costs["carrier"] == "China Mobile") & (costs["segments"] > 0)]
+    paid = {
+        day: {money / int(count) for money, count in zip(it["money"], it["segments"], strict=True)}
+        for day, it in codes.groupby("day")
+    }
+    changed = pd.Timestamp(simulated.label("price_change")["started"])
+    assert {it for day, each in paid.items() if day < changed for it in each} == {Decimal("0.045")}
+    assert {it for day, each in paid.items() if day >= changed for it in each} == {Decimal("0.049")}
