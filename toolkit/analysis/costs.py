@@ -94,14 +94,15 @@ def _trace(accepted: Lazy, table: Lazy) -> Lazy:
     """Add to accepted sends whether they were verified, and whether another one came shortly before: 0 or 1."""
     rights = table.filter(IS_VERIFY, IS_SUCCESS, ~nw.col("msg_key").is_null()).group_by("msg_key").agg(rights=nw.len())
     named = accepted.with_columns(app=nw.col("app_key").cast(nw.String).fill_null(""))
-    # Groups of the mobile alone, in the order of apps: of both it would take half as long again.
-    order, start = ["app", "started_ns", "temp_id"], {"app": "", "started_ns": -RESENT_WITHIN_NS - 1}
+    start = {"started_ns": -RESENT_WITHIN_NS - 1}
     is_soon = nw.col("started_ns") - nw.col("last_started_ns") <= RESENT_WITHIN_NS
-    is_resent = is_soon & (nw.col("app") == nw.col("last_app")) & ~nw.col("mobile_key").is_null()
     return (
-        with_last(named, list(start), ["mobile_key"], order, start)
+        with_last(named, list(start), ["mobile_key", "app"], ["started_ns", "temp_id"], start)
         .join(rights, on="msg_key", how="left")
-        .with_columns(verified=as_number(~nw.col("rights").is_null()), resent=as_number(is_resent))
+        .with_columns(
+            verified=as_number(~nw.col("rights").is_null()),
+            resent=as_number(is_soon & ~nw.col("mobile_key").is_null()),
+        )
     )
 
 
