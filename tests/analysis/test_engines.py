@@ -11,7 +11,7 @@ from support.engines import ENGINES, OPEN
 from support.random_calls import write_random_calls
 
 from toolkit import analysis
-from toolkit.analysis.histograms import ERROR_RATIO
+from toolkit.analysis.bins import ERROR_RATIO
 from toolkit.analysis.table import lazy, to_ns
 from toolkit.prices import PriceRow, Prices, Template
 

@@ -11,7 +11,7 @@ import pytest
 from support.service import running
 
 from toolkit import Client, ReturnCodeError, analysis
-from toolkit.analysis.lines import COMBINED
+from toolkit.analysis.sources.lines import COMBINED
 from toolkit.codes import ReturnCode
 
 NGINX = """\

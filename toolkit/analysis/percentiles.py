@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis import engines, histograms
+from toolkit.analysis import bins, engines
 from toolkit.analysis.table import NS_PER_MS, IntoCalls, Lazy, bucket_ns, collect, lazy, to_utc
 from toolkit.thresholds import Measure
 
@@ -52,11 +52,11 @@ def latency(
         table, keys = table.with_columns(bucket_ns=bucket_ns(every)), ["bucket_ns", *keys]
     count, has_waits = _look(table)
     is_exact = method == "exact" or (method == "auto" and count <= EXACT_CALLS)
-    quantiles = engines.quantiles if is_exact else histograms.quantiles
+    quantiles = engines.quantiles if is_exact else bins.quantiles
     server = _take(quantiles, table, keys, SERVER, list(at))
     caller = _take(quantiles, table, keys, CALLER, list(at)) if has_waits else server.assign(measure=CALLER)
     found = pd.concat([server, caller]).astype({"measure": pd.CategoricalDtype(list(MEASURES), ordered=True)})
-    found["error_ratio"] = 0.0 if is_exact else histograms.ERROR_RATIO
+    found["error_ratio"] = 0.0 if is_exact else bins.ERROR_RATIO
     found = found.sort_values([*keys, "measure"], ignore_index=True)
     found.insert(len(keys), "measure", found.pop("measure"))
     if every is not None:
@@ -72,7 +72,7 @@ def column(percentile: float) -> str:
 def _look(table: Lazy) -> tuple[int, bool]:
     """Return how many calls there are, and whether any of them began later than it was meant to."""
     found = collect(table.select(calls=nw.len(), waited=nw.col("wait_ns").max())).iloc[0]
-    return int(found["calls"]), bool(found["waited"] > 0)
+    return int(found["calls"]), bool(pd.notna(found["waited"]) and found["waited"] > 0)
 
 
 def _take(

@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
-from toolkit.analysis.histograms import BIN_RATIO, middle_ns
+from toolkit.analysis.bins import BIN_RATIO, middle_ns
 from toolkit.codes import FREE_REFUSALS, kind_of
 from toolkit.forms.looks import Outcome
 from toolkit.records import PACKED_SUFFIX, Failure, PackedReader, Row

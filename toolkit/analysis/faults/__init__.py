@@ -1,0 +1,1 @@
+"""What failed, whose budget pays, and who means harm."""

@@ -1,0 +1,1 @@
+"""The frequency rules that a log implies."""

@@ -1,0 +1,1 @@
+"""What messages cost, will cost, and were billed."""

@@ -1,0 +1,1 @@
+"""What differs, since when, and where it gathers."""

@@ -1,0 +1,1 @@
+"""What calls were recorded in, opened as one table."""
