@@ -221,7 +221,7 @@ def test_a_long_run_is_drawn_in_few_buckets(tmp_path: Path) -> None:
 
 
 def test_paces_are_drawn_as_what_came_between_them() -> None:
-    paces = [Pacing(1, 10, 0, 0, 0), Pacing(2, 30, 0, 0, 5), Pacing(2, 30, 0, 0, 5)]
+    paces = [Pacing(1, 10, 0, 0, 0, 0), Pacing(2, 30, 0, 0, 5, 0), Pacing(2, 30, 0, 0, 5, 0)]
     (pace, _) = panels([], paces)
     assert {it.name: list(it.points) for it in pace.series} == {"intended": [(2, 20)], "achieved": [(2, 15)]}
 
