@@ -26,9 +26,9 @@ def frame(call):
 
 def _draw_all(frame, **size):
     return [
-        charts.latency_by_percentile(analysis.latency(frame, at=percentiles.TAIL), **size),
-        charts.codes_over_time(analysis.over_time(frame), **size),
-        charts.return_code_shares(analysis.return_codes(frame), **size),
+        charts.latency(analysis.latency(frame, at=percentiles.TAIL), **size),
+        charts.over_time(analysis.over_time(frame), **size),
+        charts.return_codes(analysis.return_codes(frame), **size),
     ]
 
 
@@ -58,7 +58,7 @@ def test_outcomes_are_named_by_number_and_message_or_by_their_error(frame):
 
 
 def test_a_line_is_drawn_for_each_endpoint_and_measure(frame):
-    spec = charts.latency_by_percentile(analysis.latency(frame)).to_dict()
+    spec = charts.latency(analysis.latency(frame)).to_dict()
     (rows,) = spec["datasets"].values()
     assert {(row["endpoint"], row["measure"]) for row in rows} == {
         (endpoint, name) for endpoint in ("send", "verify") for name in percentiles.MEASURES.values()
@@ -81,19 +81,19 @@ def test_no_calls_and_calls_that_took_no_time_can_be_drawn(call):
 
 def test_more_buckets_than_altair_takes_from_a_frame_are_drawn(call):
     many = analysis.from_records(call(started_ns=i * 10**9) for i in range(6000))
-    assert charts.to_svg(charts.codes_over_time(analysis.over_time(many))).startswith("<svg")
+    assert charts.to_svg(charts.over_time(analysis.over_time(many))).startswith("<svg")
 
 
 def test_beyond_the_twelve_commonest_outcomes_the_rest_is_other(call):
     records = [call(code=60000 + i) for i in range(30) for _ in range(i + 1)]
-    texts = _texts(charts.return_code_shares(analysis.return_codes(analysis.from_records(records))))
+    texts = _texts(charts.return_codes(analysis.return_codes(analysis.from_records(records))))
     assert [text for text in texts if text.startswith("600")] == [str(60000 + i) for i in range(18, 30)]
     assert "other" in texts
 
 
 def test_the_time_axis_is_utc_whatever_the_machines_zone(call):
     noon = analysis.from_records([call(), call(started_ns=1_793_966_430_000_000_000)])
-    assert "12:00:00" in _texts(charts.codes_over_time(analysis.over_time(noon)))
+    assert "12:00:00" in _texts(charts.over_time(analysis.over_time(noon)))
 
 
 def test_every_kind_has_a_colour_and_grey_tells_them_apart():
@@ -116,7 +116,7 @@ def _linear(part):
 
 def test_codes_of_one_kind_have_shades_of_their_own(call):
     records = [call(Endpoint.VERIFY, code) for code in (50000, 50010, 50011, 50012)]
-    spec = charts.codes_over_time(analysis.over_time(analysis.from_records(records))).to_dict()
+    spec = charts.over_time(analysis.over_time(analysis.from_records(records))).to_dict()
     drawn = spec["spec"]["encoding"]["color"]["scale"]["range"]
     assert len(set(drawn)) == 4
     assert drawn[:2] == [colours.KIND_COLOURS[Kind.OK], colours.KIND_COLOURS[Kind.VERDICT]]

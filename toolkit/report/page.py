@@ -153,13 +153,13 @@ def _figures(calls: IntoCalls) -> list[Figure]:
     every_s = _bucket_s(duration_s(calls))
     return [
         _figure(
-            charts.latency_by_percentile,
+            charts.latency,
             latency(calls, at=TAIL),
             "Latency by percentile",
             "Each further nine has the same room. Where the two lines of a call part, calls waited for their turn.",
         ),
         _figure(
-            charts.codes_over_time,
+            charts.over_time,
             _mask_errors(over_time(calls, f"{every_s}s")),
             "Return codes over time",
             f"Means over {wording.duration(every_s)}. A call counts where it started.",
