@@ -7,7 +7,7 @@ carrier, with what was resent within five minutes.
 from decimal import Decimal
 from itertools import product
 
-MINUTE_NS, DAY_NS, SOON_NS = 60 * 10**9, 86_400 * 10**9, 300 * 10**9
+MINUTE_NS, HOUR_NS, DAY_NS, SOON_NS = 60 * 10**9, 3_600 * 10**9, 86_400 * 10**9, 300 * 10**9
 AT = [0.5, 0.9, 0.95, 0.99, 0.999]
 FREE = (50001, 50002, 50003, 50004, 50005, 50006, 50007, 50008, 50009, 50013, 50014, 50015, 50016, 50017, 50018)
 
@@ -42,13 +42,24 @@ def duckdb_latency(folder):
 def duckdb_errors(folder):
     return _sql(
         folder,
-        """WITH sent AS (SELECT msg_key, mobile_key FROM calls WHERE endpoint = 'send' AND return_code = 50000),
-        failed AS (SELECT * FROM calls WHERE return_code IS DISTINCT FROM 50000)
-        SELECT endpoint, http_status, return_code, error, count(*), min(started_ns), max(started_ns),
-            count(DISTINCT coalesce(failed.mobile_key, sent.mobile_key)),
-            arg_min(request_id, started_ns), arg_max(request_id, started_ns), arg_max(request_id, latency_ns)
-        FROM failed LEFT JOIN sent ON failed.endpoint = 'verify' AND failed.msg_key = sent.msg_key
-        GROUP BY ALL ORDER BY ALL""",
+        f"""WITH sent AS (SELECT msg_key, mobile_key FROM calls WHERE endpoint = 'send' AND return_code = 50000),
+        failed AS (SELECT * FROM calls WHERE return_code IS DISTINCT FROM 50000),
+        hours AS (
+            SELECT endpoint, http_status, return_code, error, started_ns - started_ns % {HOUR_NS} AS hour, count(*) AS n
+            FROM failed GROUP BY ALL),
+        busiest AS (
+            SELECT endpoint, http_status, return_code, error, arg_max(hour, n) AS busiest, max(n) AS busiest_calls
+            FROM hours GROUP BY ALL),
+        all_calls AS (SELECT endpoint, count(*) AS of_all FROM calls GROUP BY ALL),
+        found AS (
+            SELECT endpoint, http_status, return_code, error, count(*) AS n, min(started_ns), max(started_ns),
+                count(DISTINCT coalesce(failed.mobile_key, sent.mobile_key)),
+                arg_min(request_id, started_ns), arg_max(request_id, started_ns), arg_max(request_id, latency_ns)
+            FROM failed LEFT JOIN sent ON failed.endpoint = 'verify' AND failed.msg_key = sent.msg_key GROUP BY ALL)
+        SELECT *, n / of_all AS share FROM found JOIN all_calls USING (endpoint) JOIN busiest
+            ON found.endpoint = busiest.endpoint AND found.http_status IS NOT DISTINCT FROM busiest.http_status
+            AND found.return_code IS NOT DISTINCT FROM busiest.return_code
+            AND found.error IS NOT DISTINCT FROM busiest.error ORDER BY ALL""",
     )
 
 
@@ -132,6 +143,9 @@ def polars_errors(folder):
     sent = calls.filter(pl.col("endpoint") == "send", pl.col("return_code") == 50000).select("msg_key", "mobile_key")
     failed = calls.filter(pl.col("return_code").ne_missing(50000)).join(sent, on="msg_key", how="left")
     first, last = pl.col("request_id").sort_by("started_ns").first(), pl.col("request_id").sort_by("started_ns").last()
+    hours = failed.group_by([*by, pl.col("started_ns") // HOUR_NS]).agg(busiest_calls=pl.len())
+    busiest = hours.sort("busiest_calls", descending=True).group_by(by).first()
+    of_all = calls.group_by("endpoint").agg(of_all=pl.len())
     return (
         failed.group_by(by)
         .agg(
@@ -143,6 +157,9 @@ def polars_errors(folder):
             last.alias("last"),
             pl.col("request_id").sort_by("latency_ns").last().alias("slowest"),
         )
+        .join(of_all, on="endpoint")
+        .join(busiest, on=by, nulls_equal=True)
+        .with_columns(share=pl.col("len") / pl.col("of_all"))
         .sort(by)
         .collect()
     )
@@ -223,7 +240,7 @@ def pandas_errors(folder):
     failed = calls[calls["return_code"] != 50000].merge(sent, on="msg_key", how="left", suffixes=("", "_sent"))
     failed["mobile"] = failed["mobile_key"].fillna(failed["mobile_key_sent"])
     groups = failed.sort_values("started_ns").groupby(by, observed=True, dropna=False)
-    return groups.agg(
+    found = groups.agg(
         calls=("started_ns", "size"),
         first=("started_ns", "min"),
         last=("started_ns", "max"),
@@ -231,6 +248,9 @@ def pandas_errors(folder):
         example=("request_id", "first"),
         other=("request_id", "last"),
     )
+    hours = failed.groupby([*by, failed["started_ns"] // HOUR_NS], observed=True, dropna=False).size()
+    found["busiest_calls"] = hours.groupby(level=by, observed=True, dropna=False).max()
+    return found.reset_index().assign(of_all=lambda it: it["endpoint"].map(calls["endpoint"].value_counts()))
 
 
 def pandas_cost(folder):
