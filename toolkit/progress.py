@@ -6,7 +6,7 @@ It shares the machine with the load test, so records are counted by columns, tho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -43,39 +43,27 @@ class Progress:
     @property
     def messages(self) -> int:
         """Messages that cost money, or may have: all sends but those that were refused for nothing, or never left."""
-        return sum(
-            calls
-            for (endpoint, outcome), calls in self.outcomes.items()
-            if endpoint is Endpoint.SEND and not _is_free(outcome)
-        )
+        return sum(calls for of, calls in self.outcomes.items() if may_cost(*of))
 
 
-class Follower:
-    """Follows the packed files of a run's folder."""
+class Tail:
+    """Reads on in the packed files of a run's folder while they are written."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[Path, IO[bytes]] = {}
         self._readers: list[PackedReader] = []
-        self._outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
-        self._waited = Histogram()
-        self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
-        self._first_ns = self._last_ns = 0
 
-    def read(self, now_ns: int | None = None) -> Progress:
-        """Read what is new and return the progress at a time, in ns since 1970; without one, at the last call's end."""
+    def read(self) -> Iterator[list[Row]]:
+        """Yield the rows that are new, thousands at once."""
         self._open_new()
         for reader in self._readers:
             rows = reader.rows()
             while some := list(islice(rows, _ROWS_AT_ONCE)):
-                self._add(some)
-        until_ns = self._last_ns if now_ns is None else now_ns - _LAG_NS
-        elapsed_s = ((now_ns or self._last_ns) - self._first_ns) / 1e9 if self._first_ns else 0.0
-        rate, p99_ms = self._rate(until_ns // _SLOT_NS), self._waited.percentile(99)
-        return Progress(elapsed_s, self._outcomes.total(), dict(self._outcomes), rate, p99_ms)
+                yield some
 
     def close(self) -> None:
-        """Close the files; what was read stays."""
+        """Close the files."""
         for file in self._files.values():
             file.close()
         self._readers.clear()
@@ -85,6 +73,30 @@ class Follower:
             if path not in self._files:
                 self._files[path] = path.open("rb")
                 self._readers.append(PackedReader(self._files[path]))
+
+
+class Follower:
+    """Follows the packed files of a run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tail = Tail(folder)
+        self._outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
+        self._waited = Histogram()
+        self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
+        self._first_ns = self._last_ns = 0
+
+    def read(self, now_ns: int | None = None) -> Progress:
+        """Read what is new and return the progress at a time, in ns since 1970; without one, at the last call's end."""
+        for rows in self._tail.read():
+            self._add(rows)
+        until_ns = self._last_ns if now_ns is None else now_ns - _LAG_NS
+        elapsed_s = ((now_ns or self._last_ns) - self._first_ns) / 1e9 if self._first_ns else 0.0
+        rate, p99_ms = self._rate(until_ns // _SLOT_NS), self._waited.percentile(99)
+        return Progress(elapsed_s, self._outcomes.total(), dict(self._outcomes), rate, p99_ms)
+
+    def close(self) -> None:
+        """Close the files; what was read stays."""
+        self._tail.close()
 
     def _add(self, rows: list[Row]) -> None:
         started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
@@ -104,5 +116,7 @@ class Follower:
         return float(sum(calls for slot, calls in self._ended.items() if slot <= last_slot))
 
 
-def _is_free(outcome: int | str) -> bool:
-    return outcome == Failure.CONNECT if isinstance(outcome, str) else kind_of(outcome) in FREE_REFUSALS
+def may_cost(endpoint: Endpoint, outcome: int | str) -> bool:
+    """Tell whether a call may have been charged: a send that was not refused for nothing, and did not fail to leave."""
+    is_free = outcome == Failure.CONNECT if isinstance(outcome, str) else kind_of(outcome) in FREE_REFUSALS
+    return endpoint is Endpoint.SEND and not is_free

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import IO
+
+import numpy as np
 
 from toolkit.analysis.bins import BIN_RATIO, middle_ns
-from toolkit.codes import FREE_REFUSALS, kind_of
 from toolkit.forms.looks import Outcome
-from toolkit.records import PACKED_SUFFIX, Failure, PackedReader, Row
+from toolkit.progress import Tail, may_cost
+from toolkit.records import Row
 from toolkit.wire import Endpoint
 
 _SLOT_NS = 1_000_000_000
@@ -41,26 +42,19 @@ class Live:
     """Follows the packed files of a run's folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: dict[Path, IO[bytes]] = {}
-        self._readers: list[PackedReader] = []
+        self._tail = Tail(folder)
         self._calls: defaultdict[int, Counter[tuple[Endpoint, Outcome]]] = defaultdict(Counter)
         self._waited: defaultdict[int, Bins] = defaultdict(Counter)
-        self._first_ns = 0
         self.messages = 0
 
     def read(self) -> None:
         """Read what is new."""
-        self._open_new()
-        for reader in self._readers:
-            for row in reader.rows():
-                self._add(row)
+        for rows in self._tail.read():
+            self._add(rows)
 
     def close(self) -> None:
         """Close the files; what was read stays."""
-        for file in self._files.values():
-            file.close()
-        self._readers.clear()
+        self._tail.close()
 
     def buckets(self) -> list[Bucket]:
         """Return the whole time in buckets of whole seconds, few enough to be drawn."""
@@ -80,26 +74,17 @@ class Live:
         waited = _percentiles((self._waited[slot] for slot in slots if slot in self._waited), (50, 99))
         return Bucket(float(start - first), float(end - first), calls, waited)
 
-    def _open_new(self) -> None:
-        for path in sorted(self._folder.glob(f"*{PACKED_SUFFIX}")):
-            if path not in self._files:
-                self._files[path] = path.open("rb")
-                self._readers.append(PackedReader(self._files[path]))
-
-    def _add(self, row: Row) -> None:
-        started_ns, endpoint, _, return_code, latency_ns, wait_ns, *_, error = row
-        slot = (started_ns + latency_ns) // _SLOT_NS
-        outcome = return_code if return_code is not None else error or ""
-        self._calls[slot][Endpoint(endpoint), outcome] += 1
-        self._waited[slot][int(math.log(max(1, latency_ns + wait_ns)) / _LOG)] += 1
-        self.messages += endpoint == Endpoint.SEND and _may_cost(return_code, error)
-
-
-def _may_cost(return_code: int | None, error: str | None) -> bool:
-    """Tell whether a send may have been charged, as ``report.spending`` does of a run that is over."""
-    if return_code is None:
-        return error != Failure.CONNECT
-    return kind_of(return_code) not in FREE_REFUSALS
+    def _add(self, rows: list[Row]) -> None:
+        started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
+        latency_ns = np.array(latencies, np.int64)
+        slots = ((np.array(started, np.int64) + latency_ns) // _SLOT_NS).tolist()
+        waited = (np.log(np.maximum(1, latency_ns + np.array(waits, np.int64))) / _LOG).astype(int).tolist()
+        for (slot, endpoint, code, error), calls in Counter(zip(slots, endpoints, codes, errors, strict=True)).items():
+            ended = Endpoint(endpoint), (error or "") if code is None else code
+            self._calls[slot][ended] += calls
+            self.messages += calls * may_cost(*ended)
+        for (slot, place), calls in Counter(zip(slots, waited, strict=True)).items():
+            self._waited[slot][place] += calls
 
 
 def _percentiles(slots: Iterable[Bins], percentiles: Sequence[float]) -> dict[float, float]:
