@@ -17,6 +17,8 @@ KIND_COLOURS = {
 }
 ERROR_COLOUR = "#26262a"
 UNKNOWN_COLOUR = "#9b9ba3"
+# For what has no kind: from light to dark, so that their order shows in grey.
+GROUP_COLOURS = ("#dfe39a", "#a3d08c", "#58b08b", "#2f8797", "#1f5f90", "#1b3a68")
 
 
 def shades(base: Mapping[str, str]) -> dict[str, str]:

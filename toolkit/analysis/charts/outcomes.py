@@ -8,25 +8,46 @@ from collections.abc import Iterable
 import altair as alt
 import pandas as pd
 
-from toolkit.analysis.charts.drawing import HEIGHT, WIDTH, Row, clock, data, finish, legend, panels, plain, scale
+from toolkit.analysis.charts import labels, lines
+from toolkit.analysis.charts.drawing import (
+    HEIGHT,
+    INK,
+    PALE,
+    WIDTH,
+    Layers,
+    Row,
+    clock,
+    colour,
+    data,
+    empty,
+    finish,
+    panels,
+    plain,
+    scale,
+)
 from toolkit.analysis.colours import ERROR_COLOUR, KIND_COLOURS, UNKNOWN_COLOUR, shades
 from toolkit.codes import Kind
+from toolkit.wire import Endpoint
 
 _MOST_OUTCOMES = 12
 _OTHER = "other"
+_PX_PER_SHARE = 50
 
 
 def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """Draw ``over_time``: calls per second stacked by outcome, one panel for each endpoint."""
     rows, colours = _outcome_rows(frame)
+    if not rows:
+        return empty("No calls", width)
+    start, end = min(row["started"] for row in rows), max(row["ended"] for row in rows)
     bars = (
         alt.Chart(data(rows), width=width, height=HEIGHT // 2)
         .mark_bar(orient="vertical", binSpacing=0)
         .encode(
-            x=alt.X("started:T", title="time (UTC)", axis=clock(_span_s(frame)), scale=alt.Scale(type="utc")),
+            x=clock("started:T", start, end, width),
             x2="ended:T",
             y=alt.Y("calls_per_s:Q", title="calls per second", stack="zero", axis=alt.Axis(tickCount=4)),
-            color=alt.Color("outcome:N", title=None, scale=scale(colours), legend=legend(width)),
+            color=colour("outcome:N", colours, width),
             order=alt.Order("place:Q"),
         )
     )
@@ -36,20 +57,33 @@ def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
 def return_codes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """Draw ``return_codes``: the share of each outcome, one panel for each endpoint."""
     rows, colours = _outcome_rows(frame)
-    percent = alt.Axis(format="~%", tickCount=5)
-    bars = alt.Chart(data(rows), width=width - 180, height=alt.Step(24)).encode(
-        x=alt.X("share:Q", title="share of the endpoint's calls", axis=percent, scale=alt.Scale(domain=[0, 1])),
-        y=alt.Y("outcome:N", title=None, sort=list(colours), axis=alt.Axis(labelLimit=0)),
-    )
-    layers = alt.layer(
-        bars.mark_bar(height=16).encode(color=alt.Color("outcome:N", scale=scale(colours), legend=None)),
-        bars.mark_text(align="left", dx=5).encode(text=alt.Text("share:Q", format=".2%")),
-    )
-    return finish(layers.facet(row=panels()).resolve_scale(y="independent"))
+    if not rows:
+        return empty("No calls", width)
+    endpoints = [it.value for it in Endpoint if any(row["endpoint"] == it for row in rows)]
+    return finish(alt.vconcat(*(_shares(_of(rows, colours, it), colours, it, width) for it in endpoints), spacing=18))
 
 
-def _span_s(frame: pd.DataFrame) -> float:
-    return (frame["ended"].max() - frame["started"].min()).total_seconds() if len(frame) else 0.0
+def _shares(rows: list[Row], colours: dict[str, str], endpoint: str, width: int) -> Layers:
+    layout = lines.lay(lines.name(rows), width - _PX_PER_SHARE, list(colours))
+    axis = alt.Axis(format="~%", tickCount=5)
+    title = alt.TitleParams(endpoint, fontWeight="bold", color=INK)
+    bars = alt.Chart(data(rows), width=layout.width, height=layout.height, title=title).encode(
+        x=alt.X("share:Q", title="share of the endpoint's calls", axis=axis, scale=alt.Scale(domain=[0, 1])), y=layout.y
+    )
+    return alt.layer(
+        bars.mark_bar(height=14).encode(color=alt.Color("outcome:N", scale=scale(colours), legend=None)),
+        bars.mark_text(align="left", dx=5).encode(text="text:N"),
+    )
+
+
+def _of(rows: list[Row], colours: Iterable[str], endpoint: str) -> list[Row]:
+    """Return one placed row for each outcome of an endpoint."""
+    shares: Counter[str] = Counter()
+    for row in rows:
+        if row["endpoint"] == endpoint:
+            shares[row["outcome"]] += row["share"]
+    found = [(name, shares[name]) for name in colours if name in shares]
+    return lines.place([{"outcome": name, "label": name, "share": it, "text": labels.share(it)} for name, it in found])
 
 
 def _outcome_rows(frame: pd.DataFrame) -> tuple[list[Row], dict[str, str]]:
@@ -57,24 +91,18 @@ def _outcome_rows(frame: pd.DataFrame) -> tuple[list[Row], dict[str, str]]:
     rows = sorted(plain(frame), key=lambda row: (row["return_code"] is None, row["return_code"], row["error"] or ""))
     calls: Counter[str] = Counter()
     for row in rows:
-        calls[_name(row)] += row["calls"]
+        calls[labels.outcome(row)] += row["calls"]
     shown = {name for name, _ in calls.most_common(_MOST_OUTCOMES)}
-    rows = [row | {"outcome": _name(row) if _name(row) in shown else _OTHER} for row in rows]
+    rows = [row | {"outcome": labels.outcome(row) if labels.outcome(row) in shown else _OTHER} for row in rows]
     colours = _colours(rows)
     places = {name: place for place, name in enumerate(colours)}
     return [row | {"place": places[row["outcome"]]} for row in rows], colours
 
 
-def _name(row: Row) -> str:
-    if row["return_code"] is not None:
-        return f"{row['return_code']} {row['message']}".rstrip()
-    return row["error"] or "no outcome"
-
-
 def _colours(rows: Iterable[Row]) -> dict[str, str]:
     """Give each outcome a colour; "other" comes last."""
     base = {row["outcome"]: _base_colour(row) for row in rows if row["outcome"] != _OTHER}
-    other = {_OTHER: "#d5d5da"} if any(row["outcome"] == _OTHER for row in rows) else {}
+    other = {_OTHER: PALE} if any(row["outcome"] == _OTHER for row in rows) else {}
     return shades(base) | other
 
 
