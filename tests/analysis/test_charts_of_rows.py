@@ -102,3 +102,18 @@ def test_a_line_is_broken_where_buckets_lack(call):
 )
 def test_a_clock_is_as_precise_as_its_span_asks_for(span_s, form):
     assert drawing.clock("at:T", NOON_MS, NOON_MS + span_s * 1000, 880).to_dict()["axis"]["format"] == form
+
+
+def test_the_busiest_time_of_errors_is_not_before_the_first(call):
+    late = call().started_ns + 1_500 * 10**9
+    found = analysis.errors(analysis.from_records([call(code=50009, started_ns=late)]), every="1h")
+    (row,) = _data(charts.errors(found))
+    assert row["busiest"] == row["first_seen"] == late // 10**6
+
+
+def test_a_window_without_an_upper_bound_is_open():
+    bounds = {"count": 5, "window_s": None, "window_low_s": 3_000.0, "window_high_s": None, "shape": "undecided"}
+    whose = {"app_key": None, "since": pd.Timestamp("2026-11-06", tz="UTC"), "refusals": 12}
+    chart = charts.limits(pd.DataFrame([whose | bounds]))
+    assert "5 in 50 min or more, undecided: 12 refusals" in _texts(chart)
+    assert _data(chart)[0]["is_open"]

@@ -40,8 +40,7 @@ def errors(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     rows = lines.place([_error_row(row) for row in found])
     layout = lines.lay(lines.name(rows, len(frame) - len(rows)), width)
     looks = present(KIND_LOOKS, rows, "kind")
-    start = min(min(row["busiest"], row["first_seen"]) for row in rows)
-    end = max(max(row["busiest"], row["last_seen"]) for row in rows)
+    start, end = min(row["first_seen"] for row in rows), max(row["last_seen"] for row in rows)
     room = max((end - start) * 0.02, 30_000)
     spans = alt.Chart(data(rows), width=layout.width, height=layout.height).encode(
         x=clock("first_seen:T", start - room, end + room, layout.width),
@@ -63,25 +62,16 @@ def burn_rates(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     pairs = lines.place([row | {"label": _pair(row)} for row in plain(frame)])
     layout = lines.lay(lines.name(pairs), width)
     burns = [{"place": row["place"], "of": of, "burn": row[name] or 0} for row in pairs for name, of in _BURNS.items()]
-    most = max(*(row["burn"] for row in burns), *(row["threshold"] for row in pairs))
-    axis = alt.X(
-        "burn:Q",
-        title="burn rate (at 1 a budget lasts its period)",
-        scale=alt.Scale(type="symlog", domain=[0, most * 1.2], nice=False),
-        axis=alt.Axis(values=[0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], format=",~f", labelOverlap=True),
-    )
+    limits = [{"place": row["place"], "burn": row["threshold"]} for row in pairs]
+    axis = _burn_axis(max(row["burn"] for row in [*burns, *limits]))
     points = alt.Chart(data(burns), width=layout.width, height=layout.height).encode(x=axis, y=layout.y)
-    limits = alt.Chart(data([{"place": row["place"], "burn": row["threshold"]} for row in pairs])).encode(
-        x="burn:Q", y=layout.y
-    )
+    ticks = alt.Chart(data(limits)).mark_tick(thickness=3, height=18, color=INK).encode(x=axis, y=layout.y)
     shape = alt.Shape("of:N", title=None, scale=scale(_BURN_SHAPES), legend=legend(width, _BURN_SHAPES))
+    looks = {"shape": shape, "color": colour("of:N", _BURN_COLOURS, width)}
     return finish(
-        alt.layer(
-            limits.mark_tick(thickness=3, height=18, color=INK),
-            points.mark_point(filled=True, size=90, opacity=1).encode(
-                shape=shape, color=colour("of:N", _BURN_COLOURS, width)
-            ),
-        ).properties(title=note("upright: the threshold that both windows have to exceed", layout.width))
+        alt.layer(ticks, points.mark_point(filled=True, size=90, opacity=1).encode(**looks)).properties(
+            title=note("upright: the threshold that both windows have to exceed", layout.width)
+        )
     )
 
 
@@ -111,11 +101,7 @@ def guessers(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     found = [row | {"label": _mobile(row), "end": row["failed"] + row["refused"]} for row in plain(frame)]
     rows = lines.place(found)
     layout = lines.lay(lines.name(rows, len(found) - len(rows)), width)
-    tries = [
-        {"place": row["place"], "of": of, "tries": row[name], "order": order}
-        for row in rows
-        for order, (name, of) in enumerate({"failed": _FAILED, "refused": _REFUSED}.items())
-    ]
+    tries = [row for it in rows for row in _tries(it)]
     looks = present({_FAILED: "#1d5ea8", _REFUSED: KIND_LOOKS["RATE"]}, [it for it in tries if it["tries"]], "of")
     bars = alt.Chart(data(tries), width=layout.width, height=layout.height).encode(
         x=alt.X("tries:Q", title="verifies", axis=alt.Axis(format=",d", tickCount=few(layout.width), tickMinStep=1)),
@@ -130,8 +116,21 @@ def guessers(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     return finish(alt.layer(stacked, marks.encode(x="tries:Q", y=layout.y, shape=shape)))
 
 
+def _burn_axis(most: float) -> alt.X:
+    """Return a log axis that has a place for 0."""
+    axis = alt.Axis(values=[0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], format=",~f", labelOverlap=True)
+    symlog = alt.Scale(type="symlog", domain=[0, most * 1.2], nice=False)
+    return alt.X("burn:Q", title="burn rate (at 1 a budget lasts its period)", scale=symlog, axis=axis)
+
+
+def _tries(row: Row) -> list[Row]:
+    counts = [(_FAILED, row["failed"]), (_REFUSED, row["refused"])]
+    return [{"place": row["place"], "of": of, "tries": it, "order": order} for order, (of, it) in enumerate(counts)]
+
+
 def _error_row(row: Row) -> Row:
-    times = {name: row[name] for name in ("first_seen", "last_seen", "busiest")}
+    times = {name: row[name] for name in ("first_seen", "last_seen")}
+    times["busiest"] = max(row["busiest"], row["first_seen"])  # a bucket may begin before the first one
     label = f"{row['endpoint']} {labels.outcome(row)}: {labels.count(row['calls'], 'call')}"
     part = row["busiest_calls"] / row["calls"] if row["calls"] else 0
     return times | {"label": label, "kind": labels.kind(row), "part": part}

@@ -84,8 +84,14 @@ def _rule_row(row: Row, several: bool) -> Row:
 def _rule(row: Row) -> str:
     if row["count"] is None:
         return "explained by no rule"
-    window = "?" if row["window_s"] is None else labels.seconds(row["window_s"])
-    return f"{row['count']:,} in {window}, {row['shape']}"
+    return f"{row['count']:,} in {_window(row)}, {row['shape']}"
+
+
+def _window(row: Row) -> str:
+    if row["window_s"] is not None:
+        return labels.seconds(row["window_s"])
+    low, high = labels.seconds(row["window_low_s"] or 0), row["window_high_s"]
+    return f"{low} to {labels.seconds(high)}" if high else f"{low} or more"
 
 
 def _whose(row: Row) -> str:

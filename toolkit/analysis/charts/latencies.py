@@ -105,11 +105,11 @@ def _nines(rows: list[Row]) -> alt.Axis:
 
 def _bucket_rows(frame: pd.DataFrame) -> Iterator[Row]:
     """Yield a row for each percentile; a stretch is of buckets that follow each other."""
-    width_ms = _least_step_ms(frame)
+    width_ms, differs = _least_step_ms(frame), _differs(frame)
     names = [name for name in _SHADES if f"{name}_ms" in frame]
     for _, part in frame.groupby(["endpoint", "measure"], observed=True, sort=False):
         rows = plain(part)
-        if rows[0]["measure"] == CALLER and not _differs(frame, rows):
+        if rows[0]["measure"] == CALLER and not differs:
             continue
         breaks = part["started"].diff().gt(pd.Timedelta(1.5 * width_ms, "ms")).cumsum()
         is_single = breaks.map(breaks.value_counts()).eq(1)
@@ -125,8 +125,10 @@ def _least_step_ms(frame: pd.DataFrame) -> float:
     return float(steps.min().total_seconds() * 1000) if len(steps) else 0.0
 
 
-def _differs(frame: pd.DataFrame, rows: list[Row]) -> bool:
-    """Tell whether what callers of an endpoint waited is anywhere not the server's latency."""
-    servers = frame[(frame["measure"] == SERVER) & (frame["endpoint"] == rows[0]["endpoint"])]
-    times = [name for name in frame.columns if name.endswith("_ms")]
-    return [[row[name] for name in times] for row in plain(servers)] != [[row[name] for name in times] for row in rows]
+def _differs(frame: pd.DataFrame) -> bool:
+    """Tell whether what callers waited is anywhere not the server's latency."""
+    servers, callers = (
+        frame.loc[frame["measure"] == measure].drop(columns="measure").reset_index(drop=True)
+        for measure in (SERVER, CALLER)
+    )
+    return not servers.equals(callers)

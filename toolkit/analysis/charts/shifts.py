@@ -91,19 +91,19 @@ def explain(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     points = alt.Chart(data(rows), width=layout.width, height=layout.height).encode(
         x=_ratios("at:Q", "times as often as elsewhere, and as before", rows), y=layout.y
     )
-    part = alt.Size(
-        "coverage:Q",
-        title="part of all such calls",
-        scale=alt.Scale(domain=[0, 1], range=[20, 400]),
-        legend=alt.Legend(format="~%", values=[0.1, 0.5, 1], orient="bottom", direction="horizontal"),
-    )
     return finish(
         alt.layer(
             _mark(points, 1),
             points.mark_rule(strokeWidth=2, color=FAINT).encode(x="low:Q", x2="high:Q"),
-            points.mark_point(filled=True, opacity=1, color=ENDPOINT_COLOURS[Endpoint.SEND]).encode(size=part),
+            points.mark_point(filled=True, opacity=1, color=ENDPOINT_COLOURS[Endpoint.SEND]).encode(size=_coverage()),
         ).properties(title=note(_INTERVAL, layout.width))
     )
+
+
+def _coverage() -> alt.Size:
+    shown = alt.Legend(format="~%", values=[0.1, 0.5, 1], orient="bottom", direction="horizontal")
+    area = alt.Scale(domain=[0, 1], range=[20, 400])
+    return alt.Size("coverage:Q", title="part of all such calls", scale=area, legend=shown)
 
 
 def _differences(rows: list[Row], axis: alt.X, nothing: float, width: int) -> Layers:
