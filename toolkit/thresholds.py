@@ -163,6 +163,10 @@ class Threshold:
         ending = "" if self.abort_after_s is None else f" abort after {self.abort_after_s}s"
         return f"{self.metric} {self.comparison} {_plain(self.limit)}{self.metric.unit}{ending}"
 
+    def opposite(self) -> Threshold:
+        """Return the threshold that is kept where this one is missed."""
+        return replace(self, comparison=_OPPOSITES[self.comparison])
+
 
 class Status(StrEnum):
     """Whether a threshold was kept."""
@@ -219,6 +223,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _WORDS = ("mean", "max")
 _METRICS = "a metric: p99 or another percentile, mean, max, share, ok_ratio or rate"
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"

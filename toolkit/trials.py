@@ -92,7 +92,7 @@ def put_away(run: Path, settings: Mapping[str, object]) -> tuple[Summary, Path]:
 
     Of a file of calls, there is the page alone, beside it.
     """
-    from toolkit.report.page import write_report  # Altair takes seconds to import
+    from toolkit.report.writing import write_report
 
     calls = read(run)
     summary = write_summary(run, calls, settings) if run.is_dir() else summarize(calls, settings)

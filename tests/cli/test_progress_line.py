@@ -1,6 +1,6 @@
 from decimal import Decimal
 
-from toolkit.cli.runs import tell_progress
+from toolkit.cli.load import tell_progress
 from toolkit.codes import ReturnCode
 from toolkit.pacing import Rate
 from toolkit.progress import Progress

@@ -5,13 +5,22 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
+from toolkit.analysis import Calls
+from toolkit.analysis.sources.texts import Unread
+from toolkit.analysis.table import lazy
 from toolkit.codes import find, kind_of
 from toolkit.records import PARQUET_NAME, CallRecord, write_parquet
+from toolkit.report import page
+from toolkit.report.claims import Claim
+from toolkit.report.explaining import explain
+from toolkit.report.subject import Questions, Run, Subject
 from toolkit.wire import Endpoint
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
@@ -71,13 +80,32 @@ def traffic() -> list[CallRecord]:
 def run_folder(tmp_path: Path) -> Callable[..., Path]:
     """Make a run folder of records, with a run.json of ``settings`` where there are any."""
 
-    def make(records: list[CallRecord], settings: dict[str, object] | None = None) -> Path:
-        write_parquet(records, tmp_path / PARQUET_NAME)
+    def make(records: list[CallRecord], settings: dict[str, object] | None = None, folder: Path = tmp_path) -> Path:
+        write_parquet(records, folder / PARQUET_NAME)
         if settings is not None:
-            (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "settings": settings}), encoding="utf-8")
-        return tmp_path
+            (folder / "run.json").write_text(json.dumps({"schema": 1, "settings": settings}), encoding="utf-8")
+        return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def subject_of() -> Callable[..., Subject]:
+    """Make a frame of calls, with settings and claims of its run, what a report is about."""
+
+    def make(
+        frame: pd.DataFrame, settings: Mapping[str, object] | None = None, claims: Sequence[Claim] = (), **asked: Any
+    ) -> Subject:
+        calls = Calls(lazy(frame), Unread().frame())
+        return Subject(calls, (Run("friday", calls, settings or {}, claims),), Questions(**asked))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def render(subject_of: Callable[..., Subject]) -> Callable[..., str]:
+    """Render the page of what ``subject_of`` makes."""
+    return lambda *given, **asked: page.render(explain(subject_of(*given, **asked)))
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from junitparser import JUnitXml
 from toolkit import analysis, runs
 from toolkit.errors import InputError
 from toolkit.report.claims import figure_rows, read_claims
-from toolkit.report.page import render
 from toolkit.report.summary import JUNIT_NAME, write_summary
 
 CLAIM = {
@@ -36,8 +35,8 @@ def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> N
     assert [type(it).__name__ for it in case.result] == ["Failure"]
 
 
-def test_a_claim_is_on_the_page_with_its_figures(run: Path, traffic) -> None:
-    html = render(analysis.from_records(traffic), {}, "friday", read_claims(run))
+def test_a_claim_is_on_the_page_with_its_figures(run: Path, traffic, render) -> None:
+    html = render(analysis.from_records(traffic), {}, read_claims(run))
     assert "no send &lt;beyond&gt; the rules is accepted" in html
     assert "1,204" in html
     assert "boundaries 1/60s first accepted ms" in html

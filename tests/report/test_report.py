@@ -6,7 +6,7 @@ import pytest
 
 from toolkit import analysis
 from toolkit.errors import InputError
-from toolkit.report.page import render, write_report
+from toolkit.report.writing import write_report
 from toolkit.wire import Endpoint
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "rect", "path", "line", "circle"}
@@ -75,9 +75,9 @@ def test_the_headline_says_what_ran_when_against_what_and_how_it_went(run_folder
         assert said in text
     assert re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd></div>", text)[:4] == [
         ("calls", "2"),
-        ("calls per second", "1.0"),
+        ("calls per second", "1.00"),
         ("OK", "50.00 %"),
-        ("duration", "2.0 s"),
+        ("duration", "2 s"),
     ]
 
 
@@ -102,16 +102,16 @@ def test_tables_have_scoped_heads_and_scroll_in_their_own_container(page):
     heads = page.named("th")
     assert heads
     assert {head["scope"] for head in heads} == {"col", "row", "rowgroup"}
-    regions = [attributes for attributes in page.named("div") if attributes.get("class") == "scroll"]
-    assert len(regions) == len(page.named("table")) == 3
+    regions = [attributes for attributes in page.named("div") if attributes.get("class", "").startswith("scroll ")]
+    assert len(regions) == len(page.named("table")) > 3
     assert all(region["role"] == "region" and region["tabindex"] == "0" for region in regions)
 
 
 def test_the_page_has_language_title_and_words_for_its_pictures(page):
     assert page.named("html")[0]["lang"] == "en"
-    assert "friday · SMS code run" in page.text
+    assert "friday · SMS code report" in page.text
     pictures = [attributes for attributes in page.named("div") if attributes.get("role") == "img"]
-    assert len(pictures) == 2
+    assert len(pictures) >= 3
     assert all(picture["aria-label"] for picture in pictures)
     assert {"viewport", "color-scheme"} <= {meta.get("name") for meta in page.named("meta")}
 
@@ -131,7 +131,8 @@ def test_hostile_names_and_settings_stay_text(run_folder, call):
 def test_settings_read_as_names_and_values_nested_ones_dotted(run_folder, call):
     settings = {"cap": {"messages": 5, "cost": None}, "tags": ["a", 1], "open_loop": True}
     html = write_report(run_folder([call(Endpoint.SEND, 50000)], settings)).read_text(encoding="utf-8")
-    assert re.findall(r'<th scope="row">([\w.]+)</th><td>(.*?)</td>', html) == [
+    shown = html[html.index('<h2 id="settings"') :]
+    assert re.findall(r'<th scope="row">([\w.]+)</th>\s*<td>(.*?)</td>', shown) == [
         ("cap.messages", "5"),
         ("cap.cost", "–"),
         ("tags", "[&#34;a&#34;, 1]"),
@@ -178,10 +179,9 @@ def test_what_is_no_run_folder_or_no_json_is_an_input_error(run_folder, call, tm
         write_report(folder)
 
 
-def test_outcomes_beyond_what_a_page_can_show_are_counted(call):
+def test_outcomes_beyond_what_a_page_can_show_are_counted(call, render):
     records = [call(Endpoint.SEND, 60_000 + i) for i in range(250)]
-    html = render(analysis.from_records(records), {}, "many")
-    assert "50 more outcomes are in the run's records" in html
+    assert "50 more are in the records" in render(analysis.from_records(records))
 
 
 def test_a_browser_shows_the_page(run_folder, traffic, browse, tmp_path):

@@ -7,9 +7,9 @@ from junitparser import Error, Failure, JUnitXml, TestSuite
 
 from toolkit import analysis
 from toolkit.errors import InputError
-from toolkit.report.page import render
 from toolkit.report.summary import summarize, write_summary
-from toolkit.report.verdicts import judge_run, write_junit
+from toolkit.report.values import Judged
+from toolkit.report.verdicts import judge_run, junit
 from toolkit.wire import Endpoint
 
 MS = 1_000_000
@@ -76,10 +76,9 @@ def test_a_verdict_is_json_with_its_value_and_limit_in_one_unit(frame):
     assert (unmeasured["value"], unmeasured["unit"]) == (None, "/s")
 
 
-def test_a_ci_server_reads_the_verdicts_as_junit(frame, tmp_path):
+def test_a_ci_server_reads_the_verdicts_as_junit(frame):
     verdicts = judge_run(frame, {"thresholds": [KEPT, MISSED, UNMEASURED]})
-    write_junit(tmp_path / "junit.xml", 'a "run" <&', verdicts, 1.5)
-    (suite,) = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
+    (suite,) = JUnitXml.fromstring(junit('a "run" <&', [Judged("run", it) for it in verdicts], 1.5))
     assert isinstance(suite, TestSuite)
     assert (suite.name, suite.tests, suite.failures, suite.errors, suite.time) == ('a "run" <&', 3, 1, 1, 1.5)
     kept, missed, unmeasured = suite
@@ -89,15 +88,15 @@ def test_a_ci_server_reads_the_verdicts_as_junit(frame, tmp_path):
     assert [(type(it), it.type) for it in unmeasured.result] == [(Error, "NO_DATA")]
 
 
-def test_the_page_shows_every_verdict(frame):
-    text = re.sub(r"<[^>]+>|\s+", " ", render(frame, {"thresholds": [KEPT, MISSED, UNMEASURED]}, "run"))
+def test_the_page_shows_every_verdict(frame, render):
+    text = re.sub(r"<[^>]+>|\s+", " ", render(frame, {"thresholds": [KEPT, MISSED, UNMEASURED]}))
     for line in (
         "PASS max(send.caller_ms) &lt; 250 200 ms",
         "FAIL share(50019) &lt; 0.1% 33.3333 %",
         "NO_DATA rate(verify) &gt; 1/s –",
     ):
         assert line in re.sub(r"\s+", " ", text)
-    assert "Thresholds" not in render(frame, {}, "run")
+    assert "Thresholds" not in render(frame)
 
 
 def test_values_are_plain_numbers_whatever_numpy_made_of_them(frame):
@@ -122,6 +121,6 @@ def test_a_runs_folder_gets_junit_xml_where_it_has_thresholds(frame, tmp_path):
         ({"bottleneck": "no CPU left"}, "the bottleneck, so that no threshold passes: no CPU left"),
     ],
 )
-def test_the_page_says_first_why_a_run_ended_early_or_proves_nothing(frame, settings, told):
-    page = html.unescape(render(frame, {"thresholds": [KEPT], **settings}, "run"))
+def test_the_page_says_first_why_a_run_ended_early_or_proves_nothing(frame, render, settings, told):
+    page = html.unescape(render(frame, {"thresholds": [KEPT], **settings}))
     assert told in page[: page.index(">Thresholds<")]

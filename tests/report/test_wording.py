@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import pytest
 
 from toolkit.report import wording
@@ -25,7 +27,26 @@ def test_milliseconds_have_three_digits_or_more(ms, words):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 ms"), (0.5, "500 ms"), (12.34, "12.3 s"), (59.99, "1 min 00 s"), (63, "1 min 03 s"), (7500, "2 h 05 min")],
+    [
+        (0, "0 ms"),
+        (0.5, "500 ms"),
+        (12.34, "12.3 s"),
+        (30, "30 s"),
+        (59.99, "1 min"),
+        (63, "1 min 03 s"),
+        (3600, "1 h"),
+        (7500, "2 h 05 min"),
+        (100_000, "27 h 47 min"),
+        (200_000, "2 days 08 h"),
+    ],
 )
 def test_a_duration_reads_in_its_own_unit(seconds, words):
     assert wording.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [("0", "0.00"), ("12.5", "12.50"), ("1234.5678", "1,234.5678"), ("-0.098000", "-0.098"), ("1E+3", "1,000.00")],
+)
+def test_money_is_told_to_its_last_place(amount, words):
+    assert wording.money(Decimal(amount), "CNY") == f"{words} CNY"

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from toolkit.cli import calls, notebooks, runs, service, simulate
+from toolkit.cli import calls, load, notebooks, report, service, simulate
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, fail
 from toolkit.errors import CallError, ReturnCodeError, ToolkitError
 
@@ -37,8 +37,8 @@ app.add_typer(service.messages, name="message")
 app.command()(calls.send)
 app.command()(calls.verify)
 app.command()(calls.codes)
-app.command()(runs.load)
-app.command()(runs.report)
+app.command()(load.load)
+app.command()(report.report)
 app.command()(notebooks.console)
 app.command()(notebooks.lab)
 app.command()(simulate.simulate)

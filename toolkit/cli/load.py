@@ -1,4 +1,4 @@
-"""`smscode load` and `report`: load an API, and say what happened."""
+"""`smscode load`: load an API, and say what happened."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -16,15 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.calls import AppKey, BaseUrl, TempId
-from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say, show, show_json
+from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say
+from toolkit.cli.report import explain_run, judge
 from toolkit.durations import EXAMPLES
 from toolkit.errors import InputError
-from toolkit.parts import check, is_url, pulled, push
-from toolkit.runs import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
+from toolkit.parts import check, is_url, push
+from toolkit.runs import Cause
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from toolkit.launch import Ended, LoadRun, Plan
     from toolkit.pacing import Pacer, Rate
     from toolkit.progress import Progress
@@ -152,36 +150,19 @@ def load(
         say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(trial.plan)}. Ctrl-C ends it early.")
         run = stack.enter_context(trial.begin(aim, folder))
         ended = _follow(run, trial.plan.duration_s, trial.price)
-    summary, page = _explain(folder, trial.settings(aim) | ending(ended), as_json)
+    summary, page = explain_run(folder, trial.settings(aim) | ending(ended), as_json)
     say(f"The report: {_put_away(folder, out) if is_url(out) else page}")
     for note in ended.notes:
         say(f"note: {note}")
     if ended.cause is Cause.REFUSED:
         fail(f"the run was ended early: every further call would be refused: {ended.reason}", REFUSED)
     _judge_calls(summary, aim)
-    _judge(summary)
+    judge([summary])
 
 
 def _tell_plan(plan: Plan) -> str:
     pace = f"{plan.users} users" if plan.users else plan.stages or f"{plan.rate_per_s:g} journeys a second"
     return f"{pace} for {plan.duration_s:g} s"
-
-
-def report(
-    run: Annotated[str, typer.Argument(help="Folder of a run, or its URL, or a Parquet file of call records.")],
-    as_json: Json = False,
-) -> None:
-    """Judge a run once more, print its return codes and latency, and write its report.html anew.
-
-    Of a file of calls, the page is FILE.html beside it. The exit code is that of the run.
-    """
-    from toolkit.report.page import read_settings
-    from toolkit.report.summary import RUN_NAME
-
-    with pulled(run) as path:
-        summary, page = _explain(path, read_settings(path / RUN_NAME), as_json)
-    say(f"The report: {page.name if is_url(run) else page}")
-    _judge(summary)
 
 
 def _put_away(folder: Path, out: str) -> str:
@@ -252,51 +233,6 @@ def tell_progress(progress: Progress, rate: Rate | None, price: Price | None) ->
     return "  ".join(parts)
 
 
-def _explain(run: Path, settings: Mapping[str, object], as_json: bool) -> tuple[Summary, Path]:
-    """Print what a run's calls say, leave it in its folder as run.json and report.html, and tell where that is."""
-    from toolkit.analysis import latency, read, return_codes
-    from toolkit.trials import put_away
-
-    calls = read(run)
-    summary, page = put_away(run, settings)
-    if as_json:
-        show_json(summary)
-    else:
-        _show_verdicts(summary)
-        _show_claims(summary)
-        codes = return_codes(calls).drop(columns=["meaning", "share_low", "share_high"])
-        show(_rows(codes.assign(share=codes["share"].map("{:.2%}".format))), title="Return codes")
-        show(_rows(latency(calls).drop(columns=["mean_ms", "error_ratio"])), title="\nLatency, ms")
-    return summary, page
-
-
-def _show_verdicts(summary: Summary) -> None:
-    verdicts: Any = summary["verdicts"]
-    if verdicts:
-        show(
-            [{name: it[name] for name in ("status", "threshold", "value", "unit")} for it in verdicts],
-            title="Thresholds",
-        )
-        print()
-
-
-def _show_claims(summary: Summary) -> None:
-    from toolkit.report.claims import figure_rows
-
-    claims: Any = summary["claims"]
-    for claim in claims:
-        rows = [{"figure": name, "value": value} for name, value in figure_rows(claim["figures"])]
-        show(rows, title=f"{claim['claim']}: {claim['status']}")
-        print()
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
-    return [
-        {str(name): it for name, it in row.items()}
-        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
-    ]
-
-
 def _judge_calls(summary: Summary, aim: Target) -> None:
     """Fail where not a single call got an answer of the API."""
     endpoints: Any = summary["endpoints"]
@@ -304,20 +240,3 @@ def _judge_calls(summary: Summary, aim: Target) -> None:
         fail(f"no call was made to {aim.base_url}: give the run more time", NO_ANSWER)
     if not any(it["return_codes"] for it in endpoints.values()):
         fail(f"no call got an answer of the API from {aim.base_url}", NO_ANSWER)
-
-
-def _judge(summary: Summary) -> None:
-    """Fail where a run proves nothing, a claim broke, a threshold was missed, or the budget ended it, in this order."""
-    settings: Any = summary["settings"]
-    verdicts: Any = summary["verdicts"]
-    claims: Any = summary["claims"]
-    broken = [it["says"] for it in claims if it["status"] != "PASS"]
-    missed = [it["threshold"] for it in verdicts if it["status"] != "PASS"]
-    if settings.get("bottleneck"):
-        fail(f"the load generator was the bottleneck, so nothing passes: {settings['bottleneck']}", BOTTLENECK)
-    if broken:
-        fail(f"the claim does not stand: {'; '.join(broken)}", THRESHOLD_MISSED)
-    if missed:
-        fail(f"{len(missed)} of {len(verdicts)} thresholds were not kept: {'; '.join(missed)}", THRESHOLD_MISSED)
-    if settings.get("ended") == Cause.BUDGET:
-        fail(f"the budget ended the run: {settings['ended_because']}", BUDGET_SPENT)

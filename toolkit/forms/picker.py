@@ -19,7 +19,7 @@ from toolkit.forms.panel import Panel
 from toolkit.forms.view import ReportView
 from toolkit.forms.work import Work
 from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS
-from toolkit.report.summary import RUN_NAME
+from toolkit.runs import SUMMARY_NAME
 
 _LEAST_ROWS, _MOST_ROWS = 2, 8
 
@@ -116,7 +116,7 @@ def _has_calls(folder: Path) -> bool:
 
 def _say(folder: Path) -> str:
     try:
-        summary = json.loads((folder / RUN_NAME).read_text(encoding="utf-8"))
+        summary = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8"))
         return f"{folder.name}   {summary['settings']['scenario']}, {summary['calls']:,} calls"
     except (OSError, ValueError, KeyError, TypeError):
         return folder.name

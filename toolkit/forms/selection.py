@@ -127,9 +127,12 @@ def to_parquet(calls: Calls) -> bytes:
 
 def to_html(calls: Calls, name: str) -> bytes:
     """Return the report of some calls, a page of its own."""
-    from toolkit.report.page import render  # Altair takes seconds to import
+    from toolkit.report import page
+    from toolkit.report.explaining import explain
+    from toolkit.report.subject import Run, Subject
 
-    return render(calls, {}, name).encode("utf-8", "replace")
+    report = explain(Subject(calls, (Run(name, calls),)))
+    return page.render(report).encode("utf-8", "replace")
 
 
 def _few(calls: Calls) -> pd.DataFrame:

@@ -16,15 +16,19 @@ from toolkit.wire import Endpoint
 def spent(codes: pd.DataFrame, settings: Mapping[str, object]) -> dict[str, Json]:
     """Return messages, cost and currency, of ``analysis.return_codes`` and the settings' price.
 
-    A send counts unless it certainly cost nothing: it never left, or was refused. The cost is exact, a decimal number
-    as text; it and the currency are None without a price.
+    The cost is exact, a decimal number as text; it and the currency are None without a price.
     """
-    sends = codes[codes["endpoint"] == Endpoint.SEND.value]
-    free = sends["kind"].isin([kind.value for kind in FREE_REFUSALS]) | (sends["error"] == Failure.CONNECT.value)
-    messages = int(sends.loc[~free, "calls"].sum())
+    messages = charged(codes)
     price = _read_price(settings.get("price_per_send"))
     cost = None if price is None else f"{messages * price:f}"
     return {"messages": messages, "cost": cost, "currency": None if price is None else str(settings.get("currency"))}
+
+
+def charged(codes: pd.DataFrame) -> int:
+    """Count the sends that may have been charged for: those not certainly free, as refused or never sent."""
+    sends = codes[codes["endpoint"] == Endpoint.SEND.value]
+    free = sends["kind"].isin([kind.value for kind in FREE_REFUSALS]) | (sends["error"] == Failure.CONNECT.value)
+    return int(sends.loc[~free, "calls"].sum())
 
 
 def _read_price(price: object) -> Decimal | None:

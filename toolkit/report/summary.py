@@ -9,16 +9,18 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from toolkit import runs
 from toolkit.analysis import duration_s, latency, return_codes, span
 from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
 from toolkit.analysis.table import IntoCalls
 from toolkit.masking import Json, mask
 from toolkit.report import spending, verdicts
 from toolkit.report.claims import Claim, read_claims
+from toolkit.report.values import Judged
 from toolkit.wire import Endpoint
 
 SCHEMA = 1
-RUN_NAME, JUNIT_NAME = "run.json", "junit.xml"
+JUNIT_NAME = "junit.xml"
 
 Summary: TypeAlias = dict[str, Json]
 
@@ -58,10 +60,12 @@ def write_summary(folder: Path, calls: IntoCalls, settings: Mapping[str, object]
     claims, judged = read_claims(folder), verdicts.judge_run(calls, settings)
     summary = summarize(calls, settings, claims)
     if judged or claims:
-        verdicts.write_junit(folder / JUNIT_NAME, folder.resolve().name, judged, duration_s(calls), claims)
-    partial = folder / f"{RUN_NAME}.part"
+        name = folder.resolve().name
+        text = verdicts.junit(name, [Judged(name, it) for it in judged], duration_s(calls), claims)
+        (folder / JUNIT_NAME).write_text(text, encoding="utf-8")
+    partial = folder / f"{runs.SUMMARY_NAME}.part"
     partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / RUN_NAME)
+    partial.replace(folder / runs.SUMMARY_NAME)
     return summary
 
 

@@ -1,10 +1,11 @@
-"""Tables: a run's frames as the rows of its page, every value already text."""
+"""Tables: what outcomes, times, verdicts and settings are in a report and in a form, every value already text."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -13,9 +14,9 @@ from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
 from toolkit.codes import Kind
 from toolkit.masking import Json
 from toolkit.report import wording
-from toolkit.thresholds import Status, Verdict
+from toolkit.report.values import Badge
+from toolkit.thresholds import Status
 
-_LONGEST_SETTING = 1_000
 ERROR, UNKNOWN = "ERROR", "UNKNOWN"
 WHO_CAN_ACT = {
     Kind.OK.value: "nobody needs to",
@@ -37,15 +38,6 @@ _KIND_OF_STATUS = {Status.PASS: Kind.OK.value, Status.FAIL: Kind.SERVER.value, S
 
 
 @dataclass(frozen=True, slots=True)
-class KindBadge:
-    """A kind as a coloured word; ``who`` can act on it."""
-
-    name: str
-    colour: str
-    who: str
-
-
-@dataclass(frozen=True, slots=True)
 class OutcomeRow:
     """One row of the outcome table; ``bar`` is the share, 0..100."""
 
@@ -54,7 +46,7 @@ class OutcomeRow:
     return_code: str
     message: str
     meaning: str
-    kind: KindBadge
+    kind: Badge
     calls: str
     share: str
     bar: float
@@ -70,16 +62,6 @@ class LatencyRow:
     times: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictRow:
-    """One row of the table of thresholds."""
-
-    status: str
-    colour: str
-    threshold: str
-    value: str
-
-
 def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
     """Word ``analysis.return_codes``, row by row."""
     for row in codes.to_dict("records"):
@@ -90,17 +72,24 @@ def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
             return_code=known["return_code"] or wording.NONE,
             message=known["message"] or known["error"] or wording.NONE,
             meaning=known["meaning"],
-            kind=_badge(known["kind"] or (UNKNOWN if known["return_code"] else ERROR)),
+            kind=badge(kind_of(row)),
             calls=f"{row['calls']:,}",
             share=wording.share(row["share"]),
             bar=round(100 * row["share"], 3),
         )
 
 
-def kinds(rows: list[OutcomeRow]) -> list[KindBadge]:
+def kinds(rows: list[OutcomeRow]) -> list[Badge]:
     """Return the kinds that some rows have, in the table's order."""
-    present = {row.kind.name for row in rows}
-    return [_badge(name) for name in WHO_CAN_ACT if name in present]
+    present = {row.kind.text for row in rows}
+    return [badge(name) for name in WHO_CAN_ACT if name in present]
+
+
+def kind_of(row: Mapping[Any, Any]) -> str:
+    """Return the kind of a row's outcome, UNKNOWN for a code that the table doesn't know, ERROR where there is none."""
+    if pd.isna(row["return_code"]):
+        return ERROR
+    return UNKNOWN if pd.isna(row["kind"]) else str(row["kind"])
 
 
 def latency_heads() -> list[str]:
@@ -120,12 +109,9 @@ def latency_rows(percentiles: pd.DataFrame) -> Iterator[LatencyRow]:
         )
 
 
-def verdict_rows(judged: Iterable[Verdict]) -> Iterator[VerdictRow]:
-    """Word a run's verdicts."""
-    for verdict in judged:
-        colour = colour_of(verdict.status)
-        value = wording.NONE if verdict.value is None else f"{wording.measured(verdict.value)} {verdict.unit}"
-        yield VerdictRow(verdict.status.value, colour, str(verdict.threshold), value)
+def badge_of(status: Status) -> Badge:
+    """Return how a verdict's status looks."""
+    return Badge(status.value, colour_of(status))
 
 
 def colour_of(status: Status) -> str:
@@ -142,12 +128,12 @@ def setting_rows(settings: Json, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, _setting(settings)
 
 
-def _badge(name: str) -> KindBadge:
-    return KindBadge(name, _COLOURS[name], WHO_CAN_ACT[name])
+def badge(name: str) -> Badge:
+    """Return how a kind looks, ERROR and UNKNOWN among them."""
+    return Badge(name, _COLOURS[name], WHO_CAN_ACT[name])
 
 
 def _setting(value: Json) -> str:
     if value is None or value in ([], {}, ""):
         return wording.NONE
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text[:_LONGEST_SETTING]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

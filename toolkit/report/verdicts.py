@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -15,6 +14,8 @@ from toolkit.analysis.percentiles import column
 from toolkit.analysis.table import IntoCalls
 from toolkit.masking import Json, mask_text
 from toolkit.report.claims import Claim
+from toolkit.report.subject import Subject
+from toolkit.report.values import Judged
 from toolkit.runs import Cause
 from toolkit.thresholds import Figures, Measure, Status, Verdict, doubt, judge, parse
 from toolkit.wire import Endpoint
@@ -57,6 +58,14 @@ def judge_run(calls: IntoCalls, settings: Mapping[str, object]) -> list[Verdict]
     return [doubt(it) for it in verdicts] if settings.get("bottleneck") else verdicts
 
 
+def judge_all(subject: Subject) -> list[Judged]:
+    """Judge each run by its own thresholds, and all calls together by what is asked of them."""
+    own = [Judged(run.name, verdict) for run in subject.runs for verdict in judge_run(run.calls, run.settings)]
+    conditions = subject.asked.conditions
+    figures = _figures(subject.calls) if conditions else None
+    return own + [Judged(subject.name, judge(it, figures), is_asked=True) for it in conditions if figures]
+
+
 def as_json(verdict: Verdict) -> dict[str, Json]:
     """Return a verdict as an object: threshold, status, value (in unit, null without data), limit, unit."""
     threshold = verdict.threshold
@@ -69,18 +78,17 @@ def as_json(verdict: Verdict) -> dict[str, Json]:
     }
 
 
-def write_junit(
-    path: Path, run: str, verdicts: Iterable[Verdict], duration_s: float, claims: Iterable[Claim] = ()
-) -> None:
-    """Write verdicts as JUnit XML: the run is a suite, each threshold and claim a test; without data it is an error."""
-    cases = [_case(run, str(it.threshold), it.status, str(it)) for it in verdicts]
-    cases += [_case(run, it["claim"], Status(it["status"]), it["says"]) for it in claims]
+def junit(name: str, judged: Iterable[Judged], duration_s: float, claims: Iterable[Claim] = ()) -> str:
+    """Return verdicts as JUnit XML: a suite with a test for each threshold and claim; no data is an error."""
+    cases = [_case(it.run, str(it.verdict.threshold), it.verdict.status, str(it.verdict)) for it in judged]
+    cases += [_case(name, it["claim"], Status(it["status"]), it["says"]) for it in claims]
     found = Counter(child.tag for case in cases for child in case)
     counts = {"tests": str(len(cases)), "failures": str(found["failure"]), "errors": str(found["error"])}
+    about = {"name": mask_text(name), "time": f"{duration_s:.3f}"}
     suites = ElementTree.Element("testsuites", counts)
-    suite = ElementTree.SubElement(suites, "testsuite", {"name": mask_text(run), "time": f"{duration_s:.3f}", **counts})
-    suite.extend(cases)
-    path.write_bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
+    ElementTree.SubElement(suites, "testsuite", about | counts).extend(cases)
+    text: str = ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
+    return text
 
 
 def _figures(calls: IntoCalls) -> Figures:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 from toolkit.runs import Cause
 
 NONE = "–"
 _LEAST_SHARE = 0.0001
+_DURATIONS = (
+    (3_600, (60, "min", 1, "s")),
+    (48 * 3_600, (3_600, "h", 60, "min")),
+    (float("inf"), (86_400, "days", 3_600, "h")),
+)
 _ENDINGS = {
     Cause.INTERRUPTED: "It was interrupted.",
     Cause.REFUSED: "It was ended early: every further call would have been refused: {because}",
@@ -34,14 +40,14 @@ def milliseconds(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Word a duration: "850 ms", "12.3 s", "1 min 03 s", "2 h 05 min"."""
+    """Word a duration in one or two units: "850 ms", "12.3 s", "1 min 03 s", "1 h", "2 days 5 h"."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, left_s = divmod(round(seconds), 60)
-    hours, left_min = divmod(minutes, 60)
-    return f"{hours:,} h {left_min:02} min" if hours else f"{minutes} min {left_s:02} s"
+        return f"{seconds:.3g} s"
+    unit_s, unit, part_s, part = next(units for limit_s, units in _DURATIONS if round(seconds) < limit_s)
+    whole, rest = divmod(round(seconds / part_s), unit_s // part_s)
+    return f"{whole:,} {unit}" + (f" {rest:02} {part}" if rest else "")
 
 
 def measured(value: float) -> str:
@@ -51,7 +57,14 @@ def measured(value: float) -> str:
 
 def rate(per_s: float | None) -> str:
     """Word a rate, without the unit."""
-    return NONE if per_s is None else f"{per_s:,.1f}"
+    return NONE if per_s is None else f"{per_s:,.{1 if per_s >= 10 else 2}f}"
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Word money: to the hundredth, or as many places as it has if these are not all of it."""
+    exact = f"{amount:,f}".rstrip("0") if amount % 1 else f"{amount:,.0f}"
+    whole, _, places = exact.partition(".")
+    return f"{whole}.{places:0<2} {currency}"
 
 
 def remarks(settings: Mapping[str, object]) -> Iterator[str]:

@@ -1,0 +1,133 @@
+"""`smscode report`: what it writes where, what it compares and judges, and what it says of what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.service import smscode
+
+from toolkit.codes import find
+from toolkit.records import PARQUET_NAME, CallRecord, write_parquet
+from toolkit.wire import Endpoint
+
+NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
+
+
+def sends(*codes: int, run: str = "friday") -> list[CallRecord]:
+    """Make a send a minute that is answered with each code."""
+    return [
+        CallRecord(
+            started_ns=NOON_NS + minute * 60_000_000_000,
+            run=run,
+            source="here",
+            endpoint=Endpoint.SEND,
+            http_status=find(code).http_status,
+            return_code=code,
+            kind=find(code).kind,
+            latency_ns=5_000_000,
+        )
+        for minute, code in enumerate(codes)
+    ]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_parquet(sends(*[50000] * 8, 50019, 50019), folder / PARQUET_NAME)
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_each_format_is_a_file_of_the_run(run: Path) -> None:
+    done = smscode("report", str(run), "--format", "html, md,json,junit")
+    assert done.returncode == 0, done.stderr
+    assert names(run) == ["calls.parquet", "junit.xml", "report.html", "report.json", "report.md", "run.json"]
+    assert json.loads((run / "report.json").read_text())["tables"]["return_codes"][1]["calls"] == 2
+    assert done.stderr.count("The report: ") == 4
+
+
+def test_csv_is_a_file_for_each_table_in_the_folder_that_out_names(run: Path, tmp_path: Path) -> None:
+    done = smscode("report", str(run), "--format", "csv", "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert "report-return_codes.csv" in names(tmp_path / "out")
+    assert all(name.endswith(".csv") for name in names(tmp_path / "out"))
+
+
+def test_out_can_be_stdout(run: Path) -> None:
+    done = smscode("report", str(run), "--format", "md", "--out", "-")
+    assert done.stdout.startswith("# friday\n")
+    assert json.loads(smscode("report", str(run), "--format", "json", "--out", "-").stdout)["name"] == "friday"
+
+
+@pytest.mark.parametrize(
+    ("condition", "exit_code"),
+    [
+        ("share(50019) > 10%", 99),
+        ("share(50019) > 20%", 0),
+        ("share(50019) >= 20%", 99),
+        ("p99(send.caller_ms) > 100", 0),
+        ("rate(verify) < 1/s", 99),  # nobody can tell
+    ],
+)
+def test_what_must_not_be_is_exit_99(run: Path, condition: str, exit_code: int) -> None:
+    done = smscode("report", str(run), "--fail-if", condition)
+    assert done.returncode == exit_code, done.stderr
+    assert ("--fail-if" in done.stderr) == (exit_code == 99)
+    assert (run / "report.html").exists()
+
+
+def test_several_runs_are_one_report_in_the_folder_one_is_in(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    write_parquet(sends(50000, run="saturday"), other / PARQUET_NAME)
+    done = smscode("report", str(run), str(other), "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [it["calls"] for it in json.loads(done.stdout)] == [10, 1]
+    assert "friday, saturday" in (tmp_path / "report.html").read_text()
+
+
+def test_a_run_is_compared_with_another(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    write_parquet(sends(*[50000] * 10, run="thursday"), other / PARQUET_NAME)
+    done = smscode("report", str(run), "--against", str(other), "--format", "md", "--out", "-")
+    assert "## Compared\n\nBefore: thursday." in done.stdout
+    assert names(other) == [PARQUET_NAME]
+
+
+def test_a_period_counts_its_own_calls_and_leaves_the_run_s_summary_alone(run: Path) -> None:
+    done = smscode("report", str(run), "--since", "2026-11-06 12:05", "--until", "2026-11-06 12:08", "--json")
+    assert json.loads(done.stdout)["calls"] == 3
+    assert names(run) == ["calls.parquet", "report.html"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--format", "pdf"], "--format pdf is none: there are html, md, json, csv, junit"),
+        (["--format", ","], "names no format"),
+        (["--format", "csv", "--out", "-"], "give --out a folder"),
+        (["--format", "html,md", "--out", "-"], "takes one format"),
+        (["--fail-if", "nonsense"], "expected a metric"),
+        (["--slo", "lots"], "lots"),
+        (["--prices", "nowhere.toml"], "nowhere.toml"),
+        (["--statement", "nowhere.csv"], "nowhere.csv"),
+        (["--against", "nowhere"], "nowhere doesn't exist"),
+        (["--since", "whenever"], "whenever"),
+        (["--out", "run/calls.parquet"], "calls.parquet: no report can be kept there"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line_and_leaves_nothing_half_done(
+    run: Path, tmp_path: Path, options: list[str], reason: str
+) -> None:
+    done = smscode("report", str(run), *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [name for name in names(run) if name.startswith("report")]

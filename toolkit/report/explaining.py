@@ -1,0 +1,76 @@
+"""Explaining: from calls, and what is asked of them, to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from toolkit.codes import ReturnCode
+from toolkit.masking import Json, mask, mask_text
+from toolkit.report import spending, wording
+from toolkit.report.sections import ORDER, judged
+from toolkit.report.subject import Subject, settings_by_name
+from toolkit.report.values import Fact, Report
+from toolkit.report.verdicts import judge_all
+
+
+def explain(subject: Subject, on_section: Callable[[str], None] = lambda _: None) -> Report:
+    """Answer everything that calls tell; ``on_section`` hears what is worked out next.
+
+    Raise InputError for a threshold, a promise or a statement that is none.
+    """
+    on_section("verdicts")
+    verdicts = judge_all(subject)
+    sections = list(judged.tell(subject, verdicts))
+    for name, tell in ORDER:
+        on_section(name)
+        sections += tell(subject)
+    return Report(
+        name=mask_text(subject.name),
+        when=_when(subject),
+        target=_target(subject),
+        duration_s=subject.duration_s,
+        facts=list(_facts(subject)),
+        remarks=list(_remarks(subject)),
+        sections=sections,
+        judged=verdicts,
+        claims=[claim for run in subject.runs for claim in run.claims],
+    )
+
+
+def _when(subject: Subject) -> str:
+    if subject.span is None:
+        return wording.NONE
+    first, last = subject.span
+    until = f" to {last:%Y-%m-%d %H:%M:%S}" if subject.duration_s > 60 else ""
+    return f"{first:%Y-%m-%d %H:%M:%S}{until} UTC"
+
+
+def _target(subject: Subject) -> str:
+    found = dict.fromkeys(_target_of(mask(settings)) for _, settings in settings_by_name(subject.runs))
+    return ", ".join(found) or wording.NONE
+
+
+def _target_of(settings: Json) -> str:
+    target: Json = settings
+    for names in (("target", "base_url", "host"), ("base_url", "host")):
+        if isinstance(target, dict):
+            target = next((target[name] for name in names if target.get(name)), None)
+    return target if isinstance(target, str) else wording.NONE
+
+
+def _facts(subject: Subject) -> Iterator[Fact]:
+    codes, seconds = subject.codes, subject.duration_s
+    total = int(codes["calls"].sum())
+    good = int(codes.loc[codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
+    yield Fact("calls", f"{total:,}")
+    yield Fact("calls per second", wording.rate(total / seconds if seconds else None))
+    yield Fact("OK", wording.share(good / total if total else None))
+    yield Fact("duration", wording.duration(seconds))
+    yield Fact("messages, at most", f"{spending.charged(codes):,}")
+
+
+def _remarks(subject: Subject) -> Iterator[str]:
+    for name, settings in settings_by_name(subject.runs):
+        masked = mask(settings)
+        for remark in wording.remarks(masked) if isinstance(masked, dict) else ():
+            yield f"{mask_text(name)}: {remark}" if name else remark

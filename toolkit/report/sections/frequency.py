@@ -1,0 +1,56 @@
+"""Which frequency rules the sends imply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from toolkit.analysis import limits, most_accepted
+from toolkit.codes import ReturnCode
+from toolkit.report import columns, wording
+from toolkit.report.columns import Row, lacks
+from toolkit.report.subject import Subject
+from toolkit.report.values import Figure, Part, Section
+from toolkit.wire import Endpoint
+
+_RULES = (
+    columns.made("sends to a mobile", lambda row: _rule(row)),
+    columns.made("window between", lambda row: _window(row), is_number=True),
+    columns.text("shape", "windows"),
+    columns.count("refusals", "refusals it explains"),
+    columns.count("alone", "it alone"),
+    columns.count("broken_by", "accepted against it"),
+    columns.when("since"),
+    columns.when("until"),
+    columns.text("app_key", "app", is_optional=True),
+    columns.text("note", is_optional=True),
+)
+_ACCEPTED = (columns.duration("window_s", "within", is_number=False), columns.count("most_accepted", "most accepted"))
+
+
+def tell(subject: Subject) -> Iterator[Section]:
+    """Tell the rules that explain what was refused out of frequency, and what was accepted at most."""
+    sends = subject.codes[subject.codes["endpoint"] == Endpoint.SEND.value]
+    if sends.empty:
+        return
+    most = most_accepted(subject.calls)
+    accepted = columns.table("most_accepted", most, _ACCEPTED, title="Accepted at most, to a mobile")
+    if not (sends["return_code"] == ReturnCode.OUT_OF_FREQ).fillna(False).any():
+        yield Section("limits", "Frequency limits", "No send was refused out of frequency.", [accepted])
+        return
+    found = limits(subject.calls)
+    note = "The fewest rules that explain which sends were refused out of frequency and which were not."
+    parts: list[Part] = [columns.table("limits", found, _RULES), Figure("limits", found, "Windows that fit"), accepted]
+    yield Section("limits", "Frequency limits", note, parts)
+
+
+def _rule(row: Row) -> str:
+    if lacks(row, "count"):
+        return "explained by none of these"
+    return str(row["count"]) if lacks(row, "window_s") else f"{row['count']} within {wording.duration(row['window_s'])}"
+
+
+def _window(row: Row) -> str:
+    if lacks(row, "window_s"):
+        return wording.NONE
+    ends = ("window_low_s", "window_high_s")
+    return " and ".join(wording.NONE if lacks(row, end) else wording.duration(row[end]) for end in ends)

@@ -1,0 +1,47 @@
+"""What was judged: thresholds, and the claims of scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from toolkit.masking import mask_text
+from toolkit.report import columns, tables, wording
+from toolkit.report.claims import Claim, figure_rows
+from toolkit.report.columns import Row, lacks
+from toolkit.report.subject import Subject
+from toolkit.report.values import Judged, Section, Table
+from toolkit.report.verdicts import as_json
+from toolkit.thresholds import Status
+
+
+def tell(subject: Subject, judged: Sequence[Judged]) -> Iterator[Section]:
+    """Tell which thresholds were kept and which claims stand."""
+    if judged:
+        note = "" if len(subject.runs) == 1 else "Each run is judged by its own thresholds."
+        yield Section("verdicts", "Thresholds", note, [_verdicts(judged, len(subject.runs) > 1)])
+    for place, claim in enumerate((claim for run in subject.runs for claim in run.claims), 1):
+        yield _claim(f"claim-{place}", claim)
+
+
+def _verdicts(judged: Sequence[Judged], is_many: bool) -> Table:
+    frame = pd.DataFrame({"run": it.run, **as_json(it.verdict)} for it in judged)
+    shown = [
+        columns.made("verdict", lambda row: tables.badge_of(Status(row["status"]))),
+        *([columns.text("run")] if is_many else []),
+        columns.text("threshold"),
+        columns.made("measured", _measured, is_number=True),
+    ]
+    return columns.table("verdicts", frame, shown, most=len(frame))
+
+
+def _measured(row: Row) -> str:
+    return wording.NONE if lacks(row, "value") else f"{wording.measured(row['value'])} {row['unit']}"
+
+
+def _claim(name: str, claim: Claim) -> Section:
+    frame = pd.DataFrame(figure_rows(claim["figures"]), columns=["figure", "value"])
+    shown = [columns.text("figure"), columns.text("value", is_number=True)]
+    badge = tables.badge_of(Status(claim["status"]))
+    return Section(name, f"Claim: {mask_text(claim['says'])}", parts=[columns.table(name, frame, shown)], badge=badge)

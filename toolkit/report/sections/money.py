@@ -1,0 +1,148 @@
+"""What messages cost, what they will have cost, and whether the provider asks for as much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from toolkit.analysis import cost, forecast, forecast_by_day, reconcile
+from toolkit.report import columns, wording
+from toolkit.report.columns import Column, Row, lacks
+from toolkit.report.subject import Subject
+from toolkit.report.values import Figure, Part, Section, Table
+from toolkit.wire import Endpoint
+
+_DAY, _APP, _TEMPLATE, _CARRIER = "day", "app_key", "temp_id", "carrier"
+_SUMS = ["sends", "accepted", "segments", "billed", "unpriced", "verified", "wasted", "resent", "refused"]
+_MONEY = ["money", "wasted_money", "resent_money"]
+_TOTALS = (
+    columns.count("accepted", "messages accepted"),
+    columns.count("segments"),
+    columns.money("money", "cost"),
+    columns.money("money_per_verified_user", "cost per verified user"),
+    columns.count("verified", "messages with a right code"),
+    columns.share("conversion"),
+    columns.made("wasted: no right code", lambda row: _with_money(row, "wasted"), is_number=True),
+    columns.made("resent within 5 minutes", lambda row: _with_money(row, "resent"), is_number=True),
+    columns.count("refused", "refused, free"),
+    columns.count("possibly_charged", "without an answer, possibly charged"),
+    columns.count("unpriced", "segments without a price"),
+)
+_OF_A_GROUP = (
+    columns.count("accepted", "messages"),
+    columns.count("segments"),
+    columns.money("money", "cost"),
+    columns.share("conversion"),
+    columns.count("wasted"),
+    columns.money("wasted_money", "wasted cost"),
+    columns.count("resent"),
+    columns.count("refused"),
+)
+_FORECAST = (
+    columns.when("as_of", "as of"),
+    columns.made("to date", lambda row: columns.sum_of(row, "money"), is_number=True),
+    columns.made("by the end", lambda row: _span(row), is_number=True),
+    columns.made("messages by the end", lambda row: _messages(row), is_number=True),
+    columns.when("until", "the end"),
+    columns.count("whole_days", "days that it stands on"),
+)
+_NO_PRICE = "No price is known: give --prices FILE, or write [[prices]] in smscode.toml."
+
+
+def tell_cost(subject: Subject) -> Iterator[Section]:
+    """Tell what was sent and what it cost, in all and by day, template and carrier, and what the month will cost."""
+    if not (subject.codes["endpoint"] == Endpoint.SEND.value).any():
+        return
+    total = cost(subject.calls, subject.prices, by=())
+    groups = cost(subject.calls, subject.prices)
+    parts: list[Part] = [columns.pairs("cost", total, _TOTALS)]
+    parts += [_group(groups, by, title) for by, title in _groupings(groups)]
+    if groups["money"].notna().any() and groups[_DAY].nunique() > 1:
+        parts.append(Figure("cost", groups, "Cost by day", "UTC days."))
+    yield Section("cost", "Cost", "" if subject.prices.rows else _NO_PRICE, parts)
+    if subject.prices.rows and groups[_DAY].nunique() > 1:
+        yield _forecast(subject)
+
+
+def tell_statement(subject: Subject) -> Iterator[Section]:
+    """Tell how the provider's statement differs from the records."""
+    if subject.asked.statement is None:
+        return
+    found = reconcile(subject.calls, subject.asked.statement, subject.prices if subject.prices.rows else None)
+    summary = [columns.text("part"), columns.count("messages"), columns.money("money")]
+    each = [
+        columns.text("kind"),
+        columns.money("in_dispute"),
+        columns.money("amount", "recorded"),
+        columns.money("billed_amount", "billed"),
+        columns.made("segments", _segments, is_number=True),
+        columns.when("sent_at", "sent"),
+        columns.text("msg_id", "message id"),
+    ]
+    note = f"{subject.asked.statement.name} against the records, message by message."
+    parts: list[Part] = [
+        columns.table("statement", found.summary, summary),
+        Figure("reconcile", found.summary, "From the records to the statement"),
+        columns.table("discrepancies", found.discrepancies, each, title="Messages in dispute"),
+    ]
+    yield Section("statement", "The provider's statement", note, parts)
+
+
+def _groupings(groups: pd.DataFrame) -> Iterator[tuple[list[str], str]]:
+    """Yield by what costs are told, and under which title: by what there is more than one of."""
+    many = [[_DAY], [_APP, _TEMPLATE], [_CARRIER]]
+    for by, title in zip(many, ("By day", "By app and template", "By carrier"), strict=True):
+        if len(groups[by].drop_duplicates()) > 1:
+            yield by, title
+
+
+def _group(groups: pd.DataFrame, by: Sequence[str], title: str) -> Table:
+    keys = {
+        _DAY: columns.day(_DAY),
+        _APP: columns.text(_APP, "app"),
+        _TEMPLATE: columns.text(_TEMPLATE, "template"),
+        _CARRIER: columns.text(_CARRIER),
+    }
+    shown: list[Column] = [*(keys[name] for name in by), *_OF_A_GROUP]
+    return columns.table(f"cost_by_{'_and_'.join(by)}", _sum(groups, by), shown, title=title)
+
+
+def _sum(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Add up what ``cost`` gives in groups; users, who may be in several of them, are left out."""
+    found = groups.groupby(list(by), observed=True, dropna=False)
+    sums = found[_SUMS].sum().join(found[_MONEY].sum(min_count=1))
+    sums["conversion"] = sums["verified"] / sums["accepted"].where(sums["accepted"] > 0)
+    return sums.assign(currency=groups["currency"].iloc[0]).reset_index()
+
+
+def _forecast(subject: Subject) -> Section:
+    found = forecast(subject.calls, subject.prices)
+    reason = str(found["reason"].iloc[0])
+    if reason:
+        return Section("forecast", "Forecast", f"There is none: {reason}.")
+    by_day = forecast_by_day(subject.calls, subject.prices)
+    figure = Figure("forecast", by_day, "Cost to date", "With what is to come by weekdays, and its 95 % interval.")
+    note = "The interval holds the sum in 95 of 100 months like those behind."
+    return Section("forecast", "Forecast", note, [columns.pairs("forecast", found, _FORECAST), figure])
+
+
+def _with_money(row: Row, name: str) -> str:
+    count = f"{row[name]:,}"
+    return count if lacks(row, "currency") else f"{count} ({columns.sum_of(row, f'{name}_money')})"
+
+
+def _segments(row: Row) -> str:
+    recorded, billed = (
+        wording.NONE if lacks(row, name) else str(row[name]) for name in ("segments", "billed_segments")
+    )
+    return recorded if recorded == billed else f"{recorded}, billed {billed}"
+
+
+def _span(row: Row) -> str:
+    middle, low, high = (columns.sum_of(row, name) for name in ("money_forecast", "money_low", "money_high"))
+    return f"{middle} ({low} to {high})"
+
+
+def _messages(row: Row) -> str:
+    return f"{row['messages_forecast']:,} ({row['messages_low']:,} to {row['messages_high']:,})"

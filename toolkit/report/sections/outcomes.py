@@ -1,0 +1,99 @@
+"""How calls ended, and how long they took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from toolkit.analysis import latency, over_time
+from toolkit.analysis.percentiles import TAIL
+from toolkit.report import columns, tables, wording
+from toolkit.report.subject import Subject
+from toolkit.report.values import Bar, Cell, Figure, Head, Legend, Part, Section, Table
+
+_MOST_OUTCOMES = 200
+_MOST_BUCKETS = 150
+_BUCKETS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600)
+_OUTCOME_HEADS = (
+    Head("endpoint"),
+    Head("HTTP", is_number=True),
+    Head("return code", is_number=True),
+    Head("message"),
+    Head("meaning", lang="zh-CN"),
+    Head("kind"),
+    Head("calls", is_number=True),
+    Head("share", is_number=True),
+)
+_LATENCY_NOTE = (
+    "The server's latency runs from the first byte out to the whole answer; what the caller waited starts when the call"
+    " was meant to start. Calls that failed count, with the time until they did."
+)
+
+
+def tell_outcomes(subject: Subject) -> Iterator[Section]:
+    """Tell the return codes, in all and over time."""
+    if subject.codes.empty:
+        yield Section("outcomes", "No calls were recorded", "There is a record, and it is empty.")
+        return
+    rows = list(tables.outcome_rows(columns.masked(subject.codes)))
+    table = Table(
+        "return_codes",
+        _OUTCOME_HEADS,
+        [_outcome(row) for row in rows[:_MOST_OUTCOMES]],
+        columns.masked(subject.codes),
+        left_out=len(rows[_MOST_OUTCOMES:]),
+        is_grouped=True,
+    )
+    parts: list[Part] = [table, Legend(tables.kinds(rows)), _over_time(subject)]
+    yield Section("outcomes", "Outcomes", "Shares are of the endpoint's calls.", parts)
+
+
+def tell_latency(subject: Subject) -> Iterator[Section]:
+    """Tell the percentiles, of the server and of what callers waited, their tail, and how they went over time."""
+    if subject.codes.empty:
+        return
+    found = latency(subject.calls)
+    heads = [Head(head, is_number=True) for head in tables.latency_heads()]
+    table = Table(
+        "latency",
+        (Head("endpoint"), Head("measure"), Head("calls", is_number=True), *heads),
+        [(row.endpoint, row.measure, row.calls, *row.times) for row in tables.latency_rows(found)],
+        found,
+        is_grouped=True,
+    )
+    yield Section("latency", "Latency (ms)", _LATENCY_NOTE, [table, *_pictures(subject)])
+
+
+def bucket_s(duration_s: float) -> float:
+    """Return how wide the buckets of a picture over time are."""
+    return next((width for width in _BUCKETS_S if duration_s <= width * _MOST_BUCKETS), 86_400)
+
+
+def _outcome(row: tables.OutcomeRow) -> tuple[Cell, ...]:
+    share = Bar(row.share, row.bar / 100, row.kind.colour)
+    return (row.endpoint, row.http_status, row.return_code, row.message, row.meaning, row.kind, row.calls, share)
+
+
+def _over_time(subject: Subject) -> Figure:
+    every_s = bucket_s(subject.duration_s)
+    return Figure(
+        "over_time",
+        columns.masked(over_time(subject.calls, f"{every_s}s")),
+        "Return codes over time",
+        f"Means over {wording.duration(every_s)}. A call counts where it started.",
+    )
+
+
+def _pictures(subject: Subject) -> Iterator[Figure]:
+    yield Figure(
+        "latency",
+        latency(subject.calls, at=TAIL),
+        "Latency by percentile",
+        "Each further nine has the same room. Where the two lines of a call part, calls waited for their turn.",
+    )
+    every_s = bucket_s(subject.duration_s)
+    yield Figure(
+        "latency_over_time",
+        latency(subject.calls, every=f"{every_s}s", at=(50, 95, 99)),
+        "Latency over time",
+        f"Percentiles of the calls that started within {wording.duration(every_s)}.",
+    )

@@ -1,0 +1,140 @@
+"""What changed, where it gathers, and how a run differs from another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from toolkit.analysis import changes, compare, explain
+from toolkit.codes import ReturnCode
+from toolkit.report import columns, wording
+from toolkit.report.columns import Row, lacks
+from toolkit.report.subject import Subject
+from toolkit.report.values import Cell, Figure, Section
+
+_MOST_EXPLAINED = 5
+_SHARE = "share"
+_FEW = 24
+_NOWHERE = pd.DataFrame({"dimension": [None], "value": ["everywhere alike"]})
+
+
+def tell_changes(subject: Subject) -> Iterator[Section]:
+    """Tell since when shares and times were others than before, and where what rose most gathers."""
+    if subject.codes.empty:
+        return
+    found = changes(subject.calls)
+    if found.empty:
+        yield Section("changes", "What changed", "No share of an outcome and no level of times changed.")
+        return
+    shown = [
+        columns.when("changed_at", "since"),
+        columns.when("until"),
+        columns.text("endpoint"),
+        columns.made("what", _what),
+        columns.made("before", lambda row: _level(row, "before"), is_number=True),
+        columns.made("after", lambda row: _level(row, "after"), is_number=True),
+        columns.made("times", lambda row: _ratio(row["ratio"]), is_number=True),
+    ]
+    figure = Figure("changes", columns.masked(found), "When it changed")
+    why = _gather(subject, found)
+    note = "Shares of outcomes, and the median and the 95th percentile of times, that were others than before."
+    yield Section("changes", "What changed", note, [figure, columns.table("changes", found, shown, most=_FEW)])
+    if len(why):
+        yield _tell_why(why)
+
+
+def tell_comparison(subject: Subject) -> Iterator[Section]:
+    """Tell how the calls differ from those that they are to be compared with."""
+    against = subject.asked.against
+    if against is None or subject.codes.empty:
+        return
+    found = compare(against.calls, subject.calls)
+    differing = found[found["differs"].fillna(False)]
+    shown = [
+        columns.text("endpoint"),
+        columns.made("what", _what),
+        columns.made("before", lambda row: _level(row, "a"), is_number=True),
+        columns.made("now", lambda row: _level(row, "b"), is_number=True),
+        columns.made("difference, 95 % interval", _difference, is_number=True),
+        columns.measured("effect"),
+        columns.made("p, corrected", lambda row: _chance(row["p_corrected"]), is_number=True),
+        columns.made("verdict", _differs),
+    ]
+    order = found.assign(last=~found["differs"].fillna(False), size=-found["effect"].abs())
+    frame = order.sort_values(["last", "size"], ignore_index=True).drop(columns=["last", "size"])
+    note = (
+        f"Before: {against.name}. {len(differing)} of {len(found)} figures differ, against what they would by chance if"
+        " their stretches of time were dealt out anew. An effect of 0.2 is little, 0.8 much."
+    )
+    figure = Figure("compare", columns.masked(frame), "Differences")
+    yield Section("comparison", "Compared", note, [figure, columns.table("comparison", frame, shown)])
+
+
+def _tell_why(why: pd.DataFrame) -> Section:
+    shown = [
+        columns.text("outcome"),
+        columns.when("since"),
+        columns.text("dimension"),
+        columns.text("value"),
+        columns.share("coverage", "of all with the outcome"),
+        columns.share("share", "share of its calls"),
+        columns.made("times others'", lambda row: _ratio(row["lift"]), is_number=True),
+    ]
+    note = "What the calls with an outcome that rose had in common, compared with all others of that time."
+    return Section("why", "Where it gathers", note, [columns.table("why", why, shown, is_grouped=True)])
+
+
+def _gather(subject: Subject, found: pd.DataFrame) -> pd.DataFrame:
+    """Explain the outcomes that rose most; one row per outcome and value, columns: those of ``explain`` and when."""
+    success = found["return_code"] == ReturnCode.SUCCESS
+    rose = found[(found["measure"] == _SHARE) & (found["difference"] > 0) & ~success.fillna(False)]
+    frames = []
+    for row in rose.nlargest(_MOST_EXPLAINED, "score").sort_values("changed_at").to_dict("records"):
+        outcome = row["error"] if lacks(row, "return_code") else int(row["return_code"])
+        until = None if lacks(row, "until") else row["until"]
+        during = subject.calls.where(endpoint=str(row["endpoint"]))
+        why = explain(during, outcome, since=row["changed_at"], until=until, top=1)
+        what = {"outcome": f"{row['endpoint']} {_what(row)}", "since": row["changed_at"]}
+        frames.append((why.head(3) if len(why) else _NOWHERE).assign(**what))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _what(row: Row) -> str:
+    if row["measure"] != _SHARE:
+        return f"p{row['percentile']:g} of {columns.words(row['measure']).replace(' ms', '')}"
+    if lacks(row, "return_code"):
+        return str(row["error"])
+    return f"{row['return_code']} {row['message']}".rstrip()
+
+
+def _level(row: Row, name: str) -> str:
+    if lacks(row, name):
+        return wording.NONE
+    return wording.share(row[name]) if row["measure"] == _SHARE else f"{wording.milliseconds(row[name])} ms"
+
+
+def _difference(row: Row) -> str:
+    if lacks(row, "difference"):
+        return wording.NONE
+    scale, unit = (100, "points") if row["measure"] == _SHARE else (1, "ms")
+    ends = [row[name] * scale for name in ("difference", "difference_low", "difference_high")]
+    if pd.isna(ends[1]):
+        return f"{ends[0]:+,.3g} {unit}"
+    return f"{ends[0]:+,.3g} ({ends[1]:+,.3g} to {ends[2]:+,.3g}) {unit}"
+
+
+def _ratio(ratio: float) -> str:
+    return wording.NONE if pd.isna(ratio) or ratio == float("inf") else f"× {columns.digits(ratio)}"
+
+
+def _chance(p_value: float | None) -> str:
+    if p_value is None or pd.isna(p_value):
+        return wording.NONE
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _differs(row: Row) -> Cell:
+    if lacks(row, "differs"):
+        return str(row["note"]) or wording.NONE
+    return "differs" if row["differs"] else "no difference shown"

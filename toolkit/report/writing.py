@@ -1,0 +1,75 @@
+"""Writing: a report to files, in the formats that are asked for; each appears whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from toolkit.errors import InputError
+from toolkit.report import data, markdown, page
+from toolkit.report.explaining import explain
+from toolkit.report.subject import read_subject
+from toolkit.report.summary import JUNIT_NAME
+from toolkit.report.values import Report
+from toolkit.report.verdicts import junit
+
+STEM = "report"
+
+
+class Format(StrEnum):
+    """What a report can be written as."""
+
+    HTML = "html"
+    MARKDOWN = "md"
+    JSON = "json"
+    CSV = "csv"
+    JUNIT = "junit"
+
+
+def write_report(run: str | Path) -> Path:
+    """Write a run folder's report.html, or FILE.html beside a file of calls, and return its path.
+
+    The settings shown are those of the folder's run.json, if there is one. Raise InputError for what holds no calls.
+    """
+    folder, stem = place_of(Path(run))
+    (path,) = write(explain(read_subject([run])), folder, [Format.HTML], stem)
+    return path
+
+
+def place_of(run: Path) -> tuple[Path, str]:
+    """Return the folder where a run's report belongs, and what its files begin with."""
+    return (run, STEM) if run.is_dir() else (run.parent, run.name)
+
+
+def write(report: Report, folder: Path, formats: Iterable[Format], stem: str = STEM) -> list[Path]:
+    """Write a report to a folder and return the files, of CSV one for each table; or raise InputError."""
+    files = {name: text for it in dict.fromkeys(formats) for name, text in texts(report, it, stem)}
+    return [_write(folder / name, text) for name, text in files.items()]
+
+
+def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str, str]]:
+    """Yield the files of a format, by name and text."""
+    match form:
+        case Format.HTML:
+            yield f"{stem}.html", page.render(report)
+        case Format.MARKDOWN:
+            yield f"{stem}.md", markdown.render(report)
+        case Format.JSON:
+            yield f"{stem}.json", data.to_json(report)
+        case Format.CSV:
+            yield from ((f"{stem}-{table.name}.csv", data.to_csv(table)) for table in report.tables())
+        case Format.JUNIT:
+            name = JUNIT_NAME if stem == STEM else f"{stem}.{JUNIT_NAME}"
+            yield name, junit(report.name, report.judged, report.duration_s, report.claims)
+
+
+def _write(path: Path, text: str) -> Path:
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(text.encode("utf-8", "replace"))
+        return partial.replace(path)
+    except OSError as problem:
+        reason = f"no report can be kept there: {problem.strerror}; give another --out"
+        raise InputError(f"{path.parent}: {reason}") from None
