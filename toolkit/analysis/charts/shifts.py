@@ -44,13 +44,13 @@ def compare(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     rows = sorted(plain(frame), key=lambda row: (not row["differs"], -abs(row["effect"] or 0)))
     shares = [_share_row(row) for row in rows if row["measure"] == "share"]
     times = [_time_row(row) for row in rows if row["measure"] != "share" and row["a"] and row["b"]]
-    sections: list[Layers] = []
+    sections, shown = list[Layers](), shares + times  # one scale, or the first section's would be that of both
     if shares:
         ticks = alt.Axis(tickCount=few(width * 2 // 3))
         points = alt.X("at:Q", title="difference of the share (percentage points)", axis=ticks)
-        sections.append(_differences(shares, points, 0, width))
+        sections.append(_differences(shares, points, 0, width, shown))
     if times:
-        sections.append(_differences(times, _ratios("at:Q", "ratio of the times, b to a", times), 1, width))
+        sections.append(_differences(times, _ratios("at:Q", "ratio of the times, b to a", times), 1, width, shown))
     if not sections:
         return empty("No calls to compare", width)
     return finish(alt.vconcat(*sections, spacing=24).properties(title=note(f"{_INTERVAL}, b less a", width)))
@@ -106,12 +106,12 @@ def _coverage() -> alt.Size:
     return alt.Size("coverage:Q", title="part of all such calls", scale=area, legend=shown)
 
 
-def _differences(rows: list[Row], axis: alt.X, nothing: float, width: int) -> Layers:
+def _differences(rows: list[Row], axis: alt.X, nothing: float, width: int, all_rows: list[Row]) -> Layers:
     placed = lines.place(rows)
     layout = lines.lay(lines.name(placed, len(rows) - len(placed)), width)
     points = alt.Chart(data(placed), width=layout.width, height=layout.height).encode(y=layout.y)
-    tint = colour("verdict:N", present(_VERDICT_COLOURS, rows, "verdict"), width)
-    shapes = present(_VERDICT_SHAPES, rows, "verdict")
+    tint = colour("verdict:N", present(_VERDICT_COLOURS, all_rows, "verdict"), width)
+    shapes = present(_VERDICT_SHAPES, all_rows, "verdict")
     shape = alt.Shape("verdict:N", title=None, scale=scale(shapes), legend=legend(width, shapes))
     return alt.layer(
         _mark(points, nothing),
