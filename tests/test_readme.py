@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from support.service import Running
+import pytest
+from support.service import Running, smscode
 
+from toolkit import analysis
 from toolkit.cli import app
 from toolkit.cli.calls import markdown_table
 from toolkit.launch import scenarios
@@ -42,6 +44,20 @@ def test_its_example_of_the_library_runs(sandbox: Running) -> None:
     assert len(said) == 3
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_every_function_of_the_analysis_and_every_option_of_the_report_is_told_of() -> None:
+    told = (ROOT / "docs" / "analysis.md").read_text(encoding="utf-8")
+    functions = [
+        name for name in analysis.__all__ if name.islower() and name not in {"duration_s", "from_records", "span"}
+    ]
+    assert [name for name in functions if f"`{name}`" not in told and f"analysis.{name}(" not in told] == ["wilson"]
+    options = re.findall(r"--[a-z-]+", smscode("report", "--help").stdout)
+    told = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    assert sorted(set(options) - set(re.findall(r"--[a-z-]+", told)) - {"--help", "--json"}) == []

@@ -107,6 +107,20 @@ def test_a_period_counts_its_own_calls_and_leaves_the_run_s_summary_alone(run: P
     assert names(run) == ["calls.parquet", "report.html"]
 
 
+def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
+    (tmp_path / "access.log").write_text(
+        "".join(
+            f'1.2.3.4 [06/Nov/2026:12:00:{second:02} +0000] "POST /v1/codes HTTP/1.1" 403 0.012 50009\n'
+            for second in range(3)
+        )
+    )
+    form = '$remote_addr [$time_local] "$request" $status $request_time $rc'
+    done = smscode("report", "access.log", "--log-format", form, "--column", "return_code=rc", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["endpoints"]["send"]["return_codes"] == {"50009": 3}
+    assert names(tmp_path) == ["access.log", "access.log.html"]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -120,6 +134,7 @@ def test_a_period_counts_its_own_calls_and_leaves_the_run_s_summary_alone(run: P
         (["--statement", "nowhere.csv"], "nowhere.csv"),
         (["--against", "nowhere"], "nowhere doesn't exist"),
         (["--since", "whenever"], "whenever"),
+        (["--column", "rc"], "--column 'rc' says nothing"),
         (["--out", "run/calls.parquet"], "calls.parquet: no report can be kept there"),
     ],
 )

@@ -54,6 +54,13 @@ def report(
     ] = None,
     since: Annotated[str | None, typer.Option(help="UTC time from which calls count. Default: the first.")] = None,
     until: Annotated[str | None, typer.Option(help="UTC time up to which calls count. Default: the last.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help='Which field of a log says what, such as "return_code=rc". Repeatable. Default: by name.'),
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="nginx's log_format, of an access log that isn't JSON. Default: combined.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what calls tell: verdicts, outcomes, latency, what changed, cost, errors, limits and suspects.
@@ -67,11 +74,12 @@ def report(
 
     wanted = _read_formats(formats, out)
     conditions = tuple(_read_condition(text) for text in fail_if or ())
+    columns = dict(_read_column(text) for text in column or ()) or None
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
         other = read_run(against) if against else None
         asked = Questions(other, slo, load_prices(prices), statement, conditions)
-        subject = read_subject(paths, asked, since=since, until=until)
+        subject = read_subject(paths, asked, since=since, until=until, columns=columns, log_format=log_format)
         summaries = _summarize(subject, paths, is_whole=since is None and until is None)
         with _telling() as tell:
             found = explain(subject, tell)
@@ -145,6 +153,13 @@ def _read_condition(text: str) -> Threshold:
     from toolkit.thresholds import parse
 
     return parse(text).opposite()
+
+
+def _read_column(text: str) -> tuple[str, str]:
+    word, equals, field = text.partition("=")
+    if not (word and equals and field):
+        raise InputError(f'--column {text!r} says nothing: write what a field says and its name, as "return_code=rc"')
+    return word.strip(), field.strip()
 
 
 def _summarize(subject: Subject, paths: Sequence[Path], is_whole: bool) -> list[Summary]:

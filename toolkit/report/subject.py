@@ -9,6 +9,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -86,19 +87,26 @@ class Subject:
         return next((prices for prices in own if prices), self.asked.prices)
 
 
-def read_subject(sources: Sequence[str | Path], asked: Questions | None = None, **bounds: str | None) -> Subject:
-    """Read what a report is about: runs, folders, files and globs; ``bounds``: ``since`` and ``until``.
+def read_subject(
+    sources: Sequence[str | Path],
+    asked: Questions | None = None,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    **how: Any,
+) -> Subject:
+    """Read what a report is about: runs, folders, files and globs, their calls from ``since`` on and before ``until``.
 
-    Raise InputError for what holds no calls, and for what is no JSON.
+    ``how``: what ``analysis.read`` is to know of logs. Raise InputError for what holds no calls, or is no JSON.
     """
-    runs = tuple(read_run(source, **bounds) for source in sources)
-    calls = runs[0].calls if len(runs) == 1 else read(*sources).between(**bounds)
+    runs = tuple(read_run(source, since, until, **how) for source in sources)
+    calls = runs[0].calls if len(runs) == 1 else read(*sources, **how).between(since, until)
     return Subject(calls, runs, asked or Questions())
 
 
-def read_run(source: str | Path, since: str | None = None, until: str | None = None) -> Run:
+def read_run(source: str | Path, since: str | None = None, until: str | None = None, **how: Any) -> Run:
     """Read a run, or other calls, whose name is that of the run that they tell, or of the folder or file."""
-    path, calls = Path(source), read(source)
+    path, calls = Path(source), read(source, **how)
     settings = read_settings(path / SUMMARY_NAME)
     return Run(_name(calls, path), calls.between(since, until), settings, read_claims(path))
 
