@@ -1,4 +1,8 @@
-"""Make the pictures here again: of a run's report, and of locust's page. Run it from anywhere; it takes a minute."""
+"""Make the pictures here again: the console, a notebook, a report, and locust's page. Run it from anywhere.
+
+It takes two minutes, Debian's chromium, and a font with Chinese, such as fonts-wqy-zenhei. Names choose pictures:
+`python docs/screenshots.py report console`.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +13,67 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from toolkit import launch
+from toolkit.simulation import Plan, simulate
 
 HERE = Path(__file__).parent
+SLOW_MS = 40_000
 FAULTS = ("--latency", "8ms~0.6", "--error-share", "0.02", "--drop-share", "0.002", "--stall", "300ms/8s")
 LOADED_S = 30
-
-
-def main() -> None:
-    """Photograph both."""
-    report()
-    return_codes()
+MOBILE = "13800138000"
 
 
 def report() -> None:
-    """Load a sandbox, and photograph the report."""
+    """Simulate a month with incidents, and photograph its report."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "toolkit", "load", "--out", folder, "--seed", "1"], check=True)
-        page = next(Path(folder).glob("*/report.html"))
-        photograph(page.as_uri(), HERE / "report.png", height=1500)
+        month = Path(folder)
+        simulate(month, Plan(days=30, calls=500_000))
+        smscode("report", folder, "--prices", f"{folder}/prices.toml", "--slo", "99.9%")
+        with chromium(height=2000) as page:
+            page.goto((month / "report.html").as_uri())
+            keep(page, "report")
+
+
+def notebook() -> None:
+    """Photograph the top of a notebook, as it is kept."""
+    kept = HERE.parent / "notebooks" / "02_return_codes.ipynb"
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "notebook.html"
+        options = ["--to", "html", "--output-dir", folder, "--output", made.stem]
+        subprocess.run([sys.executable, "-m", "nbconvert", str(kept), *options], check=True)
+        with chromium(height=1800) as page:
+            page.route("http*://**", lambda route: route.abort())
+            page.goto(made.as_uri())
+            keep(page, "notebook")
+
+
+def console() -> None:
+    """Send a code in the console, read and verify it, and photograph that, and a load test that runs."""
+    with tempfile.TemporaryDirectory() as folder, serving_console(folder) as url, chromium(height=1000) as page:
+        page.goto(url)
+        page.locator("body.ready").wait_for()
+        calls = page.get_by_role("tabpanel", name="Calls")
+        calls.get_by_label("Mobile").fill(MOBILE)
+        calls.get_by_role("button", name="Send the code").click()
+        expect(calls.locator(".sms-verdict")).to_contain_text("50000")
+        calls.get_by_role("button", name="Read the code").click()
+        expect(calls.get_by_label("Code", exact=True)).not_to_have_value("")
+        calls.get_by_role("button", name="Verify").click()
+        expect(calls.locator(".sms-facts")).to_contain_text("verify")
+        keep(page, "console")
+        page.get_by_role("tab", name="Load").click()
+        load = page.get_by_role("tabpanel", name="Load")
+        load.get_by_label("Users", exact=True).fill("8")
+        load.get_by_label("Duration").fill("30s")
+        load.get_by_role("button", name="Start").click()
+        page.wait_for_timeout(20_000)
+        keep(page, "console-load")
 
 
 def return_codes() -> None:
@@ -51,24 +93,57 @@ def return_codes() -> None:
         with subprocess.Popen(command, env={**os.environ, **settings}) as locust:
             try:
                 time.sleep(LOADED_S)
-                page = f"http://127.0.0.1:{port}/?tab=return-codes"
-                photograph(page, HERE / "return-codes.png", height=1280, wait_for="#codes-over-time rect")
+                with chromium(height=1280) as page:
+                    page.goto(f"http://127.0.0.1:{port}/?tab=return-codes")
+                    page.locator("#codes-over-time rect").first.wait_for()
+                    keep(page, "return-codes")
             finally:
                 locust.terminate()
 
 
-def photograph(url: str, picture: Path, height: int, wait_for: str = "body") -> None:
-    """Keep what Chromium shows of a page once there is an element that a CSS selector names."""
-    chromium = shutil.which("chromium") or sys.exit("chromium is missing: install Debian's package chromium")
+PICTURES: dict[str, Callable[[], None]] = {
+    "report": report,
+    "notebook": notebook,
+    "console": console,
+    "return-codes": return_codes,
+}
+
+
+def smscode(*arguments: str) -> None:
+    """Run a command of the toolkit."""
+    subprocess.run([sys.executable, "-m", "toolkit", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def serving_console(folder: str) -> Iterator[str]:
+    """Serve the console in a folder until the block ends, and give its URL."""
+    command = [sys.executable, "-m", "toolkit", "console", "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def chromium(height: int) -> Iterator[Page]:
+    """Open an empty page, 1280 px wide."""
+    program = shutil.which("chromium") or sys.exit("chromium is missing: install Debian's package chromium")
+    expect.set_options(timeout=SLOW_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": height})
-        page.goto(url)
-        page.wait_for_selector(wait_for)
-        page.screenshot(path=picture)
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser.new_page(viewport={"width": 1280, "height": height})
         browser.close()
+
+
+def keep(page: Page, name: str) -> None:
+    """Keep what is seen of a page."""
+    picture = HERE / f"{name}.png"
+    page.screenshot(path=picture)
     print(picture)
 
 
 if __name__ == "__main__":
-    main()
+    for name in sys.argv[1:] or PICTURES:
+        PICTURES[name]()

@@ -132,6 +132,18 @@ def test_rules_are_told_as_one_would_say_them(report: Report) -> None:
     assert "1 within 1 min" in [row[0] for row in table(report, "limits").rows]
 
 
+def test_what_everybody_should_know_is_a_sentence_each(report: Report, folder: Path) -> None:
+    found = {section.name: section.finding for section in report.findings()}
+    assert list(found) == [name for name in ORDER if name in found]
+    assert found["verdicts"] == "1 of 1 were kept."
+    assert "levels changed, above all this: " in found["changes"]
+    money = table(report, "cost").frame["money"].iloc[0]
+    assert f"messages cost {money:,.3f}".rstrip("0") in found["cost"]
+    assert "in dispute" in found["statement"]
+    assert found["suspects"].startswith("Pumped: 1 prefix.")
+    assert all(sentence.endswith(".") for sentence in found.values())
+
+
 def test_the_page_holds_all_of_it_within_three_megabytes(report: Report) -> None:
     html = page.render(report)
     assert len(html.encode()) < 3_000_000

@@ -27,6 +27,7 @@ def to_json(report: Report) -> str:
         "target": report.target,
         "duration_s": report.duration_s,
         "remarks": list(report.remarks),
+        "findings": {section.name: section.finding for section in report.findings()},
         "verdicts": [{"run": it.run, **as_json(it.verdict)} for it in report.judged],
         "claims": [dict(claim) for claim in report.claims],
         "tables": {table.name: _rows(table.frame) for table in report.tables()},

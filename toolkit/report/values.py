@@ -100,13 +100,17 @@ Part: TypeAlias = Table | Figure | Legend
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """An answer: a note in a few words, tables and pictures. ``badge``: what came of it, where that is judged."""
+    """An answer: a note in a few words, tables and pictures.
+
+    ``badge``: what came of it, where that is judged. ``finding``: what of it everybody should know, one sentence.
+    """
 
     name: str
     title: str
     note: str = ""
     parts: Sequence[Part] = ()
     badge: Badge | None = None
+    finding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,10 @@ class Report:
     sections: Sequence[Section]
     judged: Sequence[Judged] = ()
     claims: Sequence[Claim] = ()
+
+    def findings(self) -> list[Section]:
+        """Return the sections that found what everybody should know."""
+        return [section for section in self.sections if section.finding]
 
     def tables(self) -> list[Table]:
         """Return all tables, in their order."""

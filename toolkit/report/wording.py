@@ -67,6 +67,11 @@ def money(amount: Decimal, currency: str) -> str:
     return f"{whole}.{places:0<2} {currency}"
 
 
+def plural(many: int, what: str, ending: str = "s") -> str:
+    """Count things: "1 message", "1,200 messages"."""
+    return f"{many:,} {what}{'' if many == 1 else ending}"
+
+
 def remarks(settings: Mapping[str, object]) -> Iterator[str]:
     """Word what a reader of a run must know first: that it ended early, or measured nothing but its own generator."""
     ended, bottleneck = settings.get("ended"), settings.get("bottleneck")

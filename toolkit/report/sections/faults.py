@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspects
+from toolkit.analysis.faults.failures import Payer
 from toolkit.report import columns, tables, wording
 from toolkit.report.columns import Row
 from toolkit.report.sections.outcomes import bucket_s
@@ -82,7 +83,11 @@ def tell_errors(subject: Subject) -> Iterator[Section]:
         f" The busiest time is the {wording.duration(every_s)} with most of them."
     )
     figure = Figure("errors", columns.masked(found), "When errors were seen")
-    yield Section("errors", "Errors", note, [figure, columns.table("errors", found, _ERRORS, is_grouped=True)])
+    provider = found.loc[found["payer"] == Payer.PROVIDER, "calls"].sum()
+    failed = wording.share(provider / subject.codes["calls"].sum())
+    finding = f"{failed} of all calls failed in the service or on the way to it."
+    table = columns.table("errors", found, _ERRORS, is_grouped=True)
+    yield Section("errors", "Errors", note, [figure, table], finding=finding)
 
 
 def tell_budget(subject: Subject) -> Iterator[Section]:
@@ -90,14 +95,15 @@ def tell_budget(subject: Subject) -> Iterator[Section]:
     slo = subject.asked.slo
     if slo is None or subject.codes.empty:
         return
-    burns = burn_rates(subject.calls, slo)
+    budget, burns = error_budget(subject.calls, slo), burn_rates(subject.calls, slo)
     note = f"The promise: {slo} of calls fail neither in the service nor on the way to it, of any 30 days."
     parts: list[Part] = [
-        columns.pairs("error_budget", error_budget(subject.calls, slo), _BUDGET),
+        columns.pairs("error_budget", budget, _BUDGET),
         columns.table("burn_rates", burns, _BURN, note="A burn rate of 1 spends the budget in just its 30 days."),
         Figure("burn_rates", burns, "Burn rates"),
     ]
-    yield Section("budget", "Error budget", note, parts)
+    finding = f"{wording.share(float(budget['spent_ratio'].iloc[0]))} of what {slo} allows is spent."
+    yield Section("budget", "Error budget", note, parts, finding=finding)
 
 
 def tell_suspects(subject: Subject) -> Iterator[Section]:
@@ -117,7 +123,12 @@ def tell_suspects(subject: Subject) -> Iterator[Section]:
         notes.append("No mobile's codes look guessed at.")
     else:
         parts.append(columns.table("guessers", guessed, _GUESSERS, title="Mobiles whose codes look guessed at"))
-    yield Section("suspects", "Suspects", " ".join(notes), parts)
+    finding = (
+        f"Pumped: {wording.plural(len(pumped), 'prefix', 'es')}. Guessed at: {wording.plural(len(guessed), 'mobile')}."
+        if parts
+        else ""
+    )
+    yield Section("suspects", "Suspects", " ".join(notes), parts, finding=finding)
 
 
 def _outcome(row: Row) -> str:

@@ -20,7 +20,9 @@ def tell(subject: Subject, judged: Sequence[Judged]) -> Iterator[Section]:
     """Tell which thresholds were kept and which claims stand."""
     if judged:
         note = "" if len(subject.runs) == 1 else "Each run is judged by its own thresholds."
-        yield Section("verdicts", "Thresholds", note, [_verdicts(judged, len(subject.runs) > 1)])
+        kept = sum(it.verdict.status is Status.PASS for it in judged)
+        finding = f"{kept} of {len(judged)} were kept."
+        yield Section("verdicts", "Thresholds", note, [_verdicts(judged, len(subject.runs) > 1)], finding=finding)
     for place, claim in enumerate((claim for run in subject.runs for claim in run.claims), 1):
         yield _claim(f"claim-{place}", claim)
 

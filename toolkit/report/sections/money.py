@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 import pandas as pd
 
-from toolkit.analysis import cost, forecast, forecast_by_day, reconcile
+from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, reconcile
 from toolkit.report import columns, wording
 from toolkit.report.columns import Column, Row, lacks
 from toolkit.report.subject import Subject
@@ -60,7 +61,7 @@ def tell_cost(subject: Subject) -> Iterator[Section]:
     parts += [_group(groups, by, title) for by, title in _groupings(groups)]
     if groups["money"].notna().any() and groups[_DAY].nunique() > 1:
         parts.append(Figure("cost", groups, "Cost by day", "UTC days."))
-    yield Section("cost", "Cost", "" if subject.prices.rows else _NO_PRICE, parts)
+    yield Section("cost", "Cost", "" if subject.prices.rows else _NO_PRICE, parts, finding=_spent(total))
     if subject.prices.rows and groups[_DAY].nunique() > 1:
         yield _forecast(subject)
 
@@ -86,7 +87,7 @@ def tell_statement(subject: Subject) -> Iterator[Section]:
         Figure("reconcile", found.summary, "From the records to the statement"),
         columns.table("discrepancies", found.discrepancies, each, title="Messages in dispute"),
     ]
-    yield Section("statement", "The provider's statement", note, parts)
+    yield Section("statement", "The provider's statement", note, parts, finding=_dispute(found))
 
 
 def _groupings(groups: pd.DataFrame) -> Iterator[tuple[list[str], str]]:
@@ -124,7 +125,28 @@ def _forecast(subject: Subject) -> Section:
     by_day = forecast_by_day(subject.calls, subject.prices)
     figure = Figure("forecast", by_day, "Cost to date", "With what is to come by weekdays, and its 95 % interval.")
     note = "The interval holds the sum in 95 of 100 months like those behind."
-    return Section("forecast", "Forecast", note, [columns.pairs("forecast", found, _FORECAST), figure])
+    (row,) = found.to_dict("records")
+    finding = f"By {row['until']:%Y-%m-%d} it will have cost {_span(row)}."
+    return Section("forecast", "Forecast", note, [columns.pairs("forecast", found, _FORECAST), figure], finding=finding)
+
+
+def _spent(total: pd.DataFrame) -> str:
+    (row,) = total.to_dict("records")
+    if lacks(row, "money"):
+        return ""
+    return (
+        f"{row['accepted']:,} messages cost {columns.sum_of(row, 'money')};"
+        f" {columns.sum_of(row, 'wasted_money')} of it verified nobody."
+    )
+
+
+def _dispute(found: Reconciliation) -> str:
+    many = len(found.discrepancies)
+    if not many:
+        return "It is what the records say."
+    disputed = sum(map(Decimal, found.discrepancies["in_dispute"].dropna().astype(str)), Decimal(0))
+    money = wording.money(abs(disputed), str(found.summary["currency"].iloc[0]))
+    return f"{wording.plural(many, 'message')} in dispute: {money} too {'much' if disputed >= 0 else 'little'}."
 
 
 def _with_money(row: Row, name: str) -> str:

@@ -11,7 +11,7 @@ from toolkit.codes import ReturnCode
 from toolkit.report import columns, wording
 from toolkit.report.columns import Row, lacks
 from toolkit.report.subject import Subject
-from toolkit.report.values import Cell, Figure, Section
+from toolkit.report.values import Cell, Figure, Part, Section
 
 _MOST_EXPLAINED = 5
 _SHARE = "share"
@@ -39,7 +39,8 @@ def tell_changes(subject: Subject) -> Iterator[Section]:
     figure = Figure("changes", columns.masked(found), "When it changed")
     why = _gather(subject, found)
     note = "Shares of outcomes, and the median and the 95th percentile of times, that were others than before."
-    yield Section("changes", "What changed", note, [figure, columns.table("changes", found, shown, most=_FEW)])
+    parts: list[Part] = [figure, columns.table("changes", found, shown, most=_FEW)]
+    yield Section("changes", "What changed", note, parts, finding=_strongest(found))
     if len(why):
         yield _tell_why(why)
 
@@ -68,7 +69,16 @@ def tell_comparison(subject: Subject) -> Iterator[Section]:
         " their stretches of time were dealt out anew. An effect of 0.2 is little, 0.8 much."
     )
     figure = Figure("compare", columns.masked(frame), "Differences")
-    yield Section("comparison", "Compared", note, [figure, columns.table("comparison", frame, shown)])
+    finding = f"{len(differing)} of {len(found)} figures differ from those of {against.name}."
+    yield Section("comparison", "Compared", note, [figure, columns.table("comparison", frame, shown)], finding=finding)
+
+
+def _strongest(found: pd.DataFrame) -> str:
+    (row,) = found.assign(size=found["score"].abs()).nlargest(1, "size").to_dict("records")
+    levels = f"{row['endpoint']} {_what(row)} went from {_level(row, 'before')} to {_level(row, 'after')}"
+    until = "" if lacks(row, "until") else f" until {row['until']:%Y-%m-%d %H:%M}"
+    strongest = "" if len(found) == 1 else f"{len(found)} levels changed, above all this: "
+    return f"{strongest}{levels} at {row['changed_at']:%Y-%m-%d %H:%M}{until} (UTC)."
 
 
 def _tell_why(why: pd.DataFrame) -> Section:
