@@ -17,6 +17,7 @@ from toolkit.analysis.shifts.changepoints import changes
 from toolkit.analysis.shifts.comparison import compare
 from toolkit.analysis.shifts.concentration import explain
 from toolkit.analysis.sources.reading import read
+from toolkit.analysis.wording import readable
 
 __all__ = [
     "Calls",
@@ -39,6 +40,7 @@ __all__ = [
     "most_accepted",
     "over_time",
     "read",
+    "readable",
     "reconcile",
     "return_codes",
     "span",
