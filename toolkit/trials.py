@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,9 +17,11 @@ from toolkit.errors import InputError
 from toolkit.launch import Bounds, Ended, Expectations, LoadRun, Plan
 from toolkit.load.arrivals import Schedule, parse_stages, steady
 from toolkit.load.guard import cap_messages, check_allowed
+from toolkit.progress import Progress
 from toolkit.report.summary import Summary, summarize, write_summary
 from toolkit.settings import Price, Target
 
+_TOLD_EVERY_S = 1.0
 _PACKAGES = ("sms-code-toolkit", "locust", "gevent", "pyarrow")
 
 
@@ -32,10 +34,10 @@ class Trial:
 
     scenario: str
     plan: Plan
-    bounds: Bounds
-    expectations: Expectations
-    price: Price | None
-    seed: int
+    bounds: Bounds = field(default_factory=Bounds)
+    expectations: Expectations = field(default_factory=Expectations)
+    price: Price | None = None
+    seed: int = 1
 
     def __post_init__(self) -> None:
         launch.find_scenario(self.scenario)
@@ -79,6 +81,23 @@ class Trial:
             "host": platform.node(),
             "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         }
+
+
+def play(
+    trial: Trial, target: Target, folder: Path, *, on_progress: Callable[[Progress], object] = lambda _: None
+) -> Summary:
+    """Load a target from beginning to end, into a folder, and return what run.json then holds.
+
+    ``on_progress`` is told each second how far it is, from the first call on. Raises as ``Trial.check`` does, and
+    ``LoadRun.wait``.
+    """
+    trial.check(target)
+    with trial.begin(target, folder) as run:
+        for progress in run.follow(_TOLD_EVERY_S):
+            if progress.calls:
+                on_progress(progress)
+        ended = run.wait()
+    return put_away(folder, trial.settings(target) | ending(ended))[0]
 
 
 def ending(ended: Ended) -> dict[str, object]:
