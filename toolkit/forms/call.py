@@ -11,7 +11,7 @@ from toolkit.forms.answer import answer_html, history_html
 from toolkit.forms.attempt import Attempt, peek, send, verify
 from toolkit.forms.chooser import TargetChooser
 from toolkit.forms.field import Field
-from toolkit.forms.frame import actions, card, columns, form
+from toolkit.forms.frame import actions, card, columns, form, shown
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.sandbox import Sandbox
@@ -104,7 +104,7 @@ class CallForm:
             self._own.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        return shown(self, **options)
 
     def __repr__(self) -> str:
         return f"CallForm({len(self.attempts)} calls)"

@@ -16,6 +16,11 @@ def form(*parts: Any, name: str) -> Any:
     return _box(widgets.VBox([Sheet(), *parts]), "sms-form", name)
 
 
+def shown(it: Any, **options: Any) -> Any:
+    """Return what a notebook shows of a form: its widget, and where there is no kernel to show that, its repr."""
+    return it.widget._repr_mimebundle_(**options) | {"text/plain": repr(it)}
+
+
 def card(title: str, *parts: Any) -> Any:
     """Return parts under a title."""
     return _box(widgets.VBox([Panel(render("title", title=title), name="sms-title"), *parts]), "sms-card")

@@ -16,7 +16,7 @@ from toolkit.errors import InputError
 from toolkit.forms import livechart, timeline
 from toolkit.forms.chart import Chart
 from toolkit.forms.field import Field
-from toolkit.forms.frame import actions, card, columns, form
+from toolkit.forms.frame import actions, card, columns, form, shown
 from toolkit.forms.inferred import inferred_rows, inferred_rules
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
@@ -95,7 +95,7 @@ class LimitsForm:
         self._work.wait()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        return shown(self, **options)
 
     def __repr__(self) -> str:
         return "LimitsForm()"

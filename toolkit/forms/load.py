@@ -13,7 +13,7 @@ from toolkit.errors import RunError
 from toolkit.forms import livechart
 from toolkit.forms.chart import Chart
 from toolkit.forms.chooser import TargetChooser
-from toolkit.forms.frame import actions, card, columns, form
+from toolkit.forms.frame import actions, card, columns, form, shown
 from toolkit.forms.live import Live
 from toolkit.forms.markup import render
 from toolkit.forms.order import Order
@@ -109,7 +109,7 @@ class LoadForm:
             self._own.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        return shown(self, **options)
 
     def __repr__(self) -> str:
         return f"LoadForm({len(self.runs)} runs)"

@@ -13,7 +13,7 @@ from toolkit.analysis import Calls, read
 from toolkit.analysis.table import to_ns
 from toolkit.errors import InputError
 from toolkit.forms.field import Field
-from toolkit.forms.frame import actions, card, columns, form
+from toolkit.forms.frame import actions, card, columns, form, shown
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.view import ReportView
@@ -94,10 +94,10 @@ class RunPicker:
         self.view.wait(timeout_s)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        return shown(self, **options)
 
     def __repr__(self) -> str:
-        return f"RunPicker({self.out.value!r})"
+        return f"RunPicker({len(self.runs.options)} runs)"
 
     def _show_busy(self, is_busy: bool) -> None:
         self.open.disabled = is_busy

@@ -17,7 +17,7 @@ from toolkit.forms import figures, selection
 from toolkit.forms.chart import Chart
 from toolkit.forms.download import Download
 from toolkit.forms.field import Field
-from toolkit.forms.frame import actions, card, columns, form
+from toolkit.forms.frame import actions, card, columns, form, shown
 from toolkit.forms.looks import name_of
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
@@ -94,7 +94,7 @@ class ReportView:
         self._work.wait(timeout_s)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        return shown(self, **options)
 
     def __repr__(self) -> str:
         return f"ReportView({self._name!r})"
