@@ -29,13 +29,17 @@ _SHARED = {
     "tests/forms/test_console.py": "the console",
     "tests/forms/test_lab.py": "JupyterLab",
 }
+_NOTEBOOKS = "tests/test_notebooks.py"
 
 
 class _Schedule(LoadScopeScheduling):
     """Schedules tests one by one, but for modules that share: xdist 3.8's groups do nothing under pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _SHARED.get(nodeid.partition("::")[0], nodeid)
+        module, _, test = nodeid.partition("::")
+        if module == _NOTEBOOKS:
+            return test.partition("[")[2]  # the notebook that it is about, which runs once
+        return _SHARED.get(module, nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
