@@ -17,7 +17,8 @@ def _slow_burn(records, pair, allowed_ratio):
     """Each window by itself, minute by minute, from the definition."""
     long, short, threshold = pair
     minutes = [(it.started_ns // MINUTE, it.kind == "SERVER" or it.error is not None) for it in records]
-    ends = range(min(it for it, _ in minutes) + 1, max(it for it, _ in minutes) + 2)
+    first, last = min(it for it, _ in minutes) + 1, max(it for it, _ in minutes) + 1
+    ends = range(min(first + short - 1, last), last + 1)
 
     def burn(end, length):
         bad = [is_bad for it, is_bad in minutes if end - length <= it < end]

@@ -72,8 +72,8 @@ def burn_rates(
 
     A burn rate is the share of bad calls to the share that is allowed: at 1 a budget lasts its period. Somebody is
     called while a long and a short window both burn faster than a threshold. The windows are the workbook's for 30
-    days, and for another period as many times as long. They end with each step of time, a minute for 30 days, and hold
-    what there is of calls, so that the first ones of a log are shorter.
+    days, and for another period as many times as long. They end with each step of time, a minute for 30 days, from when
+    the log is as long as the short one, or ends; a long one then holds what there is of calls.
 
     One row per pair of windows; columns: action ("page" or "ticket", category), long_s, short_s (s, float64),
     threshold, burn_long, burn_short (at the end, float64), firing (at the end, bool), worst_burn (the highest of a long
@@ -134,8 +134,10 @@ def _cumulate(buckets: pd.DataFrame, step_ns: int) -> tuple[int, NDArray[np.int6
 
 
 def _burn(pair: _Pair, first_ns: int, step_ns: int, sums: NDArray[np.int64], allowed_ratio: float) -> dict[str, object]:
-    long, short = (_rates(sums, steps, allowed_ratio) for steps in (pair.long, pair.short))
+    early = max(0, min(pair.short, sums.shape[1] - 1) - 1)  # a few calls after its begin, a log shows nothing yet
+    long, short = (_rates(sums, steps, allowed_ratio)[early:] for steps in (pair.long, pair.short))
     firing = (long > pair.threshold) & (short > pair.threshold)
+    first_ns += early * step_ns
     ends = range(first_ns, first_ns + len(long) * step_ns, step_ns)
     return {
         "action": pair.action,
