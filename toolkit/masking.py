@@ -15,8 +15,11 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 MASK = "***"
 _SECRET_NAME = re.compile(r"secret|passw|token|authorization|credential|cookie|key$|^(sms_)?code$")
 _OPEN_NAMES = frozenset({"app_key", "appkey"})
-_MOBILE = re.compile(r"(?<!\d)((?:\+?86)?1[3-9]\d{5})\d{4}(?!\d)")
+_MOBILE = re.compile(r"(?<!\d)((?:\+|00)?(?:86)?1[3-9]\d{5})\d{4}(?!\d)")
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]"
+)  # no text of XML, or of a terminal
 _BASIC = re.compile(r"(?i)\b(basic|bearer)\s+[\w+/=.~-]{6,}")
 
 
@@ -37,10 +40,13 @@ def mask(value: object, name: str = "") -> Json:
 
 
 def mask_text(text: str) -> str:
-    """Return text with the last digits of mobiles, the user part of URLs and Basic credentials masked."""
+    """Return text with the last digits of mobiles, the user part of URLs and Basic credentials masked.
+
+    What is no text, such as a terminal's control characters, is replaced too.
+    """
     text = _USERINFO.sub(f"{MASK}@", text)
     text = _BASIC.sub(rf"\1 {MASK}", text)
-    return _MOBILE.sub(r"\1****", text)
+    return _CONTROL.sub("\ufffd", _MOBILE.sub(r"\1****", text))
 
 
 def _is_secret(name: str) -> bool:

@@ -27,7 +27,7 @@ LIMIT = "SMSCODE_LIMIT"  # thresholds that tell the rates which the service can 
 RECORDING = "SMSCODE_RECORDING"  # folder of an earlier run whose arrivals are played again
 LIFELINE_FD = "SMSCODE_LIFELINE_FD"  # read end of a pipe whose other end only the parent holds
 
-SUMMARY_NAME = "run.json"  # its settings, figures and verdicts
+SUMMARY_NAME, SCHEMA = "run.json", 1  # its settings, figures and verdicts
 ENDED_NAME = "ended.txt"  # its first line: why the run ended itself, a Cause and after a blank the reason; else absent
 NOTES_NAME = "notes.txt"  # what its user should know, a line each
 ARRIVALS_STEM = "arrivals"  # arrivals-N.json: what became of the arrivals of worker N, in an open loop

@@ -165,7 +165,7 @@ class Threshold:
 
     def opposite(self) -> Threshold:
         """Return the threshold that is kept where this one is missed."""
-        return replace(self, comparison=_OPPOSITES[self.comparison])
+        return replace(self, comparison=_OPPOSITES[self.comparison], abort_after_s=None)
 
 
 class Status(StrEnum):

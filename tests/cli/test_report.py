@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +46,32 @@ def run(tmp_path: Path) -> Path:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_report_is_written_though_nobody_reads_what_is_printed(run: Path) -> None:
+    command = f"{sys.executable} -m toolkit report {run} | true"
+    subprocess.run(["bash", "-c", command], check=True, timeout=120)
+    assert (run / "report.html").exists()
+
+
+def test_ctrl_c_is_130_and_leaves_nothing_half_done(tmp_path: Path) -> None:
+    write_parquet(sends(*[50000, 50019] * 100_000), tmp_path / PARQUET_NAME)
+    command = [sys.executable, "-m", "toolkit", "report", str(tmp_path)]
+    for after_s in (0.6, 1.2, 1.8):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            time.sleep(after_s)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert names(tmp_path) == [PARQUET_NAME]
+
+
+def test_a_report_elsewhere_leaves_the_run_as_it_is(run: Path, tmp_path: Path) -> None:
+    run.chmod(0o555)
+    done = smscode("report", str(run), "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert names(run) == [PARQUET_NAME]
+    assert names(tmp_path / "out") == ["report.html"]
 
 
 def test_each_format_is_a_file_of_the_run(run: Path) -> None:
@@ -107,6 +137,16 @@ def test_a_period_counts_its_own_calls_and_leaves_the_run_s_summary_alone(run: P
     assert names(run) == ["calls.parquet", "report.html"]
 
 
+def test_what_is_no_run_is_no_place_for_data(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    write_parquet(sends(50000), tmp_path / "logs" / "monday.parquet")
+    refused = smscode("report", "logs", "--format", "csv", cwd=tmp_path)
+    assert (refused.returncode, "give --out" in refused.stderr) == (2, True)
+    assert smscode("report", "logs", cwd=tmp_path).returncode == 0
+    assert names(tmp_path) == ["logs", "report.html"]
+    assert "a RUN is an empty text" in smscode("report", "", cwd=tmp_path).stderr
+
+
 def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
     (tmp_path / "access.log").write_text(
         "".join(
@@ -126,6 +166,7 @@ def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
     [
         (["--format", "pdf"], "--format pdf is none: there are html, md, json, csv, junit"),
         (["--format", ","], "names no format"),
+        (["--out", "-", "--json"], "both want stdout"),
         (["--format", "csv", "--out", "-"], "give --out a folder"),
         (["--format", "html,md", "--out", "-"], "takes one format"),
         (["--fail-if", "nonsense"], "expected a metric"),

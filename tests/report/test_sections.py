@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 
 from toolkit import analysis, settings
+from toolkit.errors import InputError
+from toolkit.prices import PriceRow, Prices
 from toolkit.report import data, markdown, page
 from toolkit.report.explaining import explain
 from toolkit.report.subject import Questions, Subject, read_run, read_subject
@@ -55,7 +60,7 @@ def subject(folder: Path) -> Subject:
         statement=folder / "statement-2026-11.csv",
         conditions=(parse("share(50019) < 50%"),),
     )
-    return read_subject([folder], asked, since="2026-11-01")
+    return read_subject([folder], asked)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +130,7 @@ def test_the_statement_s_planted_differences_are_told(report: Report) -> None:
 
 
 def test_the_pumped_prefix_is_the_first_suspect(report: Report, folder: Path) -> None:
-    assert table(report, "suspects").rows[0][0] == label(folder, "pumping")["prefix"]
+    assert table(report, "pumped").rows[0][0] == label(folder, "pumping")["prefix"]
 
 
 def test_rules_are_told_as_one_would_say_them(report: Report) -> None:
@@ -210,3 +215,113 @@ def test_rows_that_could_not_be_read_are_told(tmp_path: Path) -> None:
     report = explain(read_subject([tmp_path / "calls.jsonl"]))
     (row,) = table(report, "unread").rows
     assert "2" in row
+
+
+def test_what_rose_in_a_single_app_gathers_everywhere_alike(subject_of, call) -> None:
+    records = [
+        call(
+            Endpoint.SEND,
+            50019 if 4000 <= at < 4400 and at % 2 else 50000,
+            started_ns=1_793_966_400_000_000_000 + at * 10**9,
+        )
+        for at in range(10_000)
+    ]
+    report = explain(subject_of(analysis.from_records(records)))
+    assert {str(row[3]) for row in table(report, "why").rows} == {"everywhere alike"}
+    assert page.render(report)
+
+
+def test_prices_that_know_no_segment_say_so(subject: Subject) -> None:
+    late = Prices((PriceRow(date(2027, 1, 1), Decimal("0.1"), "CNY"),))
+    report = explain(replace(subject, asked=Questions(prices=late)))
+    assert dict(table(report, "cost").rows)["cost"] == "–"
+    assert "cost" not in {section.name for section in report.findings()}
+    (forecast,) = (section for section in report.sections if section.name == "forecast")
+    assert forecast.note == "There is none: nothing sent has a price."
+
+
+def test_prices_that_know_some_segments_say_of_how_many_they_know_nothing(subject: Subject) -> None:
+    some = Prices((PriceRow(date(2026, 11, 9), Decimal("0.1"), "CNY"),))
+    report = explain(replace(subject, asked=Questions(prices=some)))
+    by_day = table(report, "cost_by_day").frame
+    assert by_day["money"].isna().tolist() == [day.day < 9 for day in by_day["day"]]
+    unpriced = table(report, "cost").frame["unpriced"].iloc[0]
+    (finding,) = (section.finding for section in report.findings() if section.name == "cost")
+    assert f"without {unpriced:,} segments that no price is known of" in finding
+
+
+def test_a_statement_without_prices_is_compared_by_messages(subject: Subject, folder: Path) -> None:
+    report = explain(replace(subject, asked=Questions(statement=folder / "statement-2026-11.csv")))
+    (section,) = (section for section in report.sections if section.name == "statement")
+    assert "No price is known" in section.note
+    assert [type(part) for part in section.parts] == [Table, Table]
+    assert table(report, "statement").rows[0][2] == "–"
+
+
+def test_a_statement_is_of_its_whole_month(folder: Path) -> None:
+    with pytest.raises(InputError, match="whole month"):
+        read_subject([folder], Questions(statement=folder / "statement-2026-11.csv"), since="2026-11-05")
+
+
+def test_ids_of_the_page_are_its_own_each(report: Report) -> None:
+    ids = re.findall(r'\bid="([^"]+)"', re.sub(r"<svg.*?</svg>", "", page.render(report), flags=re.DOTALL))
+    assert len(ids) == len(set(ids))
+
+
+def test_many_outcomes_make_no_larger_a_picture(subject_of, call) -> None:
+    second = 1_000_000_000
+    records = [
+        call(Endpoint.SEND, 60_000 + at % 500, started_ns=1_793_966_400 * second + at * second) for at in range(20_000)
+    ]
+    assert len(page.render(explain(subject_of(analysis.from_records(records))))) < 1_000_000
+
+
+EVIL = "\x1b[31mred\x07 | <b> 008613800138000 " + "x" * 3_000
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_hostile_texts_are_harmless_in_every_format(form: Format, call, run_folder, tmp_path: Path) -> None:
+    figures = {f"of {EVIL}": 1}
+    (tmp_path / "claims.json").write_text(
+        json.dumps([{"claim": "replay", "says": EVIL, "status": "PASS", "figures": figures}])
+    )
+    records = [call(Endpoint.SEND, None, error=EVIL, run=EVIL), call(Endpoint.VERIFY, 50000, run=EVIL)]
+    folder = run_folder(records, {"note": EVIL, "thresholds": ["ok_ratio(verify) > 1%"]})
+    written = write(explain(read_subject([folder])), tmp_path / "out", [form])
+    for path in written:
+        text = path.read_text()
+        assert not [it for it in ("\x1b", "\x07", "13800138000") if it in text], path
+        if path.suffix == ".xml":
+            ElementTree.fromstring(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("claims.json", '{"a": 1}'),
+        ("claims.json", '[{"claim": "x"}]'),
+        ("claims.json", '[{"claim": "x", "says": "y", "status": "MAYBE", "figures": {}}]'),
+        ("claims.json", '[{"claim": "x", "says": "y", "status": "PASS", "figures": {"a": "b"}}]'),
+        ("run.json", "[1, 2]"),
+        ("run.json", '{"schema": 99, "settings": {}}'),
+        ("run.json", '{"settings": [1]}'),
+        ("run.json", '{"settings": {"thresholds": "p99(send.caller_ms) < 1"}}'),
+    ],
+)
+def test_files_of_a_run_that_hold_something_else_are_refused(
+    name: str, content: str, call, run_folder, tmp_path: Path
+) -> None:
+    folder = run_folder([call(Endpoint.SEND, 50000)])
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=r"mend|another version|write a list"):
+        explain(read_subject([folder]))
+
+
+def test_runs_of_one_name_are_told_apart(call, run_folder, tmp_path: Path) -> None:
+    folders = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        folders.append(run_folder([call(Endpoint.SEND, 50000)], {"host": name}, tmp_path / name))
+    report = explain(read_subject(folders))
+    assert report.name == f"friday of {folders[0]}, friday of {folders[1]}"
+    assert "calls per second" not in {fact.label for fact in report.facts}

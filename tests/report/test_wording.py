@@ -26,6 +26,21 @@ def test_milliseconds_have_three_digits_or_more(ms, words):
 
 
 @pytest.mark.parametrize(
+    ("value", "words"),
+    [(12.3456789, "12.3457"), (100, "100"), (99.9999999, "99.9999999"), (1_234_567.0, "1,234,567")],
+)
+def test_a_measured_value_looks_whole_only_where_it_is(value, words):
+    assert wording.measured(value) == words
+
+
+@pytest.mark.parametrize(
+    ("per_s", "words"), [(None, "–"), (0.004, "0.004"), (1, "1.00"), (12.34, "12.3"), (9e3, "9,000.0")]
+)
+def test_a_rate_is_never_none_that_is_some(per_s, words):
+    assert wording.rate(per_s) == words
+
+
+@pytest.mark.parametrize(
     ("seconds", "words"),
     [
         (0, "0 ms"),

@@ -5,8 +5,9 @@ A number that its owner took along to another carrier keeps its digits: it count
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 import narwhals as nw
 import pandas as pd
@@ -14,25 +15,28 @@ import pandas as pd
 from toolkit.analysis.engines import place
 from toolkit.analysis.table import Lazy, collect
 
+if TYPE_CHECKING:
+    from phonenumbers import PhoneNumber
+
 _COUNTRY, _MOBILE_DIGITS, _PREFIX_DIGITS = 86, 11, 7
 
 
-def carriers(prefixes: Iterable[str | None]) -> pd.DataFrame:
+def carriers(prefixes: Iterable[str | None], names: Sequence[str] = ("carrier", "province")) -> pd.DataFrame:
     """Look up prefixes, 7 digits each.
 
-    One row per prefix, ascending; columns: prefix (string), carrier, province (English names as phonenumbers gives
-    them, string, null where unknown).
+    One row per prefix, ascending; columns: prefix (string), and of carrier, province those that are named (English
+    names as phonenumbers gives them, string, null where unknown).
     """
     known = sorted({it for it in prefixes if isinstance(it, str)})
-    frame = pd.DataFrame([(it, *_find(it)) for it in known], columns=["prefix", "carrier", "province"])
-    return frame.astype(pd.StringDtype("pyarrow"))
+    found = {name: [_FINDERS[name](it) for it in known] for name in names}
+    return pd.DataFrame({"prefix": known} | found).astype(pd.StringDtype("pyarrow"))
 
 
 def locate(table: Lazy, *names: str) -> Lazy:
     """Add the columns carrier, province, or those that are named, of each call's prefix; null where unknown."""
     table = table.with_columns(nw.col("prefix").cast(nw.String))  # polars joins no category to text
     prefixes = collect(table.group_by("prefix").agg(calls=nw.len()))["prefix"]
-    wanted = carriers(prefixes)[["prefix", *(names or ("carrier", "province"))]]
+    wanted = carriers(prefixes, names or tuple(_FINDERS))
     return table.join(place(wanted, table), on="prefix", how="left")
 
 
@@ -45,13 +49,30 @@ def carrier_names() -> tuple[str, ...]:
 
 
 @lru_cache(1 << 17)
-def _find(prefix: str) -> tuple[str | None, str | None]:
-    from phonenumbers import PhoneNumber, carrier, geocoder
+def _carrier(prefix: str) -> str | None:
+    from phonenumbers import carrier
+
+    number = _number(prefix)
+    return (carrier.name_for_number(number, "en") or None) if number else None
+
+
+@lru_cache(1 << 17)
+def _home(prefix: str) -> str | None:
+    from phonenumbers import geocoder
+
+    number = _number(prefix)
+    return _province(geocoder.description_for_number(number, "en")) if number else None
+
+
+_FINDERS = {"carrier": _carrier, "province": _home}
+
+
+def _number(prefix: str) -> PhoneNumber | None:
+    from phonenumbers import PhoneNumber
 
     if len(prefix) != _PREFIX_DIGITS or not (prefix.isascii() and prefix.isdigit()):
-        return None, None
-    number = PhoneNumber(_COUNTRY, int(prefix.ljust(_MOBILE_DIGITS, "0")))
-    return carrier.name_for_number(number, "en") or None, _province(geocoder.description_for_number(number, "en"))
+        return None
+    return PhoneNumber(_COUNTRY, int(prefix.ljust(_MOBILE_DIGITS, "0")))
 
 
 def _province(place_name: str) -> str | None:

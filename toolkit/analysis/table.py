@@ -107,8 +107,13 @@ def _is_float(frame: pd.DataFrame, name: str) -> bool:
 
 
 def collect(table: Lazy) -> pd.DataFrame:
-    """Run a query and return what comes of it, tidy, in no promised order."""
-    return tidy(table.collect("pyarrow").to_native())
+    """Run a query and return what comes of it, tidy, in no promised order; raise KeyboardInterrupt at Ctrl-C."""
+    try:
+        return tidy(table.collect("pyarrow").to_native())
+    except RuntimeError as problem:
+        if "Query interrupted" in str(problem):  # how DuckDB says it
+            raise KeyboardInterrupt from None
+        raise
 
 
 def different(table: Lazy, *names: str) -> Lazy:

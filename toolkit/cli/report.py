@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from toolkit.report.summary import Summary
     from toolkit.report.values import Report
     from toolkit.report.writing import Format
-    from toolkit.thresholds import Threshold
+    from toolkit.thresholds import Threshold, Verdict
 
 _STDOUT = "-"
 
@@ -48,6 +48,10 @@ def report(
     statement: Annotated[
         Path | None, typer.Option(help="The provider's statement, CSV, to reconcile with. Default: none.")
     ] = None,
+    statement_column: Annotated[
+        list[str] | None,
+        typer.Option(help='What the statement calls a column, such as "msg_id=MessageId". Repeatable.'),
+    ] = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(help='What makes the exit code 99, such as "share(50019) > 0.1%". Repeatable. Default: nothing.'),
@@ -72,22 +76,31 @@ def report(
     from toolkit.report.subject import Questions, read_run, read_subject
     from toolkit.settings import load_prices
 
+    if out == _STDOUT and as_json:
+        raise InputError("--out - and --json both want stdout: give one of them")
     wanted = _read_formats(formats, out)
     conditions = tuple(_read_condition(text) for text in fail_if or ())
-    columns = dict(_read_column(text) for text in column or ()) or None
+    columns = dict(_read_column("--column", text) for text in column or ()) or None
+    _check_names(runs)
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
+        _check_place(wanted, paths, out)
         other = read_run(against) if against else None
-        asked = Questions(other, slo, load_prices(prices), statement, conditions)
-        subject = read_subject(paths, asked, since=since, until=until, columns=columns, log_format=log_format)
-        summaries = _summarize(subject, paths, is_whole=since is None and until is None)
+        called = dict(_read_column("--statement-column", text) for text in statement_column or ())
+        asked = Questions(other, slo, load_prices(prices), statement, called, conditions)
+        how = {"columns": columns, "log_format": log_format}
+        subject = read_subject(paths, asked, since=since, until=until, **how)
         with _telling() as tell:
             found = explain(subject, tell)
         if out == _STDOUT:
+            summaries = _summarize(subject)
             _print(found, wanted)
         else:
+            summaries = _keep(subject, paths) if out is None and since is until is None else _summarize(subject)
+            files = _write(found, wanted, paths, out)
             _show(subject, summaries, as_json)
-            _tell_written(found, wanted, paths, runs, out)
+            for path in files:
+                say(f"The report: {path.name if out is None and is_url(runs[0]) else path}")
     judge(summaries, found)
 
 
@@ -104,14 +117,16 @@ def explain_run(folder: Path, settings: dict[str, object], as_json: bool) -> tup
 def show_summary(summary: Summary, calls: Any, as_json: bool) -> None:
     """Print verdicts, claims, return codes and latency, or all of it as JSON."""
     from toolkit.analysis import latency, return_codes
+    from toolkit.report import wording
+    from toolkit.report.columns import masked
 
     if as_json:
         show_json(summary)
         return
     _show_verdicts(summary)
     _show_claims(summary)
-    codes = return_codes(calls).drop(columns=["meaning", "share_low", "share_high"])
-    show(_rows(codes.assign(share=codes["share"].map("{:.2%}".format))), title="Return codes")
+    codes = masked(return_codes(calls)).drop(columns=["meaning", "share_low", "share_high"])
+    show(_rows(codes.assign(share=codes["share"].map(wording.share))), title="Return codes")
     show(_rows(latency(calls).drop(columns=["mean_ms", "error_ratio"])), title="\nLatency, ms")
 
 
@@ -128,9 +143,9 @@ def judge(summaries: Sequence[Summary], report: Report | None = None) -> None:
         fail(f"the claim does not stand: {'; '.join(broken)}", THRESHOLD_MISSED)
     if missed:
         fail(f"{len(missed)} of {len(verdicts)} thresholds were not kept: {'; '.join(missed)}", THRESHOLD_MISSED)
-    if failed := [str(it).strip() for it in asked if it.status != "PASS"]:
-        fail(f"--fail-if: {'; '.join(failed)}", THRESHOLD_MISSED)
-    if spent := [it["ended_because"] for it in settings if it.get("ended") == Cause.BUDGET]:
+    if held := [_tell_condition(it) for it in asked if it.status != "PASS"]:
+        fail(f"--fail-if: {'; '.join(held)}", THRESHOLD_MISSED)
+    if spent := [it.get("ended_because") for it in settings if it.get("ended") == Cause.BUDGET]:
         fail(f"the budget ended the run: {spent[0]}", BUDGET_SPENT)
 
 
@@ -155,22 +170,40 @@ def _read_condition(text: str) -> Threshold:
     return parse(text).opposite()
 
 
-def _read_column(text: str) -> tuple[str, str]:
+def _read_column(option: str, text: str) -> tuple[str, str]:
     word, equals, field = text.partition("=")
     if not (word and equals and field):
-        raise InputError(f'--column {text!r} says nothing: write what a field says and its name, as "return_code=rc"')
+        raise InputError(f"{option} {text!r} says nothing: write what a column says, = and its name")
     return word.strip(), field.strip()
 
 
-def _summarize(subject: Subject, paths: Sequence[Path], is_whole: bool) -> list[Summary]:
-    """Summarize each run, that of a run's own folder into its run.json where the calls are all of them."""
+def _check_names(runs: Sequence[str]) -> None:
+    if not all(runs):
+        raise InputError("a RUN is an empty text: a variable of yours may be unset")
+
+
+def _check_place(formats: Sequence[Format], paths: Sequence[Path], out: str | None) -> None:
+    """Make sure that no data gets beside logs, of which the next report would take it for calls."""
+    from toolkit.report.subject import is_run
+
+    data = [it.value for it in formats if it.value in ("csv", "json")]
+    if out is None and data and not all(map(is_run, paths)):
+        raise InputError(f"--format {data[0]} of what is no run needs a folder of its own: give --out")
+
+
+def _summarize(subject: Subject) -> list[Summary]:
+    from toolkit.report.summary import summarize
+
+    return [summarize(run.calls, run.settings, run.claims) for run in subject.runs]
+
+
+def _keep(subject: Subject, paths: Sequence[Path]) -> list[Summary]:
+    """Summarize each run, those that have a folder of their own into its run.json."""
     from toolkit.report.subject import is_run
     from toolkit.report.summary import summarize, write_summary
 
     return [
-        write_summary(path, run.calls, run.settings)
-        if is_whole and is_run(path)
-        else summarize(run.calls, run.settings, run.claims)
+        write_summary(path, run.calls, run.settings) if is_run(path) else summarize(run.calls, run.settings, run.claims)
         for path, run in zip(paths, subject.runs, strict=True)
     ]
 
@@ -207,16 +240,16 @@ def _print(report: Report, formats: Sequence[Format]) -> None:
         sys.stdout.write(text)
 
 
-def _tell_written(
-    report: Report, formats: Sequence[Format], paths: Sequence[Path], runs: Sequence[str], out: str | None
-) -> None:
-    from toolkit.report.writing import place_of, write
+def _write(report: Report, formats: Sequence[Format], paths: Sequence[Path], out: str | None) -> list[Path]:
+    from toolkit.report.writing import STEM, place_of, write
 
-    folder, stem = (Path(out or "."), "report") if out or len(paths) > 1 else place_of(paths[0])
-    files = write(report, folder, formats, stem)
-    is_pushed = out is None and len(runs) == 1 and is_url(runs[0])
-    for path in files:
-        say(f"The report: {path.name if is_pushed else path}")
+    folder, stem = place_of(paths[0]) if out is None and len(paths) == 1 else (Path(out or "."), STEM)
+    return write(report, folder, formats, stem)
+
+
+def _tell_condition(verdict: Verdict) -> str:
+    condition = verdict.threshold.opposite()
+    return f"no data for {condition}" if verdict.value is None else f"{condition} ({verdict.value:.6g} {verdict.unit})"
 
 
 def _list(value: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from toolkit.forms.looks import FAINT, Look, look_of
 from toolkit.forms.markup import render
 from toolkit.pacing import Pacing
 from toolkit.report import wording
-from toolkit.report.claims import claim_rows
+from toolkit.report.claims import figure_rows
 from toolkit.thresholds import Status
 from toolkit.trials import Trial
 
@@ -53,7 +53,10 @@ def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> st
         (it["status"], _CHIPS[Status(it["status"])], it["threshold"], _value(it["value"], it["unit"]))
         for it in summary["verdicts"]
     ]
-    claims = [(it.status, _CHIPS[Status(it.status)], it.says, it.figures) for it in claim_rows(summary["claims"])]
+    claims = [
+        (it["status"], _CHIPS[Status(it["status"])], it["says"], list(figure_rows(it["figures"])))
+        for it in summary["claims"]
+    ]
     remarks = list(wording.remarks(summary["settings"]))
     remarks += [note for note in notes if not any(note in remark for remark in remarks)]
     return render("result", verdicts=verdicts, claims=claims, remarks=remarks, page=page)

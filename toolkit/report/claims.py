@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from toolkit import runs
 from toolkit.errors import InputError
-from toolkit.report import tables, wording
+from toolkit.masking import mask
+from toolkit.report import wording
 from toolkit.thresholds import Status
 
 Claim: TypeAlias = Mapping[str, Any]
 """{"claim", "says", "status": PASS, FAIL or NO_DATA, "figures": {name: number, null, or more such by their names}}."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimRow:
-    """A claim as the page shows it; ``figures`` by their names."""
-
-    status: str
-    colour: str
-    says: str
-    figures: tuple[tuple[str, str], ...]
 
 
 def read_claims(run: Path) -> list[Claim]:
@@ -33,17 +23,25 @@ def read_claims(run: Path) -> list[Claim]:
     if not path.exists():
         return []
     try:
-        claims: list[Claim] = json.loads(path.read_text(encoding="utf-8"))
+        claims: Any = mask(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as problem:
         raise InputError(f"{path} is not JSON, mend or remove it: {problem}") from problem
+    if not isinstance(claims, list) or not all(map(_is_claim, claims)):
+        raise InputError(f"{path} holds other things than claims: mend or remove it")
     return claims
 
 
-def claim_rows(claims: Iterable[Claim]) -> Iterator[ClaimRow]:
-    """Word claims."""
-    for claim in claims:
-        status = Status(claim["status"])
-        yield ClaimRow(status, tables.colour_of(status), claim["says"], tuple(figure_rows(claim["figures"])))
+def _is_claim(given: Any) -> bool:
+    if not (isinstance(given, dict) and {"claim", "says", "status", "figures"} <= given.keys()):
+        return False
+    is_worded = isinstance(given["claim"], str) and isinstance(given["says"], str)
+    return is_worded and given["status"] in list(Status) and _is_figures(given["figures"])
+
+
+def _is_figures(given: Any) -> bool:
+    if isinstance(given, dict):
+        return all(map(_is_figures, given.values()))
+    return given is None or isinstance(given, int | float)
 
 
 def figure_rows(figures: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:

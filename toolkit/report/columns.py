@@ -60,10 +60,7 @@ def duration(name: str, title: str = "", is_number: bool = True) -> Column:
 
 def money(name: str, title: str = "") -> Column:
     """Show money, with the currency that its row tells."""
-    return Column(
-        Head(title or words(name), is_number=True),
-        lambda row: wording.NONE if lacks(row, name) or lacks(row, "currency") else sum_of(row, name),
-    )
+    return Column(Head(title or words(name), is_number=True), lambda row: sum_of(row, name))
 
 
 def when(name: str, title: str = "") -> Column:
@@ -124,12 +121,13 @@ def lacks(row: Row, name: str) -> bool:
 
 def sum_of(row: Row, name: str) -> str:
     """Word a sum of money with its row's currency."""
-    return wording.money(row[name], row["currency"])
+    is_unknown = lacks(row, name) or lacks(row, "currency")
+    return wording.NONE if is_unknown else wording.money(row[name], row["currency"])
 
 
-def digits(value: float) -> str:
-    """Word a number in three digits, or all that stand before its point."""
-    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+def digits(value: float, sign: str = "") -> str:
+    """Word a number in three digits, or all that stand before its point; ``sign`` "+" shows that it is positive."""
+    return f"{value:{sign},.3g}" if abs(value) < 999.5 else f"{value:{sign},.0f}"
 
 
 def words(name: str) -> str:

@@ -63,13 +63,16 @@ def _facts(subject: Subject) -> Iterator[Fact]:
     total = int(codes["calls"].sum())
     good = int(codes.loc[codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
     yield Fact("calls", f"{total:,}")
-    yield Fact("calls per second", wording.rate(total / seconds if seconds else None))
+    if len(subject.runs) == 1:  # between runs there are none
+        yield Fact("calls per second", wording.rate(total / seconds if seconds else None))
     yield Fact("OK", wording.share(good / total if total else None))
     yield Fact("duration", wording.duration(seconds))
     yield Fact("messages, at most", f"{spending.charged(codes):,}")
 
 
 def _remarks(subject: Subject) -> Iterator[str]:
+    if subject.since or subject.until:
+        yield f"Calls from {subject.since or 'the first'} on and before {subject.until or 'the end'}, and no others."
     for name, settings in settings_by_name(subject.runs):
         masked = mask(settings)
         for remark in wording.remarks(masked) if isinstance(masked, dict) else ():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -16,10 +17,11 @@ import pandas as pd
 from toolkit.analysis import Calls, duration_s, read, return_codes, span
 from toolkit.analysis.table import collect, lazy
 from toolkit.errors import InputError
+from toolkit.masking import mask_text
 from toolkit.prices import PriceRow, Prices, Unit
 from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS
 from toolkit.report.claims import Claim, read_claims
-from toolkit.runs import SUMMARY_NAME
+from toolkit.runs import SCHEMA, SUMMARY_NAME
 from toolkit.thresholds import Threshold
 
 
@@ -38,24 +40,28 @@ class Questions:
     """What is asked beside what every report tells.
 
     ``against``: the run to compare with. ``slo``: the promise whose error budget is to be told, as "99.9%". ``prices``:
-    a price list; without rows, that of the runs' settings. ``statement``: the provider's, to reconcile with.
-    ``conditions``: what must hold beside the runs' own thresholds.
+    a price list; without rows, that of the runs' settings. ``statement``: the provider's, to reconcile with, and
+    what it calls its columns where they aren't named as ``analysis.reconcile`` does. ``conditions``: what must hold
+    beside the runs' own thresholds.
     """
 
     against: Run | None = None
     slo: str | None = None
     prices: Prices = field(default_factory=Prices)
     statement: Path | None = None
+    statement_columns: Mapping[str, str] = field(default_factory=dict)
     conditions: tuple[Threshold, ...] = ()
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a report is about: all calls together, the runs that they are of, and what is asked."""
+    """What a report is about: all calls together, the runs that they are of, what is asked, and the period."""
 
     calls: Calls
     runs: tuple[Run, ...]
     asked: Questions = field(default_factory=Questions)
+    since: str | None = None
+    until: str | None = None
 
     @property
     def name(self) -> str:
@@ -99,9 +105,12 @@ def read_subject(
 
     ``how``: what ``analysis.read`` is to know of logs. Raise InputError for what holds no calls, or is no JSON.
     """
-    runs = tuple(read_run(source, since, until, **how) for source in sources)
+    asked = asked or Questions()
+    if asked.statement and (since or until):
+        raise InputError("a statement is of its whole month: leave --since and --until out")
+    runs = tuple(_name_apart([read_run(source, since, until, **how) for source in sources], sources))
     calls = runs[0].calls if len(runs) == 1 else read(*sources, **how).between(since, until)
-    return Subject(calls, runs, asked or Questions())
+    return Subject(calls, runs, asked, since, until)
 
 
 def read_run(source: str | Path, since: str | None = None, until: str | None = None, **how: Any) -> Run:
@@ -109,6 +118,13 @@ def read_run(source: str | Path, since: str | None = None, until: str | None = N
     path, calls = Path(source), read(source, **how)
     settings = read_settings(path / SUMMARY_NAME)
     return Run(_name(calls, path), calls.between(since, until), settings, read_claims(path))
+
+
+def _name_apart(runs: Sequence[Run], sources: Sequence[str | Path]) -> Iterator[Run]:
+    """Yield runs, those of one name by where they are."""
+    names = Counter(run.name for run in runs)
+    for run, source in zip(runs, sources, strict=True):
+        yield run if names[run.name] == 1 else replace(run, name=mask_text(f"{run.name} of {source}"))
 
 
 def is_run(path: Path) -> bool:
@@ -124,8 +140,12 @@ def read_settings(path: Path) -> Mapping[str, object]:
         run = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as problem:
         raise InputError(f"{path} is not JSON, mend or remove it: {problem}") from problem
-    settings = run.get("settings") if isinstance(run, dict) else None
-    return settings if isinstance(settings, dict) else {}
+    if not isinstance(run, dict) or run.get("schema", SCHEMA) != SCHEMA:
+        raise InputError(f"{path} is not a run.json of schema {SCHEMA}: it is of another version, or of another tool")
+    settings = run.get("settings", {})
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} has settings that are no object: mend or remove it")
+    return settings
 
 
 def settings_by_name(runs: Sequence[Run]) -> Iterator[tuple[str, Mapping[str, object]]]:
@@ -137,7 +157,7 @@ def settings_by_name(runs: Sequence[Run]) -> Iterator[tuple[str, Mapping[str, ob
 
 def _name(calls: Calls, path: Path) -> str:
     names = [name for name in collect(lazy(calls).select("run").unique())["run"].dropna() if name]
-    return str(names[0]) if len(names) == 1 else path.resolve().name
+    return mask_text(str(names[0]) if len(names) == 1 else path.resolve().name)
 
 
 def _price(settings: Mapping[str, object]) -> Prices | None:

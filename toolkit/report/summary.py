@@ -16,10 +16,11 @@ from toolkit.analysis.table import IntoCalls
 from toolkit.masking import Json, mask
 from toolkit.report import spending, verdicts
 from toolkit.report.claims import Claim, read_claims
+from toolkit.report.columns import masked
+from toolkit.report.files import write_whole
 from toolkit.report.values import Judged
 from toolkit.wire import Endpoint
 
-SCHEMA = 1
 JUNIT_NAME = "junit.xml"
 
 Summary: TypeAlias = dict[str, Json]
@@ -30,9 +31,9 @@ def summarize(calls: IntoCalls, settings: Mapping[str, object], claims: Sequence
 
     docs/run-json.md tells each field. What can't be known, as a percentile of no calls, is null; nothing is ever NaN.
     """
-    took_s, codes, percentiles, within = duration_s(calls), return_codes(calls), latency(calls), span(calls)
+    took_s, codes, percentiles, within = duration_s(calls), masked(return_codes(calls)), latency(calls), span(calls)
     return {
-        "schema": SCHEMA,
+        "schema": runs.SCHEMA,
         "settings": mask(settings),
         "started": within and within[0].isoformat(),
         "ended": within and within[1].isoformat(),
@@ -62,10 +63,9 @@ def write_summary(folder: Path, calls: IntoCalls, settings: Mapping[str, object]
     if judged or claims:
         name = folder.resolve().name
         text = verdicts.junit(name, [Judged(name, it) for it in judged], duration_s(calls), claims)
-        (folder / JUNIT_NAME).write_text(text, encoding="utf-8")
-    partial = folder / f"{runs.SUMMARY_NAME}.part"
-    partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / runs.SUMMARY_NAME)
+        write_whole(folder / JUNIT_NAME, text)
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(folder / runs.SUMMARY_NAME, text)
     return summary
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from toolkit.analysis import duration_s, latency, return_codes
 from toolkit.analysis.percentiles import column
 from toolkit.analysis.table import IntoCalls
+from toolkit.errors import InputError
 from toolkit.masking import Json, mask_text
 from toolkit.report.claims import Claim
 from toolkit.report.subject import Subject
@@ -50,9 +51,13 @@ def judge_run(calls: IntoCalls, settings: Mapping[str, object]) -> list[Verdict]
     Where a load test was its own "bottleneck" nothing is known of the target, so that nothing passes. The threshold
     that ended a run was missed, however the calls that were still under way turned out.
     """
-    given = settings.get("thresholds")
+    given = settings.get("thresholds") or ()
+    if not isinstance(given, list | tuple):
+        raise InputError(f"the run's thresholds are {given!r}: write a list of them")
+    if not given:
+        return []
     figures = _figures(calls)
-    verdicts = [judge(parse(str(text)), figures) for text in (given if isinstance(given, list | tuple) else ())]
+    verdicts = [judge(parse(str(text)), figures) for text in given]
     if settings.get("ended") == Cause.MISSED:
         verdicts = [_fail(it) if str(it.threshold) == settings.get("ended_because") else it for it in verdicts]
     return [doubt(it) for it in verdicts] if settings.get("bottleneck") else verdicts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 
 from toolkit.runs import Cause
@@ -41,7 +42,7 @@ def milliseconds(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Word a duration in one or two units: "850 ms", "12.3 s", "1 min 03 s", "1 h", "2 days 5 h"."""
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.3g} s"
@@ -51,13 +52,22 @@ def duration(seconds: float) -> str:
 
 
 def measured(value: float) -> str:
-    """Word a measured value, without the unit, in six digits at most."""
-    return f"{value:,.6g}"
+    """Word a measured value, without the unit, in six digits, or in all where it would look whole and isn't."""
+    text = f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
+    is_rounded = float(text.replace(",", "")) == round(value) != value
+    return repr(value) if is_rounded else text
+
+
+def moment(time: datetime) -> str:
+    """Word a time, in UTC, to the second, or to the millisecond where it is within one."""
+    return f"{time:%Y-%m-%d %H:%M:%S}" + (f".{time.microsecond // 1000:03}" if time.microsecond else "")
 
 
 def rate(per_s: float | None) -> str:
     """Word a rate, without the unit."""
-    return NONE if per_s is None else f"{per_s:,.{1 if per_s >= 10 else 2}f}"
+    if per_s is None:
+        return NONE
+    return f"{per_s:,.1f}" if per_s >= 9.995 else f"{per_s:,.2f}" if per_s >= 0.995 else f"{per_s:.3g}"
 
 
 def money(amount: Decimal, currency: str) -> str:
@@ -74,8 +84,8 @@ def plural(many: int, what: str, ending: str = "s") -> str:
 
 def remarks(settings: Mapping[str, object]) -> Iterator[str]:
     """Word what a reader of a run must know first: that it ended early, or measured nothing but its own generator."""
-    ended, bottleneck = settings.get("ended"), settings.get("bottleneck")
+    ended, bottleneck = str(settings.get("ended")), settings.get("bottleneck")
     if ended in _ENDINGS:
-        yield _ENDINGS[Cause(str(ended))].format(because=settings.get("ended_because"))
+        yield _ENDINGS[Cause(ended)].format(because=settings.get("ended_because"))
     if bottleneck:
         yield f"The load generator was the bottleneck, so that no threshold passes: {bottleneck}"

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from toolkit.errors import InputError
 from toolkit.report import data, markdown, page
 from toolkit.report.explaining import explain
-from toolkit.report.subject import read_subject
+from toolkit.report.files import write_whole
+from toolkit.report.subject import is_run, read_subject
 from toolkit.report.summary import JUNIT_NAME
 from toolkit.report.values import Report
 from toolkit.report.verdicts import junit
@@ -38,14 +38,16 @@ def write_report(run: str | Path) -> Path:
 
 
 def place_of(run: Path) -> tuple[Path, str]:
-    """Return the folder where a run's report belongs, and what its files begin with."""
-    return (run, STEM) if run.is_dir() else (run.parent, run.name)
+    """Return the folder where a report belongs, and what its files begin with: the run's, beside a file, else here."""
+    if is_run(run):
+        return run, STEM
+    return (run.parent, run.name) if run.is_file() else (Path(), STEM)
 
 
 def write(report: Report, folder: Path, formats: Iterable[Format], stem: str = STEM) -> list[Path]:
     """Write a report to a folder and return the files, of CSV one for each table; or raise InputError."""
     files = {name: text for it in dict.fromkeys(formats) for name, text in texts(report, it, stem)}
-    return [_write(folder / name, text) for name, text in files.items()]
+    return [write_whole(folder / name, text) for name, text in files.items()]
 
 
 def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str, str]]:
@@ -62,14 +64,3 @@ def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str,
         case Format.JUNIT:
             name = JUNIT_NAME if stem == STEM else f"{stem}.{JUNIT_NAME}"
             yield name, junit(report.name, report.judged, report.duration_s, report.claims)
-
-
-def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(text.encode("utf-8", "replace"))
-        return partial.replace(path)
-    except OSError as problem:
-        reason = f"no report can be kept there: {problem.strerror}; give another --out"
-        raise InputError(f"{path.parent}: {reason}") from None

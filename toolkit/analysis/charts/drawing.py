@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import altair as alt
 import pandas as pd
 
+from toolkit.masking import mask_text
 from toolkit.wire import Endpoint
 
 Row: TypeAlias = dict[str, Any]
@@ -50,6 +51,8 @@ def _plain(column: pd.Series) -> list[Any]:
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_text(value)
     if isinstance(value, Decimal):
         return float(value)
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -31,6 +32,7 @@ from toolkit.wire import Endpoint
 
 _MOST_OUTCOMES = 12
 _OTHER = "other"
+_SUMS = ("calls", "calls_per_s", "share")
 _PX_PER_SHARE = 50
 
 
@@ -78,10 +80,7 @@ def _shares(rows: list[Row], colours: dict[str, str], endpoint: str, width: int)
 
 def _of(rows: list[Row], colours: Iterable[str], endpoint: str) -> list[Row]:
     """Return one placed row for each outcome of an endpoint."""
-    shares: Counter[str] = Counter()
-    for row in rows:
-        if row["endpoint"] == endpoint:
-            shares[row["outcome"]] += row["share"]
+    shares = {row["outcome"]: row["share"] for row in rows if row["endpoint"] == endpoint}
     found = [(name, shares[name]) for name in colours if name in shares]
     return lines.place([{"outcome": name, "label": name, "share": it, "text": labels.share(it)} for name, it in found])
 
@@ -96,7 +95,16 @@ def _outcome_rows(frame: pd.DataFrame) -> tuple[list[Row], dict[str, str]]:
     rows = [row | {"outcome": labels.outcome(row) if labels.outcome(row) in shown else _OTHER} for row in rows]
     colours = _colours(rows)
     places = {name: place for place, name in enumerate(colours)}
-    return [row | {"place": places[row["outcome"]]} for row in rows], colours
+    return [row | {"place": places[row["outcome"]]} for row in _merge(rows)], colours
+
+
+def _merge(rows: Iterable[Row]) -> Iterable[Row]:
+    """Add up the rows of one outcome: there is one "other" for all others."""
+    merged: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        one = merged.setdefault((row.get("started"), row["endpoint"], row["outcome"]), row | dict.fromkeys(_SUMS, 0))
+        one |= {name: one[name] + row[name] for name in _SUMS if name in row}
+    return merged.values()
 
 
 def _colours(rows: Iterable[Row]) -> dict[str, str]:

@@ -93,11 +93,12 @@ _KINDS = pd.CategoricalDtype([kind.value for kind in Discrepancy], ordered=True)
 _PARTS = pd.CategoricalDtype(["records", *_KINDS.categories, "statement"], ordered=True)
 
 
-def sum_up(found: pd.DataFrame, known: tuple[int, int], billed: tuple[int, int]) -> pd.DataFrame:
+def sum_up(found: pd.DataFrame, known: tuple[int, int | None], billed: tuple[int, int]) -> pd.DataFrame:
     """Make the summary of messages and money: of the records, of each kind of discrepancy, of the statement."""
     kinds = found.groupby("kind")["in_dispute"]
     rows = [(kind, int(kinds.size().get(kind, 0)), int(kinds.sum().get(kind, 0))) for kind in _KINDS.categories]
-    return pd.DataFrame([("records", *known), *rows, ("statement", *billed)], columns=["part", "messages", "money"])
+    summary = pd.DataFrame([("records", *known), *rows, ("statement", *billed)], columns=["part", "messages", "money"])
+    return summary.astype({"money": "Int64"})
 
 
 def show(frame: pd.DataFrame, currency: str | None) -> pd.DataFrame:

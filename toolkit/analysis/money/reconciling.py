@@ -38,7 +38,7 @@ class Reconciliation:
 
     summary: from what the records say to what the statement does; one row for the records, each kind and the statement;
     columns: part (category), messages (the lines, of the statement, int64), money (decimal, in dispute for a kind, of
-    those that have a price for the records), currency (category).
+    those that have a price for the records, null for them without prices), currency (category).
     """
 
     discrepancies: pd.DataFrame
@@ -75,7 +75,8 @@ def reconcile(
         counted = records.filter(nw.col("counted") == 1).with_columns(money=nw.col("amount_micros").fill_null(0))
         known = collect(counted.select(messages=nw.len(), money=nw.col("money").sum())).fillna(0).iloc[0]
     currency, found_rows = bill.currency or prices.currency, compare_lines(lines, found)
-    summary = sum_up(found_rows, (int(known["messages"]), int(known["money"])), (bill.count, bill.amount))
+    recorded = int(known["money"]) if prices.rows else None
+    summary = sum_up(found_rows, (int(known["messages"]), recorded), (bill.count, bill.amount))
     return Reconciliation(show(found_rows, currency), show(summary, currency))
 
 

@@ -21,7 +21,7 @@ _ERRORS = (
     columns.count("calls"),
     columns.share("share"),
     columns.count("mobiles"),
-    columns.made("busiest (UTC)", lambda row: f"{row['busiest']:%Y-%m-%d %H:%M:%S}: {row['busiest_calls']:,}"),
+    columns.made("busiest (UTC)", lambda row: f"{wording.moment(row['busiest'])}: {row['busiest_calls']:,}"),
     columns.when("first_seen", "first"),
     columns.when("last_seen", "last"),
     columns.text("example_request_ids", "example request ids"),
@@ -117,12 +117,12 @@ def tell_suspects(subject: Subject) -> Iterator[Section]:
     if pumped.empty:
         notes.append("No prefix looks like SMS pumping.")
     else:
-        parts.append(columns.table("suspects", pumped, _SUSPECTS, title="Prefixes that look like SMS pumping"))
+        parts.append(columns.table("pumped", pumped, _SUSPECTS, title="Prefixes that look like SMS pumping"))
         parts.append(Figure("suspects", pumped, "What the score is of"))
     if guessed.empty:
         notes.append("No mobile's codes look guessed at.")
     else:
-        parts.append(columns.table("guessers", guessed, _GUESSERS, title="Mobiles whose codes look guessed at"))
+        parts.append(columns.table("guessed", guessed, _GUESSERS, title="Mobiles whose codes look guessed at"))
     finding = (
         f"Pumped: {wording.plural(len(pumped), 'prefix', 'es')}. Guessed at: {wording.plural(len(guessed), 'mobile')}."
         if parts

@@ -40,7 +40,7 @@ def tell(subject: Subject) -> Iterator[Section]:
     found = limits(subject.calls)
     note = "The fewest rules that explain which sends were refused out of frequency and which were not."
     parts: list[Part] = [columns.table("limits", found, _RULES), Figure("limits", found, "Windows that fit"), accepted]
-    rules = list(dict.fromkeys(_rule(row) for row in found.dropna(subset="count").to_dict("records")))
+    rules = list(dict.fromkeys(_rule(row) for row in found.dropna(subset=["count", "window_s"]).to_dict("records")))
     finding = f"What was refused follows from {', '.join(rules)}." if rules else ""
     yield Section("limits", "Frequency limits", note, parts, finding=finding)
 

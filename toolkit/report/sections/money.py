@@ -26,8 +26,8 @@ _TOTALS = (
     columns.share("conversion"),
     columns.made("wasted: no right code", lambda row: _with_money(row, "wasted"), is_number=True),
     columns.made("resent within 5 minutes", lambda row: _with_money(row, "resent"), is_number=True),
-    columns.count("refused", "refused, free"),
-    columns.count("possibly_charged", "without an answer, possibly charged"),
+    columns.count("refused", "refused or never sent, free"),
+    columns.count("possibly_charged", "outcome unknown, possibly charged"),
     columns.count("unpriced", "segments without a price"),
 )
 _OF_A_GROUP = (
@@ -70,7 +70,13 @@ def tell_statement(subject: Subject) -> Iterator[Section]:
     """Tell how the provider's statement differs from the records."""
     if subject.asked.statement is None:
         return
-    found = reconcile(subject.calls, subject.asked.statement, subject.prices if subject.prices.rows else None)
+    prices = subject.prices if subject.prices.rows else None
+    found = reconcile(
+        subject.calls,
+        subject.asked.statement,
+        prices,
+        columns=subject.asked.statement_columns or None,
+    )
     summary = [columns.text("part"), columns.count("messages"), columns.money("money")]
     each = [
         columns.text("kind"),
@@ -82,9 +88,10 @@ def tell_statement(subject: Subject) -> Iterator[Section]:
         columns.text("msg_id", "message id"),
     ]
     note = f"{subject.asked.statement.name} against the records, message by message."
+    note += "" if prices else f" {_NO_PRICE} Only messages and segments are compared."
     parts: list[Part] = [
         columns.table("statement", found.summary, summary),
-        Figure("reconcile", found.summary, "From the records to the statement"),
+        *([Figure("reconcile", found.summary, "From the records to the statement")] if prices else []),
         columns.table("discrepancies", found.discrepancies, each, title="Messages in dispute"),
     ]
     yield Section("statement", "The provider's statement", note, parts, finding=_dispute(found))
@@ -113,6 +120,7 @@ def _sum(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Add up what ``cost`` gives in groups; users, who may be in several of them, are left out."""
     found = groups.groupby(list(by), observed=True, dropna=False)
     sums = found[_SUMS].sum().join(found[_MONEY].sum(min_count=1))
+    sums[_MONEY] = sums[_MONEY].mask((sums["billed"] == 0) & (sums["unpriced"] > 0))
     sums["conversion"] = sums["verified"] / sums["accepted"].where(sums["accepted"] > 0)
     return sums.assign(currency=groups["currency"].iloc[0]).reset_index()
 
@@ -120,12 +128,13 @@ def _sum(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 def _forecast(subject: Subject) -> Section:
     found = forecast(subject.calls, subject.prices)
     reason = str(found["reason"].iloc[0])
-    if reason:
-        return Section("forecast", "Forecast", f"There is none: {reason}.")
+    if reason or found["money_forecast"].isna().any():
+        return Section("forecast", "Forecast", f"There is none: {reason or 'nothing sent has a price'}.")
+    (row,) = found.to_dict("records")
     by_day = forecast_by_day(subject.calls, subject.prices)
     figure = Figure("forecast", by_day, "Cost to date", "With what is to come by weekdays, and its 95 % interval.")
     note = "The interval holds the sum in 95 of 100 months like those behind."
-    (row,) = found.to_dict("records")
+    note += f" {wording.plural(row['unpriced'], 'segment')} without a price are in no sum." if row["unpriced"] else ""
     finding = f"By {row['until']:%Y-%m-%d} it will have cost {_span(row)}."
     return Section("forecast", "Forecast", note, [columns.pairs("forecast", found, _FORECAST), figure], finding=finding)
 
@@ -134,10 +143,10 @@ def _spent(total: pd.DataFrame) -> str:
     (row,) = total.to_dict("records")
     if lacks(row, "money"):
         return ""
-    return (
-        f"{row['accepted']:,} messages cost {columns.sum_of(row, 'money')};"
-        f" {columns.sum_of(row, 'wasted_money')} of it verified nobody."
-    )
+    told = f"{row['accepted']:,} messages cost {columns.sum_of(row, 'money')}"
+    if row["unpriced"]:
+        told += f", without {wording.plural(row['unpriced'], 'segment')} that no price is known of"
+    return f"{told}; {columns.sum_of(row, 'wasted_money')} of it verified nobody."
 
 
 def _dispute(found: Reconciliation) -> str:
@@ -151,7 +160,8 @@ def _dispute(found: Reconciliation) -> str:
 
 def _with_money(row: Row, name: str) -> str:
     count = f"{row[name]:,}"
-    return count if lacks(row, "currency") else f"{count} ({columns.sum_of(row, f'{name}_money')})"
+    money = columns.sum_of(row, f"{name}_money")
+    return count if money == wording.NONE or lacks(row, "money") else f"{count} ({money})"
 
 
 def _segments(row: Row) -> str:
@@ -162,8 +172,8 @@ def _segments(row: Row) -> str:
 
 
 def _span(row: Row) -> str:
-    middle, low, high = (columns.sum_of(row, name) for name in ("money_forecast", "money_low", "money_high"))
-    return f"{middle} ({low} to {high})"
+    middle, low, high = (f"{row[name]:,.2f}" for name in ("money_forecast", "money_low", "money_high"))
+    return f"{middle} {row['currency']} ({low} to {high})"
 
 
 def _messages(row: Row) -> str:

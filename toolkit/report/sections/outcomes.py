@@ -32,7 +32,9 @@ _LATENCY_NOTE = (
 def tell_outcomes(subject: Subject) -> Iterator[Section]:
     """Tell the return codes, in all and over time."""
     if subject.codes.empty:
-        yield Section("outcomes", "No calls were recorded", "There is a record, and it is empty.")
+        is_cut = subject.since or subject.until
+        why = "No call started in this period." if is_cut else "There is a record, and it is empty."
+        yield Section("outcomes", "No calls were recorded", why)
         return
     rows = list(tables.outcome_rows(columns.masked(subject.codes)))
     table = Table(

@@ -16,14 +16,13 @@ from toolkit.report.values import Cell, Figure, Part, Section
 _MOST_EXPLAINED = 5
 _SHARE = "share"
 _FEW = 24
-_NOWHERE = pd.DataFrame({"dimension": [None], "value": ["everywhere alike"]})
 
 
 def tell_changes(subject: Subject) -> Iterator[Section]:
     """Tell since when shares and times were others than before, and where what rose most gathers."""
     if subject.codes.empty:
         return
-    found = changes(subject.calls)
+    found = columns.masked(changes(subject.calls))
     if found.empty:
         yield Section("changes", "What changed", "No share of an outcome and no level of times changed.")
         return
@@ -36,7 +35,7 @@ def tell_changes(subject: Subject) -> Iterator[Section]:
         columns.made("after", lambda row: _level(row, "after"), is_number=True),
         columns.made("times", lambda row: _ratio(row["ratio"]), is_number=True),
     ]
-    figure = Figure("changes", columns.masked(found), "When it changed")
+    figure = Figure("changes", found, "When it changed")
     why = _gather(subject, found)
     note = "Shares of outcomes, and the median and the 95th percentile of times, that were others than before."
     parts: list[Part] = [figure, columns.table("changes", found, shown, most=_FEW)]
@@ -106,7 +105,8 @@ def _gather(subject: Subject, found: pd.DataFrame) -> pd.DataFrame:
         during = subject.calls.where(endpoint=str(row["endpoint"]))
         why = explain(during, outcome, since=row["changed_at"], until=until, top=1)
         what = {"outcome": f"{row['endpoint']} {_what(row)}", "since": row["changed_at"]}
-        frames.append((why.head(3) if len(why) else _NOWHERE).assign(**what))
+        most = why.head(3) if len(why) else why.reindex([0]).assign(value="everywhere alike")
+        frames.append(most.assign(**what))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -129,9 +129,8 @@ def _difference(row: Row) -> str:
         return wording.NONE
     scale, unit = (100, "points") if row["measure"] == _SHARE else (1, "ms")
     ends = [row[name] * scale for name in ("difference", "difference_low", "difference_high")]
-    if pd.isna(ends[1]):
-        return f"{ends[0]:+,.3g} {unit}"
-    return f"{ends[0]:+,.3g} ({ends[1]:+,.3g} to {ends[2]:+,.3g}) {unit}"
+    middle, low, high = ("" if pd.isna(end) else columns.digits(end, "+") for end in ends)
+    return f"{middle} ({low} to {high}) {unit}" if low else f"{middle} {unit}"
 
 
 def _ratio(ratio: float) -> str:
