@@ -27,6 +27,7 @@ from toolkit.errors import RunError
 HOST, PORT = "127.0.0.1", 8866
 _PAGE = Path(str(files("toolkit.forms"))) / "page"
 _PING_MS = 30_000
+_SILENT_MS = 3 * _PING_MS  # the first ping is sent after one of these, so no less than two would do
 _GONE_S = 600  # after which a kernel ends whose page is gone, and didn't say so
 
 
@@ -88,7 +89,7 @@ def _config(port: int) -> Config:
                 "open_browser": True,  # of which ``launch_browser`` makes an announcement
                 "root_dir": str(_PAGE),
                 "log_level": "ERROR",
-                "tornado_settings": {"ws_ping_interval": _PING_MS, "ws_ping_timeout": _PING_MS},
+                "tornado_settings": {"ws_ping_interval": _PING_MS, "ws_ping_timeout": _SILENT_MS},
             },
             "VoilaConfiguration": {
                 "template": "smscode",
