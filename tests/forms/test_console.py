@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, expect
+from support import outage
 from support.npm import install
 from support.pages import (
     NARROW,
@@ -59,7 +60,9 @@ def children(process: subprocess.Popen[str], word: str) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("console")
+    folder = tmp_path_factory.mktemp("console")
+    outage.write(folder / "runs/20270115T080000Z")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -184,13 +187,17 @@ def test_rules_are_proved(it: Watched) -> None:
     expect(form.locator(".sms-chart circle").first).to_be_visible()
 
 
+def open_run(form: Locator, scenario: str) -> None:
+    runs = form.get_by_label("Runs")
+    expect(runs.locator("option", has_text=scenario)).to_contain_text("calls")
+    runs.select_option(label=runs.locator("option", has_text=scenario).inner_text())
+    form.get_by_role("button", name="Open").click()
+
+
 def test_a_run_is_opened_narrowed_by_dragging_and_downloaded(it: Watched) -> None:
     form = tab(it, "Runs")
     form.get_by_role("button", name="Look again").click()
-    runs = form.get_by_label("Runs")
-    expect(runs.locator("option").first).to_contain_text("calls")
-    runs.select_option(index=runs.locator("option").count() - 1)
-    form.get_by_role("button", name="Open").click()
+    open_run(form, "throughput")
     calls = form.locator(".sms-view .sms-figure").first
     whole = calls.inner_text()
     chart = form.locator(".sms-view .sms-chart svg").first
@@ -206,6 +213,22 @@ def test_a_run_is_opened_narrowed_by_dragging_and_downloaded(it: Watched) -> Non
         form.get_by_role("button", name="CSV").click()
     lines = download.value.path().read_text().splitlines()
     assert f"{len(lines) - 1:,}" == calls.inner_text().strip()
+
+
+def test_what_a_report_tells_is_asked_of_a_run(it: Watched) -> None:
+    form = tab(it, "Runs")
+    open_run(form, "soak")
+    asked = form.get_by_label("Ask")
+    walk_to(it.page, asked)
+    it.page.keyboard.type("W")  # as does who chooses without a mouse
+    expect(form.get_by_role("region", name="What changed")).to_contain_text("50019 server error")
+    expect(form.get_by_role("region", name="Where it gathers")).to_contain_text("app-a")
+    expect(form.get_by_role("img", name="When it changed").locator("svg").first).to_be_visible()
+    asked.select_option("Errors")
+    expect(form.get_by_role("region", name="Errors")).to_contain_text("50019 server error")
+    expect(form.get_by_role("img", name="When errors were seen").locator("svg").first).to_be_visible()
+    form.get_by_label("Compare with").select_option(index=1)
+    expect(form.get_by_role("region", name="Compared")).to_contain_text("send")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -244,6 +267,7 @@ def test_the_console_asked_no_other_host_and_broke_no_script(it: Watched) -> Non
     assert len(it.asked) > 20
     assert it.strangers() == []
     assert it.errors == []
+    assert sum(address.startswith("ws:") for address in it.asked) <= 2  # one for each time that the page was loaded
 
 
 def test_without_the_token_there_is_no_console(console: Served) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.forms import press, type_into
+from support import outage
+from support.forms import press, state, type_into
 
 from toolkit.analysis import from_records, read
 from toolkit.codes import Kind, ReturnCode
 from toolkit.forms import ReportView, RunPicker
 from toolkit.forms.figures import clock
+from toolkit.forms.questions import QUESTIONS
 from toolkit.forms.selection import Selection, as_calls
 from toolkit.records import CallRecord, Failure, Scribe, write_parquet
 from toolkit.wire import Answer, Endpoint
@@ -182,3 +186,128 @@ def test_a_frame_and_what_read_returns_are_the_same(tmp_path: Path) -> None:
     write_parquet(CALLS, tmp_path / "calls.parquet")
     of_file, of_frame = as_calls(read(tmp_path / "calls.parquet")), as_calls(from_records(CALLS))
     assert len(of_file.to_pandas()) == len(of_frame.to_pandas())
+
+
+@pytest.fixture
+def troubled() -> ReportView:
+    """A view of a run in which the service failed for a while."""
+    view = ReportView(from_records(outage.records()))
+    view.wait()
+    return view
+
+
+def ask(view: ReportView, question: str) -> str:
+    """Ask, and return what is answered."""
+    view.ask.choice.value = question
+    view.wait()
+    return str(view.ask.shown.html)
+
+
+def test_nothing_is_answered_before_it_is_asked_for(troubled: ReportView) -> None:
+    assert [value for _, value in troubled.ask.choice.options] == ["", *QUESTIONS]
+    for asking in (troubled.ask, troubled.against):
+        assert (asking.choice.value, asking.status.html, asking.shown.html) == ("", "", "")
+    assert "What changed" in ask(troubled, "What changed")
+    assert ask(troubled, "") == ""
+
+
+def test_every_question_is_answered_in_tables_and_without_whole_mobiles(troubled: ReportView) -> None:
+    for question in QUESTIONS:
+        answer = ask(troubled, question)
+        assert f"<h3>{question}</h3>" in answer
+        assert troubled.ask.status.html == ""
+        for secret in ("the-master-secret", *outage.MOBILES):
+            assert secret not in state()
+        assert "<table>" in answer or question == "Suspects"
+
+
+def test_what_changed_is_told_with_where_it_gathers_and_a_picture(troubled: ReportView) -> None:
+    answer = ask(troubled, "What changed")
+    for what in ("<svg", "2027-01-15 08:15:00", "50019 server error", "Where it gathers", "app-a"):
+        assert what in answer
+
+
+def test_a_question_is_asked_of_what_is_looked_at(troubled: ReportView) -> None:
+    assert "50009 out of freq" in ask(troubled, "Errors")
+    troubled.kind.value = Kind.SERVER
+    troubled.wait()
+    assert "50019 server error" in troubled.ask.shown.html
+    assert "50009" not in troubled.ask.shown.html
+    troubled.select(Selection(endpoint=Endpoint.VERIFY))
+    assert "tell nothing of that" in ask(troubled, "Cost")
+
+
+def test_the_last_of_many_questions_is_answered(troubled: ReportView) -> None:
+    for question in (*QUESTIONS, "Cost", "Errors"):
+        troubled.ask.choice.value = question
+    troubled.wait()
+    assert "<h3>Errors</h3>" in troubled.ask.shown.html
+    assert "<h3>Cost</h3>" not in troubled.ask.shown.html
+
+
+def test_what_cannot_be_answered_is_a_note_in_the_form(view: ReportView) -> None:
+    Path("smscode.toml").write_text('[[prices]]\nsince = 2026-01-01\nper_segment = "much"\ncurrency = "CNY"\n')
+    assert ask(view, "Cost") == ""
+    assert "sms-problem" in view.ask.status.html
+    assert "per_segment" in view.ask.status.html
+    assert "<h3>Errors</h3>" in ask(view, "Errors")
+    assert view.ask.status.html == ""
+
+
+def test_cost_knows_the_price_of_the_run_and_before_it_that_of_the_settings(tmp_path: Path) -> None:
+    outage.write(tmp_path / "runs/one", price_per_send="0.5", currency="CNY")
+    picker = RunPicker()
+    press(picker.open)
+    picker.wait()
+    accepted = sum((it.endpoint, it.return_code) == ("send", 50000) for it in outage.records())
+    assert f"{accepted / 2:,.2f} CNY" in ask(picker.view, "Cost")
+    Path("smscode.toml").write_text('[[prices]]\nsince = 2026-01-01\nper_segment = "0.25"\ncurrency = "EUR"\n')
+    assert ask(picker.view, "") == ""
+    assert "EUR" in ask(picker.view, "Cost")
+    assert "EUR" in picker.view.html().decode()
+
+
+def test_runs_are_compared(tmp_path: Path) -> None:
+    run = outage.write(tmp_path / "runs/troubled")
+    (tmp_path / "runs/quiet").mkdir()
+    quiet = [it for it in outage.records("quiet") if it.return_code == ReturnCode.SUCCESS]
+    write_parquet(quiet, tmp_path / "runs/quiet/calls.parquet")
+    picker = RunPicker()
+    picker.runs.value = (Path("runs/troubled"),)
+    press(picker.open)
+    picker.wait()
+    against = picker.view.against
+    assert (against.choice.value, against.status.html, against.shown.html) == ("", "", "")
+    against.choice.value = Path("runs/quiet")
+    picker.wait()
+    for what in ("<h3>Compared</h3>", "Before: quiet", "50009 out of freq", "<td>differs</td>", "<svg"):
+        assert what in against.shown.html
+    press(picker.refresh)
+    assert against.choice.value == Path("runs/quiet")
+    picker.view.endpoint.value = Endpoint.VERIFY
+    picker.wait()
+    assert "50009" not in against.shown.html
+    (run / "calls.parquet").write_text("nothing")
+    against.choice.value = Path("runs/troubled")
+    picker.wait()
+    assert "damaged" in against.status.html
+    assert against.shown.html == ""
+
+
+def test_only_a_question_loads_what_draws_its_pictures() -> None:
+    check = """
+import sys
+from support import outage
+from toolkit.analysis import from_records
+from toolkit.forms import ReportView
+view = ReportView(from_records(outage.records()))
+view.wait()
+print("altair" in sys.modules)
+view.ask.choice.value = "Errors"
+view.wait()
+print("altair" in sys.modules)
+"""
+    command = [sys.executable, "-c", check]
+    environment = {"PYTHONPATH": str(Path(outage.__file__).parents[1])}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["False", "True"]

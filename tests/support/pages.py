@@ -66,7 +66,9 @@ def overflowing(page: Page, within: str) -> list[str]:
     return page.evaluate(  # type: ignore[no-any-return]
         """within => [...document.querySelectorAll(`${within}, ${within} *`)].filter((it) => {
           if (it.closest("svg, textarea, select, input, thead") || !it.clientWidth) return false;
-          return it.scrollWidth > it.clientWidth + 1 && getComputedStyle(it).overflowX !== "visible"
+          if (it.parentElement?.closest(".sms-scroll")) return false;  // wide tables, which are scrolled by themselves
+          const scrolls = it.scrollWidth > it.clientWidth + 1 && getComputedStyle(it).overflowX !== "visible";
+          return scrolls && !it.matches(".sms-scroll")
             || it.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
         }).map((it) => it.outerHTML.slice(0, 120))""",
         within,

@@ -37,7 +37,11 @@ def name_of(outcome: Outcome) -> str:
 
 def look_of(outcome: Outcome) -> Look:
     """Return the colours of an outcome's kind."""
-    colour = _base(outcome)
+    return on_both(_base(outcome))
+
+
+def on_both(colour: str) -> Look:
+    """Return a colour of a light ground with the one that stands for it on a dark one."""
     return Look(colour, _ON_DARK.get(colour, colour))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def find_runs(out: Path) -> list[KnownRun]:
     return [KnownRun(it, _say(it)) for it in folders]
 
 
-def read_runs(folders: list[Path], since: str, until: str) -> Calls:
+def read_runs(folders: Sequence[Path], since: str, until: str) -> Calls:
     """Return the calls of runs, of those from ``since`` and before ``until``, where they aren't ""."""
     if not folders:
         raise InputError("there are no runs here: load an API first")
@@ -75,6 +76,7 @@ class RunPicker:
         """Look which runs there are."""
         known = find_runs(Path(self.out.value.strip() or "."))
         self.runs.options = [(it.says, it.folder) for it in known]
+        self.view.against.offer(self.runs.options)
         self.runs.rows = min(_MOST_ROWS, max(_LEAST_ROWS, len(known)))
         self.open.disabled = not known
         self._says.html = render("says", text=_advise(len(known)))
@@ -86,7 +88,7 @@ class RunPicker:
             return
         chosen = list(self.runs.value) or [folder for _, folder in self.runs.options]
         name = chosen[0].name if len(chosen) == 1 else "runs"
-        self._work.begin(lambda: self.view.show(read_runs(chosen, since, until), name))
+        self._work.begin(lambda: self.view.show(read_runs(chosen, since, until), name, chosen))
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Return when everything is shown."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from io import BytesIO
+from pathlib import Path
 
 import narwhals as nw
 import pandas as pd
@@ -14,6 +15,7 @@ from toolkit.analysis.table import IntoCalls, collect, lazy
 from toolkit.codes import Kind
 from toolkit.errors import InputError
 from toolkit.forms.looks import Outcome
+from toolkit.prices import Prices
 from toolkit.wire import Endpoint
 
 MOST_ROWS = 1_000_000  # of a download
@@ -57,6 +59,15 @@ class Selection:
             (self.until_ns, nw.col("started_ns") < (self.until_ns or 0)),
         ]
         return [condition for value, condition in conditions if value is not None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """Calls by a name, and the folders of the runs that they are of, where they are of any."""
+
+    calls: Calls
+    name: str
+    folders: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +136,13 @@ def to_parquet(calls: Calls) -> bytes:
     return file.getvalue()
 
 
-def to_html(calls: Calls, name: str) -> bytes:
+def to_html(calls: Calls, name: str, prices: Prices) -> bytes:
     """Return the report of some calls, a page of its own."""
     from toolkit.report import page
     from toolkit.report.explaining import explain
-    from toolkit.report.subject import Run, Subject
+    from toolkit.report.subject import Questions, Run, Subject
 
-    report = explain(Subject(calls, (Run(name, calls),)))
+    report = explain(Subject(calls, (Run(name, calls),), Questions(prices=prices)))
     return page.render(report).encode("utf-8", "replace")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -13,7 +15,8 @@ from toolkit.analysis import Calls
 from toolkit.analysis.table import IntoCalls, to_ns
 from toolkit.codes import Kind
 from toolkit.errors import InputError
-from toolkit.forms import figures, selection
+from toolkit.forms import figures, questions, selection
+from toolkit.forms.asking import Asking, Looked
 from toolkit.forms.chart import Chart
 from toolkit.forms.download import Download
 from toolkit.forms.field import Field
@@ -21,7 +24,7 @@ from toolkit.forms.frame import actions, card, columns, form, shown
 from toolkit.forms.looks import name_of
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
-from toolkit.forms.selection import Figures, Selection
+from toolkit.forms.selection import Figures, Opened, Selection
 from toolkit.forms.work import Work
 from toolkit.wire import Endpoint
 
@@ -31,14 +34,14 @@ _ALL = "all"  # not None, which to a Dropdown is that nothing was chosen
 class ReportView:
     """Shows calls: what ``analysis.read`` returns, or a frame. ``show`` shows others in their place.
 
-    ``selection`` is what is looked at. Dragging over the chart chooses a time; so do the two fields.
+    ``selection`` is what is looked at. Dragging over the chart chooses a time; so do the two fields. ``ask`` asks the
+    report's questions of it, ``against`` how it differs from a run that it is offered.
     """
 
     def __init__(self, calls: IntoCalls | None = None, name: str = "calls") -> None:
-        self._calls: Calls | None = None
-        self._name = name
+        self._opened: Opened | None = None
         self.selection = Selection()
-        self._shown: tuple[Calls | None, Selection] = (None, self.selection)
+        self._shown: Looked | None = None
         self.endpoint = _dropdown("Call", [(it.value, it) for it in Endpoint])
         self.kind = _dropdown("Kind", [(it.value, it) for it in Kind])
         self.outcome, self.template = _dropdown("Return code"), _dropdown("Template")
@@ -54,6 +57,9 @@ class ReportView:
             Download(label, f"{name}.{label.lower()}", make, self._work.begin)
             for label, make in (("CSV", self.csv), ("Parquet", self.parquet), ("HTML", self.html))
         ]
+        self.ask = Asking("Ask", "Nothing yet", questions.tell, self._ask)
+        self.against = Asking("Compare with", "No other run", questions.compare, self._ask)
+        self.ask.offer((it, it) for it in questions.QUESTIONS)
         self._is_setting = False
         self._connect()
         self.widget = self._lay_out()
@@ -63,13 +69,11 @@ class ReportView:
     @property
     def calls(self) -> Calls:
         """The calls that are looked at, for ``analysis``; raises InputError where none are shown."""
-        if self._calls is None:
-            raise InputError("choose calls first")
-        return self.selection.of(self._calls)
+        return self.selection.of(self._known().calls)
 
-    def show(self, calls: IntoCalls, name: str = "calls") -> None:
-        """Show other calls, all of them."""
-        self._calls, self._name, self.selection = selection.as_calls(calls), name, Selection()
+    def show(self, calls: IntoCalls, name: str = "calls", folders: Sequence[Path] = ()) -> None:
+        """Show other calls, all of them; ``folders``: of the runs that they are of."""
+        self._opened, self.selection = Opened(selection.as_calls(calls), name, tuple(folders)), Selection()
         self._work.begin(self._catch_up)
 
     def select(self, chosen: Selection) -> None:
@@ -87,7 +91,8 @@ class ReportView:
 
     def html(self) -> bytes:
         """Return their report."""
-        return selection.to_html(self.calls, self._name)
+        opened = self._known()
+        return selection.to_html(self.calls, opened.name, questions.prices_of(opened))
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Return when everything is shown."""
@@ -97,7 +102,12 @@ class ReportView:
         return shown(self, **options)
 
     def __repr__(self) -> str:
-        return f"ReportView({self._name!r})"
+        return f"ReportView({self._opened.name!r})" if self._opened else "ReportView()"
+
+    def _known(self) -> Opened:
+        if self._opened is None:
+            raise InputError("choose calls first")
+        return self._opened
 
     def _connect(self) -> None:
         for dropdown in (self.endpoint, self.kind, self.outcome, self.template):
@@ -118,6 +128,11 @@ class ReportView:
             card("Return codes over time", self._progress, self._facts, self.chart),
             card("Return codes", self._codes),
             card("Latency", self._latency, self.tail),
+            card(
+                "Questions",
+                columns(self.ask.choice, self.against.choice),
+                *(self.ask.status, self.ask.shown, self.against.status, self.against.shown),
+            ),
         ]
         self._parts = [filters, *shown[1:]]
         self._reveal()
@@ -125,7 +140,7 @@ class ReportView:
 
     def _choose(self) -> None:
         """Take what stands in the fields."""
-        if self._is_setting or self._calls is None:
+        if self._is_setting or self._opened is None:
             return
         prefix, since, until = (it.read(parse) for it, parse in self._fields())
         if None not in (prefix, since, until):
@@ -135,6 +150,10 @@ class ReportView:
 
     def _fields(self) -> list[tuple[Field, Callable[[str], Any]]]:
         return [(self.prefix, _read_prefix), (self.since, _read_time), (self.until, _read_time)]
+
+    def _ask(self) -> None:
+        if not self._is_caught_up():
+            self._work.begin(self._catch_up)
 
     def _drag(self, chosen: list[float]) -> None:
         if self._is_setting:
@@ -158,16 +177,37 @@ class ReportView:
     # In a thread.
 
     def _catch_up(self) -> None:
-        """Show what is looked at, until that is what is still asked for."""
-        while not self._is_shown():
-            is_new = self._shown[0] is not self._calls
-            self._shown = self._calls, self.selection
-            if is_new:
-                self._open()
-            self._show(selection.figures(self.calls))
+        """Show what is looked at, and answer what is asked of it, until that is what is still wanted."""
+        while not self._is_caught_up():
+            looked = self._wanted()
+            if looked and not self._is_shown():
+                self._look(looked)
+            else:
+                next(self._unanswered(), bool)()
+
+    def _wanted(self) -> Looked | None:
+        return (self._opened, self.selection) if self._opened else None
+
+    def _is_caught_up(self) -> bool:
+        return self._is_shown() and not any(self._unanswered())
 
     def _is_shown(self) -> bool:
-        return self._shown[0] is self._calls and self._shown[1] is self.selection
+        return self._shown == self._wanted()
+
+    def _unanswered(self) -> Iterator[Callable[[], None]]:
+        """Yield what answers each question that is due."""
+        looked = self._shown
+        for asking in (self.ask, self.against):
+            if looked and not asking.is_answered(looked):
+                yield partial(asking.answer, looked, self._is_shown)
+
+    def _look(self, looked: Looked) -> None:
+        before, self._shown = self._shown, looked
+        opened, chosen = looked
+        if before is None or before[0] is not opened:
+            self._open()
+        self._show(selection.figures(chosen.of(opened.calls)))
+        self._progress.html = ""
 
     def _open(self) -> None:
         found = selection.choices(self.calls)
@@ -193,13 +233,14 @@ class ReportView:
 
     def _reveal(self) -> None:
         for part in self._parts:
-            part.layout.display = "none" if self._calls is None else ""
+            part.layout.display = "none" if self._opened is None else ""
 
     def _show_busy(self, is_busy: bool) -> None:
-        self._progress.html = render("busy", text="Looking …") if is_busy else ""
+        is_looking = is_busy and not (self._is_shown() and any(self._unanswered()))
+        self._progress.html = render("busy", text="Looking …") if is_looking else ""
         for download in self.downloads:
-            download.disabled = is_busy or self._calls is None
-        if not is_busy and not self._is_shown():  # it was asked for at the very last moment
+            download.disabled = is_busy or self._opened is None
+        if not is_busy and not self._is_caught_up():  # it was asked for at the very last moment
             self._work.begin(self._catch_up)
 
     def _show_problem(self, problem: str) -> None:

@@ -6,7 +6,8 @@ A callback of a widget may run on any thread and loop of the kernel, and must re
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from toolkit.errors import ToolkitError
 
@@ -42,11 +43,19 @@ class Work:
 
     def _do(self, job: Callable[[], object]) -> None:
         try:
-            job()
-        except (ToolkitError, OSError) as problem:
-            self._show_problem(str(problem))
-        except Exception as problem:
-            self._show_problem(f"a defect of the toolkit: {type(problem).__name__}: {problem}")
+            with telling(self._show_problem):
+                job()
         finally:
             self.is_busy = False
             self._show_busy(False)
+
+
+@contextmanager
+def telling(show_problem: Callable[[str], object]) -> Iterator[None]:
+    """Have what goes wrong shown in words."""
+    try:
+        yield
+    except (ToolkitError, OSError) as problem:
+        show_problem(str(problem))
+    except Exception as problem:
+        show_problem(f"a defect of the toolkit: {type(problem).__name__}: {problem}")

@@ -16,7 +16,7 @@ _WIDE, _NARROW = 880, 250  # px between the axes, for screens above and below th
 
 def render(report: Report) -> str:
     """Return a report's page."""
-    return _template().render(report=report, draw=_draw, kind_of=_kind_of)
+    return _template().render(report=report, draw=draw, kind_of=_kind_of)
 
 
 @cache
@@ -30,7 +30,7 @@ def _kind_of(shown: Part | Cell) -> str:
     return {Table: "table", Figure: "figure", Badge: "badge", Bar: "bar"}.get(type(shown), "")
 
 
-def _draw(figure: Figure) -> tuple[Markup, Markup]:
+def draw(figure: Figure) -> tuple[Markup, Markup]:
     """Draw a picture for a wide and for a narrow screen."""
     from toolkit.analysis import charts  # Altair takes seconds to import
 

@@ -48,7 +48,7 @@ _FORECAST = (
     columns.when("until", "the end"),
     columns.count("whole_days", "days that it stands on"),
 )
-_NO_PRICE = "No price is known: give --prices FILE, or write [[prices]] in smscode.toml."
+_NO_PRICE = "No price is known: write [[prices]] in smscode.toml, or name a file of them with smscode report --prices."
 
 
 def tell_cost(subject: Subject) -> Iterator[Section]:

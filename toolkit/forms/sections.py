@@ -1,0 +1,21 @@
+"""Sections: those of a report, as HTML of a form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from toolkit.forms.looks import on_both
+from toolkit.forms.markup import render
+from toolkit.report import page
+from toolkit.report.values import Figure, Section, Table
+
+
+def pieces(section: Section) -> Iterator[str]:
+    """Yield a section's HTML, each picture and each table when it is asked for, as a picture takes its time."""
+    yield render("section", section=section)
+    for part in section.parts:
+        if isinstance(part, Table):
+            yield render("table", table=part, label=part.title or section.title, look=on_both)
+        elif isinstance(part, Figure):
+            wide, narrow = page.draw(part)
+            yield render("picture", figure=part, wide=wide, narrow=narrow)
