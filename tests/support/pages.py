@@ -12,6 +12,10 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+_UNTIL_STILL = """async () => {  // half a change of colours is no contrast of anything
+  const changes = document.getAnimations().filter((it) => it instanceof CSSTransition);
+  await Promise.allSettled(changes.map((it) => it.finished));
+}"""
 SLOW_MS = 40_000  # two cores, of which a kernel, a sandbox and a browser want one each
 
 
@@ -53,6 +57,7 @@ def violations(page: Page, axe: Path, within: str) -> list[str]:
     """Return what axe-core finds wrong in a part of a page."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(f"() => {{ {axe.read_text(encoding='utf-8')} }}")
+    page.evaluate(_UNTIL_STILL)
     found = page.evaluate("within => axe.run(within)", within)
     return [
         f"{it['id']}: {it['help']}: {node['html']} {node['failureSummary']}"
