@@ -61,10 +61,10 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     each once, with blanks between, string, null where none has). Raise InputError for a width that isn't one.
     """
     table = lazy(calls)
-    counts = _count(table.with_columns(bucket_ns=bucket_ns(every), **_NAMED))
-    counts["share"] = counts["calls"] / counts.groupby("endpoint", observed=True)["calls"].transform("sum")
-    found = describe_codes(counts)
-    found = found[found["kind"].isna() | (found["kind"] != Kind.OK.value)].reset_index(drop=True)
+    failed = table.filter(~_IS_OK)
+    found = describe_codes(_count(failed.with_columns(bucket_ns=bucket_ns(every), **_NAMED)))
+    of_all = collect(table.group_by("endpoint").agg(calls=nw.len())).set_index("endpoint")["calls"]
+    found["share"] = found["calls"] / found["endpoint"].map(of_all).astype("int64")
     found = found.assign(**{name: to_utc(found[name]) for name in _TIMES}, payer=_payers(found))
     mobiles, examples = _mobiles(table), _examples(table, found)
     found["mobiles"] = pd.Series([mobiles.get(key, 0) for key in _keys(found)], found.index, "int64")
@@ -115,7 +115,7 @@ def _mobiles(table: Lazy) -> dict[tuple[Any, ...], int]:
     sent = accepted(table).filter(known, ~nw.col("msg_key").is_null()).select("msg_key", "mobile_key")
     # No left join: pandas makes floats of whole numbers there, and other keys of keys.
     own, named = [*_OUTCOME, "mobile_key"], [*_OUTCOME, "msg_key"]
-    verifies = different(failed.filter(~known, ~nw.col("msg_key").is_null()), *named)
+    verifies = failed.filter(~known, ~nw.col("msg_key").is_null()).select(named)
     touched = nw.concat([failed.filter(known).select(own), verifies.join(sent, "msg_key").select(own)])
     counts = collect(different(touched, *own).group_by(_OUTCOME).agg(mobiles=nw.len()))
     return dict(zip(_keys(counts), counts["mobiles"].tolist(), strict=True))
