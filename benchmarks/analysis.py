@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import date, timedelta
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -34,11 +35,11 @@ TIMEOUT_S = 900
 def ask_toolkit(question: str, folder: str) -> object:
     from toolkit import analysis, settings
 
-    calls = analysis.read(folder)
+    calls, every = analysis.read(folder), f"{by_hand.bucket_ns(folder)}ns"
     asked = {
         "return_codes": lambda: analysis.return_codes(calls),
-        "over_time": lambda: analysis.over_time(calls, "1min"),
-        "latency": lambda: analysis.latency(calls, every="1min"),
+        "over_time": lambda: analysis.over_time(calls, every),
+        "latency": lambda: analysis.latency(calls, every=every),
         "cost": lambda: analysis.cost(calls, settings.load_prices(Path(folder) / "prices.toml")),
         "errors": lambda: analysis.errors(calls),
     }
@@ -94,7 +95,8 @@ def repeat_month(month: Path, year: Path, number: int) -> None:
     year.mkdir(exist_ok=True)
     (year / "prices.toml").write_bytes((month / "prices.toml").read_bytes())
     for path in sorted(month.glob("calls*.parquet")):
-        made = year / f"calls-{number:02}{path.name.removeprefix('calls')}"
+        day = date.fromisoformat(path.stem.removeprefix("calls-")) + timedelta(number * MONTH_DAYS)
+        made = year / f"calls-{day}.parquet"
         if made.exists():
             continue
         table = pq.read_table(path)

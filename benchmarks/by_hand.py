@@ -1,15 +1,21 @@
 """What a user would write by hand for the same answers, in DuckDB's SQL, polars and pandas, of a folder of calls.
 
-``latency`` takes percentiles by endpoint and minute, ``cost`` messages, money and conversion by day, app, template and
+``over_time`` and ``latency`` are by ``bucket_ns``, ``cost`` messages, money and conversion by day, app, template and
 carrier, with what was resent within five minutes.
 """
 
 from decimal import Decimal
 from itertools import product
+from pathlib import Path
 
 MINUTE_NS, HOUR_NS, DAY_NS, SOON_NS = 60 * 10**9, 3_600 * 10**9, 86_400 * 10**9, 300 * 10**9
 AT = [0.5, 0.9, 0.95, 0.99, 0.999]
 FREE = (50001, 50002, 50003, 50004, 50005, 50006, 50007, 50008, 50009, 50013, 50014, 50015, 50016, 50017, 50018)
+
+
+def bucket_ns(folder):
+    """Return the width of a bucket of time: a minute of a month, and of more months as many minutes."""
+    return MINUTE_NS * max(1, len(list(Path(folder).glob("calls*.parquet"))) // 30)
 
 
 # DuckDB.
@@ -22,7 +28,7 @@ def duckdb_return_codes(folder):
 
 
 def duckdb_over_time(folder):
-    bucket = f"started_ns - started_ns % {MINUTE_NS}"
+    bucket = f"started_ns - started_ns % {bucket_ns(folder)}"
     return _sql(
         folder,
         f"SELECT {bucket} AS bucket, endpoint, return_code, error, count(*) FROM calls GROUP BY ALL ORDER BY ALL",
@@ -32,7 +38,7 @@ def duckdb_over_time(folder):
 def duckdb_latency(folder):
     return _sql(
         folder,
-        f"""SELECT started_ns - started_ns % {MINUTE_NS} AS bucket, endpoint, count(*),
+        f"""SELECT started_ns - started_ns % {bucket_ns(folder)} AS bucket, endpoint, count(*),
             quantile_cont(latency_ns, {AT}), avg(latency_ns), max(latency_ns),
             quantile_cont(latency_ns + wait_ns, {AT}), avg(latency_ns + wait_ns), max(latency_ns + wait_ns)
         FROM calls GROUP BY ALL ORDER BY ALL""",
@@ -120,7 +126,7 @@ def polars_over_time(folder):
     import polars as pl
 
     by = ["bucket", "endpoint", "return_code", "error"]
-    bucket = pl.col("started_ns") - pl.col("started_ns") % MINUTE_NS
+    bucket = pl.col("started_ns") - pl.col("started_ns") % bucket_ns(folder)
     return _scan(folder).with_columns(bucket=bucket).group_by(by).agg(pl.len()).sort(by).collect(engine="streaming")
 
 
@@ -132,7 +138,7 @@ def polars_latency(folder):
     found = [time.quantile(at, "linear").alias(f"{name} {at}") for name, time in times.items() for at in AT]
     found += [time.mean().alias(f"{name} mean") for name, time in times.items()]
     found += [time.max().alias(f"{name} max") for name, time in times.items()]
-    bucket = pl.col("started_ns") - pl.col("started_ns") % MINUTE_NS
+    bucket = pl.col("started_ns") - pl.col("started_ns") % bucket_ns(folder)
     return _scan(folder).with_columns(bucket=bucket).group_by(by).agg(pl.len(), *found).sort(by).collect()
 
 
@@ -219,7 +225,7 @@ def pandas_return_codes(folder):
 
 def pandas_over_time(folder):
     calls = _read(folder, ["started_ns", "endpoint", "return_code", "error"])
-    calls["bucket"] = calls["started_ns"] - calls["started_ns"] % MINUTE_NS
+    calls["bucket"] = calls["started_ns"] - calls["started_ns"] % bucket_ns(folder)
     return calls.groupby(["bucket", "endpoint", "return_code", "error"], observed=True, dropna=False).size()
 
 
@@ -227,7 +233,7 @@ def pandas_latency(folder):
     import pandas as pd
 
     calls = _read(folder, ["started_ns", "endpoint", "latency_ns", "wait_ns"])
-    calls["bucket"] = calls["started_ns"] - calls["started_ns"] % MINUTE_NS
+    calls["bucket"] = calls["started_ns"] - calls["started_ns"] % bucket_ns(folder)
     calls["caller_ns"] = calls["latency_ns"] + calls["wait_ns"]
     groups = calls.groupby(["bucket", "endpoint"], observed=True)[["latency_ns", "caller_ns"]]
     return pd.concat([groups.quantile(AT).unstack(), groups.mean(), groups.max()], axis=1)
@@ -295,7 +301,6 @@ def pandas_cost(folder):
 
 
 def _read(folder, columns):
-    from pathlib import Path
 
     import pandas as pd
 
@@ -309,7 +314,6 @@ def _prices(folder):
     """Return the price of a segment for each UTC day, template and carrier of the folder's price list."""
     import tomllib
     from datetime import date, timedelta
-    from pathlib import Path
 
     import pandas as pd
 

@@ -1,83 +1,67 @@
-"""Frames as people read them."""
-
-from __future__ import annotations
-
 from decimal import Decimal
-from typing import Any
 
-import pandas as pd
-import pyarrow as pa
 import pytest
 
-from toolkit.analysis import readable
-
-MONEY = pd.ArrowDtype(pa.decimal128(18, 6))
-INT, UTC = pd.Int64Dtype(), pd.DatetimeTZDtype("ns", "UTC")
-
-
-def word(name: str, values: list[Any], dtype: Any = "float64") -> list[str]:
-    return list(readable(pd.DataFrame({name: pd.Series(values, dtype=dtype)}))[name])
+from toolkit.report import wording
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "dtype", "words"),
+    ("ratio", "words"),
     [
-        ("share", [0.957398, 0.99994, 1, 0, 0.0000599], "float64", ["95.7 %", "99.994 %", "100 %", "0 %", "0.00599 %"]),
-        ("share_before", [0.5, None], "float64", ["50 %", "–"]),
-        ("spent_ratio", [2.34], "float64", ["234 %"]),
-        ("conversion", [0.77], "float64", ["77 %"]),
-        ("conversion_score", [33.6019], "float64", ["33.6"]),
-        ("ratio", [3.7328, float("inf"), float("-inf")], "float64", ["3.73", "∞", "-∞"]),
-        ("p99_ms", [48.62513, 9886.4, 0.0, 999.7], "float64", ["48.6", "9,886", "0", "1,000"]),
-        ("calls", [159827, 3], "int64", ["159,827", "3"]),
-        ("return_code", [50009, None], INT, ["50009", "–"]),
-        ("mobile_key", [-514679761962745226], "int64", ["-514679761962745226"]),
-        ("flagged", [True, False], "bool", ["yes", "no"]),
-        ("kind", ["SERVER", None], "category", ["SERVER", ""]),
-        ("message", ["server error", None], "string", ["server error", ""]),
+        (0, "0.00 %"),
+        (0.00001, "< 0.01 %"),
+        (0.1234, "12.34 %"),
+        (0.99999, "> 99.99 %"),
+        (1, "100.00 %"),
+        (None, "–"),
     ],
 )
-def test_a_value_reads_as_its_column_means_it(name: str, values: list[Any], dtype: Any, words: list[str]) -> None:
-    assert word(name, values, dtype) == words
+def test_a_share_is_all_or_nothing_only_when_it_is(ratio, words):
+    assert wording.share(ratio) == words
+
+
+@pytest.mark.parametrize(("ms", "words"), [(0, "0.00"), (1.234, "1.23"), (12.34, "12.3"), (1234.5, "1,234")])
+def test_milliseconds_have_three_digits_or_more(ms, words):
+    assert wording.milliseconds(ms) == words
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        (["9342.563", "0.1"], ["9,342.56", "0.10"]),
-        (["0.045", "0.5"], ["0.045", "0.500"]),
-        (["1", None], ["1.00", "–"]),
-        (["0.139976", "-0.01"], ["0.139976", "-0.010000"]),
-    ],
+    ("value", "words"),
+    [(12.3456789, "12.3457"), (100, "100"), (99.9999999, "99.9999999"), (1_234_567.0, "1,234,567")],
 )
-def test_money_is_to_the_cent_or_exact(values: list[str | None], words: list[str]) -> None:
-    assert word("money", [value if value is None else Decimal(value) for value in values], MONEY) == words
+def test_a_measured_value_looks_whole_only_where_it_is(value, words):
+    assert wording.measured(value) == words
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("per_s", "words"), [(None, "–"), (0.004, "0.004"), (1, "1.00"), (12.34, "12.3"), (9e3, "9,000.0")]
+)
+def test_a_rate_is_never_none_that_is_some(per_s, words):
+    assert wording.rate(per_s) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
     [
-        (["2026-11-12", None], ["2026-11-12", "–"]),
-        (["2026-11-12T11:45", "2026-11-12"], ["2026-11-12 11:45", "2026-11-12 00:00"]),
-        (["2026-11-12T11:45:59.999"], ["2026-11-12 11:45:59"]),
+        (0, "0 ms"),
+        (0.5, "500 ms"),
+        (12.34, "12.3 s"),
+        (30, "30 s"),
+        (59.99, "1 min"),
+        (63, "1 min 03 s"),
+        (3600, "1 h"),
+        (7500, "2 h 05 min"),
+        (100_000, "27 h 47 min"),
+        (200_000, "2 days 08 h"),
     ],
 )
-def test_a_time_is_as_exact_as_its_column_up_to_the_second(values: list[str | None], words: list[str]) -> None:
-    assert word("first_seen", [value and pd.Timestamp(value, tz="UTC") for value in values], UTC) == words
+def test_a_duration_reads_in_its_own_unit(seconds, words):
+    assert wording.duration(seconds) == words
 
 
-def test_what_a_measure_says_to_be_times_is_in_ms_and_shares_differ_in_points() -> None:
-    measures = ["share", "latency_ms", "share"]
-    frame = pd.DataFrame({"measure": measures, "before": [0.031, 48.5, 0.5], "difference": [0.0307, 9801.7, None]})
-    assert list(readable(frame, "before")["before"]) == ["3.1 %", "48.5 ms", "50 %"]
-    assert list(readable(frame, "difference")["difference"]) == ["+3.07 pp", "+9,802 ms", "–"]
-
-
-def test_columns_are_those_asked_for_in_their_order_and_there_is_no_index() -> None:
-    frame = pd.DataFrame({"calls": [1, 2], "kind": ["OK", "RATE"]})
-    assert list(readable(frame, "kind", "calls").columns) == ["kind", "calls"]
-    assert list(readable(frame).index) == ["", ""]
-
-
-def test_an_empty_frame_keeps_its_columns() -> None:
-    assert list(readable(pd.DataFrame({"calls": pd.Series([], dtype="int64")})).columns) == ["calls"]
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [("0", "0.00"), ("12.5", "12.50"), ("1234.5678", "1,234.5678"), ("-0.098000", "-0.098"), ("1E+3", "1,000.00")],
+)
+def test_money_is_told_to_its_last_place(amount, words):
+    assert wording.money(Decimal(amount), "CNY") == f"{words} CNY"

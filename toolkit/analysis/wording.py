@@ -1,99 +1,91 @@
-"""Wording: a frame of this package as text that reads well, for whoever looks and doesn't calculate."""
+"""Wording: how numbers read. Nothing is rounded to all or to nothing that isn't."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
-from math import isinf
-from typing import Any, TypeAlias
 
-import pandas as pd
+from toolkit.runs import Cause
 
 NONE = "–"
-_NAMES = frozenset({"return_code", "http_status", "temp_id", "mobile_key", "msg_key"})  # whole numbers that are names
-_OF_MEASURE = frozenset({"a", "b", "before", "after"})  # shares or ms, as the row's measure says
-_DIFFERENCES = frozenset({"difference", "difference_low", "difference_high"})
-_CENTS, _PLACES = 2, 6
-
-Word: TypeAlias = Callable[[Any], str]
-
-
-def readable(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Return some columns of a frame, or all, as text: a table for people.
-
-    Shares are in percent, their differences in percentage points (pp), other numbers in three digits or whole, what the
-    ``measure`` of a row says to be times in ms, money to the cent or as exact as all of a column needs, times in UTC as
-    exact as the column, to the second at most. What is missing is "–", in text "". One row per row, without an index.
-    """
-    names = list(columns or frame.columns)
-    words = {name: _words(frame, name) for name in names}
-    return pd.DataFrame(words, columns=names, index=[""] * len(frame), dtype=pd.StringDtype("pyarrow"))
+_LEAST_SHARE = 0.0001
+_DURATIONS = (
+    (3_600, (60, "min", 1, "s")),
+    (48 * 3_600, (3_600, "h", 60, "min")),
+    (float("inf"), (86_400, "days", 3_600, "h")),
+)
+_ENDINGS = {
+    Cause.INTERRUPTED: "It was interrupted.",
+    Cause.REFUSED: "It was ended early: every further call would have been refused: {because}",
+    Cause.MISSED: "It was ended early by a threshold that it missed: {because}",
+    Cause.BUDGET: "It was ended early by its budget: {because}",
+}
 
 
-def _words(frame: pd.DataFrame, name: str) -> list[str]:
-    if name in _OF_MEASURE | _DIFFERENCES and "measure" in frame:
-        return [_measured(*it, name in _DIFFERENCES) for it in zip(frame[name], frame["measure"], strict=True)]
-    column, word = frame[name], _word(frame[name], name)
-    missing = "" if _is_text(column) else NONE
-    return [missing if pd.isna(value) else word(value) for value in column]
-
-
-def _word(column: pd.Series, name: str) -> Word:
-    """Return how values of a column are worded."""
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        form = _clock(column)
-        return lambda value: format(value, form)
-    if _is_text(column) or name in _NAMES:
-        return str
-    if pd.api.types.is_bool_dtype(column.dtype):
-        return lambda value: "yes" if value else "no"
-    if pd.api.types.is_integer_dtype(column.dtype):
-        return lambda value: format(value, ",")
-    if pd.api.types.is_float_dtype(column.dtype):
-        return _percent if _is_share(name) else number
-    places = _places(column)
-    return lambda value: format(value, f",.{places}f")
-
-
-def _is_text(column: pd.Series) -> bool:
-    return isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
-
-
-def _is_share(name: str) -> bool:
-    begins = name.startswith(("share", "conversion")) and not name.endswith("_score")
-    return begins or name.endswith("_ratio") or name == "coverage"
-
-
-def number(value: float) -> str:
-    """Word a number in three digits, or as a whole one."""
-    if isinf(value):
-        return "∞" if value > 0 else "-∞"
-    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
-
-
-def _percent(ratio: float) -> str:
-    return f"{100 * ratio:.5g} %" if 0.99 < ratio < 1 else f"{number(100 * ratio)} %"
-
-
-def _measured(value: Any, measure: str, is_difference: bool) -> str:
-    if pd.isna(value):
+def share(ratio: float | None) -> str:
+    """Word a share, 0..1: "12.34 %", and for less than all but a trace "> 99.99 %"."""
+    if ratio is None:
         return NONE
-    if measure != "share":
-        return f"{'+' if is_difference and value > 0 else ''}{number(value)} ms"
-    return f"{100 * value:+.2f} pp" if is_difference else _percent(value)
+    if 0 < ratio < _LEAST_SHARE:
+        return f"< {_LEAST_SHARE:.2%}".replace("%", " %")
+    if 1 - _LEAST_SHARE < ratio < 1:
+        return f"> {1 - _LEAST_SHARE:.2%}".replace("%", " %")
+    return f"{ratio:.2%}".replace("%", " %")
 
 
-def _clock(column: pd.Series) -> str:
-    times = column.dropna()
-    if (times == times.dt.floor("D")).all():
-        return "%Y-%m-%d"
-    return "%Y-%m-%d %H:%M" if (times == times.dt.floor("min")).all() else "%Y-%m-%d %H:%M:%S"
+def milliseconds(value: float) -> str:
+    """Word a time in ms, without the unit, in three digits or more."""
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{digits}f}"
 
 
-def _places(column: pd.Series) -> int:
-    """Return how many decimal places a column of money needs, cents at least, and cents where it is of hundreds."""
-    values = [value for value in column if isinstance(value, Decimal)]
-    if any(abs(value) >= 100 for value in values):
-        return _CENTS
-    needed = [-int(value.normalize().as_tuple().exponent) for value in values]
-    return min(_PLACES, max([_CENTS, *needed]))
+def duration(seconds: float) -> str:
+    """Word a duration in one or two units: "850 ms", "12.3 s", "1 min 03 s", "1 h", "2 days 5 h"."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.3g} s"
+    unit_s, unit, part_s, part = next(units for limit_s, units in _DURATIONS if round(seconds) < limit_s)
+    whole, rest = divmod(round(seconds / part_s), unit_s // part_s)
+    return f"{whole:,} {unit}" + (f" {rest:02} {part}" if rest else "")
+
+
+def measured(value: float) -> str:
+    """Word a measured value, without the unit, in six digits, or in all where it would look whole and isn't."""
+    text = f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
+    is_rounded = float(text.replace(",", "")) == round(value) != value
+    return repr(value) if is_rounded else text
+
+
+def moment(time: datetime) -> str:
+    """Word a time, in UTC, to the second, or to the millisecond where it is within one."""
+    return f"{time:%Y-%m-%d %H:%M:%S}" + (f".{time.microsecond // 1000:03}" if time.microsecond else "")
+
+
+def rate(per_s: float | None) -> str:
+    """Word a rate, without the unit."""
+    if per_s is None:
+        return NONE
+    return f"{per_s:,.1f}" if per_s >= 9.995 else f"{per_s:,.2f}" if per_s >= 0.995 else f"{per_s:.3g}"
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Word money: to the hundredth, or as many places as it has if these are not all of it."""
+    exact = f"{amount:,f}".rstrip("0") if amount % 1 else f"{amount:,.0f}"
+    whole, _, places = exact.partition(".")
+    return f"{whole}.{places:0<2} {currency}"
+
+
+def plural(many: int, what: str, ending: str = "s") -> str:
+    """Count things: "1 message", "1,200 messages"."""
+    return f"{many:,} {what}{'' if many == 1 else ending}"
+
+
+def remarks(settings: Mapping[str, object]) -> Iterator[str]:
+    """Word what a reader of a run must know first: that it ended early, or measured nothing but its own generator."""
+    ended, bottleneck = str(settings.get("ended")), settings.get("bottleneck")
+    if ended in _ENDINGS:
+        yield _ENDINGS[Cause(ended)].format(because=settings.get("ended_because"))
+    if bottleneck:
+        yield f"The load generator was the bottleneck, so that no threshold passes: {bottleneck}"

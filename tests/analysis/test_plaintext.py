@@ -1,0 +1,83 @@
+"""Frames as people read them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from toolkit.analysis import readable
+
+MONEY = pd.ArrowDtype(pa.decimal128(18, 6))
+INT, UTC = pd.Int64Dtype(), pd.DatetimeTZDtype("ns", "UTC")
+
+
+def word(name: str, values: list[Any], dtype: Any = "float64") -> list[str]:
+    return list(readable(pd.DataFrame({name: pd.Series(values, dtype=dtype)}))[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "dtype", "words"),
+    [
+        ("share", [0.957398, 0.99994, 1, 0, 0.0000599], "float64", ["95.7 %", "99.994 %", "100 %", "0 %", "0.00599 %"]),
+        ("share_before", [0.5, None], "float64", ["50 %", "–"]),
+        ("spent_ratio", [2.34], "float64", ["234 %"]),
+        ("conversion", [0.77], "float64", ["77 %"]),
+        ("conversion_score", [33.6019], "float64", ["33.6"]),
+        ("ratio", [3.7328, float("inf"), float("-inf")], "float64", ["3.73", "∞", "-∞"]),
+        ("p99_ms", [48.62513, 9886.4, 0.0, 999.7], "float64", ["48.6", "9,886", "0", "1,000"]),
+        ("calls", [159827, 3], "int64", ["159,827", "3"]),
+        ("return_code", [50009, None], INT, ["50009", "–"]),
+        ("mobile_key", [-514679761962745226], "int64", ["-514679761962745226"]),
+        ("flagged", [True, False], "bool", ["yes", "no"]),
+        ("kind", ["SERVER", None], "category", ["SERVER", ""]),
+        ("message", ["server error", None], "string", ["server error", ""]),
+    ],
+)
+def test_a_value_reads_as_its_column_means_it(name: str, values: list[Any], dtype: Any, words: list[str]) -> None:
+    assert word(name, values, dtype) == words
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["9342.563", "0.1"], ["9,342.56", "0.10"]),
+        (["0.045", "0.5"], ["0.045", "0.500"]),
+        (["1", None], ["1.00", "–"]),
+        (["0.139976", "-0.01"], ["0.139976", "-0.010000"]),
+    ],
+)
+def test_money_is_to_the_cent_or_exact(values: list[str | None], words: list[str]) -> None:
+    assert word("money", [value if value is None else Decimal(value) for value in values], MONEY) == words
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["2026-11-12", None], ["2026-11-12", "–"]),
+        (["2026-11-12T11:45", "2026-11-12"], ["2026-11-12 11:45", "2026-11-12 00:00"]),
+        (["2026-11-12T11:45:59.999"], ["2026-11-12 11:45:59"]),
+    ],
+)
+def test_a_time_is_as_exact_as_its_column_up_to_the_second(values: list[str | None], words: list[str]) -> None:
+    assert word("first_seen", [value and pd.Timestamp(value, tz="UTC") for value in values], UTC) == words
+
+
+def test_what_a_measure_says_to_be_times_is_in_ms_and_shares_differ_in_points() -> None:
+    measures = ["share", "latency_ms", "share"]
+    frame = pd.DataFrame({"measure": measures, "before": [0.031, 48.5, 0.5], "difference": [0.0307, 9801.7, None]})
+    assert list(readable(frame, "before")["before"]) == ["3.1 %", "48.5 ms", "50 %"]
+    assert list(readable(frame, "difference")["difference"]) == ["+3.07 pp", "+9,802 ms", "–"]
+
+
+def test_columns_are_those_asked_for_in_their_order_and_there_is_no_index() -> None:
+    frame = pd.DataFrame({"calls": [1, 2], "kind": ["OK", "RATE"]})
+    assert list(readable(frame, "kind", "calls").columns) == ["kind", "calls"]
+    assert list(readable(frame).index) == ["", ""]
+
+
+def test_an_empty_frame_keeps_its_columns() -> None:
+    assert list(readable(pd.DataFrame({"calls": pd.Series([], dtype="int64")})).columns) == ["calls"]
