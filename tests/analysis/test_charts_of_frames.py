@@ -28,7 +28,7 @@ EXPECTED = {
     "guessers": {"verifies", "wrong or expired"},
     "latency": {"time (ms)", "percentile of calls", "p99.9", "send", "what the caller waited"},
     "latency_over_time": {"the server's latency (ms)", "time (UTC)", "p50", "p95", "p99", "verify"},
-    "limits": {"window", "1 min", "1 h", "1 d"},
+    "limits": {"window", "1 min", "1 h", "24 h"},
     "most_accepted": {"accepted sends to a mobile, at most", "within", "1 min"},
     "over_time": {"calls per second", "time (UTC)", "50000 success", "50010 invalid code"},
     "reconcile": {"beyond what the records say (CNY)", "more than recorded"},

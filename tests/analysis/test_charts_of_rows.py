@@ -59,7 +59,7 @@ def test_a_change_that_goes_on_ends_with_an_arrow(change):
 
 def test_a_change_is_named_with_both_of_its_levels(change):
     texts = _texts(charts.changes(change))
-    assert "send 50009 out of freq: 1.00% → 25.00%" in texts
+    assert "send 50009 out of freq: 1.00 % → 25.00 %" in texts
     assert "time (UTC) on 2026-11-06" in texts
 
 

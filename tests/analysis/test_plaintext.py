@@ -22,10 +22,11 @@ def word(name: str, values: list[Any], dtype: Any = "float64") -> list[str]:
 @pytest.mark.parametrize(
     ("name", "values", "dtype", "words"),
     [
-        ("share", [0.957398, 0.99994, 1, 0, 0.0000599], "float64", ["95.7 %", "99.994 %", "100 %", "0 %", "0.00599 %"]),
-        ("share_before", [0.5, None], "float64", ["50 %", "–"]),
-        ("spent_ratio", [2.34], "float64", ["234 %"]),
-        ("conversion", [0.77], "float64", ["77 %"]),
+        ("share", [0.957398, 0.99994, 1], "float64", ["95.74 %", "> 99.99 %", "100.00 %"]),
+        ("share", [0, 0.0000599], "float64", ["0.00 %", "< 0.01 %"]),
+        ("share_before", [0.5, None], "float64", ["50.00 %", "–"]),
+        ("spent_ratio", [2.34], "float64", ["234.00 %"]),
+        ("conversion", [0.77], "float64", ["77.00 %"]),
         ("conversion_score", [33.6019], "float64", ["33.6"]),
         ("ratio", [3.7328, float("inf"), float("-inf")], "float64", ["3.73", "∞", "-∞"]),
         ("p99_ms", [48.62513, 9886.4, 0.0, 999.7], "float64", ["48.6", "9,886", "0", "1,000"]),
@@ -69,7 +70,7 @@ def test_a_time_is_as_exact_as_its_column_up_to_the_second(values: list[str | No
 def test_what_a_measure_says_to_be_times_is_in_ms_and_shares_differ_in_points() -> None:
     measures = ["share", "latency_ms", "share"]
     frame = pd.DataFrame({"measure": measures, "before": [0.031, 48.5, 0.5], "difference": [0.0307, 9801.7, None]})
-    assert list(readable(frame, "before")["before"]) == ["3.1 %", "48.5 ms", "50 %"]
+    assert list(readable(frame, "before")["before"]) == ["3.10 %", "48.5 ms", "50.00 %"]
     assert list(readable(frame, "difference")["difference"]) == ["+3.07 pp", "+9,802 ms", "–"]
 
 

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from toolkit.report import wording
+from toolkit.analysis import wording
 
 
 @pytest.mark.parametrize(

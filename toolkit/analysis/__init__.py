@@ -13,11 +13,11 @@ from toolkit.analysis.money.forecasts import forecast, forecast_by_day
 from toolkit.analysis.money.reconciling import Reconciliation, reconcile
 from toolkit.analysis.outcomes import over_time, return_codes
 from toolkit.analysis.percentiles import latency
+from toolkit.analysis.plaintext import readable
 from toolkit.analysis.shifts.changepoints import changes
 from toolkit.analysis.shifts.comparison import compare
 from toolkit.analysis.shifts.concentration import explain
 from toolkit.analysis.sources.reading import read
-from toolkit.analysis.wording import readable
 
 __all__ = [
     "Calls",

@@ -1,15 +1,15 @@
-"""Wording: a frame of this package as text that reads well, for whoever looks and doesn't calculate."""
+"""Plain text: a frame of this package as a table that reads well, for whoever looks and doesn't calculate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from math import isinf
 from typing import Any, TypeAlias
 
 import pandas as pd
 
-NONE = "–"
+from toolkit.analysis import wording
+
 _NAMES = frozenset({"return_code", "http_status", "temp_id", "mobile_key", "msg_key"})  # whole numbers that are names
 _OF_MEASURE = frozenset({"a", "b", "before", "after"})  # shares or ms, as the row's measure says
 _DIFFERENCES = frozenset({"difference", "difference_low", "difference_high"})
@@ -34,7 +34,7 @@ def _words(frame: pd.DataFrame, name: str) -> list[str]:
     if name in _OF_MEASURE | _DIFFERENCES and "measure" in frame:
         return [_measured(*it, name in _DIFFERENCES) for it in zip(frame[name], frame["measure"], strict=True)]
     column, word = frame[name], _word(frame[name], name)
-    missing = "" if _is_text(column) else NONE
+    missing = "" if _is_text(column) else wording.NONE
     return [missing if pd.isna(value) else word(value) for value in column]
 
 
@@ -50,7 +50,7 @@ def _word(column: pd.Series, name: str) -> Word:
     if pd.api.types.is_integer_dtype(column.dtype):
         return lambda value: format(value, ",")
     if pd.api.types.is_float_dtype(column.dtype):
-        return _percent if _is_share(name) else number
+        return wording.share if _is_share(name) else wording.digits
     places = _places(column)
     return lambda value: format(value, f",.{places}f")
 
@@ -64,23 +64,12 @@ def _is_share(name: str) -> bool:
     return begins or name.endswith("_ratio") or name == "coverage"
 
 
-def number(value: float) -> str:
-    """Word a number in three digits, or as a whole one."""
-    if isinf(value):
-        return "∞" if value > 0 else "-∞"
-    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
-
-
-def _percent(ratio: float) -> str:
-    return f"{100 * ratio:.5g} %" if 0.99 < ratio < 1 else f"{number(100 * ratio)} %"
-
-
 def _measured(value: Any, measure: str, is_difference: bool) -> str:
     if pd.isna(value):
-        return NONE
+        return wording.NONE
     if measure != "share":
-        return f"{'+' if is_difference and value > 0 else ''}{number(value)} ms"
-    return f"{100 * value:+.2f} pp" if is_difference else _percent(value)
+        return f"{'+' if is_difference and value > 0 else ''}{wording.digits(value)} ms"
+    return f"{100 * value:+.2f} pp" if is_difference else wording.share(value)
 
 
 def _clock(column: pd.Series) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-
-from toolkit.runs import Cause
+from math import isinf
 
 NONE = "–"
 _LEAST_SHARE = 0.0001
@@ -15,12 +13,6 @@ _DURATIONS = (
     (48 * 3_600, (3_600, "h", 60, "min")),
     (float("inf"), (86_400, "days", 3_600, "h")),
 )
-_ENDINGS = {
-    Cause.INTERRUPTED: "It was interrupted.",
-    Cause.REFUSED: "It was ended early: every further call would have been refused: {because}",
-    Cause.MISSED: "It was ended early by a threshold that it missed: {because}",
-    Cause.BUDGET: "It was ended early by its budget: {because}",
-}
 
 
 def share(ratio: float | None) -> str:
@@ -41,7 +33,7 @@ def milliseconds(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Word a duration in one or two units: "850 ms", "12.3 s", "1 min 03 s", "1 h", "2 days 5 h"."""
+    """Word a duration in one or two units: "850 ms", "12.3 s", "1 min 03 s", "1 h", "2 days 05 h"."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
@@ -82,10 +74,8 @@ def plural(many: int, what: str, ending: str = "s") -> str:
     return f"{many:,} {what}{'' if many == 1 else ending}"
 
 
-def remarks(settings: Mapping[str, object]) -> Iterator[str]:
-    """Word what a reader of a run must know first: that it ended early, or measured nothing but its own generator."""
-    ended, bottleneck = str(settings.get("ended")), settings.get("bottleneck")
-    if ended in _ENDINGS:
-        yield _ENDINGS[Cause(ended)].format(because=settings.get("ended_because"))
-    if bottleneck:
-        yield f"The load generator was the bottleneck, so that no threshold passes: {bottleneck}"
+def digits(value: float, sign: str = "") -> str:
+    """Word a number in three digits, or all that stand before its point; ``sign`` "+" shows that it is positive."""
+    if isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:{sign},.3g}" if abs(value) < 999.5 else f"{value:{sign},.0f}"

@@ -116,8 +116,7 @@ def explain_run(folder: Path, settings: dict[str, object], as_json: bool) -> tup
 
 def show_summary(summary: Summary, calls: Any, as_json: bool) -> None:
     """Print verdicts, claims, return codes and latency, or all of it as JSON."""
-    from toolkit.analysis import latency, return_codes
-    from toolkit.report import wording
+    from toolkit.analysis import latency, return_codes, wording
     from toolkit.report.columns import masked
 
     if as_json:

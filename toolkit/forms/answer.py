@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from toolkit.analysis import wording
 from toolkit.forms.advice import FAILURE_HINTS, HINTS, UNKNOWN
 from toolkit.forms.attempt import Attempt
 from toolkit.forms.looks import look_of, name_of
 from toolkit.forms.markup import render
 from toolkit.records import Failure
-from toolkit.report import tables, wording
+from toolkit.report import tables
 
 
 def answer_html(attempt: Attempt | None) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from toolkit.analysis import wording
 from toolkit.analysis.percentiles import CALLER, MEASURES
 from toolkit.codes import ReturnCode
 from toolkit.forms.chart import Panel, Series
 from toolkit.forms.looks import PLAIN, SECOND, Outcome, look_of, looks_of, name_of
 from toolkit.forms.markup import render
 from toolkit.forms.selection import Figures
-from toolkit.report import tables, wording
+from toolkit.report import tables
 from toolkit.wire import Endpoint
 
 _LOOKS = {Endpoint.SEND.value: PLAIN, Endpoint.VERIFY.value: SECOND}

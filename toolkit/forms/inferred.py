@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from toolkit.report import wording
+from toolkit.analysis import wording
 from toolkit.rules import Rule
 
 _UNEXPLAINED = "none"

@@ -8,13 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from toolkit.analysis import wording
 from toolkit.codes import ReturnCode
 from toolkit.forms.live import Live
 from toolkit.forms.looks import FAINT, Look, look_of
 from toolkit.forms.markup import render
 from toolkit.pacing import Pacing
-from toolkit.report import wording
 from toolkit.report.claims import figure_rows
+from toolkit.report.remarks import remarks
 from toolkit.thresholds import Status
 from toolkit.trials import Trial
 
@@ -57,9 +58,9 @@ def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> st
         (it["status"], _CHIPS[Status(it["status"])], it["says"], list(figure_rows(it["figures"])))
         for it in summary["claims"]
     ]
-    remarks = list(wording.remarks(summary["settings"]))
-    remarks += [note for note in notes if not any(note in remark for remark in remarks)]
-    return render("result", verdicts=verdicts, claims=claims, remarks=remarks, page=page)
+    told = list(remarks(summary["settings"]))
+    told += [note for note in notes if not any(note in remark for remark in told)]
+    return render("result", verdicts=verdicts, claims=claims, remarks=told, page=page)
 
 
 def amount(money: Decimal) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from toolkit import runs
+from toolkit.analysis import wording
 from toolkit.errors import InputError
 from toolkit.masking import mask
-from toolkit.report import wording
 from toolkit.thresholds import Status
 
 Claim: TypeAlias = Mapping[str, Any]

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from toolkit.analysis import wording
 from toolkit.masking import mask_text
-from toolkit.report import wording
 from toolkit.report.values import Cell, Head, Table
 
 MOST_ROWS = 50
@@ -50,7 +50,7 @@ def milliseconds(name: str, title: str = "") -> Column:
 
 def measured(name: str, title: str = "") -> Column:
     """Show a measured number in three digits."""
-    return _number(name, title, digits)
+    return _number(name, title, wording.digits)
 
 
 def duration(name: str, title: str = "", is_number: bool = True) -> Column:
@@ -123,11 +123,6 @@ def sum_of(row: Row, name: str) -> str:
     """Word a sum of money with its row's currency."""
     is_unknown = lacks(row, name) or lacks(row, "currency")
     return wording.NONE if is_unknown else wording.money(row[name], row["currency"])
-
-
-def digits(value: float, sign: str = "") -> str:
-    """Word a number in three digits, or all that stand before its point; ``sign`` "+" shows that it is positive."""
-    return f"{value:{sign},.3g}" if abs(value) < 999.5 else f"{value:{sign},.0f}"
 
 
 def words(name: str) -> str:

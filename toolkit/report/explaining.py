@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from toolkit.analysis import wording
 from toolkit.codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
-from toolkit.report import spending, wording
+from toolkit.report import spending
+from toolkit.report.remarks import remarks
 from toolkit.report.sections import ORDER, judged
 from toolkit.report.subject import Subject, settings_by_name
 from toolkit.report.values import Fact, Report
@@ -75,5 +77,5 @@ def _remarks(subject: Subject) -> Iterator[str]:
         yield f"Calls from {subject.since or 'the first'} on and before {subject.until or 'the end'}, and no others."
     for name, settings in settings_by_name(subject.runs):
         masked = mask(settings)
-        for remark in wording.remarks(masked) if isinstance(masked, dict) else ():
+        for remark in remarks(masked) if isinstance(masked, dict) else ():
             yield f"{mask_text(name)}: {remark}" if name else remark

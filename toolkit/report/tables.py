@@ -9,11 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.analysis import colours
+from toolkit.analysis import colours, wording
 from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
 from toolkit.codes import Kind
 from toolkit.masking import Json
-from toolkit.report import wording
 from toolkit.report.values import Badge
 from toolkit.thresholds import Status
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from toolkit.analysis import wording
 from toolkit.analysis.charts import labels, lines
 from toolkit.analysis.charts.drawing import (
     INK,
@@ -131,18 +132,18 @@ def _tries(row: Row) -> list[Row]:
 def _error_row(row: Row) -> Row:
     times = {name: row[name] for name in ("first_seen", "last_seen")}
     times["busiest"] = max(row["busiest"], row["first_seen"])  # a bucket may begin before the first one
-    label = f"{row['endpoint']} {labels.outcome(row)}: {labels.count(row['calls'], 'call')}"
+    label = f"{row['endpoint']} {labels.outcome(row)}: {wording.plural(row['calls'], 'call')}"
     part = row["busiest_calls"] / row["calls"] if row["calls"] else 0
     return times | {"label": label, "kind": labels.kind(row), "part": part}
 
 
 def _pair(row: Row) -> str:
-    windows = f"{labels.seconds(row['long_s'])} and {labels.seconds(row['short_s'])}"
+    windows = f"{wording.duration(row['long_s'])} and {wording.duration(row['short_s'])}"
     return f"{row['action']}, {windows}" + (", firing" if row["firing"] else "")
 
 
 def _prefix(row: Row) -> str:
-    return f"{row['prefix']}: {labels.count(row['sends'], 'send')}" + (", flagged" if row["flagged"] else "")
+    return f"{row['prefix']}: {wording.plural(row['sends'], 'send')}" + (", flagged" if row["flagged"] else "")
 
 
 def _mobile(row: Row) -> str:

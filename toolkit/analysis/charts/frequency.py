@@ -5,7 +5,8 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from toolkit.analysis.charts import labels, lines
+from toolkit.analysis import wording
+from toolkit.analysis.charts import lines
 from toolkit.analysis.charts.drawing import INK, WIDTH, Row, data, empty, finish, log, note, plain
 
 _TICKS_S = (1, 10, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000, 31_536_000)
@@ -61,13 +62,13 @@ def most_accepted(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
 def _windows(field: str, values: list[float], title: str) -> alt.X:
     """Return a log axis of durations, with ticks at those that people say."""
     low, high = min(values, default=60) / 1.6, max(values, default=60) * 1.6
-    texts = " : ".join(f"datum.value == {it} ? '{labels.seconds(it)}'" for it in _TICKS_S)
+    texts = " : ".join(f"datum.value == {it} ? '{wording.duration(it)}'" for it in _TICKS_S)
     axis = alt.Axis(values=[it for it in _TICKS_S if low <= it <= high], labelExpr=f"{texts} : ''", labelOverlap=True)
     return alt.X(field, title=title, axis=axis, scale=log(nice=False, domain=[low, high]))
 
 
 def _rule_row(row: Row, several: bool) -> Row:
-    refusals = labels.count(row["refusals"], "refusal")
+    refusals = wording.plural(row["refusals"], "refusal")
     known = [it for it in (row["window_low_s"], row["window_s"]) if it]
     low = max(min(known), 1) if known else None
     high = row["window_high_s"]
@@ -89,9 +90,9 @@ def _rule(row: Row) -> str:
 
 def _window(row: Row) -> str:
     if row["window_s"] is not None:
-        return labels.seconds(row["window_s"])
-    low, high = labels.seconds(row["window_low_s"] or 0), row["window_high_s"]
-    return f"{low} to {labels.seconds(high)}" if high else f"{low} or more"
+        return wording.duration(row["window_s"])
+    low, high = wording.duration(row["window_low_s"] or 0), row["window_high_s"]
+    return f"{low} to {wording.duration(high)}" if high else f"{low} or more"
 
 
 def _whose(row: Row) -> str:

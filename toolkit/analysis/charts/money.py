@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import altair as alt
 import pandas as pd
 
+from toolkit.analysis import wording
 from toolkit.analysis.charts import labels, lines
 from toolkit.analysis.charts.drawing import (
     HEIGHT,
@@ -45,7 +46,7 @@ def cost(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     if not rows:
         return empty("No messages that have a price", width)
     unpriced = int(frame["unpriced"].sum())
-    words = f"{labels.count(unpriced, 'segment')} without a price left out" if unpriced else ""
+    words = f"{wording.plural(unpriced, 'segment')} without a price left out" if unpriced else ""
     title = f"money ({rows[0]['currency'] or 'no currency'})"
     chart = _by_day(rows, title, width) if "day" in frame else _by_group(rows, title, width)
     return finish(chart.properties(title=note(words, width)) if words else chart)
@@ -203,7 +204,7 @@ def _steps(rows: list[Row]) -> Iterator[Row]:
         at = end if is_kind else at
         worded = labels.money(row["money"], row["currency"] or "", "+" if is_kind else "")
         yield {
-            "label": f"{row['part']}: {labels.count(row['messages'], 'message')}, {worded}",
+            "label": f"{row['part']}: {wording.plural(row['messages'], 'message')}, {worded}",
             "place": place,
             "start": start,
             "end": end,

@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from toolkit.analysis import wording
 from toolkit.analysis.charts import labels, lines
 from toolkit.analysis.charts.drawing import (
     HEIGHT,
@@ -82,7 +83,7 @@ def _of(rows: list[Row], colours: Iterable[str], endpoint: str) -> list[Row]:
     """Return one placed row for each outcome of an endpoint."""
     shares = {row["outcome"]: row["share"] for row in rows if row["endpoint"] == endpoint}
     found = [(name, shares[name]) for name in colours if name in shares]
-    return lines.place([{"outcome": name, "label": name, "share": it, "text": labels.share(it)} for name, it in found])
+    return lines.place([{"outcome": name, "label": name, "share": it, "text": wording.share(it)} for name, it in found])
 
 
 def _outcome_rows(frame: pd.DataFrame) -> tuple[list[Row], dict[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import altair as alt
 import pandas as pd
 
+from toolkit.analysis import wording
 from toolkit.analysis.charts import labels, lines
 from toolkit.analysis.charts.drawing import (
     ENDPOINT_COLOURS,
@@ -169,7 +170,7 @@ def _change_row(row: Row, start: float, edge: float) -> Row:
 def _value_row(row: Row) -> Row:
     value = labels.shorten(row["value"] or "none")
     return {
-        "label": f"{row['dimension']} {value}: {row['found']:,} of {labels.count(row['calls'], 'call')}",
+        "label": f"{row['dimension']} {value}: {row['found']:,} of {wording.plural(row['calls'], 'call')}",
         "at": row["lift"],
         "low": row["lift_low"],
         "high": row["lift_high"],

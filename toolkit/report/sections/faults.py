@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspects
+from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspects, wording
 from toolkit.analysis.faults.failures import Payer
-from toolkit.report import columns, tables, wording
+from toolkit.report import columns, tables
 from toolkit.report.columns import Row
 from toolkit.report.sections.outcomes import bucket_s
 from toolkit.report.subject import Subject

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.analysis import limits, most_accepted
+from toolkit.analysis import limits, most_accepted, wording
 from toolkit.codes import ReturnCode
-from toolkit.report import columns, wording
+from toolkit.report import columns
 from toolkit.report.columns import Row, lacks
 from toolkit.report.subject import Subject
 from toolkit.report.values import Figure, Part, Section

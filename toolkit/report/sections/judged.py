@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from toolkit.analysis import wording
 from toolkit.masking import mask_text
-from toolkit.report import columns, tables, wording
+from toolkit.report import columns, tables
 from toolkit.report.claims import Claim, figure_rows
 from toolkit.report.columns import Row, lacks
 from toolkit.report.subject import Subject

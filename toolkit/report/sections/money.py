@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pandas as pd
 
-from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, reconcile
-from toolkit.report import columns, wording
+from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, reconcile, wording
+from toolkit.report import columns
 from toolkit.report.columns import Column, Row, lacks
 from toolkit.report.subject import Subject
 from toolkit.report.values import Figure, Part, Section, Table

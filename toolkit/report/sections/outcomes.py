@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.analysis import latency, over_time
+from toolkit.analysis import latency, over_time, wording
 from toolkit.analysis.percentiles import TAIL
-from toolkit.report import columns, tables, wording
+from toolkit.report import columns, tables
 from toolkit.report.subject import Subject
 from toolkit.report.values import Bar, Cell, Figure, Head, Legend, Part, Section, Table
 

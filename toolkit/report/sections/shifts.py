@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from toolkit.analysis import changes, compare, explain
+from toolkit.analysis import changes, compare, explain, wording
 from toolkit.codes import ReturnCode
-from toolkit.report import columns, wording
+from toolkit.report import columns
 from toolkit.report.columns import Row, lacks
 from toolkit.report.subject import Subject
 from toolkit.report.values import Cell, Figure, Part, Section
@@ -129,12 +129,12 @@ def _difference(row: Row) -> str:
         return wording.NONE
     scale, unit = (100, "points") if row["measure"] == _SHARE else (1, "ms")
     ends = [row[name] * scale for name in ("difference", "difference_low", "difference_high")]
-    middle, low, high = ("" if pd.isna(end) else columns.digits(end, "+") for end in ends)
+    middle, low, high = ("" if pd.isna(end) else wording.digits(end, "+") for end in ends)
     return f"{middle} ({low} to {high}) {unit}" if low else f"{middle} {unit}"
 
 
 def _ratio(ratio: float) -> str:
-    return wording.NONE if pd.isna(ratio) or ratio == float("inf") else f"× {columns.digits(ratio)}"
+    return wording.NONE if pd.isna(ratio) or ratio == float("inf") else f"× {wording.digits(ratio)}"
 
 
 def _chance(p_value: float | None) -> str:
