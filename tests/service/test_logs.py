@@ -195,6 +195,7 @@ def test_closing_waits_for_a_blocked_reader_only_so_long() -> None:
     closer.join(timeout=CLOSE_S + 5)
     assert not closer.is_alive()
     os.close(reader)
+    writer.close()  # or its thread would write on, to whatever gets the descriptor's number next
     os.close(descriptor)
 
 

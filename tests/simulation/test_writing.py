@@ -14,7 +14,7 @@ from support.simulated import Simulated
 from toolkit import records
 from toolkit.codes import ReturnCode
 from toolkit.errors import InputError
-from toolkit.report.page import read_settings
+from toolkit.report.subject import read_settings
 from toolkit.simulation import IncidentKind, Plan, Written, simulate
 
 SMALL = Plan(days=5, calls=20_000, seed=3)
