@@ -2,7 +2,7 @@
 
 Asks each of DuckDB, polars, pandas (benchmarks/by_hand.py) and the toolkit in a process of its own, in turn, and prints
 seconds and the peak of its memory: the median of some rounds. Beyond 10 million calls, pandas is left out, and the data
-are simulated months of 10 million, one behind the other.
+are one simulated month of 10 million, repeated and moved in time.
 """
 
 import argparse

@@ -30,7 +30,7 @@ class Progress:
     """A load test so far.
 
     ``elapsed_s``: since the first call went out. ``outcomes``: calls by endpoint and return code, or the error's name
-    where no answer was read. ``calls_per_s``: calls that ended within one second, the last of which all records are in.
+    where no answer was read. ``calls_per_s``: calls that ended in the latest second whose records are complete.
     ``p99_ms``: what 99 % of all calls' callers waited at most; 0 without calls.
     """
 

@@ -18,7 +18,8 @@ from toolkit.launch import Bounds, Ended, Expectations, LoadRun, Plan
 from toolkit.load.arrivals import Schedule, parse_stages, steady
 from toolkit.load.guard import cap_messages, check_allowed
 from toolkit.progress import Progress
-from toolkit.report.summary import Summary, summarize, write_summary
+from toolkit.report.summary import Summary, write_summary
+from toolkit.report.writing import write_report
 from toolkit.settings import Price, Target
 
 _TOLD_EVERY_S = 1.0
@@ -97,7 +98,7 @@ def play(
             if progress.calls:
                 on_progress(progress)
         ended = run.wait()
-    return put_away(folder, trial.settings(target) | ending(ended))[0]
+    return conclude(folder, trial.settings(target) | ending(ended))[0]
 
 
 def ending(ended: Ended) -> dict[str, object]:
@@ -106,16 +107,9 @@ def ending(ended: Ended) -> dict[str, object]:
     return settings | (ended.pacing.settings() if ended.pacing else {})
 
 
-def put_away(run: Path, settings: Mapping[str, object]) -> tuple[Summary, Path]:
-    """Judge a run by its calls and return what run.json holds, and where its page is; both are left in its folder.
-
-    Of a file of calls, there is the page alone, beside it.
-    """
-    from toolkit.report.writing import write_report
-
-    calls = read(run)
-    summary = write_summary(run, calls, settings) if run.is_dir() else summarize(calls, settings)
-    return summary, write_report(run)
+def conclude(run: Path, settings: Mapping[str, object]) -> tuple[Summary, Path]:
+    """Judge a run by its calls and return what run.json holds, and where its page is; both are left in its folder."""
+    return write_summary(run, read(run), settings), write_report(run)
 
 
 def read_plan(users: int | None, rate: float | None, stages: str | None, duration: str | None, **given: Any) -> Plan:
@@ -125,7 +119,7 @@ def read_plan(users: int | None, rate: float | None, stages: str | None, duratio
     if stages is None:
         return Plan(parse_duration(duration or ""), users, rate, **given)
     if duration is not None:
-        raise InputError("--stages and --duration exclude one another: stages have their own")
+        raise InputError("stages and a duration exclude one another: stages have their own")
     return Plan(Schedule(parse_stages(stages)).duration_s, users, rate, stages, **given)
 
 
@@ -139,6 +133,6 @@ def new_folder(out: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as problem:
-            raise InputError(f"{out}: no run can be kept there: {problem.strerror}; give another --out") from None
+            raise InputError(f"{out}: no run can be kept there: {problem.strerror}; choose another folder") from None
         return folder
-    raise InputError(f"{out}: a hundred runs began this second; give another --out")
+    raise InputError(f"{out}: a hundred runs began this second; choose another folder")

@@ -22,7 +22,7 @@ EXPECTED = {
     "changes": {"time (UTC)", "RATE", "SERVER", "times"},
     "compare": {"difference of the share (percentage points)", "ratio of the times, b to a", "differs"},
     "cost": {"money (CNY) per day", "time (UTC)", "template 3", "of it, without a right code"},
-    "errors": {"time (UTC)", "RATE", "no answer"},
+    "errors": {"time (UTC)", "RATE", "ERROR"},
     "explain": {"times as often as elsewhere, and as before", "part of all such calls"},
     "forecast": {"money to date (CNY)", "time (UTC)", "forecast, with its 95 % interval"},
     "guessers": {"verifies", "wrong or expired"},

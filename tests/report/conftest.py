@@ -19,7 +19,7 @@ from toolkit.codes import find, kind_of
 from toolkit.records import PARQUET_NAME, CallRecord, write_parquet
 from toolkit.report import page
 from toolkit.report.claims import Claim
-from toolkit.report.explaining import explain
+from toolkit.report.composing import compose
 from toolkit.report.subject import Questions, Run, Subject
 from toolkit.wire import Endpoint
 
@@ -105,7 +105,7 @@ def subject_of() -> Callable[..., Subject]:
 @pytest.fixture(scope="session")
 def render(subject_of: Callable[..., Subject]) -> Callable[..., str]:
     """Render the page of what ``subject_of`` makes."""
-    return lambda *given, **asked: page.render(explain(subject_of(*given, **asked)))
+    return lambda *given, **asked: page.render(compose(subject_of(*given, **asked)))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from toolkit import analysis, settings
 from toolkit.errors import InputError
 from toolkit.prices import PriceRow, Prices
 from toolkit.report import data, markdown, page
-from toolkit.report.explaining import explain
+from toolkit.report.composing import compose
 from toolkit.report.subject import Questions, Subject, read_run, read_subject
 from toolkit.report.values import Figure, Report, Table
 from toolkit.report.writing import Format, write
@@ -65,7 +65,7 @@ def subject(folder: Path) -> Subject:
 
 @pytest.fixture(scope="module")
 def report(subject: Subject) -> Report:
-    return explain(subject)
+    return compose(subject)
 
 
 def table(report: Report, name: str) -> Table:
@@ -84,7 +84,7 @@ def test_the_sections_come_in_the_order_in_which_they_are_read(report: Report) -
 
 def test_what_is_worked_out_next_is_heard(subject_of: Callable[..., Subject], traffic) -> None:
     heard: list[str] = []
-    explain(subject_of(analysis.from_records(traffic)), heard.append)
+    compose(subject_of(analysis.from_records(traffic)), heard.append)
     assert heard[:3] == ["verdicts", "outcomes", "latency"]
 
 
@@ -190,7 +190,7 @@ def test_csv_has_a_file_for_each_table(report: Report, tmp_path: Path) -> None:
 @pytest.mark.parametrize("codes", [[], [50000], [50019]])
 def test_no_call_one_call_and_all_failing_have_reports(codes: list[int], subject_of, call) -> None:
     records = [call(Endpoint.SEND, code) for code in codes]
-    report = explain(subject_of(analysis.from_records(records), slo="99%"))
+    report = compose(subject_of(analysis.from_records(records), slo="99%"))
     assert page.render(report)
     assert markdown.render(report)
     json.loads(data.to_json(report), parse_constant=lambda name: pytest.fail(name))
@@ -203,7 +203,7 @@ def test_several_runs_are_judged_each_by_its_own_thresholds(run_folder, call, tm
         folder.mkdir()
         settings = {"thresholds": ["ok_ratio(send) > 50%"], "target": f"http://{name}"}
         folders.append(run_folder([call(Endpoint.SEND, code, run=name)], settings, folder))
-    report = explain(read_subject(folders))
+    report = compose(read_subject(folders))
     assert [(it.run, it.verdict.status.value) for it in report.judged] == [("good", "PASS"), ("bad", "FAIL")]
     assert (report.name, report.target) == ("good, bad", "http://good, http://bad")
     assert ("bad.target", "http://bad") in table(report, "settings").rows
@@ -212,7 +212,7 @@ def test_several_runs_are_judged_each_by_its_own_thresholds(run_folder, call, tm
 def test_rows_that_could_not_be_read_are_told(tmp_path: Path) -> None:
     good = '{"started_ns": 1793966400000000000, "endpoint": "send", "latency_ns": 1000000, "return_code": 50000}'
     (tmp_path / "calls.jsonl").write_text(f"{good}\nnot a call\n")
-    report = explain(read_subject([tmp_path / "calls.jsonl"]))
+    report = compose(read_subject([tmp_path / "calls.jsonl"]))
     (row,) = table(report, "unread").rows
     assert "2" in row
 
@@ -226,14 +226,14 @@ def test_what_rose_in_a_single_app_gathers_everywhere_alike(subject_of, call) ->
         )
         for at in range(10_000)
     ]
-    report = explain(subject_of(analysis.from_records(records)))
+    report = compose(subject_of(analysis.from_records(records)))
     assert {str(row[3]) for row in table(report, "why").rows} == {"everywhere alike"}
     assert page.render(report)
 
 
 def test_prices_that_know_no_segment_say_so(subject: Subject) -> None:
     late = Prices((PriceRow(date(2027, 1, 1), Decimal("0.1"), "CNY"),))
-    report = explain(replace(subject, asked=Questions(prices=late)))
+    report = compose(replace(subject, asked=Questions(prices=late)))
     assert dict(table(report, "cost").rows)["cost"] == "–"
     assert "cost" not in {section.name for section in report.findings()}
     (forecast,) = (section for section in report.sections if section.name == "forecast")
@@ -242,7 +242,7 @@ def test_prices_that_know_no_segment_say_so(subject: Subject) -> None:
 
 def test_prices_that_know_some_segments_say_of_how_many_they_know_nothing(subject: Subject) -> None:
     some = Prices((PriceRow(date(2026, 11, 9), Decimal("0.1"), "CNY"),))
-    report = explain(replace(subject, asked=Questions(prices=some)))
+    report = compose(replace(subject, asked=Questions(prices=some)))
     by_day = table(report, "cost_by_day").frame
     assert by_day["money"].isna().tolist() == [day.day < 9 for day in by_day["day"]]
     unpriced = table(report, "cost").frame["unpriced"].iloc[0]
@@ -251,7 +251,7 @@ def test_prices_that_know_some_segments_say_of_how_many_they_know_nothing(subjec
 
 
 def test_a_statement_without_prices_is_compared_by_messages(subject: Subject, folder: Path) -> None:
-    report = explain(replace(subject, asked=Questions(statement=folder / "statement-2026-11.csv")))
+    report = compose(replace(subject, asked=Questions(statement=folder / "statement-2026-11.csv")))
     (section,) = (section for section in report.sections if section.name == "statement")
     assert "No price is known" in section.note
     assert [type(part) for part in section.parts] == [Table, Table]
@@ -273,7 +273,7 @@ def test_many_outcomes_make_no_larger_a_picture(subject_of, call) -> None:
     records = [
         call(Endpoint.SEND, 60_000 + at % 500, started_ns=1_793_966_400 * second + at * second) for at in range(20_000)
     ]
-    assert len(page.render(explain(subject_of(analysis.from_records(records))))) < 1_000_000
+    assert len(page.render(compose(subject_of(analysis.from_records(records))))) < 1_000_000
 
 
 EVIL = "\x1b[31mred\x07 | <b> 008613800138000 " + "x" * 3_000
@@ -287,7 +287,7 @@ def test_hostile_texts_are_harmless_in_every_format(form: Format, call, run_fold
     )
     records = [call(Endpoint.SEND, None, error=EVIL, run=EVIL), call(Endpoint.VERIFY, 50000, run=EVIL)]
     folder = run_folder(records, {"note": EVIL, "thresholds": ["ok_ratio(verify) > 1%"]})
-    written = write(explain(read_subject([folder])), tmp_path / "out", [form])
+    written = write(compose(read_subject([folder])), tmp_path / "out", [form])
     for path in written:
         text = path.read_text()
         assert not [it for it in ("\x1b", "\x07", "13800138000") if it in text], path
@@ -314,7 +314,7 @@ def test_files_of_a_run_that_hold_something_else_are_refused(
     folder = run_folder([call(Endpoint.SEND, 50000)])
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=r"mend|another version|write a list"):
-        explain(read_subject([folder]))
+        compose(read_subject([folder]))
 
 
 def test_runs_of_one_name_are_told_apart(call, run_folder, tmp_path: Path) -> None:
@@ -322,6 +322,6 @@ def test_runs_of_one_name_are_told_apart(call, run_folder, tmp_path: Path) -> No
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         folders.append(run_folder([call(Endpoint.SEND, 50000)], {"host": name}, tmp_path / name))
-    report = explain(read_subject(folders))
+    report = compose(read_subject(folders))
     assert report.name == f"friday of {folders[0]}, friday of {folders[1]}"
     assert "calls per second" not in {fact.label for fact in report.facts}

@@ -1,10 +1,9 @@
-"""Engines: what narwhals has no words for, or a worse way, said to the engine itself. All else is one for all."""
+"""Engines: the few operations that narwhals lacks, or does worse than the engine itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from itertools import count
 from typing import Any
 
 import narwhals as nw
@@ -86,8 +85,4 @@ def run_beside(relation: Any, sql: str, placed_table: pa.Table | None = None) ->
 
     The SQL reads the relation as ``calls_beside``, and the table as ``placed_table``.
     """
-    name = f"calls_beside_{next(_NUMBERS)}"  # each its own, as DuckDB 1 keeps it as a view that others may read
-    return relation.query(name, sql.replace("calls_beside", name))
-
-
-_NUMBERS = count()
+    return relation.query("calls_beside", sql)  # DuckDB finds the table by the name of this function's argument

@@ -47,7 +47,7 @@ _KEYS = ("mobile_key", "msg_key")  # 64 bits: one that passes through a float co
 
 
 class HasTable(Protocol):
-    """What holds a lazy table of calls, as ``reading.Calls`` does."""
+    """What holds a lazy table of calls, as ``calls.Calls`` does."""
 
     @property
     def table(self) -> Lazy:

@@ -16,7 +16,7 @@ import typer
 
 from toolkit.cli.calls import AppKey, BaseUrl, TempId
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say
-from toolkit.cli.report import explain_run, judge
+from toolkit.cli.summary import exit_by, show_summary
 from toolkit.durations import EXAMPLES
 from toolkit.errors import InputError
 from toolkit.parts import check, is_url, push
@@ -115,11 +115,12 @@ def load(
 ) -> None:
     """Load an API and report on it: with no target configured, a sandbox started for it. Ctrl-C ends it early."""
     from toolkit import launch
+    from toolkit.analysis import read
     from toolkit.load.mobiles import parse_pool
     from toolkit.rules import Rule
     from toolkit.settings import find_target, load_price
     from toolkit.thresholds import parse
-    from toolkit.trials import Trial, ending, new_folder, read_plan
+    from toolkit.trials import Trial, conclude, ending, new_folder, read_plan
 
     if users is None and rate is None and duration is None:
         stages = stages or launch.find_stages(scenario)
@@ -150,14 +151,15 @@ def load(
         say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(trial.plan)}. Ctrl-C ends it early.")
         run = stack.enter_context(trial.begin(aim, folder))
         ended = _follow(run, trial.plan.duration_s, trial.price)
-    summary, page = explain_run(folder, trial.settings(aim) | ending(ended), as_json)
-    say(f"The report: {_put_away(folder, out) if is_url(out) else page}")
+    summary, page = conclude(folder, trial.settings(aim) | ending(ended))
+    show_summary(summary, read(folder), as_json)
+    say(f"The report: {_push(folder, out) if is_url(out) else page}")
     for note in ended.notes:
         say(f"note: {note}")
     if ended.cause is Cause.REFUSED:
         fail(f"the run was ended early: every further call would be refused: {ended.reason}", REFUSED)
-    _judge_calls(summary, aim)
-    judge([summary])
+    _check_answered(summary, aim)
+    exit_by([summary])
 
 
 def _tell_plan(plan: Plan) -> str:
@@ -165,7 +167,7 @@ def _tell_plan(plan: Plan) -> str:
     return f"{pace} for {plan.duration_s:g} s"
 
 
-def _put_away(folder: Path, out: str) -> str:
+def _push(folder: Path, out: str) -> str:
     """Move a run to its URL and tell where its report is there; where that fails, it stays."""
     try:
         push(folder, f"{out.rstrip('/')}/{folder.name}")
@@ -233,7 +235,7 @@ def tell_progress(progress: Progress, rate: Rate | None, price: Price | None) ->
     return "  ".join(parts)
 
 
-def _judge_calls(summary: Summary, aim: Target) -> None:
+def _check_answered(summary: Summary, aim: Target) -> None:
     """Fail where not a single call got an answer of the API."""
     endpoints: Any = summary["endpoints"]
     if not summary["calls"]:

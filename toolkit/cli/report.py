@@ -6,23 +6,21 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolkit.cli.output import Json, fail, say, show, show_json
+from toolkit.cli.output import Json, say, show_json
+from toolkit.cli.summary import exit_by, show_summary
 from toolkit.errors import InputError
 from toolkit.parts import is_url, pulled
-from toolkit.runs import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from toolkit.report.subject import Subject
     from toolkit.report.summary import Summary
     from toolkit.report.values import Report
     from toolkit.report.writing import Format
-    from toolkit.thresholds import Threshold, Verdict
+    from toolkit.thresholds import Threshold
 
 _STDOUT = "-"
 
@@ -69,10 +67,10 @@ def report(
 ) -> None:
     """Say what calls tell: verdicts, outcomes, latency, what changed, cost, errors, limits and suspects.
 
-    A run's run.json is written anew. The exit code is that of the run, and 99 where a condition of --fail-if holds, or
-    nobody can tell.
+    Without --out, --since and --until a run's run.json is written anew. The exit code is that of the run, and 99 where
+    a condition of --fail-if holds, or nobody can tell.
     """
-    from toolkit.report.explaining import explain
+    from toolkit.report.composing import compose
     from toolkit.report.subject import Questions, read_run, read_subject
     from toolkit.settings import load_prices
 
@@ -91,61 +89,18 @@ def report(
         how = {"columns": columns, "log_format": log_format}
         subject = read_subject(paths, asked, since=since, until=until, **how)
         with _telling() as tell:
-            found = explain(subject, tell)
+            found = compose(subject, tell)
         if out == _STDOUT:
             summaries = _summarize(subject)
             _print(found, wanted)
         else:
-            summaries = _keep(subject, paths) if out is None and since is until is None else _summarize(subject)
+            is_whole = since is None and until is None
+            summaries = _keep(subject, paths) if out is None and is_whole else _summarize(subject)
             files = _write(found, wanted, paths, out)
             _show(subject, summaries, as_json)
             for path in files:
                 say(f"The report: {path.name if out is None and is_url(runs[0]) else path}")
-    judge(summaries, found)
-
-
-def explain_run(folder: Path, settings: dict[str, object], as_json: bool) -> tuple[Summary, Path]:
-    """Print what a load test's calls say, leave it in its folder, and return what run.json holds, and the page."""
-    from toolkit.analysis import read
-    from toolkit.trials import put_away
-
-    summary, page = put_away(folder, settings)
-    show_summary(summary, read(folder), as_json)
-    return summary, page
-
-
-def show_summary(summary: Summary, calls: Any, as_json: bool) -> None:
-    """Print verdicts, claims, return codes and latency, or all of it as JSON."""
-    from toolkit.analysis import latency, return_codes, wording
-    from toolkit.report.columns import masked
-
-    if as_json:
-        show_json(summary)
-        return
-    _show_verdicts(summary)
-    _show_claims(summary)
-    codes = masked(return_codes(calls)).drop(columns=["meaning", "share_low", "share_high"])
-    show(_rows(codes.assign(share=codes["share"].map(wording.share))), title="Return codes")
-    show(_rows(latency(calls).drop(columns=["mean_ms", "error_ratio"])), title="\nLatency, ms")
-
-
-def judge(summaries: Sequence[Summary], report: Report | None = None) -> None:
-    """Fail where a run proves nothing, a claim broke, a threshold was missed, or the budget ended it, in this order."""
-    verdicts: list[Any] = [verdict for it in summaries for verdict in _list(it["verdicts"])]
-    broken = [claim["says"] for it in summaries for claim in _list(it["claims"]) if claim["status"] != "PASS"]
-    missed = [it["threshold"] for it in verdicts if it["status"] != "PASS"]
-    asked = [it.verdict for it in report.judged if it.is_asked] if report else []
-    settings: list[Any] = [it["settings"] for it in summaries]
-    if held_back := [it["bottleneck"] for it in settings if it.get("bottleneck")]:
-        fail(f"the load generator was the bottleneck, so nothing passes: {held_back[0]}", BOTTLENECK)
-    if broken:
-        fail(f"the claim does not stand: {'; '.join(broken)}", THRESHOLD_MISSED)
-    if missed:
-        fail(f"{len(missed)} of {len(verdicts)} thresholds were not kept: {'; '.join(missed)}", THRESHOLD_MISSED)
-    if held := [_tell_condition(it) for it in asked if it.status != "PASS"]:
-        fail(f"--fail-if: {'; '.join(held)}", THRESHOLD_MISSED)
-    if spent := [it.get("ended_because") for it in settings if it.get("ended") == Cause.BUDGET]:
-        fail(f"the budget ended the run: {spent[0]}", BUDGET_SPENT)
+    exit_by(summaries, [it.verdict for it in found.judged if it.is_asked])
 
 
 def _read_formats(text: str, out: str | None) -> list[Format]:
@@ -182,7 +137,7 @@ def _check_names(runs: Sequence[str]) -> None:
 
 
 def _check_place(formats: Sequence[Format], paths: Sequence[Path], out: str | None) -> None:
-    """Make sure that no data gets beside logs, of which the next report would take it for calls."""
+    """Refuse to write CSV or JSON beside logs: the next report would read it as calls."""
     from toolkit.report.subject import is_run
 
     data = [it.value for it in formats if it.value in ("csv", "json")]
@@ -244,39 +199,3 @@ def _write(report: Report, formats: Sequence[Format], paths: Sequence[Path], out
 
     folder, stem = place_of(paths[0]) if out is None and len(paths) == 1 else (Path(out or "."), STEM)
     return write(report, folder, formats, stem)
-
-
-def _tell_condition(verdict: Verdict) -> str:
-    condition = verdict.threshold.opposite()
-    return f"no data for {condition}" if verdict.value is None else f"{condition} ({verdict.value:.6g} {verdict.unit})"
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value)
-
-
-def _show_verdicts(summary: Summary) -> None:
-    verdicts: Any = summary["verdicts"]
-    if verdicts:
-        show(
-            [{name: it[name] for name in ("status", "threshold", "value", "unit")} for it in verdicts],
-            title="Thresholds",
-        )
-        print()
-
-
-def _show_claims(summary: Summary) -> None:
-    from toolkit.report.claims import figure_rows
-
-    claims: Any = summary["claims"]
-    for claim in claims:
-        rows = [{"figure": name, "value": value} for name, value in figure_rows(claim["figures"])]
-        show(rows, title=f"{claim['claim']}: {claim['status']}")
-        print()
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
-    return [
-        {str(name): it for name, it in row.items()}
-        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
-    ]

@@ -25,7 +25,7 @@ from toolkit.forms.sentinel import Sentinel
 from toolkit.forms.work import Work
 from toolkit.launch import Bounds, Expectations, LoadRun, Plan
 from toolkit.rules import Rule, parse_rules
-from toolkit.trials import Trial, ending, new_folder, put_away
+from toolkit.trials import Trial, conclude, ending, new_folder
 
 SCENARIO = "frequency_limits"
 PROVE, FIND = "prove", "find"
@@ -125,7 +125,7 @@ class LimitsForm:
                 self._follow(run, trial, sentinel)
                 ended = run.wait()
         self._progress.html = render("busy", text="Judging every answer …")
-        summary, page = put_away(folder, trial.settings(target) | ending(ended))
+        summary, page = conclude(folder, trial.settings(target) | ending(ended))
         self.runs.append(Run(folder, summary))
         self._result.html = result_html(summary, page, ended.notes)
         self._history.html = runs_html(self.runs)

@@ -25,7 +25,7 @@ from toolkit.forms.work import Work
 from toolkit.launch import Ended, LoadRun
 from toolkit.pacing import Pacing
 from toolkit.settings import Target
-from toolkit.trials import Trial, ending, new_folder, put_away
+from toolkit.trials import Trial, conclude, ending, new_folder
 
 _EVERY_S = 0.5
 
@@ -161,7 +161,7 @@ class LoadForm:
         self.chart.draw(livechart.panels(buckets, paces), (0.0, end_s), livechart.ticks(end_s), said)
 
     def _keep(self, trial: Trial, target: Target, folder: Path, ended: Ended) -> None:
-        summary, page = put_away(folder, trial.settings(target) | ending(ended))
+        summary, page = conclude(folder, trial.settings(target) | ending(ended))
         self.runs.append(Run(folder, summary))
         self._result.html = result_html(summary, page, ended.notes)
         self._history.html = runs_html(self.runs)

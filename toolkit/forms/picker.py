@@ -19,7 +19,7 @@ from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.view import ReportView
 from toolkit.forms.work import Work
-from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS
+from toolkit.report.subject import is_run
 from toolkit.runs import SUMMARY_NAME
 
 _LEAST_ROWS, _MOST_ROWS = 2, 8
@@ -35,7 +35,7 @@ class KnownRun:
 
 def find_runs(out: Path) -> list[KnownRun]:
     """Return the runs in a folder, the latest first."""
-    folders = [it for it in sorted(out.glob("*/"), reverse=True) if _has_calls(it)]
+    folders = [it for it in sorted(out.glob("*/"), reverse=True) if is_run(it)]
     return [KnownRun(it, _say(it)) for it in folders]
 
 
@@ -110,10 +110,6 @@ class RunPicker:
 
     def _show_problem(self, problem: str) -> None:
         self._says.html = render("problem", text=problem)
-
-
-def _has_calls(folder: Path) -> bool:
-    return any(any(folder.glob(pattern)) for pattern in (PARQUET_PARTS, f"*{PACKED_SUFFIX}"))
 
 
 def _say(folder: Path) -> str:

@@ -27,7 +27,7 @@ _WIDTHS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600,
 class Selection:
     """What is looked at; None: all. ``outcome``: a return code, or an error. ``prefix``: how mobiles begin.
 
-    ``since``, ``until``: when calls started, in ns since 1970.
+    ``since_ns``, ``until_ns``: when calls started, in ns since 1970.
     """
 
     endpoint: Endpoint | None = None
@@ -139,10 +139,10 @@ def to_parquet(calls: Calls) -> bytes:
 def to_html(calls: Calls, name: str, prices: Prices) -> bytes:
     """Return the report of some calls, a page of its own."""
     from toolkit.report import page
-    from toolkit.report.explaining import explain
+    from toolkit.report.composing import compose
     from toolkit.report.subject import Questions, Run, Subject
 
-    report = explain(Subject(calls, (Run(name, calls),), Questions(prices=prices)))
+    report = compose(Subject(calls, (Run(name, calls),), Questions(prices=prices)))
     return page.render(report).encode("utf-8", "replace")
 
 

@@ -183,7 +183,9 @@ class ReportView:
             if looked and not self._is_shown():
                 self._look(looked)
             else:
-                next(self._unanswered(), bool)()
+                for answer in self._unanswered():
+                    answer()
+                    break
 
     def _wanted(self) -> Looked | None:
         return (self._opened, self.selection) if self._opened else None

@@ -1,1 +1,1 @@
-"""One run to one page."""
+"""Calls, of a run or of a period, to a report: HTML, Markdown, JSON, CSV and JUnit XML."""

@@ -15,5 +15,5 @@ def write_whole(path: Path, text: str) -> Path:
         partial.write_bytes(text.encode("utf-8", "replace"))
         return partial.replace(path)
     except OSError as problem:
-        reason = f"no report can be kept there: {problem.strerror}; give another --out"
+        reason = f"no report can be kept there: {problem.strerror}; choose another folder"
         raise InputError(f"{path.parent}: {reason}") from None

@@ -107,7 +107,7 @@ def read_subject(
     """
     asked = asked or Questions()
     if asked.statement and (since or until):
-        raise InputError("a statement is of its whole month: leave --since and --until out")
+        raise InputError("a statement is of its whole month: leave since and until out")
     runs = tuple(_name_apart([read_run(source, since, until, **how) for source in sources], sources))
     calls = runs[0].calls if len(runs) == 1 else read(*sources, **how).between(since, until)
     return Subject(calls, runs, asked, since, until)
@@ -129,7 +129,7 @@ def _name_apart(runs: Sequence[Run], sources: Sequence[str | Path]) -> Iterator[
 
 def is_run(path: Path) -> bool:
     """Tell whether a path is the folder of one run."""
-    return any(True for pattern in (PARQUET_PARTS, f"*{PACKED_SUFFIX}") for _ in path.glob(pattern))
+    return any(any(path.glob(pattern)) for pattern in (PARQUET_PARTS, f"*{PACKED_SUFFIX}"))
 
 
 def read_settings(path: Path) -> Mapping[str, object]:

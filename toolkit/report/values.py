@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import pandas as pd
 
+from toolkit.report.claims import Claim
 from toolkit.thresholds import Verdict
-
-if TYPE_CHECKING:
-    from toolkit.report.claims import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A run's verdict; ``is_asked``: of a condition that is no threshold of its own."""
+    """A run's verdict; ``is_asked``: asked beside the run's own thresholds, as with --fail-if."""
 
     run: str
     verdict: Verdict

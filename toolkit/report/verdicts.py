@@ -67,8 +67,10 @@ def judge_all(subject: Subject) -> list[Judged]:
     """Judge each run by its own thresholds, and all calls together by what is asked of them."""
     own = [Judged(run.name, verdict) for run in subject.runs for verdict in judge_run(run.calls, run.settings)]
     conditions = subject.asked.conditions
-    figures = _figures(subject.calls) if conditions else None
-    return own + [Judged(subject.name, judge(it, figures), is_asked=True) for it in conditions if figures]
+    if not conditions:
+        return own
+    figures = _figures(subject.calls)
+    return own + [Judged(subject.name, judge(it, figures), is_asked=True) for it in conditions]
 
 
 def as_json(verdict: Verdict) -> dict[str, Json]:

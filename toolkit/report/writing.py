@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from toolkit.report import data, markdown, page
-from toolkit.report.explaining import explain
+from toolkit.report.composing import compose
 from toolkit.report.files import write_whole
 from toolkit.report.subject import is_run, read_subject
 from toolkit.report.summary import JUNIT_NAME
@@ -33,7 +33,7 @@ def write_report(run: str | Path) -> Path:
     The settings shown are those of the folder's run.json, if there is one. Raise InputError for what holds no calls.
     """
     folder, stem = place_of(Path(run))
-    (path,) = write(explain(read_subject([run])), folder, [Format.HTML], stem)
+    (path,) = write(compose(read_subject([run])), folder, [Format.HTML], stem)
     return path
 
 

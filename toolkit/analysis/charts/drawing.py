@@ -23,7 +23,6 @@ HEIGHT = 260
 INK, FAINT, PALE = "#26262a", "#9b9ba3", "#d5d5da"
 ENDPOINT_COLOURS = {Endpoint.SEND: "#1d5ea8", Endpoint.VERIFY: "#d5761f"}
 PX_PER_LETTER = 6.6
-_DAY_S = 86_400
 _PX_PER_TICK = 80
 _MOST_LOG_TICKS = 12
 # From how much time between two ticks on, s, a format tells them apart.

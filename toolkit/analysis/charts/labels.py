@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from toolkit.analysis import wording
-from toolkit.analysis.percentiles import CALLER
+from toolkit.analysis.percentiles import MEASURES
 from toolkit.codes import kind_of
 
 if TYPE_CHECKING:
     from toolkit.analysis.charts.drawing import Row
 
-NO_ANSWER = "no answer"
-UNKNOWN = "unknown code"
+NO_ANSWER = "ERROR"
+UNKNOWN = "UNKNOWN"
 TIMES = "times"
 _LONGEST_ERROR = 40
 
@@ -35,8 +35,7 @@ def subject(row: Row) -> str:
     """Name what is followed: an outcome, or a percentile of times, of an endpoint."""
     if row["measure"] == "share":
         return f"{row['endpoint']} {outcome(row)}"
-    whose = " as the caller waited" if row["measure"] == CALLER else ""
-    return f"{row['endpoint']} p{row['percentile']:g}{whose}"
+    return f"{row['endpoint']} p{row['percentile']:g} of {MEASURES[row['measure']]}"
 
 
 def step(row: Row, before: Any, after: Any) -> str:

@@ -21,7 +21,6 @@ from toolkit.records import Failure
 
 PERIOD = "30D"
 _STEPS_A_PERIOD = 43_200  # minutes of 30 days: how fine time is cut
-_MINUTE_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def guessers(calls: IntoCalls, least: int = LEAST_FAILED) -> pd.DataFrame:
     of messages that no accepted send of these calls made are no mobile's and don't count. ``least``: how many failed
     ones a mobile has to have for a row; it takes memory for each hour in which such mobiles' codes were tried.
 
-    The API stands 5 tries a message and 30 failed ones an hour. A mobile is flagged where that was used up: where a
+    The API allows 5 tries a message and 30 failed ones an hour. A mobile is flagged where that was used up: where a
     verify was refused for frequency, 30 failed in an hour, or more than 5 of one message; or where it was evaded: where
     15 failed in a day, and in all of 3 messages or more.
 

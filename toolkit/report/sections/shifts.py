@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from toolkit.analysis import changes, compare, explain, wording
+from toolkit.analysis.percentiles import MEASURES
 from toolkit.codes import ReturnCode
 from toolkit.report import columns
 from toolkit.report.columns import Row, lacks
@@ -112,7 +113,7 @@ def _gather(subject: Subject, found: pd.DataFrame) -> pd.DataFrame:
 
 def _what(row: Row) -> str:
     if row["measure"] != _SHARE:
-        return f"p{row['percentile']:g} of {columns.words(row['measure']).replace(' ms', '')}"
+        return f"p{row['percentile']:g} of {MEASURES[row['measure']]}"
     if lacks(row, "return_code"):
         return str(row["error"])
     return f"{row['return_code']} {row['message']}".rstrip()

@@ -1,4 +1,4 @@
-"""Explaining: from calls, and what is asked of them, to a report."""
+"""Composing: from calls, and what is asked of them, to a report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolkit.report.values import Fact, Report
 from toolkit.report.verdicts import judge_all
 
 
-def explain(subject: Subject, on_section: Callable[[str], None] = lambda _: None) -> Report:
+def compose(subject: Subject, on_section: Callable[[str], None] = lambda _: None) -> Report:
     """Answer everything that calls tell; ``on_section`` hears what is worked out next.
 
     Raise InputError for a threshold, a promise or a statement that is none.
