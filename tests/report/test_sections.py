@@ -140,7 +140,7 @@ def test_rules_are_told_as_one_would_say_them(report: Report) -> None:
 def test_what_everybody_should_know_is_a_sentence_each(report: Report, folder: Path) -> None:
     found = {section.name: section.finding for section in report.findings()}
     assert list(found) == [name for name in ORDER if name in found]
-    assert found["verdicts"] == "1 of 1 were kept."
+    assert found["verdicts"] == "1 of 1 threshold kept."
     assert "levels changed, above all this: " in found["changes"]
     money = table(report, "cost").frame["money"].iloc[0]
     assert f"messages cost {money:,.3f}".rstrip("0") in found["cost"]

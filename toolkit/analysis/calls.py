@@ -17,7 +17,7 @@ _NAMES = [column.name for column in fields(CallRecord)]
 _INTEGERS = {"return_code": "Int64", "temp_id": "Int64", "mobile_key": "Int64", "msg_key": "Int64", "segments": "Int16"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Calls:
     """Calls of any number, as one lazy table.
 
@@ -40,6 +40,12 @@ class Calls:
         """Return the calls of which all this holds, as ``where(endpoint="send", return_code=50009)``."""
         wanted = [*conditions, *(nw.col(name) == value for name, value in equal.items())]
         return type(self)(self.table.filter(*wanted) if wanted else self.table, self.unread)
+
+    def __repr__(self) -> str:
+        many, within = int(collect(self.table.select(calls=nw.len()))["calls"].iloc[0]), span(self)
+        when = f" from {within[0]:%Y-%m-%d %H:%M:%S} to {within[1]:%Y-%m-%d %H:%M:%S} UTC" if within else ""
+        unread = int(self.unread["rows"].sum()) if len(self.unread) else 0
+        return f"<{many:,} calls{when}, {unread:,} rows unread>"
 
     def to_pandas(self) -> pd.DataFrame:
         """Return all of them as a frame like that of ``from_records``, in no promised order; it takes memory."""

@@ -86,3 +86,13 @@ def run_beside(relation: Any, sql: str, placed_table: pa.Table | None = None) ->
     The SQL reads the relation as ``calls_beside``, and the table as ``placed_table``.
     """
     return relation.query("calls_beside", sql)  # DuckDB finds the table by the name of this function's argument
+
+
+def apart(table: Lazy) -> Lazy:
+    """Return the same table on a connection of its own, where DuckDB holds it, which serves one thread at a time."""
+    if not table.implementation.is_duckdb():
+        return table
+    import duckdb
+
+    apart_from: Lazy = nw.from_native(duckdb.connect().sql(table.to_native().sql_query())).lazy()
+    return apart_from

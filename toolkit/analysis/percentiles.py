@@ -31,7 +31,7 @@ TIME_NS = {SERVER: nw.col("latency_ns"), CALLER: nw.col("latency_ns") + nw.col("
 
 def latency(
     calls: IntoCalls,
-    by: Sequence[str] = ("endpoint",),
+    by: str | Sequence[str] = ("endpoint",),
     every: str | pd.Timedelta | None = None,
     at: Sequence[float] = PERCENTILES,
     method: Method = "auto",
@@ -47,7 +47,7 @@ def latency(
     measure ("latency_ms" or "caller_ms", category), calls (int64), one per percentile (p50_ms, ..., p99.9_ms: ms,
     float64), mean_ms, max_ms (exact, ms, float64), error_ratio (how far a percentile may be off, 0 where it is exact).
     """
-    table, keys = lazy(calls), list(by)
+    table, keys = lazy(calls), [by] if isinstance(by, str) else list(by)
     if every is not None:
         table, keys = table.with_columns(bucket_ns=bucket_ns(every)), ["bucket_ns", *keys]
     count, has_waits = _look(table)

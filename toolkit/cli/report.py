@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolkit.cli.output import Json, say, show_json
+from toolkit.cli.output import Json, say, show, show_json
 from toolkit.cli.summary import exit_by, show_summary
 from toolkit.errors import InputError
 from toolkit.parts import is_url, pulled
@@ -98,6 +98,8 @@ def report(
             summaries = _keep(subject, paths) if out is None and is_whole else _summarize(subject)
             files = _write(found, wanted, paths, out)
             _show(subject, summaries, as_json)
+            if not as_json:
+                _show_findings(found)
             for path in files:
                 say(f"The report: {path.name if out is None and is_url(runs[0]) else path}")
     exit_by(summaries, [it.verdict for it in found.judged if it.is_asked])
@@ -185,6 +187,12 @@ def _show(subject: Subject, summaries: Sequence[Summary], as_json: bool) -> None
         show_summary(summary, run.calls, as_json)
         if len(summaries) > 1:
             print()
+
+
+def _show_findings(report: Report) -> None:
+    rows = [{"about": section.title, "finding": section.finding} for section in report.findings()]
+    if rows:
+        show(rows, title="\nIn short")
 
 
 def _print(report: Report, formats: Sequence[Format]) -> None:

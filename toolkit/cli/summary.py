@@ -36,13 +36,17 @@ def exit_by(summaries: Sequence[Summary], conditions: Sequence[Verdict] = ()) ->
     ``conditions``: whether what must not be is not.
     """
     verdicts: list[Any] = [verdict for it in summaries for verdict in _list(it["verdicts"])]
-    broken = [claim["says"] for it in summaries for claim in _list(it["claims"]) if claim["status"] != "PASS"]
+    claims: list[Any] = [claim for it in summaries for claim in _list(it["claims"])]
+    broken = [it["says"] for it in claims if it["status"] == "FAIL"]
+    unseen = [it["says"] for it in claims if it["status"] == "NO_DATA"]
     missed = [it["threshold"] for it in verdicts if it["status"] != "PASS"]
     settings: list[Any] = [it["settings"] for it in summaries]
     if held_back := [it["bottleneck"] for it in settings if it.get("bottleneck")]:
         fail(f"the load generator was the bottleneck, so nothing passes: {held_back[0]}", BOTTLENECK)
     if broken:
         fail(f"the claim does not stand: {'; '.join(broken)}", THRESHOLD_MISSED)
+    if unseen:
+        fail(f"nothing was seen that bears on the claim, run longer: {'; '.join(unseen)}", THRESHOLD_MISSED)
     if missed:
         fail(f"{len(missed)} of {len(verdicts)} thresholds were not kept: {'; '.join(missed)}", THRESHOLD_MISSED)
     if held := [_tell_condition(it) for it in conditions if it.status != "PASS"]:

@@ -10,6 +10,7 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis import Calls, duration_s, latency, over_time, return_codes, span
+from toolkit.analysis.engines import apart
 from toolkit.analysis.percentiles import TAIL
 from toolkit.analysis.table import IntoCalls, collect, lazy
 from toolkit.codes import Kind
@@ -91,8 +92,9 @@ class Figures:
 
 
 def as_calls(calls: IntoCalls) -> Calls:
-    """Return calls, also those of a frame, as what ``read`` returns."""
-    return calls if isinstance(calls, Calls) else Calls(lazy(calls), pd.DataFrame())
+    """Return calls, also those of a frame, as what ``read`` returns, for a thread of their own."""
+    given = calls if isinstance(calls, Calls) else Calls(lazy(calls), pd.DataFrame())
+    return Calls(apart(given.table), given.unread)
 
 
 def choices(calls: Calls) -> Choices:

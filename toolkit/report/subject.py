@@ -21,7 +21,7 @@ from toolkit.masking import mask_text
 from toolkit.prices import PriceRow, Prices, Unit
 from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS
 from toolkit.report.claims import Claim, read_claims
-from toolkit.runs import SCHEMA, SUMMARY_NAME
+from toolkit.runs import LOG_NAME, SCHEMA, SUMMARY_NAME
 from toolkit.thresholds import Threshold
 
 
@@ -128,8 +128,8 @@ def _name_apart(runs: Sequence[Run], sources: Sequence[str | Path]) -> Iterator[
 
 
 def is_run(path: Path) -> bool:
-    """Tell whether a path is the folder of one run."""
-    return any(any(path.glob(pattern)) for pattern in (PARQUET_PARTS, f"*{PACKED_SUFFIX}"))
+    """Tell whether a path is the folder of one run, be it one that recorded no call."""
+    return any(any(path.glob(pattern)) for pattern in (PARQUET_PARTS, f"*{PACKED_SUFFIX}", LOG_NAME))
 
 
 def read_settings(path: Path) -> Mapping[str, object]:

@@ -18,7 +18,7 @@ from toolkit.thresholds import Status
 
 ERROR, UNKNOWN = "ERROR", "UNKNOWN"
 WHO_CAN_ACT = {
-    Kind.OK.value: "nobody needs to",
+    Kind.OK.value: "nobody has to act",
     Kind.REQUEST.value: "the caller's programmer",
     Kind.ACCOUNT.value: "whoever runs the app's account: keys, permission, balance",
     Kind.RATE.value: "whoever paces the traffic",

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import analysis
+from toolkit.analysis import Calls, engines
 from toolkit.errors import InputError
 from toolkit.records import PARQUET_NAME, PackedWriter, Scribe, pack_to_parquet, write_parquet
 from toolkit.wire import Answer, Endpoint
@@ -181,3 +183,32 @@ def test_an_empty_run_is_an_empty_frame(tmp_path):
     assert analysis.read(tmp_path).to_pandas().empty
     write_parquet([], tmp_path / PARQUET_NAME)
     assert analysis.read(tmp_path / PARQUET_NAME).to_pandas().empty
+
+
+def test_a_run_that_recorded_no_call_is_read_as_none_alone_and_among_others(call, tmp_path):
+    for name in ("nothing", "something"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "locust.log").write_text("it began\n")
+        (tmp_path / name / "run.json").write_text('{"schema": 1}')
+    write_parquet([call()], tmp_path / "something" / PARQUET_NAME)
+    assert len(analysis.read(tmp_path / "nothing").to_pandas()) == 0
+    assert len(analysis.read(str(tmp_path / "*")).to_pandas()) == 1
+
+
+def test_calls_say_what_they_are(call, tmp_path):
+    write_parquet([call(), call()], tmp_path / PARQUET_NAME)
+    assert repr(analysis.read(tmp_path / PARQUET_NAME)).startswith("<2 calls from 20")
+
+
+def test_two_threads_ask_the_same_calls_apart(call, tmp_path):
+    write_parquet([call() for _ in range(1000)], tmp_path / PARQUET_NAME)
+    calls = analysis.read(tmp_path).where(endpoint="send")
+    other = Calls(engines.apart(calls.table), calls.unread)
+    assert other.table.to_native() is not calls.table.to_native()
+
+    def ask(it):
+        return [int(analysis.return_codes(it)["calls"].sum()) for _ in range(20)]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(ask, [calls, other]))
+    assert found == [[1000] * 20] * 2

@@ -226,6 +226,13 @@ def test_a_log_format_that_is_none_is_an_input_error(log_format, write):
         analysis.read(write("access.log", COMBINED), log_format=log_format)
 
 
+def test_a_log_of_json_may_begin_with_plain_words(write):
+    line = '{"time":"2026-11-06T12:00:00Z","endpoint":"send","http_status":200,"return_code":50000,"latency_ms":3.5}'
+    calls = analysis.read(write("service.log", f"The SMS code API answers at http://127.0.0.1:8018\n{line}\n"))
+    assert calls.to_pandas()["return_code"].tolist() == [50000]
+    assert calls.unread["rows"].tolist() == [1]
+
+
 def test_an_access_log_in_json_by_a_map_of_its_own_names(write):
     line = {
         "ts": 1793966400.5,

@@ -28,6 +28,7 @@ from toolkit.analysis.table import REQUIRED, lazy
 from toolkit.errors import InputError
 from toolkit.parts import is_url, pull
 from toolkit.records import PACKED_SUFFIX, PARQUET_NAME, PARQUET_PARTS, read_packed, write_values
+from toolkit.runs import LOG_NAME
 
 MEMORY_LIMIT = "3GB"  # of DuckDB, which from there on writes to disk
 _PARQUET = ".parquet"
@@ -54,6 +55,9 @@ def read(
     reader = LineReader(columns, master_secret)
     files = list(dict.fromkeys(chain.from_iterable(_find(str(source), made) for source in sources)))
     parquet = [_to_parquet(path, made, reader, log_format, unread) for path in files]
+    if not parquet:
+        write_values([], made / PARQUET_NAME)
+        parquet = [made / PARQUET_NAME]
     for path in parquet:
         _check(path)
     return Calls(lazy(_scan(parquet, made, _is_doubled(files))), unread.frame())
@@ -100,6 +104,8 @@ def _find_in(folder: Path, source: str) -> list[Path]:
     for depth in ("", "*/"):
         if parts := [*folder.glob(depth + PARQUET_PARTS), *folder.glob(f"{depth}*{PACKED_SUFFIX}")]:
             return sorted(parts)
+    if (folder / LOG_NAME).exists():
+        return []  # a run that recorded no call
     files = [path for path in folder.iterdir() if path.is_file() and plain_suffix(path) in (*SUFFIXES, _PARQUET)]
     if not files:
         raise InputError(

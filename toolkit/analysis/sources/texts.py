@@ -114,13 +114,12 @@ def _open(path: Path) -> TextIO:
 def _rows(path: Path, file: TextIO, log_format: str | None) -> Iterator[tuple[int, str, Callable[[str], Fields]]]:
     """Yield the number and the text of each row that isn't blank, and what cuts it into fields."""
     suffix, cut = plain_suffix(path), parse_json if log_format is None else parse_log_format(log_format)
+    otherwise = parse_log_format(COMBINED) if suffix == LOG and log_format is None else cut
     for number, text in enumerate(file, 1):
         if number == 1 and suffix == CSV:
-            cut = _cutter(text)
-        elif number == 1 and suffix == LOG and log_format is None and not text.lstrip().startswith("{"):
-            cut = parse_log_format(COMBINED)
-        if text.strip() and not (number == 1 and suffix == CSV):
-            yield number, text.rstrip("\r\n"), cut
+            cut = otherwise = _cutter(text)
+        elif text.strip():  # a log of JSON may begin with plain words
+            yield number, text.rstrip("\r\n"), cut if text.lstrip().startswith("{") else otherwise
 
 
 def _cutter(header: str) -> Callable[[str], Fields]:

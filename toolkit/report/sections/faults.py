@@ -102,7 +102,9 @@ def tell_budget(subject: Subject) -> Iterator[Section]:
         columns.table("burn_rates", burns, _BURN, note="A burn rate of 1 spends the budget in just its 30 days."),
         Figure("burn_rates", burns, "Burn rates"),
     ]
-    finding = f"{wording.share(float(budget['spent_ratio'].iloc[0]))} of what {slo} allows is spent."
+    (row,) = budget.to_dict("records")
+    spent = wording.share(row["spent_ratio"])
+    finding = f"{row['bad']:,} calls failed where {slo} allows {row['allowed']:,.0f}: {spent} of the budget."
     yield Section("budget", "Error budget", note, parts, finding=finding)
 
 

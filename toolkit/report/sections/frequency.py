@@ -33,6 +33,10 @@ def tell(subject: Subject) -> Iterator[Section]:
     if sends.empty:
         return
     most = most_accepted(subject.calls)
+    if not most["most_accepted"].any() and (sends["return_code"] == ReturnCode.SUCCESS).fillna(False).any():
+        why = "The records don't tell mobiles apart, so nothing is known of rules."
+        yield Section("limits", "Frequency limits", why)
+        return
     accepted = columns.table("most_accepted", most, _ACCEPTED, title="Accepted at most, to a mobile")
     if not (sends["return_code"] == ReturnCode.OUT_OF_FREQ).fillna(False).any():
         yield Section("limits", "Frequency limits", "No send was refused out of frequency.", [accepted])
@@ -41,7 +45,7 @@ def tell(subject: Subject) -> Iterator[Section]:
     note = "The fewest rules that explain which sends were refused out of frequency and which were not."
     parts: list[Part] = [columns.table("limits", found, _RULES), Figure("limits", found, "Windows that fit"), accepted]
     rules = list(dict.fromkeys(_rule(row) for row in found.dropna(subset=["count", "window_s"]).to_dict("records")))
-    finding = f"What was refused follows from {', '.join(rules)}." if rules else ""
+    finding = f"The refusals fit these rules: {', '.join(rules)}." if rules else ""
     yield Section("limits", "Frequency limits", note, parts, finding=finding)
 
 

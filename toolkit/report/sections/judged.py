@@ -22,7 +22,7 @@ def tell(subject: Subject, judged: Sequence[Judged]) -> Iterator[Section]:
     if judged:
         note = "" if len(subject.runs) == 1 else "Each run is judged by its own thresholds."
         kept = sum(it.verdict.status is Status.PASS for it in judged)
-        finding = f"{kept} of {len(judged)} were kept."
+        finding = f"{kept} of {wording.plural(len(judged), 'threshold')} kept."
         yield Section("verdicts", "Thresholds", note, [_verdicts(judged, len(subject.runs) > 1)], finding=finding)
     for place, claim in enumerate((claim for run in subject.runs for claim in run.claims), 1):
         yield _claim(f"claim-{place}", claim)
@@ -47,4 +47,6 @@ def _claim(name: str, claim: Claim) -> Section:
     frame = pd.DataFrame(figure_rows(claim["figures"]), columns=["figure", "value"])
     shown = [columns.text("figure"), columns.text("value", is_number=True)]
     badge = tables.badge_of(Status(claim["status"]))
-    return Section(name, f"Claim: {mask_text(claim['says'])}", parts=[columns.table(name, frame, shown)], badge=badge)
+    says = mask_text(claim["says"])
+    finding = f"{badge}: {says}."
+    return Section(name, f"Claim: {says}", parts=[columns.table(name, frame, shown)], badge=badge, finding=finding)

@@ -21,6 +21,7 @@ _TOTALS = (
     columns.count("accepted", "messages accepted"),
     columns.count("segments"),
     columns.money("money", "cost"),
+    columns.count("verified_users", "verified users"),
     columns.money("money_per_verified_user", "cost per verified user"),
     columns.count("verified", "messages with a right code"),
     columns.share("conversion"),
