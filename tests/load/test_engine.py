@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
-import ssl
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +12,7 @@ from itertools import cycle, repeat
 from pathlib import Path
 
 import pytest
+from support.certificates import certificate
 from support.loop import SENT, answer_at_once, serving
 
 from toolkit.errors import NotConnectedError
@@ -340,17 +338,6 @@ def test_what_the_end_cuts_off_is_kept_as_cancelled() -> None:
     assert kept[0].outcomes() == {"cancelled": 3}
 
 
-def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {cert}"
-    names = ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    return cert, context
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
 @pytest.mark.parametrize("is_known", [True, False])
 def test_tls_is_spoken_with_whom_somebody_vouches_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool

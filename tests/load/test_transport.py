@@ -1,9 +1,6 @@
 """The transport works in any process that has a hub of gevent's; nothing need be patched for it."""
 
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -11,6 +8,7 @@ from pathlib import Path
 
 import gevent
 import pytest
+from support.certificates import certificate
 
 from toolkit.errors import CallError, InputError, NotConnectedError, ProtocolError, TransportError
 from toolkit.load.connection import tls_context
@@ -210,16 +208,6 @@ def test_a_greenlet_that_is_ended_in_a_call_leaves_no_connection_to_the_next() -
         assert transport.call(SEND).http_status == 200
 
 
-def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    make = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
-    subprocess.run([*make.split(), "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return certificate, context
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
 def test_tls_is_spoken_with_whom_somebody_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known, context = certificate(tmp_path)
 
@@ -236,7 +224,6 @@ def test_tls_is_spoken_with_whom_somebody_vouches_for(tmp_path: Path, monkeypatc
     tls_context.cache_clear()
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     _, context = certificate(tmp_path)
 
