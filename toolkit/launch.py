@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from toolkit.client import Client
 from toolkit.errors import InputError, RunError
 from toolkit.pacing import Pacing, read_pacing
 from toolkit.progress import Follower, Progress
-from toolkit.records import pack_to_parquet
+from toolkit.records import Row, pack_to_parquet
 from toolkit.runs import Cause
 from toolkit.settings import Target
 
@@ -329,21 +329,26 @@ class LoadRun:
         finally:
             self._close()
 
-    def poll(self) -> Progress:
-        """Read what was recorded since the last time and return the progress so far; never waits."""
-        return self._follower.read(time.time_ns() if self._process.poll() is None else None)
+    def poll(self, on_rows: Callable[[list[Row]], object] = lambda _: None) -> Progress:
+        """Read what was recorded since the last time and return the progress so far; never waits.
+
+        ``on_rows`` is given what is new, rows as ``toolkit.records`` packs them, thousands at once.
+        """
+        return self._follower.read(time.time_ns() if self._process.poll() is None else None, on_rows)
 
     def pacing(self) -> Pacing | None:
         """Return what became of the arrivals so far, None without a rate."""
         return read_pacing(self.folder)
 
-    def follow(self, every_s: float = 0.25) -> Iterator[Progress]:
-        """Yield the progress every so often until the load test is over, and then the last of it."""
+    def follow(
+        self, every_s: float = 0.25, on_rows: Callable[[list[Row]], object] = lambda _: None
+    ) -> Iterator[Progress]:
+        """Yield the progress every so often until the load test is over, and then the last of it; see ``poll``."""
         while self._process.poll() is None:
-            yield self.poll()
+            yield self.poll(on_rows)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(every_s)
-        yield self.poll()
+        yield self.poll(on_rows)
 
     def stop(self) -> None:
         """End the load test: its users finish the calls they are in. Returns when no process of it is left."""

@@ -6,7 +6,7 @@ It shares the machine with the load test, so records are counted by columns, tho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,9 +14,8 @@ from typing import IO
 
 import numpy as np
 
-from toolkit.codes import FREE_REFUSALS, kind_of
 from toolkit.histogram import Histogram
-from toolkit.records import PACKED_SUFFIX, Failure, PackedReader, Row
+from toolkit.records import PACKED_SUFFIX, PackedReader, Row, may_cost
 from toolkit.wire import Endpoint
 
 _SLOT_NS = 100_000_000
@@ -85,10 +84,14 @@ class Follower:
         self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
         self._first_ns = self._last_ns = 0
 
-    def read(self, now_ns: int | None = None) -> Progress:
-        """Read what is new and return the progress at a time, in ns since 1970; without one, at the last call's end."""
+    def read(self, now_ns: int | None = None, on_rows: Callable[[list[Row]], object] = lambda _: None) -> Progress:
+        """Read what is new and return the progress at a time, in ns since 1970; without one, at the last call's end.
+
+        ``on_rows`` is given the rows that are new, thousands at once.
+        """
         for rows in self._tail.read():
             self._add(rows)
+            on_rows(rows)
         until_ns = self._last_ns if now_ns is None else now_ns - _LAG_NS
         elapsed_s = ((now_ns or self._last_ns) - self._first_ns) / 1e9 if self._first_ns else 0.0
         rate, p99_ms = self._rate(until_ns // _SLOT_NS), self._waited.percentile(99)
@@ -114,9 +117,3 @@ class Follower:
         for slot in [slot for slot in self._ended if slot <= last_slot - _SLOTS_PER_S]:
             del self._ended[slot]
         return float(sum(calls for slot, calls in self._ended.items() if slot <= last_slot))
-
-
-def may_cost(endpoint: Endpoint, outcome: int | str) -> bool:
-    """Tell whether a call may have been charged: a send that was not refused for nothing, and did not fail to leave."""
-    is_free = outcome == Failure.CONNECT if isinstance(outcome, str) else kind_of(outcome) in FREE_REFUSALS
-    return endpoint is Endpoint.SEND and not is_free

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from toolkit.codes import Kind, kind_of
+from toolkit.codes import FREE_REFUSALS, Kind, kind_of
 from toolkit.wire import Answer, Endpoint, parse_mobile, parse_whole
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ class Failure(StrEnum):
     RESET = "reset"  # the connection ended before the answer did
     PROTOCOL = "protocol"  # what came isn't the API's, or isn't HTTP
     CANCELLED = "cancelled"  # the caller didn't wait for it
+
+
+def may_cost(endpoint: Endpoint, outcome: int | str) -> bool:
+    """Tell whether a call may have been charged: a send that was not refused for nothing, and did not fail to leave."""
+    is_free = outcome == Failure.CONNECT if isinstance(outcome, str) else kind_of(outcome) in FREE_REFUSALS
+    return endpoint is Endpoint.SEND and not is_free
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from toolkit.forms.livechart import panels, ticks
 from toolkit.forms.order import RATE, STAGES, Order
 from toolkit.launch import Bounds
 from toolkit.pacing import Pacing
+from toolkit.progress import Follower
 from toolkit.records import PackedWriter, Scribe
 from toolkit.settings import Target
 from toolkit.wire import Answer, Endpoint
@@ -189,35 +190,36 @@ def write(folder: Path, waits_ms: list[int], outcome: ReturnCode = ReturnCode.SU
     writer.close()
 
 
+def follow(folder: Path) -> Live:
+    live, follower = Live(), Follower(folder)
+    follower.read(on_rows=live.add)
+    follower.close()
+    return live
+
+
 def test_live_figures_are_those_of_the_records(tmp_path: Path) -> None:
     write(tmp_path, [10] * 98 + [1000] * 2)
-    live = Live(tmp_path)
-    live.read()
+    live = follow(tmp_path)
     assert live.messages == 100
     assert live.waited_ms((50, 99)) == {50: pytest.approx(10, rel=0.01), 99: pytest.approx(1000, rel=0.01)}
     assert sum(it.calls[Endpoint.SEND, ReturnCode.SUCCESS] for it in live.buckets()) == 100
-    live.close()
 
 
 def test_a_refused_send_may_not_have_cost_anything(tmp_path: Path) -> None:
     write(tmp_path, [1] * 5, ReturnCode.OUT_OF_FREQ)
-    live = Live(tmp_path)
-    live.read()
+    live = follow(tmp_path)
     assert live.messages == 0
-    live.close()
 
 
 def test_a_long_run_is_drawn_in_few_buckets(tmp_path: Path) -> None:
     write(tmp_path, [10] * 1000)
-    live = Live(tmp_path)
-    live.read()
+    live = follow(tmp_path)
     buckets = live.buckets()
     assert len(buckets) <= 120
     assert (buckets[0].start_s, buckets[-1].end_s) == (0, 1000)
     (bars, waited) = panels(buckets, [])
     assert bars.series[0].values[0] == 1
     assert len(waited.series[0].points) == len(buckets)
-    live.close()
 
 
 def test_paces_are_drawn_as_what_came_between_them() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,17 @@ from toolkit.forms.frame import actions, card, columns, form, shown
 from toolkit.forms.inferred import inferred_rows, inferred_rules
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
-from toolkit.forms.result import Run, result_html, runs_html
-from toolkit.forms.sentinel import Sentinel
+from toolkit.forms.result import runs_html
+from toolkit.forms.running import Running
 from toolkit.forms.work import Work
-from toolkit.launch import Bounds, Expectations, LoadRun, Plan
+from toolkit.launch import Bounds, Expectations, Plan
+from toolkit.progress import Progress
 from toolkit.rules import Rule, parse_rules
-from toolkit.trials import Trial, conclude, ending, new_folder
+from toolkit.trials import Trial, new_folder
 
 SCENARIO = "frequency_limits"
 PROVE, FIND = "prove", "find"
 _USERS = 8
-_EVERY_S = 0.5
 
 
 class LimitsForm:
@@ -41,7 +40,6 @@ class LimitsForm:
 
     def __init__(self, out: str | Path = "runs") -> None:
         self._out = Path(out)
-        self._stopped = threading.Event()
         modes = [("Prove the rules that I expect", PROVE), ("Find the rules from a log", FIND)]
         self.mode = widgets.Dropdown(description="What to do", options=modes)
         self.rules = Field("Rules", "1/60s 5/3600s", help="count/seconds, blanks between: 1/60s is one in 60 seconds.")
@@ -52,9 +50,10 @@ class LimitsForm:
         self.stop = widgets.Button(description="Stop")
         self._progress, self._result = Panel(live=True), Panel(render("unproved"), live=True)
         self.chart, self._caption = Chart(), Panel()
-        self.runs: list[Run] = []
         self._history = Panel(runs_html([]))
         self._work = Work(self._show_busy, self._show_problem)
+        self._running = Running(self._work, self._result, self._history)
+        self.runs = self._running.runs
         self.mode.observe(lambda _: self._enable(), "value")
         self.start.on_click(lambda _: self.begin())
         self.stop.on_click(lambda _: self.stop_run())
@@ -72,27 +71,20 @@ class LimitsForm:
             trial = self._read()
             job = None if trial is None else lambda: self._prove(trial)
         if job:
-            self._stopped.clear()
-            self._work.begin(job)
+            self._running.begin(job)
 
     def stop_run(self) -> None:
         """Have the run end; what ran counts."""
-        self._stopped.set()
+        self._running.stop()
         self.stop.disabled = True
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Return when nothing is under way; interrupting that ends the run."""
-        try:
-            self._work.wait(timeout_s)
-        except KeyboardInterrupt:
-            self.stop_run()
-            self._work.wait()
-            raise
+        self._running.wait(timeout_s, self.stop_run)
 
     def close(self) -> None:
         """End the run."""
-        self.stop_run()
-        self._work.wait()
+        self._running.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return shown(self, **options)
@@ -121,22 +113,14 @@ class LimitsForm:
         self._result.html, self._caption.html, self.chart.spec = "", "", {}
         with launch.sandbox(*trial.expectations.sandbox_arguments()) as target:
             folder = new_folder(self._out)
-            with trial.begin(target, folder) as run, Sentinel() as sentinel:
-                self._follow(run, trial, sentinel)
-                ended = run.wait()
+            ended = self._running.play(trial, target, folder, lambda _, progress: self._show(trial, progress))
         self._progress.html = render("busy", text="Judging every answer …")
-        summary, page = conclude(folder, trial.settings(target) | ending(ended))
-        self.runs.append(Run(folder, summary))
-        self._result.html = result_html(summary, page, ended.notes)
-        self._history.html = runs_html(self.runs)
+        self._running.keep(trial, target, folder, ended)
         self._draw(read(folder), parse_rules(" ".join(trial.expectations.rules)), trial.expectations.speed)
 
-    def _follow(self, run: LoadRun, trial: Trial, sentinel: Sentinel) -> None:
-        for progress in run.follow(_EVERY_S):
-            said = f"Sending at the edges of each window: {progress.elapsed_s:.0f} of {trial.plan.duration_s:g} s"
-            self._progress.html = render("busy", text=f"{said}, {progress.calls:,} sends")
-            if self._stopped.is_set() or sentinel.is_struck:
-                run.stop()
+    def _show(self, trial: Trial, progress: Progress) -> None:
+        said = f"Sending at the edges of each window: {progress.elapsed_s:.0f} of {trial.plan.duration_s:g} s"
+        self._progress.html = render("busy", text=f"{said}, {progress.calls:,} sends")
 
     def _find_in(self, log: str) -> None:
         calls = read(log)

@@ -8,14 +8,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 
 import numpy as np
 
 from toolkit.analysis.bins import BIN_RATIO, middle_ns
 from toolkit.forms.looks import Outcome
-from toolkit.progress import Tail, may_cost
-from toolkit.records import Row
+from toolkit.records import Row, may_cost
 from toolkit.wire import Endpoint
 
 _SLOT_NS = 1_000_000_000
@@ -39,22 +37,25 @@ class Bucket:
 
 
 class Live:
-    """Follows the packed files of a run's folder."""
+    """Folds the rows of a run that is on."""
 
-    def __init__(self, folder: Path) -> None:
-        self._tail = Tail(folder)
+    def __init__(self) -> None:
         self._calls: defaultdict[int, Counter[tuple[Endpoint, Outcome]]] = defaultdict(Counter)
         self._waited: defaultdict[int, Bins] = defaultdict(Counter)
         self.messages = 0
 
-    def read(self) -> None:
-        """Read what is new."""
-        for rows in self._tail.read():
-            self._add(rows)
-
-    def close(self) -> None:
-        """Close the files; what was read stays."""
-        self._tail.close()
+    def add(self, rows: list[Row]) -> None:
+        """Fold more of them."""
+        started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
+        latency_ns = np.array(latencies, np.int64)
+        slots = ((np.array(started, np.int64) + latency_ns) // _SLOT_NS).tolist()
+        waited = (np.log(np.maximum(1, latency_ns + np.array(waits, np.int64))) / _LOG).astype(int).tolist()
+        for (slot, endpoint, code, error), calls in Counter(zip(slots, endpoints, codes, errors, strict=True)).items():
+            ended = Endpoint(endpoint), (error or "") if code is None else code
+            self._calls[slot][ended] += calls
+            self.messages += calls * may_cost(*ended)
+        for (slot, place), calls in Counter(zip(slots, waited, strict=True)).items():
+            self._waited[slot][place] += calls
 
     def buckets(self) -> list[Bucket]:
         """Return the whole time in buckets of whole seconds, few enough to be drawn."""
@@ -73,18 +74,6 @@ class Live:
         calls = sum((self._calls[slot] for slot in slots if slot in self._calls), Counter[tuple[Endpoint, Outcome]]())
         waited = _percentiles((self._waited[slot] for slot in slots if slot in self._waited), (50, 99))
         return Bucket(float(start - first), float(end - first), calls, waited)
-
-    def _add(self, rows: list[Row]) -> None:
-        started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
-        latency_ns = np.array(latencies, np.int64)
-        slots = ((np.array(started, np.int64) + latency_ns) // _SLOT_NS).tolist()
-        waited = (np.log(np.maximum(1, latency_ns + np.array(waits, np.int64))) / _LOG).astype(int).tolist()
-        for (slot, endpoint, code, error), calls in Counter(zip(slots, endpoints, codes, errors, strict=True)).items():
-            ended = Endpoint(endpoint), (error or "") if code is None else code
-            self._calls[slot][ended] += calls
-            self.messages += calls * may_cost(*ended)
-        for (slot, place), calls in Counter(zip(slots, waited, strict=True)).items():
-            self._waited[slot][place] += calls
 
 
 def _percentiles(slots: Iterable[Bins], percentiles: Sequence[float]) -> dict[float, float]:

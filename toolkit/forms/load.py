@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,15 @@ from toolkit.forms.live import Live
 from toolkit.forms.markup import render
 from toolkit.forms.order import Order
 from toolkit.forms.panel import Panel
-from toolkit.forms.result import Run, amount, facts_html, result_html, runs_html
+from toolkit.forms.result import amount, facts_html, runs_html
+from toolkit.forms.running import Running
 from toolkit.forms.sandbox import Sandbox
-from toolkit.forms.sentinel import Sentinel
 from toolkit.forms.work import Work
-from toolkit.launch import Ended, LoadRun
+from toolkit.launch import LoadRun
 from toolkit.pacing import Pacing
+from toolkit.progress import Progress
 from toolkit.settings import Target
-from toolkit.trials import Trial, conclude, ending, new_folder
-
-_EVERY_S = 0.5
+from toolkit.trials import Trial, new_folder
 
 
 class LoadForm:
@@ -39,9 +37,7 @@ class LoadForm:
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
         self._own = Sandbox() if sandbox is None else None
         self._out = Path(out)
-        self._stopped = threading.Event()
         self._pending: Trial | None = None
-        self.runs: list[Run] = []
         self.chooser = TargetChooser(sandbox or self._own or Sandbox(), self.drop_pending)
         self.order = Order()
         self.start = widgets.Button(description="Start", button_style="primary")
@@ -53,6 +49,8 @@ class LoadForm:
         self._facts, self.chart, self._result = Panel(render("unloaded")), Chart(), Panel(live=True)
         self._history = Panel(runs_html([]))
         self._work = Work(self._show_busy, self._show_problem)
+        self._running = Running(self._work, self._result, self._history)
+        self.runs = self._running.runs
         self.start.on_click(lambda _: self.ask_to_start())
         self.stop.on_click(lambda _: self.stop_run())
         self.confirm.on_click(lambda _: self.start_pending())
@@ -78,8 +76,7 @@ class LoadForm:
         """Start what was asked for, once."""
         trial, self._pending = self._pending, None
         if trial:
-            self._stopped.clear()
-            self._work.begin(lambda: self._load(trial))
+            self._running.begin(lambda: self._load(trial))
 
     def drop_pending(self) -> None:
         """Don't start what was asked for."""
@@ -88,23 +85,17 @@ class LoadForm:
 
     def stop_run(self) -> None:
         """Have the run end; what ran counts."""
-        self._stopped.set()
+        self._running.stop()
         self.stop.disabled = True
         self._progress.html = render("busy", text="Stopping: calls that are under way are finished …")
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Return when no run is on; interrupting that ends the run."""
-        try:
-            self._work.wait(timeout_s)
-        except KeyboardInterrupt:
-            self.stop_run()
-            self._work.wait()
-            raise
+        self._running.wait(timeout_s, self.stop_run)
 
     def close(self) -> None:
         """End the run, and the form's own sandbox."""
-        self._stopped.set()
-        self._work.wait()
+        self._running.close()
         if self._own:
             self._own.close()
 
@@ -130,41 +121,28 @@ class LoadForm:
         self.chooser.show()
         trial.check(target)
         folder = new_folder(self._out)
-        with trial.begin(target, folder) as run, Sentinel() as sentinel:
-            ended = self._follow(run, trial, sentinel)
+        live, paces = Live(), list[Pacing]()
+
+        def show(run: LoadRun, progress: Progress) -> None:
+            paces.extend([pace] if (pace := run.pacing()) and pace not in paces[-1:] else [])
+            self._show(live, paces, trial, progress)
+
+        ended = self._running.play(trial, target, folder, show, live.add)
         self._progress.html = render("busy", text="Judging the run …")
-        self._keep(trial, target, folder, ended)
+        self._running.keep(trial, target, folder, ended)
 
-    def _follow(self, run: LoadRun, trial: Trial, sentinel: Sentinel) -> Ended:
-        live, paces = Live(run.folder), list[Pacing]()
-        try:
-            for progress in run.follow(_EVERY_S):
-                live.read()
-                paces += [pace] if (pace := run.pacing()) and pace not in paces[-1:] else []
-                self._show(live, paces, trial, progress.elapsed_s, progress.calls_per_s)
-                if self._stopped.is_set() or sentinel.is_struck:
-                    run.stop()
-        finally:
-            live.close()
-        return run.wait()
-
-    def _show(self, live: Live, paces: list[Pacing], trial: Trial, elapsed_s: float, calls_per_s: float) -> None:
+    def _show(self, live: Live, paces: list[Pacing], trial: Trial, progress: Progress) -> None:
         buckets = live.buckets()
         if not buckets:
             return
-        if not self._stopped.is_set():
-            self._progress.html = render("busy", text=f"Loading: {elapsed_s:.0f} of {trial.plan.duration_s:g} s")
-        self._facts.html = facts_html(live, paces, trial, calls_per_s, self.chooser.is_real)
+        if not self._running.is_stopped:
+            said = f"Loading: {progress.elapsed_s:.0f} of {trial.plan.duration_s:g} s"
+            self._progress.html = render("busy", text=said)
+        self._facts.html = facts_html(live, paces, trial, progress.calls_per_s, self.chooser.is_real)
         end_s = max(buckets[-1].end_s, min(trial.plan.duration_s, 10.0))
         calls = sum(it.calls.total() for it in buckets)
         said = f"A load test so far: {calls:,} calls by return code, and what callers waited"
         self.chart.draw(livechart.panels(buckets, paces), (0.0, end_s), livechart.ticks(end_s), said)
-
-    def _keep(self, trial: Trial, target: Target, folder: Path, ended: Ended) -> None:
-        summary, page = conclude(folder, trial.settings(target) | ending(ended))
-        self.runs.append(Run(folder, summary))
-        self._result.html = result_html(summary, page, ended.notes)
-        self._history.html = runs_html(self.runs)
 
     def _show_busy(self, is_busy: bool) -> None:
         self._progress.html = render("busy", text="Starting …") if is_busy else ""

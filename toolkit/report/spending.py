@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import pandas as pd
 
-from toolkit.codes import FREE_REFUSALS
 from toolkit.masking import Json
-from toolkit.records import Failure
+from toolkit.records import may_cost
 from toolkit.wire import Endpoint
 
 
@@ -26,9 +26,12 @@ def spent(codes: pd.DataFrame, settings: Mapping[str, object]) -> dict[str, Json
 
 def charged(codes: pd.DataFrame) -> int:
     """Count the sends that may have been charged for: those not certainly free, as refused or never sent."""
-    sends = codes[codes["endpoint"] == Endpoint.SEND.value]
-    free = sends["kind"].isin([kind.value for kind in FREE_REFUSALS]) | (sends["error"] == Failure.CONNECT.value)
-    return int(sends.loc[~free, "calls"].sum())
+    rows = codes.to_dict("records")
+    return sum(int(row["calls"]) for row in rows if may_cost(Endpoint(row["endpoint"]), _outcome(row)))
+
+
+def _outcome(row: Mapping[Any, Any]) -> int | str:
+    return str(row["error"]) if pd.isna(row["return_code"]) else int(row["return_code"])
 
 
 def _read_price(price: object) -> Decimal | None:

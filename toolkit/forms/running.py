@@ -1,0 +1,79 @@
+"""Running: the load tests of a form, one at a time: what follows and stops one, and those that are over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from toolkit.forms.panel import Panel
+from toolkit.forms.result import Run, result_html, runs_html
+from toolkit.forms.sentinel import Sentinel
+from toolkit.forms.work import Work
+from toolkit.launch import Ended, LoadRun
+from toolkit.progress import Progress
+from toolkit.records import Row
+from toolkit.settings import Target
+from toolkit.trials import Trial, conclude, ending
+
+_EVERY_S = 0.5
+
+
+class Running:
+    """What a form's load tests have in common. ``result`` shows the last one, ``history`` all of them."""
+
+    def __init__(self, work: Work, result: Panel, history: Panel) -> None:
+        self._work, self._result, self._history = work, result, history
+        self._stopped = threading.Event()
+        self.runs: list[Run] = []
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the one that is on was told to end."""
+        return self._stopped.is_set()
+
+    def begin(self, job: Callable[[], object]) -> None:
+        """Do something in a thread, which ``stop`` then ends."""
+        self._stopped.clear()
+        self._work.begin(job)
+
+    def stop(self) -> None:
+        """Have the one that is on end; what ran counts."""
+        self._stopped.set()
+
+    def wait(self, timeout_s: float | None, stop: Callable[[], object]) -> None:
+        """Return when none is on; interrupting that stops the one that is, by ``stop``."""
+        try:
+            self._work.wait(timeout_s)
+        except KeyboardInterrupt:
+            stop()
+            self._work.wait()
+            raise
+
+    def close(self) -> None:
+        """Stop the one that is on."""
+        self.stop()
+        self._work.wait()
+
+    def play(
+        self,
+        trial: Trial,
+        target: Target,
+        folder: Path,
+        show: Callable[[LoadRun, Progress], object],
+        on_rows: Callable[[list[Row]], object] = lambda _: None,
+    ) -> Ended:
+        """Load until the trial is over, is stopped, or the kernel interrupted; ``show`` is told how far it is."""
+        with trial.begin(target, folder) as run, Sentinel() as sentinel:
+            for progress in run.follow(_EVERY_S, on_rows):
+                show(run, progress)
+                if self.is_stopped or sentinel.is_struck:
+                    run.stop()
+            return run.wait()
+
+    def keep(self, trial: Trial, target: Target, folder: Path, ended: Ended) -> None:
+        """Judge one that is over, and show what came of it."""
+        summary, page = conclude(folder, trial.settings(target) | ending(ended))
+        self.runs.append(Run(folder, summary))
+        self._result.html = result_html(summary, page, ended.notes)
+        self._history.html = runs_html(self.runs)
