@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,16 +55,34 @@ def test_a_report_is_written_though_nobody_reads_what_is_printed(run: Path) -> N
     assert (run / "report.html").exists()
 
 
-def test_ctrl_c_is_130_and_leaves_nothing_half_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("section", ["what changed", "cost"])  # which take long enough to be seen
+def test_ctrl_c_is_130_and_leaves_nothing_half_done(tmp_path: Path, section: str) -> None:
     write_parquet(sends(*[50000, 50019] * 100_000), tmp_path / PARQUET_NAME)
+    terminal, stderr = os.openpty()  # where it says what it works out
     command = [sys.executable, "-m", "toolkit", "report", str(tmp_path)]
-    for after_s in (0.6, 1.2, 1.8):
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            time.sleep(after_s)
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
-        assert process.returncode == 130, said
-        assert names(tmp_path) == [PARQUET_NAME]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stderr=stderr, stdout=subprocess.DEVNULL, env=environment) as process:
+        os.close(stderr)
+        said = ""
+        while f"working out {section}" not in said:
+            said += os.read(terminal, 4096).decode("utf-8", "replace")
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # how Linux says that the other end is closed
+            while more := os.read(terminal, 4096):
+                said += more.decode("utf-8", "replace")
+        code = process.wait(timeout=60)
+        assert (code if code >= 0 else 128 - code) == 130, said  # as a shell tells it of one that a signal ended
+    os.close(terminal)
+    assert names(tmp_path) == [PARQUET_NAME]
+
+
+def test_both_sides_of_a_comparison_are_read_by_the_same_columns(tmp_path: Path) -> None:
+    for name in ("before", "now"):
+        line = '{"started": "2026-11-06T12:00:0%dZ", "what": "send", "latency_ms": 1, "return_code": 50000}\n'
+        (tmp_path / f"{name}.jsonl").write_text("".join(line % second for second in range(9)))
+    asked = ["--column", "endpoint=what", "--against", "before.jsonl", "--format", "md", "--out", "-"]
+    done = smscode("report", "now.jsonl", *asked, cwd=tmp_path)
+    assert "## Compared\n\nBefore: before." in done.stdout, done.stderr
 
 
 def test_a_report_elsewhere_leaves_the_run_as_it_is(run: Path, tmp_path: Path) -> None:

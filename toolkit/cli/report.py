@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -83,10 +83,10 @@ def report(
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
         _check_place(wanted, paths, out)
-        other = read_run(against) if against else None
+        how: dict[str, Any] = {"columns": columns, "log_format": log_format}
+        other = read_run(against, **how) if against else None
         called = dict(_read_column("--statement-column", text) for text in statement_column or ())
         asked = Questions(other, slo, load_prices(prices), statement, called, conditions)
-        how = {"columns": columns, "log_format": log_format}
         subject = read_subject(paths, asked, since=since, until=until, **how)
         with _telling() as tell:
             found = compose(subject, tell)

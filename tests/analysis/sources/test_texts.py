@@ -226,6 +226,15 @@ def test_a_log_format_that_is_none_is_an_input_error(log_format, write):
         analysis.read(write("access.log", COMBINED), log_format=log_format)
 
 
+@pytest.mark.parametrize("took", ["latency_ms", "latency_s"])
+def test_fields_that_have_the_names_of_words_need_no_map(took, write):
+    text = f"started,endpoint,{took},return_code\n2026-11-06T12:00:00Z,send,2,50009\n"
+    (call,) = analysis.read(write("mine.csv", text)).to_pandas().to_dict("records")
+    assert call["started"] == pd.Timestamp("2026-11-06T12:00Z")
+    assert (call["endpoint"], call["return_code"]) == ("send", 50009)
+    assert call["latency_ns"] == {"latency_ms": 2_000_000, "latency_s": 2_000_000_000}[took]
+
+
 def test_a_log_of_json_may_begin_with_plain_words(write):
     line = '{"time":"2026-11-06T12:00:00Z","endpoint":"send","http_status":200,"return_code":50000,"latency_ms":3.5}'
     calls = analysis.read(write("service.log", f"The SMS code API answers at http://127.0.0.1:8018\n{line}\n"))

@@ -39,14 +39,16 @@ _MOST_KEY = 2**63
 _LOCAL_TIME = "%d/%b/%Y:%H:%M:%S %z"  # nginx's $time_local, Apache's %t
 _ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})")  # how nginx writes a quote in a field
 
-RECORD = {word: word for word in WORDS}
-SERVICE_LOG = {
+Map: TypeAlias = Mapping[str, str | tuple[str, ...]]
+
+RECORD: Map = {word: word for word in WORDS}
+SERVICE_LOG: Map = {
     "ended": "time",
     **{word: word for word in ("endpoint", "http_status", "return_code", "latency_ms", "app_key", "msg_id", "mobile")},
     "request_id": "request_id",
 }
 """How `smscode serve` logs a call; ``time`` is when it was answered."""
-NGINX = {
+NGINX: Map = {
     "ended": ("time_iso8601", "time_local"),
     "ended_s": "msec",
     "latency_s": "request_time",
@@ -64,8 +66,6 @@ NGINX = {
 COMBINED = (
     '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
 )
-
-Map: TypeAlias = Mapping[str, str | tuple[str, ...]]
 
 
 class NoCallError(Exception):
@@ -112,7 +112,8 @@ class LineReader:
         given = given or {}
         if unknown := sorted(set(given) - set(WORDS)):
             raise InputError(f"no field says {unknown[0]!r}: a map's words are {', '.join(WORDS)}")
-        self._record, self._service, self._nginx = ({**known, **given} for known in (RECORD, SERVICE_LOG, NGINX))
+        self._record, self._service = _names(RECORD, given), _names(SERVICE_LOG, given)
+        self._nginx = _names(NGINX, given)
         self._scribe = Scribe.of("", "", "", master_secret or secrets.token_hex())
 
     def read(self, fields: Fields, path: Path) -> Values:
@@ -141,7 +142,7 @@ class LineReader:
     def _said(self, fields: Fields) -> Iterator[tuple[str, Any]]:
         known = self._record if "latency_ns" in fields else self._service if "latency_ms" in fields else self._nginx
         for word, names in known.items():
-            for name in (names,) if isinstance(names, str) else names:
+            for name in names:
                 if (value := fields.get(name)) not in (None, ""):
                     yield word, value
                     break
@@ -154,6 +155,16 @@ class LineReader:
             return None, read_prefix(str(mobile)[:7])
         key, prefix = self._scribe.digest(str(mobile))
         return int.from_bytes(key, "big", signed=True), read_prefix(prefix)
+
+
+def _names(known: Map, given: Map) -> dict[str, tuple[str, ...]]:
+    """Return which fields may say what a word stands for: those given; else those known, and last the word itself."""
+    own = {word: (*_as_tuple(known.get(word, ())), word) for word in WORDS}
+    return own | {word: _as_tuple(names) for word, names in given.items()}
+
+
+def _as_tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _read_started(said: Fields, latency_ns: int) -> int:
