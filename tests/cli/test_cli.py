@@ -268,6 +268,13 @@ def test_a_file_of_calls_is_reported_on_and_gets_a_page_beside_it(tmp_path: Path
     assert json.loads(smscode("report", str(file), "--json").stdout)["calls"] == 1
 
 
+@pytest.mark.parametrize("scenario", ["soak", "spike"])
+def test_a_scenario_with_stages_of_its_own_takes_no_duration_alone(scenario: str, tmp_path: Path) -> None:
+    done = smscode("load", scenario, "--duration", "1s", cwd=tmp_path)
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert f"{scenario} has stages of its own" in done.stderr
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_and_its_like_end_a_load_test_with_the_report_of_what_ran_and_leave_no_process(
     tmp_path: Path, ending: signal.Signals

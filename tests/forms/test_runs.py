@@ -77,7 +77,7 @@ def test_each_filter_leaves_what_it_says(view: ReportView) -> None:
         assert calls(view) == left
     press(view.reset)
     assert calls(view) == len(CALLS)
-    assert view.selection.is_all
+    assert view.selection == Selection()
 
 
 def test_dragging_over_the_chart_chooses_a_time(view: ReportView) -> None:

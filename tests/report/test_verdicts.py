@@ -1,5 +1,8 @@
 import html
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -86,6 +89,13 @@ def test_a_ci_server_reads_the_verdicts_as_junit(frame):
     assert [type(it) for it in missed.result] == [Failure]
     assert missed.result[0].message == str(verdicts[1]) == "FAIL    share(50019) < 0.1%  (33.3333 %)"
     assert [(type(it), it.type) for it in unmeasured.result] == [(Error, "NO_DATA")]
+
+
+def test_junit_s_text_is_in_the_encoding_that_it_says_whatever_the_locale_is():
+    script = "from toolkit.report.verdicts import junit; print(junit('\\u8fd0\\u884c', [], 1).split('?>')[0].lower())"
+    command = [sys.executable, "-X", "utf8=0", "-c", script]
+    done = subprocess.run(command, env=os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, capture_output=True)
+    assert b"encoding='utf-8'" in done.stdout, done.stderr
 
 
 def test_the_page_shows_every_verdict(frame, render):

@@ -89,10 +89,20 @@ def run_beside(relation: Any, sql: str, placed_table: pa.Table | None = None) ->
 
 
 def apart(table: Lazy) -> Lazy:
-    """Return the same table on a connection of its own, where DuckDB holds it, which serves one thread at a time."""
+    """Return the same table on a connection of its own, where DuckDB reads it from files: it serves a thread at a time.
+
+    A table that only its own connection knows stays there.
+    """
     if not table.implementation.is_duckdb():
         return table
     import duckdb
 
-    apart_from: Lazy = nw.from_native(duckdb.connect().sql(table.to_native().sql_query())).lazy()
-    return apart_from
+    native: Any = table.to_native()
+    names = ("memory_limit", "temp_directory")
+    settings = run_beside(native, f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}").fetchall()
+    connection = duckdb.connect(config=dict(zip(names, settings[0], strict=True)))
+    try:
+        moved: Lazy = nw.from_native(connection.sql(native.sql_query())).lazy()
+    except duckdb.CatalogException:
+        return table
+    return moved

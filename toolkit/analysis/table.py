@@ -217,6 +217,14 @@ def width_ns(every: str | pd.Timedelta) -> int:
     return int(width)
 
 
+_WIDTHS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600)
+
+
+def bucket_s(duration_s: float, most: int = 150) -> float:
+    """Return the least round width, in s, by which a time has at most so many buckets; beyond six hours it is a day."""
+    return next((width_s for width_s in _WIDTHS_S if duration_s <= width_s * most), 86_400)
+
+
 def bucket_ns(every: str | pd.Timedelta) -> nw.Expr:
     """Return the start of the bucket that a call started in, in ns since 1970, to which buckets are aligned."""
     # Integers all the way: a division may pass through floats, which are too coarse for ns since 1970.

@@ -122,8 +122,11 @@ def load(
     from toolkit.thresholds import parse
     from toolkit.trials import Trial, conclude, ending, new_folder, read_plan
 
-    if users is None and rate is None and duration is None:
-        stages = stages or launch.find_stages(scenario)
+    if users is None and rate is None and stages is None:
+        stages = launch.find_stages(scenario)
+        if stages and duration:
+            mend = "leave --duration out, or give --rate or --users"
+            raise InputError(f"{scenario} has stages of its own, {stages}: {mend}")
     if stages is None:
         users, duration = _USERS if users is None and rate is None else users, duration or _DURATION
     given = {"arrivals": arrivals.value, "max_connections": max_connections, "workers": workers}

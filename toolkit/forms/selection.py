@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pandas as pd
 from toolkit.analysis import Calls, duration_s, latency, over_time, return_codes, span
 from toolkit.analysis.engines import apart
 from toolkit.analysis.percentiles import TAIL
-from toolkit.analysis.table import IntoCalls, collect, lazy
+from toolkit.analysis.table import IntoCalls, bucket_s, collect, lazy
 from toolkit.codes import Kind
 from toolkit.errors import InputError
 from toolkit.forms.looks import Outcome
@@ -21,7 +21,6 @@ from toolkit.wire import Endpoint
 
 MOST_ROWS = 1_000_000  # of a download
 _MOST_BUCKETS = 120
-_WIDTHS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,6 @@ class Selection:
     def of(self, calls: Calls) -> Calls:
         """Return the calls that are looked at."""
         return calls.where(*self._conditions())
-
-    @property
-    def is_all(self) -> bool:
-        """Whether nothing is left out."""
-        return all(getattr(self, it.name) is None for it in fields(self))
 
     def _conditions(self) -> list[nw.Expr]:
         outcome = "error" if isinstance(self.outcome, str) else "return_code"
@@ -111,16 +105,12 @@ def figures(calls: Calls) -> Figures:
     took_s, within = duration_s(calls), span(calls)
     return Figures(
         return_codes(calls),
-        over_time(calls, f"{_width_s(took_s)}s"),
+        over_time(calls, f"{bucket_s(took_s, _MOST_BUCKETS)}s"),
         latency(calls),
         latency(calls, at=TAIL),
         took_s,
         within and (within[0].value, within[1].value),
     )
-
-
-def _width_s(took_s: float) -> float:
-    return next((width for width in _WIDTHS_S if took_s <= width * _MOST_BUCKETS), _WIDTHS_S[-1])
 
 
 # What can be downloaded.

@@ -19,6 +19,7 @@ from toolkit.report.claims import Claim, read_claims
 from toolkit.report.columns import masked
 from toolkit.report.files import write_whole
 from toolkit.report.values import Judged
+from toolkit.thresholds import Verdict
 from toolkit.wire import Endpoint
 
 JUNIT_NAME = "junit.xml"
@@ -31,6 +32,28 @@ def summarize(calls: IntoCalls, settings: Mapping[str, object], claims: Sequence
 
     docs/run-json.md tells each field. What can't be known, as a percentile of no calls, is null; nothing is ever NaN.
     """
+    return _summarize(calls, settings, claims, verdicts.judge_run(calls, settings))
+
+
+def write_summary(folder: Path, calls: IntoCalls, settings: Mapping[str, object]) -> Summary:
+    """Summarize a run into its folder's run.json and return what it holds; the file appears whole or not at all.
+
+    Where the run has thresholds or claims, what became of them is left in junit.xml too.
+    """
+    claims, judged = read_claims(folder), verdicts.judge_run(calls, settings)
+    summary = _summarize(calls, settings, claims, judged)
+    if judged or claims:
+        name = folder.resolve().name
+        text = verdicts.junit(name, [Judged(name, it) for it in judged], duration_s(calls), claims)
+        write_whole(folder / JUNIT_NAME, text)
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(folder / runs.SUMMARY_NAME, text)
+    return summary
+
+
+def _summarize(
+    calls: IntoCalls, settings: Mapping[str, object], claims: Sequence[Claim], judged: Sequence[Verdict]
+) -> Summary:
     took_s, codes, percentiles, within = duration_s(calls), masked(return_codes(calls)), latency(calls), span(calls)
     return {
         "schema": runs.SCHEMA,
@@ -48,25 +71,9 @@ def summarize(calls: IntoCalls, settings: Mapping[str, object], claims: Sequence
             for endpoint in Endpoint
         },
         "spent": spending.spent(codes, settings),
-        "verdicts": [verdicts.as_json(verdict) for verdict in verdicts.judge_run(calls, settings)],
+        "verdicts": [verdicts.as_json(verdict) for verdict in judged],
         "claims": [dict(claim) for claim in claims],
     }
-
-
-def write_summary(folder: Path, calls: IntoCalls, settings: Mapping[str, object]) -> Summary:
-    """Summarize a run into its folder's run.json and return what it holds; the file appears whole or not at all.
-
-    Where the run has thresholds or claims, what became of them is left in junit.xml too.
-    """
-    claims, judged = read_claims(folder), verdicts.judge_run(calls, settings)
-    summary = summarize(calls, settings, claims)
-    if judged or claims:
-        name = folder.resolve().name
-        text = verdicts.junit(name, [Judged(name, it) for it in judged], duration_s(calls), claims)
-        write_whole(folder / JUNIT_NAME, text)
-    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(folder / runs.SUMMARY_NAME, text)
-    return summary
 
 
 def _endpoint(codes: pd.DataFrame, percentiles: pd.DataFrame, took_s: float) -> Summary:

@@ -94,8 +94,8 @@ def junit(name: str, judged: Iterable[Judged], duration_s: float, claims: Iterab
     about = {"name": mask_text(name), "time": f"{duration_s:.3f}"}
     suites = ElementTree.Element("testsuites", counts)
     ElementTree.SubElement(suites, "testsuite", about | counts).extend(cases)
-    text: str = ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
-    return text
+    xml: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return xml.decode()  # as text it would name the locale's encoding, which is not that of the file
 
 
 def _figures(calls: IntoCalls) -> Figures:

@@ -174,3 +174,14 @@ def test_of_an_outcome_that_no_call_had_there_are_no_rows_and_the_same_columns(d
 def test_what_is_no_time_is_an_input_error(day):
     with pytest.raises(InputError, match="is no time"):
         analysis.explain(day, 50009, since="noon")
+
+
+@pytest.mark.parametrize("outcome", ["50009x", "50009", 50020])
+def test_an_outcome_that_is_none_is_an_input_error(outcome, call):
+    with pytest.raises(InputError, match="no call ended with"):
+        analysis.explain(analysis.from_records([call()]), outcome)
+
+
+@pytest.mark.parametrize("outcome", [50009, Kind.RATE, "timeout"])
+def test_an_outcome_that_no_call_had_gathers_nowhere(outcome, call):
+    assert analysis.explain(analysis.from_records([call()]), outcome).empty

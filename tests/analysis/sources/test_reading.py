@@ -1,6 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from toolkit import analysis
 from toolkit.analysis import Calls, engines
+from toolkit.analysis.table import lazy
 from toolkit.errors import InputError
 from toolkit.records import PARQUET_NAME, PackedWriter, Scribe, pack_to_parquet, write_parquet
 from toolkit.wire import Answer, Endpoint
@@ -198,6 +200,19 @@ def test_a_run_that_recorded_no_call_is_read_as_none_alone_and_among_others(call
 def test_calls_say_what_they_are(call, tmp_path):
     write_parquet([call(), call()], tmp_path / PARQUET_NAME)
     assert repr(analysis.read(tmp_path / PARQUET_NAME)).startswith("<2 calls from 20")
+
+
+def test_calls_apart_keep_the_limits_of_memory_and_what_only_a_connection_knows(call, tmp_path):
+    write_parquet([call()], tmp_path / PARQUET_NAME)
+    read = analysis.read(tmp_path).table
+    asked = "SELECT current_setting('memory_limit'), current_setting('temp_directory')"
+    ((own, spilled),) = engines.run_beside(engines.apart(read).to_native(), asked).fetchall()
+    ((limit, folder),) = engines.run_beside(read.to_native(), asked).fetchall()
+    assert float(own.split()[0]) == pytest.approx(float(limit.split()[0]), rel=0.1)  # told in two digits
+    assert (own.split()[1], spilled) == (limit.split()[1], folder)
+    connection = duckdb.connect()
+    connection.execute(f"CREATE TABLE mine AS SELECT * FROM '{tmp_path / PARQUET_NAME}'")
+    assert len(Calls(engines.apart(lazy(connection.table("mine"))), pd.DataFrame()).to_pandas()) == 1
 
 
 def test_two_threads_ask_the_same_calls_apart(call, tmp_path):

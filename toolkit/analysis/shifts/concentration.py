@@ -14,6 +14,8 @@ from toolkit.analysis.shifts.buckets import TEXT
 from toolkit.analysis.shifts.lifts import COUNTS, judge
 from toolkit.analysis.table import COLUMNS, IntoCalls, Lazy, collect, lazy, to_ns
 from toolkit.codes import Kind, ReturnCode
+from toolkit.errors import InputError
+from toolkit.records import Failure
 from toolkit.wire import Endpoint
 
 DIMENSIONS = ["endpoint", "app_key", "temp_id", "prefix", "carrier", "province", "source", "hour"]
@@ -57,12 +59,13 @@ def explain(
     where there were no calls before), lift (found as a multiple of what the share elsewhere, and what was before, would
     give), lift_low, lift_high (the ends of its 95 % interval), coverage (of all calls with the outcome), excess (calls
     found beyond what those would give), score (bits), strength (of the whole dimension, 0..1: Cramér's V, corrected for
-    bias; all float64).
+    bias; all float64). Raise InputError for an outcome that no call had, and that is none.
     """
     parts, hit = _parts(calls, since, until, against), _is_found(outcome)
     own = _sum(_count_own(part.flagged(hit)) for part in parts)
     endpoints = sorted(own.loc[own["found"] > 0, "endpoint"].unique())
     if not endpoints:
+        _check_known(outcome)
         return _finish([])
     sent = _sum(_count_sent(part.with_sends(part.flagged(hit), endpoints)) for part in parts)
     counts = {name: own[(own["dimension"] == name) & own["endpoint"].isin(endpoints)] for name in _OWN}
@@ -115,6 +118,12 @@ def _is_found(outcome: ReturnCode | Kind | int | str) -> nw.Expr:
     if isinstance(outcome, int):
         return nw.col("return_code") == int(outcome)
     return nw.col("kind" if outcome in set(Kind) else "error") == str(outcome)
+
+
+def _check_known(outcome: ReturnCode | Kind | int | str) -> None:
+    """Raise InputError for an outcome that no call had, and that is none."""
+    if outcome not in {*map(int, ReturnCode), *Kind, *Failure}:
+        raise InputError(f"no call ended with {outcome!r}: give a return code as a number, a kind, or an error's name")
 
 
 _SUMS = {name: nw.col(name).sum() for name in COUNTS}

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspects, wording
 from toolkit.analysis.faults.failures import Payer
+from toolkit.analysis.table import bucket_s
 from toolkit.report import columns, tables
 from toolkit.report.columns import Row
-from toolkit.report.sections.outcomes import bucket_s
 from toolkit.report.subject import Subject
 from toolkit.report.values import Figure, Part, Section
 from toolkit.wire import Endpoint

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from toolkit.analysis import latency, over_time, wording
 from toolkit.analysis.percentiles import TAIL
+from toolkit.analysis.table import bucket_s
 from toolkit.report import columns, tables
 from toolkit.report.subject import Subject
 from toolkit.report.values import Bar, Cell, Figure, Head, Legend, Part, Section, Table
 
 _MOST_OUTCOMES = 200
-_MOST_BUCKETS = 150
-_BUCKETS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600)
 _OUTCOME_HEADS = (
     Head("endpoint"),
     Head("HTTP", is_number=True),
@@ -63,11 +62,6 @@ def tell_latency(subject: Subject) -> Iterator[Section]:
         is_grouped=True,
     )
     yield Section("latency", "Latency (ms)", _LATENCY_NOTE, [table, *_pictures(subject)])
-
-
-def bucket_s(duration_s: float) -> float:
-    """Return how wide the buckets of a picture over time are."""
-    return next((width for width in _BUCKETS_S if duration_s <= width * _MOST_BUCKETS), 86_400)
 
 
 def _outcome(row: tables.OutcomeRow) -> tuple[Cell, ...]:
