@@ -23,12 +23,12 @@ from uuid import uuid4
 from side_by_side import OTHER_CORE, pin
 
 from toolkit import launch, records
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Answer, Endpoint
 from toolkit.load.mobiles import uniform
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Kept, Outcome, Send, Verify
 from toolkit.records import Scribe
-from toolkit.wire import Answer, Endpoint
 
 ROUNDS, TURNS, JOURNEYS = 15, 200, 200  # as many calls a turn as the open loop makes in 5 ms, still in the cache
 FLUSH_TURNS = 25  # 10,000 calls, a quarter of a second of 40,000 a second

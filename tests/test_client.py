@@ -16,12 +16,19 @@ import pytest
 import uvloop
 from support.api import CODE, Api, serving
 
-from toolkit import wire
+from toolkit.api import wire
+from toolkit.api.errors import (
+    InputError,
+    NotConnectedError,
+    ProtocolError,
+    ReturnCodeError,
+    ToolkitError,
+    TransportError,
+)
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Endpoint, Refusal, Reply
 from toolkit.client import AsyncClient, Client, Sent, Timeout, Verification
-from toolkit.codes import Kind, ReturnCode
-from toolkit.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, ToolkitError, TransportError
 from toolkit.records import CallRecord
-from toolkit.wire import Endpoint, Refusal, Reply
 
 MOBILE, TYPED, SECRET = "13812345678", "935617", "the-master-secret"
 SEND, VERIFY = ("send_code", MOBILE, 1), ("verify_code", "7", TYPED)

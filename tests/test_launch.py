@@ -13,8 +13,8 @@ import pytest
 from support.processes import wait_gone
 
 from toolkit import launch
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError, NotConnectedError, ReturnCodeError, RunError
+from toolkit.api.errors import InputError, NotConnectedError, ReturnCodeError, RunError
+from toolkit.api.return_codes import ReturnCode
 from toolkit.runs import Cause
 from toolkit.settings import Target
 

@@ -62,7 +62,11 @@ def test_every_name_it_promises_is_there_with_httpx_alone() -> None:
 
 
 def test_its_codes_errors_wire_and_records_need_the_standard_library_alone() -> None:
-    python("allowed = {'toolkit'}" + BLOCKER + "import toolkit.codes, toolkit.errors, toolkit.wire, toolkit.records")
+    python(
+        "allowed = {'toolkit'}"
+        + BLOCKER
+        + "import toolkit.api.return_codes, toolkit.api.errors, toolkit.api.wire, toolkit.records"
+    )
 
 
 @pytest.mark.parametrize("name", toolkit.__all__)
@@ -75,7 +79,7 @@ def test_its_names_are_sorted() -> None:
 
 
 def test_every_error_is_among_its_names() -> None:
-    errors = importlib.import_module("toolkit.errors")
+    errors = importlib.import_module("toolkit.api.errors")
     # Those of the service and of load tests are raised by programs, not by the core.
     raised = {name for name in vars(errors) if name.endswith("Error")} - {"RunError", "StoreError"}
     assert raised == {name for name in toolkit.__all__ if name.endswith("Error")}

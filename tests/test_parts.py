@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from toolkit import parts
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 
 @pytest.fixture(params=["file", "fsspec+file", "fsspec+memory"])

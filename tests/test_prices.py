@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.errors import InputError, SettingsError
+from toolkit.api.errors import InputError, SettingsError
 from toolkit.prices import PriceRow, Prices, Template, Unit, read_prices
 from toolkit.settings import load_prices, load_target
 

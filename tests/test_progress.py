@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.progress import Follower
 from toolkit.records import CallRecord, Failure, PackedWriter
-from toolkit.wire import Endpoint
 
 SECOND = 10**9
 START = 1_700_000_000 * SECOND

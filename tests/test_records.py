@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit import records
-from toolkit.codes import Kind, ReturnCode
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Answer, Endpoint
 from toolkit.records import CallRecord, PackedReader, PackedWriter, Scribe
-from toolkit.wire import Answer, Endpoint
 
 MOBILE, SECRET = "13812345678", "the-master-secret"
 SCRIBE = Scribe.of("r1", "worker-0", "key", SECRET)

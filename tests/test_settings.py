@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.errors import SettingsError
+from toolkit.api.errors import SettingsError
 from toolkit.settings import Price, Target, find_target, load_price, load_service, load_target
 
 SECRET = "the-master-secret"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.errors import NotConnectedError
+from toolkit.api.errors import NotConnectedError
 from toolkit.launch import Bounds, Plan, sandbox
 from toolkit.progress import Progress
 from toolkit.settings import Target

@@ -8,9 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from toolkit.client import AsyncClient, Client, Sent, Timeout, Verification
-    from toolkit.codes import Kind, ReturnCode
-    from toolkit.errors import (
+    from toolkit.api.errors import (
         CallError,
         InputError,
         NotConnectedError,
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
         ToolkitError,
         TransportError,
     )
+    from toolkit.api.return_codes import Kind, ReturnCode
+    from toolkit.client import AsyncClient, Client, Sent, Timeout, Verification
     from toolkit.records import CallRecord
 
 __all__ = [
@@ -43,8 +43,8 @@ __all__ = [
 
 _HOMES = {
     "client": ("AsyncClient", "Client", "Sent", "Timeout", "Verification"),
-    "codes": ("Kind", "ReturnCode"),
-    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "api.return_codes": ("Kind", "ReturnCode"),
+    "api.errors": tuple(name for name in __all__ if name.endswith("Error")),
     "records": ("CallRecord",),
 }
 

@@ -20,11 +20,11 @@ from typing import Any, Self, cast
 import httpcore
 import httpx
 
-from toolkit import wire
-from toolkit.codes import Kind, ReturnCode
-from toolkit.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, TransportError
+from toolkit.api import wire
+from toolkit.api.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, TransportError
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Answer, Credentials, Endpoint
 from toolkit.records import CallRecord, Failure, Scribe
-from toolkit.wire import Answer, Credentials, Endpoint
 
 Verify = bool | ssl.SSLContext | str | Path
 OnCall = Callable[[CallRecord], object]

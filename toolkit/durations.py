@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 EXAMPLES = "such as 10s, 2m or 1h"
 _DURATION = re.compile(r"([0-9]{1,6})([smh])")

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import IO, Self
 
 from toolkit import runs
+from toolkit.api.errors import InputError, RunError
 from toolkit.client import Client
-from toolkit.errors import InputError, RunError
 from toolkit.pacing import Pacing, read_pacing
 from toolkit.progress import Follower, Progress
 from toolkit.records import Row, pack_to_parquet

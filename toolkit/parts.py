@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 
 def is_url(place: str) -> bool:

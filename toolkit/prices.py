@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
-from toolkit.errors import InputError, SettingsError
+from toolkit.api.errors import InputError, SettingsError
 
 PLACES = 6  # decimal places of a price, and of all money that comes of it
 _LIMIT = 100_000  # of a price: what is dearer is a mistake, in any currency

@@ -17,8 +17,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from toolkit.codes import FREE_REFUSALS, Kind, kind_of
-from toolkit.wire import Answer, Endpoint, parse_mobile, parse_whole
+from toolkit.api.return_codes import FREE_REFUSALS, Kind, kind_of
+from toolkit.api.wire import Answer, Endpoint, parse_mobile, parse_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa

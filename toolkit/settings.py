@@ -55,9 +55,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from toolkit.errors import InputError, SettingsError
+from toolkit.api.errors import InputError, SettingsError
+from toolkit.api.wire import parse_base_url
 from toolkit.prices import PriceRow, Prices, Unit, read_prices
-from toolkit.wire import parse_base_url
 
 _FILE = "smscode.toml"
 _PREFIX = "SMSCODE_"

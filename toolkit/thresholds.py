@@ -33,9 +33,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar, Protocol, TypeAlias
 
-from toolkit.codes import ReturnCode, find
-from toolkit.errors import InputError
-from toolkit.wire import Endpoint
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode, find
+from toolkit.api.wire import Endpoint
 
 
 class Measure(StrEnum):

@@ -12,8 +12,8 @@ from typing import Any
 
 from toolkit import launch
 from toolkit.analysis import read
+from toolkit.api.errors import InputError
 from toolkit.durations import parse_duration
-from toolkit.errors import InputError
 from toolkit.launch import Bounds, Ended, Expectations, LoadRun, Plan
 from toolkit.load.arrivals import Schedule, parse_stages, steady
 from toolkit.load.guard import cap_messages, check_allowed

@@ -3,7 +3,7 @@ import pytest
 
 from toolkit import analysis
 from toolkit.analysis.table import to_ns
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.records import write_parquet
 
 SECOND_NS = 1_000_000_000

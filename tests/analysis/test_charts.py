@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from toolkit import analysis
 from toolkit.analysis import charts, colours, percentiles
-from toolkit.codes import Kind
-from toolkit.wire import Endpoint
+from toolkit.api.return_codes import Kind
+from toolkit.api.wire import Endpoint
 
 SVG = "{http://www.w3.org/2000/svg}"
 

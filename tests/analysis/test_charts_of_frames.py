@@ -10,7 +10,7 @@ from support.simulated import read
 from toolkit import analysis
 from toolkit.analysis import charts
 from toolkit.analysis.percentiles import TAIL
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.settings import load_prices
 from toolkit.simulation import Plan, simulate
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import analysis
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError
-from toolkit.wire import Endpoint
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 
 
 def _plain(values):

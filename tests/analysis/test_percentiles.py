@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import analysis
-from toolkit.wire import Endpoint
+from toolkit.api.wire import Endpoint
 
 
 def _percentile(values, percentile):

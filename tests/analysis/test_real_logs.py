@@ -12,7 +12,7 @@ from support.service import running
 
 from toolkit import Client, ReturnCodeError, analysis
 from toolkit.analysis.sources.lines import COMBINED
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 
 NGINX = """\
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit;

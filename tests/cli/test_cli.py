@@ -15,13 +15,13 @@ import pytest
 import typer.main
 from support.service import Running, smscode
 
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.cli import app
 from toolkit.cli.output import show
-from toolkit.codes import Kind, ReturnCode
 from toolkit.durations import parse_duration
-from toolkit.errors import InputError
 from toolkit.records import CallRecord, write_parquet
-from toolkit.wire import Endpoint
 
 
 def environment(service: Running, **changes: str) -> dict[str, str]:

@@ -1,11 +1,11 @@
 from decimal import Decimal
 
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.cli.load import tell_progress
-from toolkit.codes import ReturnCode
 from toolkit.pacing import Rate
 from toolkit.progress import Progress
 from toolkit.settings import Price
-from toolkit.wire import Endpoint
 
 OUTCOMES = {
     (Endpoint.SEND, ReturnCode.SUCCESS): 1500,

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from support.service import smscode
 
-from toolkit.codes import find
+from toolkit.api.return_codes import find
+from toolkit.api.wire import Endpoint
 from toolkit.records import PARQUET_NAME, CallRecord, write_parquet
-from toolkit.wire import Endpoint
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
 

@@ -6,7 +6,7 @@ import pytest
 from support.forms import press, state, type_into
 from support.service import Running
 
-from toolkit.codes import Kind, ReturnCode
+from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.forms import CallForm, Sandbox
 from toolkit.forms.chooser import ANOTHER, CONFIGURED
 

@@ -8,13 +8,13 @@ import pytest
 from support.forms import press, type_into
 
 from toolkit.analysis import from_records
-from toolkit.codes import ReturnCode
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import LimitsForm
 from toolkit.forms.limits import FIND
 from toolkit.forms.timeline import lanes, panels
 from toolkit.records import CallRecord, Scribe, write_parquet
-from toolkit.rules import Rule
-from toolkit.wire import Answer, Endpoint
 
 SCRIBE = Scribe.of("run", "host", "key", "secret")
 

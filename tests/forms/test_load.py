@@ -16,7 +16,8 @@ from support.forms import press, state, type_into
 from support.processes import of_run
 from support.service import Running
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import LoadForm, Sandbox
 from toolkit.forms.chooser import ANOTHER, CONFIGURED
 from toolkit.forms.live import Live
@@ -27,7 +28,6 @@ from toolkit.pacing import Pacing
 from toolkit.progress import Follower
 from toolkit.records import PackedWriter, Scribe
 from toolkit.settings import Target
-from toolkit.wire import Answer, Endpoint
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.forms import state, type_into
 
-from toolkit.errors import InputError, RunError
+from toolkit.api.errors import InputError, RunError
 from toolkit.forms.download import PIECE_BYTES, Download
 from toolkit.forms.field import Field
 from toolkit.forms.markup import render

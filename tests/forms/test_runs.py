@@ -13,13 +13,13 @@ from support import outage
 from support.forms import press, state, type_into
 
 from toolkit.analysis import from_records, read
-from toolkit.codes import Kind, ReturnCode
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import ReportView, RunPicker
 from toolkit.forms.figures import clock
 from toolkit.forms.questions import QUESTIONS
 from toolkit.forms.selection import Selection, as_calls
 from toolkit.records import CallRecord, Failure, Scribe, write_parquet
-from toolkit.wire import Answer, Endpoint
 
 START_S = 1_800_000_000
 SCRIBE = Scribe.of("run", "host", "key", "secret")

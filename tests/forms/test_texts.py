@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.advice import FAILURE_HINTS, HINTS
 from toolkit.forms.curl import send_line, verify_line
 from toolkit.forms.looks import look_of, looks_of, name_of

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.load.arrivals import Ramp, Schedule, Share, Sine, Stage, parse_stages, steady
 
 SHAPES = [

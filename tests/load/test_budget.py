@@ -7,8 +7,8 @@ import pytest
 from support.api import Api
 from support.locust import plain_locust, run_locust
 
-from toolkit.codes import ReturnCode
-from toolkit.wire import Endpoint, Reply
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint, Reply
 
 
 def accepted(api: Api) -> int:

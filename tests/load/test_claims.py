@@ -6,15 +6,15 @@ from collections import Counter
 
 import pytest
 
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError, NotConnectedError, TransportError
+from toolkit.api.errors import InputError, NotConnectedError, TransportError
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Answer, Endpoint
 from toolkit.load.claims import BRUTE_FORCE, FREQUENCY_LIMITS, JOURNEY, REPLAY, THROUGHPUT, Claim, Evidence, Judgement
 from toolkit.load.oracle import ServiceClock
 from toolkit.load.steps import Call, Outcome, Send, Verify
 from toolkit.load.terms import Terms
-from toolkit.rules import Rule
 from toolkit.thresholds import Status, parse
-from toolkit.wire import Answer, Endpoint
 
 TERMS = Terms(rules=(Rule(1, 60),), tries=3, failures_per_hour=5)
 S = 1_000_000_000

@@ -19,11 +19,11 @@ from support.processes import of_run, parent_of_a_run, wait_gone
 from support.redis import free_port
 
 from toolkit import launch
-from toolkit.codes import ReturnCode
-from toolkit.errors import RunError
+from toolkit.api.errors import RunError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.launch import Cause, LoadRun
 from toolkit.records import pack_to_parquet
-from toolkit.wire import Endpoint
 
 LONG_S = 60
 RATE_PER_S = 100

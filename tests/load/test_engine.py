@@ -15,7 +15,7 @@ import pytest
 from support.certificates import certificate
 from support.loop import SENT, answer_at_once, serving
 
-from toolkit.errors import NotConnectedError
+from toolkit.api.errors import NotConnectedError
 from toolkit.load import connection
 from toolkit.load.arrivals import Arrivals, Schedule, Share, Stage, parse_stages
 from toolkit.load.engine import Engine, Trip

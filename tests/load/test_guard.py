@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.load.guard import VENDOR_HOST, cap_messages, check_allowed
 from toolkit.settings import Price
 

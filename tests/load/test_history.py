@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolkit.api.wire import Endpoint
 from toolkit.load.history import History
-from toolkit.wire import Endpoint
 
 SENT = (Endpoint.SEND, 50000)
 REFUSED = (Endpoint.SEND, 50009)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.wire import parse_mobile
 from toolkit.load.mobiles import lane_of, parse_pool, sequential, uniform, zipf
-from toolkit.wire import parse_mobile
 
 MANY = 200_000
 MAGIC = "199000"

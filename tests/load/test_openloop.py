@@ -16,10 +16,10 @@ from support.api import Api
 from support.processes import of_run
 
 from toolkit import launch
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError, RunError
+from toolkit.api.errors import InputError, RunError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.launch import Cause, Plan
-from toolkit.wire import Endpoint
 
 LOCUSTFILE = Path(__file__).parents[2] / "locustfiles/throughput.py"
 

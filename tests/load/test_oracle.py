@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.windows import Fixed, Forgetful, Right, Service
 
+from toolkit.api.rate_rules import Rule
 from toolkit.load.oracle import Finding, Sent, ServiceClock, judge_all, resets_ns
-from toolkit.rules import Rule
 
 MS = 1_000_000
 S = 1000 * MS

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from toolkit import analysis
-from toolkit.codes import ReturnCode
-from toolkit.errors import NotConnectedError, ProtocolError
+from toolkit.api.errors import NotConnectedError, ProtocolError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Answer, Endpoint
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Call, Outcome, Send, Verify
 from toolkit.records import CallRecord, PackedReader, Scribe
-from toolkit.wire import Answer, Endpoint
 
 SCRIBE = Scribe.of("friday", "worker-3", "key", "the-master-secret")
 SENT = Answer(200, ReturnCode.SUCCESS, "success", msg_id="m-1")

@@ -13,12 +13,12 @@ from support.api import Api
 from support.processes import of_run, parent_of_a_run, wait_gone
 
 from toolkit import launch, runs
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError, RunError
+from toolkit.api.errors import InputError, RunError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.launch import LoadRun
 from toolkit.records import pack_to_parquet
 from toolkit.runs import Cause
-from toolkit.wire import Endpoint
 
 LONG_S = 60
 

@@ -17,8 +17,8 @@ from support.windows import Fixed, Forgetful, Right, Service
 from support.wrong import Amnesiac, Denying, Limited
 
 from toolkit import launch, runs
+from toolkit.api.rate_rules import Rule
 from toolkit.launch import Plan
-from toolkit.rules import Rule
 from toolkit.settings import Target
 
 FAST = ("--speed", "60")

@@ -66,7 +66,7 @@ from locust.env import Environment
 from toolkit.load.digits import three_digits
 from toolkit.load.statistics import Statistics, statistics_of
 from toolkit.thresholds import judge, parse
-from toolkit.wire import Endpoint
+from toolkit.api.wire import Endpoint
 
 def count(statistics, calls):
     for _ in range(calls):

@@ -10,11 +10,11 @@ import gevent
 import pytest
 from support.certificates import certificate
 
-from toolkit.errors import CallError, InputError, NotConnectedError, ProtocolError, TransportError
+from toolkit.api.errors import CallError, InputError, NotConnectedError, ProtocolError, TransportError
+from toolkit.api.wire import Credentials, build_send
 from toolkit.load.connection import tls_context
 from toolkit.load.http1 import Received
 from toolkit.load.transport import Transport, classify
-from toolkit.wire import Credentials, build_send
 
 SEND = build_send(Credentials("key", "secret"), "13800138000", 1)
 OK = b"HTTP/1.1 200 OK\r\nX-Odd: Yes\r\nContent-Length: 2\r\n\r\n{}"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from support.api import Api
 
-from toolkit.codes import Kind, ReturnCode
-from toolkit.wire import Endpoint, Reply
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Endpoint, Reply
 
 USER = """
 import json, sys

@@ -8,8 +8,8 @@ import pytest
 from support.api import Api
 from support.locust import run_locust
 
-from toolkit.codes import ReturnCode
-from toolkit.wire import Endpoint
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 
 KEPT, MISSED, UNMEASURED = "ok_ratio(send) >= 50%", "rate(send) > 900000/s", "max(verify.caller_ms) < 1"
 

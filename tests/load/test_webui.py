@@ -17,8 +17,8 @@ from support.api import Api
 from support.locust import plain_locust
 from support.redis import free_port
 
-from toolkit.codes import ReturnCode, find
-from toolkit.wire import Endpoint
+from toolkit.api.return_codes import ReturnCode, find
+from toolkit.api.wire import Endpoint
 
 
 @contextmanager

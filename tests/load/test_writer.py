@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.wire import Credentials, Request, build_send, build_verify
 from toolkit.load.http1 import Origin
 from toolkit.load.steps import Peek, Send, Verify
 from toolkit.load.writer import Writer
-from toolkit.wire import Credentials, Request, build_send, build_verify
 
 CREDENTIALS = Credentials("key", "secret")
 ORIGIN = Origin.of("http://api.example:8018/v1/codes/0/base/")

@@ -9,7 +9,7 @@ import pytest
 from junitparser import JUnitXml
 
 from toolkit import analysis, runs
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.report.claims import figure_rows, read_claims
 from toolkit.report.summary import JUNIT_NAME, write_summary
 

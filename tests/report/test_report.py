@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 import pytest
 
 from toolkit import analysis
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.wire import Endpoint
 from toolkit.report.writing import write_report
-from toolkit.wire import Endpoint
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "rect", "path", "line", "circle"}
 LOADING = ("src", "href", "xlink:href", "srcset", "poster", "data", "action", "formaction", "background", "ping")

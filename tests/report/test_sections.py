@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from toolkit import analysis, settings
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.wire import Endpoint
 from toolkit.prices import PriceRow, Prices
 from toolkit.report import data, markdown, page
 from toolkit.report.composing import compose
@@ -24,7 +25,6 @@ from toolkit.report.values import Figure, Report, Table
 from toolkit.report.writing import Format, write
 from toolkit.simulation import Plan, simulate
 from toolkit.thresholds import parse
-from toolkit.wire import Endpoint
 
 ORDER = [
     "verdicts",

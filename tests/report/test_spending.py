@@ -1,8 +1,8 @@
 import pytest
 
 from toolkit import analysis
+from toolkit.api.wire import Endpoint
 from toolkit.report.summary import summarize
-from toolkit.wire import Endpoint
 
 PRICE = {"price_per_send": "0.045", "currency": "CNY"}
 

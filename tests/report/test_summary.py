@@ -3,8 +3,8 @@ import json
 import pytest
 
 from toolkit import analysis
+from toolkit.api.wire import Endpoint
 from toolkit.report.summary import summarize
-from toolkit.wire import Endpoint
 
 SECOND = 1_000_000_000
 

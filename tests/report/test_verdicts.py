@@ -9,11 +9,11 @@ import pytest
 from junitparser import Error, Failure, JUnitXml, TestSuite
 
 from toolkit import analysis
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.wire import Endpoint
 from toolkit.report.summary import summarize, write_summary
 from toolkit.report.values import Judged
 from toolkit.report.verdicts import judge_run, junit
-from toolkit.wire import Endpoint
 
 MS = 1_000_000
 KEPT, MISSED, UNMEASURED = "max(send.caller_ms) < 250", "share(50019) < 0.1%", "rate(verify) > 1/s"

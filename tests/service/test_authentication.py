@@ -13,11 +13,11 @@ import pytest
 from support.bench import Bench
 from support.service import basic
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Refusal
 from toolkit.service.app import authenticate
 from toolkit.service.calls import Request
 from toolkit.service.desk import Desk
-from toolkit.wire import Refusal
 
 WRONG = [("key", "wrong!"), ("kez", "secret"), ("kez", "wrong!")]
 FAILED = Refusal(ReturnCode.AUTH_FAILED)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.service import Running
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 
 ROWS = {int(row): row for row in ReturnCode}
 UNKNOWN = "/v1/codes/06890980-6789-4054-bba9-90fb66ab2fce/valid"

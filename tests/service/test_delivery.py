@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.bench import Wall
 
-from toolkit.errors import StoreError
+from toolkit.api.errors import StoreError
 from toolkit.service.accounts import App, Template
 from toolkit.service.delivery import FIRST_WAIT_S, MOST_WAIT_S, RECEIPT_WAITS_S, RECORD_TRIES, Worker
 from toolkit.service.messages import Delivery, Job, Message, Order, State

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from support.bench import Bench
 
-from toolkit.codes import ReturnCode
-from toolkit.rules import Rule
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Credentials, Refusal, SendFields
 from toolkit.service.accounts import App
 from toolkit.service.policy import Policy
-from toolkit.wire import Credentials, Refusal, SendFields
 
 
 def test_a_right_code_is_right_once(bench: Bench) -> None:

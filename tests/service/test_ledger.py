@@ -9,8 +9,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.codes import ReturnCode
-from toolkit.rules import Rule
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
 from toolkit.service.accounts import App, Seal, Template
 from toolkit.service.ledger import VERIFIED_KEPT_MS, Ledger
 from toolkit.service.messages import Order

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.admin import AdminPort
 from support.service import Running
 
-from toolkit.codes import ReturnCode, kind_of
+from toolkit.api.return_codes import ReturnCode, kind_of
 from toolkit.service.calls import ENDPOINTS
 from toolkit.service.metrics import StoreState, render
 from toolkit.service.tally import Tally

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.errors import SettingsError
+from toolkit.api.errors import SettingsError
 from toolkit.service.policy import Policy
 from toolkit.service.stores.opening import is_shared, open_store, read_path
 

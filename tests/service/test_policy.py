@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.rules import Rule
+from toolkit.api.rate_rules import Rule
 from toolkit.service.policy import count_segments, draw_code, wait_ms
 
 RULES = st.lists(st.builds(Rule, st.integers(1, 5), st.integers(1, 50)), max_size=3).map(tuple)

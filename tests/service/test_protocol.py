@@ -13,13 +13,13 @@ from support.bench import Bench
 from support.edge import Edge, listening, read_answer, run, until
 from support.service import basic
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import MAX_BODY_BYTES, Reply
 from toolkit.service.app import Service
 from toolkit.service.calls import Request
 from toolkit.service.front import Front
 from toolkit.service.protocol import KEEP_ALIVE_S, PIECE_BYTES, REQUEST_S
 from toolkit.service.requests import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES
-from toolkit.wire import MAX_BODY_BYTES, Reply
 
 AUTH = f"Authorization: {basic('key', 'secret')['Authorization']}\r\n".encode()
 READ_BYTES = 256 * 1024  # what uvloop reads at once

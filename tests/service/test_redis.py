@@ -16,9 +16,9 @@ from redis import Redis, RedisCluster
 from support.redis import RedisServer, Wire, free_port, wire
 from support.stores import CODE, MOBILE, OTHER_CODE, Case, order, put_app
 
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError, RunError, StoreError
-from toolkit.rules import Rule
+from toolkit.api.errors import InputError, RunError, StoreError
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
 from toolkit.service.messages import Delivery, State
 from toolkit.service.policy import Policy
 from toolkit.service.stores import Store

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.service import Running, basic, smscode
 
-from toolkit.codes import Kind, ReturnCode
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.service.sandbox import Faults, Latency, Stall, on_demand
 
 VERDICTS = [row for row in ReturnCode if row.kind is Kind.VERDICT]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from support.service import Running, smscode
 
-from toolkit.errors import SettingsError
+from toolkit.api.errors import SettingsError
 from toolkit.service.config import ServiceConfig
 
 

@@ -16,13 +16,13 @@ import pytest
 from support.bench import Bench
 from support.service import Running, smscode
 
-from toolkit.codes import ReturnCode
-from toolkit.errors import RunError, StoreError
+from toolkit.api.errors import RunError, StoreError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Refusal, SendFields
 from toolkit.service.messages import Delivery, State
 from toolkit.service.policy import Policy
 from toolkit.service.stores.files import OwnedError
 from toolkit.service.stores.sqlite import SqliteStore
-from toolkit.wire import Refusal, SendFields
 
 FAILED = Refusal(ReturnCode.SERVER_ERROR)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support.naive import Naive
 from support.stores import CODE, MOBILE, OTHER_CODE, Case, claim, order, put_app
 
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError
-from toolkit.rules import Rule
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
 from toolkit.service.accounts import Template
 from toolkit.service.messages import Delivery, State
 from toolkit.service.policy import Policy

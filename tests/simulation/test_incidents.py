@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.simulated import Simulated
 
-from toolkit.codes import ReturnCode
-from toolkit.rules import Rule
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
 from toolkit.simulation import ALL, IncidentKind, Plan
 from toolkit.simulation.incidents import LASTS_MINUTES, find, lowered, place
 from toolkit.simulation.plan import DAY_NS

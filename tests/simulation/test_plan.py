@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from toolkit.errors import InputError
-from toolkit.rules import DEFAULT_RULES
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import DEFAULT_RULES
 from toolkit.simulation import ALL, IncidentKind, Plan
 from toolkit.simulation.plan import dice, parse_calls, parse_incidents, parse_start
 

@@ -15,7 +15,7 @@ import pytest
 from phonenumbers import carrier, parse
 from support.simulated import Simulated
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.simulation import Plan, simulate
 from toolkit.simulation.plan import parse_incidents, parse_start
 from toolkit.simulation.statement import Difference

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from support.simulated import Simulated
 
-from toolkit.codes import Kind, ReturnCode, kind_of
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import Kind, ReturnCode, kind_of
 from toolkit.records import Failure
-from toolkit.rules import Rule
 from toolkit.simulation import Plan, simulate
 from toolkit.simulation.verdicts import TRIES, TTL_S
 

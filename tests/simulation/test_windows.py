@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.rules import DEFAULT_RULES, Rule
+from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 from toolkit.simulation.windows import NOTHING, Accepted, Limit, admit
 
 S = 1_000_000_000

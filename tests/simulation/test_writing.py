@@ -12,8 +12,8 @@ import pytest
 from support.simulated import Simulated
 
 from toolkit import records
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode
 from toolkit.report.subject import read_settings
 from toolkit.simulation import IncidentKind, Plan, Written, simulate
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
-from toolkit import wire
-from toolkit.codes import ReturnCode
+from toolkit.api import wire
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint, Refusal, Reply
 from toolkit.settings import Target
-from toolkit.wire import Endpoint, Refusal, Reply
 
 CODE = "123456"
 

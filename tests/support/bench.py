@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from toolkit.api.wire import Refusal, SendFields
 from toolkit.service.accounts import App, Template
 from toolkit.service.desk import Desk
 from toolkit.service.policy import Policy
 from toolkit.service.stores.sqlite import SqliteStore
-from toolkit.wire import Refusal, SendFields
 
 DAY_0 = 1_700_000_000_000
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Answer, Endpoint
 from toolkit.records import CallRecord, Scribe, write_parquet
-from toolkit.wire import Answer, Endpoint
 
 START_S = 1_800_000_000  # 2027-01-15 08:00:00 UTC
 MOBILES = [f"138{number:04}{number:04}" for number in range(60)]

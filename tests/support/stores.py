@@ -11,7 +11,7 @@ from typing import Any
 
 from support.bench import Wall
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.service.accounts import App, Template
 from toolkit.service.messages import Order
 from toolkit.service.policy import Policy

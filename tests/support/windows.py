@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from toolkit.rules import Rule
+from toolkit.api.rate_rules import Rule
 
 _MS = 1_000_000
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from support.api import Api
 from support.windows import Service
 
-from toolkit import wire
-from toolkit.codes import ReturnCode
-from toolkit.wire import Endpoint, Refusal, Reply
+from toolkit.api import wire
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint, Refusal, Reply
 
 
 class Limited(Api):

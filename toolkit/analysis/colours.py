@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from toolkit.codes import Kind
+from toolkit.api.return_codes import Kind
 
 # Told apart without telling red from green, and in grey: their lightness is 61, 83, 72, 38, 50 and 31 of 100.
 KIND_COLOURS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import narwhals as nw
 
 from toolkit.analysis.table import Lazy, different
-from toolkit.codes import ReturnCode
-from toolkit.wire import Endpoint
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 
 IS_SEND = nw.col("endpoint") == Endpoint.SEND.value
 IS_VERIFY = nw.col("endpoint") == Endpoint.VERIFY.value

@@ -13,9 +13,9 @@ import narwhals as nw
 import pandas as pd
 import pyarrow as pa
 
-from toolkit.codes import Kind, ReturnCode, find
-from toolkit.errors import InputError
-from toolkit.wire import Endpoint
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import Kind, ReturnCode, find
+from toolkit.api.wire import Endpoint
 
 NS_PER_MS, NS_PER_S = 1e6, 1_000_000_000
 

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 import typer
 
+from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
 from toolkit.cli import calls, load, notebooks, report, service, simulate
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, fail
-from toolkit.errors import CallError, ReturnCodeError, ToolkitError
 
 DEFECT, INTERRUPTED = 70, 130
 

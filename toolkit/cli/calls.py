@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from toolkit.api.return_codes import ReturnCode
 from toolkit.cli.output import REFUSED, Json, show, show_json
-from toolkit.codes import ReturnCode
 
 BaseUrl = Annotated[
     str | None,

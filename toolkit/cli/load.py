@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolkit.api.errors import InputError
 from toolkit.cli.calls import AppKey, BaseUrl, TempId
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say
 from toolkit.cli.summary import exit_by, show_summary
 from toolkit.durations import EXAMPLES
-from toolkit.errors import InputError
 from toolkit.parts import check, is_url, push
 from toolkit.runs import Cause
 
@@ -116,8 +116,8 @@ def load(
     """Load an API and report on it: with no target configured, a sandbox started for it. Ctrl-C ends it early."""
     from toolkit import launch
     from toolkit.analysis import read
+    from toolkit.api.rate_rules import Rule
     from toolkit.load.mobiles import parse_pool
-    from toolkit.rules import Rule
     from toolkit.settings import find_target, load_price
     from toolkit.thresholds import parse
     from toolkit.trials import Trial, conclude, ending, new_folder, read_plan

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolkit.api.errors import InputError
 from toolkit.cli.output import Json, say, show, show_json
 from toolkit.cli.summary import exit_by, show_summary
-from toolkit.errors import InputError
 from toolkit.parts import is_url, pulled
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode
 from toolkit.cli.output import Json, say, show, show_json
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError
 
 apps = typer.Typer(help="Administer the apps of a service: keys, balance, permission.", no_args_is_help=True)
 templates = typer.Typer(help="Administer the templates of a service's apps.", no_args_is_help=True)

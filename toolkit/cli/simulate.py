@@ -42,7 +42,7 @@ def simulate(
     The same options give the same records. Ctrl-C leaves whole days; the same command goes on from there.
     """
     from toolkit import simulation
-    from toolkit.rules import DEFAULT_RULES, Rule
+    from toolkit.api.rate_rules import DEFAULT_RULES, Rule
     from toolkit.simulation.plan import parse_calls, parse_incidents, parse_start
 
     rules = tuple(Rule.parse(text) for text in rule or ()) or DEFAULT_RULES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.records import Failure
 
 HINTS: dict[ReturnCode, str] = {

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from toolkit.api.errors import CallError, InputError, ReturnCodeError, RunError
+from toolkit.api.return_codes import ReturnCode, find
+from toolkit.api.wire import Credentials, message_path
 from toolkit.client import Client
-from toolkit.codes import ReturnCode, find
-from toolkit.errors import CallError, InputError, ReturnCodeError, RunError
 from toolkit.forms import curl
 from toolkit.masking import mask_text
 from toolkit.records import CallRecord
 from toolkit.settings import Target
-from toolkit.wire import Credentials, message_path
 
 _RUN = "by hand"
 _PEEK_S = 5.0

@@ -6,7 +6,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.wire import parse_mobile, parse_whole, verify_path
 from toolkit.forms.answer import answer_html, history_html
 from toolkit.forms.attempt import Attempt, peek, send, verify
 from toolkit.forms.chooser import TargetChooser
@@ -19,7 +20,6 @@ from toolkit.forms.work import Work
 from toolkit.masking import mask_text
 from toolkit.records import CallRecord
 from toolkit.settings import load_price
-from toolkit.wire import parse_mobile, parse_whole, verify_path
 
 _MOST_SHOWN = 50
 _DEFAULT_TEMPLATE = "1"

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import ipywidgets as widgets
 
-from toolkit.errors import InputError, SettingsError
+from toolkit.api.errors import InputError, SettingsError
+from toolkit.api.wire import Credentials, parse_base_url
 from toolkit.forms.field import Field
 from toolkit.forms.frame import actions
 from toolkit.forms.markup import render
@@ -15,7 +16,6 @@ from toolkit.forms.panel import Panel
 from toolkit.forms.sandbox import Sandbox
 from toolkit.load.guard import is_this_machine
 from toolkit.settings import Target, find_target
-from toolkit.wire import Credentials, parse_base_url
 
 SANDBOX, CONFIGURED, ANOTHER = "sandbox", "configured", "another"
 

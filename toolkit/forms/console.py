@@ -22,7 +22,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from tornado.web import HTTPError
 from traitlets.config import Config
 
-from toolkit.errors import RunError
+from toolkit.api.errors import RunError
 
 HOST, PORT = "127.0.0.1", 8866
 _PAGE = Path(str(files("toolkit.forms"))) / "page"

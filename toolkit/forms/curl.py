@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 
+from toolkit.api.wire import CODES_PATH, JSON_TYPE, verify_path
 from toolkit.masking import MASK, mask_text
 from toolkit.settings import Target
-from toolkit.wire import CODES_PATH, JSON_TYPE, verify_path
 
 _SECRET = '"$SMSCODE_MASTER_SECRET"'
 

@@ -10,13 +10,13 @@ import pandas as pd
 
 from toolkit.analysis import wording
 from toolkit.analysis.percentiles import CALLER, MEASURES
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.forms.chart import Panel, Series
 from toolkit.forms.looks import PLAIN, SECOND, Outcome, look_of, looks_of, name_of
 from toolkit.forms.markup import render
 from toolkit.forms.selection import Figures
 from toolkit.report import tables
-from toolkit.wire import Endpoint
 
 _LOOKS = {Endpoint.SEND.value: PLAIN, Endpoint.VERIFY.value: SECOND}
 _NINES = (2, 10, 100, 1_000, 10_000)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from toolkit.analysis import wording
-from toolkit.rules import Rule
+from toolkit.api.rate_rules import Rule
 
 _UNEXPLAINED = "none"
 

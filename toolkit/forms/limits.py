@@ -10,8 +10,9 @@ import ipywidgets as widgets
 
 from toolkit import launch
 from toolkit.analysis import Calls, limits, read
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import Rule, parse_rules
 from toolkit.durations import EXAMPLES, parse_duration
-from toolkit.errors import InputError
 from toolkit.forms import livechart, timeline
 from toolkit.forms.chart import Chart
 from toolkit.forms.field import Field
@@ -24,7 +25,6 @@ from toolkit.forms.running import Running
 from toolkit.forms.work import Work
 from toolkit.launch import Bounds, Expectations, Plan
 from toolkit.progress import Progress
-from toolkit.rules import Rule, parse_rules
 from toolkit.trials import Trial, new_folder
 
 SCENARIO = "frequency_limits"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from toolkit.api.wire import Endpoint
 from toolkit.forms.chart import Panel, Series
 from toolkit.forms.live import Bucket
 from toolkit.forms.looks import FAINT, PLAIN, SECOND, looks_of, name_of
 from toolkit.pacing import Pacing
-from toolkit.wire import Endpoint
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 _MOST_TICKS = 8

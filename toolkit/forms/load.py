@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit.errors import RunError
+from toolkit.api.errors import RunError
 from toolkit.forms import livechart
 from toolkit.forms.chart import Chart
 from toolkit.forms.chooser import TargetChooser

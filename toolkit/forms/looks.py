@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from toolkit.analysis.colours import ERROR_COLOUR, KIND_COLOURS, UNKNOWN_COLOUR, shades
-from toolkit.codes import Kind, find, kind_of
+from toolkit.api.return_codes import Kind, find, kind_of
 
 Outcome: TypeAlias = int | str
 """A return code, or the error's name where no answer was read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 SETTINGS = Path(__file__).with_name("page") / "config"  # of JupyterLab: it asks nobody for news
 

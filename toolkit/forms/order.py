@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import ipywidgets as widgets
 
 from toolkit import launch
+from toolkit.api.errors import InputError
+from toolkit.api.wire import parse_whole
 from toolkit.durations import EXAMPLES, parse_duration
-from toolkit.errors import InputError
 from toolkit.forms.field import Field
 from toolkit.forms.frame import columns
 from toolkit.forms.markup import render
@@ -24,7 +25,6 @@ from toolkit.load.guard import cap_messages, is_this_machine
 from toolkit.settings import Price, Target, load_price
 from toolkit.thresholds import parse
 from toolkit.trials import Trial, read_plan
-from toolkit.wire import parse_whole
 
 USERS, RATE, STAGES = "users", "rate", "stages"
 _SCENARIO = "throughput"

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 
 from toolkit.analysis import Calls, read
 from toolkit.analysis.table import to_ns
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.forms.field import Field
 from toolkit.forms.frame import actions, card, columns, form, shown
 from toolkit.forms.markup import render

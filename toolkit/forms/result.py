@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.analysis import wording
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.live import Live
 from toolkit.forms.looks import FAINT, Look, look_of
 from toolkit.forms.markup import render

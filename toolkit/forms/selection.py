@@ -13,11 +13,11 @@ from toolkit.analysis import Calls, duration_s, latency, over_time, return_codes
 from toolkit.analysis.engines import apart
 from toolkit.analysis.percentiles import TAIL
 from toolkit.analysis.table import IntoCalls, bucket_s, collect, lazy
-from toolkit.codes import Kind
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import Kind
+from toolkit.api.wire import Endpoint
 from toolkit.forms.looks import Outcome
 from toolkit.prices import Prices
-from toolkit.wire import Endpoint
 
 MOST_ROWS = 1_000_000  # of a download
 _MOST_BUCKETS = 120

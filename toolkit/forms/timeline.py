@@ -9,11 +9,11 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.table import NS_PER_S, IntoCalls, collect, lazy
-from toolkit.codes import ReturnCode
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.forms.chart import Panel, Series, Span
 from toolkit.forms.looks import Look, look_of
-from toolkit.rules import Rule
-from toolkit.wire import Endpoint
 
 _MOST_MOBILES = 8
 _LANE = 36

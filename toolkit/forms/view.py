@@ -13,8 +13,9 @@ import pandas as pd
 
 from toolkit.analysis import Calls
 from toolkit.analysis.table import IntoCalls, to_ns
-from toolkit.codes import Kind
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import Kind
+from toolkit.api.wire import Endpoint
 from toolkit.forms import figures, questions, selection
 from toolkit.forms.asking import Asking, Looked
 from toolkit.forms.chart import Chart
@@ -26,7 +27,6 @@ from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.selection import Figures, Opened, Selection
 from toolkit.forms.work import Work
-from toolkit.wire import Endpoint
 
 _ALL = "all"  # not None, which to a Dropdown is that nothing was chosen
 

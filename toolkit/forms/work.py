@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from toolkit.errors import ToolkitError
+from toolkit.api.errors import ToolkitError
 
 
 class Work:

@@ -33,7 +33,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 _BLOCK = 1024  # arrivals that are worked out at once
 _HALVINGS = 60  # narrow a time down to less than a nanosecond

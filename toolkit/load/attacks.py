@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.load.rally import rally_of
 from toolkit.load.steps import Journey, Outcome, Pause, Peek, Send, Verify
 from toolkit.load.worker import Worker

@@ -18,8 +18,8 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from toolkit import runs
-from toolkit.codes import FREE_REFUSALS
-from toolkit.errors import NotConnectedError, ToolkitError
+from toolkit.api.errors import NotConnectedError, ToolkitError
+from toolkit.api.return_codes import FREE_REFUSALS
 from toolkit.load.ending import end_early
 from toolkit.load.guard import cap_messages
 from toolkit.load.steps import Outcome

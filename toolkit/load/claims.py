@@ -14,14 +14,14 @@ from itertools import takewhile
 from typing import Any, TypeAlias
 
 from toolkit import thresholds
-from toolkit.codes import ReturnCode
-from toolkit.errors import NotConnectedError
+from toolkit.api.errors import NotConnectedError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.histogram import Histogram
 from toolkit.load.oracle import Sent, judge_all
 from toolkit.load.steps import Call, Outcome, Send, Verify
 from toolkit.load.terms import Terms
 from toolkit.thresholds import Measure, Status
-from toolkit.wire import Endpoint
 
 _CODES = 1_000_000  # of six digits
 _SLOT_NS = 2_000_000_000  # of calls that are held against the limits together

@@ -17,14 +17,14 @@ from typing import Protocol
 
 from gevent.monkey import get_original
 
-from toolkit.errors import CallError, NotConnectedError, TransportError
+from toolkit.api.errors import CallError, NotConnectedError, TransportError
+from toolkit.api.wire import Endpoint
 from toolkit.load.arrivals import Arrivals, Share
 from toolkit.load.connection import Connection
 from toolkit.load.http1 import Received
 from toolkit.load.line import Line
 from toolkit.load.steps import Asked, Journey, Kept, Outcome, Pause, Peek, Send, read_outcome
 from toolkit.load.transport import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
-from toolkit.wire import Endpoint
 
 _NS_PER_S = 1_000_000_000
 _BREATH_NS = 5_000_000  # how long everybody else in the process may have to wait

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from decimal import Decimal, InvalidOperation
 from urllib.parse import urlsplit
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.settings import Price
 
 VENDOR_HOST = "api.sms.jpush.cn"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from toolkit.wire import parse_base_url
+from toolkit.api.wire import parse_base_url
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 1024 * 1024

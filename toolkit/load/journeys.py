@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from functools import wraps
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.load.steps import Journey, Pause, Peek, Send, Verify
 from toolkit.load.worker import Worker
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 
-from toolkit.errors import NotConnectedError
+from toolkit.api.errors import NotConnectedError
+from toolkit.api.wire import Credentials
 from toolkit.load.connection import Connection
 from toolkit.load.http1 import Origin
 from toolkit.load.writer import Writer
 from toolkit.settings import Target
-from toolkit.wire import Credentials
 
 
 class Line:

@@ -17,9 +17,9 @@ from random import Random
 
 import numpy as np
 
-from toolkit.codes import ReturnCode, find
-from toolkit.errors import InputError
-from toolkit.wire import parse_mobile
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode, find
+from toolkit.api.wire import parse_mobile
 
 _FIRST, _COUNT = 13_000_000_000, 7_000_000_000  # mainland mobiles: 11 digits, 1[3-9] first
 _DIGITS = 11

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from heapq import nlargest
 from operator import attrgetter
 
-from toolkit.rules import Rule
+from toolkit.api.rate_rules import Rule
 
 TICK_NS = 1_000_000  # the service reads its wall clock in whole ms, and then multiplies by its speed
 

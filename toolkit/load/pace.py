@@ -18,7 +18,7 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from toolkit import runs
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.load.arrivals import Schedule, Share, parse_stages, steady
 
 _POISSON = "poisson"

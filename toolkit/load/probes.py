@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.load.claims import read_sent
 from toolkit.load.oracle import TICK_NS, Sent, resets_ns
 from toolkit.load.steps import Journey, Pause, Send

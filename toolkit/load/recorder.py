@@ -13,7 +13,7 @@ from pathlib import Path
 
 import gevent
 
-from toolkit.errors import InputError, ProtocolError
+from toolkit.api.errors import InputError, ProtocolError
 from toolkit.load.steps import Kept, Send
 from toolkit.load.transport import classify
 from toolkit.parts import is_url, push

@@ -17,13 +17,13 @@ from locust.env import Environment
 from locust.runners import LocalRunner
 
 from toolkit import runs
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.load.ending import begin_end
 from toolkit.load.steps import Journey, Pause, Peek, Send, Verify
 from toolkit.load.worker import Worker
 from toolkit.records import PARQUET_NAME
-from toolkit.wire import Endpoint
 
 _COLUMNS = ["endpoint", "started_ns", "wait_ns", "return_code", "mobile_key", "msg_key"]
 _RIGHT = (ReturnCode.SUCCESS, ReturnCode.VERIFIED_CODE)

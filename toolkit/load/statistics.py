@@ -16,12 +16,12 @@ from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
+from toolkit.api.wire import Endpoint
 from toolkit.histogram import Histogram
 from toolkit.load.arrivals import Arrivals
 from toolkit.load.steps import Kept
 from toolkit.load.transport import classify
 from toolkit.thresholds import Figures, Measure
-from toolkit.wire import Endpoint
 
 _FOLD_AFTER_CALLS = 4096
 _REPORT_KEY = "smscode_statistics"

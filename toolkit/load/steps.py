@@ -11,10 +11,10 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from toolkit.codes import Kind, ReturnCode
-from toolkit.errors import CallError, ProtocolError, ReturnCodeError
+from toolkit.api.errors import CallError, ProtocolError, ReturnCodeError
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Answer, Endpoint, read_answer
 from toolkit.load.http1 import Received
-from toolkit.wire import Answer, Endpoint, read_answer
 
 # Not frozen: a load test makes thousands a second, and a frozen one takes three times as long to make.
 

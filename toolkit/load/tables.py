@@ -15,11 +15,11 @@ import numpy as np
 from locust.stats import RequestStats, StatsEntry, StatsError
 from numpy.typing import NDArray
 
+from toolkit.api.wire import Endpoint
 from toolkit.histogram import Histogram, middles_ms
 from toolkit.load.digits import three_digits
 from toolkit.load.statistics import Times
 from toolkit.thresholds import Measure
-from toolkit.wire import Endpoint
 
 _METHODS = {Measure.LATENCY_MS: "POST", Measure.CALLER_MS: "CALLER"}
 

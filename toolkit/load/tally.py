@@ -14,8 +14,9 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.user.users import User
 
-from toolkit.codes import ReturnCode
-from toolkit.errors import CallError
+from toolkit.api.errors import CallError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.load.arrivals import Arrivals
 from toolkit.load.http1 import Received
 from toolkit.load.statistics import statistics_of
@@ -24,7 +25,6 @@ from toolkit.load.tables import Tables
 from toolkit.load.verdicts import doubt
 from toolkit.load.watch import Watch
 from toolkit.load.worker import Worker
-from toolkit.wire import Endpoint
 
 _SUCCESS = ReturnCode.SUCCESS  # an enum's attributes are looked up by Python code
 

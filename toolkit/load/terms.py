@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 from toolkit.load.oracle import ServiceClock
-from toolkit.rules import DEFAULT_RULES, Rule
 from toolkit.thresholds import Threshold
 
 _HOUR_S = 3600

@@ -15,11 +15,11 @@ import gevent
 from gevent.monkey import get_original
 from gevent.socket import wait_read, wait_write
 
-from toolkit.errors import CallError, NotConnectedError, TransportError
+from toolkit.api.errors import CallError, NotConnectedError, TransportError
+from toolkit.api.wire import Request
 from toolkit.load.connection import Connection
 from toolkit.load.http1 import Origin, Received
 from toolkit.records import Failure
-from toolkit.wire import Request
 
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 10.0  # for a whole call, however slowly its answer drips

@@ -14,7 +14,8 @@ from locust.exception import StopTest, StopUser
 from locust.runners import LocalRunner
 from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
 
-from toolkit.errors import CallError, InputError, ToolkitError, TransportError
+from toolkit.api.errors import CallError, InputError, ToolkitError, TransportError
+from toolkit.api.wire import Endpoint
 from toolkit.load import openloop
 from toolkit.load.claims import Claim
 from toolkit.load.ending import begin_end
@@ -24,7 +25,6 @@ from toolkit.load.steps import Call, Journey, Outcome, Pause, Peek, Send, Step, 
 from toolkit.load.transport import Transport
 from toolkit.load.worker import Worker, worker_of
 from toolkit.load.writer import Writer
-from toolkit.wire import Endpoint
 
 # An enum's attributes are looked up by Python code.
 _SEND, _VERIFY = Endpoint.SEND, Endpoint.VERIFY

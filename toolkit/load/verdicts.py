@@ -19,7 +19,7 @@ from locust.rpc import Message
 from locust.runners import WorkerRunner
 
 from toolkit import runs, thresholds
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.load.ending import end_early
 from toolkit.load.statistics import statistics_of
 from toolkit.runs import Cause

@@ -18,14 +18,14 @@ from locust.env import Environment
 from locust.runners import STATE_STOPPED, WorkerRunner
 
 from toolkit import runs
-from toolkit.errors import ToolkitError
+from toolkit.api.errors import ToolkitError
+from toolkit.api.rate_rules import parse_rules
 from toolkit.load.claims import Claim, Evidence, Judgement
 from toolkit.load.guard import is_this_machine
 from toolkit.load.oracle import ServiceClock
 from toolkit.load.steps import Kept
 from toolkit.load.terms import Terms
 from toolkit.parts import is_url
-from toolkit.rules import parse_rules
 from toolkit.thresholds import Status, parse
 
 _REPORT_KEY = "smscode_evidence"

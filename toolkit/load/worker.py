@@ -24,8 +24,9 @@ from locust.exception import StopUser
 from locust.runners import LocalRunner, WorkerRunner
 
 from toolkit import runs
-from toolkit.codes import Kind
-from toolkit.errors import CallError, ReturnCodeError, ToolkitError
+from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
+from toolkit.api.return_codes import Kind
+from toolkit.api.wire import Credentials, Endpoint
 from toolkit.load import digits, fleet, verdicts, webui  # noqa: F401  # their options and listeners
 from toolkit.load.budget import allotment_of
 from toolkit.load.ending import begin_end, end, end_early, leave
@@ -39,7 +40,6 @@ from toolkit.load.witness import read_terms, witness_of
 from toolkit.parts import is_url
 from toolkit.records import Scribe
 from toolkit.settings import Target, load_target
-from toolkit.wire import Credentials, Endpoint
 
 _ORPHAN_GRACE_S = 3.0
 _SEND = Endpoint.SEND  # an enum's attributes are looked up by Python code

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from toolkit import wire
+from toolkit.api import wire
+from toolkit.api.wire import Credentials
 from toolkit.load.http1 import Origin
 from toolkit.load.steps import Asked, Peek, Send
-from toolkit.wire import Credentials
 
 _MOBILE, _CODE, _MSG_ID = "0" * 11, "0" * 6, "0"  # stand where each call has its own
 _is_plain_id = wire.PLAIN_ID.fullmatch

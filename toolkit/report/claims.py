@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from toolkit import runs
 from toolkit.analysis import wording
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.masking import mask
 from toolkit.thresholds import Status
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from toolkit.analysis import wording
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
 from toolkit.report import spending
 from toolkit.report.remarks import remarks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 
 def write_whole(path: Path, text: str) -> Path:

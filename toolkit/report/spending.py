@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from toolkit.api.wire import Endpoint
 from toolkit.masking import Json
 from toolkit.records import may_cost
-from toolkit.wire import Endpoint
 
 
 def spent(codes: pd.DataFrame, settings: Mapping[str, object]) -> dict[str, Json]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from toolkit.analysis import Calls, duration_s, read, return_codes, span
 from toolkit.analysis.table import collect, lazy
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.prices import PriceRow, Prices, Unit
 from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS

@@ -13,6 +13,7 @@ from toolkit import runs
 from toolkit.analysis import duration_s, latency, return_codes, span
 from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
 from toolkit.analysis.table import IntoCalls
+from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask
 from toolkit.report import spending, verdicts
 from toolkit.report.claims import Claim, read_claims
@@ -20,7 +21,6 @@ from toolkit.report.columns import masked
 from toolkit.report.files import write_whole
 from toolkit.report.values import Judged
 from toolkit.thresholds import Verdict
-from toolkit.wire import Endpoint
 
 JUNIT_NAME = "junit.xml"
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from toolkit.analysis import colours, wording
 from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
-from toolkit.codes import Kind
+from toolkit.api.return_codes import Kind
 from toolkit.masking import Json
 from toolkit.report.values import Badge
 from toolkit.thresholds import Status

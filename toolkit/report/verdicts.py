@@ -12,14 +12,14 @@ import pandas as pd
 from toolkit.analysis import duration_s, latency, return_codes
 from toolkit.analysis.percentiles import column
 from toolkit.analysis.table import IntoCalls
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask_text
 from toolkit.report.claims import Claim
 from toolkit.report.subject import Subject
 from toolkit.report.values import Judged
 from toolkit.runs import Cause
 from toolkit.thresholds import Figures, Measure, Status, Verdict, doubt, judge, parse
-from toolkit.wire import Endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass, field
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.service.policy import CODE_DIGITS, CODES, MAX_TTL_S, count_segments
 
 DEFAULT_TEXT = "Your verification code is {code}."

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.service.accounts import DEFAULT_TEXT, DEFAULT_TTL_S, App, Template, new_key
 from toolkit.service.policy import ADVISED_TTL_S
 from toolkit.service.stores import Store

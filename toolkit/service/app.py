@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.codes import ReturnCode
-from toolkit.service.accounts import App
-from toolkit.service.calls import Call, Request
-from toolkit.service.desk import Desk
-from toolkit.wire import (
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import (
     LENIENT_TYPES,
     Endpoint,
     Refusal,
@@ -23,6 +20,9 @@ from toolkit.wire import (
     read_send,
     read_verify,
 )
+from toolkit.service.accounts import App
+from toolkit.service.calls import Call, Request
+from toolkit.service.desk import Desk
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from toolkit import wire
-from toolkit.wire import Endpoint
+from toolkit.api import wire
+from toolkit.api.wire import Endpoint
 
 REQUEST_ID = wire.REQUEST_ID.encode()
 PEEK, OTHER = "peek", "other"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from toolkit.errors import SettingsError
-from toolkit.rules import Rule
+from toolkit.api.errors import SettingsError
+from toolkit.api.rate_rules import Rule
 from toolkit.service.policy import DEFAULT_POLICY, Policy
 from toolkit.service.providers.choice import Choice, Outbox, choose
 from toolkit.service.sandbox import NO_FAULTS, Faults

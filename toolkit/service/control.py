@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import InputError, RunError, ToolkitError
+from toolkit.api.errors import InputError, RunError, ToolkitError
 from toolkit.service.admin import Admin
 from toolkit.service.policy import Policy
 from toolkit.service.stores.files import OwnedError

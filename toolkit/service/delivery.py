@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from toolkit.errors import StoreError
+from toolkit.api.errors import StoreError
 from toolkit.service.logs import FIELDS
 from toolkit.service.messages import Delivery, Job, State
 from toolkit.service.providers import MAX_ATTEMPT_S, DeliveryError, Provider, Text, Way, backoff_s

@@ -10,14 +10,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from toolkit.codes import Kind, ReturnCode
-from toolkit.errors import StoreError
+from toolkit.api.errors import StoreError
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Credentials, Refusal, SendFields
 from toolkit.service.accounts import App, Template
 from toolkit.service.messages import Decision, Order
 from toolkit.service.policy import draw_code
 from toolkit.service.stores import Store
 from toolkit.service.tally import Tally
-from toolkit.wire import Credentials, Refusal, SendFields
 
 log = logging.getLogger(__name__)
 

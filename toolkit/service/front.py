@@ -8,12 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
-from toolkit.codes import ReturnCode
-from toolkit.errors import StoreError
+from toolkit.api.errors import StoreError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Refusal, Reply, build_refusal
 from toolkit.service.calls import REQUEST_ID, Call, DroppedError, Request, new_request_ids, read_request_id
 from toolkit.service.logs import LineWriter, call_line
 from toolkit.service.tally import Tally
-from toolkit.wire import Refusal, Reply, build_refusal
 
 log = logging.getLogger(__name__)
 

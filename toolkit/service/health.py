@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from toolkit.errors import StoreError
+from toolkit.api.errors import StoreError
+from toolkit.api.wire import Reply
 from toolkit.service.metrics import StoreState, render
 from toolkit.service.stores import Store
 from toolkit.service.tally import Tally
-from toolkit.wire import Reply
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from toolkit.codes import ReturnCode, find
-from toolkit.errors import InputError
-from toolkit.rules import Rule
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode, find
 from toolkit.service.accounts import App, Seal, Template
 from toolkit.service.messages import Decision, Order
 from toolkit.service.policy import HOUR_MS, Policy

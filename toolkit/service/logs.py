@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from select import PIPE_BUF
 
-from toolkit.codes import Kind, ReturnCode
+from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.service.calls import Call
 from toolkit.service.tally import Tally
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 
 
 class Order(NamedTuple):

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolkit.rules import DEFAULT_RULES, Rule
+from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 
 CODE_DIGITS, CODES = 6, 1_000_000
 HOUR_MS = 3_600_000

@@ -11,10 +11,10 @@ from collections.abc import Coroutine, Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Reply
 from toolkit.service.calls import Request
 from toolkit.service.requests import RequestReader
-from toolkit.wire import Reply
 
 KEEP_ALIVE_S = 75  # longer than callers keep an idle connection, so that it is they who close it
 REQUEST_S = 10  # the longest that callers commonly wait: what takes longer to arrive has nobody waiting for its answer

@@ -16,9 +16,9 @@ from httptools import (
     HttpRequestParser,
 )
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import MAX_BODY_BYTES
 from toolkit.service.calls import Request
-from toolkit.wire import MAX_BODY_BYTES
 
 MAX_HEAD_BYTES = 16 * 1024  # of request line and headers; so much is always read, never three times as much
 MAX_MESSAGE_BYTES = 8 * MAX_BODY_BYTES  # of body and framing: chunks of one byte are framed by five more

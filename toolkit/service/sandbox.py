@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from toolkit.codes import ReturnCode, find
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode, find
+from toolkit.api.wire import Refusal, Reply, build_message, read_message_path, read_path
 from toolkit.service.app import Service, authenticate
 from toolkit.service.calls import OTHER, PEEK, Call, DroppedError, Request
 from toolkit.service.desk import Desk
-from toolkit.wire import Refusal, Reply, build_message, read_message_path, read_path
 
 MAGIC_PREFIX = "199000"
 MAX_SIGMA = 5

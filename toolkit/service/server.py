@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import uvicorn
 
-from toolkit.errors import RunError
+from toolkit.api.errors import RunError
 from toolkit.service.config import ServiceConfig
 from toolkit.service.health import Health
 from toolkit.service.protocol import Connection, sweep

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from toolkit.errors import InputError, RunError, SettingsError, StoreError
+from toolkit.api.errors import InputError, RunError, SettingsError, StoreError
+from toolkit.api.wire import LENIENT_TYPES, STRICT_TYPES
 from toolkit.service import control
 from toolkit.service.accounts import DEFAULT_TEXT, SANDBOX_BALANCE
 from toolkit.service.admin import Admin
@@ -33,7 +34,6 @@ from toolkit.service.stores import Store
 from toolkit.service.stores.opening import is_shared, open_store
 from toolkit.service.stores.sqlite import SqliteStore
 from toolkit.service.tally import Tally
-from toolkit.wire import LENIENT_TYPES, STRICT_TYPES
 
 log = logging.getLogger(__name__)
 

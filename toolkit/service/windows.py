@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from sys import byteorder
 
-from toolkit.rules import Rule
+from toolkit.api.rate_rules import Rule
 from toolkit.service.policy import wait_ms
 
 _SHARDS = 1024

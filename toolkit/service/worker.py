@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from toolkit.errors import ToolkitError
+from toolkit.api.errors import ToolkitError
 from toolkit.service.config import ServiceConfig
 from toolkit.service.serving import serve
 from toolkit.service.tally import Tally

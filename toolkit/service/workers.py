@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
-from toolkit.errors import RunError
+from toolkit.api.errors import RunError
 from toolkit.service import serving, worker
 from toolkit.service.config import ServiceConfig
 from toolkit.service.health import DRAINING, Health

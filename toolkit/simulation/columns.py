@@ -9,11 +9,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from toolkit import records
-from toolkit.codes import Kind, ReturnCode
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.records import Failure
 from toolkit.simulation import cast, msg_ids, outcomes
 from toolkit.simulation.people import mix
-from toolkit.wire import Endpoint
 
 if TYPE_CHECKING:
     from toolkit.simulation.tables import Rows

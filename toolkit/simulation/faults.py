@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.records import Failure
 from toolkit.simulation import incidents, outcomes
 from toolkit.simulation.incidents import Incident

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toolkit import records
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS
 from toolkit.simulation.plan import Plan
 from toolkit.simulation.statement import HEADER, name_of

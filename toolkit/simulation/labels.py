@@ -10,14 +10,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.simulation import cast, incidents, outcomes, prices
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.plan import IncidentKind, Plan
 from toolkit.simulation.prefixes import MARKET, Prefixes
 from toolkit.simulation.statement import Line, Planted, name_of
 from toolkit.simulation.traffic import Day
-from toolkit.wire import Endpoint
 
 Label: TypeAlias = dict[str, Any]
 """An incident as JSON. What an incident isn't limited to is null."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.records import Failure
 
 BAD_GATEWAY = 502  # what a proxy says in place of the API

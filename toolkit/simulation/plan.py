@@ -9,8 +9,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from toolkit.errors import InputError
-from toolkit.rules import DEFAULT_RULES, Rule
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 
 REVISION = 1  # of what a plan gives: another one's days don't go with this one's
 DAY_NS = 86_400_000_000_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.rules import Rule
+from toolkit.api.rate_rules import Rule
 
 Ints = NDArray[np.int64]
 _S = 1_000_000_000

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import analysis
-from toolkit.errors import InputError
-from toolkit.wire import Endpoint
+from toolkit.api.errors import InputError
+from toolkit.api.wire import Endpoint
 
 MINUTE = 60_000_000_000
 START = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import analysis
-from toolkit.codes import Kind, ReturnCode
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.records import Failure
-from toolkit.wire import Endpoint
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import analysis
-from toolkit.errors import InputError
-from toolkit.wire import Endpoint
+from toolkit.api.errors import InputError
+from toolkit.api.wire import Endpoint
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND

@@ -9,7 +9,7 @@ from toolkit import analysis
 from toolkit.analysis.frequency.attempts import collect_attempts
 from toolkit.analysis.frequency.axes import Measure, Shape, View, lay
 from toolkit.analysis.table import lazy
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 API = (Sliding(1, 60), Sliding(5, 3600), Sliding(10, 86_400))
 NS = 1_000_000_000

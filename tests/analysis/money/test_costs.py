@@ -10,7 +10,7 @@ from support.priced import MIDNIGHT_NS, SECOND_NS, TODAY, YESTERDAY, calls, cost
 
 from toolkit import analysis
 from toolkit.analysis.money.costs import BY
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.prices import PriceRow, Prices, Template, Unit
 
 SUBSETS = list(chain.from_iterable(combinations(BY, count) for count in range(len(BY) + 1)))

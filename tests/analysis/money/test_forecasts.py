@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from toolkit import analysis
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.prices import PriceRow, Prices, Template, Unit
 
 DAY_NS = 86_400_000_000_000

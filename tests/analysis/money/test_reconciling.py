@@ -12,7 +12,7 @@ from support.priced import MIDNIGHT_NS, SECOND_NS, amount, send
 
 from toolkit import analysis
 from toolkit.analysis import Discrepancy
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.prices import PriceRow, Prices, Template, Unit
 from toolkit.records import write_parquet
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.traffic import A_DAY, BUCKET_NS, START_NS, sends, starts
 
 from toolkit import analysis
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 SHARES = {50009: 0.06, 50006: 0.01, 50014: 0.002, 50019: 0.0005, 50013: 0.00002}
 

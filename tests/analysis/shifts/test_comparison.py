@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from support.traffic import BUCKET_NS, sends
 
 from toolkit import analysis
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode
 
 OUTCOME = ["endpoint", "return_code", "error"]
 

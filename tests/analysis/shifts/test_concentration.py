@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import analysis
-from toolkit.codes import Kind, ReturnCode
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import Kind, ReturnCode
 
 DAY_NS = 86_400_000_000_000
 START_NS = 1_793_923_200_000_000_000  # 2026-11-06 00:00:00 UTC

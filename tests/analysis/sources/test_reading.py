@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from toolkit import analysis
 from toolkit.analysis import Calls, engines
 from toolkit.analysis.table import lazy
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.wire import Answer, Endpoint
 from toolkit.records import PARQUET_NAME, PackedWriter, Scribe, pack_to_parquet, write_parquet
-from toolkit.wire import Answer, Endpoint
 
 BIG, SMALL = 2**63 - 1, -(2**63) + 1  # neighbours of what a float would make of them
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from toolkit import analysis
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.wire import Endpoint
 from toolkit.records import CallRecord, Scribe, hash64
-from toolkit.wire import Endpoint
 
 MSG_ID = "288193860302000000000001"  # looks like a number, and isn't
 COMBINED = (

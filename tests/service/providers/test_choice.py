@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.errors import SettingsError
+from toolkit.api.errors import SettingsError
 from toolkit.service.config import ServiceConfig
 from toolkit.service.providers.choice import Name, Outbox, choose
 from toolkit.service.providers.smpp import Smpp

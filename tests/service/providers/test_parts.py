@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.service.providers.parts import GSM_7BIT, UCS_2, Part, split
 
 GSM = (

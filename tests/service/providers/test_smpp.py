@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.smsc import PASSWORD, Smsc, smsc
 
-from toolkit.errors import RunError, SettingsError, StoreError
+from toolkit.api.errors import RunError, SettingsError, StoreError
 from toolkit.service.messages import Delivery, State
 from toolkit.service.providers import DeliveryError, Provider, Text
 from toolkit.service.providers.session import status_name

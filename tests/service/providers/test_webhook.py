@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientSession, web
 from support.receiver import SECRET, documented_receiver
 
-from toolkit.errors import SettingsError
+from toolkit.api.errors import SettingsError
 from toolkit.service.messages import Delivery, State
 from toolkit.service.providers import DeliveryError, Text
 from toolkit.service.providers.webhook import Webhook, read_retry_after

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import altair as alt
 import pandas as pd
 
+from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
-from toolkit.wire import Endpoint
 
 Row: TypeAlias = dict[str, Any]
 Layers: TypeAlias = alt.LayerChart | alt.FacetChart  # what altair says that layers become

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.analysis import wording
 from toolkit.analysis.percentiles import MEASURES
-from toolkit.codes import kind_of
+from toolkit.api.return_codes import kind_of
 
 if TYPE_CHECKING:
     from toolkit.analysis.charts.drawing import Row

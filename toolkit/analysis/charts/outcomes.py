@@ -28,8 +28,8 @@ from toolkit.analysis.charts.drawing import (
     scale,
 )
 from toolkit.analysis.colours import ERROR_COLOUR, KIND_COLOURS, UNKNOWN_COLOUR, shades
-from toolkit.codes import Kind
-from toolkit.wire import Endpoint
+from toolkit.api.return_codes import Kind
+from toolkit.api.wire import Endpoint
 
 _MOST_OUTCOMES = 12
 _OTHER = "other"

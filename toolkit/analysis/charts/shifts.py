@@ -30,7 +30,7 @@ from toolkit.analysis.charts.drawing import (
     scale,
 )
 from toolkit.analysis.charts.looks import KIND_LOOKS
-from toolkit.wire import Endpoint
+from toolkit.api.wire import Endpoint
 
 _INTERVAL = "lines: 95 % intervals"
 _DIFFERS, _SAME, _UNTESTED = "differs", "no more than by chance", "not tested"

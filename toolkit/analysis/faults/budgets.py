@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from toolkit.analysis.table import NS_PER_MS, IntoCalls, Lazy, bucket_ns, collect, lazy, to_utc, width_ns
-from toolkit.codes import Kind
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import Kind
 from toolkit.records import Failure
 
 PERIOD = "30D"

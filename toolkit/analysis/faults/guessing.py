@@ -7,7 +7,7 @@ import pandas as pd
 
 from toolkit.analysis.messages import IS_SUCCESS, IS_VERIFY, accepted
 from toolkit.analysis.table import IntoCalls, Lazy, bucket_ns, collect, lazy, to_utc
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 
 TRIES, FAILED_PER_HOUR = 5, 30  # the API's limits: of wrong codes a message and, in an hour, a mobile stands
 LEAST_FAILED = 10

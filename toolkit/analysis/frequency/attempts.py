@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from toolkit.analysis.messages import IS_SEND, IS_SUCCESS
 from toolkit.analysis.table import NS_PER_S, Lazy, collect, different
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.records import Failure
 
 Ints = NDArray[np.int64]

@@ -12,8 +12,8 @@ from toolkit.analysis.engines import with_last
 from toolkit.analysis.messages import IS_SEND, IS_SUCCESS, IS_VERIFY
 from toolkit.analysis.money.tariffs import DAY_NS, decimals, needs_carrier, price, to_money
 from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, collect, lazy, to_utc
-from toolkit.codes import FREE_REFUSALS, ReturnCode
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import FREE_REFUSALS, ReturnCode
 from toolkit.prices import Prices
 from toolkit.records import Failure
 

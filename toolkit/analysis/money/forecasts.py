@@ -16,7 +16,7 @@ from toolkit.analysis.money.tariffs import DAY_NS, TEXT, day_of, to_micros, to_m
 from toolkit.analysis.money.volumes import Volumes, read_volumes
 from toolkit.analysis.money.weekdays import LEAST_DAYS, Floats, Path, days_until, look_ahead
 from toolkit.analysis.table import IntoCalls, to_ns, to_utc
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.prices import Prices
 
 HORIZON_DAYS = 366  # beyond, a balance is said to last for ever

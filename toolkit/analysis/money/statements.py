@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from toolkit.analysis.engines import place_table, run_beside
 from toolkit.analysis.table import Lazy
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.prices import PLACES
 

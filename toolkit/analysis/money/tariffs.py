@@ -19,7 +19,7 @@ import pyarrow as pa
 from toolkit.analysis.carriers import carrier_names
 from toolkit.analysis.engines import place
 from toolkit.analysis.table import NS_PER_S, Lazy, collect
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.prices import PLACES, Prices, Unit
 
 MONEY: Any = pd.ArrowDtype(pa.decimal128(38, PLACES))

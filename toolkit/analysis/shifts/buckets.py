@@ -14,7 +14,7 @@ import pandas as pd
 from toolkit.analysis.bins import bin_of
 from toolkit.analysis.percentiles import CALLER, SERVER, TIME_NS
 from toolkit.analysis.table import Lazy, bucket_ns, code_dtype, collect
-from toolkit.wire import Endpoint
+from toolkit.api.wire import Endpoint
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]

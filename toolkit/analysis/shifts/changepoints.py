@@ -31,7 +31,7 @@ from toolkit.analysis.shifts.rhythm import HOUR_NS, rhythm
 from toolkit.analysis.shifts.segments import Change, Judge, find_changes
 from toolkit.analysis.shifts.series import LEAST_CALLS, Counts, Times
 from toolkit.analysis.table import NS_PER_MS, NS_PER_S, IntoCalls, Lazy, describe_codes, lazy, to_utc, width_ns
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 Row: TypeAlias = dict[str, Any]
 

@@ -13,10 +13,10 @@ from toolkit.analysis.carriers import carriers
 from toolkit.analysis.shifts.buckets import TEXT
 from toolkit.analysis.shifts.lifts import COUNTS, judge
 from toolkit.analysis.table import COLUMNS, IntoCalls, Lazy, collect, lazy, to_ns
-from toolkit.codes import Kind, ReturnCode
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.records import Failure
-from toolkit.wire import Endpoint
 
 DIMENSIONS = ["endpoint", "app_key", "temp_id", "prefix", "carrier", "province", "source", "hour"]
 _OWN = ("endpoint", "app_key", "source", "hour")  # which every call tells itself; the others its send tells

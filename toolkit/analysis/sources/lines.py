@@ -15,10 +15,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from toolkit.codes import ReturnCode, kind_of
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode, kind_of
+from toolkit.api.wire import Endpoint, Refusal, parse_whole, read_path
 from toolkit.records import Scribe, clean, hash64, read_prefix
-from toolkit.wire import Endpoint, Refusal, parse_whole, read_path
 
 Fields: TypeAlias = Mapping[str, Any]
 Values: TypeAlias = tuple[Any, ...]

@@ -25,7 +25,7 @@ from toolkit.analysis.calls import Calls
 from toolkit.analysis.sources.lines import LineReader, Map, Values
 from toolkit.analysis.sources.texts import SUFFIXES, Unread, plain_suffix, read_text
 from toolkit.analysis.table import REQUIRED, lazy
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.parts import is_url, pull
 from toolkit.records import PACKED_SUFFIX, PARQUET_NAME, PARQUET_PARTS, read_packed, write_values
 from toolkit.runs import LOG_NAME

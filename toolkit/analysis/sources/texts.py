@@ -23,7 +23,7 @@ from toolkit.analysis.sources.lines import (
     parse_json,
     parse_log_format,
 )
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".br")

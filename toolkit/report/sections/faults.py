@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspects, wording
 from toolkit.analysis.faults.failures import Payer
 from toolkit.analysis.table import bucket_s
+from toolkit.api.wire import Endpoint
 from toolkit.report import columns, tables
 from toolkit.report.columns import Row
 from toolkit.report.subject import Subject
 from toolkit.report.values import Figure, Part, Section
-from toolkit.wire import Endpoint
 
 _ERRORS = (
     columns.text("endpoint"),

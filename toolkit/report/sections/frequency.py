@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from toolkit.analysis import limits, most_accepted, wording
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.report import columns
 from toolkit.report.columns import Row, lacks
 from toolkit.report.subject import Subject
 from toolkit.report.values import Figure, Part, Section
-from toolkit.wire import Endpoint
 
 _RULES = (
     columns.made("sends to a mobile", lambda row: _rule(row)),

@@ -8,11 +8,11 @@ from decimal import Decimal
 import pandas as pd
 
 from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, reconcile, wording
+from toolkit.api.wire import Endpoint
 from toolkit.report import columns
 from toolkit.report.columns import Column, Row, lacks
 from toolkit.report.subject import Subject
 from toolkit.report.values import Figure, Part, Section, Table
-from toolkit.wire import Endpoint
 
 _DAY, _APP, _TEMPLATE, _CARRIER = "day", "app_key", "temp_id", "carrier"
 _SUMS = ["sends", "accepted", "segments", "billed", "unpriced", "verified", "wasted", "resent", "refused"]

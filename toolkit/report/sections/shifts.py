@@ -8,7 +8,7 @@ import pandas as pd
 
 from toolkit.analysis import changes, compare, explain, wording
 from toolkit.analysis.percentiles import MEASURES
-from toolkit.codes import ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.report import columns
 from toolkit.report.columns import Row, lacks
 from toolkit.report.subject import Subject

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from toolkit.errors import ToolkitError
+from toolkit.api.errors import ToolkitError
 from toolkit.service.messages import Delivery
 
 MAX_ATTEMPT_S = 15  # real seconds in which a provider has said what became of a text, or is not waited for

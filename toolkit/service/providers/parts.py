@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from aiosmpplib.codec import GSM7BitCodec
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 MAX_PARTS = 255
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from aiosmpplib.protocol import SubmitSm
 from aiosmpplib.state import NPI, TON, PhoneNumber, SmppCommandStatus
 
-from toolkit.errors import InputError, RunError, SettingsError, StoreError
+from toolkit.api.errors import InputError, RunError, SettingsError, StoreError
 from toolkit.service.messages import Delivery, State
 from toolkit.service.providers import DeliveryError, Receive, Text, backoff_s
 from toolkit.service.providers.parts import Part, split

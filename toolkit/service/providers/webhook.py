@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from toolkit.errors import SettingsError
+from toolkit.api.errors import SettingsError
 from toolkit.service.messages import Delivery, State
 from toolkit.service.providers import DeliveryError, Receive, Text
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from toolkit.errors import StoreError
+from toolkit.api.errors import StoreError
 from toolkit.service.ledger import Batch, Ledger
 from toolkit.service.tally import Histogram, batches
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from toolkit.errors import RunError
+from toolkit.api.errors import RunError
 
 KEY_BYTES = 32
 

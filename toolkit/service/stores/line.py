@@ -22,7 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
-from toolkit.errors import SettingsError, StoreError
+from toolkit.api.errors import SettingsError, StoreError
 from toolkit.service.tally import Histogram, batches
 
 Client = Redis | RedisCluster

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolkit.errors import SettingsError
+from toolkit.api.errors import SettingsError
 from toolkit.service.policy import Policy
 from toolkit.service.stores import Store
 from toolkit.service.tally import Histogram

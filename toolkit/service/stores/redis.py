@@ -22,9 +22,9 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from toolkit.codes import ReturnCode
-from toolkit.errors import InputError, RunError, StoreError
-from toolkit.rules import Rule
+from toolkit.api.errors import InputError, RunError, StoreError
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
 from toolkit.service.accounts import App, Seal, Template
 from toolkit.service.clock import Anchor, Clock
 from toolkit.service.messages import Decision, Delivery, Job, Message, Order, State

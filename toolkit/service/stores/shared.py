@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolkit.errors import RunError
+from toolkit.api.errors import RunError
 from toolkit.service.accounts import App, Seal, Template
 from toolkit.service.clock import Anchor, Clock
 from toolkit.service.stores.line import Client, read_script, within

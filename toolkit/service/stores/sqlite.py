@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
-from toolkit.errors import RunError, StoreError
+from toolkit.api.errors import RunError, StoreError
 from toolkit.service.accounts import App, Seal, Template
 from toolkit.service.clock import Clock, wall_ms
 from toolkit.service.ledger import VERIFIED_KEPT_MS, Batch, DeliveryRow, Ledger

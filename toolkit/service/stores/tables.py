@@ -13,7 +13,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from toolkit.errors import RunError
+from toolkit.api.errors import RunError
 from toolkit.service.accounts import Seal
 from toolkit.service.clock import Anchor
 from toolkit.service.ledger import AppRow, Batch, DeliveryRow, JobRow, Ledger, MessageRow, TemplateRow, TryRow

@@ -17,8 +17,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
-from toolkit.codes import Kind, ReturnCode, find, kind_of
-from toolkit.errors import InputError, ProtocolError
+from toolkit.api.errors import InputError, ProtocolError
+from toolkit.api.return_codes import Kind, ReturnCode, find, kind_of
 
 CODES_PATH = "/v1/codes"
 MAX_BODY_BYTES = 16 * 1024

@@ -16,7 +16,7 @@ No message holds a whole mobile, a code or a secret.
 
 from __future__ import annotations
 
-from toolkit.codes import Kind, find, kind_of
+from toolkit.api.return_codes import Kind, find, kind_of
 
 
 class ToolkitError(Exception):

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Self
 
-from toolkit.errors import InputError
+from toolkit.api.errors import InputError
 
 _RULE = re.compile(r"([0-9]{1,6})/([0-9]{1,8})s?")
 

@@ -1,4 +1,4 @@
-from toolkit.codes import Kind, ReturnCode, find, kind_of
+from toolkit.api.return_codes import Kind, ReturnCode, find, kind_of
 
 # The contract's table, as it stands there.
 TABLE = """

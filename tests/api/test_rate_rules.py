@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.errors import InputError
-from toolkit.rules import DEFAULT_RULES, Rule, parse_rules
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import DEFAULT_RULES, Rule, parse_rules
 
 
 def test_rules_are_read_as_they_are_written() -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit import wire
-from toolkit.codes import Kind, ReturnCode
-from toolkit.errors import InputError, ProtocolError
-from toolkit.wire import Answer, Credentials, Endpoint, Refusal, SendFields
+from toolkit.api import wire
+from toolkit.api.errors import InputError, ProtocolError
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Answer, Credentials, Endpoint, Refusal, SendFields
 
 CREDENTIALS = Credentials("key", "the-master-secret")
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))

@@ -1,8 +1,8 @@
 import pytest
 
-from toolkit import errors
-from toolkit.codes import Kind, ReturnCode
-from toolkit.errors import ProtocolError, ReturnCodeError, ToolkitError
+from toolkit.api import errors
+from toolkit.api.errors import ProtocolError, ReturnCodeError, ToolkitError
+from toolkit.api.return_codes import Kind, ReturnCode
 
 CLASSES = [it for it in vars(errors).values() if isinstance(it, type) and issubclass(it, Exception)]
 
