@@ -22,13 +22,14 @@ from uuid import uuid4
 
 from side_by_side import OTHER_CORE, pin
 
-from toolkit import launch, records
+from toolkit import launch
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
 from toolkit.load.mobiles import uniform
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Kept, Outcome, Send, Verify
-from toolkit.records import Scribe
+from toolkit.records import call_record
+from toolkit.records.call_record import Scribe
 
 ROUNDS, TURNS, JOURNEYS = 15, 200, 200  # as many calls a turn as the open loop makes in 5 ms, still in the cache
 FLUSH_TURNS = 25  # 10,000 calls, a quarter of a second of 40,000 a second
@@ -83,7 +84,7 @@ def measure_bytes() -> None:
         with launch.start("throughput", target, launch.Plan(10, users=20), folder=folder, seed=1) as run:
             packed = [sum(path.stat().st_size for path in folder.glob("*.msgpack")) for _ in run.follow()]
             count = run.wait().calls
-        parquet = (folder / records.PARQUET_NAME).stat().st_size
+        parquet = (folder / call_record.PARQUET_NAME).stat().st_size
     print(f"\n{count:,} calls of a run: packed {max(packed) / count:.0f} bytes a call, Parquet {parquet / count:.1f}")
 
 

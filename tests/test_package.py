@@ -65,7 +65,7 @@ def test_its_codes_errors_wire_and_records_need_the_standard_library_alone() -> 
     python(
         "allowed = {'toolkit'}"
         + BLOCKER
-        + "import toolkit.api.return_codes, toolkit.api.errors, toolkit.api.wire, toolkit.records"
+        + "import toolkit.api.return_codes, toolkit.api.errors, toolkit.api.wire, toolkit.records.call_record"
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.progress import Follower
-from toolkit.records import CallRecord, Failure, PackedWriter
+from toolkit.records.call_record import CallRecord, Failure, PackedWriter
 
 SECOND = 10**9
 START = 1_700_000_000 * SECOND

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from toolkit.api.return_codes import Kind, ReturnCode
     from toolkit.client import AsyncClient, Client, Sent, Timeout, Verification
-    from toolkit.records import CallRecord
+    from toolkit.records.call_record import CallRecord
 
 __all__ = [
     "AsyncClient",
@@ -45,7 +45,7 @@ _HOMES = {
     "client": ("AsyncClient", "Client", "Sent", "Timeout", "Verification"),
     "api.return_codes": ("Kind", "ReturnCode"),
     "api.errors": tuple(name for name in __all__ if name.endswith("Error")),
-    "records": ("CallRecord",),
+    "records.call_record": ("CallRecord",),
 }
 
 

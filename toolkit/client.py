@@ -24,7 +24,7 @@ from toolkit.api import wire
 from toolkit.api.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, TransportError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Answer, Credentials, Endpoint
-from toolkit.records import CallRecord, Failure, Scribe
+from toolkit.records.call_record import CallRecord, Failure, Scribe
 
 Verify = bool | ssl.SSLContext | str | Path
 OnCall = Callable[[CallRecord], object]

@@ -28,7 +28,7 @@ from toolkit.api.errors import InputError, RunError
 from toolkit.client import Client
 from toolkit.pacing import Pacing, read_pacing
 from toolkit.progress import Follower, Progress
-from toolkit.records import Row, pack_to_parquet
+from toolkit.records.call_record import Row, pack_to_parquet
 from toolkit.runs import Cause
 from toolkit.settings import Target
 
@@ -332,7 +332,7 @@ class LoadRun:
     def poll(self, on_rows: Callable[[list[Row]], object] = lambda _: None) -> Progress:
         """Read what was recorded since the last time and return the progress so far; never waits.
 
-        ``on_rows`` is given what is new, rows as ``toolkit.records`` packs them, thousands at once.
+        ``on_rows`` is given what is new, rows as ``toolkit.records.call_record`` packs them, thousands at once.
         """
         return self._follower.read(time.time_ns() if self._process.poll() is None else None, on_rows)
 

@@ -15,8 +15,8 @@ from typing import IO
 import numpy as np
 
 from toolkit.api.wire import Endpoint
-from toolkit.histogram import Histogram
-from toolkit.records import PACKED_SUFFIX, PackedReader, Row, may_cost
+from toolkit.records.call_record import PACKED_SUFFIX, PackedReader, Row, may_cost
+from toolkit.records.histogram import Histogram
 
 _SLOT_NS = 100_000_000
 _SLOTS_PER_S = 10

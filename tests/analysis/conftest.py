@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
-from toolkit.records import CallRecord
+from toolkit.records.call_record import CallRecord
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
 SEND_CODES = (50000, 50006, 50009, 50014, 50019, 50031)

@@ -4,7 +4,7 @@ import pytest
 from toolkit import analysis
 from toolkit.analysis.table import to_ns
 from toolkit.api.errors import InputError
-from toolkit.records import write_parquet
+from toolkit.records.call_record import write_parquet
 
 SECOND_NS = 1_000_000_000
 

@@ -7,7 +7,7 @@ from support.random_calls import write_random_calls
 from toolkit import analysis
 from toolkit.analysis.table import COLUMNS, code_dtype, collect, lazy, tidy, to_ns, width_ns
 from toolkit.api.errors import InputError
-from toolkit.records import schema
+from toolkit.records.call_record import schema
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from support.service import smscode
 
 from toolkit.api.return_codes import find
 from toolkit.api.wire import Endpoint
-from toolkit.records import PARQUET_NAME, CallRecord, write_parquet
+from toolkit.records.call_record import PARQUET_NAME, CallRecord, write_parquet
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
 

@@ -14,7 +14,7 @@ from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import LimitsForm
 from toolkit.forms.limits import FIND
 from toolkit.forms.timeline import lanes, panels
-from toolkit.records import CallRecord, Scribe, write_parquet
+from toolkit.records.call_record import CallRecord, Scribe, write_parquet
 
 SCRIBE = Scribe.of("run", "host", "key", "secret")
 

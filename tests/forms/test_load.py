@@ -26,7 +26,7 @@ from toolkit.forms.order import RATE, STAGES, Order
 from toolkit.launch import Bounds
 from toolkit.pacing import Pacing
 from toolkit.progress import Follower
-from toolkit.records import PackedWriter, Scribe
+from toolkit.records.call_record import PackedWriter, Scribe
 from toolkit.settings import Target
 
 

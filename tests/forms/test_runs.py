@@ -19,7 +19,7 @@ from toolkit.forms import ReportView, RunPicker
 from toolkit.forms.figures import clock
 from toolkit.forms.questions import QUESTIONS
 from toolkit.forms.selection import Selection, as_calls
-from toolkit.records import CallRecord, Failure, Scribe, write_parquet
+from toolkit.records.call_record import CallRecord, Failure, Scribe, write_parquet
 
 START_S = 1_800_000_000
 SCRIBE = Scribe.of("run", "host", "key", "secret")

@@ -10,7 +10,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.advice import FAILURE_HINTS, HINTS
 from toolkit.forms.curl import send_line, verify_line
 from toolkit.forms.looks import look_of, looks_of, name_of
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 from toolkit.settings import Target
 
 TARGET = Target("https://api.example.com", "key", "the-master-secret", 1)

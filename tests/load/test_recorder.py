@@ -11,7 +11,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
 from toolkit.load.recorder import Recorder
 from toolkit.load.steps import Call, Outcome, Send, Verify
-from toolkit.records import CallRecord, PackedReader, Scribe
+from toolkit.records.call_record import CallRecord, PackedReader, Scribe
 
 SCRIBE = Scribe.of("friday", "worker-3", "key", "the-master-secret")
 SENT = Answer(200, ReturnCode.SUCCESS, "success", msg_id="m-1")

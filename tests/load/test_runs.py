@@ -17,7 +17,7 @@ from toolkit.api.errors import InputError, RunError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.launch import LoadRun
-from toolkit.records import pack_to_parquet
+from toolkit.records.call_record import pack_to_parquet
 from toolkit.runs import Cause
 
 LONG_S = 60

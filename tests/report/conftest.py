@@ -17,7 +17,7 @@ from toolkit.analysis.sources.texts import Unread
 from toolkit.analysis.table import lazy
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
-from toolkit.records import PARQUET_NAME, CallRecord, write_parquet
+from toolkit.records.call_record import PARQUET_NAME, CallRecord, write_parquet
 from toolkit.report import page
 from toolkit.report.claims import Claim
 from toolkit.report.composing import compose

@@ -15,7 +15,7 @@ from support.simulated import Simulated
 
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import Kind, ReturnCode, kind_of
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 from toolkit.simulation import Plan, simulate
 from toolkit.simulation.verdicts import TRIES, TTL_S
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
-from toolkit.records import CallRecord, Scribe, write_parquet
+from toolkit.records.call_record import CallRecord, Scribe, write_parquet
 
 START_S = 1_800_000_000  # 2027-01-15 08:00:00 UTC
 MOBILES = [f"138{number:04}{number:04}" for number in range(60)]

@@ -14,7 +14,7 @@ from toolkit.analysis.carriers import carriers
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.prices import PriceRow, Prices, Template, Unit
-from toolkit.records import CallRecord, hash64
+from toolkit.records.call_record import CallRecord, hash64
 
 MIDNIGHT_NS = 1_793_923_200_000_000_000  # 2026-11-06 00:00:00 UTC
 SECOND_NS = 1_000_000_000

@@ -11,7 +11,7 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, collect, lazy, tidy, to_ns, to_utc
-from toolkit.records import CallRecord, to_table
+from toolkit.records.call_record import CallRecord, to_table
 
 _NAMES = [column.name for column in fields(CallRecord)]
 _INTEGERS = {"return_code": "Int64", "temp_id": "Int64", "mobile_key": "Int64", "msg_key": "Int64", "segments": "Int16"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 
 HINTS: dict[ReturnCode, str] = {
     ReturnCode.SUCCESS: "Nothing: it worked.",

@@ -10,7 +10,7 @@ from toolkit.forms.advice import FAILURE_HINTS, HINTS, UNKNOWN
 from toolkit.forms.attempt import Attempt
 from toolkit.forms.looks import look_of, name_of
 from toolkit.forms.markup import render
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 from toolkit.report import tables
 
 

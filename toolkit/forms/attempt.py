@@ -14,7 +14,7 @@ from toolkit.api.wire import Credentials, message_path
 from toolkit.client import Client
 from toolkit.forms import curl
 from toolkit.masking import mask_text
-from toolkit.records import CallRecord
+from toolkit.records.call_record import CallRecord
 from toolkit.settings import Target
 
 _RUN = "by hand"

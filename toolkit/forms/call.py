@@ -18,7 +18,7 @@ from toolkit.forms.panel import Panel
 from toolkit.forms.sandbox import Sandbox
 from toolkit.forms.work import Work
 from toolkit.masking import mask_text
-from toolkit.records import CallRecord
+from toolkit.records.call_record import CallRecord
 from toolkit.settings import load_price
 
 _MOST_SHOWN = 50

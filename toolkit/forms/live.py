@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.analysis.bins import BIN_RATIO, middle_ns
 from toolkit.api.wire import Endpoint
 from toolkit.forms.looks import Outcome
-from toolkit.records import Row, may_cost
+from toolkit.records.call_record import Row, may_cost
 
 _SLOT_NS = 1_000_000_000
 _MOST_BUCKETS = 120

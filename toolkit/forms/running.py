@@ -12,7 +12,7 @@ from toolkit.forms.sentinel import Sentinel
 from toolkit.forms.work import Work
 from toolkit.launch import Ended, LoadRun
 from toolkit.progress import Progress
-from toolkit.records import Row
+from toolkit.records.call_record import Row
 from toolkit.settings import Target
 from toolkit.trials import Trial, conclude, ending
 

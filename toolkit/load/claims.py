@@ -17,10 +17,10 @@ from toolkit import thresholds
 from toolkit.api.errors import NotConnectedError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.histogram import Histogram
 from toolkit.load.oracle import Sent, judge_all
 from toolkit.load.steps import Call, Outcome, Send, Verify
 from toolkit.load.terms import Terms
+from toolkit.records.histogram import Histogram
 from toolkit.thresholds import Measure, Status
 
 _CODES = 1_000_000  # of six digits

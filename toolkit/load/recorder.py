@@ -17,7 +17,7 @@ from toolkit.api.errors import InputError, ProtocolError
 from toolkit.load.steps import Kept, Send
 from toolkit.load.transport import classify
 from toolkit.parts import is_url, push
-from toolkit.records import PACKED_SUFFIX, PackedWriter, Scribe, pack_to_parquet
+from toolkit.records.call_record import PACKED_SUFFIX, PackedWriter, Scribe, pack_to_parquet
 
 _FLUSH_EVERY_S = 0.25
 

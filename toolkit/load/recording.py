@@ -23,7 +23,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.load.ending import begin_end
 from toolkit.load.steps import Journey, Pause, Peek, Send, Verify
 from toolkit.load.worker import Worker
-from toolkit.records import PARQUET_NAME
+from toolkit.records.call_record import PARQUET_NAME
 
 _COLUMNS = ["endpoint", "started_ns", "wait_ns", "return_code", "mobile_key", "msg_key"]
 _RIGHT = (ReturnCode.SUCCESS, ReturnCode.VERIFIED_CODE)

@@ -17,10 +17,10 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from toolkit.api.wire import Endpoint
-from toolkit.histogram import Histogram
 from toolkit.load.arrivals import Arrivals
 from toolkit.load.steps import Kept
 from toolkit.load.transport import classify
+from toolkit.records.histogram import Histogram
 from toolkit.thresholds import Figures, Measure
 
 _FOLD_AFTER_CALLS = 4096

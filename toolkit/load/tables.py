@@ -16,9 +16,9 @@ from locust.stats import RequestStats, StatsEntry, StatsError
 from numpy.typing import NDArray
 
 from toolkit.api.wire import Endpoint
-from toolkit.histogram import Histogram, middles_ms
 from toolkit.load.digits import three_digits
 from toolkit.load.statistics import Times
+from toolkit.records.histogram import Histogram, middles_ms
 from toolkit.thresholds import Measure
 
 _METHODS = {Measure.LATENCY_MS: "POST", Measure.CALLER_MS: "CALLER"}

@@ -19,7 +19,7 @@ from toolkit.api.errors import CallError, NotConnectedError, TransportError
 from toolkit.api.wire import Request
 from toolkit.load.connection import Connection
 from toolkit.load.http1 import Origin, Received
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 10.0  # for a whole call, however slowly its answer drips

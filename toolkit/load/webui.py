@@ -21,9 +21,9 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL
 from toolkit.analysis.colours import ERROR_COLOUR, KIND_COLOURS, UNKNOWN_COLOUR, shades
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
-from toolkit.histogram import Histogram
 from toolkit.load.history import History
 from toolkit.load.statistics import Outcome, statistics_of
+from toolkit.records.histogram import Histogram
 
 _TAB = "return-codes"
 _SCRIPT = Path(__file__).with_name("return_codes.js")

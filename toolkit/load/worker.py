@@ -38,7 +38,7 @@ from toolkit.load.statistics import statistics_of
 from toolkit.load.steps import Kept, Send, read_code
 from toolkit.load.witness import read_terms, witness_of
 from toolkit.parts import is_url
-from toolkit.records import Scribe
+from toolkit.records.call_record import Scribe
 from toolkit.settings import Target, load_target
 
 _ORPHAN_GRACE_S = 3.0

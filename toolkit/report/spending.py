@@ -10,7 +10,7 @@ import pandas as pd
 
 from toolkit.api.wire import Endpoint
 from toolkit.masking import Json
-from toolkit.records import may_cost
+from toolkit.records.call_record import may_cost
 
 
 def spent(codes: pd.DataFrame, settings: Mapping[str, object]) -> dict[str, Json]:

@@ -19,7 +19,7 @@ from toolkit.analysis.table import collect, lazy
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.prices import PriceRow, Prices, Unit
-from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS
+from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_PARTS
 from toolkit.report.claims import Claim, read_claims
 from toolkit.runs import LOG_NAME, SCHEMA, SUMMARY_NAME
 from toolkit.thresholds import Threshold

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from toolkit import records
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.records import Failure
+from toolkit.records import call_record
+from toolkit.records.call_record import Failure
 from toolkit.simulation import cast, msg_ids, outcomes
 from toolkit.simulation.people import mix
 
@@ -61,7 +61,7 @@ def to_table(calls: Rows, prefixes: NDArray[np.int64]) -> pa.Table:
         "error": _category(ends.astype(np.int32) - outcomes.FIRST_FAILURE, list(Failure)),
         "request_id": _request_ids(calls),
     }
-    return pa.table(columns, records.schema())
+    return pa.table(columns, call_record.schema())
 
 
 def _category(places: NDArray[Any], values: Any) -> pa.Array:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 from toolkit.simulation import incidents, outcomes
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.plan import MINUTE_NS, IncidentKind, Plan, dice

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from toolkit import records
 from toolkit.api.errors import InputError
-from toolkit.records import PACKED_SUFFIX, PARQUET_PARTS
+from toolkit.records import call_record
+from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_PARTS
 from toolkit.simulation.plan import Plan
 from toolkit.simulation.statement import HEADER, name_of
 
@@ -74,7 +74,7 @@ class Folder:
         path = self.day_path(day)
         partial = _partial(path)
         try:
-            with pq.ParquetWriter(partial, records.schema(), **records.encoding()) as writer:
+            with pq.ParquetWriter(partial, call_record.schema(), **call_record.encoding()) as writer:
                 writer.write_table(table, row_group_size=_ROW_GROUP)
             partial.replace(path)
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 from toolkit.simulation import incidents, outcomes
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.plan import IncidentKind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 
 BAD_GATEWAY = 502  # what a proxy says in place of the API
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from toolkit import analysis
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND

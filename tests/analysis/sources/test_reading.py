@@ -14,7 +14,7 @@ from toolkit.analysis import Calls, engines
 from toolkit.analysis.table import lazy
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Answer, Endpoint
-from toolkit.records import PARQUET_NAME, PackedWriter, Scribe, pack_to_parquet, write_parquet
+from toolkit.records.call_record import PARQUET_NAME, PackedWriter, Scribe, pack_to_parquet, write_parquet
 
 BIG, SMALL = 2**63 - 1, -(2**63) + 1  # neighbours of what a float would make of them
 

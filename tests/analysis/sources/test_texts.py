@@ -14,7 +14,7 @@ import pytest
 from toolkit import analysis
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
-from toolkit.records import CallRecord, Scribe, hash64
+from toolkit.records.call_record import CallRecord, Scribe, hash64
 
 MSG_ID = "288193860302000000000001"  # looks like a number, and isn't
 COMBINED = (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from toolkit.analysis.table import NS_PER_MS, IntoCalls, Lazy, bucket_ns, collect, lazy, to_utc, width_ns
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 
 PERIOD = "30D"
 _STEPS_A_PERIOD = 43_200  # minutes of 30 days: how fine time is cut

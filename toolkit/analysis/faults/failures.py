@@ -11,7 +11,7 @@ import pandas as pd
 from toolkit.analysis.messages import IS_SUCCESS, accepted
 from toolkit.analysis.table import IntoCalls, Lazy, bucket_ns, collect, describe_codes, different, lazy, to_utc
 from toolkit.api.return_codes import Kind
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 
 
 class Payer(StrEnum):

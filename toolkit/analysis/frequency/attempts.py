@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from toolkit.analysis.messages import IS_SEND, IS_SUCCESS
 from toolkit.analysis.table import NS_PER_S, Lazy, collect, different
 from toolkit.api.return_codes import ReturnCode
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, collect, lazy, to_
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import FREE_REFUSALS, ReturnCode
 from toolkit.prices import Prices
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 
 BY = ("day", "app_key", "temp_id", "carrier")
 RESENT_WITHIN_NS = 300 * NS_PER_S

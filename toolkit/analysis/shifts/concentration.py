@@ -16,7 +16,7 @@ from toolkit.analysis.table import COLUMNS, IntoCalls, Lazy, collect, lazy, to_n
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.records import Failure
+from toolkit.records.call_record import Failure
 
 DIMENSIONS = ["endpoint", "app_key", "temp_id", "prefix", "carrier", "province", "source", "hour"]
 _OWN = ("endpoint", "app_key", "source", "hour")  # which every call tells itself; the others its send tells

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode, kind_of
 from toolkit.api.wire import Endpoint, Refusal, parse_whole, read_path
-from toolkit.records import Scribe, clean, hash64, read_prefix
+from toolkit.records.call_record import Scribe, clean, hash64, read_prefix
 
 Fields: TypeAlias = Mapping[str, Any]
 Values: TypeAlias = tuple[Any, ...]

@@ -27,7 +27,7 @@ from toolkit.analysis.sources.texts import SUFFIXES, Unread, plain_suffix, read_
 from toolkit.analysis.table import REQUIRED, lazy
 from toolkit.api.errors import InputError
 from toolkit.parts import is_url, pull
-from toolkit.records import PACKED_SUFFIX, PARQUET_NAME, PARQUET_PARTS, read_packed, write_values
+from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_NAME, PARQUET_PARTS, read_packed, write_values
 from toolkit.runs import LOG_NAME
 
 MEMORY_LIMIT = "3GB"  # of DuckDB, which from there on writes to disk
@@ -147,4 +147,4 @@ def _check(path: Path) -> None:
         for name in REQUIRED:
             statistics = group.column(places[name]).statistics
             if statistics and statistics.null_count:
-                raise InputError(f"{path} has calls without {name}: write records with toolkit.records")
+                raise InputError(f"{path} has calls without {name}: write records with toolkit.records.call_record")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit import records
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Answer, Endpoint
-from toolkit.records import CallRecord, PackedReader, PackedWriter, Scribe
+from toolkit.records import call_record
+from toolkit.records.call_record import CallRecord, PackedReader, PackedWriter, Scribe
 
 MOBILE, SECRET = "13812345678", "the-master-secret"
 SCRIBE = Scribe.of("r1", "worker-0", "key", SECRET)
@@ -98,7 +98,7 @@ def test_no_whole_mobile_is_in_a_record(mobile: str) -> None:
 
 def test_no_whole_mobile_and_no_secret_is_in_a_file(tmp_path: Path) -> None:
     packed = pack(tmp_path / "0.msgpack", CALLS).read_bytes()
-    records.write_parquet(CALLS, tmp_path / "calls.parquet")
+    call_record.write_parquet(CALLS, tmp_path / "calls.parquet")
     table = repr(pq.read_table(tmp_path / "calls.parquet").to_pylist())
     assert not [word for word in (MOBILE, SECRET) if word.encode() in packed or word in table]
     assert SECRET not in repr(SCRIBE)
@@ -156,25 +156,25 @@ def test_a_tail_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
 
 def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "calls.parquet"
-    assert records.write_parquet(CALLS, path) == len(CALLS)
+    assert call_record.write_parquet(CALLS, path) == len(CALLS)
     assert [CallRecord(**row) for row in pq.read_table(path).to_pylist()] == CALLS
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_schema_has_every_column_in_order() -> None:
-    assert records.schema().names == [column.name for column in fields(CallRecord)]
+    assert call_record.schema().names == [column.name for column in fields(CallRecord)]
 
 
 def test_more_records_than_one_group_are_written_whole(tmp_path: Path) -> None:
     many = (replace(CALLS[0], started_ns=at) for at in range(120_001))
-    assert records.write_parquet(many, tmp_path / "calls.parquet") == 120_001
+    assert call_record.write_parquet(many, tmp_path / "calls.parquet") == 120_001
     started = pq.read_table(tmp_path / "calls.parquet")["started_ns"]
     assert started == pa.chunked_array([range(120_001)], type=pa.int64())
 
 
 def test_a_run_without_calls_has_a_table_without_rows(tmp_path: Path) -> None:
-    assert records.write_parquet([], tmp_path / "calls.parquet") == 0
-    assert pq.read_table(tmp_path / "calls.parquet").schema.equals(records.schema())
+    assert call_record.write_parquet([], tmp_path / "calls.parquet") == 0
+    assert pq.read_table(tmp_path / "calls.parquet").schema.equals(call_record.schema())
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -183,21 +183,21 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        records.write_parquet(broken(), tmp_path / "calls.parquet")  # type: ignore[arg-type]
+        call_record.write_parquet(broken(), tmp_path / "calls.parquet")  # type: ignore[arg-type]
     assert not (tmp_path / "calls.parquet").exists()
 
 
 def test_a_runs_packed_files_become_one_table(tmp_path: Path) -> None:
     pack(tmp_path / "0.msgpack", CALLS[:3])
     pack(tmp_path / "1.msgpack", CALLS[3:])
-    assert records.pack_to_parquet(tmp_path) == len(CALLS)
-    assert [path.name for path in tmp_path.iterdir()] == [records.PARQUET_NAME]
+    assert call_record.pack_to_parquet(tmp_path) == len(CALLS)
+    assert [path.name for path in tmp_path.iterdir()] == [call_record.PARQUET_NAME]
 
 
 def test_a_folder_without_packed_files_is_left_as_it_is(tmp_path: Path) -> None:
-    records.write_parquet(CALLS, tmp_path / records.PARQUET_NAME)
-    assert records.pack_to_parquet(tmp_path) == 0
-    assert pq.read_table(tmp_path / records.PARQUET_NAME).num_rows == len(CALLS)
+    call_record.write_parquet(CALLS, tmp_path / call_record.PARQUET_NAME)
+    assert call_record.pack_to_parquet(tmp_path) == 0
+    assert pq.read_table(tmp_path / call_record.PARQUET_NAME).num_rows == len(CALLS)
 
 
 @pytest.mark.parametrize(
@@ -206,4 +206,4 @@ def test_a_folder_without_packed_files_is_left_as_it_is(tmp_path: Path) -> None:
 )
 def test_whatever_a_server_says_can_be_kept(tmp_path: Path, answer: Answer) -> None:
     pack(tmp_path / "0.msgpack", [SCRIBE.record(Endpoint.SEND, 0, 0, answer=answer)])
-    assert records.pack_to_parquet(tmp_path) == 1
+    assert call_record.pack_to_parquet(tmp_path) == 1
