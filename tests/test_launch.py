@@ -15,7 +15,7 @@ from support.processes import wait_gone
 from toolkit import launch
 from toolkit.api.errors import InputError, NotConnectedError, ReturnCodeError, RunError
 from toolkit.api.return_codes import ReturnCode
-from toolkit.runs import Cause
+from toolkit.runs.run_folder import Cause
 from toolkit.settings import Target
 
 REPOSITORY = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import pytest
 
 from toolkit.api.errors import NotConnectedError
 from toolkit.launch import Bounds, Plan, sandbox
-from toolkit.progress import Progress
+from toolkit.runs.progress import Progress
 from toolkit.settings import Target
 from toolkit.trials import Trial, play
 

@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from toolkit import runs
 from toolkit.api.errors import InputError, RunError
 from toolkit.client import Client
-from toolkit.pacing import Pacing, read_pacing
-from toolkit.progress import Follower, Progress
 from toolkit.records.call_record import Row, pack_to_parquet
-from toolkit.runs import Cause
+from toolkit.runs import run_folder
+from toolkit.runs.arrival_counts import Pacing, read_pacing
+from toolkit.runs.progress import Follower, Progress
+from toolkit.runs.run_folder import Cause
 from toolkit.settings import Target
 
 _SANDBOX_START_S = 20.0
@@ -37,7 +37,11 @@ _SANDBOX_END_S = 5.0
 _USERS_END_S = 5  # what users get to finish the calls they are in
 _LOCUST_END_S = _USERS_END_S + 5.0
 _SHOWN_LINES = 5
-_FINDINGS = (runs.THRESHOLD_MISSED, runs.BOTTLENECK, runs.BUDGET_SPENT)  # exit codes of a run that broke nowhere
+_FINDINGS = (
+    run_folder.THRESHOLD_MISSED,
+    run_folder.BOTTLENECK,
+    run_folder.BUDGET_SPENT,
+)  # exit codes of a run that broke nowhere
 
 
 # The sandbox.
@@ -68,7 +72,7 @@ def _serve(arguments: tuple[str, ...], folder: str, stderr: IO[bytes]) -> subpro
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        env={name: value for name, value in os.environ.items() if not name.startswith(runs.PREFIX)},
+        env={name: value for name, value in os.environ.items() if not name.startswith(run_folder.PREFIX)},
         cwd=folder,
         start_new_session=True,
     )
@@ -181,7 +185,11 @@ class Plan:
         stages = self.stages or (f"{self.duration_s:f}s={self.rate_per_s:f}" if self.rate_per_s else "")
         if not stages:
             return {}
-        return {runs.STAGES: stages, runs.ARRIVALS: self.arrivals, runs.MAX_CONNECTIONS: str(self.max_connections)}
+        return {
+            run_folder.STAGES: stages,
+            run_folder.ARRIVALS: self.arrivals,
+            run_folder.MAX_CONNECTIONS: str(self.max_connections),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +208,11 @@ class Bounds:
     def variables(self) -> dict[str, str]:
         """Return them as the environment variables that the child reads as options; what isn't set is no variable."""
         variables = {
-            runs.THRESHOLD: _bracket(self.thresholds),
-            runs.MAX_MESSAGES: "" if self.max_messages is None else str(self.max_messages),
-            runs.MAX_COST: self.max_cost or "",
-            runs.ALLOW_TARGET: _bracket(self.allow_target),
-            runs.I_PAY_FOR_THIS: "true" if self.i_pay_for_this else "",
+            run_folder.THRESHOLD: _bracket(self.thresholds),
+            run_folder.MAX_MESSAGES: "" if self.max_messages is None else str(self.max_messages),
+            run_folder.MAX_COST: self.max_cost or "",
+            run_folder.ALLOW_TARGET: _bracket(self.allow_target),
+            run_folder.I_PAY_FOR_THIS: "true" if self.i_pay_for_this else "",
         }
         return {name: value for name, value in variables.items() if value}
 
@@ -227,11 +235,11 @@ class Expectations:
     def variables(self) -> dict[str, str]:
         """Return them as the environment variables that the child reads as options."""
         variables = {
-            runs.RULES: " ".join(self.rules),
-            runs.SPEED: str(self.speed),
-            runs.MOBILES: self.mobiles,
-            runs.LIMIT: _bracket(self.limits),
-            runs.RECORDING: self.recording or "",
+            run_folder.RULES: " ".join(self.rules),
+            run_folder.SPEED: str(self.speed),
+            run_folder.MOBILES: self.mobiles,
+            run_folder.LIMIT: _bracket(self.limits),
+            run_folder.RECORDING: self.recording or "",
         }
         return {name: value for name, value in variables.items() if value}
 
@@ -258,7 +266,7 @@ def start(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise InputError(f"the folder {folder} is not empty: each run has its own")
-    options = {runs.SEED: str(seed), **plan.variables(), **bounds.variables(), **expectations.variables()}
+    options = {run_folder.SEED: str(seed), **plan.variables(), **bounds.variables(), **expectations.variables()}
     return LoadRun(_command(path, target, plan, folder), target, folder.resolve(), options)
 
 
@@ -274,7 +282,7 @@ def _command(path: Path, target: Target, plan: Plan, folder: Path) -> list[str]:
         "--stop-timeout": _USERS_END_S,
         "--exit-code-on-error": 0,  # a refused call is a finding, not the end of the program
         "--loglevel": "WARNING",
-        "--json-file": folder / runs.STATS_STEM,
+        "--json-file": folder / run_folder.STATS_STEM,
     }
     given = [str(word) for option in options.items() for word in option]
     return [sys.executable, "-m", "locust", "--headless", "--only-summary", *given]
@@ -302,12 +310,12 @@ class LoadRun:
             "SMSCODE_APP_KEY": target.app_key,
             "SMSCODE_MASTER_SECRET": target.master_secret,
             "SMSCODE_TEMP_ID": str(target.temp_id),
-            runs.RUN_DIR: str(folder),
+            run_folder.RUN_DIR: str(folder),
             **options,
-            runs.LIFELINE_FD: str(lifeline),
+            run_folder.LIFELINE_FD: str(lifeline),
         }
         try:
-            with (folder / runs.LOG_NAME).open("wb") as log:
+            with (folder / run_folder.LOG_NAME).open("wb") as log:
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -360,13 +368,13 @@ class LoadRun:
         """Wait for the end and say why it came; raise RunError with locust's last words where it broke down."""
         code = self._process.wait()
         calls = self._close()
-        if ended := self._lines(runs.ENDED_NAME):
+        if ended := self._lines(run_folder.ENDED_NAME):
             cause, _, reason = ended[0].partition(" ")
-            return Ended(Cause(cause), reason, self._lines(runs.NOTES_NAME), calls, self.pacing())
+            return Ended(Cause(cause), reason, self._lines(run_folder.NOTES_NAME), calls, self.pacing())
         if code and not self._stopped and code not in _FINDINGS:
             raise RunError(self._last_words(code))
         cause = Cause.INTERRUPTED if self._stopped else Cause.FINISHED
-        return Ended(cause, "", self._lines(runs.NOTES_NAME), calls, self.pacing())
+        return Ended(cause, "", self._lines(run_folder.NOTES_NAME), calls, self.pacing())
 
     def _close(self) -> int:
         """Pack the records, once, and return how many there are."""
@@ -386,7 +394,7 @@ class LoadRun:
 
     def _last_words(self, code: int) -> str:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        with (self.folder / runs.LOG_NAME).open("rb") as log:
+        with (self.folder / run_folder.LOG_NAME).open("rb") as log:
             return f"locust {how}: {_last_lines(log, _SHOWN_LINES) or 'it said nothing'}"
 
 

@@ -17,9 +17,9 @@ from toolkit.durations import parse_duration
 from toolkit.launch import Bounds, Ended, Expectations, LoadRun, Plan
 from toolkit.load.arrivals import Schedule, parse_stages, steady
 from toolkit.load.guard import cap_messages, check_allowed
-from toolkit.progress import Progress
 from toolkit.report.summary import Summary, write_summary
 from toolkit.report.writing import write_report
+from toolkit.runs.progress import Progress
 from toolkit.settings import Price, Target
 
 _TOLD_EVERY_S = 1.0

@@ -3,8 +3,8 @@ from decimal import Decimal
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.cli.load import tell_progress
-from toolkit.pacing import Rate
-from toolkit.progress import Progress
+from toolkit.runs.arrival_counts import Rate
+from toolkit.runs.progress import Progress
 from toolkit.settings import Price
 
 OUTCOMES = {

@@ -24,9 +24,9 @@ from toolkit.forms.live import Live
 from toolkit.forms.livechart import panels, ticks
 from toolkit.forms.order import RATE, STAGES, Order
 from toolkit.launch import Bounds
-from toolkit.pacing import Pacing
-from toolkit.progress import Follower
 from toolkit.records.call_record import PackedWriter, Scribe
+from toolkit.runs.arrival_counts import Pacing
+from toolkit.runs.progress import Follower
 from toolkit.settings import Target
 
 

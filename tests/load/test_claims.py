@@ -14,7 +14,7 @@ from toolkit.load.claims import BRUTE_FORCE, FREQUENCY_LIMITS, JOURNEY, REPLAY, 
 from toolkit.load.oracle import ServiceClock
 from toolkit.load.steps import Call, Outcome, Send, Verify
 from toolkit.load.terms import Terms
-from toolkit.thresholds import Status, parse
+from toolkit.runs.thresholds import Status, parse
 
 TERMS = Terms(rules=(Rule(1, 60),), tries=3, failures_per_hour=5)
 S = 1_000_000_000

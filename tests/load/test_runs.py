@@ -12,13 +12,14 @@ import pytest
 from support.api import Api
 from support.processes import of_run, parent_of_a_run, wait_gone
 
-from toolkit import launch, runs
+from toolkit import launch
 from toolkit.api.errors import InputError, RunError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.launch import LoadRun
 from toolkit.records.call_record import pack_to_parquet
-from toolkit.runs import Cause
+from toolkit.runs import run_folder
+from toolkit.runs.run_folder import Cause
 
 LONG_S = 60
 
@@ -72,7 +73,7 @@ def test_an_app_without_balance_stops_the_run_with_a_reason(api: Api, tmp_path: 
         ended = run.wait()
     assert (ended.cause, ended.reason) == (Cause.REFUSED, "50014 no money")
     assert recorded(tmp_path) == api.answered
-    assert (tmp_path / runs.LOG_NAME).read_text().count("50014 no money") == 1
+    assert (tmp_path / run_folder.LOG_NAME).read_text().count("50014 no money") == 1
     assert not of_run(tmp_path)
 
 
@@ -82,7 +83,7 @@ def test_sends_that_were_all_wrong_stop_the_run_with_a_reason(api: Api, tmp_path
         ended = run.wait()
     assert (ended.cause, ended.reason) == (Cause.REFUSED, "50013 invalid temp_id")
     assert 20 <= api.answered.total() < 100
-    assert (tmp_path / runs.LOG_NAME).read_text().count("50013 invalid temp_id") == 1
+    assert (tmp_path / run_folder.LOG_NAME).read_text().count("50013 invalid temp_id") == 1
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_without_a_sandbox_a_journey_is_a_send_and_one_wrong_code_and_this_is_sa
     assert set(api.answered) == {("send", ReturnCode.SUCCESS), ("verify", ReturnCode.INVALID_CODE)}
     assert len(set(api.answered.values())) == 1
     assert len(ended.notes) == 1
-    assert (tmp_path / runs.LOG_NAME).read_text().count("no sandbox") == 1
+    assert (tmp_path / run_folder.LOG_NAME).read_text().count("no sandbox") == 1
 
 
 def test_neither_secret_nor_mobile_is_in_the_folder_or_on_the_command_line(api: Api, tmp_path: Path) -> None:

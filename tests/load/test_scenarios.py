@@ -16,9 +16,10 @@ from support.locust import LOCUSTFILES, run_locust
 from support.windows import Fixed, Forgetful, Right, Service
 from support.wrong import Amnesiac, Denying, Limited
 
-from toolkit import launch, runs
+from toolkit import launch
 from toolkit.api.rate_rules import Rule
 from toolkit.launch import Plan
+from toolkit.runs import run_folder
 from toolkit.settings import Target
 
 FAST = ("--speed", "60")
@@ -165,7 +166,7 @@ def test_a_launched_run_leaves_its_claim_in_its_folder(tmp_path: Path) -> None:
         ) as load,
     ):
         assert load.wait().cause is launch.Cause.FINISHED
-    (claim,) = json.loads((tmp_path / runs.CLAIMS_NAME).read_text())
+    (claim,) = json.loads((tmp_path / run_folder.CLAIMS_NAME).read_text())
     assert (claim["claim"], claim["status"]) == ("frequency_limits", "PASS")
     assert set(claim["figures"]["boundaries"]) == {"1/60s", "3/240s"}
 
@@ -185,7 +186,7 @@ def test_a_recorded_run_is_played_again_call_by_call(tmp_path: Path) -> None:
     recorded, played = (starts_s(tmp_path / name) for name in ("1", "2"))
     assert len(played) == len(recorded) > 10
     assert max(abs(one - other) for one, other in zip(recorded, played, strict=True)) < 0.5
-    (claim,) = json.loads((tmp_path / "2" / runs.CLAIMS_NAME).read_text())
+    (claim,) = json.loads((tmp_path / "2" / run_folder.CLAIMS_NAME).read_text())
     assert claim["status"] == "PASS"
 
 

@@ -65,7 +65,7 @@ import locust.stats
 from locust.env import Environment
 from toolkit.load.digits import three_digits
 from toolkit.load.statistics import Statistics, statistics_of
-from toolkit.thresholds import judge, parse
+from toolkit.runs.thresholds import judge, parse
 from toolkit.api.wire import Endpoint
 
 def count(statistics, calls):

@@ -19,9 +19,9 @@ from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import PARQUET_NAME, CallRecord, write_parquet
 from toolkit.report import page
-from toolkit.report.claims import Claim
 from toolkit.report.composing import compose
 from toolkit.report.subject import Questions, Run, Subject
+from toolkit.runs.check_results import Claim
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
 BROWSER = shutil.which("chromium")

@@ -23,8 +23,8 @@ from toolkit.report.composing import compose
 from toolkit.report.subject import Questions, Subject, read_run, read_subject
 from toolkit.report.values import Figure, Report, Table
 from toolkit.report.writing import Format, write
+from toolkit.runs.thresholds import parse
 from toolkit.simulation import Plan, simulate
-from toolkit.thresholds import parse
 
 ORDER = [
     "verdicts",

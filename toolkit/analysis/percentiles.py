@@ -15,7 +15,7 @@ import pandas as pd
 
 from toolkit.analysis import bins, engines
 from toolkit.analysis.table import NS_PER_MS, IntoCalls, Lazy, bucket_ns, collect, lazy, to_utc
-from toolkit.thresholds import Measure
+from toolkit.runs.thresholds import Measure
 
 SERVER, CALLER = (measure.value for measure in Measure)
 MEASURES = {SERVER: "the server's latency", CALLER: "what the caller waited"}

@@ -19,14 +19,14 @@ from toolkit.cli.calls import AppKey, BaseUrl, TempId
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say
 from toolkit.cli.summary import exit_by, show_summary
 from toolkit.durations import EXAMPLES
-from toolkit.parts import check, is_url, push
-from toolkit.runs import Cause
+from toolkit.runs.remote_storage import check, is_url, push
+from toolkit.runs.run_folder import Cause
 
 if TYPE_CHECKING:
     from toolkit.launch import Ended, LoadRun, Plan
-    from toolkit.pacing import Pacer, Rate
-    from toolkit.progress import Progress
     from toolkit.report.summary import Summary
+    from toolkit.runs.arrival_counts import Pacer, Rate
+    from toolkit.runs.progress import Progress
     from toolkit.settings import Price, Target
 
 _USERS, _DURATION = 20, "10s"
@@ -118,8 +118,8 @@ def load(
     from toolkit.analysis import read
     from toolkit.api.rate_rules import Rule
     from toolkit.load.mobiles import parse_pool
+    from toolkit.runs.thresholds import parse
     from toolkit.settings import find_target, load_price
-    from toolkit.thresholds import parse
     from toolkit.trials import Trial, conclude, ending, new_folder, read_plan
 
     if users is None and rate is None and stages is None:
@@ -192,7 +192,7 @@ def _follow(run: LoadRun, duration_s: float, price: Price | None) -> Ended:
 
 
 def _lines(run: LoadRun, duration_s: float, price: Price | None) -> None:
-    from toolkit.pacing import Pacer
+    from toolkit.runs.arrival_counts import Pacer
 
     pacer = Pacer()
     for progress in run.follow(every_s=_LINE_EVERY_S):
@@ -205,7 +205,7 @@ def _live(run: LoadRun, duration_s: float, price: Price | None) -> None:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    from toolkit.pacing import Pacer
+    from toolkit.runs.arrival_counts import Pacer
 
     pacer = Pacer()
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))

@@ -13,14 +13,14 @@ import typer
 from toolkit.api.errors import InputError
 from toolkit.cli.output import Json, say, show, show_json
 from toolkit.cli.summary import exit_by, show_summary
-from toolkit.parts import is_url, pulled
+from toolkit.runs.remote_storage import is_url, pulled
 
 if TYPE_CHECKING:
     from toolkit.report.subject import Subject
     from toolkit.report.summary import Summary
     from toolkit.report.values import Report
     from toolkit.report.writing import Format
-    from toolkit.thresholds import Threshold
+    from toolkit.runs.thresholds import Threshold
 
 _STDOUT = "-"
 
@@ -121,7 +121,7 @@ def _read_formats(text: str, out: str | None) -> list[Format]:
 
 def _read_condition(text: str) -> Threshold:
     """Read what must not hold as what must."""
-    from toolkit.thresholds import parse
+    from toolkit.runs.thresholds import parse
 
     return parse(text).opposite()
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from toolkit.cli.output import fail, show, show_json
-from toolkit.runs import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
+from toolkit.runs.run_folder import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from toolkit.report.summary import Summary
-    from toolkit.thresholds import Verdict
+    from toolkit.runs.thresholds import Verdict
 
 
 def show_summary(summary: Summary, calls: Any, as_json: bool) -> None:
@@ -66,7 +66,7 @@ def _show_verdicts(summary: Summary) -> None:
 
 
 def _show_claims(summary: Summary) -> None:
-    from toolkit.report.claims import figure_rows
+    from toolkit.runs.check_results import figure_rows
 
     claims: Any = summary["claims"]
     for claim in claims:

@@ -24,7 +24,7 @@ from toolkit.forms.result import runs_html
 from toolkit.forms.running import Running
 from toolkit.forms.work import Work
 from toolkit.launch import Bounds, Expectations, Plan
-from toolkit.progress import Progress
+from toolkit.runs.progress import Progress
 from toolkit.trials import Trial, new_folder
 
 SCENARIO = "frequency_limits"

@@ -9,7 +9,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.forms.chart import Panel, Series
 from toolkit.forms.live import Bucket
 from toolkit.forms.looks import FAINT, PLAIN, SECOND, looks_of, name_of
-from toolkit.pacing import Pacing
+from toolkit.runs.arrival_counts import Pacing
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 _MOST_TICKS = 8

@@ -11,7 +11,7 @@ from toolkit.prices import Prices
 from toolkit.report.sections import Teller, faults, frequency, money, shifts
 from toolkit.report.subject import Questions, Run, Subject, read_run, read_settings
 from toolkit.report.values import Section
-from toolkit.runs import SUMMARY_NAME
+from toolkit.runs.run_folder import SUMMARY_NAME
 from toolkit.settings import load_prices
 
 _COST = "Cost"

@@ -11,8 +11,8 @@ from toolkit.forms.result import Run, result_html, runs_html
 from toolkit.forms.sentinel import Sentinel
 from toolkit.forms.work import Work
 from toolkit.launch import Ended, LoadRun
-from toolkit.progress import Progress
 from toolkit.records.call_record import Row
+from toolkit.runs.progress import Progress
 from toolkit.settings import Target
 from toolkit.trials import Trial, conclude, ending
 

@@ -17,13 +17,13 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from toolkit import runs
 from toolkit.api.errors import NotConnectedError, ToolkitError
 from toolkit.api.return_codes import FREE_REFUSALS
 from toolkit.load.ending import end_early
 from toolkit.load.guard import cap_messages
 from toolkit.load.steps import Outcome
-from toolkit.runs import Cause
+from toolkit.runs import run_folder
+from toolkit.runs.run_folder import Cause
 from toolkit.settings import load_price
 
 _PORTIONS, _MOST_PER_PORTION = 100, 1_000
@@ -58,7 +58,7 @@ class Budget:
     def end_when_spent(self, **_: object) -> None:
         """End the run where neither here nor at any worker that lives a message is left."""
         if self._asked and not self._left and _living(self._environment, self._asked) <= self._spent:
-            self._environment.process_exit_code = runs.BUDGET_SPENT
+            self._environment.process_exit_code = run_folder.BUDGET_SPENT
             end_early(self._environment, Cause.BUDGET, f"{self._messages:,} messages, all it might send")
 
 
@@ -153,8 +153,12 @@ def _living(environment: Environment, workers: set[str]) -> set[str]:
 
 def _add_options(parser: LocustArgumentParser, **_: object) -> None:
     group = parser.add_argument_group("SMS code budget")
-    group.add_argument("--max-messages", env_var=runs.MAX_MESSAGES, type=int, help="How many messages may be sent")
-    group.add_argument("--max-cost", env_var=runs.MAX_COST, help="How much may be spent, at SMSCODE_PRICE_PER_SEND")
+    group.add_argument(
+        "--max-messages", env_var=run_folder.MAX_MESSAGES, type=int, help="How many messages may be sent"
+    )
+    group.add_argument(
+        "--max-cost", env_var=run_folder.MAX_COST, help="How much may be spent, at SMSCODE_PRICE_PER_SEND"
+    )
 
 
 def _set_up(environment: Environment, **_: object) -> None:

@@ -13,7 +13,6 @@ from dataclasses import asdict, astuple, dataclass
 from itertools import takewhile
 from typing import Any, TypeAlias
 
-from toolkit import thresholds
 from toolkit.api.errors import NotConnectedError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
@@ -21,7 +20,8 @@ from toolkit.load.oracle import Sent, judge_all
 from toolkit.load.steps import Call, Outcome, Send, Verify
 from toolkit.load.terms import Terms
 from toolkit.records.histogram import Histogram
-from toolkit.thresholds import Measure, Status
+from toolkit.runs import thresholds
+from toolkit.runs.thresholds import Measure, Status
 
 _CODES = 1_000_000  # of six digits
 _SLOT_NS = 2_000_000_000  # of calls that are held against the limits together

@@ -15,9 +15,9 @@ from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from toolkit import runs
-from toolkit.parts import is_url
-from toolkit.runs import Cause
+from toolkit.runs import run_folder
+from toolkit.runs.remote_storage import is_url
+from toolkit.runs.run_folder import Cause
 
 _END, _LEAVE = "sms-end", "sms-leave"
 
@@ -31,7 +31,7 @@ def end_early(environment: Environment, cause: Cause, reason: str) -> None:
         _begin(environment, _ask_master, cause, reason)
     elif begin_end(environment):
         logger.error("the run ends: %s", reason)
-        leave(environment, runs.ENDED_NAME, f"{cause} {reason}")
+        leave(environment, run_folder.ENDED_NAME, f"{cause} {reason}")
 
 
 def begin_end(environment: Environment) -> bool:

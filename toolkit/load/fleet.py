@@ -21,8 +21,8 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
-from toolkit import runs
 from toolkit.load.ending import begin_end, end, is_ending, leave
+from toolkit.runs import run_folder
 
 _LOOK_EVERY_S = 0.1
 _SIGN_EVERY_S = 0.5  # of life, from each worker to its master
@@ -106,7 +106,7 @@ def _report(environment: Environment, loss: str, left: int) -> None:
     if left:
         note = f"{loss}; its share moved to the other {left}"
         logger.warning(note)
-        leave(environment, runs.NOTES_NAME, note)
+        leave(environment, run_folder.NOTES_NAME, note)
     else:
         logger.error("%s, and none is left: the run ends", loss)
         environment.process_exit_code = 1

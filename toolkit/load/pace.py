@@ -17,9 +17,9 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from toolkit import runs
 from toolkit.api.errors import InputError
 from toolkit.load.arrivals import Schedule, Share, parse_stages, steady
+from toolkit.runs import run_folder
 
 _POISSON = "poisson"
 _PROMPT_S = 2.0  # users that come so soon are in time for the first arrival
@@ -89,13 +89,21 @@ def open_loop_of(environment: Environment) -> OpenLoop | None:
 
 def _add_options(parser: LocustArgumentParser, **_: object) -> None:
     group = parser.add_argument_group("SMS code arrivals")
-    group.add_argument("--rate", env_var=runs.RATE, type=float, help="Journeys begun a second, instead of users")
-    group.add_argument("--stages", env_var=runs.STAGES, help='The rate over time: "30s@500,2m=500,30s@0"')
+    group.add_argument("--rate", env_var=run_folder.RATE, type=float, help="Journeys begun a second, instead of users")
+    group.add_argument("--stages", env_var=run_folder.STAGES, help='The rate over time: "30s@500,2m=500,30s@0"')
     group.add_argument(
-        "--arrivals", env_var=runs.ARRIVALS, choices=["constant", _POISSON], default="constant", help="How they come"
+        "--arrivals",
+        env_var=run_folder.ARRIVALS,
+        choices=["constant", _POISSON],
+        default="constant",
+        help="How they come",
     )
     group.add_argument(
-        "--max-connections", env_var=runs.MAX_CONNECTIONS, type=int, default=500, help="Of each worker, for arrivals"
+        "--max-connections",
+        env_var=run_folder.MAX_CONNECTIONS,
+        type=int,
+        default=500,
+        help="Of each worker, for arrivals",
     )
 
 

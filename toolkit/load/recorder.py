@@ -16,8 +16,8 @@ import gevent
 from toolkit.api.errors import InputError, ProtocolError
 from toolkit.load.steps import Kept, Send
 from toolkit.load.transport import classify
-from toolkit.parts import is_url, push
 from toolkit.records.call_record import PACKED_SUFFIX, PackedWriter, Scribe, pack_to_parquet
+from toolkit.runs.remote_storage import is_url, push
 
 _FLUSH_EVERY_S = 0.25
 

@@ -16,7 +16,6 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import LocalRunner
 
-from toolkit import runs
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
@@ -24,6 +23,7 @@ from toolkit.load.ending import begin_end
 from toolkit.load.steps import Journey, Pause, Peek, Send, Verify
 from toolkit.load.worker import Worker
 from toolkit.records.call_record import PARQUET_NAME
+from toolkit.runs import run_folder
 
 _COLUMNS = ["endpoint", "started_ns", "wait_ns", "return_code", "mobile_key", "msg_key"]
 _RIGHT = (ReturnCode.SUCCESS, ReturnCode.VERIFIED_CODE)
@@ -158,7 +158,7 @@ def _options(environment: Environment) -> Any:
 
 def _add_options(parser: LocustArgumentParser, **_: object) -> None:
     parser.add_argument_group("SMS code replay").add_argument(
-        "--recording", env_var=runs.RECORDING, help="Folder of a run whose arrivals are played again"
+        "--recording", env_var=run_folder.RECORDING, help="Folder of a run whose arrivals are played again"
     )
 
 

@@ -21,7 +21,7 @@ from toolkit.load.arrivals import Arrivals
 from toolkit.load.steps import Kept
 from toolkit.load.transport import classify
 from toolkit.records.histogram import Histogram
-from toolkit.thresholds import Figures, Measure
+from toolkit.runs.thresholds import Figures, Measure
 
 _FOLD_AFTER_CALLS = 4096
 _REPORT_KEY = "smscode_statistics"

@@ -19,7 +19,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.load.digits import three_digits
 from toolkit.load.statistics import Times
 from toolkit.records.histogram import Histogram, middles_ms
-from toolkit.thresholds import Measure
+from toolkit.runs.thresholds import Measure
 
 _METHODS = {Measure.LATENCY_MS: "POST", Measure.CALLER_MS: "CALLER"}
 

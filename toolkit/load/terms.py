@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 from toolkit.load.oracle import ServiceClock
-from toolkit.thresholds import Threshold
+from toolkit.runs.thresholds import Threshold
 
 _HOUR_S = 3600
 

@@ -18,12 +18,12 @@ from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import WorkerRunner
 
-from toolkit import runs, thresholds
 from toolkit.api.errors import InputError
 from toolkit.load.ending import end_early
 from toolkit.load.statistics import statistics_of
-from toolkit.runs import Cause
-from toolkit.thresholds import Figures, Status, Threshold, Verdict
+from toolkit.runs import run_folder, thresholds
+from toolkit.runs.run_folder import Cause
+from toolkit.runs.thresholds import Figures, Status, Threshold, Verdict
 
 _EVERY_S = 1.0
 _DOUBT = "sms-bottleneck"
@@ -78,9 +78,9 @@ class Judge:
 
     def _choose_exit_code(self, verdicts: list[Verdict]) -> int | None:
         if self._bottleneck:
-            return runs.BOTTLENECK
+            return run_folder.BOTTLENECK
         if any(verdict.status is not Status.PASS for verdict in verdicts):
-            return runs.THRESHOLD_MISSED
+            return run_folder.THRESHOLD_MISSED
         return self._environment.process_exit_code or (0 if verdicts else None)
 
     def _abort_when_missed(self) -> None:
@@ -88,7 +88,7 @@ class Judge:
             gevent.sleep(_EVERY_S)
             for verdict in self._due():
                 if verdict.status is Status.FAIL:
-                    self._environment.process_exit_code = runs.THRESHOLD_MISSED
+                    self._environment.process_exit_code = run_folder.THRESHOLD_MISSED
                     end_early(self._environment, Cause.MISSED, str(verdict.threshold))
                     return
 
@@ -112,10 +112,10 @@ def doubt(environment: Environment, bottleneck: str) -> None:
 def _add_options(parser: LocustArgumentParser, **_: object) -> None:
     parser.add_argument_group("SMS code thresholds").add_argument(
         "--threshold",
-        env_var=runs.THRESHOLD,
+        env_var=run_folder.THRESHOLD,
         action="append",
         default=[],
-        help='What the run must keep to, such as "p99(send.caller_ms) < 250"; toolkit/thresholds.py has the grammar',
+        help='What the run must keep to, such as "p99(send.caller_ms) < 250"; grammar: toolkit/runs/thresholds.py',
     )
 
 

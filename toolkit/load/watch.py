@@ -10,8 +10,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from toolkit import runs
 from toolkit.load.arrivals import Arrivals
+from toolkit.runs import run_folder
 
 _EVERY_S = 1.0
 _BUSY = 0.95  # of a core
@@ -24,7 +24,7 @@ class Watch:
 
     def __init__(self, arrivals: Arrivals, max_connections: int, folder: Path | None, source: str) -> None:
         self.arrivals, self._max_connections = arrivals, max_connections
-        self._path = folder and folder / f"{runs.ARRIVALS_STEM}-{source}.json"
+        self._path = folder and folder / f"{run_folder.ARRIVALS_STEM}-{source}.json"
         self._began_s = self._seen_s = time.monotonic()
         self._cpu_s = time.process_time()
         self._seconds = self._busy_seconds = 0

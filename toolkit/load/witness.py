@@ -17,7 +17,6 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import STATE_STOPPED, WorkerRunner
 
-from toolkit import runs
 from toolkit.api.errors import ToolkitError
 from toolkit.api.rate_rules import parse_rules
 from toolkit.load.claims import Claim, Evidence, Judgement
@@ -25,8 +24,9 @@ from toolkit.load.guard import is_this_machine
 from toolkit.load.oracle import ServiceClock
 from toolkit.load.steps import Kept
 from toolkit.load.terms import Terms
-from toolkit.parts import is_url
-from toolkit.thresholds import Status, parse
+from toolkit.runs import run_folder
+from toolkit.runs.remote_storage import is_url
+from toolkit.runs.thresholds import Status, parse
 
 _REPORT_KEY = "smscode_evidence"
 _DRIFT_RATIO = 1e-4  # of another machine's clock; an untended quartz is within half of it
@@ -82,7 +82,9 @@ class Witness:
         _leave(environment, judgements)
         if not environment.runner.exceptions:
             stands = all(it.status is Status.PASS for it in judgements)
-            environment.process_exit_code = environment.process_exit_code or 0 if stands else runs.THRESHOLD_MISSED
+            environment.process_exit_code = (
+                environment.process_exit_code or 0 if stands else run_folder.THRESHOLD_MISSED
+            )
 
 
 def witness_of(environment: Environment) -> Witness:
@@ -135,7 +137,7 @@ def _claims(environment: Environment) -> list[Claim]:
 def _leave(environment: Environment, judgements: list[Judgement]) -> None:
     options: Any = environment.parsed_options
     if options.sms_run_dir and not is_url(options.sms_run_dir):
-        path = Path(options.sms_run_dir) / runs.CLAIMS_NAME
+        path = Path(options.sms_run_dir) / run_folder.CLAIMS_NAME
         path.write_text(json.dumps([it.as_json() for it in judgements], indent=2) + "\n", encoding="utf-8")
 
 
@@ -143,27 +145,29 @@ def _add_options(parser: LocustArgumentParser, **_: object) -> None:
     terms = Terms()
     group = parser.add_argument_group("SMS code terms", "What the service is expected to keep to.")
     group.add_argument(
-        "--rule", env_var=runs.RULES, action="append", default=[], help="Count/seconds to a mobile; repeatable"
+        "--rule", env_var=run_folder.RULES, action="append", default=[], help="Count/seconds to a mobile; repeatable"
     )
     group.add_argument(
-        "--speed", env_var=runs.SPEED, type=float, default=terms.clock.speed, help="Of the sandbox's clock"
+        "--speed", env_var=run_folder.SPEED, type=float, default=terms.clock.speed, help="Of the sandbox's clock"
     )
-    group.add_argument("--tries", env_var=runs.TRIES, type=int, default=terms.tries, help="Wrong codes of a message")
+    group.add_argument(
+        "--tries", env_var=run_folder.TRIES, type=int, default=terms.tries, help="Wrong codes of a message"
+    )
     group.add_argument(
         "--failures-per-hour",
-        env_var=runs.FAILURES_PER_HOUR,
+        env_var=run_folder.FAILURES_PER_HOUR,
         type=int,
         default=terms.failures_per_hour,
         help="Wrong codes of a mobile",
     )
     group.add_argument(
         "--limit",
-        env_var=runs.LIMIT,
+        env_var=run_folder.LIMIT,
         action="append",
         default=[],
         help="Threshold that tells the rates which the service can take from others; repeatable",
     )
-    group.add_argument("--ttl", env_var=runs.TTL_S, type=int, default=terms.ttl_s, help="Seconds a code is valid")
+    group.add_argument("--ttl", env_var=run_folder.TTL_S, type=int, default=terms.ttl_s, help="Seconds a code is valid")
 
 
 def _take_part(environment: Environment, **_: object) -> None:

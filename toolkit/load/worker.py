@@ -23,7 +23,6 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import LocalRunner, WorkerRunner
 
-from toolkit import runs
 from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Credentials, Endpoint
@@ -37,8 +36,9 @@ from toolkit.load.recorder import Recorder
 from toolkit.load.statistics import statistics_of
 from toolkit.load.steps import Kept, Send, read_code
 from toolkit.load.witness import read_terms, witness_of
-from toolkit.parts import is_url
 from toolkit.records.call_record import Scribe
+from toolkit.runs import run_folder
+from toolkit.runs.remote_storage import is_url
 from toolkit.settings import Target, load_target
 
 _ORPHAN_GRACE_S = 3.0
@@ -137,7 +137,7 @@ class Worker:
         if note not in self._said:
             self._said.add(note)
             logger.warning(note)
-            leave(self.environment, runs.NOTES_NAME, note)
+            leave(self.environment, run_folder.NOTES_NAME, note)
 
     def judge(self, endpoint: Endpoint, failure: CallError | None) -> None:
         """End the run where every further call would be refused the same way.
@@ -156,7 +156,7 @@ class Worker:
             self._wrong_sends += kind is Kind.REQUEST
             self._right_sends += kind not in (Kind.REQUEST, Kind.SERVER)
         if kind is Kind.ACCOUNT or (self._wrong_sends >= _HOPELESS_SENDS and not self._right_sends):
-            end_early(self.environment, runs.Cause.REFUSED, f"{failure.return_code:d} {failure.message}")
+            end_early(self.environment, run_folder.Cause.REFUSED, f"{failure.return_code:d} {failure.message}")
 
 
 def worker_of(environment: Environment) -> Worker:
@@ -190,21 +190,27 @@ def _lane(environment: Environment) -> tuple[int, int]:
 
 def _add_options(parser: LocustArgumentParser, **_: object) -> None:
     hidden: dict[str, Any] = {"include_in_web_ui": False}
-    parser.add_argument("--sms-run-dir", env_var=runs.RUN_DIR, help="Folder that keeps every call", **hidden)
+    parser.add_argument("--sms-run-dir", env_var=run_folder.RUN_DIR, help="Folder that keeps every call", **hidden)
     # The master's seed goes to its workers, and so must its default.
     seed = secrets.randbelow(1 << 32)
-    parser.add_argument("--sms-seed", env_var=runs.SEED, type=int, default=seed, help="Draws the mobiles")
-    parser.add_argument("--sms-mobiles", env_var=runs.MOBILES, default="uniform", help="Pool the mobiles come from")
+    parser.add_argument("--sms-seed", env_var=run_folder.SEED, type=int, default=seed, help="Draws the mobiles")
+    parser.add_argument(
+        "--sms-mobiles", env_var=run_folder.MOBILES, default="uniform", help="Pool the mobiles come from"
+    )
     parser.add_argument(
         "--allow-target",
-        env_var=runs.ALLOW_TARGET,
+        env_var=run_folder.ALLOW_TARGET,
         action="append",
         default=[],
         help="Host other than this machine that may be loaded",
         **hidden,
     )
-    parser.add_argument("--i-pay-for-this", env_var=runs.I_PAY_FOR_THIS, action="store_true", help="Vendor", **hidden)
-    parser.add_argument("--sms-lifeline-fd", env_var=runs.LIFELINE_FD, type=int, help="Ends the run at EOF", **hidden)
+    parser.add_argument(
+        "--i-pay-for-this", env_var=run_folder.I_PAY_FOR_THIS, action="store_true", help="Vendor", **hidden
+    )
+    parser.add_argument(
+        "--sms-lifeline-fd", env_var=run_folder.LIFELINE_FD, type=int, help="Ends the run at EOF", **hidden
+    )
 
 
 def _check_settings(environment: Environment, **_: object) -> None:

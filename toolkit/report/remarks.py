@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from toolkit.runs import Cause
+from toolkit.runs.run_folder import Cause
 
 _ENDINGS = {
     Cause.INTERRUPTED: "It was interrupted.",

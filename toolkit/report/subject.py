@@ -20,9 +20,9 @@ from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.prices import PriceRow, Prices, Unit
 from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_PARTS
-from toolkit.report.claims import Claim, read_claims
-from toolkit.runs import LOG_NAME, SCHEMA, SUMMARY_NAME
-from toolkit.thresholds import Threshold
+from toolkit.runs.check_results import Claim, read_claims
+from toolkit.runs.run_folder import LOG_NAME, SCHEMA, SUMMARY_NAME
+from toolkit.runs.thresholds import Threshold
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,18 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from toolkit import runs
 from toolkit.analysis import duration_s, latency, return_codes, span
 from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
 from toolkit.analysis.table import IntoCalls
 from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask
 from toolkit.report import spending, verdicts
-from toolkit.report.claims import Claim, read_claims
 from toolkit.report.columns import masked
-from toolkit.report.files import write_whole
 from toolkit.report.values import Judged
-from toolkit.thresholds import Verdict
+from toolkit.runs import run_folder
+from toolkit.runs.atomic_write import write_whole
+from toolkit.runs.check_results import Claim, read_claims
+from toolkit.runs.thresholds import Verdict
 
 JUNIT_NAME = "junit.xml"
 
@@ -47,7 +47,7 @@ def write_summary(folder: Path, calls: IntoCalls, settings: Mapping[str, object]
         text = verdicts.junit(name, [Judged(name, it) for it in judged], duration_s(calls), claims)
         write_whole(folder / JUNIT_NAME, text)
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(folder / runs.SUMMARY_NAME, text)
+    write_whole(folder / run_folder.SUMMARY_NAME, text)
     return summary
 
 
@@ -56,7 +56,7 @@ def _summarize(
 ) -> Summary:
     took_s, codes, percentiles, within = duration_s(calls), masked(return_codes(calls)), latency(calls), span(calls)
     return {
-        "schema": runs.SCHEMA,
+        "schema": run_folder.SCHEMA,
         "settings": mask(settings),
         "started": within and within[0].isoformat(),
         "ended": within and within[1].isoformat(),

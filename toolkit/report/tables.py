@@ -14,7 +14,7 @@ from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
 from toolkit.api.return_codes import Kind
 from toolkit.masking import Json
 from toolkit.report.values import Badge
-from toolkit.thresholds import Status
+from toolkit.runs.thresholds import Status
 
 ERROR, UNKNOWN = "ERROR", "UNKNOWN"
 WHO_CAN_ACT = {

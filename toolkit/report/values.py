@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from toolkit.report.claims import Claim
-from toolkit.thresholds import Verdict
+from toolkit.runs.check_results import Claim
+from toolkit.runs.thresholds import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from toolkit.analysis.table import IntoCalls
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask_text
-from toolkit.report.claims import Claim
 from toolkit.report.subject import Subject
 from toolkit.report.values import Judged
-from toolkit.runs import Cause
-from toolkit.thresholds import Figures, Measure, Status, Verdict, doubt, judge, parse
+from toolkit.runs.check_results import Claim
+from toolkit.runs.run_folder import Cause
+from toolkit.runs.thresholds import Figures, Measure, Status, Verdict, doubt, judge, parse
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from toolkit.report import data, markdown, page
 from toolkit.report.composing import compose
-from toolkit.report.files import write_whole
 from toolkit.report.subject import is_run, read_subject
 from toolkit.report.summary import JUNIT_NAME
 from toolkit.report.values import Report
 from toolkit.report.verdicts import junit
+from toolkit.runs.atomic_write import write_whole
 
 STEM = "report"
 

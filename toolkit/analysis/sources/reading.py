@@ -26,9 +26,9 @@ from toolkit.analysis.sources.lines import LineReader, Map, Values
 from toolkit.analysis.sources.texts import SUFFIXES, Unread, plain_suffix, read_text
 from toolkit.analysis.table import REQUIRED, lazy
 from toolkit.api.errors import InputError
-from toolkit.parts import is_url, pull
 from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_NAME, PARQUET_PARTS, read_packed, write_values
-from toolkit.runs import LOG_NAME
+from toolkit.runs.remote_storage import is_url, pull
+from toolkit.runs.run_folder import LOG_NAME
 
 MEMORY_LIMIT = "3GB"  # of DuckDB, which from there on writes to disk
 _PARQUET = ".parquet"

@@ -9,12 +9,12 @@ import pandas as pd
 from toolkit.analysis import wording
 from toolkit.masking import mask_text
 from toolkit.report import columns, tables
-from toolkit.report.claims import Claim, figure_rows
 from toolkit.report.columns import Row, lacks
 from toolkit.report.subject import Subject
 from toolkit.report.values import Judged, Section, Table
 from toolkit.report.verdicts import as_json
-from toolkit.thresholds import Status
+from toolkit.runs.check_results import Claim, figure_rows
+from toolkit.runs.thresholds import Status
 
 
 def tell(subject: Subject, judged: Sequence[Judged]) -> Iterator[Section]:

@@ -7,11 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit import thresholds
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.thresholds import Figures, Measure, OkRatio, Rate, Share, Status, Threshold, Time, Verdict, judge, parse
+from toolkit.runs import thresholds
+from toolkit.runs.thresholds import (
+    Figures,
+    Measure,
+    OkRatio,
+    Rate,
+    Share,
+    Status,
+    Threshold,
+    Time,
+    Verdict,
+    judge,
+    parse,
+)
 
 EXAMPLES = [
     "p99(send.caller_ms) < 250",

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from toolkit import analysis, runs
+from toolkit import analysis
 from toolkit.api.errors import InputError
-from toolkit.report.claims import figure_rows, read_claims
 from toolkit.report.summary import JUNIT_NAME, write_summary
+from toolkit.runs import run_folder
+from toolkit.runs.check_results import figure_rows, read_claims
 
 CLAIM = {
     "claim": "frequency_limits",
@@ -23,7 +24,7 @@ CLAIM = {
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    (tmp_path / runs.CLAIMS_NAME).write_text(json.dumps([CLAIM]))
+    (tmp_path / run_folder.CLAIMS_NAME).write_text(json.dumps([CLAIM]))
     return tmp_path
 
 
@@ -51,6 +52,6 @@ def test_a_run_without_claims_has_none(tmp_path: Path) -> None:
 
 
 def test_claims_that_are_no_json_are_refused(tmp_path: Path) -> None:
-    (tmp_path / runs.CLAIMS_NAME).write_text("{")
+    (tmp_path / run_folder.CLAIMS_NAME).write_text("{")
     with pytest.raises(InputError, match="not JSON"):
         read_claims(tmp_path)

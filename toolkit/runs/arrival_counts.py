@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit import runs
+from toolkit.runs import run_folder
 
 _SUMS = ("due", "late", "queued", "dropped", "unowned")
 _RATE_OVER_S = 0.9  # workers leave their counts once a second
@@ -82,7 +82,8 @@ class Pacer:
 def read_pacing(folder: Path) -> Pacing | None:
     """Read what a run's workers left; None where users set the pace, and before the first second is over."""
     left: list[dict[str, Any]] = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"{runs.ARRIVALS_STEM}-*.json"))
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob(f"{run_folder.ARRIVALS_STEM}-*.json"))
     ]
     if not left:
         return None

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from toolkit import runs
 from toolkit.analysis import wording
 from toolkit.api.errors import InputError
 from toolkit.masking import mask
-from toolkit.thresholds import Status
+from toolkit.runs import run_folder
+from toolkit.runs.thresholds import Status
 
 Claim: TypeAlias = Mapping[str, Any]
 """{"claim", "says", "status": PASS, FAIL or NO_DATA, "figures": {name: number, null, or more such by their names}}."""
@@ -19,7 +19,7 @@ Claim: TypeAlias = Mapping[str, Any]
 
 def read_claims(run: Path) -> list[Claim]:
     """Return the claims of a run's folder, none where it has none; raise InputError for a file that isn't JSON."""
-    path = run / runs.CLAIMS_NAME
+    path = run / run_folder.CLAIMS_NAME
     if not path.exists():
         return []
     try:

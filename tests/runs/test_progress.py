@@ -5,8 +5,8 @@ import pytest
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.progress import Follower
 from toolkit.records.call_record import CallRecord, Failure, PackedWriter
+from toolkit.runs.progress import Follower
 
 SECOND = 10**9
 START = 1_700_000_000 * SECOND

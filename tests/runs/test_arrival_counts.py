@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.pacing import Pacer, Pacing, Rate, read_pacing
+from toolkit.runs.arrival_counts import Pacer, Pacing, Rate, read_pacing
 
 
 def leave(folder: Path, worker: int, **counts: object) -> None:

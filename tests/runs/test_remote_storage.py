@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from toolkit import parts
 from toolkit.api.errors import InputError
+from toolkit.runs import remote_storage
 
 
 @pytest.fixture(params=["file", "fsspec+file", "fsspec+memory"])
@@ -18,13 +18,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_a_folder_that_was_pushed_is_pulled_as_it_was(url: str, tmp_path: Path) -> None:
     (tmp_path / "near").mkdir()
     (tmp_path / "near/calls-0.parquet").write_bytes(b"calls")
-    parts.check(url)
-    parts.push(tmp_path / "near", url)
-    with parts.pulled(url) as folder:
+    remote_storage.check(url)
+    remote_storage.push(tmp_path / "near", url)
+    with remote_storage.pulled(url) as folder:
         assert folder.name == "friday"
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"calls-0.parquet": b"calls"}
         (folder / "report.html").write_text("what was found")
-    with parts.pulled(url) as folder:
+    with remote_storage.pulled(url) as folder:
         assert (folder / "report.html").read_text() == "what was found"
 
 
@@ -33,23 +33,23 @@ def test_parts_of_several_workers_lie_side_by_side(url: str, tmp_path: Path) -> 
         near = tmp_path / worker
         near.mkdir()
         (near / f"calls-{worker}.parquet").touch()
-        parts.push(near, url)
-    with parts.pulled(url) as folder:
+        remote_storage.push(near, url)
+    with remote_storage.pulled(url) as folder:
         assert len(list(folder.iterdir())) == 2
 
 
 def test_a_path_is_given_as_it_is(tmp_path: Path) -> None:
-    with parts.pulled(str(tmp_path)) as folder:
+    with remote_storage.pulled(str(tmp_path)) as folder:
         assert folder == tmp_path
 
 
 @pytest.mark.parametrize("url", ["nosuch://place", "file://host/path", "://", "fsspec+nosuch://x"])
 def test_a_place_that_cannot_be_used_is_an_input_error(url: str) -> None:
     with pytest.raises(InputError, match="can't be used"):
-        parts.check(url)
+        remote_storage.check(url)
 
 
 def test_a_key_in_a_url_is_in_no_error() -> None:
     with pytest.raises(InputError) as caught:
-        parts.check("nosuch://key:hunter2@bucket/runs")
+        remote_storage.check("nosuch://key:hunter2@bucket/runs")
     assert "hunter2" not in str(caught.value)

@@ -1,0 +1,1 @@
+"""The folder of a recorded run and its contents: thresholds, check results, arrival counts and progress."""
