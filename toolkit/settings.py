@@ -57,7 +57,7 @@ from pydantic_settings import (
 
 from toolkit.api.errors import InputError, SettingsError
 from toolkit.api.wire import parse_base_url
-from toolkit.prices import PriceRow, Prices, Unit, read_prices
+from toolkit.price_list import PriceRow, Prices, Unit, read_prices
 
 _FILE = "smscode.toml"
 _PREFIX = "SMSCODE_"
@@ -228,7 +228,7 @@ class ServiceSettings(_Settings):
 
 
 _TABLES: tuple[type[_Settings], ...] = (_Given, ServiceSettings)
-_LISTS = ("prices", "templates")  # which toolkit.prices reads
+_LISTS = ("prices", "templates")  # which toolkit.price_list reads
 _S = TypeVar("_S", bound=_Settings)
 
 

@@ -9,7 +9,7 @@ from toolkit import analysis
 from toolkit.analysis import charts
 from toolkit.analysis.charts import drawing
 from toolkit.api.wire import Endpoint
-from toolkit.prices import Prices
+from toolkit.price_list import Prices
 
 SVG = "{http://www.w3.org/2000/svg}"
 NOON_MS = 1_793_966_400_000

@@ -13,7 +13,7 @@ from support.random_calls import write_random_calls
 from toolkit import analysis
 from toolkit.analysis.bins import ERROR_RATIO
 from toolkit.analysis.table import lazy, to_ns
-from toolkit.prices import PriceRow, Prices, Template
+from toolkit.price_list import PriceRow, Prices, Template
 
 CALLS = 200_000
 PRICES = Prices(

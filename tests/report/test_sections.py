@@ -17,7 +17,7 @@ import pytest
 from toolkit import analysis, settings
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
-from toolkit.prices import PriceRow, Prices
+from toolkit.price_list import PriceRow, Prices
 from toolkit.report import data, markdown, page
 from toolkit.report.composing import compose
 from toolkit.report.subject import Questions, Subject, read_run, read_subject

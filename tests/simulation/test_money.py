@@ -10,7 +10,7 @@ from support.simulated import Simulated
 
 from toolkit import analysis
 from toolkit.analysis import Discrepancy
-from toolkit.prices import Prices
+from toolkit.price_list import Prices
 from toolkit.settings import load_prices
 
 KINDS = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from toolkit.analysis.carriers import carriers
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
-from toolkit.prices import PriceRow, Prices, Template, Unit
+from toolkit.price_list import PriceRow, Prices, Template, Unit
 from toolkit.records.call_record import CallRecord, hash64
 
 MIDNIGHT_NS = 1_793_923_200_000_000_000  # 2026-11-06 00:00:00 UTC

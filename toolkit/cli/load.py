@@ -118,9 +118,9 @@ def load(
     from toolkit.analysis import read
     from toolkit.api.rate_rules import Rule
     from toolkit.load.mobiles import parse_pool
+    from toolkit.load_and_report import Trial, conclude, ending, new_folder, read_plan
     from toolkit.runs.thresholds import parse
     from toolkit.settings import find_target, load_price
-    from toolkit.trials import Trial, conclude, ending, new_folder, read_plan
 
     if users is None and rate is None and stages is None:
         stages = launch.find_stages(scenario)

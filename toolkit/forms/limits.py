@@ -24,8 +24,8 @@ from toolkit.forms.result import runs_html
 from toolkit.forms.running import Running
 from toolkit.forms.work import Work
 from toolkit.launch import Bounds, Expectations, Plan
+from toolkit.load_and_report import Trial, new_folder
 from toolkit.runs.progress import Progress
-from toolkit.trials import Trial, new_folder
 
 SCENARIO = "frequency_limits"
 PROVE, FIND = "prove", "find"

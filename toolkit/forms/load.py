@@ -22,10 +22,10 @@ from toolkit.forms.running import Running
 from toolkit.forms.sandbox import Sandbox
 from toolkit.forms.work import Work
 from toolkit.launch import LoadRun
+from toolkit.load_and_report import Trial, new_folder
 from toolkit.runs.arrival_counts import Pacing
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target
-from toolkit.trials import Trial, new_folder
 
 
 class LoadForm:

@@ -22,9 +22,9 @@ from toolkit.forms.panel import Panel
 from toolkit.launch import Bounds, Expectations
 from toolkit.load.arrivals import parse_stages, steady
 from toolkit.load.guard import cap_messages, is_this_machine
+from toolkit.load_and_report import Trial, read_plan
 from toolkit.runs.thresholds import parse
 from toolkit.settings import Price, Target, load_price
-from toolkit.trials import Trial, read_plan
 
 USERS, RATE, STAGES = "users", "rate", "stages"
 _SCENARIO = "throughput"

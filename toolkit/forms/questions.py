@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolkit.forms.selection import Opened, Selection
-from toolkit.prices import Prices
+from toolkit.price_list import Prices
 from toolkit.report.sections import Teller, faults, frequency, money, shifts
 from toolkit.report.subject import Questions, Run, Subject, read_run, read_settings
 from toolkit.report.values import Section

@@ -13,11 +13,11 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.live import Live
 from toolkit.forms.looks import FAINT, Look, look_of
 from toolkit.forms.markup import render
+from toolkit.load_and_report import Trial
 from toolkit.report.remarks import remarks
 from toolkit.runs.arrival_counts import Pacing
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.thresholds import Status
-from toolkit.trials import Trial
 
 _CHIPS = {Status.PASS: "sms-safe", Status.FAIL: "sms-failed", Status.NO_DATA: ""}
 

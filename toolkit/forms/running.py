@@ -11,10 +11,10 @@ from toolkit.forms.result import Run, result_html, runs_html
 from toolkit.forms.sentinel import Sentinel
 from toolkit.forms.work import Work
 from toolkit.launch import Ended, LoadRun
+from toolkit.load_and_report import Trial, conclude, ending
 from toolkit.records.call_record import Row
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target
-from toolkit.trials import Trial, conclude, ending
 
 _EVERY_S = 0.5
 

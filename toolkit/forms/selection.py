@@ -17,7 +17,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
 from toolkit.forms.looks import Outcome
-from toolkit.prices import Prices
+from toolkit.price_list import Prices
 
 MOST_ROWS = 1_000_000  # of a download
 _MOST_BUCKETS = 120

@@ -18,7 +18,7 @@ from toolkit.analysis import Calls, duration_s, read, return_codes, span
 from toolkit.analysis.table import collect, lazy
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
-from toolkit.prices import PriceRow, Prices, Unit
+from toolkit.price_list import PriceRow, Prices, Unit
 from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_PARTS
 from toolkit.runs.check_results import Claim, read_claims
 from toolkit.runs.run_folder import LOG_NAME, SCHEMA, SUMMARY_NAME

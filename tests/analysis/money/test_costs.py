@@ -11,7 +11,7 @@ from support.priced import MIDNIGHT_NS, SECOND_NS, TODAY, YESTERDAY, calls, cost
 from toolkit import analysis
 from toolkit.analysis.money.costs import BY
 from toolkit.api.errors import InputError
-from toolkit.prices import PriceRow, Prices, Template, Unit
+from toolkit.price_list import PriceRow, Prices, Template, Unit
 
 SUBSETS = list(chain.from_iterable(combinations(BY, count) for count in range(len(BY) + 1)))
 PRICES = Prices((PriceRow(YESTERDAY, Decimal("0.045"), "CNY"),), (Template(1, "code"), Template(2, "notice", 2)))

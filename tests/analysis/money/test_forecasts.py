@@ -8,7 +8,7 @@ import pytest
 
 from toolkit import analysis
 from toolkit.api.errors import InputError
-from toolkit.prices import PriceRow, Prices, Template, Unit
+from toolkit.price_list import PriceRow, Prices, Template, Unit
 
 DAY_NS = 86_400_000_000_000
 FIRST = date(2026, 10, 5)  # a Monday

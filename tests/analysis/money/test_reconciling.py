@@ -13,7 +13,7 @@ from support.priced import MIDNIGHT_NS, SECOND_NS, amount, send
 from toolkit import analysis
 from toolkit.analysis import Discrepancy
 from toolkit.api.errors import InputError
-from toolkit.prices import PriceRow, Prices, Template, Unit
+from toolkit.price_list import PriceRow, Prices, Template, Unit
 from toolkit.records.call_record import write_parquet
 
 LONG_AGO = date(2026, 1, 1)

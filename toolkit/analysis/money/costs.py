@@ -14,7 +14,7 @@ from toolkit.analysis.money.tariffs import DAY_NS, decimals, needs_carrier, pric
 from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, collect, lazy, to_utc
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import FREE_REFUSALS, ReturnCode
-from toolkit.prices import Prices
+from toolkit.price_list import Prices
 from toolkit.records.call_record import Failure
 
 BY = ("day", "app_key", "temp_id", "carrier")

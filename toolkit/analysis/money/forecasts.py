@@ -17,7 +17,7 @@ from toolkit.analysis.money.volumes import Volumes, read_volumes
 from toolkit.analysis.money.weekdays import LEAST_DAYS, Floats, Path, days_until, look_ahead
 from toolkit.analysis.table import IntoCalls, to_ns, to_utc
 from toolkit.api.errors import InputError
-from toolkit.prices import Prices
+from toolkit.price_list import Prices
 
 HORIZON_DAYS = 366  # beyond, a balance is said to last for ever
 

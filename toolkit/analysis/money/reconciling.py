@@ -21,7 +21,7 @@ from toolkit.analysis.money.statements import Statement, open_statement
 from toolkit.analysis.money.tariffs import DAY_NS, needs_carrier, price
 from toolkit.analysis.table import IntoCalls, Lazy, collect, lazy, to_ns
 from toolkit.api.errors import InputError
-from toolkit.prices import Prices, Unit
+from toolkit.price_list import Prices, Unit
 
 MOST_DISCREPANCIES = 1_000_000  # beyond, it is another app's statement, or another month's
 

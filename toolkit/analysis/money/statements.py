@@ -26,7 +26,7 @@ from toolkit.analysis.engines import place_table, run_beside
 from toolkit.analysis.table import Lazy
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
-from toolkit.prices import PLACES
+from toolkit.price_list import PLACES
 
 HEADER = ("msg_id", "sent_at", "segments", "price", "amount", "currency")
 _SHOWN_CHARS = 40

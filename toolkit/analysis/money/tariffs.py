@@ -20,7 +20,7 @@ from toolkit.analysis.carriers import carrier_names
 from toolkit.analysis.engines import place
 from toolkit.analysis.table import NS_PER_S, Lazy, collect
 from toolkit.api.errors import InputError
-from toolkit.prices import PLACES, Prices, Unit
+from toolkit.price_list import PLACES, Prices, Unit
 
 MONEY: Any = pd.ArrowDtype(pa.decimal128(38, PLACES))
 DAY_NS = 86_400 * NS_PER_S

@@ -13,7 +13,7 @@ from toolkit.analysis.money.costs import as_number, sends_of
 from toolkit.analysis.money.tariffs import DAY_NS, needs_carrier, rate
 from toolkit.analysis.money.weekdays import MOST_DAYS
 from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, collect, lazy
-from toolkit.prices import Prices, Unit
+from toolkit.price_list import Prices, Unit
 
 _HOUR_NS = 3600 * NS_PER_S
 

@@ -9,9 +9,9 @@ import pytest
 
 from toolkit.api.errors import NotConnectedError
 from toolkit.launch import Bounds, Plan, sandbox
+from toolkit.load_and_report import Trial, play
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target
-from toolkit.trials import Trial, play
 
 KEPT, MISSED = "p99(send.caller_ms) < 5000", "rate(send) >= 100000/s"
 

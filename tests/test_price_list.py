@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.api.errors import InputError, SettingsError
-from toolkit.prices import PriceRow, Prices, Template, Unit, read_prices
+from toolkit.price_list import PriceRow, Prices, Template, Unit, read_prices
 from toolkit.settings import load_prices, load_target
 
 DAY = date(2026, 11, 6)
