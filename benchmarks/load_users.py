@@ -7,8 +7,8 @@ from pathlib import Path
 
 from locust import FastHttpUser, HttpUser, constant, constant_throughput, events, task
 
-from toolkit.load.steps import Send, Verify
-from toolkit.load.user import SmsCodeUser
+from toolkit.load_test.generator.journeys.steps import Send, Verify
+from toolkit.load_test.generator.user import SmsCodeUser
 
 AUTH = (os.environ["SMSCODE_APP_KEY"], os.environ["SMSCODE_MASTER_SECRET"])
 RATE_PER_USER = float(os.environ.get("RATE_PER_USER", 0))

@@ -18,7 +18,7 @@ from locust.runners import WORKER_REPORT_INTERVAL
 from locust.stats import setup_distributed_stats_event_listeners
 
 from toolkit.api.wire import Endpoint
-from toolkit.load.statistics import statistics_of
+from toolkit.load_test.generator.results.metrics import statistics_of
 
 WORKERS = 100
 CALLS_BEFORE, CALLS_BETWEEN = 180_000, 6_000

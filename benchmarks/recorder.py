@@ -22,12 +22,12 @@ from uuid import uuid4
 
 from side_by_side import OTHER_CORE, pin
 
-from toolkit import launch
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
-from toolkit.load.mobiles import uniform
-from toolkit.load.recorder import Recorder
-from toolkit.load.steps import Kept, Outcome, Send, Verify
+from toolkit.load_test.generator.journeys.steps import Kept, Outcome, Send, Verify
+from toolkit.load_test.generator.results.recorder import Recorder
+from toolkit.load_test.launch import locust_process
+from toolkit.load_test.plan.mobile_pools import uniform
 from toolkit.records import call_record
 from toolkit.records.call_record import Scribe
 
@@ -79,9 +79,11 @@ def measure_recording() -> None:
 
 
 def measure_bytes() -> None:
-    with tempfile.TemporaryDirectory() as name, launch.sandbox() as target:
+    with tempfile.TemporaryDirectory() as name, locust_process.sandbox() as target:
         folder = Path(name)
-        with launch.start("throughput", target, launch.Plan(10, users=20), folder=folder, seed=1) as run:
+        with locust_process.start(
+            "throughput", target, locust_process.Plan(10, users=20), folder=folder, seed=1
+        ) as run:
             packed = [sum(path.stat().st_size for path in folder.glob("*.msgpack")) for _ in run.follow()]
             count = run.wait().calls
         parquet = (folder / call_record.PARQUET_NAME).stat().st_size

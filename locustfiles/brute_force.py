@@ -6,8 +6,9 @@ locust -f locustfiles/brute_force.py --headless --host http://127.0.0.1:8018 --t
 
 from locust import constant
 
-from toolkit.load import attacks, claims
-from toolkit.load.user import SmsCodeUser
+from toolkit.load_test.generator.checks import registry
+from toolkit.load_test.generator.journeys import abuse
+from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Guesser(SmsCodeUser):
@@ -15,13 +16,13 @@ class Guesser(SmsCodeUser):
 
     weight = 4
     wait_time = constant(0)
-    tasks = [attacks.guess]  # noqa: RUF012
-    claim = claims.BRUTE_FORCE
+    tasks = [abuse.guess]  # noqa: RUF012
+    claim = registry.BRUTE_FORCE
 
 
 class Stalker(SmsCodeUser):
     """Someone who wants in as one particular person."""
 
     wait_time = constant(0)
-    tasks = [attacks.guess_across]  # noqa: RUF012
-    claim = claims.BRUTE_FORCE
+    tasks = [abuse.guess_across]  # noqa: RUF012
+    claim = registry.BRUTE_FORCE

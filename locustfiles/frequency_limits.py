@@ -6,8 +6,9 @@ locust -f locustfiles/frequency_limits.py --headless --host http://127.0.0.1:801
 
 from locust import constant
 
-from toolkit.load import claims, probes
-from toolkit.load.user import SmsCodeUser
+from toolkit.load_test.generator.checks import registry
+from toolkit.load_test.generator.journeys import rate_limit_probes
+from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Prober(SmsCodeUser):
@@ -15,13 +16,13 @@ class Prober(SmsCodeUser):
 
     weight = 3
     wait_time = constant(0)
-    tasks = [probes.probe_edges]  # noqa: RUF012
-    claim = claims.FREQUENCY_LIMITS
+    tasks = [rate_limit_probes.probe_edges]  # noqa: RUF012
+    claim = registry.FREQUENCY_LIMITS
 
 
 class Rival(SmsCodeUser):
     """One of many who send to the same mobile at the same instant."""
 
     wait_time = constant(0)
-    tasks = [probes.contest]  # noqa: RUF012
-    claim = claims.FREQUENCY_LIMITS
+    tasks = [rate_limit_probes.contest]  # noqa: RUF012
+    claim = registry.FREQUENCY_LIMITS

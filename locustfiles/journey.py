@@ -6,9 +6,10 @@ locust -f locustfiles/journey.py --headless --host http://127.0.0.1:8018 --speed
 
 from locust import constant
 
-from toolkit.load import claims, journeys
-from toolkit.load.journeys import thoughtful
-from toolkit.load.user import SmsCodeUser
+from toolkit.load_test.generator.checks import registry
+from toolkit.load_test.generator.journeys import people
+from toolkit.load_test.generator.journeys.people import thoughtful
+from toolkit.load_test.generator.user import SmsCodeUser
 
 THINK_S = 12  # typically, to read the message and type the code
 
@@ -17,12 +18,12 @@ class Person(SmsCodeUser):
     """Someone who signs in."""
 
     wait_time = constant(0)
-    claim = claims.JOURNEY
+    claim = registry.JOURNEY
     tasks = {  # noqa: RUF012
-        thoughtful(journeys.verify_right, THINK_S): 80,
-        thoughtful(journeys.verify_wrong_first, THINK_S): 8,
-        thoughtful(journeys.verify_wrong, THINK_S): 2,
-        journeys.verify_expired: 2,
-        thoughtful(journeys.resend, THINK_S): 4,
-        journeys.abandon: 4,
+        thoughtful(people.verify_right, THINK_S): 80,
+        thoughtful(people.verify_wrong_first, THINK_S): 8,
+        thoughtful(people.verify_wrong, THINK_S): 2,
+        people.verify_expired: 2,
+        thoughtful(people.resend, THINK_S): 4,
+        people.abandon: 4,
     }

@@ -7,9 +7,10 @@ smscode load replay --users 200 --recording runs/20261124T001823Z
 
 from locust import constant
 
-from toolkit.load import attacks, claims
-from toolkit.load.recording import or_else
-from toolkit.load.user import SmsCodeUser
+from toolkit.load_test.generator.checks import registry
+from toolkit.load_test.generator.journeys import abuse
+from toolkit.load_test.generator.journeys.replay import or_else
+from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Herald(SmsCodeUser):
@@ -17,13 +18,13 @@ class Herald(SmsCodeUser):
 
     fixed_count = 1
     wait_time = constant(0)
-    tasks = [or_else(attacks.hand_out)]  # noqa: RUF012
-    claim = claims.REPLAY
+    tasks = [or_else(abuse.hand_out)]  # noqa: RUF012
+    claim = registry.REPLAY
 
 
 class Caller(SmsCodeUser):
     """One of many who verify it."""
 
     wait_time = constant(0)
-    tasks = [or_else(attacks.verify_at_once)]  # noqa: RUF012
-    claim = claims.REPLAY
+    tasks = [or_else(abuse.verify_at_once)]  # noqa: RUF012
+    claim = registry.REPLAY

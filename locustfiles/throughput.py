@@ -8,13 +8,14 @@ SMSCODE_APP_KEY=.. SMSCODE_MASTER_SECRET=.. SMSCODE_TEMP_ID=1 locust -f locustfi
 
 from locust import constant
 
-from toolkit.load import claims, journeys
-from toolkit.load.user import SmsCodeUser
+from toolkit.load_test.generator.checks import registry
+from toolkit.load_test.generator.journeys import people
+from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Person(SmsCodeUser):
     """Someone who signs in."""
 
     wait_time = constant(0)
-    claim = claims.THROUGHPUT
-    tasks = {journeys.verify_right: 90, journeys.verify_wrong_first: 8, journeys.verify_twice: 2}  # noqa: RUF012
+    claim = registry.THROUGHPUT
+    tasks = {people.verify_right: 90, people.verify_wrong_first: 8, people.verify_twice: 2}  # noqa: RUF012

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from toolkit.api.errors import NotConnectedError
-from toolkit.launch import Bounds, Plan, sandbox
 from toolkit.load_and_report import Trial, play
+from toolkit.load_test.launch.locust_process import Bounds, Plan, sandbox
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target
 

@@ -11,7 +11,7 @@ from support.service import Running, smscode
 from toolkit import analysis
 from toolkit.cli import app
 from toolkit.cli.calls import markdown_table
-from toolkit.launch import scenarios
+from toolkit.load_test.launch.locust_process import scenarios
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,13 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from toolkit import launch
 from toolkit.analysis import read
 from toolkit.api.errors import InputError
 from toolkit.durations import parse_duration
-from toolkit.launch import Bounds, Ended, Expectations, LoadRun, Plan
-from toolkit.load.arrivals import Schedule, parse_stages, steady
-from toolkit.load.guard import cap_messages, check_allowed
+from toolkit.load_test.launch import locust_process
+from toolkit.load_test.launch.locust_process import Bounds, Ended, Expectations, LoadRun, Plan
+from toolkit.load_test.plan.schedule import Schedule, parse_stages, steady
+from toolkit.load_test.plan.target_guard import cap_messages, check_allowed
 from toolkit.report.summary import Summary, write_summary
 from toolkit.report.writing import write_report
 from toolkit.runs.progress import Progress
@@ -41,7 +41,7 @@ class Trial:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        launch.find_scenario(self.scenario)
+        locust_process.find_scenario(self.scenario)
         self.cap()
 
     def cap(self) -> int | None:
@@ -52,11 +52,11 @@ class Trial:
         """Make sure that a target may be loaded, answers, and knows the key, at no cost; raises what tells why not."""
         bounds = self.bounds
         check_allowed(target.base_url, bounds.allow_target, bounds.i_pay_for_this, is_capped=self.cap() is not None)
-        launch.check_target(target)
+        locust_process.check_target(target)
 
     def begin(self, target: Target, folder: Path) -> LoadRun:
         """Start it; use the result in a ``with`` statement."""
-        return launch.start(
+        return locust_process.start(
             self.scenario,
             target,
             self.plan,

@@ -23,7 +23,7 @@ from toolkit.forms.chooser import ANOTHER, CONFIGURED
 from toolkit.forms.live import Live
 from toolkit.forms.livechart import panels, ticks
 from toolkit.forms.order import RATE, STAGES, Order
-from toolkit.launch import Bounds
+from toolkit.load_test.launch.locust_process import Bounds
 from toolkit.records.call_record import PackedWriter, Scribe
 from toolkit.runs.arrival_counts import Pacing
 from toolkit.runs.progress import Follower

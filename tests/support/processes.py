@@ -15,7 +15,7 @@ from toolkit.settings import Target
 PARENT = """
 import sys
 from pathlib import Path
-from toolkit import launch
+from toolkit.load_test.launch import locust_process as launch
 from toolkit.settings import Target
 
 target = Target(sys.argv[1], "key", "the-master-secret", 1)

@@ -23,7 +23,7 @@ from toolkit.runs.remote_storage import check, is_url, push
 from toolkit.runs.run_folder import Cause
 
 if TYPE_CHECKING:
-    from toolkit.launch import Ended, LoadRun, Plan
+    from toolkit.load_test.launch.locust_process import Ended, LoadRun, Plan
     from toolkit.report.summary import Summary
     from toolkit.runs.arrival_counts import Pacer, Rate
     from toolkit.runs.progress import Progress
@@ -114,16 +114,16 @@ def load(
     as_json: Json = False,
 ) -> None:
     """Load an API and report on it: with no target configured, a sandbox started for it. Ctrl-C ends it early."""
-    from toolkit import launch
     from toolkit.analysis import read
     from toolkit.api.rate_rules import Rule
-    from toolkit.load.mobiles import parse_pool
     from toolkit.load_and_report import Trial, conclude, ending, new_folder, read_plan
+    from toolkit.load_test.launch import locust_process
+    from toolkit.load_test.plan.mobile_pools import parse_pool
     from toolkit.runs.thresholds import parse
     from toolkit.settings import find_target, load_price
 
     if users is None and rate is None and stages is None:
-        stages = launch.find_stages(scenario)
+        stages = locust_process.find_stages(scenario)
         if stages and duration:
             mend = "leave --duration out, or give --rate or --users"
             raise InputError(f"{scenario} has stages of its own, {stages}: {mend}")
@@ -137,8 +137,8 @@ def load(
     trial = Trial(
         scenario,
         read_plan(users, rate, stages, duration, **given),
-        launch.Bounds(held, max_messages, max_cost, tuple(allow_target or ()), i_pay_for_this),
-        launch.Expectations(rules, speed, mobiles, limits, str(recording) if recording else None),
+        locust_process.Bounds(held, max_messages, max_cost, tuple(allow_target or ()), i_pay_for_this),
+        locust_process.Expectations(rules, speed, mobiles, limits, str(recording) if recording else None),
         load_price(),
         secrets.randbelow(1 << 32) if seed is None else seed,
     )
@@ -148,7 +148,7 @@ def load(
         aim = find_target(base_url=target, app_key=app_key, temp_id=temp_id)
         if aim is None:
             say("No target is configured: starting a sandbox for this run.")
-            aim = stack.enter_context(launch.sandbox(*trial.expectations.sandbox_arguments()))
+            aim = stack.enter_context(locust_process.sandbox(*trial.expectations.sandbox_arguments()))
         trial.check(aim)
         folder = new_folder(Path(tempfile.mkdtemp(prefix="smscode-")) if is_url(out) else Path(out))
         say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(trial.plan)}. Ctrl-C ends it early.")

@@ -14,7 +14,7 @@ from toolkit.forms.frame import actions
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.sandbox import Sandbox
-from toolkit.load.guard import is_this_machine
+from toolkit.load_test.plan.target_guard import is_this_machine
 from toolkit.settings import Target, find_target
 
 SANDBOX, CONFIGURED, ANOTHER = "sandbox", "configured", "another"

@@ -8,7 +8,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit import launch
 from toolkit.analysis import Calls, limits, read
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
@@ -23,8 +22,9 @@ from toolkit.forms.panel import Panel
 from toolkit.forms.result import runs_html
 from toolkit.forms.running import Running
 from toolkit.forms.work import Work
-from toolkit.launch import Bounds, Expectations, Plan
 from toolkit.load_and_report import Trial, new_folder
+from toolkit.load_test.launch import locust_process
+from toolkit.load_test.launch.locust_process import Bounds, Expectations, Plan
 from toolkit.runs.progress import Progress
 
 SCENARIO = "frequency_limits"
@@ -111,7 +111,7 @@ class LimitsForm:
 
     def _prove(self, trial: Trial) -> None:
         self._result.html, self._caption.html, self.chart.spec = "", "", {}
-        with launch.sandbox(*trial.expectations.sandbox_arguments()) as target:
+        with locust_process.sandbox(*trial.expectations.sandbox_arguments()) as target:
             folder = new_folder(self._out)
             ended = self._running.play(trial, target, folder, lambda _, progress: self._show(trial, progress))
         self._progress.html = render("busy", text="Judging every answer …")

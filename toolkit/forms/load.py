@@ -21,8 +21,8 @@ from toolkit.forms.result import amount, facts_html, runs_html
 from toolkit.forms.running import Running
 from toolkit.forms.sandbox import Sandbox
 from toolkit.forms.work import Work
-from toolkit.launch import LoadRun
 from toolkit.load_and_report import Trial, new_folder
+from toolkit.load_test.launch.locust_process import LoadRun
 from toolkit.runs.arrival_counts import Pacing
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target

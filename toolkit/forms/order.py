@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import ipywidgets as widgets
 
-from toolkit import launch
 from toolkit.api.errors import InputError
 from toolkit.api.wire import parse_whole
 from toolkit.durations import EXAMPLES, parse_duration
@@ -19,10 +18,11 @@ from toolkit.forms.field import Field
 from toolkit.forms.frame import columns
 from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
-from toolkit.launch import Bounds, Expectations
-from toolkit.load.arrivals import parse_stages, steady
-from toolkit.load.guard import cap_messages, is_this_machine
 from toolkit.load_and_report import Trial, read_plan
+from toolkit.load_test.launch import locust_process
+from toolkit.load_test.launch.locust_process import Bounds, Expectations
+from toolkit.load_test.plan.schedule import parse_stages, steady
+from toolkit.load_test.plan.target_guard import cap_messages, is_this_machine
 from toolkit.runs.thresholds import parse
 from toolkit.settings import Price, Target, load_price
 
@@ -42,7 +42,9 @@ class Order:
     """The fields."""
 
     def __init__(self) -> None:
-        self.scenario = widgets.Dropdown(description="Scenario", options=sorted(launch.scenarios()), value=_SCENARIO)
+        self.scenario = widgets.Dropdown(
+            description="Scenario", options=sorted(locust_process.scenarios()), value=_SCENARIO
+        )
         self.pace = widgets.Dropdown(
             description="Pace", options=[("Users at once", USERS), ("A rate", RATE), ("Stages", STAGES)]
         )
@@ -129,7 +131,7 @@ class Order:
 
 def _says(scenario: str) -> str:
     """Return the first line of a scenario's own words."""
-    text = launch.find_scenario(scenario).read_text(encoding="utf-8")
+    text = locust_process.find_scenario(scenario).read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 

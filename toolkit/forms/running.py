@@ -10,8 +10,8 @@ from toolkit.forms.panel import Panel
 from toolkit.forms.result import Run, result_html, runs_html
 from toolkit.forms.sentinel import Sentinel
 from toolkit.forms.work import Work
-from toolkit.launch import Ended, LoadRun
 from toolkit.load_and_report import Trial, conclude, ending
+from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.records.call_record import Row
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target

@@ -7,14 +7,14 @@ from enum import StrEnum
 
 PREFIX = "SMSCODE_"  # of every variable that the toolkit reads
 RUN_DIR = "SMSCODE_RUN_DIR"  # the run's folder; without it nothing is recorded
-MOBILES = "SMSCODE_MOBILES"  # the pool they come from, as toolkit.load.mobiles reads it
+MOBILES = "SMSCODE_MOBILES"  # the pool they come from, as toolkit.load_test.plan.mobile_pools reads it
 MAX_MESSAGES = "SMSCODE_MAX_MESSAGES"  # how many may be sent, by all processes together
 MAX_COST = "SMSCODE_MAX_COST"  # how much may be spent, a decimal number in the price's currency
 ALLOW_TARGET = "SMSCODE_ALLOW_TARGET"  # hosts that may be loaded: [a,b]
 I_PAY_FOR_THIS = "SMSCODE_I_PAY_FOR_THIS"  # true: the vendor's host may be loaded too
 THRESHOLD = "SMSCODE_THRESHOLD"  # what the run must keep to: [a,b]
 RATE = "SMSCODE_RATE"  # journeys begun a second, in an open loop
-STAGES = "SMSCODE_STAGES"  # the rate over time, as toolkit.load.arrivals reads it
+STAGES = "SMSCODE_STAGES"  # the rate over time, as toolkit.load_test.plan.schedule reads it
 ARRIVALS = "SMSCODE_ARRIVALS"  # constant or poisson
 MAX_CONNECTIONS = "SMSCODE_MAX_CONNECTIONS"  # of each worker in an open loop
 SEED = "SMSCODE_SEED"  # whole number that the run's mobiles are drawn with

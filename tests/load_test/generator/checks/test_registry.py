@@ -1,0 +1,178 @@
+"""What calls show of each claim; no service is needed for that."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from toolkit.api.errors import InputError, NotConnectedError, TransportError
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Answer, Endpoint
+from toolkit.load_test.generator.checks.rate_limit_oracle import ServiceClock
+from toolkit.load_test.generator.checks.registry import (
+    BRUTE_FORCE,
+    FREQUENCY_LIMITS,
+    JOURNEY,
+    REPLAY,
+    THROUGHPUT,
+    Claim,
+    Evidence,
+    Judgement,
+)
+from toolkit.load_test.generator.journeys.steps import Call, Outcome, Send, Verify
+from toolkit.load_test.plan.expectations import Terms
+from toolkit.runs.thresholds import Status, parse
+
+TERMS = Terms(rules=(Rule(1, 60),), tries=3, failures_per_hour=5)
+S = 1_000_000_000
+OK, WRONG, RATE = ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.OUT_OF_FREQ
+
+
+def seen(
+    claim: Claim,
+    endpoint: Endpoint,
+    code: ReturnCode | None,
+    at_s: float = 0,
+    *,
+    mobile: str = "",
+    msg_id: str = "",
+    due: ReturnCode | None = None,
+    error: TransportError | None = None,
+) -> Evidence:
+    """Return what one call shows."""
+    call: Call = Send(mobile, due=due) if endpoint is Endpoint.SEND else Verify(msg_id, "123456", due=due)
+    sent = msg_id if code is OK and endpoint is Endpoint.SEND else None
+    answer = None if code is None else Answer(code.http_status, code, code.message, msg_id=sent)
+    row = claim.row(call, Outcome(endpoint, int(at_s * S), 1000, answer, error))
+    return Counter() if row is None else Counter([row])
+
+
+def judge(claim: Claim, *evidence: Evidence) -> Judgement:
+    return claim.judge(sum(evidence, Counter()), TERMS)
+
+
+def send(code: ReturnCode | None, at_s: float, mobile: str = "13800138000") -> Evidence:
+    error = None if code else TransportError("lost")
+    return seen(FREQUENCY_LIMITS, Endpoint.SEND, code, at_s, mobile=mobile, error=error)
+
+
+def guesses(*codes: ReturnCode, msg_id: str = "a", at_s: float = 1) -> Evidence:
+    sent = seen(BRUTE_FORCE, Endpoint.SEND, OK, mobile="13800138000", msg_id=msg_id)
+    tried = [seen(BRUTE_FORCE, Endpoint.VERIFY, it, at_s + n, msg_id=msg_id) for n, it in enumerate(codes)]
+    return sum(tried, sent)
+
+
+def test_sends_within_the_rules_stand() -> None:
+    judged = judge(FREQUENCY_LIMITS, send(OK, 0), send(RATE, 30), send(OK, 61))
+    assert judged.status is Status.PASS
+    assert judged.figures["decided"] == 3
+    assert judged.as_json()["figures"]["boundaries"]["1/60s"]["last_refused_ms"] == pytest.approx(30_000, abs=1)
+
+
+def test_a_send_too_many_and_one_too_few_break_the_limits() -> None:
+    assert judge(FREQUENCY_LIMITS, send(OK, 0), send(OK, 30)).figures["over_admissions"] == 1
+    assert judge(FREQUENCY_LIMITS, send(OK, 0), send(RATE, 61)).figures["false_refusals"] == 1
+
+
+def test_sends_of_two_workers_to_one_mobile_are_judged_together() -> None:
+    apart = [judge(FREQUENCY_LIMITS, send(OK, at_s)).status for at_s in (0, 30)]
+    assert apart == [Status.PASS, Status.PASS]
+    assert judge(FREQUENCY_LIMITS, send(OK, 0), send(OK, 30)).status is Status.FAIL
+
+
+def test_only_what_the_rules_decided_on_is_evidence() -> None:
+    never_sent = NotConnectedError("refused")
+    assert not seen(FREQUENCY_LIMITS, Endpoint.SEND, None, mobile="13800138000", error=never_sent)
+    assert not seen(FREQUENCY_LIMITS, Endpoint.SEND, ReturnCode.NO_MONEY, mobile="13800138000")
+    for unknown in (None, ReturnCode.SERVER_ERROR):
+        judged = judge(FREQUENCY_LIMITS, send(unknown, 0), send(RATE, 1))
+        assert (judged.status, judged.figures["unanswered"]) == (Status.NO_DATA, 1)
+
+
+def test_nothing_seen_is_no_data() -> None:
+    for claim in (FREQUENCY_LIMITS, BRUTE_FORCE, REPLAY, JOURNEY):
+        assert judge(claim).status is Status.NO_DATA
+
+
+def test_as_many_guesses_as_tries_break_nothing() -> None:
+    judged = judge(BRUTE_FORCE, guesses(WRONG, WRONG, WRONG, ReturnCode.EXPIRED_CODE, ReturnCode.EXPIRED_CODE))
+    assert judged.status is Status.PASS
+    assert judged.figures["guesses_judged"] == 3
+
+
+def test_a_guess_more_than_the_tries_is_named() -> None:
+    assert judge(BRUTE_FORCE, guesses(WRONG, WRONG, WRONG, WRONG)).figures["beyond_tries"] == 1
+
+
+def test_getting_in_after_the_tries_is_named() -> None:
+    assert judge(BRUTE_FORCE, guesses(WRONG, WRONG, WRONG, OK)).figures["let_in_after_tries"] == 1
+    assert judge(BRUTE_FORCE, guesses(WRONG, WRONG, OK)).figures["let_in_after_tries"] == 0
+
+
+def test_more_wrong_codes_of_a_mobile_than_an_hour_allows_are_named_across_its_messages() -> None:
+    three, two = guesses(WRONG, WRONG, WRONG), guesses(WRONG, WRONG, msg_id="b", at_s=10)
+    assert judge(BRUTE_FORCE, three, two).status is Status.PASS
+    third = guesses(WRONG, msg_id="c", at_s=20)
+    assert judge(BRUTE_FORCE, three, two, third).figures["beyond_failures_per_hour"] == 1
+    assert judge(BRUTE_FORCE, three, two, guesses(WRONG, msg_id="c", at_s=3620)).status is Status.PASS
+
+
+def test_one_lucky_guess_is_chance_and_three_are_not() -> None:
+    lucky = [guesses(OK, msg_id=str(n)) for n in range(3)]
+    assert judge(BRUTE_FORCE, lucky[0]).figures["beyond_chance"] == 0
+    assert judge(BRUTE_FORCE, *lucky).figures["beyond_chance"] > 0
+
+
+def verify(code: ReturnCode | None, msg_id: str = "a", due: ReturnCode | None = None) -> Evidence:
+    return seen(REPLAY, Endpoint.VERIFY, code, msg_id=msg_id, due=due, error=None if code else TransportError("lost"))
+
+
+def test_a_right_code_succeeds_once() -> None:
+    again = ReturnCode.VERIFIED_CODE
+    assert judge(REPLAY, verify(OK), verify(again), verify(again)).status is Status.PASS
+    assert judge(REPLAY, verify(OK), verify(OK)).figures["verified_twice"] == 1
+    assert judge(REPLAY, verify(again), verify(again)).figures["verified_never"] == 1
+    assert judge(REPLAY, verify(again), verify(None)).status is Status.PASS  # the lost one may have succeeded
+    assert judge(REPLAY, verify(WRONG, due=WRONG)).status is Status.NO_DATA
+
+
+def test_an_answer_that_was_not_due_is_named() -> None:
+    right = seen(JOURNEY, Endpoint.VERIFY, OK, msg_id="a", due=OK)
+    wrong = seen(JOURNEY, Endpoint.VERIFY, WRONG, msg_id="a", due=ReturnCode.EXPIRED_CODE)
+    assert judge(JOURNEY, right).status is Status.PASS
+    assert judge(JOURNEY, right, wrong).figures["wrong"] == {"50011 answered 50010": 1}
+
+
+def at_rate(sends: int, latency_ms: float, from_s: int) -> Evidence:
+    """Return what so many sends show that were meant to start within two seconds, the slot of a rate."""
+    rows = [
+        THROUGHPUT.row(
+            Send("13800138000"),
+            Outcome(Endpoint.SEND, (from_s * S) + n, int(latency_ms * 1e6), Answer(200, OK, "success", "a")),
+        )
+        for n in range(sends)
+    ]
+    return Counter(row for row in rows if row)
+
+
+def test_the_highest_rate_that_kept_the_limits_is_told_up_to_the_first_that_missed_them() -> None:
+    terms = Terms(limits=(parse("p99(send.latency_ms) < 50"),))
+    climb = at_rate(10, 5, 0) + at_rate(20, 5, 2) + at_rate(40, 80, 4) + at_rate(60, 5, 6)
+    figures = THROUGHPUT.judge(climb, terms).figures
+    assert (figures["highest_rate_per_s"], figures["missed_at_rate_per_s"]) == (10.0, 20.0)
+    assert THROUGHPUT.judge(climb, terms).status is Status.PASS
+    assert THROUGHPUT.judge(at_rate(40, 80, 0), terms).status is Status.FAIL
+    assert not THROUGHPUT.applies(TERMS)
+
+
+def test_many_calls_that_took_about_as_long_are_one_row() -> None:
+    assert len(at_rate(100, 5, 0)) == 1
+    assert len(at_rate(1, 5.0, 0) + at_rate(1, 5.1, 0)) == 2
+
+
+@pytest.mark.parametrize("broken", [{"clock": ServiceClock(0)}, {"tries": 0}, {"ttl_s": 0}])
+def test_terms_that_make_no_sense_are_refused(broken: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        Terms(**broken)  # type: ignore[arg-type]

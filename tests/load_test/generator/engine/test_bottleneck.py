@@ -1,0 +1,28 @@
+"""When a run says that its load generator held it back. Nothing here takes time: no second passes."""
+
+import pytest
+
+from toolkit.load_test.generator.engine.bottleneck import Watch
+from toolkit.load_test.plan.schedule import Arrivals
+
+
+def _bottleneck(**arrivals: int) -> str | None:
+    return Watch(Arrivals(**arrivals), 10, None, "0").bottleneck()
+
+
+@pytest.mark.parametrize("arrivals", [{"due": 0}, {"due": 30, "late": 3}, {"due": 1_000, "late": 10, "dropped": 10}])
+def test_a_few_late_arrivals_and_a_hundredth_of_them_say_nothing(arrivals: dict[str, int]) -> None:
+    assert _bottleneck(**arrivals) is None
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "said"),
+    [
+        ({"due": 30, "late": 4}, "13.3% of the arrivals were begun late"),
+        ({"due": 1_000, "late": 11}, "1.1% of the arrivals were begun late"),
+        ({"due": 30, "dropped": 1}, "3.3% of the arrivals never got one of 10 connections"),
+        ({"due": 2_000, "unowned": 1_000, "late": 11}, "1.1% of the arrivals were begun late"),
+    ],
+)
+def test_more_than_that_is_told_in_figures(arrivals: dict[str, int], said: str) -> None:
+    assert (_bottleneck(**arrivals) or "").startswith(said)

@@ -1,0 +1,264 @@
+"""One run of a master and several workers: started by this project on one machine, and by locust alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from support.api import Api
+from support.locust import plain_locust, run_locust
+from support.processes import of_run, parent_of_a_run, wait_gone
+from support.redis import free_port
+
+from toolkit.api.errors import RunError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
+from toolkit.load_test.launch import locust_process
+from toolkit.load_test.launch.locust_process import Cause, LoadRun
+from toolkit.records.call_record import pack_to_parquet
+
+LONG_S = 60
+RATE_PER_S = 100
+NUMBERS = ["13800138000", "13800138001", "13800138002"]
+
+
+def start(api: Api, folder: Path, *, duration_s: float = LONG_S, users: int = 6, workers: int = 2) -> LoadRun:
+    plan = locust_process.Plan(duration_s, users=users, workers=workers)
+    return locust_process.start("throughput", api.target, plan, folder=folder, seed=1)
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    return pq.read_table(folder / "calls.parquet", columns=["endpoint", "return_code", "source"]).to_pylist()
+
+
+def recorded(folder: Path) -> Counter[tuple[object, object]]:
+    return Counter((row["endpoint"], row["return_code"]) for row in rows(folder))
+
+
+def workers_of(folder: Path) -> list[psutil.Process]:
+    """Return the workers of a run, which its master has forked."""
+    return [process for process in of_run(folder) if process.parent() in of_run(folder)]
+
+
+def counted_by_locust(folder: Path) -> dict[str, int]:
+    return {entry["name"]: entry["num_requests"] for entry in json.loads((folder / "locust.json").read_text())}
+
+
+def wait_for_parts(run: LoadRun, workers: int) -> None:
+    """Wait until so many workers have brought records into their files."""
+    for _ in run.follow():
+        if sum(path.stat().st_size > 0 for path in run.folder.glob("calls-*.msgpack")) == workers:
+            return
+
+
+# By `smscode load --workers`.
+
+
+def test_the_records_and_locusts_statistics_are_those_of_all_workers(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path, duration_s=4) as run:
+        *_, last = run.follow()
+        ended = run.wait()
+    assert (ended.cause, ended.notes, ended.calls) == (Cause.FINISHED, (), api.answered.total())
+    assert recorded(tmp_path) == last.outcomes == api.answered
+    assert {row["source"] for row in rows(tmp_path)} == {"worker-0", "worker-1"}
+    sent = sum(calls for (endpoint, _), calls in api.answered.items() if endpoint == Endpoint.SEND)
+    assert counted_by_locust(tmp_path) == {"send": sent, "verify": ended.calls - sent}
+
+
+def test_workers_share_the_users_and_no_number_is_loaded_twice(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path, duration_s=3, users=7, workers=3) as run:
+        run.wait()
+    assert api.connections == 7
+    assert len(set(api.mobiles)) == len(api.mobiles) > 7
+
+
+def test_a_worker_that_is_killed_is_reported_its_users_move_and_its_records_stay(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path, users=4) as run:
+        wait_for_parts(run, 2)
+        workers_of(tmp_path)[-1].kill()
+        api.wait_for_connections(6)  # four, and two once more, of the other worker
+        after = api.answered.total()
+        api.wait_for(calls=after + 200)
+        run.stop()
+        ended = run.wait()
+    (note,) = ended.notes
+    assert "was lost" in note
+    assert "moved to the other 1" in note
+    kept = Counter(row["source"] for row in rows(tmp_path))
+    assert set(kept) == {"worker-0", "worker-1"}
+    assert kept.total() == ended.calls > after / 2
+    assert len(set(api.mobiles)) == len(api.mobiles)
+
+
+def rate_run(api: Api, folder: Path, duration_s: float) -> LoadRun:
+    plan = locust_process.Plan(duration_s, rate_per_s=RATE_PER_S, workers=2)
+    return locust_process.start("throughput", api.target, plan, folder=folder, seed=1)
+
+
+def sends_by_second(folder: Path) -> list[int]:
+    """Return how many sends went out in each second of a run."""
+    table = pq.read_table(folder / "calls.parquet", columns=["endpoint", "started_ns"]).to_pylist()
+    started_ns = [row["started_ns"] for row in table if row["endpoint"] == Endpoint.SEND]
+    seconds = Counter((at_ns - min(started_ns)) // 10**9 for at_ns in started_ns)
+    return [seconds[second] for second in range(max(seconds) + 1)]
+
+
+def test_the_rate_is_that_of_all_workers_together(api: Api, tmp_path: Path) -> None:
+    with rate_run(api, tmp_path, duration_s=4) as run:
+        run.wait()
+    assert len(api.mobiles) == 4 * RATE_PER_S == len(set(api.mobiles))
+    assert {row["source"] for row in rows(tmp_path)} == {"worker-0", "worker-1"}
+
+
+def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path) -> None:
+    with rate_run(api, tmp_path, duration_s=9) as run:
+        wait_for_parts(run, 2)
+        workers_of(tmp_path)[-1].kill()
+        ended = run.wait()
+    assert "moved to the other 1" in ended.notes[0]
+    assert sum(sends_by_second(tmp_path)[5:8]) == pytest.approx(3 * RATE_PER_S, rel=0.02)
+    assert len(set(api.mobiles)) == len(api.mobiles)
+    assert ended.pacing
+    assert 0 < ended.pacing.unowned < 3 * RATE_PER_S / 2  # locust's own wait for a sign of life is longer
+    assert ended.pacing.due == pytest.approx(9 * RATE_PER_S, abs=RATE_PER_S)  # but for what the lost one didn't tell
+    assert ended.pacing.dropped < RATE_PER_S / 10
+
+
+def test_a_run_whose_workers_were_all_killed_is_an_error(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path) as run:
+        wait_for_parts(run, 2)
+        for worker in workers_of(tmp_path):
+            worker.kill()
+        with pytest.raises(RunError, match="none is left"):
+            run.wait()
+    assert recorded(tmp_path).total() > 0
+
+
+def test_a_refusal_that_every_further_call_would_get_ends_all_workers(api: Api, tmp_path: Path) -> None:
+    api.refuse = {Endpoint.SEND: (100, ReturnCode.NO_MONEY)}
+    with start(api, tmp_path) as run:
+        ended = run.wait()
+    assert (ended.cause, ended.reason) == (Cause.REFUSED, "50014 no money")
+    assert recorded(tmp_path) == api.answered
+    assert not of_run(tmp_path)
+
+
+def test_what_several_workers_say_is_said_once(api: Api, tmp_path: Path) -> None:
+    api.sandbox = False
+    with start(api, tmp_path, duration_s=2) as run:
+        assert len(run.wait().notes) == 1
+
+
+def test_stopping_lets_all_users_finish_and_leaves_nothing_behind(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path) as run:
+        api.wait_for(calls=100)
+        run.stop()
+        assert run.wait().cause is Cause.INTERRUPTED
+    assert recorded(tmp_path) == api.answered
+    assert not of_run(tmp_path)
+
+
+def test_ctrl_c_in_the_parent_leaves_a_readable_run_and_no_process(api: Api, tmp_path: Path) -> None:
+    with parent_of_a_run(api.target, tmp_path, workers=2) as parent:
+        processes = of_run(tmp_path)
+        assert len(processes) == 3
+        parent.send_signal(signal.SIGINT)
+        parent.communicate(timeout=20)
+    assert not [each for each in processes if each.is_running()]
+    assert recorded(tmp_path) == api.answered
+
+
+def test_a_parent_that_is_killed_takes_master_and_workers_with_it(api: Api, tmp_path: Path) -> None:
+    with parent_of_a_run(api.target, tmp_path, workers=2) as parent:
+        processes = of_run(tmp_path)
+        assert len(processes) == 3
+        parent.kill()
+        wait_gone(processes)
+    pack_to_parquet(tmp_path)
+    assert recorded(tmp_path).total() >= api.answered.total() - 5  # the calls that five users were in
+
+
+def test_a_master_that_is_killed_is_an_error_and_leaves_no_worker(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path) as run:
+        api.wait_for(calls=100)
+        workers = workers_of(tmp_path)
+        master = workers[0].parent()
+        assert master
+        master.kill()
+        with pytest.raises(RunError, match="SIGKILL"):
+            run.wait()
+    wait_gone(workers)
+
+
+# By locust alone.
+
+
+@contextmanager
+def master_and_workers(api: Api, folders: list[Path], *options: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """Run a master, the first of the processes, and a worker for each folder."""
+    port = str(free_port())
+    with ExitStack() as stack:
+
+        def run(*options: str, **settings: str) -> subprocess.Popen[str]:
+            process = stack.enter_context(plain_locust(api.target, *options, **settings))
+            stack.callback(process.kill)
+            return process
+
+        master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+        processes = [run(*master, "--expect-workers", str(len(folders)), "--stop-timeout", "5", *options)]
+        for folder in folders:
+            folder.mkdir()
+            worker = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
+            processes.append(run(*worker, SMSCODE_RUN_DIR=str(folder)))
+        yield processes
+
+
+def test_workers_of_a_master_record_where_they_are_and_share_no_number(api: Api, tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "other"]
+    with master_and_workers(api, folders, "-t", "3") as processes:
+        codes = [process.wait(timeout=40) for process in processes]
+    assert codes == [0, 0, 0]
+    for folder in folders:
+        assert pack_to_parquet(folder) > 0
+    assert recorded(folders[0]) + recorded(folders[1]) == api.answered
+    assert len(set(api.mobiles)) == len(api.mobiles) > 0
+
+
+def test_a_run_ends_when_each_worker_has_used_up_its_mobiles(api: Api, tmp_path: Path) -> None:
+    """The third number is kept for a worker that would join late."""
+    pool = tmp_path / "numbers.txt"
+    pool.write_text("\n".join(NUMBERS))
+    with master_and_workers(api, [tmp_path / "one", tmp_path / "other"], "--sms-mobiles", f"file:{pool}") as processes:
+        assert [process.wait(timeout=25) for process in processes] == [0, 0, 0]
+    assert sorted(api.mobiles) == NUMBERS[:2]
+
+
+def test_processes_of_plain_locust_share_no_number(api: Api, tmp_path: Path) -> None:
+    port = str(free_port())
+    ports = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port)
+    done = run_locust(api.target, "--processes", "2", *ports, "-t", "3", "-s", "5", SMSCODE_RUN_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    pack_to_parquet(tmp_path)
+    assert recorded(tmp_path) == api.answered
+    assert len(set(api.mobiles)) == len(api.mobiles) > 0
+    assert not of_run(tmp_path)
+
+
+def test_processes_of_plain_locust_whose_master_is_killed_end_too(api: Api) -> None:
+    port = str(free_port())
+    ports = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port)
+    with plain_locust(api.target, "--processes", "2", *ports) as locust:
+        api.wait_for(calls=100)
+        workers = psutil.Process(locust.pid).children()
+        assert len(workers) == 2
+        locust.kill()
+        locust.communicate(timeout=20)
+    wait_gone(workers)

@@ -1,0 +1,210 @@
+"""Whole load tests: locust in its process, a server that counts, and this process in the parent's place."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from support.api import Api
+from support.processes import of_run, parent_of_a_run, wait_gone
+
+from toolkit.api.errors import InputError, RunError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
+from toolkit.load_test.launch import locust_process
+from toolkit.load_test.launch.locust_process import LoadRun
+from toolkit.records.call_record import pack_to_parquet
+from toolkit.runs import run_folder
+from toolkit.runs.run_folder import Cause
+
+LONG_S = 60
+
+
+def start(
+    api: Api, folder: Path, *, duration_s: float = LONG_S, scenario: str = "throughput", users: int = 5
+) -> LoadRun:
+    return locust_process.start(scenario, api.target, locust_process.Plan(duration_s, users), folder=folder, seed=1)
+
+
+def recorded(folder: Path) -> Counter[tuple[str, int]]:
+    rows = pq.read_table(folder / "calls.parquet", columns=["endpoint", "return_code"]).to_pylist()
+    return Counter((row["endpoint"], row["return_code"]) for row in rows)
+
+
+def failures(folder: Path) -> int:
+    stats = json.loads((folder / "locust.json").read_text())
+    return sum(entry["num_failures"] for entry in stats)
+
+
+def test_the_records_are_what_the_server_answered(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path, duration_s=3) as run:
+        *_, last = run.follow()
+        ended = run.wait()
+    assert recorded(tmp_path) == api.answered
+    assert last.outcomes == api.answered
+    assert (ended.cause, ended.reason, ended.notes) == (Cause.FINISHED, "", ())
+    assert ended.calls == last.calls == api.answered.total() > 0
+    assert last.calls_per_s > 0
+    assert not list(tmp_path.glob("*.msgpack"))
+
+
+def test_journeys_end_in_every_verdict_and_none_of_them_is_a_failure(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path, duration_s=3) as run:
+        run.wait()
+    codes = {code for endpoint, code in api.answered if endpoint == "verify"}
+    assert codes == {ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.VERIFIED_CODE}
+    assert failures(tmp_path) == 0
+
+
+def test_each_user_has_one_connection_and_each_send_its_mobile(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path, duration_s=2, users=7) as run:
+        run.wait()
+    assert api.connections == 7
+    assert len(set(api.mobiles)) == len(api.mobiles) > 7
+
+
+def test_an_app_without_balance_stops_the_run_with_a_reason(api: Api, tmp_path: Path) -> None:
+    api.refuse = {Endpoint.SEND: (20, ReturnCode.NO_MONEY)}
+    with start(api, tmp_path) as run:
+        ended = run.wait()
+    assert (ended.cause, ended.reason) == (Cause.REFUSED, "50014 no money")
+    assert recorded(tmp_path) == api.answered
+    assert (tmp_path / run_folder.LOG_NAME).read_text().count("50014 no money") == 1
+    assert not of_run(tmp_path)
+
+
+def test_sends_that_were_all_wrong_stop_the_run_with_a_reason(api: Api, tmp_path: Path) -> None:
+    api.refuse = {Endpoint.SEND: (0, ReturnCode.INVALID_TEMP_ID)}
+    with start(api, tmp_path) as run:
+        ended = run.wait()
+    assert (ended.cause, ended.reason) == (Cause.REFUSED, "50013 invalid temp_id")
+    assert 20 <= api.answered.total() < 100
+    assert (tmp_path / run_folder.LOG_NAME).read_text().count("50013 invalid temp_id") == 1
+
+
+@pytest.mark.parametrize(
+    ("accepted", "refusal"),
+    [(1, ReturnCode.INVALID_TEMP_ID), (0, ReturnCode.OUT_OF_FREQ), (0, ReturnCode.SERVER_ERROR)],
+)
+def test_refusals_that_the_next_send_may_not_get_do_not_stop_the_run(
+    api: Api, tmp_path: Path, accepted: int, refusal: ReturnCode
+) -> None:
+    api.refuse = {Endpoint.SEND: (accepted, refusal)}
+    with start(api, tmp_path, duration_s=2) as run:
+        assert run.wait().cause is Cause.FINISHED
+    assert api.answered["send", refusal] > 20
+
+
+def test_without_a_sandbox_a_journey_is_a_send_and_one_wrong_code_and_this_is_said_once(
+    api: Api, tmp_path: Path
+) -> None:
+    api.sandbox = False
+    with start(api, tmp_path, duration_s=2) as run:
+        ended = run.wait()
+    assert recorded(tmp_path) == api.answered
+    assert set(api.answered) == {("send", ReturnCode.SUCCESS), ("verify", ReturnCode.INVALID_CODE)}
+    assert len(set(api.answered.values())) == 1
+    assert len(ended.notes) == 1
+    assert (tmp_path / run_folder.LOG_NAME).read_text().count("no sandbox") == 1
+
+
+def test_neither_secret_nor_mobile_is_in_the_folder_or_on_the_command_line(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path) as run:
+        api.wait_for(calls=50)
+        (locust,) = of_run(tmp_path)
+        assert not [word for word in locust.cmdline() if "the-master-secret" in word]
+        run.stop()
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"the-master-secret" not in kept
+    assert not [mobile for mobile in api.mobiles if mobile.encode() in kept]
+
+
+def test_stopping_lets_users_finish_and_leaves_nothing_behind(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path) as run:
+        api.wait_for(calls=50)
+        run.stop()
+        ended = run.wait()
+    assert ended.cause is Cause.INTERRUPTED
+    assert recorded(tmp_path) == api.answered
+    assert not of_run(tmp_path)
+
+
+def test_a_run_can_be_stopped_before_it_has_begun(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path) as run:
+        run.stop()
+        assert run.wait().cause is Cause.INTERRUPTED
+
+
+def test_ctrl_c_in_the_parent_leaves_a_readable_run_and_no_process(api: Api, tmp_path: Path) -> None:
+    with parent_of_a_run(api.target, tmp_path) as parent:
+        processes = of_run(tmp_path)
+        assert processes
+        parent.send_signal(signal.SIGINT)
+        _, stderr = parent.communicate(timeout=20)
+    assert "KeyboardInterrupt" in stderr
+    assert not [each for each in processes if each.is_running()]
+    assert recorded(tmp_path) == api.answered
+
+
+def test_a_parent_that_is_killed_takes_its_run_with_it(api: Api, tmp_path: Path) -> None:
+    with parent_of_a_run(api.target, tmp_path) as parent:
+        processes = of_run(tmp_path)
+        assert processes
+        parent.kill()
+        wait_gone(processes)
+    pack_to_parquet(tmp_path)
+    assert recorded(tmp_path).total() >= api.answered.total() - 5  # the calls that five users were in
+
+
+def test_locust_killed_loses_at_most_the_last_second(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path) as run:
+        api.wait_for(calls=1)
+        (locust,) = of_run(tmp_path)
+        before = 0
+        for progress in run.follow():
+            if progress.elapsed_s > 3 and locust.is_running():
+                locust.kill()
+            if progress.elapsed_s < 2:
+                before = api.answered.total()
+        with pytest.raises(RunError, match="SIGKILL"):
+            run.wait()
+    assert recorded(tmp_path).total() >= before > 0
+
+
+def test_a_scenario_that_raises_is_an_error_with_locusts_last_words(api: Api, tmp_path: Path) -> None:
+    scenario = tmp_path / "broken.py"
+    scenario.write_text(
+        "from toolkit.load_test.generator.user import SmsCodeUser\n"
+        "def go(user): raise LookupError('this scenario is broken')\n"
+        "class Person(SmsCodeUser):\n    tasks = [go]\n    wait_time = lambda self: 0.1\n"
+    )
+    with (
+        start(api, tmp_path / "run", scenario=str(scenario), duration_s=1) as run,
+        pytest.raises(RunError, match="this scenario is broken"),
+    ):
+        run.wait()
+
+
+def test_a_locustfile_that_cannot_be_read_is_an_error_with_locusts_last_words(api: Api, tmp_path: Path) -> None:
+    scenario = tmp_path / "wrong.py"
+    scenario.write_text("import no_such_module")
+    with start(api, tmp_path / "run", scenario=str(scenario)) as run, pytest.raises(RunError, match="no_such_module"):
+        run.wait()
+
+
+def test_a_call_that_the_end_cuts_off_is_recorded(api: Api, tmp_path: Path) -> None:
+    with api.stalled(), start(api, tmp_path, users=3) as run:
+        api.wait_for_stalled(3)
+        run.stop()
+    errors = pq.read_table(tmp_path / "calls.parquet", columns=["error"])["error"].to_pylist()
+    assert errors == ["cancelled"] * 3
+
+
+def test_a_folder_that_holds_something_is_refused(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "calls.parquet").touch()
+    with pytest.raises(InputError, match="not empty"):
+        start(api, tmp_path)

@@ -1,0 +1,174 @@
+"""SmsCodeUser in a process of its own: importing it patches the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.api import Api
+
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Endpoint, Reply
+
+USER = """
+import json, sys
+import gevent
+from locust.argument_parser import get_parser
+from locust.env import Environment
+from toolkit.load_test.generator.user import SmsCodeUser
+
+class User(SmsCodeUser):
+    expected = json.loads(sys.argv[2])
+
+environment = Environment(host=sys.argv[1])
+environment.parsed_options = get_parser().parse_args([])
+environment.create_local_runner()
+user = User(environment)
+"""
+
+# For each line on stdin, {"call": name, "arguments": [..], "expected": [..]}, one call, and on stdout what came of it.
+CHILD = """
+seen = []
+environment.events.request.add_listener(lambda **event: seen.append(event))
+for line in sys.stdin:
+    do = json.loads(line)
+    outcome = getattr(user.sms, do["call"])(*do["arguments"], expected=do["expected"])
+    event = seen.pop()
+    answer = {"return_code": outcome.return_code, "msg_id": outcome.msg_id, "error": type(outcome.error).__name__}
+    print(json.dumps({"answer": answer, "event": event, "more": len(seen)}, default=str), flush=True)
+"""
+
+# A user that is ended while it waits, after its waking was already due.
+ENDED = """
+def wait_and_send():
+    gevent.sleep(0)
+    user.sms.send_code("13800138001")
+
+user.sms.send_code("13800138000")
+late = gevent.spawn(wait_and_send)
+gevent.sleep(0)
+late.kill(block=False)
+late.join()
+user.sms.send_code("13800138002")
+"""
+
+Call = Callable[..., dict[str, Any]]
+
+
+def child(api: Api, script: str, expected: list[int]) -> dict[str, Any]:
+    target = api.target
+    settings = {
+        "SMSCODE_APP_KEY": target.app_key,
+        "SMSCODE_MASTER_SECRET": target.master_secret,
+        "SMSCODE_TEMP_ID": str(target.temp_id),
+    }
+    command = [sys.executable, "-c", USER + script, target.base_url, json.dumps(expected)]
+    return {"args": command, "env": {**os.environ, **settings}, "text": True}
+
+
+@pytest.fixture
+def call(api: Api, request: pytest.FixtureRequest) -> Iterator[Call]:
+    """Make one call as a user whose class expects what the test's parameter says, if it has one."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(**child(api, CHILD, getattr(request, "param", [])), stdin=pipe, stdout=pipe) as process:
+
+        def make(name: str, *arguments: object, expected: list[int] | None = None) -> dict[str, Any]:
+            assert process.stdin
+            assert process.stdout
+            print(
+                json.dumps({"call": name, "arguments": arguments, "expected": expected or []}),
+                file=process.stdin,
+                flush=True,
+            )
+            got: dict[str, Any] = json.loads(process.stdout.readline())
+            assert got["more"] == 0
+            return got
+
+        yield make
+
+
+def refuse(code: int, message: str) -> Reply:
+    body = json.dumps({"error": {"code": code, "message": message}}).encode()
+    return Reply(403, ((b"content-length", b"%d" % len(body)),), body)
+
+
+def test_a_call_is_one_event_in_locusts_statistics(call: Call) -> None:
+    event = call("send_code", "13800138000")["event"]
+    assert (event["name"], event["request_type"], event["exception"]) == ("send", "POST", None)
+    assert event["context"] == {"return_code": 50000}
+    assert event["response_length"] == len('{"msg_id":"0"}')
+    assert 0 < event["response_time"] < 10_000
+    assert isinstance(event["response_time"], float)
+
+
+def test_a_send_gives_the_msg_id_that_its_code_is_verified_with(call: Call) -> None:
+    msg_id = call("send_code", "13800138000")["answer"]["msg_id"]
+    assert call("verify_code", msg_id, "000000")["answer"]["return_code"] == ReturnCode.INVALID_CODE
+    verified = call("verify_code", msg_id, "123456")
+    assert verified["answer"]["return_code"] == ReturnCode.SUCCESS
+    assert verified["event"]["name"] == "verify"
+
+
+def test_what_fails_is_decided_by_kind_and_a_failure_carries_code_and_message(api: Api, call: Call) -> None:
+    for code in ReturnCode:
+        if code is not ReturnCode.SUCCESS:
+            api.refuse = {Endpoint.SEND: (0, code)}
+            got = call("send_code", "13800138000")
+            assert got["answer"]["return_code"] == got["event"]["context"]["return_code"] == code
+            failure = got["event"]["exception"]
+            if code.kind is Kind.VERDICT:
+                assert failure is None
+            else:
+                assert f"{code:d} {code.message}" in failure
+
+
+def test_a_code_that_the_table_does_not_know_is_a_failure_and_stays_data(api: Api, call: Call) -> None:
+    api.reply = refuse(50104, "new refusal")
+    got = call("send_code", "13800138000")
+    assert got["answer"]["return_code"] == 50104
+    assert "50104 new refusal" in got["event"]["exception"]
+
+
+def test_a_refusal_that_the_call_expects_is_no_failure(api: Api, call: Call) -> None:
+    api.refuse = {Endpoint.SEND: (0, ReturnCode.OUT_OF_FREQ)}
+    assert call("send_code", "13800138000")["event"]["exception"] is not None
+    assert call("send_code", "13800138000", expected=[ReturnCode.OUT_OF_FREQ])["event"]["exception"] is None
+    assert call("send_code", "13800138000", expected=[ReturnCode.NO_MONEY])["event"]["exception"] is not None
+
+
+@pytest.mark.parametrize("call", [[ReturnCode.OUT_OF_FREQ]], indirect=True)
+def test_a_refusal_that_the_user_expects_is_no_failure(api: Api, call: Call) -> None:
+    api.refuse = {Endpoint.SEND: (0, ReturnCode.OUT_OF_FREQ)}
+    assert call("send_code", "13800138000")["event"]["exception"] is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (Reply(0, (), b""), "TransportError"),
+        (Reply(502, ((b"content-length", b"4"),), b"<p/>"), "ProtocolError"),
+    ],
+    ids=["hung up", "a proxy's page"],
+)
+def test_a_call_without_an_answer_is_an_outcome_and_a_failure(api: Api, call: Call, reply: Reply, error: str) -> None:
+    api.reply = reply
+    got = call("send_code", "13800138000")
+    assert got["answer"] == {"return_code": None, "msg_id": None, "error": error}
+    assert got["event"]["exception"]
+    api.reply = None
+    assert call("send_code", "13800138000")["answer"]["return_code"] == ReturnCode.SUCCESS
+
+
+def test_a_target_that_is_gone_is_an_outcome_and_a_failure(api: Api, call: Call) -> None:
+    api.server_close()
+    assert call("send_code", "13800138000")["answer"]["error"] == "NotConnectedError"
+
+
+def test_a_user_that_was_ended_while_it_waited_sends_nothing_more(api: Api) -> None:
+    subprocess.run(**child(api, ENDED, []), timeout=60, check=True)
+    assert api.mobiles == ["13800138000", "13800138002"]

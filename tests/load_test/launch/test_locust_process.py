@@ -1,0 +1,180 @@
+"""Children that are started and end; the load itself is tried in tests/load_test/generator/test_runs.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from support.processes import wait_gone
+
+from toolkit.api.errors import InputError, NotConnectedError, ReturnCodeError, RunError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.load_test.launch import locust_process
+from toolkit.runs.run_folder import Cause
+from toolkit.settings import Target
+
+REPOSITORY = Path(__file__).parents[3]
+UNUSED = Target("http://127.0.0.1:1", "key", "secret", 1)
+HOLDER = """
+import sys
+from toolkit.load_test.launch import locust_process as launch
+with launch.sandbox() as target:
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def test_launching_never_imports_locust() -> None:
+    check = (
+        "import sys, toolkit.load_test.launch.locust_process;"
+        " sys.exit('locust' in sys.modules or 'gevent' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_a_sandbox_answers_and_is_gone_afterwards() -> None:
+    before = set(children())
+    with locust_process.sandbox() as target:
+        locust_process.check_target(target)
+        assert set(children()) > before
+    assert set(children()) == before
+    with pytest.raises(NotConnectedError):
+        locust_process.check_target(target)
+
+
+def test_a_sandbox_is_gone_after_an_error_in_its_block() -> None:
+    before = set(children())
+    with pytest.raises(ZeroDivisionError), locust_process.sandbox():
+        _ = 1 / 0
+    assert set(children()) == before
+
+
+def test_a_sandbox_is_configured_by_its_arguments_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSCODE_STORE", f"sqlite:///{tmp_path}/mine.db")
+    monkeypatch.setenv("SMSCODE_PRODUCTION", "true")
+    (tmp_path / "smscode.toml").write_text("[service]\nproduction = true\n")
+    monkeypatch.chdir(tmp_path)
+    with locust_process.sandbox() as target:
+        locust_process.check_target(target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["smscode.toml"]
+
+
+def test_a_sandbox_that_cannot_start_says_why() -> None:
+    before = set(children())
+    with pytest.raises(RunError, match="there is no such engine"), locust_process.sandbox("--store", "no:store"):
+        pass
+    assert set(children()) == before
+
+
+def test_a_production_service_is_no_sandbox(tmp_path: Path) -> None:
+    before = set(children())
+    with (
+        pytest.raises(InputError, match="leave --production out"),
+        locust_process.sandbox("--production", "--provider", "outbox", "--store", f"sqlite:///{tmp_path}/store.db"),
+    ):
+        pass
+    assert set(children()) == before
+
+
+def test_a_sandbox_is_gone_when_its_parent_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "ready\n"
+        processes = psutil.Process(holder.pid).children(recursive=True)
+        assert processes
+        holder.kill()
+    wait_gone(processes)
+
+
+def test_a_check_of_a_wrong_key_says_so() -> None:
+    with locust_process.sandbox() as target, pytest.raises(ReturnCodeError) as caught:
+        locust_process.check_target(Target(target.base_url, target.app_key, "wrong", 1))
+    assert caught.value.return_code is ReturnCode.AUTH_FAILED
+
+
+def test_a_load_test_of_a_sandbox_is_recorded(tmp_path: Path) -> None:
+    with (
+        locust_process.sandbox() as target,
+        locust_process.start("throughput", target, locust_process.Plan(3, users=5), folder=tmp_path, seed=1) as run,
+    ):
+        *_, last = run.follow()
+        ended = run.wait()
+    assert ended.cause is Cause.FINISHED
+    assert {code for _, code in last.outcomes} == {
+        ReturnCode.SUCCESS,
+        ReturnCode.INVALID_CODE,
+        ReturnCode.VERIFIED_CODE,
+    }
+    assert pq.read_metadata(tmp_path / "calls.parquet").num_rows == ended.calls == last.calls > 0
+
+
+def test_a_scenario_is_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert locust_process.find_scenario("throughput").resolve() == REPOSITORY / "locustfiles/throughput.py"
+    mine = tmp_path / "locustfiles/mine.py"
+    mine.parent.mkdir()
+    mine.touch()
+    assert locust_process.find_scenario(str(mine)) == mine
+    monkeypatch.chdir(tmp_path)
+    assert locust_process.find_scenario("mine").resolve() == mine
+    assert set(locust_process.scenarios()) >= {"mine", "throughput"}
+
+
+def test_a_scenario_in_the_current_directory_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "locustfiles/throughput.py"
+    mine.parent.mkdir()
+    mine.touch()
+    monkeypatch.chdir(tmp_path)
+    assert locust_process.find_scenario("throughput").resolve() == mine
+
+
+@pytest.mark.parametrize("name", ["no-such", "no/such.py", "../throughput", ""])
+def test_an_unknown_scenario_lists_the_known_ones(name: str) -> None:
+    with pytest.raises(InputError, match="throughput"):
+        locust_process.find_scenario(name)
+
+
+@pytest.mark.parametrize(("users", "duration_s"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, float("nan"))])
+def test_a_load_test_needs_users_and_time(tmp_path: Path, users: int, duration_s: float) -> None:
+    with pytest.raises(InputError):
+        locust_process.Plan(duration_s, users)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("locustfile", sorted((REPOSITORY / "locustfiles").glob("*.py")), ids=lambda path: path.stem)
+def test_a_locustfile_only_chooses(locustfile: Path) -> None:
+    assert len(locustfile.read_text().splitlines()) <= 30
+
+
+def locust_alone(cwd: Path, url: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    file = REPOSITORY / "locustfiles/throughput.py"
+    command = [sys.executable, "-m", "locust", "-f", str(file), "--host", url, "--headless", "-u", "2", "-t", "4"]
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, **settings}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_locustfile_runs_under_locust_alone_and_then_records_nothing(tmp_path: Path) -> None:
+    with locust_process.sandbox() as target:
+        settings = {"SMSCODE_APP_KEY": target.app_key, "SMSCODE_MASTER_SECRET": target.master_secret}
+        done = locust_alone(tmp_path, target.base_url, **settings, SMSCODE_TEMP_ID=str(target.temp_id))
+    assert done.returncode == 0, done.stderr
+    assert "send" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_locustfile_without_credentials_says_what_is_missing(tmp_path: Path) -> None:
+    done = locust_alone(tmp_path, UNUSED.base_url)
+    assert done.returncode == 1
+    assert "SMSCODE_APP_KEY" in done.stderr
+    assert "Traceback" not in done.stderr

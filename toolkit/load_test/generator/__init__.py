@@ -1,0 +1,1 @@
+"""The load generator. It runs inside the locust process: importing its modules patches the process with gevent."""

@@ -1,0 +1,1 @@
+"""Journeys: generator functions that yield the steps of a simulated person, attacker or probe."""

@@ -1,0 +1,1 @@
+"""The connection to locust: options, events, limits, statistics and web page."""

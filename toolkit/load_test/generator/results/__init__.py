@@ -1,0 +1,1 @@
+"""Results of calls: recorded, counted and reported to locust."""

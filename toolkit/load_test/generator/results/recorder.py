@@ -1,0 +1,98 @@
+"""Recorder: every call of one worker, appended to its file in the run's folder while the run goes on.
+
+Where the folder is elsewhere, at a URL, the file grows on this machine, and becomes the worker's part there at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import gevent
+
+from toolkit.api.errors import InputError, ProtocolError
+from toolkit.load_test.generator.http.blocking import classify
+from toolkit.load_test.generator.journeys.steps import Kept, Send
+from toolkit.records.call_record import PACKED_SUFFIX, PackedWriter, Scribe, pack_to_parquet
+from toolkit.runs.remote_storage import is_url, push
+
+_FLUSH_EVERY_S = 0.25
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Appends calls; a process that is killed loses what it recorded since the last flush, a quarter of a second.
+
+    ``place`` is a folder's path or URL. ``temp_id``: the template of a send that names none.
+    """
+
+    def __init__(self, place: str, worker: str, scribe: Scribe, temp_id: int) -> None:
+        self._place, self._worker, self._temp_id = place, worker, temp_id
+        self._folder = Path(tempfile.mkdtemp(prefix="smscode-") if is_url(place) else place)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._writer = PackedWriter(self._folder / f"calls-{worker}{PACKED_SUFFIX}")
+        self._writer.share((scribe.run, scribe.source, scribe.app_key))
+        self._pack, self._digest = self._writer.append_row, scribe.digest
+        self._flusher = gevent.spawn(self._flush_often)
+
+    def append(self, kept: Iterable[Kept]) -> None:
+        """Append calls, each as a ``records.Row``."""
+        pack, digest, usual_temp_id = self._pack, self._digest, self._temp_id
+        for call, outcome, _ in kept:
+            status = code = failure = key = prefix = temp_id = msg_id = request_id = None
+            if (answer := outcome.answer) is not None:
+                status, code, msg_id = answer.http_status, answer.return_code, answer.msg_id
+                request_id = answer.request_id
+            elif (error := outcome.error) is not None:
+                failure = classify(error)
+                status = error.http_status if isinstance(error, ProtocolError) else None
+            if isinstance(call, Send):
+                key, prefix = digest(call.mobile)
+                temp_id = usual_temp_id if call.temp_id is None else call.temp_id
+            else:
+                msg_id = call.msg_id
+            pack(
+                (
+                    outcome.started_ns,
+                    outcome.endpoint,
+                    status,
+                    code,
+                    outcome.latency_ns,
+                    outcome.wait_ns,
+                    key,
+                    prefix,
+                    temp_id,
+                    msg_id,
+                    None,
+                    request_id,
+                    failure,
+                )
+            )
+
+    def flush(self) -> None:
+        """Hand what was recorded to the operating system."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """End the recording. A part that can't be put into its place stays here."""
+        self._flusher.kill(block=False)
+        self._writer.close()
+        if is_url(self._place):
+            pack_to_parquet(self._folder, f"calls-{self._worker}.parquet")
+            self._push()
+
+    def _push(self) -> None:
+        try:
+            push(self._folder, self._place)
+            shutil.rmtree(self._folder)
+        except InputError as problem:
+            logger.error("%s; the calls stay in %s", problem, self._folder)
+
+    def _flush_often(self) -> None:
+        while True:
+            gevent.sleep(_FLUSH_EVERY_S)
+            self.flush()

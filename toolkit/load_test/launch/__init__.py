@@ -1,0 +1,1 @@
+"""Start a load test in a child process, follow it and stop it. Nothing here imports locust or gevent."""
