@@ -16,8 +16,8 @@ from support.service import Running
 from toolkit.api import wire
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint, Refusal
-from toolkit.service.protocol import KEEP_ALIVE_S, REQUEST_S
-from toolkit.service.requests import MAX_HEAD_BYTES
+from toolkit.service.http.connection import KEEP_ALIVE_S, REQUEST_S
+from toolkit.service.http.request_parser import MAX_HEAD_BYTES
 
 FILE = Path(__file__).parent.parent / "docs" / "openapi.yaml"
 SPEC: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolkit.api.wire import Refusal, SendFields
-from toolkit.service.accounts import App, Template
-from toolkit.service.desk import Desk
-from toolkit.service.policy import Policy
-from toolkit.service.stores.sqlite import SqliteStore
+from toolkit.service.core.accounts import App, Template
+from toolkit.service.core.policy import Policy
+from toolkit.service.core.send_and_verify import Desk
+from toolkit.service.stores.sqlite.store import SqliteStore
 
 DAY_0 = 1_700_000_000_000
 

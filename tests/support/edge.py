@@ -12,7 +12,7 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from toolkit.service.protocol import Connection, sweep
+from toolkit.service.http.connection import Connection, sweep
 
 
 @dataclass

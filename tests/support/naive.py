@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
-from toolkit.service.policy import HOUR_MS, Policy
+from toolkit.service.core.policy import HOUR_MS, Policy
 
 
 @dataclass

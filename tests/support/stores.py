@@ -12,13 +12,13 @@ from typing import Any
 from support.bench import Wall
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.service.accounts import App, Template
-from toolkit.service.messages import Order
-from toolkit.service.policy import Policy
-from toolkit.service.stores import Store
-from toolkit.service.stores.opening import read_path
-from toolkit.service.stores.redis import RedisStore
-from toolkit.service.stores.sqlite import SqliteStore
+from toolkit.service.core.accounts import App, Template
+from toolkit.service.core.messages import Order
+from toolkit.service.core.policy import Policy
+from toolkit.service.stores.base import Store
+from toolkit.service.stores.open import read_path
+from toolkit.service.stores.redis.store import RedisStore
+from toolkit.service.stores.sqlite.store import SqliteStore
 
 MOBILE = 13800138000
 CODE = "123456"

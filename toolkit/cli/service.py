@@ -112,9 +112,9 @@ def serve(
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
 ) -> None:
     """Run the API: a sandbox with a ready-made app, or with --production the service alone."""
-    from toolkit.service.config import ServiceConfig
+    from toolkit.service.process.config import ServiceConfig
+    from toolkit.service.process.supervisor import serve as run
     from toolkit.service.sandbox import Faults, Latency, Stall
-    from toolkit.service.workers import serve as run
     from toolkit.settings import load_service
 
     settings = load_service(
@@ -158,8 +158,8 @@ def deliver(
     admin_port: AdminPort = None,
 ) -> None:
     """Deliver messages beside the services that share a Redis; with SQLite the service itself delivers."""
-    from toolkit.service.config import ServiceConfig
-    from toolkit.service.serving import deliver as run
+    from toolkit.service.process.config import ServiceConfig
+    from toolkit.service.process.runtime import deliver as run
     from toolkit.settings import load_service
 
     config = ServiceConfig.of(load_service(store=store, provider=provider))
@@ -198,7 +198,7 @@ def app_create(
     as_json: Json = False,
 ) -> None:
     """Create an app with a first template; its secret is shown now and never again."""
-    from toolkit.service.admin import advise_ttl
+    from toolkit.service.admin.operations import advise_ttl
 
     created = _administer(store, "create_app", balance=balance, ttl_s=ttl_s, text=text)
     if warning := advise_ttl(ttl_s):
@@ -258,7 +258,7 @@ def template_add(
     as_json: Json = False,
 ) -> None:
     """Add a template to an app."""
-    from toolkit.service.admin import advise_ttl
+    from toolkit.service.admin.operations import advise_ttl
 
     if warning := advise_ttl(ttl_s):
         say(f"warning: {warning}")
@@ -295,7 +295,7 @@ def message_show(
 
 
 def _administer(store: str | None, operation: str, **arguments: Any) -> Any:
-    from toolkit.service.control import administer
+    from toolkit.service.admin.control_socket import administer
     from toolkit.settings import load_service
 
     settings = load_service(store=store)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode, find
 from toolkit.api.wire import Refusal, Reply, build_message, read_message_path, read_path
-from toolkit.service.app import Service, authenticate
-from toolkit.service.calls import OTHER, PEEK, Call, DroppedError, Request
-from toolkit.service.desk import Desk
+from toolkit.service.core.send_and_verify import Desk
+from toolkit.service.http.handler import Service, authenticate
+from toolkit.service.http.request_context import OTHER, PEEK, Call, DroppedError, Request
 
 MAGIC_PREFIX = "199000"
 MAX_SIGMA = 5

@@ -1,0 +1,188 @@
+"""Administration from the shell, beside a running service and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.service import Running, basic, smscode
+
+from toolkit.service.admin.control_socket import MAX_QUESTION_BYTES
+from toolkit.service.core.accounts import App
+from toolkit.service.core.policy import Policy
+from toolkit.service.stores.sqlite.store import SqliteStore
+
+
+@pytest.fixture(params=["beside a running service", "without one"])
+def store(request: pytest.FixtureRequest, start: Callable[..., Running], tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/store.db"
+    if request.param == "beside a running service":
+        start("--production", "--provider", "outbox", "--store", url)
+    else:
+        asyncio.run(SqliteStore.open(tmp_path / "store.db", Policy()).close())
+    return url
+
+
+def administer(store: str, *arguments: str) -> Any:
+    done = smscode(*arguments, "--store", store, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_apps_are_created_listed_and_changed(store: str) -> None:
+    made = administer(store, "app", "create", "--balance", "7")
+    assert set(made) == {"app_key", "master_secret", "temp_id", "balance"}
+    key = made["app_key"]
+    first = {"app_key": key, "balance": 7, "suspended": False, "permitted": True}
+    assert administer(store, "app", "list") == [first]
+    assert administer(store, "app", "topup", key, "5") == [first | {"balance": 12}]
+    assert administer(store, "app", "suspend", key)[0]["suspended"] is True
+    assert administer(store, "app", "resume", key)[0]["suspended"] is False
+    assert administer(store, "app", "permit", "--revoke", key)[0]["permitted"] is False
+    assert administer(store, "app", "permit", key) == [first | {"balance": 12}]
+
+
+def test_templates_are_added_listed_and_disabled(store: str) -> None:
+    key = administer(store, "app", "create")["app_key"]
+    added = administer(store, "template", "add", key, "【示例】验证码 {code}" + "。" * 70, "--ttl", "60")[0]
+    assert (added["temp_id"], added["ttl_s"], added["segments"], added["enabled"]) == (2, 60, 2, True)
+    assert [it["temp_id"] for it in administer(store, "template", "list", "--app-key", key)] == [1, 2]
+    assert administer(store, "template", "disable", "2")[0]["enabled"] is False
+    assert [it["enabled"] for it in administer(store, "template", "list")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["app", "topup", "nobody", "1"], "there is none"),
+        (["app", "suspend", "nobody"], "there is none"),
+        (["app", "create", "--balance", "-1"], "from 0"),
+        (["app", "create", "--ttl", "86401"], "1 to 86400 seconds"),
+        (["app", "create", "--text", "no place"], "{code} exactly once"),
+        (["app", "create", "--text", "{code}" + "x" * 66_000], "at most 1000 characters"),
+        (["app", "create", "--text", "{code}\udcff"], "no Unicode"),
+        (["app", "create", "--balance", "1" + "0" * 23], "at most 1000000000000 messages"),
+        (["template", "add", "nobody", "{code}"], "there is none"),
+        (["template", "disable", "9"], "there is none"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_changed(store: str, arguments: list[str], reason: str) -> None:
+    done = smscode(*arguments, "--store", store)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert administer(store, "app", "list") == []
+
+
+def test_messages_can_be_taken_away_but_not_below_zero(store: str) -> None:
+    key = administer(store, "app", "create", "--balance", "3")["app_key"]
+    assert administer(store, "app", "topup", key, "-1")[0]["balance"] == 2
+    done = smscode("app", "topup", key, "-4", "--store", store)
+    assert (done.returncode, "its balance is 2 messages" in done.stderr) == (2, True)
+    assert administer(store, "app", "list")[0]["balance"] == 2
+
+
+@pytest.mark.parametrize("messages", ["9223372036854775807", "-9223372036854775809", "1" + "0" * 23])
+def test_a_top_up_beyond_all_sense_is_refused(store: str, messages: str) -> None:
+    key = administer(store, "app", "create", "--balance", "3")["app_key"]
+    done = smscode("app", "topup", key, "--store", store, "--", messages)
+    assert (done.returncode, "at most 1000000000000 messages" in done.stderr) == (2, True)
+    assert administer(store, "app", "list")[0]["balance"] == 3
+
+
+def test_a_long_lifetime_is_warned_about(store: str) -> None:
+    done = smscode("app", "create", "--ttl", "601", "--store", store)
+    assert done.returncode == 0
+    assert "NIST SP 800-63B" in done.stderr
+    assert "NIST" not in smscode("app", "create", "--ttl", "600", "--store", store).stderr
+
+
+def test_a_change_is_in_force_at_once(start: Callable[..., Running], tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--store", store)
+    made = administer(store, "app", "create", "--balance", "1")
+    auth, fields = basic(made["app_key"], made["master_secret"]), {"mobile": "13800138000", "temp_id": made["temp_id"]}
+    administer(store, "app", "suspend", made["app_key"])
+    assert service.post("/v1/codes", fields, auth).code == 50002
+    administer(store, "app", "resume", made["app_key"])
+    assert service.post("/v1/codes", fields, auth).code == 50000
+
+
+def test_only_creating_an_app_makes_a_store(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    done = smscode("app", "list", "--store", store)
+    assert (done.returncode, "there is no store" in done.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+    assert smscode("app", "create", "--store", store).returncode == 0
+    assert smscode("app", "list", "--store", store).returncode == 0
+
+
+def test_a_store_must_be_named(tmp_path: Path) -> None:
+    done = smscode("app", "list", cwd=tmp_path)
+    assert (done.returncode, "--store" in done.stderr) == (2, True)
+
+
+def test_no_token_no_operation(start: Callable[..., Running], tmp_path: Path) -> None:
+    start("--store", f"sqlite:///{tmp_path}/store.db")
+    assert (tmp_path / "store.db.lock").stat().st_mode & 0o077 == 0
+    question = json.dumps({"token": "x", "operation": "list_apps", "arguments": {}}).encode() + b"\n"
+    assert ask(tmp_path, question) == {"error": "wrong token"}
+
+
+def ask(folder: Path, question: bytes) -> Any:
+    """Ask the service that owns a folder's store.db."""
+    owner = json.loads((folder / "store.db.lock").read_text())
+    with socket.create_connection(("127.0.0.1", owner["port"]), timeout=5) as peer, peer.makefile("rb") as file:
+        peer.sendall(question)
+        return json.loads(file.readline())
+
+
+def test_any_number_of_apps_is_listed_by_the_service_that_owns_them(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    """800 make an answer of more than 64 KiB, which is as much as an asyncio stream reads in a line by default."""
+    url = f"sqlite:///{tmp_path}/store.db"
+
+    async def fill() -> None:
+        store = SqliteStore.open(tmp_path / "store.db", Policy())
+        for app_id in range(1, 801):
+            await store.put(app=App(app_id, f"{app_id:024}", b""))
+        await store.close()
+
+    asyncio.run(fill())
+    start("--production", "--provider", "outbox", "--store", url)
+    assert len(administer(url, "app", "list")) == 800
+
+
+@pytest.mark.parametrize("question", [b"x" * 66_000 + b"\n", b"[" * 66_000 + b"\n", b"x" * (MAX_QUESTION_BYTES + 1)])
+def test_a_question_that_is_none_is_answered_and_nothing_breaks(tmp_path: Path, question: bytes) -> None:
+    command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/store.db"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline()
+            assert ask(tmp_path, question)["error"].startswith("not understood")
+        finally:
+            process.terminate()
+        _, stderr = process.communicate(timeout=20)
+    assert "Traceback" not in stderr
+
+
+def test_who_connects_and_asks_nothing_holds_up_no_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/store.db"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        owner = json.loads((tmp_path / "store.db.lock").read_text())
+        with socket.create_connection(("127.0.0.1", owner["port"]), timeout=5):
+            ask(tmp_path, b"{}\n")  # so that the one before it is taken in
+            process.terminate()
+            _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in stderr) == (0, False)

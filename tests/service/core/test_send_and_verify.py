@@ -1,0 +1,168 @@
+"""The use cases over a real store, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.bench import Bench
+
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Credentials, Refusal, SendFields
+from toolkit.service.core.accounts import App
+from toolkit.service.core.policy import Policy
+
+
+def test_a_right_code_is_right_once(bench: Bench) -> None:
+    async def claim() -> None:
+        desk = await bench.open()
+        msg_id = await bench.send(desk)
+        assert await desk.verify(bench.app, msg_id, "123456") is None
+        assert await desk.verify(bench.app, msg_id, "123456") == Refusal(ReturnCode.VERIFIED_CODE)
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+@pytest.mark.parametrize(("after_ms", "code"), [(299_999, None), (300_000, ReturnCode.EXPIRED_CODE)])
+def test_a_code_lives_exactly_as_long_as_its_ttl(bench: Bench, after_ms: int, code: ReturnCode | None) -> None:
+    async def claim() -> None:
+        desk = await bench.open()
+        msg_id = await bench.send(desk)
+        bench.wall.now_ms += after_ms
+        assert await desk.verify(bench.app, msg_id, "123456") == (Refusal(code) if code else None)
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_an_earlier_code_stays_valid_beside_a_later_one(bench: Bench) -> None:
+    async def claim() -> None:
+        desk = await bench.open()
+        first = await bench.send(desk)
+        bench.wall.now_ms += 60_000
+        second = await bench.send(desk)
+        assert [await desk.verify(bench.app, it, "123456") for it in (second, first)] == [None, None]
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_the_default_rules_let_through_what_their_windows_say(bench: Bench) -> None:
+    async def claim() -> list[int]:
+        desk = await bench.open()
+        accepted = []
+        for minute in range(26 * 60):
+            bench.wall.now_ms += 60_000
+            if not isinstance(await desk.send(bench.app, SendFields("13800138000", 1)), Refusal):
+                accepted.append(minute)
+        await bench.store.close()
+        return accepted
+
+    assert asyncio.run(claim()) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        60,
+        61,
+        62,
+        63,
+        64,
+        1440,
+        1441,
+        1442,
+        1443,
+        1444,
+        1500,
+        1501,
+        1502,
+        1503,
+        1504,
+    ]
+
+
+def test_retry_after_is_in_the_callers_seconds_when_the_clock_runs_faster(bench: Bench) -> None:
+    bench.speed = 60
+
+    async def claim() -> None:
+        desk = await bench.open()
+        await bench.send(desk)
+        refused = await desk.send(bench.app, SendFields("13800138000", 1))
+        assert refused == Refusal(ReturnCode.OUT_OF_FREQ, retry_after_s=1)
+        bench.wall.now_ms += 1000
+        await bench.send(desk)
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_failures_of_a_mobile_are_forgotten_after_an_hour(bench: Bench) -> None:
+    bench.policy = Policy(rules=(), failures_per_hour=2)
+
+    async def claim() -> None:
+        desk = await bench.open()
+        msg_id = await bench.send(desk)
+        answers = [await desk.verify(bench.app, msg_id, "0") for _ in range(3)]
+        assert [it and it.return_code for it in answers] == [50010, 50010, 50009]
+        bench.wall.now_ms += 3_600_000
+        later = await bench.send(desk)
+        assert await desk.verify(bench.app, later, "123456") is None
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_an_apps_own_rule_counts_its_sends_to_whomever(bench: Bench) -> None:
+    bench.policy = Policy(app_rules=(Rule(2, 1),))
+
+    async def claim() -> None:
+        desk = await bench.open()
+        for n in range(2):
+            await bench.send(desk, f"1380013800{n}")
+        refused = await desk.send(bench.app, SendFields("13800138009", 1))
+        assert refused == Refusal(ReturnCode.OUT_OF_FREQ, retry_after_s=1)
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_a_refused_send_costs_and_counts_nothing(bench: Bench) -> None:
+    async def claim() -> None:
+        desk = await bench.open(balance=1)
+        await bench.send(desk)
+        assert bench.balance == 0
+        refused = [await desk.send(bench.app, SendFields(f"1390000000{n}", 1)) for n in range(3)]
+        assert refused == [Refusal(ReturnCode.NO_MONEY)] * 3
+        await bench.store.put(app=bench.app, credit=1)
+        await bench.send(desk, "13900000000")
+        assert bench.balance == 0
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_credentials_are_an_apps_own(bench: Bench) -> None:
+    async def claim() -> None:
+        desk = await bench.open()
+        assert isinstance(desk.authenticate(Credentials("key", "secret")), App)
+        for key, secret in (("key", "Secret"), ("key", ""), ("other", "secret")):
+            assert desk.authenticate(Credentials(key, secret)) == Refusal(ReturnCode.AUTH_FAILED)
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_a_clock_that_steps_back_opens_no_window(bench: Bench) -> None:
+    async def claim() -> None:
+        desk = await bench.open()
+        await bench.send(desk)
+        bench.wall.now_ms -= 3_600_000
+        assert isinstance(await desk.send(bench.app, SendFields("13800138000", 1)), Refusal)
+        bench.wall.now_ms += 3_600_000 + 60_000
+        await bench.send(desk)
+        await bench.store.close()
+
+    asyncio.run(claim())

@@ -1,0 +1,47 @@
+"""From settings to a way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from toolkit.api.errors import SettingsError
+from toolkit.service.delivery.factory import Name, Outbox, choose
+from toolkit.service.delivery.smpp.provider import Smpp
+from toolkit.service.delivery.webhook import Webhook
+from toolkit.service.process.config import ServiceConfig
+from toolkit.settings import ServiceSettings
+
+ALL = {
+    "webhook_url": "https://sms.example.org/texts",
+    "webhook_secret": "hidden-1",
+    "smpp_url": "smpp://me@smsc.example.org",
+    "smpp_password": "hidden-2",
+    "smpp_source": "Sign",
+}
+
+
+def test_a_provider_is_made_of_its_settings() -> None:
+    assert choose("outbox", **ALL) == Outbox()
+    assert choose("webhook", **ALL) == Webhook("https://sms.example.org/texts", "hidden-1")
+    assert choose("smpp", **ALL) == Smpp.parse("smpp://me@smsc.example.org", "hidden-2", "Sign")
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("webhook", "webhook_url"),
+        ("webhook", "webhook_secret"),
+        ("smpp", "smpp_url"),
+        ("smpp", "smpp_password"),
+    ],
+)
+def test_a_setting_that_is_missing_is_named(name: Name, missing: str) -> None:
+    with pytest.raises(SettingsError, match=f"set SMSCODE_{missing.upper()}, or {missing} in"):
+        choose(name, **ALL | {missing: ""})
+
+
+@pytest.mark.parametrize("name", ["webhook", "smpp"])
+def test_no_secret_is_shown(name: str) -> None:
+    settings = ServiceSettings.model_validate(ALL | {"provider": name, "port": 0})
+    assert "hidden" not in repr(settings)
+    assert "hidden" not in repr(ServiceConfig.of(settings))

@@ -1,0 +1,73 @@
+"""Who guesses at keys and secrets learns nothing from how long the answer takes."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.bench import Bench
+from support.service import basic
+
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Refusal
+from toolkit.service.core.send_and_verify import Desk
+from toolkit.service.http.handler import authenticate
+from toolkit.service.http.request_context import Request
+
+WRONG = [("key", "wrong!"), ("kez", "secret"), ("kez", "wrong!")]
+FAILED = Refusal(ReturnCode.AUTH_FAILED)
+
+
+@pytest.fixture
+def desk(bench: Bench) -> Any:
+    desk = asyncio.run(bench.open())
+    yield desk
+    asyncio.run(bench.store.close())
+
+
+def attempt(desk: Desk, app_key: str, secret: str) -> Callable[[], object]:
+    headers = [(b"authorization", basic(app_key, secret)["Authorization"].encode())]
+    request = Request(b"POST", b"/v1/codes", headers, b"", "")
+    return lambda: authenticate(desk, request)
+
+
+def steps(call: Callable[[], object]) -> list[str]:
+    """Return every function that a call enters, those written in C too."""
+    entered: list[str] = []
+
+    def note(frame: Any, event: str, arg: Any) -> None:
+        if event in ("call", "c_call"):
+            entered.append(frame.f_code.co_qualname if event == "call" else arg.__qualname__)
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return entered
+
+
+def test_an_unknown_key_takes_the_steps_that_a_wrong_secret_takes(desk: Desk) -> None:
+    assert attempt(desk, "key", "secret")() != FAILED
+    calls = [attempt(desk, *wrong) for wrong in WRONG]
+    assert [call() for call in calls] == [FAILED] * 3
+    taken = [steps(call) for call in calls]
+    assert taken[0] == taken[1] == taken[2]
+    assert "compare_digest" in taken[0]
+
+
+def test_an_unknown_key_takes_the_time_that_a_wrong_secret_takes(desk: Desk) -> None:
+    calls = [attempt(desk, *wrong) for wrong in WRONG]
+    spent: list[list[int]] = [[] for _ in calls]
+    for turn in range(3000):
+        for index in (turn % 3, (turn + 1) % 3, (turn + 2) % 3):
+            begun_ns = time.perf_counter_ns()
+            calls[index]()
+            spent[index].append(time.perf_counter_ns() - begun_ns)
+    medians = [statistics.median(each) for each in spent]
+    assert max(medians) < 1.25 * min(medians)  # it is 1.4 where an unknown key gets no digest

@@ -1,0 +1,285 @@
+"""The SQLite store: what survives, what is taken back, who owns the file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bench import Bench
+from support.service import Running, smscode
+
+from toolkit.api.errors import RunError, StoreError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Refusal, SendFields
+from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.policy import Policy
+from toolkit.service.stores.files import OwnedError
+from toolkit.service.stores.sqlite.store import SqliteStore
+
+FAILED = Refusal(ReturnCode.SERVER_ERROR)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep the file from being written, as another program might."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+        db.execute("ROLLBACK")
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Let every question to the database fail, as a broken disk might."""
+    tables = ("messages", "deliveries", "jobs")
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for table in tables:
+            db.execute(f"ALTER TABLE {table} RENAME TO no_{table}")
+        yield
+        for table in tables:
+            db.execute(f"ALTER TABLE no_{table} RENAME TO {table}")
+
+
+def test_a_restart_loses_nothing(bench: Bench) -> None:
+    async def before() -> list[str]:
+        desk = await bench.open()
+        msg_ids = [await bench.send(desk, f"1380013800{n}") for n in range(3)]
+        assert await desk.verify(bench.app, msg_ids[0], "123456") is None
+        for _ in range(5):
+            await desk.verify(bench.app, msg_ids[1], "0")
+        await bench.store.close()
+        return msg_ids
+
+    async def after(msg_ids: list[str]) -> None:
+        desk = await bench.open()
+        assert bench.balance == 997
+        answers = [await desk.verify(bench.app, it, "123456") for it in msg_ids]
+        assert [it and it.return_code for it in answers] == [50012, 50011, None]
+        refused = await desk.send(bench.app, SendFields("13800138000", 1))
+        assert isinstance(refused, Refusal)
+        assert refused.return_code == ReturnCode.OUT_OF_FREQ
+        await bench.store.close()
+
+    asyncio.run(after(asyncio.run(before())))
+
+
+def test_what_was_answered_survives_kill_9(start: Callable[..., Running], tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--store", store)
+    msg_ids = [service.send() for _ in range(20)]
+    service.process.kill()
+    service.process.wait()
+    again = start("--store", store)
+    assert (again.app_key, again.master_secret) == (service.app_key, service.master_secret)
+    assert [again.verify(it, again.peek(it)).code for it in msg_ids] == [50000] * 20
+    balance = json.loads(smscode("app", "list", "--store", store, "--json").stdout)[0]["balance"]
+    assert balance == 10**9 - 20
+
+
+def test_a_store_that_fails_answers_a_server_error_charges_nothing_and_recovers(bench: Bench) -> None:
+    async def claim() -> None:
+        desk = await bench.open()
+        msg_id = await bench.send(desk, "13800138001")
+        with locked(bench.path):
+            sends = [desk.send(bench.app, SendFields(f"1390000000{n}", 1)) for n in range(5)]
+            assert await asyncio.gather(*sends, desk.verify(bench.app, msg_id, "123456")) == [FAILED] * 6
+        assert bench.balance == 999
+        await bench.send(desk, "13900000000")
+        assert await desk.verify(bench.app, msg_id, "123456") is None
+        await bench.store.close()
+        await bench.open()
+        assert bench.balance == 998
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_a_commit_that_comes_too_late_is_revoked(bench: Bench) -> None:
+    bench.too_slow_s = 0.05
+
+    async def claim() -> None:
+        desk = await bench.open()
+        gate = threading.Event()
+        bench.store.commits._thread.submit(gate.wait)
+        assert await desk.send(bench.app, SendFields("13800138000", 1)) == FAILED
+        assert await desk.send(bench.app, SendFields("13800138001", 1)) == FAILED
+        gate.set()
+        while isinstance(await desk.send(bench.app, SendFields("13800138000", 1)), Refusal):
+            await asyncio.sleep(0)
+        assert bench.balance == 999
+        await bench.store.close()
+        await bench.open()
+        assert (bench.balance, len(list(bench.rows("messages")))) == (999, 1)
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_what_cannot_be_read_is_said_as_every_store_says_it(bench: Bench) -> None:
+    async def claim() -> None:
+        msg_id = await bench.send(await bench.open())
+        store = bench.store
+        with unreadable(bench.path):
+            asked: list[Coroutine[Any, Any, Any]] = [
+                store.undelivered(1, msg_id),
+                store.take_jobs(1),
+                store.receive("carrier-7", Delivery(State.DELIVERED)),
+                store.message(msg_id),
+                store.backlog(),
+                store.prune(),
+            ]
+            for asking in asked:
+                with pytest.raises(StoreError, match="no such table"):
+                    await asking
+        await store.close()
+
+    asyncio.run(claim())
+
+
+def test_jobs_that_were_due_when_nothing_could_be_read_are_taken_later(bench: Bench) -> None:
+    async def claim() -> None:
+        msg_id = await bench.send(await bench.open())
+        [job] = await bench.store.take_jobs(1)
+        await bench.store.postpone(job, 0)
+        with unreadable(bench.path), pytest.raises(StoreError):
+            await bench.store.take_jobs(1)
+        assert [(it.msg_id, it.attempts) for it in await bench.store.take_jobs(1)] == [(msg_id, 1)]
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_a_deleted_file_is_not_made_anew_by_who_counts_its_jobs(bench: Bench) -> None:
+    async def claim() -> None:
+        await bench.open()
+        bench.path.unlink()
+        with pytest.raises(StoreError, match="unable to open"):
+            await bench.store.backlog()
+        assert not bench.path.exists()
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_a_second_process_is_told_who_owns_the_file(start: Callable[..., Running], tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--store", store)
+    second = smscode("serve", "--port", "0", "--store", store)
+    assert second.returncode == 2
+    assert f"in use by another process (pid {service.process.pid})" in second.stderr
+    assert "Traceback" not in second.stderr
+    with pytest.raises(OwnedError):
+        SqliteStore.open(tmp_path / "store.db", Policy())
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("not a database, whatever its name says" * 100)
+    with pytest.raises(RunError, match="can't be used as a store"):
+        SqliteStore.open(tmp_path / "text.db", Policy())
+    with closing(sqlite3.connect(tmp_path / "foreign.db")) as db:
+        db.execute("CREATE TABLE users (name)")
+    with pytest.raises(RunError, match="not a store of this version"):
+        SqliteStore.open(tmp_path / "foreign.db", Policy())
+    with pytest.raises(RunError, match="no store can be kept there"):
+        SqliteStore.open(tmp_path / "missing" / "store.db", Policy())
+
+
+def test_a_key_that_cannot_be_read_is_one_clear_error(bench: Bench) -> None:
+    bench.path.with_name("store.db.key").mkdir()
+    with pytest.raises(RunError, match=r"store\.db\.key: .* can't be read"):
+        asyncio.run(bench.open())
+
+
+def test_a_store_without_its_key_is_refused(bench: Bench) -> None:
+    async def fill() -> None:
+        await bench.open()
+        await bench.store.close()
+
+    asyncio.run(fill())
+    key = bench.path.with_name("store.db.key")
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.unlink()
+    with pytest.raises(RunError, match=r"store\.db\.key: missing"):
+        SqliteStore.open(bench.path, Policy())
+
+
+def test_a_store_with_another_key_is_refused(bench: Bench) -> None:
+    async def fill() -> None:
+        await bench.open()
+        await bench.store.close()
+
+    asyncio.run(fill())
+    bench.path.with_name("store.db.key").write_bytes(b"x" * 32)
+    with pytest.raises(RunError, match="holds another key than the store was made with"):
+        SqliteStore.open(bench.path, Policy())
+
+
+def test_a_store_that_holds_nothing_yet_takes_any_key(tmp_path: Path) -> None:
+    for _ in range(2):
+        asyncio.run(SqliteStore.open(tmp_path / "store.db", Policy()).close())
+        (tmp_path / "store.db.key").unlink()
+
+
+def test_no_code_and_no_secret_is_in_any_row(bench: Bench) -> None:
+    async def fill() -> None:
+        desk = await bench.open()
+        await bench.send(desk)
+        await bench.store.close()
+
+    asyncio.run(fill())
+    with closing(sqlite3.connect(bench.path)) as db:
+        names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in names}
+    assert rows["jobs"]
+    assert "123456" not in repr(rows)
+    assert "'secret'" not in repr(rows)
+
+
+def test_old_rows_are_dropped_and_what_still_counts_stays(bench: Bench) -> None:
+    async def fill() -> None:
+        desk = await bench.open()
+        await bench.send(desk)
+        bench.wall.now_ms += 90_000_000
+        await bench.send(desk)
+        bench.wall.now_ms += 360_001
+        assert await bench.store.prune()
+        assert not await bench.store.prune()
+        await bench.store.close()
+
+    asyncio.run(fill())
+    with closing(sqlite3.connect(bench.path)) as db:
+        assert db.execute("SELECT count(*) FROM messages").fetchone() == (1,)
+        assert db.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
+
+
+def test_the_clock_is_not_turned_back_by_a_restart(bench: Bench) -> None:
+    async def claim() -> None:
+        bench.speed = 3600
+        await bench.open()
+        bench.wall.now_ms += 1000
+        ahead = bench.store.clock.now_ms()
+        await bench.store.close()
+        bench.speed = 1
+        await bench.open()
+        assert bench.store.clock.now_ms() >= ahead
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_processes_leave_no_lock_behind(start: Callable[..., Running], tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--store", store)
+    service.process.terminate()
+    service.process.wait()
+    assert service.process.returncode == 0
+    done: subprocess.CompletedProcess[str] = smscode("app", "list", "--store", store, "--json")
+    assert done.returncode == 0, done.stderr

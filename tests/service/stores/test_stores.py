@@ -1,0 +1,507 @@
+"""One suite for every store: the same cases, the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.naive import Naive
+from support.stores import CODE, MOBILE, OTHER_CODE, Case, claim, order, put_app
+
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
+from toolkit.service.core.accounts import Template
+from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.policy import Policy
+from toolkit.service.stores.base import LEASE_S
+
+SUCCESS, OUT_OF_FREQ, NO_MONEY = ReturnCode.SUCCESS, ReturnCode.OUT_OF_FREQ, ReturnCode.NO_MONEY
+INVALID, EXPIRED, VERIFIED = ReturnCode.INVALID_CODE, ReturnCode.EXPIRED_CODE, ReturnCode.VERIFIED_CODE
+NO_RULES = Policy(rules=())
+STRICT = Policy((Rule(1, 10), Rule(3, 40)), (Rule(4, 30),), tries=2, failures_per_hour=4)
+
+# Windows.
+
+
+@claim
+async def test_a_mobile_is_out_of_frequency_until_its_window_has_passed_to_the_millisecond(case: Case) -> None:
+    await case.begin()
+    assert await case.send() is SUCCESS
+    case.wall.now_ms += 59_999
+    decision = await case.store.send(order())
+    assert decision == (OUT_OF_FREQ, 1, "")
+    case.wall.now_ms += 1
+    assert await case.send() is SUCCESS
+
+
+@claim
+async def test_every_rule_of_several_holds_and_the_longest_wait_is_told(case: Case) -> None:
+    await case.begin(Policy((Rule(1, 60), Rule(2, 3600))))
+    assert await case.send() is SUCCESS
+    case.pass_s(60)
+    assert await case.send() is SUCCESS
+    case.pass_s(30)
+    assert (await case.store.send(order())).wait_ms == 3_510_000
+    case.pass_s(3510)
+    assert await case.send() is SUCCESS
+
+
+@claim
+async def test_a_window_stays_exact_however_often_it_has_rolled(case: Case) -> None:
+    await case.begin(Policy((Rule(1, 5), Rule(3, 10)), (Rule(3, 10),)))
+    for _ in range(20):
+        assert await case.send() is SUCCESS
+        case.pass_s(5)
+    assert await case.send() is SUCCESS
+    case.pass_s(4)
+    assert (await case.store.send(order())).wait_ms == 1000
+    assert await case.send(MOBILE + 1) is SUCCESS
+    assert (await case.store.send(order(MOBILE + 2))).wait_ms == 1000
+
+
+@claim
+async def test_a_refused_send_counts_for_nothing_and_costs_nothing(case: Case) -> None:
+    await case.begin(Policy((Rule(1, 60), Rule(2, 3600))))
+    assert [await case.send() for _ in range(5)] == [SUCCESS] + [OUT_OF_FREQ] * 4
+    case.pass_s(60)
+    assert await case.send() is SUCCESS
+    assert await case.balance() == 998
+    assert await case.store.backlog() == 2
+
+
+@claim
+async def test_mobiles_and_apps_have_windows_of_their_own(case: Case) -> None:
+    await case.begin(apps=2)
+    assert [await case.send(MOBILE + n, app_id=app_id) for n in (0, 1) for app_id in (1, 2)] == [SUCCESS] * 4
+
+
+@claim
+async def test_an_apps_rules_count_its_sends_to_whomever(case: Case) -> None:
+    await case.begin(Policy((), (Rule(3, 60),)), apps=2)
+    assert [await case.send(MOBILE + n) for n in range(4)] == [SUCCESS] * 3 + [OUT_OF_FREQ]
+    assert await case.send(app_id=2) is SUCCESS
+    case.pass_s(60)
+    assert await case.send() is SUCCESS
+
+
+@claim
+async def test_a_send_without_rules_neither_counts_nor_is_counted(case: Case) -> None:
+    await case.begin(Policy((Rule(1, 60),), (Rule(2, 60),)))
+    assert [await case.send(ruled=False) for _ in range(3)] == [SUCCESS] * 3
+    assert await case.send() is SUCCESS
+    assert await case.send(ruled=False) is SUCCESS
+    assert await case.send(MOBILE + 1) is SUCCESS
+    assert await case.balance() == 994
+
+
+@claim
+async def test_windows_survive_a_restart(case: Case) -> None:
+    await case.begin()
+    await case.send()
+    case.pass_s(30)
+    await case.reopen()
+    assert (await case.store.send(order())).wait_ms == 30_000
+
+
+# Balance.
+
+
+@claim
+async def test_a_send_costs_its_segments_and_the_balance_never_falls_below_zero(case: Case) -> None:
+    await case.begin(NO_RULES, balance=5)
+    assert [await case.send(segments=2) for _ in range(3)] == [SUCCESS, SUCCESS, NO_MONEY]
+    assert await case.balance() == 1
+    assert [await case.send(), await case.send()] == [SUCCESS, NO_MONEY]
+    assert await case.balance() == 0
+
+
+@claim
+async def test_a_send_without_money_leaves_the_window_free(case: Case) -> None:
+    await case.begin(balance=0)
+    assert await case.send() is NO_MONEY
+    await case.store.put(app=case.store.apps()[0], credit=1)
+    assert await case.send() is SUCCESS
+
+
+@claim
+async def test_frequency_is_judged_before_the_balance(case: Case) -> None:
+    await case.begin(balance=1)
+    assert [await case.send(), await case.send()] == [SUCCESS, OUT_OF_FREQ]
+
+
+@claim
+async def test_what_would_take_a_balance_below_zero_is_refused_whole(case: Case) -> None:
+    store = await case.begin(balance=5)
+    app = store.apps()[0]
+    with pytest.raises(InputError):
+        await store.put(app=replace(app, suspended=True), credit=-6)
+    assert (await case.balance(), store.apps()) == (5, [app])
+    await store.put(app=app, credit=-5)
+    assert await case.balance() == 0
+
+
+# Verifying.
+
+
+@claim
+async def test_a_right_code_is_right_once(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent()
+    assert [await case.verify(msg_id, code) for code in (CODE, CODE, OTHER_CODE)] == [SUCCESS, VERIFIED, VERIFIED]
+
+
+@claim
+async def test_a_message_stands_its_tries_and_then_no_code_is_right(case: Case) -> None:
+    await case.begin(Policy(tries=3))
+    msg_id = await case.sent()
+    assert [await case.verify(msg_id, OTHER_CODE) for _ in range(4)] == [INVALID] * 3 + [EXPIRED]
+    assert await case.verify(msg_id) is EXPIRED
+
+
+@claim
+async def test_the_last_try_may_be_the_right_one(case: Case) -> None:
+    await case.begin(Policy(tries=2))
+    msg_id = await case.sent()
+    assert [await case.verify(msg_id, OTHER_CODE), await case.verify(msg_id)] == [INVALID, SUCCESS]
+
+
+@claim
+async def test_a_code_is_valid_until_its_last_millisecond(case: Case) -> None:
+    await case.begin(NO_RULES)
+    early, late = await case.sent(ttl_s=10), await case.sent(ttl_s=10)
+    case.wall.now_ms += 9_999
+    assert await case.verify(early) is SUCCESS
+    case.wall.now_ms += 1
+    assert [await case.verify(late), await case.verify(early)] == [EXPIRED, VERIFIED]
+
+
+@claim
+async def test_an_earlier_code_stays_valid(case: Case) -> None:
+    await case.begin(NO_RULES)
+    first, second = await case.sent(code=OTHER_CODE), await case.sent()
+    assert [await case.verify(second, OTHER_CODE), await case.verify(first, OTHER_CODE)] == [INVALID, SUCCESS]
+
+
+@claim
+async def test_another_apps_message_is_unknown_and_stays_as_it_is(case: Case) -> None:
+    await case.begin(Policy(tries=1), apps=2)
+    msg_id = await case.sent()
+    assert [await case.verify(msg_id, code, app_id=2) for code in (OTHER_CODE, CODE)] == [INVALID, INVALID]
+    assert await case.verify(msg_id) is SUCCESS
+
+
+@pytest.mark.parametrize("msg_id", ["", "0", "nothing of the kind", "a b\nc", "\0", "验证码", "\ud800", "x" * 5000])
+@claim
+async def test_any_text_may_be_asked_for_as_a_msg_id(case: Case, msg_id: str) -> None:
+    await case.begin()
+    assert await case.verify(msg_id) is INVALID
+    assert await case.store.message(msg_id) is None
+    assert await case.store.undelivered(1, msg_id) is None
+
+
+@pytest.mark.parametrize("code", ["", "0", "1234567", "六位数字验证", "\0", "\ud800"])
+@claim
+async def test_any_text_may_be_typed_as_a_code(case: Case, code: str) -> None:
+    await case.begin()
+    assert await case.verify(await case.sent(), code) is INVALID
+
+
+@claim
+async def test_a_mobile_stands_its_wrong_codes_in_an_hour_over_all_its_messages(case: Case) -> None:
+    await case.begin(Policy((), tries=2, failures_per_hour=3))
+    first, second = await case.sent(), await case.sent()
+    assert [await case.verify(first, OTHER_CODE), await case.verify(first, OTHER_CODE)] == [INVALID] * 2
+    case.pass_s(60)
+    assert await case.verify(second, OTHER_CODE) is INVALID
+    assert await case.store.verify(1, second, CODE) == (OUT_OF_FREQ, 3_540_000, "")
+    assert await case.verify(first) is OUT_OF_FREQ
+    assert await case.verify("unknown") is INVALID
+    assert await case.verify(await case.sent(MOBILE + 1)) is SUCCESS
+    third = await case.sent(ttl_s=7200)
+    case.pass_s(3540)
+    assert await case.verify(third) is SUCCESS
+
+
+@pytest.mark.parametrize("forced", [INVALID, EXPIRED, VERIFIED])
+@claim
+async def test_a_forced_verdict_is_given_whatever_is_typed_and_uses_nothing_up(case: Case, forced: ReturnCode) -> None:
+    await case.begin(Policy((), tries=1, failures_per_hour=1))
+    msg_id, other = await case.sent(forced=forced), await case.sent()
+    assert [await case.verify(msg_id, code) for code in (CODE, OTHER_CODE, CODE)] == [forced] * 3
+    assert await case.verify(other) is SUCCESS
+
+
+@claim
+async def test_verdicts_survive_a_restart(case: Case) -> None:
+    await case.begin(NO_RULES)
+    verified, tried, fresh = [await case.sent() for _ in range(3)]
+    await case.verify(verified)
+    for _ in range(5):
+        await case.verify(tried, OTHER_CODE)
+    await case.reopen(NO_RULES)
+    assert [await case.verify(it) for it in (verified, tried, fresh)] == [VERIFIED, EXPIRED, SUCCESS]
+    assert await case.balance() == 997
+
+
+# At once.
+
+
+@claim
+async def test_of_many_sends_to_a_mobile_at_once_as_many_as_allowed_are_accepted(case: Case) -> None:
+    await case.begin(Policy((Rule(3, 60),)))
+    assert Counter(await asyncio.gather(*[case.send() for _ in range(50)])) == {SUCCESS: 3, OUT_OF_FREQ: 47}
+
+
+@claim
+async def test_of_many_sends_at_once_as_many_as_paid_for_are_accepted(case: Case) -> None:
+    await case.begin(balance=7)
+    assert Counter(await asyncio.gather(*[case.send(MOBILE + n) for n in range(50)])) == {SUCCESS: 7, NO_MONEY: 43}
+
+
+@claim
+async def test_of_many_right_codes_at_once_one_is_right(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent()
+    assert Counter(await asyncio.gather(*[case.verify(msg_id) for _ in range(50)])) == {SUCCESS: 1, VERIFIED: 49}
+
+
+@claim
+async def test_of_many_wrong_codes_at_once_no_more_than_the_tries_are_judged(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent()
+    verdicts = await asyncio.gather(*[case.verify(msg_id, OTHER_CODE) for _ in range(50)])
+    assert Counter(verdicts) == {INVALID: 5, EXPIRED: 45}
+
+
+# Accounts.
+
+
+@claim
+async def test_accounts_are_kept_changed_and_found_again(case: Case) -> None:
+    store = await case.begin(apps=2)
+    app, template = store.app("key1"), store.template(2)
+    assert app
+    assert template == Template(2, 2, "code {code}")
+    await store.put(app=replace(app, suspended=True, permitted=False))
+    await store.put(template=Template(2, 2, "短信 {code}", 60, enabled=False))
+    store = await case.reopen()
+    assert store.app("key1") == replace(app, suspended=True, permitted=False)
+    assert store.template(2) == Template(2, 2, "短信 {code}", 60, enabled=False)
+    assert [it.app_key for it in sorted(store.apps(), key=lambda it: it.app_id)] == ["key1", "key2"]
+    assert {it.temp_id for it in store.templates()} == {1, 2}
+    assert (store.app("key3"), store.template(3)) == (None, None)
+    assert await store.balances() == {1: 1000, 2: 1000}
+
+
+@claim
+async def test_numbers_are_drawn_from_one_and_never_twice(case: Case) -> None:
+    store = await case.open()
+    assert [await store.draw_id("app"), await store.draw_id("template"), await store.draw_id("app")] == [1, 1, 2]
+    for n in (1, 2):
+        await put_app(store, n)
+    store = await case.reopen()
+    assert await store.draw_id("app") == 3
+
+
+# Delivery.
+
+
+@claim
+async def test_an_accepted_send_waits_for_delivery_with_its_code(case: Case) -> None:
+    await case.begin(apps=2)
+    msg_id = await case.sent(code="000042")
+    (job,) = await case.store.take_jobs(10)
+    assert job == (1, msg_id, MOBILE, 1, "000042", case.store.clock.now_ms() + 300_000, 0)
+    assert await case.store.undelivered(2, msg_id) is None
+
+
+@claim
+async def test_jobs_are_taken_oldest_first_over_all_apps_and_no_more_than_asked(case: Case) -> None:
+    await case.begin(NO_RULES, apps=3)
+    msg_ids = []
+    for app_id in (2, 1, 3, 1, 2):
+        msg_ids.append(await case.sent(app_id=app_id, temp_id=app_id))
+        case.pass_s(1)
+    taken = [[it.msg_id for it in await case.store.take_jobs(2)] for _ in range(4)]
+    assert [sorted(it) for it in taken] == [sorted(msg_ids[:2]), sorted(msg_ids[2:4]), msg_ids[4:], []]
+
+
+@claim
+async def test_a_taken_job_is_leased_and_comes_again_when_nobody_settled_it(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent()
+    assert [it.attempts for it in await case.store.take_jobs(9)] == [0]
+    case.pass_s(LEASE_S - 1)
+    assert await case.store.take_jobs(9) == []
+    assert await case.store.backlog() == 1
+    case.pass_s(1)
+    (job,) = await case.store.take_jobs(9)
+    assert (job.msg_id, job.attempts, job.code) == (msg_id, 1, CODE)
+
+
+@claim
+async def test_a_postponed_job_is_due_when_told(case: Case) -> None:
+    await case.begin()
+    await case.sent()
+    (job,) = await case.store.take_jobs(9)
+    await case.store.postpone(job, 7)
+    case.pass_s(6)
+    assert await case.store.take_jobs(9) == []
+    case.pass_s(1)
+    assert [it.attempts for it in await case.store.take_jobs(9)] == [1]
+
+
+@claim
+async def test_jobs_wait_through_a_restart(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent()
+    await case.reopen()
+    assert [it.msg_id for it in await case.store.take_jobs(9)] == [msg_id]
+
+
+@claim
+async def test_a_settled_job_is_forgotten_with_its_code_and_its_outcome_kept(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent()
+    before = await case.store.message(msg_id)
+    assert before
+    assert before.delivery == Delivery(State.WAITING)
+    (job,) = await case.store.take_jobs(9)
+    case.pass_s(2)
+    await case.store.settle(job, Delivery(State.FAILED, "410", "n-1"))
+    after = await case.store.message(msg_id)
+    assert after == before._replace(
+        delivery=Delivery(State.FAILED, "410", "n-1"), attempts=1, settled_ms=before.sent_ms + 2000
+    )
+    assert (await case.store.backlog(), await case.store.undelivered(1, msg_id)) == (0, None)
+    case.pass_s(LEASE_S)
+    assert await case.store.take_jobs(9) == []
+    assert await case.verify(msg_id) is SUCCESS
+
+
+@claim
+async def test_a_message_is_known_with_all_it_was_sent_with(case: Case) -> None:
+    await case.begin(apps=2)
+    now_ms = case.store.clock.now_ms()
+    msg_id = await case.sent(app_id=2, segments=3, ttl_s=60)
+    waiting = Delivery(State.WAITING)
+    assert await case.store.message(msg_id) == (2, msg_id, MOBILE, 2, 3, now_ms, now_ms + 60_000, waiting, 0, 0)
+
+
+@claim
+async def test_a_receipt_finds_its_message_by_the_carriers_number(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent()
+    (job,) = await case.store.take_jobs(9)
+    assert not await case.store.receive("n-1", Delivery(State.DELIVERED, "000"))
+    await case.store.settle(job, Delivery(State.SENT, "0", "n-1"))
+    assert not await case.store.receive("n-2", Delivery(State.DELIVERED, "000"))
+    assert await case.store.receive("n-1", Delivery(State.DELIVERED, "000"))
+    message = await case.store.message(msg_id)
+    assert message
+    assert message.delivery == Delivery(State.DELIVERED, "000", "n-1")
+
+
+@claim
+async def test_a_receipt_changes_no_final_outcome(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent()
+    (job,) = await case.store.take_jobs(9)
+    await case.store.settle(job, Delivery(State.SENT, "0", "n-1"))
+    assert await case.store.receive("n-1", Delivery(State.DELIVERED, "000"))
+    assert not await case.store.receive("n-1", Delivery(State.FAILED, "999"))
+    message = await case.store.message(msg_id)
+    assert message
+    assert message.delivery.state is State.DELIVERED
+
+
+@claim
+async def test_a_job_whose_code_has_expired_is_still_taken_so_that_it_is_recorded(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent(ttl_s=10)
+    case.pass_s(11)
+    (job,) = await case.store.take_jobs(9)
+    assert (job.msg_id, job.expires_ms) == (msg_id, case.store.clock.now_ms() - 1000)
+    await case.store.settle(job, Delivery(State.EXPIRED))
+    assert await case.store.backlog() == 0
+
+
+@claim
+async def test_a_message_that_nobody_delivered_while_its_code_was_valid_is_known_as_expired(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent(ttl_s=10)
+    case.pass_s(10)
+    message = await case.store.message(msg_id)
+    assert message
+    assert message.delivery == Delivery(State.EXPIRED)
+
+
+# The clock.
+
+
+@claim
+async def test_a_faster_clock_rolls_windows_and_lifetimes_but_not_leases(case: Case) -> None:
+    await case.begin(speed=60)
+    msg_id = await case.sent()
+    await case.store.take_jobs(9)
+    case.pass_s(1)
+    assert await case.send() is SUCCESS
+    case.pass_s(4)
+    assert await case.verify(msg_id) is EXPIRED
+    assert len(await case.store.take_jobs(9)) == 1
+    case.pass_s(LEASE_S - 5)
+    assert len(await case.store.take_jobs(9)) == 1
+
+
+@claim
+async def test_the_clock_goes_on_where_it_stood_when_its_speed_changes(case: Case) -> None:
+    await case.begin(speed=3600)
+    case.pass_s(1)
+    ahead_ms = case.store.clock.now_ms()
+    await case.reopen(speed=1)
+    assert case.store.clock.now_ms() == ahead_ms
+    await case.store.ping()
+
+
+# Against a naive model.
+
+MOBILES = st.integers(MOBILE, MOBILE + 1)
+SENDS = st.tuples(st.just("send"), MOBILES, st.integers(1, 2))
+GUESSES = st.tuples(st.just("verify"), st.integers(0, 5), st.booleans())
+STEPS = st.tuples(st.just("step"), st.integers(1, 15_000), st.none())
+PLAYS = st.lists(st.one_of(SENDS, GUESSES, STEPS), max_size=30)
+
+
+def test_any_order_of_sends_guesses_and_steps_is_judged_as_by_a_naive_model(case: Case) -> None:
+    async def play(moves: list[tuple[str, int, int | bool | None]]) -> None:
+        store = case.store
+        app_id = await store.draw_id("app")
+        await put_app(store, app_id, balance=8)
+        naive, msg_ids = Naive(STRICT, balance=8), list[str]()
+        for word, first, second in moves:
+            now_ms = store.clock.now_ms()
+            if word == "step":
+                case.wall.now_ms += first
+            elif word == "send":
+                decision = await store.send(order(first, app_id, ttl_s=30, segments=second or 1))
+                assert decision[:2] == naive.send(now_ms, first, 30_000, second or 1)
+                msg_ids += [decision.msg_id] if decision.msg_id else []
+            elif first < len(msg_ids):
+                decision = await store.verify(app_id, msg_ids[first], CODE if second else OTHER_CODE)
+                assert decision[:2] == naive.verify(now_ms, first, bool(second))
+
+    with asyncio.Runner() as runner:
+        runner.run(case.open(STRICT))
+
+        @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+        @given(PLAYS)
+        def judge(moves: list[tuple[str, int, int | bool | None]]) -> None:
+            runner.run(play(moves))
+
+        judge()
+        runner.run(case.close())

@@ -1,0 +1,1 @@
+"""Administration of a service: operations, the control socket and the health endpoints."""

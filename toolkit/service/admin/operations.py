@@ -1,0 +1,147 @@
+"""Administration over any store: what `smscode app`, `smscode template` and `smscode message` do.
+
+Each operation returns values that can be printed as JSON. A secret is returned once, by the operation that creates it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from toolkit.api.errors import InputError
+from toolkit.service.core.accounts import DEFAULT_TEXT, DEFAULT_TTL_S, App, Template, new_key
+from toolkit.service.core.policy import ADVISED_TTL_S
+from toolkit.service.stores.base import Store
+
+MAX_MESSAGES = 10**12  # of a balance to begin with, and of one top-up
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The operations on one store."""
+
+    store: Store
+
+    async def create_app(
+        self,
+        *,
+        balance: int = 0,
+        text: str = DEFAULT_TEXT,
+        ttl_s: int = DEFAULT_TTL_S,
+        app_key: str | None = None,
+        master_secret: str | None = None,
+    ) -> Row:
+        """Create an app with a first template; its key and secret are drawn unless they are given."""
+        if balance < 0:
+            raise InputError(f"balance {balance}: a balance is counted in messages, from 0")
+        _check_messages(balance)
+        app_id, temp_id = await self.store.draw_id("app"), await self.store.draw_id("template")
+        secret = master_secret or new_key()
+        app = App(app_id, app_key or new_key(), self.store.seal.secret(secret))
+        template = Template(temp_id, app_id, text, ttl_s)
+        await self.store.put(app=app, credit=balance, template=template)
+        return {"app_key": app.app_key, "master_secret": secret, "temp_id": template.temp_id, "balance": balance}
+
+    async def list_apps(self) -> list[Row]:
+        """Return every app: key, balance in messages, whether suspended, whether permitted to send codes."""
+        apps, balances = self.store.apps(), await self.store.balances()
+        return [_show_app(app, balances[app.app_id]) for app in apps]
+
+    async def top_up(self, *, app_key: str, messages: int) -> Row:
+        """Add a number of messages to an app's balance; a negative number takes away, not below zero."""
+        _check_messages(messages)
+        await self.store.put(app=self._find(app_key), credit=messages)
+        return await self._show(app_key)
+
+    async def change_app(self, *, app_key: str, suspended: bool | None = None, permitted: bool | None = None) -> Row:
+        """Suspend or resume an app, give or take its SMS-code permission; None leaves things as they are."""
+        app = self._find(app_key)
+        suspended = app.suspended if suspended is None else suspended
+        permitted = app.permitted if permitted is None else permitted
+        await self.store.put(app=replace(app, suspended=suspended, permitted=permitted))
+        return await self._show(app_key)
+
+    async def add_template(self, *, app_key: str, text: str, ttl_s: int = DEFAULT_TTL_S) -> Row:
+        """Add a template to an app."""
+        app = self._find(app_key)
+        template = Template(await self.store.draw_id("template"), app.app_id, text, ttl_s)
+        await self.store.put(template=template)
+        return self._show_template(template)
+
+    async def list_templates(self, *, app_key: str | None = None) -> list[Row]:
+        """Return the templates of an app, or all."""
+        app_id = self._find(app_key).app_id if app_key else None
+        return [self._show_template(it) for it in self.store.templates() if app_id in (None, it.app_id)]
+
+    async def disable_template(self, *, temp_id: int) -> Row:
+        """Disable a template: sends with it are refused from then on."""
+        template = self.store.template(temp_id)
+        if template is None:
+            raise InputError(f"template {temp_id}: there is none; `smscode template list` shows what there is")
+        disabled = Template(template.temp_id, template.app_id, template.text, template.ttl_s, enabled=False)
+        await self.store.put(template=disabled)
+        return self._show_template(disabled)
+
+    async def show_message(self, *, msg_id: str) -> Row:
+        """Return what became of a message; times are UTC, and the mobile shows its first seven digits."""
+        message = await self.store.message(msg_id)
+        if message is None:
+            raise InputError(f"message {msg_id}: there is none, or it has expired long ago and was forgotten")
+        delivery, keys = message.delivery, {app.app_id: app.app_key for app in self.store.apps()}
+        return {
+            "msg_id": msg_id,
+            "state": delivery.state,
+            "carrier_code": delivery.carrier_code,
+            "carrier_id": delivery.carrier_id,
+            "attempts": message.attempts,
+            "sent": _show_time(message.sent_ms),
+            "expires": _show_time(message.expires_ms),
+            "settled": _show_time(message.settled_ms),
+            "mobile": f"{str(message.mobile)[:7]}****",
+            "app_key": keys[message.app_id],
+            "temp_id": message.temp_id,
+            "segments": message.segments,
+        }
+
+    def _find(self, app_key: str) -> App:
+        if app := self.store.app(app_key):
+            return app
+        raise InputError(f"app {app_key}: there is none; `smscode app list` shows what there is")
+
+    async def _show(self, app_key: str) -> Row:
+        app = self._find(app_key)
+        return _show_app(app, (await self.store.balances())[app.app_id])
+
+    def _show_template(self, template: Template) -> Row:
+        keys = {app.app_id: app.app_key for app in self.store.apps()}
+        return {
+            "temp_id": template.temp_id,
+            "app_key": keys[template.app_id],
+            "text": template.text,
+            "segments": template.segments,
+            "ttl_s": template.ttl_s,
+            "enabled": template.enabled,
+        }
+
+
+def _check_messages(messages: int) -> None:
+    if abs(messages) > MAX_MESSAGES:
+        raise InputError(f"{messages} messages: give at most {MAX_MESSAGES} messages at once")
+
+
+def _show_app(app: App, balance: int) -> Row:
+    return {"app_key": app.app_key, "balance": balance, "suspended": app.suspended, "permitted": app.permitted}
+
+
+def _show_time(time_ms: int) -> str | None:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds") if time_ms else None
+
+
+def advise_ttl(ttl_s: int) -> str | None:
+    """Return a warning about a lifetime that is longer than NIST SP 800-63B advises, else None."""
+    if ttl_s <= ADVISED_TTL_S:
+        return None
+    return f"ttl {ttl_s} s: NIST SP 800-63B asks for codes that expire within {ADVISED_TTL_S} s"

@@ -1,0 +1,1 @@
+"""The decisions of the service, without I/O: accounts, messages, rate windows, send and verify."""

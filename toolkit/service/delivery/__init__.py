@@ -1,0 +1,1 @@
+"""Delivery of accepted messages: the retry loop and one module or package for each provider."""

@@ -1,0 +1,1 @@
+"""Delivery over SMPP 3.4: session, receipts and segmentation."""

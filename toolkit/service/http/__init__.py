@@ -1,0 +1,1 @@
+"""HTTP for callers who may be hostile: parsing, connections, admission and the request handler."""

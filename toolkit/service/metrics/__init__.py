@@ -1,0 +1,1 @@
+"""Observability: counters, Prometheus metrics and the call log."""

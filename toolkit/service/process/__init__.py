@@ -1,0 +1,1 @@
+"""The processes of a service: configuration, runtime, supervisor and workers."""

@@ -1,0 +1,1 @@
+"""The shared store: any number of processes and machines over one Redis."""

@@ -1,0 +1,1 @@
+"""The embedded store: one process and one SQLite file, with group commit."""

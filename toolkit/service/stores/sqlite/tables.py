@@ -1,0 +1,227 @@
+"""The tables of a SQLite store: how a batch is written, what is read back, which rows are old.
+
+Rows are appended under integer keys in order, so that a commit touches few pages; and deleted from the other end, so
+that their pages are used again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from toolkit.api.errors import RunError
+from toolkit.service.core.accounts import Seal
+from toolkit.service.core.clock import Anchor
+from toolkit.service.core.messages import Delivery, Job, Message, State
+from toolkit.service.core.policy import Policy
+from toolkit.service.core.state import AppRow, Batch, DeliveryRow, JobRow, Ledger, MessageRow, TemplateRow, TryRow
+
+_ROWS_A_STATEMENT = (64, 16, 4, 1)
+_VERSION = 2
+_SCHEMA = """
+CREATE TABLE clock (wall_ms INTEGER, clock_ms INTEGER, speed REAL);
+CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB, suspended INTEGER, permitted INTEGER,
+    balance INTEGER);
+CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
+CREATE TABLE messages (seq INTEGER PRIMARY KEY, app_id INTEGER, mobile INTEGER, temp_id INTEGER, sent_ms INTEGER,
+    expires_ms INTEGER, segments INTEGER, digest BLOB, forced INTEGER);
+CREATE TABLE jobs (seq INTEGER PRIMARY KEY, masked INTEGER);
+CREATE TABLE tries (try_seq INTEGER PRIMARY KEY, seq INTEGER, tried_ms INTEGER, right INTEGER);
+CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT, carrier_id TEXT, attempts INTEGER,
+    settled_ms INTEGER);
+CREATE INDEX awaited ON deliveries (carrier_id) WHERE state = 'sent';
+"""
+_JOBS = "SELECT app_id, seq, mobile, temp_id, masked, expires_ms"
+_JOINED = "FROM jobs JOIN messages USING (seq)"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a store's database, and make its tables where it is new; raise RunError where it is something else."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    is_new = version == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if not is_new and version != _VERSION:
+        raise RunError(f"{path}: not a store of this version ({version}, not {_VERSION}): give another file")
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    if is_new:
+        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+    return db
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open the database of a store that is open; one that was deleted meanwhile isn't made anew."""
+    uri = f"{path.as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Whether a store has no app yet."""
+    return not db.execute("SELECT EXISTS (SELECT 1 FROM apps)").fetchone()[0]
+
+
+def check_key(db: sqlite3.Connection, seal: Seal) -> None:
+    """Keep a mark of the key that a store's digests are made with; raise RunError where it was another."""
+    mark = int(seal.derive("store check")[:7], 16)
+    kept = db.execute("PRAGMA application_id").fetchone()[0]
+    if kept not in (0, mark) and not is_empty(db):
+        raise RunError("the key file holds another key than the store was made with: restore that one")
+    db.execute(f"PRAGMA application_id={mark}")
+
+
+# Writing.
+
+
+def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -> None:
+    """Write a batch in one transaction, and delete what came of revoked ones."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        for late in revoked:
+            _revoke(db, late)
+        _put(db, "apps", AppRow._fields, batch.app_rows)
+        _put(db, "templates", TemplateRow._fields, batch.template_rows)
+        _put(db, "messages", MessageRow._fields, batch.messages)
+        _put(db, "jobs", JobRow._fields, batch.jobs)
+        _put(db, "tries", TryRow._fields, batch.tries)
+        _put(db, "deliveries", DeliveryRow._fields, batch.deliveries)
+        db.executemany("DELETE FROM jobs WHERE seq = ?", [(row.seq,) for row in batch.deliveries])
+        for dropped in batch.dropped:
+            _drop(db, *dropped)
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _put(db: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    """Put rows into a table, many a statement: after each one this thread must win the interpreter back."""
+    start = 0
+    for size in _ROWS_A_STATEMENT:
+        while len(rows) - start >= size:
+            db.execute(_insert(table, columns, size), list(chain.from_iterable(rows[start : start + size])))
+            start += size
+
+
+@cache
+def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
+
+
+def _revoke(db: sqlite3.Connection, late: Batch) -> None:
+    """Delete what a commit wrote that came through only after its calls had been answered as failed."""
+    keys: dict[str, Iterable[int]] = {
+        "messages": [row.seq for row in late.messages],
+        "jobs": [row.seq for row in late.messages],
+        "tries": [row.try_seq for row in late.tries],
+        "apps": late.app_ids,
+        "templates": late.temp_ids,
+    }
+    for table, numbers in keys.items():
+        db.executemany(f"DELETE FROM {table} WHERE {_key(table)} = ?", [(number,) for number in numbers])
+
+
+def _drop(db: sqlite3.Connection, table: str, first: int, last: int) -> None:
+    """Delete old rows; with messages goes whatever else is known of them."""
+    db.execute(f"DELETE FROM {table} WHERE {_key(table)} BETWEEN ? AND ?", (first, last))
+    if table == "messages":
+        for known in ("jobs", "deliveries"):
+            db.execute(f"DELETE FROM {known} WHERE seq <= ?", (last,))
+
+
+def _key(table: str) -> str:
+    return {"tries": "try_seq", "apps": "app_id", "templates": "temp_id"}.get(table, "seq")
+
+
+def keep_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
+    """Write where the clock stands."""
+    db.execute("BEGIN")
+    db.execute("DELETE FROM clock")
+    db.execute("INSERT INTO clock VALUES (?, ?, ?)", (anchor.wall_ms, anchor.clock_ms, anchor.speed))
+    db.execute("COMMIT")
+
+
+# Reading.
+
+
+def read_anchor(db: sqlite3.Connection) -> Anchor | None:
+    """Read where an earlier run left the clock."""
+    row = db.execute("SELECT wall_ms, clock_ms, speed FROM clock").fetchone()
+    return row and Anchor(*row)
+
+
+def load(db: sqlite3.Connection, policy: Policy, seal: Seal) -> Ledger:
+    """Load the state back."""
+    ledger = Ledger(policy, seal)
+    for app in _select(db, AppRow, "apps"):
+        ledger.load_app(AppRow._make(app))
+    for template in _select(db, TemplateRow, "templates"):
+        ledger.load_template(TemplateRow._make(template))
+    for message in _select(db, MessageRow, "messages"):
+        ledger.load_message(message)
+    for typed in _select(db, TryRow, "tries"):
+        ledger.load_try(typed)
+    return ledger
+
+
+def _select(db: sqlite3.Connection, row: type[NamedTuple], table: str) -> sqlite3.Cursor:
+    return db.execute(f"SELECT {', '.join(row._fields)} FROM {table} ORDER BY {_key(table)}")
+
+
+def read_jobs(db: sqlite3.Connection, seal: Seal, after: int, upto: int, limit: int) -> dict[int, Job]:
+    """Read waiting jobs by their numbers, the oldest first."""
+    rows = db.execute(f"{_JOBS} {_JOINED} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit))
+    return {row[1]: _job(seal, *row) for row in rows}
+
+
+def _job(seal: Seal, app_id: int, seq: int, mobile: int, temp_id: int, masked: int, expires_ms: int) -> Job:
+    msg_id = seal.msg_id(app_id, seq)
+    return Job(app_id, msg_id, mobile, temp_id, seal.unmask(msg_id, masked), expires_ms)
+
+
+def count_jobs(db: sqlite3.Connection) -> int:
+    """Count the jobs that wait."""
+    return int(db.execute("SELECT count(*) FROM jobs").fetchone()[0])
+
+
+def read_message(db: sqlite3.Connection, seq: int, msg_id: str, now_ms: int) -> Message | None:
+    """Read what is known of a message; one whose job is gone without a word has expired."""
+    row = db.execute(
+        "SELECT app_id, mobile, temp_id, segments, sent_ms, expires_ms, state, carrier_code, carrier_id, attempts,"
+        " settled_ms FROM messages LEFT JOIN deliveries USING (seq) WHERE seq = ?",
+        (seq,),
+    ).fetchone()
+    if row is None:
+        return None
+    app_id, mobile, temp_id, segments, sent_ms, expires_ms, state, *told, attempts, settled_ms = row
+    if state:
+        delivery = Delivery(State(state), *told)
+    else:
+        delivery = Delivery(State.WAITING if now_ms < expires_ms else State.EXPIRED)
+    sent = (app_id, msg_id, mobile, temp_id, segments, sent_ms, expires_ms)
+    return Message(*sent, delivery, attempts or 0, settled_ms or 0)
+
+
+def find_awaited(db: sqlite3.Connection, carrier_id: str) -> DeliveryRow | None:
+    """Find the message that a carrier's receipt is about."""
+    columns = ", ".join(DeliveryRow._fields)
+    row = db.execute(f"SELECT {columns} FROM deliveries WHERE state = 'sent' AND carrier_id = ?", (carrier_id,))
+    found = row.fetchone()
+    return DeliveryRow._make(found) if found else None
+
+
+# Old rows: a few at a time, from the first on. The newest stays, so that no number is given twice.
+
+_AGES = {"messages": "sent_ms FROM messages", "tries": "tried_ms FROM tries", "jobs": f"expires_ms {_JOINED}"}
+
+
+def find_old(db: sqlite3.Connection, table: str, before_ms: int, below: int, limit: int) -> tuple[str, int, int] | None:
+    """Find a table's leading rows from before a time, at most so many: (table, first key, last key)."""
+    key = f"{table}.{_key(table)}"
+    rows = db.execute(f"SELECT {key}, {_AGES[table]} WHERE {key} < ? ORDER BY {key} LIMIT ?", (below, limit))
+    old = [number for number, _ in takewhile(lambda row: row[1] < before_ms, rows)]
+    return (table, old[0], old[-1]) if old else None
