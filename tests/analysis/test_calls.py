@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from toolkit import analysis
-from toolkit.analysis.table import to_ns
+from toolkit.analysis.calls_table import to_ns
 from toolkit.api.errors import InputError
 from toolkit.records.call_record import write_parquet
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from support.engines import ENGINES, OPEN
 from support.random_calls import write_random_calls
 
+from toolkit.analysis.calls_table import collect, lazy
 from toolkit.analysis.carriers import carrier_names, carriers, locate
-from toolkit.analysis.table import collect, lazy
 
 
 def _row(prefix):

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from toolkit.analysis import Calls
-from toolkit.analysis.sources.texts import Unread
-from toolkit.analysis.table import lazy
+from toolkit.analysis.calls_table import lazy
+from toolkit.analysis.sources.text_files import Unread
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import PARQUET_NAME, CallRecord, write_parquet

@@ -10,7 +10,7 @@ from typing import Self
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, collect, lazy, tidy, to_ns, to_utc
+from toolkit.analysis.calls_table import NS_PER_S, IntoCalls, Lazy, collect, lazy, tidy, to_ns, to_utc
 from toolkit.records.call_record import CallRecord, to_table
 
 _NAMES = [column.name for column in fields(CallRecord)]

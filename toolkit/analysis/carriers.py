@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.engines import place
-from toolkit.analysis.table import Lazy, collect
+from toolkit.analysis.calls_table import Lazy, collect
+from toolkit.analysis.native_ops import place
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import narwhals as nw
 
-from toolkit.analysis.table import Lazy, different
+from toolkit.analysis.calls_table import Lazy, different
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 import narwhals as nw
 import pandas as pd
 
+from toolkit.analysis.calls_table import (
+    NS_PER_S,
+    IntoCalls,
+    Lazy,
+    bucket_ns,
+    collect,
+    describe_codes,
+    lazy,
+    to_utc,
+    width_ns,
+)
 from toolkit.analysis.intervals import wilson
-from toolkit.analysis.table import NS_PER_S, IntoCalls, Lazy, bucket_ns, collect, describe_codes, lazy, to_utc, width_ns
 
 _OUTCOME = ["endpoint", "http_status", "return_code", "error"]
 _READING_ORDER = ["endpoint", "return_code", "error", "http_status"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def show_summary(summary: Summary, calls: Any, as_json: bool) -> None:
     """Print verdicts, claims, return codes and latency, or all of it as JSON."""
-    from toolkit.analysis import latency, return_codes, wording
+    from toolkit.analysis import latency, number_format, return_codes
     from toolkit.report.columns import masked
 
     if as_json:
@@ -26,7 +26,7 @@ def show_summary(summary: Summary, calls: Any, as_json: bool) -> None:
     _show_verdicts(summary)
     _show_claims(summary)
     codes = masked(return_codes(calls)).drop(columns=["meaning", "share_low", "share_high"])
-    show(_rows(codes.assign(share=codes["share"].map(wording.share))), title="Return codes")
+    show(_rows(codes.assign(share=codes["share"].map(number_format.share))), title="Return codes")
     show(_rows(latency(calls).drop(columns=["mean_ms", "error_ratio"])), title="\nLatency, ms")
 
 
@@ -83,12 +83,11 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _tell_condition(verdict: Verdict) -> str:
-    from toolkit.analysis import wording
 
     condition = verdict.threshold.opposite()
     if verdict.value is None:
         return f"no data for {condition}"
-    return f"{condition} ({wording.measured(verdict.value)} {verdict.unit})"
+    return f"{condition} ({number_format.measured(verdict.value)} {verdict.unit})"
 
 
 def _list(value: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from toolkit.analysis import wording
+from toolkit.analysis import number_format
 from toolkit.forms.advice import FAILURE_HINTS, HINTS, UNKNOWN
 from toolkit.forms.attempt import Attempt
 from toolkit.forms.looks import look_of, name_of
@@ -27,7 +27,7 @@ def answer_html(attempt: Attempt | None) -> str:
         meaning=row.meaning if row else "",
         http=_http(attempt),
         kind=_kind(attempt).lower(),
-        latency=wording.milliseconds(attempt.record.latency_ns / 1e6),
+        latency=number_format.milliseconds(attempt.record.latency_ns / 1e6),
         who=tables.WHO_CAN_ACT[_kind(attempt)],
         hint=_hint(attempt),
         look=look_of(_outcome(attempt)),
@@ -47,7 +47,7 @@ def _history_row(attempt: Attempt) -> dict[str, Any]:
         "about": attempt.about,
         "http": _http(attempt),
         "answer": name_of(_outcome(attempt)),
-        "latency": wording.milliseconds(record.latency_ns / 1e6),
+        "latency": number_format.milliseconds(record.latency_ns / 1e6),
         "look": look_of(_outcome(attempt)),
     }
 
@@ -58,7 +58,7 @@ def _outcome(attempt: Attempt) -> int | str:
 
 
 def _http(attempt: Attempt) -> str:
-    return wording.NONE if attempt.record.http_status is None else str(attempt.record.http_status)
+    return number_format.NONE if attempt.record.http_status is None else str(attempt.record.http_status)
 
 
 def _kind(attempt: Attempt) -> str:

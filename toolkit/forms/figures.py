@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.analysis import wording
-from toolkit.analysis.percentiles import CALLER, MEASURES
+from toolkit.analysis import number_format
+from toolkit.analysis.latency_percentiles import CALLER, MEASURES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.forms.chart import Panel, Series
@@ -33,9 +33,9 @@ def facts_html(figures: Figures) -> str:
     rate = total / figures.duration_s if figures.duration_s else None
     facts = [
         ("Calls", f"{total:,}", ""),
-        ("Rate", wording.rate(rate), "/s"),
-        ("OK", wording.share(good / total if total else None), ""),
-        ("Duration", wording.duration(figures.duration_s), ""),
+        ("Rate", number_format.rate(rate), "/s"),
+        ("OK", number_format.share(good / total if total else None), ""),
+        ("Duration", number_format.duration(figures.duration_s), ""),
     ]
     return render("facts", facts=facts)
 

@@ -11,7 +11,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.analysis import Calls, read
-from toolkit.analysis.table import to_ns
+from toolkit.analysis.calls_table import to_ns
 from toolkit.api.errors import InputError
 from toolkit.forms.field import Field
 from toolkit.forms.frame import actions, card, columns, form, shown

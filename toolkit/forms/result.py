@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from toolkit.analysis import wording
+from toolkit.analysis import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.live import Live
 from toolkit.forms.looks import FAINT, Look, look_of
@@ -42,7 +42,7 @@ def _facts(
     if paces:
         yield "Journeys", f"{paces[-1].achieved_per_s:,.0f}", f"of {paces[-1].intended_per_s:,.0f}/s"
     for percentile, ms in live.waited_ms().items():
-        yield f"Waited, p{percentile:g}", wording.milliseconds(ms), "ms"
+        yield f"Waited, p{percentile:g}", number_format.milliseconds(ms), "ms"
     if trial.price:
         yield "Spent" if is_real else "Would cost", amount(live.messages * trial.price.per_send), trial.price.currency
     yield "Messages", f"{live.messages:,}", f"of {cap:,}" if (cap := trial.cap()) else ""
@@ -70,7 +70,7 @@ def amount(money: Decimal) -> str:
 
 
 def _value(value: float | None, unit: str) -> str:
-    return wording.NONE if value is None else f"{wording.measured(value)} {unit}"
+    return number_format.NONE if value is None else f"{number_format.measured(value)} {unit}"
 
 
 def runs_html(runs: Sequence[Run]) -> str:
@@ -87,8 +87,8 @@ def _run_row(run: Run) -> dict[str, Any]:
         "scenario": settings["scenario"],
         "pace": _pace(settings),
         "calls": f"{summary['calls']:,}",
-        "duration": wording.duration(summary["duration_s"]),
-        "kept": f"{kept} of {len(verdicts)} kept" if verdicts else wording.NONE,
+        "duration": number_format.duration(summary["duration_s"]),
+        "kept": f"{kept} of {len(verdicts)} kept" if verdicts else number_format.NONE,
         "look": _verdict_look(len(verdicts), kept),
     }
 

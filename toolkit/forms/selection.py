@@ -10,9 +10,9 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis import Calls, duration_s, latency, over_time, return_codes, span
-from toolkit.analysis.engines import apart
-from toolkit.analysis.percentiles import TAIL
-from toolkit.analysis.table import IntoCalls, bucket_s, collect, lazy
+from toolkit.analysis.calls_table import IntoCalls, bucket_s, collect, lazy
+from toolkit.analysis.latency_percentiles import TAIL
+from toolkit.analysis.native_ops import apart
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from toolkit.analysis import Calls
-from toolkit.analysis.table import IntoCalls, to_ns
+from toolkit.analysis.calls_table import IntoCalls, to_ns
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from toolkit.analysis import wording
+from toolkit.analysis import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
 from toolkit.report import spending
@@ -41,7 +41,7 @@ def compose(subject: Subject, on_section: Callable[[str], None] = lambda _: None
 
 def _when(subject: Subject) -> str:
     if subject.span is None:
-        return wording.NONE
+        return number_format.NONE
     first, last = subject.span
     until = f" to {last:%Y-%m-%d %H:%M:%S}" if subject.duration_s > 60 else ""
     return f"{first:%Y-%m-%d %H:%M:%S}{until} UTC"
@@ -49,7 +49,7 @@ def _when(subject: Subject) -> str:
 
 def _target(subject: Subject) -> str:
     found = dict.fromkeys(_target_of(mask(settings)) for _, settings in settings_by_name(subject.runs))
-    return ", ".join(found) or wording.NONE
+    return ", ".join(found) or number_format.NONE
 
 
 def _target_of(settings: Json) -> str:
@@ -57,7 +57,7 @@ def _target_of(settings: Json) -> str:
     for names in (("target", "base_url", "host"), ("base_url", "host")):
         if isinstance(target, dict):
             target = next((target[name] for name in names if target.get(name)), None)
-    return target if isinstance(target, str) else wording.NONE
+    return target if isinstance(target, str) else number_format.NONE
 
 
 def _facts(subject: Subject) -> Iterator[Fact]:
@@ -66,9 +66,9 @@ def _facts(subject: Subject) -> Iterator[Fact]:
     good = int(codes.loc[codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
     yield Fact("calls", f"{total:,}")
     if len(subject.runs) == 1:  # between runs there are none
-        yield Fact("calls per second", wording.rate(total / seconds if seconds else None))
-    yield Fact("OK", wording.share(good / total if total else None))
-    yield Fact("duration", wording.duration(seconds))
+        yield Fact("calls per second", number_format.rate(total / seconds if seconds else None))
+    yield Fact("OK", number_format.share(good / total if total else None))
+    yield Fact("duration", number_format.duration(seconds))
     yield Fact("messages, at most", f"{spending.charged(codes):,}")
 
 

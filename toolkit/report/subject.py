@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit.analysis import Calls, duration_s, read, return_codes, span
-from toolkit.analysis.table import collect, lazy
+from toolkit.analysis.calls_table import collect, lazy
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.price_list import PriceRow, Prices, Unit

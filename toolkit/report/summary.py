@@ -10,8 +10,8 @@ from typing import TypeAlias
 import pandas as pd
 
 from toolkit.analysis import duration_s, latency, return_codes, span
-from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
-from toolkit.analysis.table import IntoCalls
+from toolkit.analysis.calls_table import IntoCalls
+from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, column
 from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask
 from toolkit.report import spending, verdicts

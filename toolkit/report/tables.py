@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.analysis import colours, wording
-from toolkit.analysis.percentiles import MEASURES, PERCENTILES, column
+from toolkit.analysis import colours, number_format
+from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, column
 from toolkit.api.return_codes import Kind
 from toolkit.masking import Json
 from toolkit.report.values import Badge
@@ -67,13 +67,13 @@ def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
         known = {str(name): "" if pd.isna(value) else str(value) for name, value in row.items()}
         yield OutcomeRow(
             endpoint=known["endpoint"],
-            http_status=known["http_status"] or wording.NONE,
-            return_code=known["return_code"] or wording.NONE,
-            message=known["message"] or known["error"] or wording.NONE,
+            http_status=known["http_status"] or number_format.NONE,
+            return_code=known["return_code"] or number_format.NONE,
+            message=known["message"] or known["error"] or number_format.NONE,
             meaning=known["meaning"],
             kind=badge(kind_of(row)),
             calls=f"{row['calls']:,}",
-            share=wording.share(row["share"]),
+            share=number_format.share(row["share"]),
             bar=round(100 * row["share"], 3),
         )
 
@@ -104,7 +104,7 @@ def latency_rows(percentiles: pd.DataFrame) -> Iterator[LatencyRow]:
             endpoint=row["endpoint"],
             measure=MEASURES[row["measure"]],
             calls=f"{row['calls']:,}",
-            times=tuple(wording.milliseconds(row[name]) for name in columns),
+            times=tuple(number_format.milliseconds(row[name]) for name in columns),
         )
 
 
@@ -134,5 +134,5 @@ def badge(name: str) -> Badge:
 
 def _setting(value: Json) -> str:
     if value is None or value in ([], {}, ""):
-        return wording.NONE
+        return number_format.NONE
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from toolkit.analysis import duration_s, latency, return_codes
-from toolkit.analysis.percentiles import column
-from toolkit.analysis.table import IntoCalls
+from toolkit.analysis.calls_table import IntoCalls
+from toolkit.analysis.latency_percentiles import column
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask_text

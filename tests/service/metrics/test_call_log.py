@@ -242,7 +242,7 @@ def test_of_an_exception_its_type_and_place_are_told_and_not_its_text(tmp_path: 
     line = json.loads(text)
     assert (line["exception"], line["message"]) == ("ValueError", "failed for 1391234****")
     assert (line["carrier_code"], line["attempts"]) == ("no 1391234****", 2)
-    assert "test_logs.py" in text
+    assert "test_call_log.py" in text
     assert "invalid literal" not in text
 
 

@@ -1,13 +1,13 @@
 """The tables of this package as pictures, one function a table. Places and colours only, no statistics."""
 
-from toolkit.analysis.charts.drawing import WIDTH
-from toolkit.analysis.charts.faults import burn_rates, errors, guessers, suspects
-from toolkit.analysis.charts.files import offline, to_html, to_png, to_svg
-from toolkit.analysis.charts.frequency import limits, most_accepted
-from toolkit.analysis.charts.latencies import latency, latency_over_time
-from toolkit.analysis.charts.money import cost, forecast, reconcile
+from toolkit.analysis.charts.base import WIDTH
+from toolkit.analysis.charts.billing import cost, forecast, reconcile
+from toolkit.analysis.charts.change_detection import changes, compare, explain
+from toolkit.analysis.charts.export import offline, to_html, to_png, to_svg
+from toolkit.analysis.charts.latency_percentiles import latency, latency_over_time
 from toolkit.analysis.charts.outcomes import over_time, return_codes
-from toolkit.analysis.charts.shifts import changes, compare, explain
+from toolkit.analysis.charts.rate_limits import limits, most_accepted
+from toolkit.analysis.charts.reliability import burn_rates, errors, guessers, suspects
 
 __all__ = [
     "WIDTH",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from toolkit.analysis import wording
-from toolkit.analysis.percentiles import MEASURES
+from toolkit.analysis import number_format
+from toolkit.analysis.latency_percentiles import MEASURES
 from toolkit.api.return_codes import kind_of
 
 if TYPE_CHECKING:
-    from toolkit.analysis.charts.drawing import Row
+    from toolkit.analysis.charts.base import Row
 
 NO_ANSWER = "ERROR"
 UNKNOWN = "UNKNOWN"
@@ -40,7 +40,7 @@ def subject(row: Row) -> str:
 
 def step(row: Row, before: Any, after: Any) -> str:
     """Word a subject's two values, shares or ms."""
-    word = wording.share if row["measure"] == "share" else _milliseconds
+    word = number_format.share if row["measure"] == "share" else _milliseconds
     return f"{word(before)} → {word(after)}"
 
 
@@ -55,4 +55,4 @@ def money(value: float | None, currency: str, sign: str = "") -> str:
 
 
 def _milliseconds(value: float | None) -> str:
-    return wording.NONE if value is None else f"{wording.milliseconds(value)} ms"
+    return number_format.NONE if value is None else f"{number_format.milliseconds(value)} ms"

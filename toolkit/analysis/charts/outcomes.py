@@ -9,9 +9,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from toolkit.analysis import wording
-from toolkit.analysis.charts import labels, lines
-from toolkit.analysis.charts.drawing import (
+from toolkit.analysis import number_format
+from toolkit.analysis.charts import labels, row_labels
+from toolkit.analysis.charts.base import (
     HEIGHT,
     INK,
     PALE,
@@ -67,7 +67,7 @@ def return_codes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
 
 
 def _shares(rows: list[Row], colours: dict[str, str], endpoint: str, width: int) -> Layers:
-    layout = lines.lay(lines.name(rows), width - _PX_PER_SHARE, list(colours))
+    layout = row_labels.lay(row_labels.name(rows), width - _PX_PER_SHARE, list(colours))
     axis = alt.Axis(format="~%", tickCount=5)
     title = alt.TitleParams(endpoint, fontWeight="bold", color=INK)
     bars = alt.Chart(data(rows), width=layout.width, height=layout.height, title=title).encode(
@@ -83,7 +83,9 @@ def _of(rows: list[Row], colours: Iterable[str], endpoint: str) -> list[Row]:
     """Return one placed row for each outcome of an endpoint."""
     shares = {row["outcome"]: row["share"] for row in rows if row["endpoint"] == endpoint}
     found = [(name, shares[name]) for name in colours if name in shares]
-    return lines.place([{"outcome": name, "label": name, "share": it, "text": wording.share(it)} for name, it in found])
+    return row_labels.place(
+        [{"outcome": name, "label": name, "share": it, "text": number_format.share(it)} for name, it in found]
+    )
 
 
 def _outcome_rows(frame: pd.DataFrame) -> tuple[list[Row], dict[str, str]]:

@@ -1,1 +1,1 @@
-"""What calls were recorded in, opened as one table."""
+"""Readers that open recorded calls of any format as one table."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspects, wording
-from toolkit.analysis.faults.failures import Payer
-from toolkit.analysis.table import bucket_s
+from toolkit.analysis import burn_rates, error_budget, errors, guessers, number_format, suspects
+from toolkit.analysis.calls_table import bucket_s
+from toolkit.analysis.reliability.errors import Payer
 from toolkit.api.wire import Endpoint
 from toolkit.report import columns, tables
 from toolkit.report.columns import Row
@@ -21,7 +21,7 @@ _ERRORS = (
     columns.count("calls"),
     columns.share("share"),
     columns.count("mobiles"),
-    columns.made("busiest (UTC)", lambda row: f"{wording.moment(row['busiest'])}: {row['busiest_calls']:,}"),
+    columns.made("busiest (UTC)", lambda row: f"{number_format.moment(row['busiest'])}: {row['busiest_calls']:,}"),
     columns.when("first_seen", "first"),
     columns.when("last_seen", "last"),
     columns.text("example_request_ids", "example request ids"),
@@ -36,7 +36,9 @@ _BUDGET = (
 )
 _BURN = (
     columns.text("action"),
-    columns.made("windows", lambda row: f"{wording.duration(row['long_s'])} and {wording.duration(row['short_s'])}"),
+    columns.made(
+        "windows", lambda row: f"{number_format.duration(row['long_s'])} and {number_format.duration(row['short_s'])}"
+    ),
     columns.measured("threshold"),
     columns.measured("burn_long", "burn now, long"),
     columns.measured("burn_short", "burn now, short"),
@@ -80,11 +82,11 @@ def tell_errors(subject: Subject) -> Iterator[Section]:
         return
     note = (
         "Every outcome that is no success; those of nobody's budget are people's mistakes and what they gave up."
-        f" The busiest time is the {wording.duration(every_s)} with most of them."
+        f" The busiest time is the {number_format.duration(every_s)} with most of them."
     )
     figure = Figure("errors", columns.masked(found), "When errors were seen")
     provider = found.loc[found["payer"] == Payer.PROVIDER, "calls"].sum()
-    failed = wording.share(provider / subject.codes["calls"].sum())
+    failed = number_format.share(provider / subject.codes["calls"].sum())
     finding = f"{failed} of all calls failed in the service or on the way to it."
     table = columns.table("errors", found, _ERRORS, is_grouped=True)
     yield Section("errors", "Errors", note, [figure, table], finding=finding)
@@ -103,7 +105,7 @@ def tell_budget(subject: Subject) -> Iterator[Section]:
         Figure("burn_rates", burns, "Burn rates"),
     ]
     (row,) = budget.to_dict("records")
-    spent = wording.share(row["spent_ratio"])
+    spent = number_format.share(row["spent_ratio"])
     finding = f"{row['bad']:,} calls failed where {slo} allows {row['allowed']:,.0f}: {spent} of the budget."
     yield Section("budget", "Error budget", note, parts, finding=finding)
 
@@ -126,7 +128,8 @@ def tell_suspects(subject: Subject) -> Iterator[Section]:
     else:
         parts.append(columns.table("guessed", guessed, _GUESSERS, title="Mobiles whose codes look guessed at"))
     finding = (
-        f"Pumped: {wording.plural(len(pumped), 'prefix', 'es')}. Guessed at: {wording.plural(len(guessed), 'mobile')}."
+        f"Pumped: {number_format.plural(len(pumped), 'prefix', 'es')}."
+        f" Guessed at: {number_format.plural(len(guessed), 'mobile')}."
         if parts
         else ""
     )

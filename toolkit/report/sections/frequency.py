@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.analysis import limits, most_accepted, wording
+from toolkit.analysis import limits, most_accepted, number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.report import columns
@@ -52,11 +52,15 @@ def tell(subject: Subject) -> Iterator[Section]:
 def _rule(row: Row) -> str:
     if lacks(row, "count"):
         return "explained by none of these"
-    return str(row["count"]) if lacks(row, "window_s") else f"{row['count']} within {wording.duration(row['window_s'])}"
+    return (
+        str(row["count"])
+        if lacks(row, "window_s")
+        else f"{row['count']} within {number_format.duration(row['window_s'])}"
+    )
 
 
 def _window(row: Row) -> str:
     if lacks(row, "window_s"):
-        return wording.NONE
+        return number_format.NONE
     ends = ("window_low_s", "window_high_s")
-    return " and ".join(wording.NONE if lacks(row, end) else wording.duration(row[end]) for end in ends)
+    return " and ".join(number_format.NONE if lacks(row, end) else number_format.duration(row[end]) for end in ends)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from toolkit.analysis import wording
+from toolkit.analysis import number_format
 from toolkit.masking import mask_text
 from toolkit.report import columns, tables
 from toolkit.report.columns import Row, lacks
@@ -22,7 +22,7 @@ def tell(subject: Subject, judged: Sequence[Judged]) -> Iterator[Section]:
     if judged:
         note = "" if len(subject.runs) == 1 else "Each run is judged by its own thresholds."
         kept = sum(it.verdict.status is Status.PASS for it in judged)
-        finding = f"{kept} of {wording.plural(len(judged), 'threshold')} kept."
+        finding = f"{kept} of {number_format.plural(len(judged), 'threshold')} kept."
         yield Section("verdicts", "Thresholds", note, [_verdicts(judged, len(subject.runs) > 1)], finding=finding)
     for place, claim in enumerate((claim for run in subject.runs for claim in run.claims), 1):
         yield _claim(f"claim-{place}", claim)
@@ -40,7 +40,7 @@ def _verdicts(judged: Sequence[Judged], is_many: bool) -> Table:
 
 
 def _measured(row: Row) -> str:
-    return wording.NONE if lacks(row, "value") else f"{wording.measured(row['value'])} {row['unit']}"
+    return number_format.NONE if lacks(row, "value") else f"{number_format.measured(row['value'])} {row['unit']}"
 
 
 def _claim(name: str, claim: Claim) -> Section:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pandas as pd
 
-from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, reconcile, wording
+from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, number_format, reconcile
 from toolkit.api.wire import Endpoint
 from toolkit.report import columns
 from toolkit.report.columns import Column, Row, lacks
@@ -135,7 +135,9 @@ def _forecast(subject: Subject) -> Section:
     by_day = forecast_by_day(subject.calls, subject.prices)
     figure = Figure("forecast", by_day, "Cost to date", "With what is to come by weekdays, and its 95 % interval.")
     note = "The interval holds the sum in 95 of 100 months like those behind."
-    note += f" {wording.plural(row['unpriced'], 'segment')} without a price are in no sum." if row["unpriced"] else ""
+    note += (
+        f" {number_format.plural(row['unpriced'], 'segment')} without a price are in no sum." if row["unpriced"] else ""
+    )
     finding = f"By {row['until']:%Y-%m-%d} it will have cost {_span(row)}."
     return Section("forecast", "Forecast", note, [columns.pairs("forecast", found, _FORECAST), figure], finding=finding)
 
@@ -146,7 +148,7 @@ def _spent(total: pd.DataFrame) -> str:
         return ""
     told = f"{row['accepted']:,} messages cost {columns.sum_of(row, 'money')}"
     if row["unpriced"]:
-        told += f", without {wording.plural(row['unpriced'], 'segment')} that no price is known of"
+        told += f", without {number_format.plural(row['unpriced'], 'segment')} that no price is known of"
     return f"{told}; {columns.sum_of(row, 'wasted_money')} of it verified nobody."
 
 
@@ -155,19 +157,19 @@ def _dispute(found: Reconciliation) -> str:
     if not many:
         return "It is what the records say."
     disputed = sum(map(Decimal, found.discrepancies["in_dispute"].dropna().astype(str)), Decimal(0))
-    money = wording.money(abs(disputed), str(found.summary["currency"].iloc[0]))
-    return f"{wording.plural(many, 'message')} in dispute: {money} too {'much' if disputed >= 0 else 'little'}."
+    money = number_format.money(abs(disputed), str(found.summary["currency"].iloc[0]))
+    return f"{number_format.plural(many, 'message')} in dispute: {money} too {'much' if disputed >= 0 else 'little'}."
 
 
 def _with_money(row: Row, name: str) -> str:
     count = f"{row[name]:,}"
     money = columns.sum_of(row, f"{name}_money")
-    return count if money == wording.NONE or lacks(row, "money") else f"{count} ({money})"
+    return count if money == number_format.NONE or lacks(row, "money") else f"{count} ({money})"
 
 
 def _segments(row: Row) -> str:
     recorded, billed = (
-        wording.NONE if lacks(row, name) else str(row[name]) for name in ("segments", "billed_segments")
+        number_format.NONE if lacks(row, name) else str(row[name]) for name in ("segments", "billed_segments")
     )
     return recorded if recorded == billed else f"{recorded}, billed {billed}"
 

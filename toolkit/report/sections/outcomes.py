@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.analysis import latency, over_time, wording
-from toolkit.analysis.percentiles import TAIL
-from toolkit.analysis.table import bucket_s
+from toolkit.analysis import latency, number_format, over_time
+from toolkit.analysis.calls_table import bucket_s
+from toolkit.analysis.latency_percentiles import TAIL
 from toolkit.report import columns, tables
 from toolkit.report.subject import Subject
 from toolkit.report.values import Bar, Cell, Figure, Head, Legend, Part, Section, Table
@@ -75,7 +75,7 @@ def _over_time(subject: Subject) -> Figure:
         "over_time",
         columns.masked(over_time(subject.calls, f"{every_s}s")),
         "Return codes over time",
-        f"Means over {wording.duration(every_s)}. A call counts where it started.",
+        f"Means over {number_format.duration(every_s)}. A call counts where it started.",
     )
 
 
@@ -91,5 +91,5 @@ def _pictures(subject: Subject) -> Iterator[Figure]:
         "latency_over_time",
         latency(subject.calls, every=f"{every_s}s", at=(50, 95, 99)),
         "Latency over time",
-        f"Percentiles of the calls that started within {wording.duration(every_s)}.",
+        f"Percentiles of the calls that started within {number_format.duration(every_s)}.",
     )

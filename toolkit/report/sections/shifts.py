@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from toolkit.analysis import changes, compare, explain, wording
-from toolkit.analysis.percentiles import MEASURES
+from toolkit.analysis import changes, compare, explain, number_format
+from toolkit.analysis.latency_percentiles import MEASURES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.report import columns
 from toolkit.report.columns import Row, lacks
@@ -121,30 +121,30 @@ def _what(row: Row) -> str:
 
 def _level(row: Row, name: str) -> str:
     if lacks(row, name):
-        return wording.NONE
-    return wording.share(row[name]) if row["measure"] == _SHARE else f"{wording.milliseconds(row[name])} ms"
+        return number_format.NONE
+    return number_format.share(row[name]) if row["measure"] == _SHARE else f"{number_format.milliseconds(row[name])} ms"
 
 
 def _difference(row: Row) -> str:
     if lacks(row, "difference"):
-        return wording.NONE
+        return number_format.NONE
     scale, unit = (100, "points") if row["measure"] == _SHARE else (1, "ms")
     ends = [row[name] * scale for name in ("difference", "difference_low", "difference_high")]
-    middle, low, high = ("" if pd.isna(end) else wording.digits(end, "+") for end in ends)
+    middle, low, high = ("" if pd.isna(end) else number_format.digits(end, "+") for end in ends)
     return f"{middle} ({low} to {high}) {unit}" if low else f"{middle} {unit}"
 
 
 def _ratio(ratio: float) -> str:
-    return wording.NONE if pd.isna(ratio) or ratio == float("inf") else f"× {wording.digits(ratio)}"
+    return number_format.NONE if pd.isna(ratio) or ratio == float("inf") else f"× {number_format.digits(ratio)}"
 
 
 def _chance(p_value: float | None) -> str:
     if p_value is None or pd.isna(p_value):
-        return wording.NONE
+        return number_format.NONE
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _differs(row: Row) -> Cell:
     if lacks(row, "differs"):
-        return str(row["note"]) or wording.NONE
+        return str(row["note"]) or number_format.NONE
     return "differs" if row["differs"] else "no difference shown"

@@ -1,0 +1,175 @@
+from datetime import timedelta
+from decimal import Decimal
+from itertools import chain, combinations
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.priced import MIDNIGHT_NS, SECOND_NS, TODAY, YESTERDAY, calls, costs, prices, send, verify
+
+from toolkit import analysis
+from toolkit.analysis.billing.cost import BY
+from toolkit.api.errors import InputError
+from toolkit.price_list import PriceRow, Prices, Template, Unit
+
+SUBSETS = list(chain.from_iterable(combinations(BY, count) for count in range(len(BY) + 1)))
+PRICES = Prices((PriceRow(YESTERDAY, Decimal("0.045"), "CNY"),), (Template(1, "code"), Template(2, "notice", 2)))
+SENT = send(MIDNIGHT_NS, 1, 50000)
+
+
+def _cost(records, of=PRICES, by=()):
+    return analysis.cost(analysis.from_records(records), of, by)
+
+
+def _only(records, of=PRICES):
+    (row,) = _cost(records, of).to_dict("records")
+    return row
+
+
+@settings(deadline=None, max_examples=60)
+@given(records=calls(), of=prices, by=st.sampled_from(SUBSETS))
+def test_costs_agree_with_adding_up_by_hand(records, of, by):
+    table = _cost(records, of, by)
+    expected = costs(records, of, by)
+    columns = list(next(iter(expected.values()), {}))
+    found = {}
+    for row in table.to_dict("records"):
+        key = tuple(_plain(row[name].date() if name == "day" else row[name]) for name in by)
+        found[key] = {name: _plain(row[name]) for name in columns}
+    assert found == expected
+    assert len(table) == len(expected)
+
+
+def _plain(value):
+    return None if pd.isna(value) else value
+
+
+@settings(deadline=None, max_examples=25)
+@given(records=calls(), of=prices)
+def test_every_table_adds_up_to_the_same_money_to_the_last_cent(records, of):
+    sums = ["sends", "accepted", "segments", "billed", "unpriced", "verified", "wasted", "resent", "refused"]
+    tables = [_cost(records, of, by) for by in ([], ["day"], ["temp_id"], BY)]
+    assert len({tuple(table[sums].sum()) for table in tables}) == 1
+    for name in ("money", "wasted_money", "resent_money"):
+        assert len({sum((it for it in table[name] if not pd.isna(it)), Decimal(0)) for table in tables}) == 1
+
+
+def test_a_message_without_a_price_is_never_silently_free():
+    before = send(MIDNIGHT_NS - 86_400 * SECOND_NS, 1, 50000, segments=3)
+    later = Prices((PriceRow(TODAY, Decimal("0.045"), "CNY"),))
+    row = _only([before], later)
+    assert (row["unpriced"], row["billed"], row["currency"]) == (3, 0, "CNY")
+    assert pd.isna(row["money"])
+    row = _only([before, SENT], later)
+    assert (row["unpriced"], row["billed"], row["money"]) == (3, 1, Decimal("0.045"))
+
+
+def test_without_any_price_there_is_neither_money_nor_currency():
+    row = _only([SENT], Prices())
+    assert (row["accepted"], row["unpriced"]) == (1, 1)
+    assert pd.isna(row["money"])
+    assert pd.isna(row["currency"])
+
+
+def test_where_nothing_was_accepted_the_money_is_zero():
+    row = _only([send(MIDNIGHT_NS, 1, 50009)])
+    assert (row["money"], row["refused"], row["accepted"]) == (0, 1, 0)
+    assert pd.isna(row["conversion"])
+    assert pd.isna(row["money_per_verified_user"])
+
+
+def test_segments_are_the_records_then_the_templates_then_one():
+    records = [
+        send(MIDNIGHT_NS, 1, 50000, temp_id=2, segments=3),
+        send(MIDNIGHT_NS + 1, 2, 50000, temp_id=2),
+        send(MIDNIGHT_NS + 2, 3, 50000, temp_id=7),
+    ]
+    assert [_only([it])["segments"] for it in records] == [3, 2, 1]
+
+
+def test_the_price_of_a_send_is_for_all_its_segments():
+    of_send = Prices(PRICES.rows, PRICES.templates, Unit.SEND)
+    row = _only([send(MIDNIGHT_NS, 1, 50000, segments=3)], of_send)
+    assert (row["segments"], row["billed"], row["money"]) == (3, 3, Decimal("0.045"))
+
+
+def test_a_day_is_a_utc_day():
+    table = _cost([send(MIDNIGHT_NS - 1, 1, 50000), SENT], by=["day"])
+    assert table["day"].tolist() == [pd.Timestamp(YESTERDAY, tz="UTC"), pd.Timestamp(TODAY, tz="UTC")]
+
+
+def test_a_message_is_of_the_day_of_its_send_whenever_it_was_verified():
+    sent = send(MIDNIGHT_NS - 1, 1, 50000)
+    right = verify(sent, 50000)
+    assert pd.Timestamp(right.started_ns, tz="UTC").date() > YESTERDAY
+    (row,) = _cost([sent, right], by=["day"]).to_dict("records")
+    assert (row["day"].date(), row["verified"], row["conversion"]) == (YESTERDAY, 1, 1.0)
+
+
+def test_a_send_is_resent_up_to_five_minutes_after_another():
+    apart = {300 * SECOND_NS: 1, 300 * SECOND_NS + 1: 0}
+    for ns, resent in apart.items():
+        assert _only([SENT, send(MIDNIGHT_NS + ns, 1, 50000)])["resent"] == resent
+
+
+def test_of_two_sends_of_one_nanosecond_one_is_resent_in_every_table():
+    twin = send(MIDNIGHT_NS, 1, 50000, temp_id=2, msg_id="twin")
+    for records in ([SENT, twin], [twin, SENT]):
+        assert _cost(records, by="temp_id")["resent"].tolist() == [0, 1]
+
+
+def test_records_that_know_nothing_but_what_they_must_are_counted():
+    frame = pd.DataFrame({"started_ns": [5, 6], "endpoint": "send", "latency_ns": 1, "return_code": 50000})
+    (row,) = analysis.cost(frame.assign(msg_key=[1, 2]), PRICES, by=()).to_dict("records")
+    assert (row["accepted"], row["resent"], row["unpriced"], row["verified_users"]) == (2, 0, 2, 0)
+    assert len(analysis.cost(frame.assign(msg_key=[1, 2]), PRICES)) == 1
+
+
+def test_a_refused_send_makes_no_later_one_resent_nor_does_another_apps():
+    later = send(MIDNIGHT_NS + SECOND_NS, 1, 50000)
+    assert _only([send(MIDNIGHT_NS, 1, 50009), later])["resent"] == 0
+    assert _only([send(MIDNIGHT_NS, 1, 50000, app_key="b"), later])["resent"] == 0
+
+
+def test_a_timed_out_send_is_possibly_charged_and_one_that_never_left_is_free():
+    records = [send(MIDNIGHT_NS, 1, None), send(MIDNIGHT_NS + 1, 1, None, error="connect")]
+    row = _only([*records, send(MIDNIGHT_NS + 2, 1, 50019)])
+    assert (row["sends"], row["possibly_charged"], row["refused"], row["accepted"]) == (3, 2, 1, 0)
+
+
+def test_one_name_is_no_list_of_letters():
+    assert _cost([SENT], by="day").columns[0] == "day"
+
+
+def test_what_costs_are_not_told_apart_by_is_an_input_error():
+    with pytest.raises(InputError, match="told apart by 'prefix': give some of day, app_key, temp_id, carrier"):
+        _cost([SENT], by=["day", "prefix"])
+
+
+def test_a_price_for_a_carrier_that_there_is_not_is_an_input_error():
+    of = Prices((PriceRow(TODAY, Decimal(1), "CNY", carrier="China Mobil"),))
+    with pytest.raises(InputError, match="'China Mobil', which there isn't: did you mean China Mobile"):
+        _cost([SENT], of)
+    of = Prices((PriceRow(TODAY, Decimal(1), "CNY", carrier="x"),))
+    with pytest.raises(InputError, match="there are China Broadnet, China Mobile"):
+        _cost([SENT], of)
+
+
+def test_records_that_lack_keys_are_an_input_error():
+    with pytest.raises(InputError, match="lacks msg_key"):
+        analysis.cost(analysis.from_records([SENT]).drop(columns="msg_key"), PRICES)
+
+
+@pytest.mark.parametrize("by", SUBSETS, ids=str)
+def test_of_no_calls_there_are_no_rows_and_the_same_columns(by):
+    none, one = _cost([], by=by), _cost([SENT], by=by)
+    assert none.empty
+    assert none.dtypes.astype(str).tolist() == one.dtypes.astype(str).tolist()
+    assert none.columns.tolist() == one.columns.tolist()
+    assert "object" not in one.dtypes.astype(str).tolist()
+
+
+def test_money_is_exact_where_floats_are_not():
+    tenth = Prices((PriceRow(TODAY - timedelta(1), Decimal("0.1"), "CNY"),))
+    assert _only([send(MIDNIGHT_NS + it, 1, 50000) for it in range(3)], tenth)["money"] == Decimal("0.3")

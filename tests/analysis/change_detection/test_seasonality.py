@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from toolkit.analysis.change_detection.seasonality import HOUR_NS, rhythm
+
+HOURS = np.arange(30 * 24) + 24 * 20_000
+WAVE = np.sin(2 * np.pi * HOURS / 24)
+WEEKEND = np.where(HOURS // 24 % 7 >= 5, 1.0, 0.0)
+
+
+def _left(levels, hours=HOURS):
+    """What isn't rhythm, from its median."""
+    left = levels - rhythm(hours, levels, hours * HOUR_NS + HOUR_NS // 2)
+    return left - np.median(left)
+
+
+def test_a_level_that_follows_the_hour_is_all_rhythm():
+    assert _left(WAVE) == pytest.approx(np.zeros(len(HOURS)), abs=1e-9)
+
+
+def test_between_hours_the_rhythm_goes_on_evenly():
+    at = HOURS[50] * HOUR_NS + HOUR_NS * np.array([2, 3, 4]) // 4
+    first, middle, last = rhythm(HOURS, WAVE, at)
+    assert first < middle < last or first > middle > last
+
+
+def test_a_level_that_follows_the_day_of_the_week_is_rhythm_but_where_the_day_begins():
+    left = _left(WEEKEND)
+    assert np.mean(np.abs(left) < 0.1) > 0.9
+
+
+@pytest.mark.parametrize("at", [24 * 3, 24 * 15 + 7, 24 * 15 + 12, 24 * 22])
+def test_a_change_for_good_is_no_rhythm_wherever_it_is(at):
+    change = np.where(np.arange(len(HOURS)) >= at, 5.0, 0.0)
+    left = _left(WAVE + change)
+    assert left - left[0] == pytest.approx(change, abs=0.05)
+
+
+def test_an_incident_is_no_rhythm():
+    incident = np.zeros(len(HOURS))
+    incident[400:410] = 9
+    assert _left(WAVE + incident) == pytest.approx(incident, abs=0.05)
+
+
+def test_of_fewer_than_4_days_nothing_is_rhythm():
+    hours = HOURS[:95]
+    assert rhythm(hours, WAVE[:95], hours * HOUR_NS).tolist() == [0.0] * 95
+
+
+def test_nights_without_calls_leave_the_rhythm_of_the_day():
+    awake = HOURS % 24 >= 7
+    assert _left(WAVE[awake], HOURS[awake]) == pytest.approx(np.zeros(awake.sum()), abs=0.2)
+
+
+def test_no_hours_have_no_rhythm():
+    none = np.array([], np.int64)
+    assert rhythm(none, np.array([]), none).tolist() == []

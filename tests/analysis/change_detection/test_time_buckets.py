@@ -1,0 +1,55 @@
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolkit import analysis
+from toolkit.analysis.calls_table import lazy
+from toolkit.analysis.change_detection.time_buckets import count_outcomes, count_times, log_quantiles, pivot
+
+SECOND_NS = 1_000_000_000
+
+
+@given(data=st.data())
+def test_a_matrix_has_each_count_in_its_place_and_0_elsewhere(data, runs):
+    records = data.draw(runs)
+    counts = count_outcomes(lazy(analysis.from_records(records)), SECOND_NS)
+    matrix = pivot(counts, ["bucket_ns"], ["endpoint", "return_code", "error"])
+    wanted = Counter((r.started_ns // SECOND_NS * SECOND_NS, r.endpoint, r.return_code, r.error) for r in records)
+    found = {
+        (row.bucket_ns, *(None if pd.isna(it) else it for it in column)): calls
+        for row, line in zip(matrix.rows.itertuples(), matrix.calls, strict=True)
+        for column, calls in zip(matrix.columns.itertuples(index=False), line, strict=True)
+    }
+    assert {key: calls for key, calls in found.items() if calls} == wanted
+
+
+@given(data=st.data())
+def test_a_time_is_in_the_bin_whose_ends_it_lies_between(data, runs):
+    records = data.draw(runs)
+    counts = count_times(lazy(analysis.from_records(records)), SECOND_NS, "caller_ms", 1.05)
+    times = [max(1, r.latency_ns + r.wait_ns) for r in records]
+    bins = [number for number, calls in zip(counts["bin"], counts["calls"], strict=True) for _ in range(calls)]
+    for time, number in zip(sorted(times), sorted(bins), strict=True):
+        assert 1.05**number <= time * (1 + 1e-9)
+        assert time <= 1.05 ** (number + 1)
+
+
+@pytest.mark.parametrize("at", [0.5, 0.95])
+@pytest.mark.parametrize("calls", [20, 1000])
+def test_a_percentile_of_few_calls_is_on_average_that_of_many(at, calls):
+    draw = np.random.default_rng(1)
+    logs = draw.normal(0, 0.5, (3000, calls)) + 16
+    bins = np.floor(logs / np.log(1.05)).astype("int64")
+    numbers = np.arange(bins.min(), bins.max() + 1)
+    counts = np.zeros((len(logs), len(numbers)))
+    np.add.at(counts, (np.arange(len(logs))[:, None], bins - bins.min()), 1)
+    found = np.median(log_quantiles(counts, numbers, at, 1.05))
+    assert found == pytest.approx({0.5: 16, 0.95: 16 + 0.5 * 1.6449}[at], abs=0.02)
+
+
+def test_there_is_no_percentile_of_no_calls():
+    assert np.isnan(log_quantiles(np.zeros((1, 3)), np.arange(3), 0.5, 1.05)).all()

@@ -1,0 +1,121 @@
+import re
+from itertools import combinations
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolkit import analysis
+from toolkit.analysis import charts, colours, latency_percentiles
+from toolkit.api.return_codes import Kind
+from toolkit.api.wire import Endpoint
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def frame(call):
+    sends = [
+        call(started_ns=i * 10_000_000, latency_ns=10**6 + i, code=50009 if i % 9 == 0 else 50000) for i in range(500)
+    ]
+    others = [call(error="timeout"), call(code=50031), call(Endpoint.VERIFY, 50010), call(Endpoint.VERIFY, 50012)]
+    return analysis.from_records([*sends, *others])
+
+
+def _draw_all(frame, **size):
+    return [
+        charts.latency(analysis.latency(frame, at=latency_percentiles.TAIL), **size),
+        charts.over_time(analysis.over_time(frame), **size),
+        charts.return_codes(analysis.return_codes(frame), **size),
+    ]
+
+
+def _texts(chart):
+    return [text.text for text in ElementTree.fromstring(charts.to_svg(chart)).iter(f"{SVG}text")]
+
+
+def test_every_figure_is_one_svg_element_without_references(frame):
+    for chart in _draw_all(frame):
+        svg = charts.to_svg(chart)
+        assert ElementTree.fromstring(svg).tag == f"{SVG}svg"
+        assert not re.search(r"<script|<image|href=|url\(|@import|\bid=", svg)
+
+
+def test_axes_are_labelled_with_their_units(frame):
+    lines, bars, shares = map(_texts, _draw_all(frame))
+    assert {"percentile of calls", "time (ms)", "p50", "p99.9"} <= set(lines)
+    assert {"time (UTC)", "calls per second", "send", "verify"} <= set(bars)
+    assert {"share of the endpoint's calls", "100%"} <= set(shares)
+
+
+def test_outcomes_are_named_by_number_and_message_or_by_their_error(frame):
+    _, bars, shares = map(_texts, _draw_all(frame))
+    named = {"50000 success", "50009 out of freq", "50010 invalid code", "50012 verified code", "50031", "timeout"}
+    assert named <= set(bars)
+    assert named <= set(shares)
+
+
+def test_a_line_is_drawn_for_each_endpoint_and_measure(frame):
+    spec = charts.latency(analysis.latency(frame)).to_dict()
+    (rows,) = spec["datasets"].values()
+    assert {(row["endpoint"], row["measure"]) for row in rows} == {
+        (endpoint, name) for endpoint in ("send", "verify") for name in latency_percentiles.MEASURES.values()
+    }
+    assert [row["spread"] for row in rows[:5]] == pytest.approx([2, 10, 20, 100, 1000])
+
+
+@settings(deadline=None, max_examples=15)
+@given(data=st.data())
+def test_every_run_can_be_drawn(data, runs):
+    for chart in _draw_all(analysis.from_records(data.draw(runs))):
+        assert charts.to_svg(chart).startswith("<svg")
+
+
+def test_no_calls_and_calls_that_took_no_time_can_be_drawn(call):
+    for records in ([], [call(latency_ns=0)]):
+        for chart in _draw_all(analysis.from_records(records)):
+            assert charts.to_svg(chart).startswith("<svg")
+
+
+def test_more_buckets_than_altair_takes_from_a_frame_are_drawn(call):
+    many = analysis.from_records(call(started_ns=i * 10**9) for i in range(6000))
+    assert charts.to_svg(charts.over_time(analysis.over_time(many))).startswith("<svg")
+
+
+def test_beyond_the_twelve_commonest_outcomes_the_rest_is_other(call):
+    records = [call(code=60000 + i) for i in range(30) for _ in range(i + 1)]
+    texts = _texts(charts.return_codes(analysis.return_codes(analysis.from_records(records))))
+    assert [text for text in texts if text.startswith("600")] == [str(60000 + i) for i in range(18, 30)]
+    assert "other" in texts
+
+
+def test_the_time_axis_is_utc_whatever_the_machines_zone(call):
+    noon = analysis.from_records([call(), call(started_ns=1_793_966_430_000_000_000)])
+    assert "12:00:00" in _texts(charts.over_time(analysis.over_time(noon)))
+
+
+def test_every_kind_has_a_colour_and_grey_tells_them_apart():
+    assert set(colours.KIND_COLOURS) == set(Kind)
+    shades = [_lightness(colour) for colour in [*colours.KIND_COLOURS.values(), colours.ERROR_COLOUR]]
+    assert min(abs(one - other) for one, other in combinations(shades, 2)) >= 6
+
+
+def _lightness(colour):
+    """CIE L*, 0..100."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = map(_linear, parts)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return 116 * luminance ** (1 / 3) - 16
+
+
+def _linear(part):
+    return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+
+
+def test_codes_of_one_kind_have_shades_of_their_own(call):
+    records = [call(Endpoint.VERIFY, code) for code in (50000, 50010, 50011, 50012)]
+    spec = charts.over_time(analysis.over_time(analysis.from_records(records))).to_dict()
+    drawn = spec["spec"]["encoding"]["color"]["scale"]["range"]
+    assert len(set(drawn)) == 4
+    assert drawn[:2] == [colours.KIND_COLOURS[Kind.OK], colours.KIND_COLOURS[Kind.VERDICT]]

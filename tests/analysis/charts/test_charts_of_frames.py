@@ -1,0 +1,114 @@
+"""Every chart of a real frame, of one row of it and of none, at both widths."""
+
+import re
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from support.simulated import read
+
+from toolkit import analysis
+from toolkit.analysis import charts
+from toolkit.analysis.latency_percentiles import TAIL
+from toolkit.api.return_codes import ReturnCode
+from toolkit.settings import load_prices
+from toolkit.simulation import Plan, simulate
+
+SVG = "{http://www.w3.org/2000/svg}"
+NO_CHARTS = {"WIDTH", "offline", "to_html", "to_png", "to_svg"}
+CHARTS = sorted(set(charts.__all__) - NO_CHARTS)
+EXPECTED = {
+    "burn_rates": {"page, 1 h and 5 min", "burn rate (at 1 a budget lasts its period)", "the long window"},
+    "changes": {"time (UTC)", "RATE", "SERVER", "times"},
+    "compare": {"difference of the share (percentage points)", "ratio of the times, b to a", "differs"},
+    "cost": {"money (CNY) per day", "time (UTC)", "template 3", "of it, without a right code"},
+    "errors": {"time (UTC)", "RATE", "ERROR"},
+    "explain": {"times as often as elsewhere, and as before", "part of all such calls"},
+    "forecast": {"money to date (CNY)", "time (UTC)", "forecast, with its 95 % interval"},
+    "guessers": {"verifies", "wrong or expired"},
+    "latency": {"time (ms)", "percentile of calls", "p99.9", "send", "what the caller waited"},
+    "latency_over_time": {"the server's latency (ms)", "time (UTC)", "p50", "p95", "p99", "verify"},
+    "limits": {"window", "1 min", "1 h", "24 h"},
+    "most_accepted": {"accepted sends to a mobile, at most", "within", "1 min"},
+    "over_time": {"calls per second", "time (UTC)", "50000 success", "50010 invalid code"},
+    "reconcile": {"beyond what the records say (CNY)", "more than recorded"},
+    "return_codes": {"share of the endpoint's calls", "50000 success", "50009 out of freq"},
+    "suspects": {"score (of 100)", "conversion", "burst", "runs"},
+}
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    folder, plan = tmp_path_factory.mktemp("simulated"), Plan(days=17, calls=170_000, seed=7)
+    simulate(folder, plan)
+    lowered = read(folder, plan).label("limit_lowered")["started"]
+    calls, prices = analysis.read(folder), load_prices(folder / "prices.toml")
+    (statement,) = folder.glob("statement-*.csv")
+    return {
+        "burn_rates": analysis.burn_rates(calls),
+        "changes": analysis.changes(calls),
+        "compare": analysis.compare(calls.between("2026-11-06", "2026-11-12"), calls.between(lowered), every="1h"),
+        "cost": analysis.cost(calls, prices, by=("day", "temp_id")),
+        "errors": analysis.errors(calls),
+        "explain": analysis.explain(calls, ReturnCode.AUTH_FAILED),
+        "forecast": analysis.forecast_by_day(calls, prices),
+        "guessers": analysis.guessers(calls),
+        "latency": analysis.latency(calls, at=TAIL),
+        "latency_over_time": analysis.latency(calls, every="1h"),
+        "limits": analysis.limits(calls),
+        "most_accepted": analysis.most_accepted(calls),
+        "over_time": analysis.over_time(calls, every="1h"),
+        "reconcile": analysis.reconcile(calls, statement, prices).summary,
+        "return_codes": analysis.return_codes(calls),
+        "suspects": analysis.suspects(calls),
+    }
+
+
+def _draw(name, frame, **size):
+    return charts.to_svg(getattr(charts, name)(frame, **size))
+
+
+def _texts(svg):
+    return [text.text or "".join(text.itertext()) for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize("width", [250, 880])
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_says_what_it_shows_in_one_svg_element(frames, name, width):
+    svg = _draw(name, frames[name], width=width)
+    assert EXPECTED[name] <= set(_texts(svg))
+    assert not re.search(r"<script|<image|href=|url\(|@import|\bid=|NaN", svg)
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_no_wider_than_it_was_asked_to_be_but_for_its_axis(frames, name):
+    for width in (250, 880):
+        drawn = float(re.search(r'width="([0-9.]+)"', _draw(name, frames[name], width=width))[1])
+        assert drawn <= width + 100
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_an_empty_frame_is_a_line_that_says_so(frames, name):
+    (text,) = _texts(_draw(name, frames[name].head(0), width=250))
+    assert text.startswith("No ")
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_one_row_can_be_drawn(frames, name):
+    assert len(_texts(_draw(name, frames[name].head(1)))) > 1
+
+
+@pytest.mark.parametrize("name", ["changes", "compare", "errors", "explain", "guessers", "limits", "suspects"])
+def test_no_more_than_25_rows_are_drawn(frames, name):
+    many = pd.concat([frames[name]] * 40, ignore_index=True)
+    drawn = getattr(charts, name)(many)
+    places = {row.get("place", 0) for rows in drawn.to_dict()["datasets"].values() for row in rows}
+    assert places == set(range(25))
+    assert any(text.startswith("and ") for text in _texts(charts.to_svg(drawn)))
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_no_key_of_a_mobile_and_no_request_id_is_in_a_chart(frames, name):
+    drawn = getattr(charts, name)(frames[name]).to_dict()
+    fields = {field for rows in drawn["datasets"].values() for row in rows for field in row}
+    assert not fields & {"mobile_key", "msg_key", "example_request_ids"}

@@ -1,0 +1,67 @@
+from decimal import Decimal
+
+import pytest
+
+from toolkit.analysis import number_format
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (0, "0.00 %"),
+        (0.00001, "< 0.01 %"),
+        (0.1234, "12.34 %"),
+        (0.99999, "> 99.99 %"),
+        (1, "100.00 %"),
+        (None, "–"),
+    ],
+)
+def test_a_share_is_all_or_nothing_only_when_it_is(ratio, words):
+    assert number_format.share(ratio) == words
+
+
+@pytest.mark.parametrize(("ms", "words"), [(0, "0.00"), (1.234, "1.23"), (12.34, "12.3"), (1234.5, "1,234")])
+def test_milliseconds_have_three_digits_or_more(ms, words):
+    assert number_format.milliseconds(ms) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(12.3456789, "12.3457"), (100, "100"), (99.9999999, "99.9999999"), (1_234_567.0, "1,234,567")],
+)
+def test_a_measured_value_looks_whole_only_where_it_is(value, words):
+    assert number_format.measured(value) == words
+
+
+@pytest.mark.parametrize(
+    ("per_s", "words"), [(None, "–"), (0.004, "0.004"), (1, "1.00"), (12.34, "12.3"), (9e3, "9,000.0")]
+)
+def test_a_rate_is_never_none_that_is_some(per_s, words):
+    assert number_format.rate(per_s) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 ms"),
+        (0.5, "500 ms"),
+        (12.34, "12.3 s"),
+        (30, "30 s"),
+        (59.99, "1 min"),
+        (63, "1 min 03 s"),
+        (3600, "1 h"),
+        (7500, "2 h 05 min"),
+        (100_000, "27 h 47 min"),
+        (200_000, "2 days 08 h"),
+    ],
+)
+def test_a_duration_reads_in_its_own_unit(seconds, words):
+    assert number_format.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [("0", "0.00"), ("12.5", "12.50"), ("1234.5678", "1,234.5678"), ("-0.098000", "-0.098"), ("1E+3", "1,000.00")],
+)
+def test_money_is_told_to_its_last_place(amount, words):
+    assert number_format.money(Decimal(amount), "CNY") == f"{words} CNY"

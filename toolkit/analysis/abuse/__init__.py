@@ -1,0 +1,1 @@
+"""Detection of abuse: SMS pumping and code guessing."""

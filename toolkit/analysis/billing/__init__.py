@@ -1,0 +1,1 @@
+"""The cost of messages: prices, forecast, statements and their reconciliation."""

@@ -1,0 +1,1 @@
+"""Comparison of periods, change points and the dimensions in which a change concentrates."""

@@ -1,1 +1,0 @@
-"""What failed, whose budget pays, and who means harm."""

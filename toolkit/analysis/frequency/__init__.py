@@ -1,1 +1,0 @@
-"""The frequency rules that a log implies."""

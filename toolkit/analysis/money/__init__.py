@@ -1,1 +1,0 @@
-"""What messages cost, will cost, and were billed."""

@@ -1,0 +1,1 @@
+"""Inference of the rate limits that a log implies."""

@@ -1,0 +1,1 @@
+"""Errors by cause and payer, error budgets and burn rates."""

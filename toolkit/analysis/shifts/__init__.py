@@ -1,1 +1,0 @@
-"""What differs, since when, and where it gathers."""
