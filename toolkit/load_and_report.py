@@ -17,8 +17,8 @@ from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Bounds, Ended, Expectations, LoadRun, Plan
 from toolkit.load_test.plan.schedule import Schedule, parse_stages, steady
 from toolkit.load_test.plan.target_guard import cap_messages, check_allowed
-from toolkit.report.summary import Summary, write_summary
-from toolkit.report.writing import write_report
+from toolkit.report.run_summary import Summary, write_summary
+from toolkit.report.write_files import write_report
 from toolkit.runs.progress import Progress
 from toolkit.settings import Price, Target
 

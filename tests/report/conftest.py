@@ -18,9 +18,9 @@ from toolkit.analysis.sources.text_files import Unread
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import PARQUET_NAME, CallRecord, write_parquet
-from toolkit.report import page
-from toolkit.report.composing import compose
-from toolkit.report.subject import Questions, Run, Subject
+from toolkit.report import html
+from toolkit.report.build import compose
+from toolkit.report.inputs import Questions, Run, Subject
 from toolkit.runs.check_results import Claim
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
@@ -105,7 +105,7 @@ def subject_of() -> Callable[..., Subject]:
 @pytest.fixture(scope="session")
 def render(subject_of: Callable[..., Subject]) -> Callable[..., str]:
     """Render the page of what ``subject_of`` makes."""
-    return lambda *given, **asked: page.render(compose(subject_of(*given, **asked)))
+    return lambda *given, **asked: html.render(compose(subject_of(*given, **asked)))
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def browse(tmp_path: Path) -> Callable[..., str]:
         pytest.skip("chromium is not installed")
 
     def browse(page: Path, *options: str) -> str:
-        command = [BROWSER, *_QUIET, f"--user-data-dir={tmp_path / 'profile'}", *options, page.as_uri()]
+        command = [BROWSER, *_QUIET, f"--user-data-dir={tmp_path / 'profile'}", *options, html.as_uri()]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
     return browse

@@ -10,7 +10,7 @@ from junitparser import JUnitXml
 
 from toolkit import analysis
 from toolkit.api.errors import InputError
-from toolkit.report.summary import JUNIT_NAME, write_summary
+from toolkit.report.run_summary import JUNIT_NAME, write_summary
 from toolkit.runs import run_folder
 from toolkit.runs.check_results import figure_rows, read_claims
 

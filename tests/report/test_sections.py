@@ -18,11 +18,12 @@ from toolkit import analysis, settings
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.price_list import PriceRow, Prices
-from toolkit.report import data, markdown, page
-from toolkit.report.composing import compose
-from toolkit.report.subject import Questions, Subject, read_run, read_subject
-from toolkit.report.values import Figure, Report, Table
-from toolkit.report.writing import Format, write
+from toolkit.report import html as page
+from toolkit.report import json_csv, markdown
+from toolkit.report.build import compose
+from toolkit.report.inputs import Questions, Subject, read_run, read_subject
+from toolkit.report.model import Figure, Report, Table
+from toolkit.report.write_files import Format, write
 from toolkit.runs.thresholds import parse
 from toolkit.simulation import Plan, simulate
 
@@ -172,7 +173,7 @@ def test_markdown_has_a_heading_for_each_section_and_even_rows(report: Report) -
 
 
 def test_json_has_whole_frames_exact_money_and_no_nan(report: Report) -> None:
-    found = json.loads(data.to_json(report), parse_constant=lambda name: pytest.fail(name))
+    found = json.loads(json_csv.to_json(report), parse_constant=lambda name: pytest.fail(name))
     assert found["schema"] == 1
     assert list(found["tables"]) == [table.name for table in report.tables()]
     assert Decimal(found["tables"]["cost"][0]["money"]) == Decimal(str(table(report, "cost").frame["money"].iloc[0]))
@@ -193,7 +194,7 @@ def test_no_call_one_call_and_all_failing_have_reports(codes: list[int], subject
     report = compose(subject_of(analysis.from_records(records), slo="99%"))
     assert page.render(report)
     assert markdown.render(report)
-    json.loads(data.to_json(report), parse_constant=lambda name: pytest.fail(name))
+    json.loads(json_csv.to_json(report), parse_constant=lambda name: pytest.fail(name))
 
 
 def test_several_runs_are_judged_each_by_its_own_thresholds(run_folder, call, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 
 from toolkit import analysis
 from toolkit.api.wire import Endpoint
-from toolkit.report.summary import summarize
+from toolkit.report.run_summary import summarize
 
 PRICE = {"price_per_send": "0.045", "currency": "CNY"}
 

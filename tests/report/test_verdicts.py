@@ -11,8 +11,8 @@ from junitparser import Error, Failure, JUnitXml, TestSuite
 from toolkit import analysis
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
-from toolkit.report.summary import summarize, write_summary
-from toolkit.report.values import Judged
+from toolkit.report.model import Judged
+from toolkit.report.run_summary import summarize, write_summary
 from toolkit.report.verdicts import judge_run, junit
 
 MS = 1_000_000

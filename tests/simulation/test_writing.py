@@ -14,7 +14,7 @@ from support.simulated import Simulated
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.records import call_record
-from toolkit.report.subject import read_settings
+from toolkit.report.inputs import read_settings
 from toolkit.simulation import IncidentKind, Plan, Written, simulate
 
 SMALL = Plan(days=5, calls=20_000, seed=3)

@@ -24,7 +24,7 @@ from toolkit.runs.run_folder import Cause
 
 if TYPE_CHECKING:
     from toolkit.load_test.launch.locust_process import Ended, LoadRun, Plan
-    from toolkit.report.summary import Summary
+    from toolkit.report.run_summary import Summary
     from toolkit.runs.arrival_counts import Pacer, Rate
     from toolkit.runs.progress import Progress
     from toolkit.settings import Price, Target

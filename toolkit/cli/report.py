@@ -16,10 +16,10 @@ from toolkit.cli.summary import exit_by, show_summary
 from toolkit.runs.remote_storage import is_url, pulled
 
 if TYPE_CHECKING:
-    from toolkit.report.subject import Subject
-    from toolkit.report.summary import Summary
-    from toolkit.report.values import Report
-    from toolkit.report.writing import Format
+    from toolkit.report.inputs import Subject
+    from toolkit.report.model import Report
+    from toolkit.report.run_summary import Summary
+    from toolkit.report.write_files import Format
     from toolkit.runs.thresholds import Threshold
 
 _STDOUT = "-"
@@ -70,8 +70,8 @@ def report(
     Without --out, --since and --until a run's run.json is written anew. The exit code is that of the run, and 99 where
     a condition of --fail-if holds, or nobody can tell.
     """
-    from toolkit.report.composing import compose
-    from toolkit.report.subject import Questions, read_run, read_subject
+    from toolkit.report.build import compose
+    from toolkit.report.inputs import Questions, read_run, read_subject
     from toolkit.settings import load_prices
 
     if out == _STDOUT and as_json:
@@ -106,7 +106,7 @@ def report(
 
 
 def _read_formats(text: str, out: str | None) -> list[Format]:
-    from toolkit.report.writing import Format
+    from toolkit.report.write_files import Format
 
     known = ", ".join(Format)
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -140,7 +140,7 @@ def _check_names(runs: Sequence[str]) -> None:
 
 def _check_place(formats: Sequence[Format], paths: Sequence[Path], out: str | None) -> None:
     """Refuse to write CSV or JSON beside logs: the next report would read it as calls."""
-    from toolkit.report.subject import is_run
+    from toolkit.report.inputs import is_run
 
     data = [it.value for it in formats if it.value in ("csv", "json")]
     if out is None and data and not all(map(is_run, paths)):
@@ -148,15 +148,15 @@ def _check_place(formats: Sequence[Format], paths: Sequence[Path], out: str | No
 
 
 def _summarize(subject: Subject) -> list[Summary]:
-    from toolkit.report.summary import summarize
+    from toolkit.report.run_summary import summarize
 
     return [summarize(run.calls, run.settings, run.claims) for run in subject.runs]
 
 
 def _keep(subject: Subject, paths: Sequence[Path]) -> list[Summary]:
     """Summarize each run, those that have a folder of their own into its run.json."""
-    from toolkit.report.subject import is_run
-    from toolkit.report.summary import summarize, write_summary
+    from toolkit.report.inputs import is_run
+    from toolkit.report.run_summary import summarize, write_summary
 
     return [
         write_summary(path, run.calls, run.settings) if is_run(path) else summarize(run.calls, run.settings, run.claims)
@@ -196,14 +196,14 @@ def _show_findings(report: Report) -> None:
 
 
 def _print(report: Report, formats: Sequence[Format]) -> None:
-    from toolkit.report.writing import texts
+    from toolkit.report.write_files import texts
 
     for _, text in texts(report, formats[0]):
         sys.stdout.write(text)
 
 
 def _write(report: Report, formats: Sequence[Format], paths: Sequence[Path], out: str | None) -> list[Path]:
-    from toolkit.report.writing import STEM, place_of, write
+    from toolkit.report.write_files import STEM, place_of, write
 
     folder, stem = place_of(paths[0]) if out is None and len(paths) == 1 else (Path(out or "."), STEM)
     return write(report, folder, formats, stem)

@@ -11,14 +11,14 @@ from toolkit.runs.run_folder import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from toolkit.report.summary import Summary
+    from toolkit.report.run_summary import Summary
     from toolkit.runs.thresholds import Verdict
 
 
 def show_summary(summary: Summary, calls: Any, as_json: bool) -> None:
     """Print verdicts, claims, return codes and latency, or all of it as JSON."""
     from toolkit.analysis import latency, number_format, return_codes
-    from toolkit.report.columns import masked
+    from toolkit.report.table_columns import masked
 
     if as_json:
         show_json(summary)
@@ -83,6 +83,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _tell_condition(verdict: Verdict) -> str:
+    from toolkit.analysis import number_format
 
     condition = verdict.threshold.opposite()
     if verdict.value is None:

@@ -11,7 +11,7 @@ from toolkit.forms.attempt import Attempt
 from toolkit.forms.looks import look_of, name_of
 from toolkit.forms.markup import render
 from toolkit.records.call_record import Failure
-from toolkit.report import tables
+from toolkit.report import result_tables
 
 
 def answer_html(attempt: Attempt | None) -> str:
@@ -28,7 +28,7 @@ def answer_html(attempt: Attempt | None) -> str:
         http=_http(attempt),
         kind=_kind(attempt).lower(),
         latency=number_format.milliseconds(attempt.record.latency_ns / 1e6),
-        who=tables.WHO_CAN_ACT[_kind(attempt)],
+        who=result_tables.WHO_CAN_ACT[_kind(attempt)],
         hint=_hint(attempt),
         look=look_of(_outcome(attempt)),
     )
@@ -63,8 +63,8 @@ def _http(attempt: Attempt) -> str:
 
 def _kind(attempt: Attempt) -> str:
     if attempt.record.return_code is None:
-        return tables.ERROR
-    return attempt.record.kind.value if attempt.record.kind else tables.UNKNOWN
+        return result_tables.ERROR
+    return attempt.record.kind.value if attempt.record.kind else result_tables.UNKNOWN
 
 
 def _hint(attempt: Attempt) -> str:

@@ -12,7 +12,7 @@ from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.selection import Opened, Selection
 from toolkit.forms.work import telling
-from toolkit.report.values import Section
+from toolkit.report.model import Section
 
 Looked: TypeAlias = tuple[Opened, Selection]
 

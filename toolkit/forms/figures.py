@@ -16,7 +16,7 @@ from toolkit.forms.chart import Panel, Series
 from toolkit.forms.looks import PLAIN, SECOND, Outcome, look_of, looks_of, name_of
 from toolkit.forms.markup import render
 from toolkit.forms.selection import Figures
-from toolkit.report import tables
+from toolkit.report import result_tables
 
 _LOOKS = {Endpoint.SEND.value: PLAIN, Endpoint.VERIFY.value: SECOND}
 _NINES = (2, 10, 100, 1_000, 10_000)
@@ -42,13 +42,15 @@ def facts_html(figures: Figures) -> str:
 
 def codes_html(codes: pd.DataFrame) -> str:
     """Show ``analysis.return_codes``."""
-    rows = zip(tables.outcome_rows(codes), (look_of(it) for it in map(_outcome, codes.to_dict("records"))), strict=True)
+    rows = zip(
+        result_tables.outcome_rows(codes), (look_of(it) for it in map(_outcome, codes.to_dict("records"))), strict=True
+    )
     return render("codes", rows=list(rows))
 
 
 def latency_html(latency: pd.DataFrame) -> str:
     """Show ``analysis.latency``."""
-    return render("latency", heads=tables.latency_heads(), rows=list(tables.latency_rows(latency)))
+    return render("latency", heads=result_tables.latency_heads(), rows=list(result_tables.latency_rows(latency)))
 
 
 def over_time_panels(over_time: pd.DataFrame) -> Iterator[Panel]:

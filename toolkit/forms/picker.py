@@ -19,7 +19,7 @@ from toolkit.forms.markup import render
 from toolkit.forms.panel import Panel
 from toolkit.forms.view import ReportView
 from toolkit.forms.work import Work
-from toolkit.report.subject import is_run
+from toolkit.report.inputs import is_run
 from toolkit.runs.run_folder import SUMMARY_NAME
 
 _LEAST_ROWS, _MOST_ROWS = 2, 8

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from toolkit.forms.selection import Opened, Selection
 from toolkit.price_list import Prices
-from toolkit.report.sections import Teller, faults, frequency, money, shifts
-from toolkit.report.subject import Questions, Run, Subject, read_run, read_settings
-from toolkit.report.values import Section
+from toolkit.report.inputs import Questions, Run, Subject, read_run, read_settings
+from toolkit.report.model import Section
+from toolkit.report.sections import Teller, billing, changes, rate_limits, reliability
 from toolkit.runs.run_folder import SUMMARY_NAME
 from toolkit.settings import load_prices
 
 _COST = "Cost"
 _TELLERS: Mapping[str, Teller] = {
-    "What changed": shifts.tell_changes,
-    _COST: money.tell_cost,
-    "Errors": faults.tell_errors,
-    "Frequency limits": frequency.tell,
-    "Suspects": faults.tell_suspects,
+    "What changed": changes.tell_changes,
+    _COST: billing.tell_cost,
+    "Errors": reliability.tell_errors,
+    "Frequency limits": rate_limits.tell,
+    "Suspects": reliability.tell_suspects,
 }
 QUESTIONS = tuple(_TELLERS)
 
@@ -35,7 +35,7 @@ def compare(folder: Path, opened: Opened, chosen: Selection) -> Iterator[Section
     """Tell how the calls differ from those of another run that are chosen likewise, but at any time."""
     other, whenever = read_run(folder), replace(chosen, since_ns=None, until_ns=None)
     against = replace(other, calls=whenever.of(other.calls))
-    return shifts.tell_comparison(Subject(chosen.of(opened.calls), (), Questions(against)))
+    return changes.tell_comparison(Subject(chosen.of(opened.calls), (), Questions(against)))
 
 
 def prices_of(opened: Opened) -> Prices:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from toolkit.forms.looks import on_both
 from toolkit.forms.markup import render
-from toolkit.report import page
-from toolkit.report.values import Figure, Section, Table
+from toolkit.report import html
+from toolkit.report.model import Figure, Section, Table
 
 
 def pieces(section: Section) -> Iterator[str]:
@@ -17,5 +17,5 @@ def pieces(section: Section) -> Iterator[str]:
         if isinstance(part, Table):
             yield render("table", table=part, label=part.title or section.title, look=on_both)
         elif isinstance(part, Figure):
-            wide, narrow = page.draw(part)
+            wide, narrow = html.draw(part)
             yield render("picture", figure=part, wide=wide, narrow=narrow)

@@ -130,12 +130,12 @@ def to_parquet(calls: Calls) -> bytes:
 
 def to_html(calls: Calls, name: str, prices: Prices) -> bytes:
     """Return the report of some calls, a page of its own."""
-    from toolkit.report import page
-    from toolkit.report.composing import compose
-    from toolkit.report.subject import Questions, Run, Subject
+    from toolkit.report import html
+    from toolkit.report.build import compose
+    from toolkit.report.inputs import Questions, Run, Subject
 
     report = compose(Subject(calls, (Run(name, calls),), Questions(prices=prices)))
-    return page.render(report).encode("utf-8", "replace")
+    return html.render(report).encode("utf-8", "replace")
 
 
 def _few(calls: Calls) -> pd.DataFrame:

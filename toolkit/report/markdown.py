@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from toolkit.report.values import Report, Section, Table
+from toolkit.report.model import Report, Section, Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 

@@ -15,8 +15,8 @@ from toolkit.analysis.latency_percentiles import column
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask_text
-from toolkit.report.subject import Subject
-from toolkit.report.values import Judged
+from toolkit.report.inputs import Subject
+from toolkit.report.model import Judged
 from toolkit.runs.check_results import Claim
 from toolkit.runs.run_folder import Cause
 from toolkit.runs.thresholds import Figures, Measure, Status, Verdict, doubt, judge, parse

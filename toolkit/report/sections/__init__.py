@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from toolkit.report.sections import faults, frequency, money, outcomes, shifts, sources
-from toolkit.report.subject import Subject
-from toolkit.report.values import Section
+from toolkit.report.inputs import Subject
+from toolkit.report.model import Section
+from toolkit.report.sections import billing, changes, outcomes, rate_limits, reliability, sources
 
 Teller: TypeAlias = Callable[[Subject], Iterator[Section]]
 
 ORDER: tuple[tuple[str, Teller], ...] = (
     ("outcomes", outcomes.tell_outcomes),
     ("latency", outcomes.tell_latency),
-    ("what changed", shifts.tell_changes),
-    ("the comparison", shifts.tell_comparison),
-    ("cost", money.tell_cost),
-    ("the statement", money.tell_statement),
-    ("errors", faults.tell_errors),
-    ("the error budget", faults.tell_budget),
-    ("frequency limits", frequency.tell),
-    ("suspects", faults.tell_suspects),
+    ("what changed", changes.tell_changes),
+    ("the comparison", changes.tell_comparison),
+    ("cost", billing.tell_cost),
+    ("the statement", billing.tell_statement),
+    ("errors", reliability.tell_errors),
+    ("the error budget", reliability.tell_budget),
+    ("frequency limits", rate_limits.tell),
+    ("suspects", reliability.tell_suspects),
     ("settings", sources.tell),
 )

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from toolkit.analysis import latency, number_format, over_time
 from toolkit.analysis.calls_table import bucket_s
 from toolkit.analysis.latency_percentiles import TAIL
-from toolkit.report import columns, tables
-from toolkit.report.subject import Subject
-from toolkit.report.values import Bar, Cell, Figure, Head, Legend, Part, Section, Table
+from toolkit.report import result_tables, table_columns
+from toolkit.report.inputs import Subject
+from toolkit.report.model import Bar, Cell, Figure, Head, Legend, Part, Section, Table
 
 _MOST_OUTCOMES = 200
 _OUTCOME_HEADS = (
@@ -35,16 +35,16 @@ def tell_outcomes(subject: Subject) -> Iterator[Section]:
         why = "No call started in this period." if is_cut else "There is a record, and it is empty."
         yield Section("outcomes", "No calls were recorded", why)
         return
-    rows = list(tables.outcome_rows(columns.masked(subject.codes)))
+    rows = list(result_tables.outcome_rows(table_columns.masked(subject.codes)))
     table = Table(
         "return_codes",
         _OUTCOME_HEADS,
         [_outcome(row) for row in rows[:_MOST_OUTCOMES]],
-        columns.masked(subject.codes),
+        table_columns.masked(subject.codes),
         left_out=len(rows[_MOST_OUTCOMES:]),
         is_grouped=True,
     )
-    parts: list[Part] = [table, Legend(tables.kinds(rows)), _over_time(subject)]
+    parts: list[Part] = [table, Legend(result_tables.kinds(rows)), _over_time(subject)]
     yield Section("outcomes", "Outcomes", "Shares are of the endpoint's calls.", parts)
 
 
@@ -53,18 +53,18 @@ def tell_latency(subject: Subject) -> Iterator[Section]:
     if subject.codes.empty:
         return
     found = latency(subject.calls)
-    heads = [Head(head, is_number=True) for head in tables.latency_heads()]
+    heads = [Head(head, is_number=True) for head in result_tables.latency_heads()]
     table = Table(
         "latency",
         (Head("endpoint"), Head("measure"), Head("calls", is_number=True), *heads),
-        [(row.endpoint, row.measure, row.calls, *row.times) for row in tables.latency_rows(found)],
+        [(row.endpoint, row.measure, row.calls, *row.times) for row in result_tables.latency_rows(found)],
         found,
         is_grouped=True,
     )
     yield Section("latency", "Latency (ms)", _LATENCY_NOTE, [table, *_pictures(subject)])
 
 
-def _outcome(row: tables.OutcomeRow) -> tuple[Cell, ...]:
+def _outcome(row: result_tables.OutcomeRow) -> tuple[Cell, ...]:
     share = Bar(row.share, row.bar / 100, row.kind.colour)
     return (row.endpoint, row.http_status, row.return_code, row.message, row.meaning, row.kind, row.calls, share)
 
@@ -73,7 +73,7 @@ def _over_time(subject: Subject) -> Figure:
     every_s = bucket_s(subject.duration_s)
     return Figure(
         "over_time",
-        columns.masked(over_time(subject.calls, f"{every_s}s")),
+        table_columns.masked(over_time(subject.calls, f"{every_s}s")),
         "Return codes over time",
         f"Means over {number_format.duration(every_s)}. A call counts where it started.",
     )

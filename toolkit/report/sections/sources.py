@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import pandas as pd
 
 from toolkit.masking import mask
-from toolkit.report import columns, tables
-from toolkit.report.subject import Subject, settings_by_name
-from toolkit.report.values import Section
+from toolkit.report import result_tables, table_columns
+from toolkit.report.inputs import Subject, settings_by_name
+from toolkit.report.model import Section
 
 _UNREAD = (
-    columns.text("file"),
-    columns.text("reason"),
-    columns.count("rows"),
-    columns.text("lines", "first lines"),
-    columns.text("text", "the first one"),
+    table_columns.text("file"),
+    table_columns.text("reason"),
+    table_columns.count("rows"),
+    table_columns.text("lines", "first lines"),
+    table_columns.text("text", "the first one"),
 )
-_SETTINGS = (columns.text("setting", "name"), columns.text("value"))
+_SETTINGS = (table_columns.text("setting", "name"), table_columns.text("value"))
 
 
 def tell(subject: Subject) -> Iterator[Section]:
@@ -26,9 +26,11 @@ def tell(subject: Subject) -> Iterator[Section]:
     unread = subject.calls.unread
     if len(unread):
         note = f"{unread['rows'].sum():,} rows are in no figure here."
-        yield Section("unread", "Rows that could not be read", note, [columns.table("unread", unread, _UNREAD)])
+        yield Section("unread", "Rows that could not be read", note, [table_columns.table("unread", unread, _UNREAD)])
     named = settings_by_name(subject.runs)
-    rows = [row for name, settings in named for row in tables.setting_rows(mask(settings), name)]
+    rows = [row for name, settings in named for row in result_tables.setting_rows(mask(settings), name)]
     if rows:
         frame = pd.DataFrame(rows, columns=["setting", "value"])
-        yield Section("settings", "Settings", parts=[columns.table("settings", frame, _SETTINGS, most=len(frame))])
+        yield Section(
+            "settings", "Settings", parts=[table_columns.table("settings", frame, _SETTINGS, most=len(frame))]
+        )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from toolkit.analysis import number_format
 from toolkit.masking import mask_text
-from toolkit.report.values import Cell, Head, Table
+from toolkit.report.model import Cell, Head, Table
 
 MOST_ROWS = 50
 _LONGEST, _LONGEST_ERROR = 1_000, 80  # characters

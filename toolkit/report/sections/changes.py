@@ -9,10 +9,10 @@ import pandas as pd
 from toolkit.analysis import changes, compare, explain, number_format
 from toolkit.analysis.latency_percentiles import MEASURES
 from toolkit.api.return_codes import ReturnCode
-from toolkit.report import columns
-from toolkit.report.columns import Row, lacks
-from toolkit.report.subject import Subject
-from toolkit.report.values import Cell, Figure, Part, Section
+from toolkit.report import table_columns
+from toolkit.report.inputs import Subject
+from toolkit.report.model import Cell, Figure, Part, Section
+from toolkit.report.table_columns import Row, lacks
 
 _MOST_EXPLAINED = 5
 _SHARE = "share"
@@ -23,23 +23,23 @@ def tell_changes(subject: Subject) -> Iterator[Section]:
     """Tell since when shares and times were others than before, and where what rose most gathers."""
     if subject.codes.empty:
         return
-    found = columns.masked(changes(subject.calls))
+    found = table_columns.masked(changes(subject.calls))
     if found.empty:
         yield Section("changes", "What changed", "No share of an outcome and no level of times changed.")
         return
     shown = [
-        columns.when("changed_at", "since"),
-        columns.when("until"),
-        columns.text("endpoint"),
-        columns.made("what", _what),
-        columns.made("before", lambda row: _level(row, "before"), is_number=True),
-        columns.made("after", lambda row: _level(row, "after"), is_number=True),
-        columns.made("times", lambda row: _ratio(row["ratio"]), is_number=True),
+        table_columns.when("changed_at", "since"),
+        table_columns.when("until"),
+        table_columns.text("endpoint"),
+        table_columns.made("what", _what),
+        table_columns.made("before", lambda row: _level(row, "before"), is_number=True),
+        table_columns.made("after", lambda row: _level(row, "after"), is_number=True),
+        table_columns.made("times", lambda row: _ratio(row["ratio"]), is_number=True),
     ]
     figure = Figure("changes", found, "When it changed")
     why = _gather(subject, found)
     note = "Shares of outcomes, and the median and the 95th percentile of times, that were others than before."
-    parts: list[Part] = [figure, columns.table("changes", found, shown, most=_FEW)]
+    parts: list[Part] = [figure, table_columns.table("changes", found, shown, most=_FEW)]
     yield Section("changes", "What changed", note, parts, finding=_strongest(found))
     if len(why):
         yield _tell_why(why)
@@ -53,14 +53,14 @@ def tell_comparison(subject: Subject) -> Iterator[Section]:
     found = compare(against.calls, subject.calls)
     differing = found[found["differs"].fillna(False)]
     shown = [
-        columns.text("endpoint"),
-        columns.made("what", _what),
-        columns.made("before", lambda row: _level(row, "a"), is_number=True),
-        columns.made("now", lambda row: _level(row, "b"), is_number=True),
-        columns.made("difference, 95 % interval", _difference, is_number=True),
-        columns.measured("effect"),
-        columns.made("p, corrected", lambda row: _chance(row["p_corrected"]), is_number=True),
-        columns.made("verdict", _differs),
+        table_columns.text("endpoint"),
+        table_columns.made("what", _what),
+        table_columns.made("before", lambda row: _level(row, "a"), is_number=True),
+        table_columns.made("now", lambda row: _level(row, "b"), is_number=True),
+        table_columns.made("difference, 95 % interval", _difference, is_number=True),
+        table_columns.measured("effect"),
+        table_columns.made("p, corrected", lambda row: _chance(row["p_corrected"]), is_number=True),
+        table_columns.made("verdict", _differs),
     ]
     order = found.assign(last=~found["differs"].fillna(False), size=-found["effect"].abs())
     frame = order.sort_values(["last", "size"], ignore_index=True).drop(columns=["last", "size"])
@@ -68,9 +68,11 @@ def tell_comparison(subject: Subject) -> Iterator[Section]:
         f"Before: {against.name}. {len(differing)} of {len(found)} figures differ, against what they would by chance if"
         " their stretches of time were dealt out anew. An effect of 0.2 is little, 0.8 much."
     )
-    figure = Figure("compare", columns.masked(frame), "Differences")
+    figure = Figure("compare", table_columns.masked(frame), "Differences")
     finding = f"{len(differing)} of {len(found)} figures differ from those of {against.name}."
-    yield Section("comparison", "Compared", note, [figure, columns.table("comparison", frame, shown)], finding=finding)
+    yield Section(
+        "comparison", "Compared", note, [figure, table_columns.table("comparison", frame, shown)], finding=finding
+    )
 
 
 def _strongest(found: pd.DataFrame) -> str:
@@ -83,16 +85,16 @@ def _strongest(found: pd.DataFrame) -> str:
 
 def _tell_why(why: pd.DataFrame) -> Section:
     shown = [
-        columns.text("outcome"),
-        columns.when("since"),
-        columns.text("dimension"),
-        columns.text("value"),
-        columns.share("coverage", "of all with the outcome"),
-        columns.share("share", "share of its calls"),
-        columns.made("times others'", lambda row: _ratio(row["lift"]), is_number=True),
+        table_columns.text("outcome"),
+        table_columns.when("since"),
+        table_columns.text("dimension"),
+        table_columns.text("value"),
+        table_columns.share("coverage", "of all with the outcome"),
+        table_columns.share("share", "share of its calls"),
+        table_columns.made("times others'", lambda row: _ratio(row["lift"]), is_number=True),
     ]
     note = "What the calls with an outcome that rose had in common, compared with all others of that time."
-    return Section("why", "Where it gathers", note, [columns.table("why", why, shown, is_grouped=True)])
+    return Section("why", "Where it gathers", note, [table_columns.table("why", why, shown, is_grouped=True)])
 
 
 def _gather(subject: Subject, found: pd.DataFrame) -> pd.DataFrame:

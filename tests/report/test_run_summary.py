@@ -4,7 +4,7 @@ import pytest
 
 from toolkit import analysis
 from toolkit.api.wire import Endpoint
-from toolkit.report.summary import summarize
+from toolkit.report.run_summary import summarize
 
 SECOND = 1_000_000_000
 

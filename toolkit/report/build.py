@@ -8,10 +8,11 @@ from toolkit.analysis import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
 from toolkit.report import spending
+from toolkit.report.inputs import Subject, settings_by_name
+from toolkit.report.model import Fact, Report
 from toolkit.report.remarks import remarks
-from toolkit.report.sections import ORDER, judged
-from toolkit.report.subject import Subject, settings_by_name
-from toolkit.report.values import Fact, Report
+from toolkit.report.sections import ORDER
+from toolkit.report.sections import verdicts as judged
 from toolkit.report.verdicts import judge_all
 
 

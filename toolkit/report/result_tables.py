@@ -13,7 +13,7 @@ from toolkit.analysis import colours, number_format
 from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, column
 from toolkit.api.return_codes import Kind
 from toolkit.masking import Json
-from toolkit.report.values import Badge
+from toolkit.report.model import Badge
 from toolkit.runs.thresholds import Status
 
 ERROR, UNKNOWN = "ERROR", "UNKNOWN"

@@ -7,24 +7,27 @@ from collections.abc import Iterator
 from toolkit.analysis import limits, most_accepted, number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.report import columns
-from toolkit.report.columns import Row, lacks
-from toolkit.report.subject import Subject
-from toolkit.report.values import Figure, Part, Section
+from toolkit.report import table_columns
+from toolkit.report.inputs import Subject
+from toolkit.report.model import Figure, Part, Section
+from toolkit.report.table_columns import Row, lacks
 
 _RULES = (
-    columns.made("sends to a mobile", lambda row: _rule(row)),
-    columns.made("window between", lambda row: _window(row), is_number=True),
-    columns.text("shape", "windows"),
-    columns.count("refusals", "refusals it explains"),
-    columns.count("alone", "it alone"),
-    columns.count("broken_by", "accepted against it"),
-    columns.when("since"),
-    columns.when("until"),
-    columns.text("app_key", "app", is_optional=True),
-    columns.text("note", is_optional=True),
+    table_columns.made("sends to a mobile", lambda row: _rule(row)),
+    table_columns.made("window between", lambda row: _window(row), is_number=True),
+    table_columns.text("shape", "windows"),
+    table_columns.count("refusals", "refusals it explains"),
+    table_columns.count("alone", "it alone"),
+    table_columns.count("broken_by", "accepted against it"),
+    table_columns.when("since"),
+    table_columns.when("until"),
+    table_columns.text("app_key", "app", is_optional=True),
+    table_columns.text("note", is_optional=True),
 )
-_ACCEPTED = (columns.duration("window_s", "within", is_number=False), columns.count("most_accepted", "most accepted"))
+_ACCEPTED = (
+    table_columns.duration("window_s", "within", is_number=False),
+    table_columns.count("most_accepted", "most accepted"),
+)
 
 
 def tell(subject: Subject) -> Iterator[Section]:
@@ -37,13 +40,17 @@ def tell(subject: Subject) -> Iterator[Section]:
         why = "The records don't tell mobiles apart, so nothing is known of rules."
         yield Section("limits", "Frequency limits", why)
         return
-    accepted = columns.table("most_accepted", most, _ACCEPTED, title="Accepted at most, to a mobile")
+    accepted = table_columns.table("most_accepted", most, _ACCEPTED, title="Accepted at most, to a mobile")
     if not (sends["return_code"] == ReturnCode.OUT_OF_FREQ).fillna(False).any():
         yield Section("limits", "Frequency limits", "No send was refused out of frequency.", [accepted])
         return
     found = limits(subject.calls)
     note = "The fewest rules that explain which sends were refused out of frequency and which were not."
-    parts: list[Part] = [columns.table("limits", found, _RULES), Figure("limits", found, "Windows that fit"), accepted]
+    parts: list[Part] = [
+        table_columns.table("limits", found, _RULES),
+        Figure("limits", found, "Windows that fit"),
+        accepted,
+    ]
     rules = list(dict.fromkeys(_rule(row) for row in found.dropna(subset=["count", "window_s"]).to_dict("records")))
     finding = f"The refusals fit these rules: {', '.join(rules)}." if rules else ""
     yield Section("limits", "Frequency limits", note, parts, finding=finding)

@@ -15,8 +15,8 @@ from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, column
 from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask
 from toolkit.report import spending, verdicts
-from toolkit.report.columns import masked
-from toolkit.report.values import Judged
+from toolkit.report.model import Judged
+from toolkit.report.table_columns import masked
 from toolkit.runs import run_folder
 from toolkit.runs.atomic_write import write_whole
 from toolkit.runs.check_results import Claim, read_claims

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit.masking import Json
-from toolkit.report.values import Report, Table
+from toolkit.report.model import Report, Table
 from toolkit.report.verdicts import as_json
 
 SCHEMA = 1

@@ -9,45 +9,45 @@ import pandas as pd
 
 from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, number_format, reconcile
 from toolkit.api.wire import Endpoint
-from toolkit.report import columns
-from toolkit.report.columns import Column, Row, lacks
-from toolkit.report.subject import Subject
-from toolkit.report.values import Figure, Part, Section, Table
+from toolkit.report import table_columns
+from toolkit.report.inputs import Subject
+from toolkit.report.model import Figure, Part, Section, Table
+from toolkit.report.table_columns import Column, Row, lacks
 
 _DAY, _APP, _TEMPLATE, _CARRIER = "day", "app_key", "temp_id", "carrier"
 _SUMS = ["sends", "accepted", "segments", "billed", "unpriced", "verified", "wasted", "resent", "refused"]
 _MONEY = ["money", "wasted_money", "resent_money"]
 _TOTALS = (
-    columns.count("accepted", "messages accepted"),
-    columns.count("segments"),
-    columns.money("money", "cost"),
-    columns.count("verified_users", "verified users"),
-    columns.money("money_per_verified_user", "cost per verified user"),
-    columns.count("verified", "messages with a right code"),
-    columns.share("conversion"),
-    columns.made("wasted: no right code", lambda row: _with_money(row, "wasted"), is_number=True),
-    columns.made("resent within 5 minutes", lambda row: _with_money(row, "resent"), is_number=True),
-    columns.count("refused", "refused or never sent, free"),
-    columns.count("possibly_charged", "outcome unknown, possibly charged"),
-    columns.count("unpriced", "segments without a price"),
+    table_columns.count("accepted", "messages accepted"),
+    table_columns.count("segments"),
+    table_columns.money("money", "cost"),
+    table_columns.count("verified_users", "verified users"),
+    table_columns.money("money_per_verified_user", "cost per verified user"),
+    table_columns.count("verified", "messages with a right code"),
+    table_columns.share("conversion"),
+    table_columns.made("wasted: no right code", lambda row: _with_money(row, "wasted"), is_number=True),
+    table_columns.made("resent within 5 minutes", lambda row: _with_money(row, "resent"), is_number=True),
+    table_columns.count("refused", "refused or never sent, free"),
+    table_columns.count("possibly_charged", "outcome unknown, possibly charged"),
+    table_columns.count("unpriced", "segments without a price"),
 )
 _OF_A_GROUP = (
-    columns.count("accepted", "messages"),
-    columns.count("segments"),
-    columns.money("money", "cost"),
-    columns.share("conversion"),
-    columns.count("wasted"),
-    columns.money("wasted_money", "wasted cost"),
-    columns.count("resent"),
-    columns.count("refused"),
+    table_columns.count("accepted", "messages"),
+    table_columns.count("segments"),
+    table_columns.money("money", "cost"),
+    table_columns.share("conversion"),
+    table_columns.count("wasted"),
+    table_columns.money("wasted_money", "wasted cost"),
+    table_columns.count("resent"),
+    table_columns.count("refused"),
 )
 _FORECAST = (
-    columns.when("as_of", "as of"),
-    columns.made("to date", lambda row: columns.sum_of(row, "money"), is_number=True),
-    columns.made("by the end", lambda row: _span(row), is_number=True),
-    columns.made("messages by the end", lambda row: _messages(row), is_number=True),
-    columns.when("until", "the end"),
-    columns.count("whole_days", "days that it stands on"),
+    table_columns.when("as_of", "as of"),
+    table_columns.made("to date", lambda row: table_columns.sum_of(row, "money"), is_number=True),
+    table_columns.made("by the end", lambda row: _span(row), is_number=True),
+    table_columns.made("messages by the end", lambda row: _messages(row), is_number=True),
+    table_columns.when("until", "the end"),
+    table_columns.count("whole_days", "days that it stands on"),
 )
 _NO_PRICE = "No price is known: write [[prices]] in smscode.toml, or name a file of them with smscode report --prices."
 
@@ -58,7 +58,7 @@ def tell_cost(subject: Subject) -> Iterator[Section]:
         return
     total = cost(subject.calls, subject.prices, by=())
     groups = cost(subject.calls, subject.prices)
-    parts: list[Part] = [columns.pairs("cost", total, _TOTALS)]
+    parts: list[Part] = [table_columns.pairs("cost", total, _TOTALS)]
     parts += [_group(groups, by, title) for by, title in _groupings(groups)]
     if groups["money"].notna().any() and groups[_DAY].nunique() > 1:
         parts.append(Figure("cost", groups, "Cost by day", "UTC days."))
@@ -78,22 +78,22 @@ def tell_statement(subject: Subject) -> Iterator[Section]:
         prices,
         columns=subject.asked.statement_columns or None,
     )
-    summary = [columns.text("part"), columns.count("messages"), columns.money("money")]
+    summary = [table_columns.text("part"), table_columns.count("messages"), table_columns.money("money")]
     each = [
-        columns.text("kind"),
-        columns.money("in_dispute"),
-        columns.money("amount", "recorded"),
-        columns.money("billed_amount", "billed"),
-        columns.made("segments", _segments, is_number=True),
-        columns.when("sent_at", "sent"),
-        columns.text("msg_id", "message id"),
+        table_columns.text("kind"),
+        table_columns.money("in_dispute"),
+        table_columns.money("amount", "recorded"),
+        table_columns.money("billed_amount", "billed"),
+        table_columns.made("segments", _segments, is_number=True),
+        table_columns.when("sent_at", "sent"),
+        table_columns.text("msg_id", "message id"),
     ]
     note = f"{subject.asked.statement.name} against the records, message by message."
     note += "" if prices else f" {_NO_PRICE} Only messages and segments are compared."
     parts: list[Part] = [
-        columns.table("statement", found.summary, summary),
+        table_columns.table("statement", found.summary, summary),
         *([Figure("reconcile", found.summary, "From the records to the statement")] if prices else []),
-        columns.table("discrepancies", found.discrepancies, each, title="Messages in dispute"),
+        table_columns.table("discrepancies", found.discrepancies, each, title="Messages in dispute"),
     ]
     yield Section("statement", "The provider's statement", note, parts, finding=_dispute(found))
 
@@ -108,13 +108,13 @@ def _groupings(groups: pd.DataFrame) -> Iterator[tuple[list[str], str]]:
 
 def _group(groups: pd.DataFrame, by: Sequence[str], title: str) -> Table:
     keys = {
-        _DAY: columns.day(_DAY),
-        _APP: columns.text(_APP, "app"),
-        _TEMPLATE: columns.text(_TEMPLATE, "template"),
-        _CARRIER: columns.text(_CARRIER),
+        _DAY: table_columns.day(_DAY),
+        _APP: table_columns.text(_APP, "app"),
+        _TEMPLATE: table_columns.text(_TEMPLATE, "template"),
+        _CARRIER: table_columns.text(_CARRIER),
     }
     shown: list[Column] = [*(keys[name] for name in by), *_OF_A_GROUP]
-    return columns.table(f"cost_by_{'_and_'.join(by)}", _sum(groups, by), shown, title=title)
+    return table_columns.table(f"cost_by_{'_and_'.join(by)}", _sum(groups, by), shown, title=title)
 
 
 def _sum(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -139,17 +139,19 @@ def _forecast(subject: Subject) -> Section:
         f" {number_format.plural(row['unpriced'], 'segment')} without a price are in no sum." if row["unpriced"] else ""
     )
     finding = f"By {row['until']:%Y-%m-%d} it will have cost {_span(row)}."
-    return Section("forecast", "Forecast", note, [columns.pairs("forecast", found, _FORECAST), figure], finding=finding)
+    return Section(
+        "forecast", "Forecast", note, [table_columns.pairs("forecast", found, _FORECAST), figure], finding=finding
+    )
 
 
 def _spent(total: pd.DataFrame) -> str:
     (row,) = total.to_dict("records")
     if lacks(row, "money"):
         return ""
-    told = f"{row['accepted']:,} messages cost {columns.sum_of(row, 'money')}"
+    told = f"{row['accepted']:,} messages cost {table_columns.sum_of(row, 'money')}"
     if row["unpriced"]:
         told += f", without {number_format.plural(row['unpriced'], 'segment')} that no price is known of"
-    return f"{told}; {columns.sum_of(row, 'wasted_money')} of it verified nobody."
+    return f"{told}; {table_columns.sum_of(row, 'wasted_money')} of it verified nobody."
 
 
 def _dispute(found: Reconciliation) -> str:
@@ -163,7 +165,7 @@ def _dispute(found: Reconciliation) -> str:
 
 def _with_money(row: Row, name: str) -> str:
     count = f"{row[name]:,}"
-    money = columns.sum_of(row, f"{name}_money")
+    money = table_columns.sum_of(row, f"{name}_money")
     return count if money == number_format.NONE or lacks(row, "money") else f"{count} ({money})"
 
 

@@ -8,66 +8,70 @@ from toolkit.analysis import burn_rates, error_budget, errors, guessers, number_
 from toolkit.analysis.calls_table import bucket_s
 from toolkit.analysis.reliability.errors import Payer
 from toolkit.api.wire import Endpoint
-from toolkit.report import columns, tables
-from toolkit.report.columns import Row
-from toolkit.report.subject import Subject
-from toolkit.report.values import Figure, Part, Section
+from toolkit.report import result_tables, table_columns
+from toolkit.report.inputs import Subject
+from toolkit.report.model import Figure, Part, Section
+from toolkit.report.table_columns import Row
 
 _ERRORS = (
-    columns.text("endpoint"),
-    columns.made("outcome", lambda row: _outcome(row)),
-    columns.made("kind", lambda row: tables.badge(tables.kind_of(row))),
-    columns.text("payer", "whose budget"),
-    columns.count("calls"),
-    columns.share("share"),
-    columns.count("mobiles"),
-    columns.made("busiest (UTC)", lambda row: f"{number_format.moment(row['busiest'])}: {row['busiest_calls']:,}"),
-    columns.when("first_seen", "first"),
-    columns.when("last_seen", "last"),
-    columns.text("example_request_ids", "example request ids"),
+    table_columns.text("endpoint"),
+    table_columns.made("outcome", lambda row: _outcome(row)),
+    table_columns.made("kind", lambda row: result_tables.badge(result_tables.kind_of(row))),
+    table_columns.text("payer", "whose budget"),
+    table_columns.count("calls"),
+    table_columns.share("share"),
+    table_columns.count("mobiles"),
+    table_columns.made(
+        "busiest (UTC)", lambda row: f"{number_format.moment(row['busiest'])}: {row['busiest_calls']:,}"
+    ),
+    table_columns.when("first_seen", "first"),
+    table_columns.when("last_seen", "last"),
+    table_columns.text("example_request_ids", "example request ids"),
 )
 _BUDGET = (
-    columns.when("since"),
-    columns.when("until"),
-    columns.count("calls"),
-    columns.made("bad calls", lambda row: f"{row['bad']:,} (server {row['server']:,}, transport {row['transport']:,})"),
-    columns.measured("allowed", "allowed bad calls"),
-    columns.share("spent_ratio", "spent of the budget"),
+    table_columns.when("since"),
+    table_columns.when("until"),
+    table_columns.count("calls"),
+    table_columns.made(
+        "bad calls", lambda row: f"{row['bad']:,} (server {row['server']:,}, transport {row['transport']:,})"
+    ),
+    table_columns.measured("allowed", "allowed bad calls"),
+    table_columns.share("spent_ratio", "spent of the budget"),
 )
 _BURN = (
-    columns.text("action"),
-    columns.made(
+    table_columns.text("action"),
+    table_columns.made(
         "windows", lambda row: f"{number_format.duration(row['long_s'])} and {number_format.duration(row['short_s'])}"
     ),
-    columns.measured("threshold"),
-    columns.measured("burn_long", "burn now, long"),
-    columns.measured("burn_short", "burn now, short"),
-    columns.measured("worst_burn", "worst burn"),
-    columns.when("worst_at", "worst at"),
-    columns.when("first_fired", "first called"),
-    columns.duration("firing_s", "calling for"),
+    table_columns.measured("threshold"),
+    table_columns.measured("burn_long", "burn now, long"),
+    table_columns.measured("burn_short", "burn now, short"),
+    table_columns.measured("worst_burn", "worst burn"),
+    table_columns.when("worst_at", "worst at"),
+    table_columns.when("first_fired", "first called"),
+    table_columns.duration("firing_s", "calling for"),
 )
 _SUSPECTS = (
-    columns.text("prefix"),
-    columns.measured("score", "score of 100"),
-    columns.count("sends"),
-    columns.share("conversion"),
-    columns.share("conversion_elsewhere", "elsewhere"),
-    columns.when("peak_at", "worst hour"),
-    columns.count("peak_sends", "sends in it"),
-    columns.measured("conversion_score", "for conversion, of 40"),
-    columns.measured("burst_score", "for its burst, of 30"),
-    columns.measured("runs_score", "for runs, of 30"),
+    table_columns.text("prefix"),
+    table_columns.measured("score", "score of 100"),
+    table_columns.count("sends"),
+    table_columns.share("conversion"),
+    table_columns.share("conversion_elsewhere", "elsewhere"),
+    table_columns.when("peak_at", "worst hour"),
+    table_columns.count("peak_sends", "sends in it"),
+    table_columns.measured("conversion_score", "for conversion, of 40"),
+    table_columns.measured("burst_score", "for its burst, of 30"),
+    table_columns.measured("runs_score", "for runs, of 30"),
 )
 _GUESSERS = (
-    columns.made("mobile", lambda row: f"{row['prefix']}****"),
-    columns.count("failed", "failed tries"),
-    columns.count("messages"),
-    columns.count("refused"),
-    columns.count("got_in", "got in"),
-    columns.count("most_per_minute", "most a minute"),
-    columns.when("first_seen", "first"),
-    columns.when("last_seen", "last"),
+    table_columns.made("mobile", lambda row: f"{row['prefix']}****"),
+    table_columns.count("failed", "failed tries"),
+    table_columns.count("messages"),
+    table_columns.count("refused"),
+    table_columns.count("got_in", "got in"),
+    table_columns.count("most_per_minute", "most a minute"),
+    table_columns.when("first_seen", "first"),
+    table_columns.when("last_seen", "last"),
 )
 
 
@@ -84,11 +88,11 @@ def tell_errors(subject: Subject) -> Iterator[Section]:
         "Every outcome that is no success; those of nobody's budget are people's mistakes and what they gave up."
         f" The busiest time is the {number_format.duration(every_s)} with most of them."
     )
-    figure = Figure("errors", columns.masked(found), "When errors were seen")
+    figure = Figure("errors", table_columns.masked(found), "When errors were seen")
     provider = found.loc[found["payer"] == Payer.PROVIDER, "calls"].sum()
     failed = number_format.share(provider / subject.codes["calls"].sum())
     finding = f"{failed} of all calls failed in the service or on the way to it."
-    table = columns.table("errors", found, _ERRORS, is_grouped=True)
+    table = table_columns.table("errors", found, _ERRORS, is_grouped=True)
     yield Section("errors", "Errors", note, [figure, table], finding=finding)
 
 
@@ -100,8 +104,8 @@ def tell_budget(subject: Subject) -> Iterator[Section]:
     budget, burns = error_budget(subject.calls, slo), burn_rates(subject.calls, slo)
     note = f"The promise: {slo} of calls fail neither in the service nor on the way to it, of any 30 days."
     parts: list[Part] = [
-        columns.pairs("error_budget", budget, _BUDGET),
-        columns.table("burn_rates", burns, _BURN, note="A burn rate of 1 spends the budget in just its 30 days."),
+        table_columns.pairs("error_budget", budget, _BUDGET),
+        table_columns.table("burn_rates", burns, _BURN, note="A burn rate of 1 spends the budget in just its 30 days."),
         Figure("burn_rates", burns, "Burn rates"),
     ]
     (row,) = budget.to_dict("records")
@@ -121,12 +125,12 @@ def tell_suspects(subject: Subject) -> Iterator[Section]:
     if pumped.empty:
         notes.append("No prefix looks like SMS pumping.")
     else:
-        parts.append(columns.table("pumped", pumped, _SUSPECTS, title="Prefixes that look like SMS pumping"))
+        parts.append(table_columns.table("pumped", pumped, _SUSPECTS, title="Prefixes that look like SMS pumping"))
         parts.append(Figure("suspects", pumped, "What the score is of"))
     if guessed.empty:
         notes.append("No mobile's codes look guessed at.")
     else:
-        parts.append(columns.table("guessed", guessed, _GUESSERS, title="Mobiles whose codes look guessed at"))
+        parts.append(table_columns.table("guessed", guessed, _GUESSERS, title="Mobiles whose codes look guessed at"))
     finding = (
         f"Pumped: {number_format.plural(len(pumped), 'prefix', 'es')}."
         f" Guessed at: {number_format.plural(len(guessed), 'mobile')}."
@@ -137,5 +141,5 @@ def tell_suspects(subject: Subject) -> Iterator[Section]:
 
 
 def _outcome(row: Row) -> str:
-    known = tables.kind_of(row) != tables.ERROR
+    known = result_tables.kind_of(row) != result_tables.ERROR
     return f"{row['return_code']} {row['message']}".rstrip() if known else str(row["error"])

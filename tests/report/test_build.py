@@ -7,7 +7,7 @@ import pytest
 from toolkit import analysis
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
-from toolkit.report.writing import write_report
+from toolkit.report.write_files import write_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "rect", "path", "line", "circle"}
 LOADING = ("src", "href", "xlink:href", "srcset", "poster", "data", "action", "formaction", "background", "ping")

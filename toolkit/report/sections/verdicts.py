@@ -8,10 +8,10 @@ import pandas as pd
 
 from toolkit.analysis import number_format
 from toolkit.masking import mask_text
-from toolkit.report import columns, tables
-from toolkit.report.columns import Row, lacks
-from toolkit.report.subject import Subject
-from toolkit.report.values import Judged, Section, Table
+from toolkit.report import result_tables, table_columns
+from toolkit.report.inputs import Subject
+from toolkit.report.model import Judged, Section, Table
+from toolkit.report.table_columns import Row, lacks
 from toolkit.report.verdicts import as_json
 from toolkit.runs.check_results import Claim, figure_rows
 from toolkit.runs.thresholds import Status
@@ -31,12 +31,12 @@ def tell(subject: Subject, judged: Sequence[Judged]) -> Iterator[Section]:
 def _verdicts(judged: Sequence[Judged], is_many: bool) -> Table:
     frame = pd.DataFrame({"run": it.run, **as_json(it.verdict)} for it in judged)
     shown = [
-        columns.made("verdict", lambda row: tables.badge_of(Status(row["status"]))),
-        *([columns.text("run")] if is_many else []),
-        columns.text("threshold"),
-        columns.made("measured", _measured, is_number=True),
+        table_columns.made("verdict", lambda row: result_tables.badge_of(Status(row["status"]))),
+        *([table_columns.text("run")] if is_many else []),
+        table_columns.text("threshold"),
+        table_columns.made("measured", _measured, is_number=True),
     ]
-    return columns.table("verdicts", frame, shown, most=len(frame))
+    return table_columns.table("verdicts", frame, shown, most=len(frame))
 
 
 def _measured(row: Row) -> str:
@@ -45,8 +45,10 @@ def _measured(row: Row) -> str:
 
 def _claim(name: str, claim: Claim) -> Section:
     frame = pd.DataFrame(figure_rows(claim["figures"]), columns=["figure", "value"])
-    shown = [columns.text("figure"), columns.text("value", is_number=True)]
-    badge = tables.badge_of(Status(claim["status"]))
+    shown = [table_columns.text("figure"), table_columns.text("value", is_number=True)]
+    badge = result_tables.badge_of(Status(claim["status"]))
     says = mask_text(claim["says"])
     finding = f"{badge}: {says}."
-    return Section(name, f"Claim: {says}", parts=[columns.table(name, frame, shown)], badge=badge, finding=finding)
+    return Section(
+        name, f"Claim: {says}", parts=[table_columns.table(name, frame, shown)], badge=badge, finding=finding
+    )

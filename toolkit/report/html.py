@@ -8,7 +8,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from toolkit.report.values import Badge, Bar, Cell, Figure, Part, Report, Table
+from toolkit.report.model import Badge, Bar, Cell, Figure, Part, Report, Table
 
 _TEMPLATE = "page.html.j2"
 _WIDE, _NARROW = 880, 250  # px between the axes, for screens above and below the template's breakpoint

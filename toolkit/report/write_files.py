@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from toolkit.report import data, markdown, page
-from toolkit.report.composing import compose
-from toolkit.report.subject import is_run, read_subject
-from toolkit.report.summary import JUNIT_NAME
-from toolkit.report.values import Report
+from toolkit.report import html, json_csv, markdown
+from toolkit.report.build import compose
+from toolkit.report.inputs import is_run, read_subject
+from toolkit.report.model import Report
+from toolkit.report.run_summary import JUNIT_NAME
 from toolkit.report.verdicts import junit
 from toolkit.runs.atomic_write import write_whole
 
@@ -54,13 +54,13 @@ def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str,
     """Yield the files of a format, by name and text."""
     match form:
         case Format.HTML:
-            yield f"{stem}.html", page.render(report)
+            yield f"{stem}.html", html.render(report)
         case Format.MARKDOWN:
             yield f"{stem}.md", markdown.render(report)
         case Format.JSON:
-            yield f"{stem}.json", data.to_json(report)
+            yield f"{stem}.json", json_csv.to_json(report)
         case Format.CSV:
-            yield from ((f"{stem}-{table.name}.csv", data.to_csv(table)) for table in report.tables())
+            yield from ((f"{stem}-{table.name}.csv", json_csv.to_csv(table)) for table in report.tables())
         case Format.JUNIT:
             name = JUNIT_NAME if stem == STEM else f"{stem}.{JUNIT_NAME}"
             yield name, junit(report.name, report.judged, report.duration_s, report.claims)
