@@ -13,11 +13,11 @@ import pytest
 from support.forms import state, type_into
 
 from toolkit.api.errors import InputError, RunError
-from toolkit.forms.download import PIECE_BYTES, Download
-from toolkit.forms.field import Field
-from toolkit.forms.markup import render
-from toolkit.forms.sentinel import Sentinel
-from toolkit.forms.work import Work
+from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.interrupt_watcher import Sentinel
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.download_button import PIECE_BYTES, Download
+from toolkit.forms.widgets.text_field import Field
 
 
 def test_importing_the_forms_loads_no_locust_no_gevent_and_no_server() -> None:

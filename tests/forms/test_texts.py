@@ -7,9 +7,9 @@ import itertools
 import pytest
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.forms.advice import FAILURE_HINTS, HINTS
-from toolkit.forms.curl import send_line, verify_line
-from toolkit.forms.looks import look_of, looks_of, name_of
+from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS
+from toolkit.forms.parts.curl import send_line, verify_line
+from toolkit.forms.parts.outcome_colours import look_of, looks_of, name_of
 from toolkit.records.call_record import Failure
 from toolkit.settings import Target
 

@@ -1,10 +1,10 @@
 """Forms: the toolkit in a notebook and on the console's page. A form is displayed like any value."""
 
-from toolkit.forms.call import CallForm
-from toolkit.forms.limits import LimitsForm
-from toolkit.forms.load import LoadForm
-from toolkit.forms.picker import RunPicker
-from toolkit.forms.sandbox import Sandbox
-from toolkit.forms.view import ReportView
+from toolkit.forms.call_form import CallForm
+from toolkit.forms.calls_view import ReportView
+from toolkit.forms.inputs.run_picker import RunPicker
+from toolkit.forms.limits_form import LimitsForm
+from toolkit.forms.load_form import LoadForm
+from toolkit.forms.parts.shared_sandbox import Sandbox
 
 __all__ = ["CallForm", "LimitsForm", "LoadForm", "ReportView", "RunPicker", "Sandbox"]

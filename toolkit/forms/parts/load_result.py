@@ -10,9 +10,9 @@ from typing import Any
 
 from toolkit.analysis import number_format
 from toolkit.api.return_codes import ReturnCode
-from toolkit.forms.live import Live
-from toolkit.forms.looks import FAINT, Look, look_of
-from toolkit.forms.markup import render
+from toolkit.forms.parts.live_results import Live
+from toolkit.forms.parts.outcome_colours import FAINT, Look, look_of
+from toolkit.forms.parts.templates import render
 from toolkit.load_and_report import Trial
 from toolkit.report.remarks import remarks
 from toolkit.runs.arrival_counts import Pacing

@@ -20,7 +20,7 @@ class Field(anywidget.AnyWidget):
     ``value`` is what stands in it. ``help`` is shown below, ``error`` in its place where there is one.
     """
 
-    _esm = Path(__file__).with_name("field.js")
+    _esm = Path(__file__).with_name("text_field.js")
 
     label = traitlets.Unicode().tag(sync=True)
     kind = traitlets.Enum(("text", "password", "number", "lines"), "text").tag(sync=True)

@@ -8,15 +8,15 @@ import ipywidgets as widgets
 
 from toolkit.api.errors import InputError
 from toolkit.api.wire import parse_mobile, parse_whole, verify_path
-from toolkit.forms.answer import answer_html, history_html
-from toolkit.forms.attempt import Attempt, peek, send, verify
-from toolkit.forms.chooser import TargetChooser
-from toolkit.forms.field import Field
-from toolkit.forms.frame import actions, card, columns, form, shown
-from toolkit.forms.markup import render
-from toolkit.forms.panel import Panel
-from toolkit.forms.sandbox import Sandbox
-from toolkit.forms.work import Work
+from toolkit.forms.inputs.target_chooser import TargetChooser
+from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.call_attempt import Attempt, peek, send, verify
+from toolkit.forms.parts.call_result import answer_html, history_html
+from toolkit.forms.parts.shared_sandbox import Sandbox
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.layout import actions, card, columns, form, shown
+from toolkit.forms.widgets.text_field import Field
 from toolkit.masking import mask_text
 from toolkit.records.call_record import CallRecord
 from toolkit.settings import load_price

@@ -15,7 +15,7 @@ PIECE_BYTES = 400_000  # Jupyter's server passes on a million a second, and more
 class Download(anywidget.AnyWidget):
     """The button; ``make`` returns the file. ``begin`` runs a job without holding up the kernel."""
 
-    _esm = Path(__file__).with_name("download.js")
+    _esm = Path(__file__).with_name("download_button.js")
 
     label = traitlets.Unicode().tag(sync=True)
     disabled = traitlets.Bool(False).tag(sync=True)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from toolkit.analysis import number_format
-from toolkit.forms.advice import FAILURE_HINTS, HINTS, UNKNOWN
-from toolkit.forms.attempt import Attempt
-from toolkit.forms.looks import look_of, name_of
-from toolkit.forms.markup import render
+from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS, UNKNOWN
+from toolkit.forms.parts.call_attempt import Attempt
+from toolkit.forms.parts.outcome_colours import look_of, name_of
+from toolkit.forms.parts.templates import render
 from toolkit.records.call_record import Failure
 from toolkit.report import result_tables
 

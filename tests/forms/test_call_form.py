@@ -8,7 +8,7 @@ from support.service import Running
 
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.forms import CallForm, Sandbox
-from toolkit.forms.chooser import ANOTHER, CONFIGURED
+from toolkit.forms.inputs.target_chooser import ANOTHER, CONFIGURED
 
 
 @pytest.fixture

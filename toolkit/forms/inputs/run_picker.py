@@ -13,12 +13,12 @@ import ipywidgets as widgets
 from toolkit.analysis import Calls, read
 from toolkit.analysis.calls_table import to_ns
 from toolkit.api.errors import InputError
-from toolkit.forms.field import Field
-from toolkit.forms.frame import actions, card, columns, form, shown
-from toolkit.forms.markup import render
-from toolkit.forms.panel import Panel
-from toolkit.forms.view import ReportView
-from toolkit.forms.work import Work
+from toolkit.forms.calls_view import ReportView
+from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.layout import actions, card, columns, form, shown
+from toolkit.forms.widgets.text_field import Field
 from toolkit.report.inputs import is_run
 from toolkit.runs.run_folder import SUMMARY_NAME
 

@@ -16,17 +16,18 @@ from toolkit.analysis.calls_table import IntoCalls, to_ns
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
-from toolkit.forms import figures, questions, selection
-from toolkit.forms.asking import Asking, Looked
-from toolkit.forms.chart import Chart
-from toolkit.forms.download import Download
-from toolkit.forms.field import Field
-from toolkit.forms.frame import actions, card, columns, form, shown
-from toolkit.forms.looks import name_of
-from toolkit.forms.markup import render
-from toolkit.forms.panel import Panel
-from toolkit.forms.selection import Figures, Opened, Selection
-from toolkit.forms.work import Work
+from toolkit.forms.inputs import call_filter
+from toolkit.forms.inputs.call_filter import Figures, Opened, Selection
+from toolkit.forms.inputs.question_chooser import Asking, Looked
+from toolkit.forms.parts import call_figures, report_questions
+from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.outcome_colours import name_of
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.chart import Chart
+from toolkit.forms.widgets.download_button import Download
+from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.layout import actions, card, columns, form, shown
+from toolkit.forms.widgets.text_field import Field
 
 _ALL = "all"  # not None, which to a Dropdown is that nothing was chosen
 
@@ -57,9 +58,9 @@ class ReportView:
             Download(label, f"{name}.{label.lower()}", make, self._work.begin)
             for label, make in (("CSV", self.csv), ("Parquet", self.parquet), ("HTML", self.html))
         ]
-        self.ask = Asking("Ask", "Nothing yet", questions.tell, self._ask)
-        self.against = Asking("Compare with", "No other run", questions.compare, self._ask)
-        self.ask.offer((it, it) for it in questions.QUESTIONS)
+        self.ask = Asking("Ask", "Nothing yet", report_questions.tell, self._ask)
+        self.against = Asking("Compare with", "No other run", report_questions.compare, self._ask)
+        self.ask.offer((it, it) for it in report_questions.QUESTIONS)
         self._is_setting = False
         self._connect()
         self.widget = self._lay_out()
@@ -73,7 +74,7 @@ class ReportView:
 
     def show(self, calls: IntoCalls, name: str = "calls", folders: Sequence[Path] = ()) -> None:
         """Show other calls, all of them; ``folders``: of the runs that they are of."""
-        self._opened, self.selection = Opened(selection.as_calls(calls), name, tuple(folders)), Selection()
+        self._opened, self.selection = Opened(call_filter.as_calls(calls), name, tuple(folders)), Selection()
         self._work.begin(self._catch_up)
 
     def select(self, chosen: Selection) -> None:
@@ -83,16 +84,16 @@ class ReportView:
 
     def csv(self) -> bytes:
         """Return the calls that are looked at as CSV."""
-        return selection.to_csv(self.calls)
+        return call_filter.to_csv(self.calls)
 
     def parquet(self) -> bytes:
         """Return them as Parquet."""
-        return selection.to_parquet(self.calls)
+        return call_filter.to_parquet(self.calls)
 
     def html(self) -> bytes:
         """Return their report."""
         opened = self._known()
-        return selection.to_html(self.calls, opened.name, questions.prices_of(opened))
+        return call_filter.to_html(self.calls, opened.name, report_questions.prices_of(opened))
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Return when everything is shown."""
@@ -208,11 +209,11 @@ class ReportView:
         opened, chosen = looked
         if before is None or before[0] is not opened:
             self._open()
-        self._show(selection.figures(chosen.of(opened.calls)))
+        self._show(call_filter.figures(chosen.of(opened.calls)))
         self._progress.html = ""
 
     def _open(self) -> None:
-        found = selection.choices(self.calls)
+        found = call_filter.choices(self.calls)
         self._clear()
         self._is_setting = True
         self.outcome.options = [("All", _ALL), *((name_of(it), it) for it in found.outcomes)]
@@ -221,17 +222,17 @@ class ReportView:
         self._reveal()
 
     def _show(self, found: Figures) -> None:
-        self._facts.html = figures.facts_html(found)
-        self._codes.html = figures.codes_html(found.codes)
-        self._latency.html = figures.latency_html(found.latency)
-        panels = list(figures.over_time_panels(found.over_time))
+        self._facts.html = call_figures.facts_html(found)
+        self._codes.html = call_figures.codes_html(found.codes)
+        self._latency.html = call_figures.latency_html(found.latency)
+        panels = list(call_figures.over_time_panels(found.over_time))
         axis = (panels[0].edges[0], panels[0].edges[-1]) if panels else (0.0, 1.0)
         self._is_setting, self.chart.selection = True, []
         self._is_setting = False
-        self.chart.draw(panels, axis, figures.clock(*axis), "Calls per second by return code, over time", True)
-        nines = figures.nines(found.tail)
+        self.chart.draw(panels, axis, call_figures.clock(*axis), "Calls per second by return code, over time", True)
+        nines = call_figures.nines(found.tail)
         ends = (nines[0][0], nines[-1][0]) if nines else (0.0, 1.0)
-        self.tail.draw(figures.tail_panels(found.tail), ends, nines, "How long calls took, by percentile")
+        self.tail.draw(call_figures.tail_panels(found.tail), ends, nines, "How long calls took, by percentile")
 
     def _reveal(self) -> None:
         for part in self._parts:

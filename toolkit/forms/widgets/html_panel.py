@@ -11,7 +11,7 @@ import traitlets
 class Panel(anywidget.AnyWidget):
     """HTML in one place; where it is ``live``, a change is read out to who can't see it."""
 
-    _esm = Path(__file__).with_name("panel.js")
+    _esm = Path(__file__).with_name("html_panel.js")
 
     html = traitlets.Unicode().tag(sync=True)
     live = traitlets.Bool(False).tag(sync=True)

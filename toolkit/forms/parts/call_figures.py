@@ -12,10 +12,10 @@ from toolkit.analysis import number_format
 from toolkit.analysis.latency_percentiles import CALLER, MEASURES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.forms.chart import Panel, Series
-from toolkit.forms.looks import PLAIN, SECOND, Outcome, look_of, looks_of, name_of
-from toolkit.forms.markup import render
-from toolkit.forms.selection import Figures
+from toolkit.forms.inputs.call_filter import Figures
+from toolkit.forms.parts.outcome_colours import PLAIN, SECOND, Outcome, look_of, looks_of, name_of
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.chart import Panel, Series
 from toolkit.report import result_tables
 
 _LOOKS = {Endpoint.SEND.value: PLAIN, Endpoint.VERIFY.value: SECOND}

@@ -12,8 +12,8 @@ from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import LimitsForm
-from toolkit.forms.limits import FIND
-from toolkit.forms.timeline import lanes, panels
+from toolkit.forms.limits_form import FIND
+from toolkit.forms.parts.send_timeline import lanes, panels
 from toolkit.records.call_record import CallRecord, Scribe, write_parquet
 
 SCRIBE = Scribe.of("run", "host", "key", "secret")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from toolkit.forms.selection import Opened, Selection
+from toolkit.forms.inputs.call_filter import Opened, Selection
 from toolkit.price_list import Prices
 from toolkit.report.inputs import Questions, Run, Subject, read_run, read_settings
 from toolkit.report.model import Section

@@ -12,16 +12,16 @@ from toolkit.analysis import Calls, limits, read
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
 from toolkit.durations import EXAMPLES, parse_duration
-from toolkit.forms import livechart, timeline
-from toolkit.forms.chart import Chart
-from toolkit.forms.field import Field
-from toolkit.forms.frame import actions, card, columns, form, shown
-from toolkit.forms.inferred import inferred_rows, inferred_rules
-from toolkit.forms.markup import render
-from toolkit.forms.panel import Panel
-from toolkit.forms.result import runs_html
-from toolkit.forms.running import Running
-from toolkit.forms.work import Work
+from toolkit.forms.parts import live_chart, send_timeline
+from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules
+from toolkit.forms.parts.load_result import runs_html
+from toolkit.forms.parts.running_load_tests import Running
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.chart import Chart
+from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.layout import actions, card, columns, form, shown
+from toolkit.forms.widgets.text_field import Field
 from toolkit.load_and_report import Trial, new_folder
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Bounds, Expectations, Plan
@@ -129,10 +129,10 @@ class LimitsForm:
         self._draw(calls, inferred_rules(found), 1.0)
 
     def _draw(self, calls: Calls, rules: tuple[Rule, ...], speed: float) -> None:
-        drawn = timeline.lanes(calls, rules, speed)
+        drawn = send_timeline.lanes(calls, rules, speed)
         end_s = max((at for it in drawn for at in (*it.accepted, *it.refused)), default=1.0) + 0.5
         said = f"Sends to {len(drawn)} mobiles over {end_s:.0f} seconds, accepted and refused, and when a rule was full"
-        self.chart.draw(timeline.panels(drawn), (-0.3, end_s), livechart.ticks(end_s), said)
+        self.chart.draw(send_timeline.panels(drawn), (-0.3, end_s), live_chart.ticks(end_s), said)
         self._caption.html = render("says", text=f"{said}. A send is refused while a window is full, and only then.")
 
     def _show_busy(self, is_busy: bool) -> None:

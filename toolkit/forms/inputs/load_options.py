@@ -14,10 +14,10 @@ import ipywidgets as widgets
 from toolkit.api.errors import InputError
 from toolkit.api.wire import parse_whole
 from toolkit.durations import EXAMPLES, parse_duration
-from toolkit.forms.field import Field
-from toolkit.forms.frame import columns
-from toolkit.forms.markup import render
-from toolkit.forms.panel import Panel
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.layout import columns
+from toolkit.forms.widgets.text_field import Field
 from toolkit.load_and_report import Trial, read_plan
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Bounds, Expectations

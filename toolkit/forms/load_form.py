@@ -9,18 +9,18 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.api.errors import RunError
-from toolkit.forms import livechart
-from toolkit.forms.chart import Chart
-from toolkit.forms.chooser import TargetChooser
-from toolkit.forms.frame import actions, card, columns, form, shown
-from toolkit.forms.live import Live
-from toolkit.forms.markup import render
-from toolkit.forms.order import Order
-from toolkit.forms.panel import Panel
-from toolkit.forms.result import amount, facts_html, runs_html
-from toolkit.forms.running import Running
-from toolkit.forms.sandbox import Sandbox
-from toolkit.forms.work import Work
+from toolkit.forms.inputs.load_options import Order
+from toolkit.forms.inputs.target_chooser import TargetChooser
+from toolkit.forms.parts import live_chart
+from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.live_results import Live
+from toolkit.forms.parts.load_result import amount, facts_html, runs_html
+from toolkit.forms.parts.running_load_tests import Running
+from toolkit.forms.parts.shared_sandbox import Sandbox
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.chart import Chart
+from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.layout import actions, card, columns, form, shown
 from toolkit.load_and_report import Trial, new_folder
 from toolkit.load_test.launch.locust_process import LoadRun
 from toolkit.runs.arrival_counts import Pacing
@@ -142,7 +142,7 @@ class LoadForm:
         end_s = max(buckets[-1].end_s, min(trial.plan.duration_s, 10.0))
         calls = sum(it.calls.total() for it in buckets)
         said = f"A load test so far: {calls:,} calls by return code, and what callers waited"
-        self.chart.draw(livechart.panels(buckets, paces), (0.0, end_s), livechart.ticks(end_s), said)
+        self.chart.draw(live_chart.panels(buckets, paces), (0.0, end_s), live_chart.ticks(end_s), said)
 
     def _show_busy(self, is_busy: bool) -> None:
         self._progress.html = render("busy", text="Starting …") if is_busy else ""

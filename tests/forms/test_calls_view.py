@@ -16,9 +16,9 @@ from toolkit.analysis import from_records, read
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import ReportView, RunPicker
-from toolkit.forms.figures import clock
-from toolkit.forms.questions import QUESTIONS
-from toolkit.forms.selection import Selection, as_calls
+from toolkit.forms.inputs.call_filter import Selection, as_calls
+from toolkit.forms.parts.call_figures import clock
+from toolkit.forms.parts.report_questions import QUESTIONS
 from toolkit.records.call_record import CallRecord, Failure, Scribe, write_parquet
 
 START_S = 1_800_000_000

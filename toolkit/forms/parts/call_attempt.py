@@ -12,7 +12,7 @@ from toolkit.api.errors import CallError, InputError, ReturnCodeError, RunError
 from toolkit.api.return_codes import ReturnCode, find
 from toolkit.api.wire import Credentials, message_path
 from toolkit.client.core import Client
-from toolkit.forms import curl
+from toolkit.forms.parts import curl
 from toolkit.masking import mask_text
 from toolkit.records.call_record import CallRecord
 from toolkit.settings import Target

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from toolkit.forms.panel import Panel
-from toolkit.forms.result import Run, result_html, runs_html
-from toolkit.forms.sentinel import Sentinel
-from toolkit.forms.work import Work
+from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.interrupt_watcher import Sentinel
+from toolkit.forms.parts.load_result import Run, result_html, runs_html
+from toolkit.forms.widgets.html_panel import Panel
 from toolkit.load_and_report import Trial, conclude, ending
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.records.call_record import Row

@@ -9,11 +9,11 @@ import ipywidgets as widgets
 
 from toolkit.api.errors import InputError, SettingsError
 from toolkit.api.wire import Credentials, parse_base_url
-from toolkit.forms.field import Field
-from toolkit.forms.frame import actions
-from toolkit.forms.markup import render
-from toolkit.forms.panel import Panel
-from toolkit.forms.sandbox import Sandbox
+from toolkit.forms.parts.shared_sandbox import Sandbox
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.layout import actions
+from toolkit.forms.widgets.text_field import Field
 from toolkit.load_test.plan.target_guard import is_this_machine
 from toolkit.settings import Target, find_target
 

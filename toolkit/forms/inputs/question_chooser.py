@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 
 import ipywidgets as widgets
 
-from toolkit.forms import sections
-from toolkit.forms.markup import render
-from toolkit.forms.panel import Panel
-from toolkit.forms.selection import Opened, Selection
-from toolkit.forms.work import telling
+from toolkit.forms.inputs.call_filter import Opened, Selection
+from toolkit.forms.parts import report_sections
+from toolkit.forms.parts.background_task import telling
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.html_panel import Panel
 from toolkit.report.model import Section
 
 Looked: TypeAlias = tuple[Opened, Selection]
@@ -78,7 +78,7 @@ class Asking:
 
     def _pieces(self, chosen: Any, looked: Looked) -> Iterator[str]:
         for section in self._tell(chosen, *looked):
-            yield from sections.pieces(section)
+            yield from report_sections.pieces(section)
 
     def _choose(self) -> None:
         if not self._is_offering:

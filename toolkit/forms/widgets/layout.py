@@ -6,9 +6,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit.forms.markup import render
-from toolkit.forms.panel import Panel
-from toolkit.forms.sheet import Sheet
+from toolkit.forms.parts.templates import render
+from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.style_sheet import Sheet
 
 
 def form(*parts: Any, name: str) -> Any:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from toolkit.api.wire import Endpoint
-from toolkit.forms.chart import Panel, Series
-from toolkit.forms.live import Bucket
-from toolkit.forms.looks import FAINT, PLAIN, SECOND, looks_of, name_of
+from toolkit.forms.parts.live_results import Bucket
+from toolkit.forms.parts.outcome_colours import FAINT, PLAIN, SECOND, looks_of, name_of
+from toolkit.forms.widgets.chart import Panel, Series
 from toolkit.runs.arrival_counts import Pacing
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)

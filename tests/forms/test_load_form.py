@@ -19,10 +19,10 @@ from support.service import Running
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import LoadForm, Sandbox
-from toolkit.forms.chooser import ANOTHER, CONFIGURED
-from toolkit.forms.live import Live
-from toolkit.forms.livechart import panels, ticks
-from toolkit.forms.order import RATE, STAGES, Order
+from toolkit.forms.inputs.load_options import RATE, STAGES, Order
+from toolkit.forms.inputs.target_chooser import ANOTHER, CONFIGURED
+from toolkit.forms.parts.live_chart import panels, ticks
+from toolkit.forms.parts.live_results import Live
 from toolkit.load_test.launch.locust_process import Bounds
 from toolkit.records.call_record import PackedWriter, Scribe
 from toolkit.runs.arrival_counts import Pacing

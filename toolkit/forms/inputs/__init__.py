@@ -1,0 +1,1 @@
+"""Inputs that several forms share: target, run, load options, filters and questions."""

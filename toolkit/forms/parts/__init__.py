@@ -1,0 +1,1 @@
+"""Parts that several forms share: results, charts, advice and background tasks."""
