@@ -13,9 +13,9 @@ from support.simulated import Simulated
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.simulation import ALL, IncidentKind, Plan
+from toolkit.simulation.billing_statement import Difference
 from toolkit.simulation.incidents import LASTS_MINUTES, find, lowered, place
 from toolkit.simulation.plan import DAY_NS
-from toolkit.simulation.statement import Difference
 
 PLANS = st.builds(
     Plan,

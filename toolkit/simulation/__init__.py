@@ -1,6 +1,6 @@
 """Simulation: traffic as people, rules, faults and attackers make it, as records of calls with labelled incidents."""
 
 from toolkit.simulation.plan import ALL, IncidentKind, Plan
-from toolkit.simulation.writing import Written, simulate
+from toolkit.simulation.simulate import Written, simulate
 
 __all__ = ["ALL", "IncidentKind", "Plan", "Written", "simulate"]

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.simulation import incidents, outcomes
-from toolkit.simulation.faults import Faults
+from toolkit.simulation import call_outcomes, incidents
+from toolkit.simulation.day_columns import NO_SESSION, SEND, Rows, empty
+from toolkit.simulation.failures import Faults
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.people import Population
 from toolkit.simulation.plan import IncidentKind, Plan
-from toolkit.simulation.tables import NO_SESSION, SEND, Rows, empty
-from toolkit.simulation.verdicts import TRIES, TTL_S, Attempts
+from toolkit.simulation.verify_attempts import TRIES, TTL_S, Attempts
 
 _S = 1_000_000_000
 _HOUR_NS = 3600 * _S
@@ -84,13 +84,13 @@ def _judge(
     numbers, started_ns = messages["number"].tolist(), messages["started_ns"].tolist()
     for message, now_ns, fault in zip(which.tolist(), times_ns.tolist(), hit.tolist(), strict=True):
         recent = failures.setdefault(numbers[message], deque(maxlen=FAILURES_PER_HOUR))
-        if fault != outcomes.SUCCESS:
+        if fault != call_outcomes.SUCCESS:
             yield fault
         elif len(recent) == FAILURES_PER_HOUR and recent[0] + _HOUR_NS > now_ns:
-            yield outcomes.OUT_OF_FREQ
+            yield call_outcomes.OUT_OF_FREQ
         elif now_ns >= started_ns[message] + TTL_S * _S or tries[message] >= TRIES:
-            yield outcomes.EXPIRED_CODE
+            yield call_outcomes.EXPIRED_CODE
         else:
             tries[message] += 1
             recent.append(now_ns)
-            yield outcomes.INVALID_CODE
+            yield call_outcomes.INVALID_CODE

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.simulation import cast, incidents, outcomes, prices
+from toolkit.simulation import apps, call_outcomes, incidents, message_prices
+from toolkit.simulation.billing_statement import Line, Planted, name_of
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.plan import IncidentKind, Plan
 from toolkit.simulation.prefixes import MARKET, Prefixes
-from toolkit.simulation.statement import Line, Planted, name_of
 from toolkit.simulation.traffic import Day
 
 Label: TypeAlias = dict[str, Any]
@@ -45,9 +45,9 @@ class Tally:
     def _touched(self, kind: IncidentKind, day: Day, within: NDArray[np.bool_]) -> NDArray[np.bool_]:
         calls, ends = day.calls, day.calls["outcome"]
         if kind is IncidentKind.OUTAGE:
-            within &= ends >= outcomes.SERVER_ERROR
+            within &= ends >= call_outcomes.SERVER_ERROR
         if kind is IncidentKind.KEY_ROTATED_BADLY:
-            within &= ends == outcomes.AUTH_FAILED
+            within &= ends == call_outcomes.AUTH_FAILED
         if kind is IncidentKind.PUMPING:
             within &= (calls["app"] == incidents.PUMPED_APP) & (calls["prefix"] == self._prefixes.rare)
         if kind is IncidentKind.BRUTE_FORCE:
@@ -58,7 +58,7 @@ class Tally:
 
     def _guesses(self, day: Day, within: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Tell which calls are guesses; remember whose codes they are of."""
-        guessed = day.sends[day.sends["guessed"] & (day.sends["outcome"] == outcomes.SUCCESS)]
+        guessed = day.sends[day.sends["guessed"] & (day.sends["outcome"] == call_outcomes.SUCCESS)]
         of_messages = within & np.isin(day.calls["msg_key"], guessed["msg_key"])
         self.mobile_keys.update(day.calls["mobile_key"][of_messages & ~day.calls["verifies"]].tolist())
         guesses: NDArray[np.bool_] = of_messages & day.calls["verifies"]
@@ -95,7 +95,7 @@ def _describe(it: Incident, plan: Plan, tally: Tally, prefixes: Prefixes) -> Lab
         case IncidentKind.LIMIT_LOWERED:
             return _codes(ReturnCode.OUT_OF_FREQ) | {"endpoint": Endpoint.SEND, "changed": _describe_limit(plan)}
         case IncidentKind.KEY_ROTATED_BADLY:
-            app_key = cast.APPS[incidents.ROTATED_APP].app_key
+            app_key = apps.APPS[incidents.ROTATED_APP].app_key
             return _codes(ReturnCode.AUTH_FAILED) | {"app_key": app_key, "changed": {"auth_failed_ratio": 1.0}}
         case _:
             return {"endpoint": Endpoint.SEND, "changed": _describe_prices(plan, it)}
@@ -106,8 +106,8 @@ def _codes(*codes: ReturnCode) -> Label:
 
 
 def _template(place: int) -> Label:
-    template = cast.TEMPLATES[place]
-    return {"app_key": cast.APPS[template.app].app_key, "temp_id": template.temp_id}
+    template = apps.TEMPLATES[place]
+    return {"app_key": apps.APPS[template.app].app_key, "temp_id": template.temp_id}
 
 
 def _describe_guesses(tally: Tally) -> Label:
@@ -125,9 +125,13 @@ def _describe_limit(plan: Plan) -> Label:
 
 
 def _describe_prices(plan: Plan, it: Incident) -> Label:
-    rows = [row for row in prices.prices(plan, (it,)) if row.template_type == prices.DEARER_TYPE]
+    rows = [row for row in message_prices.prices(plan, (it,)) if row.template_type == message_prices.DEARER_TYPE]
     per_segment = {name: [str(row.per_segment) for row in rows if row.carrier == name] for name in MARKET}
-    return {"template_type": prices.DEARER_TYPE, "currency": prices.CURRENCY, "per_segment": per_segment}
+    return {
+        "template_type": message_prices.DEARER_TYPE,
+        "currency": message_prices.CURRENCY,
+        "per_segment": per_segment,
+    }
 
 
 def label_differences(planted: Iterable[Planted]) -> list[Label]:
@@ -139,7 +143,7 @@ def label_differences(planted: Iterable[Planted]) -> list[Label]:
             "started": iso(it.sent_ns),
             "ended": iso(it.sent_ns),
             "endpoint": Endpoint.SEND,
-            "app_key": None if it.app is None else cast.APPS[it.app].app_key,
+            "app_key": None if it.app is None else apps.APPS[it.app].app_key,
             "msg_id": it.msg_id,
             "changed": {
                 "statement": name_of(datetime.fromtimestamp(it.sent_ns // 10**9, UTC)),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.simulation import cast, outcomes
-from toolkit.simulation.faults import Faults
+from toolkit.simulation import apps, call_outcomes
+from toolkit.simulation.day_columns import SEND, Rows, empty
+from toolkit.simulation.failures import Faults
 from toolkit.simulation.prefixes import Prefixes
-from toolkit.simulation.tables import SEND, Rows, empty
 
 _S = 1_000_000_000
 _MOST_SENDS = 12  # of one session
@@ -81,8 +81,8 @@ def draw_sends(
     sessions = empty(SEND, len(times_ns))
     sessions["session"] = first_session + np.arange(len(times_ns))
     sessions["started_ns"] = times_ns
-    sessions["template"] = np.searchsorted(cast.SHARES.cumsum(), rng.random(len(times_ns)), side="right")
-    sessions["app"] = cast.APP_OF[sessions["template"]]
+    sessions["template"] = np.searchsorted(apps.SHARES.cumsum(), rng.random(len(times_ns)), side="right")
+    sessions["app"] = apps.APP_OF[sessions["template"]]
     sessions["number"], sessions["prefix"] = population.numbers(population.draw(rng, len(times_ns)))
     sends = _press_again(rng, faults, sessions)
     ends_ns = np.zeros(len(times_ns), np.int64)
@@ -108,9 +108,9 @@ def _decide(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.bool_]]:
     """Decide for each send whether another follows, after how many ns, and whether that was waited for in patience."""
     chance, count = rng.random(len(ends)), len(ends)
-    failed = (ends >= outcomes.SERVER_ERROR) | (ends == outcomes.AUTH_FAILED)
-    mistyped = (ends == outcomes.INVALID_MOBILE) | (ends == outcomes.MISSING_MOBILE)
-    lost = ends == outcomes.INVALID_TEMP_ID
+    failed = (ends >= call_outcomes.SERVER_ERROR) | (ends == call_outcomes.AUTH_FAILED)
+    mistyped = (ends == call_outcomes.INVALID_MOBILE) | (ends == call_outcomes.MISSING_MOBILE)
+    lost = ends == call_outcomes.INVALID_TEMP_ID
     soon_s = np.where(failed | mistyped, rng.uniform(3, 25, count), rng.uniform(3, 57, count))
     late_s = 61 + rng.lognormal(np.log(22), 0.8, count)
     hasty = chance < (_IMPATIENT_RATIO if is_first else 0.0)

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.simulation import attacks, cast, incidents, latency, msg_ids, outcomes, verdicts
-from toolkit.simulation.faults import Faults
+from toolkit.simulation import apps, attacks, call_durations, call_outcomes, incidents, msg_ids, verify_attempts
+from toolkit.simulation.daily_pattern import draw_times, minute_weights
+from toolkit.simulation.day_columns import CALL, NO_PREFIX, NO_SESSION, SEND, Rows, empty
+from toolkit.simulation.failures import Faults
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.people import Population, draw_sends, mix
 from toolkit.simulation.plan import DAY_NS, IncidentKind, Plan, dice
 from toolkit.simulation.prefixes import Prefixes
-from toolkit.simulation.rhythm import draw_times, minute_weights
-from toolkit.simulation.tables import CALL, NO_PREFIX, NO_SESSION, SEND, Rows, empty
-from toolkit.simulation.verdicts import Attempts
-from toolkit.simulation.windows import NOTHING, Accepted, Limit, admit
+from toolkit.simulation.send_limits import NOTHING, Accepted, Limit, admit
+from toolkit.simulation.verify_attempts import Attempts
 
 _MOBILES = 10**11
 _PILOT_SESSIONS = 60_000
@@ -88,7 +88,7 @@ class _Making:
         self._limits = _limits(plan, happening)
         self._accepted = NOTHING
         self._sessions = 0
-        self._secrets = [_key(plan, f"secret-{app.app_key}") for app in cast.APPS]
+        self._secrets = [_key(plan, f"secret-{app.app_key}") for app in apps.APPS]
 
     def make(self, number: int, sessions: int) -> Day:
         """Make the next day, in which so many sessions begin."""
@@ -102,7 +102,7 @@ class _Making:
         sends = _in_order(sends[sends["started_ns"] < ends_ns])
         self._decide(rng, sends, happening, ends_ns)
         messages, guessed = self._take_over(sends, ends_ns), sends[_is_guessed(sends)]
-        typed = _verifies(rng, happening, messages, verdicts.draw_attempts(rng, faults, messages))
+        typed = _verifies(rng, happening, messages, verify_attempts.draw_attempts(rng, faults, messages))
         guesses = _verifies(rng, happening, guessed, attacks.draw_guesses(rng, faults, guessed))
         calls = np.concatenate([self.later, self._calls(rng, sends), typed, guesses])
         self.later = calls[calls["started_ns"] >= ends_ns]
@@ -126,19 +126,19 @@ class _Making:
 
     def _decide(self, rng: np.random.Generator, sends: Rows, happening: tuple[Incident, ...], ends_ns: int) -> None:
         """Give every send its outcome, its latency and, where it is accepted, its msg_id."""
-        asking = np.flatnonzero(sends["outcome"] == outcomes.SUCCESS)
+        asking = np.flatnonzero(sends["outcome"] == call_outcomes.SUCCESS)
         keys = (sends["app"].astype(np.int64) * _MOBILES + sends["number"])[asking]
         times_ns = sends["started_ns"][asking]
         accepted = admit(self._limits, self._accepted, keys, times_ns)
-        sends["outcome"][asking[~accepted]] = outcomes.OUT_OF_FREQ
+        sends["outcome"][asking[~accepted]] = call_outcomes.OUT_OF_FREQ
         both = (self._accepted.keys, keys[accepted]), (self._accepted.times_ns, times_ns[accepted])
         self._accepted = Accepted(*map(np.concatenate, both)).since(self._limits, ends_ns)
-        sends["latency_ns"] = latency.draw(rng, happening, _SEND, sends["started_ns"], sends["outcome"])
+        sends["latency_ns"] = call_durations.draw(rng, happening, _SEND, sends["started_ns"], sends["outcome"])
         _name(rng, sends, asking[accepted])
 
     def _take_over(self, sends: Rows, ends_ns: int) -> Rows:
         """Return the last accepted send of every session that is over; hold those of the others."""
-        people = (sends["outcome"] == outcomes.SUCCESS) & (sends["session"] != NO_SESSION)
+        people = (sends["outcome"] == call_outcomes.SUCCESS) & (sends["session"] != NO_SESSION)
         messages = np.concatenate([self.held, sends[people]])
         messages = messages[np.argsort(messages["session"], kind="stable")]
         is_last = np.ones(len(messages), np.bool_)
@@ -155,12 +155,12 @@ class _Making:
         for app, secret in enumerate(self._secrets):
             of_app = sends["app"] == app
             calls["mobile_key"][of_app] = mix(_as_given(sends[of_app]), secret).view(np.int64)
-        no_mobile = (ends == outcomes.MISSING_MOBILE) | (ends == outcomes.INVALID_MOBILE)
+        no_mobile = (ends == call_outcomes.MISSING_MOBILE) | (ends == call_outcomes.INVALID_MOBILE)
         calls["latency_ns"] = sends["latency_ns"]
         calls["prefix"] = np.where(no_mobile, NO_PREFIX, sends["prefix"])
-        temp_ids = cast.TEMP_ID[sends["template"]]
-        calls["temp_id"] = np.where(ends == outcomes.INVALID_TEMP_ID, cast.NO_TEMP_ID, temp_ids)
-        calls["segments"] = np.where(ends == outcomes.SUCCESS, cast.SEGMENTS[sends["template"]], 0)
+        temp_ids = apps.TEMP_ID[sends["template"]]
+        calls["temp_id"] = np.where(ends == call_outcomes.INVALID_TEMP_ID, apps.NO_TEMP_ID, temp_ids)
+        calls["segments"] = np.where(ends == call_outcomes.SUCCESS, apps.SEGMENTS[sends["template"]], 0)
         return calls
 
 
@@ -178,15 +178,15 @@ def _in_order(rows: Rows) -> Rows:
 
 
 def _is_guessed(sends: Rows) -> NDArray[np.bool_]:
-    guessed: NDArray[np.bool_] = sends["guessed"] & (sends["outcome"] == outcomes.SUCCESS)
+    guessed: NDArray[np.bool_] = sends["guessed"] & (sends["outcome"] == call_outcomes.SUCCESS)
     return guessed
 
 
 def _as_given(sends: Rows) -> NDArray[np.int64]:
     """Return what each caller gave as the mobile: an invalid one lacks its last digit, a missing one is nothing."""
     ends = sends["outcome"]
-    given = np.where(ends == outcomes.INVALID_MOBILE, sends["number"] // 10, sends["number"])
-    return np.where(ends == outcomes.MISSING_MOBILE, 0, given)
+    given = np.where(ends == call_outcomes.INVALID_MOBILE, sends["number"] // 10, sends["number"])
+    return np.where(ends == call_outcomes.MISSING_MOBILE, 0, given)
 
 
 def _name(rng: np.random.Generator, sends: Rows, accepted: NDArray[np.int64]) -> None:
@@ -200,7 +200,7 @@ def _verifies(rng: np.random.Generator, happening: tuple[Incident, ...], message
     """Return the CALL rows of typed codes."""
     calls = _calls(rng, messages[attempts.messages], attempts.times_ns, attempts.ends)
     calls["verifies"], calls["prefix"] = True, NO_PREFIX
-    calls["latency_ns"] = latency.draw(rng, happening, _VERIFY, attempts.times_ns, attempts.ends)
+    calls["latency_ns"] = call_durations.draw(rng, happening, _VERIFY, attempts.times_ns, attempts.ends)
     return calls
 
 
@@ -210,6 +210,6 @@ def _calls(rng: np.random.Generator, sends: Rows, times_ns: NDArray[np.int64], e
     for name in ("app", "msg_high", "msg_low", "msg_key"):
         calls[name] = sends[name]
     calls["started_ns"], calls["outcome"] = times_ns, ends
-    hosts = cast.HOST_COUNT[sends["app"]]
-    calls["host"] = cast.FIRST_HOST[sends["app"]] + (rng.random(len(sends)) * hosts).astype(np.int64)
+    hosts = apps.HOST_COUNT[sends["app"]]
+    calls["host"] = apps.FIRST_HOST[sends["app"]] + (rng.random(len(sends)) * hosts).astype(np.int64)
     return calls

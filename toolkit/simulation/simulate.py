@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from toolkit.simulation import incidents, labels, prices
-from toolkit.simulation.columns import to_table
-from toolkit.simulation.folder import PRICES_NAME, Folder, Statements
+from toolkit.simulation import incidents, labels, message_prices
+from toolkit.simulation.arrow_tables import to_table
+from toolkit.simulation.billing_statement import Planted, planted_on, write_lines
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.labels import Label, Tally
+from toolkit.simulation.output_folder import PRICES_NAME, Folder, Statements
 from toolkit.simulation.plan import DAY_NS, Plan, dice
 from toolkit.simulation.prefixes import Prefixes
-from toolkit.simulation.statement import Planted, planted_on, write_lines
 from toolkit.simulation.traffic import Day, draw_days
 
 _MONTH = Plan()
@@ -58,14 +58,14 @@ class _Writing:
         self.prefixes = Prefixes.draw(dice(plan, "prefixes"))
         self.happening: tuple[Incident, ...] = incidents.place(plan)
         self._folder, self._plan = folder, plan
-        self._prices = prices.prices(plan, self.happening)
+        self._prices = message_prices.prices(plan, self.happening)
         self._tally = Tally(self.happening, self.prefixes)
         self._differences, self._planted = planted_on(plan), list[Planted]()
         self._statements = Statements(folder.path)
         self._covered = self._calls = 0  # days whose lines are in the statements, and their calls
         if not folder.count_days():
             folder.write_labels(0, 0, [])
-            folder.write_text(PRICES_NAME, prices.to_toml(self._prices))
+            folder.write_text(PRICES_NAME, message_prices.to_toml(self._prices))
             folder.write_settings()
 
     def write(self, day: Day) -> Written:
@@ -90,7 +90,7 @@ class _Writing:
 
     def _fold(self, day: Day, date: date) -> memoryview:
         """Count what a day had, and return its lines of the statement."""
-        price, differences = prices.per_segment(self._prices, date), self._differences.get(day.number, [])
+        price, differences = message_prices.per_segment(self._prices, date), self._differences.get(day.number, [])
         lines, planted = write_lines(self._plan, day.number, day.sends, self.prefixes.carriers, price, differences)
         self._calls += len(day.calls)
         self._tally.add(day)

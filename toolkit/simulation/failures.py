@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.records.call_record import Failure
-from toolkit.simulation import incidents, outcomes
+from toolkit.simulation import call_outcomes, incidents
+from toolkit.simulation.daily_pattern import MINUTES, drift
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.plan import MINUTE_NS, IncidentKind, Plan, dice
-from toolkit.simulation.rhythm import MINUTES, drift
 
 _Outcome = ReturnCode | Failure
 _MINUTES = 2 * MINUTES  # what begins in a day can end in the next
@@ -81,14 +81,14 @@ class Faults:
         for it in self.happening:
             within = it.within(times_ns)
             if it.kind is IncidentKind.KEY_ROTATED_BADLY:
-                below = np.where(within & (apps == incidents.ROTATED_APP), np.uint8(outcomes.AUTH_FAILED), below)
+                below = np.where(within & (apps == incidents.ROTATED_APP), np.uint8(call_outcomes.AUTH_FAILED), below)
             elif it.kind is IncidentKind.OUTAGE and within.any():
                 drawn[within] = _draw(rng, _OUTAGE, np.ones(int(within.sum())))
-        return np.where(drawn != outcomes.SUCCESS, drawn, below)
+        return np.where(drawn != call_outcomes.SUCCESS, drawn, below)
 
 
 def _draw(rng: np.random.Generator, ratios: dict[_Outcome, float], factors: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Draw an outcome for each factor: ``ratios`` times the factor say how often, else it is SUCCESS."""
-    numbers = np.array([*(outcomes.number(it) for it in ratios), outcomes.SUCCESS], np.uint8)
+    numbers = np.array([*(call_outcomes.number(it) for it in ratios), call_outcomes.SUCCESS], np.uint8)
     bounds = np.cumsum(list(ratios.values()))
     return numbers[np.searchsorted(bounds, rng.random(len(factors)) / factors, side="right")]

@@ -12,11 +12,12 @@ from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.records import call_record
 from toolkit.records.call_record import Failure
-from toolkit.simulation import cast, msg_ids, outcomes
+from toolkit.simulation import apps as cast
+from toolkit.simulation import call_outcomes, msg_ids
 from toolkit.simulation.people import mix
 
 if TYPE_CHECKING:
-    from toolkit.simulation.tables import Rows
+    from toolkit.simulation.day_columns import Rows
 
 RUN = "simulated"
 _REQUEST_IDS = 7  # keys what they are made of
@@ -39,15 +40,15 @@ def to_table(calls: Rows, prefixes: NDArray[np.int64]) -> pa.Table:
     prefixes: the prefixes that the rows name by their places.
     """
     ends, verifies = calls["outcome"], calls["verifies"]
-    sends, named = ~verifies, verifies | (ends == outcomes.SUCCESS)
+    sends, named = ~verifies, verifies | (ends == call_outcomes.SUCCESS)
     apps = [app.app_key for app in cast.APPS]
     columns = {
         "started_ns": pa.array(calls["started_ns"]),
         "run": _category(np.zeros(len(calls), np.int32), [RUN]),
         "source": _category(calls["host"], cast.HOSTS),
         "endpoint": _category(verifies, [Endpoint.SEND, Endpoint.VERIFY]),
-        "http_status": _numbers(outcomes.HTTP_STATUS[ends], outcomes.HTTP_STATUS[ends] != 0),
-        "return_code": _numbers(outcomes.RETURN_CODE[ends], outcomes.RETURN_CODE[ends] != 0),
+        "http_status": _numbers(call_outcomes.HTTP_STATUS[ends], call_outcomes.HTTP_STATUS[ends] != 0),
+        "return_code": _numbers(call_outcomes.RETURN_CODE[ends], call_outcomes.RETURN_CODE[ends] != 0),
         "kind": _category(_KINDS[ends], list(Kind)),
         "latency_ns": pa.array(calls["latency_ns"]),
         "wait_ns": pa.array(np.zeros(len(calls), np.int64)),
@@ -58,7 +59,7 @@ def to_table(calls: Rows, prefixes: NDArray[np.int64]) -> pa.Table:
         "msg_key": _numbers(calls["msg_key"], named),
         "app_key": _category(calls["app"], apps),
         "segments": _numbers(calls["segments"], calls["segments"] > 0),
-        "error": _category(ends.astype(np.int32) - outcomes.FIRST_FAILURE, list(Failure)),
+        "error": _category(ends.astype(np.int32) - call_outcomes.FIRST_FAILURE, list(Failure)),
         "request_id": _request_ids(calls),
     }
     return pa.table(columns, call_record.schema())
@@ -81,7 +82,7 @@ def _msg_ids(calls: Rows, named: NDArray[np.bool_]) -> pa.Array:
 
 def _request_ids(calls: Rows) -> pa.Array:
     """Name the answers that were no success, as clients keep them: hexadecimal digits that tell nothing."""
-    named = (outcomes.RETURN_CODE[calls["outcome"]] != 0) & (calls["outcome"] != outcomes.SUCCESS)
+    named = (call_outcomes.RETURN_CODE[calls["outcome"]] != 0) & (calls["outcome"] != call_outcomes.SUCCESS)
     bits = mix(calls["started_ns"][named] + calls["host"][named], _REQUEST_IDS)
     return texts(msg_ids.hexadecimal(bits)[:, :_ID_CHARS], named).cast(pa.string())
 
@@ -90,4 +91,4 @@ def _kind(outcome: ReturnCode | Failure) -> int:
     return list(Kind).index(outcome.kind) if isinstance(outcome, ReturnCode) else -1
 
 
-_KINDS = np.array([_kind(it) for it in outcomes.TABLE], np.int32)
+_KINDS = np.array([_kind(it) for it in call_outcomes.TABLE], np.int32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from toolkit.simulation import cast, incidents
+from toolkit.simulation import apps, incidents
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.plan import DAY_NS, IncidentKind, Plan
 from toolkit.simulation.prefixes import MARKET
@@ -45,7 +45,7 @@ def prices(plan: Plan, happening: tuple[Incident, ...]) -> tuple[Price, ...]:
 
 def per_segment(rows: Sequence[Price], day: date) -> list[list[Decimal]]:
     """Return what a segment costs on a day: for each template, for each carrier of the market."""
-    return [[_find(rows, day, template.type, carrier) for carrier in MARKET] for template in cast.TEMPLATES]
+    return [[_find(rows, day, template.type, carrier) for carrier in MARKET] for template in apps.TEMPLATES]
 
 
 def _find(rows: Sequence[Price], day: date, template_type: str, carrier: str) -> Decimal:
@@ -61,7 +61,7 @@ def to_toml(rows: Sequence[Price]) -> str:
     """Return the templates and the prices as settings read them."""
     templates = [
         f'[[templates]]\ntemp_id = {it.temp_id}\ntype = "{it.type}"\nsegments = {it.segments}\n'
-        for it in cast.TEMPLATES
+        for it in apps.TEMPLATES
     ]
     return "\n".join([*templates, *map(_row_to_toml, rows)])
 

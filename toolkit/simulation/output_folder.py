@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from toolkit.api.errors import InputError
 from toolkit.records import call_record
 from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_PARTS
+from toolkit.simulation.billing_statement import HEADER, name_of
 from toolkit.simulation.plan import Plan
-from toolkit.simulation.statement import HEADER, name_of
 
 LABELS_NAME, PRICES_NAME, SETTINGS_NAME = "incidents.json", "prices.toml", "run.json"
 _OURS = (PARQUET_PARTS, f"*{PACKED_SUFFIX}", LABELS_NAME, PRICES_NAME, SETTINGS_NAME, "statement-*.csv")

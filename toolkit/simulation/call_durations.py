@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.records.call_record import Failure
-from toolkit.simulation import incidents, outcomes
+from toolkit.simulation import call_outcomes, incidents
+from toolkit.simulation.daily_pattern import level
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.plan import IncidentKind
-from toolkit.simulation.rhythm import level
 
 _MS = 1_000_000
 _MEDIAN_MS = 46.0, 17.0  # of a send and of a verify at an average hour
@@ -41,12 +41,12 @@ def draw(
     took_ms *= 1 + _BUSY * (level(times_ns) - 1)
     tail = rng.random(len(times_ns)) < _TAIL_RATIO
     took_ms[tail] *= rng.lognormal(np.log(_TAIL_TIMES), _TAIL_SPREAD, int(tail.sum()))
-    took_ms[ends == outcomes.SERVER_ERROR] *= _ERROR_TIMES
+    took_ms[ends == call_outcomes.SERVER_ERROR] *= _ERROR_TIMES
     if slow := incidents.find(happening, IncidentKind.SLOW_DATABASE):
         took_ms[slow.within(times_ns)] *= incidents.SLOW_FACTOR
     took_ms = np.minimum(took_ms, _MOST_MS)
-    failed = np.flatnonzero(ends >= outcomes.FIRST_FAILURE)
+    failed = np.flatnonzero(ends >= call_outcomes.FIRST_FAILURE)
     if len(failed):
-        bounds = np.array([_FAILURE_MS[failure] for failure in Failure])[ends[failed] - outcomes.FIRST_FAILURE]
+        bounds = np.array([_FAILURE_MS[failure] for failure in Failure])[ends[failed] - call_outcomes.FIRST_FAILURE]
         took_ms[failed] = rng.uniform(bounds[:, 0], bounds[:, 1])
     return (took_ms * _MS).astype(np.int64)

@@ -17,8 +17,8 @@ from support.simulated import Simulated
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.simulation import Plan, simulate
+from toolkit.simulation.billing_statement import Difference
 from toolkit.simulation.plan import parse_incidents, parse_start
-from toolkit.simulation.statement import Difference
 
 Row = dict[str, Any]
 

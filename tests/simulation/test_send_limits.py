@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
-from toolkit.simulation.windows import NOTHING, Accepted, Limit, admit
+from toolkit.simulation.send_limits import NOTHING, Accepted, Limit, admit
 
 S = 1_000_000_000
 RULES = st.lists(st.builds(Rule, st.integers(1, 4), st.integers(1, 30)), max_size=3)

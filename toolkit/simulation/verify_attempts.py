@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.simulation import outcomes
-from toolkit.simulation.faults import Faults
-from toolkit.simulation.tables import Rows
+from toolkit.simulation import call_outcomes
+from toolkit.simulation.day_columns import Rows
+from toolkit.simulation.failures import Faults
 
 _S = 1_000_000_000
 TTL_S, TRIES = 300, 5  # of a message: how long its code is valid, how many wrong ones it stands
@@ -18,11 +18,11 @@ _MOST_ATTEMPTS = 9
 _TYPES_RATIO = 0.87  # of those who got a code
 _LATE_RATIO = 0.012
 _RIGHT_RATIO, _RIGHT_AGAIN_RATIO = 0.955, 0.88
-_AGAIN_RATIOS = np.full(len(outcomes.TABLE), 0.72)  # by how the last attempt ended; what isn't named failed
-_AGAIN_RATIOS[outcomes.SUCCESS] = 0.006  # a second tap
-_AGAIN_RATIOS[outcomes.INVALID_CODE] = 0.93
-_AGAIN_RATIOS[outcomes.EXPIRED_CODE] = 0.1
-_AGAIN_RATIOS[outcomes.VERIFIED_CODE] = 0.0
+_AGAIN_RATIOS = np.full(len(call_outcomes.TABLE), 0.72)  # by how the last attempt ended; what isn't named failed
+_AGAIN_RATIOS[call_outcomes.SUCCESS] = 0.006  # a second tap
+_AGAIN_RATIOS[call_outcomes.INVALID_CODE] = 0.93
+_AGAIN_RATIOS[call_outcomes.EXPIRED_CODE] = 0.1
+_AGAIN_RATIOS[call_outcomes.VERIFIED_CODE] = 0.0
 
 
 @dataclass(slots=True)
@@ -49,12 +49,12 @@ class Message:
     ) -> NDArray[np.uint8]:
         """Judge a typed code for each of some messages, unless it meets a fault; keep what that changes."""
         used_up = (times_ns >= self.expires_ns[which]) | (self.tries[which] >= TRIES)
-        judged = np.where(right, outcomes.SUCCESS, outcomes.INVALID_CODE)
-        judged = np.where(used_up, outcomes.EXPIRED_CODE, judged)
-        judged = np.where(self.verified[which], outcomes.VERIFIED_CODE, judged)
-        ends = np.where(faults != outcomes.SUCCESS, faults, judged).astype(np.uint8)
-        self.verified[which] |= ends == outcomes.SUCCESS
-        self.tries[which] += ends == outcomes.INVALID_CODE
+        judged = np.where(right, call_outcomes.SUCCESS, call_outcomes.INVALID_CODE)
+        judged = np.where(used_up, call_outcomes.EXPIRED_CODE, judged)
+        judged = np.where(self.verified[which], call_outcomes.VERIFIED_CODE, judged)
+        ends = np.where(faults != call_outcomes.SUCCESS, faults, judged).astype(np.uint8)
+        self.verified[which] |= ends == call_outcomes.SUCCESS
+        self.tries[which] += ends == call_outcomes.INVALID_CODE
         return ends
 
 
@@ -95,6 +95,6 @@ def _first_ns(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
 def _next_ns(rng: np.random.Generator, ends: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Draw how long they take from one attempt to the next; a second tap comes at once."""
     took_s = rng.lognormal(np.log(7.0), 0.5, len(ends))
-    taps = ends == outcomes.SUCCESS
+    taps = ends == call_outcomes.SUCCESS
     took_s[taps] = rng.lognormal(np.log(0.8), 0.6, int(taps.sum()))
     return (took_s * _S).astype(np.int64)

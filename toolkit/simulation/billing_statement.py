@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from toolkit.simulation import cast, msg_ids, outcomes
-from toolkit.simulation.columns import texts
+from toolkit.simulation import apps, call_outcomes, msg_ids
+from toolkit.simulation.arrow_tables import texts
+from toolkit.simulation.day_columns import Rows
+from toolkit.simulation.message_prices import CURRENCY
 from toolkit.simulation.plan import IncidentKind, Plan, dice
-from toolkit.simulation.prices import CURRENCY
-from toolkit.simulation.tables import Rows
 
 HEADER = "msg_id,sent_at,segments,price,amount,currency\n"
 _MS_NS = 1_000_000
@@ -91,9 +91,9 @@ def write_lines(
 
     sends: SEND rows in the order of time. carriers: of each prefix. price: for each template, for each carrier.
     """
-    sent = sends[sends["outcome"] == outcomes.SUCCESS]
+    sent = sends[sends["outcome"] == call_outcomes.SUCCESS]
     lines = [
-        Line(it.segments, price[place][of]) for place, it in enumerate(cast.TEMPLATES) for of in range(len(price[0]))
+        Line(it.segments, price[place][of]) for place, it in enumerate(apps.TEMPLATES) for of in range(len(price[0]))
     ]
     which = sent["template"].astype(np.int64) * len(price[0]) + carriers[sent["prefix"]]
     bill = _Bill(sent["msg_high"], sent["msg_low"], sent["started_ns"], which, lines)
