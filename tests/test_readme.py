@@ -10,7 +10,7 @@ from support.service import Running, smscode
 
 from toolkit import analysis
 from toolkit.cli import app
-from toolkit.cli.calls import markdown_table
+from toolkit.cli.send_verify import markdown_table
 from toolkit.load_test.launch.locust_process import scenarios
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
-from toolkit.cli import calls, load, notebooks, report, service, simulate
+from toolkit.cli import load, notebooks, report, send_verify, service, simulate
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, fail
 
 DEFECT, INTERRUPTED = 70, 130
@@ -34,9 +34,9 @@ app.command()(service.deliver)
 app.add_typer(service.apps, name="app")
 app.add_typer(service.templates, name="template")
 app.add_typer(service.messages, name="message")
-app.command()(calls.send)
-app.command()(calls.verify)
-app.command()(calls.codes)
+app.command()(send_verify.send)
+app.command()(send_verify.verify)
+app.command()(send_verify.codes)
 app.command()(load.load)
 app.command()(report.report)
 app.command()(notebooks.console)

@@ -12,7 +12,7 @@ import typer
 
 from toolkit.api.errors import InputError
 from toolkit.cli.output import Json, say, show, show_json
-from toolkit.cli.summary import exit_by, show_summary
+from toolkit.cli.run_result import exit_by, show_summary
 from toolkit.runs.remote_storage import is_url, pulled
 
 if TYPE_CHECKING:
