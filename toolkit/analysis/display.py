@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 
 _NAMES = frozenset({"return_code", "http_status", "temp_id", "mobile_key", "msg_key"})  # whole numbers that are names
 _OF_MEASURE = frozenset({"a", "b", "before", "after"})  # shares or ms, as the row's measure says
@@ -34,7 +34,7 @@ def _words(frame: pd.DataFrame, name: str) -> list[str]:
     if name in _OF_MEASURE | _DIFFERENCES and "measure" in frame:
         return [_measured(*it, name in _DIFFERENCES) for it in zip(frame[name], frame["measure"], strict=True)]
     column, word = frame[name], _word(frame[name], name)
-    missing = "" if _is_text(column) else number_format.NONE
+    missing = "" if _is_text(column) else number_format.MISSING
     return [missing if pd.isna(value) else word(value) for value in column]
 
 
@@ -50,7 +50,7 @@ def _word(column: pd.Series, name: str) -> Word:
     if pd.api.types.is_integer_dtype(column.dtype):
         return lambda value: format(value, ",")
     if pd.api.types.is_float_dtype(column.dtype):
-        return number_format.share if _is_share(name) else number_format.digits
+        return number_format.share if _is_share(name) else number_format.short_number
     places = _places(column)
     return lambda value: format(value, f",.{places}f")
 
@@ -66,9 +66,9 @@ def _is_share(name: str) -> bool:
 
 def _measured(value: Any, measure: str, is_difference: bool) -> str:
     if pd.isna(value):
-        return number_format.NONE
+        return number_format.MISSING
     if measure != "share":
-        return f"{'+' if is_difference and value > 0 else ''}{number_format.digits(value)} ms"
+        return f"{'+' if is_difference and value > 0 else ''}{number_format.short_number(value)} ms"
     return f"{100 * value:+.2f} pp" if is_difference else number_format.share(value)
 
 

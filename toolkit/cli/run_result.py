@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def show_summary(summary: Summary, calls: Any, as_json: bool) -> None:
     """Print verdicts, claims, return codes and latency, or all of it as JSON."""
-    from toolkit.analysis import latency, number_format, return_codes
+    from toolkit import number_format
+    from toolkit.analysis import latency, return_codes
     from toolkit.report.table_columns import masked
 
     if as_json:
@@ -83,12 +84,12 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _tell_condition(verdict: Verdict) -> str:
-    from toolkit.analysis import number_format
+    from toolkit import number_format
 
     condition = verdict.threshold.opposite()
     if verdict.value is None:
         return f"no data for {condition}"
-    return f"{condition} ({number_format.measured(verdict.value)} {verdict.unit})"
+    return f"{condition} ({number_format.precise_number(verdict.value)} {verdict.unit})"
 
 
 def _list(value: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
 from toolkit.report import spending
@@ -42,7 +42,7 @@ def compose(subject: Subject, on_section: Callable[[str], None] = lambda _: None
 
 def _when(subject: Subject) -> str:
     if subject.span is None:
-        return number_format.NONE
+        return number_format.MISSING
     first, last = subject.span
     until = f" to {last:%Y-%m-%d %H:%M:%S}" if subject.duration_s > 60 else ""
     return f"{first:%Y-%m-%d %H:%M:%S}{until} UTC"
@@ -50,7 +50,7 @@ def _when(subject: Subject) -> str:
 
 def _target(subject: Subject) -> str:
     found = dict.fromkeys(_target_of(mask(settings)) for _, settings in settings_by_name(subject.runs))
-    return ", ".join(found) or number_format.NONE
+    return ", ".join(found) or number_format.MISSING
 
 
 def _target_of(settings: Json) -> str:
@@ -58,7 +58,7 @@ def _target_of(settings: Json) -> str:
     for names in (("target", "base_url", "host"), ("base_url", "host")):
         if isinstance(target, dict):
             target = next((target[name] for name in names if target.get(name)), None)
-    return target if isinstance(target, str) else number_format.NONE
+    return target if isinstance(target, str) else number_format.MISSING
 
 
 def _facts(subject: Subject) -> Iterator[Fact]:

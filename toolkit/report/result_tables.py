@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.analysis import colours, number_format
+from toolkit import number_format
+from toolkit.analysis import colours
 from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, column
 from toolkit.api.return_codes import Kind
 from toolkit.masking import Json
@@ -67,9 +68,9 @@ def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
         known = {str(name): "" if pd.isna(value) else str(value) for name, value in row.items()}
         yield OutcomeRow(
             endpoint=known["endpoint"],
-            http_status=known["http_status"] or number_format.NONE,
-            return_code=known["return_code"] or number_format.NONE,
-            message=known["message"] or known["error"] or number_format.NONE,
+            http_status=known["http_status"] or number_format.MISSING,
+            return_code=known["return_code"] or number_format.MISSING,
+            message=known["message"] or known["error"] or number_format.MISSING,
             meaning=known["meaning"],
             kind=badge(kind_of(row)),
             calls=f"{row['calls']:,}",
@@ -134,5 +135,5 @@ def badge(name: str) -> Badge:
 
 def _setting(value: Json) -> str:
     if value is None or value in ([], {}, ""):
-        return number_format.NONE
+        return number_format.MISSING
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.masking import mask_text
 from toolkit.report.model import Cell, Head, Table
 
@@ -30,7 +30,7 @@ class Column:
 def text(name: str, title: str = "", is_number: bool = False, is_optional: bool = False) -> Column:
     """Show a text as it is."""
     head = Head(title or words(name), is_number)
-    return Column(head, lambda row: number_format.NONE if lacks(row, name) else str(row[name]), is_optional)
+    return Column(head, lambda row: number_format.MISSING if lacks(row, name) else str(row[name]), is_optional)
 
 
 def count(name: str, title: str = "") -> Column:
@@ -50,7 +50,7 @@ def milliseconds(name: str, title: str = "") -> Column:
 
 def measured(name: str, title: str = "") -> Column:
     """Show a measured number in three digits."""
-    return _number(name, title, number_format.digits)
+    return _number(name, title, number_format.short_number)
 
 
 def duration(name: str, title: str = "", is_number: bool = True) -> Column:
@@ -67,7 +67,7 @@ def when(name: str, title: str = "") -> Column:
     """Show a time, in UTC, to the second."""
     return Column(
         Head(f"{title or words(name)} (UTC)"),
-        lambda row: number_format.NONE if lacks(row, name) else f"{row[name]:%Y-%m-%d %H:%M:%S}",
+        lambda row: number_format.MISSING if lacks(row, name) else f"{row[name]:%Y-%m-%d %H:%M:%S}",
     )
 
 
@@ -96,7 +96,9 @@ def table(
     records = frame.head(most).to_dict("records")
     shown = {column: [column.show(row) for row in records] for column in columns}
     kept = {
-        column: cells for column, cells in shown.items() if not column.is_optional or set(cells) - {number_format.NONE}
+        column: cells
+        for column, cells in shown.items()
+        if not column.is_optional or set(cells) - {number_format.MISSING}
     }
     heads = tuple(column.head for column in kept)
     rows = list(zip(*kept.values(), strict=True))
@@ -124,7 +126,7 @@ def lacks(row: Row, name: str) -> bool:
 def sum_of(row: Row, name: str) -> str:
     """Word a sum of money with its row's currency."""
     is_unknown = lacks(row, name) or lacks(row, "currency")
-    return number_format.NONE if is_unknown else number_format.money(row[name], row["currency"])
+    return number_format.MISSING if is_unknown else number_format.money(row[name], row["currency"])
 
 
 def words(name: str) -> str:
@@ -134,7 +136,7 @@ def words(name: str) -> str:
 
 def _number(name: str, title: str, show: Callable[[Any], str]) -> Column:
     head = Head(title or words(name), is_number=True)
-    return Column(head, lambda row: number_format.NONE if lacks(row, name) else show(row[name]))
+    return Column(head, lambda row: number_format.MISSING if lacks(row, name) else show(row[name]))
 
 
 def _is_text(column: pd.Series) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.api.errors import InputError
 from toolkit.masking import mask
 from toolkit.runs import run_folder
@@ -51,4 +51,4 @@ def figure_rows(figures: Mapping[str, Any], within: str = "") -> Iterator[tuple[
         if isinstance(value, Mapping):
             yield from figure_rows(value, words)
         else:
-            yield words, number_format.NONE if value is None else f"{value:,.10g}"
+            yield words, number_format.MISSING if value is None else f"{value:,.10g}"

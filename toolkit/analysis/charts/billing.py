@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import altair as alt
 import pandas as pd
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.analysis.charts import labels, row_labels
 from toolkit.analysis.charts.base import (
     HEIGHT,

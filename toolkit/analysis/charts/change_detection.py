@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import altair as alt
 import pandas as pd
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.analysis.charts import labels, row_labels
 from toolkit.analysis.charts.base import (
     ENDPOINT_COLOURS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.analysis.latency_percentiles import MEASURES
 from toolkit.api.return_codes import kind_of
 
@@ -55,4 +55,4 @@ def money(value: float | None, currency: str, sign: str = "") -> str:
 
 
 def _milliseconds(value: float | None) -> str:
-    return number_format.NONE if value is None else f"{number_format.milliseconds(value)} ms"
+    return number_format.MISSING if value is None else f"{number_format.milliseconds(value)} ms"

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.analysis.charts import labels, row_labels
 from toolkit.analysis.charts.base import (
     HEIGHT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.analysis.charts import row_labels
 from toolkit.analysis.charts.base import INK, WIDTH, Row, data, empty, finish, log, note, plain
 

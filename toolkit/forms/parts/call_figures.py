@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.analysis.latency_percentiles import CALLER, MEASURES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS, UNKNOWN
 from toolkit.forms.parts.call_attempt import Attempt
 from toolkit.forms.parts.outcome_colours import look_of, name_of
@@ -58,7 +58,7 @@ def _outcome(attempt: Attempt) -> int | str:
 
 
 def _http(attempt: Attempt) -> str:
-    return number_format.NONE if attempt.record.http_status is None else str(attempt.record.http_status)
+    return number_format.MISSING if attempt.record.http_status is None else str(attempt.record.http_status)
 
 
 def _kind(attempt: Attempt) -> str:

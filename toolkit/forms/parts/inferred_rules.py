@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.api.rate_rules import Rule
 
 _UNEXPLAINED = "none"
@@ -33,8 +33,8 @@ def inferred_rows(found: pd.DataFrame) -> Iterator[InferredRow]:
             continue
         yield InferredRow(
             f"{row['count']}/{row['window_s']:g}s" if known else _UNEXPLAINED,
-            f"{_seconds(row['window_low_s'])} to {_seconds(row['window_high_s'])}" if known else number_format.NONE,
-            number_format.NONE if pd.isna(row["shape"]) else str(row["shape"]),
+            f"{_seconds(row['window_low_s'])} to {_seconds(row['window_high_s'])}" if known else number_format.MISSING,
+            number_format.MISSING if pd.isna(row["shape"]) else str(row["shape"]),
             f"{row['refusals']:,}",
             f"{row['broken_by']:,}",
             "" if pd.isna(row["note"]) else str(row["note"]),
@@ -49,4 +49,4 @@ def inferred_rules(found: pd.DataFrame) -> tuple[Rule, ...]:
 
 
 def _seconds(value: float) -> str:
-    return number_format.NONE if pd.isna(value) else f"{value:,.3g} s"
+    return number_format.MISSING if pd.isna(value) else f"{value:,.3g} s"

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.parts.live_results import Live
 from toolkit.forms.parts.outcome_colours import FAINT, Look, look_of
@@ -70,7 +70,7 @@ def amount(money: Decimal) -> str:
 
 
 def _value(value: float | None, unit: str) -> str:
-    return number_format.NONE if value is None else f"{number_format.measured(value)} {unit}"
+    return number_format.MISSING if value is None else f"{number_format.precise_number(value)} {unit}"
 
 
 def runs_html(runs: Sequence[Run]) -> str:
@@ -88,7 +88,7 @@ def _run_row(run: Run) -> dict[str, Any]:
         "pace": _pace(settings),
         "calls": f"{summary['calls']:,}",
         "duration": number_format.duration(summary["duration_s"]),
-        "kept": f"{kept} of {len(verdicts)} kept" if verdicts else number_format.NONE,
+        "kept": f"{kept} of {len(verdicts)} kept" if verdicts else number_format.MISSING,
         "look": _verdict_look(len(verdicts), kept),
     }
 

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pandas as pd
 
-from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, number_format, reconcile
+from toolkit import number_format
+from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, reconcile
 from toolkit.api.wire import Endpoint
 from toolkit.report import table_columns
 from toolkit.report.inputs import Subject
@@ -166,12 +167,12 @@ def _dispute(found: Reconciliation) -> str:
 def _with_money(row: Row, name: str) -> str:
     count = f"{row[name]:,}"
     money = table_columns.sum_of(row, f"{name}_money")
-    return count if money == number_format.NONE or lacks(row, "money") else f"{count} ({money})"
+    return count if money == number_format.MISSING or lacks(row, "money") else f"{count} ({money})"
 
 
 def _segments(row: Row) -> str:
     recorded, billed = (
-        number_format.NONE if lacks(row, name) else str(row[name]) for name in ("segments", "billed_segments")
+        number_format.MISSING if lacks(row, name) else str(row[name]) for name in ("segments", "billed_segments")
     )
     return recorded if recorded == billed else f"{recorded}, billed {billed}"
 

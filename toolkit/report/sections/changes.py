@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from toolkit.analysis import changes, compare, explain, number_format
+from toolkit import number_format
+from toolkit.analysis import changes, compare, explain
 from toolkit.analysis.latency_percentiles import MEASURES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.report import table_columns
@@ -123,30 +124,32 @@ def _what(row: Row) -> str:
 
 def _level(row: Row, name: str) -> str:
     if lacks(row, name):
-        return number_format.NONE
+        return number_format.MISSING
     return number_format.share(row[name]) if row["measure"] == _SHARE else f"{number_format.milliseconds(row[name])} ms"
 
 
 def _difference(row: Row) -> str:
     if lacks(row, "difference"):
-        return number_format.NONE
+        return number_format.MISSING
     scale, unit = (100, "points") if row["measure"] == _SHARE else (1, "ms")
     ends = [row[name] * scale for name in ("difference", "difference_low", "difference_high")]
-    middle, low, high = ("" if pd.isna(end) else number_format.digits(end, "+") for end in ends)
+    middle, low, high = ("" if pd.isna(end) else number_format.short_number(end, "+") for end in ends)
     return f"{middle} ({low} to {high}) {unit}" if low else f"{middle} {unit}"
 
 
 def _ratio(ratio: float) -> str:
-    return number_format.NONE if pd.isna(ratio) or ratio == float("inf") else f"× {number_format.digits(ratio)}"
+    return (
+        number_format.MISSING if pd.isna(ratio) or ratio == float("inf") else f"× {number_format.short_number(ratio)}"
+    )
 
 
 def _chance(p_value: float | None) -> str:
     if p_value is None or pd.isna(p_value):
-        return number_format.NONE
+        return number_format.MISSING
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _differs(row: Row) -> Cell:
     if lacks(row, "differs"):
-        return str(row["note"]) or number_format.NONE
+        return str(row["note"]) or number_format.MISSING
     return "differs" if row["differs"] else "no difference shown"

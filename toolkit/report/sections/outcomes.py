@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.analysis import latency, number_format, over_time
+from toolkit import number_format
+from toolkit.analysis import latency, over_time
 from toolkit.analysis.calls_table import bucket_s
 from toolkit.analysis.latency_percentiles import TAIL
 from toolkit.report import result_tables, table_columns

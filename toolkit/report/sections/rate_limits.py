@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.analysis import limits, most_accepted, number_format
+from toolkit import number_format
+from toolkit.analysis import limits, most_accepted
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.report import table_columns
@@ -68,6 +69,6 @@ def _rule(row: Row) -> str:
 
 def _window(row: Row) -> str:
     if lacks(row, "window_s"):
-        return number_format.NONE
+        return number_format.MISSING
     ends = ("window_low_s", "window_high_s")
-    return " and ".join(number_format.NONE if lacks(row, end) else number_format.duration(row[end]) for end in ends)
+    return " and ".join(number_format.MISSING if lacks(row, end) else number_format.duration(row[end]) for end in ends)

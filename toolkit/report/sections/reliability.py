@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.analysis import burn_rates, error_budget, errors, guessers, number_format, suspects
+from toolkit import number_format
+from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspects
 from toolkit.analysis.calls_table import bucket_s
 from toolkit.analysis.reliability.errors import Payer
 from toolkit.api.wire import Endpoint
@@ -22,7 +23,7 @@ _ERRORS = (
     table_columns.share("share"),
     table_columns.count("mobiles"),
     table_columns.made(
-        "busiest (UTC)", lambda row: f"{number_format.moment(row['busiest'])}: {row['busiest_calls']:,}"
+        "busiest (UTC)", lambda row: f"{number_format.timestamp(row['busiest'])}: {row['busiest_calls']:,}"
     ),
     table_columns.when("first_seen", "first"),
     table_columns.when("last_seen", "last"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 from toolkit.masking import mask_text
 from toolkit.report import result_tables, table_columns
 from toolkit.report.inputs import Subject
@@ -40,7 +40,9 @@ def _verdicts(judged: Sequence[Judged], is_many: bool) -> Table:
 
 
 def _measured(row: Row) -> str:
-    return number_format.NONE if lacks(row, "value") else f"{number_format.measured(row['value'])} {row['unit']}"
+    return (
+        number_format.MISSING if lacks(row, "value") else f"{number_format.precise_number(row['value'])} {row['unit']}"
+    )
 
 
 def _claim(name: str, claim: Claim) -> Section:

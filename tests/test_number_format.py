@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from toolkit.analysis import number_format
+from toolkit import number_format
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_milliseconds_have_three_digits_or_more(ms, words):
     [(12.3456789, "12.3457"), (100, "100"), (99.9999999, "99.9999999"), (1_234_567.0, "1,234,567")],
 )
 def test_a_measured_value_looks_whole_only_where_it_is(value, words):
-    assert number_format.measured(value) == words
+    assert number_format.precise_number(value) == words
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,127 @@
+"""Format numbers, shares, durations, times and money as text for people.
+
+A share is shown as 0 % or 100 % only if it is exactly that; the other formats round, and say how.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from math import isinf
+
+MISSING = "–"
+"""The text for a value that is missing."""
+
+_SMALLEST_SHARE = 0.0001  # 0.01 %, the last place that is shown
+# Up to a number of seconds: the larger unit in seconds, its name, the smaller unit in seconds, its name.
+_DURATION_UNITS = (
+    (3_600, (60, "min", 1, "s")),
+    (48 * 3_600, (3_600, "h", 60, "min")),
+    (float("inf"), (86_400, "days", 3_600, "h")),
+)
+
+
+def share(ratio: float | None) -> str:
+    """Format a ratio, 0..1, in percent.
+
+    >>> share(0.1234), share(0.99999), share(1)
+    ('12.34 %', '> 99.99 %', '100.00 %')
+    """
+    if ratio is None:
+        return MISSING
+    if 0 < ratio < _SMALLEST_SHARE:
+        return f"< {_SMALLEST_SHARE:.2%}".replace("%", " %")
+    if 1 - _SMALLEST_SHARE < ratio < 1:
+        return f"> {1 - _SMALLEST_SHARE:.2%}".replace("%", " %")
+    return f"{ratio:.2%}".replace("%", " %")
+
+
+def milliseconds(value: float) -> str:
+    """Format a time in ms with at least three significant digits and without the unit.
+
+    >>> milliseconds(1.234), milliseconds(1234.5)
+    ('1.23', '1,234')
+    """
+    places = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{places}f}"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration in one or two units.
+
+    >>> duration(0.85), duration(12.34), duration(63), duration(3600), duration(190_000)
+    ('850 ms', '12.3 s', '1 min 03 s', '1 h', '2 days 05 h')
+    """
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.3g} s"
+    large_s, large, small_s, small = next(units for limit_s, units in _DURATION_UNITS if round(seconds) < limit_s)
+    whole, rest = divmod(round(seconds / small_s), large_s // small_s)
+    return f"{whole:,} {large}" + (f" {rest:02} {small}" if rest else "")
+
+
+def precise_number(value: float) -> str:
+    """Format a measured value, without the unit, in six significant digits.
+
+    All its digits are shown if six would make it look like a whole number that it is not.
+
+    >>> precise_number(12.3456789), precise_number(99.9999999), precise_number(1_234_567.0)
+    ('12.3457', '99.9999999', '1,234,567')
+    """
+    text = f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
+    looks_whole = float(text.replace(",", "")) == round(value) != value
+    return repr(value) if looks_whole else text
+
+
+def short_number(value: float, sign: str = "") -> str:
+    """Format a number in three significant digits, or in all digits before its decimal point.
+
+    ``sign``: "+" also marks positive numbers.
+
+    >>> short_number(0.012345), short_number(1234.5), short_number(2, "+"), short_number(float("inf"))
+    ('0.0123', '1,234', '+2', '∞')
+    """
+    if isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:{sign},.3g}" if abs(value) < 999.5 else f"{value:{sign},.0f}"
+
+
+def timestamp(time: datetime) -> str:
+    """Format a UTC time to the second, or to the millisecond if it has a fraction of a second.
+
+    >>> timestamp(datetime(2026, 11, 1, 8, 30)), timestamp(datetime(2026, 11, 1, 8, 30, 0, 250_000))
+    ('2026-11-01 08:30:00', '2026-11-01 08:30:00.250')
+    """
+    return f"{time:%Y-%m-%d %H:%M:%S}" + (f".{time.microsecond // 1000:03}" if time.microsecond else "")
+
+
+def rate(per_s: float | None) -> str:
+    """Format a rate per second, without the unit; a rate above 0 is never shown as 0.
+
+    >>> rate(12.34), rate(1), rate(0.004)
+    ('12.3', '1.00', '0.004')
+    """
+    if per_s is None:
+        return MISSING
+    return f"{per_s:,.1f}" if per_s >= 9.995 else f"{per_s:,.2f}" if per_s >= 0.995 else f"{per_s:.3g}"
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Format an amount exactly, with at least two decimal places.
+
+    >>> money(Decimal("12.5"), "CNY"), money(Decimal("1234.5678"), "CNY")
+    ('12.50 CNY', '1,234.5678 CNY')
+    """
+    exact = f"{amount:,f}".rstrip("0") if amount % 1 else f"{amount:,.0f}"
+    whole, _, places = exact.partition(".")
+    return f"{whole}.{places:0<2} {currency}"
+
+
+def plural(count: int, noun: str, ending: str = "s") -> str:
+    """Format a count with its noun.
+
+    >>> plural(1, "message"), plural(1200, "message"), plural(2, "prefix", "es")
+    ('1 message', '1,200 messages', '2 prefixes')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else ending}"
