@@ -22,7 +22,7 @@ from support.bench import Bench
 from support.service import Running, smscode
 
 from toolkit.service.admin.health import Health
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 
 
 def test_a_running_service_is_alive_and_ready(start: Callable[..., Running]) -> None:
@@ -75,7 +75,7 @@ def test_a_store_that_cannot_be_read_keeps_no_other_metric_back(start: Callable[
 def test_a_store_that_answers_too_late_is_not_ready(bench: Bench) -> None:
     async def ask() -> tuple[int, bytes]:
         await bench.open()
-        health = Health(bench.store, Tally, unready=lambda: "", store_answers_s=0)
+        health = Health(bench.store, Counters, unready=lambda: "", store_answers_s=0)
         told: list[Any] = []
 
         async def send(event: Any) -> None:

@@ -151,7 +151,7 @@ def test_what_became_of_a_message_is_recorded_and_its_text_forgotten(tmp_path: P
         assert (message.delivery, message.attempts) == (delivery, 1)
         assert world.provider.got == [Text(message.msg_id, "13800138000", "code 123456")]
         assert await world.store.undelivered(1, message.msg_id) is None
-        assert (world.worker.tally.attempts, world.worker.tally.deliveries) == (
+        assert (world.worker.counters.attempts, world.worker.counters.deliveries) == (
             {"told": 1},
             {("told", delivery.state): 1},
         )
@@ -204,7 +204,7 @@ def test_a_message_whose_code_expired_is_given_up_untried(tmp_path: Path) -> Non
         await world.worker.deliver(await world.take(), world.provider)
         assert (await world.message(msg_id)).delivery == Delivery(State.EXPIRED)
         assert world.provider.got == []
-        assert not world.worker.tally.attempts
+        assert not world.worker.counters.attempts
 
     run(tmp_path, claim)
 
@@ -335,7 +335,7 @@ def test_a_receipt_that_overtook_its_message_is_kept(tmp_path: Path) -> None:
         world.worker.sleep = settle_meanwhile
         assert await world.worker.receive("m1", told)
         assert (await world.message(msg_id)).delivery == told
-        assert world.worker.tally.deliveries == {("told", State.FAILED): 1}
+        assert world.worker.counters.deliveries == {("told", State.FAILED): 1}
 
     run(tmp_path, claim)
 

@@ -60,7 +60,7 @@ def test_calls_beyond_the_bound_are_refused_at_once_while_the_store_is_stuck(ben
             raws = [send_call(13800000000 + n, authorization) for n in range(1500)]
             answers = asyncio.as_completed([call(edge.port, raw) for raw in raws])
             refused = [await next(answers) for _ in range(500)]
-            assert front.tally.in_flight == 1000
+            assert front.counters.in_flight == 1000
             freed.set()
             accepted = [await answer for answer in answers]
             assert (await call(edge.port, send_call(13900000000, authorization)))[0] == 50000
@@ -68,7 +68,7 @@ def test_calls_beyond_the_bound_are_refused_at_once_while_the_store_is_stuck(ben
         assert all(b"\r\nretry-after: 1\r\n" in head for _, head in refused)
         assert [code for code, _ in accepted] == [50000] * 1000
         assert bench.balance == 2000 - 1001
-        assert front.tally.in_flight == 0
+        assert front.counters.in_flight == 0
         await bench.store.close()
 
     run(test())

@@ -27,7 +27,7 @@ from support.admin import AdminPort
 from support.service import Got, Running, running
 
 from toolkit.service.metrics.call_log import CLOSE_S, KEPT_BYTES, JsonHandler, LineWriter, mask
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 
 MOBILE = "13912345678"
 Line = dict[str, Any]
@@ -175,20 +175,20 @@ def test_a_stderr_that_nobody_reads_holds_up_no_call() -> None:
 
 def test_lines_that_nobody_takes_are_lost_and_counted() -> None:
     reader, descriptor = os.pipe()
-    tally, line = Tally(), b"x" * 1023 + b"\n"
-    writer = LineWriter(descriptor, tally)
+    counters, line = Counters(), b"x" * 1023 + b"\n"
+    writer = LineWriter(descriptor, counters)
     for _ in range(KEPT_BYTES // len(line) + 10):
         writer.write(line)
-    assert tally.lost_lines == 10
+    assert counters.lost_lines == 10
     os.close(reader)
     writer.close()
-    assert tally.lost_lines > 10 + KEPT_BYTES // len(line) - 65  # all but what the pipe had taken
+    assert counters.lost_lines > 10 + KEPT_BYTES // len(line) - 65  # all but what the pipe had taken
     os.close(descriptor)
 
 
 def test_closing_waits_for_a_blocked_reader_only_so_long() -> None:
     reader, descriptor = os.pipe()
-    writer = LineWriter(descriptor, Tally())
+    writer = LineWriter(descriptor, Counters())
     writer.write(b"x" * 200_000)
     closer = threading.Thread(target=writer.close)
     closer.start()
@@ -201,7 +201,7 @@ def test_closing_waits_for_a_blocked_reader_only_so_long() -> None:
 
 def test_every_thread_may_log_and_no_line_is_torn_or_lost(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
-        writer = LineWriter(file.fileno(), Tally())
+        writer = LineWriter(file.fileno(), Counters())
         lines = [b"%d\n" % n for n in range(4)]
         threads = [threading.Thread(target=lambda it=line: [writer.write(it) for _ in range(2000)]) for line in lines]
         for thread in threads:
@@ -216,7 +216,7 @@ def test_every_thread_may_log_and_no_line_is_torn_or_lost(tmp_path: Path) -> Non
 def test_lines_of_several_writers_to_one_pipe_do_not_run_into_each_other() -> None:
     reader, descriptor = os.pipe()
     lines = [b"%d" % n * 150 + b"\n" for n in range(3)]
-    writers = [LineWriter(descriptor, Tally()) for _ in lines]  # as workers have them, each in its own process
+    writers = [LineWriter(descriptor, Counters()) for _ in lines]  # as workers have them, each in its own process
     for writer, line in zip(writers, lines, strict=True):
         for _ in range(5000):
             writer.write(line)
@@ -230,7 +230,7 @@ def test_lines_of_several_writers_to_one_pipe_do_not_run_into_each_other() -> No
 
 def test_of_an_exception_its_type_and_place_are_told_and_not_its_text(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
-        writer = LineWriter(file.fileno(), Tally())
+        writer = LineWriter(file.fileno(), Counters())
         try:
             int("the-master-secret")
         except ValueError:

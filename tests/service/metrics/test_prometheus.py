@@ -15,7 +15,7 @@ from support.service import Running
 
 from toolkit.api.return_codes import ReturnCode, kind_of
 from toolkit.service.http.request_context import ENDPOINTS
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 from toolkit.service.metrics.prometheus import StoreState, render
 
 DOCS = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -89,18 +89,18 @@ def test_a_scraper_may_ask_for_open_metrics(start: Callable[..., Running]) -> No
     assert text.endswith("# EOF\n")
 
 
-def filled() -> Tally:
-    tally = Tally(unanswered=1, in_flight=2, waiting=3, lost_lines=4)
-    tally.count("send", ReturnCode.SUCCESS, 0.001)
-    tally.count("send", ReturnCode.NO_MONEY, 20.0)
-    tally.batches.observe(32)
-    tally.attempts["webhook"] += 6
-    tally.deliveries["webhook", "delivered"] += 5
-    return tally
+def filled() -> Counters:
+    counters = Counters(unanswered=1, in_flight=2, waiting=3, lost_lines=4)
+    counters.count("send", ReturnCode.SUCCESS, 0.001)
+    counters.count("send", ReturnCode.NO_MONEY, 20.0)
+    counters.batches.observe(32)
+    counters.attempts["webhook"] += 6
+    counters.deliveries["webhook", "delivered"] += 5
+    return counters
 
 
 def test_the_tallies_of_several_processes_add_up() -> None:
-    whole = Tally()
+    whole = Counters()
     for _ in range(2):
         whole.add(pickle.loads(pickle.dumps(filled())))
     assert whole.calls == {("send", ReturnCode.SUCCESS): 2, ("send", ReturnCode.NO_MONEY): 2}

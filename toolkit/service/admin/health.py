@@ -10,7 +10,7 @@ from typing import Any
 
 from toolkit.api.errors import StoreError
 from toolkit.api.wire import Reply
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 from toolkit.service.metrics.prometheus import StoreState, render
 from toolkit.service.stores.base import Store
 
@@ -27,7 +27,7 @@ class Health:
     """What is told of a service. ``unready`` says why it is not to be called just now, or nothing."""
 
     store: Store
-    tally: Callable[[], Tally]
+    counters: Callable[[], Counters]
     unready: Callable[[], str]
     store_answers_s: float = STORE_ANSWERS_S
 
@@ -63,7 +63,7 @@ class Health:
         return _say(HTTPStatus.OK, "ok")
 
     async def _metrics(self, accept: str) -> Reply:
-        body, media_type = render(self.tally(), await self._ask_store(), accept)
+        body, media_type = render(self.counters(), await self._ask_store(), accept)
         return _reply(HTTPStatus.OK, body, media_type)
 
     async def _ask_store(self) -> StoreState | None:

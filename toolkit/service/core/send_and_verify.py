@@ -16,7 +16,7 @@ from toolkit.api.wire import Credentials, Refusal, SendFields
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.messages import Decision, Order
 from toolkit.service.core.policy import draw_code
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 from toolkit.service.stores.base import Store
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Desk:
     store: Store
     digits: Callable[[], str] = draw_code
     on_demand: Callable[[str], ReturnCode | None] = field(default=never)
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
 
     def authenticate(self, credentials: Credentials) -> App | Refusal:
         """Find the app whose key and secret these are; the same work is done for an unknown key."""
@@ -78,14 +78,14 @@ class Desk:
         return self._refusal(await self._decide(self.store.verify(app.app_id, msg_id, code)))
 
     async def _decide(self, deciding: Awaitable[Decision]) -> Decision:
-        self.tally.waiting += 1
+        self.counters.waiting += 1
         try:
             return await deciding
         except StoreError as problem:
             log.error("store: %s", problem)
             return Decision(ReturnCode.SERVER_ERROR)
         finally:
-            self.tally.waiting -= 1
+            self.counters.waiting -= 1
 
     def _refusal(self, decision: Decision) -> Refusal | None:
         if decision.return_code is ReturnCode.SUCCESS:

@@ -17,7 +17,7 @@ from toolkit.api.errors import StoreError
 from toolkit.service.core.messages import Delivery, Job, State
 from toolkit.service.delivery.base import MAX_ATTEMPT_S, DeliveryError, Provider, Text, Way, backoff_s
 from toolkit.service.metrics.call_log import FIELDS
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 from toolkit.service.stores.base import Store
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(slots=True)
 class Worker:
-    """Delivers the jobs of a store by the provider of a name, and counts in a tally what it does.
+    """Delivers the jobs of a store by the provider of a name, and counts in a counters what it does.
 
     ``at_once``: attempts under way at a time; no more jobs than these are leased.
     ``stop_s``: how long, at the end, what is under way is waited for.
@@ -42,7 +42,7 @@ class Worker:
 
     store: Store
     name: str
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
     at_once: int = 32
     stop_s: float = STOP_S
     chance: random.Random = field(default_factory=random.Random)
@@ -112,7 +112,7 @@ class Worker:
             return Delivery(State.EXPIRED)
         if template is None:
             return Delivery(State.FAILED, "no template")
-        self.tally.attempts[self.name] += 1
+        self.counters.attempts[self.name] += 1
         try:
             async with asyncio.timeout(MAX_ATTEMPT_S):
                 return await provider.deliver(Text(job.msg_id, str(job.mobile), template.render(job.code)))
@@ -140,7 +140,7 @@ class Worker:
 
     def _tell(self, delivery: Delivery, **known: object) -> None:
         """Count an outcome that is recorded, and log it; a receipt knows the message by the carrier's number alone."""
-        self.tally.deliveries[self.name, delivery.state] += 1
+        self.counters.deliveries[self.name, delivery.state] += 1
         level = logging.WARNING if delivery.state in (State.FAILED, State.EXPIRED) else logging.INFO
         fields = {"provider": self.name, **known, **delivery._asdict()}
         log.log(level, "delivery %s", delivery.state, extra={FIELDS: fields})
@@ -160,9 +160,9 @@ class Worker:
 
 
 @asynccontextmanager
-async def delivering(store: Store, way: Way, tally: Tally) -> AsyncIterator[None]:
+async def delivering(store: Store, way: Way, counters: Counters) -> AsyncIterator[None]:
     """Deliver a store's messages while the block lasts."""
-    worker = Worker(store, way.name, tally)
+    worker = Worker(store, way.name, counters)
     async with way.open(worker.receive) as provider:
         running = asyncio.create_task(worker.run(provider))
         try:

@@ -20,7 +20,7 @@ from toolkit.service.http.request_context import (
     read_request_id,
 )
 from toolkit.service.metrics.call_log import LineWriter, call_line
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Front:
     """
 
     answer: Answer
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
     call_log: LineWriter | None = None
     max_in_flight: int = MAX_IN_FLIGHT
     request_ids: Iterator[bytes] = field(default_factory=new_request_ids)
@@ -49,13 +49,13 @@ class Front:
     async def __call__(self, request: Request) -> Reply | None:
         """Answer one request; whatever happens, by a row of the return-code table. None: not at all."""
         call = self._open(read_request_id(request.header(REQUEST_ID)), request.peer)
-        if self.tally.in_flight >= self.max_in_flight:
+        if self.counters.in_flight >= self.max_in_flight:
             return self._close(call, _BUSY)
-        self.tally.in_flight += 1
+        self.counters.in_flight += 1
         try:
             answer = await self.answer(call, request)
         except DroppedError:
-            self.tally.unanswered += 1
+            self.counters.unanswered += 1
             return None
         except asyncio.CancelledError:  # the service ends
             answer = Refusal(ReturnCode.SERVER_ERROR)
@@ -66,7 +66,7 @@ class Front:
             log.exception("the service failed on a request")
             answer = Refusal(ReturnCode.SERVER_ERROR)
         finally:
-            self.tally.in_flight -= 1
+            self.counters.in_flight -= 1
         return self._close(call, answer)
 
     def refuse(self, return_code: ReturnCode, peer: str) -> Reply:
@@ -80,7 +80,7 @@ class Front:
         """Count and log a call with its answer, and return what to send."""
         return_code = answer.return_code if isinstance(answer, Refusal) else ReturnCode.SUCCESS
         latency_s = self.now_s() - call.started_s
-        self.tally.count(call.endpoint, return_code, latency_s)
+        self.counters.count(call.endpoint, return_code, latency_s)
         if self.call_log:
             self.call_log.write(call_line(call, return_code, latency_s))
         reply = build_refusal(answer) if isinstance(answer, Refusal) else answer

@@ -20,7 +20,7 @@ from select import PIPE_BUF
 
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.service.http.request_context import Call
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 
 FIELDS = "fields"  # what a module's message may bring with it, as ``extra``: fields of the line beside its text
 GATHER_S = 0.1
@@ -55,9 +55,9 @@ def open_stderr() -> int:
 class LineWriter:
     """Writes lines to a file descriptor from a thread of its own, at most every GATHER_S. Any thread may write."""
 
-    def __init__(self, descriptor: int, tally: Tally) -> None:
+    def __init__(self, descriptor: int, counters: Counters) -> None:
         self._descriptor = descriptor
-        self._tally = tally
+        self._counters = counters
         self._lines: list[bytes] = []
         self._kept_bytes = 0
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class LineWriter:
         """Have a line written soon, or lose it where too many wait."""
         with self._lock:
             if self._kept_bytes >= KEPT_BYTES:
-                self._tally.lost_lines += 1
+                self._counters.lost_lines += 1
                 return
             self._lines.append(line)
             self._kept_bytes += len(line)
@@ -97,7 +97,7 @@ class LineWriter:
         lost = sum(_write(self._descriptor, batch).count(b"\n") for batch in _batches(lines))
         with self._lock:
             self._kept_bytes -= sum(map(len, lines))
-            self._tally.lost_lines += lost
+            self._counters.lost_lines += lost
 
 
 def _batches(lines: list[bytes]) -> Iterator[bytes]:

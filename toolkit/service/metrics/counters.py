@@ -41,13 +41,13 @@ def _latencies() -> Histogram:
     return Histogram(LATENCY_BOUNDS_S)
 
 
-def batches() -> Histogram:
+def commit_sizes() -> Histogram:
     """Begin to count how many calls share each commit."""
     return Histogram(BATCH_BOUNDS)
 
 
 @dataclass(slots=True)
-class Tally:
+class Counters:
     """The counts of one process, or the sum of several. A snapshot of it can be pickled.
 
     calls: by endpoint and return code. latencies: by endpoint, in seconds. attempts: to deliver, by provider.
@@ -60,7 +60,7 @@ class Tally:
     latencies: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(_latencies))
     attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     deliveries: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-    batches: Histogram = field(default_factory=batches)
+    batches: Histogram = field(default_factory=commit_sizes)
     unanswered: int = 0
     in_flight: int = 0
     waiting: int = 0
@@ -71,7 +71,7 @@ class Tally:
         self.calls[endpoint, return_code] += 1
         self.latencies[endpoint].observe(latency_s)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: Counters) -> None:
         """Take in the counts of another process."""
         for key, number in other.calls.items():
             self.calls[key] += number

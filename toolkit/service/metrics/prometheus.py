@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from toolkit.service.metrics.counters import Histogram, Tally
+from toolkit.service.metrics.counters import Counters, Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class StoreState:
     backlog: int
 
 
-def render(tally: Tally, store: StoreState | None, accept: str = "") -> tuple[bytes, str]:
+def render(counters: Counters, store: StoreState | None, accept: str = "") -> tuple[bytes, str]:
     """Show the metrics in the format that an Accept header asks for, and its media type; store None: no answer."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(tally, store))
+    registry.register(_Snapshot(counters, store))
     ProcessCollector(registry=registry)
     encode, media_type = choose_encoder(accept)
     return encode(registry), media_type
@@ -33,47 +33,47 @@ def render(tally: Tally, store: StoreState | None, accept: str = "") -> tuple[by
 
 @dataclass(frozen=True, slots=True, eq=False)  # a registry keeps collectors by identity
 class _Snapshot(Collector):
-    tally: Tally
+    counters: Counters
     store: StoreState | None
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        yield from _of_calls(self.tally)
-        yield from _of_work(self.tally)
+        yield from _of_calls(self.counters)
+        yield from _of_work(self.counters)
         yield from _of_store(self.store)
 
 
-def _of_calls(tally: Tally) -> Iterator[Metric]:
+def _of_calls(counters: Counters) -> Iterator[Metric]:
     calls = CounterMetricFamily("smscode_calls", "Answered calls.", labels=("endpoint", "return_code", "kind"))
-    for (endpoint, code), number in sorted(tally.calls.items()):
+    for (endpoint, code), number in sorted(counters.calls.items()):
         calls.add_metric((endpoint, str(int(code)), code.kind), number)
     yield calls
     latencies = HistogramMetricFamily(
         "smscode_call_duration_seconds", "From a whole request to its answer.", labels=("endpoint",)
     )
-    for endpoint, histogram in sorted(tally.latencies.items()):
+    for endpoint, histogram in sorted(counters.latencies.items()):
         latencies.add_metric((endpoint,), _buckets(histogram), histogram.total)
     yield latencies
-    yield _counter("smscode_calls_unanswered", "Calls that were dropped in place of an answer.", tally.unanswered)
-    yield _gauge("smscode_calls_in_flight", "Calls begun and not yet answered.", tally.in_flight)
-    yield _gauge("smscode_calls_waiting", "Calls that wait for the store.", tally.waiting)
+    yield _counter("smscode_calls_unanswered", "Calls that were dropped in place of an answer.", counters.unanswered)
+    yield _gauge("smscode_calls_in_flight", "Calls begun and not yet answered.", counters.in_flight)
+    yield _gauge("smscode_calls_waiting", "Calls that wait for the store.", counters.waiting)
 
 
-def _of_work(tally: Tally) -> Iterator[Metric]:
+def _of_work(counters: Counters) -> Iterator[Metric]:
     batches = HistogramMetricFamily("smscode_commit_calls", "Calls that shared a commit of the store.")
-    batches.add_metric((), _buckets(tally.batches), tally.batches.total)
+    batches.add_metric((), _buckets(counters.batches), counters.batches.total)
     yield batches
     attempts = CounterMetricFamily("smscode_delivery_attempts", "Messages handed to a provider.", labels=("provider",))
-    for provider, number in sorted(tally.attempts.items()):
+    for provider, number in sorted(counters.attempts.items()):
         attempts.add_metric((provider,), number)
     yield attempts
     deliveries = CounterMetricFamily(
         "smscode_deliveries", "Messages by what became of them.", labels=("provider", "state")
     )
-    for outcome, number in sorted(tally.deliveries.items()):
+    for outcome, number in sorted(counters.deliveries.items()):
         deliveries.add_metric(outcome, number)
     yield deliveries
-    yield _counter("smscode_log_lines_lost", "Lines of the log that nobody took.", tally.lost_lines)
+    yield _counter("smscode_log_lines_lost", "Lines of the log that nobody took.", counters.lost_lines)
 
 
 def _of_store(store: StoreState | None) -> Iterator[Metric]:

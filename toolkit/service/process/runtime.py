@@ -28,7 +28,7 @@ from toolkit.service.http.front import Front
 from toolkit.service.http.handler import Service
 from toolkit.service.http.server import Server, bind, loop_factory, raise_file_limit, stopping, url, watched
 from toolkit.service.metrics.call_log import LineWriter, logging_json, open_stderr
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 from toolkit.service.process.config import ServiceConfig
 from toolkit.service.sandbox import Sandbox, on_demand
 from toolkit.service.stores.base import Store
@@ -41,7 +41,7 @@ PRUNE_S, PRUNE_MORE_S = 1.0, 0.02
 TELL_S = 1.0
 
 Announce = Callable[[dict[str, Any]], None]
-Tell = Callable[[Tally], None]
+Tell = Callable[[Counters], None]
 
 
 def serve(
@@ -49,7 +49,7 @@ def serve(
 ) -> None:
     """Run the service until SIGTERM or SIGINT; ``announce`` gets the URL, and a sandbox's app, once it answers.
 
-    ``listener``: a socket that listens already. ``tell`` gets the tally every TELL_S, and at the end.
+    ``listener``: a socket that listens already. ``tell`` gets the counters every TELL_S, and at the end.
     """
     stderr = open_stderr()
     raise_file_limit()
@@ -62,23 +62,23 @@ async def _serve(
 ) -> None:
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listener or bind(config.host, config.port))
-        tally = Tally()
-        writer = LineWriter(stderr, tally)
+        counters = Counters()
+        writer = LineWriter(stderr, counters)
         stack.enter_context(logging_json(writer, logging.INFO if config.logs_calls else logging.WARNING))
-        store = await stack.enter_async_context(opened(config, tally, config.speed))
+        store = await stack.enter_async_context(opened(config, counters, config.speed))
         if isinstance(store, SqliteStore):
             store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control_socket.listen(Admin(store))))
         about = {"url": url(config.host, listener)} | await sandbox_app(store, config.production)
         await stack.enter_async_context(_repeating(_prune, store))
         if not isinstance(config.provider, Outbox):
-            await stack.enter_async_context(delivering(store, config.provider, tally))
+            await stack.enter_async_context(delivering(store, config.provider, counters))
         if tell:
-            stack.callback(tell, tally)
-            await stack.enter_async_context(_repeating(_tell, tell, tally))
-        answer = _build(config, store, tally).answer
-        front = Front(answer, tally, writer if config.logs_calls else None, config.max_in_flight)
+            stack.callback(tell, counters)
+            await stack.enter_async_context(_repeating(_tell, tell, counters))
+        answer = _build(config, store, counters).answer
+        front = Front(answer, counters, writer if config.logs_calls else None, config.max_in_flight)
         server = Server(front, Connection, lambda: announce(about))
-        health = Health(store, lambda: tally, unready=lambda: DRAINING if server.should_exit else "")
+        health = Health(store, lambda: counters, unready=lambda: DRAINING if server.should_exit else "")
         about |= await stack.enter_async_context(watched(config, health))
         _spare_the_collector()
         with stopping(server.stop, config.until_stdin_closes):
@@ -97,34 +97,34 @@ def deliver(config: ServiceConfig, announce: Announce) -> None:
 
 
 async def _deliver(config: ServiceConfig, way: Way, announce: Announce, stderr: int) -> None:
-    tally, stopped = Tally(), asyncio.Event()
+    counters, stopped = Counters(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        stack.enter_context(logging_json(LineWriter(stderr, tally), logging.INFO))
+        stack.enter_context(logging_json(LineWriter(stderr, counters), logging.INFO))
         stack.enter_context(stopping(stopped.set, until_stdin_closes=False))
-        store = await stack.enter_async_context(opened(config, tally))
-        await stack.enter_async_context(delivering(store, way, tally))
-        watching = watched(config, Health(store, lambda: tally, unready=lambda: ""))
+        store = await stack.enter_async_context(opened(config, counters))
+        await stack.enter_async_context(delivering(store, way, counters))
+        watching = watched(config, Health(store, lambda: counters, unready=lambda: ""))
         announce({"provider": way.name} | await stack.enter_async_context(watching))
         await stopped.wait()
 
 
-def _build(config: ServiceConfig, store: Store, tally: Tally) -> Service | Sandbox:
+def _build(config: ServiceConfig, store: Store, counters: Counters) -> Service | Sandbox:
     """Put together what answers."""
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     if config.production:
-        return Service(Desk(store, tally=tally), media_types)
-    desk = Desk(store, on_demand=on_demand, tally=tally)
+        return Service(Desk(store, counters=counters), media_types)
+    desk = Desk(store, on_demand=on_demand, counters=counters)
     return Sandbox(Service(desk, media_types), desk, config.faults)
 
 
 @asynccontextmanager
-async def opened(config: ServiceConfig, tally: Tally, speed: float | None = None) -> AsyncIterator[Store]:
+async def opened(config: ServiceConfig, counters: Counters, speed: float | None = None) -> AsyncIterator[Store]:
     """Open the store until the block ends; ``speed`` None leaves a shared store's clock as it runs."""
     with contextlib.ExitStack() as stack:
         place = config.store
         if place is None:
             place = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory(prefix='smscode-'))}/sandbox.db"
-        store = await open_store(place, config.policy, config.key_file, speed, tally.batches)
+        store = await open_store(place, config.policy, config.key_file, speed, counters.batches)
         try:
             yield store
         finally:
@@ -156,8 +156,8 @@ async def _prune(store: Store) -> float:
         return PRUNE_S
 
 
-async def _tell(tell: Tell, tally: Tally) -> float:
-    tell(tally)
+async def _tell(tell: Tell, counters: Counters) -> float:
+    tell(counters)
     return TELL_S
 
 

@@ -20,7 +20,7 @@ from toolkit.api.errors import RunError
 from toolkit.service.admin.health import DRAINING, Health
 from toolkit.service.http.server import bind, stopping, url, watched
 from toolkit.service.metrics.call_log import LineWriter, logging_json, open_stderr
-from toolkit.service.metrics.counters import Tally
+from toolkit.service.metrics.counters import Counters
 from toolkit.service.process import runtime, worker_process
 from toolkit.service.process.config import ServiceConfig
 
@@ -40,13 +40,13 @@ def serve(config: ServiceConfig, announce: runtime.Announce) -> None:
 async def _serve(config: ServiceConfig, announce: runtime.Announce, stderr: int) -> None:
     async with AsyncExitStack() as stack:
         listeners = [stack.enter_context(it) for it in _bind(config)]
-        stack.enter_context(logging_json(LineWriter(stderr, Tally())))
+        stack.enter_context(logging_json(LineWriter(stderr, Counters())))
         # What can't work is told before anything is started.
-        store = await stack.enter_async_context(runtime.opened(config, Tally(), config.speed))
+        store = await stack.enter_async_context(runtime.opened(config, Counters(), config.speed))
         about = {"url": url(config.host, listeners[0])} | await runtime.sandbox_app(store, config.production)
         its_config = replace(config, admin_port=None, until_stdin_closes=True)
         crew = _Crew([_Worker(number, listener, its_config) for number, listener in enumerate(listeners, 1)])
-        about |= await stack.enter_async_context(watched(config, Health(store, crew.tally, crew.unready)))
+        about |= await stack.enter_async_context(watched(config, Health(store, crew.counters, crew.unready)))
         with stopping(crew.stop, config.until_stdin_closes):
             await crew.work(lambda: announce(about))
 
@@ -83,12 +83,12 @@ class _Crew:
         for each in self.workers:
             each.stop()
 
-    def tally(self) -> Tally:
+    def counters(self) -> Counters:
         """Return what all of them have counted, those included that are no more."""
-        whole = Tally()
+        whole = Counters()
         for each in self.workers:
             whole.add(each.past)
-            whole.add(each.tally)
+            whole.add(each.counters)
         return whole
 
     def unready(self) -> str:
@@ -103,15 +103,15 @@ class _Crew:
 class _Worker:
     """A process that serves one of the sockets, and the next one when it dies.
 
-    ``tally``: what the process that runs has counted; ``past``: what those before it had.
+    ``counters``: what the process that runs has counted; ``past``: what those before it had.
     """
 
     number: int
     listener: socket.socket
     config: ServiceConfig
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    tally: Tally = field(default_factory=Tally)
-    past: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
+    past: Counters = field(default_factory=Counters)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _process: Process | None = None
     _has_answered: bool = False
@@ -166,14 +166,14 @@ class _Worker:
                 self._has_answered = True
                 self.ready.set()
             else:
-                self.tally = worker_process.unpack(line)
+                self.counters = worker_process.unpack(line)
         await process.wait()
         self.ready.clear()
         self._bury()
 
     def _bury(self) -> None:
-        self.past.add(replace(self.tally, in_flight=0, waiting=0))
-        self.tally = Tally()
+        self.past.add(replace(self.counters, in_flight=0, waiting=0))
+        self.counters = Counters()
 
 
 def _bind(config: ServiceConfig) -> list[socket.socket]:

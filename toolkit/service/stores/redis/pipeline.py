@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from toolkit.api.errors import SettingsError, StoreError
-from toolkit.service.metrics.counters import Histogram, batches
+from toolkit.service.metrics.counters import Histogram, commit_sizes
 
 Client = Redis | RedisCluster
 PROBLEMS = (RedisError, RedisClusterException, OSError, TimeoutError)
@@ -106,7 +106,7 @@ class Line:
     client: Client
     too_slow_s: float
     wall: Callable[[], int] | None = None
-    sizes: Histogram = field(default_factory=batches)
+    sizes: Histogram = field(default_factory=commit_sizes)
     settings: str = ""
     ahead_s: float = 0.0
     is_down: bool = False

@@ -29,7 +29,7 @@ from toolkit.service.core.accounts import App, Seal, Template
 from toolkit.service.core.clock import Anchor, Clock
 from toolkit.service.core.messages import Decision, Delivery, Job, Message, Order, State
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
-from toolkit.service.metrics.counters import Histogram, batches
+from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
 from toolkit.service.stores.files import read_key
 from toolkit.service.stores.redis.accounts_cache import Shared
@@ -113,7 +113,7 @@ class RedisStore:
             await client.aclose()
             raise
         clock = Clock(shared.anchor.speed, shared.anchor, read_ms)
-        store = cls(policy, seal, clock, shared, Line(client, too_slow_s, wall, sizes or batches()))
+        store = cls(policy, seal, clock, shared, Line(client, too_slow_s, wall, sizes or commit_sizes()))
         store._take_over()
         store._watch = asyncio.create_task(store._keep_watch())
         return store

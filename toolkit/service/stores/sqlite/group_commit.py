@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from toolkit.api.errors import StoreError
 from toolkit.service.core.state import Batch, Ledger
-from toolkit.service.metrics.counters import Histogram, batches
+from toolkit.service.metrics.counters import Histogram, commit_sizes
 
 TOO_SLOW_S = 2.0
 
@@ -39,7 +39,7 @@ class Commits:
     write: Callable[[Batch, Sequence[Batch]], None]
     name: str
     too_slow_s: float = TOO_SLOW_S
-    sizes: Histogram = field(default_factory=batches)
+    sizes: Histogram = field(default_factory=commit_sizes)
     durable_seq: int = 0
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "commits"))
     _waiters: list[asyncio.Future[None]] = field(default_factory=list)

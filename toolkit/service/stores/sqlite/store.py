@@ -23,7 +23,7 @@ from toolkit.service.core.clock import Clock, wall_ms
 from toolkit.service.core.messages import Decision, Delivery, Job, Message, Order
 from toolkit.service.core.policy import Policy
 from toolkit.service.core.state import VERIFIED_KEPT_MS, Batch, DeliveryRow, Ledger
-from toolkit.service.metrics.counters import Histogram, batches
+from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
 from toolkit.service.stores.files import FileLock, beside, make_private, read_key
 from toolkit.service.stores.sqlite import tables
@@ -83,7 +83,7 @@ class SqliteStore:
         def write(batch: Batch, revoked: Sequence[Batch]) -> None:
             tables.write(db, batch, revoked)
 
-        commits = Commits(ledger, write, str(path), too_slow_s, sizes or batches(), durable_seq=ledger.seq)
+        commits = Commits(ledger, write, str(path), too_slow_s, sizes or commit_sizes(), durable_seq=ledger.seq)
         return cls(path, ledger, clock, seal, commits, db, reader, lock, now_s)
 
     def tell_owner(self, **owner: object) -> None:
