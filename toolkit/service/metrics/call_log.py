@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from select import PIPE_BUF
+from typing import Protocol
 
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.service.http.request_context import Call
 from toolkit.service.metrics.counters import Counters
 
 FIELDS = "fields"  # what a module's message may bring with it, as ``extra``: fields of the line beside its text
@@ -122,7 +122,18 @@ def _write(descriptor: int, batch: bytes) -> bytes:
     return b""
 
 
-def call_line(call: Call, return_code: ReturnCode, latency_s: float) -> bytes:
+class LoggedCall(Protocol):
+    """The fields of a call that its log line shows; None for those that are not known."""
+
+    request_id: bytes
+    peer: str
+    endpoint: str
+    app_key: str | None
+    mobile: str | None
+    msg_id: str | None
+
+
+def call_line(call: LoggedCall, return_code: ReturnCode, latency_s: float) -> bytes:
     """Make the line of an answered call; what isn't known of it is null."""
     # A caller may put anything in a msg_id's place, a code or a mobile too.
     msg_id = call.msg_id if call.msg_id and _MSG_ID.fullmatch(call.msg_id) else None
