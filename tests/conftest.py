@@ -1,9 +1,9 @@
-"""Fixtures for every room."""
+"""Fixtures and the schedule of all tests."""
 
 from __future__ import annotations
 
 import os
-import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +14,7 @@ from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 from support.bench import Bench, Wall
 from support.npm import install
+from support.programs import NEEDS, require
 from support.service import Running, running
 from support.smsc import PACKAGE
 from xdist.scheduler import LoadScopeScheduling
@@ -22,29 +23,58 @@ settings.register_profile("no deadline", deadline=None)  # how long an example t
 settings.load_profile("no deadline")
 
 
-# Modules whose tests share what takes long to start, and what that is: they stay on one worker.
+# Modules whose tests share a resource that takes long to start: all tests of one resource run on one worker.
 _SHARED = {
-    "tests/analysis/test_engines.py": "Spark",
+    "tests/analysis/test_native_ops.py": "Spark",
     "tests/analysis/test_on_a_cluster.py": "Spark",
     "tests/forms/test_console.py": "the console",
     "tests/forms/test_lab.py": "JupyterLab",
 }
 _NOTEBOOKS = "tests/test_notebooks.py"
+_CPU_S = pytest.StashKey[list[float]]()
 
 
 class _Schedule(LoadScopeScheduling):
-    """Schedules tests one by one, but for modules that share: xdist 3.8's groups do nothing under pytest 9.2."""
+    """Distribute tests one by one, except tests that share a resource: xdist 3.8's groups do nothing in pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, test = nodeid.partition("::")
         if module == _NOTEBOOKS:
-            return test.partition("[")[2]  # the notebook that it is about, which runs once
+            return test.partition("[")[2]  # the notebook under test, which is run once
         return _SHARED.get(module, nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    for module in (*_SHARED, _NOTEBOOKS):
+        assert (config.rootpath / module).exists(), f"{module} was moved: change tests/conftest.py"
     return _Schedule(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_CPU_S] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["cpu_s"] = sum(os.times()[:4])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    node.config.stash[_CPU_S].append(getattr(node, "workeroutput", {}).get("cpu_s", 0.0))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the CPU time, and each program whose absence skipped tests with the command that installs it."""
+    cpu_s = sum(config.stash[_CPU_S]) or sum(os.times()[:4])
+    terminalreporter.write_line(f"CPU time of the tests and the processes they started: {cpu_s / 60:.1f} minutes")
+    reasons = (str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []))
+    missing = Counter(reason.removeprefix("Skipped: ") for reason in reasons)
+    for reason, count in sorted(missing.items()):
+        if reason.startswith(NEEDS):
+            terminalreporter.write_line(f"{count} tests were skipped: {reason}", yellow=True)
 
 
 @pytest.fixture
@@ -68,11 +98,8 @@ def start() -> Iterator[Callable[..., Running]]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's chromium; skips without it, but not in CI."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        assert not os.environ.get("CI"), "CI needs chromium"
-        pytest.skip("no chromium: apt-get install chromium")
+    """Debian's chromium, headless."""
+    chromium = require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser

@@ -1,9 +1,7 @@
 """Run folders made by hand, and a browser."""
 
 import json
-import os
 import random
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.programs import require
 
 from toolkit.analysis import Calls
 from toolkit.analysis.calls_table import lazy
@@ -24,7 +23,6 @@ from toolkit.report.inputs import Questions, Run, Subject
 from toolkit.runs.check_results import Claim
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
-BROWSER = shutil.which("chromium")
 _QUIET = (
     "--headless",
     "--no-sandbox",
@@ -111,13 +109,10 @@ def render(subject_of: Callable[..., Subject]) -> Callable[..., str]:
 @pytest.fixture
 def browse(tmp_path: Path) -> Callable[..., str]:
     """Open a file in headless Chromium with some options; return what it printed."""
-    if BROWSER is None and os.environ.get("CI") == "true":
-        pytest.fail("CI needs chromium")
-    if BROWSER is None:
-        pytest.skip("chromium is not installed")
+    chromium = require("chromium")
 
     def browse(page: Path, *options: str) -> str:
-        command = [BROWSER, *_QUIET, f"--user-data-dir={tmp_path / 'profile'}", *options, html.as_uri()]
+        command = [chromium, *_QUIET, f"--user-data-dir={tmp_path / 'profile'}", *options, page.as_uri()]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
     return browse

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import ssl
 import subprocess
 from pathlib import Path
 
-import pytest
+from support.programs import require
 
 
 def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """Make one, and return its file and what a server speaks TLS with; skip where openssl is missing, but in CI."""
-    if shutil.which("openssl") is None:
-        assert not os.environ.get("CI"), "CI needs openssl"
-        pytest.skip("needs openssl to make a certificate")
+    """Make a certificate with openssl; return its file and the server's TLS context."""
+    require("openssl")
     key, cert = folder / "key.pem", folder / "cert.pem"
     command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {cert}"
     names = ["-addext", "subjectAltName=DNS:localhost"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -11,7 +10,7 @@ from typing import Any
 
 import duckdb
 import pandas as pd
-import pytest
+from support.programs import require
 
 ENGINES = ("pandas", "duckdb", "polars", "spark")
 SETTINGS = {
@@ -26,11 +25,8 @@ SETTINGS = {
 
 
 def needs_java() -> None:
-    """Skip a test where there is no Java, but not in CI."""
-    if shutil.which("java") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI needs java")
-        pytest.skip("java is not installed")
+    """Skip the test if Java is not installed."""
+    require("java", "openjdk-17-jre-headless")
 
 
 @cache

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
+from support.programs import require
 
 
 def install(folder: Path, package: str) -> Path:
-    """Install a package once, and return where; skip without node, but not in CI."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        assert not os.environ.get("CI"), "CI needs node and npm"
-        pytest.skip("needs node and npm")
+    """Install a package once and return its node_modules folder. Skip the test if node or npm is not installed."""
+    require("node", "nodejs")
+    require("npm")
     modules = folder / "node_modules"
     if not modules.exists():
         with TemporaryDirectory(dir=folder) as fresh:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,10 +12,10 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, c
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from redis import Redis
 from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as NotConnected
+from support.programs import require
 
 SLOTS = 16384
 
@@ -104,9 +102,8 @@ def _bus_port(node: RedisServer) -> str:
 
 
 def need_redis() -> None:
-    """Skip the test without a redis-server, which CI has to have."""
-    if shutil.which("redis-server") is None and not os.environ.get("CI"):
-        pytest.skip("no redis-server: apt-get install redis-server")
+    """Skip the test if redis-server is not installed."""
+    require("redis-server")
 
 
 def free_port() -> int:

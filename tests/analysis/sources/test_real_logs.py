@@ -1,13 +1,12 @@
 """What the service itself and nginx in front of it wrote of the same calls is what the client recorded of them."""
 
-import os
-import shutil
 import socket
 import subprocess
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
+from support.programs import require
 from support.service import running
 
 from toolkit import Client, ReturnCodeError, analysis
@@ -42,10 +41,7 @@ def wait_for_port(port):
 @contextmanager
 def nginx(url, folder):
     """Run nginx in front of a service until the block ends, and yield its URL."""
-    if shutil.which("nginx") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI needs nginx")
-        pytest.skip("nginx is not installed")
+    require("nginx", "nginx-light")
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
