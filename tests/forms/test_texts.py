@@ -8,8 +8,9 @@ import pytest
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS
+from toolkit.forms.parts.colour_pairs import look_of, looks_of
 from toolkit.forms.parts.curl import send_line, verify_line
-from toolkit.forms.parts.outcome_colours import look_of, looks_of, name_of
+from toolkit.outcome_colours import outcome_name
 from toolkit.records.call_record import Failure
 from toolkit.settings import Target
 
@@ -52,7 +53,7 @@ def test_outcomes_beside_one_another_have_names_and_colours_of_their_own() -> No
     outcomes = [*map(int, ReturnCode), "reset", "timeout"]
     looks = looks_of(outcomes)
     assert list(looks) == outcomes
-    assert len({name_of(it) for it in outcomes}) == len(outcomes)
+    assert len({outcome_name(it) for it in outcomes}) == len(outcomes)
     for one, other in itertools.combinations(looks.values(), 2):
         assert one.light != other.light
         assert one.dark != other.dark

@@ -21,13 +21,13 @@ from toolkit.forms.inputs.call_filter import Figures, Opened, Selection
 from toolkit.forms.inputs.question_chooser import Asking, Looked
 from toolkit.forms.parts import call_figures, report_questions
 from toolkit.forms.parts.background_task import Work
-from toolkit.forms.parts.outcome_colours import name_of
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.download_button import Download
 from toolkit.forms.widgets.html_panel import Panel
 from toolkit.forms.widgets.layout import actions, card, columns, form, shown
 from toolkit.forms.widgets.text_field import Field
+from toolkit.outcome_colours import outcome_name
 
 _ALL = "all"  # not None, which to a Dropdown is that nothing was chosen
 
@@ -216,7 +216,7 @@ class ReportView:
         found = call_filter.choices(self.calls)
         self._clear()
         self._is_setting = True
-        self.outcome.options = [("All", _ALL), *((name_of(it), it) for it in found.outcomes)]
+        self.outcome.options = [("All", _ALL), *((outcome_name(it), it) for it in found.outcomes)]
         self.template.options = [("All", _ALL), *((str(it), it) for it in found.templates)]
         self._is_setting = False
         self._reveal()

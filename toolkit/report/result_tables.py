@@ -10,14 +10,13 @@ from typing import Any
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis import colours
 from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, column
 from toolkit.api.return_codes import Kind
 from toolkit.masking import Json
+from toolkit.outcome_colours import ERROR, KIND_COLOURS, UNKNOWN
 from toolkit.report.model import Badge
 from toolkit.runs.thresholds import Status
 
-ERROR, UNKNOWN = "ERROR", "UNKNOWN"
 WHO_CAN_ACT = {
     Kind.OK.value: "nobody has to act",
     Kind.REQUEST.value: "the caller's programmer",
@@ -28,12 +27,6 @@ WHO_CAN_ACT = {
     ERROR: "whoever runs the service or the way to it: no answer of the API was read",
     UNKNOWN: "see the vendor: a number beyond the API's table",
 }
-_COLOURS = {kind.value: colour for kind, colour in colours.KIND_COLOURS.items()} | {
-    ERROR: colours.ERROR_COLOUR,
-    UNKNOWN: colours.UNKNOWN_COLOUR,
-}
-
-
 _KIND_OF_STATUS = {Status.PASS: Kind.OK.value, Status.FAIL: Kind.SERVER.value, Status.NO_DATA: UNKNOWN}
 
 
@@ -116,7 +109,7 @@ def badge_of(status: Status) -> Badge:
 
 def colour_of(status: Status) -> str:
     """Return the colour that a verdict's status has."""
-    return _COLOURS[_KIND_OF_STATUS[status]]
+    return KIND_COLOURS[_KIND_OF_STATUS[status]]
 
 
 def setting_rows(settings: Json, name: str = "") -> Iterator[tuple[str, str]]:
@@ -130,7 +123,7 @@ def setting_rows(settings: Json, name: str = "") -> Iterator[tuple[str, str]]:
 
 def badge(name: str) -> Badge:
     """Return how a kind looks, ERROR and UNKNOWN among them."""
-    return Badge(name, _COLOURS[name], WHO_CAN_ACT[name])
+    return Badge(name, KIND_COLOURS[name], WHO_CAN_ACT[name])
 
 
 def _setting(value: Json) -> str:

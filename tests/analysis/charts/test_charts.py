@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import analysis
-from toolkit.analysis import charts, colours, latency_percentiles
+from toolkit.analysis import charts, latency_percentiles
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
+from toolkit.outcome_colours import ERROR, KIND_COLOURS, UNKNOWN
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -96,8 +97,8 @@ def test_the_time_axis_is_utc_whatever_the_machines_zone(call):
 
 
 def test_every_kind_has_a_colour_and_grey_tells_them_apart():
-    assert set(colours.KIND_COLOURS) == set(Kind)
-    shades = [_lightness(colour) for colour in [*colours.KIND_COLOURS.values(), colours.ERROR_COLOUR]]
+    assert set(KIND_COLOURS) == {*Kind, ERROR, UNKNOWN}
+    shades = [_lightness(KIND_COLOURS[name]) for name in (*Kind, ERROR)]
     assert min(abs(one - other) for one, other in combinations(shades, 2)) >= 6
 
 
@@ -118,4 +119,4 @@ def test_codes_of_one_kind_have_shades_of_their_own(call):
     spec = charts.over_time(analysis.over_time(analysis.from_records(records))).to_dict()
     drawn = spec["spec"]["encoding"]["color"]["scale"]["range"]
     assert len(set(drawn)) == 4
-    assert drawn[:2] == [colours.KIND_COLOURS[Kind.OK], colours.KIND_COLOURS[Kind.VERDICT]]
+    assert drawn[:2] == [KIND_COLOURS[Kind.OK], KIND_COLOURS[Kind.VERDICT]]

@@ -26,13 +26,14 @@ from toolkit.analysis.charts.base import (
     note,
     plain,
 )
-from toolkit.analysis.colours import GROUP_COLOURS
 
 _DAY_MS = 86_400_000
 _WASTED = "of it, without a right code"
 _OTHER, _ALL = "other", "all messages"
 _GROUPS = ("temp_id", "carrier", "app_key")
 _WORDS = {"temp_id": "template", "carrier": "carrier", "app_key": "app"}
+# From light to dark, so that their order can be seen in grey too.
+_GROUP_COLOURS = ("#dfe39a", "#a3d08c", "#58b08b", "#2f8797", "#1f5f90", "#1b3a68")
 _LINE, _BAND = "#1d5ea8", "#bcd3ec"
 _MORE, _LESS = "more than recorded", "less than recorded"
 
@@ -120,7 +121,7 @@ def _by_group(rows: list[Row], title: str, width: int) -> Layers:
     ]
     placed = row_labels.place(found)
     layout = row_labels.lay(row_labels.name(placed, len(found) - len(placed)), width)
-    looks = {_ALL: GROUP_COLOURS[2], _WASTED: INK}
+    looks = {_ALL: _GROUP_COLOURS[2], _WASTED: INK}
     bars = alt.Chart(data(placed), width=layout.width, height=layout.height).encode(
         y=layout.y, color=colour("part:N", looks, width)
     )
@@ -142,12 +143,12 @@ def _stack(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
     whole: Counter[str] = Counter()
     for row in rows:
         whole[row["group"]] += row["money"]
-    names = [name for name, money in whole.most_common(len(GROUP_COLOURS)) if money] or [rows[0]["group"]]
+    names = [name for name, money in whole.most_common(len(_GROUP_COLOURS)) if money] or [rows[0]["group"]]
     sums: Counter[tuple[float, str]] = Counter()
     for row in rows:
         sums[row["day"], row["group"] if row["group"] in names else _OTHER] += row["money"]
     others = {_OTHER: PALE} if any(group == _OTHER and money for (_, group), money in sums.items()) else {}
-    colours = dict(zip(names, GROUP_COLOURS, strict=False)) | others
+    colours = dict(zip(names, _GROUP_COLOURS, strict=False)) | others
     places = {name: place for place, name in enumerate(colours)}
     stacked = [
         {"start": day, "end": day + _DAY_MS, "group": group, "money": money, "place": places[group]}

@@ -29,8 +29,8 @@ from toolkit.analysis.charts.base import (
     present,
     scale,
 )
-from toolkit.analysis.charts.outcome_colours import KIND_LOOKS
 from toolkit.api.wire import Endpoint
+from toolkit.outcome_colours import KIND_COLOURS
 
 _INTERVAL = "lines: 95 % intervals"
 _DIFFERS, _SAME, _UNTESTED = "differs", "no more than by chance", "not tested"
@@ -178,4 +178,4 @@ def _value_row(row: Row) -> Row:
     }
 
 
-_CHANGE_LOOKS = {**KIND_LOOKS, labels.TIMES: ENDPOINT_COLOURS[Endpoint.SEND]}
+_CHANGE_LOOKS = {**KIND_COLOURS, labels.TIMES: ENDPOINT_COLOURS[Endpoint.SEND]}

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit import number_format
 from toolkit.analysis.latency_percentiles import MEASURES
-from toolkit.api.return_codes import kind_of
+from toolkit.outcome_colours import ERROR, outcome_kind
 
 if TYPE_CHECKING:
     from toolkit.analysis.charts.base import Row
 
-NO_ANSWER = "ERROR"
-UNKNOWN = "UNKNOWN"
 TIMES = "times"
 _LONGEST_ERROR = 40
 
@@ -27,8 +25,8 @@ def outcome(row: Row) -> str:
 def kind(row: Row) -> str:
     """Name the kind of an outcome, also where a row has no ``kind``."""
     if row["return_code"] is None:
-        return NO_ANSWER
-    return str(row.get("kind") or kind_of(int(row["return_code"])) or UNKNOWN)
+        return ERROR
+    return str(row.get("kind") or outcome_kind(int(row["return_code"])))
 
 
 def subject(row: Row) -> str:

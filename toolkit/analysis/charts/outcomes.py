@@ -27,9 +27,8 @@ from toolkit.analysis.charts.base import (
     plain,
     scale,
 )
-from toolkit.analysis.colours import ERROR_COLOUR, KIND_COLOURS, UNKNOWN_COLOUR, shades
-from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
+from toolkit.outcome_colours import KIND_COLOURS, shades
 
 _MOST_OUTCOMES = 12
 _OTHER = "other"
@@ -112,12 +111,6 @@ def _merge(rows: Iterable[Row]) -> Iterable[Row]:
 
 def _colours(rows: Iterable[Row]) -> dict[str, str]:
     """Give each outcome a colour; "other" comes last."""
-    base = {row["outcome"]: _base_colour(row) for row in rows if row["outcome"] != _OTHER}
+    base = {row["outcome"]: KIND_COLOURS[labels.kind(row)] for row in rows if row["outcome"] != _OTHER}
     other = {_OTHER: PALE} if any(row["outcome"] == _OTHER for row in rows) else {}
     return shades(base) | other
-
-
-def _base_colour(row: Row) -> str:
-    if row["return_code"] is None:
-        return ERROR_COLOUR
-    return KIND_COLOURS[Kind(row["kind"])] if row["kind"] else UNKNOWN_COLOUR

@@ -23,7 +23,7 @@ from toolkit.analysis.charts.base import (
     present,
     scale,
 )
-from toolkit.analysis.charts.outcome_colours import KIND_LOOKS
+from toolkit.outcome_colours import KIND_COLOURS
 
 _BURNS = {"burn_long": "the long window", "burn_short": "the short one", "worst_burn": "the worst long one"}
 _BURN_SHAPES = {"the long window": "circle", "the short one": "square", "the worst long one": "cross"}
@@ -40,7 +40,7 @@ def errors(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     found = plain(frame.nlargest(row_labels.MOST, "calls").sort_index())
     rows = row_labels.place([_error_row(row) for row in found])
     layout = row_labels.lay(row_labels.name(rows, len(frame) - len(rows)), width)
-    looks = present(KIND_LOOKS, rows, "kind")
+    looks = present(KIND_COLOURS, rows, "kind")
     start, end = min(row["first_seen"] for row in rows), max(row["last_seen"] for row in rows)
     room = max((end - start) * 0.02, 30_000)
     spans = alt.Chart(data(rows), width=layout.width, height=layout.height).encode(
@@ -103,7 +103,7 @@ def guessers(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     rows = row_labels.place(found)
     layout = row_labels.lay(row_labels.name(rows, len(found) - len(rows)), width)
     tries = [row for it in rows for row in _tries(it)]
-    looks = present({_FAILED: "#1d5ea8", _REFUSED: KIND_LOOKS["RATE"]}, [it for it in tries if it["tries"]], "of")
+    looks = present({_FAILED: "#1d5ea8", _REFUSED: KIND_COLOURS["RATE"]}, [it for it in tries if it["tries"]], "of")
     bars = alt.Chart(data(tries), width=layout.width, height=layout.height).encode(
         x=alt.X("tries:Q", title="verifies", axis=alt.Axis(format=",d", tickCount=few(layout.width), tickMinStep=1)),
         y=layout.y,

@@ -16,7 +16,7 @@ from toolkit.analysis.native_ops import apart
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
-from toolkit.forms.parts.outcome_colours import Outcome
+from toolkit.forms.parts.colour_pairs import Outcome
 from toolkit.price_list import Prices
 
 MOST_ROWS = 1_000_000  # of a download

@@ -13,9 +13,10 @@ from toolkit.analysis.latency_percentiles import CALLER, MEASURES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.forms.inputs.call_filter import Figures
-from toolkit.forms.parts.outcome_colours import PLAIN, SECOND, Outcome, look_of, looks_of, name_of
+from toolkit.forms.parts.colour_pairs import PLAIN, SECOND, Outcome, look_of, looks_of
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Panel, Series
+from toolkit.outcome_colours import outcome_name
 from toolkit.report import result_tables
 
 _LOOKS = {Endpoint.SEND.value: PLAIN, Endpoint.VERIFY.value: SECOND}
@@ -66,7 +67,7 @@ def over_time_panels(over_time: pd.DataFrame) -> Iterator[Panel]:
         for row in rows:
             if row["endpoint"] == endpoint.value:
                 values[_outcome(row)][places[row["started"].value / 1e9]] += row["calls_per_s"]
-        series = [Series(name_of(it), look, values=values[it]) for it, look in looks.items() if any(values[it])]
+        series = [Series(outcome_name(it), look, values=values[it]) for it, look in looks.items() if any(values[it])]
         if series:
             yield Panel("bars", f"{endpoint}: calls per second", series, height=110, edges=edges)
 

@@ -8,8 +8,9 @@ from typing import Any
 from toolkit import number_format
 from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS, UNKNOWN
 from toolkit.forms.parts.call_attempt import Attempt
-from toolkit.forms.parts.outcome_colours import look_of, name_of
+from toolkit.forms.parts.colour_pairs import look_of
 from toolkit.forms.parts.templates import render
+from toolkit.outcome_colours import outcome_kind, outcome_name
 from toolkit.records.call_record import Failure
 from toolkit.report import result_tables
 
@@ -26,9 +27,9 @@ def answer_html(attempt: Attempt | None) -> str:
         message=attempt.message or attempt.record.error or "",
         meaning=row.meaning if row else "",
         http=_http(attempt),
-        kind=_kind(attempt).lower(),
+        kind=outcome_kind(_outcome(attempt)).lower(),
         latency=number_format.milliseconds(attempt.record.latency_ns / 1e6),
-        who=result_tables.WHO_CAN_ACT[_kind(attempt)],
+        who=result_tables.WHO_CAN_ACT[outcome_kind(_outcome(attempt))],
         hint=_hint(attempt),
         look=look_of(_outcome(attempt)),
     )
@@ -46,7 +47,7 @@ def _history_row(attempt: Attempt) -> dict[str, Any]:
         "endpoint": record.endpoint,
         "about": attempt.about,
         "http": _http(attempt),
-        "answer": name_of(_outcome(attempt)),
+        "answer": outcome_name(_outcome(attempt)),
         "latency": number_format.milliseconds(record.latency_ns / 1e6),
         "look": look_of(_outcome(attempt)),
     }
@@ -59,12 +60,6 @@ def _outcome(attempt: Attempt) -> int | str:
 
 def _http(attempt: Attempt) -> str:
     return number_format.MISSING if attempt.record.http_status is None else str(attempt.record.http_status)
-
-
-def _kind(attempt: Attempt) -> str:
-    if attempt.record.return_code is None:
-        return result_tables.ERROR
-    return attempt.record.kind.value if attempt.record.kind else result_tables.UNKNOWN
 
 
 def _hint(attempt: Attempt) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from toolkit.api.wire import Endpoint
+from toolkit.forms.parts.colour_pairs import FAINT, PLAIN, SECOND, looks_of
 from toolkit.forms.parts.live_results import Bucket
-from toolkit.forms.parts.outcome_colours import FAINT, PLAIN, SECOND, looks_of, name_of
 from toolkit.forms.widgets.chart import Panel, Series
+from toolkit.outcome_colours import outcome_name
 from toolkit.runs.arrival_counts import Pacing
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
@@ -21,7 +22,8 @@ def panels(buckets: Sequence[Bucket], paces: Sequence[Pacing]) -> Iterator[Panel
     looks = looks_of({outcome for it in buckets for _, outcome in it.calls})
     for endpoint in Endpoint:
         series = [
-            Series(name_of(outcome), look, values=_rates(buckets, endpoint, outcome)) for outcome, look in looks.items()
+            Series(outcome_name(outcome), look, values=_rates(buckets, endpoint, outcome))
+            for outcome, look in looks.items()
         ]
         series = [it for it in series if any(it.values)]
         if series:

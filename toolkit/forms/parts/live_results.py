@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit.analysis.time_bins import BIN_RATIO, middle_ns
 from toolkit.api.wire import Endpoint
-from toolkit.forms.parts.outcome_colours import Outcome
+from toolkit.forms.parts.colour_pairs import Outcome
 from toolkit.records.call_record import Row, may_cost
 
 _SLOT_NS = 1_000_000_000

@@ -10,8 +10,8 @@ from typing import Any
 
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
+from toolkit.forms.parts.colour_pairs import FAINT, Look, look_of
 from toolkit.forms.parts.live_results import Live
-from toolkit.forms.parts.outcome_colours import FAINT, Look, look_of
 from toolkit.forms.parts.templates import render
 from toolkit.load_and_report import Trial
 from toolkit.report.remarks import remarks

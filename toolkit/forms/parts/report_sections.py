@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.forms.parts.outcome_colours import on_both
+from toolkit.forms.parts.colour_pairs import on_both
 from toolkit.forms.parts.templates import render
 from toolkit.report import html
 from toolkit.report.model import Figure, Section, Table

@@ -12,7 +12,7 @@ from toolkit.analysis.calls_table import NS_PER_S, IntoCalls, collect, lazy
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.forms.parts.outcome_colours import Look, look_of
+from toolkit.forms.parts.colour_pairs import Look, look_of
 from toolkit.forms.widgets.chart import Panel, Series, Span
 
 _MOST_MOBILES = 8

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import anywidget
 import traitlets
 
-from toolkit.forms.parts.outcome_colours import Look
+from toolkit.forms.parts.colour_pairs import Look
 
 Point: TypeAlias = tuple[float, float]
 

@@ -9,6 +9,7 @@ from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspect
 from toolkit.analysis.calls_table import bucket_s
 from toolkit.analysis.reliability.errors import Payer
 from toolkit.api.wire import Endpoint
+from toolkit.outcome_colours import ERROR
 from toolkit.report import result_tables, table_columns
 from toolkit.report.inputs import Subject
 from toolkit.report.model import Figure, Part, Section
@@ -142,5 +143,5 @@ def tell_suspects(subject: Subject) -> Iterator[Section]:
 
 
 def _outcome(row: Row) -> str:
-    known = result_tables.kind_of(row) != result_tables.ERROR
+    known = result_tables.kind_of(row) != ERROR
     return f"{row['return_code']} {row['message']}".rstrip() if known else str(row["error"])

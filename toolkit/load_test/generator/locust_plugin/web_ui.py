@@ -18,11 +18,11 @@ from locust import events
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL, MasterRunner
 
-from toolkit.analysis.colours import ERROR_COLOUR, KIND_COLOURS, UNKNOWN_COLOUR, shades
-from toolkit.api.return_codes import find, kind_of
+from toolkit.api.return_codes import find
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.results.history import History
 from toolkit.load_test.generator.results.metrics import Outcome, statistics_of
+from toolkit.outcome_colours import KIND_COLOURS, outcome_kind, outcome_name, shades
 from toolkit.records.histogram import Histogram
 
 _TAB = "return-codes"
@@ -76,7 +76,7 @@ def _row(endpoint: Endpoint, outcome: int | str, times: Histogram, calls: int) -
 def chart(history: History) -> dict[str, Any]:
     """Return what the chart is drawn from: points in time, and a panel for each endpoint with its outcomes' rates."""
     rates = history.calls_per_s()
-    colours = shades({_name(outcome): _colour(outcome) for outcome in sorted(rates, key=_place)})
+    colours = shades({outcome_name(it): KIND_COLOURS[outcome_kind(it)] for _, it in sorted(rates, key=_place)})
     return {
         "times_s": history.times_s(),
         "panels": {
@@ -84,7 +84,7 @@ def chart(history: History) -> dict[str, Any]:
                 {"name": name, "colour": colour, "calls_per_s": rates[of]}
                 for name, colour in colours.items()
                 for of in rates
-                if of[0] is endpoint and _name(of) == name
+                if of[0] is endpoint and outcome_name(of[1]) == name
             ]
             for endpoint in Endpoint
         },
@@ -93,18 +93,6 @@ def chart(history: History) -> dict[str, Any]:
 
 def _place(of: Outcome) -> tuple[bool, str]:
     return isinstance(of[1], str), str(of[1])
-
-
-def _name(of: Outcome) -> str:
-    known = find(of[1]) if isinstance(of[1], int) else None
-    return f"{known:d} {known.message}" if known else str(of[1])
-
-
-def _colour(of: Outcome) -> str:
-    if isinstance(of[1], str):
-        return ERROR_COLOUR
-    kind = kind_of(of[1])
-    return KIND_COLOURS[kind] if kind else UNKNOWN_COLOUR
 
 
 # How locust's page comes to show it.

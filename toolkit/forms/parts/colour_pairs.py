@@ -1,0 +1,46 @@
+"""Pair the colours of outcomes: one for a light background and one for a dark one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from toolkit.outcome_colours import ERROR, KIND_COLOURS, outcome_kind, outcome_name, shades
+
+Outcome: TypeAlias = int | str
+"""A return code, or the error's name where no answer was read."""
+
+# A colour that a dark ground would swallow; the others stand out on both.
+_ON_DARK = {KIND_COLOURS["REQUEST"]: "#a78bd8", KIND_COLOURS["SERVER"]: "#e0566b", KIND_COLOURS[ERROR]: "#dcdce4"}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The colours of one thing, as #rrggbb."""
+
+    light: str
+    dark: str
+
+
+PLAIN = Look("#1d5ea8", "#7db0f0")
+SECOND = Look("#d5761f", "#f0a35c")
+FAINT = Look("#c9ccd6", "#4a4e5c")
+
+
+def look_of(outcome: Outcome) -> Look:
+    """Return the colours of an outcome's kind."""
+    return on_both(KIND_COLOURS[outcome_kind(outcome)])
+
+
+def on_both(colour: str) -> Look:
+    """Return a colour of a light ground with the one that stands for it on a dark one."""
+    return Look(colour, _ON_DARK.get(colour, colour))
+
+
+def looks_of(outcomes: Iterable[Outcome]) -> dict[Outcome, Look]:
+    """Return the colours of outcomes beside one another: those of one kind get shades; in reading order."""
+    ordered = sorted(outcomes, key=lambda it: (isinstance(it, str), str(it)))
+    light = shades({outcome_name(it): look_of(it).light for it in ordered})
+    dark = shades({outcome_name(it): look_of(it).dark for it in ordered})
+    return {it: Look(light[outcome_name(it)], dark[outcome_name(it)]) for it in ordered}
