@@ -24,7 +24,7 @@ from side_by_side import OTHER_CORE, pin
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
-from toolkit.load_test.generator.journeys.steps import Kept, Outcome, Send, Verify
+from toolkit.load_test.generator.journeys.steps import CallResult, Outcome, Send, Verify
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.plan.mobile_pools import uniform
@@ -36,9 +36,9 @@ FLUSH_TURNS = 25  # 10,000 calls, a quarter of a second of 40,000 a second
 SCRIBE = Scribe.of("benchmark", "worker-0", "key", "secret")
 
 
-def calls() -> list[Kept]:
+def calls() -> list[CallResult]:
     """Make what a generator has at hand when calls are over."""
-    made: list[Kept] = []
+    made: list[CallResult] = []
     for mobile in islice(uniform(1), JOURNEYS):
         msg_id, now_ns = str(uuid4()), time.time_ns()
         sent, verified = Answer(200, ReturnCode.SUCCESS, "success", msg_id), Answer(200, ReturnCode.SUCCESS, "success")
@@ -48,7 +48,7 @@ def calls() -> list[Kept]:
 
 
 def measure(
-    made: list[Kept], append: Callable[[list[Kept]], None], flush: Callable[[], None], at_once: int
+    made: list[CallResult], append: Callable[[list[CallResult]], None], flush: Callable[[], None], at_once: int
 ) -> tuple[float, float]:
     """Return the microseconds a call, and the longest turn in ms."""
     handed = [made[at : at + at_once] for at in range(0, len(made), at_once)]

@@ -9,7 +9,7 @@ from toolkit.runs.arrival_counts import Pacer, Pacing, Rate, read_pacing
 
 
 def leave(folder: Path, worker: int, **counts: object) -> None:
-    known = {"elapsed_s": 10.0, "late": 0, "queued": 0, "dropped": 0, "unowned": 0, "bottleneck": None, **counts}
+    known = {"elapsed_s": 10.0, "late": 0, "queued": 0, "dropped": 0, "orphaned": 0, "bottleneck": None, **counts}
     (folder / f"arrivals-{worker}.json").write_text(json.dumps(known))
 
 
@@ -19,11 +19,21 @@ def test_without_a_rate_there_is_no_pacing(tmp_path: Path) -> None:
 
 def test_workers_add_up_and_what_was_not_begun_was_intended_all_the_same(tmp_path: Path) -> None:
     leave(tmp_path, 0, due=500, dropped=20, bottleneck="busy")
-    leave(tmp_path, 1, due=500, unowned=80, late=3)
+    leave(tmp_path, 1, due=500, orphaned=80, late=3)
     pacing = read_pacing(tmp_path)
     assert pacing == Pacing(10.0, 1000, 3, 0, 20, 80, ("busy",))
     assert (pacing.intended_per_s, pacing.achieved_per_s) == (100.0, 90.0)
     assert pacing.settings()["bottleneck"] == "busy"
+    assert pacing.settings()["pacing"]["unowned"] == 80
+
+
+def test_the_key_of_earlier_versions_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / "arrivals-0.json").write_text(
+        json.dumps({"elapsed_s": 1.0, "due": 9, "late": 0, "queued": 0, "dropped": 0, "unowned": 4, "bottleneck": None})
+    )
+    pacing = read_pacing(tmp_path)
+    assert pacing
+    assert pacing.orphaned == 4
 
 
 def test_the_rate_is_that_of_the_last_second() -> None:

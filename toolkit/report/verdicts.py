@@ -19,7 +19,7 @@ from toolkit.report.inputs import Subject
 from toolkit.report.model import Judged
 from toolkit.runs.check_results import Claim
 from toolkit.runs.run_folder import Cause
-from toolkit.runs.thresholds import Figures, Measure, Status, Verdict, doubt, judge, parse
+from toolkit.runs.thresholds import Figures, Measure, Status, Verdict, judge, mark_inconclusive, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def judge_run(calls: IntoCalls, settings: Mapping[str, object]) -> list[Verdict]
     verdicts = [judge(parse(str(text)), figures) for text in given]
     if settings.get("ended") == Cause.MISSED:
         verdicts = [_fail(it) if str(it.threshold) == settings.get("ended_because") else it for it in verdicts]
-    return [doubt(it) for it in verdicts] if settings.get("bottleneck") else verdicts
+    return [mark_inconclusive(it) for it in verdicts] if settings.get("bottleneck") else verdicts
 
 
 def judge_all(subject: Subject) -> list[Judged]:

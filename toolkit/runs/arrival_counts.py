@@ -9,7 +9,8 @@ from typing import Any
 
 from toolkit.runs import run_folder
 
-_SUMS = ("due", "late", "queued", "dropped", "unowned")
+_SUMS = ("due", "late", "queued", "dropped", "orphaned")
+_ORPHANED_KEY = "unowned"  # the name in run.json, and in the arrivals files of earlier versions
 _RATE_OVER_S = 0.9  # workers leave their counts once a second
 
 
@@ -18,7 +19,7 @@ class Pacing:
     """The arrivals of a run so far.
 
     due: whose time has come. late: begun late, the load generator being busy. queued: had to wait for a connection.
-    dropped: not begun. unowned: not begun either, as their worker was lost and no other had taken over.
+    dropped: not begun. orphaned: not begun either, as their worker was lost and no other had taken over.
     ``bottlenecks``: how the load generator held the run back, in a few words for each worker.
     """
 
@@ -27,7 +28,7 @@ class Pacing:
     late: int
     queued: int
     dropped: int
-    unowned: int
+    orphaned: int
     bottlenecks: tuple[str, ...] = ()
 
     @property
@@ -43,11 +44,12 @@ class Pacing:
     @property
     def begun(self) -> int:
         """Journeys that were begun."""
-        return self.due - self.dropped - self.unowned
+        return self.due - self.dropped - self.orphaned
 
     def settings(self) -> dict[str, object]:
         """Return what run.json keeps of it."""
         arrivals = asdict(self)
+        arrivals[_ORPHANED_KEY] = arrivals.pop("orphaned")
         bottlenecks = dict.fromkeys(arrivals.pop("bottlenecks"))
         rates = {"intended_per_s": self.intended_per_s, "achieved_per_s": self.achieved_per_s}
         return {"pacing": arrivals | rates, "bottleneck": "; ".join(bottlenecks) or None}
@@ -88,5 +90,6 @@ def read_pacing(folder: Path) -> Pacing | None:
     if not left:
         return None
     sums = {name: sum(worker.get(name, 0) for worker in left) for name in _SUMS}
+    sums["orphaned"] += sum(worker.get(_ORPHANED_KEY, 0) for worker in left)
     bottlenecks = tuple(worker["bottleneck"] for worker in left if worker["bottleneck"])
     return Pacing(max(worker["elapsed_s"] for worker in left), **sums, bottlenecks=bottlenecks)

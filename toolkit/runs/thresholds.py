@@ -203,7 +203,7 @@ def judge(threshold: Threshold, figures: Figures) -> Verdict:
     return Verdict(threshold, Status.PASS if kept else Status.FAIL, value)
 
 
-def doubt(verdict: Verdict) -> Verdict:
+def mark_inconclusive(verdict: Verdict) -> Verdict:
     """Return what is left of a verdict where the load generator was the bottleneck: nothing was shown, so no PASS."""
     return replace(verdict, status=Status.NO_DATA) if verdict.status is Status.PASS else verdict
 

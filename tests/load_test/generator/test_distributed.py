@@ -127,7 +127,7 @@ def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path
     assert sum(sends_by_second(tmp_path)[5:8]) == pytest.approx(3 * RATE_PER_S, rel=0.02)
     assert len(set(api.mobiles)) == len(api.mobiles)
     assert ended.pacing
-    assert 0 < ended.pacing.unowned < 3 * RATE_PER_S / 2  # locust's own wait for a sign of life is longer
+    assert 0 < ended.pacing.orphaned < 3 * RATE_PER_S / 2  # locust's own wait for a sign of life is longer
     assert ended.pacing.due == pytest.approx(9 * RATE_PER_S, abs=RATE_PER_S)  # but for what the lost one didn't tell
     assert ended.pacing.dropped < RATE_PER_S / 10
 

@@ -1,4 +1,4 @@
-"""Pools of mobiles: what each of them promises, for any seed and any number of lanes."""
+"""Pools of mobiles: what each of them promises, for any seed and any number of shards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from toolkit.api.errors import InputError
 from toolkit.api.wire import parse_mobile
-from toolkit.load_test.plan.mobile_pools import lane_of, parse_pool, sequential, uniform, zipf
+from toolkit.load_test.plan.mobile_pools import parse_pool, sequential, shard_of, uniform, zipf
 
 MANY = 200_000
 MAGIC = "199000"
@@ -28,15 +28,15 @@ def test_no_uniform_mobile_comes_twice() -> None:
 
 
 @given(POOLS, SEEDS, LANES)
-def test_every_mobile_is_valid_and_no_magic_one(pool: str, seed: int, lanes: int) -> None:
-    for mobile in islice(parse_pool(pool)(seed, lanes - 1, lanes), 200):
+def test_every_mobile_is_valid_and_no_magic_one(pool: str, seed: int, shards: int) -> None:
+    for mobile in islice(parse_pool(pool)(seed, shards - 1, shards), 200):
         assert parse_mobile(mobile) == mobile
         assert not mobile.startswith(MAGIC)
 
 
 @given(POOLS, SEEDS, LANES)
-def test_a_seed_gives_the_same_mobiles_again(pool: str, seed: int, lanes: int) -> None:
-    first, again = (list(islice(parse_pool(pool)(seed, 0, lanes), 100)) for _ in range(2))
+def test_a_seed_gives_the_same_mobiles_again(pool: str, seed: int, shards: int) -> None:
+    first, again = (list(islice(parse_pool(pool)(seed, 0, shards), 100)) for _ in range(2))
     assert first == again
 
 
@@ -45,15 +45,15 @@ def test_another_seed_gives_other_mobiles() -> None:
 
 
 @given(POOLS, SEEDS, st.integers(2, 8))
-def test_workers_share_no_mobile(pool: str, seed: int, lanes: int) -> None:
-    taken = [set(islice(parse_pool(pool)(seed, lane, lanes), 300)) for lane in range(lanes)]
+def test_workers_share_no_mobile(pool: str, seed: int, shards: int) -> None:
+    taken = [set(islice(parse_pool(pool)(seed, shard, shards), 300)) for shard in range(shards)]
     assert len(set().union(*taken)) == sum(map(len, taken))
 
 
 @given(SEEDS, LANES)
-def test_all_workers_together_have_the_mobiles_that_one_would_have(seed: int, lanes: int) -> None:
-    alone = set(islice(uniform(seed), 40 * lanes))
-    together = set().union(*(islice(uniform(seed, lane, lanes), 40) for lane in range(lanes)))
+def test_all_workers_together_have_the_mobiles_that_one_would_have(seed: int, shards: int) -> None:
+    alone = set(islice(uniform(seed), 40 * shards))
+    together = set().union(*(islice(uniform(seed, shard, shards), 40) for shard in range(shards)))
     assert len(alone ^ together) <= 2  # a magic number that was left out shifts one of them
 
 
@@ -86,7 +86,7 @@ def test_a_file_gives_each_of_its_mobiles_once(tmp_path: Path) -> None:
     file.write_text("13800138000\n+8613900139000\n\n13800138000\n13700137000\n")
     pool = parse_pool(f"file:{file}")
     assert list(pool(1, 0, 1)) == ["13800138000", "13900139000", "13700137000"]
-    assert [list(pool(1, lane, 2)) for lane in range(2)] == [["13800138000", "13700137000"], ["13900139000"]]
+    assert [list(pool(1, shard, 2)) for shard in range(2)] == [["13800138000", "13700137000"], ["13900139000"]]
 
 
 def test_magic_gives_the_number_of_a_return_code() -> None:
@@ -122,6 +122,6 @@ def test_mobiles_can_be_drawn_without_locust() -> None:
 def test_no_two_workers_have_a_lane_in_common_and_expected_ones_have_nearly_all(expected: int) -> None:
     taken: list[int] = []
     for worker in range(expected + 4):
-        lane, lanes = lane_of(worker, expected)
-        taken += range(lane, 10_000, lanes)
+        shard, shards = shard_of(worker, expected)
+        taken += range(shard, 10_000, shards)
     assert len(set(taken)) == len(taken) >= 10_000 * expected // (expected + 1)

@@ -36,17 +36,17 @@ def test_constant_arrivals_are_where_the_integral_is_whole(stages: tuple[Stage, 
 
 
 @given(shapes, st.integers(1, 5))
-def test_workers_share_constant_arrivals_without_overlap(stages: tuple[Stage, ...], lanes: int) -> None:
+def test_workers_share_constant_arrivals_without_overlap(stages: tuple[Stage, ...], shards: int) -> None:
     schedule = Schedule(stages)
-    shared = sorted(time for lane in range(lanes) for time in schedule.times_ns(1, lane, lanes))
+    shared = sorted(time for shard in range(shards) for time in schedule.times_ns(1, shard, shards))
     assert shared == list(schedule.times_ns(1))
 
 
 @pytest.mark.parametrize("text", SHAPES)
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_poisson_arrivals_are_as_many_as_the_rate_says(text: str, lanes: int) -> None:
+@pytest.mark.parametrize("shards", [1, 3])
+def test_poisson_arrivals_are_as_many_as_the_rate_says(text: str, shards: int) -> None:
     schedule = Schedule(parse_stages(text), is_poisson=True)
-    times = sorted(time for lane in range(lanes) for time in schedule.times_ns(7, lane, lanes))
+    times = sorted(time for shard in range(shards) for time in schedule.times_ns(7, shard, shards))
     whole = schedule.arrivals(math.inf)
     assert abs(len(times) - whole) < 4.5 * math.sqrt(whole)
     assert times[-1] < schedule.duration_s * 1e9
@@ -108,5 +108,5 @@ def test_a_rate_is_a_number_above_zero(rate_per_s: float) -> None:
 
 def test_what_came_while_a_share_had_nobody_is_known() -> None:
     schedule = Schedule(parse_stages("10s=100"))
-    assert Share(schedule, 1, lane=1, lanes=2, after_s=4.0, unowned_s=1.5).unowned() == pytest.approx(75)
-    assert Share(schedule, 1, after_s=4.0).unowned() == 0
+    assert Share(schedule, 1, shard=1, shards=2, after_s=4.0, orphaned_s=1.5).orphaned() == pytest.approx(75)
+    assert Share(schedule, 1, after_s=4.0).orphaned() == 0

@@ -16,7 +16,7 @@ from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST
 
 from toolkit.api.errors import CallError, InputError, ToolkitError, TransportError
 from toolkit.api.wire import Endpoint
-from toolkit.load_test.generator.checks.registry import Claim
+from toolkit.load_test.generator.checks.registry import Check
 from toolkit.load_test.generator.engine import open_loop
 from toolkit.load_test.generator.engine.open_loop import Begin
 from toolkit.load_test.generator.engine.pace import open_loop_of
@@ -67,7 +67,7 @@ class SmsCodeUser(User):
 
     abstract = True
     expected: Collection[int] = ()
-    claim: Claim | None = None
+    claim: Check | None = None
     stages: str | None = None
 
     def __init_subclass__(cls) -> None:

@@ -1,7 +1,7 @@
 """Mobiles: seeded pools of numbers to load with, each worker's own.
 
 A pool is written as ``uniform``, ``zipf:1.1``, ``prefix:1380013``, ``file:PATH`` or ``magic:CODE``. Uniform, prefix and
-file give no number twice, and no two lanes the same one; but for magic, none gives a magic number.
+file give no number twice, and no two shards the same one; but for magic, none gives a magic number.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _MAGIC = "199000"  # the sandbox answers these with a return code on demand
 _BLOCK = 1024  # mobiles that are worked out at once
 _PREFIX = re.compile(r"1[3-9][0-9]{0,9}")
 _NEWCOMERS = 256  # how many workers may come beyond those that are expected
-_HOT_COUNT = 1_000_000  # how many numbers a Zipf pool of one lane has
+_HOT_COUNT = 1_000_000  # how many numbers a Zipf pool of one shard has
 
 Pool = Callable[[int, int, int], Iterator[str]]
-"""Gives the mobiles for a seed to one lane of several."""
+"""Gives the mobiles for a seed to one shard of several."""
 
 
 def parse_pool(text: str) -> Pool:
@@ -44,24 +44,24 @@ def parse_pool(text: str) -> Pool:
     return _POOLS[name](value)
 
 
-def lane_of(worker: int, expected: int) -> tuple[int, int]:
-    """Return the lane of a worker, numbered from 0, and of how many lanes: no two workers have one in common.
+def shard_of(worker: int, expected: int) -> tuple[int, int]:
+    """Return the shard of a worker, numbered from 0, and of how many shards: no two workers have one in common.
 
-    Each of the ``expected`` workers has a lane, and one more lane is divided among those that come all the same, as in
-    the place of one that was lost.
+    Each of the ``expected`` workers has a shard, and one more shard is divided among those that come all the same, as
+    in the place of one that was lost.
     """
     if worker < expected:
         return worker, expected + 1
     return expected + (expected + 1) * (worker - expected), (expected + 1) * _NEWCOMERS
 
 
-def uniform(seed: int, lane: int = 0, lanes: int = 1) -> Iterator[str]:
-    """Yield mobiles spread evenly over all prefixes, the same for a seed; each of ``lanes`` workers takes its own lane.
+def uniform(seed: int, shard: int = 0, shards: int = 1) -> Iterator[str]:
+    """Yield mobiles spread evenly over all prefixes, the same for a seed; each of ``shards`` workers has its own.
 
     An affine permutation of the 7 * 10^9 valid numbers, so nothing has to be remembered.
     """
     start, step = _draw_permutation(seed)
-    positions, stride = range(lane, _COUNT, lanes), lanes * step % _COUNT
+    positions, stride = range(shard, _COUNT, shards), shards * step % _COUNT
 
     def block(first: int) -> Iterable[int]:
         steps = np.arange(min(_BLOCK, len(positions) - first), dtype=np.int64)
@@ -71,20 +71,20 @@ def uniform(seed: int, lane: int = 0, lanes: int = 1) -> Iterator[str]:
     return map(str, chain.from_iterable(map(block, range(0, len(positions), _BLOCK))))
 
 
-def zipf(exponent: float, seed: int, lane: int = 0, lanes: int = 1) -> Iterator[str]:
-    """Yield mobiles for ever, the k-th hottest of a lane k ** exponent times more rarely than the hottest.
+def zipf(exponent: float, seed: int, shard: int = 0, shards: int = 1) -> Iterator[str]:
+    """Yield mobiles for ever, the k-th hottest of a shard k ** exponent times more rarely than the hottest.
 
-    The exponent is above 1. Each lane has its own million numbers, those that ``uniform`` gives it first.
+    The exponent is above 1. Each shard has its own million numbers, those that ``uniform`` gives it first.
     """
-    (start, step), draw = _draw_permutation(seed), Random(f"{seed}/{lane}")
-    positions = (lane + (rank - 1) * lanes for rank in _ranks(exponent, draw))
+    (start, step), draw = _draw_permutation(seed), Random(f"{seed}/{shard}")
+    positions = (shard + (rank - 1) * shards for rank in _ranks(exponent, draw))
     return _without_magic(str(_FIRST + (start + position * step) % _COUNT) for position in positions)
 
 
-def sequential(prefix: str, lane: int = 0, lanes: int = 1) -> Iterator[str]:
-    """Yield the mobiles of a prefix in ascending order, each lane every ``lanes``-th of them."""
+def sequential(prefix: str, shard: int = 0, shards: int = 1) -> Iterator[str]:
+    """Yield the mobiles of a prefix in ascending order, each shard every ``shards``-th of them."""
     span = 10 ** (_DIGITS - len(prefix))
-    return _without_magic(str(int(prefix) * span + number) for number in range(lane, span, lanes))
+    return _without_magic(str(int(prefix) * span + number) for number in range(shard, span, shards))
 
 
 def _draw_permutation(seed: int) -> tuple[int, int]:
@@ -131,7 +131,7 @@ def _read_zipf(value: str) -> Pool:
 def _read_prefix(value: str) -> Pool:
     if not _PREFIX.fullmatch(value) or value.startswith(_MAGIC):
         raise InputError("mobiles prefix: give the first 2 to 11 digits of mainland mobiles, not the sandbox's magic")
-    return lambda seed, lane, lanes: sequential(value, lane, lanes)
+    return lambda seed, shard, shards: sequential(value, shard, shards)
 
 
 def _read_file(value: str) -> Pool:
@@ -144,14 +144,14 @@ def _read_file(value: str) -> Pool:
         place = f"number {mobiles.index(None) + 1} of it is no mobile" if mobiles else "it is empty"
         raise InputError(f"mobiles file:{value}: {place}: write one mobile a line")
     distinct = tuple(dict.fromkeys(filter(None, mobiles)))
-    return lambda seed, lane, lanes: _without_magic(islice(distinct, lane, None, lanes))
+    return lambda seed, shard, shards: _without_magic(islice(distinct, shard, None, shards))
 
 
 def _read_magic(value: str) -> Pool:
     code = find(int(value)) if value.isdecimal() else None
     if code is None:
         raise InputError(f"mobiles magic:{value}: give one of the API's return codes, as `smscode codes` lists them")
-    return lambda seed, lane, lanes: repeat(f"{_MAGIC}{code:d}")
+    return lambda seed, shard, shards: repeat(f"{_MAGIC}{code:d}")
 
 
 _POOLS: dict[str, Callable[[str], Pool]] = {

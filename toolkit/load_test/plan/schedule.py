@@ -17,7 +17,7 @@ The rate over time is data: a stage or several, written one after the other with
 
 An arrival is where the rate's integral reaches the next whole number (constant), or the next of the points that a
 Poisson process of rate 1 has drawn (poisson): so the number of arrivals is right under any shape. Of N workers, worker
-``lane`` takes every Nth point, or draws points N times as far apart; together they are the whole.
+``shard`` takes every Nth point, or draws points N times as far apart; together they are the whole.
 """
 
 from __future__ import annotations
@@ -128,24 +128,24 @@ class Schedule:
             until_s -= within_s
         return due
 
-    def times_ns(self, seed: int, lane: int = 0, lanes: int = 1, after_s: float = 0.0) -> Iterator[int]:
-        """Yield when the journeys of one of ``lanes`` workers begin, in ns from the start, ascending."""
+    def times_ns(self, seed: int, shard: int = 0, shards: int = 1, after_s: float = 0.0) -> Iterator[int]:
+        """Yield when the journeys of one of ``shards`` workers begin, in ns from the start, ascending."""
         points = self._draw if self.is_poisson else self._count
-        for block in points(self.arrivals(after_s), seed, lane, lanes):
+        for block in points(self.arrivals(after_s), seed, shard, shards):
             times = self._when(block)
             yield from (times * _NS_PER_S).astype(np.int64).tolist()
             if len(times) < len(block):
                 return
 
-    def _count(self, first: float, seed: int, lane: int, lanes: int) -> Iterator[Floats]:
-        start = lane + lanes * max(0, math.ceil((first - lane) / lanes))
-        for block in count(start, _BLOCK * lanes):
-            yield np.arange(block, block + _BLOCK * lanes, lanes, dtype=np.float64)
+    def _count(self, first: float, seed: int, shard: int, shards: int) -> Iterator[Floats]:
+        start = shard + shards * max(0, math.ceil((first - shard) / shards))
+        for block in count(start, _BLOCK * shards):
+            yield np.arange(block, block + _BLOCK * shards, shards, dtype=np.float64)
 
-    def _draw(self, first: float, seed: int, lane: int, lanes: int) -> Iterator[Floats]:
-        draw, at = np.random.default_rng([seed, lane, lanes]), first
+    def _draw(self, first: float, seed: int, shard: int, shards: int) -> Iterator[Floats]:
+        draw, at = np.random.default_rng([seed, shard, shards]), first
         while True:
-            block = at + np.cumsum(draw.exponential(lanes, _BLOCK))
+            block = at + np.cumsum(draw.exponential(shards, _BLOCK))
             at = float(block[-1])
             yield block
 
@@ -162,18 +162,18 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One worker's arrivals of a schedule: lane 0, 1, ... of as many lanes as there are workers.
+    """One worker's arrivals of a schedule: shard 0, 1, ... of as many shards as there are workers.
 
-    ``after_s``: how far the schedule has come when it joins in. ``unowned_s``: for how long before that the share had
+    ``after_s``: how far the schedule has come when it joins in. ``orphaned_s``: for how long before that the share had
     nobody, its worker being lost.
     """
 
     schedule: Schedule
     seed: int
-    lane: int = 0
-    lanes: int = 1
+    shard: int = 0
+    shards: int = 1
     after_s: float = 0.0
-    unowned_s: float = 0.0
+    orphaned_s: float = 0.0
 
     @property
     def duration_s(self) -> float:
@@ -182,15 +182,15 @@ class Share:
 
     def times_ns(self) -> Iterator[int]:
         """Yield when this worker's journeys begin, in ns from the schedule's start, ascending."""
-        return self.schedule.times_ns(self.seed, self.lane, self.lanes, self.after_s)
+        return self.schedule.times_ns(self.seed, self.shard, self.shards, self.after_s)
 
     def due(self, until_s: float) -> float:
         """Return how many of them are due by then, on average."""
-        return (self.schedule.arrivals(until_s) - self.schedule.arrivals(self.after_s)) / self.lanes
+        return (self.schedule.arrivals(until_s) - self.schedule.arrivals(self.after_s)) / self.shards
 
-    def unowned(self) -> float:
+    def orphaned(self) -> float:
         """Return how many came while the share had nobody, on average."""
-        return -self.due(self.after_s - self.unowned_s)
+        return -self.due(self.after_s - self.orphaned_s)
 
 
 @dataclass(slots=True)
@@ -198,7 +198,7 @@ class Arrivals:
     """What became of the arrivals of an open loop; all 0 in a closed one.
 
     due: those whose time has come. late: begun later than they should have been, the load generator being busy.
-    queued: had to wait for a connection. dropped: not begun. unowned: not begun either, as their worker was lost and
+    queued: had to wait for a connection. dropped: not begun. orphaned: not begun either, as their worker was lost and
     no other had taken over.
     """
 
@@ -206,7 +206,7 @@ class Arrivals:
     late: int = 0
     queued: int = 0
     dropped: int = 0
-    unowned: int = 0
+    orphaned: int = 0
 
     def grow(self, more: Arrivals) -> None:
         """Count more of them."""

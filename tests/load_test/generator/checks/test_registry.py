@@ -17,9 +17,9 @@ from toolkit.load_test.generator.checks.registry import (
     JOURNEY,
     REPLAY,
     THROUGHPUT,
-    Claim,
+    Check,
+    CheckResult,
     Evidence,
-    Judgement,
 )
 from toolkit.load_test.generator.journeys.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.plan.expectations import Terms
@@ -31,7 +31,7 @@ OK, WRONG, RATE = ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.OUT_OF
 
 
 def seen(
-    claim: Claim,
+    claim: Check,
     endpoint: Endpoint,
     code: ReturnCode | None,
     at_s: float = 0,
@@ -49,7 +49,7 @@ def seen(
     return Counter() if row is None else Counter([row])
 
 
-def judge(claim: Claim, *evidence: Evidence) -> Judgement:
+def judge(claim: Check, *evidence: Evidence) -> CheckResult:
     return claim.judge(sum(evidence, Counter()), TERMS)
 
 

@@ -21,7 +21,7 @@ def test_a_few_late_arrivals_and_a_hundredth_of_them_say_nothing(arrivals: dict[
         ({"due": 30, "late": 4}, "13.3% of the arrivals were begun late"),
         ({"due": 1_000, "late": 11}, "1.1% of the arrivals were begun late"),
         ({"due": 30, "dropped": 1}, "3.3% of the arrivals never got one of 10 connections"),
-        ({"due": 2_000, "unowned": 1_000, "late": 11}, "1.1% of the arrivals were begun late"),
+        ({"due": 2_000, "orphaned": 1_000, "late": 11}, "1.1% of the arrivals were begun late"),
     ],
 )
 def test_more_than_that_is_told_in_figures(arrivals: dict[str, int], said: str) -> None:

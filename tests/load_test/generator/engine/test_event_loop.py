@@ -16,15 +16,15 @@ from support.certificates import certificate
 from support.loop import SENT, answer_at_once, serving
 
 from toolkit.api.errors import NotConnectedError
-from toolkit.load_test.generator.engine.event_loop import Engine, Trip
+from toolkit.load_test.generator.engine.event_loop import ActiveJourney, Engine
 from toolkit.load_test.generator.http import connection
 from toolkit.load_test.generator.http.address import Line
 from toolkit.load_test.generator.http.blocking import classify
 from toolkit.load_test.generator.http.http1 import Received
 from toolkit.load_test.generator.journeys.steps import (
     Call,
+    CallResult,
     Journey,
-    Kept,
     Outcome,
     Pause,
     Peek,
@@ -51,7 +51,7 @@ class Ledger:
     def admit_send(self) -> None:
         pass
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[CallResult]) -> None:
         self.calls += [(call, outcome) for call, outcome, _ in kept]
 
     def read_code(self, received: Received) -> str | None:
@@ -86,16 +86,16 @@ def play(
     journey: Callable[[], Journey] = send,
     connections: int = 10,
     timeout_s: float = PATIENCE_S,
-    breathe: Callable[[], None] = lambda: None,
+    yield_to_hub: Callable[[], None] = lambda: None,
     is_stopping: Callable[[], bool] = lambda: False,
     drain_s: float = PATIENCE_S,
 ) -> Ledger:
     """Play journeys until all have ended."""
     kept = Ledger()
     schedule = Schedule(parse_stages(stages) if isinstance(stages, str) else stages)
-    trips = (Trip(begin()) for begin in repeat(journey))
+    trips = (ActiveJourney(begin()) for begin in repeat(journey))
     line = Line(Target(url, "key", "secret", 1))
-    Engine(line, kept, trips, Share(schedule, 1), connections, timeout_s, drain_s).run(breathe, is_stopping)
+    Engine(line, kept, trips, Share(schedule, 1), connections, timeout_s, drain_s).run(yield_to_hub, is_stopping)
     return kept
 
 
@@ -144,10 +144,10 @@ def test_arrivals_that_find_no_connection_in_the_end_are_dropped_and_counted() -
 
 def test_arrivals_that_had_nobody_are_due_and_neither_late_nor_dropped() -> None:
     with serving() as server:
-        ledger, trips = Ledger(), (Trip(begin()) for begin in repeat(send))
-        share = Share(Schedule(parse_stages("2s=100")), 1, after_s=1.5, unowned_s=1.0)
+        ledger, trips = Ledger(), (ActiveJourney(begin()) for begin in repeat(send))
+        share = Share(Schedule(parse_stages("2s=100")), 1, after_s=1.5, orphaned_s=1.0)
         Engine(Line(Target(server.url, "key", "secret", 1)), ledger, trips, share, 5).run(lambda: None, lambda: False)
-    assert ledger.arrivals == Arrivals(due=150, unowned=100, late=ledger.arrivals.late)
+    assert ledger.arrivals == Arrivals(due=150, orphaned=100, late=ledger.arrivals.late)
     assert len(server.requests) == 50
 
 
@@ -253,7 +253,7 @@ def test_the_next_address_is_tried_where_the_first_refuses() -> None:
         line = Line(Target(server.url, "key", "secret", 1))
         line.addresses.insert(0, (socket.AF_INET, ("127.0.0.1", int(port))))
         kept = Ledger()
-        trips = (Trip(begin()) for begin in repeat(send))
+        trips = (ActiveJourney(begin()) for begin in repeat(send))
         Engine(line, kept, trips, Share(Schedule(parse_stages("50ms=100")), 1), 3, PATIENCE_S, PATIENCE_S).run(
             lambda: None, lambda: False
         )
@@ -334,17 +334,17 @@ def test_what_the_end_cuts_off_is_kept_as_cancelled() -> None:
 
     kept: list[Ledger] = []
 
-    def breathe() -> None:
+    def yield_to_hub() -> None:
         if len(server.requests) >= 3:
             raise EndedError
 
     with serving(never) as server:
         kept.append(Ledger())
-        trips = (Trip(begin()) for begin in repeat(send))
+        trips = (ActiveJourney(begin()) for begin in repeat(send))
         share = Share(Schedule(parse_stages("30ms=100")), 1)
         engine = Engine(Line(Target(server.url, "key", "secret", 1)), kept[0], trips, share, 5, PATIENCE_S, PATIENCE_S)
         with pytest.raises(EndedError):
-            engine.run(breathe, lambda: False)
+            engine.run(yield_to_hub, lambda: False)
     assert kept[0].outcomes() == {"cancelled": 3}
 
 

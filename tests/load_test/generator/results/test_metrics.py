@@ -63,7 +63,7 @@ COUNTED = """
 import json
 import locust.stats
 from locust.env import Environment
-from toolkit.load_test.generator.locust_plugin.three_digits import three_digits
+from toolkit.load_test.generator.locust_plugin.locust_stats import three_digits
 from toolkit.load_test.generator.results.metrics import Statistics, statistics_of
 from toolkit.runs.thresholds import judge, parse
 from toolkit.api.wire import Endpoint

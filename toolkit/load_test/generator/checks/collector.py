@@ -1,4 +1,4 @@
-"""Witness: what one locust process saw that bears on the claims of its users; a master knows what all workers saw.
+"""Collect the data that each check needs; merge it on the master.
 
 When the run is over, the master, or the only process, judges the claims, prints how they stand, leaves them in the
 run's folder, and ends with an exit code of their own where one is broken.
@@ -20,8 +20,8 @@ from locust.runners import STATE_STOPPED, WorkerRunner
 from toolkit.api.errors import ToolkitError
 from toolkit.api.rate_rules import parse_rules
 from toolkit.load_test.generator.checks.rate_limit_oracle import ServiceClock
-from toolkit.load_test.generator.checks.registry import Claim, Evidence, Judgement
-from toolkit.load_test.generator.journeys.steps import Kept
+from toolkit.load_test.generator.checks.registry import Check, CheckResult, Evidence
+from toolkit.load_test.generator.journeys.steps import CallResult
 from toolkit.load_test.plan.expectations import Terms
 from toolkit.load_test.plan.target_guard import is_this_machine
 from toolkit.runs import run_folder
@@ -31,24 +31,24 @@ from toolkit.runs.thresholds import Status, parse
 _REPORT_KEY = "smscode_evidence"
 _DRIFT_RATIO = 1e-4  # of another machine's clock; an untended quartz is within half of it
 
-_witnesses: dict[Environment, Witness] = {}
+_witnesses: dict[Environment, CheckCollector] = {}
 
 
-class Witness:
+class CheckCollector:
     """Keeps what was seen of each call."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._evidence: dict[Claim, Evidence] = {}
+        self._evidence: dict[Check, Evidence] = {}
 
-    def see(self, kept: Sequence[Kept]) -> None:
+    def see(self, kept: Sequence[CallResult]) -> None:
         """Take in calls."""
         for claim, evidence in self._evidence.items():
             rows = (claim.row(call, outcome) for call, outcome, _ in kept)
             evidence.update(row for row in rows if row is not None)
 
-    def judge(self) -> list[Judgement]:
-        """Judge the claims by what is known now."""
+    def judge(self) -> list[CheckResult]:
+        """ThresholdMonitor the claims by what is known now."""
         terms = read_terms(self._environment)
         return [claim.judge(evidence, terms) for claim, evidence in self._evidence.items()]
 
@@ -70,7 +70,7 @@ class Witness:
                 evidence[tuple(row)] += seen
 
     def conclude(self, **_: object) -> None:
-        """Judge the claims, say and leave how they stand, and choose the exit code."""
+        """ThresholdMonitor the claims, say and leave how they stand, and choose the exit code."""
         environment = self._environment
         if not self._evidence or environment.runner is None:
             return
@@ -87,10 +87,10 @@ class Witness:
             )
 
 
-def witness_of(environment: Environment) -> Witness:
+def witness_of(environment: Environment) -> CheckCollector:
     """Return the witness of this process."""
     if environment not in _witnesses:
-        witness = _witnesses[environment] = Witness(environment)
+        witness = _witnesses[environment] = CheckCollector(environment)
         hooks: Any = environment.events
         hooks.test_start.add_listener(witness.begin)
         if isinstance(environment.runner, WorkerRunner):
@@ -115,7 +115,7 @@ def read_terms(environment: Environment) -> Terms:
     )
 
 
-def describe(judgement: Judgement) -> str:
+def describe(judgement: CheckResult) -> str:
     """Word how a claim stands, with its figures below."""
     figures = [f"    {name.replace('_', ' ')}: {_plain(value)}" for name, value in judgement.figures.items()]
     return "\n".join([f"{judgement.status:7} {judgement.claim.name}: {judgement.claim.says}", *figures])
@@ -127,14 +127,14 @@ def _plain(figure: object) -> str:
     return "never" if figure is None else f"{figure:,.10g}"
 
 
-def _claims(environment: Environment) -> list[Claim]:
+def _claims(environment: Environment) -> list[Check]:
     """Return what the test's user classes claim, as far as the terms ask for it, each once."""
     terms = read_terms(environment)
     claims = [getattr(user_class, "claim", None) for user_class in environment.user_classes]
     return list(dict.fromkeys(claim for claim in claims if claim and claim.applies(terms)))
 
 
-def _leave(environment: Environment, judgements: list[Judgement]) -> None:
+def _leave(environment: Environment, judgements: list[CheckResult]) -> None:
     options: Any = environment.parsed_options
     if options.sms_run_dir and not is_url(options.sms_run_dir):
         path = Path(options.sms_run_dir) / run_folder.CLAIMS_NAME

@@ -103,7 +103,7 @@ class Finding:
 
 
 def judge_all(mobiles: Iterable[Sequence[Sent]], rules: Sequence[Rule], clock: ServiceClock) -> Finding:
-    """Judge all sends to each of several mobiles, from its very first on."""
+    """ThresholdMonitor all sends to each of several mobiles, from its very first on."""
     each = [judge(sends, rules, clock) for sends in mobiles]
     judged = [it for of_mobile in each for it in of_mobile]
     return Finding(
@@ -119,7 +119,7 @@ def judge_all(mobiles: Iterable[Sequence[Sent]], rules: Sequence[Rule], clock: S
 
 
 def judge(sends: Sequence[Sent], rules: Sequence[Rule], clock: ServiceClock) -> list[Judged]:
-    """Judge all sends to one mobile, from its very first on."""
+    """ThresholdMonitor all sends to one mobile, from its very first on."""
     maybe = [it for it in sends if it.accepted is not False]
     before: list[Sent] = []
     judged = [Judged(it, (), None, 0) for it in sends if it.accepted is None]

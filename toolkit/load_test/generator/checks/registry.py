@@ -34,7 +34,7 @@ Figures: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Check:
     """A sentence about a service.
 
     ``row``: what of a call bears on it. ``weigh``: what all rows together show, as named figures. It is broken where
@@ -50,19 +50,19 @@ class Claim:
     broken_by: tuple[str, ...]
     applies: Callable[[Terms], bool] = lambda terms: True
 
-    def judge(self, evidence: Evidence, terms: Terms) -> Judgement:
+    def judge(self, evidence: Evidence, terms: Terms) -> CheckResult:
         """Tell whether the claim stands."""
         figures = self.weigh(evidence, terms)
         if any(figures[name] for name in self.broken_by):
-            return Judgement(self, Status.FAIL, figures)
-        return Judgement(self, Status.PASS if figures[self.shown_by] else Status.NO_DATA, figures)
+            return CheckResult(self, Status.FAIL, figures)
+        return CheckResult(self, Status.PASS if figures[self.shown_by] else Status.NO_DATA, figures)
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class CheckResult:
     """A claim, whether it stands, and the figures that say so."""
 
-    claim: Claim
+    claim: Check
     status: Status
     figures: Mapping[str, Any]
 
@@ -251,7 +251,7 @@ def _most_by_chance(guesses: int) -> int:
 
 # The claims.
 
-FREQUENCY_LIMITS = Claim(
+FREQUENCY_LIMITS = Check(
     "frequency_limits",
     "no send beyond the rules is accepted, and none within them is refused",
     _send_row,
@@ -259,7 +259,7 @@ FREQUENCY_LIMITS = Claim(
     "decided",
     ("over_admissions", "false_refusals"),
 )
-BRUTE_FORCE = Claim(
+BRUTE_FORCE = Check(
     "brute_force",
     "guessing gets in no more often than the tries allow",
     _guess_row,
@@ -267,7 +267,7 @@ BRUTE_FORCE = Claim(
     "guesses_judged",
     ("beyond_chance", "beyond_tries", "let_in_after_tries", "beyond_failures_per_hour"),
 )
-REPLAY = Claim(
+REPLAY = Check(
     "replay",
     "of many callers who verify one right code at once, exactly one succeeds",
     _right_row,
@@ -275,7 +275,7 @@ REPLAY = Claim(
     "messages",
     ("verified_twice", "verified_never"),
 )
-JOURNEY = Claim(
+JOURNEY = Check(
     "journey",
     "each code that is typed, and each that is sent again, gets the answer that is due",
     _due_row,
@@ -283,7 +283,7 @@ JOURNEY = Claim(
     "answers",
     ("wrong_answers",),
 )
-THROUGHPUT = Claim(
+THROUGHPUT = Check(
     "throughput",
     "the limits are kept up to a rate of journeys, and this is the highest",
     _timed_row,

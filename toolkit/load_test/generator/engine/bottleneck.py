@@ -42,7 +42,7 @@ class Watch:
     def bottleneck(self) -> str | None:
         """Say in a few words how the load generator held the run back; None where it didn't."""
         it = self.arrivals
-        owned = it.due - it.unowned
+        owned = it.due - it.orphaned
         if self._busy_seconds > _BUSY_SECONDS * self._seconds:
             share = self._busy_seconds / self._seconds
             return f"the load generator used all of its core in {share:.0%} of the seconds: give it more --workers"

@@ -23,7 +23,16 @@ from toolkit.load_test.generator.http.address import Line
 from toolkit.load_test.generator.http.blocking import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
 from toolkit.load_test.generator.http.connection import Connection
 from toolkit.load_test.generator.http.http1 import Received
-from toolkit.load_test.generator.journeys.steps import Asked, Journey, Kept, Outcome, Pause, Peek, Send, read_outcome
+from toolkit.load_test.generator.journeys.steps import (
+    CallResult,
+    Journey,
+    Outcome,
+    Pause,
+    Peek,
+    Request,
+    Send,
+    read_outcome,
+)
 from toolkit.load_test.plan.schedule import Arrivals, Share
 
 _NS_PER_S = 1_000_000_000
@@ -38,12 +47,12 @@ _clock_ns = time.perf_counter_ns
 _epoll, _select = get_original("select", "epoll"), get_original("select", "select")
 
 
-class Trip:
+class ActiveJourney:
     """A journey under way. ``step``: the one it is in; how that is written, when it was due, and when it was begun."""
 
     __slots__ = ("began_ns", "due_ns", "expected", "journey", "step", "written")
 
-    step: Asked
+    step: Request
     written: bytes
     due_ns: int
     began_ns: int
@@ -62,7 +71,7 @@ class Ledger(Protocol):
     def admit_send(self) -> None:
         """Let a message be sent; what it raises ends the journey."""
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[CallResult]) -> None:
         """Keep what came of calls; comes before everybody else in the process has a turn."""
 
     def read_code(self, received: Received) -> str | None:
@@ -113,14 +122,14 @@ class Engine:
             "_times",
             "_told",
         ),
-        *("_trips", "_unowned", "_utc_ns"),
+        *("_trips", "_orphaned", "_utc_ns"),
     )
 
     def __init__(
         self,
         line: Line,
         ledger: Ledger,
-        trips: Iterator[Trip],
+        trips: Iterator[ActiveJourney],
         share: Share,
         max_connections: int,
         timeout_s: float = CALL_TIMEOUT_S,
@@ -133,20 +142,20 @@ class Engine:
         self._epoll = _epoll()
         self._connections: dict[int, Connection] = {}
         self._idle: list[Connection] = []
-        self._ready: deque[Trip] = deque()  # in the middle of a journey, and without a connection
-        self._paused: list[tuple[int, int, Trip]] = []
+        self._ready: deque[ActiveJourney] = deque()  # in the middle of a journey, and without a connection
+        self._paused: list[tuple[int, int, ActiveJourney]] = []
         self._pauses = count()
-        self._kept: list[Kept] = []
+        self._kept: list[CallResult] = []
         self._begun = self._late = self._queued = self._dropped = 0
-        self._unowned = round(share.unowned())
+        self._orphaned = round(share.orphaned())
         self._told = Arrivals()  # of the ledger's counts, which may be those of two engines
         self._is_starved = self._is_stopped = False
         self._hold_ns = _BREATH_NS
         self._start_ns = self._utc_ns = self._breath_ns = self._flush_ns = self._sweep_ns = 0
         self._next_ns = self._last_ns = inf  # when the next arrival is due, and the last one that is wanted
 
-    def run(self, breathe: Callable[[], None], is_stopping: Callable[[], bool]) -> None:
-        """Play until the arrivals are over, or ``is_stopping``, and the journeys too; ``breathe`` lets others run."""
+    def run(self, yield_to_hub: Callable[[], None], is_stopping: Callable[[], bool]) -> None:
+        """Play journeys until the arrivals are over or ``is_stopping``; ``yield_to_hub`` lets other greenlets run."""
         self._breath_ns = _clock_ns()
         self._utc_ns = time.time_ns() - self._breath_ns
         self._start_ns = self._breath_ns - int(self._share.after_s * _NS_PER_S)
@@ -158,14 +167,14 @@ class Engine:
                 self._begin_due(_clock_ns())
                 self._poll()
                 if _clock_ns() - self._breath_ns >= self._hold_ns:
-                    self._see_to_others(breathe, is_stopping)
+                    self._see_to_others(yield_to_hub, is_stopping)
         finally:
             _at_work.remove(self)
             self._close()
 
-    def _see_to_others(self, breathe: Callable[[], None], is_stopping: Callable[[], bool]) -> None:
+    def _see_to_others(self, yield_to_hub: Callable[[], None], is_stopping: Callable[[], bool]) -> None:
         self._hand_over()
-        breathe()
+        yield_to_hub()
         self._breath_ns = now_ns = _clock_ns()
         self._hold_ns = _BREATH_NS // len(_at_work)
         if not self._is_stopped and is_stopping():
@@ -224,8 +233,8 @@ class Engine:
     def _count_due(self, now_ns: int) -> None:
         """Bring the counts of arrivals up to date; one that waits to be begun counts as dropped until it is."""
         dropped = self._dropped + self._count_waiting(min(now_ns, self._last_ns))
-        due = self._begun + dropped + self._unowned
-        now = Arrivals(due, self._late, self._queued, dropped, self._unowned)
+        due = self._begun + dropped + self._orphaned
+        now = Arrivals(due, self._late, self._queued, dropped, self._orphaned)
         self._ledger.arrivals.grow(now - self._told)
         self._told = now
 
@@ -237,7 +246,7 @@ class Engine:
 
     # Journeys.
 
-    def _take(self, trip: Trip, came: object, due_ns: int, connection: Connection | None) -> None:
+    def _take(self, trip: ActiveJourney, came: object, due_ns: int, connection: Connection | None) -> None:
         """Take a trip's next step, which is due then, on the connection that the trip has, if it has one."""
         written, trip.due_ns = None, due_ns
         try:
@@ -263,13 +272,13 @@ class Engine:
         else:
             self._depart(connection, trip)
 
-    def _pause(self, trip: Trip, until_ns: int) -> None:
+    def _pause(self, trip: ActiveJourney, until_ns: int) -> None:
         if self._is_stopped:
             trip.journey.close()
             return
         heapq.heappush(self._paused, (until_ns, next(self._pauses), trip))
 
-    def _depart(self, connection: Connection, trip: Trip) -> None:
+    def _depart(self, connection: Connection, trip: ActiveJourney) -> None:
         """Send a trip's call, or have the connection opened first."""
         connection.trip = trip
         trip.began_ns = _clock_ns()
@@ -281,7 +290,7 @@ class Engine:
         except OSError as error:
             self._fail(connection, error)
 
-    def _arrive(self, connection: Connection, trip: Trip, received: Received) -> None:
+    def _arrive(self, connection: Connection, trip: ActiveJourney, received: Received) -> None:
         """Take what came of a call, and the trip's next step."""
         now_ns, began_ns, step = _clock_ns(), trip.began_ns, trip.step
         came: object
@@ -312,7 +321,7 @@ class Engine:
         failure.__cause__ = error
         self._take(trip, self._keep_failure(trip, failure), _clock_ns(), None)
 
-    def _keep_failure(self, trip: Trip, failure: CallError) -> Outcome | None:
+    def _keep_failure(self, trip: ActiveJourney, failure: CallError) -> Outcome | None:
         if isinstance(trip.step, Peek):
             return None
         endpoint = Endpoint.SEND if isinstance(trip.step, Send) else Endpoint.VERIFY

@@ -13,7 +13,7 @@ import numpy as np
 from locust.user.task import LOCUST_STATE_STOPPING
 from locust.user.users import User
 
-from toolkit.load_test.generator.engine.event_loop import Engine, Trip
+from toolkit.load_test.generator.engine.event_loop import ActiveJourney, Engine
 from toolkit.load_test.generator.engine.pace import OpenLoop
 from toolkit.load_test.generator.http.address import Line
 from toolkit.load_test.generator.journeys.steps import Journey
@@ -26,7 +26,7 @@ Begin: TypeAlias = tuple[Callable[[Worker], Journey], float, Collection[int]]
 """How a journey begins, how often it does in proportion to others, and the return codes that are no failure of it."""
 
 
-def draw_trips(worker: Worker, begins: Sequence[Begin], seed: object) -> Iterator[Trip]:
+def draw_trips(worker: Worker, begins: Sequence[Begin], seed: object) -> Iterator[ActiveJourney]:
     """Begin journeys for ever, each as often as it should be, the same for a seed."""
     draw = np.random.default_rng(Random(f"trips/{seed}").getrandbits(64))
     shares = np.array([weight for _, weight, _ in begins], float)
@@ -36,7 +36,7 @@ def draw_trips(worker: Worker, begins: Sequence[Begin], seed: object) -> Iterato
         return [begins[number] for number in draw.choice(len(begins), _DRAWN_AT_ONCE, p=shares)]
 
     drawn = chain.from_iterable(map(draw_some, repeat(None)))
-    return (Trip(begin(worker), expected) for begin, _, expected in drawn)
+    return (ActiveJourney(begin(worker), expected) for begin, _, expected in drawn)
 
 
 def play(user: User, worker: Worker, begins: Sequence[Begin], loop: OpenLoop) -> bool:
@@ -44,7 +44,7 @@ def play(user: User, worker: Worker, begins: Sequence[Begin], loop: OpenLoop) ->
 
     True: all the arrivals have come.
     """
-    trips = draw_trips(worker, begins, (loop.share.seed, loop.share.lane))
+    trips = draw_trips(worker, begins, (loop.share.seed, loop.share.shard))
     tally = Tally(user, worker, loop.max_connections)
     engine = Engine(Line(worker.target), tally, trips, loop.share, loop.max_connections)
 

@@ -48,12 +48,12 @@ class Shares:
         options, schedule = self._options, read_schedule(self._options)
         if schedule is None:
             return None
-        lanes, elapsed_s = options.sms_lanes, time.time() - options.sms_began_s
-        lane = (self._worker + next(self._dealt)) % lanes
+        shards, elapsed_s = options.sms_shards, time.time() - options.sms_began_s
+        shard = (self._worker + next(self._dealt)) % shards
         is_prompt = elapsed_s <= _PROMPT_S and options.sms_lost_s is None
         after_s = 0.0 if is_prompt else elapsed_s
-        unowned_s = 0.0 if options.sms_lost_s is None else max(0.0, time.time() - options.sms_lost_s)
-        return OpenLoop(Share(schedule, options.sms_seed, lane, lanes, after_s, unowned_s), options.max_connections)
+        orphaned_s = 0.0 if options.sms_lost_s is None else max(0.0, time.time() - options.sms_lost_s)
+        return OpenLoop(Share(schedule, options.sms_seed, shard, shards, after_s, orphaned_s), options.max_connections)
 
 
 def read_schedule(options: Any) -> Schedule | None:
@@ -137,7 +137,7 @@ def _begin(environment: Environment, **_: object) -> None:
     _shares.pop(environment, None)
     options: Any = environment.parsed_options
     if environment.runner and not isinstance(environment.runner, WorkerRunner):
-        options.sms_lanes, options.sms_began_s = max(1, environment.runner.target_user_count), time.time()
+        options.sms_shards, options.sms_began_s = max(1, environment.runner.target_user_count), time.time()
         options.sms_lost_s = None  # when a worker was lost whose share has nobody now, as fleet notes
 
 

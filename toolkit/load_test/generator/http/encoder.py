@@ -5,7 +5,7 @@ from __future__ import annotations
 from toolkit.api import wire
 from toolkit.api.wire import Credentials
 from toolkit.load_test.generator.http.http1 import Origin
-from toolkit.load_test.generator.journeys.steps import Asked, Peek, Send
+from toolkit.load_test.generator.journeys.steps import Peek, Request, Send
 
 _MOBILE, _CODE, _MSG_ID = "0" * 11, "0" * 6, "0"  # stand where each call has its own
 _is_plain_id = wire.PLAIN_ID.fullmatch
@@ -20,7 +20,7 @@ class Writer:
         self._start, self._fixed = written.removesuffix("0\r\n\r\n").split(" HTTP/1.1", 1)
         self._send, self._verify = self._cut_send(), self._cut_verify()
 
-    def write(self, step: Asked) -> bytes:
+    def write(self, step: Request) -> bytes:
         """Write what a step asks for; raise InputError for a msg_id that can't stand in a path.
 
         Most calls are written already, but for a mobile, or a msg_id and a code, that need no quoting.

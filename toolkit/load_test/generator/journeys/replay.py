@@ -146,9 +146,9 @@ def _until(at_ns: int) -> Pause:
 def _playback_of(environment: Environment) -> Playback:
     if environment not in _playbacks:
         options = _options(environment)
-        lane, lanes = getattr(environment.runner, "worker_index", 0), max(1, options.expect_workers)
+        shard, shards = getattr(environment.runner, "worker_index", 0), max(1, options.expect_workers)
         sends = read_recording(Path(options.recording))
-        _playbacks[environment] = Playback(it for it in sends if it.mobile_key % lanes == lane)
+        _playbacks[environment] = Playback(it for it in sends if it.mobile_key % shards == shard)
     return _playbacks[environment]
 
 

@@ -1,4 +1,4 @@
-"""Rally: where and when the callers of all workers meet to verify one right code at the same instant."""
+"""Barrier: where and when the callers of all workers meet to verify one right code at the same instant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from locust.runners import MasterRunner
 
 _CALL = "smscode_rally"
 
-_rallies: dict[Environment, Rally] = {}
+_rallies: dict[Environment, Barrier] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Meeting:
     at_ns: int
 
 
-class Rally:
+class Barrier:
     """What this process has heard of; a master only passes it on to all workers."""
 
     def __init__(self, environment: Environment) -> None:
@@ -48,10 +48,10 @@ class Rally:
             self._latest = Meeting(*msg.data)
 
 
-def rally_of(environment: Environment) -> Rally:
+def rally_of(environment: Environment) -> Barrier:
     """Return the rally of this process."""
     if environment not in _rallies:
-        _rallies[environment] = Rally(environment)
+        _rallies[environment] = Barrier(environment)
     return _rallies[environment]
 
 

@@ -57,8 +57,8 @@ class Pause:
 
 
 Call: TypeAlias = Send | Verify
-Asked: TypeAlias = Call | Peek
-Step: TypeAlias = Asked | Pause
+Request: TypeAlias = Call | Peek
+Step: TypeAlias = Request | Pause
 Journey: TypeAlias = Generator[Step, Any, None]
 
 
@@ -100,7 +100,7 @@ class Outcome:
         )
 
 
-Kept: TypeAlias = tuple[Call, Outcome, Collection[int]]
+CallResult: TypeAlias = tuple[Call, Outcome, Collection[int]]
 """A call, what came of it, and the return codes that are no failure of who made it."""
 
 _NO_FAILURE = (Kind.OK, Kind.VERDICT)

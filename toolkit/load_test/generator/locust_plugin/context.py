@@ -28,13 +28,13 @@ from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Credentials, Endpoint
 from toolkit.load_test.generator.checks.collector import read_terms, witness_of
 from toolkit.load_test.generator.http.http1 import Received
-from toolkit.load_test.generator.journeys.steps import Kept, Send, read_code
-from toolkit.load_test.generator.locust_plugin import three_digits, threshold_monitor, web_ui, worker_takeover  # noqa: F401  # their options and listeners
+from toolkit.load_test.generator.journeys.steps import CallResult, Send, read_code
+from toolkit.load_test.generator.locust_plugin import locust_stats, threshold_monitor, web_ui, worker_takeover  # noqa: F401  # their options and listeners
 from toolkit.load_test.generator.locust_plugin.message_cap import allotment_of
 from toolkit.load_test.generator.locust_plugin.shutdown import begin_end, end, end_early, leave
 from toolkit.load_test.generator.results.metrics import statistics_of
 from toolkit.load_test.generator.results.recorder import Recorder
-from toolkit.load_test.plan.mobile_pools import lane_of, parse_pool
+from toolkit.load_test.plan.mobile_pools import parse_pool, shard_of
 from toolkit.load_test.plan.target_guard import check_allowed
 from toolkit.records.call_record import Scribe
 from toolkit.runs import run_folder
@@ -61,20 +61,20 @@ class Worker:
 
     def __init__(self, environment: Environment, target: Target) -> None:
         options: Any = environment.parsed_options
-        lane, lanes = _lane(environment)
+        shard, shards = _shard(environment)
         self.target = target
         self.credentials = Credentials(target.app_key, target.master_secret)
-        self._mobiles = parse_pool(options.sms_mobiles)(options.sms_seed, lane, lanes)
-        self.chance = Random(f"{options.sms_seed}/{lane}")
+        self._mobiles = parse_pool(options.sms_mobiles)(options.sms_seed, shard, shards)
+        self.chance = Random(f"{options.sms_seed}/{shard}")
         self.is_sandbox = True
         self.allotment = allotment_of(environment)
         self.terms = read_terms(environment)
         self._witness = witness_of(environment)
         place = options.sms_run_dir or ""
         self.folder = Path(place) if place and not is_url(place) else None
-        self.source = str(lane)
+        self.source = str(shard)
         run = place.rstrip("/").rpartition("/")[2]
-        self.scribe = Scribe.of(run, f"worker-{lane}", target.app_key, target.master_secret)
+        self.scribe = Scribe.of(run, f"worker-{shard}", target.app_key, target.master_secret)
         self._recorder = Recorder(place, self.source, self.scribe, target.temp_id) if place else None
         self.environment = environment
         self._said: set[str] = set()
@@ -111,7 +111,7 @@ class Worker:
             self.say(_NO_SANDBOX)
         return read_code(received)
 
-    def record(self, kept: Sequence[Kept]) -> None:
+    def record(self, kept: Sequence[CallResult]) -> None:
         """Keep calls, where the run has a folder, count them, settle what they cost, and note what they show."""
         if self.allotment:
             for call, outcome, _ in kept:
@@ -181,10 +181,10 @@ def _find_target(environment: Environment) -> Target:
     return target
 
 
-def _lane(environment: Environment) -> tuple[int, int]:
+def _shard(environment: Environment) -> tuple[int, int]:
     runner, options = environment.runner, environment.parsed_options
     if isinstance(runner, WorkerRunner) and options:
-        return lane_of(runner.worker_index, options.expect_workers)
+        return shard_of(runner.worker_index, options.expect_workers)
     return 0, 1
 
 

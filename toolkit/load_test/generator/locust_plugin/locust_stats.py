@@ -6,17 +6,20 @@ is the same calls.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
+import locust.stats
 import numpy as np
-from locust.stats import RequestStats, StatsEntry, StatsError
+from locust import events
+from locust.stats import PERCENTILES_TO_REPORT, RequestStats, StatsCSV, StatsEntry, StatsError
 from numpy.typing import NDArray
 
 from toolkit.api.wire import Endpoint
-from toolkit.load_test.generator.locust_plugin.three_digits import three_digits
 from toolkit.load_test.generator.results.metrics import Times
 from toolkit.records.histogram import Histogram, middles_ms
 from toolkit.runs.thresholds import Measure
@@ -86,3 +89,35 @@ def _sums(failures: Mapping[tuple[Endpoint, str], int]) -> Counter[Endpoint]:
     for (endpoint, _), calls in failures.items():
         sums[endpoint] += calls
     return sums
+
+
+@lru_cache(maxsize=8)  # locust asks twice of each call: for its row, and for the sum of all
+def three_digits(time_ms: float) -> float:
+    """Round a time to three significant digits, but not below a microsecond."""
+    if time_ms < 1:
+        return int(time_ms * 1000 + 0.5) / 1000  # as round would, in a third of its time
+    return round(time_ms, 2 - math.floor(math.log10(time_ms)))
+
+
+def _percentile_fields(csv: StatsCSV, entry: StatsEntry, use_current: bool = False) -> list[Any]:
+    if not entry.num_requests:
+        return csv.percentiles_na
+    is_current = use_current and entry.use_response_times_cache
+    percentile = entry.get_current_response_time_percentile if is_current else entry.get_response_time_percentile
+    return [percentile(it) or 0 for it in csv.percentiles_to_report]
+
+
+def _percentile_row(entry: StatsEntry) -> str:
+    kind, name = locust.stats.STATS_TYPE_WIDTH, locust.stats.STATS_NAME_WIDTH
+    times = " ".join(f"{entry.get_response_time_percentile(it):6g}" for it in PERCENTILES_TO_REPORT)
+    return f"{entry.method or '':{kind}} {entry.name:{name}} {times} {entry.num_requests:6}"
+
+
+def _take_part(**_: object) -> None:
+    stats: Any = locust.stats
+    stats.bucket_response_time = three_digits
+    stats.StatsCSV._percentile_fields = _percentile_fields
+    stats.StatsEntry.percentile = _percentile_row
+
+
+events.init.add_listener(_take_part)  # type: ignore[no-untyped-call]

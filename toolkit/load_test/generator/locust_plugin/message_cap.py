@@ -29,7 +29,7 @@ from toolkit.settings import load_price
 _PORTIONS, _MOST_PER_PORTION = 100, 1_000
 _ASK, _GRANT, _SPENT = "sms-budget-ask", "sms-budget-grant", "sms-budget-spent"
 
-_allotments: dict[Environment, Allotment] = {}
+_allotments: dict[Environment, MessageQuota] = {}
 
 
 class Budget:
@@ -62,7 +62,7 @@ class Budget:
             end_early(self._environment, Cause.BUDGET, f"{self._messages:,} messages, all it might send")
 
 
-class Allotment:
+class MessageQuota:
     """What one process may send of the budget.
 
     ``is_spent``: nothing is at hand, under way or to be had, so that ``take`` will never succeed again.
@@ -129,11 +129,11 @@ class Allotment:
             self._changed.clear()
 
 
-def allotment_of(environment: Environment) -> Allotment | None:
+def allotment_of(environment: Environment) -> MessageQuota | None:
     """Return what this process may send; None where the run has no cap."""
     options: Any = environment.parsed_options
     if environment not in _allotments and (options.max_messages, options.max_cost) != (None, None):
-        _allotments[environment] = Allotment(environment)
+        _allotments[environment] = MessageQuota(environment)
     return _allotments.get(environment)
 
 

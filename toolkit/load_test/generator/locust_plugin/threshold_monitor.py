@@ -31,7 +31,7 @@ _DOUBT = "sms-bottleneck"
 logger = logging.getLogger(__name__)
 
 
-class Judge:
+class ThresholdMonitor:
     """Holds the thresholds of one locust process's tests."""
 
     def __init__(self, environment: Environment, held: Iterable[Threshold]) -> None:
@@ -65,14 +65,14 @@ class Judge:
         figures = self._figures()
         verdicts = [thresholds.judge(it, figures) for it in self._thresholds]
         if self._bottleneck:
-            verdicts = list(map(thresholds.doubt, verdicts))
+            verdicts = list(map(thresholds.mark_inconclusive, verdicts))
         for verdict in verdicts:
             logger.log(logging.INFO if verdict.status is Status.PASS else logging.ERROR, "%s", verdict)
         assert self._environment.runner
         if not self._environment.runner.exceptions:
             self._environment.process_exit_code = self._choose_exit_code(verdicts)
 
-    def doubt(self, environment: Environment, msg: Message) -> None:
+    def mark_inconclusive(self, environment: Environment, msg: Message) -> None:
         """Note that a load generator was its own bottleneck."""
         self._bottleneck = str(msg.data)
 
@@ -103,7 +103,7 @@ class Judge:
         return statistics_of(self._environment).figures(known_s - self._started_s)
 
 
-def doubt(environment: Environment, bottleneck: str) -> None:
+def mark_inconclusive(environment: Environment, bottleneck: str) -> None:
     """Tell whoever judges how this process's load generator was the bottleneck."""
     assert environment.runner
     environment.runner.send_message(_DOUBT, bottleneck)
@@ -124,11 +124,11 @@ def _set_up(environment: Environment, **_: object) -> None:
     if environment.runner is None or isinstance(environment.runner, WorkerRunner):
         return
     try:
-        judge = Judge(environment, map(thresholds.parse, options.threshold))
+        judge = ThresholdMonitor(environment, map(thresholds.parse, options.threshold))
     except InputError as problem:
         raise SystemExit(str(problem)) from problem
     hooks: Any = environment.events
-    environment.runner.register_message(_DOUBT, judge.doubt)
+    environment.runner.register_message(_DOUBT, judge.mark_inconclusive)
     hooks.test_start.add_listener(judge.begin)
     hooks.worker_report.add_listener(judge.hear)
     hooks.test_stop.add_listener(judge.end)

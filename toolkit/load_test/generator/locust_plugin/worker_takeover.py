@@ -35,7 +35,7 @@ _HERE = "sms-here"
 logger = logging.getLogger(__name__)
 
 
-class Roll:
+class WorkerRegistry:
     """The workers that a master has at hand."""
 
     def __init__(self, runner: MasterRunner) -> None:
@@ -54,7 +54,7 @@ class Roll:
         return sorted(self._runner.worker_indexes[worker] for worker in gone if is_on or worker in missing)
 
 
-class Losses:
+class LostWorkerDetector:
     """Notes when a worker falls silent, in ``sms_lost_s`` of the options, which go to whoever takes its share over."""
 
     def __init__(self, environment: Environment, runner: MasterRunner) -> None:
@@ -93,7 +93,7 @@ def _has_ended(pid: int) -> bool:
 
 def _watch(environment: Environment) -> None:
     assert isinstance(environment.runner, MasterRunner)
-    roll, losses = Roll(environment.runner), Losses(environment, environment.runner)
+    roll, losses = WorkerRegistry(environment.runner), LostWorkerDetector(environment, environment.runner)
     while True:
         losses.look(time.time())
         gone = roll.call()

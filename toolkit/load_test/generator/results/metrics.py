@@ -18,7 +18,7 @@ from locust.runners import WorkerRunner
 
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.http.blocking import classify
-from toolkit.load_test.generator.journeys.steps import Kept
+from toolkit.load_test.generator.journeys.steps import CallResult
 from toolkit.load_test.plan.schedule import Arrivals
 from toolkit.records.histogram import Histogram
 from toolkit.runs.thresholds import Figures, Measure
@@ -86,7 +86,7 @@ class Statistics:
         self._pending[endpoint, outcome] += latency_ns, wait_ns
         self._note(1)
 
-    def count_all(self, kept: Sequence[Kept]) -> None:
+    def count_all(self, kept: Sequence[CallResult]) -> None:
         """Count calls, which costs a third of one by one."""
         pending = self._pending
         for _, outcome, _ in kept:

@@ -15,7 +15,7 @@ import gevent
 
 from toolkit.api.errors import InputError, ProtocolError
 from toolkit.load_test.generator.http.blocking import classify
-from toolkit.load_test.generator.journeys.steps import Kept, Send
+from toolkit.load_test.generator.journeys.steps import CallResult, Send
 from toolkit.records.call_record import PACKED_SUFFIX, PackedWriter, Scribe, pack_to_parquet
 from toolkit.runs.remote_storage import is_url, push
 
@@ -39,7 +39,7 @@ class Recorder:
         self._pack, self._digest = self._writer.append_row, scribe.digest
         self._flusher = gevent.spawn(self._flush_often)
 
-    def append(self, kept: Iterable[Kept]) -> None:
+    def append(self, kept: Iterable[CallResult]) -> None:
         """Append calls, each as a ``records.Row``."""
         pack, digest, usual_temp_id = self._pack, self._digest, self._temp_id
         for call, outcome, _ in kept:

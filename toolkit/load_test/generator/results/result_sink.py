@@ -19,10 +19,10 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.engine.bottleneck import Watch
 from toolkit.load_test.generator.http.http1 import Received
-from toolkit.load_test.generator.journeys.steps import Call, Kept, Outcome
+from toolkit.load_test.generator.journeys.steps import Call, CallResult, Outcome
 from toolkit.load_test.generator.locust_plugin.context import Worker
 from toolkit.load_test.generator.locust_plugin.locust_stats import Tables
-from toolkit.load_test.generator.locust_plugin.threshold_monitor import doubt
+from toolkit.load_test.generator.locust_plugin.threshold_monitor import mark_inconclusive
 from toolkit.load_test.generator.results.metrics import statistics_of
 from toolkit.load_test.plan.schedule import Arrivals
 
@@ -55,7 +55,7 @@ class Tally:
         """What became of the arrivals."""
         return self._statistics.arrivals
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[CallResult]) -> None:
         """Keep what came of calls."""
         self._worker.record(kept)
         for call, outcome, expected in kept:
@@ -97,7 +97,7 @@ class Tally:
         self._watch.leave()
         if bottleneck := self._watch.bottleneck():
             self._worker.say(bottleneck)
-            doubt(self._environment, bottleneck)
+            mark_inconclusive(self._environment, bottleneck)
 
     def _judge(self, call: Call, outcome: Outcome, expected: Collection[int]) -> CallError | None:
         failure = outcome.failure(call.expected)
