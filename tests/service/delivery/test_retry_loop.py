@@ -17,8 +17,14 @@ from toolkit.api.errors import StoreError
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.messages import Delivery, Job, Message, Order, State
 from toolkit.service.core.policy import Policy
-from toolkit.service.delivery.base import DeliveryError, Text, backoff_s
-from toolkit.service.delivery.retry_loop import FIRST_WAIT_S, MOST_WAIT_S, RECEIPT_WAITS_S, RECORD_TRIES, Worker
+from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, backoff_s
+from toolkit.service.delivery.retry_loop import (
+    FIRST_BACKOFF_S,
+    MAX_BACKOFF_S,
+    RECEIPT_RETRY_WAITS_S,
+    RECORD_ATTEMPTS,
+    RetryLoop,
+)
 from toolkit.service.stores.base import LEASE_S
 from toolkit.service.stores.sqlite.store import SqliteStore
 
@@ -31,13 +37,13 @@ class Told:
     """A provider that does as it is told, and keeps what it got."""
 
     answers: list[Delivery | Exception] = field(default_factory=lambda: [DELIVERED])
-    got: list[Text] = field(default_factory=list)
+    got: list[OutgoingMessage] = field(default_factory=list)
     most_at_once: int = 0
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1000))
     entered: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     _at_once: int = 0
 
-    async def deliver(self, text: Text) -> Delivery:
+    async def deliver(self, text: OutgoingMessage) -> Delivery:
         self.got.append(text)
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
@@ -87,7 +93,7 @@ class World:
     slept_s: list[float] = field(default_factory=list)
     provider: Told = field(default_factory=Told)
     store: SqliteStore = field(init=False)
-    worker: Worker = field(init=False)
+    loop: RetryLoop = field(init=False)
 
     async def open(self) -> None:
         policy = Policy(rules=())
@@ -95,7 +101,7 @@ class World:
         if self.store.app("key") is None:
             app, template = App(1, "key", b"digest"), Template(1, 1, "code {code}", 300)
             await self.store.put(app=app, credit=1000, template=template)
-        self.worker = Worker(self.store, "told", chance=random.Random(1), sleep=self.sleep)
+        self.loop = RetryLoop(self.store, "told", rng=random.Random(1), sleep=self.sleep)
 
     async def sleep(self, wait_s: float) -> None:
         self.slept_s.append(wait_s)
@@ -116,7 +122,7 @@ class World:
         """Send a message, have the worker try once, and return what is known of it then."""
         msg_id = await self.send()
         self.provider.answers = [answer]
-        await self.worker.deliver(await self.take(), self.provider)
+        await self.loop.deliver(await self.take(), self.provider)
         return await self.message(msg_id)
 
     async def message(self, msg_id: str) -> Message:
@@ -149,9 +155,9 @@ def test_what_became_of_a_message_is_recorded_and_its_text_forgotten(tmp_path: P
     async def claim(world: World) -> None:
         message = await world.deliver(delivery)
         assert (message.delivery, message.attempts) == (delivery, 1)
-        assert world.provider.got == [Text(message.msg_id, "13800138000", "code 123456")]
+        assert world.provider.got == [OutgoingMessage(message.msg_id, "13800138000", "code 123456")]
         assert await world.store.undelivered(1, message.msg_id) is None
-        assert (world.worker.counters.attempts, world.worker.counters.deliveries) == (
+        assert (world.loop.counters.attempts, world.loop.counters.deliveries) == (
             {"told": 1},
             {("told", delivery.state): 1},
         )
@@ -166,11 +172,11 @@ def test_a_message_that_was_not_taken_is_tried_again_later(tmp_path: Path) -> No
         message = await world.deliver(BUSY)
         assert message.delivery.state is State.WAITING
         assert await world.store.take_jobs(10) == []
-        world.pass_s(FIRST_WAIT_S)
+        world.pass_s(FIRST_BACKOFF_S)
         job = await world.take()
         assert job.attempts == 1
         world.provider.answers = [DELIVERED]
-        await world.worker.deliver(job, world.provider)
+        await world.loop.deliver(job, world.provider)
         message = await world.message(message.msg_id)
         assert (message.delivery, message.attempts) == (DELIVERED, 2)
 
@@ -191,8 +197,8 @@ def test_a_wait_that_the_provider_asked_for_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tries", [0, 1, 3, 10, 10_000])
 def test_waits_grow_by_powers_of_two_are_spread_to_zero_and_bounded(tries: int) -> None:
     chance = random.Random(1)
-    most_s = min(MOST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tries, 100))
-    drawn = [backoff_s(chance, tries, FIRST_WAIT_S, MOST_WAIT_S) for _ in range(2000)]
+    most_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(tries, 100))
+    drawn = [backoff_s(chance, tries, FIRST_BACKOFF_S, MAX_BACKOFF_S) for _ in range(2000)]
     assert 0 <= min(drawn) < 0.02 * most_s
     assert 0.98 * most_s < max(drawn) <= most_s
 
@@ -201,10 +207,10 @@ def test_a_message_whose_code_expired_is_given_up_untried(tmp_path: Path) -> Non
     async def claim(world: World) -> None:
         msg_id = await world.send()
         world.pass_s(300)
-        await world.worker.deliver(await world.take(), world.provider)
+        await world.loop.deliver(await world.take(), world.provider)
         assert (await world.message(msg_id)).delivery == Delivery(State.EXPIRED)
         assert world.provider.got == []
-        assert not world.worker.counters.attempts
+        assert not world.loop.counters.attempts
 
     run(tmp_path, claim)
 
@@ -235,7 +241,7 @@ def test_a_providers_defect_is_no_end_and_tells_no_code(tmp_path: Path, caplog: 
 
 def test_an_outcome_that_could_not_be_recorded_is_recorded_later(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
-        world.worker.store = Failing(world.store, RECORD_TRIES - 1)
+        world.loop.store = Failing(world.store, RECORD_ATTEMPTS - 1)
         assert (await world.deliver(DELIVERED)).delivery == DELIVERED
         assert len(world.provider.got) == 1
 
@@ -244,10 +250,10 @@ def test_an_outcome_that_could_not_be_recorded_is_recorded_later(tmp_path: Path)
 
 def test_an_outcome_that_was_never_recorded_has_the_message_delivered_again(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
-        world.worker.store = Failing(world.store, RECORD_TRIES)
+        world.loop.store = Failing(world.store, RECORD_ATTEMPTS)
         assert (await world.deliver(DELIVERED)).delivery.state is State.WAITING
         world.pass_s(LEASE_S)
-        await world.worker.deliver(await world.take(), world.provider)
+        await world.loop.deliver(await world.take(), world.provider)
         assert len(world.provider.got) == 2
 
     run(tmp_path, claim)
@@ -256,10 +262,10 @@ def test_an_outcome_that_was_never_recorded_has_the_message_delivered_again(tmp_
 def test_a_message_that_was_handed_over_by_a_process_that_died_is_handed_over_again(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         msg_id = await world.send()
-        await world.provider.deliver(Text(msg_id, "13800138000", (await world.take()).code))
+        await world.provider.deliver(OutgoingMessage(msg_id, "13800138000", (await world.take()).code))
         await world.store.close()
         await world.open()
-        await world.worker.deliver(await world.take(), world.provider)
+        await world.loop.deliver(await world.take(), world.provider)
         assert [text.msg_id for text in world.provider.got] == [msg_id, msg_id]
         assert (await world.message(msg_id)).delivery == DELIVERED
 
@@ -268,10 +274,10 @@ def test_a_message_that_was_handed_over_by_a_process_that_died_is_handed_over_ag
 
 def test_no_more_messages_are_under_way_than_allowed_and_all_are_delivered(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
-        world.worker.at_once = 3
+        world.loop.max_concurrent = 3
         world.provider.gate = asyncio.Semaphore(0)
         sent = {await world.send() for _ in range(20)}
-        running = asyncio.create_task(world.worker.run(world.provider))
+        running = asyncio.create_task(world.loop.run(world.provider))
         for _ in range(20):
             await world.provider.entered.acquire()
             if len(world.provider.got) >= 3:
@@ -287,8 +293,8 @@ def test_no_more_messages_are_under_way_than_allowed_and_all_are_delivered(tmp_p
 def test_a_store_that_fails_for_a_while_stops_nothing(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         await world.send()
-        world.worker.store = Failing(world.store, 3)
-        running = asyncio.create_task(world.worker.run(world.provider))
+        world.loop.store = Failing(world.store, 3)
+        running = asyncio.create_task(world.loop.run(world.provider))
         await world.provider.entered.acquire()
         await end(running)
         assert await world.store.backlog() == 0
@@ -300,7 +306,7 @@ def test_a_stopped_worker_lets_end_what_is_under_way(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         msg_id = await world.send()
         world.provider.gate = asyncio.Semaphore(0)
-        running = asyncio.create_task(world.worker.run(world.provider))
+        running = asyncio.create_task(world.loop.run(world.provider))
         await world.provider.entered.acquire()
         asyncio.get_running_loop().call_soon(world.provider.gate.release)
         await end(running)
@@ -313,9 +319,9 @@ def test_a_stopped_worker_puts_back_what_does_not_end_in_time(tmp_path: Path) ->
     async def claim(world: World) -> None:
         msg_id = await world.send()
         world.provider.gate = asyncio.Semaphore(0)
-        running = asyncio.create_task(world.worker.run(world.provider))
+        running = asyncio.create_task(world.loop.run(world.provider))
         await world.provider.entered.acquire()
-        world.worker.stop_s = 0
+        world.loop.drain_s = 0
         await end(running)
         assert (await world.take()).msg_id == msg_id
 
@@ -332,17 +338,17 @@ def test_a_receipt_that_overtook_its_message_is_kept(tmp_path: Path) -> None:
             if wait_s:
                 await world.store.settle(job, Delivery(State.SENT, carrier_id="m1"))
 
-        world.worker.sleep = settle_meanwhile
-        assert await world.worker.receive("m1", told)
+        world.loop.sleep = settle_meanwhile
+        assert await world.loop.handle_receipt("m1", told)
         assert (await world.message(msg_id)).delivery == told
-        assert world.worker.counters.deliveries == {("told", State.FAILED): 1}
+        assert world.loop.counters.deliveries == {("told", State.FAILED): 1}
 
     run(tmp_path, claim)
 
 
 def test_a_receipt_of_no_message_is_said_to_be_one(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
-        assert not await world.worker.receive("m1", DELIVERED)
-        assert world.slept_s == list(RECEIPT_WAITS_S)
+        assert not await world.loop.handle_receipt("m1", DELIVERED)
+        assert world.slept_s == list(RECEIPT_RETRY_WAITS_S)
 
     run(tmp_path, claim)

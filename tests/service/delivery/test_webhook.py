@@ -15,10 +15,10 @@ from support.receiver import SECRET, documented_receiver
 
 from toolkit.api.errors import SettingsError
 from toolkit.service.core.messages import Delivery, State
-from toolkit.service.delivery.base import DeliveryError, Text
-from toolkit.service.delivery.webhook import Webhook, read_retry_after
+from toolkit.service.delivery.base import DeliveryError, OutgoingMessage
+from toolkit.service.delivery.webhook import WebhookFactory, read_retry_after
 
-TEXT = Text("06890980-6789-4054-bba9-90fb66ab2fce", "13800138000", "【签】Your code: 123456")
+MESSAGE = OutgoingMessage("06890980-6789-4054-bba9-90fb66ab2fce", "13800138000", "【签】Your code: 123456")
 
 
 @dataclass
@@ -53,17 +53,17 @@ async def no_receipts(carrier_id: str, delivery: Delivery) -> bool:
 
 def deliver(receiver: Receiver, times: int = 1) -> Delivery:
     async def claim() -> Delivery:
-        async with receiver.listening(), Webhook(receiver.url, SECRET).open(no_receipts) as provider:
-            return [await provider.deliver(TEXT) for _ in range(times)][-1]
+        async with receiver.listening(), WebhookFactory(receiver.url, SECRET).open(no_receipts) as provider:
+            return [await provider.deliver(MESSAGE) for _ in range(times)][-1]
 
     return asyncio.run(claim())
 
 
 def deliver_to(url: str, secret: str = SECRET, now_s: float | None = None) -> Delivery:
     async def claim() -> Delivery:
-        webhook = Webhook(url, secret) if now_s is None else Webhook(url, secret, lambda: now_s)
+        webhook = WebhookFactory(url, secret) if now_s is None else WebhookFactory(url, secret, lambda: now_s)
         async with webhook.open(no_receipts) as provider:
-            return await provider.deliver(TEXT)
+            return await provider.deliver(MESSAGE)
 
     return asyncio.run(claim())
 
@@ -105,8 +105,8 @@ def test_a_receiver_that_breaks_off_is_worth_another_try() -> None:
 
         async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-            async with Webhook(url, SECRET).open(no_receipts) as provider:
-                await provider.deliver(TEXT)
+            async with WebhookFactory(url, SECRET).open(no_receipts) as provider:
+                await provider.deliver(MESSAGE)
 
     with pytest.raises(DeliveryError):
         asyncio.run(claim())
@@ -137,8 +137,8 @@ def test_a_text_is_posted_as_json_under_the_key_of_its_message() -> None:
     deliver(receiver, times=2)
     keys = {request.headers["Idempotency-Key"] for request, _ in receiver.got}
     bodies = [json.loads(body) for _, body in receiver.got]
-    assert keys == {TEXT.msg_id}
-    assert bodies == [{"msg_id": TEXT.msg_id, "mobile": TEXT.mobile, "text": TEXT.text}] * 2
+    assert keys == {MESSAGE.msg_id}
+    assert bodies == [{"msg_id": MESSAGE.msg_id, "mobile": MESSAGE.mobile, "text": MESSAGE.text}] * 2
 
 
 def test_connections_are_used_again() -> None:
@@ -151,13 +151,13 @@ def test_connections_are_used_again() -> None:
     "url", ["", "sms.example.org", "ftp://sms.example.org/", "https:///texts", "https://[::1", "https://h:port/"]
 )
 def test_a_url_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="write https"):
-        Webhook(url, SECRET)
+    with pytest.raises(SettingsError, match=r"invalid webhook_url: .* https://host/path"):
+        WebhookFactory(url, SECRET)
 
 
 def test_secret_mobile_and_text_are_in_no_repr() -> None:
-    shown = repr(Webhook("https://sms.example.org/", SECRET)) + repr(TEXT)
-    assert [word for word in (SECRET, TEXT.mobile, "123456") if word in shown] == []
+    shown = repr(WebhookFactory("https://sms.example.org/", SECRET)) + repr(MESSAGE)
+    assert [word for word in (SECRET, MESSAGE.mobile, "123456") if word in shown] == []
 
 
 def test_the_documented_receiver_takes_a_text_once(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_the_documented_receiver_takes_a_text_once(tmp_path: Path) -> None:
         assert [deliver_to(url) for _ in range(2)] == [Delivery(State.DELIVERED, "204")] * 2
         process.terminate()
         assert process.stdout
-        assert process.stdout.read() == f"sent {TEXT.msg_id}\n"
+        assert process.stdout.read() == f"sent {MESSAGE.msg_id}\n"
 
 
 @pytest.mark.parametrize(("secret", "now_s"), [("another secret", None), (SECRET, 1_700_000_000.0)])

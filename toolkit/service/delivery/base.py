@@ -1,7 +1,7 @@
-"""The way out: what hands a text to whoever can reach the phone, one module per provider, behind one Protocol.
+"""Define the interface between the retry loop and a provider, which hands messages to a carrier.
 
-``webhook`` posts it to an HTTP service, ``smpp`` submits it to a carrier's SMSC. ``outbox``, the third choice, needs no
-module: no worker runs, so messages stay in the store, where a sandbox reads them, until they expire.
+``webhook`` posts a message to an HTTP service, ``smpp`` submits it to a carrier's SMSC. The third choice, ``outbox``,
+needs no module: nothing is delivered, so messages stay in the store until they expire. A sandbox reads them there.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from typing import Protocol
 from toolkit.api.errors import ToolkitError
 from toolkit.service.core.messages import Delivery
 
-MAX_ATTEMPT_S = 15  # real seconds in which a provider has said what became of a text, or is not waited for
+ReceiptHandler = Callable[[str, Delivery], Awaitable[bool]]
+"""Records a delivery receipt, given the carrier's message id and the delivery's result.
 
-Receive = Callable[[str, Delivery], Awaitable[bool]]
-"""Takes a receipt: the carrier's number for the message, and what became of it. Raises StoreError where it can't be
-kept; False where no message is known by that number."""
+Returns False if no message has that id. Raises StoreError if the receipt can't be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """What is handed over. ``msg_id`` stays the same when it is handed over again; ``mobile`` has 11 digits."""
+class OutgoingMessage:
+    """A rendered message for a provider.
+
+    ``msg_id`` is the same at every attempt. ``mobile`` has 11 digits.
+    """
 
     msg_id: str
     mobile: str = field(repr=False)
@@ -32,43 +34,48 @@ class Text:
 
 
 class DeliveryError(ToolkitError):
-    """A text that wasn't taken this time: trying again may help. ``carrier_code`` is the provider's word for it.
+    """A failed attempt that may succeed when it is repeated.
 
-    ``retry_after_s``: how long it asked to be left alone, in seconds.
+    ``carrier_code`` is the provider's or carrier's own status. ``retry_after_s`` is the wait in seconds that the
+    provider asked for, or 0.
     """
 
     def __init__(self, carrier_code: str, retry_after_s: float = 0) -> None:
         self.carrier_code = carrier_code
         self.retry_after_s = retry_after_s
-        super().__init__(f"not taken: {carrier_code}")
+        super().__init__(f"not accepted by the provider: {carrier_code}")
 
 
 class Provider(Protocol):
-    """Something open that takes texts."""
+    """An open connection to a carrier or gateway."""
 
-    async def deliver(self, text: Text) -> Delivery:
-        """Hand a text over and return what became of it; raise DeliveryError where trying again may help."""
+    async def deliver(self, message: OutgoingMessage) -> Delivery:
+        """Hand a message over and return the result; raise DeliveryError if another attempt may succeed."""
         ...
 
 
-class Way(Protocol):
-    """A provider as it is configured."""
+class ProviderFactory(Protocol):
+    """A provider's configuration, from which providers are opened."""
 
     @property
     def name(self) -> str:
         """The provider's name in settings and metrics."""
 
-    def open(self, receive: Receive) -> AbstractAsyncContextManager[Provider]:
-        """Open the provider for as long as the block lasts; receipts go to ``receive``.
+    def open(self, handle_receipt: ReceiptHandler) -> AbstractAsyncContextManager[Provider]:
+        """Open the provider until the block ends; delivery receipts go to ``handle_receipt``.
 
-        Raise RunError where it is refused for good, such as for a wrong password. One that can't be reached is no
-        reason: it is tried again while the block lasts.
+        Raise RunError if the carrier refuses for good, for example because the password is wrong. A carrier that
+        can't be reached raises nothing: the provider reconnects while the block lasts.
         """
 
 
-def backoff_s(chance: random.Random, tries: int, first_s: float, most_s: float) -> float:
-    """Draw how long to wait after so many failures: exponential, with full jitter.
+def backoff_s(rng: random.Random, failures: int, first_s: float, max_s: float) -> float:
+    """Draw the wait before the next attempt in seconds: exponential backoff with full jitter.
 
+    The wait is uniform between 0 and ``first_s * 2**failures``, and never above ``max_s``.
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+
+    >>> 0 <= backoff_s(random.Random(), failures=3, first_s=1, max_s=30) <= 8
+    True
     """
-    return chance.uniform(0, min(most_s, first_s * 2 ** min(tries, 30)))
+    return rng.uniform(0, min(max_s, first_s * 2 ** min(failures, 30)))

@@ -1,43 +1,49 @@
-"""Which provider is chosen: from settings to a way out, or the reason why there is none."""
+"""Create the provider that the settings name."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from toolkit.api.errors import SettingsError
-from toolkit.service.delivery.base import Way
+from toolkit.service.delivery.base import ProviderFactory
 
-Name = Literal["outbox", "webhook", "smpp"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outbox:
-    """The choice of no way out: messages wait, and expire."""
+ProviderName = Literal["outbox", "webhook", "smpp"]
 
 
-Choice = Outbox | Way
+def provider_factory(
+    name: ProviderName,
+    *,
+    webhook_url: str = "",
+    webhook_secret: str = "",
+    smpp_url: str = "",
+    smpp_password: str = "",
+    smpp_source: str = "",
+) -> ProviderFactory | None:
+    """Return the factory of a provider; None for ``outbox``, which delivers nothing.
 
+    Only the settings of the named provider are read. Raise SettingsError if one is missing or malformed.
 
-def choose(
-    name: Name, *, webhook_url: str, webhook_secret: str, smpp_url: str, smpp_password: str, smpp_source: str
-) -> Choice:
-    """Return the provider of a name; raise SettingsError for what it needs and lacks."""
+    >>> provider_factory("webhook", webhook_url="https://sms.example.org/texts", webhook_secret="s3cret").name
+    'webhook'
+    """
     if name == "webhook":
-        from toolkit.service.delivery.webhook import Webhook
+        from toolkit.service.delivery.webhook import WebhookFactory
 
-        return Webhook(_need(name, webhook_url=webhook_url), _need(name, webhook_secret=webhook_secret))
+        _require(name, webhook_url=webhook_url, webhook_secret=webhook_secret)
+        return WebhookFactory(webhook_url, webhook_secret)
     if name == "smpp":
-        from toolkit.service.delivery.smpp.provider import Smpp
+        from toolkit.service.delivery.smpp.provider import SmppFactory
 
-        url, password = _need(name, smpp_url=smpp_url), _need(name, smpp_password=smpp_password)
-        return Smpp.parse(url, password, smpp_source)
-    return Outbox()
+        _require(name, smpp_url=smpp_url, smpp_password=smpp_password)
+        return SmppFactory.parse(smpp_url, smpp_password, smpp_source)
+    return None
 
 
-def _need(name: str, **settings: str) -> str:
-    [(setting, value)] = settings.items()
-    if not value:
-        ways = f"set SMSCODE_{setting.upper()}, or {setting} in [service] of smscode.toml"
-        raise SettingsError(f"the provider {name} needs a {setting.replace('_', ' ')}: {ways}")
-    return value
+def _require(provider: ProviderName, **settings: str) -> None:
+    """Raise SettingsError for the first setting that is empty."""
+    for setting, value in settings.items():
+        if not value:
+            raise SettingsError(
+                f"provider {provider} needs {setting}: set SMSCODE_{setting.upper()}, or {setting} in [service] of"
+                " smscode.toml"
+            )

@@ -1,6 +1,29 @@
-"""Takes accepted messages from the store to a provider, at least once: what isn't recorded is handed over again.
+"""Deliver the store's pending messages through a provider, at least once each, until their codes expire.
 
-Decides when to try again and when to give up. How a text reaches the phone is the provider's matter.
+Problem: a process may die between handing a message over and recording the result, and a provider may fail for a
+while. No message may be lost, none may be tried when its code is no longer valid, and an outage must not turn into a
+flood of requests.
+
+Method: a job queue with leases (visibility timeouts, as in Amazon SQS) and exponential backoff with full jitter. The
+queue is part of the store, so a job is created in the same transaction that accepts the send. ::
+
+    take_jobs() ── lease ──> provider.deliver() ──> settle(): DELIVERED, SENT, FAILED or EXPIRED
+         ^                        │
+         │                  DeliveryError, or the loop stops
+         └── postpone(wait) <─────┘
+         ^
+         └── the lease runs out: the worker died, or could not record the result
+
+Example: a code is valid for 300 s and the provider answers 503 with "Retry-After: 50". The wait is the longer of 50 s
+and the drawn backoff (0 to 1 s after the first failure, 0 to 2 s after the second, at most 30 s), so the job is
+postponed by 50 s. With "Retry-After: 300" the code would expire first: the message is settled as EXPIRED at once.
+
+Trade-offs of the constants:
+
+- ``ATTEMPT_TIMEOUT_S`` is half the lease (``LEASE_S``), so a job is not leased again while its attempt still runs.
+- ``RECORD_ATTEMPTS`` times ``STORE_RETRY_S`` covers a short outage of the store. After that the message is delivered
+  again, which costs money; blocking for longer would hold up other messages.
+- ``RECEIPT_RETRY_WAITS_S``: a carrier may send a receipt before the loop has recorded the carrier's message id.
 """
 
 from __future__ import annotations
@@ -15,159 +38,156 @@ from dataclasses import dataclass, field
 
 from toolkit.api.errors import StoreError
 from toolkit.service.core.messages import Delivery, Job, State
-from toolkit.service.delivery.base import MAX_ATTEMPT_S, DeliveryError, Provider, Text, Way, backoff_s
-from toolkit.service.metrics.call_log import FIELDS
+from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, Provider, ProviderFactory, backoff_s
+from toolkit.service.metrics.call_log import LOG_FIELDS
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.stores.base import Store
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.2  # a job that comes while nothing is to be done waits no longer
-STORE_REST_S = 1.0  # after the store failed
-RECORD_TRIES = 5  # STORE_REST_S apart; then the lease ends soon, and the message is handed over again
-STOP_S = 10  # for what is under way when the worker stops
-FIRST_WAIT_S, MOST_WAIT_S = 1, 30  # between tries
-RECEIPT_WAITS_S = (0, 0.2, 1, 3)  # a receipt can overtake the record of what it is the receipt of
+ATTEMPT_TIMEOUT_S = 15
+POLL_S = 0.2  # the longest that a new job waits while the loop is idle
+STORE_RETRY_S = 1.0
+RECORD_ATTEMPTS = 5
+DRAIN_S = 10  # how long running attempts are waited for when the loop stops
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 1, 30
+RECEIPT_RETRY_WAITS_S = (0, 0.2, 1, 3)
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Worker:
-    """Delivers the jobs of a store by the provider of a name, and counts in a counters what it does.
+class RetryLoop:
+    """Delivers the jobs of a store through a provider and counts attempts and results.
 
-    ``at_once``: attempts under way at a time; no more jobs than these are leased.
-    ``stop_s``: how long, at the end, what is under way is waited for.
+    ``max_concurrent`` limits the attempts that run at a time; the loop leases no more jobs than that. ``drain_s`` is
+    how long running attempts are waited for when the loop stops, in seconds.
     """
 
     store: Store
-    name: str
+    provider_name: str
     counters: Counters = field(default_factory=Counters)
-    at_once: int = 32
-    stop_s: float = STOP_S
-    chance: random.Random = field(default_factory=random.Random)
+    max_concurrent: int = 32
+    drain_s: float = DRAIN_S
+    rng: random.Random = field(default_factory=random.Random)
     sleep: Sleep = asyncio.sleep
-    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, provider: Provider) -> None:
-        """Deliver until cancelled; then let end what is under way, and put back what doesn't in time."""
+        """Deliver until cancelled. Then wait for the running attempts, and put back those that take too long."""
         try:
             while True:
-                await self._fill(provider)
+                await self._start_attempts(provider)
         finally:
-            await self._end()
+            if self._running:
+                _, late = await asyncio.wait(self._running, timeout=self.drain_s)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
 
-    async def _fill(self, provider: Provider) -> None:
-        """Begin as many attempts as are free, and wait until there may be more to begin."""
-        free = self.at_once - len(self._under_way)
-        jobs = await self._take(free)
+    async def _start_attempts(self, provider: Provider) -> None:
+        """Start as many attempts as are free, and wait until more can be started."""
+        free = self.max_concurrent - len(self._running)
+        try:
+            jobs = await self.store.take_jobs(free)
+        except Exception as error:  # even a defect must not end delivery for good
+            log.error("delivery: %s: %s", type(error).__name__, error)
+            await self.sleep(STORE_RETRY_S)
+            jobs = []
         for job in jobs:
             task = asyncio.create_task(self.deliver(job, provider))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         if len(jobs) < free:
             await self.sleep(POLL_S)
         else:
-            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-
-    async def _end(self) -> None:
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way, timeout=self.stop_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
     async def deliver(self, job: Job, provider: Provider) -> None:
-        """Hand a taken job's message over and record what became of it, or put it back."""
+        """Make one attempt to deliver a leased job, and record its result or put the job back."""
         try:
             delivery = await self._attempt(job, provider)
-        except DeliveryError as problem:
-            await self._try_later(job, problem)
+        except DeliveryError as error:
+            wait_s = max(error.retry_after_s, backoff_s(self.rng, job.attempts, FIRST_BACKOFF_S, MAX_BACKOFF_S))
+            log.info(
+                "delivery put off: %s",
+                error,
+                extra={LOG_FIELDS: {"provider": self.provider_name, "msg_id": job.msg_id}},
+            )
+            if wait_s >= self._remaining_s(job):
+                await self._settle(job, Delivery(State.EXPIRED, error.carrier_code))
+            else:
+                await self._record(self.store.postpone(job, wait_s))
         except asyncio.CancelledError:
-            await self._keep(self.store.postpone(job, 0))
+            await self._record(self.store.postpone(job, 0))
             raise
         else:
             await self._settle(job, delivery)
 
-    async def receive(self, carrier_id: str, delivery: Delivery) -> bool:
-        """Record a receipt; False where no message is known by the carrier's number."""
-        for wait_s in RECEIPT_WAITS_S:
+    async def handle_receipt(self, carrier_id: str, delivery: Delivery) -> bool:
+        """Record a delivery receipt; return False if no message has the carrier's message id."""
+        for wait_s in RECEIPT_RETRY_WAITS_S:
             await self.sleep(wait_s)
             if await self.store.receive(carrier_id, delivery):
-                self._tell(delivery._replace(carrier_id=carrier_id))
+                self._count_and_log(delivery._replace(carrier_id=carrier_id))
                 return True
         return False
 
-    async def _take(self, limit: int) -> list[Job]:
-        try:
-            return await self.store.take_jobs(limit)
-        except Exception as problem:  # whatever it is, the next messages want to be delivered
-            log.error("delivery: %s: %s", type(problem).__name__, problem)
-            await self.sleep(STORE_REST_S)
-            return []
-
     async def _attempt(self, job: Job, provider: Provider) -> Delivery:
         template = self.store.template(job.temp_id)
-        if self._left_s(job) <= 0:
+        if self._remaining_s(job) <= 0:
             return Delivery(State.EXPIRED)
         if template is None:
             return Delivery(State.FAILED, "no template")
-        self.counters.attempts[self.name] += 1
+        self.counters.attempts[self.provider_name] += 1
         try:
-            async with asyncio.timeout(MAX_ATTEMPT_S):
-                return await provider.deliver(Text(job.msg_id, str(job.mobile), template.render(job.code)))
+            async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
+                return await provider.deliver(OutgoingMessage(job.msg_id, str(job.mobile), template.render(job.code)))
         except DeliveryError:
             raise
-        except Exception as problem:  # its text may hold the message's
-            log.error("delivery: %s failed: %s", self.name, type(problem).__name__)
-            raise DeliveryError(type(problem).__name__) from None
-
-    async def _try_later(self, job: Job, problem: DeliveryError) -> None:
-        """Put a job back for later, unless its code will no longer be valid then."""
-        wait_s = max(problem.retry_after_s, backoff_s(self.chance, job.attempts, FIRST_WAIT_S, MOST_WAIT_S))
-        log.info("delivery put off: %s", problem, extra={FIELDS: {"provider": self.name, "msg_id": job.msg_id}})
-        if wait_s >= self._left_s(job):
-            await self._settle(job, Delivery(State.EXPIRED, problem.carrier_code))
-        else:
-            await self._keep(self.store.postpone(job, wait_s))
+        except Exception as error:  # only its type is logged: its text may contain the code
+            log.error("delivery: %s failed: %s", self.provider_name, type(error).__name__)
+            raise DeliveryError(type(error).__name__) from None
 
     async def _settle(self, job: Job, delivery: Delivery) -> None:
-        for _ in range(RECORD_TRIES):
-            if await self._keep(self.store.settle(job, delivery)):
-                self._tell(delivery, msg_id=job.msg_id, attempts=job.attempts + 1)
+        """Record a final result. If the store keeps failing, the lease runs out and the message is delivered again."""
+        for _ in range(RECORD_ATTEMPTS):
+            if await self._record(self.store.settle(job, delivery)):
+                self._count_and_log(delivery, msg_id=job.msg_id, attempts=job.attempts + 1)
                 return
-            await self.sleep(STORE_REST_S)
+            await self.sleep(STORE_RETRY_S)
 
-    def _tell(self, delivery: Delivery, **known: object) -> None:
-        """Count an outcome that is recorded, and log it; a receipt knows the message by the carrier's number alone."""
-        self.counters.deliveries[self.name, delivery.state] += 1
-        level = logging.WARNING if delivery.state in (State.FAILED, State.EXPIRED) else logging.INFO
-        fields = {"provider": self.name, **known, **delivery._asdict()}
-        log.log(level, "delivery %s", delivery.state, extra={FIELDS: fields})
-
-    async def _keep(self, keeping: Awaitable[None]) -> bool:
+    async def _record(self, write: Awaitable[None]) -> bool:
+        """Await a write to the store; return whether it succeeded."""
         try:
-            await keeping
-        except StoreError as problem:
-            log.error("delivery: %s", problem)
+            await write
+        except StoreError as error:
+            log.error("delivery: %s", error)
             return False
         return True
 
-    def _left_s(self, job: Job) -> float:
+    def _count_and_log(self, delivery: Delivery, **known: object) -> None:
+        """Count and log a recorded result. A receipt knows the carrier's message id only, so ``known`` is empty."""
+        self.counters.deliveries[self.provider_name, delivery.state] += 1
+        level = logging.WARNING if delivery.state in (State.FAILED, State.EXPIRED) else logging.INFO
+        fields = {"provider": self.provider_name, **known, **delivery._asdict()}
+        log.log(level, "delivery %s", delivery.state, extra={LOG_FIELDS: fields})
+
+    def _remaining_s(self, job: Job) -> float:
         """Return for how many real seconds a job's code is still valid."""
         clock = self.store.clock
         return (job.expires_ms - clock.now_ms()) / 1000 / clock.speed
 
 
 @asynccontextmanager
-async def delivering(store: Store, way: Way, counters: Counters) -> AsyncIterator[None]:
-    """Deliver a store's messages while the block lasts."""
-    worker = Worker(store, way.name, counters)
-    async with way.open(worker.receive) as provider:
-        running = asyncio.create_task(worker.run(provider))
+async def delivering(store: Store, factory: ProviderFactory, counters: Counters) -> AsyncIterator[None]:
+    """Deliver a store's messages until the block ends."""
+    loop = RetryLoop(store, factory.name, counters)
+    async with factory.open(loop.handle_receipt) as provider:
+        task = asyncio.create_task(loop.run(provider))
         try:
             yield
         finally:
-            running.cancel()
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await running
+                await task

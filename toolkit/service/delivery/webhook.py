@@ -1,4 +1,4 @@
-"""Texts out by HTTP: one signed POST each, as docs/webhook.md describes it to who receives them."""
+"""Deliver each message as one signed HTTP POST. docs/webhook.md describes the request for receivers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -17,16 +17,19 @@ import aiohttp
 
 from toolkit.api.errors import SettingsError
 from toolkit.service.core.messages import Delivery, State
-from toolkit.service.delivery.base import DeliveryError, Receive, Text
+from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, ReceiptHandler
 
-CONNECT_S, TOTAL_S = 5, 10
+CONNECT_TIMEOUT_S, TOTAL_TIMEOUT_S = 5, 10
 MAX_RETRY_AFTER_S = 60
-_AGAIN = frozenset({408, 425, 429})  # and 5xx: RFC 9110 section 15, RFC 8470, RFC 6585
+_RETRYABLE = frozenset({408, 425, 429})  # and 5xx: RFC 9110 section 15, RFC 8470, RFC 6585
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
-    """Where to post, and the secret that signs it. ``now_s``: seconds since 1970."""
+class WebhookFactory:
+    """The URL to post to, and the secret that signs the requests.
+
+    ``now_s`` returns the time in seconds since 1970. Raise SettingsError if the URL isn't one of HTTP.
+    """
 
     url: str
     secret: str = field(repr=False)
@@ -37,50 +40,51 @@ class Webhook:
     def __post_init__(self) -> None:
         try:
             parts = urlsplit(self.url)
-            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            usable = False
-        if not usable:
-            raise SettingsError("the webhook url can't be used: write https://host/path")
+            is_valid = False
+        if not is_valid:  # the URL isn't repeated: it may hold a password
+            raise SettingsError("invalid webhook_url: expected an HTTP URL, e.g. https://host/path")
 
     @asynccontextmanager
-    async def open(self, receive: Receive) -> AsyncIterator[_Poster]:
-        """Keep connections open for as long as the block lasts. A webhook sends no receipts."""
-        timeout = aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S)
+    async def open(self, handle_receipt: ReceiptHandler) -> AsyncIterator[WebhookProvider]:
+        """Keep connections open until the block ends. A webhook sends no receipts."""
+        timeout = aiohttp.ClientTimeout(total=TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
-            yield _Poster(self, session)
+            yield WebhookProvider(self, session)
 
 
 @dataclass(frozen=True, slots=True)
-class _Poster:
-    """Posts texts over a session."""
+class WebhookProvider:
+    """Posts messages over an HTTP session."""
 
-    webhook: Webhook
+    settings: WebhookFactory
     session: aiohttp.ClientSession
 
-    async def deliver(self, text: Text) -> Delivery:
-        """Post a text; 2xx is delivered, 408, 425, 429, 5xx and no answer are worth another try, others failed."""
-        body = build_body(text)
-        headers = build_headers(text.msg_id, body, self.webhook.secret, int(self.webhook.now_s()))
-        try:
-            async with self.session.post(self.webhook.url, data=body, headers=headers, allow_redirects=False) as answer:
-                return self._judge(answer.status, answer.headers)
-        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
-            raise DeliveryError(type(problem).__name__) from None
+    async def deliver(self, message: OutgoingMessage) -> Delivery:
+        """Post a message: DELIVERED for 2xx, FAILED for other statuses that are final.
 
-    def _judge(self, status: int, headers: Mapping[str, str]) -> Delivery:
-        if status in _AGAIN or status >= 500:
-            raise DeliveryError(str(status), read_retry_after(headers.get("Retry-After", ""), self.webhook.now_s()))
+        Raise DeliveryError for 408, 425, 429, 5xx and if no response arrives.
+        """
+        settings, body = self.settings, build_body(message)
+        headers = build_headers(message.msg_id, body, settings.secret, int(settings.now_s()))
+        try:
+            async with self.session.post(settings.url, data=body, headers=headers, allow_redirects=False) as response:
+                status, retry_after = response.status, response.headers.get("Retry-After", "")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise DeliveryError(type(error).__name__) from None
+        if status in _RETRYABLE or status >= 500:
+            raise DeliveryError(str(status), read_retry_after(retry_after, settings.now_s()))
         return Delivery(State.DELIVERED if 200 <= status < 300 else State.FAILED, str(status))
 
 
-def build_body(text: Text) -> bytes:
-    """Return the JSON that is posted."""
-    return json.dumps({"msg_id": text.msg_id, "mobile": text.mobile, "text": text.text}).encode()
+def build_body(message: OutgoingMessage) -> bytes:
+    """Return the JSON body of a message's request."""
+    return json.dumps({"msg_id": message.msg_id, "mobile": message.mobile, "text": message.text}).encode()
 
 
 def build_headers(msg_id: str, body: bytes, secret: str, timestamp_s: int) -> dict[str, str]:
-    """Return the headers that are posted: what the body is, that it is ours, and which message it is of."""
+    """Return a request's headers: media type, idempotency key, timestamp (seconds since 1970) and signature."""
     signed = b"%d.%b" % (timestamp_s, body)
     return {
         "Content-Type": "application/json; charset=utf-8",
@@ -91,7 +95,15 @@ def build_headers(msg_id: str, body: bytes, secret: str, timestamp_s: int) -> di
 
 
 def read_retry_after(value: str, now_s: float) -> float:
-    """Return how many seconds a Retry-After header (RFC 9110, 10.2.3) asks to wait, at most a minute; else 0."""
+    """Return the wait in seconds that a Retry-After header (RFC 9110, 10.2.3) asks for, between 0 and 60.
+
+    An empty or invalid value gives 0.
+
+    >>> read_retry_after("12", now_s=0)
+    12.0
+    >>> read_retry_after("Tue, 14 Nov 2023 22:13:30 GMT", now_s=1_700_000_000)
+    10.0
+    """
     try:
         wait_s = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - now_s
     except (ValueError, OverflowError):

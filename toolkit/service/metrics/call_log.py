@@ -22,7 +22,7 @@ from typing import Protocol
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.service.metrics.counters import Counters
 
-FIELDS = "fields"  # what a module's message may bring with it, as ``extra``: fields of the line beside its text
+LOG_FIELDS = "fields"  # what a module's message may bring with it, as ``extra``: fields of the line beside its text
 GATHER_S = 0.1
 KEPT_BYTES = 4 * 1024 * 1024  # of lines not yet written: some 12,000 calls
 CLOSE_S = 1.0
@@ -170,7 +170,7 @@ class JsonHandler(logging.Handler):
             "logger": record.name,
             "message": mask(record.getMessage()),
         }
-        for name, value in getattr(record, FIELDS, {}).items():
+        for name, value in getattr(record, LOG_FIELDS, {}).items():
             fields[name] = mask(value) if isinstance(value, str) else value
         if record.exc_info and record.exc_info[0]:
             kind, _, place = record.exc_info

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from toolkit.api.errors import SettingsError
 from toolkit.api.rate_rules import Rule
 from toolkit.service.core.policy import DEFAULT_POLICY, Policy
-from toolkit.service.delivery.factory import Choice, Outbox, choose
+from toolkit.service.delivery.base import ProviderFactory
+from toolkit.service.delivery.factory import provider_factory
 from toolkit.service.sandbox import NO_FAULTS, Faults
 from toolkit.service.stores.open import WAYS, is_shared
 from toolkit.settings import ServiceSettings
@@ -54,7 +55,7 @@ class ServiceConfig:
     log_calls: bool | None = None
     max_in_flight: int = 1000
     until_stdin_closes: bool = False
-    provider: Choice = field(default_factory=Outbox)
+    provider: ProviderFactory | None = None
 
     @property
     def logs_calls(self) -> bool:
@@ -91,14 +92,14 @@ class ServiceConfig:
             )
 
 
-def _choose(settings: ServiceSettings) -> Choice:
+def _choose(settings: ServiceSettings) -> ProviderFactory | None:
     """Return the chosen provider; production has none that nobody chose."""
     if settings.production and settings.provider is None:
         raise SettingsError(
             "production needs a provider: set SMSCODE_PROVIDER, or provider in [service] of smscode.toml, to webhook or"
             " smpp; outbox lets messages wait and expire"
         )
-    return choose(
+    return provider_factory(
         settings.provider or "outbox",
         webhook_url=settings.webhook_url,
         webhook_secret=settings.webhook_secret.get_secret_value(),

@@ -20,8 +20,7 @@ from toolkit.service.admin.health import DRAINING, Health
 from toolkit.service.admin.operations import Admin
 from toolkit.service.core.accounts import DEFAULT_TEXT, SANDBOX_BALANCE
 from toolkit.service.core.send_and_verify import Desk
-from toolkit.service.delivery.base import Way
-from toolkit.service.delivery.factory import Outbox
+from toolkit.service.delivery.base import ProviderFactory
 from toolkit.service.delivery.retry_loop import delivering
 from toolkit.service.http.connection import Connection
 from toolkit.service.http.front import Front
@@ -70,7 +69,7 @@ async def _serve(
             store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control_socket.listen(Admin(store))))
         about = {"url": url(config.host, listener)} | await sandbox_app(store, config.production)
         await stack.enter_async_context(_repeating(_prune, store))
-        if not isinstance(config.provider, Outbox):
+        if config.provider:
             await stack.enter_async_context(delivering(store, config.provider, counters))
         if tell:
             stack.callback(tell, counters)
@@ -89,22 +88,22 @@ def deliver(config: ServiceConfig, announce: Announce) -> None:
     """Deliver beside the services that share a store until SIGTERM or SIGINT; ``announce`` gets the provider's name."""
     if config.store is None or not is_shared(config.store):
         raise SettingsError("one process owns a SQLite store: `smscode serve` itself delivers; share a Redis for this")
-    if isinstance(config.provider, Outbox):
+    if config.provider is None:
         raise SettingsError("the outbox delivers nothing: set SMSCODE_PROVIDER to webhook or smpp")
     stderr = open_stderr()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_deliver(config, config.provider, announce, stderr))
 
 
-async def _deliver(config: ServiceConfig, way: Way, announce: Announce, stderr: int) -> None:
+async def _deliver(config: ServiceConfig, factory: ProviderFactory, announce: Announce, stderr: int) -> None:
     counters, stopped = Counters(), asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.enter_context(logging_json(LineWriter(stderr, counters), logging.INFO))
         stack.enter_context(stopping(stopped.set, until_stdin_closes=False))
         store = await stack.enter_async_context(opened(config, counters))
-        await stack.enter_async_context(delivering(store, way, counters))
+        await stack.enter_async_context(delivering(store, factory, counters))
         watching = watched(config, Health(store, lambda: counters, unready=lambda: ""))
-        announce({"provider": way.name} | await stack.enter_async_context(watching))
+        announce({"provider": factory.name} | await stack.enter_async_context(watching))
         await stopped.wait()
 
 

@@ -14,8 +14,8 @@ from support.smsc import PASSWORD, Smsc, smsc
 
 from toolkit.api.errors import RunError, SettingsError, StoreError
 from toolkit.service.core.messages import Delivery, State
-from toolkit.service.delivery.base import DeliveryError, Provider, Text
-from toolkit.service.delivery.smpp.provider import Smpp
+from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, Provider
+from toolkit.service.delivery.smpp.provider import SmppFactory
 from toolkit.service.delivery.smpp.session import status_name
 
 MSG_ID = "06890980-6789-4054-bba9-90fb66ab2fce"
@@ -33,7 +33,7 @@ class Wire:
     receipts: asyncio.Queue[tuple[str, Delivery]]
 
     async def deliver(self, text: str) -> Delivery:
-        return await self.provider.deliver(Text(MSG_ID, MOBILE, text))
+        return await self.provider.deliver(OutgoingMessage(MSG_ID, MOBILE, text))
 
     async def deliver_when_bound(self, text: str) -> Delivery:
         while True:
@@ -43,8 +43,8 @@ class Wire:
                 await asyncio.sleep(0.01)
 
 
-def account(port: int, password: str = PASSWORD, **times_s: float) -> Smpp:
-    smpp = Smpp.parse(f"smpp://toolkit@127.0.0.1:{port}", password, "Sign")
+def account(port: int, password: str = PASSWORD, **times_s: float) -> SmppFactory:
+    smpp = SmppFactory.parse(f"smpp://toolkit@127.0.0.1:{port}", password, "Sign")
     return replace(smpp, account=replace(smpp.account, **times_s))
 
 
@@ -121,7 +121,7 @@ def test_a_sender_is_letters_international_or_the_carriers_own(
         async with smsc(smpp_modules) as peer:
             smpp = replace(account(peer.port), source=source)
             async with smpp.open(no_receipts) as provider:
-                await provider.deliver(Text(MSG_ID, MOBILE, "code"))
+                await provider.deliver(OutgoingMessage(MSG_ID, MOBILE, "code"))
                 got = await peer.expect("text")
                 assert (got["source"], got["source_ton"]) == (address, ton)
 
@@ -287,7 +287,7 @@ def test_an_smsc_that_is_away_at_the_start_is_bound_to_later(smpp_modules: Path)
             port = peer.port
         async with account(port).open(no_receipts) as provider:
             with pytest.raises(DeliveryError, match="not bound"):
-                await provider.deliver(Text(MSG_ID, MOBILE, "code"))
+                await provider.deliver(OutgoingMessage(MSG_ID, MOBILE, "code"))
             async with smsc(smpp_modules, port) as peer:
                 await peer.expect("bound")
 
@@ -321,7 +321,7 @@ def test_a_password_that_changes_later_is_told_and_tried_again(
 
 def test_it_asks_whether_the_smsc_is_there(smpp_modules: Path) -> None:
     async def claim() -> None:
-        async with wired(smpp_modules, enquire_s=0.05) as wire:
+        async with wired(smpp_modules, enquire_interval_s=0.05) as wire:
             for _ in range(3):
                 await wire.smsc.expect("enquire_link")
             assert (await wire.deliver("code")).state is State.SENT
@@ -331,7 +331,7 @@ def test_it_asks_whether_the_smsc_is_there(smpp_modules: Path) -> None:
 
 def test_an_smsc_that_no_longer_answers_is_let_go_and_bound_to_again(smpp_modules: Path) -> None:
     async def claim() -> None:
-        async with wired(smpp_modules, enquire_s=0.05, response_s=0.5) as wire:
+        async with wired(smpp_modules, enquire_interval_s=0.05, response_timeout_s=0.5) as wire:
             await wire.smsc.expect("bound")
             await wire.smsc.tell(silent=True)
             await wire.smsc.expect("bound")
@@ -343,7 +343,7 @@ def test_an_smsc_that_no_longer_answers_is_let_go_and_bound_to_again(smpp_module
 
 def test_a_text_that_is_not_answered_in_time_is_worth_another_try(smpp_modules: Path) -> None:
     async def claim() -> None:
-        async with wired(smpp_modules, response_s=0.3) as wire:
+        async with wired(smpp_modules, response_timeout_s=0.3) as wire:
             await wire.smsc.tell(silent=True)
             with pytest.raises(DeliveryError, match="Timeout"):
                 await wire.deliver("code")
@@ -395,7 +395,7 @@ def test_a_peer_that_does_not_speak_smpp_is_let_go() -> None:
         server = await asyncio.start_server(greet, "127.0.0.1", 0)
         async with server, account(server.sockets[0].getsockname()[1]).open(no_receipts) as provider:
             with pytest.raises(DeliveryError, match="not bound"):
-                await provider.deliver(Text(MSG_ID, MOBILE, "code"))
+                await provider.deliver(OutgoingMessage(MSG_ID, MOBILE, "code"))
 
     run(claim)
 
@@ -403,11 +403,11 @@ def test_a_peer_that_does_not_speak_smpp_is_let_go() -> None:
 @pytest.mark.parametrize(
     ("url", "password", "source", "reason"),
     [
-        ("smsc.example.org:2775", "secret", "", "write smpp://"),
-        ("smpp://smsc.example.org", "secret", "", "write smpp://"),
-        ("smpp://me:secret@smsc.example.org", "secret", "", "write smpp://"),
-        ("smpp://me@smsc.example.org:port", "secret", "", "write smpp://"),
-        ("smpp://me@[::1", "secret", "", "write smpp://"),
+        ("smsc.example.org:2775", "secret", "", "expected smpp://"),
+        ("smpp://smsc.example.org", "secret", "", "expected smpp://"),
+        ("smpp://me:secret@smsc.example.org", "secret", "", "expected smpp://"),
+        ("smpp://me@smsc.example.org:port", "secret", "", "expected smpp://"),
+        ("smpp://me@[::1", "secret", "", "expected smpp://"),
         ("smpp://a-system-id-too-long@smsc.example.org", "secret", "", "15 ASCII"),
         ("smpp://m%C3%A9@smsc.example.org", "secret", "", "15 ASCII"),
         ("smpp://me@smsc.example.org", "longsecret", "", "8 ASCII"),
@@ -418,11 +418,11 @@ def test_a_peer_that_does_not_speak_smpp_is_let_go() -> None:
 )
 def test_an_account_that_cannot_be_is_refused(url: str, password: str, source: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason) as problem:
-        Smpp.parse(url, password, source)
+        SmppFactory.parse(url, password, source)
     assert "secret" not in str(problem.value)
 
 
 def test_an_account_shows_no_password() -> None:
-    smpp = Smpp.parse("smpp://me@smsc.example.org", "hidden")
+    smpp = SmppFactory.parse("smpp://me@smsc.example.org", "hidden")
     assert "hidden" not in repr(smpp)
     assert smpp.account.port == 2775

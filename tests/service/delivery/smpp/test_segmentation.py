@@ -86,7 +86,7 @@ def test_ucs_2_parts_fit_and_cut_no_letter(text: str, reference: int) -> None:
 def hold(parts: list[Part], reference: int) -> None:
     """Check that each part fits a message, says its place, and ends with a whole letter."""
     for place, part in enumerate(parts, 1):
-        assert len(part.octets) <= part.alphabet.whole
+        assert len(part.octets) <= part.alphabet.max_single
         assert part.has_header == (len(parts) > 1)
         assert not part.octets.endswith(b"\x1b") or part.alphabet is UCS_2
         if part.has_header:

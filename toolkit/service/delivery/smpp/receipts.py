@@ -1,7 +1,8 @@
-"""What an SMSC's delivery receipt says: of which message, and what became of it.
+"""Parse the delivery receipts that an SMSC sends as deliver_sm.
 
-Sources: SMPP 3.4, section 4.6.1 (deliver_sm), section 5.3.2 (optional parameters, which go first) and appendix B (the
-text that most send). Only what is needed is read: carriers fill the other fields with what no list foresees.
+Sources: SMPP 3.4, section 4.6.1 (deliver_sm), section 5.3.2 (optional parameters, which take precedence) and
+appendix B (the receipt text that most carriers send). Only the needed fields are read, because carriers fill the
+others in ways that no standard describes.
 """
 
 from __future__ import annotations
@@ -20,42 +21,42 @@ _DELIVER_SM = (
         re.DOTALL | re.VERBOSE,
     )
 )
-_IS_RECEIPT = (0x3C, 0x04)  # section 5.2.12: these bits of esm_class, and what they are
+_RECEIPT_MASK, _RECEIPT_BITS = 0x3C, 0x04  # of esm_class, section 5.2.12
 _FIELD = re.compile(r"\b(id|stat|err):(\S+)", re.IGNORECASE)
-_IN_GSM = {0x00: "@", 0x02: "$", 0x11: "_"}  # an id's letters that GSM 03.38 puts where ASCII has none
-_WORDS = {2: "DELIVRD", 3: "EXPIRED", 4: "DELETED", 5: "UNDELIV", 8: "REJECTD"}  # section 5.2.28; others aren't final
-_FINAL = frozenset(_WORDS.values())
+_GSM_TO_ASCII = {0x00: "@", 0x02: "$", 0x11: "_"}  # letters of an id that GSM 03.38 encodes as ASCII control characters
+_FINAL_STATES = {2: "DELIVRD", 3: "EXPIRED", 4: "DELETED", 5: "UNDELIV", 8: "REJECTD"}  # section 5.2.28
 
 
 class Receipt(NamedTuple):
-    """What became of the message that the carrier knows by ``carrier_id``."""
+    """The final result of the message that the carrier calls ``carrier_id``."""
 
     carrier_id: str
     delivery: Delivery
 
 
-def read_receipt(octets: bytes) -> Receipt | None:
-    """Read a deliver_sm; None for what is no receipt, or tells of nothing final."""
-    head = _DELIVER_SM.match(octets)
-    if not head or head["esm_class"][0] & _IS_RECEIPT[0] != _IS_RECEIPT[1]:
+def read_receipt(pdu: bytes) -> Receipt | None:
+    """Parse a deliver_sm PDU; return None if it is no receipt, or its state isn't final.
+
+    The carrier code is the receipt's state, followed by the network's error code unless that is zero: ``UNDELIV 069``.
+    """
+    head = _DELIVER_SM.match(pdu)
+    if not head or head["esm_class"][0] & _RECEIPT_MASK != _RECEIPT_BITS:
         return None
-    end = head.end() + head["sm_length"][0]
-    given = _read_optional(octets[end:])
-    text = octets[head.end() : end] or given.get(MESSAGE_PAYLOAD, b"")
-    said = {name.lower(): value for name, value in _FIELD.findall(text.decode("latin-1").translate(_IN_GSM))}
-    carrier_id = given.get(RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1") or said.get("id", "")
-    word = _WORDS.get(int.from_bytes(given.get(MESSAGE_STATE, b""))) or said.get("stat", "").upper()
-    return _receipt(carrier_id, word, said.get("err", "")) if carrier_id and word in _FINAL else None
-
-
-def _receipt(carrier_id: str, word: str, error: str) -> Receipt:
-    """Say it with the carrier's word, and the network's error where there is one."""
-    state = State.DELIVERED if word == "DELIVRD" else State.FAILED
-    return Receipt(carrier_id, Delivery(state, f"{word} {error}" if error.strip("0") else word, carrier_id))
+    text_end = head.end() + head["sm_length"][0]
+    optional = _read_optional(pdu[text_end:])
+    text = pdu[head.end() : text_end] or optional.get(MESSAGE_PAYLOAD, b"")
+    fields = {name.lower(): value for name, value in _FIELD.findall(text.decode("latin-1").translate(_GSM_TO_ASCII))}
+    carrier_id = optional.get(RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1") or fields.get("id", "")
+    stat = _FINAL_STATES.get(int.from_bytes(optional.get(MESSAGE_STATE, b""))) or fields.get("stat", "").upper()
+    if not carrier_id or stat not in _FINAL_STATES.values():
+        return None
+    error = fields.get("err", "")
+    state = State.DELIVERED if stat == "DELIVRD" else State.FAILED
+    return Receipt(carrier_id, Delivery(state, f"{stat} {error}" if error.strip("0") else stat, carrier_id))
 
 
 def _read_optional(octets: bytes) -> dict[int, bytes]:
-    """Return the optional parameters' values by tag."""
+    """Return the values of a PDU's optional parameters by tag."""
     values = {}
     while len(octets) >= 4:
         tag, length = struct.unpack_from("!HH", octets)

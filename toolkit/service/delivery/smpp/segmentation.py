@@ -1,12 +1,11 @@
-"""A text as the parts that a phone puts together again: GSM 7-bit where its letters allow it, else UCS-2.
+"""Split a text into the parts of a concatenated SMS: GSM 7-bit if its letters allow that, else UCS-2.
 
-Sources: 3GPP TS 23.038 (alphabets), 3GPP TS 23.040 section 9.2.3.24.1 (concatenation). What a send is charged is the
-template's matter and stays as it is (70 and 67 characters), whatever the alphabet.
+Sources: 3GPP TS 23.038 (alphabets), 3GPP TS 23.040 section 9.2.3.24.1 (concatenation). The price of a send doesn't
+depend on this: the API charges by the template's length (70 and 67 characters), whatever the alphabet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiosmpplib.codec import GSM7BitCodec
@@ -18,22 +17,25 @@ MAX_PARTS = 255
 
 @dataclass(frozen=True, slots=True)
 class Alphabet:
-    """How letters become octets. Of these ``whole`` fit in a single message and ``part`` beside a part's header."""
+    """An encoding of letters, and its limits in octets.
 
-    codec: str  # as aiosmpplib names it
-    whole: int
-    part: int
+    ``codec`` is aiosmpplib's name. ``max_single`` octets fit in a message of one part. ``max_part`` octets fit in
+    each part of a longer message, after its header.
+    """
+
+    codec: str
+    max_single: int
+    max_part: int
 
 
-GSM_7BIT = Alphabet(
-    "gsm0338", 160, 153
-)  # a letter of the extension table takes two; SMPP carries each in its own octet
+# SMPP carries each GSM letter in an octet of its own. A letter of the extension table takes two.
+GSM_7BIT = Alphabet("gsm0338", 160, 153)
 UCS_2 = Alphabet("ucs2", 140, 134)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one message carries. ``has_header``: its octets begin with the header that tells its place."""
+    """The payload of one SMS. If ``has_header`` is set, ``octets`` begin with the concatenation header."""
 
     alphabet: Alphabet
     octets: bytes = field(repr=False)
@@ -41,34 +43,29 @@ class Part:
 
 
 def split(text: str, reference: int) -> list[Part]:
-    """Cut a text into parts, never inside a letter. ``reference``, 0 to 255, tells a phone which belong together.
+    """Split a text into parts, never inside a letter.
 
-    Raise InputError for a text of more than 255 parts.
+    ``reference`` (0 to 255) is equal in all parts of a text; phones use it to put them together. Raise InputError if
+    the text has more than 255 parts.
+
+    >>> [len(part.octets) for part in split("x" * 161, reference=7)]
+    [159, 14]
     """
-    alphabet, letters = _encode(text)
-    octets = b"".join(letters)
-    if len(octets) <= alphabet.whole:
-        return [Part(alphabet, octets)]
-    pieces = list(_fill(letters, alphabet.part))
-    if len(pieces) > MAX_PARTS:
-        raise InputError(f"a text of {len(pieces)} parts: a phone puts at most {MAX_PARTS} together")
-    headers = (bytes([5, 0, 3, reference, len(pieces), place]) for place in range(1, len(pieces) + 1))
-    return [Part(alphabet, header + piece, has_header=True) for header, piece in zip(headers, pieces, strict=True)]
-
-
-def _encode(text: str) -> tuple[Alphabet, list[bytes]]:
-    """Return each letter's octets."""
     if GSM7BitCodec.is_gsm_text(text):
-        codec = GSM7BitCodec()
-        return GSM_7BIT, [codec.encode(letter)[0] for letter in text]
-    return UCS_2, [letter.encode("utf-16-be", "replace") for letter in text]
-
-
-def _fill(letters: Sequence[bytes], room: int) -> Iterator[bytes]:
-    piece = b""
+        alphabet, codec = GSM_7BIT, GSM7BitCodec()
+        letters = [codec.encode(letter)[0] for letter in text]
+    else:
+        alphabet, letters = UCS_2, [letter.encode("utf-16-be", "replace") for letter in text]
+    if sum(map(len, letters)) <= alphabet.max_single:
+        return [Part(alphabet, b"".join(letters))]
+    payloads = [b""]
     for letter in letters:
-        if len(piece) + len(letter) > room:
-            yield piece
-            piece = b""
-        piece += letter
-    yield piece
+        if len(payloads[-1]) + len(letter) > alphabet.max_part:
+            payloads.append(b"")
+        payloads[-1] += letter
+    if len(payloads) > MAX_PARTS:
+        raise InputError(f"the text has {len(payloads)} parts: phones put together at most {MAX_PARTS}")
+    headers = (bytes([5, 0, 3, reference, len(payloads), number]) for number in range(1, len(payloads) + 1))
+    return [
+        Part(alphabet, header + payload, has_header=True) for header, payload in zip(headers, payloads, strict=True)
+    ]

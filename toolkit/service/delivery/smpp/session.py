@@ -1,6 +1,6 @@
-"""An SMPP 3.4 session over one connection: requests out and their responses, requests in and their answers.
+"""An SMPP 3.4 session over one TCP connection, in both directions: requests and their responses.
 
-Knows the protocol's frame, and when a session is alive; what is submitted, and what a receipt means, it doesn't.
+This module knows the protocol's framing and keep-alive. ``provider`` builds the messages, ``receipts`` parses them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from aiosmpplib.protocol import (
 )
 from aiosmpplib.state import SmppCommand, SmppCommandStatus
 
-CONNECT_S, UNBIND_S = 5, 2
+CONNECT_TIMEOUT_S, UNBIND_TIMEOUT_S = 5, 2
 _HEADER = struct.Struct("!IIII")
 _RESPONSE = 0x80000000
-_MAX_OCTETS = 0x10000 + 1024  # the longest optional parameter, and room for the rest
+_MAX_PDU_OCTETS = 0x10000 + 1024  # the longest optional parameter, and room for the rest
 
 
 class Pdu(NamedTuple):
-    """A protocol data unit as it was read; ``octets`` are all of it."""
+    """A received protocol data unit. ``octets`` holds the whole PDU with its header."""
 
     command: int
     status: int
@@ -39,12 +39,20 @@ class Pdu(NamedTuple):
     octets: bytes
 
 
-class RefusedError(Exception):
-    """The SMSC doesn't bind us. Its text is the status."""
+DeliverHandler = Callable[[Pdu], Awaitable[int]]
+"""Handles a deliver_sm and returns the status of its response."""
+
+
+class BindRefusedError(Exception):
+    """The SMSC refused to bind. The text is the status's name."""
 
 
 def status_name(status: int) -> str:
-    """Return the protocol's name of a status, or for a vendor's own its number."""
+    """Return the SMPP name of a command status; a vendor's own status as a hexadecimal number.
+
+    >>> status_name(0x58), status_name(0x427)
+    ('ESME_RTHROTTLED', '0x00000427')
+    """
     try:
         return str(SmppCommandStatus(status).name)
     except ValueError:
@@ -52,11 +60,11 @@ def status_name(status: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Where an SMSC listens, and as whom we bind.
+class SmppAccount:
+    """The address of an SMSC, the credentials, and the session's limits.
 
-    ``window``: requests that may be unanswered at a time. ``response_s``: how long one is waited for. ``enquire_s``:
-    how often the SMSC is asked whether it is still there.
+    ``window`` limits the requests that await a response. ``response_timeout_s`` limits the wait for one, in seconds.
+    ``enquire_interval_s`` is the time between keep-alive requests, in seconds.
     """
 
     host: str
@@ -64,133 +72,124 @@ class Account:
     system_id: str
     password: str = field(repr=False)
     window: int = 16
-    response_s: float = 10
-    enquire_s: float = 30
+    response_timeout_s: float = 10
+    enquire_interval_s: float = 30
 
 
 @asynccontextmanager
-async def bind(account: Account, answer: Callable[[Pdu], Awaitable[int]]) -> AsyncIterator[Session]:
-    """Connect and bind as a transceiver; ``answer`` gets each deliver_sm and returns the status to answer it with.
+async def open_session(account: SmppAccount, handle_deliver: DeliverHandler) -> AsyncIterator[Session]:
+    """Connect, bind as a transceiver, and unbind when the block ends.
 
-    Raise RefusedError where the SMSC says no, OSError where it can't be reached or isn't one.
+    Raise BindRefusedError if the SMSC refuses, OSError if it can't be reached or doesn't speak SMPP.
     """
-    async with asyncio.timeout(CONNECT_S):
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
         reader, writer = await asyncio.open_connection(account.host, account.port)
-    session = Session(reader, writer, account, answer)
+    session = Session(reader, writer, account, handle_deliver)
     running = asyncio.create_task(session.run())
     try:
-        await session.bind()
+        response = await session.request(
+            BindTransceiver(system_id=account.system_id, password=account.password),
+        )
+        if response.status:
+            raise BindRefusedError(status_name(response.status))
         yield session
     finally:
-        await session.unbind()
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(UNBIND_TIMEOUT_S):
+                await session.request(Unbind())
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
 
 
 class Session:
-    """A connection to an SMSC, from bind to unbind. ``closed`` is set when it is of no more use."""
+    """A connection to an SMSC. The event ``closed`` is set once it can no longer be used."""
 
     def __init__(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        account: Account,
-        answer: Callable[[Pdu], Awaitable[int]],
+        account: SmppAccount,
+        handle_deliver: DeliverHandler,
     ) -> None:
         self.closed = asyncio.Event()
-        self._reader, self._writer, self._account, self._answer = reader, writer, account, answer
+        self._reader, self._writer, self._account, self._handle_deliver = reader, writer, account, handle_deliver
         self._window = asyncio.Semaphore(account.window)
         self._sequence = 0
-        self._waiting: dict[int, asyncio.Future[Pdu]] = {}
-        self._answering: set[asyncio.Task[None]] = set()
+        self._pending: dict[int, asyncio.Future[Pdu]] = {}  # responses that are awaited, by sequence number
+        self._handling: set[asyncio.Task[None]] = set()
 
-    async def bind(self) -> None:
-        """Bind as a transceiver."""
-        bound = await self.ask(BindTransceiver(system_id=self._account.system_id, password=self._account.password))
-        if bound.status:
-            raise RefusedError(status_name(bound.status))
+    async def request(self, pdu: Any) -> Pdu:
+        """Send a request and return its response.
 
-    async def unbind(self) -> None:
-        """Take leave, if the SMSC still listens."""
-        with contextlib.suppress(OSError):
-            async with asyncio.timeout(UNBIND_S):
-                await self.ask(Unbind())
-
-    async def ask(self, request: Any) -> Pdu:
-        """Send a request and return its response; raise OSError where none comes: it may have been carried out."""
+        Raise OSError if no response arrives. The SMSC may have carried out the request all the same.
+        """
         async with self._window:
             if self.closed.is_set():
                 raise ConnectionError("the session is closed")
-            self._sequence = request.sequence_num = self._sequence % 0x7FFFFFFF + 1
+            self._sequence = pdu.sequence_num = self._sequence % 0x7FFFFFFF + 1
             response: asyncio.Future[Pdu] = asyncio.get_running_loop().create_future()
-            self._waiting[request.sequence_num] = response
+            self._pending[pdu.sequence_num] = response
             try:
-                self._writer.write(request.pdu())
-                async with asyncio.timeout(self._account.response_s):
+                self._writer.write(pdu.pdu())
+                async with asyncio.timeout(self._account.response_timeout_s):
                     return await response
             finally:
-                del self._waiting[request.sequence_num]
+                del self._pending[pdu.sequence_num]
 
     async def run(self) -> None:
-        """Read until the connection ends, or the SMSC no longer answers."""
-        enquiring = asyncio.create_task(self._enquire())
+        """Read PDUs until the connection ends or the SMSC no longer responds."""
+        keep_alive = asyncio.create_task(self._keep_alive())
         try:
             while not self.closed.is_set():
-                self._take(await self._read())
+                header = await self._reader.readexactly(_HEADER.size)
+                length, command, status, sequence = _HEADER.unpack(header)
+                if not _HEADER.size <= length <= _MAX_PDU_OCTETS:
+                    raise ConnectionError(f"a PDU of {length} octets: the peer doesn't speak SMPP")
+                body = await self._reader.readexactly(length - _HEADER.size)
+                self._dispatch(Pdu(command, status, sequence, header + body))
         except (OSError, asyncio.IncompleteReadError):
-            pass  # whoever waits for a response is told below
+            pass  # _close() reports it to everyone who awaits a response
         finally:
-            enquiring.cancel()
+            keep_alive.cancel()
             self._close()
 
-    async def _enquire(self) -> None:
-        """Ask from time to time whether the SMSC is there; without an answer let go of the connection."""
+    async def _keep_alive(self) -> None:
+        """Send enquire_link at intervals; close the connection if there is no response."""
         with contextlib.suppress(OSError):
             while True:
-                await asyncio.sleep(self._account.enquire_s)
-                await self.ask(EnquireLink())
+                await asyncio.sleep(self._account.enquire_interval_s)
+                await self.request(EnquireLink())
         self._writer.close()
 
-    async def _read(self) -> Pdu:
-        header = await self._reader.readexactly(_HEADER.size)
-        length, command, status, sequence = _HEADER.unpack(header)
-        if not _HEADER.size <= length <= _MAX_OCTETS:
-            raise ConnectionError(f"a PDU of {length} octets: the peer doesn't speak SMPP")
-        return Pdu(command, status, sequence, header + await self._reader.readexactly(length - _HEADER.size))
-
-    def _take(self, pdu: Pdu) -> None:
+    def _dispatch(self, pdu: Pdu) -> None:
+        """Give a response to its request, and answer a request."""
         if pdu.command & _RESPONSE:
-            waiting = self._waiting.get(pdu.sequence)
-            if waiting and not waiting.done():
-                waiting.set_result(pdu)
+            response = self._pending.get(pdu.sequence)
+            if response and not response.done():
+                response.set_result(pdu)
         elif pdu.command == SmppCommand.DELIVER_SM:
-            task = asyncio.create_task(self._deliver(pdu))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
-        else:
-            self._reply(pdu)
-
-    def _reply(self, pdu: Pdu) -> None:
-        if pdu.command == SmppCommand.ENQUIRE_LINK:
+            task = asyncio.create_task(self._answer_deliver(pdu))
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
+        elif pdu.command == SmppCommand.ENQUIRE_LINK:
             self._writer.write(EnquireLinkResp(pdu.sequence).pdu())
         elif pdu.command == SmppCommand.UNBIND:
             self._writer.write(UnbindResp(pdu.sequence).pdu())
             self.closed.set()
         else:
-            self._writer.write(
-                GenericNack(sequence_num=pdu.sequence, command_status=SmppCommandStatus.ESME_RINVCMDID).pdu()
-            )
+            unknown = GenericNack(sequence_num=pdu.sequence, command_status=SmppCommandStatus.ESME_RINVCMDID)
+            self._writer.write(unknown.pdu())
 
-    async def _deliver(self, pdu: Pdu) -> None:
-        status = SmppCommandStatus(await self._answer(pdu))
+    async def _answer_deliver(self, pdu: Pdu) -> None:
+        status = SmppCommandStatus(await self._handle_deliver(pdu))
         self._writer.write(DeliverSmResp(sequence_num=pdu.sequence, command_status=status).pdu())
 
     def _close(self) -> None:
         self.closed.set()
         self._writer.close()
-        for task in self._answering:
-            task.cancel()  # the SMSC sends again what wasn't answered
-        for response in self._waiting.values():
+        for task in self._handling:
+            task.cancel()  # the SMSC repeats a deliver_sm that got no response
+        for response in self._pending.values():
             if not response.done():
                 response.set_exception(ConnectionError("the connection ended"))
