@@ -10,7 +10,7 @@ from pathlib import Path
 from toolkit.api.wire import Refusal, SendFields
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.send_and_verify import Desk
+from toolkit.service.core.send_and_verify import VerificationService
 from toolkit.service.stores.sqlite.store import SqliteStore
 
 DAY_0 = 1_700_000_000_000
@@ -37,12 +37,12 @@ class Bench:
     too_slow_s: float = 2.0
     store: SqliteStore = field(init=False)
 
-    async def open(self, balance: int = 1000) -> Desk:
+    async def open(self, balance: int = 1000) -> VerificationService:
         self.store = store = SqliteStore.open(self.path, self.policy, self.speed, self.wall, self.too_slow_s)
         if store.app("key") is None:
-            app, template = App(1, "key", store.seal.secret("secret")), Template(1, 1, "code {code}", 300)
+            app, template = App(1, "key", store.digests.secret("secret")), Template(1, 1, "code {code}", 300)
             await store.put(app=app, credit=balance, template=template)
-        return Desk(store, digits=lambda: "123456")
+        return VerificationService(store, digits=lambda: "123456")
 
     @property
     def app(self) -> App:
@@ -52,10 +52,10 @@ class Bench:
 
     @property
     def balance(self) -> int:
-        return self.store.ledger.balances[1]
+        return self.store.state.balances[1]
 
-    async def send(self, desk: Desk, mobile: str = "13800138000") -> str:
-        sent = await desk.send(self.app, SendFields(mobile, 1))
+    async def send(self, verification: VerificationService, mobile: str = "13800138000") -> str:
+        sent = await verification.send(self.app, SendFields(mobile, 1))
         assert not isinstance(sent, Refusal), sent
         return sent
 

@@ -13,7 +13,7 @@ from support.bench import Wall
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.service.core.accounts import App, Template
-from toolkit.service.core.messages import Order
+from toolkit.service.core.messages import NewMessage
 from toolkit.service.core.policy import Policy
 from toolkit.service.stores.base import Store
 from toolkit.service.stores.open import read_path
@@ -90,12 +90,12 @@ class Case:
 
 
 async def put_app(store: Store, app_id: int, balance: int = 1000) -> None:
-    app = App(app_id, f"key{app_id}", store.seal.secret("secret"))
+    app = App(app_id, f"key{app_id}", store.digests.secret("secret"))
     await store.put(app=app, credit=balance, template=Template(app_id, app_id, "code {code}"))
 
 
-def order(mobile: int = MOBILE, app_id: int = 1, ttl_s: float = 300, segments: int = 1, **rest: Any) -> Order:
-    return Order(
+def order(mobile: int = MOBILE, app_id: int = 1, ttl_s: float = 300, segments: int = 1, **rest: Any) -> NewMessage:
+    return NewMessage(
         app_id, mobile, rest.pop("temp_id", app_id), rest.pop("code", CODE), int(ttl_s * 1000), segments, **rest
     )
 

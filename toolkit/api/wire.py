@@ -11,14 +11,16 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from toolkit.api.errors import InputError, ProtocolError
 from toolkit.api.return_codes import Kind, ReturnCode, find, kind_of
+
+AccountT = TypeVar("AccountT")
 
 CODES_PATH = "/v1/codes"
 MAX_BODY_BYTES = 16 * 1024
@@ -190,7 +192,7 @@ def read_answer(endpoint: Endpoint, http_status: int, headers: Mapping[str, str]
 
 
 # An enum's attributes are looked up by Python code.
-_VERIFY = Endpoint.VERIFY
+_SEND, _VERIFY = Endpoint.SEND, Endpoint.VERIFY
 _SUCCESS, _SUCCESS_STATUS, _SUCCESS_MESSAGE = (
     ReturnCode.SUCCESS,
     ReturnCode.SUCCESS.http_status,
@@ -260,6 +262,75 @@ class SendFields:
 
     mobile: str
     temp_id: int | None
+
+
+@dataclass(slots=True)
+class ReceivedRequest(Generic[AccountT]):
+    """A request as the service has read it: the fields up to the first check that failed, and that check's refusal."""
+
+    refusal: Refusal | None = None
+    endpoint: Endpoint | None = None
+    account: AccountT | None = None
+    send: SendFields | None = None
+    msg_id: str | None = None
+    code: str = ""
+
+
+def read_request(
+    method: bytes,
+    path: bytes,
+    authorization: bytes | None,
+    content_type: bytes | None,
+    body: bytes,
+    authenticate: Callable[[Credentials], AccountT | Refusal],
+    media_types: frozenset[str] = LENIENT_TYPES,
+) -> ReceivedRequest[AccountT]:
+    """Read a request of the API, in the order of the contract's checks, up to the first that fails.
+
+    The order is: path, method, credentials, media type, JSON body, fields. Credentials are judged before the body is
+    parsed, so that only known callers cost the time of parsing.
+
+    Args:
+        path: still quoted, and without its query.
+        authorization, content_type: the header's value, None if it is absent.
+        authenticate: finds the account of credentials, or refuses them.
+        media_types: the Content-Types whose body is read as JSON.
+    """
+    received: ReceivedRequest[AccountT] = ReceivedRequest()
+    target = read_path(path)
+    if isinstance(target, Refusal):
+        received.refusal = target
+        return received
+    received.endpoint, msg_id = target
+    if method != b"POST":
+        received.refusal = Refusal(ReturnCode.METHOD_NOT_SUPPORT)
+        return received
+    credentials = read_authorization(authorization)
+    account = credentials if isinstance(credentials, Refusal) else authenticate(credentials)
+    if isinstance(account, Refusal):
+        received.refusal = account
+        return received
+    received.account = account
+    if refusal := check_media_type(content_type, media_types):
+        received.refusal = refusal
+        return received
+    fields = read_body(body)
+    if isinstance(fields, Refusal):
+        received.refusal = fields
+    elif received.endpoint is _SEND:
+        send = read_send(fields)
+        if isinstance(send, Refusal):
+            received.refusal = send
+        else:
+            received.send = send
+    else:
+        received.msg_id = msg_id
+        code = read_verify(fields)
+        if isinstance(code, Refusal):
+            received.refusal = code
+        else:
+            received.code = code
+    return received
 
 
 def read_path(path: bytes) -> tuple[Endpoint, str] | Refusal:

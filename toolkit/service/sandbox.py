@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode, find
-from toolkit.api.wire import Refusal, Reply, build_message, read_message_path, read_path
-from toolkit.service.core.send_and_verify import Desk
-from toolkit.service.http.handler import Service, authenticate
-from toolkit.service.http.request_context import OTHER, PEEK, Call, DroppedError, Request
+from toolkit.api.wire import Refusal, Reply, build_message, read_authorization, read_message_path, read_path
+from toolkit.service.http.handler import OTHER, PEEK, Api, DropConnectionError, RequestContext
+from toolkit.service.http.request_parser import Request
+from toolkit.service.stores.base import Store
 
 MAGIC_PREFIX = "199000"
 MAX_SIGMA = 5
@@ -108,47 +108,50 @@ NO_FAULTS = Faults()
 class Sandbox:
     """The service with its sandbox around it."""
 
-    service: Service
-    desk: Desk
+    api: Api
+    store: Store
     faults: Faults = NO_FAULTS
     chance: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
 
-    async def answer(self, call: Call, request: Request) -> Reply | Refusal:
+    async def answer(self, context: RequestContext, request: Request) -> Reply | Refusal:
         """Answer one request: a look at a message, or a call of the API with its faults."""
         msg_id = read_message_path(request.path)
         if msg_id is not None:
-            call.endpoint, call.msg_id = PEEK, msg_id
-            return await self._peek(call, msg_id, request)
+            context.endpoint, context.msg_id = PEEK, msg_id
+            return await self._peek(context, msg_id, request)
         if self.faults != NO_FAULTS:
-            return await self._faulty(call, request)
-        return await self.service.answer(call, request)
+            return await self._faulty(context, request)
+        return await self.api.answer(context, request)
 
-    async def _peek(self, call: Call, msg_id: str, request: Request) -> Reply | Refusal:
+    async def _peek(self, context: RequestContext, msg_id: str, request: Request) -> Reply | Refusal:
         if request.method != b"GET":
             return Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET")
-        app = authenticate(self.desk, request)
+        credentials = read_authorization(request.header(b"authorization"))
+        if isinstance(credentials, Refusal):
+            return credentials
+        app = self.api.verification.authenticate(credentials)
         if isinstance(app, Refusal):
             return app
-        call.app_key = app.app_key
-        job = await self.desk.store.undelivered(app.app_id, msg_id)
-        template = self.desk.store.template(job.temp_id) if job else None
+        context.app_key = app.app_key
+        job = await self.store.pending_job(app.app_id, msg_id)
+        template = self.store.template(job.temp_id) if job else None
         if job is None or template is None:
             return Refusal(ReturnCode.API_NOT_FOUND)
         return build_message(job.code, template.render(job.code))
 
-    async def _faulty(self, call: Call, request: Request) -> Reply | Refusal:
+    async def _faulty(self, context: RequestContext, request: Request) -> Reply | Refusal:
         faults = self.faults
         delay_s = faults.latency.draw(self.chance) + (faults.stall.left(self.now_s()) if faults.stall else 0)
         if delay_s:
             await asyncio.sleep(delay_s)
         if self.chance.random() < faults.error_share:
             target = read_path(request.path)
-            call.endpoint = OTHER if isinstance(target, Refusal) else target[0]
+            context.endpoint = OTHER if isinstance(target, Refusal) else target[0]
             return Refusal(ReturnCode.SERVER_ERROR)
-        answer = await self.service.answer(call, request)
+        answer = await self.api.answer(context, request)
         if self.chance.random() < faults.drop_share:
-            raise DroppedError
+            raise DropConnectionError
         return answer
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.api.rate_rules import Rule
-from toolkit.service.core.policy import count_segments, draw_code, wait_ms
+from toolkit.service.core.policy import count_segments, wait_ms
 
 RULES = st.lists(st.builds(Rule, st.integers(1, 5), st.integers(1, 50)), max_size=3).map(tuple)
 
@@ -45,10 +45,3 @@ def test_a_wait_is_exactly_as_long_as_the_rules_are_broken(rules: tuple[Rule, ..
 )
 def test_a_text_is_charged_in_70_or_67_characters(length: int, segments: int) -> None:
     assert count_segments("字" * length) == segments
-
-
-def test_codes_are_six_digits_and_use_all_of_them() -> None:
-    codes = [draw_code() for _ in range(2000)]
-    assert all(len(code) == 6 and code.isdecimal() for code in codes)
-    assert set("".join(codes)) == set("0123456789")
-    assert len(set(codes)) > 1900

@@ -12,14 +12,15 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Credentials, Refusal, SendFields
 from toolkit.service.core.accounts import App
 from toolkit.service.core.policy import Policy
+from toolkit.service.core.send_and_verify import draw_code
 
 
 def test_a_right_code_is_right_once(bench: Bench) -> None:
     async def claim() -> None:
-        desk = await bench.open()
-        msg_id = await bench.send(desk)
-        assert await desk.verify(bench.app, msg_id, "123456") is None
-        assert await desk.verify(bench.app, msg_id, "123456") == Refusal(ReturnCode.VERIFIED_CODE)
+        verification = await bench.open()
+        msg_id = await bench.send(verification)
+        assert await verification.verify(bench.app, msg_id, "123456") is None
+        assert await verification.verify(bench.app, msg_id, "123456") == Refusal(ReturnCode.VERIFIED_CODE)
         await bench.store.close()
 
     asyncio.run(claim())
@@ -28,10 +29,10 @@ def test_a_right_code_is_right_once(bench: Bench) -> None:
 @pytest.mark.parametrize(("after_ms", "code"), [(299_999, None), (300_000, ReturnCode.EXPIRED_CODE)])
 def test_a_code_lives_exactly_as_long_as_its_ttl(bench: Bench, after_ms: int, code: ReturnCode | None) -> None:
     async def claim() -> None:
-        desk = await bench.open()
-        msg_id = await bench.send(desk)
+        verification = await bench.open()
+        msg_id = await bench.send(verification)
         bench.wall.now_ms += after_ms
-        assert await desk.verify(bench.app, msg_id, "123456") == (Refusal(code) if code else None)
+        assert await verification.verify(bench.app, msg_id, "123456") == (Refusal(code) if code else None)
         await bench.store.close()
 
     asyncio.run(claim())
@@ -39,11 +40,11 @@ def test_a_code_lives_exactly_as_long_as_its_ttl(bench: Bench, after_ms: int, co
 
 def test_an_earlier_code_stays_valid_beside_a_later_one(bench: Bench) -> None:
     async def claim() -> None:
-        desk = await bench.open()
-        first = await bench.send(desk)
+        verification = await bench.open()
+        first = await bench.send(verification)
         bench.wall.now_ms += 60_000
-        second = await bench.send(desk)
-        assert [await desk.verify(bench.app, it, "123456") for it in (second, first)] == [None, None]
+        second = await bench.send(verification)
+        assert [await verification.verify(bench.app, it, "123456") for it in (second, first)] == [None, None]
         await bench.store.close()
 
     asyncio.run(claim())
@@ -51,11 +52,11 @@ def test_an_earlier_code_stays_valid_beside_a_later_one(bench: Bench) -> None:
 
 def test_the_default_rules_let_through_what_their_windows_say(bench: Bench) -> None:
     async def claim() -> list[int]:
-        desk = await bench.open()
+        verification = await bench.open()
         accepted = []
         for minute in range(26 * 60):
             bench.wall.now_ms += 60_000
-            if not isinstance(await desk.send(bench.app, SendFields("13800138000", 1)), Refusal):
+            if not isinstance(await verification.send(bench.app, SendFields("13800138000", 1)), Refusal):
                 accepted.append(minute)
         await bench.store.close()
         return accepted
@@ -88,12 +89,12 @@ def test_retry_after_is_in_the_callers_seconds_when_the_clock_runs_faster(bench:
     bench.speed = 60
 
     async def claim() -> None:
-        desk = await bench.open()
-        await bench.send(desk)
-        refused = await desk.send(bench.app, SendFields("13800138000", 1))
+        verification = await bench.open()
+        await bench.send(verification)
+        refused = await verification.send(bench.app, SendFields("13800138000", 1))
         assert refused == Refusal(ReturnCode.OUT_OF_FREQ, retry_after_s=1)
         bench.wall.now_ms += 1000
-        await bench.send(desk)
+        await bench.send(verification)
         await bench.store.close()
 
     asyncio.run(claim())
@@ -103,13 +104,13 @@ def test_failures_of_a_mobile_are_forgotten_after_an_hour(bench: Bench) -> None:
     bench.policy = Policy(rules=(), failures_per_hour=2)
 
     async def claim() -> None:
-        desk = await bench.open()
-        msg_id = await bench.send(desk)
-        answers = [await desk.verify(bench.app, msg_id, "0") for _ in range(3)]
+        verification = await bench.open()
+        msg_id = await bench.send(verification)
+        answers = [await verification.verify(bench.app, msg_id, "0") for _ in range(3)]
         assert [it and it.return_code for it in answers] == [50010, 50010, 50009]
         bench.wall.now_ms += 3_600_000
-        later = await bench.send(desk)
-        assert await desk.verify(bench.app, later, "123456") is None
+        later = await bench.send(verification)
+        assert await verification.verify(bench.app, later, "123456") is None
         await bench.store.close()
 
     asyncio.run(claim())
@@ -119,10 +120,10 @@ def test_an_apps_own_rule_counts_its_sends_to_whomever(bench: Bench) -> None:
     bench.policy = Policy(app_rules=(Rule(2, 1),))
 
     async def claim() -> None:
-        desk = await bench.open()
+        verification = await bench.open()
         for n in range(2):
-            await bench.send(desk, f"1380013800{n}")
-        refused = await desk.send(bench.app, SendFields("13800138009", 1))
+            await bench.send(verification, f"1380013800{n}")
+        refused = await verification.send(bench.app, SendFields("13800138009", 1))
         assert refused == Refusal(ReturnCode.OUT_OF_FREQ, retry_after_s=1)
         await bench.store.close()
 
@@ -131,13 +132,13 @@ def test_an_apps_own_rule_counts_its_sends_to_whomever(bench: Bench) -> None:
 
 def test_a_refused_send_costs_and_counts_nothing(bench: Bench) -> None:
     async def claim() -> None:
-        desk = await bench.open(balance=1)
-        await bench.send(desk)
+        verification = await bench.open(balance=1)
+        await bench.send(verification)
         assert bench.balance == 0
-        refused = [await desk.send(bench.app, SendFields(f"1390000000{n}", 1)) for n in range(3)]
+        refused = [await verification.send(bench.app, SendFields(f"1390000000{n}", 1)) for n in range(3)]
         assert refused == [Refusal(ReturnCode.NO_MONEY)] * 3
         await bench.store.put(app=bench.app, credit=1)
-        await bench.send(desk, "13900000000")
+        await bench.send(verification, "13900000000")
         assert bench.balance == 0
         await bench.store.close()
 
@@ -146,10 +147,10 @@ def test_a_refused_send_costs_and_counts_nothing(bench: Bench) -> None:
 
 def test_credentials_are_an_apps_own(bench: Bench) -> None:
     async def claim() -> None:
-        desk = await bench.open()
-        assert isinstance(desk.authenticate(Credentials("key", "secret")), App)
+        verification = await bench.open()
+        assert isinstance(verification.authenticate(Credentials("key", "secret")), App)
         for key, secret in (("key", "Secret"), ("key", ""), ("other", "secret")):
-            assert desk.authenticate(Credentials(key, secret)) == Refusal(ReturnCode.AUTH_FAILED)
+            assert verification.authenticate(Credentials(key, secret)) == Refusal(ReturnCode.AUTH_FAILED)
         await bench.store.close()
 
     asyncio.run(claim())
@@ -157,12 +158,19 @@ def test_credentials_are_an_apps_own(bench: Bench) -> None:
 
 def test_a_clock_that_steps_back_opens_no_window(bench: Bench) -> None:
     async def claim() -> None:
-        desk = await bench.open()
-        await bench.send(desk)
+        verification = await bench.open()
+        await bench.send(verification)
         bench.wall.now_ms -= 3_600_000
-        assert isinstance(await desk.send(bench.app, SendFields("13800138000", 1)), Refusal)
+        assert isinstance(await verification.send(bench.app, SendFields("13800138000", 1)), Refusal)
         bench.wall.now_ms += 3_600_000 + 60_000
-        await bench.send(desk)
+        await bench.send(verification)
         await bench.store.close()
 
     asyncio.run(claim())
+
+
+def test_codes_are_six_digits_and_use_all_of_them() -> None:
+    codes = [draw_code() for _ in range(2000)]
+    assert all(len(code) == 6 and code.isdecimal() for code in codes)
+    assert set("".join(codes)) == set("0123456789")
+    assert len(set(codes)) > 1900

@@ -1,4 +1,4 @@
-"""The ledger's decisions, against a naive model, whatever the order of sends, guesses and steps of the clock."""
+"""Decisions of the service state match a naive model, in any order of sends, guesses and clock steps."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from hypothesis import strategies as st
 
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
-from toolkit.service.core.accounts import App, Seal, Template
-from toolkit.service.core.messages import Order
+from toolkit.service.core.accounts import App, Template
+from toolkit.service.core.digests import Digests
+from toolkit.service.core.messages import NewMessage
 from toolkit.service.core.policy import HOUR_MS, Policy
-from toolkit.service.core.state import VERIFIED_KEPT_MS, Ledger
+from toolkit.service.core.state import VERIFIED_KEPT_MS, ServiceState
 
 MOBILES = (13800138000, 13800138001)
 RULES = st.lists(st.builds(Rule, st.integers(1, 4), st.integers(1, 40)), max_size=3).map(tuple)
 STEPS = st.lists(st.tuples(st.sampled_from(MOBILES), st.integers(0, 25_000)), max_size=60)
 
 
-def ledger_of(policy: Policy, balance: int = 10**6) -> Ledger:
-    ledger = Ledger(policy, Seal(b"key"))
-    ledger.put_app(App(1, "key", b"secret"), balance)
-    ledger.put_template(Template(1, 1, "code {code}"))
-    return ledger
+def new_state(policy: Policy, balance: int = 10**6) -> ServiceState:
+    state = ServiceState(policy, Digests(b"key"))
+    state.put_app(App(1, "key", b"secret"), balance)
+    state.put_template(Template(1, 1, "code {code}"))
+    return state
 
 
-def order(mobile: int = MOBILES[0], ttl_ms: int = 10**12, segments: int = 1) -> Order:
-    return Order(1, mobile, 1, "123456", ttl_ms, segments)
+def order(mobile: int = MOBILES[0], ttl_ms: int = 10**12, segments: int = 1) -> NewMessage:
+    return NewMessage(1, mobile, 1, "123456", ttl_ms, segments)
 
 
-def state(ledger: Ledger) -> Any:
-    windows = [[ledger.sends.get(mobile), ledger.failures.get(mobile)] for mobile in map(ledger_key, MOBILES)]
-    records = [ledger.records.get(seq) for seq in range(ledger.seq + 1)]
-    return dict(ledger.balances), windows, [it for it in records if it], ledger.app_sends[1].end
+def snapshot(state: ServiceState) -> Any:
+    windows = [[state.sends.get(mobile), state.failures.get(mobile)] for mobile in map(state_key, MOBILES)]
+    records = [state.records.get(seq) for seq in range(state.seq + 1)]
+    return dict(state.balances), windows, [it for it in records if it], state.app_sends[1].end
 
 
-def ledger_key(mobile: int) -> int:
+def state_key(mobile: int) -> int:
     return 10**11 + mobile
 
 
@@ -46,7 +47,7 @@ def ledger_key(mobile: int) -> int:
 def test_windows_hold_for_any_interleaving_of_sends_and_clock_steps(
     rules: tuple[Rule, ...], app_rules: tuple[Rule, ...], steps: list[tuple[int, int]]
 ) -> None:
-    ledger, now_ms = ledger_of(Policy(rules, app_rules)), 0
+    state, now_ms = new_state(Policy(rules, app_rules)), 0
     accepted: dict[int, list[int]] = defaultdict(list)
     for mobile, step_ms in steps:
         now_ms += step_ms
@@ -56,12 +57,12 @@ def test_windows_hold_for_any_interleaving_of_sends_and_clock_steps(
             for times, its_rules in ((accepted[mobile], rules), (everyone, app_rules))
             for rule in its_rules
         )
-        decision = ledger.send(order(mobile), now_ms)
+        decision = state.send(order(mobile), now_ms)
         assert (decision.return_code is ReturnCode.SUCCESS) == free
         assert (decision.wait_ms > 0) != free
         if free:
             accepted[mobile].append(now_ms)
-    assert ledger.balances[1] == 10**6 - sum(map(len, accepted.values()))
+    assert state.balances[1] == 10**6 - sum(map(len, accepted.values()))
 
 
 @given(
@@ -70,12 +71,12 @@ def test_windows_hold_for_any_interleaving_of_sends_and_clock_steps(
 def test_a_message_stands_its_tries_and_a_mobile_its_failures(
     guesses: list[tuple[bool, int]], tries: int, failures_per_hour: int
 ) -> None:
-    ledger, now_ms, failed = ledger_of(Policy((), (), tries, failures_per_hour)), 0, list[int]()
-    msg_id = ledger.send(order(ttl_ms=2 * HOUR_MS), 0).msg_id
+    state, now_ms, failed = new_state(Policy((), (), tries, failures_per_hour)), 0, list[int]()
+    msg_id = state.send(order(ttl_ms=2 * HOUR_MS), 0).msg_id
     verified = False
     for right, step_ms in guesses:
         now_ms += step_ms
-        got = ledger.verify(1, msg_id, "123456" if right else "654321", now_ms).return_code
+        got = state.verify(1, msg_id, "123456" if right else "654321", now_ms).return_code
         if sum(time > now_ms - HOUR_MS for time in failed) >= failures_per_hour:
             due = ReturnCode.OUT_OF_FREQ
         elif verified:
@@ -91,73 +92,73 @@ def test_a_message_stands_its_tries_and_a_mobile_its_failures(
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 70_000)), max_size=40), st.integers(0, 40))
 def test_what_cannot_be_written_is_taken_back_whole(steps: list[tuple[int, bool, int]], kept: int) -> None:
-    ledger, now_ms, before = ledger_of(Policy(app_rules=(Rule(9, 60),)), balance=12), 0, None
+    state, now_ms, before = new_state(Policy(app_rules=(Rule(9, 60),)), balance=12), 0, None
     msg_ids: dict[int, str] = {}
     for n, (message, send, step_ms) in enumerate(steps):
         if n == kept:
-            ledger.swap()
-            before = state(ledger)
+            state.start_next_batch()
+            before = snapshot(state)
         now_ms += step_ms
         if send:
-            msg_ids[message] = ledger.send(order(MOBILES[message % 2]), now_ms).msg_id
+            msg_ids[message] = state.send(order(MOBILES[message % 2]), now_ms).msg_id
         else:
-            ledger.verify(1, msg_ids.get(message, ""), "654321", now_ms)
+            state.verify(1, msg_ids.get(message, ""), "654321", now_ms)
     if before is not None:
-        ledger.swap().take_back()
-        assert state(ledger) == before
+        state.start_next_batch().rollback()
+        assert snapshot(state) == before
 
 
 def test_a_longer_text_costs_its_segments() -> None:
-    ledger = ledger_of(Policy(()), balance=5)
-    assert [ledger.send(order(segments=2), 0).return_code for n in range(3)] == [50000, 50000, 50014]
-    assert ledger.balances[1] == 1
-    assert ledger.send(order(), 0).return_code == 50000
+    state = new_state(Policy(()), balance=5)
+    assert [state.send(order(segments=2), 0).return_code for n in range(3)] == [50000, 50000, 50014]
+    assert state.balances[1] == 1
+    assert state.send(order(), 0).return_code == 50000
 
 
 def test_an_expired_message_is_let_go_and_still_known_as_sent_and_as_verified() -> None:
-    ledger = ledger_of(Policy(()))
-    verified, unverified = (ledger.send(order(ttl_ms=1000), 0).msg_id for _ in range(2))
-    assert ledger.verify(1, verified, "123456", 10).return_code == ReturnCode.SUCCESS
-    ledger.swap()
+    state = new_state(Policy(()))
+    verified, unverified = (state.send(order(ttl_ms=1000), 0).msg_id for _ in range(2))
+    assert state.verify(1, verified, "123456", 10).return_code == ReturnCode.SUCCESS
+    state.start_next_batch()
     for later_ms in (62_000, 64_000):
-        ledger.sweep(later_ms)
-        assert ledger.record(1) is None
-        assert ledger.verify(1, verified, "123456", later_ms).return_code == ReturnCode.VERIFIED_CODE
-        assert ledger.verify(1, unverified, "123456", later_ms).return_code == ReturnCode.EXPIRED_CODE
-        assert ledger.verify(2, unverified, "123456", later_ms).return_code == ReturnCode.INVALID_CODE
-        third = ledger.send(order(ttl_ms=1000), later_ms).msg_id  # on the page that was let go
-        assert ledger.verify(1, third, "123456", later_ms).return_code == ReturnCode.SUCCESS
-    ledger.sweep(VERIFIED_KEPT_MS + 2 * 62_000)
-    ledger.sweep(2 * VERIFIED_KEPT_MS + 2 * 62_000)
-    assert ledger.verify(1, verified, "123456", 2 * VERIFIED_KEPT_MS).return_code == ReturnCode.EXPIRED_CODE
+        state.forget_expired(later_ms)
+        assert state.record(1) is None
+        assert state.verify(1, verified, "123456", later_ms).return_code == ReturnCode.VERIFIED_CODE
+        assert state.verify(1, unverified, "123456", later_ms).return_code == ReturnCode.EXPIRED_CODE
+        assert state.verify(2, unverified, "123456", later_ms).return_code == ReturnCode.INVALID_CODE
+        third = state.send(order(ttl_ms=1000), later_ms).msg_id  # on the page that was let go
+        assert state.verify(1, third, "123456", later_ms).return_code == ReturnCode.SUCCESS
+    state.forget_expired(VERIFIED_KEPT_MS + 2 * 62_000)
+    state.forget_expired(2 * VERIFIED_KEPT_MS + 2 * 62_000)
+    assert state.verify(1, verified, "123456", 2 * VERIFIED_KEPT_MS).return_code == ReturnCode.EXPIRED_CODE
 
 
 @given(st.integers(1, 10**6), st.integers(0, 2**40))
 def test_a_msg_id_is_a_uuid_that_only_its_app_and_key_can_read(app_id: int, seq: int) -> None:
-    seal, msg_id = Seal(b"key"), Seal(b"key").msg_id(app_id, seq)
+    digests, msg_id = Digests(b"key"), Digests(b"key").msg_id(app_id, seq)
     assert (UUID(msg_id).version, str(UUID(msg_id))) == (4, msg_id)
-    assert seal.seq(app_id, msg_id) == seq
-    assert seal.seq(app_id + 1, msg_id) is None
-    assert seal.seq(app_id, msg_id.upper()) in (None, seq if msg_id.upper() == msg_id else None)
-    assert Seal(b"other").seq(app_id, msg_id) is None
+    assert digests.seq(app_id, msg_id) == seq
+    assert digests.seq(app_id + 1, msg_id) is None
+    assert digests.seq(app_id, msg_id.upper()) in (None, seq if msg_id.upper() == msg_id else None)
+    assert Digests(b"other").seq(app_id, msg_id) is None
 
 
 @given(st.text())
 def test_any_other_text_is_no_msg_id(text: str) -> None:
-    assert Seal(b"key").seq(1, text) is None
+    assert Digests(b"key").seq(1, text) is None
 
 
 @given(st.integers(0, 999_999))
 def test_a_masked_code_is_read_back(number: int) -> None:
     code = f"{number:06d}"
-    assert Seal(b"key").unmask("m", Seal(b"key").mask("m", code)) == code
+    assert Digests(b"key").unmask("m", Digests(b"key").mask("m", code)) == code
 
 
 def test_a_send_that_left_its_apps_window_before_it_was_taken_back_is_taken_back_all_the_same() -> None:
-    ledger = ledger_of(Policy(rules=(), app_rules=(Rule(1, 1),)))
-    ledger.swap()
-    ledger.send(order(), 0)
-    ledger.sweep(1001)
-    ledger.swap().take_back()
-    assert ledger.balances[1] == 10**6
-    assert [ledger.send(order(), 1001).return_code for _ in range(2)] == [ReturnCode.SUCCESS, ReturnCode.OUT_OF_FREQ]
+    state = new_state(Policy(rules=(), app_rules=(Rule(1, 1),)))
+    state.start_next_batch()
+    state.send(order(), 0)
+    state.forget_expired(1001)
+    state.start_next_batch().rollback()
+    assert state.balances[1] == 10**6
+    assert [state.send(order(), 1001).return_code for _ in range(2)] == [ReturnCode.SUCCESS, ReturnCode.OUT_OF_FREQ]

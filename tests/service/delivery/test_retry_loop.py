@@ -15,7 +15,7 @@ from support.bench import Wall
 
 from toolkit.api.errors import StoreError
 from toolkit.service.core.accounts import App, Template
-from toolkit.service.core.messages import Delivery, Job, Message, Order, State
+from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message, NewMessage
 from toolkit.service.core.policy import Policy
 from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, backoff_s
 from toolkit.service.delivery.retry_loop import (
@@ -28,7 +28,7 @@ from toolkit.service.delivery.retry_loop import (
 from toolkit.service.stores.base import LEASE_S
 from toolkit.service.stores.sqlite.store import SqliteStore
 
-DELIVERED = Delivery(State.DELIVERED, "200")
+DELIVERED = Delivery(DeliveryState.DELIVERED, "200")
 BUSY = DeliveryError("busy")
 
 
@@ -68,9 +68,9 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
 
-    async def settle(self, job: Job, delivery: Delivery) -> None:
+    async def record_delivery(self, job: Job, delivery: Delivery) -> None:
         self.fail()
-        await self.store.settle(job, delivery)
+        await self.store.record_delivery(job, delivery)
 
     async def take_jobs(self, limit: int) -> list[Job]:
         self.fail()
@@ -112,7 +112,7 @@ class World:
         self.wall.now_ms += int(seconds * 1000)
 
     async def send(self) -> str:
-        return (await self.store.send(Order(1, 13800138000, 1, "123456", 300_000, 1))).msg_id
+        return (await self.store.send(NewMessage(1, 13800138000, 1, "123456", 300_000, 1))).msg_id
 
     async def take(self) -> Job:
         [job] = await self.store.take_jobs(10)
@@ -150,13 +150,15 @@ def run(path: Path, claim: Callable[[World], Awaitable[None]], speed: float = 1.
     asyncio.run(bounded())
 
 
-@pytest.mark.parametrize("delivery", [DELIVERED, Delivery(State.FAILED, "404"), Delivery(State.SENT, carrier_id="m1")])
+@pytest.mark.parametrize(
+    "delivery", [DELIVERED, Delivery(DeliveryState.FAILED, "404"), Delivery(DeliveryState.SENT, carrier_id="m1")]
+)
 def test_what_became_of_a_message_is_recorded_and_its_text_forgotten(tmp_path: Path, delivery: Delivery) -> None:
     async def claim(world: World) -> None:
         message = await world.deliver(delivery)
         assert (message.delivery, message.attempts) == (delivery, 1)
         assert world.provider.got == [OutgoingMessage(message.msg_id, "13800138000", "code 123456")]
-        assert await world.store.undelivered(1, message.msg_id) is None
+        assert await world.store.pending_job(1, message.msg_id) is None
         assert (world.loop.counters.attempts, world.loop.counters.deliveries) == (
             {"told": 1},
             {("told", delivery.state): 1},
@@ -170,7 +172,7 @@ def test_what_became_of_a_message_is_recorded_and_its_text_forgotten(tmp_path: P
 def test_a_message_that_was_not_taken_is_tried_again_later(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         message = await world.deliver(BUSY)
-        assert message.delivery.state is State.WAITING
+        assert message.delivery.state is DeliveryState.WAITING
         assert await world.store.take_jobs(10) == []
         world.pass_s(FIRST_BACKOFF_S)
         job = await world.take()
@@ -208,7 +210,7 @@ def test_a_message_whose_code_expired_is_given_up_untried(tmp_path: Path) -> Non
         msg_id = await world.send()
         world.pass_s(300)
         await world.loop.deliver(await world.take(), world.provider)
-        assert (await world.message(msg_id)).delivery == Delivery(State.EXPIRED)
+        assert (await world.message(msg_id)).delivery == Delivery(DeliveryState.EXPIRED)
         assert world.provider.got == []
         assert not world.loop.counters.attempts
 
@@ -221,9 +223,9 @@ def test_a_message_is_given_up_when_its_next_try_would_come_too_late(
 ) -> None:
     async def claim(world: World) -> None:
         message = await world.deliver(DeliveryError("429", retry_after_s=left_s))
-        assert message.delivery == Delivery(State.EXPIRED, "429")
+        assert message.delivery == Delivery(DeliveryState.EXPIRED, "429")
         message = await world.deliver(DeliveryError("429", retry_after_s=left_s - 1))
-        assert message.delivery.state is State.WAITING
+        assert message.delivery.state is DeliveryState.WAITING
 
     run(tmp_path, claim, speed)
 
@@ -231,7 +233,7 @@ def test_a_message_is_given_up_when_its_next_try_would_come_too_late(
 def test_a_providers_defect_is_no_end_and_tells_no_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def claim(world: World) -> None:
         message = await world.deliver(RuntimeError("code 123456 to 13800138000"))
-        assert message.delivery.state is State.WAITING
+        assert message.delivery.state is DeliveryState.WAITING
 
     with caplog.at_level(logging.DEBUG):
         run(tmp_path, claim)
@@ -251,7 +253,7 @@ def test_an_outcome_that_could_not_be_recorded_is_recorded_later(tmp_path: Path)
 def test_an_outcome_that_was_never_recorded_has_the_message_delivered_again(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         world.loop.store = Failing(world.store, RECORD_ATTEMPTS)
-        assert (await world.deliver(DELIVERED)).delivery.state is State.WAITING
+        assert (await world.deliver(DELIVERED)).delivery.state is DeliveryState.WAITING
         world.pass_s(LEASE_S)
         await world.loop.deliver(await world.take(), world.provider)
         assert len(world.provider.got) == 2
@@ -332,16 +334,16 @@ def test_a_receipt_that_overtook_its_message_is_kept(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         msg_id = await world.send()
         job = await world.take()
-        told = Delivery(State.FAILED, "UNDELIV 069", "m1")
+        told = Delivery(DeliveryState.FAILED, "UNDELIV 069", "m1")
 
         async def settle_meanwhile(wait_s: float) -> None:
             if wait_s:
-                await world.store.settle(job, Delivery(State.SENT, carrier_id="m1"))
+                await world.store.record_delivery(job, Delivery(DeliveryState.SENT, carrier_id="m1"))
 
         world.loop.sleep = settle_meanwhile
         assert await world.loop.handle_receipt("m1", told)
         assert (await world.message(msg_id)).delivery == told
-        assert world.loop.counters.deliveries == {("told", State.FAILED): 1}
+        assert world.loop.counters.deliveries == {("told", DeliveryState.FAILED): 1}
 
     run(tmp_path, claim)
 

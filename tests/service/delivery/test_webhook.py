@@ -14,7 +14,7 @@ from aiohttp import ClientSession, web
 from support.receiver import SECRET, documented_receiver
 
 from toolkit.api.errors import SettingsError
-from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.delivery.base import DeliveryError, OutgoingMessage
 from toolkit.service.delivery.webhook import WebhookFactory, read_retry_after
 
@@ -70,13 +70,13 @@ def deliver_to(url: str, secret: str = SECRET, now_s: float | None = None) -> De
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_an_answer_of_2xx_is_delivered(status: int) -> None:
-    assert deliver(Receiver(status)) == Delivery(State.DELIVERED, str(status))
+    assert deliver(Receiver(status)) == Delivery(DeliveryState.DELIVERED, str(status))
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 403, 404, 410, 422])
 def test_a_refusal_is_final_and_no_redirect_is_followed(status: int) -> None:
     receiver = Receiver(status, {"Location": "/elsewhere"})
-    assert deliver(receiver) == Delivery(State.FAILED, str(status))
+    assert deliver(receiver) == Delivery(DeliveryState.FAILED, str(status))
     assert len(receiver.got) == 1
 
 
@@ -162,7 +162,7 @@ def test_secret_mobile_and_text_are_in_no_repr() -> None:
 
 def test_the_documented_receiver_takes_a_text_once(tmp_path: Path) -> None:
     with documented_receiver(tmp_path) as (url, process):
-        assert [deliver_to(url) for _ in range(2)] == [Delivery(State.DELIVERED, "204")] * 2
+        assert [deliver_to(url) for _ in range(2)] == [Delivery(DeliveryState.DELIVERED, "204")] * 2
         process.terminate()
         assert process.stdout
         assert process.stdout.read() == f"sent {MESSAGE.msg_id}\n"
@@ -173,7 +173,7 @@ def test_the_documented_receiver_refuses_what_is_forged_or_old(
     tmp_path: Path, secret: str, now_s: float | None
 ) -> None:
     with documented_receiver(tmp_path) as (url, process):
-        assert deliver_to(url, secret, now_s) == Delivery(State.FAILED, "401")
+        assert deliver_to(url, secret, now_s) == Delivery(DeliveryState.FAILED, "401")
         process.terminate()
         assert process.stdout
         assert process.stdout.read() == ""

@@ -14,26 +14,27 @@ from support.bench import Bench
 from support.service import basic
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Refusal
-from toolkit.service.core.send_and_verify import Desk
-from toolkit.service.http.handler import authenticate
-from toolkit.service.http.request_context import Request
+from toolkit.api.wire import Refusal, read_request
+from toolkit.service.core.send_and_verify import VerificationService
 
 WRONG = [("key", "wrong!"), ("kez", "secret"), ("kez", "wrong!")]
 FAILED = Refusal(ReturnCode.AUTH_FAILED)
 
 
 @pytest.fixture
-def desk(bench: Bench) -> Any:
-    desk = asyncio.run(bench.open())
-    yield desk
+def verification(bench: Bench) -> Any:
+    verification = asyncio.run(bench.open())
+    yield verification
     asyncio.run(bench.store.close())
 
 
-def attempt(desk: Desk, app_key: str, secret: str) -> Callable[[], object]:
-    headers = [(b"authorization", basic(app_key, secret)["Authorization"].encode())]
-    request = Request(b"POST", b"/v1/codes", headers, b"", "")
-    return lambda: authenticate(desk, request)
+def attempt(verification: VerificationService, app_key: str, secret: str) -> Callable[[], object]:
+    authorization = basic(app_key, secret)["Authorization"].encode()
+
+    def read() -> Refusal | None:
+        return read_request(b"POST", b"/v1/codes", authorization, None, b"", verification.authenticate).refusal
+
+    return read
 
 
 def steps(call: Callable[[], object]) -> list[str]:
@@ -52,17 +53,17 @@ def steps(call: Callable[[], object]) -> list[str]:
     return entered
 
 
-def test_an_unknown_key_takes_the_steps_that_a_wrong_secret_takes(desk: Desk) -> None:
-    assert attempt(desk, "key", "secret")() != FAILED
-    calls = [attempt(desk, *wrong) for wrong in WRONG]
+def test_an_unknown_key_takes_the_steps_that_a_wrong_secret_takes(verification: VerificationService) -> None:
+    assert attempt(verification, "key", "secret")() != FAILED
+    calls = [attempt(verification, *wrong) for wrong in WRONG]
     assert [call() for call in calls] == [FAILED] * 3
     taken = [steps(call) for call in calls]
     assert taken[0] == taken[1] == taken[2]
     assert "compare_digest" in taken[0]
 
 
-def test_an_unknown_key_takes_the_time_that_a_wrong_secret_takes(desk: Desk) -> None:
-    calls = [attempt(desk, *wrong) for wrong in WRONG]
+def test_an_unknown_key_takes_the_time_that_a_wrong_secret_takes(verification: VerificationService) -> None:
+    calls = [attempt(verification, *wrong) for wrong in WRONG]
     spent: list[list[int]] = [[] for _ in calls]
     for turn in range(3000):
         for index in (turn % 3, (turn + 1) % 3, (turn + 2) % 3):

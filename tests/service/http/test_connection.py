@@ -16,10 +16,8 @@ from support.service import basic
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import MAX_BODY_BYTES, Reply
 from toolkit.service.http.connection import KEEP_ALIVE_S, PIECE_BYTES, REQUEST_S
-from toolkit.service.http.front import Front
-from toolkit.service.http.handler import Service
-from toolkit.service.http.request_context import Request
-from toolkit.service.http.request_parser import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES
+from toolkit.service.http.handler import Api, RequestHandler
+from toolkit.service.http.request_parser import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, Request
 
 AUTH = f"Authorization: {basic('key', 'secret')['Authorization']}\r\n".encode()
 READ_BYTES = 256 * 1024  # what uvloop reads at once
@@ -36,7 +34,7 @@ CHUNKS = [b"1000\r\n" + b" " * 4096 + b"\r\n", b"1\r\n \r\n", b"1;%s\r\n \r\n" %
 
 @asynccontextmanager
 async def served(bench: Bench) -> AsyncIterator[Edge]:
-    async with listening(Front(Service(await bench.open()).answer)) as edge:
+    async with listening(RequestHandler(Api(await bench.open()).answer)) as edge:
         yield edge
     await bench.store.close()
 
@@ -208,8 +206,8 @@ def test_a_caller_who_has_said_all_is_answered_and_let_go(bench: Bench) -> None:
 
 def test_a_request_that_is_not_whole_is_no_call_under_way(bench: Bench) -> None:
     async def test() -> None:
-        front = Front(Service(await bench.open()).answer, max_in_flight=1)
-        async with listening(front) as edge:
+        handler = RequestHandler(Api(await bench.open()).answer, max_in_flight=1)
+        async with listening(handler) as edge:
             slow = [await edge.connect(post()[:-1]) for _ in range(10)]
             await until(lambda: [it.reader.unfinished for it in edge.connections] == [True] * len(slow))
             reader, _ = await edge.connect(post())

@@ -17,8 +17,7 @@ from support.bench import Bench
 from support.edge import listening, read_answer, run
 from support.service import Running, basic
 
-from toolkit.service.http.front import Front
-from toolkit.service.http.handler import Service
+from toolkit.service.http.handler import Api, RequestHandler
 
 
 @pytest.fixture(autouse=True)
@@ -52,15 +51,15 @@ async def call(port: int, raw: bytes) -> tuple[int, bytes]:
 def test_calls_beyond_the_bound_are_refused_at_once_while_the_store_is_stuck(bench: Bench) -> None:
     async def test() -> None:
         bench.too_slow_s = 30
-        front = Front(Service(await bench.open(balance=2000)).answer, max_in_flight=1000)
+        handler = RequestHandler(Api(await bench.open(balance=2000)).answer, max_in_flight=1000)
         authorization = basic("key", "secret")["Authorization"]
-        async with listening(front) as edge:
+        async with listening(handler) as edge:
             freed = threading.Event()
             bench.store.commits._thread.submit(freed.wait)
             raws = [send_call(13800000000 + n, authorization) for n in range(1500)]
             answers = asyncio.as_completed([call(edge.port, raw) for raw in raws])
             refused = [await next(answers) for _ in range(500)]
-            assert front.counters.in_flight == 1000
+            assert handler.counters.in_flight == 1000
             freed.set()
             accepted = [await answer for answer in answers]
             assert (await call(edge.port, send_call(13900000000, authorization)))[0] == 50000
@@ -68,7 +67,7 @@ def test_calls_beyond_the_bound_are_refused_at_once_while_the_store_is_stuck(ben
         assert all(b"\r\nretry-after: 1\r\n" in head for _, head in refused)
         assert [code for code, _ in accepted] == [50000] * 1000
         assert bench.balance == 2000 - 1001
-        assert front.counters.in_flight == 0
+        assert handler.counters.in_flight == 0
         await bench.store.close()
 
     run(test())

@@ -76,7 +76,7 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
         (["--store", "redis://127.0.0.1:1"], "redis://127.0.0.1:1: can't be used as a store: Redis: "),
         (["--workers", "2"], "one process owns a SQLite store; several share a Redis: --store redis://host:port"),
         (["--workers", "2", "--store", "sqlite:///x.db"], "several share a Redis"),
-        (["--store", "sqlite:////nowhere/at/all.db"], "no store can be kept there"),
+        (["--store", "sqlite:////nowhere/at/all.db"], "create a store there"),
         (["--rule", "one a minute"], "write count/seconds"),
         (["--latency", "fast"], "write 20ms"),
         (["--error-share", "2"], "give a share from 0 to 1"),

@@ -30,10 +30,10 @@ from toolkit.service.metrics.call_log import CLOSE_S, KEPT_BYTES, JsonHandler, L
 from toolkit.service.metrics.counters import Counters
 
 MOBILE = "13912345678"
-Line = dict[str, Any]
+Pipeline = dict[str, Any]
 
 
-def logged(path: Path, *options: str, calls: Callable[[Running], Any]) -> list[Line]:
+def logged(path: Path, *options: str, calls: Callable[[Running], Any]) -> list[Pipeline]:
     """Run a service, make calls, and return its log."""
     with path.open("w") as file, running(*options, stderr=file) as service:
         calls(service)

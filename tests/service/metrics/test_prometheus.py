@@ -14,7 +14,7 @@ from support.admin import AdminPort
 from support.service import Running
 
 from toolkit.api.return_codes import ReturnCode, kind_of
-from toolkit.service.http.request_context import ENDPOINTS
+from toolkit.service.http.handler import ENDPOINTS
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.metrics.prometheus import StoreState, render
 

@@ -16,7 +16,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.service.core.accounts import Template
-from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.core.policy import Policy
 from toolkit.service.stores.base import LEASE_S
 
@@ -201,7 +201,7 @@ async def test_any_text_may_be_asked_for_as_a_msg_id(case: Case, msg_id: str) ->
     await case.begin()
     assert await case.verify(msg_id) is INVALID
     assert await case.store.message(msg_id) is None
-    assert await case.store.undelivered(1, msg_id) is None
+    assert await case.store.pending_job(1, msg_id) is None
 
 
 @pytest.mark.parametrize("code", ["", "0", "1234567", "六位数字验证", "\0", "\ud800"])
@@ -301,11 +301,11 @@ async def test_accounts_are_kept_changed_and_found_again(case: Case) -> None:
 @claim
 async def test_numbers_are_drawn_from_one_and_never_twice(case: Case) -> None:
     store = await case.open()
-    assert [await store.draw_id("app"), await store.draw_id("template"), await store.draw_id("app")] == [1, 1, 2]
+    assert [await store.new_id("app"), await store.new_id("template"), await store.new_id("app")] == [1, 1, 2]
     for n in (1, 2):
         await put_app(store, n)
     store = await case.reopen()
-    assert await store.draw_id("app") == 3
+    assert await store.new_id("app") == 3
 
 
 # Delivery.
@@ -317,7 +317,7 @@ async def test_an_accepted_send_waits_for_delivery_with_its_code(case: Case) -> 
     msg_id = await case.sent(code="000042")
     (job,) = await case.store.take_jobs(10)
     assert job == (1, msg_id, MOBILE, 1, "000042", case.store.clock.now_ms() + 300_000, 0)
-    assert await case.store.undelivered(2, msg_id) is None
+    assert await case.store.pending_job(2, msg_id) is None
 
 
 @claim
@@ -370,15 +370,15 @@ async def test_a_settled_job_is_forgotten_with_its_code_and_its_outcome_kept(cas
     msg_id = await case.sent()
     before = await case.store.message(msg_id)
     assert before
-    assert before.delivery == Delivery(State.WAITING)
+    assert before.delivery == Delivery(DeliveryState.WAITING)
     (job,) = await case.store.take_jobs(9)
     case.pass_s(2)
-    await case.store.settle(job, Delivery(State.FAILED, "410", "n-1"))
+    await case.store.record_delivery(job, Delivery(DeliveryState.FAILED, "410", "n-1"))
     after = await case.store.message(msg_id)
     assert after == before._replace(
-        delivery=Delivery(State.FAILED, "410", "n-1"), attempts=1, settled_ms=before.sent_ms + 2000
+        delivery=Delivery(DeliveryState.FAILED, "410", "n-1"), attempts=1, settled_ms=before.sent_ms + 2000
     )
-    assert (await case.store.backlog(), await case.store.undelivered(1, msg_id)) == (0, None)
+    assert (await case.store.backlog(), await case.store.pending_job(1, msg_id)) == (0, None)
     case.pass_s(LEASE_S)
     assert await case.store.take_jobs(9) == []
     assert await case.verify(msg_id) is SUCCESS
@@ -389,7 +389,7 @@ async def test_a_message_is_known_with_all_it_was_sent_with(case: Case) -> None:
     await case.begin(apps=2)
     now_ms = case.store.clock.now_ms()
     msg_id = await case.sent(app_id=2, segments=3, ttl_s=60)
-    waiting = Delivery(State.WAITING)
+    waiting = Delivery(DeliveryState.WAITING)
     assert await case.store.message(msg_id) == (2, msg_id, MOBILE, 2, 3, now_ms, now_ms + 60_000, waiting, 0, 0)
 
 
@@ -398,13 +398,13 @@ async def test_a_receipt_finds_its_message_by_the_carriers_number(case: Case) ->
     await case.begin()
     msg_id = await case.sent()
     (job,) = await case.store.take_jobs(9)
-    assert not await case.store.receive("n-1", Delivery(State.DELIVERED, "000"))
-    await case.store.settle(job, Delivery(State.SENT, "0", "n-1"))
-    assert not await case.store.receive("n-2", Delivery(State.DELIVERED, "000"))
-    assert await case.store.receive("n-1", Delivery(State.DELIVERED, "000"))
+    assert not await case.store.record_receipt("n-1", Delivery(DeliveryState.DELIVERED, "000"))
+    await case.store.record_delivery(job, Delivery(DeliveryState.SENT, "0", "n-1"))
+    assert not await case.store.record_receipt("n-2", Delivery(DeliveryState.DELIVERED, "000"))
+    assert await case.store.record_receipt("n-1", Delivery(DeliveryState.DELIVERED, "000"))
     message = await case.store.message(msg_id)
     assert message
-    assert message.delivery == Delivery(State.DELIVERED, "000", "n-1")
+    assert message.delivery == Delivery(DeliveryState.DELIVERED, "000", "n-1")
 
 
 @claim
@@ -412,12 +412,12 @@ async def test_a_receipt_changes_no_final_outcome(case: Case) -> None:
     await case.begin()
     msg_id = await case.sent()
     (job,) = await case.store.take_jobs(9)
-    await case.store.settle(job, Delivery(State.SENT, "0", "n-1"))
-    assert await case.store.receive("n-1", Delivery(State.DELIVERED, "000"))
-    assert not await case.store.receive("n-1", Delivery(State.FAILED, "999"))
+    await case.store.record_delivery(job, Delivery(DeliveryState.SENT, "0", "n-1"))
+    assert await case.store.record_receipt("n-1", Delivery(DeliveryState.DELIVERED, "000"))
+    assert not await case.store.record_receipt("n-1", Delivery(DeliveryState.FAILED, "999"))
     message = await case.store.message(msg_id)
     assert message
-    assert message.delivery.state is State.DELIVERED
+    assert message.delivery.state is DeliveryState.DELIVERED
 
 
 @claim
@@ -427,7 +427,7 @@ async def test_a_job_whose_code_has_expired_is_still_taken_so_that_it_is_recorde
     case.pass_s(11)
     (job,) = await case.store.take_jobs(9)
     assert (job.msg_id, job.expires_ms) == (msg_id, case.store.clock.now_ms() - 1000)
-    await case.store.settle(job, Delivery(State.EXPIRED))
+    await case.store.record_delivery(job, Delivery(DeliveryState.EXPIRED))
     assert await case.store.backlog() == 0
 
 
@@ -438,7 +438,7 @@ async def test_a_message_that_nobody_delivered_while_its_code_was_valid_is_known
     case.pass_s(10)
     message = await case.store.message(msg_id)
     assert message
-    assert message.delivery == Delivery(State.EXPIRED)
+    assert message.delivery == Delivery(DeliveryState.EXPIRED)
 
 
 # The clock.
@@ -480,7 +480,7 @@ PLAYS = st.lists(st.one_of(SENDS, GUESSES, STEPS), max_size=30)
 def test_any_order_of_sends_guesses_and_steps_is_judged_as_by_a_naive_model(case: Case) -> None:
     async def play(moves: list[tuple[str, int, int | bool | None]]) -> None:
         store = case.store
-        app_id = await store.draw_id("app")
+        app_id = await store.new_id("app")
         await put_app(store, app_id, balance=8)
         naive, msg_ids = Naive(STRICT, balance=8), list[str]()
         for word, first, second in moves:

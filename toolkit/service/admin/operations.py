@@ -38,9 +38,9 @@ class Admin:
         if balance < 0:
             raise InputError(f"balance {balance}: a balance is counted in messages, from 0")
         _check_messages(balance)
-        app_id, temp_id = await self.store.draw_id("app"), await self.store.draw_id("template")
+        app_id, temp_id = await self.store.new_id("app"), await self.store.new_id("template")
         secret = master_secret or new_key()
-        app = App(app_id, app_key or new_key(), self.store.seal.secret(secret))
+        app = App(app_id, app_key or new_key(), self.store.digests.secret(secret))
         template = Template(temp_id, app_id, text, ttl_s)
         await self.store.put(app=app, credit=balance, template=template)
         return {"app_key": app.app_key, "master_secret": secret, "temp_id": template.temp_id, "balance": balance}
@@ -67,7 +67,7 @@ class Admin:
     async def add_template(self, *, app_key: str, text: str, ttl_s: int = DEFAULT_TTL_S) -> Row:
         """Add a template to an app."""
         app = self._find(app_key)
-        template = Template(await self.store.draw_id("template"), app.app_id, text, ttl_s)
+        template = Template(await self.store.new_id("template"), app.app_id, text, ttl_s)
         await self.store.put(template=template)
         return self._show_template(template)
 

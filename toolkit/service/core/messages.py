@@ -8,7 +8,7 @@ from typing import NamedTuple
 from toolkit.api.return_codes import ReturnCode
 
 
-class Order(NamedTuple):
+class NewMessage(NamedTuple):
     """A message to be sent. ``forced``: what verifying it will answer, whatever is typed; None outside a sandbox.
 
     ``ruled`` False: no frequency rule counts it (a sandbox's 19900050000).
@@ -35,7 +35,7 @@ class Decision(NamedTuple):
     msg_id: str = ""
 
 
-class State(StrEnum):
+class DeliveryState(StrEnum):
     """How far a message has come on its way to the phone."""
 
     WAITING = "waiting"  # a delivery job is stored
@@ -50,7 +50,7 @@ class Delivery(NamedTuple):
     status; ``carrier_id``: its own number for the message, by which a receipt names it.
     """
 
-    state: State
+    state: DeliveryState
     carrier_code: str = ""
     carrier_id: str = ""
 

@@ -6,7 +6,6 @@ Source: SMS Code API v1 and the contract's choices; NIST SP 800-63B for the advi
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,11 +47,6 @@ def wait_ms(times: Sequence[int], rules: Sequence[Rule], now_ms: int) -> int:
     """
     waits = [times[-rule.count] + rule.window_ms - now_ms for rule in rules if len(times) >= rule.count]
     return max(waits, default=0)
-
-
-def draw_code() -> str:
-    """Draw the digits of a code, uniformly at random."""
-    return f"{secrets.randbelow(CODES):0{CODE_DIGITS}d}"
 
 
 def count_segments(text: str) -> int:

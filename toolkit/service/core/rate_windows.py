@@ -18,7 +18,7 @@ _SHARDS_A_SWEEP = 4
 _TIME_BYTES = 8
 
 
-class Windows:
+class RateWindows:
     """A mapping of keys to the packed times that ``rules`` may still count, in ascending order.
 
     The keys lie in shards, so that neither growing nor sweeping ever takes long.
@@ -56,7 +56,7 @@ class Windows:
         if self.rules:
             self[key] = self.with_one_more(key, time_ms)
 
-    def sweep(self, now_ms: int) -> None:
+    def forget_expired(self, now_ms: int) -> None:
         """Let go of the keys of the next shards whose times have left every window."""
         for shard in islice(self._sweeping, _SHARDS_A_SWEEP):
             times_of = self._shards[shard]
@@ -65,7 +65,7 @@ class Windows:
                 self._shards[shard] = kept
 
 
-class Stream:
+class SendTimes:
     """A mapping of 0, 1, 2, ... to times in ascending order: added at the end, let go at the beginning."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Stream:
         """Return how long until one more is within every rule; 0 when it is now."""
         return wait_ms(self._times, rules, now_ms)
 
-    def sweep(self, before_ms: int) -> None:
+    def forget_expired(self, before_ms: int) -> None:
         """Let go of the times before one."""
         while self._times and self._times[0] < before_ms:
             self._times.popleft()

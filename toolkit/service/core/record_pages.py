@@ -11,7 +11,7 @@ from mmap import mmap
 PAGE = 4096  # records
 
 
-class Slab:
+class RecordPages:
     """A mapping of whole numbers to records of ``size`` bytes, none of which is all zero."""
 
     def __init__(self, size: int) -> None:

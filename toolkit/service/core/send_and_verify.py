@@ -7,21 +7,55 @@ from __future__ import annotations
 
 import hmac
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from toolkit.api.errors import StoreError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Credentials, Refusal, SendFields
 from toolkit.service.core.accounts import App, Template
-from toolkit.service.core.messages import Decision, Order
-from toolkit.service.core.policy import draw_code
+from toolkit.service.core.clock import Clock
+from toolkit.service.core.digests import Digests
+from toolkit.service.core.messages import Decision, NewMessage
+from toolkit.service.core.policy import CODE_DIGITS, CODES
 from toolkit.service.metrics.counters import Counters
-from toolkit.service.stores.base import Store
 
 log = logging.getLogger(__name__)
 
 _NOBODY = b"\0" * 32
+
+
+class VerificationStore(Protocol):
+    """The part of a store that sending and verifying need; see ``toolkit.service.stores.base.Store`` for the rest."""
+
+    @property
+    def digests(self) -> Digests:
+        """The digests that the store keeps in place of codes and secrets."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of every time in the store."""
+
+    def app(self, app_key: str) -> App | None:
+        """Return the app of a key."""
+
+    def template(self, temp_id: int) -> Template | None:
+        """Return a template."""
+
+    async def send(self, message: NewMessage) -> Decision:
+        """Accept a message, or refuse it for a rate limit or for lack of balance, in one atomic step."""
+        ...
+
+    async def verify(self, app_id: int, msg_id: str, code: str) -> Decision:
+        """Judge a typed code in one atomic step. A wrong code uses up a try, the right one the message."""
+        ...
+
+
+def draw_code() -> str:
+    """Draw a code, uniformly at random."""
+    return f"{secrets.randbelow(CODES):0{CODE_DIGITS}d}"
 
 
 def never(mobile: str) -> ReturnCode | None:
@@ -30,13 +64,13 @@ def never(mobile: str) -> ReturnCode | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class VerificationService:
     """Answers the API's two calls over a store.
 
     ``on_demand`` tells which return code a mobile asks for (the sandbox's magic numbers).
     """
 
-    store: Store
+    store: VerificationStore
     digits: Callable[[], str] = draw_code
     on_demand: Callable[[str], ReturnCode | None] = field(default=never)
     counters: Counters = field(default_factory=Counters)
@@ -44,7 +78,7 @@ class Desk:
     def authenticate(self, credentials: Credentials) -> App | Refusal:
         """Find the app whose key and secret these are; the same work is done for an unknown key."""
         app = self.store.app(credentials.app_key)
-        digest = self.store.seal.secret(credentials.master_secret)
+        digest = self.store.digests.secret(credentials.master_secret)
         right = hmac.compare_digest(digest, app.secret_digest if app else _NOBODY)
         return app if app and right and not app.suspended else Refusal(ReturnCode.AUTH_FAILED)
 
@@ -61,8 +95,8 @@ class Desk:
         decision = await self._decide(self.store.send(self._order(app, template, int(fields.mobile), demanded)))
         return self._refusal(decision) or decision.msg_id
 
-    def _order(self, app: App, template: Template, mobile: int, demanded: ReturnCode | None) -> Order:
-        return Order(
+    def _order(self, app: App, template: Template, mobile: int, demanded: ReturnCode | None) -> NewMessage:
+        return NewMessage(
             app_id=app.app_id,
             mobile=mobile,
             temp_id=template.temp_id,

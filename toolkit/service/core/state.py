@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, Protocol
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode, find
-from toolkit.service.core.accounts import App, Seal, Template
-from toolkit.service.core.messages import Decision, Order
+from toolkit.service.core.accounts import App, Template
+from toolkit.service.core.digests import Digests
+from toolkit.service.core.messages import Decision, NewMessage
 from toolkit.service.core.policy import HOUR_MS, Policy
-from toolkit.service.core.rate_windows import Stream, Windows
-from toolkit.service.core.record_pages import PAGE, Slab
+from toolkit.service.core.rate_windows import RateWindows, SendTimes
+from toolkit.service.core.record_pages import PAGE, RecordPages
 
 VERIFIED_KEPT_MS = 24 * HOUR_MS  # for this long an expired message is still known as verified
 _GRACE_MS = 60_000  # what is under way when a message expires has ended by then
@@ -142,7 +143,7 @@ class Batch:
         self._before.append((table, key, table.get(key)))
         table[key] = value
 
-    def take_back(self) -> None:
+    def rollback(self) -> None:
         """Undo every change, the last one first."""
         while self._before:
             table, key, value = self._before.pop()
@@ -155,27 +156,27 @@ class Batch:
         return bool(self._before or self.app_ids or self.temp_ids or self.deliveries or self.dropped)
 
 
-class Ledger:
+class ServiceState:
     """The state of every app: accounts, balances, messages, windows. All times are the service clock's."""
 
-    def __init__(self, policy: Policy, seal: Seal) -> None:
+    def __init__(self, policy: Policy, digests: Digests) -> None:
         self.policy = policy
-        self.seal = seal
+        self.digests = digests
         self.apps: dict[int, App] = {}
         self.app_ids: dict[str, int] = {}
         self.templates: dict[int, Template] = {}
         self.balances: dict[int, int] = {}
-        self.records = Slab(_RECORD.size)
+        self.records = RecordPages(_RECORD.size)
         self.seq = self.try_seq = 0
         self.batch = Batch()
-        self.sends = Windows(policy.rules)
-        self.app_sends: defaultdict[int, Stream] = defaultdict(Stream)
-        self.failures = Windows((Rule(policy.failures_per_hour, HOUR_MS // 1000),))
+        self.sends = RateWindows(policy.rules)
+        self.app_sends: defaultdict[int, SendTimes] = defaultdict(SendTimes)
+        self.failures = RateWindows((Rule(policy.failures_per_hour, HOUR_MS // 1000),))
         self._drawn = {"app": 0, "template": 0}
         self._expires_ms: dict[int, int] = {}  # of each page, when its last record does
         self._verified: dict[int, tuple[int, int]] = {}  # of each dropped page, when it expired, and a bit a message
 
-    def swap(self) -> Batch:
+    def start_next_batch(self) -> Batch:
         """Hand over what was decided so far, and begin the next batch."""
         batch, self.batch = self.batch, Batch()
         batch.app_rows = [self._app_row(app_id) for app_id in batch.app_ids if app_id in self.apps]
@@ -194,7 +195,7 @@ class Ledger:
 
     # The two decisions.
 
-    def send(self, order: Order, now_ms: int) -> Decision:
+    def send(self, order: NewMessage, now_ms: int) -> Decision:
         """Accept a message, or refuse it for frequency or balance; a refusal changes nothing."""
         if order.ruled and (wait_ms := self._wait_ms(order, now_ms)) > 0:
             return Decision(ReturnCode.OUT_OF_FREQ, wait_ms)
@@ -205,13 +206,13 @@ class Ledger:
         self.credit(order.app_id, -order.segments)
         return Decision(ReturnCode.SUCCESS, msg_id=self._add(order, now_ms))
 
-    def _wait_ms(self, order: Order, now_ms: int) -> int:
+    def _wait_ms(self, order: NewMessage, now_ms: int) -> int:
         wait_ms = self.sends.wait_ms(_key(order.app_id, order.mobile), now_ms)
         if self.policy.app_rules:
             wait_ms = max(wait_ms, self.app_sends[order.app_id].wait_ms(self.policy.app_rules, now_ms))
         return wait_ms
 
-    def _count(self, order: Order, now_ms: int) -> None:
+    def _count(self, order: NewMessage, now_ms: int) -> None:
         if self.policy.rules:
             key = _key(order.app_id, order.mobile)
             self.batch.set(self.sends, key, self.sends.with_one_more(key, now_ms))
@@ -219,14 +220,14 @@ class Ledger:
             stream = self.app_sends[order.app_id]
             self.batch.set(stream, stream.end, now_ms)
 
-    def _add(self, order: Order, now_ms: int) -> str:
+    def _add(self, order: NewMessage, now_ms: int) -> str:
         self.seq += 1
         app_id, mobile, temp_id, code, ttl_ms, segments, demanded, _ = order
-        msg_id, expires_ms, forced = self.seal.msg_id(app_id, self.seq), now_ms + ttl_ms, int(demanded or 0)
-        digest = self.seal.code(msg_id, code)
+        msg_id, expires_ms, forced = self.digests.msg_id(app_id, self.seq), now_ms + ttl_ms, int(demanded or 0)
+        digest = self.digests.code(msg_id, code)
         self._keep(self.seq, expires_ms)
         self.batch.set(self.records, self.seq, _RECORD.pack(app_id, mobile, expires_ms, digest, forced, 0, False))
-        self.batch.jobs.append(JobRow(self.seq, self.seal.mask(msg_id, code)))
+        self.batch.jobs.append(JobRow(self.seq, self.digests.mask(msg_id, code)))
         row = (self.seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced)
         self.batch.messages.append(MessageRow._make(row))
         return msg_id
@@ -238,7 +239,7 @@ class Ledger:
 
     def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:
         """Judge a typed code. A wrong one uses up a try, a right one the message."""
-        seq = self.seal.seq(app_id, msg_id)
+        seq = self.digests.seq(app_id, msg_id)
         if seq is None:
             return Decision(ReturnCode.INVALID_CODE)
         record = self.record(seq)
@@ -262,7 +263,7 @@ class Ledger:
             return ReturnCode.VERIFIED_CODE
         if now_ms >= record.expires_ms or record.tries >= self.policy.tries:
             return ReturnCode.EXPIRED_CODE
-        right = hmac.compare_digest(record.digest, self.seal.code(msg_id, code))
+        right = hmac.compare_digest(record.digest, self.digests.code(msg_id, code))
         return ReturnCode.SUCCESS if right else ReturnCode.INVALID_CODE
 
     def _tried(self, seq: int, record: Record, now_ms: int) -> None:
@@ -281,7 +282,7 @@ class Ledger:
 
     # Accounts.
 
-    def draw_id(self, of: str) -> int:
+    def new_id(self, of: str) -> int:
         """Return a new number for an "app" or a "template"."""
         self._drawn[of] = 1 + max([self._drawn[of], *(self.apps if of == "app" else self.templates)])
         return self._drawn[of]
@@ -311,12 +312,12 @@ class Ledger:
 
     # Forgetting what no decision needs, a small part at a time.
 
-    def sweep(self, now_ms: int) -> None:
+    def forget_expired(self, now_ms: int) -> None:
         """Let go of messages that have expired, and of times that have left their windows."""
-        self.sends.sweep(now_ms)
-        self.failures.sweep(now_ms)
+        self.sends.forget_expired(now_ms)
+        self.failures.forget_expired(now_ms)
         for stream in self.app_sends.values():
-            stream.sweep(now_ms - max(rule.window_ms for rule in self.policy.app_rules))
+            stream.forget_expired(now_ms - max(rule.window_ms for rule in self.policy.app_rules))
         expired = (page for page, expires_ms in self._expires_ms.items() if expires_ms + _GRACE_MS <= now_ms)
         for page in list(islice(expired, _PAGES_A_SWEEP)):
             self._drop(page)

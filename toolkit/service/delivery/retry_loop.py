@@ -37,7 +37,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from toolkit.api.errors import StoreError
-from toolkit.service.core.messages import Delivery, Job, State
+from toolkit.service.core.messages import Delivery, DeliveryState, Job
 from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, Provider, ProviderFactory, backoff_s
 from toolkit.service.metrics.call_log import LOG_FIELDS
 from toolkit.service.metrics.counters import Counters
@@ -115,7 +115,7 @@ class RetryLoop:
                 extra={LOG_FIELDS: {"provider": self.provider_name, "msg_id": job.msg_id}},
             )
             if wait_s >= self._remaining_s(job):
-                await self._settle(job, Delivery(State.EXPIRED, error.carrier_code))
+                await self._settle(job, Delivery(DeliveryState.EXPIRED, error.carrier_code))
             else:
                 await self._record(self.store.postpone(job, wait_s))
         except asyncio.CancelledError:
@@ -128,7 +128,7 @@ class RetryLoop:
         """Record a delivery receipt; return False if no message has the carrier's message id."""
         for wait_s in RECEIPT_RETRY_WAITS_S:
             await self.sleep(wait_s)
-            if await self.store.receive(carrier_id, delivery):
+            if await self.store.record_receipt(carrier_id, delivery):
                 self._count_and_log(delivery._replace(carrier_id=carrier_id))
                 return True
         return False
@@ -136,9 +136,9 @@ class RetryLoop:
     async def _attempt(self, job: Job, provider: Provider) -> Delivery:
         template = self.store.template(job.temp_id)
         if self._remaining_s(job) <= 0:
-            return Delivery(State.EXPIRED)
+            return Delivery(DeliveryState.EXPIRED)
         if template is None:
-            return Delivery(State.FAILED, "no template")
+            return Delivery(DeliveryState.FAILED, "no template")
         self.counters.attempts[self.provider_name] += 1
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
@@ -152,7 +152,7 @@ class RetryLoop:
     async def _settle(self, job: Job, delivery: Delivery) -> None:
         """Record a final result. If the store keeps failing, the lease runs out and the message is delivered again."""
         for _ in range(RECORD_ATTEMPTS):
-            if await self._record(self.store.settle(job, delivery)):
+            if await self._record(self.store.record_delivery(job, delivery)):
                 self._count_and_log(delivery, msg_id=job.msg_id, attempts=job.attempts + 1)
                 return
             await self.sleep(STORE_RETRY_S)
@@ -169,7 +169,7 @@ class RetryLoop:
     def _count_and_log(self, delivery: Delivery, **known: object) -> None:
         """Count and log a recorded result. A receipt knows the carrier's message id only, so ``known`` is empty."""
         self.counters.deliveries[self.provider_name, delivery.state] += 1
-        level = logging.WARNING if delivery.state in (State.FAILED, State.EXPIRED) else logging.INFO
+        level = logging.WARNING if delivery.state in (DeliveryState.FAILED, DeliveryState.EXPIRED) else logging.INFO
         fields = {"provider": self.provider_name, **known, **delivery._asdict()}
         log.log(level, "delivery %s", delivery.state, extra={LOG_FIELDS: fields})
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from toolkit.api.errors import SettingsError
-from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, ReceiptHandler
 
 CONNECT_TIMEOUT_S, TOTAL_TIMEOUT_S = 5, 10
@@ -75,7 +75,7 @@ class WebhookProvider:
             raise DeliveryError(type(error).__name__) from None
         if status in _RETRYABLE or status >= 500:
             raise DeliveryError(str(status), read_retry_after(retry_after, settings.now_s()))
-        return Delivery(State.DELIVERED if 200 <= status < 300 else State.FAILED, str(status))
+        return Delivery(DeliveryState.DELIVERED if 200 <= status < 300 else DeliveryState.FAILED, str(status))
 
 
 def build_body(message: OutgoingMessage) -> bytes:

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Reply
-from toolkit.service.http.request_context import Request
-from toolkit.service.http.request_parser import RequestReader
+from toolkit.service.http.request_parser import Request, RequestParser
 
 KEEP_ALIVE_S = 75  # longer than callers keep an idle connection, so that it is they who close it
 REQUEST_S = 10  # the longest that callers commonly wait: what takes longer to arrive has nobody waiting for its answer
@@ -59,7 +58,7 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         self.transport = transport
-        self.reader = RequestReader(self._peer)
+        self.reader = RequestParser(self._peer)
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,78 +1,162 @@
-"""The HTTP shell: a request in, desk, an answer out. Holds the order of the checks that HTTP is needed for."""
+"""Handle one request of the API: give it an id, admit it, answer it, count it and log it.
+
+``RequestHandler`` surrounds every request, ``Api`` answers the two calls. A request is read in one visit to
+``toolkit.api.wire``; the sandbox wraps ``Api.answer`` with its own routes and faults.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import itertools
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 
+from toolkit.api import wire
+from toolkit.api.errors import StoreError
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import (
-    LENIENT_TYPES,
-    Endpoint,
-    Refusal,
-    Reply,
-    build_sent,
-    build_verified,
-    check_media_type,
-    read_authorization,
-    read_body,
-    read_path,
-    read_send,
-    read_verify,
-)
-from toolkit.service.core.accounts import App
-from toolkit.service.core.send_and_verify import Desk
-from toolkit.service.http.request_context import Call, Request
+from toolkit.api.wire import LENIENT_TYPES, Endpoint, Refusal, Reply, build_refusal, build_sent, build_verified
+from toolkit.service.core.send_and_verify import VerificationService
+from toolkit.service.http.request_parser import Request
+from toolkit.service.metrics.call_log import LineWriter, call_line
+from toolkit.service.metrics.counters import Counters
+
+log = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 1000
+REQUEST_ID = wire.REQUEST_ID.encode()
+PEEK, OTHER = "peek", "other"
+ENDPOINTS = (*Endpoint, PEEK, OTHER)
+
+_VALID_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+# One second is the smallest value of Retry-After. A service that is not stuck answers 1000 calls in a tenth of it.
+_BUSY = Refusal(ReturnCode.SERVER_ERROR, retry_after_s=1)
+
+
+class DropConnectionError(Exception):
+    """Raised to close the connection without a response."""
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """The parts of a request that its log line and metrics show; a part that is not known yet is None.
+
+    ``endpoint`` is one of ENDPOINTS. ``started_s`` is the time of a monotonic clock.
+    """
+
+    request_id: bytes
+    peer: str
+    started_s: float
+    endpoint: str = OTHER
+    app_key: str | None = None
+    mobile: str | None = None
+    msg_id: str | None = None
+
+
+Answer = Callable[[RequestContext, Request], Awaitable[Reply | Refusal]]
+
+
+def new_request_ids() -> Iterator[bytes]:
+    """Yield unique request ids: a random part for this process and a number."""
+    process = secrets.token_hex(5).encode()  # at most ten digits, so that the log never masks an id as a mobile
+    return (b"%s-%d" % (process, number) for number in itertools.count(1))
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """The API over a desk."""
+class Api:
+    """Answers the API's two calls by a verification service."""
 
-    desk: Desk
+    verification: VerificationService
     media_types: frozenset[str] = LENIENT_TYPES
 
-    async def answer(self, call: Call, request: Request) -> Reply | Refusal:
-        """Answer one request."""
-        target = read_path(request.path)
-        if isinstance(target, Refusal):
-            return target
-        call.endpoint, msg_id = target
-        if request.method != b"POST":
-            return Refusal(ReturnCode.METHOD_NOT_SUPPORT)
-        app = authenticate(self.desk, request)
-        if isinstance(app, Refusal):
-            return app
-        call.app_key = app.app_key
-        if refusal := check_media_type(request.header(b"content-type"), self.media_types):
-            return refusal
-        fields = read_body(request.body)
-        if isinstance(fields, Refusal):
-            return fields
-        if call.endpoint is Endpoint.SEND:
-            return await self._send(call, app, fields)
-        call.msg_id = msg_id
-        return await self._verify(app, msg_id, fields)
-
-    async def _send(self, call: Call, app: App, fields: dict[str, Any]) -> Reply | Refusal:
-        sending = read_send(fields)
-        if isinstance(sending, Refusal):
-            return sending
-        call.mobile = sending.mobile
-        sent = await self.desk.send(app, sending)
+    async def answer(self, context: RequestContext, request: Request) -> Reply | Refusal:
+        """Answer one request, and note in ``context`` what is learnt about it."""
+        received = wire.read_request(
+            request.method,
+            request.path,
+            request.header(b"authorization"),
+            request.header(b"content-type"),
+            request.body,
+            self.verification.authenticate,
+            self.media_types,
+        )
+        if received.endpoint:
+            context.endpoint = received.endpoint
+        app, send, context.msg_id = received.account, received.send, received.msg_id
+        if app:
+            context.app_key = app.app_key
+        if received.refusal or app is None:
+            return received.refusal or Refusal(ReturnCode.AUTH_FAILED)
+        if send is None:
+            return await self.verification.verify(app, received.msg_id or "", received.code) or build_verified()
+        context.mobile = send.mobile
+        sent = await self.verification.send(app, send)
         if isinstance(sent, Refusal):
             return sent
-        call.msg_id = sent
+        context.msg_id = sent
         return build_sent(sent)
 
-    async def _verify(self, app: App, msg_id: str, fields: dict[str, Any]) -> Reply | Refusal:
-        code = read_verify(fields)
-        if isinstance(code, Refusal):
-            return code
-        return await self.desk.verify(app, msg_id, code) or build_verified()
 
+@dataclass(frozen=True, slots=True)
+class RequestHandler:
+    """The application that the HTTP server calls.
 
-def authenticate(desk: Desk, request: Request) -> App | Refusal:
-    """Find the app that a request's Authorization header names."""
-    credentials = read_authorization(request.header(b"authorization"))
-    return credentials if isinstance(credentials, Refusal) else desk.authenticate(credentials)
+    Args:
+        answer: answers a request, such as ``Api(...).answer``.
+        call_log: gets one line a request; None to log none.
+        max_in_flight: requests that are handled at once. Further ones are refused at once: if the store is stuck,
+            queueing them would exhaust the memory, and cost every caller the full time limit.
+        now_s: a monotonic clock, for latencies.
+    """
+
+    answer: Answer
+    counters: Counters = field(default_factory=Counters)
+    call_log: LineWriter | None = None
+    max_in_flight: int = MAX_IN_FLIGHT
+    request_ids: Iterator[bytes] = field(default_factory=new_request_ids)
+    now_s: Callable[[], float] = time.perf_counter
+
+    async def __call__(self, request: Request) -> Reply | None:
+        """Answer one request. Every failure becomes a response with a return code; None closes the connection."""
+        request_id = request.header(REQUEST_ID)
+        if not (request_id and _VALID_REQUEST_ID.fullmatch(request_id)):
+            request_id = next(self.request_ids)
+        context = RequestContext(request_id, request.peer, self.now_s())
+        if self.counters.in_flight >= self.max_in_flight:
+            return self._finish(context, _BUSY)
+        self.counters.in_flight += 1
+        try:
+            answer = await self.answer(context, request)
+        except DropConnectionError:
+            self.counters.unanswered += 1
+            return None
+        except asyncio.CancelledError:  # the service is shutting down
+            answer = Refusal(ReturnCode.SERVER_ERROR)
+        except StoreError as problem:
+            log.error("store: %s", problem)
+            answer = Refusal(ReturnCode.SERVER_ERROR)
+        except Exception:
+            log.exception("the service failed on a request")
+            answer = Refusal(ReturnCode.SERVER_ERROR)
+        finally:
+            self.counters.in_flight -= 1
+        return self._finish(context, answer)
+
+    def refuse(self, return_code: ReturnCode, peer: str) -> Reply:
+        """Count and log a request that is not valid HTTP, and return the response."""
+        return self._finish(RequestContext(next(self.request_ids), peer, self.now_s()), Refusal(return_code))
+
+    def _finish(self, context: RequestContext, answer: Reply | Refusal) -> Reply:
+        """Count and log an answer, and return it as a response with the request's id."""
+        if isinstance(answer, Refusal):
+            return_code, reply = answer.return_code, build_refusal(answer)
+        else:
+            return_code, reply = ReturnCode.SUCCESS, answer
+        latency_s = self.now_s() - context.started_s
+        self.counters.count(context.endpoint, return_code, latency_s)
+        if self.call_log:
+            self.call_log.write(call_line(context, return_code, latency_s))
+        return Reply(reply.http_status, (*reply.headers, (REQUEST_ID, context.request_id)), reply.body)

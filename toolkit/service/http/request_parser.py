@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from httptools import (
     HttpParserError,
@@ -18,7 +20,6 @@ from httptools import (
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import MAX_BODY_BYTES
-from toolkit.service.http.request_context import Request
 
 MAX_HEAD_BYTES = 16 * 1024  # of request line and headers; so much is always read, never three times as much
 MAX_MESSAGE_BYTES = 8 * MAX_BODY_BYTES  # of body and framing: chunks of one byte are framed by five more
@@ -31,7 +32,27 @@ _UNPARSED: dict[type[HttpParserError], ReturnCode] = {
 }
 
 
-class RequestReader:
+class Request(NamedTuple):
+    """A request as it arrived: ``path`` is still quoted and without its query, header names are in lower case.
+
+    A ``body`` beyond MAX_BODY_BYTES is replaced by one that is just as long as it takes to refuse it.
+    """
+
+    method: bytes
+    path: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    peer: str
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first header of a name, given in lower case."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+class RequestParser:
     """Reads the requests of one connection; the caller of ``feed`` takes them from ``found``.
 
     found: each request, or the row of the table for what is none, and whether the connection is kept after it.

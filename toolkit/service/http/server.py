@@ -9,16 +9,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import uvicorn
 
 from toolkit.api.errors import RunError
-from toolkit.service.admin.health import Health
 from toolkit.service.http.connection import Connection, sweep
-from toolkit.service.process.config import ServiceConfig
 
 DRAIN_S = 10
 _SWEEP_TICKS = 10  # of uvicorn's ticks, which are 0.1 s apart
@@ -65,22 +62,6 @@ class Server(uvicorn.Server):
         """Accept no more connections, answer what is under way, and end; at the second call end at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
-
-
-@asynccontextmanager
-async def watched(config: ServiceConfig, health: Health) -> AsyncIterator[dict[str, str]]:
-    """Answer on the admin port, if there is to be one, until the block ends: longer than the service itself does."""
-    if config.admin_port is None:
-        yield {}
-        return
-    with bind(config.admin_host, config.admin_port) as listener:
-        server = Server(health, "httptools", lambda: None)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield {"admin_url": url(config.admin_host, listener)}
-        finally:
-            server.stop()
-            await serving
 
 
 @contextlib.contextmanager

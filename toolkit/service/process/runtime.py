@@ -19,13 +19,12 @@ from toolkit.service.admin import control_socket
 from toolkit.service.admin.health import DRAINING, Health
 from toolkit.service.admin.operations import Admin
 from toolkit.service.core.accounts import DEFAULT_TEXT, SANDBOX_BALANCE
-from toolkit.service.core.send_and_verify import Desk
+from toolkit.service.core.send_and_verify import VerificationService
 from toolkit.service.delivery.base import ProviderFactory
 from toolkit.service.delivery.retry_loop import delivering
 from toolkit.service.http.connection import Connection
-from toolkit.service.http.front import Front
-from toolkit.service.http.handler import Service
-from toolkit.service.http.server import Server, bind, loop_factory, raise_file_limit, stopping, url, watched
+from toolkit.service.http.handler import Api, RequestHandler
+from toolkit.service.http.server import Server, bind, loop_factory, raise_file_limit, stopping, url
 from toolkit.service.metrics.call_log import LineWriter, logging_json, open_stderr
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.process.config import ServiceConfig
@@ -75,8 +74,8 @@ async def _serve(
             stack.callback(tell, counters)
             await stack.enter_async_context(_repeating(_tell, tell, counters))
         answer = _build(config, store, counters).answer
-        front = Front(answer, counters, writer if config.logs_calls else None, config.max_in_flight)
-        server = Server(front, Connection, lambda: announce(about))
+        handler = RequestHandler(answer, counters, writer if config.logs_calls else None, config.max_in_flight)
+        server = Server(handler, Connection, lambda: announce(about))
         health = Health(store, lambda: counters, unready=lambda: DRAINING if server.should_exit else "")
         about |= await stack.enter_async_context(watched(config, health))
         _spare_the_collector()
@@ -107,13 +106,29 @@ async def _deliver(config: ServiceConfig, factory: ProviderFactory, announce: An
         await stopped.wait()
 
 
-def _build(config: ServiceConfig, store: Store, counters: Counters) -> Service | Sandbox:
-    """Put together what answers."""
+def _build(config: ServiceConfig, store: Store, counters: Counters) -> Api | Sandbox:
+    """Return the API of a store, in a sandbox unless it is production."""
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     if config.production:
-        return Service(Desk(store, counters=counters), media_types)
-    desk = Desk(store, on_demand=on_demand, counters=counters)
-    return Sandbox(Service(desk, media_types), desk, config.faults)
+        return Api(VerificationService(store, counters=counters), media_types)
+    api = Api(VerificationService(store, on_demand=on_demand, counters=counters), media_types)
+    return Sandbox(api, store, config.faults)
+
+
+@asynccontextmanager
+async def watched(config: ServiceConfig, health: Health) -> AsyncIterator[dict[str, str]]:
+    """Answer on the admin port, if there is to be one, until the block ends: longer than the service itself does."""
+    if config.admin_port is None:
+        yield {}
+        return
+    with bind(config.admin_host, config.admin_port) as listener:
+        server = Server(health, "httptools", lambda: None)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield {"admin_url": url(config.admin_host, listener)}
+        finally:
+            server.stop()
+            await serving
 
 
 @asynccontextmanager
@@ -172,7 +187,7 @@ async def sandbox_app(store: Store, production: bool) -> dict[str, Any]:
 
     Raise RunError where the store is of the other kind: what a sandbox hands out must not be worth anything.
     """
-    app_key, secret = store.seal.derive("sandbox app key"), store.seal.derive("sandbox master secret")
+    app_key, secret = store.digests.derive("sandbox app key"), store.digests.derive("sandbox master secret")
     app = store.app(app_key)
     if production:
         if app:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from toolkit.api.errors import RunError
 from toolkit.service.admin.health import DRAINING, Health
-from toolkit.service.http.server import bind, stopping, url, watched
+from toolkit.service.http.server import bind, stopping, url
 from toolkit.service.metrics.call_log import LineWriter, logging_json, open_stderr
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.process import runtime, worker_process
@@ -46,7 +46,7 @@ async def _serve(config: ServiceConfig, announce: runtime.Announce, stderr: int)
         about = {"url": url(config.host, listeners[0])} | await runtime.sandbox_app(store, config.production)
         its_config = replace(config, admin_port=None, until_stdin_closes=True)
         crew = _Crew([_Worker(number, listener, its_config) for number, listener in enumerate(listeners, 1)])
-        about |= await stack.enter_async_context(watched(config, Health(store, crew.counters, crew.unready)))
+        about |= await stack.enter_async_context(runtime.watched(config, Health(store, crew.counters, crew.unready)))
         with stopping(crew.stop, config.until_stdin_closes):
             await crew.work(lambda: announce(about))
 

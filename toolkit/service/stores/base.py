@@ -1,36 +1,24 @@
-"""Where the service keeps its state: one module per engine, behind one Protocol."""
+"""Define the interface of a store: everything that the service needs from SQLite or Redis."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from toolkit.service.core.accounts import App, Seal, Template
-from toolkit.service.core.clock import Clock
-from toolkit.service.core.messages import Decision, Delivery, Job, Message, Order
+from toolkit.service.core.accounts import App, Template
+from toolkit.service.core.messages import Delivery, Job, Message
+from toolkit.service.core.send_and_verify import VerificationStore
 
-LEASE_S = 30  # real seconds: a job taken and not settled by then may be taken again
+LEASE_S = 30  # real seconds; a job that was taken and not completed by then can be taken again
 
 
-class Store(Protocol):
-    """The service's state. What it returns rests only on what is durable; it raises StoreError where it can't keep a
-    decision in time, and then nothing was charged.
+class Store(VerificationStore, Protocol):
+    """The state of the service: accounts, messages, delivery jobs.
+
+    A result is returned once everything it rests on is durable. A method raises StoreError if the store cannot do that
+    in time; then nothing was charged.
     """
 
-    @property
-    def seal(self) -> Seal:
-        """What makes the digests of codes and secrets."""
-
-    @property
-    def clock(self) -> Clock:
-        """The clock that every time in the store is of."""
-
-    # Accounts: read from memory, never more than a second old.
-
-    def app(self, app_key: str) -> App | None:
-        """Return the app of a key."""
-
-    def template(self, temp_id: int) -> Template | None:
-        """Return a template."""
+    # Accounts. They are read from memory, and are at most one second old.
 
     def apps(self) -> list[App]:
         """Return every app."""
@@ -41,34 +29,25 @@ class Store(Protocol):
         ...
 
     async def balances(self) -> dict[int, int]:
-        """Return every app's balance in messages, by app_id."""
+        """Return the balance of every app in messages, by app_id."""
         ...
 
-    async def draw_id(self, of: str) -> int:
-        """Return a new number for an "app" or a "template": 1, 2, ..."""
+    async def new_id(self, of: str) -> int:
+        """Return an unused number for an "app" or a "template": 1, 2, ..."""
         ...
 
     async def put(self, *, app: App | None = None, credit: int = 0, template: Template | None = None) -> None:
-        """Add or change an app and its balance (by a number of messages, never below zero), and a template.
+        """Add or change an app, its balance (by ``credit`` messages) and a template.
 
-        Raise InputError where the balance would fall below zero: then nothing has changed.
+        Raises:
+            InputError: if the balance would fall below zero. Then nothing has changed.
         """
-        ...
-
-    # The two calls, each one atomic step.
-
-    async def send(self, order: Order) -> Decision:
-        """Accept a message, or refuse it for frequency or balance."""
-        ...
-
-    async def verify(self, app_id: int, msg_id: str, code: str) -> Decision:
-        """Judge a typed code. A wrong one uses up a try, a right one the message."""
         ...
 
     # Delivery.
 
-    async def undelivered(self, app_id: int, msg_id: str) -> Job | None:
-        """Return an app's message whose delivery is still to come, without taking it."""
+    async def pending_job(self, app_id: int, msg_id: str) -> Job | None:
+        """Return the delivery job of an app's message without taking it; None if it is completed or unknown."""
         ...
 
     async def take_jobs(self, limit: int) -> list[Job]:
@@ -76,33 +55,33 @@ class Store(Protocol):
         ...
 
     async def postpone(self, job: Job, wait_s: float) -> None:
-        """Put a taken job back, due in so many real seconds."""
+        """Return a taken job to the queue; it is due in ``wait_s`` real seconds."""
         ...
 
-    async def settle(self, job: Job, delivery: Delivery) -> None:
-        """Record what became of a taken job, and forget the job and its text."""
+    async def record_delivery(self, job: Job, delivery: Delivery) -> None:
+        """Record the result of a taken job, and delete the job with its code."""
         ...
 
-    async def receive(self, carrier_id: str, delivery: Delivery) -> bool:
-        """Record the receipt of a message that was SENT under a carrier's number; False where none is known so."""
+    async def record_receipt(self, carrier_id: str, delivery: Delivery) -> bool:
+        """Record the receipt of a message that was SENT; return False if no such message has this carrier's id."""
         ...
 
     async def message(self, msg_id: str) -> Message | None:
-        """Return what is known of a message."""
+        """Return the state of a message, or None if it is unknown."""
         ...
 
     async def backlog(self) -> int:
-        """Return how many jobs wait, leased ones included."""
+        """Return the number of jobs that are not completed, leased ones included."""
         ...
 
     async def ping(self) -> None:
-        """Return when the store answers; raise StoreError where it doesn't, in time."""
+        """Return once the store has answered; raise StoreError if it does not in time."""
         ...
 
     async def prune(self) -> bool:
-        """Forget a small part of what no decision needs any more; return whether there may be more of it."""
+        """Delete a small part of the data that no decision needs any more; return whether there may be more of it."""
         ...
 
     async def close(self) -> None:
-        """Finish what is under way, and let go of the store."""
+        """Complete the writes under way and close the store."""
         ...

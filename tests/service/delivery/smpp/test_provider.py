@@ -13,7 +13,7 @@ import pytest
 from support.smsc import PASSWORD, Smsc, smsc
 
 from toolkit.api.errors import RunError, SettingsError, StoreError
-from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, Provider
 from toolkit.service.delivery.smpp.provider import SmppFactory
 from toolkit.service.delivery.smpp.session import status_name
@@ -103,7 +103,7 @@ def test_a_text_arrives_as_it_was(smpp_modules: Path, text: str, coding: int, pa
             got = await wire.smsc.expect("text")
             assert (got["text"], got["coding"], got["id"]) == (text, coding, sent.carrier_id)
             assert (got["mobile"], got["ton"], got["source"], got["source_ton"]) == ("86" + MOBILE, 1, "Sign", 5)
-            assert sent == Delivery(State.SENT, carrier_id=f"m{parts}")
+            assert sent == Delivery(DeliveryState.SENT, carrier_id=f"m{parts}")
             assert [it["place"] for it in told] == list(range(1, parts + 1))
             assert [it["receipt"] for it in told] == [0] * (parts - 1) + [1]
 
@@ -150,7 +150,7 @@ def test_what_may_pass_is_worth_another_try(smpp_modules: Path, status: int) -> 
             with pytest.raises(DeliveryError) as problem:
                 await wire.deliver("code")
             assert problem.value.carrier_code == status_name(status)
-            assert (await wire.deliver("code")).state is State.SENT
+            assert (await wire.deliver("code")).state is DeliveryState.SENT
 
     run(claim)
 
@@ -160,8 +160,8 @@ def test_a_refusal_is_final_and_has_the_carriers_code(smpp_modules: Path, status
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             await wire.smsc.tell(answer=[status])
-            assert await wire.deliver("code") == Delivery(State.FAILED, name)
-            assert (await wire.deliver("code")).state is State.SENT
+            assert await wire.deliver("code") == Delivery(DeliveryState.FAILED, name)
+            assert (await wire.deliver("code")).state is DeliveryState.SENT
 
     run(claim)
 
@@ -169,7 +169,7 @@ def test_a_refusal_is_final_and_has_the_carriers_code(smpp_modules: Path, status
 def test_a_text_of_too_many_parts_is_refused_and_nothing_submitted(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
-            assert await wire.deliver("信" * 67 * 256) == Delivery(State.FAILED, "ESME_RINVMSGLEN")
+            assert await wire.deliver("信" * 67 * 256) == Delivery(DeliveryState.FAILED, "ESME_RINVMSGLEN")
             assert (await wire.deliver("code")).carrier_id == "m1"
 
     run(claim)
@@ -184,15 +184,15 @@ def receipt(stat: str, err: str = "000", carrier_id: str = "m1") -> dict[str, ob
 @pytest.mark.parametrize(
     ("fields", "delivery"),
     [
-        (receipt("DELIVRD"), Delivery(State.DELIVERED, "DELIVRD", "m1")),
-        (receipt("UNDELIV", "069"), Delivery(State.FAILED, "UNDELIV 069", "m1")),
-        (receipt("REJECTD", "A1F"), Delivery(State.FAILED, "REJECTD A1F", "m1")),
-        (receipt("EXPIRED"), Delivery(State.FAILED, "EXPIRED", "m1")),
+        (receipt("DELIVRD"), Delivery(DeliveryState.DELIVERED, "DELIVRD", "m1")),
+        (receipt("UNDELIV", "069"), Delivery(DeliveryState.FAILED, "UNDELIV 069", "m1")),
+        (receipt("REJECTD", "A1F"), Delivery(DeliveryState.FAILED, "REJECTD A1F", "m1")),
+        (receipt("EXPIRED"), Delivery(DeliveryState.FAILED, "EXPIRED", "m1")),
         (
             {"esm_class": RECEIPT, "short_message": "", "receipted_message_id": "m_1", "message_state": 5},
-            Delivery(State.FAILED, "UNDELIV", "m_1"),
+            Delivery(DeliveryState.FAILED, "UNDELIV", "m_1"),
         ),
-        (receipt("DELIVRD", carrier_id="a_b@c"), Delivery(State.DELIVERED, "DELIVRD", "a_b@c")),
+        (receipt("DELIVRD", carrier_id="a_b@c"), Delivery(DeliveryState.DELIVERED, "DELIVRD", "a_b@c")),
     ],
 )
 def test_a_receipt_says_what_became_of_a_message(
@@ -248,7 +248,7 @@ def test_it_binds_again_when_the_smsc_restarts(smpp_modules: Path) -> None:
                 await wire.deliver("code")
             async with smsc(smpp_modules, wire.smsc.port) as again:
                 await again.expect("bound")
-                assert (await wire.deliver_when_bound("code")).state is State.SENT
+                assert (await wire.deliver_when_bound("code")).state is DeliveryState.SENT
                 await again.expect("text")
 
     run(claim)
@@ -263,7 +263,7 @@ def test_it_binds_again_when_it_is_dropped_or_asked_to_leave(smpp_modules: Path)
             await wire.smsc.tell(ask="unbind")
             assert await wire.smsc.expect("response") == {"command": "unbind_resp", "status": 0}
             await wire.smsc.expect("bound")
-            assert (await wire.deliver_when_bound("code")).state is State.SENT
+            assert (await wire.deliver_when_bound("code")).state is DeliveryState.SENT
 
     run(claim)
 
@@ -324,7 +324,7 @@ def test_it_asks_whether_the_smsc_is_there(smpp_modules: Path) -> None:
         async with wired(smpp_modules, enquire_interval_s=0.05) as wire:
             for _ in range(3):
                 await wire.smsc.expect("enquire_link")
-            assert (await wire.deliver("code")).state is State.SENT
+            assert (await wire.deliver("code")).state is DeliveryState.SENT
 
     run(claim)
 
@@ -336,7 +336,7 @@ def test_an_smsc_that_no_longer_answers_is_let_go_and_bound_to_again(smpp_module
             await wire.smsc.tell(silent=True)
             await wire.smsc.expect("bound")
             await wire.smsc.tell(silent=False)
-            assert (await wire.deliver_when_bound("code")).state is State.SENT
+            assert (await wire.deliver_when_bound("code")).state is DeliveryState.SENT
 
     run(claim)
 
@@ -348,7 +348,7 @@ def test_a_text_that_is_not_answered_in_time_is_worth_another_try(smpp_modules: 
             with pytest.raises(DeliveryError, match="Timeout"):
                 await wire.deliver("code")
             await wire.smsc.tell(silent=False)
-            assert (await wire.deliver("code")).state is State.SENT
+            assert (await wire.deliver("code")).state is DeliveryState.SENT
 
     run(claim)
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.delivery.smpp.receipts import Receipt, read_receipt
 
-DELIVERED = Receipt("m1", Delivery(State.DELIVERED, "DELIVRD", "m1"))
+DELIVERED = Receipt("m1", Delivery(DeliveryState.DELIVERED, "DELIVRD", "m1"))
 TEXT = b"id:m1 sub:001 dlvrd:001 submit date:2311142213 done date:231114221500 stat:DELIVRD err:000 text:"
 
 

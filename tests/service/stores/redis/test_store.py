@@ -19,7 +19,7 @@ from support.stores import CODE, MOBILE, OTHER_CODE, Case, order, put_app
 from toolkit.api.errors import InputError, RunError, StoreError
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
-from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.core.policy import Policy
 from toolkit.service.stores.base import Store
 from toolkit.service.stores.redis.store import RedisStore
@@ -155,9 +155,9 @@ def test_every_key_passes_but_accounts_and_balances(shared: Case) -> None:
             for code in (OTHER_CODE, CODE, CODE):
                 await shared.verify(msg_id, code)
             await shared.verify(other, OTHER_CODE)
-            for job, state in zip(await store.take_jobs(2), (State.SENT, State.FAILED), strict=True):
-                await store.settle(job, Delivery(state, "0", f"n-{state}"))
-            await store.receive("n-sent", Delivery(State.DELIVERED))
+            for job, state in zip(await store.take_jobs(2), (DeliveryState.SENT, DeliveryState.FAILED), strict=True):
+                await store.record_delivery(job, Delivery(state, "0", f"n-{state}"))
+            await store.record_receipt("n-sent", Delivery(DeliveryState.DELIVERED))
             await shared.sent(MOBILE + 2)
 
     asyncio.run(judge())

@@ -19,9 +19,9 @@ from support.service import Running, smscode
 from toolkit.api.errors import RunError, StoreError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Refusal, SendFields
-from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.core.policy import Policy
-from toolkit.service.stores.files import OwnedError
+from toolkit.service.stores.sqlite.lock_file import OwnedError
 from toolkit.service.stores.sqlite.store import SqliteStore
 
 FAILED = Refusal(ReturnCode.SERVER_ERROR)
@@ -50,20 +50,20 @@ def unreadable(path: Path) -> Iterator[None]:
 
 def test_a_restart_loses_nothing(bench: Bench) -> None:
     async def before() -> list[str]:
-        desk = await bench.open()
-        msg_ids = [await bench.send(desk, f"1380013800{n}") for n in range(3)]
-        assert await desk.verify(bench.app, msg_ids[0], "123456") is None
+        verification = await bench.open()
+        msg_ids = [await bench.send(verification, f"1380013800{n}") for n in range(3)]
+        assert await verification.verify(bench.app, msg_ids[0], "123456") is None
         for _ in range(5):
-            await desk.verify(bench.app, msg_ids[1], "0")
+            await verification.verify(bench.app, msg_ids[1], "0")
         await bench.store.close()
         return msg_ids
 
     async def after(msg_ids: list[str]) -> None:
-        desk = await bench.open()
+        verification = await bench.open()
         assert bench.balance == 997
-        answers = [await desk.verify(bench.app, it, "123456") for it in msg_ids]
+        answers = [await verification.verify(bench.app, it, "123456") for it in msg_ids]
         assert [it and it.return_code for it in answers] == [50012, 50011, None]
-        refused = await desk.send(bench.app, SendFields("13800138000", 1))
+        refused = await verification.send(bench.app, SendFields("13800138000", 1))
         assert isinstance(refused, Refusal)
         assert refused.return_code == ReturnCode.OUT_OF_FREQ
         await bench.store.close()
@@ -86,14 +86,14 @@ def test_what_was_answered_survives_kill_9(start: Callable[..., Running], tmp_pa
 
 def test_a_store_that_fails_answers_a_server_error_charges_nothing_and_recovers(bench: Bench) -> None:
     async def claim() -> None:
-        desk = await bench.open()
-        msg_id = await bench.send(desk, "13800138001")
+        verification = await bench.open()
+        msg_id = await bench.send(verification, "13800138001")
         with locked(bench.path):
-            sends = [desk.send(bench.app, SendFields(f"1390000000{n}", 1)) for n in range(5)]
-            assert await asyncio.gather(*sends, desk.verify(bench.app, msg_id, "123456")) == [FAILED] * 6
+            sends = [verification.send(bench.app, SendFields(f"1390000000{n}", 1)) for n in range(5)]
+            assert await asyncio.gather(*sends, verification.verify(bench.app, msg_id, "123456")) == [FAILED] * 6
         assert bench.balance == 999
-        await bench.send(desk, "13900000000")
-        assert await desk.verify(bench.app, msg_id, "123456") is None
+        await bench.send(verification, "13900000000")
+        assert await verification.verify(bench.app, msg_id, "123456") is None
         await bench.store.close()
         await bench.open()
         assert bench.balance == 998
@@ -106,13 +106,13 @@ def test_a_commit_that_comes_too_late_is_revoked(bench: Bench) -> None:
     bench.too_slow_s = 0.05
 
     async def claim() -> None:
-        desk = await bench.open()
+        verification = await bench.open()
         gate = threading.Event()
         bench.store.commits._thread.submit(gate.wait)
-        assert await desk.send(bench.app, SendFields("13800138000", 1)) == FAILED
-        assert await desk.send(bench.app, SendFields("13800138001", 1)) == FAILED
+        assert await verification.send(bench.app, SendFields("13800138000", 1)) == FAILED
+        assert await verification.send(bench.app, SendFields("13800138001", 1)) == FAILED
         gate.set()
-        while isinstance(await desk.send(bench.app, SendFields("13800138000", 1)), Refusal):
+        while isinstance(await verification.send(bench.app, SendFields("13800138000", 1)), Refusal):
             await asyncio.sleep(0)
         assert bench.balance == 999
         await bench.store.close()
@@ -129,9 +129,9 @@ def test_what_cannot_be_read_is_said_as_every_store_says_it(bench: Bench) -> Non
         store = bench.store
         with unreadable(bench.path):
             asked: list[Coroutine[Any, Any, Any]] = [
-                store.undelivered(1, msg_id),
+                store.pending_job(1, msg_id),
                 store.take_jobs(1),
-                store.receive("carrier-7", Delivery(State.DELIVERED)),
+                store.record_receipt("carrier-7", Delivery(DeliveryState.DELIVERED)),
                 store.message(msg_id),
                 store.backlog(),
                 store.prune(),
@@ -188,13 +188,13 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         db.execute("CREATE TABLE users (name)")
     with pytest.raises(RunError, match="not a store of this version"):
         SqliteStore.open(tmp_path / "foreign.db", Policy())
-    with pytest.raises(RunError, match="no store can be kept there"):
+    with pytest.raises(RunError, match="create a store there"):
         SqliteStore.open(tmp_path / "missing" / "store.db", Policy())
 
 
 def test_a_key_that_cannot_be_read_is_one_clear_error(bench: Bench) -> None:
     bench.path.with_name("store.db.key").mkdir()
-    with pytest.raises(RunError, match=r"store\.db\.key: .* can't be read"):
+    with pytest.raises(RunError, match=r"store\.db\.key: can't read or create the key"):
         asyncio.run(bench.open())
 
 
@@ -230,8 +230,8 @@ def test_a_store_that_holds_nothing_yet_takes_any_key(tmp_path: Path) -> None:
 
 def test_no_code_and_no_secret_is_in_any_row(bench: Bench) -> None:
     async def fill() -> None:
-        desk = await bench.open()
-        await bench.send(desk)
+        verification = await bench.open()
+        await bench.send(verification)
         await bench.store.close()
 
     asyncio.run(fill())
@@ -245,10 +245,10 @@ def test_no_code_and_no_secret_is_in_any_row(bench: Bench) -> None:
 
 def test_old_rows_are_dropped_and_what_still_counts_stays(bench: Bench) -> None:
     async def fill() -> None:
-        desk = await bench.open()
-        await bench.send(desk)
+        verification = await bench.open()
+        await bench.send(verification)
         bench.wall.now_ms += 90_000_000
-        await bench.send(desk)
+        await bench.send(verification)
         bench.wall.now_ms += 360_001
         assert await bench.store.prune()
         assert not await bench.store.prune()

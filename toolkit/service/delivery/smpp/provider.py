@@ -22,7 +22,7 @@ from aiosmpplib.protocol import SubmitSm
 from aiosmpplib.state import NPI, TON, PhoneNumber, SmppCommandStatus
 
 from toolkit.api.errors import InputError, RunError, SettingsError, StoreError
-from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, ReceiptHandler, backoff_s
 from toolkit.service.delivery.smpp.receipts import read_receipt
 from toolkit.service.delivery.smpp.segmentation import Part, split
@@ -112,7 +112,7 @@ class SmppProvider:
             # The reference is the same at every attempt, so a phone that gets a part twice still shows one text.
             parts = split(message.text, zlib.crc32(message.msg_id.encode()) & 0xFF)
         except InputError:
-            return Delivery(State.FAILED, status_name(SmppCommandStatus.ESME_RINVMSGLEN))
+            return Delivery(DeliveryState.FAILED, status_name(SmppCommandStatus.ESME_RINVMSGLEN))
         carrier_id = ""
         for part in parts:
             submit = self._build(message.mobile, part, with_receipt=part is parts[-1])
@@ -125,9 +125,9 @@ class SmppProvider:
             if response.status in _RETRYABLE:
                 raise DeliveryError(status_name(response.status))
             if response.status:
-                return Delivery(State.FAILED, status_name(response.status))
+                return Delivery(DeliveryState.FAILED, status_name(response.status))
             carrier_id = response.octets[16:].split(b"\0")[0].decode("latin-1")
-        return Delivery(State.SENT, carrier_id=carrier_id)
+        return Delivery(DeliveryState.SENT, carrier_id=carrier_id)
 
     def _build(self, mobile: str, part: Part, with_receipt: bool) -> SubmitSm:
         pdu = SubmitSm(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from aiosmpplib.state import MESSAGE_PAYLOAD, MESSAGE_STATE, RECEIPTED_MESSAGE_ID
 
-from toolkit.service.core.messages import Delivery, State
+from toolkit.service.core.messages import Delivery, DeliveryState
 
 _DELIVER_SM = (
     re.compile(  # the header; then esm_class and sm_length among fields of one octet and strings that end in NUL
@@ -51,7 +51,7 @@ def read_receipt(pdu: bytes) -> Receipt | None:
     if not carrier_id or stat not in _FINAL_STATES.values():
         return None
     error = fields.get("err", "")
-    state = State.DELIVERED if stat == "DELIVRD" else State.FAILED
+    state = DeliveryState.DELIVERED if stat == "DELIVRD" else DeliveryState.FAILED
     return Receipt(carrier_id, Delivery(state, f"{stat} {error}" if error.strip("0") else stat, carrier_id))
 
 

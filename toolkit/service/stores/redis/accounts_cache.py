@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolkit.api.errors import RunError
-from toolkit.service.core.accounts import App, Seal, Template
+from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Anchor, Clock
+from toolkit.service.core.digests import Digests
 from toolkit.service.stores.redis.pipeline import Client, read_script, within
 
 _FORMAT = b"1"
@@ -20,7 +21,7 @@ _SCRIPT = read_script("accounts.lua")
 
 
 @dataclass(slots=True)
-class Shared:
+class AccountsCache:
     """The accounts as of the version that was read last. ``ahead_s``: Redis's clock before our monotonic one."""
 
     client: Client
@@ -40,12 +41,12 @@ class Shared:
         """Return whether no app has ever been kept here."""
         return not await self._answer(self.client.exists(f"{_TAG}:apps"))
 
-    async def enter(self, seal: Seal, speed: float | None, wall: Callable[[], int]) -> None:
+    async def enter(self, digests: Digests, speed: float | None, wall: Callable[[], int]) -> None:
         """Begin to use the store: check format and key, set the clock's speed, read what there is."""
         await self.read()
         speed = float(speed or self.anchor.speed)
         anchor = Clock(speed, self.anchor, wall).anchor
-        check = seal.derive("store check")
+        check = digests.derive("store check")
         kept = await self._call("open", _FORMAT, check, anchor.wall_ms, anchor.clock_ms, repr(speed))
         if kept[0] != _FORMAT:
             raise RunError(f"it is of another version (format {kept[0].decode()}, not {_FORMAT.decode()})")
@@ -70,7 +71,7 @@ class Shared:
         self.templates = {it.temp_id: it for it in map(_load_template, templates[::2], templates[1::2])}
         self._version = version or b""
 
-    async def draw_id(self, of: str) -> int:
+    async def new_id(self, of: str) -> int:
         """Return a new number: 1, 2, ..."""
         return int(await self._answer(self.client.incr(f"{_TAG}:last-{of}")))
 

@@ -71,7 +71,7 @@ _SCRIPT = read_script("calls.lua")
 _SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()  # by which Redis knows it
 
 
-class TakeBack(NamedTuple):
+class Rollback(NamedTuple):
     """A call that takes back another: only once Redis's clock has passed ``after_ms`` that one can't come any more."""
 
     tag: str
@@ -89,13 +89,13 @@ class TakeBack(NamedTuple):
 class _Call:
     tag: str
     words: bytes
-    take_back: TakeBack | None
+    rollback: Rollback | None
     since_s: float
     answer: asyncio.Future[Any]
 
 
 @dataclass(slots=True)
-class Line:
+class Pipeline:
     """Carries calls to Redis, and answers back.
 
     ``wall`` None: what is decided goes by Redis's time. ``sizes``: of the flights, in calls. ``settings``: what
@@ -110,27 +110,27 @@ class Line:
     settings: str = ""
     ahead_s: float = 0.0
     is_down: bool = False
-    take_backs: list[TakeBack] = field(default_factory=list)
+    rollbacks: list[Rollback] = field(default_factory=list)
     _queue: list[_Call] = field(default_factory=list)
     _flights: set[asyncio.Task[None]] = field(default_factory=set)
     _scheduled: bool = False
 
-    async def ask(self, tag: str, words: bytes, take_back: TakeBack | None = None) -> Any:
+    async def ask(self, tag: str, words: bytes, rollback: Rollback | None = None) -> Any:
         """Have a call carried out and return its answer; raise StoreError where none arrives in time."""
         if self.is_down:
             raise StoreError("Redis doesn't answer")
         answer = asyncio.get_running_loop().create_future()
-        self._queue.append(_Call(tag, words, take_back, time.monotonic(), answer))
+        self._queue.append(_Call(tag, words, rollback, time.monotonic(), answer))
         self._schedule()
         return await answer
 
-    async def take_back(self) -> None:
+    async def rollback(self) -> None:
         """Take back what may have been done unanswered; what may still come stays for the next time."""
-        for it in tuple(self.take_backs):
+        for it in tuple(self.rollbacks):
             deadline_ms = self._deadline_ms(time.monotonic() + self.too_slow_s)
             answers = await within(self.too_slow_s, self._carry_out({it.tag: [it.words]}, deadline_ms))
             if answers[it.tag] == [1]:
-                self.take_backs.remove(it)
+                self.rollbacks.remove(it)
 
     async def land(self) -> None:
         """Return when all that was asked is answered."""
@@ -207,7 +207,7 @@ class Line:
         _refuse(waiting, problem)
 
     def _fail(self, calls: list[_Call], deadline_ms: int, problem: Exception) -> None:
-        self.take_backs += [it.take_back._replace(after_ms=deadline_ms) for it in calls if it.take_back]
+        self.rollbacks += [it.rollback._replace(after_ms=deadline_ms) for it in calls if it.rollback]
         _refuse(calls, problem)
 
 

@@ -25,15 +25,16 @@ from uuid import uuid4
 from toolkit.api.errors import InputError, RunError, StoreError
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
-from toolkit.service.core.accounts import App, Seal, Template
+from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Anchor, Clock
-from toolkit.service.core.messages import Decision, Delivery, Job, Message, Order, State
+from toolkit.service.core.digests import Digests
+from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
-from toolkit.service.stores.files import read_key
-from toolkit.service.stores.redis.accounts_cache import Shared
-from toolkit.service.stores.redis.pipeline import Client, Line, TakeBack, connect, describe, within
+from toolkit.service.stores.key_file import read_key
+from toolkit.service.stores.redis.accounts_cache import AccountsCache
+from toolkit.service.stores.redis.pipeline import Client, Pipeline, Rollback, connect, describe, within
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +76,10 @@ class RedisStore:
     """The state of the service in one Redis, for every process that opens it with the same key."""
 
     policy: Policy
-    seal: Seal
+    digests: Digests
     clock: Clock
-    _shared: Shared
-    _line: Line
+    _shared: AccountsCache
+    _line: Pipeline
     _tokens: itertools.count[int] = field(default_factory=lambda: itertools.count(secrets.randbits(63)))
     _watch: asyncio.Task[None] | None = None
 
@@ -101,11 +102,11 @@ class RedisStore:
         client = connect(url, too_slow_s)
         try:
             await _check_version(client, too_slow_s)
-            shared = Shared(client, too_slow_s)
+            shared = AccountsCache(client, too_slow_s)
             read_ms = wall or shared.wall_ms
-            seal = Seal(read_key(key_file, await shared.is_fresh()))
+            digests = Digests(read_key(key_file, await shared.is_fresh()))
             await shared.refresh()
-            await shared.enter(seal, speed, read_ms)
+            await shared.enter(digests, speed, read_ms)
         except (StoreError, RunError) as problem:
             await client.aclose()
             raise RunError(f"{_name(url)}: can't be used as a store: {problem}") from None
@@ -113,7 +114,7 @@ class RedisStore:
             await client.aclose()
             raise
         clock = Clock(shared.anchor.speed, shared.anchor, read_ms)
-        store = cls(policy, seal, clock, shared, Line(client, too_slow_s, wall, sizes or commit_sizes()))
+        store = cls(policy, digests, clock, shared, Pipeline(client, too_slow_s, wall, sizes or commit_sizes()))
         store._take_over()
         store._watch = asyncio.create_task(store._keep_watch())
         return store
@@ -140,9 +141,9 @@ class RedisStore:
         """Return every app's balance in messages, by app_id."""
         return await self._ask_every_app("balance ")
 
-    async def draw_id(self, of: str) -> int:
+    async def new_id(self, of: str) -> int:
         """Return a new number for an "app" or a "template": 1, 2, ..."""
-        return await self._shared.draw_id(of)
+        return await self._shared.new_id(of)
 
     async def put(self, *, app: App | None = None, credit: int = 0, template: Template | None = None) -> None:
         """Add or change an app and its balance, and a template.
@@ -159,36 +160,36 @@ class RedisStore:
 
     # The two calls.
 
-    async def send(self, order: Order) -> Decision:
+    async def send(self, order: NewMessage) -> Decision:
         """Accept a message, or refuse it for frequency or balance."""
         app_id, mobile, temp_id, code, ttl_ms, segments, forced, ruled = order
         msg_id = str(uuid4())
         packed = _SEND.pack(
-            self.seal.mask(msg_id, code),
+            self.digests.mask(msg_id, code),
             mobile,
             temp_id,
             ttl_ms,
             segments,
             forced or 0,
             ruled,
-            self.seal.code(msg_id, code),
+            self.digests.code(msg_id, code),
         )
         tag = _tag(app_id)
-        take_back = TakeBack(tag, "unsend", {"msg_id": msg_id})
-        return_code, wait_ms = await self._line.ask(tag, b"send " + packed + msg_id.encode(), take_back)
+        rollback = Rollback(tag, "unsend", {"msg_id": msg_id})
+        return_code, wait_ms = await self._line.ask(tag, b"send " + packed + msg_id.encode(), rollback)
         return Decision(_CODES[return_code], wait_ms, msg_id if return_code == ReturnCode.SUCCESS else "")
 
     async def verify(self, app_id: int, msg_id: str, code: str) -> Decision:
         """Judge a typed code. A wrong one uses up a try, a right one the message."""
         tag, token = _tag(app_id), struct.pack(">Q", next(self._tokens))
-        words = b"verify " + token + self.seal.code(msg_id, code) + msg_id.encode("utf-8", "surrogatepass")
-        take_back = TakeBack(tag, "unverify", {"msg_id": msg_id, "token": token.hex()})
-        return_code, wait_ms = await self._line.ask(tag, words, take_back)
+        words = b"verify " + token + self.digests.code(msg_id, code) + msg_id.encode("utf-8", "surrogatepass")
+        rollback = Rollback(tag, "unverify", {"msg_id": msg_id, "token": token.hex()})
+        return_code, wait_ms = await self._line.ask(tag, words, rollback)
         return Decision(_CODES[return_code], wait_ms)
 
     # Delivery.
 
-    async def undelivered(self, app_id: int, msg_id: str) -> Job | None:
+    async def pending_job(self, app_id: int, msg_id: str) -> Job | None:
         """Return an app's message whose delivery is still to come, without taking it."""
         row = await self._ask(app_id, f"undelivered {msg_id}")
         return self._job(app_id, row) if row else None
@@ -205,13 +206,13 @@ class RedisStore:
         """Put a taken job back, due in so many real seconds."""
         await self._ask_json(job.app_id, "postpone", msg_id=job.msg_id, wait_ms=int(wait_s * 1000))
 
-    async def settle(self, job: Job, delivery: Delivery) -> None:
+    async def record_delivery(self, job: Job, delivery: Delivery) -> None:
         """Record what became of a taken job, and forget the job and its text."""
-        if delivery.state is State.SENT and delivery.carrier_id:
+        if delivery.state is DeliveryState.SENT and delivery.carrier_id:
             await self._line.ask(_receipt_tag(delivery.carrier_id), f"name {job.app_id} {job.msg_id}".encode())
         await self._ask_json(job.app_id, "settle", msg_id=job.msg_id, **delivery._asdict())
 
-    async def receive(self, carrier_id: str, delivery: Delivery) -> bool:
+    async def record_receipt(self, carrier_id: str, delivery: Delivery) -> bool:
         """Record the receipt of a message that was SENT under a carrier's number; False where none is known so."""
         named = await self._line.ask(_receipt_tag(carrier_id), b"named ")
         if named is None:
@@ -247,12 +248,12 @@ class RedisStore:
                 await self._watch
         await self._line.land()
         with contextlib.suppress(StoreError):
-            await self._line.take_back()
+            await self._line.rollback()
         await self._line.client.aclose()
 
     def _job(self, app_id: int, row: Sequence[Any]) -> Job:
         msg_id, sent = row[0].decode(), _Sent.read(row[1])
-        code = self.seal.unmask(msg_id, int(row[2]))
+        code = self.digests.unmask(msg_id, int(row[2]))
         return Job(app_id, msg_id, sent.mobile, sent.temp_id, code, sent.expires_ms, row[3])
 
     async def _ask(self, app_id: int, words: str) -> Any:
@@ -281,7 +282,7 @@ class RedisStore:
     async def _look(self) -> None:
         await self._shared.refresh()
         self._take_over()
-        await self._line.take_back()
+        await self._line.rollback()
         if self._line.is_down:
             log.warning("Redis answers again")
         self._line.is_down = False
@@ -307,7 +308,7 @@ def _settings(policy: Policy, anchor: Anchor) -> str:
         "kept_ms": KEPT_MS,
         "longest_ms": MAX_TTL_S * 1000 + KEPT_MS,
         "lease_ms": LEASE_S * 1000,
-        "sent": State.SENT,
+        "sent": DeliveryState.SENT,
     }
     return json.dumps(settings)
 
@@ -324,7 +325,7 @@ def _message(app_id: int, msg_id: str, row: Sequence[Any], now_ms: int) -> Messa
     """Read what is known of a message; one that nobody settled in time has expired."""
     sent = _Sent.read(row[0])
     state, carrier_code, carrier_id = ((it or b"").decode() for it in row[1:4])
-    unsettled = State.WAITING if now_ms < sent.expires_ms else State.EXPIRED
+    unsettled = DeliveryState.WAITING if now_ms < sent.expires_ms else DeliveryState.EXPIRED
     return Message(
         app_id=app_id,
         msg_id=msg_id,
@@ -333,7 +334,7 @@ def _message(app_id: int, msg_id: str, row: Sequence[Any], now_ms: int) -> Messa
         segments=sent.segments,
         sent_ms=sent.sent_ms,
         expires_ms=sent.expires_ms,
-        delivery=Delivery(State(state or unsettled), carrier_code, carrier_id),
+        delivery=Delivery(DeliveryState(state or unsettled), carrier_code, carrier_id),
         attempts=int(row[4] or 0),
         settled_ms=int(row[5] or 0),
     )

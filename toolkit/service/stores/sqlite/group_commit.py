@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from toolkit.api.errors import StoreError
-from toolkit.service.core.state import Batch, Ledger
+from toolkit.service.core.state import Batch, ServiceState
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 
 TOO_SLOW_S = 2.0
@@ -29,13 +29,13 @@ class _Write:
 
 
 @dataclass(slots=True)
-class Commits:
+class GroupCommit:
     """Writes what a ledger decides. ``write`` runs in a thread: it gets a batch, and batches to revoke.
 
     ``sizes``: how many calls waited for each commit.
     """
 
-    ledger: Ledger
+    state: ServiceState
     write: Callable[[Batch, Sequence[Batch]], None]
     name: str
     too_slow_s: float = TOO_SLOW_S
@@ -47,14 +47,14 @@ class Commits:
     _writing: _Write | None = None
     _scheduled: bool = False
 
-    def check(self) -> None:
+    def raise_if_stalled(self) -> None:
         """Raise StoreError while a commit that was given up is still on its way."""
         if self._writing is not None and self._writing.given_up:
             raise StoreError("an earlier commit is still on its way to the disk")
 
-    async def settle(self) -> None:
+    async def wait_durable(self) -> None:
         """Return when all that was decided so far is on disk; raise StoreError when it can't be."""
-        if self._writing is None and not self.ledger.batch:
+        if self._writing is None and not self.state.batch:
             return
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
@@ -71,9 +71,9 @@ class Commits:
     def _flush(self) -> None:
         self._scheduled = False
         for late in self._revoked:
-            self.ledger.batch.app_ids |= late.app_ids
-            self.ledger.batch.temp_ids |= late.temp_ids
-        write = _Write(self.ledger.swap(), self.ledger.seq, self._waiters)
+            self.state.batch.app_ids |= late.app_ids
+            self.state.batch.temp_ids |= late.temp_ids
+        write = _Write(self.state.start_next_batch(), self.state.seq, self._waiters)
         self._waiters = []
         if not write.batch:
             return _answer(write.waiters)
@@ -90,7 +90,7 @@ class Commits:
         self._writing = None
         if problem is not None:
             if not write.given_up:
-                self._take_back(write, StoreError(f"{self.name}: {problem}"))
+                self._roll_back(write, StoreError(f"{self.name}: {problem}"))
         elif write.given_up:
             self._revoked = [write.batch]
         else:
@@ -101,12 +101,12 @@ class Commits:
 
     def _give_up(self, write: _Write) -> None:
         write.given_up = True
-        self._take_back(write, StoreError(f"{self.name}: a commit took longer than {self.too_slow_s} s"))
+        self._roll_back(write, StoreError(f"{self.name}: a commit took longer than {self.too_slow_s} s"))
 
-    def _take_back(self, write: _Write, problem: StoreError) -> None:
+    def _roll_back(self, write: _Write, problem: StoreError) -> None:
         """Undo a batch that isn't on disk, and all that was decided after it, and tell everyone who waits."""
-        self.ledger.swap().take_back()
-        write.batch.take_back()
+        self.state.start_next_batch().rollback()
+        write.batch.rollback()
         _answer(write.waiters + self._waiters, problem)
         self._waiters = []
 

@@ -31,7 +31,7 @@ class Leases:
         self._until_s[number] = until_s
         heapq.heappush(self._queue, (until_s, number))
 
-    def settle(self, number: int) -> None:
+    def release(self, number: int) -> None:
         """Forget a job."""
         self.attempts.pop(number, None)
         self._until_s.pop(number, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +19,19 @@ from pathlib import Path
 from typing import Self
 
 from toolkit.api.errors import RunError, StoreError
-from toolkit.service.core.accounts import App, Seal, Template
+from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Clock, wall_ms
-from toolkit.service.core.messages import Decision, Delivery, Job, Message, Order
+from toolkit.service.core.digests import Digests
+from toolkit.service.core.messages import Decision, Delivery, Job, Message, NewMessage
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.state import VERIFIED_KEPT_MS, Batch, DeliveryRow, Ledger
+from toolkit.service.core.state import VERIFIED_KEPT_MS, Batch, DeliveryRow, ServiceState
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
-from toolkit.service.stores.files import FileLock, beside, make_private, read_key
+from toolkit.service.stores.key_file import read_key
 from toolkit.service.stores.sqlite import tables
-from toolkit.service.stores.sqlite.group_commit import TOO_SLOW_S, Commits
+from toolkit.service.stores.sqlite.group_commit import TOO_SLOW_S, GroupCommit
 from toolkit.service.stores.sqlite.leases import Leases
+from toolkit.service.stores.sqlite.lock_file import LockFile, beside
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +44,13 @@ class SqliteStore:
     """The state of one service in one SQLite file. Open it with ``SqliteStore.open``; one process at a time can."""
 
     path: Path
-    ledger: Ledger
+    state: ServiceState
     clock: Clock
-    seal: Seal
-    commits: Commits
+    digests: Digests
+    commits: GroupCommit
     _db: sqlite3.Connection
     _reader: sqlite3.Connection
-    _lock: FileLock
+    _lock: LockFile
     _now_s: Callable[[], float] = time.monotonic
     _leases: Leases = field(default_factory=Leases)
 
@@ -64,15 +67,15 @@ class SqliteStore:
     ) -> Self:
         """Open or create a store and load its state; raise RunError where the file is owned, unusable or foreign."""
         path = path.resolve()
-        lock = FileLock.take(path)
+        lock = LockFile.acquire(path)
         try:
-            make_private(path)
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))  # it holds mobiles, so only its owner may read it
             db, reader = tables.connect(path), tables.connect_to_read(path)
-            seal = Seal(read_key(beside(path, ".key"), fresh=tables.is_empty(db)))
-            tables.check_key(db, seal)
+            digests = Digests(read_key(beside(path, ".key"), is_new=tables.is_empty(db)))
+            tables.check_key(db, digests)
             clock = Clock(speed, tables.read_anchor(db), wall)
             tables.keep_anchor(db, clock.anchor)
-            ledger = tables.load(db, policy, seal)
+            state = tables.load(db, policy, digests)
         except sqlite3.Error as problem:
             lock.release()
             raise RunError(f"{path}: can't be used as a store: {problem}") from None
@@ -83,18 +86,18 @@ class SqliteStore:
         def write(batch: Batch, revoked: Sequence[Batch]) -> None:
             tables.write(db, batch, revoked)
 
-        commits = Commits(ledger, write, str(path), too_slow_s, sizes or commit_sizes(), durable_seq=ledger.seq)
-        return cls(path, ledger, clock, seal, commits, db, reader, lock, now_s)
+        commits = GroupCommit(state, write, str(path), too_slow_s, sizes or commit_sizes(), durable_seq=state.seq)
+        return cls(path, state, clock, digests, commits, db, reader, lock, now_s)
 
     def tell_owner(self, **owner: object) -> None:
         """Leave word, for other processes, of how to reach the one that owns this store."""
-        self._lock.tell(**owner)
+        self._lock.write_owner(**owner)
 
     async def close(self) -> None:
         """Write what is decided, and give the file free."""
         try:
-            self.commits.check()
-            await self.commits.settle()
+            self.commits.raise_if_stalled()
+            await self.commits.wait_durable()
         except StoreError as problem:
             log.error("store: %s", problem)
         self.commits.close()
@@ -104,66 +107,66 @@ class SqliteStore:
 
     async def ping(self) -> None:
         """Return when a commit has come through; raise StoreError when it doesn't."""
-        self.commits.check()
-        self.ledger.batch.app_ids |= set(islice(self.ledger.apps, 1))
-        await self.commits.settle()
+        self.commits.raise_if_stalled()
+        self.state.batch.app_ids |= set(islice(self.state.apps, 1))
+        await self.commits.wait_durable()
 
     # Accounts.
 
     def app(self, app_key: str) -> App | None:
         """Return the app of a key."""
-        return self.ledger.app(app_key)
+        return self.state.app(app_key)
 
     def template(self, temp_id: int) -> Template | None:
         """Return a template."""
-        return self.ledger.templates.get(temp_id)
+        return self.state.templates.get(temp_id)
 
     def apps(self) -> list[App]:
         """Return every app."""
-        return list(self.ledger.apps.values())
+        return list(self.state.apps.values())
 
     def templates(self) -> list[Template]:
         """Return every template."""
-        return list(self.ledger.templates.values())
+        return list(self.state.templates.values())
 
     async def balances(self) -> dict[int, int]:
         """Return every app's balance in messages, by app_id."""
-        return dict(self.ledger.balances)
+        return dict(self.state.balances)
 
-    async def draw_id(self, of: str) -> int:
+    async def new_id(self, of: str) -> int:
         """Return a new number for an "app" or a "template"."""
-        return self.ledger.draw_id(of)
+        return self.state.new_id(of)
 
     async def put(self, *, app: App | None = None, credit: int = 0, template: Template | None = None) -> None:
         """Add or change an app and its balance, and a template, in one atomic step."""
-        self.commits.check()
+        self.commits.raise_if_stalled()
         if app:
-            self.ledger.put_app(app, credit)
+            self.state.put_app(app, credit)
         if template:
-            self.ledger.put_template(template)
-        await self.commits.settle()
+            self.state.put_template(template)
+        await self.commits.wait_durable()
 
     # The two calls.
 
-    async def send(self, order: Order) -> Decision:
+    async def send(self, order: NewMessage) -> Decision:
         """Accept a message, or refuse it for frequency or balance."""
-        self.commits.check()
-        decision = self.ledger.send(order, self.clock.now_ms())
-        await self.commits.settle()
+        self.commits.raise_if_stalled()
+        decision = self.state.send(order, self.clock.now_ms())
+        await self.commits.wait_durable()
         return decision
 
     async def verify(self, app_id: int, msg_id: str, code: str) -> Decision:
         """Judge a typed code."""
-        self.commits.check()
-        decision = self.ledger.verify(app_id, msg_id, code, self.clock.now_ms())
-        await self.commits.settle()
+        self.commits.raise_if_stalled()
+        decision = self.state.verify(app_id, msg_id, code, self.clock.now_ms())
+        await self.commits.wait_durable()
         return decision
 
     # Delivery. Jobs are read from what is committed; who has taken which is known to this process alone.
 
-    async def undelivered(self, app_id: int, msg_id: str) -> Job | None:
+    async def pending_job(self, app_id: int, msg_id: str) -> Job | None:
         """Return an app's message whose delivery is still to come."""
-        seq = self.seal.seq(app_id, msg_id)
+        seq = self.digests.seq(app_id, msg_id)
         return None if seq is None else self._read_jobs(seq - 1, seq, 1).get(seq)
 
     async def take_jobs(self, limit: int) -> list[Job]:
@@ -183,13 +186,13 @@ class SqliteStore:
         """Put a taken job back, due in so many real seconds."""
         self._leases.hold(self._seq(job), self._now_s() + wait_s)
 
-    async def settle(self, job: Job, delivery: Delivery) -> None:
+    async def record_delivery(self, job: Job, delivery: Delivery) -> None:
         """Record what became of a taken job, and forget the job and its text."""
         seq = self._seq(job)
         await self._record(DeliveryRow(seq, *delivery, job.attempts + 1, self.clock.now_ms()))
-        self._leases.settle(seq)
+        self._leases.release(seq)
 
-    async def receive(self, carrier_id: str, delivery: Delivery) -> bool:
+    async def record_receipt(self, carrier_id: str, delivery: Delivery) -> bool:
         """Record the receipt of a message that was SENT under a carrier's number; False where none is known so."""
         with _telling(self.path):
             row = tables.find_awaited(self._reader, carrier_id)
@@ -200,8 +203,8 @@ class SqliteStore:
 
     async def message(self, msg_id: str) -> Message | None:
         """Return what is known of a message."""
-        for app_id in self.ledger.apps:
-            if (seq := self.seal.seq(app_id, msg_id)) is not None:
+        for app_id in self.state.apps:
+            if (seq := self.digests.seq(app_id, msg_id)) is not None:
                 with _telling(self.path):
                     return tables.read_message(self._reader, seq, msg_id, self.clock.now_ms())
         return None
@@ -211,9 +214,9 @@ class SqliteStore:
         return await asyncio.to_thread(_count_jobs, self.path)
 
     async def _record(self, row: DeliveryRow) -> None:
-        self.commits.check()
-        self.ledger.batch.deliveries.append(row)
-        await self.commits.settle()
+        self.commits.raise_if_stalled()
+        self.state.batch.deliveries.append(row)
+        await self.commits.wait_durable()
 
     def _read_again(self, numbers: Sequence[int]) -> dict[int, Job]:
         """Read jobs that were taken before, and forget those that are no more."""
@@ -221,15 +224,15 @@ class SqliteStore:
         for seq in numbers:
             jobs |= self._read_jobs(seq - 1, seq, 1)
         for gone in set(numbers) - jobs.keys():
-            self._leases.settle(gone)
+            self._leases.release(gone)
         return jobs
 
     def _read_jobs(self, after: int, upto: int, limit: int) -> dict[int, Job]:
         with _telling(self.path):
-            return tables.read_jobs(self._reader, self.seal, after, upto, limit)
+            return tables.read_jobs(self._reader, self.digests, after, upto, limit)
 
     def _seq(self, job: Job) -> int:
-        seq = self.seal.seq(job.app_id, job.msg_id)
+        seq = self.digests.seq(job.app_id, job.msg_id)
         if seq is None:
             raise ValueError(f"{job.msg_id} is no message of this store")
         return seq
@@ -238,19 +241,19 @@ class SqliteStore:
 
     async def prune(self) -> bool:
         """Forget a small part of what no decision needs any more; return whether there may be more of it."""
-        now_ms, ledger = self.clock.now_ms(), self.ledger
-        ledger.sweep(now_ms)
-        kept_ms = max(VERIFIED_KEPT_MS, ledger.policy.longest_ms)
+        now_ms, state = self.clock.now_ms(), self.state
+        state.forget_expired(now_ms)
+        kept_ms = max(VERIFIED_KEPT_MS, state.policy.longest_ms)
         ends = (
-            ("messages", now_ms - kept_ms, ledger.seq),
-            ("tries", now_ms - kept_ms, ledger.try_seq),
-            ("jobs", now_ms - JOB_KEPT_MS, ledger.seq + 1),
+            ("messages", now_ms - kept_ms, state.seq),
+            ("tries", now_ms - kept_ms, state.try_seq),
+            ("jobs", now_ms - JOB_KEPT_MS, state.seq + 1),
         )
         with _telling(self.path):
             old = [tables.find_old(self._reader, *end, _ROWS_A_PRUNING) for end in ends]
-        self.commits.check()
-        ledger.batch.dropped += [found for found in old if found]
-        await self.commits.settle()
+        self.commits.raise_if_stalled()
+        state.batch.dropped += [found for found in old if found]
+        await self.commits.wait_durable()
         return any(old)
 
 

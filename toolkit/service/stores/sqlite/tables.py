@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from toolkit.api.errors import RunError
-from toolkit.service.core.accounts import Seal
 from toolkit.service.core.clock import Anchor
-from toolkit.service.core.messages import Delivery, Job, Message, State
+from toolkit.service.core.digests import Digests
+from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.state import AppRow, Batch, DeliveryRow, JobRow, Ledger, MessageRow, TemplateRow, TryRow
+from toolkit.service.core.state import AppRow, Batch, DeliveryRow, JobRow, MessageRow, ServiceState, TemplateRow, TryRow
 
 _ROWS_A_STATEMENT = (64, 16, 4, 1)
 _VERSION = 2
@@ -64,9 +64,9 @@ def is_empty(db: sqlite3.Connection) -> bool:
     return not db.execute("SELECT EXISTS (SELECT 1 FROM apps)").fetchone()[0]
 
 
-def check_key(db: sqlite3.Connection, seal: Seal) -> None:
+def check_key(db: sqlite3.Connection, digests: Digests) -> None:
     """Keep a mark of the key that a store's digests are made with; raise RunError where it was another."""
-    mark = int(seal.derive("store check")[:7], 16)
+    mark = int(digests.derive("store check")[:7], 16)
     kept = db.execute("PRAGMA application_id").fetchone()[0]
     if kept not in (0, mark) and not is_empty(db):
         raise RunError("the key file holds another key than the store was made with: restore that one")
@@ -154,33 +154,33 @@ def read_anchor(db: sqlite3.Connection) -> Anchor | None:
     return row and Anchor(*row)
 
 
-def load(db: sqlite3.Connection, policy: Policy, seal: Seal) -> Ledger:
+def load(db: sqlite3.Connection, policy: Policy, digests: Digests) -> ServiceState:
     """Load the state back."""
-    ledger = Ledger(policy, seal)
+    state = ServiceState(policy, digests)
     for app in _select(db, AppRow, "apps"):
-        ledger.load_app(AppRow._make(app))
+        state.load_app(AppRow._make(app))
     for template in _select(db, TemplateRow, "templates"):
-        ledger.load_template(TemplateRow._make(template))
+        state.load_template(TemplateRow._make(template))
     for message in _select(db, MessageRow, "messages"):
-        ledger.load_message(message)
+        state.load_message(message)
     for typed in _select(db, TryRow, "tries"):
-        ledger.load_try(typed)
-    return ledger
+        state.load_try(typed)
+    return state
 
 
 def _select(db: sqlite3.Connection, row: type[NamedTuple], table: str) -> sqlite3.Cursor:
     return db.execute(f"SELECT {', '.join(row._fields)} FROM {table} ORDER BY {_key(table)}")
 
 
-def read_jobs(db: sqlite3.Connection, seal: Seal, after: int, upto: int, limit: int) -> dict[int, Job]:
+def read_jobs(db: sqlite3.Connection, digests: Digests, after: int, upto: int, limit: int) -> dict[int, Job]:
     """Read waiting jobs by their numbers, the oldest first."""
     rows = db.execute(f"{_JOBS} {_JOINED} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit))
-    return {row[1]: _job(seal, *row) for row in rows}
+    return {row[1]: _job(digests, *row) for row in rows}
 
 
-def _job(seal: Seal, app_id: int, seq: int, mobile: int, temp_id: int, masked: int, expires_ms: int) -> Job:
-    msg_id = seal.msg_id(app_id, seq)
-    return Job(app_id, msg_id, mobile, temp_id, seal.unmask(msg_id, masked), expires_ms)
+def _job(digests: Digests, app_id: int, seq: int, mobile: int, temp_id: int, masked: int, expires_ms: int) -> Job:
+    msg_id = digests.msg_id(app_id, seq)
+    return Job(app_id, msg_id, mobile, temp_id, digests.unmask(msg_id, masked), expires_ms)
 
 
 def count_jobs(db: sqlite3.Connection) -> int:
@@ -199,9 +199,9 @@ def read_message(db: sqlite3.Connection, seq: int, msg_id: str, now_ms: int) -> 
         return None
     app_id, mobile, temp_id, segments, sent_ms, expires_ms, state, *told, attempts, settled_ms = row
     if state:
-        delivery = Delivery(State(state), *told)
+        delivery = Delivery(DeliveryState(state), *told)
     else:
-        delivery = Delivery(State.WAITING if now_ms < expires_ms else State.EXPIRED)
+        delivery = Delivery(DeliveryState.WAITING if now_ms < expires_ms else DeliveryState.EXPIRED)
     sent = (app_id, msg_id, mobile, temp_id, segments, sent_ms, expires_ms)
     return Message(*sent, delivery, attempts or 0, settled_ms or 0)
 
