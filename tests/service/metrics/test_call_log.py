@@ -26,7 +26,7 @@ import pytest
 from support.admin import AdminPort
 from support.service import Got, Running, running
 
-from toolkit.service.metrics.call_log import CLOSE_S, KEPT_BYTES, JsonHandler, LineWriter, mask
+from toolkit.service.metrics.call_log import BUFFER_BYTES, CLOSE_TIMEOUT_S, JsonHandler, LineWriter, mask_mobiles
 from toolkit.service.metrics.counters import Counters
 
 MOBILE = "13912345678"
@@ -177,12 +177,12 @@ def test_lines_that_nobody_takes_are_lost_and_counted() -> None:
     reader, descriptor = os.pipe()
     counters, line = Counters(), b"x" * 1023 + b"\n"
     writer = LineWriter(descriptor, counters)
-    for _ in range(KEPT_BYTES // len(line) + 10):
+    for _ in range(BUFFER_BYTES // len(line) + 10):
         writer.write(line)
     assert counters.lost_lines == 10
     os.close(reader)
     writer.close()
-    assert counters.lost_lines > 10 + KEPT_BYTES // len(line) - 65  # all but what the pipe had taken
+    assert counters.lost_lines > 10 + BUFFER_BYTES // len(line) - 65  # all but what the pipe had taken
     os.close(descriptor)
 
 
@@ -192,7 +192,7 @@ def test_closing_waits_for_a_blocked_reader_only_so_long() -> None:
     writer.write(b"x" * 200_000)
     closer = threading.Thread(target=writer.close)
     closer.start()
-    closer.join(timeout=CLOSE_S + 5)
+    closer.join(timeout=CLOSE_TIMEOUT_S + 5)
     assert not closer.is_alive()
     os.close(reader)
     writer.close()  # or its thread would write on, to whatever gets the descriptor's number next
@@ -257,4 +257,4 @@ def test_of_an_exception_its_type_and_place_are_told_and_not_its_text(tmp_path: 
     ],
 )
 def test_only_what_can_be_a_mobile_is_masked(text: str, masked: str) -> None:
-    assert mask(text) == masked
+    assert mask_mobiles(text) == masked

@@ -1,6 +1,6 @@
-"""What a service counts while it runs: plain numbers that add up over its processes. Knows no way of showing them.
+"""Count the calls and deliveries of a service process, in numbers that can be summed over several processes.
 
-Counting stands in the way of every call, so it is a few additions to plain dicts and lists.
+Counting happens on every call, so it is a few additions to plain dictionaries and lists. ``prometheus`` formats them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,21 @@ from dataclasses import dataclass, field
 from toolkit.api.return_codes import ReturnCode
 
 LATENCY_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-BATCH_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+COMMIT_SIZE_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
 @dataclass(slots=True)
 class Histogram:
-    """How many values lay in each bucket: up to a bound and above the one before, the last bucket without a bound."""
+    """Counts values by bucket.
+
+    A bucket holds values up to and including its upper bound. One more bucket holds values above the last bound.
+
+    >>> latencies = Histogram((0.1, 1.0))
+    >>> latencies.observe(0.1)
+    >>> latencies.observe(5)
+    >>> latencies.counts, latencies.total
+    ([1, 0, 1], 5.1)
+    """
 
     bounds: tuple[float, ...]
     counts: list[int] = field(init=False)
@@ -32,32 +41,38 @@ class Histogram:
         self.total += value
 
     def add(self, other: Histogram) -> None:
-        """Take in the values of another one with the same bounds."""
+        """Add the counts of a histogram with the same bounds."""
         self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
         self.total += other.total
 
 
-def _latencies() -> Histogram:
+def latencies() -> Histogram:
+    """Return an empty histogram of latencies in seconds. A lambda in its place could not be pickled."""
     return Histogram(LATENCY_BOUNDS_S)
 
 
 def commit_sizes() -> Histogram:
-    """Begin to count how many calls share each commit."""
-    return Histogram(BATCH_BOUNDS)
+    """Return an empty histogram of the number of calls in each commit."""
+    return Histogram(COMMIT_SIZE_BOUNDS)
 
 
 @dataclass(slots=True)
 class Counters:
-    """The counts of one process, or the sum of several. A snapshot of it can be pickled.
+    """The counts of one process, or the sum of several. They can be pickled.
 
-    calls: by endpoint and return code. latencies: by endpoint, in seconds. attempts: to deliver, by provider.
-    deliveries: what became of messages, by provider and state, receipts among it.
-    batches: how many calls shared each commit. unanswered: calls whose caller had gone. in_flight: calls begun and not
-    ended. waiting: those of them that wait for the store. lost_lines: of the log, which nobody took.
+    - ``calls``: answered calls by endpoint and return code
+    - ``latencies``: seconds from a complete request to its response, by endpoint
+    - ``attempts``: delivery attempts by provider
+    - ``deliveries``: recorded results of deliveries by provider and state, receipts included
+    - ``batches``: calls in each commit of the store
+    - ``unanswered``: calls whose connection the sandbox dropped
+    - ``in_flight``: calls that have begun and not ended
+    - ``waiting``: calls in flight that wait for the store
+    - ``lost_lines``: log lines that were dropped
     """
 
     calls: defaultdict[tuple[str, ReturnCode], int] = field(default_factory=lambda: defaultdict(int))
-    latencies: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(_latencies))
+    latencies: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(latencies))
     attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     deliveries: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     batches: Histogram = field(default_factory=commit_sizes)
@@ -72,7 +87,7 @@ class Counters:
         self.latencies[endpoint].observe(latency_s)
 
     def add(self, other: Counters) -> None:
-        """Take in the counts of another process."""
+        """Add the counts of another process."""
         for key, number in other.calls.items():
             self.calls[key] += number
         for endpoint, histogram in other.latencies.items():
