@@ -1,24 +1,58 @@
-"""Terms: what a load test expects a service to keep to. The contract's, unless options say otherwise."""
+"""The service behaviour that the checks of a load test expect."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
-from toolkit.load_test.generator.checks.rate_limit_oracle import ServiceClock
 from toolkit.runs.thresholds import Threshold
 
+TICK_NS = 1_000_000  # the service reads its wall clock in whole ms, and then multiplies by its speed
 _HOUR_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How often, how many tries, how long.
+class ServiceClock:
+    """The service's clock as the caller sees it.
 
-    rules: sends to one mobile. tries: wrong codes a message stands. failures_per_hour: wrong codes a mobile stands.
-    ttl_s: how long a code is valid, in the service's seconds. limits: what it keeps at rates that it can take.
-    clock: the service's.
+    Args:
+        speed: Seconds of the service per second of the caller.
+        drift_ratio: Relative difference by which the two clocks may run apart; 0 on one machine.
+    """
+
+    speed: float = 1.0
+    drift_ratio: float = 0.0
+
+    def window_ns(self, rule: Rule) -> int:
+        """Return the length of a rule's window in the caller's ns."""
+        return math.ceil(rule.window_ms / self.speed) * TICK_NS
+
+    def slack_ns(self, rule: Rule) -> int:
+        """Return the error allowed in a window, in ns, beyond the tick by which a correct service may accept early."""
+        uneven = 0 if float(self.speed).is_integer() else TICK_NS
+        return uneven + round(self.window_ns(rule) * self.drift_ratio)
+
+    def ms(self, ns: float) -> float:
+        """Convert the caller's ns to the service's ms."""
+        return ns * self.speed / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """Limits that the service under test is expected to enforce. The defaults are those of the API.
+
+    Args:
+        rules: Rate limits of sends to one mobile.
+        tries: Wrong codes after which a message accepts no further code.
+        failures_per_hour: Wrong codes per hour after which a mobile is blocked.
+        ttl_s: Lifetime of a code, in the service's seconds.
+        limits: Thresholds that define a sustainable rate.
+        clock: The service's clock.
+
+    Raises:
+        InputError: A number is out of range.
     """
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
@@ -30,15 +64,15 @@ class Terms:
 
     def __post_init__(self) -> None:
         if not 0 < self.clock.speed <= 1e6:
-            raise InputError(f"speed {self.clock.speed:g}: give a number above 0, at most a million")
+            raise InputError(f"invalid speed {self.clock.speed:g}: expected a number above 0 and at most 1000000")
         if min(self.tries, self.failures_per_hour, self.ttl_s) < 1:
-            raise InputError("tries, failures per hour and ttl are at least 1")
+            raise InputError("invalid tries, failures per hour or TTL: each must be at least 1")
 
     @property
     def failures_rule(self) -> Rule:
-        """The rule that wrong codes for one mobile are counted by."""
+        """The rate limit of wrong codes for one mobile."""
         return Rule(self.failures_per_hour, _HOUR_S)
 
     def caller_s(self, service_s: float) -> float:
-        """Return how long so many of the service's seconds take."""
+        """Convert the service's seconds to the caller's."""
         return service_s / self.clock.speed

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.windows import Fixed, Forgetful, Right, Service
 
 from toolkit.api.rate_rules import Rule
-from toolkit.load_test.generator.checks.rate_limit_oracle import Finding, Sent, ServiceClock, judge_all, resets_ns
+from toolkit.load_test.generator.checks.rate_limit_oracle import Finding, Sent, judge_all, resets_ns
+from toolkit.load_test.plan.expectations import ServiceClock
 
 MS = 1_000_000
 S = 1000 * MS

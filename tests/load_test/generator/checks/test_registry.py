@@ -10,7 +10,6 @@ from toolkit.api.errors import InputError, NotConnectedError, TransportError
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
-from toolkit.load_test.generator.checks.rate_limit_oracle import ServiceClock
 from toolkit.load_test.generator.checks.registry import (
     BRUTE_FORCE,
     FREQUENCY_LIMITS,
@@ -22,10 +21,10 @@ from toolkit.load_test.generator.checks.registry import (
     Evidence,
 )
 from toolkit.load_test.generator.journeys.steps import Call, Outcome, Send, Verify
-from toolkit.load_test.plan.expectations import Terms
+from toolkit.load_test.plan.expectations import Expectations, ServiceClock
 from toolkit.runs.thresholds import Status, parse
 
-TERMS = Terms(rules=(Rule(1, 60),), tries=3, failures_per_hour=5)
+EXPECTATIONS = Expectations(rules=(Rule(1, 60),), tries=3, failures_per_hour=5)
 S = 1_000_000_000
 OK, WRONG, RATE = ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.OUT_OF_FREQ
 
@@ -50,7 +49,7 @@ def seen(
 
 
 def judge(claim: Check, *evidence: Evidence) -> CheckResult:
-    return claim.judge(sum(evidence, Counter()), TERMS)
+    return claim.judge(sum(evidence, Counter()), EXPECTATIONS)
 
 
 def send(code: ReturnCode | None, at_s: float, mobile: str = "13800138000") -> Evidence:
@@ -158,13 +157,13 @@ def at_rate(sends: int, latency_ms: float, from_s: int) -> Evidence:
 
 
 def test_the_highest_rate_that_kept_the_limits_is_told_up_to_the_first_that_missed_them() -> None:
-    terms = Terms(limits=(parse("p99(send.latency_ms) < 50"),))
+    expectations = Expectations(limits=(parse("p99(send.latency_ms) < 50"),))
     climb = at_rate(10, 5, 0) + at_rate(20, 5, 2) + at_rate(40, 80, 4) + at_rate(60, 5, 6)
-    figures = THROUGHPUT.judge(climb, terms).figures
+    figures = THROUGHPUT.judge(climb, expectations).figures
     assert (figures["highest_rate_per_s"], figures["missed_at_rate_per_s"]) == (10.0, 20.0)
-    assert THROUGHPUT.judge(climb, terms).status is Status.PASS
-    assert THROUGHPUT.judge(at_rate(40, 80, 0), terms).status is Status.FAIL
-    assert not THROUGHPUT.applies(TERMS)
+    assert THROUGHPUT.judge(climb, expectations).status is Status.PASS
+    assert THROUGHPUT.judge(at_rate(40, 80, 0), expectations).status is Status.FAIL
+    assert not THROUGHPUT.applies(EXPECTATIONS)
 
 
 def test_many_calls_that_took_about_as_long_are_one_row() -> None:
@@ -175,4 +174,4 @@ def test_many_calls_that_took_about_as_long_are_one_row() -> None:
 @pytest.mark.parametrize("broken", [{"clock": ServiceClock(0)}, {"tries": 0}, {"ttl_s": 0}])
 def test_terms_that_make_no_sense_are_refused(broken: dict[str, object]) -> None:
     with pytest.raises(InputError):
-        Terms(**broken)  # type: ignore[arg-type]
+        Expectations(**broken)  # type: ignore[arg-type]

@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from locust import events
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import STATE_STOPPED, WorkerRunner
 
 from toolkit.api.errors import ToolkitError
-from toolkit.api.rate_rules import parse_rules
-from toolkit.load_test.generator.checks.rate_limit_oracle import ServiceClock
 from toolkit.load_test.generator.checks.registry import Check, CheckResult, Evidence
 from toolkit.load_test.generator.journeys.steps import CallResult
-from toolkit.load_test.plan.expectations import Terms
+from toolkit.load_test.plan.expectations import Expectations
+from toolkit.load_test.plan.options import from_parsed_options
 from toolkit.load_test.plan.target_guard import is_this_machine
 from toolkit.runs import run_folder
 from toolkit.runs.remote_storage import is_url
-from toolkit.runs.thresholds import Status, parse
+from toolkit.runs.thresholds import Status
 
 _REPORT_KEY = "smscode_evidence"
 _DRIFT_RATIO = 1e-4  # of another machine's clock; an untended quartz is within half of it
@@ -49,8 +47,8 @@ class CheckCollector:
 
     def judge(self) -> list[CheckResult]:
         """ThresholdMonitor the claims by what is known now."""
-        terms = read_terms(self._environment)
-        return [claim.judge(evidence, terms) for claim, evidence in self._evidence.items()]
+        expectations = read_expectations(self._environment)
+        return [claim.judge(evidence, expectations) for claim, evidence in self._evidence.items()]
 
     def begin(self, **_: object) -> None:
         """Begin a test, with no evidence yet; on a worker, the master's options have come by now."""
@@ -101,18 +99,11 @@ def witness_of(environment: Environment) -> CheckCollector:
     return _witnesses[environment]
 
 
-def read_terms(environment: Environment) -> Terms:
-    """Read the terms from locust's options; raise InputError for what is none."""
+def read_expectations(environment: Environment) -> Expectations:
+    """Read the expectations from locust's options; raise InputError for what is none."""
     options: Any = environment.parsed_options
     drift_ratio = 0.0 if is_this_machine(environment.host or "") else _DRIFT_RATIO
-    return Terms(
-        rules=parse_rules(" ".join(options.rule)),
-        tries=options.tries,
-        failures_per_hour=options.failures_per_hour,
-        ttl_s=options.ttl,
-        limits=tuple(map(parse, options.limit)),
-        clock=ServiceClock(options.speed, drift_ratio),
-    )
+    return from_parsed_options(options).expectations(drift_ratio)
 
 
 def describe(judgement: CheckResult) -> str:
@@ -128,10 +119,10 @@ def _plain(figure: object) -> str:
 
 
 def _claims(environment: Environment) -> list[Check]:
-    """Return what the test's user classes claim, as far as the terms ask for it, each once."""
-    terms = read_terms(environment)
+    """Return what the test's user classes claim, as far as the expectations ask for it, each once."""
+    expectations = read_expectations(environment)
     claims = [getattr(user_class, "claim", None) for user_class in environment.user_classes]
-    return list(dict.fromkeys(claim for claim in claims if claim and claim.applies(terms)))
+    return list(dict.fromkeys(claim for claim in claims if claim and claim.applies(expectations)))
 
 
 def _leave(environment: Environment, judgements: list[CheckResult]) -> None:
@@ -141,42 +132,12 @@ def _leave(environment: Environment, judgements: list[CheckResult]) -> None:
         path.write_text(json.dumps([it.as_json() for it in judgements], indent=2) + "\n", encoding="utf-8")
 
 
-def _add_options(parser: LocustArgumentParser, **_: object) -> None:
-    terms = Terms()
-    group = parser.add_argument_group("SMS code terms", "What the service is expected to keep to.")
-    group.add_argument(
-        "--rule", env_var=run_folder.RULES, action="append", default=[], help="Count/seconds to a mobile; repeatable"
-    )
-    group.add_argument(
-        "--speed", env_var=run_folder.SPEED, type=float, default=terms.clock.speed, help="Of the sandbox's clock"
-    )
-    group.add_argument(
-        "--tries", env_var=run_folder.TRIES, type=int, default=terms.tries, help="Wrong codes of a message"
-    )
-    group.add_argument(
-        "--failures-per-hour",
-        env_var=run_folder.FAILURES_PER_HOUR,
-        type=int,
-        default=terms.failures_per_hour,
-        help="Wrong codes of a mobile",
-    )
-    group.add_argument(
-        "--limit",
-        env_var=run_folder.LIMIT,
-        action="append",
-        default=[],
-        help="Threshold that tells the rates which the service can take from others; repeatable",
-    )
-    group.add_argument("--ttl", env_var=run_folder.TTL_S, type=int, default=terms.ttl_s, help="Seconds a code is valid")
-
-
 def _take_part(environment: Environment, **_: object) -> None:
     witness_of(environment)
     try:
-        read_terms(environment)
+        read_expectations(environment)
     except ToolkitError as error:
         raise SystemExit(str(error)) from error
 
 
-events.init_command_line_parser.add_listener(_add_options)  # type: ignore[no-untyped-call]
 events.init.add_listener(_take_part)  # type: ignore[no-untyped-call]

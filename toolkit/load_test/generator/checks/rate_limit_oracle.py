@@ -14,8 +14,7 @@ from heapq import nlargest
 from operator import attrgetter
 
 from toolkit.api.rate_rules import Rule
-
-TICK_NS = 1_000_000  # the service reads its wall clock in whole ms, and then multiplies by its speed
+from toolkit.load_test.plan.expectations import TICK_NS, ServiceClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,31 +24,6 @@ class Sent:
     began_ns: int
     ended_ns: float
     accepted: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceClock:
-    """The service's clock as the caller sees it.
-
-    ``speed``: how many of its seconds pass in one of the caller's. ``drift_ratio``: by how much the two may run apart;
-    0 on one machine.
-    """
-
-    speed: float = 1.0
-    drift_ratio: float = 0.0
-
-    def window_ns(self, rule: Rule) -> int:
-        """Return how long a rule's window is for the caller."""
-        return math.ceil(rule.window_ms / self.speed) * TICK_NS
-
-    def slack_ns(self, rule: Rule) -> int:
-        """Return how far off an answer may be, beyond the tick by which a right service may accept too early."""
-        uneven = 0 if float(self.speed).is_integer() else TICK_NS
-        return uneven + round(self.window_ns(rule) * self.drift_ratio)
-
-    def ms(self, ns: float) -> float:
-        """Return a span of the caller's ns in the service's ms."""
-        return ns * self.speed / 1e6
 
 
 @dataclass(frozen=True, slots=True)

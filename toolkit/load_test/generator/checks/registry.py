@@ -18,7 +18,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.checks.rate_limit_oracle import Sent, judge_all
 from toolkit.load_test.generator.journeys.steps import Call, Outcome, Send, Verify
-from toolkit.load_test.plan.expectations import Terms
+from toolkit.load_test.plan.expectations import Expectations
 from toolkit.records.histogram import Histogram
 from toolkit.runs import thresholds
 from toolkit.runs.thresholds import Measure, Status
@@ -39,20 +39,20 @@ class Check:
 
     ``row``: what of a call bears on it. ``weigh``: what all rows together show, as named figures. It is broken where
     one of the figures ``broken_by`` isn't 0; without the figure ``shown_by``, nothing was shown. ``applies``: whether
-    the terms ask for it at all.
+    the expectations ask for it at all.
     """
 
     name: str
     says: str
     row: Callable[[Call, Outcome], Row | None]
-    weigh: Callable[[Evidence, Terms], Figures]
+    weigh: Callable[[Evidence, Expectations], Figures]
     shown_by: str
     broken_by: tuple[str, ...]
-    applies: Callable[[Terms], bool] = lambda terms: True
+    applies: Callable[[Expectations], bool] = lambda expectations: True
 
-    def judge(self, evidence: Evidence, terms: Terms) -> CheckResult:
+    def judge(self, evidence: Evidence, expectations: Expectations) -> CheckResult:
         """Tell whether the claim stands."""
-        figures = self.weigh(evidence, terms)
+        figures = self.weigh(evidence, expectations)
         if any(figures[name] for name in self.broken_by):
             return CheckResult(self, Status.FAIL, figures)
         return CheckResult(self, Status.PASS if figures[self.shown_by] else Status.NO_DATA, figures)
@@ -132,34 +132,34 @@ def _ended_ns(outcome: Outcome) -> int:
 # What all of it shows.
 
 
-def _weigh_limits(evidence: Evidence, terms: Terms) -> Figures:
+def _weigh_limits(evidence: Evidence, expectations: Expectations) -> Figures:
     mobiles: defaultdict[str, list[Sent]] = defaultdict(list)
     for mobile, began_ns, ended_ns, accepted in evidence:
         mobiles[mobile].append(Sent(began_ns, ended_ns, accepted))
-    return asdict(judge_all(mobiles.values(), terms.rules, terms.clock))
+    return asdict(judge_all(mobiles.values(), expectations.rules, expectations.clock))
 
 
-def _weigh_guesses(evidence: Evidence, terms: Terms) -> Figures:
+def _weigh_guesses(evidence: Evidence, expectations: Expectations) -> Figures:
     mobile_of = {row[0]: row[1] for row in evidence if len(row) == 2}
     guesses: defaultdict[str, list[Row]] = defaultdict(list)
     for msg_id, *guess in (row for row in evidence if len(row) == 4):
         guesses[msg_id].append(tuple(guess))
     judged = sum(code in _JUDGED for of_message in guesses.values() for *_, code in of_message)
     got_in = sum(code == ReturnCode.SUCCESS for of_message in guesses.values() for *_, code in of_message)
-    hourly = judge_all(_failures(guesses, mobile_of), [terms.failures_rule], terms.clock)
+    hourly = judge_all(_failures(guesses, mobile_of), [expectations.failures_rule], expectations.clock)
     return {
         "messages": len(guesses),
         "guesses_judged": judged,
         "got_in": got_in,
         "beyond_chance": max(0, got_in - _most_by_chance(judged)),
-        "beyond_tries": sum(_beyond_tries(it, terms.tries) for it in guesses.values()),
-        "let_in_after_tries": sum(_is_let_in_late(it, terms.tries) for it in guesses.values()),
+        "beyond_tries": sum(_beyond_tries(it, expectations.tries) for it in guesses.values()),
+        "let_in_after_tries": sum(_is_let_in_late(it, expectations.tries) for it in guesses.values()),
         "beyond_failures_per_hour": hourly.over_admissions,
         "refused_below_failures_per_hour": hourly.false_refusals,
     }
 
 
-def _weigh_replays(evidence: Evidence, terms: Terms) -> Figures:
+def _weigh_replays(evidence: Evidence, expectations: Expectations) -> Figures:
     codes: defaultdict[str, Counter[int | None]] = defaultdict(Counter)
     for (msg_id, code), seen in evidence.items():
         codes[msg_id][code] += seen
@@ -173,17 +173,17 @@ def _weigh_replays(evidence: Evidence, terms: Terms) -> Figures:
     }
 
 
-def _weigh_verdicts(evidence: Evidence, terms: Terms) -> Figures:
+def _weigh_verdicts(evidence: Evidence, expectations: Expectations) -> Figures:
     wrong = {f"{due} answered {got}": seen for (due, got), seen in sorted(evidence.items()) if due != got}
     return {"answers": evidence.total(), "wrong_answers": sum(wrong.values()), "wrong": wrong}
 
 
-def _weigh_slots(evidence: Evidence, terms: Terms) -> Figures:
+def _weigh_slots(evidence: Evidence, expectations: Expectations) -> Figures:
     slots: defaultdict[int, Evidence] = defaultdict(Counter)
     for (slot, *row), seen in evidence.items():
         slots[slot][tuple(row)] += seen
     figures = [_slot_figures(slots[slot]) for slot in sorted(slots)]
-    kept = list(takewhile(lambda it: _keeps(it, terms.limits), figures))
+    kept = list(takewhile(lambda it: _keeps(it, expectations.limits), figures))
     missed = figures[len(kept)] if len(kept) < len(figures) else None
     return {
         "highest_rate_per_s": max((_sends_per_s(it) for it in kept), default=0.0),
@@ -290,5 +290,5 @@ THROUGHPUT = Check(
     _weigh_slots,
     "highest_rate_per_s",
     ("missed_from_the_start",),
-    lambda terms: bool(terms.limits),
+    lambda expectations: bool(expectations.limits),
 )

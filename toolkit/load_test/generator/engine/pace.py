@@ -13,15 +13,13 @@ from itertools import count
 from typing import Any
 
 from locust import events
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from toolkit.api.errors import InputError
-from toolkit.load_test.plan.schedule import Schedule, Share, parse_stages, steady
-from toolkit.runs import run_folder
+from toolkit.load_test.plan.options import from_parsed_options
+from toolkit.load_test.plan.schedule import Schedule, Share
 
-_POISSON = "poisson"
 _PROMPT_S = 2.0  # users that come so soon are in time for the first arrival
 
 _hooks: Any = events
@@ -58,23 +56,7 @@ class Shares:
 
 def read_schedule(options: Any) -> Schedule | None:
     """Return when journeys begin, as the options say, None for a closed loop; raise InputError."""
-    rate_per_s = _read_rate(options.rate)
-    if rate_per_s is not None and options.stages:
-        raise InputError("--rate and --stages exclude one another: stages say the rate")
-    if options.max_connections < 1:
-        raise InputError("--max-connections is at least 1")
-    is_poisson = options.arrivals == _POISSON
-    if options.stages:
-        return Schedule(parse_stages(options.stages), is_poisson)
-    return None if rate_per_s is None else Schedule(steady(rate_per_s), is_poisson)
-
-
-def _read_rate(given: float | str | None) -> float | None:
-    """Read what the command line gives as a number, and locust's page as text."""
-    try:
-        return None if given in (None, "") else float(given)
-    except ValueError:
-        raise InputError(f"a rate of {given!r}: give a number of journeys a second above 0") from None
+    return from_parsed_options(options).schedule()
 
 
 _shares: dict[Environment, Shares] = {}
@@ -85,26 +67,6 @@ def open_loop_of(environment: Environment) -> OpenLoop | None:
     if environment not in _shares:
         _shares[environment] = Shares(environment)
     return _shares[environment].deal()
-
-
-def _add_options(parser: LocustArgumentParser, **_: object) -> None:
-    group = parser.add_argument_group("SMS code arrivals")
-    group.add_argument("--rate", env_var=run_folder.RATE, type=float, help="Journeys begun a second, instead of users")
-    group.add_argument("--stages", env_var=run_folder.STAGES, help='The rate over time: "30s@500,2m=500,30s@0"')
-    group.add_argument(
-        "--arrivals",
-        env_var=run_folder.ARRIVALS,
-        choices=["constant", _POISSON],
-        default="constant",
-        help="How they come",
-    )
-    group.add_argument(
-        "--max-connections",
-        env_var=run_folder.MAX_CONNECTIONS,
-        type=int,
-        default=500,
-        help="Of each worker, for arrivals",
-    )
 
 
 def _set_up(environment: Environment, **_: object) -> None:
@@ -141,6 +103,5 @@ def _begin(environment: Environment, **_: object) -> None:
         options.sms_lost_s = None  # when a worker was lost whose share has nobody now, as fleet notes
 
 
-_hooks.init_command_line_parser.add_listener(_add_options)
 _hooks.init.add_listener(_set_up)
 _hooks.test_start.add_listener(_begin)

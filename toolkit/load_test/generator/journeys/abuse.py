@@ -25,8 +25,8 @@ def guess(worker: Worker) -> Journey:
 
 def guess_across(worker: Worker) -> Journey:
     """Guess at one message of a mobile after the other, until the mobile's wrong codes of an hour are used up."""
-    mobile, terms = worker.next_mobile(), worker.terms
-    for _ in range(terms.failures_per_hour // terms.tries + 2):
+    mobile, expectations = worker.next_mobile(), worker.expectations
+    for _ in range(expectations.failures_per_hour // expectations.tries + 2):
         sent: Outcome = yield Send(mobile, expected=_RATE)
         while sent.return_code == ReturnCode.OUT_OF_FREQ:
             yield Pause(_retry_after_s(sent))
@@ -57,7 +57,7 @@ def _guess_at(worker: Worker, msg_id: str | None) -> Journey:
     if msg_id is None:
         return
     right = (yield Peek(msg_id)) if worker.is_sandbox else None
-    for _ in range(worker.terms.tries + _MORE_GUESSES):
+    for _ in range(worker.expectations.tries + _MORE_GUESSES):
         yield Verify(msg_id, f"{worker.chance.randrange(_CODES):06}", _RATE)
     if right is not None:
         yield Verify(msg_id, right, _RATE)

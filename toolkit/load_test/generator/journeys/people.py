@@ -48,7 +48,7 @@ def verify_expired(worker: Worker) -> Journey:
     """Send a code and type it when it is no longer valid."""
     msg_id = (yield Send(worker.next_mobile())).msg_id
     if msg_id is not None:
-        yield Pause(worker.terms.caller_s(worker.terms.ttl_s) + _MARGIN_S)
+        yield Pause(worker.expectations.caller_s(worker.expectations.ttl_s) + _MARGIN_S)
         yield Verify(msg_id, "000000", due=ReturnCode.EXPIRED_CODE)  # whatever is typed
 
 
@@ -57,12 +57,12 @@ def resend(worker: Worker) -> Journey:
     mobile = worker.next_mobile()
     if (yield Send(mobile)).msg_id is None:
         return
-    single_s = max((rule.window_s for rule in worker.terms.rules if rule.count == 1), default=0)
+    single_s = max((rule.window_s for rule in worker.expectations.rules if rule.count == 1), default=0)
     if single_s:
         early = yield Send(mobile, expected={ReturnCode.OUT_OF_FREQ})
         if early.return_code != ReturnCode.OUT_OF_FREQ:
             return
-        yield Pause(worker.terms.caller_s(single_s) + _MARGIN_S)
+        yield Pause(worker.expectations.caller_s(single_s) + _MARGIN_S)
     msg_id = (yield Send(mobile, expected={ReturnCode.OUT_OF_FREQ}, due=ReturnCode.SUCCESS)).msg_id
     yield from _type(worker, msg_id, lambda code: [(code, ReturnCode.SUCCESS)])
 
@@ -86,7 +86,7 @@ def thoughtful(journey: Callable[[Worker], Journey], median_s: float) -> Callabl
                 step = steps.send(came)
                 if isinstance(step, Verify):
                     thought_s = worker.chance.lognormvariate(math.log(median_s), _SPREAD)
-                    yield Pause(worker.terms.caller_s(min(thought_s, worker.terms.ttl_s / 4)))
+                    yield Pause(worker.expectations.caller_s(min(thought_s, worker.expectations.ttl_s / 4)))
                 came = yield step
 
     return thoughtful_journey

@@ -6,10 +6,11 @@ import math
 import time
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.load_test.generator.checks.rate_limit_oracle import TICK_NS, Sent, resets_ns
+from toolkit.load_test.generator.checks.rate_limit_oracle import Sent, resets_ns
 from toolkit.load_test.generator.checks.registry import read_sent
 from toolkit.load_test.generator.journeys.steps import Journey, Pause, Send
 from toolkit.load_test.generator.locust_plugin.context import Worker
+from toolkit.load_test.plan.expectations import TICK_NS
 
 _RATE = (ReturnCode.OUT_OF_FREQ,)
 _BURST = 3
@@ -21,7 +22,7 @@ _SLOTS_PER_MOBILE = 4
 
 def probe_edges(worker: Worker) -> Journey:
     """Send to one mobile in bursts, and just before, at and just after each reset, for as long as the test lasts."""
-    mobile, rules, clock = worker.next_mobile(), worker.terms.rules, worker.terms.clock
+    mobile, rules, clock = worker.next_mobile(), worker.expectations.rules, worker.expectations.clock
     shortest_ns = min(clock.window_ns(rule) for rule in rules)
     sends: list[Sent] = []
     while True:
@@ -40,7 +41,7 @@ def probe_edges(worker: Worker) -> Journey:
 
 def contest(worker: Worker) -> Journey:
     """Send to a mobile at the same instant as all others in this journey, on all workers, a window after the last."""
-    shortest_ns = min(worker.terms.clock.window_ns(rule) for rule in worker.terms.rules)
+    shortest_ns = min(worker.expectations.clock.window_ns(rule) for rule in worker.expectations.rules)
     slot_ns = min(shortest_ns, _MOST_SLOT_NS)
     slot = time.time_ns() // slot_ns + 1
     mobile = worker.shared_mobile(slot // _SLOTS_PER_MOBILE)

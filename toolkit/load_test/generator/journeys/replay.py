@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from locust import events
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import LocalRunner
 
@@ -23,7 +22,6 @@ from toolkit.load_test.generator.journeys.steps import Journey, Pause, Peek, Sen
 from toolkit.load_test.generator.locust_plugin.context import Worker
 from toolkit.load_test.generator.locust_plugin.shutdown import begin_end
 from toolkit.records.call_record import PARQUET_NAME
-from toolkit.runs import run_folder
 
 _COLUMNS = ["endpoint", "started_ns", "wait_ns", "return_code", "mobile_key", "msg_key"]
 _RIGHT = (ReturnCode.SUCCESS, ReturnCode.VERIFIED_CODE)
@@ -156,12 +154,6 @@ def _options(environment: Environment) -> Any:
     return environment.parsed_options
 
 
-def _add_options(parser: LocustArgumentParser, **_: object) -> None:
-    parser.add_argument_group("SMS code replay").add_argument(
-        "--recording", env_var=run_folder.RECORDING, help="Folder of a run whose arrivals are played again"
-    )
-
-
 def _check(environment: Environment, **_: object) -> None:
     """End with one line where the recording can't be read."""
     recording = _options(environment).recording
@@ -177,6 +169,5 @@ def _begin(environment: Environment, **_: object) -> None:
 
 
 _hooks: Any = events
-_hooks.init_command_line_parser.add_listener(_add_options)
 _hooks.init.add_listener(_check)
 _hooks.test_start.add_listener(_begin)

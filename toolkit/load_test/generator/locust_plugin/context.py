@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -18,7 +17,6 @@ from typing import Any
 import gevent
 from gevent.socket import wait_read
 from locust import events
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import LocalRunner, WorkerRunner
@@ -26,7 +24,7 @@ from locust.runners import LocalRunner, WorkerRunner
 from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Credentials, Endpoint
-from toolkit.load_test.generator.checks.collector import read_terms, witness_of
+from toolkit.load_test.generator.checks.collector import read_expectations, witness_of
 from toolkit.load_test.generator.http.http1 import Received
 from toolkit.load_test.generator.journeys.steps import CallResult, Send, read_code
 from toolkit.load_test.generator.locust_plugin import locust_stats, threshold_monitor, web_ui, worker_takeover  # noqa: F401  # their options and listeners
@@ -35,6 +33,7 @@ from toolkit.load_test.generator.locust_plugin.shutdown import begin_end, end, e
 from toolkit.load_test.generator.results.metrics import statistics_of
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.plan.mobile_pools import parse_pool, shard_of
+from toolkit.load_test.plan.options import add_arguments
 from toolkit.load_test.plan.target_guard import check_allowed
 from toolkit.records.call_record import Scribe
 from toolkit.runs import run_folder
@@ -54,7 +53,7 @@ _workers: dict[Environment, Worker] = {}
 class Worker:
     """One locust process of a load test.
 
-    ``chance``: for whatever its journeys draw. ``terms``: what the service
+    ``chance``: for whatever its journeys draw. ``expectations``: what the service
     is to keep to. ``is_sandbox``: False once the target has turned out to be none. ``allotment``: what it may send,
     None without a cap. ``folder``: the run's, None without one.
     """
@@ -68,7 +67,7 @@ class Worker:
         self.chance = Random(f"{options.sms_seed}/{shard}")
         self.is_sandbox = True
         self.allotment = allotment_of(environment)
-        self.terms = read_terms(environment)
+        self.expectations = read_expectations(environment)
         self._witness = witness_of(environment)
         place = options.sms_run_dir or ""
         self.folder = Path(place) if place and not is_url(place) else None
@@ -188,31 +187,6 @@ def _shard(environment: Environment) -> tuple[int, int]:
     return 0, 1
 
 
-def _add_options(parser: LocustArgumentParser, **_: object) -> None:
-    hidden: dict[str, Any] = {"include_in_web_ui": False}
-    parser.add_argument("--sms-run-dir", env_var=run_folder.RUN_DIR, help="Folder that keeps every call", **hidden)
-    # The master's seed goes to its workers, and so must its default.
-    seed = secrets.randbelow(1 << 32)
-    parser.add_argument("--sms-seed", env_var=run_folder.SEED, type=int, default=seed, help="Draws the mobiles")
-    parser.add_argument(
-        "--sms-mobiles", env_var=run_folder.MOBILES, default="uniform", help="Pool the mobiles come from"
-    )
-    parser.add_argument(
-        "--allow-target",
-        env_var=run_folder.ALLOW_TARGET,
-        action="append",
-        default=[],
-        help="Host other than this machine that may be loaded",
-        **hidden,
-    )
-    parser.add_argument(
-        "--i-pay-for-this", env_var=run_folder.I_PAY_FOR_THIS, action="store_true", help="Vendor", **hidden
-    )
-    parser.add_argument(
-        "--sms-lifeline-fd", env_var=run_folder.LIFELINE_FD, type=int, help="Ends the run at EOF", **hidden
-    )
-
-
 def _check_settings(environment: Environment, **_: object) -> None:
     """End with one line where settings are missing; with a web UI or a master, the host is still to come."""
     options: Any = environment.parsed_options
@@ -253,6 +227,6 @@ def _listen(hooks: Any, **listeners: Callable[..., None]) -> None:
         getattr(hooks, name).add_listener(listener)
 
 
-_listen(events, init_command_line_parser=_add_options, init=_watch_lifeline, quitting=_judge_scenario)
+_listen(events, init_command_line_parser=add_arguments, init=_watch_lifeline, quitting=_judge_scenario)
 _listen(events, init=_check_settings)
 _listen(events, init=_set_clock)

@@ -13,7 +13,6 @@ from typing import Any
 
 from gevent.event import Event
 from locust import events
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
@@ -151,16 +150,6 @@ def _living(environment: Environment, workers: set[str]) -> set[str]:
     return {worker for worker in workers if worker in runner.clients and worker not in lost}
 
 
-def _add_options(parser: LocustArgumentParser, **_: object) -> None:
-    group = parser.add_argument_group("SMS code budget")
-    group.add_argument(
-        "--max-messages", env_var=run_folder.MAX_MESSAGES, type=int, help="How many messages may be sent"
-    )
-    group.add_argument(
-        "--max-cost", env_var=run_folder.MAX_COST, help="How much may be spent, at SMSCODE_PRICE_PER_SEND"
-    )
-
-
 def _set_up(environment: Environment, **_: object) -> None:
     runner = environment.runner
     if runner and not isinstance(runner, MasterRunner):
@@ -183,5 +172,4 @@ def _read_cap(environment: Environment) -> int | None:
 
 
 _hooks: Any = events
-_hooks.init_command_line_parser.add_listener(_add_options)
 _hooks.init.add_listener(_set_up)

@@ -13,7 +13,6 @@ from typing import Any
 
 import gevent
 from locust import events
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import WorkerRunner
@@ -109,16 +108,6 @@ def mark_inconclusive(environment: Environment, bottleneck: str) -> None:
     environment.runner.send_message(_DOUBT, bottleneck)
 
 
-def _add_options(parser: LocustArgumentParser, **_: object) -> None:
-    parser.add_argument_group("SMS code thresholds").add_argument(
-        "--threshold",
-        env_var=run_folder.THRESHOLD,
-        action="append",
-        default=[],
-        help='What the run must keep to, such as "p99(send.caller_ms) < 250"; grammar: toolkit/runs/thresholds.py',
-    )
-
-
 def _set_up(environment: Environment, **_: object) -> None:
     options: Any = environment.parsed_options
     if environment.runner is None or isinstance(environment.runner, WorkerRunner):
@@ -136,5 +125,4 @@ def _set_up(environment: Environment, **_: object) -> None:
 
 
 _hooks: Any = events
-_hooks.init_command_line_parser.add_listener(_add_options)
 _hooks.init.add_listener(_set_up)

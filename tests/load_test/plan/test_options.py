@@ -1,0 +1,113 @@
+"""One declaration of the options, read from the command line, the environment and locust's web page."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import configargparse
+import pytest
+
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import DEFAULT_RULES, Rule
+from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options
+
+FULL = LoadOptions(
+    rate_per_s=20,
+    duration_s=30,
+    arrivals="poisson",  # type: ignore[arg-type] # the text of an enumeration's value
+    max_connections=7,
+    seed=3,
+    mobiles="zipf:1.1",
+    allow_target=("a.example", "b.example"),
+    i_pay_for_this=True,
+    max_messages=0,
+    max_cost="12.50",
+    thresholds=("p99(send.caller_ms) < 250", "ok_ratio(send) >= 95%"),
+    limits=("p99(send.caller_ms) < 250",),
+    rules=("1/60s", "5/3600s"),
+    speed=60,
+    tries=3,
+    ttl_s=60,
+)
+
+
+def parser() -> configargparse.ArgumentParser:
+    """Return the class that locust's parser extends: importing locust patches the process."""
+    made = configargparse.ArgumentParser()
+    add_arguments(made)
+    return made
+
+
+def test_every_option_is_declared_with_a_help_text_and_a_place_to_set_it() -> None:
+    for name, option in declared().items():
+        assert option.help.endswith("."), name
+        assert option.flag or option.argument, name
+        assert (option.argument is None) == (option.variable is None), name
+    flags = [option.flag for option in declared().values() if option.flag]
+    variables = [option.variable for option in declared().values() if option.variable]
+    assert len(set(flags)) == len(flags)
+    assert len(set(variables)) == len(variables)
+
+
+def test_a_locust_process_reads_from_its_environment_what_its_parent_set() -> None:
+    parsed = parser().parse_args([], env_vars=FULL.environment())
+    read = from_parsed_options(parsed)
+    stages = {"rate_per_s": None, "duration_s": None, "stages": "30.000000s=20.000000"}
+    assert read.model_dump() == {**FULL.model_dump(), **stages}
+    assert read.schedule() == FULL.schedule()
+
+
+def test_an_option_that_is_not_set_is_inherited_from_the_environment() -> None:
+    variables = LoadOptions(users=1, duration_s=1).environment()
+    assert not variables.keys() & {"SMSCODE_MAX_MESSAGES", "SMSCODE_THRESHOLD", "SMSCODE_TRIES", "SMSCODE_RUN_DIR"}
+
+
+def test_locusts_page_offers_load_thresholds_rules_speed_and_budget_but_no_permission() -> None:
+    offered = {action.dest for action in parser()._actions if getattr(action, "include_in_web_ui", False)}
+    assert {"rate", "stages", "threshold", "limit", "rule", "speed", "max_messages", "max_cost"} <= offered
+    assert not offered & {"allow_target", "i_pay_for_this", "sms_run_dir", "sms_lifeline_fd"}
+
+
+def test_the_texts_of_locusts_page_are_read_and_empty_ones_are_not_set() -> None:
+    page = vars(parser().parse_args([], env_vars={}))
+    page |= {"rate": "50", "stages": "", "max_messages": "100", "max_cost": "", "recording": ""}
+    page |= {"rule": ["1/60s", " 5/3600s"], "threshold": [""], "num_users": 4}
+    options = from_parsed_options(Namespace(**page))
+    assert (options.rate_per_s, options.users, options.stages) == (50, None, None)
+    assert (options.max_messages, options.max_cost, options.recording) == (100, None, None)
+    assert (options.rules, options.thresholds) == (("1/60s", "5/3600s"), ())
+
+
+def test_without_a_rate_locusts_users_are_the_load() -> None:
+    page = parser().parse_args([], env_vars={})
+    assert from_parsed_options(page).users == 1
+    assert from_parsed_options(Namespace(**vars(page), num_users=4)).users == 4
+
+
+def test_rules_that_are_not_given_are_those_of_the_api() -> None:
+    assert LoadOptions(users=1).expectations().rules == DEFAULT_RULES
+    assert LoadOptions(users=1, rules=("2/1s",)).expectations().rules == (Rule(2, 1),)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "exactly one of --users, --rate and --stages"),
+        ({"users": 1, "rate_per_s": 1}, "exactly one of --users, --rate and --stages"),
+        ({"rate_per_s": 1, "stages": "1s=1"}, "--rate and --stages exclude one another"),
+        ({"stages": "1s=1", "duration_s": 1}, "--stages and --duration exclude one another"),
+        ({"users": 0}, "invalid --users '0': expected a whole number of users, at least 1"),
+        ({"rate_per_s": "fast"}, "invalid --rate 'fast': expected a number of journeys per second above 0, e.g. 50"),
+        ({"rate_per_s": float("inf")}, "invalid --rate"),
+        ({"users": 1, "workers": 0}, "invalid --workers '0'"),
+        ({"users": 1, "duration_s": float("inf")}, "invalid --duration"),
+        ({"users": 1, "thresholds": ("p99 < 1",)}, "threshold 'p99 < 1'"),
+        ({"users": 1, "rules": ("often",)}, "rule 'often'"),
+        ({"users": 1, "speed": 0}, "invalid speed 0"),
+        ({"users": 1, "max_message": 3}, "unknown option 'max_message' .choose from .*max_messages"),
+    ],
+)
+def test_invalid_options_are_refused_in_one_line(given: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        LoadOptions(**given)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

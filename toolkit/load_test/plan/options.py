@@ -1,0 +1,584 @@
+"""Declare the options of a load test, once, for the command line, the environment, locust and the notebook form.
+
+``LoadOptions`` is the model. The ``Option`` beside each field's type says how the field is called elsewhere:
+
+- `smscode load` takes ``Option.flag`` (``toolkit.cli.load`` builds its parameters from the model);
+- the locust process takes ``Option.argument`` on its command line or ``Option.variable`` in its environment
+  (``add_arguments``, ``from_parsed_options``), and locust's web page offers the options that have ``on_page``;
+- the parent of a locust process sets the variables (``LoadOptions.environment``);
+- the notebook form shows ``Option.label`` and ``Option.suggestion``;
+- run.json records the options that have a flag, under the names of the fields (``LoadOptions.settings``).
+
+To add an option, add a field here and read it where it has an effect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from toolkit.api.errors import InputError
+from toolkit.api.rate_rules import DEFAULT_RULES, Rule
+from toolkit.durations import EXAMPLES, parse_duration
+from toolkit.load_test.plan.expectations import Expectations, ServiceClock
+from toolkit.load_test.plan.target_guard import cap_messages
+from toolkit.runs.thresholds import Threshold, parse
+
+if TYPE_CHECKING:
+    from toolkit.load_test.plan.schedule import Schedule
+    from toolkit.settings import Price
+
+_EXPECTED = Expectations()
+
+
+class ArrivalProcess(StrEnum):
+    """Spacing of the arrivals at a given rate: even, or a Poisson process."""
+
+    CONSTANT = "constant"
+    POISSON = "poisson"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How an option is called and described outside of the model. A name that is None is not offered there.
+
+    Args:
+        help: One sentence or two for a person, without the default.
+        flag: Option of `smscode load`, e.g. ``--max-messages``. A tuple is given by repeating it.
+        argument: Argument of the locust process.
+        variable: Environment variable of the locust process.
+        group: Heading of the argument in `locust --help`.
+        on_page: Whether locust's web page offers it. Permissions and paths are not offered there.
+        expects: A form that works, for error messages.
+        default: The default in words, if it is not the field's.
+        label: Label of the field in the notebook form.
+        suggestion: Text that the form's field starts with, and default of `smscode load`.
+    """
+
+    help: str
+    flag: str | None = None
+    argument: str | None = None
+    variable: str | None = None
+    group: str = "load"
+    on_page: bool = True
+    expects: str = "another value"
+    default: str = ""
+    label: str = ""
+    suggestion: str = ""
+
+    @property
+    def destination(self) -> str:
+        """The name of ``argument`` in locust's parsed options."""
+        return (self.argument or "").lstrip("-").replace("-", "_")
+
+    def describe(self, value: object) -> str:
+        """Word an error about a value of this option."""
+        name = self.flag or self.argument or self.variable
+        return f"invalid {name} {str(value)!r}: expected {self.expects}"
+
+
+def _read_duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _check_stages(text: str) -> str:
+    from toolkit.load_test.plan.schedule import parse_stages  # imports numpy
+
+    parse_stages(text)
+    return text
+
+
+def _strip(texts: Any) -> Any:
+    """Drop the empty texts that locust's page gives for an empty field."""
+    return [text.strip() for text in texts if text.strip()]
+
+
+def _split(texts: Any) -> Any:
+    """Split texts at commas and blanks: SMSCODE_RULES gives all rules in one text."""
+    return " ".join(texts).replace(",", " ").split()
+
+
+class LoadOptions(BaseModel):
+    """Options of one load test. The load is given by exactly one of ``users``, ``rate_per_s`` and ``stages``.
+
+    Fields hold text in the grammar of the command line; the methods return it parsed.
+
+    >>> options = LoadOptions(rate_per_s=50, duration_s=10, thresholds=("p99(send.caller_ms)<250",))
+    >>> options.thresholds
+    ('p99(send.caller_ms) < 250',)
+    >>> options.environment()["SMSCODE_STAGES"]
+    '10.000000s=50.000000'
+
+    Raises:
+        InputError: An option is invalid, or two exclude each other. The message names the option and a valid form.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Load.
+    duration_s: Annotated[
+        float | None,
+        BeforeValidator(_read_duration),
+        Field(gt=0, allow_inf_nan=False),
+        Option(
+            "Time during which new calls are started, e.g. 10s, 2m or 1h.",
+            flag="--duration",
+            expects=f"a duration above 0, {EXAMPLES}",
+            default="10s, or the length of the stages",
+            label="Duration",
+            suggestion="10s",
+        ),
+    ] = None
+    users: Annotated[
+        int | None,
+        Field(ge=1),
+        Option(
+            "Concurrent users. Each has a connection of its own and waits for every response.",
+            flag="--users",
+            expects="a whole number of users, at least 1",
+            default="20, unless --rate or --stages is given",
+            label="Users",
+            suggestion="20",
+        ),
+    ] = None
+    rate_per_s: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False),
+        Option(
+            "Journeys started per second, by all workers together, whether or not earlier ones have ended.",
+            flag="--rate",
+            argument="--rate",
+            variable="SMSCODE_RATE",
+            expects="a number of journeys per second above 0, e.g. 50",
+            default="none, the load is set by users",
+            label="Rate",
+            suggestion="50",
+        ),
+    ] = None
+    stages: Annotated[
+        str | None,
+        AfterValidator(_check_stages),
+        Option(
+            'Arrival rate over time, separated by commas: "30s@500" ramps to 500/s, "2m=500" holds 500/s,'
+            ' "10m~500+-300/2m" varies as a sine.',
+            flag="--stages",
+            argument="--stages",
+            variable="SMSCODE_STAGES",
+            expects='stages, e.g. "30s@500,2m=500,30s@0"',
+            default="the stages of the scenario, if it has any",
+            label="Stages",
+            suggestion="10s@100,20s=100,5s@0",
+        ),
+    ] = None
+    arrivals: Annotated[
+        ArrivalProcess,
+        Option(
+            "Spacing of arrivals with --rate or --stages: constant or poisson.",
+            flag="--arrivals",
+            argument="--arrivals",
+            variable="SMSCODE_ARRIVALS",
+            expects="constant or poisson",
+            label="Arrivals",
+        ),
+    ] = ArrivalProcess.CONSTANT
+    max_connections: Annotated[
+        int,
+        Field(ge=1),
+        Option(
+            "Maximum connections of each worker with --rate or --stages.",
+            flag="--max-connections",
+            argument="--max-connections",
+            variable="SMSCODE_MAX_CONNECTIONS",
+            expects="a whole number of connections, at least 1",
+            label="Max connections",
+        ),
+    ] = 500
+    workers: Annotated[
+        int,
+        Field(ge=1),
+        Option(
+            "Worker processes that share the load.",
+            flag="--workers",
+            expects="a whole number of processes, at least 1",
+            label="Workers",
+        ),
+    ] = 1
+
+    # Data.
+    seed: Annotated[
+        int,
+        Option(
+            "Seed of the mobiles, the arrivals and the choices between journeys.",
+            flag="--seed",
+            argument="--sms-seed",
+            variable="SMSCODE_SEED",
+            group="data",
+            expects="a whole number",
+            default="random",
+            label="Seed",
+        ),
+    ] = Field(default_factory=lambda: secrets.randbelow(1 << 32))
+    mobiles: Annotated[
+        str,
+        Option(
+            "Source of the mobiles: uniform, zipf:1.1, prefix:1380013, file:PATH or magic:CODE.",
+            flag="--mobiles",
+            argument="--sms-mobiles",
+            variable="SMSCODE_MOBILES",
+            group="data",
+            label="Mobiles",
+        ),
+    ] = "uniform"
+    recording: Annotated[
+        Path | None,
+        Option(
+            "Folder of a recorded run, for the scenario replay.",
+            flag="--recording",
+            argument="--recording",
+            variable="SMSCODE_RECORDING",
+            group="data",
+            default="none",
+            label="Recording",
+        ),
+    ] = None
+
+    # Permission and budget.
+    allow_target: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_strip),
+        Option(
+            "Host that may be loaded although it is not this machine: messages may cost money there.",
+            flag="--allow-target",
+            argument="--allow-target",
+            variable="SMSCODE_ALLOW_TARGET",
+            group="target",
+            on_page=False,
+            default="this machine only",
+        ),
+    ] = ()
+    i_pay_for_this: Annotated[
+        bool,
+        Option(
+            "Allow the vendor's own host too, which bills each message.",
+            flag="--i-pay-for-this",
+            argument="--i-pay-for-this",
+            variable="SMSCODE_I_PAY_FOR_THIS",
+            group="target",
+            on_page=False,
+        ),
+    ] = False
+    max_messages: Annotated[
+        int | None,
+        Option(
+            "Maximum messages that all workers together may send.",
+            flag="--max-messages",
+            argument="--max-messages",
+            variable="SMSCODE_MAX_MESSAGES",
+            group="budget",
+            expects="a whole number of messages, at least 1",
+            default="unlimited",
+            label="Max messages",
+        ),
+    ] = None
+    max_cost: Annotated[
+        str | None,
+        Option(
+            "Maximum cost of the messages, at SMSCODE_PRICE_PER_SEND each.",
+            flag="--max-cost",
+            argument="--max-cost",
+            variable="SMSCODE_MAX_COST",
+            group="budget",
+            default="unlimited",
+            label="Max cost",
+        ),
+    ] = None
+
+    # Verdict.
+    thresholds: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_strip),
+        AfterValidator(lambda texts: tuple(str(parse(text)) for text in texts)),
+        Option(
+            'Condition that the run must meet, e.g. "p99(send.caller_ms) < 250".',
+            flag="--threshold",
+            argument="--threshold",
+            variable="SMSCODE_THRESHOLD",
+            group="verdict",
+            default="none",
+            label="Thresholds",
+            suggestion="p99(send.caller_ms) < 250\nok_ratio(send) >= 95%",
+        ),
+    ] = ()
+    limits: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_strip),
+        AfterValidator(lambda texts: tuple(str(parse(text)) for text in texts)),
+        Option(
+            "Threshold that defines a sustainable rate: the scenario throughput reports the highest one.",
+            flag="--limit",
+            argument="--limit",
+            variable="SMSCODE_LIMIT",
+            group="verdict",
+            default="none",
+            label="Limits",
+        ),
+    ] = ()
+
+    # Expected behaviour of the service.
+    rules: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_split),
+        AfterValidator(lambda texts: tuple(str(Rule.parse(text)) for text in texts)),
+        Option(
+            "Rate limit of sends to one mobile that the service is expected to enforce, e.g. 1/60s.",
+            flag="--rule",
+            argument="--rule",
+            variable="SMSCODE_RULES",
+            group="expected service",
+            default="the rules of the API",
+            label="Rules",
+        ),
+    ] = ()
+    speed: Annotated[
+        float,
+        Option(
+            "Speed of the service's clock, in its seconds per second: the --speed of a sandbox.",
+            flag="--speed",
+            argument="--speed",
+            variable="SMSCODE_SPEED",
+            group="expected service",
+            expects="a number above 0",
+            label="Speed",
+        ),
+    ] = _EXPECTED.clock.speed
+    tries: Annotated[
+        int,
+        Option(
+            "Wrong codes after which a message accepts no further code.",
+            argument="--tries",
+            variable="SMSCODE_TRIES",
+            group="expected service",
+            expects="a whole number, at least 1",
+        ),
+    ] = _EXPECTED.tries
+    failures_per_hour: Annotated[
+        int,
+        Option(
+            "Wrong codes per hour after which a mobile is blocked.",
+            argument="--failures-per-hour",
+            variable="SMSCODE_FAILURES_PER_HOUR",
+            group="expected service",
+            expects="a whole number, at least 1",
+        ),
+    ] = _EXPECTED.failures_per_hour
+    ttl_s: Annotated[
+        int,
+        Option(
+            "Lifetime of a code in seconds of the service.",
+            argument="--ttl",
+            variable="SMSCODE_TTL_S",
+            group="expected service",
+            expects="a whole number of seconds, at least 1",
+        ),
+    ] = _EXPECTED.ttl_s
+
+    # Set by the parent of the locust process.
+    run_dir: Annotated[
+        str | None,
+        Option(
+            "Folder or URL that the calls are recorded in. Without it nothing is recorded.",
+            argument="--sms-run-dir",
+            variable="SMSCODE_RUN_DIR",
+            group="process",
+            on_page=False,
+        ),
+    ] = None
+    lifeline_fd: Annotated[
+        int | None,
+        Option(
+            "Pipe that the parent process keeps open. The run ends when it closes.",
+            argument="--sms-lifeline-fd",
+            variable="SMSCODE_LIFELINE_FD",
+            group="process",
+            on_page=False,
+        ),
+    ] = None
+
+    if not TYPE_CHECKING:  # type checkers take the parameters from the fields
+
+        def __init__(self, **options: object) -> None:
+            try:
+                super().__init__(**options)
+            except ValidationError as problems:
+                problem = problems.errors(include_url=False)[0]
+            else:
+                return
+            if isinstance(reason := problem.get("ctx", {}).get("error"), InputError):
+                raise reason
+            name = str(problem["loc"][0])
+            known = declared()
+            if name not in known:
+                raise InputError(f"unknown option {name!r} (choose from {', '.join(known)})")
+            raise InputError(known[name].describe(problem["input"]))
+
+    @model_validator(mode="after")
+    def _check(self) -> LoadOptions:
+        if self.rate_per_s is not None and self.stages is not None:
+            raise InputError("--rate and --stages exclude one another: the stages contain the rate")
+        if [self.users, self.rate_per_s, self.stages].count(None) != 2:
+            raise InputError("expected exactly one of --users, --rate and --stages, e.g. --rate 50")
+        if self.stages is not None and self.duration_s is not None:
+            raise InputError("--stages and --duration exclude one another: the stages contain their durations")
+        self.expectations()
+        return self
+
+    @property
+    def run_time_s(self) -> float | None:
+        """The time during which journeys are started, in seconds; None if it is not limited."""
+        if self.stages is None:
+            return self.duration_s
+        schedule = self.schedule()
+        assert schedule
+        return schedule.duration_s
+
+    def schedule(self) -> Schedule | None:
+        """Return the schedule of arrivals, None if the load is given by users."""
+        from toolkit.load_test.plan.schedule import Schedule, parse_stages, steady
+
+        is_poisson = self.arrivals is ArrivalProcess.POISSON
+        if self.stages is not None:
+            return Schedule(parse_stages(self.stages), is_poisson)
+        if self.rate_per_s is not None:
+            return Schedule(steady(self.rate_per_s, self.duration_s or math.inf), is_poisson)
+        return None
+
+    def expectations(self, drift_ratio: float = 0.0) -> Expectations:
+        """Return the expected behaviour of the service, whose clock may drift by ``drift_ratio``."""
+        return Expectations(
+            rules=tuple(map(Rule.parse, self.rules)) or DEFAULT_RULES,
+            tries=self.tries,
+            failures_per_hour=self.failures_per_hour,
+            ttl_s=self.ttl_s,
+            limits=tuple(map(parse, self.limits)),
+            clock=ServiceClock(self.speed, drift_ratio),
+        )
+
+    def parsed_thresholds(self) -> tuple[Threshold, ...]:
+        """Return the thresholds."""
+        return tuple(map(parse, self.thresholds))
+
+    def message_cap(self, price: Price | None) -> int | None:
+        """Return the maximum number of messages, None without a limit; see ``target_guard.cap_messages``."""
+        return cap_messages(self.max_messages, self.max_cost, price)
+
+    def sandbox_arguments(self) -> list[str]:
+        """Return the arguments of `smscode serve` that make a sandbox behave as expected."""
+        return ["--speed", str(self.speed), *(word for rule in self.rules for word in ("--rule", rule))]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables that give these options to a locust process.
+
+        A variable that is absent here is inherited from this process's environment: an unset option, and an option
+        that `smscode load` does not take.
+        """
+        values = self.model_dump(mode="json")
+        if self.rate_per_s is not None:
+            # A rate that ends is a stage: locust's own time limit counts whole seconds from before the first arrival.
+            values |= {"rate_per_s": None, "stages": f"{self.duration_s:f}s={self.rate_per_s:f}"}
+        return {
+            option.variable: _write_variable(name, values[name])
+            for name, option in declared().items()
+            if option.variable and _is_set(values[name]) and (option.flag or name in self.model_fields_set)
+        }
+
+    def settings(self) -> dict[str, object]:
+        """Return the options that run.json records, by field name, as JSON values."""
+        values = self.model_dump(mode="json") | {"duration_s": self.run_time_s}
+        return {name: values[name] for name, option in declared().items() if option.flag}
+
+
+@cache
+def declared() -> Mapping[str, Option]:
+    """Return the declaration of every option by field name, in the order of the model."""
+    return {
+        name: next(it for it in field.metadata if isinstance(it, Option))
+        for name, field in LoadOptions.model_fields.items()
+    }
+
+
+def value_type(name: str) -> type:
+    """Return the type of an option's value, or of one of its values if it may be repeated.
+
+    >>> value_type("max_messages"), value_type("rules")
+    (<class 'int'>, <class 'str'>)
+    """
+    annotation = LoadOptions.model_fields[name].annotation
+    types = [it for it in get_args(annotation) if it not in (type(None), ...)]
+    return types[0] if types else annotation  # type: ignore[return-value]
+
+
+def is_repeatable(name: str) -> bool:
+    """Tell whether an option takes several values."""
+    return get_origin(LoadOptions.model_fields[name].annotation) is tuple
+
+
+def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:
+    """Add the options to a locust argument parser, with environment variables; a listener of locust's event."""
+    groups = {option.group: None for option in declared().values() if option.argument}
+    by_title = {group: parser.add_argument_group(f"SMS code {group}") for group in groups}
+    for name, option in declared().items():
+        if option.argument is None:
+            continue
+        kind, default = value_type(name), LoadOptions.model_fields[name].get_default(call_default_factory=True)
+        how: dict[str, Any] = {"env_var": option.variable, "help": option.help, "default": default}
+        if is_repeatable(name):
+            how |= {"action": "append", "default": list(default), "help": f"{option.help} Repeatable."}
+        elif kind is bool:
+            how["action"] = "store_true"
+        elif issubclass(kind, StrEnum):
+            how |= {"choices": [str(it) for it in kind], "default": str(default)}
+        elif kind is not Path:
+            how["type"] = kind
+        action: Any = by_title[option.group].add_argument(option.argument, **how)
+        # A group's add_argument is not locust's, which takes these as arguments.
+        action.include_in_web_ui = option.on_page
+        action.is_secret = action.is_required = action.is_multiple = False
+
+
+def from_parsed_options(options: argparse.Namespace) -> LoadOptions:
+    """Read the options from locust's parsed options, which hold texts if they come from the web page.
+
+    Users are locust's own option: without a rate and stages the load is given by ``options.num_users``, or one user
+    where the page has not set them yet.
+
+    Raises:
+        InputError: As ``LoadOptions`` does.
+    """
+    given: dict[str, Any] = {
+        name: getattr(options, option.destination, None) for name, option in declared().items() if option.argument
+    }
+    given = {name: value for name, value in given.items() if value not in (None, "")}
+    if not given.keys() & {"rate_per_s", "stages"}:
+        given["users"] = getattr(options, "num_users", None) or 1
+    return LoadOptions(**given)
+
+
+def _is_set(value: object) -> bool:
+    return value is not False and value not in (None, "", [])
+
+
+def _write_variable(name: str, value: Any) -> str:
+    if name == "rules":
+        return " ".join(value)
+    if is_repeatable(name):
+        return f"[{','.join(value)}]"
+    return "true" if value is True else str(value)
