@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from toolkit import analysis
-from toolkit.analysis.calls_table import to_ns
+from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.records.call_record import write_parquet
 
@@ -12,7 +12,7 @@ SECOND_NS = 1_000_000_000
 @pytest.fixture
 def calls(call, tmp_path):
     """Three sends at noon, a second later, and two seconds later."""
-    noon = to_ns("2026-11-06T12:00")
+    noon = parse_time_ns("2026-11-06T12:00")
     records = [call(started_ns=noon + second * SECOND_NS, code=50000 + second) for second in range(3)]
     write_parquet(records, tmp_path / "calls.parquet")
     return analysis.read(tmp_path)
@@ -30,7 +30,7 @@ def test_a_period_has_its_first_moment_and_not_its_last(calls):
 
 
 def test_a_period_that_is_no_time_is_an_input_error(calls):
-    with pytest.raises(InputError, match="'noon' is no time"):
+    with pytest.raises(InputError, match="invalid time 'noon'"):
         calls.between("noon")
 
 

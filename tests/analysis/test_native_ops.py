@@ -11,8 +11,9 @@ from support.engines import ENGINES, OPEN
 from support.random_calls import write_random_calls
 
 from toolkit import analysis
-from toolkit.analysis.calls_table import lazy, to_ns
-from toolkit.analysis.time_bins import ERROR_RATIO
+from toolkit.analysis.calls_table import lazy
+from toolkit.analysis.latency_histogram import ERROR_RATIO
+from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.price_list import PriceRow, Prices, Template
 
 CALLS = 200_000
@@ -75,7 +76,7 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
 
 def _changed(calls):
     """Return the calls with a slow and refusing stretch of an hour for a template."""
-    time = nw.col("started_ns") - to_ns("2026-11-07T14:00")
+    time = nw.col("started_ns") - parse_time_ns("2026-11-07T14:00")
     is_changed = (time >= 0) & (time < 3_600_000_000_000) & (nw.col("source") == "b")
     return lazy(calls).with_columns(
         return_code=nw.when(is_changed).then(nw.lit(50009)).otherwise(nw.col("return_code")),

@@ -110,7 +110,7 @@ def test_a_bucket_holds_its_first_nanosecond_and_not_its_end(call):
 
 @pytest.mark.parametrize("every", ["", "0s", "-1s", "soon", "NaT"])
 def test_what_is_no_width_of_a_bucket_is_an_input_error(every):
-    with pytest.raises(InputError, match="no width of a bucket"):
+    with pytest.raises(InputError, match="invalid bucket width"):
         analysis.over_time(analysis.from_records([]), every)
 
 

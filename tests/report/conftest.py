@@ -13,7 +13,7 @@ from support.programs import require
 
 from toolkit.analysis import Calls
 from toolkit.analysis.calls_table import lazy
-from toolkit.analysis.sources.text_files import Unread
+from toolkit.analysis.sources.text_files import UnreadLines
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import PARQUET_NAME, CallRecord, write_parquet
@@ -94,7 +94,7 @@ def subject_of() -> Callable[..., Subject]:
     def make(
         frame: pd.DataFrame, settings: Mapping[str, object] | None = None, claims: Sequence[Claim] = (), **asked: Any
     ) -> Subject:
-        calls = Calls(lazy(frame), Unread().frame())
+        calls = Calls(lazy(frame), UnreadLines().frame())
         return Subject(calls, (Run("friday", calls, settings or {}, claims),), Questions(**asked))
 
     return make

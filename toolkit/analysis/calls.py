@@ -10,7 +10,9 @@ from typing import Self
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import NS_PER_S, IntoCalls, Lazy, collect, lazy, tidy, to_ns, to_utc
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.tidy_frames import tidy
+from toolkit.analysis.timestamps import NS_PER_S, parse_time_ns, to_utc
 from toolkit.records.call_record import CallRecord, to_table
 
 _NAMES = [column.name for column in fields(CallRecord)]
@@ -26,14 +28,14 @@ class Calls:
     (the first one's, masked, string).
     """
 
-    table: Lazy
+    table: LazyTable
     unread: pd.DataFrame
 
     def between(self, since: str | pd.Timestamp | None = None, until: str | pd.Timestamp | None = None) -> Self:
         """Return the calls that started at ``since`` or later and before ``until``; in UTC where a time doesn't say."""
         started = nw.col("started_ns")
-        bounds = [] if since is None else [started >= to_ns(since)]
-        bounds += [] if until is None else [started < to_ns(until)]
+        bounds = [] if since is None else [started >= parse_time_ns(since)]
+        bounds += [] if until is None else [started < parse_time_ns(until)]
         return self.where(*bounds)
 
     def where(self, *conditions: nw.Expr, **equal: object) -> Self:

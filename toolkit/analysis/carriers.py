@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import Lazy, collect
-from toolkit.analysis.native_ops import place
+from toolkit.analysis.calls_table import LazyTable, collect
+from toolkit.analysis.native_ops import to_engine
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
@@ -32,12 +32,12 @@ def carriers(prefixes: Iterable[str | None], names: Sequence[str] = ("carrier", 
     return pd.DataFrame({"prefix": known} | found).astype(pd.StringDtype("pyarrow"))
 
 
-def locate(table: Lazy, *names: str) -> Lazy:
+def locate(table: LazyTable, *names: str) -> LazyTable:
     """Add the columns carrier, province, or those that are named, of each call's prefix; null where unknown."""
     table = table.with_columns(nw.col("prefix").cast(nw.String))  # polars joins no category to text
     prefixes = collect(table.group_by("prefix").agg(calls=nw.len()))["prefix"]
     wanted = carriers(prefixes, names or tuple(_FINDERS))
-    return table.join(place(wanted, table), on="prefix", how="left")
+    return table.join(to_engine(wanted, table), on="prefix", how="left")
 
 
 @cache

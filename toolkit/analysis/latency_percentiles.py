@@ -13,8 +13,9 @@ from typing import Literal, TypeAlias
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis import native_ops, time_bins
-from toolkit.analysis.calls_table import NS_PER_MS, IntoCalls, Lazy, bucket_ns, collect, lazy, to_utc
+from toolkit.analysis import latency_histogram, native_ops
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.timestamps import NS_PER_MS, bucket_start_ns, to_utc
 from toolkit.runs.thresholds import Measure
 
 SERVER, CALLER = (measure.value for measure in Measure)
@@ -49,14 +50,14 @@ def latency(
     """
     table, keys = lazy(calls), [by] if isinstance(by, str) else list(by)
     if every is not None:
-        table, keys = table.with_columns(bucket_ns=bucket_ns(every)), ["bucket_ns", *keys]
+        table, keys = table.with_columns(bucket_ns=bucket_start_ns(every)), ["bucket_ns", *keys]
     count, has_waits = _look(table)
     is_exact = method == "exact" or (method == "auto" and count <= EXACT_CALLS)
-    quantiles = native_ops.quantiles if is_exact else time_bins.quantiles
+    quantiles = native_ops.quantiles if is_exact else latency_histogram.quantiles
     server = _take(quantiles, table, keys, SERVER, list(at))
     caller = _take(quantiles, table, keys, CALLER, list(at)) if has_waits else server.assign(measure=CALLER)
     found = pd.concat([server, caller]).astype({"measure": pd.CategoricalDtype(list(MEASURES), ordered=True)})
-    found["error_ratio"] = 0.0 if is_exact else time_bins.ERROR_RATIO
+    found["error_ratio"] = 0.0 if is_exact else latency_histogram.ERROR_RATIO
     found = found.sort_values([*keys, "measure"], ignore_index=True)
     found.insert(len(keys), "measure", found.pop("measure"))
     if every is not None:
@@ -69,14 +70,14 @@ def column(percentile: float) -> str:
     return f"p{percentile:.12g}_ms"
 
 
-def _look(table: Lazy) -> tuple[int, bool]:
+def _look(table: LazyTable) -> tuple[int, bool]:
     """Return how many calls there are, and whether any of them began later than it was meant to."""
     found = collect(table.select(calls=nw.len(), waited=nw.col("wait_ns").max())).iloc[0]
     return int(found["calls"]), bool(pd.notna(found["waited"]) and found["waited"] > 0)
 
 
 def _take(
-    quantiles: Callable[..., pd.DataFrame], table: Lazy, keys: list[str], measure: str, at: list[float]
+    quantiles: Callable[..., pd.DataFrame], table: LazyTable, keys: list[str], measure: str, at: list[float]
 ) -> pd.DataFrame:
     """Take the percentiles of one measure; columns as ``latency`` has them."""
     timed = table.with_columns(TIME_NS[measure].alias(_TIME))

@@ -1,4 +1,4 @@
-"""Engines: the few operations that narwhals lacks, or does worse than the engine itself."""
+"""Run the few operations that narwhals lacks, or that an engine does better itself, in the engine's own terms."""
 
 from __future__ import annotations
 
@@ -10,88 +10,92 @@ import narwhals as nw
 import pandas as pd
 import pyarrow as pa
 
-from toolkit.analysis.calls_table import Lazy, arrow_dtype, collect
+from toolkit.analysis.calls_table import LazyTable, collect
+from toolkit.analysis.tidy_frames import arrow_dtype
 
 
-def quantiles(table: Lazy, by: Sequence[str], value: str, at: Sequence[float]) -> pd.DataFrame:
-    """Take exact quantiles of a column in each group, interpolated linearly.
+def quantiles(table: LazyTable, by: Sequence[str], value: str, at: Sequence[float]) -> pd.DataFrame:
+    """Compute exact quantiles of a column in each group, with linear interpolation.
 
-    One row per group, in no promised order; columns: those of ``by``, calls (int64), mean, most (the largest value),
-    and one for each of ``at`` (0..1), named by its place: 0, 1, ...
+    One row per group, in any order. Columns: those of ``by``, calls (int64), mean, most (the maximum), and one for each
+    quantile of ``at`` (0..1), named by its position in ``at``: "0", "1", ...
     """
+    names = [str(number) for number in range(len(at))]
     if table.implementation.is_duckdb():
-        return _duckdb_quantiles(table.to_native(), by, value, at)
-    it = nw.col(value)
-    places = {str(place): it.quantile(share, "linear") for place, share in enumerate(at)}
-    return collect(table.group_by(by).agg(calls=nw.len(), mean=it.mean(), most=it.max(), **places))
+        # One list of quantiles: DuckDB copies the values of a group once for each quantile that stands alone.
+        groups = ", ".join(f'"{name}"' for name in by)
+        aggregates = f'count(*) AS calls, avg("{value}") AS mean, max("{value}") AS most'
+        relation: Any = table.to_native().aggregate(
+            f'{groups}, {aggregates}, quantile_cont("{value}", {list(at) or [0.5]}) AS found', groups
+        )
+        columns = [f'found[{number + 1}] AS "{name}"' for number, name in enumerate(names)]
+        return collect(nw.from_native(relation.project(", ".join([groups, "calls, mean, most", *columns]))))
+    column = nw.col(value)
+    found = {name: column.quantile(share, "linear") for name, share in zip(names, at, strict=True)}
+    return collect(table.group_by(by).agg(calls=nw.len(), mean=column.mean(), most=column.max(), **found))
 
 
-def _duckdb_quantiles(relation: Any, by: Sequence[str], value: str, at: Sequence[float]) -> pd.DataFrame:
-    """Take them all from one list of the values: DuckDB keeps a list for each quantile that is asked for by itself."""
-    groups = ", ".join(f'"{name}"' for name in by)
-    sums = f'count(*) AS calls, avg("{value}") AS mean, max("{value}") AS most'
-    found = relation.aggregate(f'{groups}, {sums}, quantile_cont("{value}", {list(at) or [0.5]}) AS found', groups)
-    places = [f'found[{place + 1}] AS "{place}"' for place in range(len(at))]
-    return collect(nw.from_native(found.project(", ".join([groups, "calls, mean, most", *places]))))
+def with_previous(
+    table: LazyTable,
+    names: Sequence[str],
+    by: Sequence[str],
+    order: Sequence[str],
+    start: Mapping[str, Any] | None = None,
+) -> LazyTable:
+    """Add the previous row's values in each group, as columns ``previous_<name>``.
 
-
-def with_last(
-    table: Lazy, names: Sequence[str], by: Sequence[str], order: Sequence[str], start: Mapping[str, Any] | None = None
-) -> Lazy:
-    """Return a table with what the row before has, in each group in an order: ``last_`` and the column's name.
-
-    ``start``: what a group's first row has there instead of nothing, by the column's name.
+    ``by`` names the columns of a group, ``order`` those that sort its rows. ``start`` holds values for the first row of
+    each group, by column name; without one the value is null.
     """
     start = start or {}
     if table.implementation.is_pandas():
         frame: pd.DataFrame = table.collect().to_native().sort_values(list(order), ignore_index=True)
         groups: Any = frame.groupby(list(by), dropna=False)
-        # narwhals' puts rows where they don't fit. Without a start pandas makes floats of integers, too coarse for ns.
+        # narwhals' shift assigns rows to wrong places here. A fill value keeps pandas from converting ns to floats.
         fills = {name: {"fill_value": start[name]} if name in start else {} for name in names}
-        return nw.from_native(frame.assign(**{f"last_{it}": groups[it].shift(**fills[it]) for it in names})).lazy()
-    last = {f"last_{name}": nw.col(name).shift(1).over(*by, order_by=order) for name in names}
-    return table.with_columns(**last).with_columns(
-        nw.col(f"last_{name}").fill_null(start[name]) if name in start else nw.col(f"last_{name}") for name in names
-    )
+        return nw.from_native(frame.assign(**{f"previous_{it}": groups[it].shift(**fills[it]) for it in names})).lazy()
+    previous = {f"previous_{name}": nw.col(name).shift(1).over(*by, order_by=order) for name in names}
+    filled = {f"previous_{name}": nw.col(f"previous_{name}").fill_null(value) for name, value in start.items()}
+    table = table.with_columns(**previous)
+    return table.with_columns(**filled) if filled else table
 
 
-def place(frame: pd.DataFrame, beside: Lazy) -> Lazy:
-    """Bring a small frame to the engine of a table, so that the two can be joined."""
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    return place_table(table, beside)
+def to_engine(frame: pd.DataFrame, like: LazyTable) -> LazyTable:
+    """Load a small pandas frame into the engine of another table, so that the two can be joined."""
+    return arrow_to_engine(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), like)
 
 
-def place_table(table: pa.Table, beside: Lazy) -> Lazy:
-    """Bring an Arrow table to the engine of a table likewise."""
-    placed: Lazy = nw.from_native(_to_engine_of(beside, table)).lazy()
-    return placed
-
-
-def _to_engine_of(beside: Lazy, table: pa.Table) -> Any:
-    native, engine = beside.to_native(), beside.implementation
+def arrow_to_engine(table: pa.Table, like: LazyTable) -> LazyTable:
+    """Load an Arrow table into the engine of another table, so that the two can be joined."""
+    native, engine = like.to_native(), like.implementation
+    loaded: Any
     if engine.is_pandas():
-        return table.to_pandas(types_mapper=arrow_dtype)
-    if engine.is_duckdb():
-        return run_beside(native, "SELECT * FROM placed_table", table)
-    if engine.is_pyspark():
-        return native.sparkSession.createDataFrame(table)
-    if engine.is_ibis():
-        return import_module("ibis").memtable(table)
-    return nw.from_arrow(table, backend=engine)
+        loaded = table.to_pandas(types_mapper=arrow_dtype)
+    elif engine.is_duckdb():
+        loaded = query_same_connection(native, "SELECT * FROM extra_table", table)
+    elif engine.is_pyspark():
+        loaded = native.sparkSession.createDataFrame(table)
+    elif engine.is_ibis():
+        loaded = import_module("ibis").memtable(table)
+    else:
+        loaded = nw.from_arrow(table, backend=engine)
+    result: LazyTable = nw.from_native(loaded).lazy()
+    return result
 
 
-def run_beside(relation: Any, sql: str, placed_table: pa.Table | None = None) -> Any:
-    """Run SQL on a relation's own DuckDB, the only one in which the outcome can be joined to it.
+def query_same_connection(relation: Any, sql: str, extra_table: pa.Table | None = None) -> Any:
+    """Run SQL on a DuckDB relation's own connection: only there can the result be joined with the relation.
 
-    The SQL reads the relation as ``calls_beside``, and the table as ``placed_table``.
+    In the SQL, the relation is ``this_relation`` and the Arrow table is ``extra_table``.
     """
-    return relation.query("calls_beside", sql)  # DuckDB finds the table by the name of this function's argument
+    return relation.query("this_relation", sql)  # DuckDB finds extra_table by the name of the Python variable
 
 
-def apart(table: Lazy) -> Lazy:
-    """Return the same table on a connection of its own, where DuckDB reads it from files: it serves a thread at a time.
+def with_own_connection(table: LazyTable) -> LazyTable:
+    """Return the same table on a DuckDB connection of its own, for use in another thread.
 
-    A table that only its own connection knows stays there.
+    A DuckDB connection serves one thread at a time. Tables of other engines are returned unchanged, and so is a table
+    that exists only on its own connection.
     """
     if not table.implementation.is_duckdb():
         return table
@@ -99,10 +103,11 @@ def apart(table: Lazy) -> Lazy:
 
     native: Any = table.to_native()
     names = ("memory_limit", "temp_directory")
-    settings = run_beside(native, f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}").fetchall()
-    connection = duckdb.connect(config=dict(zip(names, settings[0], strict=True)))
+    settings = f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}"
+    values = query_same_connection(native, settings).fetchall()[0]
+    connection = duckdb.connect(config=dict(zip(names, values, strict=True)))
     try:
-        moved: Lazy = nw.from_native(connection.sql(native.sql_query())).lazy()
+        moved: LazyTable = nw.from_native(connection.sql(native.sql_query())).lazy()
     except duckdb.CatalogException:
         return table
     return moved

@@ -5,18 +5,10 @@ from __future__ import annotations
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import (
-    NS_PER_S,
-    IntoCalls,
-    Lazy,
-    bucket_ns,
-    collect,
-    describe_codes,
-    lazy,
-    to_utc,
-    width_ns,
-)
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.intervals import wilson
+from toolkit.analysis.tidy_frames import describe_codes
+from toolkit.analysis.timestamps import NS_PER_S, bucket_start_ns, parse_width_ns, to_utc
 
 _OUTCOME = ["endpoint", "http_status", "return_code", "error"]
 _READING_ORDER = ["endpoint", "return_code", "error", "http_status"]
@@ -47,9 +39,9 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFram
     (of the bucket, UTC, datetime64[ns, UTC]), endpoint, return_code, message, kind, error (as in ``return_codes``),
     calls (int64), calls_per_s (mean over the bucket, float64). Raise InputError for a width that isn't one.
     """
-    by, width = ["bucket_ns", "endpoint", "return_code", "error"], width_ns(every)
+    by, width = ["bucket_ns", "endpoint", "return_code", "error"], parse_width_ns(every)
     counts = describe_codes(
-        _count(lazy(calls).with_columns(bucket_ns=bucket_ns(every)), by).sort_values(by, ignore_index=True)
+        _count(lazy(calls).with_columns(bucket_ns=bucket_start_ns(every)), by).sort_values(by, ignore_index=True)
     )
     started = to_utc(counts["bucket_ns"])
     counts = counts.assign(
@@ -58,5 +50,5 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFram
     return counts[["started", "ended", "endpoint", "return_code", "message", "kind", "error", "calls", "calls_per_s"]]
 
 
-def _count(table: Lazy, by: list[str]) -> pd.DataFrame:
+def _count(table: LazyTable, by: list[str]) -> pd.DataFrame:
     return collect(table.group_by(by).agg(calls=nw.len()))

@@ -12,7 +12,8 @@ import ipywidgets as widgets
 import pandas as pd
 
 from toolkit.analysis import Calls
-from toolkit.analysis.calls_table import IntoCalls, to_ns
+from toolkit.analysis.calls_table import IntoCalls
+from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
@@ -265,4 +266,4 @@ def _write_time(at_s: float | None) -> str:
 
 
 def _read_time(text: str) -> int:
-    return to_ns(text) if text else 0
+    return parse_time_ns(text) if text else 0

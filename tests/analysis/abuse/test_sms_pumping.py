@@ -198,7 +198,7 @@ def test_an_hour_in_which_nobody_gets_in_is_no_prefixs_fault():
 
 def test_what_is_no_width_of_a_bucket_is_an_input_error(call):
     calls = analysis.from_records([call(prefix="1380000", msg_key=1)])
-    with pytest.raises(InputError, match="no width of a bucket"):
+    with pytest.raises(InputError, match="invalid bucket width"):
         analysis.suspects(calls, every="soon")
 
 

@@ -147,5 +147,5 @@ def test_of_no_calls_there_are_no_rows_and_the_same_columns(quiet):
 
 
 def test_what_is_no_width_is_an_input_error(quiet):
-    with pytest.raises(InputError, match="no width of a bucket"):
+    with pytest.raises(InputError, match="invalid bucket width"):
         analysis.compare(quiet, quiet, every="soon")

@@ -172,7 +172,7 @@ def test_of_an_outcome_that_no_call_had_there_are_no_rows_and_the_same_columns(d
 
 
 def test_what_is_no_time_is_an_input_error(day):
-    with pytest.raises(InputError, match="is no time"):
+    with pytest.raises(InputError, match="invalid time"):
         analysis.explain(day, 50009, since="noon")
 
 

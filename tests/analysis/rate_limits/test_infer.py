@@ -226,7 +226,7 @@ def test_where_nothing_was_accepted_the_most_is_none(call):
 
 
 def test_what_is_no_width_of_a_window_is_an_input_error():
-    with pytest.raises(InputError, match="no width of a bucket"):
+    with pytest.raises(InputError, match="invalid bucket width"):
         analysis.most_accepted(analysis.from_records([]), ["soon"])
 
 

@@ -176,7 +176,7 @@ def test_calls_without_a_start_or_of_an_unknown_endpoint_are_an_input_error(call
     with pytest.raises(InputError, match="without started_ns"):
         analysis.read(tmp_path / "a.parquet").to_pandas()
     write_parquet([call(endpoint="resend")], tmp_path / "b.parquet")
-    with pytest.raises(InputError, match="endpoint 'resend': it is one of send, verify"):
+    with pytest.raises(InputError, match=r"unknown endpoint 'resend' in the calls \(expected send, verify"):
         analysis.read(tmp_path / "b.parquet").to_pandas()
 
 
@@ -206,19 +206,21 @@ def test_calls_apart_keep_the_limits_of_memory_and_what_only_a_connection_knows(
     write_parquet([call()], tmp_path / PARQUET_NAME)
     read = analysis.read(tmp_path).table
     asked = "SELECT current_setting('memory_limit'), current_setting('temp_directory')"
-    ((own, spilled),) = native_ops.run_beside(native_ops.apart(read).to_native(), asked).fetchall()
-    ((limit, folder),) = native_ops.run_beside(read.to_native(), asked).fetchall()
+    ((own, spilled),) = native_ops.query_same_connection(
+        native_ops.with_own_connection(read).to_native(), asked
+    ).fetchall()
+    ((limit, folder),) = native_ops.query_same_connection(read.to_native(), asked).fetchall()
     assert float(own.split()[0]) == pytest.approx(float(limit.split()[0]), rel=0.1)  # told in two digits
     assert (own.split()[1], spilled) == (limit.split()[1], folder)
     connection = duckdb.connect()
     connection.execute(f"CREATE TABLE mine AS SELECT * FROM '{tmp_path / PARQUET_NAME}'")
-    assert len(Calls(native_ops.apart(lazy(connection.table("mine"))), pd.DataFrame()).to_pandas()) == 1
+    assert len(Calls(native_ops.with_own_connection(lazy(connection.table("mine"))), pd.DataFrame()).to_pandas()) == 1
 
 
 def test_two_threads_ask_the_same_calls_apart(call, tmp_path):
     write_parquet([call() for _ in range(1000)], tmp_path / PARQUET_NAME)
     calls = analysis.read(tmp_path).where(endpoint="send")
-    other = Calls(native_ops.apart(calls.table), calls.unread)
+    other = Calls(native_ops.with_own_connection(calls.table), calls.unread)
     assert other.table.to_native() is not calls.table.to_native()
 
     def ask(it):

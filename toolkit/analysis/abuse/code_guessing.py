@@ -5,8 +5,8 @@ from __future__ import annotations
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import IntoCalls, Lazy, bucket_ns, collect, lazy, to_utc
-from toolkit.analysis.messages import IS_SUCCESS, IS_VERIFY, accepted
+from toolkit.analysis.calls_table import IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, accepted_sends, collect, lazy
+from toolkit.analysis.timestamps import bucket_start_ns, to_utc
 from toolkit.api.return_codes import ReturnCode
 
 TRIES, FAILED_PER_HOUR = 5, 30  # the API's limits: of wrong codes a message and, in an hour, a mobile stands
@@ -40,7 +40,7 @@ def guessers(calls: IntoCalls, least: int = LEAST_FAILED) -> pd.DataFrame:
     """
     table = lazy(calls, "mobile_key", "msg_key")
     has_keys = [~nw.col(name).is_null() for name in ("msg_key", "mobile_key")]
-    sends, tries = accepted(table).filter(*has_keys).select("msg_key", "mobile_key", "prefix"), _tries(table)
+    sends, tries = accepted_sends(table).filter(*has_keys).select("msg_key", "mobile_key", "prefix"), _tries(table)
     guessed = _by_mobile(sends, tries, least)
     found = collect(guessed).merge(_busiest(collect(_by_hour(sends, tries, guessed))), "left", on="mobile_key")
     found = found.sort_values(["failed", "mobile_key"], ascending=[False, True], ignore_index=True)
@@ -48,7 +48,7 @@ def guessers(calls: IntoCalls, least: int = LEAST_FAILED) -> pd.DataFrame:
     return found.assign(**times, flagged=_is_flagged(found))[_COLUMNS]
 
 
-def _tries(table: Lazy) -> Lazy:
+def _tries(table: LazyTable) -> LazyTable:
     """Return the verifies that judged a code or refused to."""
     code = nw.col("return_code")
     marks = {"failed": code.is_in(_FAILED), "refused": code == _REFUSED, "typed": IS_SUCCESS}
@@ -57,7 +57,7 @@ def _tries(table: Lazy) -> Lazy:
     return judged.select("msg_key", "started_ns", **whole)
 
 
-def _by_mobile(sends: Lazy, tries: Lazy, least: int) -> Lazy:
+def _by_mobile(sends: LazyTable, tries: LazyTable, least: int) -> LazyTable:
     """Sum up the failed and refused verifies of each mobile that has so many failed ones."""
     failed, refused, started = (nw.col(name) for name in ("failed", "refused", "started_ns"))
     sums = {"failed": failed.sum(), "refused": refused.sum(), "first_seen": started.min(), "last_seen": started.max()}
@@ -74,10 +74,10 @@ def _by_mobile(sends: Lazy, tries: Lazy, least: int) -> Lazy:
     return found.filter(failed >= least)
 
 
-def _by_hour(sends: Lazy, tries: Lazy, guessed: Lazy) -> Lazy:
+def _by_hour(sends: LazyTable, tries: LazyTable, guessed: LazyTable) -> LazyTable:
     """Count the verifies of such mobiles by hour, and those of an hour's busiest minute."""
     named = sends.select("msg_key", "mobile_key").join(guessed.select("mobile_key", "first_seen"), "mobile_key")
-    theirs = tries.join(named, "msg_key").with_columns(bucket_ns=bucket_ns("1min"))
+    theirs = tries.join(named, "msg_key").with_columns(bucket_ns=bucket_start_ns("1min"))
     got_in = nw.when(nw.col("started_ns") > nw.col("first_seen")).then(nw.col("typed")).otherwise(0)
     minutes = theirs.with_columns(got_in=got_in).group_by("mobile_key", "bucket_ns")
     counts = minutes.agg(tries=nw.len(), failed=nw.col("failed").sum(), got_in=nw.col("got_in").sum())

@@ -10,10 +10,19 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from toolkit.analysis.calls_table import IntoCalls, Lazy, bucket_ns, collect, lazy, to_utc, width_ns
+from toolkit.analysis.calls_table import (
+    IS_SUCCESS,
+    IS_VERIFY,
+    IntoCalls,
+    LazyTable,
+    accepted_sends,
+    collect,
+    lazy,
+    verified_messages,
+)
 from toolkit.analysis.intervals import wilson
-from toolkit.analysis.messages import IS_SUCCESS, IS_VERIFY, accepted, verified
-from toolkit.analysis.native_ops import with_last
+from toolkit.analysis.native_ops import with_previous
+from toolkit.analysis.timestamps import bucket_start_ns, parse_width_ns, to_utc
 
 # What each part adds to the score at most, and the score and the part of conversion from which on a prefix is flagged.
 MOST_CONVERSION, MOST_BURST, MOST_RUNS = 40.0, 30.0, 30.0
@@ -50,11 +59,11 @@ def suspects(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame
     to expect in it, float64), run_ratio, run_ratio_expected (of its sends, 0..1, float64), conversion_score,
     burst_score, runs_score, score (float64), flagged (bool). Raise InputError for a width that isn't one.
     """
-    table, width = lazy(calls, "prefix", "msg_key"), width_ns(every)
-    sends = accepted(table).filter(~nw.col("prefix").is_null()).with_columns(bucket_ns=bucket_ns(every))
+    table, width = lazy(calls, "prefix", "msg_key"), parse_width_ns(every)
+    sends = accepted_sends(table).filter(~nw.col("prefix").is_null()).with_columns(bucket_ns=bucket_start_ns(every))
     rhythm = _rhythm(table, sends, every)
     first_ns = int(rhythm.index.min()) if len(rhythm) else 0
-    found = _count(sends, verified(table), first_ns, width).merge(_count_runs(sends), on="prefix")
+    found = _count(sends, verified_messages(table), first_ns, width).merge(_count_runs(sends), on="prefix")
     found = _judge(_against_all(found, rhythm))
     found = found.sort_values(["score", "sends", "prefix"], ascending=[False, False, True], ignore_index=True)
     return found.assign(peak_at=to_utc(found["peak_ns"]))[_COLUMNS]
@@ -67,15 +76,15 @@ _COLUMNS = [
 ]
 
 
-def _rhythm(table: Lazy, sends: Lazy, every: str | pd.Timedelta) -> pd.DataFrame:
+def _rhythm(table: LazyTable, sends: LazyTable, every: str | pd.Timedelta) -> pd.DataFrame:
     """Count everybody's sends and, of the time they were typed right, codes: rows by bucket, from the first to last."""
-    typed = table.filter(IS_VERIFY, IS_SUCCESS).select(bucket_ns(every).alias("bucket_ns"))
+    typed = table.filter(IS_VERIFY, IS_SUCCESS).select(bucket_start_ns(every).alias("bucket_ns"))
     counts = [collect(it.group_by("bucket_ns").agg(calls=nw.len())) for it in (sends.select("bucket_ns"), typed)]
     by_time = [it.set_index("bucket_ns")["calls"] for it in counts]
     return pd.DataFrame({"sends": by_time[0], "verified": by_time[1].reindex(by_time[0].index, fill_value=0)})
 
 
-def _count(sends: Lazy, typed: Lazy, first_ns: int, width: int) -> pd.DataFrame:
+def _count(sends: LazyTable, typed: LazyTable, first_ns: int, width: int) -> pd.DataFrame:
     """Count the sends of each prefix, its verified messages, and both in its worst bucket."""
     joined = sends.select("prefix", "msg_key", "bucket_ns").join(typed.with_columns(typed=nw.lit(1)), "msg_key", "left")
     is_typed = nw.when(nw.col("typed").is_null()).then(0).otherwise(1)
@@ -107,15 +116,15 @@ def _unpack(found: pd.DataFrame, first_ns: int, width: int) -> pd.DataFrame:
     return found.assign(peak_ns=first_ns + number * width, peak_sends=lost + typed, peak_verified=typed)
 
 
-def _count_runs(sends: Lazy) -> pd.DataFrame:
+def _count_runs(sends: LazyTable) -> pd.DataFrame:
     """Count the sends of each prefix that directly follow one to another mobile of the same or the last prefix."""
     app, mobile = nw.col("app_key").cast(nw.String).fill_null(""), nw.col("mobile_key").fill_null(0) % _MODULUS
     number = nw.col("prefix").cast(nw.String).cast(nw.Int64)
     rows = sends.select("prefix", "bucket_ns", "started_ns", app=app, number=number, mobile=mobile)
     order = ["started_ns", "number", "mobile"]
-    rows = with_last(rows, ["number", "mobile"], ["app", "bucket_ns"], order)
-    step = nw.col("number") - nw.col("last_number")
-    follows = ((step == 0) | (step == 1)) & (nw.col("mobile") != nw.col("last_mobile"))
+    rows = with_previous(rows, ["number", "mobile"], ["app", "bucket_ns"], order)
+    step = nw.col("number") - nw.col("previous_number")
+    follows = ((step == 0) | (step == 1)) & (nw.col("mobile") != nw.col("previous_mobile"))
     marked = rows.select("prefix", runs=nw.when(follows.fill_null(False)).then(1).otherwise(0))
     return collect(marked.group_by("prefix").agg(runs=nw.col("runs").sum()))
 

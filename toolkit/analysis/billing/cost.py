@@ -8,10 +8,10 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.billing.pricing import DAY_NS, decimals, needs_carrier, price, to_money
-from toolkit.analysis.calls_table import NS_PER_S, IntoCalls, Lazy, collect, lazy, to_utc
+from toolkit.analysis.calls_table import IS_SEND, IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import locate
-from toolkit.analysis.messages import IS_SEND, IS_SUCCESS, IS_VERIFY
-from toolkit.analysis.native_ops import with_last
+from toolkit.analysis.native_ops import with_previous
+from toolkit.analysis.timestamps import NS_PER_S, to_utc
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import FREE_REFUSALS, ReturnCode
 from toolkit.price_list import Prices
@@ -69,7 +69,7 @@ def cost(calls: IntoCalls, prices: Prices, by: Sequence[str] = BY) -> pd.DataFra
     return _show(sums, keys, prices)
 
 
-def sends_of(table: Lazy) -> Lazy:
+def sends_of(table: LazyTable) -> LazyTable:
     """Return the sends among calls, each with the start of its UTC day, day_ns."""
     return table.filter(IS_SEND).with_columns(day_ns=nw.col("started_ns") - nw.col("started_ns") % DAY_NS)
 
@@ -90,14 +90,14 @@ def _check(by: Sequence[str]) -> list[str]:
     return keys
 
 
-def _trace(accepted: Lazy, table: Lazy) -> Lazy:
+def _trace(accepted: LazyTable, table: LazyTable) -> LazyTable:
     """Add to accepted sends whether they were verified, and whether another one came shortly before: 0 or 1."""
     rights = table.filter(IS_VERIFY, IS_SUCCESS, ~nw.col("msg_key").is_null()).group_by("msg_key").agg(rights=nw.len())
     named = accepted.with_columns(app=nw.col("app_key").cast(nw.String).fill_null(""))
     start = {"started_ns": -RESENT_WITHIN_NS - 1}
-    is_soon = nw.col("started_ns") - nw.col("last_started_ns") <= RESENT_WITHIN_NS
+    is_soon = nw.col("started_ns") - nw.col("previous_started_ns") <= RESENT_WITHIN_NS
     return (
-        with_last(named, list(start), ["mobile_key", "app"], ["started_ns", "temp_id"], start)
+        with_previous(named, list(start), ["mobile_key", "app"], ["started_ns", "temp_id"], start)
         .join(rights, on="msg_key", how="left")
         .with_columns(
             verified=as_number(~nw.col("rights").is_null()),
@@ -111,7 +111,7 @@ def as_number(condition: nw.Expr) -> nw.Expr:
     return nw.when(condition).then(_ONE).otherwise(_NONE)
 
 
-def _sum_accepted(accepted: Lazy, names: list[str]) -> Lazy:
+def _sum_accepted(accepted: LazyTable, names: list[str]) -> LazyTable:
     verified = nw.col("verified")
     counted = accepted.with_columns(
         accepted=_ONE,
@@ -130,13 +130,13 @@ def _sum_accepted(accepted: Lazy, names: list[str]) -> Lazy:
     return _integers(sums.select(*names, *_SUMS, users, *_zeros(*_OTHERS)))
 
 
-def _sum_others(sends: Lazy, names: list[str]) -> Lazy:
+def _sum_others(sends: LazyTable, names: list[str]) -> LazyTable:
     counted = sends.with_columns(refused=as_number(_is_free())).with_columns(possibly_charged=1 - nw.col("refused"))
     sums = counted.group_by(names).agg(nw.col(*_OTHERS).sum())
     return _integers(sums.select(*names, *_zeros(*_SUMS, "users"), *_OTHERS))
 
 
-def _integers(sums: Lazy) -> Lazy:
+def _integers(sums: LazyTable) -> LazyTable:
     """Return sums of 64 bits, which differ in width from engine to engine."""
     return sums.with_columns(nw.col(*_SUMS, "users", *_OTHERS).cast(nw.Int64))
 

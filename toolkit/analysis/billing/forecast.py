@@ -15,7 +15,8 @@ import pandas as pd
 from toolkit.analysis.billing.pricing import DAY_NS, TEXT, day_of, to_micros, to_money
 from toolkit.analysis.billing.volumes import Volumes, read_volumes
 from toolkit.analysis.billing.weekday_forecast import LEAST_DAYS, Floats, Path, days_until, look_ahead
-from toolkit.analysis.calls_table import IntoCalls, to_ns, to_utc
+from toolkit.analysis.calls_table import IntoCalls
+from toolkit.analysis.timestamps import parse_time_ns, to_utc
 from toolkit.api.errors import InputError
 from toolkit.price_list import Prices
 
@@ -134,7 +135,7 @@ class _Outlook:
 
 def _look(volumes: Volumes, until: Until, least_days: int = 0) -> _Outlook:
     start_ns, end_ns = volumes.month_ns
-    if until is not None and ((end_ns := to_ns(until)) % DAY_NS or end_ns <= volumes.last_ns):
+    if until is not None and ((end_ns := parse_time_ns(until)) % DAY_NS or end_ns <= volumes.last_ns):
         raise InputError(f"a forecast until {until!r} is none: give a UTC day behind the last send, such as 2026-12-01")
     by_day = volumes.by_day()
     ahead = max((end_ns - volumes.today_ns) // DAY_NS, least_days)

@@ -16,9 +16,10 @@ import narwhals as nw
 import pandas as pd
 import pyarrow as pa
 
-from toolkit.analysis.calls_table import NS_PER_S, Lazy, collect
+from toolkit.analysis.calls_table import LazyTable, collect
 from toolkit.analysis.carriers import carrier_names
-from toolkit.analysis.native_ops import place
+from toolkit.analysis.native_ops import to_engine
+from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.api.errors import InputError
 from toolkit.price_list import PLACES, Prices, Unit
 
@@ -38,7 +39,7 @@ def needs_carrier(prices: Prices) -> bool:
     return bool(named)
 
 
-def price(sends: Lazy, prices: Prices) -> Lazy:
+def price(sends: LazyTable, prices: Prices) -> LazyTable:
     """Add to sends, which have a day_ns, and a carrier where prices need one, what they cost.
 
     Columns: segments (of the record; else the template's; else null), units (what is multiplied by the price),
@@ -55,7 +56,7 @@ def price(sends: Lazy, prices: Prices) -> Lazy:
     rates = rates.assign(**keys).drop(columns=["temp_id", "carrier"])
     carrier = nw.col("carrier").fill_null("") if has_carrier else nw.lit("")
     keyed = sends.with_columns(temp_key=nw.col("temp_id").fill_null(_NO_TEMPLATE), carrier_key=carrier)
-    joined = keyed.join(place(rates, sends), on=["day_ns", "temp_key", "carrier_key"], how="left")
+    joined = keyed.join(to_engine(rates, sends), on=["day_ns", "temp_key", "carrier_key"], how="left")
     segments = nw.coalesce(nw.col("segments").cast(nw.Int64), nw.col("template_segments"))
     units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.coalesce(segments, nw.lit(1, nw.Int64))
     return joined.with_columns(segments=segments, units=units, amount_micros=nw.col("price_micros") * units)

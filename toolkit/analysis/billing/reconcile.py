@@ -16,10 +16,10 @@ from toolkit.analysis.billing.cost import as_number, sends_of
 from toolkit.analysis.billing.pricing import DAY_NS, needs_carrier, price
 from toolkit.analysis.billing.statement import Statement, open_statement
 from toolkit.analysis.billing.statement_diff import compare_lines, show, sum_up
-from toolkit.analysis.calls_table import IntoCalls, Lazy, collect, lazy, to_ns
+from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import locate
-from toolkit.analysis.messages import IS_SUCCESS
-from toolkit.analysis.native_ops import place
+from toolkit.analysis.native_ops import to_engine
+from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.price_list import Prices, Unit
 
@@ -85,10 +85,10 @@ def _period_of(bill: Statement, since: str | pd.Timestamp | None, until: str | p
         raise InputError("the statement has no lines: say with since and until of which period it is")
     month = pd.Timestamp(bill.month or "1970-01")
     next_month = month + pd.DateOffset(months=1)
-    return to_ns(month if since is None else since), to_ns(next_month if until is None else until)
+    return parse_time_ns(month if since is None else since), parse_time_ns(next_month if until is None else until)
 
 
-def _records_of(table: Lazy, bill: Statement, period_ns: tuple[int, int], prices: Prices) -> Lazy:
+def _records_of(table: LazyTable, bill: Statement, period_ns: tuple[int, int], prices: Prices) -> LazyTable:
     """Return the accepted sends that a line may be of, with what they cost; counted is 1 for those of the period."""
     started, (start, end) = nw.col("started_ns"), period_ns
     first = min(start, start if bill.first_ns is None else bill.first_ns) - DAY_NS
@@ -101,7 +101,7 @@ def _records_of(table: Lazy, bill: Statement, period_ns: tuple[int, int], prices
     return price(sends, prices).with_columns(nw.col("msg_id").cast(nw.String), counted=counted).select(wanted)
 
 
-def _with_units(lines: Lazy, prices: Prices) -> Lazy:
+def _with_units(lines: LazyTable, prices: Prices) -> LazyTable:
     units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.col("billed_segments")
     return lines.with_columns(billed_units=units)
 
@@ -111,7 +111,7 @@ def _with_units(lines: Lazy, prices: Prices) -> Lazy:
 _UNKNOWN_SEGMENTS, _UNKNOWN_PRICE = 10**6, 10**15  # far more than there can be
 
 
-def _pick_differing(lines: Lazy, records: Lazy) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _pick_differing(lines: LazyTable, records: LazyTable) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the lines and the records of the messages that differ."""
     tally = nw.concat([_tally_lines(lines), _tally_records(records)])
     sums = tally.group_by("msg_id").agg(nw.col("billed", "recorded", "counted", "segments", "price").sum())
@@ -119,11 +119,11 @@ def _pick_differing(lines: Lazy, records: Lazy) -> tuple[pd.DataFrame, pd.DataFr
     if len(ids) > MOST_DISCREPANCIES:
         many = f"more than {MOST_DISCREPANCIES:,} messages differ"
         raise InputError(f"{many}: the statement seems to be of another app or period than the calls")
-    placed = place(ids, lines)
+    placed = to_engine(ids, lines)
     return collect(lines.join(placed, on="msg_id", how="semi")), collect(records.join(placed, on="msg_id", how="semi"))
 
 
-def _tally_lines(lines: Lazy) -> Lazy:
+def _tally_lines(lines: LazyTable) -> LazyTable:
     is_right = nw.col("billed_amount") == nw.col("billed_price") * nw.col("billed_units")
     return lines.select(
         "msg_id",
@@ -135,7 +135,7 @@ def _tally_lines(lines: Lazy) -> Lazy:
     )
 
 
-def _tally_records(records: Lazy) -> Lazy:
+def _tally_records(records: LazyTable) -> LazyTable:
     return records.select(
         "msg_id",
         billed=nw.lit(0, nw.Int64),

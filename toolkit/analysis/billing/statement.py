@@ -22,8 +22,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from toolkit.analysis.calls_table import Lazy
-from toolkit.analysis.native_ops import place_table, run_beside
+from toolkit.analysis.calls_table import LazyTable
+from toolkit.analysis.native_ops import arrow_to_engine, query_same_connection
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.price_list import PLACES
@@ -74,7 +74,7 @@ class Statement:
     as 2026-11; currency: of all of them. Where there are no lines these are None, and the amount is 0.
     """
 
-    lines: Lazy
+    lines: LazyTable
     count: int
     amount: int
     first_ns: int | None
@@ -84,7 +84,7 @@ class Statement:
 
 
 @contextmanager
-def open_statement(source: Any, columns: Mapping[str, str] | None, beside: Lazy) -> Iterator[Statement]:
+def open_statement(source: Any, columns: Mapping[str, str] | None, beside: LazyTable) -> Iterator[Statement]:
     """Read a statement, a path to CSV or a frame, into the engine of a table; raise InputError for what can't be read.
 
     ``columns``: what the statement calls a column of HEADER, where it isn't that.
@@ -96,7 +96,7 @@ def open_statement(source: Any, columns: Mapping[str, str] | None, beside: Lazy)
         else:
             with duckdb.connect() as connection:
                 statement = _read(source, columns or {}, connection.sql("SELECT 1 AS one"), parquet)
-            yield replace(statement, lines=place_table(pq.read_table(parquet), beside))
+            yield replace(statement, lines=arrow_to_engine(pq.read_table(parquet), beside))
 
 
 def _read(source: Any, columns: Mapping[str, str], relation: Any, parquet: Path) -> Statement:
@@ -104,13 +104,13 @@ def _read(source: Any, columns: Mapping[str, str], relation: Any, parquet: Path)
     is_path = isinstance(source, str | Path)
     place = str(source) if is_path else f"the {type(source).__name__}"
     raw = _open_csv(Path(source), columns, relation) if is_path else _open_frame(source, columns, relation, place)
-    cut = run_beside(raw, f"SELECT {_CUT} FROM calls_beside")
+    cut = query_same_connection(raw, f"SELECT {_CUT} FROM this_relation")
     made = ", ".join(f"{sql} AS {name}" for name, (sql, _) in _COLUMNS.items())
     try:
-        run_beside(cut, f"SELECT {made} FROM calls_beside").write_parquet(str(parquet))
+        query_same_connection(cut, f"SELECT {made} FROM this_relation").write_parquet(str(parquet))
     except duckdb.Error as problem:
         raise InputError(f"{place} can't be read: {_say(str(problem))}") from None
-    lines = run_beside(relation, f"SELECT * FROM read_parquet({_quote(str(parquet))})")
+    lines = query_same_connection(relation, f"SELECT * FROM read_parquet({_quote(str(parquet))})")
     found = _sum_up(lines)
     if any(found.pop(name) for name in _COLUMNS):
         raise InputError(_find_bad(cut, source, place))
@@ -119,18 +119,20 @@ def _read(source: Any, columns: Mapping[str, str], relation: Any, parquet: Path)
 
 def _open_csv(path: Path, columns: Mapping[str, str], relation: Any) -> Any:
     names = _read_header(path)
-    return run_beside(relation, f"SELECT {_pick(names, columns, str(path))} FROM {_scan(path, names)}")
+    return query_same_connection(relation, f"SELECT {_pick(names, columns, str(path))} FROM {_scan(path, names)}")
 
 
 def _open_frame(frame: Any, columns: Mapping[str, str], relation: Any, place: str) -> Any:
     table = _to_arrow(frame)
-    return run_beside(relation, f"SELECT {_pick(table.column_names, columns, place)} FROM placed_table", table)
+    return query_same_connection(
+        relation, f"SELECT {_pick(table.column_names, columns, place)} FROM extra_table", table
+    )
 
 
 def _sum_up(lines: Any) -> dict[str, Any]:
     bad = ", ".join(f"count(*) - count({name}) AS {name}" for name in _COLUMNS)
     names = [*_COLUMNS, "count", "amount", "first_ns", "last_ns", "month", "currencies"]
-    row = run_beside(lines, f"SELECT {bad}, {_SUMS} FROM calls_beside").fetchall()[0]
+    row = query_same_connection(lines, f"SELECT {bad}, {_SUMS} FROM this_relation").fetchall()[0]
     return dict(zip(names, row, strict=True))
 
 
@@ -204,9 +206,9 @@ def _find_bad(cut: Any, source: Any, place: str) -> str:
     """Say which line can't be read, and why."""
     bad = " OR ".join(f"({sql}) IS NULL" for sql, _ in _COLUMNS.values())
     fields = [f"CASE WHEN ({sql}) IS NULL THEN {name!r} END" for name, (sql, _) in _COLUMNS.items()]
-    numbered = run_beside(cut, "SELECT *, row_number() OVER () AS place FROM calls_beside")
-    first = f"SELECT place, coalesce({', '.join(fields)}), {', '.join(HEADER)} FROM calls_beside WHERE {bad}"
-    number, name, *values = run_beside(numbered, f"{first} ORDER BY place LIMIT 1").fetchall()[0]
+    numbered = query_same_connection(cut, "SELECT *, row_number() OVER () AS place FROM this_relation")
+    first = f"SELECT place, coalesce({', '.join(fields)}), {', '.join(HEADER)} FROM this_relation WHERE {bad}"
+    number, name, *values = query_same_connection(numbered, f"{first} ORDER BY place LIMIT 1").fetchall()[0]
     field = dict(zip(_COLUMNS, HEADER, strict=True))[name]
     value = mask_text(dict(zip(HEADER, values, strict=True))[field] or "")[:_SHOWN_CHARS]
     where = f"line {_line_of(Path(source), number)}" if isinstance(source, str | Path) else f"row {number}"

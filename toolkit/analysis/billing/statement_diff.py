@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit.analysis.billing.pricing import TEXT, to_money
-from toolkit.analysis.calls_table import to_utc
+from toolkit.analysis.timestamps import to_utc
 
 
 class Discrepancy(StrEnum):

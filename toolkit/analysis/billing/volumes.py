@@ -10,9 +10,9 @@ import pandas as pd
 from toolkit.analysis.billing.cost import as_number, sends_of
 from toolkit.analysis.billing.pricing import DAY_NS, needs_carrier, rate
 from toolkit.analysis.billing.weekday_forecast import MOST_DAYS
-from toolkit.analysis.calls_table import NS_PER_S, IntoCalls, Lazy, collect, lazy
+from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import locate
-from toolkit.analysis.messages import IS_SUCCESS
+from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.price_list import Prices, Unit
 
 _HOUR_NS = 3600 * NS_PER_S
@@ -91,7 +91,7 @@ def read_volumes(calls: IntoCalls, prices: Prices) -> Volumes | None:
     return Volumes(cells.assign(segments=segments), first_ns, last_ns, prices)
 
 
-def _count(sends: Lazy, last_ns: int, prices: Prices) -> pd.DataFrame:
+def _count(sends: LazyTable, last_ns: int, prices: Prices) -> pd.DataFrame:
     sends = locate(sends, "carrier") if needs_carrier(prices) else sends.with_columns(carrier=nw.lit(None, nw.String))
     unknown, segments = as_number(nw.col("segments").is_null()), nw.col("segments").cast(nw.Int64).fill_null(0)
     late = as_number(nw.col("started_ns") % DAY_NS > last_ns % DAY_NS)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from toolkit.analysis.calls import span
-from toolkit.analysis.calls_table import NS_PER_MS, NS_PER_S, IntoCalls, Lazy, describe_codes, lazy, to_utc, width_ns
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, lazy
 from toolkit.analysis.change_detection.level_segments import Change, Judge, find_changes
 from toolkit.analysis.change_detection.resampling import newcombe
 from toolkit.analysis.change_detection.seasonality import HOUR_NS, rhythm
@@ -31,6 +31,8 @@ from toolkit.analysis.change_detection.time_buckets import (
 )
 from toolkit.analysis.intervals import Z95
 from toolkit.analysis.latency_percentiles import CALLER, SERVER
+from toolkit.analysis.tidy_frames import describe_codes
+from toolkit.analysis.timestamps import NS_PER_MS, NS_PER_S, parse_width_ns, to_utc
 from toolkit.api.errors import InputError
 
 Row: TypeAlias = dict[str, Any]
@@ -80,7 +82,7 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     float64; a change has at least 2 times the root of the logarithm of the number of observations, so 6 of a month).
     """
     table = lazy(calls)
-    width = _choose_width(table) if every is None else width_ns(every)
+    width = _choose_width(table) if every is None else parse_width_ns(every)
     rows = [*_follow(table, count_outcomes(table, width), width, least_ratio)]
     return _finish(pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES))
 
@@ -100,13 +102,13 @@ def _finish(found: pd.DataFrame) -> pd.DataFrame:
     )[_COLUMNS]
 
 
-def _choose_width(table: Lazy) -> int:
+def _choose_width(table: LazyTable) -> int:
     found = span(table)
     whole = (found[1] - found[0]).value if found else 0
     return min((width for width in WIDTHS_NS if width >= NS_PER_S and width * _BUCKETS >= whole), default=WIDTHS_NS[-1])
 
 
-def _follow(table: Lazy, outcomes: pd.DataFrame, width: int, least_ratio: float) -> Iterator[Row]:
+def _follow(table: LazyTable, outcomes: pd.DataFrame, width: int, least_ratio: float) -> Iterator[Row]:
     if outcomes["bucket_ns"].nunique() > _MOST_BUCKETS:
         raise InputError(f"these calls are in more than {_MOST_BUCKETS:,} buckets: give a larger every")
     measures = [SERVER, CALLER] if (outcomes["waited"] > 0).any() else [SERVER]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from toolkit.analysis.calls import span
-from toolkit.analysis.calls_table import NS_PER_MS, IntoCalls, Lazy, describe_codes, lazy, width_ns
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, lazy
 from toolkit.analysis.change_detection.resampling import Bools, bootstrap, cohen_h, holm, newcombe, permuted_p
 from toolkit.analysis.change_detection.time_buckets import (
     LABELS,
@@ -26,8 +26,10 @@ from toolkit.analysis.change_detection.time_buckets import (
     log_quantiles,
     pivot,
 )
+from toolkit.analysis.latency_histogram import BIN_RATIO
 from toolkit.analysis.latency_percentiles import CALLER, PERCENTILES, SERVER
-from toolkit.analysis.time_bins import BIN_RATIO
+from toolkit.analysis.tidy_frames import describe_codes
+from toolkit.analysis.timestamps import NS_PER_MS, parse_width_ns
 
 _BUCKETS = 24  # of the shorter side, at least, where no width is given
 _LEAST_BUCKETS = 8  # of a side: with fewer nothing is tested
@@ -76,7 +78,7 @@ def compare(
     else "", string).
     """
     tables = (lazy(a), lazy(b))
-    width = _choose_width(tables) if every is None else width_ns(every)
+    width = _choose_width(tables) if every is None else parse_width_ns(every)
     frames = [pd.DataFrame()]
     for pair in _pairs(tables, width):
         frames.append(_compare_shares(pair, permutations, seed))
@@ -85,7 +87,7 @@ def compare(
     return _finish(pd.concat(rows, ignore_index=True))
 
 
-def _choose_width(tables: Sequence[Lazy]) -> int:
+def _choose_width(tables: Sequence[LazyTable]) -> int:
     spans = [found for table in tables if (found := span(table))]
     shorter = min(((last - first).value for first, last in spans), default=0)
     return max((width for width in WIDTHS_NS if width * (_BUCKETS - 1) < shorter), default=WIDTHS_NS[0])
@@ -126,7 +128,7 @@ class _Pair:
         return a.sum(axis=0), b.sum(axis=0)
 
 
-def _pairs(tables: Sequence[Lazy], width: int) -> list[_Pair]:
+def _pairs(tables: Sequence[LazyTable], width: int) -> list[_Pair]:
     outcomes = _both([count_outcomes(table, width) for table in tables])
     measures = [SERVER, CALLER] if (outcomes["waited"] > 0).any() else [SERVER]
     times = {it: _both([count_times(table, width, it, BIN_RATIO) for table in tables]) for it in measures}

@@ -9,10 +9,11 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import COLUMNS, IntoCalls, Lazy, collect, lazy, to_ns
+from toolkit.analysis.calls_table import COLUMNS, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import carriers
 from toolkit.analysis.change_detection.lift import COUNTS, judge
 from toolkit.analysis.change_detection.time_buckets import TEXT
+from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
@@ -81,7 +82,7 @@ class _Part:
     wanted: list[nw.Expr]
     is_now: nw.Expr
 
-    def flagged(self, hit: nw.Expr) -> Lazy:
+    def flagged(self, hit: nw.Expr) -> LazyTable:
         """Return the calls, with 0 or 1 for each of what is counted."""
         table = lazy(self.calls).filter(*self.wanted) if self.wanted else lazy(self.calls)
         now, found = (nw.when(it).then(nw.lit(1)).otherwise(nw.lit(0)) for it in (self.is_now, hit))
@@ -89,7 +90,7 @@ class _Part:
         now, found = nw.col("now"), nw.col("hit")
         return table.with_columns(calls=now, found=now * found, calls_before=1 - now, found_before=(1 - now) * found)
 
-    def with_sends(self, table: Lazy, endpoints: list[str]) -> Lazy:
+    def with_sends(self, table: LazyTable, endpoints: list[str]) -> LazyTable:
         """Return the calls of some endpoints, verifies with the template and the prefix of their send."""
         table = table.filter(nw.col("endpoint").is_in(endpoints))
         if Endpoint.VERIFY not in endpoints:
@@ -107,8 +108,8 @@ class _Part:
 def _parts(
     calls: IntoCalls, since: str | pd.Timestamp | None, until: str | pd.Timestamp | None, against: IntoCalls | None
 ) -> list[_Part]:
-    wanted = [] if until is None else [nw.col("started_ns") < to_ns(until)]
-    begun = [] if since is None else [nw.col("started_ns") >= to_ns(since)]
+    wanted = [] if until is None else [nw.col("started_ns") < parse_time_ns(until)]
+    begun = [] if since is None else [nw.col("started_ns") >= parse_time_ns(since)]
     if against is None:
         return [_Part(calls, wanted, begun[0] if begun else nw.lit(True))]
     return [_Part(calls, wanted + begun, nw.lit(True)), _Part(against, [], nw.lit(False))]
@@ -129,7 +130,7 @@ def _check_known(outcome: ReturnCode | Kind | int | str) -> None:
 _SUMS = {name: nw.col(name).sum() for name in COUNTS}
 
 
-def _count_own(table: Lazy) -> pd.DataFrame:
+def _count_own(table: LazyTable) -> pd.DataFrame:
     """Count by what calls tell themselves: one row per dimension, endpoint and value, in one query."""
     time = nw.col("started_ns")
     table = table.with_columns(hour=time % _DAY_NS - time % _HOUR_NS)
@@ -141,7 +142,7 @@ def _count_own(table: Lazy) -> pd.DataFrame:
     return collect(nw.concat([query.select(*keys, *COUNTS) for query in queries]))
 
 
-def _count_sent(table: Lazy) -> pd.DataFrame:
+def _count_sent(table: LazyTable) -> pd.DataFrame:
     """Count by what was sent: one row per temp_id and prefix."""
     counts = collect(table.group_by(_OF_SEND).agg(**_SUMS))
     return counts.merge(carriers(counts["prefix"].unique()), on="prefix", how="left")

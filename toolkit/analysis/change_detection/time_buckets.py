@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from toolkit.analysis.calls_table import Lazy, bucket_ns, code_dtype, collect
+from toolkit.analysis.calls_table import LazyTable, collect
+from toolkit.analysis.latency_histogram import bin_of
 from toolkit.analysis.latency_percentiles import CALLER, SERVER, TIME_NS
-from toolkit.analysis.time_bins import bin_of
+from toolkit.analysis.tidy_frames import code_dtype
+from toolkit.analysis.timestamps import bucket_start_ns
 from toolkit.api.wire import Endpoint
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -44,7 +46,7 @@ class Matrix:
     calls: Floats
 
 
-def count_outcomes(table: Lazy, width_ns: int) -> pd.DataFrame:
+def count_outcomes(table: LazyTable, width_ns: int) -> pd.DataFrame:
     """Count the outcomes of each bucket of time.
 
     One row per bucket_ns, endpoint, return_code and error that had calls; columns: these, calls (int64), waited (the
@@ -54,7 +56,7 @@ def count_outcomes(table: Lazy, width_ns: int) -> pd.DataFrame:
     return counts.astype({"return_code": "Int64", "error": TEXT})  # their categories differ from table to table
 
 
-def count_times(table: Lazy, width_ns: int, measure: str, ratio: float) -> pd.DataFrame:
+def count_times(table: LazyTable, width_ns: int, measure: str, ratio: float) -> pd.DataFrame:
     """Count the times of each bucket in bins, each ``ratio`` times as long as the one before; bin 0 starts at 1 ns.
 
     One row per bucket_ns, endpoint and bin that had calls; columns: these, calls (int64).
@@ -63,8 +65,8 @@ def count_times(table: Lazy, width_ns: int, measure: str, ratio: float) -> pd.Da
     return _count(binned, width_ns, ["endpoint", "bin"])
 
 
-def _count(table: Lazy, width_ns: int, by: list[str], **more: nw.Expr) -> pd.DataFrame:
-    bucket = bucket_ns(pd.Timedelta(width_ns, unit="ns"))
+def _count(table: LazyTable, width_ns: int, by: list[str], **more: nw.Expr) -> pd.DataFrame:
+    bucket = bucket_start_ns(pd.Timedelta(width_ns, unit="ns"))
     return collect(table.with_columns(bucket_ns=bucket).group_by(["bucket_ns", *by]).agg(calls=nw.len(), **more))
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.analysis.calls_table import NS_PER_S
 from toolkit.analysis.rate_limits.send_attempts import NS_PER_MS, Accepted, Attempts, Bools, Ints, differs
+from toolkit.analysis.timestamps import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from toolkit.analysis.calls_table import NS_PER_S, IntoCalls, lazy, to_utc, width_ns
+from toolkit.analysis.calls_table import IntoCalls, lazy
 from toolkit.analysis.rate_limits.candidates import Shape, View
 from toolkit.analysis.rate_limits.log_split import Part, divide
 from toolkit.analysis.rate_limits.rule_cover import Line, left
 from toolkit.analysis.rate_limits.rule_search import known_from_ns
 from toolkit.analysis.rate_limits.send_attempts import Attempts, Bools, collect_attempts
 from toolkit.analysis.rate_limits.window_fit import UNDECIDED, Window, alone, settle, shape
+from toolkit.analysis.timestamps import NS_PER_S, parse_width_ns, to_utc
 
 MOST_SENDS = 5_000_000
 SKEW_MS = 50.0
@@ -86,7 +87,7 @@ def most_accepted(
     (whose, of the first ones, category), at (when the last of these started, UTC, datetime64[ns, UTC]); null where
     nothing was accepted. Raise InputError for a width that isn't one.
     """
-    widths_s = [width_ns(it) / NS_PER_S for it in windows]
+    widths_s = [parse_width_ns(it) / NS_PER_S for it in windows]
     attempts = collect_attempts(lazy(calls, "mobile_key"), most, skew_ms)
     rows = [_most(attempts, it) for it in widths_s]
     found = pd.DataFrame(rows, columns=["most_accepted", "app_key", "at"]).astype(

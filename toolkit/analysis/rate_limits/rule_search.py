@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.analysis.calls_table import NS_PER_S
 from toolkit.analysis.rate_limits.candidates import Measure, View, fixed, lay, sliding
 from toolkit.analysis.rate_limits.rule_cover import BREACH_COST, Line, cover, left
 from toolkit.analysis.rate_limits.send_attempts import Attempts, Bools, Ints, is_drawn
+from toolkit.analysis.timestamps import NS_PER_S
 
 _MOST_REFUSALS = 4_000  # whose mobiles are searched at once
 _ROUNDS = 3

@@ -13,8 +13,8 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.analysis.calls_table import NS_PER_S, Lazy, collect, different
-from toolkit.analysis.messages import IS_SEND, IS_SUCCESS
+from toolkit.analysis.calls_table import IS_SEND, IS_SUCCESS, LazyTable, collect, distinct_rows
+from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.api.return_codes import ReturnCode
 from toolkit.records.call_record import Failure
 
@@ -121,7 +121,7 @@ class Attempts:
         return ages
 
 
-def collect_attempts(table: Lazy, most: int, skew_ms: float) -> Attempts:
+def collect_attempts(table: LazyTable, most: int, skew_ms: float) -> Attempts:
     """Fetch the sends, of so many at most; then those to a sample of mobiles, at first to such as were refused one."""
     tries, ratio = _sample(_tries(table), most)
     frame = collect(tries)
@@ -148,7 +148,7 @@ def _of(sends: _Sends, chosen: Bools) -> _Sends:
     return type(sends)(*(getattr(sends, column.name)[chosen] for column in fields(sends)))
 
 
-def _tries(table: Lazy) -> Lazy:
+def _tries(table: LazyTable) -> LazyTable:
     """Return the sends to known mobiles that were accepted or refused, or of which that isn't known."""
     state = nw.lit(_OTHER)
     for condition, value in (
@@ -162,13 +162,13 @@ def _tries(table: Lazy) -> Lazy:
     return sends.filter(nw.col("state") != _OTHER).select(_COLUMNS)
 
 
-def _sample(tries: Lazy, most: int) -> tuple[Lazy, float]:
+def _sample(tries: LazyTable, most: int) -> tuple[LazyTable, float]:
     """Take all where they aren't more than ``most``, else the sends to mobiles that are drawn by their key."""
     calls = _len(tries)
     if calls <= most:
         return tries, 1.0
     key = ["app_key", "mobile_key"]
-    refused = different(tries.filter(nw.col("state") == _REFUSED), *key)
+    refused = distinct_rows(tries.filter(nw.col("state") == _REFUSED), *key)
     theirs, others = (tries.join(refused, key, how) for how in ("semi", "anti"))
     among = _len(theirs)
     ratio = min(1.0, _OF_REFUSED * most / max(among, 1))
@@ -176,11 +176,11 @@ def _sample(tries: Lazy, most: int) -> tuple[Lazy, float]:
     return nw.concat([_draw(theirs, ratio), _draw(others, rest)]), ratio
 
 
-def _len(tries: Lazy) -> int:
+def _len(tries: LazyTable) -> int:
     return int(collect(tries.select(calls=nw.len()))["calls"].iloc[0])
 
 
-def _draw(tries: Lazy, ratio: float) -> Lazy:
+def _draw(tries: LazyTable, ratio: float) -> LazyTable:
     # Twice, as the remainder of a negative number is another in every engine.
     place = (nw.col("mobile_key") % _MODULUS + _MODULUS) % _MODULUS
     return tries.filter(place < int(ratio * _MODULUS))

@@ -8,8 +8,9 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import IntoCalls, Lazy, bucket_ns, collect, describe_codes, different, lazy, to_utc
-from toolkit.analysis.messages import IS_SUCCESS, accepted
+from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, accepted_sends, collect, distinct_rows, lazy
+from toolkit.analysis.tidy_frames import describe_codes
+from toolkit.analysis.timestamps import bucket_start_ns, to_utc
 from toolkit.api.return_codes import Kind
 from toolkit.records.call_record import Failure
 
@@ -62,7 +63,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     """
     table = lazy(calls)
     failed = table.filter(~_IS_OK)
-    found = describe_codes(_count(failed.with_columns(bucket_ns=bucket_ns(every), **_NAMED)))
+    found = describe_codes(_count(failed.with_columns(bucket_ns=bucket_start_ns(every), **_NAMED)))
     of_all = collect(table.group_by("endpoint").agg(calls=nw.len())).set_index("endpoint")["calls"]
     found["share"] = found["calls"] / found["endpoint"].map(of_all).astype("int64")
     found = found.assign(**{name: to_utc(found[name]) for name in _TIMES}, payer=_payers(found))
@@ -73,7 +74,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     return found[[*_OUTCOME[:3], *words, "calls", "share", *_TIMES, "busiest_calls", "mobiles", "example_request_ids"]]
 
 
-def _count(table: Lazy) -> pd.DataFrame:
+def _count(table: LazyTable) -> pd.DataFrame:
     """Count each outcome in all, with when it was seen: rows in the API's order."""
     started = nw.col("started_ns")
     first, last, took = nw.col("first_ns"), nw.col("last_ns"), nw.col("took_ns")
@@ -108,20 +109,20 @@ def _payer(kind: Any, error: Any) -> Payer | None:
     return Payer.NOBODY if error == Failure.CANCELLED else Payer.PROVIDER
 
 
-def _mobiles(table: Lazy) -> dict[tuple[Any, ...], int]:
+def _mobiles(table: LazyTable) -> dict[tuple[Any, ...], int]:
     """Count the mobiles of each outcome that is no success."""
     failed = table.filter(~_IS_OK)
     known = ~nw.col("mobile_key").is_null()
-    sent = accepted(table).filter(known, ~nw.col("msg_key").is_null()).select("msg_key", "mobile_key")
+    sent = accepted_sends(table).filter(known, ~nw.col("msg_key").is_null()).select("msg_key", "mobile_key")
     # No left join: pandas makes floats of whole numbers there, and other keys of keys.
     own, named = [*_OUTCOME, "mobile_key"], [*_OUTCOME, "msg_key"]
     verifies = failed.filter(~known, ~nw.col("msg_key").is_null()).select(named)
     touched = nw.concat([failed.filter(known).select(own), verifies.join(sent, "msg_key").select(own)])
-    counts = collect(different(touched, *own).group_by(_OUTCOME).agg(mobiles=nw.len()))
+    counts = collect(distinct_rows(touched, *own).group_by(_OUTCOME).agg(mobiles=nw.len()))
     return dict(zip(_keys(counts), counts["mobiles"].tolist(), strict=True))
 
 
-def _examples(table: Lazy, found: pd.DataFrame) -> dict[tuple[Any, ...], str]:
+def _examples(table: LazyTable, found: pd.DataFrame) -> dict[tuple[Any, ...], str]:
     """Return the example request ids of each outcome that has any."""
     times = found[found["last_named"] >= 0]
     if times.empty:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from toolkit.analysis.calls_table import NS_PER_MS, IntoCalls, Lazy, bucket_ns, collect, lazy, to_utc, width_ns
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.timestamps import NS_PER_MS, bucket_start_ns, parse_width_ns, to_utc
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.records.call_record import Failure
@@ -51,7 +52,7 @@ def error_budget(
     server, transport, slow (those that did not fail, int64), allowed (bad calls, float64), spent_ratio (bad to allowed,
     1 is all, float64), left (allowed less bad, float64). Raise InputError for what is no promise or period.
     """
-    allowed_ratio, width = _allowed_ratio(slo), width_ns(period)
+    allowed_ratio, width = _allowed_ratio(slo), parse_width_ns(period)
     buckets = _count(lazy(calls), _step_ns(width), within_ms)
     if len(buckets):
         end = int(buckets["bucket_ns"].max()) + _step_ns(width)
@@ -80,7 +81,7 @@ def burn_rates(
     (end of the first windows that called, UTC, null where none did), firing_s (how long in all, s, float64). It takes
     memory for each step between the first and the last call.
     """
-    allowed_ratio, step = _allowed_ratio(slo), _step_ns(width_ns(period))
+    allowed_ratio, step = _allowed_ratio(slo), _step_ns(parse_width_ns(period))
     buckets = _count(lazy(calls), step, within_ms)
     first, sums = _cumulate(buckets, step)
     rows = [_burn(pair, first, step, sums, allowed_ratio) for pair in _PAIRS]
@@ -104,14 +105,14 @@ def _step_ns(period_ns: int) -> int:
     return max(1, period_ns // _STEPS_A_PERIOD)
 
 
-def _count(table: Lazy, step_ns: int, within_ms: float | None) -> pd.DataFrame:
+def _count(table: LazyTable, step_ns: int, within_ms: float | None) -> pd.DataFrame:
     """Count calls and the bad ones in each step that has calls."""
     error = nw.col("error")
     server = (nw.col("kind") == Kind.SERVER.value).fill_null(False)
     transport = ~server & (~error.is_null() & (error != Failure.CANCELLED.value)).fill_null(False)
     slow = nw.lit(False) if within_ms is None else nw.col("latency_ns") > int(within_ms * NS_PER_MS)
     marks = {"server": server, "transport": transport, "slow": slow & ~server & ~transport}
-    marked = table.select(bucket_ns(f"{step_ns}ns").alias("bucket_ns"), **_whole(marks))
+    marked = table.select(bucket_start_ns(f"{step_ns}ns").alias("bucket_ns"), **_whole(marks))
     found = collect(marked.group_by("bucket_ns").agg(nw.len().alias("calls"), *(nw.col(it).sum() for it in marks)))
     found = found.sort_values("bucket_ns", ignore_index=True)
     return found.assign(bad=found["server"] + found["transport"] + found["slow"])

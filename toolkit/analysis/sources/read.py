@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from toolkit.analysis.calls import Calls
 from toolkit.analysis.calls_table import REQUIRED, lazy
 from toolkit.analysis.sources.log_formats import LineReader, Map, Values
-from toolkit.analysis.sources.text_files import SUFFIXES, Unread, plain_suffix, read_text
+from toolkit.analysis.sources.text_files import SUFFIXES, UnreadLines, plain_suffix, read_text
 from toolkit.api.errors import InputError
 from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_NAME, PARQUET_PARTS, read_packed, write_values
 from toolkit.runs.remote_storage import is_url, pull
@@ -51,7 +51,7 @@ def read(
     """
     if not sources:
         raise InputError("nothing to read: give the folder of a run, or files of calls")
-    made, unread = _scratch(os.getpid()), Unread()
+    made, unread = _scratch(os.getpid()), UnreadLines()
     reader = LineReader(columns, master_secret)
     files = list(dict.fromkeys(chain.from_iterable(_find(str(source), made) for source in sources)))
     parquet = [_to_parquet(path, made, reader, log_format, unread) for path in files]
@@ -117,7 +117,7 @@ def _find_in(folder: Path, source: str) -> list[Path]:
 # What is in them.
 
 
-def _to_parquet(path: Path, made: Path, reader: LineReader, log_format: str | None, unread: Unread) -> Path:
+def _to_parquet(path: Path, made: Path, reader: LineReader, log_format: str | None, unread: UnreadLines) -> Path:
     """Return the path of a file's calls in Parquet, made where the file is something else."""
     suffix = plain_suffix(path)
     if suffix not in (*SUFFIXES, PACKED_SUFFIX):

@@ -50,7 +50,7 @@ class _Reason:
     text: str = ""
 
 
-class Unread:
+class UnreadLines:
     """What couldn't be read of some files."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ def _quote(text: str) -> str:
     return text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]}…"
 
 
-def read_text(path: Path, reader: LineReader, log_format: str | None, unread: Unread) -> Iterator[Values]:
+def read_text(path: Path, reader: LineReader, log_format: str | None, unread: UnreadLines) -> Iterator[Values]:
     """Yield the calls of a file; raise InputError for one that is damaged, or of whose rows none is a call.
 
     ``log_format``: nginx's, of an access log that isn't JSON; None: ``combined``.

@@ -10,9 +10,10 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis import Calls, duration_s, latency, over_time, return_codes, span
-from toolkit.analysis.calls_table import IntoCalls, bucket_s, collect, lazy
+from toolkit.analysis.calls_table import IntoCalls, collect, lazy
 from toolkit.analysis.latency_percentiles import TAIL
-from toolkit.analysis.native_ops import apart
+from toolkit.analysis.native_ops import with_own_connection
+from toolkit.analysis.timestamps import round_width_s
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
@@ -88,7 +89,7 @@ class Figures:
 def as_calls(calls: IntoCalls) -> Calls:
     """Return calls, also those of a frame, as what ``read`` returns, for a thread of their own."""
     given = calls if isinstance(calls, Calls) else Calls(lazy(calls), pd.DataFrame())
-    return Calls(apart(given.table), given.unread)
+    return Calls(with_own_connection(given.table), given.unread)
 
 
 def choices(calls: Calls) -> Choices:
@@ -105,7 +106,7 @@ def figures(calls: Calls) -> Figures:
     took_s, within = duration_s(calls), span(calls)
     return Figures(
         return_codes(calls),
-        over_time(calls, f"{bucket_s(took_s, _MOST_BUCKETS)}s"),
+        over_time(calls, f"{round_width_s(took_s, _MOST_BUCKETS)}s"),
         latency(calls),
         latency(calls, at=TAIL),
         took_s,

@@ -11,7 +11,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.analysis import Calls, read
-from toolkit.analysis.calls_table import to_ns
+from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.forms.calls_view import ReportView
 from toolkit.forms.parts.background_task import Work
@@ -128,5 +128,5 @@ def _advise(known: int) -> str:
 
 def _check_time(text: str) -> str:
     if text:
-        to_ns(text)
+        parse_time_ns(text)
     return text

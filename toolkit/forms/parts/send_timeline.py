@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import NS_PER_S, IntoCalls, collect, lazy
+from toolkit.analysis.calls_table import IntoCalls, collect, lazy
+from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from toolkit import number_format
 from toolkit.analysis import latency, over_time
-from toolkit.analysis.calls_table import bucket_s
 from toolkit.analysis.latency_percentiles import TAIL
+from toolkit.analysis.timestamps import round_width_s
 from toolkit.report import result_tables, table_columns
 from toolkit.report.inputs import Subject
 from toolkit.report.model import Bar, Cell, Figure, Head, Legend, Part, Section, Table
@@ -71,7 +71,7 @@ def _outcome(row: result_tables.OutcomeRow) -> tuple[Cell, ...]:
 
 
 def _over_time(subject: Subject) -> Figure:
-    every_s = bucket_s(subject.duration_s)
+    every_s = round_width_s(subject.duration_s)
     return Figure(
         "over_time",
         table_columns.masked(over_time(subject.calls, f"{every_s}s")),
@@ -87,7 +87,7 @@ def _pictures(subject: Subject) -> Iterator[Figure]:
         "Latency by percentile",
         "Each further nine has the same room. Where the two lines of a call part, calls waited for their turn.",
     )
-    every_s = bucket_s(subject.duration_s)
+    every_s = round_width_s(subject.duration_s)
     yield Figure(
         "latency_over_time",
         latency(subject.calls, every=f"{every_s}s", at=(50, 95, 99)),

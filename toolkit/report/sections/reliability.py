@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from toolkit import number_format
 from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspects
-from toolkit.analysis.calls_table import bucket_s
 from toolkit.analysis.reliability.errors import Payer
+from toolkit.analysis.timestamps import round_width_s
 from toolkit.api.wire import Endpoint
 from toolkit.outcome_colours import ERROR
 from toolkit.report import result_tables, table_columns
@@ -81,7 +81,7 @@ def tell_errors(subject: Subject) -> Iterator[Section]:
     """Tell what failed, when, to whom, with examples."""
     if subject.codes.empty:
         return
-    every_s = min(bucket_s(subject.duration_s), 3_600)
+    every_s = min(round_width_s(subject.duration_s), 3_600)
     found = errors(subject.calls, f"{every_s}s")
     if found.empty:
         yield Section("errors", "Errors", "Every call returned success.")

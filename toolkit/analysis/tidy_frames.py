@@ -1,0 +1,88 @@
+"""Convert Arrow tables to tidy pandas frames: categories, nullable integers, UTC times and no object columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import Kind, ReturnCode, find
+from toolkit.api.wire import Endpoint
+
+_TEXT = pd.StringDtype("pyarrow")
+# The dtype of a column follows from its name. Columns of other names keep the type that Arrow gave them.
+_ORDERED_CATEGORIES: dict[str, list[str]] = {
+    "endpoint": [row.value for row in Endpoint],
+    "kind": [row.value for row in Kind],
+}
+_CATEGORIES = ("run", "source", "prefix", "app_key", "error", "carrier", "province")
+
+
+def tidy(table: pa.Table) -> pd.DataFrame:
+    """Convert an Arrow table to a pandas frame without object columns.
+
+    ``endpoint``, ``kind`` and ``return_code`` become ordered categories that hold all values of the API, in its order.
+    ``run``, ``source``, ``prefix``, ``app_key``, ``error``, ``carrier`` and ``province`` become categories; other text
+    is ``string``. Integers are ``int64``, or ``Int64`` if some are null. Raise InputError for an unknown endpoint or
+    kind.
+    """
+    for name, type_ in zip(table.schema.names, table.schema.types, strict=True):
+        if pa.types.is_decimal(type_) and type_.scale == 0:  # the type of DuckDB's sums of 64-bit integers
+            table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
+    # Metadata that pandas stored in a Parquet file would make it convert float64 to Float64.
+    frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas(types_mapper=arrow_dtype)
+    for name in frame.columns:
+        frame[name] = _tidy_column(frame[name])
+    return frame
+
+
+def arrow_dtype(type_: pa.DataType) -> Any:
+    """Return the pandas dtype for an Arrow type; None for a type that pandas converts well by itself."""
+    if pa.types.is_integer(type_):
+        return pd.Int64Dtype()
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return _TEXT
+    return pd.ArrowDtype(type_) if pa.types.is_decimal(type_) else None
+
+
+def _tidy_column(column: pd.Series) -> pd.Series:
+    if column.name in _ORDERED_CATEGORIES:
+        values = _ORDERED_CATEGORIES[str(column.name)]
+        if unknown := sorted(set(column.dropna().unique()) - set(values)):
+            raise InputError(f"unknown {column.name} {unknown[0]!r} in the calls (expected {', '.join(values)})")
+        return column.astype(pd.CategoricalDtype(values, ordered=True))
+    if column.name == "return_code":
+        return column.astype(code_dtype(column))
+    if column.name == "http_status":
+        return column.astype("Int16")
+    if column.name in _CATEGORIES:
+        # Not by a CategoricalDtype: pandas takes one with the same categories in another order for equal.
+        return column.astype("category").cat.set_categories(sorted(column.dropna().unique()))
+    if column.dtype == "Int64" and not column.hasnans:
+        return column.astype("int64")
+    return column
+
+
+def code_dtype(codes: pd.Series) -> pd.CategoricalDtype:
+    """Return the ordered categories for return codes: those of the API and all others in ``codes``, ascending."""
+    known = {int(row) for row in ReturnCode} | {int(code) for code in codes.dropna().unique()}
+    return pd.CategoricalDtype(pd.Index(sorted(known), dtype="int64"), ordered=True)
+
+
+def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the API's description of ``return_code`` to a frame.
+
+    New columns: message, meaning (string, "" for an unknown code), kind (category, null for an unknown code).
+    """
+    codes = frame["return_code"].astype(code_dtype(frame["return_code"])).cat
+    rows = [*(find(int(code)) for code in codes.categories), None]  # the last one is for rows without a return code
+    row_numbers = codes.codes.where(codes.codes >= 0, len(rows) - 1).to_numpy()
+    kind = pd.CategoricalDtype(_ORDERED_CATEGORIES["kind"], ordered=True)
+    columns: dict[str, pd.Series] = {
+        "message": pd.Series([row.message if row else "" for row in rows], dtype=_TEXT),
+        "meaning": pd.Series([row.meaning if row else "" for row in rows], dtype=_TEXT),
+        "kind": pd.Series([row.kind.value if row else None for row in rows], dtype=kind),
+    }
+    return frame.assign(**{name: values.take(row_numbers).set_axis(frame.index) for name, values in columns.items()})
