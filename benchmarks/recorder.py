@@ -28,12 +28,12 @@ from toolkit.load_test.generator.journeys.steps import CallResult, Outcome, Send
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.plan.mobile_pools import uniform
-from toolkit.records import call_record
-from toolkit.records.call_record import Scribe
+from toolkit.records.call_record import RecordBuilder
+from toolkit.records.parquet import PARQUET_NAME
 
 ROUNDS, TURNS, JOURNEYS = 15, 200, 200  # as many calls a turn as the open loop makes in 5 ms, still in the cache
 FLUSH_TURNS = 25  # 10,000 calls, a quarter of a second of 40,000 a second
-SCRIBE = Scribe.of("benchmark", "worker-0", "key", "secret")
+RECORDS = RecordBuilder.of("benchmark", "worker-0", "key", "secret")
 
 
 def calls() -> list[CallResult]:
@@ -67,7 +67,7 @@ def measure_recording() -> None:
     made, kept = calls(), []
     measured: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(folder, "0", SCRIBE, 1)
+        recorder = Recorder(folder, "0", RECORDS, 1)
         for _ in range(ROUNDS):
             measured["a list"].append(measure(made, kept.append, kept.clear, 1))
             measured["the recorder, of the open loop"].append(measure(made, recorder.append, recorder.flush, len(made)))
@@ -86,7 +86,7 @@ def measure_bytes() -> None:
         ) as run:
             packed = [sum(path.stat().st_size for path in folder.glob("*.msgpack")) for _ in run.follow()]
             count = run.wait().calls
-        parquet = (folder / call_record.PARQUET_NAME).stat().st_size
+        parquet = (folder / PARQUET_NAME).stat().st_size
     print(f"\n{count:,} calls of a run: packed {max(packed) / count:.0f} bytes a call, Parquet {parquet / count:.1f}")
 
 

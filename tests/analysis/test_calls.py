@@ -4,7 +4,7 @@ import pytest
 from toolkit import analysis
 from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
-from toolkit.records.call_record import write_parquet
+from toolkit.records.parquet import write_parquet
 
 SECOND_NS = 1_000_000_000
 

@@ -6,7 +6,7 @@ from support.random_calls import write_random_calls
 from toolkit import analysis
 from toolkit.analysis.calls_table import COLUMNS, collect, lazy
 from toolkit.api.errors import InputError
-from toolkit.records.call_record import schema
+from toolkit.records.parquet import schema
 
 
 @pytest.fixture(scope="module")

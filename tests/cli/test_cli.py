@@ -21,7 +21,8 @@ from toolkit.api.wire import Endpoint
 from toolkit.cli import app
 from toolkit.cli.output import show
 from toolkit.durations import parse_duration
-from toolkit.records.call_record import CallRecord, write_parquet
+from toolkit.records.call_record import CallRecord
+from toolkit.records.parquet import write_parquet
 
 
 def environment(service: Running, **changes: str) -> dict[str, str]:

@@ -15,7 +15,8 @@ from support.service import smscode
 
 from toolkit.api.return_codes import find
 from toolkit.api.wire import Endpoint
-from toolkit.records.call_record import PARQUET_NAME, CallRecord, write_parquet
+from toolkit.records.call_record import CallRecord
+from toolkit.records.parquet import PARQUET_NAME, write_parquet
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
 
@@ -195,7 +196,7 @@ def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
         (["--against", "nowhere"], "nowhere doesn't exist"),
         (["--since", "whenever"], "whenever"),
         (["--column", "rc"], "--column 'rc' says nothing"),
-        (["--out", "run/calls.parquet"], "calls.parquet: no report can be kept there"),
+        (["--out", "run/calls.parquet"], "calls.parquet: can't write report.html there"),
     ],
 )
 def test_what_is_wrong_is_one_clear_line_and_leaves_nothing_half_done(

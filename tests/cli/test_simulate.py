@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.service import smscode
 
-from toolkit.records.call_record import PARQUET_PARTS
+from toolkit.records.parquet import PARQUET_PARTS
 
 SMALL = ["--days", "3", "--calls", "9k"]
 

@@ -19,23 +19,24 @@ from toolkit.forms import ReportView, RunPicker
 from toolkit.forms.inputs.call_filter import Selection, as_calls
 from toolkit.forms.parts.call_figures import clock
 from toolkit.forms.parts.report_questions import QUESTIONS
-from toolkit.records.call_record import CallRecord, Failure, Scribe, write_parquet
+from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
+from toolkit.records.parquet import write_parquet
 
 START_S = 1_800_000_000
-SCRIBE = Scribe.of("run", "host", "key", "secret")
+RECORDS = RecordBuilder.of("run", "host", "key", "secret")
 
 
 def call(at_s: float, code: ReturnCode, endpoint: Endpoint = Endpoint.SEND, mobile: str = "13800138000") -> CallRecord:
     answer, about = Answer(code.http_status, code, code.message), {"mobile": mobile, "temp_id": 1}
     started_ns = int((START_S + at_s) * 1e9)
-    return SCRIBE.record(endpoint, started_ns, 5_000_000, answer=answer, **about)  # type: ignore[arg-type]
+    return RECORDS.build(endpoint, started_ns, 5_000_000, answer=answer, **about)  # type: ignore[arg-type]
 
 
 CALLS = [
     *(call(second, ReturnCode.SUCCESS) for second in range(10)),
     *(call(second, ReturnCode.OUT_OF_FREQ, mobile="13900139000") for second in range(3)),
     *(call(second, ReturnCode.INVALID_CODE, Endpoint.VERIFY) for second in range(2)),
-    SCRIBE.record(Endpoint.SEND, START_S * 10**9, 1000, error=Failure.TIMEOUT, mobile="13800138000", temp_id=2),
+    RECORDS.build(Endpoint.SEND, START_S * 10**9, 1000, error=Failure.TIMEOUT, mobile="13800138000", temp_id=2),
 ]
 
 

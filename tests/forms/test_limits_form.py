@@ -14,14 +14,15 @@ from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import LimitsForm
 from toolkit.forms.limits_form import FIND
 from toolkit.forms.parts.send_timeline import lanes, panels
-from toolkit.records.call_record import CallRecord, Scribe, write_parquet
+from toolkit.records.call_record import CallRecord, RecordBuilder
+from toolkit.records.parquet import write_parquet
 
-SCRIBE = Scribe.of("run", "host", "key", "secret")
+RECORDS = RecordBuilder.of("run", "host", "key", "secret")
 
 
 def sends(mobile: str, *at_s: tuple[float, ReturnCode]) -> list[CallRecord]:
     return [
-        SCRIBE.record(
+        RECORDS.build(
             Endpoint.SEND,
             10**18 + int(second * 1e9),
             1_000_000,

@@ -24,7 +24,8 @@ from toolkit.forms.inputs.target_chooser import ANOTHER, CONFIGURED
 from toolkit.forms.parts.live_chart import panels, ticks
 from toolkit.forms.parts.live_results import Live
 from toolkit.load_test.launch.locust_process import Bounds
-from toolkit.records.call_record import PackedWriter, Scribe
+from toolkit.records.call_record import RecordBuilder
+from toolkit.records.packed import PackedWriter
 from toolkit.runs.arrival_counts import Pacing
 from toolkit.runs.progress import Follower
 from toolkit.settings import Target
@@ -181,12 +182,12 @@ def test_every_scenario_says_what_it_is() -> None:
 
 
 def write(folder: Path, waits_ms: list[int], outcome: ReturnCode = ReturnCode.SUCCESS) -> None:
-    scribe = Scribe.of("run", "host", "key", "secret")
+    builder = RecordBuilder.of("run", "host", "key", "secret")
     answer = Answer(outcome.http_status, outcome, outcome.message)
     writer = PackedWriter(folder / "1.msgpack")
     for second, wait_ms in enumerate(waits_ms):
         times = (10**18 + second * 10**9, 1_000_000)
-        writer.append(scribe.record(Endpoint.SEND, *times, answer=answer, wait_ns=(wait_ms - 1) * 10**6))
+        writer.append(builder.build(Endpoint.SEND, *times, answer=answer, wait_ns=(wait_ms - 1) * 10**6))
     writer.close()
 
 

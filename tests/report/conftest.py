@@ -16,7 +16,8 @@ from toolkit.analysis.calls_table import lazy
 from toolkit.analysis.sources.text_files import UnreadLines
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
-from toolkit.records.call_record import PARQUET_NAME, CallRecord, write_parquet
+from toolkit.records.call_record import CallRecord
+from toolkit.records.parquet import PARQUET_NAME, write_parquet
 from toolkit.report import html
 from toolkit.report.build import compose
 from toolkit.report.inputs import Questions, Run, Subject

@@ -5,7 +5,8 @@ import pytest
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.records.call_record import CallRecord, Failure, PackedWriter
+from toolkit.records.call_record import CallRecord, Failure
+from toolkit.records.packed import PackedWriter
 from toolkit.runs.progress import Follower
 
 SECOND = 10**9

@@ -13,7 +13,8 @@ from support.simulated import Simulated
 
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
-from toolkit.records import call_record
+from toolkit.records import parquet
+from toolkit.records.call_record import CallRecord
 from toolkit.report.inputs import read_settings
 from toolkit.simulation import IncidentKind, Plan, Written, simulate
 
@@ -51,11 +52,11 @@ def test_another_seed_gives_other_calls(whole: Path, tmp_path: Path) -> None:
 
 
 def test_the_files_are_those_of_records_a_day_each_in_the_order_of_time(simulated: Simulated) -> None:
-    parts = sorted(simulated.folder.glob(call_record.PARQUET_PARTS))
+    parts = sorted(simulated.folder.glob(parquet.PARQUET_PARTS))
     assert [path.name for path in parts] == [f"calls-{simulated.plan.day(it)}.parquet" for it in range(12)]
     for path in parts:
         table = pq.read_table(path)
-        assert table.schema.equals(call_record.schema())
+        assert table.schema.equals(parquet.schema())
         times = table["started_ns"].to_numpy()
         assert (times[1:] >= times[:-1]).all()
         days = {str(it.date()) for it in pa.array(times[[0, -1]], pa.timestamp("ns")).to_pandas()}
@@ -63,9 +64,9 @@ def test_the_files_are_those_of_records_a_day_each_in_the_order_of_time(simulate
 
 
 def test_the_files_are_encoded_as_records_are(simulated: Simulated, tmp_path: Path) -> None:
-    ours = next(simulated.folder.glob(call_record.PARQUET_PARTS))
-    rows = (call_record.CallRecord(**row) for row in pq.read_table(ours).slice(0, 3_000).to_pylist())
-    call_record.write_parquet(rows, tmp_path / "calls.parquet")
+    ours = next(simulated.folder.glob(parquet.PARQUET_PARTS))
+    rows = (CallRecord(**row) for row in pq.read_table(ours).slice(0, 3_000).to_pylist())
+    parquet.write_parquet(rows, tmp_path / "calls.parquet")
 
     def described(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
         group = pq.read_metadata(path).row_group(0)

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toolkit.api.return_codes import kind_of
-from toolkit.records.call_record import hash64, schema
+from toolkit.records.call_record import hash64
+from toolkit.records.parquet import schema
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
 _DAY_NS = 86_400_000_000_000

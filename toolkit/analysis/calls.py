@@ -13,7 +13,8 @@ import pandas as pd
 from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.tidy_frames import tidy
 from toolkit.analysis.timestamps import NS_PER_S, parse_time_ns, to_utc
-from toolkit.records.call_record import CallRecord, to_table
+from toolkit.records.call_record import CallRecord
+from toolkit.records.parquet import to_table
 
 _NAMES = [column.name for column in fields(CallRecord)]
 _INTEGERS = {"return_code": "Int64", "temp_id": "Int64", "mobile_key": "Int64", "msg_key": "Int64", "segments": "Int16"}

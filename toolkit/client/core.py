@@ -24,7 +24,7 @@ from toolkit.api import wire
 from toolkit.api.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, TransportError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Answer, Credentials, Endpoint
-from toolkit.records.call_record import CallRecord, Failure, Scribe
+from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 
 Verify = bool | ssl.SSLContext | str | Path
 OnCall = Callable[[CallRecord], object]
@@ -116,7 +116,7 @@ class _Core:
         self.credentials = Credentials(app_key, master_secret)
         self.timeout = timeout
         self.on_call = on_call
-        self.scribe = Scribe.of(run, source or socket.gethostname(), app_key, master_secret)
+        self.builder = RecordBuilder.of(run, source or socket.gethostname(), app_key, master_secret)
         self.unconnected = unconnected
         self.is_closed = False
         self._send_url = _parse_url(self.base_url + wire.CODES_PATH)
@@ -206,7 +206,7 @@ class _Call:
             raise self._core.explain(failure, error, self._request.endpoint) from cause
 
     def _record(self, failure: Failure | None, error: BaseException | None) -> CallRecord:
-        return self._core.scribe.record(
+        return self._core.builder.build(
             self._request.endpoint,
             self._started_ns,
             time.perf_counter_ns() - self._clock_ns,

@@ -1,1 +1,1 @@
-"""The record of one API call and its file formats, the same for clients, load tests, logs and simulated traffic."""
+"""The record of one API call, its packed and Parquet file formats, and a histogram of response times."""

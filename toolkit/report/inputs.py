@@ -19,7 +19,8 @@ from toolkit.analysis.calls_table import collect, lazy
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.price_list import PriceRow, Prices, Unit
-from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_PARTS
+from toolkit.records.packed import PACKED_SUFFIX
+from toolkit.records.parquet import PARQUET_PARTS
 from toolkit.runs.check_results import Claim, read_claims
 from toolkit.runs.run_folder import LOG_NAME, SCHEMA, SUMMARY_NAME
 from toolkit.runs.thresholds import Threshold

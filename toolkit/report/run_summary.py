@@ -13,12 +13,12 @@ from toolkit.analysis import duration_s, latency, return_codes, span
 from toolkit.analysis.calls_table import IntoCalls
 from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, column
 from toolkit.api.wire import Endpoint
+from toolkit.atomic_write import write_atomically
 from toolkit.masking import Json, mask
 from toolkit.report import spending, verdicts
 from toolkit.report.model import Judged
 from toolkit.report.table_columns import masked
 from toolkit.runs import run_folder
-from toolkit.runs.atomic_write import write_whole
 from toolkit.runs.check_results import Claim, read_claims
 from toolkit.runs.thresholds import Verdict
 
@@ -45,9 +45,9 @@ def write_summary(folder: Path, calls: IntoCalls, settings: Mapping[str, object]
     if judged or claims:
         name = folder.resolve().name
         text = verdicts.junit(name, [Judged(name, it) for it in judged], duration_s(calls), claims)
-        write_whole(folder / JUNIT_NAME, text)
+        write_atomically(folder / JUNIT_NAME, text)
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(folder / run_folder.SUMMARY_NAME, text)
+    write_atomically(folder / run_folder.SUMMARY_NAME, text)
     return summary
 
 

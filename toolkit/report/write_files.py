@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
+from toolkit.atomic_write import write_atomically
 from toolkit.report import html, json_csv, markdown
 from toolkit.report.build import compose
 from toolkit.report.inputs import is_run, read_subject
 from toolkit.report.model import Report
 from toolkit.report.run_summary import JUNIT_NAME
 from toolkit.report.verdicts import junit
-from toolkit.runs.atomic_write import write_whole
 
 STEM = "report"
 
@@ -47,7 +47,7 @@ def place_of(run: Path) -> tuple[Path, str]:
 def write(report: Report, folder: Path, formats: Iterable[Format], stem: str = STEM) -> list[Path]:
     """Write a report to a folder and return the files, of CSV one for each table; or raise InputError."""
     files = {name: text for it in dict.fromkeys(formats) for name, text in texts(report, it, stem)}
-    return [write_whole(folder / name, text) for name, text in files.items()]
+    return [write_atomically(folder / name, text) for name, text in files.items()]
 
 
 def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str, str]]:

@@ -15,8 +15,9 @@ from typing import IO
 import numpy as np
 
 from toolkit.api.wire import Endpoint
-from toolkit.records.call_record import PACKED_SUFFIX, PackedReader, Row, may_cost
+from toolkit.records.call_record import may_cost
 from toolkit.records.histogram import Histogram
+from toolkit.records.packed import PACKED_SUFFIX, PackedReader, PackedRow
 
 _SLOT_NS = 100_000_000
 _SLOTS_PER_S = 10
@@ -53,7 +54,7 @@ class Tail:
         self._files: dict[Path, IO[bytes]] = {}
         self._readers: list[PackedReader] = []
 
-    def read(self) -> Iterator[list[Row]]:
+    def read(self) -> Iterator[list[PackedRow]]:
         """Yield the rows that are new, thousands at once."""
         self._open_new()
         for reader in self._readers:
@@ -84,7 +85,9 @@ class Follower:
         self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
         self._first_ns = self._last_ns = 0
 
-    def read(self, now_ns: int | None = None, on_rows: Callable[[list[Row]], object] = lambda _: None) -> Progress:
+    def read(
+        self, now_ns: int | None = None, on_rows: Callable[[list[PackedRow]], object] = lambda _: None
+    ) -> Progress:
         """Read what is new and return the progress at a time, in ns since 1970; without one, at the last call's end.
 
         ``on_rows`` is given the rows that are new, thousands at once.
@@ -101,7 +104,7 @@ class Follower:
         """Close the files; what was read stays."""
         self._tail.close()
 
-    def _add(self, rows: list[Row]) -> None:
+    def _add(self, rows: list[PackedRow]) -> None:
         started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
         for (endpoint, code, error), calls in Counter(zip(endpoints, codes, errors, strict=True)).items():
             self._outcomes[Endpoint(endpoint), (error or "") if code is None else code] += calls

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.records import call_record
+from toolkit.records import parquet
 from toolkit.records.call_record import Failure
 from toolkit.simulation import apps as cast
 from toolkit.simulation import call_outcomes, msg_ids
@@ -62,7 +62,7 @@ def to_table(calls: Rows, prefixes: NDArray[np.int64]) -> pa.Table:
         "error": _category(ends.astype(np.int32) - call_outcomes.FIRST_FAILURE, list(Failure)),
         "request_id": _request_ids(calls),
     }
-    return pa.table(columns, call_record.schema())
+    return pa.table(columns, parquet.schema())
 
 
 def _category(places: NDArray[Any], values: Any) -> pa.Array:

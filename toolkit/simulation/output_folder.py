@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toolkit.api.errors import InputError
-from toolkit.records import call_record
-from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_PARTS
+from toolkit.atomic_write import partial_path, replacing, write_atomically
+from toolkit.records import parquet
+from toolkit.records.packed import PACKED_SUFFIX
+from toolkit.records.parquet import PARQUET_PARTS
 from toolkit.simulation.billing_statement import HEADER, name_of
 from toolkit.simulation.plan import Plan
 
@@ -38,7 +40,7 @@ class Folder:
     def _make(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / f"{LABELS_NAME}.part"
+            probe = partial_path(self.path / LABELS_NAME)
             probe.touch()
             probe.unlink()
         except OSError as problem:
@@ -71,20 +73,15 @@ class Folder:
 
     def write_calls(self, day: date, table: pa.Table) -> None:
         """Write a day's calls."""
-        path = self.day_path(day)
-        partial = _partial(path)
-        try:
-            with pq.ParquetWriter(partial, call_record.schema(), **call_record.encoding()) as writer:
-                writer.write_table(table, row_group_size=_ROW_GROUP)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            replacing(self.day_path(day)) as partial,
+            pq.ParquetWriter(partial, parquet.schema(), **parquet.writer_options()) as writer,
+        ):
+            writer.write_table(table, row_group_size=_ROW_GROUP)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of text."""
-        partial = _partial(self.path / name)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+        write_atomically(self.path / name, text)
 
     def write_labels(self, days_done: int, calls: int, labels: list[dict[str, Any]]) -> None:
         """Say how many days and calls are there, and what happened in them."""
@@ -115,7 +112,7 @@ class Statements:
         if (name := name_of(day)) not in self._names:
             self._close()
             self._ends = 0
-            self._file = _partial(self._folder / name).open("wb")
+            self._file = partial_path(self._folder / name).open("wb")
             self._names.append(name)
         assert self._file
         self._began = self._ends
@@ -133,18 +130,14 @@ class Statements:
             self._file.truncate(self._ends)
             self._file.close()
             if not self._ends:
-                _partial(self._folder / self._names.pop()).unlink()
+                partial_path(self._folder / self._names.pop()).unlink()
 
     def finish(self, publish: bool) -> None:
         """Give the files their names, or remove them."""
         self._close()
         for name in self._names:
-            partial = _partial(self._folder / name)
+            partial = partial_path(self._folder / name)
             if publish:
                 partial.replace(self._folder / name)
             else:
                 partial.unlink()
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")

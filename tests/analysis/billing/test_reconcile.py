@@ -14,7 +14,7 @@ from toolkit import analysis
 from toolkit.analysis import Discrepancy
 from toolkit.api.errors import InputError
 from toolkit.price_list import PriceRow, Prices, Template, Unit
-from toolkit.records.call_record import write_parquet
+from toolkit.records.parquet import write_parquet
 
 LONG_AGO = date(2026, 1, 1)
 HEADER = "msg_id,sent_at,segments,price,amount,currency"

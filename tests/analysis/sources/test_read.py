@@ -14,7 +14,9 @@ from toolkit.analysis import Calls, native_ops
 from toolkit.analysis.calls_table import lazy
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Answer, Endpoint
-from toolkit.records.call_record import PARQUET_NAME, PackedWriter, Scribe, pack_to_parquet, write_parquet
+from toolkit.records.call_record import RecordBuilder
+from toolkit.records.packed import PackedWriter
+from toolkit.records.parquet import PARQUET_NAME, pack_to_parquet, write_parquet
 
 BIG, SMALL = 2**63 - 1, -(2**63) + 1  # neighbours of what a float would make of them
 
@@ -111,7 +113,7 @@ def test_endpoints_and_kinds_are_complete_and_in_the_apis_order(call):
 
 def test_what_a_scribe_wrote_is_read(tmp_path):
     answer = Answer(200, 50000, "success", msg_id="06890980-6789-4054-bba9-90fb66ab2fce")
-    record = Scribe.of("r", "w", "app", "s3cret").record(
+    record = RecordBuilder.of("r", "w", "app", "s3cret").build(
         Endpoint.SEND, 1, 2, answer=answer, mobile="13800138000", temp_id="1"
     )
     write_parquet([record], tmp_path / PARQUET_NAME)

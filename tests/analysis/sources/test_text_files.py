@@ -14,7 +14,7 @@ import pytest
 from toolkit import analysis
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
-from toolkit.records.call_record import CallRecord, Scribe, hash64
+from toolkit.records.call_record import CallRecord, RecordBuilder, hash64
 
 MSG_ID = "288193860302000000000001"  # looks like a number, and isn't
 COMBINED = (
@@ -196,7 +196,7 @@ def test_nothing_to_read_is_an_input_error():
 
 def test_an_access_log_with_the_body_says_what_was_sent(write):
     row = _only(analysis.read(write("access.log", COMBINED), log_format=LOG_FORMAT, master_secret="s3cret"))
-    key, prefix = Scribe.of("", "", "", "s3cret").digest("13800138000")
+    key, prefix = RecordBuilder.of("", "", "", "s3cret").digest("13800138000")
     assert row["mobile_key"] == int.from_bytes(key, "big", signed=True)
     assert (row["prefix"], row["temp_id"], row["app_key"]) == (prefix, 1, "app-1")
     assert (row["endpoint"], row["http_status"], row["return_code"]) == ("send", 403, None)

@@ -23,7 +23,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Cause, LoadRun
-from toolkit.records.call_record import pack_to_parquet
+from toolkit.records.parquet import pack_to_parquet
 
 LONG_S = 60
 RATE_PER_S = 100

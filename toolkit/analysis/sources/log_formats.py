@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode, kind_of
 from toolkit.api.wire import Endpoint, Refusal, parse_whole, read_path
-from toolkit.records.call_record import Scribe, clean, hash64, read_prefix
+from toolkit.records.call_record import RecordBuilder, hash64, replace_surrogates, valid_prefix
 
 Fields: TypeAlias = Mapping[str, Any]
 Values: TypeAlias = tuple[Any, ...]
@@ -114,7 +114,7 @@ class LineReader:
             raise InputError(f"no field says {unknown[0]!r}: a map's words are {', '.join(WORDS)}")
         self._record, self._service = _names(RECORD, given), _names(SERVICE_LOG, given)
         self._nginx = _names(NGINX, given)
-        self._scribe = Scribe.of("", "", "", master_secret or secrets.token_hex())
+        self._scribe = RecordBuilder.of("", "", "", master_secret or secrets.token_hex())
 
     def read(self, fields: Fields, path: Path) -> Values:
         """Return a call's values, in the order of CallRecord; raise NoCallError for what is none.
@@ -152,9 +152,9 @@ class LineReader:
         if mobile is None:
             return _whole(said, "mobile_key"), _text(said, "prefix")
         if "*" in str(mobile):
-            return None, read_prefix(str(mobile)[:7])
+            return None, valid_prefix(str(mobile)[:7])
         key, prefix = self._scribe.digest(str(mobile))
-        return int.from_bytes(key, "big", signed=True), read_prefix(prefix)
+        return int.from_bytes(key, "big", signed=True), valid_prefix(prefix)
 
 
 def _names(known: Map, given: Map) -> dict[str, tuple[str, ...]]:
@@ -254,4 +254,4 @@ def _whole(said: Fields, word: str) -> int | None:
 
 def _text(said: Fields, word: str) -> str | None:
     value = said.get(word)
-    return None if value is None else clean(str(value))
+    return None if value is None else replace_surrogates(str(value))

@@ -26,7 +26,8 @@ from toolkit.analysis.calls_table import REQUIRED, lazy
 from toolkit.analysis.sources.log_formats import LineReader, Map, Values
 from toolkit.analysis.sources.text_files import SUFFIXES, UnreadLines, plain_suffix, read_text
 from toolkit.api.errors import InputError
-from toolkit.records.call_record import PACKED_SUFFIX, PARQUET_NAME, PARQUET_PARTS, read_packed, write_values
+from toolkit.records.packed import PACKED_SUFFIX, read_packed
+from toolkit.records.parquet import PARQUET_NAME, PARQUET_PARTS, write_values
 from toolkit.runs.remote_storage import is_url, pull
 from toolkit.runs.run_folder import LOG_NAME
 
@@ -147,4 +148,4 @@ def _check(path: Path) -> None:
         for name in REQUIRED:
             statistics = group.column(places[name]).statistics
             if statistics and statistics.null_count:
-                raise InputError(f"{path} has calls without {name}: write records with toolkit.records.call_record")
+                raise InputError(f"{path} has calls without {name}: write records with toolkit.records.parquet")

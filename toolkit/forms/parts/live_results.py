@@ -14,7 +14,8 @@ import numpy as np
 from toolkit.analysis.latency_histogram import BIN_RATIO, middle_ns
 from toolkit.api.wire import Endpoint
 from toolkit.forms.parts.colour_pairs import Outcome
-from toolkit.records.call_record import Row, may_cost
+from toolkit.records.call_record import may_cost
+from toolkit.records.packed import PackedRow
 
 _SLOT_NS = 1_000_000_000
 _MOST_BUCKETS = 120
@@ -44,7 +45,7 @@ class Live:
         self._waited: defaultdict[int, Bins] = defaultdict(Counter)
         self.messages = 0
 
-    def add(self, rows: list[Row]) -> None:
+    def add(self, rows: list[PackedRow]) -> None:
         """Fold more of them."""
         started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
         latency_ns = np.array(latencies, np.int64)

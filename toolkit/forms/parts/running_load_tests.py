@@ -12,7 +12,7 @@ from toolkit.forms.parts.load_result import Run, result_html, runs_html
 from toolkit.forms.widgets.html_panel import Panel
 from toolkit.load_and_report import Trial, conclude, ending
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
-from toolkit.records.call_record import Row
+from toolkit.records.packed import PackedRow
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target
 
@@ -61,7 +61,7 @@ class Running:
         target: Target,
         folder: Path,
         show: Callable[[LoadRun, Progress], object],
-        on_rows: Callable[[list[Row]], object] = lambda _: None,
+        on_rows: Callable[[list[PackedRow]], object] = lambda _: None,
     ) -> Ended:
         """Load until the trial is over, is stopped, or the kernel interrupted; ``show`` is told how far it is."""
         with trial.begin(target, folder) as run, Sentinel() as sentinel:

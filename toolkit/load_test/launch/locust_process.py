@@ -25,7 +25,8 @@ from typing import IO, Self
 
 from toolkit.api.errors import InputError, RunError
 from toolkit.client.core import Client
-from toolkit.records.call_record import Row, pack_to_parquet
+from toolkit.records.packed import PackedRow
+from toolkit.records.parquet import pack_to_parquet
 from toolkit.runs import run_folder
 from toolkit.runs.arrival_counts import Pacing, read_pacing
 from toolkit.runs.progress import Follower, Progress
@@ -337,10 +338,10 @@ class LoadRun:
         finally:
             self._close()
 
-    def poll(self, on_rows: Callable[[list[Row]], object] = lambda _: None) -> Progress:
+    def poll(self, on_rows: Callable[[list[PackedRow]], object] = lambda _: None) -> Progress:
         """Read what was recorded since the last time and return the progress so far; never waits.
 
-        ``on_rows`` is given what is new, rows as ``toolkit.records.call_record`` packs them, thousands at once.
+        ``on_rows`` is given what is new, rows as ``toolkit.records.packed`` packs them, thousands at once.
         """
         return self._follower.read(time.time_ns() if self._process.poll() is None else None, on_rows)
 
@@ -349,7 +350,7 @@ class LoadRun:
         return read_pacing(self.folder)
 
     def follow(
-        self, every_s: float = 0.25, on_rows: Callable[[list[Row]], object] = lambda _: None
+        self, every_s: float = 0.25, on_rows: Callable[[list[PackedRow]], object] = lambda _: None
     ) -> Iterator[Progress]:
         """Yield the progress every so often until the load test is over, and then the last of it; see ``poll``."""
         while self._process.poll() is None:

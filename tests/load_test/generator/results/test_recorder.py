@@ -11,9 +11,10 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
 from toolkit.load_test.generator.journeys.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.generator.results.recorder import Recorder
-from toolkit.records.call_record import CallRecord, PackedReader, Scribe
+from toolkit.records.call_record import CallRecord, RecordBuilder
+from toolkit.records.packed import PackedReader
 
-SCRIBE = Scribe.of("friday", "worker-3", "key", "the-master-secret")
+RECORDS = RecordBuilder.of("friday", "worker-3", "key", "the-master-secret")
 SENT = Answer(200, ReturnCode.SUCCESS, "success", msg_id="m-1")
 MOBILE = "13800138000"
 
@@ -21,7 +22,7 @@ MOBILE = "13800138000"
 def test_a_worker_puts_its_part_where_a_url_says(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/far/friday"
     for worker in ("0", "1"):
-        recorder = Recorder(url, worker, SCRIBE, 1)
+        recorder = Recorder(url, worker, RECORDS, 1)
         recorder.append([(Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT), ())])
         recorder.close()
     assert sorted(path.name for path in (tmp_path / "far/friday").iterdir()) == ["calls-0.parquet", "calls-1.parquet"]
@@ -32,7 +33,7 @@ def test_a_part_that_cannot_be_put_into_its_place_stays_here_and_this_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    recorder = Recorder("nosuch://place", "0", SCRIBE, 1)
+    recorder = Recorder("nosuch://place", "0", RECORDS, 1)
     recorder.append([(Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT), ())])
     recorder.close()
     (folder,) = tmp_path.iterdir()
@@ -40,7 +41,7 @@ def test_a_part_that_cannot_be_put_into_its_place_stays_here_and_this_is_said(
 
 
 def recorded(folder: Path, call: Call, outcome: Outcome) -> CallRecord:
-    recorder = Recorder(str(folder), "3", SCRIBE, 7)
+    recorder = Recorder(str(folder), "3", RECORDS, 7)
     recorder.append([(call, outcome, ())])
     recorder.flush()
     with (folder / "calls-3.msgpack").open("rb") as file:
@@ -52,7 +53,7 @@ def recorded(folder: Path, call: Call, outcome: Outcome) -> CallRecord:
 @pytest.mark.parametrize("mobile", [MOBILE, f"+86{MOBILE}", "19900050014", "12", "abcdefghijk", "\ud800"])
 def test_what_a_load_test_records_is_what_a_client_would(tmp_path: Path, mobile: str, temp_id: int | None) -> None:
     call, outcome = Send(mobile, temp_id), Outcome(Endpoint.SEND, 10**18, 5, SENT, wait_ns=3)
-    expected = SCRIBE.record(Endpoint.SEND, 10**18, 5, answer=SENT, wait_ns=3, mobile=mobile, temp_id=7)
+    expected = RECORDS.build(Endpoint.SEND, 10**18, 5, answer=SENT, wait_ns=3, mobile=mobile, temp_id=7)
     assert recorded(tmp_path, call, outcome) == expected
 
 
@@ -67,7 +68,7 @@ def test_a_call_without_an_answer_is_recorded_with_its_error(
     tmp_path: Path, error: ProtocolError | NotConnectedError, said: dict[str, object]
 ) -> None:
     call = Verify("m-1", "123456")
-    expected = SCRIBE.record(Endpoint.VERIFY, 10**18, 5, msg_id="m-1", **said)
+    expected = RECORDS.build(Endpoint.VERIFY, 10**18, 5, msg_id="m-1", **said)
     assert recorded(tmp_path, call, Outcome(Endpoint.VERIFY, 10**18, 5, error=error)) == expected
 
 

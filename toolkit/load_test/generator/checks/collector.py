@@ -17,6 +17,7 @@ from locust.env import Environment
 from locust.runners import STATE_STOPPED, WorkerRunner
 
 from toolkit.api.errors import ToolkitError
+from toolkit.atomic_write import write_atomically
 from toolkit.load_test.generator.checks.registry import Check, CheckResult, Evidence
 from toolkit.load_test.generator.journeys.steps import CallResult
 from toolkit.load_test.plan.expectations import Expectations
@@ -129,7 +130,7 @@ def _leave(environment: Environment, judgements: list[CheckResult]) -> None:
     options: Any = environment.parsed_options
     if options.sms_run_dir and not is_url(options.sms_run_dir):
         path = Path(options.sms_run_dir) / run_folder.CLAIMS_NAME
-        path.write_text(json.dumps([it.as_json() for it in judgements], indent=2) + "\n", encoding="utf-8")
+        write_atomically(path, json.dumps([it.as_json() for it in judgements], indent=2) + "\n")
 
 
 def _take_part(environment: Environment, **_: object) -> None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from toolkit.atomic_write import write_atomically
 from toolkit.load_test.plan.schedule import Arrivals
 from toolkit.runs import run_folder
 
@@ -57,6 +58,4 @@ class Watch:
         if self._path:
             elapsed_s = time.monotonic() - self._began_s
             known = {"elapsed_s": elapsed_s, **asdict(self.arrivals), "bottleneck": self.bottleneck()}
-            partial = self._path.with_suffix(".part")
-            partial.write_text(json.dumps(known), encoding="utf-8")
-            partial.replace(self._path)
+            write_atomically(self._path, json.dumps(known))

@@ -21,7 +21,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.journeys.steps import Journey, Pause, Peek, Send, Verify
 from toolkit.load_test.generator.locust_plugin.context import Worker
 from toolkit.load_test.generator.locust_plugin.shutdown import begin_end
-from toolkit.records.call_record import PARQUET_NAME
+from toolkit.records.parquet import PARQUET_NAME
 
 _COLUMNS = ["endpoint", "started_ns", "wait_ns", "return_code", "mobile_key", "msg_key"]
 _RIGHT = (ReturnCode.SUCCESS, ReturnCode.VERIFIED_CODE)

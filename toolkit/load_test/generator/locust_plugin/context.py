@@ -35,7 +35,7 @@ from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.plan.mobile_pools import parse_pool, shard_of
 from toolkit.load_test.plan.options import add_arguments
 from toolkit.load_test.plan.target_guard import check_allowed
-from toolkit.records.call_record import Scribe
+from toolkit.records.call_record import RecordBuilder
 from toolkit.runs import run_folder
 from toolkit.runs.remote_storage import is_url
 from toolkit.settings import Target, load_target
@@ -73,8 +73,8 @@ class Worker:
         self.folder = Path(place) if place and not is_url(place) else None
         self.source = str(shard)
         run = place.rstrip("/").rpartition("/")[2]
-        self.scribe = Scribe.of(run, f"worker-{shard}", target.app_key, target.master_secret)
-        self._recorder = Recorder(place, self.source, self.scribe, target.temp_id) if place else None
+        self.builder = RecordBuilder.of(run, f"worker-{shard}", target.app_key, target.master_secret)
+        self._recorder = Recorder(place, self.source, self.builder, target.temp_id) if place else None
         self.environment = environment
         self._said: set[str] = set()
         self._wrong_sends = self._right_sends = 0

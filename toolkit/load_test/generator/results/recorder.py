@@ -16,7 +16,9 @@ import gevent
 from toolkit.api.errors import InputError, ProtocolError
 from toolkit.load_test.generator.http.blocking import classify
 from toolkit.load_test.generator.journeys.steps import CallResult, Send
-from toolkit.records.call_record import PACKED_SUFFIX, PackedWriter, Scribe, pack_to_parquet
+from toolkit.records.call_record import RecordBuilder
+from toolkit.records.packed import PACKED_SUFFIX, PackedWriter
+from toolkit.records.parquet import pack_to_parquet
 from toolkit.runs.remote_storage import is_url, push
 
 _FLUSH_EVERY_S = 0.25
@@ -30,13 +32,13 @@ class Recorder:
     ``place`` is a folder's path or URL. ``temp_id``: the template of a send that names none.
     """
 
-    def __init__(self, place: str, worker: str, scribe: Scribe, temp_id: int) -> None:
+    def __init__(self, place: str, worker: str, builder: RecordBuilder, temp_id: int) -> None:
         self._place, self._worker, self._temp_id = place, worker, temp_id
         self._folder = Path(tempfile.mkdtemp(prefix="smscode-") if is_url(place) else place)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._writer = PackedWriter(self._folder / f"calls-{worker}{PACKED_SUFFIX}")
-        self._writer.share((scribe.run, scribe.source, scribe.app_key))
-        self._pack, self._digest = self._writer.append_row, scribe.digest
+        self._writer.set_context((builder.run, builder.source, builder.app_key))
+        self._pack, self._digest = self._writer.append_row, builder.digest
         self._flusher = gevent.spawn(self._flush_often)
 
     def append(self, kept: Iterable[CallResult]) -> None:

@@ -1,0 +1,51 @@
+import io
+import os
+from pathlib import Path
+
+from support.records import CALLS, pack
+
+from toolkit.records.packed import PackedReader, PackedWriter
+
+
+def test_records_come_back_as_they_were_packed(tmp_path: Path) -> None:
+    with pack(tmp_path / "0.msgpack", CALLS).open("rb") as file:
+        assert list(PackedReader(file)) == CALLS
+
+
+def test_a_writer_appends_to_what_is_there(tmp_path: Path) -> None:
+    pack(tmp_path / "0.msgpack", CALLS[:2])
+    with pack(tmp_path / "0.msgpack", CALLS[2:]).open("rb") as file:
+        assert list(PackedReader(file)) == CALLS
+
+
+def test_a_flushed_record_can_be_read_while_writing_goes_on(tmp_path: Path) -> None:
+    writer = PackedWriter(tmp_path / "0.msgpack")
+    with (tmp_path / "0.msgpack").open("rb") as file:
+        reader = PackedReader(file)
+        assert list(reader) == []
+        for call in CALLS:
+            writer.append(call)
+            writer.flush()
+            assert list(reader) == [call]
+    writer.close()
+
+
+def test_half_a_row_waits_for_its_other_half(tmp_path: Path) -> None:
+    whole = pack(tmp_path / "0.msgpack", CALLS).read_bytes()
+    file = io.BytesIO()
+    reader = PackedReader(file)
+    read = []
+    for at, byte in enumerate(whole):
+        file.seek(0, os.SEEK_END)
+        file.write(bytes([byte]))
+        file.seek(at)
+        read += list(reader)
+    assert read == CALLS
+
+
+def test_a_tail_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    whole = pack(tmp_path / "0.msgpack", CALLS).read_bytes()
+    for size in range(len(whole)):
+        read = list(PackedReader(io.BytesIO(whole[:size])))
+        assert read == CALLS[: len(read)]
+        assert len(read) < len(CALLS)
