@@ -54,11 +54,11 @@ def test_a_message_is_shown_while_the_service_runs_and_after(store: str) -> None
     assert show(store, msg_id) == shown
 
 
-def test_a_message_that_is_none_is_said_to_be_none(store: str) -> None:
+def test_an_unknown_message_is_reported(store: str) -> None:
     with running("--store", store):
         done = smscode("message", "show", "06890980-6789-4054-bba9-90fb66ab2fce", "--store", store)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "there is none" in done.stderr
+    assert "unknown message '06890980-" in done.stderr
 
 
 def test_a_message_goes_out_by_webhook(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def test_a_store_that_cannot_be_read_keeps_no_other_metric_back(start: Callable[
 def test_a_store_that_answers_too_late_is_not_ready(bench: Bench) -> None:
     async def ask() -> tuple[int, bytes]:
         await bench.open()
-        health = Health(bench.store, Counters, unready=lambda: "", store_answers_s=0)
+        health = Health(bench.store, Counters, unready=lambda: "", store_timeout_s=0)
         told: list[Any] = []
 
         async def send(event: Any) -> None:

@@ -1,8 +1,13 @@
-"""Administer a store, whoever owns it: directly, or through the running service that does.
+"""Run an administrative operation on a store: directly, or through the running service that owns the store.
 
-Nobody owns a Redis: any process may write. The owner of a file listens on loopback for one JSON line in, one JSON line
-out; where, and with which token, stands in the lock file that only the store's user can read. So what an operation
-changes is in force at once, and one process writes.
+A Redis store has no owner: any process may write to it. A SQLite store belongs to the process that opened it. That
+process listens on a loopback port for one request, answers it and closes the connection::
+
+    -> {"token": "…", "operation": "top_up", "arguments": {"app_key": "…", "messages": 5}}\\n
+    <- {"result": [{…}]}\\n      or      {"error": "…"}\\n
+
+The port and the token stand in the store's lock file, which only its user can read. So a change takes effect at once,
+and a single process writes to the file.
 """
 
 from __future__ import annotations
@@ -32,86 +37,86 @@ OPERATIONS = (
     "disable_template",
     "show_message",
 )
-MAX_QUESTION_BYTES = 1 << 20  # an answer, such as the list of all apps, has no limit: it ends with the connection
+MAX_REQUEST_BYTES = 1 << 20  # a response has no limit: it ends with the connection
 _TIMEOUT_S = 10.0
 
 
 def administer(store_url: str, key_file: Path, operation: str, **arguments: Any) -> Any:
-    """Carry out one of OPERATIONS on a store and return what it returns."""
+    """Run one of OPERATIONS on a store and return its result.
+
+    ``key_file`` holds the key of a Redis store; a SQLite store has its own. Only ``create_app`` creates a store. Raise
+    InputError if the operation refuses its arguments, RunError if the store's owner does not respond.
+    """
     return asyncio.run(_administer(store_url, key_file, operation, arguments))
 
 
 async def _administer(store_url: str, key_file: Path, operation: str, arguments: dict[str, Any]) -> Any:
     if not is_shared(store_url) and operation != "create_app" and not (path := read_path(store_url)).exists():
-        raise InputError(f"{path}: there is no store; `smscode app create` makes one, and an app in it")
+        raise InputError(f"{path}: no such store; `smscode app create` creates it with a first app")
     try:
         store = await open_store(store_url, Policy(), key_file)
     except OwnedError as owned:
         if "port" not in owned.owner:
             raise
-        return await _ask(owned.owner, operation, arguments)
+        return await _request(owned.owner, operation, arguments)
     try:
         return await getattr(Admin(store), operation)(**arguments)
     finally:
         await store.close()
 
 
-async def _ask(owner: dict[str, Any], operation: str, arguments: dict[str, Any]) -> Any:
-    """Have the service that owns the store carry out an operation."""
-    question = {"token": owner["token"], "operation": operation, "arguments": arguments}
+async def _request(owner: dict[str, Any], operation: str, arguments: dict[str, Any]) -> Any:
+    """Ask the service that owns the store to run an operation."""
+    request = {"token": owner["token"], "operation": operation, "arguments": arguments}
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", owner["port"])
             with closing(writer):
-                writer.write(json.dumps(question).encode() + b"\n")
-                answer = json.loads(await reader.read())
+                writer.write(json.dumps(request).encode() + b"\n")
+                response = json.loads(await reader.read())
     except (OSError, ValueError) as problem:
         raise RunError(f"the service that owns the store (pid {owner['pid']}) did not answer: {problem}") from None
-    if "error" in answer:
-        raise InputError(answer["error"])
-    return answer["result"]
+    if "error" in response:
+        raise InputError(response["error"])
+    return response["result"]
 
 
 @asynccontextmanager
 async def listen(admin: Admin) -> AsyncIterator[dict[str, Any]]:
-    """Carry out what other processes ask for; yield the port and the token that they need."""
+    """Run operations for other processes until the block ends; yield the port and the token that they need."""
     token = secrets.token_hex(16)
-    asking: set[asyncio.Task[None]] = set()
+    tasks: set[asyncio.Task[None]] = set()
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer), suppress(ConnectionError):  # whoever asked may have gone
-            writer.write(json.dumps(await _carry_out(admin, token, reader)).encode() + b"\n")
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(ConnectionError):  # the client may have gone
+            writer.write(json.dumps(await _handle(admin, token, reader)).encode() + b"\n")
             await writer.drain()
 
-    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(answer(reader, writer))
-        asking.add(task)
-        task.add_done_callback(asking.discard)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(respond(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
-    async with await asyncio.start_server(take, "127.0.0.1", 0, limit=MAX_QUESTION_BYTES) as server:
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, limit=MAX_REQUEST_BYTES) as server:
         try:
             yield {"port": server.sockets[0].getsockname()[1], "token": token}
         finally:
             server.close()
-            await _end(asking)
+            for task in tasks:  # a client that sends nothing must not delay the end
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _end(asking: set[asyncio.Task[None]]) -> None:
-    """Wait no longer for those who asked nothing."""
-    for task in asking:
-        task.cancel()
-    await asyncio.gather(*asking, return_exceptions=True)
-
-
-async def _carry_out(admin: Admin, token: str, reader: asyncio.StreamReader) -> dict[str, Any]:
+async def _handle(admin: Admin, token: str, reader: asyncio.StreamReader) -> dict[str, Any]:
+    """Read a request, run its operation and return the response."""
     try:
-        question = json.loads(await reader.readline())
-        if not hmac.compare_digest(str(question["token"]).encode(), token.encode()):
+        request = json.loads(await reader.readline())
+        if not hmac.compare_digest(str(request["token"]).encode(), token.encode()):
             return {"error": "wrong token"}
-        if question["operation"] not in OPERATIONS:
-            return {"error": f"unknown operation {question['operation']!r}"}
-        return {"result": await getattr(admin, question["operation"])(**question["arguments"])}
+        if request["operation"] not in OPERATIONS:
+            return {"error": f"unknown operation {request['operation']!r} (choose from {', '.join(OPERATIONS)})"}
+        return {"result": await getattr(admin, request["operation"])(**request["arguments"])}
     except ToolkitError as problem:
         return {"error": str(problem)}
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
-        return {"error": f"not understood: {problem!r}"}
+        return {"error": f"invalid request: {problem!r}"}

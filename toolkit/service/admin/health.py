@@ -1,4 +1,4 @@
-"""The admin port's answers, plain ASGI: alive, ready, metrics. Reads the service, and never changes it."""
+"""Serve /healthz, /readyz and /metrics on the admin port, as an ASGI application that only reads."""
 
 from __future__ import annotations
 
@@ -18,57 +18,60 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-STORE_ANSWERS_S = 1.0
+STORE_TIMEOUT_S = 1.0
 DRAINING = "draining: no new connections are accepted"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is told of a service. ``unready`` says why it is not to be called just now, or nothing."""
+    """The admin port's application.
+
+    ``counters`` returns the current counts. ``unready`` returns why the service should get no traffic now, or an
+    empty string. ``store_timeout_s`` limits the wait for the store, in seconds.
+    """
 
     store: Store
     counters: Callable[[], Counters]
     unready: Callable[[], str]
-    store_answers_s: float = STORE_ANSWERS_S
+    store_timeout_s: float = STORE_TIMEOUT_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        reply = await self._answer(scope)
+        reply = await self._reply(scope)
         await send({"type": "http.response.start", "status": reply.http_status, "headers": reply.headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _answer(self, scope: Scope) -> Reply:
+    async def _reply(self, scope: Scope) -> Reply:
         if scope["method"] not in ("GET", "HEAD"):
-            return _say(HTTPStatus.METHOD_NOT_ALLOWED, "GET it")
+            return _text(HTTPStatus.METHOD_NOT_ALLOWED, "use GET")
         match scope["path"]:
             case "/healthz":
-                return _say(HTTPStatus.OK, "ok")
+                return _text(HTTPStatus.OK, "ok")
             case "/readyz":
-                return await self._ready()
+                problem = self.unready() or await self._store_problem()
+                return _text(HTTPStatus.SERVICE_UNAVAILABLE, problem) if problem else _text(HTTPStatus.OK, "ok")
             case "/metrics":
-                return await self._metrics(dict(scope["headers"]).get(b"accept", b"").decode("latin-1"))
+                accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+                body, media_type = render(self.counters(), await self._store_state(), accept)
+                return _build(HTTPStatus.OK, body, media_type)
             case _:
-                return _say(HTTPStatus.NOT_FOUND, "there is /healthz, /readyz and /metrics")
+                return _text(HTTPStatus.NOT_FOUND, "unknown path: use /healthz, /readyz or /metrics")
 
-    async def _ready(self) -> Reply:
-        if reason := self.unready():
-            return _say(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+    async def _store_problem(self) -> str:
+        """Return why the store can't be used, or an empty string."""
         try:
-            async with asyncio.timeout(self.store_answers_s):
+            async with asyncio.timeout(self.store_timeout_s):
                 await self.store.ping()
         except TimeoutError:
-            return _say(HTTPStatus.SERVICE_UNAVAILABLE, f"the store did not answer within {self.store_answers_s:g} s")
+            return f"the store did not answer within {self.store_timeout_s:g} s"
         except StoreError as problem:
-            return _say(HTTPStatus.SERVICE_UNAVAILABLE, f"store: {problem}")
-        return _say(HTTPStatus.OK, "ok")
+            return f"store: {problem}"
+        return ""
 
-    async def _metrics(self, accept: str) -> Reply:
-        body, media_type = render(self.counters(), await self._ask_store(), accept)
-        return _reply(HTTPStatus.OK, body, media_type)
-
-    async def _ask_store(self) -> StoreState | None:
+    async def _store_state(self) -> StoreState | None:
+        """Return the store's gauges; None if it does not answer."""
         try:
-            async with asyncio.timeout(self.store_answers_s):
+            async with asyncio.timeout(self.store_timeout_s):
                 balances = await self.store.balances()
                 backlog = await self.store.backlog()
         except (StoreError, TimeoutError):
@@ -76,10 +79,10 @@ class Health:
         return StoreState({app.app_key: balances.get(app.app_id, 0) for app in self.store.apps()}, backlog)
 
 
-def _say(status: HTTPStatus, line: str) -> Reply:
-    return _reply(status, f"{line}\n".encode(), "text/plain; charset=utf-8")
+def _text(status: HTTPStatus, line: str) -> Reply:
+    return _build(status, f"{line}\n".encode(), "text/plain; charset=utf-8")
 
 
-def _reply(status: HTTPStatus, body: bytes, media_type: str) -> Reply:
+def _build(status: HTTPStatus, body: bytes, media_type: str) -> Reply:
     headers = ((b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)))
     return Reply(status, headers, body)

@@ -1,6 +1,7 @@
-"""Administration over any store: what `smscode app`, `smscode template` and `smscode message` do.
+"""Create and change apps and templates, and look up messages: `smscode app`, `template` and `message`.
 
-Each operation returns values that can be printed as JSON. A secret is returned once, by the operation that creates it.
+Each operation returns values that can be serialised as JSON. A secret is returned only by the operation that creates
+it.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from toolkit.service.core.accounts import DEFAULT_TEXT, DEFAULT_TTL_S, App, Temp
 from toolkit.service.core.policy import ADVISED_TTL_S
 from toolkit.service.stores.base import Store
 
-MAX_MESSAGES = 10**12  # of a balance to begin with, and of one top-up
+MAX_MESSAGES = 10**12  # in one top-up, and in a new app's balance
 
-Row = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """The operations on one store."""
+    """The administrative operations on a store.
+
+    Every operation raises InputError for arguments that it refuses; then nothing has changed.
+    """
 
     store: Store
 
@@ -33,10 +37,13 @@ class Admin:
         ttl_s: int = DEFAULT_TTL_S,
         app_key: str | None = None,
         master_secret: str | None = None,
-    ) -> Row:
-        """Create an app with a first template; its key and secret are drawn unless they are given."""
+    ) -> JsonObject:
+        """Create an app with a first template. Its key and secret are random unless they are given.
+
+        ``balance`` is in messages. ``text`` and ``ttl_s`` (seconds) are the template's.
+        """
         if balance < 0:
-            raise InputError(f"balance {balance}: a balance is counted in messages, from 0")
+            raise InputError(f"invalid balance {balance}: expected a number of messages from 0 to {MAX_MESSAGES}")
         _check_messages(balance)
         app_id, temp_id = await self.store.new_id("app"), await self.store.new_id("template")
         secret = master_secret or new_key()
@@ -45,52 +52,61 @@ class Admin:
         await self.store.put(app=app, credit=balance, template=template)
         return {"app_key": app.app_key, "master_secret": secret, "temp_id": template.temp_id, "balance": balance}
 
-    async def list_apps(self) -> list[Row]:
-        """Return every app: key, balance in messages, whether suspended, whether permitted to send codes."""
+    async def list_apps(self) -> list[JsonObject]:
+        """Return every app: key, balance in messages, whether it is suspended, whether it may send codes."""
         apps, balances = self.store.apps(), await self.store.balances()
         return [_show_app(app, balances[app.app_id]) for app in apps]
 
-    async def top_up(self, *, app_key: str, messages: int) -> Row:
-        """Add a number of messages to an app's balance; a negative number takes away, not below zero."""
+    async def top_up(self, *, app_key: str, messages: int) -> JsonObject:
+        """Add messages to an app's balance. A negative number subtracts, but never below zero."""
         _check_messages(messages)
         await self.store.put(app=self._find(app_key), credit=messages)
         return await self._show(app_key)
 
-    async def change_app(self, *, app_key: str, suspended: bool | None = None, permitted: bool | None = None) -> Row:
-        """Suspend or resume an app, give or take its SMS-code permission; None leaves things as they are."""
+    async def change_app(
+        self, *, app_key: str, suspended: bool | None = None, permitted: bool | None = None
+    ) -> JsonObject:
+        """Suspend or resume an app, grant or revoke its SMS-code permission. None leaves a setting unchanged."""
         app = self._find(app_key)
         suspended = app.suspended if suspended is None else suspended
         permitted = app.permitted if permitted is None else permitted
         await self.store.put(app=replace(app, suspended=suspended, permitted=permitted))
         return await self._show(app_key)
 
-    async def add_template(self, *, app_key: str, text: str, ttl_s: int = DEFAULT_TTL_S) -> Row:
+    async def add_template(self, *, app_key: str, text: str, ttl_s: int = DEFAULT_TTL_S) -> JsonObject:
         """Add a template to an app."""
         app = self._find(app_key)
         template = Template(await self.store.new_id("template"), app.app_id, text, ttl_s)
         await self.store.put(template=template)
         return self._show_template(template)
 
-    async def list_templates(self, *, app_key: str | None = None) -> list[Row]:
-        """Return the templates of an app, or all."""
+    async def list_templates(self, *, app_key: str | None = None) -> list[JsonObject]:
+        """Return the templates of an app; those of all apps if ``app_key`` is None."""
         app_id = self._find(app_key).app_id if app_key else None
-        return [self._show_template(it) for it in self.store.templates() if app_id in (None, it.app_id)]
+        return [
+            self._show_template(template) for template in self.store.templates() if app_id in (None, template.app_id)
+        ]
 
-    async def disable_template(self, *, temp_id: int) -> Row:
-        """Disable a template: sends with it are refused from then on."""
+    async def disable_template(self, *, temp_id: int) -> JsonObject:
+        """Disable a template, so that the service refuses sends with it."""
         template = self.store.template(temp_id)
         if template is None:
-            raise InputError(f"template {temp_id}: there is none; `smscode template list` shows what there is")
+            raise InputError(f"unknown template {temp_id}: `smscode template list` lists the templates")
         disabled = Template(template.temp_id, template.app_id, template.text, template.ttl_s, enabled=False)
         await self.store.put(template=disabled)
         return self._show_template(disabled)
 
-    async def show_message(self, *, msg_id: str) -> Row:
-        """Return what became of a message; times are UTC, and the mobile shows its first seven digits."""
+    async def show_message(self, *, msg_id: str) -> JsonObject:
+        """Return a message's delivery state, attempts and times.
+
+        Times are UTC in ISO 8601. Only the first seven digits of the mobile are shown.
+        """
         message = await self.store.message(msg_id)
         if message is None:
-            raise InputError(f"message {msg_id}: there is none, or it has expired long ago and was forgotten")
-        delivery, keys = message.delivery, {app.app_id: app.app_key for app in self.store.apps()}
+            raise InputError(
+                f"unknown message {msg_id!r}: it was never sent, or its record was removed after it expired"
+            )
+        delivery, app_keys = message.delivery, {app.app_id: app.app_key for app in self.store.apps()}
         return {
             "msg_id": msg_id,
             "state": delivery.state,
@@ -101,7 +117,7 @@ class Admin:
             "expires": _show_time(message.expires_ms),
             "settled": _show_time(message.settled_ms),
             "mobile": f"{str(message.mobile)[:7]}****",
-            "app_key": keys[message.app_id],
+            "app_key": app_keys[message.app_id],
             "temp_id": message.temp_id,
             "segments": message.segments,
         }
@@ -109,17 +125,17 @@ class Admin:
     def _find(self, app_key: str) -> App:
         if app := self.store.app(app_key):
             return app
-        raise InputError(f"app {app_key}: there is none; `smscode app list` shows what there is")
+        raise InputError(f"unknown app {app_key!r}: `smscode app list` lists the apps")
 
-    async def _show(self, app_key: str) -> Row:
+    async def _show(self, app_key: str) -> JsonObject:
         app = self._find(app_key)
         return _show_app(app, (await self.store.balances())[app.app_id])
 
-    def _show_template(self, template: Template) -> Row:
-        keys = {app.app_id: app.app_key for app in self.store.apps()}
+    def _show_template(self, template: Template) -> JsonObject:
+        app_keys = {app.app_id: app.app_key for app in self.store.apps()}
         return {
             "temp_id": template.temp_id,
-            "app_key": keys[template.app_id],
+            "app_key": app_keys[template.app_id],
             "text": template.text,
             "segments": template.segments,
             "ttl_s": template.ttl_s,
@@ -129,10 +145,10 @@ class Admin:
 
 def _check_messages(messages: int) -> None:
     if abs(messages) > MAX_MESSAGES:
-        raise InputError(f"{messages} messages: give at most {MAX_MESSAGES} messages at once")
+        raise InputError(f"invalid number {messages}: expected at most {MAX_MESSAGES} messages at once")
 
 
-def _show_app(app: App, balance: int) -> Row:
+def _show_app(app: App, balance: int) -> JsonObject:
     return {"app_key": app.app_key, "balance": balance, "suspended": app.suspended, "permitted": app.permitted}
 
 
@@ -141,7 +157,11 @@ def _show_time(time_ms: int) -> str | None:
 
 
 def advise_ttl(ttl_s: int) -> str | None:
-    """Return a warning about a lifetime that is longer than NIST SP 800-63B advises, else None."""
+    """Return a warning if a lifetime (seconds) is longer than NIST SP 800-63B allows, else None.
+
+    >>> advise_ttl(300) is None
+    True
+    """
     if ttl_s <= ADVISED_TTL_S:
         return None
-    return f"ttl {ttl_s} s: NIST SP 800-63B asks for codes that expire within {ADVISED_TTL_S} s"
+    return f"ttl {ttl_s} s: NIST SP 800-63B requires codes to expire within {ADVISED_TTL_S} s"
