@@ -19,7 +19,7 @@ from httpx_aiohttp import AiohttpTransport
 from side_by_side import OTHER_CORE, SERVER_CORE, pin
 
 from toolkit.api.wire import CODES_PATH, Credentials, build_send
-from toolkit.client.core import AsyncClient, Client
+from toolkit.client import AsyncClient, Client
 
 ROUNDS, TURN_S = 5, 0.9
 MOBILE, TEMP_ID = "13800138000", 1

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         TransportError,
     )
     from toolkit.api.return_codes import Kind, ReturnCode
-    from toolkit.client.core import AsyncClient, Client, Sent, Timeout, Verification
+    from toolkit.client import AsyncClient, Client, Sent, Timeout, Verification
     from toolkit.records.call_record import CallRecord
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "client.core": ("AsyncClient", "Client", "Sent", "Timeout", "Verification"),
+    "client": ("AsyncClient", "Client", "Sent", "Timeout", "Verification"),
     "api.return_codes": ("Kind", "ReturnCode"),
     "api.errors": tuple(name for name in __all__ if name.endswith("Error")),
     "records.call_record": ("CallRecord",),

@@ -27,7 +27,7 @@ from toolkit.api.errors import (
 )
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint, Refusal, Reply
-from toolkit.client.core import AsyncClient, Client, Sent, Timeout, Verification
+from toolkit.client import AsyncClient, Client, Sent, Timeout, Verification
 from toolkit.records.call_record import CallRecord
 
 MOBILE, TYPED, SECRET = "13812345678", "935617", "the-master-secret"

@@ -29,7 +29,7 @@ def send(
     as_json: Json = False,
 ) -> None:
     """Send a code to a mobile and print the msg_id that verifies it. The secret is SMSCODE_MASTER_SECRET's."""
-    from toolkit.client.core import Client
+    from toolkit.client import Client
     from toolkit.settings import load_target
 
     aim = load_target(base_url=target, app_key=app_key, temp_id=temp_id)
@@ -46,7 +46,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Verify a typed code: exit 0 when it is right, 1 when it isn't. The secret is SMSCODE_MASTER_SECRET's."""
-    from toolkit.client.core import Client
+    from toolkit.client import Client
     from toolkit.settings import load_target
 
     aim = load_target(base_url=target, app_key=app_key)

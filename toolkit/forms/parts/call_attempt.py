@@ -11,7 +11,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from toolkit.api.errors import CallError, InputError, ReturnCodeError, RunError
 from toolkit.api.return_codes import ReturnCode, find
 from toolkit.api.wire import Credentials, message_path
-from toolkit.client.core import Client
+from toolkit.client import Client
 from toolkit.forms.parts import curl
 from toolkit.masking import mask_text
 from toolkit.records.call_record import CallRecord

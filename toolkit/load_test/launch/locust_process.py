@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from toolkit.api.errors import InputError, RunError
-from toolkit.client.core import Client
+from toolkit.client import Client
 from toolkit.records.packed import PackedRow
 from toolkit.records.parquet import pack_to_parquet
 from toolkit.runs import run_folder

@@ -1,0 +1,107 @@
+"""The client for blocking code."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Self, cast
+
+import httpx
+
+from toolkit.api.wire import Answer
+from toolkit.client.core import (
+    DEFAULT_TIMEOUT,
+    MAX_RESPONSE_BYTES,
+    Call,
+    ClientCore,
+    OnCall,
+    Sent,
+    Timeout,
+    Verification,
+    Verify,
+    tls_context,
+)
+from toolkit.client.deadlines import NOT_CONNECTED, DeadlineTransport, deadlines
+
+
+class Client:
+    """Calls the API from blocking code. Threads may share a client.
+
+    Args:
+        base_url: the API's URL, e.g. "https://api.sms.jpush.cn".
+        app_key: the app's key.
+        master_secret: the app's master secret.
+        timeout: how long a call may take.
+        verify: an ``ssl.SSLContext`` or the path of CA certificates, if the default ones don't fit.
+        on_call: called with the CallRecord of each call, successful or not.
+        run: name of the run in the records.
+        source: name of the source in the records; default: the host's name.
+
+    Raises:
+        InputError: an argument can't be used.
+
+    >>> with Client("https://api.sms.jpush.cn", "app-key", "master-secret") as client:  # doctest: +SKIP
+    ...     sent = client.send_code("13800138000", temp_id=1)
+    ...     client.verify_code(sent.msg_id, "123456").is_valid
+    True
+
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        app_key: str,
+        master_secret: str,
+        *,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        verify: Verify = True,
+        on_call: OnCall | None = None,
+        run: str = "",
+        source: str | None = None,
+    ) -> None:
+        self._core = ClientCore(base_url, app_key, master_secret, timeout, on_call, run, source, NOT_CONNECTED)
+        self._transport = DeadlineTransport(tls_context(self._core.base_url, verify))
+
+    def send_code(self, mobile: str | int, temp_id: int | str) -> Sent:
+        """Send a code to a mobile. Nothing is retried, because a send that timed out may have been charged.
+
+        Raises:
+            ReturnCodeError: the API refused the send.
+            ProtocolError: the response isn't the API's.
+            NotConnectedError: no connection was made, so nothing was sent.
+            TransportError: no response arrived, so it isn't known whether the message was sent.
+
+        """
+        return Sent.of(self._perform(self._core.send(mobile, temp_id)))
+
+    def verify_code(self, msg_id: str, code: str) -> Verification:
+        """Verify the code that a person typed.
+
+        A wrong, expired or used code is a result, not an exception. Raises the same errors as ``send_code``.
+        """
+        return Verification.of(self._perform(self._core.verify(msg_id, code)))
+
+    def _perform(self, call: Call) -> Answer:
+        with call:
+            response = self._transport.handle_request(call.build(deadlines(self._core.timeout)))
+            with closing(response):
+                body = b""
+                for chunk in cast(httpx.SyncByteStream, response.stream):
+                    body += chunk
+                    if len(body) > MAX_RESPONSE_BYTES:
+                        break
+            call.read(response, body)
+        return call.answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._core.is_closed = True
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client{self._core!r}"
