@@ -127,12 +127,12 @@ def test_a_service_that_the_smsc_refuses_says_so_in_one_line(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--store", "sqlite:///sms.db"], "`smscode serve` itself delivers"),
-        ([], "`smscode serve` itself delivers"),
-        (["--store", "redis://127.0.0.1:1"], "the outbox delivers nothing: set SMSCODE_PROVIDER"),
+        (["--store", "sqlite:///sms.db"], "only `smscode serve` can deliver from a SQLite store"),
+        ([], "only `smscode serve` can deliver from a SQLite store"),
+        (["--store", "redis://127.0.0.1:1"], "the provider outbox delivers nothing: set SMSCODE_PROVIDER"),
     ],
 )
-def test_a_worker_that_cannot_be_says_why(tmp_path: Path, options: list[str], reason: str) -> None:
+def test_an_invalid_delivery_worker_is_refused_with_the_reason(tmp_path: Path, options: list[str], reason: str) -> None:
     done = smscode("deliver", *options, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in done.stderr

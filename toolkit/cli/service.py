@@ -136,7 +136,7 @@ def serve(
         provider=provider,
     )
     faults = Faults(Latency.parse(latency), error_share, drop_share, Stall.parse(stall) if stall else None)
-    config = ServiceConfig.of(
+    config = ServiceConfig.from_settings(
         settings, expose_sandbox=expose_sandbox, speed=speed, faults=faults, until_stdin_closes=until_stdin_closes
     )
     run(config, show_json if as_json else _announce)
@@ -162,7 +162,7 @@ def deliver(
     from toolkit.service.process.runtime import deliver as run
     from toolkit.settings import load_service
 
-    config = ServiceConfig.of(load_service(store=store, provider=provider))
+    config = ServiceConfig.from_settings(load_service(store=store, provider=provider))
     # The admin port that is set is the service's, which may run on this machine too.
     run(replace(config, admin_port=admin_port), _announce_worker)
 

@@ -44,4 +44,4 @@ def test_a_setting_that_is_missing_is_named(name: ProviderName, missing: str) ->
 def test_no_secret_is_shown(name: str) -> None:
     settings = ServiceSettings.model_validate(ALL | {"provider": name, "port": 0})
     assert "hidden" not in repr(settings)
-    assert "hidden" not in repr(ServiceConfig.of(settings))
+    assert "hidden" not in repr(ServiceConfig.from_settings(settings))

@@ -1,9 +1,9 @@
-"""How to run the service: what is set, checked, and turned into values."""
+"""Check the settings of a service and convert them to values."""
 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,27 +16,21 @@ from toolkit.service.sandbox import NO_FAULTS, Faults
 from toolkit.service.stores.open import WAYS, is_shared
 from toolkit.settings import ServiceSettings
 
-_GIVEN = (  # under the same name in the settings
-    "host",
-    "port",
-    "store",
-    "key_file",
-    "workers",
-    "production",
-    "strict_media",
-    "admin_host",
-    "admin_port",
-    "log_calls",
-    "max_in_flight",
-)
+MAX_SPEED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """How to run the service. ``store`` None keeps the state in a temporary file that goes with the process.
+    """The configuration of a service. Raises SettingsError for values that contradict each other.
 
-    ``key_file``: of the key of a shared store's digests. ``workers``: how many processes serve. ``admin_port`` None: no
-    admin port, 0: a free one. ``log_calls`` None: calls are logged in production.
+    - ``store``: URL of the store; None for a temporary file that is removed when the process ends
+    - ``key_file``: holds the key of a Redis store's digests
+    - ``workers``: number of processes that serve
+    - ``speed``: how many times as fast as real time the sandbox's clock runs
+    - ``admin_port``: None for no admin port, 0 for a free one
+    - ``log_calls``: None to log calls in production only
+    - ``until_stdin_closes``: stop when the parent process closes stdin
+    - ``provider``: None to deliver nothing
     """
 
     host: str = "127.0.0.1"
@@ -63,50 +57,49 @@ class ServiceConfig:
         return self.production if self.log_calls is None else self.log_calls
 
     @classmethod
-    def of(cls, settings: ServiceSettings, **rest: Any) -> Self:
-        """Make the configuration from what is set; ``rest`` is what only the command line gives."""
+    def from_settings(cls, settings: ServiceSettings, **options: Any) -> Self:
+        """Create the configuration from settings, and from ``options`` that only the command line has."""
+        if settings.production and settings.provider is None:
+            raise SettingsError(
+                "production needs a provider: set SMSCODE_PROVIDER, or provider in [service] of smscode.toml, to"
+                " webhook or smpp; outbox delivers nothing"
+            )
+        same_name = {
+            it.name: getattr(settings, it.name) for it in fields(cls) if it.name in type(settings).model_fields
+        }
         policy = Policy(
             rules=tuple(map(Rule.parse, settings.rules)),
             app_rules=tuple(map(Rule.parse, settings.app_rules)),
             tries=settings.tries,
             failures_per_hour=settings.failures_per_hour,
         )
-        given = {name: getattr(settings, name) for name in _GIVEN}
-        return cls(**given, policy=policy, provider=_choose(settings), **rest)
+        provider = provider_factory(
+            settings.provider or "outbox",
+            webhook_url=settings.webhook_url,
+            webhook_secret=settings.webhook_secret.get_secret_value(),
+            smpp_url=settings.smpp_url,
+            smpp_password=settings.smpp_password.get_secret_value(),
+            smpp_source=settings.smpp_source,
+        )
+        return cls(**same_name | {"policy": policy, "provider": provider} | options)
 
     def __post_init__(self) -> None:
         if self.production and (self.speed != 1.0 or self.faults != NO_FAULTS):
-            raise SettingsError("a faster clock and faults belong to the sandbox: leave them out, or leave production")
+            raise SettingsError("--speed and faults work only in a sandbox: remove them, or remove --production")
         if self.production and self.store is None:
-            raise SettingsError(f"production needs a store that stays: {WAYS}")
+            raise SettingsError(f"production needs a store: {WAYS}")
         if self.workers > 1 and not (self.store and is_shared(self.store)):
             raise SettingsError(
-                f"workers {self.workers}: one process owns a SQLite store; several share a Redis: --store redis://host:port"
+                f"workers {self.workers}: only one process can use a SQLite store; several need Redis:"
+                " --store redis://host:port"
             )
-        if not 0 < self.speed <= 1_000_000:
-            raise SettingsError(f"speed {self.speed}: give a number above 0, at most 1000000")
+        if not 0 < self.speed <= MAX_SPEED:
+            raise SettingsError(f"invalid speed {self.speed}: expected a number above 0, at most {MAX_SPEED}")
         if not (self.production or self.expose_sandbox or _is_loopback(self.host)):
             raise SettingsError(
-                f"host {self.host}: a sandbox tells its codes to anyone with a key, so it listens on loopback only;"
+                f"host {self.host}: a sandbox shows its codes to anyone with a key, so it listens on loopback only;"
                 " --expose-sandbox lifts that"
             )
-
-
-def _choose(settings: ServiceSettings) -> ProviderFactory | None:
-    """Return the chosen provider; production has none that nobody chose."""
-    if settings.production and settings.provider is None:
-        raise SettingsError(
-            "production needs a provider: set SMSCODE_PROVIDER, or provider in [service] of smscode.toml, to webhook or"
-            " smpp; outbox lets messages wait and expire"
-        )
-    return provider_factory(
-        settings.provider or "outbox",
-        webhook_url=settings.webhook_url,
-        webhook_secret=settings.webhook_secret.get_secret_value(),
-        smpp_url=settings.smpp_url,
-        smpp_password=settings.smpp_password.get_secret_value(),
-        smpp_source=settings.smpp_source,
-    )
 
 
 def _is_loopback(host: str) -> bool:

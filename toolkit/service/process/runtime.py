@@ -1,4 +1,4 @@
-"""Puts the service together and runs it: store, sandbox or production, delivery, front, admin port."""
+"""Run one service process: put together store, API, delivery, metrics and servers, and run them until a signal."""
 
 from __future__ import annotations
 
@@ -35,60 +35,73 @@ from toolkit.service.stores.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)
 
-PRUNE_S, PRUNE_MORE_S = 1.0, 0.02
-TELL_S = 1.0
+PRUNE_INTERVAL_S, PRUNE_MORE_INTERVAL_S = 1.0, 0.02
+PUBLISH_INTERVAL_S = 1.0
 
 Announce = Callable[[dict[str, Any]], None]
-Tell = Callable[[Counters], None]
+"""Gets a description of the service once it answers: ``url``, ``admin_url``, and a sandbox's ``app_key``,
+``master_secret`` and ``temp_id``."""
+Publish = Callable[[Counters], None]
+"""Gets the counters of a worker process at intervals."""
 
 
 def serve(
-    config: ServiceConfig, announce: Announce, listener: socket.socket | None = None, tell: Tell | None = None
+    config: ServiceConfig, announce: Announce, listener: socket.socket | None = None, publish: Publish | None = None
 ) -> None:
-    """Run the service until SIGTERM or SIGINT; ``announce`` gets the URL, and a sandbox's app, once it answers.
+    """Run the service in this process until SIGTERM or SIGINT.
 
-    ``listener``: a socket that listens already. ``tell`` gets the counters every TELL_S, and at the end.
+    A worker gets its ``listener`` from the supervisor; without one the process listens on the configured address.
+    ``publish`` is called every PUBLISH_INTERVAL_S and at the end.
     """
     stderr = open_stderr()
     raise_file_limit()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(config, announce, stderr, listener, tell))
+        runner.run(_serve(config, announce, stderr, listener, publish))
 
 
 async def _serve(
-    config: ServiceConfig, announce: Announce, stderr: int, listener: socket.socket | None, tell: Tell | None
+    config: ServiceConfig, announce: Announce, stderr: int, listener: socket.socket | None, publish: Publish | None
 ) -> None:
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listener or bind(config.host, config.port))
         counters = Counters()
         writer = LineWriter(stderr, counters)
         stack.enter_context(logging_json(writer, logging.INFO if config.logs_calls else logging.WARNING))
-        store = await stack.enter_async_context(opened(config, counters, config.speed))
+        store = await stack.enter_async_context(configured_store(config, counters, config.speed))
         if isinstance(store, SqliteStore):
             store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control_socket.listen(Admin(store))))
-        about = {"url": url(config.host, listener)} | await sandbox_app(store, config.production)
-        await stack.enter_async_context(_repeating(_prune, store))
+        description = {"url": url(config.host, listener)} | await ensure_sandbox_app(store, config.production)
+        await stack.enter_async_context(_pruning(store))
         if config.provider:
             await stack.enter_async_context(delivering(store, config.provider, counters))
-        if tell:
-            stack.callback(tell, counters)
-            await stack.enter_async_context(_repeating(_tell, tell, counters))
-        answer = _build(config, store, counters).answer
+        if publish:
+            await stack.enter_async_context(_publishing(publish, counters))
+        answer = _build_api(config, store, counters).answer
         handler = RequestHandler(answer, counters, writer if config.logs_calls else None, config.max_in_flight)
-        server = Server(handler, Connection, lambda: announce(about))
+        server = Server(handler, Connection, lambda: announce(description))
         health = Health(store, lambda: counters, unready=lambda: DRAINING if server.should_exit else "")
-        about |= await stack.enter_async_context(watched(config, health))
-        _spare_the_collector()
+        description |= await stack.enter_async_context(serving_admin_port(config, health))
+        # Calls create no cyclic garbage, so the collector may run rarely and skip the objects of the start.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         with stopping(server.stop, config.until_stdin_closes):
             await server.serve(sockets=[listener])
 
 
 def deliver(config: ServiceConfig, announce: Announce) -> None:
-    """Deliver beside the services that share a store until SIGTERM or SIGINT; ``announce`` gets the provider's name."""
+    """Deliver the messages of services that share a Redis store, until SIGTERM or SIGINT.
+
+    ``announce`` gets the name of the ``provider`` and the ``admin_url``. Raise SettingsError for a SQLite store, and if
+    there is no provider.
+    """
     if config.store is None or not is_shared(config.store):
-        raise SettingsError("one process owns a SQLite store: `smscode serve` itself delivers; share a Redis for this")
+        raise SettingsError(
+            "only `smscode serve` can deliver from a SQLite store; to deliver in another process, share a Redis:"
+            " --store redis://host:port"
+        )
     if config.provider is None:
-        raise SettingsError("the outbox delivers nothing: set SMSCODE_PROVIDER to webhook or smpp")
+        raise SettingsError("the provider outbox delivers nothing: set SMSCODE_PROVIDER to webhook or smpp")
     stderr = open_stderr()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_deliver(config, config.provider, announce, stderr))
@@ -99,15 +112,15 @@ async def _deliver(config: ServiceConfig, factory: ProviderFactory, announce: An
     async with AsyncExitStack() as stack:
         stack.enter_context(logging_json(LineWriter(stderr, counters), logging.INFO))
         stack.enter_context(stopping(stopped.set, until_stdin_closes=False))
-        store = await stack.enter_async_context(opened(config, counters))
+        store = await stack.enter_async_context(configured_store(config, counters))
         await stack.enter_async_context(delivering(store, factory, counters))
-        watching = watched(config, Health(store, lambda: counters, unready=lambda: ""))
-        announce({"provider": factory.name} | await stack.enter_async_context(watching))
+        health = Health(store, lambda: counters, unready=lambda: "")
+        announce({"provider": factory.name} | await stack.enter_async_context(serving_admin_port(config, health)))
         await stopped.wait()
 
 
-def _build(config: ServiceConfig, store: Store, counters: Counters) -> Api | Sandbox:
-    """Return the API of a store, in a sandbox unless it is production."""
+def _build_api(config: ServiceConfig, store: Store, counters: Counters) -> Api | Sandbox:
+    """Return the API over a store, inside a sandbox unless the configuration says production."""
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     if config.production:
         return Api(VerificationService(store, counters=counters), media_types)
@@ -116,8 +129,8 @@ def _build(config: ServiceConfig, store: Store, counters: Counters) -> Api | San
 
 
 @asynccontextmanager
-async def watched(config: ServiceConfig, health: Health) -> AsyncIterator[dict[str, str]]:
-    """Answer on the admin port, if there is to be one, until the block ends: longer than the service itself does."""
+async def serving_admin_port(config: ServiceConfig, health: Health) -> AsyncIterator[dict[str, str]]:
+    """Serve the admin port until the block ends, and yield its ``admin_url``; do nothing if none is configured."""
     if config.admin_port is None:
         yield {}
         return
@@ -132,13 +145,19 @@ async def watched(config: ServiceConfig, health: Health) -> AsyncIterator[dict[s
 
 
 @asynccontextmanager
-async def opened(config: ServiceConfig, counters: Counters, speed: float | None = None) -> AsyncIterator[Store]:
-    """Open the store until the block ends; ``speed`` None leaves a shared store's clock as it runs."""
+async def configured_store(
+    config: ServiceConfig, counters: Counters, speed: float | None = None
+) -> AsyncIterator[Store]:
+    """Open the configured store until the block ends.
+
+    ``speed`` sets the speed of the store's clock. None leaves that of a Redis store unchanged.
+    """
     with contextlib.ExitStack() as stack:
-        place = config.store
-        if place is None:
-            place = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory(prefix='smscode-'))}/sandbox.db"
-        store = await open_store(place, config.policy, config.key_file, speed, counters.batches)
+        store_url = config.store
+        if store_url is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="smscode-"))
+            store_url = f"sqlite:///{folder}/sandbox.db"
+        store = await open_store(store_url, config.policy, config.key_file, speed, counters.batches)
         try:
             yield store
         finally:
@@ -146,12 +165,12 @@ async def opened(config: ServiceConfig, counters: Counters, speed: float | None 
 
 
 @asynccontextmanager
-async def _repeating(work: Callable[..., Awaitable[float]], *arguments: Any) -> AsyncIterator[None]:
-    """Do something again and again while the block lasts; it returns after how many seconds."""
+async def _repeating(step: Callable[[], Awaitable[float]]) -> AsyncIterator[None]:
+    """Run a step again and again until the block ends. Each run returns the wait before the next, in seconds."""
 
     async def repeat() -> None:
         while True:
-            await asyncio.sleep(await work(*arguments))
+            await asyncio.sleep(await step())
 
     task = asyncio.create_task(repeat())
     try:
@@ -161,47 +180,53 @@ async def _repeating(work: Callable[..., Awaitable[float]], *arguments: Any) -> 
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _prune(store: Store) -> float:
-    """Have the store forget a small part of what no decision needs."""
+def _pruning(store: Store) -> contextlib.AbstractAsyncContextManager[None]:
+    """Remove expired records from the store, a few at a time, so that no call waits long."""
+
+    async def prune() -> float:
+        try:
+            return PRUNE_MORE_INTERVAL_S if await store.prune() else PRUNE_INTERVAL_S
+        except StoreError as problem:
+            log.warning("pruning: %s", problem)
+            return PRUNE_INTERVAL_S
+
+    return _repeating(prune)
+
+
+@asynccontextmanager
+async def _publishing(publish: Publish, counters: Counters) -> AsyncIterator[None]:
+    """Publish the counters at intervals, and once more when the block ends."""
+
+    async def step() -> float:
+        publish(counters)
+        return PUBLISH_INTERVAL_S
+
     try:
-        return PRUNE_MORE_S if await store.prune() else PRUNE_S
-    except StoreError as problem:
-        log.warning("pruning: %s", problem)
-        return PRUNE_S
+        async with _repeating(step):
+            yield
+    finally:
+        publish(counters)
 
 
-async def _tell(tell: Tell, counters: Counters) -> float:
-    tell(counters)
-    return TELL_S
+async def ensure_sandbox_app(store: Store, production: bool) -> dict[str, Any]:
+    """Return the sandbox's app: key, secret and template. It is created at the first start and stays the same.
 
-
-def _spare_the_collector() -> None:
-    """Have the collector of cyclic garbage look less often, and never at what starting has made: calls make none."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
-async def sandbox_app(store: Store, production: bool) -> dict[str, Any]:
-    """Return a sandbox's ready-made app: key, secret and template, the same at every start on a store.
-
-    Raise RunError where the store is of the other kind: what a sandbox hands out must not be worth anything.
+    In production return an empty dictionary. Raise RunError if a sandbox would use a production store, or the other
+    way round, because a sandbox publishes its credentials.
     """
     app_key, secret = store.digests.derive("sandbox app key"), store.digests.derive("sandbox master secret")
-    app = store.app(app_key)
+    app, admin = store.app(app_key), Admin(store)
     if production:
         if app:
-            raise RunError("the store is a sandbox's: for production give another with --store")
+            raise RunError("the store belongs to a sandbox: name another one for production, with --store")
         return {}
     if app is None and store.apps():
-        raise RunError("the store is no sandbox's: give --production, or another with --store")
+        raise RunError("the store belongs to a production service: add --production, or name another with --store")
     if app is None:
-        with contextlib.suppress(InputError):  # another machine may have been first
-            await Admin(store).create_app(balance=SANDBOX_BALANCE, app_key=app_key, master_secret=secret)
-    return {"app_key": app_key, "master_secret": secret, "temp_id": await _sandbox_template(store, app_key)}
-
-
-async def _sandbox_template(store: Store, app_key: str) -> int:
-    templates = await Admin(store).list_templates(app_key=app_key)
-    enabled = [template for template in templates if template["enabled"]]
-    return int((enabled or [await Admin(store).add_template(app_key=app_key, text=DEFAULT_TEXT)])[0]["temp_id"])
+        with contextlib.suppress(InputError):  # another machine may have created it first
+            await admin.create_app(balance=SANDBOX_BALANCE, app_key=app_key, master_secret=secret)
+    templates = await admin.list_templates(app_key=app_key)
+    template = next((it for it in templates if it["enabled"]), None)
+    if template is None:
+        template = await admin.add_template(app_key=app_key, text=DEFAULT_TEXT)
+    return {"app_key": app_key, "master_secret": secret, "temp_id": int(template["temp_id"])}

@@ -1,7 +1,8 @@
-"""Serves one port from several processes: starts the workers, keeps them running, and ends with them.
+"""Serve one port from several worker processes: start them, restart those that die, and stop them all.
 
-Each worker has a listening socket of its own on the port (SO_REUSEPORT), which is held here: one that is started in
-place of another that died serves those who knocked meanwhile. The workers share nothing but the store.
+Each worker has a listening socket of its own on the port (SO_REUSEPORT), and the kernel spreads connections over the
+sockets. The supervisor holds the sockets, so connections that arrive after a worker died wait for its successor. The
+workers share nothing but the store.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from toolkit.service.process.config import ServiceConfig
 
 log = logging.getLogger(__name__)
 
-_RESTART_S = 0.5
+_RESTART_DELAY_S = 0.5
 
 
 def serve(config: ServiceConfig, announce: runtime.Announce) -> None:
-    """Run the service in as many processes as configured, until SIGTERM or SIGINT."""
+    """Run the service in as many processes as configured, until SIGTERM or SIGINT.
+
+    ``announce`` gets the service's description once every worker answers.
+    """
     if config.workers == 1:
         runtime.serve(config, announce)
     else:
@@ -38,72 +42,78 @@ def serve(config: ServiceConfig, announce: runtime.Announce) -> None:
 
 
 async def _serve(config: ServiceConfig, announce: runtime.Announce, stderr: int) -> None:
+    with bind(config.host, config.port) as probe:  # fails if the port is taken; SO_REUSEPORT alone would share it
+        port: int = probe.getsockname()[1]
     async with AsyncExitStack() as stack:
-        listeners = [stack.enter_context(it) for it in _bind(config)]
+        listeners = [stack.enter_context(bind(config.host, port, shared=True)) for _ in range(config.workers)]
         stack.enter_context(logging_json(LineWriter(stderr, Counters())))
-        # What can't work is told before anything is started.
-        store = await stack.enter_async_context(runtime.opened(config, Counters(), config.speed))
-        about = {"url": url(config.host, listeners[0])} | await runtime.sandbox_app(store, config.production)
-        its_config = replace(config, admin_port=None, until_stdin_closes=True)
-        crew = _Crew([_Worker(number, listener, its_config) for number, listener in enumerate(listeners, 1)])
-        about |= await stack.enter_async_context(runtime.watched(config, Health(store, crew.counters, crew.unready)))
-        with stopping(crew.stop, config.until_stdin_closes):
-            await crew.work(lambda: announce(about))
+        # Opening the store here reports its problems once, before any worker starts.
+        store = await stack.enter_async_context(runtime.configured_store(config, Counters(), config.speed))
+        description = {"url": url(config.host, listeners[0])}
+        description |= await runtime.ensure_sandbox_app(store, config.production)
+        worker_config = replace(config, admin_port=None, until_stdin_closes=True)
+        workers = [_Worker(number, listener, worker_config) for number, listener in enumerate(listeners, 1)]
+        supervisor = Supervisor(workers)
+        health = Health(store, supervisor.counters, supervisor.unready)
+        description |= await stack.enter_async_context(runtime.serving_admin_port(config, health))
+        with stopping(supervisor.stop, config.until_stdin_closes):
+            await supervisor.run(lambda: announce(description))
 
 
 @dataclass(frozen=True, slots=True)
-class _Crew:
-    """All workers of a service."""
+class Supervisor:
+    """Keeps the workers of a service running."""
 
     workers: list[_Worker]
 
-    async def work(self, answering: Callable[[], None]) -> None:
-        """Keep all of them running until they are to stop; ``answering`` is called once all of them answer.
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Keep all workers running until ``stop`` is called; ``on_ready`` is called once all of them answer.
 
-        Raise RunError where one can't begin: so might it be with every one that is started in its place.
+        Raise RunError if a worker ends before it has answered, because its successors would do the same.
         """
-        keeping = [asyncio.create_task(each.keep()) for each in self.workers]
-        ready = asyncio.create_task(self._ready())
-        await asyncio.wait([*keeping, ready], return_when=asyncio.FIRST_COMPLETED)
+
+        async def all_ready() -> None:
+            for worker in self.workers:
+                await worker.ready.wait()
+
+        running = [asyncio.create_task(worker.run()) for worker in self.workers]
+        ready = asyncio.create_task(all_ready())
+        await asyncio.wait([*running, ready], return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
-            answering()
+            on_ready()
         ready.cancel()
         try:
-            await asyncio.gather(*keeping)
+            await asyncio.gather(*running)
         finally:
             self.stop()
-            await asyncio.gather(*keeping, return_exceptions=True)
-
-    async def _ready(self) -> None:
-        for each in self.workers:
-            await each.ready.wait()
+            await asyncio.gather(*running, return_exceptions=True)
 
     def stop(self) -> None:
-        """Have them answer what is under way, and end."""
-        for each in self.workers:
-            each.stop()
+        """Stop all workers gracefully; a second call ends them at once."""
+        for worker in self.workers:
+            worker.stop()
 
     def counters(self) -> Counters:
-        """Return what all of them have counted, those included that are no more."""
-        whole = Counters()
-        for each in self.workers:
-            whole.add(each.past)
-            whole.add(each.counters)
-        return whole
+        """Return the sum of all workers' counters, including processes that have ended."""
+        total = Counters()
+        for worker in self.workers:
+            total.add(worker.past_counters)
+            total.add(worker.counters)
+        return total
 
     def unready(self) -> str:
-        """Tell why the service is not to be called, if it isn't."""
-        if any(each.is_stopped for each in self.workers):
+        """Return why the service should get no traffic now, or an empty string."""
+        if any(worker.is_stopped for worker in self.workers):
             return DRAINING
-        starting = [str(each.number) for each in self.workers if not each.ready.is_set()]
+        starting = [str(worker.number) for worker in self.workers if not worker.ready.is_set()]
         return f"starting: worker {', '.join(starting)}" if starting else ""
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A process that serves one of the sockets, and the next one when it dies.
+    """One worker: a listening socket, and the process that serves it at present.
 
-    ``counters``: what the process that runs has counted; ``past``: what those before it had.
+    ``counters`` are those of the present process, ``past_counters`` the sum of its predecessors'.
     """
 
     number: int
@@ -111,36 +121,34 @@ class _Worker:
     config: ServiceConfig
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     counters: Counters = field(default_factory=Counters)
-    past: Counters = field(default_factory=Counters)
+    past_counters: Counters = field(default_factory=Counters)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _process: Process | None = None
     _has_answered: bool = False
 
-    async def keep(self) -> None:
-        """Keep a process running until it is to stop; raise RunError where the first one never answers."""
+    async def run(self) -> None:
+        """Keep a process running until ``stop`` is called; raise RunError if the first ends before it answers."""
         while not self._stopped.is_set():
             self._process = process = await self._start()
             if self._stopped.is_set():
                 process.terminate()
-            await self._follow(process)
-            if not self._stopped.is_set():
-                await self._rest(process)
-
-    async def _rest(self, ended: Process) -> None:
-        """Say that a process has ended, and wait before another is started."""
-        if not self._has_answered:
-            raise RunError(f"worker {self.number} ended before it answered: it has told why")
-        log.error("worker %d (pid %d) ended with %s: starting another", self.number, ended.pid, ended.returncode)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped.wait(), _RESTART_S)
+            await self._read_output(process)
+            if self._stopped.is_set():
+                return
+            if not self._has_answered:
+                raise RunError(f"worker {self.number} ended before it answered: see its error message above")
+            pid, status = process.pid, process.returncode
+            log.error("worker %d (pid %d) ended with %s: starting another", self.number, pid, status)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), _RESTART_DELAY_S)
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it is to end, or has."""
+        """Whether ``stop`` was called."""
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """Have it answer what is under way, and end; at the second call end at once."""
+        """Let the process answer the requests in flight, and end it; a second call ends it at once."""
         self._stopped.set()
         self.listener.close()
         if self._process and self._process.returncode is None:
@@ -152,14 +160,14 @@ class _Worker:
             stdin=PIPE,
             stdout=PIPE,
             pass_fds=[self.listener.fileno()],
-            start_new_session=True,  # a terminal's Ctrl-C is for us: we tell the workers
+            start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor only, which stops the workers
         )
         assert process.stdin
         process.stdin.write(worker_process.pack(self.config))
         return process
 
-    async def _follow(self, process: Process) -> None:
-        """Read what a process tells until it has ended."""
+    async def _read_output(self, process: Process) -> None:
+        """Read a process's readiness and counters until it ends, then add its counters to the past ones."""
         assert process.stdout
         async for line in process.stdout:
             if line == worker_process.READY:
@@ -169,15 +177,5 @@ class _Worker:
                 self.counters = worker_process.unpack(line)
         await process.wait()
         self.ready.clear()
-        self._bury()
-
-    def _bury(self) -> None:
-        self.past.add(replace(self.counters, in_flight=0, waiting=0))
+        self.past_counters.add(replace(self.counters, in_flight=0, waiting=0))
         self.counters = Counters()
-
-
-def _bind(config: ServiceConfig) -> list[socket.socket]:
-    """Listen once for each worker; raise RunError where somebody else does."""
-    with bind(config.host, config.port) as alone:  # ports are shared with whoever asks: so make sure of it first
-        port: int = alone.getsockname()[1]
-    return [bind(config.host, port, shared=True) for _ in range(config.workers)]

@@ -1,7 +1,8 @@
-"""One of several processes that serve a port, started by ``supervisor`` as a module of its own.
+"""Run one of several processes that serve a port. ``supervisor`` starts this module as a program.
 
-The parent gives it the listening socket as a descriptor, and the configuration on stdin. When stdin ends, the parent
-has: so does the worker. On stdout it tells the parent, a line each, that it answers, and again and again its counters.
+The parent passes a listening socket as a file descriptor, and the configuration as the first line of stdin. The worker
+writes lines to stdout: READY once it answers, and its counters at intervals. When stdin closes, the parent has ended,
+and the worker ends too.
 """
 
 from __future__ import annotations
@@ -22,31 +23,27 @@ READY = b"ready\n"
 
 
 def pack(value: ServiceConfig | Counters) -> bytes:
-    """Write a configuration, or a counters, as the line that the other process reads."""
+    """Serialise a configuration or counters as one line."""
     return base64.b64encode(pickle.dumps(value)) + b"\n"
 
 
 def unpack(line: bytes) -> Any:
-    """Read what ``pack`` wrote."""
+    """Parse a line that ``pack`` wrote. The line must come from a process of this service, as it is unpickled."""
     return pickle.loads(base64.b64decode(line))
 
 
 def main() -> None:
-    """Serve until the parent says stop, or ends."""
+    """Serve until the parent sends SIGTERM or ends."""
     config: ServiceConfig = unpack(sys.stdin.buffer.readline())
+    listener = socket.socket(fileno=int(sys.argv[1]))
     try:
-        serve(
-            config,
-            lambda _: _tell(READY),
-            socket.socket(fileno=int(sys.argv[1])),
-            lambda counters: _tell(pack(counters)),
-        )
+        serve(config, lambda _: _write(READY), listener, lambda counters: _write(pack(counters)))
     except ToolkitError as problem:
         sys.exit(f"worker: {problem}")
 
 
-def _tell(line: bytes) -> None:
-    with suppress(BrokenPipeError):  # the parent has ended: so will this process
+def _write(line: bytes) -> None:
+    with suppress(BrokenPipeError):  # the parent has ended, and this process is about to
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
 
