@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.analysis import read
+from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
-from toolkit.durations import parse_duration
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Bounds, Ended, Expectations, LoadRun, Plan
 from toolkit.load_test.plan.schedule import Schedule, parse_stages, steady

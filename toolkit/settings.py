@@ -55,6 +55,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from toolkit.api import defaults
 from toolkit.api.errors import InputError, SettingsError
 from toolkit.api.wire import parse_base_url
 from toolkit.price_list import PriceRow, Prices, Unit, read_prices
@@ -71,7 +72,7 @@ class Target:
     base_url: str
     app_key: str
     master_secret: str = field(repr=False)
-    temp_id: int = 1
+    temp_id: int = defaults.TEMP_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class _Given(_Settings):
     base_url: Annotated[str, AfterValidator(lambda text: text and parse_base_url(text))] = ""
     app_key: Annotated[str, AfterValidator(_check_app_key)] = ""
     master_secret: SecretStr = SecretStr("")
-    temp_id: Annotated[int, Field(ge=0)] = 1
+    temp_id: Annotated[int, Field(ge=0)] = defaults.TEMP_ID
     price_per_send: Annotated[Decimal | None, Field(gt=0)] = None
     currency: str = "CNY"
 
@@ -209,10 +210,10 @@ class ServiceSettings(_Settings):
     admin_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     log_calls: bool | None = None
     max_in_flight: Annotated[int, Field(ge=1)] = 1000
-    rules: Annotated[tuple[str, ...], NoDecode] = ("1/60s", "5/3600s", "10/86400s")
+    rules: Annotated[tuple[str, ...], NoDecode] = defaults.RULES
     app_rules: Annotated[tuple[str, ...], NoDecode] = ()
-    tries: Annotated[int, Field(ge=1, le=255)] = 5
-    failures_per_hour: Annotated[int, Field(ge=1)] = 30
+    tries: Annotated[int, Field(ge=1, le=255)] = defaults.TRIES
+    failures_per_hour: Annotated[int, Field(ge=1)] = defaults.FAILURES_PER_HOUR
     provider: Literal["outbox", "webhook", "smpp"] | None = None
     webhook_url: str = ""
     webhook_secret: SecretStr = SecretStr("")

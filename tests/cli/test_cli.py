@@ -15,12 +15,10 @@ import pytest
 import typer.main
 from support.service import Running, smscode
 
-from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.cli import app
 from toolkit.cli.output import show
-from toolkit.durations import parse_duration
 from toolkit.records.call_record import CallRecord
 from toolkit.records.parquet import write_parquet
 
@@ -194,17 +192,6 @@ def test_every_option_tells_what_it_is_and_what_it_is_without() -> None:
             ):
                 untold.append((path, option.name))
     assert untold == []
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("10s", 10), ("2m", 120), ("1h", 3600)])
-def test_durations_are_read(text: str, seconds: int) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "0s", "1d", "1e9s", "500ms", "1.5s", "9" * 5000 + "s"])
-def test_a_duration_that_cannot_be_read_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="write a whole number above 0 and a unit"):
-        parse_duration(text)
 
 
 def test_a_load_test_needs_nothing_but_its_name(tmp_path: Path) -> None:

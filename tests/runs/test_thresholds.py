@@ -138,8 +138,10 @@ def test_an_error_points_at_the_place(text: str, place: str, problem: str) -> No
     assert problem in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "after_s"), [("30s", 30), ("2m", 120), ("1h", 3600)])
-def test_an_abort_is_in_seconds_minutes_or_hours(text: str, after_s: int) -> None:
+@pytest.mark.parametrize(
+    ("text", "after_s"), [("30s", 30), ("2m", 120), ("1h", 3600), ("1500ms", 1.5), ("1h30m", 5400)]
+)
+def test_an_abort_comes_after_a_duration(text: str, after_s: float) -> None:
     assert parse(f"max(send.caller_ms) < 1 abort after {text}").abort_after_s == after_s
 
 

@@ -125,7 +125,7 @@ def test_log_normal_latency_has_its_median() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "20", "ms", "-5ms", "20ms~x", "1h", "20ms~nan", "20ms~inf", "20ms~-1", "20ms~800"]
+    "text", ["", "20", "ms", "-5ms", "20ms~x", "1d", "20ms~nan", "20ms~inf", "20ms~-1", "20ms~800"]
 )
 def test_a_latency_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="write 20ms"):

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from support.simulated import Simulated
 
+from toolkit.api.defaults import TRIES, TTL_S
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import Kind, ReturnCode, kind_of
 from toolkit.records.call_record import Failure
 from toolkit.simulation import Plan, simulate
-from toolkit.simulation.verify_attempts import TRIES, TTL_S
 
 S = 1_000_000_000
 MOBILE = re.compile(r"(?<!\d)(?:\+?86)?1[3-9]\d{9}(?!\d)")

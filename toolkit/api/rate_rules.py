@@ -1,19 +1,28 @@
-"""Frequency rules as values: what the service keeps, and a load test expects it to keep."""
+"""Parse rate rules such as ``1/60s``: at most COUNT sends in any window of DURATION.
+
+A rule is a sliding window and exact: a send is accepted if fewer than COUNT sends were accepted in the DURATION before
+it. The service enforces rules, a load test checks that they are enforced, the analysis infers them from a log.
+"""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Self
 
+from toolkit.api import defaults
+from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
 
-_RULE = re.compile(r"([0-9]{1,6})/([0-9]{1,8})s?")
+_MAX_COUNT_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """At most ``count`` in any ``window_s`` seconds: a sliding window, exact."""
+    """At most ``count`` sends in any ``window_s`` seconds.
+
+    >>> Rule.parse("5/1h"), str(Rule(5, 3600))
+    (Rule(count=5, window_s=3600), '5/3600s')
+    """
 
     count: int
     window_s: int
@@ -23,23 +32,33 @@ class Rule:
     def __post_init__(self) -> None:
         object.__setattr__(self, "window_ms", self.window_s * 1000)
         if self.count < 1 or self.window_s < 1:
-            raise InputError(f"rule {self}: a count and a window are at least 1")
+            raise InputError(f"invalid rule '{self}': count and window must be at least 1, e.g. 1/60s")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``count/seconds``, such as ``1/60s``."""
-        match = _RULE.fullmatch(text.strip())
-        if not match:
-            raise InputError(f"rule {text!r}: write count/seconds, such as 1/60s")
-        return cls(int(match[1]), int(match[2]))
+        """Parse COUNT/DURATION; a duration without a unit is in seconds. Raise InputError for anything else."""
+        count, _, window = text.strip().partition("/")
+        if not (count.isascii() and count.isdigit() and len(count) <= _MAX_COUNT_DIGITS):
+            raise InputError(f"invalid rule {text!r}: expected COUNT/DURATION, e.g. 1/60s or 5/1h")
+        try:
+            window_s = parse_duration(f"{window}s" if window.isdigit() else window)
+        except InputError as error:
+            raise InputError(f"invalid rule {text!r}: {error}; write COUNT/DURATION, e.g. 1/60s or 5/1h") from None
+        if not window_s.is_integer():
+            raise InputError(f"invalid rule {text!r}: the window must be whole seconds, e.g. 1/60s")
+        return cls(int(count), int(window_s))
 
     def __str__(self) -> str:
         return f"{self.count}/{self.window_s}s"
 
 
-DEFAULT_RULES = (Rule(1, 60), Rule(5, 3600), Rule(10, 86_400))
+DEFAULT_RULES = tuple(map(Rule.parse, defaults.RULES))
 
 
 def parse_rules(text: str) -> tuple[Rule, ...]:
-    """Read rules with spaces or commas between; none given are the contract's."""
+    """Parse rules separated by blanks or commas; return the default rules for an empty text.
+
+    >>> parse_rules("1/60s, 5/1h")
+    (Rule(count=1, window_s=60), Rule(count=5, window_s=3600))
+    """
     return tuple(map(Rule.parse, text.replace(",", " ").split())) or DEFAULT_RULES

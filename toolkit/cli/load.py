@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolkit.api.durations import EXAMPLES
 from toolkit.api.errors import InputError
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say
 from toolkit.cli.run_result import exit_by, show_summary
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
-from toolkit.durations import EXAMPLES
 from toolkit.runs.remote_storage import check, is_url, push
 from toolkit.runs.run_folder import Cause
 

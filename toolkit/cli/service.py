@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from toolkit.api import defaults
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.cli.output import Json, say, show, show_json
@@ -193,7 +194,7 @@ def _announce_admin(about: dict[str, Any]) -> None:
 def app_create(
     store: Store = None,
     balance: Annotated[int, typer.Option(help="Balance in messages.")] = 0,
-    ttl_s: TtlS = 300,
+    ttl_s: TtlS = defaults.TTL_S,
     text: Text = "Your verification code is {code}.",
     as_json: Json = False,
 ) -> None:
@@ -253,7 +254,7 @@ def app_permit(
 def template_add(
     app_key: Key,
     text: Annotated[str, typer.Argument(help="The message; holds {code} once. The signature counts as part of it.")],
-    ttl_s: TtlS = 300,
+    ttl_s: TtlS = defaults.TTL_S,
     store: Store = None,
     as_json: Json = False,
 ) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.analysis import Calls, limits, read
+from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
-from toolkit.durations import EXAMPLES, parse_duration
 from toolkit.forms.parts import live_chart, send_timeline
 from toolkit.forms.parts.background_task import Work
 from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules

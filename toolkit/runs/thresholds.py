@@ -3,7 +3,7 @@
 A threshold is a metric, a comparison and a limit in the metric's unit; ``abort after`` ends a run that misses it once
 so much of the run is over:
 
-    threshold  = metric ( "<" | "<=" | ">" | ">=" ) number unit [ "abort after" whole-number ( "s" | "m" | "h" ) ]
+    threshold  = metric ( "<" | "<=" | ">" | ">=" ) number unit [ "abort after" duration ]
     metric     = ( percentile | "mean" | "max" ) "(" endpoint "." measure ")"     unit: none, the measure's name has it
                | "share" "(" return-code ")"         of the calls of both endpoints       unit: %
                | "ok_ratio" "(" endpoint ")"         calls that returned success          unit: %
@@ -33,6 +33,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar, Protocol, TypeAlias
 
+from toolkit.api import durations
+from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode, find
 from toolkit.api.wire import Endpoint
@@ -157,10 +159,10 @@ class Threshold:
     metric: Metric
     comparison: str
     limit: float
-    abort_after_s: int | None = None
+    abort_after_s: float | None = None
 
     def __str__(self) -> str:
-        ending = "" if self.abort_after_s is None else f" abort after {self.abort_after_s}s"
+        ending = "" if self.abort_after_s is None else f" abort after {_plain(self.abort_after_s)}s"
         return f"{self.metric} {self.comparison} {_plain(self.limit)}{self.metric.unit}{ending}"
 
     def opposite(self) -> Threshold:
@@ -227,7 +229,6 @@ _OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _WORDS = ("mean", "max")
 _METRICS = "a metric: p99 or another percentile, mean, max, share, ok_ratio or rate"
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
-_UNIT_S = {"s": 1, "m": 60, "h": 3600}
 
 
 class _Line:
@@ -308,12 +309,11 @@ def _read_limit(line: _Line, unit: str) -> float:
     return limit
 
 
-def _read_abort(line: _Line) -> int | None:
+def _read_abort(line: _Line) -> float | None:
     if line.is_over():
         return None
     line.take(r"abort\s+after\b", "the end, or: abort after")
-    number = line.take(r"[0-9]{1,6}(?=[smh]\b)", "a duration, such as 30s or 2m")
-    after_s = int(number) * _UNIT_S[line.take("[smh]", "s, m or h")]
+    after_s = parse_duration(line.take(durations.PATTERN, f"a duration, {durations.EXAMPLES}"), allow_zero=True)
     line.take("$", "the end")
     return after_s
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode, find
 from toolkit.api.wire import Refusal, Reply, build_message, read_authorization, read_message_path, read_path
@@ -19,8 +19,6 @@ from toolkit.service.stores.base import Store
 
 MAGIC_PREFIX = "199000"
 MAX_SIGMA = 5
-_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
-_S_PER_UNIT = {"ms": 0.001, "s": 1.0}
 
 
 def on_demand(mobile: str) -> ReturnCode | None:
@@ -44,7 +42,7 @@ class Latency:
         """Read ``20ms``, or ``20ms~0.5`` for a log-normal one with that sigma."""
         span, _, sigma = text.partition("~")
         try:
-            return cls(parse_span(span), float(sigma or 0))
+            return cls(parse_duration(span, allow_zero=True), float(sigma or 0))
         except ValueError:
             raise InputError(
                 f"latency {text!r}: write 20ms, or 20ms~0.5 for a log-normal one; sigma is 0 to {MAX_SIGMA}"
@@ -70,7 +68,7 @@ class Stall:
         """Read ``200ms/2s``: length and period."""
         length, _, period = text.partition("/")
         try:
-            stall = cls(parse_span(length), parse_span(period))
+            stall = cls(parse_duration(length, allow_zero=True), parse_duration(period))
         except ValueError:
             raise InputError(f"stall {text!r}: write length/period, such as 200ms/2s") from None
         if stall.length_s >= stall.period_s:
@@ -153,11 +151,3 @@ class Sandbox:
         if self.chance.random() < faults.drop_share:
             raise DropConnectionError
         return answer
-
-
-def parse_span(text: str) -> float:
-    """Read ``200ms`` or ``2s`` as seconds."""
-    match = _SPAN.fullmatch(text.strip())
-    if not match:
-        raise ValueError(f"{text!r} is no span of time: write 200ms or 2s")
-    return float(match[1]) * _S_PER_UNIT[match[2]]

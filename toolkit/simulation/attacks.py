@@ -8,17 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.api.defaults import FAILURES_PER_HOUR, TRIES, TTL_S
 from toolkit.simulation import call_outcomes, incidents
 from toolkit.simulation.day_columns import NO_SESSION, SEND, Rows, empty
 from toolkit.simulation.failures import Faults
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.people import Population
 from toolkit.simulation.plan import IncidentKind, Plan
-from toolkit.simulation.verify_attempts import TRIES, TTL_S, Attempts
+from toolkit.simulation.verify_attempts import Attempts
 
 _S = 1_000_000_000
 _HOUR_NS = 3600 * _S
-FAILURES_PER_HOUR = 30  # wrong codes that a mobile stands, over all its messages
 _VICTIMS_FROM = 1 << 40  # their places in the population, where nobody else is
 _BURST_S = np.arange(8) * 64  # when there are sends to a victim at first
 _LATER_EVERY_S = 600

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.api.defaults import TRIES, TTL_S
 from toolkit.simulation import call_outcomes
 from toolkit.simulation.day_columns import Rows
 from toolkit.simulation.failures import Faults
 
 _S = 1_000_000_000
-TTL_S, TRIES = 300, 5  # of a message: how long its code is valid, how many wrong ones it stands
 _MOST_ATTEMPTS = 9
 
 _TYPES_RATIO = 0.87  # of those who got a code

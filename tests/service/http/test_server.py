@@ -77,7 +77,7 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
         (["--workers", "2"], "only one process can use a SQLite store; several need Redis: --store redis://host:port"),
         (["--workers", "2", "--store", "sqlite:///x.db"], "several need Redis"),
         (["--store", "sqlite:////nowhere/at/all.db"], "create a store there"),
-        (["--rule", "one a minute"], "write count/seconds"),
+        (["--rule", "one a minute"], "expected COUNT/DURATION, e.g. 1/60s"),
         (["--latency", "fast"], "write 20ms"),
         (["--error-share", "2"], "give a share from 0 to 1"),
         (["--port", "70000"], "port"),

@@ -7,9 +7,9 @@ import pandas as pd
 
 from toolkit.analysis.calls_table import IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, accepted_sends, collect, lazy
 from toolkit.analysis.timestamps import bucket_start_ns, to_utc
+from toolkit.api.defaults import FAILURES_PER_HOUR, TRIES
 from toolkit.api.return_codes import ReturnCode
 
-TRIES, FAILED_PER_HOUR = 5, 30  # the API's limits: of wrong codes a message and, in an hour, a mobile stands
 LEAST_FAILED = 10
 _EVADED_FAILED, _EVADED_MESSAGES = 15, 3  # in a day: three messages' tries
 _FAILED = [int(ReturnCode.INVALID_CODE), int(ReturnCode.EXPIRED_CODE)]
@@ -97,5 +97,7 @@ def _busiest(hours: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_flagged(found: pd.DataFrame) -> pd.Series:
-    beyond = (found["refused"] > 0) | (found["most_per_hour"] >= FAILED_PER_HOUR) | (found["most_on_a_message"] > TRIES)
+    beyond = (
+        (found["refused"] > 0) | (found["most_per_hour"] >= FAILURES_PER_HOUR) | (found["most_on_a_message"] > TRIES)
+    )
     return beyond | (found["most_per_day"] >= _EVADED_FAILED) & (found["messages"] >= _EVADED_MESSAGES)

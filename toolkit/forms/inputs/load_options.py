@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import ipywidgets as widgets
 
+from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.wire import parse_whole
-from toolkit.durations import EXAMPLES, parse_duration
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.html_panel import Panel
 from toolkit.forms.widgets.layout import columns
@@ -117,7 +117,7 @@ class Order:
         _CHECKS[self.pace.value](text)
         return text
 
-    def _read_duration(self, text: str) -> int:
+    def _read_duration(self, text: str) -> float:
         return 0 if self.pace.value == STAGES else parse_duration(text)
 
     def _choose_pace(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from toolkit.api import defaults
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 from toolkit.runs.thresholds import Threshold
@@ -56,9 +57,9 @@ class Expectations:
     """
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
-    tries: int = 5
-    failures_per_hour: int = 30
-    ttl_s: int = 300
+    tries: int = defaults.TRIES
+    failures_per_hour: int = defaults.FAILURES_PER_HOUR
+    ttl_s: int = defaults.TTL_S
     limits: tuple[Threshold, ...] = ()
     clock: ServiceClock = field(default_factory=ServiceClock)
 

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
-from toolkit.durations import EXAMPLES, parse_duration
 from toolkit.load_test.plan.expectations import Expectations, ServiceClock
 from toolkit.load_test.plan.target_guard import cap_messages
 from toolkit.runs.thresholds import Threshold, parse

@@ -6,7 +6,7 @@ The rate over time is data: a stage or several, written one after the other with
     stage    = duration "@" rate                                  ramps evenly to a rate, the first stage from 0
              | duration "=" rate                                  jumps to a rate and holds it
              | duration "~" rate "+-" rate "/" duration           swings about a rate in sines of a period
-    duration = number ( "ms" | "s" | "m" | "h" )
+    duration                                                      as in ``toolkit.api.durations``: 500ms, 30s, 1h30m
     rate     = number                                             journeys a second, of all workers together
 
     30s@500,2m@2000,30s@0       ramps: up, further up, and down
@@ -33,6 +33,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.api import durations
+from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
 
 _BLOCK = 1024  # arrivals that are worked out at once
@@ -240,9 +242,7 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
 
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
-_DURATION = rf"{_NUMBER}(ms|s|m|h)"
-_STAGE = re.compile(rf"{_DURATION}(?:([@=]){_NUMBER}|~{_NUMBER}\+-{_NUMBER}/{_DURATION})")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_STAGE = re.compile(rf"({durations.PATTERN})(?:([@=]){_NUMBER}|~{_NUMBER}\+-{_NUMBER}/({durations.PATTERN}))")
 
 
 def _read_stage(word: str, from_per_s: float) -> tuple[Stage, float]:
@@ -250,12 +250,12 @@ def _read_stage(word: str, from_per_s: float) -> tuple[Stage, float]:
     match = _STAGE.fullmatch(word)
     if not match:
         raise InputError(f"stage {word!r}: write 30s@500 to ramp, 1m=500 to hold, or 10m~500+-300/2m to swing")
-    number, unit, how, rate, mean, swing, period, period_unit = match.groups()
-    duration_s = float(number) * _UNIT_S[unit]
+    duration, how, rate, mean, swing, period = match.groups()
+    duration_s = parse_duration(duration, allow_zero=True)
     if how:
         to_per_s = float(rate)
         return Ramp(duration_s, from_per_s if how == "@" and duration_s else to_per_s, to_per_s), to_per_s
-    sine = Sine(duration_s, float(mean), float(swing), float(period) * _UNIT_S[period_unit])
+    sine = Sine(duration_s, float(mean), float(swing), parse_duration(period, allow_zero=True))
     if not 0 < sine.swing_per_s <= sine.mean_per_s or not sine.period_s:
         raise InputError(f"stage {word!r}: a rate swings by no more than itself, and a period takes time")
     return sine, sine.mean_per_s

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from toolkit.api.defaults import TTL_S
 from toolkit.api.errors import InputError
-from toolkit.service.core.accounts import DEFAULT_TEXT, DEFAULT_TTL_S, App, Template, new_key
+from toolkit.service.core.accounts import DEFAULT_TEXT, App, Template, new_key
 from toolkit.service.core.policy import ADVISED_TTL_S
 from toolkit.service.stores.base import Store
 
@@ -34,7 +35,7 @@ class Admin:
         *,
         balance: int = 0,
         text: str = DEFAULT_TEXT,
-        ttl_s: int = DEFAULT_TTL_S,
+        ttl_s: int = TTL_S,
         app_key: str | None = None,
         master_secret: str | None = None,
     ) -> JsonObject:
@@ -73,7 +74,7 @@ class Admin:
         await self.store.put(app=replace(app, suspended=suspended, permitted=permitted))
         return await self._show(app_key)
 
-    async def add_template(self, *, app_key: str, text: str, ttl_s: int = DEFAULT_TTL_S) -> JsonObject:
+    async def add_template(self, *, app_key: str, text: str, ttl_s: int = TTL_S) -> JsonObject:
         """Add a template to an app."""
         app = self._find(app_key)
         template = Template(await self.store.new_id("template"), app.app_id, text, ttl_s)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
+from toolkit.api.defaults import CODE_DIGITS, TTL_S
 from toolkit.api.errors import InputError
-from toolkit.service.core.policy import CODE_DIGITS, MAX_TTL_S, count_segments
+from toolkit.service.core.policy import MAX_TTL_S, count_segments
 
 DEFAULT_TEXT = "Your verification code is {code}."
-DEFAULT_TTL_S = 300
 MAX_TEXT_CHARS = 1000
 SANDBOX_BALANCE = 10**9
 
@@ -38,7 +38,7 @@ class Template:
     temp_id: int
     app_id: int
     text: str
-    ttl_s: int = DEFAULT_TTL_S
+    ttl_s: int = TTL_S
     enabled: bool = True
     segments: int = field(init=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from toolkit.service.core.policy import CODE_DIGITS, CODES
+from toolkit.api.defaults import CODE_DIGITS, CODES
 
 _VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # RFC 9562, section 4.1
 

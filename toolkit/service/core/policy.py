@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from toolkit.api import defaults
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 
-CODE_DIGITS, CODES = 6, 1_000_000
 HOUR_MS = 3_600_000
 MAX_TTL_S = 86_400
 ADVISED_TTL_S = 600  # NIST SP 800-63B-3, section 5.1.3.2: an out-of-band secret is invalid after 10 minutes
@@ -28,8 +28,8 @@ class Policy:
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
     app_rules: tuple[Rule, ...] = ()
-    tries: int = 5
-    failures_per_hour: int = 30
+    tries: int = defaults.TRIES
+    failures_per_hour: int = defaults.FAILURES_PER_HOUR
 
     @property
     def longest_ms(self) -> int:

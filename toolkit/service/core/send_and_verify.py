@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from toolkit.api.defaults import CODE_DIGITS, CODES
 from toolkit.api.errors import StoreError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Credentials, Refusal, SendFields
@@ -19,7 +20,6 @@ from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Clock
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Decision, NewMessage
-from toolkit.service.core.policy import CODE_DIGITS, CODES
 from toolkit.service.metrics.counters import Counters
 
 log = logging.getLogger(__name__)

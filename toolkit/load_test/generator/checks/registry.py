@@ -13,6 +13,7 @@ from dataclasses import asdict, astuple, dataclass
 from itertools import takewhile
 from typing import Any, TypeAlias
 
+from toolkit.api.defaults import CODES
 from toolkit.api.errors import NotConnectedError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
@@ -23,7 +24,6 @@ from toolkit.records.histogram import Histogram
 from toolkit.runs import thresholds
 from toolkit.runs.thresholds import Measure, Status
 
-_CODES = 1_000_000  # of six digits
 _SLOT_NS = 2_000_000_000  # of calls that are held against the limits together
 _LOST = "no answer"
 _LUCK = 1e-9  # how unlikely a number of right guesses has to be before it isn't put down to chance
@@ -240,7 +240,7 @@ def _is_let_in_late(guesses: Iterable[Row], tries: int) -> bool:
 
 def _most_by_chance(guesses: int) -> int:
     """Return how many of so many guesses may be right before it is more than luck: the tail of Poisson's law."""
-    mean, right = guesses / _CODES, 0
+    mean, right = guesses / CODES, 0
     at_most = term = math.exp(-mean)
     while 1 - at_most > _LUCK:
         right += 1

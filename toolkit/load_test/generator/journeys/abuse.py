@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
+from toolkit.api.defaults import CODE_DIGITS, CODES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.load_test.generator.journeys.simultaneous_verify import rally_of
 from toolkit.load_test.generator.journeys.steps import Journey, Outcome, Pause, Peek, Send, Verify
 from toolkit.load_test.generator.locust_plugin.context import Worker
 
 _MORE_GUESSES = 3  # than the tries
-_CODES = 1_000_000
 _RATE = (ReturnCode.OUT_OF_FREQ,)
 _LEAD_S = 0.25  # from handing out a code until all verify it: time enough to reach every worker
 _ROUND_S = 0.5
@@ -58,7 +58,7 @@ def _guess_at(worker: Worker, msg_id: str | None) -> Journey:
         return
     right = (yield Peek(msg_id)) if worker.is_sandbox else None
     for _ in range(worker.expectations.tries + _MORE_GUESSES):
-        yield Verify(msg_id, f"{worker.chance.randrange(_CODES):06}", _RATE)
+        yield Verify(msg_id, f"{worker.chance.randrange(CODES):0{CODE_DIGITS}}", _RATE)
     if right is not None:
         yield Verify(msg_id, right, _RATE)
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from functools import wraps
 
+from toolkit.api.defaults import CODE_DIGITS, CODES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.load_test.generator.journeys.steps import Journey, Pause, Peek, Send, Verify
 from toolkit.load_test.generator.locust_plugin.context import Worker
 
 _SPREAD = 0.5  # sigma of the logarithm of the time to think
-_CODES = 1_000_000
 _MARGIN_S = 0.01  # beyond the end of a window or of a code's life, so that nothing hangs on a ms
 
 Typed = tuple[str, ReturnCode]
@@ -111,4 +111,4 @@ def _type(worker: Worker, msg_id: str | None, typed: Callable[[str], Iterable[Ty
 
 
 def _another(code: str) -> str:
-    return f"{(int(code) + 1) % _CODES:06}"
+    return f"{(int(code) + 1) % CODES:0{CODE_DIGITS}}"
