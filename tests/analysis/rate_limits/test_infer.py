@@ -7,7 +7,8 @@ from support.limited import DAY_S, START_S, Clock, FirstSend, Sliding, decide, h
 
 from toolkit import analysis
 from toolkit.analysis.calls_table import lazy
-from toolkit.analysis.rate_limits.candidates import Measure, Shape, View, lay
+from toolkit.analysis.rate_limits.candidates import AttemptSlice, RuleFamily, WindowShape, score_sends, sliding_families
+from toolkit.analysis.rate_limits.rule_cover import cover_refusals
 from toolkit.analysis.rate_limits.send_attempts import collect_attempts
 from toolkit.api.errors import InputError
 
@@ -173,7 +174,7 @@ def test_a_refusal_or_two_imply_nothing():
 def test_what_follows_a_send_whose_answer_was_lost_is_told():
     rng = np.random.default_rng(1)
     calls = decide(_tries(rng), _always(*API), rng, lost_ratio=0.02)
-    assert "after a send whose answer was lost" in analysis.limits(calls)["note"].iloc[-1]
+    assert "after a send whose response was lost" in analysis.limits(calls)["note"].iloc[-1]
 
 
 def test_a_sample_of_mobiles_finds_the_same():
@@ -230,7 +231,7 @@ def test_what_is_no_width_of_a_window_is_an_input_error():
         analysis.most_accepted(analysis.from_records([]), ["soon"])
 
 
-# Where sends lie on an axis, by its definition.
+# The score of a send, compared with its definition.
 
 
 @st.composite
@@ -240,16 +241,19 @@ def _sends(draw):
     return draw(st.lists(send, max_size=25, unique_by=lambda it: it[:2]))
 
 
-def _view(sends):
+def _calls(sends):
     frame = pd.DataFrame(sends, columns=["second", "mobile_key", "accepted"]).astype({"mobile_key": "Int64"})
-    calls = frame.assign(
+    return frame.assign(
         started_ns=(START_S + frame["second"].astype("int64")) * NS,
         endpoint="send",
         latency_ns=0,
         return_code=np.where(frame["accepted"].astype(bool), 50000, 50009),
     )
-    attempts = collect_attempts(lazy(calls), 10**6, 0.0)
-    return View(attempts, np.ones(len(attempts.accepted), bool), np.arange(len(attempts.refused)))
+
+
+def _slice(sends):
+    attempts = collect_attempts(lazy(_calls(sends)), 10**6, 0.0)
+    return AttemptSlice(attempts, np.ones(len(attempts.accepted), bool), np.arange(len(attempts.refused)))
 
 
 def _placed(sends, place):
@@ -264,10 +268,10 @@ def _placed(sends, place):
 @settings(deadline=None)
 @given(sends=_sends(), count=st.integers(1, 4))
 def test_a_sends_age_is_that_of_the_count_th_last_accepted_one(sends, count):
-    axis = lay(_view(sends), Measure(Shape.SLIDING, count))
+    scores = score_sends(_slice(sends), RuleFamily(WindowShape.SLIDING, count))
     ages, refused = _placed(sends, lambda now, before: now - before[-count] if len(before) >= count else np.inf)
-    assert axis.accepted.tolist() == [it for it in ages if it < np.inf]
-    assert axis.refused.tolist() == refused
+    assert scores.accepted.tolist() == [it for it in ages if it < np.inf]
+    assert scores.refused.tolist() == refused
 
 
 @settings(deadline=None)
@@ -277,8 +281,8 @@ def test_a_windows_sends_by_the_clock_are_those_since_it_began(sends, window_s, 
         begin = (now - offset_s) // window_s * window_s + offset_s
         return -sum(it >= begin for it in before)
 
-    axis = lay(_view(sends), Measure(Shape.CLOCK, 0, window_s, offset_s))
-    assert (axis.accepted.tolist(), axis.refused.tolist()) == _placed(sends, place)
+    scores = score_sends(_slice(sends), RuleFamily(WindowShape.CLOCK, 0, window_s, offset_s))
+    assert (scores.accepted.tolist(), scores.refused.tolist()) == _placed(sends, place)
 
 
 @settings(deadline=None)
@@ -290,5 +294,37 @@ def test_a_window_that_a_send_opens_holds_those_until_it_ends(sends, window_s):
             begin, held = (it, 1) if it >= begin + window_s else (begin, held + 1)
         return -held if now < begin + window_s else 0
 
-    axis = lay(_view(sends), Measure(Shape.FIRST_SEND, 0, window_s))
-    assert (axis.accepted.tolist(), axis.refused.tolist()) == _placed(sends, place)
+    scores = score_sends(_slice(sends), RuleFamily(WindowShape.FIRST_SEND, 0, window_s))
+    assert (scores.accepted.tolist(), scores.refused.tolist()) == _placed(sends, place)
+
+
+# The example at the head of the module.
+
+_EXAMPLE = [(0, True), (20, False), (58, False), (61, True), (90, False), (200, True), (225, False), (262, True)]
+_EXAMPLE += [(300, False), (322, True)]
+
+
+def _example(mobiles):
+    return [(second + 1000 * mobile, mobile, accepted) for mobile in range(mobiles) for second, accepted in _EXAMPLE]
+
+
+def test_the_example_of_the_module_has_the_scores_and_gains_that_it_states():
+    sends = _slice(_example(1))
+    refused = sends.attempts.refused
+    families = list(sliding_families(sends))
+    first, second = (score_sends(sends, family) for family in families[:2])
+    assert (first.refused.tolist(), first.accepted.tolist()) == ([20, 58, 29, 25, 38], [61, 139, 62, 60])
+    assert (second.refused[:2].tolist(), refused.rows.sum(), len(families)) == ([np.inf, np.inf], 4, 3)
+    ascending = score_sends(sends, families[0], lowest=10)
+    assert cover_refusals([ascending], refused.weight, refused.rows, 5, 3) == []
+    (rule,) = cover_refusals([ascending], refused.weight, refused.rows, 5, 0.1)
+    assert (rule.threshold, rule.breaches, int(rule.explains.sum())) == (60, 0, 5)
+    assert rule.chance == pytest.approx(0.1 * (4 / 9) ** 4)
+
+
+def test_ten_sends_of_the_example_show_no_rule_and_twenty_do():
+    one, two = (analysis.limits(_calls(_example(mobiles)), skew_ms=0) for mobiles in (1, 2))
+    assert one["count"].isna().all()
+    row = two.iloc[0]
+    assert (row["count"], row["window_s"], row["window_low_s"], row["window_high_s"]) == (1, 60, 58, 60)
+    assert (row["shape"], row["chance"]) == ("sliding", pytest.approx(4 * (8 / 18) ** 8))

@@ -1,8 +1,14 @@
-"""Axes: the measures along which rules can draw their line, each with what was accepted and what was refused on it.
+"""Enumerate families of candidate rules and score each send in a family.
 
-A rule allows so many sends in a window. Where the window slides, its axis is the age of the count-th last accepted
-send, and the line is the window's length. Where it is fixed, the axis is how many were accepted in it before, as a
-number below 0, and the line is what the count allows. What lies below the line is refused.
+A rule accepts ``count`` sends per window. A family fixes all of its parameters but one, the threshold, and gives each
+send a score such that a rule of the family refuses exactly the sends whose score is below its threshold:
+
+================  ===============  ==========================================================  =================
+shape             fixed parameter  score of a send                                             threshold
+================  ===============  ==========================================================  =================
+sliding           count            age in s of the count-th last accepted send to the mobile   window length in s
+clock,first send  window length    minus the number of accepted sends before it in its window  1 - count
+================  ===============  ==========================================================  =================
 """
 
 from __future__ import annotations
@@ -13,106 +19,113 @@ from enum import StrEnum
 
 import numpy as np
 
-from toolkit.analysis.rate_limits.fixed_windows import Windows, by_clock, from_first_send
-from toolkit.analysis.rate_limits.send_attempts import Attempts, Bools, Floats, Ints
+from toolkit.analysis.rate_limits.fixed_windows import clock_windows, first_send_windows
+from toolkit.analysis.rate_limits.send_attempts import Bools, Floats, Ints, SendAttempts
 
-LEAST_ROWS = 2  # of refusals that a rule alone has to explain
-_MOST_COUNT = 1000  # of sends in a window that slides
-_FIXED_S = (60, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
-DAY_S, CHINAS_DAY_S = 86_400, 57_600  # which begins at 16:00 UTC
+MIN_ROWS = 2  # rows of refusals that a rule must explain alone; 1 would make a rule of every odd refusal
+_MAX_COUNT = 1000  # of a sliding window; a larger count is rarely used and costs a family each
+_FIXED_WINDOWS_S = (60, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
+DAY_S = 86_400
+CHINA_OFFSET_S = 57_600  # a day in China begins at 16:00 UTC
 
 
-class Shape(StrEnum):
-    """How a rule's windows lie."""
+class WindowShape(StrEnum):
+    """The ways in which the windows of a rule can lie in time."""
 
-    SLIDING = "sliding"
-    CLOCK = "clock"  # from each multiple of their length on
-    FIRST_SEND = "first send"  # from a send that no window holds
+    SLIDING = "sliding"  # ends with each send
+    CLOCK = "clock"  # begins at each multiple of its length
+    FIRST_SEND = "first send"  # begins with a send that is in no earlier window
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """What an axis measures. count: of rules with windows that slide, else 0; window_s, offset_s: of the others."""
+class RuleFamily:
+    """All rules of one shape that share a count (sliding windows) or a window length (fixed windows)."""
 
-    shape: Shape
+    shape: WindowShape
     count: int = 0
     window_s: int = 0
     offset_s: int = 0
 
-    def windows(self, attempts: Attempts) -> Windows:
-        """Return the windows, where they are fixed."""
-        if self.shape is Shape.CLOCK:
-            return by_clock(attempts, self.window_s, self.offset_s)
-        return from_first_send(attempts, self.window_s)
-
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A part of the attempts: which accepted sends bound rules, and which refusals, by their places, are explained."""
+class AttemptSlice:
+    """The sends that one set of rules has to explain.
 
-    attempts: Attempts
-    bounds: Bools
-    refusals: Ints
-
-    def of(self, mobiles: Bools) -> View:
-        """Return what there is of some of the mobiles, chosen by their numbers."""
-        it = self.attempts
-        is_explained = np.zeros(len(it.refused), np.bool_)
-        is_explained[self.refusals] = True
-        bounds, refusals = self.bounds[mobiles[it.accepted.mobile]], is_explained[mobiles[it.refused.mobile]]
-        return View(it.of(mobiles), bounds, np.flatnonzero(refusals))
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A measure of a view. accepted: where accepted sends lie; which: their places among the attempts; refused: where
-    each refusal lies; bounded: how many accepted sends lie on it.
+    ``is_bounding``: for each accepted send, whether it bounds the rules. ``refusals``: indices of the refused sends.
     """
 
-    measure: Measure
+    attempts: SendAttempts
+    is_bounding: Bools
+    refusals: Ints
+
+    def of_mobiles(self, is_selected: Bools) -> AttemptSlice:
+        """Return the sends to some mobiles; ``is_selected`` is indexed by mobile number."""
+        accepted, refused = self.attempts.accepted, self.attempts.refused
+        is_refusal = np.zeros(len(refused), np.bool_)
+        is_refusal[self.refusals] = True
+        return AttemptSlice(
+            self.attempts.of_mobiles(is_selected),
+            self.is_bounding[is_selected[accepted.mobile]],
+            np.flatnonzero(is_refusal[is_selected[refused.mobile]]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyScores:
+    """The scores of a slice's sends in one family.
+
+    ``accepted``: scores of accepted sends; ``positions``: their indices among all accepted sends; ``refused``: scores
+    of the slice's refusals; ``bounding``: number of accepted sends with a score, also if only the lowest are kept.
+    """
+
+    family: RuleFamily
     accepted: Floats
-    which: Ints
+    positions: Ints
     refused: Floats
-    bounded: int
+    bounding: int
 
 
-def sliding(view: View) -> Iterator[Measure]:
-    """Yield the measures of windows that slide and that may explain a view's refusals."""
-    it = view.attempts.refused
-    rows = np.bincount(it.rank[view.refusals], it.rows[view.refusals], 1)[::-1].cumsum()[::-1]
-    for count in range(1, min(int((rows >= LEAST_ROWS).sum()), _MOST_COUNT + 1)):
-        yield Measure(Shape.SLIDING, count)
+def sliding_families(sends: AttemptSlice) -> Iterator[RuleFamily]:
+    """Yield the sliding families with enough refusals: those after at least ``count`` accepted sends."""
+    refused = sends.attempts.refused
+    rows_by_rank = np.bincount(refused.rank[sends.refusals], refused.rows[sends.refusals], 1)
+    rows_from_rank = rows_by_rank[::-1].cumsum()[::-1]
+    for count in range(1, min(int((rows_from_rank >= MIN_ROWS).sum()), _MAX_COUNT + 1)):
+        yield RuleFamily(WindowShape.SLIDING, count)
 
 
-def fixed() -> Iterator[Measure]:
-    """Yield the measures of fixed windows."""
-    for window_s in _FIXED_S:
-        yield Measure(Shape.CLOCK, 0, window_s)
-    yield Measure(Shape.CLOCK, 0, DAY_S, CHINAS_DAY_S)
-    for window_s in _FIXED_S:
-        yield Measure(Shape.FIRST_SEND, 0, window_s)
+def fixed_families() -> Iterator[RuleFamily]:
+    """Yield the families of fixed windows."""
+    for window_s in _FIXED_WINDOWS_S:
+        yield RuleFamily(WindowShape.CLOCK, 0, window_s)
+    yield RuleFamily(WindowShape.CLOCK, 0, DAY_S, CHINA_OFFSET_S)
+    for window_s in _FIXED_WINDOWS_S:
+        yield RuleFamily(WindowShape.FIRST_SEND, 0, window_s)
 
 
-def lay(view: View, measure: Measure, most: int | None = None) -> Axis:
-    """Lay a view along a measure: all of it, or with so many of its lowest accepted sends, ascending."""
-    attempts = view.attempts
-    if measure.shape is Shape.SLIDING:
-        which = np.flatnonzero(view.bounds & (attempts.accepted.rank >= measure.count))
-        accepted, refused = attempts.ages_s(measure.count, which), attempts.refused_ages_s(measure.count, view.refusals)
+def score_sends(sends: AttemptSlice, family: RuleFamily, lowest: int | None = None) -> FamilyScores:
+    """Score the sends of a slice in a family.
+
+    With ``lowest``, keep only that number of the lowest accepted scores, ascending: a threshold above them would have
+    too many breaches to be worth anything.
+    """
+    attempts = sends.attempts
+    if family.shape is WindowShape.SLIDING:
+        positions = np.flatnonzero(sends.is_bounding & (attempts.accepted.rank >= family.count))
+        accepted = attempts.max_ages_s(family.count, positions)
+        refused = attempts.min_ages_s(family.count, sends.refusals)
     else:
-        windows = measure.windows(attempts)
-        chosen = view.bounds[windows.among]
-        which, accepted = windows.among[chosen], -windows.before_accepted()[chosen].astype(np.float64)
-        refused = -windows.before_refused(view.refusals).astype(np.float64)
-    bounded = len(which)
-    if most is not None:
-        lowest = _lowest(accepted, most)
-        which, accepted = which[lowest], accepted[lowest]
-    return Axis(measure, accepted, which, refused, bounded)
-
-
-def _lowest(values: Floats, most: int) -> Ints:
-    """Return the places of so many of the lowest values, ascending."""
-    places = np.argpartition(values, most)[:most] if most < len(values) else np.arange(len(values))
-    found: Ints = places[np.argsort(values[places])]
-    return found
+        if family.shape is WindowShape.CLOCK:
+            windows = clock_windows(attempts, family.window_s, family.offset_s)
+        else:
+            windows = first_send_windows(attempts, family.window_s)
+        is_bounding = sends.is_bounding[windows.positions]
+        positions = windows.positions[is_bounding]
+        accepted = -windows.count_before_accepted()[is_bounding].astype(np.float64)
+        refused = -windows.count_before_refused(sends.refusals).astype(np.float64)
+    bounding = len(positions)
+    if lowest is not None:
+        kept = np.argpartition(accepted, lowest)[:lowest] if lowest < bounding else np.arange(bounding)
+        kept = kept[np.argsort(accepted[kept])]
+        positions, accepted = positions[kept], accepted[kept]
+    return FamilyScores(family, accepted, positions, refused, bounding)

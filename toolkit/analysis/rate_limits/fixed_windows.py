@@ -1,4 +1,4 @@
-"""Fixed windows: those that don't slide, but begin by the clock or with a send, and how many sends each holds."""
+"""Count the accepted sends in fixed windows, which begin by the clock or with a send."""
 
 from __future__ import annotations
 
@@ -6,74 +6,71 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.analysis.rate_limits.send_attempts import NS_PER_MS, Accepted, Attempts, Bools, Ints, differs
-from toolkit.analysis.timestamps import NS_PER_S
+from toolkit.analysis.rate_limits.send_attempts import Ints, SendAttempts, is_run_start
+from toolkit.analysis.timestamps import NS_PER_MS, NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """The windows of accepted sends.
+class FixedWindows:
+    """The accepted sends in windows of fixed length; one array element per send that is certainly in one window.
 
-    among: the places of those that are surely in one. opens: for each of them, which of them is the first in its
-    window. until_ns: when that ends.
+    ``positions``: the send's index among all accepted sends. ``openers``: index, within ``positions``, of the first
+    send in the same window. ``until_ns``: end of the window.
     """
 
-    attempts: Attempts
-    among: Ints
-    opens: Ints
+    attempts: SendAttempts
+    positions: Ints
+    openers: Ints
     until_ns: Ints
 
-    def before_accepted(self) -> Ints:
-        """Count for each of ``among`` those before it in its window."""
-        return np.arange(len(self.among)) - self.opens
+    def count_before_accepted(self) -> Ints:
+        """Return for each send the number of accepted sends before it in its window."""
+        return np.arange(len(self.positions)) - self.openers
 
-    def before_refused(self, which: Ints) -> Ints:
-        """Count for each refusal those before it in its window."""
+    def count_before_refused(self, which: Ints) -> Ints:
+        """Return for each of these refusals the number of accepted sends before it in its window."""
         accepted, refused = self.attempts.accepted, self.attempts.refused
-        upto = np.searchsorted(self.among, refused.before[which])
-        if not len(self.among):
-            return np.zeros_like(upto)
-        last = np.maximum(upto - 1, 0)
-        same = (upto > 0) & (accepted.mobile[self.among[last]] == refused.mobile[which])
-        return np.where(same & (refused.start_ns[which] < self.until_ns[last]), upto - self.opens[last], 0)
+        earlier = np.searchsorted(self.positions, refused.position[which])
+        if not len(self.positions):
+            return np.zeros_like(earlier)
+        last = np.maximum(earlier - 1, 0)
+        is_same_mobile = (earlier > 0) & (accepted.mobile[self.positions[last]] == refused.mobile[which])
+        is_inside = is_same_mobile & (refused.start_ns[which] < self.until_ns[last])
+        return np.where(is_inside, earlier - self.openers[last], 0)
 
 
-def by_clock(attempts: Attempts, window_s: int, offset_s: int) -> Windows:
-    """Return the windows that begin so long after each multiple of their length."""
-    it, width_ns, offset_ns, skew_ns = attempts.accepted, window_s * NS_PER_S, offset_s * NS_PER_S, attempts.skew_ns
-    number = (it.start_ns - skew_ns - offset_ns) // width_ns
-    among = np.flatnonzero(number == (it.end_ns + skew_ns - offset_ns) // width_ns)
-    number = number[among]
-    opens = _latest(differs(it.mobile[among], number))
-    return Windows(attempts, among, opens, (number + 1) * width_ns + offset_ns)
+def clock_windows(attempts: SendAttempts, window_s: int, offset_s: int) -> FixedWindows:
+    """Return the windows that begin ``offset_s`` after each multiple of their length."""
+    sends, skew_ns = attempts.accepted, attempts.skew_ns
+    width_ns, offset_ns = window_s * NS_PER_S, offset_s * NS_PER_S
+    number = (sends.start_ns - skew_ns - offset_ns) // width_ns
+    positions = np.flatnonzero(number == (sends.end_ns + skew_ns - offset_ns) // width_ns)
+    number = number[positions]
+    starts = is_run_start(sends.mobile[positions], number)
+    openers = np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))
+    return FixedWindows(attempts, positions, openers, (number + 1) * width_ns + offset_ns)
 
 
-def from_first_send(attempts: Attempts, window_s: int) -> Windows:
-    """Return the windows that begin with the first accepted send that no window holds."""
-    opens = _latest(_begins(attempts.accepted, attempts.skew_ns, window_s * NS_PER_S))
-    until_ns = attempts.accepted.start_ns[opens] + window_s * NS_PER_S
-    return Windows(attempts, np.arange(len(opens)), opens, until_ns)
+def first_send_windows(attempts: SendAttempts, window_s: int) -> FixedWindows:
+    """Return the windows that begin with the first accepted send outside any earlier window.
 
-
-def _begins(it: Accepted, skew_ns: int, width_ns: int) -> Bools:
-    """Tell which sends begin a window: go from one such to the next, for all mobiles at once."""
-    begins = differs(it.mobile)
-    if not len(it):
-        return begins
-    first_ns, width_ms = int(it.start_ns.min()), width_ns // NS_PER_MS
-    start_ms, end_ms = ((ns - first_ns) // NS_PER_MS for ns in (it.start_ns, it.end_ns + skew_ns))
-    line_ms = it.mobile * (int(end_ms.max()) + width_ms + 1)  # all mobiles' times, one after another
-    following = np.searchsorted(np.maximum.accumulate(line_ms + end_ms), line_ms + start_ms + width_ms)
-    mobile = np.append(it.mobile, -1)
-    at = np.flatnonzero(begins)
-    while len(at):
-        after = following[at]
-        at = after[mobile[after] == mobile[at]]
-        begins[at] = True
-    return begins
-
-
-def _latest(begins: Bools) -> Ints:
-    """Return for each the place of the latest one that begins a window."""
-    places: Ints = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
-    return places
+    A window's opener determines the next one: the first send of the mobile at least a window length later. The loop
+    follows these links for all mobiles at once, so it runs as often as the mobile with the most windows has windows.
+    """
+    sends, width_ns = attempts.accepted, window_s * NS_PER_S
+    opens = is_run_start(sends.mobile)
+    if len(sends):
+        first_ns, width_ms = int(sends.start_ns.min()), width_ns // NS_PER_MS
+        start_ms, end_ms = ((ns - first_ns) // NS_PER_MS for ns in (sends.start_ns, sends.end_ns + attempts.skew_ns))
+        # One time axis for all mobiles, each with a span of its own, so that one search serves all.
+        shift_ms = sends.mobile * (int(end_ms.max()) + width_ms + 1)
+        ends_ms = np.maximum.accumulate(shift_ms + end_ms)
+        next_opener = np.searchsorted(ends_ms, shift_ms + start_ms + width_ms)
+        mobile = np.append(sends.mobile, -1)
+        openers = np.flatnonzero(opens)
+        while len(openers):
+            following = next_opener[openers]
+            openers = following[mobile[following] == mobile[openers]]
+            opens[openers] = True
+    latest = np.maximum.accumulate(np.where(opens, np.arange(len(opens)), 0))
+    return FixedWindows(attempts, np.arange(len(opens)), latest, sends.start_ns[latest] + width_ns)

@@ -1,4 +1,47 @@
-"""Windows: the frequency rules that a log implies, without sending anything."""
+"""Infer the rate limits of a service from a log of accepted and refused sends.
+
+Problem. An API refuses sends that come too often, but doesn't say which rules it has. A rule accepts ``count`` sends to
+a mobile per window of some length. The log holds sends that were accepted or refused; find the rules behind them.
+
+Method. The steps are those of the modules of this package:
+
+    send_attempts    sort the sends of each mobile; bound the age of earlier ones by clock skew and latency
+         |
+    candidates       families of candidate rules; a score for each send in each family (fixed_windows counts)
+         |
+    rule_cover       the fewest rules that explain the refusals (weighted set cover), without those due to chance
+         |
+    rule_search      search on a sample of mobiles, then prove the rules on all; repeat with mobiles left unexplained
+         |
+    log_split        infer again by app, or before and after a time, if rules differ or changed
+         |
+    window_fit       bounds of each window, the roundest length between them, and its shape
+
+Worked example. Ten sends to one mobile, in seconds, under a limit of one send in 60 s (refused sends in brackets):
+
+    0   [20]   [58]   61   [90]   200   [225]   262   [300]   322
+
+1. Attempts. 20 and 58 have no accepted send between them, so together they count as one row of refusals: 4 rows in all.
+2. Candidates. In the family "sliding, count 1" the score is the age of the last accepted send:
+
+       refused   20, 58, 29, 25, 38
+       accepted  61, 139, 62, 60 (the first send has no score)
+
+   A threshold of 60 s separates them. In the family "sliding, count 2" the scores of 20 and 58 are infinite, because
+   there was one accepted send before them, so no rule of that family explains these two.
+3. Cover. The candidates are the accepted scores. A threshold of 60 explains 5 refusals with no breach, so its gain is
+   5 - 1 (cost of a rule) = 4. A threshold of 61 explains the same with one breach: 5 - 1 - 20 = -16. The best rule of
+   count 2 gains 1. The first one is added; no refusal is left, so the cover is complete.
+4. Chance. 4 of 9 rows were refused. A coin of that bias refuses the 4 lowest scores with a probability of
+   (4 / 9) ** 4, and 3 families were tried: 0.12. That is above 0.01: ten sends prove no rule, so ``limits`` returns
+   none. The same sends to two mobiles give 4 * (8 / 18) ** 8 = 0.006, and the rule is found.
+5. Window fit. The highest refused score is 58 s and the lowest accepted one 60 s. 60 s is the only round length between
+   them, so the result is 1 send in 60 s. The sends to two mobiles also show the shape: windows by the clock explain
+   fewer than all refusals.
+
+Constants, and what each one trades, stand beside the code that uses them. The two that matter most: ``BREACH_COST``
+= 20 (rule_cover) decides how leaky a rule may be, and ``_MAX_CHANCE`` = 0.01 how large a log must be to show a rule.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +53,12 @@ import numpy as np
 import pandas as pd
 
 from toolkit.analysis.calls_table import IntoCalls, lazy
-from toolkit.analysis.rate_limits.candidates import Shape, View
-from toolkit.analysis.rate_limits.log_split import Part, divide
-from toolkit.analysis.rate_limits.rule_cover import Line, left
-from toolkit.analysis.rate_limits.rule_search import known_from_ns
-from toolkit.analysis.rate_limits.send_attempts import Attempts, Bools, collect_attempts
-from toolkit.analysis.rate_limits.window_fit import UNDECIDED, Window, alone, settle, shape
+from toolkit.analysis.rate_limits.candidates import AttemptSlice, WindowShape
+from toolkit.analysis.rate_limits.log_split import RuleScope, split_log
+from toolkit.analysis.rate_limits.rule_cover import InferredRule, is_unexplained
+from toolkit.analysis.rate_limits.rule_search import past_known_from_ns
+from toolkit.analysis.rate_limits.send_attempts import SendAttempts, collect_attempts
+from toolkit.analysis.rate_limits.window_fit import UNDECIDED, explained_alone, fit_windows, window_shape
 from toolkit.analysis.timestamps import NS_PER_S, parse_width_ns, to_utc
 
 MOST_SENDS = 5_000_000
@@ -28,7 +71,7 @@ _COLUMNS: dict[str, Any] = {
     "window_s": "float64",
     "window_low_s": "float64",
     "window_high_s": "float64",
-    "shape": pd.CategoricalDtype([*(it.value for it in Shape), UNDECIDED]),
+    "shape": pd.CategoricalDtype([*(shape.value for shape in WindowShape), UNDECIDED]),
     "refusals": "int64",
     "alone": "int64",
     "bounded_by": "int64",
@@ -45,30 +88,42 @@ _NO_RULE: dict[str, Any] = dict.fromkeys(("window_s", "window_low_s", "window_hi
 
 
 def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -> pd.DataFrame:
-    """Infer the rules of how often a mobile of an app may be sent a code, from sends accepted and out of frequency.
+    """Infer the rate limits per mobile from accepted sends and from sends refused as out of frequency.
 
-    They are the fewest that explain what was refused and that next to no accepted send breaks. An accepted send bounds
-    a rule's window from above, a refused one that no other rule explains from below. Where apps have rules that
-    contradict one another, or rules were changed, each app or period has rows of its own. Verifies out of frequency
-    are another rule, of failed tries, and don't count.
+    The result is the smallest set of rules that explains the refusals and that next to no accepted send breaks. If apps
+    have contradicting rules, or if rules changed, each app or period has rows of its own. Refused verifies don't count:
+    they follow another rule, on failed attempts. Nothing is sent.
 
-    ``most``: how many sends are fetched, which take about 250 bytes each; if there are more, those to a sample of
-    mobiles, four fifths of them to such as were refused one. ``skew_ms``: how far the clocks of the callers' hosts may
-    be apart.
+    Arguments:
+        calls: the result of ``read``, or a frame with mobile_key.
+        most: maximum number of sends to load, which take about 250 bytes each. If there are more, mobiles are sampled;
+            four fifths of the sample are sends to mobiles with a refusal.
+        skew_ms: maximum difference between the clocks of the clients' hosts, in ms.
 
-    One row per rule, and after those of an app or period one for what none of them explains; none where no send was
-    refused; columns: app_key (category, null for all together), since, until (UTC, datetime64[ns, UTC]), count (sends
-    allowed in a window, Int64, null for what none explains), window_s (the roundest that fits, s, float64, null where
-    none does), window_low_s, window_high_s (between which it lies, s, float64, null where nothing bounds it), shape (of
-    the windows: "sliding", "clock": from each multiple of their length on, "first send": from one that no window holds
-    on, or "undecided" where the log doesn't tell; category), refusals (that it explains, int64), alone (those of them
-    that no other rule explains, int64), bounded_by (accepted sends that could have broken it, int64), broken_by (those
-    that did, int64), chance (of a rule to be found here if what it alone explains were refused by chance, 0..1,
-    float64), note (string).
+    Returns one row per rule, and after the rules of an app or period one row for the unexplained refusals; no rows if
+    no send was refused. Columns:
+        app_key (category): null if the rule holds for all apps.
+        since, until (datetime64[ns, UTC]): the period of the rule.
+        count (Int64): sends accepted per window; null in the row of unexplained refusals.
+        window_s (float64, s): the roundest window length within its bounds; null if no round length fits.
+        window_low_s, window_high_s (float64, s): bounds of the window length; null if the log has no bound.
+        shape (category): "sliding"; "clock" if windows begin at each multiple of their length; "first send" if a window
+            begins with a send outside any window; "undecided" if the log fits several of them.
+        refusals (int64): refusals that the rule explains.
+        alone (int64): refusals that only this rule explains.
+        bounded_by (int64): accepted sends that could have broken the rule.
+        broken_by (int64): accepted sends that broke it.
+        chance (float64, 0..1): probability of finding such a rule if sends had been refused at random.
+        note (string): other windows that fit, or possible reasons for unexplained refusals.
+
+    Raises InputError if the frame has no mobile_key.
+
+    Example: ``limits(read("runs/*"))`` gives count 1, window_s 60.0 and shape "sliding" for a limit of one send a
+    minute. The method is described at the head of this module.
     """
     attempts = collect_attempts(lazy(calls, "mobile_key"), most, skew_ms)
-    parts = divide(attempts) if len(attempts.refused) else []
-    rows = pd.DataFrame([row for part in parts for row in _rows(attempts, part)], columns=list(_COLUMNS))
+    scopes = split_log(attempts) if len(attempts.refused) else []
+    rows = pd.DataFrame([row for scope in scopes for row in _rows(attempts, scope)], columns=list(_COLUMNS))
     rows = rows.astype(_COLUMNS)
     return rows.assign(since=to_utc(rows["since"]), until=to_utc(rows["until"]))
 
@@ -79,17 +134,23 @@ def most_accepted(
     most: int = MOST_SENDS,
     skew_ms: float = SKEW_MS,
 ) -> pd.DataFrame:
-    """Tell how many sends to a mobile of an app were ever accepted within each of these times: what no rule forbids.
+    """Find the highest number of sends to one mobile of an app that were accepted within each of some windows.
 
-    ``most``, ``skew_ms``: as of ``limits``.
+    No rate limit can be lower. ``windows`` are durations such as "1min"; ``most`` and ``skew_ms`` are as in ``limits``.
 
-    One row per window, as given; columns: window_s (s, float64), most_accepted (surely within it, int64), app_key
-    (whose, of the first ones, category), at (when the last of these started, UTC, datetime64[ns, UTC]); null where
-    nothing was accepted. Raise InputError for a width that isn't one.
+    Returns one row per window, in the given order. Columns:
+        window_s (float64, s): length of the window.
+        most_accepted (int64): sends that were certainly accepted within it.
+        app_key (category): app of the first such sends; null if nothing was accepted.
+        at (datetime64[ns, UTC]): start of the last of these sends; null if nothing was accepted.
+
+    Raises InputError for an invalid window and if the frame has no mobile_key.
+
+    Example: ``most_accepted(read("runs/*"), ["1min"])`` has most_accepted 1 if one send a minute is the limit.
     """
-    widths_s = [parse_width_ns(it) / NS_PER_S for it in windows]
+    widths_s = [parse_width_ns(window) / NS_PER_S for window in windows]
     attempts = collect_attempts(lazy(calls, "mobile_key"), most, skew_ms)
-    rows = [_most(attempts, it) for it in widths_s]
+    rows = [_most_accepted(attempts, width_s) for width_s in widths_s]
     found = pd.DataFrame(rows, columns=["most_accepted", "app_key", "at"]).astype(
         {"app_key": "category", "at": "Int64"}
     )
@@ -97,8 +158,8 @@ def most_accepted(
     return found.astype({"most_accepted": "int64"}).assign(at=to_utc(found["at"]))
 
 
-def _most(attempts: Attempts, window_s: float) -> tuple[int, str | None, int | None]:
-    """Find the largest count by halving: the more sends, the older is the first of them."""
+def _most_accepted(attempts: SendAttempts, window_s: float) -> tuple[int, str | None, int | None]:
+    """Find the largest count by bisection, because the age of the count-th last send grows with the count."""
     accepted = attempts.accepted
     if not len(accepted):
         return 0, None, None
@@ -106,50 +167,49 @@ def _most(attempts: Attempts, window_s: float) -> tuple[int, str | None, int | N
     while high - low > 1:
         count = (low + high) // 2
         which = np.flatnonzero(accepted.rank >= count)
-        within = which[attempts.ages_s(count, which) < window_s]
+        within = which[attempts.max_ages_s(count, which) < window_s]
         low, high = (count, high) if len(within) else (low, count)
         last = within[accepted.start_ns[within].argmin()] if len(within) else last
     return low + 1, attempts.apps[accepted.app[last]], int(accepted.start_ns[last])
 
 
-def _rows(attempts: Attempts, part: Part) -> Iterator[dict[str, Any]]:
-    """Yield the rules of a part, the shortest window first, and what none explains."""
-    view = part.view(attempts)
-    app = None if part.app is None else attempts.apps[part.app]
-    whose = {"app_key": app, "since": part.since_ns, "until": part.until_ns}
-    rules = settle(view, part.lines)
-    lines = [line for line, _ in rules]
-    for line, window in rules:
-        yield whose | _row(view, line, window, alone(lines, line))
-    yield whose | _NO_RULE | _rest(view, lines)
+def _rows(attempts: SendAttempts, scope: RuleScope) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a scope: its rules, the shortest window first, then the unexplained refusals."""
+    sends = scope.select(attempts)
+    app_key = None if scope.app is None else attempts.apps[scope.app]
+    shared = {"app_key": app_key, "since": scope.since_ns, "until": scope.until_ns}
+    fitted = fit_windows(sends, scope.rules)
+    rules = [rule for rule, _ in fitted]
+    for rule, estimate in fitted:
+        alone = explained_alone(rules, rule)
+        yield shared | {
+            "count": rule.count,
+            "window_s": estimate.window_s,
+            "window_low_s": estimate.low_s,
+            "window_high_s": estimate.high_s,
+            "shape": window_shape(sends, rule, estimate, alone),
+            "refusals": int(rule.explains.sum()),
+            "alone": int(alone.sum()),
+            "bounded_by": rule.scores.bounding,
+            "broken_by": rule.breaches,
+            "chance": rule.chance,
+            "note": estimate.note,
+        }
+    yield shared | _NO_RULE | _unexplained_row(sends, rules)
 
 
-def _row(view: View, line: Line, window: Window, alone: Bools) -> dict[str, Any]:
-    return {
-        "count": line.count,
-        "window_s": window.window_s,
-        "window_low_s": window.low_s,
-        "window_high_s": window.high_s,
-        "shape": shape(view, line, window, alone),
-        "refusals": int(line.explains.sum()),
-        "alone": int(alone.sum()),
-        "bounded_by": line.axis.bounded,
-        "broken_by": line.broken,
-        "chance": line.chance,
-        "note": window.note,
-    }
-
-
-def _rest(view: View, lines: Sequence[Line]) -> dict[str, Any]:
-    """Return what no rule explains, and what may have been the reason."""
-    refused, rest = view.attempts.refused, left(lines, len(view.refusals))
-    early = rest & (refused.start_ns[view.refusals] < known_from_ns(view.attempts, lines))
-    lost = rest & refused.is_after_loss[view.refusals] & ~early
+def _unexplained_row(sends: AttemptSlice, rules: Sequence[InferredRule]) -> dict[str, Any]:
+    """Return the number of unexplained refusals, with possible reasons."""
+    refused, unexplained = sends.attempts.refused, is_unexplained(rules, len(sends.refusals))
+    is_early = unexplained & (refused.start_ns[sends.refusals] < past_known_from_ns(sends.attempts, rules))
+    is_after_loss = unexplained & refused.is_after_loss[sends.refusals] & ~is_early
     reasons = {
-        "at the begin of the log, where earlier sends are unknown": int(early.sum()),
-        "less than a day after a send whose answer was lost": int(lost.sum()),
+        "at the start of the log, before which sends are unknown": int(is_early.sum()),
+        "less than a day after a send whose response was lost": int(is_after_loss.sum()),
     }
-    said = [f"{count} {reason}" for reason, count in reasons.items() if count]
-    ratio = view.attempts.ratio
-    said += [f"of a sample of {ratio:.1%} of the mobiles that were refused a send"] if ratio < 1 else []
-    return {"refusals": int(rest.sum()), "alone": int(rest.sum()), "note": "; ".join(said)}
+    notes = [f"{count} {reason}" for reason, count in reasons.items() if count]
+    sample_ratio = sends.attempts.sample_ratio
+    if sample_ratio < 1:
+        notes.append(f"of a sample of {sample_ratio:.1%} of the mobiles that were refused a send")
+    refusals = int(unexplained.sum())
+    return {"refusals": refusals, "alone": refusals, "note": "; ".join(notes)}

@@ -1,4 +1,9 @@
-"""Periods: the parts of a log that have rules of their own: an app's, or those before and after a change."""
+"""Split a log by app or in time where one set of rules can't explain it.
+
+Apps can have rules of their own, and rules change. A log is split only if its rules leave more than noise and if the
+parts together leave at most half of that cost. The split in time is searched roughly, on a sample of refusals, and then
+refined: the rules before and after are inferred, and the time is moved to where the two sets of rules cost least.
+"""
 
 from __future__ import annotations
 
@@ -7,128 +12,131 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.analysis.rate_limits.candidates import View, lay
-from toolkit.analysis.rate_limits.rule_cover import BREACH_COST, Line
-from toolkit.analysis.rate_limits.rule_search import draw_refused, find, is_troubled, trouble
-from toolkit.analysis.rate_limits.send_attempts import Accepted, Attempts, Bools, Floats, Refused
+from toolkit.analysis.rate_limits.candidates import AttemptSlice, score_sends
+from toolkit.analysis.rate_limits.rule_cover import BREACH_COST, InferredRule
+from toolkit.analysis.rate_limits.rule_search import (
+    find_rules,
+    leaves_more_than_noise,
+    residual_cost,
+    sample_refused_mobiles,
+)
+from toolkit.analysis.rate_limits.send_attempts import AcceptedSends, Bools, Floats, RefusedSends, SendAttempts
 
-_MOST_REFUSALS = 2_000  # among which it is searched for when rules changed
-_RELIEF = 0.5  # which share of a part's trouble its parts may have together
-_CUTS = 16
-_ROUNDS = 3
-_DEPTH = 3
+_SAMPLE_REFUSALS = 2_000  # for the rough search in time; more costs time, fewer misses rules that refuse rarely
+_MAX_COST_RATIO = 0.5  # of the parts to the whole; higher splits at noise, lower misses a change of one rule of many
+_SPLIT_TIMES = 16  # tried in the rough search; a period shorter than a sixteenth of the refusals may be missed
+_REFINEMENTS = 3
+_MAX_DEPTH = 3  # at most eight parts
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a log: an app (None: all), from one time on and until before another, ns; and its rules.
+class RuleScope:
+    """An app (None: all apps) and a period in ns, ``until_ns`` excluded, with the rules that hold there.
 
-    trouble: what they leave; is_troubled: whether that is more than noise.
+    ``cost``: residual cost of the rules; ``is_noisy``: whether they leave more than noise.
     """
 
     app: int | None
     since_ns: int
     until_ns: int
-    lines: list[Line]
-    trouble: float
-    is_troubled: bool
+    rules: list[InferredRule]
+    cost: float
+    is_noisy: bool
 
-    def view(self, attempts: Attempts) -> View:
-        """Return what of the attempts it holds."""
-        return _view(attempts, self.app, self.since_ns, self.until_ns)
-
-
-def divide(attempts: Attempts) -> list[Part]:
-    """Find the rules, and as few parts as have each its own, in the order of app and time."""
-    whole = _find(attempts, None, attempts.first_ns, attempts.last_ns + 1)
-    thin = attempts.of(draw_refused(attempts, np.arange(len(attempts.refused)), _MOST_REFUSALS))
-    parts = _split(attempts, thin, whole, _DEPTH)
-    return sorted(parts, key=lambda part: (part.app is not None and part.app, part.since_ns))
+    def select(self, attempts: SendAttempts) -> AttemptSlice:
+        """Return the sends of the app in the period."""
+        return _select(attempts, self.app, self.since_ns, self.until_ns)
 
 
-def _split(attempts: Attempts, thin: Attempts, part: Part, depth: int) -> list[Part]:
-    """Divide a part whose rules leave much, by app or in time, if that leaves much less."""
-    if not depth or not part.is_troubled:
-        return [part]
-    ways = [way for way in (_by_app(attempts, part), _in_time(attempts, thin, part)) if len(way) > 1]
-    best = min(ways, key=_trouble, default=[part])
-    if _trouble(best) > _RELIEF * part.trouble:
-        return [part]
-    return [it for each in best for it in _split(attempts, thin, each, depth - 1)]
+def split_log(attempts: SendAttempts) -> list[RuleScope]:
+    """Return the fewest scopes with rules of their own, by app and time."""
+    whole = _infer(attempts, None, attempts.first_ns, attempts.last_ns + 1)
+    is_sampled = sample_refused_mobiles(attempts, np.arange(len(attempts.refused)), _SAMPLE_REFUSALS)
+    scopes = _split(attempts, attempts.of_mobiles(is_sampled), whole, _MAX_DEPTH)
+    return sorted(scopes, key=lambda scope: (scope.app is not None and scope.app, scope.since_ns))
 
 
-def _trouble(parts: Sequence[Part]) -> float:
-    return sum(part.trouble for part in parts)
+def _split(attempts: SendAttempts, sample: SendAttempts, scope: RuleScope, depth: int) -> list[RuleScope]:
+    """Split a scope whose rules leave more than noise, by app or in time, if the parts cost much less."""
+    if not depth or not scope.is_noisy:
+        return [scope]
+    apps = [] if scope.app is not None else np.unique(attempts.refused.app).tolist()
+    by_app = [_infer(attempts, app, scope.since_ns, scope.until_ns) for app in apps]
+    splits = [split for split in (by_app, _split_in_time(attempts, sample, scope)) if len(split) > 1]
+    best = min(splits, key=_cost, default=[scope])
+    if _cost(best) > _MAX_COST_RATIO * scope.cost:
+        return [scope]
+    return [part for half in best for part in _split(attempts, sample, half, depth - 1)]
 
 
-def _by_app(attempts: Attempts, part: Part) -> list[Part]:
-    apps = [] if part.app is not None else np.unique(attempts.refused.app).tolist()
-    return [_find(attempts, app, part.since_ns, part.until_ns) for app in apps]
+def _cost(scopes: Sequence[RuleScope]) -> float:
+    return sum(scope.cost for scope in scopes)
 
 
-def _in_time(attempts: Attempts, thin: Attempts, part: Part) -> list[Part]:
-    """Cut a part where the rules of both sides leave least: roughly so of thinner attempts, then exactly."""
-    refused_ns = np.unique(thin.refused.start_ns[part.view(thin).refusals])
-    cuts = np.unique(np.linspace(0, len(refused_ns), _CUTS + 1).astype(np.int64)[1:-1])
-    ways = [_halves(thin, part, int(refused_ns[cut])) for cut in cuts if cut]
-    best = min(ways, key=_trouble, default=[])
-    if not best or _trouble(best) > _RELIEF * _find(thin, part.app, part.since_ns, part.until_ns).trouble:
+def _split_in_time(attempts: SendAttempts, sample: SendAttempts, scope: RuleScope) -> list[RuleScope]:
+    """Return the halves of a scope at the time where they cost least; none if no time halves the cost of the sample."""
+    refused_ns = np.unique(sample.refused.start_ns[scope.select(sample).refusals])
+    numbers = np.unique(np.linspace(0, len(refused_ns), _SPLIT_TIMES + 1).astype(np.int64)[1:-1])
+    splits = [_halves(sample, scope, int(refused_ns[number])) for number in numbers if number]
+    best = min(splits, key=_cost, default=[])
+    if not best:
         return []
-    for _ in range(_ROUNDS):
-        at_ns = _cut_ns(part.view(attempts), *(half.lines for half in best))
-        if not part.since_ns < at_ns < part.until_ns:
+    if _cost(best) > _MAX_COST_RATIO * _infer(sample, scope.app, scope.since_ns, scope.until_ns).cost:
+        return []
+    for _ in range(_REFINEMENTS):
+        at_ns = _change_ns(scope.select(attempts), *(half.rules for half in best))
+        if not scope.since_ns < at_ns < scope.until_ns:
             return []
-        best = _halves(attempts, part, at_ns)
+        best = _halves(attempts, scope, at_ns)
     return best
 
 
-def _cut_ns(view: View, earlier: Sequence[Line], later: Sequence[Line]) -> int:
-    """Return the time from which on the later rules hold: when what breaks the one or the other costs least.
+def _change_ns(sends: AttemptSlice, earlier: Sequence[InferredRule], later: Sequence[InferredRule]) -> int:
+    """Return the time at which changing from the earlier to the later rules costs least; 0 if no time is better.
 
-    That is the first call after it that only the later ones explain.
+    It is the start of the first send after the change that only one set of rules agrees with.
     """
-    attempts = view.attempts
-    costs = [_costs(view, lines) for lines in (earlier, later)]
-    times = np.concatenate([attempts.accepted.start_ns[view.bounds], attempts.refused.start_ns[view.refusals]])
-    more = costs[0] - costs[1]
-    telling = np.flatnonzero(more)
-    telling = telling[np.argsort(times[telling], kind="stable")]
-    if not len(telling):
-        return 0
-    upto = np.concatenate([[0.0], more[telling].cumsum()])
-    place = int(upto.argmin())
-    return int(times[telling[place]]) if place < len(telling) else 0
+    attempts = sends.attempts
+    extra_cost = _send_costs(sends, earlier) - _send_costs(sends, later)
+    start_ns = np.concatenate(
+        [attempts.accepted.start_ns[sends.is_bounding], attempts.refused.start_ns[sends.refusals]]
+    )
+    differing = np.flatnonzero(extra_cost)
+    differing = differing[np.argsort(start_ns[differing], kind="stable")]
+    cumulative = np.concatenate([[0.0], extra_cost[differing].cumsum()])
+    change = int(cumulative.argmin())
+    return int(start_ns[differing[change]]) if change < len(differing) else 0
 
 
-def _costs(view: View, lines: Sequence[Line]) -> Floats:
-    """Return what each accepted send of a view costs that breaks rules, and each refusal that they don't explain."""
-    attempts = view.attempts
-    broken, rest = np.zeros(len(attempts.accepted)), np.ones(len(view.refusals), np.bool_)
-    for line in lines:
-        axis = lay(view, line.axis.measure)
-        broken[axis.which[axis.accepted < line.at]] += BREACH_COST
-        rest &= axis.refused >= line.at
-    return np.concatenate([broken[view.bounds], attempts.refused.weight[view.refusals] * rest])
+def _send_costs(sends: AttemptSlice, rules: Sequence[InferredRule]) -> Floats:
+    """Return the cost of each accepted send that breaks rules, then of each refusal that they don't explain."""
+    refused = sends.attempts.refused
+    breach_cost, unexplained = np.zeros(len(sends.attempts.accepted)), np.ones(len(sends.refusals), np.bool_)
+    for rule in rules:
+        scores = score_sends(sends, rule.scores.family)
+        breach_cost[scores.positions[scores.accepted < rule.threshold]] += BREACH_COST
+        unexplained &= scores.refused >= rule.threshold
+    return np.concatenate([breach_cost[sends.is_bounding], refused.weight[sends.refusals] * unexplained])
 
 
-def _halves(attempts: Attempts, part: Part, at_ns: int) -> list[Part]:
-    spans = ((part.since_ns, at_ns), (at_ns, part.until_ns))
-    return [_find(attempts, part.app, *span) for span in spans]
+def _halves(attempts: SendAttempts, scope: RuleScope, at_ns: int) -> list[RuleScope]:
+    periods = ((scope.since_ns, at_ns), (at_ns, scope.until_ns))
+    return [_infer(attempts, scope.app, *period) for period in periods]
 
 
-def _find(attempts: Attempts, app: int | None, since_ns: int, until_ns: int) -> Part:
-    """Find the rules of a part by its refusals, but those that a send may explain whose answer was lost."""
-    view = _view(attempts, app, since_ns, until_ns)
-    view = View(attempts, view.bounds, view.refusals[~attempts.refused.is_after_loss[view.refusals]])
-    lines = find(view)
-    return Part(app, since_ns, until_ns, lines, trouble(view, lines), is_troubled(view, lines))
+def _infer(attempts: SendAttempts, app: int | None, since_ns: int, until_ns: int) -> RuleScope:
+    """Infer the rules of a scope, without the refusals that a send with a lost response may explain."""
+    sends = _select(attempts, app, since_ns, until_ns)
+    certain = sends.refusals[~attempts.refused.is_after_loss[sends.refusals]]
+    sends = AttemptSlice(attempts, sends.is_bounding, certain)
+    rules = find_rules(sends)
+    is_noisy = leaves_more_than_noise(sends, rules)
+    return RuleScope(app, since_ns, until_ns, rules, residual_cost(sends, rules), is_noisy)
 
 
-def _view(attempts: Attempts, app: int | None, since_ns: int, until_ns: int) -> View:
-    bounds, refused = (_is_in(it, app, since_ns, until_ns) for it in (attempts.accepted, attempts.refused))
-    return View(attempts, bounds, np.flatnonzero(refused))
+def _select(attempts: SendAttempts, app: int | None, since_ns: int, until_ns: int) -> AttemptSlice:
+    def is_selected(sends: AcceptedSends | RefusedSends) -> Bools:
+        is_in: Bools = (sends.start_ns >= since_ns) & (sends.start_ns < until_ns)
+        return is_in if app is None else is_in & (sends.app == app)
 
-
-def _is_in(sends: Accepted | Refused, app: int | None, since_ns: int, until_ns: int) -> Bools:
-    is_in: Bools = (sends.start_ns >= since_ns) & (sends.start_ns < until_ns)
-    return is_in if app is None else is_in & (sends.app == app)
+    return AttemptSlice(attempts, is_selected(attempts.accepted), np.flatnonzero(is_selected(attempts.refused)))

@@ -1,147 +1,163 @@
-"""Covers: the fewest rules that explain refusals and that next to no accepted send breaks.
+"""Choose the fewest rules that explain the refusals and that next to no accepted send breaks.
 
-Found step by step, the rule that explains most first, then each again in the light of the others: a set cover.
+A rule explains the refusals whose score is below its threshold, and an accepted send with such a score is a breach.
+Choosing rules is a weighted set cover, whose cost is
+
+    weight of the unexplained refusals + 20 * breaches + 1 * rules.
+
+The greedy algorithm adds the rule that lowers the cost most until none does (V. Chvátal, A greedy heuristic for the
+set-covering problem, Mathematics of Operations Research 4, 1979). Each rule is then replaced by the best one given the
+others, which repairs a choice that a later rule made poor. Last, rules that chance would explain as well are removed.
+
+``infer`` shows a worked example.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lgamma, log
 
 import numpy as np
 
-from toolkit.analysis.rate_limits.candidates import LEAST_ROWS, Axis, Shape
+from toolkit.analysis.rate_limits.candidates import MIN_ROWS, FamilyScores, WindowShape
 from toolkit.analysis.rate_limits.send_attempts import Bools, Floats, Ints
 
-BREACH_COST = 20.0  # refusals that a rule has to explain for each accepted send that breaks it
-_RULE_COST = 1.0  # and for being one more
-_CHANCE = 0.01  # how likely a rule may be if what is refused were chance
-_ROUNDS = 10
-_TIE = 1e-9
+BREACH_COST = 20.0  # refusals to explain per breach; lower finds rules that leak more, and more false ones
+_RULE_COST = 1.0  # refusals to explain per rule; higher merges rules that overlap
+_MAX_CHANCE = 0.01  # of a rule among refusals at random; higher finds rules in smaller logs, and more false ones
+_ROUNDS = 10  # of replacing rules; two or three suffice
+_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A rule: an axis, where on it the line is drawn (infinite where nothing accepted bounds it), who breaks it.
+class InferredRule:
+    """A rule of one family.
 
-    chance: how likely it is that an axis has at its low end so many rows of refusals that no other rule explains, if
-    they came by chance.
+    ``threshold``: it refuses sends with a lower score; infinite if no accepted send bounds it. ``breaches``: accepted
+    sends with a lower score. ``chance``: bound on the probability that refusals at random would give such a rule.
     """
 
-    axis: Axis
-    at: float
-    broken: int
+    scores: FamilyScores
+    threshold: float
+    breaches: int
     chance: float = 1.0
 
     @property
     def explains(self) -> Bools:
-        """Tell which refusals it explains."""
-        return self.axis.refused < self.at
+        """Return for each refusal whether the rule explains it."""
+        return self.scores.refused < self.threshold
 
     @property
     def count(self) -> int:
-        """Return how many sends it allows in a window."""
-        return self.axis.measure.count or int(1 - self.at)
+        """Return the number of sends that the rule accepts in a window."""
+        return self.scores.family.count or int(1 - self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
-    """The lines that an axis offers, by where the refusals lie: line i explains the first upto[i] of order."""
+class _Candidates:
+    """The candidate rules of one family: those whose threshold is the score of an accepted send.
 
-    axis: Axis
-    at: Floats
-    broken: Ints
+    A threshold between two accepted scores has the same breaches as the higher one, and explains no more. Candidate i
+    explains the first ``explained[i]`` refusals of ``order`` and has ``breaches[i]`` breaches.
+    """
+
+    scores: FamilyScores
+    thresholds: Floats
+    breaches: Ints
     order: Ints
-    upto: Ints
+    explained: Ints
 
     @classmethod
-    def of(cls, axis: Axis) -> _Lines:
-        order = np.argsort(axis.refused)
-        at, ascending = axis.accepted, axis.refused[order]
-        if axis.measure.shape is Shape.SLIDING and axis.bounded == len(at):
-            at = np.append(at, np.inf)
-        return cls(axis, at, np.searchsorted(axis.accepted, at), order, np.searchsorted(ascending, at))
+    def of(cls, scores: FamilyScores) -> _Candidates:
+        order = np.argsort(scores.refused)
+        thresholds = scores.accepted
+        if scores.family.shape is WindowShape.SLIDING and scores.bounding == len(thresholds):
+            thresholds = np.append(thresholds, np.inf)
+        breaches = np.searchsorted(scores.accepted, thresholds)
+        return cls(scores, thresholds, breaches, order, np.searchsorted(scores.refused[order], thresholds))
 
-    def best(self, weight: Floats) -> tuple[float, Line | None]:
-        """Return the line that is worth most, and what it is worth."""
-        if not len(self.at):
+    def best(self, weight: Floats) -> tuple[float, InferredRule | None]:
+        """Return the candidate that lowers the cost most, and by how much."""
+        if not len(self.thresholds):
             return 0.0, None
-        whole = np.concatenate([[0.0], weight[self.order].cumsum()])
-        worth = whole[self.upto] - BREACH_COST * self.broken - _RULE_COST
-        place = int(worth.argmax())
-        return float(worth[place]), Line(self.axis, float(self.at[place]), int(self.broken[place]))
+        cumulative = np.concatenate([[0.0], weight[self.order].cumsum()])
+        gain = cumulative[self.explained] - BREACH_COST * self.breaches - _RULE_COST
+        best = int(gain.argmax())
+        return float(gain[best]), InferredRule(self.scores, float(self.thresholds[best]), int(self.breaches[best]))
 
 
-def cover(axes: Sequence[Axis], weight: Floats, rows: Floats, accepted: int, tried: int) -> list[Line]:
-    """Return the rules for refusals of so much weight in so many rows, where so many sends were accepted.
+def cover_refusals(
+    families: Sequence[FamilyScores], weight: Floats, rows: Floats, accepted: int, tried: int
+) -> list[InferredRule]:
+    """Return the rules that explain refusals at the least cost.
 
-    ``tried``: how many axes there were to choose from.
+    ``weight`` and ``rows`` are those of the refusals, ``accepted`` is the number of accepted sends, ``tried`` the
+    number of families among which the rules were searched.
     """
-    offers = [_Lines.of(axis) for axis in axes]
-    found: list[Line] = []
-    while (more := _best(offers, found, weight)) is not None:
-        found.append(more)
+    candidates = [_Candidates.of(scores) for scores in families]
+    rules: list[InferredRule] = []
+    while (best := _best_addition(candidates, rules, weight)) is not None:
+        rules.append(best)
     for _ in range(_ROUNDS):
-        again = _reconsider(offers, found, weight)
-        if _cost(again, weight) >= _cost(found, weight) - _TIE:
+        improved = list(rules)
+        for rule in rules:
+            others = [other for other in improved if other is not rule]
+            best = _best_addition(candidates, others, weight)
+            improved = others if best is None else [*others, best]
+        if _cost(improved, weight) >= _cost(rules, weight) - _TOLERANCE:
             break
-        found = again
-    return _without_chance(found, rows, accepted, tried)
+        rules = improved
+    return _remove_chance_rules(rules, rows, accepted, tried)
 
 
-def left(lines: Sequence[Line], count: int) -> Bools:
-    """Tell which of so many refusals none of the rules explains."""
-    found = np.ones(count, np.bool_)
-    for line in lines:
-        found &= ~line.explains
-    return found
+def is_unexplained(rules: Sequence[InferredRule], count: int) -> Bools:
+    """Return for each of ``count`` refusals whether none of the rules explains it."""
+    unexplained = np.ones(count, np.bool_)
+    for rule in rules:
+        unexplained &= ~rule.explains
+    return unexplained
 
 
-def _best(offers: Sequence[_Lines], found: Sequence[Line], weight: Floats) -> Line | None:
-    """Return the line that is worth most beside those found, if any is worth anything."""
-    rest = weight * left(found, len(weight))
-    most, best = _TIE, None
-    for offer in offers:
-        worth, line = offer.best(rest)
-        if worth > most + _TIE:
-            most, best = worth, line
+def _best_addition(
+    candidates: Sequence[_Candidates], rules: Sequence[InferredRule], weight: Floats
+) -> InferredRule | None:
+    """Return the rule that lowers the cost of ``rules`` most; None if none does."""
+    remaining = weight * is_unexplained(rules, len(weight))
+    highest, best = _TOLERANCE, None
+    for family in candidates:
+        gain, rule = family.best(remaining)
+        if gain > highest + _TOLERANCE:
+            highest, best = gain, rule
     return best
 
 
-def _reconsider(offers: Sequence[_Lines], found: Sequence[Line], weight: Floats) -> list[Line]:
-    """Put in the place of each line the one that is worth most beside the others, or none."""
-    kept = list(found)
-    for line in found:
-        others = [it for it in kept if it is not line]
-        better = _best(offers, others, weight)
-        kept = others if better is None else [*others, better]
-    return kept
+def _cost(rules: Sequence[InferredRule], weight: Floats) -> float:
+    of_rules = sum(BREACH_COST * rule.breaches + _RULE_COST for rule in rules)
+    return float(weight[is_unexplained(rules, len(weight))].sum()) + of_rules
 
 
-def _cost(lines: Sequence[Line], weight: Floats) -> float:
-    rules = sum(BREACH_COST * line.broken + _RULE_COST for line in lines)
-    return float(weight[left(lines, len(weight))].sum()) + rules
+def _remove_chance_rules(rules: list[InferredRule], rows: Floats, accepted: int, tried: int) -> list[InferredRule]:
+    """Compute each rule's chance, and remove the rule with the highest one until all are significant."""
+    while rules:
+        tested = [replace(rule, chance=_chance(rule, rules, rows, accepted, tried)) for rule in rules]
+        worst = max(tested, key=lambda rule: rule.chance)
+        if worst.chance <= _MAX_CHANCE:
+            return tested
+        rules = [rule for rule, it in zip(rules, tested, strict=True) if it is not worst]
+    return rules
 
 
-def _without_chance(found: list[Line], rows: Floats, accepted: int, tried: int) -> list[Line]:
-    """Leave out rules that chance would explain as well, the likeliest first."""
-    while found:
-        judged = [_judge(line, found, rows, accepted, tried) for line in found]
-        worst = max(judged, key=lambda line: line.chance)
-        if worst.chance <= _CHANCE:
-            return judged
-        found = [line for line, it in zip(found, judged, strict=True) if it is not worst]
-    return found
+def _chance(rule: InferredRule, rules: Sequence[InferredRule], rows: Floats, accepted: int, tried: int) -> float:
+    """Bound the probability of a rule if each send had been refused by a coin, whatever its score.
 
-
-def _judge(line: Line, found: Sequence[Line], rows: Floats, accepted: int, tried: int) -> Line:
-    rest = rows * left([it for it in found if it is not line], len(rows))
-    alone, whole = float(rest[line.explains].sum()), float(rest.sum())
-    # Of the lowest sends on the axis as many as ``alone`` were refused and ``broken`` not, by a coin of this bias.
-    ways = lgamma(alone + line.broken + 1) - lgamma(alone + 1) - lgamma(line.broken + 1)
-    bias = log(whole) - log(whole + accepted) if whole else 0.0
-    likely = log(tried) + ways + alone * bias
-    return Line(
-        line.axis, line.at, line.broken, 1.0 if alone < LEAST_ROWS else min(1.0, float(np.exp(min(likely, 0.0))))
-    )
+    The coin's bias p is the share of refusals among all sends. Of the lowest n + b scores, n rows that no other rule
+    explains were refused and b were accepted: C(n + b, n) * p ** n, times the number of families that were tried.
+    """
+    remaining = rows * is_unexplained([other for other in rules if other is not rule], len(rows))
+    alone, whole = float(remaining[rule.explains].sum()), float(remaining.sum())
+    if alone < MIN_ROWS:
+        return 1.0
+    log_combinations = lgamma(alone + rule.breaches + 1) - lgamma(alone + 1) - lgamma(rule.breaches + 1)
+    log_bias = log(whole) - log(whole + accepted) if whole else 0.0
+    return float(np.exp(min(log(tried) + log_combinations + alone * log_bias, 0.0)))

@@ -1,4 +1,4 @@
-"""Searches: finds the rules of a part of a log from a few mobiles, and then proves them on all."""
+"""Search the rules of a slice on a sample of mobiles, then prove them on all mobiles."""
 
 from __future__ import annotations
 
@@ -6,76 +6,84 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.analysis.rate_limits.candidates import Measure, View, fixed, lay, sliding
-from toolkit.analysis.rate_limits.rule_cover import BREACH_COST, Line, cover, left
-from toolkit.analysis.rate_limits.send_attempts import Attempts, Bools, Ints, is_drawn
+from toolkit.analysis.rate_limits.candidates import (
+    AttemptSlice,
+    RuleFamily,
+    fixed_families,
+    score_sends,
+    sliding_families,
+)
+from toolkit.analysis.rate_limits.rule_cover import BREACH_COST, InferredRule, cover_refusals, is_unexplained
+from toolkit.analysis.rate_limits.send_attempts import Bools, Ints, SendAttempts, is_sampled
 from toolkit.analysis.timestamps import NS_PER_S
 
-_MOST_REFUSALS = 4_000  # whose mobiles are searched at once
+_SAMPLE_REFUSALS = 4_000  # whose mobiles are searched; more costs time, fewer misses rules that refuse rarely
 _ROUNDS = 3
-_LEAST_TROUBLE, _TROUBLE_RATIO = 5.0, 0.005  # rows of refusals that noise may be, and which share of all
+_NOISE_ROWS, _NOISE_RATIO = 5.0, 0.005  # unexplained rows and breaches that are noise: a number, or a share of all rows
 
 
-def find(view: View) -> list[Line]:
-    """Return the rules of a view: of some mobiles, then also of some to which they don't explain a refusal."""
-    attempts, lines = view.attempts, list[Line]()
-    rest, drawn = np.ones(len(view.refusals), np.bool_), np.zeros(attempts.mobiles, np.bool_)
-    for _ in range(_ROUNDS):
-        drawn |= draw_refused(attempts, view.refusals[rest], _MOST_REFUSALS)
-        known, tried = _search(view.of(drawn))
-        before, lines = lines, _cover(view, known, tried)
-        rest = left(lines, len(view.refusals))
-        if not is_troubled(view, lines) or [it.axis.measure for it in before] == [it.axis.measure for it in lines]:
-            break
-    return lines
+def find_rules(sends: AttemptSlice) -> list[InferredRule]:
+    """Return the rules of a slice.
 
-
-def trouble(view: View, lines: Sequence[Line]) -> float:
-    """Return what rules leave, as covers weigh it.
-
-    That is what none explains though all the sends are known that it may count, and what is accepted in spite of one.
+    Search all families on the mobiles of about 4,000 refusals, and prove the families found on all mobiles. If more
+    than noise stays unexplained, add mobiles with unexplained refusals to the sample and search again.
     """
-    breaches = sum(line.broken for line in lines)
-    return float(view.attempts.refused.weight[_rest(view, lines)].sum()) + BREACH_COST * breaches
+    attempts, rules = sends.attempts, list[InferredRule]()
+    unexplained, sample = np.ones(len(sends.refusals), np.bool_), np.zeros(attempts.mobile_count, np.bool_)
+    for _ in range(_ROUNDS):
+        sample |= sample_refused_mobiles(attempts, sends.refusals[unexplained], _SAMPLE_REFUSALS)
+        sampled = sends.of_mobiles(sample)
+        families = list(sliding_families(sampled))
+        found = _cover(sampled, families, len(families))
+        if leaves_more_than_noise(sampled, found):
+            families += fixed_families()
+            found = _cover(sampled, families, len(families))
+        before, rules = rules, _cover(sends, [rule.scores.family for rule in found], len(families))
+        unexplained = is_unexplained(rules, len(sends.refusals))
+        is_settled = [rule.scores.family for rule in before] == [rule.scores.family for rule in rules]
+        if is_settled or not leaves_more_than_noise(sends, rules):
+            break
+    return rules
 
 
-def is_troubled(view: View, lines: Sequence[Line]) -> bool:
-    """Tell whether rules leave more than noise."""
-    rows = view.attempts.refused.rows
-    most = max(_LEAST_TROUBLE, _TROUBLE_RATIO * float(rows[view.refusals].sum()))
-    return float(rows[_rest(view, lines)].sum()) + sum(line.broken for line in lines) > most
+def _cover(sends: AttemptSlice, families: Sequence[RuleFamily], tried: int) -> list[InferredRule]:
+    refused = sends.attempts.refused
+    weight, rows = refused.weight[sends.refusals], refused.rows[sends.refusals]
+    lowest = int(weight.sum() / BREACH_COST) + 2  # more breaches cost more than all refusals weigh
+    scores = [score_sends(sends, family, lowest) for family in families]
+    return cover_refusals(scores, weight, rows, int(sends.is_bounding.sum()), tried)
 
 
-def _rest(view: View, lines: Sequence[Line]) -> Ints:
-    known = view.attempts.refused.start_ns[view.refusals] >= known_from_ns(view.attempts, lines)
-    return view.refusals[left(lines, len(view.refusals)) & known]
+def residual_cost(sends: AttemptSlice, rules: Sequence[InferredRule]) -> float:
+    """Return the cost, as in ``rule_cover``, of the breaches and of the unexplained refusals with a known past."""
+    breaches = sum(rule.breaches for rule in rules)
+    return float(sends.attempts.refused.weight[_unexplained(sends, rules)].sum()) + BREACH_COST * breaches
 
 
-def known_from_ns(attempts: Attempts, lines: Sequence[Line]) -> int:
-    """Return from when on the log has the sends that rules may count; at the latest, after a quarter of it."""
-    windows_s = [line.axis.measure.window_s or line.at for line in lines]
-    longest_ns = max((it for it in windows_s if it < np.inf), default=0) * NS_PER_S
+def leaves_more_than_noise(sends: AttemptSlice, rules: Sequence[InferredRule]) -> bool:
+    """Return whether unexplained refusals and breaches are more than noise."""
+    rows = sends.attempts.refused.rows
+    noise = max(_NOISE_ROWS, _NOISE_RATIO * float(rows[sends.refusals].sum()))
+    return float(rows[_unexplained(sends, rules)].sum()) + sum(rule.breaches for rule in rules) > noise
+
+
+def _unexplained(sends: AttemptSlice, rules: Sequence[InferredRule]) -> Ints:
+    is_known = sends.attempts.refused.start_ns[sends.refusals] >= past_known_from_ns(sends.attempts, rules)
+    return sends.refusals[is_unexplained(rules, len(sends.refusals)) & is_known]
+
+
+def past_known_from_ns(attempts: SendAttempts, rules: Sequence[InferredRule]) -> int:
+    """Return from when on the log holds all the sends that rules count, in ns.
+
+    That is their longest window after the start of the log, but at most a quarter of the log.
+    """
+    windows_s = [rule.scores.family.window_s or rule.threshold for rule in rules]
+    longest_ns = max((window_s for window_s in windows_s if window_s < np.inf), default=0) * NS_PER_S
     return attempts.first_ns + int(min(longest_ns, (attempts.last_ns - attempts.first_ns) / 4))
 
 
-def draw_refused(attempts: Attempts, refused: Ints, most: int) -> Bools:
-    """Draw mobiles that have so many of some refusals; tell of each whether it is drawn."""
-    drawn = np.zeros(attempts.mobiles, np.bool_)
-    drawn[attempts.refused.mobile[refused]] = True
-    return drawn & is_drawn(np.arange(len(drawn)), most / max(len(refused), 1))
-
-
-def _search(view: View) -> tuple[list[Measure], int]:
-    """Return the measures of the rules of a view, and how many were tried; fixed windows only if others don't do."""
-    tried = list(sliding(view))
-    lines = _cover(view, tried, len(tried))
-    if is_troubled(view, lines):
-        tried += fixed()
-        lines = _cover(view, tried, len(tried))
-    return [line.axis.measure for line in lines], len(tried)
-
-
-def _cover(view: View, measures: Sequence[Measure], tried: int) -> list[Line]:
-    weight, rows = (it[view.refusals] for it in (view.attempts.refused.weight, view.attempts.refused.rows))
-    most = int(weight.sum() / BREACH_COST) + 2
-    return cover([lay(view, it, most) for it in measures], weight, rows, int(view.bounds.sum()), tried)
+def sample_refused_mobiles(attempts: SendAttempts, refusals: Ints, size: int) -> Bools:
+    """Return for each mobile whether it is in a sample that has about ``size`` of some refusals."""
+    is_refused = np.zeros(attempts.mobile_count, np.bool_)
+    is_refused[attempts.refused.mobile[refusals]] = True
+    return is_refused & is_sampled(np.arange(len(is_refused)), size / max(len(refusals), 1))

@@ -1,7 +1,8 @@
-"""Attempts: the sends to each mobile of each app in the order of time, accepted or out of frequency.
+"""Load the accepted and refused sends of each mobile as sorted arrays, with safe bounds on their times.
 
-Bounds are safe ones: the service decided at some time between a call's start and its end, and the clocks of two hosts
-may be apart.
+The service decides on a send at an unknown time between the request's start and its end, and the clocks of two client
+hosts may differ by ``skew_ms``. The age of an earlier send is therefore rounded up for accepted sends and down for
+refused ones: a rule that is inferred from these ages can't be wrong because of them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.analysis.calls_table import IS_SEND, IS_SUCCESS, LazyTable, collect, distinct_rows
-from toolkit.analysis.timestamps import NS_PER_S
+from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_MS, NS_PER_S
 from toolkit.api.return_codes import ReturnCode
 from toolkit.records.call_record import Failure
 
@@ -22,21 +23,19 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-NS_PER_MS = 1_000_000
-_DAY_NS = 86_400 * NS_PER_S
 _ACCEPTED, _LOST, _REFUSED, _OTHER = range(4)
-_LOSSES = [Failure.TIMEOUT, Failure.RESET, Failure.PROTOCOL, Failure.CANCELLED]
+_LOST_RESPONSE = [Failure.TIMEOUT, Failure.RESET, Failure.PROTOCOL, Failure.CANCELLED]
 _COLUMNS = ["app_key", "mobile_key", "started_ns", "latency_ns", "state"]
-_OF_REFUSED = 0.8  # of a sample: sends to mobiles that were refused one
-_HEAVIEST_ROW = 30
-_SPREAD, _MODULUS = 48_271, 1_000_003  # a prime, so that keys of any pattern are spread
+_REFUSED_MOBILES_RATIO = 0.8  # of a sample: only mobiles with a refusal tell where a limit is
+_MAX_RUN_WEIGHT = 30  # more refusals in a row say nothing new; fewer would let a few breaches outweigh a real rule
+_MULTIPLIER, _MODULUS = 48_271, 1_000_003  # a hash with a prime modulus samples keys of any pattern evenly
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """Accepted sends by mobile and time.
+class AcceptedSends:
+    """Accepted sends, sorted by app, mobile and time; one array element per send.
 
-    mobile, app: their numbers. rank: how many to the same mobile were accepted before.
+    ``mobile`` and ``app`` are numbers from 0. ``rank`` is the number of earlier accepted sends to the same mobile.
     """
 
     start_ns: Ints
@@ -50,12 +49,13 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Refusals by mobile and time, with what accepted sends have.
+class RefusedSends:
+    """Sends refused as out of frequency, sorted by app, mobile and end; the first five fields as in AcceptedSends.
 
-    before: how many sends were accepted before, of all mobiles, which is the place of the next one. is_after_loss:
-    whether a send came in the day before whose answer was lost: it may have been accepted. rows: of refusals between
-    which nothing was accepted, and which say the same again and again, they are 1 together; weight: up to 30.
+    ``position``: index of the next accepted send, whichever mobile it is to. ``is_after_loss``: in the day before, the
+    response to a send to this mobile was lost, so that send may have been accepted. ``rows``: refusals without an
+    accepted send between them repeat the same information, so a run of n of them has 1/n each. ``weight``: as ``rows``,
+    but a run weighs up to 30 together.
     """
 
     start_ns: Ints
@@ -63,7 +63,7 @@ class Refused:
     mobile: Ints
     app: Ints
     rank: Ints
-    before: Ints
+    position: Ints
     is_after_loss: Bools
     rows: Floats
     weight: Floats
@@ -72,145 +72,141 @@ class Refused:
         return len(self.start_ns)
 
 
-_Sends = TypeVar("_Sends", Accepted, Refused)
+_Sends = TypeVar("_Sends", AcceptedSends, RefusedSends)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempts:
-    """Sends to mobiles. apps: their names; ratio: of mobiles that were refused a send, how many are here, 0..1."""
+class SendAttempts:
+    """All sends that tell about rate limits.
 
-    accepted: Accepted
-    refused: Refused
+    ``apps``: names by number. ``sample_ratio``: share of the mobiles with a refusal that were loaded, 0..1.
+    """
+
+    accepted: AcceptedSends
+    refused: RefusedSends
     apps: list[str]
-    ratio: float
+    sample_ratio: float
     skew_ns: int
 
     @property
     def first_ns(self) -> int:
-        """When the first one started; 0 without any."""
+        """Return the start of the first send; 0 if there are none."""
         starts = np.concatenate([self.accepted.start_ns, self.refused.start_ns])
         return int(starts.min()) if len(starts) else 0
 
     @property
     def last_ns(self) -> int:
-        """When the last one started; 0 without any."""
-        return max(int(it.start_ns.max(initial=0)) for it in (self.accepted, self.refused))
+        """Return the start of the last send; 0 if there are none."""
+        return max(int(sends.start_ns.max(initial=0)) for sends in (self.accepted, self.refused))
 
     @property
-    def mobiles(self) -> int:
-        """How many mobiles there are, or were before some were chosen."""
-        return 1 + max(int(it.mobile.max(initial=-1)) for it in (self.accepted, self.refused))
+    def mobile_count(self) -> int:
+        """Return the highest mobile number plus 1."""
+        return 1 + max(int(sends.mobile.max(initial=-1)) for sends in (self.accepted, self.refused))
 
-    def of(self, mobiles: Bools) -> Attempts:
-        """Return those to some of the mobiles, chosen by their numbers."""
-        kept, refused = mobiles[self.accepted.mobile], _of(self.refused, mobiles[self.refused.mobile])
-        before = np.concatenate([[0], np.cumsum(kept)])[refused.before]
-        return replace(self, accepted=_of(self.accepted, kept), refused=replace(refused, before=before))
+    def of_mobiles(self, is_selected: Bools) -> SendAttempts:
+        """Return the sends to some mobiles; ``is_selected`` is indexed by mobile number."""
+        is_kept = is_selected[self.accepted.mobile]
+        refused = _select(self.refused, is_selected[self.refused.mobile])
+        position = np.concatenate([[0], np.cumsum(is_kept)])[refused.position]
+        return replace(self, accepted=_select(self.accepted, is_kept), refused=replace(refused, position=position))
 
-    def ages_s(self, count: int, which: Ints) -> Floats:
-        """Return how old at most the count-th last accepted one was when each of the accepted was, s."""
-        it = self.accepted
-        ages: Floats = (it.end_ns[which] - it.start_ns[which - count] + self.skew_ns) / NS_PER_S
+    def max_ages_s(self, count: int, which: Ints) -> Floats:
+        """Return for accepted sends an upper bound on the age of the count-th last accepted send, in seconds."""
+        sends = self.accepted
+        ages: Floats = (sends.end_ns[which] - sends.start_ns[which - count] + self.skew_ns) / NS_PER_S
         return ages
 
-    def refused_ages_s(self, count: int, which: Ints) -> Floats:
-        """Return how old at least it was when each of the refused was, s; infinite where there was none."""
-        ages, known = np.full(len(which), np.inf), self.refused.rank[which] >= count
-        ended_ns = self.accepted.end_ns[self.refused.before[which[known]] - count]
-        ages[known] = np.maximum(self.refused.start_ns[which[known]] - ended_ns - self.skew_ns, 0) / NS_PER_S
+    def min_ages_s(self, count: int, which: Ints) -> Floats:
+        """Return for refused sends a lower bound on that age, in seconds; infinite if there was no such send."""
+        ages, is_known = np.full(len(which), np.inf), self.refused.rank[which] >= count
+        ended_ns = self.accepted.end_ns[self.refused.position[which[is_known]] - count]
+        ages[is_known] = np.maximum(self.refused.start_ns[which[is_known]] - ended_ns - self.skew_ns, 0) / NS_PER_S
         return ages
 
 
-def collect_attempts(table: LazyTable, most: int, skew_ms: float) -> Attempts:
-    """Fetch the sends, of so many at most; then those to a sample of mobiles, at first to such as were refused one."""
-    tries, ratio = _sample(_tries(table), most)
-    frame = collect(tries)
-    app = frame["app_key"].cat
-    columns = [app.codes.to_numpy(np.int64), *(frame[name].to_numpy(np.int64) for name in _COLUMNS[1:])]
-    accepted, refused = _arrange(columns)
-    return Attempts(accepted, refused, app.categories.tolist(), ratio, round(skew_ms * NS_PER_MS))
-
-
-def is_drawn(mobile: Ints, share: float) -> Bools:
-    """Draw a share of mobiles, by their numbers: tell whose sends are drawn."""
-    drawn: Bools = mobile * _SPREAD % _MODULUS < share * _MODULUS
-    return drawn
-
-
-def differs(*columns: Ints) -> Bools:
-    """Tell of each row whether it differs from the one before; the first does."""
-    found = np.ones(len(columns[0]), np.bool_)
-    found[1:] = np.any([it[1:] != it[:-1] for it in columns], axis=0)
-    return found
-
-
-def _of(sends: _Sends, chosen: Bools) -> _Sends:
+def _select(sends: _Sends, chosen: Bools) -> _Sends:
     return type(sends)(*(getattr(sends, column.name)[chosen] for column in fields(sends)))
 
 
-def _tries(table: LazyTable) -> LazyTable:
-    """Return the sends to known mobiles that were accepted or refused, or of which that isn't known."""
+def collect_attempts(table: LazyTable, most: int, skew_ms: float) -> SendAttempts:
+    """Load at most about ``most`` sends; if there are more, those to a sample of mobiles."""
     state = nw.lit(_OTHER)
     for condition, value in (
-        (nw.col("error").is_in([it.value for it in _LOSSES]), _LOST),
+        (nw.col("error").is_in([failure.value for failure in _LOST_RESPONSE]), _LOST),
         (nw.col("return_code") == int(ReturnCode.OUT_OF_FREQ), _REFUSED),
         (IS_SUCCESS, _ACCEPTED),
     ):
         state = nw.when(condition.fill_null(False)).then(nw.lit(value)).otherwise(state)
-    app = nw.col("app_key").cast(nw.String).fill_null("")
-    sends = table.filter(IS_SEND, ~nw.col("mobile_key").is_null()).with_columns(app_key=app, state=state)
-    return sends.filter(nw.col("state") != _OTHER).select(_COLUMNS)
+    app_key = nw.col("app_key").cast(nw.String).fill_null("")
+    sends = table.filter(IS_SEND, ~nw.col("mobile_key").is_null()).with_columns(app_key=app_key, state=state)
+    sampled, sample_ratio = _sample(sends.filter(nw.col("state") != _OTHER).select(_COLUMNS), most)
+    frame = collect(sampled)
+    app = frame["app_key"].cat
+    columns = [app.codes.to_numpy(np.int64), *(frame[name].to_numpy(np.int64) for name in _COLUMNS[1:])]
+    accepted, refused = _sort(columns)
+    return SendAttempts(accepted, refused, app.categories.tolist(), sample_ratio, round(skew_ms * NS_PER_MS))
 
 
-def _sample(tries: LazyTable, most: int) -> tuple[LazyTable, float]:
-    """Take all where they aren't more than ``most``, else the sends to mobiles that are drawn by their key."""
-    calls = _len(tries)
+def _sample(sends: LazyTable, most: int) -> tuple[LazyTable, float]:
+    """Sample mobiles by their key, four fifths of the sends to mobiles with a refusal; return the share of those."""
+    calls = _count(sends)
     if calls <= most:
-        return tries, 1.0
+        return sends, 1.0
     key = ["app_key", "mobile_key"]
-    refused = distinct_rows(tries.filter(nw.col("state") == _REFUSED), *key)
-    theirs, others = (tries.join(refused, key, how) for how in ("semi", "anti"))
-    among = _len(theirs)
-    ratio = min(1.0, _OF_REFUSED * most / max(among, 1))
-    rest = min(1.0, (most - among * ratio) / max(calls - among, 1))
-    return nw.concat([_draw(theirs, ratio), _draw(others, rest)]), ratio
+    refused_mobiles = distinct_rows(sends.filter(nw.col("state") == _REFUSED), *key)
+    with_refusal, others = (sends.join(refused_mobiles, key, how) for how in ("semi", "anti"))
+    count = _count(with_refusal)
+    ratio = min(1.0, _REFUSED_MOBILES_RATIO * most / max(count, 1))
+    others_ratio = min(1.0, (most - count * ratio) / max(calls - count, 1))
+    return nw.concat([_sample_mobiles(with_refusal, ratio), _sample_mobiles(others, others_ratio)]), ratio
 
 
-def _len(tries: LazyTable) -> int:
-    return int(collect(tries.select(calls=nw.len()))["calls"].iloc[0])
+def _count(sends: LazyTable) -> int:
+    return int(collect(sends.select(calls=nw.len()))["calls"].iloc[0])
 
 
-def _draw(tries: LazyTable, ratio: float) -> LazyTable:
-    # Twice, as the remainder of a negative number is another in every engine.
-    place = (nw.col("mobile_key") % _MODULUS + _MODULUS) % _MODULUS
-    return tries.filter(place < int(ratio * _MODULUS))
+def _sample_mobiles(sends: LazyTable, ratio: float) -> LazyTable:
+    # Twice modulo, because engines disagree on the remainder of a negative number.
+    remainder = (nw.col("mobile_key") % _MODULUS + _MODULUS) % _MODULUS
+    return sends.filter(remainder < int(ratio * _MODULUS))
 
 
-def _arrange(columns: list[Ints]) -> tuple[Accepted, Refused]:
-    """Sort them, a refusal by its end: until then another send may have been accepted, which it then counts."""
+def is_sampled(mobile: Ints, ratio: float) -> Bools:
+    """Return whether each mobile number is in a sample of the given ratio."""
+    sampled: Bools = mobile * _MULTIPLIER % _MODULUS < ratio * _MODULUS
+    return sampled
+
+
+def is_run_start(*columns: Ints) -> Bools:
+    """Return whether each row differs from the row before it; the first one does."""
+    starts = np.ones(len(columns[0]), np.bool_)
+    starts[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return starts
+
+
+def _sort(columns: list[Ints]) -> tuple[AcceptedSends, RefusedSends]:
+    """Sort the sends of each mobile by time, and compute the fields that depend on the order.
+
+    A refusal is sorted by its end: a send that started before that may have been accepted first, and counts for it.
+    """
     app, mobile_key, start_ns, latency_ns, state = columns
     end_ns = start_ns + latency_ns
     order = np.lexsort((end_ns, state, np.where(state == _REFUSED, end_ns, start_ns), mobile_key, app))
-    app, mobile_key, start_ns, end_ns, state = (it[order] for it in (app, mobile_key, start_ns, end_ns, state))
-    is_first = differs(app, mobile_key)
+    app, mobile_key, start_ns, end_ns, state = (column[order] for column in (app, mobile_key, start_ns, end_ns, state))
+    is_first = is_run_start(app, mobile_key)
     mobile, accepted, refused = np.cumsum(is_first) - 1, state == _ACCEPTED, state == _REFUSED
-    before = np.cumsum(accepted) - accepted
-    rank = before - before[is_first][mobile]
-    sends = {"start_ns": start_ns, "end_ns": end_ns, "mobile": mobile, "app": app, "rank": rank}
-    row = np.cumsum(differs(mobile[refused], before[refused])) - 1
-    length = np.bincount(row)[row] if len(row) else row
-    is_after_loss = _is_after(state == _LOST, mobile, start_ns)[refused]
-    return Accepted(**{name: it[accepted] for name, it in sends.items()}), Refused(
-        **{name: it[refused] for name, it in sends.items()},
-        before=before[refused],
-        is_after_loss=is_after_loss,
-        rows=1 / length,
-        weight=np.minimum(_HEAVIEST_ROW / length, 1.0),
+    position = np.cumsum(accepted) - accepted
+    rank = position - position[is_first][mobile]
+    shared = {"start_ns": start_ns, "end_ns": end_ns, "mobile": mobile, "app": app, "rank": rank}
+    run = np.cumsum(is_run_start(mobile[refused], position[refused])) - 1
+    run_length = np.bincount(run)[run] if len(run) else run
+    last_loss = np.maximum.accumulate(np.where(state == _LOST, np.arange(len(state)), -1))
+    is_after_loss = (last_loss >= 0) & (mobile[last_loss] == mobile) & (start_ns - start_ns[last_loss] < NS_PER_DAY)
+    return AcceptedSends(**{name: column[accepted] for name, column in shared.items()}), RefusedSends(
+        **{name: column[refused] for name, column in shared.items()},
+        position=position[refused],
+        is_after_loss=is_after_loss[refused],
+        rows=1 / run_length,
+        weight=np.minimum(_MAX_RUN_WEIGHT / run_length, 1.0),
     )
-
-
-def _is_after(marked: Bools, mobile: Ints, start_ns: Ints) -> Bools:
-    """Tell which are to a mobile of which one that is marked came less than a day before."""
-    latest = np.maximum.accumulate(np.where(marked, np.arange(len(marked)), -1))
-    found: Bools = (latest >= 0) & (mobile[latest] == mobile) & (start_ns - start_ns[latest] < _DAY_NS)
-    return found

@@ -1,4 +1,8 @@
-"""Settling: what a line on an axis means as a rule: how long its window is, round if it can be, and how it lies."""
+"""Fit the window length of each rule within its bounds, preferring round lengths, and decide on the window's shape.
+
+A refused send that only this rule explains bounds a sliding window from below, an accepted send bounds it from above.
+With many sends the bounds are close, and usually one round length lies between them: 60 s between 59.7 s and 60.1 s.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +12,33 @@ from math import ceil, isinf, isnan, log, nan
 
 import numpy as np
 
-from toolkit.analysis.rate_limits.candidates import CHINAS_DAY_S, DAY_S, Measure, Shape, View, lay
-from toolkit.analysis.rate_limits.rule_cover import Line, left
+from toolkit.analysis.rate_limits.candidates import (
+    CHINA_OFFSET_S,
+    DAY_S,
+    AttemptSlice,
+    RuleFamily,
+    WindowShape,
+    score_sends,
+)
+from toolkit.analysis.rate_limits.rule_cover import InferredRule, is_unexplained
 from toolkit.analysis.rate_limits.send_attempts import Bools
 
 UNDECIDED = "undecided"
 
-# The rounder, the earlier.
-_ROUND_S = (
+# Three tiers of window lengths in s, the roundest first: a tier is used only if no length of the tiers before it fits.
+_ROUND_WINDOWS_S = (
     (60, 3600, 86_400),
     (1, 5, 10, 30, 120, 300, 600, 900, 1800, 7200, 43_200, 604_800, 2_592_000),
     (2, 3, 4, 15, 20, 45, 90, 180, 240, 1200, 2700, 5400, 10_800, 14_400, 21_600, 28_800, 172_800, 259_200),
 )
-_STRANGE = (0.0, 0.01, 0.05)  # which share of a rule's refusals may have another cause, until a round window fits
-_LEAKIER = 1.2  # how many times as many sends may break a rule if its window is a round one
-_TELLING_ROWS = 3.0  # of refusals, that windows of another shape don't explain
+_FOREIGN_SHARES = (0.0, 0.01, 0.05)  # of the refusals, with another cause: larger fits noisy logs, and wrong windows
+_EXTRA_BREACHES = 1.2  # times as many breaches for a round window as for the best threshold
+_SHAPE_ROWS = 3.0  # rows of refusals that other shapes must leave unexplained before "sliding" is certain
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """How long a rule's window is, s: most likely, at least and at most; NaN where that isn't known."""
+class WindowEstimate:
+    """The window length of a rule in seconds: the best estimate and its bounds; NaN if unknown."""
 
     window_s: float
     low_s: float = nan
@@ -35,72 +46,64 @@ class Window:
     note: str = ""
 
 
-def settle(view: View, lines: Sequence[Line]) -> list[tuple[Line, Window]]:
-    """Return the rules on all of a view, each with its window, the shortest first."""
-    drawn = [replace(line, axis=lay(view, line.axis.measure)) for line in lines]
-    known = ~view.attempts.refused.is_after_loss[view.refusals]
-    windows = [_window(line, alone(drawn, line) & known) for line in drawn]
-    drawn = [_redrawn(line, window) for line, window in zip(drawn, windows, strict=True)]
-    rules = list(zip(drawn, windows, strict=True))
-    return sorted(rules, key=lambda it: (it[0].axis.measure.window_s or it[0].at, it[0].count))
+def fit_windows(sends: AttemptSlice, rules: Sequence[InferredRule]) -> list[tuple[InferredRule, WindowEstimate]]:
+    """Return the rules, scored on all sends of a slice, with their windows; the shortest window first."""
+    rules = [replace(rule, scores=score_sends(sends, rule.scores.family)) for rule in rules]
+    is_certain = ~sends.attempts.refused.is_after_loss[sends.refusals]
+    estimates = [_estimate(rule, explained_alone(rules, rule) & is_certain) for rule in rules]
+    fitted = []
+    for rule, estimate in zip(rules, estimates, strict=True):
+        if rule.scores.family.shape is WindowShape.SLIDING and not isnan(estimate.window_s):
+            breaches = int((rule.scores.accepted < estimate.window_s).sum())
+            fitted.append((replace(rule, threshold=estimate.window_s, breaches=breaches), estimate))
+        else:
+            fitted.append((rule, estimate))
+    return sorted(fitted, key=lambda it: (it[0].scores.family.window_s or it[0].threshold, it[0].count))
 
 
-def alone(lines: Sequence[Line], line: Line) -> Bools:
-    """Tell which refusals only one of the rules explains."""
-    return line.explains & left([it for it in lines if it is not line], len(line.axis.refused))
+def explained_alone(rules: Sequence[InferredRule], rule: InferredRule) -> Bools:
+    """Return for each refusal whether this rule is the only one that explains it."""
+    others = [other for other in rules if other is not rule]
+    return rule.explains & is_unexplained(others, len(rule.scores.refused))
 
 
-def shape(view: View, line: Line, window: Window, alone: Bools) -> str:
-    """Tell how the windows lie, if others of the same length don't explain what only this rule does as well."""
-    if line.axis.measure.shape is not Shape.SLIDING:
-        return line.axis.measure.shape.value
-    if isnan(window.window_s):
+def window_shape(sends: AttemptSlice, rule: InferredRule, estimate: WindowEstimate, alone: Bools) -> str:
+    """Return the shape of a rule's windows; "undecided" if fixed windows of the same length explain the same."""
+    if rule.scores.family.shape is not WindowShape.SLIDING:
+        return rule.scores.family.shape.value
+    if isnan(estimate.window_s):
         return UNDECIDED
-    window_s = int(window.window_s)
-    others = [Measure(Shape.CLOCK, 0, window_s)]
-    others += [Measure(Shape.CLOCK, 0, window_s, CHINAS_DAY_S)] if window_s == DAY_S else []
-    # From one send on, windows of one send are the same as those that slide.
-    others += [Measure(Shape.FIRST_SEND, 0, window_s)] if line.count > 1 else []
-    rows = view.attempts.refused.rows[view.refusals] * alone
-    rest = min(float(rows[-lay(view, it).refused < line.count].sum()) for it in others)
-    return Shape.SLIDING.value if rest >= _TELLING_ROWS else UNDECIDED
+    window_s = int(estimate.window_s)
+    others = [RuleFamily(WindowShape.CLOCK, 0, window_s)]
+    if window_s == DAY_S:
+        others.append(RuleFamily(WindowShape.CLOCK, 0, window_s, CHINA_OFFSET_S))
+    if rule.count > 1:  # with one send a window, "first send" and "sliding" are the same
+        others.append(RuleFamily(WindowShape.FIRST_SEND, 0, window_s))
+    rows = sends.attempts.refused.rows[sends.refusals] * alone
+    unexplained = min(float(rows[-score_sends(sends, other).refused < rule.count].sum()) for other in others)
+    return WindowShape.SLIDING.value if unexplained >= _SHAPE_ROWS else UNDECIDED
 
 
-def _window(line: Line, alone: Bools) -> Window:
-    """Settle on the window of a rule by what only it explains: the roundest that lies within its bounds."""
-    measure = line.axis.measure
-    if measure.shape is not Shape.SLIDING:
-        return Window(measure.window_s, note=f"begins at {measure.offset_s // 3600}:00 UTC" if measure.offset_s else "")
-    ages = np.sort(line.axis.refused[alone]) if alone.any() else np.zeros(1)
-    if isinf(line.at):
-        return Window(nan, float(ages[-1]), nan, "no accepted send bounds it from above")
-    high_s = _high_s(line)
-    for strange in _STRANGE:
-        low_s = float(ages[ceil(len(ages) * (1 - strange)) - 1])
-        for tier in _ROUND_S:
-            if fits := [it for it in tier if low_s <= it <= high_s]:
-                return _nearest(fits, low_s, high_s)
-    return Window(nan, float(ages[-1]), high_s)
-
-
-def _high_s(line: Line) -> float:
-    """Return the upper bound of a window; where some break the rule, some more may."""
-    if not line.broken:
-        return line.at
-    accepted = np.sort(line.axis.accepted)
-    return float(accepted[min(int(line.broken * _LEAKIER), len(accepted) - 1)])
-
-
-def _nearest(fits: Sequence[int], low_s: float, high_s: float) -> Window:
-    """Choose of windows that are as round the one nearest to the middle of the bounds, as factors."""
-    middle = (log(max(low_s, 1.0)) + log(high_s)) / 2
-    window_s = min(fits, key=lambda it: abs(log(it) - middle))
-    others = ", ".join(f"{it} s" for it in fits if it != window_s)
-    return Window(window_s, low_s, high_s, f"{others} would fit as well" if others else "")
-
-
-def _redrawn(line: Line, window: Window) -> Line:
-    """Draw the line at the window that was settled on."""
-    if line.axis.measure.shape is not Shape.SLIDING or isnan(window.window_s):
-        return line
-    return replace(line, at=window.window_s, broken=int((line.axis.accepted < window.window_s).sum()))
+def _estimate(rule: InferredRule, alone: Bools) -> WindowEstimate:
+    """Return the roundest window length within the bounds that the refusals explained by this rule alone give."""
+    family = rule.scores.family
+    if family.shape is not WindowShape.SLIDING:
+        return WindowEstimate(
+            family.window_s, note=f"begins at {family.offset_s // 3600}:00 UTC" if family.offset_s else ""
+        )
+    ages = np.sort(rule.scores.refused[alone]) if alone.any() else np.zeros(1)
+    if isinf(rule.threshold):
+        return WindowEstimate(nan, float(ages[-1]), nan, "no accepted send bounds it from above")
+    high_s = rule.threshold
+    if rule.breaches:
+        accepted = np.sort(rule.scores.accepted)
+        high_s = float(accepted[min(int(rule.breaches * _EXTRA_BREACHES), len(accepted) - 1)])
+    for foreign_share in _FOREIGN_SHARES:
+        low_s = float(ages[ceil(len(ages) * (1 - foreign_share)) - 1])
+        for tier in _ROUND_WINDOWS_S:
+            if fitting := [window_s for window_s in tier if low_s <= window_s <= high_s]:
+                middle = (log(max(low_s, 1.0)) + log(high_s)) / 2
+                nearest = min(fitting, key=lambda window_s: abs(log(window_s) - middle))
+                others = ", ".join(f"{window_s} s" for window_s in fitting if window_s != nearest)
+                return WindowEstimate(nearest, low_s, high_s, f"{others} would fit as well" if others else "")
+    return WindowEstimate(nan, float(ages[-1]), high_s)
