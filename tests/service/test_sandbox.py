@@ -15,7 +15,7 @@ from support.service import Running, basic, smscode
 
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.service.sandbox import Faults, Latency, Stall, on_demand
+from toolkit.service.sandbox import Faults, Latency, Stall, magic_return_code
 
 VERDICTS = [row for row in ReturnCode if row.kind is Kind.VERDICT]
 
@@ -37,9 +37,9 @@ def test_a_magic_mobile_of_a_verdict_is_sent_to_and_then_verifies_so(sandbox: Ru
 
 
 def test_numbers_beyond_the_table_are_no_magic() -> None:
-    assert on_demand("19900050020") is None
-    assert on_demand("19900100000") is None
-    assert on_demand("13800050014") is None
+    assert magic_return_code("19900050020") is None
+    assert magic_return_code("19900100000") is None
+    assert magic_return_code("13800050014") is None
 
 
 def test_a_look_at_a_message_shows_its_code_and_text(sandbox: Running) -> None:

@@ -34,11 +34,11 @@ class Bench:
     wall: Wall
     policy: Policy = field(default_factory=Policy)
     speed: float = 1.0
-    too_slow_s: float = 2.0
+    timeout_s: float = 2.0
     store: SqliteStore = field(init=False)
 
     async def open(self, balance: int = 1000) -> VerificationService:
-        self.store = store = SqliteStore.open(self.path, self.policy, self.speed, self.wall, self.too_slow_s)
+        self.store = store = SqliteStore.open(self.path, self.policy, self.speed, self.wall, self.timeout_s)
         if store.app("key") is None:
             app, template = App(1, "key", store.digests.secret("secret")), Template(1, 1, "code {code}", 300)
             await store.put(app=app, credit=balance, template=template)

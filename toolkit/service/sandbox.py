@@ -21,7 +21,7 @@ MAGIC_PREFIX = "199000"
 MAX_SIGMA = 5
 
 
-def on_demand(mobile: str) -> ReturnCode | None:
+def magic_return_code(mobile: str) -> ReturnCode | None:
     """Return the return code that a magic mobile asks for: 199000 followed by the code's number."""
     return find(int(mobile[len(MAGIC_PREFIX) :])) if mobile.startswith(MAGIC_PREFIX) else None
 

@@ -67,7 +67,7 @@ def test_templates_are_added_listed_and_disabled(store: str) -> None:
         (["app", "create", "--ttl", "86401"], "1 to 86400 seconds"),
         (["app", "create", "--text", "no place"], "{code} exactly once"),
         (["app", "create", "--text", "{code}" + "x" * 66_000], "at most 1000 characters"),
-        (["app", "create", "--text", "{code}\udcff"], "no Unicode"),
+        (["app", "create", "--text", "{code}\udcff"], "not valid Unicode"),
         (["app", "create", "--balance", "1" + "0" * 23], "at most 1000000000000 messages"),
         (["template", "add", "nobody", "{code}"], "unknown app 'nobody'"),
         (["template", "disable", "9"], "unknown template 9"),

@@ -50,7 +50,7 @@ async def call(port: int, raw: bytes) -> tuple[int, bytes]:
 
 def test_calls_beyond_the_bound_are_refused_at_once_while_the_store_is_stuck(bench: Bench) -> None:
     async def test() -> None:
-        bench.too_slow_s = 30
+        bench.timeout_s = 30
         handler = RequestHandler(Api(await bench.open(balance=2000)).answer, max_in_flight=1000)
         authorization = basic("key", "secret")["Authorization"]
         async with listening(handler) as edge:

@@ -92,9 +92,9 @@ async def test_an_apps_rules_count_its_sends_to_whomever(case: Case) -> None:
 @claim
 async def test_a_send_without_rules_neither_counts_nor_is_counted(case: Case) -> None:
     await case.begin(Policy((Rule(1, 60),), (Rule(2, 60),)))
-    assert [await case.send(ruled=False) for _ in range(3)] == [SUCCESS] * 3
+    assert [await case.send(rate_limited=False) for _ in range(3)] == [SUCCESS] * 3
     assert await case.send() is SUCCESS
-    assert await case.send(ruled=False) is SUCCESS
+    assert await case.send(rate_limited=False) is SUCCESS
     assert await case.send(MOBILE + 1) is SUCCESS
     assert await case.balance() == 994
 

@@ -1,7 +1,4 @@
-"""Apps and templates: who may send, and what. Values only; the stores keep them.
-
-An app's secret is kept as a keyed digest, a balance is counted in messages.
-"""
+"""Define apps, which call the API, and their templates, the texts that they may send."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ SANDBOX_BALANCE = 10**9
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An account that calls the API. ``permitted``: has the SMS-code permission."""
+    """An account that calls the API. ``permitted`` is its SMS-code permission."""
 
     app_id: int
     app_key: str
@@ -30,9 +27,12 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A text with a place for the code, and for how many seconds that code is valid.
+    """A text with the placeholder ``{code}``, and the lifetime of that code.
 
-    ``segments``: how many messages one send of it is charged as.
+    ``segments`` is the number of messages that one send is charged as.
+
+    Raises:
+        InputError: if the text or the lifetime is not valid.
     """
 
     temp_id: int
@@ -43,27 +43,23 @@ class Template:
     segments: int = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_text(self.text)
+        if self.text.count("{code}") != 1:
+            raise InputError("a template's text must contain {code} exactly once, e.g. 'Your code is {code}.'")
+        if len(self.text) > MAX_TEXT_CHARS:
+            raise InputError(f"a template's text has at most {MAX_TEXT_CHARS} characters, not {len(self.text)}")
+        try:
+            self.text.encode()
+        except UnicodeEncodeError:
+            raise InputError("a template's text is not valid Unicode: pass it as UTF-8") from None
         if not 1 <= self.ttl_s <= MAX_TTL_S:
             raise InputError(f"a template's ttl is 1 to {MAX_TTL_S} seconds, not {self.ttl_s}")
         object.__setattr__(self, "segments", count_segments(self.render("0" * CODE_DIGITS)))
 
     def render(self, code: str) -> str:
-        """Return the message's text."""
+        """Return the text of a message with a code."""
         return self.text.replace("{code}", code)
 
 
-def _check_text(text: str) -> None:
-    if text.count("{code}") != 1:
-        raise InputError("a template's text holds {code} exactly once")
-    if len(text) > MAX_TEXT_CHARS:
-        raise InputError(f"a template's text has at most {MAX_TEXT_CHARS} characters, not {len(text)}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError("a template's text is no Unicode: give it in UTF-8") from None
-
-
 def new_key() -> str:
-    """Draw an app key or a master secret: 24 hex digits, as the vendor's are."""
+    """Return a random app key or master secret: 24 hex digits, as the vendor's are."""
     return secrets.token_hex(12)

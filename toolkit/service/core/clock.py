@@ -1,4 +1,4 @@
-"""The service's clock: whole milliseconds since 1970 that never go back, and in a sandbox may run faster."""
+"""Read the service clock: milliseconds since 1970, UTC, that never go back, and that a sandbox can run faster."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ def wall_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """At the wall's ``wall_ms`` the service's clock stood at ``clock_ms`` and ran ``speed`` times as fast."""
+    """A point that the service clock starts from: it read ``clock_ms`` at the machine's time ``wall_ms``.
+
+    >>> Anchor(wall_ms=1000, clock_ms=5000, speed=60.0).at(2000)
+    65000
+    """
 
     wall_ms: int
     clock_ms: int
     speed: float
 
-    def at(self, wall: int) -> int:
-        """Return where the clock stands at a time of the wall's."""
-        return self.clock_ms + int((wall - self.wall_ms) * self.speed)
+    def at(self, wall_ms: int) -> int:
+        """Return the time of the service clock at a time of the machine."""
+        return self.clock_ms + int((wall_ms - self.wall_ms) * self.speed)
 
 
 class Clock:
-    """Reads the wall, applies the speed, and holds still where the wall steps back.
+    """A clock that runs ``speed`` times as fast as the machine's, and stands still while that one steps back.
 
-    ``anchor`` is where an earlier run of the same store left the clock: a restart doesn't turn it back.
+    Args:
+        anchor: the anchor of an earlier run on the same store, so that a restart does not turn the clock back.
+        wall: returns the machine's time in milliseconds.
     """
 
     def __init__(self, speed: float = 1.0, anchor: Anchor | None = None, wall: Callable[[], int] = wall_ms) -> None:
@@ -39,14 +45,14 @@ class Clock:
 
     @property
     def speed(self) -> float:
-        """How many service seconds pass in one of the wall's."""
+        """The seconds of this clock that pass in one real second."""
         return self.anchor.speed
 
     def now_ms(self) -> int:
-        """Return the service's time."""
+        """Return the time of the service."""
         self._latest = max(self._latest, self.anchor.at(self._wall()))
         return self._latest
 
     def real_seconds(self, service_ms: int) -> int:
-        """Return how many whole seconds of the wall's a span of the service's takes, rounded up."""
+        """Convert a duration of this clock to whole real seconds, rounded up."""
         return -int(-service_ms / self.speed // 1000)

@@ -1,4 +1,7 @@
-"""Keyed digests that the stores keep in place of codes and secrets, and the msg_ids that are made with the same key."""
+"""Make the keyed digests that a store keeps in place of codes and secrets, and the msg_ids.
+
+The key lies in a file outside the database, so that a copy of the database alone reveals no code and no secret.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # RFC 9562, 
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """Makes the digests that are kept in place of codes and secrets; its key stays outside the database."""
+    """Makes digests with one key. Each purpose has digests of its own, so that one cannot stand for another."""
 
     key: bytes = field(repr=False)
     _keyed: hashlib.blake2b = field(init=False, repr=False, compare=False)
@@ -21,30 +24,32 @@ class Digests:
         object.__setattr__(self, "_keyed", hashlib.blake2b(digest_size=32, key=self.key))
 
     def secret(self, master_secret: str) -> bytes:
-        """Digest an app's secret."""
+        """Return the digest of an app's secret."""
         return self._digest("secret", master_secret)
 
     def code(self, msg_id: str, code: str) -> bytes:
-        """Digest a code in 16 bytes; of another message the same digits have another digest."""
+        """Return the digest of a message's code, in 16 bytes. The same code of another message has another digest."""
         return self._digest(msg_id, code)[:16]
 
-    def mask(self, msg_id: str, code: str) -> int:
-        """Hide a code that is still to be delivered: add to it a pad that is used once."""
+    def mask_code(self, msg_id: str, code: str) -> int:
+        """Encrypt a code that is still to be delivered, with a one-time pad made from the msg_id."""
         return (int(code) + self._pad(msg_id)) % CODES
 
-    def unmask(self, msg_id: str, masked: int) -> str:
-        """Return the code that ``mask`` hid."""
+    def unmask_code(self, msg_id: str, masked: int) -> str:
+        """Decrypt a code that ``mask_code`` encrypted."""
         return f"{(masked - self._pad(msg_id)) % CODES:0{CODE_DIGITS}d}"
 
-    def msg_id(self, app_id: int, seq: int) -> str:
-        """Return the msg_id of an app's message by its number: a UUID (RFC 9562, version 4) that tells no one else
-        anything, and that nobody else can make. It is drawn from the key, so it needs no place in the store.
+    def make_msg_id(self, app_id: int, seq: int) -> str:
+        """Return the msg_id of an app's message from its number: a version 4 UUID (RFC 9562).
+
+        Only the key's owner can make it or read the number in it. So the store need not keep it, and a msg_id that was
+        never given out is recognised without a look-up.
         """
         tag = self._tag(app_id, seq)
         return _uuid(seq ^ self._cover(tag), tag)
 
-    def seq(self, app_id: int, msg_id: str) -> int | None:
-        """Return the number of an app's message; None where the app never got this msg_id."""
+    def parse_msg_id(self, app_id: int, msg_id: str) -> int | None:
+        """Return the number in a msg_id; None if the app never got this msg_id."""
         digits = msg_id.replace("-", "")
         number, tag = digits[:12], digits[12:]
         try:
@@ -55,7 +60,7 @@ class Digests:
         return seq if self._tag(app_id, seq) == tag and _uuid(covered, tag) == msg_id else None
 
     def derive(self, purpose: str) -> str:
-        """Derive 24 hex digits that stay the same as long as the key does."""
+        """Return 24 hex digits that depend on the key and the purpose alone."""
         return self._digest("derive", purpose).hex()[:24]
 
     def _pad(self, msg_id: str) -> int:
@@ -69,7 +74,7 @@ class Digests:
         return int.from_bytes(self._digest("cover", tag)[:6])
 
     def _digest(self, purpose: str, text: str) -> bytes:
-        # Keyed BLAKE2 (RFC 7693) is as sound as HMAC-SHA256; to copy one that has taken in the key saves half its time.
+        # Keyed BLAKE2 (RFC 7693) is as secure as HMAC-SHA256. Copying an object that has read the key halves the time.
         digest = self._keyed.copy()
         digest.update(f"{purpose}\0{text}".encode("utf-8", "surrogatepass"))
         return digest.digest()

@@ -1,4 +1,4 @@
-"""A message's life as values: ordered, decided, waiting for delivery, delivered or not. Decides nothing."""
+"""Define the values of a message's life: the new message, the decision on it, its delivery job, its state."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from toolkit.api.return_codes import ReturnCode
 
 
 class NewMessage(NamedTuple):
-    """A message to be sent. ``forced``: what verifying it will answer, whatever is typed; None outside a sandbox.
+    """A message to send, which is not accepted yet.
 
-    ``ruled`` False: no frequency rule counts it (a sandbox's 19900050000).
+    Attributes:
+        forced: the return code of every verify call for it, whatever code is typed; None outside a sandbox.
+        rate_limited: False if no rate limit counts it, as for the sandbox's mobile 19900050000.
     """
 
     app_id: int
@@ -21,13 +23,15 @@ class NewMessage(NamedTuple):
     ttl_ms: int
     segments: int
     forced: ReturnCode | None = None
-    ruled: bool = True
+    rate_limited: bool = True
 
 
 class Decision(NamedTuple):
-    """What was decided. ``wait_ms``, of OUT_OF_FREQ: after how many service milliseconds it would be otherwise.
+    """The result of a send or a verify.
 
-    ``msg_id``: of an accepted send.
+    Attributes:
+        wait_ms: for OUT_OF_FREQ, the time of the service clock until the rate limits allow the call.
+        msg_id: the id of an accepted message.
     """
 
     return_code: ReturnCode
@@ -36,18 +40,21 @@ class Decision(NamedTuple):
 
 
 class DeliveryState(StrEnum):
-    """How far a message has come on its way to the phone."""
+    """The progress of a message on its way to the phone."""
 
-    WAITING = "waiting"  # a delivery job is stored
-    SENT = "sent"  # the carrier has taken it; its receipt is still to come, if it sends any
+    WAITING = "waiting"  # its delivery job is stored
+    SENT = "sent"  # the carrier has accepted it, and may send a receipt later
     DELIVERED = "delivered"
-    FAILED = "failed"  # the provider or the carrier refused it for good
-    EXPIRED = "expired"  # given up: the code was no longer valid
+    FAILED = "failed"  # the provider or the carrier has refused it for good
+    EXPIRED = "expired"  # the service gave up, because the code was no longer valid
 
 
 class Delivery(NamedTuple):
-    """What became of a message. ``carrier_code``: the provider's or carrier's own word for it, such as an HTTP or SMPP
-    status; ``carrier_id``: its own number for the message, by which a receipt names it.
+    """The result of delivering a message.
+
+    Attributes:
+        carrier_code: the status of the provider or carrier, such as an HTTP status or an SMPP error.
+        carrier_id: the carrier's own id of the message, which its receipt refers to.
     """
 
     state: DeliveryState
@@ -56,7 +63,7 @@ class Delivery(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A message that waits to be delivered. ``attempts``: how often it was taken before."""
+    """A message that waits to be delivered. ``attempts`` is the number of times it was taken before."""
 
     app_id: int
     msg_id: str
@@ -68,7 +75,7 @@ class Job(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What `smscode message show` tells of an accepted send; ``settled_ms`` 0: nothing has become of it yet."""
+    """An accepted message as `smscode message show` prints it; ``settled_ms`` is 0 until its delivery has a result."""
 
     app_id: int
     msg_id: str

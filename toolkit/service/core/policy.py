@@ -1,7 +1,7 @@
-"""The rules as values: how often, how long, how many tries; and the arithmetic that follows from them.
+"""Define the limits of the service: rate limits, tries, lifetimes, and the price of a text in segments.
 
-Decides nothing about a particular call and keeps no state. Times are the service clock's, in whole milliseconds.
-Source: SMS Code API v1 and the contract's choices; NIST SP 800-63B for the advice on lifetimes.
+Times are whole milliseconds of the service clock.
+Sources: SMS Code API v1 and the contract's choices; NIST SP 800-63B for the lifetime of a code.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 HOUR_MS = 3_600_000
 MAX_TTL_S = 86_400
 ADVISED_TTL_S = 600  # NIST SP 800-63B-3, section 5.1.3.2: an out-of-band secret is invalid after 10 minutes
-ONE_SEGMENT, SEGMENT = 70, 67  # characters of a text in one message, and of each part of a longer one
+ONE_SEGMENT, SEGMENT = 70, 67  # characters of a text that fits one SMS, and of each part of a longer one
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the service allows.
+    """The limits that the service enforces.
 
-    rules: sends to one mobile of one app. app_rules: sends of one app, to whomever. tries: wrong codes a message
-    stands. failures_per_hour: wrong codes a mobile of an app stands in an hour, over all its messages.
+    Attributes:
+        rules: limit the sends of one app to one mobile.
+        app_rules: limit all sends of one app.
+        tries: wrong codes that a message allows.
+        failures_per_hour: wrong codes that a mobile of an app may cause in an hour, over all its messages.
     """
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
@@ -33,7 +36,7 @@ class Policy:
 
     @property
     def longest_ms(self) -> int:
-        """The longest window of all rules; 0 without any."""
+        """The longest window of all rules; 0 if there are no rules."""
         return max((rule.window_ms for rule in self.rules + self.app_rules), default=0)
 
 
@@ -41,14 +44,25 @@ DEFAULT_POLICY = Policy()
 
 
 def wait_ms(times: Sequence[int], rules: Sequence[Rule], now_ms: int) -> int:
-    """Return how long until one more is within every rule; 0 when it is now.
+    """Return the time until every rule allows one more call; 0 or less if they allow it now.
 
-    ``times`` are those of the accepted, in ascending order. One at t has left a window at exactly t + window.
+    A rule of ``count`` calls allows one more once the ``count``-th latest call has left the window. A call at time t
+    leaves a window at exactly t + window.
+
+    >>> wait_ms([0, 50_000], [Rule(1, 60)], now_ms=70_000)
+    40000
+
+    Args:
+        times: the times of the accepted calls, ascending.
     """
     waits = [times[-rule.count] + rule.window_ms - now_ms for rule in rules if len(times) >= rule.count]
     return max(waits, default=0)
 
 
 def count_segments(text: str) -> int:
-    """Return how many messages a text is charged as; the signature is part of the text."""
+    """Return the number of messages that a text is charged as. The text includes the signature.
+
+    >>> [count_segments("x" * length) for length in (70, 71, 134, 135)]
+    [1, 2, 2, 3]
+    """
     return 1 if len(text) <= ONE_SEGMENT else -(-len(text) // SEGMENT)

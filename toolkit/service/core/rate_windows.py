@@ -1,6 +1,7 @@
-"""When something was last done: what the sliding windows of the frequency rules are counted from.
+"""Keep the times that the sliding windows of the rate limits are counted from.
 
-``Windows`` is for many keys with few times each, ``Stream`` for one key with many.
+``RateWindows`` suits many keys with few times each (the sends to a mobile, its wrong codes), ``SendTimes`` one key with
+many (all sends of an app).
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ _TIME_BYTES = 8
 
 
 class RateWindows:
-    """A mapping of keys to the packed times that ``rules`` may still count, in ascending order.
+    """A mapping of keys to the times that ``rules`` may still count, ascending and packed in 8 bytes each.
 
-    The keys lie in shards, so that neither growing nor sweeping ever takes long.
+    The keys are split into shards, so that neither growing a dict nor forgetting expired keys ever takes long.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
         self.longest_ms = max((rule.window_ms for rule in rules), default=0)
-        self._kept = _TIME_BYTES * max((rule.count for rule in rules), default=0)
+        self._max_bytes = _TIME_BYTES * max((rule.count for rule in rules), default=0)
         self._shards: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
-        self._sweeping = cycle(range(_SHARDS))
+        self._next_shards = cycle(range(_SHARDS))
 
     def get(self, key: int) -> bytes | None:
         """Return the packed times of a key."""
@@ -43,30 +44,34 @@ class RateWindows:
         self._shards[key % _SHARDS].pop(key, None)
 
     def wait_ms(self, key: int, now_ms: int) -> int:
-        """Return how long until one more is within every rule; 0 when it is now."""
+        """Return the time until every rule allows one more; 0 if they allow it now."""
         times = self.get(key)
         return 0 if times is None else wait_ms(memoryview(times).cast("Q"), self.rules, now_ms)
 
     def with_one_more(self, key: int, now_ms: int) -> bytes:
-        """Return the packed times of a key with one added, without those that no rule can count any more."""
-        return ((self.get(key) or b"") + now_ms.to_bytes(_TIME_BYTES, byteorder))[-self._kept :]
+        """Return the packed times of a key with one added, less those that no rule can count any more."""
+        return ((self.get(key) or b"") + now_ms.to_bytes(_TIME_BYTES, byteorder))[-self._max_bytes :]
 
     def load(self, key: int, time_ms: int) -> None:
-        """Take in a time that was written earlier."""
+        """Load a time that was written earlier."""
         if self.rules:
             self[key] = self.with_one_more(key, time_ms)
 
     def forget_expired(self, now_ms: int) -> None:
-        """Let go of the keys of the next shards whose times have left every window."""
-        for shard in islice(self._sweeping, _SHARDS_A_SWEEP):
+        """Remove the keys whose times have left every window, in the next few shards."""
+        for shard in islice(self._next_shards, _SHARDS_A_SWEEP):
             times_of = self._shards[shard]
-            kept = {key: times for key, times in times_of.items() if _latest(times) + self.longest_ms > now_ms}
-            if len(kept) < len(times_of):
-                self._shards[shard] = kept
+            current = {
+                key: times
+                for key, times in times_of.items()
+                if int.from_bytes(times[-_TIME_BYTES:], byteorder) + self.longest_ms > now_ms
+            }
+            if len(current) < len(times_of):
+                self._shards[shard] = current
 
 
 class SendTimes:
-    """A mapping of 0, 1, 2, ... to times in ascending order: added at the end, let go at the beginning."""
+    """A mapping of 0, 1, 2, ... to ascending times, which is extended at the end and shortened at the beginning."""
 
     def __init__(self) -> None:
         self._times: deque[int] = deque()
@@ -78,28 +83,24 @@ class SendTimes:
         return self._first + len(self._times)
 
     def get(self, number: int) -> int | None:
-        """Return a time that was not let go."""
-        place = number - self._first
-        return self._times[place] if 0 <= place < len(self._times) else None
+        """Return a time, or None if it was removed or not added yet."""
+        index = number - self._first
+        return self._times[index] if 0 <= index < len(self._times) else None
 
     def __setitem__(self, number: int, time_ms: int) -> None:
         self._times.append(time_ms)
 
     def pop(self, number: int) -> None:
-        """Remove the last time, unless it was let go."""
+        """Remove the last time, unless ``forget_before`` has removed it."""
         if number >= self._first:
             self._times.pop()
 
     def wait_ms(self, rules: Sequence[Rule], now_ms: int) -> int:
-        """Return how long until one more is within every rule; 0 when it is now."""
+        """Return the time until every rule allows one more; 0 if they allow it now."""
         return wait_ms(self._times, rules, now_ms)
 
-    def forget_expired(self, before_ms: int) -> None:
-        """Let go of the times before one."""
+    def forget_before(self, before_ms: int) -> None:
+        """Remove the times before a time."""
         while self._times and self._times[0] < before_ms:
             self._times.popleft()
             self._first += 1
-
-
-def _latest(times: bytes) -> int:
-    return int.from_bytes(times[-_TIME_BYTES:], byteorder)

@@ -1,7 +1,7 @@
-"""Records of one size under numbers in order, kept in pages that are let go whole.
+"""Store records of a fixed size under consecutive numbers, in pages of memory that are freed whole.
 
-A record costs its bytes and nothing else: no object, no hash, nothing for the garbage collector; and the memory of a
-page goes back to the system at once. Which pages can go, the owner of the slab decides.
+A record costs its bytes and nothing else: no object, no hash table, no work for the garbage collector. The system gets
+the memory of a dropped page back at once, which a dict would keep for its next entries.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ PAGE = 4096  # records
 
 
 class RecordPages:
-    """A mapping of whole numbers to records of ``size`` bytes, none of which is all zero."""
+    """A mapping of whole numbers to records of ``size`` bytes. A record of zeros stands for an absent one."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -20,7 +20,7 @@ class RecordPages:
         self._pages: dict[int, mmap] = {}
 
     def get(self, number: int) -> bytes | None:
-        """Return a record."""
+        """Return a record, or None if it is absent."""
         page = self._pages.get(number // PAGE)
         if page is None:
             return None
@@ -41,9 +41,9 @@ class RecordPages:
             self[number] = self._absent
 
     def column(self, page: int, offset: int) -> bytes:
-        """Return one byte of every record of a page; 0 where there is none."""
+        """Return the byte at an offset of every record of a page; 0 for an absent record."""
         return self._pages[page][offset :: self._size]
 
     def drop(self, page: int) -> None:
-        """Let a page go, with its records."""
+        """Free a page with its records."""
         self._pages.pop(page).close()

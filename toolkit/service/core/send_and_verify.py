@@ -1,6 +1,8 @@
-"""The use cases: send a code, verify a code. In which order things are judged, and what one atomic step is.
+"""Send a code and verify a code: the checks of each call that depend on the account, in their order.
 
-Knows no HTTP and no database: a call comes in as values, the store decides and keeps, a refusal or a result goes out.
+``send`` checks, in this order: the sandbox's magic mobile, the app's permission, the template, and then in the store,
+in one atomic step, the rate limits and the balance. ``verify`` leaves everything to the store; see ``ServiceState``.
+HTTP and the database are not known here.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from toolkit.service.metrics.counters import Counters
 
 log = logging.getLogger(__name__)
 
-_NOBODY = b"\0" * 32
+_UNKNOWN_APP_DIGEST = b"\0" * 32
 
 
 class VerificationStore(Protocol):
@@ -54,64 +56,61 @@ class VerificationStore(Protocol):
 
 
 def draw_code() -> str:
-    """Draw a code, uniformly at random."""
+    """Return a random code, each with the same probability."""
     return f"{secrets.randbelow(CODES):0{CODE_DIGITS}d}"
-
-
-def never(mobile: str) -> ReturnCode | None:
-    """Tell that no mobile is magic, as in production."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationService:
-    """Answers the API's two calls over a store.
+    """Answers the API's two calls from a store.
 
-    ``on_demand`` tells which return code a mobile asks for (the sandbox's magic numbers).
+    Args:
+        digits: returns a new code.
+        magic_return_code: returns the return code that a sandbox's magic mobile asks for, or None. In production no
+            mobile is magic.
     """
 
     store: VerificationStore
     digits: Callable[[], str] = draw_code
-    on_demand: Callable[[str], ReturnCode | None] = field(default=never)
+    magic_return_code: Callable[[str], ReturnCode | None] = field(default=lambda mobile: None)
     counters: Counters = field(default_factory=Counters)
 
     def authenticate(self, credentials: Credentials) -> App | Refusal:
-        """Find the app whose key and secret these are; the same work is done for an unknown key."""
+        """Return the app of credentials. An unknown key takes the same steps as a wrong secret, and the same time."""
         app = self.store.app(credentials.app_key)
         digest = self.store.digests.secret(credentials.master_secret)
-        right = hmac.compare_digest(digest, app.secret_digest if app else _NOBODY)
+        right = hmac.compare_digest(digest, app.secret_digest if app else _UNKNOWN_APP_DIGEST)
         return app if app and right and not app.suspended else Refusal(ReturnCode.AUTH_FAILED)
 
     async def send(self, app: App, fields: SendFields) -> str | Refusal:
-        """Send a code: return the msg_id of the accepted message, or why not."""
-        demanded = self.on_demand(fields.mobile)
-        if demanded and demanded.kind not in (Kind.OK, Kind.VERDICT):
-            return Refusal(demanded, retry_after_s=1 if demanded is ReturnCode.OUT_OF_FREQ else None)
+        """Send a code; return the msg_id of the accepted message, or the refusal."""
+        magic = self.magic_return_code(fields.mobile)
+        if magic and magic.kind not in (Kind.OK, Kind.VERDICT):
+            return Refusal(magic, retry_after_s=1 if magic is ReturnCode.OUT_OF_FREQ else None)
         if not app.permitted:
             return Refusal(ReturnCode.NO_SMS_CODE_AUTH)
         template = None if fields.temp_id is None else self.store.template(fields.temp_id)
         if template is None or not template.enabled or template.app_id != app.app_id:
             return Refusal(ReturnCode.INVALID_TEMP_ID)
-        decision = await self._decide(self.store.send(self._order(app, template, int(fields.mobile), demanded)))
-        return self._refusal(decision) or decision.msg_id
-
-    def _order(self, app: App, template: Template, mobile: int, demanded: ReturnCode | None) -> NewMessage:
-        return NewMessage(
+        message = NewMessage(
             app_id=app.app_id,
-            mobile=mobile,
+            mobile=int(fields.mobile),
             temp_id=template.temp_id,
             code=self.digits(),
             ttl_ms=template.ttl_s * 1000,
             segments=template.segments,
-            forced=demanded if demanded and demanded.kind is Kind.VERDICT else None,
-            ruled=demanded is not ReturnCode.SUCCESS,
+            forced=magic if magic and magic.kind is Kind.VERDICT else None,
+            rate_limited=magic is not ReturnCode.SUCCESS,
         )
+        decision = await self._decide(self.store.send(message))
+        return self._refusal(decision) or decision.msg_id
 
     async def verify(self, app: App, msg_id: str, code: str) -> Refusal | None:
-        """Verify a typed code: None when it is right, which it is once."""
+        """Verify a typed code; None if it is right, which is the answer only once."""
         return self._refusal(await self._decide(self.store.verify(app.app_id, msg_id, code)))
 
     async def _decide(self, deciding: Awaitable[Decision]) -> Decision:
+        """Await a decision of the store; a failure of the store becomes SERVER_ERROR."""
         self.counters.waiting += 1
         try:
             return await deciding

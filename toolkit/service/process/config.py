@@ -13,7 +13,7 @@ from toolkit.service.core.policy import DEFAULT_POLICY, Policy
 from toolkit.service.delivery.base import ProviderFactory
 from toolkit.service.delivery.factory import provider_factory
 from toolkit.service.sandbox import NO_FAULTS, Faults
-from toolkit.service.stores.open import WAYS, is_shared
+from toolkit.service.stores.open import STORE_URLS, is_shared
 from toolkit.settings import ServiceSettings
 
 MAX_SPEED = 1_000_000
@@ -87,7 +87,7 @@ class ServiceConfig:
         if self.production and (self.speed != 1.0 or self.faults != NO_FAULTS):
             raise SettingsError("--speed and faults work only in a sandbox: remove them, or remove --production")
         if self.production and self.store is None:
-            raise SettingsError(f"production needs a store: {WAYS}")
+            raise SettingsError(f"production needs a store: {STORE_URLS}")
         if self.workers > 1 and not (self.store and is_shared(self.store)):
             raise SettingsError(
                 f"workers {self.workers}: only one process can use a SQLite store; several need Redis:"

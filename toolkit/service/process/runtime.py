@@ -28,7 +28,7 @@ from toolkit.service.http.server import Server, bind, loop_factory, raise_file_l
 from toolkit.service.metrics.call_log import LineWriter, logging_json, open_stderr
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.process.config import ServiceConfig
-from toolkit.service.sandbox import Sandbox, on_demand
+from toolkit.service.sandbox import Sandbox, magic_return_code
 from toolkit.service.stores.base import Store
 from toolkit.service.stores.open import is_shared, open_store
 from toolkit.service.stores.sqlite.store import SqliteStore
@@ -69,7 +69,7 @@ async def _serve(
         stack.enter_context(logging_json(writer, logging.INFO if config.logs_calls else logging.WARNING))
         store = await stack.enter_async_context(configured_store(config, counters, config.speed))
         if isinstance(store, SqliteStore):
-            store.tell_owner(pid=os.getpid(), **await stack.enter_async_context(control_socket.listen(Admin(store))))
+            store.write_owner(pid=os.getpid(), **await stack.enter_async_context(control_socket.listen(Admin(store))))
         description = {"url": url(config.host, listener)} | await ensure_sandbox_app(store, config.production)
         await stack.enter_async_context(_pruning(store))
         if config.provider:
@@ -124,7 +124,7 @@ def _build_api(config: ServiceConfig, store: Store, counters: Counters) -> Api |
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     if config.production:
         return Api(VerificationService(store, counters=counters), media_types)
-    api = Api(VerificationService(store, on_demand=on_demand, counters=counters), media_types)
+    api = Api(VerificationService(store, magic_return_code=magic_return_code, counters=counters), media_types)
     return Sandbox(api, store, config.faults)
 
 

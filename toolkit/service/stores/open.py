@@ -1,4 +1,4 @@
-"""Which engine a store's URL names, and opening it; each engine is imported only where it is asked for."""
+"""Open the store of a URL. An engine is imported only if its URL is used."""
 
 from __future__ import annotations
 
@@ -9,39 +9,64 @@ from toolkit.service.core.policy import Policy
 from toolkit.service.metrics.counters import Histogram
 from toolkit.service.stores.base import Store
 
-WAYS = "give sqlite:///path.db, or redis://host:port"
+STORE_URLS = "give sqlite:///path.db, or redis://host:port"
 
 _SHARED = ("redis", "rediss", "redis+cluster", "rediss+cluster")
 
 
 def is_shared(url: str) -> bool:
-    """Return whether several processes can have a store open at once; raise SettingsError for a URL that names none."""
-    scheme = url.partition(":")[0]  # the rest may hold a password
+    """Return whether several processes can open the store at once.
+
+    >>> is_shared("redis://localhost:6379"), is_shared("sqlite:///sms.db")
+    (True, False)
+
+    Raises:
+        SettingsError: if no engine has the URL's scheme. The message repeats the scheme only: the rest may hold a
+            password.
+    """
+    scheme = url.partition(":")[0]
     if scheme not in ("sqlite", *_SHARED):
-        raise SettingsError(f"store {scheme}: there is no such engine; {WAYS}")
+        raise SettingsError(f"unknown store engine {scheme!r}: {STORE_URLS}")
     return scheme in _SHARED
 
 
 def read_path(url: str) -> Path:
-    """Return the file of a SQLite store: ``sqlite:///path.db`` is relative, ``sqlite:////path.db`` absolute."""
+    """Return the file of a SQLite store's URL: relative after three slashes, absolute after four.
+
+    >>> str(read_path("sqlite:///sms.db")), str(read_path("sqlite:////var/lib/sms.db"))
+    ('sms.db', '/var/lib/sms.db')
+
+    Raises:
+        SettingsError: if the URL has no path.
+    """
     path = url.removeprefix("sqlite:///")
     if path in (url, ""):
-        raise SettingsError(f"store {url!r}: give sqlite:///path.db, or sqlite:////path.db for an absolute path")
+        raise SettingsError(
+            f"invalid store {url!r}: give sqlite:///path.db, or sqlite:////path.db for an absolute path"
+        )
     return Path(path)
 
 
 async def open_store(
-    url: str, policy: Policy, key_file: Path, speed: float | None = None, sizes: Histogram | None = None
+    url: str, policy: Policy, key_file: Path, speed: float | None = None, batch_sizes: Histogram | None = None
 ) -> Store:
-    """Open the store of a URL; raise RunError where this can't be.
+    """Open a store.
 
-    ``key_file`` is of a shared store; ``speed`` None leaves a shared store's clock as fast as it is. ``sizes``: of what
-    goes to the disk, or to Redis, at once, in calls.
+    Args:
+        url: such as ``sqlite:///sms.db`` or ``redis://localhost:6379``.
+        policy: the limits that the service enforces.
+        key_file: the key of a shared store's digests. A SQLite store has its key beside it.
+        speed: seconds of the service clock in one real second; None leaves a shared store's clock as it is.
+        batch_sizes: counts the calls of each commit, or of each pipeline that is sent to Redis.
+
+    Raises:
+        SettingsError: if the URL is not valid.
+        RunError: if the store cannot be opened.
     """
     if is_shared(url):
         from toolkit.service.stores.redis.store import RedisStore
 
-        return await RedisStore.open(url, policy, key_file, speed, sizes=sizes)
+        return await RedisStore.open(url, policy, key_file, speed, batch_sizes=batch_sizes)
     from toolkit.service.stores.sqlite.store import SqliteStore
 
-    return SqliteStore.open(read_path(url), policy, speed or 1.0, sizes=sizes)
+    return SqliteStore.open(read_path(url), policy, speed or 1.0, batch_sizes=batch_sizes)

@@ -103,7 +103,7 @@ def test_a_store_that_fails_answers_a_server_error_charges_nothing_and_recovers(
 
 
 def test_a_commit_that_comes_too_late_is_revoked(bench: Bench) -> None:
-    bench.too_slow_s = 0.05
+    bench.timeout_s = 0.05
 
     async def claim() -> None:
         verification = await bench.open()
@@ -218,7 +218,7 @@ def test_a_store_with_another_key_is_refused(bench: Bench) -> None:
 
     asyncio.run(fill())
     bench.path.with_name("store.db.key").write_bytes(b"x" * 32)
-    with pytest.raises(RunError, match="holds another key than the store was made with"):
+    with pytest.raises(RunError, match="holds another key than the store was created with"):
         SqliteStore.open(bench.path, Policy())
 
 

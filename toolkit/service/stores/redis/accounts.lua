@@ -1,17 +1,20 @@
 #!lua
--- Keeps what every machine shares: apps, templates, the clock's anchor, the check of the key. One atomic step a call.
+-- Keep the accounts that all machines share: apps, templates, the clock's anchor, the check value of the key.
+-- Each call of the script is one atomic step.
 --
 -- KEYS[1]  the tag of the accounts; every key begins with it
--- ARGV[1]  what to do; the rest belongs to it
+-- ARGV[1]  the command; the further arguments are its own
 --
--- Keys:  :store  hash: format, check (of the key), wall_ms, clock_ms and speed (the anchor), version (of all of this)
---        :apps, :templates  hashes: number to JSON;  :keys  hash: app key to app_id
+-- Keys:  :store  hash: format; check (the check value of the key); wall_ms, clock_ms, speed (the anchor);
+--                version (counts the changes of all of this)
+--        :apps, :templates  hashes from a number to JSON
+--        :keys   hash from an app key to its app_id
 
 local tag = KEYS[1]
 local store = tag .. ':store'
-local calls = {}
+local commands = {}
 
-function calls.open(format, check, wall_ms, clock_ms, speed)
+function commands.open(format, check, wall_ms, clock_ms, speed)
   redis.call('HSETNX', store, 'format', format)
   redis.call('HSETNX', store, 'check', check)
   if redis.call('HGET', store, 'speed') ~= speed then
@@ -21,12 +24,12 @@ function calls.open(format, check, wall_ms, clock_ms, speed)
   return redis.call('HMGET', store, 'format', 'check')
 end
 
-function calls.poll()
+function commands.poll()
   local time = redis.call('TIME')
   return { redis.call('HGET', store, 'version') or '', time[1], time[2] }
 end
 
-function calls.read()
+function commands.read()
   return {
     redis.call('HMGET', store, 'version', 'wall_ms', 'clock_ms', 'speed'),
     redis.call('HGETALL', tag .. ':apps'),
@@ -34,7 +37,8 @@ function calls.read()
   }
 end
 
-function calls.put(app_id, app_key, app, temp_id, template) -- answers 0, with nothing done, where another app has the key
+-- Returns 0, and changes nothing, if another app has the key.
+function commands.put(app_id, app_key, app, temp_id, template)
   if app ~= '' then
     redis.call('HSETNX', tag .. ':keys', app_key, app_id)
     if redis.call('HGET', tag .. ':keys', app_key) ~= app_id then
@@ -49,4 +53,4 @@ function calls.put(app_id, app_key, app, temp_id, template) -- answers 0, with n
   return 1
 end
 
-return calls[ARGV[1]](unpack(ARGV, 2))
+return commands[ARGV[1]](unpack(ARGV, 2))

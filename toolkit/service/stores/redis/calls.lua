@@ -1,23 +1,24 @@
 #!lua
--- Carries out calls of one app, in their order, in one atomic step. The rules are those of toolkit/service/core/state.py.
+-- Carry out calls of one app, in their order, in one atomic step. The rules are those of toolkit/service/core/state.py.
 --
--- KEYS[1]  the app's tag, sms:{app_id}; every key that is touched begins with it, so all of them are in one slot
--- ARGV[1]  the deadline by Redis's own clock, in ms: after it nothing is done, for nobody waits any more
--- ARGV[2]  the wall's time in ms, or '' for Redis's own
--- ARGV[3]  the policy, the service clock's anchor and the return codes, as JSON
--- ARGV[4]  and so on: the calls, each a word, a space and what belongs to it
+-- KEYS[1]  the app's tag, sms:{app_id}. Every key begins with it, so all keys of an app lie in one slot.
+-- ARGV[1]  the deadline in ms by Redis's own clock. After it nothing is changed, because the callers have got an error.
+-- ARGV[2]  the time in ms that decisions use, or '' for Redis's own
+-- ARGV[3]  the settings as JSON: the policy, the anchor of the service clock, the return codes
+-- ARGV[4]  and further: the calls, each a command, a space and its payload
 --
--- Keys of an app (a TTL on each but the first):
---   :balance      messages
---   :m:<msg_id>   hash. sent: an order as SENT packs it; verified: the token of the call that did it; tries: 16 bytes a
---                 wrong code, its call's token and its time; code: masked, until delivery is settled; state and so on
---   :w:<mobile>   times of the sends to a mobile (0: to everyone), 8 bytes each, ascending
+-- Keys of an app. Each has a TTL, except the balance.
+--   :balance      in messages
+--   :m:<msg_id>   hash of a message. sent: packed as SENT; verified: the token of the call that verified it;
+--                 tries: 16 bytes a wrong code, its call's token and its time; code: masked, until it is delivered;
+--                 state, carrier_code, carrier_id, attempts, settled_ms: its delivery
+--   :w:<mobile>   times of the sends to a mobile (0: to all mobiles), 8 bytes each, ascending
 --   :f:<mobile>   times of a mobile's wrong codes, likewise
---   :jobs         sorted set of the msg_ids whose delivery is to come, by the wall's ms when each is due
+--   :jobs         sorted set of the msg_ids that are not delivered yet, by the time in ms when each is due
 
-local ORDER = '<I8I4I4I2I2Bc16' -- mobile, temp_id, ttl_ms, segments, forced, ruled, digest
-local ORDER_BYTES = 37
-local SENT = ORDER .. 'I8' -- and sent_ms
+local MESSAGE = '<I8I4I4I2I2Bc16' -- mobile, temp_id, ttl_ms, segments, forced, rate_limited, digest
+local MESSAGE_BYTES = 37
+local SENT = MESSAGE .. 'I8' -- and sent_ms
 
 local tag, settings = KEYS[1], cjson.decode(ARGV[3])
 local anchor, codes = settings.anchor, settings.codes
@@ -30,19 +31,21 @@ end
 local wall_ms = tonumber(ARGV[2]) or redis_ms
 local now_ms = anchor.clock_ms + math.floor((wall_ms - anchor.wall_ms) * anchor.speed)
 
-local function real(service_ms) -- how many of the wall's ms a span takes, rounded up
+-- Converts a duration of the service clock to real ms, rounded up.
+local function real_ms(service_ms)
   return math.max(1, math.ceil(service_ms / anchor.speed))
 end
 
-local LIFE_MS = real(settings.longest_ms) -- no message is kept longer
+local MAX_KEPT_MS = real_ms(settings.longest_ms) -- no message is kept longer
 
 local function message_key(msg_id)
   return tag .. ':m:' .. msg_id
 end
 
--- Windows.
+-- Rate windows.
 
-local function wait_of(key, window)
+-- Returns the time until every rule of a window allows one more; 0 if they allow it now.
+local function wait_ms_of(key, window)
   local wait, bytes = 0, redis.call('STRLEN', key)
   for _, rule in ipairs(window.rules) do
     local from = bytes - 8 * rule.count
@@ -54,18 +57,18 @@ local function wait_of(key, window)
   return wait
 end
 
-local function note(key, window)
+local function add_time(key, window)
   local bytes = redis.call('APPEND', key, struct.pack('<I8', now_ms))
-  if bytes > 16 * window.kept then -- seldom, so that a call costs the same whatever a rule's count is
-    redis.call('SET', key, redis.call('GETRANGE', key, -8 * window.kept, -1))
+  if bytes > 16 * window.max_count then -- rarely true, so that the cost of a call does not depend on a rule's count
+    redis.call('SET', key, redis.call('GETRANGE', key, -8 * window.max_count, -1))
   end
-  redis.call('PEXPIRE', key, real(window.longest_ms))
+  redis.call('PEXPIRE', key, real_ms(window.longest_ms))
 end
 
-local function unnote(key, time_ms)
-  local times, gone = redis.call('GET', key) or '', struct.pack('<I8', time_ms)
+local function remove_time(key, time_ms)
+  local times, removed = redis.call('GET', key) or '', struct.pack('<I8', time_ms)
   for from = #times - 7, 1, -8 do
-    if times:sub(from, from + 7) == gone then
+    if times:sub(from, from + 7) == removed then
       redis.call('SET', key, times:sub(1, from - 1) .. times:sub(from + 8), 'KEEPTTL')
       return
     end
@@ -75,24 +78,25 @@ end
 local function windows_of(mobile)
   local found = {}
   for _, it in ipairs({ { mobile, settings.sends }, { 0, settings.app_sends } }) do
-    if it[2].kept > 0 then
+    if it[2].max_count > 0 then
       found[#found + 1] = { key = tag .. ':w:' .. it[1], rules = it[2] }
     end
   end
   return found
 end
 
--- The two decisions.
+-- Decisions.
 
-local calls = {}
+local commands = {}
 
-function calls.send(payload) -- 4 bytes masked code, the order, the msg_id
+-- Payload: the masked code in 4 bytes, the message packed as MESSAGE, the msg_id.
+function commands.send(payload)
   local masked = struct.unpack('<I4', payload)
-  local mobile, _, ttl_ms, segments, _, ruled = struct.unpack(ORDER, payload, 5)
-  local msg_id = payload:sub(5 + ORDER_BYTES)
-  local windows, wait = ruled == 1 and windows_of(mobile) or {}, 0
+  local mobile, _, ttl_ms, segments, _, rate_limited = struct.unpack(MESSAGE, payload, 5)
+  local msg_id = payload:sub(5 + MESSAGE_BYTES)
+  local windows, wait = rate_limited == 1 and windows_of(mobile) or {}, 0
   for _, window in ipairs(windows) do
-    wait = math.max(wait, wait_of(window.key, window.rules))
+    wait = math.max(wait, wait_ms_of(window.key, window.rules))
   end
   if wait > 0 then
     return { codes.OUT_OF_FREQ, wait }
@@ -101,22 +105,23 @@ function calls.send(payload) -- 4 bytes masked code, the order, the msg_id
     return { codes.NO_MONEY, 0 }
   end
   for _, window in ipairs(windows) do
-    note(window.key, window.rules)
+    add_time(window.key, window.rules)
   end
   redis.call('DECRBY', tag .. ':balance', segments)
-  local key, sent = message_key(msg_id), payload:sub(5, 4 + ORDER_BYTES) .. struct.pack('<I8', now_ms)
+  local key, sent = message_key(msg_id), payload:sub(5, 4 + MESSAGE_BYTES) .. struct.pack('<I8', now_ms)
   redis.call('HSET', key, 'sent', sent, 'code', masked)
-  redis.call('PEXPIRE', key, real(ttl_ms + settings.kept_ms))
-  -- Where no worker takes jobs, each send lets go of two that died long ago: so they don't pile up.
-  for _, dead in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms - LIFE_MS, 'BYSCORE', 'LIMIT', 0, 2)) do
-    redis.call('ZREM', tag .. ':jobs', dead)
+  redis.call('PEXPIRE', key, real_ms(ttl_ms + settings.kept_ms))
+  -- If nobody takes jobs, they would pile up: so each send deletes two whose message was deleted long ago.
+  for _, old in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms - MAX_KEPT_MS, 'BYSCORE', 'LIMIT', 0, 2)) do
+    redis.call('ZREM', tag .. ':jobs', old)
   end
   redis.call('ZADD', tag .. ':jobs', wall_ms, msg_id)
-  redis.call('PEXPIRE', tag .. ':jobs', LIFE_MS)
+  redis.call('PEXPIRE', tag .. ':jobs', MAX_KEPT_MS)
   return { codes.SUCCESS, 0 }
 end
 
-function calls.verify(payload) -- 8 bytes token, 16 bytes digest, the msg_id
+-- Payload: the call's token in 8 bytes, the digest of the code in 16 bytes, the msg_id.
+function commands.verify(payload)
   local token, digest, key = payload:sub(1, 8), payload:sub(9, 24), message_key(payload:sub(25))
   local sent, verified, tries = unpack(redis.call('HMGET', key, 'sent', 'verified', 'tries'))
   if not sent then
@@ -124,7 +129,7 @@ function calls.verify(payload) -- 8 bytes token, 16 bytes digest, the msg_id
   end
   local mobile, _, ttl_ms, _, forced, _, right, sent_ms = struct.unpack(SENT, sent)
   local failures_key = tag .. ':f:' .. mobile
-  local wait = wait_of(failures_key, settings.failures)
+  local wait = wait_ms_of(failures_key, settings.failures)
   if wait > 0 then
     return { codes.OUT_OF_FREQ, wait }
   end
@@ -138,28 +143,29 @@ function calls.verify(payload) -- 8 bytes token, 16 bytes digest, the msg_id
   if now_ms >= sent_ms + ttl_ms or #tries / 16 >= settings.tries then
     return { codes.EXPIRED_CODE, 0 }
   end
-  if digest == right then -- Lua compares strings by their address: in the same time, whatever they hold
+  if digest == right then -- Lua compares strings by their address, so the time tells nothing about the content
     redis.call('HSET', key, 'verified', token)
     return { codes.SUCCESS, 0 }
   end
   redis.call('HSET', key, 'tries', tries .. token .. struct.pack('<I8', now_ms))
-  note(failures_key, settings.failures)
+  add_time(failures_key, settings.failures)
   return { codes.INVALID_CODE, 0 }
 end
 
--- Taking back a decision whose answer never arrived. JSON: after_ms, its deadline; msg_id; token, in hex, of a verify.
+-- Rollbacks of calls whose answer did not arrive. Payload, as JSON: after_ms, the deadline of that call; msg_id; for a
+-- verify, its token in hex. They return 0 before that deadline, since the call may still come, and 1 when it is undone.
 
-function calls.unsend(payload)
+function commands.unsend(payload)
   local call = cjson.decode(payload)
   if redis_ms <= call.after_ms then
-    return 0 -- it may still be carried out
+    return 0
   end
   local key = message_key(call.msg_id)
   local sent = redis.call('HGET', key, 'sent')
   if sent then
-    local mobile, _, _, segments, _, ruled, _, sent_ms = struct.unpack(SENT, sent)
-    for _, window in ipairs(ruled == 1 and windows_of(mobile) or {}) do
-      unnote(window.key, sent_ms)
+    local mobile, _, _, segments, _, rate_limited, _, sent_ms = struct.unpack(SENT, sent)
+    for _, window in ipairs(rate_limited == 1 and windows_of(mobile) or {}) do
+      remove_time(window.key, sent_ms)
     end
     redis.call('INCRBY', tag .. ':balance', segments)
     redis.call('ZREM', tag .. ':jobs', call.msg_id)
@@ -168,7 +174,7 @@ function calls.unsend(payload)
   return 1
 end
 
-function calls.unverify(payload)
+function commands.unverify(payload)
   local call = cjson.decode(payload)
   if redis_ms <= call.after_ms then
     return 0
@@ -184,7 +190,7 @@ function calls.unverify(payload)
   for from = 1, #(tries or ''), 16 do
     if tries:sub(from, from + 7) == token then
       redis.call('HSET', key, 'tries', tries:sub(1, from - 1) .. tries:sub(from + 16))
-      unnote(tag .. ':f:' .. struct.unpack(SENT, sent), struct.unpack('<I8', tries, from + 8))
+      remove_time(tag .. ':f:' .. struct.unpack(SENT, sent), struct.unpack('<I8', tries, from + 8))
       break
     end
   end
@@ -193,12 +199,13 @@ end
 
 -- The balance.
 
-function calls.balance()
+function commands.balance()
   return tonumber(redis.call('GET', tag .. ':balance') or 0)
 end
 
-function calls.credit(messages) -- answers -1 where the balance would fall below zero, or past what Lua counts exactly
-  local balance = calls.balance() + messages
+-- Returns -1, and changes nothing, if the balance would fall below zero or exceed the integers that Lua counts exactly.
+function commands.credit(messages)
+  local balance = commands.balance() + messages
   if balance < 0 or balance > 2 ^ 53 then
     return -1
   end
@@ -212,11 +219,12 @@ local function job(msg_id, attempts)
   return sent and code and { msg_id, sent, code, attempts }
 end
 
-function calls.undelivered(msg_id)
+function commands.undelivered(msg_id)
   return job(msg_id, tonumber(redis.call('HGET', message_key(msg_id), 'attempts') or 0))
 end
 
-function calls.due(limit) -- when those that are due were so, the oldest first
+-- Returns the times at which the jobs that are due became due, the oldest first.
+function commands.due(limit)
   local times = {}
   local due = redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
   for n = 2, #due, 2 do
@@ -225,7 +233,7 @@ function calls.due(limit) -- when those that are due were so, the oldest first
   return times
 end
 
-function calls.take(limit)
+function commands.take(limit)
   local taken = {}
   for _, msg_id in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms, 'BYSCORE', 'LIMIT', 0, limit)) do
     local found = job(msg_id)
@@ -240,60 +248,60 @@ function calls.take(limit)
   return taken
 end
 
-function calls.postpone(payload)
+function commands.postpone(payload)
   local call = cjson.decode(payload)
   return redis.call('ZADD', tag .. ':jobs', 'XX', wall_ms + call.wait_ms, call.msg_id)
 end
 
-local function record(key, call)
+local function write_result(key, call)
   redis.call('HSET', key, 'state', call.state, 'carrier_code', call.carrier_code, 'settled_ms', now_ms)
 end
 
-function calls.settle(payload)
+function commands.complete(payload)
   local call = cjson.decode(payload)
   local key = message_key(call.msg_id)
   redis.call('ZREM', tag .. ':jobs', call.msg_id)
   if redis.call('EXISTS', key) == 1 then
-    record(key, call)
+    write_result(key, call)
     redis.call('HSET', key, 'carrier_id', call.carrier_id)
     redis.call('HDEL', key, 'code')
   end
   return 1
 end
 
-function calls.receive(payload)
+function commands.receive(payload)
   local call = cjson.decode(payload)
   local key = message_key(call.msg_id)
   local state, carrier_id = unpack(redis.call('HMGET', key, 'state', 'carrier_id'))
   if state ~= settings.sent or carrier_id ~= call.carrier_id then
     return 0
   end
-  record(key, call)
+  write_result(key, call)
   return 1
 end
 
-function calls.message(msg_id)
+function commands.message(msg_id)
   local fields = { 'sent', 'state', 'carrier_code', 'carrier_id', 'attempts', 'settled_ms' }
   return redis.call('HMGET', message_key(msg_id), unpack(fields))
 end
 
-function calls.backlog()
+function commands.backlog()
   return redis.call('ZCARD', tag .. ':jobs')
 end
 
--- Which message a carrier's number names; these keys have a tag of their own.
+-- The message of a carrier's id. Such a key has a tag of its own: KEYS[1] is sms:{receipt-<carrier_id>}.
 
-function calls.name(message)
-  return redis.call('SET', tag, message, 'PX', LIFE_MS)
+function commands.link(message)
+  return redis.call('SET', tag, message, 'PX', MAX_KEPT_MS)
 end
 
-function calls.named()
+function commands.find()
   return redis.call('GET', tag)
 end
 
 local answers = {}
 for n = 4, #ARGV do
-  local word, payload = ARGV[n]:match('^(%l+) (.*)$')
-  answers[#answers + 1] = calls[word](payload)
+  local command, payload = ARGV[n]:match('^(%l+) (.*)$')
+  answers[#answers + 1] = commands[command](payload)
 end
 return answers

@@ -1,7 +1,41 @@
-"""The line to Redis: calls that wait in one turn of the loop go out together, and each has its answer in time or fails.
+"""Send the calls of many callers to Redis together, each with a deadline, and roll back those that were left open.
 
-Of each app one script a flight, so that a call costs no round trip of its own. Nothing is ever sent twice: where an
-answer doesn't arrive, the call fails, and if it may have been carried out, what takes it back is kept.
+Theory of operation
+===================
+
+**Problem.** A round trip to Redis costs more than the decision itself, and an answer that does not arrive leaves the
+caller in doubt: a send that timed out may have been charged, or may still be carried out a second later.
+
+**Pipelining.** Calls that are made in one turn of the event loop wait in ``_queue``. The next turn sends up to
+``_CALLS_A_BATCH`` of them as one batch: for each app one script call (calls.lua), which carries out the app's calls in
+their order. All script calls of a batch travel in one Redis pipeline. ``_BATCHES`` batches are on their way at once:
+
+    time          ->
+    queue         A B C      D E          F G H I
+    batch 1       [A B C] -------> answers      [F G H I] ------->
+    batch 2                  [D E] -------> answers
+
+The batch grows with the load, as in the group commit of the SQLite store.
+
+**At most once.** Nothing is ever sent twice: the client's own retries are switched off. Each batch carries a deadline,
+``timeout_s`` after its first call, by Redis's own clock. A script that starts after its deadline changes nothing.
+
+    answer arrives before the deadline      the caller gets it
+    Redis refuses before it starts          nothing was done: the caller gets a StoreError
+    connection lost, or no answer in time   in doubt: the caller gets a StoreError, and its ``Rollback`` is kept
+
+**Rollback.** A rollback undoes one call, if it was carried out (calls.lua: ``unsend``, ``unverify``). Redis does it
+only once its clock has passed the call's deadline; before that the call itself might still come. The store calls
+``roll_back`` every 0.4 s while Redis answers, so a caller that got an error is charged for a short time at most. A
+rollback may be repeated: if the call was not carried out, it changes nothing. Rollbacks are kept in memory, so those
+that are left when the process is killed are lost.
+
+**While Redis is down** (``is_down``), calls fail at once, and do not each wait for the timeout. The store's watch task
+finds out when Redis answers again.
+
+**Constants.** ``_CALLS_A_BATCH`` = 64 keeps one script below about 1 ms, in which Redis serves nobody else; a larger
+value would save few round trips. ``_BATCHES`` = 2: while Redis carries out one, the next is encoded; more would only
+queue up in Redis, and age towards their deadline there.
 """
 
 from __future__ import annotations
@@ -26,69 +60,68 @@ from toolkit.api.errors import SettingsError, StoreError
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 
 Client = Redis | RedisCluster
-PROBLEMS = (RedisError, RedisClusterException, OSError, TimeoutError)
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 _TLS = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"})
-_CALLS_A_FLIGHT = 64  # a script that carries out so many keeps Redis from others for about a millisecond
-_FLIGHTS = 2  # while Redis carries out one, the next is made ready
+_CALLS_A_BATCH = 64
+_BATCHES = 2
 
 
-def connect(url: str, too_slow_s: float) -> Client:
-    """Return a client that isn't connected yet: of ``redis[s]://``, or ``redis[s]+cluster://`` for a Redis Cluster.
+def connect(url: str, timeout_s: float) -> Client:
+    """Return a client that is not connected yet.
 
-    Raise SettingsError for a URL that can't be used.
+    Args:
+        url: ``redis://`` or ``rediss://``; with ``+cluster``, such as ``redis+cluster://``, for a Redis Cluster.
+        timeout_s: the time limit of connecting and of each answer.
+
+    Raises:
+        SettingsError: if the URL is not valid. The message repeats nothing of it: it may hold a password.
     """
-    _check(url)
+    try:  # what redis-py would fail on, ignore, or let override the settings below
+        parts = urlsplit(url)
+        names = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        valid = parts.hostname and parts.port != 0 and re.fullmatch("/?[0-9]*", parts.path) and names <= _TLS
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingsError("the store's url is not valid: write redis://user:password@host:port/db")
     engine: Any = RedisCluster if "+cluster://" in url else Redis
     client: Client = engine.from_url(
         url.replace("+cluster://", "://"),
         retry=Retry(NoBackoff(), 0),  # a send that is repeated may be charged twice
-        protocol=2,  # with 3, redis-py 8.1 takes connections that Redis has closed for good ones (its issue 4252)
-        socket_timeout=too_slow_s,
-        socket_connect_timeout=too_slow_s,
+        protocol=2,  # with 3, redis-py 8.1 uses connections that Redis has closed (its issue 4252)
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
     )
     return client
 
 
-def _check(url: str) -> None:
-    """Refuse what redis-py would fail on, pass over, or let undo ``connect``; the error repeats nothing: a password."""
-    try:
-        parts = urlsplit(url)
-        names = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-        usable = parts.hostname and parts.port != 0 and re.fullmatch("/?[0-9]*", parts.path) and names <= _TLS
-    except ValueError:
-        usable = False
-    if not usable:
-        raise SettingsError("the store's url can't be used: write redis://user:password@host:port/db")
-
-
 def read_script(name: str) -> str:
-    """Return the text of a script that lies beside this module."""
+    """Return the text of a script in this package."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 _SCRIPT = read_script("calls.lua")
-_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()  # by which Redis knows it
+_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()  # Redis knows a script by its SHA-1
 
 
 class Rollback(NamedTuple):
-    """A call that takes back another: only once Redis's clock has passed ``after_ms`` that one can't come any more."""
+    """A call that undoes another one. Redis refuses it until its clock has passed ``after_ms``, that one's deadline."""
 
     tag: str
-    word: str
+    command: str
     fields: dict[str, str]
     after_ms: int = 0
 
-    @property
-    def words(self) -> bytes:
-        """The call as calls.lua takes it."""
-        return f"{self.word} {json.dumps(self.fields | {'after_ms': self.after_ms})}".encode()
+    def encode(self) -> bytes:
+        """Return the call in the form that calls.lua reads."""
+        return f"{self.command} {json.dumps(self.fields | {'after_ms': self.after_ms})}".encode()
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _PendingCall:
     tag: str
-    words: bytes
+    call: bytes
     rollback: Rollback | None
     since_s: float
     answer: asyncio.Future[Any]
@@ -96,102 +129,116 @@ class _Call:
 
 @dataclass(slots=True)
 class Pipeline:
-    """Carries calls to Redis, and answers back.
+    """Sends calls to Redis and returns their answers.
 
-    ``wall`` None: what is decided goes by Redis's time. ``sizes``: of the flights, in calls. ``settings``: what
-    calls.lua has to know. ``ahead_s``: Redis's clock before our monotonic one.
-    While ``is_down``, calls fail at once: whoever finds that Redis answers again says so.
+    Attributes:
+        wall: returns the time in milliseconds that decisions use; None for Redis's own time.
+        batch_sizes: counts the calls of each batch.
+        settings: the JSON that calls.lua reads its settings from.
+        ahead_s: how far Redis's clock is ahead of our monotonic clock.
+        is_down: whether calls fail at once. The store sets it back when Redis answers again.
+        rollbacks: the calls that were left open.
     """
 
     client: Client
-    too_slow_s: float
+    timeout_s: float
     wall: Callable[[], int] | None = None
-    sizes: Histogram = field(default_factory=commit_sizes)
+    batch_sizes: Histogram = field(default_factory=commit_sizes)
     settings: str = ""
     ahead_s: float = 0.0
     is_down: bool = False
     rollbacks: list[Rollback] = field(default_factory=list)
-    _queue: list[_Call] = field(default_factory=list)
-    _flights: set[asyncio.Task[None]] = field(default_factory=set)
+    _queue: list[_PendingCall] = field(default_factory=list)
+    _batches: set[asyncio.Task[None]] = field(default_factory=set)
     _scheduled: bool = False
 
-    async def ask(self, tag: str, words: bytes, rollback: Rollback | None = None) -> Any:
-        """Have a call carried out and return its answer; raise StoreError where none arrives in time."""
+    async def call(self, tag: str, call: bytes, rollback: Rollback | None = None) -> Any:
+        """Carry out a call and return its answer; raise StoreError if there is none in time.
+
+        Args:
+            tag: the keys' tag, which decides their slot; such as ``sms:{7}`` for app 7.
+            call: a command of calls.lua, a space and its payload.
+            rollback: the call that undoes this one, if it is left open.
+        """
         if self.is_down:
             raise StoreError("Redis doesn't answer")
         answer = asyncio.get_running_loop().create_future()
-        self._queue.append(_Call(tag, words, rollback, time.monotonic(), answer))
+        self._queue.append(_PendingCall(tag, call, rollback, time.monotonic(), answer))
         self._schedule()
         return await answer
 
-    async def rollback(self) -> None:
-        """Take back what may have been done unanswered; what may still come stays for the next time."""
+    async def roll_back(self) -> None:
+        """Undo the calls that were left open; those whose deadline has not passed stay for the next time."""
         for it in tuple(self.rollbacks):
-            deadline_ms = self._deadline_ms(time.monotonic() + self.too_slow_s)
-            answers = await within(self.too_slow_s, self._carry_out({it.tag: [it.words]}, deadline_ms))
+            deadline_ms = self._deadline_ms(time.monotonic() + self.timeout_s)
+            answers = await within(self.timeout_s, self._run_scripts({it.tag: [it.encode()]}, deadline_ms))
             if answers[it.tag] == [1]:
                 self.rollbacks.remove(it)
 
-    async def land(self) -> None:
-        """Return when all that was asked is answered."""
-        while self._queue or self._flights:
+    async def drain(self) -> None:
+        """Return once every call is answered."""
+        while self._queue or self._batches:
             await asyncio.sleep(0)
-            await asyncio.gather(*self._flights)
+            await asyncio.gather(*self._batches)
 
     def _deadline_ms(self, due_s: float) -> int:
         return int((due_s + self.ahead_s) * 1000)
 
     def _schedule(self) -> None:
-        if self._queue and not self._scheduled and len(self._flights) < _FLIGHTS:
+        if self._queue and not self._scheduled and len(self._batches) < _BATCHES:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._take_off)
+            asyncio.get_running_loop().call_soon(self._start_batch)
 
-    def _take_off(self) -> None:
+    def _start_batch(self) -> None:
         self._scheduled = False
-        calls, self._queue = self._queue[:_CALLS_A_FLIGHT], self._queue[_CALLS_A_FLIGHT:]
+        calls, self._queue = self._queue[:_CALLS_A_BATCH], self._queue[_CALLS_A_BATCH:]
         if calls:
-            self.sizes.observe(len(calls))
-            flight = asyncio.get_running_loop().create_task(self._fly(calls))
-            self._flights.add(flight)
-            flight.add_done_callback(self._landed)
+            self.batch_sizes.observe(len(calls))
+            batch = asyncio.get_running_loop().create_task(self._send_batch(calls))
+            self._batches.add(batch)
+            batch.add_done_callback(self._end_batch)
 
-    def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
+    def _end_batch(self, batch: asyncio.Task[None]) -> None:
+        self._batches.discard(batch)
         self._schedule()
 
-    async def _fly(self, calls: list[_Call]) -> None:
-        by_tag: dict[str, list[_Call]] = {}
+    async def _send_batch(self, calls: list[_PendingCall]) -> None:
+        by_tag: dict[str, list[_PendingCall]] = {}
         for call in calls:
             by_tag.setdefault(call.tag, []).append(call)
-        due_s = calls[0].since_s + self.too_slow_s
+        due_s = calls[0].since_s + self.timeout_s
         deadline_ms = self._deadline_ms(due_s)
-        words = {tag: [call.words for call in its] for tag, its in by_tag.items()}
+        encoded = {tag: [call.call for call in its] for tag, its in by_tag.items()}
         try:
             async with asyncio.timeout(due_s - time.monotonic()):
-                answers = await self._carry_out(words, deadline_ms)
-        except Exception as problem:  # whatever it is, those who wait must be told
-            return self._fall(calls, deadline_ms, problem)
+                answers = await self._run_scripts(encoded, deadline_ms)
+        except Exception as problem:  # of any kind, because the callers must get an answer
+            self.is_down = True
+            self._fail(calls, deadline_ms, problem)
+            waiting, self._queue = self._queue, []
+            return _refuse(waiting, problem)  # they were not sent, so there is nothing to roll back
         for tag, its in by_tag.items():
             self._answer(its, answers[tag], deadline_ms)
         return None
 
-    async def _carry_out(self, calls: dict[str, list[bytes]], deadline_ms: int) -> dict[str, Any]:
+    async def _run_scripts(self, calls: dict[str, list[bytes]], deadline_ms: int) -> dict[str, Any]:
+        """Run calls.lua once for each tag, and return its answers or its error by tag."""
         head = (deadline_ms, self.wall() if self.wall else "", self.settings)
-        work = {tag: (1, tag, *head, *words) for tag, words in calls.items()}
-        answers = await self._run("EVALSHA", _SHA, work)
-        if new := {tag: it for tag, it in work.items() if isinstance(answers[tag], NoScriptError)}:
-            answers |= await self._run("EVAL", _SCRIPT, new)  # Redis didn't know the script, so nothing was done
+        arguments = {tag: (1, tag, *head, *its) for tag, its in calls.items()}
+        answers = await self._execute("EVALSHA", _SHA, arguments)
+        if unknown := {tag: it for tag, it in arguments.items() if isinstance(answers[tag], NoScriptError)}:
+            answers |= await self._execute("EVAL", _SCRIPT, unknown)  # Redis had no script to run: nothing was done
         return answers
 
-    async def _run(self, command: str, which: str, work: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+    async def _execute(self, command: str, script: str, arguments: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
         pipe = self.client.pipeline(transaction=False)
-        for arguments in work.values():
-            pipe.execute_command(command, which, *arguments)
-        return dict(zip(work, await pipe.execute(raise_on_error=False), strict=True))
+        for its in arguments.values():
+            pipe.execute_command(command, script, *its)
+        return dict(zip(arguments, await pipe.execute(raise_on_error=False), strict=True))
 
-    def _answer(self, calls: list[_Call], answers: Any, deadline_ms: int) -> None:
+    def _answer(self, calls: list[_PendingCall], answers: Any, deadline_ms: int) -> None:
         if isinstance(answers, ResponseError):
-            return _refuse(calls, answers)  # Redis said no before it began: it is full, a replica, past the deadline
+            return _refuse(calls, answers)  # Redis refused to start: it is full, a replica, or past the deadline
         if isinstance(answers, Exception):
             return self._fail(calls, deadline_ms, answers)
         for call, answer in zip(calls, answers, strict=True):
@@ -199,35 +246,29 @@ class Pipeline:
                 call.answer.set_result(answer)
         return None
 
-    def _fall(self, calls: list[_Call], deadline_ms: int, problem: Exception) -> None:
-        """Give up a flight, and what waits behind it: of that nothing was sent, so there is nothing to take back."""
-        self.is_down = True
-        self._fail(calls, deadline_ms, problem)
-        waiting, self._queue = self._queue, []
-        _refuse(waiting, problem)
-
-    def _fail(self, calls: list[_Call], deadline_ms: int, problem: Exception) -> None:
+    def _fail(self, calls: list[_PendingCall], deadline_ms: int, problem: Exception) -> None:
+        """Refuse calls that may have been carried out, and keep their rollbacks."""
         self.rollbacks += [it.rollback._replace(after_ms=deadline_ms) for it in calls if it.rollback]
         _refuse(calls, problem)
 
 
-def _refuse(calls: list[_Call], problem: Exception) -> None:
+def _refuse(calls: list[_PendingCall], problem: Exception) -> None:
     for call in calls:
         if not call.answer.done():
             call.answer.set_exception(StoreError(f"Redis: {describe(problem)}"))
 
 
 def describe(problem: Exception) -> str:
-    """Say in one line what is wrong, with no word of what was asked."""
+    """Return an error in one line, without the arguments of the command that failed."""
     if isinstance(problem, TimeoutError) or not str(problem):
         return "no answer in time"
     return str(problem).splitlines()[0]
 
 
 async def within(seconds: float, answering: Awaitable[Any]) -> Any:
-    """Return an answer of Redis; raise StoreError where there is none in time."""
+    """Return an answer of Redis; raise StoreError if there is none within a number of seconds."""
     try:
         async with asyncio.timeout(seconds):
             return await answering
-    except PROBLEMS as problem:
+    except REDIS_ERRORS as problem:
         raise StoreError(f"Redis: {describe(problem)}") from None

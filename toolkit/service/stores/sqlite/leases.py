@@ -1,6 +1,7 @@
-"""Which delivery jobs are out, and when each may be taken again: for a store that one process owns.
+"""Lease delivery jobs to one process: which are taken, and when each may be taken again.
 
-A process that dies takes its leases with it; whoever opens the store next begins with every job that is left.
+Leases live in memory. If the process ends, so do they, and the next owner of the store starts with every job that is
+left.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Leases:
-    """The jobs that were taken and not settled, by number. Times are seconds of any clock that never goes back."""
+    """The leases of jobs by their number. Times are seconds of any monotonic clock.
+
+    A heap holds the ends of all leases. An entry is skipped if its lease has been changed or released meanwhile.
+    ``newest`` is the highest number that was taken.
+    """
 
     newest: int = 0
     attempts: dict[int, int] = field(default_factory=dict)
@@ -20,24 +25,24 @@ class Leases:
     _queue: list[tuple[float, int]] = field(default_factory=list)
 
     def take(self, number: int, until_s: float) -> int:
-        """Take a job until a time; return how often it was taken before."""
+        """Lease a job until a time; return the number of times it was taken before."""
         self.newest = max(self.newest, number)
         self.attempts[number] = self.attempts.get(number, -1) + 1
         self.hold(number, until_s)
         return self.attempts[number]
 
     def hold(self, number: int, until_s: float) -> None:
-        """Keep a taken job from being taken again before a time."""
+        """Set the time from which a job may be taken again."""
         self._until_s[number] = until_s
         heapq.heappush(self._queue, (until_s, number))
 
     def release(self, number: int) -> None:
-        """Forget a job."""
+        """Remove the lease of a job that is completed or deleted."""
         self.attempts.pop(number, None)
         self._until_s.pop(number, None)
 
     def due(self, now_s: float) -> Iterator[int]:
-        """Yield the jobs whose time has come, the longest due first."""
+        """Yield the jobs that may be taken again, the longest due first. Each is yielded once."""
         while self._queue and self._queue[0][0] <= now_s:
             until_s, number = heapq.heappop(self._queue)
             if self._until_s.get(number) == until_s:

@@ -1,7 +1,7 @@
-"""The embedded store: one process, one SQLite file; decisions from memory over appended rows.
+"""Store the state of one service in one SQLite file, for the one process that owns it.
 
-A decision is made at once in the ledger; its answer leaves after the commit (WAL, synchronous=FULL) that holds it and
-all it rests on. At start the state is loaded back.
+Decisions are made in memory (``ServiceState``) and written by ``GroupCommit``; an answer leaves after the commit that
+holds it. At start the state is loaded from the file.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from toolkit.service.core.clock import Clock, wall_ms
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Decision, Delivery, Job, Message, NewMessage
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.state import VERIFIED_KEPT_MS, Batch, DeliveryRow, ServiceState
+from toolkit.service.core.rows import DeliveryRow
+from toolkit.service.core.state import VERIFIED_KEPT_MS, Batch, ServiceState
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
 from toolkit.service.stores.key_file import read_key
 from toolkit.service.stores.sqlite import tables
-from toolkit.service.stores.sqlite.group_commit import TOO_SLOW_S, GroupCommit
+from toolkit.service.stores.sqlite.group_commit import COMMIT_TIMEOUT_S, GroupCommit
 from toolkit.service.stores.sqlite.leases import Leases
 from toolkit.service.stores.sqlite.lock_file import LockFile, beside
 
 log = logging.getLogger(__name__)
 
-JOB_KEPT_MS = 60_000  # after its code has expired, for a worker to tell that it gave up
+JOB_KEPT_MS = 60_000  # after its code has expired, for the delivery loop to record that it gave up
 _ROWS_A_PRUNING = 500
 
 
 @dataclass(slots=True)
 class SqliteStore:
-    """The state of one service in one SQLite file. Open it with ``SqliteStore.open``; one process at a time can."""
+    """A store in a SQLite file. Open it with ``SqliteStore.open``; only one process can at a time."""
 
     path: Path
     state: ServiceState
@@ -61,20 +62,34 @@ class SqliteStore:
         policy: Policy,
         speed: float = 1.0,
         wall: Callable[[], int] = wall_ms,
-        too_slow_s: float = TOO_SLOW_S,
+        timeout_s: float = COMMIT_TIMEOUT_S,
         now_s: Callable[[], float] = time.monotonic,
-        sizes: Histogram | None = None,
+        batch_sizes: Histogram | None = None,
     ) -> Self:
-        """Open or create a store and load its state; raise RunError where the file is owned, unusable or foreign."""
+        """Open a store, or create it, and load its state.
+
+        Args:
+            path: the database; its lock and its key lie beside it.
+            policy: the limits that the service enforces.
+            speed: seconds of the service clock in one real second.
+            wall: returns the machine's time in milliseconds.
+            timeout_s: the time after which a commit is given up.
+            now_s: a monotonic clock, for leases.
+            batch_sizes: counts the callers of each commit.
+
+        Raises:
+            OwnedError: if another process has the store open.
+            RunError: if the file cannot be used, or is not a store of this version.
+        """
         path = path.resolve()
         lock = LockFile.acquire(path)
         try:
-            os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))  # it holds mobiles, so only its owner may read it
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))  # only its owner may read it: it holds mobiles
             db, reader = tables.connect(path), tables.connect_to_read(path)
             digests = Digests(read_key(beside(path, ".key"), is_new=tables.is_empty(db)))
             tables.check_key(db, digests)
             clock = Clock(speed, tables.read_anchor(db), wall)
-            tables.keep_anchor(db, clock.anchor)
+            tables.write_anchor(db, clock.anchor)
             state = tables.load(db, policy, digests)
         except sqlite3.Error as problem:
             lock.release()
@@ -86,15 +101,16 @@ class SqliteStore:
         def write(batch: Batch, revoked: Sequence[Batch]) -> None:
             tables.write(db, batch, revoked)
 
-        commits = GroupCommit(state, write, str(path), too_slow_s, sizes or commit_sizes(), durable_seq=state.seq)
+        sizes = commit_sizes() if batch_sizes is None else batch_sizes
+        commits = GroupCommit(state, write, str(path), timeout_s, sizes, durable_seq=state.seq)
         return cls(path, state, clock, digests, commits, db, reader, lock, now_s)
 
-    def tell_owner(self, **owner: object) -> None:
-        """Leave word, for other processes, of how to reach the one that owns this store."""
+    def write_owner(self, **owner: object) -> None:
+        """Write into the lock file how other processes reach this one."""
         self._lock.write_owner(**owner)
 
     async def close(self) -> None:
-        """Write what is decided, and give the file free."""
+        """Write the last batch, and release the file."""
         try:
             self.commits.raise_if_stalled()
             await self.commits.wait_durable()
@@ -106,7 +122,7 @@ class SqliteStore:
         self._lock.release()
 
     async def ping(self) -> None:
-        """Return when a commit has come through; raise StoreError when it doesn't."""
+        """Return once a commit has succeeded; raise StoreError if it fails."""
         self.commits.raise_if_stalled()
         self.state.batch.app_ids |= set(islice(self.state.apps, 1))
         await self.commits.wait_durable()
@@ -130,15 +146,15 @@ class SqliteStore:
         return list(self.state.templates.values())
 
     async def balances(self) -> dict[int, int]:
-        """Return every app's balance in messages, by app_id."""
+        """Return the balance of every app in messages, by app_id."""
         return dict(self.state.balances)
 
     async def new_id(self, of: str) -> int:
-        """Return a new number for an "app" or a "template"."""
+        """Return an unused number for an "app" or a "template"."""
         return self.state.new_id(of)
 
     async def put(self, *, app: App | None = None, credit: int = 0, template: Template | None = None) -> None:
-        """Add or change an app and its balance, and a template, in one atomic step."""
+        """Add or change an app, its balance and a template, in one atomic step."""
         self.commits.raise_if_stalled()
         if app:
             self.state.put_app(app, credit)
@@ -146,12 +162,12 @@ class SqliteStore:
             self.state.put_template(template)
         await self.commits.wait_durable()
 
-    # The two calls.
+    # Decisions.
 
-    async def send(self, order: NewMessage) -> Decision:
-        """Accept a message, or refuse it for frequency or balance."""
+    async def send(self, message: NewMessage) -> Decision:
+        """Accept a message, or refuse it for a rate limit or for lack of balance."""
         self.commits.raise_if_stalled()
-        decision = self.state.send(order, self.clock.now_ms())
+        decision = self.state.send(message, self.clock.now_ms())
         await self.commits.wait_durable()
         return decision
 
@@ -162,19 +178,23 @@ class SqliteStore:
         await self.commits.wait_durable()
         return decision
 
-    # Delivery. Jobs are read from what is committed; who has taken which is known to this process alone.
+    # Delivery. Jobs are read from the committed rows; leases are known to this process alone.
 
     async def pending_job(self, app_id: int, msg_id: str) -> Job | None:
-        """Return an app's message whose delivery is still to come."""
-        seq = self.digests.seq(app_id, msg_id)
+        """Return the delivery job of an app's message without taking it."""
+        seq = self.digests.parse_msg_id(app_id, msg_id)
         return None if seq is None else self._read_jobs(seq - 1, seq, 1).get(seq)
 
     async def take_jobs(self, limit: int) -> list[Job]:
         """Take jobs that are due, the oldest first, and lease each."""
         now_s = self._now_s()
         due = list(islice(self._leases.due(now_s), limit))
+        jobs: dict[int, Job] = {}
         try:
-            jobs = self._read_again(due)
+            for seq in due:  # taken before: it may be completed or deleted by now
+                jobs |= self._read_jobs(seq - 1, seq, 1)
+            for seq in set(due) - jobs.keys():
+                self._leases.release(seq)
             jobs |= self._read_jobs(self._leases.newest, self.commits.durable_seq, limit - len(jobs))
         except StoreError:
             for seq in due:
@@ -183,64 +203,63 @@ class SqliteStore:
         return [job._replace(attempts=self._leases.take(seq, now_s + LEASE_S)) for seq, job in jobs.items()]
 
     async def postpone(self, job: Job, wait_s: float) -> None:
-        """Put a taken job back, due in so many real seconds."""
+        """Return a taken job to the queue; it is due in ``wait_s`` real seconds."""
         self._leases.hold(self._seq(job), self._now_s() + wait_s)
 
     async def record_delivery(self, job: Job, delivery: Delivery) -> None:
-        """Record what became of a taken job, and forget the job and its text."""
+        """Record the result of a taken job, and delete the job with its code."""
         seq = self._seq(job)
-        await self._record(DeliveryRow(seq, *delivery, job.attempts + 1, self.clock.now_ms()))
+        await self._write_delivery(DeliveryRow(seq, *delivery, job.attempts + 1, self.clock.now_ms()))
         self._leases.release(seq)
 
     async def record_receipt(self, carrier_id: str, delivery: Delivery) -> bool:
-        """Record the receipt of a message that was SENT under a carrier's number; False where none is known so."""
-        with _telling(self.path):
-            row = tables.find_awaited(self._reader, carrier_id)
-        if row is not None:
-            told = row._replace(state=delivery.state, carrier_code=delivery.carrier_code)
-            await self._record(told._replace(settled_ms=self.clock.now_ms()))
-        return row is not None
+        """Record the receipt of a message that was SENT; return False if no such message has this carrier's id."""
+        with _store_errors(self.path):
+            row = tables.find_sent(self._reader, carrier_id)
+        if row is None:
+            return False
+        settled_ms = self.clock.now_ms()
+        await self._write_delivery(
+            row._replace(state=delivery.state, carrier_code=delivery.carrier_code, settled_ms=settled_ms)
+        )
+        return True
 
     async def message(self, msg_id: str) -> Message | None:
-        """Return what is known of a message."""
+        """Return the state of a message, or None if it is unknown."""
         for app_id in self.state.apps:
-            if (seq := self.digests.seq(app_id, msg_id)) is not None:
-                with _telling(self.path):
+            if (seq := self.digests.parse_msg_id(app_id, msg_id)) is not None:
+                with _store_errors(self.path):
                     return tables.read_message(self._reader, seq, msg_id, self.clock.now_ms())
         return None
 
     async def backlog(self) -> int:
-        """Return how many jobs wait, leased ones included."""
-        return await asyncio.to_thread(_count_jobs, self.path)
+        """Return the number of jobs that are not completed, leased ones included."""
 
-    async def _record(self, row: DeliveryRow) -> None:
+        def count() -> int:
+            with _store_errors(self.path), closing(tables.connect_to_read(self.path)) as db:
+                return tables.count_jobs(db)
+
+        return await asyncio.to_thread(count)
+
+    async def _write_delivery(self, row: DeliveryRow) -> None:
         self.commits.raise_if_stalled()
         self.state.batch.deliveries.append(row)
         await self.commits.wait_durable()
 
-    def _read_again(self, numbers: Sequence[int]) -> dict[int, Job]:
-        """Read jobs that were taken before, and forget those that are no more."""
-        jobs: dict[int, Job] = {}
-        for seq in numbers:
-            jobs |= self._read_jobs(seq - 1, seq, 1)
-        for gone in set(numbers) - jobs.keys():
-            self._leases.release(gone)
-        return jobs
-
     def _read_jobs(self, after: int, upto: int, limit: int) -> dict[int, Job]:
-        with _telling(self.path):
+        with _store_errors(self.path):
             return tables.read_jobs(self._reader, self.digests, after, upto, limit)
 
     def _seq(self, job: Job) -> int:
-        seq = self.digests.seq(job.app_id, job.msg_id)
+        seq = self.digests.parse_msg_id(job.app_id, job.msg_id)
         if seq is None:
-            raise ValueError(f"{job.msg_id} is no message of this store")
+            raise ValueError(f"{job.msg_id} is not a message of this store")
         return seq
 
-    # Forgetting.
+    # Pruning.
 
     async def prune(self) -> bool:
-        """Forget a small part of what no decision needs any more; return whether there may be more of it."""
+        """Delete a small part of the data that no decision needs any more; return whether there may be more of it."""
         now_ms, state = self.clock.now_ms(), self.state
         state.forget_expired(now_ms)
         kept_ms = max(VERIFIED_KEPT_MS, state.policy.longest_ms)
@@ -249,22 +268,17 @@ class SqliteStore:
             ("tries", now_ms - kept_ms, state.try_seq),
             ("jobs", now_ms - JOB_KEPT_MS, state.seq + 1),
         )
-        with _telling(self.path):
+        with _store_errors(self.path):
             old = [tables.find_old(self._reader, *end, _ROWS_A_PRUNING) for end in ends]
         self.commits.raise_if_stalled()
-        state.batch.dropped += [found for found in old if found]
+        state.batch.deletions += [found for found in old if found]
         await self.commits.wait_durable()
         return any(old)
 
 
-def _count_jobs(path: Path) -> int:
-    with _telling(path), closing(tables.connect_to_read(path)) as db:
-        return tables.count_jobs(db)
-
-
 @contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    """Say what the database can't tell as every store does."""
+def _store_errors(path: Path) -> Iterator[None]:
+    """Raise a StoreError in place of an error of SQLite."""
     try:
         yield
     except sqlite3.Error as problem:

@@ -1,7 +1,7 @@
-"""The tables of a SQLite store: how a batch is written, what is read back, which rows are old.
+"""Write batches to the tables of a SQLite store, load the state from them, and find rows that can be deleted.
 
-Rows are appended under integer keys in order, so that a commit touches few pages; and deleted from the other end, so
-that their pages are used again.
+Rows are appended under ascending integer keys, so that a commit touches few pages. They are deleted from the other end,
+so that their pages are used again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.state import AppRow, Batch, DeliveryRow, JobRow, MessageRow, ServiceState, TemplateRow, TryRow
+from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, TemplateRow, TryRow
+from toolkit.service.core.state import Batch, ServiceState
 
 _ROWS_A_STATEMENT = (64, 16, 4, 1)
 _VERSION = 2
@@ -40,12 +41,18 @@ _JOINED = "FROM jobs JOIN messages USING (seq)"
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a store's database, and make its tables where it is new; raise RunError where it is something else."""
+    """Open a store's database, and create the tables of a new one.
+
+    Raises:
+        RunError: if the file is not a store of this version.
+    """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
     version = db.execute("PRAGMA user_version").fetchone()[0]
     is_new = version == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if not is_new and version != _VERSION:
-        raise RunError(f"{path}: not a store of this version ({version}, not {_VERSION}): give another file")
+        raise RunError(
+            f"{path}: not a store of this version (schema {version}, expected {_VERSION}): choose another file"
+        )
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     if is_new:
@@ -54,22 +61,22 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open the database of a store that is open; one that was deleted meanwhile isn't made anew."""
+    """Open the database of an open store for reading. Unlike ``connect``, it never creates a file."""
     uri = f"{path.as_uri()}?mode=ro"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
 
 
 def is_empty(db: sqlite3.Connection) -> bool:
-    """Whether a store has no app yet."""
+    """Return whether the store has no app yet."""
     return not db.execute("SELECT EXISTS (SELECT 1 FROM apps)").fetchone()[0]
 
 
 def check_key(db: sqlite3.Connection, digests: Digests) -> None:
-    """Keep a mark of the key that a store's digests are made with; raise RunError where it was another."""
+    """Store a check value of the key; raise RunError if the store was created with another key."""
     mark = int(digests.derive("store check")[:7], 16)
-    kept = db.execute("PRAGMA application_id").fetchone()[0]
-    if kept not in (0, mark) and not is_empty(db):
-        raise RunError("the key file holds another key than the store was made with: restore that one")
+    stored = db.execute("PRAGMA application_id").fetchone()[0]
+    if stored not in (0, mark) and not is_empty(db):
+        raise RunError("the key file holds another key than the store was created with: restore it from a backup")
     db.execute(f"PRAGMA application_id={mark}")
 
 
@@ -77,11 +84,19 @@ def check_key(db: sqlite3.Connection, digests: Digests) -> None:
 
 
 def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -> None:
-    """Write a batch in one transaction, and delete what came of revoked ones."""
+    """Write a batch in one transaction, and delete the rows of revoked batches."""
     try:
         db.execute("BEGIN IMMEDIATE")
         for late in revoked:
-            _revoke(db, late)
+            keys: dict[str, Iterable[int]] = {
+                "messages": [row.seq for row in late.messages],
+                "jobs": [row.seq for row in late.messages],
+                "tries": [row.try_seq for row in late.tries],
+                "apps": late.app_ids,
+                "templates": late.temp_ids,
+            }
+            for table, numbers in keys.items():
+                db.executemany(f"DELETE FROM {table} WHERE {_key(table)} = ?", [(number,) for number in numbers])
         _put(db, "apps", AppRow._fields, batch.app_rows)
         _put(db, "templates", TemplateRow._fields, batch.template_rows)
         _put(db, "messages", MessageRow._fields, batch.messages)
@@ -89,8 +104,11 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
         _put(db, "tries", TryRow._fields, batch.tries)
         _put(db, "deliveries", DeliveryRow._fields, batch.deliveries)
         db.executemany("DELETE FROM jobs WHERE seq = ?", [(row.seq,) for row in batch.deliveries])
-        for dropped in batch.dropped:
-            _drop(db, *dropped)
+        for table, first, last in batch.deletions:
+            db.execute(f"DELETE FROM {table} WHERE {_key(table)} BETWEEN ? AND ?", (first, last))
+            if table == "messages":
+                db.execute("DELETE FROM jobs WHERE seq <= ?", (last,))
+                db.execute("DELETE FROM deliveries WHERE seq <= ?", (last,))
         db.execute("COMMIT")
     finally:
         if db.in_transaction:
@@ -98,8 +116,8 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
 
 
 def _put(db: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-    """Put rows into a table, many a statement: after each one this thread must win the interpreter back."""
-    start = 0
+    """Insert or replace rows of a table, many in one statement."""
+    start = 0  # few statements, because after each one this thread has to wait for the interpreter lock
     for size in _ROWS_A_STATEMENT:
         while len(rows) - start >= size:
             db.execute(_insert(table, columns, size), list(chain.from_iterable(rows[start : start + size])))
@@ -112,33 +130,12 @@ def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
     return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
 
 
-def _revoke(db: sqlite3.Connection, late: Batch) -> None:
-    """Delete what a commit wrote that came through only after its calls had been answered as failed."""
-    keys: dict[str, Iterable[int]] = {
-        "messages": [row.seq for row in late.messages],
-        "jobs": [row.seq for row in late.messages],
-        "tries": [row.try_seq for row in late.tries],
-        "apps": late.app_ids,
-        "templates": late.temp_ids,
-    }
-    for table, numbers in keys.items():
-        db.executemany(f"DELETE FROM {table} WHERE {_key(table)} = ?", [(number,) for number in numbers])
-
-
-def _drop(db: sqlite3.Connection, table: str, first: int, last: int) -> None:
-    """Delete old rows; with messages goes whatever else is known of them."""
-    db.execute(f"DELETE FROM {table} WHERE {_key(table)} BETWEEN ? AND ?", (first, last))
-    if table == "messages":
-        for known in ("jobs", "deliveries"):
-            db.execute(f"DELETE FROM {known} WHERE seq <= ?", (last,))
-
-
 def _key(table: str) -> str:
     return {"tries": "try_seq", "apps": "app_id", "templates": "temp_id"}.get(table, "seq")
 
 
-def keep_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
-    """Write where the clock stands."""
+def write_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
+    """Write the anchor of the service clock."""
     db.execute("BEGIN")
     db.execute("DELETE FROM clock")
     db.execute("INSERT INTO clock VALUES (?, ?, ?)", (anchor.wall_ms, anchor.clock_ms, anchor.speed))
@@ -149,13 +146,13 @@ def keep_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
 
 
 def read_anchor(db: sqlite3.Connection) -> Anchor | None:
-    """Read where an earlier run left the clock."""
+    """Read the anchor that an earlier run wrote; None for a new store."""
     row = db.execute("SELECT wall_ms, clock_ms, speed FROM clock").fetchone()
     return row and Anchor(*row)
 
 
 def load(db: sqlite3.Connection, policy: Policy, digests: Digests) -> ServiceState:
-    """Load the state back."""
+    """Load the state of the service."""
     state = ServiceState(policy, digests)
     for app in _select(db, AppRow, "apps"):
         state.load_app(AppRow._make(app))
@@ -163,8 +160,8 @@ def load(db: sqlite3.Connection, policy: Policy, digests: Digests) -> ServiceSta
         state.load_template(TemplateRow._make(template))
     for message in _select(db, MessageRow, "messages"):
         state.load_message(message)
-    for typed in _select(db, TryRow, "tries"):
-        state.load_try(typed)
+    for attempt in _select(db, TryRow, "tries"):
+        state.load_try(attempt)
     return state
 
 
@@ -173,23 +170,22 @@ def _select(db: sqlite3.Connection, row: type[NamedTuple], table: str) -> sqlite
 
 
 def read_jobs(db: sqlite3.Connection, digests: Digests, after: int, upto: int, limit: int) -> dict[int, Job]:
-    """Read waiting jobs by their numbers, the oldest first."""
+    """Read the jobs with numbers above ``after`` and up to ``upto``, the oldest first, by number."""
     rows = db.execute(f"{_JOBS} {_JOINED} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit))
-    return {row[1]: _job(digests, *row) for row in rows}
-
-
-def _job(digests: Digests, app_id: int, seq: int, mobile: int, temp_id: int, masked: int, expires_ms: int) -> Job:
-    msg_id = digests.msg_id(app_id, seq)
-    return Job(app_id, msg_id, mobile, temp_id, digests.unmask(msg_id, masked), expires_ms)
+    jobs: dict[int, Job] = {}
+    for app_id, seq, mobile, temp_id, masked, expires_ms in rows:
+        msg_id = digests.make_msg_id(app_id, seq)
+        jobs[seq] = Job(app_id, msg_id, mobile, temp_id, digests.unmask_code(msg_id, masked), expires_ms)
+    return jobs
 
 
 def count_jobs(db: sqlite3.Connection) -> int:
-    """Count the jobs that wait."""
+    """Return the number of jobs that are not completed."""
     return int(db.execute("SELECT count(*) FROM jobs").fetchone()[0])
 
 
 def read_message(db: sqlite3.Connection, seq: int, msg_id: str, now_ms: int) -> Message | None:
-    """Read what is known of a message; one whose job is gone without a word has expired."""
+    """Read a message. If it has no result and its code is no longer valid, it has expired."""
     row = db.execute(
         "SELECT app_id, mobile, temp_id, segments, sent_ms, expires_ms, state, carrier_code, carrier_id, attempts,"
         " settled_ms FROM messages LEFT JOIN deliveries USING (seq) WHERE seq = ?",
@@ -197,30 +193,30 @@ def read_message(db: sqlite3.Connection, seq: int, msg_id: str, now_ms: int) -> 
     ).fetchone()
     if row is None:
         return None
-    app_id, mobile, temp_id, segments, sent_ms, expires_ms, state, *told, attempts, settled_ms = row
+    app_id, mobile, temp_id, segments, sent_ms, expires_ms, state, *carrier, attempts, settled_ms = row
     if state:
-        delivery = Delivery(DeliveryState(state), *told)
+        delivery = Delivery(DeliveryState(state), *carrier)
     else:
         delivery = Delivery(DeliveryState.WAITING if now_ms < expires_ms else DeliveryState.EXPIRED)
     sent = (app_id, msg_id, mobile, temp_id, segments, sent_ms, expires_ms)
     return Message(*sent, delivery, attempts or 0, settled_ms or 0)
 
 
-def find_awaited(db: sqlite3.Connection, carrier_id: str) -> DeliveryRow | None:
-    """Find the message that a carrier's receipt is about."""
+def find_sent(db: sqlite3.Connection, carrier_id: str) -> DeliveryRow | None:
+    """Find the message with a carrier's id that was sent and has no receipt yet."""
     columns = ", ".join(DeliveryRow._fields)
     row = db.execute(f"SELECT {columns} FROM deliveries WHERE state = 'sent' AND carrier_id = ?", (carrier_id,))
     found = row.fetchone()
     return DeliveryRow._make(found) if found else None
 
 
-# Old rows: a few at a time, from the first on. The newest stays, so that no number is given twice.
+# Old rows. They are deleted from the first on. The newest row of a table stays, so that no number is used twice.
 
 _AGES = {"messages": "sent_ms FROM messages", "tries": "tried_ms FROM tries", "jobs": f"expires_ms {_JOINED}"}
 
 
 def find_old(db: sqlite3.Connection, table: str, before_ms: int, below: int, limit: int) -> tuple[str, int, int] | None:
-    """Find a table's leading rows from before a time, at most so many: (table, first key, last key)."""
+    """Find at most ``limit`` leading rows of a table from before a time: (table, first key, last key)."""
     key = f"{table}.{_key(table)}"
     rows = db.execute(f"SELECT {key}, {_AGES[table]} WHERE {key} < ? ORDER BY {key} LIMIT ?", (below, limit))
     old = [number for number, _ in takewhile(lambda row: row[1] < before_ms, rows)]

@@ -1,0 +1,31 @@
+"""A msg_id can be made and read with the key alone; a masked code can be read back."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolkit.service.core.digests import Digests
+
+
+@given(st.integers(1, 10**6), st.integers(0, 2**40))
+def test_a_msg_id_is_a_uuid_that_only_its_app_and_key_can_read(app_id: int, seq: int) -> None:
+    digests, msg_id = Digests(b"key"), Digests(b"key").make_msg_id(app_id, seq)
+    assert (UUID(msg_id).version, str(UUID(msg_id))) == (4, msg_id)
+    assert digests.parse_msg_id(app_id, msg_id) == seq
+    assert digests.parse_msg_id(app_id + 1, msg_id) is None
+    assert digests.parse_msg_id(app_id, msg_id.upper()) in (None, seq if msg_id.upper() == msg_id else None)
+    assert Digests(b"other").parse_msg_id(app_id, msg_id) is None
+
+
+@given(st.text())
+def test_any_other_text_is_no_msg_id(text: str) -> None:
+    assert Digests(b"key").parse_msg_id(1, text) is None
+
+
+@given(st.integers(0, 999_999))
+def test_a_masked_code_is_read_back(number: int) -> None:
+    code = f"{number:06d}"
+    assert Digests(b"key").unmask_code("m", Digests(b"key").mask_code("m", code)) == code

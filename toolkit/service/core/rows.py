@@ -1,0 +1,67 @@
+"""Define the rows that a store writes, and loads at the next start. A field is a column of the SQLite store."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class MessageRow(NamedTuple):
+    """An accepted send. ``forced``: see ``NewMessage``; 0 for none."""
+
+    seq: int
+    app_id: int
+    mobile: int
+    temp_id: int
+    sent_ms: int
+    expires_ms: int
+    segments: int
+    digest: bytes
+    forced: int
+
+
+class JobRow(NamedTuple):
+    """A delivery job. ``masked`` is the code, masked by ``Digests.mask_code``."""
+
+    seq: int
+    masked: int
+
+
+class TryRow(NamedTuple):
+    """A typed code that was judged; ``right`` is 1 or 0."""
+
+    try_seq: int
+    seq: int
+    tried_ms: int
+    right: int
+
+
+class DeliveryRow(NamedTuple):
+    """The result of a delivery job."""
+
+    seq: int
+    state: str
+    carrier_code: str
+    carrier_id: str
+    attempts: int
+    settled_ms: int
+
+
+class AppRow(NamedTuple):
+    """An app with its balance in messages."""
+
+    app_id: int
+    app_key: str
+    secret_digest: bytes
+    suspended: bool
+    permitted: bool
+    balance: int
+
+
+class TemplateRow(NamedTuple):
+    """A template of an app."""
+
+    temp_id: int
+    app_id: int
+    text: str
+    ttl_s: int
+    enabled: bool
