@@ -74,10 +74,10 @@ def measure(tool: str, question: str, folder: Path) -> dict[str, float] | None:
 
 def make_data(folder: Path, calls: int) -> Path:
     """Simulate a month of at most 10 million calls; for more, put it there again and again, moved in time."""
-    from toolkit.simulation import Plan, simulate
+    from toolkit.simulation import SimulationPlan, simulate
 
     month = folder / f"month-{min(calls, MONTH)}"
-    simulate(month, Plan(calls=min(calls, MONTH)))
+    simulate(month, SimulationPlan(calls=min(calls, MONTH)))
     if calls <= MONTH:
         return month
     year = folder / f"months-{calls}"

@@ -20,7 +20,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 from toolkit.load_test.launch import locust_process
-from toolkit.simulation import Plan, simulate
+from toolkit.simulation import SimulationPlan, simulate
 
 HERE = Path(__file__).parent
 SLOW_MS = 40_000
@@ -33,7 +33,7 @@ def report() -> None:
     """Simulate a month with incidents, and photograph its report."""
     with tempfile.TemporaryDirectory() as folder:
         month = Path(folder)
-        simulate(month, Plan(days=30, calls=500_000))
+        simulate(month, SimulationPlan(days=30, calls=500_000))
         smscode("report", folder, "--prices", f"{folder}/prices.toml", "--slo", "99.9%")
         with chromium(height=2000) as page:
             page.goto((month / "report.html").as_uri())

@@ -65,14 +65,14 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path, place
     (tmp_path / "file").touch()
     done = smscode("simulate", *SMALL, "--out", place, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(f"smscode: {place}: no simulation can be kept there: ")
+    assert done.stderr.splitlines()[-1].startswith(f"smscode: {place}: the folder can't be written: ")
 
 
 def test_a_folder_of_another_run_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "calls.parquet").touch()
     done = smscode("simulate", *SMALL, "--out", ".", cwd=tmp_path)
     assert done.returncode == 2
-    assert "calls.parquet of something else" in done.stderr.splitlines()[-1]
+    assert "contains calls.parquet, but no simulation" in done.stderr.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["calls.parquet"]
 
 

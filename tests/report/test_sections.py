@@ -25,7 +25,7 @@ from toolkit.report.inputs import Questions, Subject, read_run, read_subject
 from toolkit.report.model import Figure, Report, Table
 from toolkit.report.write_files import Format, write
 from toolkit.runs.thresholds import parse
-from toolkit.simulation import Plan, simulate
+from toolkit.simulation import SimulationPlan, simulate
 
 ORDER = [
     "verdicts",
@@ -48,7 +48,7 @@ ORDER = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulated")
-    simulate(folder, Plan(days=15, calls=120_000, seed=4))
+    simulate(folder, SimulationPlan(days=15, calls=120_000, seed=4))
     return folder
 
 

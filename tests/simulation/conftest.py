@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support.simulated import Simulated, read
 
-from toolkit.simulation import Plan, simulate
+from toolkit.simulation import SimulationPlan, simulate
 
-PLAN = Plan(days=12, calls=240_000, seed=7)
+PLAN = SimulationPlan(days=12, calls=240_000, seed=7)
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from phonenumbers import carrier, parse
 from support.simulated import Simulated
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.simulation import Plan, simulate
-from toolkit.simulation.billing_statement import Difference
+from toolkit.simulation import SimulationPlan, simulate
+from toolkit.simulation.billing_statement import StatementError
 from toolkit.simulation.plan import parse_incidents, parse_start
 
 Row = dict[str, Any]
@@ -71,8 +71,8 @@ def find(rows: list[Row], day: Any, template_type: str, of_carrier: str) -> Row:
 def test_a_statement_says_what_the_records_say_but_for_what_is_planted(simulated: Simulated) -> None:
     stated, wanted = statement(simulated.folder), due(simulated)
     times = Counter(row["msg_id"] for row in stated)
-    planted = {label["kind"]: label for label in simulated.labels if label["kind"] in list(Difference)}
-    assert set(planted) == set(Difference)
+    planted = {label["kind"]: label for label in simulated.labels if label["kind"] in list(StatementError)}
+    assert set(planted) == set(StatementError)
     ids = {kind: label["msg_id"] for kind, label in planted.items()}
     by_id = {row["msg_id"]: row for row in stated}
     known = {row["msg_id"] for row in wanted}
@@ -118,18 +118,20 @@ def test_the_price_list_is_written_as_settings_read_it(simulated: Simulated) -> 
 
 
 def test_every_calendar_month_has_its_statement_and_its_differences(tmp_path: Path) -> None:
-    plan = Plan(days=4, calls=8_000, start=parse_start("2026-12-30"), incidents=parse_incidents("wrong_statement"))
+    plan = SimulationPlan(
+        days=4, calls=8_000, start=parse_start("2026-12-30"), incidents=parse_incidents("wrong_statement")
+    )
     labels = simulate(tmp_path, plan).incidents
     names = [path.name for path in sorted(tmp_path.glob("statement-*"))]
     assert names == ["statement-2026-12.csv", "statement-2027-01.csv"]
     assert statement(tmp_path)
     kinds = Counter((label["changed"]["statement"], label["kind"]) for label in labels)
-    assert kinds == dict.fromkeys(((name, kind.value) for name in names for kind in Difference), 1)
+    assert kinds == dict.fromkeys(((name, kind.value) for name in names for kind in StatementError), 1)
 
 
 @pytest.mark.parametrize("incidents", ["none", "outage"])
 def test_nothing_is_planted_where_it_is_not_asked_for(tmp_path: Path, incidents: str) -> None:
-    plan = Plan(days=1, calls=3_000, incidents=parse_incidents(incidents))
+    plan = SimulationPlan(days=1, calls=3_000, incidents=parse_incidents(incidents))
     labels = simulate(tmp_path, plan).incidents
-    assert not [label for label in labels if label["kind"] in list(Difference)]
+    assert not [label for label in labels if label["kind"] in list(StatementError)]
     assert len(statement(tmp_path)) == len({row["msg_id"] for row in statement(tmp_path)})

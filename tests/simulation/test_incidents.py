@@ -12,17 +12,17 @@ from support.simulated import Simulated
 
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
-from toolkit.simulation import ALL, IncidentKind, Plan
-from toolkit.simulation.billing_statement import Difference
-from toolkit.simulation.incidents import LASTS_MINUTES, find, lowered, place
+from toolkit.simulation import ALL_INCIDENTS, IncidentKind, SimulationPlan
+from toolkit.simulation.billing_statement import StatementError
+from toolkit.simulation.incidents import DURATION_MINUTES, find, lowered_limit, schedule
 from toolkit.simulation.plan import DAY_NS
 
 PLANS = st.builds(
-    Plan,
+    SimulationPlan,
     days=st.integers(1, 60),
     calls=st.just(1_000_000),
     seed=st.integers(0, 1 << 32),
-    incidents=st.sets(st.sampled_from(ALL)).map(tuple),
+    incidents=st.sets(st.sampled_from(ALL_INCIDENTS)).map(tuple),
 )
 
 
@@ -34,33 +34,33 @@ def share(of: pd.Series, among: pd.Series) -> float:
 
 
 @given(PLANS)
-def test_each_has_a_day_of_its_own_well_inside_the_period(plan: Plan) -> None:
-    happening = place(plan)
+def test_each_has_a_day_of_its_own_well_inside_the_period(plan: SimulationPlan) -> None:
+    happening = schedule(plan)
     days = [(it.started_ns - plan.start_ns) // DAY_NS for it in happening]
     assert len(set(days)) == len(days)
     assert all(0 < day < plan.days - 1 for day in days) or plan.days < 3
     for it in happening:
         ends_ns = it.started_ns // DAY_NS * DAY_NS + DAY_NS
-        assert it.ended_ns <= ends_ns if it.kind in LASTS_MINUTES else it.started_ns % DAY_NS == 0
+        assert it.ended_ns <= ends_ns if it.kind in DURATION_MINUTES else it.started_ns % DAY_NS == 0
 
 
 @given(PLANS)
-def test_the_first_of_those_asked_for_happen_as_long_as_there_are_days(plan: Plan) -> None:
+def test_the_first_of_those_asked_for_happen_as_long_as_there_are_days(plan: SimulationPlan) -> None:
     asked = [kind for kind in plan.incidents if kind is not IncidentKind.WRONG_STATEMENT]
     room = max(1, plan.days - 2)
-    assert {it.kind for it in place(plan)} == set(asked[:room])
+    assert {it.kind for it in schedule(plan)} == set(asked[:room])
 
 
 @given(PLANS)
-def test_what_records_show_is_over_before_a_limit_is_lowered_for_good(plan: Plan) -> None:
-    happening = place(plan)
+def test_what_records_show_is_over_before_a_limit_is_lowered_for_good(plan: SimulationPlan) -> None:
+    happening = schedule(plan)
     if limit := find(happening, IncidentKind.LIMIT_LOWERED):
         assert all(it.started_ns <= limit.started_ns for it in happening)
         assert limit.ended_ns == plan.start_ns + plan.days * DAY_NS
 
 
 def test_another_seed_places_them_elsewhere() -> None:
-    assert len({place(Plan(seed=seed)) for seed in range(20)}) == 20
+    assert len({schedule(SimulationPlan(seed=seed)) for seed in range(20)}) == 20
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_another_seed_places_them_elsewhere() -> None:
 def test_the_rule_of_the_shortest_window_that_can_be_lowered_is(
     rules: tuple[str, ...], becomes: tuple[int, int] | None
 ) -> None:
-    plan = Plan(rules=tuple(map(Rule.parse, rules)))
-    assert lowered(plan) == becomes
-    assert (find(place(plan), IncidentKind.LIMIT_LOWERED) is None) == (becomes is None)
+    plan = SimulationPlan(rules=tuple(map(Rule.parse, rules)))
+    assert lowered_limit(plan) == becomes
+    assert (find(schedule(plan), IncidentKind.LIMIT_LOWERED) is None) == (becomes is None)
 
 
 # What the numbers show. Two weeks of days, one of which each incident has.
@@ -86,7 +86,7 @@ def test_the_rule_of_the_shortest_window_that_can_be_lowered_is(
 
 def test_every_kind_is_labelled(simulated: Simulated) -> None:
     kinds = {label["kind"] for label in simulated.labels}
-    assert kinds == {*ALL, *Difference} - {IncidentKind.WRONG_STATEMENT}
+    assert kinds == {*ALL_INCIDENTS, *StatementError} - {IncidentKind.WRONG_STATEMENT}
     started = [datetime.fromisoformat(label["started"]) for label in simulated.labels]
     assert started == sorted(started)
     assert all(it.tzinfo == UTC for it in started)

@@ -9,8 +9,8 @@ import pytest
 
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES
-from toolkit.simulation import ALL, IncidentKind, Plan
-from toolkit.simulation.plan import dice, parse_calls, parse_incidents, parse_start
+from toolkit.simulation import ALL_INCIDENTS, IncidentKind, SimulationPlan
+from toolkit.simulation.plan import parse_calls, parse_incidents, parse_start, random_stream
 
 
 @pytest.mark.parametrize(
@@ -31,19 +31,19 @@ def test_calls_are_read_with_a_unit_or_without(text: str, calls: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "ten", "-5", "1e6", "10MM", "1__000", "1,00", "10 000 000", "١٠", "nan"])
 def test_other_numbers_of_calls_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="write a number"):
+    with pytest.raises(InputError, match="expected a number"):
         parse_calls(text)
 
 
 @pytest.mark.parametrize("text", ["", "2026-13-01", "yesterday", "2026-11"])
 def test_a_start_is_a_day(text: str) -> None:
     assert parse_start("2026-11-01") == date(2026, 11, 1)
-    with pytest.raises(InputError, match="write a day"):
+    with pytest.raises(InputError, match="expected a date"):
         parse_start(text)
 
 
 def test_incidents_are_all_none_or_named() -> None:
-    assert (parse_incidents("all"), parse_incidents("none")) == (ALL, ())
+    assert (parse_incidents("all"), parse_incidents("none")) == (ALL_INCIDENTS, ())
     assert parse_incidents("pumping, outage") == (IncidentKind.PUMPING, IncidentKind.OUTAGE)
 
 
@@ -68,22 +68,22 @@ def test_other_incidents_are_refused(text: str) -> None:
 )
 def test_what_cannot_be_simulated_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        Plan(**given)
+        SimulationPlan(**given)
 
 
 def test_incidents_are_in_the_order_of_the_list_whatever_order_they_come_in() -> None:
-    plan = Plan(incidents=(IncidentKind.PRICE_CHANGE, IncidentKind.OUTAGE, IncidentKind.OUTAGE))
+    plan = SimulationPlan(incidents=(IncidentKind.PRICE_CHANGE, IncidentKind.OUTAGE, IncidentKind.OUTAGE))
     assert plan.incidents == (IncidentKind.OUTAGE, IncidentKind.PRICE_CHANGE)
 
 
 def test_a_plan_tells_all_of_itself() -> None:
-    said = Plan().settings()
-    assert set(said) == {*Plan.__dataclass_fields__, "revision"}
+    said = SimulationPlan().settings()
+    assert set(said) == {*SimulationPlan.__dataclass_fields__, "revision"}
     assert said["rules"] == [str(rule) for rule in DEFAULT_RULES]
 
 
 def test_each_purpose_and_each_day_has_chance_of_its_own() -> None:
-    plan = Plan()
-    drawn = [dice(plan, *of).integers(1 << 62) for of in (("day", 0), ("day", 1), ("times", 0))]
+    plan = SimulationPlan()
+    drawn = [random_stream(plan, *of).integers(1 << 62) for of in (("day", 0), ("day", 1), ("times", 0))]
     assert len(set(drawn)) == 3
-    assert dice(plan, "day", 0).integers(1 << 62) == drawn[0]
+    assert random_stream(plan, "day", 0).integers(1 << 62) == drawn[0]

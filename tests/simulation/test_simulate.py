@@ -16,9 +16,9 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.records import parquet
 from toolkit.records.call_record import CallRecord
 from toolkit.report.inputs import read_settings
-from toolkit.simulation import IncidentKind, Plan, Written, simulate
+from toolkit.simulation import IncidentKind, SimulationPlan, SimulationProgress, simulate
 
-SMALL = Plan(days=5, calls=20_000, seed=3)
+SMALL = SimulationPlan(days=5, calls=20_000, seed=3)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -33,7 +33,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stop_after(days: int, by: type[BaseException] = KeyboardInterrupt):
-    def stop(written: Written) -> None:
+    def stop(written: SimulationProgress) -> None:
         if written.days == days:
             raise by
 
@@ -83,9 +83,9 @@ def test_a_run_of_the_report_sees_the_plan(whole: Path) -> None:
 
 
 def test_each_day_is_told_of_when_it_is_whole(tmp_path: Path) -> None:
-    told: list[Written] = []
+    told: list[SimulationProgress] = []
 
-    def check(written: Written) -> None:
+    def check(written: SimulationProgress) -> None:
         told.append(written)
         labels = json.loads((tmp_path / "incidents.json").read_text())
         assert (labels["days_done"], labels["calls"]) == (written.days, written.calls)
@@ -145,7 +145,7 @@ def test_a_day_that_cannot_be_written_is_not_there(tmp_path: Path) -> None:
         replace(SMALL, incidents=(IncidentKind.OUTAGE,)),
     ],
 )
-def test_another_plans_folder_is_left_alone(tmp_path: Path, other: Plan) -> None:
+def test_another_plans_folder_is_left_alone(tmp_path: Path, other: SimulationPlan) -> None:
     with pytest.raises(KeyboardInterrupt):
         simulate(tmp_path, SMALL, on_day=stop_after(1))
     left = contents(tmp_path)
@@ -172,4 +172,4 @@ def test_labels_that_are_none_are_another_plans(tmp_path: Path, text: str) -> No
 
 def test_notes_beside_it_are_no_hindrance(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("mine")
-    assert simulate(tmp_path, Plan(days=1, calls=2_000)).days == 1
+    assert simulate(tmp_path, SimulationPlan(days=1, calls=2_000)).days == 1

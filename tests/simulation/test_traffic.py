@@ -17,7 +17,7 @@ from toolkit.api.defaults import TRIES, TTL_S
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import Kind, ReturnCode, kind_of
 from toolkit.records.call_record import Failure
-from toolkit.simulation import Plan, simulate
+from toolkit.simulation import SimulationPlan, simulate
 
 S = 1_000_000_000
 MOBILE = re.compile(r"(?<!\d)(?:\+?86)?1[3-9]\d{9}(?!\d)")
@@ -208,7 +208,7 @@ def test_people_come_now_and_then_and_a_few_all_day(simulated: Simulated) -> Non
     assert times.iloc[3:10].min() > 20  # three stand for no mobile, one of each app
 
 
-@pytest.mark.parametrize("plan", [Plan(days=1, calls=100_000), Plan(days=3, calls=150_000, seed=2)])
-def test_the_total_is_what_was_asked_for(plan: Plan, tmp_path: Path, simulated: Simulated) -> None:
+@pytest.mark.parametrize("plan", [SimulationPlan(days=1, calls=100_000), SimulationPlan(days=3, calls=150_000, seed=2)])
+def test_the_total_is_what_was_asked_for(plan: SimulationPlan, tmp_path: Path, simulated: Simulated) -> None:
     assert abs(simulate(tmp_path, plan).calls / plan.calls - 1) < 0.02
     assert abs(len(simulated.calls) / simulated.plan.calls - 1) < 0.02

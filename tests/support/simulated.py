@@ -10,15 +10,15 @@ from typing import Any
 import pandas as pd
 
 from toolkit import analysis
-from toolkit.simulation import Plan
-from toolkit.simulation.incidents import LASTS_MINUTES
+from toolkit.simulation import SimulationPlan
+from toolkit.simulation.incidents import DURATION_MINUTES
 
 
 @dataclass(frozen=True)
 class Simulated:
     """A simulation's folder, its calls in the order of time, and its labels."""
 
-    plan: Plan
+    plan: SimulationPlan
     folder: Path
     calls: pd.DataFrame
     labels: list[dict[str, Any]]
@@ -36,11 +36,11 @@ class Simulated:
     def quietly(self) -> pd.Series:
         """Tell which calls were started on days on which nothing was labelled that records show."""
         days = self.calls["started"].dt.date
-        busy = {pd.Timestamp(label["started"]).date() for label in self.labels if label["kind"] in LASTS_MINUTES}
+        busy = {pd.Timestamp(label["started"]).date() for label in self.labels if label["kind"] in DURATION_MINUTES}
         return ~days.isin(busy) & (self.calls["started"] < pd.Timestamp(self.label("limit_lowered")["started"]))
 
 
-def read(folder: Path, plan: Plan) -> Simulated:
+def read(folder: Path, plan: SimulationPlan) -> Simulated:
     """Read what a plan has left in a folder."""
     labels = json.loads((folder / "incidents.json").read_text())["incidents"]
     calls = analysis.read(folder).to_pandas().sort_values("started_ns", kind="stable", ignore_index=True)

@@ -1,4 +1,4 @@
-"""`smscode simulate`: traffic to explain, without a service."""
+"""`smscode simulate`: write simulated traffic with labelled incidents, without a service."""
 
 from __future__ import annotations
 
@@ -14,62 +14,59 @@ import typer
 from toolkit.cli.output import Json, say, show, show_json
 
 if TYPE_CHECKING:
-    from toolkit.simulation import Plan, Written
+    from toolkit.simulation import SimulationPlan, SimulationProgress
 
-_LINE_EVERY_S = 1.0  # where stderr is no terminal
-_SHOWN = ("kind", "started", "ended", "endpoint", "app_key", "prefix", "calls")
+_PROGRESS_INTERVAL_S = 1.0  # if stderr is not a terminal
+_COLUMNS = ("kind", "started", "ended", "endpoint", "app_key", "prefix", "calls")
 
 
 def simulate(
-    days: Annotated[int, typer.Option(help="How many UTC days.")] = 30,
-    calls: Annotated[str, typer.Option(help="How many calls in all, such as 500k or 10M; within 2 %.")] = "10M",
-    seed: Annotated[int, typer.Option(help="Whole number that everything is drawn with.")] = 1,
-    start: Annotated[str, typer.Option(help="The first day.")] = "2026-11-01",
+    days: Annotated[int, typer.Option(help="Number of UTC days.")] = 30,
+    calls: Annotated[str, typer.Option(help="Number of calls in all, such as 500k or 10M. Within 2 %.")] = "10M",
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers, a whole number.")] = 1,
+    start: Annotated[str, typer.Option(help="First day, such as 2026-11-01.")] = "2026-11-01",
     rule: Annotated[
         list[str] | None,
-        typer.Option(help="Sends to a mobile that are allowed, such as 1/60s. Repeatable. Default: the API's."),
+        typer.Option(help="Rate limit of sends to a mobile, such as 1/60s. Repeatable. Default: the API's limits."),
     ] = None,
     incidents: Annotated[
-        str, typer.Option(help="What happens: all, none, or kinds with commas between, such as outage,pumping.")
+        str, typer.Option(help="Incidents to include: all, none, or kinds separated by commas: outage,pumping.")
     ] = "all",
-    out: Annotated[
-        Path, typer.Option(help="Folder that gets the calls, incidents.json, prices and statements.")
-    ] = Path("simulated"),
+    out: Annotated[Path, typer.Option(help="Folder for the calls, incidents.json, prices and statements.")] = Path(
+        "simulated"
+    ),
     as_json: Json = False,
 ) -> None:
-    """Simulate realistic traffic as records of calls, a Parquet file a day, with labelled incidents.
+    """Write simulated traffic as call records, one Parquet file a day, with labelled incidents.
 
-    The same options give the same records. Ctrl-C leaves whole days; the same command goes on from there.
+    The same options give the same files. Ctrl-C keeps the complete days; run the same command again to continue.
     """
-    from toolkit import simulation
     from toolkit.api.rate_rules import DEFAULT_RULES, Rule
+    from toolkit.simulation import SimulationPlan
+    from toolkit.simulation import simulate as run_simulation
     from toolkit.simulation.plan import parse_calls, parse_incidents, parse_start
 
     rules = tuple(Rule.parse(text) for text in rule or ()) or DEFAULT_RULES
-    plan = simulation.Plan(days, parse_calls(calls), seed, parse_start(start), rules, parse_incidents(incidents))
-    say(f"Simulating {plan.days} days of {plan.calls:,} calls into {out}. Ctrl-C ends it early.")
+    plan = SimulationPlan(days, parse_calls(calls), seed, parse_start(start), rules, parse_incidents(incidents))
+    say(f"Simulating {plan.days} days with {plan.calls:,} calls into {out}. Press Ctrl-C to stop.")
     try:
-        with _progress(plan) as on_day:
-            written = simulation.simulate(out, plan, on_day=on_day)
+        with _progress_display(plan) as on_day:
+            result = run_simulation(out, plan, on_day=on_day)
     except KeyboardInterrupt:
-        say(f"Interrupted: {out} has the days that are whole; the same command goes on from there.")
+        say(f"Interrupted: {out} contains the complete days. Run the same command again to continue.")
         raise
-    say(f"{written.calls:,} calls: {out}")
-    _show(written, as_json)
-
-
-def _show(written: Written, as_json: bool) -> None:
+    say(f"{result.calls:,} calls: {out}")
     if as_json:
-        show_json({"days": written.days, "calls": written.calls, "incidents": written.incidents})
-    elif written.incidents:
-        show([{name: it[name] for name in _SHOWN} for it in written.incidents], title="Incidents")
+        show_json({"days": result.days, "calls": result.calls, "incidents": result.incidents})
+    elif result.incidents:
+        show([{name: incident[name] for name in _COLUMNS} for incident in result.incidents], title="Incidents")
 
 
 @contextmanager
-def _progress(plan: Plan) -> Iterator[Callable[[Written], object]]:
-    """Show how far a simulation is: a bar on a terminal, lines elsewhere."""
+def _progress_display(plan: SimulationPlan) -> Iterator[Callable[[SimulationProgress], object]]:
+    """Show the progress: a bar on a terminal, otherwise one line every second."""
     if not sys.stderr.isatty():
-        yield _line_now_and_then(plan)
+        yield _line_printer(plan)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -77,20 +74,20 @@ def _progress(plan: Plan) -> Iterator[Callable[[Written], object]]:
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("starting", total=plan.days)
-        yield lambda written: bars.update(task, completed=written.days, description=_tell(written, plan))
+        yield lambda progress: bars.update(task, completed=progress.days, description=_progress_line(progress, plan))
 
 
-def _line_now_and_then(plan: Plan) -> Callable[[Written], object]:
-    said_s = time.monotonic()
+def _line_printer(plan: SimulationPlan) -> Callable[[SimulationProgress], object]:
+    printed_s = time.monotonic()
 
-    def line(written: Written) -> None:
-        nonlocal said_s
-        if time.monotonic() - said_s >= _LINE_EVERY_S:
-            said_s = time.monotonic()
-            say(_tell(written, plan))
+    def print_line(progress: SimulationProgress) -> None:
+        nonlocal printed_s
+        if time.monotonic() - printed_s >= _PROGRESS_INTERVAL_S:
+            printed_s = time.monotonic()
+            say(_progress_line(progress, plan))
 
-    return line
+    return print_line
 
 
-def _tell(written: Written, plan: Plan) -> str:
-    return f"{written.day}  {written.days} of {plan.days} days  {written.calls:,} calls"
+def _progress_line(progress: SimulationProgress, plan: SimulationPlan) -> str:
+    return f"{progress.day}  {progress.days} of {plan.days} days  {progress.calls:,} calls"

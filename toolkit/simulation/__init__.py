@@ -1,6 +1,10 @@
-"""Simulation: traffic as people, rules, faults and attackers make it, as records of calls with labelled incidents."""
+"""Simulate the traffic of an SMS verification-code API, with labelled incidents, as records of calls.
 
-from toolkit.simulation.plan import ALL, IncidentKind, Plan
-from toolkit.simulation.simulate import Written, simulate
+>>> from toolkit.simulation import SimulationPlan, simulate
+>>> simulate("month", SimulationPlan(days=30, calls=500_000))  # doctest: +SKIP
+"""
 
-__all__ = ["ALL", "IncidentKind", "Plan", "Written", "simulate"]
+from toolkit.simulation.plan import ALL_INCIDENTS, IncidentKind, SimulationPlan
+from toolkit.simulation.simulate import SimulationProgress, simulate
+
+__all__ = ["ALL_INCIDENTS", "IncidentKind", "SimulationPlan", "SimulationProgress", "simulate"]

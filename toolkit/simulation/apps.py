@@ -1,4 +1,4 @@
-"""Cast: the apps that send codes, their hosts and their templates."""
+"""The apps that send codes, their hosts and their templates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An app and the hosts that call for it, each as often as another."""
+    """An app and its hosts, which make equally many calls."""
 
     app_key: str
     hosts: tuple[str, ...]
@@ -17,7 +17,15 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template of an app: what a send with it is charged, and its share of all sends, 0..1."""
+    """A template of an app.
+
+    Attributes:
+        temp_id: The template's id in the API.
+        app: The index of its app in APPS.
+        type: The template type, on which the price depends.
+        segments: The segments that a message is charged.
+        share: Its share of all sends, 0..1.
+    """
 
     temp_id: int
     app: int
@@ -37,17 +45,13 @@ TEMPLATES = (
     Template(3, 1, "code", 2, 0.28),
     Template(4, 2, "notice", 1, 0.12),
 )
-NO_TEMP_ID = 9  # a template that nobody has
+UNKNOWN_TEMP_ID = 9  # in sends that are refused for their template
 HOSTS = tuple(host for app in APPS for host in app.hosts)
 
-APP_OF = np.array([template.app for template in TEMPLATES], np.int8)
-TEMP_ID = np.array([template.temp_id for template in TEMPLATES], np.int16)
+# The same by the index of a template or of an app.
+TEMPLATE_APPS = np.array([template.app for template in TEMPLATES], np.int8)
+TEMP_IDS = np.array([template.temp_id for template in TEMPLATES], np.int16)
 SEGMENTS = np.array([template.segments for template in TEMPLATES], np.int8)
 SHARES = np.array([template.share for template in TEMPLATES])
-HOST_COUNT = np.array([len(app.hosts) for app in APPS])
-FIRST_HOST = np.cumsum(HOST_COUNT) - HOST_COUNT
-
-
-def app_share(app: int) -> float:
-    """Return an app's share of all sends."""
-    return sum(template.share for template in TEMPLATES if template.app == app)
+HOST_COUNTS = np.array([len(app.hosts) for app in APPS])
+FIRST_HOSTS = np.cumsum(HOST_COUNTS) - HOST_COUNTS

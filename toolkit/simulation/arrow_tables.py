@@ -1,4 +1,4 @@
-"""Columns: a day's calls as the Arrow table that records are kept in."""
+"""Convert the calls of a day to an Arrow table with the schema of call records."""
 
 from __future__ import annotations
 
@@ -12,83 +12,75 @@ from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.records import parquet
 from toolkit.records.call_record import Failure
-from toolkit.simulation import apps as cast
 from toolkit.simulation import call_outcomes, msg_ids
+from toolkit.simulation.apps import APPS, HOSTS
 from toolkit.simulation.people import mix
 
 if TYPE_CHECKING:
-    from toolkit.simulation.day_columns import Rows
+    from toolkit.simulation.call_arrays import Rows
 
-RUN = "simulated"
-_REQUEST_IDS = 7  # keys what they are made of
-_ID_CHARS = 10  # no eleven digits, which a mask takes for a mobile
-
-
-def texts(rows: NDArray[np.uint8], present: NDArray[np.bool_] | None = None) -> pa.Array:
-    """Return ASCII texts of one width as an Arrow array; ``rows`` has them where ``present``, else there are nulls."""
-    width = rows.shape[1]
-    lengths = np.full(len(rows), width) if present is None else present * width
-    offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
-    nulls = None if present is None else pa.py_buffer(np.packbits(present, bitorder="little").tobytes())
-    buffers = [nulls, pa.py_buffer(offsets), pa.py_buffer(rows.tobytes())]
-    return pa.LargeStringArray.from_buffers(len(lengths), buffers[1], buffers[2], buffers[0])
+_RUN = "simulated"
+_REQUEST_ID_KEY = 7  # of the hash that request ids are made from
+_REQUEST_ID_LENGTH = 10  # eleven digits would be masked as a mobile
+_KINDS = np.array([list(Kind).index(it.kind) if isinstance(it, ReturnCode) else -1 for it in call_outcomes.TABLE])
 
 
 def to_table(calls: Rows, prefixes: NDArray[np.int64]) -> pa.Table:
-    """Return CALL rows as a table of the schema of records, as the clients that made them would have written it.
+    """Return calls as a table with the schema of records, as a client would have recorded them.
 
-    prefixes: the prefixes that the rows name by their places.
+    Args:
+        calls: CALL rows.
+        prefixes: The prefixes, to which the rows refer by index.
     """
-    ends, verifies = calls["outcome"], calls["verifies"]
-    sends, named = ~verifies, verifies | (ends == call_outcomes.SUCCESS)
-    apps = [app.app_key for app in cast.APPS]
+    outcomes, is_verify = calls["outcome"], calls["is_verify"]
+    is_send, has_msg_id = ~is_verify, is_verify | (outcomes == call_outcomes.SUCCESS)
+    return_codes, statuses = call_outcomes.RETURN_CODE[outcomes], call_outcomes.HTTP_STATUS[outcomes]
+    msg_id_rows = msg_ids.to_ascii(calls["msg_high"][has_msg_id], calls["msg_low"][has_msg_id])
+    has_request_id = (return_codes != 0) & (outcomes != call_outcomes.SUCCESS)
+    bits = mix(calls["started_ns"][has_request_id] + calls["host"][has_request_id], _REQUEST_ID_KEY)
+    request_id_rows = msg_ids.hexadecimal(bits)[:, :_REQUEST_ID_LENGTH]
     columns = {
         "started_ns": pa.array(calls["started_ns"]),
-        "run": _category(np.zeros(len(calls), np.int32), [RUN]),
-        "source": _category(calls["host"], cast.HOSTS),
-        "endpoint": _category(verifies, [Endpoint.SEND, Endpoint.VERIFY]),
-        "http_status": _numbers(call_outcomes.HTTP_STATUS[ends], call_outcomes.HTTP_STATUS[ends] != 0),
-        "return_code": _numbers(call_outcomes.RETURN_CODE[ends], call_outcomes.RETURN_CODE[ends] != 0),
-        "kind": _category(_KINDS[ends], list(Kind)),
+        "run": _category(np.zeros(len(calls), np.int32), [_RUN]),
+        "source": _category(calls["host"], HOSTS),
+        "endpoint": _category(is_verify, [Endpoint.SEND, Endpoint.VERIFY]),
+        "http_status": _numbers(statuses, statuses != 0),
+        "return_code": _numbers(return_codes, return_codes != 0),
+        "kind": _category(_KINDS[outcomes], list(Kind)),
         "latency_ns": pa.array(calls["latency_ns"]),
         "wait_ns": pa.array(np.zeros(len(calls), np.int64)),
-        "mobile_key": _numbers(calls["mobile_key"], sends),
+        "mobile_key": _numbers(calls["mobile_key"], is_send),
         "prefix": _category(calls["prefix"], prefixes.astype(str).tolist()),
-        "temp_id": _numbers(calls["temp_id"].astype(np.int64), sends),
-        "msg_id": _msg_ids(calls, named),
-        "msg_key": _numbers(calls["msg_key"], named),
-        "app_key": _category(calls["app"], apps),
+        "temp_id": _numbers(calls["temp_id"].astype(np.int64), is_send),
+        "msg_id": string_array(msg_id_rows, has_msg_id).cast(pa.string()),
+        "msg_key": _numbers(calls["msg_key"], has_msg_id),
+        "app_key": _category(calls["app"], [app.app_key for app in APPS]),
         "segments": _numbers(calls["segments"], calls["segments"] > 0),
-        "error": _category(ends.astype(np.int32) - call_outcomes.FIRST_FAILURE, list(Failure)),
-        "request_id": _request_ids(calls),
+        "error": _category(outcomes.astype(np.int32) - call_outcomes.FIRST_FAILURE, list(Failure)),
+        "request_id": string_array(request_id_rows, has_request_id).cast(pa.string()),
     }
     return pa.table(columns, parquet.schema())
 
 
-def _category(places: NDArray[Any], values: Any) -> pa.Array:
-    """Return a dictionary array; places below 0 are null."""
-    places = places.astype(np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(places, mask=places < 0), pa.array([str(it) for it in values]))
+def string_array(rows: NDArray[np.uint8], present: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return ASCII texts of equal length as an Arrow array.
+
+    Args:
+        rows: One row of characters for each text that is present.
+        present: Which elements of the result are not null; all if it is omitted.
+    """
+    length = rows.shape[1]
+    lengths = np.full(len(rows), length) if present is None else present * length
+    offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
+    validity = None if present is None else pa.py_buffer(np.packbits(present, bitorder="little").tobytes())
+    return pa.LargeStringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(rows.tobytes()), validity)
+
+
+def _category(indexes: NDArray[Any], values: Any) -> pa.Array:
+    """Return a dictionary array; negative indexes are null."""
+    indexes = indexes.astype(np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(indexes, mask=indexes < 0), pa.array([str(it) for it in values]))
 
 
 def _numbers(values: NDArray[Any], present: NDArray[np.bool_]) -> pa.Array:
     return pa.array(values, mask=~present)
-
-
-def _msg_ids(calls: Rows, named: NDArray[np.bool_]) -> pa.Array:
-    rows = msg_ids.spell(calls["msg_high"][named], calls["msg_low"][named])
-    return texts(rows, named).cast(pa.string())
-
-
-def _request_ids(calls: Rows) -> pa.Array:
-    """Name the answers that were no success, as clients keep them: hexadecimal digits that tell nothing."""
-    named = (call_outcomes.RETURN_CODE[calls["outcome"]] != 0) & (calls["outcome"] != call_outcomes.SUCCESS)
-    bits = mix(calls["started_ns"][named] + calls["host"][named], _REQUEST_IDS)
-    return texts(msg_ids.hexadecimal(bits)[:, :_ID_CHARS], named).cast(pa.string())
-
-
-def _kind(outcome: ReturnCode | Failure) -> int:
-    return list(Kind).index(outcome.kind) if isinstance(outcome, ReturnCode) else -1
-
-
-_KINDS = np.array([_kind(it) for it in call_outcomes.TABLE], np.int32)

@@ -1,4 +1,4 @@
-"""Attacks: sends that nobody reads, and codes that are guessed."""
+"""Generate the calls of attackers: SMS pumping, and brute force on codes."""
 
 from __future__ import annotations
 
@@ -10,82 +10,89 @@ from numpy.typing import NDArray
 
 from toolkit.api.defaults import FAILURES_PER_HOUR, TRIES, TTL_S
 from toolkit.simulation import call_outcomes, incidents
-from toolkit.simulation.day_columns import NO_SESSION, SEND, Rows, empty
-from toolkit.simulation.failures import Faults
+from toolkit.simulation.call_arrays import NO_SESSION, SEND, Rows
+from toolkit.simulation.failures import FailureModel
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.people import Population
-from toolkit.simulation.plan import IncidentKind, Plan
+from toolkit.simulation.plan import IncidentKind, SimulationPlan
 from toolkit.simulation.verify_attempts import Attempts
 
 _S = 1_000_000_000
 _HOUR_NS = 3600 * _S
-_VICTIMS_FROM = 1 << 40  # their places in the population, where nobody else is
-_BURST_S = np.arange(8) * 64  # when there are sends to a victim at first
+_FIRST_VICTIM = 1 << 40  # an index that no person of the population has
+# The sends to a victim: a burst at first, then one every ten minutes.
+_BURST_S = np.arange(8) * 64
 _LATER_EVERY_S = 600
-_GUESS_S = (2.0, 8.0)
-_LAST_S = incidents.LASTS_MINUTES[IncidentKind.BRUTE_FORCE] * 60 - TTL_S
-_OFFSETS_S = np.concatenate([_BURST_S, np.arange(_BURST_S[-1] + _LATER_EVERY_S, _LAST_S, _LATER_EVERY_S)])
-SENDS_TO_A_VICTIM = len(_OFFSETS_S)
+_LAST_SEND_S = incidents.DURATION_MINUTES[IncidentKind.BRUTE_FORCE] * 60 - TTL_S
+_OFFSETS_S = np.concatenate([_BURST_S, np.arange(_BURST_S[-1] + _LATER_EVERY_S, _LAST_SEND_S, _LATER_EVERY_S)])
+SENDS_PER_VICTIM = len(_OFFSETS_S)
+_GUESS_INTERVAL_S = (2.0, 8.0)
 
 
-def draw_pumping(rng: np.random.Generator, plan: Plan, population: Population, faults: Faults, it: Incident) -> Rows:
-    """Draw the sends of a pumping attack: one number of the rare prefix after another, as steady as a program."""
+def generate_pumping(
+    rng: np.random.Generator, plan: SimulationPlan, population: Population, failures: FailureModel, incident: Incident
+) -> Rows:
+    """Return the sends of a pumping attack: consecutive numbers of the rare prefix at a steady rate."""
     count = incidents.pumped_messages(plan)
-    sends = empty(SEND, count)
-    lasts_ns = it.ended_ns - it.started_ns
-    sends["started_ns"] = it.started_ns + ((np.arange(count) + rng.random(count)) * (lasts_ns / count)).astype(np.int64)
+    sends = np.zeros(count, SEND)
+    interval_ns = (incident.ended_ns - incident.started_ns) / count
+    sends["started_ns"] = incident.started_ns + ((np.arange(count) + rng.random(count)) * interval_ns).astype(np.int64)
     first = int(rng.integers(10_000))
     rare = population.prefixes.rare
     sends["number"] = population.prefixes.numbers[rare] * 10_000 + (first + np.arange(count)) % 10_000
     sends["prefix"] = rare
-    return _finish(rng, faults, sends, incidents.PUMPED_APP, incidents.PUMPED_TEMPLATE)
+    return _with_outcomes(rng, failures, sends, incidents.PUMPED_APP, incidents.PUMPED_TEMPLATE)
 
 
-def draw_sends_to_victims(
-    rng: np.random.Generator, plan: Plan, population: Population, faults: Faults, it: Incident
+def generate_sends_to_victims(
+    rng: np.random.Generator, plan: SimulationPlan, population: Population, failures: FailureModel, incident: Incident
 ) -> Rows:
-    """Draw the sends of a brute force: to each victim some as soon as they may be accepted, then one now and then."""
+    """Return the sends of a brute force attack: to each victim a burst, then one send every ten minutes."""
     count = incidents.victims(plan)
-    sends = empty(SEND, count * SENDS_TO_A_VICTIM)
-    starts_s = np.repeat(rng.uniform(0, 100, count), SENDS_TO_A_VICTIM)
-    took_s = starts_s + np.tile(_OFFSETS_S, count) + rng.uniform(0, 3, len(sends))
-    sends["started_ns"] = it.started_ns + (took_s * _S).astype(np.int64)
-    people = np.repeat(_VICTIMS_FROM + np.arange(count), SENDS_TO_A_VICTIM)
+    sends = np.zeros(count * SENDS_PER_VICTIM, SEND)
+    first_s = np.repeat(rng.uniform(0, 100, count), SENDS_PER_VICTIM)
+    offsets_s = first_s + np.tile(_OFFSETS_S, count) + rng.uniform(0, 3, len(sends))
+    sends["started_ns"] = incident.started_ns + (offsets_s * _S).astype(np.int64)
+    people = np.repeat(_FIRST_VICTIM + np.arange(count), SENDS_PER_VICTIM)
     sends["number"], sends["prefix"] = population.numbers(people)
     sends["guessed"] = True
-    return _finish(rng, faults, sends, incidents.GUESSED_APP, incidents.GUESSED_TEMPLATE)
+    return _with_outcomes(rng, failures, sends, incidents.GUESSED_APP, incidents.GUESSED_TEMPLATE)
 
 
-def _finish(rng: np.random.Generator, faults: Faults, sends: Rows, app: int, template: int) -> Rows:
+def _with_outcomes(rng: np.random.Generator, failures: FailureModel, sends: Rows, app: int, template: int) -> Rows:
     sends["session"], sends["app"], sends["template"] = NO_SESSION, app, template
-    sends["ends_ns"] = sends["started_ns"]
-    sends["outcome"] = faults.of_sends(rng, sends["started_ns"], sends["app"])
+    sends["session_ends_ns"] = sends["started_ns"]
+    sends["outcome"] = failures.sample_for_sends(rng, sends["started_ns"], sends["app"])
     return sends
 
 
-def draw_guesses(rng: np.random.Generator, faults: Faults, messages: Rows) -> Attempts:
-    """Draw the guesses for messages, SEND rows that were accepted; none is right."""
-    shape = len(messages), incidents.GUESSES_A_MESSAGE
-    waits_s = rng.uniform(*_GUESS_S, shape).cumsum(axis=1)
-    times_ns = ((messages["started_ns"] + messages["latency_ns"])[:, None] + (waits_s * _S).astype(np.int64)).ravel()
-    which = np.repeat(np.arange(len(messages)), incidents.GUESSES_A_MESSAGE)
+def generate_guesses(rng: np.random.Generator, failures: FailureModel, messages: Rows) -> Attempts:
+    """Return wrong guesses at the codes of messages (accepted SEND rows)."""
+    intervals_s = rng.uniform(*_GUESS_INTERVAL_S, (len(messages), incidents.GUESSES_PER_MESSAGE))
+    answered_ns = (messages["started_ns"] + messages["latency_ns"])[:, None]
+    times_ns = (answered_ns + (intervals_s.cumsum(axis=1) * _S).astype(np.int64)).ravel()
+    indexes = np.repeat(np.arange(len(messages)), incidents.GUESSES_PER_MESSAGE)
     order = np.argsort(times_ns, kind="stable")
-    which, times_ns = which[order], times_ns[order]
-    hit = faults.of_verifies(rng, times_ns, messages["app"][which])
-    return Attempts(which, times_ns, np.fromiter(_judge(messages, which, times_ns, hit), np.uint8, len(which)))
+    indexes, times_ns = indexes[order], times_ns[order]
+    failed = failures.sample_for_verifies(rng, times_ns, messages["app"][indexes])
+    outcomes = np.fromiter(_verify_wrong_codes(messages, indexes, times_ns, failed), np.uint8, len(indexes))
+    return Attempts(indexes, times_ns, outcomes)
 
 
-def _judge(
-    messages: Rows, which: NDArray[np.int64], times_ns: NDArray[np.int64], hit: NDArray[np.uint8]
+def _verify_wrong_codes(
+    messages: Rows, indexes: NDArray[np.int64], times_ns: NDArray[np.int64], failed: NDArray[np.uint8]
 ) -> Iterator[int]:
-    """Judge wrong codes in the order of time: by the mobile's failed tries, then the message's life and its own."""
+    """Yield the outcome of each wrong code in the order of time, by the rules of the service.
+
+    They apply in this order: the mobile's failed verifies of the last hour, the message's age, its own tries.
+    """
     failures: dict[int, deque[int]] = {}
     tries = [0] * len(messages)
     numbers, started_ns = messages["number"].tolist(), messages["started_ns"].tolist()
-    for message, now_ns, fault in zip(which.tolist(), times_ns.tolist(), hit.tolist(), strict=True):
+    for message, now_ns, failure in zip(indexes.tolist(), times_ns.tolist(), failed.tolist(), strict=True):
         recent = failures.setdefault(numbers[message], deque(maxlen=FAILURES_PER_HOUR))
-        if fault != call_outcomes.SUCCESS:
-            yield fault
+        if failure != call_outcomes.SUCCESS:
+            yield failure
         elif len(recent) == FAILURES_PER_HOUR and recent[0] + _HOUR_NS > now_ns:
             yield call_outcomes.OUT_OF_FREQ
         elif now_ns >= started_ns[message] + TTL_S * _S or tries[message] >= TRIES:

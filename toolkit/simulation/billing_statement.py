@@ -1,4 +1,4 @@
-"""Statement: what the provider bills, a line for each message; and the lines that are planted wrong."""
+"""Write the provider's billing statements, and inject errors into them."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from toolkit.simulation import apps, call_outcomes, msg_ids
-from toolkit.simulation.arrow_tables import texts
-from toolkit.simulation.day_columns import Rows
+from toolkit.simulation.arrow_tables import string_array
+from toolkit.simulation.call_arrays import Rows
 from toolkit.simulation.message_prices import CURRENCY
-from toolkit.simulation.plan import IncidentKind, Plan, dice
+from toolkit.simulation.plan import IncidentKind, SimulationPlan, random_stream
 
 HEADER = "msg_id,sent_at,segments,price,amount,currency\n"
-_MS_NS = 1_000_000
-_DEARER_BY = Decimal("0.010")
+_NS_PER_MS = 1_000_000
+_PRICE_ERROR = Decimal("0.010")
 
 
-class Difference(StrEnum):
-    """What a line of a statement can have wrong."""
+class StatementError(StrEnum):
+    """An error that can be injected into a statement."""
 
     MISSING = "statement_missing"  # a message that was sent has no line
-    UNKNOWN = "statement_unknown"  # a line is of a message that was never sent
-    SEGMENTS = "statement_segments"  # one more than it was
-    PRICE = "statement_price"  # dearer than the price list says
-    DUPLICATE = "statement_duplicate"  # billed twice
+    UNKNOWN = "statement_unknown"  # a line has a message that was never sent
+    SEGMENTS = "statement_segments"  # a line has one segment too many
+    PRICE = "statement_price"  # a line has a higher price than the price list
+    DUPLICATE = "statement_duplicate"  # a message is billed twice
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What a line says of a message, or should."""
+class Charge:
+    """The charge of a message."""
 
     segments: int
     price: Decimal
 
     @property
     def amount(self) -> Decimal:
-        """What the message costs."""
+        """The segments times the price."""
         return self.segments * self.price
 
     def __str__(self) -> str:
@@ -50,117 +50,134 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Planted:
-    """A planted difference. ``due`` is what the records and the prices say, ``stated`` what the statement does."""
+class InjectedError:
+    """An error in a statement: the charge by the records and the price list, and the charge in the statement."""
 
-    difference: Difference
+    error: StatementError
     msg_id: str
     sent_ns: int
     app: int | None
-    due: Line | None
-    stated: Line | None
+    due: Charge | None
+    stated: Charge | None
 
 
-def name_of(day: date) -> str:
-    """Return the name of the file that a day's lines are in."""
+def statement_name(day: date) -> str:
+    """Return the name of the file that contains the lines of a day."""
     return f"statement-{day:%Y-%m}.csv"
 
 
-def planted_on(plan: Plan) -> dict[int, list[Difference]]:
-    """Return which differences are planted on which days: each once in every calendar month."""
+def schedule_errors(plan: SimulationPlan) -> dict[int, list[StatementError]]:
+    """Return the errors to inject by day number: each error once in every calendar month."""
     months: dict[str, list[int]] = {}
     for number in range(plan.days):
-        months.setdefault(name_of(plan.day(number)), []).append(number)
-    rng, planted = dice(plan, "differences"), dict[int, list[Difference]]()
+        months.setdefault(statement_name(plan.day(number)), []).append(number)
+    rng, errors = random_stream(plan, "differences"), dict[int, list[StatementError]]()
     if IncidentKind.WRONG_STATEMENT in plan.incidents:
         for days in months.values():
-            for difference in Difference:
-                planted.setdefault(days[int(rng.integers(len(days)))], []).append(difference)
-    return planted
+            for error in StatementError:
+                errors.setdefault(days[int(rng.integers(len(days)))], []).append(error)
+    return errors
 
 
-def write_lines(
-    plan: Plan,
-    number: int,
+def statement_lines(
+    plan: SimulationPlan,
+    day_number: int,
     sends: Rows,
     carriers: NDArray[np.int8],
-    price: list[list[Decimal]],
-    differences: list[Difference],
-) -> tuple[memoryview, list[Planted]]:
-    """Return a day's lines, in the order of time, and what is planted in them.
+    prices: list[list[Decimal]],
+    errors: list[StatementError],
+) -> tuple[memoryview, list[InjectedError]]:
+    """Return the lines of a day, in the order of time, and the errors in them.
 
-    sends: SEND rows in the order of time. carriers: of each prefix. price: for each template, for each carrier.
+    Args:
+        plan: The plan.
+        day_number: The day, counted from 0.
+        sends: SEND rows in the order of time.
+        carriers: The carrier of each prefix.
+        prices: The price of a segment for each template, for each carrier.
+        errors: The errors to inject.
     """
     sent = sends[sends["outcome"] == call_outcomes.SUCCESS]
-    lines = [
-        Line(it.segments, price[place][of]) for place, it in enumerate(apps.TEMPLATES) for of in range(len(price[0]))
+    charges = [
+        Charge(template.segments, price)
+        for template, prices_of_template in zip(apps.TEMPLATES, prices, strict=True)
+        for price in prices_of_template
     ]
-    which = sent["template"].astype(np.int64) * len(price[0]) + carriers[sent["prefix"]]
-    bill = _Bill(sent["msg_high"], sent["msg_low"], sent["started_ns"], which, lines)
-    rng = dice(plan, "statement", number)
-    places = rng.permutation(len(sent))[: len(differences)].tolist()
-    planted = [
-        bill.plant(rng, it, place, int(sent["app"][place])) for it, place in zip(differences, places, strict=False)
+    charge_of_row = sent["template"].astype(np.int64) * len(prices[0]) + carriers[sent["prefix"]]
+    builder = _StatementBuilder(sent["msg_high"], sent["msg_low"], sent["started_ns"], charge_of_row, charges)
+    rng = random_stream(plan, "statement", day_number)
+    rows = rng.permutation(len(sent))[: len(errors)].tolist()
+    injected = [
+        builder.inject(rng, error, row, int(sent["app"][row])) for error, row in zip(errors, rows, strict=False)
     ]
-    return bill.write(), planted
+    return builder.to_csv(), injected
 
 
 @dataclass(slots=True)
-class _Bill:
-    """A day's lines while differences are planted: ``lines`` are those that occur, ``which`` is each row's."""
+class _StatementBuilder:
+    """The lines of a day while errors are injected.
+
+    Attributes:
+        high, low: The msg_id of each row.
+        sent_ns: The time of each row.
+        charge_of_row: The index of each row's charge.
+        charges: The different charges.
+        repeats: How often each row is written.
+    """
 
     high: NDArray[np.uint64]
     low: NDArray[np.uint64]
     sent_ns: NDArray[np.int64]
-    which: NDArray[np.int64]
-    lines: list[Line]
-    times: NDArray[np.int64] = field(init=False)  # how often each row is written
+    charge_of_row: NDArray[np.int64]
+    charges: list[Charge]
+    repeats: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.times = np.ones(len(self.which), np.int64)
+        self.repeats = np.ones(len(self.charge_of_row), np.int64)
 
-    def plant(self, rng: np.random.Generator, difference: Difference, place: int, app: int) -> Planted:
-        """Plant a difference at a row."""
-        due, msg_id, sent_ns = self.lines[self.which[place]], self._msg_id(place), int(self.sent_ns[place])
-        if difference is Difference.UNKNOWN:
-            return self._add(rng, sent_ns, due)
-        stated: Line | None = due
-        if difference is Difference.MISSING:
-            self.times[place], stated = 0, None
-        elif difference is Difference.DUPLICATE:
-            self.times[place] = 2
-        else:
-            stated = _wrong(difference, due)
-            self.which[place] = len(self.lines)
-            self.lines.append(stated)
-        return Planted(difference, msg_id, sent_ns, app, due, stated)
+    def inject(self, rng: np.random.Generator, error: StatementError, row: int, app: int) -> InjectedError:
+        """Inject an error at a row."""
+        due, msg_id, sent_ns = self.charges[self.charge_of_row[row]], self._msg_id(row), int(self.sent_ns[row])
+        stated: Charge | None = due
+        match error:
+            case StatementError.UNKNOWN:
+                return self._add_unknown(rng, sent_ns, due)
+            case StatementError.MISSING:
+                self.repeats[row], stated = 0, None
+            case StatementError.DUPLICATE:
+                self.repeats[row] = 2
+            case StatementError.SEGMENTS:
+                stated = self._replace_charge(row, Charge(due.segments + 1, due.price))
+            case StatementError.PRICE:
+                stated = self._replace_charge(row, Charge(due.segments, due.price + _PRICE_ERROR))
+        return InjectedError(error, msg_id, sent_ns, app, due, stated)
 
-    def _add(self, rng: np.random.Generator, sent_ns: int, line: Line) -> Planted:
-        """Add a message that nobody sent, at the time of one that somebody did."""
-        high, low = msg_ids.draw(rng, 1)
+    def _replace_charge(self, row: int, charge: Charge) -> Charge:
+        self.charge_of_row[row] = len(self.charges)
+        self.charges.append(charge)
+        return charge
+
+    def _add_unknown(self, rng: np.random.Generator, sent_ns: int, charge: Charge) -> InjectedError:
+        """Add a line with the time and the charge of another message and a msg_id that was never sent."""
+        high, low = msg_ids.generate(rng, 1)
         self.high, self.low = np.append(self.high, high), np.append(self.low, low)
-        self.sent_ns, self.times = np.append(self.sent_ns, sent_ns), np.append(self.times, 1)
-        self.which = np.append(self.which, len(self.lines))
-        self.lines.append(line)
-        return Planted(Difference.UNKNOWN, self._msg_id(-1), sent_ns, None, None, line)
+        self.sent_ns, self.repeats = np.append(self.sent_ns, sent_ns), np.append(self.repeats, 1)
+        self.charge_of_row = np.append(self.charge_of_row, len(self.charges))
+        self.charges.append(charge)
+        return InjectedError(StatementError.UNKNOWN, self._msg_id(-1), sent_ns, None, None, charge)
 
-    def _msg_id(self, place: int) -> str:
-        at = slice(place, place + 1 or None)
-        return msg_ids.spell(self.high[at], self.low[at]).tobytes().decode("ascii")
+    def _msg_id(self, row: int) -> str:
+        at = slice(row, row + 1 or None)
+        return msg_ids.to_ascii(self.high[at], self.low[at]).tobytes().decode("ascii")
 
-    def write(self) -> memoryview:
+    def to_csv(self) -> memoryview:
         """Return the lines as text, in the order of time."""
         order = np.argsort(self.sent_ns, kind="stable")
-        order = np.repeat(order, self.times[order])
-        ids = texts(msg_ids.spell(self.high[order], self.low[order]))
-        sent_at = pa.array(self.sent_ns[order] // _MS_NS, pa.timestamp("ms", "UTC")).cast(pa.large_string())
+        order = np.repeat(order, self.repeats[order])
+        ids = string_array(msg_ids.to_ascii(self.high[order], self.low[order]))
+        sent_at = pa.array(self.sent_ns[order] // _NS_PER_MS, pa.timestamp("ms", "UTC")).cast(pa.large_string())
         sent_at = pc.binary_replace_slice(sent_at, 10, 11, "T")
-        ends = pa.array([str(line) for line in self.lines], pa.large_string()).take(pa.array(self.which[order]))
-        rows = pc.binary_join_element_wise(ids, sent_at, ends, pa.scalar(",", pa.large_string()))
-        return memoryview(rows.buffers()[2] or b"")
-
-
-def _wrong(difference: Difference, due: Line) -> Line:
-    if difference is Difference.SEGMENTS:
-        return Line(due.segments + 1, due.price)
-    return Line(due.segments, due.price + _DEARER_BY)
+        charges = pa.array([str(it) for it in self.charges], pa.large_string())
+        charges = charges.take(pa.array(self.charge_of_row[order]))
+        lines = pc.binary_join_element_wise(ids, sent_at, charges, pa.scalar(",", pa.large_string()))
+        return memoryview(lines.buffers()[2] or b"")

@@ -1,4 +1,4 @@
-"""Outcomes: what an answer, or the lack of one, is in a record. Calls hold its number in this table."""
+"""Number the outcomes of calls, so that arrays of calls hold one byte for each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import numpy as np
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.records.call_record import Failure
-
-BAD_GATEWAY = 502  # what a proxy says in place of the API
 
 TABLE: tuple[ReturnCode | Failure, ...] = (
     ReturnCode.SUCCESS,
@@ -22,23 +20,18 @@ TABLE: tuple[ReturnCode | Failure, ...] = (
     ReturnCode.SERVER_ERROR,
     *Failure,
 )
-
-
-def number(outcome: ReturnCode | Failure) -> int:
-    """Return an outcome's number in the table."""
-    return TABLE.index(outcome)
-
+"""The outcome of each number."""
 
 SUCCESS, AUTH_FAILED, MISSING_MOBILE, INVALID_MOBILE = 0, 1, 2, 3
 OUT_OF_FREQ, INVALID_CODE, EXPIRED_CODE, VERIFIED_CODE, INVALID_TEMP_ID, SERVER_ERROR = 4, 5, 6, 7, 8, 9
-FIRST_FAILURE = SERVER_ERROR + 1  # from here on nothing of the API's was read
+FIRST_FAILURE = SERVER_ERROR + 1  # this number and larger ones: no answer of the API was read
 
+_BAD_GATEWAY = 502  # the answer of a proxy in front of the API, which is no answer of the API
 
-def _status(outcome: ReturnCode | Failure) -> int:
-    if isinstance(outcome, ReturnCode):
-        return outcome.http_status
-    return BAD_GATEWAY if outcome is Failure.PROTOCOL else 0
-
-
-HTTP_STATUS = np.array([_status(it) for it in TABLE], np.int16)  # 0: none
-RETURN_CODE = np.array([it if isinstance(it, ReturnCode) else 0 for it in TABLE], np.int64)  # 0: none
+RETURN_CODE = np.array([it if isinstance(it, ReturnCode) else 0 for it in TABLE], np.int64)
+"""The return code of each number, 0 for none."""
+HTTP_STATUS = np.array(
+    [it.http_status if isinstance(it, ReturnCode) else _BAD_GATEWAY if it is Failure.PROTOCOL else 0 for it in TABLE],
+    np.int16,
+)
+"""The HTTP status of each number, 0 for none."""

@@ -1,17 +1,17 @@
-"""Rhythm: when people call. Days in China with two peaks and a deep night, weeks with calmer ends."""
+"""Model the load over days and weeks: two peaks a day in China, quiet nights, calmer weekends, and noise."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.simulation.plan import DAY_NS, MINUTE_NS, Plan, dice
+from toolkit.simulation.plan import DAY_NS, MINUTE_NS, SimulationPlan, random_stream
 
-MINUTES = 1440
-_WEEK = 7 * MINUTES
-_CHINA_MINUTES = 8 * 60
+MINUTES_PER_DAY = 1440
+_WEEK = 7 * MINUTES_PER_DAY
+_CHINA_OFFSET_MINUTES = 8 * 60
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
-_NIGHT = 0.06
+_NIGHT_LOAD = 0.06
 _PEAKS = ((10.9, 1.9, 0.85), (15.2, 2.6, 0.45), (20.5, 1.9, 1.0))  # hour of the day in China, width in hours, height
 _WEEKDAYS = (1.02, 1.0, 1.0, 1.01, 1.05, 0.93, 0.9)  # Monday first
 _DAY_NOISE = 0.015
@@ -19,48 +19,53 @@ _MINUTE_NOISE, _MINUTE_MEMORY = 0.04, 15.0
 
 
 def _week() -> NDArray[np.float64]:
-    hours = np.arange(MINUTES) / 60
-    day = np.full(MINUTES, _NIGHT)
-    for at, width, height in _PEAKS:
-        apart = np.minimum(abs(hours - at), 24 - abs(hours - at))  # the evening's peak reaches beyond midnight
-        day += height * np.exp(-((apart / width) ** 2) / 2)
+    """Return the load of each minute of a week in China, from Monday 00:00, with mean 1."""
+    hours = np.arange(MINUTES_PER_DAY) / 60
+    day = np.full(MINUTES_PER_DAY, _NIGHT_LOAD)
+    for peak, width, height in _PEAKS:
+        distance = np.minimum(abs(hours - peak), 24 - abs(hours - peak))  # the evening peak goes on after midnight
+        day += height * np.exp(-((distance / width) ** 2) / 2)
     week: NDArray[np.float64] = np.outer(_WEEKDAYS, day).ravel()
     return week / float(week.mean())
 
 
-WEEK = _week()  # calls in each minute of a week in China, from Monday 00:00, relative to the mean
+_LOAD_OF_WEEK = _week()
 
 
-def level(times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how much is called at each time, relative to the mean of a week."""
-    minutes = times_ns // MINUTE_NS + _CHINA_MINUTES + _EPOCH_WEEKDAY * MINUTES
-    return WEEK[minutes % _WEEK]
+def relative_load(times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the expected load at each time, relative to the mean of a week."""
+    minutes = times_ns // MINUTE_NS + _CHINA_OFFSET_MINUTES + _EPOCH_WEEKDAY * MINUTES_PER_DAY
+    return _LOAD_OF_WEEK[minutes % _WEEK]
 
 
-def minute_weights(plan: Plan, number: int) -> NDArray[np.float64]:
-    """Return how much is called in each minute of a UTC day, with the noise of days and minutes."""
-    minutes = plan.start_ns + number * DAY_NS + np.arange(MINUTES) * MINUTE_NS
-    rng = dice(plan, "rhythm", number)
+def minute_loads(plan: SimulationPlan, day_number: int) -> NDArray[np.float64]:
+    """Return the relative load of each minute of a UTC day, with the noise of the day and of its minutes."""
+    minutes = plan.start_ns + day_number * DAY_NS + np.arange(MINUTES_PER_DAY) * MINUTE_NS
+    rng = random_stream(plan, "rhythm", day_number)
     noise = float(np.exp(rng.normal(0, _DAY_NOISE)))
-    return level(minutes) * noise * drift(rng, MINUTES, _MINUTE_NOISE, _MINUTE_MEMORY)
+    return relative_load(minutes) * noise * correlated_noise(rng, MINUTES_PER_DAY, _MINUTE_NOISE, _MINUTE_MEMORY)
 
 
-def draw_times(plan: Plan, number: int, count: int) -> NDArray[np.int64]:
-    """Draw so many times of a day, in ns since 1970, in ascending order of minutes."""
-    weights = minute_weights(plan, number)
-    rng = dice(plan, "times", number)
-    minutes = np.repeat(np.arange(MINUTES), rng.multinomial(count, weights / weights.sum()))
-    return plan.start_ns + number * DAY_NS + minutes * MINUTE_NS + rng.integers(0, MINUTE_NS, count)
+def sample_times(plan: SimulationPlan, day_number: int, count: int) -> NDArray[np.int64]:
+    """Sample times of a day, in ns since 1970; their minutes ascend, the times within a minute don't."""
+    loads = minute_loads(plan, day_number)
+    rng = random_stream(plan, "times", day_number)
+    minutes = np.repeat(np.arange(MINUTES_PER_DAY), rng.multinomial(count, loads / loads.sum()))
+    return plan.start_ns + day_number * DAY_NS + minutes * MINUTE_NS + rng.integers(0, MINUTE_NS, count)
 
 
-def drift(rng: np.random.Generator, count: int, spread: float, memory: float) -> NDArray[np.float64]:
-    """Draw positive factors with mean 1 that wander: log-normal, each remembering the one before (AR(1)).
+def correlated_noise(rng: np.random.Generator, count: int, spread: float, memory: float) -> NDArray[np.float64]:
+    """Sample log-normal factors with mean 1; their logarithms are an AR(1) process.
 
-    spread: of their logarithms. memory: after how many steps they have forgotten all but 1/e.
+    Args:
+        rng: The random stream.
+        count: The number of factors.
+        spread: The standard deviation of the logarithms.
+        memory: The number of steps after which the autocorrelation has fallen to 1/e.
     """
-    keep = np.exp(-1 / memory)
-    steps = rng.normal(0, np.sqrt(1 - keep**2), count)
+    rho = np.exp(-1 / memory)
+    steps = rng.normal(0, np.sqrt(1 - rho**2), count)
     steps[0] = rng.normal()
-    kept = 0.0
-    walk = np.array([kept := keep * kept + step for step in steps.tolist()])
+    value = 0.0
+    walk = np.array([value := rho * value + step for step in steps.tolist()])
     return np.exp(spread * walk - spread**2 / 2)

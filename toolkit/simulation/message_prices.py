@@ -1,4 +1,4 @@
-"""Prices: what a message costs from which day on, by template type and carrier."""
+"""The prices of messages by day, template type and carrier, and the price list as TOML."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from decimal import Decimal
 
 from toolkit.simulation import apps, incidents
 from toolkit.simulation.incidents import Incident
-from toolkit.simulation.plan import DAY_NS, IncidentKind, Plan
-from toolkit.simulation.prefixes import MARKET
+from toolkit.simulation.plan import DAY_NS, IncidentKind, SimulationPlan
+from toolkit.simulation.prefixes import MARKET_SHARES
 
 CURRENCY = "CNY"
-DEARER_TYPE = "code"  # whose price changes
-_DEARER_BY = Decimal("0.004")
-_AT_FIRST = (
+CHANGED_TYPE = "code"  # the template type whose price changes
+_PRICE_INCREASE = Decimal("0.004")
+_FIRST_PRICES = (
     ("code", "China Mobile", Decimal("0.045")),
     ("code", "China Telecom", Decimal("0.043")),
     ("code", "China Unicom", Decimal("0.044")),
@@ -25,7 +25,7 @@ _AT_FIRST = (
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a segment costs from a UTC day on, for a template type and a carrier, None for each of them."""
+    """The price of a segment from a UTC day on, for a template type and a carrier (None: every carrier)."""
 
     since: date
     per_segment: Decimal
@@ -33,42 +33,35 @@ class Price:
     carrier: str | None
 
 
-def prices(plan: Plan, happening: tuple[Incident, ...]) -> tuple[Price, ...]:
-    """Return a plan's prices, in the order of time: no two of one day hold for the same message."""
-    rows = [Price(plan.start, price, of_type, of_carrier) for of_type, of_carrier, price in _AT_FIRST]
-    if it := incidents.find(happening, IncidentKind.PRICE_CHANGE):
-        since = plan.start + timedelta((it.started_ns - plan.start_ns) // DAY_NS)
-        dearer = [row for row in rows if row.template_type == DEARER_TYPE]
-        rows += [Price(since, row.per_segment + _DEARER_BY, row.template_type, row.carrier) for row in dearer]
+def prices(plan: SimulationPlan, schedule: tuple[Incident, ...]) -> tuple[Price, ...]:
+    """Return the prices of a plan in the order of time; at most one of a day applies to a message."""
+    rows = [Price(plan.start, price, template_type, carrier) for template_type, carrier, price in _FIRST_PRICES]
+    if change := incidents.find(schedule, IncidentKind.PRICE_CHANGE):
+        since = plan.start + timedelta((change.started_ns - plan.start_ns) // DAY_NS)
+        changed = [row for row in rows if row.template_type == CHANGED_TYPE]
+        rows += [Price(since, row.per_segment + _PRICE_INCREASE, row.template_type, row.carrier) for row in changed]
     return tuple(rows)
 
 
 def per_segment(rows: Sequence[Price], day: date) -> list[list[Decimal]]:
-    """Return what a segment costs on a day: for each template, for each carrier of the market."""
-    return [[_find(rows, day, template.type, carrier) for carrier in MARKET] for template in apps.TEMPLATES]
-
-
-def _find(rows: Sequence[Price], day: date, template_type: str, carrier: str) -> Decimal:
-    held = [
-        row
-        for row in rows
-        if row.since <= day and row.template_type == template_type and row.carrier in (None, carrier)
+    """Return the prices of a segment on a day: for each template a list with the price of each carrier."""
+    latest = {(row.template_type, row.carrier): row.per_segment for row in rows if row.since <= day}
+    return [
+        [latest.get((template.type, carrier)) or latest[template.type, None] for carrier in MARKET_SHARES]
+        for template in apps.TEMPLATES
     ]
-    return held[-1].per_segment
 
 
 def to_toml(rows: Sequence[Price]) -> str:
-    """Return the templates and the prices as settings read them."""
-    templates = [
+    """Return the templates and the prices as TOML, in the format of the settings."""
+    tables = [
         f'[[templates]]\ntemp_id = {it.temp_id}\ntype = "{it.type}"\nsegments = {it.segments}\n'
         for it in apps.TEMPLATES
     ]
-    return "\n".join([*templates, *map(_row_to_toml, rows)])
-
-
-def _row_to_toml(row: Price) -> str:
-    carrier = f'carrier = "{row.carrier}"\n' if row.carrier else ""
-    return (
-        f'[[prices]]\nsince = {row.since}\nper_segment = "{row.per_segment}"\ncurrency = "{CURRENCY}"\n'
-        f'template_type = "{row.template_type}"\n{carrier}'
-    )
+    for row in rows:
+        carrier = f'carrier = "{row.carrier}"\n' if row.carrier else ""
+        tables.append(
+            f'[[prices]]\nsince = {row.since}\nper_segment = "{row.per_segment}"\ncurrency = "{CURRENCY}"\n'
+            f'template_type = "{row.template_type}"\n{carrier}'
+        )
+    return "\n".join(tables)

@@ -1,4 +1,4 @@
-"""Folder: the files of a simulation. Each appears whole or not at all, and no other plan's are among them."""
+"""Write the files of a simulation to its folder, each atomically, and refuse a folder with other files."""
 
 from __future__ import annotations
 
@@ -17,123 +17,127 @@ from toolkit.atomic_write import partial_path, replacing, write_atomically
 from toolkit.records import parquet
 from toolkit.records.packed import PACKED_SUFFIX
 from toolkit.records.parquet import PARQUET_PARTS
-from toolkit.simulation.billing_statement import HEADER, name_of
-from toolkit.simulation.plan import Plan
+from toolkit.simulation.billing_statement import HEADER, statement_name
+from toolkit.simulation.plan import SimulationPlan
 
 LABELS_NAME, PRICES_NAME, SETTINGS_NAME = "incidents.json", "prices.toml", "run.json"
-_OURS = (PARQUET_PARTS, f"*{PACKED_SUFFIX}", LABELS_NAME, PRICES_NAME, SETTINGS_NAME, "statement-*.csv")
-# A message's id is once in the dictionary of a group of that size, which it would outgrow in a larger one.
-_ROW_GROUP = 500_000
+_PATTERNS = (PARQUET_PARTS, f"*{PACKED_SUFFIX}", LABELS_NAME, PRICES_NAME, SETTINGS_NAME, "statement-*.csv")
+# A msg_id is stored once in the dictionary of a row group. In larger groups the dictionary would reach its size limit.
+_ROW_GROUP_SIZE = 500_000
 
 
-class Folder:
-    """A folder that holds one plan's simulation, or nothing of the kind."""
+class OutputFolder:
+    """The folder of a simulation.
 
-    def __init__(self, path: Path, plan: Plan) -> None:
-        """Take it; raise InputError where it can't be used, or holds what another plan or a run has left."""
+    Args:
+        path: The folder; it is created if needed.
+        plan: The plan.
+
+    Raises:
+        InputError: The folder can't be written, or contains a simulation of another plan, or other records.
+    """
+
+    def __init__(self, path: Path, plan: SimulationPlan) -> None:
         self.path = path
-        packages = ("numpy", "phonenumbers")  # others' chance, and others' prefixes, make other records
+        packages = ("numpy", "phonenumbers")  # other versions give other random numbers and other prefixes
         self._plan = plan.settings() | {"versions": {name: version(name) for name in packages}}
-        self._make()
-        self.count_days()
-
-    def _make(self) -> None:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = partial_path(self.path / LABELS_NAME)
+            path.mkdir(parents=True, exist_ok=True)
+            probe = partial_path(path / LABELS_NAME)
             probe.touch()
             probe.unlink()
         except OSError as problem:
-            raise InputError(
-                f"{self.path}: no simulation can be kept there: {problem.strerror}; give another --out"
-            ) from None
+            raise InputError(f"{path}: the folder can't be written: {problem.strerror}; choose another --out") from None
+        self.days_done()
 
-    def count_days(self) -> int:
-        """Return how many days are there and labelled."""
+    def days_done(self) -> int:
+        """Return the number of days that are complete and labelled."""
         return int(self._read_labels().get("days_done", 0))
 
     def _read_labels(self) -> Mapping[str, Any]:
-        """Return the labels that are there; raise InputError for another plan's, and for files of what has none."""
+        """Return the content of ``incidents.json``, empty if there is no such file."""
         path = self.path / LABELS_NAME
         if not path.exists():
-            if foreign := sorted(it.name for pattern in _OURS for it in self.path.glob(pattern)):
-                raise InputError(f"{self.path} holds {foreign[0]} of something else: give another --out")
+            if others := sorted(it.name for pattern in _PATTERNS for it in self.path.glob(pattern)):
+                raise InputError(f"{self.path} contains {others[0]}, but no simulation: choose another --out")
             return {}
         try:
             labels = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             labels = None
         if not isinstance(labels, dict) or labels.get("plan") != self._plan:
-            raise InputError(f"{self.path} holds the simulation of another plan: give another --out, or the same plan")
+            raise InputError(
+                f"{self.path} contains the simulation of another plan: choose another --out, or give the same options"
+            )
         return labels
 
     def day_path(self, day: date) -> Path:
-        """Return the path of a day's calls."""
+        """Return the path of the calls of a day."""
         return self.path / f"calls-{day.isoformat()}.parquet"
 
     def write_calls(self, day: date, table: pa.Table) -> None:
-        """Write a day's calls."""
+        """Write the calls of a day."""
         with (
             replacing(self.day_path(day)) as partial,
             pq.ParquetWriter(partial, parquet.schema(), **parquet.writer_options()) as writer,
         ):
-            writer.write_table(table, row_group_size=_ROW_GROUP)
+            writer.write_table(table, row_group_size=_ROW_GROUP_SIZE)
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file of text."""
+        """Write a text file."""
         write_atomically(self.path / name, text)
 
     def write_labels(self, days_done: int, calls: int, labels: list[dict[str, Any]]) -> None:
-        """Say how many days and calls are there, and what happened in them."""
-        whole = {"plan": self._plan, "days_done": days_done, "calls": calls, "incidents": labels}
-        self.write_text(LABELS_NAME, json.dumps(whole, indent=2) + "\n")
+        """Write ``incidents.json``: the plan, the number of complete days, their calls and the labels."""
+        content = {"plan": self._plan, "days_done": days_done, "calls": calls, "incidents": labels}
+        self.write_text(LABELS_NAME, json.dumps(content, indent=2) + "\n")
 
     def write_settings(self) -> None:
-        """Say what was simulated where a report looks for it, unless a report has been there."""
+        """Write the plan to ``run.json``, from which a report reads settings; keep a ``run.json`` that is there."""
         if not (self.path / SETTINGS_NAME).exists():
             settings = {"settings": {"scenario": "simulate", **self._plan}}
             self.write_text(SETTINGS_NAME, json.dumps(settings, indent=2) + "\n")
 
 
-class Statements:
-    """The statements while they grow, a file for each calendar month.
+class StatementFiles:
+    """Writes the statements, a file for each calendar month.
 
-    They get their names at the end, so that what an earlier start has left stays until there is more.
+    The files get their final names in ``finish``. Until then, the statements of an earlier, interrupted run stay.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._names: list[str] = []
         self._file: BinaryIO | None = None
-        self._began = self._ends = 0  # where the last day's lines begin and end in the file
+        self._day_start = self._day_end = 0  # the position of the last day's lines in the file
 
     def add(self, day: date, lines: memoryview) -> None:
-        """Add a day's lines."""
-        if (name := name_of(day)) not in self._names:
+        """Append the lines of a day."""
+        if (name := statement_name(day)) not in self._names:
             self._close()
-            self._ends = 0
+            self._day_end = 0
             self._file = partial_path(self._folder / name).open("wb")
             self._names.append(name)
         assert self._file
-        self._began = self._ends
-        self._file.write(b"" if self._began else HEADER.encode("ascii"))
+        self._day_start = self._day_end
+        self._file.write(b"" if self._day_start else HEADER.encode("ascii"))
         self._file.write(lines)
-        self._ends = self._file.tell()
+        self._day_end = self._file.tell()
 
-    def drop(self) -> None:
-        """Take the last day's lines back, or what there is of them."""
-        self._ends = self._began
+    def discard_last_day(self) -> None:
+        """Remove the lines of the last day, even if they were written in part."""
+        self._day_end = self._day_start
 
     def _close(self) -> None:
-        """Close the last file, which is removed where nothing is in it."""
+        """Close the last file, and remove it if it is empty."""
         if self._file:
-            self._file.truncate(self._ends)
+            self._file.truncate(self._day_end)
             self._file.close()
-            if not self._ends:
+            if not self._day_end:
                 partial_path(self._folder / self._names.pop()).unlink()
 
     def finish(self, publish: bool) -> None:
-        """Give the files their names, or remove them."""
+        """Rename the files to their final names, or remove them."""
         self._close()
         for name in self._names:
             partial = partial_path(self._folder / name)

@@ -1,4 +1,17 @@
-"""Windows: which sends the frequency rules accept. Exact sliding windows, over a whole day's sends at once."""
+"""Apply rate limits to the sends of a whole day at once.
+
+Each limit is a sliding window: a send at time t is accepted if fewer than ``count`` sends with the same key (a mobile
+of an app) were accepted in (t - window, t]. Refused sends don't count. Whether a send is accepted depends only on
+earlier sends with its key. Therefore all keys are decided side by side: the first send of each key, then the second
+send of each key that has one, and so on. Each key has a ring buffer with the times of its last accepted sends:
+
+    key   sends at           round 0     round 1             round 2
+    a     10 s, 30 s, 75 s   accept 10   refuse 30 (20 < 60)    accept 75 (65 >= 60)
+    b     12 s, 80 s         accept 12   accept 80 (68 >= 60)
+
+(for the limit 1/60s). Most keys occur once and need no round. A day takes as many rounds as its busiest key has sends.
+Each round is a few numpy operations on all its keys, instead of one step of Python for each send.
+"""
 
 from __future__ import annotations
 
@@ -12,58 +25,68 @@ from toolkit.api.rate_rules import Rule
 
 Ints = NDArray[np.int64]
 _S = 1_000_000_000
-NEVER_NS = (1 << 63) - 1
+_NEVER_NS = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """A rule that allows ``later`` in place of ``count`` from an instant on."""
+class SendLimit:
+    """A rate limit that may be lowered at some time.
+
+    Attributes:
+        count: The number of sends that are accepted in a window.
+        window_ns: The length of the window.
+        lowered_count: The number from ``lowered_ns`` on.
+        lowered_ns: The time of the change, ns since 1970.
+    """
 
     count: int
     window_ns: int
-    later: int
-    since_ns: int = NEVER_NS
+    lowered_count: int
+    lowered_ns: int = _NEVER_NS
 
     @classmethod
-    def of(cls, rule: Rule) -> Limit:
-        """Make a limit that stays as it is."""
+    def from_rule(cls, rule: Rule) -> SendLimit:
+        """Return a limit that is not lowered."""
         return cls(rule.count, rule.window_s * _S, rule.count)
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """Sends that were accepted: their keys, one for each mobile of an app, and their times in ns."""
+class AcceptedSends:
+    """Accepted sends: a key for each mobile of an app, and times in ns."""
 
     keys: Ints
     times_ns: Ints
 
-    def since(self, limits: Sequence[Limit], now_ns: int) -> Accepted:
-        """Return those that a limit still counts at a time."""
+    def within(self, limits: Sequence[SendLimit], now_ns: int) -> AcceptedSends:
+        """Return the sends that are still in the window of a limit."""
         longest_ns = max((limit.window_ns for limit in limits), default=0)
         kept = self.times_ns + longest_ns > now_ns
-        return Accepted(self.keys[kept], self.times_ns[kept])
+        return AcceptedSends(self.keys[kept], self.times_ns[kept])
 
 
-NOTHING = Accepted(np.zeros(0, np.int64), np.zeros(0, np.int64))
+NO_SENDS = AcceptedSends(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-def admit(limits: Sequence[Limit], earlier: Accepted, keys: Ints, times_ns: Ints) -> NDArray[np.bool_]:
-    """Tell which sends are accepted: those that come when every limit has room for one more.
+def are_accepted(limits: Sequence[SendLimit], earlier: AcceptedSends, keys: Ints, times_ns: Ints) -> NDArray[np.bool_]:
+    """Return for each send whether it is accepted: whether every limit has room for one more.
 
-    One at t has left a window at t + window. A refused send counts for nothing. ``earlier`` are not later than a send.
+    Args:
+        limits: The rate limits. A send at time t has left a window at t + window.
+        earlier: Sends that were accepted before all of these.
+        keys: The key of each send.
+        times_ns: The time of each send, in any order.
     """
-    decided = np.ones(len(earlier.keys) + len(keys), np.bool_)
+    accepted = np.ones(len(earlier.keys) + len(keys), np.bool_)
     if limits:
         all_keys, all_ns = np.concatenate([earlier.keys, keys]), np.concatenate([earlier.times_ns, times_ns])
         order = np.lexsort((all_ns, all_keys))
-        rows, groups, ranks = _repeated(order, all_keys[order])
-        given = rows < len(earlier.keys)
-        decided[rows] = _decide(limits, groups, ranks, all_ns[rows], given)
-    return decided[len(earlier.keys) :]
+        rows, groups, ranks = _repeated_keys(order, all_keys[order])
+        accepted[rows] = _decide_by_rank(limits, groups, ranks, all_ns[rows], rows < len(earlier.keys))
+    return accepted[len(earlier.keys) :]
 
 
-def _repeated(order: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
-    """Return the rows whose key comes more than once, each one's group and its rank in there, by key and time."""
+def _repeated_keys(order: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return the rows with a key that occurs more than once, the number of each one's key, and its rank there."""
     firsts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.zeros(0, np.int64)
     sizes = np.diff(np.concatenate([firsts, [len(keys)]]))
     group_sizes = sizes[sizes > 1]
@@ -73,33 +96,33 @@ def _repeated(order: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
     return rows, np.repeat(np.arange(len(group_sizes)), group_sizes), ranks
 
 
-def _decide(
-    limits: Sequence[Limit], groups: Ints, ranks: Ints, times_ns: Ints, given: NDArray[np.bool_]
+def _decide_by_rank(
+    limits: Sequence[SendLimit], groups: Ints, ranks: Ints, times_ns: Ints, is_earlier: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Decide the first send of every group, then the second of every group that has one, and so on."""
+    """Return whether each send is accepted; decide the first send of every group, then the second, and so on."""
     decided = np.ones(len(groups), np.bool_)
     if not len(groups):
         return decided
-    depth = min(max(max(limit.count, limit.later) for limit in limits), int(ranks.max()) + 1)
-    ring = np.zeros((int(groups[-1]) + 1, depth), np.int64)  # of each group, when its last ones were accepted
-    counts = np.zeros(len(ring), np.int64)
+    depth = min(max(max(limit.count, limit.lowered_count) for limit in limits), int(ranks.max()) + 1)
+    ring_ns = np.zeros((int(groups[-1]) + 1, depth), np.int64)  # for each group, its last accepted times
+    counts = np.zeros(len(ring_ns), np.int64)
     by_rank = np.argsort(ranks, kind="stable")
     for rows in np.split(by_rank, np.bincount(ranks).cumsum()[:-1]):
         group, now_ns = groups[rows], times_ns[rows]
-        accepted = given[rows] | ~_is_over(limits, ring, counts, group, now_ns)
+        accepted = is_earlier[rows] | ~_exceeds(limits, ring_ns, counts, group, now_ns)
         decided[rows] = accepted
         group = group[accepted]
-        ring[group, counts[group] % depth] = now_ns[accepted]
+        ring_ns[group, counts[group] % depth] = now_ns[accepted]
         counts[group] += 1
     return decided
 
 
-def _is_over(limits: Sequence[Limit], ring: Ints, counts: Ints, group: Ints, now_ns: Ints) -> NDArray[np.bool_]:
-    """Tell which groups have no room for one more."""
-    over = np.zeros(len(group), np.bool_)
+def _exceeds(limits: Sequence[SendLimit], ring_ns: Ints, counts: Ints, group: Ints, now_ns: Ints) -> NDArray[np.bool_]:
+    """Return for each group whether one more send exceeds a limit."""
+    exceeds = np.zeros(len(group), np.bool_)
     done = counts[group]
     for limit in limits:
-        allowed = np.where(now_ns >= limit.since_ns, limit.later, limit.count)
-        oldest_ns = ring[group, (done - allowed) % ring.shape[1]]
-        over |= (done >= allowed) & (oldest_ns + limit.window_ns > now_ns)
-    return over
+        allowed = np.where(now_ns >= limit.lowered_ns, limit.lowered_count, limit.count)
+        oldest_ns = ring_ns[group, (done - allowed) % ring_ns.shape[1]]
+        exceeds |= (done >= allowed) & (oldest_ns + limit.window_ns > now_ns)
+    return exceeds

@@ -1,4 +1,4 @@
-"""Writing: a plan's traffic, day by day, into a folder."""
+"""Write the traffic of a plan to a folder, day by day."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from toolkit.simulation import incidents, labels, message_prices
+from toolkit.simulation import incident_labels, incidents, message_prices
 from toolkit.simulation.arrow_tables import to_table
-from toolkit.simulation.billing_statement import Planted, planted_on, write_lines
-from toolkit.simulation.incidents import Incident
-from toolkit.simulation.labels import Label, Tally
-from toolkit.simulation.output_folder import PRICES_NAME, Folder, Statements
-from toolkit.simulation.plan import DAY_NS, Plan, dice
+from toolkit.simulation.billing_statement import InjectedError, schedule_errors, statement_lines
+from toolkit.simulation.incident_labels import AffectedCalls, Label
+from toolkit.simulation.output_folder import PRICES_NAME, OutputFolder, StatementFiles
+from toolkit.simulation.plan import DAY_NS, SimulationPlan, random_stream
 from toolkit.simulation.prefixes import Prefixes
-from toolkit.simulation.traffic import Day, draw_days
+from toolkit.simulation.traffic import DayTraffic, generate_days
 
-_MONTH = Plan()
+_DEFAULT_PLAN = SimulationPlan()
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A day that is whole. ``days`` and ``calls`` count what is there so far; the last day's is all there is."""
+class SimulationProgress:
+    """The state of a simulation after a day.
+
+    Attributes:
+        day: The day.
+        path: The file with its calls.
+        days: The number of complete days.
+        calls: The number of calls in them.
+        incidents: The labels so far, as in ``incidents.json``.
+    """
 
     day: date
     path: Path
@@ -32,85 +39,94 @@ class Written:
 
 
 def simulate(
-    folder: str | Path, plan: Plan = _MONTH, *, on_day: Callable[[Written], object] = lambda _: None
-) -> Written:
-    """Simulate a plan into a folder and return how it ended; ``on_day`` is told of each day when it is whole.
+    folder: str | Path,
+    plan: SimulationPlan = _DEFAULT_PLAN,
+    *,
+    on_day: Callable[[SimulationProgress], object] = lambda _: None,
+) -> SimulationProgress:
+    """Write a simulation to a folder.
 
-    The folder gets calls-YYYY-MM-DD.parquet for each UTC day, incidents.json, prices.toml, statement-YYYY-MM.csv for
-    each month and run.json. What is there of the same plan is made again, in memory, and not written again: an
-    interrupted simulation goes on. Raise InputError for a folder that holds something else.
+    The folder gets calls-YYYY-MM-DD.parquet for each UTC day, statement-YYYY-MM.csv for each month, incidents.json,
+    prices.toml and run.json. A simulation that was interrupted is continued: days that are in the folder are generated
+    again, but not written again.
+
+    Args:
+        folder: The folder; it is created if needed.
+        plan: The plan.
+        on_day: A function that is called when a day is complete.
+
+    Returns:
+        The state after the last day.
+
+    Raises:
+        InputError: The folder can't be written, or contains a simulation of another plan, or other records.
+
+    >>> simulate("month", SimulationPlan(days=30, calls=500_000)).calls  # doctest: +SKIP
+    500312
     """
-    writing = _Writing(Folder(Path(folder), plan), plan)
+    writer = _Writer(OutputFolder(Path(folder), plan), plan)
     try:
-        for day in draw_days(plan, writing.happening, writing.prefixes):
-            on_day(writing.write(day))
+        for day in generate_days(plan, writer.schedule, writer.prefixes):
+            on_day(writer.write(day))
     finally:
-        writing.finish()
-    return writing.written
+        writer.finish()
+    return writer.progress
 
 
-class _Writing:
-    """Writes days, and counts what is to be said of them."""
+class _Writer:
+    """Writes days, and counts the calls that incidents affected."""
 
-    written: Written
+    progress: SimulationProgress
 
-    def __init__(self, folder: Folder, plan: Plan) -> None:
-        self.prefixes = Prefixes.draw(dice(plan, "prefixes"))
-        self.happening: tuple[Incident, ...] = incidents.place(plan)
+    def __init__(self, folder: OutputFolder, plan: SimulationPlan) -> None:
+        self.prefixes = Prefixes.sample(random_stream(plan, "prefixes"))
+        self.schedule = incidents.schedule(plan)
         self._folder, self._plan = folder, plan
-        self._prices = message_prices.prices(plan, self.happening)
-        self._tally = Tally(self.happening, self.prefixes)
-        self._differences, self._planted = planted_on(plan), list[Planted]()
-        self._statements = Statements(folder.path)
-        self._covered = self._calls = 0  # days whose lines are in the statements, and their calls
-        if not folder.count_days():
+        self._prices = message_prices.prices(plan, self.schedule)
+        self._affected = AffectedCalls(self.schedule, self.prefixes)
+        self._scheduled_errors, self._injected_errors = schedule_errors(plan), list[InjectedError]()
+        self._statements = StatementFiles(folder.path)
+        self._statement_days = self._calls = 0
+        if not folder.days_done():
             folder.write_labels(0, 0, [])
             folder.write_text(PRICES_NAME, message_prices.to_toml(self._prices))
             folder.write_settings()
 
-    def write(self, day: Day) -> Written:
-        """Write a day, or nothing of it: it counts from when it is labelled."""
-        date = self._plan.day(day.number)
+    def write(self, day: DayTraffic) -> SimulationProgress:
+        """Write a day; it is complete as soon as its labels are written, and removed if that fails."""
+        date = self._plan.day(day.day_number)
         path = self._folder.day_path(date)
         is_new = not path.exists()
-        lines = self._fold(day, date)
-        written = self._tell(day, date, path)
+        prices, errors = message_prices.per_segment(self._prices, date), self._scheduled_errors.get(day.day_number, [])
+        lines, injected = statement_lines(self._plan, day.day_number, day.sends, self.prefixes.carriers, prices, errors)
+        self._calls += len(day.calls)
+        self._affected.add(day)
+        self._injected_errors += injected
+        progress = SimulationProgress(date, path, day.day_number + 1, self._calls, self._labels(day.day_number))
         try:
             if is_new:
                 self._folder.write_calls(date, to_table(day.calls, self.prefixes.numbers))
             self._statements.add(date, lines)
-            self._covered = written.days
-            if written.days > self._folder.count_days():
-                self._folder.write_labels(written.days, written.calls, list(written.incidents))
+            self._statement_days = progress.days
+            if progress.days > self._folder.days_done():
+                self._folder.write_labels(progress.days, progress.calls, list(progress.incidents))
         except BaseException:
-            self._take_back(day, path if is_new else None)
+            if self._folder.days_done() <= day.day_number:
+                self._statements.discard_last_day()
+                self._statement_days = min(self._statement_days, day.day_number)
+                if is_new:
+                    path.unlink(missing_ok=True)
             raise
-        self.written = written
-        return written
+        self.progress = progress
+        return progress
 
-    def _fold(self, day: Day, date: date) -> memoryview:
-        """Count what a day had, and return its lines of the statement."""
-        price, differences = message_prices.per_segment(self._prices, date), self._differences.get(day.number, [])
-        lines, planted = write_lines(self._plan, day.number, day.sends, self.prefixes.carriers, price, differences)
-        self._calls += len(day.calls)
-        self._tally.add(day)
-        self._planted += planted
-        return lines
-
-    def _tell(self, day: Day, date: date, path: Path) -> Written:
-        until_ns = self._plan.start_ns + (day.number + 1) * DAY_NS
-        said = labels.label(self._plan, self.happening, self._tally, self.prefixes, until_ns)
-        said = sorted(said + labels.label_differences(self._planted), key=lambda it: str(it["started"]))
-        return Written(date, path, day.number + 1, self._calls, tuple(said))
-
-    def _take_back(self, day: Day, path: Path | None) -> None:
-        """Remove what there is of a day, unless it was labelled in spite of all."""
-        if self._folder.count_days() <= day.number:
-            self._statements.drop()
-            self._covered = min(self._covered, day.number)
-            if path:
-                path.unlink(missing_ok=True)
+    def _labels(self, day_number: int) -> tuple[Label, ...]:
+        """Return the labels up to the end of a day, in the order of time."""
+        until_ns = self._plan.start_ns + (day_number + 1) * DAY_NS
+        labels = incident_labels.label_incidents(self._plan, self.schedule, self._affected, self.prefixes, until_ns)
+        labels += incident_labels.label_statement_errors(self._injected_errors)
+        return tuple(sorted(labels, key=lambda label: str(label["started"])))
 
     def finish(self) -> None:
-        """Leave the statements of the days that are whole, unless an earlier start has left more."""
-        self._statements.finish(publish=self._covered >= self._folder.count_days())
+        """Publish the statements, unless an earlier run has left those of more days."""
+        self._statements.finish(publish=self._statement_days >= self._folder.days_done())

@@ -1,4 +1,4 @@
-"""Verdicts: when people type the codes they got, what they mistype, and what the service says to each."""
+"""Generate the verifies of people, with mistyped, late and repeated codes, and their outcomes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 
 from toolkit.api.defaults import TRIES, TTL_S
 from toolkit.simulation import call_outcomes
-from toolkit.simulation.day_columns import Rows
-from toolkit.simulation.failures import Faults
+from toolkit.simulation.call_arrays import Rows
+from toolkit.simulation.failures import FailureModel
 
 _S = 1_000_000_000
-_MOST_ATTEMPTS = 9
+_MAX_ATTEMPTS = 9
 
-_TYPES_RATIO = 0.87  # of those who got a code
+_TYPED_RATIO = 0.87  # of the messages
 _LATE_RATIO = 0.012
 _RIGHT_RATIO, _RIGHT_AGAIN_RATIO = 0.955, 0.88
-_AGAIN_RATIOS = np.full(len(call_outcomes.TABLE), 0.72)  # by how the last attempt ended; what isn't named failed
+# The probability of another attempt, by the outcome of the last one; 0.72 is that of failures.
+_AGAIN_RATIOS = np.full(len(call_outcomes.TABLE), 0.72)
 _AGAIN_RATIOS[call_outcomes.SUCCESS] = 0.006  # a second tap
 _AGAIN_RATIOS[call_outcomes.INVALID_CODE] = 0.93
 _AGAIN_RATIOS[call_outcomes.EXPIRED_CODE] = 0.1
@@ -26,10 +27,13 @@ _AGAIN_RATIOS[call_outcomes.VERIFIED_CODE] = 0.0
 
 
 @dataclass(slots=True)
-class Message:
-    """Messages while their codes are typed: arrays of the same length.
+class _MessageStates:
+    """The states of messages while their codes are typed; arrays of equal length.
 
-    expires_ns: from when on a code comes too late. tries: wrong codes so far.
+    Attributes:
+        expires_ns: The time from which on a code is too late.
+        tries: The number of wrong codes so far.
+        verified: Whether the right code was accepted.
     """
 
     expires_ns: NDArray[np.int64]
@@ -40,61 +44,71 @@ class Message:
         self.tries = np.zeros(len(self.expires_ns), np.int64)
         self.verified = np.zeros(len(self.expires_ns), np.bool_)
 
-    def judge(
+    def verify(
         self,
-        which: NDArray[np.int64],
+        indexes: NDArray[np.int64],
         times_ns: NDArray[np.int64],
         right: NDArray[np.bool_],
-        faults: NDArray[np.uint8],
+        failed: NDArray[np.uint8],
     ) -> NDArray[np.uint8]:
-        """Judge a typed code for each of some messages, unless it meets a fault; keep what that changes."""
-        used_up = (times_ns >= self.expires_ns[which]) | (self.tries[which] >= TRIES)
-        judged = np.where(right, call_outcomes.SUCCESS, call_outcomes.INVALID_CODE)
-        judged = np.where(used_up, call_outcomes.EXPIRED_CODE, judged)
-        judged = np.where(self.verified[which], call_outcomes.VERIFIED_CODE, judged)
-        ends = np.where(faults != call_outcomes.SUCCESS, faults, judged).astype(np.uint8)
-        self.verified[which] |= ends == call_outcomes.SUCCESS
-        self.tries[which] += ends == call_outcomes.INVALID_CODE
-        return ends
+        """Update the states by one code for each of some messages, and return the outcomes.
+
+        Args:
+            indexes: The messages.
+            times_ns: The times of the verifies.
+            right: Whether each code is right.
+            failed: The outcome of each verify that fails whatever its code is; SUCCESS for the others.
+        """
+        expired = (times_ns >= self.expires_ns[indexes]) | (self.tries[indexes] >= TRIES)
+        outcomes = np.where(right, call_outcomes.SUCCESS, call_outcomes.INVALID_CODE)
+        outcomes = np.where(expired, call_outcomes.EXPIRED_CODE, outcomes)
+        outcomes = np.where(self.verified[indexes], call_outcomes.VERIFIED_CODE, outcomes)
+        outcomes = np.where(failed != call_outcomes.SUCCESS, failed, outcomes).astype(np.uint8)
+        self.verified[indexes] |= outcomes == call_outcomes.SUCCESS
+        self.tries[indexes] += outcomes == call_outcomes.INVALID_CODE
+        return outcomes
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Typed codes: of which message each is (its place), when it was sent, how it ended."""
+    """Verifies: the index of each one's message, its start and its outcome."""
 
     messages: NDArray[np.int64]
     times_ns: NDArray[np.int64]
-    ends: NDArray[np.uint8]
+    outcomes: NDArray[np.uint8]
 
 
-def draw_attempts(rng: np.random.Generator, faults: Faults, messages: Rows) -> Attempts:
-    """Draw the codes that people type for the messages they got last: SEND rows, accepted, one a session."""
-    state = Message(messages["started_ns"] + TTL_S * _S)
-    which = np.flatnonzero(rng.random(len(messages)) < _TYPES_RATIO)
-    times_ns = messages["ends_ns"][which] + messages["latency_ns"][which] + _first_ns(rng, len(which))
-    ratio, rounds = _RIGHT_RATIO, []
-    for _ in range(_MOST_ATTEMPTS):
-        right = state.verified[which] | (rng.random(len(which)) < ratio)
-        hit = faults.of_verifies(rng, times_ns, messages["app"][which])
-        ends = state.judge(which, times_ns, right, hit)
-        rounds.append(Attempts(which, times_ns, ends))
-        again = rng.random(len(which)) < _AGAIN_RATIOS[ends]
-        times_ns = (times_ns + _next_ns(rng, ends))[again]
-        which, ratio = which[again], _RIGHT_AGAIN_RATIO
+def generate_attempts(rng: np.random.Generator, failures: FailureModel, messages: Rows) -> Attempts:
+    """Return the verifies of people for the last message of each session (accepted SEND rows)."""
+    states = _MessageStates(messages["started_ns"] + TTL_S * _S)
+    indexes = np.flatnonzero(rng.random(len(messages)) < _TYPED_RATIO)
+    times_ns = messages["session_ends_ns"][indexes] + messages["latency_ns"][indexes] + _sample_typing_ns(rng, indexes)
+    right_ratio, rounds = _RIGHT_RATIO, []
+    for _ in range(_MAX_ATTEMPTS):
+        right = states.verified[indexes] | (rng.random(len(indexes)) < right_ratio)
+        failed = failures.sample_for_verifies(rng, times_ns, messages["app"][indexes])
+        outcomes = states.verify(indexes, times_ns, right, failed)
+        rounds.append(Attempts(indexes, times_ns, outcomes))
+        again = rng.random(len(indexes)) < _AGAIN_RATIOS[outcomes]
+        times_ns = (times_ns + _sample_pauses_ns(rng, outcomes))[again]
+        indexes, right_ratio = indexes[again], _RIGHT_AGAIN_RATIO
     return Attempts(*(np.concatenate([getattr(it, name) for it in rounds]) for name in Attempts.__slots__))
 
 
-def _first_ns(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-    """Draw how long people take from the answer on: the message arrives, they read and type it, some much later."""
-    took_s = rng.lognormal(np.log(4.0), 0.6, count) + rng.lognormal(np.log(10.0), 0.55, count)
-    late = rng.random(count) < _LATE_RATIO
-    took_s[late] = TTL_S + rng.lognormal(np.log(90.0), 0.9, int(late.sum()))
-    return (took_s * _S).astype(np.int64)
+def _sample_typing_ns(rng: np.random.Generator, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sample the times from the API's response to the first verify, ns.
+
+    The message arrives, then a person reads and types the code; a few do so after it has expired.
+    """
+    times_s = rng.lognormal(np.log(4.0), 0.6, len(indexes)) + rng.lognormal(np.log(10.0), 0.55, len(indexes))
+    late = rng.random(len(indexes)) < _LATE_RATIO
+    times_s[late] = TTL_S + rng.lognormal(np.log(90.0), 0.9, int(late.sum()))
+    return (times_s * _S).astype(np.int64)
 
 
-def _next_ns(rng: np.random.Generator, ends: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Draw how long they take from one attempt to the next; a second tap comes at once."""
-    took_s = rng.lognormal(np.log(7.0), 0.5, len(ends))
-    taps = ends == call_outcomes.SUCCESS
-    took_s[taps] = rng.lognormal(np.log(0.8), 0.6, int(taps.sum()))
-    return (took_s * _S).astype(np.int64)
+def _sample_pauses_ns(rng: np.random.Generator, outcomes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Sample the times from one attempt to the next, ns; a second tap after a success follows within a second or so."""
+    pauses_s = rng.lognormal(np.log(7.0), 0.5, len(outcomes))
+    taps = outcomes == call_outcomes.SUCCESS
+    pauses_s[taps] = rng.lognormal(np.log(0.8), 0.6, int(taps.sum()))
+    return (pauses_s * _S).astype(np.int64)

@@ -12,7 +12,7 @@ from toolkit.analysis import charts
 from toolkit.analysis.latency_percentiles import TAIL
 from toolkit.api.return_codes import ReturnCode
 from toolkit.settings import load_prices
-from toolkit.simulation import Plan, simulate
+from toolkit.simulation import SimulationPlan, simulate
 
 SVG = "{http://www.w3.org/2000/svg}"
 NO_CHARTS = {"WIDTH", "offline", "to_html", "to_png", "to_svg"}
@@ -39,7 +39,7 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory):
-    folder, plan = tmp_path_factory.mktemp("simulated"), Plan(days=17, calls=170_000, seed=7)
+    folder, plan = tmp_path_factory.mktemp("simulated"), SimulationPlan(days=17, calls=170_000, seed=7)
     simulate(folder, plan)
     lowered = read(folder, plan).label("limit_lowered")["started"]
     calls, prices = analysis.read(folder), load_prices(folder / "prices.toml")

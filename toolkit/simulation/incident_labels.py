@@ -1,0 +1,183 @@
+"""Label the incidents of a simulation in ``incidents.json``, so that tests can check that an analysis finds them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
+from toolkit.simulation import apps, call_outcomes, incidents, message_prices
+from toolkit.simulation.billing_statement import Charge, InjectedError, statement_name
+from toolkit.simulation.incidents import Incident
+from toolkit.simulation.plan import IncidentKind, SimulationPlan
+from toolkit.simulation.prefixes import MARKET_SHARES, Prefixes
+from toolkit.simulation.traffic import DayTraffic
+
+Label: TypeAlias = dict[str, Any]
+"""A label as a JSON object. A key that doesn't narrow the incident down is null."""
+
+_NARROWING_KEYS = ("endpoint", "app_key", "temp_id", "prefix", "msg_id", "return_codes")
+_EMPTY: Label = dict.fromkeys(("kind", "started", "ended", *_NARROWING_KEYS, "calls", "changed"))
+
+
+class AffectedCalls:
+    """Counts the calls that each incident affected, day by day.
+
+    Attributes:
+        counts: The calls by incident.
+        guessed_mobile_keys: The mobile keys of the victims of a brute force attack.
+    """
+
+    def __init__(self, schedule: Sequence[Incident], prefixes: Prefixes) -> None:
+        self.counts: Counter[IncidentKind] = Counter()
+        self.guessed_mobile_keys: set[int] = set()
+        self._schedule = schedule
+        self._prefixes = prefixes
+
+    def add(self, day: DayTraffic) -> None:
+        """Count the calls of a day."""
+        for incident in self._schedule:
+            during = incident.contains(day.calls["started_ns"])
+            if during.any():
+                self.counts[incident.kind] += int(self._affected(incident.kind, day, during).sum())
+
+    def _affected(self, kind: IncidentKind, day: DayTraffic, during: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return for each call whether the incident affected it."""
+        calls, outcomes = day.calls, day.calls["outcome"]
+        affected = during
+        if kind is IncidentKind.OUTAGE:
+            affected = during & (outcomes >= call_outcomes.SERVER_ERROR)
+        elif kind is IncidentKind.KEY_ROTATED_BADLY:
+            affected = during & (outcomes == call_outcomes.AUTH_FAILED)
+        elif kind is IncidentKind.PUMPING:
+            affected = during & (calls["app"] == incidents.PUMPED_APP) & (calls["prefix"] == self._prefixes.rare)
+        elif kind is IncidentKind.BRUTE_FORCE:
+            guessed = day.sends[day.sends["guessed"] & (day.sends["outcome"] == call_outcomes.SUCCESS)]
+            of_victims = during & np.isin(calls["msg_key"], guessed["msg_key"])
+            self.guessed_mobile_keys.update(calls["mobile_key"][of_victims & ~calls["is_verify"]].tolist())
+            affected = of_victims & calls["is_verify"]
+        elif kind in (IncidentKind.LIMIT_LOWERED, IncidentKind.PRICE_CHANGE):
+            affected = during & ~calls["is_verify"]
+        return affected
+
+
+def label_incidents(
+    plan: SimulationPlan, schedule: Sequence[Incident], affected: AffectedCalls, prefixes: Prefixes, until_ns: int
+) -> list[Label]:
+    """Return the labels of the incidents that started before a time."""
+    return [
+        _EMPTY
+        | {
+            "kind": incident.kind.value,
+            "started": iso(incident.started_ns),
+            "ended": iso(min(incident.ended_ns, until_ns)),
+            "calls": affected.counts[incident.kind],
+        }
+        | _details(incident, plan, affected, prefixes)
+        for incident in schedule
+        if incident.started_ns < until_ns
+    ]
+
+
+def _details(incident: Incident, plan: SimulationPlan, affected: AffectedCalls, prefixes: Prefixes) -> Label:
+    """Return the keys that narrow an incident down, and its numbers under ``changed``."""
+    match incident.kind:
+        case IncidentKind.OUTAGE:
+            return _codes(ReturnCode.SERVER_ERROR) | {"changed": dict(incidents.OUTAGE_RATIOS)}
+        case IncidentKind.SLOW_DATABASE:
+            return {"changed": {"latency_times": incidents.SLOW_FACTOR}}
+        case IncidentKind.PUMPING:
+            return _template(incidents.PUMPED_TEMPLATE) | {
+                "prefix": str(prefixes.numbers[prefixes.rare]),
+                "endpoint": Endpoint.SEND,
+                "changed": {"messages": incidents.pumped_messages(plan)},
+            }
+        case IncidentKind.BRUTE_FORCE:
+            keys = sorted(affected.guessed_mobile_keys)
+            return (
+                _template(incidents.GUESSED_TEMPLATE)
+                | _codes(ReturnCode.INVALID_CODE, ReturnCode.EXPIRED_CODE)
+                | {
+                    "endpoint": Endpoint.VERIFY,
+                    "changed": {
+                        "guesses_a_message": incidents.GUESSES_PER_MESSAGE,
+                        "mobiles": len(keys),
+                        "mobile_keys": keys,
+                    },
+                }
+            )
+        case IncidentKind.LIMIT_LOWERED:
+            changed = {}
+            if lowered := incidents.lowered_limit(plan):
+                rule, count = plan.rules[lowered[0]], lowered[1]
+                changed = {"rule": str(rule), "becomes": f"{count}/{rule.window_s}s"}
+            return _codes(ReturnCode.OUT_OF_FREQ) | {"endpoint": Endpoint.SEND, "changed": changed}
+        case IncidentKind.KEY_ROTATED_BADLY:
+            app_key = apps.APPS[incidents.ROTATED_APP].app_key
+            return _codes(ReturnCode.AUTH_FAILED) | {"app_key": app_key, "changed": {"auth_failed_ratio": 1.0}}
+        case _:
+            return {"endpoint": Endpoint.SEND, "changed": _price_change(plan, incident)}
+
+
+def _codes(*codes: ReturnCode) -> Label:
+    return {"return_codes": [int(code) for code in codes]}
+
+
+def _template(index: int) -> Label:
+    template = apps.TEMPLATES[index]
+    return {"app_key": apps.APPS[template.app].app_key, "temp_id": template.temp_id}
+
+
+def _price_change(plan: SimulationPlan, incident: Incident) -> Label:
+    rows = message_prices.prices(plan, (incident,))
+    changed = [row for row in rows if row.template_type == message_prices.CHANGED_TYPE]
+    return {
+        "template_type": message_prices.CHANGED_TYPE,
+        "currency": message_prices.CURRENCY,
+        "per_segment": {
+            name: [str(row.per_segment) for row in changed if row.carrier == name] for name in MARKET_SHARES
+        },
+    }
+
+
+def label_statement_errors(errors: Iterable[InjectedError]) -> list[Label]:
+    """Return the labels of the errors in statements."""
+    return [
+        _EMPTY
+        | {
+            "kind": it.error.value,
+            "started": iso(it.sent_ns),
+            "ended": iso(it.sent_ns),
+            "endpoint": Endpoint.SEND,
+            "app_key": None if it.app is None else apps.APPS[it.app].app_key,
+            "msg_id": it.msg_id,
+            "changed": {
+                "statement": statement_name(datetime.fromtimestamp(it.sent_ns // 10**9, UTC)),
+                "due": _charge(it.due),
+                "stated": _charge(it.stated),
+            },
+        }
+        for it in errors
+    ]
+
+
+def _charge(charge: Charge | None) -> Label | None:
+    if charge is None:
+        return None
+    return {"segments": charge.segments, "price": str(charge.price), "amount": str(charge.amount)}
+
+
+def iso(time_ns: int) -> str:
+    """Return a time as ISO 8601 in UTC, to the millisecond.
+
+    >>> iso(1_793_966_430_000_000_000)
+    '2026-11-06T12:00:30.000Z'
+    """
+    time = datetime.fromtimestamp(time_ns // 1_000_000 / 1000, UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
