@@ -1,4 +1,4 @@
-"""`smscode serve`, `deliver`, `app`, `template` and `message`: run the API, administer it, look after its messages."""
+"""`smscode serve`, `deliver`, `app`, `template` and `message`: run the API and administer it."""
 
 from __future__ import annotations
 
@@ -17,104 +17,133 @@ from toolkit.cli.output import Json, say, show, show_json
 
 apps = typer.Typer(help="Administer the apps of a service: keys, balance, permission.", no_args_is_help=True)
 templates = typer.Typer(help="Administer the templates of a service's apps.", no_args_is_help=True)
-messages = typer.Typer(help="See what became of messages.", no_args_is_help=True)
+messages = typer.Typer(help="Look up messages and their delivery.", no_args_is_help=True)
 
+# Options of several commands.
 Store = Annotated[
     str | None,
     typer.Option(
-        help="Where the service keeps its state: sqlite:///path.db (relative), sqlite:////path.db (absolute), or"
+        help="URL of the service's store: sqlite:///path.db (relative), sqlite:////path.db (absolute), or"
         " redis://host:port. Default: SMSCODE_STORE, or store in smscode.toml's [service]."
     ),
 ]
-Key = Annotated[str, typer.Argument(help="The app's key.", show_default=False)]
+AppKey = Annotated[str, typer.Argument(help="The app's key.", show_default=False)]
 Provider = Annotated[
     str | None,
     typer.Option(
-        help="Way out: webhook, smpp, or outbox, which sends nothing. Default: SMSCODE_PROVIDER, else outbox."
+        help="How messages are delivered: webhook, smpp, or outbox, which delivers nothing. Default:"
+        " SMSCODE_PROVIDER, else outbox."
     ),
 ]
 AdminPort = Annotated[
     int | None,
     typer.Option(help="Serve /healthz, /readyz and /metrics on this port; 0 takes a free one. Default: none."),
 ]
-TtlS = Annotated[int, typer.Option("--ttl", help="How long a code is valid, in seconds, 1 to 86400.")]
-Text = Annotated[str, typer.Option(help="The message; holds {code} once. The signature counts towards its length.")]
+TtlS = Annotated[int, typer.Option("--ttl", help="Lifetime of a code in seconds, 1 to 86400.")]
+
+# Options of `serve`.
+Host = Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")]
+Port = Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one. Default: 8018.")]
+ServeStore = Annotated[
+    str | None,
+    typer.Option(
+        help="sqlite:///path.db, redis://host:port, or redis+cluster://host:port. Default: SMSCODE_STORE, else a"
+        " temporary file that is removed at the end."
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with the key of a Redis store, the same on every machine. Default: smscode.key.", dir_okay=False
+    ),
+]
+Workers = Annotated[int | None, typer.Option(help="Number of worker processes; more than 1 need Redis. Default: 1.")]
+Production = Annotated[
+    bool | None,
+    typer.Option("--production", help="Run without the sandbox's extras: peeking and magic mobiles. Default: off."),
+]
+ExposeSandbox = Annotated[
+    bool, typer.Option("--expose-sandbox", help="Allow a sandbox to listen beyond loopback. Default: off.")
+]
+Speed = Annotated[
+    float,
+    typer.Option(help="Sandbox: how many times as fast as real time its clock runs. Default: 1.", show_default=False),
+]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option(help=f"Rate limit of a mobile, such as 1/60s; repeatable. Default: {' '.join(defaults.RULES)}."),
+]
+AppRules = Annotated[
+    list[str] | None, typer.Option(help="Rate limit of an app, such as 100/1s; repeatable. Default: none.")
+]
+Tries = Annotated[int | None, typer.Option(help=f"Wrong codes allowed for a message. Default: {defaults.TRIES}.")]
+FailuresPerHour = Annotated[
+    int | None,
+    typer.Option(help=f"Wrong codes allowed for a mobile in an hour. Default: {defaults.FAILURES_PER_HOUR}."),
+]
+StrictMedia = Annotated[
+    bool | None, typer.Option("--strict-media", help="Accept only the media type application/json. Default: off.")
+]
+AdminHost = Annotated[str | None, typer.Option(help="Address of the admin port. Default: 127.0.0.1.")]
+LogCalls = Annotated[
+    bool | None,
+    typer.Option(
+        "--log-calls/--no-log-calls",
+        help="Log each call to stderr as a line of JSON. Default: in production.",
+        show_default=False,
+    ),
+]
+MaxInFlight = Annotated[
+    int | None,
+    typer.Option(
+        help=f"Calls handled at once; further ones are answered {ReturnCode.SERVER_ERROR:d} at once. Default: 1000."
+    ),
+]
+AddedLatency = Annotated[
+    str, typer.Option("--latency", help="Sandbox: added latency, such as 20ms, or 20ms~0.5 for log-normal.")
+]
+ErrorShare = Annotated[
+    float, typer.Option(help=f"Sandbox: share of calls answered {ReturnCode.SERVER_ERROR:d}, 0 to 1.")
+]
+DropShare = Annotated[
+    float, typer.Option(help="Sandbox: share of calls whose connection is closed without a response, 0 to 1.")
+]
+StallPattern = Annotated[
+    str | None,
+    typer.Option("--stall", help="Sandbox: answer nothing for 200ms of every 2s if given as 200ms/2s. Default: none."),
+]
+UntilStdinCloses = Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)]
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one. Default: 8018.")] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            help="sqlite:///path.db, redis://host:port, or redis+cluster://host:port. Default: SMSCODE_STORE, else a"
-            " temporary one that goes with the process."
-        ),
-    ] = None,
-    key_file: Annotated[
-        Path | None,
-        typer.Option(help="The key of a Redis store, the same on every machine. Default: smscode.key.", dir_okay=False),
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="How many processes serve, over Redis only. Default: 1.")] = None,
-    production: Annotated[
-        bool | None, typer.Option("--production", help="No sandbox: no peeking, no magic mobiles. Default: off.")
-    ] = None,
-    expose_sandbox: Annotated[
-        bool, typer.Option("--expose-sandbox", help="Let a sandbox listen beyond loopback. Default: off.")
-    ] = False,
-    speed: Annotated[
-        float,
-        typer.Option(help="Sandbox: how many of its seconds pass in one of yours. Default: 1.", show_default=False),
-    ] = 1.0,
-    rule: Annotated[
-        list[str] | None,
-        typer.Option(help="At most count sends to a mobile in seconds; repeatable. Default: 1/60s 5/3600s 10/86400s."),
-    ] = None,
-    app_rule: Annotated[
-        list[str] | None, typer.Option(help="At most count sends of an app in seconds; repeatable. Default: none.")
-    ] = None,
-    tries: Annotated[int | None, typer.Option(help="Wrong codes a message stands. Default: 5.")] = None,
-    failures_per_hour: Annotated[
-        int | None, typer.Option(help="Wrong codes a mobile stands in an hour. Default: 30.")
-    ] = None,
-    strict_media: Annotated[
-        bool | None, typer.Option("--strict-media", help="Accept application/json alone. Default: off.")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
+    store: ServeStore = None,
+    key_file: KeyFile = None,
+    workers: Workers = None,
+    production: Production = None,
+    expose_sandbox: ExposeSandbox = False,
+    speed: Speed = 1.0,
+    rule: Rules = None,
+    app_rule: AppRules = None,
+    tries: Tries = None,
+    failures_per_hour: FailuresPerHour = None,
+    strict_media: StrictMedia = None,
     admin_port: AdminPort = None,
-    admin_host: Annotated[str | None, typer.Option(help="Address of the admin port. Default: 127.0.0.1.")] = None,
-    log_calls: Annotated[
-        bool | None,
-        typer.Option(
-            "--log-calls/--no-log-calls",
-            help="Log a line of JSON for each call, on stderr. Default: in production.",
-            show_default=False,
-        ),
-    ] = None,
-    max_in_flight: Annotated[
-        int | None,
-        typer.Option(
-            help=f"Calls under way at once; the others are answered {ReturnCode.SERVER_ERROR:d} at once. Default: 1000."
-        ),
-    ] = None,
-    latency: Annotated[
-        str, typer.Option(help="Sandbox: added latency, 20ms, or 20ms~0.5 for a log-normal one. Default: 0ms.")
-    ] = "0ms",
-    error_share: Annotated[
-        float, typer.Option(help=f"Sandbox: share of calls answered {ReturnCode.SERVER_ERROR:d}, 0 to 1.")
-    ] = 0.0,
-    drop_share: Annotated[
-        float, typer.Option(help="Sandbox: share of calls whose connection is dropped, unanswered, 0 to 1.")
-    ] = 0.0,
-    stall: Annotated[
-        str | None, typer.Option(help="Sandbox: answer nothing for a length in every period, 200ms/2s. Default: none.")
-    ] = None,
+    admin_host: AdminHost = None,
+    log_calls: LogCalls = None,
+    max_in_flight: MaxInFlight = None,
+    latency: AddedLatency = "0ms",
+    error_share: ErrorShare = 0.0,
+    drop_share: DropShare = 0.0,
+    stall: StallPattern = None,
     provider: Provider = None,
     as_json: Json = False,
-    until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
+    until_stdin_closes: UntilStdinCloses = False,
 ) -> None:
     """Run the API: a sandbox with a ready-made app, or with --production the service alone."""
+    from toolkit.service.process import supervisor
     from toolkit.service.process.config import ServiceConfig
-    from toolkit.service.process.supervisor import serve as run
     from toolkit.service.sandbox import Faults, Latency, Stall
     from toolkit.settings import load_service
 
@@ -140,7 +169,7 @@ def serve(
     config = ServiceConfig.from_settings(
         settings, expose_sandbox=expose_sandbox, speed=speed, faults=faults, until_stdin_closes=until_stdin_closes
     )
-    run(config, show_json if as_json else _announce)
+    supervisor.serve(config, show_json if as_json else _print_exports)
 
 
 _VARIABLES = {
@@ -153,41 +182,41 @@ _VARIABLES = {
 
 def deliver(
     store: Annotated[
-        str | None, typer.Option(help="The Redis that the services share: redis://host:port. Default: SMSCODE_STORE.")
+        str | None, typer.Option(help="Redis store that the services share, redis://host:port. Default: SMSCODE_STORE.")
     ] = None,
     provider: Provider = None,
     admin_port: AdminPort = None,
 ) -> None:
-    """Deliver messages beside the services that share a Redis; with SQLite the service itself delivers."""
+    """Deliver the messages of services that share a Redis store. With SQLite the service itself delivers."""
+    from toolkit.service.process import runtime
     from toolkit.service.process.config import ServiceConfig
-    from toolkit.service.process.runtime import deliver as run
     from toolkit.settings import load_service
 
     config = ServiceConfig.from_settings(load_service(store=store, provider=provider))
-    # The admin port that is set is the service's, which may run on this machine too.
-    run(replace(config, admin_port=admin_port), _announce_worker)
+    # An admin port in the settings is the service's, which may run on this machine too.
+    runtime.deliver(replace(config, admin_port=admin_port), _announce_delivery)
 
 
-def _announce_worker(about: dict[str, Any]) -> None:
-    say(f"Delivering by {about['provider']}. Ctrl-C stops it.")
-    _announce_admin(about)
+def _announce_delivery(description: dict[str, Any]) -> None:
+    say(f"Delivering by {description['provider']}. Ctrl-C stops it.")
+    _announce_admin_port(description)
 
 
-def _announce(about: dict[str, Any]) -> None:
-    """Print what a shell can evaluate, and nothing else, on stdout."""
-    say(f"The SMS code API answers at {about['url']}; Ctrl-C stops it.")
-    _announce_admin(about)
-    if "app_key" in about:
-        say("Sandbox: no SMS is sent and no money spent; only the balance of its ready-made app counts down.")
+def _print_exports(description: dict[str, Any]) -> None:
+    """Print the settings of a client to stdout, as shell commands, and everything else to stderr."""
+    say(f"The SMS code API answers at {description['url']}; Ctrl-C stops it.")
+    _announce_admin_port(description)
+    if "app_key" in description:
+        say("Sandbox: it sends no SMS and spends no money; only the balance of its app counts down.")
     for name, variable in _VARIABLES.items():
-        if name in about:
-            print(f"export {variable}={shlex.quote(str(about[name]))}")
+        if name in description:
+            print(f"export {variable}={shlex.quote(str(description[name]))}")
     sys.stdout.flush()
 
 
-def _announce_admin(about: dict[str, Any]) -> None:
-    if "admin_url" in about:
-        say(f"/healthz, /readyz and /metrics at {about['admin_url']}")
+def _announce_admin_port(description: dict[str, Any]) -> None:
+    if "admin_url" in description:
+        say(f"/healthz, /readyz and /metrics at {description['admin_url']}")
 
 
 @apps.command("create")
@@ -195,10 +224,12 @@ def app_create(
     store: Store = None,
     balance: Annotated[int, typer.Option(help="Balance in messages.")] = 0,
     ttl_s: TtlS = defaults.TTL_S,
-    text: Text = "Your verification code is {code}.",
+    text: Annotated[
+        str, typer.Option(help="Text of a message, with {code} once. The signature counts towards its length.")
+    ] = "Your verification code is {code}.",
     as_json: Json = False,
 ) -> None:
-    """Create an app with a first template; its secret is shown now and never again."""
+    """Create an app with a first template. Its secret is shown only this once."""
     from toolkit.service.admin.operations import advise_ttl
 
     created = _administer(store, "create_app", balance=balance, ttl_s=ttl_s, text=text)
@@ -218,8 +249,8 @@ def app_list(store: Store = None, as_json: Json = False) -> None:
 
 @apps.command("topup", context_settings={"ignore_unknown_options": True})  # -5 is a number of messages
 def app_topup(
-    app_key: Key,
-    messages: Annotated[int, typer.Argument(help="Messages to add; a negative number takes away.")],
+    app_key: AppKey,
+    messages: Annotated[int, typer.Argument(help="Messages to add; a negative number subtracts.")],
     store: Store = None,
     as_json: Json = False,
 ) -> None:
@@ -228,32 +259,32 @@ def app_topup(
 
 
 @apps.command("suspend")
-def app_suspend(app_key: Key, store: Store = None, as_json: Json = False) -> None:
-    """Refuse every call of an app: auth failed."""
+def app_suspend(app_key: AppKey, store: Store = None, as_json: Json = False) -> None:
+    """Suspend an app: its calls are answered 'auth failed'."""
     show([_administer(store, "change_app", app_key=app_key, suspended=True)], as_json)
 
 
 @apps.command("resume")
-def app_resume(app_key: Key, store: Store = None, as_json: Json = False) -> None:
-    """Let a suspended app call again."""
+def app_resume(app_key: AppKey, store: Store = None, as_json: Json = False) -> None:
+    """Resume a suspended app."""
     show([_administer(store, "change_app", app_key=app_key, suspended=False)], as_json)
 
 
 @apps.command("permit")
 def app_permit(
-    app_key: Key,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Take the permission away. Default: off.")] = False,
+    app_key: AppKey,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke the permission. Default: off.")] = False,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Give an app the permission to send codes, or take it away: no sms code auth."""
+    """Grant an app the SMS-code permission, or revoke it: its sends are answered 'no sms code auth'."""
     show([_administer(store, "change_app", app_key=app_key, permitted=not revoke)], as_json)
 
 
 @templates.command("add")
 def template_add(
-    app_key: Key,
-    text: Annotated[str, typer.Argument(help="The message; holds {code} once. The signature counts as part of it.")],
+    app_key: AppKey,
+    text: Annotated[str, typer.Argument(help="Text of a message, with {code} once. The signature is part of it.")],
     ttl_s: TtlS = defaults.TTL_S,
     store: Store = None,
     as_json: Json = False,
@@ -268,11 +299,11 @@ def template_add(
 
 @templates.command("list")
 def template_list(
-    app_key: Annotated[str | None, typer.Option(help="Only this app's. Default: every app's.")] = None,
+    app_key: Annotated[str | None, typer.Option(help="Only the templates of this app. Default: all.")] = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """List templates with their segments (messages charged a send) and lifetime."""
+    """List templates with their segments (messages charged for a send) and the lifetime of their codes."""
     show(_administer(store, "list_templates", app_key=app_key), as_json)
 
 
@@ -280,7 +311,7 @@ def template_list(
 def template_disable(
     temp_id: Annotated[int, typer.Argument(help="The template's number.")], store: Store = None, as_json: Json = False
 ) -> None:
-    """Refuse sends with a template: invalid temp_id."""
+    """Disable a template: sends with it are answered 'invalid temp_id'."""
     show([_administer(store, "disable_template", temp_id=temp_id)], as_json)
 
 
@@ -288,7 +319,7 @@ def template_disable(
 def message_show(
     msg_id: Annotated[str, typer.Argument(help="The message's msg_id.")], store: Store = None, as_json: Json = False
 ) -> None:
-    """Show what became of a message: its state, the carrier's code, attempts, times in UTC."""
+    """Show a message's state, the carrier's code, the attempts to deliver it, and its times in UTC."""
     shown = _administer(store, "show_message", msg_id=msg_id)
     if as_json:
         return show_json(shown)
@@ -301,5 +332,5 @@ def _administer(store: str | None, operation: str, **arguments: Any) -> Any:
 
     settings = load_service(store=store)
     if settings.store is None:
-        raise InputError("no store: give --store sqlite:///path.db or redis://host:port, or set SMSCODE_STORE")
+        raise InputError("no store: give --store sqlite:///path.db or --store redis://host:port, or set SMSCODE_STORE")
     return administer(settings.store, settings.key_file, operation, **arguments)
