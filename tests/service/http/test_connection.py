@@ -209,7 +209,7 @@ def test_a_request_that_is_not_whole_is_no_call_under_way(bench: Bench) -> None:
         handler = RequestHandler(Api(await bench.open()).answer, max_in_flight=1)
         async with listening(handler) as edge:
             slow = [await edge.connect(post()[:-1]) for _ in range(10)]
-            await until(lambda: [it.reader.unfinished for it in edge.connections] == [True] * len(slow))
+            await until(lambda: [it.parser.unfinished for it in edge.connections] == [True] * len(slow))
             reader, _ = await edge.connect(post())
             assert await code_of(reader) == 50004
             for reader, writer in slow:
@@ -279,7 +279,7 @@ def test_what_comes_behind_a_last_request_is_not_answered(bench: Bench) -> None:
 def kept(edge: Edge) -> tuple[int, int, int]:
     """Return how many requests and bytes wait in a connection, and how many bytes of answers."""
     (protocol,) = edge.connections
-    return len(protocol.reader.found), len(protocol.held), protocol.transport.get_write_buffer_size()
+    return len(protocol.parser.parsed), len(protocol.held), protocol.transport.get_write_buffer_size()
 
 
 def test_a_flood_of_requests_on_one_connection_waits_at_its_caller_and_is_answered() -> None:
@@ -332,7 +332,7 @@ def test_a_request_that_takes_too_long_to_arrive_is_cut_off(bench: Bench, name: 
     async def test() -> None:
         async with served(bench) as edge:
             reader, _ = await edge.connect(UNFINISHED[name])
-            await until(lambda: edge.connections and edge.connections[0].reader.unfinished)
+            await until(lambda: edge.connections and edge.connections[0].parser.unfinished)
             if name == "a second request":
                 assert await code_of(reader) == 50004
             for _ in range(REQUEST_S):
@@ -391,7 +391,7 @@ def test_a_caller_is_not_cut_off_for_a_request_that_waits_here_in_part() -> None
         async with listening(door) as edge:
             reader, _ = await edge.connect(SMALLEST * 1000)
             await until(lambda: door.calls and edge.connections[0].held)
-            assert edge.connections[0].reader.unfinished
+            assert edge.connections[0].parser.unfinished
             edge.pass_time(10 * REQUEST_S)
             door.opened.set()
             for _ in range(1000):

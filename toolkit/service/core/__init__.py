@@ -1,1 +1,1 @@
-"""The decisions of the service, without I/O: accounts, messages, rate windows, send and verify."""
+"""Decide sends and verifies without I/O: accounts, messages, rate windows, the state of the service."""

@@ -27,7 +27,7 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A text with the placeholder ``{code}``, and the lifetime of that code.
+    """A text with the placeholder ``{code}``, and the lifetime of its codes in seconds.
 
     ``segments`` is the number of messages that one send is charged as.
 

@@ -1,4 +1,4 @@
-"""Keep the times that the sliding windows of the rate limits are counted from.
+"""Keep the times of sends and of wrong codes, which the sliding windows of the rate limits count.
 
 ``RateWindows`` suits many keys with few times each (the sends to a mobile, its wrong codes), ``SendTimes`` one key with
 many (all sends of an app).

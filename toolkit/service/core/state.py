@@ -1,4 +1,4 @@
-"""Keep the state of the service in memory, and decide each send and each verify in one uninterrupted step.
+"""Keep the state of the service in memory, and decide sends and verifies on it, each in one uninterrupted step.
 
 Theory of operation
 ===================

@@ -1,1 +1,1 @@
-"""HTTP for callers who may be hostile: parsing, connections, admission and the request handler."""
+"""Serve HTTP to callers who may be hostile: connections, request parser, request handler, server."""

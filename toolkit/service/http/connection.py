@@ -1,7 +1,7 @@
-"""One connection of a caller who may be hostile: who speaks when, how long is waited, how much is kept meanwhile.
+"""Serve one HTTP connection whose caller may be hostile: bound its time and memory, and answer its requests in order.
 
-A connection hands over whole requests, one after the other, and gets a reply for each: no more is needed for calls of a
-few hundred bytes, and a server for any application spends twice as long on them.
+A connection hands each whole request to the application and writes the response. That is all that requests of a few
+hundred bytes need; a general ASGI server takes twice as long for them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Reply
 from toolkit.service.http.request_parser import Request, RequestParser
 
-KEEP_ALIVE_S = 75  # longer than callers keep an idle connection, so that it is they who close it
-REQUEST_S = 10  # the longest that callers commonly wait: what takes longer to arrive has nobody waiting for its answer
-LINGER_BYTES = 1024 * 1024  # read and thrown away so that a caller who sends first sees its answer, not a reset
-PIECE_BYTES = 2 * 1024  # read at once: in 256 KiB, which can come at once, there fit 14,000 requests
+KEEP_ALIVE_S = 75  # longer than clients keep an idle connection, so that they close it and never meet a closed one
+REQUEST_S = 10  # as long as clients commonly wait: a request that takes longer to arrive has lost its caller
+LINGER_BYTES = 1024 * 1024  # discarded after the last response, so that a caller who still sends reads it, not a reset
+PIECE_BYTES = 2 * 1024  # parsed at once: 256 KiB, which can arrive at once, hold 14,000 requests
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE, _KEEP_ALIVE = (b"connection", b"close"), (b"connection", b"keep-alive")
@@ -26,158 +26,153 @@ _STATUS_LINES = {it.value: f"HTTP/1.1 {it.value} {it.phrase}\r\n".encode() for i
 
 
 class Application(Protocol):
-    """What answers requests."""
+    """The interface of the object that answers requests, such as ``RequestHandler``."""
 
     def __call__(self, request: Request) -> Coroutine[Any, Any, Reply | None]:
-        """Answer a request; None: drop its connection without a word."""
+        """Answer a request; None closes its connection without a response."""
 
     def refuse(self, return_code: ReturnCode, peer: str) -> Reply:
-        """Return the answer to what is no request."""
+        """Return the response to bytes that are not a valid request."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection, as uvicorn's server starts and ends it."""
+    """A connection that uvicorn's server starts and ends."""
 
     def __init__(self, config: Any, server_state: Any, app_state: object, _loop: object = None) -> None:
         self._app: Application = config.loaded_app
         self._server = server_state
         self._loop = asyncio.get_running_loop()
         self._answering: asyncio.Task[None] | None = None
-        self._busy = False  # as long as an answer is due
-        self._ending = False  # what is due is answered, and no more
-        self.held = memoryview(b"")  # what came ahead of its turn
-        self._thrown_bytes = 0
+        self._busy = False  # while a response is due
+        self._ending = False  # after the responses that are due, the connection closes
+        self.held = memoryview(b"")  # bytes that arrived while a response was due
+        self._discarded_bytes = 0
         self.write_paused = False
-        self._awaited: object = self  # what the caller was to do when the connection was last looked at
+        self._awaited: object = self  # the action of the caller that the last sweep found awaited
         self._awaited_since_s = 0.0
 
-    # What the event loop and the server tell.
+    # Events of the loop and the server.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin a connection."""
+        """Start the connection."""
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         self.transport = transport
-        self.reader = RequestParser(self._peer)
+        self.parser = RequestParser(self._peer)
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End it; a call that is being judged is judged to its end."""
+        """Forget the connection. A request under way is carried out to its end."""
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came; what came ahead of its turn, or much at once, goes piece by piece."""
+        """Parse the bytes that arrived; in pieces, if they are many or a response is due first."""
         if self._busy or self.held or len(data) > PIECE_BYTES:
             self.held = memoryview(b"".join((self.held, data)))
             self.transport.pause_reading()
-            self._read_held()
+            self._parse_held()
         else:
-            self._read(data)
+            self._parse(data)
 
     def eof_received(self) -> bool:
-        """Answer what is whole, to a caller who says no more."""
+        """Answer the whole requests of a caller that sends no more, and close."""
         self._ending = True
         return self._busy
 
     def pause_writing(self) -> None:
-        """Answer nothing more until the caller has read."""
+        """Answer nothing more until the caller has read the responses."""
         self.write_paused = True
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Answer again."""
         self.write_paused = False
         if self._busy and (self._answering is None or self._answering.done()):
-            self._go_on()
+            self._answer_next()
 
     def shutdown(self) -> None:
-        """Answer what has been begun, and close."""
+        """Answer the requests that have begun, and close."""
         self._ending = True
-        if not (self._busy or self.reader.in_body):
+        if not (self._busy or self.parser.in_body):
             self.transport.close()
 
     # Reading.
 
-    def _read_held(self) -> None:
+    def _parse_held(self) -> None:
         while self.held and not self._busy:
             piece, self.held = bytes(self.held[:PIECE_BYTES]), self.held[PIECE_BYTES:]
-            self._read(piece)
+            self._parse(piece)
         if not (self.held or self.transport.is_closing()):
             self.transport.resume_reading()
 
-    def _read(self, data: bytes) -> None:
-        if self.reader.ended:
-            return self._throw_away(len(data))
-        self.reader.feed(data)
-        if self.reader.found:
+    def _parse(self, data: bytes) -> None:
+        if self.parser.ended:
+            return self._discard(len(data))
+        self.parser.feed(data)
+        if self.parser.parsed:
             self._busy = True
-            self._go_on()
-        elif self.reader.asks_to_continue():
+            self._answer_next()
+        elif self.parser.expects_continue():
             self.transport.write(_CONTINUE)
         return None
 
-    def _throw_away(self, count: int) -> None:
-        self._thrown_bytes += count
-        if self._thrown_bytes > LINGER_BYTES:
+    def _discard(self, count: int) -> None:
+        self._discarded_bytes += count
+        if self._discarded_bytes > LINGER_BYTES:
             self.transport.abort()
 
     # Answering.
 
-    def _go_on(self) -> None:
-        """Answer what was read, one after the other, as far as the caller reads the answers; then read on."""
-        found = self.reader.found
-        while found and not self.write_paused:
-            request, keeps = found.popleft()
+    def _answer_next(self) -> None:
+        """Answer the parsed requests in their order while the caller reads the responses; then continue reading."""
+        parsed = self.parser.parsed
+        while parsed and not self.write_paused:
+            request, keep_alive = parsed.popleft()
             if isinstance(request, Request):
-                return self._begin(request, keeps)
-            self._write(self._app.refuse(request, self._peer), keeps=False)
+                task = self._answering = self._loop.create_task(self._answer(request, keep_alive))
+                self._server.tasks.add(task)
+                task.add_done_callback(self._server.tasks.discard)
+                return
+            self._write(self._app.refuse(request, self._peer), keep_alive=False)
         if not self.write_paused:
             self._busy = False
-            self._rest()
-        return None
+            self._continue_reading()
 
-    def _begin(self, request: Request, keeps: bool) -> None:
-        task = self._answering = self._loop.create_task(self._answer(request, keeps))
-        self._server.tasks.add(task)
-        task.add_done_callback(self._server.tasks.discard)
-
-    async def _answer(self, request: Request, keeps: bool) -> None:
+    async def _answer(self, request: Request, keep_alive: bool) -> None:
         reply = await self._app(request)
         if reply is None:
             self.transport.abort()
         elif not self.transport.is_closing():
-            is_last = self._ending and not self.reader.found
-            self._write(reply, keeps and not is_last, bare=request.method == b"HEAD")
-            self._go_on()
+            is_last = self._ending and not self.parser.parsed
+            self._write(reply, keep_alive and not is_last, head_only=request.method == b"HEAD")
+            self._answer_next()
 
-    def _write(self, reply: Reply, keeps: bool, bare: bool = False) -> None:
-        """Write head and body at once: one system call and one packet. ``bare``: the head alone."""
-        headers = (*self._server.default_headers, *reply.headers, _KEEP_ALIVE if keeps else _CLOSE)
+    def _write(self, reply: Reply, keep_alive: bool, head_only: bool = False) -> None:
+        """Write head and body in one system call and one packet."""
+        headers = (*self._server.default_headers, *reply.headers, _KEEP_ALIVE if keep_alive else _CLOSE)
         lines = [b"%b: %b\r\n" % header for header in headers]
-        self.transport.write(b"".join((_STATUS_LINES[reply.http_status], *lines, b"\r\n", b"" if bare else reply.body)))
+        body = b"" if head_only else reply.body
+        self.transport.write(b"".join((_STATUS_LINES[reply.http_status], *lines, b"\r\n", body)))
 
-    def _rest(self) -> None:
-        """Do what is to be done when no answer is due."""
-        if self._ending and not self.reader.in_body:
+    def _continue_reading(self) -> None:
+        """Close the connection, or read on, when no response is due."""
+        if self._ending and not self.parser.in_body:
             self.transport.close()
-        elif self.reader.ended:
-            self._hang_up()
+        elif self.parser.ended:
+            # Closing at once would reset the connection of a caller that still sends, before it reads the response.
+            if not self.transport.is_closing():
+                self.transport.write_eof()
+                self._discard(len(self.held))
+                self.held = memoryview(b"")
+                self.transport.resume_reading()
         elif self.held:
-            self._read_held()
-        elif self.reader.asks_to_continue():
+            self._parse_held()
+        elif self.parser.expects_continue():
             self.transport.write(_CONTINUE)
 
-    def _hang_up(self) -> None:
-        """Say nothing more. Closing at once would reset a caller who still sends before it reads."""
-        if not self.transport.is_closing():
-            self.transport.write_eof()
-            self._throw_away(len(self.held))
-            self.held = memoryview(b"")
-            self.transport.resume_reading()
+    # Timeouts.
 
-    # Who keeps the service waiting.
-
-    def look(self, now_s: float) -> None:
-        """Cut the connection off where its caller has been awaited for too long."""
+    def check_timeout(self, now_s: float) -> None:
+        """Abort the connection if its caller has been awaited for too long; ``now_s`` is a monotonic time."""
         awaited, limit_s = self._await()
         if awaited is None or awaited is not self._awaited:
             self._awaited, self._awaited_since_s = awaited, now_s
@@ -185,19 +180,19 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
     def _await(self) -> tuple[object, float]:
-        """Tell what the caller is to do, None where it is the service's turn, and for how many seconds it may."""
+        """Return the action that the caller owes (None while the service owes one), and its time limit in seconds."""
         if self.write_paused:
             return "read", REQUEST_S
         if self._busy or self.held:
             return None, 0
-        if self.reader.ended:
+        if self.parser.ended:
             return "hang up", REQUEST_S
-        if self.reader.unfinished:
-            return self.reader.headers, REQUEST_S
-        return self._answering or "speak", KEEP_ALIVE_S
+        if self.parser.unfinished:
+            return self.parser.headers, REQUEST_S
+        return self._answering or "send", KEEP_ALIVE_S
 
 
 def sweep(connections: Iterable[Connection], now_s: float) -> None:
-    """Cut off who has kept the service waiting for too long; ``now_s`` is a monotonic clock's time."""
+    """Abort the connections that time out; ``now_s`` is a monotonic time."""
     for connection in list(connections):
-        connection.look(now_s)
+        connection.check_timeout(now_s)

@@ -73,7 +73,7 @@ class Api:
     media_types: frozenset[str] = LENIENT_TYPES
 
     async def answer(self, context: RequestContext, request: Request) -> Reply | Refusal:
-        """Answer one request, and note in ``context`` what is learnt about it."""
+        """Answer one request, and fill in the parts of ``context`` as they are read."""
         received = wire.read_request(
             request.method,
             request.path,

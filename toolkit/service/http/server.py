@@ -1,4 +1,4 @@
-"""How anything here listens: uvicorn on our sockets and at our signals, with an end that answers what is under way."""
+"""Run uvicorn on our sockets and with our signal handlers, and stop it after the requests under way are answered."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SWEEP_TICKS = 10  # of uvicorn's ticks, which are 0.1 s apart
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which tells when it answers, and leaves signals to us."""
+    """uvicorn's server, without its signal handlers. It calls ``on_started`` once it accepts connections."""
 
-    def __init__(self, app: Any, http: type[Connection] | Literal["httptools"], started: Callable[[], None]) -> None:
+    def __init__(self, app: Any, http: type[Connection] | Literal["httptools"], on_started: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -38,16 +38,16 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )
-        self._started = started
+        self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
+        """Start to accept connections."""
         await super().startup(sockets)
         if self.started:
-            self._started()
+            self._on_started()
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what is due every 0.1 s; return whether to end."""
+        """Check timeouts every second; return whether the server stops. uvicorn calls it every 0.1 s."""
         if counter % _SWEEP_TICKS == 0:
             connections: Iterable[object] = self.server_state.connections
             sweep([it for it in connections if isinstance(it, Connection)], time.monotonic())
@@ -55,67 +55,79 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to ``stopping``."""
+        """Do nothing, since ``stopping`` handles the signals."""
         yield
 
     def stop(self) -> None:
-        """Accept no more connections, answer what is under way, and end; at the second call end at once."""
+        """Stop after the requests under way are answered; at the second call, stop at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
 @contextlib.contextmanager
 def stopping(stop: Callable[[], None], until_stdin_closes: bool) -> Iterator[None]:
-    """Stop on SIGTERM, SIGINT and SIGHUP, and where asked when the process that holds our stdin ends."""
+    """Call ``stop`` on SIGTERM, SIGINT and SIGHUP.
+
+    ``until_stdin_closes``: also when stdin is closed, as it is when the parent process ends.
+    """
     loop = asyncio.get_running_loop()
     is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    endings = (signal.SIGTERM, signal.SIGINT) if is_nohup else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    for number in endings:
+    signals = (signal.SIGTERM, signal.SIGINT) if is_nohup else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def read_stdin() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            stop()
+
+    for number in signals:
         loop.add_signal_handler(number, stop)
     if until_stdin_closes:
-        loop.add_reader(sys.stdin.fileno(), _stop_at_end, stop)
+        loop.add_reader(sys.stdin.fileno(), read_stdin)
     try:
         yield
     finally:
-        for number in endings:
+        for number in signals:
             loop.remove_signal_handler(number)
         if until_stdin_closes:
             loop.remove_reader(sys.stdin.fileno())
 
 
-def _stop_at_end(stop: Callable[[], None]) -> None:
-    if not os.read(sys.stdin.fileno(), 4096):
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        stop()
-
-
 def bind(host: str, port: int, shared: bool = False) -> socket.socket:
-    """Listen; raise RunError where that can't be. ``shared``: beside others who share the port."""
+    """Return a listening socket.
+
+    Args:
+        host: an address or a name. An IPv6 address has no brackets.
+        port: 0 for a free one.
+        shared: whether other sockets may share the port (SO_REUSEPORT).
+
+    Raises:
+        RunError: if the address cannot be used.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
     except (OSError, OverflowError, TypeError, ValueError) as problem:
-        raise RunError(f"can't listen on {host} port {port}: {problem}; give another --host or --port") from None
+        raise RunError(f"can't listen on {host} port {port}: {problem}; choose another --host or --port") from None
 
 
 def url(host: str, listener: socket.socket) -> str:
-    """Return where the service is reached."""
+    """Return the base URL of a listening socket."""
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
 def raise_file_limit() -> None:
-    """Take as many connections as this process may: the usual soft limit, 1024, is there for programs that select()."""
+    """Raise the limit of open files to the maximum. The usual one, 1024, exists for programs that use select()."""
     try:
         import resource
     except ImportError:  # not on Windows
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS names a hard limit that it doesn't grant
+    with contextlib.suppress(ValueError, OSError):  # macOS reports a hard limit that it does not grant
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the fastest event loop there is."""
+    """Return uvloop's factory of event loops; None, for asyncio's own, if uvloop is not installed."""
     try:
         import uvloop
     except ImportError:  # not on Windows

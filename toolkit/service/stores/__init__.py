@@ -1,1 +1,1 @@
-"""The stores of the service: one package an engine, behind one Protocol."""
+"""Store the state of the service: one package for each engine, behind one interface."""

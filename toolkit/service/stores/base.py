@@ -51,7 +51,7 @@ class Store(VerificationStore, Protocol):
         ...
 
     async def take_jobs(self, limit: int) -> list[Job]:
-        """Take jobs that are due, the oldest first, and lease each for ``LEASE_S``."""
+        """Lease up to ``limit`` jobs that are due, the oldest first, for ``LEASE_S`` each."""
         ...
 
     async def postpone(self, job: Job, wait_s: float) -> None:
@@ -79,7 +79,7 @@ class Store(VerificationStore, Protocol):
         ...
 
     async def prune(self) -> bool:
-        """Delete a small part of the data that no decision needs any more; return whether there may be more of it."""
+        """Delete a small part of the data that no decision needs any more; return whether more may be left."""
         ...
 
     async def close(self) -> None:

@@ -55,7 +55,7 @@ async def open_store(
     Args:
         url: such as ``sqlite:///sms.db`` or ``redis://localhost:6379``.
         policy: the limits that the service enforces.
-        key_file: the key of a shared store's digests. A SQLite store has its key beside it.
+        key_file: the key of a shared store's digests. The key of a SQLite store is in the file ``<path>.key``.
         speed: seconds of the service clock in one real second; None leaves a shared store's clock as it is.
         batch_sizes: counts the calls of each commit, or of each pipeline that is sent to Redis.
 

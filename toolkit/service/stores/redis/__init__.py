@@ -1,1 +1,1 @@
-"""The shared store: any number of processes and machines over one Redis."""
+"""Store the state in Redis, for any number of processes and machines."""

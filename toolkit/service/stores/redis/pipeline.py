@@ -7,8 +7,8 @@ Theory of operation
 caller in doubt: a send that timed out may have been charged, or may still be carried out a second later.
 
 **Pipelining.** Calls that are made in one turn of the event loop wait in ``_queue``. The next turn sends up to
-``_CALLS_A_BATCH`` of them as one batch: for each app one script call (calls.lua), which carries out the app's calls in
-their order. All script calls of a batch travel in one Redis pipeline. ``_BATCHES`` batches are on their way at once:
+``_CALLS_A_BATCH`` of them as one batch. For each app in it, one script call (calls.lua) carries out the app's calls in
+their order. All script calls of a batch are sent in one Redis pipeline. ``_BATCHES`` batches are on their way at once:
 
     time          ->
     queue         A B C      D E          F G H I
@@ -75,7 +75,7 @@ def connect(url: str, timeout_s: float) -> Client:
         timeout_s: the time limit of connecting and of each answer.
 
     Raises:
-        SettingsError: if the URL is not valid. The message repeats nothing of it: it may hold a password.
+        SettingsError: if the URL is not valid. The message does not repeat the URL, which may hold a password.
     """
     try:  # what redis-py would fail on, ignore, or let override the settings below
         parts = urlsplit(url)
@@ -153,7 +153,7 @@ class Pipeline:
     _scheduled: bool = False
 
     async def call(self, tag: str, call: bytes, rollback: Rollback | None = None) -> Any:
-        """Carry out a call and return its answer; raise StoreError if there is none in time.
+        """Carry out a call and return its answer; raise StoreError if it does not arrive in time.
 
         Args:
             tag: the keys' tag, which decides their slot; such as ``sms:{7}`` for app 7.
@@ -266,7 +266,7 @@ def describe(problem: Exception) -> str:
 
 
 async def within(seconds: float, answering: Awaitable[Any]) -> Any:
-    """Return an answer of Redis; raise StoreError if there is none within a number of seconds."""
+    """Return an answer of Redis; raise StoreError if it takes longer than a number of seconds."""
     try:
         async with asyncio.timeout(seconds):
             return await answering

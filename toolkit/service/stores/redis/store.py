@@ -214,7 +214,7 @@ class RedisStore:
         return self._job(app_id, row) if row else None
 
     async def take_jobs(self, limit: int) -> list[Job]:
-        """Take jobs that are due, the oldest first, and lease each for ``LEASE_S``."""
+        """Lease up to ``limit`` jobs that are due, the oldest first, for ``LEASE_S`` each."""
         due = await self._call_every_app(f"due {limit}")
         oldest = sorted((due_ms, app_id) for app_id, times in due.items() for due_ms in times)[:limit]
         shares = Counter(app_id for _, app_id in oldest)
@@ -306,7 +306,7 @@ class RedisStore:
                 self._pipeline.is_down = False
 
     def _update_clock(self) -> None:
-        """Take over the anchor that all machines share, and the time of Redis."""
+        """Use the anchor that all machines share, and the time of Redis."""
         anchor = self._accounts.anchor
         if self.clock.speed != anchor.speed:
             self.clock = Clock(anchor.speed, anchor, self._pipeline.wall or self._accounts.wall_ms)

@@ -1,1 +1,1 @@
-"""The embedded store: one process and one SQLite file, with group commit."""
+"""Store the state in a SQLite file, for one process, with group commit."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 class Leases:
     """The leases of jobs by their number. Times are seconds of any monotonic clock.
 
-    A heap holds the ends of all leases. An entry is skipped if its lease has been changed or released meanwhile.
+    A heap holds the ends of all leases. An entry is skipped if its lease was changed or released.
     ``newest`` is the highest number that was taken.
     """
 

@@ -69,7 +69,7 @@ class SqliteStore:
         """Open a store, or create it, and load its state.
 
         Args:
-            path: the database; its lock and its key lie beside it.
+            path: the database. The lock file and the key file are in the same folder.
             policy: the limits that the service enforces.
             speed: seconds of the service clock in one real second.
             wall: returns the machine's time in milliseconds.
@@ -186,7 +186,7 @@ class SqliteStore:
         return None if seq is None else self._read_jobs(seq - 1, seq, 1).get(seq)
 
     async def take_jobs(self, limit: int) -> list[Job]:
-        """Take jobs that are due, the oldest first, and lease each."""
+        """Lease up to ``limit`` jobs that are due, the oldest first, for ``LEASE_S`` each."""
         now_s = self._now_s()
         due = list(islice(self._leases.due(now_s), limit))
         jobs: dict[int, Job] = {}
@@ -259,7 +259,7 @@ class SqliteStore:
     # Pruning.
 
     async def prune(self) -> bool:
-        """Delete a small part of the data that no decision needs any more; return whether there may be more of it."""
+        """Delete a small part of the data that no decision needs any more; return whether more may be left."""
         now_ms, state = self.clock.now_ms(), self.state
         state.forget_expired(now_ms)
         kept_ms = max(VERIFIED_KEPT_MS, state.policy.longest_ms)
