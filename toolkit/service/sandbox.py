@@ -1,4 +1,7 @@
-"""What the sandbox adds: a look at what was "sent", codes on demand, faults. Production has none of it."""
+"""Add the sandbox to the API: reading a message that was "sent", magic mobiles and injected faults.
+
+Production builds none of this: ``toolkit.service.process.runtime`` puts the sandbox around the API.
+"""
 
 from __future__ import annotations
 
@@ -22,35 +25,48 @@ MAX_SIGMA = 5
 
 
 def magic_return_code(mobile: str) -> ReturnCode | None:
-    """Return the return code that a magic mobile asks for: 199000 followed by the code's number."""
+    """Return the return code that a magic mobile asks for; None for another mobile.
+
+    A magic mobile is 199000 followed by a return code.
+
+    >>> magic_return_code("19900050014")
+    <ReturnCode.NO_MONEY: 50014>
+    >>> magic_return_code("13800138000") is None
+    True
+    """
     return find(int(mobile[len(MAGIC_PREFIX) :])) if mobile.startswith(MAGIC_PREFIX) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Added latency: ``median_s`` seconds, always (sigma 0) or log-normal around it."""
+    """Latency added to each call: constant (``sigma`` 0), or log-normal with the median ``median_s`` in seconds."""
 
     median_s: float = 0.0
     sigma: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma <= MAX_SIGMA:
-            raise InputError(f"sigma {self.sigma}: give a number from 0 to {MAX_SIGMA}")
+            raise InputError(f"invalid sigma {self.sigma}: expected a number from 0 to {MAX_SIGMA}")
 
     @classmethod
     def parse(cls, text: str) -> Latency:
-        """Read ``20ms``, or ``20ms~0.5`` for a log-normal one with that sigma."""
-        span, _, sigma = text.partition("~")
+        """Parse ``MEDIAN`` or ``MEDIAN~SIGMA``.
+
+        >>> Latency.parse("20ms~0.5")
+        Latency(median_s=0.02, sigma=0.5)
+        """
+        median, _, sigma = text.partition("~")
         try:
-            return cls(parse_duration(span, allow_zero=True), float(sigma or 0))
+            return cls(parse_duration(median, allow_zero=True), float(sigma or 0))
         except ValueError:
             raise InputError(
-                f"latency {text!r}: write 20ms, or 20ms~0.5 for a log-normal one; sigma is 0 to {MAX_SIGMA}"
+                f"invalid latency {text!r}: expected a duration, e.g. 20ms, or 20ms~0.5 for log-normal latency with"
+                f" sigma 0.5; sigma is at most {MAX_SIGMA}"
             ) from None
 
-    def draw(self, chance: random.Random) -> float:
+    def draw(self, rng: random.Random) -> float:
         """Draw one latency in seconds."""
-        return self.median_s * math.exp(chance.gauss(0, self.sigma)) if self.sigma else self.median_s
+        return self.median_s * math.exp(rng.gauss(0, self.sigma)) if self.sigma else self.median_s
 
 
 NO_LATENCY = Latency()
@@ -58,34 +74,40 @@ NO_LATENCY = Latency()
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Every ``period_s`` seconds nothing is answered for ``length_s`` seconds."""
+    """A pause at the start of every ``period_s`` seconds: nothing is answered for ``length_s`` seconds."""
 
     length_s: float
     period_s: float
 
     @classmethod
     def parse(cls, text: str) -> Stall:
-        """Read ``200ms/2s``: length and period."""
+        """Parse ``LENGTH/PERIOD``.
+
+        >>> Stall.parse("200ms/2s")
+        Stall(length_s=0.2, period_s=2.0)
+        """
         length, _, period = text.partition("/")
         try:
             stall = cls(parse_duration(length, allow_zero=True), parse_duration(period))
         except ValueError:
-            raise InputError(f"stall {text!r}: write length/period, such as 200ms/2s") from None
+            raise InputError(f"invalid stall {text!r}: expected LENGTH/PERIOD, e.g. 200ms/2s") from None
         if stall.length_s >= stall.period_s:
-            raise InputError(f"stall {text!r}: the length must be shorter than the period")
+            raise InputError(f"invalid stall {text!r}: expected a length shorter than the period, e.g. 200ms/2s")
         return stall
 
-    def left(self, now_s: float) -> float:
-        """Return how many seconds of a stall are left at a time."""
+    def remaining_s(self, now_s: float) -> float:
+        """Return the rest of the pause at a time of any monotonic clock, in seconds; 0 outside of a pause."""
         return max(0.0, self.length_s - now_s % self.period_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What goes wrong on purpose. Shares are 0 to 1.
+    """Faults that the sandbox injects. Shares are between 0 and 1.
 
-    error_share: answered "server error", with nothing done. drop_share: done, and the connection dropped in place of
-    an answer.
+    - ``latency``: delay before a call is handled
+    - ``error_share``: calls that are answered with a server error and not carried out
+    - ``drop_share``: calls that are carried out, and whose connection is closed without a response
+    - ``stall``: pauses in which nothing is answered
     """
 
     latency: Latency = NO_LATENCY
@@ -96,7 +118,9 @@ class Faults:
     def __post_init__(self) -> None:
         for name in ("error_share", "drop_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name.replace('_', ' ')} {getattr(self, name)}: give a share from 0 to 1")
+                raise InputError(
+                    f"invalid {name.replace('_', ' ')} {getattr(self, name)}: expected a share from 0 to 1"
+                )
 
 
 NO_FAULTS = Faults()
@@ -104,22 +128,25 @@ NO_FAULTS = Faults()
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The service with its sandbox around it."""
+    """Wraps the API with the sandbox's own route and its faults.
+
+    ``now_s`` is a monotonic clock in seconds.
+    """
 
     api: Api
     store: Store
     faults: Faults = NO_FAULTS
-    chance: random.Random = field(default_factory=random.Random)
+    rng: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
 
     async def answer(self, context: RequestContext, request: Request) -> Reply | Refusal:
-        """Answer one request: a look at a message, or a call of the API with its faults."""
+        """Answer one request: read a message, or pass a call on to the API, with faults."""
         msg_id = read_message_path(request.path)
         if msg_id is not None:
             context.endpoint, context.msg_id = PEEK, msg_id
             return await self._peek(context, msg_id, request)
         if self.faults != NO_FAULTS:
-            return await self._faulty(context, request)
+            return await self._answer_with_faults(context, request)
         return await self.api.answer(context, request)
 
     async def _peek(self, context: RequestContext, msg_id: str, request: Request) -> Reply | Refusal:
@@ -138,16 +165,16 @@ class Sandbox:
             return Refusal(ReturnCode.API_NOT_FOUND)
         return build_message(job.code, template.render(job.code))
 
-    async def _faulty(self, context: RequestContext, request: Request) -> Reply | Refusal:
+    async def _answer_with_faults(self, context: RequestContext, request: Request) -> Reply | Refusal:
         faults = self.faults
-        delay_s = faults.latency.draw(self.chance) + (faults.stall.left(self.now_s()) if faults.stall else 0)
+        delay_s = faults.latency.draw(self.rng) + (faults.stall.remaining_s(self.now_s()) if faults.stall else 0)
         if delay_s:
             await asyncio.sleep(delay_s)
-        if self.chance.random() < faults.error_share:
+        if self.rng.random() < faults.error_share:
             target = read_path(request.path)
             context.endpoint = OTHER if isinstance(target, Refusal) else target[0]
             return Refusal(ReturnCode.SERVER_ERROR)
         answer = await self.api.answer(context, request)
-        if self.chance.random() < faults.drop_share:
+        if self.rng.random() < faults.drop_share:
             raise DropConnectionError
         return answer
