@@ -17,8 +17,11 @@ from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Bounds, Ended, Expectations, LoadRun, Plan
 from toolkit.load_test.plan.schedule import Schedule, parse_stages, steady
 from toolkit.load_test.plan.target_guard import cap_messages, check_allowed
-from toolkit.report.run_summary import Summary, write_summary
-from toolkit.report.write_files import write_report
+from toolkit.report.inputs import ReportInputs, run_name
+from toolkit.report.preload import Preload
+from toolkit.report.run_result import RunResult, Summary, save
+from toolkit.report.write_files import write_page
+from toolkit.runs.check_results import read_claims
 from toolkit.runs.progress import Progress
 from toolkit.settings import Price, Target
 
@@ -93,12 +96,12 @@ def play(
     ``LoadRun.wait``.
     """
     trial.check(target)
-    with trial.begin(target, folder) as run:
+    with trial.begin(target, folder) as run, Preload():
         for progress in run.follow(_TOLD_EVERY_S):
             if progress.calls:
                 on_progress(progress)
         ended = run.wait()
-    return conclude(folder, trial.settings(target) | ending(ended))[0]
+    return conclude(folder, trial.settings(target) | ending(ended))[0].summary
 
 
 def ending(ended: Ended) -> dict[str, object]:
@@ -107,9 +110,12 @@ def ending(ended: Ended) -> dict[str, object]:
     return settings | (ended.pacing.settings() if ended.pacing else {})
 
 
-def conclude(run: Path, settings: Mapping[str, object]) -> tuple[Summary, Path]:
-    """Judge a run by its calls and return what run.json holds, and where its page is; both are left in its folder."""
-    return write_summary(run, read(run), settings), write_report(run)
+def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path]:
+    """Write run.json, junit.xml and report.html of a finished run; return its result and the page's path."""
+    calls = read(run)
+    result = RunResult(run_name(calls, run), calls, settings, read_claims(run))
+    save(result, run)
+    return result, write_page(ReportInputs(calls, (result,)), run)
 
 
 def read_plan(users: int | None, rate: float | None, stages: str | None, duration: str | None, **given: Any) -> Plan:

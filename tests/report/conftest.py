@@ -19,8 +19,9 @@ from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import CallRecord
 from toolkit.records.parquet import PARQUET_NAME, write_parquet
 from toolkit.report import html
-from toolkit.report.build import compose
-from toolkit.report.inputs import Questions, Run, Subject
+from toolkit.report.build import build_report
+from toolkit.report.inputs import ReportInputs, ReportOptions
+from toolkit.report.run_result import RunResult
 from toolkit.runs.check_results import Claim
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
@@ -89,22 +90,22 @@ def run_folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def subject_of() -> Callable[..., Subject]:
+def inputs_of() -> Callable[..., ReportInputs]:
     """Make a frame of calls, with settings and claims of its run, what a report is about."""
 
     def make(
         frame: pd.DataFrame, settings: Mapping[str, object] | None = None, claims: Sequence[Claim] = (), **asked: Any
-    ) -> Subject:
+    ) -> ReportInputs:
         calls = Calls(lazy(frame), UnreadLines().frame())
-        return Subject(calls, (Run("friday", calls, settings or {}, claims),), Questions(**asked))
+        return ReportInputs(calls, (RunResult("friday", calls, settings or {}, claims),), ReportOptions(**asked))
 
     return make
 
 
 @pytest.fixture(scope="session")
-def render(subject_of: Callable[..., Subject]) -> Callable[..., str]:
-    """Render the page of what ``subject_of`` makes."""
-    return lambda *given, **asked: html.render(compose(subject_of(*given, **asked)))
+def render(inputs_of: Callable[..., ReportInputs]) -> Callable[..., str]:
+    """Render the page of what ``inputs_of`` makes."""
+    return lambda *given, **asked: html.render(build_report(inputs_of(*given, **asked)))
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_the_page_is_one_small_file_beside_the_records(run_folder, traffic):
     assert sorted(file.name for file in folder.iterdir()) == ["calls.parquet", "report.html", "run.json"]
 
 
-def test_the_headline_says_what_ran_when_against_what_and_how_it_went(run_folder, call):
+def test_the_header_names_the_run_its_time_target_and_figures(run_folder, call):
     second = 1_000_000_000
     records = [call(Endpoint.SEND, 50000), call(Endpoint.SEND, 50009, latency_ns=2 * second)]
     text = write_report(run_folder(records, {"target": "http://127.0.0.1:8000"})).read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def test_every_outcome_has_its_row_in_the_page(page):
         assert said in text
 
 
-def test_tables_have_scoped_heads_and_scroll_in_their_own_container(page):
+def test_tables_have_scoped_headers_and_scroll_in_their_own_container(page):
     heads = page.named("th")
     assert heads
     assert {head["scope"] for head in heads} == {"col", "row", "rowgroup"}
@@ -107,7 +107,7 @@ def test_tables_have_scoped_heads_and_scroll_in_their_own_container(page):
     assert all(region["role"] == "region" and region["tabindex"] == "0" for region in regions)
 
 
-def test_the_page_has_language_title_and_words_for_its_pictures(page):
+def test_the_page_has_a_language_a_title_and_alternative_texts(page):
     assert page.named("html")[0]["lang"] == "en"
     assert "friday · SMS code report" in page.text
     pictures = [attributes for attributes in page.named("div") if attributes.get("role") == "img"]
@@ -128,7 +128,7 @@ def test_hostile_names_and_settings_stay_text(run_folder, call):
     assert HOSTILE in " ".join(page.text)
 
 
-def test_settings_read_as_names_and_values_nested_ones_dotted(run_folder, call):
+def test_nested_settings_have_dotted_names(run_folder, call):
     settings = {"cap": {"messages": 5, "cost": None}, "tags": ["a", 1], "open_loop": True}
     html = write_report(run_folder([call(Endpoint.SEND, 50000)], settings)).read_text(encoding="utf-8")
     shown = html[html.index('<h2 id="settings"') :]
@@ -153,14 +153,14 @@ def test_secrets_codes_and_whole_mobiles_are_not_in_the_page(run_folder, call):
     assert "1380013****" in html
 
 
-def test_a_run_without_settings_and_without_one_name_is_called_by_its_folder(run_folder, call):
+def test_calls_of_several_runs_are_named_by_their_folder(run_folder, call):
     folder = run_folder([call(Endpoint.SEND, 50000, run="a"), call(Endpoint.SEND, 50000, run="b")])
     html = write_report(folder).read_text(encoding="utf-8")
     assert f"<h1>{folder.name}</h1>" in html
     assert "Settings" not in html
 
 
-def test_an_empty_run_has_a_page_that_says_so(run_folder):
+def test_the_page_of_an_empty_run_says_that_it_has_no_calls(run_folder):
     assert "No calls were recorded" in write_report(run_folder([], {"users": 1})).read_text(encoding="utf-8")
 
 
@@ -170,7 +170,7 @@ def test_a_page_is_replaced_whole(run_folder, traffic):
     assert "an old page" not in write_report(folder).read_text(encoding="utf-8")
 
 
-def test_what_is_no_run_folder_or_no_json_is_an_input_error(run_folder, call, tmp_path):
+def test_an_invalid_run_folder_is_an_input_error(run_folder, call, tmp_path):
     with pytest.raises(InputError, match="holds neither"):
         write_report(tmp_path)
     folder = run_folder([call(Endpoint.SEND, 50000)])
@@ -179,9 +179,9 @@ def test_what_is_no_run_folder_or_no_json_is_an_input_error(run_folder, call, tm
         write_report(folder)
 
 
-def test_outcomes_beyond_what_a_page_can_show_are_counted(call, render):
+def test_outcomes_beyond_the_maximum_are_counted(call, render):
     records = [call(Endpoint.SEND, 60_000 + i) for i in range(250)]
-    assert "50 more are in the records" in render(analysis.from_records(records))
+    assert "50 more rows are not shown" in render(analysis.from_records(records))
 
 
 def test_a_browser_shows_the_page(run_folder, traffic, browse, tmp_path):

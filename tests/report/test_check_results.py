@@ -10,7 +10,8 @@ from junitparser import JUnitXml
 
 from toolkit import analysis
 from toolkit.api.errors import InputError
-from toolkit.report.run_summary import JUNIT_NAME, write_summary
+from toolkit.report import junit
+from toolkit.report.run_result import RunResult, save
 from toolkit.runs import run_folder
 from toolkit.runs.check_results import figure_rows, read_claims
 
@@ -29,9 +30,9 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> None:
-    summary = write_summary(run, analysis.from_records(traffic), {})
-    assert summary["claims"] == [CLAIM]
-    ((case,),) = JUnitXml.fromfile(str(run / JUNIT_NAME))
+    save(RunResult("friday", analysis.from_records(traffic), {}, read_claims(run)), run)
+    assert json.loads((run / run_folder.SUMMARY_NAME).read_text())["claims"] == [CLAIM]
+    ((case,),) = JUnitXml.fromfile(str(run / junit.FILE_NAME))
     assert case.name == "frequency_limits"
     assert [type(it).__name__ for it in case.result] == ["Failure"]
 

@@ -1,4 +1,4 @@
-"""What the sections of a report say, of two simulated weeks with incidents whose labels are known."""
+"""Sections of a report on two simulated weeks with labelled incidents."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from toolkit.api.wire import Endpoint
 from toolkit.price_list import PriceRow, Prices
 from toolkit.report import html as page
 from toolkit.report import json_csv, markdown
-from toolkit.report.build import compose
-from toolkit.report.inputs import Questions, Subject, read_run, read_subject
+from toolkit.report.build import build_report
+from toolkit.report.inputs import ReportInputs, ReportOptions, read_inputs, read_run
 from toolkit.report.model import Figure, Report, Table
 from toolkit.report.write_files import Format, write
 from toolkit.runs.thresholds import parse
@@ -53,20 +53,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def subject(folder: Path) -> Subject:
-    asked = Questions(
+def inputs(folder: Path) -> ReportInputs:
+    asked = ReportOptions(
         against=read_run(folder, until="2026-11-08"),
         slo="99.9%",
         prices=settings.load_prices(folder / "prices.toml"),
         statement=folder / "statement-2026-11.csv",
         conditions=(parse("share(50019) < 50%"),),
     )
-    return read_subject([folder], asked)
+    return read_inputs([folder], asked)
 
 
 @pytest.fixture(scope="module")
-def report(subject: Subject) -> Report:
-    return compose(subject)
+def report(inputs: ReportInputs) -> Report:
+    return build_report(inputs)
 
 
 def table(report: Report, name: str) -> Table:
@@ -83,25 +83,25 @@ def test_the_sections_come_in_the_order_in_which_they_are_read(report: Report) -
     assert [section.name for section in report.sections] == ORDER
 
 
-def test_what_is_worked_out_next_is_heard(subject_of: Callable[..., Subject], traffic) -> None:
+def test_the_callback_gets_each_section_before_it_is_computed(inputs_of: Callable[..., ReportInputs], traffic) -> None:
     heard: list[str] = []
-    compose(subject_of(analysis.from_records(traffic)), heard.append)
+    build_report(inputs_of(analysis.from_records(traffic)), heard.append)
     assert heard[:3] == ["verdicts", "outcomes", "latency"]
 
 
-def test_every_frame_is_what_the_analysis_says(report: Report, subject: Subject) -> None:
-    calls = subject.calls
+def test_frames_are_those_of_the_analysis(report: Report, inputs: ReportInputs) -> None:
+    calls = inputs.calls
     for name, frame in {
         "latency": analysis.latency(calls),
         "most_accepted": analysis.most_accepted(calls),
         "error_budget": analysis.error_budget(calls, "99.9%"),
-        "cost": analysis.cost(calls, subject.prices, by=()),
+        "cost": analysis.cost(calls, inputs.prices, by=()),
     }.items():
         pd.testing.assert_frame_equal(table(report, name).frame, frame)
     assert table(report, "return_codes").frame["calls"].tolist() == analysis.return_codes(calls)["calls"].tolist()
 
 
-def test_an_outage_is_told_with_its_time(report: Report, folder: Path) -> None:
+def test_an_outage_is_found_at_its_time(report: Report, folder: Path) -> None:
     outage = label(folder, "outage")
     rows = [[str(cell) for cell in row] for row in table(report, "changes").rows]
     ours = [row for row in rows if row[3] == "50019 server error"]
@@ -109,7 +109,7 @@ def test_an_outage_is_told_with_its_time(report: Report, folder: Path) -> None:
     assert any(abs(pd.Timestamp(row[0], tz="UTC") - since) <= pd.Timedelta("10min") for row in ours)
 
 
-def test_a_key_that_was_rotated_badly_gathers_in_its_app(report: Report) -> None:
+def test_a_bad_key_rotation_is_concentrated_in_its_app(report: Report) -> None:
     why = table(report, "why").frame
     ours = why[why["outcome"] == "send 50002 auth failed"]
     assert ours.iloc[0]["dimension"] in {"app_key", "source"}
@@ -125,7 +125,7 @@ def test_days_templates_and_carriers_add_up_to_the_total_to_the_last_cent(report
             assert sum(map(Decimal, frame[column].dropna().astype(str))) == Decimal(str(total[column])), (name, column)
 
 
-def test_the_statement_s_planted_differences_are_told(report: Report) -> None:
+def test_the_planted_differences_of_the_statement_are_found(report: Report) -> None:
     kinds = {str(row[0]) for row in table(report, "discrepancies").rows}
     assert {"billed twice", "missing in the records", "missing in the statement"} <= kinds
 
@@ -134,19 +134,19 @@ def test_the_pumped_prefix_is_the_first_suspect(report: Report, folder: Path) ->
     assert table(report, "pumped").rows[0][0] == label(folder, "pumping")["prefix"]
 
 
-def test_rules_are_told_as_one_would_say_them(report: Report) -> None:
+def test_rules_are_written_as_a_count_within_a_duration(report: Report) -> None:
     assert "1 within 1 min" in [row[0] for row in table(report, "limits").rows]
 
 
-def test_what_everybody_should_know_is_a_sentence_each(report: Report, folder: Path) -> None:
+def test_each_finding_is_one_sentence(report: Report, folder: Path) -> None:
     found = {section.name: section.finding for section in report.findings()}
     assert list(found) == [name for name in ORDER if name in found]
-    assert found["verdicts"] == "1 of 1 threshold kept."
-    assert "levels changed, above all this: " in found["changes"]
+    assert found["verdicts"] == "1 of 1 threshold passed."
+    assert "levels changed, most of all this one: " in found["changes"]
     money = table(report, "cost").frame["money"].iloc[0]
     assert f"messages cost {money:,.3f}".rstrip("0") in found["cost"]
     assert "in dispute" in found["statement"]
-    assert found["suspects"].startswith("Pumped: 1 prefix.")
+    assert found["suspects"].startswith("Suspected SMS pumping: 1 prefix.")
     assert all(sentence.endswith(".") for sentence in found.values())
 
 
@@ -189,9 +189,9 @@ def test_csv_has_a_file_for_each_table(report: Report, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codes", [[], [50000], [50019]])
-def test_no_call_one_call_and_all_failing_have_reports(codes: list[int], subject_of, call) -> None:
+def test_no_calls_one_call_and_only_failures_have_reports(codes: list[int], inputs_of, call) -> None:
     records = [call(Endpoint.SEND, code) for code in codes]
-    report = compose(subject_of(analysis.from_records(records), slo="99%"))
+    report = build_report(inputs_of(analysis.from_records(records), slo="99%"))
     assert page.render(report)
     assert markdown.render(report)
     json.loads(json_csv.to_json(report), parse_constant=lambda name: pytest.fail(name))
@@ -204,21 +204,21 @@ def test_several_runs_are_judged_each_by_its_own_thresholds(run_folder, call, tm
         folder.mkdir()
         settings = {"thresholds": ["ok_ratio(send) > 50%"], "target": f"http://{name}"}
         folders.append(run_folder([call(Endpoint.SEND, code, run=name)], settings, folder))
-    report = compose(read_subject(folders))
-    assert [(it.run, it.verdict.status.value) for it in report.judged] == [("good", "PASS"), ("bad", "FAIL")]
+    report = build_report(read_inputs(folders))
+    assert [(it.run, it.verdict.status.value) for it in report.verdicts] == [("good", "PASS"), ("bad", "FAIL")]
     assert (report.name, report.target) == ("good, bad", "http://good, http://bad")
     assert ("bad.target", "http://bad") in table(report, "settings").rows
 
 
-def test_rows_that_could_not_be_read_are_told(tmp_path: Path) -> None:
+def test_unread_rows_are_counted(tmp_path: Path) -> None:
     good = '{"started_ns": 1793966400000000000, "endpoint": "send", "latency_ns": 1000000, "return_code": 50000}'
     (tmp_path / "calls.jsonl").write_text(f"{good}\nnot a call\n")
-    report = compose(read_subject([tmp_path / "calls.jsonl"]))
+    report = build_report(read_inputs([tmp_path / "calls.jsonl"]))
     (row,) = table(report, "unread").rows
     assert "2" in row
 
 
-def test_what_rose_in_a_single_app_gathers_everywhere_alike(subject_of, call) -> None:
+def test_a_rise_in_the_only_app_is_not_concentrated(inputs_of, call) -> None:
     records = [
         call(
             Endpoint.SEND,
@@ -227,54 +227,54 @@ def test_what_rose_in_a_single_app_gathers_everywhere_alike(subject_of, call) ->
         )
         for at in range(10_000)
     ]
-    report = compose(subject_of(analysis.from_records(records)))
-    assert {str(row[3]) for row in table(report, "why").rows} == {"everywhere alike"}
+    report = build_report(inputs_of(analysis.from_records(records)))
+    assert {str(row[3]) for row in table(report, "why").rows} == {"not concentrated"}
     assert page.render(report)
 
 
-def test_prices_that_know_no_segment_say_so(subject: Subject) -> None:
+def test_without_a_price_for_any_segment_there_is_no_cost(inputs: ReportInputs) -> None:
     late = Prices((PriceRow(date(2027, 1, 1), Decimal("0.1"), "CNY"),))
-    report = compose(replace(subject, asked=Questions(prices=late)))
+    report = build_report(replace(inputs, options=ReportOptions(prices=late)))
     assert dict(table(report, "cost").rows)["cost"] == "–"
     assert "cost" not in {section.name for section in report.findings()}
     (forecast,) = (section for section in report.sections if section.name == "forecast")
-    assert forecast.note == "There is none: nothing sent has a price."
+    assert forecast.note == "No forecast: no message has a price."
 
 
-def test_prices_that_know_some_segments_say_of_how_many_they_know_nothing(subject: Subject) -> None:
+def test_segments_without_a_price_are_counted(inputs: ReportInputs) -> None:
     some = Prices((PriceRow(date(2026, 11, 9), Decimal("0.1"), "CNY"),))
-    report = compose(replace(subject, asked=Questions(prices=some)))
+    report = build_report(replace(inputs, options=ReportOptions(prices=some)))
     by_day = table(report, "cost_by_day").frame
     assert by_day["money"].isna().tolist() == [day.day < 9 for day in by_day["day"]]
     unpriced = table(report, "cost").frame["unpriced"].iloc[0]
     (finding,) = (section.finding for section in report.findings() if section.name == "cost")
-    assert f"without {unpriced:,} segments that no price is known of" in finding
+    assert f"not counting {unpriced:,} segments without a price" in finding
 
 
-def test_a_statement_without_prices_is_compared_by_messages(subject: Subject, folder: Path) -> None:
-    report = compose(replace(subject, asked=Questions(statement=folder / "statement-2026-11.csv")))
+def test_a_statement_without_prices_is_compared_by_messages(inputs: ReportInputs, folder: Path) -> None:
+    report = build_report(replace(inputs, options=ReportOptions(statement=folder / "statement-2026-11.csv")))
     (section,) = (section for section in report.sections if section.name == "statement")
     assert "No price is known" in section.note
     assert [type(part) for part in section.parts] == [Table, Table]
     assert table(report, "statement").rows[0][2] == "–"
 
 
-def test_a_statement_is_of_its_whole_month(folder: Path) -> None:
+def test_a_statement_excludes_a_period(folder: Path) -> None:
     with pytest.raises(InputError, match="whole month"):
-        read_subject([folder], Questions(statement=folder / "statement-2026-11.csv"), since="2026-11-05")
+        read_inputs([folder], ReportOptions(statement=folder / "statement-2026-11.csv"), since="2026-11-05")
 
 
-def test_ids_of_the_page_are_its_own_each(report: Report) -> None:
+def test_ids_of_the_page_are_unique(report: Report) -> None:
     ids = re.findall(r'\bid="([^"]+)"', re.sub(r"<svg.*?</svg>", "", page.render(report), flags=re.DOTALL))
     assert len(ids) == len(set(ids))
 
 
-def test_many_outcomes_make_no_larger_a_picture(subject_of, call) -> None:
+def test_many_outcomes_do_not_enlarge_the_picture(inputs_of, call) -> None:
     second = 1_000_000_000
     records = [
         call(Endpoint.SEND, 60_000 + at % 500, started_ns=1_793_966_400 * second + at * second) for at in range(20_000)
     ]
-    assert len(page.render(compose(subject_of(analysis.from_records(records))))) < 1_000_000
+    assert len(page.render(build_report(inputs_of(analysis.from_records(records))))) < 1_000_000
 
 
 EVIL = "\x1b[31mred\x07 | <b> 008613800138000 " + "x" * 3_000
@@ -288,7 +288,7 @@ def test_hostile_texts_are_harmless_in_every_format(form: Format, call, run_fold
     )
     records = [call(Endpoint.SEND, None, error=EVIL, run=EVIL), call(Endpoint.VERIFY, 50000, run=EVIL)]
     folder = run_folder(records, {"note": EVIL, "thresholds": ["ok_ratio(verify) > 1%"]})
-    written = write(compose(read_subject([folder])), tmp_path / "out", [form])
+    written = write(build_report(read_inputs([folder])), tmp_path / "out", [form])
     for path in written:
         text = path.read_text()
         assert not [it for it in ("\x1b", "\x07", "13800138000") if it in text], path
@@ -309,20 +309,18 @@ def test_hostile_texts_are_harmless_in_every_format(form: Format, call, run_fold
         ("run.json", '{"settings": {"thresholds": "p99(send.caller_ms) < 1"}}'),
     ],
 )
-def test_files_of_a_run_that_hold_something_else_are_refused(
-    name: str, content: str, call, run_folder, tmp_path: Path
-) -> None:
+def test_invalid_files_of_a_run_are_refused(name: str, content: str, call, run_folder, tmp_path: Path) -> None:
     folder = run_folder([call(Endpoint.SEND, 50000)])
     (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=r"mend|another version|write a list"):
-        compose(read_subject([folder]))
+    with pytest.raises(InputError, match=r"mend|another version|expected a list"):
+        build_report(read_inputs([folder]))
 
 
-def test_runs_of_one_name_are_told_apart(call, run_folder, tmp_path: Path) -> None:
+def test_runs_of_the_same_name_are_distinguished_by_their_folders(call, run_folder, tmp_path: Path) -> None:
     folders = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         folders.append(run_folder([call(Endpoint.SEND, 50000)], {"host": name}, tmp_path / name))
-    report = compose(read_subject(folders))
+    report = build_report(read_inputs(folders))
     assert report.name == f"friday of {folders[0]}, friday of {folders[1]}"
     assert "calls per second" not in {fact.label for fact in report.facts}

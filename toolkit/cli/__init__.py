@@ -5,6 +5,7 @@ stdout is data, stderr is talk. The exit codes are in its help.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -81,6 +82,7 @@ def _run() -> None:
     try:
         app()
     finally:
+        gc.freeze()  # the process ends: collecting what Altair and pandas leave would take up to a second
         _flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import shutil
 import sys
@@ -17,14 +18,14 @@ import typer
 from toolkit.api.durations import EXAMPLES
 from toolkit.api.errors import InputError
 from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say
-from toolkit.cli.run_result import exit_by, show_summary
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
+from toolkit.cli.show_result import exit_by, show_result
 from toolkit.runs.remote_storage import check, is_url, push
 from toolkit.runs.run_folder import Cause
 
 if TYPE_CHECKING:
     from toolkit.load_test.launch.locust_process import Ended, LoadRun, Plan
-    from toolkit.report.run_summary import Summary
+    from toolkit.report.run_result import Summary
     from toolkit.runs.arrival_counts import Pacer, Rate
     from toolkit.runs.progress import Progress
     from toolkit.settings import Price, Target
@@ -114,11 +115,11 @@ def load(
     as_json: Json = False,
 ) -> None:
     """Load an API and report on it: with no target configured, a sandbox started for it. Ctrl-C ends it early."""
-    from toolkit.analysis import read
     from toolkit.api.rate_rules import Rule
     from toolkit.load_and_report import Trial, conclude, ending, new_folder, read_plan
     from toolkit.load_test.launch import locust_process
     from toolkit.load_test.plan.mobile_pools import parse_pool
+    from toolkit.report.preload import Preload
     from toolkit.runs.thresholds import parse
     from toolkit.settings import find_target, load_price
 
@@ -153,16 +154,18 @@ def load(
         folder = new_folder(Path(tempfile.mkdtemp(prefix="smscode-")) if is_url(out) else Path(out))
         say(f"Loading {aim.base_url} with {scenario}: {_tell_plan(trial.plan)}. Ctrl-C ends it early.")
         run = stack.enter_context(trial.begin(aim, folder))
+        stack.enter_context(Preload())
         ended = _follow(run, trial.plan.duration_s, trial.price)
-    summary, page = conclude(folder, trial.settings(aim) | ending(ended))
-    show_summary(summary, read(folder), as_json)
+    gc.freeze()  # the imports leave many objects that live until the end: no collection needs to visit them
+    result, page = conclude(folder, trial.settings(aim) | ending(ended))
+    show_result(result, as_json)
     say(f"The report: {_push(folder, out) if is_url(out) else page}")
     for note in ended.notes:
         say(f"note: {note}")
     if ended.cause is Cause.REFUSED:
         fail(f"the run was ended early: every further call would be refused: {ended.reason}", REFUSED)
-    _check_answered(summary, aim)
-    exit_by([summary])
+    _check_answered(result.summary, aim)
+    exit_by([result])
 
 
 def _tell_plan(plan: Plan) -> str:

@@ -12,13 +12,13 @@ import typer
 
 from toolkit.api.errors import InputError
 from toolkit.cli.output import Json, say, show, show_json
-from toolkit.cli.run_result import exit_by, show_summary
+from toolkit.cli.show_result import exit_by, show_result
 from toolkit.runs.remote_storage import is_url, pulled
 
 if TYPE_CHECKING:
-    from toolkit.report.inputs import Subject
+    from toolkit.report.inputs import ReportInputs
     from toolkit.report.model import Report
-    from toolkit.report.run_summary import Summary
+    from toolkit.report.run_result import RunResult
     from toolkit.report.write_files import Format
     from toolkit.runs.thresholds import Threshold
 
@@ -70,8 +70,8 @@ def report(
     Without --out, --since and --until a run's run.json is written anew. The exit code is that of the run, and 99 where
     a condition of --fail-if holds, or nobody can tell.
     """
-    from toolkit.report.build import compose
-    from toolkit.report.inputs import Questions, read_run, read_subject
+    from toolkit.report.build import build_report
+    from toolkit.report.inputs import ReportOptions, read_inputs, read_run
     from toolkit.settings import load_prices
 
     if out == _STDOUT and as_json:
@@ -86,23 +86,22 @@ def report(
         how: dict[str, Any] = {"columns": columns, "log_format": log_format}
         other = read_run(against, **how) if against else None
         called = dict(_read_column("--statement-column", text) for text in statement_column or ())
-        asked = Questions(other, slo, load_prices(prices), statement, called, conditions)
-        subject = read_subject(paths, asked, since=since, until=until, **how)
+        options = ReportOptions(other, slo, load_prices(prices), statement, called, conditions)
+        inputs = read_inputs(paths, options, since=since, until=until, **how)
         with _telling() as tell:
-            found = compose(subject, tell)
+            found = build_report(inputs, tell)
         if out == _STDOUT:
-            summaries = _summarize(subject)
             _print(found, wanted)
         else:
-            is_whole = since is None and until is None
-            summaries = _keep(subject, paths) if out is None and is_whole else _summarize(subject)
+            if out is None and since is None and until is None:
+                _save(inputs, paths)
             files = _write(found, wanted, paths, out)
-            _show(subject, summaries, as_json)
+            _show(inputs.runs, as_json)
             if not as_json:
                 _show_findings(found)
             for path in files:
                 say(f"The report: {path.name if out is None and is_url(runs[0]) else path}")
-    exit_by(summaries, [it.verdict for it in found.judged if it.is_asked])
+    exit_by(inputs.runs, [it.verdict for it in found.verdicts if it.is_condition])
 
 
 def _read_formats(text: str, out: str | None) -> list[Format]:
@@ -147,21 +146,14 @@ def _check_place(formats: Sequence[Format], paths: Sequence[Path], out: str | No
         raise InputError(f"--format {data[0]} of what is no run needs a folder of its own: give --out")
 
 
-def _summarize(subject: Subject) -> list[Summary]:
-    from toolkit.report.run_summary import summarize
-
-    return [summarize(run.calls, run.settings, run.claims) for run in subject.runs]
-
-
-def _keep(subject: Subject, paths: Sequence[Path]) -> list[Summary]:
-    """Summarize each run, those that have a folder of their own into its run.json."""
+def _save(inputs: ReportInputs, paths: Sequence[Path]) -> None:
+    """Write the run.json of each run that has a folder of its own."""
     from toolkit.report.inputs import is_run
-    from toolkit.report.run_summary import summarize, write_summary
+    from toolkit.report.run_result import save
 
-    return [
-        write_summary(path, run.calls, run.settings) if is_run(path) else summarize(run.calls, run.settings, run.claims)
-        for path, run in zip(paths, subject.runs, strict=True)
-    ]
+    for path, run in zip(paths, inputs.runs, strict=True):
+        if is_run(path):
+            save(run, path)
 
 
 @contextmanager
@@ -177,15 +169,15 @@ def _telling() -> Iterator[Callable[[str], None]]:
         yield lambda section: status.update(f"working out {section}")
 
 
-def _show(subject: Subject, summaries: Sequence[Summary], as_json: bool) -> None:
-    if as_json and len(summaries) > 1:
-        show_json(list(summaries))
+def _show(runs: Sequence[RunResult], as_json: bool) -> None:
+    if as_json and len(runs) > 1:
+        show_json([run.summary for run in runs])
         return
-    for run, summary in zip(subject.runs, summaries, strict=True):
-        if len(summaries) > 1:
+    for run in runs:
+        if len(runs) > 1:
             print(f"{run.name}\n")
-        show_summary(summary, run.calls, as_json)
-        if len(summaries) > 1:
+        show_result(run, as_json)
+        if len(runs) > 1:
             print()
 
 

@@ -59,8 +59,8 @@ class ReportView:
             Download(label, f"{name}.{label.lower()}", make, self._work.begin)
             for label, make in (("CSV", self.csv), ("Parquet", self.parquet), ("HTML", self.html))
         ]
-        self.ask = Asking("Ask", "Nothing yet", report_questions.tell, self._ask)
-        self.against = Asking("Compare with", "No other run", report_questions.compare, self._ask)
+        self.ask = Asking("Ask", "Nothing yet", report_questions.build_answer, self._ask)
+        self.against = Asking("Compare with", "No other run", report_questions.build_comparison, self._ask)
         self.ask.offer((it, it) for it in report_questions.QUESTIONS)
         self._is_setting = False
         self._connect()

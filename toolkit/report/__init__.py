@@ -1,1 +1,1 @@
-"""Calls, of a run or of a period, to a report: HTML, Markdown, JSON, CSV and JUnit XML."""
+"""Reports on runs and logs: measure the calls once, build sections, write HTML, Markdown, JSON, CSV and JUnit XML."""

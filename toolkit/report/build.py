@@ -1,4 +1,4 @@
-"""Composing: from calls, and what is asked of them, to a report."""
+"""Build a report from its inputs."""
 
 from __future__ import annotations
 
@@ -7,76 +7,85 @@ from collections.abc import Callable, Iterator
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
-from toolkit.report import spending
-from toolkit.report.inputs import Subject, settings_by_name
-from toolkit.report.model import Fact, Report
-from toolkit.report.remarks import remarks
+from toolkit.report.inputs import ReportInputs, settings_by_name
+from toolkit.report.model import Fact, Figure, Report, RunVerdict
+from toolkit.report.run_result import remarks
 from toolkit.report.sections import ORDER
-from toolkit.report.sections import verdicts as judged
-from toolkit.report.verdicts import judge_all
+from toolkit.report.sections.verdicts import build_verdicts
+from toolkit.runs.thresholds import judge
+
+_LONG_S = 60  # from this duration on, the header also shows when the last call ended
 
 
-def compose(subject: Subject, on_section: Callable[[str], None] = lambda _: None) -> Report:
-    """Answer everything that calls tell; ``on_section`` hears what is worked out next.
+def build_report(
+    inputs: ReportInputs,
+    on_section: Callable[[str], object] = lambda _: None,
+    on_figure: Callable[[Figure], object] = lambda _: None,
+) -> Report:
+    """Build all sections that the inputs have data for.
 
-    Raise InputError for a threshold, a promise or a statement that is none.
+    ``on_section`` is called with the name of each section before it is computed, ``on_figure`` with each picture as
+    soon as its data is known. Raises InputError for an invalid threshold, objective or statement.
     """
     on_section("verdicts")
-    verdicts = judge_all(subject)
-    sections = list(judged.tell(subject, verdicts))
-    for name, tell in ORDER:
+    verdicts = [RunVerdict(run.name, verdict) for run in inputs.runs for verdict in run.verdicts]
+    conditions = [judge(it, inputs.total.figures) for it in inputs.options.conditions]
+    verdicts += [RunVerdict(inputs.name, verdict, is_condition=True) for verdict in conditions]
+    sections = list(build_verdicts(inputs, verdicts))
+    for name, build in ORDER:
         on_section(name)
-        sections += tell(subject)
+        for section in build(inputs):
+            sections.append(section)
+            for part in section.parts:
+                if isinstance(part, Figure):
+                    on_figure(part)
     return Report(
-        name=mask_text(subject.name),
-        when=_when(subject),
-        target=_target(subject),
-        duration_s=subject.duration_s,
-        facts=list(_facts(subject)),
-        remarks=list(_remarks(subject)),
+        name=mask_text(inputs.name),
+        when=_when(inputs),
+        target=", ".join(dict.fromkeys(_targets(inputs))) or number_format.MISSING,
+        duration_s=inputs.total.duration_s,
+        facts=list(_facts(inputs)),
+        remarks=list(_remarks(inputs)),
         sections=sections,
-        judged=verdicts,
-        claims=[claim for run in subject.runs for claim in run.claims],
+        verdicts=verdicts,
+        checks=[check for run in inputs.runs for check in run.checks],
     )
 
 
-def _when(subject: Subject) -> str:
-    if subject.span is None:
+def _when(inputs: ReportInputs) -> str:
+    if inputs.total.span is None:
         return number_format.MISSING
-    first, last = subject.span
-    until = f" to {last:%Y-%m-%d %H:%M:%S}" if subject.duration_s > 60 else ""
+    first, last = inputs.total.span
+    until = f" to {last:%Y-%m-%d %H:%M:%S}" if inputs.total.duration_s > _LONG_S else ""
     return f"{first:%Y-%m-%d %H:%M:%S}{until} UTC"
 
 
-def _target(subject: Subject) -> str:
-    found = dict.fromkeys(_target_of(mask(settings)) for _, settings in settings_by_name(subject.runs))
-    return ", ".join(found) or number_format.MISSING
+def _targets(inputs: ReportInputs) -> Iterator[str]:
+    """Yield the target of each run; other tools' settings nest it as an object with a base_url or host."""
+    for _, settings in settings_by_name(inputs.runs):
+        target: Json = mask(settings)
+        for names in (("target", "base_url", "host"), ("base_url", "host")):
+            if isinstance(target, dict):
+                target = next((target[name] for name in names if target.get(name)), None)
+        yield target if isinstance(target, str) else number_format.MISSING
 
 
-def _target_of(settings: Json) -> str:
-    target: Json = settings
-    for names in (("target", "base_url", "host"), ("base_url", "host")):
-        if isinstance(target, dict):
-            target = next((target[name] for name in names if target.get(name)), None)
-    return target if isinstance(target, str) else number_format.MISSING
-
-
-def _facts(subject: Subject) -> Iterator[Fact]:
-    codes, seconds = subject.codes, subject.duration_s
+def _facts(inputs: ReportInputs) -> Iterator[Fact]:
+    codes, seconds = inputs.total.codes, inputs.total.duration_s
     total = int(codes["calls"].sum())
-    good = int(codes.loc[codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
+    succeeded = int(codes.loc[codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
     yield Fact("calls", f"{total:,}")
-    if len(subject.runs) == 1:  # between runs there are none
+    if len(inputs.runs) == 1:  # the time between runs would count too
         yield Fact("calls per second", number_format.rate(total / seconds if seconds else None))
-    yield Fact("OK", number_format.share(good / total if total else None))
+    yield Fact("OK", number_format.share(succeeded / total if total else None))
     yield Fact("duration", number_format.duration(seconds))
-    yield Fact("messages, at most", f"{spending.charged(codes):,}")
+    yield Fact("messages, at most", f"{inputs.total.charged_messages:,}")
 
 
-def _remarks(subject: Subject) -> Iterator[str]:
-    if subject.since or subject.until:
-        yield f"Calls from {subject.since or 'the first'} on and before {subject.until or 'the end'}, and no others."
-    for name, settings in settings_by_name(subject.runs):
+def _remarks(inputs: ReportInputs) -> Iterator[str]:
+    if inputs.since or inputs.until:
+        yield f"Only calls from {inputs.since or 'the first'} to {inputs.until or 'the last'} are included."
+    for name, settings in settings_by_name(inputs.runs):
         masked = mask(settings)
         for remark in remarks(masked) if isinstance(masked, dict) else ():
             yield f"{mask_text(name)}: {remark}" if name else remark

@@ -1,9 +1,12 @@
-"""Page: a report as one HTML file that needs no network and runs no script. Every text in it is escaped."""
+"""Render a report as one HTML page that needs no network and runs no script. All text is escaped."""
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
+from types import TracebackType
+from typing import Self
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -14,9 +17,47 @@ _TEMPLATE = "page.html.j2"
 _WIDE, _NARROW = 880, 250  # px between the axes, for screens above and below the template's breakpoint
 
 
-def render(report: Report) -> str:
-    """Return a report's page."""
-    return _template().render(report=report, draw=draw, kind_of=_kind_of)
+class PictureDrawer:
+    """Draws pictures in a thread while the rest of the report is computed.
+
+    Drawing takes about as long as the analysis, and spends most of its time outside of Python's lock.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._started: dict[int, Future[tuple[Markup, Markup]]] = {}
+
+    def start(self, figure: Figure) -> None:
+        """Begin to draw a picture."""
+        self._started[id(figure)] = self._pool.submit(draw, figure)
+
+    def draw(self, figure: Figure) -> tuple[Markup, Markup]:
+        """Return a picture as ``draw`` does; wait for it if it was started."""
+        started = self._started.get(id(figure))
+        return started.result() if started else draw(figure)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def render(report: Report, pictures: PictureDrawer | None = None) -> str:
+    """Return a report's page. ``pictures`` has the pictures that were started already; the others are drawn now."""
+    return _template().render(report=report, draw=pictures.draw if pictures else draw, type_of=_type_of)
+
+
+def draw(figure: Figure) -> tuple[Markup, Markup]:
+    """Draw a picture as SVG, for a wide and for a narrow screen."""
+    from altair.utils import schemapi
+
+    from toolkit.analysis import charts  # Altair takes a second to import, and most formats show no picture
+
+    chart = getattr(charts, figure.chart)
+    with schemapi.debug_mode(False):  # else Altair validates each part of a chart as it is made: a third of the time
+        wide, narrow = (Markup(charts.to_svg(chart(figure.frame, width=width))) for width in (_WIDE, _NARROW))
+    return wide, narrow
 
 
 @cache
@@ -25,15 +66,6 @@ def _template() -> Template:
     return environment.from_string(files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8"))
 
 
-def _kind_of(shown: Part | Cell) -> str:
-    """Name what a part or a cell is, for the template to choose how it looks."""
+def _type_of(shown: Part | Cell) -> str:
+    """Return the word by which the template chooses how to show a part or a cell."""
     return {Table: "table", Figure: "figure", Badge: "badge", Bar: "bar"}.get(type(shown), "")
-
-
-def draw(figure: Figure) -> tuple[Markup, Markup]:
-    """Draw a picture for a wide and for a narrow screen."""
-    from toolkit.analysis import charts  # Altair takes seconds to import
-
-    chart = getattr(charts, figure.chart)
-    wide, narrow = (Markup(charts.to_svg(chart(figure.frame, width=width))) for width in (_WIDE, _NARROW))
-    return wide, narrow

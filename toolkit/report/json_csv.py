@@ -1,4 +1,4 @@
-"""Data: a report's frames as JSON and as CSV, for programs."""
+"""Write the frames of a report as JSON and CSV, for programs."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ SCHEMA = 1
 
 
 def to_json(report: Report) -> str:
-    """Return a report as JSON: its headline, what was judged, and each table's whole frame, by the tables' names.
+    """Return the header, findings, verdicts, check results and complete tables of a report as JSON.
 
-    Times are ISO 8601 in UTC, money decimals as text, nothing is NaN.
+    Times are ISO 8601 in UTC, amounts of money are decimals as text, and NaN is null. docs/report.md lists the fields.
     """
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "schema": SCHEMA,
         "name": report.name,
         "target": report.target,
         "duration_s": report.duration_s,
         "remarks": list(report.remarks),
         "findings": {section.name: section.finding for section in report.findings()},
-        "verdicts": [{"run": it.run, **as_json(it.verdict)} for it in report.judged],
-        "claims": [dict(claim) for claim in report.claims],
-        "tables": {table.name: _rows(table.frame) for table in report.tables()},
+        "verdicts": [{"run": it.run, **as_json(it.verdict)} for it in report.verdicts],
+        "claims": [dict(check) for check in report.checks],
+        "tables": {
+            table.name: [
+                {str(name): _plain(value) for name, value in row.items()} for row in table.frame.to_dict("records")
+            ]
+            for table in report.tables()
+        },
     }
-    return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_csv(table: Table) -> str:
-    """Return a table's whole frame as CSV."""
+    """Return the complete frame of a table as CSV."""
     text: str = table.frame.to_csv(index=False)
     return text
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Json]]:
-    return [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _plain(value: Any) -> Json:

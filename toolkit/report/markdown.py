@@ -1,17 +1,17 @@
-"""Markdown: a report as text that a code host, a ticket or a chat shows. Tables and notes, no pictures."""
+"""Render a report as Markdown for a code host, a ticket or a chat: tables and notes, without pictures."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from toolkit.report.model import Report, Section, Table
+from toolkit.report.model import Report, Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 
 def render(report: Report) -> str:
-    """Return a report as Markdown, with tables as GitHub has them."""
+    """Return a report as GitHub Flavored Markdown."""
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -23,26 +23,22 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield from (f"- {_escape(section.finding)}" for section in report.findings())
     for section in report.sections:
-        yield from _section(section)
-
-
-def _section(section: Section) -> Iterator[str]:
-    yield f"\n## {_escape(section.title)}" + (f": {section.badge}" if section.badge else "")
-    if section.note:
-        yield f"\n{_escape(section.note)}"
-    for part in section.parts:
-        if isinstance(part, Table):
-            yield from _table(part)
+        yield f"\n## {_escape(section.title)}" + (f": {section.badge}" if section.badge else "")
+        if section.note:
+            yield f"\n{_escape(section.note)}"
+        for part in section.parts:
+            if isinstance(part, Table):
+                yield from _table(part)
 
 
 def _table(table: Table) -> Iterator[str]:
     if table.title:
         yield f"\n### {_escape(table.title)}"
-    yield "\n| " + " | ".join(_escape(head.title) for head in table.heads) + " |"
-    yield "|" + "|".join(" ---: " if head.is_number else " --- " for head in table.heads) + "|"
+    yield "\n| " + " | ".join(_escape(header.title) for header in table.headers) + " |"
+    yield "|" + "|".join(" ---: " if header.is_number else " --- " for header in table.headers) + "|"
     yield from ("| " + " | ".join(_escape(str(cell)) for cell in row) + " |" for row in table.rows)
-    if table.left_out:
-        yield f"\n{table.left_out:,} more are in the records."
+    if table.omitted:
+        yield f"\n{table.omitted:,} more rows are not shown."
     if table.note:
         yield f"\n{_escape(table.note)}"
 

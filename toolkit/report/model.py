@@ -1,4 +1,4 @@
-"""Values: what a report is made of, before it is a page, Markdown, JSON or CSV. What is shown is text already."""
+"""Values of a report before it is rendered as HTML, Markdown, JSON or CSV. All values to display are text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit.runs.thresholds import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A coloured word; ``title`` says more."""
+    """A coloured word. ``title`` is its tooltip."""
 
     text: str
     colour: str
@@ -26,7 +26,7 @@ class Badge:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A share as text and as a bar; ``ratio``: 0..1."""
+    """A share as text and as a bar. ``ratio`` is 0..1."""
 
     text: str
     ratio: float
@@ -40,8 +40,8 @@ Cell: TypeAlias = str | Badge | Bar
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """What a column shows; ``lang``: the language of its text, where it isn't English."""
+class Header:
+    """The header of a table's column. ``lang`` is the language of the cells if it is not English."""
 
     title: str
     is_number: bool = False
@@ -50,35 +50,35 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows as they are shown, and the whole frame that they are of, as JSON and CSV have it.
+    """Displayed rows, and the complete frame behind them for JSON and CSV.
 
-    ``name``: of its file. ``left_out``: rows of the frame that aren't shown. ``is_grouped``: rows that have the first
-    cell in common belong together.
+    ``name`` is part of the CSV file's name. ``omitted`` counts the frame's rows that are not displayed. If
+    ``is_grouped``, adjacent rows with the same first cell are displayed as one group.
     """
 
     name: str
-    heads: tuple[Head, ...]
+    headers: tuple[Header, ...]
     rows: Sequence[tuple[Cell, ...]]
     frame: pd.DataFrame
     title: str = ""
     note: str = ""
-    left_out: int = 0
+    omitted: int = 0
     is_grouped: bool = False
 
     def groups(self) -> list[list[tuple[Cell, ...]]]:
-        """Return the rows, those together that have the first cell in common, else each alone."""
-        found: list[list[tuple[Cell, ...]]] = []
+        """Return the rows in groups; each row is its own group unless ``is_grouped``."""
+        groups: list[list[tuple[Cell, ...]]] = []
         for row in self.rows:
-            if self.is_grouped and found and found[-1][0][0] == row[0]:
-                found[-1].append(row)
+            if self.is_grouped and groups and groups[-1][0][0] == row[0]:
+                groups[-1].append(row)
             else:
-                found.append([row])
-        return found
+                groups.append([row])
+        return groups
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture: which of ``analysis.charts`` draws which frame."""
+    """A picture: ``chart`` is the name of the function of ``analysis.charts`` that draws ``frame``."""
 
     chart: str
     frame: pd.DataFrame
@@ -88,7 +88,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Legend:
-    """What badges stand for, by their titles."""
+    """An explanation of badges by their titles."""
 
     badges: Sequence[Badge]
 
@@ -98,9 +98,9 @@ Part: TypeAlias = Table | Figure | Legend
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """An answer: a note in a few words, tables and pictures.
+    """A section of a report: a note, tables and pictures.
 
-    ``badge``: what came of it, where that is judged. ``finding``: what of it everybody should know, one sentence.
+    ``badge`` is the verdict, if the section has one. ``finding`` is its most important result in one sentence.
     """
 
     name: str
@@ -113,24 +113,24 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One figure of the headline."""
+    """One figure of the page's header."""
 
     label: str
     value: str
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A run's verdict; ``is_asked``: asked beside the run's own thresholds, as with --fail-if."""
+class RunVerdict:
+    """The verdict on one threshold of a run, or on a condition of ``--fail-if``."""
 
     run: str
     verdict: Verdict
-    is_asked: bool = False
+    is_condition: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Sections in the order in which they are read, below a headline; ``judged`` and ``claims`` say how it went."""
+    """A header and sections in reading order, with the verdicts and check results of its runs."""
 
     name: str
     when: str
@@ -139,13 +139,13 @@ class Report:
     facts: Sequence[Fact]
     remarks: Sequence[str]
     sections: Sequence[Section]
-    judged: Sequence[Judged] = ()
-    claims: Sequence[Claim] = ()
+    verdicts: Sequence[RunVerdict] = ()
+    checks: Sequence[Claim] = ()
 
     def findings(self) -> list[Section]:
-        """Return the sections that found what everybody should know."""
+        """Return the sections that have a finding."""
         return [section for section in self.sections if section.finding]
 
     def tables(self) -> list[Table]:
-        """Return all tables, in their order."""
+        """Return the tables of all sections, in reading order."""
         return [part for section in self.sections for part in section.parts if isinstance(part, Table)]

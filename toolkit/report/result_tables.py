@@ -1,4 +1,4 @@
-"""Tables: what outcomes, times, verdicts and settings are in a report and in a form, every value already text."""
+"""Rows of outcomes, latency and settings as text, for the report and the forms."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from toolkit.report.model import Badge
 from toolkit.runs.thresholds import Status
 
 WHO_CAN_ACT = {
-    Kind.OK.value: "nobody has to act",
-    Kind.REQUEST.value: "the caller's programmer",
-    Kind.ACCOUNT.value: "whoever runs the app's account: keys, permission, balance",
-    Kind.RATE.value: "whoever paces the traffic",
+    Kind.OK.value: "nobody: the call succeeded",
+    Kind.REQUEST.value: "the developer of the client",
+    Kind.ACCOUNT.value: "the owner of the app's account: keys, permission, balance",
+    Kind.RATE.value: "the owner of the traffic: it is above the rate limits",
     Kind.VERDICT.value: "the person who typed the code",
-    Kind.SERVER.value: "whoever runs the service",
-    ERROR: "whoever runs the service or the way to it: no answer of the API was read",
-    UNKNOWN: "see the vendor: a number beyond the API's table",
+    Kind.SERVER.value: "the operator of the service",
+    ERROR: "the operator of the service or the network: no response of the API was read",
+    UNKNOWN: "the vendor: the return code is not in the API's table",
 }
+
 _KIND_OF_STATUS = {Status.PASS: Kind.OK.value, Status.FAIL: Kind.SERVER.value, Status.NO_DATA: UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRow:
-    """One row of the outcome table; ``bar`` is the share, 0..100."""
+    """A row of the outcome table. ``bar`` is the share, 0..100."""
 
     endpoint: str
     http_status: str
@@ -47,7 +48,7 @@ class OutcomeRow:
 
 @dataclass(frozen=True, slots=True)
 class LatencyRow:
-    """One row of the latency table; ``times`` in ms, as ``latency_heads`` names them."""
+    """A row of the latency table. ``times`` are in ms and in the order of ``latency_headers``."""
 
     endpoint: str
     measure: str
@@ -56,7 +57,7 @@ class LatencyRow:
 
 
 def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
-    """Word ``analysis.return_codes``, row by row."""
+    """Yield the rows of ``analysis.return_codes`` as text."""
     for row in codes.to_dict("records"):
         known = {str(name): "" if pd.isna(value) else str(value) for name, value in row.items()}
         yield OutcomeRow(
@@ -73,25 +74,25 @@ def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
 
 
 def kinds(rows: list[OutcomeRow]) -> list[Badge]:
-    """Return the kinds that some rows have, in the table's order."""
+    """Return a badge for each kind that the rows have, in a fixed order."""
     present = {row.kind.text for row in rows}
     return [badge(name) for name in WHO_CAN_ACT if name in present]
 
 
 def kind_of(row: Mapping[Any, Any]) -> str:
-    """Return the kind of a row's outcome, UNKNOWN for a code that the table doesn't know, ERROR where there is none."""
+    """Return the kind of a row's outcome: UNKNOWN if the API's table lacks the code, ERROR if there is no code."""
     if pd.isna(row["return_code"]):
         return ERROR
     return UNKNOWN if pd.isna(row["kind"]) else str(row["kind"])
 
 
-def latency_heads() -> list[str]:
-    """Name the times of a latency row."""
+def latency_headers() -> list[str]:
+    """Return the headers of a latency row's times."""
     return [f"p{percentile:g}" for percentile in PERCENTILES] + ["max"]
 
 
 def latency_rows(percentiles: pd.DataFrame) -> Iterator[LatencyRow]:
-    """Word ``analysis.latency``, row by row."""
+    """Yield the rows of ``analysis.latency`` as text."""
     columns = [column(percentile) for percentile in PERCENTILES] + ["max_ms"]
     for row in percentiles.to_dict("records"):
         yield LatencyRow(
@@ -102,31 +103,26 @@ def latency_rows(percentiles: pd.DataFrame) -> Iterator[LatencyRow]:
         )
 
 
-def badge_of(status: Status) -> Badge:
-    """Return how a verdict's status looks."""
-    return Badge(status.value, colour_of(status))
+def badge(kind: str) -> Badge:
+    """Return the badge of a kind, ERROR or UNKNOWN."""
+    return Badge(kind, KIND_COLOURS[kind], WHO_CAN_ACT[kind])
 
 
-def colour_of(status: Status) -> str:
-    """Return the colour that a verdict's status has."""
-    return KIND_COLOURS[_KIND_OF_STATUS[status]]
+def status_badge(status: Status) -> Badge:
+    """Return the badge of a verdict's status."""
+    return Badge(status.value, KIND_COLOURS[_KIND_OF_STATUS[status]])
 
 
 def setting_rows(settings: Json, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield masked settings as name and text, nested ones under dotted names."""
+    """Yield the name and value of masked settings as text.
+
+    >>> list(setting_rows({"cap": {"messages": 5, "cost": None}}))
+    [('cap.messages', '5'), ('cap.cost', '–')]
+    """
     if isinstance(settings, dict) and settings:
         for inner, value in settings.items():
             yield from setting_rows(value, f"{name}.{inner}" if name else inner)
+    elif name and (settings is None or settings in ([], {}, "")):
+        yield name, number_format.MISSING
     elif name:
-        yield name, _setting(settings)
-
-
-def badge(name: str) -> Badge:
-    """Return how a kind looks, ERROR and UNKNOWN among them."""
-    return Badge(name, KIND_COLOURS[name], WHO_CAN_ACT[name])
-
-
-def _setting(value: Json) -> str:
-    if value is None or value in ([], {}, ""):
-        return number_format.MISSING
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield name, settings if isinstance(settings, str) else json.dumps(settings, ensure_ascii=False)

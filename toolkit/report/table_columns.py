@@ -1,4 +1,4 @@
-"""Columns: how a frame's values read in the rows of a report's table. Every text is masked."""
+"""Columns of a report's tables: how the values of a frame are displayed. All text is masked."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import pandas as pd
 
 from toolkit import number_format
 from toolkit.masking import mask_text
-from toolkit.report.model import Cell, Head, Table
+from toolkit.report.model import Cell, Header, Table
 
-MOST_ROWS = 50
-_LONGEST, _LONGEST_ERROR = 1_000, 80  # characters
+_MAX_ROWS = 50
+_MAX_LENGTH, _MAX_ERROR_LENGTH = 1_000, 80  # characters
 
 Row: TypeAlias = Mapping[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: its head, and what it shows of a row; an optional one is left out where it shows nothing."""
+    """A column: its header, and the function that makes its cell of a row. An optional column is hidden if empty."""
 
-    head: Head
+    header: Header
     show: Callable[[Row], Cell]
     is_optional: bool = False
 
 
 def text(name: str, title: str = "", is_number: bool = False, is_optional: bool = False) -> Column:
-    """Show a text as it is."""
-    head = Head(title or words(name), is_number)
-    return Column(head, lambda row: number_format.MISSING if lacks(row, name) else str(row[name]), is_optional)
+    """Show text unchanged."""
+    header = Header(title or _words(name), is_number)
+    return Column(header, lambda row: number_format.MISSING if lacks(row, name) else str(row[name]), is_optional)
 
 
 def count(name: str, title: str = "") -> Column:
@@ -43,42 +43,37 @@ def share(name: str, title: str = "") -> Column:
     return _number(name, title, lambda value: number_format.share(float(value)))
 
 
-def milliseconds(name: str, title: str = "") -> Column:
-    """Show a time in ms, as the head or the section says."""
-    return _number(name, title, number_format.milliseconds)
-
-
-def measured(name: str, title: str = "") -> Column:
-    """Show a measured number in three digits."""
+def number(name: str, title: str = "") -> Column:
+    """Show a number in three significant digits."""
     return _number(name, title, number_format.short_number)
 
 
 def duration(name: str, title: str = "", is_number: bool = True) -> Column:
     """Show a number of seconds as a duration."""
-    return replace(_number(name, title, number_format.duration), head=Head(title or words(name), is_number))
+    return replace(_number(name, title, number_format.duration), header=Header(title or _words(name), is_number))
 
 
 def money(name: str, title: str = "") -> Column:
-    """Show money, with the currency that its row tells."""
-    return Column(Head(title or words(name), is_number=True), lambda row: sum_of(row, name))
+    """Show an amount of money with the row's currency."""
+    return Column(Header(title or _words(name), is_number=True), lambda row: money_of(row, name))
 
 
-def when(name: str, title: str = "") -> Column:
-    """Show a time, in UTC, to the second."""
+def time(name: str, title: str = "") -> Column:
+    """Show a UTC time to the second."""
     return Column(
-        Head(f"{title or words(name)} (UTC)"),
+        Header(f"{title or _words(name)} (UTC)"),
         lambda row: number_format.MISSING if lacks(row, name) else f"{row[name]:%Y-%m-%d %H:%M:%S}",
     )
 
 
 def day(name: str, title: str = "") -> Column:
     """Show a UTC day."""
-    return Column(Head(f"{title or words(name)} (UTC)"), lambda row: f"{row[name]:%Y-%m-%d}")
+    return Column(Header(f"{title or _words(name)} (UTC)"), lambda row: f"{row[name]:%Y-%m-%d}")
 
 
-def made(title: str, show: Callable[[Row], Cell], is_number: bool = False) -> Column:
-    """Show what a function makes of a row."""
-    return Column(Head(title, is_number), show)
+def computed(title: str, show: Callable[[Row], Cell], is_number: bool = False) -> Column:
+    """Show the result of a function of the row."""
+    return Column(Header(title, is_number), show)
 
 
 def table(
@@ -88,69 +83,68 @@ def table(
     *,
     title: str = "",
     note: str = "",
-    most: int = MOST_ROWS,
+    max_rows: int = _MAX_ROWS,
     is_grouped: bool = False,
 ) -> Table:
-    """Make the table of a frame, of which the first ``most`` rows are shown."""
+    """Return a table that displays the first ``max_rows`` rows of a frame."""
     frame = masked(frame)
-    records = frame.head(most).to_dict("records")
-    shown = {column: [column.show(row) for row in records] for column in columns}
-    kept = {
-        column: cells
-        for column, cells in shown.items()
-        if not column.is_optional or set(cells) - {number_format.MISSING}
+    records = frame.head(max_rows).to_dict("records")
+    cells = {column: [column.show(row) for row in records] for column in columns}
+    shown = {
+        column: found
+        for column, found in cells.items()
+        if not column.is_optional or set(found) - {number_format.MISSING}
     }
-    heads = tuple(column.head for column in kept)
-    rows = list(zip(*kept.values(), strict=True))
-    return Table(name, heads, rows, frame, title, note, len(frame) - len(records), is_grouped)
+    rows = list(zip(*shown.values(), strict=True))
+    headers = tuple(column.header for column in shown)
+    return Table(name, headers, rows, frame, title, note, len(frame) - len(records), is_grouped)
 
 
 def pairs(name: str, frame: pd.DataFrame, columns: Sequence[Column], *, title: str = "", note: str = "") -> Table:
-    """Make the table of a frame of one row: a row of name and value for each column."""
+    """Return a table of names and values: one row for each column of a frame of one row."""
     frame = masked(frame)
     row = next(iter(frame.to_dict("records")), {})
-    rows = [(column.head.title, column.show(row)) for column in columns]
-    return Table(name, (Head("figure"), Head("value", is_number=True)), rows, frame, title, note)
+    rows = [(column.header.title, column.show(row)) for column in columns]
+    return Table(name, (Header("figure"), Header("value", is_number=True)), rows, frame, title, note)
 
 
 def masked(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame with its texts as they may be shown."""
-    return frame.assign(**{str(name): _mask(frame[name]) for name in frame.columns if _is_text(frame[name])})
+    """Return a frame with its text columns masked and shortened, so that they may be shown."""
+    shown = {}
+    for name in frame.columns:
+        column = frame[name]
+        kind: Any = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
+        if pd.api.types.is_string_dtype(kind):
+            shown[str(name)] = _mask(column)
+    return frame.assign(**shown)
 
 
 def lacks(row: Row, name: str) -> bool:
-    """Tell whether a row has nothing under a name."""
+    """Return whether a row has no value in a column."""
     return bool(pd.isna(row[name])) or row[name] == ""
 
 
-def sum_of(row: Row, name: str) -> str:
-    """Word a sum of money with its row's currency."""
+def money_of(row: Row, name: str) -> str:
+    """Format an amount of money with the row's currency."""
     is_unknown = lacks(row, name) or lacks(row, "currency")
     return number_format.MISSING if is_unknown else number_format.money(row[name], row["currency"])
 
 
-def words(name: str) -> str:
-    """Return a column's name as words."""
+def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
 def _number(name: str, title: str, show: Callable[[Any], str]) -> Column:
-    head = Head(title or words(name), is_number=True)
-    return Column(head, lambda row: number_format.MISSING if lacks(row, name) else show(row[name]))
-
-
-def _is_text(column: pd.Series) -> bool:
-    kind: Any = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
-    return pd.api.types.is_string_dtype(kind)
+    header = Header(title or _words(name), is_number=True)
+    return Column(header, lambda row: number_format.MISSING if lacks(row, name) else show(row[name]))
 
 
 def _mask(column: pd.Series) -> pd.Series:
-    longest = _LONGEST_ERROR if column.name == "error" else _LONGEST
+    length = _MAX_ERROR_LENGTH if column.name == "error" else _MAX_LENGTH
     texts = column.astype("string")
-    shown = texts.map(lambda value: _short(value, longest), na_action="ignore")
-    return column if shown.equals(texts) else shown.astype("category")
-
-
-def _short(value: str, longest: int) -> str:
-    value = mask_text(value)
-    return value if len(value) <= longest else value[: longest - 1] + "…"
+    # Each different text once: a column of names repeats a few of them.
+    shown = {text: mask_text(text) for text in texts.dropna().unique()}
+    shown = {text: it if len(it) <= length else f"{it[: length - 1]}…" for text, it in shown.items()}
+    if all(text == it for text, it in shown.items()):
+        return column
+    return texts.map(shown).astype("category")

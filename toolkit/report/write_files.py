@@ -1,4 +1,4 @@
-"""Writing: a report to files, in the formats that are asked for; each appears whole or not at all."""
+"""Write a report to files in the chosen formats. Each file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from enum import StrEnum
 from pathlib import Path
 
 from toolkit.atomic_write import write_atomically
-from toolkit.report import html, json_csv, markdown
-from toolkit.report.build import compose
-from toolkit.report.inputs import is_run, read_subject
+from toolkit.report import html, json_csv, junit, markdown
+from toolkit.report.build import build_report
+from toolkit.report.html import PictureDrawer
+from toolkit.report.inputs import ReportInputs, is_run, read_inputs
 from toolkit.report.model import Report
-from toolkit.report.run_summary import JUNIT_NAME
-from toolkit.report.verdicts import junit
 
 STEM = "report"
 
 
 class Format(StrEnum):
-    """What a report can be written as."""
+    """The formats of a report."""
 
     HTML = "html"
     MARKDOWN = "md"
@@ -28,30 +27,36 @@ class Format(StrEnum):
 
 
 def write_report(run: str | Path) -> Path:
-    """Write a run folder's report.html, or FILE.html beside a file of calls, and return its path.
+    """Write report.html into a run's folder, or FILE.html beside a file of calls, and return its path.
 
-    The settings shown are those of the folder's run.json, if there is one. Raise InputError for what holds no calls.
+    Raises InputError for a source that holds no calls, and for an invalid run.json.
     """
     folder, stem = place_of(Path(run))
-    (path,) = write(compose(read_subject([run])), folder, [Format.HTML], stem)
-    return path
+    return write_page(read_inputs([run]), folder, stem)
+
+
+def write_page(inputs: ReportInputs, folder: Path, stem: str = STEM) -> Path:
+    """Write the HTML page of some inputs to a folder and return its path."""
+    with PictureDrawer() as pictures:
+        report = build_report(inputs, on_figure=pictures.start)
+        return write_atomically(folder / f"{stem}.html", html.render(report, pictures))
 
 
 def place_of(run: Path) -> tuple[Path, str]:
-    """Return the folder where a report belongs, and what its files begin with: the run's, beside a file, else here."""
+    """Return the folder of a report and the stem of its files: a run's folder, that of a file, else this one."""
     if is_run(run):
         return run, STEM
     return (run.parent, run.name) if run.is_file() else (Path(), STEM)
 
 
 def write(report: Report, folder: Path, formats: Iterable[Format], stem: str = STEM) -> list[Path]:
-    """Write a report to a folder and return the files, of CSV one for each table; or raise InputError."""
+    """Write a report to a folder and return the files; CSV is one file for each table. Raises InputError."""
     files = {name: text for it in dict.fromkeys(formats) for name, text in texts(report, it, stem)}
     return [write_atomically(folder / name, text) for name, text in files.items()]
 
 
 def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str, str]]:
-    """Yield the files of a format, by name and text."""
+    """Yield the name and text of each file of a format."""
     match form:
         case Format.HTML:
             yield f"{stem}.html", html.render(report)
@@ -62,5 +67,5 @@ def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str,
         case Format.CSV:
             yield from ((f"{stem}-{table.name}.csv", json_csv.to_csv(table)) for table in report.tables())
         case Format.JUNIT:
-            name = JUNIT_NAME if stem == STEM else f"{stem}.{JUNIT_NAME}"
-            yield name, junit(report.name, report.judged, report.duration_s, report.claims)
+            name = junit.FILE_NAME if stem == STEM else f"{stem}.{junit.FILE_NAME}"
+            yield name, junit.render(report.name, report.verdicts, report.duration_s, report.checks)

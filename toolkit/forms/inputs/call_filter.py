@@ -132,11 +132,14 @@ def to_parquet(calls: Calls) -> bytes:
 def to_html(calls: Calls, name: str, prices: Prices) -> bytes:
     """Return the report of some calls, a page of its own."""
     from toolkit.report import html
-    from toolkit.report.build import compose
-    from toolkit.report.inputs import Questions, Run, Subject
+    from toolkit.report.build import build_report
+    from toolkit.report.inputs import ReportInputs, ReportOptions
+    from toolkit.report.run_result import RunResult
 
-    report = compose(Subject(calls, (Run(name, calls),), Questions(prices=prices)))
-    return html.render(report).encode("utf-8", "replace")
+    inputs = ReportInputs(calls, (RunResult(name, calls),), ReportOptions(prices=prices))
+    with html.PictureDrawer() as pictures:
+        report = build_report(inputs, on_figure=pictures.start)
+        return html.render(report, pictures).encode("utf-8", "replace")
 
 
 def _few(calls: Calls) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def codes_html(codes: pd.DataFrame) -> str:
 
 def latency_html(latency: pd.DataFrame) -> str:
     """Show ``analysis.latency``."""
-    return render("latency", heads=result_tables.latency_heads(), rows=list(result_tables.latency_rows(latency)))
+    return render("latency", heads=result_tables.latency_headers(), rows=list(result_tables.latency_rows(latency)))
 
 
 def over_time_panels(over_time: pd.DataFrame) -> Iterator[Panel]:

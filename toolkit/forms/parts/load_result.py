@@ -14,7 +14,7 @@ from toolkit.forms.parts.colour_pairs import FAINT, Look, look_of
 from toolkit.forms.parts.live_results import Live
 from toolkit.forms.parts.templates import render
 from toolkit.load_and_report import Trial
-from toolkit.report.remarks import remarks
+from toolkit.report.run_result import remarks
 from toolkit.runs.arrival_counts import Pacing
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.thresholds import Status

@@ -1,4 +1,4 @@
-"""Questions: what a report tells, asked of some calls each by itself."""
+"""Build single sections of the report for the calls that a form shows."""
 
 from __future__ import annotations
 
@@ -8,40 +8,44 @@ from pathlib import Path
 
 from toolkit.forms.inputs.call_filter import Opened, Selection
 from toolkit.price_list import Prices
-from toolkit.report.inputs import Questions, Run, Subject, read_run, read_settings
+from toolkit.report.inputs import ReportInputs, ReportOptions, read_run, read_settings
 from toolkit.report.model import Section
-from toolkit.report.sections import Teller, billing, changes, rate_limits, reliability
+from toolkit.report.run_result import RunResult
+from toolkit.report.sections import SectionBuilder, billing, changes, rate_limits, reliability
 from toolkit.runs.run_folder import SUMMARY_NAME
 from toolkit.settings import load_prices
 
 _COST = "Cost"
-_TELLERS: Mapping[str, Teller] = {
-    "What changed": changes.tell_changes,
-    _COST: billing.tell_cost,
-    "Errors": reliability.tell_errors,
-    "Frequency limits": rate_limits.tell,
-    "Suspects": reliability.tell_suspects,
+_BUILDERS: Mapping[str, SectionBuilder] = {
+    "What changed": changes.build_changes,
+    _COST: billing.build_cost,
+    "Errors": reliability.build_errors,
+    "Rate limits": rate_limits.build_rate_limits,
+    "Suspected abuse": reliability.build_suspects,
 }
-QUESTIONS = tuple(_TELLERS)
+QUESTIONS = tuple(_BUILDERS)
 
 
-def tell(question: str, opened: Opened, chosen: Selection) -> Iterator[Section]:
-    """Answer one of QUESTIONS; raise SettingsError or InputError, of the cost alone, for prices that are none."""
-    asked = Questions(prices=prices_of(opened)) if question == _COST else Questions()
-    return _TELLERS[question](Subject(chosen.of(opened.calls), (), asked))
+def build_answer(question: str, opened: Opened, chosen: Selection) -> Iterator[Section]:
+    """Yield the sections that answer one of QUESTIONS.
+
+    Raises SettingsError or InputError for invalid prices if the question is about cost.
+    """
+    options = ReportOptions(prices=prices_of(opened)) if question == _COST else ReportOptions()
+    return _BUILDERS[question](ReportInputs(chosen.of(opened.calls), (), options))
 
 
-def compare(folder: Path, opened: Opened, chosen: Selection) -> Iterator[Section]:
-    """Tell how the calls differ from those of another run that are chosen likewise, but at any time."""
-    other, whenever = read_run(folder), replace(chosen, since_ns=None, until_ns=None)
-    against = replace(other, calls=whenever.of(other.calls))
-    return changes.tell_comparison(Subject(chosen.of(opened.calls), (), Questions(against)))
+def build_comparison(folder: Path, opened: Opened, chosen: Selection) -> Iterator[Section]:
+    """Yield the comparison with another run; the same filters apply to it, except the period."""
+    other, filters = read_run(folder), replace(chosen, since_ns=None, until_ns=None)
+    against = replace(other, calls=filters.of(other.calls))
+    return changes.build_comparison(ReportInputs(chosen.of(opened.calls), (), ReportOptions(against)))
 
 
 def prices_of(opened: Opened) -> Prices:
-    """Return the prices of ``smscode.toml``, or else that of the first run that knows one.
+    """Return the prices of ``smscode.toml``, or else the price of the first run that has one.
 
-    Raise SettingsError for those that are none, InputError for a run.json that is no JSON.
+    Raises SettingsError for invalid prices, InputError for an invalid run.json.
     """
-    runs = tuple(Run(it.name, opened.calls, read_settings(it / SUMMARY_NAME)) for it in opened.folders)
-    return Subject(opened.calls, runs, Questions(prices=load_prices())).prices
+    runs = tuple(RunResult(it.name, opened.calls, read_settings(it / SUMMARY_NAME)) for it in opened.folders)
+    return ReportInputs(opened.calls, runs, ReportOptions(prices=load_prices())).prices

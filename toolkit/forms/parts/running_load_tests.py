@@ -13,6 +13,7 @@ from toolkit.forms.widgets.html_panel import Panel
 from toolkit.load_and_report import Trial, conclude, ending
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.records.packed import PackedRow
+from toolkit.report.preload import Preload
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target
 
@@ -64,7 +65,7 @@ class Running:
         on_rows: Callable[[list[PackedRow]], object] = lambda _: None,
     ) -> Ended:
         """Load until the trial is over, is stopped, or the kernel interrupted; ``show`` is told how far it is."""
-        with trial.begin(target, folder) as run, Sentinel() as sentinel:
+        with trial.begin(target, folder) as run, Sentinel() as sentinel, Preload():
             for progress in run.follow(_EVERY_S, on_rows):
                 show(run, progress)
                 if self.is_stopped or sentinel.is_struck:
@@ -73,7 +74,7 @@ class Running:
 
     def keep(self, trial: Trial, target: Target, folder: Path, ended: Ended) -> None:
         """Judge one that is over, and show what came of it."""
-        summary, page = conclude(folder, trial.settings(target) | ending(ended))
-        self.runs.append(Run(folder, summary))
-        self._result.html = result_html(summary, page, ended.notes)
+        result, page = conclude(folder, trial.settings(target) | ending(ended))
+        self.runs.append(Run(folder, result.summary))
+        self._result.html = result_html(result.summary, page, ended.notes)
         self._history.html = runs_html(self.runs)

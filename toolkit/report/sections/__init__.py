@@ -1,26 +1,29 @@
-"""Sections: what a report tells below its verdicts, in the order in which it is read."""
+"""The sections of a report below its verdicts, in reading order.
+
+A section builder yields no section if the inputs have no data for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from toolkit.report.inputs import Subject
+from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Section
 from toolkit.report.sections import billing, changes, outcomes, rate_limits, reliability, sources
 
-Teller: TypeAlias = Callable[[Subject], Iterator[Section]]
+SectionBuilder: TypeAlias = Callable[[ReportInputs], Iterator[Section]]
 
-ORDER: tuple[tuple[str, Teller], ...] = (
-    ("outcomes", outcomes.tell_outcomes),
-    ("latency", outcomes.tell_latency),
-    ("what changed", changes.tell_changes),
-    ("the comparison", changes.tell_comparison),
-    ("cost", billing.tell_cost),
-    ("the statement", billing.tell_statement),
-    ("errors", reliability.tell_errors),
-    ("the error budget", reliability.tell_budget),
-    ("frequency limits", rate_limits.tell),
-    ("suspects", reliability.tell_suspects),
-    ("settings", sources.tell),
+ORDER: tuple[tuple[str, SectionBuilder], ...] = (
+    ("outcomes", outcomes.build_outcomes),
+    ("latency", outcomes.build_latency),
+    ("what changed", changes.build_changes),
+    ("the comparison", changes.build_comparison),
+    ("cost", billing.build_cost),
+    ("the statement", billing.build_statement),
+    ("errors", reliability.build_errors),
+    ("the error budget", reliability.build_budget),
+    ("rate limits", rate_limits.build_rate_limits),
+    ("abuse", reliability.build_suspects),
+    ("settings", sources.build_settings),
 )

@@ -1,4 +1,4 @@
-"""What messages cost, what they will have cost, and whether the provider asks for as much."""
+"""Build the sections of cost, of the forecast and of the provider's statement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolkit import number_format
 from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, reconcile
 from toolkit.api.wire import Endpoint
 from toolkit.report import table_columns
-from toolkit.report.inputs import Subject
+from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Figure, Part, Section, Table
 from toolkit.report.table_columns import Column, Row, lacks
 
@@ -24,15 +24,15 @@ _TOTALS = (
     table_columns.money("money", "cost"),
     table_columns.count("verified_users", "verified users"),
     table_columns.money("money_per_verified_user", "cost per verified user"),
-    table_columns.count("verified", "messages with a right code"),
+    table_columns.count("verified", "messages verified"),
     table_columns.share("conversion"),
-    table_columns.made("wasted: no right code", lambda row: _with_money(row, "wasted"), is_number=True),
-    table_columns.made("resent within 5 minutes", lambda row: _with_money(row, "resent"), is_number=True),
-    table_columns.count("refused", "refused or never sent, free"),
-    table_columns.count("possibly_charged", "outcome unknown, possibly charged"),
+    table_columns.computed("wasted: never verified", lambda row: _with_money(row, "wasted"), is_number=True),
+    table_columns.computed("resent within 5 minutes", lambda row: _with_money(row, "resent"), is_number=True),
+    table_columns.count("refused", "refused or never sent: free"),
+    table_columns.count("possibly_charged", "outcome unknown: possibly charged"),
     table_columns.count("unpriced", "segments without a price"),
 )
-_OF_A_GROUP = (
+_GROUP_COLUMNS = (
     table_columns.count("accepted", "messages"),
     table_columns.count("segments"),
     table_columns.money("money", "cost"),
@@ -43,41 +43,47 @@ _OF_A_GROUP = (
     table_columns.count("refused"),
 )
 _FORECAST = (
-    table_columns.when("as_of", "as of"),
-    table_columns.made("to date", lambda row: table_columns.sum_of(row, "money"), is_number=True),
-    table_columns.made("by the end", lambda row: _span(row), is_number=True),
-    table_columns.made("messages by the end", lambda row: _messages(row), is_number=True),
-    table_columns.when("until", "the end"),
-    table_columns.count("whole_days", "days that it stands on"),
+    table_columns.time("as_of", "as of"),
+    table_columns.computed("to date", lambda row: table_columns.money_of(row, "money"), is_number=True),
+    table_columns.computed("by the end of the month", lambda row: _interval(row), is_number=True),
+    table_columns.computed(
+        "messages by the end of the month",
+        lambda row: f"{row['messages_forecast']:,} ({row['messages_low']:,} to {row['messages_high']:,})",
+        is_number=True,
+    ),
+    table_columns.time("until", "end of the month"),
+    table_columns.count("whole_days", "days it is based on"),
 )
-_NO_PRICE = "No price is known: write [[prices]] in smscode.toml, or name a file of them with smscode report --prices."
+_NO_PRICE = "No price is known: add [[prices]] to smscode.toml, or pass a file: smscode report --prices FILE."
 
 
-def tell_cost(subject: Subject) -> Iterator[Section]:
-    """Tell what was sent and what it cost, in all and by day, template and carrier, and what the month will cost."""
-    if not (subject.codes["endpoint"] == Endpoint.SEND.value).any():
+def build_cost(inputs: ReportInputs) -> Iterator[Section]:
+    """Yield the cost in total and by day, template and carrier, and the forecast for the month."""
+    if not (inputs.total.codes["endpoint"] == Endpoint.SEND.value).any():
         return
-    total = cost(subject.calls, subject.prices, by=())
-    groups = cost(subject.calls, subject.prices)
+    total = cost(inputs.calls, inputs.prices, by=())
+    groups = cost(inputs.calls, inputs.prices)
     parts: list[Part] = [table_columns.pairs("cost", total, _TOTALS)]
-    parts += [_group(groups, by, title) for by, title in _groupings(groups)]
+    for by, title in (([_DAY], "By day"), ([_APP, _TEMPLATE], "By app and template"), ([_CARRIER], "By carrier")):
+        if len(groups[by].drop_duplicates()) > 1:
+            parts.append(_group_table(groups, by, title))
     if groups["money"].notna().any() and groups[_DAY].nunique() > 1:
         parts.append(Figure("cost", groups, "Cost by day", "UTC days."))
-    yield Section("cost", "Cost", "" if subject.prices.rows else _NO_PRICE, parts, finding=_spent(total))
-    if subject.prices.rows and groups[_DAY].nunique() > 1:
-        yield _forecast(subject)
+    yield Section("cost", "Cost", "" if inputs.prices.rows else _NO_PRICE, parts, finding=_cost_finding(total))
+    if inputs.prices.rows and groups[_DAY].nunique() > 1:
+        yield _forecast(inputs)
 
 
-def tell_statement(subject: Subject) -> Iterator[Section]:
-    """Tell how the provider's statement differs from the records."""
-    if subject.asked.statement is None:
+def build_statement(inputs: ReportInputs) -> Iterator[Section]:
+    """Yield the differences between the provider's statement and the records."""
+    if inputs.options.statement is None:
         return
-    prices = subject.prices if subject.prices.rows else None
+    prices = inputs.prices if inputs.prices.rows else None
     found = reconcile(
-        subject.calls,
-        subject.asked.statement,
+        inputs.calls,
+        inputs.options.statement,
         prices,
-        columns=subject.asked.statement_columns or None,
+        columns=inputs.options.statement_columns or None,
     )
     summary = [table_columns.text("part"), table_columns.count("messages"), table_columns.money("money")]
     each = [
@@ -85,88 +91,81 @@ def tell_statement(subject: Subject) -> Iterator[Section]:
         table_columns.money("in_dispute"),
         table_columns.money("amount", "recorded"),
         table_columns.money("billed_amount", "billed"),
-        table_columns.made("segments", _segments, is_number=True),
-        table_columns.when("sent_at", "sent"),
+        table_columns.computed("segments", _segments, is_number=True),
+        table_columns.time("sent_at", "sent"),
         table_columns.text("msg_id", "message id"),
     ]
-    note = f"{subject.asked.statement.name} against the records, message by message."
+    note = f"{inputs.options.statement.name} against the records, message by message."
     note += "" if prices else f" {_NO_PRICE} Only messages and segments are compared."
     parts: list[Part] = [
         table_columns.table("statement", found.summary, summary),
         *([Figure("reconcile", found.summary, "From the records to the statement")] if prices else []),
         table_columns.table("discrepancies", found.discrepancies, each, title="Messages in dispute"),
     ]
-    yield Section("statement", "The provider's statement", note, parts, finding=_dispute(found))
+    yield Section("statement", "The provider's statement", note, parts, finding=_statement_finding(found))
 
 
-def _groupings(groups: pd.DataFrame) -> Iterator[tuple[list[str], str]]:
-    """Yield by what costs are told, and under which title: by what there is more than one of."""
-    many = [[_DAY], [_APP, _TEMPLATE], [_CARRIER]]
-    for by, title in zip(many, ("By day", "By app and template", "By carrier"), strict=True):
-        if len(groups[by].drop_duplicates()) > 1:
-            yield by, title
-
-
-def _group(groups: pd.DataFrame, by: Sequence[str], title: str) -> Table:
+def _group_table(groups: pd.DataFrame, by: Sequence[str], title: str) -> Table:
+    """Return the table of costs by some columns. Verified users are left out: one may be in several groups."""
+    found = groups.groupby(list(by), observed=True, dropna=False)
+    sums = found[_SUMS].sum().join(found[_MONEY].sum(min_count=1))
+    sums[_MONEY] = sums[_MONEY].mask((sums["billed"] == 0) & (sums["unpriced"] > 0))
+    sums["conversion"] = sums["verified"] / sums["accepted"].where(sums["accepted"] > 0)
+    frame = sums.assign(currency=groups["currency"].iloc[0]).reset_index()
     keys = {
         _DAY: table_columns.day(_DAY),
         _APP: table_columns.text(_APP, "app"),
         _TEMPLATE: table_columns.text(_TEMPLATE, "template"),
         _CARRIER: table_columns.text(_CARRIER),
     }
-    shown: list[Column] = [*(keys[name] for name in by), *_OF_A_GROUP]
-    return table_columns.table(f"cost_by_{'_and_'.join(by)}", _sum(groups, by), shown, title=title)
+    columns: list[Column] = [*(keys[name] for name in by), *_GROUP_COLUMNS]
+    return table_columns.table(f"cost_by_{'_and_'.join(by)}", frame, columns, title=title)
 
 
-def _sum(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Add up what ``cost`` gives in groups; users, who may be in several of them, are left out."""
-    found = groups.groupby(list(by), observed=True, dropna=False)
-    sums = found[_SUMS].sum().join(found[_MONEY].sum(min_count=1))
-    sums[_MONEY] = sums[_MONEY].mask((sums["billed"] == 0) & (sums["unpriced"] > 0))
-    sums["conversion"] = sums["verified"] / sums["accepted"].where(sums["accepted"] > 0)
-    return sums.assign(currency=groups["currency"].iloc[0]).reset_index()
-
-
-def _forecast(subject: Subject) -> Section:
-    found = forecast(subject.calls, subject.prices)
+def _forecast(inputs: ReportInputs) -> Section:
+    found = forecast(inputs.calls, inputs.prices)
     reason = str(found["reason"].iloc[0])
     if reason or found["money_forecast"].isna().any():
-        return Section("forecast", "Forecast", f"There is none: {reason or 'nothing sent has a price'}.")
+        return Section("forecast", "Forecast", f"No forecast: {reason or 'no message has a price'}.")
     (row,) = found.to_dict("records")
-    by_day = forecast_by_day(subject.calls, subject.prices)
-    figure = Figure("forecast", by_day, "Cost to date", "With what is to come by weekdays, and its 95 % interval.")
-    note = "The interval holds the sum in 95 of 100 months like those behind."
-    note += (
-        f" {number_format.plural(row['unpriced'], 'segment')} without a price are in no sum." if row["unpriced"] else ""
+    by_day = forecast_by_day(inputs.calls, inputs.prices)
+    figure = Figure(
+        "forecast", by_day, "Cost to date", "The rest of the month is forecast by weekday, with a 95 % interval."
     )
-    finding = f"By {row['until']:%Y-%m-%d} it will have cost {_span(row)}."
+    note = "In 95 of 100 months like the recorded ones, the cost is within the interval."
+    note += (
+        f" {number_format.plural(row['unpriced'], 'segment')} without a price are not included."
+        if row["unpriced"]
+        else ""
+    )
+    finding = f"Cost by {row['until']:%Y-%m-%d}: {_interval(row)}."
     return Section(
         "forecast", "Forecast", note, [table_columns.pairs("forecast", found, _FORECAST), figure], finding=finding
     )
 
 
-def _spent(total: pd.DataFrame) -> str:
+def _cost_finding(total: pd.DataFrame) -> str:
     (row,) = total.to_dict("records")
     if lacks(row, "money"):
         return ""
-    told = f"{row['accepted']:,} messages cost {table_columns.sum_of(row, 'money')}"
+    finding = f"{row['accepted']:,} messages cost {table_columns.money_of(row, 'money')}"
     if row["unpriced"]:
-        told += f", without {number_format.plural(row['unpriced'], 'segment')} that no price is known of"
-    return f"{told}; {table_columns.sum_of(row, 'wasted_money')} of it verified nobody."
+        finding += f", not counting {number_format.plural(row['unpriced'], 'segment')} without a price"
+    return f"{finding}; {table_columns.money_of(row, 'wasted_money')} of it was never verified."
 
 
-def _dispute(found: Reconciliation) -> str:
-    many = len(found.discrepancies)
-    if not many:
-        return "It is what the records say."
+def _statement_finding(found: Reconciliation) -> str:
+    if found.discrepancies.empty:
+        return "The statement matches the records."
     disputed = sum(map(Decimal, found.discrepancies["in_dispute"].dropna().astype(str)), Decimal(0))
     money = number_format.money(abs(disputed), str(found.summary["currency"].iloc[0]))
-    return f"{number_format.plural(many, 'message')} in dispute: {money} too {'much' if disputed >= 0 else 'little'}."
+    messages = number_format.plural(len(found.discrepancies), "message")
+    return f"{messages} in dispute: {money} too {'much' if disputed >= 0 else 'little'} was billed."
 
 
 def _with_money(row: Row, name: str) -> str:
     count = f"{row[name]:,}"
-    money = table_columns.sum_of(row, f"{name}_money")
+    money = table_columns.money_of(row, f"{name}_money")
     return count if money == number_format.MISSING or lacks(row, "money") else f"{count} ({money})"
 
 
@@ -177,10 +176,6 @@ def _segments(row: Row) -> str:
     return recorded if recorded == billed else f"{recorded}, billed {billed}"
 
 
-def _span(row: Row) -> str:
+def _interval(row: Row) -> str:
     middle, low, high = (f"{row[name]:,.2f}" for name in ("money_forecast", "money_low", "money_high"))
     return f"{middle} {row['currency']} ({low} to {high})"
-
-
-def _messages(row: Row) -> str:
-    return f"{row['messages_forecast']:,} ({row['messages_low']:,} to {row['messages_high']:,})"

@@ -1,4 +1,4 @@
-"""How calls ended, and how long they took."""
+"""Build the sections of outcomes and of latency."""
 
 from __future__ import annotations
 
@@ -6,91 +6,82 @@ from collections.abc import Iterator
 
 from toolkit import number_format
 from toolkit.analysis import latency, over_time
-from toolkit.analysis.latency_percentiles import TAIL
 from toolkit.analysis.timestamps import round_width_s
 from toolkit.report import result_tables, table_columns
-from toolkit.report.inputs import Subject
-from toolkit.report.model import Bar, Cell, Figure, Head, Legend, Part, Section, Table
+from toolkit.report.inputs import ReportInputs
+from toolkit.report.model import Bar, Figure, Header, Legend, Part, Section, Table
 
-_MOST_OUTCOMES = 200
-_OUTCOME_HEADS = (
-    Head("endpoint"),
-    Head("HTTP", is_number=True),
-    Head("return code", is_number=True),
-    Head("message"),
-    Head("meaning", lang="zh-CN"),
-    Head("kind"),
-    Head("calls", is_number=True),
-    Head("share", is_number=True),
+_MAX_OUTCOMES = 200
+_OUTCOME_HEADERS = (
+    Header("endpoint"),
+    Header("HTTP", is_number=True),
+    Header("return code", is_number=True),
+    Header("message"),
+    Header("meaning", lang="zh-CN"),
+    Header("kind"),
+    Header("calls", is_number=True),
+    Header("share", is_number=True),
 )
 _LATENCY_NOTE = (
-    "The server's latency runs from the first byte out to the whole answer; what the caller waited starts when the call"
-    " was meant to start. Calls that failed count, with the time until they did."
+    "Latency is the time from the first byte of the request to the last byte of the response. The caller's time starts"
+    " when the call was due, so it includes the wait for a connection. Failed calls count, with the time until they"
+    " failed."
 )
 
 
-def tell_outcomes(subject: Subject) -> Iterator[Section]:
-    """Tell the return codes, in all and over time."""
-    if subject.codes.empty:
-        is_cut = subject.since or subject.until
-        why = "No call started in this period." if is_cut else "There is a record, and it is empty."
+def build_outcomes(inputs: ReportInputs) -> Iterator[Section]:
+    """Yield the return codes, in total and over time."""
+    if inputs.total.codes.empty:
+        is_cut = inputs.since or inputs.until
+        why = "No call started in this period." if is_cut else "The record exists, but it is empty."
         yield Section("outcomes", "No calls were recorded", why)
         return
-    rows = list(result_tables.outcome_rows(table_columns.masked(subject.codes)))
-    table = Table(
-        "return_codes",
-        _OUTCOME_HEADS,
-        [_outcome(row) for row in rows[:_MOST_OUTCOMES]],
-        table_columns.masked(subject.codes),
-        left_out=len(rows[_MOST_OUTCOMES:]),
-        is_grouped=True,
-    )
-    parts: list[Part] = [table, Legend(result_tables.kinds(rows)), _over_time(subject)]
-    yield Section("outcomes", "Outcomes", "Shares are of the endpoint's calls.", parts)
-
-
-def tell_latency(subject: Subject) -> Iterator[Section]:
-    """Tell the percentiles, of the server and of what callers waited, their tail, and how they went over time."""
-    if subject.codes.empty:
-        return
-    found = latency(subject.calls)
-    heads = [Head(head, is_number=True) for head in result_tables.latency_heads()]
-    table = Table(
-        "latency",
-        (Head("endpoint"), Head("measure"), Head("calls", is_number=True), *heads),
-        [(row.endpoint, row.measure, row.calls, *row.times) for row in result_tables.latency_rows(found)],
-        found,
-        is_grouped=True,
-    )
-    yield Section("latency", "Latency (ms)", _LATENCY_NOTE, [table, *_pictures(subject)])
-
-
-def _outcome(row: result_tables.OutcomeRow) -> tuple[Cell, ...]:
-    share = Bar(row.share, row.bar / 100, row.kind.colour)
-    return (row.endpoint, row.http_status, row.return_code, row.message, row.meaning, row.kind, row.calls, share)
-
-
-def _over_time(subject: Subject) -> Figure:
-    every_s = round_width_s(subject.duration_s)
-    return Figure(
+    frame = table_columns.masked(inputs.total.codes)
+    rows = list(result_tables.outcome_rows(frame))
+    cells = [
+        (
+            *(row.endpoint, row.http_status, row.return_code, row.message, row.meaning, row.kind, row.calls),
+            Bar(row.share, row.bar / 100, row.kind.colour),
+        )
+        for row in rows[:_MAX_OUTCOMES]
+    ]
+    omitted = len(rows[_MAX_OUTCOMES:])
+    table = Table("return_codes", _OUTCOME_HEADERS, cells, frame, omitted=omitted, is_grouped=True)
+    every_s = round_width_s(inputs.total.duration_s)
+    figure = Figure(
         "over_time",
-        table_columns.masked(over_time(subject.calls, f"{every_s}s")),
+        table_columns.masked(over_time(inputs.calls, f"{every_s}s")),
         "Return codes over time",
-        f"Means over {number_format.duration(every_s)}. A call counts where it started.",
+        f"Means over {number_format.duration(every_s)}. A call counts at its start.",
     )
+    parts: list[Part] = [table, Legend(result_tables.kinds(rows)), figure]
+    yield Section("outcomes", "Outcomes", "Shares are of the calls of an endpoint.", parts)
 
 
-def _pictures(subject: Subject) -> Iterator[Figure]:
-    yield Figure(
+def build_latency(inputs: ReportInputs) -> Iterator[Section]:
+    """Yield the percentiles of the service's latency and of the caller's time, in total and over time."""
+    if inputs.total.codes.empty:
+        return
+    frame = inputs.total.latency
+    headers = [Header(header, is_number=True) for header in result_tables.latency_headers()]
+    table = Table(
         "latency",
-        latency(subject.calls, at=TAIL),
-        "Latency by percentile",
-        "Each further nine has the same room. Where the two lines of a call part, calls waited for their turn.",
+        (Header("endpoint"), Header("measure"), Header("calls", is_number=True), *headers),
+        [(row.endpoint, row.measure, row.calls, *row.times) for row in result_tables.latency_rows(frame)],
+        frame,
+        is_grouped=True,
     )
-    every_s = round_width_s(subject.duration_s)
-    yield Figure(
+    by_percentile = Figure(
+        "latency",
+        inputs.total.tail,
+        "Latency by percentile",
+        "Each additional nine has the same width. Where an endpoint's two lines differ, calls waited for a connection.",
+    )
+    every_s = round_width_s(inputs.total.duration_s)
+    by_time = Figure(
         "latency_over_time",
-        latency(subject.calls, every=f"{every_s}s", at=(50, 95, 99)),
+        latency(inputs.calls, every=f"{every_s}s", at=(50, 95, 99)),
         "Latency over time",
         f"Percentiles of the calls that started within {number_format.duration(every_s)}.",
     )
+    yield Section("latency", "Latency (ms)", _LATENCY_NOTE, [table, by_percentile, by_time])

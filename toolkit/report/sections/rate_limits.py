@@ -1,4 +1,4 @@
-"""Which frequency rules the sends imply."""
+"""Build the section of the rate limits that the sends imply."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from toolkit.analysis import limits, most_accepted
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.report import table_columns
-from toolkit.report.inputs import Subject
+from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Figure, Part, Section
 from toolkit.report.table_columns import Row, lacks
 
+_NAME, _TITLE = "limits", "Rate limits"
 _RULES = (
-    table_columns.made("sends to a mobile", lambda row: _rule(row)),
-    table_columns.made("window between", lambda row: _window(row), is_number=True),
+    table_columns.computed("sends per mobile", lambda row: _rule(row)),
+    table_columns.computed("window between", lambda row: _window(row), is_number=True),
     table_columns.text("shape", "windows"),
-    table_columns.count("refusals", "refusals it explains"),
-    table_columns.count("alone", "it alone"),
-    table_columns.count("broken_by", "accepted against it"),
-    table_columns.when("since"),
-    table_columns.when("until"),
+    table_columns.count("refusals", "refusals explained"),
+    table_columns.count("alone", "by this rule only"),
+    table_columns.count("broken_by", "accepted beyond it"),
+    table_columns.time("since"),
+    table_columns.time("until"),
     table_columns.text("app_key", "app", is_optional=True),
     table_columns.text("note", is_optional=True),
 )
@@ -31,22 +32,21 @@ _ACCEPTED = (
 )
 
 
-def tell(subject: Subject) -> Iterator[Section]:
-    """Tell the rules that explain what was refused out of frequency, and what was accepted at most."""
-    sends = subject.codes[subject.codes["endpoint"] == Endpoint.SEND.value]
+def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
+    """Yield the rules that explain which sends were refused as out of frequency, and the most that were accepted."""
+    sends = inputs.total.codes[inputs.total.codes["endpoint"] == Endpoint.SEND.value]
     if sends.empty:
         return
-    most = most_accepted(subject.calls)
+    most = most_accepted(inputs.calls)
     if not most["most_accepted"].any() and (sends["return_code"] == ReturnCode.SUCCESS).fillna(False).any():
-        why = "The records don't tell mobiles apart, so nothing is known of rules."
-        yield Section("limits", "Frequency limits", why)
+        yield Section(_NAME, _TITLE, "Rules can't be inferred: the records don't distinguish mobiles.")
         return
-    accepted = table_columns.table("most_accepted", most, _ACCEPTED, title="Accepted at most, to a mobile")
+    accepted = table_columns.table("most_accepted", most, _ACCEPTED, title="Most sends accepted per mobile")
     if not (sends["return_code"] == ReturnCode.OUT_OF_FREQ).fillna(False).any():
-        yield Section("limits", "Frequency limits", "No send was refused out of frequency.", [accepted])
+        yield Section(_NAME, _TITLE, "No send was refused as out of frequency.", [accepted])
         return
-    found = limits(subject.calls)
-    note = "The fewest rules that explain which sends were refused out of frequency and which were not."
+    found = limits(inputs.calls)
+    note = "The fewest rules that explain which sends were refused as out of frequency and which were accepted."
     parts: list[Part] = [
         table_columns.table("limits", found, _RULES),
         Figure("limits", found, "Windows that fit"),
@@ -54,17 +54,14 @@ def tell(subject: Subject) -> Iterator[Section]:
     ]
     rules = list(dict.fromkeys(_rule(row) for row in found.dropna(subset=["count", "window_s"]).to_dict("records")))
     finding = f"The refusals fit these rules: {', '.join(rules)}." if rules else ""
-    yield Section("limits", "Frequency limits", note, parts, finding=finding)
+    yield Section(_NAME, _TITLE, note, parts, finding=finding)
 
 
 def _rule(row: Row) -> str:
     if lacks(row, "count"):
-        return "explained by none of these"
-    return (
-        str(row["count"])
-        if lacks(row, "window_s")
-        else f"{row['count']} within {number_format.duration(row['window_s'])}"
-    )
+        return "not explained by a rule"
+    within = "" if lacks(row, "window_s") else f" within {number_format.duration(row['window_s'])}"
+    return f"{row['count']}{within}"
 
 
 def _window(row: Row) -> str:

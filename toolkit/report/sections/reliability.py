@@ -1,4 +1,4 @@
-"""What failed, how much of the error budget that took, and who looks like an attacker."""
+"""Build the sections of errors, of the error budget and of suspected abuse."""
 
 from __future__ import annotations
 
@@ -11,116 +11,116 @@ from toolkit.analysis.timestamps import round_width_s
 from toolkit.api.wire import Endpoint
 from toolkit.outcome_colours import ERROR
 from toolkit.report import result_tables, table_columns
-from toolkit.report.inputs import Subject
+from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Figure, Part, Section
 from toolkit.report.table_columns import Row
 
 _ERRORS = (
     table_columns.text("endpoint"),
-    table_columns.made("outcome", lambda row: _outcome(row)),
-    table_columns.made("kind", lambda row: result_tables.badge(result_tables.kind_of(row))),
-    table_columns.text("payer", "whose budget"),
+    table_columns.computed("outcome", lambda row: _outcome(row)),
+    table_columns.computed("kind", lambda row: result_tables.badge(result_tables.kind_of(row))),
+    table_columns.text("payer", "error budget"),
     table_columns.count("calls"),
     table_columns.share("share"),
     table_columns.count("mobiles"),
-    table_columns.made(
+    table_columns.computed(
         "busiest (UTC)", lambda row: f"{number_format.timestamp(row['busiest'])}: {row['busiest_calls']:,}"
     ),
-    table_columns.when("first_seen", "first"),
-    table_columns.when("last_seen", "last"),
+    table_columns.time("first_seen", "first"),
+    table_columns.time("last_seen", "last"),
     table_columns.text("example_request_ids", "example request ids"),
 )
 _BUDGET = (
-    table_columns.when("since"),
-    table_columns.when("until"),
+    table_columns.time("since"),
+    table_columns.time("until"),
     table_columns.count("calls"),
-    table_columns.made(
+    table_columns.computed(
         "bad calls", lambda row: f"{row['bad']:,} (server {row['server']:,}, transport {row['transport']:,})"
     ),
-    table_columns.measured("allowed", "allowed bad calls"),
-    table_columns.share("spent_ratio", "spent of the budget"),
+    table_columns.number("allowed", "allowed bad calls"),
+    table_columns.share("spent_ratio", "budget spent"),
 )
 _BURN = (
     table_columns.text("action"),
-    table_columns.made(
+    table_columns.computed(
         "windows", lambda row: f"{number_format.duration(row['long_s'])} and {number_format.duration(row['short_s'])}"
     ),
-    table_columns.measured("threshold"),
-    table_columns.measured("burn_long", "burn now, long"),
-    table_columns.measured("burn_short", "burn now, short"),
-    table_columns.measured("worst_burn", "worst burn"),
-    table_columns.when("worst_at", "worst at"),
-    table_columns.when("first_fired", "first called"),
-    table_columns.duration("firing_s", "calling for"),
+    table_columns.number("threshold"),
+    table_columns.number("burn_long", "burn rate now, long window"),
+    table_columns.number("burn_short", "burn rate now, short window"),
+    table_columns.number("worst_burn", "worst burn rate"),
+    table_columns.time("worst_at", "worst at"),
+    table_columns.time("first_fired", "first alert"),
+    table_columns.duration("firing_s", "alert lasted"),
 )
 _SUSPECTS = (
     table_columns.text("prefix"),
-    table_columns.measured("score", "score of 100"),
+    table_columns.number("score", "score of 100"),
     table_columns.count("sends"),
     table_columns.share("conversion"),
-    table_columns.share("conversion_elsewhere", "elsewhere"),
-    table_columns.when("peak_at", "worst hour"),
-    table_columns.count("peak_sends", "sends in it"),
-    table_columns.measured("conversion_score", "for conversion, of 40"),
-    table_columns.measured("burst_score", "for its burst, of 30"),
-    table_columns.measured("runs_score", "for runs, of 30"),
+    table_columns.share("conversion_elsewhere", "conversion of other prefixes"),
+    table_columns.time("peak_at", "worst hour"),
+    table_columns.count("peak_sends", "sends in the worst hour"),
+    table_columns.number("conversion_score", "conversion score, of 40"),
+    table_columns.number("burst_score", "burst score, of 30"),
+    table_columns.number("runs_score", "consecutive numbers score, of 30"),
 )
 _GUESSERS = (
-    table_columns.made("mobile", lambda row: f"{row['prefix']}****"),
-    table_columns.count("failed", "failed tries"),
+    table_columns.computed("mobile", lambda row: f"{row['prefix']}****"),
+    table_columns.count("failed", "failed attempts"),
     table_columns.count("messages"),
     table_columns.count("refused"),
-    table_columns.count("got_in", "got in"),
-    table_columns.count("most_per_minute", "most a minute"),
-    table_columns.when("first_seen", "first"),
-    table_columns.when("last_seen", "last"),
+    table_columns.count("got_in", "succeeded after guessing"),
+    table_columns.count("most_per_minute", "most per minute"),
+    table_columns.time("first_seen", "first"),
+    table_columns.time("last_seen", "last"),
 )
 
 
-def tell_errors(subject: Subject) -> Iterator[Section]:
-    """Tell what failed, when, to whom, with examples."""
-    if subject.codes.empty:
+def build_errors(inputs: ReportInputs) -> Iterator[Section]:
+    """Yield the errors with their time, payer and examples."""
+    if inputs.total.codes.empty:
         return
-    every_s = min(round_width_s(subject.duration_s), 3_600)
-    found = errors(subject.calls, f"{every_s}s")
+    every_s = min(round_width_s(inputs.total.duration_s), 3_600)
+    found = errors(inputs.calls, f"{every_s}s")
     if found.empty:
         yield Section("errors", "Errors", "Every call returned success.")
         return
     note = (
-        "Every outcome that is no success; those of nobody's budget are people's mistakes and what they gave up."
-        f" The busiest time is the {number_format.duration(every_s)} with most of them."
+        "Every outcome except success. Mistakes of people and cancelled calls are charged to no error budget."
+        f" The busiest time is the {number_format.duration(every_s)} with the most errors."
     )
-    figure = Figure("errors", table_columns.masked(found), "When errors were seen")
+    figure = Figure("errors", table_columns.masked(found), "Errors over time")
     provider = found.loc[found["payer"] == Payer.PROVIDER, "calls"].sum()
-    failed = number_format.share(provider / subject.codes["calls"].sum())
-    finding = f"{failed} of all calls failed in the service or on the way to it."
+    failed = number_format.share(provider / inputs.total.codes["calls"].sum())
+    finding = f"{failed} of all calls failed in the service or on the network."
     table = table_columns.table("errors", found, _ERRORS, is_grouped=True)
     yield Section("errors", "Errors", note, [figure, table], finding=finding)
 
 
-def tell_budget(subject: Subject) -> Iterator[Section]:
-    """Tell how much of the error budget is spent, and how fast it burned."""
-    slo = subject.asked.slo
-    if slo is None or subject.codes.empty:
+def build_budget(inputs: ReportInputs) -> Iterator[Section]:
+    """Yield the error budget: how much of it is spent, and its burn rates."""
+    slo = inputs.options.slo
+    if slo is None or inputs.total.codes.empty:
         return
-    budget, burns = error_budget(subject.calls, slo), burn_rates(subject.calls, slo)
-    note = f"The promise: {slo} of calls fail neither in the service nor on the way to it, of any 30 days."
+    budget, burns = error_budget(inputs.calls, slo), burn_rates(inputs.calls, slo)
+    note = f"Objective: in any 30 days, {slo} of calls don't fail in the service or on the network."
     parts: list[Part] = [
         table_columns.pairs("error_budget", budget, _BUDGET),
-        table_columns.table("burn_rates", burns, _BURN, note="A burn rate of 1 spends the budget in just its 30 days."),
+        table_columns.table("burn_rates", burns, _BURN, note="A burn rate of 1 spends the budget in exactly 30 days."),
         Figure("burn_rates", burns, "Burn rates"),
     ]
     (row,) = budget.to_dict("records")
     spent = number_format.share(row["spent_ratio"])
-    finding = f"{row['bad']:,} calls failed where {slo} allows {row['allowed']:,.0f}: {spent} of the budget."
+    finding = f"{row['bad']:,} calls failed and {slo} allows {row['allowed']:,.0f}: {spent} of the budget is spent."
     yield Section("budget", "Error budget", note, parts, finding=finding)
 
 
-def tell_suspects(subject: Subject) -> Iterator[Section]:
-    """Tell which prefixes look like SMS pumping, and whose codes were guessed at."""
-    if not (subject.codes["endpoint"] == Endpoint.SEND.value).any():
+def build_suspects(inputs: ReportInputs) -> Iterator[Section]:
+    """Yield the prefixes that look like SMS pumping, and the mobiles whose codes were guessed."""
+    if not (inputs.total.codes["endpoint"] == Endpoint.SEND.value).any():
         return
-    pumped, guessed = suspects(subject.calls), guessers(subject.calls)
+    pumped, guessed = suspects(inputs.calls), guessers(inputs.calls)
     pumped, guessed = pumped[pumped["flagged"]], guessed[guessed["flagged"]]
     notes: list[str] = []
     parts: list[Part] = []
@@ -128,18 +128,18 @@ def tell_suspects(subject: Subject) -> Iterator[Section]:
         notes.append("No prefix looks like SMS pumping.")
     else:
         parts.append(table_columns.table("pumped", pumped, _SUSPECTS, title="Prefixes that look like SMS pumping"))
-        parts.append(Figure("suspects", pumped, "What the score is of"))
+        parts.append(Figure("suspects", pumped, "Parts of the score"))
     if guessed.empty:
-        notes.append("No mobile's codes look guessed at.")
+        notes.append("No mobile's codes look guessed.")
     else:
-        parts.append(table_columns.table("guessed", guessed, _GUESSERS, title="Mobiles whose codes look guessed at"))
+        parts.append(table_columns.table("guessed", guessed, _GUESSERS, title="Mobiles whose codes look guessed"))
     finding = (
-        f"Pumped: {number_format.plural(len(pumped), 'prefix', 'es')}."
-        f" Guessed at: {number_format.plural(len(guessed), 'mobile')}."
+        f"Suspected SMS pumping: {number_format.plural(len(pumped), 'prefix', 'es')}."
+        f" Suspected guessing: {number_format.plural(len(guessed), 'mobile')}."
         if parts
         else ""
     )
-    yield Section("suspects", "Suspects", " ".join(notes), parts, finding=finding)
+    yield Section("suspects", "Suspected abuse", " ".join(notes), parts, finding=finding)
 
 
 def _outcome(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""What was judged: thresholds, and the claims of scenarios."""
+"""Build the sections of thresholds and of the scenario's checks."""
 
 from __future__ import annotations
 
@@ -9,48 +9,39 @@ import pandas as pd
 from toolkit import number_format
 from toolkit.masking import mask_text
 from toolkit.report import result_tables, table_columns
-from toolkit.report.inputs import Subject
-from toolkit.report.model import Judged, Section, Table
+from toolkit.report.inputs import ReportInputs
+from toolkit.report.model import RunVerdict, Section
 from toolkit.report.table_columns import Row, lacks
 from toolkit.report.verdicts import as_json
-from toolkit.runs.check_results import Claim, figure_rows
+from toolkit.runs.check_results import figure_rows
 from toolkit.runs.thresholds import Status
 
 
-def tell(subject: Subject, judged: Sequence[Judged]) -> Iterator[Section]:
-    """Tell which thresholds were kept and which claims stand."""
-    if judged:
-        note = "" if len(subject.runs) == 1 else "Each run is judged by its own thresholds."
-        kept = sum(it.verdict.status is Status.PASS for it in judged)
-        finding = f"{kept} of {number_format.plural(len(judged), 'threshold')} kept."
-        yield Section("verdicts", "Thresholds", note, [_verdicts(judged, len(subject.runs) > 1)], finding=finding)
-    for place, claim in enumerate((claim for run in subject.runs for claim in run.claims), 1):
-        yield _claim(f"claim-{place}", claim)
+def build_verdicts(inputs: ReportInputs, verdicts: Sequence[RunVerdict]) -> Iterator[Section]:
+    """Yield one section with all thresholds, and one for each check."""
+    if verdicts:
+        frame = pd.DataFrame({"run": it.run, **as_json(it.verdict)} for it in verdicts)
+        columns = [
+            table_columns.computed("verdict", lambda row: result_tables.status_badge(Status(row["status"]))),
+            *([table_columns.text("run")] if len(inputs.runs) > 1 else []),
+            table_columns.text("threshold"),
+            table_columns.computed("measured", _value, is_number=True),
+        ]
+        table = table_columns.table("verdicts", frame, columns, max_rows=len(frame))
+        note = "" if len(inputs.runs) == 1 else "Each run is judged by its own thresholds."
+        passed = sum(it.verdict.status is Status.PASS for it in verdicts)
+        finding = f"{passed} of {number_format.plural(len(verdicts), 'threshold')} passed."
+        yield Section("verdicts", "Thresholds", note, [table], finding=finding)
+    for place, check in enumerate((check for run in inputs.runs for check in run.checks), 1):
+        name, says = f"check-{place}", mask_text(check["says"])
+        frame = pd.DataFrame(figure_rows(check["figures"]), columns=["figure", "value"])
+        columns = [table_columns.text("figure"), table_columns.text("value", is_number=True)]
+        table = table_columns.table(name, frame, columns)
+        badge = result_tables.status_badge(Status(check["status"]))
+        yield Section(name, f"Check: {says}", parts=[table], badge=badge, finding=f"{badge}: {says}.")
 
 
-def _verdicts(judged: Sequence[Judged], is_many: bool) -> Table:
-    frame = pd.DataFrame({"run": it.run, **as_json(it.verdict)} for it in judged)
-    shown = [
-        table_columns.made("verdict", lambda row: result_tables.badge_of(Status(row["status"]))),
-        *([table_columns.text("run")] if is_many else []),
-        table_columns.text("threshold"),
-        table_columns.made("measured", _measured, is_number=True),
-    ]
-    return table_columns.table("verdicts", frame, shown, most=len(frame))
-
-
-def _measured(row: Row) -> str:
-    return (
-        number_format.MISSING if lacks(row, "value") else f"{number_format.precise_number(row['value'])} {row['unit']}"
-    )
-
-
-def _claim(name: str, claim: Claim) -> Section:
-    frame = pd.DataFrame(figure_rows(claim["figures"]), columns=["figure", "value"])
-    shown = [table_columns.text("figure"), table_columns.text("value", is_number=True)]
-    badge = result_tables.badge_of(Status(claim["status"]))
-    says = mask_text(claim["says"])
-    finding = f"{badge}: {says}."
-    return Section(
-        name, f"Claim: {says}", parts=[table_columns.table(name, frame, shown)], badge=badge, finding=finding
-    )
+def _value(row: Row) -> str:
+    if lacks(row, "value"):
+        return number_format.MISSING
+    return f"{number_format.precise_number(row['value'])} {row['unit']}"

@@ -4,7 +4,7 @@ import pytest
 
 from toolkit import analysis
 from toolkit.api.wire import Endpoint
-from toolkit.report.run_summary import summarize
+from toolkit.report.run_result import RunResult
 
 SECOND = 1_000_000_000
 
@@ -16,7 +16,7 @@ def test_a_run_is_counted_and_timed(call):
         call(Endpoint.SEND, None, error="timeout", latency_ns=4 * SECOND),
         call(Endpoint.VERIFY, 50010, wait_ns=1_000_000),
     ]
-    run = summarize(analysis.from_records(records), {"rate_per_s": 2})
+    run = RunResult("friday", analysis.from_records(records), {"rate_per_s": 2}).summary
     assert {name: run[name] for name in ("schema", "settings", "started", "duration_s", "calls")} == {
         "schema": 1,
         "settings": {"rate_per_s": 2},
@@ -37,7 +37,7 @@ def test_a_run_is_counted_and_timed(call):
 @pytest.mark.parametrize("records", ["none", "one without duration", "all"])
 def test_the_summary_is_json_without_nan_and_always_of_the_same_shape(records, call, traffic):
     chosen = {"none": [], "one without duration": [call(Endpoint.SEND, 50000, latency_ns=0)], "all": traffic}
-    run = summarize(analysis.from_records(chosen[records]), {"rate": float("nan")})
+    run = RunResult("friday", analysis.from_records(chosen[records]), {"rate": float("nan")}).summary
     assert json.loads(json.dumps(run, allow_nan=False)) == run
     assert set(run) == {
         "schema",
@@ -57,17 +57,43 @@ def test_the_summary_is_json_without_nan_and_always_of_the_same_shape(records, c
 
 
 def test_an_empty_run_has_no_start_no_rate_and_no_percentiles():
-    run = summarize(analysis.from_records([]), {})
+    run = RunResult("friday", analysis.from_records([]), {}).summary
     assert (run["started"], run["duration_s"], run["calls"]) == (None, 0.0, 0)
     assert run["endpoints"]["send"]["rate_per_s"] is None
     assert set(run["endpoints"]["send"]["latency_ms"].values()) == {None}
 
 
 def test_every_call_is_in_one_return_code_or_one_error(traffic):
-    run = summarize(analysis.from_records(traffic), {})
+    run = RunResult("friday", analysis.from_records(traffic), {}).summary
     for endpoint in run["endpoints"].values():
         assert sum(endpoint["return_codes"].values()) + sum(endpoint["errors"].values()) == endpoint["calls"]
 
 
 def test_secrets_of_the_settings_are_not_in_the_summary():
-    assert "hunter2" not in json.dumps(summarize(analysis.from_records([]), {"load": {"master_secret": "hunter2"}}))
+    assert "hunter2" not in json.dumps(
+        RunResult("friday", analysis.from_records([]), {"load": {"master_secret": "hunter2"}}).summary
+    )
+
+
+PRICE = {"price_per_send": "0.045", "currency": "CNY"}
+
+
+def spent(call, *outcomes, **settings):
+    records = [call(Endpoint.SEND, code, error=error) for code, error in outcomes]
+    return RunResult("friday", analysis.from_records([*records, call(Endpoint.VERIFY, 50000)]), settings).summary[
+        "spent"
+    ]
+
+
+def test_sends_that_were_or_may_have_been_billed_are_counted_exactly(call):
+    maybe = [(50000, None), (50000, None), (50019, None), (50104, None), (None, "timeout"), (None, "reset")]
+    assert spent(call, *maybe, **PRICE) == {"messages": 6, "cost": "0.270", "currency": "CNY"}
+
+
+@pytest.mark.parametrize("outcome", [(50009, None), (50014, None), (50006, None), (None, "connect")])
+def test_sends_that_were_free_are_not_counted(call, outcome):
+    assert spent(call, outcome, **PRICE) == {"messages": 0, "cost": "0.000", "currency": "CNY"}
+
+
+def test_without_a_price_the_cost_is_null(call):
+    assert spent(call, (50000, None)) == {"messages": 1, "cost": None, "currency": None}

@@ -1,0 +1,46 @@
+"""Import the packages that a report needs while a load test runs, so that its end does not wait for them.
+
+Altair, SciPy and the JavaScript engine that draws the pictures take some two seconds of CPU to start, about as much as
+everything else between the end of a load test and the shell's prompt.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from importlib import import_module
+from types import TracebackType
+from typing import Self
+
+_MODULES = ("altair", "toolkit.analysis.charts", "scipy.special", "ruptures", "phonenumbers.carrier", "rich.table")
+_NICENESS = 5  # 0..19: the load generator and a sandbox on this machine come first, but 10 s are enough for the imports
+_EMPTY_CHART = {"data": {"values": []}, "mark": "point"}
+
+
+class Preload:
+    """Imports the packages in a thread. Leaving the ``with`` block ends it after the import that it is at."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="preload")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._stopped.set()
+
+    def _run(self) -> None:
+        with suppress(ImportError):  # the report says later which package is missing
+            import vl_convert
+
+            # The engine's threads keep the priority of the thread that starts them: the normal one.
+            vl_convert.vegalite_to_svg(_EMPTY_CHART, allowed_base_urls=[])
+            if hasattr(os, "setpriority"):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            for module in _MODULES:
+                if self._stopped.is_set():
+                    return
+                import_module(module)

@@ -1,0 +1,211 @@
+"""Measure a run once: its outcomes, latency, cost, verdicts and check results.
+
+run.json, the report, the shell and the forms all show the figures of one ``RunResult``. Each figure is computed when it
+is first used, and kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
+
+from toolkit.analysis import Calls, latency, return_codes, span
+from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, TAIL, column
+from toolkit.api.wire import Endpoint
+from toolkit.atomic_write import write_atomically
+from toolkit.masking import Json, mask
+from toolkit.records.call_record import may_cost
+from toolkit.report import junit, verdicts
+from toolkit.report.model import RunVerdict
+from toolkit.report.table_columns import masked
+from toolkit.runs import run_folder
+from toolkit.runs.check_results import Claim
+from toolkit.runs.run_folder import Cause
+from toolkit.runs.thresholds import Figures, Measure, Threshold, Time, Verdict
+
+Summary: TypeAlias = dict[str, Json]
+
+_REMARKS = {
+    Cause.INTERRUPTED: "The run was interrupted.",
+    Cause.REFUSED: "The run was ended early because every further call would have been refused: {because}",
+    Cause.MISSED: "The run was ended early by a threshold that failed: {because}",
+    Cause.BUDGET: "The run was ended early because its budget was spent: {because}",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """The calls of a run with its name, settings (not masked) and check results, and the figures of these calls.
+
+    >>> from toolkit.analysis import read
+    >>> result = RunResult("friday", read("runs/20261129T232015Z"))  # doctest: +SKIP
+    >>> result.codes, result.latency, result.summary["spent"]  # doctest: +SKIP
+    """
+
+    name: str
+    calls: Calls
+    settings: Mapping[str, object] = field(default_factory=dict)
+    checks: Sequence[Claim] = ()
+
+    @cached_property
+    def codes(self) -> pd.DataFrame:
+        """The frame of ``analysis.return_codes``."""
+        return return_codes(self.calls)
+
+    @cached_property
+    def outcomes(self) -> dict[tuple[Endpoint, int | str], int]:
+        """Count the calls by endpoint and outcome: the return code, or the error of a call without one."""
+        counts: dict[tuple[Endpoint, int | str], int] = {}
+        for row in self.codes.to_dict("records"):
+            outcome = str(row["error"]) if pd.isna(row["return_code"]) else int(row["return_code"])
+            key = Endpoint(row["endpoint"]), outcome
+            counts[key] = counts.get(key, 0) + int(row["calls"])
+        return counts
+
+    @cached_property
+    def span(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
+        """The start of the first call and the end of the last one, UTC; None without calls."""
+        return span(self.calls)
+
+    @property
+    def duration_s(self) -> float:
+        """The time from the start of the first call to the end of the last one; 0 without calls."""
+        return (self.span[1] - self.span[0]).value / 1e9 if self.span else 0.0
+
+    @cached_property
+    def latency(self) -> pd.DataFrame:
+        """The frame of ``analysis.latency``."""
+        return self._percentiles_at(PERCENTILES)
+
+    @cached_property
+    def tail(self) -> pd.DataFrame:
+        """The frame of ``analysis.latency`` at the percentiles of the tail chart."""
+        return self._percentiles_at(TAIL)
+
+    @cached_property
+    def thresholds(self) -> list[Threshold]:
+        """The thresholds of the settings. Raises InputError if they are invalid."""
+        return verdicts.read_thresholds(self.settings)
+
+    @cached_property
+    def figures(self) -> Figures:
+        """The figures that thresholds are compared with."""
+        times = {(endpoint, it): _Times(self, endpoint, it) for endpoint, _ in self.outcomes for it in Measure}
+        return Figures(self.duration_s, self.outcomes, times)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts on the thresholds of the settings. Raises InputError if a threshold is invalid."""
+        return verdicts.judge_run(self.thresholds, self.figures, self.settings) if self.thresholds else []
+
+    @property
+    def charged_messages(self) -> int:
+        """Count the sends that may have been billed: all except those refused for free and those never sent."""
+        return sum(calls for outcome, calls in self.outcomes.items() if may_cost(*outcome))
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Return the content of run.json: JSON without NaN, with masked settings. docs/run-json.md lists the fields."""
+        codes = masked(self.codes)
+        price = _read_price(self.settings.get("price_per_send"))
+        return {
+            "schema": run_folder.SCHEMA,
+            "settings": mask(self.settings),
+            "started": self.span and self.span[0].isoformat(),
+            "ended": self.span and self.span[1].isoformat(),
+            "duration_s": self.duration_s,
+            "calls": int(codes["calls"].sum()),
+            "endpoints": {
+                it.value: self._summarize_endpoint(it, codes[codes["endpoint"] == it.value]) for it in Endpoint
+            },
+            "spent": {
+                "messages": self.charged_messages,
+                "cost": None if price is None else f"{self.charged_messages * price:f}",
+                "currency": None if price is None else str(self.settings.get("currency")),
+            },
+            "verdicts": [verdicts.as_json(verdict) for verdict in self.verdicts],
+            "claims": [dict(check) for check in self.checks],
+        }
+
+    def time_ms(self, endpoint: Endpoint, measure: Measure, name: str, *percentile: float) -> float:
+        """Return a time of an endpoint's calls by its column's name in ``analysis.latency``, such as "max_ms"."""
+        frame = self._percentiles
+        if name not in frame:
+            frame = latency(self.calls, at=percentile)
+        row = frame[(frame["endpoint"] == endpoint.value) & (frame["measure"] == measure.value)]
+        return float(row[name].iloc[0])
+
+    @cached_property
+    def _percentiles(self) -> pd.DataFrame:
+        """Every percentile of every figure: sorting the times once serves them all."""
+        metrics = [threshold.metric for threshold in self.thresholds]
+        own = [float(it.statistic[1:]) for it in metrics if isinstance(it, Time) and it.statistic.startswith("p")]
+        return latency(self.calls, at=list(dict.fromkeys([*PERCENTILES, *TAIL, *own])))
+
+    def _percentiles_at(self, percentiles: Sequence[float]) -> pd.DataFrame:
+        names = [column(percentile) for percentile in percentiles]
+        return self._percentiles[["endpoint", "measure", "calls", *names, "mean_ms", "max_ms", "error_ratio"]]
+
+    def _summarize_endpoint(self, endpoint: Endpoint, codes: pd.DataFrame) -> Summary:
+        calls = int(codes["calls"].sum())
+        summary: Summary = {"calls": calls, "rate_per_s": calls / self.duration_s if self.duration_s else None}
+        for name, by in (("return_codes", "return_code"), ("errors", "error")):
+            counts = codes.groupby(by, observed=True)["calls"].sum()
+            summary[name] = {str(outcome): int(many) for outcome, many in counts.items()}
+        names = {f"p{it:g}": column(it) for it in PERCENTILES} | {"max": "max_ms"}
+        for measure in MEASURES:
+            times = self.latency
+            times = times[(times["endpoint"] == endpoint.value) & (times["measure"] == measure)]
+            summary[measure] = {name: float(times[it].iloc[0]) if len(times) else None for name, it in names.items()}
+        return summary
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """The times of one endpoint's calls, as ``thresholds.Times`` asks for them."""
+
+    result: RunResult
+    endpoint: Endpoint
+    measure: Measure
+
+    def percentile(self, percentile: float) -> float:
+        return self.result.time_ms(self.endpoint, self.measure, column(percentile), percentile)
+
+    def mean(self) -> float:
+        return self.result.time_ms(self.endpoint, self.measure, "mean_ms")
+
+    def max(self) -> float:
+        return self.result.time_ms(self.endpoint, self.measure, "max_ms")
+
+
+def save(result: RunResult, folder: Path) -> None:
+    """Write run.json to a run's folder, and junit.xml if the run has thresholds or checks. Each appears whole."""
+    if result.verdicts or result.checks:
+        name = folder.resolve().name
+        judged = [RunVerdict(name, verdict) for verdict in result.verdicts]
+        write_atomically(folder / junit.FILE_NAME, junit.render(name, judged, result.duration_s, result.checks))
+    text = json.dumps(result.summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(folder / run_folder.SUMMARY_NAME, text)
+
+
+def remarks(settings: Mapping[str, object]) -> Iterator[str]:
+    """Yield warnings for the reader of a run: it ended early, or the load generator was the bottleneck."""
+    ended, bottleneck = str(settings.get("ended")), settings.get("bottleneck")
+    if ended in _REMARKS:
+        yield _REMARKS[Cause(ended)].format(because=settings.get("ended_because"))
+    if bottleneck:
+        yield f"The load generator was the bottleneck, so no threshold passes: {bottleneck}"
+
+
+def _read_price(price: object) -> Decimal | None:
+    try:
+        return None if price is None else Decimal(str(price))
+    except InvalidOperation:
+        return None
