@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, chi2_contingency
 
-from toolkit.analysis.change_detection.lift import COUNTS, judge
+from toolkit.analysis.change_detection.lift import COUNTS, concentrated_values
 
 PREFIXES = 500
 
@@ -19,7 +19,7 @@ def _values(rows):
 
 
 def _told(rows):
-    found = judge(_values(rows)).sort_values("score", ascending=False)
+    found = concentrated_values(_values(rows)).sort_values("score", ascending=False)
     return found["value"].tolist()
 
 
@@ -33,7 +33,7 @@ def test_what_is_told_of_a_value_agrees_with_counting_by_hand(drawn):
     if not sum(row[1] for row in rows.values()):
         return
     calls, found, calls_before, _ = map(sum, zip(*rows.values(), strict=True))
-    for row in judge(_values(rows)).to_dict("records"):
+    for row in concentrated_values(_values(rows)).to_dict("records"):
         mine = rows[row["value"]]
         assert row["share"] == pytest.approx(mine[1] / mine[0])
         assert row["share_elsewhere"] == pytest.approx((found - mine[1]) / (calls - mine[0]))
@@ -52,7 +52,7 @@ def test_a_cause_comes_before_3_of_3_and_before_the_largest_that_is_a_little_ahe
 
 
 def test_the_score_is_the_bits_that_the_value_tells():
-    (row,) = judge(_values({"hot": (1_000, 800), "cold": (9_000, 180)})).to_dict("records")
+    (row,) = concentrated_values(_values({"hot": (1_000, 800), "cold": (9_000, 180)})).to_dict("records")
     lift = 800 / (1_000 * 180.5 / 9_001)
     assert row["score"] == pytest.approx(800 / 980 * (math.log2(lift) - (1 - 1 / lift) / math.log(2)))
 
@@ -86,7 +86,7 @@ def test_what_was_ahead_before_is_told_only_as_far_as_it_is_more_so():
     before = {"always": (10_000, 900, 20_000, 1_800), "rest": (30_000, 900, 60_000, 1_800)}
     assert _told(before) == []
     assert _told(before | {"new": (1_000, 300, 2_000, 60)}) == ["new"]
-    (row,) = judge(_values(before | {"always": (10_000, 3_600, 20_000, 1_800)})).to_dict("records")
+    (row,) = concentrated_values(_values(before | {"always": (10_000, 3_600, 20_000, 1_800)})).to_dict("records")
     assert row["lift"] == pytest.approx(4, rel=0.05)
     assert row["share_before"] == pytest.approx(0.09)
 
@@ -99,7 +99,7 @@ def test_what_is_known_from_few_calls_before_counts_less():
     lifts = []
     for few in (10, 1_000):
         rows = {"v": (10_000, 2_000, few * 10, few * 2), "rest": (90_000, 2_700, few * 90, few * 3)}
-        (row,) = judge(_values(rows)).to_dict("records") or [{"lift": 1.0}]
+        (row,) = concentrated_values(_values(rows)).to_dict("records") or [{"lift": 1.0}]
         lifts.append(row["lift"])
     assert lifts[0] > lifts[1]
 
@@ -112,6 +112,15 @@ def test_a_value_that_has_all_calls_has_no_elsewhere():
 def test_the_strength_is_cramers_v_less_what_chance_gives():
     rows = {"a": (1_000, 500), "b": (1_000, 50), "c": (1_000, 60)}
     chi2 = chi2_contingency([[found, calls - found] for calls, found in rows.values()], correction=False).statistic
-    strength = judge(_values(rows))["strength"].iloc[0]
+    strength = concentrated_values(_values(rows))["strength"].iloc[0]
     assert strength == pytest.approx((chi2 / 3_000) ** 0.5, abs=0.002)
     assert strength < (chi2 / 3_000) ** 0.5
+
+
+def test_the_example_of_the_module_has_the_scores_that_it_states():
+    counts = {"calls": [100, 3, 300, 300, 297], "found": [60, 3, 12, 12, 13]}
+    values = pd.DataFrame({"value": list("ABCDE"), **counts, "calls_before": 0, "found_before": 0})
+    found = concentrated_values(values).set_index("value")
+    assert found["lift"].round(1).to_dict() == {"A": 13.3, "B": 10.2}
+    assert found["coverage"].to_dict() == {"A": 0.6, "B": 0.03}
+    assert found["score"].round(2).to_dict() == {"A": 1.44, "B": 0.06}

@@ -107,3 +107,9 @@ def test_holms_correction_is_step_by_step_what_he_wrote(p):
 
 def test_the_effect_is_pi_from_none_to_all_and_0_between_equals():
     assert cohen_h([0, 0.3], [1, 0.3]).tolist() == pytest.approx([np.pi, 0])
+
+
+def test_one_bad_hour_is_chance_and_a_bad_day_is_not():
+    is_b = np.arange(48) >= 24
+    hour, day = np.where(np.arange(48) == 30, 50.0, 1.0), np.where(is_b, 3.0, 1.0)
+    assert permuted_p(np.full(48, 1000.0), np.column_stack([hour, day]), is_b, 9_999, 1).tolist() == [1.0, 0.0001]

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from toolkit.analysis.change_detection.seasonality import HOUR_NS, rhythm
+from toolkit.analysis.change_detection.seasonality import seasonal_component
+from toolkit.analysis.timestamps import NS_PER_HOUR
 
 HOURS = np.arange(30 * 24) + 24 * 20_000
 WAVE = np.sin(2 * np.pi * HOURS / 24)
@@ -10,7 +11,7 @@ WEEKEND = np.where(HOURS // 24 % 7 >= 5, 1.0, 0.0)
 
 def _left(levels, hours=HOURS):
     """What isn't rhythm, from its median."""
-    left = levels - rhythm(hours, levels, hours * HOUR_NS + HOUR_NS // 2)
+    left = levels - seasonal_component(hours, levels, hours * NS_PER_HOUR + NS_PER_HOUR // 2)
     return left - np.median(left)
 
 
@@ -19,8 +20,8 @@ def test_a_level_that_follows_the_hour_is_all_rhythm():
 
 
 def test_between_hours_the_rhythm_goes_on_evenly():
-    at = HOURS[50] * HOUR_NS + HOUR_NS * np.array([2, 3, 4]) // 4
-    first, middle, last = rhythm(HOURS, WAVE, at)
+    at = HOURS[50] * NS_PER_HOUR + NS_PER_HOUR * np.array([2, 3, 4]) // 4
+    first, middle, last = seasonal_component(HOURS, WAVE, at)
     assert first < middle < last or first > middle > last
 
 
@@ -44,7 +45,7 @@ def test_an_incident_is_no_rhythm():
 
 def test_of_fewer_than_4_days_nothing_is_rhythm():
     hours = HOURS[:95]
-    assert rhythm(hours, WAVE[:95], hours * HOUR_NS).tolist() == [0.0] * 95
+    assert seasonal_component(hours, WAVE[:95], hours * NS_PER_HOUR).tolist() == [0.0] * 95
 
 
 def test_nights_without_calls_leave_the_rhythm_of_the_day():
@@ -54,4 +55,4 @@ def test_nights_without_calls_leave_the_rhythm_of_the_day():
 
 def test_no_hours_have_no_rhythm():
     none = np.array([], np.int64)
-    assert rhythm(none, np.array([]), none).tolist() == []
+    assert seasonal_component(none, np.array([]), none).tolist() == []

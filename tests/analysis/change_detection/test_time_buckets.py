@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from toolkit import analysis
 from toolkit.analysis.calls_table import lazy
-from toolkit.analysis.change_detection.time_buckets import count_outcomes, count_times, log_quantiles, pivot
+from toolkit.analysis.change_detection.time_buckets import count_latencies, count_outcomes, log_quantiles, pivot
 
 SECOND_NS = 1_000_000_000
 
@@ -30,7 +30,7 @@ def test_a_matrix_has_each_count_in_its_place_and_0_elsewhere(data, runs):
 @given(data=st.data())
 def test_a_time_is_in_the_bin_whose_ends_it_lies_between(data, runs):
     records = data.draw(runs)
-    counts = count_times(lazy(analysis.from_records(records)), SECOND_NS, "caller_ms", 1.05)
+    counts = count_latencies(lazy(analysis.from_records(records)), SECOND_NS, "caller_ms", 1.05)
     times = [max(1, r.latency_ns + r.wait_ns) for r in records]
     bins = [number for number, calls in zip(counts["bin"], counts["calls"], strict=True) for _ in range(calls)]
     for time, number in zip(sorted(times), sorted(bins), strict=True):

@@ -1,4 +1,28 @@
-"""Change points: since when, and until when, an endpoint's outcomes or times were other than before."""
+"""Find when the share of an outcome or the latency of an endpoint changed, and when it went back.
+
+Problem. Which outcomes and latencies changed during a run or a month, since when, and by how much? Shares and latencies
+vary by themselves: calls are few at night, errors come in clusters, and traffic follows the hour of the day.
+
+Method. Each endpoint's outcomes, and the median and 95th percentile of its latencies, are series of their own:
+
+    count calls in buckets of time            time_buckets
+         |
+    pool buckets with few calls               below: a share or percentile needs 20 calls
+         |
+    remove the seasonal component             seasonality
+         |
+    standardize levels, compare segments      series: square roots of Poisson counts, logarithms of latencies
+         |
+    find segments of constant level           level_segments: penalized search, noise at several scales
+         |
+    keep reportable changes, add intervals    below
+
+Shares: the rarer side of an outcome is followed (it, or all other outcomes), against the number of calls expected from
+the median share. Its 95 % interval is Newcombe's, with the numbers of calls divided by the noise: n clustered calls
+tell as much as n / noise independent ones. Latencies: the interval of the ratio is normal on the logarithmic scale.
+
+A worked example of the search is at the head of ``level_segments``.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +35,38 @@ import pandas as pd
 
 from toolkit.analysis.calls import span
 from toolkit.analysis.calls_table import IntoCalls, LazyTable, lazy
-from toolkit.analysis.change_detection.level_segments import Change, Judge, find_changes
+from toolkit.analysis.change_detection.level_segments import ChangeTest, LevelChange, find_changes
 from toolkit.analysis.change_detection.resampling import newcombe
-from toolkit.analysis.change_detection.seasonality import HOUR_NS, rhythm
-from toolkit.analysis.change_detection.series import LEAST_CALLS, Counts, Times
+from toolkit.analysis.change_detection.seasonality import seasonal_component
+from toolkit.analysis.change_detection.series import MIN_CALLS, LogLatencies, OutcomeCounts
 from toolkit.analysis.change_detection.time_buckets import (
     LABELS,
     OUTCOME,
     SHARE,
     WIDTHS_NS,
+    CountMatrix,
     Floats,
     Ints,
-    Matrix,
-    as_codes,
+    count_latencies,
     count_outcomes,
-    count_times,
     log_quantiles,
     pivot,
 )
 from toolkit.analysis.intervals import Z95
 from toolkit.analysis.latency_percentiles import CALLER, SERVER
-from toolkit.analysis.tidy_frames import describe_codes
-from toolkit.analysis.timestamps import NS_PER_MS, NS_PER_S, parse_width_ns, to_utc
+from toolkit.analysis.tidy_frames import code_dtype, describe_codes
+from toolkit.analysis.timestamps import NS_PER_HOUR, NS_PER_MS, NS_PER_S, parse_width_ns, to_utc
 from toolkit.api.errors import InputError
 
-Row: TypeAlias = dict[str, Any]
+ChangeRow: TypeAlias = dict[str, Any]
 
-_AT = (50.0, 95.0)  # percentiles that are followed
-_BIN_RATIO = 1.05
-_BUCKETS, _MOST_BUCKETS = 10_000, 50_000
-_LEAST_OBSERVED = 20  # calls of which a percentile is taken, or a share
-_LEAST_OBSERVATIONS = 8
-_LEAST_FOUND = 10  # calls with an outcome, and without it, for its share to be followed
-_EXPECTED = 4.0  # calls with a rare outcome in a stretch in which slight changes of it show
-_LEAST_HOURLY = 10.0  # calls with an outcome in an hour, on average, for its rhythm to show
+_PERCENTILES = (50.0, 95.0)
+_BIN_RATIO = 1.05  # of latencies: finer bins cost memory and time, and changes below 1.5 times aren't reported
+_BUCKETS, _MAX_BUCKETS = 10_000, 50_000  # by default and at most: the search takes seconds, and minutes
+_MIN_POOLED = 20  # calls of a percentile or share: fewer are more precise in time, and noisier
+_MIN_FOUND = 10  # calls with and without an outcome; a rarer outcome can't have a reportable change
+_COARSE_EXPECTED = 4.0  # calls with a rare outcome between coarse edges: fewer hide slight and long changes
+_MIN_HOURLY = 10.0  # calls with an outcome per hour, on average, for a seasonal component
 _DTYPES: dict[str, Any] = {
     "changed_ns": "int64",
     "until_ns": "Int64",
@@ -58,36 +80,54 @@ _COLUMNS = [
 
 
 def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_ratio: float = 1.5) -> pd.DataFrame:
-    """Find since when, and until when, the share of an outcome or a level of times was another than before.
+    """Find changes of the share of each outcome and of latencies, with their start, end and size.
 
-    Each endpoint's outcomes, and the median and the 95th percentile of its times, are followed in buckets of time;
-    ``every`` is their width, and so the precision of what is found; without it, the least of 1 s, 2 s, 5 s, ... that
-    makes at most 10,000 of them (of a month: 5 minutes). Where calls are few, buckets are taken together until they
-    have half of what a bucket has in the middle, and at least 20. What follows the hour of the day is taken off where
-    there are 4 days or more, and what follows the day of the week where there are 4 weeks; of less time, it hides what
-    is slight, and of a day it may be told as a change.
+    A change is reported if the odds of the outcome, or the latency, changed by ``least_ratio`` or more, if the change
+    is beyond the noise of the series over periods as long, and if it is about 10 calls or more. An incident with an end
+    is one change. If one outcome takes a large share of the calls, the falling shares of others may be reported too.
 
-    A change is told where the odds of the outcome, or the times, are ``least_ratio`` times as large as before or more,
-    or as many times smaller, where it is beyond what the series varies by itself over stretches as long, and where 10
-    calls more than before, or fewer, have the outcome, or are slower than the percentile was. An incident that began
-    and ended is one change. Where an outcome takes up much of the calls, the shares of the others fall, and may be told
-    too.
+    The seasonal component by hour of the day is removed if the calls cover 4 days, the one by day of the week if they
+    cover 4 weeks. In shorter logs it hides slight changes, and in a log of one day it may be reported as a change.
 
-    One row per change, by time; columns: changed_at (start of the first bucket at the new level, UTC, datetime64[ns,
-    UTC]), until (of the first one back at the old level, likewise, null where there is none), endpoint (category),
-    measure ("share", "latency_ms", or, where callers waited, "caller_ms"; category), return_code, error (of a share, as
-    in ``return_codes``), message (string), percentile (of times, 50 or 95, float64, null for shares), before, after
-    (the share, 0..1, or ms; float64), difference (after - before), difference_low, difference_high (the ends of its
-    95 % interval), ratio (after / before), score (the difference in standard errors, by the noise of this series,
-    float64; a change has at least 2 times the root of the logarithm of the number of observations, so 6 of a month).
+    Arguments:
+        calls: the result of ``read``, or a frame.
+        every: width of a time bucket, such as "1min", which is the precision of the result. Default: the smallest of
+            1 s, 2 s, 5 s, ... that gives at most 10,000 buckets, so 5 minutes for a month. Buckets with few calls are
+            pooled until they have half as many calls as the median bucket, and at least 20.
+        least_ratio: smallest ratio of odds or latencies to report.
+
+    Returns one row per change, by time. Columns:
+        changed_at (datetime64[ns, UTC]): start of the first bucket at the new level.
+        until (datetime64[ns, UTC]): start of the first bucket back at the old level; null if it didn't go back.
+        endpoint (category).
+        measure (category): "share", "latency_ms", or "caller_ms" (only if some call waited).
+        return_code, error (category), message (string): of a share, as in ``return_codes``.
+        percentile (float64): 50 or 95 for latencies; null for shares.
+        before, after (float64): the share (0..1), or the latency in ms.
+        difference, difference_low, difference_high (float64): after - before, and its 95 % interval.
+        ratio (float64): after / before.
+        score (float64): the difference in standard errors, by the noise of this series. A change has at least twice the
+            square root of the logarithm of the number of observations, about 6 for a month.
+
+    Raises InputError for an invalid width and for more than 50,000 buckets.
+
+    Example: ``changes(read("runs/*"), every="1min", least_ratio=2)``. The method is described at the head of this
+    module.
     """
     table = lazy(calls)
-    width = _choose_width(table) if every is None else parse_width_ns(every)
-    rows = [*_follow(table, count_outcomes(table, width), width, least_ratio)]
+    if every is None:
+        period = span(table)
+        duration = (period[1] - period[0]).value if period else 0
+        fitting = [width for width in WIDTHS_NS if width >= NS_PER_S and width * _BUCKETS >= duration]
+        width = min(fitting, default=WIDTHS_NS[-1])
+    else:
+        width = parse_width_ns(every)
+    rows = list(_find_changes(table, count_outcomes(table, width), width, least_ratio))
     return _finish(pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES))
 
 
 def _finish(found: pd.DataFrame) -> pd.DataFrame:
+    """Sort the rows, and add the columns that follow from others."""
     by = ["changed_ns", "endpoint", "measure", *OUTCOME, "percentile"]
     found = describe_codes(found.sort_values(by, ignore_index=True))
     with np.errstate(divide="ignore"):
@@ -95,142 +135,129 @@ def _finish(found: pd.DataFrame) -> pd.DataFrame:
     return found.assign(
         changed_at=to_utc(found["changed_ns"]),
         until=to_utc(found["until_ns"]),
-        return_code=as_codes(found["return_code"]),
+        return_code=found["return_code"].astype(code_dtype(found["return_code"])),
         error=found["error"].astype("category"),
         difference=found["after"] - found["before"],
         ratio=ratio,
     )[_COLUMNS]
 
 
-def _choose_width(table: LazyTable) -> int:
-    found = span(table)
-    whole = (found[1] - found[0]).value if found else 0
-    return min((width for width in WIDTHS_NS if width >= NS_PER_S and width * _BUCKETS >= whole), default=WIDTHS_NS[-1])
-
-
-def _follow(table: LazyTable, outcomes: pd.DataFrame, width: int, least_ratio: float) -> Iterator[Row]:
-    if outcomes["bucket_ns"].nunique() > _MOST_BUCKETS:
-        raise InputError(f"these calls are in more than {_MOST_BUCKETS:,} buckets: give a larger every")
-    measures = [SERVER, CALLER] if (outcomes["waited"] > 0).any() else [SERVER]
-    for endpoint, mine in outcomes.groupby("endpoint", observed=True):
-        for row in _follow_shares(pivot(mine, ["bucket_ns"], OUTCOME), width, least_ratio):
+def _find_changes(table: LazyTable, outcomes: pd.DataFrame, width: int, least_ratio: float) -> Iterator[ChangeRow]:
+    if outcomes["bucket_ns"].nunique() > _MAX_BUCKETS:
+        raise InputError(f"these calls are in more than {_MAX_BUCKETS:,} buckets: give a larger every")
+    measures = [SERVER, CALLER] if (outcomes["max_wait_ns"] > 0).any() else [SERVER]
+    for endpoint, counts in outcomes.groupby("endpoint", observed=True):
+        for row in _share_changes(pivot(counts, ["bucket_ns"], OUTCOME), width, least_ratio):
             yield row | {"endpoint": endpoint, "measure": SHARE}
     for measure in measures:
-        times = count_times(table, width, measure, _BIN_RATIO)
-        for endpoint, mine in times.groupby("endpoint", observed=True):
-            for row in _follow_times(pivot(mine, ["bucket_ns"], ["bin"]), width, least_ratio):
+        latencies = count_latencies(table, width, measure, _BIN_RATIO)
+        for endpoint, counts in latencies.groupby("endpoint", observed=True):
+            for row in _latency_changes(pivot(counts, ["bucket_ns"], ["bin"]), width, least_ratio):
                 yield row | {"endpoint": endpoint, "measure": measure}
 
 
-# Shares.
-
-
-def _follow_shares(outcomes: Matrix, width: int, least_ratio: float) -> Iterator[Row]:
+def _share_changes(outcomes: CountMatrix, width: int, least_ratio: float) -> Iterator[ChangeRow]:
     starts, calls = outcomes.rows["bucket_ns"].to_numpy(np.int64), outcomes.calls.sum(axis=1)
-    edges = _edges(calls, _least_observed(calls))
+    edges = _pool(calls, _min_pooled(calls))
     for found, *label in zip(outcomes.calls.T, *(outcomes.columns[name] for name in OUTCOME), strict=True):
-        rare = found if found.sum() <= calls.sum() / 2 else calls - found  # as it is the rare ones that vary
-        if rare.sum() < _LEAST_FOUND:
+        rare = found if found.sum() <= calls.sum() / 2 else calls - found  # a Poisson variable, unlike a frequent one
+        if rare.sum() < _MIN_FOUND:
             continue
-        series, coarser = _series_of_counts(rare, calls, starts, width)
-        judge = Judge.of(series, edges, least_ratio)
-        for change in find_changes(judge, coarser):
-            yield dict(zip(OUTCOME, label, strict=True)) | _when(change, starts) | _shares(change, judge, found, calls)
+        series, coarse_edges = _outcome_series(rare, calls, starts, width)
+        test = ChangeTest.of(series, edges, least_ratio)
+        for change in find_changes(test, coarse_edges):
+            sides = change.before, change.after
+            (found_a, calls_a), (found_b, calls_b) = (
+                (found[side.start : side.end].sum(), calls[side.start : side.end].sum()) for side in sides
+            )
+            noise = test.noise_of(*sides)
+            low, high = newcombe(found_a / noise, calls_a / noise, found_b / noise, calls_b / noise)
+            yield dict(zip(OUTCOME, label, strict=True)) | {
+                **_period(change, starts),
+                "before": found_a / calls_a,
+                "after": found_b / calls_b,
+                "difference_low": float(low),
+                "difference_high": float(high),
+            }
 
 
-def _least_observed(calls: Floats) -> float:
-    return max(_LEAST_OBSERVED, float(np.median(calls)) / 2)
+def _min_pooled(calls: Floats) -> float:
+    return max(_MIN_POOLED, float(np.median(calls)) / 2)
 
 
-def _edges(weights: Floats, least: float) -> Ints:
-    """Return places between which there is about so much weight, or what a single bucket has."""
-    portion = (np.cumsum(weights) - weights) // least
-    return np.concatenate([[0], np.flatnonzero(np.diff(portion)) + 1, [len(weights)]])
+def _pool(weights: Floats, least: float) -> Ints:
+    """Return edges between which the buckets have about the weight ``least``, or the weight of a single bucket."""
+    group = (np.cumsum(weights) - weights) // least
+    return np.concatenate([[0], np.flatnonzero(np.diff(group)) + 1, [len(weights)]])
 
 
-def _series_of_counts(found: Floats, calls: Floats, starts: Ints, width: int) -> tuple[Counts, Ints]:
-    """Return calls with an outcome, and the places between which some of them are expected."""
+def _outcome_series(found: Floats, calls: Floats, starts: Ints, width: int) -> tuple[OutcomeCounts, Ints]:
+    """Return the series of an outcome, and the coarse edges between which some calls with it are expected."""
     pooled = found.sum() / calls.sum()
-    coarser, upto, whole = _edges(calls * pooled, _EXPECTED), _running(found), _running(calls)
-    usual = float(np.median(np.diff(upto[coarser]) / np.diff(whole[coarser]))) or pooled
-    raised = np.exp(_rhythm_of_counts(found, calls, starts, width))
-    return Counts(upto, _running(calls * usual * raised), usual), coarser
-
-
-def _rhythm_of_counts(found: Floats, calls: Floats, starts: Ints, width: int) -> Floats:
-    hours, first = np.unique(starts // HOUR_NS, return_index=True)
-    hourly, whole = np.add.reduceat(found, first), np.add.reduceat(calls, first)
-    if hourly.mean() < _LEAST_HOURLY:
-        return np.zeros(len(starts))
-    return rhythm(hours, np.log((hourly + 0.5) / whole), starts + width // 2)
+    coarse_edges, found_sums, call_sums = _pool(calls * pooled, _COARSE_EXPECTED), _running(found), _running(calls)
+    shares = np.diff(found_sums[coarse_edges]) / np.diff(call_sums[coarse_edges])
+    usual = float(np.median(shares)) or pooled
+    hours, first = np.unique(starts // NS_PER_HOUR, return_index=True)
+    hourly = np.add.reduceat(found, first)
+    expected = calls * usual
+    if hourly.mean() >= _MIN_HOURLY:
+        log_shares = np.log((hourly + 0.5) / np.add.reduceat(calls, first))
+        expected = expected * np.exp(seasonal_component(hours, log_shares, starts + width // 2))
+    return OutcomeCounts(found_sums, _running(expected), usual), coarse_edges
 
 
 def _running(values: Floats) -> Floats:
     return np.concatenate([[0.0], np.cumsum(values)])
 
 
-def _shares(change: Change, judge: Judge, found: Floats, calls: Floats) -> Row:
-    sides = change.before, change.after
-    (found_a, calls_a), (found_b, calls_b) = (
-        (found[it.start : it.end].sum(), calls[it.start : it.end].sum()) for it in sides
-    )
-    noise = judge.noise_of(*sides)  # so many calls in a cluster tell as much as one alone
-    low, high = newcombe(found_a / noise, calls_a / noise, found_b / noise, calls_b / noise)
-    return {"before": found_a / calls_a, "after": found_b / calls_b} | _ends(float(low), float(high))
+def _period(change: LevelChange, starts: Ints) -> ChangeRow:
+    until_ns = None if change.until is None else starts[change.until]
+    return {"changed_ns": starts[change.start], "until_ns": until_ns, "score": change.gain**0.5}
 
 
-def _ends(low: float, high: float) -> Row:
-    return {"difference_low": low, "difference_high": high}
+def _latency_changes(latencies: CountMatrix, width: int, least_ratio: float) -> Iterator[ChangeRow]:
+    bins, calls = latencies.columns["bin"].to_numpy(np.int64), latencies.calls.sum(axis=1)
+    first = _pool(calls, _min_pooled(calls))[:-1]
+    pooled = np.add.reduceat(latencies.calls, first, axis=0)
+    starts = latencies.rows["bucket_ns"].to_numpy(np.int64)[first]
+    for percentile in _PERCENTILES:
+        logs = log_quantiles(pooled, bins, percentile / 100, _BIN_RATIO)
+        series = _latency_series(logs, pooled.sum(axis=1), starts, width)
+        test = ChangeTest.of(series, np.arange(len(starts) + 1), least_ratio)
+        for change in find_changes(test):
+            sides = change.before, change.after
+            counts = np.array([pooled[side.start : side.end].sum(axis=0) for side in sides])
+            before, after = np.exp(log_quantiles(counts, bins, percentile / 100, _BIN_RATIO)) / NS_PER_MS
+            if _is_reportable(after / before, counts, percentile, least_ratio):
+                error = math.sqrt(test.noise_of(*sides) * series.variance(*sides))
+                low, high = after * math.exp(-Z95 * error) - before, after * math.exp(Z95 * error) - before
+                yield _period(change, starts) | {
+                    "percentile": percentile,
+                    "before": before,
+                    "after": after,
+                    "difference_low": low,
+                    "difference_high": high,
+                }
 
 
-def _when(change: Change, starts: Ints) -> Row:
-    until = None if change.until is None else starts[change.until]
-    return {"changed_ns": starts[change.place], "until_ns": until, "score": change.gain**0.5}
+def _latency_series(logs: Floats, calls: Floats, starts: Ints, width: int) -> LogLatencies:
+    """Return the series of a percentile, without its seasonal component."""
+    hours, first, members = np.unique(starts // NS_PER_HOUR, return_index=True, return_counts=True)
+    seasonal = seasonal_component(hours, np.add.reduceat(logs, first) / members, starts + width // 2)
+    # A percentile varies with the sample of calls and from bucket to bucket. Taken as equal for the median number of
+    # calls, the two variances give the weight 2 / (1 + median calls / calls).
+    weights = 2 * calls / (calls + np.median(calls))
+    return LogLatencies(_running((logs - seasonal) * weights), _running(weights))
 
 
-# Times.
+def _is_reportable(ratio: float, counts: Floats, percentile: float, least_ratio: float) -> bool:
+    """Return whether the calls of both sides differ by the ratio, and if so, by 10 calls or more.
 
-
-def _follow_times(times: Matrix, width: int, least_ratio: float) -> Iterator[Row]:
-    bins, calls = times.columns["bin"].to_numpy(np.int64), times.calls.sum(axis=1)
-    first = _edges(calls, _least_observed(calls))[:-1]
-    observed = np.add.reduceat(times.calls, first, axis=0)
-    starts = times.rows["bucket_ns"].to_numpy(np.int64)[first]
-    for at in _AT:
-        logs = log_quantiles(observed, bins, at / 100, _BIN_RATIO)
-        series = _series_of_times(logs, observed.sum(axis=1), starts, width)
-        judge = Judge.of(series, np.arange(len(starts) + 1), least_ratio)
-        for change in find_changes(judge):
-            row = _percentiles(change, judge, observed, bins, at)
-            if _is_told(row, change, observed, at, least_ratio):
-                yield {"percentile": at} | _when(change, starts) | row
-
-
-def _series_of_times(logs: Floats, calls: Floats, starts: Ints, width: int) -> Times:
-    hours, first, members = np.unique(starts // HOUR_NS, return_index=True, return_counts=True)
-    raised = rhythm(hours, np.add.reduceat(logs, first) / members, starts + width // 2)
-    weights = 2 * calls / (calls + np.median(calls))  # half of the noise is the calls', half the time's
-    return Times(_running((logs - raised) * weights), _running(weights))
-
-
-def _is_told(row: Row, change: Change, observed: Floats, at: float, least_ratio: float) -> bool:
-    """Tell whether the calls themselves, taken together, are so much slower, or faster, and more than a few of them.
-
-    Where calls are few, some that wait for a timeout move a percentile of theirs as far as they like.
+    A series of few calls can move a percentile by any ratio with a few calls that wait for a timeout.
     """
-    quick, slow = (observed[it.start : it.end].sum(axis=0) for it in (change.before, change.after))
-    ratio = row["after"] / row["before"]
+    quick, slow = counts
     if ratio < 1:
         quick, slow, ratio = slow, quick, 1 / ratio
-    beyond = np.searchsorted(np.cumsum(quick), at / 100 * quick.sum()) + 1
-    more = slow[beyond:].sum() - slow.sum() * quick[beyond:].sum() / quick.sum()
-    return bool(ratio >= least_ratio and more >= LEAST_CALLS)
-
-
-def _percentiles(change: Change, judge: Judge, observed: Floats, bins: Ints, at: float) -> Row:
-    sides = change.before, change.after
-    sums = np.array([observed[it.start : it.end].sum(axis=0) for it in sides])
-    before, after = np.exp(log_quantiles(sums, bins, at / 100, _BIN_RATIO)) / NS_PER_MS
-    error = math.sqrt(judge.noise_of(*sides) * judge.series.variance(*sides))
-    ends = _ends(after * math.exp(-Z95 * error) - before, after * math.exp(Z95 * error) - before)
-    return {"before": before, "after": after} | ends
+    slower_bins = np.searchsorted(np.cumsum(quick), percentile / 100 * quick.sum()) + 1
+    more = slow[slower_bins:].sum() - slow.sum() * quick[slower_bins:].sum() / quick.sum()
+    return bool(ratio >= least_ratio and more >= MIN_CALLS)

@@ -1,7 +1,33 @@
-"""Segments: the stretches of a series between the places where its level changed.
+"""Divide a series into segments of constant level: the change point search.
 
-ruptures proposes places. What stays is decided by the noise that the series itself shows over stretches as long as the
-shorter side of a change: so neither clusters nor a level that wanders about raise an alarm.
+Problem. Given n observations of a level, find the boundaries at which the level changed. The noise isn't independent:
+errors come in clusters and levels drift, so the usual threshold for independent noise raises false alarms every day.
+
+Method.
+
+1. Propose. Find the segmentation with the least squared error + penalty * boundaries, by PELT: R. Killick, P. Fearnhead
+   and I. Eckley, Optimal detection of changepoints with a linear computational cost, JASA 107 (2012), as implemented in
+   ruptures: C. Truong, L. Oudre and N. Vayatis, Selective review of offline change point detection methods, Signal
+   Processing 167 (2020). The penalty here is a quarter of the final one, so that no boundary is missed.
+2. Prune. The gain of a boundary is how much better two levels fit the segments beside it than one level, divided by the
+   noise. Remove the boundary with the least gain until each has at least 4 log n and a reportable difference. There are
+   about n ** 2 pairs of segments, and the largest of N chi-square values is about 2 log N: hence 4 log n.
+3. Refine. Move each boundary to where its gain is largest. Repeat from 2 while boundaries disappear.
+4. Combine. A level that changes and goes back is one change with an end. Two steps in one direction, with a single
+   observation between them, are one change that began within that observation.
+
+The noise is measured on the series itself, over blocks of 1, 2, 4, ... observations: the median difference of blocks
+near each other. A change is compared with the noise of blocks as long as its shorter side. Clusters raise the noise of
+short blocks, a drifting level that of long ones, and neither is reported as a change.
+
+Worked example. 10 calls with an outcome are expected in each of 18 minutes, and these are found:
+
+    9 11 10 8 12 10 9 11 | 30 33 28 31 | 10 9 12 8 11 10
+
+The noise is 1, the variance of independent calls. The penalty is 4 log 18 = 11.6. PELT proposes the boundaries 8 and
+12. Their gains are 59.5 and 53.4; a boundary at 4 would have 0.2. At 12 the level goes back, so the result is one
+change, from minute 8 until minute 12, with a score of sqrt(59.5) = 7.7 standard errors. If only two minutes had been
+raised, to 17 and 16, the gain would be 5.4: an increase by 13 calls in two minutes can be chance.
 """
 
 from __future__ import annotations
@@ -11,182 +37,190 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.analysis.change_detection.series import Series, Stretch
+from toolkit.analysis.change_detection.series import LevelSegment, LevelSeries
 from toolkit.analysis.change_detection.time_buckets import Floats, Ints
 
-_PENALTY = 4.0  # times the logarithm of the observations: so much the best of all places may gain from mere noise
-_PROPOSED = 0.25  # of that, for a place to be proposed
-_AT_ONCE = 1_000  # observations that are searched together: the time of a search goes with their square
-_LEAST_BLOCKS = 16
-_APART = 3  # stretches: nearer ones may share a cluster
-_ROUNDS = 3
-_LEAST_OBSERVATIONS = 8
-_MAD = 1.482602218505602  # the standard deviation of a normal distribution, in its median deviations
+_PENALTY = 4.0  # times log n; lower reports changes of pure noise, higher misses short or slight changes
+_PROPOSAL_RATIO = 0.25  # of the penalty for a proposal: lower proposes more boundaries and takes longer to prune them
+_SEARCH_SIZE = 1_000  # observations searched at once, because the time of a search grows with their square
+_MIN_BLOCKS = 16  # for a variance: fewer make it unreliable, more leave long segments without one
+_BLOCK_DISTANCE = 3  # nearer blocks may share a cluster, farther ones a change of the level
+_ROUNDS = 3  # of pruning and refining; usually the second changes nothing
+_MIN_OBSERVATIONS = 8  # in shorter series the noise is unknown
+_MAD = 1.482602218505602  # standard deviation of a normal distribution / its median absolute deviation
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """Decides whether a series is at two levels in two stretches.
+class ChangeTest:
+    """Tests whether two segments of a series are at different levels.
 
-    ``edges``: places between which the observations are about equally certain; ``noise``: the variance of the level
-    between them, and over 2, 4, 8, ... of them.
+    ``edges`` separate observations of about equal certainty. ``noise`` is the variance of the level between them, then
+    over 2, 4, 8, ... of them.
     """
 
-    series: Series
+    series: LevelSeries
     edges: Ints
     noise: Floats
     least_ratio: float
 
     @classmethod
-    def of(cls, series: Series, edges: Ints, least_ratio: float) -> Judge:
-        """Make a judge who has looked at the series' noise."""
+    def of(cls, series: LevelSeries, edges: Ints, least_ratio: float) -> ChangeTest:
+        """Estimate the noise of a series and return the test."""
         return cls(series, edges, _noise(series, edges), least_ratio)
 
     @property
     def penalty(self) -> float:
-        """What a change has to gain, in variances of the noise."""
+        """Return the least gain of a change, in variances of the noise."""
         return _PENALTY * math.log(max(2, len(self.edges) - 1))
 
-    def gain(self, one: Stretch, other: Stretch) -> Floats:
-        """Return by how much two levels fit two stretches better than one, in variances of the noise."""
-        return self.series.gain(one, other) / self.noise_of(one, other)
+    def gain(self, one: LevelSegment, other: LevelSegment) -> Floats:
+        """Return how much better two levels fit two segments than one, in variances of the noise."""
+        gain: Floats = self.series.gain(one, other) / self.noise_of(one, other)
+        return gain
 
-    def noise_of(self, one: Stretch, other: Stretch) -> Floats:
-        """Return the variance of the level over stretches as long as the shorter of two."""
-        scale = np.log2(np.maximum(1, np.minimum(self._length(one), self._length(other)))).astype(np.int64)
-        return self.noise[np.minimum(scale, len(self.noise) - 1)]
+    def noise_of(self, one: LevelSegment, other: LevelSegment) -> Floats:
+        """Return the variance of the level over blocks as long as the shorter of two segments."""
+        lengths = [np.searchsorted(self.edges, it.end) - np.searchsorted(self.edges, it.start) for it in (one, other)]
+        scale = np.log2(np.maximum(1, np.minimum(*lengths))).astype(np.int64)
+        noise: Floats = self.noise[np.minimum(scale, len(self.noise) - 1)]
+        return noise
 
-    def differs(self, one: Stretch, other: Stretch) -> bool:
-        """Tell whether two stretches are at two levels, and that is worth telling."""
-        told = self.series.is_told(one, other, self.least_ratio)
-        return bool(told and self.gain(one, other) >= self.penalty)
-
-    def _length(self, stretch: Stretch) -> Ints:
-        return np.searchsorted(self.edges, stretch.end) - np.searchsorted(self.edges, stretch.start)
+    def differs(self, one: LevelSegment, other: LevelSegment) -> bool:
+        """Return whether two segments are at different levels, by a reportable difference."""
+        is_reportable = self.series.is_reportable(one, other, self.least_ratio)
+        return bool(is_reportable and self.gain(one, other) >= self.penalty)
 
 
-def _noise(series: Series, edges: Ints) -> Floats:
-    """Take it from the median difference of near stretches, which incidents and lasting changes leave as it is."""
-    found = [series.least_noise]
-    while len(edges) > _LEAST_BLOCKS:
-        level = series.standard(edges)
-        steps = np.abs(level[_APART:] - level[:-_APART])
+def _noise(series: LevelSeries, edges: Ints) -> Floats:
+    """Return the variance of the level in blocks of 1, 2, 4, ... observations, while there are 16 blocks.
+
+    It is estimated from the median difference of blocks near each other, which incidents and lasting changes don't
+    affect. The variance at one scale is at least the variance at the scales below.
+    """
+    found = [series.min_noise]
+    while len(edges) > _MIN_BLOCKS:
+        level = series.standardized(edges)
+        steps = np.abs(level[_BLOCK_DISTANCE:] - level[:-_BLOCK_DISTANCE])
         found.append(max(found[-1], (_MAD * float(np.median(steps))) ** 2 / 2))
         edges = edges[: len(edges) - (len(edges) - 1) % 2 : 2]
     return np.array(found[1:] or found)
 
 
-def find_segments(judge: Judge, *coarser: Ints) -> Ints:
-    """Return the places where the level changes, between the first and the last.
+def find_boundaries(test: ChangeTest, *coarse_edges: Ints) -> Ints:
+    """Return the boundaries of the segments, with the start and the end of the series.
 
-    They are looked for between the judge's edges, and between ``coarser`` ones, where slight changes for long show.
+    Boundaries are searched between the edges of the test and between ``coarse_edges``, where slight but long changes
+    show.
     """
-    series = judge.series
-    cuts = np.unique(np.concatenate([_propose(series, edges, judge.penalty) for edges in (judge.edges, *coarser)]))
+    proposals = [_propose(test.series, edges, test.penalty) for edges in (test.edges, *coarse_edges)]
+    boundaries = np.unique(np.concatenate(proposals))
     for _ in range(_ROUNDS):
-        found = _refine(series, _prune(judge, cuts))
-        if len(found) == len(cuts):
+        kept = _refine(test.series, _prune(test, boundaries))
+        if len(kept) == len(boundaries):
             break
-        cuts = found
-    return found
+        boundaries = kept
+    return kept
 
 
-def _propose(series: Series, edges: Ints, penalty: float) -> Ints:
-    """Return places where the level may change: those that ruptures finds, and the ends of what it was given."""
+def _propose(series: LevelSeries, edges: Ints, penalty: float) -> Ints:
+    """Return the boundaries that ruptures finds at a low penalty, and the ends of the parts that it searched."""
     from ruptures import KernelCPD  # takes a second or two to import
 
-    level = series.standard(edges) / math.sqrt(_noise(series, edges)[0])
-    places = [0, len(level)]
-    for start in range(0, len(level), _AT_ONCE):
-        part = level[start : start + _AT_ONCE]
+    level = series.standardized(edges) / math.sqrt(_noise(series, edges)[0])
+    proposed = [0, len(level)]
+    for start in range(0, len(level), _SEARCH_SIZE):
+        part = level[start : start + _SEARCH_SIZE]
         if len(part) > 3:
             search = KernelCPD(kernel="linear", min_size=2).fit(part[:, None])
-            places += [start, *(start + int(end) for end in search.predict(pen=penalty * _PROPOSED))]
-    return edges[np.unique(places)]
+            proposed += [start, *(start + int(end) for end in search.predict(pen=penalty * _PROPOSAL_RATIO))]
+    return edges[np.unique(proposed)]
 
 
-def _prune(judge: Judge, cuts: Ints) -> Ints:
-    """Remove the least change, again and again, until each is one."""
-    while len(cuts) > 2:
-        before, after = Stretch(cuts[:-2], cuts[1:-1]), Stretch(cuts[1:-1], cuts[2:])
-        gain = judge.gain(before, after)
-        told = judge.series.is_told(before, after, judge.least_ratio)
-        worth = np.where(told, gain, np.minimum(gain, judge.penalty * 0.999))
-        if worth.min() >= judge.penalty:
+def _prune(test: ChangeTest, boundaries: Ints) -> Ints:
+    """Remove the boundary with the least gain until each has the penalty's gain and a reportable difference."""
+    while len(boundaries) > 2:
+        before = LevelSegment(boundaries[:-2], boundaries[1:-1])
+        after = LevelSegment(boundaries[1:-1], boundaries[2:])
+        gain = test.gain(before, after)
+        is_reportable = test.series.is_reportable(before, after, test.least_ratio)
+        worth = np.where(is_reportable, gain, np.minimum(gain, test.penalty * 0.999))
+        if worth.min() >= test.penalty:
             break
-        cuts = np.delete(cuts, int(worth.argmin()) + 1)
-    return cuts
+        boundaries = np.delete(boundaries, int(worth.argmin()) + 1)
+    return boundaries
 
 
-def _refine(series: Series, cuts: Ints) -> Ints:
-    """Move each place to where two levels fit best what lies between its neighbours."""
-    cuts = cuts.copy()
-    for place in range(1, len(cuts) - 1):
-        start, end = cuts[place - 1], cuts[place + 1]
-        middle = np.arange(start + 1, end)
-        if len(middle):
-            ends = np.full(len(middle), start), np.full(len(middle), end)
-            cuts[place] = middle[series.gain(Stretch(ends[0], middle), Stretch(middle, ends[1])).argmax()]
-    return cuts
+def _refine(series: LevelSeries, boundaries: Ints) -> Ints:
+    """Move each boundary, one after the other, to where the gain between its neighbours is largest."""
+    boundaries = boundaries.copy()
+    for number in range(1, len(boundaries) - 1):
+        start, end = boundaries[number - 1], boundaries[number + 1]
+        inner = np.arange(start + 1, end)
+        if len(inner):
+            starts, ends = np.full(len(inner), start), np.full(len(inner), end)
+            gains = series.gain(LevelSegment(starts, inner), LevelSegment(inner, ends))
+            boundaries[number] = inner[gains.argmax()]
+    return boundaries
 
 
 @dataclass(slots=True)
-class Change:
-    """A change of the level from one stretch to another.
+class LevelChange:
+    """A change of the level from one segment to another.
 
-    ``until``: the place where it went back, if it did. ``began``: the place before ``after`` where it was on its way.
+    ``until``: the observation at which the level went back; None if it didn't. ``transition``: an observation between
+    the two levels, before ``after``, in which the change began; None if there is none.
     """
 
-    before: Stretch
-    after: Stretch
+    before: LevelSegment
+    after: LevelSegment
     gain: float
     until: int | None = None
-    began: int | None = None
+    transition: int | None = None
 
     @property
-    def place(self) -> int:
+    def start(self) -> int:
         """Return the first observation that isn't at the level before."""
-        return int(self.after.start) if self.began is None else self.began
+        return int(self.after.start) if self.transition is None else self.transition
 
 
-def find_changes(judge: Judge, *coarser: Ints) -> list[Change]:
-    """Return the changes of a series in their order. What ends when the level goes back is one change, not two."""
-    if len(judge.edges) <= _LEAST_OBSERVATIONS:
+def find_changes(test: ChangeTest, *coarse_edges: Ints) -> list[LevelChange]:
+    """Return the changes of a series in order; a level that rises and goes back is one change with an end."""
+    if len(test.edges) <= _MIN_OBSERVATIONS:
         return []
-    cuts = find_segments(judge, *coarser)
-    found: list[Change] = []
-    for place in range(1, len(cuts) - 1):
-        before, after = Stretch(cuts[place - 1], cuts[place]), Stretch(cuts[place], cuts[place + 1])
-        first = next((it for it in found if it.until is None and _is_undone(judge.series, it, after)), None)
-        if first:
-            _end(found[found.index(first) :], int(after.start))
-        if first is None or judge.differs(before := first.before, after):
-            found.append(Change(before, after, float(judge.gain(before, after))))
-    return _join_steps(judge, found)
+    boundaries = find_boundaries(test, *coarse_edges)
+    found: list[LevelChange] = []
+    for start, middle, end in zip(boundaries, boundaries[1:], boundaries[2:], strict=False):
+        before, after = LevelSegment(start, middle), LevelSegment(middle, end)
+        undone = _first_undone(test.series, found, after)
+        if undone is not None:
+            for change in found[undone:]:  # with the steps within it
+                change.until = int(middle) if change.until is None else change.until
+            before = found[undone].before
+        if undone is None or test.differs(before, after):
+            found.append(LevelChange(before, after, float(test.gain(before, after))))
+    return _merge_steps(test, found)
 
 
-def _end(changes: list[Change], place: int) -> None:
-    """End a change, and the steps that were taken within it."""
-    for change in changes:
-        change.until = place if change.until is None else change.until
+def _first_undone(series: LevelSeries, changes: list[LevelChange], now: LevelSegment) -> int | None:
+    """Return the number of the first open change whose level before is nearer to the level now than its level after."""
+    for number, change in enumerate(changes):
+        if change.until is None:
+            before, after, level = (float(series.level(segment)) for segment in (change.before, change.after, now))
+            if abs(level - before) < abs(level - after):
+                return number
+    return None
 
 
-def _join_steps(judge: Judge, changes: list[Change]) -> list[Change]:
-    """Make one change of two where the first has but the observation in which it began, and the second goes on."""
-    found: list[Change] = []
+def _merge_steps(test: ChangeTest, changes: list[LevelChange]) -> list[LevelChange]:
+    """Merge two steps in one direction if the segment between them is a single observation: the change began in it."""
+    found: list[LevelChange] = []
     for change in changes:
         last = found[-1] if found else None
         if last and last.after == change.before and change.before.end - change.before.start == 1:
-            levels = [float(judge.series.level(it)) for it in (last.before, last.after, change.after)]
+            levels = [float(test.series.level(it)) for it in (last.before, last.after, change.after)]
             if levels == sorted(levels) or levels == sorted(levels, reverse=True):
-                gain = float(judge.gain(last.before, change.after))
-                found[-1] = Change(last.before, change.after, gain, change.until, last.place)
+                gain = float(test.gain(last.before, change.after))
+                found[-1] = LevelChange(last.before, change.after, gain, change.until, last.start)
                 continue
         found.append(change)
     return found
-
-
-def _is_undone(series: Series, change: Change, now: Stretch) -> bool:
-    """Tell whether a level is nearer to what was before a change than to what was after it."""
-    before, after, level = (float(series.level(stretch)) for stretch in (change.before, change.after, now))
-    return abs(level - before) < abs(level - after)

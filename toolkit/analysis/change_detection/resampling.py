@@ -1,4 +1,8 @@
-"""Resampling: what two samples of buckets of time say of a difference. A bucket is drawn whole, with its clusters."""
+"""Test and estimate differences between two samples of time buckets by permutation and bootstrap.
+
+A bucket is moved or drawn whole, with the cluster of errors in it. So the results hold for clustered calls, as long as
+a cluster rarely spans two buckets.
+"""
 
 from __future__ import annotations
 
@@ -12,77 +16,79 @@ from toolkit.analysis.intervals import wilson
 
 Bools = npt.NDArray[np.bool_]
 
-_VALUES_AT_A_TIME = 8_000_000
-_ENDS = (0.025, 0.975)
+_CHUNK_VALUES = 8_000_000  # draws × buckets at a time: 64 MB
+_INTERVAL = (0.025, 0.975)
 
 
 def permuted_p(calls: Floats, found: Floats, is_b: Bools, draws: int, seed: int) -> Floats:
-    """Return the p-value of the difference of each share between two sides: how often a mere draw of sides is as far.
+    """Return the p-value of the difference of each share between two sides.
 
-    ``calls``: of each bucket; ``found``: buckets × outcomes; ``is_b``: which buckets are the second side's. What is
-    compared is the difference of the pooled shares over its standard error, by the buckets' own spread: so it holds
-    also where one side has more traffic, or other clusters. E. Chung and J. P. Romano, Exact and asymptotically robust
-    permutation tests, Annals of Statistics 41 (2013).
+    The p-value is the share of random assignments of buckets to the sides with a difference at least as large; the
+    observed assignment counts as one of them. The statistic is the difference of the pooled shares divided by its
+    standard error, which is estimated from the spread of the buckets. So the test also holds if the sides differ in
+    traffic or in clusters: E. Chung and J. P. Romano, Exact and asymptotically robust permutation tests, Annals of
+    Statistics 41 (2013).
+
+    ``calls``: of each bucket; ``found``: buckets × outcomes; ``is_b``: for each bucket, whether it is of the second
+    side.
     """
     terms = np.hstack([calls[:, None], calls[:, None] ** 2, found, found**2, found * calls[:, None]])
-    whole, buckets = terms.sum(axis=0), (int((~is_b).sum()), int(is_b.sum()))
-    seen = _squared_t(is_b[None].astype(float) @ terms, whole, buckets)
-    beyond = np.zeros(found.shape[1])
-    for sides in _permutations(is_b, draws, np.random.default_rng(seed)):
-        beyond += (_squared_t(sides @ terms, whole, buckets) >= seen * (1 - 1e-9)).sum(axis=0)
-    return (1 + beyond) / (1 + draws)
+    total, sizes = terms.sum(axis=0), (int((~is_b).sum()), int(is_b.sum()))
+    observed = _squared_t(is_b[None].astype(float) @ terms, total, sizes)
+    as_large, draw = np.zeros(found.shape[1]), np.random.default_rng(seed)
+    for size in _chunks(draws, len(is_b)):
+        sides = draw.permuted(np.broadcast_to(is_b, (size, len(is_b))), axis=1).astype(np.float64)
+        as_large += (_squared_t(sides @ terms, total, sizes) >= observed * (1 - 1e-9)).sum(axis=0)
+    return (1 + as_large) / (1 + draws)
 
 
-def _permutations(is_b: Bools, draws: int, draw: np.random.Generator) -> Iterator[Floats]:
-    """Yield draws × buckets, 1 where a bucket is drawn for the second side, some draws at a time."""
-    for size in _portions(draws, len(is_b)):
-        yield draw.permuted(np.broadcast_to(is_b, (size, len(is_b))), axis=1).astype(np.float64)
+def _chunks(draws: int, buckets: int) -> Iterator[int]:
+    """Yield the numbers of draws to make at a time, so that memory is limited."""
+    largest = max(1, _CHUNK_VALUES // buckets)
+    yield from (min(largest, draws - done) for done in range(0, draws, largest))
 
 
-def _portions(draws: int, buckets: int) -> Iterator[int]:
-    most = max(1, _VALUES_AT_A_TIME // buckets)
-    yield from (min(most, draws - done) for done in range(0, draws, most))
-
-
-def _squared_t(b: Floats, whole: Floats, buckets: tuple[int, int]) -> Floats:
-    (share_a, variance_a), (share_b, variance_b) = _share(whole - b, buckets[0]), _share(b, buckets[1])
+def _squared_t(sums_b: Floats, total: Floats, sizes: tuple[int, int]) -> Floats:
+    """Return the squared statistic of each draw and outcome from the sums of the terms over b's buckets."""
+    (share_a, variance_a), (share_b, variance_b) = _share(total - sums_b, sizes[0]), _share(sums_b, sizes[1])
     return (share_b - share_a) ** 2 / (variance_a + variance_b + np.finfo(np.float64).tiny)
 
 
 def _share(sums: Floats, buckets: int) -> tuple[Floats, Floats]:
-    """Return pooled shares and their variances, as of ratios of means, from the sums of the terms of ``permuted_p``."""
+    """Return pooled shares and their variances as ratios of means, from sums of the terms of ``permuted_p``."""
     calls, squared = sums[:, :1], sums[:, 1:2]
     found, found_squared, product = np.split(sums[:, 2:], 3, axis=1)
     share = found / calls
     spread = found_squared - 2 * share * product + share**2 * squared
-    spread = np.where(spread > 1e-9 * found_squared, spread, 0)  # what the rounding of floats leaves of none
+    spread = np.where(spread > 1e-9 * found_squared, spread, 0)  # rounding errors of a spread of 0
     return share, spread / calls**2 * buckets / (buckets - 1)
 
 
 def bootstrap(
     a: Floats, b: Floats, statistic: Callable[[Floats], Floats], draws: int, seed: int
 ) -> tuple[Floats, Floats]:
-    """Return the ends of the 95 % intervals of the differences b - a of what ``statistic`` makes of sums of buckets.
+    """Return the ends of the 95 % percentile intervals of statistic(b) - statistic(a).
 
-    ``a``, ``b``: buckets × terms. The ends are those of 95 % of such differences between as many buckets, drawn again.
+    ``a`` and ``b`` are buckets × terms; ``statistic`` takes sums over buckets, one draw per row. Each side is resampled
+    with replacement. B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
     draw = np.random.default_rng(seed)
-    low, high = np.quantile(_redraw(b, statistic, draws, draw) - _redraw(a, statistic, draws, draw), _ENDS, axis=0)
+
+    def resample(side: Floats) -> Floats:
+        count = len(side)
+        times = (draw.multinomial(count, np.full(count, 1 / count), size) for size in _chunks(draws, count))
+        return np.concatenate([statistic(drawn.astype(np.float64) @ side) for drawn in times])
+
+    low, high = np.quantile(resample(b) - resample(a), _INTERVAL, axis=0)
     return low, high
-
-
-def _redraw(side: Floats, statistic: Callable[[Floats], Floats], draws: int, draw: np.random.Generator) -> Floats:
-    count = len(side)
-    times = (draw.multinomial(count, np.full(count, 1 / count), size) for size in _portions(draws, count))
-    return np.concatenate([statistic(taken.astype(np.float64) @ side) for taken in times])
 
 
 def newcombe(
     found_a: npt.ArrayLike, calls_a: npt.ArrayLike, found_b: npt.ArrayLike, calls_b: npt.ArrayLike
 ) -> tuple[Floats, Floats]:
-    """Return the ends of the 95 % interval of the difference b - a of two shares of calls that don't come in clusters.
+    """Return the ends of the 95 % interval of the difference b - a of two shares of independent calls.
 
-    It holds for rare outcomes too. R. G. Newcombe, Interval estimation for the difference between independent
+    It also holds for rare outcomes. R. G. Newcombe, Interval estimation for the difference between independent
     proportions, Statistics in Medicine 17 (1998), method 10.
     """
     (low_a, high_a), (low_b, high_b) = wilson(found_a, calls_a), wilson(found_b, calls_b)
@@ -92,18 +98,24 @@ def newcombe(
 
 
 def holm(p: Floats) -> Floats:
-    """Correct p-values for their number; NaN is none of them.
+    """Return p-values corrected for their number; NaN stays NaN and isn't counted.
 
     S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
+
+    >>> holm(np.array([0.01, 0.04, np.nan])).tolist()
+    [0.02, 0.04, nan]
     """
     tests = int(np.isfinite(p).sum())
-    order = np.argsort(p)[:tests]  # which puts NaN last
+    order = np.argsort(p)[:tests]  # NaN is sorted last
     corrected = np.full(len(p), np.nan)
     corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(tests, 0, -1)))
     return corrected
 
 
 def cohen_h(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
-    """Return how far two shares are apart whatever their level: 0.2 is little, 0.8 much; at most pi."""
+    """Return Cohen's h, the distance of two shares on a scale of constant variance: 0.2 is small, 0.8 large, pi most.
+
+    J. Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), chapter 6.
+    """
     angle_a, angle_b = (2 * np.arcsin(np.sqrt(np.asarray(share, np.float64))) for share in (a, b))
     return np.asarray(angle_b - angle_a)

@@ -1,4 +1,9 @@
-"""Rhythm: how a level goes with the hour of the day and the day of the week, told apart from what changed for good."""
+"""Estimate how a level depends on the hour of the day and the day of the week.
+
+The seasonal component is additive: an hour-of-day profile of 24 cells, then a day-of-week profile of 21 cells of 8
+hours. A cell's value is the median, over the days or weeks, of its difference from the running median of a day or week
+around it. Medians keep incidents out of the profile, and the running median keeps out lasting changes of the level.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +11,28 @@ import numpy as np
 import pandas as pd
 
 from toolkit.analysis.change_detection.time_buckets import Floats, Ints
+from toolkit.analysis.timestamps import NS_PER_HOUR
 
-HOUR_NS = pd.Timedelta("1h").as_unit("ns").value
-_CELLS = ((1, 24), (8, 21))  # hours a cell, cells a cycle: a day of hours, and a week of thirds of days
-_LEAST_CYCLES = 4  # of fewer a rhythm isn't told from changes
+_PROFILES = ((1, 24), (8, 21))  # hours per cell and cells per cycle, of a day and of a week
+_MIN_CYCLES = 4  # in fewer days or weeks, a seasonal component can't be told from changes
 
 
-def rhythm(hours: Ints, levels: Floats, at_ns: Ints) -> Floats:
-    """Return by how much the rhythm raises a level at each of some times.
+def seasonal_component(hours: Ints, levels: Floats, at_ns: Ints) -> Floats:
+    """Return the seasonal component of a level at the times ``at_ns``, in the unit of the level.
 
-    ``hours``: since 1970, ascending, each once; ``levels``: theirs. The rhythm of each hour of the day, then of each 8
-    hours of the week, is the median over the days, or weeks, of how far the level is from the median of a day, or
-    week, around it: neither an incident nor a level that changed for good becomes a part of it. It is 0 where there are
-    fewer than 4 days, or weeks.
+    ``hours`` are hours since 1970, ascending and distinct, and ``levels`` the levels in these hours. With fewer than 4
+    days there is no daily component (0), and with fewer than 4 weeks no weekly one.
     """
-    raised, rest = np.zeros(len(at_ns)), levels.copy()
-    for cell_h, cells in _CELLS:
-        profile = _profile(hours, rest, cell_h, cells)
-        rest -= _read(profile, hours * HOUR_NS + HOUR_NS // 2, cell_h)
-        raised += _read(profile, at_ns, cell_h)
-    return raised
+    component, remainder = np.zeros(len(at_ns)), levels.copy()
+    for cell_h, cells in _PROFILES:
+        profile = _profile(hours, remainder, cell_h, cells)
+        remainder -= _interpolate(profile, hours * NS_PER_HOUR + NS_PER_HOUR // 2, cell_h)
+        component += _interpolate(profile, at_ns, cell_h)
+    return component
 
 
 def _profile(hours: Ints, levels: Floats, cell_h: int, cells: int) -> Floats:
-    """Return how far each cell of a cycle is above its surroundings, by the median of the cycles."""
-    if not len(hours) or hours[-1] - hours[0] + 1 < _LEAST_CYCLES * cells * cell_h:
+    if not len(hours) or hours[-1] - hours[0] + 1 < _MIN_CYCLES * cells * cell_h:
         return np.zeros(cells)
     by_cell = pd.Series(levels).groupby(hours // cell_h).median()
     by_cell = by_cell.reindex(np.arange(by_cell.index[0], by_cell.index[-1] + 1))
@@ -39,7 +41,7 @@ def _profile(hours: Ints, levels: Floats, cell_h: int, cells: int) -> Floats:
     return medians.reindex(np.arange(cells)).fillna(0.0).to_numpy()
 
 
-def _read(profile: Floats, at_ns: Ints, cell_h: int) -> Floats:
-    """Read a profile at times: it holds in the middle of a cell, and goes straight from there to the next."""
-    place = at_ns / (cell_h * HOUR_NS) - 0.5
-    return np.asarray(np.interp(place, np.arange(len(profile)), profile, period=len(profile)))
+def _interpolate(profile: Floats, at_ns: Ints, cell_h: int) -> Floats:
+    """Return a profile at some times, with linear interpolation between the middles of cells."""
+    cell = at_ns / (cell_h * NS_PER_HOUR) - 0.5
+    return np.asarray(np.interp(cell, np.arange(len(profile)), profile, period=len(profile)))

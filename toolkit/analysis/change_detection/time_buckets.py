@@ -1,4 +1,4 @@
-"""Buckets: calls counted by when they started, and the matrices of such counts."""
+"""Count calls in buckets of time, arrange the counts as matrices, and take quantiles of latencies counted in bins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pandas as pd
 from toolkit.analysis.calls_table import LazyTable, collect
 from toolkit.analysis.latency_histogram import bin_of
 from toolkit.analysis.latency_percentiles import CALLER, SERVER, TIME_NS
-from toolkit.analysis.tidy_frames import code_dtype
 from toolkit.analysis.timestamps import bucket_start_ns
 from toolkit.api.wire import Endpoint
 
@@ -31,15 +30,18 @@ LABELS: dict[str, Any] = {
     "error": TEXT,
     "percentile": "float64",
 }
-"""What a row of a share or of a percentile is of."""
+"""The columns that identify a share or a percentile, with their dtypes."""
 
 _WIDTHS = "100ms 200ms 500ms 1s 2s 5s 10s 15s 30s 1min 2min 5min 10min 15min 30min 1h 2h 4h 8h 1D 7D"
 WIDTHS_NS = [pd.Timedelta(width).as_unit("ns").value for width in _WIDTHS.split()]
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
-    """Calls counted by two things: ``rows`` and ``columns`` say what each row and column counts, sorted."""
+class CountMatrix:
+    """Calls counted by two labels.
+
+    ``rows`` and ``columns`` are frames with the label of each row and of each column, sorted.
+    """
 
     rows: pd.DataFrame
     columns: pd.DataFrame
@@ -47,19 +49,19 @@ class Matrix:
 
 
 def count_outcomes(table: LazyTable, width_ns: int) -> pd.DataFrame:
-    """Count the outcomes of each bucket of time.
+    """Count the outcomes in each bucket of time.
 
-    One row per bucket_ns, endpoint, return_code and error that had calls; columns: these, calls (int64), waited (the
-    longest wait of a call, ns).
+    One row per bucket, endpoint and outcome that has calls. Columns: bucket_ns (start), endpoint, return_code, error,
+    calls (int64), max_wait_ns (the longest wait of a call).
     """
-    counts = _count(table, width_ns, ["endpoint", *OUTCOME], waited=nw.col("wait_ns").max())
-    return counts.astype({"return_code": "Int64", "error": TEXT})  # their categories differ from table to table
+    counts = _count(table, width_ns, ["endpoint", *OUTCOME], max_wait_ns=nw.col("wait_ns").max())
+    return counts.astype({"return_code": "Int64", "error": TEXT})  # categories would differ from table to table
 
 
-def count_times(table: LazyTable, width_ns: int, measure: str, ratio: float) -> pd.DataFrame:
-    """Count the times of each bucket in bins, each ``ratio`` times as long as the one before; bin 0 starts at 1 ns.
+def count_latencies(table: LazyTable, width_ns: int, measure: str, ratio: float) -> pd.DataFrame:
+    """Count the latencies of each bucket of time in bins; bin n holds times from ratio**n to ratio**(n + 1) ns.
 
-    One row per bucket_ns, endpoint and bin that had calls; columns: these, calls (int64).
+    One row per bucket, endpoint and bin that has calls. Columns: bucket_ns (start), endpoint, bin, calls (int64).
     """
     binned = table.with_columns(bin=bin_of(TIME_NS[measure], ratio))
     return _count(binned, width_ns, ["endpoint", "bin"])
@@ -70,16 +72,16 @@ def _count(table: LazyTable, width_ns: int, by: list[str], **more: nw.Expr) -> p
     return collect(table.with_columns(bucket_ns=bucket).group_by(["bucket_ns", *by]).agg(calls=nw.len(), **more))
 
 
-def pivot(counts: pd.DataFrame, rows: list[str], columns: list[str]) -> Matrix:
-    """Make a matrix of counts, in which what wasn't counted is 0."""
+def pivot(counts: pd.DataFrame, rows: list[str], columns: list[str]) -> CountMatrix:
+    """Arrange counts as a matrix, with 0 for combinations of labels that have no calls."""
     (row, row_labels), (column, column_labels) = _number(counts, rows), _number(counts, columns)
     calls = np.zeros((len(row_labels), len(column_labels)))
     np.add.at(calls, (row, column), counts["calls"].to_numpy(np.float64))
-    return Matrix(row_labels, column_labels, calls)
+    return CountMatrix(row_labels, column_labels, calls)
 
 
 def _number(counts: pd.DataFrame, names: list[str]) -> tuple[Ints, pd.DataFrame]:
-    """Number the different labels in their order; return each row's number, and the labels."""
+    """Number the distinct labels in sorted order; return each row's number and the labels."""
     number = counts.groupby(names, observed=True, dropna=False, sort=True).ngroup()
     firsts = ~number.duplicated()
     labels = counts.loc[firsts, names].set_index(number[firsts]).sort_index().reset_index(drop=True)
@@ -87,28 +89,23 @@ def _number(counts: pd.DataFrame, names: list[str]) -> tuple[Ints, pd.DataFrame]
 
 
 def log_quantiles(calls: Floats, bins: Ints, at: float, ratio: float) -> Floats:
-    """Return the logarithm (of ns) of the quantile ``at`` (0..1) of each row of counts in bins.
+    """Return the natural logarithm (of ns) of the quantile ``at`` (0..1) of each row of counts in bins; NaN if empty.
 
-    The calls of a bin count as evenly spread over it. The estimate is nearly free of bias at the median of few calls as
-    well (Hyndman and Fan's type 8, which they recommend), so that busy and quiet hours have the same level.
+    The calls of a bin count as evenly spread over it. This is type 8 of R. J. Hyndman and Y. Fan, Sample quantiles in
+    statistical packages, The American Statistician 50 (1996). It is nearly unbiased also for the median of few calls,
+    so that busy and quiet hours have the same level.
     """
-    upto = np.cumsum(calls, axis=1)
-    whole = upto[:, -1]
+    cumulative = np.cumsum(calls, axis=1)
+    whole = cumulative[:, -1]
     rank = np.clip(at * (whole + 1 / 3) + 1 / 3, 1, np.maximum(whole, 1))
-    low, high = (_at_rank(calls, upto, bins, one) for one in (np.floor(rank), np.ceil(rank)))
-    part = rank - np.floor(rank)
-    logs = (low * (1 - part) + high * part) * math.log(ratio)
-    return np.where(whole > 0, logs, np.nan)
-
-
-def _at_rank(calls: Floats, upto: Floats, bins: Ints, rank: Floats) -> Floats:
-    """Return in which bin the call of a rank is, 1 the first, and how far through it."""
-    place = np.minimum((upto < rank[:, None]).sum(axis=1), calls.shape[1] - 1)
     each = np.arange(len(calls))
-    inside = np.maximum(calls[each, place], 1)
-    return np.asarray(bins[place] + (rank - 0.5 - upto[each, place] + inside) / inside)
 
+    def bin_at(rank: Floats) -> Floats:
+        """Return the bin of the call with a rank (from 1), with its position in the bin as the fraction."""
+        column = np.minimum((cumulative < rank[:, None]).sum(axis=1), calls.shape[1] - 1)
+        inside = np.maximum(calls[each, column], 1)
+        return np.asarray(bins[column] + (rank - 0.5 - cumulative[each, column] + inside) / inside)
 
-def as_codes(codes: pd.Series) -> pd.Series:
-    """Return whole numbers as categories of return codes."""
-    return codes.astype(code_dtype(codes))
+    fraction = rank - np.floor(rank)
+    logs = (bin_at(np.floor(rank)) * (1 - fraction) + bin_at(np.ceil(rank)) * fraction) * math.log(ratio)
+    return np.where(whole > 0, logs, np.nan)
