@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.service import Running, basic, smscode
+from support.service import Running, basic, running, smscode
 
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, ReturnCode
@@ -71,6 +71,21 @@ def test_production_has_no_peeking_and_no_magic(start: Callable[..., Running], t
     msg_id = service.send("19900050014")
     assert service.call("GET", f"/sandbox/messages/{msg_id}", headers=service.auth).code == 50016
     assert service.verify(msg_id, "wrong").code == 50010
+
+
+def test_a_production_service_refuses_the_store_of_a_sandbox(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    with running("--store", store):
+        pass
+    done = smscode("serve", "--port", "0", "--production", "--provider", "outbox", "--store", store)
+    assert (done.returncode, done.stdout, "belongs to a sandbox" in done.stderr) == (2, "", True)
+
+
+def test_a_sandbox_refuses_the_store_of_a_production_service(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    assert smscode("app", "create", "--store", store).returncode == 0
+    done = smscode("serve", "--port", "0", "--store", store)
+    assert (done.returncode, done.stdout, "belongs to a production service" in done.stderr) == (2, "", True)
 
 
 def test_a_file_can_turn_the_sandbox_off(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ async def _administer(store_url: str, key_file: Path, operation: str, arguments:
 
 
 async def _request(owner: dict[str, Any], operation: str, arguments: dict[str, Any]) -> Any:
-    """Ask the service that owns the store to run an operation."""
+    """Send an operation to the service that owns the store."""
     request = {"token": owner["token"], "operation": operation, "arguments": arguments}
     try:
         async with asyncio.timeout(_TIMEOUT_S):

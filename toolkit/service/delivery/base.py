@@ -50,7 +50,7 @@ class Provider(Protocol):
     """An open connection to a carrier or gateway."""
 
     async def deliver(self, message: OutgoingMessage) -> Delivery:
-        """Hand a message over and return the result; raise DeliveryError if another attempt may succeed."""
+        """Deliver a message and return the result; raise DeliveryError if another attempt may succeed."""
         ...
 
 

@@ -48,7 +48,7 @@ class WebhookFactory:
 
     @asynccontextmanager
     async def open(self, handle_receipt: ReceiptHandler) -> AsyncIterator[WebhookProvider]:
-        """Keep connections open until the block ends. A webhook sends no receipts."""
+        """Open an HTTP session until the block ends. A webhook sends no receipts."""
         timeout = aiohttp.ClientTimeout(total=TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
             yield WebhookProvider(self, session)

@@ -67,7 +67,7 @@ class Supervisor:
     workers: list[_Worker]
 
     async def run(self, on_ready: Callable[[], None]) -> None:
-        """Keep all workers running until ``stop`` is called; ``on_ready`` is called once all of them answer.
+        """Run all workers until ``stop`` is called; call ``on_ready`` once every worker answers.
 
         Raise RunError if a worker ends before it has answered, because its successors would do the same.
         """
@@ -127,7 +127,7 @@ class _Worker:
     _has_answered: bool = False
 
     async def run(self) -> None:
-        """Keep a process running until ``stop`` is called; raise RunError if the first ends before it answers."""
+        """Run processes until ``stop`` is called; raise RunError if the first ends before it answers."""
         while not self._stopped.is_set():
             self._process = process = await self._start()
             if self._stopped.is_set():
@@ -148,7 +148,7 @@ class _Worker:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """Let the process answer the requests in flight, and end it; a second call ends it at once."""
+        """End the process after the requests in flight; a second call ends it at once."""
         self._stopped.set()
         self.listener.close()
         if self._process and self._process.returncode is None:

@@ -163,7 +163,7 @@ class Session:
         self._writer.close()
 
     def _dispatch(self, pdu: Pdu) -> None:
-        """Give a response to its request, and answer a request."""
+        """Pass a response to its request, and answer a request."""
         if pdu.command & _RESPONSE:
             response = self._pending.get(pdu.sequence)
             if response and not response.done():
