@@ -16,7 +16,7 @@ from toolkit.analysis import from_records, read
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import ReportView, RunPicker
-from toolkit.forms.inputs.call_filter import Selection, as_calls
+from toolkit.forms.inputs.call_filter import CallFilter, as_calls
 from toolkit.forms.parts.call_figures import clock
 from toolkit.forms.parts.report_questions import QUESTIONS
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
@@ -78,7 +78,7 @@ def test_each_filter_leaves_what_it_says(view: ReportView) -> None:
         assert calls(view) == left
     press(view.reset)
     assert calls(view) == len(CALLS)
-    assert view.selection == Selection()
+    assert view.selection == CallFilter()
 
 
 def test_dragging_over_the_chart_chooses_a_time(view: ReportView) -> None:
@@ -103,7 +103,7 @@ def test_nothing_left_is_shown_as_that(view: ReportView) -> None:
 
 
 def test_what_is_looked_at_can_be_taken_along(view: ReportView, tmp_path: Path) -> None:
-    view.select(Selection(kind=Kind.RATE))
+    view.select(CallFilter(kind=Kind.RATE))
     view.wait()
     rows = list(csv.DictReader(io.StringIO(view.csv().decode())))
     assert [row["return_code"] for row in rows] == ["50009"] * 3
@@ -234,7 +234,7 @@ def test_a_question_is_asked_of_what_is_looked_at(troubled: ReportView) -> None:
     troubled.wait()
     assert "50019 server error" in troubled.ask.shown.html
     assert "50009" not in troubled.ask.shown.html
-    troubled.select(Selection(endpoint=Endpoint.VERIFY))
+    troubled.select(CallFilter(endpoint=Endpoint.VERIFY))
     assert "tell nothing of that" in ask(troubled, "Cost")
 
 

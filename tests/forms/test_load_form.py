@@ -22,7 +22,7 @@ from toolkit.forms import LoadForm, Sandbox
 from toolkit.forms.inputs.load_options import RATE, STAGES, Order
 from toolkit.forms.inputs.target_chooser import ANOTHER, CONFIGURED
 from toolkit.forms.parts.live_chart import panels, ticks
-from toolkit.forms.parts.live_results import Live
+from toolkit.forms.parts.live_results import LiveResults
 from toolkit.load_test.launch.locust_process import Bounds
 from toolkit.records.call_record import RecordBuilder
 from toolkit.records.packed import PackedWriter
@@ -191,8 +191,8 @@ def write(folder: Path, waits_ms: list[int], outcome: ReturnCode = ReturnCode.SU
     writer.close()
 
 
-def follow(folder: Path) -> Live:
-    live, follower = Live(), Follower(folder)
+def follow(folder: Path) -> LiveResults:
+    live, follower = LiveResults(), Follower(folder)
     follower.read(on_rows=live.add)
     follower.close()
     return live

@@ -13,11 +13,11 @@ import pytest
 from support.forms import state, type_into
 
 from toolkit.api.errors import InputError, RunError
-from toolkit.forms.parts.background_task import Work
-from toolkit.forms.parts.interrupt_watcher import Sentinel
+from toolkit.forms.parts.background_task import BackgroundTask
+from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
 from toolkit.forms.parts.templates import render
-from toolkit.forms.widgets.download_button import PIECE_BYTES, Download
-from toolkit.forms.widgets.text_field import Field
+from toolkit.forms.widgets.download_button import PIECE_BYTES, DownloadButton
+from toolkit.forms.widgets.text_field import TextField
 
 
 def test_importing_the_forms_loads_no_locust_no_gevent_and_no_server() -> None:
@@ -29,7 +29,7 @@ def test_importing_the_forms_loads_no_locust_no_gevent_and_no_server() -> None:
 
 @pytest.mark.parametrize("kind", ["text", "password", "number", "lines"])
 def test_what_is_typed_is_in_no_state(kind: str) -> None:
-    field = Field("Mobile", kind=kind)
+    field = TextField("Mobile", kind=kind)
     type_into(field, "13800138000")
     field.value = "13900139000"
     assert field.value == "13900139000"
@@ -39,7 +39,7 @@ def test_what_is_typed_is_in_no_state(kind: str) -> None:
 
 def test_a_view_that_asks_is_told_what_stands_in_the_field_but_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, told in (("text", "typed"), ("password", "")):
-        field, sent = Field("x", kind=kind), list[Any]()
+        field, sent = TextField("x", kind=kind), list[Any]()
         monkeypatch.setattr(field, "send", sent.append)
         type_into(field, "typed")
         field._receive(field, {"asks": True}, [])
@@ -47,7 +47,7 @@ def test_a_view_that_asks_is_told_what_stands_in_the_field_but_no_password(monke
 
 
 def test_a_field_shows_what_is_wrong_until_something_else_is_typed() -> None:
-    field = Field("x", "one")
+    field = TextField("x", "one")
     assert field.read(int) is None
     assert field.error
     type_into(field, " 2 ")
@@ -56,7 +56,7 @@ def test_a_field_shows_what_is_wrong_until_something_else_is_typed() -> None:
 
 
 def test_enter_calls_back() -> None:
-    field, entered = Field("x"), list[str]()
+    field, entered = TextField("x"), list[str]()
     field.on_enter(lambda: entered.append(field.value))
     type_into(field, "now", enter=True)
     assert entered == ["now"]
@@ -64,7 +64,7 @@ def test_enter_calls_back() -> None:
 
 def test_one_thing_is_done_at_a_time() -> None:
     go_on, busy = threading.Event(), list[bool]()
-    work = Work(busy.append, print)
+    work = BackgroundTask(busy.append, print)
     assert work.begin(go_on.wait)
     assert not work.begin(print)
     go_on.set()
@@ -81,7 +81,7 @@ def test_what_goes_wrong_is_shown(problem: Exception) -> None:
     def fail() -> None:
         raise problem
 
-    work = Work(lambda _: None, shown.append)
+    work = BackgroundTask(lambda _: None, shown.append)
     work.begin(fail)
     work.wait()
     assert shown == ["it's wrong"]
@@ -89,7 +89,7 @@ def test_what_goes_wrong_is_shown(problem: Exception) -> None:
 
 def test_a_defect_is_called_one() -> None:
     shown = list[str]()
-    work = Work(lambda _: None, shown.append)
+    work = BackgroundTask(lambda _: None, shown.append)
     work.begin(lambda: 1 / 0)
     work.wait()
     assert shown == ["a defect of the toolkit: ZeroDivisionError: division by zero"]
@@ -97,7 +97,7 @@ def test_a_defect_is_called_one() -> None:
 
 def test_a_download_comes_whole_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     file = os.urandom(2 * PIECE_BYTES + 5)
-    download, sent = Download("CSV", "calls.csv", lambda: file, lambda job: job()), list[bytes]()
+    download, sent = DownloadButton("CSV", "calls.csv", lambda: file, lambda job: job()), list[bytes]()
 
     def receive(about: dict[str, Any], buffers: list[bytes]) -> None:
         assert about == {"name": "calls.csv", "from": sum(map(len, sent)), "of": len(file)}
@@ -112,13 +112,13 @@ def test_a_download_comes_whole_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_interrupt_of_the_process_group_is_seen_and_nothing_stays() -> None:
-    with Sentinel() as sentinel:
+    with InterruptWatcher() as sentinel:
         process = sentinel._process
-        assert not sentinel.is_struck
+        assert not sentinel.is_interrupted
         process.send_signal(signal.SIGINT)
         process.wait(10)
-        assert sentinel.is_struck
-    with Sentinel() as sentinel:
+        assert sentinel.is_interrupted
+    with InterruptWatcher() as sentinel:
         process = sentinel._process
     assert process.returncode == 0
 

@@ -8,7 +8,7 @@ import pytest
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS
-from toolkit.forms.parts.colour_pairs import look_of, looks_of
+from toolkit.forms.parts.colour_pairs import colours_by_outcome, colours_of
 from toolkit.forms.parts.curl import send_line, verify_line
 from toolkit.outcome_colours import outcome_name
 from toolkit.records.call_record import Failure
@@ -46,12 +46,12 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("outcome", [*ReturnCode, "timeout", 50105])
 def test_an_outcome_stands_out_on_a_dark_ground(outcome: int | str) -> None:
-    assert contrast(look_of(outcome).dark, CARD["dark"]) >= 3
+    assert contrast(colours_of(outcome).dark, CARD["dark"]) >= 3
 
 
 def test_outcomes_beside_one_another_have_names_and_colours_of_their_own() -> None:
     outcomes = [*map(int, ReturnCode), "reset", "timeout"]
-    looks = looks_of(outcomes)
+    looks = colours_by_outcome(outcomes)
     assert list(looks) == outcomes
     assert len({outcome_name(it) for it in outcomes}) == len(outcomes)
     for one, other in itertools.combinations(looks.values(), 2):

@@ -9,14 +9,14 @@ import ipywidgets as widgets
 from toolkit.api.errors import InputError
 from toolkit.api.wire import parse_mobile, parse_whole, verify_path
 from toolkit.forms.inputs.target_chooser import TargetChooser
-from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.call_attempt import Attempt, peek, send, verify
 from toolkit.forms.parts.call_result import answer_html, history_html
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.parts.templates import render
-from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, shown
-from toolkit.forms.widgets.text_field import Field
+from toolkit.forms.widgets.text_field import TextField
 from toolkit.masking import mask_text
 from toolkit.records.call_record import CallRecord
 from toolkit.settings import load_price
@@ -36,19 +36,19 @@ class CallForm:
         self.attempts: list[Attempt] = []
         self._pending: tuple[str, int] | None = None
         self.chooser = TargetChooser(sandbox or self._own or Sandbox(), self._forget)
-        self.mobile = Field("Mobile", hint="13800138000", help="11 digits; +86 may stand before them.")
-        self.template = Field("Template", _DEFAULT_TEMPLATE, kind="number", help="Its number, temp_id.")
+        self.mobile = TextField("Mobile", hint="13800138000", help="11 digits; +86 may stand before them.")
+        self.template = TextField("Template", _DEFAULT_TEMPLATE, kind="number", help="Its number, temp_id.")
         self.send = widgets.Button(description="Send the code", button_style="primary")
         self.confirm = widgets.Button(description="Send it", button_style="danger")
         self.cancel = widgets.Button(description="Don't send")
-        self.msg_id = Field("Message", hint="msg_id of a send", help="The latest send fills it in.")
-        self.code = Field("Code", hint="123456", help="The digits in the SMS.")
+        self.msg_id = TextField("Message", hint="msg_id of a send", help="The latest send fills it in.")
+        self.code = TextField("Code", hint="123456", help="The digits in the SMS.")
         self.peek = widgets.Button(description="Read the code", tooltip="A sandbox tells the code that it sent")
         self.verify = widgets.Button(description="Verify", button_style="primary")
-        self._question, self._progress = Panel(live=True), Panel(live=True)
+        self._question, self._progress = HtmlPanel(live=True), HtmlPanel(live=True)
         self._asked = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
-        self._answer, self._history = Panel(answer_html(None), live=True), Panel(history_html([]))
-        self._work = Work(self._show_busy, self._show_problem)
+        self._answer, self._history = HtmlPanel(answer_html(None), live=True), HtmlPanel(history_html([]))
+        self._work = BackgroundTask(self._show_busy, self._show_problem)
         self._connect()
         self.widget = self._lay_out()
         self._enable()

@@ -18,16 +18,16 @@ from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
 from toolkit.forms.inputs import call_filter
-from toolkit.forms.inputs.call_filter import Figures, Opened, Selection
-from toolkit.forms.inputs.question_chooser import Asking, Looked
+from toolkit.forms.inputs.call_filter import CallFilter, Figures, NamedCalls
+from toolkit.forms.inputs.question_chooser import QuestionChooser, ShownCalls
 from toolkit.forms.parts import call_figures, report_questions
-from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Chart
-from toolkit.forms.widgets.download_button import Download
-from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.download_button import DownloadButton
+from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, shown
-from toolkit.forms.widgets.text_field import Field
+from toolkit.forms.widgets.text_field import TextField
 from toolkit.outcome_colours import outcome_name
 
 _ALL = "all"  # not None, which to a Dropdown is that nothing was chosen
@@ -41,26 +41,26 @@ class ReportView:
     """
 
     def __init__(self, calls: IntoCalls | None = None, name: str = "calls") -> None:
-        self._opened: Opened | None = None
-        self.selection = Selection()
-        self._shown: Looked | None = None
+        self._opened: NamedCalls | None = None
+        self.selection = CallFilter()
+        self._shown: ShownCalls | None = None
         self.endpoint = _dropdown("Call", [(it.value, it) for it in Endpoint])
         self.kind = _dropdown("Kind", [(it.value, it) for it in Kind])
         self.outcome, self.template = _dropdown("Return code"), _dropdown("Template")
-        self.prefix = Field("Mobiles that begin with", hint="1380013", help="Up to 7 digits; Enter applies it.")
-        self.since = Field("From (UTC)", hint="2026-11-01T14:05", help="Or drag over the chart.")
-        self.until = Field("Until (UTC)", hint="2026-11-01T15:00", help="Enter applies it.")
+        self.prefix = TextField("Mobiles that begin with", hint="1380013", help="Up to 7 digits; Enter applies it.")
+        self.since = TextField("From (UTC)", hint="2026-11-01T14:05", help="Or drag over the chart.")
+        self.until = TextField("Until (UTC)", hint="2026-11-01T15:00", help="Enter applies it.")
         self.reset = widgets.Button(description="Show all")
         self.chart, self.tail = Chart(), Chart()
-        self._progress, self._facts = Panel(live=True), Panel(render("unread"))
-        self._codes, self._latency = Panel(), Panel()
-        self._work = Work(self._show_busy, self._show_problem)
+        self._progress, self._facts = HtmlPanel(live=True), HtmlPanel(render("unread"))
+        self._codes, self._latency = HtmlPanel(), HtmlPanel()
+        self._work = BackgroundTask(self._show_busy, self._show_problem)
         self.downloads = [
-            Download(label, f"{name}.{label.lower()}", make, self._work.begin)
+            DownloadButton(label, f"{name}.{label.lower()}", make, self._work.begin)
             for label, make in (("CSV", self.csv), ("Parquet", self.parquet), ("HTML", self.html))
         ]
-        self.ask = Asking("Ask", "Nothing yet", report_questions.build_answer, self._ask)
-        self.against = Asking("Compare with", "No other run", report_questions.build_comparison, self._ask)
+        self.ask = QuestionChooser("Ask", "Nothing yet", report_questions.build_answer, self._ask)
+        self.against = QuestionChooser("Compare with", "No other run", report_questions.build_comparison, self._ask)
         self.ask.offer((it, it) for it in report_questions.QUESTIONS)
         self._is_setting = False
         self._connect()
@@ -75,10 +75,10 @@ class ReportView:
 
     def show(self, calls: IntoCalls, name: str = "calls", folders: Sequence[Path] = ()) -> None:
         """Show other calls, all of them; ``folders``: of the runs that they are of."""
-        self._opened, self.selection = Opened(call_filter.as_calls(calls), name, tuple(folders)), Selection()
+        self._opened, self.selection = NamedCalls(call_filter.as_calls(calls), name, tuple(folders)), CallFilter()
         self._work.begin(self._catch_up)
 
-    def select(self, chosen: Selection) -> None:
+    def select(self, chosen: CallFilter) -> None:
         """Look at some of the calls."""
         self.selection = chosen
         self._work.begin(self._catch_up)
@@ -106,7 +106,7 @@ class ReportView:
     def __repr__(self) -> str:
         return f"ReportView({self._opened.name!r})" if self._opened else "ReportView()"
 
-    def _known(self) -> Opened:
+    def _known(self) -> NamedCalls:
         if self._opened is None:
             raise InputError("choose calls first")
         return self._opened
@@ -147,10 +147,10 @@ class ReportView:
         prefix, since, until = (it.read(parse) for it, parse in self._fields())
         if None not in (prefix, since, until):
             dropdowns = (self.endpoint, self.kind, self.outcome, self.template)
-            chosen = Selection(*(None if it.value == _ALL else it.value for it in dropdowns))
+            chosen = CallFilter(*(None if it.value == _ALL else it.value for it in dropdowns))
             self.select(replace(chosen, prefix=prefix or None, since_ns=since or None, until_ns=until or None))
 
-    def _fields(self) -> list[tuple[Field, Callable[[str], Any]]]:
+    def _fields(self) -> list[tuple[TextField, Callable[[str], Any]]]:
         return [(self.prefix, _read_prefix), (self.since, _read_time), (self.until, _read_time)]
 
     def _ask(self) -> None:
@@ -189,7 +189,7 @@ class ReportView:
                     answer()
                     break
 
-    def _wanted(self) -> Looked | None:
+    def _wanted(self) -> ShownCalls | None:
         return (self._opened, self.selection) if self._opened else None
 
     def _is_caught_up(self) -> bool:
@@ -205,7 +205,7 @@ class ReportView:
             if looked and not asking.is_answered(looked):
                 yield partial(asking.answer, looked, self._is_shown)
 
-    def _look(self, looked: Looked) -> None:
+    def _look(self, looked: ShownCalls) -> None:
         before, self._shown = self._shown, looked
         opened, chosen = looked
         if before is None or before[0] is not opened:

@@ -13,15 +13,15 @@ from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
 from toolkit.forms.parts import live_chart, send_timeline
-from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules
 from toolkit.forms.parts.load_result import runs_html
 from toolkit.forms.parts.running_load_tests import Running
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Chart
-from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, shown
-from toolkit.forms.widgets.text_field import Field
+from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import Trial, new_folder
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Bounds, Expectations, Plan
@@ -42,16 +42,16 @@ class LimitsForm:
         self._out = Path(out)
         modes = [("Prove the rules that I expect", PROVE), ("Find the rules from a log", FIND)]
         self.mode = widgets.Dropdown(description="What to do", options=modes)
-        self.rules = Field("Rules", "1/60s 5/3600s", help="count/seconds, blanks between: 1/60s is one in 60 seconds.")
-        self.speed = Field("Speed", "60", kind="number", help="Seconds of the sandbox in one of yours.")
-        self.duration = Field("Duration", "12s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
-        self.log = Field("Log", "", hint="runs/20261123T090434Z", help="A run's folder, or files of calls.")
+        self.rules = TextField("Rules", "1/60s 5/3600s", help="Separated by spaces. 1/60s allows one send in 60 s.")
+        self.speed = TextField("Speed", "60", kind="number", help="How many times faster the sandbox's clock runs.")
+        self.duration = TextField("Duration", "12s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
+        self.log = TextField("Log", "", hint="runs/20261123T090434Z", help="A run's folder, or files of calls.")
         self.start = widgets.Button(description="Prove", button_style="primary")
         self.stop = widgets.Button(description="Stop")
-        self._progress, self._result = Panel(live=True), Panel(render("unproved"), live=True)
-        self.chart, self._caption = Chart(), Panel()
-        self._history = Panel(runs_html([]))
-        self._work = Work(self._show_busy, self._show_problem)
+        self._progress, self._result = HtmlPanel(live=True), HtmlPanel(render("unproved"), live=True)
+        self.chart, self._caption = Chart(), HtmlPanel()
+        self._history = HtmlPanel(runs_html([]))
+        self._work = BackgroundTask(self._show_busy, self._show_problem)
         self._running = Running(self._work, self._result, self._history)
         self.runs = self._running.runs
         self.mode.observe(lambda _: self._enable(), "value")

@@ -12,14 +12,14 @@ from toolkit.api.errors import RunError
 from toolkit.forms.inputs.load_options import Order
 from toolkit.forms.inputs.target_chooser import TargetChooser
 from toolkit.forms.parts import live_chart
-from toolkit.forms.parts.background_task import Work
-from toolkit.forms.parts.live_results import Live
+from toolkit.forms.parts.background_task import BackgroundTask
+from toolkit.forms.parts.live_results import LiveResults
 from toolkit.forms.parts.load_result import amount, facts_html, runs_html
 from toolkit.forms.parts.running_load_tests import Running
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Chart
-from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, shown
 from toolkit.load_and_report import Trial, new_folder
 from toolkit.load_test.launch.locust_process import LoadRun
@@ -44,11 +44,11 @@ class LoadForm:
         self.stop = widgets.Button(description="Stop")
         self.confirm = widgets.Button(description="Load it", button_style="danger")
         self.cancel = widgets.Button(description="Don't load")
-        self._question, self._progress = Panel(live=True), Panel(live=True)
+        self._question, self._progress = HtmlPanel(live=True), HtmlPanel(live=True)
         self._asked = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
-        self._facts, self.chart, self._result = Panel(render("unloaded")), Chart(), Panel(live=True)
-        self._history = Panel(runs_html([]))
-        self._work = Work(self._show_busy, self._show_problem)
+        self._facts, self.chart, self._result = HtmlPanel(render("unloaded")), Chart(), HtmlPanel(live=True)
+        self._history = HtmlPanel(runs_html([]))
+        self._work = BackgroundTask(self._show_busy, self._show_problem)
         self._running = Running(self._work, self._result, self._history)
         self.runs = self._running.runs
         self.start.on_click(lambda _: self.ask_to_start())
@@ -121,7 +121,7 @@ class LoadForm:
         self.chooser.show()
         trial.check(target)
         folder = new_folder(self._out)
-        live, paces = Live(), list[Pacing]()
+        live, paces = LiveResults(), list[Pacing]()
 
         def show(run: LoadRun, progress: Progress) -> None:
             paces.extend([pace] if (pace := run.pacing()) and pace not in paces[-1:] else [])
@@ -131,7 +131,7 @@ class LoadForm:
         self._progress.html = render("busy", text="Judging the run …")
         self._running.keep(trial, target, folder, ended)
 
-    def _show(self, live: Live, paces: list[Pacing], trial: Trial, progress: Progress) -> None:
+    def _show(self, live: LiveResults, paces: list[Pacing], trial: Trial, progress: Progress) -> None:
         buckets = live.buckets()
         if not buckets:
             return

@@ -1,4 +1,4 @@
-"""Selection: which calls of a table are looked at, and what they show."""
+"""CallFilter: which calls of a table are looked at, and what they show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_BUCKETS = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class CallFilter:
     """What is looked at; None: all. ``outcome``: a return code, or an error. ``prefix``: how mobiles begin.
 
     ``since_ns``, ``until_ns``: when calls started, in ns since 1970.
@@ -58,7 +58,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Opened:
+class NamedCalls:
     """Calls by a name, and the folders of the runs that they are of, where they are of any."""
 
     calls: Calls
@@ -67,7 +67,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class FilterChoices:
     """What can be chosen of a table of calls."""
 
     outcomes: tuple[Outcome, ...]
@@ -92,13 +92,13 @@ def as_calls(calls: IntoCalls) -> Calls:
     return Calls(with_own_connection(given.table), given.unread)
 
 
-def choices(calls: Calls) -> Choices:
+def choices(calls: Calls) -> FilterChoices:
     """Return what can be chosen."""
     found = collect(calls.table.group_by("return_code", "error").agg(calls=nw.len()))
     codes = sorted(int(code) for code in found["return_code"].dropna().unique())
     errors = sorted(str(error) for error in found.loc[found["return_code"].isna(), "error"].dropna().unique())
     templates = collect(calls.table.group_by("temp_id").agg(calls=nw.len()))["temp_id"].dropna()
-    return Choices((*codes, *errors), tuple(sorted(int(it) for it in templates)))
+    return FilterChoices((*codes, *errors), tuple(sorted(int(it) for it in templates)))
 
 
 def figures(calls: Calls) -> Figures:

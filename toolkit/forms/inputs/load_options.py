@@ -15,9 +15,9 @@ from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.wire import parse_whole
 from toolkit.forms.parts.templates import render
-from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import columns
-from toolkit.forms.widgets.text_field import Field
+from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import Trial, read_plan
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Bounds, Expectations
@@ -48,12 +48,12 @@ class Order:
         self.pace = widgets.Dropdown(
             description="Pace", options=[("Users at once", USERS), ("A rate", RATE), ("Stages", STAGES)]
         )
-        self.hard = Field(*_PACES[USERS][:2], kind="text", help=_PACES[USERS][2])
-        self.duration = Field("Duration", "10s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
-        self.thresholds = Field("Thresholds", _THRESHOLDS, kind="lines", help="What it must keep to, one a line.")
-        self.messages = Field("Most messages", kind="number", hint="any number", help="Never one more is sent.")
-        self.cost = Field("Most cost", kind="number", hint="any amount", help=_tell_price())
-        self._says = Panel()
+        self.hard = TextField(*_PACES[USERS][:2], kind="text", help=_PACES[USERS][2])
+        self.duration = TextField("Duration", "10s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
+        self.thresholds = TextField("Thresholds", _THRESHOLDS, kind="lines", help="What it must keep to, one a line.")
+        self.messages = TextField("Most messages", kind="number", hint="any number", help="Never one more is sent.")
+        self.cost = TextField("Most cost", kind="number", hint="any amount", help=_tell_price())
+        self._says = HtmlPanel()
         self.scenario.observe(lambda _: self._tell(), "value")
         self.pace.observe(lambda _: self._choose_pace(), "value")
         self._tell()

@@ -1,4 +1,4 @@
-"""Asking: a choice of questions about calls, and beneath it the answer to the one that is chosen."""
+"""QuestionChooser: a choice of questions about calls, and beneath it the answer to the one that is chosen."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any, TypeAlias
 
 import ipywidgets as widgets
 
-from toolkit.forms.inputs.call_filter import Opened, Selection
+from toolkit.forms.inputs.call_filter import CallFilter, NamedCalls
 from toolkit.forms.parts import report_sections
-from toolkit.forms.parts.background_task import telling
+from toolkit.forms.parts.background_task import showing_problems
 from toolkit.forms.parts.templates import render
-from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.report.model import Section
 
-Looked: TypeAlias = tuple[Opened, Selection]
+ShownCalls: TypeAlias = tuple[NamedCalls, CallFilter]
 
 _NOTHING = ""  # not None, which to a Dropdown is that nothing was chosen
 
 
-class Asking:
+class QuestionChooser:
     """Asks with ``tell`` what is chosen in ``choice``, which offers ``nothing`` and what it is given to ``offer``.
 
     ``on_choice`` is called when something else was chosen; it is to have ``answer`` called, in a thread.
@@ -29,14 +29,14 @@ class Asking:
         self,
         label: str,
         nothing: str,
-        tell: Callable[[Any, Opened, Selection], Iterator[Section]],
+        tell: Callable[[Any, NamedCalls, CallFilter], Iterator[Section]],
         on_choice: Callable[[], object],
     ) -> None:
         self._nothing, self._tell, self._on_choice = nothing, tell, on_choice
-        self._answered: tuple[Any, Looked | None] | None = (_NOTHING, None)
+        self._answered: tuple[Any, ShownCalls | None] | None = (_NOTHING, None)
         self._is_offering = False
         self.choice = widgets.Dropdown(description=label, options=[(nothing, _NOTHING)])
-        self.status, self.shown = Panel(live=True), Panel(name="sms-told")
+        self.status, self.shown = HtmlPanel(live=True), HtmlPanel(name="sms-told")
         self.choice.observe(lambda _: self._choose(), "value")
         self.offer([])
 
@@ -52,18 +52,18 @@ class Asking:
         if self.choice.value != chosen:
             self._choose()
 
-    def is_answered(self, looked: Looked) -> bool:
+    def is_answered(self, looked: ShownCalls) -> bool:
         """Tell whether what is chosen was answered, of what is looked at."""
         return self._answered == self._asked(looked)
 
-    def answer(self, looked: Looked, is_wanted: Callable[[], bool]) -> None:
+    def answer(self, looked: ShownCalls, is_wanted: Callable[[], bool]) -> None:
         """Answer what is chosen, and show that, unless something else was chosen or looked at meanwhile."""
         asked = self._answered = self._asked(looked)
         self.shown.html = self.status.html = ""
         if asked[0] == _NOTHING:
             return
         self.status.html = render("busy", text="Working it out …")
-        with telling(self._show_problem):
+        with showing_problems(self._show_problem):
             found: list[str] = []
             for piece in self._pieces(asked[0], looked):
                 if not is_wanted() or self._asked(looked) != asked:
@@ -73,10 +73,10 @@ class Asking:
             self.shown.html = "".join(found) or render("untold")
             self.status.html = ""
 
-    def _asked(self, looked: Looked) -> tuple[Any, Looked | None]:
+    def _asked(self, looked: ShownCalls) -> tuple[Any, ShownCalls | None]:
         return self.choice.value, None if self.choice.value == _NOTHING else looked
 
-    def _pieces(self, chosen: Any, looked: Looked) -> Iterator[str]:
+    def _pieces(self, chosen: Any, looked: ShownCalls) -> Iterator[str]:
         for section in self._tell(chosen, *looked):
             yield from report_sections.pieces(section)
 

@@ -14,11 +14,11 @@ from toolkit.analysis import Calls, read
 from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.forms.calls_view import ReportView
-from toolkit.forms.parts.background_task import Work
+from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.templates import render
-from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, shown
-from toolkit.forms.widgets.text_field import Field
+from toolkit.forms.widgets.text_field import TextField
 from toolkit.report.inputs import is_run
 from toolkit.runs.run_folder import SUMMARY_NAME
 
@@ -51,14 +51,14 @@ class RunPicker:
 
     def __init__(self, out: str | Path = "runs") -> None:
         self.view = ReportView()
-        self.out = Field("Folder", str(out), help="Each run has a folder in it; Enter looks again.")
-        self.since = Field("From (UTC)", hint="2026-11-01T14:05", help="Leave it empty for the whole of the runs.")
-        self.until = Field("Until (UTC)", hint="2026-11-01T15:00")
+        self.out = TextField("Folder", str(out), help="Each run has a folder in it; Enter looks again.")
+        self.since = TextField("From (UTC)", hint="2026-11-01T14:05", help="Leave it empty for the whole of the runs.")
+        self.until = TextField("Until (UTC)", hint="2026-11-01T15:00")
         self.runs = widgets.SelectMultiple(description="Runs", rows=_LEAST_ROWS)
         self.open = widgets.Button(description="Open", button_style="primary")
         self.refresh = widgets.Button(description="Look again")
-        self._says = Panel(live=True)
-        self._work = Work(self._show_busy, self._show_problem)
+        self._says = HtmlPanel(live=True)
+        self._work = BackgroundTask(self._show_busy, self._show_problem)
         self.out.on_enter(self.look)
         self.refresh.on_click(lambda _: self.look())
         self.open.on_click(lambda _: self.open_chosen())

@@ -11,9 +11,9 @@ from toolkit.api.errors import InputError, SettingsError
 from toolkit.api.wire import Credentials, parse_base_url
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.parts.templates import render
-from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions
-from toolkit.forms.widgets.text_field import Field
+from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_test.plan.target_guard import is_this_machine
 from toolkit.settings import Target, find_target
 
@@ -29,11 +29,11 @@ class TargetChooser:
         self._configured, self._trouble = _configured()
         self._another: Target | None = None
         self.choice = widgets.Dropdown(description="API", options=self._options())
-        self.base_url = Field("Base URL", hint="https://api.example.com")
-        self.app_key = Field("App key")
-        self.secret = Field("Master secret", kind="password", help="Kept in this process only, and never shown.")
+        self.base_url = TextField("Base URL", hint="https://api.example.com")
+        self.app_key = TextField("App key")
+        self.secret = TextField("Master secret", kind="password", help="Kept in this process only, and never shown.")
         self.use = widgets.Button(description="Use this API")
-        self._status = Panel()
+        self._status = HtmlPanel()
         self._typed = widgets.VBox([self.base_url, self.app_key, self.secret, actions(self.use)]).add_class("sms-typed")
         self.widget = widgets.VBox([self.choice, self._status, self._typed])
         self.choice.observe(lambda _: self._change(), "value")

@@ -1,4 +1,4 @@
-"""Work: what a form does beside the kernel, one thing at a time, in a thread; what comes of it lands in that form.
+"""Run one job of a form at a time in a thread, and show its progress and problems in the form.
 
 A callback of a widget may run on any thread and loop of the kernel, and must return at once.
 """
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from toolkit.api.errors import ToolkitError
 
 
-class Work:
+class BackgroundTask:
     """What one form has under way; ``is_busy`` tells whether there is something.
 
     ``show_busy`` is called when something begins (True) and is over (False), ``show_problem`` with what went wrong.
@@ -43,7 +43,7 @@ class Work:
 
     def _do(self, job: Callable[[], object]) -> None:
         try:
-            with telling(self._show_problem):
+            with showing_problems(self._show_problem):
                 job()
         finally:
             self.is_busy = False
@@ -51,7 +51,7 @@ class Work:
 
 
 @contextmanager
-def telling(show_problem: Callable[[str], object]) -> Iterator[None]:
+def showing_problems(show_problem: Callable[[str], object]) -> Iterator[None]:
     """Have what goes wrong shown in words."""
     try:
         yield

@@ -13,13 +13,13 @@ from toolkit.analysis.latency_percentiles import CALLER, MEASURES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.forms.inputs.call_filter import Figures
-from toolkit.forms.parts.colour_pairs import PLAIN, SECOND, Outcome, look_of, looks_of
+from toolkit.forms.parts.colour_pairs import PRIMARY, SECONDARY, Outcome, colours_by_outcome, colours_of
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Panel, Series
 from toolkit.outcome_colours import outcome_name
 from toolkit.report import result_tables
 
-_LOOKS = {Endpoint.SEND.value: PLAIN, Endpoint.VERIFY.value: SECOND}
+_LOOKS = {Endpoint.SEND.value: PRIMARY, Endpoint.VERIFY.value: SECONDARY}
 _NINES = (2, 10, 100, 1_000, 10_000)
 _STEPS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400, 604_800, 2_592_000)
 _MOST_TICKS = 7
@@ -44,7 +44,9 @@ def facts_html(figures: Figures) -> str:
 def codes_html(codes: pd.DataFrame) -> str:
     """Show ``analysis.return_codes``."""
     rows = zip(
-        result_tables.outcome_rows(codes), (look_of(it) for it in map(_outcome, codes.to_dict("records"))), strict=True
+        result_tables.outcome_rows(codes),
+        (colours_of(it) for it in map(_outcome, codes.to_dict("records"))),
+        strict=True,
     )
     return render("codes", rows=list(rows))
 
@@ -61,7 +63,7 @@ def over_time_panels(over_time: pd.DataFrame) -> Iterator[Panel]:
         return
     edges = _edges(over_time)
     places = {start: place for place, start in enumerate(edges)}
-    looks = looks_of({_outcome(row) for row in rows})
+    looks = colours_by_outcome({_outcome(row) for row in rows})
     for endpoint in Endpoint:
         values = {outcome: [0.0] * (len(edges) - 1) for outcome in looks}
         for row in rows:

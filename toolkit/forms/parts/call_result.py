@@ -8,7 +8,7 @@ from typing import Any
 from toolkit import number_format
 from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS, UNKNOWN
 from toolkit.forms.parts.call_attempt import Attempt
-from toolkit.forms.parts.colour_pairs import look_of
+from toolkit.forms.parts.colour_pairs import colours_of
 from toolkit.forms.parts.templates import render
 from toolkit.outcome_colours import outcome_kind, outcome_name
 from toolkit.records.call_record import Failure
@@ -31,7 +31,7 @@ def answer_html(attempt: Attempt | None) -> str:
         latency=number_format.milliseconds(attempt.record.latency_ns / 1e6),
         who=result_tables.WHO_CAN_ACT[outcome_kind(_outcome(attempt))],
         hint=_hint(attempt),
-        look=look_of(_outcome(attempt)),
+        look=colours_of(_outcome(attempt)),
     )
 
 
@@ -49,7 +49,7 @@ def _history_row(attempt: Attempt) -> dict[str, Any]:
         "http": _http(attempt),
         "answer": outcome_name(_outcome(attempt)),
         "latency": number_format.milliseconds(record.latency_ns / 1e6),
-        "look": look_of(_outcome(attempt)),
+        "look": colours_of(_outcome(attempt)),
     }
 
 

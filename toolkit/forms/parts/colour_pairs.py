@@ -16,31 +16,31 @@ _ON_DARK = {KIND_COLOURS["REQUEST"]: "#a78bd8", KIND_COLOURS["SERVER"]: "#e0566b
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ColourPair:
     """The colours of one thing, as #rrggbb."""
 
     light: str
     dark: str
 
 
-PLAIN = Look("#1d5ea8", "#7db0f0")
-SECOND = Look("#d5761f", "#f0a35c")
-FAINT = Look("#c9ccd6", "#4a4e5c")
+PRIMARY = ColourPair("#1d5ea8", "#7db0f0")
+SECONDARY = ColourPair("#d5761f", "#f0a35c")
+MUTED = ColourPair("#c9ccd6", "#4a4e5c")
 
 
-def look_of(outcome: Outcome) -> Look:
+def colours_of(outcome: Outcome) -> ColourPair:
     """Return the colours of an outcome's kind."""
-    return on_both(KIND_COLOURS[outcome_kind(outcome)])
+    return pair_of(KIND_COLOURS[outcome_kind(outcome)])
 
 
-def on_both(colour: str) -> Look:
+def pair_of(colour: str) -> ColourPair:
     """Return a colour of a light ground with the one that stands for it on a dark one."""
-    return Look(colour, _ON_DARK.get(colour, colour))
+    return ColourPair(colour, _ON_DARK.get(colour, colour))
 
 
-def looks_of(outcomes: Iterable[Outcome]) -> dict[Outcome, Look]:
+def colours_by_outcome(outcomes: Iterable[Outcome]) -> dict[Outcome, ColourPair]:
     """Return the colours of outcomes beside one another: those of one kind get shades; in reading order."""
     ordered = sorted(outcomes, key=lambda it: (isinstance(it, str), str(it)))
-    light = shades({outcome_name(it): look_of(it).light for it in ordered})
-    dark = shades({outcome_name(it): look_of(it).dark for it in ordered})
-    return {it: Look(light[outcome_name(it)], dark[outcome_name(it)]) for it in ordered}
+    light = shades({outcome_name(it): colours_of(it).light for it in ordered})
+    dark = shades({outcome_name(it): colours_of(it).dark for it in ordered})
+    return {it: ColourPair(light[outcome_name(it)], dark[outcome_name(it)]) for it in ordered}

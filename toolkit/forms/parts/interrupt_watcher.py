@@ -1,4 +1,4 @@
-"""Sentinel: tells that the kernel was interrupted, also while it runs nothing and therefore ignores it.
+"""InterruptWatcher: tells that the kernel was interrupted, also while it runs nothing and therefore ignores it.
 
 Jupyter sends SIGINT to the whole process group of a kernel. A thread can't see that; a process of the group can.
 """
@@ -13,7 +13,7 @@ from typing import Self
 _WAITS = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.stdin.read()"
 
 
-class Sentinel:
+class InterruptWatcher:
     """A process of this process group that a SIGINT ends; it isn't there longer than its ``with`` block."""
 
     def __enter__(self) -> Self:
@@ -27,6 +27,6 @@ class Sentinel:
         self._process.wait()
 
     @property
-    def is_struck(self) -> bool:
+    def is_interrupted(self) -> bool:
         """Whether the interrupt came."""
         return os.name == "posix" and self._process.poll() is not None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from toolkit.api.wire import Endpoint
-from toolkit.forms.parts.colour_pairs import FAINT, PLAIN, SECOND, looks_of
+from toolkit.forms.parts.colour_pairs import MUTED, PRIMARY, SECONDARY, colours_by_outcome
 from toolkit.forms.parts.live_results import Bucket
 from toolkit.forms.widgets.chart import Panel, Series
 from toolkit.outcome_colours import outcome_name
@@ -19,7 +19,7 @@ _MOST_TICKS = 8
 def panels(buckets: Sequence[Bucket], paces: Sequence[Pacing]) -> Iterator[Panel]:
     """Draw what calls came to, how many journeys there should have been, and what callers waited."""
     edges = [it.start_s for it in buckets] + [it.end_s for it in buckets[-1:]]
-    looks = looks_of({outcome for it in buckets for _, outcome in it.calls})
+    looks = colours_by_outcome({outcome for it in buckets for _, outcome in it.calls})
     for endpoint in Endpoint:
         series = [
             Series(outcome_name(outcome), look, values=_rates(buckets, endpoint, outcome))
@@ -48,14 +48,14 @@ def _rates(buckets: Sequence[Bucket], endpoint: Endpoint, outcome: int | str) ->
 
 
 def _waited_lines(buckets: Sequence[Bucket]) -> Iterator[Series]:
-    for percentile, look, dashed in ((99, SECOND, False), (50, PLAIN, False)):
+    for percentile, look, dashed in ((99, SECONDARY, False), (50, PRIMARY, False)):
         points = [((it.start_s + it.end_s) / 2, it.waited_ms[percentile]) for it in buckets if it.waited_ms]
         yield Series(f"p{percentile}", look, points=points, dashed=dashed)
 
 
 def _pace_lines(paces: Sequence[Pacing]) -> Iterator[Series]:
     begun = [it.due - it.dropped for it in paces]
-    for name, counts, look in (("intended", [it.due for it in paces], FAINT), ("achieved", begun, PLAIN)):
+    for name, counts, look in (("intended", [it.due for it in paces], MUTED), ("achieved", begun, PRIMARY)):
         places = pairwise(zip((it.elapsed_s for it in paces), counts, strict=True))
         points = [(to_s, (to - of) / (to_s - of_s)) for (of_s, of), (to_s, to) in places if to_s > of_s]
         yield Series(name, look, points=points, dashed=name == "intended")

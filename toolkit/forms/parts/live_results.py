@@ -1,4 +1,4 @@
-"""Live: what a load test's records show so far, second by second, folded while they are written."""
+"""LiveResults: what a load test's records show so far, second by second, folded while they are written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Bucket:
     waited_ms: dict[float, float]
 
 
-class Live:
+class LiveResults:
     """Folds the rows of a run that is on."""
 
     def __init__(self) -> None:

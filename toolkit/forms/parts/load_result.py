@@ -10,8 +10,8 @@ from typing import Any
 
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
-from toolkit.forms.parts.colour_pairs import FAINT, Look, look_of
-from toolkit.forms.parts.live_results import Live
+from toolkit.forms.parts.colour_pairs import MUTED, ColourPair, colours_of
+from toolkit.forms.parts.live_results import LiveResults
 from toolkit.forms.parts.templates import render
 from toolkit.load_and_report import Trial
 from toolkit.report.run_result import remarks
@@ -30,13 +30,13 @@ class Run:
     summary: dict[str, Any]
 
 
-def facts_html(live: Live, paces: Sequence[Pacing], trial: Trial, calls_per_s: float, is_real: bool) -> str:
+def facts_html(live: LiveResults, paces: Sequence[Pacing], trial: Trial, calls_per_s: float, is_real: bool) -> str:
     """Show the figures of a load test so far; ``is_real``: its messages cost money."""
     return render("facts", facts=list(_facts(live, paces, trial, calls_per_s, is_real)))
 
 
 def _facts(
-    live: Live, paces: Sequence[Pacing], trial: Trial, calls_per_s: float, is_real: bool
+    live: LiveResults, paces: Sequence[Pacing], trial: Trial, calls_per_s: float, is_real: bool
 ) -> Iterator[tuple[str, str, str]]:
     yield "Calls", f"{calls_per_s:,.0f}", "/s"
     if paces:
@@ -99,7 +99,7 @@ def _pace(settings: dict[str, Any]) -> str:
     return settings["stages"] or f"{settings['rate_per_s']:g}/s"
 
 
-def _verdict_look(verdicts: int, kept: int) -> Look:
+def _verdict_look(verdicts: int, kept: int) -> ColourPair:
     if not verdicts:
-        return FAINT
-    return look_of(ReturnCode.SUCCESS if kept == verdicts else ReturnCode.SERVER_ERROR)
+        return MUTED
+    return colours_of(ReturnCode.SUCCESS if kept == verdicts else ReturnCode.SERVER_ERROR)

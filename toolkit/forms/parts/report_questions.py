@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from toolkit.forms.inputs.call_filter import Opened, Selection
+from toolkit.forms.inputs.call_filter import CallFilter, NamedCalls
 from toolkit.price_list import Prices
 from toolkit.report.inputs import ReportInputs, ReportOptions, read_run, read_settings
 from toolkit.report.model import Section
@@ -26,7 +26,7 @@ _BUILDERS: Mapping[str, SectionBuilder] = {
 QUESTIONS = tuple(_BUILDERS)
 
 
-def build_answer(question: str, opened: Opened, chosen: Selection) -> Iterator[Section]:
+def build_answer(question: str, opened: NamedCalls, chosen: CallFilter) -> Iterator[Section]:
     """Yield the sections that answer one of QUESTIONS.
 
     Raises SettingsError or InputError for invalid prices if the question is about cost.
@@ -35,14 +35,14 @@ def build_answer(question: str, opened: Opened, chosen: Selection) -> Iterator[S
     return _BUILDERS[question](ReportInputs(chosen.of(opened.calls), (), options))
 
 
-def build_comparison(folder: Path, opened: Opened, chosen: Selection) -> Iterator[Section]:
+def build_comparison(folder: Path, opened: NamedCalls, chosen: CallFilter) -> Iterator[Section]:
     """Yield the comparison with another run; the same filters apply to it, except the period."""
     other, filters = read_run(folder), replace(chosen, since_ns=None, until_ns=None)
     against = replace(other, calls=filters.of(other.calls))
     return changes.build_comparison(ReportInputs(chosen.of(opened.calls), (), ReportOptions(against)))
 
 
-def prices_of(opened: Opened) -> Prices:
+def prices_of(opened: NamedCalls) -> Prices:
     """Return the prices of ``smscode.toml``, or else the price of the first run that has one.
 
     Raises SettingsError for invalid prices, InputError for an invalid run.json.

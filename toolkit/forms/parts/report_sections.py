@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.forms.parts.colour_pairs import on_both
+from toolkit.forms.parts.colour_pairs import pair_of
 from toolkit.forms.parts.templates import render
 from toolkit.report import html
 from toolkit.report.model import Figure, Section, Table
@@ -15,7 +15,7 @@ def pieces(section: Section) -> Iterator[str]:
     yield render("section", section=section)
     for part in section.parts:
         if isinstance(part, Table):
-            yield render("table", table=part, label=part.title or section.title, look=on_both)
+            yield render("table", table=part, label=part.title or section.title, look=pair_of)
         elif isinstance(part, Figure):
             wide, narrow = html.draw(part)
             yield render("picture", figure=part, wide=wide, narrow=narrow)

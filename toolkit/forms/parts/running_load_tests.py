@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from toolkit.forms.parts.background_task import Work
-from toolkit.forms.parts.interrupt_watcher import Sentinel
+from toolkit.forms.parts.background_task import BackgroundTask
+from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
 from toolkit.forms.parts.load_result import Run, result_html, runs_html
-from toolkit.forms.widgets.html_panel import Panel
+from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.load_and_report import Trial, conclude, ending
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.records.packed import PackedRow
@@ -23,7 +23,7 @@ _EVERY_S = 0.5
 class Running:
     """What a form's load tests have in common. ``result`` shows the last one, ``history`` all of them."""
 
-    def __init__(self, work: Work, result: Panel, history: Panel) -> None:
+    def __init__(self, work: BackgroundTask, result: HtmlPanel, history: HtmlPanel) -> None:
         self._work, self._result, self._history = work, result, history
         self._stopped = threading.Event()
         self.runs: list[Run] = []
@@ -65,10 +65,10 @@ class Running:
         on_rows: Callable[[list[PackedRow]], object] = lambda _: None,
     ) -> Ended:
         """Load until the trial is over, is stopped, or the kernel interrupted; ``show`` is told how far it is."""
-        with trial.begin(target, folder) as run, Sentinel() as sentinel, Preload():
+        with trial.begin(target, folder) as run, InterruptWatcher() as sentinel, Preload():
             for progress in run.follow(_EVERY_S, on_rows):
                 show(run, progress)
-                if self.is_stopped or sentinel.is_struck:
+                if self.is_stopped or sentinel.is_interrupted:
                     run.stop()
             return run.wait()
 

@@ -13,13 +13,13 @@ from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.forms.parts.colour_pairs import Look, look_of
+from toolkit.forms.parts.colour_pairs import ColourPair, colours_of
 from toolkit.forms.widgets.chart import Panel, Series, Span
 
 _MOST_MOBILES = 8
 _LANE = 36
-_RULE_LOOKS = (Look("#7aa7d9", "#4f7fb5"), Look("#c9a24a", "#a3813a"), Look("#b58ad0", "#8a63a5"))
-_ACCEPTED, _REFUSED = Look("#1d7253", "#6fd1a9"), look_of(ReturnCode.SERVER_ERROR)
+_RULE_LOOKS = (ColourPair("#7aa7d9", "#4f7fb5"), ColourPair("#c9a24a", "#a3813a"), ColourPair("#b58ad0", "#8a63a5"))
+_ACCEPTED, _REFUSED = ColourPair("#1d7253", "#6fd1a9"), colours_of(ReturnCode.SERVER_ERROR)
 
 
 @dataclass(frozen=True, slots=True)

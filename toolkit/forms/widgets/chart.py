@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import anywidget
 import traitlets
 
-from toolkit.forms.parts.colour_pairs import Look
+from toolkit.forms.parts.colour_pairs import ColourPair
 
 Point: TypeAlias = tuple[float, float]
 
@@ -23,7 +23,7 @@ class Series:
     """What is drawn in one colour: ``values``, one for each span between a panel's edges, or ``points`` (x, y)."""
 
     name: str
-    look: Look
+    look: ColourPair
     values: Sequence[float] = ()
     points: Sequence[Point] = ()
     dashed: bool = False
@@ -38,7 +38,7 @@ class Span:
     """
 
     name: str
-    look: Look
+    look: ColourPair
     start: float
     end: float
     place: float = 0.0

@@ -1,4 +1,4 @@
-"""Download: a button that hands a file to the browser, made when it is pressed, in pieces that servers let pass."""
+"""A button that makes a file when it is pressed, and sends it to the browser in pieces below the server's limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import traitlets
 PIECE_BYTES = 400_000  # Jupyter's server passes on a million a second, and more for a moment
 
 
-class Download(anywidget.AnyWidget):
+class DownloadButton(anywidget.AnyWidget):
     """The button; ``make`` returns the file. ``begin`` runs a job without holding up the kernel."""
 
     _esm = Path(__file__).with_name("download_button.js")

@@ -8,7 +8,7 @@ import anywidget
 import traitlets
 
 
-class Panel(anywidget.AnyWidget):
+class HtmlPanel(anywidget.AnyWidget):
     """HTML in one place; where it is ``live``, a change is read out to who can't see it."""
 
     _esm = Path(__file__).with_name("html_panel.js")

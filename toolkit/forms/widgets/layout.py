@@ -7,13 +7,13 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.forms.parts.templates import render
-from toolkit.forms.widgets.html_panel import Panel
-from toolkit.forms.widgets.style_sheet import Sheet
+from toolkit.forms.widgets.html_panel import HtmlPanel
+from toolkit.forms.widgets.style_sheet import StyleSheet
 
 
 def form(*parts: Any, name: str) -> Any:
     """Return a whole form; ``name`` is its class."""
-    return _box(widgets.VBox([Sheet(), *parts]), "sms-form", name)
+    return _box(widgets.VBox([StyleSheet(), *parts]), "sms-form", name)
 
 
 def shown(it: Any, **options: Any) -> Any:
@@ -23,7 +23,7 @@ def shown(it: Any, **options: Any) -> Any:
 
 def card(title: str, *parts: Any) -> Any:
     """Return parts under a title."""
-    return _box(widgets.VBox([Panel(render("title", title=title), name="sms-title"), *parts]), "sms-card")
+    return _box(widgets.VBox([HtmlPanel(render("title", title=title), name="sms-title"), *parts]), "sms-card")
 
 
 def columns(*parts: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Sheet: how all forms look, in one style sheet."""
+"""StyleSheet: how all forms look, in one style sheet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import anywidget
 
 
-class Sheet(anywidget.AnyWidget):
+class StyleSheet(anywidget.AnyWidget):
     """Brings the style sheet to the page; shows nothing itself."""
 
     _esm = "export default { render({ el }) { el.hidden = true; } };"

@@ -14,7 +14,7 @@ import anywidget
 import traitlets
 
 
-class Field(anywidget.AnyWidget):
+class TextField(anywidget.AnyWidget):
     """A field; ``kind`` is text, password, number or lines (several of text).
 
     ``value`` is what stands in it. ``help`` is shown below, ``error`` in its place where there is one.
