@@ -400,3 +400,52 @@ def test_a_refusal_keeps_a_sane_request_id_and_a_success_none(sent: str, kept: s
     headers, refused = {"x-request-id": sent}, b'{"error":{"code":50009,"message":"out of freq"}}'
     assert wire.read_answer(Endpoint.SEND, 403, headers, refused).request_id == kept
     assert wire.read_answer(Endpoint.SEND, 200, headers, b'{"msg_id":"m"}').request_id is None
+
+
+def received(
+    method: bytes = b"POST",
+    path: bytes = b"/v1/codes",
+    authorization: bytes = token(b"key:secret"),
+    media_type: bytes = b"application/json",
+    body: bytes = b'{"mobile":"13800138000","temp_id":1}',
+) -> wire.ReceivedRequest[str]:
+    """Read a request whose only known app is ``key``."""
+
+    def authenticate(credentials: Credentials) -> str | Refusal:
+        return "app" if credentials.app_key == "key" else Refusal(ReturnCode.AUTH_FAILED)
+
+    headers = {b"authorization": authorization, b"content-type": media_type}
+    return wire.read_request(method, path, headers, body, authenticate)
+
+
+def test_a_send_is_read_in_one_visit() -> None:
+    sent = wire.ReceivedRequest(None, Endpoint.SEND, "app", SendFields("13800138000", 1))
+    assert received() == sent
+
+
+def test_a_verify_is_read_in_one_visit() -> None:
+    verify = received(path=b"/v1/codes/m%2F1/valid", body=b'{"code":"123456"}')
+    assert verify == wire.ReceivedRequest(None, Endpoint.VERIFY, "app", None, "m/1", "123456")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"path": b"/v2"}, ReturnCode.API_NOT_FOUND),
+        ({"method": b"GET"}, ReturnCode.METHOD_NOT_SUPPORT),
+        ({"authorization": b""}, ReturnCode.MISSING_AUTH),
+        ({"authorization": token(b"other:secret")}, ReturnCode.AUTH_FAILED),
+        ({"media_type": b"image/png"}, ReturnCode.MEDIA_NOT_SUPPORTED),
+        ({"body": b"{"}, ReturnCode.INVALID_BODY),
+        ({"body": b"{}"}, ReturnCode.MISSING_MOBILE),
+        ({"path": b"/v1/codes/m1/valid", "body": b"{}"}, ReturnCode.MISSING_CODE),
+    ],
+)
+def test_a_request_is_refused_by_its_first_fault(fault: dict[str, bytes], code: ReturnCode) -> None:
+    assert received(**fault).refusal == Refusal(code)
+
+
+def test_the_fields_before_a_fault_are_known() -> None:
+    assert (received(method=b"GET").endpoint, received(method=b"GET").account) == (Endpoint.SEND, None)
+    assert received(body=b"{").account == "app"
+    assert received(path=b"/v1/codes/m1/valid", body=b"{}").msg_id == "m1"

@@ -1,4 +1,4 @@
-"""The engines that a store is run on."""
+"""The engines that a store runs on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many at once, through real sockets: exactly as many successes as the contract allows."""
+"""Simultaneous calls through real sockets succeed exactly as often as the contract allows."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def at_once(calls: list[Callable[[], T]]) -> Counter[T]:
         return Counter(pool.map(go, calls))
 
 
-def test_a_right_code_is_right_once_however_many_ask(sandbox: Running) -> None:
+def test_a_right_code_is_right_once_for_any_number_of_simultaneous_calls(sandbox: Running) -> None:
     msg_id = sandbox.send()
     code = sandbox.peek(msg_id)
     assert at_once([lambda: sandbox.verify(msg_id, code).code] * 50) == {50000: 1, 50012: 49}
 
 
-def test_a_mobile_gets_one_message_a_minute_however_many_ask(start: Callable[..., Running]) -> None:
+def test_a_mobile_gets_one_message_a_minute_for_any_number_of_simultaneous_calls(start: Callable[..., Running]) -> None:
     service = start("--rule", "1/60s")
     fields = {"mobile": "13800138000", "temp_id": 1}
     assert at_once([lambda: service.post("/v1/codes", fields).code] * 50) == {50000: 1, 50009: 49}
 
 
-def test_a_balance_pays_for_as_many_messages_as_it_has(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_simultaneous_sends_never_exceed_the_balance(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     service = start("--store", store)
     made = json.loads(smscode("app", "create", "--balance", "10", "--store", store, "--json").stdout)
@@ -52,7 +52,7 @@ def test_a_balance_pays_for_as_many_messages_as_it_has(start: Callable[..., Runn
     assert [app["balance"] for app in apps if app["app_key"] == made["app_key"]] == [0]
 
 
-def test_no_guessing_gets_in_more_often_than_the_tries_allow(sandbox: Running) -> None:
+def test_simultaneous_guesses_never_exceed_the_tries(sandbox: Running) -> None:
     msg_id = sandbox.send()
     code = sandbox.peek(msg_id)
     wrong = f"{(int(code) + 1) % 10**6:06d}"
@@ -61,7 +61,7 @@ def test_no_guessing_gets_in_more_often_than_the_tries_allow(sandbox: Running) -
     assert sandbox.verify(msg_id, code).code == 50011
 
 
-def test_no_guessing_over_the_messages_of_a_mobile_gets_in_more_often_than_its_failures_allow(
+def test_simultaneous_guesses_over_a_mobiles_messages_never_exceed_its_failures(
     start: Callable[..., Running],
 ) -> None:
     service = start("--rule", "100/1s")

@@ -1,4 +1,4 @@
-"""The contract through a real socket: every condition's status, body and headers, in every shape that callers send."""
+"""Every condition's status, body and headers follow the contract, in every shape that clients send."""
 
 from __future__ import annotations
 
@@ -211,14 +211,14 @@ def test_the_conditions_cover_every_return_code() -> None:
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_a_condition_is_answered_by_its_row_of_the_table(stage: Stage, name: str) -> None:
+def test_each_condition_gets_the_response_of_its_return_code(stage: Stage, name: str) -> None:
     code, prepare = CONDITIONS[name]
     check(prepare(stage).make(stage.service), code)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_a_condition_is_answered_alike_in_the_shapes_of_the_vendors_callers(
+def test_each_condition_gets_the_same_response_from_every_kind_of_vendor_client(
     stage: Stage, name: str, shape: str
 ) -> None:
     code, prepare = CONDITIONS[name]
@@ -266,7 +266,7 @@ def test_the_first_check_that_fails_answers(stage: Stage) -> None:
     assert [call.make(stage.service).code for call, _ in faults] == [code for _, code in faults]
 
 
-def test_the_template_is_judged_before_frequency_and_frequency_before_balance(stage: Stage) -> None:
+def test_the_template_is_checked_before_rate_limits_and_those_before_the_balance(stage: Stage) -> None:
     _, auth = stage.new_app("spent", 1)
     temp_id = stage.temp_ids["spent"]
     call = replace(sending(stage, temp_id=temp_id), auth=auth)
@@ -277,7 +277,7 @@ def test_the_template_is_judged_before_frequency_and_frequency_before_balance(st
     assert [it.make(stage.service).code for it in (wrong, call, other)] == [50013, 50009, 50014]
 
 
-def test_a_verify_has_its_order_of_checks(start: Callable[..., Running]) -> None:
+def test_verify_follows_its_order_of_checks(start: Callable[..., Running]) -> None:
     """Each verify has every fault from one check on. A code lives three seconds here, as long as the rule's window."""
     service = start("--speed", "100", "--rule", "2/300s", "--failures-per-hour", "4")
     capped, mobile = next(service.mobiles), next(service.mobiles)
@@ -302,11 +302,11 @@ def wait_for_window(service: Running, mobile: str) -> None:
         pass
 
 
-def test_retry_after_tells_whole_seconds_rounded_up(stage: Stage) -> None:
+def test_retry_after_is_in_whole_seconds_rounded_up(stage: Stage) -> None:
     assert repeated(stage).make(stage.service).headers["retry-after"] == "60"
 
 
-def test_a_mobile_counts_the_same_in_every_way_of_writing_it(stage: Stage) -> None:
+def test_every_spelling_of_a_mobile_counts_as_the_same_mobile(stage: Stage) -> None:
     mobile = next(stage.service.mobiles)
     codes = [
         sending(stage, mobile=it).make(stage.service).code

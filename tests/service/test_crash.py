@@ -1,4 +1,4 @@
-"""What was answered survives kill -9. benchmarks/crash.py is the long version; these tests run it briefly."""
+"""Answered calls survive kill -9. benchmarks/crash.py is the long version; these tests run it briefly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "crash.py"
 
 
 @pytest.mark.parametrize("victim", ["sqlite", "redis", "workers"])
-def test_what_was_answered_survives_a_kill_under_load(victim: str) -> None:
+def test_answered_calls_survive_a_kill_under_load(victim: str) -> None:
     if victim != "sqlite":
         require("redis-server")
     command = [sys.executable, str(SCRIPT), victim, "--kills", "2"]

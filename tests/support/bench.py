@@ -1,4 +1,4 @@
-"""A desk over a real store, with a wall clock that the test moves."""
+"""A verification service over a SQLite store, with a clock that the test moves."""
 
 from __future__ import annotations
 

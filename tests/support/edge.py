@@ -1,4 +1,4 @@
-"""The HTTP edge in the test's own loop: real sockets, an application that the test gives, and a sweep when it says."""
+"""Connections in the event loop of the test: real sockets, and an application and timeouts that the test chooses."""
 
 from __future__ import annotations
 

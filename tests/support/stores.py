@@ -1,4 +1,4 @@
-"""Stores of every engine on fresh ground, by a clock that the test moves; and what is asked of them."""
+"""Empty stores of every engine, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class Case:
             await self.opened.pop().close()
 
     async def send(self, mobile: int = MOBILE, **fields: Any) -> ReturnCode:
-        return (await self.store.send(order(mobile, **fields))).return_code
+        return (await self.store.send(new_message(mobile, **fields))).return_code
 
     async def sent(self, mobile: int = MOBILE, **fields: Any) -> str:
         """Send, and return the msg_id."""
-        decision = await self.store.send(order(mobile, **fields))
+        decision = await self.store.send(new_message(mobile, **fields))
         assert decision.return_code is ReturnCode.SUCCESS, decision
         return decision.msg_id
 
@@ -94,7 +94,9 @@ async def put_app(store: Store, app_id: int, balance: int = 1000) -> None:
     await store.put(app=app, credit=balance, template=Template(app_id, app_id, "code {code}"))
 
 
-def order(mobile: int = MOBILE, app_id: int = 1, ttl_s: float = 300, segments: int = 1, **rest: Any) -> NewMessage:
+def new_message(
+    mobile: int = MOBILE, app_id: int = 1, ttl_s: float = 300, segments: int = 1, **rest: Any
+) -> NewMessage:
     return NewMessage(
         app_id, mobile, rest.pop("temp_id", app_id), rest.pop("code", CODE), int(ttl_s * 1000), segments, **rest
     )

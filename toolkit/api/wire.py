@@ -279,8 +279,7 @@ class ReceivedRequest(Generic[AccountT]):
 def read_request(
     method: bytes,
     path: bytes,
-    authorization: bytes | None,
-    content_type: bytes | None,
+    headers: Mapping[bytes, bytes],
     body: bytes,
     authenticate: Callable[[Credentials], AccountT | Refusal],
     media_types: frozenset[str] = LENIENT_TYPES,
@@ -292,7 +291,7 @@ def read_request(
 
     Args:
         path: still quoted, and without its query.
-        authorization, content_type: the header's value, None if it is absent.
+        headers: by their names in lower case.
         authenticate: finds the account of credentials, or refuses them.
         media_types: the Content-Types whose body is read as JSON.
     """
@@ -305,13 +304,13 @@ def read_request(
     if method != b"POST":
         received.refusal = Refusal(ReturnCode.METHOD_NOT_SUPPORT)
         return received
-    credentials = read_authorization(authorization)
+    credentials = read_authorization(headers.get(b"authorization"))
     account = credentials if isinstance(credentials, Refusal) else authenticate(credentials)
     if isinstance(account, Refusal):
         received.refusal = account
         return received
     received.account = account
-    if refusal := check_media_type(content_type, media_types):
+    if refusal := check_media_type(headers.get(b"content-type"), media_types):
         received.refusal = refusal
         return received
     fields = read_body(body)

@@ -21,11 +21,11 @@ def test_a_msg_id_is_a_uuid_that_only_its_app_and_key_can_read(app_id: int, seq:
 
 
 @given(st.text())
-def test_any_other_text_is_no_msg_id(text: str) -> None:
+def test_any_other_text_is_not_a_msg_id(text: str) -> None:
     assert Digests(b"key").parse_msg_id(1, text) is None
 
 
 @given(st.integers(0, 999_999))
-def test_a_masked_code_is_read_back(number: int) -> None:
+def test_a_masked_code_can_be_unmasked(number: int) -> None:
     code = f"{number:06d}"
     assert Digests(b"key").unmask_code("m", Digests(b"key").mask_code("m", code)) == code

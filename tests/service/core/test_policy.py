@@ -1,4 +1,4 @@
-"""The rules' arithmetic, against an obvious model."""
+"""Rate limits and the price of a text match a naive model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_windows_hold_for_any_steps_of_the_clock(rules: tuple[Rule, ...], steps:
 
 
 @given(RULES, st.lists(st.integers(0, 5_000), min_size=1, max_size=30))
-def test_a_wait_is_exactly_as_long_as_the_rules_are_broken(rules: tuple[Rule, ...], steps: list[int]) -> None:
+def test_the_wait_ends_exactly_when_the_rules_allow_one_more(rules: tuple[Rule, ...], steps: list[int]) -> None:
     now_ms, times = 0, list[int]()
     for step in steps:
         now_ms += step

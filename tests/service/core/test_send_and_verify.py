@@ -1,4 +1,4 @@
-"""The use cases over a real store, with a clock that the test moves."""
+"""Send and verify follow the contract, over a real store and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_right_code_is_right_once(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("after_ms", "code"), [(299_999, None), (300_000, ReturnCode.EXPIRED_CODE)])
-def test_a_code_lives_exactly_as_long_as_its_ttl(bench: Bench, after_ms: int, code: ReturnCode | None) -> None:
+def test_a_code_is_valid_for_exactly_its_ttl(bench: Bench, after_ms: int, code: ReturnCode | None) -> None:
     async def claim() -> None:
         verification = await bench.open()
         msg_id = await bench.send(verification)
@@ -38,7 +38,7 @@ def test_a_code_lives_exactly_as_long_as_its_ttl(bench: Bench, after_ms: int, co
     asyncio.run(claim())
 
 
-def test_an_earlier_code_stays_valid_beside_a_later_one(bench: Bench) -> None:
+def test_an_earlier_code_stays_valid_after_a_later_one(bench: Bench) -> None:
     async def claim() -> None:
         verification = await bench.open()
         first = await bench.send(verification)
@@ -50,7 +50,7 @@ def test_an_earlier_code_stays_valid_beside_a_later_one(bench: Bench) -> None:
     asyncio.run(claim())
 
 
-def test_the_default_rules_let_through_what_their_windows_say(bench: Bench) -> None:
+def test_the_default_rules_accept_as_many_sends_as_their_windows_allow(bench: Bench) -> None:
     async def claim() -> list[int]:
         verification = await bench.open()
         accepted = []
@@ -85,7 +85,7 @@ def test_the_default_rules_let_through_what_their_windows_say(bench: Bench) -> N
     ]
 
 
-def test_retry_after_is_in_the_callers_seconds_when_the_clock_runs_faster(bench: Bench) -> None:
+def test_retry_after_is_in_real_seconds_when_the_clock_runs_faster(bench: Bench) -> None:
     bench.speed = 60
 
     async def claim() -> None:
@@ -116,7 +116,7 @@ def test_failures_of_a_mobile_are_forgotten_after_an_hour(bench: Bench) -> None:
     asyncio.run(claim())
 
 
-def test_an_apps_own_rule_counts_its_sends_to_whomever(bench: Bench) -> None:
+def test_an_app_rule_counts_the_apps_sends_to_all_mobiles(bench: Bench) -> None:
     bench.policy = Policy(app_rules=(Rule(2, 1),))
 
     async def claim() -> None:
@@ -145,7 +145,7 @@ def test_a_refused_send_costs_and_counts_nothing(bench: Bench) -> None:
     asyncio.run(claim())
 
 
-def test_credentials_are_an_apps_own(bench: Bench) -> None:
+def test_credentials_authenticate_only_their_own_app(bench: Bench) -> None:
     async def claim() -> None:
         verification = await bench.open()
         assert isinstance(verification.authenticate(Credentials("key", "secret")), App)

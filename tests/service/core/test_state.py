@@ -28,7 +28,7 @@ def new_state(policy: Policy, balance: int = 10**6) -> ServiceState:
     return state
 
 
-def order(mobile: int = MOBILES[0], ttl_ms: int = 10**12, segments: int = 1) -> NewMessage:
+def new_message(mobile: int = MOBILES[0], ttl_ms: int = 10**12, segments: int = 1) -> NewMessage:
     return NewMessage(1, mobile, 1, "123456", ttl_ms, segments)
 
 
@@ -56,7 +56,7 @@ def test_windows_hold_for_any_interleaving_of_sends_and_clock_steps(
             for times, its_rules in ((accepted[mobile], rules), (everyone, app_rules))
             for rule in its_rules
         )
-        decision = state.send(order(mobile), now_ms)
+        decision = state.send(new_message(mobile), now_ms)
         assert (decision.return_code is ReturnCode.SUCCESS) == free
         assert (decision.wait_ms > 0) != free
         if free:
@@ -67,11 +67,11 @@ def test_windows_hold_for_any_interleaving_of_sends_and_clock_steps(
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 20 * 60_000)), max_size=40), st.integers(1, 6), st.integers(1, 6)
 )
-def test_a_message_stands_its_tries_and_a_mobile_its_failures(
+def test_a_message_allows_its_tries_and_a_mobile_its_failures(
     guesses: list[tuple[bool, int]], tries: int, failures_per_hour: int
 ) -> None:
     state, now_ms, failed = new_state(Policy((), (), tries, failures_per_hour)), 0, list[int]()
-    msg_id = state.send(order(ttl_ms=2 * HOUR_MS), 0).msg_id
+    msg_id = state.send(new_message(ttl_ms=2 * HOUR_MS), 0).msg_id
     verified = False
     for right, step_ms in guesses:
         now_ms += step_ms
@@ -90,7 +90,7 @@ def test_a_message_stands_its_tries_and_a_mobile_its_failures(
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 70_000)), max_size=40), st.integers(0, 40))
-def test_what_cannot_be_written_is_taken_back_whole(steps: list[tuple[int, bool, int]], kept: int) -> None:
+def test_a_batch_that_cannot_be_written_is_fully_rolled_back(steps: list[tuple[int, bool, int]], kept: int) -> None:
     state, now_ms, before = new_state(Policy(app_rules=(Rule(9, 60),)), balance=12), 0, None
     msg_ids: dict[int, str] = {}
     for n, (message, send, step_ms) in enumerate(steps):
@@ -99,7 +99,7 @@ def test_what_cannot_be_written_is_taken_back_whole(steps: list[tuple[int, bool,
             before = snapshot(state)
         now_ms += step_ms
         if send:
-            msg_ids[message] = state.send(order(MOBILES[message % 2]), now_ms).msg_id
+            msg_ids[message] = state.send(new_message(MOBILES[message % 2]), now_ms).msg_id
         else:
             state.verify(1, msg_ids.get(message, ""), "654321", now_ms)
     if before is not None:
@@ -109,14 +109,14 @@ def test_what_cannot_be_written_is_taken_back_whole(steps: list[tuple[int, bool,
 
 def test_a_longer_text_costs_its_segments() -> None:
     state = new_state(Policy(()), balance=5)
-    assert [state.send(order(segments=2), 0).return_code for n in range(3)] == [50000, 50000, 50014]
+    assert [state.send(new_message(segments=2), 0).return_code for n in range(3)] == [50000, 50000, 50014]
     assert state.balances[1] == 1
-    assert state.send(order(), 0).return_code == 50000
+    assert state.send(new_message(), 0).return_code == 50000
 
 
-def test_an_expired_message_is_let_go_and_still_known_as_sent_and_as_verified() -> None:
+def test_an_expired_message_is_dropped_and_still_known_as_sent_and_as_verified() -> None:
     state = new_state(Policy(()))
-    verified, unverified = (state.send(order(ttl_ms=1000), 0).msg_id for _ in range(2))
+    verified, unverified = (state.send(new_message(ttl_ms=1000), 0).msg_id for _ in range(2))
     assert state.verify(1, verified, "123456", 10).return_code == ReturnCode.SUCCESS
     state.start_next_batch()
     for later_ms in (62_000, 64_000):
@@ -125,18 +125,21 @@ def test_an_expired_message_is_let_go_and_still_known_as_sent_and_as_verified() 
         assert state.verify(1, verified, "123456", later_ms).return_code == ReturnCode.VERIFIED_CODE
         assert state.verify(1, unverified, "123456", later_ms).return_code == ReturnCode.EXPIRED_CODE
         assert state.verify(2, unverified, "123456", later_ms).return_code == ReturnCode.INVALID_CODE
-        third = state.send(order(ttl_ms=1000), later_ms).msg_id  # on the page that was let go
+        third = state.send(new_message(ttl_ms=1000), later_ms).msg_id  # on the page that was let go
         assert state.verify(1, third, "123456", later_ms).return_code == ReturnCode.SUCCESS
     state.forget_expired(VERIFIED_KEPT_MS + 2 * 62_000)
     state.forget_expired(2 * VERIFIED_KEPT_MS + 2 * 62_000)
     assert state.verify(1, verified, "123456", 2 * VERIFIED_KEPT_MS).return_code == ReturnCode.EXPIRED_CODE
 
 
-def test_a_send_that_left_its_apps_window_before_it_was_taken_back_is_taken_back_all_the_same() -> None:
+def test_a_send_that_left_its_apps_window_is_still_rolled_back() -> None:
     state = new_state(Policy(rules=(), app_rules=(Rule(1, 1),)))
     state.start_next_batch()
-    state.send(order(), 0)
+    state.send(new_message(), 0)
     state.forget_expired(1001)
     state.start_next_batch().rollback()
     assert state.balances[1] == 10**6
-    assert [state.send(order(), 1001).return_code for _ in range(2)] == [ReturnCode.SUCCESS, ReturnCode.OUT_OF_FREQ]
+    assert [state.send(new_message(), 1001).return_code for _ in range(2)] == [
+        ReturnCode.SUCCESS,
+        ReturnCode.OUT_OF_FREQ,
+    ]

@@ -1,4 +1,4 @@
-"""However its caller behaves, one connection can't make the service keep much, wait long, or answer out of turn."""
+"""A connection bounds its memory and its waiting time, and answers in order, however its caller behaves."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_head_beyond_the_bound_is_refused_before_its_end(bench: Bench, start: 
     run(test())
 
 
-def test_a_head_of_many_small_headers_is_bounded_too(bench: Bench) -> None:
+def test_a_head_of_many_small_headers_is_bounded(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, _ = await edge.connect(b"POST /v1/codes HTTP/1.1\r\n" + b"a: b\r\n" * 10_000)
@@ -129,7 +129,7 @@ def test_an_endless_chunked_body_is_answered_and_not_read_to_its_end(bench: Benc
     run(test())
 
 
-def test_endless_trailers_are_not_kept(bench: Bench) -> None:
+def test_endless_trailers_take_no_memory(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, writer = await edge.connect(
@@ -155,7 +155,7 @@ def test_a_chunked_body_of_single_bytes_is_read_up_to_the_bound(bench: Bench) ->
     run(test())
 
 
-def test_a_caller_who_sends_all_before_reading_sees_its_answer(bench: Bench) -> None:
+def test_a_caller_that_sends_everything_before_reading_gets_its_answer(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, writer = await edge.connect()
@@ -177,7 +177,7 @@ def test_a_refusal_leaves_the_connection_open(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("headers", "keeps"), [(b"Connection: keep-alive\r\n", True), (b"", False)])
-def test_an_old_caller_keeps_its_connection_only_if_it_asks_for_it(bench: Bench, headers: bytes, keeps: bool) -> None:
+def test_an_http_1_0_connection_is_kept_only_on_request(bench: Bench, headers: bytes, keeps: bool) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, writer = await edge.connect(post(headers).replace(b"1.1", b"1.0"))
@@ -193,7 +193,7 @@ def test_an_old_caller_keeps_its_connection_only_if_it_asks_for_it(bench: Bench,
     run(test())
 
 
-def test_a_caller_who_has_said_all_is_answered_and_let_go(bench: Bench) -> None:
+def test_a_caller_that_closes_its_side_is_answered_and_disconnected(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, writer = await edge.connect(post() + post())
@@ -204,7 +204,7 @@ def test_a_caller_who_has_said_all_is_answered_and_let_go(bench: Bench) -> None:
     run(test())
 
 
-def test_a_request_that_is_not_whole_is_no_call_under_way(bench: Bench) -> None:
+def test_an_incomplete_request_does_not_count_as_in_flight(bench: Bench) -> None:
     async def test() -> None:
         handler = RequestHandler(Api(await bench.open()).answer, max_in_flight=1)
         async with listening(handler) as edge:
@@ -223,7 +223,7 @@ def test_a_request_that_is_not_whole_is_no_call_under_way(bench: Bench) -> None:
 # Pieces.
 
 
-def test_a_request_is_the_same_in_however_many_pieces(bench: Bench) -> None:
+def test_a_request_is_parsed_the_same_in_any_number_of_pieces(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, _ = await edge.connect()
@@ -238,7 +238,7 @@ def test_a_request_is_the_same_in_however_many_pieces(bench: Bench) -> None:
     run(test())
 
 
-def test_a_body_is_asked_for_when_the_answers_before_it_are_given() -> None:
+def test_100_continue_is_sent_after_the_earlier_answers() -> None:
     async def test() -> None:
         door = Door()
         async with listening(door) as edge:
@@ -253,7 +253,7 @@ def test_a_body_is_asked_for_when_the_answers_before_it_are_given() -> None:
     run(test())
 
 
-def test_what_is_no_http_does_not_stand_in_for_an_earlier_answer(bench: Bench) -> None:
+def test_the_refusal_of_invalid_http_comes_after_the_earlier_answers(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, _ = await edge.connect(post() + post(body=b"") + b"\x16\x03\x01\r\n\r\n")
@@ -263,7 +263,7 @@ def test_what_is_no_http_does_not_stand_in_for_an_earlier_answer(bench: Bench) -
     run(test())
 
 
-def test_what_comes_behind_a_last_request_is_not_answered(bench: Bench) -> None:
+def test_bytes_after_the_last_request_are_not_answered(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, _ = await edge.connect(post(b"Connection: close\r\n") + post())
@@ -282,7 +282,7 @@ def kept(edge: Edge) -> tuple[int, int, int]:
     return len(protocol.parser.parsed), len(protocol.held), protocol.transport.get_write_buffer_size()
 
 
-def test_a_flood_of_requests_on_one_connection_waits_at_its_caller_and_is_answered() -> None:
+def test_a_flood_of_requests_on_one_connection_is_held_back_and_answered() -> None:
     async def test() -> None:
         door = Door()
         async with listening(door) as edge:
@@ -300,7 +300,7 @@ def test_a_flood_of_requests_on_one_connection_waits_at_its_caller_and_is_answer
     run(test())
 
 
-def test_answers_that_nobody_reads_stop_the_reading_and_end_the_connection() -> None:
+def test_unread_answers_stop_the_reading_and_end_the_connection() -> None:
     async def test() -> None:
         door = Door(answer_bytes=100_000)
         door.opened.set()
@@ -372,7 +372,7 @@ def test_requests_keep_a_connection_alive(bench: Bench) -> None:
     run(test())
 
 
-def test_a_caller_who_waits_for_its_answer_is_not_cut_off() -> None:
+def test_a_caller_that_waits_for_its_answer_is_not_cut_off() -> None:
     async def test() -> None:
         door = Door()
         async with listening(door) as edge:
@@ -385,7 +385,7 @@ def test_a_caller_who_waits_for_its_answer_is_not_cut_off() -> None:
     run(test())
 
 
-def test_a_caller_is_not_cut_off_for_a_request_that_waits_here_in_part() -> None:
+def test_a_caller_is_not_cut_off_while_a_part_of_its_request_is_held_back() -> None:
     async def test() -> None:
         door = Door()
         async with listening(door) as edge:
@@ -400,7 +400,7 @@ def test_a_caller_is_not_cut_off_for_a_request_that_waits_here_in_part() -> None
     run(test())
 
 
-def test_a_caller_who_stays_after_the_last_answer_is_cut_off(bench: Bench) -> None:
+def test_a_caller_that_stays_after_the_last_answer_is_cut_off(bench: Bench) -> None:
     async def test() -> None:
         async with served(bench) as edge:
             reader, _ = await edge.connect(b"hello\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Many at once: who is too many is told so at once, and who does nothing stands in nobody's way."""
+"""Too many calls are refused at once, and idle connections delay nobody."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def call(port: int, raw: bytes) -> tuple[int, bytes]:
     return fields["error"]["code"] if "error" in fields else 50000, head
 
 
-def test_calls_beyond_the_bound_are_refused_at_once_while_the_store_is_stuck(bench: Bench) -> None:
+def test_calls_beyond_max_in_flight_are_refused_at_once_while_the_store_is_stuck(bench: Bench) -> None:
     async def test() -> None:
         bench.timeout_s = 30
         handler = RequestHandler(Api(await bench.open(balance=2000)).answer, max_in_flight=1000)
@@ -73,7 +73,7 @@ def test_calls_beyond_the_bound_are_refused_at_once_while_the_store_is_stuck(ben
     run(test())
 
 
-def test_a_service_that_was_overloaded_serves_on(start: Callable[..., Running]) -> None:
+def test_a_service_keeps_serving_after_an_overload(start: Callable[..., Running]) -> None:
     service = start("--latency", "500ms", "--max-in-flight", "100")
     port = urlsplit(service.url).port or 0
 
@@ -99,7 +99,7 @@ main()
 """
 
 
-def test_a_thousand_silent_and_two_hundred_slow_connections_stand_in_nobodys_way() -> None:
+def test_a_thousand_silent_and_two_hundred_slow_connections_delay_no_call() -> None:
     with subprocess.Popen([sys.executable, "-c", LIMITED], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         service = Running(process, **json.loads(process.stdout.readline()))

@@ -1,4 +1,4 @@
-"""How the service starts and ends."""
+"""The service starts and stops cleanly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolkit.api.errors import SettingsError
 from toolkit.service.process.config import ServiceConfig
 
 
-def test_a_stopped_service_answers_what_is_under_way(start: Callable[..., Running]) -> None:
+def test_a_stopped_service_answers_the_requests_under_way(start: Callable[..., Running]) -> None:
     service = start()
     address = urlsplit(service.url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as peer, peer.makefile("rb") as file:
@@ -42,7 +42,7 @@ def is_listening(port: int | None) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_service_leaves_nothing_behind(start: Callable[..., Running], number: int) -> None:
+def test_a_stopped_service_leaves_no_file_or_process_behind(start: Callable[..., Running], number: int) -> None:
     service = start()
     service.process.send_signal(number)
     assert service.process.wait(timeout=10) == 0
@@ -93,7 +93,7 @@ def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path: Path, option
     assert done.stdout == ""
 
 
-def test_a_port_in_use_is_named(sandbox: Running) -> None:
+def test_a_port_in_use_is_named_in_the_error(sandbox: Running) -> None:
     done = smscode("serve", "--port", str(urlsplit(sandbox.url).port))
     assert (done.returncode, "in use" in done.stderr) == (2, True)
 
@@ -104,7 +104,7 @@ def test_a_sandbox_listens_on_any_loopback_address(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
-def test_a_sandbox_beyond_loopback_must_be_asked_for(host: str) -> None:
+def test_a_sandbox_listens_beyond_loopback_only_if_asked_to(host: str) -> None:
     with pytest.raises(SettingsError, match="loopback only"):
         ServiceConfig(host=host)
     assert ServiceConfig(host=host, expose_sandbox=True)

@@ -1,4 +1,4 @@
-"""Which engine a store's URL names."""
+"""A store's URL names its engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toolkit.service.stores.open import is_shared, open_store, read_path
 
 
 @pytest.mark.parametrize("url", ["", "store.db", "postgres:///x", "redi://user:hidden@host", "/sms.db", "file:///x"])
-def test_a_url_of_no_engine_is_refused_without_a_word_of_the_rest(url: str) -> None:
+def test_the_error_for_an_unknown_engine_repeats_only_the_scheme(url: str) -> None:
     with pytest.raises(SettingsError, match=r"give sqlite:///path\.db, or redis://host:port") as problem:
         is_shared(url)
     assert "hidden" not in str(problem.value)
@@ -46,7 +46,7 @@ def test_a_sqlite_url_without_a_path_is_refused(url: str) -> None:
     ],
 )
 @pytest.mark.parametrize("scheme", ["redis", "rediss+cluster"])
-def test_a_redis_url_that_cannot_be_used_is_refused_without_a_word_of_it(scheme: str, rest: str) -> None:
+def test_the_error_for_an_invalid_redis_url_does_not_repeat_it(scheme: str, rest: str) -> None:
     with pytest.raises(SettingsError, match=r"write redis://user:password@host:port/db") as problem:
         asyncio.run(open_store(f"{scheme}://{rest}", Policy(), Path("smscode.key")))
     assert "hidden" not in str(problem.value)

@@ -122,7 +122,7 @@ def test_a_full_disk_charges_nothing_and_the_service_recovers(disk: Path, start:
     failing.assert_recovered()
 
 
-def test_a_disk_that_stands_still_charges_nothing_and_the_service_recovers(tmp_path: Path, start: Start) -> None:
+def test_a_stalled_disk_charges_nothing_and_the_service_recovers(tmp_path: Path, start: Start) -> None:
     image, folder = tmp_path / "image", tmp_path / "disk"
     folder.mkdir()
     with image.open("wb") as file:

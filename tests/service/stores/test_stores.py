@@ -1,4 +1,4 @@
-"""One suite for every store: the same cases, the same answers."""
+"""Every store passes the same cases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.naive import Naive
-from support.stores import CODE, MOBILE, OTHER_CODE, Case, claim, order, put_app
+from support.stores import CODE, MOBILE, OTHER_CODE, Case, claim, new_message, put_app
 
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule
@@ -29,43 +29,43 @@ STRICT = Policy((Rule(1, 10), Rule(3, 40)), (Rule(4, 30),), tries=2, failures_pe
 
 
 @claim
-async def test_a_mobile_is_out_of_frequency_until_its_window_has_passed_to_the_millisecond(case: Case) -> None:
+async def test_a_mobile_is_rate_limited_until_its_window_has_passed_to_the_millisecond(case: Case) -> None:
     await case.begin()
     assert await case.send() is SUCCESS
     case.wall.now_ms += 59_999
-    decision = await case.store.send(order())
+    decision = await case.store.send(new_message())
     assert decision == (OUT_OF_FREQ, 1, "")
     case.wall.now_ms += 1
     assert await case.send() is SUCCESS
 
 
 @claim
-async def test_every_rule_of_several_holds_and_the_longest_wait_is_told(case: Case) -> None:
+async def test_every_rule_holds_and_the_longest_wait_is_returned(case: Case) -> None:
     await case.begin(Policy((Rule(1, 60), Rule(2, 3600))))
     assert await case.send() is SUCCESS
     case.pass_s(60)
     assert await case.send() is SUCCESS
     case.pass_s(30)
-    assert (await case.store.send(order())).wait_ms == 3_510_000
+    assert (await case.store.send(new_message())).wait_ms == 3_510_000
     case.pass_s(3510)
     assert await case.send() is SUCCESS
 
 
 @claim
-async def test_a_window_stays_exact_however_often_it_has_rolled(case: Case) -> None:
+async def test_a_window_stays_exact_after_many_sends(case: Case) -> None:
     await case.begin(Policy((Rule(1, 5), Rule(3, 10)), (Rule(3, 10),)))
     for _ in range(20):
         assert await case.send() is SUCCESS
         case.pass_s(5)
     assert await case.send() is SUCCESS
     case.pass_s(4)
-    assert (await case.store.send(order())).wait_ms == 1000
+    assert (await case.store.send(new_message())).wait_ms == 1000
     assert await case.send(MOBILE + 1) is SUCCESS
-    assert (await case.store.send(order(MOBILE + 2))).wait_ms == 1000
+    assert (await case.store.send(new_message(MOBILE + 2))).wait_ms == 1000
 
 
 @claim
-async def test_a_refused_send_counts_for_nothing_and_costs_nothing(case: Case) -> None:
+async def test_a_refused_send_is_not_counted_and_costs_nothing(case: Case) -> None:
     await case.begin(Policy((Rule(1, 60), Rule(2, 3600))))
     assert [await case.send() for _ in range(5)] == [SUCCESS] + [OUT_OF_FREQ] * 4
     case.pass_s(60)
@@ -81,7 +81,7 @@ async def test_mobiles_and_apps_have_windows_of_their_own(case: Case) -> None:
 
 
 @claim
-async def test_an_apps_rules_count_its_sends_to_whomever(case: Case) -> None:
+async def test_app_rules_count_the_apps_sends_to_all_mobiles(case: Case) -> None:
     await case.begin(Policy((), (Rule(3, 60),)), apps=2)
     assert [await case.send(MOBILE + n) for n in range(4)] == [SUCCESS] * 3 + [OUT_OF_FREQ]
     assert await case.send(app_id=2) is SUCCESS
@@ -90,7 +90,7 @@ async def test_an_apps_rules_count_its_sends_to_whomever(case: Case) -> None:
 
 
 @claim
-async def test_a_send_without_rules_neither_counts_nor_is_counted(case: Case) -> None:
+async def test_a_send_without_rate_limits_is_neither_counted_nor_refused(case: Case) -> None:
     await case.begin(Policy((Rule(1, 60),), (Rule(2, 60),)))
     assert [await case.send(rate_limited=False) for _ in range(3)] == [SUCCESS] * 3
     assert await case.send() is SUCCESS
@@ -105,7 +105,7 @@ async def test_windows_survive_a_restart(case: Case) -> None:
     await case.send()
     case.pass_s(30)
     await case.reopen()
-    assert (await case.store.send(order())).wait_ms == 30_000
+    assert (await case.store.send(new_message())).wait_ms == 30_000
 
 
 # Balance.
@@ -121,7 +121,7 @@ async def test_a_send_costs_its_segments_and_the_balance_never_falls_below_zero(
 
 
 @claim
-async def test_a_send_without_money_leaves_the_window_free(case: Case) -> None:
+async def test_a_send_without_balance_is_not_counted(case: Case) -> None:
     await case.begin(balance=0)
     assert await case.send() is NO_MONEY
     await case.store.put(app=case.store.apps()[0], credit=1)
@@ -129,13 +129,13 @@ async def test_a_send_without_money_leaves_the_window_free(case: Case) -> None:
 
 
 @claim
-async def test_frequency_is_judged_before_the_balance(case: Case) -> None:
+async def test_rate_limits_are_checked_before_the_balance(case: Case) -> None:
     await case.begin(balance=1)
     assert [await case.send(), await case.send()] == [SUCCESS, OUT_OF_FREQ]
 
 
 @claim
-async def test_what_would_take_a_balance_below_zero_is_refused_whole(case: Case) -> None:
+async def test_a_change_that_takes_a_balance_below_zero_changes_nothing(case: Case) -> None:
     store = await case.begin(balance=5)
     app = store.apps()[0]
     with pytest.raises(InputError):
@@ -156,7 +156,7 @@ async def test_a_right_code_is_right_once(case: Case) -> None:
 
 
 @claim
-async def test_a_message_stands_its_tries_and_then_no_code_is_right(case: Case) -> None:
+async def test_after_a_messages_tries_no_code_is_right(case: Case) -> None:
     await case.begin(Policy(tries=3))
     msg_id = await case.sent()
     assert [await case.verify(msg_id, OTHER_CODE) for _ in range(4)] == [INVALID] * 3 + [EXPIRED]
@@ -197,7 +197,7 @@ async def test_another_apps_message_is_unknown_and_stays_as_it_is(case: Case) ->
 
 @pytest.mark.parametrize("msg_id", ["", "0", "nothing of the kind", "a b\nc", "\0", "验证码", "\ud800", "x" * 5000])
 @claim
-async def test_any_text_may_be_asked_for_as_a_msg_id(case: Case, msg_id: str) -> None:
+async def test_any_text_is_accepted_as_a_msg_id(case: Case, msg_id: str) -> None:
     await case.begin()
     assert await case.verify(msg_id) is INVALID
     assert await case.store.message(msg_id) is None
@@ -206,13 +206,13 @@ async def test_any_text_may_be_asked_for_as_a_msg_id(case: Case, msg_id: str) ->
 
 @pytest.mark.parametrize("code", ["", "0", "1234567", "六位数字验证", "\0", "\ud800"])
 @claim
-async def test_any_text_may_be_typed_as_a_code(case: Case, code: str) -> None:
+async def test_any_text_is_accepted_as_a_typed_code(case: Case, code: str) -> None:
     await case.begin()
     assert await case.verify(await case.sent(), code) is INVALID
 
 
 @claim
-async def test_a_mobile_stands_its_wrong_codes_in_an_hour_over_all_its_messages(case: Case) -> None:
+async def test_wrong_codes_of_a_mobile_are_limited_per_hour_over_all_its_messages(case: Case) -> None:
     await case.begin(Policy((), tries=2, failures_per_hour=3))
     first, second = await case.sent(), await case.sent()
     assert [await case.verify(first, OTHER_CODE), await case.verify(first, OTHER_CODE)] == [INVALID] * 2
@@ -229,7 +229,7 @@ async def test_a_mobile_stands_its_wrong_codes_in_an_hour_over_all_its_messages(
 
 @pytest.mark.parametrize("forced", [INVALID, EXPIRED, VERIFIED])
 @claim
-async def test_a_forced_verdict_is_given_whatever_is_typed_and_uses_nothing_up(case: Case, forced: ReturnCode) -> None:
+async def test_a_forced_verdict_ignores_the_typed_code_and_uses_no_try(case: Case, forced: ReturnCode) -> None:
     await case.begin(Policy((), tries=1, failures_per_hour=1))
     msg_id, other = await case.sent(forced=forced), await case.sent()
     assert [await case.verify(msg_id, code) for code in (CODE, OTHER_CODE, CODE)] == [forced] * 3
@@ -282,7 +282,7 @@ async def test_of_many_wrong_codes_at_once_no_more_than_the_tries_are_judged(cas
 
 
 @claim
-async def test_accounts_are_kept_changed_and_found_again(case: Case) -> None:
+async def test_accounts_can_be_stored_changed_and_found(case: Case) -> None:
     store = await case.begin(apps=2)
     app, template = store.app("key1"), store.template(2)
     assert app
@@ -299,7 +299,7 @@ async def test_accounts_are_kept_changed_and_found_again(case: Case) -> None:
 
 
 @claim
-async def test_numbers_are_drawn_from_one_and_never_twice(case: Case) -> None:
+async def test_ids_start_at_one_and_are_never_reused(case: Case) -> None:
     store = await case.open()
     assert [await store.new_id("app"), await store.new_id("template"), await store.new_id("app")] == [1, 1, 2]
     for n in (1, 2):
@@ -321,7 +321,7 @@ async def test_an_accepted_send_waits_for_delivery_with_its_code(case: Case) -> 
 
 
 @claim
-async def test_jobs_are_taken_oldest_first_over_all_apps_and_no_more_than_asked(case: Case) -> None:
+async def test_jobs_are_taken_oldest_first_over_all_apps_up_to_the_limit(case: Case) -> None:
     await case.begin(NO_RULES, apps=3)
     msg_ids = []
     for app_id in (2, 1, 3, 1, 2):
@@ -332,7 +332,7 @@ async def test_jobs_are_taken_oldest_first_over_all_apps_and_no_more_than_asked(
 
 
 @claim
-async def test_a_taken_job_is_leased_and_comes_again_when_nobody_settled_it(case: Case) -> None:
+async def test_a_taken_job_is_leased_and_returns_if_nobody_completes_it(case: Case) -> None:
     await case.begin()
     msg_id = await case.sent()
     assert [it.attempts for it in await case.store.take_jobs(9)] == [0]
@@ -345,7 +345,7 @@ async def test_a_taken_job_is_leased_and_comes_again_when_nobody_settled_it(case
 
 
 @claim
-async def test_a_postponed_job_is_due_when_told(case: Case) -> None:
+async def test_a_postponed_job_is_due_at_the_given_time(case: Case) -> None:
     await case.begin()
     await case.sent()
     (job,) = await case.store.take_jobs(9)
@@ -357,7 +357,7 @@ async def test_a_postponed_job_is_due_when_told(case: Case) -> None:
 
 
 @claim
-async def test_jobs_wait_through_a_restart(case: Case) -> None:
+async def test_jobs_survive_a_restart(case: Case) -> None:
     await case.begin()
     msg_id = await case.sent()
     await case.reopen()
@@ -365,7 +365,7 @@ async def test_jobs_wait_through_a_restart(case: Case) -> None:
 
 
 @claim
-async def test_a_settled_job_is_forgotten_with_its_code_and_its_outcome_kept(case: Case) -> None:
+async def test_a_completed_job_is_deleted_with_its_code_and_its_result_kept(case: Case) -> None:
     await case.begin()
     msg_id = await case.sent()
     before = await case.store.message(msg_id)
@@ -385,7 +385,7 @@ async def test_a_settled_job_is_forgotten_with_its_code_and_its_outcome_kept(cas
 
 
 @claim
-async def test_a_message_is_known_with_all_it_was_sent_with(case: Case) -> None:
+async def test_a_message_has_all_the_values_that_it_was_sent_with(case: Case) -> None:
     await case.begin(apps=2)
     now_ms = case.store.clock.now_ms()
     msg_id = await case.sent(app_id=2, segments=3, ttl_s=60)
@@ -394,7 +394,7 @@ async def test_a_message_is_known_with_all_it_was_sent_with(case: Case) -> None:
 
 
 @claim
-async def test_a_receipt_finds_its_message_by_the_carriers_number(case: Case) -> None:
+async def test_a_receipt_finds_its_message_by_the_carriers_id(case: Case) -> None:
     await case.begin()
     msg_id = await case.sent()
     (job,) = await case.store.take_jobs(9)
@@ -408,7 +408,7 @@ async def test_a_receipt_finds_its_message_by_the_carriers_number(case: Case) ->
 
 
 @claim
-async def test_a_receipt_changes_no_final_outcome(case: Case) -> None:
+async def test_a_receipt_does_not_change_a_final_result(case: Case) -> None:
     await case.begin()
     msg_id = await case.sent()
     (job,) = await case.store.take_jobs(9)
@@ -421,7 +421,7 @@ async def test_a_receipt_changes_no_final_outcome(case: Case) -> None:
 
 
 @claim
-async def test_a_job_whose_code_has_expired_is_still_taken_so_that_it_is_recorded(case: Case) -> None:
+async def test_a_job_with_an_expired_code_is_still_taken_so_that_it_is_recorded(case: Case) -> None:
     await case.begin()
     msg_id = await case.sent(ttl_s=10)
     case.pass_s(11)
@@ -432,7 +432,7 @@ async def test_a_job_whose_code_has_expired_is_still_taken_so_that_it_is_recorde
 
 
 @claim
-async def test_a_message_that_nobody_delivered_while_its_code_was_valid_is_known_as_expired(case: Case) -> None:
+async def test_a_message_that_was_not_delivered_while_its_code_was_valid_is_expired(case: Case) -> None:
     await case.begin()
     msg_id = await case.sent(ttl_s=10)
     case.pass_s(10)
@@ -445,7 +445,7 @@ async def test_a_message_that_nobody_delivered_while_its_code_was_valid_is_known
 
 
 @claim
-async def test_a_faster_clock_rolls_windows_and_lifetimes_but_not_leases(case: Case) -> None:
+async def test_a_faster_clock_affects_windows_and_lifetimes_but_not_leases(case: Case) -> None:
     await case.begin(speed=60)
     msg_id = await case.sent()
     await case.store.take_jobs(9)
@@ -459,7 +459,7 @@ async def test_a_faster_clock_rolls_windows_and_lifetimes_but_not_leases(case: C
 
 
 @claim
-async def test_the_clock_goes_on_where_it_stood_when_its_speed_changes(case: Case) -> None:
+async def test_the_clock_continues_from_its_time_when_its_speed_changes(case: Case) -> None:
     await case.begin(speed=3600)
     case.pass_s(1)
     ahead_ms = case.store.clock.now_ms()
@@ -477,7 +477,7 @@ STEPS = st.tuples(st.just("step"), st.integers(1, 15_000), st.none())
 PLAYS = st.lists(st.one_of(SENDS, GUESSES, STEPS), max_size=30)
 
 
-def test_any_order_of_sends_guesses_and_steps_is_judged_as_by_a_naive_model(case: Case) -> None:
+def test_any_order_of_sends_guesses_and_clock_steps_matches_a_naive_model(case: Case) -> None:
     async def play(moves: list[tuple[str, int, int | bool | None]]) -> None:
         store = case.store
         app_id = await store.new_id("app")
@@ -488,7 +488,7 @@ def test_any_order_of_sends_guesses_and_steps_is_judged_as_by_a_naive_model(case
             if word == "step":
                 case.wall.now_ms += first
             elif word == "send":
-                decision = await store.send(order(first, app_id, ttl_s=30, segments=second or 1))
+                decision = await store.send(new_message(first, app_id, ttl_s=30, segments=second or 1))
                 assert decision[:2] == naive.send(now_ms, first, 30_000, second or 1)
                 msg_ids += [decision.msg_id] if decision.msg_id else []
             elif first < len(msg_ids):

@@ -77,8 +77,7 @@ class Api:
         received = wire.read_request(
             request.method,
             request.path,
-            request.header(b"authorization"),
-            request.header(b"content-type"),
+            dict(reversed(request.headers)),  # of several headers of a name, the first counts
             request.body,
             self.verification.authenticate,
             self.media_types,

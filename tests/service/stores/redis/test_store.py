@@ -1,4 +1,4 @@
-"""The Redis store: what machines share, what is left behind, and what happens when Redis doesn't answer."""
+"""The Redis store is shared exactly, keeps no old data, and survives failures of Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 from redis import Redis, RedisCluster
 from support.redis import RedisServer, Wire, free_port, wire
-from support.stores import CODE, MOBILE, OTHER_CODE, Case, order, put_app
+from support.stores import CODE, MOBILE, OTHER_CODE, Case, new_message, put_app
 
 from toolkit.api.errors import InputError, RunError, StoreError
 from toolkit.api.rate_rules import Rule
@@ -60,7 +60,7 @@ async def until(trying: Callable[[], Awaitable[T]], right: Callable[[T], bool] =
 def test_machines_share_windows_and_balance_exactly(shared: Case) -> None:
     async def judge() -> None:
         async with opened(shared, machines=2, policy=Policy((Rule(3, 60),)), balance=5) as stores:
-            sends = [stores[n % 2].send(order(MOBILE + n % 2)) for n in range(100)]
+            sends = [stores[n % 2].send(new_message(MOBILE + n % 2)) for n in range(100)]
             answers = Counter([it.return_code for it in await asyncio.gather(*sends)])
             assert answers[SUCCESS] == 5
             assert await stores[1].balances() == {1: 0}
@@ -91,7 +91,7 @@ def test_a_job_is_taken_by_one_machine(shared: Case) -> None:
     asyncio.run(judge())
 
 
-def test_what_one_machine_changes_is_in_force_on_the_others_within_a_second(shared: Case) -> None:
+def test_a_change_on_one_machine_takes_effect_on_the_others_within_a_second(shared: Case) -> None:
     async def judge() -> None:
         async with opened(shared, machines=2) as (one, other):
             app = one.apps()[0]
@@ -105,7 +105,7 @@ def test_what_one_machine_changes_is_in_force_on_the_others_within_a_second(shar
     asyncio.run(judge())
 
 
-def test_a_top_up_undoes_nothing_that_another_machine_has_changed_meanwhile(shared: Case) -> None:
+def test_a_top_up_does_not_undo_a_change_of_another_machine(shared: Case) -> None:
     async def judge() -> None:
         async with opened(shared, machines=2) as (one, other):
             app = one.apps()[0]
@@ -117,7 +117,7 @@ def test_a_top_up_undoes_nothing_that_another_machine_has_changed_meanwhile(shar
     asyncio.run(judge())
 
 
-def test_an_app_key_is_given_once_and_the_loser_leaves_nothing(shared: Case) -> None:
+def test_an_app_key_is_given_once_and_the_second_attempt_changes_nothing(shared: Case) -> None:
     async def judge() -> None:
         async with opened(shared, machines=2) as (one, other):
             app = replace(one.apps()[0], app_id=2)
@@ -130,7 +130,7 @@ def test_an_app_key_is_given_once_and_the_loser_leaves_nothing(shared: Case) -> 
     asyncio.run(judge())
 
 
-def test_the_speed_that_was_set_last_is_every_machines(redis: RedisServer, tmp_path: Path) -> None:
+def test_the_speed_that_was_set_last_applies_to_every_machine(redis: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         redis.empty()
         case = Case(redis.url, tmp_path, wall=None)
@@ -148,7 +148,7 @@ def test_the_speed_that_was_set_last_is_every_machines(redis: RedisServer, tmp_p
 # What is left behind.
 
 
-def test_every_key_passes_but_accounts_and_balances(shared: Case) -> None:
+def test_every_key_has_a_ttl_except_accounts_and_balances(shared: Case) -> None:
     async def judge() -> None:
         async with opened(shared, policy=Policy((Rule(1, 60),), (Rule(9, 60),)), speed=10) as (store,):
             msg_id, other = await shared.sent(), await shared.sent(MOBILE + 1)
@@ -181,7 +181,7 @@ def ttls_ms(case: Case) -> dict[str, int]:
         return {key.decode(): client.pttl(key) for key in keys}
 
 
-def test_a_window_keeps_no_more_than_twice_what_its_rules_count(redis: RedisServer, tmp_path: Path) -> None:
+def test_a_window_stores_at_most_twice_the_times_that_its_rules_count(redis: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         redis.empty()
         case = Case(redis.url, tmp_path)
@@ -212,7 +212,7 @@ def test_jobs_that_nobody_takes_do_not_pile_up(redis: RedisServer, tmp_path: Pat
     asyncio.run(judge())
 
 
-def test_no_code_or_secret_lies_readable_in_redis(redis: RedisServer, tmp_path: Path) -> None:
+def test_no_code_or_secret_is_readable_in_redis(redis: RedisServer, tmp_path: Path) -> None:
     async def fill() -> None:
         redis.empty()
         case = Case(redis.url, tmp_path)
@@ -231,7 +231,7 @@ def test_no_code_or_secret_lies_readable_in_redis(redis: RedisServer, tmp_path: 
 # When Redis doesn't answer.
 
 
-def test_a_redis_that_stands_still_costs_an_error_in_time_and_nothing_else(own: RedisServer, tmp_path: Path) -> None:
+def test_a_frozen_redis_causes_an_error_in_time_and_nothing_else(own: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         case = Case(own.url, tmp_path, wall=None)
         await case.begin(timeout_s=TIMEOUT_S)
@@ -253,7 +253,7 @@ def test_a_redis_that_stands_still_costs_an_error_in_time_and_nothing_else(own: 
     asyncio.run(judge())
 
 
-def test_a_killed_redis_is_found_again_with_all_it_answered(own: RedisServer, tmp_path: Path) -> None:
+def test_a_killed_redis_recovers_with_everything_it_answered(own: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         case = Case(own.url, tmp_path, wall=None)
         await case.begin(timeout_s=TIMEOUT_S)
@@ -271,7 +271,7 @@ def test_a_killed_redis_is_found_again_with_all_it_answered(own: RedisServer, tm
     asyncio.run(judge())
 
 
-def test_a_redis_that_answers_again_does_so_on_every_connection(own: RedisServer, tmp_path: Path) -> None:
+def test_after_a_restart_of_redis_every_connection_works(own: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         case = Case(own.url, tmp_path, wall=None)
         await case.begin(timeout_s=TIMEOUT_S)
@@ -300,7 +300,7 @@ async def wired(server: RedisServer, folder: Path) -> AsyncIterator[tuple[Case, 
             await case.close()
 
 
-def test_what_was_done_and_never_answered_is_taken_back(redis: RedisServer, tmp_path: Path) -> None:
+def test_calls_that_were_carried_out_without_an_answer_are_rolled_back(redis: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         async with wired(redis, tmp_path) as (case, led):
             verified, tried = await case.sent(), await case.sent(MOBILE + 1)
@@ -322,7 +322,7 @@ def test_what_was_done_and_never_answered_is_taken_back(redis: RedisServer, tmp_
     asyncio.run(judge())
 
 
-def test_a_redis_that_is_full_refuses_whole_and_recovers(own: RedisServer, tmp_path: Path) -> None:
+def test_a_full_redis_refuses_calls_completely_and_recovers(own: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         case = Case(own.url, tmp_path, wall=None)
         await case.begin()
@@ -349,7 +349,7 @@ def refusal(url: str, key_file: Path) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
-def test_a_redis_that_is_not_there_is_named_without_its_password(tmp_path: Path, scheme: str) -> None:
+def test_an_unreachable_redis_is_named_without_its_password(tmp_path: Path, scheme: str) -> None:
     port = free_port()
     told = refusal(f"{scheme}://user:hidden@127.0.0.1:{port}", tmp_path / "key")
     assert told.startswith(f"{scheme}://127.0.0.1:{port}: can't be used as a store: Redis: ")
@@ -357,13 +357,13 @@ def test_a_redis_that_is_not_there_is_named_without_its_password(tmp_path: Path,
     assert "\n" not in told
 
 
-def test_a_redis_that_stands_still_at_the_start_is_told_in_time(own: RedisServer, tmp_path: Path) -> None:
+def test_a_frozen_redis_at_the_start_causes_an_error_in_time(own: RedisServer, tmp_path: Path) -> None:
     own.freeze()
     assert "no answer in time" in refusal(own.url, tmp_path / "key")
     own.thaw()
 
 
-def test_an_older_redis_is_told_so(redis: RedisServer, tmp_path: Path) -> None:
+def test_an_older_redis_is_refused_with_its_version(redis: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         async with wire(redis) as led:
             led.change = lambda answer: answer.replace(b"redis_version:7", b"redis_version:6")
@@ -373,7 +373,7 @@ def test_an_older_redis_is_told_so(redis: RedisServer, tmp_path: Path) -> None:
     asyncio.run(judge())
 
 
-def test_the_key_file_is_made_once_and_another_is_refused(redis: RedisServer, tmp_path: Path) -> None:
+def test_the_key_file_is_created_once_and_another_key_is_refused(redis: RedisServer, tmp_path: Path) -> None:
     async def fill() -> None:
         redis.empty()
         case = Case(redis.url, tmp_path)

@@ -1,4 +1,4 @@
-"""The SQLite store: what survives, what is taken back, who owns the file."""
+"""The SQLite store survives restarts, rolls back failed commits, and has one owner."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_restart_loses_nothing(bench: Bench) -> None:
     asyncio.run(after(asyncio.run(before())))
 
 
-def test_what_was_answered_survives_kill_9(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_answered_calls_survive_kill_9(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     service = start("--store", store)
     msg_ids = [service.send() for _ in range(20)]
@@ -84,7 +84,7 @@ def test_what_was_answered_survives_kill_9(start: Callable[..., Running], tmp_pa
     assert balance == 10**9 - 20
 
 
-def test_a_store_that_fails_answers_a_server_error_charges_nothing_and_recovers(bench: Bench) -> None:
+def test_a_failing_store_returns_a_server_error_charges_nothing_and_recovers(bench: Bench) -> None:
     async def claim() -> None:
         verification = await bench.open()
         msg_id = await bench.send(verification, "13800138001")
@@ -103,14 +103,16 @@ def test_a_store_that_fails_answers_a_server_error_charges_nothing_and_recovers(
 
 
 def test_a_commit_that_comes_too_late_is_revoked(bench: Bench) -> None:
-    bench.timeout_s = 0.05
+    bench.timeout_s = 30
 
     async def claim() -> None:
         verification = await bench.open()
+        bench.store.commits.timeout_s = 0.05
         gate = threading.Event()
         bench.store.commits._thread.submit(gate.wait)
         assert await verification.send(bench.app, SendFields("13800138000", 1)) == FAILED
         assert await verification.send(bench.app, SendFields("13800138001", 1)) == FAILED
+        bench.store.commits.timeout_s = 30
         gate.set()
         while isinstance(await verification.send(bench.app, SendFields("13800138000", 1)), Refusal):
             await asyncio.sleep(0)
@@ -123,7 +125,7 @@ def test_a_commit_that_comes_too_late_is_revoked(bench: Bench) -> None:
     asyncio.run(claim())
 
 
-def test_what_cannot_be_read_is_said_as_every_store_says_it(bench: Bench) -> None:
+def test_an_error_of_sqlite_becomes_a_store_error(bench: Bench) -> None:
     async def claim() -> None:
         msg_id = await bench.send(await bench.open())
         store = bench.store
@@ -144,7 +146,7 @@ def test_what_cannot_be_read_is_said_as_every_store_says_it(bench: Bench) -> Non
     asyncio.run(claim())
 
 
-def test_jobs_that_were_due_when_nothing_could_be_read_are_taken_later(bench: Bench) -> None:
+def test_due_jobs_that_could_not_be_read_are_taken_later(bench: Bench) -> None:
     async def claim() -> None:
         msg_id = await bench.send(await bench.open())
         [job] = await bench.store.take_jobs(1)
@@ -157,7 +159,7 @@ def test_jobs_that_were_due_when_nothing_could_be_read_are_taken_later(bench: Be
     asyncio.run(claim())
 
 
-def test_a_deleted_file_is_not_made_anew_by_who_counts_its_jobs(bench: Bench) -> None:
+def test_counting_jobs_does_not_recreate_a_deleted_file(bench: Bench) -> None:
     async def claim() -> None:
         await bench.open()
         bench.path.unlink()
@@ -169,7 +171,7 @@ def test_a_deleted_file_is_not_made_anew_by_who_counts_its_jobs(bench: Bench) ->
     asyncio.run(claim())
 
 
-def test_a_second_process_is_told_who_owns_the_file(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_a_second_process_learns_the_pid_of_the_owner(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     service = start("--store", store)
     second = smscode("serve", "--port", "0", "--store", store)
@@ -180,7 +182,7 @@ def test_a_second_process_is_told_who_owns_the_file(start: Callable[..., Running
         SqliteStore.open(tmp_path / "store.db", Policy())
 
 
-def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database, whatever its name says" * 100)
     with pytest.raises(RunError, match="can't be used as a store"):
         SqliteStore.open(tmp_path / "text.db", Policy())
@@ -192,7 +194,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         SqliteStore.open(tmp_path / "missing" / "store.db", Policy())
 
 
-def test_a_key_that_cannot_be_read_is_one_clear_error(bench: Bench) -> None:
+def test_an_unreadable_key_file_is_named_in_the_error(bench: Bench) -> None:
     bench.path.with_name("store.db.key").mkdir()
     with pytest.raises(RunError, match=r"store\.db\.key: can't read or create the key"):
         asyncio.run(bench.open())
@@ -222,7 +224,7 @@ def test_a_store_with_another_key_is_refused(bench: Bench) -> None:
         SqliteStore.open(bench.path, Policy())
 
 
-def test_a_store_that_holds_nothing_yet_takes_any_key(tmp_path: Path) -> None:
+def test_an_empty_store_accepts_any_key(tmp_path: Path) -> None:
     for _ in range(2):
         asyncio.run(SqliteStore.open(tmp_path / "store.db", Policy()).close())
         (tmp_path / "store.db.key").unlink()
@@ -243,7 +245,7 @@ def test_no_code_and_no_secret_is_in_any_row(bench: Bench) -> None:
     assert "'secret'" not in repr(rows)
 
 
-def test_old_rows_are_dropped_and_what_still_counts_stays(bench: Bench) -> None:
+def test_old_rows_are_deleted_and_rows_that_still_count_stay(bench: Bench) -> None:
     async def fill() -> None:
         verification = await bench.open()
         await bench.send(verification)

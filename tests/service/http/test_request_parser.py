@@ -1,4 +1,4 @@
-"""Over well-formed HTTP no bytes make the service answer anything but a row of the table, or stop."""
+"""Any bytes over well-formed HTTP get a return code of the table, and never stop the service."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def request(method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(method=METHODS, path=PATHS, headers=HEADERS, body=BODIES, known=KNOWN)
-def test_any_request_is_answered_by_a_row_of_the_table(
+def test_any_request_gets_a_return_code_of_the_table(
     sandbox: Running, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body: bytes, known: bool
 ) -> None:
     if known:
@@ -85,7 +85,7 @@ def test_any_request_is_answered_by_a_row_of_the_table(
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from([b"/v1/codes", UNKNOWN.encode()]), body=BODIES)
-def test_any_body_of_a_known_app_is_answered_by_a_row_of_the_table(sandbox: Running, path: bytes, body: bytes) -> None:
+def test_any_body_of_a_known_app_gets_a_return_code_of_the_table(sandbox: Running, path: bytes, body: bytes) -> None:
     auth = [(b"Authorization", sandbox.auth["Authorization"].encode())]
     check(exchange(sandbox, request(b"POST", path, auth, body)))
 
@@ -127,13 +127,13 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_but_well_formed_requests_are_answered_by_the_table(sandbox: Running, name: str) -> None:
+def test_odd_but_well_formed_requests_get_the_expected_return_code(sandbox: Running, name: str) -> None:
     raw, row = ODD[name]
     auth = b"Authorization: " + sandbox.auth["Authorization"].encode()
     assert check(exchange(sandbox, raw.replace(b"%s", auth))) is row
 
 
-def test_a_connection_serves_on_after_refusals_and_an_ignored_upgrade(sandbox: Running) -> None:
+def test_a_connection_stays_usable_after_refusals_and_a_declined_upgrade(sandbox: Running) -> None:
     auth = [(b"Authorization", sandbox.auth["Authorization"].encode())]
     upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"h2c")]
     address = urlsplit(sandbox.url)
@@ -147,7 +147,7 @@ def test_a_connection_serves_on_after_refusals_and_an_ignored_upgrade(sandbox: R
             file.read(length)
 
 
-def test_what_is_not_http_is_refused_and_the_service_goes_on(sandbox: Running) -> None:
+def test_bytes_that_are_not_http_are_refused_and_the_service_stays_up(sandbox: Running) -> None:
     for raw in (
         b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
         b"hello\r\n\r\n",

@@ -1,4 +1,4 @@
-"""A request id is on every answer, whoever gave it and whatever the answer is."""
+"""Every response has a request id."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def ask(service: Running, request_id: str) -> str:
 
 
 @pytest.mark.parametrize("request_id", SANE)
-def test_a_sane_request_id_is_echoed(sandbox: Running, request_id: str) -> None:
+def test_a_valid_request_id_is_echoed(sandbox: Running, request_id: str) -> None:
     assert ask(sandbox, request_id) == request_id
 
 
 @pytest.mark.parametrize("request_id", ODD)
-def test_an_odd_request_id_is_replaced(sandbox: Running, request_id: str) -> None:
+def test_an_invalid_request_id_is_replaced(sandbox: Running, request_id: str) -> None:
     assert ask(sandbox, request_id) not in ("", request_id, request_id.strip())
 
 
-def test_without_one_every_answer_has_its_own(sandbox: Running) -> None:
+def test_answers_without_a_given_request_id_get_unique_ones(sandbox: Running) -> None:
     msg_id = sandbox.send()
     answers = [
         sandbox.call("GET", f"/sandbox/messages/{msg_id}", headers=sandbox.auth),
@@ -43,13 +43,13 @@ def test_without_one_every_answer_has_its_own(sandbox: Running) -> None:
     assert len({it.headers["x-request-id"] for it in answers}) == len(answers)
 
 
-def test_what_is_not_http_gets_one_too(sandbox: Running) -> None:
+def test_the_refusal_of_invalid_http_has_a_request_id(sandbox: Running) -> None:
     address = urlsplit(sandbox.url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as peer, peer.makefile("rb") as file:
         peer.sendall(b"hello\r\n\r\n")
         assert b"\r\nx-request-id: " in file.read().partition(b"\r\n\r\n")[0]
 
 
-def test_two_processes_give_different_ones(sandbox: Running, start: Callable[..., Running]) -> None:
+def test_two_processes_use_different_request_ids(sandbox: Running, start: Callable[..., Running]) -> None:
     processes = [ask(service, "").rpartition("-")[0] for service in (sandbox, start())]
     assert len(set(processes)) == 2
