@@ -143,16 +143,16 @@ def test_one_name_is_no_list_of_letters():
 
 
 def test_what_costs_are_not_told_apart_by_is_an_input_error():
-    with pytest.raises(InputError, match="told apart by 'prefix': give some of day, app_key, temp_id, carrier"):
+    with pytest.raises(InputError, match=r"grouped by 'prefix' \(choose from day, app_key, temp_id, carrier\)"):
         _cost([SENT], by=["day", "prefix"])
 
 
 def test_a_price_for_a_carrier_that_there_is_not_is_an_input_error():
     of = Prices((PriceRow(TODAY, Decimal(1), "CNY", carrier="China Mobil"),))
-    with pytest.raises(InputError, match="'China Mobil', which there isn't: did you mean China Mobile"):
+    with pytest.raises(InputError, match="unknown carrier 'China Mobil' in the price list: did you mean China Mobile"):
         _cost([SENT], of)
     of = Prices((PriceRow(TODAY, Decimal(1), "CNY", carrier="x"),))
-    with pytest.raises(InputError, match="there are China Broadnet, China Mobile"):
+    with pytest.raises(InputError, match="choose from China Broadnet, China Mobile"):
         _cost([SENT], of)
 
 

@@ -110,7 +110,7 @@ def test_the_price_of_a_send_is_for_all_its_segments():
 
 def test_fewer_than_two_weeks_tell_nothing_of_the_next_days_and_say_so():
     row = _only(_days(_weeks(14)), balance=100)
-    assert row["reason"] == "a forecast needs 14 whole days of calls, and there are 13"
+    assert row["reason"] == "a forecast needs 14 whole days of calls, but there are 13"
     assert (row["messages"], row["money"]) == (sum(_weeks(14)), Decimal(sum(_weeks(14))) / 100)
     ahead = [name for name in row if name.endswith(("_forecast", "_low", "_high")) or name == "days_left"]
     assert all(pd.isna(row[name]) for name in ahead)
@@ -168,7 +168,7 @@ def test_days_ahead_are_null_where_there_is_no_forecast():
 
 @pytest.mark.parametrize("until", ["2026-10-25", "2026-11-01T08:00", "2025-01-01"])
 def test_what_is_no_end_of_a_forecast_is_an_input_error(until):
-    with pytest.raises(InputError, match="give a UTC day behind the last send"):
+    with pytest.raises(InputError, match="give a UTC day after the last send"):
         analysis.forecast(_days(_weeks(21)), PRICES, until=until)
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.analysis.billing.weekday_forecast import days_until, look_ahead
+from toolkit.analysis.billing.weekday_forecast import days_until, forecast_sums
 
 
 def _errors(draw, days, rho):
@@ -22,15 +22,15 @@ def _errors(draw, days, rho):
 )
 def test_weeks_that_are_all_alike_go_on_alike(week, past, weights, weekday):
     days = np.array([week[(weekday + day) % 7] for day in range(past + len(weights))], np.float64)
-    path = look_ahead(days[:past], weekday, np.array(weights))
-    assert path.expected.tolist() == pytest.approx(np.cumsum(days[past:] * weights).tolist(), rel=1e-9, abs=1e-6)
-    assert path.reach.max() == pytest.approx(0, abs=1e-3)
+    found = forecast_sums(days[:past], weekday, np.array(weights))
+    assert found.expected.tolist() == pytest.approx(np.cumsum(days[past:] * weights).tolist(), rel=1e-9, abs=1e-6)
+    assert found.half_width.max() == pytest.approx(0, abs=1e-3)
 
 
 def test_expected_is_the_mean_of_each_weekday():
     past = np.arange(21.0)
     expected = np.cumsum([7, 8, 9, 10, 11, 12, 13, 7, 8])
-    assert look_ahead(past, 3, np.ones(9)).expected.tolist() == pytest.approx(expected.tolist())
+    assert forecast_sums(past, 3, np.ones(9)).expected.tolist() == pytest.approx(expected.tolist())
 
 
 @pytest.mark.parametrize(
@@ -40,27 +40,27 @@ def test_the_interval_holds_about_as_often_as_it_says(rho, past, least):
     draw, ahead, held = np.random.default_rng(7), 20, 0
     for _ in range(200):
         days = 1000 + 200 * np.cos(np.arange(past + ahead) % 7) + 80 * _errors(draw, past + ahead, rho)
-        path, true = look_ahead(days[:past], 0, np.ones(ahead)), days[past:].sum()
-        held += abs(path.expected[-1] - true) <= path.reach[-1]
+        found, true = forecast_sums(days[:past], 0, np.ones(ahead)), days[past:].sum()
+        held += abs(found.expected[-1] - true) <= found.half_width[-1]
     assert least <= held / 200 <= 0.99
 
 
 def test_a_past_whose_days_are_alike_in_a_row_leaves_more_open():
     draw = np.random.default_rng(3)
     reach = [
-        np.mean([look_ahead(1000 + _errors(draw, 56, rho), 0, np.ones(20)).reach[-1] for _ in range(30)])
+        np.mean([forecast_sums(1000 + _errors(draw, 56, rho), 0, np.ones(20)).half_width[-1] for _ in range(30)])
         for rho in (0, 0.8)
     ]
     assert reach[1] > 1.8 * reach[0]
 
 
 def test_what_adds_up_never_falls_below_zero_nor_back():
-    path = look_ahead(np.array([0.0, 0, 0, 90, 0, 0, 0] * 2) + np.arange(14) % 5, 0, np.ones(30))
-    low, high = path.ends()
+    found = forecast_sums(np.array([0.0, 0, 0, 90, 0, 0, 0] * 2) + np.arange(14) % 5, 0, np.ones(30))
+    low, high = found.interval()
     assert (low >= 0).all()
     assert (np.diff(low) >= 0).all()
     assert (np.diff(high) >= 0).all()
-    assert ((low <= path.expected) & (path.expected <= high)).all()
+    assert ((low <= found.expected) & (found.expected <= high)).all()
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The cost of messages: prices, forecast, statements and their reconciliation."""
+"""Cost of messages, spend forecast, and reconciliation of the provider's statements."""

@@ -1,4 +1,4 @@
-"""Costs: what messages cost, by day, app, template and carrier, and what of it came to nothing."""
+"""Sum up the cost of messages by day, app, template and carrier, with the cost of unverified and of repeated ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from collections.abc import Sequence
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.billing.pricing import DAY_NS, decimals, needs_carrier, price, to_money
-from toolkit.analysis.calls_table import IS_SEND, IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.billing.pricing import (
+    add_prices,
+    as_number,
+    needs_carrier,
+    select_sends,
+    to_decimals,
+    to_money,
+)
+from toolkit.analysis.calls_table import IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.native_ops import with_previous
 from toolkit.analysis.timestamps import NS_PER_S, to_utc
@@ -18,100 +25,97 @@ from toolkit.price_list import Prices
 from toolkit.records.call_record import Failure
 
 BY = ("day", "app_key", "temp_id", "carrier")
-RESENT_WITHIN_NS = 300 * NS_PER_S
+_RESENT_WITHIN_NS = 300 * NS_PER_S
 
 _FREE_CODES = [int(row) for row in ReturnCode if row.kind in FREE_REFUSALS]
 
-_MESSAGES = ("accepted", "wasted", "resent")  # each with its money, and how many of them have no price
-_SUMS = (
-    "segments",
-    "billed",
-    "verified",
-    *(name + part for name in _MESSAGES for part in ("", "_unpriced", "_micros")),
+_PRICED = ("accepted", "wasted", "resent")  # messages that are counted with their cost
+_ACCEPTED_SUMS = (
+    *("segments", "billed", "verified"),
+    *(name + suffix for name in _PRICED for suffix in ("", "_unpriced", "_micros")),
+    "users",
 )
-_OTHERS = ("refused", "possibly_charged")
+_OTHER_SUMS = ("refused", "possibly_charged")
 _COLUMNS = (
     *("sends", "accepted", "segments", "billed", "unpriced", "money", "currency", "verified", "conversion"),
     *("wasted", "wasted_money", "resent", "resent_money", "refused", "possibly_charged"),
     *("verified_users", "money_per_verified_user"),
 )
-_NEEDED = [
+_INPUTS = [
     *("started_ns", "endpoint", "return_code", "error", "app_key", "mobile_key", "prefix", "temp_id", "segments"),
     "msg_key",
 ]
-_ONE, _NONE = nw.lit(1, nw.Int64), nw.lit(0, nw.Int64)
+_ONE, _ZERO = nw.lit(1, nw.Int64), nw.lit(0, nw.Int64)
 
 
 def cost(calls: IntoCalls, prices: Prices, by: Sequence[str] = BY) -> pd.DataFrame:
-    """Count sends and add up what they cost, in groups by day, app, template and carrier, or by some of these.
+    """Sum up the cost of sends in groups.
 
-    Days are UTC days. A message is of the day, template and carrier of its send, whenever it was verified.
+    A message belongs to the UTC day, template and carrier of its send, even if it was verified on a later day.
 
-    One row per group; columns: those of ``by``: day (UTC, datetime64[ns, UTC]), app_key (category), temp_id (Int64),
-    carrier (category, null where unknown); template_type (category, null where unknown; with temp_id); sends (calls,
-    int64); accepted (messages, int64); segments (the record's; else the template's; else 1, int64), of them billed
-    (with a price) and unpriced (without one, int64); money (of those billed, decimal, null where none of them is);
-    currency (category); verified (messages with a right code, int64); conversion (verified / accepted, 0..1, float64);
-    wasted (messages without a right code, int64) and wasted_money (decimal); resent (accepted within 5 minutes after
-    another accepted send of the same app and mobile, int64) and resent_money (decimal); refused (sends that were
-    certainly free, int64); possibly_charged (sends of which nobody knows, as after a timeout, int64); verified_users
-    (distinct mobiles with a right code, int64); money_per_verified_user (decimal).
+    Args:
+        calls: Calls with ``msg_key``.
+        prices: The price list.
+        by: The columns that define a group: any of day, app_key, temp_id and carrier, or none for one total.
+
+    Returns:
+        One row per group, with these columns:
+
+        - those of ``by``: day (UTC, datetime64[ns, UTC]), app_key (category), temp_id (Int64), carrier (category,
+          null if unknown)
+        - template_type (category, null if unknown): only if ``by`` contains temp_id
+        - sends (int64): calls
+        - accepted (int64): messages
+        - segments (int64): of accepted messages; by the record, else the template, else 1
+        - billed, unpriced (int64): the segments with and without a known price
+        - money (decimal), currency (category): the cost of the billed segments, null if no price is known
+        - verified (int64): messages with a successful verify
+        - conversion (0..1, float64): verified / accepted
+        - wasted (int64), wasted_money (decimal): messages without a successful verify
+        - resent (int64), resent_money (decimal): messages within 5 minutes after another one of the app and mobile
+        - refused (int64): sends that were certainly free
+        - possibly_charged (int64): sends that may have been charged, for example after a timeout
+        - verified_users (int64): distinct mobiles with a successful verify
+        - money_per_verified_user (decimal)
+
+    Raises:
+        InputError: ``by`` contains another column, or the price list contains an unknown carrier.
+
+    >>> cost(calls, prices, by=["day"])  # doctest: +SKIP
     """
-    keys = _check(by)
-    table = lazy(calls, "msg_key").select(_NEEDED)
-    sends = sends_of(table).with_columns(everything=_ONE)
+    keys = [by] if isinstance(by, str) else list(dict.fromkeys(by))
+    if unknown := [name for name in keys if name not in BY]:
+        raise InputError(f"cost can't be grouped by {unknown[0]!r} (choose from {', '.join(BY)})")
+    table = lazy(calls, "msg_key").select(_INPUTS)
+    sends = select_sends(table).with_columns(everything=_ONE)
     if "carrier" in keys or needs_carrier(prices):
         sends = locate(sends, "carrier")
     names = ["day_ns" if name == "day" else name for name in keys] or ["everything"]
-    accepted = _sum_accepted(_trace(price(sends.filter(IS_SUCCESS), prices), table), names)
-    others = _sum_others(sends.filter(_is_refused_or_lost()), names)
+    accepted = _sum_accepted(_mark(add_prices(sends.filter(IS_SUCCESS), prices), table), names)
+    others = _sum_others(sends.filter(~IS_SUCCESS.fill_null(False)), names)
     sums = collect(nw.concat([accepted, others])).groupby(names, observed=True, dropna=False).sum().reset_index()
-    return _show(sums, keys, prices)
+    return _to_frame(sums, keys, prices)
 
 
-def sends_of(table: LazyTable) -> LazyTable:
-    """Return the sends among calls, each with the start of its UTC day, day_ns."""
-    return table.filter(IS_SEND).with_columns(day_ns=nw.col("started_ns") - nw.col("started_ns") % DAY_NS)
-
-
-def _is_refused_or_lost() -> nw.Expr:
-    return ~IS_SUCCESS.fill_null(False)
-
-
-def _is_free() -> nw.Expr:
-    was_refused = nw.col("return_code").fill_null(0).is_in(_FREE_CODES)
-    return was_refused | (nw.col("error").cast(nw.String).fill_null("") == Failure.CONNECT.value)
-
-
-def _check(by: Sequence[str]) -> list[str]:
-    keys = [by] if isinstance(by, str) else list(dict.fromkeys(by))
-    if strange := [name for name in keys if name not in BY]:
-        raise InputError(f"costs aren't told apart by {strange[0]!r}: give some of {', '.join(BY)}")
-    return keys
-
-
-def _trace(accepted: LazyTable, table: LazyTable) -> LazyTable:
-    """Add to accepted sends whether they were verified, and whether another one came shortly before: 0 or 1."""
-    rights = table.filter(IS_VERIFY, IS_SUCCESS, ~nw.col("msg_key").is_null()).group_by("msg_key").agg(rights=nw.len())
+def _mark(accepted: LazyTable, table: LazyTable) -> LazyTable:
+    """Add ``verified`` and ``resent``, 0 or 1, to accepted sends."""
+    verifies = table.filter(IS_VERIFY, IS_SUCCESS, ~nw.col("msg_key").is_null())
+    verifies = verifies.group_by("msg_key").agg(verifies=nw.len())
     named = accepted.with_columns(app=nw.col("app_key").cast(nw.String).fill_null(""))
-    start = {"started_ns": -RESENT_WITHIN_NS - 1}
-    is_soon = nw.col("started_ns") - nw.col("previous_started_ns") <= RESENT_WITHIN_NS
+    first = {"started_ns": -_RESENT_WITHIN_NS - 1}
+    is_soon = nw.col("started_ns") - nw.col("previous_started_ns") <= _RESENT_WITHIN_NS
     return (
-        with_previous(named, list(start), ["mobile_key", "app"], ["started_ns", "temp_id"], start)
-        .join(rights, on="msg_key", how="left")
+        with_previous(named, list(first), ["mobile_key", "app"], ["started_ns", "temp_id"], first)
+        .join(verifies, on="msg_key", how="left")
         .with_columns(
-            verified=as_number(~nw.col("rights").is_null()),
+            verified=as_number(~nw.col("verifies").is_null()),
             resent=as_number(is_soon & ~nw.col("mobile_key").is_null()),
         )
     )
 
 
-def as_number(condition: nw.Expr) -> nw.Expr:
-    """Return 1 where something holds, else 0."""
-    return nw.when(condition).then(_ONE).otherwise(_NONE)
-
-
 def _sum_accepted(accepted: LazyTable, names: list[str]) -> LazyTable:
+    """Sum up accepted sends by the columns ``names``; the columns of other sends are 0."""
     verified = nw.col("verified")
     counted = accepted.with_columns(
         accepted=_ONE,
@@ -121,68 +125,59 @@ def _sum_accepted(accepted: LazyTable, names: list[str]) -> LazyTable:
         micros=nw.col("amount_micros").fill_null(0),
         user=nw.when(verified == 1).then(nw.col("mobile_key")),
     ).with_columns(
-        *((nw.col(name) * nw.col(of)).alias(f"{name}_{of}") for name in _MESSAGES for of in ("unpriced", "micros")),
+        *((nw.col(name) * nw.col(of)).alias(f"{name}_{of}") for name in _PRICED for of in ("unpriced", "micros")),
         billed=nw.col("segments") * (1 - nw.col("unpriced")),
-        nobody=as_number(nw.col("user").is_null()),  # which n_unique counts as somebody
+        null_user=as_number(nw.col("user").is_null()),
     )
-    sums = counted.group_by(names).agg(nw.col(*_SUMS).sum(), nw.col("user").n_unique(), nw.col("nobody").max())
-    users = (nw.col("user") - nw.col("nobody")).alias("users")
-    return _integers(sums.select(*names, *_SUMS, users, *_zeros(*_OTHERS)))
+    summed = [name for name in _ACCEPTED_SUMS if name != "users"]
+    sums = counted.group_by(names).agg(nw.col(*summed).sum(), nw.col("user").n_unique(), nw.col("null_user").max())
+    users = (nw.col("user") - nw.col("null_user")).alias("users")  # n_unique counts null as a value
+    return _to_int64(sums.select(*names, *summed, users, *(_ZERO.alias(name) for name in _OTHER_SUMS)))
 
 
 def _sum_others(sends: LazyTable, names: list[str]) -> LazyTable:
-    counted = sends.with_columns(refused=as_number(_is_free())).with_columns(possibly_charged=1 - nw.col("refused"))
-    sums = counted.group_by(names).agg(nw.col(*_OTHERS).sum())
-    return _integers(sums.select(*names, *_zeros(*_SUMS, "users"), *_OTHERS))
+    """Sum up sends that were not accepted by the columns ``names``; the columns of accepted sends are 0."""
+    was_refused = nw.col("return_code").fill_null(0).is_in(_FREE_CODES)
+    is_free = was_refused | (nw.col("error").cast(nw.String).fill_null("") == Failure.CONNECT.value)
+    counted = sends.with_columns(refused=as_number(is_free)).with_columns(possibly_charged=1 - nw.col("refused"))
+    sums = counted.group_by(names).agg(nw.col(*_OTHER_SUMS).sum())
+    return _to_int64(sums.select(*names, *(_ZERO.alias(name) for name in _ACCEPTED_SUMS), *_OTHER_SUMS))
 
 
-def _integers(sums: LazyTable) -> LazyTable:
-    """Return sums of 64 bits, which differ in width from engine to engine."""
-    return sums.with_columns(nw.col(*_SUMS, "users", *_OTHERS).cast(nw.Int64))
+def _to_int64(sums: LazyTable) -> LazyTable:
+    """Return sums as 64-bit integers; their width differs from engine to engine."""
+    return sums.with_columns(nw.col(*_ACCEPTED_SUMS, *_OTHER_SUMS).cast(nw.Int64))
 
 
-def _zeros(*names: str) -> list[nw.Expr]:
-    return [_NONE.alias(name) for name in names]
-
-
-# In pandas.
-
-
-def _show(sums: pd.DataFrame, keys: list[str], prices: Prices) -> pd.DataFrame:
-    """Make the table of the sums of each group."""
-    accepted, users, money = sums["accepted"], sums["users"], _money_of(sums, "accepted")
-    table = sums.assign(
+def _to_frame(sums: pd.DataFrame, keys: list[str], prices: Prices) -> pd.DataFrame:
+    """Return the result for the sums of each group."""
+    accepted, users, money = sums["accepted"], sums["users"], _money(sums, "accepted")
+    pairs = zip(money, users, strict=True)
+    per_user = (None if pd.isna(amount) or not count else amount / count for amount, count in pairs)
+    frame = sums.assign(
         sends=accepted + sums["refused"] + sums["possibly_charged"],
         unpriced=sums["segments"] - sums["billed"],
         money=money,
         currency=pd.Categorical([prices.currency] * len(sums)),
         conversion=sums["verified"] / accepted.where(accepted > 0),
-        wasted_money=_money_of(sums, "wasted"),
-        resent_money=_money_of(sums, "resent"),
+        wasted_money=_money(sums, "wasted"),
+        resent_money=_money(sums, "resent"),
         verified_users=users,
-        money_per_verified_user=_divide(money, users),
+        money_per_verified_user=to_decimals(per_user, money.index),
     )
     if "day" in keys:
-        table["day"] = to_utc(sums["day_ns"])
+        frame["day"] = to_utc(sums["day_ns"])
     columns = [*keys, *_COLUMNS]
     if "temp_id" in keys:
-        table = table.astype({"temp_id": "Int64"}).assign(template_type=_types_of(table["temp_id"], prices))
+        types = {it.temp_id: it.type for it in prices.templates}
+        found = [None if pd.isna(it) else types.get(int(it)) for it in sums["temp_id"]]
+        template_type = pd.Categorical(found, sorted(set(types.values())))
+        frame = frame.astype({"temp_id": "Int64"}).assign(template_type=template_type)
         columns.insert(len(keys), "template_type")
-    return (table.sort_values(keys, ignore_index=True) if keys else table)[columns]
+    return (frame.sort_values(keys, ignore_index=True) if keys else frame)[columns]
 
 
-def _money_of(sums: pd.DataFrame, name: str) -> pd.Series:
-    """Return the money of some messages, null where there are some and none has a price."""
+def _money(sums: pd.DataFrame, name: str) -> pd.Series:
+    """Return the cost of some messages; null if there are messages but no prices."""
     is_known = (sums[name] == 0) | (sums[f"{name}_unpriced"] < sums[name])
     return to_money(sums[f"{name}_micros"].where(is_known))
-
-
-def _divide(money: pd.Series, users: pd.Series) -> pd.Series:
-    pairs = zip(money, users, strict=True)
-    return decimals((None if pd.isna(it) or not count else it / count for it, count in pairs), money.index)
-
-
-def _types_of(temp_ids: pd.Series, prices: Prices) -> pd.Series:
-    types = {it.temp_id: it.type for it in prices.templates}
-    found = [None if pd.isna(it) else types.get(int(it)) for it in temp_ids]
-    return pd.Series(pd.Categorical(found, sorted(set(types.values()))), temp_ids.index)

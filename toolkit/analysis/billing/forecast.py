@@ -1,4 +1,4 @@
-"""Forecasts: what a month will have cost at its end, and how long a balance lasts, by the weekdays of past days."""
+"""Forecast the messages and the cost of a month, and the days that a balance lasts, from past days."""
 
 from __future__ import annotations
 
@@ -12,31 +12,27 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from toolkit.analysis.billing.pricing import DAY_NS, TEXT, day_of, to_micros, to_money
-from toolkit.analysis.billing.volumes import Volumes, read_volumes
-from toolkit.analysis.billing.weekday_forecast import LEAST_DAYS, Floats, Path, days_until, look_ahead
+from toolkit.analysis.billing.daily_volumes import DailyVolumes, count_by_day
+from toolkit.analysis.billing.pricing import TEXT, date_of, to_micros, to_money
+from toolkit.analysis.billing.weekday_forecast import MIN_DAYS, CumulativeForecast, Floats, days_until, forecast_sums
 from toolkit.analysis.calls_table import IntoCalls
-from toolkit.analysis.timestamps import parse_time_ns, to_utc
+from toolkit.analysis.timestamps import NS_PER_DAY, parse_time_ns, to_utc
 from toolkit.api.errors import InputError
 from toolkit.price_list import Prices
 
-HORIZON_DAYS = 366  # beyond, a balance is said to last for ever
+HORIZON_DAYS = 366  # a balance that lasts longer is said to last for an infinite time
 
 Until: TypeAlias = str | pd.Timestamp | None
 
 _UTC, _MONEY = "utc", "money"
-_WHOLE: Any = "Int64"
+_NULLABLE_INT: Any = "Int64"
 _COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("as_of", "since", "until"), _UTC),
     "whole_days": "int64",
     "messages": "int64",
-    "messages_forecast": _WHOLE,
-    "messages_low": _WHOLE,
-    "messages_high": _WHOLE,
+    **dict.fromkeys(("messages_forecast", "messages_low", "messages_high"), _NULLABLE_INT),
     "segments": "int64",
-    "segments_forecast": _WHOLE,
-    "segments_low": _WHOLE,
-    "segments_high": _WHOLE,
+    **dict.fromkeys(("segments_forecast", "segments_low", "segments_high"), _NULLABLE_INT),
     "unpriced": "int64",
     **dict.fromkeys(("money", "money_forecast", "money_low", "money_high"), _MONEY),
     "currency": "category",
@@ -47,164 +43,200 @@ _DAY_COLUMNS: dict[str, Any] = {
     "day": _UTC,
     "ahead": "bool",
     "messages": "int64",
-    **dict.fromkeys(("messages_to_date", "messages_to_date_low", "messages_to_date_high"), _WHOLE),
+    **dict.fromkeys(("messages_to_date", "messages_to_date_low", "messages_to_date_high"), _NULLABLE_INT),
     **dict.fromkeys(("money", "money_to_date", "money_to_date_low", "money_to_date_high"), _MONEY),
     "currency": "category",
 }
-_ENDS = ("", "_low", "_high")
+_SUFFIXES = ("", "_low", "_high")
 
 
 def forecast(
     calls: IntoCalls, prices: Prices, balance: int | Decimal | None = None, until: Until = None
 ) -> pd.DataFrame:
-    """Tell what was spent since the month began, and forecast what will have been by its end, or up to ``until``.
+    """Sum up the spending of the current month and forecast its total.
 
-    It stands on the last 14 to 56 whole UTC days: each weekday comes as it came on average, without a trend, at the
-    prices that then hold, for the same mix of templates and carriers (``weekdays`` says how). Now is when the last send
-    started; the rest of that day is worth the part of a usual day that comes behind this hour. The first day is whole
-    where a send was recorded in its first hour; a day without sends counts as one without messages.
-    ``balance``: what is left now, a whole number in messages as the API counts them, that is in segments; a Decimal in
-    money. ``until``: a UTC day, which is left out.
+    The present is the start of the last send. The forecast uses the last 14 to 56 whole UTC days: it assumes the mean
+    of each weekday, without a trend, the mix of templates and carriers of these days, and the prices of the days ahead
+    (``weekday_forecast`` describes the method). The first day is whole if a send was recorded in its first hour. A day
+    without sends counts as a day without messages.
 
-    One row, none where there are no sends; columns: as_of (now), since (of the month, or the first send if that is
-    later), until (UTC, datetime64[ns, UTC]); whole_days (that the forecast stands on, int64); messages (accepted since,
-    int64), messages_forecast (in all, with these), messages_low, messages_high (the ends of its 95 % interval, Int64);
-    segments, segments_forecast, segments_low, segments_high likewise; unpriced (segments since then without a price, of
-    which the money knows nothing, int64); money, money_forecast, money_low, money_high (decimal); currency (category);
-    days_left, days_left_low, days_left_high (until the balance is gone, days, float64, infinite beyond 366); reason
-    (why there is no forecast, and nulls, string, else "").
+    Args:
+        calls: Calls.
+        prices: The price list.
+        balance: The balance left: an int in segments, as the API counts messages, or a Decimal in money.
+        until: The end of the forecast, a UTC day, which is not included. Default: the end of the month.
+
+    Returns:
+        One row, or none if there are no sends, with these columns:
+
+        - as_of (UTC, datetime64[ns, UTC]): the present
+        - since (UTC): the start of the month, or the first send if it is later
+        - until (UTC): the end of the forecast
+        - whole_days (int64): the number of days that the forecast uses
+        - messages (int64): accepted since ``since``
+        - messages_forecast, messages_low, messages_high (Int64): the forecast total and its 95 % interval
+        - segments, segments_forecast, segments_low, segments_high: the same for segments
+        - unpriced (int64): segments since ``since`` without a known price, which are in no amount
+        - money, money_forecast, money_low, money_high (decimal), currency (category): the same for the cost
+        - days_left, days_left_low, days_left_high (days, float64): how long the balance lasts, infinite beyond 366
+        - reason (string): why there is no forecast, else ""
+
+    Raises:
+        InputError: ``until`` is not a UTC day after the last send, or ``balance`` has another type.
+
+    >>> forecast(calls, prices, balance=Decimal("1200.00"))  # doctest: +SKIP
     """
-    volumes = read_volumes(calls, prices)
-    rows = [] if volumes is None else [_sum_up(_look(volumes, until, HORIZON_DAYS), balance)]
-    return _shape(pd.DataFrame(rows, columns=list(_COLUMNS)), _COLUMNS, prices)
+    if not isinstance(balance, int | Decimal | None) or isinstance(balance, bool):
+        raise InputError(f"invalid balance {balance!r}: give messages as an int, or money as a Decimal")
+    volumes = count_by_day(calls, prices)
+    rows = [] if volumes is None else [_month_row(_month_forecast(volumes, until, HORIZON_DAYS), balance)]
+    return _convert(pd.DataFrame(rows, columns=list(_COLUMNS)), _COLUMNS, prices)
 
 
 def forecast_by_day(calls: IntoCalls, prices: Prices, until: Until = None) -> pd.DataFrame:
-    """Tell the same day by day, from the month's first to its last: what a picture of the forecast draws.
+    """Return the forecast of ``forecast`` day by day, from the first day of the month to the last one.
 
-    One row per UTC day; columns: day (datetime64[ns, UTC]); ahead (whether some of it still is, bool); messages
-    (accepted on it, int64); messages_to_date (from the first day to its end, with what is forecast, Int64),
-    messages_to_date_low, messages_to_date_high (the ends of the 95 % interval, which are the same where nothing is
-    ahead, Int64); money, money_to_date, money_to_date_low, money_to_date_high likewise (decimal); currency (category).
+    Args:
+        calls: Calls.
+        prices: The price list.
+        until: The end of the forecast, a UTC day, which is not included. Default: the end of the month.
+
+    Returns:
+        One row per UTC day, with these columns:
+
+        - day (UTC, datetime64[ns, UTC])
+        - ahead (bool): whether the day is not over
+        - messages (int64): accepted on the day
+        - messages_to_date (Int64): from the first day to the end of this day, with the forecast
+        - messages_to_date_low, messages_to_date_high (Int64): its 95 % interval, of width 0 for days that are over
+        - money, money_to_date, money_to_date_low, money_to_date_high (decimal): the same for the cost
+        - currency (category)
+
+    Raises:
+        InputError: ``until`` is not a UTC day after the last send.
     """
-    volumes = read_volumes(calls, prices)
+    volumes = count_by_day(calls, prices)
     if volumes is None:
-        return _shape(pd.DataFrame(columns=list(_DAY_COLUMNS)), _DAY_COLUMNS, prices)
-    outlook = _look(volumes, until)
-    shown = {"day": outlook.days.index, "ahead": outlook.is_ahead(), "currency": prices.currency}
+        return _convert(pd.DataFrame(columns=list(_DAY_COLUMNS)), _DAY_COLUMNS, prices)
+    month = _month_forecast(volumes, until)
+    columns = {"day": month.days.index, "ahead": month.is_ahead(), "currency": prices.currency}
     for name in ("messages", "money"):
-        shown |= {name: outlook.days[name]}
-        shown |= {f"{name}_to_date{end}": it for end, it in zip(_ENDS, outlook.to_date(name), strict=True)}
-    return _shape(pd.DataFrame(shown).reset_index(drop=True), _DAY_COLUMNS, prices)
+        columns |= {name: month.days[name]}
+        columns |= {f"{name}_to_date{end}": it for end, it in zip(_SUFFIXES, month.to_date(name), strict=True)}
+    return _convert(pd.DataFrame(columns).reset_index(drop=True), _DAY_COLUMNS, prices)
 
 
 @dataclass(frozen=True, slots=True)
-class _Outlook:
-    """What the days of a month had and will have.
+class _MonthForecast:
+    """The recorded and the forecast days of a month.
 
-    days: as of Volumes.by_day, from the month's first one, or the first send's, to its last one; those ahead are empty.
-    paths: what is added from today on, by the name of a column; none without a forecast.
+    Attributes:
+        volumes: The volumes of the log.
+        days: The columns of DailyVolumes.by_day from the first day to the last one; 0 on days ahead.
+        whole_days: The number of days that the forecast uses.
+        forecasts: The forecast sums from today on, for "messages", "segments" and "money". Empty without a forecast.
     """
 
-    volumes: Volumes
+    volumes: DailyVolumes
     days: pd.DataFrame
     whole_days: int
-    paths: Mapping[str, Path]
+    forecasts: Mapping[str, CumulativeForecast]
 
     def is_ahead(self) -> npt.NDArray[np.bool_]:
-        """Tell of each day whether some of it is to come."""
+        """Return for each day whether it is not over."""
         return self.days.index.to_numpy() >= self.volumes.today_ns
 
-    def recorded(self, name: str) -> pd.Series:
-        """Return what was accepted up to each day; no money where none of it has a price."""
-        sums = self.days.cumsum().astype(_WHOLE)
+    def recorded_to_date(self, name: str) -> pd.Series:
+        """Return the recorded sums up to each day; money is null if no segment has a known price."""
+        sums = self.days.cumsum().astype(_NULLABLE_INT)
         is_unknown = (name == "money") & (sums["segments"] > 0) & (sums["segments"] == sums["unpriced"])
         return sums[name].mask(is_unknown)
 
     def to_date(self, name: str) -> tuple[pd.Series, pd.Series, pd.Series]:
-        """Return what each day ends with, expected, low and high; null for days ahead that nobody can tell of."""
-        recorded, ahead = self.recorded(name), int(self.is_ahead().sum())
-        if name not in self.paths:
+        """Return the sums up to each day with the forecast: expected, low and high; null on days without a forecast."""
+        recorded, ahead = self.recorded_to_date(name), int(self.is_ahead().sum())
+        if name not in self.forecasts:
             unknown = recorded.mask(self.is_ahead())
             return unknown, unknown, unknown
-        path = self.paths[name]
-        added = (np.rint(it[:ahead]).astype("int64") for it in (path.expected, *path.ends()))
+        found = self.forecasts[name]
+        added = (np.rint(it[:ahead]).astype("int64") for it in (found.expected, *found.interval()))
         expected, low, high = (recorded + np.append(np.zeros(len(recorded) - ahead, "int64"), it) for it in added)
         return expected, low, high
 
 
-def _look(volumes: Volumes, until: Until, least_days: int = 0) -> _Outlook:
+def _month_forecast(volumes: DailyVolumes, until: Until, min_days_ahead: int = 0) -> _MonthForecast:
     start_ns, end_ns = volumes.month_ns
-    if until is not None and ((end_ns := parse_time_ns(until)) % DAY_NS or end_ns <= volumes.last_ns):
-        raise InputError(f"a forecast until {until!r} is none: give a UTC day behind the last send, such as 2026-12-01")
+    if until is not None and ((end_ns := parse_time_ns(until)) % NS_PER_DAY or end_ns <= volumes.last_ns):
+        raise InputError(f"invalid until {until!r}: give a UTC day after the last send, such as 2026-12-01")
     by_day = volumes.by_day()
-    ahead = max((end_ns - volumes.today_ns) // DAY_NS, least_days)
+    days_ahead = max((end_ns - volumes.today_ns) // NS_PER_DAY, min_days_ahead)
     whole = by_day.loc[volumes.whole_days()]
-    days = pd.RangeIndex(max(start_ns, int(by_day.index[0])), end_ns, DAY_NS, name="day_ns")
-    paths = _paths(volumes, whole, ahead) if len(whole) >= LEAST_DAYS else {}
-    return _Outlook(volumes, by_day.reindex(days, fill_value=0), len(whole), paths)
+    days = pd.RangeIndex(max(start_ns, int(by_day.index[0])), end_ns, NS_PER_DAY, name="day_ns")
+    forecasts = _forecasts(volumes, whole, days_ahead) if len(whole) >= MIN_DAYS else {}
+    return _MonthForecast(volumes, by_day.reindex(days, fill_value=0), len(whole), forecasts)
 
 
-def _paths(volumes: Volumes, whole: pd.DataFrame, ahead: int) -> dict[str, Path]:
-    weights, weekday = np.ones(ahead), day_of(whole.index[0]).weekday()
-    weights[0] = volumes.late_share()
+def _forecasts(volumes: DailyVolumes, whole: pd.DataFrame, days_ahead: int) -> dict[str, CumulativeForecast]:
+    weights, weekday = np.ones(days_ahead), date_of(whole.index[0]).weekday()
+    weights[0] = volumes.late_ratio()
     counts = {name: whole[name].to_numpy(np.float64) for name in ("messages", "segments")}
-    paths = {name: look_ahead(it, weekday, weights) for name, it in counts.items()}
-    money, parts = _at_prices_ahead(volumes, whole, ahead)
-    is_unknown = counts["segments"].any() and not money.any()
-    return paths if is_unknown else paths | {"money": look_ahead(money, weekday, weights * parts)}
+    forecasts = {name: forecast_sums(it, weekday, weights) for name, it in counts.items()}
+    money, price_ratios = _at_prices_ahead(volumes, whole, days_ahead)
+    if counts["segments"].any() and not money.any():
+        return forecasts  # no price is known
+    return forecasts | {"money": forecast_sums(money, weekday, weights * price_ratios)}
 
 
-def _at_prices_ahead(volumes: Volumes, whole: pd.DataFrame, ahead: int) -> tuple[Floats, Floats]:
-    """Return what whole days cost at the dearest prices ahead, and to which part of that each day ahead comes."""
-    days_ns = range(volumes.today_ns, volumes.today_ns + ahead * DAY_NS, DAY_NS)
+def _at_prices_ahead(volumes: DailyVolumes, whole: pd.DataFrame, days_ahead: int) -> tuple[Floats, Floats]:
+    """Return the cost of past days at the highest prices ahead, and the ratio of each day's prices ahead to these."""
+    days_ns = range(volumes.today_ns, volumes.today_ns + days_ahead * NS_PER_DAY, NS_PER_DAY)
     changes = sorted({row.since for row in volumes.prices.rows})
-    lists = [bisect_right(changes, day_of(day_ns)) for day_ns in days_ns]
-    at = {it: volumes.at_prices_of(days_ns[lists.index(it)]).loc[whole.index] for it in set(lists)}
-    sums = {it: float(money.sum()) for it, money in at.items()}
-    dearest = max(sums, key=sums.__getitem__)
-    return at[dearest].to_numpy(np.float64), np.array([sums[it] / (sums[dearest] or 1) for it in lists])
+    periods = [bisect_right(changes, date_of(day_ns)) for day_ns in days_ns]
+    money = {it: volumes.money_at_prices_of(days_ns[periods.index(it)]).loc[whole.index] for it in set(periods)}
+    sums = {period: float(it.sum()) for period, it in money.items()}
+    highest = max(sums, key=sums.__getitem__)
+    return money[highest].to_numpy(np.float64), np.array([sums[it] / (sums[highest] or 1) for it in periods])
 
 
-def _sum_up(outlook: _Outlook, balance: int | Decimal | None) -> dict[str, object]:
-    volumes, days = outlook.volumes, outlook.days
-    missing = f"a forecast needs {LEAST_DAYS} whole days of calls, and there are {outlook.whole_days}"
+def _month_row(month: _MonthForecast, balance: int | Decimal | None) -> dict[str, object]:
+    volumes, days = month.volumes, month.days
+    missing = f"a forecast needs {MIN_DAYS} whole days of calls, but there are {month.whole_days}"
     row: dict[str, object] = {
         "as_of": volumes.last_ns,
         "since": max(volumes.first_ns, int(days.index[0])),
-        "until": int(days.index[-1]) + DAY_NS,
-        "whole_days": outlook.whole_days,
+        "until": int(days.index[-1]) + NS_PER_DAY,
+        "whole_days": month.whole_days,
         "unpriced": days["unpriced"].sum(),
-        "reason": "" if outlook.paths else missing,
+        "reason": "" if month.forecasts else missing,
     }
     for name in ("messages", "segments", "money"):
-        expected, low, high = (it.iloc[-1] for it in outlook.to_date(name))
-        row |= {name: outlook.recorded(name).iloc[-1], f"{name}_forecast": expected}
+        expected, low, high = (it.iloc[-1] for it in month.to_date(name))
+        row |= {name: month.recorded_to_date(name).iloc[-1], f"{name}_forecast": expected}
         row |= {f"{name}_low": low, f"{name}_high": high}
-    return row | _last(outlook, balance)
+    return row | _days_left(month, balance)
 
 
-def _last(outlook: _Outlook, balance: int | Decimal | None) -> dict[str, float]:
-    if not isinstance(balance, int | Decimal | None) or isinstance(balance, bool):
-        raise InputError(f"a balance of {balance!r} is none: give messages as an int, or money as a Decimal")
+def _days_left(month: _MonthForecast, balance: int | Decimal | None) -> dict[str, float]:
     in_money = isinstance(balance, Decimal)
-    path = outlook.paths.get("money" if in_money else "segments")
-    if balance is None or path is None:
+    found = month.forecasts.get("money" if in_money else "segments")
+    if balance is None or found is None:
         return {}
-    left = to_micros(Decimal(balance)) if in_money else int(balance)
-    low, high = path.ends()
-    ends = np.arange(1.0, len(low) + 1) - outlook.volumes.last_ns % DAY_NS / DAY_NS
-    curves = {"": path.expected, "_low": high, "_high": low}
-    return {f"days_left{end}": days_until(left, curve, ends) for end, curve in curves.items()}
+    amount = to_micros(Decimal(balance)) if in_money else int(balance)
+    low, high = found.interval()
+    day_ends = np.arange(1.0, len(low) + 1) - month.volumes.last_ns % NS_PER_DAY / NS_PER_DAY
+    curves = {"": found.expected, "_low": high, "_high": low}
+    return {f"days_left{suffix}": days_until(amount, curve, day_ends) for suffix, curve in curves.items()}
 
 
-def _shape(frame: pd.DataFrame, columns: Mapping[str, Any], prices: Prices) -> pd.DataFrame:
-    """Return the frame with its columns in order, each of its type."""
+def _convert(frame: pd.DataFrame, columns: Mapping[str, Any], prices: Prices) -> pd.DataFrame:
+    """Return a frame with some columns, each converted to its type."""
     frame = frame.assign(currency=pd.Categorical([prices.currency] * len(frame)))
-    return pd.DataFrame({name: _column(frame[name], type_) for name, type_ in columns.items()})
-
-
-def _column(values: pd.Series, type_: Any) -> pd.Series:
-    if type_ == _UTC:
-        return to_utc(values.astype("int64"))
-    return to_money(values.astype("Int64")) if type_ == _MONEY else values.astype(type_)
+    converted = {}
+    for name, type_ in columns.items():
+        if type_ == _UTC:
+            converted[name] = to_utc(frame[name].astype("int64"))
+        elif type_ == _MONEY:
+            converted[name] = to_money(frame[name].astype("Int64"))
+        else:
+            converted[name] = frame[name].astype(type_)
+    return pd.DataFrame(converted)

@@ -1,6 +1,7 @@
-"""Tariffs: what sends cost, looked up in a price list once for each day, template and carrier.
+"""Add prices to sends, from a price list that is looked up once for each day, template and carrier.
 
-Money is counted in millionths, whole numbers that every engine adds up exactly, and shown as decimals.
+Amounts are whole numbers of millionths of the currency, because every engine adds those up exactly. They are shown as
+decimals.
 """
 
 from __future__ import annotations
@@ -16,80 +17,94 @@ import narwhals as nw
 import pandas as pd
 import pyarrow as pa
 
-from toolkit.analysis.calls_table import LazyTable, collect
+from toolkit.analysis.calls_table import IS_SEND, LazyTable, collect
 from toolkit.analysis.carriers import carrier_names
 from toolkit.analysis.native_ops import to_engine
-from toolkit.analysis.timestamps import NS_PER_S
+from toolkit.analysis.timestamps import NS_PER_DAY
 from toolkit.api.errors import InputError
 from toolkit.price_list import PLACES, Prices, Unit
 
 MONEY: Any = pd.ArrowDtype(pa.decimal128(38, PLACES))
-DAY_NS = 86_400 * NS_PER_S
 TEXT = pd.StringDtype("pyarrow")
-_NO_TEMPLATE = -1  # in joins, where a null is equal to nothing; "" is no carrier
+_NO_TEMPLATE = -1  # replaces null in joins, where null is equal to nothing; "" replaces a null carrier
+
+
+def select_sends(table: LazyTable) -> LazyTable:
+    """Return the sends among calls, with the start of their UTC day in ``day_ns``."""
+    return table.filter(IS_SEND).with_columns(day_ns=nw.col("started_ns") - nw.col("started_ns") % NS_PER_DAY)
+
+
+def as_number(condition: nw.Expr) -> nw.Expr:
+    """Return 1 for rows in which a condition holds, and 0 for the others."""
+    return nw.when(condition).then(nw.lit(1, nw.Int64)).otherwise(nw.lit(0, nw.Int64))
 
 
 def needs_carrier(prices: Prices) -> bool:
-    """Tell whether a carrier makes a difference to a price; raise InputError for a carrier that there isn't."""
+    """Return whether a price depends on the carrier; raise InputError for an unknown carrier."""
     named = {row.carrier for row in prices.rows if row.carrier is not None}
     for name in sorted(named - set(carrier_names()) if named else ()):
         close = get_close_matches(name, carrier_names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(carrier_names())}"
-        raise InputError(f"a price is for the carrier {name!r}, which there isn't: {hint}")
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(carrier_names())}"
+        raise InputError(f"unknown carrier {name!r} in the price list: {hint}")
     return bool(named)
 
 
-def price(sends: LazyTable, prices: Prices) -> LazyTable:
-    """Add to sends, which have a day_ns, and a carrier where prices need one, what they cost.
+def add_prices(sends: LazyTable, prices: Prices) -> LazyTable:
+    """Add prices to sends.
 
-    Columns: segments (of the record; else the template's; else null), units (what is multiplied by the price),
-    price_micros and amount_micros (null where no price is known).
+    Args:
+        sends: Sends with ``day_ns``, and with ``carrier`` if ``needs_carrier(prices)``.
+        prices: The price list.
+
+    Returns:
+        The sends with these columns: segments (of the record, else of the template, else null), units (the factor of
+        the price), price_micros and amount_micros (null without a known price).
     """
     has_carrier = needs_carrier(prices)
     seen = collect(sends.group_by("day_ns", "temp_id").agg(sends=nw.len()))[["day_ns", "temp_id"]]
     names = pd.DataFrame({"carrier": [None, *(carrier_names() if has_carrier else ())]}, dtype=TEXT)
-    rates = rate(seen.merge(names, how="cross"), prices)
+    found = look_up_prices(seen.merge(names, how="cross"), prices)
     keys = {
-        "temp_key": rates["temp_id"].fillna(_NO_TEMPLATE).astype("int64"),
-        "carrier_key": rates["carrier"].fillna(""),
+        "temp_key": found["temp_id"].fillna(_NO_TEMPLATE).astype("int64"),
+        "carrier_key": found["carrier"].fillna(""),
     }
-    rates = rates.assign(**keys).drop(columns=["temp_id", "carrier"])
+    found = found.assign(**keys).drop(columns=["temp_id", "carrier"])
     carrier = nw.col("carrier").fill_null("") if has_carrier else nw.lit("")
     keyed = sends.with_columns(temp_key=nw.col("temp_id").fill_null(_NO_TEMPLATE), carrier_key=carrier)
-    joined = keyed.join(to_engine(rates, sends), on=["day_ns", "temp_key", "carrier_key"], how="left")
+    joined = keyed.join(to_engine(found, sends), on=["day_ns", "temp_key", "carrier_key"], how="left")
     segments = nw.coalesce(nw.col("segments").cast(nw.Int64), nw.col("template_segments"))
     units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.coalesce(segments, nw.lit(1, nw.Int64))
     return joined.with_columns(segments=segments, units=units, amount_micros=nw.col("price_micros") * units)
 
 
-def rate(cells: pd.DataFrame, prices: Prices) -> pd.DataFrame:
-    """Add template_segments and price_micros (null where unknown, Int64) to rows of day_ns, temp_id and carrier."""
+def look_up_prices(cells: pd.DataFrame, prices: Prices) -> pd.DataFrame:
+    """Add template_segments and price_micros (Int64, null if unknown) to rows of day_ns, temp_id and carrier."""
     templates, find = {it.temp_id: it for it in prices.templates}, cache(prices.find)
     rows = []
     for day_ns, temp_id, carrier in zip(cells["day_ns"], cells["temp_id"], cells["carrier"], strict=True):
         template = None if pd.isna(temp_id) else templates.get(int(temp_id))
-        found = find(day_of(day_ns), template.type if template else None, None if pd.isna(carrier) else carrier)
-        rows.append((template.segments if template else None, None if found is None else to_micros(found)))
+        price = find(date_of(day_ns), template.type if template else None, None if pd.isna(carrier) else carrier)
+        rows.append((template.segments if template else None, None if price is None else to_micros(price)))
     columns = ["template_segments", "price_micros"]
     return pd.concat([cells, pd.DataFrame(rows, cells.index, columns, dtype="Int64")], axis=1)
 
 
-def day_of(ns: int) -> date:
-    """Return the UTC day of ns since 1970."""
-    return date(1970, 1, 1) + timedelta(days=int(ns) // DAY_NS)
+def date_of(day_ns: int) -> date:
+    """Return the UTC date of a time in ns since 1970."""
+    return date(1970, 1, 1) + timedelta(days=int(day_ns) // NS_PER_DAY)
 
 
-def to_micros(money: Decimal) -> int:
-    """Return money in millionths; what is smaller is rounded."""
-    return int(money.scaleb(PLACES).to_integral_value())
+def to_micros(amount: Decimal) -> int:
+    """Return an amount in millionths, rounded."""
+    return int(amount.scaleb(PLACES).to_integral_value())
 
 
 def to_money(micros: pd.Series) -> pd.Series:
-    """Return millionths, null where there are none, as decimals."""
-    return decimals((None if pd.isna(it) else Decimal(int(it)).scaleb(-PLACES) for it in micros), micros.index)
+    """Return amounts in millionths as decimals; null stays null."""
+    return to_decimals((None if pd.isna(it) else Decimal(int(it)).scaleb(-PLACES) for it in micros), micros.index)
 
 
-def decimals(values: Iterable[Decimal | None], index: pd.Index) -> pd.Series:
-    """Return money as a column of decimals; what is smaller than a millionth is rounded."""
+def to_decimals(values: Iterable[Decimal | None], index: pd.Index) -> pd.Series:
+    """Return amounts as a column of decimals, rounded to millionths."""
     unit = Decimal(1).scaleb(-PLACES)
     return pd.Series([None if it is None else it.quantize(unit) for it in values], index, MONEY)

@@ -1,6 +1,21 @@
-"""Reconciling: where a provider's statement and the records differ, message by message, and what is in dispute.
+"""Reconcile a provider's statement with the records, message by message.
 
-The engine finds the messages that differ at all; of these alone lines and records are fetched, and compared.
+Statement and records may have many millions of rows, but few differ. The engine therefore finds the differing
+messages first, and only their lines and records are fetched and compared one by one.
+
+How the engine finds them: each line and each record becomes one row of integers, and the rows are summed by message.
+Columns of records are negative, so that equal values cancel out. A message is in order if the sums are 1 line, 1 record
+and 0 for segments and price:
+
+    msg_id    billed   recorded   segments   price
+    a  line   1        0          2          45000
+    a  record 0        1          -2         -45000
+    a  sum    1        1          0          0          in order
+    b  line   1        0          1          45000
+    b  record 0        1          -2         -45000
+    b  sum    1        1          -1         0          different segments
+
+An unknown value of a record is replaced by a number far below all real sums, so that the sum shows that it is unknown.
 """
 
 from __future__ import annotations
@@ -12,33 +27,43 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.billing.cost import as_number, sends_of
-from toolkit.analysis.billing.pricing import DAY_NS, needs_carrier, price
+from toolkit.analysis.billing.pricing import add_prices, as_number, needs_carrier, select_sends
 from toolkit.analysis.billing.statement import Statement, open_statement
-from toolkit.analysis.billing.statement_diff import compare_lines, show, sum_up
+from toolkit.analysis.billing.statement_diff import find_discrepancies, summarize, to_public
 from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.native_ops import to_engine
-from toolkit.analysis.timestamps import parse_time_ns
+from toolkit.analysis.timestamps import NS_PER_DAY, parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.price_list import Prices, Unit
 
-MOST_DISCREPANCIES = 1_000_000  # beyond, it is another app's statement, or another month's
+MAX_DISCREPANCIES = 1_000_000  # more of them mean a statement of another app or another month
+_UNKNOWN_SEGMENTS, _UNKNOWN_PRICE = 10**6, 10**15  # far beyond all real values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reconciliation:
-    """What came of it.
+    """The result of ``reconcile``.
 
-    discrepancies: one row per discrepancy, in the order of sent_at; columns: kind (category); msg_id (string); sent_at
-    (of the record, or else of the line, UTC, datetime64[ns, UTC]); segments, price, amount (what the records and the
-    prices say, Int64, decimal, decimal, null where unknown); billed_segments, billed_price, billed_amount (what the
-    line says, null without one); in_dispute (decimal, positive where the provider asks too much, null where nobody
-    knows); currency (category).
+    Attributes:
+        discrepancies: One row per discrepancy in the order of ``sent_at``, with these columns:
 
-    summary: from what the records say to what the statement does; one row for the records, each kind and the statement;
-    columns: part (category), messages (the lines, of the statement, int64), money (decimal, in dispute for a kind, of
-    those that have a price for the records, null for them without prices), currency (category).
+            - kind (category): a ``Discrepancy``
+            - msg_id (string)
+            - sent_at (UTC, datetime64[ns, UTC]): of the record, or of the line if there is no record
+            - segments (Int64), price, amount (decimal): by records and price list, null if unknown
+            - billed_segments (Int64), billed_price, billed_amount (decimal): by the line, null without a line
+            - in_dispute (decimal): positive if the provider bills too much, null if unknown
+            - currency (category)
+
+        summary: From the records to the statement: one row for the records, for each kind of discrepancy and for the
+            statement, with these columns:
+
+            - part (category): "records", a ``Discrepancy`` or "statement"
+            - messages (int64): messages, or lines of the statement
+            - money (decimal): for a discrepancy, the amount in dispute; for the records, that of messages with a known
+              price, null without a price list
+            - currency (category)
     """
 
     discrepancies: pd.DataFrame
@@ -54,102 +79,109 @@ def reconcile(
     since: str | pd.Timestamp | None = None,
     until: str | pd.Timestamp | None = None,
 ) -> Reconciliation:
-    """Compare the provider's statement, a path to CSV or a frame, with the accepted sends, by msg_id.
+    """Compare a provider's statement with the accepted sends, by msg_id.
 
-    The statement's header is ``msg_id,sent_at,segments,price,amount,currency``; ``columns`` says what it calls them
-    otherwise, as ``{"msg_id": "MessageId"}``. Times are in UTC where they don't say; money is read to the millionth.
-    The period, for what is missing in it, is the UTC month of most lines, unless ``since`` and ``until`` say. Without
-    ``prices`` the statement's are taken; segments that neither a record nor a template knows aren't compared, and count
-    as 1 where one is missing. A line without a record may be a send whose answer never arrived: ``cost`` counts those.
+    A line without a record may be a send whose response never arrived; ``cost`` counts such sends in
+    ``possibly_charged``.
 
-    Raise InputError for a statement of which a line can't be read, in two currencies or in another one than the prices,
-    or with which more than a million messages differ.
+    Args:
+        calls: Calls with ``msg_id``.
+        statement: The path of a CSV file, or a frame, with the columns msg_id, sent_at, segments, price, amount and
+            currency. Times without an offset are UTC. Amounts are read to the millionth.
+        prices: The price list; without it, prices are not compared. Segments that neither the record nor the template
+            knows are not compared either; they count as 1 if the message is missing in the statement.
+        columns: Other names of the columns, such as ``{"msg_id": "MessageId"}``.
+        since: The start of the billing period, in which every recorded message must have a line. Default: the start of
+            the UTC month of most lines.
+        until: The end of the billing period. Default: the end of the same month.
+
+    Returns:
+        The discrepancies and a summary.
+
+    Raises:
+        InputError: A line can't be read, the statement has two currencies or another one than the price list, or more
+            than a million messages differ.
+
+    >>> reconcile(calls, "statement-2026-11.csv", prices).summary  # doctest: +SKIP
     """
     table, prices = lazy(calls, "msg_id"), prices or Prices()
     with open_statement(statement, columns, table) as bill:
         if prices.currency and bill.currency and prices.currency != bill.currency:
-            raise InputError(f"the statement is in {bill.currency} and the prices are in {prices.currency}")
-        period_ns = _period_of(bill, since, until)
-        records = _records_of(table, bill, period_ns, prices)
-        lines, found = _pick_differing(_with_units(bill.lines, prices), records)
-        counted = records.filter(nw.col("counted") == 1).with_columns(money=nw.col("amount_micros").fill_null(0))
-        known = collect(counted.select(messages=nw.len(), money=nw.col("money").sum())).fillna(0).iloc[0]
-    currency, found_rows = bill.currency or prices.currency, compare_lines(lines, found)
-    recorded = int(known["money"]) if prices.rows else None
-    summary = sum_up(found_rows, (int(known["messages"]), recorded), (bill.count, bill.amount))
-    return Reconciliation(show(found_rows, currency), show(summary, currency))
+            raise InputError(f"the statement is in {bill.currency}, but the prices are in {prices.currency}")
+        period_ns = _billing_period(bill, since, until)
+        records = _select_records(table, bill, period_ns, prices)
+        billed_units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.col("billed_segments")
+        lines, differing = _select_differing(bill.lines.with_columns(billed_units=billed_units), records)
+        in_period = records.filter(nw.col("in_period") == 1).with_columns(money=nw.col("amount_micros").fill_null(0))
+        recorded = collect(in_period.select(messages=nw.len(), money=nw.col("money").sum())).fillna(0).iloc[0]
+    currency, discrepancies = bill.currency or prices.currency, find_discrepancies(lines, differing)
+    amount = int(recorded["money"]) if prices.rows else None
+    summary = summarize(discrepancies, (int(recorded["messages"]), amount), (bill.count, bill.amount))
+    return Reconciliation(to_public(discrepancies, currency), to_public(summary, currency))
 
 
-def _period_of(bill: Statement, since: str | pd.Timestamp | None, until: str | pd.Timestamp | None) -> tuple[int, int]:
+def _billing_period(
+    bill: Statement, since: str | pd.Timestamp | None, until: str | pd.Timestamp | None
+) -> tuple[int, int]:
     if bill.month is None and (since is None or until is None):
-        raise InputError("the statement has no lines: say with since and until of which period it is")
+        raise InputError("the statement has no lines: give its period with since and until")
     month = pd.Timestamp(bill.month or "1970-01")
     next_month = month + pd.DateOffset(months=1)
     return parse_time_ns(month if since is None else since), parse_time_ns(next_month if until is None else until)
 
 
-def _records_of(table: LazyTable, bill: Statement, period_ns: tuple[int, int], prices: Prices) -> LazyTable:
-    """Return the accepted sends that a line may be of, with what they cost; counted is 1 for those of the period."""
+def _select_records(table: LazyTable, bill: Statement, period_ns: tuple[int, int], prices: Prices) -> LazyTable:
+    """Return the accepted sends that may have a line, with their prices; ``in_period`` is 1 in the billing period.
+
+    They start up to a day before the first line or after the last line, because the provider's clock may differ.
+    """
     started, (start, end) = nw.col("started_ns"), period_ns
-    first = min(start, start if bill.first_ns is None else bill.first_ns) - DAY_NS
-    last = max(end, end if bill.last_ns is None else bill.last_ns) + DAY_NS
-    sends = sends_of(table).filter(IS_SUCCESS, ~nw.col("msg_id").is_null(), started >= first, started < last)
+    first = min(start, start if bill.first_ns is None else bill.first_ns) - NS_PER_DAY
+    last = max(end, end if bill.last_ns is None else bill.last_ns) + NS_PER_DAY
+    sends = select_sends(table).filter(IS_SUCCESS, ~nw.col("msg_id").is_null(), started >= first, started < last)
     if needs_carrier(prices):
         sends = locate(sends, "carrier")
-    counted = as_number((started >= start) & (started < end))
-    wanted = ["msg_id", "started_ns", "counted", "segments", "units", "price_micros", "amount_micros"]
-    return price(sends, prices).with_columns(nw.col("msg_id").cast(nw.String), counted=counted).select(wanted)
+    in_period = as_number((started >= start) & (started < end))
+    columns = ["msg_id", "started_ns", "in_period", "segments", "units", "price_micros", "amount_micros"]
+    priced = add_prices(sends, prices)
+    return priced.with_columns(nw.col("msg_id").cast(nw.String), in_period=in_period).select(columns)
 
 
-def _with_units(lines: LazyTable, prices: Prices) -> LazyTable:
-    units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.col("billed_segments")
-    return lines.with_columns(billed_units=units)
-
-
-# In the engine: which messages differ at all.
-
-_UNKNOWN_SEGMENTS, _UNKNOWN_PRICE = 10**6, 10**15  # far more than there can be
-
-
-def _pick_differing(lines: LazyTable, records: LazyTable) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _select_differing(lines: LazyTable, records: LazyTable) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the lines and the records of the messages that differ."""
-    tally = nw.concat([_tally_lines(lines), _tally_records(records)])
-    sums = tally.group_by("msg_id").agg(nw.col("billed", "recorded", "counted", "segments", "price").sum())
-    ids = collect(sums.filter(~_is_fine()).select("msg_id").head(MOST_DISCREPANCIES + 1))
-    if len(ids) > MOST_DISCREPANCIES:
-        many = f"more than {MOST_DISCREPANCIES:,} messages differ"
-        raise InputError(f"{many}: the statement seems to be of another app or period than the calls")
-    placed = to_engine(ids, lines)
-    return collect(lines.join(placed, on="msg_id", how="semi")), collect(records.join(placed, on="msg_id", how="semi"))
-
-
-def _tally_lines(lines: LazyTable) -> LazyTable:
+    zero = nw.lit(0, nw.Int64)
     is_right = nw.col("billed_amount") == nw.col("billed_price") * nw.col("billed_units")
-    return lines.select(
+    line_rows = lines.select(
         "msg_id",
-        billed=2 - as_number(is_right),  # a wrong amount counts twice, so that it isn't fine
-        recorded=nw.lit(0, nw.Int64),
-        counted=nw.lit(0, nw.Int64),
+        billed=2 - as_number(is_right),  # a line with a wrong amount counts as 2, so that it differs
+        recorded=zero,
+        in_period=zero,
         segments=nw.col("billed_segments"),
         price=nw.col("billed_price"),
     )
-
-
-def _tally_records(records: LazyTable) -> LazyTable:
-    return records.select(
+    record_rows = records.select(
         "msg_id",
-        billed=nw.lit(0, nw.Int64),
+        billed=zero,
         recorded=nw.lit(1, nw.Int64),
-        counted=nw.col("counted"),
+        in_period=nw.col("in_period"),
         segments=-nw.col("segments").fill_null(_UNKNOWN_SEGMENTS),
         price=-nw.col("price_micros").fill_null(_UNKNOWN_PRICE),
     )
-
-
-def _is_fine() -> nw.Expr:
-    """Tell of the sums of a message whether a line and a record say the same, or it is none of the period."""
+    summed = nw.col("billed", "recorded", "in_period", "segments", "price").sum()
+    sums = nw.concat([line_rows, record_rows]).group_by("msg_id").agg(summed)
     segments, price = nw.col("segments"), nw.col("price")
-    is_one = (nw.col("billed") == 1) & (nw.col("recorded") == 1)
-    has_segments = (segments == 0) | (segments < -_UNKNOWN_SEGMENTS // 2)
-    has_price = (price == 0) | (price < -_UNKNOWN_PRICE // 2)
-    return (is_one & has_segments & has_price) | ((nw.col("billed") == 0) & (nw.col("counted") == 0))
+    is_billed_once = (nw.col("billed") == 1) & (nw.col("recorded") == 1)
+    same_segments = (segments == 0) | (segments < -_UNKNOWN_SEGMENTS // 2)
+    same_price = (price == 0) | (price < -_UNKNOWN_PRICE // 2)
+    is_of_other_period = (nw.col("billed") == 0) & (nw.col("in_period") == 0)
+    in_order = (is_billed_once & same_segments & same_price) | is_of_other_period
+    ids = collect(sums.filter(~in_order).select("msg_id").head(MAX_DISCREPANCIES + 1))
+    if len(ids) > MAX_DISCREPANCIES:
+        raise InputError(
+            f"more than {MAX_DISCREPANCIES:,} messages differ: the statement seems to be of another app or period"
+        )
+    differing = to_engine(ids, lines)
+    return (
+        collect(lines.join(differing, on="msg_id", how="semi")),
+        collect(records.join(differing, on="msg_id", how="semi")),
+    )

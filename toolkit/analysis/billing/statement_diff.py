@@ -1,8 +1,8 @@
-"""Disputes: how the lines of a statement differ from the records of the same messages, and what is in dispute."""
+"""Compare the lines of a statement with the records of the same messages, and compute the amount in dispute."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -13,13 +13,13 @@ from toolkit.analysis.timestamps import to_utc
 
 
 class Discrepancy(StrEnum):
-    """What a statement may have other than the records."""
+    """A kind of difference between a statement and the records."""
 
     NOT_BILLED = "missing in the statement"
     NOT_RECORDED = "missing in the records"
     SEGMENTS = "different segments"
     PRICE = "different price"
-    AMOUNT = "wrong amount"  # that isn't segments times price
+    AMOUNT = "wrong amount"  # not the segments times the price
     TWICE = "billed twice"
 
 
@@ -29,34 +29,47 @@ _COLUMNS = (
     *("billed_segments", "billed_price", "billed_amount", "in_dispute"),
 )
 _TYPES: Any = {"msg_id": TEXT, "sent_at": "int64", **dict.fromkeys(_COLUMNS[3:], "Int64")}
+_LINE_ORDER = ["sent_ns", "billed_segments", "billed_price", "billed_amount"]
+_KINDS = pd.CategoricalDtype([kind.value for kind in Discrepancy], ordered=True)
+_SUMMARY_ROWS = pd.CategoricalDtype(["records", *_KINDS.categories, "statement"], ordered=True)
 
 
-def compare_lines(lines: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
-    """Return how lines and records of the same messages differ, with times in ns and money in millionths.
+def find_discrepancies(lines: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """Return the discrepancies between lines and records.
 
-    One row per discrepancy, in the order of time; columns: those of ``Reconciliation``, but for the currency.
+    Args:
+        lines: Lines of a statement: msg_id, sent_ns, billed_segments, billed_units, billed_price, billed_amount.
+        records: Accepted sends with prices: msg_id, started_ns, segments, units, price_micros, amount_micros.
+
+    Returns:
+        One row per discrepancy in the order of time, with the columns of ``Reconciliation.discrepancies`` except the
+        currency; times in ns, amounts in millionths.
     """
-    billed: dict[str, list[Any]] = {}
-    of_line: Any
-    for of_line in lines.sort_values(_LINE_ORDER).itertuples(index=False):
-        billed.setdefault(of_line.msg_id, []).append(of_line)
+    lines_by_id: dict[str, list[Any]] = {}
+    line: Any
+    for line in lines.sort_values(_LINE_ORDER).itertuples(index=False):
+        lines_by_id.setdefault(line.msg_id, []).append(line)
     latest_first: Any = records.sort_values("started_ns", ascending=False).itertuples(index=False)
-    recorded = {it.msg_id: it for it in latest_first}
-    ids = dict.fromkeys([*billed, *recorded])
-    rows = [row for msg_id in ids for row in _compare(billed.get(msg_id, []), recorded.get(msg_id))]
+    record_by_id = {record.msg_id: record for record in latest_first}  # of several, the first one in time
+    ids = dict.fromkeys([*lines_by_id, *record_by_id])
+    rows = [row for it in ids for row in _compare_message(lines_by_id.get(it, []), record_by_id.get(it))]
     rows.sort(key=lambda row: (row[2], row[1], row[0]))
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_TYPES)
 
 
-_LINE_ORDER = ["sent_ns", "billed_segments", "billed_price", "billed_amount"]
+def _compare_message(lines: list[Any], record: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the discrepancies of one message.
 
+    The line that agrees with the record is the billed one; the others are billed twice.
 
-def _compare(lines: list[Any], record: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield the discrepancies of a message: of its lines, in the order of time, and of its record, None without one."""
+    Args:
+        lines: The lines of the message in the order of time.
+        record: Its record, or None.
+    """
     if not lines:
         yield _row(Discrepancy.NOT_BILLED, None, record, -record.amount_micros)
         return
-    line = lines[0] if record is None else min(lines, key=lambda it: _differs(it, record))
+    line = lines[0] if record is None else min(lines, key=lambda it: any(_compare_fields(it, record)))
     if record is None:
         yield _row(Discrepancy.NOT_RECORDED, line, None, line.billed_amount)
     else:
@@ -64,54 +77,47 @@ def _compare(lines: list[Any], record: Any) -> Iterator[tuple[Any, ...]]:
     yield from (_row(Discrepancy.TWICE, it, record, it.billed_amount) for it in lines if it is not line)
 
 
-def _differs(line: Any, record: Any) -> bool:
-    return any(_compare_fields(line, record))
-
-
 def _compare_fields(line: Any, record: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield how a line differs; what is in dispute of it adds up to its amount less the record's."""
+    """Yield the discrepancies of a line; their amounts in dispute add up to its amount less the record's amount."""
     is_known = not pd.isna(record.segments)
     units = record.units if is_known else line.billed_units
     if is_known and line.billed_segments != record.segments:
         yield _row(Discrepancy.SEGMENTS, line, record, (line.billed_units - units) * line.billed_price)
     if not pd.isna(record.price_micros) and line.billed_price != record.price_micros:
         yield _row(Discrepancy.PRICE, line, record, (line.billed_price - record.price_micros) * units)
-    if wrong := line.billed_amount - line.billed_price * line.billed_units:
-        yield _row(Discrepancy.AMOUNT, line, record, wrong)
+    if excess := line.billed_amount - line.billed_price * line.billed_units:
+        yield _row(Discrepancy.AMOUNT, line, record, excess)
 
 
 def _row(kind: Discrepancy, line: Any, record: Any, in_dispute: Any) -> tuple[Any, ...]:
-    it = line if record is None else record
-    said = (None,) * 3 if record is None else (record.segments, record.price_micros, record.amount_micros)
-    billed = (None,) * 3 if line is None else (line.billed_segments, line.billed_price, line.billed_amount)
-    return kind.value, it.msg_id, line.sent_ns if record is None else record.started_ns, *said, *billed, in_dispute
+    missing = (None,) * 3
+    recorded = missing if record is None else (record.segments, record.price_micros, record.amount_micros)
+    billed = missing if line is None else (line.billed_segments, line.billed_price, line.billed_amount)
+    msg_id, sent_ns = (line.msg_id, line.sent_ns) if record is None else (record.msg_id, record.started_ns)
+    return kind.value, msg_id, sent_ns, *recorded, *billed, in_dispute
 
 
-# What is shown.
+def summarize(discrepancies: pd.DataFrame, recorded: tuple[int, int | None], billed: tuple[int, int]) -> pd.DataFrame:
+    """Return one row for the records, for each kind of discrepancy and for the statement.
 
-_KINDS = pd.CategoricalDtype([kind.value for kind in Discrepancy], ordered=True)
-_PARTS = pd.CategoricalDtype(["records", *_KINDS.categories, "statement"], ordered=True)
-
-
-def sum_up(found: pd.DataFrame, known: tuple[int, int | None], billed: tuple[int, int]) -> pd.DataFrame:
-    """Make the summary of messages and money: of the records, of each kind of discrepancy, of the statement."""
-    kinds = found.groupby("kind")["in_dispute"]
-    rows = [(kind, int(kinds.size().get(kind, 0)), int(kinds.sum().get(kind, 0))) for kind in _KINDS.categories]
-    summary = pd.DataFrame([("records", *known), *rows, ("statement", *billed)], columns=["part", "messages", "money"])
-    return summary.astype({"money": "Int64"})
-
-
-def show(frame: pd.DataFrame, currency: str | None) -> pd.DataFrame:
-    """Return a frame with its columns as they are shown: names as categories, times and money."""
-    readers = {
-        "kind": _in_order(_KINDS),
-        "part": _in_order(_PARTS),
-        "sent_at": to_utc,
-        **dict.fromkeys(_MONEY, to_money),
-    }
-    shown = frame.assign(**{name: read(frame[name]) for name, read in readers.items() if name in frame})
-    return shown.assign(currency=pd.Categorical([currency] * len(frame)))
+    Args:
+        discrepancies: The result of ``find_discrepancies``.
+        recorded: The number and the amount (millionths, None without prices) of the recorded messages.
+        billed: The number and the amount of the lines.
+    """
+    groups = discrepancies.groupby("kind")["in_dispute"]
+    counts, amounts = groups.size(), groups.sum()
+    kinds = [(kind, int(counts.get(kind, 0)), int(amounts.get(kind, 0))) for kind in _KINDS.categories]
+    rows = [("records", *recorded), *kinds, ("statement", *billed)]
+    return pd.DataFrame(rows, columns=["part", "messages", "money"]).astype({"money": "Int64"})
 
 
-def _in_order(dtype: pd.CategoricalDtype) -> Callable[[pd.Series], pd.Series]:
-    return lambda names: names.astype(dtype)
+def to_public(frame: pd.DataFrame, currency: str | None) -> pd.DataFrame:
+    """Convert a frame of this module for users: names to categories, times to UTC, millionths to decimals."""
+    frame = frame.astype(
+        {name: type_ for name, type_ in {"kind": _KINDS, "part": _SUMMARY_ROWS}.items() if name in frame}
+    )
+    if "sent_at" in frame:
+        frame = frame.assign(sent_at=to_utc(frame["sent_at"]))
+    money = {name: to_money(frame[name]) for name in _MONEY if name in frame}
+    return frame.assign(**money, currency=pd.Categorical([currency] * len(frame)))
