@@ -83,7 +83,9 @@ def test_the_services_log_tells_the_same_calls(logged):
     folder, recorded, _ = logged
     calls = analysis.read(folder / "service.log")
     assert _rows(calls.to_pandas(), [*SAME, "return_code"]) == _rows(recorded, [*SAME, "return_code"])
-    assert calls.unread[["reason", "rows"]].values.tolist() == [["an endpoint is one of send, verify", 2]]  # peeks
+    assert calls.unread[["reason", "rows"]].values.tolist() == [
+        ["unknown endpoint (expected send, verify)", 2]
+    ]  # peeks
     refused = ReturnCode.OUT_OF_FREQ
     ids = [set(it.loc[it["return_code"] == refused, "request_id"]) for it in (calls.to_pandas(), recorded)]
     assert ids[0] == ids[1]

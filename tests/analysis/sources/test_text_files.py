@@ -123,9 +123,9 @@ def test_rows_that_cannot_be_read_are_counted_and_quoted(row, write):
     found = {reason: (rows, lines) for _, reason, rows, lines, _ in calls.unread.itertuples(index=False)}
     assert found == {
         "not a JSON object": (2, "2, 5"),
-        "an endpoint is one of send, verify": (1, "3"),
-        "it doesn't say how long the call took": (1, "4"),
-        "it doesn't say when the call was": (1, "6"),
+        "unknown endpoint (expected send, verify)": (1, "3"),
+        "no latency: expected latency_ns, latency_ms or latency_s": (1, "4"),
+        "no time: expected started, ended, or one of them in seconds as started_s, ended_s": (1, "6"),
     }
     assert calls.unread["text"].tolist()[0] == "{"
     assert calls.unread["rows"].sum() == 5
@@ -134,14 +134,14 @@ def test_rows_that_cannot_be_read_are_counted_and_quoted(row, write):
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("return_code", "many", "return_code is no whole number"),
-        ("return_code", 1e300, "return_code is no whole number"),
-        ("http_status", 200.5, "http_status is no whole number"),
-        ("mobile_key", 2**63, "mobile_key is no whole number"),
-        ("latency_ns", -1, "latency_ns is no number of ns"),
-        ("latency_ns", "NaN", "latency_ns is no number of ns"),
-        ("started_ns", "Infinity", "started_ns is no number of ns"),
-        ("wait_ns", "long", "wait_ns is no number of ns"),
+        ("return_code", "many", "invalid return_code: expected a whole number"),
+        ("return_code", 1e300, "invalid return_code: expected a whole number"),
+        ("http_status", 200.5, "invalid http_status: expected a whole number"),
+        ("mobile_key", 2**63, "invalid mobile_key: expected a whole number"),
+        ("latency_ns", -1, "invalid latency_ns: expected a number of ns"),
+        ("latency_ns", "NaN", "invalid latency_ns: expected a number of ns"),
+        ("started_ns", "Infinity", "invalid started_ns: expected a number of ns"),
+        ("wait_ns", "long", "invalid wait_ns: expected a number of ns"),
     ],
 )
 def test_a_value_that_is_none_of_its_kind_is_named(field, value, reason, row, write):
@@ -151,7 +151,7 @@ def test_a_value_that_is_none_of_its_kind_is_named(field, value, reason, row, wr
 
 def test_a_row_of_csv_with_too_few_fields_is_unread(write):
     calls = analysis.read(write("a.csv", "started_ns,endpoint,latency_ns", "1,send,1", "1,send", "2,verify,1"))
-    assert calls.unread[["reason", "lines"]].values.tolist() == [["2 fields, and 3 in the header", "3"]]
+    assert calls.unread[["reason", "lines"]].values.tolist() == [["2 values, but 3 columns in the header", "3"]]
 
 
 def test_what_is_quoted_holds_no_mobile_no_code_and_no_end(row, write):
@@ -165,9 +165,9 @@ def test_what_is_quoted_holds_no_mobile_no_code_and_no_end(row, write):
 @pytest.mark.parametrize(
     ("name", "lines", "said"),
     [
-        ("a.jsonl", ["no", "json"], "holds no calls: line 1: not a JSON object; give columns, or log_format"),
+        ("a.jsonl", ["no", "json"], "holds no calls: line 1: not a JSON object; for a log, give columns or log_format"),
         ("a.log", ["GET / 200"], "line 1: not in the log's format"),
-        ("a.csv", ["name,amount", "x,1"], "line 2: it doesn't say how long the call took"),
+        ("a.csv", ["name,amount", "x,1"], "line 2: no latency: expected latency_ns"),
     ],
 )
 def test_a_file_of_whose_rows_none_is_a_call_is_an_input_error(name, lines, said, write):
@@ -215,7 +215,7 @@ def test_requests_that_are_no_calls_are_unread(write):
     other = COMBINED.replace("POST /v1/codes", "GET /health")
     calls = analysis.read(write("access.log", COMBINED, other, "scrambled"), log_format=LOG_FORMAT)
     assert dict(zip(calls.unread["reason"], calls.unread["rows"], strict=True)) == {
-        "no call of the API": 1,
+        "not a request of this API": 1,
         "not in the log's format": 1,
     }
 
@@ -259,7 +259,7 @@ def test_an_access_log_in_json_by_a_map_of_its_own_names(write):
 
 
 def test_a_map_with_a_word_that_is_none_names_those_there_are(write):
-    with pytest.raises(InputError, match="no field says 'duration': a map's words are started, started_ns"):
+    with pytest.raises(InputError, match=r"unknown field 'duration' in columns \(choose from started, started_ns"):
         analysis.read(write("access.log", "{}"), columns={"duration": "rt"})
 
 

@@ -1,4 +1,4 @@
-"""Texts: files of text, one call a line or a row, and what in them couldn't be read, counted and quoted."""
+"""Read text files with one call per line, and collect the lines that can't be read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from toolkit.analysis.sources.log_formats import (
     COMBINED,
+    CallParser,
     Fields,
-    LineReader,
-    NoCallError,
+    NotACallError,
     Values,
     parse_json,
     parse_log_format,
@@ -34,7 +34,11 @@ _CODE = re.compile(r'(?i)(?<![a-z_])(code(?:\\x22|\\?")?\s*[:=]\s*(?:\\x22|\\?")
 
 
 def plain_suffix(path: Path) -> str:
-    """Return a file's suffix without that of a compression."""
+    """Return a file's suffix without the suffix of a compression.
+
+    >>> plain_suffix(Path("calls.csv.gz"))
+    '.csv'
+    """
     name = path.name.lower()
     for compression in COMPRESSIONS:
         name = name.removesuffix(compression)
@@ -43,7 +47,7 @@ def plain_suffix(path: Path) -> str:
 
 @dataclass
 class _Reason:
-    """Rows of a file that couldn't be read for one reason."""
+    """The lines of a file that were refused for one reason: their number, the first line numbers, the first text."""
 
     rows: int = 0
     lines: list[int] = field(default_factory=list)
@@ -51,88 +55,87 @@ class _Reason:
 
 
 class UnreadLines:
-    """What couldn't be read of some files."""
+    """Collects the lines that couldn't be read, by file and reason. Quoted text is masked and cut to 160 characters."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], _Reason] = {}
+        self._reasons: dict[tuple[str, str], _Reason] = {}
 
     def add(self, path: Path, line: int, reason: str, text: str) -> None:
-        """Add a row that couldn't be read."""
-        found = self._found.setdefault((str(path), reason), _Reason())
+        """Add a line."""
+        found = self._reasons.setdefault((str(path), reason), _Reason())
         found.rows += 1
         if found.rows <= _NUMBERED_LINES:
             found.lines.append(line)
-        found.text = found.text or _quote(text)
+        if not found.text:
+            text = _CODE.sub(r"\1***", mask_text(text.strip()))
+            found.text = text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]}…"
 
-    def tell(self, path: Path) -> str:
-        """Say in a few words what of a file couldn't be read first."""
-        (reason, found), *_ = ((reason, it) for (file, reason), it in self._found.items() if file == str(path))
+    def first_reason(self, path: Path) -> str:
+        """Return the number of a file's first unread line with the reason."""
+        reason, found = next((reason, it) for (file, reason), it in self._reasons.items() if file == str(path))
         return f"line {found.lines[0]}: {reason}"
 
     def frame(self) -> pd.DataFrame:
-        """Return it as ``Calls.unread``."""
-        rows = [(*of, it.rows, ", ".join(map(str, it.lines)), it.text) for of, it in self._found.items()]
+        """Return the frame that ``Calls.unread`` documents."""
+        rows = [(*key, it.rows, ", ".join(map(str, it.lines)), it.text) for key, it in self._reasons.items()]
         frame = pd.DataFrame(rows, columns=["file", "reason", "rows", "lines", "text"])
         text = pd.StringDtype("pyarrow")
         return frame.astype({"file": "category", "reason": text, "rows": "int64", "lines": text, "text": text})
 
 
-def _quote(text: str) -> str:
-    text = _CODE.sub(r"\1***", mask_text(text.strip()))
-    return text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]}…"
+def read_text(path: Path, parser: CallParser, log_format: str | None, unread: UnreadLines) -> Iterator[Values]:
+    """Yield the calls of a file, and add its other lines to ``unread``.
 
-
-def read_text(path: Path, reader: LineReader, log_format: str | None, unread: UnreadLines) -> Iterator[Values]:
-    """Yield the calls of a file; raise InputError for one that is damaged, or of whose rows none is a call.
-
-    ``log_format``: nginx's, of an access log that isn't JSON; None: ``combined``.
+    ``log_format`` is nginx's, for an access log that isn't JSON; None stands for ``combined``. Raise InputError for a
+    damaged file, and for a file without any call.
     """
     calls = rows = 0
     try:
         with _open(path) as file:
-            for number, text, cut in _rows(path, file, log_format):
+            for number, text, split in _lines(path, file, log_format):
                 rows += 1
                 try:
-                    yield reader.read(cut(text), path)
+                    yield parser.parse(split(text), path)
                     calls += 1
-                except NoCallError as reason:
+                except NotACallError as reason:
                     unread.add(path, number, str(reason), text)
     except (OSError, EOFError, lzma.LZMAError) as problem:
         raise InputError(f"{path} can't be read, or is damaged: {problem}") from problem
     if rows and not calls:
-        raise InputError(f"{path} holds no calls: {unread.tell(path)}; give columns, or log_format, where it is a log")
+        raise InputError(f"{path} holds no calls: {unread.first_reason(path)}; for a log, give columns or log_format")
 
 
 def _open(path: Path) -> TextIO:
-    """Open a file of text, through what compressed it."""
-    if path.suffix == ".xz":  # the one that Arrow doesn't know
+    """Open a file of text, and decompress it by its suffix."""
+    if path.suffix == ".xz":  # Arrow doesn't know this compression
         return lzma.open(path, "rt", encoding="utf-8", errors="replace", newline="")
     raw = pa.input_stream(str(path), compression="detect")
     return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="")
 
 
-def _rows(path: Path, file: TextIO, log_format: str | None) -> Iterator[tuple[int, str, Callable[[str], Fields]]]:
-    """Yield the number and the text of each row that isn't blank, and what cuts it into fields."""
-    suffix, cut = plain_suffix(path), parse_json if log_format is None else parse_log_format(log_format)
-    otherwise = parse_log_format(COMBINED) if suffix == LOG and log_format is None else cut
+def _lines(path: Path, file: TextIO, log_format: str | None) -> Iterator[tuple[int, str, Callable[[str], Fields]]]:
+    """Yield each line that isn't blank: its number, its text, and the function that splits it into columns."""
+    suffix = plain_suffix(path)
+    split = parse_json if log_format is None else parse_log_format(log_format)
+    split_other = parse_log_format(COMBINED) if suffix == LOG and log_format is None else split
     for number, text in enumerate(file, 1):
         if number == 1 and suffix == CSV:
-            cut = otherwise = _cutter(text)
-        elif text.strip():  # a log of JSON may begin with plain words
-            yield number, text.rstrip("\r\n"), cut if text.lstrip().startswith("{") else otherwise
+            split = split_other = _csv_splitter(text)
+        elif text.strip():  # a log of JSON may begin with lines of plain text
+            yield number, text.rstrip("\r\n"), split if text.lstrip().startswith("{") else split_other
 
 
-def _cutter(header: str) -> Callable[[str], Fields]:
-    """Return what cuts a row of CSV below such a header."""
+def _csv_splitter(header: str) -> Callable[[str], Fields]:
+    """Return a function that splits a row of CSV with this header."""
     names = next(csv.reader([header]))
 
-    def cut(row: str) -> Fields:
+    def split(row: str) -> Fields:
         try:
             values = next(csv.reader([row]), [])
         except csv.Error as problem:
-            raise NoCallError(f"not a row of CSV: {problem}") from None
+            raise NotACallError(f"not a row of CSV: {problem}") from None
         if len(values) != len(names):
-            raise NoCallError(f"{len(values)} fields, and {len(names)} in the header")
+            raise NotACallError(f"{len(values)} values, but {len(names)} columns in the header")
         return dict(zip(names, values, strict=True))
 
-    return cut
+    return split
