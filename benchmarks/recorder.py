@@ -27,7 +27,9 @@ from toolkit.api.wire import Answer, Endpoint
 from toolkit.load_test.generator.journeys.steps import CallResult, Outcome, Send, Verify
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.launch import locust_process
+from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.plan.mobile_pools import uniform
+from toolkit.load_test.plan.options import LoadOptions
 from toolkit.records.call_record import RecordBuilder
 from toolkit.records.parquet import PARQUET_NAME
 
@@ -79,11 +81,10 @@ def measure_recording() -> None:
 
 
 def measure_bytes() -> None:
-    with tempfile.TemporaryDirectory() as name, locust_process.sandbox() as target:
+    with tempfile.TemporaryDirectory() as name, sandbox() as target:
         folder = Path(name)
-        with locust_process.start(
-            "throughput", target, locust_process.Plan(10, users=20), folder=folder, seed=1
-        ) as run:
+        options = LoadOptions(duration_s=10, users=20, seed=1)
+        with locust_process.start("throughput", target, options, folder=folder) as run:
             packed = [sum(path.stat().st_size for path in folder.glob("*.msgpack")) for _ in run.follow()]
             count = run.wait().calls
         parquet = (folder / PARQUET_NAME).stat().st_size

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from toolkit.load_test.launch import locust_process
+from toolkit.load_test.launch.sandbox_process import sandbox
+from toolkit.load_test.launch.scenarios import find_scenario
 from toolkit.simulation import SimulationPlan, simulate
 
 HERE = Path(__file__).parent
@@ -78,7 +79,7 @@ def console() -> None:
 
 def return_codes() -> None:
     """Load a sandbox that has faults, often the same mobiles, and photograph our tab of locust's page meanwhile."""
-    with locust_process.sandbox(*FAULTS) as target, socket.create_server(("127.0.0.1", 0)) as held:
+    with sandbox(*FAULTS) as target, socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         held.close()
         settings = {
@@ -87,7 +88,7 @@ def return_codes() -> None:
             "SMSCODE_TEMP_ID": str(target.temp_id),
             "SMSCODE_MOBILES": "zipf:1.05",
         }
-        scenario = str(locust_process.find_scenario("throughput").resolve())
+        scenario = str(find_scenario("throughput").resolve())
         options = f"--host {target.base_url} --web-host 127.0.0.1 --web-port {port} --autostart -u 10 -r 10".split()
         command = [sys.executable, "-m", "locust", "-f", scenario, *options]
         with subprocess.Popen(command, env={**os.environ, **settings}) as locust:

@@ -1,85 +1,84 @@
-"""Trial: a load test from what it is asked to do to its report. The same for a shell and for a form."""
+"""Run a load test from its options to its report. A shell, a notebook and the forms use the same functions."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from toolkit.analysis import read
-from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
 from toolkit.load_test.launch import locust_process
-from toolkit.load_test.launch.locust_process import Bounds, Ended, Expectations, LoadRun, Plan
-from toolkit.load_test.plan.schedule import Schedule, parse_stages, steady
-from toolkit.load_test.plan.target_guard import cap_messages, check_allowed
-from toolkit.report.inputs import ReportInputs, run_name
-from toolkit.report.preload import Preload
-from toolkit.report.run_result import RunResult, Summary, save
-from toolkit.report.write_files import write_page
+from toolkit.load_test.launch.locust_process import Ended, LoadRun
+from toolkit.load_test.launch.scenarios import find_scenario, find_stages
+from toolkit.load_test.plan.options import LoadOptions, declared
+from toolkit.load_test.plan.target_guard import check_allowed
 from toolkit.runs.check_results import read_claims
 from toolkit.runs.progress import Progress
 from toolkit.settings import Price, Target
 
-_TOLD_EVERY_S = 1.0
+if TYPE_CHECKING:
+    from toolkit.report.run_result import RunResult, Summary
+
+_PROGRESS_EVERY_S = 1.0
 _PACKAGES = ("sms-code-toolkit", "locust", "gevent", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One load test: what it does, how hard, what it must keep to and may spend, at which price, with which seed.
+class LoadTest:
+    """One load test.
 
-    Raises InputError for a scenario that isn't there, and for bounds that can't be kept.
+    Args:
+        scenario: Name of a scenario, or path of a locustfile.
+        options: Load, budget, thresholds and the expected behaviour of the service.
+        price: Price of a send, for ``options.max_cost`` and the cost in the report.
+
+    Raises:
+        InputError: The scenario is unknown, or the budget does not allow a single message.
     """
 
     scenario: str
-    plan: Plan
-    bounds: Bounds = field(default_factory=Bounds)
-    expectations: Expectations = field(default_factory=Expectations)
+    options: LoadOptions
     price: Price | None = None
-    seed: int = 1
 
     def __post_init__(self) -> None:
-        locust_process.find_scenario(self.scenario)
+        find_scenario(self.scenario)
         self.cap()
 
     def cap(self) -> int | None:
-        """Return how many messages it may send at most; None for as many as it can."""
-        return cap_messages(self.bounds.max_messages, self.bounds.max_cost, self.price)
+        """Return the maximum number of messages, None without a limit."""
+        return self.options.message_cap(self.price)
+
+    def check_permission(self, target: Target) -> None:
+        """Raise InputError if the options do not allow to load a target; see ``target_guard.check_allowed``."""
+        options = self.options
+        check_allowed(target.base_url, options.allow_target, options.i_pay_for_this, is_capped=self.cap() is not None)
 
     def check(self, target: Target) -> None:
-        """Make sure that a target may be loaded, answers, and knows the key, at no cost; raises what tells why not."""
-        bounds = self.bounds
-        check_allowed(target.base_url, bounds.allow_target, bounds.i_pay_for_this, is_capped=self.cap() is not None)
+        """Check that a target may be loaded, answers, and accepts the key; no message is sent.
+
+        Raises:
+            InputError: The options do not allow to load this target.
+            CallError: The target did not answer, or refused the key.
+        """
+        self.check_permission(target)
         locust_process.check_target(target)
 
-    def begin(self, target: Target, folder: Path) -> LoadRun:
-        """Start it; use the result in a ``with`` statement."""
-        return locust_process.start(
-            self.scenario,
-            target,
-            self.plan,
-            folder=folder,
-            seed=self.seed,
-            bounds=self.bounds,
-            expectations=self.expectations,
-        )
+    def prepare(self, folder: Path) -> LoadRun:
+        """Start its process, which waits for ``LoadRun.begin``; use the result in a ``with`` statement."""
+        return locust_process.prepare(self.scenario, self.options, folder=folder)
 
     def settings(self, target: Target) -> dict[str, object]:
-        """Return what run.json keeps of it; the secret is not among that."""
+        """Return the settings that run.json records, without the secret."""
         return {
             "scenario": self.scenario,
             "target": target.base_url,
             "app_key": target.app_key,
             "temp_id": target.temp_id,
-            **asdict(self.plan),
-            **asdict(self.expectations),
-            "seed": self.seed,
-            **asdict(self.bounds),
+            **self.options.settings(),
             "price_per_send": str(self.price.per_send) if self.price else None,
             "currency": self.price.currency if self.price else None,
             "host": platform.node(),
@@ -88,49 +87,80 @@ class Trial:
 
 
 def play(
-    trial: Trial, target: Target, folder: Path, *, on_progress: Callable[[Progress], object] = lambda _: None
+    load_test: LoadTest, target: Target, folder: Path, *, on_progress: Callable[[Progress], object] = lambda _: None
 ) -> Summary:
-    """Load a target from beginning to end, into a folder, and return what run.json then holds.
+    """Run a load test and write its report.
 
-    ``on_progress`` is told each second how far it is, from the first call on. Raises as ``Trial.check`` does, and
-    ``LoadRun.wait``.
+    Args:
+        load_test: The load test.
+        target: The API to load.
+        folder: A new or empty folder for the records, run.json and report.html.
+        on_progress: Called once a second, from the first call on.
+
+    Returns:
+        The content of run.json; see docs/run-json.md.
+
+    Raises:
+        InputError, CallError: As ``LoadTest.check``.
+        RunError: As ``LoadRun.wait``.
     """
-    trial.check(target)
-    with trial.begin(target, folder) as run, Preload():
-        for progress in run.follow(_TOLD_EVERY_S):
+    from toolkit.report.preload import Preload
+
+    with load_test.prepare(folder) as run, Preload():
+        load_test.check(target)
+        run.begin(target)
+        for progress in run.follow(_PROGRESS_EVERY_S):
             if progress.calls:
                 on_progress(progress)
         ended = run.wait()
-    return conclude(folder, trial.settings(target) | ending(ended))[0].summary
+    return conclude(folder, load_test.settings(target) | ending(ended))[0].summary
 
 
 def ending(ended: Ended) -> dict[str, object]:
-    """Return what run.json keeps of how a load test ended, and of its arrivals."""
+    """Return the settings of run.json that describe the end of a load test and its arrivals."""
     settings = {"ended": ended.cause.value, "ended_because": ended.reason or None, "notes": list(ended.notes)}
     return settings | (ended.pacing.settings() if ended.pacing else {})
 
 
 def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path]:
     """Write run.json, junit.xml and report.html of a finished run; return its result and the page's path."""
+    from toolkit.analysis import read
+    from toolkit.report.inputs import ReportInputs, run_name
+    from toolkit.report.run_result import RunResult, save
+    from toolkit.report.write_files import write_page
+
     calls = read(run)
     result = RunResult(run_name(calls, run), calls, settings, read_claims(run))
     save(result, run)
     return result, write_page(ReportInputs(calls, (result,)), run)
 
 
-def read_plan(users: int | None, rate: float | None, stages: str | None, duration: str | None, **given: Any) -> Plan:
-    """Read how hard to load; raise InputError for what excludes one another, and for stages that are none."""
-    if rate is not None:
-        steady(rate)
-    if stages is None:
-        return Plan(parse_duration(duration or ""), users, rate, **given)
-    if duration is not None:
-        raise InputError("stages and a duration exclude one another: stages have their own")
-    return Plan(Schedule(parse_stages(stages)).duration_s, users, rate, stages, **given)
+def read_options(scenario: str, given: Mapping[str, Any]) -> LoadOptions:
+    """Read the options that were given for a scenario and add its load, or the default one.
+
+    Args:
+        scenario: Name of a scenario, or path of a locustfile, whose own stages are used if no load was given.
+        given: Values by the name of the option's field; None is absent. Texts are parsed.
+
+    Raises:
+        InputError: An option is invalid, or a duration was given beside the scenario's stages.
+    """
+    known = {name: value for name, value in given.items() if value is not None}
+    if not known.keys() & {"users", "rate_per_s", "stages"}:
+        stages = find_stages(scenario)
+        if stages and "duration_s" in known:
+            raise InputError(
+                f"--duration cannot be used: {scenario} has stages of its own, {stages};"
+                " leave --duration out, or give --rate or --users"
+            )
+        known |= {"stages": stages} if stages else {"users": declared()["users"].suggestion}
+    if "stages" not in known:
+        known.setdefault("duration_s", declared()["duration_s"].suggestion)
+    return LoadOptions(**known)
 
 
 def new_folder(out: Path) -> Path:
-    """Return a folder for a run that begins now; two that begin in one second get two."""
+    """Create a folder for a run, named by the current UTC time; runs that begin in the same second get a suffix."""
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):
         folder = out / f"{name}{suffix}"
@@ -139,6 +169,6 @@ def new_folder(out: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as problem:
-            raise InputError(f"{out}: no run can be kept there: {problem.strerror}; choose another folder") from None
+            raise InputError(f"cannot create a folder in {out}: {problem.strerror}; choose another --out") from None
         return folder
-    raise InputError(f"{out}: a hundred runs began this second; choose another folder")
+    raise InputError(f"{out} already contains a hundred runs of this second; choose another --out")

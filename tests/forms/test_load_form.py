@@ -19,11 +19,10 @@ from support.service import Running
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
 from toolkit.forms import LoadForm, Sandbox
-from toolkit.forms.inputs.load_options import RATE, STAGES, Order
+from toolkit.forms.inputs.load_options import RATE, STAGES, LoadFields
 from toolkit.forms.inputs.target_chooser import ANOTHER, CONFIGURED
 from toolkit.forms.parts.live_chart import panels, ticks
 from toolkit.forms.parts.live_results import LiveResults
-from toolkit.load_test.launch.locust_process import Bounds
 from toolkit.records.call_record import RecordBuilder
 from toolkit.records.packed import PackedWriter
 from toolkit.runs.arrival_counts import Pacing
@@ -147,7 +146,7 @@ def test_without_a_target_nothing_is_loaded(form: LoadForm) -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused_beside_its_field(field: str, text: str) -> None:
-    order = Order()
+    order = LoadFields()
     type_into(getattr(order, field), text)
     assert order.read(None) is None
     assert getattr(order, field).error
@@ -155,7 +154,7 @@ def test_what_cannot_be_used_is_refused_beside_its_field(field: str, text: str) 
 
 @pytest.mark.parametrize(("pace", "text"), [(RATE, "-1"), (RATE, "fast"), (STAGES, "10s"), (STAGES, "")])
 def test_a_pace_is_checked_in_its_own_words(pace: str, text: str) -> None:
-    order = Order()
+    order = LoadFields()
     order.pace.value = pace
     type_into(order.hard, text)
     assert order.read(None) is None
@@ -164,21 +163,23 @@ def test_a_pace_is_checked_in_its_own_words(pace: str, text: str) -> None:
 
 def test_another_machine_needs_a_cap_and_is_then_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     target = Target("https://sms.example.com", "key", "secret")
-    order = Order()
+    order = LoadFields()
     assert order.read(target) is None
-    assert "how many messages" in order.messages.error
+    assert "expected a maximum" in order.messages.error
     type_into(order.messages, "100")
-    trial = order.read(target)
-    assert trial
-    assert trial.bounds == Bounds(trial.bounds.thresholds, 100, None, ("sms.example.com",), True)
-    assert trial.bounds.thresholds
+    load_test = order.read(target)
+    assert load_test
+    options = load_test.options
+    assert (options.max_messages, options.max_cost) == (100, None)
+    assert (options.allow_target, options.i_pay_for_this) == (("sms.example.com",), True)
+    assert options.thresholds
 
 
 def test_every_scenario_says_what_it_is() -> None:
-    order = Order()
+    order = LoadFields()
     for name in order.scenario.options:
         order.scenario.value = name
-        assert len(order._says.html) > 40, name
+        assert len(order._description.html) > 40, name
 
 
 def write(folder: Path, waits_ms: list[int], outcome: ReturnCode = ReturnCode.SUCCESS) -> None:

@@ -16,11 +16,12 @@ PARENT = """
 import sys
 from pathlib import Path
 from toolkit.load_test.launch import locust_process as launch
+from toolkit.load_test.plan.options import LoadOptions
 from toolkit.settings import Target
 
 target = Target(sys.argv[1], "key", "the-master-secret", 1)
-plan = launch.Plan(60, users=5, workers=int(sys.argv[3]))
-with launch.start("throughput", target, plan, folder=Path(sys.argv[2]), seed=1) as run:
+options = LoadOptions(duration_s=60, users=5, workers=int(sys.argv[3]))
+with launch.start("throughput", target, options, folder=Path(sys.argv[2])) as run:
     for progress in run.follow():
         print(progress.calls, flush=True)
 """
@@ -31,7 +32,9 @@ def of_run(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "locust" in words and any(word.startswith(str(folder)) for word in words):
+        if {"locust", "toolkit.load_test.generator"} & set(words) and any(
+            word.startswith(str(folder)) for word in words
+        ):
             found.append(process)
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, shown
 from toolkit.forms.widgets.text_field import TextField
-from toolkit.load_and_report import Trial, new_folder
-from toolkit.load_test.launch import locust_process
-from toolkit.load_test.launch.locust_process import Bounds, Expectations, Plan
+from toolkit.load_and_report import LoadTest, new_folder
+from toolkit.load_test.launch.sandbox_process import sandbox
+from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs.progress import Progress
 
 SCENARIO = "frequency_limits"
@@ -68,8 +67,8 @@ class LimitsForm:
             log = self.log.read(_read_log)
             job = None if log is None else lambda: self._find_in(log)
         else:
-            trial = self._read()
-            job = None if trial is None else lambda: self._prove(trial)
+            load_test = self._read()
+            job = None if load_test is None else lambda: self._prove(load_test)
         if job:
             self._running.begin(job)
 
@@ -99,27 +98,27 @@ class LimitsForm:
         picture = card("Sends over time", self._caption, self.chart)
         return form(columns(asked, found), picture, card("Runs", self._history), name="sms-limits")
 
-    def _read(self) -> Trial | None:
+    def _read(self) -> LoadTest | None:
         rules, speed = self.rules.read(_read_rules), self.speed.read(_read_speed)
         duration_s = self.duration.read(parse_duration)
         if rules is None or speed is None or duration_s is None:
             return None
-        expectations = Expectations(tuple(map(str, rules)), speed)
-        return Trial(SCENARIO, Plan(duration_s, _USERS), Bounds(), expectations, None, secrets.randbelow(1 << 32))
+        texts = tuple(map(str, rules))
+        return LoadTest(SCENARIO, LoadOptions(users=_USERS, duration_s=duration_s, rules=texts, speed=speed))
 
     # In a thread.
 
-    def _prove(self, trial: Trial) -> None:
+    def _prove(self, load_test: LoadTest) -> None:
         self._result.html, self._caption.html, self.chart.spec = "", "", {}
-        with locust_process.sandbox(*trial.expectations.sandbox_arguments()) as target:
+        with sandbox(*load_test.options.sandbox_arguments()) as target:
             folder = new_folder(self._out)
-            ended = self._running.play(trial, target, folder, lambda _, progress: self._show(trial, progress))
+            ended = self._running.play(load_test, target, folder, lambda _, progress: self._show(load_test, progress))
         self._progress.html = render("busy", text="Judging every answer …")
-        self._running.keep(trial, target, folder, ended)
-        self._draw(read(folder), parse_rules(" ".join(trial.expectations.rules)), trial.expectations.speed)
+        self._running.keep(load_test, target, folder, ended)
+        self._draw(read(folder), load_test.options.expectations().rules, load_test.options.speed)
 
-    def _show(self, trial: Trial, progress: Progress) -> None:
-        said = f"Sending at the edges of each window: {progress.elapsed_s:.0f} of {trial.plan.duration_s:g} s"
+    def _show(self, load_test: LoadTest, progress: Progress) -> None:
+        said = f"Sending at the edges of each window: {progress.elapsed_s:.0f} of {load_test.options.duration_s:g} s"
         self._progress.html = render("busy", text=f"{said}, {progress.calls:,} sends")
 
     def _find_in(self, log: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.api.errors import RunError
-from toolkit.forms.inputs.load_options import Order
+from toolkit.forms.inputs.load_options import LoadFields
 from toolkit.forms.inputs.target_chooser import TargetChooser
 from toolkit.forms.parts import live_chart
 from toolkit.forms.parts.background_task import BackgroundTask
@@ -21,7 +21,7 @@ from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, shown
-from toolkit.load_and_report import Trial, new_folder
+from toolkit.load_and_report import LoadTest, new_folder
 from toolkit.load_test.launch.locust_process import LoadRun
 from toolkit.runs.arrival_counts import Pacing
 from toolkit.runs.progress import Progress
@@ -37,9 +37,9 @@ class LoadForm:
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
         self._own = Sandbox() if sandbox is None else None
         self._out = Path(out)
-        self._pending: Trial | None = None
+        self._pending: LoadTest | None = None
         self.chooser = TargetChooser(sandbox or self._own or Sandbox(), self.drop_pending)
-        self.order = Order()
+        self.order = LoadFields()
         self.start = widgets.Button(description="Start", button_style="primary")
         self.stop = widgets.Button(description="Stop")
         self.confirm = widgets.Button(description="Load it", button_style="danger")
@@ -62,21 +62,21 @@ class LoadForm:
         """Check what was typed, and start; against a real API only once that was confirmed."""
         if self._work.is_busy:
             return
-        trial = self.order.read(self.chooser.chosen if self.chooser.is_real else None)
-        if trial is None:
+        load_test = self.order.read(self.chooser.chosen if self.chooser.is_real else None)
+        if load_test is None:
             return
-        self._pending = trial
+        self._pending = load_test
         if self.chooser.is_real and self.chooser.chosen:
-            self._question.html = _question(trial, self.chooser.chosen)
+            self._question.html = _question(load_test, self.chooser.chosen)
             self._enable()
         else:
             self.start_pending()
 
     def start_pending(self) -> None:
         """Start what was asked for, once."""
-        trial, self._pending = self._pending, None
-        if trial:
-            self._running.begin(lambda: self._load(trial))
+        load_test, self._pending = self._pending, None
+        if load_test:
+            self._running.begin(lambda: self._load(load_test))
 
     def drop_pending(self) -> None:
         """Don't start what was asked for."""
@@ -113,33 +113,33 @@ class LoadForm:
 
     # In a thread.
 
-    def _load(self, trial: Trial) -> None:
+    def _load(self, load_test: LoadTest) -> None:
         if find_spec("locust") is None:
             raise RunError("load tests need the extra load: pip install 'sms-code-toolkit[load]'")
         self._result.html, self.chart.spec = "", {}
         target = self.chooser.target()
         self.chooser.show()
-        trial.check(target)
+        load_test.check(target)
         folder = new_folder(self._out)
         live, paces = LiveResults(), list[Pacing]()
 
         def show(run: LoadRun, progress: Progress) -> None:
             paces.extend([pace] if (pace := run.pacing()) and pace not in paces[-1:] else [])
-            self._show(live, paces, trial, progress)
+            self._show(live, paces, load_test, progress)
 
-        ended = self._running.play(trial, target, folder, show, live.add)
+        ended = self._running.play(load_test, target, folder, show, live.add)
         self._progress.html = render("busy", text="Judging the run …")
-        self._running.keep(trial, target, folder, ended)
+        self._running.keep(load_test, target, folder, ended)
 
-    def _show(self, live: LiveResults, paces: list[Pacing], trial: Trial, progress: Progress) -> None:
+    def _show(self, live: LiveResults, paces: list[Pacing], load_test: LoadTest, progress: Progress) -> None:
         buckets = live.buckets()
         if not buckets:
             return
         if not self._running.is_stopped:
-            said = f"Loading: {progress.elapsed_s:.0f} of {trial.plan.duration_s:g} s"
+            said = f"Loading: {progress.elapsed_s:.0f} of {load_test.options.run_time_s:g} s"
             self._progress.html = render("busy", text=said)
-        self._facts.html = facts_html(live, paces, trial, progress.calls_per_s, self.chooser.is_real)
-        end_s = max(buckets[-1].end_s, min(trial.plan.duration_s, 10.0))
+        self._facts.html = facts_html(live, paces, load_test, progress.calls_per_s, self.chooser.is_real)
+        end_s = max(buckets[-1].end_s, min(load_test.options.run_time_s, 10.0))
         calls = sum(it.calls.total() for it in buckets)
         said = f"A load test so far: {calls:,} calls by return code, and what callers waited"
         self.chart.draw(live_chart.panels(buckets, paces), (0.0, end_s), live_chart.ticks(end_s), said)
@@ -160,7 +160,7 @@ class LoadForm:
         self.chooser.enable(not self._work.is_busy)
 
 
-def _question(trial: Trial, target: Target) -> str:
-    cap, price = trial.cap(), trial.price
+def _question(load_test: LoadTest, target: Target) -> str:
+    cap, price = load_test.cap(), load_test.price
     cost = f"{amount(cap * price.per_send)} {price.currency}" if cap and price else ""
     return render("load_question", url=target.base_url, cap=cap, cost=cost)

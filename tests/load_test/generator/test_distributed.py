@@ -23,6 +23,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Cause, LoadRun
+from toolkit.load_test.plan.options import LoadOptions
 from toolkit.records.parquet import pack_to_parquet
 
 LONG_S = 60
@@ -31,8 +32,8 @@ NUMBERS = ["13800138000", "13800138001", "13800138002"]
 
 
 def start(api: Api, folder: Path, *, duration_s: float = LONG_S, users: int = 6, workers: int = 2) -> LoadRun:
-    plan = locust_process.Plan(duration_s, users=users, workers=workers)
-    return locust_process.start("throughput", api.target, plan, folder=folder, seed=1)
+    options = LoadOptions(seed=1, duration_s=duration_s, users=users, workers=workers)
+    return locust_process.start("throughput", api.target, options, folder=folder)
 
 
 def rows(folder: Path) -> list[dict[str, object]]:
@@ -99,8 +100,8 @@ def test_a_worker_that_is_killed_is_reported_its_users_move_and_its_records_stay
 
 
 def rate_run(api: Api, folder: Path, duration_s: float) -> LoadRun:
-    plan = locust_process.Plan(duration_s, rate_per_s=RATE_PER_S, workers=2)
-    return locust_process.start("throughput", api.target, plan, folder=folder, seed=1)
+    options = LoadOptions(seed=1, duration_s=duration_s, rate_per_s=RATE_PER_S, workers=2)
+    return locust_process.start("throughput", api.target, options, folder=folder)
 
 
 def sends_by_second(folder: Path) -> list[int]:

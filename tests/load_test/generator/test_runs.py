@@ -17,6 +17,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import LoadRun
+from toolkit.load_test.plan.options import LoadOptions
 from toolkit.records.parquet import pack_to_parquet
 from toolkit.runs import run_folder
 from toolkit.runs.run_folder import Cause
@@ -27,7 +28,8 @@ LONG_S = 60
 def start(
     api: Api, folder: Path, *, duration_s: float = LONG_S, scenario: str = "throughput", users: int = 5
 ) -> LoadRun:
-    return locust_process.start(scenario, api.target, locust_process.Plan(duration_s, users), folder=folder, seed=1)
+    options = LoadOptions(duration_s=duration_s, users=users, seed=1)
+    return locust_process.start(scenario, api.target, options, folder=folder)
 
 
 def recorded(folder: Path) -> Counter[tuple[str, int]]:

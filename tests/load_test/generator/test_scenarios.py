@@ -6,7 +6,6 @@ import json
 import re
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,7 +17,8 @@ from support.wrong import Amnesiac, Denying, Limited
 
 from toolkit.api.rate_rules import Rule
 from toolkit.load_test.launch import locust_process
-from toolkit.load_test.launch.locust_process import Plan
+from toolkit.load_test.launch.sandbox_process import sandbox
+from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs import run_folder
 from toolkit.settings import Target
 
@@ -39,7 +39,7 @@ def run(scenario: str, target: Target, *options: str) -> tuple[int, str]:
 
 
 def test_a_sandbox_keeps_its_frequency_limits_at_any_edge() -> None:
-    with locust_process.sandbox(*FAST, *RULES) as target:
+    with sandbox(*FAST, *RULES) as target:
         code, told = run("frequency_limits", target, *RULES)
     assert code == 0, told
     assert "over admissions: 0\n" in told
@@ -58,7 +58,7 @@ def test_a_sandbox_keeps_its_frequency_limits_at_any_edge() -> None:
     ids=["one more", "two ticks short", "two ticks long", "one less"],
 )
 def test_a_sandbox_with_other_rules_is_caught(rules: tuple[str, ...], named: str) -> None:
-    with locust_process.sandbox(*FAST, *rules) as target:
+    with sandbox(*FAST, *rules) as target:
         code, told = run("frequency_limits", target, *RULES)
     assert code == BROKEN
     assert f"{named}: 0\n" not in told
@@ -90,13 +90,13 @@ def processes() -> tuple[str, ...]:
 
 
 def test_workers_that_send_to_one_mobile_are_judged_together() -> None:
-    with locust_process.sandbox(*FAST, *RULES) as target:
+    with sandbox(*FAST, *RULES) as target:
         code, told = run("frequency_limits", target, *RULES, *processes())
     assert code == 0, told
 
 
 def test_guessing_does_not_get_into_a_sandbox() -> None:
-    with locust_process.sandbox(*FAST, "--rule", "1000/1s") as target:
+    with sandbox(*FAST, "--rule", "1000/1s") as target:
         code, told = run("brute_force", target, "--rule", "1000/1s")
     assert code == 0, told
     assert "guesses judged: 0\n" not in told
@@ -108,7 +108,7 @@ def test_guessing_does_not_get_into_a_sandbox() -> None:
     ids=["too many tries", "too many failures"],
 )
 def test_a_sandbox_that_stands_more_guesses_is_caught(fault: tuple[str, ...], named: str) -> None:
-    with locust_process.sandbox(*FAST, "--rule", "1000/1s", *fault) as target:
+    with sandbox(*FAST, "--rule", "1000/1s", *fault) as target:
         code, told = run("brute_force", target, "--rule", "1000/1s")
     assert code == BROKEN
     assert f"{named}: 0\n" not in told
@@ -121,7 +121,7 @@ def test_a_service_without_tries_is_caught(api: Api) -> None:
 
 
 def test_one_right_code_succeeds_once_in_a_sandbox_whoever_calls() -> None:
-    with locust_process.sandbox(*FAST) as target:
+    with sandbox(*FAST) as target:
         code, told = run("replay", target, *processes())
     assert code == 0, told
     assert "callers per message: 7\n" in told
@@ -138,13 +138,13 @@ def test_a_code_that_succeeds_twice_or_never_is_caught(wrong: Callable[[], Api],
 
 
 def test_every_journey_gets_what_is_due_from_a_sandbox() -> None:
-    with locust_process.sandbox(*FAST) as target:
+    with sandbox(*FAST) as target:
         code, told = run("journey", target)
     assert code == 0, told
 
 
 def test_a_service_whose_codes_do_not_expire_is_caught() -> None:
-    with locust_process.sandbox() as target:
+    with sandbox() as target:
         code, told = run("journey", target, "--speed", "600", "-u", "40", "-r", "40")
     assert code == BROKEN
     assert "50011 answered 50010" in told
@@ -158,12 +158,10 @@ def test_a_run_of_which_nothing_was_seen_proves_nothing(api: Api) -> None:
 
 
 def test_a_launched_run_leaves_its_claim_in_its_folder(tmp_path: Path) -> None:
-    expected = locust_process.Expectations(("1/60s", "3/240s"), 60)
+    options = LoadOptions(duration_s=3, users=4, seed=1, rules=("1/60s", "3/240s"), speed=60)
     with (
-        locust_process.sandbox(*expected.sandbox_arguments()) as target,
-        locust_process.start(
-            "frequency_limits", target, Plan(3, users=4), folder=tmp_path, seed=1, expectations=expected
-        ) as load,
+        sandbox(*options.sandbox_arguments()) as target,
+        locust_process.start("frequency_limits", target, options, folder=tmp_path) as load,
     ):
         assert load.wait().cause is locust_process.Cause.FINISHED
     (claim,) = json.loads((tmp_path / run_folder.CLAIMS_NAME).read_text())
@@ -172,16 +170,12 @@ def test_a_launched_run_leaves_its_claim_in_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_recorded_run_is_played_again_call_by_call(tmp_path: Path) -> None:
-    expected = locust_process.Expectations(speed=60)
-    with locust_process.sandbox(*expected.sandbox_arguments()) as target:
-        with locust_process.start(
-            "journey", target, Plan(3, users=8), folder=tmp_path / "1", seed=1, expectations=expected
-        ) as first:
+    options = LoadOptions(duration_s=3, users=8, seed=1, speed=60)
+    with sandbox(*options.sandbox_arguments()) as target:
+        with locust_process.start("journey", target, options, folder=tmp_path / "1") as first:
             first.wait()
-        again = replace(expected, recording=str(tmp_path / "1"))
-        with locust_process.start(
-            "replay", target, Plan(10, users=20), folder=tmp_path / "2", seed=2, expectations=again
-        ) as second:
+        again = LoadOptions(duration_s=10, users=20, seed=2, speed=60, recording=tmp_path / "1")
+        with locust_process.start("replay", target, again, folder=tmp_path / "2") as second:
             assert second.wait().cause is locust_process.Cause.FINISHED
     recorded, played = (starts_s(tmp_path / name) for name in ("1", "2"))
     assert len(played) == len(recorded) > 10

@@ -15,6 +15,9 @@ from support.processes import wait_gone
 from toolkit.api.errors import InputError, NotConnectedError, ReturnCodeError, RunError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.load_test.launch import locust_process
+from toolkit.load_test.launch.sandbox_process import sandbox
+from toolkit.load_test.launch.scenarios import find_scenario, scenarios
+from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs.run_folder import Cause
 from toolkit.settings import Target
 
@@ -22,8 +25,8 @@ REPOSITORY = Path(__file__).parents[3]
 UNUSED = Target("http://127.0.0.1:1", "key", "secret", 1)
 HOLDER = """
 import sys
-from toolkit.load_test.launch import locust_process as launch
-with launch.sandbox() as target:
+from toolkit.load_test.launch.sandbox_process import sandbox
+with sandbox() as target:
     print("ready", flush=True)
     sys.stdin.read()
 """
@@ -43,7 +46,7 @@ def test_launching_never_imports_locust() -> None:
 
 def test_a_sandbox_answers_and_is_gone_afterwards() -> None:
     before = set(children())
-    with locust_process.sandbox() as target:
+    with sandbox() as target:
         locust_process.check_target(target)
         assert set(children()) > before
     assert set(children()) == before
@@ -53,7 +56,7 @@ def test_a_sandbox_answers_and_is_gone_afterwards() -> None:
 
 def test_a_sandbox_is_gone_after_an_error_in_its_block() -> None:
     before = set(children())
-    with pytest.raises(ZeroDivisionError), locust_process.sandbox():
+    with pytest.raises(ZeroDivisionError), sandbox():
         _ = 1 / 0
     assert set(children()) == before
 
@@ -63,14 +66,14 @@ def test_a_sandbox_is_configured_by_its_arguments_alone(tmp_path: Path, monkeypa
     monkeypatch.setenv("SMSCODE_PRODUCTION", "true")
     (tmp_path / "smscode.toml").write_text("[service]\nproduction = true\n")
     monkeypatch.chdir(tmp_path)
-    with locust_process.sandbox() as target:
+    with sandbox() as target:
         locust_process.check_target(target)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["smscode.toml"]
 
 
 def test_a_sandbox_that_cannot_start_says_why() -> None:
     before = set(children())
-    with pytest.raises(RunError, match="unknown store engine"), locust_process.sandbox("--store", "no:store"):
+    with pytest.raises(RunError, match="unknown store engine"), sandbox("--store", "no:store"):
         pass
     assert set(children()) == before
 
@@ -78,8 +81,8 @@ def test_a_sandbox_that_cannot_start_says_why() -> None:
 def test_a_production_service_is_no_sandbox(tmp_path: Path) -> None:
     before = set(children())
     with (
-        pytest.raises(InputError, match="leave --production out"),
-        locust_process.sandbox("--production", "--provider", "outbox", "--store", f"sqlite:///{tmp_path}/store.db"),
+        pytest.raises(InputError, match="invalid argument --production"),
+        sandbox("--production", "--provider", "outbox", "--store", f"sqlite:///{tmp_path}/store.db"),
     ):
         pass
     assert set(children()) == before
@@ -98,15 +101,15 @@ def test_a_sandbox_is_gone_when_its_parent_is_killed() -> None:
 
 
 def test_a_check_of_a_wrong_key_says_so() -> None:
-    with locust_process.sandbox() as target, pytest.raises(ReturnCodeError) as caught:
+    with sandbox() as target, pytest.raises(ReturnCodeError) as caught:
         locust_process.check_target(Target(target.base_url, target.app_key, "wrong", 1))
     assert caught.value.return_code is ReturnCode.AUTH_FAILED
 
 
 def test_a_load_test_of_a_sandbox_is_recorded(tmp_path: Path) -> None:
     with (
-        locust_process.sandbox() as target,
-        locust_process.start("throughput", target, locust_process.Plan(3, users=5), folder=tmp_path, seed=1) as run,
+        sandbox() as target,
+        locust_process.start("throughput", target, LoadOptions(duration_s=3, users=5), folder=tmp_path) as run,
     ):
         *_, last = run.follow()
         ended = run.wait()
@@ -120,14 +123,14 @@ def test_a_load_test_of_a_sandbox_is_recorded(tmp_path: Path) -> None:
 
 
 def test_a_scenario_is_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert locust_process.find_scenario("throughput").resolve() == REPOSITORY / "locustfiles/throughput.py"
+    assert find_scenario("throughput").resolve() == REPOSITORY / "locustfiles/throughput.py"
     mine = tmp_path / "locustfiles/mine.py"
     mine.parent.mkdir()
     mine.touch()
-    assert locust_process.find_scenario(str(mine)) == mine
+    assert find_scenario(str(mine)) == mine
     monkeypatch.chdir(tmp_path)
-    assert locust_process.find_scenario("mine").resolve() == mine
-    assert set(locust_process.scenarios()) >= {"mine", "throughput"}
+    assert find_scenario("mine").resolve() == mine
+    assert set(scenarios()) >= {"mine", "throughput"}
 
 
 def test_a_scenario_in_the_current_directory_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,19 +138,19 @@ def test_a_scenario_in_the_current_directory_comes_first(tmp_path: Path, monkeyp
     mine.parent.mkdir()
     mine.touch()
     monkeypatch.chdir(tmp_path)
-    assert locust_process.find_scenario("throughput").resolve() == mine
+    assert find_scenario("throughput").resolve() == mine
 
 
 @pytest.mark.parametrize("name", ["no-such", "no/such.py", "../throughput", ""])
 def test_an_unknown_scenario_lists_the_known_ones(name: str) -> None:
     with pytest.raises(InputError, match="throughput"):
-        locust_process.find_scenario(name)
+        find_scenario(name)
 
 
 @pytest.mark.parametrize(("users", "duration_s"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, float("nan"))])
 def test_a_load_test_needs_users_and_time(tmp_path: Path, users: int, duration_s: float) -> None:
     with pytest.raises(InputError):
-        locust_process.Plan(duration_s, users)
+        LoadOptions(duration_s=duration_s, users=users)
     assert not (tmp_path / "run").exists()
 
 
@@ -165,7 +168,7 @@ def locust_alone(cwd: Path, url: str, **settings: str) -> subprocess.CompletedPr
 
 
 def test_a_locustfile_runs_under_locust_alone_and_then_records_nothing(tmp_path: Path) -> None:
-    with locust_process.sandbox() as target:
+    with sandbox() as target:
         settings = {"SMSCODE_APP_KEY": target.app_key, "SMSCODE_MASTER_SECRET": target.master_secret}
         done = locust_alone(tmp_path, target.base_url, **settings, SMSCODE_TEMP_ID=str(target.temp_id))
     assert done.returncode == 0, done.stderr

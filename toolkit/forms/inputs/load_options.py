@@ -1,179 +1,111 @@
-"""Order: the fields that say what a load test is to do, and what of them makes a trial."""
+"""The fields of a form that describe a load test, generated from ``load_test.plan.options``."""
 
 from __future__ import annotations
 
-import ast
-import secrets
-from collections.abc import Callable
-from decimal import Decimal
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import ipywidgets as widgets
 
-from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
-from toolkit.api.wire import parse_whole
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import columns
 from toolkit.forms.widgets.text_field import TextField
-from toolkit.load_and_report import Trial, read_plan
-from toolkit.load_test.launch import locust_process
-from toolkit.load_test.launch.locust_process import Bounds, Expectations
-from toolkit.load_test.plan.schedule import parse_stages, steady
+from toolkit.load_and_report import LoadTest
+from toolkit.load_test.launch.scenarios import describe, scenarios
+from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, parse_option
 from toolkit.load_test.plan.target_guard import cap_messages, is_this_machine
-from toolkit.runs.thresholds import parse
 from toolkit.settings import Price, Target, load_price
 
-USERS, RATE, STAGES = "users", "rate", "stages"
+USERS, RATE, STAGES = "users", "rate_per_s", "stages"  # the ways to give the load, fields of LoadOptions
 _SCENARIO = "throughput"
-_PACES = {
-    USERS: ("Users", "20", "People at once; each waits for his answers."),
-    RATE: ("Rate", "50", "Journeys begun a second, whatever the answers do."),
-    STAGES: ("Stages", "10s@100,20s=100,5s@0", "Ramp with @, hold with =; commas between."),
-}
-_THRESHOLDS = "p99(send.caller_ms) < 250\nok_ratio(send) >= 95%"
-
-T = TypeVar("T")
 
 
-class Order:
-    """The fields."""
+class LoadFields:
+    """Fields for the scenario, the load, the thresholds and the budget; further options are folded away."""
 
     def __init__(self) -> None:
-        self.scenario = widgets.Dropdown(
-            description="Scenario", options=sorted(locust_process.scenarios()), value=_SCENARIO
-        )
-        self.pace = widgets.Dropdown(
-            description="Pace", options=[("Users at once", USERS), ("A rate", RATE), ("Stages", STAGES)]
-        )
-        self.hard = TextField(*_PACES[USERS][:2], kind="text", help=_PACES[USERS][2])
-        self.duration = TextField("Duration", "10s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
-        self.thresholds = TextField("Thresholds", _THRESHOLDS, kind="lines", help="What it must keep to, one a line.")
-        self.messages = TextField("Most messages", kind="number", hint="any number", help="Never one more is sent.")
-        self.cost = TextField("Most cost", kind="number", hint="any amount", help=_tell_price())
-        self._says = HtmlPanel()
-        self.scenario.observe(lambda _: self._tell(), "value")
-        self.pace.observe(lambda _: self._choose_pace(), "value")
-        self._tell()
+        price = load_price()
+        cost = f"At {price.per_send:f} {price.currency} a send." if price else "Needs SMSCODE_PRICE_PER_SEND."
+        self.scenario = widgets.Dropdown(description="Scenario", options=sorted(scenarios()), value=_SCENARIO)
+        ways = [("Users", USERS), ("Arrival rate", RATE), ("Stages", STAGES)]
+        self.pace = widgets.Dropdown(description="Load", options=ways)
+        self.hard = _field(USERS)
+        self.duration = _field("duration_s")
+        self.thresholds = _field("thresholds", kind="lines", help="One per line.")
+        self.messages = _field("max_messages", kind="number", hint="unlimited")
+        self.cost = _field("max_cost", kind="number", hint="unlimited", help=cost)
+        self.more = {name: _field(name) for name in ("arrivals", "max_connections", "workers", "rules", "speed")}
+        self.more |= {name: _field(name) for name in ("mobiles", "seed")}
+        self._description = HtmlPanel()
+        self.scenario.observe(lambda _: self._describe(), "value")
+        self.pace.observe(lambda _: self._choose_load(), "value")
+        self._describe()
+        more = widgets.Accordion([widgets.VBox(list(self.more.values()))], titles=["More options"])
         self.widget = widgets.VBox(
             [
                 self.scenario,
-                self._says,
+                self._description,
                 columns(self.pace, self.hard, self.duration),
                 self.thresholds,
                 columns(self.messages, self.cost),
+                more,
             ]
         )
 
-    def read(self, real: Target | None) -> Trial | None:
-        """Return the trial that was asked for; where a field can't be used that is shown beside it: None.
+    def read(self, real: Target | None) -> LoadTest | None:
+        """Return the load test, or None if a field is invalid, which is then shown beside it.
 
-        ``real``: the target, where messages may cost money.
+        Args:
+            real: The target if messages may cost money there, which it then is allowed to; None for a sandbox.
         """
         price = load_price()
-        read = [
-            self.hard.read(self._check_pace),
-            self.duration.read(self._read_duration),
-            self.thresholds.read(_read_thresholds),
-            self.messages.read(lambda text: _read_cap(text, real)),
-            self.cost.read(lambda text: _check_cost(text, price)),
-        ]
-        return None if None in read else self._trial(real, price)
+        fields = {self.pace.value: self.hard, "thresholds": self.thresholds, "max_messages": self.messages}
+        fields |= {"max_cost": self.cost} | self.more
+        if self.pace.value != STAGES:
+            fields["duration_s"] = self.duration
+        texts = {name: field.read(partial(_check, name, real, price)) for name, field in fields.items()}
+        if None in texts.values():
+            return None
+        values: dict[str, Any] = {name: parse_option(name, text) for name, text in texts.items() if text}
+        if real:
+            values |= {"allow_target": (urlsplit(real.base_url).hostname or "",), "i_pay_for_this": True}
+        return LoadTest(self.scenario.value, LoadOptions(**values), price)
 
     def enable(self, is_enabled: bool) -> None:
-        """Let the fields be changed, or not."""
-        fields: list[Any] = [
-            self.scenario,
-            self.pace,
-            self.hard,
-            self.duration,
-            self.thresholds,
-            self.messages,
-            self.cost,
-        ]
-        for field in fields:
+        """Enable or disable all fields."""
+        fields: list[Any] = [self.scenario, self.pace, self.hard, self.duration, self.thresholds]
+        for field in [*fields, self.messages, self.cost, *self.more.values()]:
             field.disabled = not is_enabled
 
-    def _trial(self, real: Target | None, price: Price | None) -> Trial:
-        pace = {self.pace.value: self.hard.value.strip()}
-        users, rate = pace.get(USERS), pace.get(RATE)
-        duration = None if self.pace.value == STAGES else self.duration.value
-        allowed = (urlsplit(real.base_url).hostname or "",) if real else ()
-        messages = parse_whole(self.messages.value.strip())
-        return Trial(
-            self.scenario.value,
-            read_plan(int(users) if users else None, float(rate) if rate else None, pace.get(STAGES), duration),
-            Bounds(
-                _read_thresholds(self.thresholds.value), messages, self.cost.value.strip() or None, allowed, bool(real)
-            ),
-            Expectations(),
-            price,
-            secrets.randbelow(1 << 32),
-        )
-
-    def _check_pace(self, text: str) -> str:
-        _CHECKS[self.pace.value](text)
-        return text
-
-    def _read_duration(self, text: str) -> float:
-        return 0 if self.pace.value == STAGES else parse_duration(text)
-
-    def _choose_pace(self) -> None:
-        self.hard.label, self.hard.value, self.hard.help = _PACES[self.pace.value]
+    def _choose_load(self) -> None:
+        option = declared()[self.pace.value]
+        self.hard.label, self.hard.value, self.hard.help = option.label, option.suggestion, option.help
         self.hard.error = ""
         self.duration.layout.display = "none" if self.pace.value == STAGES else ""
 
-    def _tell(self) -> None:
-        self._says.html = render("says", text=_says(self.scenario.value))
+    def _describe(self) -> None:
+        self._description.html = render("says", text=describe(self.scenario.value))
 
 
-def _says(scenario: str) -> str:
-    """Return the first line of a scenario's own words."""
-    text = locust_process.find_scenario(scenario).read_text(encoding="utf-8")
-    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+def _field(name: str, **traits: Any) -> TextField:
+    """Return the field of an option, as its declaration describes it."""
+    option = declared()[name]
+    default = LoadOptions.model_fields[name].get_default()
+    hint = option.default or ("" if default is None or is_repeatable(name) else str(default))
+    return TextField(option.label, option.suggestion, **{"help": option.help, "hint": hint, **traits})
 
 
-def _tell_price() -> str:
-    price = load_price()
-    return f"At {price.per_send:f} {price.currency} a send." if price else "Needs SMSCODE_PRICE_PER_SEND."
-
-
-def _check_users(text: str) -> None:
-    users = parse_whole(text)
-    if users is None or users < 1:
-        raise InputError("a whole number of people, at least 1")
-
-
-def _check_rate(text: str) -> None:
-    try:
-        rate = float(text)
-    except ValueError:
-        raise InputError("a number of journeys a second, such as 50") from None
-    steady(rate)
-
-
-_CHECKS: dict[str, Callable[[str], object]] = {USERS: _check_users, RATE: _check_rate, STAGES: parse_stages}
-
-
-def _read_thresholds(text: str) -> tuple[str, ...]:
-    return tuple(str(parse(line)) for line in text.splitlines() if line.strip())
-
-
-def _read_cap(text: str, real: Target | None) -> int:
-    """Read the cap on messages, 0 for none, which a target that isn't this machine must have."""
-    if not text:
-        if real and not is_this_machine(real.base_url):
-            raise InputError("say how many messages may be sent: each costs money, and reaches a stranger")
-        return 0
-    cap = parse_whole(text)
-    if cap is None or cap < 1:
-        raise InputError("a whole number of messages, at least 1")
-    return cap
-
-
-def _check_cost(text: str, price: Price | None) -> Decimal:
+def _check(name: str, real: Target | None, price: Price | None, text: str) -> str:
+    """Return the text of a field if it is valid, "" for an option that is not given; raise ValueError."""
+    if not text and name == "max_messages" and real and not is_this_machine(real.base_url):
+        raise InputError("expected a maximum: each message costs money there and may reach a stranger")
+    if not text and declared()[name].suggestion and not is_repeatable(name):
+        raise InputError(f"expected {declared()[name].expects}")
     if text:
-        cap_messages(None, text, price)
-    return Decimal(0)
+        parse_option(name, text)
+    if text and name in ("max_messages", "max_cost"):
+        cap_messages(**{"max_messages": None, "max_cost": None, name: parse_option(name, text)}, price=price)
+    return text

@@ -13,7 +13,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.parts.colour_pairs import MUTED, ColourPair, colours_of
 from toolkit.forms.parts.live_results import LiveResults
 from toolkit.forms.parts.templates import render
-from toolkit.load_and_report import Trial
+from toolkit.load_and_report import LoadTest
 from toolkit.report.run_result import remarks
 from toolkit.runs.arrival_counts import Pacing
 from toolkit.runs.check_results import figure_rows
@@ -30,22 +30,28 @@ class Run:
     summary: dict[str, Any]
 
 
-def facts_html(live: LiveResults, paces: Sequence[Pacing], trial: Trial, calls_per_s: float, is_real: bool) -> str:
+def facts_html(
+    live: LiveResults, paces: Sequence[Pacing], load_test: LoadTest, calls_per_s: float, is_real: bool
+) -> str:
     """Show the figures of a load test so far; ``is_real``: its messages cost money."""
-    return render("facts", facts=list(_facts(live, paces, trial, calls_per_s, is_real)))
+    return render("facts", facts=list(_facts(live, paces, load_test, calls_per_s, is_real)))
 
 
 def _facts(
-    live: LiveResults, paces: Sequence[Pacing], trial: Trial, calls_per_s: float, is_real: bool
+    live: LiveResults, paces: Sequence[Pacing], load_test: LoadTest, calls_per_s: float, is_real: bool
 ) -> Iterator[tuple[str, str, str]]:
     yield "Calls", f"{calls_per_s:,.0f}", "/s"
     if paces:
         yield "Journeys", f"{paces[-1].achieved_per_s:,.0f}", f"of {paces[-1].intended_per_s:,.0f}/s"
     for percentile, ms in live.waited_ms().items():
         yield f"Waited, p{percentile:g}", number_format.milliseconds(ms), "ms"
-    if trial.price:
-        yield "Spent" if is_real else "Would cost", amount(live.messages * trial.price.per_send), trial.price.currency
-    yield "Messages", f"{live.messages:,}", f"of {cap:,}" if (cap := trial.cap()) else ""
+    if load_test.price:
+        yield (
+            "Spent" if is_real else "Would cost",
+            amount(live.messages * load_test.price.per_send),
+            load_test.price.currency,
+        )
+    yield "Messages", f"{live.messages:,}", f"of {cap:,}" if (cap := load_test.cap()) else ""
 
 
 def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> str:

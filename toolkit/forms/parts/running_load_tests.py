@@ -10,7 +10,7 @@ from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
 from toolkit.forms.parts.load_result import Run, result_html, runs_html
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.load_and_report import Trial, conclude, ending
+from toolkit.load_and_report import LoadTest, conclude, ending
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.records.packed import PackedRow
 from toolkit.report.preload import Preload
@@ -58,23 +58,24 @@ class Running:
 
     def play(
         self,
-        trial: Trial,
+        load_test: LoadTest,
         target: Target,
         folder: Path,
         show: Callable[[LoadRun, Progress], object],
         on_rows: Callable[[list[PackedRow]], object] = lambda _: None,
     ) -> Ended:
-        """Load until the trial is over, is stopped, or the kernel interrupted; ``show`` is told how far it is."""
-        with trial.begin(target, folder) as run, InterruptWatcher() as sentinel, Preload():
+        """Load until the load_test is over, is stopped, or the kernel interrupted; ``show`` is told how far it is."""
+        with load_test.prepare(folder) as run, InterruptWatcher() as sentinel, Preload():
+            run.begin(target)
             for progress in run.follow(_EVERY_S, on_rows):
                 show(run, progress)
                 if self.is_stopped or sentinel.is_interrupted:
                     run.stop()
             return run.wait()
 
-    def keep(self, trial: Trial, target: Target, folder: Path, ended: Ended) -> None:
+    def keep(self, load_test: LoadTest, target: Target, folder: Path, ended: Ended) -> None:
         """Judge one that is over, and show what came of it."""
-        result, page = conclude(folder, trial.settings(target) | ending(ended))
+        result, page = conclude(folder, load_test.settings(target) | ending(ended))
         self.runs.append(Run(folder, result.summary))
         self._result.html = result_html(result.summary, page, ended.notes)
         self._history.html = runs_html(self.runs)

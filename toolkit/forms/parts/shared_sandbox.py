@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from toolkit.load_test.launch import locust_process
+from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.settings import Target
 
 
@@ -28,7 +28,7 @@ class Sandbox:
         """Return it as a target; start it where it doesn't run yet, which takes a second or two. Raise RunError."""
         with self._lock:
             if self._target is None:
-                self._target = self._stack.enter_context(locust_process.sandbox())
+                self._target = self._stack.enter_context(sandbox())
             return self._target
 
     def close(self) -> None:

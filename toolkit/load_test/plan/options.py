@@ -24,7 +24,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
@@ -442,13 +451,10 @@ class LoadOptions(BaseModel):
         return self
 
     @property
-    def run_time_s(self) -> float | None:
-        """The time during which journeys are started, in seconds; None if it is not limited."""
-        if self.stages is None:
-            return self.duration_s
-        schedule = self.schedule()
-        assert schedule
-        return schedule.duration_s
+    def run_time_s(self) -> float:
+        """The time during which journeys are started, in seconds; infinite if it is not limited."""
+        schedule = self.schedule() if self.stages else None
+        return schedule.duration_s if schedule else self.duration_s or math.inf
 
     def schedule(self) -> Schedule | None:
         """Return the schedule of arrivals, None if the load is given by users."""
@@ -502,7 +508,7 @@ class LoadOptions(BaseModel):
 
     def settings(self) -> dict[str, object]:
         """Return the options that run.json records, by field name, as JSON values."""
-        values = self.model_dump(mode="json") | {"duration_s": self.run_time_s}
+        values = self.model_dump(mode="json") | {"duration_s": self.run_time_s if self.run_time_s < math.inf else None}
         return {name: values[name] for name, option in declared().items() if option.flag}
 
 
@@ -529,6 +535,29 @@ def value_type(name: str) -> type:
 def is_repeatable(name: str) -> bool:
     """Tell whether an option takes several values."""
     return get_origin(LoadOptions.model_fields[name].annotation) is tuple
+
+
+def parse_option(name: str, text: str) -> Any:
+    """Parse the text of one option, which for a repeatable one has a value on each line.
+
+    >>> parse_option("duration_s", "2m")
+    120.0
+
+    Raises:
+        InputError: The text is invalid. The message does not name the option: a form shows it beside the field.
+    """
+    value = [line for line in text.splitlines() if line.strip()] if is_repeatable(name) else text.strip()
+    try:
+        return _validator(name).validate_python(value)
+    except ValidationError as problems:
+        reason = problems.errors(include_url=False)[0].get("ctx", {}).get("error")
+    raise reason if isinstance(reason, InputError) else InputError(f"expected {declared()[name].expects}")
+
+
+@cache
+def _validator(name: str) -> TypeAdapter[Any]:
+    field = LoadOptions.model_fields[name]
+    return TypeAdapter(Annotated[(field.annotation, *field.metadata)])  # type: ignore[arg-type]
 
 
 def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:

@@ -19,15 +19,14 @@ from toolkit.api.errors import InputError, RunError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.launch import locust_process
-from toolkit.load_test.launch.locust_process import Cause, Plan
+from toolkit.load_test.plan.options import LoadOptions
+from toolkit.runs.run_folder import Cause
 
 LOCUSTFILE = Path(__file__).parents[4] / "locustfiles/throughput.py"
 
 
-def start(api: Api, folder: Path, plan: Plan, scenario: str = "throughput", **bounds: Any) -> locust_process.LoadRun:
-    return locust_process.start(
-        scenario, api.target, plan, folder=folder, seed=1, bounds=locust_process.Bounds(**bounds)
-    )
+def start(api: Api, folder: Path, scenario: str = "throughput", **options: Any) -> locust_process.LoadRun:
+    return locust_process.start(scenario, api.target, LoadOptions(seed=1, **options), folder=folder)
 
 
 def recorded(folder: Path) -> Counter[tuple[str, int]]:
@@ -43,7 +42,7 @@ def table(folder: Path) -> dict[tuple[str, str], int]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_rate_is_kept_to_the_journey_by_all_workers_together(api: Api, tmp_path: Path, workers: int) -> None:
-    with start(api, tmp_path, Plan(2, rate_per_s=50, workers=workers)) as run:
+    with start(api, tmp_path, duration_s=2, rate_per_s=50, workers=workers) as run:
         ended = run.wait()
     assert ended.cause is Cause.FINISHED
     assert ended.pacing
@@ -57,7 +56,7 @@ def test_locusts_tables_hold_what_the_server_answered_and_once_more_what_callers
     api: Api, tmp_path: Path
 ) -> None:
     api.refuse = {Endpoint.SEND: (60, ReturnCode.OUT_OF_FREQ)}
-    with start(api, tmp_path, Plan(2, rate_per_s=50)) as run:
+    with start(api, tmp_path, duration_s=2, rate_per_s=50) as run:
         run.wait()
     sends = sum(calls for (endpoint, _), calls in api.answered.items() if endpoint == "send")
     rows = table(tmp_path)
@@ -77,7 +76,7 @@ def test_a_listener_of_locusts_events_hears_of_every_call(api: Api, tmp_path: Pa
         "@events.request.add_listener\ndef hear(name, context, **_):\n"
         f"    open({str(tmp_path / 'heard.txt')!r}, 'a').write(f'{{name}} {{context}}\\n')\n"
     )
-    with start(api, tmp_path / "run", Plan(1, rate_per_s=30), scenario=str(scenario)) as run:
+    with start(api, tmp_path / "run", duration_s=1, rate_per_s=30, scenario=str(scenario)) as run:
         run.wait()
     assert len((tmp_path / "heard.txt").read_text().splitlines()) == api.answered.total() > 0
     assert table(tmp_path / "run")["send", "POST"] == len(api.mobiles)
@@ -85,7 +84,7 @@ def test_a_listener_of_locusts_events_hears_of_every_call(api: Api, tmp_path: Pa
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_at_a_rate_never_sends_more_than_it_may(api: Api, tmp_path: Path, workers: int) -> None:
-    with start(api, tmp_path, Plan(20, rate_per_s=100, workers=workers), max_messages=70) as run:
+    with start(api, tmp_path, duration_s=20, rate_per_s=100, workers=workers, max_messages=70) as run:
         ended = run.wait()
     assert ended.cause is Cause.BUDGET
     assert api.answered["send", ReturnCode.SUCCESS] == 70
@@ -93,14 +92,14 @@ def test_a_run_at_a_rate_never_sends_more_than_it_may(api: Api, tmp_path: Path, 
 
 def test_an_app_without_balance_stops_a_run_at_a_rate(api: Api, tmp_path: Path) -> None:
     api.refuse = {Endpoint.SEND: (20, ReturnCode.NO_MONEY)}
-    with start(api, tmp_path, Plan(60, rate_per_s=100)) as run:
+    with start(api, tmp_path, duration_s=60, rate_per_s=100) as run:
         ended = run.wait()
     assert (ended.cause, ended.reason) == (Cause.REFUSED, "50014 no money")
     assert recorded(tmp_path) == api.answered
 
 
 def test_a_call_that_the_end_cuts_off_is_recorded(api: Api, tmp_path: Path) -> None:
-    with api.stalled(), start(api, tmp_path, Plan(60, rate_per_s=20)) as run:
+    with api.stalled(), start(api, tmp_path, duration_s=60, rate_per_s=20) as run:
         api.wait_for_stalled(3)
         run.stop()
     errors = Counter(pq.read_table(tmp_path / "calls.parquet", columns=["error"])["error"].to_pylist())
@@ -109,7 +108,7 @@ def test_a_call_that_the_end_cuts_off_is_recorded(api: Api, tmp_path: Path) -> N
 
 
 def test_a_generator_that_could_not_begin_what_was_due_says_so(api: Api, tmp_path: Path) -> None:
-    with start(api, tmp_path, Plan(2, rate_per_s=20_000, max_connections=1)) as run:
+    with start(api, tmp_path, duration_s=2, rate_per_s=20_000, max_connections=1) as run:
         ended = run.wait()
     assert ended.pacing
     assert ended.pacing.dropped > 1_000
@@ -126,7 +125,7 @@ def test_a_task_that_is_no_journey_cannot_be_begun_at_a_rate(api: Api, tmp_path:
         "def go(user): pass\nclass Person(SmsCodeUser):\n    tasks = [go]\n"
     )
     with (
-        start(api, tmp_path / "run", Plan(1, rate_per_s=1), scenario=str(scenario)) as run,
+        start(api, tmp_path / "run", duration_s=1, rate_per_s=1, scenario=str(scenario)) as run,
         pytest.raises(RunError, match="no journey"),
     ):
         run.wait()
@@ -170,4 +169,4 @@ def test_options_that_make_no_sense_end_plain_locust_with_one_line(api: Api, opt
 )
 def test_a_plan_is_users_or_a_rate_or_stages(plan: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        Plan(1, **plan)
+        LoadOptions(duration_s=1, **plan)
