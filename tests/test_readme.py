@@ -11,7 +11,7 @@ from support.service import Running, smscode
 from toolkit import analysis
 from toolkit.cli import app
 from toolkit.cli.send_verify import markdown_table
-from toolkit.load_test.launch.locust_process import scenarios
+from toolkit.load_test.launch.scenarios import scenarios
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
