@@ -1,4 +1,4 @@
-"""What the sandbox adds, through real sockets; and that production has none of it."""
+"""Test the sandbox's additions through real sockets, and that production has none of them."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def test_a_magic_mobile_always_gets_its_return_code(sandbox: Running, row: Retur
 
 
 @pytest.mark.parametrize("row", VERDICTS)
-def test_a_magic_mobile_of_a_verdict_is_sent_to_and_then_verifies_so(sandbox: Running, row: ReturnCode) -> None:
+def test_a_magic_mobile_of_a_verdict_is_sent_to_and_then_verifies_with_it(sandbox: Running, row: ReturnCode) -> None:
     msg_id = sandbox.send(f"199000{int(row)}")
     for code in (sandbox.peek(msg_id), "000000"):
         got = sandbox.verify(msg_id, code)
         assert (got.code, got.json["is_valid"]) == (row, False)
 
 
-def test_numbers_beyond_the_table_are_no_magic() -> None:
+def test_mobiles_with_an_unknown_return_code_are_not_magic() -> None:
     assert magic_return_code("19900050020") is None
     assert magic_return_code("19900100000") is None
     assert magic_return_code("13800050014") is None
 
 
-def test_a_look_at_a_message_shows_its_code_and_text(sandbox: Running) -> None:
+def test_peeking_shows_the_code_and_the_text(sandbox: Running) -> None:
     msg_id = sandbox.send()
     got = sandbox.call("GET", f"/sandbox/messages/{msg_id}", headers=sandbox.auth)
     assert got.status == 200
@@ -50,7 +50,7 @@ def test_a_look_at_a_message_shows_its_code_and_text(sandbox: Running) -> None:
     assert got.json["code"] in got.json["text"]
 
 
-def test_a_look_at_a_message_is_its_apps_own(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_only_its_own_app_can_peek_at_a_message(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     service = start("--store", store)
     made = json.loads(smscode("app", "create", "--store", store, "--json").stdout)
@@ -62,7 +62,7 @@ def test_a_look_at_a_message_is_its_apps_own(start: Callable[..., Running], tmp_
     assert (posted.code, posted.headers["allow"]) == (50018, "GET")
 
 
-def test_production_has_no_peeking_and_no_magic(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_production_has_no_peeking_and_no_magic_mobiles(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     service = start("--production", "--provider", "outbox", "--store", store)
     assert (service.app_key, service.master_secret) == ("", "")
@@ -88,13 +88,13 @@ def test_a_sandbox_refuses_the_store_of_a_production_service(tmp_path: Path) -> 
     assert (done.returncode, done.stdout, "belongs to a production service" in done.stderr) == (2, "", True)
 
 
-def test_a_file_can_turn_the_sandbox_off(tmp_path: Path) -> None:
+def test_the_settings_file_can_turn_the_sandbox_off(tmp_path: Path) -> None:
     (tmp_path / "smscode.toml").write_text("[service]\nproduction = true\nprovider = 'outbox'\n")
     done = smscode("serve", "--port", "0", cwd=tmp_path)
     assert (done.returncode, "production needs a store" in done.stderr) == (2, True)
 
 
-def test_a_faster_clock_rolls_a_day_in_its_fraction(start: Callable[..., Running]) -> None:
+def test_a_faster_clock_shortens_rate_limit_windows(start: Callable[..., Running]) -> None:
     service = start("--speed", "1000000")
     mobile = next(service.mobiles)
     accepted = 0
@@ -112,7 +112,7 @@ def test_a_share_of_server_errors_charges_nothing(start: Callable[..., Running],
     assert apps[0]["balance"] == 10**9
 
 
-def test_a_dropped_connection_gives_no_answer_though_the_message_was_sent(
+def test_a_dropped_connection_gets_no_response_though_the_message_was_sent(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
@@ -124,7 +124,7 @@ def test_a_dropped_connection_gives_no_answer_though_the_message_was_sent(
 
 
 @given(st.floats(0, 1e6))
-def test_a_stall_ends_with_its_length(now_s: float) -> None:
+def test_a_stall_lasts_for_its_length(now_s: float) -> None:
     stall = Stall.parse("200ms/2s")
     remaining_s = stall.remaining_s(now_s)
     assert 0 <= remaining_s <= 0.2
@@ -142,13 +142,13 @@ def test_log_normal_latency_has_its_median() -> None:
 @pytest.mark.parametrize(
     "text", ["", "20", "ms", "-5ms", "20ms~x", "1d", "20ms~nan", "20ms~inf", "20ms~-1", "20ms~800"]
 )
-def test_a_latency_that_cannot_be_read_is_refused(text: str) -> None:
+def test_an_invalid_latency_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"expected a duration, e\.g\. 20ms"):
         Latency.parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "200ms", "2s/200ms", "2s/2s", "x/y"])
-def test_a_stall_that_cannot_be_read_is_refused(text: str) -> None:
+def test_an_invalid_stall_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="invalid stall"):
         Stall.parse(text)
 

@@ -1,4 +1,4 @@
-"""The admin port: alive and ready, also while the service drains or its store is stuck; and a stop under load."""
+"""Ask the admin port while the service runs, drains or has a stuck store; stop a service under load."""
 
 from __future__ import annotations
 
@@ -39,13 +39,11 @@ def test_the_admin_port_answers_nothing_else(start: Callable[..., Running]) -> N
     assert [service.call("GET", path).code for path in ("/healthz", "/readyz", "/metrics")] == [50016] * 3
 
 
-def test_without_an_admin_port_there_is_none(start: Callable[..., Running]) -> None:
+def test_no_admin_port_is_served_by_default(start: Callable[..., Running]) -> None:
     assert start().admin_url == ""
 
 
-def test_a_store_that_is_locked_is_not_ready_until_it_is_free_again(
-    start: Callable[..., Running], tmp_path: Path
-) -> None:
+def test_readyz_fails_while_the_store_is_locked(start: Callable[..., Running], tmp_path: Path) -> None:
     store = tmp_path / "store.db"
     service = start("--admin-port", "0", "--store", f"sqlite:///{store}")
     admin = AdminPort(service.admin_url)
@@ -60,7 +58,9 @@ def test_a_store_that_is_locked_is_not_ready_until_it_is_free_again(
     assert service.send()
 
 
-def test_a_store_that_cannot_be_read_keeps_no_other_metric_back(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_metrics_are_served_without_the_stores_gauges_if_it_cannot_be_read(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
     store = tmp_path / "store.db"
     admin = AdminPort(start("--admin-port", "0", "--store", f"sqlite:///{store}").admin_url)
     assert admin.value("smscode_store_up") == 1
@@ -72,7 +72,7 @@ def test_a_store_that_cannot_be_read_keeps_no_other_metric_back(start: Callable[
     assert "smscode_calls_in_flight" in samples
 
 
-def test_a_store_that_answers_too_late_is_not_ready(bench: Bench) -> None:
+def test_readyz_fails_if_the_store_answers_too_late(bench: Bench) -> None:
     async def ask() -> tuple[int, bytes]:
         await bench.open()
         health = Health(bench.store, Counters, unready=lambda: "", store_timeout_s=0)
@@ -112,7 +112,7 @@ def test_a_draining_service_is_alive_and_not_ready(start: Callable[..., Running]
     assert service.process.wait(timeout=10) == 0
 
 
-def test_a_service_stopped_under_load_answers_what_it_took_and_loses_nothing(
+def test_a_service_stopped_under_load_answers_every_accepted_request_and_loses_nothing(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
@@ -157,7 +157,7 @@ def send_until_closed(service: Running, number: int, warm: threading.Barrier, an
         (["--admin-port", "70000"], "admin port"),
     ],
 )
-def test_an_admin_port_that_cannot_be_had_is_told_in_one_line(tmp_path: Path, options: list[str], reason: str) -> None:
+def test_an_unusable_admin_port_is_reported_in_one_line(tmp_path: Path, options: list[str], reason: str) -> None:
     done = smscode("serve", "--port", "0", *options, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in done.stderr

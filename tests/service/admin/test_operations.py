@@ -1,4 +1,4 @@
-"""Administration from the shell, beside a running service and without one."""
+"""Administer a store from the shell, with and without a running service."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def test_templates_are_added_listed_and_disabled(store: str) -> None:
         (["template", "disable", "9"], "unknown template 9"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_nothing_is_changed(store: str, arguments: list[str], reason: str) -> None:
+def test_a_refused_operation_gives_its_reason_and_changes_nothing(
+    store: str, arguments: list[str], reason: str
+) -> None:
     done = smscode(*arguments, "--store", store)
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in done.stderr
@@ -81,7 +83,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(store: str, argument
     assert administer(store, "app", "list") == []
 
 
-def test_messages_can_be_taken_away_but_not_below_zero(store: str) -> None:
+def test_a_negative_top_up_does_not_go_below_zero(store: str) -> None:
     key = administer(store, "app", "create", "--balance", "3")["app_key"]
     assert administer(store, "app", "topup", key, "-1")[0]["balance"] == 2
     done = smscode("app", "topup", key, "-4", "--store", store)
@@ -90,21 +92,21 @@ def test_messages_can_be_taken_away_but_not_below_zero(store: str) -> None:
 
 
 @pytest.mark.parametrize("messages", ["9223372036854775807", "-9223372036854775809", "1" + "0" * 23])
-def test_a_top_up_beyond_all_sense_is_refused(store: str, messages: str) -> None:
+def test_a_top_up_beyond_the_maximum_is_refused(store: str, messages: str) -> None:
     key = administer(store, "app", "create", "--balance", "3")["app_key"]
     done = smscode("app", "topup", key, "--store", store, "--", messages)
     assert (done.returncode, "at most 1000000000000 messages" in done.stderr) == (2, True)
     assert administer(store, "app", "list")[0]["balance"] == 3
 
 
-def test_a_long_lifetime_is_warned_about(store: str) -> None:
+def test_a_long_lifetime_prints_a_warning(store: str) -> None:
     done = smscode("app", "create", "--ttl", "601", "--store", store)
     assert done.returncode == 0
     assert "NIST SP 800-63B" in done.stderr
     assert "NIST" not in smscode("app", "create", "--ttl", "600", "--store", store).stderr
 
 
-def test_a_change_is_in_force_at_once(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_a_change_takes_effect_at_once(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     service = start("--store", store)
     made = administer(store, "app", "create", "--balance", "1")
@@ -115,7 +117,7 @@ def test_a_change_is_in_force_at_once(start: Callable[..., Running], tmp_path: P
     assert service.post("/v1/codes", fields, auth).code == 50000
 
 
-def test_only_creating_an_app_makes_a_store(tmp_path: Path) -> None:
+def test_only_creating_an_app_creates_a_store(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     done = smscode("app", "list", "--store", store)
     assert (done.returncode, "no such store" in done.stderr) == (2, True)
@@ -129,7 +131,7 @@ def test_a_store_must_be_named(tmp_path: Path) -> None:
     assert (done.returncode, "--store" in done.stderr) == (2, True)
 
 
-def test_no_token_no_operation(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_a_request_with_a_wrong_token_is_refused(start: Callable[..., Running], tmp_path: Path) -> None:
     start("--store", f"sqlite:///{tmp_path}/store.db")
     assert (tmp_path / "store.db.lock").stat().st_mode & 0o077 == 0
     question = json.dumps({"token": "x", "operation": "list_apps", "arguments": {}}).encode() + b"\n"
@@ -162,7 +164,7 @@ def test_any_number_of_apps_is_listed_by_the_service_that_owns_them(
 
 
 @pytest.mark.parametrize("question", [b"x" * 66_000 + b"\n", b"[" * 66_000 + b"\n", b"x" * (MAX_REQUEST_BYTES + 1)])
-def test_a_question_that_is_none_is_answered_and_nothing_breaks(tmp_path: Path, question: bytes) -> None:
+def test_an_invalid_request_gets_an_error_and_breaks_nothing(tmp_path: Path, question: bytes) -> None:
     command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/store.db"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -175,7 +177,7 @@ def test_a_question_that_is_none_is_answered_and_nothing_breaks(tmp_path: Path, 
     assert "Traceback" not in stderr
 
 
-def test_who_connects_and_asks_nothing_holds_up_no_end(tmp_path: Path) -> None:
+def test_a_silent_client_does_not_delay_the_end(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/store.db"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout

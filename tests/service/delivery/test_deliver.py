@@ -1,4 +1,4 @@
-"""`smscode deliver` beside services that share a Redis: every message goes out, also where a worker dies on the way."""
+"""Run `smscode deliver` beside services that share a Redis; no message is lost when a worker dies."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_message_goes_out_once_and_is_shown_and_logged_as_delivered(service: R
         }
 
 
-def test_a_worker_tells_its_own_metrics(service: Running, tmp_path: Path) -> None:
+def test_a_delivery_worker_serves_its_own_metrics(service: Running, tmp_path: Path) -> None:
     with documented_receiver(tmp_path) as (url, _), delivering(url, "--admin-port", "0") as worker:
         assert worker.stderr
         admin = AdminPort(worker.stderr.readline().split()[-1])
@@ -92,7 +92,7 @@ def test_a_worker_tells_its_own_metrics(service: Running, tmp_path: Path) -> Non
         assert (admin.status("/readyz"), admin.value("smscode_delivery_backlog")) == (200, 0)
 
 
-def test_what_a_killed_worker_had_in_hand_goes_out_by_another(
+def test_another_worker_delivers_the_message_that_a_killed_one_had_leased(
     service: Running, redis: RedisServer, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

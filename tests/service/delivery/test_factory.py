@@ -1,4 +1,4 @@
-"""From settings to a way out."""
+"""Create providers from settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL = {
 }
 
 
-def test_a_provider_is_made_of_its_settings() -> None:
+def test_a_factory_is_created_from_the_provider_settings() -> None:
     assert provider_factory("outbox", **ALL) is None
     assert provider_factory("webhook", **ALL) == WebhookFactory("https://sms.example.org/texts", "hidden-1")
     assert provider_factory("smpp", **ALL) == SmppFactory.parse("smpp://me@smsc.example.org", "hidden-2", "Sign")
@@ -35,7 +35,7 @@ def test_a_provider_is_made_of_its_settings() -> None:
         ("smpp", "smpp_password"),
     ],
 )
-def test_a_setting_that_is_missing_is_named(name: ProviderName, missing: str) -> None:
+def test_a_missing_setting_is_named(name: ProviderName, missing: str) -> None:
     with pytest.raises(SettingsError, match=f"set SMSCODE_{missing.upper()}, or {missing} in"):
         provider_factory(name, **ALL | {missing: ""})
 

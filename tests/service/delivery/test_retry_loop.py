@@ -1,4 +1,4 @@
-"""The worker between store and provider: nothing is lost, nothing is tried in vain, and it ends in good order."""
+"""Check that the retry loop loses no message, makes no useless attempt and stops cleanly."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ BUSY = DeliveryError("busy")
 
 
 @dataclass
-class Told:
-    """A provider that does as it is told, and keeps what it got."""
+class ScriptedProvider:
+    """A provider that returns or raises the given answers and keeps the messages."""
 
     answers: list[Delivery | Exception] = field(default_factory=lambda: [DELIVERED])
     got: list[OutgoingMessage] = field(default_factory=list)
-    most_at_once: int = 0
+    max_concurrent: int = 0
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1000))
     entered: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
-    _at_once: int = 0
+    _concurrent: int = 0
 
     async def deliver(self, text: OutgoingMessage) -> Delivery:
         self.got.append(text)
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
+        self._concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self._concurrent)
         self.entered.release()
         try:
             async with self.gate:
                 answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         finally:
-            self._at_once -= 1
+            self._concurrent -= 1
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
 @dataclass
-class Failing:
-    """A store whose next steps fail, as many as there are ``failures``."""
+class FailingStore:
+    """A store whose next ``failures`` operations fail."""
 
     store: SqliteStore
     failures: int
@@ -84,14 +84,14 @@ class Failing:
 
 @dataclass
 class World:
-    """A store and a worker, whose clocks stand until they are moved."""
+    """A store and a retry loop on clocks that the test moves."""
 
     path: Path
     speed: float = 1.0
     wall: Wall = field(default_factory=Wall)
     real_s: float = 0
     slept_s: list[float] = field(default_factory=list)
-    provider: Told = field(default_factory=Told)
+    provider: ScriptedProvider = field(default_factory=ScriptedProvider)
     store: SqliteStore = field(init=False)
     loop: RetryLoop = field(init=False)
 
@@ -101,7 +101,7 @@ class World:
         if self.store.app("key") is None:
             app, template = App(1, "key", b"digest"), Template(1, 1, "code {code}", 300)
             await self.store.put(app=app, credit=1000, template=template)
-        self.loop = RetryLoop(self.store, "told", rng=random.Random(1), sleep=self.sleep)
+        self.loop = RetryLoop(self.store, "scripted", rng=random.Random(1), sleep=self.sleep)
 
     async def sleep(self, wait_s: float) -> None:
         self.slept_s.append(wait_s)
@@ -119,7 +119,7 @@ class World:
         return job
 
     async def deliver(self, answer: Delivery | Exception) -> Message:
-        """Send a message, have the worker try once, and return what is known of it then."""
+        """Send a message, run one attempt, and return the message."""
         msg_id = await self.send()
         self.provider.answers = [answer]
         await self.loop.deliver(await self.take(), self.provider)
@@ -153,15 +153,15 @@ def run(path: Path, claim: Callable[[World], Awaitable[None]], speed: float = 1.
 @pytest.mark.parametrize(
     "delivery", [DELIVERED, Delivery(DeliveryState.FAILED, "404"), Delivery(DeliveryState.SENT, carrier_id="m1")]
 )
-def test_what_became_of_a_message_is_recorded_and_its_text_forgotten(tmp_path: Path, delivery: Delivery) -> None:
+def test_a_result_is_recorded_and_the_job_with_its_text_is_removed(tmp_path: Path, delivery: Delivery) -> None:
     async def claim(world: World) -> None:
         message = await world.deliver(delivery)
         assert (message.delivery, message.attempts) == (delivery, 1)
         assert world.provider.got == [OutgoingMessage(message.msg_id, "13800138000", "code 123456")]
         assert await world.store.pending_job(1, message.msg_id) is None
         assert (world.loop.counters.attempts, world.loop.counters.deliveries) == (
-            {"told": 1},
-            {("told", delivery.state): 1},
+            {"scripted": 1},
+            {("scripted", delivery.state): 1},
         )
         world.pass_s(LEASE_S)
         assert await world.store.take_jobs(10) == []
@@ -169,7 +169,7 @@ def test_what_became_of_a_message_is_recorded_and_its_text_forgotten(tmp_path: P
     run(tmp_path, claim)
 
 
-def test_a_message_that_was_not_taken_is_tried_again_later(tmp_path: Path) -> None:
+def test_a_message_that_was_not_accepted_is_retried_later(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         message = await world.deliver(BUSY)
         assert message.delivery.state is DeliveryState.WAITING
@@ -185,7 +185,7 @@ def test_a_message_that_was_not_taken_is_tried_again_later(tmp_path: Path) -> No
     run(tmp_path, claim)
 
 
-def test_a_wait_that_the_provider_asked_for_is_kept(tmp_path: Path) -> None:
+def test_a_wait_that_the_provider_asked_for_is_obeyed(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         await world.deliver(DeliveryError("429", retry_after_s=50))
         world.pass_s(49)
@@ -197,7 +197,7 @@ def test_a_wait_that_the_provider_asked_for_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tries", [0, 1, 3, 10, 10_000])
-def test_waits_grow_by_powers_of_two_are_spread_to_zero_and_bounded(tries: int) -> None:
+def test_backoff_doubles_has_full_jitter_and_is_bounded(tries: int) -> None:
     chance = random.Random(1)
     most_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(tries, 100))
     drawn = [backoff_s(chance, tries, FIRST_BACKOFF_S, MAX_BACKOFF_S) for _ in range(2000)]
@@ -205,7 +205,7 @@ def test_waits_grow_by_powers_of_two_are_spread_to_zero_and_bounded(tries: int) 
     assert 0.98 * most_s < max(drawn) <= most_s
 
 
-def test_a_message_whose_code_expired_is_given_up_untried(tmp_path: Path) -> None:
+def test_a_message_with_an_expired_code_is_not_attempted(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         msg_id = await world.send()
         world.pass_s(300)
@@ -218,7 +218,7 @@ def test_a_message_whose_code_expired_is_given_up_untried(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("speed", "left_s"), [(1.0, 300), (60.0, 5)])
-def test_a_message_is_given_up_when_its_next_try_would_come_too_late(
+def test_a_message_is_given_up_if_its_next_attempt_would_be_too_late(
     tmp_path: Path, speed: float, left_s: float
 ) -> None:
     async def claim(world: World) -> None:
@@ -230,7 +230,9 @@ def test_a_message_is_given_up_when_its_next_try_would_come_too_late(
     run(tmp_path, claim, speed)
 
 
-def test_a_providers_defect_is_no_end_and_tells_no_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_of_a_provider_is_retried_and_logged_without_the_code(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def claim(world: World) -> None:
         message = await world.deliver(RuntimeError("code 123456 to 13800138000"))
         assert message.delivery.state is DeliveryState.WAITING
@@ -241,18 +243,18 @@ def test_a_providers_defect_is_no_end_and_tells_no_code(tmp_path: Path, caplog: 
     assert [word for word in ("123456", "13800138000") if word in caplog.text] == []
 
 
-def test_an_outcome_that_could_not_be_recorded_is_recorded_later(tmp_path: Path) -> None:
+def test_a_result_that_could_not_be_recorded_is_recorded_later(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
-        world.loop.store = Failing(world.store, RECORD_ATTEMPTS - 1)
+        world.loop.store = FailingStore(world.store, RECORD_ATTEMPTS - 1)
         assert (await world.deliver(DELIVERED)).delivery == DELIVERED
         assert len(world.provider.got) == 1
 
     run(tmp_path, claim)
 
 
-def test_an_outcome_that_was_never_recorded_has_the_message_delivered_again(tmp_path: Path) -> None:
+def test_a_message_is_delivered_again_if_its_result_was_never_recorded(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
-        world.loop.store = Failing(world.store, RECORD_ATTEMPTS)
+        world.loop.store = FailingStore(world.store, RECORD_ATTEMPTS)
         assert (await world.deliver(DELIVERED)).delivery.state is DeliveryState.WAITING
         world.pass_s(LEASE_S)
         await world.loop.deliver(await world.take(), world.provider)
@@ -261,7 +263,7 @@ def test_an_outcome_that_was_never_recorded_has_the_message_delivered_again(tmp_
     run(tmp_path, claim)
 
 
-def test_a_message_that_was_handed_over_by_a_process_that_died_is_handed_over_again(tmp_path: Path) -> None:
+def test_a_message_that_a_dead_process_delivered_is_delivered_again(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         msg_id = await world.send()
         await world.provider.deliver(OutgoingMessage(msg_id, "13800138000", (await world.take()).code))
@@ -274,7 +276,7 @@ def test_a_message_that_was_handed_over_by_a_process_that_died_is_handed_over_ag
     run(tmp_path, claim)
 
 
-def test_no_more_messages_are_under_way_than_allowed_and_all_are_delivered(tmp_path: Path) -> None:
+def test_concurrent_attempts_are_limited_and_all_messages_are_delivered(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         world.loop.max_concurrent = 3
         world.provider.gate = asyncio.Semaphore(0)
@@ -286,16 +288,16 @@ def test_no_more_messages_are_under_way_than_allowed_and_all_are_delivered(tmp_p
                 world.provider.gate.release()
         await end(running)
         assert {text.msg_id for text in world.provider.got} == sent
-        assert world.provider.most_at_once == 3
+        assert world.provider.max_concurrent == 3
         assert await world.store.backlog() == 0
 
     run(tmp_path, claim)
 
 
-def test_a_store_that_fails_for_a_while_stops_nothing(tmp_path: Path) -> None:
+def test_delivery_continues_after_the_store_failed_for_a_while(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         await world.send()
-        world.loop.store = Failing(world.store, 3)
+        world.loop.store = FailingStore(world.store, 3)
         running = asyncio.create_task(world.loop.run(world.provider))
         await world.provider.entered.acquire()
         await end(running)
@@ -304,7 +306,7 @@ def test_a_store_that_fails_for_a_while_stops_nothing(tmp_path: Path) -> None:
     run(tmp_path, claim)
 
 
-def test_a_stopped_worker_lets_end_what_is_under_way(tmp_path: Path) -> None:
+def test_stopping_waits_for_running_attempts(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         msg_id = await world.send()
         world.provider.gate = asyncio.Semaphore(0)
@@ -317,7 +319,7 @@ def test_a_stopped_worker_lets_end_what_is_under_way(tmp_path: Path) -> None:
     run(tmp_path, claim)
 
 
-def test_a_stopped_worker_puts_back_what_does_not_end_in_time(tmp_path: Path) -> None:
+def test_stopping_puts_back_attempts_that_take_too_long(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         msg_id = await world.send()
         world.provider.gate = asyncio.Semaphore(0)
@@ -330,25 +332,25 @@ def test_a_stopped_worker_puts_back_what_does_not_end_in_time(tmp_path: Path) ->
     run(tmp_path, claim)
 
 
-def test_a_receipt_that_overtook_its_message_is_kept(tmp_path: Path) -> None:
+def test_a_receipt_that_arrives_before_its_message_is_recorded(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         msg_id = await world.send()
         job = await world.take()
-        told = Delivery(DeliveryState.FAILED, "UNDELIV 069", "m1")
+        failed = Delivery(DeliveryState.FAILED, "UNDELIV 069", "m1")
 
         async def settle_meanwhile(wait_s: float) -> None:
             if wait_s:
                 await world.store.record_delivery(job, Delivery(DeliveryState.SENT, carrier_id="m1"))
 
         world.loop.sleep = settle_meanwhile
-        assert await world.loop.handle_receipt("m1", told)
-        assert (await world.message(msg_id)).delivery == told
-        assert world.loop.counters.deliveries == {("told", DeliveryState.FAILED): 1}
+        assert await world.loop.handle_receipt("m1", failed)
+        assert (await world.message(msg_id)).delivery == failed
+        assert world.loop.counters.deliveries == {("scripted", DeliveryState.FAILED): 1}
 
     run(tmp_path, claim)
 
 
-def test_a_receipt_of_no_message_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_receipt_for_an_unknown_message_is_rejected(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
         assert not await world.loop.handle_receipt("m1", DELIVERED)
         assert world.slept_s == list(RECEIPT_RETRY_WAITS_S)

@@ -1,4 +1,4 @@
-"""Texts out by HTTP, to real receivers; and the one that the docs give."""
+"""Post messages to real HTTP receivers, including the one in docs/webhook.md."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def deliver_to(url: str, secret: str = SECRET, now_s: float | None = None) -> De
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_an_answer_of_2xx_is_delivered(status: int) -> None:
+def test_a_2xx_response_means_delivered(status: int) -> None:
     assert deliver(Receiver(status)) == Delivery(DeliveryState.DELIVERED, str(status))
 
 
@@ -81,13 +81,13 @@ def test_a_refusal_is_final_and_no_redirect_is_followed(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_what_may_pass_is_worth_another_try(status: int) -> None:
+def test_a_temporary_error_raises_delivery_error(status: int) -> None:
     with pytest.raises(DeliveryError) as problem:
         deliver(Receiver(status, {"Retry-After": "7"}))
     assert (problem.value.carrier_code, problem.value.retry_after_s) == (str(status), 7)
 
 
-def test_a_receiver_that_is_away_is_worth_another_try() -> None:
+def test_a_refused_connection_raises_delivery_error() -> None:
     async def address() -> str:
         async with Receiver().listening() as gone:
             return gone.url
@@ -97,7 +97,7 @@ def test_a_receiver_that_is_away_is_worth_another_try() -> None:
     assert "Connect" in problem.value.carrier_code
 
 
-def test_a_receiver_that_breaks_off_is_worth_another_try() -> None:
+def test_a_closed_connection_raises_delivery_error() -> None:
     async def claim() -> None:
         async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readline()
@@ -128,11 +128,11 @@ def test_a_receiver_that_breaks_off_is_worth_another_try() -> None:
         ("Wed, 15 Nov 99999999999999999999 22:13:20 GMT", 0),
     ],
 )
-def test_a_wait_is_read_in_seconds_or_as_a_date_and_bounded(value: str, wait_s: float) -> None:
+def test_retry_after_is_read_as_seconds_or_a_date_and_bounded(value: str, wait_s: float) -> None:
     assert read_retry_after(value, 1_700_000_000) == wait_s
 
 
-def test_a_text_is_posted_as_json_under_the_key_of_its_message() -> None:
+def test_a_message_is_posted_as_json_with_its_msg_id_as_idempotency_key() -> None:
     receiver = Receiver()
     deliver(receiver, times=2)
     keys = {request.headers["Idempotency-Key"] for request, _ in receiver.got}
@@ -141,7 +141,7 @@ def test_a_text_is_posted_as_json_under_the_key_of_its_message() -> None:
     assert bodies == [{"msg_id": MESSAGE.msg_id, "mobile": MESSAGE.mobile, "text": MESSAGE.text}] * 2
 
 
-def test_connections_are_used_again() -> None:
+def test_connections_are_reused() -> None:
     receiver = Receiver()
     deliver(receiver, times=3)
     assert len({id(request.transport) for request, _ in receiver.got}) == 1
@@ -150,17 +150,17 @@ def test_connections_are_used_again() -> None:
 @pytest.mark.parametrize(
     "url", ["", "sms.example.org", "ftp://sms.example.org/", "https:///texts", "https://[::1", "https://h:port/"]
 )
-def test_a_url_that_is_none_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match=r"invalid webhook_url: .* https://host/path"):
         WebhookFactory(url, SECRET)
 
 
-def test_secret_mobile_and_text_are_in_no_repr() -> None:
+def test_no_repr_shows_the_secret_the_mobile_or_the_text() -> None:
     shown = repr(WebhookFactory("https://sms.example.org/", SECRET)) + repr(MESSAGE)
     assert [word for word in (SECRET, MESSAGE.mobile, "123456") if word in shown] == []
 
 
-def test_the_documented_receiver_takes_a_text_once(tmp_path: Path) -> None:
+def test_the_documented_receiver_accepts_a_message_once(tmp_path: Path) -> None:
     with documented_receiver(tmp_path) as (url, process):
         assert [deliver_to(url) for _ in range(2)] == [Delivery(DeliveryState.DELIVERED, "204")] * 2
         process.terminate()
@@ -169,7 +169,7 @@ def test_the_documented_receiver_takes_a_text_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("secret", "now_s"), [("another secret", None), (SECRET, 1_700_000_000.0)])
-def test_the_documented_receiver_refuses_what_is_forged_or_old(
+def test_the_documented_receiver_refuses_forged_and_old_requests(
     tmp_path: Path, secret: str, now_s: float | None
 ) -> None:
     with documented_receiver(tmp_path) as (url, process):
@@ -184,7 +184,7 @@ async def _post(url: str, headers: dict[str, str], body: bytes) -> int:
         return answer.status
 
 
-def test_the_documented_receiver_refuses_a_text_that_was_changed(tmp_path: Path) -> None:
+def test_the_documented_receiver_refuses_a_changed_body(tmp_path: Path) -> None:
     receiver = Receiver()
     deliver(receiver)
     [(request, body)] = receiver.got

@@ -1,4 +1,4 @@
-"""The log: one line of JSON a call, with nothing in it that must stay hidden; a reader that fails harms no call."""
+"""Check that the log has one line of JSON for each call, hides secrets and delays no call."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def logged(path: Path, *options: str, calls: Callable[[Running], Any]) -> list[P
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_call_is_one_line_with_all_that_is_known_of_it(tmp_path: Path) -> None:
+def test_a_call_is_one_line_with_all_its_known_fields(tmp_path: Path) -> None:
     answers: list[Got] = []
 
     def calls(service: Running) -> None:
@@ -106,12 +106,12 @@ def give_away(service: Running, msg_id: str, code: str) -> None:
         assert file.read()
 
 
-def test_a_sandbox_logs_no_calls_unless_told_to(tmp_path: Path) -> None:
+def test_a_sandbox_logs_calls_only_on_request(tmp_path: Path) -> None:
     assert logged(tmp_path / "log", calls=lambda service: service.send()) == []
 
 
 @pytest.mark.parametrize(("options", "lines"), [([], 1), (["--no-log-calls"], 0)])
-def test_production_logs_calls_unless_told_not_to(tmp_path: Path, options: list[str], lines: int) -> None:
+def test_production_logs_calls_by_default(tmp_path: Path, options: list[str], lines: int) -> None:
     store = ("--store", f"sqlite:///{tmp_path}/store.db")
     told = logged(
         tmp_path / "log", "--production", "--provider", "outbox", *store, *options, calls=lambda it: it.call("GET", "/")
@@ -119,7 +119,7 @@ def test_production_logs_calls_unless_told_not_to(tmp_path: Path, options: list[
     assert len(told) == lines
 
 
-def test_what_goes_wrong_is_a_line_of_json_too(tmp_path: Path) -> None:
+def test_an_error_is_a_line_of_json_too(tmp_path: Path) -> None:
     store = tmp_path / "store.db"
 
     def calls(service: Running) -> None:
@@ -131,7 +131,7 @@ def test_what_goes_wrong_is_a_line_of_json_too(tmp_path: Path) -> None:
     assert [(line["level"], line["message"].startswith("store: ")) for line in lines] == [("error", True)]
 
 
-def test_a_stderr_that_is_closed_stops_nothing(tmp_path: Path) -> None:
+def test_a_closed_stderr_stops_no_call(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with running("--log-calls", "--admin-port", "0", stderr=writer) as service:
@@ -146,7 +146,7 @@ def test_a_stderr_that_is_closed_stops_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&-", "<&- 2>&-"])
-def test_a_service_without_a_stderr_or_a_stdin_runs_on(tmp_path: Path, closed: str) -> None:
+def test_a_service_runs_without_stderr_or_stdin(tmp_path: Path, closed: str) -> None:
     store = tmp_path / "store.db"
     command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--json", "--log-calls", "--store"]
     words = ["sh", "-c", f'exec "$@" {closed}', "sh", *command, f"sqlite:///{store}"]
@@ -159,7 +159,7 @@ def test_a_service_without_a_stderr_or_a_stdin_runs_on(tmp_path: Path, closed: s
     assert not [path for path in tmp_path.iterdir() if b"request_id" in path.read_bytes()]
 
 
-def test_a_stderr_that_nobody_reads_holds_up_no_call() -> None:
+def test_an_unread_stderr_delays_no_call() -> None:
     reader, writer = os.pipe()
     with running("--log-calls", stderr=writer) as service:
         os.close(writer)
@@ -173,7 +173,7 @@ def test_a_stderr_that_nobody_reads_holds_up_no_call() -> None:
     os.close(reader)
 
 
-def test_lines_that_nobody_takes_are_lost_and_counted() -> None:
+def test_unread_lines_are_dropped_and_counted() -> None:
     reader, descriptor = os.pipe()
     counters, line = Counters(), b"x" * 1023 + b"\n"
     writer = LineWriter(descriptor, counters)
@@ -186,7 +186,7 @@ def test_lines_that_nobody_takes_are_lost_and_counted() -> None:
     os.close(descriptor)
 
 
-def test_closing_waits_for_a_blocked_reader_only_so_long() -> None:
+def test_closing_gives_up_on_a_blocked_reader() -> None:
     reader, descriptor = os.pipe()
     writer = LineWriter(descriptor, Counters())
     writer.write(b"x" * 200_000)
@@ -199,7 +199,7 @@ def test_closing_waits_for_a_blocked_reader_only_so_long() -> None:
     os.close(descriptor)
 
 
-def test_every_thread_may_log_and_no_line_is_torn_or_lost(tmp_path: Path) -> None:
+def test_lines_of_several_threads_are_neither_torn_nor_lost(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         writer = LineWriter(file.fileno(), Counters())
         lines = [b"%d\n" % n for n in range(4)]
@@ -213,7 +213,7 @@ def test_every_thread_may_log_and_no_line_is_torn_or_lost(tmp_path: Path) -> Non
     assert sorted(written) == sorted(lines * 2000)
 
 
-def test_lines_of_several_writers_to_one_pipe_do_not_run_into_each_other() -> None:
+def test_lines_of_several_processes_on_one_pipe_are_not_mixed() -> None:
     reader, descriptor = os.pipe()
     lines = [b"%d" % n * 150 + b"\n" for n in range(3)]
     writers = [LineWriter(descriptor, Counters()) for _ in lines]  # as workers have them, each in its own process
@@ -228,7 +228,7 @@ def test_lines_of_several_writers_to_one_pipe_do_not_run_into_each_other() -> No
     os.close(descriptor)
 
 
-def test_of_an_exception_its_type_and_place_are_told_and_not_its_text(tmp_path: Path) -> None:
+def test_an_exception_is_logged_by_type_and_traceback_without_its_text(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         writer = LineWriter(file.fileno(), Counters())
         try:
@@ -256,5 +256,5 @@ def test_of_an_exception_its_type_and_place_are_told_and_not_its_text(tmp_path: 
         ("12345678901", "12345678901"),
     ],
 )
-def test_only_what_can_be_a_mobile_is_masked(text: str, masked: str) -> None:
+def test_only_digits_that_can_be_a_mobile_are_masked(text: str, masked: str) -> None:
     assert mask_mobiles(text) == masked

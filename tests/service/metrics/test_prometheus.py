@@ -1,4 +1,4 @@
-"""What Prometheus reads: it agrees with the calls made, and with what the documentation tells."""
+"""Compare the exported metrics with the calls made and with docs/metrics.md."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_calls_are_counted_by_endpoint_and_return_code(start: Callable[..., Runn
     assert {it["endpoint"] for it, _ in samples} == set(ENDPOINTS)
 
 
-def test_every_call_is_in_its_endpoints_latencies(start: Callable[..., Running]) -> None:
+def test_latencies_are_counted_by_endpoint(start: Callable[..., Running]) -> None:
     service = start("--admin-port", "0", "--latency", "20ms")
     for _ in range(4):
         service.send()
@@ -54,7 +54,7 @@ def test_every_call_is_in_its_endpoints_latencies(start: Callable[..., Running])
     assert admin.value("smscode_call_duration_seconds_bucket", endpoint="send", le="+Inf") == 4
 
 
-def test_the_store_tells_of_commits_balance_and_backlog(start: Callable[..., Running]) -> None:
+def test_commits_balance_and_backlog_are_exported(start: Callable[..., Running]) -> None:
     service = start("--admin-port", "0")
     admin = AdminPort(service.admin_url)
     balance, commits = admin.value("smscode_balance_messages"), admin.value("smscode_commit_calls_count")
@@ -67,7 +67,7 @@ def test_the_store_tells_of_commits_balance_and_backlog(start: Callable[..., Run
     assert admin.value("smscode_calls_waiting") == admin.value("smscode_calls_in_flight") == 0
 
 
-def test_an_error_on_purpose_counts_for_its_endpoint(start: Callable[..., Running]) -> None:
+def test_an_injected_error_counts_for_its_endpoint(start: Callable[..., Running]) -> None:
     service = start("--admin-port", "0", "--error-share", "1")
     assert service.post("/v1/codes", {}).code == 50019
     assert AdminPort(service.admin_url).value("smscode_calls_total", endpoint="send", return_code="50019") == 1
@@ -82,7 +82,7 @@ def test_a_dropped_call_counts_as_unanswered(start: Callable[..., Running]) -> N
     assert admin.value("smscode_calls_total") == admin.value("smscode_calls_in_flight") == 0
 
 
-def test_a_scraper_may_ask_for_open_metrics(start: Callable[..., Running]) -> None:
+def test_a_scraper_can_ask_for_open_metrics(start: Callable[..., Running]) -> None:
     accept = "application/openmetrics-text; version=1.0.0"
     status, media_type, text = AdminPort(start("--admin-port", "0").admin_url).get("/metrics", Accept=accept)
     assert (status, media_type.split(";")[0]) == (200, "application/openmetrics-text")
@@ -99,7 +99,7 @@ def filled() -> Counters:
     return counters
 
 
-def test_the_tallies_of_several_processes_add_up() -> None:
+def test_the_counters_of_several_processes_add_up() -> None:
     whole = Counters()
     for _ in range(2):
         whole.add(pickle.loads(pickle.dumps(filled())))
@@ -114,7 +114,7 @@ def test_the_tallies_of_several_processes_add_up() -> None:
     assert (whole.unanswered, whole.in_flight, whole.waiting, whole.lost_lines) == (2, 4, 6, 8)
 
 
-def test_a_value_at_a_bound_belongs_below_it() -> None:
+def test_a_value_at_a_bound_belongs_to_the_bucket_below() -> None:
     text = render(filled(), None)[0].decode()
     assert 'smscode_call_duration_seconds_bucket{endpoint="send",le="0.0005"} 0.0' in text
     assert 'smscode_call_duration_seconds_bucket{endpoint="send",le="0.001"} 1.0' in text
@@ -122,7 +122,7 @@ def test_a_value_at_a_bound_belongs_below_it() -> None:
     assert 'smscode_call_duration_seconds_bucket{endpoint="send",le="+Inf"} 2.0' in text
 
 
-def test_a_store_that_does_not_answer_is_told_of_and_the_rest_is_there() -> None:
+def test_the_other_metrics_are_exported_if_the_store_does_not_answer() -> None:
     text = render(filled(), None)[0].decode()
     assert "smscode_store_up 0.0" in text
     assert "smscode_balance" not in text

@@ -1,4 +1,4 @@
-"""Several processes on one port: they share a store, are replaced when they die, and go with their parent."""
+"""Check that workers share a store and a port, are replaced when they die, and end with their parent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def workers_of(service: Running) -> list[psutil.Process]:
     return psutil.Process(service.process.pid).children()
 
 
-def test_workers_and_machines_share_windows_and_messages(serve: Start) -> None:
+def test_workers_and_machines_share_rate_limits_and_messages(serve: Start) -> None:
     one, other = serve("--workers", "2"), serve("--workers", "2")
     assert (one.app_key, one.master_secret, one.temp_id) == (other.app_key, other.master_secret, other.temp_id)
     fields = {"mobile": "13800138000", "temp_id": one.temp_id}
@@ -83,7 +83,7 @@ def test_a_worker_that_dies_is_replaced(serve: Start) -> None:
     assert before[1] in after
 
 
-def test_a_service_whose_workers_cannot_begin_ends_and_says_why(
+def test_a_service_whose_workers_cannot_start_ends_with_the_reason(
     redis: RedisServer, smpp_modules: Path, tmp_path: Path
 ) -> None:
     redis.empty()
@@ -102,7 +102,7 @@ def test_a_service_whose_workers_cannot_begin_ends_and_says_why(
     asyncio.run(claim())
 
 
-def test_the_admin_port_tells_of_all_workers_and_of_those_that_died(serve: Start) -> None:
+def test_the_admin_port_counts_all_workers_and_those_that_died(serve: Start) -> None:
     service = serve("--workers", "2", "--admin-port", "0")
     admin = AdminPort(service.admin_url)
     assert [admin.status(path) for path in ("/healthz", "/readyz")] == [200, 200]
@@ -146,7 +146,7 @@ def test_a_port_in_use_is_not_shared_with_another_service(serve: Start, redis: R
     assert (done.returncode, "in use" in done.stderr) == (2, True)
 
 
-def test_what_is_administered_is_in_force_on_all_workers(serve: Start, redis: RedisServer, tmp_path: Path) -> None:
+def test_an_administrative_change_takes_effect_on_all_workers(serve: Start, redis: RedisServer, tmp_path: Path) -> None:
     service = serve("--workers", "2", "--speed", "60")
     env = os.environ | {"SMSCODE_STORE": redis.url, "SMSCODE_KEY_FILE": str(tmp_path / "smscode.key")}
     listed = json.loads(smscode("app", "list", "--json", env=env).stdout)

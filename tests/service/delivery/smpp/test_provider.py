@@ -1,4 +1,4 @@
-"""Texts out by SMPP, to a real SMSC."""
+"""Submit messages to a real SMSC."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def run(claim: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
-def test_it_binds_as_a_transceiver_and_takes_leave(smpp_modules: Path) -> None:
+def test_the_provider_binds_as_a_transceiver_and_unbinds(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with smsc(smpp_modules) as peer:
             async with account(peer.port).open(no_receipts):
@@ -95,7 +95,7 @@ async def no_receipts(carrier_id: str, delivery: Delivery) -> bool:
         ("验证码 123456 😀。" * 20, 8, 5),
     ],
 )
-def test_a_text_arrives_as_it_was(smpp_modules: Path, text: str, coding: int, parts: int) -> None:
+def test_a_text_arrives_unchanged(smpp_modules: Path, text: str, coding: int, parts: int) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             sent = await wire.deliver(text)
@@ -114,7 +114,7 @@ def test_a_text_arrives_as_it_was(smpp_modules: Path, text: str, coding: int, pa
     ("source", "address", "ton"),
     [("Sign", "Sign", 5), ("+8610690000", "8610690000", 1), ("10690000", "10690000", 0), ("", "", 0)],
 )
-def test_a_sender_is_letters_international_or_the_carriers_own(
+def test_a_sender_is_alphanumeric_international_or_the_carriers_own(
     smpp_modules: Path, source: str, address: str, ton: int
 ) -> None:
     async def claim() -> None:
@@ -143,7 +143,7 @@ def test_a_text_that_is_submitted_again_has_the_same_reference(smpp_modules: Pat
 
 
 @pytest.mark.parametrize("status", [THROTTLED, QUEUE_FULL, 0x08, 0x64])
-def test_what_may_pass_is_worth_another_try(smpp_modules: Path, status: int) -> None:
+def test_a_temporary_error_raises_delivery_error(smpp_modules: Path, status: int) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             await wire.smsc.tell(answer=[status])
@@ -195,9 +195,7 @@ def receipt(stat: str, err: str = "000", carrier_id: str = "m1") -> dict[str, ob
         (receipt("DELIVRD", carrier_id="a_b@c"), Delivery(DeliveryState.DELIVERED, "DELIVRD", "a_b@c")),
     ],
 )
-def test_a_receipt_says_what_became_of_a_message(
-    smpp_modules: Path, fields: dict[str, object], delivery: Delivery
-) -> None:
+def test_a_receipt_gives_the_final_state(smpp_modules: Path, fields: dict[str, object], delivery: Delivery) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             await wire.smsc.tell(deliver=fields)
@@ -217,7 +215,7 @@ def test_a_receipt_says_what_became_of_a_message(
         {"short_message": "id:m1 stat:DELIVRD", "source_addr": MOBILE},
     ],
 )
-def test_what_is_no_final_receipt_is_answered_and_passed_over(smpp_modules: Path, fields: dict[str, object]) -> None:
+def test_other_deliver_sm_pdus_are_answered_and_ignored(smpp_modules: Path, fields: dict[str, object]) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             await wire.smsc.tell(deliver=fields)
@@ -228,7 +226,7 @@ def test_what_is_no_final_receipt_is_answered_and_passed_over(smpp_modules: Path
 
 
 @pytest.mark.parametrize(("known", "status"), [(False, 0), (StoreError("too slow"), 0x64)])
-def test_a_receipt_that_cannot_be_kept_is_asked_for_again(
+def test_the_smsc_is_asked_to_repeat_a_receipt_that_cannot_be_recorded(
     smpp_modules: Path, known: bool | StoreError, status: int
 ) -> None:
     async def claim() -> None:
@@ -239,7 +237,7 @@ def test_a_receipt_that_cannot_be_kept_is_asked_for_again(
     run(claim)
 
 
-def test_it_binds_again_when_the_smsc_restarts(smpp_modules: Path) -> None:
+def test_the_provider_binds_again_after_the_smsc_restarts(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             wire.smsc.process.kill()
@@ -254,7 +252,7 @@ def test_it_binds_again_when_the_smsc_restarts(smpp_modules: Path) -> None:
     run(claim)
 
 
-def test_it_binds_again_when_it_is_dropped_or_asked_to_leave(smpp_modules: Path) -> None:
+def test_the_provider_binds_again_after_a_lost_connection_or_an_unbind(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             await wire.smsc.expect("bound")
@@ -268,7 +266,7 @@ def test_it_binds_again_when_it_is_dropped_or_asked_to_leave(smpp_modules: Path)
     run(claim)
 
 
-def test_a_text_that_was_under_way_when_the_connection_broke_is_worth_another_try(smpp_modules: Path) -> None:
+def test_a_broken_connection_during_a_submit_raises_delivery_error(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             await wire.smsc.tell(silent=True)
@@ -281,7 +279,7 @@ def test_a_text_that_was_under_way_when_the_connection_broke_is_worth_another_tr
     run(claim)
 
 
-def test_an_smsc_that_is_away_at_the_start_is_bound_to_later(smpp_modules: Path) -> None:
+def test_the_provider_binds_later_if_the_smsc_is_down_at_the_start(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with smsc(smpp_modules) as peer:
             port = peer.port
@@ -305,9 +303,7 @@ def test_a_wrong_password_is_named_and_not_shown(smpp_modules: Path) -> None:
     run(claim)
 
 
-def test_a_password_that_changes_later_is_told_and_tried_again(
-    smpp_modules: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_bind_refused_later_is_logged_and_retried(smpp_modules: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def claim() -> None:
         async with smsc(smpp_modules) as peer:
             port = peer.port
@@ -319,7 +315,7 @@ def test_a_password_that_changes_later_is_told_and_tried_again(
         run(claim)
 
 
-def test_it_asks_whether_the_smsc_is_there(smpp_modules: Path) -> None:
+def test_the_session_sends_enquire_link(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules, enquire_interval_s=0.05) as wire:
             for _ in range(3):
@@ -329,7 +325,7 @@ def test_it_asks_whether_the_smsc_is_there(smpp_modules: Path) -> None:
     run(claim)
 
 
-def test_an_smsc_that_no_longer_answers_is_let_go_and_bound_to_again(smpp_modules: Path) -> None:
+def test_a_silent_smsc_is_disconnected_and_bound_again(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules, enquire_interval_s=0.05, response_timeout_s=0.5) as wire:
             await wire.smsc.expect("bound")
@@ -341,7 +337,7 @@ def test_an_smsc_that_no_longer_answers_is_let_go_and_bound_to_again(smpp_module
     run(claim)
 
 
-def test_a_text_that_is_not_answered_in_time_is_worth_another_try(smpp_modules: Path) -> None:
+def test_a_submit_without_a_timely_response_raises_delivery_error(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules, response_timeout_s=0.3) as wire:
             await wire.smsc.tell(silent=True)
@@ -353,7 +349,7 @@ def test_a_text_that_is_not_answered_in_time_is_worth_another_try(smpp_modules: 
     run(claim)
 
 
-def test_it_answers_whether_it_is_there(smpp_modules: Path) -> None:
+def test_the_session_answers_enquire_link(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             await wire.smsc.tell(ask="enquire_link")
@@ -362,7 +358,7 @@ def test_it_answers_whether_it_is_there(smpp_modules: Path) -> None:
     run(claim)
 
 
-def test_a_request_that_it_does_not_know_is_refused(smpp_modules: Path) -> None:
+def test_an_unknown_request_gets_a_generic_nack(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             await wire.smsc.tell(ask="data_sm")
@@ -371,7 +367,7 @@ def test_a_request_that_it_does_not_know_is_refused(smpp_modules: Path) -> None:
     run(claim)
 
 
-def test_no_more_texts_are_unanswered_than_the_window_allows(smpp_modules: Path) -> None:
+def test_the_window_limits_unanswered_requests(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules) as wire:
             await wire.smsc.tell(silent=True)
@@ -385,7 +381,7 @@ def test_no_more_texts_are_unanswered_than_the_window_allows(smpp_modules: Path)
     run(claim)
 
 
-def test_a_peer_that_does_not_speak_smpp_is_let_go() -> None:
+def test_a_peer_that_does_not_speak_smpp_is_disconnected() -> None:
     async def claim() -> None:
         async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 mail.example.org ESMTP\r\n" * 3)
@@ -416,7 +412,7 @@ def test_a_peer_that_does_not_speak_smpp_is_let_go() -> None:
         ("smpp://me@smsc.example.org", "secret", "签名", "11 ASCII"),
     ],
 )
-def test_an_account_that_cannot_be_is_refused(url: str, password: str, source: str, reason: str) -> None:
+def test_invalid_account_settings_are_refused(url: str, password: str, source: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason) as problem:
         SmppFactory.parse(url, password, source)
     assert "secret" not in str(problem.value)

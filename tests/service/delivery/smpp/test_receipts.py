@@ -1,4 +1,4 @@
-"""Receipts as carriers write them, and what is none."""
+"""Parse receipts as carriers write them, and PDUs that are none."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def parameter(tag: int, value: bytes) -> bytes:
         deliver_sm(b"id:m1 stat:DELIVRD"),
     ],
 )
-def test_a_receipt_is_read_however_it_is_written(octets: bytes) -> None:
+def test_a_receipt_is_parsed_in_every_known_form(octets: bytes) -> None:
     assert read_receipt(octets) == DELIVERED
 
 
 @pytest.mark.parametrize(("written", "carrier_id"), [(b"a_b@c$", "a_b@c$"), (b"a\x11b\0c\x02", "a_b@c$")])
-def test_an_id_is_the_same_in_ascii_and_in_gsm(written: bytes, carrier_id: str) -> None:
+def test_an_id_is_the_same_in_ascii_and_gsm(written: bytes, carrier_id: str) -> None:
     receipt = read_receipt(deliver_sm(b"id:%b stat:DELIVRD" % written))
     assert receipt
     assert receipt.carrier_id == carrier_id
@@ -64,11 +64,11 @@ def test_an_id_is_the_same_in_ascii_and_in_gsm(written: bytes, carrier_id: str) 
         deliver_sm(b"", parameter(0x001E, b"m1\0") + parameter(0x0427, b"\x01")),
     ],
 )
-def test_what_tells_of_nothing_final_is_no_receipt(octets: bytes) -> None:
+def test_a_pdu_without_a_final_state_is_no_receipt(octets: bytes) -> None:
     assert read_receipt(octets) is None
 
 
 @given(st.binary(max_size=300), st.integers(0, 100))
-def test_no_octets_are_too_odd(octets: bytes, cut: int) -> None:
+def test_arbitrary_octets_raise_nothing(octets: bytes, cut: int) -> None:
     read_receipt(octets)
     read_receipt(deliver_sm(TEXT, octets)[: len(TEXT) + cut])

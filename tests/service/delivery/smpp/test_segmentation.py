@@ -1,4 +1,4 @@
-"""Texts as the parts that phones put together again."""
+"""Split texts into the parts of a concatenated SMS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def join(parts: list[Part]) -> bytes:
     return b"".join(part.octets[6:] if part.has_header else part.octets for part in parts)
 
 
-def test_every_letter_of_the_gsm_alphabet_has_its_place() -> None:
+def test_every_letter_of_the_gsm_alphabet_is_encoded_by_its_position() -> None:
     places = [place for place in range(128) if place != 0x1B]
     assert len(GSM) == 127
     assert join(split(GSM, 0)) == bytes(places)
@@ -43,7 +43,7 @@ def test_a_letter_of_the_extension_table_is_escaped(letter: str, place: int) -> 
 
 
 @pytest.mark.parametrize("letter", ["【", "ç", "Ё", "`", "😀"])
-def test_any_other_letter_makes_the_text_ucs_2(letter: str) -> None:
+def test_any_other_letter_switches_the_text_to_ucs_2(letter: str) -> None:
     assert split("a" + letter, 0) == [Part(UCS_2, ("a" + letter).encode("utf-16-be"))]
 
 
@@ -65,18 +65,18 @@ def test_any_other_letter_makes_the_text_ucs_2(letter: str) -> None:
         ("😀" * 36, 2),
     ],
 )
-def test_a_text_takes_as_many_parts_as_it_must(text: str, parts: int) -> None:
+def test_a_text_is_split_into_the_fewest_parts(text: str, parts: int) -> None:
     assert len(split(text, 0)) == parts
 
 
 @given(st.text(st.sampled_from(GSM + "".join(EXTENSION)), max_size=900), st.integers(0, 255))
-def test_gsm_parts_fit_and_cut_no_letter(text: str, reference: int) -> None:
+def test_gsm_parts_fit_and_split_no_letter(text: str, reference: int) -> None:
     hold(split(text, reference), reference)
     assert b"".join(join(split(letter, 0)) for letter in text) == join(split(text, reference))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=400), st.integers(0, 255))
-def test_ucs_2_parts_fit_and_cut_no_letter(text: str, reference: int) -> None:
+def test_ucs_2_parts_fit_and_split_no_letter(text: str, reference: int) -> None:
     parts = split("信" + text, reference)
     hold(parts, reference)
     decoded = [part.octets[6 if part.has_header else 0 :].decode("utf-16-be") for part in parts]
