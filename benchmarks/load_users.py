@@ -7,7 +7,7 @@ from pathlib import Path
 
 from locust import FastHttpUser, HttpUser, constant, constant_throughput, events, task
 
-from toolkit.load_test.generator.journeys.steps import Send, Verify
+from toolkit.load_test.generator.steps import Send, Verify
 from toolkit.load_test.generator.user import SmsCodeUser
 
 AUTH = (os.environ["SMSCODE_APP_KEY"], os.environ["SMSCODE_MASTER_SECRET"])

@@ -17,8 +17,11 @@ from locust.env import Environment
 from locust.runners import WORKER_REPORT_INTERVAL
 from locust.stats import setup_distributed_stats_event_listeners
 
-from toolkit.api.wire import Endpoint
-from toolkit.load_test.generator.results.metrics import statistics_of
+from toolkit.api.errors import TransportError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Answer, Endpoint
+from toolkit.load_test.generator.results.metrics import Metrics
+from toolkit.load_test.generator.steps import CallResult, Outcome, Send
 
 WORKERS = 100
 CALLS_BEFORE, CALLS_BETWEEN = 180_000, 6_000
@@ -37,16 +40,18 @@ REPEATS = 300
 def main() -> None:
     """Measure, and calculate."""
     report = msgpack.dumps(write_report())
-    master = start_master()
+    environment, metrics = start(), Metrics()
     clients = [f"worker-{number}" for number in range(WORKERS)]
 
     def take_in(client_id: str) -> None:
-        master.events.worker_report.fire(client_id=client_id, data=msgpack.loads(report, strict_map_key=False))
+        data = msgpack.loads(report, strict_map_key=False)
+        environment.events.worker_report.fire(client_id=client_id, data=data)
+        metrics.merge(client_id, data["smscode_statistics"])
 
     for client_id in clients:
         take_in(client_id)
     report_us = median_us(lambda: take_in(random.choice(clients)), REPEATS)
-    sum_us = median_us(lambda: statistics_of(master).figures(60), 10)
+    sum_us = median_us(lambda: metrics.figures(60), 10)
     reports_per_s = WORKERS / WORKER_REPORT_INTERVAL
     print(f"measured: a report is {len(report) / 1024:.0f} KiB, and takes the master {report_us:,.0f} µs")
     print(f"measured: the sum over {WORKERS} workers takes {sum_us:,.0f} µs")
@@ -59,34 +64,33 @@ def main() -> None:
 
 def write_report() -> dict[str, object]:
     """Return what a worker sends that has run for a while."""
-    environment = start()
+    environment, metrics = start(), Metrics()
     environment.stats.clear_all()
-    for number, (endpoint, outcome, latency_ns, wait_ns) in enumerate(draw_calls(CALLS_BEFORE + CALLS_BETWEEN)):
-        statistics_of(environment).count(endpoint, outcome, latency_ns, wait_ns)
-        environment.stats.log_request("POST", endpoint.value, latency_ns / 1e6, 60)
+    for number, result in enumerate(draw_calls(CALLS_BEFORE + CALLS_BETWEEN)):
+        metrics.count([result])
+        environment.stats.log_request("POST", result[1].endpoint.value, result[1].latency_ns / 1e6, 60)
         if number == CALLS_BEFORE:
             environment.events.report_to_master.fire(client_id="worker", data={})  # locust tells only what is new
-    data: dict[str, object] = {"smscode_statistics": statistics_of(environment).pack()}
+    data: dict[str, object] = {"smscode_statistics": metrics.pack()}
     environment.events.report_to_master.fire(client_id="worker", data=data)
     return data
 
 
-def draw_calls(count: int) -> Iterator[tuple[Endpoint, int | str, int, int]]:
+def draw_calls(count: int) -> Iterator[CallResult]:
     draw = random.Random(1)
-    for endpoint, outcome in draw.choices(list(OUTCOMES), OUTCOMES.values(), k=count):
+    timeout = TransportError("timeout")
+    timeout.__cause__ = TimeoutError()
+    for endpoint, code in draw.choices(list(OUTCOMES), OUTCOMES.values(), k=count):
         stall_ns = int(draw.random() * 200e6) if draw.random() < 0.02 else 0
-        yield endpoint, outcome, int(MEDIAN_NS * draw.lognormvariate(0, SPREAD)), stall_ns
+        latency_ns = int(MEDIAN_NS * draw.lognormvariate(0, SPREAD))
+        answer = None if code == "timeout" else Answer(200, ReturnCode(code), "")
+        error = timeout if answer is None else None
+        yield Send("13800138000"), Outcome(endpoint, 0, latency_ns, answer, error, wait_ns=stall_ns), ()
 
 
 def start() -> Environment:
     environment = Environment()
     setup_distributed_stats_event_listeners(environment.events, environment.stats)
-    return environment
-
-
-def start_master() -> Environment:
-    environment = start()
-    statistics_of(environment)  # which listens from now on
     return environment
 
 

@@ -24,8 +24,8 @@ from side_by_side import OTHER_CORE, pin
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
-from toolkit.load_test.generator.journeys.steps import CallResult, Outcome, Send, Verify
 from toolkit.load_test.generator.results.recorder import Recorder
+from toolkit.load_test.generator.steps import CallResult, Outcome, Send, Verify
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.plan.mobile_pools import uniform

@@ -17,7 +17,7 @@ class Guesser(SmsCodeUser):
     weight = 4
     wait_time = constant(0)
     tasks = [abuse.guess]  # noqa: RUF012
-    claim = registry.BRUTE_FORCE
+    check = registry.BRUTE_FORCE
 
 
 class Stalker(SmsCodeUser):
@@ -25,4 +25,4 @@ class Stalker(SmsCodeUser):
 
     wait_time = constant(0)
     tasks = [abuse.guess_across]  # noqa: RUF012
-    claim = registry.BRUTE_FORCE
+    check = registry.BRUTE_FORCE

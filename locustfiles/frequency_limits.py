@@ -17,7 +17,7 @@ class Prober(SmsCodeUser):
     weight = 3
     wait_time = constant(0)
     tasks = [rate_limit_probes.probe_edges]  # noqa: RUF012
-    claim = registry.FREQUENCY_LIMITS
+    check = registry.FREQUENCY_LIMITS
 
 
 class Rival(SmsCodeUser):
@@ -25,4 +25,4 @@ class Rival(SmsCodeUser):
 
     wait_time = constant(0)
     tasks = [rate_limit_probes.contest]  # noqa: RUF012
-    claim = registry.FREQUENCY_LIMITS
+    check = registry.FREQUENCY_LIMITS

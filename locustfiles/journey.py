@@ -18,7 +18,7 @@ class Person(SmsCodeUser):
     """Someone who signs in."""
 
     wait_time = constant(0)
-    claim = registry.JOURNEY
+    check = registry.JOURNEY
     tasks = {  # noqa: RUF012
         thoughtful(people.verify_right, THINK_S): 80,
         thoughtful(people.verify_wrong_first, THINK_S): 8,

@@ -8,7 +8,7 @@ smscode load replay --users 200 --recording runs/20261124T001823Z
 from locust import constant
 
 from toolkit.load_test.generator.checks import registry
-from toolkit.load_test.generator.journeys import abuse
+from toolkit.load_test.generator.journeys import simultaneous_verify
 from toolkit.load_test.generator.journeys.replay import or_else
 from toolkit.load_test.generator.user import SmsCodeUser
 
@@ -18,13 +18,13 @@ class Herald(SmsCodeUser):
 
     fixed_count = 1
     wait_time = constant(0)
-    tasks = [or_else(abuse.hand_out)]  # noqa: RUF012
-    claim = registry.REPLAY
+    tasks = [or_else(simultaneous_verify.share_code)]  # noqa: RUF012
+    check = registry.REPLAY
 
 
 class Caller(SmsCodeUser):
     """One of many who verify it."""
 
     wait_time = constant(0)
-    tasks = [or_else(abuse.verify_at_once)]  # noqa: RUF012
-    claim = registry.REPLAY
+    tasks = [or_else(simultaneous_verify.verify_at_once)]  # noqa: RUF012
+    check = registry.REPLAY

@@ -13,5 +13,5 @@ class Person(SmsCodeUser):
     """Someone who signs in."""
 
     stages = "20s=100,5s=1000,20s=100"
-    claim = registry.JOURNEY
+    check = registry.JOURNEY
     tasks = {people.verify_right: 90, people.verify_wrong_first: 8, people.verify_twice: 2}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""SmsCodeUser: a locust user that speaks the API. Our reader decides what failed, by kind, never the HTTP status."""
+"""A locust user that speaks the API. The kind of an answer decides whether a call failed, not its HTTP status."""
 
 from __future__ import annotations
 
@@ -18,38 +18,28 @@ from toolkit.api.errors import CallError, InputError, ToolkitError, TransportErr
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.checks.registry import Check
 from toolkit.load_test.generator.engine import open_loop
-from toolkit.load_test.generator.engine.open_loop import Begin
-from toolkit.load_test.generator.engine.pace import open_loop_of
-from toolkit.load_test.generator.http.blocking import Transport
-from toolkit.load_test.generator.http.encoder import Writer
-from toolkit.load_test.generator.journeys.steps import (
-    Call,
-    Journey,
-    Outcome,
-    Pause,
-    Peek,
-    Send,
-    Step,
-    Verify,
-    read_outcome,
-)
-from toolkit.load_test.generator.locust_plugin.context import Worker, worker_of
-from toolkit.load_test.generator.locust_plugin.shutdown import begin_end
+from toolkit.load_test.generator.engine.open_loop import JourneyChoice, OpenLoop
+from toolkit.load_test.generator.http.blocking import BlockingConnection
+from toolkit.load_test.generator.http.decoder import read_outcome
+from toolkit.load_test.generator.http.encoder import RequestEncoder
+from toolkit.load_test.generator.install import install, plugin_of
+from toolkit.load_test.generator.locust_plugin.context import LoadContext
+from toolkit.load_test.generator.steps import Call, Journey, Outcome, Pause, Peek, Send, Step, Verify
 
-# An enum's attributes are looked up by Python code.
-_SEND, _VERIFY = Endpoint.SEND, Endpoint.VERIFY
-_NAMES = {endpoint: endpoint.value for endpoint in Endpoint}
+install()
+
+_SEND, _VERIFY = Endpoint.SEND, Endpoint.VERIFY  # looking up an enum's attribute runs Python code
 
 
 @dataclass(frozen=True, slots=True)
 class JourneyTask:
-    """A task that plays a journey: what becomes of each generator function among the tasks of a ``SmsCodeUser``."""
+    """A locust task that plays a journey. ``SmsCodeUser`` makes one of each generator function among its tasks."""
 
-    journey: Callable[[Worker], Journey]
+    journey: Callable[[LoadContext], Journey]
 
     def __call__(self, user: SmsCodeUser) -> None:
-        """Play it from its start to its end."""
-        user.play(self.journey(user.worker))
+        """Play the journey from its start to its end."""
+        user.play(self.journey(user.load_context))
 
     @property
     def __name__(self) -> str:  # locust's page lists the names of a user's tasks
@@ -57,17 +47,30 @@ class JourneyTask:
 
 
 class SmsCodeUser(User):
-    """A user with one connection of its own and the API's two calls in ``self.sms``.
+    """A user with a connection of its own. ``self.sms`` makes the API's two calls.
 
-    ``tasks``: journeys, which are generator functions that take the worker (``steps``), and locust's own, which take
-    the user. ``expected``: return codes that are no failure for this user, such as ``{ReturnCode.OUT_OF_FREQ}``.
-    ``claim``: what its calls are to show of the service. ``stages``: the rate at which its journeys begin, unless the
-    options say how hard to load.
+    A locustfile needs nothing else: importing this class installs the permission check, the cap on messages, and the
+    records. For example::
+
+        from locust import constant
+        from toolkit.load_test.generator.journeys import people
+        from toolkit.load_test.generator.user import SmsCodeUser
+
+        class Person(SmsCodeUser):
+            wait_time = constant(0)
+            tasks = [people.verify_right]
+
+    Attributes:
+        tasks: journeys, which are generator functions that take the ``LoadContext``, or locust's own tasks, which take
+            the user.
+        expected: return codes that don't count as a failure for this user, e.g. ``{ReturnCode.OUT_OF_FREQ}``.
+        check: the property of the service that its calls are checked for.
+        stages: the arrival rate over time, unless the options set the load.
     """
 
     abstract = True
     expected: Collection[int] = ()
-    claim: Check | None = None
+    check: Check | None = None
     stages: str | None = None
 
     def __init_subclass__(cls) -> None:
@@ -77,29 +80,30 @@ class SmsCodeUser(User):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         try:
-            self.worker = worker_of(environment)
-            self.sms = Calls(self)
-            self._loop = open_loop_of(environment)
+            self.load_context = plugin_of(environment).open_context()
+            self.sms = ApiCalls(self)
+            self._loop = self.load_context.shared(OpenLoop.of)
             if self._loop:
-                self._begins = gather(environment.user_classes)
+                self._share = self._loop.deal(self.load_context)
+                self._choices = list_journeys(environment.user_classes)
                 self.tasks = [type(self).play_on_schedule]
-        except ToolkitError as error:  # no user could be made: locust ends the run, and says this
+        except ToolkitError as error:  # no user can be made: locust ends the run and logs this
             environment.process_exit_code = 1
             raise StopTest(str(error)) from error
 
     def play(self, journey: Journey) -> None:
-        """Take a journey's steps, one after the other."""
-        came: object = None
+        """Play a journey, one step after the other."""
+        value: object = None
         try:
             while True:
-                came = self.sms.take(journey.send(came))
+                value = self.sms.take(journey.send(value))
         except StopIteration:
             pass
         finally:
             journey.close()
 
     def pause(self, duration_s: float) -> None:
-        """Let time pass as locust's own waits do: the end of the test doesn't wait for it, but comes in it."""
+        """Let time pass as in locust's own waits: the end of the test doesn't wait for it."""
         if self._state == LOCUST_STATE_STOPPING:
             raise StopUser
         self._state = LOCUST_STATE_WAITING
@@ -107,43 +111,45 @@ class SmsCodeUser(User):
         self._state = LOCUST_STATE_RUNNING
 
     def play_on_schedule(self) -> None:
-        """Play the locustfile's journeys when arrivals are due, until no more come."""
+        """Play the locustfile's journeys when arrivals are due, until the arrivals are over."""
         assert self._loop
         try:
-            is_over = open_loop.play(self, self.worker, self._begins, self._loop)
+            is_over = open_loop.play(self, self.load_context, self._loop, self._share, self._choices)
         except ToolkitError as error:
             raise StopTest(str(error)) from error
         if is_over and isinstance(self.environment.runner, LocalRunner):
-            begin_end(self.environment)  # with workers, the master's run time does it
+            self.load_context.shutdown.begin()  # with workers, the master's run time ends the run
         raise StopUser
 
     def on_stop(self) -> None:
         """Close the connection."""
-        self.sms.transport.close()
+        self.sms.connection.close()
 
 
-def gather(user_classes: Sequence[type[User]]) -> list[Begin]:
-    """Return how the journeys of a locustfile begin; raise InputError for a task that is none."""
-    begins: list[Begin] = []
+def list_journeys(user_classes: Sequence[type[User]]) -> list[JourneyChoice]:
+    """Return the journeys of a locustfile with their weights; raise InputError for a task that is no journey."""
+    choices: list[JourneyChoice] = []
     for kind in user_classes:
         for task in kind.tasks:
             if not (issubclass(kind, SmsCodeUser) and isinstance(task, JourneyTask)):
-                raise InputError(f"{kind.__name__} has a task that is no journey: it can't be begun at a rate")
-            begins.append((task.journey, kind.weight / len(kind.tasks), kind.expected))
-    if not begins:
-        raise InputError("no journey is among the tasks: nothing can be begun at a rate")
-    return begins
+                raise InputError(
+                    f"{kind.__name__} has a task that is no journey, which --rate and --stages can't begin:"
+                    " write it as a generator function that yields steps"
+                )
+            choices.append((task.journey, kind.weight / len(kind.tasks), kind.expected))
+    if not choices:
+        raise InputError("--rate and --stages need a journey among the tasks of the locustfile, and found none")
+    return choices
 
 
-class Calls:
+class ApiCalls:
     """The API's two calls, made by one user. Refusals and failures are outcomes: nothing is raised for them."""
 
     def __init__(self, user: SmsCodeUser) -> None:
-        self._user = user
-        self._worker = user.worker
-        self._events = user.environment.events.request
-        self.transport = Transport(user.worker.target.base_url)
-        self._write = Writer(self.transport.origin, user.worker.credentials, user.worker.target.temp_id).write
+        context = user.load_context
+        self._user, self._context, self._record = user, context, context.results.record
+        self.connection = BlockingConnection(context.target.base_url)
+        self._encode = RequestEncoder(self.connection.origin, context.credentials, context.target.temp_id).encode
 
     def send_code(self, mobile: str, temp_id: int | None = None, *, expected: Collection[int] = ()) -> Outcome:
         """Send a code, with the target's template unless another is given."""
@@ -154,7 +160,7 @@ class Calls:
         return self.make(Verify(msg_id, code, expected))
 
     def take(self, step: Step) -> Outcome | str | None:
-        """Take a journey's step and return what came of it."""
+        """Take a journey's step and return its value."""
         if isinstance(step, Peek):
             return self.peek(step.msg_id)
         if isinstance(step, Pause):
@@ -163,54 +169,34 @@ class Calls:
         return self.make(step)
 
     def peek(self, msg_id: str) -> str | None:
-        """Read a message's code from the sandbox, None where it gives none. No call of the API: counted nowhere."""
+        """Read a message's code from the sandbox, or return None if it can't be read. Peeks are not counted."""
         try:
-            self.transport.connect()
-            return self._worker.read_code(self.transport.move(self._write(Peek(msg_id))))
+            self.connection.connect()
+            return self._context.read_code(self.connection.exchange(self._encode(Peek(msg_id))))
         except TransportError:
             return None
 
     def make(self, call: Call) -> Outcome:
-        """Make a call."""
-        outcome = self._move(call)
-        self._keep(call, outcome)
-        failure = outcome.failure(call.expected)
-        if failure is not None and outcome.return_code in self._user.expected:
-            failure = None
-        self._report(outcome, failure)
-        self._worker.judge(outcome.endpoint, failure)
-        return outcome
-
-    def _move(self, call: Call) -> Outcome:
-        written = self._write(call)
-        gevent.sleep(0)  # locust may have ended this user while it waited: let that come before a byte leaves
+        """Make a call and record its result."""
+        request = self._encode(call)
+        gevent.sleep(0)  # locust may have ended this user while it waited: let that happen before a byte leaves
         endpoint = _SEND if isinstance(call, Send) else _VERIFY
-        if endpoint is _SEND:
-            self._worker.take_message()
+        if endpoint is _SEND and (quota := self._context.quota) is not None and not quota.wait():
+            raise StopUser
         started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
         try:
-            self.transport.connect()
+            self.connection.connect()
             started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
-            received = self.transport.move(written)
-            return read_outcome(call, received, started_ns, time.perf_counter_ns() - clock_ns)
+            response = self.connection.exchange(request)
+            outcome = read_outcome(call, response, started_ns, time.perf_counter_ns() - clock_ns)
         except CallError as error:
-            return Outcome(endpoint, started_ns, time.perf_counter_ns() - clock_ns, error=error)
+            outcome = Outcome(endpoint, started_ns, time.perf_counter_ns() - clock_ns, error=error)
         except BaseException as ending:  # the run ends in the middle of a call; a send may cost money all the same
             cut_off = TransportError("the run ended first")
             cut_off.__cause__ = ending
             latency_ns = time.perf_counter_ns() - clock_ns
-            self._keep(call, Outcome(endpoint, started_ns, latency_ns, error=cut_off))
+            outcome = Outcome(endpoint, started_ns, latency_ns, error=cut_off)
+            self._record([(call, outcome, self._user.expected)], self._user)
             raise
-
-    def _keep(self, call: Call, outcome: Outcome) -> None:
-        self._worker.record([(call, outcome, self._user.expected)])
-
-    def _report(self, outcome: Outcome, failure: CallError | None) -> None:
-        self._events.fire(
-            request_type="POST",
-            name=_NAMES[outcome.endpoint],
-            response_time=outcome.latency_ns / 1e6,
-            response_length=outcome.body_bytes,
-            exception=failure,
-            context={**self._user.context(), "return_code": outcome.return_code},
-        )
+        self._record([(call, outcome, self._user.expected)], self._user)
+        return outcome

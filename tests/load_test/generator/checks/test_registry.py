@@ -20,7 +20,7 @@ from toolkit.load_test.generator.checks.registry import (
     CheckResult,
     Evidence,
 )
-from toolkit.load_test.generator.journeys.steps import Call, Outcome, Send, Verify
+from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.plan.expectations import Expectations, ServiceClock
 from toolkit.runs.thresholds import Status, parse
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from toolkit.load_test.generator.engine.bottleneck import Watch
+from toolkit.load_test.generator.engine.bottleneck import BottleneckMonitor
 from toolkit.load_test.plan.schedule import Arrivals
 
 
 def _bottleneck(**arrivals: int) -> str | None:
-    return Watch(Arrivals(**arrivals), 10, None, "0").bottleneck()
+    return BottleneckMonitor(Arrivals(**arrivals), 10, None, "0").bottleneck()
 
 
 @pytest.mark.parametrize("arrivals", [{"due": 0}, {"due": 30, "late": 3}, {"due": 1_000, "late": 10, "dropped": 10}])

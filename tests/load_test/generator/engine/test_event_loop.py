@@ -18,20 +18,10 @@ from support.loop import SENT, answer_at_once, serving
 from toolkit.api.errors import NotConnectedError
 from toolkit.load_test.generator.engine.event_loop import ActiveJourney, Engine
 from toolkit.load_test.generator.http import connection
-from toolkit.load_test.generator.http.address import Line
-from toolkit.load_test.generator.http.blocking import classify
-from toolkit.load_test.generator.http.http1 import Received
-from toolkit.load_test.generator.journeys.steps import (
-    Call,
-    CallResult,
-    Journey,
-    Outcome,
-    Pause,
-    Peek,
-    Send,
-    Verify,
-    read_code,
-)
+from toolkit.load_test.generator.http.decoder import classify, read_code
+from toolkit.load_test.generator.http.encoder import Connector
+from toolkit.load_test.generator.http.http1 import HttpResponse
+from toolkit.load_test.generator.steps import Call, CallResult, Journey, Outcome, Pause, Peek, Send, Verify
 from toolkit.load_test.plan.schedule import Arrivals, Schedule, Share, Stage, parse_stages
 from toolkit.settings import Target
 
@@ -40,8 +30,8 @@ PATIENCE_S = 60.0  # for a machine that is busy with other things
 
 
 @dataclass
-class Ledger:
-    """The ledger of these tests."""
+class Host:
+    """Keeps everything that an engine hands over."""
 
     arrivals: Arrivals = field(default_factory=Arrivals)
     calls: list[tuple[Call, Outcome]] = field(default_factory=list)
@@ -51,13 +41,13 @@ class Ledger:
     def admit_send(self) -> None:
         pass
 
-    def keep(self, kept: Sequence[CallResult]) -> None:
-        self.calls += [(call, outcome) for call, outcome, _ in kept]
+    def record(self, results: Sequence[CallResult]) -> None:
+        self.calls += [(call, outcome) for call, outcome, _ in results]
 
-    def read_code(self, received: Received) -> str | None:
-        return read_code(received)
+    def read_code(self, response: HttpResponse) -> str | None:
+        return read_code(response)
 
-    def report_broken(self, error: Exception) -> None:
+    def on_error(self, error: Exception) -> None:
         self.broken.append(error)
 
     def flush(self) -> None:
@@ -89,13 +79,13 @@ def play(
     yield_to_hub: Callable[[], None] = lambda: None,
     is_stopping: Callable[[], bool] = lambda: False,
     drain_s: float = PATIENCE_S,
-) -> Ledger:
+) -> Host:
     """Play journeys until all have ended."""
-    kept = Ledger()
+    kept = Host()
     schedule = Schedule(parse_stages(stages) if isinstance(stages, str) else stages)
-    trips = (ActiveJourney(begin()) for begin in repeat(journey))
-    line = Line(Target(url, "key", "secret", 1))
-    Engine(line, kept, trips, Share(schedule, 1), connections, timeout_s, drain_s).run(yield_to_hub, is_stopping)
+    journeys = (ActiveJourney(begin()) for begin in repeat(journey))
+    line = Connector(Target(url, "key", "secret", 1))
+    Engine(line, kept, journeys, Share(schedule, 1), connections, timeout_s, drain_s).run(yield_to_hub, is_stopping)
     return kept
 
 
@@ -144,10 +134,12 @@ def test_arrivals_that_find_no_connection_in_the_end_are_dropped_and_counted() -
 
 def test_arrivals_that_had_nobody_are_due_and_neither_late_nor_dropped() -> None:
     with serving() as server:
-        ledger, trips = Ledger(), (ActiveJourney(begin()) for begin in repeat(send))
+        host, journeys = Host(), (ActiveJourney(begin()) for begin in repeat(send))
         share = Share(Schedule(parse_stages("2s=100")), 1, after_s=1.5, orphaned_s=1.0)
-        Engine(Line(Target(server.url, "key", "secret", 1)), ledger, trips, share, 5).run(lambda: None, lambda: False)
-    assert ledger.arrivals == Arrivals(due=150, orphaned=100, late=ledger.arrivals.late)
+        Engine(Connector(Target(server.url, "key", "secret", 1)), host, journeys, share, 5).run(
+            lambda: None, lambda: False
+        )
+    assert host.arrivals == Arrivals(due=150, orphaned=100, late=host.arrivals.late)
     assert len(server.requests) == 50
 
 
@@ -250,11 +242,11 @@ def test_the_next_address_is_tried_where_the_first_refuses() -> None:
     with serving(host="::1") as server:
         port = server.url.rpartition(":")[2]
         assert play(server.url, "50ms=100").outcomes() == {50000: 5}
-        line = Line(Target(server.url, "key", "secret", 1))
+        line = Connector(Target(server.url, "key", "secret", 1))
         line.addresses.insert(0, (socket.AF_INET, ("127.0.0.1", int(port))))
-        kept = Ledger()
-        trips = (ActiveJourney(begin()) for begin in repeat(send))
-        Engine(line, kept, trips, Share(Schedule(parse_stages("50ms=100")), 1), 3, PATIENCE_S, PATIENCE_S).run(
+        kept = Host()
+        journeys = (ActiveJourney(begin()) for begin in repeat(send))
+        Engine(line, kept, journeys, Share(Schedule(parse_stages("50ms=100")), 1), 3, PATIENCE_S, PATIENCE_S).run(
             lambda: None, lambda: False
         )
     assert kept.outcomes() == {50000: 5}
@@ -332,17 +324,19 @@ def test_what_the_end_cuts_off_is_kept_as_cancelled() -> None:
         await asyncio.sleep(60)
         return True
 
-    kept: list[Ledger] = []
+    kept: list[Host] = []
 
     def yield_to_hub() -> None:
         if len(server.requests) >= 3:
             raise EndedError
 
     with serving(never) as server:
-        kept.append(Ledger())
-        trips = (ActiveJourney(begin()) for begin in repeat(send))
+        kept.append(Host())
+        journeys = (ActiveJourney(begin()) for begin in repeat(send))
         share = Share(Schedule(parse_stages("30ms=100")), 1)
-        engine = Engine(Line(Target(server.url, "key", "secret", 1)), kept[0], trips, share, 5, PATIENCE_S, PATIENCE_S)
+        engine = Engine(
+            Connector(Target(server.url, "key", "secret", 1)), kept[0], journeys, share, 5, PATIENCE_S, PATIENCE_S
+        )
         with pytest.raises(EndedError):
             engine.run(yield_to_hub, lambda: False)
     assert kept[0].outcomes() == {"cancelled": 3}

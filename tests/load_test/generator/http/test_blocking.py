@@ -1,4 +1,4 @@
-"""The transport works in any process that has a hub of gevent's; nothing need be patched for it."""
+"""The client works in any process that has a hub of gevent's; nothing need be patched for it."""
 
 import socket
 import threading
@@ -12,9 +12,10 @@ from support.certificates import certificate
 
 from toolkit.api.errors import CallError, InputError, NotConnectedError, ProtocolError, TransportError
 from toolkit.api.wire import Credentials, build_send
-from toolkit.load_test.generator.http.blocking import Transport, classify
+from toolkit.load_test.generator.http.blocking import BlockingConnection
 from toolkit.load_test.generator.http.connection import tls_context
-from toolkit.load_test.generator.http.http1 import Received
+from toolkit.load_test.generator.http.decoder import classify
+from toolkit.load_test.generator.http.http1 import HttpResponse
 
 SEND = build_send(Credentials("key", "secret"), "13800138000", 1)
 OK = b"HTTP/1.1 200 OK\r\nX-Odd: Yes\r\nContent-Length: 2\r\n\r\n{}"
@@ -48,15 +49,20 @@ def read_request(connection: socket.socket) -> bytes:
     return received
 
 
+def call(connection: BlockingConnection) -> HttpResponse:
+    connection.connect()
+    return connection.exchange(connection.origin.encode("POST", SEND.path, SEND.headers, SEND.body))
+
+
 def test_a_connection_is_kept_for_the_next_call() -> None:
     def answer_twice(connection: socket.socket) -> None:
         for _ in range(2):
             read_request(connection)
             connection.sendall(OK)
 
-    with server(answer_twice) as url, closing(Transport(url)) as transport:
+    with server(answer_twice) as url, closing(BlockingConnection(url)) as client:
         for _ in range(2):
-            assert transport.call(SEND) == Received(200, {"x-odd": "Yes", "content-length": "2"}, b"{}")
+            assert call(client) == HttpResponse(200, {"x-odd": "Yes", "content-length": "2"}, b"{}")
 
 
 def test_the_request_on_the_wire_is_whole() -> None:
@@ -66,8 +72,8 @@ def test_the_request_on_the_wire_is_whole() -> None:
         requests.append(read_request(connection))
         connection.sendall(OK)
 
-    with server(answer) as url, closing(Transport(url + "/base/")) as transport:
-        transport.call(SEND)
+    with server(answer) as url, closing(BlockingConnection(url + "/base/")) as client:
+        call(client)
     head, _, body = requests[0].partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /base/v1/codes HTTP/1.1"
@@ -88,10 +94,10 @@ def test_a_connection_that_the_server_closed_is_replaced_before_a_call() -> None
         connection.shutdown(socket.SHUT_RDWR)
         gone.set()
 
-    with server(answer_and_close, answer) as url, closing(Transport(url)) as transport:
-        transport.call(SEND)
+    with server(answer_and_close, answer) as url, closing(BlockingConnection(url)) as client:
+        call(client)
         assert gone.wait(10)
-        assert transport.call(SEND).http_status == 200
+        assert call(client).http_status == 200
 
 
 def test_an_answer_that_ends_the_connection_is_read_and_the_connection_replaced() -> None:
@@ -99,8 +105,8 @@ def test_an_answer_that_ends_the_connection_is_read_and_the_connection_replaced(
         read_request(connection)
         connection.sendall(OK.replace(b"X-Odd: Yes", b"Connection: close"))
 
-    with server(answer, answer) as url, closing(Transport(url)) as transport:
-        assert [transport.call(SEND).http_status for _ in range(2)] == [200, 200]
+    with server(answer, answer) as url, closing(BlockingConnection(url)) as client:
+        assert [call(client).http_status for _ in range(2)] == [200, 200]
 
 
 def test_a_send_is_never_repeated_once_its_bytes_have_left() -> None:
@@ -109,9 +115,9 @@ def test_a_send_is_never_repeated_once_its_bytes_have_left() -> None:
     def take_and_hang_up(connection: socket.socket) -> None:
         requests.append(read_request(connection))
 
-    with server(take_and_hang_up) as url, closing(Transport(url)) as transport:
+    with server(take_and_hang_up) as url, closing(BlockingConnection(url)) as client:
         with pytest.raises(TransportError) as caught:
-            transport.call(SEND)
+            call(client)
         assert not isinstance(caught.value, NotConnectedError)
     assert len(requests) == 1
 
@@ -122,8 +128,8 @@ def test_an_answer_in_pieces_and_chunks_is_read() -> None:
         for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n":
             connection.sendall(bytes([byte]))
 
-    with server(drip) as url, closing(Transport(url)) as transport:
-        assert transport.call(SEND).body == b"{}"
+    with server(drip) as url, closing(BlockingConnection(url)) as client:
+        assert call(client).body == b"{}"
 
 
 def test_a_call_has_one_deadline_however_its_answer_drips() -> None:
@@ -135,9 +141,9 @@ def test_a_call_has_one_deadline_however_its_answer_drips() -> None:
             while not given_up.wait(0.02):
                 connection.sendall(b"\r\n")
 
-    with server(drip) as url, closing(Transport(url, timeout_s=0.2)) as transport:
+    with server(drip) as url, closing(BlockingConnection(url, timeout_s=0.2)) as client:
         with pytest.raises(TransportError) as caught:
-            transport.call(SEND)
+            call(client)
         given_up.set()
     assert classify(caught.value) == "timeout"
 
@@ -155,17 +161,17 @@ def test_a_connection_that_said_what_nobody_asked_for_is_replaced() -> None:
         read_request(connection)
         connection.sendall(OK.replace(b"{}", b"[]"))
 
-    with server(answer_and_talk, answer) as url, closing(Transport(url)) as transport:
-        transport.call(SEND)
+    with server(answer_and_talk, answer) as url, closing(BlockingConnection(url)) as client:
+        call(client)
         assert said.wait(10)
-        assert transport.call(SEND).body == b"[]"
+        assert call(client).body == b"[]"
 
 
 def test_a_closed_port_says_that_nothing_was_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(NotConnectedError):
-        Transport(f"http://127.0.0.1:{port}").call(SEND)
+        call(BlockingConnection(f"http://127.0.0.1:{port}"))
 
 
 def test_ipv6_is_spoken() -> None:
@@ -173,23 +179,23 @@ def test_ipv6_is_spoken() -> None:
         read_request(connection)
         connection.sendall(OK)
 
-    with server(answer, host="::1") as url, closing(Transport(url)) as transport:
-        assert transport.call(SEND).http_status == 200
+    with server(answer, host="::1") as url, closing(BlockingConnection(url)) as client:
+        assert call(client).http_status == 200
 
 
 def test_a_request_that_does_not_fit_the_socket_is_sent_in_pieces() -> None:
     received = []
 
     def read_slowly(connection: socket.socket) -> None:
-        while sum(map(len, received)) < len(written):
+        while sum(map(len, received)) < len(request):
             received.append(connection.recv(1 << 20))
         connection.sendall(OK)
 
-    with server(read_slowly) as url, closing(Transport(url)) as transport:
-        written = transport.origin.write("POST", "/", {}, b"x" * 5_000_000)
-        transport.connect()
-        assert transport.move(written).http_status == 200
-    assert b"".join(received) == written
+    with server(read_slowly) as url, closing(BlockingConnection(url)) as client:
+        request = client.origin.encode("POST", "/", {}, b"x" * 5_000_000)
+        client.connect()  # the server reads from then on
+        assert client.exchange(request).http_status == 200
+    assert b"".join(received) == request
 
 
 def test_a_greenlet_that_is_ended_in_a_call_leaves_no_connection_to_the_next() -> None:
@@ -201,11 +207,11 @@ def test_a_greenlet_that_is_ended_in_a_call_leaves_no_connection_to_the_next() -
         read_request(connection)
         connection.sendall(OK)
 
-    with server(take_and_wait, answer) as url, closing(Transport(url)) as transport:
-        caller = gevent.spawn(transport.call, SEND)
+    with server(take_and_wait, answer) as url, closing(BlockingConnection(url)) as client:
+        caller = gevent.spawn(call, client)
         caller.join(0.1)
         caller.kill()
-        assert transport.call(SEND).http_status == 200
+        assert call(client).http_status == 200
 
 
 def test_tls_is_spoken_with_whom_somebody_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +225,11 @@ def test_tls_is_spoken_with_whom_somebody_vouches_for(tmp_path: Path, monkeypatc
 
     monkeypatch.setenv("SSL_CERT_FILE", str(known))
     tls_context.cache_clear()
-    with server(answer_twice) as url, closing(Transport(url.replace("http://127.0.0.1", "https://localhost"))) as it:
-        assert [it.call(SEND).http_status for _ in range(2)] == [200, 200]
+    with (
+        server(answer_twice) as url,
+        closing(BlockingConnection(url.replace("http://127.0.0.1", "https://localhost"))) as it,
+    ):
+        assert [call(it).http_status for _ in range(2)] == [200, 200]
     tls_context.cache_clear()
 
 
@@ -232,13 +241,13 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
             raise AssertionError("the client trusted the certificate")
 
     with server(shake_hands) as url, pytest.raises(NotConnectedError, match="SSLCertVerificationError"):
-        Transport(url.replace("http://127.0.0.1", "https://localhost")).call(SEND)
+        call(BlockingConnection(url.replace("http://127.0.0.1", "https://localhost")))
 
 
 @pytest.mark.parametrize("url", ["api.sms.example", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", ""])
 def test_a_target_is_an_http_url(url: str) -> None:
     with pytest.raises(InputError):
-        Transport(url)
+        BlockingConnection(url)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +273,10 @@ def test_half_an_answer_and_none_of_http_are_told_apart(answer: bytes, name: str
         read_request(connection)
         connection.sendall(answer)
 
-    with server(answer_and_close) as url, closing(Transport(url)) as transport, pytest.raises(TransportError) as caught:
-        transport.call(SEND)
+    with (
+        server(answer_and_close) as url,
+        closing(BlockingConnection(url)) as client,
+        pytest.raises(TransportError) as caught,
+    ):
+        call(client)
     assert classify(caught.value) == name

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.load_test.generator.http.http1 import MAX_ANSWER_BYTES, MAX_HEAD_BYTES, AnswerReader, Received, cut_plain
+from toolkit.load_test.generator.http.http1 import (
+    MAX_HEAD_BYTES,
+    MAX_RESPONSE_BYTES,
+    HttpResponse,
+    ResponseReader,
+    parse_plain,
+)
 
 PLAIN = b"HTTP/1.1 200 OK\r\nX-Odd: Yes\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nLate: 1\r\n\r\n"
@@ -10,9 +16,9 @@ ANNOUNCED = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r
 BY_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n{}"
 
 
-def read(answer: bytes, pieces: int) -> tuple[Received | None, bool]:
+def read(answer: bytes, pieces: int) -> tuple[HttpResponse | None, bool]:
     """Read an answer in pieces of so many bytes, then the connection's end where one is needed."""
-    reader = AnswerReader()
+    reader = ResponseReader()
     for at in range(0, len(answer), pieces):
         if (got := reader.feed(answer[at : at + pieces])) is not None:
             return got, reader.keeps
@@ -34,8 +40,8 @@ def test_an_answer_is_read_however_it_is_framed_and_cut(
 
 
 def test_a_plain_answer_reads_the_same_on_both_ways() -> None:
-    whole = Received(200, {"x-odd": "Yes", "content-length": "2"}, b"{}")
-    assert cut_plain(PLAIN) == read(PLAIN, 1000)[0] == whole
+    whole = HttpResponse(200, {"x-odd": "Yes", "content-length": "2"}, b"{}")
+    assert parse_plain(PLAIN) == read(PLAIN, 1000)[0] == whole
 
 
 @pytest.mark.parametrize(
@@ -56,7 +62,7 @@ def test_a_plain_answer_reads_the_same_on_both_ways() -> None:
     ],
 )
 def test_what_is_not_plain_is_left_to_the_parser(answer: bytes) -> None:
-    assert cut_plain(answer) is None
+    assert parse_plain(answer) is None
 
 
 @pytest.mark.parametrize("close", [b"Connection: close", b"connection:Close"])
@@ -84,7 +90,7 @@ def test_what_is_not_http_is_told_apart(answer: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "start", [b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD_BYTES, BY_CLOSE + b"x" * MAX_ANSWER_BYTES]
+    "start", [b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD_BYTES, BY_CLOSE + b"x" * MAX_RESPONSE_BYTES]
 )
 def test_an_endless_answer_is_given_up(start: bytes) -> None:
     with pytest.raises(ValueError, match="too long"):

@@ -1,137 +1,101 @@
-"""Histograms and statistics are values: only what locust does with them needs its process."""
+"""Metrics and their history are values: they need neither locust nor a clock."""
 
 from __future__ import annotations
 
-import json
-import math
-import subprocess
-import sys
-from typing import Any
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.records.histogram import Histogram
-
-times_ns = st.lists(st.integers(0, 2**40 - 1), min_size=1, max_size=50)
-HOUR_NS = 3600 * 10**9
-
-
-@given(times_ns, st.floats(0, 100))
-def test_a_percentile_is_that_of_the_sorted_times_to_a_thousandth(times: list[int], percentile: float) -> None:
-    rank = max(1, math.ceil(percentile / 100 * len(times)))
-    true_ms = sorted(times)[rank - 1] / 1e6
-    assert Histogram.of(times).percentile(percentile) == pytest.approx(true_ms, rel=1e-3)
-
-
-@given(times_ns)
-def test_mean_and_longest_are_exact(times: list[int]) -> None:
-    histogram = Histogram.of(times)
-    assert histogram.max() == max(times) / 1e6
-    assert histogram.mean() == pytest.approx(sum(times) / len(times) / 1e6)
-
-
-@given(times_ns, times_ns)
-def test_histograms_of_two_processes_add_up_to_that_of_both(one: list[int], other: list[int]) -> None:
-    sums = Histogram.of(one) + Histogram.of(other)
-    assert sums.pack() == Histogram.of([*one, *other]).pack()
-
-
-@given(times_ns)
-def test_what_is_packed_is_unpacked(times: list[int]) -> None:
-    histogram = Histogram.of(times)
-    assert Histogram.unpack(histogram.pack()).pack() == histogram.pack()
-    assert histogram.buckets()[1].sum() == len(histogram) == len(times)
-
-
-def test_times_beyond_the_buckets_count_in_the_last_one() -> None:
-    histogram = Histogram.of([-5, 0, HOUR_NS])
-    assert histogram.percentile(50) == 0
-    assert histogram.percentile(100) == pytest.approx(2**40 / 1e6, rel=1e-3)
-    assert histogram.max() == HOUR_NS / 1e6
-
-
-def test_no_times_are_zero() -> None:
-    histogram = Histogram.of([])
-    assert (histogram.percentile(99), histogram.mean(), histogram.max(), len(histogram)) == (0, 0, 0, 0)
-
-
-# In locust's process.
-
-COUNTED = """
-import json
-import locust.stats
-from locust.env import Environment
-from toolkit.load_test.generator.locust_plugin.locust_stats import three_digits
-from toolkit.load_test.generator.results.metrics import Statistics, statistics_of
+from toolkit.api.errors import TransportError
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Answer, Endpoint
+from toolkit.load_test.generator.results.metrics import History, Metrics
+from toolkit.load_test.generator.steps import CallResult, Outcome, Send, Verify
 from toolkit.runs.thresholds import judge, parse
-from toolkit.api.wire import Endpoint
-
-def count(statistics, calls):
-    for _ in range(calls):
-        statistics.count(Endpoint.SEND, 50000, 1_000_000, 249_000_000)
-    statistics.count(Endpoint.VERIFY, "timeout", 10**10, 0)
-    statistics.arrivals.late += 1
-"""
 
 
-def in_locust(script: str) -> object:
-    done = subprocess.run([sys.executable, "-c", COUNTED + script], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+def counted(calls: int) -> Metrics:
+    """Return the metrics of sends that took 1 ms and waited 249 ms, and of a verify without an answer."""
+    sent, timeout = Answer(200, ReturnCode.SUCCESS, "success"), TransportError("no answer")
+    timeout.__cause__ = TimeoutError()
+    results: list[CallResult] = [
+        (Send("13800138000"), Outcome(Endpoint.SEND, 0, 1_000_000, sent, wait_ns=249_000_000), ())
+    ] * calls
+    metrics = Metrics()
+    metrics.count(results)
+    metrics.count([(Verify("m", "123456"), Outcome(Endpoint.VERIFY, 0, 10**10, error=timeout), ())])
+    metrics.arrivals.late += 1
+    return metrics
 
 
-def test_thresholds_read_statistics() -> None:
-    verdicts = in_locust("""
-statistics = Statistics()
-count(statistics, 9000)
-said = ["p99(send.caller_ms) < 249", "p99(send.latency_ms) < 2", "max(verify.latency_ms) <= 10000",
-        "ok_ratio(verify) > 0%", "rate(send) >= 900/s", "share(50019) < 0.1%"]
-print(json.dumps([judge(parse(line), statistics.figures(10.0)).status for line in said]))
-""")
-    assert verdicts == ["FAIL", "PASS", "PASS", "FAIL", "PASS", "PASS"]
+@pytest.mark.parametrize(
+    ("threshold", "status"),
+    [
+        ("p99(send.caller_ms) < 249", "FAIL"),
+        ("p99(send.latency_ms) < 2", "PASS"),
+        ("max(verify.latency_ms) <= 10000", "PASS"),
+        ("ok_ratio(verify) > 0%", "FAIL"),
+        ("rate(send) >= 900/s", "PASS"),
+        ("share(50019) < 0.1%", "PASS"),
+    ],
+)
+def test_thresholds_are_checked_against_metrics(threshold: str, status: str) -> None:
+    assert judge(parse(threshold), counted(9000).figures(10.0)).status == status
 
 
-def test_a_master_sums_what_its_workers_told_last() -> None:
-    told = in_locust("""
-environment = Environment()
-environment.create_local_runner()
-whole = lambda: sorted(statistics_of(environment).outcomes.items())
-for client_id, calls in (("a", 1), ("b", 20), ("a", 300)):
-    worker = Statistics()
-    count(worker, calls)
-    statistics_of(environment)
-    environment.events.worker_report.fire(client_id=client_id, data={"smscode_statistics": worker.pack()})
-late, before = statistics_of(environment).late, whole()
-environment.events.test_start.fire(environment=environment)
-print(json.dumps([before, late, whole()]))
-""")
-    assert told == [[[["send", 50000], 320], [["verify", "timeout"], 2]], 2, []]
+def test_a_master_sums_the_latest_report_of_each_worker() -> None:
+    master = Metrics()
+    for worker, calls in (("a", 1), ("b", 20), ("a", 300), ("a", 300)):
+        master.merge(worker, counted(calls).pack())
+    assert master.calls == {(Endpoint.SEND, 50000): 320, (Endpoint.VERIFY, "timeout"): 2}
+    assert master.arrivals.late == 2
 
 
-def test_locusts_own_tables_have_three_digits() -> None:
-    digits = in_locust("""
-print(json.dumps([three_digits(t) for t in (0, 0.0004, 0.4237, 1.2345, 99.96, 147.4, 3432.1, 58760.0)]))
-""")
-    assert digits == [0, 0, 0.424, 1.23, 100.0, 147, 3430, 58800]
+SENT = (Endpoint.SEND, 50000)
+REFUSED = (Endpoint.SEND, 50009)
 
 
-def test_locusts_csv_and_console_have_them_too() -> None:
-    lines: Any = in_locust("""
-import csv, io
-from locust.stats import PERCENTILES_TO_REPORT, StatsCSV, get_percentile_stats_summary
+def history(*counts: tuple[float, int], every_s: float = 1) -> History:
+    history = History(every_s)
+    history.begin(0)
+    for at_s, calls in counts:
+        history.add(at_s, {SENT: calls})
+    return history
 
-environment = Environment()
-environment.events.init.fire(environment=environment)
-from locust import events
-events.init.fire(environment=environment)
-for time_ms in (0.4237, 12.345, 3432.1):
-    environment.stats.log_request("POST", "send", time_ms, 10)
-written = io.StringIO()
-StatsCSV(environment, PERCENTILES_TO_REPORT).requests_csv(csv.writer(written))
-print(json.dumps([written.getvalue().splitlines()[1], get_percentile_stats_summary(environment.stats)]))
-""")
-    row, summary = lines
-    assert (row.split(",")[-11], row.split(",")[-1]) == ("12.3", "3430.0")
-    (shown,) = (line.split() for line in summary if line.startswith("POST"))
-    assert (shown[2], *shown[-2:]) == ("12.3", "3430", "3")
+
+def test_a_rate_is_what_came_between_two_points() -> None:
+    assert history((1, 10), (3, 14)).calls_per_s() == {SENT: [10, 2]}
+    assert history((1, 10), (3, 14)).times_s() == [0, 1, 3]
+
+
+def test_an_outcome_that_comes_later_was_zero_before() -> None:
+    late = history((1, 10))
+    late.add(2, {SENT: 10, REFUSED: 5})
+    assert late.calls_per_s() == {SENT: [10, 0], REFUSED: [0, 5]}
+
+
+def test_a_point_that_comes_too_soon_is_left_out() -> None:
+    assert history((5, 1), (6, 2), (10, 3), every_s=5).times_s() == [0, 5, 10]
+
+
+def test_a_test_that_starts_anew_has_no_past() -> None:
+    again = history((1, 10))
+    again.begin(7)
+    assert (again.times_s(), again.calls_per_s()) == ([7], {})
+
+
+def test_before_a_test_there_is_nothing() -> None:
+    assert (History(1).times_s(), History(1).calls_per_s()) == ([], {})
+
+
+@given(st.integers(1, 5_000))
+def test_a_long_history_has_few_points_evenly_apart_and_loses_no_call(seconds: int) -> None:
+    long = history(*((at_s, 3 * at_s) for at_s in range(1, seconds + 1)))
+    times_s, (rates,) = long.times_s(), long.calls_per_s().values()
+    gaps = {after - before for before, after in pairwise(times_s)}
+    assert len(times_s) <= 240
+    assert len(gaps) == 1
+    assert seconds - times_s[-1] < gaps.pop()
+    assert rates == pytest.approx([3] * (len(times_s) - 1))

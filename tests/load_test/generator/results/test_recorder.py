@@ -9,8 +9,8 @@ from toolkit import analysis
 from toolkit.api.errors import NotConnectedError, ProtocolError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Answer, Endpoint
-from toolkit.load_test.generator.journeys.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.generator.results.recorder import Recorder
+from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.records.call_record import CallRecord, RecordBuilder
 from toolkit.records.packed import PackedReader
 
@@ -43,7 +43,7 @@ def test_a_part_that_cannot_be_put_into_its_place_stays_here_and_this_is_said(
 def recorded(folder: Path, call: Call, outcome: Outcome) -> CallRecord:
     recorder = Recorder(str(folder), "3", RECORDS, 7)
     recorder.append([(call, outcome, ())])
-    recorder.flush()
+    recorder.close()
     with (folder / "calls-3.msgpack").open("rb") as file:
         (record,) = PackedReader(file)
     return record

@@ -18,7 +18,7 @@ from toolkit.api.errors import NotConnectedError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.checks.rate_limit_oracle import Sent, judge_all
-from toolkit.load_test.generator.journeys.steps import Call, Outcome, Send, Verify
+from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.plan.expectations import Expectations
 from toolkit.records.histogram import Histogram
 from toolkit.runs import thresholds
@@ -62,13 +62,13 @@ class Check:
 class CheckResult:
     """A claim, whether it stands, and the figures that say so."""
 
-    claim: Check
+    check: Check
     status: Status
     figures: Mapping[str, Any]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as what a run's folder keeps."""
-        return {"claim": self.claim.name, "says": self.claim.says, "status": self.status.value, "figures": self.figures}
+        return {"claim": self.check.name, "says": self.check.says, "status": self.status.value, "figures": self.figures}
 
 
 # What of a call bears on a claim.

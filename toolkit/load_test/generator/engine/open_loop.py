@@ -1,55 +1,154 @@
-"""Open loop: what of a locust process drives the engine. One locust user stands for one share of the arrivals."""
+"""Drive the engine from a locust user: deal out the arrivals, draw the journeys, and take the results.
+
+With ``--rate`` or ``--stages`` the loop is open. Each locust user then plays one share of the arrivals, and there is
+one user for each worker. If a worker is lost, locust starts its user on another worker, which takes over the share.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import gevent
 import numpy as np
+from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 from locust.user.users import User
 
+from toolkit.load_test.generator.engine.bottleneck import BottleneckMonitor
 from toolkit.load_test.generator.engine.event_loop import ActiveJourney, Engine
-from toolkit.load_test.generator.engine.pace import OpenLoop
-from toolkit.load_test.generator.http.address import Line
-from toolkit.load_test.generator.journeys.steps import Journey
-from toolkit.load_test.generator.locust_plugin.context import Worker
-from toolkit.load_test.generator.results.result_sink import Tally
+from toolkit.load_test.generator.http.encoder import Connector
+from toolkit.load_test.generator.http.http1 import HttpResponse
+from toolkit.load_test.generator.locust_plugin.context import LoadContext
+from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENECK_MESSAGE
+from toolkit.load_test.generator.steps import CallResult, Journey
+from toolkit.load_test.plan.schedule import Arrivals, Schedule, Share
 
+_JOIN_S = 2.0  # a user that starts within this time plays from the first arrival on
 _DRAWN_AT_ONCE = 1024
 
-Begin: TypeAlias = tuple[Callable[[Worker], Journey], float, Collection[int]]
-"""How a journey begins, how often it does in proportion to others, and the return codes that are no failure of it."""
+JourneyChoice: TypeAlias = tuple[Callable[[LoadContext], Journey], float, Collection[int]]
+"""A journey, its weight among all journeys, and the return codes that its user doesn't count as a failure."""
+
+logger = logging.getLogger(__name__)
 
 
-def draw_trips(worker: Worker, begins: Sequence[Begin], seed: object) -> Iterator[ActiveJourney]:
-    """Begin journeys for ever, each as often as it should be, the same for a seed."""
+class QuotaSpentError(Exception):
+    """No message may be sent now: the rest of the quota is under way."""
+
+
+@dataclass
+class OpenLoop:
+    """What the engines of one process share during a test."""
+
+    schedule: Schedule
+    monitor: BottleneckMonitor
+    engines: list[Engine]
+    dealt: Iterator[int]
+
+    @classmethod
+    def of(cls, context: LoadContext) -> OpenLoop | None:
+        """Return the open loop of a test, or None if users set the pace."""
+        schedule = context.options.schedule()
+        if schedule is None:
+            return None
+        arrivals, most = context.metrics.arrivals, context.options.max_connections
+        return cls(schedule, BottleneckMonitor(arrivals, most, context.folder, context.source), [], count())
+
+    def deal(self, context: LoadContext) -> Share:
+        """Return the share of the arrivals for a user that starts now."""
+        options: Any = context.environment.parsed_options
+        elapsed_s = time.time() - options.sms_began_s
+        shard = (getattr(context.environment.runner, "worker_index", 0) + next(self.dealt)) % options.sms_shards
+        is_prompt = elapsed_s <= _JOIN_S and options.sms_lost_s is None
+        after_s = 0.0 if is_prompt else elapsed_s
+        orphaned_s = 0.0 if options.sms_lost_s is None else max(0.0, time.time() - options.sms_lost_s)
+        return Share(self.schedule, context.options.seed, shard, options.sms_shards, after_s, orphaned_s)
+
+
+class UserHost:
+    """Runs an engine for a locust user. ``is_ended``: a journey has ended its user, as a locust task may."""
+
+    def __init__(self, user: User, context: LoadContext, monitor: BottleneckMonitor) -> None:
+        self._user, self._context, self._monitor = user, context, monitor
+        self.is_ended = False
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """The counts of the arrivals of this process."""
+        return self._context.metrics.arrivals
+
+    def record(self, results: Sequence[CallResult]) -> None:
+        """Pass the results of calls to the sink."""
+        self._context.results.record(results, self._user)
+
+    def read_code(self, response: HttpResponse) -> str | None:
+        """Read a message's code from the response to a peek."""
+        return self._context.read_code(response)
+
+    def admit_send(self) -> None:
+        """Take a message from the quota; raise QuotaSpentError if there is none now."""
+        quota = self._context.quota
+        if quota is not None and not quota.claim():
+            raise QuotaSpentError
+
+    def on_error(self, error: Exception) -> None:
+        """Report the exception that ended a journey, as locust does for a task."""
+        if isinstance(error, StopUser):
+            self.is_ended = True
+        if isinstance(error, StopUser | QuotaSpentError):
+            return
+        hooks: Any = self._user.environment.events
+        hooks.user_error.fire(user_instance=self._user, exception=error, tb=error.__traceback__)
+        logger.error("a journey raised", exc_info=error)
+
+    def flush(self) -> None:
+        """Measure the load generator and write the counts of the arrivals."""
+        self._monitor.measure()
+
+    def close(self) -> None:
+        """Write the counts, and report whether the load generator held the run back."""
+        self._context.results.flush()
+        self._monitor.write()
+        if bottleneck := self._monitor.bottleneck():
+            self._context.warn(bottleneck)
+            runner = self._user.environment.runner
+            assert runner
+            runner.send_message(BOTTLENECK_MESSAGE, bottleneck)
+
+
+def draw_journeys(context: LoadContext, choices: Sequence[JourneyChoice], seed: object) -> Iterator[ActiveJourney]:
+    """Yield journeys for ever, each as often as its weight says, and the same ones for the same seed."""
     draw = np.random.default_rng(Random(f"trips/{seed}").getrandbits(64))
-    shares = np.array([weight for _, weight, _ in begins], float)
-    shares /= shares.sum()
+    weights = np.array([weight for _, weight, _ in choices], float)
+    weights /= weights.sum()
 
-    def draw_some(_: object) -> Iterable[Begin]:
-        return [begins[number] for number in draw.choice(len(begins), _DRAWN_AT_ONCE, p=shares)]
+    def draw_some(_: object) -> Iterable[JourneyChoice]:
+        return [choices[number] for number in draw.choice(len(choices), _DRAWN_AT_ONCE, p=weights)]
 
     drawn = chain.from_iterable(map(draw_some, repeat(None)))
-    return (ActiveJourney(begin(worker), expected) for begin, _, expected in drawn)
+    return (ActiveJourney(begin(context), expected) for begin, _, expected in drawn)
 
 
-def play(user: User, worker: Worker, begins: Sequence[Begin], loop: OpenLoop) -> bool:
-    """Play journeys until the arrivals of a share have come, or locust or a journey ends the user; tell which it was.
+def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices: Sequence[JourneyChoice]) -> bool:
+    """Play journeys until the arrivals of a share are over, or until locust or a journey ends the user.
 
-    True: all the arrivals have come.
+    Returns True if the arrivals are over.
     """
-    trips = draw_trips(worker, begins, (loop.share.seed, loop.share.shard))
-    tally = Tally(user, worker, loop.max_connections)
-    engine = Engine(Line(worker.target), tally, trips, loop.share, loop.max_connections)
+    host = UserHost(user, context, loop.monitor)
+    journeys = draw_journeys(context, choices, (share.seed, share.shard))
+    engine = Engine(
+        Connector(context.target), host, journeys, share, context.options.max_connections, peers=loop.engines
+    )
 
     def is_stopping() -> bool:
-        return user._state == LOCUST_STATE_STOPPING or tally.is_ended
+        return user._state == LOCUST_STATE_STOPPING or host.is_ended
 
     engine.run(partial(gevent.sleep, 0), is_stopping)
     return not is_stopping()

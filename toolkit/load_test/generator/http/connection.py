@@ -1,6 +1,6 @@
-"""Connection: one keep-alive HTTP/1.1 connection that never waits. Whoever polls it tells it when to go on.
+"""A keep-alive HTTP/1.1 connection that never blocks: its owner polls it and calls it when it can continue.
 
-It never sends a request twice. Its sockets are those of the operating system, not gevent's.
+A request is never sent twice. The sockets are the operating system's, not gevent's.
 """
 
 from __future__ import annotations
@@ -14,23 +14,26 @@ from typing import Any
 
 from gevent.monkey import get_original
 
-from toolkit.load_test.generator.http.http1 import AnswerReader, Received, cut_plain
+from toolkit.load_test.generator.http.http1 import HttpResponse, ResponseReader, parse_plain
 
 _RECV_BYTES = 16 * 1024
 _Socket = get_original("socket", "socket")
-_UNDER_WAY = (0, errno.EINPROGRESS)
+_IN_PROGRESS = (0, errno.EINPROGRESS)
 
 
 class Connection:
-    """A connection that is being opened, or open. OSError and ValueError are its end.
+    """A connection that is open or being opened. Any method may raise OSError or ValueError, which end it.
 
-    ``is_open``: a request can be sent. ``keeps``: it can be used again after the answer. ``trip``: its caller's, None
-    while it is idle. ``attempt``: which of the target's addresses it goes to.
+    Attributes:
+        is_open: True once a request can be sent.
+        keeps: True while it can be used again after the response.
+        journey: the owner's journey that uses it; None while it is idle.
+        attempt: the number of the target's address that it goes to.
     """
 
     __slots__ = (
         *("_is_connected", "_reader", "_recv", "_refusal", "_send", "_socket", "_tls", "_unsent"),
-        *("attempt", "is_open", "keeps", "trip"),
+        *("attempt", "is_open", "journey", "keeps"),
     )
 
     def __init__(self, family: int, address: Any, tls_host: str | None = None) -> None:
@@ -39,26 +42,30 @@ class Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._recv, self._send = self._socket.recv, self._socket.send
         self._tls = Tls(tls_host) if tls_host else None
-        self._reader: AnswerReader | None = None
+        self._reader: ResponseReader | None = None
         self._unsent = b""
         self._is_connected = self.is_open = False
         self.keeps = True
-        self.trip: Any = None
+        self.journey: Any = None
         self.attempt = 0
         self._refusal = self._socket.connect_ex(address)
 
     def fileno(self) -> int:
-        """Return what to poll."""
+        """Return the file descriptor to poll."""
         return self._socket.fileno()
 
     def wants_write(self) -> bool:
-        """Tell whether it waits to be connected, or to send more."""
+        """Return whether it waits to be connected or to send more."""
         return not self._is_connected or bool(self._unsent)
 
     def open(self) -> bool:
-        """Go on opening it and return whether it is open now."""
+        """Continue to open it and return whether it is open now."""
         if not self._is_connected:
-            self._check_connected()
+            code = self._refusal
+            if code in _IN_PROGRESS:
+                code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code))
             self._is_connected = True
             self.is_open = self._tls is None
             if self._tls:
@@ -69,21 +76,21 @@ class Connection:
             self.is_open = self._tls.is_open and not self._unsent
         return self.is_open
 
-    def start(self, written: bytes) -> bool:
-        """Send a request and return whether all of it could be sent; only where the connection is open and idle."""
+    def start(self, request: bytes) -> bool:
+        """Send a request and return whether all of it was sent. The connection must be open and idle."""
         if self._tls:
-            written = self._tls.encrypt(written)
+            request = self._tls.encrypt(request)
         try:
-            sent = self._send(written)
+            sent = self._send(request)
         except BlockingIOError:
             sent = 0
-        if sent == len(written):
+        if sent == len(request):
             return True
-        self._unsent = written[sent:]
+        self._unsent = request[sent:]
         return False
 
-    def go_on(self) -> Received | None:
-        """Send what is left of the request and read what came of the answer; return it once it is whole."""
+    def go_on(self) -> HttpResponse | None:
+        """Send the rest of the request, read what has arrived, and return the response once it is complete."""
         if self._unsent:
             self._flush()
         try:
@@ -97,43 +104,30 @@ class Connection:
         except ConnectionAbortedError:
             data = b""
         if not data:
-            return self._end()
+            self.keeps = False
+            return (self._reader or ResponseReader()).end()
         if self._reader is None:
-            if (answer := cut_plain(data)) is not None:
-                return answer
-            self._reader = AnswerReader()
-        return self._read(self._reader, data)
+            if (response := parse_plain(data)) is not None:
+                return response
+            self._reader = ResponseReader()
+        response = self._reader.feed(data)
+        if response is not None:
+            self.keeps, self._reader = self._reader.keeps, None
+        return response
 
     def is_quiet(self) -> bool:
-        """Tell whether an idle connection that is readable can still be used, as with TLS's tickets for later."""
+        """Return whether an idle connection that is readable can still be used, as after a TLS session ticket."""
         try:
             return not self._receive()
         except OSError:
             return False
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self._socket.close()
 
-    def _check_connected(self) -> None:
-        code = self._refusal
-        if code in _UNDER_WAY:
-            code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            raise OSError(code, os.strerror(code))
-
-    def _end(self) -> Received:
-        self.keeps = False
-        return (self._reader or AnswerReader()).end()
-
-    def _read(self, reader: AnswerReader, data: bytes) -> Received | None:
-        answer = reader.feed(data)
-        if answer is not None:
-            self.keeps, self._reader = reader.keeps, None
-        return answer
-
     def _receive(self) -> bytes:
-        """Return what came, b"" for nothing; raise ConnectionAbortedError at the end."""
+        """Return the bytes that have arrived, maybe none; raise ConnectionAbortedError at the end of the stream."""
         try:
             data = self._recv(_RECV_BYTES)
         except BlockingIOError:
@@ -162,7 +156,7 @@ class Tls:
         self.is_open = False
 
     def shake_hands(self, data: bytes) -> bytes:
-        """Take what came of the handshake, and return what to send."""
+        """Take a piece of the handshake from the server and return the bytes to send."""
         self._incoming.write(data)
         try:
             self._channel.do_handshake()
@@ -177,14 +171,14 @@ class Tls:
         return self._outgoing.read()
 
     def decrypt(self, data: bytes) -> bytes:
-        """Return what is whole of the data; raise ConnectionAbortedError where the other side has ended it."""
+        """Return the complete records of the data; raise ConnectionAbortedError if the server has ended the stream."""
         self._incoming.write(data)
         found = b""
         try:
             while piece := self._channel.read(_RECV_BYTES):
                 found += piece
                 if not (self._incoming.pending or self._channel.pending()):
-                    return found  # the error that says so would take as long as all the rest
+                    return found  # raising the error for an empty buffer would take as long as all the rest
         except ssl.SSLWantReadError:
             return found
         if not found:

@@ -1,6 +1,7 @@
-"""HTTP/1.1 without I/O: where a target is, what a request looks like in bytes, and an answer read from bytes.
+"""Encode HTTP/1.1 requests and parse responses, without I/O.
 
-An answer that comes whole in one piece and says its length, as nearly all do, is cut up here; llhttp reads every other.
+Nearly all responses arrive in one piece and state their length. ``parse_plain`` cuts those apart without a parser;
+``ResponseReader`` reads all others with llhttp.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from toolkit.api.wire import parse_base_url
 
 MAX_HEAD_BYTES = 64 * 1024
-MAX_ANSWER_BYTES = 1024 * 1024
+MAX_RESPONSE_BYTES = 1024 * 1024
 _PLAIN_START = b"HTTP/1.1 "
 _LENGTH, _CONNECTION, _KEPT = b"\r\ncontent-length: ", b"\r\nconnection:", b"\r\nconnection: keep-alive\r\n"
 _NO_BODY = (204, 304)
@@ -23,7 +24,14 @@ _NO_BODY = (204, 304)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a target is: ``netloc`` as it was given, ``prefix`` the base URL's path without a slash at its end."""
+    """The scheme, address and base path of a target.
+
+    Attributes:
+        tls: True for https.
+        host, port: the address to connect to.
+        netloc: host and port as they were given, for the Host header.
+        prefix: the path of the base URL without a trailing slash.
+    """
 
     tls: bool
     host: str
@@ -33,65 +41,69 @@ class Origin:
 
     @classmethod
     def of(cls, base_url: str) -> Origin:
-        """Read a base URL; raise InputError for one that is none."""
+        """Parse a base URL; raise InputError if it isn't one.
+
+        >>> Origin.of("https://sms.example/api/").prefix
+        '/api'
+        """
         url = urlsplit(parse_base_url(base_url))
         tls = url.scheme == "https"
         return cls(tls, url.hostname or "", url.port or (443 if tls else 80), url.netloc, url.path)
 
-    def write(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
-        """Write any request."""
+    def encode(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
+        """Encode a request."""
         fields = {"Host": self.netloc, "User-Agent": "sms-code-toolkit", **headers, "Content-Length": str(len(body))}
         lines = [f"{method} {self.prefix}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-class Fields(Mapping[str, str]):
-    """Headers by lower-case name, read from an answer's head when somebody asks: of a success, nobody does."""
+class LazyHeaders(Mapping[str, str]):
+    """The headers of a response by lower-case name, parsed at the first lookup: a success needs none of them."""
 
-    __slots__ = ("_head", "_read")
+    __slots__ = ("_fields", "_head")
 
     def __init__(self, head: bytes) -> None:
         self._head = head
-        self._read: dict[str, str] | None = None
+        self._fields: dict[str, str] | None = None
 
     def __getitem__(self, name: str) -> str:
-        return self._all()[name]
+        return self._parse()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
+        return iter(self._parse())
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._parse())
 
-    def _all(self) -> dict[str, str]:
-        if self._read is None:
+    def _parse(self) -> dict[str, str]:
+        if self._fields is None:
             pairs = (line.partition(":") for line in self._head.decode("latin-1").split("\r\n")[1:])
-            self._read = {name.lower(): value.strip() for name, _, value in pairs}
-        return self._read
+            self._fields = {name.lower(): value.strip() for name, _, value in pairs}
+        return self._fields
 
 
 @dataclass(slots=True)
-class Received:
-    """An answer; ``headers`` are looked up by lower-case names."""
+class HttpResponse:
+    """A response; ``headers`` are looked up by lower-case name."""
 
     http_status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-def cut_plain(data: bytes) -> Received | None:
-    """Cut up an answer that is whole, leaves the connection open and says its length once; None for any other."""
+def parse_plain(data: bytes) -> HttpResponse | None:
+    """Parse a response that is complete, keeps the connection open and states its length once; None for any other."""
     head, end, body = data.partition(b"\r\n\r\n")
-    plain = _read_plain_head(head) if end else None
+    plain = _parse_plain_head(head) if end else None
     if plain is None:
         return None
-    http_status, fields, length = plain
-    return Received(http_status, fields, body) if len(body) == length else None
+    http_status, headers, length = plain
+    return HttpResponse(http_status, headers, body) if len(body) == length else None
 
 
-@lru_cache(maxsize=256)  # a server's heads differ in their lengths, and once a second in their date
-def _read_plain_head(head: bytes) -> tuple[int, Fields, int] | None:
-    """Read the status, the fields and the length of the body."""
+@lru_cache(maxsize=256)  # a server's heads differ in their length, and once a second in their date
+def _parse_plain_head(head: bytes) -> tuple[int, LazyHeaders, int] | None:
+    """Return the status, the headers and the length of the body."""
     lower = head.lower() + b"\r\n"
     at = lower.find(_LENGTH)
     if not head.startswith(_PLAIN_START) or at < 0 or lower.count(_LENGTH[:-1]) > 1 or len(head) > MAX_HEAD_BYTES:
@@ -101,11 +113,11 @@ def _read_plain_head(head: bytes) -> tuple[int, Fields, int] | None:
     length, status = lower[at + len(_LENGTH) : lower.index(b"\r\n", at + 2)], lower[9:12]
     if not (length.isdigit() and status.isdigit()) or int(status) < 200 or int(status) in _NO_BODY:
         return None
-    return int(status), Fields(head), int(length)
+    return int(status), LazyHeaders(head), int(length)
 
 
-class AnswerReader:
-    """Reads one answer from pieces. ``keeps``: whether the connection can be used again after it."""
+class ResponseReader:
+    """Reads one response piece by piece. ``keeps``: whether the connection can be used again afterwards."""
 
     def __init__(self) -> None:
         self.keeps = False
@@ -114,55 +126,53 @@ class AnswerReader:
         self._size = 0
         self._fields: dict[str, str] = {}
         self._body: list[bytes] = []
-        self._answer: Received | None = None
+        self._response: HttpResponse | None = None
 
-    def feed(self, data: bytes) -> Received | None:
-        """Take a piece and return the answer once it is whole; raise ValueError for what isn't HTTP, or too long."""
+    def feed(self, data: bytes) -> HttpResponse | None:
+        """Take a piece and return the response once it is complete; raise ValueError if it isn't HTTP or too long."""
         self._size += len(data)
-        if self._size > (MAX_HEAD_BYTES if self._in_head else MAX_ANSWER_BYTES):
+        if self._size > (MAX_HEAD_BYTES if self._in_head else MAX_RESPONSE_BYTES):
             raise ValueError("the answer is too long")
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self.keeps = False
-            if self._answer is None:
+            if self._response is None:
                 raise ValueError(f"not HTTP: {type(error).__name__}") from error
-        return self._answer
+        return self._response
 
-    def end(self) -> Received:
-        """Take the connection's end, and return the answer where that is what ends it; else raise ConnectionError."""
+    def end(self) -> HttpResponse:
+        """Return the response if the end of the connection completes it; else raise ConnectionAbortedError."""
         if self._in_head or "content-length" in self._fields or "chunked" in self._fields.get("transfer-encoding", ""):
             raise ConnectionAbortedError("the connection ended before the answer did")
-        return self._received()
+        return HttpResponse(self._parser.get_status_code(), self._fields, b"".join(self._body))
 
-    def _received(self) -> Received:
-        return Received(self._parser.get_status_code(), self._fields, b"".join(self._body))
-
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """Note that an answer begins: behind the whole one, it is one that nobody asked for."""
+        """Give the connection up if a second response begins: nobody asked for it."""
         self.keeps = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one field of the head; those behind the body are of no use to anybody here."""
+        """Keep a header; trailers behind the body are ignored."""
         if self._in_head:
             self._fields[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Note the head's end."""
+        """Note the end of the head."""
         self._in_head = False
 
     def on_body(self, data: bytes) -> None:
-        """Take a piece of the body."""
-        if self._answer is None:
+        """Keep a piece of the body."""
+        if self._response is None:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        """Take the answer, unless it is one that only announces the answer (1xx)."""
+        """Keep the response, unless it is an interim one (1xx)."""
         if self._parser.get_status_code() < 200:
             self._in_head = True
             self._fields.clear()
-        elif self._answer is None:
-            self._answer = self._received()
+        elif self._response is None:
+            body = b"".join(self._body)
+            self._response = HttpResponse(self._parser.get_status_code(), self._fields, body)
             self.keeps = bool(self._parser.should_keep_alive())

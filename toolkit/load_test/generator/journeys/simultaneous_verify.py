@@ -1,17 +1,18 @@
-"""Barrier: where and when the callers of all workers meet to verify one right code at the same instant."""
+"""Verify one right code from many callers at the same instant, on all workers: exactly one may succeed."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
-from locust import events
-from locust.env import Environment
-from locust.runners import MasterRunner
+from toolkit.load_test.generator.locust_plugin.context import LoadContext
+from toolkit.load_test.generator.steps import Journey, Pause, Peek, Send, Verify
 
-_CALL = "smscode_rally"
-
-_rallies: dict[Environment, Barrier] = {}
+BARRIER_MESSAGE = "smscode_rally"
+_LEAD_S = 0.25  # from sharing a code until all verify it: time enough to reach every worker
+_ROUND_S = 0.5
+_LOOK_EVERY_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,39 +25,43 @@ class Meeting:
 
 
 class Barrier:
-    """What this process has heard of; a master only passes it on to all workers."""
+    """Holds callers until the time at which all of them verify a code. A master passes the meetings on to all workers.
 
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
+    Use ``context.shared(Barrier)``: the callers of one process share it.
+    """
+
+    def __init__(self, context: LoadContext) -> None:
+        self._runner = context.environment.runner
         self._latest: Meeting | None = None
-        assert environment.runner
-        environment.runner.register_message(_CALL, self._hear)
 
-    def call(self, msg_id: str, code: str, at_ns: int) -> None:
-        """Call the callers of all workers to a meeting."""
-        assert self._environment.runner
-        self._environment.runner.send_message(_CALL, [msg_id, code, at_ns])
+    def announce(self, meeting: Meeting) -> None:
+        """Announce a meeting to the callers of all workers."""
+        assert self._runner
+        self._runner.send_message(BARRIER_MESSAGE, [meeting.msg_id, meeting.code, meeting.at_ns])
 
     def next(self, now_ns: int) -> Meeting | None:
         """Return the meeting that is still to come, if there is one."""
         return self._latest if self._latest and self._latest.at_ns > now_ns else None
 
-    def _hear(self, msg: Any, **_: object) -> None:
-        if isinstance(self._environment.runner, MasterRunner):
-            self._environment.runner.send_message(_CALL, msg.data)
-        else:
-            self._latest = Meeting(*msg.data)
+    def on_message(self, msg: Any) -> None:
+        """Take a meeting that was announced."""
+        self._latest = Meeting(*msg.data)
 
 
-def rally_of(environment: Environment) -> Barrier:
-    """Return the rally of this process."""
-    if environment not in _rallies:
-        _rallies[environment] = Barrier(environment)
-    return _rallies[environment]
+def share_code(context: LoadContext) -> Journey:
+    """Get a code and share it with the callers of all workers, who verify it at the same instant."""
+    msg_id = (yield Send(context.next_mobile())).msg_id
+    code = (yield Peek(msg_id)) if msg_id else None
+    if msg_id and code:
+        context.shared(Barrier).announce(Meeting(msg_id, code, time.time_ns() + round(_LEAD_S * 1e9)))
+    yield Pause(_ROUND_S)
 
 
-def _take_part(environment: Environment, **_: object) -> None:
-    rally_of(environment)
-
-
-events.init.add_listener(_take_part)  # type: ignore[no-untyped-call]
+def verify_at_once(context: LoadContext) -> Journey:
+    """Verify the code that was shared last, when all others do."""
+    meeting = context.shared(Barrier).next(time.time_ns())
+    if meeting is None:
+        yield Pause(_LOOK_EVERY_S)
+    else:
+        yield Pause((meeting.at_ns - time.time_ns()) / 1e9)
+        yield Verify(meeting.msg_id, meeting.code)

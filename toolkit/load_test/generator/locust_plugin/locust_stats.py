@@ -1,7 +1,10 @@
-"""Tables: locust's own, kept for the engine's calls in bulk.
+"""Update locust's request statistics in batches, and show its times with three significant digits.
 
-"send" and "verify" have the server's latency. What callers waited has rows of its own, which aren't in the total: it
-is the same calls.
+The rows "send" and "verify" hold the server's latency. In an open loop each has a second row, with the method CALLER,
+for the time from the intended start to the answer. Those rows are not in locust's total, as the calls are the same.
+
+Locust cuts times to whole milliseconds. Its function that sorts times into buckets may be replaced; its CSV and its
+console round in two methods, which are replaced too.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from typing import Any
 
 import locust.stats
 import numpy as np
-from locust import events
 from locust.stats import PERCENTILES_TO_REPORT, RequestStats, StatsCSV, StatsEntry, StatsError
 from numpy.typing import NDArray
 
@@ -27,37 +29,66 @@ from toolkit.runs.thresholds import Measure
 _METHODS = {Measure.LATENCY_MS: "POST", Measure.CALLER_MS: "CALLER"}
 
 
-class Tables:
-    """Adds what is new to locust's tables, whenever it is told what there is."""
+class BatchedStats:
+    """Adds the calls since the last update to locust's statistics.
 
-    def __init__(self, stats: RequestStats) -> None:
-        self._stats, self._shown_ms = stats, _shown_ms()
+    Args:
+        stats: locust's statistics.
+        measures: the measures that get rows.
+    """
+
+    def __init__(self, stats: RequestStats, measures: tuple[Measure, ...]) -> None:
+        self._stats, self._measures = stats, measures
         self._seen: Times = {}
-        for endpoint in Endpoint:
-            for method in _METHODS.values():
-                stats.get(endpoint.value, method)  # locust divides by the time since an entry was first asked for
+        self._updated_s = time.time()
 
-    def update(self, times: Times, failures: Mapping[tuple[Endpoint, str], int], has_events: bool) -> None:
-        """Add the calls that came since the last time; those that events told of only where they waited."""
-        failed = _sums(failures)
+    def update(
+        self,
+        times: Times,
+        failures: Mapping[tuple[Endpoint, str], int],
+        body_bytes: Mapping[Endpoint, int],
+        has_events: bool,
+    ) -> None:
+        """Add the new calls.
+
+        Args:
+            times: the times of all calls of the test so far.
+            failures: the number of failed calls since the last update, by endpoint and error.
+            body_bytes: the size of the answers since the last update.
+            has_events: True if locust's request event was fired for each call: their latencies are counted then.
+        """
+        failed: Counter[Endpoint] = Counter()
+        for (endpoint, _), calls in failures.items():
+            failed[endpoint] += calls
         for (endpoint, measure), now in times.items():
-            new = now.since(self._seen[endpoint, measure]) if (endpoint, measure) in self._seen else now
             is_latency = measure is Measure.LATENCY_MS
-            if len(new) and not (has_events and is_latency):
-                self._add(endpoint, _METHODS[measure], new, failed[endpoint] if is_latency else 0)
-        self._seen = dict(times)
+            if measure not in self._measures or (has_events and is_latency):
+                continue
+            new = now.since(self._seen[endpoint, measure]) if (endpoint, measure) in self._seen else now
+            if len(new):
+                counts = (failed[endpoint], body_bytes.get(endpoint, 0)) if is_latency else (0, 0)
+                self._add(endpoint, _METHODS[measure], new, *counts)
+        self._seen, self._updated_s = dict(times), time.time()
         for (endpoint, error), calls in failures.items():
-            self._add_error(endpoint, error, calls)
+            key = StatsError.create_key("POST", endpoint.value, error)
+            entry = self._stats.errors.setdefault(key, StatsError("POST", endpoint.value, error))
+            entry.occurred()
+            entry.occurrences += calls - 1
 
-    def _add(self, endpoint: Endpoint, method: str, times: Histogram, failed: int) -> None:
+    def _add(self, endpoint: Endpoint, method: str, times: Histogram, failed: int, body_bytes: int) -> None:
+        buckets, calls = times.buckets()
+        shown_ms = _shown_ms()[buckets]
+        first = np.flatnonzero(np.diff(shown_ms, prepend=-1.0))
+        shown = dict(zip(shown_ms[first].tolist(), np.add.reduceat(calls, first).tolist(), strict=True))
+
         delta = StatsEntry(self._stats, endpoint.value, method)
         now_s = time.time()
-        shown = self._show(times)
-        delta.start_time = delta.last_request_timestamp = now_s
-        delta.num_requests, delta.num_failures = len(times), failed
+        delta.last_request_timestamp = now_s
+        delta.start_time = self._updated_s  # locust divides by the time since the first row's start
+        delta.num_requests, delta.num_failures, delta.total_content_length = len(times), failed, body_bytes
         delta.total_response_time = times.total()  # type: ignore[assignment] # it says int; any number serves
         delta.min_response_time, delta.max_response_time = min(shown), times.max()  # type: ignore[assignment]
-        delta.response_times.update(shown)  # type: ignore[arg-type]
+        delta.response_times.update(shown)
         delta.num_reqs_per_sec[int(now_s)] = len(times)
         if failed:
             delta.num_fail_per_sec[int(now_s)] = failed
@@ -65,38 +96,31 @@ class Tables:
         if method == _METHODS[Measure.LATENCY_MS]:
             self._stats.total.extend(delta)
 
-    def _show(self, times: Histogram) -> dict[float, int]:
-        """Return how many calls took how long, in ms of three digits."""
-        buckets, calls = times.buckets()
-        shown_ms = self._shown_ms[buckets]
-        first = np.flatnonzero(np.diff(shown_ms, prepend=-1.0))
-        return dict(zip(shown_ms[first].tolist(), np.add.reduceat(calls, first).tolist(), strict=True))
-
-    def _add_error(self, endpoint: Endpoint, error: str, calls: int) -> None:
-        key = StatsError.create_key("POST", endpoint.value, error)
-        known = self._stats.errors.setdefault(key, StatsError("POST", endpoint.value, error))
-        known.occurred()
-        known.occurrences += calls - 1
-
 
 @cache
 def _shown_ms() -> NDArray[np.float64]:
+    """Return the time that stands for each bucket of a histogram."""
     return np.array([three_digits(time_ms) for time_ms in middles_ms()])
 
 
-def _sums(failures: Mapping[tuple[Endpoint, str], int]) -> Counter[Endpoint]:
-    sums: Counter[Endpoint] = Counter()
-    for (endpoint, _), calls in failures.items():
-        sums[endpoint] += calls
-    return sums
-
-
-@lru_cache(maxsize=8)  # locust asks twice of each call: for its row, and for the sum of all
+@lru_cache(maxsize=8)  # locust asks twice for each call: for its row and for the total
 def three_digits(time_ms: float) -> float:
-    """Round a time to three significant digits, but not below a microsecond."""
+    """Round a time to three significant digits, but not below a microsecond.
+
+    >>> three_digits(0.4237), three_digits(3432.1)
+    (0.424, 3430.0)
+    """
     if time_ms < 1:
-        return int(time_ms * 1000 + 0.5) / 1000  # as round would, in a third of its time
+        return int(time_ms * 1000 + 0.5) / 1000  # like round, in a third of the time
     return round(time_ms, 2 - math.floor(math.log10(time_ms)))
+
+
+def show_three_digits() -> None:
+    """Have locust keep and show its times with three significant digits."""
+    stats: Any = locust.stats
+    stats.bucket_response_time = three_digits
+    stats.StatsCSV._percentile_fields = _percentile_fields
+    stats.StatsEntry.percentile = _percentile_row
 
 
 def _percentile_fields(csv: StatsCSV, entry: StatsEntry, use_current: bool = False) -> list[Any]:
@@ -111,13 +135,3 @@ def _percentile_row(entry: StatsEntry) -> str:
     kind, name = locust.stats.STATS_TYPE_WIDTH, locust.stats.STATS_NAME_WIDTH
     times = " ".join(f"{entry.get_response_time_percentile(it):6g}" for it in PERCENTILES_TO_REPORT)
     return f"{entry.method or '':{kind}} {entry.name:{name}} {times} {entry.num_requests:6}"
-
-
-def _take_part(**_: object) -> None:
-    stats: Any = locust.stats
-    stats.bucket_response_time = three_digits
-    stats.StatsCSV._percentile_fields = _percentile_fields
-    stats.StatsEntry.percentile = _percentile_row
-
-
-events.init.add_listener(_take_part)  # type: ignore[no-untyped-call]

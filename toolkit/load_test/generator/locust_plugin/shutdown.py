@@ -1,6 +1,7 @@
-"""Ending: how a run ends itself, from whichever process finds the reason, and what it says in the run's folder.
+"""End a run from within, and write the reason and other notes into the run's folder.
 
-A worker's folder may be on another machine than the run's: what there is to say, and the end, are the master's.
+Any process may find the reason to end. The run's folder may be on another machine than a worker, so workers send
+both their notes and the wish to end to the master.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
@@ -19,72 +19,72 @@ from toolkit.runs import run_folder
 from toolkit.runs.remote_storage import is_url
 from toolkit.runs.run_folder import Cause
 
-_END, _LEAVE = "sms-end", "sms-leave"
+END_MESSAGE, NOTE_MESSAGE = "sms-end", "sms-leave"
 
 logger = logging.getLogger(__name__)
-_endings: dict[Environment, gevent.Greenlet] = {}
 
 
-def end_early(environment: Environment, cause: Cause, reason: str) -> None:
-    """End the run, once, and leave the reason. Returns at once: the caller may be a user that is about to be ended."""
-    if isinstance(environment.runner, WorkerRunner):
-        _begin(environment, _ask_master, cause, reason)
-    elif begin_end(environment):
-        logger.error("the run ends: %s", reason)
-        leave(environment, run_folder.ENDED_NAME, f"{cause} {reason}")
+class Shutdown:
+    """Ends the run of one locust process."""
 
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._greenlet: gevent.Greenlet | None = None
 
-def begin_end(environment: Environment) -> bool:
-    """Begin to ``end``, unless that has begun; tell whether it was begun."""
-    return _begin(environment, end)
+    @property
+    def is_running(self) -> bool:
+        """True while the run is being ended."""
+        return self._greenlet is not None and not self._greenlet.ready()
 
+    def end_early(self, cause: Cause, reason: str) -> None:
+        """End the run, once, and write the cause and the reason into its folder.
 
-def is_ending(environment: Environment) -> bool:
-    """Tell whether the run is about to end itself."""
-    return environment in _endings and not _endings[environment].ready()
+        It returns at once, as the caller may be a user that is about to be ended.
+        """
+        if isinstance(self._environment.runner, WorkerRunner):
+            self._begin(self._ask_master, cause, reason)
+        elif self.begin():
+            logger.error("the run ends: %s", reason)
+            self.note(run_folder.ENDED_NAME, f"{cause} {reason}")
 
+    def begin(self) -> bool:
+        """Begin to end the run; return False if that has begun already."""
+        return self._begin(self.end_now)
 
-def end(environment: Environment) -> None:
-    """End the run, or of several workers this one; and with it the process, unless it has a web UI."""
-    assert environment.runner
-    headless = environment.parsed_options and environment.parsed_options.headless
-    leaves = headless or isinstance(environment.runner, WorkerRunner)
-    (environment.runner.quit if leaves else environment.runner.stop)()
+    def end_now(self) -> None:
+        """End the run, or on a worker its part of it. Without a web page, the process ends too."""
+        runner, options = self._environment.runner, self._environment.parsed_options
+        assert runner
+        quits = isinstance(runner, WorkerRunner) or (options and options.headless)
+        (runner.quit if quits else runner.stop)()
 
+    def note(self, name: str, line: str) -> None:
+        """Append a line to the file ``name`` of the run's folder, if the run has a folder on this machine."""
+        runner, options = self._environment.runner, self._environment.parsed_options
+        if isinstance(runner, WorkerRunner):
+            runner.send_message(NOTE_MESSAGE, {"name": name, "line": line})
+            return
+        folder = options and options.sms_run_dir
+        if folder and not is_url(folder):
+            with (Path(folder) / name).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
-def leave(environment: Environment, name: str, line: str) -> None:
-    """Append a line to a file of the run's folder, where it has one on this machine."""
-    if isinstance(environment.runner, WorkerRunner):
-        environment.runner.send_message(_LEAVE, {"name": name, "line": line})
-        return
-    folder = environment.parsed_options and environment.parsed_options.sms_run_dir
-    if folder and not is_url(folder):
-        with (Path(folder) / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    def on_end_message(self, msg: Any, **_: object) -> None:
+        """End the run, as a worker asks."""
+        self.end_early(Cause(msg.data["cause"]), msg.data["reason"])
 
+    def on_note_message(self, msg: Any, **_: object) -> None:
+        """Write a worker's note."""
+        self.note(**msg.data)
 
-def _begin(environment: Environment, ending: Callable[..., None], *arguments: str) -> bool:
-    if is_ending(environment):
-        return False
-    _endings[environment] = gevent.spawn(ending, environment, *arguments)
-    return True
+    def _begin(self, end: Callable[..., None], *arguments: str) -> bool:
+        if self.is_running:
+            return False
+        self._greenlet = gevent.spawn(end, *arguments)
+        return True
 
-
-def _ask_master(environment: Environment, cause: Cause, reason: str) -> None:
-    """Have the master end the run; until it does, this worker rests."""
-    assert isinstance(environment.runner, WorkerRunner)
-    environment.runner.send_message(_END, {"cause": cause, "reason": reason})
-    environment.runner.stop()
-
-
-def _listen_to_workers(environment: Environment, **_: object) -> None:
-    runner = environment.runner
-    if runner and not isinstance(runner, WorkerRunner):
-        runner.register_message(
-            _END, lambda msg, **_: end_early(environment, Cause(msg.data["cause"]), msg.data["reason"])
-        )
-        runner.register_message(_LEAVE, lambda msg, **_: leave(environment, **msg.data))
-
-
-_hooks: Any = events
-_hooks.init.add_listener(_listen_to_workers)
+    def _ask_master(self, cause: Cause, reason: str) -> None:
+        """Ask the master to end the run, and stop this worker's users meanwhile."""
+        assert isinstance(self._environment.runner, WorkerRunner)
+        self._environment.runner.send_message(END_MESSAGE, {"cause": cause, "reason": reason})
+        self._environment.runner.stop()

@@ -1,27 +1,26 @@
-"""Web UI: the tab "Return codes" of locust's own page: a table of what calls came to, and above it a chart of when.
+"""Add to locust's page: the tab "Return codes", and the reason why a test may not start.
 
-The table is locust's, which takes a tab's columns from its template and the rows from its own poll. The chart is drawn
-in the browser, by ``return_codes.js``: the process that makes the load only gives numbers. No other host is asked.
+The tab has a table of the calls by return code and a chart of them over time. Locust draws the table: it takes a tab's
+columns from its template and the rows from its own poll. The browser draws the chart, with ``return_codes.js``: the
+process that makes the load only gives numbers. The page asks no other host.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import gevent
-from flask import Blueprint, Response, request, send_file
-from locust import events
+from flask import Blueprint, Response, jsonify, request, send_file
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from toolkit.api.return_codes import find
 from toolkit.api.wire import Endpoint
-from toolkit.load_test.generator.results.history import History
-from toolkit.load_test.generator.results.metrics import Outcome, statistics_of
+from toolkit.load_test.generator.results.metrics import CallKind, History, Metrics
 from toolkit.outcome_colours import KIND_COLOURS, outcome_kind, outcome_name, shades
 from toolkit.records.histogram import Histogram
 
@@ -40,30 +39,30 @@ _COLUMNS = {
     "max": "Caller max, ms",
 }
 _SAMPLE_EVERY_S = 1.0
-_MASTER_SAMPLES_EVERY_S = 2 * WORKER_REPORT_INTERVAL  # so that each point has heard every worker
+_MASTER_SAMPLES_EVERY_S = 2 * WORKER_REPORT_INTERVAL  # so that every worker has reported between two points
 
 Row: TypeAlias = dict[str, str | int | float]
 
 
-# What is shown.
+# The table and the chart.
 
 
-def rows(waited: Mapping[Outcome, Histogram]) -> Iterator[Row]:
-    """Yield the table's rows, times being what callers waited: for each endpoint its outcomes, then all its calls."""
+def rows(caller_times: Mapping[CallKind, Histogram]) -> Iterator[Row]:
+    """Yield the table's rows: for each endpoint its return codes and errors, then all its calls."""
     for endpoint in Endpoint:
-        times = {outcome: waited[endpoint, outcome] for of, outcome in sorted(waited, key=_place) if of is endpoint}
-        every = sum(times.values(), Histogram())
-        for outcome, of_outcome in times.items():
-            yield _row(endpoint, outcome, of_outcome, len(every))
+        times = {kind[1]: caller_times[kind] for kind in sorted(caller_times, key=_order) if kind[0] is endpoint}
+        total = sum(times.values(), Histogram())
+        for code, of_code in times.items():
+            yield _row(endpoint, code, of_code, len(total))
         if times:
-            yield _row(endpoint, "all", every, len(every))
+            yield _row(endpoint, "all", total, len(total))
 
 
-def _row(endpoint: Endpoint, outcome: int | str, times: Histogram, calls: int) -> Row:
-    known = find(outcome) if isinstance(outcome, int) else None
+def _row(endpoint: Endpoint, code: int | str, times: Histogram, calls: int) -> Row:
+    known = find(code) if isinstance(code, int) else None
     return {
         "endpoint": endpoint,
-        "return_code": outcome,
+        "return_code": code,
         "message": known.message if known else "",
         "kind": known.kind if known else "",
         "calls": len(times),
@@ -74,80 +73,86 @@ def _row(endpoint: Endpoint, outcome: int | str, times: Histogram, calls: int) -
 
 
 def chart(history: History) -> dict[str, Any]:
-    """Return what the chart is drawn from: points in time, and a panel for each endpoint with its outcomes' rates."""
+    """Return the chart's data: points in time, and for each endpoint the rate of each return code and error."""
     rates = history.calls_per_s()
-    colours = shades({outcome_name(it): KIND_COLOURS[outcome_kind(it)] for _, it in sorted(rates, key=_place)})
+    colours = shades({outcome_name(code): KIND_COLOURS[outcome_kind(code)] for _, code in sorted(rates, key=_order)})
     return {
         "times_s": history.times_s(),
         "panels": {
             endpoint: [
-                {"name": name, "colour": colour, "calls_per_s": rates[of]}
+                {"name": name, "colour": colour, "calls_per_s": rates[kind]}
                 for name, colour in colours.items()
-                for of in rates
-                if of[0] is endpoint and outcome_name(of[1]) == name
+                for kind in rates
+                if kind[0] is endpoint and outcome_name(kind[1]) == name
             ]
             for endpoint in Endpoint
         },
     }
 
 
-def _place(of: Outcome) -> tuple[bool, str]:
-    return isinstance(of[1], str), str(of[1])
+def _order(kind: CallKind) -> tuple[bool, str]:
+    return isinstance(kind[1], str), str(kind[1])
 
 
-# How locust's page comes to show it.
+# Locust's page.
 
 
-def _extend(environment: Environment, **_: object) -> None:
-    """Give this process's web UI the tab, where it has a web UI."""
+def add_tab(environment: Environment, metrics: Callable[[], Metrics]) -> None:
+    """Add the tab. ``metrics`` returns those of the test that is running, or was last."""
     web_ui: Any = environment.web_ui
-    if web_ui is None:
-        return
+    options: Any = environment.parsed_options
+    history = _sample(environment, metrics)
     structure = [{"key": key, "title": title} for key, title in _COLUMNS.items()]
     web_ui.template_args["extended_tabs"] = [{"key": _TAB, "title": "Return codes"}]
     web_ui.template_args["extended_tables"] = [{"key": _TAB, "structure": structure}]
-    web_ui.app.after_request(lambda response: _add_rows(environment, _add_script(response)))
-    web_ui.app.register_blueprint(_routes(environment, _keep_history(environment)))
 
+    def extend(response: Response) -> Response:
+        if request.endpoint == "locust.index" and not response.direct_passthrough:
+            response.set_data(response.get_data(as_text=True).replace("</body>", f"{_SCRIPT_TAG}</body>"))
+        elif request.endpoint == "locust.request_stats" and response.is_json:
+            table = {"key": _TAB, "data": list(rows(metrics().caller_times))}
+            response.set_data(json.dumps({**response.get_json(), "extended_stats": [table]}))
+        return response
 
-def _add_script(response: Response) -> Response:
-    if request.endpoint == "locust.index" and not response.direct_passthrough:
-        response.set_data(response.get_data(as_text=True).replace("</body>", f"{_SCRIPT_TAG}</body>"))
-    return response
-
-
-def _add_rows(environment: Environment, response: Response) -> Response:
-    if request.endpoint == "locust.request_stats" and response.is_json:
-        table = {"key": _TAB, "data": list(rows(statistics_of(environment).waited))}
-        response.set_data(json.dumps({**response.get_json(), "extended_stats": [table]}))
-    return response
-
-
-def _routes(environment: Environment, history: History) -> Blueprint:
-    web_ui: Any = environment.web_ui
-    options: Any = environment.parsed_options
     routes = Blueprint(_TAB, __name__, url_prefix=f"{(options and options.web_base_path) or ''}/{_TAB}")
     guarded = web_ui.auth_required_if_enabled
     routes.add_url_rule("/chart.js", "script", guarded(lambda: send_file(_SCRIPT)))
     routes.add_url_rule("/chart.json", "chart", guarded(lambda: chart(history)))
-    return routes
+    web_ui.app.after_request(extend)
+    web_ui.app.register_blueprint(routes)
 
 
-def _keep_history(environment: Environment) -> History:
+def _sample(environment: Environment, metrics: Callable[[], Metrics]) -> History:
+    """Return a history that is sampled for as long as the process lives."""
     on_master = isinstance(environment.runner, MasterRunner)
     history = History(_MASTER_SAMPLES_EVERY_S if on_master else _SAMPLE_EVERY_S)
     hooks: Any = environment.events
     hooks.test_start.add_listener(lambda **_: history.begin(time.time()))
-    gevent.spawn(_sample_often, environment, history)
+
+    def sample() -> None:
+        while True:
+            if environment.runner and environment.runner.state in (STATE_SPAWNING, STATE_RUNNING):
+                history.add(time.time(), metrics().calls)
+            gevent.sleep(_SAMPLE_EVERY_S)
+
+    gevent.spawn(sample)
     return history
 
 
-def _sample_often(environment: Environment, history: History) -> None:
-    while True:
-        if environment.runner and environment.runner.state in (STATE_SPAWNING, STATE_RUNNING):
-            history.add(time.time(), statistics_of(environment).outcomes)
-        gevent.sleep(_SAMPLE_EVERY_S)
+def refuse_tests(environment: Environment, refusal: Callable[[Mapping[str, list[str]]], str | None]) -> None:
+    """Let no test start from the page for which ``refusal`` returns a reason, and show the reason on the page.
 
+    ``refusal`` takes the fields of the page's form, each with its values.
+    """
+    web_ui: Any = environment.web_ui
+    log_in = web_ui.auth_required_if_enabled(lambda: None)
 
-_hooks: Any = events
-_hooks.init.add_listener(_extend)
+    def check() -> Any:
+        if request.endpoint != "locust.swarm":
+            return None
+        if (response := log_in()) is not None:
+            return response
+        reason = refusal(request.form.to_dict(flat=False))
+        return jsonify({"success": False, "message": reason, "host": environment.host}) if reason else None
+
+    web_ui.app.before_request(check)

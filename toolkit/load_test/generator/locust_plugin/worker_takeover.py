@@ -1,8 +1,8 @@
-"""Fleet: how a master and its workers stay one run: when a worker is lost, and when all end.
+"""Notice a lost worker early, so that others take its share over, and end all processes of a run together.
 
-Locust moves a lost worker's users, or shares of the arrivals, to the others, once it has waited three seconds for a
-sign of life; a worker that the master has forked is missed within half a second. Its calls up to then are in its part
-of the records. Of the arrivals that nobody owned meanwhile, whoever takes the share over knows how many they were.
+Locust moves the users of a lost worker to the others, and with a user goes its share of the arrivals. It waits three
+seconds for a sign of life; a worker that the master has forked is missed within half a second. The calls of a lost
+worker are in its part of the records. The user that takes a share over counts the arrivals that were orphaned.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from typing import Any
 
 import gevent
 import locust.runners
-from locust import events
+from gevent.socket import wait_read
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
-from toolkit.load_test.generator.locust_plugin.shutdown import begin_end, end, is_ending, leave
+from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.runs import run_folder
 
+PROCESS_MESSAGE = "sms-here"
 _LOOK_EVERY_S = 0.1
-_SIGN_EVERY_S = 0.5  # of life, from each worker to its master
-_SIGNS_MISSED = 4  # in a row, and the worker counts as lost with the next
-_SILENT_SIGNS = 2  # missed, and it was lost when it gave the last, should it turn out to be
-_TAKEN_OVER_S = 6.0  # so long after a loss its share has been taken over
-_LAST_WORD_S = 4.0  # beyond what users get to finish their calls; by then a lost worker counts as lost
-_HERE = "sms-here"
+_HEARTBEAT_EVERY_S = 0.5
+_MAX_MISSED = 4  # heartbeats in a row: with the next one the worker is lost
+_SUSPECT_AFTER = 2  # missed heartbeats: if the worker turns out to be lost, it was lost with the last one it sent
+_TAKEN_OVER_S = 6.0  # after a loss, the share has been taken over
+_LAST_REPORT_S = 4.0  # beyond the time that users get to finish their calls; by then a lost worker is known
+_ORPHAN_GRACE_S = 3.0
 
 logger = logging.getLogger(__name__)
 
 
 class WorkerRegistry:
-    """The workers that a master has at hand."""
+    """The workers that are connected to a master."""
 
     def __init__(self, runner: MasterRunner) -> None:
         self._runner = runner
@@ -45,8 +46,8 @@ class WorkerRegistry:
     def __len__(self) -> int:
         return len(self._present)
 
-    def call(self) -> list[int]:
-        """Return the indexes of the workers that are gone since the last time, but for those that left at the end."""
+    def update(self) -> list[int]:
+        """Return the indexes of the workers that were lost since the last call, without those that left at the end."""
         nodes, is_on = self._runner.clients, self._runner.state in (STATE_SPAWNING, STATE_RUNNING)
         missing = {node.id for node in nodes.missing}
         present = {node.id for node in nodes.all} - missing
@@ -55,16 +56,16 @@ class WorkerRegistry:
 
 
 class LostWorkerDetector:
-    """Notes when a worker falls silent, in ``sms_lost_s`` of the options, which go to whoever takes its share over."""
+    """Notes the time when a worker fell silent in the option ``sms_lost_s``, which goes to its successor."""
 
     def __init__(self, environment: Environment, runner: MasterRunner) -> None:
         self._options: Any = environment.parsed_options
         self._runner = runner
-        self._forked: dict[str, int] = {}
-        runner.register_message(_HERE, self._hear)
+        self._forked: dict[str, int] = {}  # the process id of each worker that this process has forked
+        runner.register_message(PROCESS_MESSAGE, self._on_process)
 
     def look(self, now_s: float) -> None:
-        """Look for workers that are silent; have locust miss a forked one that has ended."""
+        """Look for silent workers, and report a forked one that has ended as missing."""
         options = self._options
         if self._runner.state not in (STATE_SPAWNING, STATE_RUNNING):
             return
@@ -73,98 +74,83 @@ class LostWorkerDetector:
         for node in self._runner.clients.all:
             if node.heartbeat >= 0 and node.id in self._forked and _has_ended(self._forked[node.id]):
                 node.heartbeat, options.sms_lost_s = -1, now_s
-            missed = _SIGNS_MISSED - node.heartbeat
-            if missed == _SILENT_SIGNS:
-                options.sms_lost_s = now_s - missed * _SIGN_EVERY_S
+            missed = _MAX_MISSED - node.heartbeat
+            if missed == _SUSPECT_AFTER:
+                options.sms_lost_s = now_s - missed * _HEARTBEAT_EVERY_S
 
-    def _hear(self, msg: Any, **_: object) -> None:
+    def _on_process(self, msg: Any, **_: object) -> None:
         pid, parent, host = msg.data
         if (parent, host) == (os.getpid(), socket.gethostname()):
             self._forked[msg.node_id] = pid
 
 
 def _has_ended(pid: int) -> bool:
-    """Tell whether a child has ended; what it ended with is left for others to ask."""
+    """Return whether a child has ended, and leave its exit status to be collected by others."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
-        return True  # gevent has asked
+        return True  # gevent has collected it
 
 
-def _watch(environment: Environment) -> None:
-    assert isinstance(environment.runner, MasterRunner)
-    roll, losses = WorkerRegistry(environment.runner), LostWorkerDetector(environment, environment.runner)
-    while True:
-        losses.look(time.time())
-        gone = roll.call()
-        for index in () if is_ending(environment) else gone:
-            _report(environment, f"worker {index} was lost at {datetime.now(UTC):%H:%M:%S} UTC", len(roll))
-        gevent.sleep(_LOOK_EVERY_S)
+def set_defaults(parser: LocustArgumentParser, **_: object) -> None:
+    """Have locust move the users of a lost worker, and miss a worker after two seconds."""
+    parser.set_defaults(enable_rebalancing=True)
+    locust.runners.HEARTBEAT_INTERVAL = _HEARTBEAT_EVERY_S  # type: ignore[assignment] # it says int; any number serves
+    locust.runners.HEARTBEAT_LIVENESS = _MAX_MISSED
 
 
-def _report(environment: Environment, loss: str, left: int) -> None:
-    if left:
-        note = f"{loss}; its share moved to the other {left}"
-        logger.warning(note)
-        leave(environment, run_folder.NOTES_NAME, note)
-    else:
-        logger.error("%s, and none is left: the run ends", loss)
-        environment.process_exit_code = 1
-        begin_end(environment)
+def watch_workers(environment: Environment, shutdown: Shutdown) -> None:
+    """Report lost workers of a master for as long as the process lives. End the run with the last worker."""
+    runner = environment.runner
+    assert isinstance(runner, MasterRunner)
+    registry, detector = WorkerRegistry(runner), LostWorkerDetector(environment, runner)
+
+    def watch() -> None:
+        while True:
+            detector.look(time.time())
+            lost = registry.update()
+            for index in () if shutdown.is_running else lost:
+                loss = f"worker {index} was lost at {datetime.now(UTC):%H:%M:%S} UTC"
+                if len(registry):
+                    note = f"{loss}; its share moved to the other {len(registry)}"
+                    logger.warning(note)
+                    shutdown.note(run_folder.NOTES_NAME, note)
+                else:
+                    logger.error("%s, and none is left: the run ends", loss)
+                    environment.process_exit_code = 1
+                    shutdown.begin()
+            gevent.sleep(_LOOK_EVERY_S)
+
+    gevent.spawn(watch)
 
 
-def _hear_last_words(environment: Environment, **_: object) -> None:
-    """Have the workers quit, and wait for that: locust gives their last reports half a second."""
-    runner, options = environment.runner, environment.parsed_options
-    if not isinstance(runner, MasterRunner) or not (options and options.headless):
-        return
+def await_last_reports(runner: MasterRunner, stop_timeout_s: float) -> None:
+    """Have the workers of a master quit, and wait for their last reports: locust waits only half a second."""
     runner.send_message("quit")
-    with gevent.Timeout(environment.stop_timeout + _LAST_WORD_S, False):
+    with gevent.Timeout(stop_timeout_s + _LAST_REPORT_S, False):
         while runner.worker_count:
             gevent.sleep(0.05)
 
 
-def _keep_folder(environment: Environment) -> None:
-    """Let a worker that has a folder of its own record there: with the first users come the master's options."""
-    options: Any = environment.parsed_options
-    hooks: Any = environment.events
-    if folder := options.sms_run_dir:
-        hooks.test_start.add_listener(lambda **_: setattr(options, "sms_run_dir", folder))
-
-
-def _tell_where(environment: Environment) -> None:
-    """Have the master know which process this worker is, as soon as it is given users."""
-    runner, hooks = environment.runner, environment.events
-    here = [os.getpid(), os.getppid(), socket.gethostname()]
-    assert runner
-    hooks.test_start.add_listener(lambda **_: runner.send_message(_HERE, here))  # type: ignore[no-untyped-call]
-
-
-def _leave_with_master(environment: Environment) -> None:
-    """End a worker once the master that forked it is gone, where locust would go on for a minute."""
+def end_with_master(shutdown: Shutdown) -> None:
+    """End a worker when the master that forked it is gone; locust would go on for a minute."""
     master = os.getppid()
-    while os.getppid() == master:
-        gevent.sleep(_LOOK_EVERY_S)
-    end(environment)
+
+    def watch() -> None:
+        while os.getppid() == master:
+            gevent.sleep(_LOOK_EVERY_S)
+        shutdown.end_now()
+
+    gevent.spawn(watch)
 
 
-def _set_up(environment: Environment, **_: object) -> None:
-    if isinstance(environment.runner, MasterRunner):
-        gevent.spawn(_watch, environment)
-    elif isinstance(environment.runner, WorkerRunner):
-        _keep_folder(environment)
-        _tell_where(environment)
-        if environment.parsed_options and environment.parsed_options.processes:
-            gevent.spawn(_leave_with_master, environment)
+def end_with_parent(environment: Environment, shutdown: Shutdown, lifeline_fd: int) -> None:
+    """End the process when its parent closes a pipe, or is gone."""
 
+    def watch() -> None:
+        wait_read(lifeline_fd)
+        gevent.spawn_later(_ORPHAN_GRACE_S, os._exit, 1)
+        environment.stop_timeout = 0.0
+        shutdown.end_now()
 
-def _rebalance(parser: LocustArgumentParser, **_: object) -> None:
-    parser.set_defaults(enable_rebalancing=True)
-    locust.runners.HEARTBEAT_INTERVAL = _SIGN_EVERY_S  # type: ignore[assignment] # it says int; any number serves
-    locust.runners.HEARTBEAT_LIVENESS = _SIGNS_MISSED
-
-
-_hooks: Any = events
-_hooks.init_command_line_parser.add_listener(_rebalance)
-_hooks.init.add_listener(_set_up)
-_hooks.test_stop.add_listener(_hear_last_words)
+    gevent.spawn(watch)

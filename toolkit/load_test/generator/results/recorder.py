@@ -1,6 +1,6 @@
-"""Recorder: every call of one worker, appended to its file in the run's folder while the run goes on.
+"""Append every call of a worker to its file in the run's folder while the run goes on.
 
-Where the folder is elsewhere, at a URL, the file grows on this machine, and becomes the worker's part there at the end.
+If the folder is at a URL, the file grows on this machine and is uploaded when the recorder is closed.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import gevent
-
 from toolkit.api.errors import InputError, ProtocolError
-from toolkit.load_test.generator.http.blocking import classify
-from toolkit.load_test.generator.journeys.steps import CallResult, Send
+from toolkit.load_test.generator.http.decoder import classify
+from toolkit.load_test.generator.steps import CallResult, Send
 from toolkit.records.call_record import RecordBuilder
 from toolkit.records.packed import PACKED_SUFFIX, PackedWriter
 from toolkit.records.parquet import pack_to_parquet
 from toolkit.runs.remote_storage import is_url, push
 
-_FLUSH_EVERY_S = 0.25
-
 logger = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Appends calls; a process that is killed loses what it recorded since the last flush, a quarter of a second.
+    """Appends calls to a file. A process that is killed loses the calls since the last ``flush``.
 
-    ``place`` is a folder's path or URL. ``temp_id``: the template of a send that names none.
+    Args:
+        place: path or URL of the run's folder.
+        worker: names the file, ``calls-<worker>.msgpack``.
+        builder: gives the run's name and digests the mobiles.
+        temp_id: the template of a send that names none.
     """
 
     def __init__(self, place: str, worker: str, builder: RecordBuilder, temp_id: int) -> None:
@@ -39,12 +39,11 @@ class Recorder:
         self._writer = PackedWriter(self._folder / f"calls-{worker}{PACKED_SUFFIX}")
         self._writer.set_context((builder.run, builder.source, builder.app_key))
         self._pack, self._digest = self._writer.append_row, builder.digest
-        self._flusher = gevent.spawn(self._flush_often)
 
-    def append(self, kept: Iterable[CallResult]) -> None:
-        """Append calls, each as a ``records.Row``."""
+    def append(self, results: Iterable[CallResult]) -> None:
+        """Append calls, each as a row of ``records.packed``."""
         pack, digest, usual_temp_id = self._pack, self._digest, self._temp_id
-        for call, outcome, _ in kept:
+        for call, outcome, _ in results:
             status = code = failure = key = prefix = temp_id = msg_id = request_id = None
             if (answer := outcome.answer) is not None:
                 status, code, msg_id = answer.http_status, answer.return_code, answer.msg_id
@@ -76,25 +75,16 @@ class Recorder:
             )
 
     def flush(self) -> None:
-        """Hand what was recorded to the operating system."""
+        """Hand the calls to the operating system."""
         self._writer.flush()
 
     def close(self) -> None:
-        """End the recording. A part that can't be put into its place stays here."""
-        self._flusher.kill(block=False)
+        """Close the file, and upload it if the folder is at a URL. If that fails, it stays on this machine."""
         self._writer.close()
         if is_url(self._place):
             pack_to_parquet(self._folder, f"calls-{self._worker}.parquet")
-            self._push()
-
-    def _push(self) -> None:
-        try:
-            push(self._folder, self._place)
-            shutil.rmtree(self._folder)
-        except InputError as problem:
-            logger.error("%s; the calls stay in %s", problem, self._folder)
-
-    def _flush_often(self) -> None:
-        while True:
-            gevent.sleep(_FLUSH_EVERY_S)
-            self.flush()
+            try:
+                push(self._folder, self._place)
+                shutil.rmtree(self._folder)
+            except InputError as problem:
+                logger.error("%s; the calls stay in %s", problem, self._folder)

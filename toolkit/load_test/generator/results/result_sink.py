@@ -1,135 +1,163 @@
-"""Tally: what came of the engine's calls, kept, counted, and told to locust.
+"""Receive the result of every call, and pass it to the records, the metrics, the checks and locust's statistics.
 
-Locust's way, an event a call, costs more than the call: that is gone only where somebody besides locust listens.
+There is one sink for each test of a process. A closed-loop user records one result at a time, the open-loop engine
+hundreds at once:
+
+    user ---+                      +--> quota        refund the message of a send that was refused
+            +--> ResultSink.record +--> checks       the data that each check needs
+    engine -+                      +--> recorder     a row of the run's folder
+                                   +--> metrics      counts and histograms
+                                   +--> locust       the request event, or a batch for its statistics
+
+Firing locust's request event costs more than the call itself. It is fired only if another listener than locust's own
+is registered; otherwise locust's statistics are updated four times a second.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
+import gevent
 from locust.env import Environment
-from locust.exception import StopUser
 from locust.user.users import User
 
-from toolkit.api.errors import CallError
-from toolkit.api.return_codes import ReturnCode
+from toolkit.api.errors import CallError, ReturnCodeError
+from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.load_test.generator.engine.bottleneck import Watch
-from toolkit.load_test.generator.http.http1 import Received
-from toolkit.load_test.generator.journeys.steps import Call, CallResult, Outcome
-from toolkit.load_test.generator.locust_plugin.context import Worker
-from toolkit.load_test.generator.locust_plugin.locust_stats import Tables
-from toolkit.load_test.generator.locust_plugin.threshold_monitor import mark_inconclusive
-from toolkit.load_test.generator.results.metrics import statistics_of
-from toolkit.load_test.plan.schedule import Arrivals
+from toolkit.load_test.generator.checks.collector import CheckCollector
+from toolkit.load_test.generator.results.metrics import Metrics, Times
+from toolkit.load_test.generator.results.recorder import Recorder
+from toolkit.load_test.generator.steps import Call, CallResult, Outcome, Send
+from toolkit.runs.run_folder import Cause
 
-_SUCCESS = ReturnCode.SUCCESS  # an enum's attributes are looked up by Python code
-
-logger = logging.getLogger(__name__)
-_watches: dict[Environment, Watch] = {}
+_FLUSH_EVERY_S = 0.25
+_MAX_WRONG_SENDS = 20  # of one process, without one right send
+_SUCCESS, _SEND = ReturnCode.SUCCESS, Endpoint.SEND  # looking up an enum's attribute runs Python code
 
 
-class SpentError(Exception):
-    """Nothing may be sent just now: what the run may send is under way."""
+class Stats(Protocol):
+    """Locust's statistics, as ``locust_plugin.locust_stats`` updates them."""
+
+    def update(
+        self,
+        times: Times,
+        failures: Mapping[tuple[Endpoint, str], int],
+        body_bytes: Mapping[Endpoint, int],
+        has_events: bool,
+    ) -> None:
+        """Add the calls since the last update."""
 
 
-class Tally:
-    """The engine's ledger in a locust process. ``is_ended``: a journey has ended its user, as locust's tasks may."""
+class ResultSink:
+    """Takes the results of the calls of one test in one process.
 
-    def __init__(self, user: User, worker: Worker, max_connections: int) -> None:
-        self._user, self._worker = user, worker
-        self._environment: Environment = user.environment
-        self._hooks: Any = user.environment.events
-        self._statistics = statistics_of(user.environment)
-        self._tables = Tables(user.environment.stats)
+    Args:
+        environment: locust's environment.
+        metrics: counts the calls.
+        checks: collects the data of the checks.
+        recorder: writes the calls to the run's folder; None if the run has none.
+        stats: updates locust's statistics.
+        settle: settles the message of a send with its quota; None without a cap on messages.
+        end_early: ends the run with a cause and a reason, if every further call would be refused like the last one.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        metrics: Metrics,
+        checks: CheckCollector,
+        recorder: Recorder | None,
+        stats: Stats,
+        settle: Callable[[Outcome], None] | None,
+        end_early: Callable[[Cause, str], None],
+    ) -> None:
+        hook: Any = environment.events.request
+        self._fire, self._listeners = hook.fire, hook._handlers
+        self._known_listeners, self._has_events = 0, False
+        self._metrics, self._checks, self._recorder = metrics, checks, recorder
+        self._stats, self._settle, self._end_early = stats, settle, end_early
         self._failures: Counter[tuple[Endpoint, str]] = Counter()
-        self._watch = _watch_of(worker, user.environment, max_connections)
-        self._has_right_send = self.is_ended = False
-        self._is_heard = _is_heard(user.environment)
+        self._body_bytes: Counter[Endpoint] = Counter()
+        self._wrong_sends = self._right_sends = 0
+        self._flusher = gevent.spawn(self._flush_often)
 
-    @property
-    def arrivals(self) -> Arrivals:
-        """What became of the arrivals."""
-        return self._statistics.arrivals
-
-    def keep(self, kept: Sequence[CallResult]) -> None:
-        """Keep what came of calls."""
-        self._worker.record(kept)
-        for call, outcome, expected in kept:
+    def record(self, results: Sequence[CallResult], user: User) -> None:
+        """Take the results of calls of a user."""
+        settle = self._settle
+        if settle is not None:
+            for call, outcome, _ in results:
+                if isinstance(call, Send):
+                    settle(outcome)
+        self._checks.collect(results)
+        if self._recorder is not None:
+            self._recorder.append(results)
+        if len(self._listeners) != self._known_listeners:
+            self._look_for_listeners()  # before the calls are counted: the statistics must have them once
+        self._metrics.count(results)
+        body_bytes, has_events = self._body_bytes, self._has_events
+        for call, outcome, expected in results:
             answer, failure = outcome.answer, None
-            if answer is None or answer.return_code is not _SUCCESS or not self._has_right_send:
-                failure = self._judge(call, outcome, expected)
-            if self._is_heard:
-                self._fire(outcome, failure)
-
-    def read_code(self, received: Received) -> str | None:
-        """Read the code from what came of a peek."""
-        return self._worker.read_code(received)
-
-    def admit_send(self) -> None:
-        """Take a message from what the run may send; raise SpentError, which ends the journey, where none is left."""
-        if not self._worker.claim_message():
-            raise SpentError
-
-    def report_broken(self, error: Exception) -> None:
-        """Tell that a journey raised, as locust does of a task."""
-        if isinstance(error, StopUser):
-            self.is_ended = True
-        if isinstance(error, StopUser | SpentError):
-            return
-        trace = error.__traceback__
-        self._hooks.user_error.fire(user_instance=self._user, exception=error, tb=trace)
-        logger.error("a journey raised", exc_info=error)
+            body_bytes[outcome.endpoint] += outcome.body_bytes
+            if answer is None or answer.return_code is not _SUCCESS or not self._right_sends:
+                failure = self._find_failure(call, outcome, expected)
+            if has_events:
+                self._fire(
+                    request_type="POST",
+                    name=outcome.endpoint.value,
+                    response_time=outcome.latency_ns / 1e6,
+                    response_length=outcome.body_bytes,
+                    exception=failure,
+                    context={**user.context(), "return_code": outcome.return_code},
+                )
 
     def flush(self) -> None:
-        """Bring locust's tables up to date."""
-        self._tables.update(self._statistics.times, Counter() if self._is_heard else self._failures, self._is_heard)
+        """Hand the records to the operating system, and bring locust's statistics up to date."""
+        if self._recorder is not None:
+            self._recorder.flush()
+        failures = Counter[tuple[Endpoint, str]]() if self._has_events else self._failures
+        self._stats.update(self._metrics.times, failures, self._body_bytes, self._has_events)
         self._failures.clear()
-        self._watch.look()
-        self._is_heard = _is_heard(self._environment)
+        self._body_bytes.clear()
 
     def close(self) -> None:
-        """Hand on the last, and say where the load generator held the run back."""
+        """Flush for the last time."""
+        self._flusher.kill(block=False)
         self.flush()
-        self._watch.leave()
-        if bottleneck := self._watch.bottleneck():
-            self._worker.say(bottleneck)
-            mark_inconclusive(self._environment, bottleneck)
 
-    def _judge(self, call: Call, outcome: Outcome, expected: Collection[int]) -> CallError | None:
+    def _flush_often(self) -> None:
+        while True:
+            gevent.sleep(_FLUSH_EVERY_S)
+            self.flush()
+
+    def _look_for_listeners(self) -> None:
+        """Find out whether a listener besides locust's runner, which the statistics are for, hears of requests."""
+        self._known_listeners = len(self._listeners)
+        has_events = any(listener.__module__ != "locust.runners" for listener in self._listeners)
+        if has_events != self._has_events:
+            self.flush()
+            self._has_events = has_events
+
+    def _find_failure(self, call: Call, outcome: Outcome, expected: Collection[int]) -> CallError | None:
+        """Return the failure of a call, if it is one, and end the run if every further call would fail the same way.
+
+        That is so without a key, a permission or a balance, and if all sends so far were wrong requests, as with a
+        template that is disabled. Timeouts and errors of the service prove nothing.
+        """
         failure = outcome.failure(call.expected)
         if outcome.return_code in expected:
             failure = None
-        if failure is not None:
-            self._failures[outcome.endpoint, repr(failure)] += 1
-        elif outcome.endpoint is Endpoint.SEND:
-            self._has_right_send = True
-        self._worker.judge(outcome.endpoint, failure)
+        is_send = outcome.endpoint is _SEND
+        if failure is None:
+            self._right_sends += is_send
+            return None
+        self._failures[outcome.endpoint, repr(failure)] += 1
+        if isinstance(failure, ReturnCodeError):
+            kind = failure.kind
+            if is_send:
+                self._wrong_sends += kind is Kind.REQUEST
+                self._right_sends += kind not in (Kind.REQUEST, Kind.SERVER)
+            if kind is Kind.ACCOUNT or (self._wrong_sends >= _MAX_WRONG_SENDS and not self._right_sends):
+                self._end_early(Cause.REFUSED, f"{failure.return_code:d} {failure.message}")
         return failure
-
-    def _fire(self, outcome: Outcome, failure: CallError | None) -> None:
-        self._hooks.request.fire(
-            request_type="POST",
-            name=outcome.endpoint.value,
-            response_time=outcome.latency_ns / 1e6,
-            response_length=outcome.body_bytes,
-            exception=failure,
-            context={**self._user.context(), "return_code": outcome.return_code},
-        )
-
-
-def _watch_of(worker: Worker, environment: Environment, max_connections: int) -> Watch:
-    """Return the watch of a process's test, whose arrivals more than one engine may come to count."""
-    arrivals = statistics_of(environment).arrivals
-    if environment not in _watches or _watches[environment].arrivals is not arrivals:
-        _watches[environment] = Watch(arrivals, max_connections, worker.folder, worker.source)
-    return _watches[environment]
-
-
-def _is_heard(environment: Environment) -> bool:
-    """Tell whether anybody but locust's runner, which the tables are kept for, listens to requests."""
-    hook: Any = environment.events.request
-    return any(listener.__module__ != "locust.runners" for listener in hook._handlers)

@@ -1,0 +1,352 @@
+"""Install the load generator into locust: one listener for each of locust's events, all of them in this module.
+
+``install`` is called by the module of ``SmsCodeUser``, so a locustfile that imports it needs no call of its own. A
+``Plugin`` belongs to one locust process. It creates the ``LoadContext`` of a test when the test starts, and drops it
+when the test stops; the results of the test stay until the next one starts, for locust's page and the exit code.
+
+    init            read the options; start to watch workers, the parent process and locust's page
+    test_start      new results; new context, which checks the target and the settings
+    a user starts   takes the context, or ends the run with the reason why there is none
+    test_stop       drop the context
+    quitting        judge thresholds and checks, choose the exit code
+    quit            close the records
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import socket
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import events
+from locust.argument_parser import get_parser
+from locust.env import Environment
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner, MasterRunner, WorkerRunner
+
+from toolkit.api.errors import InputError, ToolkitError
+from toolkit.load_test.generator.checks import collector
+from toolkit.load_test.generator.checks.collector import CheckCollector
+from toolkit.load_test.generator.journeys.replay import read_recording
+from toolkit.load_test.generator.journeys.simultaneous_verify import BARRIER_MESSAGE, Barrier
+from toolkit.load_test.generator.locust_plugin import message_cap, shutdown, web_ui, worker_takeover
+from toolkit.load_test.generator.locust_plugin.context import (
+    LoadContext,
+    check_host,
+    drift_ratio,
+    permitted_target,
+    read_options,
+)
+from toolkit.load_test.generator.locust_plugin.locust_stats import show_three_digits
+from toolkit.load_test.generator.locust_plugin.message_cap import MessageBudget
+from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
+from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENECK_MESSAGE, ThresholdMonitor
+from toolkit.load_test.generator.results.metrics import Metrics
+from toolkit.load_test.generator.results.recorder import Recorder
+from toolkit.load_test.plan.mobile_pools import parse_pool
+from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options
+from toolkit.runs import run_folder
+from toolkit.runs.remote_storage import is_url
+from toolkit.runs.thresholds import Status
+from toolkit.settings import load_price
+
+_ATTRIBUTE = "sms_code_plugin"  # of the environment: locust hands nothing else to its users
+_METRICS_KEY, _CHECKS_KEY = "smscode_statistics", "smscode_evidence"
+_GC_THRESHOLDS = (50_000, 20, 50)
+_RUNNING = (STATE_SPAWNING, STATE_RUNNING)
+
+
+def install() -> None:
+    """Register the listeners with locust. Further calls do nothing."""
+    hooks: Any = events
+    if _set_up not in hooks.init._handlers:
+        hooks.init_command_line_parser.add_listener(add_arguments)
+        hooks.init_command_line_parser.add_listener(worker_takeover.set_defaults)
+        hooks.init.add_listener(_set_up)
+
+
+def plugin_of(environment: Environment) -> Plugin:
+    """Return the plugin of a locust process; it is set up if locust's init event was never fired."""
+    plugin: Plugin | None = getattr(environment, _ATTRIBUTE, None)
+    return plugin or Plugin(environment)
+
+
+def _set_up(environment: Environment, **_: object) -> None:
+    """Set the process up. Invalid options end it with one line, before anything is sent."""
+    show_three_digits()
+    try:
+        plugin_of(environment).check_options()
+    except ToolkitError as error:
+        raise SystemExit(str(error)) from error
+    gevent.get_hub().loop.update_now()  # locust's time limit counts from now, not from before the imports
+
+
+def check_data(options: LoadOptions) -> LoadOptions:
+    """Return the options; raise InputError if the cap, the mobiles or the recording can't be used."""
+    options.message_cap(load_price())
+    parse_pool(options.mobiles)
+    if options.recording:
+        read_recording(options.recording)
+    return options
+
+
+def normalize(host: str | None) -> str:
+    """Return a host as two of them are compared."""
+    return (host or "").rstrip("/")
+
+
+class Results:
+    """The results of one test: a process's own, or on a master those of all workers."""
+
+    def __init__(self, environment: Environment, shutdown: Shutdown) -> None:
+        options = read_options(environment)
+        expectations = options.expectations(drift_ratio(environment.host))
+        checks = [getattr(user_class, "check", None) for user_class in environment.user_classes]
+        self.metrics, self.checks = Metrics(), CheckCollector(checks, expectations)
+        is_worker = isinstance(environment.runner, WorkerRunner)
+        thresholds = () if is_worker else options.parsed_thresholds()
+        self.monitor = ThresholdMonitor(environment, shutdown, self.metrics, thresholds)
+
+
+class Plugin:
+    """Connects one locust process to the load generator, from its start to its end.
+
+    Attributes:
+        options: locust's parsed options, which its page and a master change.
+        results: the results of the test that is running, or was last; None before the first.
+        context: the context of the test that is running.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        setattr(environment, _ATTRIBUTE, self)
+        if environment.parsed_options is None:  # locust is used as a library
+            environment.parsed_options = get_parser(default_config_files=[]).parse_args([])
+        self.options: Any = environment.parsed_options
+        self.environment = environment
+        self.shutdown = Shutdown(environment)
+        self.results: Results | None = None
+        self.context: LoadContext | None = None
+        self._budget: MessageBudget | None = None
+        self._recorder: Recorder | None = None  # of the last test; closing it may take long
+        self._test, self._test_host = 0, ""
+        self._run_dir = getattr(self.options, "sms_run_dir", None)
+        self._permissions = {name: getattr(self.options, name, None) for name in ("allow_target", "i_pay_for_this")}
+        self._listen()
+        self._start_watches()
+
+    def open_context(self) -> LoadContext:
+        """Return the context of the test that is running; raise ToolkitError if its settings or target are refused."""
+        if self.results is None:
+            self._begin_test()
+        if self.context is None:
+            assert self.results
+            self.context = LoadContext(
+                self.environment, self.results.metrics, self.results.checks, self.shutdown, self._test
+            )
+            self._recorder = self.context.recorder
+            gc.freeze()  # calls come and go by the thousand: look for garbage among new objects, and less often
+            gc.set_threshold(*_GC_THRESHOLDS)
+        if normalize(self.environment.host) != self._test_host:
+            host = self.environment.host
+            raise InputError(f"the test loads {self._test_host}, not {host}: stop it before you change the host")
+        return self.context
+
+    def check_options(self) -> None:
+        """Choose the number of users of an open loop; raise InputError if an option is invalid.
+
+        The host is checked too, unless it may still come from a web page or a master.
+        """
+        environment, options = self.environment, self.options
+        if isinstance(environment.runner, WorkerRunner):
+            return
+        if options.rate is None and options.num_users is None and not options.stages:
+            stages = [getattr(user_class, "stages", None) for user_class in environment.user_classes]
+            options.stages = next(filter(None, stages), None)
+        load = check_data(read_options(environment))
+        if (schedule := load.schedule()) is not None:
+            if options.num_users is not None:
+                raise InputError("--users and --rate exclude one another: either users or arrivals set the pace")
+            options.num_users = options.spawn_rate = max(1, options.expect_workers)
+            if options.run_time is None and math.isfinite(schedule.duration_s):
+                options.run_time = math.ceil(schedule.duration_s) + 1
+        if isinstance(environment.runner, LocalRunner) and options.headless:
+            permitted_target(environment.host, load)
+
+    def refusal(self, form: Mapping[str, list[str]]) -> str | None:
+        """Return the reason why locust's page may not start a test with these fields, or None if it may."""
+        environment, options = self.environment, vars(self.options)
+        host = form.get("host", [""])[0] or environment.host
+        hidden = {option.destination for option in declared().values() if option.argument and not option.on_page}
+        if given := sorted(hidden & form.keys()):
+            return f"--{given[0].replace('_', '-')} can only be given on the command line"
+        runner = environment.runner
+        if runner and runner.state in _RUNNING and normalize(host) != self._test_host:
+            return f"the test loads {self._test_host}: stop it before you change the host"
+        # Locust splits the text of a repeatable option at commas.
+        fields = {
+            name: ",".join(it).split(",") if isinstance(options.get(name), list) else it[0] for name, it in form.items()
+        }
+        try:
+            load = check_data(from_parsed_options(Namespace(**{**options, **self._permissions, **fields})))
+            if isinstance(runner, LocalRunner):
+                permitted_target(host, load)
+            elif host:
+                check_host(host, load)
+        except ToolkitError as error:
+            return str(error)
+        return None
+
+    # Locust's events.
+
+    def _listen(self) -> None:
+        environment = self.environment
+        hooks: Any = environment.events
+        hooks.test_start.add_listener(lambda **_: self._begin_test())
+        hooks.test_stop.add_listener(lambda **_: self._end_test())
+        hooks.quitting.add_listener(lambda **_: self._conclude())
+        hooks.quit.add_listener(lambda **_: self._close_records())
+        runner = environment.runner
+        if runner is None:
+            return
+        if isinstance(runner, WorkerRunner):
+            hooks.report_to_master.add_listener(lambda data, **_: self._report(data))
+        else:
+            hooks.worker_report.add_listener(lambda client_id, data, **_: self._merge(client_id, data))
+            runner.register_message(shutdown.END_MESSAGE, self.shutdown.on_end_message)
+            runner.register_message(shutdown.NOTE_MESSAGE, self.shutdown.on_note_message)
+            runner.register_message(message_cap.ASK_MESSAGE, self._on_ask)
+            runner.register_message(message_cap.SPENT_MESSAGE, self._on_spent)
+            runner.register_message(BOTTLENECK_MESSAGE, self._on_bottleneck)
+        runner.register_message(BARRIER_MESSAGE, self._on_barrier)
+        if not isinstance(runner, MasterRunner):
+            runner.register_message(message_cap.GRANT_MESSAGE, self._on_grant)
+
+    def _start_watches(self) -> None:
+        environment, options = self.environment, self.options
+        if isinstance(environment.runner, MasterRunner):
+            worker_takeover.watch_workers(environment, self.shutdown)
+        elif isinstance(environment.runner, WorkerRunner) and options and options.processes:
+            worker_takeover.end_with_master(self.shutdown)
+        if (lifeline_fd := getattr(options, "sms_lifeline_fd", None)) is not None:
+            worker_takeover.end_with_parent(environment, self.shutdown, lifeline_fd)
+        if environment.web_ui is not None:
+            web_ui.add_tab(environment, lambda: self.results.metrics if self.results else Metrics())
+            web_ui.refuse_tests(environment, self.refusal)
+
+    def _begin_test(self) -> None:
+        """Start a test: number it, drop everything of the last one, and make new results and a new context."""
+        environment, runner = self.environment, self.environment.runner
+        options = self.options
+        self._close_records()
+        self.context, self.results, self._budget = None, None, None
+        self._test_host = normalize(environment.host)
+        if not isinstance(runner, WorkerRunner):
+            self._test += 1
+            # Locust sends these options to the workers, with the first users.
+            options.sms_test, options.sms_began_s, options.sms_lost_s = self._test, time.time(), None
+            options.sms_shards = max(1, runner.target_user_count) if runner else 1
+            vars(options).update(self._permissions)
+        else:
+            self._test = options.sms_test
+        if self._run_dir:  # a worker that has a folder of its own records there, not in the master's
+            options.sms_run_dir = self._run_dir if self._test == 1 else f"{self._run_dir.rstrip('/')}-{self._test}"
+        self.results = Results(environment, self.shutdown)
+        if isinstance(runner, WorkerRunner):
+            here = [os.getpid(), os.getppid(), socket.gethostname()]
+            runner.send_message(worker_takeover.PROCESS_MESSAGE, here)  # type: ignore[arg-type] # any value can be sent
+        else:
+            messages = read_options(environment).message_cap(load_price())
+            if messages is not None:
+                self._budget = MessageBudget(environment, self.shutdown, messages, self._test)
+        if not isinstance(runner, MasterRunner):
+            try:
+                self.open_context()
+            except ToolkitError:
+                self.context = None  # the first user ends the run, with the reason
+
+    def _end_test(self) -> None:
+        """Drop the context of the test. Its results stay: the last reports of workers are still to come."""
+        if self.context:
+            self.context.results.close()
+            self.context = None
+        if self.results:
+            self.results.monitor.stop()
+        runner, options = self.environment.runner, self.options
+        if isinstance(runner, MasterRunner) and options and options.headless:
+            worker_takeover.await_last_reports(runner, self.environment.stop_timeout)
+
+    def _conclude(self) -> None:
+        """Judge the last test and choose the exit code."""
+        environment, runner, results = self.environment, self.environment.runner, self.results
+        if runner is None:
+            return
+        if results and not isinstance(runner, WorkerRunner):
+            self._judge(results)
+        if runner.exceptions:
+            environment.process_exit_code = 2  # a task raised: locust only logs that, and goes on
+
+    def _judge(self, results: Results) -> None:
+        environment, runner = self.environment, self.environment.runner
+        assert runner
+        results.monitor.conclude()
+        if results.checks.names:
+            if runner.state != STATE_STOPPED:
+                runner.quit()  # users finish their calls, and workers report them
+            outcomes = results.checks.judge()
+            for outcome in outcomes:
+                print(collector.describe(outcome))
+            folder = self.options.sms_run_dir
+            if folder and not is_url(folder):
+                collector.write_results(Path(folder), outcomes)
+            stands = all(it.status is Status.PASS for it in outcomes)
+            environment.process_exit_code = (
+                environment.process_exit_code or 0 if stands else run_folder.THRESHOLD_MISSED
+            )
+
+    def _close_records(self) -> None:
+        if self._recorder:
+            self._recorder.close()
+            self._recorder = None
+
+    # Reports and messages between a worker and its master.
+
+    def _report(self, data: dict[str, Any]) -> None:
+        if self.results:
+            data[_METRICS_KEY], data[_CHECKS_KEY] = self.results.metrics.pack(), self.results.checks.take()
+
+    def _merge(self, worker: str, data: dict[str, Any]) -> None:
+        if self.results and _METRICS_KEY in data:
+            self.results.metrics.merge(worker, data[_METRICS_KEY])
+            self.results.checks.merge(data.get(_CHECKS_KEY, {}))
+            self.results.monitor.on_report(worker)
+        if self._budget:
+            self._budget.end_when_spent()  # a worker may have been lost
+
+    def _on_ask(self, msg: Any, **_: object) -> None:
+        if self._budget:
+            self._budget.on_ask(msg)
+
+    def _on_spent(self, msg: Any, **_: object) -> None:
+        if self._budget:
+            self._budget.on_spent(msg)
+
+    def _on_grant(self, msg: Any, **_: object) -> None:
+        if self.context and self.context.quota:
+            self.context.quota.on_grant(msg)
+
+    def _on_bottleneck(self, msg: Any, **_: object) -> None:
+        if self.results:
+            self.results.monitor.on_bottleneck(str(msg.data))
+
+    def _on_barrier(self, msg: Any, **_: object) -> None:
+        runner = self.environment.runner
+        if isinstance(runner, MasterRunner):
+            runner.send_message(BARRIER_MESSAGE, msg.data)
+        elif self.context:
+            self.context.shared(Barrier).on_message(msg)

@@ -1,0 +1,137 @@
+"""The steps that a journey yields, and the outcome of a call.
+
+A journey is a generator function such as::
+
+    def sign_in(context: LoadContext) -> Journey:
+        sent = yield Send(context.next_mobile())
+        if sent.msg_id:
+            yield Verify(sent.msg_id, "123456")
+
+It does no I/O. A locust user plays one journey at a time over its own connection; the open-loop engine plays thousands
+at once. Both send the outcome of a step back into the generator.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from toolkit.api.errors import CallError, ReturnCodeError
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.wire import Answer, Endpoint
+
+# A load test makes thousands of these a second. A frozen dataclass takes three times as long to make.
+
+
+@dataclass(slots=True)
+class Send:
+    """Send a code to a mobile. Yielding it returns an ``Outcome``.
+
+    Attributes:
+        mobile: the number that the code goes to.
+        temp_id: the message template; None stands for the target's.
+        expected: return codes that don't count as a failure.
+        due: the only right return code, if the journey knows it.
+    """
+
+    mobile: str
+    temp_id: int | None = None
+    expected: Collection[int] = ()
+    due: ReturnCode | None = None
+
+
+@dataclass(slots=True)
+class Verify:
+    """Verify a typed code. Yielding it returns an ``Outcome``.
+
+    Attributes:
+        msg_id: the message that the code came with.
+        code: the typed code.
+        expected: return codes that don't count as a failure.
+        due: the only right return code, if the journey knows it.
+    """
+
+    msg_id: str
+    code: str
+    expected: Collection[int] = ()
+    due: ReturnCode | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """Read a message's code from the sandbox. Yielding it returns the code, or None if it can't be read.
+
+    A peek is no call of the API: it is neither recorded nor counted.
+    """
+
+    msg_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let time pass, as a person does who reads and types. Yielding it returns None."""
+
+    duration_s: float
+
+
+def pause_until(at_ns: int) -> Pause:
+    """Return the pause from now until a time in ns since 1970; an empty one if the time has passed."""
+    return Pause(max(0, at_ns - time.time_ns()) / 1e9)
+
+
+Call: TypeAlias = Send | Verify
+Request: TypeAlias = Call | Peek
+Step: TypeAlias = Request | Pause
+Journey: TypeAlias = Generator[Step, Any, None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The outcome of one call: the API's answer, or the error that kept it from being read, never both.
+
+    Attributes:
+        endpoint: the API's endpoint that was called.
+        started_ns: when the first byte left, in ns since 1970, UTC.
+        latency_ns: time from the first byte out to the whole answer, or to the failure.
+        answer: the answer, if one was read.
+        error: the reason why no answer was read.
+        body_bytes: size of the answer's body.
+        wait_ns: time from the intended start to the first byte out; 0 in a closed loop.
+    """
+
+    endpoint: Endpoint
+    started_ns: int
+    latency_ns: int
+    answer: Answer | None = None
+    error: CallError | None = None
+    body_bytes: int = 0
+    wait_ns: int = 0
+
+    @property
+    def msg_id(self) -> str | None:
+        """The id of the message, if a send was accepted."""
+        answer = self.answer
+        return None if answer is None else answer.msg_id
+
+    @property
+    def return_code(self) -> int | None:
+        """The API's return code, if it answered."""
+        answer = self.answer
+        return None if answer is None else answer.return_code
+
+    def failure(self, expected: Collection[int] = ()) -> CallError | None:
+        """Return the failure of the call, or None for a success, a verdict on the code and an expected return code."""
+        answer = self.answer
+        if answer is None or answer.kind in _NO_FAILURE or answer.return_code in expected:
+            return self.error
+        return ReturnCodeError(
+            answer.return_code, answer.http_status, answer.message, answer.retry_after_s, answer.request_id
+        )
+
+
+CallResult: TypeAlias = tuple[Call, Outcome, Collection[int]]
+"""A call, its outcome, and the return codes that its user doesn't count as a failure."""
+
+_NO_FAILURE = (Kind.OK, Kind.VERDICT)
