@@ -25,7 +25,6 @@ settings.load_profile("no deadline")
 
 # Modules whose tests share a resource that takes long to start: all tests of one resource run on one worker.
 _SHARED = {
-    "tests/analysis/test_native_ops.py": "Spark",
     "tests/analysis/test_on_a_cluster.py": "Spark",
     "tests/forms/test_console.py": "the console",
     "tests/forms/test_lab.py": "JupyterLab",
@@ -41,6 +40,8 @@ class _Schedule(LoadScopeScheduling):
         module, _, test = nodeid.partition("::")
         if module == _NOTEBOOKS:
             return test.partition("[")[2]  # the notebook under test, which is run once
+        if "spark" in test.partition("[")[2]:
+            return "Spark"  # one JVM for all
         return _SHARED.get(module, nodeid)
 
 
