@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.api.errors import InputError, SettingsError
-from toolkit.price_list import PriceRow, Prices, Template, Unit, read_prices
+from toolkit.price_list import PricedTemplate, PriceList, PriceRow, Unit, parse_price_list
 from toolkit.settings import load_prices, load_target
 
 DAY = date(2026, 11, 6)
 TYPES, CARRIERS = ("code", "notice"), ("China Mobile", "China Unicom")
-TEMPLATES = (Template(1, "code"), Template(2, "notice", 2))
+TEMPLATES = (PricedTemplate(1, "code"), PricedTemplate(2, "notice", 2))
 FILE = """
 [[templates]]
 temp_id = 1
@@ -46,21 +46,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_price_holds_from_its_day_on() -> None:
-    prices = Prices((row("0.04", DAY), row("0.05", DAY + timedelta(1))))
+    prices = PriceList((row("0.04", DAY), row("0.05", DAY + timedelta(1))))
     days = [DAY - timedelta(1), DAY, DAY + timedelta(1), DAY + timedelta(9)]
     assert [prices.find(day, None, None) for day in days] == [None, Decimal("0.04"), Decimal("0.05"), Decimal("0.05")]
 
 
 def test_the_most_specific_price_holds_even_if_another_is_newer() -> None:
     newer = DAY + timedelta(1)
-    prices = Prices((row("0.01", DAY, "code"), row("0.02", newer)), TEMPLATES)
+    prices = PriceList((row("0.01", DAY, "code"), row("0.02", newer)), TEMPLATES)
     assert prices.find(newer, "code", None) == Decimal("0.01")
     assert prices.find(newer, "notice", None) == Decimal("0.02")
 
 
 def test_a_type_is_more_specific_than_a_carrier_and_both_than_either() -> None:
     rows = (row("1"), row("2", carrier=CARRIERS[0]), row("3", DAY, "code"), row("4", DAY, "code", CARRIERS[0]))
-    prices = Prices(rows, TEMPLATES)
+    prices = PriceList(rows, TEMPLATES)
     found = {each: prices.find(DAY, *each) for each in product(TYPES, CARRIERS)}
     assert found == {
         ("code", CARRIERS[0]): 4,
@@ -68,12 +68,12 @@ def test_a_type_is_more_specific_than_a_carrier_and_both_than_either() -> None:
         ("notice", CARRIERS[0]): 2,
         ("notice", CARRIERS[1]): 1,
     }
-    assert Prices(rows[:3], TEMPLATES).find(DAY, "code", CARRIERS[0]) == 3
+    assert PriceList(rows[:3], TEMPLATES).find(DAY, "code", CARRIERS[0]) == 3
 
 
 def test_a_send_of_no_known_carrier_or_type_has_the_price_of_every_one_or_none() -> None:
-    assert Prices((row("2", carrier=CARRIERS[0]),)).find(DAY, None, None) is None
-    assert Prices((row("2", carrier=CARRIERS[0]), row("1"))).find(DAY, None, None) == 1
+    assert PriceList((row("2", carrier=CARRIERS[0]),)).find(DAY, None, None) is None
+    assert PriceList((row("2", carrier=CARRIERS[0]), row("1"))).find(DAY, None, None) == 1
 
 
 @given(
@@ -100,12 +100,12 @@ def test_the_price_found_is_the_first_of_the_rules_order(rows, of_type, carrier)
         if (it.template_type, it.carrier) == step and it.since <= DAY
     ]
     expected = candidates[0].per_segment if candidates else None
-    assert Prices(tuple(rows), TEMPLATES).find(DAY, of_type, carrier) == expected
+    assert PriceList(tuple(rows), TEMPLATES).find(DAY, of_type, carrier) == expected
 
 
 @pytest.mark.parametrize("price", ["-0.01", "NaN", "Infinity", "0.0000001", "100000"])
 def test_what_is_no_price_is_an_input_error(price: str) -> None:
-    with pytest.raises(InputError, match="is no price"):
+    with pytest.raises(InputError, match="invalid price"):
         row(price)
 
 
@@ -118,7 +118,7 @@ def test_a_file_of_prices_is_read(folder: Path) -> None:
     prices = load_prices("prices.toml")
     first = PriceRow(date(2026, 11, 1), Decimal("0.045"), "CNY", "code", "China Mobile")
     second = PriceRow(date(2026, 11, 2), Decimal("0.05"), "CNY")
-    assert prices == Prices((first, second), (Template(1, "code", 2),), Unit.SEGMENT)
+    assert prices == PriceList((first, second), (PricedTemplate(1, "code", 2),), Unit.SEGMENT)
     assert prices.currency == "CNY"
 
 
@@ -133,7 +133,7 @@ def test_without_prices_that_of_a_send_is_one_for_all_its_segments(folder: Path)
     Path("smscode.toml").write_text(f'price_per_send = "0.09"\ncurrency = "EUR"\n{templates}')
     prices = load_prices()
     assert (prices.unit, prices.currency, prices.find(DAY, "code", None)) == (Unit.SEND, "EUR", Decimal("0.09"))
-    assert prices.templates == (Template(1, "code", 2),)
+    assert prices.templates == (PricedTemplate(1, "code", 2),)
 
 
 def test_prices_hold_instead_of_that_of_a_send(folder: Path) -> None:
@@ -142,31 +142,31 @@ def test_prices_hold_instead_of_that_of_a_send(folder: Path) -> None:
 
 
 def test_where_nobody_gave_a_price_there_is_none(folder: Path) -> None:
-    assert (load_prices(), load_prices().currency) == (Prices(unit=Unit.SEND), None)
+    assert (load_prices(), load_prices().currency) == (PriceList(unit=Unit.SEND), None)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("per_segment", "per_segmnt", "[[prices]] number 1 has no per_segmnt: did you mean per_segment?"),
-        ("[[prices]]", "[[price]]", "a price list has no price: did you mean prices?"),
-        ("[[prices]]", "[[zzz]]", "a price list has no zzz: there are prices, templates"),
-        ("[[templates]]", "[templates]", "templates are rows: write [[templates]] above each"),
-        ('currency = "CNY"\n', "", "[[prices]] number 1 lacks currency"),
-        ('"0.045"', "0.045", "[[prices]] number 1: per_segment can't be 0.045: write a decimal as text"),
-        ('"0.045"', '"cheap"', "per_segment can't be 'cheap': write a decimal as text"),
-        ('"0.045"', '"nan"', "per_segment can't be 'nan': write a decimal as text"),
+        ("per_segment", "per_segmnt", "[[prices]] number 1: unknown key 'per_segmnt' (did you mean per_segment?)"),
+        ("[[prices]]", "[[price]]", "unknown key 'price' (did you mean prices?)"),
+        ("[[prices]]", "[[zzz]]", "unknown key 'zzz' (choose from prices, templates)"),
+        ("[[templates]]", "[templates]", "expected [[templates]] above each row"),
+        ('currency = "CNY"\n', "", "[[prices]] number 1: currency is missing: expected an ISO 4217 code, e.g. CNY"),
+        ('"0.045"', "0.045", "[[prices]] number 1: invalid per_segment 0.045: expected a decimal as text"),
+        ('"0.045"', '"cheap"', "invalid per_segment 'cheap': expected a decimal as text"),
+        ('"0.045"', '"nan"', "invalid per_segment 'nan': expected a decimal as text"),
         ('"0.045"', '"-1"', "from 0 on, with at most 6 places"),
-        ("2026-11-01", '"2026-11-31"', "since can't be '2026-11-31': write a UTC day, such as 2026-11-01"),
-        ("2026-11-01", "2026-11-01T08:00:00", "write a UTC day"),
-        ("2026-11-01", "5", "since can't be 5: write a UTC day"),
+        ("2026-11-01", '"2026-11-31"', "invalid since '2026-11-31': expected a UTC day, e.g. 2026-11-01"),
+        ("2026-11-01", "2026-11-01T08:00:00", "expected a UTC day"),
+        ("2026-11-01", "5", "invalid since 5: expected a UTC day"),
         ('"2026-11-02"', '"2026-11-01"\ntemplate_type = "code"\ncarrier = "China Mobile"', "is given twice"),
-        ('"CNY"', '"yuan"', "currency can't be 'yuan': write an ISO 4217 code"),
+        ('"CNY"', '"yuan"', "invalid currency 'yuan': expected an ISO 4217 code"),
         ('"CNY"', '"EUR"', "prices in CNY and EUR can't be added up: give each currency its own list"),
         ('template_type = "code"', 'template_type = "cod"', "no template has the type 'cod' of a price: did you mean"),
-        ('carrier = "China Mobile"', 'carrier = ""', "carrier can't be ''"),
-        ("temp_id = 1", "temp_id = true", "temp_id can't be True: write a whole number"),
-        ("segments = 2", "segments = 0", "segments can't be 0: write a whole number from 1 to 99"),
+        ('carrier = "China Mobile"', 'carrier = ""', "invalid carrier ''"),
+        ("temp_id = 1", "temp_id = true", "invalid temp_id True: expected a whole number"),
+        ("segments = 2", "segments = 0", "invalid segments 0: expected a whole number from 1 to 99"),
         ("[[prices]]", '[[templates]]\ntemp_id = 1\ntype = "x"\n[[prices]]', "a template of 1 is given twice"),
     ],
 )
@@ -184,7 +184,7 @@ def test_what_the_settings_file_has_wrong_in_its_prices_does_not_keep_a_target_f
     target = 'base_url = "http://127.0.0.1"\napp_key = "a"\nmaster_secret = "s"\n'
     Path("smscode.toml").write_text(target + FILE.replace("0.045", "cheap"))
     assert load_target().app_key == "a"
-    with pytest.raises(SettingsError, match=r"smscode\.toml: \[\[prices\]\] number 1: per_segment"):
+    with pytest.raises(SettingsError, match=r"smscode\.toml: \[\[prices\]\] number 1: invalid per_segment"):
         load_prices()
 
 
@@ -213,5 +213,5 @@ def test_a_price_of_a_send_with_too_many_places_is_one_line(folder: Path) -> Non
 
 
 def test_the_place_of_an_error_is_the_files() -> None:
-    with pytest.raises(SettingsError, match=r"^mine\.toml: prices are rows"):
-        read_prices({"prices": {}}, "mine.toml")
+    with pytest.raises(SettingsError, match=r"^mine\.toml: invalid prices {}: expected \[\[prices\]\] above each row"):
+        parse_price_list({"prices": {}}, "mine.toml")

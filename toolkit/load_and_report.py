@@ -16,7 +16,7 @@ from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.load_test.launch.scenarios import find_scenario, find_stages
 from toolkit.load_test.plan.options import LoadOptions, declared
 from toolkit.load_test.plan.target_guard import check_allowed
-from toolkit.runs.check_results import read_claims
+from toolkit.runs.check_results import read_check_results
 from toolkit.runs.progress import Progress
 from toolkit.settings import Price, Target
 
@@ -130,7 +130,7 @@ def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path
     from toolkit.report.write_files import write_page
 
     calls = read(run)
-    result = RunResult(run_name(calls, run), calls, settings, read_claims(run))
+    result = RunResult(run_name(calls, run), calls, settings, read_check_results(run))
     save(result, run)
     return result, write_page(ReportInputs(calls, (result,)), run)
 

@@ -1,26 +1,78 @@
-"""Prices: what a message costs, by the UTC day it is sent on, its template's type and the carrier. Reads no file."""
+"""The price list: the price of a message by UTC day, template type and carrier.
+
+``PriceList.find`` looks a price up. ``parse_price_list`` reads the tables of a TOML file, which ``toolkit.settings``
+loads. This module does no I/O.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
-from difflib import get_close_matches
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from toolkit.api.errors import InputError, SettingsError
+from toolkit.validation import explain, suggest
 
-PLACES = 6  # decimal places of a price, and of all money that comes of it
-_LIMIT = 100_000  # of a price: what is dearer is a mistake, in any currency
-_MOST_SEGMENTS = 99
-_CURRENCY = re.compile("[A-Z]{3}")
+PLACES = 6  # decimal places of prices and amounts
+_PRICE_LIMIT = 100_000  # a higher price is a mistake in any currency
+_MAX_SEGMENTS = 99
+_NO_OTHER_KEYS = ConfigDict(extra="forbid")
+
+_EXPECTED = {
+    "": {"prices": "[[prices]] above each row", "templates": "[[templates]] above each row"},
+    "prices": {
+        "since": "a UTC day, e.g. 2026-11-01",
+        "per_segment": f'a decimal as text, e.g. "0.045", from 0 on, with at most {PLACES} places',
+        "currency": "an ISO 4217 code, e.g. CNY",
+        "template_type": "the type of a template, e.g. code",
+        "carrier": "a carrier's English name, e.g. China Mobile",
+    },
+    "templates": {
+        "temp_id": "a whole number",
+        "type": "a type, e.g. code",
+        "segments": f"a whole number from 1 to {_MAX_SEGMENTS}",
+    },
+}
+
+
+def _parse_day(value: object) -> object:
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _parse_price(value: object) -> Decimal:
+    if isinstance(value, Decimal):
+        return value
+    if not isinstance(value, str):  # TOML's 0.045 is a binary fraction, so a price must be text
+        raise ValueError("not a text")
+    try:
+        return _check_price(Decimal(value))
+    except InvalidOperation:
+        raise ValueError("not a decimal") from None
+
+
+def _check_price(price: Decimal) -> Decimal:
+    places = price.normalize().as_tuple().exponent
+    if not (isinstance(places, int) and 0 <= price < _PRICE_LIMIT and places >= -PLACES):
+        raise InputError(f"invalid price {price}: expected {_EXPECTED['prices']['per_segment']}")
+    return price
+
+
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("empty")
+    return text
+
+
+_Text = Annotated[str, Strict(), AfterValidator(_check_text)]
 
 
 class Unit(StrEnum):
-    """What a price is of."""
+    """The unit that a price is for."""
 
     SEGMENT = "segment"
     SEND = "send"  # with all of its segments
@@ -28,177 +80,121 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """A price that holds from a UTC day on, until one that is just as specific; None stands for every type or carrier.
+    """A price that applies from a UTC day on, until a later row for the same template type and carrier.
 
-    ``carrier`` is named as the phonenumbers package does in English. ``currency`` is an ISO 4217 code.
+    Attributes:
+        since: first UTC day.
+        per_segment: price of a segment, or of a send, see ``PriceList.unit``.
+        currency: ISO 4217 code.
+        template_type: type of the template; None applies to all.
+        carrier: English name as in the phonenumbers package; None applies to all.
+
+    Raises:
+        InputError: the price is negative, too high or has more than 6 decimal places.
+
     """
 
-    since: date
-    per_segment: Decimal
-    currency: str
-    template_type: str | None = None
-    carrier: str | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    since: Annotated[date, Strict(), BeforeValidator(_parse_day)]
+    per_segment: Annotated[Decimal, BeforeValidator(_parse_price)]
+    currency: Annotated[str, Strict(), Field(pattern="^[A-Z]{3}$")]
+    template_type: _Text | None = None
+    carrier: _Text | None = None
 
     def __post_init__(self) -> None:
-        price, places = self.per_segment, self.per_segment.normalize().as_tuple().exponent
-        if not (isinstance(places, int) and 0 <= price < _LIMIT and places >= -PLACES):
-            raise InputError(f"{price} is no price: it is a decimal from 0 on, with at most {PLACES} places")
+        _check_price(self.per_segment)
 
-    def holds(self, day: date, template_type: str | None, carrier: str | None) -> bool:
-        """Tell whether the price may be that of such a send."""
+    def applies(self, day: date, template_type: str | None, carrier: str | None) -> bool:
+        """Return whether the row applies to a send."""
         types, carriers = (None, template_type), (None, carrier)
         return self.since <= day and self.template_type in types and self.carrier in carriers
 
     def rank(self) -> tuple[int, bool, date]:
-        """Return what orders the prices that may hold: the most specific one does, a type before a carrier."""
+        """Return the row's sort key: the more specific row wins, a type before a carrier, then the later one."""
         given = (self.template_type is not None, self.carrier is not None)
         return sum(given), given[0], self.since
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
-    """What prices need to know of a template: its type, and how many segments its text takes."""
+class PricedTemplate:
+    """The attributes of a template that its price depends on: its type and the segments of its text."""
 
-    temp_id: int
-    type: str
-    segments: int = 1
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    temp_id: Annotated[int, Strict(), Field(ge=0)]
+    type: _Text
+    segments: Annotated[int, Strict(), Field(ge=1, le=_MAX_SEGMENTS)] = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
-    """A price list, all in one currency, as sums need it. ``unit``: what ``per_segment`` of its rows is the price of.
+class PriceList:
+    """A price list in one currency. ``unit`` is what ``per_segment`` of the rows is the price of.
 
-    Raise InputError for rows that contradict each other.
+    >>> row = PriceRow(date(2026, 11, 1), Decimal("0.045"), "CNY")
+    >>> PriceList((row,)).find(date(2026, 11, 6), "code", "China Mobile")
+    Decimal('0.045')
+
+    Raises:
+        InputError: rows contradict each other, have different currencies or name an unknown template type.
+
     """
 
     rows: tuple[PriceRow, ...] = ()
-    templates: tuple[Template, ...] = ()
+    templates: tuple[PricedTemplate, ...] = ()
     unit: Unit = Unit.SEGMENT
 
     def __post_init__(self) -> None:
-        _check_once("a price", ((row.since, row.template_type, row.carrier) for row in self.rows))
-        _check_once("a template", ((row.temp_id,) for row in self.templates))
+        _check_unique("a price", ((row.since, row.template_type, row.carrier) for row in self.rows))
+        _check_unique("a template", ((row.temp_id,) for row in self.templates))
         currencies = sorted({row.currency for row in self.rows})
         if len(currencies) > 1:
             raise InputError(f"prices in {' and '.join(currencies)} can't be added up: give each currency its own list")
-        types = {row.type for row in self.templates}
+        types = [row.type for row in self.templates]
         for row in self.rows:
             if row.template_type is not None and row.template_type not in types:
-                hint = _hint(row.template_type, types, "add its templates")
+                hint = suggest(row.template_type, types) if types else "add [[templates]]"
                 raise InputError(f"no template has the type {row.template_type!r} of a price: {hint}")
 
     @property
     def currency(self) -> str | None:
-        """The currency of all of them, None where there are none."""
+        """The currency of all prices; None without prices."""
         return self.rows[0].currency if self.rows else None
 
     def find(self, day: date, template_type: str | None, carrier: str | None) -> Decimal | None:
-        """Return the price of a send, None where none is known.
+        """Return the price of a send, or None if no row applies.
 
-        Of the rows that hold on its UTC day, the most specific one is taken: type and carrier given, then the type,
-        then the carrier, then neither; of these the one that came last.
+        Of the rows that apply on the send's UTC day the most specific one wins: with type and carrier, then with the
+        type, then with the carrier, then with neither. Of equally specific rows the latest wins.
         """
-        held = [row for row in self.rows if row.holds(day, template_type, carrier)]
-        return max(held, key=PriceRow.rank).per_segment if held else None
+        rows = [row for row in self.rows if row.applies(day, template_type, carrier)]
+        return max(rows, key=PriceRow.rank).per_segment if rows else None
 
 
-def _check_once(what: str, keys: Iterable[tuple[object, ...]]) -> None:
+def _check_unique(noun: str, keys: Iterable[tuple[object, ...]]) -> None:
     seen = set[tuple[object, ...]]()
     for key in keys:
         if key in seen:
-            raise InputError(f"{what} of {', '.join(str(it) for it in key if it is not None)} is given twice")
+            raise InputError(f"{noun} of {', '.join(str(part) for part in key if part is not None)} is given twice")
         seen.add(key)
 
 
-def _hint(name: str, known: Iterable[str], otherwise: str) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]}?" if close else otherwise
+class _PriceFile(BaseModel):
+    model_config = _NO_OTHER_KEYS
+
+    prices: list[PriceRow] = []
+    templates: list[PricedTemplate] = []
 
 
-# Reading.
+def parse_price_list(tables: Mapping[str, object], file: str) -> PriceList:
+    """Return the price list of a TOML file's [[prices]] and [[templates]].
 
-
-def read_prices(tables: Mapping[str, object], place: str) -> Prices:
-    """Read [[prices]] and [[templates]] of a file, which ``place`` names; raise SettingsError, in one line."""
+    ``file`` names the file in errors. Raises SettingsError, in one line, that names the file and the row.
+    """
     try:
-        _check_names(tables, ("prices", "templates"), "a price list")
-        rows = tuple(PriceRow(**row) for row in _read_rows(tables, "prices", PriceRow))
-        return Prices(rows, tuple(Template(**row) for row in _read_rows(tables, "templates", Template)))
+        read = _PriceFile.model_validate(tables)
+        return PriceList(tuple(read.prices), tuple(read.templates))
+    except ValidationError as error:
+        raise SettingsError(f"{file}: {explain(error, _EXPECTED)}") from None
     except InputError as problem:
-        raise SettingsError(f"{place}: {problem}") from None
-
-
-def _read_rows(tables: Mapping[str, object], name: str, row_type: type) -> list[dict[str, Any]]:
-    rows = tables.get(name, [])
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"{name} are rows: write [[{name}]] above each")
-    return [_read_row(row, row_type, f"[[{name}]] number {number}") for number, row in enumerate(rows, 1)]
-
-
-def _read_row(row: Mapping[str, object], row_type: Any, place: str) -> dict[str, Any]:
-    needed = {column.name: column.default is MISSING for column in fields(row_type)}
-    _check_names(row, needed, place)
-    if missing := [name for name in needed if needed[name] and name not in row]:
-        raise InputError(f"{place} lacks {', '.join(missing)}")
-    return {name: _read_value(name, value, place) for name, value in row.items()}
-
-
-def _check_names(given: Iterable[str], known: Iterable[str], place: str) -> None:
-    known = list(known)
-    for name in given:
-        if name not in known:
-            raise InputError(f"{place} has no {name}: {_hint(name, known, 'there are ' + ', '.join(known))}")
-
-
-def _read_value(name: str, value: object, place: str) -> object:
-    reader, wanted = _READERS[name]
-    try:
-        return reader(value)
-    except (ArithmeticError, TypeError, ValueError):
-        raise InputError(f"{place}: {name} can't be {value!r}: write {wanted}") from None
-
-
-def _read_day(value: Any) -> date:
-    return value if type(value) is date else date.fromisoformat(value)
-
-
-def _read_price(value: Any) -> Decimal:
-    price = Decimal(_read_text(value))
-    PriceRow(date.min, price, "")
-    return price
-
-
-def _read_text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError
-    return value
-
-
-def _read_currency(value: object) -> str:
-    if not _CURRENCY.fullmatch(text := _read_text(value)):
-        raise ValueError
-    return text
-
-
-def _read_whole(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError
-    return value
-
-
-def _read_segments(value: object) -> int:
-    if not 1 <= (segments := _read_whole(value)) <= _MOST_SEGMENTS:
-        raise ValueError
-    return segments
-
-
-_READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "since": (_read_day, "a UTC day, such as 2026-11-01"),
-    "per_segment": (_read_price, f'a decimal as text, such as "0.045", from 0 on, with at most {PLACES} places'),
-    "currency": (_read_currency, "an ISO 4217 code, such as CNY"),
-    "template_type": (_read_text, "the type of a template"),
-    "carrier": (_read_text, "a carrier's English name, such as China Mobile"),
-    "temp_id": (_read_whole, "a whole number"),
-    "type": (_read_text, "a type, such as code"),
-    "segments": (_read_segments, f"a whole number from 1 to {_MOST_SEGMENTS}"),
-}
+        raise SettingsError(f"{file}: {problem}") from None

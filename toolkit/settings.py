@@ -58,7 +58,7 @@ from pydantic_settings import (
 from toolkit.api import defaults
 from toolkit.api.errors import InputError, SettingsError
 from toolkit.api.wire import parse_base_url
-from toolkit.price_list import PriceRow, Prices, Unit, read_prices
+from toolkit.price_list import PriceList, PriceRow, Unit, parse_price_list
 
 _FILE = "smscode.toml"
 _PREFIX = "SMSCODE_"
@@ -113,28 +113,28 @@ def load_price() -> Price | None:
     return Price(given.price_per_send, given.currency) if given.price_per_send is not None else None
 
 
-def load_prices(path: str | Path | None = None) -> Prices:
+def load_prices(path: str | Path | None = None) -> PriceList:
     """Load the price list of a file of its own, or of ``smscode.toml``; raise SettingsError, in one line.
 
     Where ``smscode.toml`` has no [[prices]], ``price_per_send`` is the price of every send.
     """
     if path is None:
         tables = _load_toml(Path(_FILE)) if Path(_FILE).exists() else {}
-        prices = read_prices({name: tables[name] for name in _LISTS if name in tables}, _FILE)
+        prices = parse_price_list({name: tables[name] for name in _LISTS if name in tables}, _FILE)
         return prices if prices.rows else _price_sends(prices)
-    prices = read_prices(_load_toml(Path(path)), str(path))
+    prices = parse_price_list(_load_toml(Path(path)), str(path))
     if not prices.rows:
         raise SettingsError(f"{path} holds no prices: write [[prices]] above each")
     return prices
 
 
-def _price_sends(prices: Prices) -> Prices:
+def _price_sends(prices: PriceList) -> PriceList:
     price = load_price()
     try:
         rows = () if price is None else (PriceRow(date.min, price.per_send, price.currency),)
     except InputError as problem:
         raise SettingsError(f"the price per send can't be used ({problem}): {_ways('price_per_send')}") from None
-    return Prices(rows, prices.templates, Unit.SEND)
+    return PriceList(rows, prices.templates, Unit.SEND)
 
 
 def load_service(**arguments: Any) -> ServiceSettings:

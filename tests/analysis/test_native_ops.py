@@ -14,16 +14,16 @@ from toolkit import analysis
 from toolkit.analysis.calls_table import lazy
 from toolkit.analysis.latency_histogram import ERROR_RATIO
 from toolkit.analysis.timestamps import parse_time_ns
-from toolkit.price_list import PriceRow, Prices, Template
+from toolkit.price_list import PricedTemplate, PriceList, PriceRow
 
 CALLS = 200_000
-PRICES = Prices(
+PRICES = PriceList(
     (
         PriceRow(date(2026, 11, 6), Decimal("0.045"), "CNY", "code", "China Mobile"),
         PriceRow(date(2026, 11, 7), Decimal("0.0475"), "CNY", "code", "China Mobile"),
         PriceRow(date(2026, 11, 7), Decimal("0.05"), "CNY", "notice"),
     ),
-    (Template(1, "code"), Template(2, "notice", 2)),
+    (PricedTemplate(1, "code"), PricedTemplate(2, "notice", 2)),
 )
 STATEMENT = pd.DataFrame(
     [

@@ -22,7 +22,7 @@ from toolkit.report import html
 from toolkit.report.build import build_report
 from toolkit.report.inputs import ReportInputs, ReportOptions
 from toolkit.report.run_result import RunResult
-from toolkit.runs.check_results import Claim
+from toolkit.runs.check_results import CheckRecord
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
 _QUIET = (
@@ -94,7 +94,10 @@ def inputs_of() -> Callable[..., ReportInputs]:
     """Make a frame of calls, with settings and claims of its run, what a report is about."""
 
     def make(
-        frame: pd.DataFrame, settings: Mapping[str, object] | None = None, claims: Sequence[Claim] = (), **asked: Any
+        frame: pd.DataFrame,
+        settings: Mapping[str, object] | None = None,
+        claims: Sequence[CheckRecord] = (),
+        **asked: Any,
     ) -> ReportInputs:
         calls = Calls(lazy(frame), UnreadLines().frame())
         return ReportInputs(calls, (RunResult("friday", calls, settings or {}, claims),), ReportOptions(**asked))

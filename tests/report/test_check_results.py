@@ -13,7 +13,7 @@ from toolkit.api.errors import InputError
 from toolkit.report import junit
 from toolkit.report.run_result import RunResult, save
 from toolkit.runs import run_folder
-from toolkit.runs.check_results import figure_rows, read_claims
+from toolkit.runs.check_results import figure_rows, read_check_results
 
 CLAIM = {
     "claim": "frequency_limits",
@@ -25,12 +25,12 @@ CLAIM = {
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    (tmp_path / run_folder.CLAIMS_NAME).write_text(json.dumps([CLAIM]))
+    (tmp_path / run_folder.CHECKS_NAME).write_text(json.dumps([CLAIM]))
     return tmp_path
 
 
 def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> None:
-    save(RunResult("friday", analysis.from_records(traffic), {}, read_claims(run)), run)
+    save(RunResult("friday", analysis.from_records(traffic), {}, read_check_results(run)), run)
     assert json.loads((run / run_folder.SUMMARY_NAME).read_text())["claims"] == [CLAIM]
     ((case,),) = JUnitXml.fromfile(str(run / junit.FILE_NAME))
     assert case.name == "frequency_limits"
@@ -38,7 +38,7 @@ def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> N
 
 
 def test_a_claim_is_on_the_page_with_its_figures(run: Path, traffic, render) -> None:
-    html = render(analysis.from_records(traffic), {}, read_claims(run))
+    html = render(analysis.from_records(traffic), {}, read_check_results(run))
     assert "no send &lt;beyond&gt; the rules is accepted" in html
     assert "1,204" in html
     assert "boundaries 1/60s first accepted ms" in html
@@ -49,10 +49,10 @@ def test_figures_within_figures_have_both_names() -> None:
 
 
 def test_a_run_without_claims_has_none(tmp_path: Path) -> None:
-    assert read_claims(tmp_path) == []
+    assert read_check_results(tmp_path) == []
 
 
 def test_claims_that_are_no_json_are_refused(tmp_path: Path) -> None:
-    (tmp_path / run_folder.CLAIMS_NAME).write_text("{")
+    (tmp_path / run_folder.CHECKS_NAME).write_text("{")
     with pytest.raises(InputError, match="not JSON"):
-        read_claims(tmp_path)
+        read_check_results(tmp_path)

@@ -17,7 +17,7 @@ import pytest
 from toolkit import analysis, settings
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
-from toolkit.price_list import PriceRow, Prices
+from toolkit.price_list import PriceList, PriceRow
 from toolkit.report import html as page
 from toolkit.report import json_csv, markdown
 from toolkit.report.build import build_report
@@ -233,7 +233,7 @@ def test_a_rise_in_the_only_app_is_not_concentrated(inputs_of, call) -> None:
 
 
 def test_without_a_price_for_any_segment_there_is_no_cost(inputs: ReportInputs) -> None:
-    late = Prices((PriceRow(date(2027, 1, 1), Decimal("0.1"), "CNY"),))
+    late = PriceList((PriceRow(date(2027, 1, 1), Decimal("0.1"), "CNY"),))
     report = build_report(replace(inputs, options=ReportOptions(prices=late)))
     assert dict(table(report, "cost").rows)["cost"] == "–"
     assert "cost" not in {section.name for section in report.findings()}
@@ -242,7 +242,7 @@ def test_without_a_price_for_any_segment_there_is_no_cost(inputs: ReportInputs) 
 
 
 def test_segments_without_a_price_are_counted(inputs: ReportInputs) -> None:
-    some = Prices((PriceRow(date(2026, 11, 9), Decimal("0.1"), "CNY"),))
+    some = PriceList((PriceRow(date(2026, 11, 9), Decimal("0.1"), "CNY"),))
     report = build_report(replace(inputs, options=ReportOptions(prices=some)))
     by_day = table(report, "cost_by_day").frame
     assert by_day["money"].isna().tolist() == [day.day < 9 for day in by_day["day"]]
@@ -312,7 +312,7 @@ def test_hostile_texts_are_harmless_in_every_format(form: Format, call, run_fold
 def test_invalid_files_of_a_run_are_refused(name: str, content: str, call, run_folder, tmp_path: Path) -> None:
     folder = run_folder([call(Endpoint.SEND, 50000)])
     (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=r"mend|another version|expected a list"):
+    with pytest.raises(InputError, match=r"correct or remove|another version|expected a list"):
         build_report(read_inputs([folder]))
 
 

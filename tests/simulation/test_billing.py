@@ -10,7 +10,7 @@ from support.simulated import Simulated
 
 from toolkit import analysis
 from toolkit.analysis import Discrepancy
-from toolkit.price_list import Prices
+from toolkit.price_list import PriceList
 from toolkit.settings import load_prices
 
 KINDS = {
@@ -23,11 +23,11 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def prices(simulated: Simulated) -> Prices:
+def prices(simulated: Simulated) -> PriceList:
     return load_prices(simulated.folder / "prices.toml")
 
 
-def test_reconcile_finds_each_planted_difference_and_nothing_else(simulated: Simulated, prices: Prices) -> None:
+def test_reconcile_finds_each_planted_difference_and_nothing_else(simulated: Simulated, prices: PriceList) -> None:
     (statement,) = simulated.folder.glob("statement-*.csv")
     found = analysis.reconcile(analysis.read(simulated.folder), statement, prices).discrepancies
     labels = [label for label in simulated.labels if label["kind"] in KINDS]
@@ -42,7 +42,7 @@ def _in_dispute(changed: dict[str, dict[str, str] | None]) -> Decimal:
 
 
 def test_what_the_records_cost_is_what_the_statement_asks_but_for_what_is_in_dispute(
-    simulated: Simulated, prices: Prices
+    simulated: Simulated, prices: PriceList
 ) -> None:
     calls = analysis.read(simulated.folder)
     (statement,) = simulated.folder.glob("statement-*.csv")
@@ -53,7 +53,7 @@ def test_what_the_records_cost_is_what_the_statement_asks_but_for_what_is_in_dis
     assert summary["statement"] == sum(map(Decimal, lines["amount"])) == total + summary.iloc[1:-1].sum()
 
 
-def test_every_message_has_a_price_and_the_change_of_prices_is_seen(simulated: Simulated, prices: Prices) -> None:
+def test_every_message_has_a_price_and_the_change_of_prices_is_seen(simulated: Simulated, prices: PriceList) -> None:
     costs = analysis.cost(analysis.read(simulated.folder), prices, by=("day", "temp_id", "carrier"))
     assert costs["unpriced"].sum() == 0
     codes = costs[(costs["template_type"] == "code") & (costs["carrier"] == "China Mobile") & (costs["segments"] > 0)]

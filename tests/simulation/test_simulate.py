@@ -15,7 +15,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.records import parquet
 from toolkit.records.call_record import CallRecord
-from toolkit.report.inputs import read_settings
+from toolkit.runs.run_folder import read_settings
 from toolkit.simulation import IncidentKind, SimulationPlan, SimulationProgress, simulate
 
 SMALL = SimulationPlan(days=5, calls=20_000, seed=3)
@@ -77,7 +77,7 @@ def test_the_files_are_encoded_as_records_are(simulated: Simulated, tmp_path: Pa
 
 
 def test_a_run_of_the_report_sees_the_plan(whole: Path) -> None:
-    settings = read_settings(whole / "run.json")
+    settings = read_settings(whole)
     assert settings["scenario"] == "simulate"
     assert {name: settings[name] for name in SMALL.settings()} == SMALL.settings()
 

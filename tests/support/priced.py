@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from toolkit.analysis.carriers import carriers
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
-from toolkit.price_list import PriceRow, Prices, Template, Unit
+from toolkit.price_list import PricedTemplate, PriceList, PriceRow, Unit
 from toolkit.records.call_record import CallRecord, hash64
 
 MIDNIGHT_NS = 1_793_923_200_000_000_000  # 2026-11-06 00:00:00 UTC
@@ -95,7 +95,7 @@ _rows = st.lists(
     unique_by=lambda it: (it.since, it.template_type, it.carrier),
 )
 prices = st.builds(
-    lambda rows, unit: Prices(tuple(rows), (Template(1, "code"), Template(2, "notice", 2)), unit),
+    lambda rows, unit: PriceList(tuple(rows), (PricedTemplate(1, "code"), PricedTemplate(2, "notice", 2)), unit),
     _rows,
     st.sampled_from(Unit),
 )
@@ -105,7 +105,7 @@ def day(call: CallRecord) -> date:
     return datetime.fromtimestamp(call.started_ns // SECOND_NS, UTC).date()
 
 
-def amount(call: CallRecord, of: Prices) -> tuple[int, Decimal | None]:
+def amount(call: CallRecord, of: PriceList) -> tuple[int, Decimal | None]:
     """Return a message's segments and its price, None where none is known."""
     template = next((it for it in of.templates if it.temp_id == call.temp_id), None)
     segments = call.segments or (template.segments if template else 1)
@@ -118,7 +118,7 @@ def _carrier(call: CallRecord) -> str | None:
     return found[0] if found and isinstance(found[0], str) else None
 
 
-def costs(records: Iterable[CallRecord], of: Prices, by: Sequence[str]) -> dict[Group, dict[str, Any]]:
+def costs(records: Iterable[CallRecord], of: PriceList, by: Sequence[str]) -> dict[Group, dict[str, Any]]:
     """Return what ``cost`` has to say, by group."""
     records = list(records)
     groups: dict[Group, list[CallRecord]] = defaultdict(list)
@@ -130,7 +130,7 @@ def costs(records: Iterable[CallRecord], of: Prices, by: Sequence[str]) -> dict[
     return {group: _sum(sends, records, rights, of) for group, sends in groups.items()}
 
 
-def _sum(sends: list[CallRecord], records: list[CallRecord], rights: set[str | None], of: Prices) -> dict[str, Any]:
+def _sum(sends: list[CallRecord], records: list[CallRecord], rights: set[str | None], of: PriceList) -> dict[str, Any]:
     accepted = [it for it in sends if it.return_code == 50000]
     verified = [it for it in accepted if it.msg_id in rights]
     wasted = [it for it in accepted if it.msg_id not in rights]
@@ -157,7 +157,7 @@ def _sum(sends: list[CallRecord], records: list[CallRecord], rights: set[str | N
     }
 
 
-def _add(messages: list[CallRecord], of: Prices) -> Decimal | None:
+def _add(messages: list[CallRecord], of: PriceList) -> Decimal | None:
     amounts = [found for it in messages if (found := amount(it, of)[1]) is not None]
     return sum(amounts, Decimal(0)) if amounts or not messages else None
 

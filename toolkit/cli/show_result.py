@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit import number_format
 from toolkit.cli.output import fail, show, show_json
@@ -34,8 +34,8 @@ def show_result(result: RunResult, as_json: bool) -> None:
         )
         print()
     for check in result.checks:
-        rows = [{"figure": name, "value": value} for name, value in figure_rows(check["figures"])]
-        show(rows, title=f"{check['claim']}: {check['status']}")
+        rows = [{"figure": name, "value": value} for name, value in figure_rows(check.figures)]
+        show(rows, title=f"{check.claim}: {check.status}")
         print()
     codes = masked(result.codes).drop(columns=["meaning", "share_low", "share_high"])
     show(_rows(codes.assign(share=codes["share"].map(number_format.share))), title="Return codes")
@@ -50,9 +50,9 @@ def exit_by(results: Sequence[RunResult], conditions: Iterable[Verdict] = ()) ->
     """
     settings = [it.settings for it in results]
     verdicts = [verdict for it in results for verdict in it.verdicts]
-    checks: list[Any] = [check for it in results for check in it.checks]
-    failed = [it["says"] for it in checks if it["status"] == Status.FAIL]
-    unseen = [it["says"] for it in checks if it["status"] == Status.NO_DATA]
+    checks = [check for it in results for check in it.checks]
+    failed = [it.says for it in checks if it.status == Status.FAIL]
+    unseen = [it.says for it in checks if it.status == Status.NO_DATA]
     missed = [str(it.threshold) for it in verdicts if it.status is not Status.PASS]
     if held_back := [it["bottleneck"] for it in settings if it.get("bottleneck")]:
         fail(f"the load generator was the bottleneck, so nothing passes: {held_back[0]}", BOTTLENECK)

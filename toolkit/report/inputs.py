@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +15,12 @@ from toolkit.analysis import Calls, read
 from toolkit.analysis.calls_table import collect, lazy
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
-from toolkit.price_list import PriceRow, Prices, Unit
+from toolkit.price_list import PriceList, PriceRow, Unit
 from toolkit.records.packed import PACKED_SUFFIX
 from toolkit.records.parquet import PARQUET_PARTS
 from toolkit.report.run_result import RunResult
-from toolkit.runs.check_results import read_claims
-from toolkit.runs.run_folder import LOG_NAME, SCHEMA, SUMMARY_NAME
+from toolkit.runs.check_results import read_check_results
+from toolkit.runs.run_folder import LOG_NAME, read_settings
 from toolkit.runs.thresholds import Threshold
 
 
@@ -37,7 +36,7 @@ class ReportOptions:
 
     against: RunResult | None = None
     slo: str | None = None
-    prices: Prices = field(default_factory=Prices)
+    prices: PriceList = field(default_factory=PriceList)
     statement: Path | None = None
     statement_columns: Mapping[str, str] = field(default_factory=dict)
     conditions: tuple[Threshold, ...] = ()
@@ -66,7 +65,7 @@ class ReportInputs:
         return self.runs[0] if is_one else RunResult(self.name, self.calls)
 
     @cached_property
-    def prices(self) -> Prices:
+    def prices(self) -> PriceList:
         """The given prices, or else the price of the first run that has one in its settings."""
         if self.options.prices.rows:
             return self.options.prices
@@ -103,8 +102,8 @@ def read_inputs(
 def read_run(source: str | Path, since: str | None = None, until: str | None = None, **log_options: Any) -> RunResult:
     """Read a run or other calls, with the settings and check results of the folder if it has any."""
     path, calls = Path(source), read(source, **log_options)
-    settings = read_settings(path / SUMMARY_NAME)
-    return RunResult(run_name(calls, path), calls.between(since, until), settings, read_claims(path))
+    settings = read_settings(path)
+    return RunResult(run_name(calls, path), calls.between(since, until), settings, read_check_results(path))
 
 
 def run_name(calls: Calls, path: Path) -> str:
@@ -118,22 +117,6 @@ def is_run(path: Path) -> bool:
     return any(any(path.glob(pattern)) for pattern in (PARQUET_PARTS, f"*{PACKED_SUFFIX}", LOG_NAME))
 
 
-def read_settings(path: Path) -> Mapping[str, object]:
-    """Return the settings in a run.json; none if there is no such file. Raises InputError for an invalid file."""
-    if not path.exists():
-        return {}
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise InputError(f"{path} is not JSON: mend or remove it: {problem}") from problem
-    if not isinstance(run, dict) or run.get("schema", SCHEMA) != SCHEMA:
-        raise InputError(f"{path} is not a run.json of schema {SCHEMA}: it is of another version, or of another tool")
-    settings = run.get("settings", {})
-    if not isinstance(settings, dict):
-        raise InputError(f'{path}: "settings" is not an object: mend or remove the file')
-    return settings
-
-
 def settings_by_name(runs: Sequence[RunResult]) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Yield the name and settings of each run that has settings; the name is "" if there is only one run."""
     for run in runs:
@@ -141,11 +124,11 @@ def settings_by_name(runs: Sequence[RunResult]) -> Iterator[tuple[str, Mapping[s
             yield run.name if len(runs) > 1 else "", run.settings
 
 
-def _price(settings: Mapping[str, object]) -> Prices | None:
+def _price(settings: Mapping[str, object]) -> PriceList | None:
     price, currency = settings.get("price_per_send"), settings.get("currency")
     if price is None or currency is None:
         return None
     try:
-        return Prices((PriceRow(date.min, Decimal(str(price)), str(currency)),), unit=Unit.SEND)
+        return PriceList((PriceRow(date.min, Decimal(str(price)), str(currency)),), unit=Unit.SEND)
     except (InvalidOperation, InputError):
         return None

@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 
 from toolkit.masking import mask_text
 from toolkit.report.model import RunVerdict
-from toolkit.runs.check_results import Claim
+from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.thresholds import Status
 
 FILE_NAME = "junit.xml"
 
 
-def render(name: str, verdicts: Iterable[RunVerdict], duration_s: float, checks: Iterable[Claim] = ()) -> str:
+def render(name: str, verdicts: Iterable[RunVerdict], duration_s: float, checks: Iterable[CheckRecord] = ()) -> str:
     """Return JUnit XML with one test for each verdict and check. FAIL is a failure, NO_DATA is an error.
 
     >>> render("friday", [], 1.5).splitlines()[1]
@@ -22,7 +22,7 @@ def render(name: str, verdicts: Iterable[RunVerdict], duration_s: float, checks:
 errors="0" /></testsuites>'
     """
     cases = [_case(it.run, str(it.verdict.threshold), it.verdict.status, str(it.verdict)) for it in verdicts]
-    cases += [_case(name, it["claim"], Status(it["status"]), it["says"]) for it in checks]
+    cases += [_case(name, it.claim, it.status, it.says) for it in checks]
     found = Counter(child.tag for case in cases for child in case)
     counts = {"tests": str(len(cases)), "failures": str(found["failure"]), "errors": str(found["error"])}
     attributes = {"name": mask_text(name), "time": f"{duration_s:.3f}"}

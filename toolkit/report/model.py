@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from toolkit.runs.check_results import Claim
+from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.thresholds import Verdict
 
 
@@ -140,7 +140,7 @@ class Report:
     remarks: Sequence[str]
     sections: Sequence[Section]
     verdicts: Sequence[RunVerdict] = ()
-    checks: Sequence[Claim] = ()
+    checks: Sequence[CheckRecord] = ()
 
     def findings(self) -> list[Section]:
         """Return the sections that have a finding."""

@@ -26,7 +26,7 @@ from toolkit.report import junit, verdicts
 from toolkit.report.model import RunVerdict
 from toolkit.report.table_columns import masked
 from toolkit.runs import run_folder
-from toolkit.runs.check_results import Claim
+from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.run_folder import Cause
 from toolkit.runs.thresholds import Figures, Measure, Threshold, Time, Verdict
 
@@ -52,7 +52,7 @@ class RunResult:
     name: str
     calls: Calls
     settings: Mapping[str, object] = field(default_factory=dict)
-    checks: Sequence[Claim] = ()
+    checks: Sequence[CheckRecord] = ()
 
     @cached_property
     def codes(self) -> pd.DataFrame:

@@ -1,51 +1,81 @@
-"""Claims: what a scenario held of the service, and whether it stands, as the load test left it in the run's folder."""
+"""Read the results of a scenario's checks, as a load test writes them to claims.json in the run's folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from toolkit import number_format
 from toolkit.api.errors import InputError
 from toolkit.masking import mask
 from toolkit.runs import run_folder
 from toolkit.runs.thresholds import Status
+from toolkit.validation import explain
 
-Claim: TypeAlias = Mapping[str, Any]
-"""{"claim", "says", "status": PASS, FAIL or NO_DATA, "figures": {name: number, null, or more such by their names}}."""
+_EXPECTED = {
+    "": {
+        "claim": "the name of a check, e.g. frequency_limits",
+        "says": "a sentence that the check tests",
+        "status": ", ".join(Status),
+        "figures": "an object of numbers, of nulls and of more such objects",
+    }
+}
 
 
-def read_claims(run: Path) -> list[Claim]:
-    """Return the claims of a run's folder, none where it has none; raise InputError for a file that isn't JSON."""
-    path = run / run_folder.CLAIMS_NAME
+def _check_figures(figures: dict[str, Any]) -> dict[str, Any]:
+    for value in figures.values():
+        if isinstance(value, dict):
+            _check_figures(value)
+        elif not (value is None or isinstance(value, int | float)):
+            raise ValueError("not a number")
+    return figures
+
+
+class CheckRecord(BaseModel):
+    """The result of one check. The names of the fields are the file's keys.
+
+    Attributes:
+        claim: name of the check.
+        says: the sentence that the check tests.
+        status: PASS, FAIL or NO_DATA.
+        figures: measured numbers by name; a value may be None, or an object of more figures.
+
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    claim: str
+    says: str
+    status: Status
+    figures: Annotated[dict[str, Any], AfterValidator(_check_figures)]
+
+
+def read_check_results(folder: Path) -> list[CheckRecord]:
+    """Return the results of a run's checks, masked; an empty list if the run has none.
+
+    Raises InputError if claims.json isn't JSON or has another form.
+    """
+    path = folder / run_folder.CHECKS_NAME
     if not path.exists():
         return []
     try:
-        claims: Any = mask(json.loads(path.read_text(encoding="utf-8")))
+        return TypeAdapter(list[CheckRecord]).validate_python(mask(json.loads(path.read_text(encoding="utf-8"))))
+    except ValidationError as error:
+        raise InputError(f"{path}: {explain(error, _EXPECTED)}; correct or remove the file") from None
     except ValueError as problem:
-        raise InputError(f"{path} is not JSON, mend or remove it: {problem}") from problem
-    if not isinstance(claims, list) or not all(map(_is_claim, claims)):
-        raise InputError(f"{path} holds other things than claims: mend or remove it")
-    return claims
-
-
-def _is_claim(given: Any) -> bool:
-    if not (isinstance(given, dict) and {"claim", "says", "status", "figures"} <= given.keys()):
-        return False
-    is_worded = isinstance(given["claim"], str) and isinstance(given["says"], str)
-    return is_worded and given["status"] in list(Status) and _is_figures(given["figures"])
-
-
-def _is_figures(given: Any) -> bool:
-    if isinstance(given, dict):
-        return all(map(_is_figures, given.values()))
-    return given is None or isinstance(given, int | float)
+        raise InputError(f"{path} is not JSON: {problem}; correct or remove the file") from problem
 
 
 def figure_rows(figures: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
-    """Yield figures as name and text, those within another under both names."""
+    """Yield the name and text of each figure; the name of a nested figure begins with that of its object.
+
+    >>> list(figure_rows({"over_admissions": 1204, "1/60s": {"first_accepted_ms": None}}))
+    [('over admissions', '1,204'), ('1/60s first accepted ms', '–')]
+    """
     for name, value in figures.items():
         words = f"{within} {name.replace('_', ' ')}".strip()
         if isinstance(value, Mapping):

@@ -11,10 +11,12 @@ from support.priced import MIDNIGHT_NS, SECOND_NS, TODAY, YESTERDAY, calls, cost
 from toolkit import analysis
 from toolkit.analysis.billing.cost import BY
 from toolkit.api.errors import InputError
-from toolkit.price_list import PriceRow, Prices, Template, Unit
+from toolkit.price_list import PricedTemplate, PriceList, PriceRow, Unit
 
 SUBSETS = list(chain.from_iterable(combinations(BY, count) for count in range(len(BY) + 1)))
-PRICES = Prices((PriceRow(YESTERDAY, Decimal("0.045"), "CNY"),), (Template(1, "code"), Template(2, "notice", 2)))
+PRICES = PriceList(
+    (PriceRow(YESTERDAY, Decimal("0.045"), "CNY"),), (PricedTemplate(1, "code"), PricedTemplate(2, "notice", 2))
+)
 SENT = send(MIDNIGHT_NS, 1, 50000)
 
 
@@ -57,7 +59,7 @@ def test_every_table_adds_up_to_the_same_money_to_the_last_cent(records, of):
 
 def test_a_message_without_a_price_is_never_silently_free():
     before = send(MIDNIGHT_NS - 86_400 * SECOND_NS, 1, 50000, segments=3)
-    later = Prices((PriceRow(TODAY, Decimal("0.045"), "CNY"),))
+    later = PriceList((PriceRow(TODAY, Decimal("0.045"), "CNY"),))
     row = _only([before], later)
     assert (row["unpriced"], row["billed"], row["currency"]) == (3, 0, "CNY")
     assert pd.isna(row["money"])
@@ -66,7 +68,7 @@ def test_a_message_without_a_price_is_never_silently_free():
 
 
 def test_without_any_price_there_is_neither_money_nor_currency():
-    row = _only([SENT], Prices())
+    row = _only([SENT], PriceList())
     assert (row["accepted"], row["unpriced"]) == (1, 1)
     assert pd.isna(row["money"])
     assert pd.isna(row["currency"])
@@ -89,7 +91,7 @@ def test_segments_are_the_records_then_the_templates_then_one():
 
 
 def test_the_price_of_a_send_is_for_all_its_segments():
-    of_send = Prices(PRICES.rows, PRICES.templates, Unit.SEND)
+    of_send = PriceList(PRICES.rows, PRICES.templates, Unit.SEND)
     row = _only([send(MIDNIGHT_NS, 1, 50000, segments=3)], of_send)
     assert (row["segments"], row["billed"], row["money"]) == (3, 3, Decimal("0.045"))
 
@@ -148,10 +150,10 @@ def test_what_costs_are_not_told_apart_by_is_an_input_error():
 
 
 def test_a_price_for_a_carrier_that_there_is_not_is_an_input_error():
-    of = Prices((PriceRow(TODAY, Decimal(1), "CNY", carrier="China Mobil"),))
+    of = PriceList((PriceRow(TODAY, Decimal(1), "CNY", carrier="China Mobil"),))
     with pytest.raises(InputError, match="unknown carrier 'China Mobil' in the price list: did you mean China Mobile"):
         _cost([SENT], of)
-    of = Prices((PriceRow(TODAY, Decimal(1), "CNY", carrier="x"),))
+    of = PriceList((PriceRow(TODAY, Decimal(1), "CNY", carrier="x"),))
     with pytest.raises(InputError, match="choose from China Broadnet, China Mobile"):
         _cost([SENT], of)
 
@@ -171,5 +173,5 @@ def test_of_no_calls_there_are_no_rows_and_the_same_columns(by):
 
 
 def test_money_is_exact_where_floats_are_not():
-    tenth = Prices((PriceRow(TODAY - timedelta(1), Decimal("0.1"), "CNY"),))
+    tenth = PriceList((PriceRow(TODAY - timedelta(1), Decimal("0.1"), "CNY"),))
     assert _only([send(MIDNIGHT_NS + it, 1, 50000) for it in range(3)], tenth)["money"] == Decimal("0.3")

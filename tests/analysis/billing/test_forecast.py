@@ -8,14 +8,14 @@ import pytest
 
 from toolkit import analysis
 from toolkit.api.errors import InputError
-from toolkit.price_list import PriceRow, Prices, Template, Unit
+from toolkit.price_list import PricedTemplate, PriceList, PriceRow, Unit
 
 DAY_NS = 86_400_000_000_000
 FIRST = date(2026, 10, 5)  # a Monday
 FIRST_NS = 1_791_158_400_000_000_000
 WEEK = (100, 90, 80, 70, 60, 20, 10)
 CENT = PriceRow(FIRST - timedelta(9), Decimal("0.01"), "CNY")
-PRICES = Prices((CENT,), (Template(1, "code"), Template(2, "notice", 2)))
+PRICES = PriceList((CENT,), (PricedTemplate(1, "code"), PricedTemplate(2, "notice", 2)))
 
 
 def _days(counts, temp_id=1):
@@ -72,7 +72,7 @@ def test_a_noisy_past_leaves_an_interval_around_the_forecast():
 def test_a_price_that_changes_ahead_changes_the_money_ahead_and_not_the_messages():
     dearer = PriceRow(date(2026, 10, 28), Decimal("0.02"), "CNY")
     calls = _days([100] * 21)
-    row, changed = _only(calls), _only(calls, Prices((CENT, dearer), PRICES.templates))
+    row, changed = _only(calls), _only(calls, PriceList((CENT, dearer), PRICES.templates))
     assert changed["messages_forecast"] == row["messages_forecast"]
     assert changed["money"] == row["money"]
     assert float(changed["money_forecast"] - row["money_forecast"]) == pytest.approx(4 * 100 * 0.01, abs=0.01)
@@ -80,7 +80,7 @@ def test_a_price_that_changes_ahead_changes_the_money_ahead_and_not_the_messages
 
 def test_days_before_a_price_changed_count_at_the_new_price():
     cheaper = PriceRow(date(2026, 10, 22), Decimal("0.005"), "CNY")
-    row = _only(_days([100] * 21), Prices((CENT, cheaper), PRICES.templates))
+    row = _only(_days([100] * 21), PriceList((CENT, cheaper), PRICES.templates))
     assert row["money"] == Decimal(17 * 100) / 100 + Decimal(4 * 100) / 200
     assert float(row["money_forecast"]) == pytest.approx(17 + 10 * 0.5, abs=0.01)
 
@@ -103,7 +103,7 @@ def test_an_uncertain_balance_may_be_gone_sooner_or_later():
 
 
 def test_the_price_of_a_send_is_for_all_its_segments():
-    row = _only(_days([100] * 21, temp_id=2), Prices((CENT,), PRICES.templates, Unit.SEND))
+    row = _only(_days([100] * 21, temp_id=2), PriceList((CENT,), PRICES.templates, Unit.SEND))
     assert (row["segments"], row["money"]) == (4_200, Decimal(21))
     assert float(row["money_forecast"]) == pytest.approx(27, abs=0.01)
 
@@ -135,12 +135,12 @@ def test_a_day_without_sends_counts_as_one_without_messages():
 
 def test_segments_without_a_price_are_counted_and_money_that_nobody_knows_is_null():
     calls = _days(_weeks(21))
-    row = _only(calls, Prices(), balance=Decimal(5))
+    row = _only(calls, PriceList(), balance=Decimal(5))
     assert (row["unpriced"], row["messages"]) == (sum(_weeks(21)), sum(_weeks(21)))
     for name in ("money", "money_forecast", "money_low", "currency", "days_left"):
         assert pd.isna(row[name])
     assert row["messages_forecast"] > 0
-    half = Prices((PriceRow(date(2026, 10, 12), Decimal("0.01"), "CNY"),))
+    half = PriceList((PriceRow(date(2026, 10, 12), Decimal("0.01"), "CNY"),))
     assert _only(calls, half)["unpriced"] == sum(WEEK)
 
 

@@ -13,17 +13,17 @@ from support.priced import MIDNIGHT_NS, SECOND_NS, amount, send
 from toolkit import analysis
 from toolkit.analysis import Discrepancy
 from toolkit.api.errors import InputError
-from toolkit.price_list import PriceRow, Prices, Template, Unit
+from toolkit.price_list import PricedTemplate, PriceList, PriceRow, Unit
 from toolkit.records.parquet import write_parquet
 
 LONG_AGO = date(2026, 1, 1)
 HEADER = "msg_id,sent_at,segments,price,amount,currency"
-PRICES = Prices(
+PRICES = PriceList(
     (
         PriceRow(LONG_AGO, Decimal("0.045"), "CNY"),
         PriceRow(LONG_AGO, Decimal("0.05"), "CNY", "notice", "China Unicom"),
     ),
-    (Template(1, "code"), Template(2, "notice", 2)),
+    (PricedTemplate(1, "code"), PricedTemplate(2, "notice", 2)),
 )
 MONTH_NS = 30 * 86_400 * SECOND_NS
 SENDS = [
@@ -208,7 +208,7 @@ def test_without_prices_only_the_statements_own_are_checked():
 
 
 def test_segments_that_nobody_knows_are_not_compared():
-    calls, one = analysis.from_records([replace(it, segments=None) for it in SENDS]), Prices(PRICES.rows[:1])
+    calls, one = analysis.from_records([replace(it, segments=None) for it in SENDS]), PriceList(PRICES.rows[:1])
     lines = [_line(it, one) for it in SENDS]
     assert _reconcile(lines, calls, one).discrepancies.empty
     dear = _changed(lines, 1, price="0.055", amount="0.11")
@@ -223,7 +223,7 @@ def test_segments_that_only_a_template_knows_are():
 
 
 def test_the_price_of_a_send_is_for_all_its_segments():
-    of_send = Prices(PRICES.rows[:1], PRICES.templates, Unit.SEND)
+    of_send = PriceList(PRICES.rows[:1], PRICES.templates, Unit.SEND)
     lines = [[*line[:3], "0.045", "0.045", "CNY"] for line in LINES]
     assert _reconcile(lines, prices=of_send).discrepancies.empty
     wrong = _changed(lines, 0, segments="2")

@@ -9,7 +9,7 @@ from toolkit import analysis
 from toolkit.analysis import charts
 from toolkit.analysis.charts import base
 from toolkit.api.wire import Endpoint
-from toolkit.price_list import Prices
+from toolkit.price_list import PriceList
 
 SVG = "{http://www.w3.org/2000/svg}"
 NOON_MS = 1_793_966_400_000
@@ -69,7 +69,7 @@ def test_rows_that_have_no_room_are_counted(change):
 
 
 def test_messages_without_a_price_are_said_to_have_none(call):
-    costs = analysis.cost(analysis.from_records([call()]), Prices(), by=("day", "temp_id"))
+    costs = analysis.cost(analysis.from_records([call()]), PriceList(), by=("day", "temp_id"))
     assert _texts(charts.cost(costs)) == ["No messages that have a price"]
 
 

@@ -164,7 +164,7 @@ def test_a_launched_run_leaves_its_claim_in_its_folder(tmp_path: Path) -> None:
         locust_process.start("frequency_limits", target, options, folder=tmp_path) as load,
     ):
         assert load.wait().cause is locust_process.Cause.FINISHED
-    (claim,) = json.loads((tmp_path / run_folder.CLAIMS_NAME).read_text())
+    (claim,) = json.loads((tmp_path / run_folder.CHECKS_NAME).read_text())
     assert (claim["claim"], claim["status"]) == ("frequency_limits", "PASS")
     assert set(claim["figures"]["boundaries"]) == {"1/60s", "3/240s"}
 
@@ -180,7 +180,7 @@ def test_a_recorded_run_is_played_again_call_by_call(tmp_path: Path) -> None:
     recorded, played = (starts_s(tmp_path / name) for name in ("1", "2"))
     assert len(played) == len(recorded) > 10
     assert max(abs(one - other) for one, other in zip(recorded, played, strict=True)) < 0.5
-    (claim,) = json.loads((tmp_path / "2" / run_folder.CLAIMS_NAME).read_text())
+    (claim,) = json.loads((tmp_path / "2" / run_folder.CHECKS_NAME).read_text())
     assert claim["status"] == "PASS"
 
 

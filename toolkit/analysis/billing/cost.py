@@ -21,7 +21,7 @@ from toolkit.analysis.native_ops import with_previous
 from toolkit.analysis.timestamps import NS_PER_S, to_utc
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import FREE_REFUSALS, ReturnCode
-from toolkit.price_list import Prices
+from toolkit.price_list import PriceList
 from toolkit.records.call_record import Failure
 
 BY = ("day", "app_key", "temp_id", "carrier")
@@ -48,7 +48,7 @@ _INPUTS = [
 _ONE, _ZERO = nw.lit(1, nw.Int64), nw.lit(0, nw.Int64)
 
 
-def cost(calls: IntoCalls, prices: Prices, by: Sequence[str] = BY) -> pd.DataFrame:
+def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY) -> pd.DataFrame:
     """Sum up the cost of sends in groups.
 
     A message belongs to the UTC day, template and carrier of its send, even if it was verified on a later day.
@@ -149,7 +149,7 @@ def _to_int64(sums: LazyTable) -> LazyTable:
     return sums.with_columns(nw.col(*_ACCEPTED_SUMS, *_OTHER_SUMS).cast(nw.Int64))
 
 
-def _to_frame(sums: pd.DataFrame, keys: list[str], prices: Prices) -> pd.DataFrame:
+def _to_frame(sums: pd.DataFrame, keys: list[str], prices: PriceList) -> pd.DataFrame:
     """Return the result for the sums of each group."""
     accepted, users, money = sums["accepted"], sums["users"], _money(sums, "accepted")
     pairs = zip(money, users, strict=True)

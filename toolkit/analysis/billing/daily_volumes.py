@@ -12,7 +12,7 @@ from toolkit.analysis.billing.weekday_forecast import MAX_DAYS
 from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR
-from toolkit.price_list import Prices, Unit
+from toolkit.price_list import PriceList, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class DailyVolumes:
     cells: pd.DataFrame
     first_ns: int
     last_ns: int
-    prices: Prices
+    prices: PriceList
 
     @property
     def today_ns(self) -> int:
@@ -85,7 +85,7 @@ class DailyVolumes:
         return sums.reindex(days, fill_value=0).astype("int64")
 
 
-def count_by_day(calls: IntoCalls, prices: Prices) -> DailyVolumes | None:
+def count_by_day(calls: IntoCalls, prices: PriceList) -> DailyVolumes | None:
     """Count the accepted messages of calls; return None if there are no sends."""
     sends, started_ns = select_sends(lazy(calls)), nw.col("started_ns")
     times = collect(sends.select(first=started_ns.min(), last=started_ns.max())).iloc[0]
@@ -98,7 +98,7 @@ def count_by_day(calls: IntoCalls, prices: Prices) -> DailyVolumes | None:
     return DailyVolumes(cells.assign(segments=segments), first_ns, last_ns, prices)
 
 
-def _count_cells(sends: LazyTable, last_ns: int, prices: Prices) -> pd.DataFrame:
+def _count_cells(sends: LazyTable, last_ns: int, prices: PriceList) -> pd.DataFrame:
     """Count messages and segments by day, template, carrier and part of the day.
 
     ``unknown`` are the messages without segments in their record.

@@ -18,7 +18,7 @@ from toolkit.analysis.billing.weekday_forecast import MIN_DAYS, CumulativeForeca
 from toolkit.analysis.calls_table import IntoCalls
 from toolkit.analysis.timestamps import NS_PER_DAY, parse_time_ns, to_utc
 from toolkit.api.errors import InputError
-from toolkit.price_list import Prices
+from toolkit.price_list import PriceList
 
 HORIZON_DAYS = 366  # a balance that lasts longer is said to last for an infinite time
 
@@ -51,7 +51,7 @@ _SUFFIXES = ("", "_low", "_high")
 
 
 def forecast(
-    calls: IntoCalls, prices: Prices, balance: int | Decimal | None = None, until: Until = None
+    calls: IntoCalls, prices: PriceList, balance: int | Decimal | None = None, until: Until = None
 ) -> pd.DataFrame:
     """Sum up the spending of the current month and forecast its total.
 
@@ -93,7 +93,7 @@ def forecast(
     return _convert(pd.DataFrame(rows, columns=list(_COLUMNS)), _COLUMNS, prices)
 
 
-def forecast_by_day(calls: IntoCalls, prices: Prices, until: Until = None) -> pd.DataFrame:
+def forecast_by_day(calls: IntoCalls, prices: PriceList, until: Until = None) -> pd.DataFrame:
     """Return the forecast of ``forecast`` day by day, from the first day of the month to the last one.
 
     Args:
@@ -228,7 +228,7 @@ def _days_left(month: _MonthForecast, balance: int | Decimal | None) -> dict[str
     return {f"days_left{suffix}": days_until(amount, curve, day_ends) for suffix, curve in curves.items()}
 
 
-def _convert(frame: pd.DataFrame, columns: Mapping[str, Any], prices: Prices) -> pd.DataFrame:
+def _convert(frame: pd.DataFrame, columns: Mapping[str, Any], prices: PriceList) -> pd.DataFrame:
     """Return a frame with some columns, each converted to its type."""
     frame = frame.assign(currency=pd.Categorical([prices.currency] * len(frame)))
     converted = {}

@@ -22,7 +22,7 @@ from toolkit.analysis.carriers import carrier_names
 from toolkit.analysis.native_ops import to_engine
 from toolkit.analysis.timestamps import NS_PER_DAY
 from toolkit.api.errors import InputError
-from toolkit.price_list import PLACES, Prices, Unit
+from toolkit.price_list import PLACES, PriceList, Unit
 
 MONEY: Any = pd.ArrowDtype(pa.decimal128(38, PLACES))
 TEXT = pd.StringDtype("pyarrow")
@@ -39,7 +39,7 @@ def as_number(condition: nw.Expr) -> nw.Expr:
     return nw.when(condition).then(nw.lit(1, nw.Int64)).otherwise(nw.lit(0, nw.Int64))
 
 
-def needs_carrier(prices: Prices) -> bool:
+def needs_carrier(prices: PriceList) -> bool:
     """Return whether a price depends on the carrier; raise InputError for an unknown carrier."""
     named = {row.carrier for row in prices.rows if row.carrier is not None}
     for name in sorted(named - set(carrier_names()) if named else ()):
@@ -49,7 +49,7 @@ def needs_carrier(prices: Prices) -> bool:
     return bool(named)
 
 
-def add_prices(sends: LazyTable, prices: Prices) -> LazyTable:
+def add_prices(sends: LazyTable, prices: PriceList) -> LazyTable:
     """Add prices to sends.
 
     Args:
@@ -77,7 +77,7 @@ def add_prices(sends: LazyTable, prices: Prices) -> LazyTable:
     return joined.with_columns(segments=segments, units=units, amount_micros=nw.col("price_micros") * units)
 
 
-def look_up_prices(cells: pd.DataFrame, prices: Prices) -> pd.DataFrame:
+def look_up_prices(cells: pd.DataFrame, prices: PriceList) -> pd.DataFrame:
     """Add template_segments and price_micros (Int64, null if unknown) to rows of day_ns, temp_id and carrier."""
     templates, find = {it.temp_id: it for it in prices.templates}, cache(prices.find)
     rows = []

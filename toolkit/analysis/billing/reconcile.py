@@ -35,7 +35,7 @@ from toolkit.analysis.carriers import locate
 from toolkit.analysis.native_ops import to_engine
 from toolkit.analysis.timestamps import NS_PER_DAY, parse_time_ns
 from toolkit.api.errors import InputError
-from toolkit.price_list import Prices, Unit
+from toolkit.price_list import PriceList, Unit
 
 MAX_DISCREPANCIES = 1_000_000  # more of them mean a statement of another app or another month
 _UNKNOWN_SEGMENTS, _UNKNOWN_PRICE = 10**6, 10**15  # far beyond all real values
@@ -73,7 +73,7 @@ class Reconciliation:
 def reconcile(
     calls: IntoCalls,
     statement: Any,
-    prices: Prices | None = None,
+    prices: PriceList | None = None,
     *,
     columns: Mapping[str, str] | None = None,
     since: str | pd.Timestamp | None = None,
@@ -104,7 +104,7 @@ def reconcile(
 
     >>> reconcile(calls, "statement-2026-11.csv", prices).summary  # doctest: +SKIP
     """
-    table, prices = lazy(calls, "msg_id"), prices or Prices()
+    table, prices = lazy(calls, "msg_id"), prices or PriceList()
     with open_statement(statement, columns, table) as bill:
         if prices.currency and bill.currency and prices.currency != bill.currency:
             raise InputError(f"the statement is in {bill.currency}, but the prices are in {prices.currency}")
@@ -130,7 +130,7 @@ def _billing_period(
     return parse_time_ns(month if since is None else since), parse_time_ns(next_month if until is None else until)
 
 
-def _select_records(table: LazyTable, bill: Statement, period_ns: tuple[int, int], prices: Prices) -> LazyTable:
+def _select_records(table: LazyTable, bill: Statement, period_ns: tuple[int, int], prices: PriceList) -> LazyTable:
     """Return the accepted sends that may have a line, with their prices; ``in_period`` is 1 in the billing period.
 
     They start up to a day before the first line or after the last line, because the provider's clock may differ.

@@ -18,7 +18,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
 from toolkit.forms.parts.colour_pairs import Outcome
-from toolkit.price_list import Prices
+from toolkit.price_list import PriceList
 
 MOST_ROWS = 1_000_000  # of a download
 _MOST_BUCKETS = 120
@@ -129,7 +129,7 @@ def to_parquet(calls: Calls) -> bytes:
     return file.getvalue()
 
 
-def to_html(calls: Calls, name: str, prices: Prices) -> bytes:
+def to_html(calls: Calls, name: str, prices: PriceList) -> bytes:
     """Return the report of some calls, a page of its own."""
     from toolkit.report import html
     from toolkit.report.build import build_report

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolkit.forms.inputs.call_filter import CallFilter, NamedCalls
-from toolkit.price_list import Prices
-from toolkit.report.inputs import ReportInputs, ReportOptions, read_run, read_settings
+from toolkit.price_list import PriceList
+from toolkit.report.inputs import ReportInputs, ReportOptions, read_run
 from toolkit.report.model import Section
 from toolkit.report.run_result import RunResult
 from toolkit.report.sections import SectionBuilder, billing, changes, rate_limits, reliability
-from toolkit.runs.run_folder import SUMMARY_NAME
+from toolkit.runs.run_folder import read_settings
 from toolkit.settings import load_prices
 
 _COST = "Cost"
@@ -42,10 +42,10 @@ def build_comparison(folder: Path, opened: NamedCalls, chosen: CallFilter) -> It
     return changes.build_comparison(ReportInputs(chosen.of(opened.calls), (), ReportOptions(against)))
 
 
-def prices_of(opened: NamedCalls) -> Prices:
+def prices_of(opened: NamedCalls) -> PriceList:
     """Return the prices of ``smscode.toml``, or else the price of the first run that has one.
 
     Raises SettingsError for invalid prices, InputError for an invalid run.json.
     """
-    runs = tuple(RunResult(it.name, opened.calls, read_settings(it / SUMMARY_NAME)) for it in opened.folders)
+    runs = tuple(RunResult(it.name, opened.calls, read_settings(it)) for it in opened.folders)
     return ReportInputs(opened.calls, runs, ReportOptions(prices=load_prices())).prices

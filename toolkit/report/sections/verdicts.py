@@ -33,11 +33,11 @@ def build_verdicts(inputs: ReportInputs, verdicts: Sequence[RunVerdict]) -> Iter
         finding = f"{passed} of {number_format.plural(len(verdicts), 'threshold')} passed."
         yield Section("verdicts", "Thresholds", note, [table], finding=finding)
     for place, check in enumerate((check for run in inputs.runs for check in run.checks), 1):
-        name, says = f"check-{place}", mask_text(check["says"])
-        frame = pd.DataFrame(figure_rows(check["figures"]), columns=["figure", "value"])
+        name, says = f"check-{place}", mask_text(check.says)
+        frame = pd.DataFrame(figure_rows(check.figures), columns=["figure", "value"])
         columns = [table_columns.text("figure"), table_columns.text("value", is_number=True)]
         table = table_columns.table(name, frame, columns)
-        badge = result_tables.status_badge(Status(check["status"]))
+        badge = result_tables.status_badge(check.status)
         yield Section(name, f"Check: {says}", parts=[table], badge=badge, finding=f"{badge}: {says}.")
 
 

@@ -71,5 +71,5 @@ def _format(figure: object) -> str:
 
 def write_results(folder: Path, results: Iterable[CheckResult]) -> None:
     """Write the results to a run's folder."""
-    path = folder / run_folder.CLAIMS_NAME
+    path = folder / run_folder.CHECKS_NAME
     path.write_text(json.dumps([it.as_json() for it in results], indent=2) + "\n", encoding="utf-8")
