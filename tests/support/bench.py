@@ -28,7 +28,7 @@ class Wall:
 
 @dataclass
 class Bench:
-    """A desk over a SQLite store with one app, whose codes are all 123456."""
+    """A verification service over a SQLite store with one app; every code is 123456."""
 
     path: Path
     wall: Wall
