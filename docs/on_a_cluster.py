@@ -1,10 +1,9 @@
-"""Explain the calls that lie on a cluster, where they lie: what comes back is small frames, not calls.
+"""Analyse calls with Spark on the cluster that stores them; only small frames are returned.
 
     spark-submit --master yarn docs/on_a_cluster.py 'hdfs:///sms/calls/2026-11-*/'
     spark-submit --master k8s://https://cluster:6443 --deploy-mode client docs/on_a_cluster.py s3a://bucket/calls/
 
-Where the script runs there is `pip install 'sms-code-toolkit[cluster]'`; the executors need nothing of it, as all the
-work is Spark's own SQL.
+Install `sms-code-toolkit[cluster]` where the script runs. The executors don't need it, because all work is Spark SQL.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from pyspark.sql import SparkSession
 from toolkit import analysis
 
 
-def main(*places: str) -> None:
-    """Print what the calls say."""
+def main(*paths: str) -> None:
+    """Print outcomes and latencies of the calls in some folders of Parquet files."""
     spark = SparkSession.builder.appName("sms-code-toolkit").getOrCreate()
-    calls = spark.read.parquet(*places)
+    calls = spark.read.parquet(*paths)
     for frame in (
         analysis.return_codes(calls),
         analysis.latency(calls, by=("endpoint", "app_key")),
-        analysis.latency(calls, every="1h", method="histogram"),  # adds up over executors, within 0.5 %
+        analysis.latency(calls, every="1h", method="histogram"),  # histograms of the executors are added up
     ):
         print(frame.to_string(), "\n")
 

@@ -1,4 +1,8 @@
-"""Explain calls: functions of what ``read`` returns, or of a frame of any engine, that return tidy pandas frames."""
+"""Analyse recorded calls: outcomes, latencies, changes, rate limits, reliability, abuse and billing.
+
+``read`` opens recorded calls. All other functions take its result, or a frame of any engine with the columns of
+CallRecord, and return tidy pandas frames. Each function documents its columns, their dtypes and units.
+"""
 
 from toolkit.analysis.abuse.code_guessing import guessers
 from toolkit.analysis.abuse.sms_pumping import suspects

@@ -1,4 +1,4 @@
-"""Calls: one row per call, whatever they were recorded in, as what every function of this package takes."""
+"""Hold recorded calls as one lazy table, one row per call."""
 
 from __future__ import annotations
 
@@ -22,55 +22,72 @@ _INTEGERS = {"return_code": "Int64", "temp_id": "Int64", "mobile_key": "Int64", 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Calls:
-    """Calls of any number, as one lazy table.
+    """A lazy table of calls, with the rows that couldn't be read. ``read`` creates it.
 
-    ``table``: narwhals' LazyFrame with the columns of CallRecord. ``unread``: what couldn't be read; one row per file
-    and reason; columns: file (category), reason (string), rows (int64), lines (numbers of the first ones, string), text
-    (the first one's, masked, string).
+    ``table``: narwhals LazyFrame with the columns of CallRecord.
+
+    ``unread``: pandas frame with one row per file and reason. Columns: file (category), reason (string), rows (int64),
+    lines (string, the first line numbers), text (string, the first row's text, masked).
     """
 
     table: LazyTable
     unread: pd.DataFrame
 
     def between(self, since: str | pd.Timestamp | None = None, until: str | pd.Timestamp | None = None) -> Self:
-        """Return the calls that started at ``since`` or later and before ``until``; in UTC where a time doesn't say."""
+        """Return the calls that started at ``since`` or later and before ``until``.
+
+        A time without an offset is UTC. Raise InputError if one can't be parsed.
+
+        Example: ``calls.between("2026-11-05", "2026-11-06T14:05")``.
+        """
         started = nw.col("started_ns")
         bounds = [] if since is None else [started >= parse_time_ns(since)]
         bounds += [] if until is None else [started < parse_time_ns(until)]
         return self.where(*bounds)
 
     def where(self, *conditions: nw.Expr, **equal: object) -> Self:
-        """Return the calls of which all this holds, as ``where(endpoint="send", return_code=50009)``."""
+        """Return the calls that meet all conditions.
+
+        Example: ``calls.where(nw.col("latency_ns") > 10**9, endpoint="send", return_code=50009)``.
+        """
         wanted = [*conditions, *(nw.col(name) == value for name, value in equal.items())]
         return type(self)(self.table.filter(*wanted) if wanted else self.table, self.unread)
 
     def __repr__(self) -> str:
-        many, within = int(collect(self.table.select(calls=nw.len()))["calls"].iloc[0]), span(self)
-        when = f" from {within[0]:%Y-%m-%d %H:%M:%S} to {within[1]:%Y-%m-%d %H:%M:%S} UTC" if within else ""
+        count, period = int(collect(self.table.select(calls=nw.len()))["calls"].iloc[0]), span(self)
+        when = f" from {period[0]:%Y-%m-%d %H:%M:%S} to {period[1]:%Y-%m-%d %H:%M:%S} UTC" if period else ""
         unread = int(self.unread["rows"].sum()) if len(self.unread) else 0
-        return f"<{many:,} calls{when}, {unread:,} rows unread>"
+        return f"<{count:,} calls{when}, {unread:,} rows unread>"
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return all of them as a frame like that of ``from_records``, in no promised order; it takes memory."""
-        return _as_calls(collect(self.table.select(_NAMES)))
+        """Load all calls into a frame like that of ``from_records``, with rows in any order."""
+        return _with_started(collect(self.table.select(_NAMES)))
 
 
 def from_records(records: Iterable[CallRecord]) -> pd.DataFrame:
-    """Return records as a pandas frame, which every function of this package takes too.
+    """Convert call records to a pandas frame, which every function of this package accepts.
 
-    One row per call; columns: those of CallRecord, and ``started`` (UTC, datetime64[ns, UTC]); started_ns, latency_ns,
-    wait_ns (ns, int64); http_status, segments (Int16); return_code, temp_id, mobile_key, msg_key (Int64); msg_id
-    (string); run, source, endpoint, kind, prefix, app_key, error (category).
+    Returns one row per call. Columns:
+        started_ns, latency_ns, wait_ns (int64, ns): start since 1970, duration, and delay before the start.
+        started (datetime64[ns, UTC]): start.
+        run, source, endpoint, kind, prefix, app_key, error (category).
+        http_status, segments (Int16), return_code, temp_id, mobile_key, msg_key (Int64).
+        msg_id, request_id (string).
+
+    Example: ``return_codes(from_records(client_log))`` for a list of CallRecord.
     """
-    return _as_calls(tidy(to_table(map(attrgetter(*_NAMES), records))))
+    return _with_started(tidy(to_table(map(attrgetter(*_NAMES), records))))
 
 
-def _as_calls(frame: pd.DataFrame) -> pd.DataFrame:
+def _with_started(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(_INTEGERS).assign(started=to_utc(frame["started_ns"]))
 
 
 def span(calls: IntoCalls) -> tuple[pd.Timestamp, pd.Timestamp] | None:
-    """Return when the first call started and when the last one ended, UTC; None where there are no calls."""
+    """Return the start of the first call and the end of the last one, in UTC; None if there are no calls.
+
+    Example: ``first, last = span(read("runs/1"))``. Raises InputError if ``calls`` isn't a frame of calls.
+    """
     ended = nw.col("started_ns") + nw.col("latency_ns")
     found = collect(lazy(calls).select(first=nw.col("started_ns").min(), last=ended.max())).iloc[0]
     if pd.isna(found["first"]):
@@ -79,6 +96,10 @@ def span(calls: IntoCalls) -> tuple[pd.Timestamp, pd.Timestamp] | None:
 
 
 def duration_s(calls: IntoCalls) -> float:
-    """Return how long it took from the first start to the last end, in seconds; 0 where there are no calls."""
-    found = span(calls)
-    return (found[1] - found[0]).value / NS_PER_S if found else 0.0
+    """Return the time from the start of the first call to the end of the last one, in seconds; 0 without calls.
+
+    Example: ``duration_s(read("runs/1"))`` gives 60.4 for a run of a minute. Raises InputError if ``calls`` isn't a
+    frame of calls.
+    """
+    period = span(calls)
+    return (period[1] - period[0]).value / NS_PER_S if period else 0.0

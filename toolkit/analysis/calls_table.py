@@ -1,4 +1,4 @@
-"""Take calls from any dataframe engine as one lazy table, and collect query results as tidy pandas frames.
+"""Convert calls of any dataframe engine to one lazy table, and collect query results as tidy pandas frames.
 
 The functions of this package are written once, with narwhals. The engine behind a table is DuckDB over Parquet files,
 or whatever the caller has: a pandas or polars frame, a PySpark DataFrame, or an Ibis table.

@@ -1,6 +1,6 @@
-"""Carriers: which carrier a mobile's first 7 digits were given to, and in which province, as phonenumbers knows.
+"""Find the carrier and the province of a mobile's prefix, its first 7 digits, in the phonenumbers library.
 
-A number that its owner took along to another carrier keeps its digits: it counts as the first one's.
+A number that was ported to another carrier keeps its digits, so it counts for the carrier that issued it.
 """
 
 from __future__ import annotations
@@ -19,36 +19,37 @@ if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
 
 _COUNTRY, _MOBILE_DIGITS, _PREFIX_DIGITS = 86, 11, 7
+_CACHE_SIZE = 1 << 17  # more than the number of prefixes in use
 
 
 def carriers(prefixes: Iterable[str | None], names: Sequence[str] = ("carrier", "province")) -> pd.DataFrame:
-    """Look up prefixes, 7 digits each.
+    """Return the carrier and the province of each prefix of 7 digits; null is left out.
 
-    One row per prefix, ascending; columns: prefix (string), and of carrier, province those that are named (English
-    names as phonenumbers gives them, string, null where unknown).
+    One row per distinct prefix, ascending. Columns: prefix (string), and those of ``names``, carrier and province
+    (string, the English names of phonenumbers, null if unknown).
     """
-    known = sorted({it for it in prefixes if isinstance(it, str)})
-    found = {name: [_FINDERS[name](it) for it in known] for name in names}
+    known = sorted({prefix for prefix in prefixes if isinstance(prefix, str)})
+    found = {name: [_LOOKUPS[name](prefix) for prefix in known] for name in names}
     return pd.DataFrame({"prefix": known} | found).astype(pd.StringDtype("pyarrow"))
 
 
 def locate(table: LazyTable, *names: str) -> LazyTable:
-    """Add the columns carrier, province, or those that are named, of each call's prefix; null where unknown."""
+    """Add the columns carrier and province, or those of ``names``, of each call's prefix; null if unknown."""
     table = table.with_columns(nw.col("prefix").cast(nw.String))  # polars joins no category to text
     prefixes = collect(table.group_by("prefix").agg(calls=nw.len()))["prefix"]
-    wanted = carriers(prefixes, names or tuple(_FINDERS))
-    return table.join(to_engine(wanted, table), on="prefix", how="left")
+    found = carriers(prefixes, names or tuple(_LOOKUPS))
+    return table.join(to_engine(found, table), on="prefix", how="left")
 
 
 @cache
 def carrier_names() -> tuple[str, ...]:
-    """Return the names that a carrier can have."""
+    """Return the names of all carriers, sorted."""
     from phonenumbers.carrierdata import CARRIER_DATA
 
     return tuple(sorted({row["en"] for digits, row in CARRIER_DATA.items() if digits.startswith(f"{_COUNTRY}1")}))
 
 
-@lru_cache(1 << 17)
+@lru_cache(_CACHE_SIZE)
 def _carrier(prefix: str) -> str | None:
     from phonenumbers import carrier
 
@@ -56,15 +57,18 @@ def _carrier(prefix: str) -> str | None:
     return (carrier.name_for_number(number, "en") or None) if number else None
 
 
-@lru_cache(1 << 17)
-def _home(prefix: str) -> str | None:
+@lru_cache(_CACHE_SIZE)
+def _province(prefix: str) -> str | None:
     from phonenumbers import geocoder
 
     number = _number(prefix)
-    return _province(geocoder.description_for_number(number, "en")) if number else None
+    if not number:
+        return None
+    province = geocoder.description_for_number(number, "en").rpartition(", ")[2]  # of "Suzhou, Jiangsu"
+    return None if province in ("", "China") else province
 
 
-_FINDERS = {"carrier": _carrier, "province": _home}
+_LOOKUPS = {"carrier": _carrier, "province": _province}
 
 
 def _number(prefix: str) -> PhoneNumber | None:
@@ -73,9 +77,3 @@ def _number(prefix: str) -> PhoneNumber | None:
     if len(prefix) != _PREFIX_DIGITS or not (prefix.isascii() and prefix.isdigit()):
         return None
     return PhoneNumber(_COUNTRY, int(prefix.ljust(_MOBILE_DIGITS, "0")))
-
-
-def _province(place_name: str) -> str | None:
-    """Return the province of a place that is named with its city, as "Suzhou, Jiangsu", or of none."""
-    province = place_name.rpartition(", ")[2]
-    return None if province in ("", "China") else province

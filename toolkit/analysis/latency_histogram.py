@@ -1,7 +1,7 @@
 """Compute quantiles of latencies from histograms.
 
 A histogram takes the memory of its bins, not of the calls, and histograms of several machines can be added. Bin n holds
-the latencies from 1.01**n to 1.01**(n + 1) ns, so the middle of a bin (by ratio) is within 0.5 % of each of them.
+the latencies from 1.01**n to 1.01**(n + 1) ns, so the middle of a bin (by ratio) is within 0.5 % of all its latencies.
 """
 
 from __future__ import annotations

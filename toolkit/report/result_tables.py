@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, column
+from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, percentile_column
 from toolkit.api.return_codes import Kind
 from toolkit.masking import Json
 from toolkit.outcome_colours import ERROR, KIND_COLOURS, UNKNOWN
@@ -93,7 +93,7 @@ def latency_headers() -> list[str]:
 
 def latency_rows(percentiles: pd.DataFrame) -> Iterator[LatencyRow]:
     """Yield the rows of ``analysis.latency`` as text."""
-    columns = [column(percentile) for percentile in PERCENTILES] + ["max_ms"]
+    columns = [percentile_column(percentile) for percentile in PERCENTILES] + ["max_ms"]
     for row in percentiles.to_dict("records"):
         yield LatencyRow(
             endpoint=row["endpoint"],

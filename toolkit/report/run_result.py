@@ -17,7 +17,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from toolkit.analysis import Calls, latency, return_codes, span
-from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, TAIL, column
+from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, TAIL, percentile_column
 from toolkit.api.wire import Endpoint
 from toolkit.atomic_write import write_atomically
 from toolkit.masking import Json, mask
@@ -150,7 +150,7 @@ class RunResult:
         return latency(self.calls, at=list(dict.fromkeys([*PERCENTILES, *TAIL, *own])))
 
     def _percentiles_at(self, percentiles: Sequence[float]) -> pd.DataFrame:
-        names = [column(percentile) for percentile in percentiles]
+        names = [percentile_column(percentile) for percentile in percentiles]
         return self._percentiles[["endpoint", "measure", "calls", *names, "mean_ms", "max_ms", "error_ratio"]]
 
     def _summarize_endpoint(self, endpoint: Endpoint, codes: pd.DataFrame) -> Summary:
@@ -159,7 +159,7 @@ class RunResult:
         for name, by in (("return_codes", "return_code"), ("errors", "error")):
             counts = codes.groupby(by, observed=True)["calls"].sum()
             summary[name] = {str(outcome): int(many) for outcome, many in counts.items()}
-        names = {f"p{it:g}": column(it) for it in PERCENTILES} | {"max": "max_ms"}
+        names = {f"p{it:g}": percentile_column(it) for it in PERCENTILES} | {"max": "max_ms"}
         for measure in MEASURES:
             times = self.latency
             times = times[(times["endpoint"] == endpoint.value) & (times["measure"] == measure)]
@@ -176,7 +176,7 @@ class _Times:
     measure: Measure
 
     def percentile(self, percentile: float) -> float:
-        return self.result.time_ms(self.endpoint, self.measure, column(percentile), percentile)
+        return self.result.time_ms(self.endpoint, self.measure, percentile_column(percentile), percentile)
 
     def mean(self) -> float:
         return self.result.time_ms(self.endpoint, self.measure, "mean_ms")

@@ -1,1 +1,1 @@
-"""Comparison of periods, change points and the dimensions in which a change concentrates."""
+"""Compare periods, find change points, and find the properties in which an outcome concentrates."""

@@ -82,9 +82,10 @@ _COLUMNS = [
 def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_ratio: float = 1.5) -> pd.DataFrame:
     """Find changes of the share of each outcome and of latencies, with their start, end and size.
 
-    A change is reported if the odds of the outcome, or the latency, changed by ``least_ratio`` or more, if the change
-    is beyond the noise of the series over periods as long, and if it is about 10 calls or more. An incident with an end
-    is one change. If one outcome takes a large share of the calls, the falling shares of others may be reported too.
+    A change is reported if three conditions hold. The odds of the outcome, or the latency, changed by ``least_ratio``
+    or more. The change exceeds the noise of the series over equally long periods. At least 10 more calls, or 10
+    fewer, have the outcome, or are slower than the percentile was. An incident with an end is one change. If one
+    outcome takes a large share of the calls, the falling shares of others may be reported too.
 
     The seasonal component by hour of the day is removed if the calls cover 4 days, the one by day of the week if they
     cover 4 weeks. In shorter logs it hides slight changes, and in a log of one day it may be reported as a change.

@@ -8,13 +8,13 @@ Method. The unit is a bucket of time, which is wider than a cluster. ``resamplin
 - a p-value by permutation: how often are buckets that are assigned to the two sides at random as different?
 - an interval by bootstrap: how much does the difference vary between samples of the buckets, drawn with replacement?
 
-All p-values of a comparison are corrected together (Holm). A percentile is tested by the share of calls beyond the
-percentile of both sides together, because shares can be permuted by sums over buckets.
+All p-values of a comparison are corrected together (Holm). A percentile is tested by the share of calls above the
+percentile of both sides together, because a permutation of shares needs only sums over buckets.
 
-Worked example. Two days have 1,000 calls an hour, of which 1 fails, but in one hour of the second day 50 fail: 24
-failures against 73. Chi-square gives p = 0.000001. But one day has that hour in every random assignment, so all of them
-are as different, and the permutation test gives p = 1. If 3 calls fail in every hour of the second day (24 against 72),
-hardly any random assignment is as different, and p is the smallest possible: 1 / (permutations + 1).
+Worked example. Two days have 1,000 calls and 1 failure an hour, but one hour of the second day has 50 failures. That
+makes 24 failures against 73. Chi-square gives p = 0.000001. But in every random assignment one side has that hour, so
+each is as different, and the permutation test gives p = 1. If 3 calls fail in every hour of the second day (24 against
+72), hardly any random assignment is as different, and p is the smallest possible: 1 / (permutations + 1).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from toolkit.analysis.timestamps import NS_PER_MS, parse_width_ns
 
 _BUCKETS = 24  # of the shorter side by default: more have more power, but split clusters
 _MIN_BUCKETS = 8  # of a side: fewer have too few permutations for a small p-value
-_MIN_BEYOND = 10  # calls of a side beyond a percentile: fewer don't determine it
+_MIN_BEYOND = 10  # calls of a side above and below a percentile: fewer don't determine it
 _RESAMPLES = 1_000  # of the bootstrap: more make the interval's ends vary less with the seed
 _SIGNIFICANT = 0.05
 _DTYPES: dict[str, Any] = {
@@ -83,7 +83,7 @@ def compare(
         every: width of a time bucket, such as "1min", which should be longer than a cluster of errors. Default: the
             widest of 100 ms to 7 days that gives the shorter side 24 buckets. A side with fewer than 8 buckets that
             have calls isn't tested.
-        at: percentiles, 0..100. A percentile is compared if each side has 10 calls beyond it.
+        at: percentiles, 0..100. A percentile is compared if each side has 10 calls above and below.
         permutations: number of random assignments of buckets to the sides.
         seed: of the random numbers; the same seed gives the same result.
 

@@ -51,8 +51,8 @@ def explain(
     Arguments:
         calls: the result of ``read``, or a frame.
         outcome: a return code, a Kind, or the name of an error, such as "timeout".
-        since: start of the period. Earlier calls show how far a value already was above the others; only an increase
-            beyond that counts.
+        since: start of the period. Earlier calls show how far a value already was above the others; only a further
+            increase counts.
         until: end of the period.
         against: other calls to use in place of the earlier ones.
         top: maximum number of rows of a dimension.
@@ -65,9 +65,9 @@ def explain(
         lift, lift_low, lift_high (float64): found / expected calls, and its 95 % interval. The expected number follows
             from the share elsewhere and from the value's lift before.
         coverage (float64, 0..1): share of all calls with the outcome.
-        excess (float64): calls found beyond the expected number.
-        score (float64, bits): coverage * (log2 lift - (1 - 1 / lift) / ln 2): the information about calls with the
-            outcome, on average over all of them; at least 0.01.
+        excess (float64): calls found minus the expected number.
+        score (float64, bits): coverage * (log2 lift - (1 - 1 / lift) / ln 2): the mean information that the
+            value gives about a call with the outcome; at least 0.01.
         strength (float64, 0..1): association of the whole dimension with the outcome, bias-corrected Cramér's V.
 
     Raises InputError if no call has the outcome and it isn't a return code, kind or error, and for an invalid time.

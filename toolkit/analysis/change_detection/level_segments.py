@@ -9,7 +9,7 @@ Method.
    and I. Eckley, Optimal detection of changepoints with a linear computational cost, JASA 107 (2012), as implemented in
    ruptures: C. Truong, L. Oudre and N. Vayatis, Selective review of offline change point detection methods, Signal
    Processing 167 (2020). The penalty here is a quarter of the final one, so that no boundary is missed.
-2. Prune. The gain of a boundary is how much better two levels fit the segments beside it than one level, divided by the
+2. Prune. The gain of a boundary is how much better two levels fit its two segments than one level, divided by the
    noise. Remove the boundary with the least gain until each has at least 4 log n and a reportable difference. There are
    about n ** 2 pairs of segments, and the largest of N chi-square values is about 2 log N: hence 4 log n.
 3. Refine. Move each boundary to where its gain is largest. Repeat from 2 while boundaries disappear.
@@ -167,8 +167,8 @@ def _refine(series: LevelSeries, boundaries: Ints) -> Ints:
 class LevelChange:
     """A change of the level from one segment to another.
 
-    ``until``: the observation at which the level went back; None if it didn't. ``transition``: an observation between
-    the two levels, before ``after``, in which the change began; None if there is none.
+    ``until``: the observation at which the level went back; None if it didn't. ``transition``: the observation between
+    the two levels, in which the change began; None if the level changed between two observations.
     """
 
     before: LevelSegment

@@ -12,7 +12,7 @@ Method. Each value is compared with all other values together:
 3. Significance: the binomial probability of as many calls with the outcome in this value, times the number of values
    (Bonferroni), is below 0.05, and the 95 % interval of the lift (Katz) is above 1.
 4. Score: coverage * (log2 lift - (1 - 1 / lift) / ln 2), in bits: how much less surprising a call with the outcome is
-   for someone who knows this value. Values below 0.01 are dropped.
+   if its value is known. Values below 0.01 are dropped.
 
 Worked example. 100 of 1,000 calls failed: 60 of the 100 calls with prefix A, all 3 calls with prefix B, and 37 of the
 other 897. Of the calls without prefix A 4.4 % failed, so the lift of A is 13.3. Its coverage is 0.6 and its score 0.6 *

@@ -23,8 +23,8 @@ _INTERVAL = (0.025, 0.975)
 def permuted_p(calls: Floats, found: Floats, is_b: Bools, draws: int, seed: int) -> Floats:
     """Return the p-value of the difference of each share between two sides.
 
-    The p-value is the share of random assignments of buckets to the sides with a difference at least as large; the
-    observed assignment counts as one of them. The statistic is the difference of the pooled shares divided by its
+    The p-value is the share of random assignments of buckets to the sides with a difference at least as large,
+    including the observed assignment. The statistic is the difference of the pooled shares divided by its
     standard error, which is estimated from the spread of the buckets. So the test also holds if the sides differ in
     traffic or in clusters: E. Chung and J. P. Romano, Exact and asymptotically robust permutation tests, Annals of
     Statistics 41 (2013).

@@ -19,7 +19,7 @@ _MIN_LOG_VARIANCE = 1e-4  # of the logarithm of a latency: percentiles within 1 
 
 
 class LevelSegment(NamedTuple):
-    """One segment of a series, or many of them as arrays."""
+    """One segment of a series, or arrays of many segments."""
 
     start: Ints
     end: Ints

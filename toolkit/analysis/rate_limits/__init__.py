@@ -1,1 +1,1 @@
-"""Inference of the rate limits that a log implies."""
+"""Infer the rate limits of a service from a log of its calls."""

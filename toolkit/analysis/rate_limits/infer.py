@@ -28,19 +28,21 @@ Worked example. Ten sends to one mobile, in seconds, under a limit of one send i
        accepted  61, 139, 62, 60 (the first send has no score)
 
    A threshold of 60 s separates them. In the family "sliding, count 2" the scores of 20 and 58 are infinite, because
-   there was one accepted send before them, so no rule of that family explains these two.
+   only one accepted send came before. So no finite window of this family explains these two.
 3. Cover. The candidates are the accepted scores. A threshold of 60 explains 5 refusals with no breach, so its gain is
    5 - 1 (cost of a rule) = 4. A threshold of 61 explains the same with one breach: 5 - 1 - 20 = -16. The best rule of
    count 2 gains 1. The first one is added; no refusal is left, so the cover is complete.
-4. Chance. 4 of 9 rows were refused. A coin of that bias refuses the 4 lowest scores with a probability of
-   (4 / 9) ** 4, and 3 families were tried: 0.12. That is above 0.01: ten sends prove no rule, so ``limits`` returns
-   none. The same sends to two mobiles give 4 * (8 / 18) ** 8 = 0.006, and the rule is found.
+4. Chance. 4 rows were refused and 5 sends accepted. A coin with a bias of 4 / 9 refuses the 4 lowest scores with
+   a probability of (4 / 9) ** 4, which is multiplied by the 3 families tried: 0.12. That is above 0.01, so ten sends
+   prove no rule, and ``limits`` returns none. The same sends to two mobiles give 4 * (8 / 18) ** 8 = 0.006, and the
+   rule is found.
 5. Window fit. The highest refused score is 58 s and the lowest accepted one 60 s. 60 s is the only round length between
    them, so the result is 1 send in 60 s. The sends to two mobiles also show the shape: windows by the clock explain
    fewer than all refusals.
 
-Constants, and what each one trades, stand beside the code that uses them. The two that matter most: ``BREACH_COST``
-= 20 (rule_cover) decides how leaky a rule may be, and ``_MAX_CHANCE`` = 0.01 how large a log must be to show a rule.
+Each constant has a comment with its trade-off, beside the code that uses it. The two most important ones:
+``BREACH_COST`` = 20 (rule_cover) decides how leaky a rule may be, and ``_MAX_CHANCE`` = 0.01 how large a log must be to
+show a rule.
 """
 
 from __future__ import annotations
@@ -108,7 +110,7 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
         window_s (float64, s): the roundest window length within its bounds; null if no round length fits.
         window_low_s, window_high_s (float64, s): bounds of the window length; null if the log has no bound.
         shape (category): "sliding"; "clock" if windows begin at each multiple of their length; "first send" if a window
-            begins with a send outside any window; "undecided" if the log fits several of them.
+            begins with a send outside any window; "undecided" if the log fits several shapes.
         refusals (int64): refusals that the rule explains.
         alone (int64): refusals that only this rule explains.
         bounded_by (int64): accepted sends that could have broken the rule.

@@ -1,7 +1,7 @@
 """Split a log by app or in time where one set of rules can't explain it.
 
-Apps can have rules of their own, and rules change. A log is split only if its rules leave more than noise and if the
-parts together leave at most half of that cost. The split in time is searched roughly, on a sample of refusals, and then
+Apps can have rules of their own, and rules change. A log is split only if its rules leave more than noise, and if the
+parts together leave at most half the cost. The split in time is searched roughly, on a sample of refusals, and then
 refined: the rules before and after are inferred, and the time is moved to where the two sets of rules cost least.
 """
 

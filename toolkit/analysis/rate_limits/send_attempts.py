@@ -2,7 +2,7 @@
 
 The service decides on a send at an unknown time between the request's start and its end, and the clocks of two client
 hosts may differ by ``skew_ms``. The age of an earlier send is therefore rounded up for accepted sends and down for
-refused ones: a rule that is inferred from these ages can't be wrong because of them.
+refused ones. So neither latency nor clock skew can make a true rule look broken.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class RefusedSends:
 
     ``position``: index of the next accepted send, whichever mobile it is to. ``is_after_loss``: in the day before, the
     response to a send to this mobile was lost, so that send may have been accepted. ``rows``: refusals without an
-    accepted send between them repeat the same information, so a run of n of them has 1/n each. ``weight``: as ``rows``,
-    but a run weighs up to 30 together.
+    accepted send between them repeat the same information, so each refusal of a run of n counts as 1/n. ``weight``: as
+    ``rows``, but a run weighs up to 30 together.
     """
 
     start_ns: Ints
@@ -90,13 +90,13 @@ class SendAttempts:
 
     @property
     def first_ns(self) -> int:
-        """Return the start of the first send; 0 if there are none."""
+        """Return the start of the first send; 0 without sends."""
         starts = np.concatenate([self.accepted.start_ns, self.refused.start_ns])
         return int(starts.min()) if len(starts) else 0
 
     @property
     def last_ns(self) -> int:
-        """Return the start of the last send; 0 if there are none."""
+        """Return the start of the last send; 0 without sends."""
         return max(int(sends.start_ns.max(initial=0)) for sends in (self.accepted, self.refused))
 
     @property
@@ -149,7 +149,10 @@ def collect_attempts(table: LazyTable, most: int, skew_ms: float) -> SendAttempt
 
 
 def _sample(sends: LazyTable, most: int) -> tuple[LazyTable, float]:
-    """Sample mobiles by their key, four fifths of the sends to mobiles with a refusal; return the share of those."""
+    """Sample mobiles by their key, four fifths of the sends to mobiles with a refusal.
+
+    Return the sampled sends, and the share of the mobiles with a refusal that are sampled.
+    """
     calls = _count(sends)
     if calls <= most:
         return sends, 1.0

@@ -1,1 +1,1 @@
-"""Readers that open recorded calls of any format as one table."""
+"""Read recorded calls of any format as one table."""

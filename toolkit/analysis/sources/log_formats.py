@@ -77,7 +77,7 @@ class NotACallError(Exception):
 def parse_log_format(log_format: str) -> Callable[[str], Fields]:
     """Return a function that splits a line of an access log into nginx's variables.
 
-    Raise InputError for a format without variables, or with one of them twice.
+    Raise InputError for a format without variables, or with the same variable twice.
     """
     parts = re.split(r"\$(\w+)", log_format)
     names = parts[1::2]
