@@ -61,7 +61,7 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "error_budget": lambda calls: analysis.error_budget(calls, within_ms=20),
     "burn_rates": analysis.burn_rates,
     "suspects": analysis.suspects,
-    "guessers": lambda calls: analysis.guessers(calls, least=3),
+    "guessers": lambda calls: analysis.guessers(calls, min_failed=3),
     "limits": analysis.limits,
     "most_accepted": analysis.most_accepted,
     "limits of a sample": lambda calls: analysis.limits(calls, most=30_000),

@@ -117,7 +117,7 @@ def test_a_promise_may_be_a_share_or_percents(call):
 
 @pytest.mark.parametrize("slo", ["100%", "0%", "99.9", "most", 1, float("nan"), "-5%"])
 def test_what_is_no_promise_is_an_input_error(slo):
-    with pytest.raises(InputError, match=r"is no share of good calls: give one above 0 and below 1, such as 99\.9%"):
+    with pytest.raises(InputError, match=r"give a ratio of good calls between 0 and 1, such as 99\.9%"):
         analysis.error_budget(analysis.from_records([]), slo)
 
 

@@ -1,4 +1,4 @@
-"""Guessing: mobiles to which somebody sends codes and then tries them out."""
+"""Find mobiles whose codes are guessed: an attacker has codes sent to them and tries values."""
 
 from __future__ import annotations
 
@@ -6,64 +6,87 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.calls_table import IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, accepted_sends, collect, lazy
-from toolkit.analysis.timestamps import bucket_start_ns, to_utc
+from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR, bucket_start_ns, to_utc
 from toolkit.api.defaults import FAILURES_PER_HOUR, TRIES
 from toolkit.api.return_codes import ReturnCode
 
-LEAST_FAILED = 10
-_EVADED_FAILED, _EVADED_MESSAGES = 15, 3  # in a day: three messages' tries
+MIN_FAILED = 10
+# An attacker who stays below the limits: the tries of three messages in a day.
+_EVASION_FAILED, _EVASION_MESSAGES = 15, 3
 _FAILED = [int(ReturnCode.INVALID_CODE), int(ReturnCode.EXPIRED_CODE)]
 _REFUSED, _SUCCESS = int(ReturnCode.OUT_OF_FREQ), int(ReturnCode.SUCCESS)
-_HOUR_NS, _DAY_NS = 3_600_000_000_000, 86_400_000_000_000
 _COLUMNS = [
     *("mobile_key", "prefix", "failed", "messages", "most_on_a_message", "refused", "got_in"),
     *("most_per_minute", "most_per_hour", "most_per_day", "first_seen", "last_seen", "flagged"),
 ]
 
 
-def guessers(calls: IntoCalls, least: int = LEAST_FAILED) -> pd.DataFrame:
-    """Rank mobiles by how many verifies failed of messages to them.
+def guessers(calls: IntoCalls, min_failed: int = MIN_FAILED) -> pd.DataFrame:
+    """Rank mobiles by the number of failed verifies for their messages.
 
-    A verify failed where its code was invalid or expired; a message whose tries are used up counts as expired. Verifies
-    of messages that no accepted send of these calls made are no mobile's and don't count. ``least``: how many failed
-    ones a mobile has to have for a row; it takes memory for each hour in which such mobiles' codes were tried.
+    A verify is failed if its code was invalid or expired; a message without tries left counts as expired. Verifies for
+    messages whose send is not among the calls are ignored.
 
-    The API allows 5 tries a message and 30 failed ones an hour. A mobile is flagged where that was used up: where a
-    verify was refused for frequency, 30 failed in an hour, or more than 5 of one message; or where it was evaded: where
-    15 failed in a day, and in all of 3 messages or more.
+    A mobile is flagged in two cases. Either a limit of the API was reached: a verify was refused for frequency, 30
+    verifies failed in an hour, or more than 5 failed for one message. Or the limits were evaded: 15 verifies failed in
+    a day, for 3 messages or more.
 
-    One row per mobile, most failed verifies first; columns: mobile_key (int64), prefix (category), failed, messages
-    (that those or refused ones were of), most_on_a_message (failed ones of one), refused (for frequency), got_in (codes
-    typed right after the first of these), most_per_minute (verifies with any of these outcomes), most_per_hour,
-    most_per_day (failed ones; of UTC's clock; all int64), first_seen, last_seen (of the failed and the refused ones,
-    UTC, datetime64[ns, UTC]), flagged (bool).
+    Args:
+        calls: Calls with ``mobile_key`` and ``msg_key``.
+        min_failed: The number of failed verifies from which on a mobile is listed. Memory is proportional to the hours
+            in which codes of such mobiles were tried.
+
+    Returns:
+        One row per mobile, most failed verifies first, with these columns:
+
+        - mobile_key (int64), prefix (category)
+        - failed (int64): failed verifies
+        - messages (int64): messages with failed or refused verifies
+        - most_on_a_message (int64): the highest number of failed verifies for one message
+        - refused (int64): verifies refused for frequency
+        - got_in (int64): successful verifies after the first failed or refused one
+        - most_per_minute (int64): the highest number of all these verifies in a minute (UTC)
+        - most_per_hour, most_per_day (int64): the highest number of failed verifies in an hour and in a day (UTC)
+        - first_seen, last_seen (UTC, datetime64[ns, UTC]): the first and the last failed or refused verify
+        - flagged (bool)
     """
     table = lazy(calls, "mobile_key", "msg_key")
     has_keys = [~nw.col(name).is_null() for name in ("msg_key", "mobile_key")]
-    sends, tries = accepted_sends(table).filter(*has_keys).select("msg_key", "mobile_key", "prefix"), _tries(table)
-    guessed = _by_mobile(sends, tries, least)
-    found = collect(guessed).merge(_busiest(collect(_by_hour(sends, tries, guessed))), "left", on="mobile_key")
+    sends = accepted_sends(table).filter(*has_keys).select("msg_key", "mobile_key", "prefix")
+    verifies = _select_verifies(table)
+    guessed = _sum_by_mobile(sends, verifies, min_failed)
+    hours = collect(_sum_by_hour(sends, verifies, guessed))
+    days = hours.groupby(["mobile_key", hours["hour_ns"] // NS_PER_DAY])["failed"].sum()
+    peaks = hours.groupby("mobile_key").agg(
+        got_in=("got_in", "sum"), most_per_minute=("verifies", "max"), most_per_hour=("failed", "max")
+    )
+    peaks = peaks.assign(most_per_day=days.groupby("mobile_key").max()).reset_index()
+    found = collect(guessed).merge(peaks, "left", on="mobile_key")
     found = found.sort_values(["failed", "mobile_key"], ascending=[False, True], ignore_index=True)
     times = {name: to_utc(found[name]) for name in ("first_seen", "last_seen")}
-    return found.assign(**times, flagged=_is_flagged(found))[_COLUMNS]
+    reached_limit = (
+        (found["refused"] > 0) | (found["most_per_hour"] >= FAILURES_PER_HOUR) | (found["most_on_a_message"] > TRIES)
+    )
+    evaded_limits = (found["most_per_day"] >= _EVASION_FAILED) & (found["messages"] >= _EVASION_MESSAGES)
+    return found.assign(**times, flagged=reached_limit | evaded_limits)[_COLUMNS]
 
 
-def _tries(table: LazyTable) -> LazyTable:
-    """Return the verifies that judged a code or refused to."""
+def _select_verifies(table: LazyTable) -> LazyTable:
+    """Return the verifies that failed, succeeded or were refused, each marked by a 1 in one of three columns."""
     code = nw.col("return_code")
-    marks = {"failed": code.is_in(_FAILED), "refused": code == _REFUSED, "typed": IS_SUCCESS}
-    whole = {name: nw.when(mark).then(1).otherwise(0) for name, mark in marks.items()}
-    judged = table.filter(IS_VERIFY, ~nw.col("msg_key").is_null(), code.is_in([*_FAILED, _REFUSED, _SUCCESS]))
-    return judged.select("msg_key", "started_ns", **whole)
+    marks = {"failed": code.is_in(_FAILED), "refused": code == _REFUSED, "succeeded": IS_SUCCESS}
+    numbers = {name: nw.when(mark).then(1).otherwise(0) for name, mark in marks.items()}
+    verifies = table.filter(IS_VERIFY, ~nw.col("msg_key").is_null(), code.is_in([*_FAILED, _REFUSED, _SUCCESS]))
+    return verifies.select("msg_key", "started_ns", **numbers)
 
 
-def _by_mobile(sends: LazyTable, tries: LazyTable, least: int) -> LazyTable:
-    """Sum up the failed and refused verifies of each mobile that has so many failed ones."""
+def _sum_by_mobile(sends: LazyTable, verifies: LazyTable, min_failed: int) -> LazyTable:
+    """Sum up the failed and refused verifies of each mobile that has enough failed ones."""
     failed, refused, started = (nw.col(name) for name in ("failed", "refused", "started_ns"))
     sums = {"failed": failed.sum(), "refused": refused.sum(), "first_seen": started.min(), "last_seen": started.max()}
-    of_message = tries.filter(nw.col("typed") == 0).group_by("msg_key").agg(**sums)
-    of_mobile = sends.join(of_message, "msg_key").group_by("mobile_key", "prefix")
-    found = of_mobile.agg(
+    by_message = verifies.filter(nw.col("succeeded") == 0).group_by("msg_key").agg(**sums)
+    mobiles = sends.join(by_message, "msg_key").group_by("mobile_key", "prefix")
+    found = mobiles.agg(
         messages=nw.len(),
         most_on_a_message=failed.max(),
         failed=failed.sum(),
@@ -71,33 +94,16 @@ def _by_mobile(sends: LazyTable, tries: LazyTable, least: int) -> LazyTable:
         first_seen=nw.col("first_seen").min(),
         last_seen=nw.col("last_seen").max(),
     )
-    return found.filter(failed >= least)
+    return found.filter(failed >= min_failed)
 
 
-def _by_hour(sends: LazyTable, tries: LazyTable, guessed: LazyTable) -> LazyTable:
-    """Count the verifies of such mobiles by hour, and those of an hour's busiest minute."""
-    named = sends.select("msg_key", "mobile_key").join(guessed.select("mobile_key", "first_seen"), "mobile_key")
-    theirs = tries.join(named, "msg_key").with_columns(bucket_ns=bucket_start_ns("1min"))
-    got_in = nw.when(nw.col("started_ns") > nw.col("first_seen")).then(nw.col("typed")).otherwise(0)
-    minutes = theirs.with_columns(got_in=got_in).group_by("mobile_key", "bucket_ns")
-    counts = minutes.agg(tries=nw.len(), failed=nw.col("failed").sum(), got_in=nw.col("got_in").sum())
-    hours = counts.with_columns(hour_ns=nw.col("bucket_ns") - nw.col("bucket_ns") % _HOUR_NS)
-    sums = {"failed": nw.col("failed").sum(), "got_in": nw.col("got_in").sum(), "tries": nw.col("tries").max()}
+def _sum_by_hour(sends: LazyTable, verifies: LazyTable, guessed: LazyTable) -> LazyTable:
+    """Sum up the verifies of guessed mobiles by hour; ``verifies`` is the number in the busiest minute of the hour."""
+    messages = sends.select("msg_key", "mobile_key").join(guessed.select("mobile_key", "first_seen"), "mobile_key")
+    rows = verifies.join(messages, "msg_key").with_columns(bucket_ns=bucket_start_ns("1min"))
+    got_in = nw.when(nw.col("started_ns") > nw.col("first_seen")).then(nw.col("succeeded")).otherwise(0)
+    minutes = rows.with_columns(got_in=got_in).group_by("mobile_key", "bucket_ns")
+    counts = minutes.agg(verifies=nw.len(), failed=nw.col("failed").sum(), got_in=nw.col("got_in").sum())
+    hours = counts.with_columns(hour_ns=nw.col("bucket_ns") - nw.col("bucket_ns") % NS_PER_HOUR)
+    sums = {"failed": nw.col("failed").sum(), "got_in": nw.col("got_in").sum(), "verifies": nw.col("verifies").max()}
     return hours.group_by("mobile_key", "hour_ns").agg(**sums)
-
-
-def _busiest(hours: pd.DataFrame) -> pd.DataFrame:
-    """Return for each mobile its busiest minute, hour and day."""
-    day_ns = hours["hour_ns"] // _DAY_NS
-    days = hours.groupby(["mobile_key", day_ns])["failed"].sum().groupby("mobile_key").max()
-    found = hours.groupby("mobile_key").agg(
-        got_in=("got_in", "sum"), most_per_minute=("tries", "max"), most_per_hour=("failed", "max")
-    )
-    return found.assign(most_per_day=days).reset_index()
-
-
-def _is_flagged(found: pd.DataFrame) -> pd.Series:
-    beyond = (
-        (found["refused"] > 0) | (found["most_per_hour"] >= FAILURES_PER_HOUR) | (found["most_on_a_message"] > TRIES)
-    )
-    return beyond | (found["most_per_day"] >= _EVADED_FAILED) & (found["messages"] >= _EVADED_MESSAGES)
