@@ -138,7 +138,7 @@ def test_a_typed_target_that_cannot_be_one_is_refused_beside_the_fields(form: Ca
     assert form.chooser.app_key.error
     assert form.chooser.secret.error
     send(form, "13800138000")
-    assert "say first which API" in shown(form)
+    assert "no target: enter the base URL" in shown(form)
 
 
 def test_a_target_that_does_not_answer_is_explained(form: CallForm) -> None:
@@ -149,7 +149,7 @@ def test_a_target_that_does_not_answer_is_explained(form: CallForm) -> None:
     send(form, "13800138000")
     press(form.confirm)
     form.wait()
-    assert "No answer" in shown(form)
+    assert "No response" in shown(form)
     assert "calling again is safe" in shown(form)
 
 

@@ -78,7 +78,7 @@ def test_each_filter_leaves_what_it_says(view: ReportView) -> None:
         assert calls(view) == left
     press(view.reset)
     assert calls(view) == len(CALLS)
-    assert view.selection == CallFilter()
+    assert view.filter == CallFilter()
 
 
 def test_dragging_over_the_chart_chooses_a_time(view: ReportView) -> None:
@@ -98,7 +98,7 @@ def test_what_cannot_be_used_is_refused_beside_its_field(view: ReportView, field
 def test_nothing_left_is_shown_as_that(view: ReportView) -> None:
     type_into(view.prefix, "188", enter=True)
     view.wait()
-    assert "No call is left" in view._codes.html
+    assert "No calls match the filters" in view._codes.html
     assert view.chart.spec["panels"] == []
 
 
@@ -164,7 +164,7 @@ def test_a_period_cuts_through_runs(runs: Path) -> None:
 def test_a_folder_without_runs_says_so(tmp_path: Path) -> None:
     picker = RunPicker(tmp_path / "none")
     assert picker.open.disabled
-    assert "No runs here yet" in picker._says.html
+    assert "No runs yet" in picker._status.html
 
 
 def test_a_run_that_is_damaged_is_a_problem_in_words(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_run_that_is_damaged_is_a_problem_in_words(tmp_path: Path) -> None:
     picker = RunPicker(tmp_path)
     press(picker.open)
     picker.wait()
-    assert "damaged" in picker._says.html
+    assert "damaged" in picker._status.html
 
 
 @pytest.mark.parametrize("took_s", [0.5, 5, 60, 3600, 86_400, 31 * 86_400])
@@ -219,12 +219,12 @@ def test_every_question_is_answered_in_tables_and_without_whole_mobiles(troubled
         assert troubled.ask.status.html == ""
         for secret in ("the-master-secret", *outage.MOBILES):
             assert secret not in state()
-        assert "<table>" in answer or question == "Suspects"
+        assert "<table>" in answer or question == "Suspected abuse"
 
 
 def test_what_changed_is_told_with_where_it_gathers_and_a_picture(troubled: ReportView) -> None:
     answer = ask(troubled, "What changed")
-    for what in ("<svg", "2027-01-15 08:15:00", "50019 server error", "Where it gathers", "app-a"):
+    for what in ("<svg", "2027-01-15 08:15:00", "50019 server error", "Where changes are concentrated", "app-a"):
         assert what in answer
 
 
@@ -235,7 +235,7 @@ def test_a_question_is_asked_of_what_is_looked_at(troubled: ReportView) -> None:
     assert "50019 server error" in troubled.ask.shown.html
     assert "50009" not in troubled.ask.shown.html
     troubled.select(CallFilter(endpoint=Endpoint.VERIFY))
-    assert "tell nothing of that" in ask(troubled, "Cost")
+    assert "no data for this question" in ask(troubled, "Cost")
 
 
 def test_the_last_of_many_questions_is_answered(troubled: ReportView) -> None:
@@ -281,7 +281,7 @@ def test_runs_are_compared(tmp_path: Path) -> None:
     assert (against.choice.value, against.status.html, against.shown.html) == ("", "", "")
     against.choice.value = Path("runs/quiet")
     picker.wait()
-    for what in ("<h3>Compared</h3>", "Before: quiet", "50009 out of freq", "<td>differs</td>", "<svg"):
+    for what in ("<h3>Comparison</h3>", "Before: quiet", "50009 out of freq", "<td>differs</td>", "<svg"):
         assert what in against.shown.html
     press(picker.refresh)
     assert against.choice.value == Path("runs/quiet")

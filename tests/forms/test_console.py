@@ -129,7 +129,7 @@ def test_a_bad_mobile_is_refused_beside_its_field(it: Watched) -> None:
     mobile = form.get_by_label("Mobile")
     expect(mobile).to_have_attribute("aria-invalid", "true")
     expect(mobile).to_have_accessible_description(
-        "not a mainland mobile: 11 digits, such as 13800138000, with or without +86"
+        "expected a mainland mobile of 11 digits, e.g. 13800138000, with or without +86"
     )
     assert form.locator("table tbody tr").count() == calls
     mobile.fill("13800138000")
@@ -143,8 +143,8 @@ def test_the_keyboard_alone_sends_and_verifies(it: Watched) -> None:
     keyboard.type("13800138003")
     keyboard.press("Enter")
     expect(form.locator("table tbody tr").first).to_contain_text("send")
-    expect(form.get_by_role("button", name="Read the code")).to_be_enabled()
-    walk_to(it.page, form.get_by_role("button", name="Read the code"))
+    expect(form.get_by_role("button", name="Read code")).to_be_enabled()
+    walk_to(it.page, form.get_by_role("button", name="Read code"))
     keyboard.press("Enter")
     expect(form.get_by_label("Code", exact=True)).not_to_have_value("")
     form.get_by_label("Code", exact=True).focus()
@@ -196,7 +196,7 @@ def open_run(form: Locator, scenario: str) -> None:
 
 def test_a_run_is_opened_narrowed_by_dragging_and_downloaded(it: Watched) -> None:
     form = tab(it, "Runs")
-    form.get_by_role("button", name="Look again").click()
+    form.get_by_role("button", name="Refresh").click()
     open_run(form, "throughput")
     calls = form.locator(".sms-view .sms-figure").first
     whole = calls.inner_text()
@@ -218,17 +218,17 @@ def test_a_run_is_opened_narrowed_by_dragging_and_downloaded(it: Watched) -> Non
 def test_what_a_report_tells_is_asked_of_a_run(it: Watched) -> None:
     form = tab(it, "Runs")
     open_run(form, "soak")
-    asked = form.get_by_label("Ask")
+    asked = form.get_by_label("Question")
     walk_to(it.page, asked)
     it.page.keyboard.type("W")  # as does who chooses without a mouse
     expect(form.get_by_role("region", name="What changed")).to_contain_text("50019 server error")
-    expect(form.get_by_role("region", name="Where it gathers")).to_contain_text("app-a")
-    expect(form.get_by_role("img", name="When it changed").locator("svg").first).to_be_visible()
+    expect(form.get_by_role("region", name="Where changes are concentrated")).to_contain_text("app-a")
+    expect(form.get_by_role("img", name="Changes over time").locator("svg").first).to_be_visible()
     asked.select_option("Errors")
     expect(form.get_by_role("region", name="Errors")).to_contain_text("50019 server error")
-    expect(form.get_by_role("img", name="When errors were seen").locator("svg").first).to_be_visible()
+    expect(form.get_by_role("img", name="Errors over time").locator("svg").first).to_be_visible()
     form.get_by_label("Compare with").select_option(index=1)
-    expect(form.get_by_role("region", name="Compared")).to_contain_text("send")
+    expect(form.get_by_role("region", name="Comparison")).to_contain_text("send")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -64,7 +64,7 @@ def test_a_run_is_watched_judged_and_kept(form: LoadForm) -> None:
     assert form.order.hard.disabled
     form.wait()
     (run,) = form.runs
-    assert min(drawn[title] for title in ("send: calls per second", "what callers waited, ms")) >= 3
+    assert min(drawn[title] for title in ("send: calls per second", "response time (ms)")) >= 3
     assert "PASS" in form._result.html
     assert run.summary["calls"] == pq.read_metadata(run.folder / "calls.parquet").num_rows > 0
     assert json.loads((run.folder / "run.json").read_text()) == run.summary
@@ -131,7 +131,7 @@ def test_without_a_target_nothing_is_loaded(form: LoadForm) -> None:
     form.chooser.choice.value = ANOTHER
     press(form.start)
     form.wait()
-    assert "say first which API" in form._result.html
+    assert "no target: enter the base URL" in form._result.html
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_defect_is_called_one() -> None:
     work = BackgroundTask(lambda _: None, shown.append)
     work.begin(lambda: 1 / 0)
     work.wait()
-    assert shown == ["a defect of the toolkit: ZeroDivisionError: division by zero"]
+    assert shown == ["internal error: ZeroDivisionError: division by zero"]
 
 
 def test_a_download_comes_whole_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What stands beside answers: complete, and in colours that can be seen."""
+"""Advice on responses is complete, and its colours have enough contrast."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS
+from toolkit.forms.parts.call_attempt import curl_send, curl_verify
 from toolkit.forms.parts.colour_pairs import colours_by_outcome, colours_of
-from toolkit.forms.parts.curl import send_line, verify_line
 from toolkit.outcome_colours import outcome_name
 from toolkit.records.call_record import Failure
 from toolkit.settings import Target
@@ -18,15 +18,15 @@ TARGET = Target("https://api.example.com", "key", "the-master-secret", 1)
 CARD = {"light": "#ffffff", "dark": "#1c1e25"}
 
 
-def test_every_code_and_every_failure_has_a_hint_of_its_own() -> None:
+def test_each_code_and_each_failure_has_its_own_advice() -> None:
     assert set(HINTS) == set(ReturnCode)
     assert set(FAILURE_HINTS) == set(Failure)
     hints = [*HINTS.values(), *FAILURE_HINTS.values()]
     assert len(set(hints)) == len(hints)
 
 
-def test_a_line_of_curl_holds_no_secret_no_whole_mobile_and_no_code() -> None:
-    line = send_line(TARGET, "13800138000", 1) + verify_line(TARGET, "0689")
+def test_the_curl_command_has_no_secret_no_whole_mobile_and_no_code() -> None:
+    line = curl_send(TARGET, "13800138000", 1) + curl_verify(TARGET, "0689")
     assert "the-master-secret" not in line
     assert "13800138000" not in line
     assert "https://api.example.com/v1/codes/0689/valid" in line
@@ -45,11 +45,11 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("outcome", [*ReturnCode, "timeout", 50105])
-def test_an_outcome_stands_out_on_a_dark_ground(outcome: int | str) -> None:
+def test_outcomes_have_contrast_on_a_dark_background(outcome: int | str) -> None:
     assert contrast(colours_of(outcome).dark, CARD["dark"]) >= 3
 
 
-def test_outcomes_beside_one_another_have_names_and_colours_of_their_own() -> None:
+def test_outcomes_in_one_chart_have_distinct_names_and_colours() -> None:
     outcomes = [*map(int, ReturnCode), "reset", "timeout"]
     looks = colours_by_outcome(outcomes)
     assert list(looks) == outcomes

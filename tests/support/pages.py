@@ -92,7 +92,7 @@ def walk_to(page: Page, target: Locator, most: int = 40) -> None:
 def send(form: Locator, mobile: str) -> None:
     """Type a mobile and press the button that sends a code to it."""
     form.get_by_label("Mobile").fill(mobile)
-    form.get_by_role("button", name="Send the code").click()
+    form.get_by_role("button", name="Send code").click()
 
 
 def expect_answer(form: Locator, code: int, message: str) -> None:
@@ -102,6 +102,6 @@ def expect_answer(form: Locator, code: int, message: str) -> None:
 
 def read_code(form: Locator) -> str:
     """Have the sandbox tell the code, and return it once it stands in its field."""
-    form.get_by_role("button", name="Read the code").click()
+    form.get_by_role("button", name="Read code").click()
     expect(form.get_by_label("Code", exact=True)).not_to_have_value("")
     return form.get_by_label("Code", exact=True).input_value()

@@ -1,4 +1,4 @@
-"""Forms: the toolkit in a notebook and on the console's page. A form is displayed like any value."""
+"""Forms for notebooks and for the console page, made of ipywidgets. Display a form as the last value of a cell."""
 
 from toolkit.forms.call_form import CallForm
 from toolkit.forms.calls_view import ReportView

@@ -1,4 +1,4 @@
-"""ReportView: calls as tables and charts, narrowed by what is chosen, and to be taken along."""
+"""Show calls as tables and charts, filter them, answer questions about them, and download them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
 from toolkit.forms.inputs import call_filter
-from toolkit.forms.inputs.call_filter import CallFilter, Figures, NamedCalls
+from toolkit.forms.inputs.call_filter import CallFilter, NamedCalls
 from toolkit.forms.inputs.question_chooser import QuestionChooser, ShownCalls
 from toolkit.forms.parts import call_figures, report_questions
 from toolkit.forms.parts.background_task import BackgroundTask
@@ -26,43 +26,43 @@ from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.download_button import DownloadButton
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, shown
+from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.outcome_colours import outcome_name
 
-_ALL = "all"  # not None, which to a Dropdown is that nothing was chosen
+_ALL = "all"  # a Dropdown takes None as "no option is chosen"
 
 
 class ReportView:
-    """Shows calls: what ``analysis.read`` returns, or a frame. ``show`` shows others in their place.
+    """Shows calls: the result of ``analysis.read``, or a frame. ``show`` replaces them with other calls.
 
-    ``selection`` is what is looked at. Dragging over the chart chooses a time; so do the two fields. ``ask`` asks the
-    report's questions of it, ``against`` how it differs from a run that it is offered.
+    ``filter`` is the current filter. Dragging over the chart selects a period, as the two time fields do. ``ask``
+    answers questions of the report about the filtered calls, ``against`` compares them with another run.
     """
 
     def __init__(self, calls: IntoCalls | None = None, name: str = "calls") -> None:
         self._opened: NamedCalls | None = None
-        self.selection = CallFilter()
+        self.filter = CallFilter()
         self._shown: ShownCalls | None = None
         self.endpoint = _dropdown("Call", [(it.value, it) for it in Endpoint])
         self.kind = _dropdown("Kind", [(it.value, it) for it in Kind])
         self.outcome, self.template = _dropdown("Return code"), _dropdown("Template")
-        self.prefix = TextField("Mobiles that begin with", hint="1380013", help="Up to 7 digits; Enter applies it.")
+        self.prefix = TextField("Mobile prefix", hint="1380013", help="Up to 7 digits. Press Enter to apply.")
         self.since = TextField("From (UTC)", hint="2026-11-01T14:05", help="Or drag over the chart.")
-        self.until = TextField("Until (UTC)", hint="2026-11-01T15:00", help="Enter applies it.")
-        self.reset = widgets.Button(description="Show all")
+        self.until = TextField("Until (UTC)", hint="2026-11-01T15:00", help="Press Enter to apply.")
+        self.reset = widgets.Button(description="Clear filters")
         self.chart, self.tail = Chart(), Chart()
-        self._progress, self._facts = HtmlPanel(live=True), HtmlPanel(render("unread"))
+        self._progress, self._facts = HtmlPanel(live=True), HtmlPanel(render("no_calls"))
         self._codes, self._latency = HtmlPanel(), HtmlPanel()
         self._work = BackgroundTask(self._show_busy, self._show_problem)
         self.downloads = [
             DownloadButton(label, f"{name}.{label.lower()}", make, self._work.begin)
             for label, make in (("CSV", self.csv), ("Parquet", self.parquet), ("HTML", self.html))
         ]
-        self.ask = QuestionChooser("Ask", "Nothing yet", report_questions.build_answer, self._ask)
-        self.against = QuestionChooser("Compare with", "No other run", report_questions.build_comparison, self._ask)
+        self.ask = QuestionChooser("Question", "Choose a question", report_questions.build_answer, self._ask)
+        self.against = QuestionChooser("Compare with", "Choose a run", report_questions.build_comparison, self._ask)
         self.ask.offer((it, it) for it in report_questions.QUESTIONS)
-        self._is_setting = False
+        self._is_updating = False
         self._connect()
         self.widget = self._lay_out()
         if calls is not None:
@@ -70,45 +70,50 @@ class ReportView:
 
     @property
     def calls(self) -> Calls:
-        """The calls that are looked at, for ``analysis``; raises InputError where none are shown."""
-        return self.selection.of(self._known().calls)
+        """The filtered calls, for ``analysis``. Raises InputError if no calls are shown."""
+        return self.filter.apply(self._require_calls().calls)
 
     def show(self, calls: IntoCalls, name: str = "calls", folders: Sequence[Path] = ()) -> None:
-        """Show other calls, all of them; ``folders``: of the runs that they are of."""
-        self._opened, self.selection = NamedCalls(call_filter.as_calls(calls), name, tuple(folders)), CallFilter()
+        """Show other calls without a filter. ``folders`` are those of the runs that the calls belong to."""
+        self._opened, self.filter = NamedCalls(call_filter.as_calls(calls), name, tuple(folders)), CallFilter()
         self._work.begin(self._catch_up)
 
     def select(self, chosen: CallFilter) -> None:
-        """Look at some of the calls."""
-        self.selection = chosen
+        """Apply a filter."""
+        self.filter = chosen
         self._work.begin(self._catch_up)
 
+    def clear_filters(self) -> None:
+        """Show all calls again."""
+        self._clear()
+        self._choose()
+
     def csv(self) -> bytes:
-        """Return the calls that are looked at as CSV."""
+        """Return the filtered calls as CSV."""
         return call_filter.to_csv(self.calls)
 
     def parquet(self) -> bytes:
-        """Return them as Parquet."""
+        """Return the filtered calls as Parquet."""
         return call_filter.to_parquet(self.calls)
 
     def html(self) -> bytes:
-        """Return their report."""
-        opened = self._known()
+        """Return the report of the filtered calls as an HTML page."""
+        opened = self._require_calls()
         return call_filter.to_html(self.calls, opened.name, report_questions.prices_of(opened))
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Return when everything is shown."""
+        """Wait until everything is shown."""
         self._work.wait(timeout_s)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return shown(self, **options)
+        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return f"ReportView({self._opened.name!r})" if self._opened else "ReportView()"
 
-    def _known(self) -> NamedCalls:
+    def _require_calls(self) -> NamedCalls:
         if self._opened is None:
-            raise InputError("choose calls first")
+            raise InputError("no calls are shown: open a run first")
         return self._opened
 
     def _connect(self) -> None:
@@ -116,12 +121,12 @@ class ReportView:
             dropdown.observe(lambda _: self._choose(), "value")
         for field in (self.prefix, self.since, self.until):
             field.on_enter(self._choose)
-        self.reset.on_click(lambda _: self._show_all())
+        self.reset.on_click(lambda _: self.clear_filters())
         self.chart.observe(lambda change: self._drag(change["new"]), "selection")
 
     def _lay_out(self) -> Any:
         filters = card(
-            "What to look at",
+            "Filters",
             columns(self.endpoint, self.kind, self.outcome, self.template),
             columns(self.prefix, self.since, self.until),
             actions(self.reset, *self.downloads),
@@ -141,56 +146,49 @@ class ReportView:
         return form(filters, *shown, name="sms-view")
 
     def _choose(self) -> None:
-        """Take what stands in the fields."""
-        if self._is_setting or self._opened is None:
+        """Apply the values of the fields as the filter."""
+        if self._is_updating or self._opened is None:
             return
-        prefix, since, until = (it.read(parse) for it, parse in self._fields())
+        prefix, since, until = self.prefix.read(_read_prefix), self.since.read(_read_time), self.until.read(_read_time)
         if None not in (prefix, since, until):
             dropdowns = (self.endpoint, self.kind, self.outcome, self.template)
             chosen = CallFilter(*(None if it.value == _ALL else it.value for it in dropdowns))
             self.select(replace(chosen, prefix=prefix or None, since_ns=since or None, until_ns=until or None))
-
-    def _fields(self) -> list[tuple[TextField, Callable[[str], Any]]]:
-        return [(self.prefix, _read_prefix), (self.since, _read_time), (self.until, _read_time)]
 
     def _ask(self) -> None:
         if not self._is_caught_up():
             self._work.begin(self._catch_up)
 
     def _drag(self, chosen: list[float]) -> None:
-        if self._is_setting:
+        if self._is_updating:
             return
         self.since.value, self.until.value = map(_write_time, chosen or (None, None))
         self._choose()
 
-    def _show_all(self) -> None:
-        self._clear()
-        self._choose()
-
     def _clear(self) -> None:
-        self._is_setting = True
+        self._is_updating = True
         for dropdown in (self.endpoint, self.kind, self.outcome, self.template):
             dropdown.value = _ALL
         for field in (self.prefix, self.since, self.until):
             field.value = field.error = ""
         self.chart.selection = []
-        self._is_setting = False
+        self._is_updating = False
 
-    # In a thread.
+    # These methods run in a thread.
 
     def _catch_up(self) -> None:
-        """Show what is looked at, and answer what is asked of it, until that is what is still wanted."""
+        """Show the filtered calls and the answers, again if the filter or a question changed in the meantime."""
         while not self._is_caught_up():
-            looked = self._wanted()
-            if looked and not self._is_shown():
-                self._look(looked)
+            wanted = self._wanted()
+            if wanted and not self._is_shown():
+                self._show(wanted)
             else:
                 for answer in self._unanswered():
                     answer()
                     break
 
     def _wanted(self) -> ShownCalls | None:
-        return (self._opened, self.selection) if self._opened else None
+        return (self._opened, self.filter) if self._opened else None
 
     def _is_caught_up(self) -> bool:
         return self._is_shown() and not any(self._unanswered())
@@ -199,41 +197,40 @@ class ReportView:
         return self._shown == self._wanted()
 
     def _unanswered(self) -> Iterator[Callable[[], None]]:
-        """Yield what answers each question that is due."""
-        looked = self._shown
+        """Yield a function that answers each question whose answer is not shown yet."""
+        wanted = self._shown
         for asking in (self.ask, self.against):
-            if looked and not asking.is_answered(looked):
-                yield partial(asking.answer, looked, self._is_shown)
+            if wanted and not asking.is_answered(wanted):
+                yield partial(asking.answer, wanted, self._is_shown)
 
-    def _look(self, looked: ShownCalls) -> None:
-        before, self._shown = self._shown, looked
-        opened, chosen = looked
-        if before is None or before[0] is not opened:
-            self._open()
-        self._show(call_filter.figures(chosen.of(opened.calls)))
-        self._progress.html = ""
-
-    def _open(self) -> None:
+    def _show_options(self) -> None:
+        """Offer the values that occur in the calls as options of the filters."""
         found = call_filter.choices(self.calls)
         self._clear()
-        self._is_setting = True
+        self._is_updating = True
         self.outcome.options = [("All", _ALL), *((outcome_name(it), it) for it in found.outcomes)]
         self.template.options = [("All", _ALL), *((str(it), it) for it in found.templates)]
-        self._is_setting = False
+        self._is_updating = False
         self._reveal()
 
-    def _show(self, found: Figures) -> None:
+    def _show(self, wanted: ShownCalls) -> None:
+        before, self._shown = self._shown, wanted
+        opened, chosen = wanted
+        if before is None or before[0] is not opened:
+            self._show_options()
+        found = call_filter.figures(chosen.apply(opened.calls))
         self._facts.html = call_figures.facts_html(found)
         self._codes.html = call_figures.codes_html(found.codes)
         self._latency.html = call_figures.latency_html(found.latency)
         panels = list(call_figures.over_time_panels(found.over_time))
         axis = (panels[0].edges[0], panels[0].edges[-1]) if panels else (0.0, 1.0)
-        self._is_setting, self.chart.selection = True, []
-        self._is_setting = False
+        self._is_updating, self.chart.selection = True, []
+        self._is_updating = False
         self.chart.draw(panels, axis, call_figures.clock(*axis), "Calls per second by return code, over time", True)
         nines = call_figures.nines(found.tail)
         ends = (nines[0][0], nines[-1][0]) if nines else (0.0, 1.0)
-        self.tail.draw(call_figures.tail_panels(found.tail), ends, nines, "How long calls took, by percentile")
+        self.tail.draw(call_figures.tail_panels(found.tail), ends, nines, "Latency by percentile")
+        self._progress.html = ""
 
     def _reveal(self) -> None:
         for part in self._parts:
@@ -241,10 +238,10 @@ class ReportView:
 
     def _show_busy(self, is_busy: bool) -> None:
         is_looking = is_busy and not (self._is_shown() and any(self._unanswered()))
-        self._progress.html = render("busy", text="Looking …") if is_looking else ""
+        self._progress.html = render("busy", text="Computing …") if is_looking else ""
         for download in self.downloads:
             download.disabled = is_busy or self._opened is None
-        if not is_busy and not self._is_caught_up():  # it was asked for at the very last moment
+        if not is_busy and not self._is_caught_up():  # the filter or a question changed after the last check
             self._work.begin(self._catch_up)
 
     def _show_problem(self, problem: str) -> None:
@@ -257,7 +254,7 @@ def _dropdown(label: str, options: Iterable[tuple[str, Any]] = ()) -> Any:
 
 def _read_prefix(text: str) -> str:
     if text and not (text.isascii() and text.isdigit() and len(text) <= 7):
-        raise InputError("up to 7 digits, such as 1380013")
+        raise InputError("expected up to 7 digits, e.g. 1380013")
     return text
 
 

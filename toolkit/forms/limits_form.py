@@ -19,7 +19,7 @@ from toolkit.forms.parts.running_load_tests import Running
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, shown
+from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import LoadTest, new_folder
 from toolkit.load_test.launch.sandbox_process import sandbox
@@ -47,7 +47,7 @@ class LimitsForm:
         self.log = TextField("Log", "", hint="runs/20261123T090434Z", help="A run's folder, or files of calls.")
         self.start = widgets.Button(description="Prove", button_style="primary")
         self.stop = widgets.Button(description="Stop")
-        self._progress, self._result = HtmlPanel(live=True), HtmlPanel(render("unproved"), live=True)
+        self._progress, self._result = HtmlPanel(live=True), HtmlPanel(render("no_proof"), live=True)
         self.chart, self._caption = Chart(), HtmlPanel()
         self._history = HtmlPanel(runs_html([]))
         self._work = BackgroundTask(self._show_busy, self._show_problem)
@@ -86,7 +86,7 @@ class LimitsForm:
         self._running.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return shown(self, **options)
+        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return "LimitsForm()"

@@ -20,7 +20,7 @@ from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, shown
+from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.load_and_report import LoadTest, new_folder
 from toolkit.load_test.launch.locust_process import LoadRun
 from toolkit.runs.arrival_counts import Pacing
@@ -46,7 +46,7 @@ class LoadForm:
         self.cancel = widgets.Button(description="Don't load")
         self._question, self._progress = HtmlPanel(live=True), HtmlPanel(live=True)
         self._asked = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
-        self._facts, self.chart, self._result = HtmlPanel(render("unloaded")), Chart(), HtmlPanel(live=True)
+        self._facts, self.chart, self._result = HtmlPanel(render("no_load_test")), Chart(), HtmlPanel(live=True)
         self._history = HtmlPanel(runs_html([]))
         self._work = BackgroundTask(self._show_busy, self._show_problem)
         self._running = Running(self._work, self._result, self._history)
@@ -100,7 +100,7 @@ class LoadForm:
             self._own.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return shown(self, **options)
+        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return f"LoadForm({len(self.runs)} runs)"

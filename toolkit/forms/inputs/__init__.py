@@ -1,1 +1,1 @@
-"""Inputs that several forms share: target, run, load options, filters and questions."""
+"""Input controls of the forms: target, run, load options, filters and questions."""

@@ -1,4 +1,4 @@
-"""CallFilter: which calls of a table are looked at, and what they show."""
+"""Filter calls, and compute the figures that a form shows of them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from toolkit.api.wire import Endpoint
 from toolkit.forms.parts.colour_pairs import Outcome
 from toolkit.price_list import PriceList
 
-MOST_ROWS = 1_000_000  # of a download
-_MOST_BUCKETS = 120
+_MAX_DOWNLOAD = 1_000_000  # calls
+_MAX_BUCKETS = 120
 
 
 @dataclass(frozen=True, slots=True)
 class CallFilter:
-    """What is looked at; None: all. ``outcome``: a return code, or an error. ``prefix``: how mobiles begin.
+    """Conditions on calls; None matches all calls.
 
-    ``since_ns``, ``until_ns``: when calls started, in ns since 1970.
+    ``outcome`` is a return code or the name of an error. ``prefix`` is the first digits of a mobile. ``since_ns`` and
+    ``until_ns`` limit the start of calls, in ns since 1970.
     """
 
     endpoint: Endpoint | None = None
@@ -39,8 +40,8 @@ class CallFilter:
     since_ns: int | None = None
     until_ns: int | None = None
 
-    def of(self, calls: Calls) -> Calls:
-        """Return the calls that are looked at."""
+    def apply(self, calls: Calls) -> Calls:
+        """Return the calls that match all conditions."""
         return calls.where(*self._conditions())
 
     def _conditions(self) -> list[nw.Expr]:
@@ -59,7 +60,7 @@ class CallFilter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NamedCalls:
-    """Calls by a name, and the folders of the runs that they are of, where they are of any."""
+    """Calls with a name, and the folders of the runs that they belong to."""
 
     calls: Calls
     name: str
@@ -68,15 +69,15 @@ class NamedCalls:
 
 @dataclass(frozen=True, slots=True)
 class FilterChoices:
-    """What can be chosen of a table of calls."""
+    """The values that occur in calls, as options of the filters."""
 
     outcomes: tuple[Outcome, ...]
     templates: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What some calls show: the frames of ``analysis``. ``span_ns``: from the first start to the last end; or None."""
+class CallFigures:
+    """Figures of calls: frames of ``analysis``. ``span_ns``: first start and last end in ns since 1970, or None."""
 
     codes: pd.DataFrame
     over_time: pd.DataFrame
@@ -87,13 +88,13 @@ class Figures:
 
 
 def as_calls(calls: IntoCalls) -> Calls:
-    """Return calls, also those of a frame, as what ``read`` returns, for a thread of their own."""
+    """Return calls, which may be a frame, as ``Calls`` that may be queried in another thread."""
     given = calls if isinstance(calls, Calls) else Calls(lazy(calls), pd.DataFrame())
     return Calls(with_own_connection(given.table), given.unread)
 
 
 def choices(calls: Calls) -> FilterChoices:
-    """Return what can be chosen."""
+    """Return the options of the filters."""
     found = collect(calls.table.group_by("return_code", "error").agg(calls=nw.len()))
     codes = sorted(int(code) for code in found["return_code"].dropna().unique())
     errors = sorted(str(error) for error in found.loc[found["return_code"].isna(), "error"].dropna().unique())
@@ -101,12 +102,12 @@ def choices(calls: Calls) -> FilterChoices:
     return FilterChoices((*codes, *errors), tuple(sorted(int(it) for it in templates)))
 
 
-def figures(calls: Calls) -> Figures:
-    """Take the figures of some calls."""
+def figures(calls: Calls) -> CallFigures:
+    """Compute the figures of calls."""
     took_s, within = duration_s(calls), span(calls)
-    return Figures(
+    return CallFigures(
         return_codes(calls),
-        over_time(calls, f"{round_width_s(took_s, _MOST_BUCKETS)}s"),
+        over_time(calls, f"{round_width_s(took_s, _MAX_BUCKETS)}s"),
         latency(calls),
         latency(calls, at=TAIL),
         took_s,
@@ -114,23 +115,20 @@ def figures(calls: Calls) -> Figures:
     )
 
 
-# What can be downloaded.
-
-
 def to_csv(calls: Calls) -> bytes:
-    """Return calls as CSV; raise InputError for too many."""
-    return _few(calls).to_csv(index=False).encode()
+    """Return calls as CSV. Raises InputError for more than a million calls."""
+    return _load(calls).to_csv(index=False).encode()
 
 
 def to_parquet(calls: Calls) -> bytes:
-    """Return calls as Parquet; raise InputError for too many."""
+    """Return calls as Parquet. Raises InputError for more than a million calls."""
     file = BytesIO()
-    _few(calls).drop(columns="started").to_parquet(file, index=False)
+    _load(calls).drop(columns="started").to_parquet(file, index=False)
     return file.getvalue()
 
 
 def to_html(calls: Calls, name: str, prices: PriceList) -> bytes:
-    """Return the report of some calls, a page of its own."""
+    """Return the report of calls as an HTML page."""
     from toolkit.report import html
     from toolkit.report.build import build_report
     from toolkit.report.inputs import ReportInputs, ReportOptions
@@ -142,8 +140,8 @@ def to_html(calls: Calls, name: str, prices: PriceList) -> bytes:
         return html.render(report, pictures).encode("utf-8", "replace")
 
 
-def _few(calls: Calls) -> pd.DataFrame:
+def _load(calls: Calls) -> pd.DataFrame:
     rows = int(collect(calls.table.select(rows=nw.len()))["rows"].iloc[0])
-    if rows > MOST_ROWS:
-        raise InputError(f"{rows:,} calls are too many for a download: narrow them to {MOST_ROWS:,}, or take the files")
+    if rows > _MAX_DOWNLOAD:
+        raise InputError(f"{rows:,} calls are too many for a download: use filters (at most {_MAX_DOWNLOAD:,})")
     return calls.to_pandas().sort_values("started_ns")

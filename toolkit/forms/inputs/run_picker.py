@@ -1,4 +1,4 @@
-"""RunPicker: which runs of a folder, or which period of them, are looked at."""
+"""Choose runs of a folder, and a period of them, and show their calls."""
 
 from __future__ import annotations
 
@@ -17,72 +17,72 @@ from toolkit.forms.calls_view import ReportView
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, shown
+from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.report.inputs import is_run
 from toolkit.runs.run_folder import SUMMARY_NAME
 
-_LEAST_ROWS, _MOST_ROWS = 2, 8
+_MIN_ROWS, _MAX_ROWS = 2, 8
 
 
 @dataclass(frozen=True, slots=True)
-class KnownRun:
-    """A run's folder, and what its run.json says of it in a few words."""
+class RunOption:
+    """A run's folder, and its label: name, scenario and number of calls."""
 
     folder: Path
-    says: str
+    label: str
 
 
-def find_runs(out: Path) -> list[KnownRun]:
-    """Return the runs in a folder, the latest first."""
+def find_runs(out: Path) -> list[RunOption]:
+    """Return the runs in a folder, latest first."""
     folders = [it for it in sorted(out.glob("*/"), reverse=True) if is_run(it)]
-    return [KnownRun(it, _say(it)) for it in folders]
+    return [RunOption(it, _label(it)) for it in folders]
 
 
 def read_runs(folders: Sequence[Path], since: str, until: str) -> Calls:
-    """Return the calls of runs, of those from ``since`` and before ``until``, where they aren't ""."""
+    """Return the calls of runs that started at ``since`` or later and before ``until``; "" sets no limit."""
     if not folders:
-        raise InputError("there are no runs here: load an API first")
+        raise InputError("no runs in this folder: run a load test first")
     return read(*map(str, folders)).between(since or None, until or None)
 
 
 class RunPicker:
-    """Chooses runs of the folder ``out``, and shows them in ``view``."""
+    """Lists the runs in the folder ``out``, and shows the calls of the chosen ones in ``view``."""
 
     def __init__(self, out: str | Path = "runs") -> None:
         self.view = ReportView()
-        self.out = TextField("Folder", str(out), help="Each run has a folder in it; Enter looks again.")
-        self.since = TextField("From (UTC)", hint="2026-11-01T14:05", help="Leave it empty for the whole of the runs.")
+        self.out = TextField("Folder", str(out), help="Contains a folder for each run. Press Enter to refresh.")
+        self.since = TextField("From (UTC)", hint="2026-11-01T14:05", help="Leave empty for complete runs.")
         self.until = TextField("Until (UTC)", hint="2026-11-01T15:00")
-        self.runs = widgets.SelectMultiple(description="Runs", rows=_LEAST_ROWS)
+        self.runs = widgets.SelectMultiple(description="Runs", rows=_MIN_ROWS)
         self.open = widgets.Button(description="Open", button_style="primary")
-        self.refresh = widgets.Button(description="Look again")
-        self._says = HtmlPanel(live=True)
+        self.refresh = widgets.Button(description="Refresh")
+        self._status = HtmlPanel(live=True)
         self._work = BackgroundTask(self._show_busy, self._show_problem)
-        self.out.on_enter(self.look)
-        self.refresh.on_click(lambda _: self.look())
+        self.out.on_enter(self.list_runs)
+        self.refresh.on_click(lambda _: self.list_runs())
         self.open.on_click(lambda _: self.open_chosen())
         picked = card(
-            "Which runs",
+            "Choose runs",
             columns(self.out, self.since, self.until),
             self.runs,
-            self._says,
+            self._status,
             actions(self.open, self.refresh),
         )
         self.widget = widgets.VBox([form(picked, name="sms-picker"), self.view.widget]).add_class("sms-stack")
-        self.look()
+        self.list_runs()
 
-    def look(self) -> None:
-        """Look which runs there are."""
+    def list_runs(self) -> None:
+        """Refresh the list of runs."""
         known = find_runs(Path(self.out.value.strip() or "."))
-        self.runs.options = [(it.says, it.folder) for it in known]
+        self.runs.options = [(it.label, it.folder) for it in known]
         self.view.against.offer(self.runs.options)
-        self.runs.rows = min(_MOST_ROWS, max(_LEAST_ROWS, len(known)))
+        self.runs.rows = min(_MAX_ROWS, max(_MIN_ROWS, len(known)))
         self.open.disabled = not known
-        self._says.html = render("says", text=_advise(len(known)))
+        self._status.html = render("says", text=_status(len(known)))
 
     def open_chosen(self) -> None:
-        """Show the chosen runs; all, where none is."""
+        """Show the chosen runs, or all runs if none is chosen."""
         since, until = self.since.read(_check_time), self.until.read(_check_time)
         if since is None or until is None:
             return
@@ -91,12 +91,12 @@ class RunPicker:
         self._work.begin(lambda: self.view.show(read_runs(chosen, since, until), name, chosen))
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Return when everything is shown."""
+        """Wait until everything is shown."""
         self._work.wait(timeout_s)
         self.view.wait(timeout_s)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return shown(self, **options)
+        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return f"RunPicker({len(self.runs.options)} runs)"
@@ -104,15 +104,15 @@ class RunPicker:
     def _show_busy(self, is_busy: bool) -> None:
         self.open.disabled = is_busy
         if is_busy:
-            self._says.html = render("busy", text="Reading …")
-        elif "sms-problem" not in self._says.html:
-            self._says.html = render("says", text=_advise(len(self.runs.options)))
+            self._status.html = render("busy", text="Reading …")
+        elif "sms-problem" not in self._status.html:
+            self._status.html = render("says", text=_status(len(self.runs.options)))
 
     def _show_problem(self, problem: str) -> None:
-        self._says.html = render("problem", text=problem)
+        self._status.html = render("problem", text=problem)
 
 
-def _say(folder: Path) -> str:
+def _label(folder: Path) -> str:
     try:
         summary = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8"))
         return f"{folder.name}   {summary['settings']['scenario']}, {summary['calls']:,} calls"
@@ -120,10 +120,10 @@ def _say(folder: Path) -> str:
         return folder.name
 
 
-def _advise(known: int) -> str:
+def _status(known: int) -> str:
     if not known:
-        return "No runs here yet: each load test leaves one."
-    return f"{known} runs. Choose some with Ctrl or Shift; where none is chosen, all are opened."
+        return "No runs yet: each load test creates one."
+    return f"{known} runs. Choose several with Ctrl or Shift. If none is chosen, all are opened."
 
 
 def _check_time(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Chooser: which API a form calls: a sandbox started in place, the configured target, or one that is typed in."""
+"""Choose the API that a form calls: a sandbox started here, the configured target, or one that the user enters."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ from toolkit.load_test.plan.target_guard import is_this_machine
 from toolkit.settings import Target, find_target
 
 SANDBOX, CONFIGURED, ANOTHER = "sandbox", "configured", "another"
+MISSING_TARGET = "no target: enter the base URL, app key and master secret of an API"
 
 
 class TargetChooser:
-    """The chooser; ``target`` is what was chosen, ``on_change`` is called when that is something else."""
+    """A dropdown of targets. ``target`` returns the chosen one; ``on_change`` is called when the choice changed."""
 
     def __init__(self, sandbox: Sandbox, on_change: Callable[[], object] = lambda: None) -> None:
         self.sandbox = sandbox
         self._on_change = on_change
-        self._configured, self._trouble = _configured()
+        self._configured, self._problem = _configured()
         self._another: Target | None = None
-        self.choice = widgets.Dropdown(description="API", options=self._options())
+        configured = [(urlsplit(self._configured.base_url).netloc, CONFIGURED)] if self._configured else []
+        options = [("Sandbox on this machine", SANDBOX), *configured, ("Another API …", ANOTHER)]
+        self.choice = widgets.Dropdown(description="API", options=options)
         self.base_url = TextField("Base URL", hint="https://api.example.com")
         self.app_key = TextField("App key")
-        self.secret = TextField("Master secret", kind="password", help="Kept in this process only, and never shown.")
+        self.secret = TextField("Master secret", kind="password", help="Kept in this process only, never shown.")
         self.use = widgets.Button(description="Use this API")
         self._status = HtmlPanel()
         self._typed = widgets.VBox([self.base_url, self.app_key, self.secret, actions(self.use)]).add_class("sms-typed")
@@ -43,44 +46,44 @@ class TargetChooser:
 
     @property
     def is_real(self) -> bool:
-        """Whether a call may cost money or reach somebody: any target but the sandbox started here."""
+        """Whether a call may cost money or reach a person: true for all targets except the sandbox started here."""
         return bool(self.choice.value != SANDBOX)
 
     @property
-    def may_tell_codes(self) -> bool:
-        """Whether it may be a sandbox, which tells the codes that it sent: this machine's own may."""
+    def may_have_codes(self) -> bool:
+        """Whether the target may be a sandbox that can return sent codes: true for targets on this machine."""
         return not self.is_real or (self.chosen is not None and is_this_machine(self.chosen.base_url))
 
     @property
     def chosen(self) -> Target | None:
-        """The real target that was chosen; None: the sandbox, or nothing that can be called yet."""
+        """The chosen real target; None for the sandbox, and if the target's data is incomplete."""
         return {CONFIGURED: self._configured, ANOTHER: self._another}.get(self.choice.value)
 
     def target(self) -> Target:
-        """Return what was chosen; starts the sandbox where that's it. Raises InputError where nothing is yet."""
+        """Return the chosen target, and start the sandbox if needed. Raises InputError without a target."""
         if not self.is_real:
             return self.sandbox.target()
         if self.chosen is None:
-            raise InputError("say first which API: its base URL, app key and master secret")
+            raise InputError(MISSING_TARGET)
         return self.chosen
 
     def use_typed(self) -> None:
-        """Take what was typed as the target, and forget the secret's field."""
+        """Use the entered target, and clear the field of the secret."""
         base_url = self.base_url.read(parse_base_url)
         app_key = self.app_key.read(lambda key: Credentials(key, "").app_key)
         secret = self.secret.take()
-        self.secret.error = "" if secret else "type the app's master secret"
+        self.secret.error = "" if secret else "enter the master secret of the app"
         if base_url and app_key and secret:
             self._another = Target(base_url, app_key, secret)
             self._change()
 
     def enable(self, is_enabled: bool) -> None:
-        """Let another target be chosen, or not."""
+        """Enable or disable the choice of a target."""
         for part in (self.choice, self.base_url, self.app_key, self.secret, self.use):
             part.disabled = not is_enabled
 
     def show(self) -> None:
-        """Show what is known of the chosen target."""
+        """Show the state of the chosen target."""
         self._typed.layout.display = "" if self.choice.value == ANOTHER else "none"
         self._status.html = render(
             "target",
@@ -88,12 +91,8 @@ class TargetChooser:
             host=urlsplit(self.chosen.base_url).netloc if self.chosen else "",
             is_here=self.chosen is not None and is_this_machine(self.chosen.base_url),
             runs=self.sandbox.runs,
-            trouble=self._trouble,
+            problem=self._problem,
         )
-
-    def _options(self) -> list[tuple[str, str]]:
-        configured = [(urlsplit(self._configured.base_url).netloc, CONFIGURED)] if self._configured else []
-        return [("Sandbox on this machine", SANDBOX), *configured, ("Another API …", ANOTHER)]
 
     def _change(self) -> None:
         self.show()
@@ -101,7 +100,7 @@ class TargetChooser:
 
 
 def _configured() -> tuple[Target | None, str]:
-    """Return the configured target, and what is wrong with the settings where they can't be used."""
+    """Return the configured target, and the problem if the settings are invalid."""
     try:
         return find_target(), ""
     except SettingsError as problem:

@@ -1,1 +1,1 @@
-"""Parts that several forms share: results, charts, advice and background tasks."""
+"""Parts of the forms: results, charts, advice and background tasks."""

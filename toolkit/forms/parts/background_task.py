@@ -1,6 +1,6 @@
 """Run one job of a form at a time in a thread, and show its progress and problems in the form.
 
-A callback of a widget may run on any thread and loop of the kernel, and must return at once.
+A widget's callback may run on any thread of the kernel and must return at once, so jobs run in threads of their own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from toolkit.api.errors import ToolkitError
 
 
 class BackgroundTask:
-    """What one form has under way; ``is_busy`` tells whether there is something.
+    """Runs a form's jobs; ``is_busy`` while one is running.
 
-    ``show_busy`` is called when something begins (True) and is over (False), ``show_problem`` with what went wrong.
+    ``show_busy`` is called with True when a job begins and with False when it ends, ``show_problem`` with the message
+    of an error.
     """
 
     def __init__(self, show_busy: Callable[[bool], object], show_problem: Callable[[str], object]) -> None:
@@ -26,22 +27,22 @@ class BackgroundTask:
         self.is_busy = False
 
     def begin(self, job: Callable[[], object]) -> bool:
-        """Do something in a thread, unless something is under way already; tell whether it was begun."""
+        """Start a job in a thread unless one is running; return whether it was started."""
         with self._lock:
             if self.is_busy:
                 return False
             self.is_busy = True
-            self._thread = threading.Thread(target=self._do, args=(job,), daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(job,), daemon=True)
             self._show_busy(True)
             self._thread.start()
             return True
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Return when nothing is under way any more, or the time is over."""
+        """Wait until no job is running, or until the timeout."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _do(self, job: Callable[[], object]) -> None:
+    def _run(self, job: Callable[[], object]) -> None:
         try:
             with showing_problems(self._show_problem):
                 job()
@@ -52,10 +53,10 @@ class BackgroundTask:
 
 @contextmanager
 def showing_problems(show_problem: Callable[[str], object]) -> Iterator[None]:
-    """Have what goes wrong shown in words."""
+    """Call a function with the message of any exception that is raised in the block."""
     try:
         yield
     except (ToolkitError, OSError) as problem:
         show_problem(str(problem))
     except Exception as problem:
-        show_problem(f"a defect of the toolkit: {type(problem).__name__}: {problem}")
+        show_problem(f"internal error: {type(problem).__name__}: {problem}")

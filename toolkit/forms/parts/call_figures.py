@@ -1,4 +1,4 @@
-"""Figures: what some calls show, as tables and panels."""
+"""Show the figures of calls as HTML tables and chart panels."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from toolkit import number_format
 from toolkit.analysis.latency_percentiles import CALLER, MEASURES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.forms.inputs.call_filter import Figures
+from toolkit.forms.inputs.call_filter import CallFigures
 from toolkit.forms.parts.colour_pairs import PRIMARY, SECONDARY, Outcome, colours_by_outcome, colours_of
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Panel, Series
 from toolkit.outcome_colours import outcome_name
 from toolkit.report import result_tables
 
-_LOOKS = {Endpoint.SEND.value: PRIMARY, Endpoint.VERIFY.value: SECONDARY}
+_COLOURS = {Endpoint.SEND.value: PRIMARY, Endpoint.VERIFY.value: SECONDARY}
 _NINES = (2, 10, 100, 1_000, 10_000)
 _STEPS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400, 604_800, 2_592_000)
-_MOST_TICKS = 7
+_MAX_TICKS = 7
 _CLOCKS = ((86_400, "%m-%d"), (60, "%H:%M"), (1, "%H:%M:%S"), (0, "%H:%M:%S.%f"))
 _LONGEST_CLOCK = len("08:00:00.1")
 
 
-def facts_html(figures: Figures) -> str:
-    """Show the headline."""
+def facts_html(figures: CallFigures) -> str:
+    """Return the HTML of the key figures."""
     total = int(figures.codes["calls"].sum())
     good = int(figures.codes.loc[figures.codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
     rate = total / figures.duration_s if figures.duration_s else None
@@ -42,7 +42,7 @@ def facts_html(figures: Figures) -> str:
 
 
 def codes_html(codes: pd.DataFrame) -> str:
-    """Show ``analysis.return_codes``."""
+    """Return the HTML table of ``analysis.return_codes``."""
     rows = zip(
         result_tables.outcome_rows(codes),
         (colours_of(it) for it in map(_outcome, codes.to_dict("records"))),
@@ -52,54 +52,58 @@ def codes_html(codes: pd.DataFrame) -> str:
 
 
 def latency_html(latency: pd.DataFrame) -> str:
-    """Show ``analysis.latency``."""
+    """Return the HTML table of ``analysis.latency``."""
     return render("latency", heads=result_tables.latency_headers(), rows=list(result_tables.latency_rows(latency)))
 
 
 def over_time_panels(over_time: pd.DataFrame) -> Iterator[Panel]:
-    """Draw ``analysis.over_time``, over seconds since 1970."""
+    """Return the panels of ``analysis.over_time``, on an axis of seconds since 1970."""
     rows = over_time.to_dict("records")
     if not rows:
         return
-    edges = _edges(over_time)
+    width = (over_time["ended"].iloc[0] - over_time["started"].iloc[0]).value
+    first, last = over_time["started"].min().value, over_time["ended"].max().value
+    edges = [at / 1e9 for at in range(first, last + 1, width)]  # also of buckets without calls
     places = {start: place for place, start in enumerate(edges)}
-    looks = colours_by_outcome({_outcome(row) for row in rows})
+    colours = colours_by_outcome({_outcome(row) for row in rows})
     for endpoint in Endpoint:
-        values = {outcome: [0.0] * (len(edges) - 1) for outcome in looks}
+        values = {outcome: [0.0] * (len(edges) - 1) for outcome in colours}
         for row in rows:
             if row["endpoint"] == endpoint.value:
                 values[_outcome(row)][places[row["started"].value / 1e9]] += row["calls_per_s"]
-        series = [Series(outcome_name(it), look, values=values[it]) for it, look in looks.items() if any(values[it])]
+        series = [
+            Series(outcome_name(it), colour, values=values[it]) for it, colour in colours.items() if any(values[it])
+        ]
         if series:
             yield Panel("bars", f"{endpoint}: calls per second", series, height=110, edges=edges)
 
 
 def tail_panels(tail: pd.DataFrame) -> Iterator[Panel]:
-    """Draw ``analysis.latency`` at the percentiles of a tail: each further nine has the same room."""
+    """Return the panel of latency by percentile. Each additional nine has the same width."""
     series = [
         Series(
             f"{row['endpoint']}: {MEASURES[row['measure']]}",
-            _LOOKS[row["endpoint"]],
+            _COLOURS[row["endpoint"]],
             points=list(_tail_points(row)),
             dashed=row["measure"] != CALLER,
         )
         for row in tail.to_dict("records")
     ]
     if series:
-        yield Panel("lines", "time in ms, by percentile of calls", series, height=200, log=True)
+        yield Panel("lines", "latency (ms) by percentile", series, height=200, log=True)
 
 
 def nines(tail: pd.DataFrame) -> list[tuple[float, str]]:
-    """Return the ticks of an axis of nines."""
+    """Return the ticks of the axis of percentiles."""
     furthest = max((at for row in tail.to_dict("records") for at, _ in _tail_points(row)), default=0)
     places = [(_place(100 * (1 - 1 / spread)), f"p{100 - 100 / spread:g}") for spread in _NINES]
     return [(at, label) for at, label in places if at <= furthest + 1e-9]
 
 
 def clock(start_s: float, end_s: float) -> list[tuple[float, str]]:
-    """Return the ticks of an axis of seconds since 1970, in UTC."""
+    """Return the ticks, in UTC, of an axis of seconds since 1970."""
     took_s = end_s - start_s
-    step = next((it for it in _STEPS_S if took_s <= it * _MOST_TICKS), _STEPS_S[-1])
+    step = next((it for it in _STEPS_S if took_s <= it * _MAX_TICKS), _STEPS_S[-1])
     form = next(form for least_s, form in _CLOCKS if step >= least_s)
     first = -(-start_s // step) * step
     places = [first + step * number for number in range(int((end_s - first) / step) + 1)]
@@ -108,13 +112,6 @@ def clock(start_s: float, end_s: float) -> list[tuple[float, str]]:
 
 def _outcome(row: Mapping[Any, Any]) -> Outcome:
     return str(row["error"]) if pd.isna(row["return_code"]) else int(row["return_code"])
-
-
-def _edges(over_time: pd.DataFrame) -> list[float]:
-    """Return where buckets begin and end, also those without calls between others."""
-    width = (over_time["ended"].iloc[0] - over_time["started"].iloc[0]).value
-    first, last = over_time["started"].min().value, over_time["ended"].max().value
-    return [at / 1e9 for at in range(first, last + 1, width)]
 
 
 def _tail_points(row: Mapping[Any, Any]) -> Iterator[tuple[float, float]]:

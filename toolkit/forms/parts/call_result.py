@@ -1,4 +1,4 @@
-"""Answer: what came of an attempt, and what to do about it, as HTML."""
+"""Show the response to a call made by hand, with advice, as HTML."""
 
 from __future__ import annotations
 
@@ -16,27 +16,31 @@ from toolkit.report import result_tables
 
 
 def answer_html(attempt: Attempt | None) -> str:
-    """Show one attempt in full; None: that there was none yet."""
+    """Return the HTML of one attempt, or the placeholder before the first one."""
     if attempt is None:
         return render("answer", attempt=None)
     code, row = attempt.record.return_code, attempt.row
+    if code is None:
+        hint = FAILURE_HINTS[Failure(attempt.record.error or Failure.PROTOCOL)]
+    else:
+        hint = HINTS[row] if row else UNKNOWN
     return render(
         "answer",
         attempt=attempt,
-        code=code if code is not None else "No answer",
+        code=code if code is not None else "No response",
         message=attempt.message or attempt.record.error or "",
         meaning=row.meaning if row else "",
         http=_http(attempt),
         kind=outcome_kind(_outcome(attempt)).lower(),
         latency=number_format.milliseconds(attempt.record.latency_ns / 1e6),
         who=result_tables.WHO_CAN_ACT[outcome_kind(_outcome(attempt))],
-        hint=_hint(attempt),
+        hint=hint,
         look=colours_of(_outcome(attempt)),
     )
 
 
 def history_html(attempts: list[Attempt]) -> str:
-    """Show attempts as a table, the latest first."""
+    """Return the HTML table of attempts, latest first."""
     return render("history", rows=[_history_row(it) for it in reversed(attempts)])
 
 
@@ -60,9 +64,3 @@ def _outcome(attempt: Attempt) -> int | str:
 
 def _http(attempt: Attempt) -> str:
     return number_format.MISSING if attempt.record.http_status is None else str(attempt.record.http_status)
-
-
-def _hint(attempt: Attempt) -> str:
-    if attempt.record.return_code is None:
-        return FAILURE_HINTS[Failure(attempt.record.error or Failure.PROTOCOL)]
-    return HINTS[attempt.row] if attempt.row else UNKNOWN

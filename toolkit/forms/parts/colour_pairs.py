@@ -9,15 +9,15 @@ from typing import TypeAlias
 from toolkit.outcome_colours import ERROR, KIND_COLOURS, outcome_kind, outcome_name, shades
 
 Outcome: TypeAlias = int | str
-"""A return code, or the error's name where no answer was read."""
+"""A return code, or the name of the error if no response was read."""
 
-# A colour that a dark ground would swallow; the others stand out on both.
+# Colours with too little contrast on a dark background; the others are used on both.
 _ON_DARK = {KIND_COLOURS["REQUEST"]: "#a78bd8", KIND_COLOURS["SERVER"]: "#e0566b", KIND_COLOURS[ERROR]: "#dcdce4"}
 
 
 @dataclass(frozen=True, slots=True)
 class ColourPair:
-    """The colours of one thing, as #rrggbb."""
+    """The colours of an item on a light and on a dark background, as #rrggbb."""
 
     light: str
     dark: str
@@ -34,12 +34,12 @@ def colours_of(outcome: Outcome) -> ColourPair:
 
 
 def pair_of(colour: str) -> ColourPair:
-    """Return a colour of a light ground with the one that stands for it on a dark one."""
+    """Return a colour for light backgrounds together with its counterpart for dark ones."""
     return ColourPair(colour, _ON_DARK.get(colour, colour))
 
 
 def colours_by_outcome(outcomes: Iterable[Outcome]) -> dict[Outcome, ColourPair]:
-    """Return the colours of outcomes beside one another: those of one kind get shades; in reading order."""
+    """Return distinct colours for outcomes, in reading order; outcomes of one kind get shades of its colour."""
     ordered = sorted(outcomes, key=lambda it: (isinstance(it, str), str(it)))
     light = shades({outcome_name(it): colours_of(it).light for it in ordered})
     dark = shades({outcome_name(it): colours_of(it).dark for it in ordered})

@@ -1,4 +1,4 @@
-"""Inferred: the rules that a log shows, in words, and those of them that a picture can be drawn of."""
+"""Show the rate limits that ``analysis.limits`` infers from a log as text, and select those that can be drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNEXPLAINED = "none"
 
 @dataclass(frozen=True, slots=True)
 class InferredRow:
-    """One row of ``analysis.limits`` in words."""
+    """One row of ``analysis.limits`` as text."""
 
     rule: str
     between: str
@@ -26,7 +26,7 @@ class InferredRow:
 
 
 def inferred_rows(found: pd.DataFrame) -> Iterator[InferredRow]:
-    """Word ``analysis.limits``; what no rule explains only where there is something."""
+    """Yield the rows of ``analysis.limits`` as text; the row of unexplained refusals only if there are any."""
     for row in found.to_dict("records"):
         known = not pd.isna(row["count"]) and not pd.isna(row["window_s"])
         if not known and not row["refusals"]:
@@ -42,7 +42,7 @@ def inferred_rows(found: pd.DataFrame) -> Iterator[InferredRow]:
 
 
 def inferred_rules(found: pd.DataFrame) -> tuple[Rule, ...]:
-    """Return those of whole seconds, each once."""
+    """Return the inferred rules, rounded to whole seconds, without duplicates."""
     known = found.dropna(subset=["count", "window_s"])
     pairs = dict.fromkeys(zip(known["count"], known["window_s"].round(), strict=True))
     return tuple(Rule(int(count), int(window_s)) for count, window_s in pairs if window_s >= 1)

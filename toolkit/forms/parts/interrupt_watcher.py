@@ -1,6 +1,7 @@
-"""InterruptWatcher: tells that the kernel was interrupted, also while it runs nothing and therefore ignores it.
+"""Notice that the kernel was interrupted, even while it is idle and therefore ignores the interrupt.
 
-Jupyter sends SIGINT to the whole process group of a kernel. A thread can't see that; a process of the group can.
+Jupyter sends SIGINT to the kernel's whole process group. A thread of the kernel cannot see a signal that the kernel
+ignores, but a child process in the same group is ended by it.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import subprocess
 import sys
 from typing import Self
 
-_WAITS = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.stdin.read()"
+_SCRIPT = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.stdin.read()"
 
 
 class InterruptWatcher:
-    """A process of this process group that a SIGINT ends; it isn't there longer than its ``with`` block."""
+    """Runs a child process that SIGINT ends, for as long as the ``with`` block."""
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-I", "-S", "-c", _WAITS]
+        command = [sys.executable, "-I", "-S", "-c", _SCRIPT]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         return self
 
@@ -28,5 +29,5 @@ class InterruptWatcher:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether the interrupt came."""
+        """Whether the process group was interrupted."""
         return os.name == "posix" and self._process.poll() is not None

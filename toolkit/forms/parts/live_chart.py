@@ -1,4 +1,4 @@
-"""Livechart: a load test so far as panels over the seconds since it began."""
+"""Chart a running load test: calls, arrival rate and response time by seconds since its start."""
 
 from __future__ import annotations
 
@@ -13,44 +13,46 @@ from toolkit.outcome_colours import outcome_name
 from toolkit.runs.arrival_counts import Pacing
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-_MOST_TICKS = 8
+_MAX_TICKS = 8
 
 
 def panels(buckets: Sequence[Bucket], paces: Sequence[Pacing]) -> Iterator[Panel]:
-    """Draw what calls came to, how many journeys there should have been, and what callers waited."""
+    """Yield the panels of calls by outcome, of intended and achieved journeys, and of response time."""
     edges = [it.start_s for it in buckets] + [it.end_s for it in buckets[-1:]]
-    looks = colours_by_outcome({outcome for it in buckets for _, outcome in it.calls})
+    colours = colours_by_outcome({outcome for it in buckets for _, outcome in it.calls})
     for endpoint in Endpoint:
         series = [
-            Series(outcome_name(outcome), look, values=_rates(buckets, endpoint, outcome))
-            for outcome, look in looks.items()
+            Series(
+                outcome_name(outcome),
+                colour,
+                values=[it.calls[endpoint, outcome] / (it.end_s - it.start_s) for it in buckets],
+            )
+            for outcome, colour in colours.items()
         ]
         series = [it for it in series if any(it.values)]
         if series:
             yield Panel("bars", f"{endpoint}: calls per second", series, height=96, edges=edges)
     if len(paces) > 1:
         yield Panel("lines", "journeys per second", list(_pace_lines(paces)), height=80)
-    yield Panel("lines", "what callers waited, ms", list(_waited_lines(buckets)), height=110, log=True)
+    lines = [
+        Series(
+            f"p{percentile}",
+            colour,
+            points=[((it.start_s + it.end_s) / 2, it.waited_ms[percentile]) for it in buckets if it.waited_ms],
+        )
+        for percentile, colour in ((99, SECONDARY), (50, PRIMARY))
+    ]
+    yield Panel("lines", "response time (ms)", lines, height=110, log=True)
 
 
 def ticks(duration_s: float) -> list[tuple[float, str]]:
     """Return the ticks of an axis of seconds."""
-    step = next((it for it in _STEPS_S if duration_s <= it * _MOST_TICKS), _STEPS_S[-1])
+    step = next((it for it in _STEPS_S if duration_s <= it * _MAX_TICKS), _STEPS_S[-1])
     return [(at, _clock(at)) for at in range(0, int(duration_s) + 1, step)]
 
 
 def _clock(seconds: int) -> str:
     return f"{seconds} s" if seconds < 60 else f"{seconds // 60}:{seconds % 60:02} min"
-
-
-def _rates(buckets: Sequence[Bucket], endpoint: Endpoint, outcome: int | str) -> list[float]:
-    return [it.calls[endpoint, outcome] / (it.end_s - it.start_s) for it in buckets]
-
-
-def _waited_lines(buckets: Sequence[Bucket]) -> Iterator[Series]:
-    for percentile, look, dashed in ((99, SECONDARY, False), (50, PRIMARY, False)):
-        points = [((it.start_s + it.end_s) / 2, it.waited_ms[percentile]) for it in buckets if it.waited_ms]
-        yield Series(f"p{percentile}", look, points=points, dashed=dashed)
 
 
 def _pace_lines(paces: Sequence[Pacing]) -> Iterator[Series]:

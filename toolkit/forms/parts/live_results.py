@@ -1,4 +1,4 @@
-"""LiveResults: what a load test's records show so far, second by second, folded while they are written."""
+"""Aggregate the records of a running load test by second, while they are written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolkit.records.call_record import may_cost
 from toolkit.records.packed import PackedRow
 
 _SLOT_NS = 1_000_000_000
-_MOST_BUCKETS = 120
+_MAX_BUCKETS = 120
 _LOG = math.log(BIN_RATIO)
 
 Bins = Counter[int]
@@ -26,9 +26,9 @@ Bins = Counter[int]
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Calls that ended in one span of time, in seconds since the first call went out.
+    """The calls that ended in a time span, in seconds since the first call started.
 
-    ``waited_ms``: what callers waited, by percentile; none where no call ended.
+    ``waited_ms`` is the caller's time by percentile, empty if no call ended.
     """
 
     start_s: float
@@ -38,7 +38,7 @@ class Bucket:
 
 
 class LiveResults:
-    """Folds the rows of a run that is on."""
+    """Aggregates the rows of a run. ``messages`` counts the sends that may have been billed."""
 
     def __init__(self) -> None:
         self._calls: defaultdict[int, Counter[tuple[Endpoint, Outcome]]] = defaultdict(Counter)
@@ -46,7 +46,7 @@ class LiveResults:
         self.messages = 0
 
     def add(self, rows: list[PackedRow]) -> None:
-        """Fold more of them."""
+        """Add rows."""
         started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
         latency_ns = np.array(latencies, np.int64)
         slots = ((np.array(started, np.int64) + latency_ns) // _SLOT_NS).tolist()
@@ -59,15 +59,15 @@ class LiveResults:
             self._waited[slot][place] += calls
 
     def buckets(self) -> list[Bucket]:
-        """Return the whole time in buckets of whole seconds, few enough to be drawn."""
+        """Return the time since the first call in at most 120 buckets of whole seconds."""
         if not self._calls:
             return []
         first, last = min(self._calls), max(self._calls) + 1
-        width = math.ceil((last - first) / _MOST_BUCKETS)
+        width = math.ceil((last - first) / _MAX_BUCKETS)
         return [self._bucket(first, at, min(at + width, last)) for at in range(first, last, width)]
 
     def waited_ms(self, percentiles: Sequence[float] = (50, 99)) -> dict[float, float]:
-        """Return percentiles, 0..100, of what callers waited so far."""
+        """Return percentiles, 0..100, of the caller's time so far, in ms."""
         return _percentiles(self._waited.values(), percentiles)
 
     def _bucket(self, first: int, start: int, end: int) -> Bucket:

@@ -32,14 +32,14 @@ def build_answer(question: str, opened: NamedCalls, chosen: CallFilter) -> Itera
     Raises SettingsError or InputError for invalid prices if the question is about cost.
     """
     options = ReportOptions(prices=prices_of(opened)) if question == _COST else ReportOptions()
-    return _BUILDERS[question](ReportInputs(chosen.of(opened.calls), (), options))
+    return _BUILDERS[question](ReportInputs(chosen.apply(opened.calls), (), options))
 
 
 def build_comparison(folder: Path, opened: NamedCalls, chosen: CallFilter) -> Iterator[Section]:
     """Yield the comparison with another run; the same filters apply to it, except the period."""
     other, filters = read_run(folder), replace(chosen, since_ns=None, until_ns=None)
-    against = replace(other, calls=filters.of(other.calls))
-    return changes.build_comparison(ReportInputs(chosen.of(opened.calls), (), ReportOptions(against)))
+    against = replace(other, calls=filters.apply(other.calls))
+    return changes.build_comparison(ReportInputs(chosen.apply(opened.calls), (), ReportOptions(against)))
 
 
 def prices_of(opened: NamedCalls) -> PriceList:

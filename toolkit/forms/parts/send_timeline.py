@@ -1,4 +1,4 @@
-"""Timeline: the sends to a few mobiles over time, which were accepted, and when the rules' windows were full."""
+"""Chart the sends to a few mobiles over time: accepted, refused, and the times when a rule's window was full."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from toolkit.api.wire import Endpoint
 from toolkit.forms.parts.colour_pairs import ColourPair, colours_of
 from toolkit.forms.widgets.chart import Panel, Series, Span
 
-_MOST_MOBILES = 8
-_LANE = 36
-_RULE_LOOKS = (ColourPair("#7aa7d9", "#4f7fb5"), ColourPair("#c9a24a", "#a3813a"), ColourPair("#b58ad0", "#8a63a5"))
+_MAX_MOBILES = 8
+_LANE_PX = 36
+_RULE_COLOURS = (ColourPair("#7aa7d9", "#4f7fb5"), ColourPair("#c9a24a", "#a3813a"), ColourPair("#b58ad0", "#8a63a5"))
 _ACCEPTED, _REFUSED = ColourPair("#1d7253", "#6fd1a9"), colours_of(ReturnCode.SERVER_ERROR)
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """The sends to one mobile, in seconds since the first of all: those accepted, those refused for their frequency.
+    """The accepted and refused sends to one mobile, in seconds since the first send to any mobile.
 
-    ``full``: from when until when each rule, by its text, had no room for another.
+    ``full`` has the time spans, by the text of each rule, in which the rule allowed no further send.
     """
 
     name: str
@@ -35,8 +35,8 @@ class Lane:
     full: dict[str, tuple[tuple[float, float], ...]]
 
 
-def lanes(calls: IntoCalls, rules: Sequence[Rule], speed: float = 1.0, most: int = _MOST_MOBILES) -> list[Lane]:
-    """Return the mobiles that were sent to most often. ``speed``: of the service's clock."""
+def lanes(calls: IntoCalls, rules: Sequence[Rule], speed: float = 1.0, most: int = _MAX_MOBILES) -> list[Lane]:
+    """Return the lanes of the mobiles with the most sends. ``speed`` is that of the service's clock."""
     wanted = ("started_ns", "mobile_key", "prefix", "return_code")
     sends = collect(lazy(calls, "mobile_key").filter(nw.col("endpoint") == Endpoint.SEND.value).select(*wanted))
     if not len(sends):
@@ -47,8 +47,8 @@ def lanes(calls: IntoCalls, rules: Sequence[Rule], speed: float = 1.0, most: int
 
 
 def panels(drawn: Sequence[Lane]) -> list[Panel]:
-    """Draw lanes."""
-    return [Panel("lane", "", _series(it), height=_LANE, label=it.name, spans=list(_spans(it))) for it in drawn]
+    """Return the panels of lanes."""
+    return [Panel("lane", "", _series(it), height=_LANE_PX, label=it.name, spans=list(_spans(it))) for it in drawn]
 
 
 def _lane(sends: pd.DataFrame, rules: Sequence[Rule], speed: float) -> Lane:
@@ -60,7 +60,7 @@ def _lane(sends: pd.DataFrame, rules: Sequence[Rule], speed: float) -> Lane:
 
 
 def _full(accepted: Sequence[float], rule: Rule, speed: float) -> Iterator[tuple[float, float]]:
-    """Yield from when until when a rule was full: from its count-th send in a window to the first's end."""
+    """Yield the time spans in which a rule was full: from its last allowed send until its first leaves the window."""
     window_s = rule.window_s / speed
     for first, last in zip(accepted, accepted[rule.count - 1 :], strict=False):
         if last < first + window_s:
@@ -77,6 +77,6 @@ def _series(lane: Lane) -> list[Series]:
 def _spans(lane: Lane) -> Iterator[Span]:
     part = 0.84 / max(1, len(lane.full))
     for place, (rule, spans) in enumerate(lane.full.items()):
-        look = _RULE_LOOKS[place % len(_RULE_LOOKS)]
+        look = _RULE_COLOURS[place % len(_RULE_COLOURS)]
         for start, end in spans:
             yield Span(f"{rule} is full", look, start, end, 0.08 + place * part, part)

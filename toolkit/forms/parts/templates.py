@@ -1,4 +1,4 @@
-"""Markup: HTML from the templates beside this module. Every value in it is escaped."""
+"""Render the HTML templates of the forms. All values are escaped."""
 
 from __future__ import annotations
 
@@ -18,5 +18,9 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: object) -> str:
-    """Return a template's HTML."""
+    """Return the HTML of a template.
+
+    >>> render("title", title="Load & run")
+    '<h2>Load &amp; run</h2>'
+    """
     return _environment().get_template(template).render(**values)

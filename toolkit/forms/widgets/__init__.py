@@ -1,1 +1,1 @@
-"""Widgets that ipywidgets lacks: chart, text field, download button, panel and style sheet."""
+"""Widgets that ipywidgets lacks: chart, text field, download button, HTML panel and style sheet."""

@@ -1,6 +1,6 @@
-"""Chart: a picture that can change while it is looked at, and of which a part can be chosen; drawn in the browser.
+"""A chart that is drawn in the browser, can be updated while it is shown, and lets the user select a range.
 
-One update costs this process a tenth of a millisecond, where a figure of Altair's costs thirty.
+An update takes 0.1 ms in this process. A new Altair chart would take 30 ms.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Point: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What is drawn in one colour: ``values``, one for each span between a panel's edges, or ``points`` (x, y)."""
+    """A series: ``values`` are the heights of bars, one between two edges of the panel; ``points`` are (x, y)."""
 
     name: str
     look: ColourPair
@@ -32,10 +32,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of the axis that is shaded in a lane; ``place`` and ``part``: from where on, and how much of its height.
-
-    Both are shares of the lane, 0..1.
-    """
+    """A shaded range of a lane. ``place`` is its lower edge and ``part`` its height, as shares of the lane, 0..1."""
 
     name: str
     look: ColourPair
@@ -47,9 +44,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture of several over the same axis; ``height`` in px.
+    """One of several plots with a common x axis. ``height`` is in px.
 
-    bars: stacked, one for each span between two of the ``edges``. lines. lane: points in a row, spans behind them.
+    ``kind``: "bars" are stacked, one stack between two ``edges``; "lines" connect points; a "lane" is a row of points
+    with shaded spans behind them.
     """
 
     kind: Literal["bars", "lines", "lane"]
@@ -62,21 +60,24 @@ class Panel:
     spans: Sequence[Span] = field(default=())
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as the browser draws it."""
-        drawn = asdict(self) | {"series": [_flat(it) for it in self.series], "spans": [_flat(it) for it in self.spans]}
+        """Return the panel as chart.js expects it."""
+        drawn = asdict(self) | {
+            "series": [_flatten(it) for it in self.series],
+            "spans": [_flatten(it) for it in self.spans],
+        }
         for span in drawn["spans"]:
             span["from"], span["to"] = span.pop("start"), span.pop("end")
         return drawn
 
 
-def _flat(one: Series | Span) -> dict[str, Any]:
-    values = asdict(one)
+def _flatten(item: Series | Span) -> dict[str, Any]:
+    values = asdict(item)
     look: dict[str, Any] = values.pop("look")
     return values | look
 
 
 class Chart(anywidget.AnyWidget):
-    """The chart; ``selection`` is the part of the axis that was chosen, two numbers, or none."""
+    """A chart. ``selection`` is the selected range of the x axis: two numbers, or empty."""
 
     _esm = Path(__file__).with_name("chart.js")
 
@@ -91,6 +92,6 @@ class Chart(anywidget.AnyWidget):
         says: str,
         selectable: bool = False,
     ) -> None:
-        """Draw panels over an axis from ``span[0]`` to ``span[1]``; ``says`` tells in words what there is to see."""
+        """Draw panels over an x axis from ``span[0]`` to ``span[1]``. ``says`` is the alternative text."""
         axis = {"range": span, "ticks": ticks}
         self.spec = {"x": axis, "panels": [it.as_json() for it in panels], "says": says, "selectable": selectable}

@@ -9,11 +9,11 @@ from typing import Any
 import anywidget
 import traitlets
 
-PIECE_BYTES = 400_000  # Jupyter's server passes on a million a second, and more for a moment
+PIECE_BYTES = 400_000  # Jupyter's server limits messages to 1 MB/s, with short bursts above that
 
 
 class DownloadButton(anywidget.AnyWidget):
-    """The button; ``make`` returns the file. ``begin`` runs a job without holding up the kernel."""
+    """A download button. ``make`` returns the file's content, and ``begin`` runs a job in a thread."""
 
     _esm = Path(__file__).with_name("download_button.js")
 
@@ -30,16 +30,17 @@ class DownloadButton(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def _receive(self, _: object, content: dict[str, Any], __: object) -> None:
+        """Handle a message of the browser: a press of the button, or a request for the piece at an offset."""
         if "from" in content:
-            self._hand_over(content["from"])
+            self._send_piece(content["from"])
         else:
-            self._begin(self._prepare)
+            self._begin(self._make_file)
 
-    def _prepare(self) -> None:
+    def _make_file(self) -> None:
         self._file = self._make()
-        self._hand_over(0)
+        self._send_piece(0)
 
-    def _hand_over(self, start: int) -> None:
+    def _send_piece(self, start: int) -> None:
         piece = self._file[start : start + PIECE_BYTES]
         about = {"name": self._name, "from": start, "of": len(self._file)}
         self.send(about, buffers=[piece])

@@ -1,4 +1,4 @@
-"""Panel: a piece of a form that only shows. What is put into it has been escaped and masked."""
+"""A panel that shows HTML. Callers escape and mask the text in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import traitlets
 
 
 class HtmlPanel(anywidget.AnyWidget):
-    """HTML in one place; where it is ``live``, a change is read out to who can't see it."""
+    """A panel of HTML. Screen readers announce changes of a ``live`` panel. ``name`` is a CSS class."""
 
     _esm = Path(__file__).with_name("html_panel.js")
 

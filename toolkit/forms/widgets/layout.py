@@ -1,33 +1,41 @@
-"""Frame: how the parts of a form are put together: cards, columns that become one on a narrow page, rows of buttons."""
+"""Lay out the parts of a form: cards, columns that become one on a narrow page, and rows of buttons."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 
 from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.style_sheet import StyleSheet
+
+
+class StyleSheet(anywidget.AnyWidget):
+    """Adds the forms' CSS to the page; shows nothing itself."""
+
+    _esm = "export default { render({ el }) { el.hidden = true; } };"
+    _css = Path(__file__).with_name("style.css")
 
 
 def form(*parts: Any, name: str) -> Any:
-    """Return a whole form; ``name`` is its class."""
+    """Return a complete form. ``name`` is its CSS class."""
     return _box(widgets.VBox([StyleSheet(), *parts]), "sms-form", name)
 
 
-def shown(it: Any, **options: Any) -> Any:
-    """Return what a notebook shows of a form: its widget, and where there is no kernel to show that, its repr."""
+def mimebundle(it: Any, **options: Any) -> Any:
+    """Return a form's representations for a notebook: its widget, and its repr in case no kernel can show widgets."""
     return it.widget._repr_mimebundle_(**options) | {"text/plain": repr(it)}
 
 
 def card(title: str, *parts: Any) -> Any:
-    """Return parts under a title."""
+    """Return a card: parts below a title."""
     return _box(widgets.VBox([HtmlPanel(render("title", title=title), name="sms-title"), *parts]), "sms-card")
 
 
 def columns(*parts: Any) -> Any:
-    """Return parts side by side, where there is room."""
+    """Return parts side by side; on a narrow page, one below the other."""
     return _box(widgets.HBox(parts), "sms-columns", f"sms-columns-{len(parts)}")
 
 

@@ -1,7 +1,7 @@
-"""Field: one line to type into, with its label above, and what is wrong with it beside it.
+"""A text field with a label above it and an error message below it.
 
-What is typed never becomes part of the widget's state, which a notebook may be saved with: it comes as messages, and is
-kept in this process alone. So a mobile, a code or a secret that was typed is in no saved notebook.
+The typed text is not part of the widget's state, because a notebook is saved with that state. The browser sends the
+text as messages, and only this process keeps it. So no saved notebook contains a typed mobile, code or secret.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import traitlets
 
 
 class TextField(anywidget.AnyWidget):
-    """A field; ``kind`` is text, password, number or lines (several of text).
+    """A text field. ``kind`` is text, password, number or lines (several lines of text).
 
-    ``value`` is what stands in it. ``help`` is shown below, ``error`` in its place where there is one.
+    ``help`` is shown below the field; ``error`` replaces it. ``hint`` is the placeholder.
     """
 
     _esm = Path(__file__).with_name("text_field.js")
@@ -37,7 +37,7 @@ class TextField(anywidget.AnyWidget):
 
     @property
     def value(self) -> str:
-        """What stands in the field."""
+        """The text in the field."""
         return self._value
 
     @value.setter
@@ -46,16 +46,16 @@ class TextField(anywidget.AnyWidget):
         self._show()
 
     def take(self) -> str:
-        """Return what stands in the field, and empty it."""
+        """Return the text in the field, and clear the field."""
         value, self.value = self._value, ""
         return value
 
     def on_enter(self, callback: Callable[[], object]) -> None:
-        """Have something called when Enter is pressed."""
+        """Set the function that is called when Enter is pressed."""
         self._on_enter = callback
 
     def read(self, parse: Callable[[str], Any]) -> Any:
-        """Return what ``parse`` makes of the value; where it raises ValueError, show that beside the field: None."""
+        """Return the parsed text; if ``parse`` raises ValueError, show its message and return None."""
         self.error = ""
         try:
             return parse(self._value.strip())
