@@ -19,7 +19,7 @@ from locust.stats import setup_distributed_stats_event_listeners
 
 from toolkit.api.errors import TransportError
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.steps import CallResult, Outcome, Send
 
@@ -83,7 +83,7 @@ def draw_calls(count: int) -> Iterator[CallResult]:
     for endpoint, code in draw.choices(list(OUTCOMES), OUTCOMES.values(), k=count):
         stall_ns = int(draw.random() * 200e6) if draw.random() < 0.02 else 0
         latency_ns = int(MEDIAN_NS * draw.lognormvariate(0, SPREAD))
-        answer = None if code == "timeout" else Answer(200, ReturnCode(code), "")
+        answer = None if code == "timeout" else ApiResponse(200, ReturnCode(code), "")
         error = timeout if answer is None else None
         yield Send("13800138000"), Outcome(endpoint, 0, latency_ns, answer, error, wait_ns=stall_ns), ()
 

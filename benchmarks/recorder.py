@@ -23,7 +23,7 @@ from uuid import uuid4
 from side_by_side import OTHER_CORE, pin
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.steps import CallResult, Outcome, Send, Verify
 from toolkit.load_test.launch import locust_process
@@ -43,7 +43,10 @@ def calls() -> list[CallResult]:
     made: list[CallResult] = []
     for mobile in islice(uniform(1), JOURNEYS):
         msg_id, now_ns = str(uuid4()), time.time_ns()
-        sent, verified = Answer(200, ReturnCode.SUCCESS, "success", msg_id), Answer(200, ReturnCode.SUCCESS, "success")
+        sent, verified = (
+            ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id),
+            ApiResponse(200, ReturnCode.SUCCESS, "success"),
+        )
         made.append((Send(mobile), Outcome(Endpoint.SEND, now_ns, 312_345, sent), ()))
         made.append((Verify(msg_id, "123456"), Outcome(Endpoint.VERIFY, now_ns, 212_345, verified), ()))
     return made

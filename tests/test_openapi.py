@@ -46,7 +46,7 @@ def test_it_is_valid_openapi() -> None:
 
 @pytest.mark.parametrize("row", REFUSALS)
 def test_every_refusal_stands_under_its_status_as_it_is_sent(row: ReturnCode) -> None:
-    response, reply = response_of(row), wire.build_refusal(Refusal(row))
+    response, reply = response_of(row), wire.refusal_response(Refusal(row))
     content = response["content"]["application/json"]
     assert statuses(response) == {row.http_status}
     assert content["examples"][str(int(row))] == {"summary": row.meaning, "value": json.loads(reply.body)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toolkit.api import wire
 from toolkit.api.errors import InputError, ProtocolError
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.api.wire import Answer, Credentials, Endpoint, Refusal, SendFields
+from toolkit.api.wire import ApiResponse, Credentials, Endpoint, Refusal, SendFields
 
 CREDENTIALS = Credentials("key", "the-master-secret")
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
@@ -21,8 +21,8 @@ def token(text: bytes) -> bytes:
     return b"Basic " + base64.b64encode(text)
 
 
-def read(endpoint: Endpoint, fields: Any, http_status: int = 200, **headers: str) -> Answer:
-    return wire.read_answer(endpoint, http_status, headers, json.dumps(fields).encode())
+def read(endpoint: Endpoint, fields: Any, http_status: int = 200, **headers: str) -> ApiResponse:
+    return wire.parse_response(endpoint, http_status, headers, json.dumps(fields).encode())
 
 
 # A call there.
@@ -152,7 +152,7 @@ def test_reading_an_answer_raises_nothing_but_that_it_is_not_the_apis(
     endpoint: Endpoint, http_status: int, headers: dict[str, str], body: bytes
 ) -> None:
     with contextlib.suppress(ProtocolError):
-        answer = wire.read_answer(endpoint, http_status, headers, body)
+        answer = wire.parse_response(endpoint, http_status, headers, body)
         succeeded = answer.msg_id is not None or answer.is_valid is True
         assert succeeded == (answer.return_code == ReturnCode.SUCCESS)
 
@@ -163,14 +163,14 @@ def test_reading_an_answer_raises_nothing_but_that_it_is_not_the_apis(
 )
 def test_absurd_bodies_are_not_the_apis(body: bytes) -> None:
     with pytest.raises(ProtocolError, match=r"no JSON object|no number of a refusal"):
-        wire.read_answer(Endpoint.SEND, 200, {}, body)
+        wire.parse_response(Endpoint.SEND, 200, {}, body)
 
 
 @given(msg_id=UNICODE.filter(bool))
 def test_an_accepted_send_comes_back_as_its_msg_id(msg_id: str) -> None:
-    reply = wire.build_sent(msg_id)
-    answer = wire.read_answer(Endpoint.SEND, reply.http_status, {}, reply.body)
-    assert answer == Answer(200, ReturnCode.SUCCESS, "success", msg_id=msg_id)
+    reply = wire.sent_response(msg_id)
+    answer = wire.parse_response(Endpoint.SEND, reply.http_status, {}, reply.body)
+    assert answer == ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id=msg_id)
     assert answer.kind is Kind.OK
 
 
@@ -185,14 +185,14 @@ def test_a_success_without_a_msg_id_is_not_the_apis(msg_id: object) -> None:
 
 
 def test_a_right_code_comes_back_as_valid() -> None:
-    reply = wire.build_verified()
-    answer = wire.read_answer(Endpoint.VERIFY, reply.http_status, {}, reply.body)
-    assert answer == Answer(200, ReturnCode.SUCCESS, "success", is_valid=True)
+    reply = wire.verified_response()
+    answer = wire.parse_response(Endpoint.VERIFY, reply.http_status, {}, reply.body)
+    assert answer == ApiResponse(200, ReturnCode.SUCCESS, "success", is_valid=True)
 
 
 @pytest.mark.parametrize("body", [b'{"is_valid":true}', b'{ "is_valid" : true }\n', b'{"is_valid":true,"more":1}'])
 def test_a_success_is_read_however_its_json_is_written(body: bytes) -> None:
-    answer = wire.read_answer(Endpoint.VERIFY, 200, {}, body)
+    answer = wire.parse_response(Endpoint.VERIFY, 200, {}, body)
     assert (answer.return_code, answer.is_valid) == (ReturnCode.SUCCESS, True)
 
 
@@ -212,11 +212,11 @@ def test_a_success_under_another_status_is_not_the_apis(http_status: int) -> Non
 @pytest.mark.parametrize("code", [code for code in ReturnCode if code.kind is not Kind.OK])
 @pytest.mark.parametrize("retry_after_s", [None, 0, 59])
 def test_a_refusal_comes_back_as_its_row(endpoint: Endpoint, code: ReturnCode, retry_after_s: int | None) -> None:
-    reply = wire.build_refusal(Refusal(code, retry_after_s))
+    reply = wire.refusal_response(Refusal(code, retry_after_s))
     headers = {name.decode(): value.decode() for name, value in reply.headers}
-    answer = wire.read_answer(endpoint, reply.http_status, headers, reply.body)
+    answer = wire.parse_response(endpoint, reply.http_status, headers, reply.body)
     is_valid = False if code.kind is Kind.VERDICT else None
-    assert answer == Answer(code.http_status, code, code.message, None, is_valid, retry_after_s)
+    assert answer == ApiResponse(code.http_status, code, code.message, None, is_valid, retry_after_s)
     assert answer.return_code is code
 
 
@@ -374,7 +374,7 @@ def test_a_code_is_read_as_its_digits(code: object, text: str) -> None:
 @pytest.mark.parametrize("code", [code for code in ReturnCode if code.kind is not Kind.OK])
 def test_a_refusal_is_the_documents(code: ReturnCode) -> None:
     error = {"error": {"code": int(code), "message": code.message}}
-    reply = wire.build_refusal(Refusal(code))
+    reply = wire.refusal_response(Refusal(code))
     assert reply.http_status == code.http_status
     assert json.loads(reply.body) == ({"is_valid": False} | error if code.kind is Kind.VERDICT else error)
     assert dict(reply.headers)[b"content-length"] == b"%d" % len(reply.body)
@@ -382,24 +382,24 @@ def test_a_refusal_is_the_documents(code: ReturnCode) -> None:
 
 def test_a_refusal_tells_how_to_go_on_in_its_headers() -> None:
     def headers(code: ReturnCode, retry_after_s: int | None = None) -> dict[bytes, bytes]:
-        return dict(wire.build_refusal(Refusal(code, retry_after_s)).headers)
+        return dict(wire.refusal_response(Refusal(code, retry_after_s)).headers)
 
     assert headers(ReturnCode.METHOD_NOT_SUPPORT)[b"allow"] == b"POST"
-    peeking = wire.build_refusal(Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET"))
+    peeking = wire.refusal_response(Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET"))
     assert dict(peeking.headers)[b"allow"] == b"GET"
     assert headers(ReturnCode.AUTH_FAILED)[b"www-authenticate"].startswith(b"Basic ")
     assert headers(ReturnCode.OUT_OF_FREQ, 42)[b"retry-after"] == b"42"
 
 
 def test_the_sandbox_tells_the_code_and_the_text() -> None:
-    assert json.loads(wire.build_message("123456", "你好").body) == {"code": "123456", "text": "你好"}
+    assert json.loads(wire.message_response("123456", "你好").body) == {"code": "123456", "text": "你好"}
 
 
 @pytest.mark.parametrize(("sent", "kept"), [("r-1", "r-1"), ("", None), ("a b", None), ("x" * 129, None)])
 def test_a_refusal_keeps_a_sane_request_id_and_a_success_none(sent: str, kept: str | None) -> None:
     headers, refused = {"x-request-id": sent}, b'{"error":{"code":50009,"message":"out of freq"}}'
-    assert wire.read_answer(Endpoint.SEND, 403, headers, refused).request_id == kept
-    assert wire.read_answer(Endpoint.SEND, 200, headers, b'{"msg_id":"m"}').request_id is None
+    assert wire.parse_response(Endpoint.SEND, 403, headers, refused).request_id == kept
+    assert wire.parse_response(Endpoint.SEND, 200, headers, b'{"msg_id":"m"}').request_id is None
 
 
 def received(

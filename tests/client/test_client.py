@@ -26,7 +26,7 @@ from toolkit.api.errors import (
     TransportError,
 )
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.api.wire import Endpoint, Refusal, Reply
+from toolkit.api.wire import Endpoint, Refusal, ServerResponse
 from toolkit.client import AsyncClient, Client, Sent, Timeout, Verification
 from toolkit.records.call_record import CallRecord
 
@@ -178,7 +178,7 @@ def test_a_verdict_on_a_code_is_a_value(run: Run, api: Api, code: ReturnCode) ->
 @pytest.mark.parametrize("code", [code for code in ReturnCode if code.kind not in (Kind.OK, Kind.VERDICT)])
 @pytest.mark.parametrize("call", [SEND, VERIFY])
 def test_any_other_refusal_is_raised(run: Run, api: Api, code: ReturnCode, call: Call) -> None:
-    api.reply = wire.build_refusal(Refusal(code, 42))
+    api.reply = wire.refusal_response(Refusal(code, 42))
     with pytest.raises(ReturnCodeError) as caught:
         run(api.target.base_url, call)
     error = caught.value
@@ -187,7 +187,7 @@ def test_any_other_refusal_is_raised(run: Run, api: Api, code: ReturnCode, call:
 
 
 def test_a_verdict_on_a_send_is_raised(run: Run, api: Api) -> None:
-    api.reply = wire.build_refusal(Refusal(ReturnCode.INVALID_CODE))
+    api.reply = wire.refusal_response(Refusal(ReturnCode.INVALID_CODE))
     with pytest.raises(ReturnCodeError, match="50010 invalid code"):
         run(api.target.base_url, SEND)
 
@@ -200,8 +200,8 @@ def test_a_code_that_the_table_lacks_is_raised_as_data(run: Run, api: Api, call:
     assert (caught.value.return_code, caught.value.message, caught.value.kind) == (50101, "blocked", None)
 
 
-def _reply(status: int, body: bytes) -> Reply:
-    return Reply(status, ((b"content-length", b"%d" % len(body)),), body)
+def _reply(status: int, body: bytes) -> ServerResponse:
+    return ServerResponse(status, ((b"content-length", b"%d" % len(body)),), body)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from support.forms import press, state, type_into
 
 from toolkit.analysis import from_records, read
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.forms import ReportView, RunPicker
 from toolkit.forms.inputs.call_filter import CallFilter, as_calls
 from toolkit.forms.parts.call_figures import clock
@@ -27,7 +27,7 @@ RECORDS = RecordBuilder.of("run", "host", "key", "secret")
 
 
 def call(at_s: float, code: ReturnCode, endpoint: Endpoint = Endpoint.SEND, mobile: str = "13800138000") -> CallRecord:
-    answer, about = Answer(code.http_status, code, code.message), {"mobile": mobile, "temp_id": 1}
+    answer, about = ApiResponse(code.http_status, code, code.message), {"mobile": mobile, "temp_id": 1}
     started_ns = int((START_S + at_s) * 1e9)
     return RECORDS.build(endpoint, started_ns, 5_000_000, answer=answer, **about)  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ from support.forms import press, type_into
 from toolkit.analysis import from_records
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.forms import LimitsForm
 from toolkit.forms.limits_form import FIND
 from toolkit.forms.parts.send_timeline import lanes, panels
@@ -26,7 +26,7 @@ def sends(mobile: str, *at_s: tuple[float, ReturnCode]) -> list[CallRecord]:
             Endpoint.SEND,
             10**18 + int(second * 1e9),
             1_000_000,
-            answer=Answer(code.http_status, code, code.message),
+            answer=ApiResponse(code.http_status, code, code.message),
             mobile=mobile,
             temp_id=1,
         )

@@ -17,7 +17,7 @@ from support.processes import of_run
 from support.service import Running
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.forms import LoadForm, Sandbox
 from toolkit.forms.inputs.load_options import RATE, STAGES, LoadFields
 from toolkit.forms.inputs.target_chooser import ANOTHER, CONFIGURED
@@ -184,7 +184,7 @@ def test_every_scenario_says_what_it_is() -> None:
 
 def write(folder: Path, waits_ms: list[int], outcome: ReturnCode = ReturnCode.SUCCESS) -> None:
     builder = RecordBuilder.of("run", "host", "key", "secret")
-    answer = Answer(outcome.http_status, outcome, outcome.message)
+    answer = ApiResponse(outcome.http_status, outcome, outcome.message)
     writer = PackedWriter(folder / "1.msgpack")
     for second, wait_ms in enumerate(waits_ms):
         times = (10**18 + second * 10**9, 1_000_000)

@@ -7,7 +7,7 @@ import pytest
 from support.records import CALLS, MOBILE, RECORDS, SECRET, pack
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.records import parquet
 from toolkit.records.call_record import CallRecord
 
@@ -68,8 +68,12 @@ def test_a_folder_without_packed_files_is_left_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [Answer(200, ReturnCode.SUCCESS, "success", msg_id="\ud800"), Answer(999, 10**17, ""), Answer(403, -(10**17), "")],
+    [
+        ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id="\ud800"),
+        ApiResponse(999, 10**17, ""),
+        ApiResponse(403, -(10**17), ""),
+    ],
 )
-def test_whatever_a_server_says_can_be_kept(tmp_path: Path, answer: Answer) -> None:
+def test_whatever_a_server_says_can_be_kept(tmp_path: Path, answer: ApiResponse) -> None:
     pack(tmp_path / "0.msgpack", [RECORDS.build(Endpoint.SEND, 0, 0, answer=answer)])
     assert parquet.pack_to_parquet(tmp_path) == 1

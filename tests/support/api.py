@@ -12,7 +12,7 @@ from itertools import count
 
 from toolkit.api import wire
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Endpoint, Refusal, Reply
+from toolkit.api.wire import Endpoint, Refusal, ServerResponse
 from toolkit.settings import Target
 
 CODE = "123456"
@@ -31,7 +31,7 @@ class Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refuse: dict[Endpoint, tuple[int, ReturnCode]] = {}
         self.sandbox = True
-        self.reply: Reply | None = None
+        self.reply: ServerResponse | None = None
         self.answered: Counter[tuple[str, int]] = Counter()
         self.mobiles: list[str] = []
         self.connections = 0
@@ -67,7 +67,7 @@ class Api(ThreadingHTTPServer):
         for _ in range(calls):
             assert self._waiting.acquire(timeout=30)
 
-    def answer(self, path: str, body: bytes) -> Reply:
+    def answer(self, path: str, body: bytes) -> ServerResponse:
         endpoint, msg_id = wire.read_path(path.encode())
         if not self._open.is_set():
             self._waiting.release()
@@ -78,23 +78,23 @@ class Api(ThreadingHTTPServer):
             self.changed.notify_all()
         return reply
 
-    def _decide(self, endpoint: Endpoint, msg_id: str, fields: dict[str, str]) -> tuple[ReturnCode, Reply]:
+    def _decide(self, endpoint: Endpoint, msg_id: str, fields: dict[str, str]) -> tuple[ReturnCode, ServerResponse]:
         accepted, refusal = self.refuse.get(endpoint, (0, None))
         if refusal and self.answered[endpoint.value, ReturnCode.SUCCESS] >= accepted:
             return _refuse(refusal)
         if endpoint is Endpoint.SEND:
             self.mobiles.append(fields["mobile"])
-            return ReturnCode.SUCCESS, wire.build_sent(str(next(self._msg_ids)))
+            return ReturnCode.SUCCESS, wire.sent_response(str(next(self._msg_ids)))
         if fields["code"] != CODE:
             return _refuse(ReturnCode.INVALID_CODE)
         if msg_id in self.verified:
             return _refuse(ReturnCode.VERIFIED_CODE)
         self.verified.add(msg_id)
-        return ReturnCode.SUCCESS, wire.build_verified()
+        return ReturnCode.SUCCESS, wire.verified_response()
 
 
-def _refuse(code: ReturnCode) -> tuple[ReturnCode, Reply]:
-    return code, wire.build_refusal(Refusal(code))
+def _refuse(code: ReturnCode) -> tuple[ReturnCode, ServerResponse]:
+    return code, wire.refusal_response(Refusal(code))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -113,10 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = json.dumps({"code": CODE, "text": "..."}).encode()
-        found = Reply(200, ((b"content-length", b"%d" % len(body)),), body)
+        found = ServerResponse(200, ((b"content-length", b"%d" % len(body)),), body)
         self._reply(found if self.server.sandbox else _refuse(ReturnCode.API_NOT_FOUND)[1])
 
-    def _reply(self, reply: Reply) -> None:
+    def _reply(self, reply: ServerResponse) -> None:
         if not reply.http_status:
             self.close_connection = True
             return

@@ -69,7 +69,7 @@ async def until(reached: Any) -> None:
             await asyncio.sleep(0)
 
 
-async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+async def parse_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """Read one answer by its Content-Length: status and body."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]

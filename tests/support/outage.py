@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.records.call_record import CallRecord, RecordBuilder
 from toolkit.records.parquet import write_parquet
 
@@ -45,5 +45,5 @@ def write(folder: Path, **settings: object) -> Path:
 
 
 def _record(builder: RecordBuilder, at_s: float, endpoint: Endpoint, code: ReturnCode, **about: Any) -> CallRecord:
-    answer = Answer(code.http_status, code, code.message)
+    answer = ApiResponse(code.http_status, code, code.message)
     return builder.build(endpoint, int(at_s * 1e9), 5_000_000, answer=answer, **about)

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.records.call_record import CallRecord, RecordBuilder
 from toolkit.records.packed import PackedWriter
 
 MOBILE, SECRET = "13812345678", "the-master-secret"
 RECORDS = RecordBuilder.of("r1", "worker-0", "key", SECRET)
-SENT = Answer(200, ReturnCode.SUCCESS, "success", msg_id="m-1")
-WRONG = Answer(403, ReturnCode.INVALID_CODE, "invalid code", is_valid=False)
+SENT = ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id="m-1")
+WRONG = ApiResponse(403, ReturnCode.INVALID_CODE, "invalid code", is_valid=False)
 CALLS = [
     RECORDS.build(Endpoint.SEND, 1_000, 20, answer=SENT, mobile=MOBILE, temp_id=1, wait_ns=5),
     RECORDS.build(Endpoint.VERIFY, 2_000, 30, answer=WRONG, msg_id="m-1"),
     RECORDS.build(Endpoint.SEND, 3_000, 40, error="timeout", mobile="12", temp_id="x"),
     RECORDS.build(Endpoint.SEND, 4_000, 50, http_status=502, error="protocol", mobile=13812345678, temp_id="2"),
-    RECORDS.build(Endpoint.SEND, 5_000, 60, answer=Answer(403, 50101, "blocked"), mobile=MOBILE, temp_id=1),
+    RECORDS.build(Endpoint.SEND, 5_000, 60, answer=ApiResponse(403, 50101, "blocked"), mobile=MOBILE, temp_id=1),
 ]
 
 

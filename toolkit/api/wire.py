@@ -88,7 +88,7 @@ class Request:
 
 
 @dataclass(slots=True)  # not frozen, which takes a load test three times as long to make
-class Answer:
+class ApiResponse:
     """What the API said, success or refusal.
 
     ``return_code`` is a ``ReturnCode`` where the table knows the number, else the number as it came.
@@ -170,7 +170,7 @@ def _quote(segment: str) -> str:
     return quote(segment, safe="", errors="surrogatepass")
 
 
-def read_answer(endpoint: Endpoint, http_status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def parse_response(endpoint: Endpoint, http_status: int, headers: Mapping[str, str], body: bytes) -> ApiResponse:
     """Read an answer; raise ProtocolError, and nothing else, for one that isn't the API's.
 
     ``headers`` is looked up by lower-case names.
@@ -180,7 +180,7 @@ def read_answer(endpoint: Endpoint, http_status: int, headers: Mapping[str, str]
             if verified := _PLAIN_VERIFIED.get(body):
                 return verified
         elif sent := _PLAIN_SENT.fullmatch(body):
-            return Answer(_SUCCESS_STATUS, _SUCCESS, _SUCCESS_MESSAGE, sent[1].decode())
+            return ApiResponse(_SUCCESS_STATUS, _SUCCESS, _SUCCESS_MESSAGE, sent[1].decode())
     fields = _parse_object(body)
     if fields is None:
         raise ProtocolError("the body is no JSON object", http_status, body)
@@ -200,11 +200,11 @@ _SUCCESS, _SUCCESS_STATUS, _SUCCESS_MESSAGE = (
 )
 _PLAIN_VERIFIED = dict.fromkeys(
     (b'{"is_valid":true}', b'{"is_valid": true}'),
-    Answer(_SUCCESS_STATUS, _SUCCESS, _SUCCESS_MESSAGE, is_valid=True),
+    ApiResponse(_SUCCESS_STATUS, _SUCCESS, _SUCCESS_MESSAGE, is_valid=True),
 )
 
 
-def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str, str], body: bytes) -> ApiResponse:
     error = fields["error"]
     code = parse_whole(error.get("code")) if isinstance(error, dict) else None
     if code is None or code == ReturnCode.SUCCESS:
@@ -217,20 +217,20 @@ def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str
     retry_after_s, request_id = parse_whole(headers.get("retry-after")), headers.get(REQUEST_ID)
     if request_id is not None and not _SANE_ID.fullmatch(request_id):
         request_id = None
-    return Answer(http_status, row or code, message, None, is_valid, retry_after_s, request_id)
+    return ApiResponse(http_status, row or code, message, None, is_valid, retry_after_s, request_id)
 
 
-def _read_success(endpoint: Endpoint, fields: dict[str, Any], http_status: int, body: bytes) -> Answer:
+def _read_success(endpoint: Endpoint, fields: dict[str, Any], http_status: int, body: bytes) -> ApiResponse:
     success = ReturnCode.SUCCESS
     if endpoint is Endpoint.VERIFY:
         if fields.get("is_valid") is not True:
             raise ProtocolError("it neither confirms the code nor refuses it", http_status, body)
-        return Answer(http_status, success, success.message, is_valid=True)
+        return ApiResponse(http_status, success, success.message, is_valid=True)
     msg_id = fields.get("msg_id")
     # The vendor's was a UUID, later a number: opaque text for every reader.
     if isinstance(msg_id, bool) or not isinstance(msg_id, str | int) or msg_id == "":
         raise ProtocolError("it has no msg_id", http_status, body)
-    return Answer(http_status, success, success.message, msg_id=str(msg_id))
+    return ApiResponse(http_status, success, success.message, msg_id=str(msg_id))
 
 
 # The service's half: read a request, build a reply. A refusal is a value: the first check that fails gives it.
@@ -248,7 +248,7 @@ class Refusal:
     allow: bytes = b""
 
 
-class Reply(NamedTuple):
+class ServerResponse(NamedTuple):
     """One reply, ready for any server; header names are in lower case."""
 
     http_status: int
@@ -418,22 +418,22 @@ def parse_whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18 else None
 
 
-def build_sent(msg_id: str) -> Reply:
+def sent_response(msg_id: str) -> ServerResponse:
     """Build the reply to an accepted send."""
     return _reply(ReturnCode.SUCCESS, f'{{"msg_id":{_encode(msg_id)}}}')
 
 
-def build_verified() -> Reply:
+def verified_response() -> ServerResponse:
     """Build the reply to a right code."""
     return _VERIFIED
 
 
-def build_message(code: str, text: str) -> Reply:
+def message_response(code: str, text: str) -> ServerResponse:
     """Build the sandbox's reply to a look at a message."""
     return _reply(ReturnCode.SUCCESS, _encode({"code": code, "text": text}))
 
 
-def build_refusal(refusal: Refusal) -> Reply:
+def refusal_response(refusal: Refusal) -> ServerResponse:
     """Build a refusal: the body of its row, ``is_valid`` where the code itself was judged, and its extra headers."""
     if refusal.allow:
         return _refuse(refusal.return_code, (b"allow", refusal.allow))
@@ -449,12 +449,12 @@ _EXTRA_HEADERS = {
 }
 
 
-def _reply(code: ReturnCode, text: str, *extra: tuple[bytes, bytes]) -> Reply:
+def _reply(code: ReturnCode, text: str, *extra: tuple[bytes, bytes]) -> ServerResponse:
     body = text.encode()
-    return Reply(code.http_status, (_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), *extra), body)
+    return ServerResponse(code.http_status, (_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), *extra), body)
 
 
-def _refuse(code: ReturnCode, *extra: tuple[bytes, bytes]) -> Reply:
+def _refuse(code: ReturnCode, *extra: tuple[bytes, bytes]) -> ServerResponse:
     verdict: dict[str, object] = {"is_valid": False} if code.kind is Kind.VERDICT else {}
     return _reply(code, _encode(verdict | {"error": {"code": int(code), "message": code.message}}), *extra)
 

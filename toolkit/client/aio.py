@@ -14,7 +14,7 @@ from typing import Self, cast
 import httpx
 
 from toolkit.api.errors import InputError
-from toolkit.api.wire import Answer
+from toolkit.api.wire import ApiResponse
 from toolkit.client.core import (
     DEFAULT_TIMEOUT,
     KEEPALIVE_S,
@@ -69,7 +69,7 @@ class AsyncClient:
         """Verify the code that a person typed. Raises the same errors as ``Client.verify_code``."""
         return Verification.of(await self._perform(self._core.verify(msg_id, code)))
 
-    async def _perform(self, call: Call) -> Answer:
+    async def _perform(self, call: Call) -> ApiResponse:
         loop = asyncio.get_running_loop()
         if loop is not (self._loop or loop):
             raise InputError("an AsyncClient belongs to the event loop of its first call; make one for each loop")

@@ -21,7 +21,7 @@ import httpx
 from toolkit.api import wire
 from toolkit.api.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, TransportError
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.api.wire import Answer, Credentials, Endpoint
+from toolkit.api.wire import ApiResponse, Credentials, Endpoint
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 
 Verify = bool | ssl.SSLContext | str | Path
@@ -69,7 +69,7 @@ class Sent:
     msg_id: str
 
     @classmethod
-    def of(cls, answer: Answer) -> Self:
+    def of(cls, answer: ApiResponse) -> Self:
         """Return the result of a send; raise ReturnCodeError if the API refused it."""
         if answer.msg_id is None:
             raise _refusal(answer)
@@ -84,7 +84,7 @@ class Verification:
     return_code: ReturnCode
 
     @classmethod
-    def of(cls, answer: Answer) -> Self:
+    def of(cls, answer: ApiResponse) -> Self:
         """Return the result of a verify; raise ReturnCodeError if the API refused to judge the code."""
         code = answer.return_code
         if isinstance(code, ReturnCode) and code.kind in (Kind.OK, Kind.VERDICT):
@@ -92,7 +92,7 @@ class Verification:
         raise _refusal(answer)
 
 
-def _refusal(answer: Answer) -> ReturnCodeError:
+def _refusal(answer: ApiResponse) -> ReturnCodeError:
     return ReturnCodeError(
         answer.return_code, answer.http_status, answer.message, answer.retry_after_s, answer.request_id
     )
@@ -187,7 +187,7 @@ class Call:
         self._request = request
         self._url = url
         self._record_fields = record_fields
-        self.answer: Answer
+        self.answer: ApiResponse
 
     def __enter__(self) -> Self:
         if self._core.is_closed:
@@ -214,7 +214,7 @@ class Call:
 
     def read(self, response: httpx.Response, body: bytes) -> None:
         """Parse the response into ``answer``; raise ProtocolError if it isn't the API's."""
-        self.answer = wire.read_answer(self._request.endpoint, response.status_code, response.headers, body)
+        self.answer = wire.parse_response(self._request.endpoint, response.status_code, response.headers, body)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         failure = self._core.classify(error) if error else None

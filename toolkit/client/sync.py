@@ -7,7 +7,7 @@ from typing import Self, cast
 
 import httpx
 
-from toolkit.api.wire import Answer
+from toolkit.api.wire import ApiResponse
 from toolkit.client.core import (
     DEFAULT_TIMEOUT,
     MAX_RESPONSE_BYTES,
@@ -80,7 +80,7 @@ class Client:
         """
         return Verification.of(self._perform(self._core.verify(msg_id, code)))
 
-    def _perform(self, call: Call) -> Answer:
+    def _perform(self, call: Call) -> ApiResponse:
         with call:
             response = self._transport.handle_request(call.build(deadlines(self._core.timeout)))
             with closing(response):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from toolkit.api.return_codes import FREE_REFUSALS, Kind, kind_of
-from toolkit.api.wire import Answer, Endpoint, parse_mobile, parse_whole
+from toolkit.api.wire import ApiResponse, Endpoint, parse_mobile, parse_whole
 
 _MOBILE_DIGITS, _PREFIX_DIGITS = 11, 7
 _PREFIX = re.compile("1[3-9][0-9]{5}")
@@ -114,7 +114,7 @@ class RecordBuilder:
         started_ns: int,
         latency_ns: int,
         *,
-        answer: Answer | None = None,
+        answer: ApiResponse | None = None,
         http_status: int | None = None,
         error: str | None = None,
         wait_ns: int = 0,

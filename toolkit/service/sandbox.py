@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode, find
-from toolkit.api.wire import Refusal, Reply, build_message, read_authorization, read_message_path, read_path
+from toolkit.api.wire import Refusal, ServerResponse, message_response, read_authorization, read_message_path, read_path
 from toolkit.service.http.handler import OTHER, PEEK, Api, DropConnectionError, RequestContext
 from toolkit.service.http.request_parser import Request
 from toolkit.service.stores.base import Store
@@ -139,7 +139,7 @@ class Sandbox:
     rng: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
 
-    async def answer(self, context: RequestContext, request: Request) -> Reply | Refusal:
+    async def answer(self, context: RequestContext, request: Request) -> ServerResponse | Refusal:
         """Answer one request: read a message, or pass a call on to the API, with faults."""
         msg_id = read_message_path(request.path)
         if msg_id is not None:
@@ -149,7 +149,7 @@ class Sandbox:
             return await self._answer_with_faults(context, request)
         return await self.api.answer(context, request)
 
-    async def _peek(self, context: RequestContext, msg_id: str, request: Request) -> Reply | Refusal:
+    async def _peek(self, context: RequestContext, msg_id: str, request: Request) -> ServerResponse | Refusal:
         if request.method != b"GET":
             return Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET")
         credentials = read_authorization(request.header(b"authorization"))
@@ -163,9 +163,9 @@ class Sandbox:
         template = self.store.template(job.temp_id) if job else None
         if job is None or template is None:
             return Refusal(ReturnCode.API_NOT_FOUND)
-        return build_message(job.code, template.render(job.code))
+        return message_response(job.code, template.render(job.code))
 
-    async def _answer_with_faults(self, context: RequestContext, request: Request) -> Reply | Refusal:
+    async def _answer_with_faults(self, context: RequestContext, request: Request) -> ServerResponse | Refusal:
         faults = self.faults
         delay_s = faults.latency.draw(self.rng) + (faults.stall.remaining_s(self.now_s()) if faults.stall else 0)
         if delay_s:

@@ -13,7 +13,7 @@ from toolkit import analysis
 from toolkit.analysis import Calls, native_ops
 from toolkit.analysis.calls_table import lazy
 from toolkit.api.errors import InputError
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.records.call_record import RecordBuilder
 from toolkit.records.packed import PackedWriter
 from toolkit.records.parquet import PARQUET_NAME, pack_to_parquet, write_parquet
@@ -112,7 +112,7 @@ def test_endpoints_and_kinds_are_complete_and_in_the_apis_order(call):
 
 
 def test_what_a_scribe_wrote_is_read(tmp_path):
-    answer = Answer(200, 50000, "success", msg_id="06890980-6789-4054-bba9-90fb66ab2fce")
+    answer = ApiResponse(200, 50000, "success", msg_id="06890980-6789-4054-bba9-90fb66ab2fce")
     record = RecordBuilder.of("r", "w", "app", "s3cret").build(
         Endpoint.SEND, 1, 2, answer=answer, mobile="13800138000", temp_id="1"
     )

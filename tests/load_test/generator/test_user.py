@@ -13,7 +13,7 @@ import pytest
 from support.api import Api
 
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.api.wire import Endpoint, Reply
+from toolkit.api.wire import Endpoint, ServerResponse
 
 USER = """
 import json, sys
@@ -92,9 +92,9 @@ def call(api: Api, request: pytest.FixtureRequest) -> Iterator[Call]:
         yield make
 
 
-def refuse(code: int, message: str) -> Reply:
+def refuse(code: int, message: str) -> ServerResponse:
     body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    return Reply(403, ((b"content-length", b"%d" % len(body)),), body)
+    return ServerResponse(403, ((b"content-length", b"%d" % len(body)),), body)
 
 
 def test_a_call_is_one_event_in_locusts_statistics(call: Call) -> None:
@@ -150,12 +150,14 @@ def test_a_refusal_that_the_user_expects_is_no_failure(api: Api, call: Call) -> 
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        (Reply(0, (), b""), "TransportError"),
-        (Reply(502, ((b"content-length", b"4"),), b"<p/>"), "ProtocolError"),
+        (ServerResponse(0, (), b""), "TransportError"),
+        (ServerResponse(502, ((b"content-length", b"4"),), b"<p/>"), "ProtocolError"),
     ],
     ids=["hung up", "a proxy's page"],
 )
-def test_a_call_without_an_answer_is_an_outcome_and_a_failure(api: Api, call: Call, reply: Reply, error: str) -> None:
+def test_a_call_without_an_answer_is_an_outcome_and_a_failure(
+    api: Api, call: Call, reply: ServerResponse, error: str
+) -> None:
     api.reply = reply
     got = call("send_code", "13800138000")
     assert got["answer"] == {"return_code": None, "msg_id": None, "error": error}

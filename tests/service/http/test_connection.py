@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 from support.bench import Bench
-from support.edge import Edge, listening, read_answer, run, until
+from support.edge import Edge, listening, parse_response, run, until
 from support.service import basic
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import MAX_BODY_BYTES, Reply
+from toolkit.api.wire import MAX_BODY_BYTES, ServerResponse
 from toolkit.service.http.connection import KEEP_ALIVE_S, PIECE_BYTES, REQUEST_S
 from toolkit.service.http.handler import Api, RequestHandler
 from toolkit.service.http.request_parser import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, Request
@@ -40,7 +40,7 @@ async def served(bench: Bench) -> AsyncIterator[Edge]:
 
 
 async def code_of(reader: asyncio.StreamReader) -> int:
-    _, body = await read_answer(reader)
+    _, body = await parse_response(reader)
     return int(json.loads(body)["error"]["code"])
 
 
@@ -52,12 +52,12 @@ class Door:
     calls: int = 0
     answer_bytes: int = 2
 
-    async def __call__(self, request: Request) -> Reply:
+    async def __call__(self, request: Request) -> ServerResponse:
         self.calls += 1
         await self.opened.wait()
-        return Reply(200, ((b"content-length", b"%d" % self.answer_bytes),), bytes(self.answer_bytes))
+        return ServerResponse(200, ((b"content-length", b"%d" % self.answer_bytes),), bytes(self.answer_bytes))
 
-    def refuse(self, return_code: ReturnCode, peer: str) -> Reply:
+    def refuse(self, return_code: ReturnCode, peer: str) -> ServerResponse:
         raise NotImplementedError
 
 
@@ -245,10 +245,10 @@ def test_100_continue_is_sent_after_the_earlier_answers() -> None:
             reader, writer = await edge.connect(SMALLEST + post(b"Expect: 100-continue\r\n")[:-2])
             await until(lambda: door.calls)
             door.opened.set()
-            assert (await read_answer(reader))[0] == 200
+            assert (await parse_response(reader))[0] == 200
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             writer.write(b"{}")
-            assert (await read_answer(reader))[0] == 200
+            assert (await parse_response(reader))[0] == 200
 
     run(test())
 
@@ -294,7 +294,7 @@ def test_a_flood_of_requests_on_one_connection_is_held_back_and_answered() -> No
                 requests, waiting, _ = kept(edge)
                 assert requests <= PIECE_BYTES // len(SMALLEST) + 1
                 assert waiting <= 2 * READ_BYTES
-                assert (await read_answer(reader))[0] == 200
+                assert (await parse_response(reader))[0] == 200
             assert door.calls == flood
 
     run(test())
@@ -380,7 +380,7 @@ def test_a_caller_that_waits_for_its_answer_is_not_cut_off() -> None:
             await until(lambda: door.calls)
             edge.pass_time(10 * KEEP_ALIVE_S)
             door.opened.set()
-            assert (await read_answer(reader))[0] == 200
+            assert (await parse_response(reader))[0] == 200
 
     run(test())
 
@@ -395,7 +395,7 @@ def test_a_caller_is_not_cut_off_while_a_part_of_its_request_is_held_back() -> N
             edge.pass_time(10 * REQUEST_S)
             door.opened.set()
             for _ in range(1000):
-                assert (await read_answer(reader))[0] == 200
+                assert (await parse_response(reader))[0] == 200
 
     run(test())
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.bench import Bench
-from support.edge import listening, read_answer, run
+from support.edge import listening, parse_response, run
 from support.service import Running, basic
 
 from toolkit.service.http.handler import Api, RequestHandler
@@ -120,10 +120,10 @@ async def serve_among_the_slow(service: Running) -> None:
         code, _ = await call(port, send_call(15100000000 + position, authorization))
         assert code == 50000
     for reader, writer in slow:
-        assert (await read_answer(reader))[0] == 200
+        assert (await parse_response(reader))[0] == 200
         writer.close()
     reader, writer = silent[500]
     writer.write(send_call(15200000000, authorization))
-    assert (await read_answer(reader))[0] == 200
+    assert (await parse_response(reader))[0] == 200
     for _, writer in silent:
         writer.close()

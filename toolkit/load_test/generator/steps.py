@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from toolkit.api.errors import CallError, ReturnCodeError
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 
 # A load test makes thousands of these a second. A frozen dataclass takes three times as long to make.
 
@@ -104,7 +104,7 @@ class Outcome:
     endpoint: Endpoint
     started_ns: int
     latency_ns: int
-    answer: Answer | None = None
+    answer: ApiResponse | None = None
     error: CallError | None = None
     body_bytes: int = 0
     wait_ns: int = 0

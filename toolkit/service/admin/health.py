@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from toolkit.api.errors import StoreError
-from toolkit.api.wire import Reply
+from toolkit.api.wire import ServerResponse
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.metrics.prometheus import StoreState, render
 from toolkit.service.stores.base import Store
@@ -41,7 +41,7 @@ class Health:
         await send({"type": "http.response.start", "status": reply.http_status, "headers": reply.headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _reply(self, scope: Scope) -> Reply:
+    async def _reply(self, scope: Scope) -> ServerResponse:
         if scope["method"] not in ("GET", "HEAD"):
             return _text(HTTPStatus.METHOD_NOT_ALLOWED, "use GET")
         match scope["path"]:
@@ -79,10 +79,10 @@ class Health:
         return StoreState({app.app_key: balances.get(app.app_id, 0) for app in self.store.apps()}, backlog)
 
 
-def _text(status: HTTPStatus, line: str) -> Reply:
+def _text(status: HTTPStatus, line: str) -> ServerResponse:
     return _build(status, f"{line}\n".encode(), "text/plain; charset=utf-8")
 
 
-def _build(status: HTTPStatus, body: bytes, media_type: str) -> Reply:
+def _build(status: HTTPStatus, body: bytes, media_type: str) -> ServerResponse:
     headers = ((b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)))
-    return Reply(status, headers, body)
+    return ServerResponse(status, headers, body)

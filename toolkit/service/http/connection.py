@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Reply
+from toolkit.api.wire import ServerResponse
 from toolkit.service.http.request_parser import Request, RequestParser
 
 KEEP_ALIVE_S = 75  # longer than clients keep an idle connection, so that they close it and never meet a closed one
@@ -28,10 +28,10 @@ _STATUS_LINES = {it.value: f"HTTP/1.1 {it.value} {it.phrase}\r\n".encode() for i
 class Application(Protocol):
     """The interface of the object that answers requests, such as ``RequestHandler``."""
 
-    def __call__(self, request: Request) -> Coroutine[Any, Any, Reply | None]:
+    def __call__(self, request: Request) -> Coroutine[Any, Any, ServerResponse | None]:
         """Answer a request; None closes its connection without a response."""
 
-    def refuse(self, return_code: ReturnCode, peer: str) -> Reply:
+    def refuse(self, return_code: ReturnCode, peer: str) -> ServerResponse:
         """Return the response to bytes that are not a valid request."""
 
 
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
             self._write(reply, keep_alive and not is_last, head_only=request.method == b"HEAD")
             self._answer_next()
 
-    def _write(self, reply: Reply, keep_alive: bool, head_only: bool = False) -> None:
+    def _write(self, reply: ServerResponse, keep_alive: bool, head_only: bool = False) -> None:
         """Write head and body in one system call and one packet."""
         headers = (*self._server.default_headers, *reply.headers, _KEEP_ALIVE if keep_alive else _CLOSE)
         lines = [b"%b: %b\r\n" % header for header in headers]

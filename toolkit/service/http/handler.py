@@ -18,7 +18,15 @@ from dataclasses import dataclass, field
 from toolkit.api import wire
 from toolkit.api.errors import StoreError
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import LENIENT_TYPES, Endpoint, Refusal, Reply, build_refusal, build_sent, build_verified
+from toolkit.api.wire import (
+    LENIENT_TYPES,
+    Endpoint,
+    Refusal,
+    ServerResponse,
+    refusal_response,
+    sent_response,
+    verified_response,
+)
 from toolkit.service.core.send_and_verify import VerificationService
 from toolkit.service.http.request_parser import Request
 from toolkit.service.metrics.call_log import LineWriter, call_line
@@ -56,7 +64,7 @@ class RequestContext:
     msg_id: str | None = None
 
 
-Answer = Callable[[RequestContext, Request], Awaitable[Reply | Refusal]]
+ApiResponse = Callable[[RequestContext, Request], Awaitable[ServerResponse | Refusal]]
 
 
 def new_request_ids() -> Iterator[bytes]:
@@ -72,7 +80,7 @@ class Api:
     verification: VerificationService
     media_types: frozenset[str] = LENIENT_TYPES
 
-    async def answer(self, context: RequestContext, request: Request) -> Reply | Refusal:
+    async def answer(self, context: RequestContext, request: Request) -> ServerResponse | Refusal:
         """Answer one request, and fill in the parts of ``context`` as they are read."""
         received = wire.read_request(
             request.method,
@@ -90,13 +98,13 @@ class Api:
         if received.refusal or app is None:
             return received.refusal or Refusal(ReturnCode.AUTH_FAILED)
         if send is None:
-            return await self.verification.verify(app, received.msg_id or "", received.code) or build_verified()
+            return await self.verification.verify(app, received.msg_id or "", received.code) or verified_response()
         context.mobile = send.mobile
         sent = await self.verification.send(app, send)
         if isinstance(sent, Refusal):
             return sent
         context.msg_id = sent
-        return build_sent(sent)
+        return sent_response(sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +119,14 @@ class RequestHandler:
         now_s: a monotonic clock, for latencies.
     """
 
-    answer: Answer
+    answer: ApiResponse
     counters: Counters = field(default_factory=Counters)
     call_log: LineWriter | None = None
     max_in_flight: int = MAX_IN_FLIGHT
     request_ids: Iterator[bytes] = field(default_factory=new_request_ids)
     now_s: Callable[[], float] = time.perf_counter
 
-    async def __call__(self, request: Request) -> Reply | None:
+    async def __call__(self, request: Request) -> ServerResponse | None:
         """Answer one request. Every failure becomes a response with a return code; None closes the connection."""
         request_id = request.header(REQUEST_ID)
         if not (request_id and _VALID_REQUEST_ID.fullmatch(request_id)):
@@ -144,18 +152,18 @@ class RequestHandler:
             self.counters.in_flight -= 1
         return self._finish(context, answer)
 
-    def refuse(self, return_code: ReturnCode, peer: str) -> Reply:
+    def refuse(self, return_code: ReturnCode, peer: str) -> ServerResponse:
         """Count and log a request that is not valid HTTP, and return the response."""
         return self._finish(RequestContext(next(self.request_ids), peer, self.now_s()), Refusal(return_code))
 
-    def _finish(self, context: RequestContext, answer: Reply | Refusal) -> Reply:
+    def _finish(self, context: RequestContext, answer: ServerResponse | Refusal) -> ServerResponse:
         """Count and log an answer, and return it as a response with the request's id."""
         if isinstance(answer, Refusal):
-            return_code, reply = answer.return_code, build_refusal(answer)
+            return_code, reply = answer.return_code, refusal_response(answer)
         else:
             return_code, reply = ReturnCode.SUCCESS, answer
         latency_s = self.now_s() - context.started_s
         self.counters.count(context.endpoint, return_code, latency_s)
         if self.call_log:
             self.call_log.write(call_line(context, return_code, latency_s))
-        return Reply(reply.http_status, (*reply.headers, (REQUEST_ID, context.request_id)), reply.body)
+        return ServerResponse(reply.http_status, (*reply.headers, (REQUEST_ID, context.request_id)), reply.body)

@@ -9,7 +9,7 @@ import pytest
 from toolkit.api.errors import InputError, NotConnectedError, TransportError
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.load_test.generator.checks.registry import (
     BRUTE_FORCE,
     FREQUENCY_LIMITS,
@@ -43,7 +43,7 @@ def seen(
     """Return what one call shows."""
     call: Call = Send(mobile, due=due) if endpoint is Endpoint.SEND else Verify(msg_id, "123456", due=due)
     sent = msg_id if code is OK and endpoint is Endpoint.SEND else None
-    answer = None if code is None else Answer(code.http_status, code, code.message, msg_id=sent)
+    answer = None if code is None else ApiResponse(code.http_status, code, code.message, msg_id=sent)
     row = claim.row(call, Outcome(endpoint, int(at_s * S), 1000, answer, error))
     return Counter() if row is None else Counter([row])
 
@@ -149,7 +149,7 @@ def at_rate(sends: int, latency_ms: float, from_s: int) -> Evidence:
     rows = [
         THROUGHPUT.row(
             Send("13800138000"),
-            Outcome(Endpoint.SEND, (from_s * S) + n, int(latency_ms * 1e6), Answer(200, OK, "success", "a")),
+            Outcome(Endpoint.SEND, (from_s * S) + n, int(latency_ms * 1e6), ApiResponse(200, OK, "success", "a")),
         )
         for n in range(sends)
     ]

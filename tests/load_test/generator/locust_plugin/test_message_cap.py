@@ -8,7 +8,7 @@ from support.api import Api
 from support.locust import plain_locust, run_locust
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Endpoint, Reply
+from toolkit.api.wire import Endpoint, ServerResponse
 
 
 def accepted(api: Api) -> int:
@@ -57,9 +57,11 @@ def test_a_refused_send_costs_nothing(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply(0, (), b""), Reply(502, ((b"content-length", b"1"),), b"?")], ids=["hung up", "a proxy's page"]
+    "reply",
+    [ServerResponse(0, (), b""), ServerResponse(502, ((b"content-length", b"1"),), b"?")],
+    ids=["hung up", "a proxy's page"],
 )
-def test_a_send_without_an_answer_may_have_cost_a_message(api: Api, reply: Reply) -> None:
+def test_a_send_without_an_answer_may_have_cost_a_message(api: Api, reply: ServerResponse) -> None:
     api.reply = reply
     assert run_locust(api.target, "--max-messages", "25").returncode == 97
 

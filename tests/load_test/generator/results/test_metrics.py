@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from toolkit.api.errors import TransportError
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.load_test.generator.results.metrics import History, Metrics
 from toolkit.load_test.generator.steps import CallResult, Outcome, Send, Verify
 from toolkit.runs.thresholds import judge, parse
@@ -18,7 +18,7 @@ from toolkit.runs.thresholds import judge, parse
 
 def counted(calls: int) -> Metrics:
     """Return the metrics of sends that took 1 ms and waited 249 ms, and of a verify without an answer."""
-    sent, timeout = Answer(200, ReturnCode.SUCCESS, "success"), TransportError("no answer")
+    sent, timeout = ApiResponse(200, ReturnCode.SUCCESS, "success"), TransportError("no answer")
     timeout.__cause__ = TimeoutError()
     results: list[CallResult] = [
         (Send("13800138000"), Outcome(Endpoint.SEND, 0, 1_000_000, sent, wait_ns=249_000_000), ())

@@ -8,14 +8,14 @@ import pytest
 from toolkit import analysis
 from toolkit.api.errors import NotConnectedError, ProtocolError
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Answer, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.records.call_record import CallRecord, RecordBuilder
 from toolkit.records.packed import PackedReader
 
 RECORDS = RecordBuilder.of("friday", "worker-3", "key", "the-master-secret")
-SENT = Answer(200, ReturnCode.SUCCESS, "success", msg_id="m-1")
+SENT = ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id="m-1")
 MOBILE = "13800138000"
 
 
@@ -74,6 +74,6 @@ def test_a_call_without_an_answer_is_recorded_with_its_error(
 
 @pytest.mark.parametrize("strange", [Send(MOBILE, 10**30), Send("\ud800", 10**30)])
 def test_what_cannot_be_packed_keeps_no_call_from_its_record(tmp_path: Path, strange: Call) -> None:
-    answer = Answer(200, ReturnCode.SUCCESS, "success", msg_id="\ud800")
+    answer = ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id="\ud800")
     record = recorded(tmp_path, strange, Outcome(Endpoint.SEND, 10**18, 5, answer))
     assert (record.temp_id, set(record.msg_id or "")) == (None, {"\ufffd"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from toolkit.api.errors import CallError, NotConnectedError, ProtocolError
-from toolkit.api.wire import Endpoint, read_answer
+from toolkit.api.wire import Endpoint, parse_response
 from toolkit.load_test.generator.http.http1 import HttpResponse
 from toolkit.load_test.generator.steps import Call, Outcome, Send
 from toolkit.records.call_record import Failure
@@ -18,7 +18,7 @@ def read_outcome(call: Call, response: HttpResponse, started_ns: int, latency_ns
     endpoint, body = _SEND if isinstance(call, Send) else _VERIFY, response.body
     answer = failure = None
     try:
-        answer = read_answer(endpoint, response.http_status, response.headers, body)
+        answer = parse_response(endpoint, response.http_status, response.headers, body)
     except ProtocolError as error:
         failure = error
     return Outcome(endpoint, started_ns, latency_ns, answer, failure, len(body), wait_ns)
