@@ -22,19 +22,19 @@ def _codes(calls):
     return sorted(calls.to_pandas()["return_code"])
 
 
-def test_a_period_has_its_first_moment_and_not_its_last(calls):
+def test_a_period_includes_its_start_and_excludes_its_end(calls):
     assert _codes(calls.between("2026-11-06T12:00", "2026-11-06T12:00:02")) == [50000, 50001]
     assert _codes(calls.between(since="2026-11-06T12:00:01")) == [50001, 50002]
     assert _codes(calls.between(until=pd.Timestamp("2026-11-06T20:00:01+08:00"))) == [50000]
     assert _codes(calls.between()) == [50000, 50001, 50002]
 
 
-def test_a_period_that_is_no_time_is_an_input_error(calls):
+def test_an_invalid_time_is_an_input_error(calls):
     with pytest.raises(InputError, match="invalid time 'noon'"):
         calls.between("noon")
 
 
-def test_calls_are_chosen_by_what_their_columns_hold(calls):
+def test_calls_are_filtered_by_the_values_of_columns(calls):
     assert _codes(calls.where(endpoint="send", return_code=50001)) == [50001]
     assert _codes(calls.where()) == [50000, 50001, 50002]
 

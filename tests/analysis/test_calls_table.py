@@ -20,20 +20,20 @@ def test_the_columns_are_those_of_a_record():
     assert sorted(COLUMNS) == sorted(schema().names)
 
 
-def test_a_frame_that_pandas_reads_by_itself_will_do_though_nulls_made_floats_of_numbers(path):
+def test_a_frame_is_accepted_though_pandas_converted_integers_to_floats(path):
     frame = pd.read_parquet(path)
     assert str(frame["return_code"].dtype) == "float64"
     pd.testing.assert_frame_equal(analysis.return_codes(frame), analysis.return_codes(analysis.read(path)))
 
 
-def test_keys_that_went_through_floats_are_refused_where_they_are_needed(path):
+def test_keys_that_went_through_floats_are_refused_if_needed(path):
     frame = pd.read_parquet(path)
     assert collect(lazy(frame).select("msg_key"))["msg_key"].isna().all()
     with pytest.raises(InputError, match="msg_key went through floats, which changes keys: pass the result of"):
         lazy(frame, "msg_key")
 
 
-def test_columns_that_a_frame_lacks_are_null_and_nobody_waited():
+def test_missing_columns_are_null_and_wait_ns_is_0():
     frame = pd.DataFrame({"started_ns": [1], "endpoint": ["send"], "latency_ns": [5]})
     row = collect(lazy(frame)).iloc[0]
     assert set(row.index) == set(COLUMNS)
@@ -49,17 +49,17 @@ def test_columns_that_a_frame_lacks_are_null_and_nobody_waited():
         (None, "a NoneType is not a frame of calls"),
     ],
 )
-def test_what_holds_no_calls_is_an_input_error(calls, said):
+def test_an_object_without_calls_is_an_input_error(calls, said):
     with pytest.raises(InputError, match=said):
         analysis.return_codes(calls)
 
 
-def test_a_column_that_a_function_needs_is_named_where_it_is_missing():
+def test_a_missing_needed_column_is_named():
     frame = pd.DataFrame({"started_ns": [1], "endpoint": ["send"], "latency_ns": [5]})
     with pytest.raises(InputError, match="lacks msg_key"):
         lazy(frame, "msg_key")
 
 
-def test_a_narwhals_frame_will_do(path):
+def test_a_narwhals_frame_is_accepted(path):
     sends = analysis.read(path).table.filter(nw.col("endpoint") == "send")
     assert analysis.return_codes(sends)["endpoint"].unique().tolist() == ["send"]

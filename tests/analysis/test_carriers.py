@@ -20,16 +20,16 @@ def test_a_prefix_has_its_carrier_and_province():
 
 
 @pytest.mark.parametrize("prefix", ["1600000", "138", "13800138", "138001x", "１３８００１３", "", "0000000"])
-def test_what_is_unknown_is_null(prefix):
+def test_an_unknown_prefix_has_nulls(prefix):
     assert _row(prefix) == (prefix, None, None)
 
 
-def test_each_prefix_has_one_row_and_null_none():
+def test_each_distinct_prefix_has_one_row_and_null_has_no_row():
     frame = carriers(["1380013", None, "1300050", "1380013", pd.NA])
     assert frame["prefix"].tolist() == ["1300050", "1380013"]
 
 
-def test_of_no_prefixes_there_are_no_rows_and_the_same_columns():
+def test_without_prefixes_the_frame_is_empty_with_the_same_columns():
     assert carriers([]).dtypes.astype(str).tolist() == carriers(["1380013"]).dtypes.astype(str).tolist()
 
 
@@ -44,7 +44,7 @@ def test_a_carriers_name_is_one_of_the_names(prefix):
 
 @pytest.mark.xdist_group("spark")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_call_gets_its_prefixs_place_in_its_own_engine(engine, tmp_path):
+def test_each_engine_locates_the_prefixes_of_its_calls(engine, tmp_path):
     write_random_calls(tmp_path / "calls.parquet", 1_000)
     calls = lazy(OPEN[engine](str(tmp_path / "calls.parquet")))
     frame = collect(locate(calls).select("prefix", "carrier", "province"))

@@ -16,10 +16,10 @@ def test_the_interval_is_the_score_interval(calls, data):
     assert (float(low), float(high)) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-def test_where_nothing_was_called_nothing_is_known():
+def test_without_calls_the_interval_is_nan():
     assert all(math.isnan(end) for end in wilson(0, 0))
 
 
-def test_none_of_a_thousand_is_not_none_at_all():
+def test_the_interval_of_0_of_a_thousand_has_a_positive_end():
     low, high = wilson([0], [1000])
     assert (low.tolist(), high.tolist()) == ([0.0], [pytest.approx(0.00383, abs=1e-5)])

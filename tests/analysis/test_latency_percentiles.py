@@ -40,7 +40,7 @@ def test_one_call_is_every_percentile(call):
     assert table.loc[1, "p50_ms":"max_ms"].tolist() == [4.0] * 7
 
 
-def test_what_the_caller_waited_shows_the_stall_that_the_servers_latency_hides(call):
+def test_the_caller_latency_shows_a_stall_that_the_server_latency_hides(call):
     stalled = [call(wait_ns=200_000_000) for _ in range(10)]
     table = analysis.latency(analysis.from_records([*[call() for _ in range(90)], *stalled])).set_index("measure")
     assert table.loc["latency_ms", "p95_ms"] == 2.0
@@ -65,12 +65,12 @@ def test_groups_may_be_any_columns_and_null_is_one_of_them(call):
     ]
 
 
-def test_other_percentiles_have_columns_that_say_which(call):
+def test_other_percentiles_have_columns_of_their_names(call):
     table = analysis.latency(analysis.from_records([call()]), at=(0, 99.99))
     assert list(table) == ["endpoint", "measure", "calls", "p0_ms", "p99.99_ms", "mean_ms", "max_ms", "error_ratio"]
 
 
-def test_of_no_calls_there_are_no_rows_and_the_same_columns(call):
+def test_without_calls_the_frame_is_empty_with_the_same_columns(call):
     none, one = (analysis.latency(analysis.from_records(records)) for records in ([], [call()]))
     assert none.empty
     assert none.dtypes.astype(str).tolist() == one.dtypes.astype(str).tolist()

@@ -93,17 +93,17 @@ def path(tmp_path_factory):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_engine_gives_equal_answers(name, engine, path):
+def test_all_engines_give_equal_results(name, engine, path):
     function = FUNCTIONS[name]
     pd.testing.assert_frame_equal(function(OPEN[engine](path)), function(analysis.read(path)))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_no_answer_has_a_column_of_objects(name, path):
+def test_no_result_has_an_object_column(name, path):
     assert "object" not in FUNCTIONS[name](analysis.read(path)).dtypes.astype(str).tolist()
 
 
-def test_every_public_function_of_calls_is_held_to_the_engines():
+def test_every_public_function_of_calls_is_tested_with_all_engines():
     functions = {name for name in analysis.__all__ if name.islower()} - {"read", "from_records", "readable"}
     covered = {name.split()[0] for name in FUNCTIONS} | {"span", "duration_s", "wilson"}
     assert functions == covered

@@ -13,7 +13,7 @@ from toolkit import analysis
 SCRIPT = Path(__file__).parents[2] / "docs" / "on_a_cluster.py"
 
 
-def test_the_script_for_a_cluster_prints_what_the_calls_say(tmp_path):
+def test_the_script_for_a_cluster_prints_outcomes_and_latencies(tmp_path):
     needs_java()
     write_random_calls(tmp_path / "calls.parquet", 2_000)
     submit = Path(sys.executable).with_name("spark-submit")

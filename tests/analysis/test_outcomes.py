@@ -15,13 +15,13 @@ def _plain(values):
     return tuple(None if pd.isna(value) else value for value in values)
 
 
-def test_success_has_its_row_with_the_tables_wording(call):
+def test_success_has_a_row_with_the_apis_message(call):
     row = analysis.return_codes(analysis.from_records([call()])).iloc[0]
     assert row["endpoint":"error"].tolist()[:6] == ["send", 200, 50000, "success", "请求成功", "OK"]
     assert (row["calls"], row["share"]) == (1, 1.0)
 
 
-def test_every_code_of_the_table_is_explained(call):
+def test_every_code_of_the_api_is_described(call):
     records = [call(code=int(code)) for code in ReturnCode]
     rows = analysis.return_codes(analysis.from_records(records)).itertuples()
     assert [(row.return_code, row.http_status, row.message, row.meaning, row.kind) for row in rows] == [
@@ -29,14 +29,14 @@ def test_every_code_of_the_table_is_explained(call):
     ]
 
 
-def test_a_code_beyond_the_table_has_its_row_without_words(call):
+def test_an_unknown_code_has_a_row_without_a_description(call):
     row = analysis.return_codes(analysis.from_records([call(code=50031)])).iloc[0]
     assert (row["return_code"], row["message"], row["meaning"]) == (50031, "", "")
     assert pd.isna(row["kind"])
     assert pd.isna(row["error"])
 
 
-def test_calls_without_an_answer_have_a_row_for_each_error(call):
+def test_calls_without_a_response_have_a_row_for_each_error(call):
     records = [call(error="timeout"), call(error="refused"), call(error="timeout"), call()]
     table = analysis.return_codes(analysis.from_records(records))
     assert _plain(table["error"]) == (None, "refused", "timeout")
@@ -44,12 +44,12 @@ def test_calls_without_an_answer_have_a_row_for_each_error(call):
     assert _plain(table["http_status"]) == (200, None, None)
 
 
-def test_an_answer_that_is_not_the_apis_keeps_its_http_status(call):
+def test_a_response_of_another_server_keeps_its_http_status(call):
     table = analysis.return_codes(analysis.from_records([call(error="not_api", http_status=502)]))
     assert (table["http_status"][0], table["return_code"].isna()[0]) == (502, True)
 
 
-def test_rows_read_send_before_verify_then_by_return_code_with_errors_last(call):
+def test_rows_are_sorted_by_endpoint_and_return_code_with_errors_last(call):
     records = [call(Endpoint.VERIFY, 50010), call(error="reset"), call(code=50014), call(Endpoint.VERIFY), call()]
     table = analysis.return_codes(analysis.from_records(records))
     assert table["endpoint"].tolist() == ["send", "send", "send", "verify", "verify"]
@@ -99,7 +99,7 @@ def _none(value):
     return None if pd.isna(value) else value
 
 
-def test_a_bucket_holds_its_first_nanosecond_and_not_its_end(call):
+def test_a_bucket_includes_its_start_and_excludes_its_end(call):
     second = 1_000_000_000
     start = 1_793_966_400 * second
     records = [call(started_ns=start), call(started_ns=start + second - 1), call(started_ns=start + second)]
@@ -109,12 +109,12 @@ def test_a_bucket_holds_its_first_nanosecond_and_not_its_end(call):
 
 
 @pytest.mark.parametrize("every", ["", "0s", "-1s", "soon", "NaT"])
-def test_what_is_no_width_of_a_bucket_is_an_input_error(every):
+def test_an_invalid_bucket_width_is_an_input_error(every):
     with pytest.raises(InputError, match="invalid bucket width"):
         analysis.over_time(analysis.from_records([]), every)
 
 
-def test_of_no_calls_there_are_no_rows_and_the_same_columns(call):
+def test_without_calls_the_frame_is_empty_with_the_same_columns(call):
     none, one = analysis.from_records([]), analysis.from_records([call()])
     for table in (analysis.return_codes, analysis.over_time):
         assert table(none).empty

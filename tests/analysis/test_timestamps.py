@@ -6,7 +6,7 @@ from toolkit.api.errors import InputError
 
 
 @pytest.mark.parametrize("every", ["", "0s", "-1s", "soon", "NaT"])
-def test_what_is_no_width_of_a_bucket_is_an_input_error(every):
+def test_an_invalid_bucket_width_is_an_input_error(every):
     with pytest.raises(InputError, match="invalid bucket width"):
         parse_width_ns(every)
 
@@ -20,11 +20,11 @@ def test_what_is_no_width_of_a_bucket_is_an_input_error(every):
         (pd.Timestamp("1970-01-02", tz="UTC"), 86_400_000_000_000),
     ],
 )
-def test_a_time_is_utc_where_it_does_not_say(when, ns):
+def test_a_time_without_an_offset_is_utc(when, ns):
     assert parse_time_ns(when) == ns
 
 
 @pytest.mark.parametrize("when", ["", "yesterday-ish", "2026-13-01"])
-def test_what_is_no_time_is_an_input_error(when):
+def test_an_invalid_time_is_an_input_error(when):
     with pytest.raises(InputError, match=r"invalid time .*: write it as"):
         parse_time_ns(when)

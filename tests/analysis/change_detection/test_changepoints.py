@@ -50,12 +50,12 @@ def test_short_incidents_of_a_month_are_found_within_a_bucket(planted):
     assert _found(planted, return_code=50014) == [(pytest.approx(2500, abs=1), pytest.approx(2508, abs=1))]
 
 
-def test_changes_that_last_are_found_and_whether_they_ended(planted):
+def test_lasting_changes_are_found_with_their_end(planted):
     assert _found(planted, return_code=50009) == [(pytest.approx(4000, abs=2), pytest.approx(4000 + 5 * A_DAY, abs=2))]
     assert _found(planted, return_code=50006) == [(pytest.approx(7000, abs=6), None)]
 
 
-def test_a_code_that_appears_for_the_first_time_is_a_change_from_nothing(planted):
+def test_a_new_code_is_a_change_from_zero(planted):
     assert _found(planted, return_code=50002) == [(pytest.approx(6000, abs=1), pytest.approx(6006, abs=1))]
     assert _found(planted, return_code=50018) == [(pytest.approx(3000, abs=15), None)]
     row = planted[planted["return_code"] == 50002].iloc[0]
@@ -74,17 +74,17 @@ def test_slow_calls_are_found_within_a_bucket(planted, percentile):
     assert ratios.tolist() == pytest.approx([4.0, 1.7], rel=0.15)
 
 
-def test_nothing_else_is_told_of_that_month(planted):
+def test_nothing_else_is_reported_of_that_month(planted):
     rest = planted[(planted["measure"] == "share") & (planted["return_code"] != 50000)]
     assert len(rest) == 6
 
 
-def test_rows_are_in_the_order_of_time_and_say_what_the_code_means(planted):
+def test_rows_are_sorted_by_time_and_describe_the_code(planted):
     assert planted["changed_at"].is_monotonic_increasing
     assert planted.loc[planted["return_code"] == 50009, "message"].tolist() == ["out of freq"]
 
 
-def test_differences_lie_in_their_intervals_and_beyond_0(planted):
+def test_differences_lie_in_their_intervals_and_the_intervals_exclude_0(planted):
     assert (planted["difference_low"] < planted["difference"]).all()
     assert (planted["difference"] < planted["difference_high"]).all()
     assert (np.sign(planted["difference_low"]) == np.sign(planted["difference_high"])).all()
@@ -92,21 +92,21 @@ def test_differences_lie_in_their_intervals_and_beyond_0(planted):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_quiet_months_with_a_rhythm_and_clusters_raise_no_alarm(seed):
+def test_quiet_months_with_a_daily_pattern_and_clusters_have_no_changes(seed):
     calls = sends(seed, SHARES, per_bucket=[10, 60, 200][seed % 3], rhythm=0.3, clusters=0.1, rests=seed % 2 == 0)
     assert analysis.changes(calls).empty
 
 
-def test_a_quiet_day_raises_no_alarm():
+def test_a_quiet_day_has_no_changes():
     assert all(analysis.changes(sends(seed, SHARES, days=1, rhythm=0.15)).empty for seed in range(5))
 
 
 @pytest.mark.parametrize("days", [3, 8])
-def test_shares_and_times_that_follow_the_hour_raise_no_alarm(days):
+def test_shares_and_latencies_that_follow_the_hour_have_no_changes(days):
     assert analysis.changes(sends(1, {50009: 0.06}, days=days, per_bucket=200, rhythm=0.7)).empty
 
 
-def test_a_change_is_found_in_what_follows_the_hour():
+def test_a_change_is_found_in_a_share_that_follows_the_hour():
     calls = sends(1, {50009: 0.06}, days=20, per_bucket=200, rhythm=0.7)
     bucket = (calls["started_ns"] - START_NS) // BUCKET_NS
     more = (bucket >= 3000) & (np.arange(len(calls)) % 20 == 0)
@@ -122,7 +122,7 @@ def test_after_a_night_without_calls_a_change_begins_with_the_first_call():
     assert (changed_at, until) == (pytest.approx(bucket[bucket >= night].min(), abs=1), None)
 
 
-def test_with_a_larger_ratio_less_is_told():
+def test_a_larger_ratio_reports_fewer_changes():
     calls = sends(1, {50009: 0.04}, planted=[(50009, 4000, 8640, 0.07)])
     tables = [analysis.changes(calls, least_ratio=ratio) for ratio in (1.2, 1.5, 2.5)]
     assert [len(_found(table, return_code=50009)) for table in tables] == [1, 1, 0]
@@ -140,12 +140,12 @@ def test_without_a_width_there_are_at_most_10000_buckets(days, every_s):
     assert found % (every_s * 10**9) == 0
 
 
-def test_more_buckets_than_can_be_followed_are_an_input_error():
+def test_too_many_buckets_are_an_input_error():
     with pytest.raises(InputError, match=r"more than 50,000 buckets: give a larger every"):
         analysis.changes(sends(1, {}, days=2, per_bucket=200), every="1s")
 
 
-def test_calls_that_waited_are_followed_as_the_caller_saw_them():
+def test_calls_that_waited_have_changes_of_the_caller_latency():
     calls = sends(1, {}, days=1, slow=[(100, 110, 3.0)])
     bucket = (calls["started_ns"] - START_NS) // BUCKET_NS
     waiting = calls.assign(wait_ns=np.where((bucket >= 200) & (bucket < 210), 500_000_000, 0))
@@ -156,18 +156,18 @@ def test_calls_that_waited_are_followed_as_the_caller_saw_them():
 
 @settings(max_examples=20)
 @given(data=st.data())
-def test_few_calls_of_any_sort_change_nothing(data, runs):
+def test_a_few_calls_have_no_changes(data, runs):
     assert analysis.changes(analysis.from_records(data.draw(runs))).empty
 
 
-def test_of_no_changes_there_are_no_rows_and_the_same_columns(planted):
+def test_without_changes_the_frame_is_empty_with_the_same_columns(planted):
     none = analysis.changes(analysis.from_records([]))
     assert none.empty
     assert none.dtypes.astype(str).tolist() == planted.dtypes.astype(str).tolist()
     assert starts(0) == pd.Timestamp("2026-11-06", tz="UTC")
 
 
-def test_the_answer_does_not_depend_on_the_order_of_calls():
+def test_the_result_does_not_depend_on_the_order_of_calls():
     calls = sends(1, {50009: 0.05}, days=2, planted=[(50009, 100, 120, 0.4)])
     table = analysis.changes(calls)
     assert len(table)

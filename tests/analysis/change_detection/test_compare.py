@@ -55,7 +55,7 @@ def test_percentiles_are_within_half_a_percent_of_the_exact_ones(quiet, other):
             assert _of(table, measure="latency_ms", percentile=at)[side] == pytest.approx(exact, rel=0.005)
 
 
-def test_what_differs_is_told_with_its_size_and_what_does_not_is_not(quiet, other):
+def test_a_difference_is_reported_with_its_size_and_equal_sides_are_not(quiet, other):
     table = analysis.compare(quiet, other)
     assert table[table["differs"]]["measure"].tolist() == ["share", "share", *["latency_ms"] * 5]
     limited = _of(table, return_code=ReturnCode.OUT_OF_FREQ)
@@ -75,7 +75,7 @@ def test_a_period_and_itself_do_not_differ(quiet):
     assert table["p_corrected"].tolist() == [1.0] * len(table)
 
 
-def test_a_single_incident_in_a_day_is_chance_and_not_a_difference():
+def test_a_single_incident_in_a_day_is_no_significant_difference():
     calm = sends(1, {50019: 0.002}, days=1)
     table = analysis.compare(calm, sends(2, {50019: 0.002}, days=1, planted=[(50019, 99, 105, 0.5)]))
     assert _of(table, return_code=ReturnCode.SERVER_ERROR)["ratio"] > 4
@@ -95,7 +95,7 @@ def test_without_a_width_the_shorter_side_has_24_buckets_or_some_more(days, buck
     assert set(table["buckets_b"]) == {buckets}
 
 
-def test_too_few_buckets_have_no_p_and_no_interval_and_a_note(quiet, other):
+def test_too_few_buckets_have_a_note_and_no_p_value_or_interval(quiet, other):
     table = analysis.compare(quiet, other, every="8h", permutations=9)
     assert set(table["buckets_a"]) == {6}
     assert table[["p_value", "p_corrected", "difference_low", "difference_high", "differs"]].isna().all(axis=None)
@@ -103,7 +103,7 @@ def test_too_few_buckets_have_no_p_and_no_interval_and_a_note(quiet, other):
     assert set(table["note"]) == {"too few buckets with calls: a has 6 and b has 6 of 8"}
 
 
-def test_an_endpoint_that_one_side_lacks_has_rows_without_its_values(quiet):
+def test_an_endpoint_on_one_side_only_has_rows_with_nulls(quiet):
     verifies = quiet.assign(endpoint="verify")
     table = analysis.compare(quiet, verifies, permutations=9)
     assert table[table["endpoint"] == "send"]["b"].isna().all()
@@ -113,39 +113,39 @@ def test_an_endpoint_that_one_side_lacks_has_rows_without_its_values(quiet):
     }
 
 
-def test_a_percentile_is_compared_where_10_calls_are_beyond_it():
+def test_a_percentile_is_compared_if_10_calls_are_beyond_it():
     few = sends(1, {}, days=1, per_bucket=1)
     table = analysis.compare(few, few, permutations=9)
     beyond = {at: len(few) * (100 - at) / 100 for at in (50, 90, 95, 99, 99.9)}
     assert table["percentile"].dropna().tolist() == [at for at, calls in beyond.items() if calls >= 10]
 
 
-def test_what_callers_waited_has_rows_where_any_did(quiet):
+def test_caller_latency_has_rows_if_any_call_waited(quiet):
     waiting = quiet.assign(wait_ns=[5_000_000, *[0] * (len(quiet) - 1)])
     assert "caller_ms" not in analysis.compare(quiet, quiet, permutations=9)["measure"].tolist()
     assert "caller_ms" in analysis.compare(quiet, waiting, permutations=9)["measure"].tolist()
 
 
-def test_the_answer_depends_on_the_seed_and_not_on_the_order_of_calls(quiet, other):
+def test_the_result_depends_on_the_seed_and_not_on_the_order_of_calls(quiet, other):
     table = analysis.compare(quiet, other, permutations=99)
     shuffled = analysis.compare(quiet.sample(frac=1, random_state=1), other[::-1], permutations=99)
     pd.testing.assert_frame_equal(shuffled, table)
     assert analysis.compare(quiet, other, permutations=99, seed=2)["p_value"].tolist() != table["p_value"].tolist()
 
 
-def test_runs_at_the_same_time_are_two_sides_all_the_same(quiet, other):
+def test_runs_at_the_same_time_can_be_compared(quiet, other):
     later = other.assign(started_ns=other["started_ns"] + 7 * 288 * BUCKET_NS)
     same, apart = (analysis.compare(quiet, it, every="2h", permutations=99) for it in (other, later))
     pd.testing.assert_frame_equal(same, apart)
 
 
-def test_of_no_calls_there_are_no_rows_and_the_same_columns(quiet):
+def test_without_calls_the_frame_is_empty_with_the_same_columns(quiet):
     none = analysis.from_records([])
     table, empty = analysis.compare(quiet, quiet, permutations=9), analysis.compare(none, none)
     assert empty.empty
     assert empty.dtypes.astype(str).tolist() == table.dtypes.astype(str).tolist()
 
 
-def test_what_is_no_width_is_an_input_error(quiet):
+def test_an_invalid_width_is_an_input_error(quiet):
     with pytest.raises(InputError, match="invalid bucket width"):
         analysis.compare(quiet, quiet, every="soon")

@@ -47,14 +47,14 @@ def day():
     return pd.concat([_sends(), _pumped()], ignore_index=True)
 
 
-def _told(table):
+def _values(table):
     return list(zip(table["dimension"], table["value"], strict=True))
 
 
-def test_a_pumped_prefix_comes_first_and_then_what_it_has_in_common_with_others(day):
+def test_a_pumped_prefix_comes_first_and_then_the_values_that_it_shares_with_others(day):
     table = analysis.explain(day, 50009, since="2026-11-06T14:05")
-    assert _told(table)[0] == ("prefix", "1391234")
-    assert {("province", "Jiangsu"), ("app_key", "app-1"), ("temp_id", "2"), ("hour", "14")} == set(_told(table)[1:])
+    assert _values(table)[0] == ("prefix", "1391234")
+    assert {("province", "Jiangsu"), ("app_key", "app-1"), ("temp_id", "2"), ("hour", "14")} == set(_values(table)[1:])
     first = table.iloc[0]
     assert (first["calls"], first["lift_low"] > 5) == (2_000, True)
     assert first["coverage"] == pytest.approx(0.6, abs=0.05)
@@ -62,18 +62,18 @@ def test_a_pumped_prefix_comes_first_and_then_what_it_has_in_common_with_others(
     assert pd.isna(first["share_before"])
 
 
-def test_what_always_was_is_told_only_where_nobody_asks_what_is_new(day):
+def test_a_constant_excess_is_reported_only_without_since(day):
     always = ("temp_id", "3")
-    assert always in _told(analysis.explain(day, 50009))
-    assert always not in _told(analysis.explain(day, 50009, since="2026-11-06T14:05"))
-    assert _told(analysis.explain(day, 50009, until="2026-11-06T14:05")) == [always]
-    assert _told(analysis.explain(day, 50009, since="2026-11-06T06:00", until="2026-11-06T14:05")) == []
+    assert always in _values(analysis.explain(day, 50009))
+    assert always not in _values(analysis.explain(day, 50009, since="2026-11-06T14:05"))
+    assert _values(analysis.explain(day, 50009, until="2026-11-06T14:05")) == [always]
+    assert _values(analysis.explain(day, 50009, since="2026-11-06T06:00", until="2026-11-06T14:05")) == []
 
 
-def test_other_calls_may_tell_what_always_was(day):
+def test_other_calls_can_show_a_constant_excess(day):
     table = analysis.explain(day, 50009, since="2026-11-06T14:05", against=_sends(seed=5))
-    assert _told(table)[0] == ("prefix", "1391234")
-    assert ("temp_id", "3") not in _told(table)
+    assert _values(table)[0] == ("prefix", "1391234")
+    assert ("temp_id", "3") not in _values(table)
     assert analysis.explain(day, 50009, against=day).empty
 
 
@@ -82,13 +82,13 @@ def test_an_outcome_is_a_code_a_kind_or_an_error(day):
     for outcome in (ReturnCode.OUT_OF_FREQ, Kind.RATE, "RATE"):
         pd.testing.assert_frame_equal(analysis.explain(day, outcome), by_code)
     lost = day.assign(error=np.where((day["source"] == "host-2") & (day.index % 7 == 0), "timeout", None))
-    assert _told(analysis.explain(lost, "timeout")) == [("source", "host-2")]
+    assert _values(analysis.explain(lost, "timeout")) == [("source", "host-2")]
 
 
 def test_the_hour_is_that_of_the_day_in_utc(day):
     hour = day["started_ns"] % DAY_NS // 3_600_000_000_000
     table = analysis.explain(day.assign(return_code=np.where((hour == 5) & (day.index % 3 == 0), 50019, 50000)), 50019)
-    assert _told(table) == [("hour", "5")]
+    assert _values(table) == [("hour", "5")]
 
 
 def _with_verifies(day):
@@ -105,17 +105,17 @@ def _with_verifies(day):
 
 def test_a_verify_has_the_template_and_the_prefix_of_its_send(day):
     table = analysis.explain(_with_verifies(day), ReturnCode.EXPIRED_CODE)
-    assert _told(table) == [("temp_id", "4")]
+    assert _values(table) == [("temp_id", "4")]
     accepted = day[(day["return_code"] == 50000) & (day["temp_id"] == 4)]
     assert table["calls"].tolist() == [len(accepted)]
 
 
-def test_a_verify_has_its_send_also_from_before_the_calls_that_are_asked_about(day):
+def test_a_verify_has_its_send_also_from_before_the_period(day):
     calls = _with_verifies(day)
     sends = calls["endpoint"] == "send"
     calls = calls.assign(started_ns=calls["started_ns"].mask(sends, START_NS))
     before = _with_verifies(_sends()).assign(return_code=50000)
-    assert _told(analysis.explain(calls, 50011, since="2026-11-06T12:00", against=before))[0] == ("temp_id", "4")
+    assert _values(analysis.explain(calls, 50011, since="2026-11-06T12:00", against=before))[0] == ("temp_id", "4")
 
 
 def test_a_send_in_two_records_is_one_send(day):
@@ -130,26 +130,26 @@ def test_verifies_without_a_send_are_a_value_of_their_own(day):
     lost = (calls["endpoint"] == "verify") & (calls.index % 10 == 0)
     codes = calls["return_code"].mask(calls["return_code"] == 50011, 50000).mask(lost, 50010)
     table = analysis.explain(calls.assign(return_code=codes, msg_key=calls["msg_key"].mask(lost, -1)), 50010)
-    assert set(_told(table.fillna({"value": "none"}))) == {
+    assert set(_values(table.fillna({"value": "none"}))) == {
         (name, "none") for name in ("prefix", "carrier", "province", "temp_id")
     }
 
 
-def test_keys_that_are_missing_are_asked_for_where_a_verify_had_the_outcome(day):
+def test_msg_key_is_required_if_a_verify_had_the_outcome(day):
     calls = _with_verifies(day).drop(columns="msg_key")
     with pytest.raises(InputError, match="lacks msg_key"):
         analysis.explain(calls, 50011)
     assert len(analysis.explain(calls, 50009))
 
 
-def test_no_more_rows_of_a_dimension_are_told_than_asked_for(day):
+def test_a_dimension_has_at_most_top_rows(day):
     hot = day["prefix"].isin(sorted(set(day["prefix"]))[:10]) & (day.index % 2 == 0)
     calls = day.assign(return_code=np.where(hot, 50019, 50000))
     for top in (3, 5, 20):
         assert (analysis.explain(calls, 50019, top=top)["dimension"] == "prefix").sum() == min(top, 10)
 
 
-def test_rows_are_in_the_order_of_their_score_and_do_not_depend_on_that_of_calls(day):
+def test_rows_are_sorted_by_score_and_do_not_depend_on_the_order_of_calls(day):
     table = analysis.explain(day, 50009)
     assert table["score"].is_monotonic_decreasing
     pd.testing.assert_frame_equal(analysis.explain(day.sample(frac=1, random_state=1), 50009), table)
@@ -157,31 +157,31 @@ def test_rows_are_in_the_order_of_their_score_and_do_not_depend_on_that_of_calls
 
 @settings(max_examples=20)
 @given(data=st.data())
-def test_few_calls_of_any_sort_can_be_explained(data, runs):
+def test_a_few_calls_can_be_explained(data, runs):
     calls = analysis.from_records(data.draw(runs))
     for outcome in (50000, "VERDICT", "timeout"):
         table = analysis.explain(calls, outcome, since="2026-11-06T12:00:02")
         assert (table["found"] <= table["calls"]).all()
 
 
-def test_of_an_outcome_that_no_call_had_there_are_no_rows_and_the_same_columns(day):
+def test_without_the_outcome_the_frame_is_empty_with_the_same_columns(day):
     table = analysis.explain(day, 50009)
     for none in (analysis.explain(day, 50018), analysis.explain(analysis.from_records([]), 50009)):
         assert none.empty
         assert none.dtypes.astype(str).tolist() == table.dtypes.astype(str).tolist()
 
 
-def test_what_is_no_time_is_an_input_error(day):
+def test_an_invalid_time_is_an_input_error(day):
     with pytest.raises(InputError, match="invalid time"):
         analysis.explain(day, 50009, since="noon")
 
 
 @pytest.mark.parametrize("outcome", ["50009x", "50009", 50020])
-def test_an_outcome_that_is_none_is_an_input_error(outcome, call):
+def test_an_unknown_outcome_is_an_input_error(outcome, call):
     with pytest.raises(InputError, match="no call ended with"):
         analysis.explain(analysis.from_records([call()]), outcome)
 
 
 @pytest.mark.parametrize("outcome", [50009, Kind.RATE, "timeout"])
-def test_an_outcome_that_no_call_had_gathers_nowhere(outcome, call):
+def test_a_known_outcome_without_calls_has_no_rows(outcome, call):
     assert analysis.explain(analysis.from_records([call()]), outcome).empty

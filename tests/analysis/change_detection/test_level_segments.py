@@ -33,13 +33,13 @@ def _clusters(draw, kept, spread):
     return noise
 
 
-def test_noise_is_that_of_independent_calls_and_the_same_over_longer_stretches():
+def test_the_noise_of_independent_calls_is_1_at_all_scales():
     draw = np.random.default_rng(1)
     test = _change_test(_counts(draw.poisson(50, N), 50))
     assert test.noise.tolist() == pytest.approx([1.0] * len(test.noise), abs=0.5)
 
 
-def test_noise_that_clusters_is_more_over_longer_stretches():
+def test_clustered_noise_grows_with_the_scale():
     noise = _change_test(_times(_clusters(np.random.default_rng(1), 0.8, 0.1))).noise
     assert noise[0] == pytest.approx(0.01, rel=0.6)
     assert noise[4] > 4 * noise[0]
@@ -53,12 +53,12 @@ def test_noise_is_not_raised_by_incidents_and_lasting_changes():
     assert _change_test(_times(changed)).noise[:4] == pytest.approx(_change_test(_times(quiet)).noise[:4], rel=0.25)
 
 
-def test_a_gain_of_times_is_the_squared_difference_of_means_over_its_variance():
+def test_the_gain_of_latencies_is_the_squared_difference_of_means_over_its_variance():
     series = _times(np.array([1.0, 3.0, 5.0, 5.0]))
     assert float(series.gain(LevelSegment(0, 2), LevelSegment(2, 4))) == pytest.approx((5 - 2) ** 2 / (1 / 2 + 1 / 2))
 
 
-def test_a_gain_of_counts_is_at_most_that_of_the_likelihood():
+def test_the_gain_of_counts_is_at_most_the_likelihood_ratio():
     def log_likelihood(found, rate):
         return found * math.log(rate) - rate if found else -rate
 
@@ -75,7 +75,7 @@ def test_a_gain_of_counts_is_at_most_that_of_the_likelihood():
         assert gain >= 0.4 * wanted - 1e-6
 
 
-def test_what_is_reportable_is_odds_that_many_times_as_large_and_10_calls():
+def test_a_reportable_change_has_the_ratio_of_odds_and_10_calls():
     series = _counts([50, 74, 76, 9, 0], 50, 0.0001)
     told = [bool(series.is_reportable(LevelSegment(0, 1), LevelSegment(it, it + 1), 1.5)) for it in (1, 2)]
     assert told == [False, True]
@@ -85,7 +85,7 @@ def test_what_is_reportable_is_odds_that_many_times_as_large_and_10_calls():
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.8])
-def test_a_level_that_wanders_has_no_changes(kept):
+def test_a_drifting_level_has_no_changes(kept):
     for seed in range(10):
         test = _change_test(_times(_clusters(np.random.default_rng(seed), kept, 0.1)), least_ratio=1.05)
         assert find_boundaries(test).tolist() == [0, N]
@@ -115,7 +115,7 @@ def test_an_incident_that_gets_worse_is_two_changes_that_end_together():
     assert [(int(it.after.start), it.until) for it in changes] == [(500, 600), (550, 600)]
 
 
-def test_what_goes_back_beyond_where_it_came_from_is_a_change_again():
+def test_a_level_that_goes_back_beyond_its_start_is_another_change():
     draw, place = np.random.default_rng(1), np.arange(N)
     level = np.where((place >= 500) & (place < 600), 1, 0) - np.where(place >= 600, 1, 0)
     first, second = find_changes(_change_test(_times(draw.normal(0, 0.1, N) + level)))
@@ -123,7 +123,7 @@ def test_what_goes_back_beyond_where_it_came_from_is_a_change_again():
     assert (int(second.before.start), int(second.before.end), int(second.after.start)) == (0, 500, 600)
 
 
-def test_slight_changes_of_a_rare_outcome_show_between_coarser_places():
+def test_slight_changes_of_a_rare_outcome_are_found_between_coarse_edges():
     draw = np.random.default_rng(1)
     found = draw.poisson(np.where(np.arange(N) >= 800, 0.15, 0.03)).astype(float)
     test, coarser = _change_test(_counts(found, 0.03, 0.0001)), np.arange(0, N + 1, 100)
@@ -132,7 +132,7 @@ def test_slight_changes_of_a_rare_outcome_show_between_coarser_places():
     assert change.until is None
 
 
-def test_of_fewer_than_8_observations_nothing_is_reportable():
+def test_fewer_than_8_observations_have_no_changes():
     assert find_changes(_change_test(_times(np.array([0.0] * 3 + [9.0] * 4)), 7)) == []
 
 

@@ -28,7 +28,7 @@ def _told(rows):
         st.tuples(st.integers(0, 500), st.floats(0, 1), st.integers(0, 500), st.floats(0, 1)), min_size=1, max_size=30
     )
 )
-def test_what_is_told_of_a_value_agrees_with_counting_by_hand(drawn):
+def test_the_columns_of_a_value_agree_with_counting_by_hand(drawn):
     rows = {f"v{i}": (n, round(n * p), m, round(m * q)) for i, (n, p, m, q) in enumerate(drawn)}
     if not sum(row[1] for row in rows.values()):
         return
@@ -45,19 +45,19 @@ def test_what_is_told_of_a_value_agrees_with_counting_by_hand(drawn):
         assert calls_before or row["lift"] == pytest.approx(wanted)
 
 
-def test_a_cause_comes_before_3_of_3_and_before_the_largest_that_is_a_little_ahead():
+def test_a_cause_scores_higher_than_3_of_3_and_than_the_largest_value_with_a_small_lift():
     others = {f"p{i}": (100, 3) for i in range(PREFIXES)}
     assert _told(others | {"rare": (3, 3), "cause": (2_000, 1_500)}) == ["cause"]
     assert _told({"small": (300, 240), "large": (50_000, 1_750), "rest": (50_000, 1_500)})[0] == "small"
 
 
-def test_the_score_is_the_bits_that_the_value_tells():
+def test_the_score_is_the_information_of_the_value_in_bits():
     (row,) = concentrated_values(_values({"hot": (1_000, 800), "cold": (9_000, 180)})).to_dict("records")
     lift = 800 / (1_000 * 180.5 / 9_001)
     assert row["score"] == pytest.approx(800 / 980 * (math.log2(lift) - (1 - 1 / lift) / math.log(2)))
 
 
-def test_of_values_that_are_all_the_same_none_is_told_but_by_chance():
+def test_of_equal_values_one_stands_out_only_by_chance():
     draw, told = np.random.default_rng(1), 0
     for _ in range(200):
         calls = draw.integers(20, 200, PREFIXES)
@@ -65,7 +65,7 @@ def test_of_values_that_are_all_the_same_none_is_told_but_by_chance():
     assert told <= 17
 
 
-def test_of_values_that_differ_by_themselves_none_is_told_but_one_that_differs_more():
+def test_of_overdispersed_values_only_one_that_differs_more_stands_out():
     draw = np.random.default_rng(1)
     shares = 0.05 * draw.gamma(4, 1 / 4, PREFIXES)
     rows = {f"p{i}": (400, draw.binomial(400, share)) for i, share in enumerate(shares)}
@@ -73,7 +73,7 @@ def test_of_values_that_differ_by_themselves_none_is_told_but_one_that_differs_m
     assert _told(rows | {"hot": (400, 380)}) == ["hot"]
 
 
-def test_two_values_are_told_apart_by_the_binomial_distribution():
+def test_two_values_are_tested_with_the_binomial_distribution():
     def is_told(found):
         return bool(_told({"one": (1_000, found), "other": (1_000, 30)}))
 
@@ -82,7 +82,7 @@ def test_two_values_are_told_apart_by_the_binomial_distribution():
     assert chance[1] < 0.05 <= chance[0]
 
 
-def test_what_was_ahead_before_is_told_only_as_far_as_it_is_more_so():
+def test_a_lift_before_counts_against_the_lift_now():
     before = {"always": (10_000, 900, 20_000, 1_800), "rest": (30_000, 900, 60_000, 1_800)}
     assert _told(before) == []
     assert _told(before | {"new": (1_000, 300, 2_000, 60)}) == ["new"]
@@ -91,11 +91,11 @@ def test_what_was_ahead_before_is_told_only_as_far_as_it_is_more_so():
     assert row["share_before"] == pytest.approx(0.09)
 
 
-def test_what_was_behind_before_and_is_now_like_the_others_does_not_gather():
+def test_a_value_that_was_below_the_others_and_is_now_equal_does_not_stand_out():
     assert _told({"calm": (10_000, 300, 20_000, 20), "rest": (30_000, 900, 60_000, 1_800)}) == []
 
 
-def test_what_is_known_from_few_calls_before_counts_less():
+def test_a_lift_before_of_few_calls_counts_less():
     lifts = []
     for few in (10, 1_000):
         rows = {"v": (10_000, 2_000, few * 10, few * 2), "rest": (90_000, 2_700, few * 90, few * 3)}
@@ -104,12 +104,12 @@ def test_what_is_known_from_few_calls_before_counts_less():
     assert lifts[0] > lifts[1]
 
 
-def test_a_value_that_has_all_calls_has_no_elsewhere():
+def test_a_value_with_all_calls_has_no_share_elsewhere():
     assert _told({"only": (1_000, 500)}) == []
     assert _told({"only": (1_000, 500, 900, 3), "gone": (0, 0, 900, 3)}) == []
 
 
-def test_the_strength_is_cramers_v_less_what_chance_gives():
+def test_the_strength_is_bias_corrected_cramers_v():
     rows = {"a": (1_000, 500), "b": (1_000, 50), "c": (1_000, 60)}
     chi2 = chi2_contingency([[found, calls - found] for calls, found in rows.values()], correction=False).statistic
     strength = concentrated_values(_values(rows))["strength"].iloc[0]

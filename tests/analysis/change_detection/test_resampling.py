@@ -22,7 +22,7 @@ def _t_squared(calls, found, is_b):
     return (shares[1] - shares[0]) ** 2 / variance if shares[0] != shares[1] else 0.0
 
 
-def test_a_permuted_p_is_near_that_of_all_permutations():
+def test_the_permuted_p_value_is_near_that_of_all_permutations():
     draw = np.random.default_rng(3)
     calls = draw.integers(5, 40, 12).astype(float)
     found = draw.binomial(calls.astype(int), np.where(np.arange(12) < 6, 0.2, 0.5)).astype(float)
@@ -49,7 +49,7 @@ def _p(draw, share_b):
     return p, chi2_contingency(table).pvalue
 
 
-def test_equal_clustered_sides_raise_an_alarm_in_5_percent_where_a_chi_square_test_does_in_half():
+def test_equal_clustered_sides_differ_in_5_percent_of_tests_and_in_half_by_chi_square():
     draw = np.random.default_rng(1)
     permuted, chi_square = np.array([_p(draw, 0.05) for _ in range(200)]).T
     assert np.mean(permuted < 0.05) <= 0.075  # what 200 pairs may have of 5 %
@@ -61,7 +61,7 @@ def test_a_planted_difference_is_found():
     assert np.mean([_p(draw, 0.15)[0] < 0.05 for _ in range(50)]) > 0.95
 
 
-def test_sides_of_very_different_traffic_raise_no_more_alarms():
+def test_sides_of_very_different_traffic_have_no_more_false_alarms():
     draw, alarms = np.random.default_rng(2), 0
     for _ in range(200):
         calls = np.concatenate([draw.poisson(20, 25), draw.poisson(2000, 25)]).astype(float)
@@ -70,7 +70,7 @@ def test_sides_of_very_different_traffic_raise_no_more_alarms():
     assert alarms <= 17
 
 
-def test_sides_without_any_spread_differ_or_do_not():
+def test_sides_without_spread_have_the_smallest_p_value_or_1():
     calls, is_b = np.full(20, 10.0), np.arange(20) >= 10
     found = np.column_stack([np.where(is_b, 10.0, 0.0), np.full(20, 5.0), np.zeros(20)])
     assert permuted_p(calls, found, is_b, 999, 1).tolist() == pytest.approx([0.001, 1, 1])
@@ -90,13 +90,13 @@ def test_newcombes_interval_is_that_of_his_paper():
     assert (float(low), float(high)) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
-def test_none_of_a_thousand_and_none_of_a_thousand_may_still_differ():
+def test_the_interval_of_two_shares_of_0_is_not_empty():
     low, high = newcombe([0], [1000], [0], [1000])
     assert (low.tolist(), high.tolist()) == ([pytest.approx(-0.00383, abs=1e-5)], [pytest.approx(0.00383, abs=1e-5)])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holms_correction_is_step_by_step_what_he_wrote(p):
+def test_holms_correction_agrees_with_its_definition(p):
     corrected = holm(np.array([*p, np.nan]))
     assert np.isnan(corrected[-1])
     least = 0.0
@@ -105,7 +105,7 @@ def test_holms_correction_is_step_by_step_what_he_wrote(p):
         assert corrected[place] == pytest.approx(least)
 
 
-def test_the_effect_is_pi_from_none_to_all_and_0_between_equals():
+def test_the_effect_is_pi_between_0_and_1_and_0_between_equals():
     assert cohen_h([0, 0.3], [1, 0.3]).tolist() == pytest.approx([np.pi, 0])
 
 

@@ -15,44 +15,44 @@ def _left(levels, hours=HOURS):
     return left - np.median(left)
 
 
-def test_a_level_that_follows_the_hour_is_all_rhythm():
+def test_a_level_that_follows_the_hour_is_all_seasonal():
     assert _left(WAVE) == pytest.approx(np.zeros(len(HOURS)), abs=1e-9)
 
 
-def test_between_hours_the_rhythm_goes_on_evenly():
+def test_the_component_is_linear_between_hours():
     at = HOURS[50] * NS_PER_HOUR + NS_PER_HOUR * np.array([2, 3, 4]) // 4
     first, middle, last = seasonal_component(HOURS, WAVE, at)
     assert first < middle < last or first > middle > last
 
 
-def test_a_level_that_follows_the_day_of_the_week_is_rhythm_but_where_the_day_begins():
+def test_a_level_that_follows_the_day_of_the_week_is_seasonal_except_at_the_start_of_days():
     left = _left(WEEKEND)
     assert np.mean(np.abs(left) < 0.1) > 0.9
 
 
 @pytest.mark.parametrize("at", [24 * 3, 24 * 15 + 7, 24 * 15 + 12, 24 * 22])
-def test_a_change_for_good_is_no_rhythm_wherever_it_is(at):
+def test_a_lasting_change_is_not_seasonal(at):
     change = np.where(np.arange(len(HOURS)) >= at, 5.0, 0.0)
     left = _left(WAVE + change)
     assert left - left[0] == pytest.approx(change, abs=0.05)
 
 
-def test_an_incident_is_no_rhythm():
+def test_an_incident_is_not_seasonal():
     incident = np.zeros(len(HOURS))
     incident[400:410] = 9
     assert _left(WAVE + incident) == pytest.approx(incident, abs=0.05)
 
 
-def test_of_fewer_than_4_days_nothing_is_rhythm():
+def test_fewer_than_4_days_have_no_seasonal_component():
     hours = HOURS[:95]
     assert seasonal_component(hours, WAVE[:95], hours * NS_PER_HOUR).tolist() == [0.0] * 95
 
 
-def test_nights_without_calls_leave_the_rhythm_of_the_day():
+def test_nights_without_calls_keep_the_daily_component():
     awake = HOURS % 24 >= 7
     assert _left(WAVE[awake], HOURS[awake]) == pytest.approx(np.zeros(awake.sum()), abs=0.2)
 
 
-def test_no_hours_have_no_rhythm():
+def test_no_hours_have_no_component():
     none = np.array([], np.int64)
     assert seasonal_component(none, np.array([]), none).tolist() == []

@@ -14,7 +14,7 @@ SECOND_NS = 1_000_000_000
 
 
 @given(data=st.data())
-def test_a_matrix_has_each_count_in_its_place_and_0_elsewhere(data, runs):
+def test_a_matrix_has_each_count_at_its_labels_and_0_elsewhere(data, runs):
     records = data.draw(runs)
     counts = count_outcomes(lazy(analysis.from_records(records)), SECOND_NS)
     matrix = pivot(counts, ["bucket_ns"], ["endpoint", "return_code", "error"])
@@ -28,7 +28,7 @@ def test_a_matrix_has_each_count_in_its_place_and_0_elsewhere(data, runs):
 
 
 @given(data=st.data())
-def test_a_time_is_in_the_bin_whose_ends_it_lies_between(data, runs):
+def test_a_latency_is_between_the_edges_of_its_bin(data, runs):
     records = data.draw(runs)
     counts = count_latencies(lazy(analysis.from_records(records)), SECOND_NS, "caller_ms", 1.05)
     times = [max(1, r.latency_ns + r.wait_ns) for r in records]
@@ -51,5 +51,5 @@ def test_a_percentile_of_few_calls_is_on_average_that_of_many(at, calls):
     assert found == pytest.approx({0.5: 16, 0.95: 16 + 0.5 * 1.6449}[at], abs=0.02)
 
 
-def test_there_is_no_percentile_of_no_calls():
+def test_a_percentile_of_no_calls_is_nan():
     assert np.isnan(log_quantiles(np.zeros((1, 3)), np.arange(3), 0.5, 1.05)).all()

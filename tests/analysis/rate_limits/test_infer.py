@@ -53,7 +53,7 @@ def test_the_apis_rules_are_found_and_explain_everything():
     assert (rules["broken_by"] == 0).all()
 
 
-def test_refusals_are_told_by_rule_and_what_each_alone_explains():
+def test_refusals_are_counted_by_rule_and_by_rule_alone():
     rng = np.random.default_rng(1)
     calls = decide(_tries(rng), _always(Sliding(1, 60), Sliding(5, 3600)), rng)
     found = analysis.limits(calls)
@@ -76,14 +76,14 @@ def test_refusals_are_told_by_rule_and_what_each_alone_explains():
         ([FirstSend(5, 3600)], (30, 300, 12), {(5, 3600, "first send")}),
     ],
 )
-def test_whatever_the_rules_are_exactly_they_are_found(rules, more, expected):
+def test_the_exact_rules_are_found(rules, more, expected):
     rng = np.random.default_rng(2)
     found = analysis.limits(decide(_tries(rng, *more), _always(*rules), rng))
     assert _found(found) == [expected]
     assert _left(found) == [0]
 
 
-def test_a_day_that_begins_in_china_is_told():
+def test_a_day_that_begins_in_china_is_noted():
     rng = np.random.default_rng(1)
     found = analysis.limits(decide(_tries(rng, 30, 1000, 50), _always(Clock(10, 86_400, 57_600)), rng))
     assert found["note"][0] == "begins at 16:00 UTC"
@@ -93,19 +93,19 @@ def test_a_day_that_begins_in_china_is_told():
     "noise", [{"skew_ms": 40}, {"refused_ratio": 0.02}, {"leak_ratio": 0.005}, {"lost_ratio": 0.01}]
 )
 @pytest.mark.parametrize("seed", range(2))
-def test_noise_hides_no_rule_and_makes_none(noise, seed):
+def test_noise_hides_no_rule_and_adds_none(noise, seed):
     rng = np.random.default_rng(seed)
     found = analysis.limits(decide(_tries(rng), _always(*API), rng, **noise))
     assert _found(found) == [{(1, 60), (5, 3600), (10, 86_400)}]
 
 
-def test_clocks_that_are_apart_are_allowed_for():
+def test_clock_skew_is_tolerated():
     rng = np.random.default_rng(1)
     found = analysis.limits(decide(_tries(rng), _always(Sliding(1, 60)), rng, skew_ms=40))
     assert (_left(found), found["broken_by"].tolist()) == ([0], [0, 0])
 
 
-def test_what_leaks_through_a_rule_is_counted():
+def test_breaches_of_a_rule_are_counted():
     rng = np.random.default_rng(1)
     found = analysis.limits(decide(_tries(rng), _always(Sliding(1, 60)), rng, leak_ratio=0.02))
     assert _found(found) == [{(1, 60)}]
@@ -113,7 +113,7 @@ def test_what_leaks_through_a_rule_is_counted():
 
 
 @pytest.mark.parametrize("ratio", [0.02, 0.2])
-def test_refusals_by_chance_imply_no_rule(ratio):
+def test_random_refusals_imply_no_rule(ratio):
     rng = np.random.default_rng(1)
     calls = decide(_tries(rng), _always(), rng, refused_ratio=ratio)
     found = analysis.limits(calls)
@@ -121,12 +121,12 @@ def test_refusals_by_chance_imply_no_rule(ratio):
     assert _left(found) == [int((calls["return_code"] == 50009).sum())]
 
 
-def test_where_nothing_is_refused_nothing_is_implied():
+def test_without_refusals_there_are_no_rules():
     rng = np.random.default_rng(1)
     assert analysis.limits(decide(_tries(rng), _always(), rng)).empty
 
 
-def test_apps_whose_rules_contradict_have_their_own():
+def test_apps_with_contradicting_rules_have_rows_of_their_own():
     rng = np.random.default_rng(1)
     rules = (Sliding(1, 120), Sliding(3, 3600)), (Sliding(1, 60), Sliding(5, 3600))
     calls = decide(_tries(rng), lambda _, mobile: rules[mobile % 2], rng, app=lambda mobile: f"app-{mobile % 2}")
@@ -135,14 +135,14 @@ def test_apps_whose_rules_contradict_have_their_own():
     assert _found(found) == [{(1, 120), (3, 3600)}, {(1, 60), (5, 3600)}]
 
 
-def test_apps_with_the_same_rules_are_told_together():
+def test_apps_with_the_same_rules_share_rows():
     rng = np.random.default_rng(1)
     found = analysis.limits(decide(_tries(rng), _always(*API), rng, app=lambda mobile: f"app-{mobile % 2}"))
     assert found["app_key"].isna().all()
 
 
 @pytest.mark.parametrize(("before", "after"), [(5, 2), (2, 6)])
-def test_rules_that_were_changed_are_told_with_when(before, after):
+def test_changed_rules_have_their_periods(before, after):
     rng = np.random.default_rng(1)
     at = START_S + 1.3 * DAY_S
     changed = {True: (Sliding(1, 60), Sliding(before, 3600)), False: (Sliding(1, 60), Sliding(after, 3600))}
@@ -152,7 +152,7 @@ def test_rules_that_were_changed_are_told_with_when(before, after):
     assert found["until"].min() == found["since"].max()
 
 
-def test_a_window_of_no_round_length_has_its_bounds():
+def test_a_window_without_a_round_length_has_bounds():
     rng = np.random.default_rng(1)
     row = analysis.limits(decide(_tries(rng), _always(Sliding(2, 77)), rng)).iloc[0]
     assert (row["count"], pd.isna(row["window_s"])) == (2, True)
@@ -171,7 +171,7 @@ def test_a_refusal_or_two_imply_nothing():
     assert (_found(found), _left(found)) == ([set()], [1])
 
 
-def test_what_follows_a_send_whose_answer_was_lost_is_told():
+def test_unexplained_refusals_after_a_lost_response_are_noted():
     rng = np.random.default_rng(1)
     calls = decide(_tries(rng), _always(*API), rng, lost_ratio=0.02)
     assert "after a send whose response was lost" in analysis.limits(calls)["note"].iloc[-1]
@@ -190,7 +190,7 @@ def test_verifies_out_of_frequency_are_another_rule(call):
     assert analysis.limits(analysis.from_records(records)).empty
 
 
-def test_of_no_calls_there_are_no_rows_and_the_same_columns():
+def test_without_calls_the_frame_is_empty_with_the_same_columns():
     rng = np.random.default_rng(1)
     none = analysis.limits(analysis.from_records([]))
     some = analysis.limits(decide([(START_S + it, 1) for it in range(0, 900, 10)], _always(Sliding(1, 60)), rng))
@@ -218,7 +218,7 @@ def test_the_most_that_was_accepted_in_a_window_agrees_with_counting(times, wind
     assert row["at"].value == (START_S + min(firsts)) * NS
 
 
-def test_where_nothing_was_accepted_the_most_is_none(call):
+def test_without_accepted_sends_most_accepted_is_0(call):
     none, some = (analysis.most_accepted(analysis.from_records(it)) for it in ([], [call(mobile_key=1, app_key="a")]))
     assert none["most_accepted"].tolist() == [0, 0, 0, 0]
     assert some["most_accepted"].tolist() == [1, 1, 1, 1]
@@ -226,7 +226,7 @@ def test_where_nothing_was_accepted_the_most_is_none(call):
     assert none.dtypes.astype(str).drop("app_key").tolist() == some.dtypes.astype(str).drop("app_key").tolist()
 
 
-def test_what_is_no_width_of_a_window_is_an_input_error():
+def test_an_invalid_window_is_an_input_error():
     with pytest.raises(InputError, match="invalid bucket width"):
         analysis.most_accepted(analysis.from_records([]), ["soon"])
 
@@ -267,7 +267,7 @@ def _placed(sends, place):
 
 @settings(deadline=None)
 @given(sends=_sends(), count=st.integers(1, 4))
-def test_a_sends_age_is_that_of_the_count_th_last_accepted_one(sends, count):
+def test_the_score_in_a_sliding_family_is_the_age_of_the_count_th_last_accepted_send(sends, count):
     scores = score_sends(_slice(sends), RuleFamily(WindowShape.SLIDING, count))
     ages, refused = _placed(sends, lambda now, before: now - before[-count] if len(before) >= count else np.inf)
     assert scores.accepted.tolist() == [it for it in ages if it < np.inf]
@@ -276,7 +276,7 @@ def test_a_sends_age_is_that_of_the_count_th_last_accepted_one(sends, count):
 
 @settings(deadline=None)
 @given(sends=_sends(), window_s=st.sampled_from([60, 600, 3600]), offset_s=st.sampled_from([0, 30]))
-def test_a_windows_sends_by_the_clock_are_those_since_it_began(sends, window_s, offset_s):
+def test_the_score_in_a_clock_family_counts_the_sends_since_the_window_began(sends, window_s, offset_s):
     def place(now, before):
         begin = (now - offset_s) // window_s * window_s + offset_s
         return -sum(it >= begin for it in before)
@@ -287,7 +287,7 @@ def test_a_windows_sends_by_the_clock_are_those_since_it_began(sends, window_s, 
 
 @settings(deadline=None)
 @given(sends=_sends(), window_s=st.sampled_from([60, 600, 3600]))
-def test_a_window_that_a_send_opens_holds_those_until_it_ends(sends, window_s):
+def test_the_score_in_a_first_send_family_counts_the_sends_since_the_opener(sends, window_s):
     def place(now, before):
         begin, held = -np.inf, 0
         for it in before:

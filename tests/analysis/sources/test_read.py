@@ -32,33 +32,33 @@ def pack(tmp_path):
     return pack
 
 
-def test_a_run_folder_and_its_parquet_file_are_the_same_calls(call, tmp_path):
+def test_a_run_folder_and_its_parquet_file_give_the_same_calls(call, tmp_path):
     write_parquet([call(), call(code=50009), call(error="timeout")], tmp_path / PARQUET_NAME)
     folder, file = analysis.read(tmp_path), analysis.read(str(tmp_path / PARQUET_NAME))
     pd.testing.assert_frame_equal(folder.to_pandas(), file.to_pandas())
 
 
-def test_a_killed_run_is_read_from_what_was_packed(call, pack, tmp_path):
+def test_a_killed_run_is_read_from_its_packed_file(call, pack, tmp_path):
     pack([call(), call(code=50009)], "worker-0")
     pack([call(error="timeout")], "worker-1")
     assert analysis.read(tmp_path).to_pandas()["error"].tolist()[2:] == ["timeout"]
     assert len(analysis.read(tmp_path).to_pandas()) == 3
 
 
-def test_half_a_row_at_the_end_of_a_killed_run_is_left_out(call, pack, tmp_path):
+def test_a_truncated_last_row_of_a_killed_run_is_ignored(call, pack, tmp_path):
     pack([call(), call(msg_id="m" * 40)])
     packed = tmp_path / "worker-0.msgpack"
     packed.write_bytes(packed.read_bytes()[:-20])
     assert len(analysis.read(tmp_path).to_pandas()) == 1
 
 
-def test_packed_and_parquet_are_read_together(call, pack, tmp_path):
+def test_packed_and_parquet_files_are_read_together(call, pack, tmp_path):
     write_parquet([call(started_ns=1)], tmp_path / PARQUET_NAME)
     pack([call(started_ns=2)])
     assert sorted(analysis.read(tmp_path).to_pandas()["started_ns"]) == [1, 2]
 
 
-def test_a_run_killed_before_its_packed_files_were_removed_has_no_row_twice(call, pack, tmp_path):
+def test_a_run_killed_before_its_packed_files_were_removed_has_no_duplicate_rows(call, pack, tmp_path):
     pack([call(started_ns=i, mobile_key=i) for i in range(10)])
     packed = (tmp_path / "worker-0.msgpack").read_bytes()
     pack_to_parquet(tmp_path)
@@ -66,7 +66,7 @@ def test_a_run_killed_before_its_packed_files_were_removed_has_no_row_twice(call
     assert sorted(analysis.read(tmp_path).to_pandas()["started_ns"]) == list(range(10))
 
 
-def test_no_column_is_object_and_the_types_are_those_promised(call):
+def test_dtypes_are_as_documented_and_no_column_is_object(call):
     for records in ([], [call(), call(error="reset", http_status=502)]):
         frame = analysis.from_records(records)
         assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
@@ -92,7 +92,7 @@ def test_no_column_is_object_and_the_types_are_those_promised(call):
         }
 
 
-def test_a_64_bit_key_keeps_its_last_bit_beside_nulls(call, tmp_path):
+def test_a_64_bit_key_is_exact_in_a_column_with_nulls(call, tmp_path):
     records = [call(mobile_key=BIG, msg_key=SMALL), call(), call(mobile_key=BIG - 1)]
     write_parquet(records, tmp_path / PARQUET_NAME)
     read = analysis.read(tmp_path).to_pandas()
@@ -133,7 +133,7 @@ def test_records_come_back_as_they_were(data, runs, tmp_path_factory):
         assert [None if pd.isna(value) else value for value in frame[name]] == [getattr(r, name) for r in records]
 
 
-def test_a_file_another_tool_wrote_with_plain_text_and_wide_integers_is_read(call, tmp_path):
+def test_a_file_of_another_tool_with_plain_text_and_wide_integers_is_read(call, tmp_path):
     table = pa.Table.from_pylist([{"started_ns": 1, "endpoint": "verify", "latency_ns": 5, "wait_ns": 0}])
     for name in analysis.from_records([]).columns.drop(["started", *table.column_names]):
         table = table.append_column(name, pa.nulls(1))
@@ -151,7 +151,7 @@ def test_a_file_another_tool_wrote_with_plain_text_and_wide_integers_is_read(cal
         (lambda path: pq.write_table(pa.table({"run": ["r"]}), path), "it lacks started_ns, endpoint, latency_ns"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_what_to_do(make, said, tmp_path):
+def test_an_unreadable_source_is_named_with_advice(make, said, tmp_path):
     path = tmp_path / "x"
     make(path)
     with pytest.raises(InputError, match=said):
@@ -167,7 +167,7 @@ def test_a_truncated_parquet_file_is_an_input_error(call, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"no msgpack at all", b"\x93\x01\x02\x03", b"\xc1"])
-def test_a_packed_file_of_something_else_is_an_input_error(content, tmp_path):
+def test_a_packed_file_of_other_data_is_an_input_error(content, tmp_path):
     (tmp_path / "worker-0.msgpack").write_bytes(content)
     with pytest.raises(InputError, match="is not a file of packed calls"):
         analysis.read(tmp_path).to_pandas()
@@ -189,7 +189,7 @@ def test_an_empty_run_is_an_empty_frame(tmp_path):
     assert analysis.read(tmp_path / PARQUET_NAME).to_pandas().empty
 
 
-def test_a_run_that_recorded_no_call_is_read_as_none_alone_and_among_others(call, tmp_path):
+def test_a_run_without_calls_is_read_as_empty_alone_and_with_others(call, tmp_path):
     for name in ("nothing", "something"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "locust.log").write_text("it began\n")
@@ -199,12 +199,12 @@ def test_a_run_that_recorded_no_call_is_read_as_none_alone_and_among_others(call
     assert len(analysis.read(str(tmp_path / "*")).to_pandas()) == 1
 
 
-def test_calls_say_what_they_are(call, tmp_path):
+def test_the_repr_of_calls_has_their_number_and_period(call, tmp_path):
     write_parquet([call(), call()], tmp_path / PARQUET_NAME)
     assert repr(analysis.read(tmp_path / PARQUET_NAME)).startswith("<2 calls from 20")
 
 
-def test_calls_apart_keep_the_limits_of_memory_and_what_only_a_connection_knows(call, tmp_path):
+def test_a_connection_of_its_own_keeps_the_memory_limit_and_leaves_tables_of_the_old_one(call, tmp_path):
     write_parquet([call()], tmp_path / PARQUET_NAME)
     read = analysis.read(tmp_path).table
     asked = "SELECT current_setting('memory_limit'), current_setting('temp_directory')"
@@ -219,7 +219,7 @@ def test_calls_apart_keep_the_limits_of_memory_and_what_only_a_connection_knows(
     assert len(Calls(native_ops.with_own_connection(lazy(connection.table("mine"))), pd.DataFrame()).to_pandas()) == 1
 
 
-def test_two_threads_ask_the_same_calls_apart(call, tmp_path):
+def test_two_threads_query_the_same_calls_on_connections_of_their_own(call, tmp_path):
     write_parquet([call() for _ in range(1000)], tmp_path / PARQUET_NAME)
     calls = analysis.read(tmp_path).where(endpoint="send")
     other = Calls(native_ops.with_own_connection(calls.table), calls.unread)

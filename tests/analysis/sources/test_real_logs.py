@@ -79,7 +79,7 @@ def _rows(frame, columns):
     return sorted(rows.where(rows.notna(), None).values.tolist(), key=str)
 
 
-def test_the_services_log_tells_the_same_calls(logged):
+def test_the_services_log_gives_the_recorded_calls(logged):
     folder, recorded, _ = logged
     calls = analysis.read(folder / "service.log")
     assert _rows(calls.to_pandas(), [*SAME, "return_code"]) == _rows(recorded, [*SAME, "return_code"])
@@ -93,7 +93,7 @@ def test_the_services_log_tells_the_same_calls(logged):
 
 
 @pytest.mark.parametrize(("name", "options"), [("json.log", {}), ("body.log", {"log_format": BODY})])
-def test_nginxs_access_logs_tell_the_same_calls(name, options, logged):
+def test_nginxs_access_logs_give_the_recorded_calls(name, options, logged):
     folder, recorded, secret = logged
     calls = analysis.read(folder / name, master_secret=secret, **options)
     same = ["endpoint", "http_status", "app_key", "mobile_key", "prefix", "temp_id"]
@@ -103,14 +103,14 @@ def test_nginxs_access_logs_tell_the_same_calls(name, options, logged):
     assert abs(calls.to_pandas()["started_ns"].min() - recorded["started_ns"].min()) < 1.1e9  # its clock has seconds
 
 
-def test_what_nginx_and_the_service_call_a_request_is_the_same(logged):
+def test_nginx_and_the_service_log_the_same_request_id(logged):
     folder, _, _ = logged
     ids = [set(analysis.read(folder / name).to_pandas()["request_id"]) for name in ("json.log", "service.log")]
     assert ids[0] == ids[1]
     assert len(ids[0]) == 7
 
 
-def test_no_mobile_is_left_of_a_log(logged):
+def test_no_whole_mobile_of_a_log_is_kept(logged):
     folder, _, _ = logged
     for name in ("json.log", "service.log"):
         text = analysis.read(folder / name).to_pandas().to_csv()

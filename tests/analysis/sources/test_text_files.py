@@ -114,7 +114,7 @@ def test_a_file_that_two_sources_name_is_read_once(row, write):
 # What can't be read.
 
 
-def test_rows_that_cannot_be_read_are_counted_and_quoted(row, write):
+def test_unreadable_rows_are_counted_and_quoted(row, write):
     path = write(
         "calls.jsonl", row(), "{", row(endpoint="resend"), row(latency_ns=None), "[]", row(started_ns=None), row()
     )
@@ -144,7 +144,7 @@ def test_rows_that_cannot_be_read_are_counted_and_quoted(row, write):
         ("wait_ns", "long", "invalid wait_ns: expected a number of ns"),
     ],
 )
-def test_a_value_that_is_none_of_its_kind_is_named(field, value, reason, row, write):
+def test_an_invalid_value_is_named(field, value, reason, row, write):
     calls = analysis.read(write("calls.jsonl", row(), json.dumps(json.loads(row()) | {field: value})))
     assert calls.unread["reason"].tolist() == [reason]
 
@@ -154,7 +154,7 @@ def test_a_row_of_csv_with_too_few_fields_is_unread(write):
     assert calls.unread[["reason", "lines"]].values.tolist() == [["2 values, but 3 columns in the header", "3"]]
 
 
-def test_what_is_quoted_holds_no_mobile_no_code_and_no_end(row, write):
+def test_quoted_text_is_masked_and_cut(row, write):
     secret = '{"mobile": "13800138000", "code": "123456", "x": "' + "y" * 500
     calls = analysis.read(write("calls.jsonl", row(), secret))
     text = calls.unread["text"].tolist()[0]
@@ -170,7 +170,7 @@ def test_what_is_quoted_holds_no_mobile_no_code_and_no_end(row, write):
         ("a.csv", ["name,amount", "x,1"], "line 2: no latency: expected latency_ns"),
     ],
 )
-def test_a_file_of_whose_rows_none_is_a_call_is_an_input_error(name, lines, said, write):
+def test_a_file_without_any_call_is_an_input_error(name, lines, said, write):
     with pytest.raises(InputError, match=said):
         analysis.read(write(name, *lines))
 
@@ -186,7 +186,7 @@ def test_an_empty_file_holds_no_calls_and_is_no_error(write, row):
     assert analysis.read(write("calls.jsonl")).to_pandas().empty
 
 
-def test_nothing_to_read_is_an_input_error():
+def test_no_sources_are_an_input_error():
     with pytest.raises(InputError, match="nothing to read: give the folder of a run"):
         analysis.read()
 
@@ -194,7 +194,7 @@ def test_nothing_to_read_is_an_input_error():
 # Access logs.
 
 
-def test_an_access_log_with_the_body_says_what_was_sent(write):
+def test_an_access_log_with_the_body_has_mobile_and_template(write):
     row = _only(analysis.read(write("access.log", COMBINED), log_format=LOG_FORMAT, master_secret="s3cret"))
     key, prefix = RecordBuilder.of("", "", "", "s3cret").digest("13800138000")
     assert row["mobile_key"] == int.from_bytes(key, "big", signed=True)
@@ -204,14 +204,14 @@ def test_an_access_log_with_the_body_says_what_was_sent(write):
     assert row["started"].isoformat() == "2026-11-06T12:00:00.750000+00:00"  # the log says when it was answered
 
 
-def test_a_403_that_says_no_more_has_no_return_code_and_a_200_is_a_success(write):
+def test_a_403_without_a_body_has_no_return_code_and_a_200_is_a_success(write):
     lines = [COMBINED, COMBINED.replace(" 403 ", " 200 ")]
     table = analysis.return_codes(analysis.read(write("access.log", *lines), log_format=LOG_FORMAT))
     assert table["http_status"].tolist() == [200, 403]
     assert [None if pd.isna(code) else code for code in table["return_code"]] == [50000, None]
 
 
-def test_requests_that_are_no_calls_are_unread(write):
+def test_other_requests_are_unread(write):
     other = COMBINED.replace("POST /v1/codes", "GET /health")
     calls = analysis.read(write("access.log", COMBINED, other, "scrambled"), log_format=LOG_FORMAT)
     assert dict(zip(calls.unread["reason"], calls.unread["rows"], strict=True)) == {
@@ -221,13 +221,13 @@ def test_requests_that_are_no_calls_are_unread(write):
 
 
 @pytest.mark.parametrize("log_format", ["", "no variables", "$status $status"])
-def test_a_log_format_that_is_none_is_an_input_error(log_format, write):
+def test_an_invalid_log_format_is_an_input_error(log_format, write):
     with pytest.raises(InputError, match=r"copy it from nginx\.conf"):
         analysis.read(write("access.log", COMBINED), log_format=log_format)
 
 
 @pytest.mark.parametrize("took", ["latency_ms", "latency_s"])
-def test_fields_that_have_the_names_of_words_need_no_map(took, write):
+def test_columns_named_as_fields_need_no_map(took, write):
     text = f"started,endpoint,{took},return_code\n2026-11-06T12:00:00Z,send,2,50009\n"
     (call,) = analysis.read(write("mine.csv", text)).to_pandas().to_dict("records")
     assert call["started"] == pd.Timestamp("2026-11-06T12:00Z")
@@ -235,14 +235,14 @@ def test_fields_that_have_the_names_of_words_need_no_map(took, write):
     assert call["latency_ns"] == {"latency_ms": 2_000_000, "latency_s": 2_000_000_000}[took]
 
 
-def test_a_log_of_json_may_begin_with_plain_words(write):
+def test_a_log_of_json_may_begin_with_plain_text(write):
     line = '{"time":"2026-11-06T12:00:00Z","endpoint":"send","http_status":200,"return_code":50000,"latency_ms":3.5}'
     calls = analysis.read(write("service.log", f"The SMS code API answers at http://127.0.0.1:8018\n{line}\n"))
     assert calls.to_pandas()["return_code"].tolist() == [50000]
     assert calls.unread["rows"].tolist() == [1]
 
 
-def test_an_access_log_in_json_by_a_map_of_its_own_names(write):
+def test_an_access_log_in_json_is_read_with_a_column_map(write):
     line = {
         "ts": 1793966400.5,
         "uri": f"/v1/codes/{MSG_ID}/valid",
@@ -258,12 +258,12 @@ def test_an_access_log_in_json_by_a_map_of_its_own_names(write):
     assert row["started_ns"] == 1_793_966_400_500_000_000
 
 
-def test_a_map_with_a_word_that_is_none_names_those_there_are(write):
+def test_an_unknown_field_in_a_column_map_is_refused_with_the_known_ones(write):
     with pytest.raises(InputError, match=r"unknown field 'duration' in columns \(choose from started, started_ns"):
         analysis.read(write("access.log", "{}"), columns={"duration": "rt"})
 
 
-def test_a_mobile_that_is_masked_has_no_key_and_one_that_is_none_no_prefix(write):
+def test_a_masked_mobile_has_no_key_and_an_invalid_one_no_prefix(write):
     line = {"ended": "2026-11-06T12:00:00Z", "latency_ms": 1, "endpoint": "send", "time": "2026-11-06T12:00:00Z"}
     path = write("s.jsonl", *(json.dumps(line | {"mobile": it}) for it in ("1380013****", "12345", 13800138000)))
     frame = analysis.read(path).to_pandas()
@@ -271,6 +271,6 @@ def test_a_mobile_that_is_masked_has_no_key_and_one_that_is_none_no_prefix(write
     assert [None if pd.isna(it) else it for it in frame["prefix"]] == ["1380013", None, "1380013"]
 
 
-def test_half_a_character_in_a_line_stops_nothing(row, write):
+def test_a_lone_surrogate_in_a_line_is_replaced(row, write):
     path = write("calls.jsonl", json.dumps(json.loads(row()) | {"msg_id": "a\ud800", "error": "\udfff"}))
     assert analysis.read(path).to_pandas()["msg_id"].tolist() == ["a?"]
