@@ -106,12 +106,13 @@ def play(
     """
     from toolkit.report.preload import Preload
 
-    with load_test.prepare(folder) as run, Preload():
+    with load_test.prepare(folder) as run:
         load_test.check(target)
         run.begin(target)
-        for progress in run.follow(_PROGRESS_EVERY_S):
-            if progress.calls:
-                on_progress(progress)
+        with Preload():
+            for progress in run.follow(_PROGRESS_EVERY_S):
+                if progress.calls:
+                    on_progress(progress)
         ended = run.wait()
     return conclude(folder, load_test.settings(target) | ending(ended))[0].summary
 

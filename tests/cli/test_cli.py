@@ -330,7 +330,7 @@ def test_a_threshold_ends_a_run_that_misses_it_and_the_report_says_which(tmp_pat
     assert (done.returncode, run["settings"]["ended"], run["settings"]["ended_because"]) == (99, "missed", missed)
     assert run["duration_s"] < 20
     (page,) = tmp_path.glob("runs/*/report.html")
-    assert "ended early by a threshold that it missed: rate(send)" in page.read_text()
+    assert "ended early by a threshold that failed: rate(send)" in page.read_text()
 
 
 def test_a_run_is_ended_by_its_budget_with_exit_97_and_what_ran(tmp_path: Path) -> None:

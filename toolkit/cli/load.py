@@ -127,16 +127,18 @@ def _play(load_test: LoadTest, configured: Target | None, folder: Path) -> tuple
     options = load_test.options
     with ExitStack() as stack:
         run = stack.enter_context(load_test.prepare(folder))  # imports locust while the sandbox starts
-        stack.enter_context(Preload())
-        if configured is None:
+        if configured:
+            load_test.check(configured)
+            target = configured
+        else:
             say("No target is configured: starting a sandbox for this run.")
-        target = configured or stack.enter_context(sandbox(*options.sandbox_arguments()))
-        load_test.check(target)
+            target = stack.enter_context(sandbox(*options.sandbox_arguments()))
         load = f"{options.users} users" if options.users else options.stages or f"{options.rate_per_s:g} journeys/s"
         say(
             f"Loading {target.base_url} with {load_test.scenario}: {load} for {options.run_time_s:g} s. Ctrl-C ends it."
         )
         run.begin(target)
+        stack.enter_context(Preload())
         return target, _follow(run, options.run_time_s, load_test.price)
 
 

@@ -26,21 +26,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from toolkit.api.errors import InputError, RunError
-from toolkit.client import Client
 from toolkit.load_test.launch.child_process import end, last_lines
 from toolkit.load_test.launch.scenarios import find_scenario
 from toolkit.load_test.plan.options import LoadOptions
-from toolkit.records.packed import PackedRow
-from toolkit.records.parquet import pack_to_parquet
 from toolkit.runs import run_folder
 from toolkit.runs.arrival_counts import Pacing, read_pacing
-from toolkit.runs.progress import Follower, Progress
 from toolkit.runs.run_folder import Cause
-from toolkit.settings import Target
+
+if TYPE_CHECKING:
+    from toolkit.records.packed import PackedRow
+    from toolkit.runs.progress import Follower, Progress
+    from toolkit.settings import Target
 
 _USERS_END_S = 5  # users may finish the calls that are under way
 _LOCUST_END_S = _USERS_END_S + 5.0
@@ -74,6 +75,8 @@ def check_target(target: Target) -> None:
     Raises:
         CallError: NotConnectedError, TransportError, ProtocolError, or ReturnCodeError if the API refused the key.
     """
+    from toolkit.client import Client
+
     with Client(target.base_url, target.app_key, target.master_secret) as client:
         client.verify_code("00000000-0000-4000-8000-000000000000", "000000")
 
@@ -138,7 +141,6 @@ class LoadRun:
 
     def __init__(self, command: list[str], options: LoadOptions, folder: Path) -> None:
         self.folder = folder
-        self._follower = Follower(folder)
         self._begun = self._stopped = False
         self._packed: int | None = None
         options = options.model_copy(update={"run_dir": str(folder), "lifeline_fd": 0})
@@ -151,6 +153,12 @@ class LoadRun:
                 env={**os.environ, **options.environment()},
                 start_new_session=True,  # Ctrl-C in the terminal is for this process, which then ends the run
             )
+
+    @cached_property
+    def _follower(self) -> Follower:
+        from toolkit.runs.progress import Follower  # imports NumPy, which the start of the child must not wait for
+
+        return Follower(self.folder)
 
     def begin(self, target: Target) -> None:
         """Start to load a target; raise RunError if the child has ended."""
@@ -219,6 +227,8 @@ class LoadRun:
 
     def _close(self) -> int:
         """Write the records as Parquet, once, and return their number. Of a run that never began nothing is left."""
+        from toolkit.records.parquet import pack_to_parquet
+
         if self._packed is None:
             with suppress(BrokenPipeError):
                 assert self._process.stdin
