@@ -1,4 +1,4 @@
-"""Install the load generator into locust: one listener for each of locust's events, all of them in this module.
+"""Install the load generator into locust: one module registers a listener for each of locust's events.
 
 ``install`` is called by the module of ``SmsCodeUser``, so a locustfile that imports it needs no call of its own. A
 ``Plugin`` belongs to one locust process. It creates the ``LoadContext`` of a test when the test starts, and drops it
@@ -6,7 +6,7 @@ when the test stops; the results of the test stay until the next one starts, for
 
     init            read the options; start to watch workers, the parent process and locust's page
     test_start      new results; new context, which checks the target and the settings
-    a user starts   takes the context, or ends the run with the reason why there is none
+    a user starts   takes the context, or ends the run with the reason for the refusal
     test_stop       drop the context
     quitting        judge thresholds and checks, choose the exit code
     quit            close the records
@@ -20,7 +20,7 @@ import os
 import socket
 import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def check_data(options: LoadOptions) -> LoadOptions:
 
 
 def normalize(host: str | None) -> str:
-    """Return a host as two of them are compared."""
+    """Return a host without a trailing slash, to compare it with another."""
     return (host or "").rstrip("/")
 
 
@@ -112,6 +112,16 @@ class Results:
         is_worker = isinstance(environment.runner, WorkerRunner)
         thresholds = () if is_worker else options.parsed_thresholds()
         self.monitor = ThresholdMonitor(environment, shutdown, self.metrics, thresholds)
+
+    def pack(self) -> dict[str, Any]:
+        """Return the results as a worker reports them to its master."""
+        return {_METRICS_KEY: self.metrics.pack(), _CHECKS_KEY: self.checks.take()}
+
+    def merge(self, worker: str, data: dict[str, Any]) -> None:
+        """Add the results of a worker's report."""
+        self.metrics.merge(worker, data[_METRICS_KEY])
+        self.checks.merge(data.get(_CHECKS_KEY, {}))
+        self.monitor.on_report(worker)
 
 
 class Plugin:
@@ -214,18 +224,44 @@ class Plugin:
         runner = environment.runner
         if runner is None:
             return
+
+        def receive(message: str, receiver: Callable[[], Any]) -> None:
+            """Pass a message on to its receiver in the running test, if there is one."""
+
+            def on_message(msg: Any, **_: object) -> None:
+                if (receive_one := receiver()) is not None:
+                    receive_one(msg)
+
+            runner.register_message(message, on_message)
+
         if isinstance(runner, WorkerRunner):
-            hooks.report_to_master.add_listener(lambda data, **_: self._report(data))
+            hooks.report_to_master.add_listener(
+                lambda data, **_: data.update(self.results.pack() if self.results else {})
+            )
         else:
-            hooks.worker_report.add_listener(lambda client_id, data, **_: self._merge(client_id, data))
-            runner.register_message(shutdown.END_MESSAGE, self.shutdown.on_end_message)
-            runner.register_message(shutdown.NOTE_MESSAGE, self.shutdown.on_note_message)
-            runner.register_message(message_cap.ASK_MESSAGE, self._on_ask)
-            runner.register_message(message_cap.SPENT_MESSAGE, self._on_spent)
-            runner.register_message(BOTTLENECK_MESSAGE, self._on_bottleneck)
-        runner.register_message(BARRIER_MESSAGE, self._on_barrier)
-        if not isinstance(runner, MasterRunner):
-            runner.register_message(message_cap.GRANT_MESSAGE, self._on_grant)
+            hooks.worker_report.add_listener(self._on_report)
+            receive(shutdown.END_MESSAGE, lambda: self.shutdown.on_end_message)
+            receive(shutdown.NOTE_MESSAGE, lambda: self.shutdown.on_note_message)
+            receive(message_cap.ASK_MESSAGE, lambda: self._budget and self._budget.on_ask)
+            receive(message_cap.SPENT_MESSAGE, lambda: self._budget and self._budget.on_spent)
+            receive(BOTTLENECK_MESSAGE, lambda: self.results and self.results.monitor.on_bottleneck)
+        if isinstance(runner, MasterRunner):
+            receive(BARRIER_MESSAGE, lambda: lambda msg: runner.send_message(BARRIER_MESSAGE, msg.data))
+        else:
+            receive(BARRIER_MESSAGE, lambda: self.context and self.context.shared(Barrier).on_message)
+            receive(
+                message_cap.GRANT_MESSAGE, lambda: self.context and self.context.quota and self.context.quota.on_grant
+            )
+
+    def _report(self, data: dict[str, Any], **_: object) -> None:
+        if self.results:
+            data.update(self.results.pack())
+
+    def _on_report(self, client_id: str, data: dict[str, Any], **_: object) -> None:
+        if self.results and _METRICS_KEY in data:
+            self.results.merge(client_id, data)
+        if self._budget:
+            self._budget.end_when_spent()  # a worker may have been lost
 
     def _start_watches(self) -> None:
         environment, options = self.environment, self.options
@@ -313,40 +349,3 @@ class Plugin:
         if self._recorder:
             self._recorder.close()
             self._recorder = None
-
-    # Reports and messages between a worker and its master.
-
-    def _report(self, data: dict[str, Any]) -> None:
-        if self.results:
-            data[_METRICS_KEY], data[_CHECKS_KEY] = self.results.metrics.pack(), self.results.checks.take()
-
-    def _merge(self, worker: str, data: dict[str, Any]) -> None:
-        if self.results and _METRICS_KEY in data:
-            self.results.metrics.merge(worker, data[_METRICS_KEY])
-            self.results.checks.merge(data.get(_CHECKS_KEY, {}))
-            self.results.monitor.on_report(worker)
-        if self._budget:
-            self._budget.end_when_spent()  # a worker may have been lost
-
-    def _on_ask(self, msg: Any, **_: object) -> None:
-        if self._budget:
-            self._budget.on_ask(msg)
-
-    def _on_spent(self, msg: Any, **_: object) -> None:
-        if self._budget:
-            self._budget.on_spent(msg)
-
-    def _on_grant(self, msg: Any, **_: object) -> None:
-        if self.context and self.context.quota:
-            self.context.quota.on_grant(msg)
-
-    def _on_bottleneck(self, msg: Any, **_: object) -> None:
-        if self.results:
-            self.results.monitor.on_bottleneck(str(msg.data))
-
-    def _on_barrier(self, msg: Any, **_: object) -> None:
-        runner = self.environment.runner
-        if isinstance(runner, MasterRunner):
-            runner.send_message(BARRIER_MESSAGE, msg.data)
-        elif self.context:
-            self.context.shared(Barrier).on_message(msg)

@@ -71,7 +71,7 @@ class Peek:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Let time pass, as a person does who reads and types. Yielding it returns None."""
+    """Wait, as a person does to read and type. Yielding it returns None."""
 
     duration_s: float
 

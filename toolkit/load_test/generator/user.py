@@ -103,7 +103,7 @@ class SmsCodeUser(User):
             journey.close()
 
     def pause(self, duration_s: float) -> None:
-        """Let time pass as in locust's own waits: the end of the test doesn't wait for it."""
+        """Wait as locust's own users do: the end of the test interrupts it."""
         if self._state == LOCUST_STATE_STOPPING:
             raise StopUser
         self._state = LOCUST_STATE_WAITING
@@ -160,7 +160,7 @@ class ApiCalls:
         return self.make(Verify(msg_id, code, expected))
 
     def take(self, step: Step) -> Outcome | str | None:
-        """Take a journey's step and return its value."""
+        """Perform a step of a journey and return its value."""
         if isinstance(step, Peek):
             return self.peek(step.msg_id)
         if isinstance(step, Pause):

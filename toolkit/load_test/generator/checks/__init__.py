@@ -1,1 +1,1 @@
-"""Checks: properties of the service that a scenario verifies while it loads it."""
+"""Properties of the service that a scenario checks while it loads it."""

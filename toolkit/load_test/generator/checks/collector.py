@@ -34,7 +34,7 @@ class CheckCollector:
         return [check.name for check in self._evidence]
 
     def collect(self, results: Sequence[CallResult]) -> None:
-        """Take the results of calls."""
+        """Add the rows of calls to the evidence."""
         for check, evidence in self._evidence.items():
             rows = (check.row(call, outcome) for call, outcome, _ in results)
             evidence.update(row for row in rows if row is not None)
@@ -60,7 +60,7 @@ class CheckCollector:
 def describe(result: CheckResult) -> str:
     """Return the lines that show a result, with its figures below."""
     figures = [f"    {name.replace('_', ' ')}: {_format(value)}" for name, value in result.figures.items()]
-    return "\n".join([f"{result.status:7} {result.check.name}: {result.check.says}", *figures])
+    return "\n".join([f"{result.status:7} {result.check.name}: {result.reason}", *figures])
 
 
 def _format(figure: object) -> str:

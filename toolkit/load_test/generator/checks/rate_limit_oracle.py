@@ -1,8 +1,41 @@
-"""Oracle: which sends to a mobile were due a refusal by the frequency rules, judged from outside. No I/O, no clock.
+"""Judge from outside which sends to a mobile the rate limits should have accepted. No I/O, no clock.
 
-When the service decided on a send isn't known, only that it did so between the send's first byte and its answer. So an
-answer is called wrong only where no instants within these bounds explain it; and where either answer could have been
-right, nothing is decided. Refused sends count for nothing; sends without an answer may have been accepted.
+Problem
+-------
+A rule "n sends in w seconds" is a sliding window: a send at time t is accepted if fewer than n accepted sends lie in
+(t - w, t]. The service decides at an instant that nobody outside sees. It lies somewhere between the first byte of a
+send, ``began_ns``, and its answer, ``ended_ns``. A load test must not accuse a correct service, and must still find a
+window that is wrong by one tick of the service's clock.
+
+Method
+------
+Take a send S, and the n-th latest accepted send A before it. The age of A, as S is decided, lies within bounds:
+
+    A      |-------a-------|                         a: decided somewhere in here
+    S                                |----s----|     s: decided somewhere in here
+
+           |<------------ most ------------->  |     S ended - A began
+                           |<- least ->|             S began - A ended
+
+- ``most < w``: A was in the window for sure, so S had to be refused. An accepted S is an over-admission.
+- ``least >= w`` for all rules: the window had room for sure, so S had to be accepted. A refused S is a false refusal.
+- otherwise either answer may be right, and nothing is decided.
+
+For ``least``, sends without an answer count as accepted, as they may have been, and as decided arbitrarily late. For
+``most`` they count as refused. So doubt only ever moves a send to the third case. Of accepted sends whose times
+overlap, any may have been decided last; as all count the same, the one that was answered last stands for it.
+
+Example: the rule 1/60s, A from 0 to 2 ms, both in the caller's time:
+
+    S from 59,990 to 59,995 ms   most  59,995 < 60,000   S had to be refused
+    S from 60,003 to 60,005 ms   least 60,001 >= 60,000  S had to be accepted
+    S from 59,999 to 60,004 ms   most 60,004, least 59,997: not decided
+
+Tolerances
+----------
+TICK_NS      1 ms. The service reads its clock in whole ms, so a correct one may accept up to a tick early.
+slack        0 on one machine at a whole speed. A clock of another machine may drift by ``drift_ratio``; then windows
+             that are wrong by less than that are not found.
 """
 
 from __future__ import annotations
@@ -19,7 +52,13 @@ from toolkit.load_test.plan.expectations import TICK_NS, ServiceClock
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One send to a mobile: first byte out, answer in, in ns of one clock. ``accepted`` None: no verdict came."""
+    """One send to a mobile.
+
+    Attributes:
+        began_ns: when the first byte left.
+        ended_ns: when the answer was complete, by the same clock.
+        accepted: the service's decision; None if no answer tells it.
+    """
 
     began_ns: int
     ended_ns: float
@@ -28,7 +67,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """How long before a send its rule's count-th latest accepted one lay: at least, and at most; inf for never."""
+    """Bounds of the age of a rule's n-th latest accepted send when a send was decided; inf without such a send."""
 
     rule: Rule
     least_ns: float
@@ -37,10 +76,13 @@ class Age:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A send and what the rules say about it.
+    """A send and the answer that the rules require.
 
-    ``due``: whether it had to be accepted, None where both answers are right. ``slack_ns``: by how much the answer was
-    off the exact rules, at the least, where the clocks explain that; else 0.
+    Attributes:
+        send: the send.
+        ages: the bounds for each rule.
+        due: True if it had to be accepted, False if it had to be refused, None if either answer is right.
+        slack_ns: how far the answer was off the exact rules at least, if the clocks explain that; else 0.
     """
 
     send: Sent
@@ -51,7 +93,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """After how many of the service's ms a rule was last seen to refuse, and first seen to accept; None: never seen."""
+    """The ages, in the service's ms, at which a rule was last seen to refuse and first seen to accept; None: never."""
 
     last_refused_ms: float | None
     first_accepted_ms: float | None
@@ -59,11 +101,16 @@ class Boundary:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the sends to one or more mobiles show of the rules.
+    """The findings about the rules from sends to one or more mobiles.
 
-    ``decided``: answers of which only one could be right. ``over_admissions``: accepted, though surely due a refusal;
-    ``false_refusals`` the other way round. ``clock_slack_ms``: the widest that a right answer was off the exact rules,
-    in the service's ms. ``boundaries``: by the rule's text.
+    Attributes:
+        mobiles, sends: the number of mobiles and of sends.
+        unanswered: sends whose decision isn't known.
+        decided: answers that only one decision explains.
+        over_admissions: sends that were accepted and had to be refused.
+        false_refusals: sends that were refused and had to be accepted.
+        clock_slack_ms: the most that a right answer was off the exact rules, in the service's ms.
+        boundaries: by the rule's text.
     """
 
     mobiles: int
@@ -77,7 +124,12 @@ class Finding:
 
 
 def judge_all(mobiles: Iterable[Sequence[Sent]], rules: Sequence[Rule], clock: ServiceClock) -> Finding:
-    """ThresholdMonitor all sends to each of several mobiles, from its very first on."""
+    """Judge all sends to each of several mobiles, from the very first on.
+
+    >>> sends = [Sent(0, 2_000_000, True), Sent(30_000_000_000, 30_002_000_000, True)]
+    >>> judge_all([sends], [Rule(1, 60)], ServiceClock()).over_admissions
+    1
+    """
     each = [judge(sends, rules, clock) for sends in mobiles]
     judged = [it for of_mobile in each for it in of_mobile]
     return Finding(
@@ -93,11 +145,10 @@ def judge_all(mobiles: Iterable[Sequence[Sent]], rules: Sequence[Rule], clock: S
 
 
 def judge(sends: Sequence[Sent], rules: Sequence[Rule], clock: ServiceClock) -> list[Judged]:
-    """ThresholdMonitor all sends to one mobile, from its very first on."""
+    """Judge all sends to one mobile, from the very first on."""
     maybe = [it for it in sends if it.accepted is not False]
     before: list[Sent] = []
     judged = [Judged(it, (), None, 0) for it in sends if it.accepted is None]
-    # Whichever of some accepted sends was decided on last: what was answered last stands for it, as all count the same.
     for send in sorted((it for it in sends if it.accepted is not None), key=attrgetter("ended_ns")):
         maybe_before = [it for it in maybe if it.began_ns <= send.ended_ns and it is not send]
         judged.append(_judge_one(send, before, maybe_before, rules, clock))
@@ -107,20 +158,26 @@ def judge(sends: Sequence[Sent], rules: Sequence[Rule], clock: ServiceClock) -> 
 
 
 def resets_ns(sends: Sequence[Sent], rules: Sequence[Rule], clock: ServiceClock) -> tuple[int, int]:
-    """Return the earliest and the latest instant from which the next send is within all rules; 0 where it is now."""
+    """Return the earliest and the latest instant from which the next send is within all rules; 0 if it is now."""
     accepted = [it for it in sends if it.accepted]
-    first_ns = _reset_ns([it.began_ns for it in accepted], rules, clock)
-    return first_ns, _reset_ns([it.ended_ns for it in accepted], rules, clock)
+    began_ns, ended_ns = [it.began_ns for it in accepted], [it.ended_ns for it in accepted]
+    first_ns, last_ns = (
+        int(max([0, *(_latest(times_ns, rule.count) + clock.window_ns(rule) for rule in rules)]))
+        for times_ns in (began_ns, ended_ns)
+    )
+    return first_ns, last_ns
 
 
 def _judge_one(
     send: Sent, before: Sequence[Sent], maybe_before: Sequence[Sent], rules: Sequence[Rule], clock: ServiceClock
 ) -> Judged:
+    ends_ns = [math.inf if it.accepted is None else it.ended_ns for it in maybe_before]
+    began_ns = [it.began_ns for it in before]
     ages = tuple(
         Age(
             rule,
-            send.began_ns - _latest((_end_ns(it) for it in maybe_before), rule.count),
-            send.ended_ns - min(send.began_ns, _latest((it.began_ns for it in before), rule.count)),
+            send.began_ns - _latest(ends_ns, rule.count),
+            send.ended_ns - min(send.began_ns, _latest(began_ns, rule.count)),
         )
         for rule in rules
     )
@@ -135,11 +192,6 @@ def _judge_one(
     return Judged(send, ages, None, max(0, off_ns))
 
 
-def _reset_ns(times_ns: Sequence[float], rules: Sequence[Rule], clock: ServiceClock) -> int:
-    resets = [_latest(times_ns, rule.count) + clock.window_ns(rule) for rule in rules]
-    return int(max([0, *resets]))
-
-
 def _boundary(rule: Rule, judged: Iterable[Judged], clock: ServiceClock) -> Boundary:
     refused, accepted = list[float](), list[float]()
     for it in judged:
@@ -148,22 +200,14 @@ def _boundary(rule: Rule, judged: Iterable[Judged], clock: ServiceClock) -> Boun
                 continue
             if it.send.accepted and age.most_ns < math.inf:
                 accepted.append(clock.ms(age.most_ns))
-            elif not it.send.accepted and _is_only_suspect(age, it.ages, clock):
-                refused.append(clock.ms(age.least_ns))
+            elif not it.send.accepted and 0 <= age.least_ns < math.inf:
+                others = (other for other in it.ages if other is not age)
+                if all(other.least_ns >= clock.window_ns(other.rule) for other in others):  # no other rule refused it
+                    refused.append(clock.ms(age.least_ns))
     return Boundary(max(refused, default=None), min(accepted, default=None))
 
 
-def _is_only_suspect(age: Age, ages: Iterable[Age], clock: ServiceClock) -> bool:
-    """Tell whether no other rule can have refused the send."""
-    others = all(it.least_ns >= clock.window_ns(it.rule) for it in ages if it is not age)
-    return others and 0 <= age.least_ns < math.inf
-
-
 def _latest(times_ns: Iterable[float], count: int) -> float:
-    """Return the ``count``-th latest of the times, -inf where there are fewer."""
+    """Return the ``count``-th latest of the times, -inf if there are fewer."""
     latest = nlargest(count, times_ns)
     return latest[-1] if len(latest) == count else -math.inf
-
-
-def _end_ns(send: Sent) -> float:
-    return math.inf if send.accepted is None else send.ended_ns

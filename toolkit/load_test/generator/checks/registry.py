@@ -1,7 +1,7 @@
-"""Claims: what a scenario holds of a service, what of a call bears on it, and whether it stands. No I/O.
+"""Define the checks: a property of the service, the data of a call that bears on it, and the verdict. No I/O.
 
-What calls show is kept as evidence: rows, and how often each was seen. That of many workers adds up to the whole, so
-that calls of two workers for one mobile are judged together.
+A call's data is a row; the evidence of a check is a counter of rows. The evidence of several workers adds up, so calls
+of two workers to one mobile are judged together.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from toolkit.records.histogram import Histogram
 from toolkit.runs import thresholds
 from toolkit.runs.thresholds import Measure, Status
 
-_SLOT_NS = 2_000_000_000  # of calls that are held against the limits together
+_SLOT_NS = 2_000_000_000  # calls within it are held against the limits together
 _LOST = "no answer"
-_LUCK = 1e-9  # how unlikely a number of right guesses has to be before it isn't put down to chance
+_LUCK = 1e-9  # right guesses that are less likely than this are no chance
 
 Row: TypeAlias = tuple[Any, ...]
 Evidence: TypeAlias = Counter[Row]
@@ -35,49 +35,64 @@ Figures: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A sentence about a service.
+    """A property of the service that a scenario checks.
 
-    ``row``: what of a call bears on it. ``weigh``: what all rows together show, as named figures. It is broken where
-    one of the figures ``broken_by`` isn't 0; without the figure ``shown_by``, nothing was shown. ``applies``: whether
-    the expectations ask for it at all.
+    Attributes:
+        name: the name of the scenario.
+        says: the property, as a sentence.
+        row: returns the data of a call, or None if the call shows nothing.
+        measure: computes the figures of all rows.
+        shown_by: the figure that counts the data; if it is 0, nothing was shown.
+        broken_by: the figures that must be 0, each with words for the verdict.
+        applies: returns whether the expectations ask for the check at all.
     """
 
     name: str
     says: str
     row: Callable[[Call, Outcome], Row | None]
-    weigh: Callable[[Evidence, Expectations], Figures]
+    measure: Callable[[Evidence, Expectations], Figures]
     shown_by: str
-    broken_by: tuple[str, ...]
+    broken_by: tuple[tuple[str, str], ...]
     applies: Callable[[Expectations], bool] = lambda expectations: True
 
     def judge(self, evidence: Evidence, expectations: Expectations) -> CheckResult:
-        """Tell whether the claim stands."""
-        figures = self.weigh(evidence, expectations)
-        if any(figures[name] for name in self.broken_by):
+        """Return PASS, FAIL, or NO_DATA if nothing was shown."""
+        figures = self.measure(evidence, expectations)
+        if any(figures[name] for name, _ in self.broken_by):
             return CheckResult(self, Status.FAIL, figures)
         return CheckResult(self, Status.PASS if figures[self.shown_by] else Status.NO_DATA, figures)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A claim, whether it stands, and the figures that say so."""
+    """A check, its verdict, and the figures that led to it."""
 
     check: Check
     status: Status
     figures: Mapping[str, Any]
 
+    @property
+    def reason(self) -> str:
+        """The verdict in words, with its numbers."""
+        if self.status is Status.NO_DATA:
+            return f"no call showed whether {self.check.says}"
+        if self.status is Status.PASS:
+            return self.check.says
+        broken = [(self.figures[name], words) for name, words in self.check.broken_by]
+        return ", ".join(f"{number:,} {words}" for number, words in broken if number)
+
     def as_json(self) -> dict[str, Any]:
-        """Return it as what a run's folder keeps."""
+        """Return the result as a run's folder keeps it."""
         return {"claim": self.check.name, "says": self.check.says, "status": self.status.value, "figures": self.figures}
 
 
-# What of a call bears on a claim.
+# The row of a call.
 
 _ACCEPTED: Mapping[int | None, bool | None] = {ReturnCode.SUCCESS: True, ReturnCode.OUT_OF_FREQ: False, None: None}
 
 
 def read_sent(outcome: Outcome) -> Sent:
-    """Read a send's outcome as the frequency rules see it; any other refusal tells nothing of them."""
+    """Return a send as the rate limits see it. A refusal for another reason counts as unanswered."""
     return Sent(outcome.started_ns, _ended_ns(outcome), _ACCEPTED.get(_known(outcome)))
 
 
@@ -95,7 +110,7 @@ def _guess_row(call: Call, outcome: Outcome) -> Row | None:
 
 
 def _right_row(call: Call, outcome: Outcome) -> Row | None:
-    """Take what was verified, but for codes that were wrong on purpose."""
+    """Return the row of a verify, unless its code was wrong on purpose."""
     if isinstance(call, Verify) and call.due is not ReturnCode.INVALID_CODE:
         return call.msg_id, _known(outcome)
     return None
@@ -107,7 +122,7 @@ def _due_row(call: Call, outcome: Outcome) -> Row | None:
 
 
 def _known(outcome: Outcome) -> int | None:
-    """Return the return code; None where it doesn't tell what the service did."""
+    """Return the return code, or None if it doesn't show the service's decision."""
     code = outcome.return_code
     return None if code is None or code == ReturnCode.SERVER_ERROR else int(code)
 
@@ -120,7 +135,7 @@ def _timed_row(call: Call, outcome: Outcome) -> Row:
 
 
 def _blur(time_ns: int) -> int:
-    """Keep a time's first 8 bits, so that many calls are one row."""
+    """Round a time down to its first 8 bits, so that many calls share one row."""
     spare = max(0, time_ns.bit_length() - 8)
     return time_ns >> spare << spare
 
@@ -129,17 +144,17 @@ def _ended_ns(outcome: Outcome) -> int:
     return outcome.started_ns + outcome.latency_ns
 
 
-# What all of it shows.
+# The figures of all rows.
 
 
-def _weigh_limits(evidence: Evidence, expectations: Expectations) -> Figures:
+def _measure_limits(evidence: Evidence, expectations: Expectations) -> Figures:
     mobiles: defaultdict[str, list[Sent]] = defaultdict(list)
     for mobile, began_ns, ended_ns, accepted in evidence:
         mobiles[mobile].append(Sent(began_ns, ended_ns, accepted))
     return asdict(judge_all(mobiles.values(), expectations.rules, expectations.clock))
 
 
-def _weigh_guesses(evidence: Evidence, expectations: Expectations) -> Figures:
+def _measure_guesses(evidence: Evidence, expectations: Expectations) -> Figures:
     mobile_of = {row[0]: row[1] for row in evidence if len(row) == 2}
     guesses: defaultdict[str, list[Row]] = defaultdict(list)
     for msg_id, *guess in (row for row in evidence if len(row) == 4):
@@ -159,7 +174,7 @@ def _weigh_guesses(evidence: Evidence, expectations: Expectations) -> Figures:
     }
 
 
-def _weigh_replays(evidence: Evidence, expectations: Expectations) -> Figures:
+def _measure_replays(evidence: Evidence, expectations: Expectations) -> Figures:
     codes: defaultdict[str, Counter[int | None]] = defaultdict(Counter)
     for (msg_id, code), seen in evidence.items():
         codes[msg_id][code] += seen
@@ -173,17 +188,21 @@ def _weigh_replays(evidence: Evidence, expectations: Expectations) -> Figures:
     }
 
 
-def _weigh_verdicts(evidence: Evidence, expectations: Expectations) -> Figures:
+def _measure_verdicts(evidence: Evidence, expectations: Expectations) -> Figures:
     wrong = {f"{due} answered {got}": seen for (due, got), seen in sorted(evidence.items()) if due != got}
     return {"answers": evidence.total(), "wrong_answers": sum(wrong.values()), "wrong": wrong}
 
 
-def _weigh_slots(evidence: Evidence, expectations: Expectations) -> Figures:
+def _measure_slots(evidence: Evidence, expectations: Expectations) -> Figures:
     slots: defaultdict[int, Evidence] = defaultdict(Counter)
     for (slot, *row), seen in evidence.items():
         slots[slot][tuple(row)] += seen
     figures = [_slot_figures(slots[slot]) for slot in sorted(slots)]
-    kept = list(takewhile(lambda it: _keeps(it, expectations.limits), figures))
+
+    def keeps(slot: thresholds.Figures) -> bool:
+        return all(thresholds.judge(it, slot).status is Status.PASS for it in expectations.limits)
+
+    kept = list(takewhile(keeps, figures))
     missed = figures[len(kept)] if len(kept) < len(figures) else None
     return {
         "highest_rate_per_s": max((_sends_per_s(it) for it in kept), default=0.0),
@@ -203,10 +222,6 @@ def _slot_figures(calls: Evidence) -> thresholds.Figures:
     return thresholds.Figures(_SLOT_NS / 1e9, outcomes, times)
 
 
-def _keeps(figures: thresholds.Figures, limits: Iterable[thresholds.Threshold]) -> bool:
-    return all(thresholds.judge(it, figures).status is Status.PASS for it in limits)
-
-
 def _sends_per_s(figures: thresholds.Figures) -> float:
     return figures.calls(Endpoint.SEND) / figures.duration_s
 
@@ -216,7 +231,7 @@ _COUNTED: Mapping[int | None, bool | None] = {ReturnCode.INVALID_CODE: True, Ret
 
 
 def _failures(guesses: Mapping[str, Iterable[Row]], mobile_of: Mapping[str, str]) -> Iterable[list[Sent]]:
-    """Return the guesses at each mobile as the failures rule counts them: one that was wrong is let through."""
+    """Return the guesses at each mobile as sends under the rule for failures: a wrong code counts as accepted."""
     failures: defaultdict[str, list[Sent]] = defaultdict(list)
     for msg_id, of_message in guesses.items():
         for began_ns, ended_ns, code in of_message:
@@ -231,7 +246,7 @@ def _beyond_tries(guesses: Iterable[Row], tries: int) -> int:
 
 
 def _is_let_in_late(guesses: Iterable[Row], tries: int) -> bool:
-    """Tell whether a code was right that was typed when as many wrong ones as the tries had been answered."""
+    """Return whether a right code was accepted after all tries had been used up by wrong ones."""
     wrong = sorted(ended_ns for _, ended_ns, code in guesses if code == ReturnCode.INVALID_CODE)
     return len(wrong) >= tries and any(
         began_ns >= wrong[tries - 1] for began_ns, _, code in guesses if code == ReturnCode.SUCCESS
@@ -239,7 +254,7 @@ def _is_let_in_late(guesses: Iterable[Row], tries: int) -> bool:
 
 
 def _most_by_chance(guesses: int) -> int:
-    """Return how many of so many guesses may be right before it is more than luck: the tail of Poisson's law."""
+    """Return the most right guesses that chance explains: the tail of a Poisson distribution."""
     mean, right = guesses / CODES, 0
     at_most = term = math.exp(-mean)
     while 1 - at_most > _LUCK:
@@ -249,46 +264,54 @@ def _most_by_chance(guesses: int) -> int:
     return right
 
 
-# The claims.
+# The checks.
 
 FREQUENCY_LIMITS = Check(
     "frequency_limits",
     "no send beyond the rules is accepted, and none within them is refused",
     _send_row,
-    _weigh_limits,
+    _measure_limits,
     "decided",
-    ("over_admissions", "false_refusals"),
+    (
+        ("over_admissions", "sends were accepted beyond the rules"),
+        ("false_refusals", "sends were refused within the rules"),
+    ),
 )
 BRUTE_FORCE = Check(
     "brute_force",
     "guessing gets in no more often than the tries allow",
     _guess_row,
-    _weigh_guesses,
+    _measure_guesses,
     "guesses_judged",
-    ("beyond_chance", "beyond_tries", "let_in_after_tries", "beyond_failures_per_hour"),
+    (
+        ("beyond_chance", "guesses were right beyond chance"),
+        ("beyond_tries", "wrong codes were answered beyond the tries of their message"),
+        ("let_in_after_tries", "messages accepted a code after their tries were used up"),
+        ("beyond_failures_per_hour", "wrong codes were answered beyond the failures per hour of their mobile"),
+    ),
 )
 REPLAY = Check(
     "replay",
     "of many callers who verify one right code at once, exactly one succeeds",
     _right_row,
-    _weigh_replays,
+    _measure_replays,
     "messages",
-    ("verified_twice", "verified_never"),
+    (("verified_twice", "messages were verified more than once"), ("verified_never", "messages were never verified")),
 )
 JOURNEY = Check(
     "journey",
     "each code that is typed, and each that is sent again, gets the answer that is due",
     _due_row,
-    _weigh_verdicts,
+    _measure_verdicts,
     "answers",
-    ("wrong_answers",),
+    (("wrong_answers", "answers were not the ones due"),),
 )
 THROUGHPUT = Check(
     "throughput",
     "the limits are kept up to a rate of journeys, and this is the highest",
     _timed_row,
-    _weigh_slots,
+    _measure_slots,
     "highest_rate_per_s",
-    ("missed_from_the_start",),
+    (("missed_from_the_start", "slot missed the limits: the first one, so no rate kept them"),),
     lambda expectations: bool(expectations.limits),
 )

@@ -1,1 +1,1 @@
-"""The open-loop engine: journeys begin on schedule, whatever the response times are."""
+"""The open-loop engine, which begins journeys on schedule, however long the responses take."""

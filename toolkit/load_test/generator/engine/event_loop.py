@@ -5,13 +5,13 @@ Problem
 In a closed loop a user waits for a response before the next call. A service that stalls for two seconds then gets no
 calls for two seconds, and the calls that would have been slow are never made: the measured percentiles look good
 ("coordinated omission", G. Tene, "How NOT to measure latency", 2013). An open loop has a schedule instead. Call n is
-due at t(n) whatever became of call n-1, and the caller's time counts from t(n):
+due at t(n), even if call n-1 is still under way, and the caller's time counts from t(n):
 
     due at      0    10    20    30    40 ms     the schedule: 100 arrivals a second
     sent at     0    10    60    60    60        the only connection was busy from 10 to 60 ms
     answer at   5    60    64    65    66
-    latency     5    50     4     5     6        what the server took
-    caller's    5    50    44    35    26        what the caller waited: latency and wait (sent - due)
+    latency     5    50     4     5     6        the server's part
+    caller's    5    50    44    35    26        latency and wait, which is sent - due
 
 Method
 ------
@@ -111,13 +111,13 @@ class EngineHost(Protocol):
         """Allow a message to be sent. An exception ends the journey."""
 
     def record(self, results: Sequence[CallResult]) -> None:
-        """Take the results of calls, before other greenlets run."""
+        """Record the results of calls. Called before other greenlets run."""
 
     def read_code(self, response: HttpResponse) -> str | None:
         """Read a message's code from the response to a peek."""
 
     def on_error(self, error: Exception) -> None:
-        """Take the exception that ended a journey."""
+        """Report the exception that ended a journey."""
 
     def flush(self) -> None:
         """Write the counts; called a few times a second."""
@@ -257,7 +257,7 @@ class Engine:
         return len(self._idle) == len(self._connections) and not self._ready and not self._paused
 
     def _count_arrivals(self, now_ns: int) -> None:
-        """Bring the host's counts up to date. An arrival that waits to be begun counts as dropped until it is."""
+        """Update the host's counts. An arrival that waits to be begun counts as dropped until it is."""
         dropped = self._dropped + self._count_waiting(min(now_ns, self._last_ns))
         due = self._begun + dropped + self._orphaned
         now = Arrivals(due, self._late, self._queued, dropped, self._orphaned)
@@ -318,7 +318,7 @@ class Engine:
             self._fail(connection, error)
 
     def _end_call(self, connection: Connection, active: ActiveJourney, response: HttpResponse) -> None:
-        """Keep the result of a call, and resume its journey."""
+        """Store the result of a call, and resume its journey."""
         now_ns, began_ns, step = _clock_ns(), active.began_ns, active.step
         value: object
         if isinstance(step, Peek):
@@ -359,7 +359,7 @@ class Engine:
         return outcome
 
     def _hand_over(self) -> None:
-        """Hand the results over. Many at once cost half of one by one."""
+        """Pass the results to the host. A batch costs half of single results."""
         if self._results:
             results, self._results = self._results, []
             self._host.record(results)
@@ -448,7 +448,7 @@ class Engine:
                 self._fail(connection, TimeoutError("the call took too long"))
 
     def _close(self) -> None:
-        """Keep the calls that are under way as cut off: a send may cost money all the same."""
+        """Record the calls that are under way as cut off: a send may cost money all the same."""
         cut_off = TransportError("the run ended first")
         cut_off.__cause__ = KeyboardInterrupt()
         for connection in self._connections.values():

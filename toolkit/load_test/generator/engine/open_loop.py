@@ -45,7 +45,7 @@ class QuotaSpentError(Exception):
 
 @dataclass
 class OpenLoop:
-    """What the engines of one process share during a test."""
+    """State that the engines of one process share during a test."""
 
     schedule: Schedule
     monitor: BottleneckMonitor
@@ -93,7 +93,7 @@ class UserHost:
         return self._context.read_code(response)
 
     def admit_send(self) -> None:
-        """Take a message from the quota; raise QuotaSpentError if there is none now."""
+        """Claim a message of the quota; raise QuotaSpentError if none is left for now."""
         quota = self._context.quota
         if quota is not None and not quota.claim():
             raise QuotaSpentError

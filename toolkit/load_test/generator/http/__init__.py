@@ -1,1 +1,1 @@
-"""HTTP/1.1 for the load generator: encoding, parsing, connections."""
+"""HTTP/1.1 for the load generator."""

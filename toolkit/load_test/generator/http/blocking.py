@@ -97,7 +97,7 @@ class BlockingConnection:
         return response
 
     def _wait(self) -> None:
-        """Let other greenlets run until there is something to read; raise TimeoutError if the call takes too long."""
+        """Wait until there is something to read; raise TimeoutError if the call takes too long."""
         self._waiting = gevent.getcurrent()
         try:
             self._hub.switch()

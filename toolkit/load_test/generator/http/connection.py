@@ -77,7 +77,7 @@ class Connection:
         return self.is_open
 
     def start(self, request: bytes) -> bool:
-        """Send a request and return whether all of it was sent. The connection must be open and idle."""
+        """Send a request and return whether it was sent completely. The connection must be open and idle."""
         if self._tls:
             request = self._tls.encrypt(request)
         try:
@@ -90,7 +90,7 @@ class Connection:
         return False
 
     def go_on(self) -> HttpResponse | None:
-        """Send the rest of the request, read what has arrived, and return the response once it is complete."""
+        """Send the rest of the request, read bytes that have arrived, and return the response once it is complete."""
         if self._unsent:
             self._flush()
         try:
@@ -156,7 +156,7 @@ class Tls:
         self.is_open = False
 
     def shake_hands(self, data: bytes) -> bytes:
-        """Take a piece of the handshake from the server and return the bytes to send."""
+        """Process the server's bytes of the handshake and return the bytes to send."""
         self._incoming.write(data)
         try:
             self._channel.do_handshake()

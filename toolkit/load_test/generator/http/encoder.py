@@ -89,5 +89,5 @@ class Connector:
         self.addresses = [(family, address) for family, _, _, _, address in found]
 
     def connect(self, attempt: int) -> Connection:
-        """Begin to open a connection to the address with the number ``attempt``, from 0; raise OSError."""
+        """Start a connection to the address with the number ``attempt``, from 0; raise OSError."""
         return Connection(*self.addresses[attempt], self._tls_host)

@@ -58,7 +58,7 @@ class Origin:
 
 
 class LazyHeaders(Mapping[str, str]):
-    """The headers of a response by lower-case name, parsed at the first lookup: a success needs none of them."""
+    """The headers of a response by lower-case name, parsed at the first lookup. A success needs no lookup."""
 
     __slots__ = ("_fields", "_head")
 
@@ -129,7 +129,7 @@ class ResponseReader:
         self._response: HttpResponse | None = None
 
     def feed(self, data: bytes) -> HttpResponse | None:
-        """Take a piece and return the response once it is complete; raise ValueError if it isn't HTTP or too long."""
+        """Add a piece and return the response once it is complete; raise ValueError if it isn't HTTP or too long."""
         self._size += len(data)
         if self._size > (MAX_HEAD_BYTES if self._in_head else MAX_RESPONSE_BYTES):
             raise ValueError("the answer is too long")
@@ -150,11 +150,11 @@ class ResponseReader:
     # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """Give the connection up if a second response begins: nobody asked for it."""
+        """Mark the connection as unusable if a second response begins, which nobody asked for."""
         self.keeps = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; trailers behind the body are ignored."""
+        """Store a header; trailers behind the body are ignored."""
         if self._in_head:
             self._fields[name.decode("latin-1").lower()] = value.decode("latin-1")
 
@@ -163,12 +163,12 @@ class ResponseReader:
         self._in_head = False
 
     def on_body(self, data: bytes) -> None:
-        """Keep a piece of the body."""
+        """Store a piece of the body."""
         if self._response is None:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        """Keep the response, unless it is an interim one (1xx)."""
+        """Store the response, unless it is an interim one (1xx)."""
         if self._parser.get_status_code() < 200:
             self._in_head = True
             self._fields.clear()

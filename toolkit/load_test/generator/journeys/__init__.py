@@ -1,1 +1,1 @@
-"""Journeys: generator functions that yield the steps of a simulated person, attacker or probe."""
+"""Generator functions that yield the steps of a person, an attacker or a probe."""

@@ -1,4 +1,4 @@
-"""Journeys of attackers, who guess codes more often than the service may allow."""
+"""Journeys of attackers: they guess codes more often than the service may allow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MIN_WAIT_S = 0.1
 
 
 def guess(context: LoadContext) -> Journey:
-    """Guess at one message until its tries are used up and beyond; then type the right code, which must not help."""
+    """Guess at one message more often than its tries allow; then type the right code, which must be refused."""
     sent = yield Send(context.next_mobile(), expected=_RATE)
     yield from _guess_at(context, sent.msg_id)
 

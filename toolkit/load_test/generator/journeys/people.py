@@ -1,4 +1,4 @@
-"""Journeys of people who sign in, for ``SmsCodeUser.tasks``.
+"""Journeys of people that sign in, for ``SmsCodeUser.tasks``.
 
 The right code is read from the sandbox. Another target keeps it secret, so there a journey ends after one wrong code.
 """

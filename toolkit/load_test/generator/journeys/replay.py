@@ -51,7 +51,7 @@ class RecordedSend:
 
 
 def read_recording(run: Path) -> list[RecordedSend]:
-    """Read the sends of a run's folder, ordered by their starts; raise InputError if there are none."""
+    """Read the sends of a run's folder, ordered by their starts; raise InputError if it has no sends."""
     path = run / PARQUET_NAME
     if not path.is_file():
         raise InputError(f"{run} holds no {PARQUET_NAME}: give the folder of a run that is over")

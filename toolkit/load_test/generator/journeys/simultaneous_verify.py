@@ -25,7 +25,7 @@ class Meeting:
 
 
 class Barrier:
-    """Holds callers until the time at which all of them verify a code. A master passes the meetings on to all workers.
+    """Makes callers wait until they all verify a code at once. A master passes the meetings on to all workers.
 
     Use ``context.shared(Barrier)``: the callers of one process share it.
     """
@@ -44,12 +44,12 @@ class Barrier:
         return self._latest if self._latest and self._latest.at_ns > now_ns else None
 
     def on_message(self, msg: Any) -> None:
-        """Take a meeting that was announced."""
+        """Remember a meeting that was announced."""
         self._latest = Meeting(*msg.data)
 
 
 def share_code(context: LoadContext) -> Journey:
-    """Get a code and share it with the callers of all workers, who verify it at the same instant."""
+    """Get a code and share it with the callers of all workers, to be verified at the same instant."""
     msg_id = (yield Send(context.next_mobile())).msg_id
     code = (yield Peek(msg_id)) if msg_id else None
     if msg_id and code:

@@ -1,1 +1,1 @@
-"""The connection to locust: options, events, limits, statistics and web page."""
+"""The parts that need locust: context of a test, limits, statistics, workers and web page."""

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class LoadContext:
-    """The objects that the users of one process share during one load test.
+    """State and services that the users of one process share during one load test.
 
     Attributes:
         environment: locust's environment.
@@ -103,7 +103,7 @@ class LoadContext:
     def shared(self, make: Callable[[LoadContext], T]) -> T:
         """Return the object that ``make`` made for this test. It is made at the first call.
 
-        Journeys keep the state here that all of them share, such as a recording that they play.
+        Journeys use it for shared state, such as the recording that they play.
         """
         if make not in self._shared:
             self._shared[make] = make(self)

@@ -116,7 +116,7 @@ def three_digits(time_ms: float) -> float:
 
 
 def show_three_digits() -> None:
-    """Have locust keep and show its times with three significant digits."""
+    """Make locust store and show its times with three significant digits."""
     stats: Any = locust.stats
     stats.bucket_response_time = three_digits
     stats.StatsCSV._percentile_fields = _percentile_fields

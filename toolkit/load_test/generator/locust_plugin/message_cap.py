@@ -91,7 +91,7 @@ class MessageQuota:
         self._changed = Event()
 
     def wait(self) -> bool:
-        """Take one message as soon as there is one; return False if there will never be one."""
+        """Claim one message, waiting until one is left; return False if that will never be."""
         while not self.claim():
             if self.is_spent:
                 return False
@@ -99,7 +99,7 @@ class MessageQuota:
         return True
 
     def claim(self) -> bool:
-        """Take one message, waiting at most for the master's answer; return False if it grants no more.
+        """Claim one message, waiting at most for the master's answer; return False if it grants no more.
 
         ``settle`` must follow, but a refund may make a later ``claim`` succeed.
         """
@@ -117,7 +117,7 @@ class MessageQuota:
         self._notify()
 
     def on_grant(self, msg: Any) -> None:
-        """Take in a portion. An empty one is the last."""
+        """Add a portion. An empty one is the last."""
         test, portion = msg.data
         if test != self._test:
             return

@@ -48,11 +48,11 @@ class Shutdown:
             self.note(run_folder.ENDED_NAME, f"{cause} {reason}")
 
     def begin(self) -> bool:
-        """Begin to end the run; return False if that has begun already."""
+        """Start to end the run; return False if it is being ended already."""
         return self._begin(self.end_now)
 
     def end_now(self) -> None:
-        """End the run, or on a worker its part of it. Without a web page, the process ends too."""
+        """End the run, or on a worker its part. Without a web page, the process ends too."""
         runner, options = self._environment.runner, self._environment.parsed_options
         assert runner
         quits = isinstance(runner, WorkerRunner) or (options and options.headless)
@@ -69,11 +69,11 @@ class Shutdown:
             with (Path(folder) / name).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
-    def on_end_message(self, msg: Any, **_: object) -> None:
+    def on_end_message(self, msg: Any) -> None:
         """End the run, as a worker asks."""
         self.end_early(Cause(msg.data["cause"]), msg.data["reason"])
 
-    def on_note_message(self, msg: Any, **_: object) -> None:
+    def on_note_message(self, msg: Any) -> None:
         """Write a worker's note."""
         self.note(**msg.data)
 
@@ -84,7 +84,7 @@ class Shutdown:
         return True
 
     def _ask_master(self, cause: Cause, reason: str) -> None:
-        """Ask the master to end the run, and stop this worker's users meanwhile."""
+        """Send the wish to end to the master, and stop this worker's users."""
         assert isinstance(self._environment.runner, WorkerRunner)
         self._environment.runner.send_message(END_MESSAGE, {"cause": cause, "reason": reason})
         self._environment.runner.stop()

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 import gevent
 from locust.env import Environment
@@ -43,9 +44,9 @@ class ThresholdMonitor:
         """Note the time of a worker's report."""
         self._reported_s[worker] = time.monotonic()
 
-    def on_bottleneck(self, bottleneck: str) -> None:
+    def on_bottleneck(self, msg: Any) -> None:
         """Note that a process of the load generator was its own bottleneck: no threshold may pass then."""
-        self._bottleneck = bottleneck
+        self._bottleneck = str(msg.data)
 
     def stop(self) -> None:
         """Note that the test has stopped."""

@@ -1,6 +1,6 @@
 """Add to locust's page: the tab "Return codes", and the reason why a test may not start.
 
-The tab has a table of the calls by return code and a chart of them over time. Locust draws the table: it takes a tab's
+The tab has a table and a chart of the calls by return code. Locust draws the table: it takes a tab's
 columns from its template and the rows from its own poll. The browser draws the chart, with ``return_codes.js``: the
 process that makes the load only gives numbers. The page asks no other host.
 """
@@ -140,7 +140,7 @@ def _sample(environment: Environment, metrics: Callable[[], Metrics]) -> History
 
 
 def refuse_tests(environment: Environment, refusal: Callable[[Mapping[str, list[str]]], str | None]) -> None:
-    """Let no test start from the page for which ``refusal`` returns a reason, and show the reason on the page.
+    """Refuse a test that is started from the page if ``refusal`` returns a reason, and show the reason.
 
     ``refusal`` takes the fields of the page's form, each with its values.
     """

@@ -65,7 +65,7 @@ class LostWorkerDetector:
         runner.register_message(PROCESS_MESSAGE, self._on_process)
 
     def look(self, now_s: float) -> None:
-        """Look for silent workers, and report a forked one that has ended as missing."""
+        """Find silent workers, and report a forked one that has ended as missing."""
         options = self._options
         if self._runner.state not in (STATE_SPAWNING, STATE_RUNNING):
             return
@@ -93,7 +93,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def set_defaults(parser: LocustArgumentParser, **_: object) -> None:
-    """Have locust move the users of a lost worker, and miss a worker after two seconds."""
+    """Make locust move the users of a lost worker, and miss a worker after two seconds."""
     parser.set_defaults(enable_rebalancing=True)
     locust.runners.HEARTBEAT_INTERVAL = _HEARTBEAT_EVERY_S  # type: ignore[assignment] # it says int; any number serves
     locust.runners.HEARTBEAT_LIVENESS = _MAX_MISSED
@@ -125,7 +125,7 @@ def watch_workers(environment: Environment, shutdown: Shutdown) -> None:
 
 
 def await_last_reports(runner: MasterRunner, stop_timeout_s: float) -> None:
-    """Have the workers of a master quit, and wait for their last reports: locust waits only half a second."""
+    """Stop the workers of a master, and wait for their last reports: locust waits only half a second."""
     runner.send_message("quit")
     with gevent.Timeout(stop_timeout_s + _LAST_REPORT_S, False):
         while runner.worker_count:

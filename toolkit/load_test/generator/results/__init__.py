@@ -1,1 +1,1 @@
-"""Results of calls: recorded, counted and reported to locust."""
+"""Record the results of calls, count them and report them to locust."""

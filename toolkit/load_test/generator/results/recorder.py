@@ -75,7 +75,7 @@ class Recorder:
             )
 
     def flush(self) -> None:
-        """Hand the calls to the operating system."""
+        """Pass the calls to the operating system."""
         self._writer.flush()
 
     def close(self) -> None:

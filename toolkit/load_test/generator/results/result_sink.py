@@ -84,7 +84,7 @@ class ResultSink:
         self._flusher = gevent.spawn(self._flush_often)
 
     def record(self, results: Sequence[CallResult], user: User) -> None:
-        """Take the results of calls of a user."""
+        """Record the results of a user's calls."""
         settle = self._settle
         if settle is not None:
             for call, outcome, _ in results:
@@ -113,7 +113,7 @@ class ResultSink:
                 )
 
     def flush(self) -> None:
-        """Hand the records to the operating system, and bring locust's statistics up to date."""
+        """Pass the records to the operating system, and update locust's statistics."""
         if self._recorder is not None:
             self._recorder.flush()
         failures = Counter[tuple[Endpoint, str]]() if self._has_events else self._failures
