@@ -175,7 +175,7 @@ def test_an_invalid_option_is_refused_with_the_reason(api: Api, field: str, word
 def test_each_test_has_a_cap_of_its_own(api: Api, other: Api, options: tuple[str, ...]) -> None:
     with locust(api, *options) as page:
         for target, messages in ((api, 30), (other, 12)):
-            page.load(target, max_messages=messages)
+            page.load(target, calls=1, max_messages=messages)
             wait_until(lambda: target.answered["send", 50000] == messages)  # noqa: B023
             wait_until(page.is_idle)
             assert target.answered["send", 50000] == messages
@@ -184,7 +184,7 @@ def test_each_test_has_a_cap_of_its_own(api: Api, other: Api, options: tuple[str
 @PROCESSES
 def test_each_test_has_records_of_its_own(api: Api, other: Api, tmp_path: Path, options: tuple[str, ...]) -> None:
     first = tmp_path / "run"
-    with locust(api, *options, SMSCODE_RUN_DIR=str(first)) as page:
+    with locust(api, *options, "--stop-timeout", "5", SMSCODE_RUN_DIR=str(first)) as page:
         for target in (api, other):
             page.load(target)
             page.stop()
