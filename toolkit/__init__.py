@@ -1,7 +1,13 @@
-"""Speak the SMS verification-code API: send a code to a mobile, verify the code the person typed.
+"""Send SMS verification codes and verify the codes that people type.
 
-``import toolkit`` costs a few milliseconds: a name is loaded from its module when it is first asked for, and only the
-clients load httpx.
+>>> from toolkit import Client
+>>> with Client("https://api.sms.jpush.cn", "app-key", "master-secret") as client:  # doctest: +SKIP
+...     sent = client.send_code("13800138000", temp_id=1)
+...     client.verify_code(sent.msg_id, "123456").is_valid
+True
+
+``import toolkit`` takes a few milliseconds: each name is imported from its module on first use, and only the clients
+import httpx.
 """
 
 from importlib import import_module

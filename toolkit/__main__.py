@@ -1,4 +1,4 @@
-"""``python -m toolkit`` is ``smscode``."""
+"""Run the command line: ``python -m toolkit`` is the same as ``smscode``."""
 
 from toolkit.cli import main
 

@@ -31,7 +31,7 @@ def test_a_refusal_keeps_a_code_that_the_table_lacks() -> None:
 
 
 def test_an_answer_that_is_not_the_apis_is_kept_in_part() -> None:
-    error = ProtocolError("the body is no JSON object", 502, b"x" * 101)
+    error = ProtocolError("the body is not a JSON object", 502, b"x" * 101)
     assert (error.http_status, error.body) == (502, b"x" * 100)
     assert "502" in str(error)
 

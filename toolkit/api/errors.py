@@ -1,17 +1,17 @@
-"""What can go wrong, by what the caller can do about it.
+"""Define the exceptions of the toolkit, one class for each reaction of the caller.
 
 - ToolkitError
-  - InputError              an argument that can't be sent or used: mend the call
-  - SettingsError           a setting that is missing or unusable: mend the configuration
-  - RunError                a program of the toolkit (service, load test) can't start or go on
-  - StoreError              the service's store can't keep a decision in time: nothing was charged
-  - CallError               a call that gave no success
-    - TransportError        no answer arrived; a send may have been accepted all the same
-      - NotConnectedError   the connection was never made, so nothing was sent: calling again is safe
-    - ProtocolError         an answer arrived, and it isn't the API's
-    - ReturnCodeError       the API refused
+  - InputError              an argument is invalid: correct the call
+  - SettingsError           a setting is missing or invalid: correct the configuration
+  - RunError                a program of the toolkit (service, load test) can't start or continue
+  - StoreError              the service's store can't save a decision in time: nothing was charged
+  - CallError               a call did not succeed
+    - TransportError        no response arrived; a send may have been accepted nevertheless
+      - NotConnectedError   no connection was made, so nothing was sent: retrying is safe
+    - ProtocolError         the response isn't the API's
+    - ReturnCodeError       the API refused the call
 
-No message holds a whole mobile, a code or a secret.
+No message contains a whole mobile, a code or a secret.
 """
 
 from __future__ import annotations
@@ -20,55 +20,62 @@ from toolkit.api.return_codes import Kind, find, kind_of
 
 
 class ToolkitError(Exception):
-    """The root of everything the toolkit raises on purpose."""
+    """The base class of all exceptions that the toolkit raises on purpose."""
 
 
 class InputError(ToolkitError, ValueError):
-    """An argument that can't be sent or used."""
+    """An argument is invalid."""
 
 
 class SettingsError(ToolkitError):
-    """A setting that is missing or unusable; the message names it and where it can be given."""
+    """A setting is missing or invalid. The message names the setting and where to set it."""
 
 
 class RunError(ToolkitError):
-    """A program of the toolkit can't start or go on; the message says what to do."""
+    """A program of the toolkit can't start or continue. The message suggests a remedy."""
 
 
 class StoreError(ToolkitError):
-    """The store can't keep a decision in time; nothing was charged."""
+    """The service's store can't save a decision in time. Nothing was charged."""
 
 
 class CallError(ToolkitError):
-    """A call that gave no success."""
+    """A call did not succeed."""
 
 
 class TransportError(CallError):
-    """No answer arrived in time. Whether the API acted is not known, so a send is never repeated for it."""
+    """No response arrived in time. The API may have acted on the call, so the clients never retry it."""
 
 
 class NotConnectedError(TransportError):
-    """The connection was never made: nothing was sent, and calling again is safe."""
+    """No connection was made, so nothing was sent. Retrying is safe."""
 
 
 class ProtocolError(CallError):
-    """An answer that isn't the API's, such as a proxy's HTML page.
+    """A response that isn't the API's, such as a proxy's HTML page.
 
-    ``http_status`` is the answer's, ``body`` its first 100 bytes.
+    Attributes:
+        http_status: the response's HTTP status.
+        body: the first 100 bytes of its body.
+
     """
 
     def __init__(self, problem: str, http_status: int, body: bytes) -> None:
         self.http_status = http_status
         self.body = body[:100]
-        super().__init__(f"not an answer of the API: {problem} (HTTP {http_status}, body starts {self.body!r})")
+        super().__init__(f"not a response of the API: {problem} (HTTP {http_status}, body starts {self.body!r})")
 
 
 class ReturnCodeError(CallError):
-    """A refusal by the API.
+    """The API refused the call.
 
-    ``return_code`` is a number, a ``ReturnCode`` where the table knows it; ``message`` is the API's wording;
-    ``retry_after_s`` says in how many whole seconds a send would be in frequency again, ``request_id`` what the
-    service's log calls the request, where the answer told.
+    Attributes:
+        return_code: a ``ReturnCode``, or a number that isn't in the table.
+        http_status: the response's HTTP status.
+        message: the API's text.
+        retry_after_s: whole seconds until the rate limit allows another send; None if the response didn't say.
+        request_id: the id of the request in the service's log; None if the response didn't say.
+
     """
 
     def __init__(
@@ -88,5 +95,5 @@ class ReturnCodeError(CallError):
 
     @property
     def kind(self) -> Kind | None:
-        """Who can act, or None where the table doesn't know the code."""
+        """The kind of the return code; None if it isn't in the table."""
         return kind_of(self.return_code)

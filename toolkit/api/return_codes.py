@@ -1,7 +1,7 @@
-"""The return codes: number, HTTP status, wording, and who can act on each.
+"""Define the API's return codes: number, HTTP status, text, and kind.
 
-The only place that spells a return code as a number. Source: SMS Code API v1, section "返回码"; ``kind`` is this
-project's one added column.
+No other module contains a return code as a number. Source: SMS Code API v1, section "返回码". The column ``kind`` is an
+addition of this project.
 """
 
 from __future__ import annotations
@@ -11,24 +11,32 @@ from typing import Self
 
 
 class Kind(StrEnum):
-    """Who can act on a return code."""
+    """The person or role that can act on a return code."""
 
-    OK = "OK"  # nobody needs to
+    OK = "OK"  # no action is needed
     REQUEST = "REQUEST"  # the caller's programmer
-    ACCOUNT = "ACCOUNT"  # whoever runs the app's account: keys, permission, balance
-    RATE = "RATE"  # whoever paces the traffic
+    ACCOUNT = "ACCOUNT"  # the owner of the app's account: keys, permission, balance
+    RATE = "RATE"  # the person who sets the sending rate
     VERDICT = "VERDICT"  # the person who typed the code
-    SERVER = "SERVER"  # whoever runs the service
+    SERVER = "SERVER"  # the operator of the service
 
 
-FREE_REFUSALS = (Kind.REQUEST, Kind.ACCOUNT, Kind.RATE)  # of a send: certainly nothing was sent, nor charged
+FREE_REFUSALS = (Kind.REQUEST, Kind.ACCOUNT, Kind.RATE)  # kinds of refused sends that are never charged
 
 
 class ReturnCode(IntEnum):
-    """A return code of the API, with the columns of its row as attributes.
+    """A return code of the API.
 
-    ``http_status`` is the HTTP status that carries it, ``message`` the API's English wording, ``meaning`` its Chinese
-    one, ``kind`` who can act. ``SUCCESS`` is never on the wire: readers put it where a body holds no error.
+    ``SUCCESS`` is never sent: parsers set it if the body has no error.
+
+    Attributes:
+        http_status: HTTP status of the response that carries it.
+        message: the API's English text.
+        meaning: the API's Chinese text.
+        kind: the role that can act on it.
+
+    >>> ReturnCode.OUT_OF_FREQ.http_status, ReturnCode.OUT_OF_FREQ.kind.value
+    (403, 'RATE')
     """
 
     http_status: int
@@ -37,7 +45,7 @@ class ReturnCode(IntEnum):
     kind: Kind
 
     def __new__(cls, value: int, http_status: int, message: str, meaning: str, kind: Kind) -> Self:
-        """Make a member of a row of the table below."""
+        """Make a member from a row of the table below."""
         row = int.__new__(cls, value)
         row._value_ = value
         row.http_status = http_status
@@ -72,11 +80,11 @@ _ROWS = {int(row): row for row in ReturnCode}
 
 
 def find(value: int) -> ReturnCode | None:
-    """Return the table's row for a number, or None: the vendor has codes beyond this table, and they stay data."""
+    """Return the ReturnCode of a number, or None for a number that isn't in the table, as the vendor has more."""
     return _ROWS.get(value)
 
 
 def kind_of(value: int) -> Kind | None:
-    """Return who can act on a return code, or None where the table doesn't know it."""
+    """Return the kind of a return code, or None if it isn't in the table."""
     row = _ROWS.get(value)
     return row.kind if row else None

@@ -1,8 +1,8 @@
-"""The protocol without I/O: what a call looks like in bytes, read and written for both sides.
+"""Build and parse the API's requests and responses, without I/O, for both sides.
 
-The client and the load test build requests and read answers with it, the service reads requests and builds replies
-with it, so the two can't drift apart. Nothing here opens a socket, reads a clock or keeps state.
-Source: SMS Code API v1; what the document leaves open is decided in the contract this project keeps.
+The client and the load test build requests and parse responses. The service parses requests and builds responses. Both
+sides share this module, so they can't disagree about the format. It opens no socket, reads no clock and has no state.
+Source: SMS Code API v1, and this project's contract where that document is silent.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ MAX_MSG_ID_CHARS = 1000
 JSON_TYPE = "application/json"
 REQUEST_ID = "x-request-id"
 
-# Three of the vendor's own callers don't say JSON: no type (Python), text/plain (C#), curl's form type (the document).
+# Three of the vendor's own examples send another type: none (Python), text/plain (C#), curl's form type (the document).
 LENIENT_TYPES = frozenset({"", JSON_TYPE, "text/plain", "application/x-www-form-urlencoded"})
 STRICT_TYPES = frozenset({JSON_TYPE})
 
-# json.dumps and json.loads would make an encoder and a decoder for each call.
+# json.dumps and json.loads with arguments make a new encoder or decoder in each call.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 _MESSAGE_PATH = re.compile(rb"/sandbox/messages/([^/]+)")
 _VERIFY_PATH = re.compile(rb"/v1/codes/([^/]+)/valid")
-PLAIN_ID = re.compile(f"[0-9A-Za-z-]{{1,{MAX_MSG_ID_CHARS}}}")  # stands in a path as it is
-_PLAIN_SENT = re.compile(rb'\{"msg_id": ?"([0-9A-Za-z-]+)"\}')  # as nearly all are, and read much sooner
+PLAIN_ID = re.compile(f"[0-9A-Za-z-]{{1,{MAX_MSG_ID_CHARS}}}")  # needs no quoting in a path
+_PLAIN_SENT = re.compile(rb'\{"msg_id": ?"([0-9A-Za-z-]+)"\}')  # the usual form, parsed much faster than JSON
 _MOBILE = re.compile(r"(?:\+?86)?(1[3-9][0-9]{9})")
 _SANE_ID = re.compile("[!-~]{1,128}")
 _WHOLE = re.compile(r"[0-9]{1,18}")
@@ -58,28 +58,28 @@ class Endpoint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An app's key and master secret, and the Basic header they make."""
+    """An app's key and master secret."""
 
     app_key: str
     master_secret: str = field(repr=False)
 
     def __post_init__(self) -> None:
         if ":" in self.app_key or not self.app_key:
-            raise InputError("an app key is not empty and holds no colon")
+            raise InputError("invalid app key: expected text without a colon, e.g. 7b528333738ec719165798fd")
 
     @property
     def authorization(self) -> str:
-        """The header's value."""
+        """The value of the Authorization header."""
         token = base64.b64encode(f"{self.app_key}:{self.master_secret}".encode("utf-8", "surrogateescape"))
         return "Basic " + token.decode("ascii")
 
 
-# The caller's half: build a request, read an answer.
+# The client's half: build requests, parse responses.
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, ready for any transport. ``path`` is quoted; ``headers`` lack Host and Content-Length."""
+    """A request for any transport. ``path`` is quoted; the transport adds Host and Content-Length to ``headers``."""
 
     endpoint: Endpoint
     path: str
@@ -87,12 +87,19 @@ class Request:
     body: bytes = field(repr=False)
 
 
-@dataclass(slots=True)  # not frozen, which takes a load test three times as long to make
+@dataclass(slots=True)  # not frozen: that would take three times as long to create, which a load test notices
 class ApiResponse:
-    """What the API said, success or refusal.
+    """A parsed response of the API, a success or a refusal.
 
-    ``return_code`` is a ``ReturnCode`` where the table knows the number, else the number as it came.
-    ``request_id``: the X-Request-Id of a refusal, which the service's log has too.
+    Attributes:
+        http_status: HTTP status.
+        return_code: a ``ReturnCode``, or a number that isn't in the table.
+        message: the API's text.
+        msg_id: id of an accepted send.
+        is_valid: verdict on a code; None for a send, or if the code was not judged.
+        retry_after_s: whole seconds until the rate limit allows another send.
+        request_id: X-Request-Id of a refusal; the service logs the same id.
+
     """
 
     http_status: int
@@ -105,64 +112,70 @@ class ApiResponse:
 
     @property
     def kind(self) -> Kind | None:
-        """Who can act, or None where the table doesn't know the code."""
+        """The kind of the return code; None if it isn't in the table."""
         return kind_of(self.return_code)
 
 
 def parse_base_url(text: str) -> str:
-    """Return a base URL without the slash at its end; raise InputError where it is none.
+    """Return a base URL without a trailing slash; raise InputError if it isn't one.
 
-    The error doesn't repeat the text, which may hold a password.
+    The error doesn't repeat the text, because it may contain a password.
+
+    >>> parse_base_url("https://api.sms.jpush.cn/")
+    'https://api.sms.jpush.cn'
     """
     match = _BASE_URL.fullmatch(text)
     if not match or int(match["port"] or 0) > 65535:
         raise InputError(
-            "a base URL is http://host or https://host, with :port and /path or without; nothing else in it"
+            "a base URL is http:// or https://, a host, and optionally a port and a path, e.g. https://api.sms.jpush.cn"
         )
     return text.rstrip("/")
 
 
 def build_send(credentials: Credentials, mobile: str | int, temp_id: int | str) -> Request:
-    """Build the call that sends a code. The values go out as given: judging them is the API's part."""
+    """Build the request that sends a code. The values are not checked: that is the API's task."""
     return Request(Endpoint.SEND, CODES_PATH, call_headers(credentials), send_body(mobile, temp_id))
 
 
 def build_verify(credentials: Credentials, msg_id: str, code: str) -> Request:
-    """Build the call that verifies a code; raise InputError for a msg_id that can't stand in a path."""
+    """Build the request that verifies a code; raise InputError for a msg_id that can't be part of a path."""
     return Request(Endpoint.VERIFY, verify_path(msg_id), call_headers(credentials), verify_body(code))
 
 
 def call_headers(credentials: Credentials) -> dict[str, str]:
-    """Return the headers of a call but for Host and Content-Length."""
+    """Return the headers of a request, without Host and Content-Length."""
     return {"Authorization": credentials.authorization, "Content-Type": JSON_TYPE, "Accept": JSON_TYPE}
 
 
 def send_body(mobile: str | int, temp_id: int | str) -> bytes:
-    """Return the body of the call that sends a code."""
+    """Return the body of the request that sends a code."""
     if type(temp_id) is int and type(mobile) is str and mobile.isascii() and mobile.isalnum():
-        return b'{"mobile":"%b","temp_id":%d}' % (mobile.encode(), temp_id)  # what the encoder says too, much later
+        return b'{"mobile":"%b","temp_id":%d}' % (
+            mobile.encode(),
+            temp_id,
+        )  # as the encoder would, but faster
     return _encode({"mobile": mobile, "temp_id": temp_id}).encode()
 
 
 def verify_path(msg_id: str) -> str:
-    """Return the path of the call that verifies a code; raise InputError for a msg_id that can't stand in a path."""
+    """Return the path of the request that verifies a code; raise InputError for an impossible msg_id."""
     if len(msg_id) > MAX_MSG_ID_CHARS:
-        raise InputError(f"a msg_id of {len(msg_id)} characters: give the one that the send call returned")
+        raise InputError(f"invalid msg_id of {len(msg_id)} characters: expected the msg_id that the send returned")
     if msg_id in ("", ".", ".."):
-        raise InputError(f"msg_id {msg_id!r} can't stand in a path: give the one that the send call returned")
+        raise InputError(f"invalid msg_id {msg_id!r}: expected the msg_id that the send returned")
     quoted = msg_id if PLAIN_ID.fullmatch(msg_id) else _quote(msg_id)
     return f"{CODES_PATH}/{quoted}/valid"
 
 
 def verify_body(code: str) -> bytes:
-    """Return the body of the call that verifies a code."""
+    """Return the body of the request that verifies a code."""
     if type(code) is str and code.isascii() and code.isalnum():
         return b'{"code":"%b"}' % code.encode()
     return _encode({"code": code}).encode()
 
 
 def message_path(msg_id: str) -> str:
-    """Return the path that looks at a message of the sandbox (GET, with the same Authorization)."""
+    """Return the path of a message in the sandbox (GET, with the same Authorization)."""
     return f"/sandbox/messages/{_quote(msg_id)}"
 
 
@@ -171,11 +184,11 @@ def _quote(segment: str) -> str:
 
 
 def parse_response(endpoint: Endpoint, http_status: int, headers: Mapping[str, str], body: bytes) -> ApiResponse:
-    """Read an answer; raise ProtocolError, and nothing else, for one that isn't the API's.
+    """Parse a response; raise ProtocolError, and no other exception, if it isn't the API's.
 
     ``headers`` is looked up by lower-case names.
     """
-    if http_status == _SUCCESS_STATUS:  # as nearly all are, as servers write it: without a parser
+    if http_status == _SUCCESS_STATUS:  # the usual responses in the usual form: no JSON parser needed
         if endpoint is _VERIFY:
             if verified := _PLAIN_VERIFIED.get(body):
                 return verified
@@ -183,15 +196,15 @@ def parse_response(endpoint: Endpoint, http_status: int, headers: Mapping[str, s
             return ApiResponse(_SUCCESS_STATUS, _SUCCESS, _SUCCESS_MESSAGE, sent[1].decode())
     fields = _parse_object(body)
     if fields is None:
-        raise ProtocolError("the body is no JSON object", http_status, body)
+        raise ProtocolError("the body is not a JSON object", http_status, body)
     if "error" in fields:
         return _read_refusal(fields, http_status, headers, body)
     if not 200 <= http_status < 300:
-        raise ProtocolError("no success, and no error in the body", http_status, body)
+        raise ProtocolError("the status is not 2xx and the body has no error", http_status, body)
     return _read_success(endpoint, fields, http_status, body)
 
 
-# An enum's attributes are looked up by Python code.
+# Constants, because an attribute of an enum member takes a call of Python code.
 _SEND, _VERIFY = Endpoint.SEND, Endpoint.VERIFY
 _SUCCESS, _SUCCESS_STATUS, _SUCCESS_MESSAGE = (
     ReturnCode.SUCCESS,
@@ -208,7 +221,7 @@ def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str
     error = fields["error"]
     code = parse_whole(error.get("code")) if isinstance(error, dict) else None
     if code is None or code == ReturnCode.SUCCESS:
-        raise ProtocolError("its error has no number of a refusal", http_status, body)
+        raise ProtocolError("the error has no code of a refusal", http_status, body)
     row = find(code)
     message = error.get("message")
     if not isinstance(message, str):
@@ -224,23 +237,27 @@ def _read_success(endpoint: Endpoint, fields: dict[str, Any], http_status: int, 
     success = ReturnCode.SUCCESS
     if endpoint is Endpoint.VERIFY:
         if fields.get("is_valid") is not True:
-            raise ProtocolError("it neither confirms the code nor refuses it", http_status, body)
+            raise ProtocolError("the body neither confirms nor refuses the code", http_status, body)
         return ApiResponse(http_status, success, success.message, is_valid=True)
     msg_id = fields.get("msg_id")
-    # The vendor's was a UUID, later a number: opaque text for every reader.
+    # The vendor's msg_id was a UUID and later a number, so it is opaque text here.
     if isinstance(msg_id, bool) or not isinstance(msg_id, str | int) or msg_id == "":
-        raise ProtocolError("it has no msg_id", http_status, body)
+        raise ProtocolError("the body has no msg_id", http_status, body)
     return ApiResponse(http_status, success, success.message, msg_id=str(msg_id))
 
 
-# The service's half: read a request, build a reply. A refusal is a value: the first check that fails gives it.
+# The service's half: parse requests, build responses. Each check returns a Refusal if it fails.
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The service's no: which return code, and after how many whole seconds to come again, where that is known.
+    """A refusal of a request.
 
-    ``allow``: the method to come with, where it isn't POST.
+    Attributes:
+        return_code: the reason.
+        retry_after_s: whole seconds until a retry can succeed, if known.
+        allow: value of the Allow header, if it isn't POST.
+
     """
 
     return_code: ReturnCode
@@ -249,7 +266,7 @@ class Refusal:
 
 
 class ServerResponse(NamedTuple):
-    """One reply, ready for any server; header names are in lower case."""
+    """A response for any server. Header names are in lower case."""
 
     http_status: int
     headers: tuple[tuple[bytes, bytes], ...]
@@ -258,7 +275,7 @@ class ServerResponse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SendFields:
-    """The fields of a send call: ``mobile`` in 11 digits; ``temp_id`` None where it can name no template."""
+    """The fields of a send: ``mobile`` as 11 digits, ``temp_id`` or None if it can't be the id of a template."""
 
     mobile: str
     temp_id: int | None
@@ -266,7 +283,7 @@ class SendFields:
 
 @dataclass(slots=True)
 class ReceivedRequest(Generic[AccountT]):
-    """A request as the service has read it: the fields up to the first check that failed, and that check's refusal."""
+    """A parsed request: the fields up to the first failed check, and that check's refusal."""
 
     refusal: Refusal | None = None
     endpoint: Endpoint | None = None
@@ -284,16 +301,17 @@ def read_request(
     authenticate: Callable[[Credentials], AccountT | Refusal],
     media_types: frozenset[str] = LENIENT_TYPES,
 ) -> ReceivedRequest[AccountT]:
-    """Read a request of the API, in the order of the contract's checks, up to the first that fails.
+    """Parse a request in the order of the contract's checks, up to the first check that fails.
 
-    The order is: path, method, credentials, media type, JSON body, fields. Credentials are judged before the body is
-    parsed, so that only known callers cost the time of parsing.
+    The order is path, method, credentials, media type, JSON body, fields. Credentials are checked before the body, so
+    that unknown callers don't cost the time of parsing.
 
     Args:
-        path: still quoted, and without its query.
-        headers: by their names in lower case.
-        authenticate: finds the account of credentials, or refuses them.
-        media_types: the Content-Types whose body is read as JSON.
+        path: quoted, without the query.
+        headers: values by lower-case names.
+        authenticate: returns the account of credentials, or a refusal.
+        media_types: the Content-Types that are accepted.
+
     """
     received: ReceivedRequest[AccountT] = ReceivedRequest()
     target = read_path(path)
@@ -333,7 +351,7 @@ def read_request(
 
 
 def read_path(path: bytes) -> tuple[Endpoint, str] | Refusal:
-    """Tell which call a raw (still quoted) path means, and the msg_id in it ("" for a send)."""
+    """Return the endpoint of a quoted path and the msg_id in it ("" for a send)."""
     if path == CODES_PATH.encode():
         return Endpoint.SEND, ""
     if match := _VERIFY_PATH.fullmatch(path):
@@ -342,7 +360,7 @@ def read_path(path: bytes) -> tuple[Endpoint, str] | Refusal:
 
 
 def read_message_path(path: bytes) -> str | None:
-    """Return the msg_id in a raw path that looks at a message of the sandbox; None for any other path."""
+    """Return the msg_id in the quoted path of a message in the sandbox; None for any other path."""
     match = _MESSAGE_PATH.fullmatch(path)
     return _unquote(match[1]) if match else None
 
@@ -352,7 +370,7 @@ def _unquote(segment: bytes) -> str:
 
 
 def read_authorization(value: bytes | None) -> Credentials | Refusal:
-    """Read the Authorization header's credentials."""
+    """Parse the credentials in an Authorization header."""
     if not value:
         return Refusal(ReturnCode.MISSING_AUTH)
     scheme, _, token = value.partition(b" ")
@@ -367,13 +385,13 @@ def read_authorization(value: bytes | None) -> Credentials | Refusal:
 
 
 def check_media_type(value: bytes | None, allowed: frozenset[str] = LENIENT_TYPES) -> Refusal | None:
-    """Refuse a Content-Type whose body isn't read as JSON."""
+    """Return a refusal if a Content-Type is not allowed."""
     media_type = (value or b"").partition(b";")[0].strip().lower().decode("latin-1")
     return None if media_type in allowed else Refusal(ReturnCode.MEDIA_NOT_SUPPORTED)
 
 
 def read_body(body: bytes) -> dict[str, Any] | Refusal:
-    """Read a request's JSON object."""
+    """Parse the JSON object in a request's body."""
     if not body:
         return Refusal(ReturnCode.MISSING_BODY)
     fields = _parse_object(body) if len(body) <= MAX_BODY_BYTES else None
@@ -381,7 +399,7 @@ def read_body(body: bytes) -> dict[str, Any] | Refusal:
 
 
 def read_send(fields: Mapping[str, Any]) -> SendFields | Refusal:
-    """Read and judge the fields of a send call, as far as they can be judged without the app."""
+    """Parse and check the fields of a send. The template is checked later, with the app."""
     mobile, temp_id = fields.get("mobile"), fields.get("temp_id")
     if mobile is None or mobile == "":
         return Refusal(ReturnCode.MISSING_MOBILE)
@@ -394,7 +412,7 @@ def read_send(fields: Mapping[str, Any]) -> SendFields | Refusal:
 
 
 def read_verify(fields: Mapping[str, Any]) -> str | Refusal:
-    """Read the typed code. An integer stands for its digits; what can't be digits comes back as text no code equals."""
+    """Return the typed code as text. An integer becomes its digits; other values become text that no code equals."""
     code = fields.get("code")
     if code is None or code == "":
         return Refusal(ReturnCode.MISSING_CODE)
@@ -402,7 +420,11 @@ def read_verify(fields: Mapping[str, Any]) -> str | Refusal:
 
 
 def parse_mobile(value: object) -> str | None:
-    """Return a mainland mobile's 11 digits from text or an integer, without +86; None where it isn't one."""
+    """Return the 11 digits of a mainland Chinese mobile, given as text or an integer; None if it isn't one.
+
+    >>> parse_mobile("+8613800138000"), parse_mobile("110")
+    ('13800138000', None)
+    """
     if not isinstance(value, str):
         if isinstance(value, bool) or not isinstance(value, int):
             return None
@@ -412,29 +434,29 @@ def parse_mobile(value: object) -> str | None:
 
 
 def parse_whole(value: object) -> int | None:
-    """Return a whole number of at most 18 digits from an integer or a string of digits, else None."""
+    """Return an integer of at most 18 digits, given as an integer or as digits; None for any other value."""
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18 else None
 
 
 def sent_response(msg_id: str) -> ServerResponse:
-    """Build the reply to an accepted send."""
+    """Build the response to an accepted send."""
     return _reply(ReturnCode.SUCCESS, f'{{"msg_id":{_encode(msg_id)}}}')
 
 
 def verified_response() -> ServerResponse:
-    """Build the reply to a right code."""
+    """Return the response to a correct code."""
     return _VERIFIED
 
 
 def message_response(code: str, text: str) -> ServerResponse:
-    """Build the sandbox's reply to a look at a message."""
+    """Build the sandbox's response with a message's code and text."""
     return _reply(ReturnCode.SUCCESS, _encode({"code": code, "text": text}))
 
 
 def refusal_response(refusal: Refusal) -> ServerResponse:
-    """Build a refusal: the body of its row, ``is_valid`` where the code itself was judged, and its extra headers."""
+    """Build the response of a refusal. ``is_valid`` is in the body if the code itself was judged."""
     if refusal.allow:
         return _refuse(refusal.return_code, (b"allow", refusal.allow))
     if refusal.retry_after_s is None:
@@ -467,29 +489,26 @@ _REFUSALS = {
 _VERIFIED = _reply(ReturnCode.SUCCESS, _encode({"is_valid": True}))
 
 
-# Both halves.
+# Used by both halves.
 
 
 def _parse_object(body: bytes) -> dict[str, Any] | None:
-    """Parse a UTF-8 JSON object; None for anything else, however deep or odd."""
+    """Parse a UTF-8 JSON object; return None for anything else, however deeply nested or malformed."""
     try:
-        value = _load(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        try:
+            value = _decode(text)
+        except json.JSONDecodeError:
+            return None
+        except ValueError:  # an integer of more than 4,300 digits, which int() refuses: rare, so tried last
+            value = _decode_long(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
-def _load(text: str) -> Any:
-    try:
-        return _decode(text)
-    except json.JSONDecodeError:
-        raise
-    except ValueError:  # an integer of more digits than Python reads (4,300); rare, so the hot path pays nothing for it
-        return _decode_long(text)
-
-
 def _read_integer(digits: str) -> int | float:
-    """Read an integer; one that is too long for Python comes back as infinity, which is out of every range."""
+    """Return an integer, or infinity if it is too long for Python; infinity is out of every range."""
     try:
         return int(digits)
     except ValueError:
@@ -497,7 +516,7 @@ def _read_integer(digits: str) -> int | float:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

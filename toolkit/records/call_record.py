@@ -93,7 +93,7 @@ class RecordBuilder:
     """Builds the CallRecords of one app in one run.
 
     ``keyed`` digests mobiles with a key derived from the app's master secret. The same mobile has the same
-    ``mobile_key`` in every run of that app, and mobiles can't be guessed from records without the secret.
+    ``mobile_key`` in every run of that app. Without the secret nobody can find a mobile by trying all numbers.
     """
 
     run: str
