@@ -1,7 +1,7 @@
 """Import the packages that a report needs while a load test runs, so that its end does not wait for them.
 
-Altair, SciPy and the JavaScript engine that draws the pictures take some two seconds of CPU to start, about as much as
-everything else between the end of a load test and the shell's prompt.
+pandas, DuckDB, Altair, SciPy and the JavaScript engine that draws the pictures take more than two seconds of CPU to
+start, longer than everything else between the end of a load test and the shell's prompt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from importlib import import_module
 from types import TracebackType
 from typing import Self
 
-_MODULES = ("altair", "toolkit.analysis.charts", "scipy.special", "ruptures", "phonenumbers.carrier", "rich.table")
+_MODULES = (
+    "toolkit.report.write_files",
+    "rich.table",
+    "altair",
+    "toolkit.analysis.charts",
+    "ruptures",
+    "scipy.special",
+    "phonenumbers.carrier",
+)
 _NICENESS = 5  # 0..19: the load generator and a sandbox on this machine come first, but 10 s are enough for the imports
 _EMPTY_CHART = {"data": {"values": []}, "mark": "point"}
 
