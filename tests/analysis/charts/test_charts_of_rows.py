@@ -38,8 +38,8 @@ def test_a_mobile_is_shown_by_the_begin_of_its_key(guesser):
 
 
 def test_a_right_code_after_wrong_ones_is_marked(guesser):
-    assert "a right one after them" in _texts(charts.guessers(guesser))
-    assert "a right one after them" not in _texts(charts.guessers(guesser.assign(got_in=0)))
+    assert "succeeded afterwards" in _texts(charts.guessers(guesser))
+    assert "succeeded afterwards" not in _texts(charts.guessers(guesser.assign(got_in=0)))
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_rows_that_have_no_room_are_counted(change):
 
 def test_messages_without_a_price_are_said_to_have_none(call):
     costs = analysis.cost(analysis.from_records([call()]), PriceList(), by=("day", "temp_id"))
-    assert _texts(charts.cost(costs)) == ["No messages that have a price"]
+    assert _texts(charts.cost(costs)) == ["No messages with a price"]
 
 
 def test_what_callers_waited_is_drawn_where_it_is_not_the_servers_latency(call):
@@ -101,7 +101,7 @@ def test_a_line_is_broken_where_buckets_lack(call):
     ],
 )
 def test_a_clock_is_as_precise_as_its_span_asks_for(span_s, form):
-    assert base.clock("at:T", NOON_MS, NOON_MS + span_s * 1000, 880).to_dict()["axis"]["format"] == form
+    assert base.time_axis("at:T", NOON_MS, NOON_MS + span_s * 1000, 880).to_dict()["axis"]["format"] == form
 
 
 def test_the_busiest_time_of_errors_is_not_before_the_first(call):

@@ -10,7 +10,7 @@ import altair as alt
 import pytest
 
 from toolkit.analysis import charts
-from toolkit.analysis.charts.base import empty
+from toolkit.analysis.charts.base import empty_chart
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ELSEWHERE = alt.Chart(alt.UrlData("http://127.0.0.1:9/calls.csv")).mark_point().encode(x="a:Q")
@@ -22,7 +22,7 @@ def _size(picture):
 
 @pytest.fixture
 def chart():
-    return empty("No calls</script><script>alert(1)", 300)
+    return empty_chart("No calls</script><script>alert(1)", 300)
 
 
 class Loads(HTMLParser):

@@ -1,5 +1,6 @@
-"""The tables of this package as pictures, one function a table. Places and colours only, no statistics."""
+"""Plot the results of the analysis functions: one function for each, with the same name. No statistics."""
 
+from toolkit.analysis.charts.abuse import guessers, suspects
 from toolkit.analysis.charts.base import WIDTH
 from toolkit.analysis.charts.billing import cost, forecast, reconcile
 from toolkit.analysis.charts.change_detection import changes, compare, explain
@@ -7,7 +8,7 @@ from toolkit.analysis.charts.export import offline, to_html, to_png, to_svg
 from toolkit.analysis.charts.latency_percentiles import latency, latency_over_time
 from toolkit.analysis.charts.outcomes import over_time, return_codes
 from toolkit.analysis.charts.rate_limits import limits, most_accepted
-from toolkit.analysis.charts.reliability import burn_rates, errors, guessers, suspects
+from toolkit.analysis.charts.reliability import burn_rates, errors
 
 __all__ = [
     "WIDTH",

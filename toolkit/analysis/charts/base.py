@@ -1,4 +1,4 @@
-"""Drawing: what every figure has: its rows of data, axes, legends and panels."""
+"""The parts that all charts share: rows of data, scales, axes, legends, panels and the theme."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
 
 Row: TypeAlias = dict[str, Any]
-Layers: TypeAlias = alt.LayerChart | alt.FacetChart  # what altair says that layers become
+"""One datum of a chart, a JSON object."""
+Layers: TypeAlias = alt.LayerChart | alt.FacetChart  # the type of alt.layer
 Figure: TypeAlias = alt.Chart | Layers | alt.VConcatChart
 
 WIDTH = 760
@@ -24,9 +25,9 @@ INK, FAINT, PALE = "#26262a", "#9b9ba3", "#d5d5da"
 ENDPOINT_COLOURS = {Endpoint.SEND: "#1d5ea8", Endpoint.VERIFY: "#d5761f"}
 PX_PER_LETTER = 6.6
 _PX_PER_TICK = 80
-_MOST_LOG_TICKS = 12
-# From how much time between two ticks on, s, a format tells them apart.
-_CLOCKS = (
+_MAX_LOG_TICKS = 12
+# The format of a time axis, by the smallest distance of its ticks in seconds.
+_TIME_FORMATS = (
     (20_000_000, "%Y"),
     (1_200_000, "%Y-%m"),
     (60_000, "%m-%d"),
@@ -36,20 +37,22 @@ _CLOCKS = (
 )
 
 
-def plain(frame: pd.DataFrame) -> list[Row]:
-    """Return rows of JSON's types: times as ms since 1970, decimals as floats, null and what is infinite as None."""
-    columns = {str(name): _plain(frame[name]) for name in frame.columns}
+def to_rows(frame: pd.DataFrame) -> list[Row]:
+    """Convert a frame to rows of JSON types: times to ms since 1970, decimals to floats, null and infinity to None.
+
+    Mobiles in texts are masked.
+    """
+    columns: dict[str, list[Any]] = {}
+    for name in frame.columns:
+        column = frame[name]
+        known = column.notna()
+        if isinstance(column.dtype, pd.DatetimeTZDtype):
+            column = column.dt.as_unit("ms").astype("int64")
+        columns[str(name)] = [_to_json(it) for it in column.astype(object).where(known, None)]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _plain(column: pd.Series) -> list[Any]:
-    known = column.notna()
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        column = column.dt.as_unit("ms").astype("int64")
-    return [_value(it) for it in column.astype(object).where(known, None)]
-
-
-def _value(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, str):
         return mask_text(value)
     if isinstance(value, Decimal):
@@ -57,87 +60,87 @@ def _value(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def data(rows: Sequence[Row]) -> alt.InlineData:
-    """Hand rows over as they are: altair's own way from a frame refuses more than 5,000."""
+def inline(rows: Sequence[Row]) -> alt.InlineData:
+    """Return rows as chart data; a frame would be limited to 5,000 rows by altair."""
     return alt.InlineData(values=list(rows))
 
 
-def few(width: int) -> int:
-    """Return how many ticks with a number have room."""
+def tick_count(width: int) -> int:
+    """Return the number of ticks with labels that fit into a width in px."""
     return max(3, width // _PX_PER_TICK)
 
 
-def log(nice: bool, **ends: Any) -> alt.Scale:
+def log_scale(nice: bool, **options: Any) -> alt.Scale:
     """Return a logarithmic scale."""
-    return alt.Scale(type="log", nice=nice, **ends)
+    return alt.Scale(type="log", nice=nice, **options)
 
 
-def scale(looks: Mapping[Any, Any]) -> alt.Scale:
-    """Return the scale that gives each name its look, in their order."""
-    return alt.Scale(domain=[str(name) for name in looks], range=list(looks.values()))
+def named_scale(values: Mapping[Any, Any]) -> alt.Scale:
+    """Return a scale from names to values such as colours or shapes, in their order."""
+    return alt.Scale(domain=[str(name) for name in values], range=list(values.values()))
 
 
-def decades(field: str, title: str, values: Sequence[float]) -> alt.Y:
-    """Return a field on a log axis that begins and ends at 1, 2 or 5 of a power of ten, as its ticks do."""
+def log_axis_y(field: str, title: str, values: Sequence[float]) -> alt.Y:
+    """Return a field on a logarithmic axis that starts and ends at 1, 2 or 5 times a power of ten."""
     powers = range(floor(log10(min(values))), ceil(log10(max(values))) + 1)
     steps = [step * 10.0**power for power in powers for step in (1, 2, 5)]
     low, high = max(it for it in steps if it <= min(values)), min(it for it in steps if it >= max(values))
     ticks = [it for it in steps if low <= it <= high]
-    shown = ticks if len(ticks) <= _MOST_LOG_TICKS else [10.0**power for power in powers if low <= 10.0**power <= high]
+    shown = ticks if len(ticks) <= _MAX_LOG_TICKS else [10.0**power for power in powers if low <= 10.0**power <= high]
     axis = alt.Axis(values=shown, format=",~f")
-    return alt.Y(field, title=title, axis=axis, scale=log(nice=False, domain=[low, max(high, low * 2)]))
+    return alt.Y(field, title=title, axis=axis, scale=log_scale(nice=False, domain=[low, max(high, low * 2)]))
 
 
-def note(text: str, width: int) -> alt.TitleParams:
-    """Return a line above a figure, in as many lines as it needs."""
+def subtitle(text: str, width: int) -> alt.TitleParams:
+    """Return a text above a chart, wrapped to its width in px."""
     return alt.TitleParams(wrap(text, int(width / PX_PER_LETTER)))
 
 
-def clock(field: str, start_ms: float, end_ms: float, width: int) -> alt.X:
-    """Return a field of times in UTC, with ticks as precise as their span asks for, on an axis that says the day."""
+def time_axis(field: str, start_ms: float, end_ms: float, width: int) -> alt.X:
+    """Return a field of UTC times; the format of its ticks depends on the span, and the title names a single day."""
     ticks = max(2, min(8, width // _PX_PER_TICK))
     span_s = (end_ms - start_ms) / 1000
-    form = next(form for least_s, form in _CLOCKS if span_s / ticks >= least_s)
-    day, last = (f"{pd.Timestamp(it, unit='ms'):%Y-%m-%d}" for it in (start_ms, end_ms - 1))
-    if form.startswith("%H") and day != last:
-        form = f"%m-%d {form}"
-    title = f"time (UTC) on {day}" if day == last else "time (UTC)"
-    axis = alt.Axis(format=form, tickCount=ticks, labelOverlap=True)
+    time_format = next(it for min_distance_s, it in _TIME_FORMATS if span_s / ticks >= min_distance_s)
+    first, last = (f"{pd.Timestamp(it, unit='ms'):%Y-%m-%d}" for it in (start_ms, end_ms - 1))
+    if time_format.startswith("%H") and first != last:
+        time_format = f"%m-%d {time_format}"
+    title = f"time (UTC) on {first}" if first == last else "time (UTC)"
+    axis = alt.Axis(format=time_format, tickCount=ticks, labelOverlap=True)
     return alt.X(field, title=title, axis=axis, scale=alt.Scale(type="utc", domain=[start_ms, end_ms]))
 
 
 def legend(width: int, names: Iterable[Any]) -> alt.Legend:
-    """Return a legend in as many columns as there is room for."""
+    """Return a legend with as many columns as fit into a width in px."""
     longest = max((len(str(name)) for name in names), default=0)
     return alt.Legend(columns=max(1, int(width / (longest * PX_PER_LETTER + 40))), labelLimit=0)
 
 
-def present(looks: Mapping[str, Any], rows: Iterable[Row], name: str) -> dict[str, Any]:
-    """Return the looks of those names that rows have."""
-    names = {row[name] for row in rows}
-    return {name: look for name, look in looks.items() if name in names}
+def used_only(values: Mapping[str, Any], rows: Iterable[Row], field: str) -> dict[str, Any]:
+    """Return the entries whose names occur in a field of the rows."""
+    names = {row[field] for row in rows}
+    return {name: value for name, value in values.items() if name in names}
 
 
-def colour(field: str, looks: Mapping[Any, Any], width: int) -> alt.Color:
-    """Return a field of names in the colour of each, with their legend."""
-    return alt.Color(field, title=None, scale=scale(looks), legend=legend(width, looks))
+def colour_channel(field: str, colours: Mapping[Any, Any], width: int) -> alt.Color:
+    """Return the encoding of a field of names as colours, with a legend."""
+    return alt.Color(field, title=None, scale=named_scale(colours), legend=legend(width, colours))
 
 
-def panels() -> alt.Row:
-    """Return one panel for each endpoint, one below the other."""
+def endpoint_panels() -> alt.Row:
+    """Return a facet with one panel for each endpoint, one below the other."""
     header = alt.Header(title=None, orient="top", labelAnchor="start", labelFontWeight="bold", labelPadding=6)
     return alt.Row("endpoint:N", sort=[endpoint.value for endpoint in Endpoint], header=header)
 
 
-def empty(text: str, width: int) -> alt.TopLevelMixin:
-    """Draw a line of text where there is nothing to draw."""
-    line = alt.Chart(data([{"text": text}]), width=width, height=60)
-    return finish(line.mark_text(fontSize=13, color="#5b5b63").encode(text="text:N"))
+def empty_chart(text: str, width: int) -> alt.TopLevelMixin:
+    """Return a chart that only shows a text, for a frame without rows."""
+    line = alt.Chart(inline([{"text": text}]), width=width, height=60)
+    return with_theme(line.mark_text(fontSize=13, color="#5b5b63").encode(text="text:N"))
 
 
-def finish(chart: Figure) -> alt.TopLevelMixin:
-    """Set what every figure has: generic fonts, a white ground, labels in full, the legend where it cuts nothing."""
-    finished: alt.TopLevelMixin = chart.configure(
+def with_theme(chart: Figure) -> alt.TopLevelMixin:
+    """Return a chart with the common theme: generic fonts, white background, full labels, legend at the bottom."""
+    themed: alt.TopLevelMixin = chart.configure(
         font="sans-serif",
         background="white",
         aria=False,
@@ -150,4 +153,4 @@ def finish(chart: Figure) -> alt.TopLevelMixin:
         title=alt.TitleConfig(anchor="start", fontSize=12, fontWeight="normal", color="#5b5b63", frame="group"),
         view=alt.ViewConfig(stroke=None),
     )
-    return finished
+    return themed

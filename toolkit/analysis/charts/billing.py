@@ -1,4 +1,4 @@
-"""Money: what messages cost, will cost, and were billed."""
+"""Plot the cost of messages, its forecast, and the reconciliation of a statement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis.charts import labels, row_labels
+from toolkit.analysis.charts import labels, row_layout
 from toolkit.analysis.charts.base import (
     HEIGHT,
     INK,
@@ -17,138 +17,170 @@ from toolkit.analysis.charts.base import (
     WIDTH,
     Layers,
     Row,
-    clock,
-    colour,
-    data,
-    empty,
-    few,
-    finish,
-    note,
-    plain,
+    colour_channel,
+    empty_chart,
+    inline,
+    named_scale,
+    subtitle,
+    tick_count,
+    time_axis,
+    to_rows,
+    with_theme,
 )
 
 _DAY_MS = 86_400_000
-_WASTED = "of it, without a right code"
-_OTHER, _ALL = "other", "all messages"
-_GROUPS = ("temp_id", "carrier", "app_key")
-_WORDS = {"temp_id": "template", "carrier": "carrier", "app_key": "app"}
+_ALL, _UNVERIFIED, _OTHER = "all messages", "unverified messages", "other"
+_GROUPS = {"temp_id": "template", "carrier": "carrier", "app_key": "app"}  # the first one in a frame is plotted
 # From light to dark, so that their order can be seen in grey too.
 _GROUP_COLOURS = ("#dfe39a", "#a3d08c", "#58b08b", "#2f8797", "#1f5f90", "#1b3a68")
-_LINE, _BAND = "#1d5ea8", "#bcd3ec"
+_UNVERIFIED_BAR = (0.36, 0.64)  # the position of the inner bar within a day
+_RECORDED, _FORECAST = "recorded", "forecast (95 % interval)"
+_LINE_COLOUR, _BAND_COLOUR = "#1d5ea8", "#bcd3ec"
 _MORE, _LESS = "more than recorded", "less than recorded"
+_DIFFERENCE_COLOURS = {_MORE: "#8f1424", _LESS: "#8fb4dc"}
 
 
 def cost(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Draw ``cost``: money by day, stacked by template, else carrier, else app; without days a bar for each of these.
+    """Plot the result of ``cost``: the cost by day, stacked by template, carrier or app.
 
-    What went to messages without a right code is the dark bar inside.
+    Without days, there is one bar for each template, carrier or app. A dark inner bar shows the cost of unverified
+    messages.
+
+    Args:
+        frame: The result of ``cost``.
+        width: The width of the chart, px.
     """
-    rows = [row | {"group": _group(row)} for row in plain(frame) if row["money"] is not None]
+    rows = [row | {"group": _group_label(row)} for row in to_rows(frame) if row["money"] is not None]
     if not rows:
-        return empty("No messages that have a price", width)
+        return empty_chart("No messages with a price", width)
     unpriced = int(frame["unpriced"].sum())
-    words = f"{number_format.plural(unpriced, 'segment')} without a price left out" if unpriced else ""
-    title = f"money ({rows[0]['currency'] or 'no currency'})"
-    chart = _by_day(rows, title, width) if "day" in frame else _by_group(rows, title, width)
-    return finish(chart.properties(title=note(words, width)) if words else chart)
+    title = f"cost ({rows[0]['currency'] or 'no currency'})"
+    chart = _cost_by_day(rows, title, width) if "day" in frame else _cost_by_group(rows, title, width)
+    if unpriced:
+        text = f"without {number_format.plural(unpriced, 'segment')} that have no price"
+        chart = chart.properties(title=subtitle(text, width))
+    return with_theme(chart)
 
 
 def forecast(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Draw ``forecast_by_day``: money to date, and what is forecast with its 95 % interval; messages without prices."""
-    name = "money_to_date" if frame["money_to_date"].notna().any() else "messages_to_date"
-    rows = [_to_date(row, name) for row in plain(frame) if row[name] is not None]
+    """Plot the result of ``forecast_by_day``: the cost to date and the forecast with its 95 % interval.
+
+    Without prices, the number of messages is plotted.
+
+    Args:
+        frame: The result of ``forecast_by_day``.
+        width: The width of the chart, px.
+    """
+    has_money = frame["money_to_date"].notna().any()
+    name = "money_to_date" if has_money else "messages_to_date"
+    rows = [_to_date_row(row, name) for row in to_rows(frame) if row[name] is not None]
     if not rows:
-        return empty("No messages, and no forecast", width)
-    unit = rows[0]["currency"] if name == "money_to_date" else "count"
-    title = f"{name.removesuffix('_to_date')} to date ({unit})"
-    looks = {_SPENT: [1, 0]} | ({_FORECAST: [5, 4]} if any(row["part"] == _FORECAST for row in rows) else {})
-    lines_of = alt.Chart(data(_joined(rows)), width=width, height=HEIGHT).encode(
-        x=clock("end:T", rows[0]["end"] - _DAY_MS, rows[-1]["end"], width),
+        return empty_chart("No messages and no forecast", width)
+    unit = rows[0]["currency"] if has_money else ""
+    title = f"cost to date ({unit})" if has_money else "messages to date"
+    dashes = {_RECORDED: [1, 0]} | ({_FORECAST: [5, 4]} if any(row["part"] == _FORECAST for row in rows) else {})
+    base = alt.Chart(inline(_connected(rows)), width=width, height=HEIGHT).encode(
+        x=time_axis("end:T", rows[0]["end"] - _DAY_MS, rows[-1]["end"], width),
         y=alt.Y("at:Q", title=title, axis=alt.Axis(format=",~f", tickCount=5), scale=alt.Scale(zero=True)),
     )
-    last = alt.Chart(data(rows[-1:]))
-    dash = alt.StrokeDash("part:N", title=None, scale=alt.Scale(domain=list(looks), range=list(looks.values())))
-    return finish(
+    last = alt.Chart(inline(rows[-1:]))
+    dash = alt.StrokeDash("part:N", title=None, scale=named_scale(dashes))
+    return with_theme(
         alt.layer(
-            lines_of.mark_area(color=_BAND).encode(y="low:Q", y2="high:Q"),
-            lines_of.mark_line(color=_LINE, strokeWidth=2.5).encode(strokeDash=dash),
-            last.mark_point(color=_LINE, filled=True, size=60, opacity=1).encode(x="end:T", y="at:Q"),
-        ).properties(title=note(_sum_up(rows[-1], unit), width))
+            base.mark_area(color=_BAND_COLOUR).encode(y="low:Q", y2="high:Q"),
+            base.mark_line(color=_LINE_COLOUR, strokeWidth=2.5).encode(strokeDash=dash),
+            last.mark_point(color=_LINE_COLOUR, filled=True, size=60, opacity=1).encode(x="end:T", y="at:Q"),
+        ).properties(title=subtitle(_total_text(rows[-1], unit), width))
     )
 
 
 def reconcile(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Draw ``reconcile(...).summary``: step by step from what the records say to what the statement does."""
-    rows = list(_steps(plain(frame)))
+    """Plot ``reconcile(...).summary``: the steps from the recorded to the billed amount, by kind of discrepancy.
+
+    Args:
+        frame: The summary of the reconciliation.
+        width: The width of the chart, px.
+    """
+    rows = list(_waterfall_rows(to_rows(frame)))
     if not rows:
-        return empty("No statement", width)
-    layout = row_labels.lay(row_labels.name(rows), width)
-    looks = {_MORE: "#8f1424", _LESS: "#8fb4dc"}
-    title = f"beyond what the records say ({rows[0]['currency'] or 'no currency'})"
-    bars = alt.Chart(data(rows), width=layout.width, height=layout.height).encode(
-        x=alt.X("start:Q", title=title, axis=alt.Axis(format="+,~f", tickCount=few(layout.width))), y=layout.y
+        return empty_chart("No statement", width)
+    layout = row_layout.lay_out(row_layout.labels_of(rows), width)
+    title = f"difference to the records ({rows[0]['currency'] or 'no currency'})"
+    axis = alt.Axis(format="+,~f", tickCount=tick_count(layout.width))
+    bars = alt.Chart(inline(rows), width=layout.width, height=layout.height).encode(
+        x=alt.X("start:Q", title=title, axis=axis), y=layout.y
     )
-    return finish(
+    colour = colour_channel("direction:N", _DIFFERENCE_COLOURS, width)
+    return with_theme(
         alt.layer(
             bars.mark_tick(color=INK, thickness=1, height=20).encode(x=alt.datum(0)),
-            bars.mark_bar(height=14, minBandSize=1).encode(x2="end:Q", color=colour("direction:N", looks, width)),
+            bars.mark_bar(height=14, minBandSize=1).encode(x2="end:Q", color=colour),
             bars.mark_tick(color=INK, thickness=2, height=18).encode(x="end:Q"),
         )
     )
 
 
-def _by_day(rows: list[Row], title: str, width: int) -> Layers:
+def _cost_by_day(rows: list[Row], title: str, width: int) -> Layers:
     stacked, colours = _stack(rows)
-    start, end = min(row["day"] for row in rows), max(row["day"] for row in rows) + _DAY_MS
-    bars = alt.Chart(data(stacked), width=width, height=HEIGHT).encode(
-        x=clock("start:T", start, end, width),
+    unverified: Counter[float] = Counter()
+    for row in rows:
+        unverified[row["day"]] += row["wasted_money"] or 0
+    start, end = (position * _DAY_MS for position in _UNVERIFIED_BAR)
+    inner_rows = [
+        {"start": day + start, "end": day + end, "group": _UNVERIFIED, "money": money}
+        for day, money in unverified.items()
+    ]
+    first, last = min(row["day"] for row in rows), max(row["day"] for row in rows) + _DAY_MS
+    bars = alt.Chart(inline(stacked), width=width, height=HEIGHT).encode(
+        x=time_axis("start:T", first, last, width),
         y=alt.Y("money:Q", title=f"{title} per day", axis=alt.Axis(format=",~f", tickCount=5)),
-        color=colour("group:N", {**colours, _WASTED: INK}, width),
+        color=colour_channel("group:N", {**colours, _UNVERIFIED: INK}, width),
     )
     whole = bars.mark_bar(orient="vertical", stroke="white", strokeWidth=0.7).encode(x2="end:T", order="place:Q")
-    inner = alt.Chart(data(_wasted_by_day(rows))).mark_bar(orient="vertical", stroke="white", strokeWidth=0.7)
+    inner = alt.Chart(inline(inner_rows)).mark_bar(orient="vertical", stroke="white", strokeWidth=0.7)
     return alt.layer(whole, inner.encode(x="start:T", x2="end:T", y="money:Q", color="group:N"))
 
 
-def _by_group(rows: list[Row], title: str, width: int) -> Layers:
+def _cost_by_group(rows: list[Row], title: str, width: int) -> Layers:
     sums: dict[str, Counter[str]] = {}
     for row in rows:
-        sums.setdefault(row["group"], Counter()).update(money=row["money"], wasted=row["wasted_money"] or 0)
+        sums.setdefault(row["group"], Counter()).update(money=row["money"], unverified=row["wasted_money"] or 0)
     order = sorted((name for name in sums if sums[name]["money"]), key=lambda name: -sums[name]["money"]) or list(sums)
     currency = rows[0]["currency"] or ""
     found = [
         {"label": f"{name}: {labels.money(sums[name]['money'], currency)}", "part": _ALL} | sums[name] for name in order
     ]
-    placed = row_labels.place(found)
-    layout = row_labels.lay(row_labels.name(placed, len(found) - len(placed)), width)
-    looks = {_ALL: _GROUP_COLOURS[2], _WASTED: INK}
-    bars = alt.Chart(data(placed), width=layout.width, height=layout.height).encode(
-        y=layout.y, color=colour("part:N", looks, width)
+    placed = row_layout.place_rows(found)
+    layout = row_layout.lay_out(row_layout.labels_of(placed, len(found) - len(placed)), width)
+    colours = {_ALL: _GROUP_COLOURS[2], _UNVERIFIED: INK}
+    bars = alt.Chart(inline(placed), width=layout.width, height=layout.height).encode(
+        y=layout.y, color=colour_channel("part:N", colours, width)
     )
-    axis = alt.Axis(format=",~f", tickCount=few(layout.width))
-    inner = bars.transform_calculate(part=f"'{_WASTED}'").mark_bar(height=5).encode(x="wasted:Q")
+    axis = alt.Axis(format=",~f", tickCount=tick_count(layout.width))
+    inner = bars.transform_calculate(part=f"'{_UNVERIFIED}'").mark_bar(height=5).encode(x="unverified:Q")
     return alt.layer(bars.mark_bar(height=15).encode(x=alt.X("money:Q", title=title, axis=axis)), inner)
 
 
-def _group(row: Row) -> str:
-    name = next((it for it in _GROUPS if it in row), None)
-    if name is None:
+def _group_label(row: Row) -> str:
+    column = next((it for it in _GROUPS if it in row), None)
+    if column is None:
         return _ALL
-    word = _WORDS[name]
-    return f"unknown {word}" if row[name] is None else f"{word} {row[name]}" if name == "temp_id" else str(row[name])
+    if row[column] is None:
+        return f"unknown {_GROUPS[column]}"
+    return f"template {row[column]}" if column == "temp_id" else str(row[column])
 
 
 def _stack(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
-    """Sum up the groups of each day; the dearest groups have colours of their own."""
-    whole: Counter[str] = Counter()
+    """Return the costs of each day and group, and the colours of the groups; groups with a low cost are "other"."""
+    totals: Counter[str] = Counter()
     for row in rows:
-        whole[row["group"]] += row["money"]
-    names = [name for name, money in whole.most_common(len(_GROUP_COLOURS)) if money] or [rows[0]["group"]]
+        totals[row["group"]] += row["money"]
+    names = [name for name, money in totals.most_common(len(_GROUP_COLOURS)) if money] or [rows[0]["group"]]
     sums: Counter[tuple[float, str]] = Counter()
     for row in rows:
         sums[row["day"], row["group"] if row["group"] in names else _OTHER] += row["money"]
-    others = {_OTHER: PALE} if any(group == _OTHER and money for (_, group), money in sums.items()) else {}
-    colours = dict(zip(names, _GROUP_COLOURS, strict=False)) | others
+    other = {_OTHER: PALE} if any(group == _OTHER and money for (_, group), money in sums.items()) else {}
+    colours = dict(zip(names, _GROUP_COLOURS, strict=False)) | other
     places = {name: place for place, name in enumerate(colours)}
     stacked = [
         {"start": day, "end": day + _DAY_MS, "group": group, "money": money, "place": places[group]}
@@ -158,21 +190,10 @@ def _stack(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
     return stacked, colours
 
 
-def _wasted_by_day(rows: list[Row]) -> list[Row]:
-    sums: Counter[float] = Counter()
-    for row in rows:
-        sums[row["day"]] += row["wasted_money"] or 0
-    ends = (0.36 * _DAY_MS, 0.64 * _DAY_MS)
-    return [{"start": day + ends[0], "end": day + ends[1], "group": _WASTED, "money": it} for day, it in sums.items()]
-
-
-_SPENT, _FORECAST = "to date", "forecast, with its 95 % interval"
-
-
-def _to_date(row: Row, name: str) -> Row:
+def _to_date_row(row: Row, name: str) -> Row:
     return {
         "end": row["day"] + _DAY_MS,
-        "part": _FORECAST if row["ahead"] else _SPENT,
+        "part": _FORECAST if row["ahead"] else _RECORDED,
         "at": row[name],
         "low": row[f"{name}_low"],
         "high": row[f"{name}_high"],
@@ -180,32 +201,32 @@ def _to_date(row: Row, name: str) -> Row:
     }
 
 
-def _joined(rows: list[Row]) -> list[Row]:
-    """Begin the line at nothing, and what is forecast where the other one ends."""
+def _connected(rows: list[Row]) -> list[Row]:
+    """Return rows with two more points: 0 at the start, and the last recorded point as the start of the forecast."""
     first = rows[0] | {"end": rows[0]["end"] - _DAY_MS, "at": 0, "low": 0, "high": 0}
-    spent = [row for row in rows if row["part"] == _SPENT]
-    turn = [(spent[-1] if spent else first) | {"part": _FORECAST}] if len(spent) < len(rows) else []
+    recorded = [row for row in rows if row["part"] == _RECORDED]
+    turn = [(recorded[-1] if recorded else first) | {"part": _FORECAST}] if len(recorded) < len(rows) else []
     return [first, *rows, *turn]
 
 
-def _sum_up(row: Row, unit: str) -> str:
+def _total_text(row: Row, unit: str) -> str:
     at, low, high = (f"{row[name]:,.0f}" for name in ("at", "low", "high"))
     day = pd.Timestamp(row["end"] - _DAY_MS, unit="ms")
-    between = f" ({low} to {high})" if row["part"] == _FORECAST else ""
-    return f"by the end of {day:%Y-%m-%d}: {'' if unit == 'count' else unit} {at}{between}".replace("  ", " ")
+    interval = f" ({low} to {high})" if row["part"] == _FORECAST else ""
+    return f"by the end of {day:%Y-%m-%d}: {f'{unit} {at}'.strip()}{interval}"
 
 
-def _steps(rows: list[Row]) -> Iterator[Row]:
-    """Yield each part's bar; the first and the last one are the records and the statement."""
+def _waterfall_rows(rows: list[Row]) -> Iterator[Row]:
+    """Yield the bar of each part; the first one is the records, the last one the statement."""
     at, recorded = 0.0, rows[0]["money"] if rows else None
     for place, row in enumerate(rows):
-        is_kind = 0 < place < len(rows) - 1
+        is_discrepancy = 0 < place < len(rows) - 1
         money = row["money"] or 0
-        start, end = (at, at + money) if is_kind else (0.0, money - (recorded or 0))
-        at = end if is_kind else at
-        worded = labels.money(row["money"], row["currency"] or "", "+" if is_kind else "")
+        start, end = (at, at + money) if is_discrepancy else (0.0, money - (recorded or 0))
+        at = end if is_discrepancy else at
+        amount = labels.money(row["money"], row["currency"] or "", "+" if is_discrepancy else "")
         yield {
-            "label": f"{row['part']}: {number_format.plural(row['messages'], 'message')}, {worded}",
+            "label": f"{row['part']}: {number_format.plural(row['messages'], 'message')}, {amount}",
             "place": place,
             "start": start,
             "end": end,

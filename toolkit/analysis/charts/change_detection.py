@@ -1,14 +1,14 @@
-"""Shifts: what differs, since when, and where it gathers."""
+"""Plot differences between runs, changes over time, and the values in which an outcome is concentrated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import altair as alt
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis.charts import labels, row_labels
+from toolkit.analysis.charts import labels, row_layout
 from toolkit.analysis.charts.base import (
     ENDPOINT_COLOURS,
     FAINT,
@@ -16,151 +16,172 @@ from toolkit.analysis.charts.base import (
     WIDTH,
     Layers,
     Row,
-    clock,
-    colour,
-    data,
-    empty,
-    few,
-    finish,
+    colour_channel,
+    empty_chart,
+    inline,
     legend,
-    log,
-    note,
-    plain,
-    present,
-    scale,
+    log_scale,
+    named_scale,
+    subtitle,
+    tick_count,
+    time_axis,
+    to_rows,
+    used_only,
+    with_theme,
 )
 from toolkit.api.wire import Endpoint
 from toolkit.outcome_colours import KIND_COLOURS
 
 _INTERVAL = "lines: 95 % intervals"
-_DIFFERS, _SAME, _UNTESTED = "differs", "no more than by chance", "not tested"
-_VERDICT_COLOURS = {_DIFFERS: INK, _SAME: FAINT, _UNTESTED: FAINT}
-_VERDICT_SHAPES = {_DIFFERS: "diamond", _SAME: "circle", _UNTESTED: "cross"}
+_SIGNIFICANT, _NOT_SIGNIFICANT, _UNTESTED = "significant", "not significant", "not tested"
+_TEST_COLOURS = {_SIGNIFICANT: INK, _NOT_SIGNIFICANT: FAINT, _UNTESTED: FAINT}
+_TEST_SHAPES = {_SIGNIFICANT: "diamond", _NOT_SIGNIFICANT: "circle", _UNTESTED: "cross"}
+_CHANGE_COLOURS = {**KIND_COLOURS, labels.LATENCY: ENDPOINT_COLOURS[Endpoint.SEND]}
 _RATIO_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000)
 _FINE_RATIO_TICKS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.5)
+_MIN_RATIO = 0.01
 
 
 def compare(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Draw ``compare``: differences with their 95 % intervals, of shares in points and of times as ratios."""
-    rows = sorted(plain(frame), key=lambda row: (not row["differs"], -abs(row["effect"] or 0)))
-    shares = [_share_row(row) for row in rows if row["measure"] == "share"]
-    times = [_time_row(row) for row in rows if row["measure"] != "share" and row["a"] and row["b"]]
-    sections, shown = list[Layers](), shares + times  # one scale, or the first section's would be that of both
+    """Plot the result of ``compare``: differences with 95 % intervals, shares in points and latencies as ratios.
+
+    Args:
+        frame: The result of ``compare``.
+        width: The width of the chart, px.
+    """
+    rows = sorted(to_rows(frame), key=lambda row: (not row["differs"], -abs(row["effect"] or 0)))
+    shares = [_difference_row(row) for row in rows if row["measure"] == "share"]
+    latencies = [_difference_row(row) for row in rows if row["measure"] != "share" and row["a"] and row["b"]]
+    sections, all_rows = list[Layers](), shares + latencies
     if shares:
-        ticks = alt.Axis(tickCount=few(width * 2 // 3))
-        points = alt.X("at:Q", title="difference of the share (percentage points)", axis=ticks)
-        sections.append(_differences(shares, points, 0, width, shown))
-    if times:
-        sections.append(_differences(times, _ratios("at:Q", "ratio of the times, b to a", times), 1, width, shown))
+        ticks = alt.Axis(tickCount=tick_count(width * 2 // 3))
+        points = alt.X("at:Q", title="difference in share (percentage points)", axis=ticks)
+        sections.append(_difference_section(shares, points, 0, width, all_rows))
+    if latencies:
+        ratios = _ratio_axis("at:Q", "ratio of latencies, b to a", latencies)
+        sections.append(_difference_section(latencies, ratios, 1, width, all_rows))
     if not sections:
-        return empty("No calls to compare", width)
-    return finish(alt.vconcat(*sections, spacing=24).properties(title=note(f"{_INTERVAL}, b less a", width)))
+        return empty_chart("No calls to compare", width)
+    return with_theme(alt.vconcat(*sections, spacing=24).properties(title=subtitle(f"{_INTERVAL}, b less a", width)))
 
 
 def changes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Draw ``changes``: a bar for each from its begin to its end; an arrow ends those that go on."""
+    """Plot the result of ``changes``: a bar from the start to the end of each change, with an arrow if it goes on.
+
+    Args:
+        frame: The result of ``changes``.
+        width: The width of the chart, px.
+    """
     if not len(frame):
-        return empty("No changes", width)
-    rows = plain(frame.nlargest(row_labels.MOST, "score").sort_values("changed_at"))
+        return empty_chart("No changes", width)
+    rows = to_rows(frame.nlargest(row_layout.MAX_ROWS, "score").sort_values("changed_at"))
     start = min(row["changed_at"] for row in rows)
     end = max(row["until"] or row["changed_at"] for row in rows)
-    room = max((end - start) * 0.06, 60_000)
-    rows = row_labels.place([_change_row(row, start, end + room) for row in rows])
-    layout = row_labels.lay(row_labels.name(rows, len(frame) - len(rows)), width)
-    looks = present(_CHANGE_LOOKS, rows, "kind")
-    bars = alt.Chart(data(rows), width=layout.width, height=layout.height).encode(
-        x=clock("changed_at:T", start - room / 2, end + room, layout.width), y=layout.y
+    margin = max((end - start) * 0.06, 60_000)
+    rows = row_layout.place_rows([_change_row(row, start, end + margin) for row in rows])
+    layout = row_layout.lay_out(row_layout.labels_of(rows, len(frame) - len(rows)), width)
+    colours = used_only(_CHANGE_COLOURS, rows, "kind")
+    bars = alt.Chart(inline(rows), width=layout.width, height=layout.height).encode(
+        x=time_axis("changed_at:T", start - margin / 2, end + margin, layout.width), y=layout.y
     )
     arrows = bars.mark_point(shape="triangle-right", size=110, filled=True, opacity=1)
-    return finish(
+    arrow_colour = alt.Color("kind:N", scale=named_scale(colours))
+    return with_theme(
         alt.layer(
-            bars.mark_bar(height=10).encode(x2="end:T", color=colour("kind:N", looks, width)),
-            arrows.encode(x="end:T", color=alt.Color("kind:N", scale=scale(looks))).transform_filter("datum.goes_on"),
+            bars.mark_bar(height=10).encode(x2="end:T", color=colour_channel("kind:N", colours, width)),
+            arrows.encode(x="end:T", color=arrow_colour).transform_filter("datum.goes_on"),
         )
     )
 
 
 def explain(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Draw ``explain``: how many times as often each value has the outcome, grouped by dimension, the telling first."""
+    """Plot the result of ``explain``: the lift of each value, grouped by dimension, the highest score first.
+
+    Args:
+        frame: The result of ``explain``.
+        width: The width of the chart, px.
+    """
     if not len(frame):
-        return empty("No value in which the outcome gathers", width)
-    shown = frame.nlargest(row_labels.MOST, "score")
+        return empty_chart("No values with a lift", width)
+    shown = frame.nlargest(row_layout.MAX_ROWS, "score")
     order = {name: place for place, name in enumerate(shown["dimension"].drop_duplicates())}
-    found = sorted(plain(shown), key=lambda row: order[row["dimension"]])
-    rows = row_labels.place([_value_row(row) for row in found])
-    layout = row_labels.lay(row_labels.name(rows, len(frame) - len(rows)), width)
-    points = alt.Chart(data(rows), width=layout.width, height=layout.height).encode(
-        x=_ratios("at:Q", "times as often as elsewhere, and as before", rows), y=layout.y
+    found = sorted(to_rows(shown), key=lambda row: order[row["dimension"]])
+    rows = row_layout.place_rows([_value_row(row) for row in found])
+    layout = row_layout.lay_out(row_layout.labels_of(rows, len(frame) - len(rows)), width)
+    points = alt.Chart(inline(rows), width=layout.width, height=layout.height).encode(
+        x=_ratio_axis("at:Q", "lift (ratio to other values and to before)", rows), y=layout.y
     )
-    return finish(
+    coverage = alt.Size(
+        "coverage:Q",
+        title="share of all such calls",
+        scale=alt.Scale(domain=[0, 1], range=[20, 400]),
+        legend=alt.Legend(format="~%", values=[0.1, 0.5, 1], orient="bottom", direction="horizontal"),
+    )
+    return with_theme(
         alt.layer(
-            _mark(points, 1),
+            _reference_ticks(points, 1),
             points.mark_rule(strokeWidth=2, color=FAINT).encode(x="low:Q", x2="high:Q"),
-            points.mark_point(filled=True, opacity=1, color=ENDPOINT_COLOURS[Endpoint.SEND]).encode(size=_coverage()),
-        ).properties(title=note(_INTERVAL, layout.width))
+            points.mark_point(filled=True, opacity=1, color=ENDPOINT_COLOURS[Endpoint.SEND]).encode(size=coverage),
+        ).properties(title=subtitle(_INTERVAL, layout.width))
     )
 
 
-def _coverage() -> alt.Size:
-    shown = alt.Legend(format="~%", values=[0.1, 0.5, 1], orient="bottom", direction="horizontal")
-    area = alt.Scale(domain=[0, 1], range=[20, 400])
-    return alt.Size("coverage:Q", title="part of all such calls", scale=area, legend=shown)
+def _difference_section(rows: list[Row], axis: alt.X, reference: float, width: int, all_rows: list[Row]) -> Layers:
+    """Return the section of one unit.
 
-
-def _differences(rows: list[Row], axis: alt.X, nothing: float, width: int, all_rows: list[Row]) -> Layers:
-    placed = row_labels.place(rows)
-    layout = row_labels.lay(row_labels.name(placed, len(rows) - len(placed)), width)
-    points = alt.Chart(data(placed), width=layout.width, height=layout.height).encode(y=layout.y)
-    tint = colour("verdict:N", present(_VERDICT_COLOURS, all_rows, "verdict"), width)
-    shapes = present(_VERDICT_SHAPES, all_rows, "verdict")
-    shape = alt.Shape("verdict:N", title=None, scale=scale(shapes), legend=legend(width, shapes))
+    Args:
+        rows: The rows of the section.
+        axis: The axis of their differences.
+        reference: The value of no difference.
+        width: The width of the chart, px.
+        all_rows: The rows of all sections, which share one legend.
+    """
+    placed = row_layout.place_rows(rows)
+    layout = row_layout.lay_out(row_layout.labels_of(placed, len(rows) - len(placed)), width)
+    points = alt.Chart(inline(placed), width=layout.width, height=layout.height).encode(y=layout.y)
+    colour = colour_channel("test:N", used_only(_TEST_COLOURS, all_rows, "test"), width)
+    shapes = used_only(_TEST_SHAPES, all_rows, "test")
+    shape = alt.Shape("test:N", title=None, scale=named_scale(shapes), legend=legend(width, shapes))
     return alt.layer(
-        _mark(points, nothing),
-        points.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=tint),
-        points.mark_point(filled=True, size=80, opacity=1).encode(x=axis, color=tint, shape=shape),
+        _reference_ticks(points, reference),
+        points.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=colour),
+        points.mark_point(filled=True, size=80, opacity=1).encode(x=axis, color=colour, shape=shape),
     )
 
 
-def _mark(rows: alt.Chart, at: float) -> alt.Chart:
-    """Draw the place of no difference in each row."""
-    ticks: alt.Chart = rows.mark_tick(color=INK, height=16, thickness=1).encode(x=alt.datum(at))
+def _reference_ticks(rows: alt.Chart, value: float) -> alt.Chart:
+    """Return a tick at the value of no difference in each row."""
+    ticks: alt.Chart = rows.mark_tick(color=INK, height=16, thickness=1).encode(x=alt.datum(value))
     return ticks
 
 
-def _ratios(field: str, title: str, rows: Iterable[Row]) -> alt.X:
-    values = [row[end] for row in rows for end in ("low", "at", "high") if row[end]]
+def _ratio_axis(field: str, title: str, rows: Iterable[Row]) -> alt.X:
+    values = [row[name] for row in rows for name in ("low", "at", "high") if row[name]]
     low, high = min([*values, 1]) * 0.95, max([*values, 1]) * 1.05
     ticks = _FINE_RATIO_TICKS if high / low < 6 else _RATIO_TICKS
     shown = [it for it in ticks if low <= it <= high]
     axis = alt.Axis(values=shown, labelExpr="'×' + format(datum.value, ',~g')", labelOverlap=True)
-    return alt.X(field, title=title, axis=axis, scale=log(nice=False, domain=[low, high]))
+    return alt.X(field, title=title, axis=axis, scale=log_scale(nice=False, domain=[low, high]))
 
 
-def _verdict(row: Row) -> str:
-    return _UNTESTED if row["differs"] is None else _DIFFERS if row["differs"] else _SAME
-
-
-def _share_row(row: Row) -> Row:
-    return _difference_row(row, lambda value: value * 100, row["difference"])
-
-
-def _time_row(row: Row) -> Row:
-    """Show a difference as a ratio to what it is of."""
-    return _difference_row(row, lambda value: max((row["a"] + value) / row["a"], 0.01), row["difference"])
-
-
-def _difference_row(row: Row, scaled: Callable[[float], float], difference: float) -> Row:
-    ends = {"low": row["difference_low"], "at": difference, "high": row["difference_high"]}
-    label = f"{labels.subject(row)}: {labels.step(row, row['a'], row['b'])}"
-    places = {name: None if value is None else scaled(value) for name, value in ends.items()}
-    return {"label": label, "verdict": _verdict(row)} | places
+def _difference_row(row: Row) -> Row:
+    """Return the row of a difference: in percentage points for shares, as the ratio b to a for latencies."""
+    ends = {"low": row["difference_low"], "at": row["difference"], "high": row["difference_high"]}
+    if row["measure"] == "share":
+        scaled = {name: None if it is None else it * 100 for name, it in ends.items()}
+    else:
+        scaled = {
+            name: None if it is None else max((row["a"] + it) / row["a"], _MIN_RATIO) for name, it in ends.items()
+        }
+    test = _UNTESTED if row["differs"] is None else _SIGNIFICANT if row["differs"] else _NOT_SIGNIFICANT
+    return {"label": f"{labels.subject(row)}: {labels.change(row, row['a'], row['b'])}", "test": test} | scaled
 
 
 def _change_row(row: Row, start: float, edge: float) -> Row:
     end = edge if row["until"] is None else max(row["until"], row["changed_at"] + (edge - start) * 0.01)
     return {
-        "label": f"{labels.subject(row)}: {labels.step(row, row['before'], row['after'])}",
-        "kind": labels.kind(row) if row["measure"] == "share" else labels.TIMES,
+        "label": f"{labels.subject(row)}: {labels.change(row, row['before'], row['after'])}",
+        "kind": labels.kind(row) if row["measure"] == "share" else labels.LATENCY,
         "changed_at": row["changed_at"],
         "end": end,
         "goes_on": row["until"] is None,
@@ -176,6 +197,3 @@ def _value_row(row: Row) -> Row:
         "high": row["lift_high"],
         "coverage": row["coverage"],
     }
-
-
-_CHANGE_LOOKS = {**KIND_COLOURS, labels.TIMES: ENDPOINT_COLOURS[Endpoint.SEND]}

@@ -1,4 +1,4 @@
-"""Files: a chart as text or bytes that need no network, and as what a notebook shows."""
+"""Export charts as SVG, PNG or HTML without a network, and show them as pictures in notebooks."""
 
 from __future__ import annotations
 
@@ -12,32 +12,45 @@ import altair as alt
 import vl_convert
 
 _RENDERER = "toolkit_picture"
-_ACTIONS = {"export": True, "source": False, "compiled": False, "editor": False}  # the editor is on another host
-_LESS = "\ue000"  # in place of <, which the converter leaves as it is: a text could end the page's script
-_NOTEBOOK_SCALE = 2  # a picture as sharp as text on a screen of today
+_ACTIONS = {"export": True, "source": False, "compiled": False, "editor": False}  # the editor needs another host
+_LESS_THAN = "\ue000"  # replaces "<", which the converter does not escape, so that no text can end the page's script
+_NOTEBOOK_SCALE = 2  # for screens with a high resolution
+_VEGA_LITE_VERSION = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
 
 
 def to_svg(chart: alt.TopLevelMixin) -> str:
-    """Return a chart as one SVG element, drawn without a network; raise ValueError for data that is elsewhere."""
-    return vl_convert.vegalite_to_svg(chart.to_dict(validate=False), vl_version=_version(), allowed_base_urls=[])
+    """Return a chart as one SVG element.
+
+    Raises:
+        ValueError: The chart's data is at a URL.
+    """
+    return vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=_VEGA_LITE_VERSION, allowed_base_urls=[])
 
 
 def to_png(chart: alt.TopLevelMixin, scale: float = 2) -> bytes:
-    """Return a chart as PNG, ``scale`` of its pixels for one of the chart's, drawn as ``to_svg`` draws."""
-    return _draw(chart.to_dict(), scale)
+    """Return a chart as PNG.
+
+    Args:
+        chart: The chart.
+        scale: The pixels of the PNG per pixel of the chart.
+
+    Raises:
+        ValueError: The chart's data is at a URL.
+    """
+    return _to_png(chart.to_dict(), scale)
 
 
 def to_html(chart: alt.TopLevelMixin) -> str:
-    """Return a chart as a page with all of its scripts inside, about 1 MB, which needs no network."""
+    """Return a chart as an HTML page of about 1 MB that contains all of its scripts."""
     spec = json.dumps(chart.to_dict() | {"usermeta": {"embedOptions": {"actions": _ACTIONS}}})
-    page = vl_convert.vegalite_to_html(spec.replace("<", _LESS), vl_version=_version(), bundle=True)
-    return page.replace(_LESS, r"\u003c")
+    page = vl_convert.vegalite_to_html(spec.replace("<", _LESS_THAN), vl_version=_VEGA_LITE_VERSION, bundle=True)
+    return page.replace(_LESS_THAN, r"\u003c")
 
 
 def offline() -> None:
-    """Let notebooks show charts as pictures, which stay in the notebook, and JupyterChart work without a network.
+    """Show charts in notebooks as PNG, and let JupyterChart work without a network.
 
-    No script is stored with them, so a notebook is small, and shows wherever pictures do.
+    The pictures are stored in the notebook, without scripts. The notebook stays small and is displayed everywhere.
     """
     alt.renderers.register(_RENDERER, _render)
     alt.renderers.enable(_RENDERER)
@@ -45,16 +58,12 @@ def offline() -> None:
         alt.JupyterChart.enable_offline()
 
 
-def _draw(spec: dict[str, Any], scale: float) -> bytes:
-    return vl_convert.vegalite_to_png(spec, vl_version=_version(), scale=scale, allowed_base_urls=[])
+def _to_png(spec: dict[str, Any], scale: float) -> bytes:
+    return vl_convert.vegalite_to_png(spec, vl_version=_VEGA_LITE_VERSION, scale=scale, allowed_base_urls=[])
 
 
 def _render(spec: dict[str, Any], **_: Any) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
-    picture = _draw(spec, _NOTEBOOK_SCALE)
+    picture = _to_png(spec, _NOTEBOOK_SCALE)
     width, height = (size // _NOTEBOOK_SCALE for size in unpack(">II", picture[16:24]))
     bundle = {"image/png": base64.b64encode(picture).decode(), "text/plain": "<a chart>"}
     return bundle, {"image/png": {"width": width, "height": height}}
-
-
-def _version() -> str:
-    return "_".join(alt.SCHEMA_VERSION.split(".")[:2])

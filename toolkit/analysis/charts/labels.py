@@ -1,4 +1,4 @@
-"""Labels: what rows and marks of a picture are called, and how their numbers read."""
+"""Format the labels of rows and marks."""
 
 from __future__ import annotations
 
@@ -11,46 +11,44 @@ from toolkit.outcome_colours import ERROR, outcome_kind
 if TYPE_CHECKING:
     from toolkit.analysis.charts.base import Row
 
-TIMES = "times"
-_LONGEST_ERROR = 40
+LATENCY = "latency"
+_MAX_ERROR_LENGTH = 40
 
 
 def outcome(row: Row) -> str:
-    """Name an outcome by number and message, or by its error."""
+    """Return the label of an outcome: its number and message, or its error."""
     if row["return_code"] is not None:
         return f"{row['return_code']} {row['message']}".rstrip()
     return shorten(row["error"] or "no outcome")
 
 
 def kind(row: Row) -> str:
-    """Name the kind of an outcome, also where a row has no ``kind``."""
+    """Return the name of an outcome's kind; the row needs no field ``kind``."""
     if row["return_code"] is None:
         return ERROR
     return str(row.get("kind") or outcome_kind(int(row["return_code"])))
 
 
 def subject(row: Row) -> str:
-    """Name what is followed: an outcome, or a percentile of times, of an endpoint."""
+    """Return the label of a measured quantity: the share of an outcome, or a percentile of a latency."""
     if row["measure"] == "share":
         return f"{row['endpoint']} {outcome(row)}"
     return f"{row['endpoint']} p{row['percentile']:g} of {MEASURES[row['measure']]}"
 
 
-def step(row: Row, before: Any, after: Any) -> str:
-    """Word a subject's two values, shares or ms."""
-    word = number_format.share if row["measure"] == "share" else _milliseconds
-    return f"{word(before)} → {word(after)}"
+def change(row: Row, before: Any, after: Any) -> str:
+    """Return the label of two values of a quantity: shares, or latencies in ms."""
+    if row["measure"] == "share":
+        return f"{number_format.share(before)} → {number_format.share(after)}"
+    texts = [number_format.MISSING if it is None else f"{number_format.milliseconds(it)} ms" for it in (before, after)]
+    return " → ".join(texts)
 
 
 def shorten(text: str) -> str:
-    """Return the begin of a long text."""
-    return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"
+    """Return the first letters of a long text."""
+    return text if len(text) <= _MAX_ERROR_LENGTH else text[: _MAX_ERROR_LENGTH - 1] + "…"
 
 
 def money(value: float | None, currency: str, sign: str = "") -> str:
-    """Word money with its currency; ``sign`` "+" also shows that it is positive."""
+    """Return an amount with its currency; ``sign`` "+" also marks positive amounts."""
     return "unknown" if value is None else f"{value:{sign},.2f} {currency}".rstrip().replace("-", "−")
-
-
-def _milliseconds(value: float | None) -> str:
-    return number_format.MISSING if value is None else f"{number_format.milliseconds(value)} ms"
