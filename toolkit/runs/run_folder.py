@@ -1,4 +1,4 @@
-"""Name the files of a run's folder, its environment variables and exit codes, and read run.json.
+"""Name the files of a run's folder and its exit codes, and read run.json.
 
 A load test writes the folder, its parent process and the report read it. The calls are in files that
 ``toolkit.records`` names.
@@ -13,29 +13,6 @@ from pydantic import BaseModel, Field, ValidationError
 
 from toolkit.api.errors import InputError
 from toolkit.validation import explain
-
-# Environment variables that a parent process sets for the load test.
-PREFIX = "SMSCODE_"  # of every variable that the toolkit reads
-RUN_DIR = "SMSCODE_RUN_DIR"  # the run's folder; unset: nothing is recorded
-MOBILES = "SMSCODE_MOBILES"  # pool of mobiles, see toolkit.load_test.plan.mobile_pools
-MAX_MESSAGES = "SMSCODE_MAX_MESSAGES"  # cap on messages, all workers together
-MAX_COST = "SMSCODE_MAX_COST"  # cap on cost, a decimal in the price's currency
-ALLOW_TARGET = "SMSCODE_ALLOW_TARGET"  # hosts that may be loaded: [a,b]
-I_PAY_FOR_THIS = "SMSCODE_I_PAY_FOR_THIS"  # true: the vendor's host may be loaded too
-THRESHOLD = "SMSCODE_THRESHOLD"  # thresholds of the run: [a,b]
-RATE = "SMSCODE_RATE"  # arrival rate of journeys per second, in an open loop
-STAGES = "SMSCODE_STAGES"  # arrival rate over time, see toolkit.load_test.plan.schedule
-ARRIVALS = "SMSCODE_ARRIVALS"  # constant or poisson
-MAX_CONNECTIONS = "SMSCODE_MAX_CONNECTIONS"  # of each worker, in an open loop
-SEED = "SMSCODE_SEED"  # seed of the run's random numbers
-RULES = "SMSCODE_RULES"  # rate rules expected of the service, see toolkit.api.rate_rules
-SPEED = "SMSCODE_SPEED"  # speed of the sandbox's clock
-TRIES = "SMSCODE_TRIES"  # wrong codes allowed per message
-FAILURES_PER_HOUR = "SMSCODE_FAILURES_PER_HOUR"  # wrong codes allowed per mobile and hour
-TTL_S = "SMSCODE_TTL_S"  # lifetime of a code
-LIMIT = "SMSCODE_LIMIT"  # thresholds that define a sustainable rate: [a,b]
-RECORDING = "SMSCODE_RECORDING"  # folder of the run whose arrivals are replayed
-LIFELINE_FD = "SMSCODE_LIFELINE_FD"  # read end of a pipe whose write end only the parent holds
 
 # Files of a run's folder.
 SUMMARY_NAME, SCHEMA = "run.json", 1  # settings, results and verdicts, and the number of the file's schema

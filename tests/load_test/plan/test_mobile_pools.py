@@ -106,7 +106,7 @@ def test_what_names_no_pool_is_refused(text: str) -> None:
 def test_a_file_with_something_else_in_it_is_refused_without_repeating_it(tmp_path: Path) -> None:
     file = tmp_path / "mobiles.txt"
     file.write_text("13800138000\n23800138000\n")
-    with pytest.raises(InputError, match="number 2 of it is no mobile") as caught:
+    with pytest.raises(InputError, match="entry 2 is not a mobile") as caught:
         parse_pool(f"file:{file}")
     assert "23800138000" not in str(caught.value)
 

@@ -1,7 +1,15 @@
-"""Mobiles: seeded pools of numbers to load with, each worker's own.
+"""Generate the mobiles of a load test from a seed, a shard of a pool for each worker.
 
-A pool is written as ``uniform``, ``zipf:1.1``, ``prefix:1380013``, ``file:PATH`` or ``magic:CODE``. Uniform, prefix and
-file give no number twice, and no two shards the same one; but for magic, none gives a magic number.
+| pool | mobiles |
+|---|---|
+| ``uniform`` | all mainland numbers in random order |
+| ``zipf:1.1`` | a million numbers of each shard, some far more often than others; the exponent is above 1 |
+| ``prefix:1380013`` | the numbers of a prefix, in ascending order |
+| ``file:PATH`` | the numbers of a file, one per line |
+| ``magic:CODE`` | the number that a sandbox answers with a return code |
+
+The pools uniform, prefix and file yield each number once, and no two shards share a number. Only magic yields magic
+numbers.
 """
 
 from __future__ import annotations
@@ -24,41 +32,54 @@ from toolkit.api.wire import parse_mobile
 _FIRST, _COUNT = 13_000_000_000, 7_000_000_000  # mainland mobiles: 11 digits, 1[3-9] first
 _DIGITS = 11
 _MAGIC = "199000"  # the sandbox answers these with a return code on demand
-_BLOCK = 1024  # mobiles that are worked out at once
+_BLOCK = 1024  # mobiles calculated at once
 _PREFIX = re.compile(r"1[3-9][0-9]{0,9}")
-_NEWCOMERS = 256  # how many workers may come beyond those that are expected
-_HOT_COUNT = 1_000_000  # how many numbers a Zipf pool of one shard has
+_EXTRA_WORKERS = 256  # workers that may join beyond the expected ones
+_HOT_COUNT = 1_000_000  # numbers in one shard of a Zipf pool
 
 Pool = Callable[[int, int, int], Iterator[str]]
-"""Gives the mobiles for a seed to one shard of several."""
+"""Called with a seed, the number of a shard and the number of shards; returns the mobiles of that shard."""
 
 
 def parse_pool(text: str) -> Pool:
-    """Return the pool that a text names; raise InputError for none, and for a file that can't be used."""
+    """Parse a pool.
+
+    >>> next(parse_pool("prefix:1380013")(0, 0, 1))
+    '13800130000'
+
+    Raises:
+        InputError: The text is not a pool, or the file cannot be read or contains something else than mobiles.
+    """
     name, _, value = text.partition(":")
     if name not in _POOLS or (name == "uniform") != (not value):
         raise InputError(
-            f"mobiles {text!r}: write uniform, zipf:1.1 (its exponent), prefix:1380013, file:PATH"
-            f" or magic:{ReturnCode.NO_MONEY:d} (the return code)"
+            f"invalid mobiles {text!r}: expected uniform, zipf:1.1 (an exponent), prefix:1380013, file:PATH"
+            f" or magic:{ReturnCode.NO_MONEY:d} (a return code)"
         )
     return _POOLS[name](value)
 
 
 def shard_of(worker: int, expected: int) -> tuple[int, int]:
-    """Return the shard of a worker, numbered from 0, and of how many shards: no two workers have one in common.
+    """Return the shard of a worker and the number of shards, so that no two workers share a mobile.
 
-    Each of the ``expected`` workers has a shard, and one more shard is divided among those that come all the same, as
-    in the place of one that was lost.
+    Each of the ``expected`` workers has its own of ``expected + 1`` shards. The last one is divided among workers that
+    join later, e.g. to replace a lost one.
+
+    Args:
+        worker: Number of the worker, from 0.
+        expected: Number of workers that the test was started with.
     """
     if worker < expected:
         return worker, expected + 1
-    return expected + (expected + 1) * (worker - expected), (expected + 1) * _NEWCOMERS
+    return expected + (expected + 1) * (worker - expected), (expected + 1) * _EXTRA_WORKERS
 
 
 def uniform(seed: int, shard: int = 0, shards: int = 1) -> Iterator[str]:
-    """Yield mobiles spread evenly over all prefixes, the same for a seed; each of ``shards`` workers has its own.
+    """Yield mobiles spread evenly over all prefixes. The same seed gives the same mobiles.
 
-    An affine permutation of the 7 * 10^9 valid numbers, so nothing has to be remembered.
+    The order is an affine permutation of the 7 * 10^9 valid numbers, so that no number repeats and none is stored:
+    number i of the pool is ``(start + i * step) % 7e9``, with a step coprime to 7e9. Shard k takes every i that is k
+    modulo the number of shards.
     """
     start, step = _draw_permutation(seed)
     positions, stride = range(shard, _COUNT, shards), shards * step % _COUNT
@@ -72,9 +93,13 @@ def uniform(seed: int, shard: int = 0, shards: int = 1) -> Iterator[str]:
 
 
 def zipf(exponent: float, seed: int, shard: int = 0, shards: int = 1) -> Iterator[str]:
-    """Yield mobiles for ever, the k-th hottest of a shard k ** exponent times more rarely than the hottest.
+    """Yield mobiles without end; the k-th most frequent one is k ** exponent times as rare as the first.
 
-    The exponent is above 1. Each shard has its own million numbers, those that ``uniform`` gives it first.
+    Args:
+        exponent: Exponent of Zipf's law, above 1.
+        seed: The same seed gives the same mobiles.
+        shard: Number of the shard, from 0. It has a million numbers, the first ones that ``uniform`` yields for it.
+        shards: Number of shards.
     """
     (start, step), draw = _draw_permutation(seed), Random(f"{seed}/{shard}")
     positions = (shard + (rank - 1) * shards for rank in _ranks(exponent, draw))
@@ -82,22 +107,19 @@ def zipf(exponent: float, seed: int, shard: int = 0, shards: int = 1) -> Iterato
 
 
 def sequential(prefix: str, shard: int = 0, shards: int = 1) -> Iterator[str]:
-    """Yield the mobiles of a prefix in ascending order, each shard every ``shards``-th of them."""
+    """Yield the mobiles of a prefix in ascending order; each shard takes every ``shards``-th one."""
     span = 10 ** (_DIGITS - len(prefix))
     return _without_magic(str(int(prefix) * span + number) for number in range(shard, span, shards))
 
 
 def _draw_permutation(seed: int) -> tuple[int, int]:
-    """Return where an affine permutation of all numbers starts, and its step."""
+    """Return the start and the step of an affine permutation of all numbers."""
     draw = Random(seed)
-    return draw.randrange(_COUNT), _draw_step(draw)
-
-
-def _draw_step(draw: Random) -> int:
+    start = draw.randrange(_COUNT)
     while True:
         step = draw.randrange(_COUNT // 4, _COUNT)
         if gcd(step, _COUNT) == 1:
-            return step
+            return start, step
 
 
 def _without_magic(mobiles: Iterator[str]) -> Iterator[str]:
@@ -105,7 +127,7 @@ def _without_magic(mobiles: Iterator[str]) -> Iterator[str]:
 
 
 def _ranks(exponent: float, draw: Random) -> Iterator[int]:
-    """Yield Zipf's ranks, from 1, by rejection: L. Devroye, Non-Uniform Random Variate Generation (1986), X.6.1."""
+    """Yield ranks of Zipf's law, from 1, by rejection (L. Devroye, Non-Uniform Random Variate Generation, X.6.1)."""
     power = exponent - 1
     scale = 2**power
     while True:
@@ -124,13 +146,13 @@ def _read_zipf(value: str) -> Pool:
     except ValueError:
         exponent = math.nan
     if not 1 < exponent <= 100:
-        raise InputError(f"mobiles zipf:{value}: the exponent is a number above 1, at most 100")
+        raise InputError(f"invalid mobiles zipf:{value}: expected an exponent above 1 and at most 100, e.g. zipf:1.1")
     return partial(zipf, exponent)
 
 
 def _read_prefix(value: str) -> Pool:
     if not _PREFIX.fullmatch(value) or value.startswith(_MAGIC):
-        raise InputError("mobiles prefix: give the first 2 to 11 digits of mainland mobiles, not the sandbox's magic")
+        raise InputError(f"invalid mobiles prefix:{value}: expected the first 2 to 11 digits of mainland mobiles")
     return lambda seed, shard, shards: sequential(value, shard, shards)
 
 
@@ -138,11 +160,11 @@ def _read_file(value: str) -> Pool:
     try:
         lines = Path(value).read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as problem:
-        raise InputError(f"mobiles file:{value}: it can't be read: {type(problem).__name__}") from None
+        raise InputError(f"invalid mobiles file:{value}: the file cannot be read: {type(problem).__name__}") from None
     mobiles = [parse_mobile(line) for line in lines]
     if None in mobiles or not mobiles:
-        place = f"number {mobiles.index(None) + 1} of it is no mobile" if mobiles else "it is empty"
-        raise InputError(f"mobiles file:{value}: {place}: write one mobile a line")
+        reason = f"entry {mobiles.index(None) + 1} is not a mobile" if mobiles else "the file is empty"
+        raise InputError(f"invalid mobiles file:{value}: {reason}; expected one mobile per line")
     distinct = tuple(dict.fromkeys(filter(None, mobiles)))
     return lambda seed, shard, shards: _without_magic(islice(distinct, shard, None, shards))
 
@@ -150,7 +172,7 @@ def _read_file(value: str) -> Pool:
 def _read_magic(value: str) -> Pool:
     code = find(int(value)) if value.isdecimal() else None
     if code is None:
-        raise InputError(f"mobiles magic:{value}: give one of the API's return codes, as `smscode codes` lists them")
+        raise InputError(f"invalid mobiles magic:{value}: expected a return code, see `smscode codes`")
     return lambda seed, shard, shards: repeat(f"{_MAGIC}{code:d}")
 
 

@@ -1,13 +1,13 @@
-"""Arrivals: when the journeys of an open loop begin, whatever the answers do. No clock and no I/O.
+"""Calculate the start times of the journeys in an open model, where arrivals do not wait for responses. No I/O.
 
-The rate over time is data: a stage or several, written one after the other with commas between them:
+The arrival rate over time is given as one or more stages, separated by commas:
 
     stages   = stage { "," stage }
-    stage    = duration "@" rate                                  ramps evenly to a rate, the first stage from 0
-             | duration "=" rate                                  jumps to a rate and holds it
-             | duration "~" rate "+-" rate "/" duration           swings about a rate in sines of a period
+    stage    = duration "@" rate                                  ramps linearly to a rate, the first stage from 0
+             | duration "=" rate                                  holds a rate
+             | duration "~" rate "+-" rate "/" duration           varies around a mean rate as a sine with a period
     duration                                                      as in ``toolkit.api.durations``: 500ms, 30s, 1h30m
-    rate     = number                                             journeys a second, of all workers together
+    rate     = number                                             journeys per second, all workers together
 
     30s@500,2m@2000,30s@0       ramps: up, further up, and down
     1m=500,1m=1000,1m=1500      steps
@@ -15,9 +15,18 @@ The rate over time is data: a stage or several, written one after the other with
     10m~500+-300/2m             a day in ten minutes, as sines
     5m@800,8h=800               a soak with a gentle start
 
-An arrival is where the rate's integral reaches the next whole number (constant), or the next of the points that a
-Poisson process of rate 1 has drawn (poisson): so the number of arrivals is right under any shape. Of N workers, worker
-``shard`` takes every Nth point, or draws points N times as far apart; together they are the whole.
+Method: time change of a point process. Let L(t) be the integral of the rate, the expected number of arrivals until t.
+Take points on the axis of L at 0, 1, 2, ... (constant) or as a Poisson process of rate 1 (poisson), and map each back
+to the time at which L reaches it. The number of arrivals is then correct for any shape of the rate.
+
+    L(t) = 4 |          __/      rate 2/s from 0 to 2 s: L(t) = 2 t
+         3 |       __/|          point 3 -> t = 1.5 s
+         2 |    __/   |
+         1 | __/|     |
+           +----+-----+----> t
+
+Of N workers, worker ``shard`` takes every Nth point, or draws its points N times as far apart. The union of all shards
+is the whole process.
 """
 
 from __future__ import annotations
@@ -37,30 +46,30 @@ from toolkit.api import durations
 from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
 
-_BLOCK = 1024  # arrivals that are worked out at once
-_HALVINGS = 60  # narrow a time down to less than a nanosecond
+_BLOCK = 1024  # arrivals calculated at once
+_HALVINGS = 60  # of an interval, down to less than a nanosecond
 _NS_PER_S = 1e9
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
 class Stage(Protocol):
-    """A rate over some time."""
+    """An arrival rate over an interval."""
 
     @property
     def duration_s(self) -> float:
-        """How long it lasts; may be infinite."""
+        """The length of the stage in seconds; may be infinite."""
 
     def arrivals(self, until_s: float) -> float:
         """Return the rate's integral from the stage's start."""
 
     def when(self, arrivals: Floats) -> Floats:
-        """Return how many seconds after the stage's start the integral reaches each number, below the whole."""
+        """Return the times, in seconds from the stage's start, at which the integral reaches each of the numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """A rate that changes evenly, or not at all."""
+    """A rate that changes linearly, or is constant."""
 
     duration_s: float
     start_per_s: float
@@ -69,10 +78,10 @@ class Ramp:
     def arrivals(self, until_s: float) -> float:
         """Return the rate's integral from the stage's start."""
         growth = self._growth()
-        return until_s * (self.start_per_s + (growth * until_s / 2 if growth else 0.0))  # which may be for ever
+        return until_s * (self.start_per_s + (growth * until_s / 2 if growth else 0.0))  # until_s may be infinite
 
     def when(self, arrivals: Floats) -> Floats:
-        """Return when the integral reaches each number: the root of a quadratic, written so that nothing cancels."""
+        """Return the times of the integral's values: the root of a quadratic, in a form without cancellation."""
         slope = self.start_per_s + np.sqrt(np.maximum(self.start_per_s**2 + 2 * self._growth() * arrivals, 0))
         return np.divide(2 * arrivals, slope, out=np.zeros_like(arrivals), where=slope > 0)
 
@@ -83,11 +92,11 @@ class Ramp:
 
 @dataclass(frozen=True, slots=True)
 class Sine:
-    """A rate that swings about a mean, beginning there and rising. The swing is not above the mean."""
+    """A rate that varies around a mean as a sine, which starts at the mean and rises."""
 
     duration_s: float
     mean_per_s: float
-    swing_per_s: float
+    amplitude_per_s: float
     period_s: float
 
     def arrivals(self, until_s: float) -> float:
@@ -95,7 +104,7 @@ class Sine:
         return float(self._integral(np.array(until_s)))
 
     def when(self, arrivals: Floats) -> Floats:
-        """Return when the integral, which never falls, reaches each number: found by halving."""
+        """Return the times of the integral's values, by bisection: the integral never decreases."""
         early, late = np.zeros_like(arrivals), np.full_like(arrivals, self.duration_s)
         for _ in range(_HALVINGS):
             middle = (early + late) / 2
@@ -105,24 +114,24 @@ class Sine:
 
     def _integral(self, until_s: Floats) -> Floats:
         turns_per_s = 2 * math.pi / self.period_s
-        swung = self.swing_per_s / turns_per_s * (1 - np.cos(turns_per_s * until_s))
-        return np.asarray(self.mean_per_s * until_s + swung)
+        varying = self.amplitude_per_s / turns_per_s * (1 - np.cos(turns_per_s * until_s))
+        return np.asarray(self.mean_per_s * until_s + varying)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When journeys begin: the stages of the rate, and how arrivals are spread at a given rate."""
+    """The stages of the arrival rate, and whether arrivals at a given rate are evenly spaced or a Poisson process."""
 
     stages: tuple[Stage, ...]
     is_poisson: bool = False
 
     @property
     def duration_s(self) -> float:
-        """How long the stages last together; may be infinite."""
+        """The total length of the stages in seconds; may be infinite."""
         return sum(stage.duration_s for stage in self.stages)
 
     def arrivals(self, until_s: float) -> float:
-        """Return how many arrivals are due by then, on average: those of all workers."""
+        """Return the expected number of arrivals of all workers until a time."""
         due = 0.0
         for stage in self.stages:
             within_s = min(max(until_s, 0.0), stage.duration_s)
@@ -131,7 +140,12 @@ class Schedule:
         return due
 
     def times_ns(self, seed: int, shard: int = 0, shards: int = 1, after_s: float = 0.0) -> Iterator[int]:
-        """Yield when the journeys of one of ``shards`` workers begin, in ns from the start, ascending."""
+        """Yield the start times of one worker's journeys, in ns from the schedule's start, ascending.
+
+        >>> schedule = Schedule(parse_stages("2s=2"))
+        >>> [at / 1e9 for at in schedule.times_ns(seed=1)]
+        [0.0, 0.5, 1.0, 1.5]
+        """
         points = self._draw if self.is_poisson else self._count
         for block in points(self.arrivals(after_s), seed, shard, shards):
             times = self._when(block)
@@ -152,7 +166,7 @@ class Schedule:
             yield block
 
     def _when(self, points: Floats) -> Floats:
-        """Return when the integral reaches each point, in seconds; without those that it never reaches."""
+        """Return the times of points, in seconds, without the points that the integral never reaches."""
         starts_s = np.cumsum([0.0, *(stage.duration_s for stage in self.stages)])
         bounds = np.cumsum([0.0, *(stage.arrivals(stage.duration_s) for stage in self.stages)])
         found = [
@@ -164,10 +178,15 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One worker's arrivals of a schedule: shard 0, 1, ... of as many shards as there are workers.
+    """The arrivals of one worker.
 
-    ``after_s``: how far the schedule has come when it joins in. ``orphaned_s``: for how long before that the share had
-    nobody, its worker being lost.
+    Args:
+        schedule: The schedule of all workers.
+        seed: Seed of a Poisson process.
+        shard: Number of the shard, from 0.
+        shards: Number of shards, one for each worker.
+        after_s: Time since the schedule's start at which the worker joins.
+        orphaned_s: Time before that in which no worker served the shard, because its worker was lost.
     """
 
     schedule: Schedule
@@ -179,29 +198,32 @@ class Share:
 
     @property
     def duration_s(self) -> float:
-        """When the schedule is over; may be infinite."""
+        """The length of the schedule in seconds; may be infinite."""
         return self.schedule.duration_s
 
     def times_ns(self) -> Iterator[int]:
-        """Yield when this worker's journeys begin, in ns from the schedule's start, ascending."""
+        """Yield the start times of this worker's journeys, in ns from the schedule's start, ascending."""
         return self.schedule.times_ns(self.seed, self.shard, self.shards, self.after_s)
 
     def due(self, until_s: float) -> float:
-        """Return how many of them are due by then, on average."""
+        """Return the expected number of this worker's arrivals until a time."""
         return (self.schedule.arrivals(until_s) - self.schedule.arrivals(self.after_s)) / self.shards
 
     def orphaned(self) -> float:
-        """Return how many came while the share had nobody, on average."""
+        """Return the expected number of arrivals while no worker served the shard."""
         return -self.due(self.after_s - self.orphaned_s)
 
 
 @dataclass(slots=True)
-class Arrivals:
-    """What became of the arrivals of an open loop; all 0 in a closed one.
+class ArrivalCounts:
+    """Counts of the arrivals in an open model; all 0 in a closed one.
 
-    due: those whose time has come. late: begun later than they should have been, the load generator being busy.
-    queued: had to wait for a connection. dropped: not begun. orphaned: not begun either, as their worker was lost and
-    no other had taken over.
+    Args:
+        due: ArrivalCounts whose time has come.
+        late: Started late because the load generator was busy.
+        queued: Waited for a connection.
+        dropped: Never started.
+        orphaned: Never started because their worker was lost and no other had taken over.
     """
 
     due: int = 0
@@ -210,34 +232,34 @@ class Arrivals:
     dropped: int = 0
     orphaned: int = 0
 
-    def grow(self, more: Arrivals) -> None:
-        """Count more of them."""
+    def grow(self, more: ArrivalCounts) -> None:
+        """Add the counts of another object."""
         for name, number in asdict(more).items():
             setattr(self, name, getattr(self, name) + number)
 
-    def __add__(self, other: Arrivals) -> Arrivals:
-        return Arrivals(*map(add, asdict(self).values(), asdict(other).values()))
+    def __add__(self, other: ArrivalCounts) -> ArrivalCounts:
+        return ArrivalCounts(*map(add, asdict(self).values(), asdict(other).values()))
 
-    def __sub__(self, other: Arrivals) -> Arrivals:
-        return Arrivals(*map(sub, asdict(self).values(), asdict(other).values()))
+    def __sub__(self, other: ArrivalCounts) -> ArrivalCounts:
+        return ArrivalCounts(*map(sub, asdict(self).values(), asdict(other).values()))
 
 
 def steady(rate_per_s: float, duration_s: float = math.inf) -> tuple[Stage, ...]:
-    """Return the stages of one rate that holds; raise InputError for none."""
+    """Return the stages of a constant rate; raise InputError if the rate is not a positive number."""
     if not 0 < rate_per_s < math.inf:
-        raise InputError(f"a rate of {rate_per_s:g}: give a number of journeys a second above 0")
+        raise InputError(f"invalid rate {rate_per_s:g}: expected a number of journeys per second above 0, e.g. 50")
     return (Ramp(duration_s, rate_per_s, rate_per_s),)
 
 
 def parse_stages(text: str) -> tuple[Stage, ...]:
-    """Read stages; raise InputError for what is none, and for stages that bring no arrival."""
+    """Parse stages; raise InputError if the text is invalid or the stages have no arrival."""
     stages: list[Stage] = []
     rate_per_s = 0.0
     for word in text.split(","):
         stage, rate_per_s = _read_stage(word.strip(), rate_per_s)
         stages.append(stage)
     if not Schedule(tuple(stages)).arrivals(math.inf):
-        raise InputError(f"stages {text!r}: they bring no arrival")
+        raise InputError(f"invalid stages {text!r}: the rate is 0 throughout; expected e.g. 30s@500")
     return tuple(stages)
 
 
@@ -246,16 +268,16 @@ _STAGE = re.compile(rf"({durations.PATTERN})(?:([@=]){_NUMBER}|~{_NUMBER}\+-{_NU
 
 
 def _read_stage(word: str, from_per_s: float) -> tuple[Stage, float]:
-    """Read a stage that follows a rate, and return it with the rate that it leaves."""
+    """Parse a stage that starts at a rate; return it and the rate at its end."""
     match = _STAGE.fullmatch(word)
     if not match:
-        raise InputError(f"stage {word!r}: write 30s@500 to ramp, 1m=500 to hold, or 10m~500+-300/2m to swing")
+        raise InputError(f"invalid stage {word!r}: expected 30s@500 (ramp), 1m=500 (hold) or 10m~500+-300/2m (sine)")
     duration, how, rate, mean, swing, period = match.groups()
     duration_s = parse_duration(duration, allow_zero=True)
     if how:
         to_per_s = float(rate)
         return Ramp(duration_s, from_per_s if how == "@" and duration_s else to_per_s, to_per_s), to_per_s
     sine = Sine(duration_s, float(mean), float(swing), parse_duration(period, allow_zero=True))
-    if not 0 < sine.swing_per_s <= sine.mean_per_s or not sine.period_s:
-        raise InputError(f"stage {word!r}: a rate swings by no more than itself, and a period takes time")
+    if not 0 < sine.amplitude_per_s <= sine.mean_per_s or not sine.period_s:
+        raise InputError(f"invalid stage {word!r}: expected an amplitude up to the mean rate and a period above 0")
     return sine, sine.mean_per_s

@@ -3,11 +3,11 @@
 import pytest
 
 from toolkit.load_test.generator.engine.bottleneck import BottleneckMonitor
-from toolkit.load_test.plan.schedule import Arrivals
+from toolkit.load_test.plan.schedule import ArrivalCounts
 
 
 def _bottleneck(**arrivals: int) -> str | None:
-    return BottleneckMonitor(Arrivals(**arrivals), 10, None, "0").bottleneck()
+    return BottleneckMonitor(ArrivalCounts(**arrivals), 10, None, "0").bottleneck()
 
 
 @pytest.mark.parametrize("arrivals", [{"due": 0}, {"due": 30, "late": 3}, {"due": 1_000, "late": 10, "dropped": 10}])

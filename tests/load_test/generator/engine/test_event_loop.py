@@ -22,7 +22,7 @@ from toolkit.load_test.generator.http.decoder import classify, read_code
 from toolkit.load_test.generator.http.encoder import Connector
 from toolkit.load_test.generator.http.http1 import HttpResponse
 from toolkit.load_test.generator.steps import Call, CallResult, Journey, Outcome, Pause, Peek, Send, Verify
-from toolkit.load_test.plan.schedule import Arrivals, Schedule, Share, Stage, parse_stages
+from toolkit.load_test.plan.schedule import ArrivalCounts, Schedule, Share, Stage, parse_stages
 from toolkit.settings import Target
 
 MOBILE = "13800138000"
@@ -33,7 +33,7 @@ PATIENCE_S = 60.0  # for a machine that is busy with other things
 class Host:
     """Keeps everything that an engine hands over."""
 
-    arrivals: Arrivals = field(default_factory=Arrivals)
+    arrivals: ArrivalCounts = field(default_factory=ArrivalCounts)
     calls: list[tuple[Call, Outcome]] = field(default_factory=list)
     broken: list[Exception] = field(default_factory=list)
     flushes: int = 0
@@ -139,7 +139,7 @@ def test_arrivals_that_had_nobody_are_due_and_neither_late_nor_dropped() -> None
         Engine(Connector(Target(server.url, "key", "secret", 1)), host, journeys, share, 5).run(
             lambda: None, lambda: False
         )
-    assert host.arrivals == Arrivals(due=150, orphaned=100, late=host.arrivals.late)
+    assert host.arrivals == ArrivalCounts(due=150, orphaned=100, late=host.arrivals.late)
     assert len(server.requests) == 50
 
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from toolkit.load_test.plan.schedule import Arrivals
+from toolkit.load_test.plan.schedule import ArrivalCounts
 from toolkit.runs import run_folder
 
 _WRITE_EVERY_S = 1.0
@@ -30,7 +30,7 @@ class BottleneckMonitor:
         source: names the file, ``arrivals-<source>.json``.
     """
 
-    def __init__(self, arrivals: Arrivals, max_connections: int, folder: Path | None, source: str) -> None:
+    def __init__(self, arrivals: ArrivalCounts, max_connections: int, folder: Path | None, source: str) -> None:
         self._arrivals, self._max_connections = arrivals, max_connections
         self._path = folder and folder / f"{run_folder.ARRIVALS_STEM}-{source}.json"
         self._began_s = self._measured_s = time.monotonic()

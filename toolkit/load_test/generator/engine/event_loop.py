@@ -64,7 +64,7 @@ from toolkit.load_test.generator.http.decoder import read_outcome
 from toolkit.load_test.generator.http.encoder import Connector
 from toolkit.load_test.generator.http.http1 import HttpResponse
 from toolkit.load_test.generator.steps import CallResult, Journey, Outcome, Pause, Peek, Request, Send
-from toolkit.load_test.plan.schedule import Arrivals, Share
+from toolkit.load_test.plan.schedule import ArrivalCounts, Share
 
 _NS_PER_S = 1_000_000_000
 _YIELD_NS = 5_000_000
@@ -104,7 +104,7 @@ class EngineHost(Protocol):
     """The process that an engine runs in: it admits sends, and takes the results and the counts."""
 
     @property
-    def arrivals(self) -> Arrivals:
+    def arrivals(self) -> ArrivalCounts:
         """The counts of the arrivals, which the engine keeps up to date."""
 
     def admit_send(self) -> None:
@@ -173,7 +173,7 @@ class Engine:
         self._results: list[CallResult] = []
         self._begun = self._late = self._queued = self._dropped = 0
         self._orphaned = round(share.orphaned())
-        self._reported = Arrivals()  # this engine's part of the host's counts
+        self._reported = ArrivalCounts()  # this engine's part of the host's counts
         self._is_starved = self._is_stopped = False
         self._hold_ns = _YIELD_NS
         self._start_ns = self._utc_ns = self._yield_ns = self._flush_ns = self._sweep_ns = 0
@@ -260,7 +260,7 @@ class Engine:
         """Update the host's counts. An arrival that waits to be begun counts as dropped until it is."""
         dropped = self._dropped + self._count_waiting(min(now_ns, self._last_ns))
         due = self._begun + dropped + self._orphaned
-        now = Arrivals(due, self._late, self._queued, dropped, self._orphaned)
+        now = ArrivalCounts(due, self._late, self._queued, dropped, self._orphaned)
         self._host.arrivals.grow(now - self._reported)
         self._reported = now
 

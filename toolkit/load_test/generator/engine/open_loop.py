@@ -28,7 +28,7 @@ from toolkit.load_test.generator.http.http1 import HttpResponse
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENECK_MESSAGE
 from toolkit.load_test.generator.steps import CallResult, Journey
-from toolkit.load_test.plan.schedule import Arrivals, Schedule, Share
+from toolkit.load_test.plan.schedule import ArrivalCounts, Schedule, Share
 
 _JOIN_S = 2.0  # a user that starts within this time plays from the first arrival on
 _DRAWN_AT_ONCE = 1024
@@ -80,7 +80,7 @@ class UserHost:
         self.is_ended = False
 
     @property
-    def arrivals(self) -> Arrivals:
+    def arrivals(self) -> ArrivalCounts:
         """The counts of the arrivals of this process."""
         return self._context.metrics.arrivals
 

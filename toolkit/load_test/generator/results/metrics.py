@@ -17,7 +17,7 @@ import numpy as np
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.http.decoder import classify
 from toolkit.load_test.generator.steps import CallResult
-from toolkit.load_test.plan.schedule import Arrivals
+from toolkit.load_test.plan.schedule import ArrivalCounts
 from toolkit.records.histogram import Histogram
 from toolkit.runs.thresholds import Figures, Measure
 
@@ -37,7 +37,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.arrivals = Arrivals()
+        self.arrivals = ArrivalCounts()
         self._latencies: dict[Endpoint, Histogram] = defaultdict(Histogram)
         self._caller_times: dict[CallKind, Histogram] = defaultdict(Histogram)
         self._pending: dict[CallKind, list[int]] = defaultdict(list)  # latency and wait of each call, in turn
@@ -99,7 +99,7 @@ class Metrics:
     def unpack(cls, packed: Mapping[str, Any]) -> Self:
         """Return the counts of a report."""
         metrics = cls()
-        metrics.arrivals = Arrivals(*packed["arrivals"])
+        metrics.arrivals = ArrivalCounts(*packed["arrivals"])
         for endpoint, code, times in packed["waited"]:
             metrics._caller_times[Endpoint(endpoint), code] = Histogram.unpack(times)
         for endpoint, times in packed["latencies"]:
