@@ -3,7 +3,7 @@ from decimal import Decimal
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.cli.load import format_progress
-from toolkit.runs.arrival_counts import Rate
+from toolkit.runs.arrival_counts import ArrivalRate
 from toolkit.runs.progress import Progress
 from toolkit.settings import Price
 
@@ -16,7 +16,7 @@ PROGRESS = Progress(4.0, 2000, OUTCOMES, 512.0, 12.3456)
 
 
 def test_a_line_tells_rates_p99_spending_and_codes() -> None:
-    assert format_progress(PROGRESS, Rate(300.0, 298.6), Price(Decimal("0.045"), "CNY")) == (
+    assert format_progress(PROGRESS, ArrivalRate(300.0, 298.6), Price(Decimal("0.045"), "CNY")) == (
         "299 of 300 journeys/s  2,000 calls  512/s  p99 12.3 ms  1,500 messages  67.50 CNY  50000: 95.0%  50009: 5.0%"
     )
 

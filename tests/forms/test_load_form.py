@@ -25,8 +25,8 @@ from toolkit.forms.parts.live_chart import panels, ticks
 from toolkit.forms.parts.live_results import LiveResults
 from toolkit.records.call_record import RecordBuilder
 from toolkit.records.packed import PackedWriter
-from toolkit.runs.arrival_counts import Pacing
-from toolkit.runs.progress import Follower
+from toolkit.runs.arrival_counts import ArrivalCounts
+from toolkit.runs.progress import ProgressReader
 from toolkit.settings import Target
 
 
@@ -193,7 +193,7 @@ def write(folder: Path, waits_ms: list[int], outcome: ReturnCode = ReturnCode.SU
 
 
 def follow(folder: Path) -> LiveResults:
-    live, follower = LiveResults(), Follower(folder)
+    live, follower = LiveResults(), ProgressReader(folder)
     follower.read(on_rows=live.add)
     follower.close()
     return live
@@ -225,7 +225,7 @@ def test_a_long_run_is_drawn_in_few_buckets(tmp_path: Path) -> None:
 
 
 def test_paces_are_drawn_as_what_came_between_them() -> None:
-    paces = [Pacing(1, 10, 0, 0, 0, 0), Pacing(2, 30, 0, 0, 5, 0), Pacing(2, 30, 0, 0, 5, 0)]
+    paces = [ArrivalCounts(1, 10, 0, 0, 0, 0), ArrivalCounts(2, 30, 0, 0, 5, 0), ArrivalCounts(2, 30, 0, 0, 5, 0)]
     (pace, _) = panels([], paces)
     assert {it.name: list(it.points) for it in pace.series} == {"intended": [(2, 20)], "achieved": [(2, 15)]}
 

@@ -24,7 +24,7 @@ from toolkit.report.build import build_report
 from toolkit.report.inputs import ReportInputs, ReportOptions, read_inputs, read_run
 from toolkit.report.model import Figure, Report, Table
 from toolkit.report.write_files import Format, write
-from toolkit.runs.thresholds import parse
+from toolkit.runs.thresholds import parse_threshold
 from toolkit.simulation import SimulationPlan, simulate
 
 ORDER = [
@@ -59,7 +59,7 @@ def inputs(folder: Path) -> ReportInputs:
         slo="99.9%",
         prices=settings.load_prices(folder / "prices.toml"),
         statement=folder / "statement-2026-11.csv",
-        conditions=(parse("share(50019) < 50%"),),
+        conditions=(parse_threshold("share(50019) < 50%"),),
     )
     return read_inputs([folder], asked)
 

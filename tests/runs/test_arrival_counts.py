@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.runs.arrival_counts import Pacer, Pacing, Rate, read_pacing
+from toolkit.runs.arrival_counts import ArrivalCounts, ArrivalRate, ArrivalRateMeter, read_arrival_counts
 
 
 def leave(folder: Path, worker: int, **counts: object) -> None:
@@ -14,14 +14,14 @@ def leave(folder: Path, worker: int, **counts: object) -> None:
 
 
 def test_without_a_rate_there_is_no_pacing(tmp_path: Path) -> None:
-    assert read_pacing(tmp_path) is None
+    assert read_arrival_counts(tmp_path) is None
 
 
 def test_workers_add_up_and_what_was_not_begun_was_intended_all_the_same(tmp_path: Path) -> None:
     leave(tmp_path, 0, due=500, dropped=20, bottleneck="busy")
     leave(tmp_path, 1, due=500, orphaned=80, late=3)
-    pacing = read_pacing(tmp_path)
-    assert pacing == Pacing(10.0, 1000, 3, 0, 20, 80, ("busy",))
+    pacing = read_arrival_counts(tmp_path)
+    assert pacing == ArrivalCounts(10.0, 1000, 3, 0, 20, 80, ("busy",))
     assert (pacing.intended_per_s, pacing.achieved_per_s) == (100.0, 90.0)
     assert pacing.settings()["bottleneck"] == "busy"
     assert pacing.settings()["pacing"]["unowned"] == 80
@@ -31,14 +31,14 @@ def test_the_key_of_earlier_versions_is_still_read(tmp_path: Path) -> None:
     (tmp_path / "arrivals-0.json").write_text(
         json.dumps({"elapsed_s": 1.0, "due": 9, "late": 0, "queued": 0, "dropped": 0, "unowned": 4, "bottleneck": None})
     )
-    pacing = read_pacing(tmp_path)
+    pacing = read_arrival_counts(tmp_path)
     assert pacing
     assert pacing.orphaned == 4
 
 
 def test_the_rate_is_that_of_the_last_second() -> None:
-    pacer = Pacer()
-    assert pacer.rate(Pacing(2.0, 100, 0, 0, 0, 0)) == Rate(50.0, 50.0)
-    assert pacer.rate(Pacing(2.1, 400, 0, 0, 0, 0)) == Rate(50.0, 50.0)  # until a second is over
-    assert pacer.rate(Pacing(4.0, 500, 0, 0, 40, 0)) == Rate(200.0, pytest.approx(180.0))
-    assert pacer.rate(Pacing(4.0, 500, 0, 0, 40, 0)) == Rate(200.0, pytest.approx(180.0))
+    pacer = ArrivalRateMeter()
+    assert pacer.rate(ArrivalCounts(2.0, 100, 0, 0, 0, 0)) == ArrivalRate(50.0, 50.0)
+    assert pacer.rate(ArrivalCounts(2.1, 400, 0, 0, 0, 0)) == ArrivalRate(50.0, 50.0)  # until a second is over
+    assert pacer.rate(ArrivalCounts(4.0, 500, 0, 0, 40, 0)) == ArrivalRate(200.0, pytest.approx(180.0))
+    assert pacer.rate(ArrivalCounts(4.0, 500, 0, 0, 40, 0)) == ArrivalRate(200.0, pytest.approx(180.0))

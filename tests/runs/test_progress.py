@@ -7,7 +7,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import CallRecord, Failure
 from toolkit.records.packed import PackedWriter
-from toolkit.runs.progress import Follower
+from toolkit.runs.progress import ProgressReader
 
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
@@ -20,12 +20,12 @@ def writer(tmp_path: Path) -> PackedWriter:
 
 
 def test_nothing_recorded_is_no_progress(tmp_path: Path) -> None:
-    progress = Follower(tmp_path).read(START)
+    progress = ProgressReader(tmp_path).read(START)
     assert (progress.elapsed_s, progress.calls, progress.outcomes, progress.calls_per_s) == (0, 0, {}, 0)
 
 
 def test_outcomes_add_up_over_files_and_readings(tmp_path: Path, writer: PackedWriter) -> None:
-    follower = Follower(tmp_path)
+    follower = ProgressReader(tmp_path)
     writer.append(SENT)
     writer.flush()
     assert follower.read().outcomes == {("send", 50000): 1}
@@ -44,7 +44,7 @@ def test_the_rate_is_that_of_the_last_second_of_which_all_is_known(tmp_path: Pat
     for n in range(300):  # 100 a second, for three seconds
         writer.append(replace(SENT, started_ns=START + n * SECOND // 100))
     writer.close()
-    follower = Follower(tmp_path)
+    follower = ProgressReader(tmp_path)
     assert follower.read(START + 3 * SECOND).calls_per_s == pytest.approx(100, abs=1)
     assert follower.read(START + 4 * SECOND).calls_per_s == pytest.approx(50, abs=10)
     assert follower.read(START + 9 * SECOND).calls_per_s == 0
@@ -55,7 +55,7 @@ def test_time_runs_from_the_first_call_and_ends_with_the_last(tmp_path: Path, wr
     writer.append(SENT)
     writer.append(replace(SENT, started_ns=START + 2 * SECOND))
     writer.close()
-    follower = Follower(tmp_path)
+    follower = ProgressReader(tmp_path)
     assert follower.read(START + 5 * SECOND).elapsed_s == pytest.approx(5)
     assert follower.read().elapsed_s == pytest.approx(2.01)
     follower.close()
@@ -65,7 +65,7 @@ def test_the_99th_percentile_is_of_what_all_callers_waited(tmp_path: Path, write
     for n in range(1, 101):
         writer.append(replace(SENT, latency_ns=n * 1_000_000, wait_ns=500_000_000))
     writer.close()
-    follower = Follower(tmp_path)
+    follower = ProgressReader(tmp_path)
     assert follower.read().p99_ms == pytest.approx(599, rel=0.001)
     follower.close()
 
@@ -79,6 +79,6 @@ def test_messages_are_the_sends_that_may_have_cost_one(tmp_path: Path, writer: P
     for error in Failure:
         writer.append(replace(lost, error=error))
     writer.close()
-    follower = Follower(tmp_path)
+    follower = ProgressReader(tmp_path)
     assert follower.read().messages == 1 + 2 + len(Failure) - 1  # accepted, unknown what became of it, not never sent
     follower.close()

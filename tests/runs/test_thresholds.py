@@ -12,17 +12,17 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.runs import thresholds
 from toolkit.runs.thresholds import (
-    Figures,
     Measure,
     OkRatio,
     Rate,
+    ResponseTime,
+    RunFigures,
     Share,
     Status,
     Threshold,
-    Time,
     Verdict,
     judge,
-    parse,
+    parse_threshold,
 )
 
 EXAMPLES = [
@@ -35,7 +35,7 @@ EXAMPLES = [
 endpoints, measures = st.sampled_from(Endpoint), st.sampled_from(Measure)
 percentiles = st.floats(0, 100, exclude_min=True, exclude_max=True).map(lambda it: f"p{thresholds._plain(it)}")
 metrics = st.one_of(
-    st.builds(Time, st.sampled_from(["mean", "max"]) | percentiles, endpoints, measures),
+    st.builds(ResponseTime, st.sampled_from(["mean", "max"]) | percentiles, endpoints, measures),
     st.builds(Share, st.sampled_from(ReturnCode)),
     st.builds(OkRatio, endpoints),
     st.builds(Rate, endpoints),
@@ -65,7 +65,7 @@ class Listed:
         return max(self.ms)
 
 
-RUN = Figures(
+RUN = RunFigures(
     duration_s=2.0,
     outcomes={
         (Endpoint.SEND, 50000): 996,
@@ -75,31 +75,31 @@ RUN = Figures(
     },
     times={(Endpoint.SEND, Measure.CALLER_MS): Listed((1, 2, 3, 4))},
 )
-NOTHING = Figures(0.0, {}, {})
+NOTHING = RunFigures(0.0, {}, {})
 
 
 @given(lines)
 def test_a_threshold_reads_as_it_is_written(threshold: Threshold) -> None:
-    assert parse(str(threshold)) == threshold
+    assert parse_threshold(str(threshold)) == threshold
 
 
 @pytest.mark.parametrize(
     "text", ["rate(verify)>=900/s abort after 30s", "\trate ( verify )  >= 900 /s\n abort  after 30s "]
 )
 def test_blanks_between_words_say_nothing(text: str) -> None:
-    assert parse(text) == parse("rate(verify) >= 900/s abort after 30s")
+    assert parse_threshold(text) == parse_threshold("rate(verify) >= 900/s abort after 30s")
 
 
 @given(st.text(alphabet="p9.m() send_verify50019%<>=/abortfte30", max_size=40))
 def test_whatever_is_no_threshold_is_an_input_error(text: str) -> None:
     with suppress(InputError):
-        assert parse(str(parse(text))) == parse(text)
+        assert parse_threshold(str(parse_threshold(text))) == parse_threshold(text)
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_the_examples_of_the_grammar_are_in_it(text: str) -> None:
     assert text in (thresholds.__doc__ or "")
-    assert str(parse(text)) == text
+    assert str(parse_threshold(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_the_examples_of_the_grammar_are_in_it(text: str) -> None:
 )
 def test_an_error_points_at_the_place(text: str, place: str, problem: str) -> None:
     with pytest.raises(InputError) as caught:
-        parse(text)
-    assert str(caught.value).startswith(f"threshold {text!r}, {place}")
+        parse_threshold(text)
+    assert str(caught.value).startswith(f"invalid threshold {text!r}, {place}")
     assert problem in str(caught.value)
 
 
@@ -142,7 +142,7 @@ def test_an_error_points_at_the_place(text: str, place: str, problem: str) -> No
     ("text", "after_s"), [("30s", 30), ("2m", 120), ("1h", 3600), ("1500ms", 1.5), ("1h30m", 5400)]
 )
 def test_an_abort_comes_after_a_duration(text: str, after_s: float) -> None:
-    assert parse(f"max(send.caller_ms) < 1 abort after {text}").abort_after_s == after_s
+    assert parse_threshold(f"max(send.caller_ms) < 1 abort after {text}").abort_after_s == after_s
 
 
 @pytest.mark.parametrize(
@@ -160,14 +160,16 @@ def test_an_abort_comes_after_a_duration(text: str, after_s: float) -> None:
     ],
 )
 def test_a_metric_is_what_its_name_says(metric: str, value: float) -> None:
-    assert judge(parse(metric), RUN).value == pytest.approx(value)
+    assert judge(parse_threshold(metric), RUN).value == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
     ("comparison", "statuses"), [("<", "FFP"), ("<=", "FPP"), (">", "PFF"), (">=", "PPF")], ids=["<", "<=", ">", ">="]
 )
 def test_a_limit_is_kept_or_missed_to_the_digit(comparison: str, statuses: str) -> None:
-    judged = [judge(parse(f"max(send.caller_ms) {comparison} {limit}"), RUN).status for limit in ("3.9", "4", "4.1")]
+    judged = [
+        judge(parse_threshold(f"max(send.caller_ms) {comparison} {limit}"), RUN).status for limit in ("3.9", "4", "4.1")
+    ]
     assert [status[0] for status in judged] == list(statuses)
 
 
@@ -176,13 +178,13 @@ def test_a_limit_is_kept_or_missed_to_the_digit(comparison: str, statuses: str) 
     ["p99(send.caller_ms) > 0", "share(50019) <= 100%", "ok_ratio(send) >= 0%", "rate(verify) >= 0/s"],
 )
 def test_no_samples_are_no_data(text: str) -> None:
-    assert judge(parse(text), NOTHING) == Verdict(parse(text), Status.NO_DATA, None)
+    assert judge(parse_threshold(text), NOTHING) == Verdict(parse_threshold(text), Status.NO_DATA, None)
 
 
 def test_a_measure_that_has_no_samples_is_no_data_whatever_the_others_have() -> None:
-    assert judge(parse("max(verify.latency_ms) < 1"), RUN).status is Status.NO_DATA
+    assert judge(parse_threshold("max(verify.latency_ms) < 1"), RUN).status is Status.NO_DATA
 
 
 def test_a_rate_needs_time() -> None:
-    at_once = Figures(0.0, {(Endpoint.SEND, 50000): 1}, {})
-    assert judge(parse("rate(send) > 0/s"), at_once).status is Status.NO_DATA
+    at_once = RunFigures(0.0, {(Endpoint.SEND, 50000): 1}, {})
+    assert judge(parse_threshold("rate(send) > 0/s"), at_once).status is Status.NO_DATA

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from toolkit.load_and_report import LoadTest
     from toolkit.load_test.launch.locust_process import Ended, LoadRun
     from toolkit.report.run_result import Summary
-    from toolkit.runs.arrival_counts import Pacer, Rate
+    from toolkit.runs.arrival_counts import ArrivalRate, ArrivalRateMeter
     from toolkit.runs.progress import Progress
     from toolkit.settings import Price, Target
 
@@ -164,9 +164,9 @@ def _follow(run: LoadRun, duration_s: float, price: Price | None) -> Ended:
 
 
 def _lines(run: LoadRun, duration_s: float, price: Price | None) -> None:
-    from toolkit.runs.arrival_counts import Pacer
+    from toolkit.runs.arrival_counts import ArrivalRateMeter
 
-    pacer = Pacer()
+    pacer = ArrivalRateMeter()
     for progress in run.follow(every_s=_LINE_EVERY_S):
         line = format_progress(progress, _rate(run, pacer), price)
         say(f"{progress.elapsed_s:5.1f}/{duration_s:g} s  {line}")
@@ -177,9 +177,9 @@ def _live(run: LoadRun, duration_s: float, price: Price | None) -> None:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    from toolkit.runs.arrival_counts import Pacer
+    from toolkit.runs.arrival_counts import ArrivalRateMeter
 
-    pacer = Pacer()
+    pacer = ArrivalRateMeter()
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("starting", total=duration_s)
@@ -188,12 +188,12 @@ def _live(run: LoadRun, duration_s: float, price: Price | None) -> None:
             bars.update(task, completed=min(progress.elapsed_s, duration_s), description=line)
 
 
-def _rate(run: LoadRun, pacer: Pacer) -> Rate | None:
+def _rate(run: LoadRun, pacer: ArrivalRateMeter) -> ArrivalRate | None:
     pacing = run.pacing()
     return None if pacing is None else pacer.rate(pacing)
 
 
-def format_progress(progress: Progress, rate: Rate | None, price: Price | None) -> str:
+def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price | None) -> str:
     """Return a line with the achieved and the intended rate, calls, p99, messages, cost and return codes so far."""
     by_code: Counter[int | str] = Counter()
     for (_, outcome), calls in progress.outcomes.items():

@@ -120,9 +120,9 @@ def _read_formats(text: str, out: str | None) -> list[Format]:
 
 def _read_condition(text: str) -> Threshold:
     """Read what must not hold as what must."""
-    from toolkit.runs.thresholds import parse
+    from toolkit.runs.thresholds import parse_threshold
 
-    return parse(text).opposite()
+    return parse_threshold(text).opposite()
 
 
 def _read_column(option: str, text: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.load_and_report import LoadTest, new_folder
 from toolkit.load_test.launch.locust_process import LoadRun
-from toolkit.runs.arrival_counts import Pacing
+from toolkit.runs.arrival_counts import ArrivalCounts
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target
 
@@ -121,7 +121,7 @@ class LoadForm:
         self.chooser.show()
         load_test.check(target)
         folder = new_folder(self._out)
-        live, paces = LiveResults(), list[Pacing]()
+        live, paces = LiveResults(), list[ArrivalCounts]()
 
         def show(run: LoadRun, progress: Progress) -> None:
             paces.extend([pace] if (pace := run.pacing()) and pace not in paces[-1:] else [])
@@ -131,7 +131,7 @@ class LoadForm:
         self._progress.html = render("busy", text="Judging the run …")
         self._running.keep(load_test, target, folder, ended)
 
-    def _show(self, live: LiveResults, paces: list[Pacing], load_test: LoadTest, progress: Progress) -> None:
+    def _show(self, live: LiveResults, paces: list[ArrivalCounts], load_test: LoadTest, progress: Progress) -> None:
         buckets = live.buckets()
         if not buckets:
             return

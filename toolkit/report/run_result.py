@@ -28,7 +28,7 @@ from toolkit.report.table_columns import masked
 from toolkit.runs import run_folder
 from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.run_folder import Cause
-from toolkit.runs.thresholds import Figures, Measure, Threshold, Time, Verdict
+from toolkit.runs.thresholds import Measure, ResponseTime, RunFigures, Threshold, Verdict
 
 Summary: TypeAlias = dict[str, Json]
 
@@ -95,10 +95,10 @@ class RunResult:
         return verdicts.read_thresholds(self.settings)
 
     @cached_property
-    def figures(self) -> Figures:
+    def figures(self) -> RunFigures:
         """The figures that thresholds are compared with."""
         times = {(endpoint, it): _Times(self, endpoint, it) for endpoint, _ in self.outcomes for it in Measure}
-        return Figures(self.duration_s, self.outcomes, times)
+        return RunFigures(self.duration_s, self.outcomes, times)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
@@ -146,7 +146,9 @@ class RunResult:
     def _percentiles(self) -> pd.DataFrame:
         """Every percentile of every figure: sorting the times once serves them all."""
         metrics = [threshold.metric for threshold in self.thresholds]
-        own = [float(it.statistic[1:]) for it in metrics if isinstance(it, Time) and it.statistic.startswith("p")]
+        own = [
+            float(it.statistic[1:]) for it in metrics if isinstance(it, ResponseTime) and it.statistic.startswith("p")
+        ]
         return latency(self.calls, at=list(dict.fromkeys([*PERCENTILES, *TAIL, *own])))
 
     def _percentiles_at(self, percentiles: Sequence[float]) -> pd.DataFrame:
@@ -169,7 +171,7 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """The times of one endpoint's calls, as ``thresholds.Times`` asks for them."""
+    """The times of one endpoint's calls, as ``thresholds.TimeStatistics`` asks for them."""
 
     result: RunResult
     endpoint: Endpoint

@@ -8,7 +8,7 @@ from dataclasses import replace
 from toolkit.api.errors import InputError
 from toolkit.masking import Json
 from toolkit.runs.run_folder import Cause
-from toolkit.runs.thresholds import Figures, Status, Threshold, Verdict, judge, mark_inconclusive, parse
+from toolkit.runs.thresholds import RunFigures, Status, Threshold, Verdict, judge, mark_inconclusive, parse_threshold
 
 
 def read_thresholds(settings: Mapping[str, object]) -> list[Threshold]:
@@ -18,10 +18,10 @@ def read_thresholds(settings: Mapping[str, object]) -> list[Threshold]:
         raise InputError(
             f'invalid thresholds {given!r} in run.json: expected a list, e.g. ["p99(send.caller_ms) < 250"]'
         )
-    return [parse(str(text)) for text in given]
+    return [parse_threshold(str(text)) for text in given]
 
 
-def judge_run(thresholds: Iterable[Threshold], figures: Figures, settings: Mapping[str, object]) -> list[Verdict]:
+def judge_run(thresholds: Iterable[Threshold], figures: RunFigures, settings: Mapping[str, object]) -> list[Verdict]:
     """Judge a run's thresholds.
 
     A threshold that ended the run has failed, whatever the result of the calls that were still under way. If the load

@@ -1,4 +1,4 @@
-"""Pacing: what became of an open loop's arrivals, summed over the workers that left it in the run's folder."""
+"""Sum the arrival counts that the workers of an open-loop load test write to the run's folder once a second."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from toolkit.runs import run_folder
 
 _SUMS = ("due", "late", "queued", "dropped", "orphaned")
 _ORPHANED_KEY = "unowned"  # the name in run.json, and in the arrivals files of earlier versions
-_RATE_OVER_S = 0.9  # workers leave their counts once a second
+_MIN_INTERVAL_S = 0.9  # workers write once a second
 
 
 @dataclass(frozen=True, slots=True)
-class Pacing:
-    """The arrivals of a run so far.
+class ArrivalCounts:
+    """The arrivals of a run so far, over all workers.
 
-    due: whose time has come. late: begun late, the load generator being busy. queued: had to wait for a connection.
-    dropped: not begun. orphaned: not begun either, as their worker was lost and no other had taken over.
-    ``bottlenecks``: how the load generator held the run back, in a few words for each worker.
+    Attributes:
+        elapsed_s: time since the first arrival.
+        due: arrivals whose time has come.
+        late: started late because the load generator was busy.
+        queued: had to wait for a connection.
+        dropped: not started.
+        orphaned: not started because their worker was lost and no other had taken over.
+        bottlenecks: for each worker that held the run back, the reason.
+
     """
 
     elapsed_s: float
@@ -33,21 +39,21 @@ class Pacing:
 
     @property
     def intended_per_s(self) -> float:
-        """Journeys that should have been begun in a second, as a mean."""
+        """Mean rate of journeys that were due."""
         return self.due / self.elapsed_s if self.elapsed_s else 0.0
 
     @property
     def achieved_per_s(self) -> float:
-        """Journeys that were."""
-        return self.begun / self.elapsed_s if self.elapsed_s else 0.0
+        """Mean rate of journeys that were started."""
+        return self.started / self.elapsed_s if self.elapsed_s else 0.0
 
     @property
-    def begun(self) -> int:
-        """Journeys that were begun."""
+    def started(self) -> int:
+        """Number of journeys that were started."""
         return self.due - self.dropped - self.orphaned
 
     def settings(self) -> dict[str, object]:
-        """Return what run.json keeps of it."""
+        """Return the counts as run.json's settings contain them."""
         arrivals = asdict(self)
         arrivals[_ORPHANED_KEY] = arrivals.pop("orphaned")
         bottlenecks = dict.fromkeys(arrivals.pop("bottlenecks"))
@@ -56,40 +62,40 @@ class Pacing:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """Journeys a second that should have been begun, and that were."""
+class ArrivalRate:
+    """Rates of journeys that were due and that were started, per second."""
 
     intended_per_s: float
     achieved_per_s: float
 
 
-class Pacer:
-    """Tells the rate of the last second or so, from one reading of a run's pacing to the next."""
+class ArrivalRateMeter:
+    """Computes the current arrival rate from successive counts."""
 
     def __init__(self) -> None:
-        self._before: Pacing | None = None
-        self._rate = Rate(0.0, 0.0)
+        self._before: ArrivalCounts | None = None
+        self._rate = ArrivalRate(0.0, 0.0)
 
-    def rate(self, now: Pacing) -> Rate:
-        """Return the rate between the last two readings that are a second apart; that of all until there are two."""
+    def rate(self, now: ArrivalCounts) -> ArrivalRate:
+        """Return the rate between the last two counts that are a second apart, or the mean rate until there are two."""
         before = self._before
         if before is None:
-            self._before, self._rate = now, Rate(now.intended_per_s, now.achieved_per_s)
-        elif (passed_s := now.elapsed_s - before.elapsed_s) >= _RATE_OVER_S:
-            intended, begun = now.due - before.due, now.begun - before.begun
-            self._before, self._rate = now, Rate(intended / passed_s, begun / passed_s)
+            self._before, self._rate = now, ArrivalRate(now.intended_per_s, now.achieved_per_s)
+        elif (passed_s := now.elapsed_s - before.elapsed_s) >= _MIN_INTERVAL_S:
+            due, started = now.due - before.due, now.started - before.started
+            self._before, self._rate = now, ArrivalRate(due / passed_s, started / passed_s)
         return self._rate
 
 
-def read_pacing(folder: Path) -> Pacing | None:
-    """Read what a run's workers left; None where users set the pace, and before the first second is over."""
-    left: list[dict[str, Any]] = [
+def read_arrival_counts(folder: Path) -> ArrivalCounts | None:
+    """Return the sum over a run's workers; None in a closed loop, and before the first second is over."""
+    workers: list[dict[str, Any]] = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob(f"{run_folder.ARRIVALS_STEM}-*.json"))
     ]
-    if not left:
+    if not workers:
         return None
-    sums = {name: sum(worker.get(name, 0) for worker in left) for name in _SUMS}
-    sums["orphaned"] += sum(worker.get(_ORPHANED_KEY, 0) for worker in left)
-    bottlenecks = tuple(worker["bottleneck"] for worker in left if worker["bottleneck"])
-    return Pacing(max(worker["elapsed_s"] for worker in left), **sums, bottlenecks=bottlenecks)
+    sums = {name: sum(worker.get(name, 0) for worker in workers) for name in _SUMS}
+    sums["orphaned"] += sum(worker.get(_ORPHANED_KEY, 0) for worker in workers)
+    bottlenecks = tuple(worker["bottleneck"] for worker in workers if worker["bottleneck"])
+    return ArrivalCounts(max(worker["elapsed_s"] for worker in workers), **sums, bottlenecks=bottlenecks)

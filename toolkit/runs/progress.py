@@ -1,6 +1,6 @@
-"""Progress: how far a load test has come, folded from its records while they are written.
+"""Follow the progress of a load test by reading its packed records while they are written.
 
-It shares the machine with the load test, so records are counted by columns, thousands at once.
+The reader shares the machine with the load test, so it counts thousands of rows at once, by column.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ from toolkit.records.packed import PACKED_SUFFIX, PackedReader, PackedRow
 
 _SLOT_NS = 100_000_000
 _SLOTS_PER_S = 10
-_LAG_NS = 500_000_000  # by then a record has reached its file
-_ROWS_AT_ONCE = 10_000
+_LAG_NS = 500_000_000  # records reach their file within this time after the call's end
+_CHUNK_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A load test so far.
+    """The state of a load test.
 
-    ``elapsed_s``: since the first call went out. ``outcomes``: calls by endpoint and return code, or the error's name
-    where no answer was read. ``calls_per_s``: calls that ended in the latest second whose records are complete.
-    ``p99_ms``: what 99 % of all calls' callers waited at most; 0 without calls.
+    Attributes:
+        elapsed_s: time since the first call started.
+        calls: number of calls.
+        outcomes: calls by endpoint and return code, or by the error's name without a valid response.
+        calls_per_s: calls that ended in the latest second whose records are complete.
+        p99_ms: 99th percentile of the time that callers waited; 0 without calls.
+
     """
 
     elapsed_s: float
@@ -42,25 +46,43 @@ class Progress:
 
     @property
     def messages(self) -> int:
-        """Messages that cost money, or may have: all sends but those that were refused for nothing, or never left."""
-        return sum(calls for of, calls in self.outcomes.items() if may_cost(*of))
+        """Number of sends that were charged or may have been."""
+        return sum(calls for outcome, calls in self.outcomes.items() if may_cost(*outcome))
 
 
-class Tail:
-    """Reads on in the packed files of a run's folder while they are written."""
+class ProgressReader:
+    """Reads the packed files of a run's folder while they grow, and sums them up."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[Path, IO[bytes]] = {}
         self._readers: list[PackedReader] = []
+        self._outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
+        self._waits = Histogram()
+        self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
+        self._first_ns = self._last_ns = 0
 
-    def read(self) -> Iterator[list[PackedRow]]:
-        """Yield the rows that are new, thousands at once."""
-        self._open_new()
-        for reader in self._readers:
-            rows = reader.rows()
-            while some := list(islice(rows, _ROWS_AT_ONCE)):
-                yield some
+    def read(
+        self, now_ns: int | None = None, on_rows: Callable[[list[PackedRow]], object] = lambda _: None
+    ) -> Progress:
+        """Read the new rows and return the progress.
+
+        Args:
+            now_ns: current time in ns since 1970; None: the end of the last call.
+            on_rows: called with the new rows, up to 10,000 at once.
+
+        """
+        for rows in self._new_rows():
+            self._add(rows)
+            on_rows(rows)
+        until_ns = self._last_ns if now_ns is None else now_ns - _LAG_NS
+        elapsed_s = ((now_ns or self._last_ns) - self._first_ns) / 1e9 if self._first_ns else 0.0
+        last_slot = until_ns // _SLOT_NS
+        for slot in [slot for slot in self._ended if slot <= last_slot - _SLOTS_PER_S]:
+            del self._ended[slot]
+        calls_per_s = float(sum(calls for slot, calls in self._ended.items() if slot <= last_slot))
+        p99_ms = self._waits.percentile(99)
+        return Progress(elapsed_s, self._outcomes.total(), dict(self._outcomes), calls_per_s, p99_ms)
 
     def close(self) -> None:
         """Close the files."""
@@ -68,41 +90,15 @@ class Tail:
             file.close()
         self._readers.clear()
 
-    def _open_new(self) -> None:
+    def _new_rows(self) -> Iterator[list[PackedRow]]:
         for path in sorted(self._folder.glob(f"*{PACKED_SUFFIX}")):
             if path not in self._files:
                 self._files[path] = path.open("rb")
                 self._readers.append(PackedReader(self._files[path]))
-
-
-class Follower:
-    """Follows the packed files of a run's folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._tail = Tail(folder)
-        self._outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
-        self._waited = Histogram()
-        self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
-        self._first_ns = self._last_ns = 0
-
-    def read(
-        self, now_ns: int | None = None, on_rows: Callable[[list[PackedRow]], object] = lambda _: None
-    ) -> Progress:
-        """Read what is new and return the progress at a time, in ns since 1970; without one, at the last call's end.
-
-        ``on_rows`` is given the rows that are new, thousands at once.
-        """
-        for rows in self._tail.read():
-            self._add(rows)
-            on_rows(rows)
-        until_ns = self._last_ns if now_ns is None else now_ns - _LAG_NS
-        elapsed_s = ((now_ns or self._last_ns) - self._first_ns) / 1e9 if self._first_ns else 0.0
-        rate, p99_ms = self._rate(until_ns // _SLOT_NS), self._waited.percentile(99)
-        return Progress(elapsed_s, self._outcomes.total(), dict(self._outcomes), rate, p99_ms)
-
-    def close(self) -> None:
-        """Close the files; what was read stays."""
-        self._tail.close()
+        for reader in self._readers:
+            rows = reader.rows()
+            while chunk := list(islice(rows, _CHUNK_ROWS)):
+                yield chunk
 
     def _add(self, rows: list[PackedRow]) -> None:
         started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
@@ -110,13 +106,8 @@ class Follower:
             self._outcomes[Endpoint(endpoint), (error or "") if code is None else code] += calls
         started_ns, latency_ns = np.array(started, np.int64), np.array(latencies, np.int64)
         ended_ns = started_ns + latency_ns
-        self._waited.add(latency_ns + np.array(waits, np.int64))
+        self._waits.add(latency_ns + np.array(waits, np.int64))
         slots, calls_in = np.unique(ended_ns // _SLOT_NS, return_counts=True)
         self._ended.update(dict(zip(slots.tolist(), calls_in.tolist(), strict=True)))
         self._first_ns = min(self._first_ns or int(started_ns.min()), int(started_ns.min()))
         self._last_ns = max(self._last_ns, int(ended_ns.max()))
-
-    def _rate(self, last_slot: int) -> float:
-        for slot in [slot for slot in self._ended if slot <= last_slot - _SLOTS_PER_S]:
-            del self._ended[slot]
-        return float(sum(calls for slot, calls in self._ended.items() if slot <= last_slot))

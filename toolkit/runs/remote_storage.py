@@ -1,7 +1,7 @@
-"""Parts: a run's files in a place that a URL names, whatever pyarrow reaches, or through it fsspec.
+"""Copy a run's files to and from remote storage, named by a URL that pyarrow or fsspec can open.
 
-file:///mnt/runs, s3://bucket/runs, gs://bucket/runs; with the package fsspec installed, fsspec+sftp://host/runs and the
-like. What grows while a run goes on stays local, as object stores can't append; its folder is pushed at the end.
+Examples: file:///mnt/runs, s3://bucket/runs, gs://bucket/runs; with fsspec installed also fsspec+sftp://host/runs.
+Files that grow during a run stay local, because object stores can't append; the folder is pushed at the end.
 """
 
 from __future__ import annotations
@@ -16,28 +16,32 @@ from toolkit.api.errors import InputError
 
 
 def is_url(place: str) -> bool:
-    """Tell whether a place is named by a URL, not by a path."""
+    """Return whether a place is a URL, not a path.
+
+    >>> is_url("s3://bucket/runs"), is_url("runs/friday")
+    (True, False)
+    """
     return "://" in place
 
 
 def check(url: str) -> None:
-    """Make sure that files can be put there; raise InputError."""
-    with _telling(url):
+    """Check that files can be stored at a URL; raise InputError if they can't."""
+    with _input_errors(url):
         _open(url)
 
 
 def push(folder: Path, url: str) -> None:
-    """Copy a folder's files there, over those of the same names; raise InputError where that can't be done."""
+    """Copy a folder's files to a URL and overwrite files of the same names; raise InputError if that fails."""
     from pyarrow import fs
 
-    with _telling(url):
+    with _input_errors(url):
         filesystem, path = _open(url)
         fs.copy_files(str(folder), path, destination_filesystem=filesystem)
 
 
 @contextmanager
 def pulled(place: str) -> Iterator[Path]:
-    """Give a place's files in a local folder: a path itself, of a URL a copy, pushed back at the end."""
+    """Give a local folder with a place's files: a path itself, or a copy of a URL that is pushed back at the end."""
     if not is_url(place):
         yield Path(place)
         return
@@ -48,12 +52,12 @@ def pulled(place: str) -> Iterator[Path]:
 
 
 def pull(url: str, within: Path) -> Path:
-    """Copy a place's files into a folder of its name within another, and return that; raise InputError."""
+    """Copy the files at a URL into a new folder within another and return it; raise InputError if that fails."""
     from pyarrow import fs
 
     folder = within / url.rstrip("/").rpartition("/")[2]
     folder.mkdir()
-    with _telling(url):
+    with _input_errors(url):
         filesystem, path = fs.FileSystem.from_uri(url)
         fs.copy_files(path, str(folder), source_filesystem=filesystem)
     return folder
@@ -68,10 +72,11 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _telling(url: str) -> Iterator[None]:
-    """Raise what a filesystem says as InputError; of the URL only the scheme, as the rest may hold a key."""
+def _input_errors(url: str) -> Iterator[None]:
+    """Raise a filesystem's errors as InputError. Only the URL's scheme is shown, because the rest may contain a key."""
     try:
         yield
     except (OSError, ValueError, ImportError) as problem:
         place = f"{url.partition('://')[0]}://..."
-        raise InputError(f"the place {place} can't be used: {str(problem).replace(url, place)}") from None
+        reason = str(problem).replace(url, place)
+        raise InputError(f"{place} can't be used: {reason}; give a URL such as s3://bucket/runs") from None

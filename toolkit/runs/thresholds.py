@@ -1,25 +1,25 @@
-"""Thresholds: what a load test must keep to, written as a line of text, and whether it did. No I/O.
+"""Parse thresholds of a load test and compare them with its results, without I/O.
 
-A threshold is a metric, a comparison and a limit in the metric's unit; ``abort after`` ends a run that misses it once
-so much of the run is over:
+A threshold is a metric, a comparison and a limit in the metric's unit. With ``abort after``, a run that misses the
+threshold after that duration is ended:
 
     threshold  = metric ( "<" | "<=" | ">" | ">=" ) number unit [ "abort after" duration ]
-    metric     = ( percentile | "mean" | "max" ) "(" endpoint "." measure ")"     unit: none, the measure's name has it
+    metric     = ( percentile | "mean" | "max" ) "(" endpoint "." measure ")"     unit: none, times are in ms
                | "share" "(" return-code ")"         of the calls of both endpoints       unit: %
                | "ok_ratio" "(" endpoint ")"         calls that returned success          unit: %
                | "rate" "(" endpoint ")"             from the first start to the last end unit: /s
     percentile = "p" number                          above 0 and below 100
     endpoint   = "send" | "verify"
-    measure    = "latency_ms" | "caller_ms"          what the server took, what the caller waited
+    measure    = "latency_ms" | "caller_ms"          without and with the wait before the call
+    duration   = as in toolkit.api.durations
 
     p99(send.caller_ms) < 250
     share(50019) < 0.1%
     ok_ratio(send) >= 99.9%
     rate(verify) >= 900/s abort after 30s
 
-Blanks stand where one likes, but not within a word or number. A call counts whatever its outcome, failures of transport
-too: they are no success, and took the time until they failed. Where there was no call to measure, a threshold is
-neither kept nor missed but has no data; for a run that counts as a failure, as nothing was shown.
+Blanks are allowed between words, numbers and signs. All calls count, also those without a response: they are not a
+success, and their time ends with the failure. A threshold without any call to measure has no data, which fails a run.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from toolkit.api.wire import Endpoint
 
 
 class Measure(StrEnum):
-    """What of a call is timed."""
+    """A duration of a call."""
 
-    LATENCY_MS = "latency_ms"  # from the first byte out to the whole answer
-    CALLER_MS = "caller_ms"  # from the intended start to the whole answer
+    LATENCY_MS = "latency_ms"  # from the first byte sent to the complete response
+    CALLER_MS = "caller_ms"  # from the intended start to the complete response
 
 
-class Times(Protocol):
-    """The times of one or more calls, in ms."""
+class TimeStatistics(Protocol):
+    """Statistics of the durations of one or more calls, in ms."""
 
     def percentile(self, percentile: float) -> float:
         """Return a percentile, 0..100."""
@@ -57,29 +57,32 @@ class Times(Protocol):
         """Return the mean."""
 
     def max(self) -> float:
-        """Return the longest."""
+        """Return the maximum."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What thresholds look at, of a run that is over or still on.
+class RunFigures:
+    """The figures of a finished or running load test that thresholds are compared with.
 
-    ``outcomes``: calls by endpoint and return code, or the error's name where no answer was read. ``times``: those of
-    every endpoint that had calls.
+    Attributes:
+        duration_s: from the first start to the last end.
+        outcomes: calls by endpoint and return code, or by the error's name without a valid response.
+        times: statistics of each endpoint that had calls.
+
     """
 
     duration_s: float
     outcomes: Mapping[tuple[Endpoint, int | str], int]
-    times: Mapping[tuple[Endpoint, Measure], Times]
+    times: Mapping[tuple[Endpoint, Measure], TimeStatistics]
 
     def calls(self, endpoint: Endpoint) -> int:
-        """Count the calls of an endpoint."""
+        """Return the number of calls of an endpoint."""
         return sum(calls for (of, _), calls in self.outcomes.items() if of is endpoint)
 
 
 @dataclass(frozen=True, slots=True)
-class Time:
-    """A percentile ("p99.9"), "mean" or "max" of how long the calls of an endpoint took."""
+class ResponseTime:
+    """A percentile ("p99.9"), "mean" or "max" of the durations of an endpoint's calls."""
 
     unit: ClassVar[str] = ""
     statistic: str
@@ -89,19 +92,19 @@ class Time:
     def __str__(self) -> str:
         return f"{self.statistic}({self.endpoint}.{self.measure})"
 
-    def value(self, figures: Figures) -> float | None:
-        """Return the time in ms, None without calls."""
+    def value(self, figures: RunFigures) -> float | None:
+        """Return the time in ms; None without calls."""
         times = figures.times.get((self.endpoint, self.measure))
         if times is None:
             return None
-        if self.statistic in _WORDS:
-            return times.mean() if self.statistic == "mean" else times.max()
-        return times.percentile(float(self.statistic.removeprefix("p")))
+        if self.statistic == "mean":
+            return times.mean()
+        return times.max() if self.statistic == "max" else times.percentile(float(self.statistic.removeprefix("p")))
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many of all calls had a return code."""
+    """The share of all calls that had a return code."""
 
     unit: ClassVar[str] = "%"
     return_code: ReturnCode
@@ -109,15 +112,15 @@ class Share:
     def __str__(self) -> str:
         return f"share({self.return_code:d})"
 
-    def value(self, figures: Figures) -> float | None:
-        """Return the share in percent, None without calls."""
+    def value(self, figures: RunFigures) -> float | None:
+        """Return the share in percent; None without calls."""
         found = sum(calls for (_, outcome), calls in figures.outcomes.items() if outcome == self.return_code)
         return _percent(found, sum(figures.outcomes.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class OkRatio:
-    """How many calls of an endpoint returned success."""
+    """The share of an endpoint's calls that returned success."""
 
     unit: ClassVar[str] = "%"
     endpoint: Endpoint
@@ -125,14 +128,14 @@ class OkRatio:
     def __str__(self) -> str:
         return f"ok_ratio({self.endpoint})"
 
-    def value(self, figures: Figures) -> float | None:
-        """Return the ratio in percent, None without calls."""
+    def value(self, figures: RunFigures) -> float | None:
+        """Return the ratio in percent; None without calls."""
         return _percent(figures.outcomes.get((self.endpoint, ReturnCode.SUCCESS), 0), figures.calls(self.endpoint))
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many calls of an endpoint there were in a second."""
+    """The number of an endpoint's calls per second."""
 
     unit: ClassVar[str] = "/s"
     endpoint: Endpoint
@@ -140,20 +143,21 @@ class Rate:
     def __str__(self) -> str:
         return f"rate({self.endpoint})"
 
-    def value(self, figures: Figures) -> float | None:
-        """Return the mean over the run in calls a second, None without calls, or without time."""
+    def value(self, figures: RunFigures) -> float | None:
+        """Return the mean over the run in calls per second; None without calls or duration."""
         calls = figures.calls(self.endpoint)
         return calls / figures.duration_s if calls and figures.duration_s else None
 
 
-Metric: TypeAlias = Time | Share | OkRatio | Rate
+Metric: TypeAlias = ResponseTime | Share | OkRatio | Rate
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A metric, "<", "<=", ">" or ">=", and a limit in the metric's unit; its text is what ``parse`` reads.
+    """A metric, a comparison ("<", "<=", ">", ">=") and a limit in the metric's unit.
 
-    ``abort_after_s``: from when on a run that misses it is ended; None: never.
+    ``abort_after_s``: time from which on a run that misses the threshold is ended; None: never. ``parse_threshold``
+    parses a threshold's text.
     """
 
     metric: Metric
@@ -166,21 +170,21 @@ class Threshold:
         return f"{self.metric} {self.comparison} {_plain(self.limit)}{self.metric.unit}{ending}"
 
     def opposite(self) -> Threshold:
-        """Return the threshold that is kept where this one is missed."""
+        """Return the threshold that passes if this one fails, and the other way round."""
         return replace(self, comparison=_OPPOSITES[self.comparison], abort_after_s=None)
 
 
 class Status(StrEnum):
-    """Whether a threshold was kept."""
+    """The result of a comparison with a threshold."""
 
     PASS = "PASS"
     FAIL = "FAIL"
-    NO_DATA = "NO_DATA"  # nothing was measured that it could be held against
+    NO_DATA = "NO_DATA"  # there was no call to measure, or the measurement is inconclusive
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A threshold, whether it was kept, and the metric's value in its unit, None without one."""
+    """A threshold, its status, and the metric's value in its unit or None without data."""
 
     threshold: Threshold
     status: Status
@@ -196,27 +200,28 @@ class Verdict:
         return self.threshold.metric.unit or "ms"
 
 
-def judge(threshold: Threshold, figures: Figures) -> Verdict:
-    """Hold a threshold against what was measured."""
+def judge(threshold: Threshold, figures: RunFigures) -> Verdict:
+    """Compare a threshold with the figures of a run."""
     value = threshold.metric.value(figures)
     if value is None:
         return Verdict(threshold, Status.NO_DATA, None)
-    kept = _COMPARISONS[threshold.comparison](value, threshold.limit)
-    return Verdict(threshold, Status.PASS if kept else Status.FAIL, value)
+    passes = _COMPARISONS[threshold.comparison](value, threshold.limit)
+    return Verdict(threshold, Status.PASS if passes else Status.FAIL, value)
 
 
 def mark_inconclusive(verdict: Verdict) -> Verdict:
-    """Return what is left of a verdict where the load generator was the bottleneck: nothing was shown, so no PASS."""
+    """Change a PASS to NO_DATA, because the load generator was the bottleneck; return any other verdict unchanged."""
     return replace(verdict, status=Status.NO_DATA) if verdict.status is Status.PASS else verdict
 
 
-def parse(text: str) -> Threshold:
-    """Read a threshold; raise InputError that points at the place where it is none."""
-    line = _Line(text)
-    metric = _read_metric(line)
-    comparison = line.take("[<>]=?", "a comparison: < <= > or >=")
-    limit = _read_limit(line, metric.unit)
-    return Threshold(metric, comparison, limit, _read_abort(line))
+def parse_threshold(text: str) -> Threshold:
+    """Parse a threshold; raise InputError that points at the wrong place.
+
+    >>> threshold = parse_threshold("p99(send.caller_ms) < 250 abort after 1m")
+    >>> threshold.limit, threshold.abort_after_s, str(threshold)
+    (250.0, 60.0, 'p99(send.caller_ms) < 250 abort after 60s')
+    """
+    return _Parser(text).parse()
 
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -226,96 +231,72 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 _OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-_WORDS = ("mean", "max")
 _METRICS = "a metric: p99 or another percentile, mean, max, share, ok_ratio or rate"
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 
 
-class _Line:
-    """The text of a threshold, read from left to right."""
+class _Parser:
+    """A recursive descent parser for one threshold."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = self._next = 0
 
-    def take(self, pattern: str, wanted: str) -> str:
-        """Take what comes next; raise InputError for anything but what is wanted."""
+    def parse(self) -> Threshold:
+        metric = self._parse_metric()
+        comparison = self._take("[<>]=?", "a comparison: < <= > or >=")
+        limit = float(self._take(_NUMBER, "a number"))
+        if not math.isfinite(limit) or (metric.unit == "%" and limit > 100):
+            raise self._error("no metric reaches that")
+        self._take(re.escape(metric.unit), f"the unit {metric.unit}")
+        if not self._text[self._next :].strip():
+            return Threshold(metric, comparison, limit)
+        self._take(r"abort\s+after\b", "the end, or: abort after")
+        duration = self._take(durations.PATTERN, f"a duration, {durations.EXAMPLES}")
+        after_s = parse_duration(duration, allow_zero=True)
+        self._take("$", "the end")
+        return Threshold(metric, comparison, limit, after_s)
+
+    def _parse_metric(self) -> Metric:
+        name = self._take(r"p[0-9]+(?:\.[0-9]+)?\b|(?:mean|max|share|ok_ratio|rate)\b", _METRICS)
+        if name.startswith("p"):
+            percentile = float(name[1:])
+            if not 0 < percentile < 100:
+                raise self._error("a percentile is above 0 and below 100; for the maximum write max")
+            name = f"p{_plain(percentile)}"
+        self._take(r"\(", "(")
+        metric: Metric
+        if name == "share":
+            return_code = find(int(self._take("[0-9]{1,9}", "a return code")))
+            if return_code is None:
+                raise self._error("no return code of the API: `smscode codes` lists them")
+            metric = Share(return_code)
+        else:
+            endpoint = Endpoint(self._take(_one_of(Endpoint), f"one of {', '.join(Endpoint)}"))
+            if name in ("ok_ratio", "rate"):
+                metric = OkRatio(endpoint) if name == "ok_ratio" else Rate(endpoint)
+            else:
+                measures = f"one of {', '.join(Measure)}"
+                self._take(r"\.", f". and {measures}")
+                metric = ResponseTime(name, endpoint, Measure(self._take(_one_of(Measure), measures)))
+        self._take(r"\)", ")")
+        return metric
+
+    def _take(self, pattern: str, expected: str) -> str:
+        """Skip blanks and return the text that matches a pattern; raise InputError if the text doesn't match."""
         while self._text[self._next : self._next + 1].isspace():
             self._next += 1
         self._at = self._next
         match = re.compile(pattern).match(self._text, self._at)
         if not match:
-            raise self.wrong(f"expected {wanted}")
+            raise self._error(f"expected {expected}")
         self._next = match.end()
         return match[0]
 
-    def is_over(self) -> bool:
-        """Tell whether nothing comes next."""
-        return not self._text[self._next :].strip()
-
-    def wrong(self, problem: str) -> InputError:
-        """Return what is wrong with what was taken last."""
+    def _error(self, problem: str) -> InputError:
+        """Return an error at the start of the text that was taken last."""
         place = f"at {self._text[self._at :]!r}" if self._text[self._at :] else "at its end"
-        return InputError(f"threshold {self._text!r}, {place}: {problem}")
-
-
-def _read_metric(line: _Line) -> Metric:
-    name = line.take(r"p[0-9]+(?:\.[0-9]+)?\b|(?:mean|max|share|ok_ratio|rate)\b", _METRICS)
-    statistic = _read_statistic(line, name)
-    line.take(r"\(", "(")
-    metric = _METRIC_OF[name](line) if name in _METRIC_OF else _read_time(line, statistic)
-    line.take(r"\)", ")")
-    return metric
-
-
-def _read_statistic(line: _Line, name: str) -> str:
-    if not name.startswith("p"):
-        return name
-    percentile = float(name[1:])
-    if not 0 < percentile < 100:
-        raise line.wrong("a percentile is above 0 and below 100, for the longest time of all write max")
-    return f"p{_plain(percentile)}"
-
-
-def _read_time(line: _Line, statistic: str) -> Time:
-    endpoint = _read_endpoint(line)
-    line.take(r"\.", f". and one of {', '.join(Measure)}")
-    return Time(statistic, endpoint, Measure(line.take(_one_of(Measure), f"one of {', '.join(Measure)}")))
-
-
-def _read_endpoint(line: _Line) -> Endpoint:
-    return Endpoint(line.take(_one_of(Endpoint), f"one of {', '.join(Endpoint)}"))
-
-
-def _read_share(line: _Line) -> Share:
-    return_code = find(int(line.take("[0-9]{1,9}", "a return code")))
-    if return_code is None:
-        raise line.wrong("no return code of the API: `smscode codes` lists them")
-    return Share(return_code)
-
-
-_METRIC_OF: dict[str, Callable[[_Line], Metric]] = {
-    "share": _read_share,
-    "ok_ratio": lambda line: OkRatio(_read_endpoint(line)),
-    "rate": lambda line: Rate(_read_endpoint(line)),
-}
-
-
-def _read_limit(line: _Line, unit: str) -> float:
-    limit = float(line.take(_NUMBER, "a number"))
-    if not math.isfinite(limit) or (unit == "%" and limit > 100):
-        raise line.wrong("no metric reaches that")
-    line.take(re.escape(unit), f"the unit {unit}")
-    return limit
-
-
-def _read_abort(line: _Line) -> float | None:
-    if line.is_over():
-        return None
-    line.take(r"abort\s+after\b", "the end, or: abort after")
-    after_s = parse_duration(line.take(durations.PATTERN, f"a duration, {durations.EXAMPLES}"), allow_zero=True)
-    line.take("$", "the end")
-    return after_s
+        return InputError(f"invalid threshold {self._text!r}, {place}: {problem}")
 
 
 def _one_of(words: type[StrEnum]) -> str:
@@ -327,4 +308,5 @@ def _percent(part: int, whole: int) -> float | None:
 
 
 def _plain(number: float) -> str:
+    """Return a number without an exponent."""
     return f"{Decimal(repr(number)):f}".removesuffix(".0")

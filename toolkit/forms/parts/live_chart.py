@@ -10,13 +10,13 @@ from toolkit.forms.parts.colour_pairs import MUTED, PRIMARY, SECONDARY, colours_
 from toolkit.forms.parts.live_results import Bucket
 from toolkit.forms.widgets.chart import Panel, Series
 from toolkit.outcome_colours import outcome_name
-from toolkit.runs.arrival_counts import Pacing
+from toolkit.runs.arrival_counts import ArrivalCounts
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 _MAX_TICKS = 8
 
 
-def panels(buckets: Sequence[Bucket], paces: Sequence[Pacing]) -> Iterator[Panel]:
+def panels(buckets: Sequence[Bucket], paces: Sequence[ArrivalCounts]) -> Iterator[Panel]:
     """Yield the panels of calls by outcome, of intended and achieved journeys, and of response time."""
     edges = [it.start_s for it in buckets] + [it.end_s for it in buckets[-1:]]
     colours = colours_by_outcome({outcome for it in buckets for _, outcome in it.calls})
@@ -55,7 +55,7 @@ def _clock(seconds: int) -> str:
     return f"{seconds} s" if seconds < 60 else f"{seconds // 60}:{seconds % 60:02} min"
 
 
-def _pace_lines(paces: Sequence[Pacing]) -> Iterator[Series]:
+def _pace_lines(paces: Sequence[ArrivalCounts]) -> Iterator[Series]:
     begun = [it.due - it.dropped for it in paces]
     for name, counts, look in (("intended", [it.due for it in paces], MUTED), ("achieved", begun, PRIMARY)):
         places = pairwise(zip((it.elapsed_s for it in paces), counts, strict=True))

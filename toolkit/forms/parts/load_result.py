@@ -15,7 +15,7 @@ from toolkit.forms.parts.live_results import LiveResults
 from toolkit.forms.parts.templates import render
 from toolkit.load_and_report import LoadTest
 from toolkit.report.run_result import remarks
-from toolkit.runs.arrival_counts import Pacing
+from toolkit.runs.arrival_counts import ArrivalCounts
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.thresholds import Status
 
@@ -31,14 +31,14 @@ class Run:
 
 
 def facts_html(
-    live: LiveResults, paces: Sequence[Pacing], load_test: LoadTest, calls_per_s: float, is_real: bool
+    live: LiveResults, paces: Sequence[ArrivalCounts], load_test: LoadTest, calls_per_s: float, is_real: bool
 ) -> str:
     """Show the figures of a load test so far; ``is_real``: its messages cost money."""
     return render("facts", facts=list(_facts(live, paces, load_test, calls_per_s, is_real)))
 
 
 def _facts(
-    live: LiveResults, paces: Sequence[Pacing], load_test: LoadTest, calls_per_s: float, is_real: bool
+    live: LiveResults, paces: Sequence[ArrivalCounts], load_test: LoadTest, calls_per_s: float, is_real: bool
 ) -> Iterator[tuple[str, str, str]]:
     yield "Calls", f"{calls_per_s:,.0f}", "/s"
     if paces:

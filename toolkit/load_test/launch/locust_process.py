@@ -35,12 +35,12 @@ from toolkit.load_test.launch.child_process import end, last_lines
 from toolkit.load_test.launch.scenarios import find_scenario
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs import run_folder
-from toolkit.runs.arrival_counts import Pacing, read_pacing
+from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts
 from toolkit.runs.run_folder import Cause
 
 if TYPE_CHECKING:
     from toolkit.records.packed import PackedRow
-    from toolkit.runs.progress import Follower, Progress
+    from toolkit.runs.progress import Progress, ProgressReader
     from toolkit.settings import Target
 
 _USERS_END_S = 5  # users may finish the calls that are under way
@@ -66,7 +66,7 @@ class Ended:
     reason: str
     notes: tuple[str, ...]
     calls: int
-    pacing: Pacing | None = None
+    pacing: ArrivalCounts | None = None
 
 
 def check_target(target: Target) -> None:
@@ -155,10 +155,12 @@ class LoadRun:
             )
 
     @cached_property
-    def _follower(self) -> Follower:
-        from toolkit.runs.progress import Follower  # imports NumPy, which the start of the child must not wait for
+    def _follower(self) -> ProgressReader:
+        from toolkit.runs.progress import (
+            ProgressReader,  # imports NumPy, which the start of the child must not wait for
+        )
 
-        return Follower(self.folder)
+        return ProgressReader(self.folder)
 
     def begin(self, target: Target) -> None:
         """Start to load a target; raise RunError if the child has ended."""
@@ -193,9 +195,9 @@ class LoadRun:
         """
         return self._follower.read(time.time_ns() if self._process.poll() is None else None, on_rows)
 
-    def pacing(self) -> Pacing | None:
+    def pacing(self) -> ArrivalCounts | None:
         """Return the counts of the arrivals so far, None if the load is given by users."""
-        return read_pacing(self.folder)
+        return read_arrival_counts(self.folder)
 
     def follow(
         self, every_s: float = 0.25, on_rows: Callable[[list[PackedRow]], object] = lambda _: None

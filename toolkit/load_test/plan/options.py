@@ -40,7 +40,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 from toolkit.load_test.plan.expectations import Expectations, ServiceClock
 from toolkit.load_test.plan.target_guard import cap_messages
-from toolkit.runs.thresholds import Threshold, parse
+from toolkit.runs.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from toolkit.load_test.plan.schedule import Schedule
@@ -315,7 +315,7 @@ class LoadOptions(BaseModel):
     thresholds: Annotated[
         tuple[str, ...],
         BeforeValidator(_strip),
-        AfterValidator(lambda texts: tuple(str(parse(text)) for text in texts)),
+        AfterValidator(lambda texts: tuple(str(parse_threshold(text)) for text in texts)),
         Option(
             'Condition that the run must meet, e.g. "p99(send.caller_ms) < 250".',
             flag="--threshold",
@@ -330,7 +330,7 @@ class LoadOptions(BaseModel):
     limits: Annotated[
         tuple[str, ...],
         BeforeValidator(_strip),
-        AfterValidator(lambda texts: tuple(str(parse(text)) for text in texts)),
+        AfterValidator(lambda texts: tuple(str(parse_threshold(text)) for text in texts)),
         Option(
             "Threshold that defines a sustainable rate: the scenario throughput reports the highest one.",
             flag="--limit",
@@ -474,13 +474,13 @@ class LoadOptions(BaseModel):
             tries=self.tries,
             failures_per_hour=self.failures_per_hour,
             ttl_s=self.ttl_s,
-            limits=tuple(map(parse, self.limits)),
+            limits=tuple(map(parse_threshold, self.limits)),
             clock=ServiceClock(self.speed, drift_ratio),
         )
 
     def parsed_thresholds(self) -> tuple[Threshold, ...]:
         """Return the thresholds."""
-        return tuple(map(parse, self.thresholds))
+        return tuple(map(parse_threshold, self.thresholds))
 
     def message_cap(self, price: Price | None) -> int | None:
         """Return the maximum number of messages, None without a limit; see ``target_guard.cap_messages``."""

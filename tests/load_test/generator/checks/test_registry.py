@@ -22,7 +22,7 @@ from toolkit.load_test.generator.checks.registry import (
 )
 from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.plan.expectations import Expectations, ServiceClock
-from toolkit.runs.thresholds import Status, parse
+from toolkit.runs.thresholds import Status, parse_threshold
 
 EXPECTATIONS = Expectations(rules=(Rule(1, 60),), tries=3, failures_per_hour=5)
 S = 1_000_000_000
@@ -157,7 +157,7 @@ def at_rate(sends: int, latency_ms: float, from_s: int) -> Evidence:
 
 
 def test_the_highest_rate_that_kept_the_limits_is_told_up_to_the_first_that_missed_them() -> None:
-    expectations = Expectations(limits=(parse("p99(send.latency_ms) < 50"),))
+    expectations = Expectations(limits=(parse_threshold("p99(send.latency_ms) < 50"),))
     climb = at_rate(10, 5, 0) + at_rate(20, 5, 2) + at_rate(40, 80, 4) + at_rate(60, 5, 6)
     figures = THROUGHPUT.judge(climb, expectations).figures
     assert (figures["highest_rate_per_s"], figures["missed_at_rate_per_s"]) == (10.0, 20.0)

@@ -13,7 +13,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.load_test.generator.results.metrics import History, Metrics
 from toolkit.load_test.generator.steps import CallResult, Outcome, Send, Verify
-from toolkit.runs.thresholds import judge, parse
+from toolkit.runs.thresholds import judge, parse_threshold
 
 
 def counted(calls: int) -> Metrics:
@@ -42,7 +42,7 @@ def counted(calls: int) -> Metrics:
     ],
 )
 def test_thresholds_are_checked_against_metrics(threshold: str, status: str) -> None:
-    assert judge(parse(threshold), counted(9000).figures(10.0)).status == status
+    assert judge(parse_threshold(threshold), counted(9000).figures(10.0)).status == status
 
 
 def test_a_master_sums_the_latest_report_of_each_worker() -> None:

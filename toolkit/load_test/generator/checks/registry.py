@@ -199,7 +199,7 @@ def _measure_slots(evidence: Evidence, expectations: Expectations) -> Figures:
         slots[slot][tuple(row)] += seen
     figures = [_slot_figures(slots[slot]) for slot in sorted(slots)]
 
-    def keeps(slot: thresholds.Figures) -> bool:
+    def keeps(slot: thresholds.RunFigures) -> bool:
         return all(thresholds.judge(it, slot).status is Status.PASS for it in expectations.limits)
 
     kept = list(takewhile(keeps, figures))
@@ -211,7 +211,7 @@ def _measure_slots(evidence: Evidence, expectations: Expectations) -> Figures:
     }
 
 
-def _slot_figures(calls: Evidence) -> thresholds.Figures:
+def _slot_figures(calls: Evidence) -> thresholds.RunFigures:
     outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
     times_ns: defaultdict[tuple[Endpoint, Measure], list[int]] = defaultdict(list)
     for (endpoint, came, latency_ns, caller_ns), seen in calls.items():
@@ -219,10 +219,10 @@ def _slot_figures(calls: Evidence) -> thresholds.Figures:
         times_ns[Endpoint(endpoint), Measure.LATENCY_MS] += [latency_ns] * seen
         times_ns[Endpoint(endpoint), Measure.CALLER_MS] += [caller_ns] * seen
     times = {what: Histogram.of(times) for what, times in times_ns.items()}
-    return thresholds.Figures(_SLOT_NS / 1e9, outcomes, times)
+    return thresholds.RunFigures(_SLOT_NS / 1e9, outcomes, times)
 
 
-def _sends_per_s(figures: thresholds.Figures) -> float:
+def _sends_per_s(figures: thresholds.RunFigures) -> float:
     return figures.calls(Endpoint.SEND) / figures.duration_s
 
 

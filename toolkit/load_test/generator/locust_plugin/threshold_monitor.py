@@ -18,7 +18,7 @@ from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.runs import run_folder, thresholds
 from toolkit.runs.run_folder import Cause
-from toolkit.runs.thresholds import Figures, Status, Threshold
+from toolkit.runs.thresholds import RunFigures, Status, Threshold
 
 BOTTLENECK_MESSAGE = "sms-bottleneck"
 _CHECK_EVERY_S = 1.0
@@ -84,7 +84,7 @@ class ThresholdMonitor:
                     self._shutdown.end_early(Cause.MISSED, str(it))
                     return
 
-    def _figures(self) -> Figures:
+    def _figures(self) -> RunFigures:
         """Return the figures as of the workers' last reports: each reports every 3 s."""
         known_s = self._stopped_s or (fmean(self._reported_s.values()) if self._reported_s else time.monotonic())
         return self._metrics.figures(known_s - self._started_s)

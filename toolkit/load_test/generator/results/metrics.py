@@ -19,7 +19,7 @@ from toolkit.load_test.generator.http.decoder import classify
 from toolkit.load_test.generator.steps import CallResult
 from toolkit.load_test.plan.schedule import ArrivalCounts
 from toolkit.records.histogram import Histogram
-from toolkit.runs.thresholds import Figures, Measure
+from toolkit.runs.thresholds import Measure, RunFigures
 
 _FOLD_AFTER_CALLS = 4096
 _MOST_POINTS = 240
@@ -83,9 +83,9 @@ class Metrics:
         if self._unfolded >= _FOLD_AFTER_CALLS:
             self._fold()
 
-    def figures(self, duration_s: float) -> Figures:
+    def figures(self, duration_s: float) -> RunFigures:
         """Return the figures that thresholds are checked against. ``duration_s``: time since the first call."""
-        return Figures(duration_s, self.calls, self.times)
+        return RunFigures(duration_s, self.calls, self.times)
 
     def pack(self) -> dict[str, Any]:
         """Return the counts as a worker reports them to its master."""
