@@ -16,8 +16,8 @@ from toolkit.analysis import from_records, read
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.forms import ReportView, RunPicker
-from toolkit.forms.inputs.call_filter import CallFilter, as_calls
 from toolkit.forms.parts.call_figures import clock
+from toolkit.forms.parts.call_filter import CallFilter, as_calls
 from toolkit.forms.parts.report_questions import QUESTIONS
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 from toolkit.records.parquet import write_parquet

@@ -182,7 +182,7 @@ def test_a_load_test_is_seen_to_move_and_is_stopped(it: Watched, console: Served
 def test_rules_are_proved(it: Watched) -> None:
     form = tab(it, "Limits")
     form.get_by_label("Duration").fill("5s")
-    form.get_by_role("button", name="Prove").click()
+    form.get_by_role("button", name="Test rules").click()
     expect(form.locator(".sms-claim")).to_contain_text("PASS")
     expect(form.locator(".sms-chart circle").first).to_be_visible()
 

@@ -15,8 +15,8 @@ from support.forms import state, type_into
 from toolkit.api.errors import InputError, RunError
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
-from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.download_button import PIECE_BYTES, DownloadButton
+from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 
 

@@ -9,7 +9,7 @@ import pytest
 from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS
 from toolkit.forms.parts.call_attempt import curl_send, curl_verify
-from toolkit.forms.parts.colour_pairs import colours_by_outcome, colours_of
+from toolkit.forms.widgets.colour_pairs import colours_by_outcome, colours_of
 from toolkit.outcome_colours import outcome_name
 from toolkit.records.call_record import Failure
 from toolkit.settings import Target

@@ -2,9 +2,9 @@
 
 from toolkit.forms.call_form import CallForm
 from toolkit.forms.calls_view import ReportView
-from toolkit.forms.inputs.run_picker import RunPicker
 from toolkit.forms.limits_form import LimitsForm
 from toolkit.forms.load_form import LoadForm
 from toolkit.forms.parts.shared_sandbox import Sandbox
+from toolkit.forms.run_picker import RunPicker
 
 __all__ = ["CallForm", "LimitsForm", "LoadForm", "ReportView", "RunPicker", "Sandbox"]

@@ -13,9 +13,9 @@ from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.call_attempt import Attempt, read_sent_code, send, verify
 from toolkit.forms.parts.call_result import answer_html, history_html
 from toolkit.forms.parts.shared_sandbox import Sandbox
-from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.masking import mask_text
 from toolkit.records.call_record import CallRecord

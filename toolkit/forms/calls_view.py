@@ -17,16 +17,15 @@ from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
-from toolkit.forms.inputs import call_filter
-from toolkit.forms.inputs.call_filter import CallFilter, NamedCalls
 from toolkit.forms.inputs.question_chooser import QuestionChooser, ShownCalls
-from toolkit.forms.parts import call_figures, report_questions
+from toolkit.forms.parts import call_figures, call_filter, report_questions
 from toolkit.forms.parts.background_task import BackgroundTask
-from toolkit.forms.parts.templates import render
+from toolkit.forms.parts.call_filter import CallFilter, NamedCalls
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.download_button import DownloadButton
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.outcome_colours import outcome_name
 

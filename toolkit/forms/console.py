@@ -1,7 +1,7 @@
-"""Console: the forms as a web page on this machine, for whoever has its token. It asks no other host for anything.
+"""Serve the forms as a web page on this machine, protected by a token. The page loads nothing from other hosts.
 
-Voilà runs a notebook for each page that is opened, and ends its kernel, and so what the forms had started, when the
-page is closed.
+Voilà runs a notebook for each open page. When the page is closed, Voilà ends the notebook's kernel, and with it the
+sandbox and load tests that the forms started.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from toolkit.api.errors import RunError
 HOST, PORT = "127.0.0.1", 8866
 _PAGE = Path(str(files("toolkit.forms"))) / "page"
 _PING_MS = 30_000
-_SILENT_MS = 3 * _PING_MS  # the first ping is sent after one of these, so no less than two would do
-_GONE_S = 600  # after which a kernel ends whose page is gone, and didn't say so
+_SILENT_MS = 3 * _PING_MS  # the first ping is sent after _PING_MS, so the timeout has to be at least twice that
+_GONE_S = 600  # a kernel ends after this time without its page, e.g. when a laptop was closed
 
 
 class Kernels(AsyncMappingKernelManager):
-    """Runs kernels where the console was started: there are the settings, and there go the runs."""
+    """Runs kernels in the folder where the console was started: it has the settings and gets the runs."""
 
     def cwd_for_path(self, path: str, **_: Any) -> str:
-        """Return the folder that a kernel runs in."""
+        """Return the working directory of a kernel."""
         return os.getcwd()
 
 
 def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_browser: bool = False) -> None:
-    """Serve the console until it is interrupted; ``announce`` gets its URL, token and all. Raise RunError."""
+    """Serve the console until it is interrupted. ``announce`` gets its URL with the token. Raises RunError."""
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(_PAGE), os.environ.get("JUPYTER_PATH")]))
     from voila.app import Voila
 
     class Console(Voila):
-        """Voilà, which tells its URL once it listens, and ends its kernels while their sockets are still there."""
+        """Voilà, but it announces its URL when it listens, and ends kernels before their sockets are removed."""
 
         def launch_browser(self) -> None:
             url = f"http://{HOST}:{self.port}/?token={self.token}"
@@ -55,26 +55,26 @@ def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_bro
 
         def stop(self) -> None:
             for kernel_id in self.kernel_manager.list_kernel_ids():
-                with suppress(HTTPError):  # its page is being closed, and was first
+                with suppress(HTTPError):  # the page was closed at the same time
                     run_sync(self.kernel_manager.shutdown_kernel)(kernel_id)
             shutil.rmtree(self.connection_dir, ignore_errors=True)
 
-    app = Console(config=_config(_free(port)))
+    app = Console(config=_config(_find_port(port)))
     app.initialize([str(_PAGE / "console.ipynb")])
     app.start()
 
 
-def _free(port: int) -> int:
-    """Return the port, or a free one for 0; raise RunError where it is taken."""
+def _find_port(port: int) -> int:
+    """Return the port, or a free one for 0. Raises RunError if the port is in use."""
     try:
         with socket.create_server((HOST, port)) as free:
             return int(free.getsockname()[1])
     except OSError as problem:
-        raise RunError(f"port {port} can't be used ({problem.strerror}): give another --port") from None
+        raise RunError(f"can't use port {port}: {problem.strerror}; choose another one with --port") from None
 
 
-def _allow_ending(handler: Any, **_: Any) -> None:
-    """Give the page the cookie that it needs to have its kernel ended when it is closed."""
+def _set_xsrf_cookie(handler: Any, **_: Any) -> None:
+    """Set the XSRF cookie: without it, the page's request to end its kernel would be refused."""
     _ = handler.xsrf_token
 
 
@@ -86,7 +86,7 @@ def _config(port: int) -> Config:
                 "port": port,
                 "port_retries": 0,
                 "token": secrets.token_urlsafe(24),
-                "open_browser": True,  # of which ``launch_browser`` makes an announcement
+                "open_browser": True,  # makes Voilà call launch_browser
                 "root_dir": str(_PAGE),
                 "log_level": "ERROR",
                 "tornado_settings": {"ws_ping_interval": _PING_MS, "ws_ping_timeout": _SILENT_MS},
@@ -97,10 +97,10 @@ def _config(port: int) -> Config:
                 "allow_theme_override": "NO",
                 "file_allowlist": [],
                 "multi_kernel_manager_class": Kernels,
-                "prelaunch_hook": _allow_ending,
+                "prelaunch_hook": _set_xsrf_cookie,
             },
             "Kernels": {"cull_idle_timeout": _GONE_S, "cull_interval": 60, "cull_connected": False},
-            # Sockets in a folder of this user's instead of TCP ports, which everybody on the machine could reach.
+            # Sockets in a private folder: other users of the machine could connect to TCP ports.
             "KernelManager": {"transport": "ipc"},
             "NotebookNotary": {"db_file": ":memory:", "secret": secrets.token_bytes(32)},
         }

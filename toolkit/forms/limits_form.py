@@ -1,4 +1,4 @@
-"""LimitsForm: whether a service keeps the frequency rules, exactly; the findings as a table and as a picture."""
+"""Test rate limits on a sandbox, or infer them from a log; show the result as a table and a timeline."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from toolkit.forms.parts import live_chart, send_timeline
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules
 from toolkit.forms.parts.load_result import runs_html
-from toolkit.forms.parts.running_load_tests import Running
-from toolkit.forms.parts.templates import render
+from toolkit.forms.parts.running_load_tests import LoadTestRunner
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import LoadTest, new_folder
 from toolkit.load_test.launch.sandbox_process import sandbox
@@ -32,26 +32,26 @@ _USERS = 8
 
 
 class LimitsForm:
-    """Proves frequency rules on a sandbox that is given them, or finds the rules that a log shows.
+    """Tests rate limits on a sandbox that enforces them, or infers the rate limits of a log.
 
     Display it in a notebook; ``runs`` are those so far, each in a folder of ``out``. They end as those of ``LoadForm``.
     """
 
     def __init__(self, out: str | Path = "runs") -> None:
         self._out = Path(out)
-        modes = [("Prove the rules that I expect", PROVE), ("Find the rules from a log", FIND)]
-        self.mode = widgets.Dropdown(description="What to do", options=modes)
+        modes = [("Test expected rules on a sandbox", PROVE), ("Infer rules from a log", FIND)]
+        self.mode = widgets.Dropdown(description="Mode", options=modes)
         self.rules = TextField("Rules", "1/60s 5/3600s", help="Separated by spaces. 1/60s allows one send in 60 s.")
         self.speed = TextField("Speed", "60", kind="number", help="How many times faster the sandbox's clock runs.")
         self.duration = TextField("Duration", "12s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
         self.log = TextField("Log", "", hint="runs/20261123T090434Z", help="A run's folder, or files of calls.")
-        self.start = widgets.Button(description="Prove", button_style="primary")
+        self.start = widgets.Button(description="Test rules", button_style="primary")
         self.stop = widgets.Button(description="Stop")
         self._progress, self._result = HtmlPanel(live=True), HtmlPanel(render("no_proof"), live=True)
         self.chart, self._caption = Chart(), HtmlPanel()
         self._history = HtmlPanel(runs_html([]))
         self._work = BackgroundTask(self._show_busy, self._show_problem)
-        self._running = Running(self._work, self._result, self._history)
+        self._running = LoadTestRunner(self._work, self._result, self._history)
         self.runs = self._running.runs
         self.mode.observe(lambda _: self._enable(), "value")
         self.start.on_click(lambda _: self.begin())
@@ -60,7 +60,7 @@ class LimitsForm:
         self._enable()
 
     def begin(self) -> None:
-        """Check what was typed, and do what was chosen."""
+        """Check the fields, and start in the chosen mode."""
         if self._work.is_busy:
             return
         if self.mode.value == FIND:
@@ -73,12 +73,12 @@ class LimitsForm:
             self._running.begin(job)
 
     def stop_run(self) -> None:
-        """Have the run end; what ran counts."""
+        """End the run early; its calls so far count."""
         self._running.stop()
         self.stop.disabled = True
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Return when nothing is under way; interrupting that ends the run."""
+        """Wait until no job is running. KeyboardInterrupt ends the run."""
         self._running.wait(timeout_s, self.stop_run)
 
     def close(self) -> None:
@@ -92,11 +92,11 @@ class LimitsForm:
         return "LimitsForm()"
 
     def _lay_out(self) -> Any:
-        self._asked = widgets.VBox([self.rules, columns(self.speed, self.duration)])
-        asked = card("Rules", self.mode, self._asked, self.log, actions(self.start, self.stop))
-        found = card("Findings", self._progress, self._result)
+        self._rule_fields = widgets.VBox([self.rules, columns(self.speed, self.duration)])
+        options = card("Rules", self.mode, self._rule_fields, self.log, actions(self.start, self.stop))
+        found = card("Result", self._progress, self._result)
         picture = card("Sends over time", self._caption, self.chart)
-        return form(columns(asked, found), picture, card("Runs", self._history), name="sms-limits")
+        return form(columns(options, found), picture, card("Runs", self._history), name="sms-limits")
 
     def _read(self) -> LoadTest | None:
         rules, speed = self.rules.read(_read_rules), self.speed.read(_read_speed)
@@ -106,19 +106,21 @@ class LimitsForm:
         texts = tuple(map(str, rules))
         return LoadTest(SCENARIO, LoadOptions(users=_USERS, duration_s=duration_s, rules=texts, speed=speed))
 
-    # In a thread.
+    # These methods run in a thread.
 
     def _prove(self, load_test: LoadTest) -> None:
         self._result.html, self._caption.html, self.chart.spec = "", "", {}
         with sandbox(*load_test.options.sandbox_arguments()) as target:
             folder = new_folder(self._out)
             ended = self._running.play(load_test, target, folder, lambda _, progress: self._show(load_test, progress))
-        self._progress.html = render("busy", text="Judging every answer …")
+        self._progress.html = render("busy", text="Writing the report …")
         self._running.keep(load_test, target, folder, ended)
         self._draw(read(folder), load_test.options.expectations().rules, load_test.options.speed)
 
     def _show(self, load_test: LoadTest, progress: Progress) -> None:
-        said = f"Sending at the edges of each window: {progress.elapsed_s:.0f} of {load_test.options.duration_s:g} s"
+        said = (
+            f"Sending at the boundaries of each window: {progress.elapsed_s:.0f} of {load_test.options.duration_s:g} s"
+        )
         self._progress.html = render("busy", text=f"{said}, {progress.calls:,} sends")
 
     def _find_in(self, log: str) -> None:
@@ -130,9 +132,10 @@ class LimitsForm:
     def _draw(self, calls: Calls, rules: tuple[Rule, ...], speed: float) -> None:
         drawn = send_timeline.lanes(calls, rules, speed)
         end_s = max((at for it in drawn for at in (*it.accepted, *it.refused)), default=1.0) + 0.5
-        said = f"Sends to {len(drawn)} mobiles over {end_s:.0f} seconds, accepted and refused, and when a rule was full"
-        self.chart.draw(send_timeline.panels(drawn), (-0.3, end_s), live_chart.ticks(end_s), said)
-        self._caption.html = render("says", text=f"{said}. A send is refused while a window is full, and only then.")
+        says = f"Accepted and refused sends to {len(drawn)} mobiles over {end_s:.0f} s, and the times of full windows"
+        self.chart.draw(send_timeline.panels(drawn), (-0.3, end_s), live_chart.ticks(end_s), says)
+        text = f"{says}. The service should refuse a send exactly while a window is full."
+        self._caption.html = render("says", text=text)
 
     def _show_busy(self, is_busy: bool) -> None:
         self._progress.html = render("busy", text="Starting …") if is_busy else ""
@@ -143,8 +146,8 @@ class LimitsForm:
 
     def _enable(self) -> None:
         finds = self.mode.value == FIND
-        self.start.description = "Find" if finds else "Prove"
-        self._asked.layout.display = "none" if finds else ""
+        self.start.description = "Infer rules" if finds else "Test rules"
+        self._rule_fields.layout.display = "none" if finds else ""
         self.log.layout.display = "" if finds else "none"
         self.start.disabled = self._work.is_busy
         self.stop.disabled = finds or not self._work.is_busy
@@ -154,7 +157,7 @@ class LimitsForm:
 
 def _read_rules(text: str) -> tuple[Rule, ...]:
     if not text:
-        raise InputError("write rules, such as 1/60s")
+        raise InputError("enter rules, e.g. 1/60s")
     return parse_rules(text)
 
 
@@ -164,11 +167,11 @@ def _read_speed(text: str) -> float:
     except ValueError:
         speed = 0.0
     if not 0 < speed <= 100_000:
-        raise InputError("a number above 0, such as 60")
+        raise InputError("expected a number above 0 and at most 100,000, e.g. 60")
     return speed
 
 
 def _read_log(text: str) -> str:
     if not text:
-        raise InputError("name a run's folder, or files of calls")
+        raise InputError("enter a run's folder or files of calls, e.g. runs/20261123T090434Z")
     return text

@@ -1,4 +1,4 @@
-"""LoadForm: start a load test, watch it, stop it, and see whether it kept to what it had to."""
+"""Start, watch and stop a load test, and show its verdicts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from toolkit.forms.parts import live_chart
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.live_results import LiveResults
 from toolkit.forms.parts.load_result import amount, facts_html, runs_html
-from toolkit.forms.parts.running_load_tests import Running
+from toolkit.forms.parts.running_load_tests import LoadTestRunner
 from toolkit.forms.parts.shared_sandbox import Sandbox
-from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.templates import render
 from toolkit.load_and_report import LoadTest, new_folder
 from toolkit.load_test.launch.locust_process import LoadRun
 from toolkit.runs.arrival_counts import ArrivalCounts
@@ -29,7 +29,7 @@ from toolkit.settings import Target
 
 
 class LoadForm:
-    """Loads an API. Display it in a notebook; ``runs`` are those so far, each in a folder of ``out``.
+    """Runs load tests. Display it in a notebook. ``runs`` has the runs so far, each in a folder of ``out``.
 
     A run ends with its time, with ``stop``, when the kernel is interrupted, and with this process.
     """
@@ -42,14 +42,14 @@ class LoadForm:
         self.order = LoadFields()
         self.start = widgets.Button(description="Start", button_style="primary")
         self.stop = widgets.Button(description="Stop")
-        self.confirm = widgets.Button(description="Load it", button_style="danger")
-        self.cancel = widgets.Button(description="Don't load")
+        self.confirm = widgets.Button(description="Start load test", button_style="danger")
+        self.cancel = widgets.Button(description="Cancel")
         self._question, self._progress = HtmlPanel(live=True), HtmlPanel(live=True)
-        self._asked = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
+        self._confirmation = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
         self._facts, self.chart, self._result = HtmlPanel(render("no_load_test")), Chart(), HtmlPanel(live=True)
         self._history = HtmlPanel(runs_html([]))
         self._work = BackgroundTask(self._show_busy, self._show_problem)
-        self._running = Running(self._work, self._result, self._history)
+        self._running = LoadTestRunner(self._work, self._result, self._history)
         self.runs = self._running.runs
         self.start.on_click(lambda _: self.ask_to_start())
         self.stop.on_click(lambda _: self.stop_run())
@@ -59,7 +59,7 @@ class LoadForm:
         self._enable()
 
     def ask_to_start(self) -> None:
-        """Check what was typed, and start; against a real API only once that was confirmed."""
+        """Check the fields, and start; against a real API only after the user confirmed it."""
         if self._work.is_busy:
             return
         load_test = self.order.read(self.chooser.chosen if self.chooser.is_real else None)
@@ -73,28 +73,28 @@ class LoadForm:
             self.start_pending()
 
     def start_pending(self) -> None:
-        """Start what was asked for, once."""
+        """Start the load test that waits for confirmation."""
         load_test, self._pending = self._pending, None
         if load_test:
             self._running.begin(lambda: self._load(load_test))
 
     def drop_pending(self) -> None:
-        """Don't start what was asked for."""
+        """Discard the load test that waits for confirmation."""
         self._pending = None
         self._enable()
 
     def stop_run(self) -> None:
-        """Have the run end; what ran counts."""
+        """End the run early; its calls so far count."""
         self._running.stop()
         self.stop.disabled = True
-        self._progress.html = render("busy", text="Stopping: calls that are under way are finished …")
+        self._progress.html = render("busy", text="Stopping: waiting for calls that are under way …")
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Return when no run is on; interrupting that ends the run."""
+        """Wait until no run is active. KeyboardInterrupt ends the run."""
         self._running.wait(timeout_s, self.stop_run)
 
     def close(self) -> None:
-        """End the run, and the form's own sandbox."""
+        """End the run, and stop the form's own sandbox."""
         self._running.close()
         if self._own:
             self._own.close()
@@ -106,12 +106,12 @@ class LoadForm:
         return f"LoadForm({len(self.runs)} runs)"
 
     def _lay_out(self) -> Any:
-        asked = card("Load", self.order.widget, actions(self.start, self.stop), self._asked)
-        left = widgets.VBox([card("Target", self.chooser.widget), asked])
-        right = widgets.VBox([card("Now", self._progress, self._facts, self.chart, self._result)])
+        options = card("Load", self.order.widget, actions(self.start, self.stop), self._confirmation)
+        left = widgets.VBox([card("Target", self.chooser.widget), options])
+        right = widgets.VBox([card("Progress", self._progress, self._facts, self.chart, self._result)])
         return form(columns(left, right), card("Runs", self._history), name="sms-loads")
 
-    # In a thread.
+    # These methods run in a thread.
 
     def _load(self, load_test: LoadTest) -> None:
         if find_spec("locust") is None:
@@ -128,7 +128,7 @@ class LoadForm:
             self._show(live, paces, load_test, progress)
 
         ended = self._running.play(load_test, target, folder, show, live.add)
-        self._progress.html = render("busy", text="Judging the run …")
+        self._progress.html = render("busy", text="Writing the report …")
         self._running.keep(load_test, target, folder, ended)
 
     def _show(self, live: LiveResults, paces: list[ArrivalCounts], load_test: LoadTest, progress: Progress) -> None:
@@ -136,13 +136,13 @@ class LoadForm:
         if not buckets:
             return
         if not self._running.is_stopped:
-            said = f"Loading: {progress.elapsed_s:.0f} of {load_test.options.run_time_s:g} s"
-            self._progress.html = render("busy", text=said)
+            text = f"Loading: {progress.elapsed_s:.0f} of {load_test.options.run_time_s:g} s"
+            self._progress.html = render("busy", text=text)
         self._facts.html = facts_html(live, paces, load_test, progress.calls_per_s, self.chooser.is_real)
         end_s = max(buckets[-1].end_s, min(load_test.options.run_time_s, 10.0))
         calls = sum(it.calls.total() for it in buckets)
-        said = f"A load test so far: {calls:,} calls by return code, and what callers waited"
-        self.chart.draw(live_chart.panels(buckets, paces), (0.0, end_s), live_chart.ticks(end_s), said)
+        says = f"{calls:,} calls by return code, and their response time"
+        self.chart.draw(live_chart.panels(buckets, paces), (0.0, end_s), live_chart.ticks(end_s), says)
 
     def _show_busy(self, is_busy: bool) -> None:
         self._progress.html = render("busy", text="Starting …") if is_busy else ""
@@ -152,9 +152,9 @@ class LoadForm:
         self._result.html = render("problem", text=problem)
 
     def _enable(self) -> None:
-        is_asked = self._pending is not None and self.chooser.is_real
-        self._asked.layout.display = "" if is_asked else "none"
-        self.start.disabled = self._work.is_busy or is_asked
+        is_confirmation = self._pending is not None and self.chooser.is_real
+        self._confirmation.layout.display = "" if is_confirmation else "none"
+        self.start.disabled = self._work.is_busy or is_confirmation
         self.stop.disabled = not self._work.is_busy
         self.order.enable(not self._work.is_busy)
         self.chooser.enable(not self._work.is_busy)

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import ipywidgets as widgets
 
 from toolkit.api.errors import InputError
-from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import columns
+from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import LoadTest
 from toolkit.load_test.launch.scenarios import describe, scenarios

@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 
 import ipywidgets as widgets
 
-from toolkit.forms.inputs.call_filter import CallFilter, NamedCalls
 from toolkit.forms.parts.background_task import showing_problems
-from toolkit.forms.parts.colour_pairs import pair_of
-from toolkit.forms.parts.templates import render
+from toolkit.forms.parts.call_filter import CallFilter, NamedCalls
+from toolkit.forms.widgets.colour_pairs import pair_of
 from toolkit.forms.widgets.html_panel import HtmlPanel
+from toolkit.forms.widgets.templates import render
 from toolkit.report import html
 from toolkit.report.model import Figure, Section, Table
 

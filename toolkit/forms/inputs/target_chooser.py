@@ -10,9 +10,9 @@ import ipywidgets as widgets
 from toolkit.api.errors import InputError, SettingsError
 from toolkit.api.wire import Credentials, parse_base_url
 from toolkit.forms.parts.shared_sandbox import Sandbox
-from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions
+from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_test.plan.target_guard import is_this_machine
 from toolkit.settings import Target, find_target

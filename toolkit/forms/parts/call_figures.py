@@ -12,10 +12,10 @@ from toolkit import number_format
 from toolkit.analysis.latency_percentiles import CALLER, MEASURES
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.forms.inputs.call_filter import CallFigures
-from toolkit.forms.parts.colour_pairs import PRIMARY, SECONDARY, Outcome, colours_by_outcome, colours_of
-from toolkit.forms.parts.templates import render
+from toolkit.forms.parts.call_filter import CallFigures
 from toolkit.forms.widgets.chart import Panel, Series
+from toolkit.forms.widgets.colour_pairs import PRIMARY, SECONDARY, Outcome, colours_by_outcome, colours_of
+from toolkit.forms.widgets.templates import render
 from toolkit.outcome_colours import outcome_name
 from toolkit.report import result_tables
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from toolkit.api.wire import Endpoint
-from toolkit.forms.parts.colour_pairs import MUTED, PRIMARY, SECONDARY, colours_by_outcome
 from toolkit.forms.parts.live_results import Bucket
 from toolkit.forms.widgets.chart import Panel, Series
+from toolkit.forms.widgets.colour_pairs import MUTED, PRIMARY, SECONDARY, colours_by_outcome
 from toolkit.outcome_colours import outcome_name
 from toolkit.runs.arrival_counts import ArrivalCounts
 

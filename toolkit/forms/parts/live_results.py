@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit.analysis.latency_histogram import BIN_RATIO, middle_ns
 from toolkit.api.wire import Endpoint
-from toolkit.forms.parts.colour_pairs import Outcome
+from toolkit.forms.widgets.colour_pairs import Outcome
 from toolkit.records.call_record import may_cost
 from toolkit.records.packed import PackedRow
 

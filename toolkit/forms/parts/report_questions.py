@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from toolkit.forms.inputs.call_filter import CallFilter, NamedCalls
+from toolkit.forms.parts.call_filter import CallFilter, NamedCalls
 from toolkit.price_list import PriceList
 from toolkit.report.inputs import ReportInputs, ReportOptions, read_run
 from toolkit.report.model import Section

@@ -1,4 +1,4 @@
-"""Running: the load tests of a form, one at a time: what follows and stops one, and those that are over."""
+"""Run the load tests of a form, one at a time, and keep the finished ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
-from toolkit.forms.parts.load_result import Run, result_html, runs_html
+from toolkit.forms.parts.load_result import FinishedRun, result_html, runs_html
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.load_and_report import LoadTest, conclude, ending
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
@@ -20,30 +20,30 @@ from toolkit.settings import Target
 _EVERY_S = 0.5
 
 
-class Running:
-    """What a form's load tests have in common. ``result`` shows the last one, ``history`` all of them."""
+class LoadTestRunner:
+    """Runs a form's load tests. ``result`` shows the last finished one, ``history`` all of them."""
 
     def __init__(self, work: BackgroundTask, result: HtmlPanel, history: HtmlPanel) -> None:
         self._work, self._result, self._history = work, result, history
         self._stopped = threading.Event()
-        self.runs: list[Run] = []
+        self.runs: list[FinishedRun] = []
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the one that is on was told to end."""
+        """Whether the active load test was told to stop."""
         return self._stopped.is_set()
 
     def begin(self, job: Callable[[], object]) -> None:
-        """Do something in a thread, which ``stop`` then ends."""
+        """Start a job in a thread; ``stop`` ends its load test."""
         self._stopped.clear()
         self._work.begin(job)
 
     def stop(self) -> None:
-        """Have the one that is on end; what ran counts."""
+        """End the active load test early; its calls so far count."""
         self._stopped.set()
 
     def wait(self, timeout_s: float | None, stop: Callable[[], object]) -> None:
-        """Return when none is on; interrupting that stops the one that is, by ``stop``."""
+        """Wait until no load test is active. KeyboardInterrupt calls ``stop``, waits and is raised again."""
         try:
             self._work.wait(timeout_s)
         except KeyboardInterrupt:
@@ -52,7 +52,7 @@ class Running:
             raise
 
     def close(self) -> None:
-        """Stop the one that is on."""
+        """End the active load test, and wait for its end."""
         self.stop()
         self._work.wait()
 
@@ -64,18 +64,18 @@ class Running:
         show: Callable[[LoadRun, Progress], object],
         on_rows: Callable[[list[PackedRow]], object] = lambda _: None,
     ) -> Ended:
-        """Load until the load_test is over, is stopped, or the kernel interrupted; ``show`` is told how far it is."""
-        with load_test.prepare(folder) as run, InterruptWatcher() as sentinel, Preload():
+        """Run a load test until it ends, is stopped, or the kernel is interrupted. ``show`` gets its progress."""
+        with load_test.prepare(folder) as run, InterruptWatcher() as watcher, Preload():
             run.begin(target)
             for progress in run.follow(_EVERY_S, on_rows):
                 show(run, progress)
-                if self.is_stopped or sentinel.is_interrupted:
+                if self.is_stopped or watcher.is_interrupted:
                     run.stop()
             return run.wait()
 
     def keep(self, load_test: LoadTest, target: Target, folder: Path, ended: Ended) -> None:
-        """Judge one that is over, and show what came of it."""
+        """Write the report of a finished load test, and show its result."""
         result, page = conclude(folder, load_test.settings(target) | ending(ended))
-        self.runs.append(Run(folder, result.summary))
+        self.runs.append(FinishedRun(folder, result.summary))
         self._result.html = result_html(result.summary, page, ended.notes)
         self._history.html = runs_html(self.runs)

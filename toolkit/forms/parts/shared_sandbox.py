@@ -1,4 +1,4 @@
-"""Sandbox: one for all forms of a process, started when the first of them needs it."""
+"""A sandbox that the forms of a process share. It starts when the first form needs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolkit.settings import Target
 
 
 class Sandbox:
-    """A sandbox that is there once ``target`` was called, until ``close``, and never longer than this process."""
+    """A sandbox that runs from the first call of ``target`` to ``close``, or to the end of this process."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -21,18 +21,18 @@ class Sandbox:
 
     @property
     def runs(self) -> bool:
-        """Whether it was started."""
+        """Whether the sandbox is running."""
         return self._target is not None
 
     def target(self) -> Target:
-        """Return it as a target; start it where it doesn't run yet, which takes a second or two. Raise RunError."""
+        """Return the sandbox as a target; start it if needed, which takes 1 to 2 s. Raises RunError."""
         with self._lock:
             if self._target is None:
                 self._target = self._stack.enter_context(sandbox())
             return self._target
 
     def close(self) -> None:
-        """End it; it starts anew when it is needed again."""
+        """Stop the sandbox; the next call of ``target`` starts a new one."""
         with self._lock:
             self._target = None
             self._stack.close()

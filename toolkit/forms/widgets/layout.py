@@ -8,8 +8,8 @@ from typing import Any
 import anywidget
 import ipywidgets as widgets
 
-from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.html_panel import HtmlPanel
+from toolkit.forms.widgets.templates import render
 
 
 class StyleSheet(anywidget.AnyWidget):

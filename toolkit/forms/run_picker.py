@@ -15,9 +15,9 @@ from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.forms.calls_view import ReportView
 from toolkit.forms.parts.background_task import BackgroundTask
-from toolkit.forms.parts.templates import render
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.report.inputs import is_run
 from toolkit.runs.run_folder import SUMMARY_NAME
