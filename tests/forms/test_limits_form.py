@@ -110,7 +110,7 @@ def test_a_log_without_refusals_shows_no_rule(tmp_path: Path) -> None:
     type_into(form.log, str(tmp_path))
     press(form.start)
     form.wait()
-    assert "no rule" in form._result.html
+    assert "No rule can be inferred" in form._result.html
 
 
 def test_a_log_that_is_not_there_is_a_problem_in_words() -> None:
