@@ -16,12 +16,12 @@ from toolkit import number_format
         (None, "–"),
     ],
 )
-def test_a_share_is_all_or_nothing_only_when_it_is(ratio, words):
+def test_a_share_is_shown_as_0_or_100_percent_only_if_it_is_exact(ratio, words):
     assert number_format.share(ratio) == words
 
 
 @pytest.mark.parametrize(("ms", "words"), [(0, "0.00"), (1.234, "1.23"), (12.34, "12.3"), (1234.5, "1,234")])
-def test_milliseconds_have_three_digits_or_more(ms, words):
+def test_milliseconds_have_at_least_three_digits(ms, words):
     assert number_format.milliseconds(ms) == words
 
 
@@ -29,14 +29,14 @@ def test_milliseconds_have_three_digits_or_more(ms, words):
     ("value", "words"),
     [(12.3456789, "12.3457"), (100, "100"), (99.9999999, "99.9999999"), (1_234_567.0, "1,234,567")],
 )
-def test_a_measured_value_looks_whole_only_where_it_is(value, words):
+def test_a_precise_number_looks_whole_only_if_it_is(value, words):
     assert number_format.precise_number(value) == words
 
 
 @pytest.mark.parametrize(
     ("per_s", "words"), [(None, "–"), (0.004, "0.004"), (1, "1.00"), (12.34, "12.3"), (9e3, "9,000.0")]
 )
-def test_a_rate_is_never_none_that_is_some(per_s, words):
+def test_a_rate_above_0_is_never_shown_as_0(per_s, words):
     assert number_format.rate(per_s) == words
 
 
@@ -55,7 +55,7 @@ def test_a_rate_is_never_none_that_is_some(per_s, words):
         (200_000, "2 days 08 h"),
     ],
 )
-def test_a_duration_reads_in_its_own_unit(seconds, words):
+def test_a_duration_has_a_suitable_unit(seconds, words):
     assert number_format.duration(seconds) == words
 
 
@@ -63,5 +63,5 @@ def test_a_duration_reads_in_its_own_unit(seconds, words):
     ("amount", "words"),
     [("0", "0.00"), ("12.5", "12.50"), ("1234.5678", "1,234.5678"), ("-0.098000", "-0.098"), ("1E+3", "1,000.00")],
 )
-def test_money_is_told_to_its_last_place(amount, words):
+def test_money_is_shown_exactly(amount, words):
     assert number_format.money(Decimal(amount), "CNY") == f"{words} CNY"

@@ -38,7 +38,7 @@ def word(name: str, values: list[Any], dtype: Any = "float64") -> list[str]:
         ("message", ["server error", None], "string", ["server error", ""]),
     ],
 )
-def test_a_value_reads_as_its_column_means_it(name: str, values: list[Any], dtype: Any, words: list[str]) -> None:
+def test_a_value_is_formatted_by_its_column(name: str, values: list[Any], dtype: Any, words: list[str]) -> None:
     assert word(name, values, dtype) == words
 
 
@@ -51,7 +51,7 @@ def test_a_value_reads_as_its_column_means_it(name: str, values: list[Any], dtyp
         (["0.139976", "-0.01"], ["0.139976", "-0.010000"]),
     ],
 )
-def test_money_is_to_the_cent_or_exact(values: list[str | None], words: list[str]) -> None:
+def test_money_has_two_places_or_as_many_as_needed(values: list[str | None], words: list[str]) -> None:
     assert word("money", [value if value is None else Decimal(value) for value in values], MONEY) == words
 
 
@@ -63,18 +63,18 @@ def test_money_is_to_the_cent_or_exact(values: list[str | None], words: list[str
         (["2026-11-12T11:45:59.999"], ["2026-11-12 11:45:59"]),
     ],
 )
-def test_a_time_is_as_exact_as_its_column_up_to_the_second(values: list[str | None], words: list[str]) -> None:
+def test_times_of_a_column_share_the_shortest_exact_format(values: list[str | None], words: list[str]) -> None:
     assert word("first_seen", [value and pd.Timestamp(value, tz="UTC") for value in values], UTC) == words
 
 
-def test_what_a_measure_says_to_be_times_is_in_ms_and_shares_differ_in_points() -> None:
+def test_latencies_are_in_ms_and_differences_of_shares_in_points() -> None:
     measures = ["share", "latency_ms", "share"]
     frame = pd.DataFrame({"measure": measures, "before": [0.031, 48.5, 0.5], "difference": [0.0307, 9801.7, None]})
     assert list(readable(frame, "before")["before"]) == ["3.10 %", "48.5 ms", "50.00 %"]
     assert list(readable(frame, "difference")["difference"]) == ["+3.07 pp", "+9,802 ms", "–"]
 
 
-def test_columns_are_those_asked_for_in_their_order_and_there_is_no_index() -> None:
+def test_the_result_has_the_requested_columns_in_order_and_no_index() -> None:
     frame = pd.DataFrame({"calls": [1, 2], "kind": ["OK", "RATE"]})
     assert list(readable(frame, "kind", "calls").columns) == ["kind", "calls"]
     assert list(readable(frame).index) == ["", ""]

@@ -18,7 +18,7 @@ from toolkit.records.parquet import PARQUET_PARTS
 SMALL = ["--days", "3", "--calls", "9k"]
 
 
-def test_it_writes_a_folder_that_a_report_can_be_made_of(tmp_path: Path) -> None:
+def test_a_report_can_be_made_of_the_folder(tmp_path: Path) -> None:
     done = smscode("simulate", *SMALL, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -31,7 +31,7 @@ def test_it_writes_a_folder_that_a_report_can_be_made_of(tmp_path: Path) -> None
     assert json.loads(report.stdout)["settings"]["scenario"] == "simulate"
 
 
-def test_what_happened_is_a_table_and_progress_is_on_stderr(tmp_path: Path) -> None:
+def test_incidents_are_a_table_and_progress_is_on_stderr(tmp_path: Path) -> None:
     done = smscode("simulate", *SMALL, "--incidents", "pumping", "--rule", "1/30s", "--out", "x", cwd=tmp_path)
     assert (done.returncode, [path.name for path in tmp_path.iterdir()]) == (0, ["x"])
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["Incidents", "kind", "pumping"]
@@ -52,7 +52,7 @@ def test_what_happened_is_a_table_and_progress_is_on_stderr(tmp_path: Path) -> N
         (["--incidents", "fire"], "incident 'fire'"),
     ],
 )
-def test_what_cannot_be_simulated_is_exit_2_and_one_clear_line(tmp_path: Path, options: list[str], reason: str) -> None:
+def test_invalid_options_are_exit_2_and_one_line(tmp_path: Path, options: list[str], reason: str) -> None:
     done = smscode("simulate", *SMALL, *options, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
@@ -61,14 +61,14 @@ def test_what_cannot_be_simulated_is_exit_2_and_one_clear_line(tmp_path: Path, o
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
-def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path, place: str) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     done = smscode("simulate", *SMALL, "--out", place, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"smscode: {place}: the folder can't be written: ")
 
 
-def test_a_folder_of_another_run_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_folder_with_other_records_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "calls.parquet").touch()
     done = smscode("simulate", *SMALL, "--out", ".", cwd=tmp_path)
     assert done.returncode == 2
@@ -76,7 +76,7 @@ def test_a_folder_of_another_run_is_one_clear_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["calls.parquet"]
 
 
-def test_ctrl_c_leaves_whole_days_and_says_so(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_complete_days_and_a_message(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "toolkit", "simulate", "--calls", "10M", "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         _wait_for(lambda: len(list(tmp_path.glob(PARQUET_PARTS))) >= 2)

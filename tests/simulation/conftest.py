@@ -1,4 +1,4 @@
-"""One small simulation in which everything happens, read once."""
+"""A small simulation with every incident, shared by all tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the simulator bills, and what the analysis makes of it: the same money, but for the planted differences."""
+"""The analysis of simulated statements finds the same amounts, except for the injected errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def prices(simulated: Simulated) -> PriceList:
     return load_prices(simulated.folder / "prices.toml")
 
 
-def test_reconcile_finds_each_planted_difference_and_nothing_else(simulated: Simulated, prices: PriceList) -> None:
+def test_reconcile_finds_each_injected_error_and_nothing_else(simulated: Simulated, prices: PriceList) -> None:
     (statement,) = simulated.folder.glob("statement-*.csv")
     found = analysis.reconcile(analysis.read(simulated.folder), statement, prices).discrepancies
     labels = [label for label in simulated.labels if label["kind"] in KINDS]
@@ -41,7 +41,7 @@ def _in_dispute(changed: dict[str, dict[str, str] | None]) -> Decimal:
     return stated if due == stated else stated - due
 
 
-def test_what_the_records_cost_is_what_the_statement_asks_but_for_what_is_in_dispute(
+def test_the_statement_is_the_cost_of_the_records_plus_the_amount_in_dispute(
     simulated: Simulated, prices: PriceList
 ) -> None:
     calls = analysis.read(simulated.folder)
@@ -53,7 +53,7 @@ def test_what_the_records_cost_is_what_the_statement_asks_but_for_what_is_in_dis
     assert summary["statement"] == sum(map(Decimal, lines["amount"])) == total + summary.iloc[1:-1].sum()
 
 
-def test_every_message_has_a_price_and_the_change_of_prices_is_seen(simulated: Simulated, prices: PriceList) -> None:
+def test_every_message_has_a_price_and_the_price_change_shows(simulated: Simulated, prices: PriceList) -> None:
     costs = analysis.cost(analysis.read(simulated.folder), prices, by=("day", "temp_id", "carrier"))
     assert costs["unpriced"].sum() == 0
     codes = costs[(costs["template_type"] == "code") & (costs["carrier"] == "China Mobile") & (costs["segments"] > 0)]

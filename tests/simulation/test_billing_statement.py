@@ -1,4 +1,4 @@
-"""Statements and prices: they say what the records say, but for what is planted."""
+"""Statements and prices equal the records, except for the injected errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def prices(folder: Path) -> Row:
 
 
 def due(simulated: Simulated) -> list[Row]:
-    """What the records and the price list say, line by line."""
+    """Return the lines by the records and the price list."""
     listed = prices(simulated.folder)
     types = {template["temp_id"]: template["type"] for template in listed["templates"]}
     calls = simulated.calls[simulated.calls["return_code"].eq(ReturnCode.SUCCESS).fillna(False)]
@@ -68,12 +68,12 @@ def find(rows: list[Row], day: Any, template_type: str, of_carrier: str) -> Row:
     return row
 
 
-def test_a_statement_says_what_the_records_say_but_for_what_is_planted(simulated: Simulated) -> None:
+def test_a_statement_equals_the_records_except_for_injected_errors(simulated: Simulated) -> None:
     stated, wanted = statement(simulated.folder), due(simulated)
     times = Counter(row["msg_id"] for row in stated)
-    planted = {label["kind"]: label for label in simulated.labels if label["kind"] in list(StatementError)}
-    assert set(planted) == set(StatementError)
-    ids = {kind: label["msg_id"] for kind, label in planted.items()}
+    injected = {label["kind"]: label for label in simulated.labels if label["kind"] in list(StatementError)}
+    assert set(injected) == set(StatementError)
+    ids = {kind: label["msg_id"] for kind, label in injected.items()}
     by_id = {row["msg_id"]: row for row in stated}
     known = {row["msg_id"] for row in wanted}
     assert known - by_id.keys() == {ids["statement_missing"]}
@@ -82,19 +82,19 @@ def test_a_statement_says_what_the_records_say_but_for_what_is_planted(simulated
     wrong = [row["msg_id"] for row in wanted if row["msg_id"] in by_id and by_id[row["msg_id"]] != row]
     assert set(wrong) == {ids["statement_segments"], ids["statement_price"]}
     wanted_by_id = {row["msg_id"]: row for row in wanted}
-    for label in planted.values():
+    for label in injected.values():
         for said, rows in (("due", wanted_by_id), ("stated", by_id)):
             told, row = label["changed"][said], rows.get(label["msg_id"])
             assert told == (row and {name: type(told[name])(row[name]) for name in told})
 
 
-def test_a_line_costs_its_segments_times_its_price(simulated: Simulated) -> None:
+def test_the_amount_of_a_line_is_its_segments_times_its_price(simulated: Simulated) -> None:
     rows = statement(simulated.folder)
     assert all(Decimal(row["amount"]) == int(row["segments"]) * Decimal(row["price"]) for row in rows)
     assert [row["sent_at"] for row in rows] == sorted(row["sent_at"] for row in rows)
 
 
-def test_a_price_changes_on_its_day(simulated: Simulated) -> None:
+def test_a_price_changes_on_the_labelled_day(simulated: Simulated) -> None:
     label = simulated.label("price_change")
     since = pd.Timestamp(label["started"]).date()
     rows = prices(simulated.folder)["prices"]
@@ -107,7 +107,7 @@ def test_a_price_changes_on_its_day(simulated: Simulated) -> None:
         assert before != after
 
 
-def test_the_price_list_is_written_as_settings_read_it(simulated: Simulated) -> None:
+def test_the_price_list_has_the_format_of_the_settings(simulated: Simulated) -> None:
     listed = prices(simulated.folder)
     assert [set(it) for it in listed["templates"]] == [{"temp_id", "type", "segments"}] * 4
     for row in listed["prices"]:
@@ -117,7 +117,7 @@ def test_the_price_list_is_written_as_settings_read_it(simulated: Simulated) -> 
     assert charged == {it["temp_id"]: it["segments"] for it in listed["templates"]}
 
 
-def test_every_calendar_month_has_its_statement_and_its_differences(tmp_path: Path) -> None:
+def test_every_calendar_month_has_a_statement_with_each_error(tmp_path: Path) -> None:
     plan = SimulationPlan(
         days=4, calls=8_000, start=parse_start("2026-12-30"), incidents=parse_incidents("wrong_statement")
     )
@@ -130,7 +130,7 @@ def test_every_calendar_month_has_its_statement_and_its_differences(tmp_path: Pa
 
 
 @pytest.mark.parametrize("incidents", ["none", "outage"])
-def test_nothing_is_planted_where_it_is_not_asked_for(tmp_path: Path, incidents: str) -> None:
+def test_no_errors_are_injected_unless_planned(tmp_path: Path, incidents: str) -> None:
     plan = SimulationPlan(days=1, calls=3_000, incidents=parse_incidents(incidents))
     labels = simulate(tmp_path, plan).incidents
     assert not [label for label in labels if label["kind"] in list(StatementError)]

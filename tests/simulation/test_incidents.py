@@ -1,4 +1,4 @@
-"""Incidents: where they are placed, and that the numbers show them there and nowhere else."""
+"""The schedule of incidents, and their effects on the calls."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def share(of: pd.Series, among: pd.Series) -> float:
     return float(of[among].mean())
 
 
-# Where.
+# Schedule.
 
 
 @given(PLANS)
-def test_each_has_a_day_of_its_own_well_inside_the_period(plan: SimulationPlan) -> None:
+def test_each_incident_has_a_day_of_its_own_inside_the_period(plan: SimulationPlan) -> None:
     happening = schedule(plan)
     days = [(it.started_ns - plan.start_ns) // DAY_NS for it in happening]
     assert len(set(days)) == len(days)
@@ -45,21 +45,21 @@ def test_each_has_a_day_of_its_own_well_inside_the_period(plan: SimulationPlan) 
 
 
 @given(PLANS)
-def test_the_first_of_those_asked_for_happen_as_long_as_there_are_days(plan: SimulationPlan) -> None:
+def test_the_first_planned_incidents_happen_if_days_run_out(plan: SimulationPlan) -> None:
     asked = [kind for kind in plan.incidents if kind is not IncidentKind.WRONG_STATEMENT]
     room = max(1, plan.days - 2)
     assert {it.kind for it in schedule(plan)} == set(asked[:room])
 
 
 @given(PLANS)
-def test_what_records_show_is_over_before_a_limit_is_lowered_for_good(plan: SimulationPlan) -> None:
+def test_a_lowered_limit_is_the_last_incident(plan: SimulationPlan) -> None:
     happening = schedule(plan)
     if limit := find(happening, IncidentKind.LIMIT_LOWERED):
         assert all(it.started_ns <= limit.started_ns for it in happening)
         assert limit.ended_ns == plan.start_ns + plan.days * DAY_NS
 
 
-def test_another_seed_places_them_elsewhere() -> None:
+def test_another_seed_gives_another_schedule() -> None:
     assert len({schedule(SimulationPlan(seed=seed)) for seed in range(20)}) == 20
 
 
@@ -73,7 +73,7 @@ def test_another_seed_places_them_elsewhere() -> None:
         ((), None),
     ],
 )
-def test_the_rule_of_the_shortest_window_that_can_be_lowered_is(
+def test_the_lowerable_rule_of_the_shortest_window_is_lowered(
     rules: tuple[str, ...], becomes: tuple[int, int] | None
 ) -> None:
     plan = SimulationPlan(rules=tuple(map(Rule.parse, rules)))
@@ -81,7 +81,7 @@ def test_the_rule_of_the_shortest_window_that_can_be_lowered_is(
     assert (find(schedule(plan), IncidentKind.LIMIT_LOWERED) is None) == (becomes is None)
 
 
-# What the numbers show. Two weeks of days, one of which each incident has.
+# Effects. Each incident has one of the days.
 
 
 def test_every_kind_is_labelled(simulated: Simulated) -> None:

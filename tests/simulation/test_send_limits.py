@@ -35,7 +35,7 @@ def arrays(sends: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(RULES, SENDS)
-def test_a_send_is_accepted_when_every_rule_has_room(rules: list[Rule], sends: list[tuple[int, int]]) -> None:
+def test_a_send_is_accepted_unless_it_exceeds_a_rule(rules: list[Rule], sends: list[tuple[int, int]]) -> None:
     limits = [SendLimit.from_rule(rule) for rule in rules]
     assert are_accepted(limits, NO_SENDS, *arrays(sends)).tolist() == naive(limits, sends)
 

@@ -1,4 +1,4 @@
-"""The files: alike for the same plan, whole or not there, and no other plan's."""
+"""The files of a simulation: reproducible, atomic, and of one plan only."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_another_seed_gives_other_calls(whole: Path, tmp_path: Path) -> None:
     assert not pq.read_table(tmp_path / name)["msg_key"].equals(pq.read_table(whole / name)["msg_key"])
 
 
-def test_the_files_are_those_of_records_a_day_each_in_the_order_of_time(simulated: Simulated) -> None:
+def test_each_day_is_a_file_of_records_in_the_order_of_time(simulated: Simulated) -> None:
     parts = sorted(simulated.folder.glob(parquet.PARQUET_PARTS))
     assert [path.name for path in parts] == [f"calls-{simulated.plan.day(it)}.parquet" for it in range(12)]
     for path in parts:
@@ -63,7 +63,7 @@ def test_the_files_are_those_of_records_a_day_each_in_the_order_of_time(simulate
         assert days == {path.stem.removeprefix("calls-")}
 
 
-def test_the_files_are_encoded_as_records_are(simulated: Simulated, tmp_path: Path) -> None:
+def test_the_files_have_the_encodings_of_records(simulated: Simulated, tmp_path: Path) -> None:
     ours = next(simulated.folder.glob(parquet.PARQUET_PARTS))
     rows = (CallRecord(**row) for row in pq.read_table(ours).slice(0, 3_000).to_pylist())
     parquet.write_parquet(rows, tmp_path / "calls.parquet")
@@ -76,13 +76,13 @@ def test_the_files_are_encoded_as_records_are(simulated: Simulated, tmp_path: Pa
     assert described(ours) == described(tmp_path / "calls.parquet")
 
 
-def test_a_run_of_the_report_sees_the_plan(whole: Path) -> None:
+def test_a_report_reads_the_plan_from_run_json(whole: Path) -> None:
     settings = read_settings(whole)
     assert settings["scenario"] == "simulate"
     assert {name: settings[name] for name in SMALL.settings()} == SMALL.settings()
 
 
-def test_each_day_is_told_of_when_it_is_whole(tmp_path: Path) -> None:
+def test_on_day_is_called_when_a_day_is_complete(tmp_path: Path) -> None:
     told: list[SimulationProgress] = []
 
     def check(written: SimulationProgress) -> None:
@@ -97,7 +97,7 @@ def test_each_day_is_told_of_when_it_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("days", [1, 3])
-def test_an_interruption_leaves_whole_days_and_their_labels(tmp_path: Path, whole: Path, days: int) -> None:
+def test_an_interruption_leaves_complete_days_and_their_labels(tmp_path: Path, whole: Path, days: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         simulate(tmp_path, SMALL, on_day=stop_after(days))
     left = contents(tmp_path)
@@ -116,7 +116,7 @@ def _accepted(path: Path) -> int:
     return sum(row == {"endpoint": "send", "return_code": ReturnCode.SUCCESS} for row in table)
 
 
-def test_the_same_plan_goes_on_where_it_stopped(tmp_path: Path, whole: Path) -> None:
+def test_the_same_plan_continues_an_interrupted_simulation(tmp_path: Path, whole: Path) -> None:
     for days in (3, 1):  # stopped once more before anything new is made
         with pytest.raises(KeyboardInterrupt):
             simulate(tmp_path, SMALL, on_day=stop_after(days))
@@ -128,7 +128,7 @@ def test_the_same_plan_goes_on_where_it_stopped(tmp_path: Path, whole: Path) -> 
     assert first.stat().st_mtime_ns == written_ns
 
 
-def test_a_day_that_cannot_be_written_is_not_there(tmp_path: Path) -> None:
+def test_a_day_that_cannot_be_written_is_removed(tmp_path: Path) -> None:
     (tmp_path / f"calls-{SMALL.day(1)}.parquet.part").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
         simulate(tmp_path, SMALL)
@@ -145,7 +145,7 @@ def test_a_day_that_cannot_be_written_is_not_there(tmp_path: Path) -> None:
         replace(SMALL, incidents=(IncidentKind.OUTAGE,)),
     ],
 )
-def test_another_plans_folder_is_left_alone(tmp_path: Path, other: SimulationPlan) -> None:
+def test_the_folder_of_another_plan_is_refused_and_unchanged(tmp_path: Path, other: SimulationPlan) -> None:
     with pytest.raises(KeyboardInterrupt):
         simulate(tmp_path, SMALL, on_day=stop_after(1))
     left = contents(tmp_path)
@@ -155,7 +155,7 @@ def test_another_plans_folder_is_left_alone(tmp_path: Path, other: SimulationPla
 
 
 @pytest.mark.parametrize("name", ["calls.parquet", "0.msgpack", "run.json", "prices.toml", "statement-2026-11.csv"])
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, name: str) -> None:
+def test_a_folder_with_other_records_is_refused_and_unchanged(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
     with pytest.raises(InputError, match=name):
         simulate(tmp_path, SMALL)
@@ -163,13 +163,13 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"plan": null}'])
-def test_labels_that_are_none_are_another_plans(tmp_path: Path, text: str) -> None:
+def test_a_label_file_without_the_plan_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "incidents.json").write_text(text)
     with pytest.raises(InputError, match="another plan"):
         simulate(tmp_path, SMALL)
     assert contents(tmp_path) == {"incidents.json": text.encode()}
 
 
-def test_notes_beside_it_are_no_hindrance(tmp_path: Path) -> None:
+def test_other_files_in_the_folder_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("mine")
     assert simulate(tmp_path, SimulationPlan(days=1, calls=2_000)).days == 1

@@ -39,7 +39,7 @@ def is_over(rules: Iterable[Rule], times_ns: list[int], now_ns: int) -> bool:
 # The contract.
 
 
-def test_a_send_is_refused_for_frequency_exactly_when_a_rule_has_no_room(simulated: Simulated) -> None:
+def test_a_send_is_refused_exactly_when_it_exceeds_a_rate_limit(simulated: Simulated) -> None:
     label = simulated.label("limit_lowered")
     lowered_ns = pd.Timestamp(label["started"]).value
     before = simulated.plan.rules
@@ -55,7 +55,7 @@ def test_a_send_is_refused_for_frequency_exactly_when_a_rule_has_no_room(simulat
         times_ns += [now_ns] * (not over)
 
 
-def test_a_code_is_judged_as_the_contract_has_it(simulated: Simulated) -> None:
+def test_verifies_have_the_outcomes_of_the_contract(simulated: Simulated) -> None:
     calls = simulated.calls[simulated.calls["msg_id"].notna() & (simulated.calls["kind"] != Kind.SERVER)]
     calls = calls[calls["error"].isna() & (calls["return_code"] != ReturnCode.AUTH_FAILED)]
     sent: dict[str, tuple[int, tuple[str, int]]] = {}
@@ -83,7 +83,7 @@ def test_a_code_is_judged_as_the_contract_has_it(simulated: Simulated) -> None:
             failures[mobile].append(now_ns)
 
 
-def test_a_verify_is_of_a_message_that_was_sent_by_the_same_app_before(simulated: Simulated) -> None:
+def test_a_verify_follows_a_send_of_the_same_app(simulated: Simulated) -> None:
     sent = sends(simulated).dropna(subset="msg_id").set_index("msg_id")
     assert sent.index.is_unique
     calls = verifies(simulated)
@@ -95,7 +95,7 @@ def test_a_verify_is_of_a_message_that_was_sent_by_the_same_app_before(simulated
 # The records.
 
 
-def test_a_send_has_what_a_client_records_of_one(simulated: Simulated) -> None:
+def test_a_send_has_the_columns_that_a_client_records(simulated: Simulated) -> None:
     calls = sends(simulated)
     accepted = calls["return_code"].eq(ReturnCode.SUCCESS).fillna(False)
     assert (calls["msg_id"].notna() == accepted).all()
@@ -106,13 +106,13 @@ def test_a_send_has_what_a_client_records_of_one(simulated: Simulated) -> None:
     assert (calls["prefix"].isna() == no_mobile).all()
 
 
-def test_a_verify_has_what_a_client_records_of_one(simulated: Simulated) -> None:
+def test_a_verify_has_the_columns_that_a_client_records(simulated: Simulated) -> None:
     calls = verifies(simulated)
     assert calls[["msg_id", "msg_key", "app_key", "source"]].notna().all(axis=None)
     assert calls[["mobile_key", "prefix", "temp_id", "segments"]].isna().all(axis=None)
 
 
-def test_status_code_kind_and_error_go_together(simulated: Simulated) -> None:
+def test_status_return_code_kind_and_error_are_consistent(simulated: Simulated) -> None:
     columns = ["http_status", "return_code", "kind", "error"]
     seen = simulated.calls[columns].drop_duplicates().astype(object)
     for http_status, return_code, kind, error in seen.where(seen.notna(), None).itertuples(index=False):
@@ -123,7 +123,7 @@ def test_status_code_kind_and_error_go_together(simulated: Simulated) -> None:
             assert http_status == (502 if error == Failure.PROTOCOL else None)
 
 
-def test_a_msg_id_is_a_uuid_and_its_key_the_one_of_records(simulated: Simulated) -> None:
+def test_a_msg_id_is_a_uuid_and_has_the_key_of_records(simulated: Simulated) -> None:
     some = simulated.calls.dropna(subset="msg_id").sample(2_000, random_state=1)
     for msg_id, key in zip(some["msg_id"], some["msg_key"], strict=True):
         assert re.fullmatch("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", msg_id)
@@ -131,7 +131,7 @@ def test_a_msg_id_is_a_uuid_and_its_key_the_one_of_records(simulated: Simulated)
         assert key == int.from_bytes(digest, "big", signed=True)
 
 
-def test_no_whole_mobile_is_anywhere(simulated: Simulated) -> None:
+def test_no_file_contains_a_whole_mobile(simulated: Simulated) -> None:
     columns = simulated.calls.drop(columns=["msg_id", "started"])  # a msg_id is chance: it could spell anything
     for name, column in columns.items():
         assert not column.drop_duplicates().dropna().astype(str).str.fullmatch(MOBILE).any(), name
@@ -174,7 +174,7 @@ def test_quiet_days_are_alike(simulated: Simulated, endpoint: str) -> None:
         ("verify", ReturnCode.VERIFIED_CODE, 0.003, 0.01),
     ],
 )
-def test_shares_are_those_of_people(
+def test_outcomes_have_realistic_shares(
     simulated: Simulated, endpoint: str, return_code: ReturnCode, least: float, most: float
 ) -> None:
     calls = simulated.calls[simulated.quietly() & (simulated.calls["endpoint"] == endpoint)]
@@ -187,7 +187,7 @@ def test_most_messages_are_verified_and_some_are_not(simulated: Simulated) -> No
     assert 0.7 < by_endpoint["verify"] / by_endpoint["send"] < 0.85
 
 
-def test_days_have_two_peaks_and_a_deep_night_in_china(simulated: Simulated) -> None:
+def test_days_have_two_peaks_and_a_quiet_night_in_china(simulated: Simulated) -> None:
     hours = simulated.calls["started"].dt.tz_convert("Asia/Shanghai").dt.hour.value_counts()
     assert hours[[10, 11, 20]].min() > hours[[13, 17, 18]].max()
     assert hours[[3, 4, 5]].max() < hours.max() / 8
@@ -202,13 +202,13 @@ def test_apps_templates_and_prefixes_have_their_shares(simulated: Simulated) -> 
     assert simulated.calls["source"].nunique() == 7
 
 
-def test_people_come_now_and_then_and_a_few_all_day(simulated: Simulated) -> None:
+def test_most_people_come_rarely_and_a_few_all_day(simulated: Simulated) -> None:
     times = sends(simulated)["mobile_key"].value_counts()
     assert times.median() == 1
     assert times.iloc[3:10].min() > 20  # three stand for no mobile, one of each app
 
 
 @pytest.mark.parametrize("plan", [SimulationPlan(days=1, calls=100_000), SimulationPlan(days=3, calls=150_000, seed=2)])
-def test_the_total_is_what_was_asked_for(plan: SimulationPlan, tmp_path: Path, simulated: Simulated) -> None:
+def test_the_total_is_within_2_percent_of_the_plan(plan: SimulationPlan, tmp_path: Path, simulated: Simulated) -> None:
     assert abs(simulate(tmp_path, plan).calls / plan.calls - 1) < 0.02
     assert abs(len(simulated.calls) / simulated.plan.calls - 1) < 0.02

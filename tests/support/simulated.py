@@ -1,4 +1,4 @@
-"""A simulation, read: its calls and its labels."""
+"""Read the calls and the labels of a simulation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toolkit.simulation.incidents import DURATION_MINUTES
 
 @dataclass(frozen=True)
 class Simulated:
-    """A simulation's folder, its calls in the order of time, and its labels."""
+    """The folder of a simulation, its calls in the order of time, and its labels."""
 
     plan: SimulationPlan
     folder: Path
@@ -29,19 +29,19 @@ class Simulated:
         return label
 
     def during(self, kind: str) -> pd.Series:
-        """Tell which calls were started while the incident of a kind went on."""
+        """Return for each call whether it started during an incident."""
         label, started = self.label(kind), self.calls["started"]
         return (started >= pd.Timestamp(label["started"])) & (started < pd.Timestamp(label["ended"]))
 
     def quietly(self) -> pd.Series:
-        """Tell which calls were started on days on which nothing was labelled that records show."""
+        """Return for each call whether it started on a day without an incident."""
         days = self.calls["started"].dt.date
         busy = {pd.Timestamp(label["started"]).date() for label in self.labels if label["kind"] in DURATION_MINUTES}
         return ~days.isin(busy) & (self.calls["started"] < pd.Timestamp(self.label("limit_lowered")["started"]))
 
 
 def read(folder: Path, plan: SimulationPlan) -> Simulated:
-    """Read what a plan has left in a folder."""
+    """Read the folder of a simulation."""
     labels = json.loads((folder / "incidents.json").read_text())["incidents"]
     calls = analysis.read(folder).to_pandas().sort_values("started_ns", kind="stable", ignore_index=True)
     return Simulated(plan, folder, calls, labels)

@@ -57,7 +57,7 @@ def _logs(draw, call):
 
 @settings(deadline=None)
 @given(data=st.data(), least=st.integers(1, 4))
-def test_guessers_agree_with_each_figure_by_itself(data, least, call):
+def test_guessers_equal_a_slow_computation_of_each_figure(data, least, call):
     records = data.draw(_logs(call))
     found = analysis.guessers(analysis.from_records(records), least)
     whole = found.astype({"first_seen": "int64", "last_seen": "int64"}).set_index("mobile_key")
@@ -85,19 +85,19 @@ def _flagged(call, plan):
     return analysis.guessers(analysis.from_records(_tried(call, plan)))["flagged"].tolist()
 
 
-def test_going_on_when_the_tries_of_a_message_are_used_up_is_flagged(call):
+def test_verifies_beyond_the_tries_of_a_message_are_flagged(call):
     assert _flagged(call, [(0, 10, 0, 0)]) == [True]
 
 
-def test_being_refused_for_frequency_is_flagged(call):
+def test_verifies_refused_for_frequency_are_flagged(call):
     assert _flagged(call, [(day * 86_400, 2, day == 3, 0) for day in range(5)]) == [True]
 
 
-def test_keeping_below_the_limits_with_message_after_message_is_flagged(call):
+def test_staying_below_the_limits_with_several_messages_is_flagged(call):
     assert _flagged(call, [(hour * 3600, 5, 0, 0) for hour in range(3)]) == [True]
 
 
-def test_typing_badly_for_a_month_is_not_flagged(call):
+def test_typing_errors_over_a_month_are_not_flagged(call):
     assert _flagged(call, [(day * 86_400, 2, 0, 1) for day in range(30)]) == [False]
 
 
@@ -105,12 +105,12 @@ def test_a_few_failed_verifies_have_no_row(call):
     assert _flagged(call, [(0, 5, 0, 0), (3600, 4, 0, 0)]) == []
 
 
-def test_a_verify_of_a_message_that_nobody_sent_is_no_mobiles(call):
+def test_a_verify_without_a_send_belongs_to_no_mobile(call):
     records = [call(Endpoint.VERIFY, 50010, msg_key=5) for _ in range(20)]
     assert analysis.guessers(analysis.from_records([call(mobile_key=1, msg_key=1), *records])).empty
 
 
-def test_of_no_calls_there_are_no_rows_and_the_same_columns(call):
+def test_no_calls_give_no_rows_and_the_same_columns(call):
     none = analysis.guessers(analysis.from_records([]))
     some = analysis.guessers(analysis.from_records(_tried(call, [(0, 12, 0, 1)])))
     assert none.empty

@@ -107,7 +107,7 @@ def _logs(draw, call):
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_suspects_agree_with_each_figure_by_itself(data, call):
+def test_suspects_equal_a_slow_computation_of_each_figure(data, call):
     records = data.draw(_logs(call))
     found = analysis.suspects(analysis.from_records(records))
     expected = _slow_suspects(records)
@@ -152,7 +152,7 @@ def _ordinary(rng, days=4):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_nobody_is_flagged_where_people_ask_for_codes(seed):
+def test_ordinary_traffic_is_not_flagged(seed):
     rng = np.random.default_rng(seed)
     tiny = [_sends(rng, "1990001", 3, (50, 50.1), 0.0), _sends(rng, "1990011", 12, (0, 96), 0.0)]
     found = analysis.suspects(_as_calls(*_ordinary(rng), *tiny))
@@ -162,7 +162,7 @@ def test_nobody_is_flagged_where_people_ask_for_codes(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("count", [150, 3000])
-def test_an_attack_on_a_prefix_is_flagged_and_nobody_else(count, seed):
+def test_only_the_attacked_prefix_is_flagged(count, seed):
     rng = np.random.default_rng(seed)
     found = analysis.suspects(_as_calls(*_ordinary(rng), _sends(rng, "1990001", count, (50, 52), 0.0)))
     assert found.loc[found["flagged"], "prefix"].tolist() == ["1990001"]
@@ -181,7 +181,7 @@ def test_an_attack_that_walks_from_prefix_to_prefix_is_flagged_in_each():
     assert sorted(found.loc[found["flagged"], "prefix"]) == [str(1_990_000 + step) for step in range(6)]
 
 
-def test_neither_a_campaign_nor_a_carrier_that_loses_messages_is_pumping():
+def test_a_campaign_and_a_carrier_that_loses_messages_are_not_flagged():
     rng = np.random.default_rng(1)
     campaign, silent = _sends(rng, "1990001", 2000, (50, 52), 0.8), _sends(rng, "1990011", 2000, (0, 96), 0.0)
     found = analysis.suspects(_as_calls(*_ordinary(rng), campaign, silent)).set_index("prefix")
@@ -189,20 +189,20 @@ def test_neither_a_campaign_nor_a_carrier_that_loses_messages_is_pumping():
     assert found.loc["1990011", "conversion_score"] > 39  # ranked, so that it is seen
 
 
-def test_an_hour_in_which_nobody_gets_in_is_no_prefixs_fault():
+def test_an_hour_without_successful_verifies_flags_no_prefix():
     rng = np.random.default_rng(1)
     sends = pd.concat(_ordinary(rng), ignore_index=True)
     sends["typed"] &= ~sends["started_ns"].between(START + 50 * HOUR, START + 51 * HOUR)
     assert not analysis.suspects(_as_calls(sends))["flagged"].any()
 
 
-def test_what_is_no_width_of_a_bucket_is_an_input_error(call):
+def test_an_invalid_bucket_width_is_an_input_error(call):
     calls = analysis.from_records([call(prefix="1380000", msg_key=1)])
     with pytest.raises(InputError, match="invalid bucket width"):
         analysis.suspects(calls, every="soon")
 
 
-def test_of_no_calls_there_are_no_rows_and_the_same_columns(call):
+def test_no_calls_give_no_rows_and_the_same_columns(call):
     none, some = analysis.from_records([]), analysis.from_records([call(prefix="1380000", msg_key=1, mobile_key=1)])
     assert analysis.suspects(none).empty
     assert analysis.suspects(none).dtypes.astype(str).tolist() == analysis.suspects(some).dtypes.astype(str).tolist()

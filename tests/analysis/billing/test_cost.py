@@ -31,7 +31,7 @@ def _only(records, of=PRICES):
 
 @settings(deadline=None, max_examples=60)
 @given(records=calls(), of=prices, by=st.sampled_from(SUBSETS))
-def test_costs_agree_with_adding_up_by_hand(records, of, by):
+def test_costs_equal_a_sum_by_hand(records, of, by):
     table = _cost(records, of, by)
     expected = costs(records, of, by)
     columns = list(next(iter(expected.values()), {}))
@@ -57,7 +57,7 @@ def test_every_table_adds_up_to_the_same_money_to_the_last_cent(records, of):
         assert len({sum((it for it in table[name] if not pd.isna(it)), Decimal(0)) for table in tables}) == 1
 
 
-def test_a_message_without_a_price_is_never_silently_free():
+def test_a_message_without_a_price_is_not_free():
     before = send(MIDNIGHT_NS - 86_400 * SECOND_NS, 1, 50000, segments=3)
     later = PriceList((PriceRow(TODAY, Decimal("0.045"), "CNY"),))
     row = _only([before], later)
@@ -74,14 +74,14 @@ def test_without_any_price_there_is_neither_money_nor_currency():
     assert pd.isna(row["currency"])
 
 
-def test_where_nothing_was_accepted_the_money_is_zero():
+def test_without_accepted_sends_the_money_is_zero():
     row = _only([send(MIDNIGHT_NS, 1, 50009)])
     assert (row["money"], row["refused"], row["accepted"]) == (0, 1, 0)
     assert pd.isna(row["conversion"])
     assert pd.isna(row["money_per_verified_user"])
 
 
-def test_segments_are_the_records_then_the_templates_then_one():
+def test_segments_are_those_of_the_record_else_of_the_template_else_1():
     records = [
         send(MIDNIGHT_NS, 1, 50000, temp_id=2, segments=3),
         send(MIDNIGHT_NS + 1, 2, 50000, temp_id=2),
@@ -101,7 +101,7 @@ def test_a_day_is_a_utc_day():
     assert table["day"].tolist() == [pd.Timestamp(YESTERDAY, tz="UTC"), pd.Timestamp(TODAY, tz="UTC")]
 
 
-def test_a_message_is_of_the_day_of_its_send_whenever_it_was_verified():
+def test_a_message_belongs_to_the_day_of_its_send():
     sent = send(MIDNIGHT_NS - 1, 1, 50000)
     right = verify(sent, 50000)
     assert pd.Timestamp(right.started_ns, tz="UTC").date() > YESTERDAY
@@ -109,26 +109,26 @@ def test_a_message_is_of_the_day_of_its_send_whenever_it_was_verified():
     assert (row["day"].date(), row["verified"], row["conversion"]) == (YESTERDAY, 1, 1.0)
 
 
-def test_a_send_is_resent_up_to_five_minutes_after_another():
+def test_a_send_counts_as_resent_up_to_five_minutes_after_another():
     apart = {300 * SECOND_NS: 1, 300 * SECOND_NS + 1: 0}
     for ns, resent in apart.items():
         assert _only([SENT, send(MIDNIGHT_NS + ns, 1, 50000)])["resent"] == resent
 
 
-def test_of_two_sends_of_one_nanosecond_one_is_resent_in_every_table():
+def test_of_two_sends_at_the_same_nanosecond_one_is_resent_in_every_table():
     twin = send(MIDNIGHT_NS, 1, 50000, temp_id=2, msg_id="twin")
     for records in ([SENT, twin], [twin, SENT]):
         assert _cost(records, by="temp_id")["resent"].tolist() == [0, 1]
 
 
-def test_records_that_know_nothing_but_what_they_must_are_counted():
+def test_records_with_only_the_required_columns_are_counted():
     frame = pd.DataFrame({"started_ns": [5, 6], "endpoint": "send", "latency_ns": 1, "return_code": 50000})
     (row,) = analysis.cost(frame.assign(msg_key=[1, 2]), PRICES, by=()).to_dict("records")
     assert (row["accepted"], row["resent"], row["unpriced"], row["verified_users"]) == (2, 0, 2, 0)
     assert len(analysis.cost(frame.assign(msg_key=[1, 2]), PRICES)) == 1
 
 
-def test_a_refused_send_makes_no_later_one_resent_nor_does_another_apps():
+def test_a_refused_send_or_one_of_another_app_makes_no_later_send_resent():
     later = send(MIDNIGHT_NS + SECOND_NS, 1, 50000)
     assert _only([send(MIDNIGHT_NS, 1, 50009), later])["resent"] == 0
     assert _only([send(MIDNIGHT_NS, 1, 50000, app_key="b"), later])["resent"] == 0
@@ -140,16 +140,16 @@ def test_a_timed_out_send_is_possibly_charged_and_one_that_never_left_is_free():
     assert (row["sends"], row["possibly_charged"], row["refused"], row["accepted"]) == (3, 2, 1, 0)
 
 
-def test_one_name_is_no_list_of_letters():
+def test_by_may_be_one_name():
     assert _cost([SENT], by="day").columns[0] == "day"
 
 
-def test_what_costs_are_not_told_apart_by_is_an_input_error():
+def test_an_unknown_group_is_an_input_error():
     with pytest.raises(InputError, match=r"grouped by 'prefix' \(choose from day, app_key, temp_id, carrier\)"):
         _cost([SENT], by=["day", "prefix"])
 
 
-def test_a_price_for_a_carrier_that_there_is_not_is_an_input_error():
+def test_a_price_for_an_unknown_carrier_is_an_input_error():
     of = PriceList((PriceRow(TODAY, Decimal(1), "CNY", carrier="China Mobil"),))
     with pytest.raises(InputError, match="unknown carrier 'China Mobil' in the price list: did you mean China Mobile"):
         _cost([SENT], of)
@@ -164,7 +164,7 @@ def test_records_that_lack_keys_are_an_input_error():
 
 
 @pytest.mark.parametrize("by", SUBSETS, ids=str)
-def test_of_no_calls_there_are_no_rows_and_the_same_columns(by):
+def test_no_calls_give_no_rows_and_the_same_columns(by):
     none, one = _cost([], by=by), _cost([SENT], by=by)
     assert none.empty
     assert none.dtypes.astype(str).tolist() == one.dtypes.astype(str).tolist()
@@ -172,6 +172,6 @@ def test_of_no_calls_there_are_no_rows_and_the_same_columns(by):
     assert "object" not in one.dtypes.astype(str).tolist()
 
 
-def test_money_is_exact_where_floats_are_not():
+def test_money_has_no_rounding_errors():
     tenth = PriceList((PriceRow(TODAY - timedelta(1), Decimal("0.1"), "CNY"),))
     assert _only([send(MIDNIGHT_NS + it, 1, 50000) for it in range(3)], tenth)["money"] == Decimal("0.3")

@@ -38,7 +38,7 @@ def test_the_first_day_of_the_tests_is_a_monday():
     assert (FIRST.weekday(), pd.Timestamp(FIRST, tz="UTC").as_unit("ns").value) == (0, FIRST_NS)
 
 
-def test_weeks_that_are_all_alike_make_the_month_that_they_come_to():
+def test_identical_weeks_give_an_exact_forecast():
     row = _only(_days(_weeks(21)))  # 5 to 25 October, of which the last day's last send is at 21:36
     month = sum(_weeks(27))
     assert (row["whole_days"], row["messages"], row["reason"]) == (20, sum(_weeks(21)), "")
@@ -48,28 +48,28 @@ def test_weeks_that_are_all_alike_make_the_month_that_they_come_to():
     assert (row["as_of"].day, row["since"].day, row["until"]) == (25, 5, pd.Timestamp("2026-11-01", tz="UTC"))
 
 
-def test_only_what_was_accepted_since_the_month_began_is_spent():
+def test_only_messages_accepted_since_the_month_began_are_spent():
     row = _only(_days(_weeks(35)))
     assert (row["since"], row["messages"]) == (pd.Timestamp("2026-11-01", tz="UTC"), sum(_weeks(35)[27:]))
     assert row["until"] == pd.Timestamp("2026-12-01", tz="UTC")
     assert row["messages_forecast"] == pytest.approx(sum(_weeks(57)[27:]), abs=1)
 
 
-def test_the_rest_of_a_day_is_worth_what_comes_behind_this_hour():
+def test_the_rest_of_today_is_forecast_from_the_same_hours_of_other_days():
     calls = _days([96] * 21)
     noon = FIRST_NS + 20 * DAY_NS + DAY_NS // 2
     row = _only(calls[calls["started_ns"] <= noon], until="2026-10-26")
     assert (row["messages"], row["messages_forecast"]) == (20 * 96 + 49, 21 * 96)
 
 
-def test_a_noisy_past_leaves_an_interval_around_the_forecast():
+def test_noise_in_the_past_widens_the_interval():
     draw = np.random.default_rng(1)
     row = _only(_days(draw.poisson(_weeks(21)) + 1))
     for name in ("messages", "segments", "money"):
         assert row[name] < row[f"{name}_low"] < row[f"{name}_forecast"] < row[f"{name}_high"]
 
 
-def test_a_price_that_changes_ahead_changes_the_money_ahead_and_not_the_messages():
+def test_a_future_price_change_affects_the_money_and_not_the_messages():
     dearer = PriceRow(date(2026, 10, 28), Decimal("0.02"), "CNY")
     calls = _days([100] * 21)
     row, changed = _only(calls), _only(calls, PriceList((CENT, dearer), PRICES.templates))
@@ -78,14 +78,14 @@ def test_a_price_that_changes_ahead_changes_the_money_ahead_and_not_the_messages
     assert float(changed["money_forecast"] - row["money_forecast"]) == pytest.approx(4 * 100 * 0.01, abs=0.01)
 
 
-def test_days_before_a_price_changed_count_at_the_new_price():
+def test_past_days_count_at_the_new_price():
     cheaper = PriceRow(date(2026, 10, 22), Decimal("0.005"), "CNY")
     row = _only(_days([100] * 21), PriceList((CENT, cheaper), PRICES.templates))
     assert row["money"] == Decimal(17 * 100) / 100 + Decimal(4 * 100) / 200
     assert float(row["money_forecast"]) == pytest.approx(17 + 10 * 0.5, abs=0.01)
 
 
-def test_a_balance_is_gone_when_its_segments_or_its_money_are():
+def test_a_balance_lasts_until_its_segments_or_money_are_spent():
     calls = _days([100] * 21, temp_id=2)
     left = 1 / 100  # of the last day, behind its last send
     by_segments, by_money = _only(calls, balance=1_000), _only(calls, balance=Decimal("10.00"))
@@ -96,7 +96,7 @@ def test_a_balance_is_gone_when_its_segments_or_its_money_are():
     assert _only(calls, balance=10**9)["days_left"] == np.inf
 
 
-def test_an_uncertain_balance_may_be_gone_sooner_or_later():
+def test_days_left_have_an_interval():
     draw = np.random.default_rng(1)
     row = _only(_days(draw.poisson(_weeks(28)) + 1), balance=2_000)
     assert row["days_left_low"] < row["days_left"] < row["days_left_high"]
@@ -108,7 +108,7 @@ def test_the_price_of_a_send_is_for_all_its_segments():
     assert float(row["money_forecast"]) == pytest.approx(27, abs=0.01)
 
 
-def test_fewer_than_two_weeks_tell_nothing_of_the_next_days_and_say_so():
+def test_fewer_than_two_weeks_give_a_reason_and_no_forecast():
     row = _only(_days(_weeks(14)), balance=100)
     assert row["reason"] == "a forecast needs 14 whole days of calls, but there are 13"
     assert (row["messages"], row["money"]) == (sum(_weeks(14)), Decimal(sum(_weeks(14))) / 100)
@@ -122,18 +122,18 @@ def test_a_first_day_that_was_not_recorded_from_its_start_is_not_whole():
     assert _only(calls[calls["started_ns"] >= FIRST_NS + DAY_NS // 2])["whole_days"] == 19
 
 
-def test_what_is_older_than_eight_weeks_is_left_out():
+def test_days_older_than_eight_weeks_are_ignored():
     assert _only(_days(_weeks(100)))["whole_days"] == 56
 
 
-def test_a_day_without_sends_counts_as_one_without_messages():
+def test_a_day_without_sends_counts_as_a_day_without_messages():
     calls = _days(_weeks(21))
     gap = calls[calls["started_ns"].sub(FIRST_NS).floordiv(DAY_NS) != 9]
     assert _only(gap)["whole_days"] == 20
     assert _only(gap)["messages_forecast"] < _only(calls)["messages_forecast"]
 
 
-def test_segments_without_a_price_are_counted_and_money_that_nobody_knows_is_null():
+def test_unpriced_segments_are_counted_and_unknown_money_is_null():
     calls = _days(_weeks(21))
     row = _only(calls, PriceList(), balance=Decimal(5))
     assert (row["unpriced"], row["messages"]) == (sum(_weeks(21)), sum(_weeks(21)))
@@ -144,7 +144,7 @@ def test_segments_without_a_price_are_counted_and_money_that_nobody_knows_is_nul
     assert _only(calls, half)["unpriced"] == sum(WEEK)
 
 
-def test_the_days_add_up_to_the_row_and_to_the_costs():
+def test_the_days_add_up_to_the_forecast_and_to_the_cost():
     draw = np.random.default_rng(1)
     calls = _days(draw.poisson(_weeks(40)) + 1)
     days, row = analysis.forecast_by_day(calls, PRICES), _only(calls)
@@ -159,7 +159,7 @@ def test_the_days_add_up_to_the_row_and_to_the_costs():
     assert days["day"].tolist() == list(pd.date_range("2026-11-01", "2026-11-30", tz="UTC"))
 
 
-def test_days_ahead_are_null_where_there_is_no_forecast():
+def test_days_ahead_are_null_without_a_forecast():
     days = analysis.forecast_by_day(_days(_weeks(10)), PRICES)
     assert days["ahead"].tolist() == [False] * 9 + [True] * 18
     assert days["messages_to_date"].isna().tolist() == days["ahead"].tolist()
@@ -167,19 +167,19 @@ def test_days_ahead_are_null_where_there_is_no_forecast():
 
 
 @pytest.mark.parametrize("until", ["2026-10-25", "2026-11-01T08:00", "2025-01-01"])
-def test_what_is_no_end_of_a_forecast_is_an_input_error(until):
+def test_an_invalid_end_of_a_forecast_is_an_input_error(until):
     with pytest.raises(InputError, match="give a UTC day after the last send"):
         analysis.forecast(_days(_weeks(21)), PRICES, until=until)
 
 
 @pytest.mark.parametrize("balance", [1.5, "100", True])
-def test_what_is_no_balance_is_an_input_error(balance):
+def test_an_invalid_balance_is_an_input_error(balance):
     with pytest.raises(InputError, match="give messages as an int, or money as a Decimal"):
         analysis.forecast(_days(_weeks(21)), PRICES, balance)
 
 
 @pytest.mark.parametrize("function", [analysis.forecast, analysis.forecast_by_day])
-def test_of_no_calls_there_are_no_rows_and_the_same_columns(function):
+def test_no_calls_give_no_rows_and_the_same_columns(function):
     none, some = function(analysis.from_records([]), PRICES), function(_days(_weeks(21)), PRICES)
     assert none.empty
     assert none.dtypes.astype(str).to_dict() == some.dtypes.astype(str).to_dict()

@@ -87,7 +87,7 @@ def _plant_all(lines):
 
 @pytest.mark.xdist_group("spark")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_each_planted_difference_is_found_and_nothing_else(engine, tmp_path, statement):
+def test_each_planted_discrepancy_is_found_and_nothing_else(engine, tmp_path, statement):
     write_parquet(SENDS, tmp_path / "calls.parquet")
     lines, planted = _plant_all(LINES)
     found = analysis.reconcile(OPEN[engine](str(tmp_path / "calls.parquet")), statement(lines), PRICES)
@@ -98,7 +98,7 @@ def test_each_planted_difference_is_found_and_nothing_else(engine, tmp_path, sta
     pd.testing.assert_frame_equal(found.summary, from_pandas.summary)
 
 
-def test_a_right_statement_has_no_discrepancies_and_both_totals_are_the_same():
+def test_a_correct_statement_has_no_discrepancies_and_equal_totals():
     found = _reconcile(LINES)
     assert found.discrepancies.empty
     total = sum((Decimal(line[4]) for line in LINES), Decimal(0))
@@ -108,7 +108,7 @@ def test_a_right_statement_has_no_discrepancies_and_both_totals_are_the_same():
     assert ends["money"].tolist() == [total, total]
 
 
-def test_what_each_side_says_stands_beside_the_other():
+def test_a_discrepancy_shows_the_values_of_both_sides():
     row = _reconcile(_plant_all(LINES)[0]).discrepancies.set_index("kind").loc["different segments"]
     assert (row["segments"], row["price"], row["amount"]) == (1, Decimal("0.045"), Decimal("0.045"))
     assert (row["billed_segments"], row["billed_price"], row["billed_amount"]) == (2, Decimal("0.045"), Decimal("0.09"))
@@ -145,7 +145,7 @@ def _edit(edits):
 
 @settings(deadline=None, max_examples=40)
 @given(edits=_edits, unit=st.sampled_from(Unit))
-def test_what_is_in_dispute_adds_up_to_the_difference_of_the_totals(edits, unit):
+def test_amounts_in_dispute_add_up_to_the_difference_of_the_totals(edits, unit):
     found = _reconcile(_edit(edits), prices=replace(PRICES, unit=unit))
     money = found.summary.set_index("part")["money"]
     disputes = [it for it in found.discrepancies["in_dispute"] if not pd.isna(it)]
@@ -186,7 +186,7 @@ def _fields(line, due):
     }
 
 
-def test_of_a_message_billed_three_times_two_lines_are_in_dispute_and_the_right_one_is_not():
+def test_two_lines_of_a_message_billed_three_times_are_in_dispute():
     dear = _changed([LINES[0]], 0, price="0.055", amount="0.055")
     found = _reconcile([*dear, *LINES, LINES[0]])
     twice = [(Discrepancy.TWICE, SENDS[0].msg_id, Decimal(it)) for it in ("0.045", "0.055")]
@@ -198,7 +198,7 @@ def test_a_message_recorded_twice_is_one_message():
     assert _reconcile(LINES, calls).discrepancies.empty
 
 
-def test_without_prices_only_the_statements_own_are_checked():
+def test_without_a_price_list_prices_are_not_compared():
     lines, planted = _plant_all(LINES)
     found = _found(_reconcile(lines, prices=None))
     unpriced = {(kind, msg_id) for kind, msg_id, _ in planted if kind != Discrepancy.PRICE}
@@ -207,7 +207,7 @@ def test_without_prices_only_the_statements_own_are_checked():
     assert pd.isna(unknown)
 
 
-def test_segments_that_nobody_knows_are_not_compared():
+def test_unknown_segments_are_not_compared():
     calls, one = analysis.from_records([replace(it, segments=None) for it in SENDS]), PriceList(PRICES.rows[:1])
     lines = [_line(it, one) for it in SENDS]
     assert _reconcile(lines, calls, one).discrepancies.empty
@@ -215,7 +215,7 @@ def test_segments_that_nobody_knows_are_not_compared():
     assert _found(_reconcile(dear, calls, one)) == [(Discrepancy.PRICE, SENDS[1].msg_id, Decimal("0.02"))]
 
 
-def test_segments_that_only_a_template_knows_are():
+def test_segments_of_the_template_are_compared():
     calls = analysis.from_records([replace(it, segments=None) for it in SENDS])
     assert _reconcile(LINES, calls).discrepancies.empty
     wrong = _changed(LINES, 1, segments="3", amount="0.15")
@@ -238,18 +238,18 @@ def test_only_messages_of_the_period_are_missing_in_the_statement():
     assert found.summary["messages"].tolist()[0] == 6
 
 
-def test_a_line_finds_its_record_in_another_month():
+def test_a_line_is_matched_with_a_record_of_another_month():
     early = send(MIDNIGHT_NS - MONTH_NS, 1, 50000)
     calls = analysis.from_records([*SENDS, early])
     assert _reconcile([*LINES, _line(early)], calls).discrepancies.empty
 
 
-def test_refused_and_timed_out_sends_and_verifies_are_no_messages():
+def test_refused_sends_timeouts_and_verifies_are_not_messages():
     others = [send(MIDNIGHT_NS + 1, 1, 50009), send(MIDNIGHT_NS + 2, 1, None)]
     assert _reconcile(LINES, analysis.from_records([*SENDS, *others])).discrepancies.empty
 
 
-def test_columns_may_have_other_names_and_others_stand_beside_them(statement):
+def test_columns_may_have_other_names_and_extra_columns_are_ignored(statement):
     lines = [["x", *line] for line in LINES]
     path = statement(lines, "note,MessageId,time,segments,price,amount,currency")
     columns = {"msg_id": "MessageId", "sent_at": "time"}
@@ -264,12 +264,12 @@ def test_columns_may_have_other_names_and_others_stand_beside_them(statement):
 @pytest.mark.parametrize(
     "sent_at", ["2026-11-06 08:00:00", "2026-11-06T16:00+08:00", "2026-11-06T08:00:00.5Z", "2026-11-06 03:30:00-0430"]
 )
-def test_a_time_is_utc_where_it_does_not_say(sent_at):
+def test_a_time_without_an_offset_is_utc(sent_at):
     found = _reconcile([*LINES, ["unknown", sent_at, "1", "0.045", "0.045", "CNY"]])
     assert found.discrepancies["sent_at"].dt.floor("s").tolist() == [pd.Timestamp("2026-11-06 08:00", tz="UTC")]
 
 
-def test_a_compressed_statement_and_one_with_a_byte_order_mark_are_read(tmp_path):
+def test_statements_may_be_compressed_or_start_with_a_byte_order_mark(tmp_path):
     text = "\r\n".join([HEADER, *(",".join(line) for line in LINES), "", ""])
     (tmp_path / "marked.csv").write_bytes(text.encode("utf-8-sig"))
     (tmp_path / "small.csv.gz").write_bytes(gzip.compress(text.encode()))
@@ -277,7 +277,7 @@ def test_a_compressed_statement_and_one_with_a_byte_order_mark_are_read(tmp_path
         assert analysis.reconcile(analysis.from_records(SENDS), tmp_path / name, PRICES).discrepancies.empty
 
 
-def test_an_id_that_looks_like_a_number_stays_as_it_is(statement):
+def test_a_numeric_id_stays_text(statement):
     call = replace(SENDS[0], msg_id="007")
     found = analysis.reconcile(analysis.from_records([call]), statement([_line(call)]), PRICES)
     assert found.discrepancies.empty
@@ -302,7 +302,7 @@ def test_an_id_that_looks_like_a_number_stays_as_it_is(statement):
         ({"currency": "yuan"}, "currency is 'yuan', expected an ISO 4217 code, such as CNY"),
     ],
 )
-def test_a_line_that_cannot_be_read_is_named_with_what_is_wrong(fields, said, statement):
+def test_an_unreadable_line_is_named_with_the_reason(fields, said, statement):
     lines = [*LINES[:7], [""], *_changed(LINES[7:], 3, **fields)]
     with pytest.raises(InputError, match=rf"statement\.csv line 13 can't be read: {said}"):
         analysis.reconcile(analysis.from_records(SENDS), statement(lines), PRICES)
@@ -324,25 +324,25 @@ def test_a_line_that_cannot_be_read_is_named_with_what_is_wrong(fields, said, st
         ("id,b\n", "has no column msg_id: name its msg_id column with columns="),
     ],
 )
-def test_a_statement_that_is_no_csv_of_lines_is_an_input_error(text, said, tmp_path):
+def test_an_invalid_csv_file_is_an_input_error(text, said, tmp_path):
     (tmp_path / "statement.csv").write_text(text)
     with pytest.raises(InputError, match=said):
         analysis.reconcile(analysis.from_records(SENDS), tmp_path / "statement.csv", PRICES)
 
 
-def test_bytes_that_are_no_text_are_an_input_error(tmp_path):
+def test_bytes_that_are_not_utf_8_are_an_input_error(tmp_path):
     (tmp_path / "statement.csv").write_bytes(f"{HEADER}\n".encode() + b"\xff\xfe,x\n")
     with pytest.raises(InputError, match=r"statement\.csv can't be read: it is not CSV in UTF-8"):
         analysis.reconcile(analysis.from_records(SENDS), tmp_path / "statement.csv", PRICES)
 
 
 @pytest.mark.parametrize("statement", ["nowhere.csv", 5, None])
-def test_what_is_no_statement_is_an_input_error(statement):
+def test_an_object_that_is_no_statement_is_an_input_error(statement):
     with pytest.raises(InputError, match=r"nowhere\.csv can't be read|is no statement: give a path to CSV, or a frame"):
         analysis.reconcile(analysis.from_records(SENDS), statement, PRICES)
 
 
-def test_a_statement_of_another_currency_or_of_two_is_an_input_error():
+def test_a_statement_in_another_currency_or_in_two_is_an_input_error():
     with pytest.raises(InputError, match="the statement is in EUR, but the prices are in CNY"):
         _reconcile([[*line[:5], "EUR"] for line in LINES])
     with pytest.raises(InputError, match="is in CNY and EUR, which can't be added up: split it by currency"):
@@ -358,7 +358,7 @@ def test_a_statement_without_lines_needs_a_period(statement):
     assert len(found.discrepancies) == len(SENDS)
 
 
-def test_of_no_discrepancies_there_are_no_rows_and_the_same_columns():
+def test_no_discrepancies_give_no_rows_and_the_same_columns():
     none, some = _reconcile(LINES), _reconcile(_plant_all(LINES)[0])
     for name in ("discrepancies", "summary"):
         dtypes = [getattr(it, name).dtypes.astype(str).to_dict() for it in (none, some)]
@@ -366,7 +366,7 @@ def test_of_no_discrepancies_there_are_no_rows_and_the_same_columns():
         assert "object" not in dtypes[0].values()
 
 
-def test_another_apps_statement_is_refused_before_all_of_it_is_fetched(tmp_path):
+def test_a_statement_of_another_app_is_refused_before_it_is_fetched(tmp_path):
     tail = ",".join(LINES[0][1:])
     (tmp_path / "statement.csv").write_text(f"{HEADER}\n" + "".join(f"{it},{tail}\n" for it in range(1_000_001)))
     with pytest.raises(InputError, match="more than 1,000,000 messages differ"):

@@ -20,14 +20,14 @@ def _errors(draw, days, rho):
     weights=st.lists(st.floats(0, 1), min_size=1, max_size=40),
     weekday=st.integers(0, 6),
 )
-def test_weeks_that_are_all_alike_go_on_alike(week, past, weights, weekday):
+def test_identical_weeks_are_continued(week, past, weights, weekday):
     days = np.array([week[(weekday + day) % 7] for day in range(past + len(weights))], np.float64)
     found = forecast_sums(days[:past], weekday, np.array(weights))
     assert found.expected.tolist() == pytest.approx(np.cumsum(days[past:] * weights).tolist(), rel=1e-9, abs=1e-6)
     assert found.half_width.max() == pytest.approx(0, abs=1e-3)
 
 
-def test_expected_is_the_mean_of_each_weekday():
+def test_the_expected_value_is_the_mean_of_the_weekday():
     past = np.arange(21.0)
     expected = np.cumsum([7, 8, 9, 10, 11, 12, 13, 7, 8])
     assert forecast_sums(past, 3, np.ones(9)).expected.tolist() == pytest.approx(expected.tolist())
@@ -36,7 +36,7 @@ def test_expected_is_the_mean_of_each_weekday():
 @pytest.mark.parametrize(
     ("rho", "past", "least"), [(0, 14, 0.92), (0, 56, 0.92), (0.5, 14, 0.84), (0.5, 56, 0.89), (0.8, 56, 0.85)]
 )
-def test_the_interval_holds_about_as_often_as_it_says(rho, past, least):
+def test_the_interval_has_about_its_nominal_coverage(rho, past, least):
     draw, ahead, held = np.random.default_rng(7), 20, 0
     for _ in range(200):
         days = 1000 + 200 * np.cos(np.arange(past + ahead) % 7) + 80 * _errors(draw, past + ahead, rho)
@@ -45,7 +45,7 @@ def test_the_interval_holds_about_as_often_as_it_says(rho, past, least):
     assert least <= held / 200 <= 0.99
 
 
-def test_a_past_whose_days_are_alike_in_a_row_leaves_more_open():
+def test_correlated_days_widen_the_interval():
     draw = np.random.default_rng(3)
     reach = [
         np.mean([forecast_sums(1000 + _errors(draw, 56, rho), 0, np.ones(20)).half_width[-1] for _ in range(30)])
@@ -54,7 +54,7 @@ def test_a_past_whose_days_are_alike_in_a_row_leaves_more_open():
     assert reach[1] > 1.8 * reach[0]
 
 
-def test_what_adds_up_never_falls_below_zero_nor_back():
+def test_the_interval_is_never_negative_and_never_decreases():
     found = forecast_sums(np.array([0.0, 0, 0, 90, 0, 0, 0] * 2) + np.arange(14) % 5, 0, np.ones(30))
     low, high = found.interval()
     assert (low >= 0).all()

@@ -36,7 +36,7 @@ def _texts(chart):
     return [text.text for text in ElementTree.fromstring(charts.to_svg(chart)).iter(f"{SVG}text")]
 
 
-def test_every_figure_is_one_svg_element_without_references(frame):
+def test_every_chart_is_one_svg_element_without_references(frame):
     for chart in _draw_all(frame):
         svg = charts.to_svg(chart)
         assert ElementTree.fromstring(svg).tag == f"{SVG}svg"
@@ -50,14 +50,14 @@ def test_axes_are_labelled_with_their_units(frame):
     assert {"share of the endpoint's calls", "100%"} <= set(shares)
 
 
-def test_outcomes_are_named_by_number_and_message_or_by_their_error(frame):
+def test_outcomes_are_labelled_by_number_and_message_or_error(frame):
     _, bars, shares = map(_texts, _draw_all(frame))
     named = {"50000 success", "50009 out of freq", "50010 invalid code", "50012 verified code", "50031", "timeout"}
     assert named <= set(bars)
     assert named <= set(shares)
 
 
-def test_a_line_is_drawn_for_each_endpoint_and_measure(frame):
+def test_there_is_a_line_for_each_endpoint_and_measure(frame):
     spec = charts.latency(analysis.latency(frame)).to_dict()
     (rows,) = spec["datasets"].values()
     assert {(row["endpoint"], row["measure"]) for row in rows} == {
@@ -68,35 +68,35 @@ def test_a_line_is_drawn_for_each_endpoint_and_measure(frame):
 
 @settings(deadline=None, max_examples=15)
 @given(data=st.data())
-def test_every_run_can_be_drawn(data, runs):
+def test_every_run_can_be_plotted(data, runs):
     for chart in _draw_all(analysis.from_records(data.draw(runs))):
         assert charts.to_svg(chart).startswith("<svg")
 
 
-def test_no_calls_and_calls_that_took_no_time_can_be_drawn(call):
+def test_no_calls_and_calls_with_a_latency_of_0_can_be_plotted(call):
     for records in ([], [call(latency_ns=0)]):
         for chart in _draw_all(analysis.from_records(records)):
             assert charts.to_svg(chart).startswith("<svg")
 
 
-def test_more_buckets_than_altair_takes_from_a_frame_are_drawn(call):
+def test_more_than_5000_buckets_can_be_plotted(call):
     many = analysis.from_records(call(started_ns=i * 10**9) for i in range(6000))
     assert charts.to_svg(charts.over_time(analysis.over_time(many))).startswith("<svg")
 
 
-def test_beyond_the_twelve_commonest_outcomes_the_rest_is_other(call):
+def test_all_but_the_twelve_most_frequent_outcomes_are_other(call):
     records = [call(code=60000 + i) for i in range(30) for _ in range(i + 1)]
     texts = _texts(charts.return_codes(analysis.return_codes(analysis.from_records(records))))
     assert [text for text in texts if text.startswith("600")] == [str(60000 + i) for i in range(18, 30)]
     assert "other" in texts
 
 
-def test_the_time_axis_is_utc_whatever_the_machines_zone(call):
+def test_the_time_axis_is_utc_in_every_time_zone(call):
     noon = analysis.from_records([call(), call(started_ns=1_793_966_430_000_000_000)])
     assert "12:00:00" in _texts(charts.over_time(analysis.over_time(noon)))
 
 
-def test_every_kind_has_a_colour_and_grey_tells_them_apart():
+def test_every_kind_has_a_colour_that_differs_in_grey_too():
     assert set(KIND_COLOURS) == {*Kind, ERROR, UNKNOWN}
     shades = [_lightness(KIND_COLOURS[name]) for name in (*Kind, ERROR)]
     assert min(abs(one - other) for one, other in combinations(shades, 2)) >= 6
@@ -114,7 +114,7 @@ def _linear(part):
     return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
 
 
-def test_codes_of_one_kind_have_shades_of_their_own(call):
+def test_codes_of_one_kind_have_different_shades(call):
     records = [call(Endpoint.VERIFY, code) for code in (50000, 50010, 50011, 50012)]
     spec = charts.over_time(analysis.over_time(analysis.from_records(records))).to_dict()
     drawn = spec["spec"]["encoding"]["color"]["scale"]["range"]

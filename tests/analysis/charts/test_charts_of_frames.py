@@ -74,32 +74,32 @@ def _texts(svg):
 
 @pytest.mark.parametrize("width", [250, 880])
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_says_what_it_shows_in_one_svg_element(frames, name, width):
+def test_a_chart_is_one_svg_element_with_its_labels(frames, name, width):
     svg = _draw(name, frames[name], width=width)
     assert EXPECTED[name] <= set(_texts(svg))
     assert not re.search(r"<script|<image|href=|url\(|@import|\bid=|NaN", svg)
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_is_no_wider_than_it_was_asked_to_be_but_for_its_axis(frames, name):
+def test_a_chart_is_no_wider_than_its_width_plus_the_axis(frames, name):
     for width in (250, 880):
         drawn = float(re.search(r'width="([0-9.]+)"', _draw(name, frames[name], width=width))[1])
         assert drawn <= width + 100
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_an_empty_frame_is_a_line_that_says_so(frames, name):
+def test_an_empty_frame_gives_a_text(frames, name):
     (text,) = _texts(_draw(name, frames[name].head(0), width=250))
     assert text.startswith("No ")
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_one_row_can_be_drawn(frames, name):
+def test_one_row_can_be_plotted(frames, name):
     assert len(_texts(_draw(name, frames[name].head(1)))) > 1
 
 
 @pytest.mark.parametrize("name", ["changes", "compare", "errors", "explain", "guessers", "limits", "suspects"])
-def test_no_more_than_25_rows_are_drawn(frames, name):
+def test_at_most_25_rows_are_plotted(frames, name):
     many = pd.concat([frames[name]] * 40, ignore_index=True)
     drawn = getattr(charts, name)(many)
     places = {row.get("place", 0) for rows in drawn.to_dict()["datasets"].values() for row in rows}
@@ -108,7 +108,7 @@ def test_no_more_than_25_rows_are_drawn(frames, name):
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_no_key_of_a_mobile_and_no_request_id_is_in_a_chart(frames, name):
+def test_a_chart_contains_no_mobile_keys_and_no_request_ids(frames, name):
     drawn = getattr(charts, name)(frames[name]).to_dict()
     fields = {field for rows in drawn["datasets"].values() for row in rows for field in row}
     assert not fields & {"mobile_key", "msg_key", "example_request_ids"}

@@ -31,13 +31,13 @@ def guesser():
     return pd.DataFrame([key | counts | {"first_seen": seen, "last_seen": seen, "flagged": True}])
 
 
-def test_a_mobile_is_shown_by_the_begin_of_its_key(guesser):
+def test_a_mobile_is_labelled_by_the_first_digits_of_its_key(guesser):
     chart = charts.guessers(guesser)
     assert "key 88a886 (1380013 …): 29 failed, flagged" in _texts(chart)
     assert "8599476033127510113" not in str(chart.to_dict())
 
 
-def test_a_right_code_after_wrong_ones_is_marked(guesser):
+def test_a_success_after_failures_is_marked(guesser):
     assert "succeeded afterwards" in _texts(charts.guessers(guesser))
     assert "succeeded afterwards" not in _texts(charts.guessers(guesser.assign(got_in=0)))
 
@@ -57,29 +57,29 @@ def test_a_change_that_goes_on_ends_with_an_arrow(change):
     assert not row["goes_on"]
 
 
-def test_a_change_is_named_with_both_of_its_levels(change):
+def test_the_label_of_a_change_has_both_levels(change):
     texts = _texts(charts.changes(change))
     assert "send 50009 out of freq: 1.00 % → 25.00 %" in texts
     assert "time (UTC) on 2026-11-06" in texts
 
 
-def test_rows_that_have_no_room_are_counted(change):
+def test_omitted_rows_are_counted(change):
     many = pd.concat([change] * 40, ignore_index=True)
     assert "and 15 more" in _texts(charts.changes(many))
 
 
-def test_messages_without_a_price_are_said_to_have_none(call):
+def test_messages_without_prices_give_a_text(call):
     costs = analysis.cost(analysis.from_records([call()]), PriceList(), by=("day", "temp_id"))
     assert _texts(charts.cost(costs)) == ["No messages with a price"]
 
 
-def test_what_callers_waited_is_drawn_where_it_is_not_the_servers_latency(call):
+def test_caller_latency_is_plotted_if_it_differs_from_server_latency(call):
     calls = analysis.from_records([call(), call(wait_ns=10**9), call(Endpoint.VERIFY)])
     texts = _texts(charts.latency_over_time(analysis.latency(calls, every="1s")))
     assert {"caller latency", "server latency", "time (ms)"} <= set(texts)
 
 
-def test_a_line_is_broken_where_buckets_lack(call):
+def test_a_line_is_interrupted_at_missing_buckets(call):
     started = [call().started_ns + second * 10**9 for second in (0, 1, 5)]
     frame = analysis.latency(analysis.from_records(call(started_ns=it) for it in started), every="1s")
     found = {
@@ -100,7 +100,7 @@ def test_a_line_is_broken_where_buckets_lack(call):
         (400_000_000, "%Y"),
     ],
 )
-def test_a_clock_is_as_precise_as_its_span_asks_for(span_s, form):
+def test_the_format_of_a_time_axis_depends_on_its_span(span_s, form):
     assert base.time_axis("at:T", NOON_MS, NOON_MS + span_s * 1000, 880).to_dict()["axis"]["format"] == form
 
 

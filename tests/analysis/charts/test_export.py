@@ -37,32 +37,32 @@ class Loads(HTMLParser):
         self.loaded += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
 
 
-def test_a_png_has_as_many_pixels_as_it_is_asked_for(chart):
+def test_a_png_has_the_requested_scale(chart):
     once, twice = charts.to_png(chart, scale=1), charts.to_png(chart)
     assert once.startswith(SIGNATURE)
     assert _size(twice) == tuple(2 * size for size in _size(once))
 
 
-def test_a_page_loads_nothing(chart):
+def test_a_page_loads_no_resources(chart):
     page = Loads()
     page.feed(charts.to_html(chart))
     assert page.loaded == []
     assert "link" not in page.tags
 
 
-def test_a_text_does_not_end_the_script_of_a_page(chart):
+def test_a_text_cannot_end_the_script_of_a_page(chart):
     page = charts.to_html(chart)
     assert r"No calls\u003c/script>\u003cscript>alert(1)" in page
     assert "<script>alert(1)" not in page
 
 
 @pytest.mark.parametrize("draw", [charts.to_svg, charts.to_png])
-def test_a_chart_whose_data_is_elsewhere_is_refused(draw):
+def test_a_chart_with_data_at_a_url_is_refused(draw):
     with pytest.raises(ValueError, match="not allowed"):
         draw(ELSEWHERE)
 
 
-def test_a_notebook_shows_a_picture_in_its_size_and_keeps_no_script(chart):
+def test_a_notebook_shows_a_png_and_stores_no_script(chart):
     active, options = alt.renderers.active, alt.renderers.options
     try:
         charts.offline()

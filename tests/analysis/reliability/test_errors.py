@@ -22,7 +22,7 @@ def _errors(records, **options):
     return analysis.errors(analysis.from_records(records), **options)
 
 
-def test_a_success_is_no_failure(call):
+def test_a_success_is_no_error(call):
     assert _errors([call(), call(Endpoint.VERIFY)]).empty
 
 
@@ -36,40 +36,40 @@ def test_a_success_is_no_failure(call):
         (Kind.VERDICT, "nobody"),
     ],
 )
-def test_every_kind_of_failure_is_somebodys(kind, payer, call):
+def test_every_kind_of_error_has_a_payer(kind, payer, call):
     codes = [code for code in ReturnCode if code.kind is kind]
     found = _errors([call(code=int(code)) for code in codes])
     assert found["payer"].tolist() == [payer] * len(codes)
 
 
-def test_the_provider_pays_for_transport_but_not_for_a_caller_who_left(call):
+def test_the_provider_pays_for_transport_errors_but_not_for_cancelled_calls(call):
     found = _errors([call(error=error.value) for error in Failure]).set_index("error")["payer"]
     assert found.pop("cancelled") == "nobody"
     assert set(found) == {"provider"}
 
 
-def test_a_code_beyond_the_table_fails_and_nobody_knows_who_pays(call):
+def test_an_unknown_return_code_is_an_error_without_a_payer(call):
     row = _errors([call(code=50031)]).iloc[0]
     assert (row["return_code"], row["message"], _none(row["payer"])) == (50031, "", None)
 
 
-def test_shares_are_of_all_the_endpoints_calls(call):
+def test_shares_are_relative_to_all_calls_of_the_endpoint(call):
     found = _errors([call(), call(), call(), call(code=50019), call(Endpoint.VERIFY, 50010)])
     assert found["share"].tolist() == [0.25, 1.0]
 
 
-def test_a_verifys_mobile_is_that_of_its_send(call):
+def test_the_mobile_of_a_verify_is_that_of_its_send(call):
     sends = [call(mobile_key=2**60 + key, msg_key=key) for key in (1, 2)]
     verifies = [call(Endpoint.VERIFY, 50010, msg_key=key) for key in (1, 1, 2, 3)]
     assert _errors(sends + verifies)["mobiles"].tolist() == [2]
 
 
-def test_neighbouring_keys_are_different_mobiles(call):
+def test_adjacent_keys_are_different_mobiles(call):
     records = [call(code=50009, mobile_key=2**62 + place) for place in range(3)] + [call(code=50009)]
     assert _errors(records)["mobiles"].tolist() == [3]
 
 
-def test_the_examples_are_of_the_first_the_last_and_the_slowest(call):
+def test_the_examples_are_the_first_the_last_and_the_slowest_call(call):
     start = call().started_ns
     records = [
         call(code=50019, started_ns=start + place, latency_ns=latency, request_id=name)
@@ -78,12 +78,12 @@ def test_the_examples_are_of_the_first_the_last_and_the_slowest(call):
     assert _errors(records)["example_request_ids"].tolist() == ["b a slow"]
 
 
-def test_an_example_is_named_once_and_is_null_where_none_is_known(call):
+def test_an_example_is_listed_once_and_is_null_without_request_ids(call):
     found = _errors([call(code=50019, request_id="a"), call(code=50009)])
     assert list(map(_none, found["example_request_ids"])) == [None, "a"]
 
 
-def test_the_busiest_bucket_is_the_first_with_most_calls(call):
+def test_the_busiest_bucket_is_the_first_one_with_the_most_calls(call):
     day = call().started_ns // (24 * HOUR) * 24 * HOUR
     hours = [1, 3, 3, 2, 2, 5]
     found = _errors([call(code=50009, started_ns=day + hour * HOUR) for hour in hours]).iloc[0]
@@ -92,7 +92,7 @@ def test_the_busiest_bucket_is_the_first_with_most_calls(call):
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_errors_agree_with_counting_by_hand(data, runs):
+def test_errors_equal_a_count_by_hand(data, runs):
     records = data.draw(runs)
     found = _errors(records, every="2s")
     failed = defaultdict(list)
@@ -111,7 +111,7 @@ def test_errors_agree_with_counting_by_hand(data, runs):
         assert (row["busiest_calls"], row["busiest"]) == (most, min(it for it in busy if busy[it] == most))
 
 
-def test_of_no_calls_there_are_no_rows_and_the_same_columns(call):
+def test_no_calls_give_no_rows_and_the_same_columns(call):
     none, some = _errors([]), _errors([call(code=50009, request_id="a")])
     assert none.empty
     assert none.dtypes.astype(str).tolist() == some.dtypes.astype(str).tolist()

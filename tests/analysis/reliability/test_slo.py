@@ -53,7 +53,7 @@ def _logs(draw, call):
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), slo=st.sampled_from(["99.9%", "90%", "50%"]))
-def test_burn_rates_agree_with_each_window_by_itself(data, slo, call):
+def test_burn_rates_equal_a_slow_computation_of_each_window(data, slo, call):
     records = data.draw(_logs(call))
     found = analysis.burn_rates(analysis.from_records(records), slo)
     for pair, row in zip(PAIRS, found[FIGURES].itertuples(index=False), strict=True):
@@ -62,7 +62,7 @@ def test_burn_rates_agree_with_each_window_by_itself(data, slo, call):
         assert figures == [pytest.approx(it, rel=1e-9) if isinstance(it, float) else it for it in expected]
 
 
-def test_the_windows_are_the_workbooks(call):
+def test_the_windows_are_those_of_the_workbook(call):
     found = analysis.burn_rates(analysis.from_records([call()]))
     assert found[["long_s", "short_s", "threshold", "action"]].to_numpy().tolist() == [
         [3600, 300, 14.4, "page"],
@@ -71,13 +71,13 @@ def test_the_windows_are_the_workbooks(call):
     ]
 
 
-def test_the_windows_of_another_period_are_as_many_times_as_long(call):
+def test_the_windows_scale_with_the_period(call):
     found = analysis.burn_rates(analysis.from_records([call()]), period="3D")
     assert found["long_s"].tolist() == [360, 2160, 25_920]
     assert found["threshold"].tolist() == [14.4, 6.0, 1.0]
 
 
-def test_an_outage_calls_somebody_within_minutes_and_lets_go_when_it_is_over(call):
+def test_an_outage_pages_within_minutes_and_stops_when_it_is_over(call):
     records = [call(started_ns=START + place * MINUTE) for place in range(600)]
     records += [call(code=50019, started_ns=START + (300 + place) * MINUTE) for place in range(20)]
     page = analysis.burn_rates(analysis.from_records(records)).iloc[0]
@@ -86,7 +86,7 @@ def test_an_outage_calls_somebody_within_minutes_and_lets_go_when_it_is_over(cal
     assert 20 * 60 <= page["firing_s"] <= 26 * 60
 
 
-def test_the_budget_counts_what_the_provider_spends_and_nothing_else(call):
+def test_the_budget_counts_only_failures_of_the_provider(call):
     records = [call(), call(code=50019), call(error="timeout"), call(error="cancelled"), call(code=50009)]
     records += [call(code=50002), call(Endpoint.VERIFY, 50010), call(code=50031), call(latency_ns=10**10)]
     row = analysis.error_budget(analysis.from_records(records), "90%").iloc[0]
@@ -94,14 +94,14 @@ def test_the_budget_counts_what_the_provider_spends_and_nothing_else(call):
     assert row["allowed":"left"].tolist() == pytest.approx([0.9, 2 / 0.9, -1.1])
 
 
-def test_a_call_that_is_too_slow_is_bad_once(call):
+def test_a_slow_call_that_failed_is_bad_only_once(call):
     slow = {"latency_ns": 500_000_001}
     records = [call(**slow), call(code=50019, **slow), call(latency_ns=500_000_000)]
     row = analysis.error_budget(analysis.from_records(records), "50%", within_ms=500).iloc[0]
     assert row[["calls", "bad", "server", "slow"]].tolist() == [3, 2, 1, 1]
 
 
-def test_the_budget_is_of_the_last_period(call):
+def test_the_budget_is_that_of_the_last_period(call):
     day = 1440 * MINUTE
     records = [call(code=50019, started_ns=START - 30 * day), call(started_ns=START - 30 * day + MINUTE)]
     row = analysis.error_budget(analysis.from_records([*records, call(started_ns=START)])).iloc[0]
@@ -109,19 +109,19 @@ def test_the_budget_is_of_the_last_period(call):
     assert row["until"] - row["since"] == pd.Timedelta("30D")
 
 
-def test_a_promise_may_be_a_share_or_percents(call):
+def test_an_slo_may_be_a_ratio_or_a_percentage(call):
     calls = analysis.from_records([call(code=50019), *[call()] * 9])
     assert analysis.error_budget(calls, "80 %")["left"].tolist() == pytest.approx([1.0])
     assert analysis.error_budget(calls, 0.8)["left"].tolist() == pytest.approx([1.0])
 
 
 @pytest.mark.parametrize("slo", ["100%", "0%", "99.9", "most", 1, float("nan"), "-5%"])
-def test_what_is_no_promise_is_an_input_error(slo):
+def test_an_invalid_slo_is_an_input_error(slo):
     with pytest.raises(InputError, match=r"give a ratio of good calls between 0 and 1, such as 99\.9%"):
         analysis.error_budget(analysis.from_records([]), slo)
 
 
-def test_of_no_calls_nothing_burns_and_there_is_no_budget(call):
+def test_no_calls_give_burn_rates_of_0_and_no_budget(call):
     none, some = analysis.from_records([]), analysis.from_records([call(code=50019)])
     assert analysis.error_budget(none).empty
     assert analysis.burn_rates(none)["worst_burn"].tolist() == [0, 0, 0]

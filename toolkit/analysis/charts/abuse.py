@@ -36,9 +36,11 @@ def suspects(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """
     if not len(frame):
         return empty_chart("No accepted sends", width)
-    rows = row_layout.place_rows(
-        [row | {"label": _prefix_label(row)} for row in to_rows(frame.head(row_layout.MAX_ROWS))]
-    )
+    found = to_rows(frame.head(row_layout.MAX_ROWS))
+    for row in found:
+        sends = number_format.plural(row["sends"], "send")
+        row["label"] = f"{row['prefix']}: {sends}" + (", flagged" if row["flagged"] else "")
+    rows = row_layout.place_rows(found)
     layout = row_layout.lay_out(row_layout.labels_of(rows, len(frame) - len(rows)), width)
     parts = [
         {"place": row["place"], "part": part, "score": row[name], "order": order, "flagged": row["flagged"]}
@@ -84,10 +86,6 @@ def guessers(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     shape = alt.Shape("mark:N", title=None, scale=named_scale({_GOT_IN: "diamond"}))
     marks = alt.Chart(inline(marked)).mark_point(filled=True, size=130, color="#8f1424", opacity=1)
     return with_theme(alt.layer(stacked, marks.encode(x="verifies:Q", y=layout.y, shape=shape)))
-
-
-def _prefix_label(row: Row) -> str:
-    return f"{row['prefix']}: {number_format.plural(row['sends'], 'send')}" + (", flagged" if row["flagged"] else "")
 
 
 def _mobile_label(row: Row) -> str:

@@ -84,13 +84,17 @@ def forecast(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
         y=alt.Y("at:Q", title=title, axis=alt.Axis(format=",~f", tickCount=5), scale=alt.Scale(zero=True)),
     )
     last = alt.Chart(inline(rows[-1:]))
+    at, low, high = (f"{rows[-1][name]:,.0f}" for name in ("at", "low", "high"))
+    interval = f" ({low} to {high})" if rows[-1]["part"] == _FORECAST else ""
+    end = pd.Timestamp(rows[-1]["end"] - _DAY_MS, unit="ms")
+    total = f"by the end of {end:%Y-%m-%d}: {f'{unit} {at}'.strip()}{interval}"
     dash = alt.StrokeDash("part:N", title=None, scale=named_scale(dashes))
     return with_theme(
         alt.layer(
             base.mark_area(color=_BAND_COLOUR).encode(y="low:Q", y2="high:Q"),
             base.mark_line(color=_LINE_COLOUR, strokeWidth=2.5).encode(strokeDash=dash),
             last.mark_point(color=_LINE_COLOUR, filled=True, size=60, opacity=1).encode(x="end:T", y="at:Q"),
-        ).properties(title=subtitle(_total_text(rows[-1], unit), width))
+        ).properties(title=subtitle(total, width))
     )
 
 
@@ -207,13 +211,6 @@ def _connected(rows: list[Row]) -> list[Row]:
     recorded = [row for row in rows if row["part"] == _RECORDED]
     turn = [(recorded[-1] if recorded else first) | {"part": _FORECAST}] if len(recorded) < len(rows) else []
     return [first, *rows, *turn]
-
-
-def _total_text(row: Row, unit: str) -> str:
-    at, low, high = (f"{row[name]:,.0f}" for name in ("at", "low", "high"))
-    day = pd.Timestamp(row["end"] - _DAY_MS, unit="ms")
-    interval = f" ({low} to {high})" if row["part"] == _FORECAST else ""
-    return f"by the end of {day:%Y-%m-%d}: {f'{unit} {at}'.strip()}{interval}"
 
 
 def _waterfall_rows(rows: list[Row]) -> Iterator[Row]:

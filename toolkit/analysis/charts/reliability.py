@@ -69,7 +69,10 @@ def burn_rates(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """
     if not frame["worst_at"].notna().any():
         return empty_chart("No calls", width)
-    rules = row_layout.place_rows([row | {"label": _rule_label(row)} for row in to_rows(frame)])
+    rules = row_layout.place_rows(to_rows(frame))
+    for row in rules:
+        windows = f"{number_format.duration(row['long_s'])} and {number_format.duration(row['short_s'])}"
+        row["label"] = f"{row['action']}, {windows}" + (", firing" if row["firing"] else "")
     layout = row_layout.lay_out(row_layout.labels_of(rules), width)
     burns = [
         {"place": row["place"], "window": window, "burn": row[name] or 0}
@@ -104,8 +107,3 @@ def _error_row(row: Row) -> Row:
         "kind": labels.kind(row),
         "share": row["busiest_calls"] / row["calls"] if row["calls"] else 0,
     }
-
-
-def _rule_label(row: Row) -> str:
-    windows = f"{number_format.duration(row['long_s'])} and {number_format.duration(row['short_s'])}"
-    return f"{row['action']}, {windows}" + (", firing" if row["firing"] else "")
