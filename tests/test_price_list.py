@@ -197,7 +197,7 @@ def test_a_misspelt_list_in_the_settings_file_is_an_unknown_setting(folder: Path
 @pytest.mark.parametrize("text", ["", FILE.split("[[prices]]")[0], "[[prices"])
 def test_a_file_without_prices_is_one_line_that_names_it(folder: Path, text: str) -> None:
     Path("prices.toml").write_text(text)
-    with pytest.raises(SettingsError, match=r"prices\.toml (holds no prices: write \[\[prices\]\]|is no TOML)"):
+    with pytest.raises(SettingsError, match=r"prices\.toml (has no prices: write \[\[prices\]\]|is not TOML)"):
         load_prices("prices.toml")
 
 
@@ -208,7 +208,7 @@ def test_a_file_that_is_not_there_is_one_line_that_names_it(folder: Path) -> Non
 
 def test_a_price_of_a_send_with_too_many_places_is_one_line(folder: Path) -> None:
     Path("smscode.toml").write_text('price_per_send = "0.00000001"\n')
-    with pytest.raises(SettingsError, match="price per send can't be used"):
+    with pytest.raises(SettingsError, match="invalid price per send"):
         load_prices()
 
 

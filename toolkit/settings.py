@@ -1,39 +1,40 @@
-"""What is configured: which API to call and as whom, and how to run the service. The only reader of the environment.
+"""Load the settings: the target of calls, prices, and the service's options.
 
-A setting is taken from the first of these that gives it; an empty one counts as absent:
+A setting comes from the first of these sources that has it; an empty value counts as absent:
 
 1. an argument of a ``load_...`` or ``find_...`` function;
-2. an environment variable: SMSCODE_ and the setting's name in capitals, such as SMSCODE_BASE_URL;
+2. an environment variable: SMSCODE_ and the setting's name in capitals, e.g. SMSCODE_BASE_URL;
 3. the same names in the file ``.env`` of the current directory;
 4. ``smscode.toml`` of the current directory:
 
        base_url = "https://api.sms.jpush.cn"
        app_key = "..."
        master_secret = "..."
-       temp_id = 1                           # without it 1
-       price_per_send = "0.045"              # what a send costs: the price of a message times the template's segments
-       currency = "CNY"                      # without it CNY
+       temp_id = 1                           # default 1
+       price_per_send = "0.045"              # cost of a send: the price of a segment times the template's segments
+       currency = "CNY"                      # default CNY
 
-       [[templates]]                         # what a price list tells apart
+       [[templates]]                         # see toolkit.price_list
        temp_id = 1
        type = "code"
-       segments = 1                          # without it 1
+       segments = 1                          # default 1
 
-       [[prices]]                            # where there are some, they hold instead of price_per_send
-       since = 2026-11-01                    # a UTC day, from which it holds
+       [[prices]]                            # replace price_per_send
+       since = 2026-11-01                    # first UTC day
        per_segment = "0.045"                 # decimal text
        currency = "CNY"
-       template_type = "code"                # without it every type
-       carrier = "China Mobile"              # without it every carrier
+       template_type = "code"                # default: all types
+       carrier = "China Mobile"              # default: all carriers
 
-       [service]                             # how `smscode serve` runs
+       [service]                             # options of `smscode serve`
        store = "sqlite:///sms.db"
        production = true
        rules = ["1/60s", "5/3600s", "10/86400s"]
        provider = "webhook"                  # or "smpp", "outbox"
        webhook_url = "https://sms.example.org/texts"
 
-A secret given as a program's argument can be read by every user of the machine (`ps`).
+This is the only module that reads the environment. Don't pass secrets as arguments of a program: every user of the
+machine can read them with `ps`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ import tomllib
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -59,6 +59,7 @@ from toolkit.api import defaults
 from toolkit.api.errors import InputError, SettingsError
 from toolkit.api.wire import parse_base_url
 from toolkit.price_list import PriceList, PriceRow, Unit, parse_price_list
+from toolkit.validation import suggest
 
 _FILE = "smscode.toml"
 _PREFIX = "SMSCODE_"
@@ -67,7 +68,7 @@ _REQUIRED = ("base_url", "app_key", "master_secret")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An app at an API. ``temp_id`` is the template that its sends use."""
+    """An app at an API, with the template that its sends use."""
 
     base_url: str
     app_key: str
@@ -77,7 +78,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one send costs with the target's template, all of its segments; nothing here can read a template's text."""
+    """The cost of one send with the target's template, all segments included."""
 
     per_send: Decimal
     currency: str
@@ -90,8 +91,11 @@ def load_target(
     master_secret: str | None = None,
     temp_id: int | None = None,
 ) -> Target:
-    """Load the target; raise SettingsError, in one line, for a setting that is missing or can't be used."""
-    given = _read(_Given, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
+    """Load the target.
+
+    Raises SettingsError, with a message of one line, if a setting is missing or invalid.
+    """
+    given = _read(_TargetSettings, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
     return given.target()
 
 
@@ -102,48 +106,47 @@ def find_target(
     master_secret: str | None = None,
     temp_id: int | None = None,
 ) -> Target | None:
-    """Load the target as ``load_target`` does, or return None where neither URL, key nor secret is given anywhere."""
-    given = _read(_Given, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
+    """Load the target as ``load_target`` does, or return None if URL, key and secret are all missing."""
+    given = _read(_TargetSettings, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
     return given.target() if any(getattr(given, name) for name in _REQUIRED) else None
 
 
 def load_price() -> Price | None:
-    """Load what a send costs, None where nobody said; raise SettingsError, in one line, for what is no price."""
-    given = _read(_Given)
+    """Load the price of a send, or return None if it isn't set; raise SettingsError for an invalid price."""
+    given = _read(_TargetSettings)
     return Price(given.price_per_send, given.currency) if given.price_per_send is not None else None
 
 
 def load_prices(path: str | Path | None = None) -> PriceList:
-    """Load the price list of a file of its own, or of ``smscode.toml``; raise SettingsError, in one line.
+    """Load the price list of a file, by default of ``smscode.toml``.
 
-    Where ``smscode.toml`` has no [[prices]], ``price_per_send`` is the price of every send.
+    If ``smscode.toml`` has no [[prices]], the list consists of ``price_per_send``.
+    Raises SettingsError, with a message of one line, if the file can't be read or is invalid.
     """
     if path is None:
         tables = _load_toml(Path(_FILE)) if Path(_FILE).exists() else {}
         prices = parse_price_list({name: tables[name] for name in _LISTS if name in tables}, _FILE)
-        return prices if prices.rows else _price_sends(prices)
+        price = None if prices.rows else load_price()
+        if prices.rows or price is None:
+            return prices if prices.rows else PriceList((), prices.templates, Unit.SEND)
+        try:
+            row = PriceRow(date.min, price.per_send, price.currency)
+        except InputError as problem:
+            raise SettingsError(f"invalid price per send: {problem}; {_ways('price_per_send')}") from None
+        return PriceList((row,), prices.templates, Unit.SEND)
     prices = parse_price_list(_load_toml(Path(path)), str(path))
     if not prices.rows:
-        raise SettingsError(f"{path} holds no prices: write [[prices]] above each")
+        raise SettingsError(f"{path} has no prices: write [[prices]] above each row")
     return prices
 
 
-def _price_sends(prices: PriceList) -> PriceList:
-    price = load_price()
-    try:
-        rows = () if price is None else (PriceRow(date.min, price.per_send, price.currency),)
-    except InputError as problem:
-        raise SettingsError(f"the price per send can't be used ({problem}): {_ways('price_per_send')}") from None
-    return PriceList(rows, prices.templates, Unit.SEND)
-
-
 def load_service(**arguments: Any) -> ServiceSettings:
-    """Load how the service is to run; raise SettingsError, in one line, for a setting that can't be used."""
+    """Load the service's options; raise SettingsError, with a message of one line, for an invalid one."""
     return _read(ServiceSettings, **arguments)
 
 
 class _Settings(BaseSettings):
-    """The settings of one table of the file; the table None is its top level."""
+    """The settings in one table of the file; the table None is the top level."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX, env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
@@ -159,19 +162,19 @@ class _Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the sources in order; the first that gives a setting has it."""
+        """Return the sources in order of precedence."""
         file = InitSettingsSource(settings_cls, init_kwargs=_read_file()[cls.table])
         return init_settings, env_settings, dotenv_settings, file
 
 
 def _check_app_key(app_key: str) -> str:
     if ":" in app_key:
-        raise ValueError("an app key holds no colon")
+        raise ValueError("an app key has no colon")
     return app_key
 
 
-class _Given(_Settings):
-    """What was given of a target; "" is absent."""
+class _TargetSettings(_Settings):
+    """The settings of the target; "" is absent."""
 
     base_url: Annotated[str, AfterValidator(lambda text: text and parse_base_url(text))] = ""
     app_key: Annotated[str, AfterValidator(_check_app_key)] = ""
@@ -181,7 +184,7 @@ class _Given(_Settings):
     currency: str = "CNY"
 
     def target(self) -> Target:
-        """Return the target; raise SettingsError where a part of it is missing."""
+        """Return the target; raise SettingsError if a part is missing."""
         for name in _REQUIRED:
             if not getattr(self, name):
                 raise SettingsError(f"no {_words(name)}: {_ways(name)}")
@@ -189,12 +192,31 @@ class _Given(_Settings):
 
 
 class ServiceSettings(_Settings):
-    """How the service runs. Rules are written count/seconds; ``store`` None is a temporary one.
+    """The options of the service.
 
-    ``admin_port`` None: no admin port. ``log_calls`` None: in production.
-    ``provider`` is the way out: webhook needs its URL and secret; smpp needs smpp://system_id@host:port and its
-    password, and shows ``smpp_source`` as the sender; outbox lets messages wait.
-    ``key_file``: of a Redis store's key, the same on every machine. ``workers``: processes, over Redis only.
+    Attributes:
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        store: URL of the store; None is a temporary store.
+        key_file: key of a Redis store, the same file on every machine.
+        workers: number of processes; more than one needs Redis.
+        production: run without the sandbox's functions, with a provider that delivers.
+        strict_media: accept only application/json.
+        admin_host: address of the admin port.
+        admin_port: port for metrics and health; None opens no port.
+        log_calls: log every call; None logs them in production.
+        max_in_flight: requests handled at once; more are refused.
+        rules: rate rules of sends to one mobile, COUNT/DURATION.
+        app_rules: rate rules of sends of one app.
+        tries: wrong codes allowed per message.
+        failures_per_hour: wrong codes allowed per mobile and hour.
+        provider: delivery of messages: outbox keeps them, webhook needs its URL and secret, smpp its URL and password.
+        webhook_url: URL that receives each message.
+        webhook_secret: secret that signs the requests.
+        smpp_url: smpp://system_id@host:port.
+        smpp_password: password of the system_id.
+        smpp_source: sender that phones show.
+
     """
 
     table: ClassVar[str | None] = "service"
@@ -224,12 +246,12 @@ class ServiceSettings(_Settings):
     @field_validator("rules", "app_rules", mode="before")
     @classmethod
     def split(cls, value: object) -> object:
-        """Read several rules from one text, as a variable holds them: with spaces or commas between."""
+        """Split a text of several rules at blanks and commas: a variable has all rules in one text."""
         return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
-_TABLES: tuple[type[_Settings], ...] = (_Given, ServiceSettings)
-_LISTS = ("prices", "templates")  # which toolkit.price_list reads
+_TABLES: tuple[type[_Settings], ...] = (_TargetSettings, ServiceSettings)
+_LISTS = ("prices", "templates")  # toolkit.price_list parses these
 _S = TypeVar("_S", bound=_Settings)
 
 
@@ -241,12 +263,12 @@ def _read(settings: type[_S], **arguments: object) -> _S:
     except ValidationError as problems:
         problem = problems.errors(include_url=False, include_input=False)[0]
         name, reason = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
-    # Outside of the handler: the text of pydantic's error shows what was given, which may be a secret.
-    raise SettingsError(f"the {_words(name)} can't be used ({reason}): {_ways(name)}")
+    # Raised outside of the handler: pydantic's error, its context, shows the value, which may be a secret.
+    raise SettingsError(f"invalid {_words(name)}: {reason}; {_ways(name)}")
 
 
 def _read_file() -> dict[str | None, dict[str, Any]]:
-    """Return the file's settings by table, but for empty ones; raise SettingsError for a name that is none."""
+    """Return the file's non-empty settings by table; raise SettingsError for an unknown name."""
     path = Path(_FILE)
     whole = _load_toml(path) if path.exists() else {}
     whole = {name: it for name, it in whole.items() if name not in _LISTS}
@@ -260,20 +282,18 @@ def _load_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is no TOML: {error}") from None
+        raise SettingsError(f"{path} is not TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} can't be read: {error}") from None
 
 
 def _check_names(settings: type[_Settings], table: object) -> None:
     if not isinstance(table, dict):
-        raise SettingsError(f"{_FILE}: {settings.table} is a table of settings: write [{settings.table}] above them")
+        raise SettingsError(f"{_FILE}: {settings.table} must be a table: write [{settings.table}] above its settings")
     known = settings.model_fields
     for name in table.keys() - known.keys():
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
         place = f" in [{settings.table}]" if settings.table else ""
-        raise SettingsError(f"{_FILE} has an unknown setting {name}{place}: {hint}")
+        raise SettingsError(f"{_FILE} has an unknown setting {name}{place} ({suggest(name, known)})")
 
 
 def _words(name: str) -> str:

@@ -68,7 +68,7 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
             ["--production", "--store", "sqlite:///x.db", "--provider", "outbox", "--speed", "60"],
             "work only in a sandbox",
         ),
-        (["--provider", "pigeon"], "the provider can't be used"),
+        (["--provider", "pigeon"], "invalid provider"),
         (["--provider", "webhook"], "provider webhook needs webhook_url: set SMSCODE_WEBHOOK_URL"),
         (["--provider", "smpp"], "provider smpp needs smpp_url: set SMSCODE_SMPP_URL"),
         (["--speed", "0"], "expected a number above 0"),
