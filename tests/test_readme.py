@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,20 @@ def test_every_function_of_the_analysis_and_every_option_of_the_report_is_docume
     options = re.findall(r"--[a-z-]+", smscode("report", "--help").stdout)
     told = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     assert sorted(set(options) - set(re.findall(r"--[a-z-]+", told)) - {"--help", "--json"}) == []
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_modules_that_the_architecture_page_names_exist() -> None:
+    names = re.findall(r"`([\w/]+\.(?:py|lua))`", ARCHITECTURE)
+    assert names
+    assert [name for name in names if not (ROOT / "toolkit" / name).exists()] == []
+
+
+def test_the_layers_on_the_architecture_page_are_those_that_ci_checks() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
+    block = re.search(r"```\n(cli .*?)```", ARCHITECTURE, re.DOTALL)
+    assert block
+    assert [re.split(r"\s{2,}", line)[0] for line in block[1].splitlines()] == layers
