@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from toolkit.api.return_codes import Kind, find, kind_of
+from toolkit.api.return_codes import Kind, find_published, kind_of
 
 ERROR = "ERROR"
 """Stands for the kind of a call that ended without an answer of the API."""
@@ -35,8 +35,8 @@ def outcome_name(outcome: int | str) -> str:
     >>> outcome_name(50009), outcome_name("timeout")
     ('50009 out of freq', 'timeout')
     """
-    known = find(outcome) if isinstance(outcome, int) else None
-    return f"{known:d} {known.message}" if known else str(outcome)
+    known = find_published(outcome) if isinstance(outcome, int) else None
+    return f"{outcome:d} {known.message}".rstrip() if known else str(outcome)
 
 
 def outcome_kind(outcome: int | str) -> str:

@@ -10,7 +10,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import CallRecord
 
 NOON_NS = 1_793_966_400_000_000_000  # 2026-11-06 12:00:00 UTC
-SEND_CODES = (50000, 50006, 50009, 50014, 50019, 50031)
+SEND_CODES = (50000, 50006, 50009, 50014, 50019, 59031)
 VERIFY_CODES = (50000, 50010, 50011, 50012)
 
 

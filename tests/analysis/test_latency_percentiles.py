@@ -40,6 +40,19 @@ def test_one_call_is_every_percentile(call):
     assert table.loc[1, "p50_ms":"max_ms"].tolist() == [4.0] * 7
 
 
+def test_calls_that_never_connected_are_in_no_percentile(call):
+    records = [call(latency_ns=5_000_000), *[call(error="connect", latency_ns=1_000)] * 99]
+    table = analysis.latency(analysis.from_records(records))
+    assert table["p50_ms"].tolist() == table["max_ms"].tolist() == [5.0, 5.0]
+    assert table["calls"].tolist() == [1, 1]
+    assert analysis.latency(analysis.from_records(records[1:])).empty
+
+
+def test_calls_that_the_end_cut_off_count_with_the_time_until_then(call):
+    table = analysis.latency(analysis.from_records([call(error="cancelled", latency_ns=7_000_000)]))
+    assert table["max_ms"].tolist() == [7.0, 7.0]
+
+
 def test_the_caller_latency_shows_a_stall_that_the_server_latency_hides(call):
     stalled = [call(wait_ns=200_000_000) for _ in range(10)]
     table = analysis.latency(analysis.from_records([*[call() for _ in range(90)], *stalled])).set_index("measure")

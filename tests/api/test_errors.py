@@ -26,8 +26,8 @@ def test_a_refusal_carries_the_row_of_its_code() -> None:
 
 
 def test_a_refusal_keeps_a_code_that_the_table_lacks() -> None:
-    error = ReturnCodeError(50101, 403, "blocked")
-    assert (error.return_code, error.retry_after_s, error.kind) == (50101, None, None)
+    error = ReturnCodeError(59101, 403, "blocked")
+    assert (error.return_code, error.retry_after_s, error.kind) == (59101, None, None)
 
 
 def test_an_answer_that_is_not_the_apis_is_kept_in_part() -> None:

@@ -1,4 +1,6 @@
-from toolkit.api.return_codes import Kind, ReturnCode, find, kind_of
+import pytest
+
+from toolkit.api.return_codes import LATER_CODES, Kind, ReturnCode, find, find_published, kind_of
 
 # The contract's table, as it stands there.
 TABLE = """
@@ -36,7 +38,40 @@ def test_every_row_is_found_by_its_number() -> None:
 
 
 def test_a_number_that_the_table_lacks_has_no_row_and_no_kind() -> None:
-    assert (find(50020), kind_of(50020)) == (None, None)
+    assert (find(50048), find_published(50048), kind_of(50048)) == (None, None, None)
+
+
+def test_the_later_codes_are_those_that_the_vendor_published() -> None:
+    missing = {50032, *range(50048, 50052), *range(50055, 50101)}
+    assert list(LATER_CODES) == [number for number in range(50020, 50106) if number not in missing]
+    assert [find_published(number) for number in LATER_CODES] == list(LATER_CODES.values())
+    assert not any(map(find, LATER_CODES))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (50021, Kind.REQUEST),
+        (50024, None),
+        (50026, Kind.REQUEST),
+        (50033, Kind.ACCOUNT),
+        (50034, Kind.RATE),
+        (50036, Kind.ACCOUNT),
+        (50105, Kind.REQUEST),
+    ],
+)
+def test_a_later_code_has_a_kind_if_its_wording_tells_who_can_act(code: int, kind: Kind | None) -> None:
+    assert kind_of(code) == kind
+
+
+@pytest.mark.parametrize("code", [50009, 50010, 50036, 59999])
+def test_an_http_status_of_5xx_is_the_servers_failure_whatever_the_code(code: int) -> None:
+    assert kind_of(code, 500) is kind_of(code, 503) is kind_of(code, 599, is_valid=False) is Kind.SERVER
+
+
+@pytest.mark.parametrize("code", [50009, 50010, 50026, 59999])
+def test_is_valid_false_is_a_verdict_whatever_the_code(code: int) -> None:
+    assert kind_of(code, 403, is_valid=False) is Kind.VERDICT
 
 
 def test_every_kind_has_a_row() -> None:

@@ -221,13 +221,31 @@ def test_a_refusal_comes_back_as_its_row(endpoint: Endpoint, code: ReturnCode, r
 
 
 def test_a_code_that_the_table_lacks_is_data() -> None:
-    answer = read(Endpoint.SEND, {"error": {"code": "50101", "message": "blocked"}}, 403)
-    assert (answer.return_code, answer.message, answer.kind) == (50101, "blocked", None)
+    answer = read(Endpoint.SEND, {"error": {"code": "59101", "message": "blocked"}}, 403)
+    assert (answer.return_code, answer.message, answer.kind) == (59101, "blocked", None)
 
 
 def test_a_refusal_without_a_message_has_the_tables() -> None:
     assert read(Endpoint.SEND, {"error": {"code": 50009}}, 403).message == "out of freq"
-    assert read(Endpoint.SEND, {"error": {"code": 50101, "message": 7}}, 403).message == ""
+    assert read(Endpoint.SEND, {"error": {"code": 59101, "message": 7}}, 403).message == ""
+    assert read(Endpoint.SEND, {"error": {"code": 50036}}, 403).message == "app in black"
+
+
+@pytest.mark.parametrize(
+    ("http_status", "body", "kind"),
+    [
+        (403, {"error": {"code": 50026}}, Kind.REQUEST),
+        (403, {"is_valid": False, "error": {"code": 50026}}, Kind.VERDICT),
+        (403, {"is_valid": False, "error": {"code": 59026}}, Kind.VERDICT),
+        (500, {"is_valid": False, "error": {"code": 50010}}, Kind.SERVER),
+        (503, {"error": {"code": 50009}}, Kind.SERVER),
+        (503, {"error": {"code": 59009}}, Kind.SERVER),
+    ],
+)
+def test_the_kind_of_a_response_follows_from_its_status_and_verdict_too(
+    http_status: int, body: dict[str, object], kind: Kind
+) -> None:
+    assert read(Endpoint.VERIFY, body, http_status).kind is kind
 
 
 @pytest.mark.parametrize("error", [None, "no", [], {}, {"code": None}, {"code": 1.5}, {"code": True}, {"code": 50000}])

@@ -163,7 +163,7 @@ def drip(start: bytes) -> Exchange:
 def test_a_code_is_sent_and_verified(run: Run, api: Api) -> None:
     assert run(api.target.base_url, SEND, ("verify_code", "0", CODE)) == [
         Sent("0"),
-        Verification(True, ReturnCode.SUCCESS),
+        Verification(True, ReturnCode.SUCCESS, "success"),
     ]
     assert api.mobiles == [MOBILE]
     assert api.connections == 1
@@ -172,7 +172,7 @@ def test_a_code_is_sent_and_verified(run: Run, api: Api) -> None:
 @pytest.mark.parametrize("code", [code for code in ReturnCode if code.kind is Kind.VERDICT])
 def test_a_verdict_on_a_code_is_a_value(run: Run, api: Api, code: ReturnCode) -> None:
     api.refuse[Endpoint.VERIFY] = 0, code
-    assert run(api.target.base_url, VERIFY) == [Verification(False, code)]
+    assert run(api.target.base_url, VERIFY) == [Verification(False, code, code.message)]
 
 
 @pytest.mark.parametrize("code", [code for code in ReturnCode if code.kind not in (Kind.OK, Kind.VERDICT)])
@@ -194,10 +194,10 @@ def test_a_verdict_on_a_send_is_raised(run: Run, api: Api) -> None:
 
 @pytest.mark.parametrize("call", [SEND, VERIFY])
 def test_a_code_that_the_table_lacks_is_raised_as_data(run: Run, api: Api, call: Call) -> None:
-    api.reply = _reply(403, b'{"error": {"code": 50101, "message": "blocked"}}')
+    api.reply = _reply(403, b'{"error": {"code": 59101, "message": "blocked"}}')
     with pytest.raises(ReturnCodeError) as caught:
         run(api.target.base_url, call)
-    assert (caught.value.return_code, caught.value.message, caught.value.kind) == (50101, "blocked", None)
+    assert (caught.value.return_code, caught.value.message, caught.value.kind) == (59101, "blocked", None)
 
 
 def _reply(status: int, body: bytes) -> ServerResponse:

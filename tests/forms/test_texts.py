@@ -44,7 +44,7 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("outcome", [*ReturnCode, "timeout", 50105])
+@pytest.mark.parametrize("outcome", [*ReturnCode, "timeout", 59105])
 def test_outcomes_have_contrast_on_a_dark_background(outcome: int | str) -> None:
     assert contrast(colours_of(outcome).dark, CARD["dark"]) >= 3
 

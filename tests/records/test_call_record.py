@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import CALLS, MOBILE, RECORDS, SECRET, SENT
 
-from toolkit.api.return_codes import Kind
+from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.records.call_record import RecordBuilder
+from toolkit.records.call_record import Failure, RecordBuilder, is_failed
 
 
 def test_an_answer_is_recorded_with_its_row() -> None:
@@ -24,7 +24,7 @@ def test_a_call_without_an_answer_is_recorded_with_its_error() -> None:
 
 
 def test_a_code_that_the_table_lacks_is_recorded_without_a_kind() -> None:
-    assert (CALLS[4].return_code, CALLS[4].kind) == (50101, None)
+    assert (CALLS[4].return_code, CALLS[4].kind) == (59101, None)
 
 
 def test_a_verify_joins_its_send() -> None:
@@ -35,6 +35,34 @@ def test_a_verify_joins_its_send() -> None:
 @pytest.mark.parametrize(("temp_id", "recorded"), [(7, 7), ("7", 7), ("x", None), (None, None), (10**18, None)])
 def test_a_temp_id_is_recorded_where_it_is_a_number(temp_id: int | str | None, recorded: int | None) -> None:
     assert RECORDS.build(Endpoint.SEND, 0, 0, mobile=MOBILE, temp_id=temp_id).temp_id == recorded
+
+
+# Whether a call failed.
+
+
+@pytest.mark.parametrize("failure", Failure)
+def test_a_call_without_a_response_failed_unless_its_caller_stopped_waiting(failure: Failure) -> None:
+    assert is_failed(None, None, failure, expected={failure}) == (failure is not Failure.CANCELLED)
+
+
+@pytest.mark.parametrize("code", ReturnCode)
+def test_a_success_or_a_verdict_never_failed_and_any_other_kind_did(code: ReturnCode) -> None:
+    assert is_failed(code, code.kind, None) == (code.kind not in (Kind.OK, Kind.VERDICT))
+
+
+@pytest.mark.parametrize("expected", [[Kind.RATE], ["RATE", 7], [50009], {ReturnCode.OUT_OF_FREQ}])
+def test_a_kind_or_code_that_the_scenario_expects_did_not_fail(expected: list[int | str]) -> None:
+    assert not is_failed(50009, Kind.RATE, None, expected)
+    assert is_failed(50014, Kind.ACCOUNT, None, expected)
+
+
+def test_the_servers_failure_counts_even_if_a_scenario_expects_its_code() -> None:
+    assert is_failed(50019, Kind.SERVER, None, {50019, Kind.SERVER})
+
+
+def test_an_unknown_code_failed_unless_the_scenario_expects_that_number() -> None:
+    assert is_failed(59101, None, None, {Kind.RATE, Kind.REQUEST, Kind.ACCOUNT, Kind.VERDICT})
+    assert not is_failed(59101, None, None, {59101})
 
 
 # What a record hides.

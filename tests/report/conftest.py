@@ -59,7 +59,7 @@ def _traffic(pairs: int) -> Iterator[CallRecord]:
     for i in range(pairs):
         times = {"started_ns": NOON_NS + i * 10_000_000, "latency_ns": int(dice.lognormvariate(15, 0.5))}
         error = dice.choices([None, "timeout", "refused"], [97, 2, 1])[0]
-        code = None if error else dice.choices([50000, 50006, 50009, 50014, 50019, 50031], [80, 4, 9, 3, 3, 1])[0]
+        code = None if error else dice.choices([50000, 50006, 50009, 50014, 50019, 59031], [80, 4, 9, 3, 3, 1])[0]
         yield _call(Endpoint.SEND, code, error=error, wait_ns=dice.randrange(10**6), **times)
         if code == 50000:
             verdict = dice.choices([50000, 50010, 50011, 50012], [90, 7, 2, 1])[0]

@@ -90,7 +90,7 @@ def test_every_outcome_has_its_row_in_the_page(page):
         "50009",
         "out of freq",
         "发送超频",
-        "50031",
+        "59031",
         "timeout",
         "refused",
         "VERDICT",

@@ -86,13 +86,37 @@ def spent(call, *outcomes, **settings):
 
 
 def test_sends_that_were_or_may_have_been_billed_are_counted_exactly(call):
-    maybe = [(50000, None), (50000, None), (50019, None), (50104, None), (None, "timeout"), (None, "reset")]
+    maybe = [(50000, None), (50000, None), (50019, None), (59104, None), (None, "timeout"), (None, "reset")]
     assert spent(call, *maybe, **PRICE) == {"messages": 6, "cost": "0.270", "currency": "CNY"}
 
 
 @pytest.mark.parametrize("outcome", [(50009, None), (50014, None), (50006, None), (None, "connect")])
 def test_sends_that_were_free_are_not_counted(call, outcome):
     assert spent(call, outcome, **PRICE) == {"messages": 0, "cost": "0.000", "currency": "CNY"}
+
+
+def failed(call, *outcomes, **settings):
+    records = [call(Endpoint.SEND, code, error=error) for code, error in outcomes]
+    result = RunResult("friday", analysis.from_records(records), settings)
+    assert result.figures.failed == result.failed
+    return result.failed[Endpoint.SEND]
+
+
+def test_failed_calls_are_counted_by_kind_and_by_what_the_scenario_expects(call):
+    fine = [(50000, None), (50010, None), (None, "cancelled")]
+    broken = [(50019, None), (59104, None), (50014, None), *((None, it) for it in ("timeout", "connect", "reset"))]
+    refused = [(50009, None)] * 10
+    assert failed(call, *fine, *broken, *refused) == 16
+    assert failed(call, *fine, *broken, *refused, expected=["RATE"]) == 6
+    assert failed(call, *fine, *broken, *refused, expected=[50009, 50014, 59104]) == 4
+
+
+def test_a_run_in_which_no_call_connected_has_no_times(call):
+    result = RunResult(
+        "friday", analysis.from_records([call(Endpoint.SEND, None, error="connect")]), {"thresholds": ["failed <= 0%"]}
+    )
+    assert (result.figures.times, result.summary["endpoints"]["send"]["latency_ms"]["max"]) == ({}, None)
+    assert result.verdicts[0].status == "FAIL"
 
 
 def test_without_a_price_the_cost_is_null(call):

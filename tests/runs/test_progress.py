@@ -74,7 +74,7 @@ def test_messages_are_the_sends_that_may_have_cost_one(tmp_path: Path, writer: P
     lost = replace(SENT, return_code=None, http_status=None)
     writer.append(SENT)
     writer.append(replace(SENT, endpoint=Endpoint.VERIFY))
-    for code in (ReturnCode.OUT_OF_FREQ, ReturnCode.NO_MONEY, ReturnCode.SERVER_ERROR, 50104):
+    for code in (ReturnCode.OUT_OF_FREQ, ReturnCode.NO_MONEY, ReturnCode.SERVER_ERROR, 59104):
         writer.append(replace(SENT, return_code=code))
     for error in Failure:
         writer.append(replace(lost, error=error))

@@ -12,6 +12,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.runs import thresholds
 from toolkit.runs.thresholds import (
+    Failed,
     Measure,
     OkRatio,
     Rate,
@@ -27,7 +28,9 @@ from toolkit.runs.thresholds import (
 
 EXAMPLES = [
     "p99(send.caller_ms) < 250",
+    "failed(send) < 1%",
     "share(50019) < 0.1%",
+    "share(timeout) <= 0.5%",
     "ok_ratio(send) >= 99.9%",
     "rate(verify) >= 900/s abort after 30s",
 ]
@@ -36,7 +39,8 @@ endpoints, measures = st.sampled_from(Endpoint), st.sampled_from(Measure)
 percentiles = st.floats(0, 100, exclude_min=True, exclude_max=True).map(lambda it: f"p{thresholds._plain(it)}")
 metrics = st.one_of(
     st.builds(ResponseTime, st.sampled_from(["mean", "max"]) | percentiles, endpoints, measures),
-    st.builds(Share, st.sampled_from(ReturnCode)),
+    st.builds(Failed, endpoints | st.none()),
+    st.builds(Share, st.sampled_from(ReturnCode) | st.integers(0, 10**18 - 1) | st.sampled_from(thresholds._FAILURES)),
     st.builds(OkRatio, endpoints),
     st.builds(Rate, endpoints),
 )
@@ -74,6 +78,7 @@ RUN = RunFigures(
         (Endpoint.VERIFY, 50009): 1000,
     },
     times={(Endpoint.SEND, Measure.CALLER_MS): Listed((1, 2, 3, 4))},
+    failed={Endpoint.SEND: 4, Endpoint.VERIFY: 1},
 )
 NOTHING = RunFigures(0.0, {}, {})
 
@@ -118,7 +123,11 @@ def test_the_examples_of_the_grammar_are_in_it(text: str) -> None:
         ("max(send.caller_ms) < 250ms", "at 'ms'", "the end, or: abort after"),
         ("max(send.caller_ms) < -1", "at '-1'", "a number"),
         ("max(send.caller_ms) < 1" + "0" * 400, "at '1000", "no metric reaches that"),
-        ("share(59999) < 1%", "at '59999) < 1%'", "no return code of the API"),
+        ("failed(both) < 1%", "at 'both) < 1%'", "one of send, verify"),
+        ("failed() < 1%", "at ') < 1%'", "one of send, verify"),
+        ("share(cancelled) < 1%", "at 'cancelled) < 1%'", "one of connect, timeout, reset, protocol"),
+        ("share(1e5) < 1%", "at '1e5) < 1%'", "a return code"),
+        (f"share({10**18}) < 1%", f"at '{10**18}) < 1%'", "a return code"),
         ("share(send) < 1%", "at 'send) < 1%'", "a return code"),
         ("share(50019) < 0.001", "at its end", "the unit %"),
         ("ok_ratio(send) >= 101%", "at '101%'", "no metric reaches that"),
@@ -154,6 +163,12 @@ def test_an_abort_comes_after_a_duration(text: str, after_s: float) -> None:
         ("max(send.caller_ms) < 9", 4),
         ("share(50009) < 9%", 50.15),
         ("share(50019) < 9%", 0),
+        ("share(50036) < 9%", 0),
+        ("share(timeout) < 9%", 0.05),
+        ("share(connect) < 9%", 0),
+        ("failed < 9%", 0.25),
+        ("failed(send) < 9%", 0.4),
+        ("failed(verify) < 9%", 0.1),
         ("ok_ratio(send) < 9%", 99.6),
         ("ok_ratio(verify) < 9%", 0),
         ("rate(send) < 9/s", 500),
@@ -175,7 +190,13 @@ def test_a_limit_is_kept_or_missed_to_the_digit(comparison: str, statuses: str) 
 
 @pytest.mark.parametrize(
     "text",
-    ["p99(send.caller_ms) > 0", "share(50019) <= 100%", "ok_ratio(send) >= 0%", "rate(verify) >= 0/s"],
+    [
+        "p99(send.caller_ms) > 0",
+        "share(50019) <= 100%",
+        "failed <= 100%",
+        "ok_ratio(send) >= 0%",
+        "rate(verify) >= 0/s",
+    ],
 )
 def test_no_samples_are_no_data(text: str) -> None:
     assert judge(parse_threshold(text), NOTHING) == Verdict(parse_threshold(text), Status.NO_DATA, None)

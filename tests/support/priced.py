@@ -62,7 +62,7 @@ _sends = st.builds(
     lambda started_ns, mobile, code, **fields: send(started_ns, mobile, code, **fields),
     _times,
     st.sampled_from([1, 1, 2, 3, 4, None]),
-    st.sampled_from([50000, 50000, 50000, 50009, 50014, 50019, 50031, None]),
+    st.sampled_from([50000, 50000, 50000, 50009, 50014, 50019, 59031, None]),
     temp_id=st.sampled_from([1, 2, 3, None]),
     app_key=st.sampled_from(["a", "b", None]),
     segments=st.sampled_from([None, 1, 2]),

@@ -19,7 +19,7 @@ CALLS = [
     RECORDS.build(Endpoint.VERIFY, 2_000, 30, answer=WRONG, msg_id="m-1"),
     RECORDS.build(Endpoint.SEND, 3_000, 40, error="timeout", mobile="12", temp_id="x"),
     RECORDS.build(Endpoint.SEND, 4_000, 50, http_status=502, error="protocol", mobile=13812345678, temp_id="2"),
-    RECORDS.build(Endpoint.SEND, 5_000, 60, answer=ApiResponse(403, 50101, "blocked"), mobile=MOBILE, temp_id=1),
+    RECORDS.build(Endpoint.SEND, 5_000, 60, answer=ApiResponse(403, 59101, "blocked"), mobile=MOBILE, temp_id=1),
 ]
 
 

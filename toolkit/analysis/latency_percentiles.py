@@ -2,8 +2,10 @@
 
 ``latency_ms`` is the server latency: from the first byte of the request to the end of the response. ``caller_ms`` is
 the caller latency: it begins when the call was due, so that calls that a slow server delayed count with their delay.
-This avoids coordinated omission (G. Tene, How NOT to Measure Latency, 2015). Failed calls count too, with the time
-until they failed.
+This avoids coordinated omission (G. Tene, How NOT to Measure Latency, 2015).
+
+A call that timed out, or that its caller ended, counts with the time until then: it took at least as long. A call that
+never connected is left out: a refused connection takes a millisecond, and would make a dead server look fast.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import pandas as pd
 from toolkit.analysis import latency_histogram, native_ops
 from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.timestamps import NS_PER_MS, bucket_start_ns, to_utc
+from toolkit.records.call_record import Failure
 from toolkit.runs.thresholds import Measure
 
 SERVER, CALLER = (measure.value for measure in Measure)
@@ -29,6 +32,7 @@ TAIL = tuple(100 * (1 - 0.5 * 500 ** (-step / 50)) for step in range(51))
 Method: TypeAlias = Literal["auto", "exact", "histogram"]
 EXACT_CALLS = 100_000_000  # "auto" uses histograms beyond that: exact percentiles keep every latency in memory
 _TIME = "time_ns"
+HAS_CONNECTED = (nw.col("error") != Failure.CONNECT.value).fill_null(True)
 TIME_NS = {SERVER: nw.col("latency_ns"), CALLER: nw.col("latency_ns") + nw.col("wait_ns")}
 
 
@@ -54,7 +58,7 @@ def latency(
         started (datetime64[ns, UTC]): of the bucket, only with ``every``.
         the columns of ``by``.
         measure (category): "latency_ms" or "caller_ms".
-        calls (int64).
+        calls (int64): those that connected.
         p50_ms, p90_ms, ... (float64, ms): one column per percentile of ``at``.
         mean_ms, max_ms (float64, ms): mean, and exact maximum.
         error_ratio (float64): largest relative error of a percentile; 0 if exact.
@@ -63,7 +67,7 @@ def latency(
 
     Example: ``latency(read("runs/*"), by=("endpoint", "app_key"), every="1min", at=(50, 99.99))``.
     """
-    table, keys = lazy(calls), [by] if isinstance(by, str) else list(by)
+    table, keys = lazy(calls).filter(HAS_CONNECTED), [by] if isinstance(by, str) else list(by)
     if every is not None:
         table, keys = table.with_columns(bucket_ns=bucket_start_ns(every)), ["bucket_ns", *keys]
     totals = collect(table.select(calls=nw.len(), max_wait_ns=nw.col("wait_ns").max())).iloc[0]

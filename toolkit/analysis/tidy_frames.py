@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import Kind, ReturnCode, find
+from toolkit.api.return_codes import Kind, ReturnCode, find_published
 from toolkit.api.wire import Endpoint
 
 _TEXT = pd.StringDtype("pyarrow")
@@ -74,15 +74,24 @@ def code_dtype(codes: pd.Series) -> pd.CategoricalDtype:
 def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
     """Add the API's description of ``return_code`` to a frame.
 
-    New columns: message, meaning (string, "" for an unknown code), kind (category, null for an unknown code).
+    New columns: message, meaning (string, "" for an unknown code), kind (category, null for an unknown code). The kind
+    of a call with an ``http_status`` of 500 to 599 is SERVER whatever its code.
     """
     codes = frame["return_code"].astype(code_dtype(frame["return_code"])).cat
-    rows = [*(find(int(code)) for code in codes.categories), None]  # the last one is for rows without a return code
+    rows = [
+        *(find_published(int(code)) for code in codes.categories),
+        None,
+    ]  # the last one is for rows without a return code
     row_numbers = codes.codes.where(codes.codes >= 0, len(rows) - 1).to_numpy()
     kind = pd.CategoricalDtype(_ORDERED_CATEGORIES["kind"], ordered=True)
     columns: dict[str, pd.Series] = {
         "message": pd.Series([row.message if row else "" for row in rows], dtype=_TEXT),
         "meaning": pd.Series([row.meaning if row else "" for row in rows], dtype=_TEXT),
-        "kind": pd.Series([row.kind.value if row else None for row in rows], dtype=kind),
+        "kind": pd.Series([row.kind if row else None for row in rows], dtype=kind),
     }
-    return frame.assign(**{name: values.take(row_numbers).set_axis(frame.index) for name, values in columns.items()})
+    described = frame.assign(**{it: values.take(row_numbers).set_axis(frame.index) for it, values in columns.items()})
+    if "http_status" in frame:
+        is_answered = codes.codes >= 0
+        is_server_error = frame["http_status"].between(500, 599).fillna(False).astype(bool)
+        described.loc[is_answered & is_server_error, "kind"] = Kind.SERVER.value
+    return described

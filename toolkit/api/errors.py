@@ -95,5 +95,5 @@ class ReturnCodeError(CallError):
 
     @property
     def kind(self) -> Kind | None:
-        """The kind of the return code; None if it isn't in the table."""
-        return kind_of(self.return_code)
+        """The kind of the response, or None if it is unknown; see ``return_codes.kind_of``."""
+        return kind_of(self.return_code, self.http_status)

@@ -6,6 +6,7 @@ addition of this project.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Self
 
@@ -76,15 +77,103 @@ class ReturnCode(IntEnum):
     SERVER_ERROR = 50019, 500, "server error", "服务端异常", Kind.SERVER
 
 
+@dataclass(frozen=True, slots=True)
+class LaterCode:
+    """A return code that the vendor published after version 1 of the API.
+
+    Attributes:
+        number: the return code.
+        message: the vendor's English wording.
+        kind: who can act; None if the vendor's wording doesn't tell.
+        meaning: "": the vendor's later tables were read in English only.
+    """
+
+    number: int
+    message: str
+    kind: Kind | None
+    meaning: str = ""
+
+
+# Source: jpush/jpush-docs, zh/jsms/server: rest_api_jsms.md, rest_jsms_api_account.md, rest_api_jsms_templates.md and
+# rest_api_jsms_sign.md, 2016-10 to 2019-08. The numbers 50032 and 50048 to 50051 are in none of them.
+_LATER_REQUESTS = {
+    50020: "template auditing",
+    50021: "template not pass",
+    50022: "parameters not all replaced",
+    50023: "parameters is empty",
+    50025: "wrong template type",
+    50026: "wrong msg_id",
+    50027: "invalid send_time",
+    50028: "invalid schedule_id",
+    50029: "wrong schedule status",
+    50030: "recipients is empty",
+    50031: "too much recipients",
+    50037: "has black word",
+    50038: "invalid content length",
+    50039: "invalid code type",
+    50040: "invalid voice language",
+    50041: "invalid ttl value",
+    50042: "template is empty",
+    50043: "template too long",
+    50044: "template parameter invalid",
+    50045: "remark too long",
+    50047: "modify template not allow",
+    50052: "template contains special symbol",
+    50053: "special template parameter need extra remark for confirmation",
+    50054: "",  # a refusal of the template API like its neighbours; its wording was not seen
+    50101: "invalid image",
+    50102: "invalid sign id",
+    50104: "invalid signature",
+    50105: "default signature cannot be deleted",
+}
+_LATER_ACCOUNTS = {
+    50033: "app quota not assigned",
+    50035: "illegal IP",
+    50036: "app in black",
+    50046: "signature not set",
+    50103: "other signatures in the audit",
+}
+LATER_CODES = {
+    row.number: row
+    for row in sorted(
+        (
+            *(LaterCode(number, message, Kind.REQUEST) for number, message in _LATER_REQUESTS.items()),
+            *(LaterCode(number, message, Kind.ACCOUNT) for number, message in _LATER_ACCOUNTS.items()),
+            LaterCode(50024, "unsubscribed mobile", None),  # neither the programmer nor the account's owner can act
+            LaterCode(50034, "repeat send", Kind.RATE),
+        ),
+        key=lambda row: row.number,
+    )
+}
+"""The return codes that the vendor published after version 1, by number."""
+
 _ROWS = {int(row): row for row in ReturnCode}
 
 
 def find(value: int) -> ReturnCode | None:
-    """Return the ReturnCode of a number, or None for a number that isn't in the table, as the vendor has more."""
+    """Return the row of a return code of version 1, or None for any other number."""
     return _ROWS.get(value)
 
 
-def kind_of(value: int) -> Kind | None:
-    """Return the kind of a return code, or None if it isn't in the table."""
-    row = _ROWS.get(value)
+def find_published(value: int) -> ReturnCode | LaterCode | None:
+    """Return the row of a return code of version 1 or of a later one, or None for a number that is in no table."""
+    return _ROWS.get(value) or LATER_CODES.get(value)
+
+
+def kind_of(value: int, http_status: int | None = None, is_valid: bool | None = None) -> Kind | None:
+    """Return who can act on an answer of the API, or None if that is unknown.
+
+    Args:
+        value: the return code.
+        http_status: the answer's HTTP status. A status of 500 to 599 is the server's failure whatever the code.
+        is_valid: ``is_valid`` of the answer's body. False is a verdict on the typed code whatever the return code.
+
+    >>> kind_of(50009), kind_of(50036), kind_of(59999), kind_of(59999, is_valid=False)
+    (<Kind.RATE: 'RATE'>, <Kind.ACCOUNT: 'ACCOUNT'>, None, <Kind.VERDICT: 'VERDICT'>)
+    """
+    if http_status is not None and 500 <= http_status < 600:
+        return Kind.SERVER
+    if is_valid is False:
+        return Kind.VERDICT
+    row = find_published(value)
     return row.kind if row else None

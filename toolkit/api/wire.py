@@ -18,13 +18,14 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from toolkit.api.errors import InputError, ProtocolError
-from toolkit.api.return_codes import Kind, ReturnCode, find, kind_of
+from toolkit.api.return_codes import Kind, ReturnCode, find, find_published, kind_of
 
 AccountT = TypeVar("AccountT")
 
 CODES_PATH = "/v1/codes"
 MAX_BODY_BYTES = 16 * 1024
 MAX_MSG_ID_CHARS = 1000
+MAX_WHOLE_DIGITS = 18  # of a return code or a temp_id
 JSON_TYPE = "application/json"
 REQUEST_ID = "x-request-id"
 
@@ -41,7 +42,7 @@ PLAIN_ID = re.compile(f"[0-9A-Za-z-]{{1,{MAX_MSG_ID_CHARS}}}")  # needs no quoti
 _PLAIN_SENT = re.compile(rb'\{"msg_id": ?"([0-9A-Za-z-]+)"\}')  # the usual form, parsed much faster than JSON
 _MOBILE = re.compile(r"(?:\+?86)?(1[3-9][0-9]{9})")
 _SANE_ID = re.compile("[!-~]{1,128}")
-_WHOLE = re.compile(r"[0-9]{1,18}")
+_WHOLE = re.compile(rf"[0-9]{{1,{MAX_WHOLE_DIGITS}}}")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})"
 _BASE_URL = re.compile(
     rf"https?://(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?(?:/[!-\"$->@-~]*)?",
@@ -112,8 +113,8 @@ class ApiResponse:
 
     @property
     def kind(self) -> Kind | None:
-        """The kind of the return code; None if it isn't in the table."""
-        return kind_of(self.return_code)
+        """The kind of the response, or None if it is unknown; see ``return_codes.kind_of``."""
+        return kind_of(self.return_code, self.http_status, self.is_valid)
 
 
 def parse_base_url(text: str) -> str:
@@ -222,10 +223,10 @@ def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str
     code = parse_whole(error.get("code")) if isinstance(error, dict) else None
     if code is None or code == ReturnCode.SUCCESS:
         raise ProtocolError("the error has no code of a refusal", http_status, body)
-    row = find(code)
+    row, published = find(code), find_published(code)
     message = error.get("message")
     if not isinstance(message, str):
-        message = row.message if row else ""
+        message = published.message if published else ""
     is_valid = False if fields.get("is_valid") is False else None
     retry_after_s, request_id = parse_whole(headers.get("retry-after")), headers.get(REQUEST_ID)
     if request_id is not None and not _SANE_ID.fullmatch(request_id):
@@ -437,7 +438,9 @@ def parse_whole(value: object) -> int | None:
     """Return an integer of at most 18 digits, given as an integer or as digits; None for any other value."""
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18 else None
+    return (
+        value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MAX_WHOLE_DIGITS else None
+    )
 
 
 def sent_response(msg_id: str) -> ServerResponse:

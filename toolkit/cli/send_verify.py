@@ -52,11 +52,11 @@ def verify(
     aim = load_target(base_url=target, app_key=app_key)
     with Client(aim.base_url, aim.app_key, aim.master_secret) as client:
         verdict = client.verify_code(msg_id, code)
-    row = verdict.return_code
     if as_json:
-        show_json({"is_valid": verdict.is_valid, "return_code": int(row), "message": row.message})
+        answer = {"is_valid": verdict.is_valid, "return_code": int(verdict.return_code), "message": verdict.message}
+        show_json(answer)
     else:
-        print(f"{int(row)} {row.message}")
+        print(f"{verdict.return_code:d} {verdict.message}")
     raise SystemExit(0 if verdict.is_valid else REFUSED)
 
 

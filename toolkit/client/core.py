@@ -20,7 +20,7 @@ import httpx
 
 from toolkit.api import wire
 from toolkit.api.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, TransportError
-from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.return_codes import Kind
 from toolkit.api.wire import ApiResponse, Credentials, Endpoint
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 
@@ -78,17 +78,21 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The API's verdict on a typed code. ``return_code`` is SUCCESS or says why the code is not valid."""
+    """The API's verdict on a typed code.
+
+    ``return_code`` is SUCCESS or says why the code is not valid. It is a ``ReturnCode`` if version 1 of the API has it.
+    ``message`` is the API's wording.
+    """
 
     is_valid: bool
-    return_code: ReturnCode
+    return_code: int
+    message: str
 
     @classmethod
     def of(cls, answer: ApiResponse) -> Self:
         """Return the result of a verify; raise ReturnCodeError if the API refused to judge the code."""
-        code = answer.return_code
-        if isinstance(code, ReturnCode) and code.kind in (Kind.OK, Kind.VERDICT):
-            return cls(code.kind is Kind.OK, code)
+        if (kind := answer.kind) in (Kind.OK, Kind.VERDICT):
+            return cls(kind is Kind.OK, answer.return_code, answer.message)
         raise _refusal(answer)
 
 

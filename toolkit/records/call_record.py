@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,6 +41,32 @@ def may_cost(endpoint: Endpoint, outcome: int | str) -> bool:
     """
     is_free = outcome == Failure.CONNECT if isinstance(outcome, str) else kind_of(outcome) in FREE_REFUSALS
     return endpoint is Endpoint.SEND and not is_free
+
+
+def is_failed(
+    return_code: int | None, kind: str | None, error: str | None, expected: Collection[int | str] = ()
+) -> bool:
+    """Return whether a call failed. Thresholds, reports and locust's statistics all ask this function.
+
+    A call without a valid response failed, unless its caller stopped waiting. So did one of kind SERVER. A success and
+    a verdict on the typed code are never failures. Any other return code is one unless the scenario expects it.
+
+    Args:
+        return_code: the API's return code; None without a valid response.
+        kind: the kind of the answer, see ``return_codes.kind_of``; None if it is unknown.
+        error: a Failure; None if the API responded.
+        expected: the kinds and the return codes that the scenario expects.
+
+    >>> is_failed(50009, "RATE", None), is_failed(50009, "RATE", None, expected={"RATE"})
+    (True, False)
+    >>> is_failed(50010, "VERDICT", None), is_failed(59999, None, None), is_failed(None, None, "timeout")
+    (False, True, True)
+    """
+    if error is not None:
+        return error != Failure.CANCELLED
+    if kind == Kind.OK or kind == Kind.VERDICT:
+        return False
+    return kind == Kind.SERVER or not (kind in expected or return_code in expected)
 
 
 @dataclass(frozen=True, slots=True)

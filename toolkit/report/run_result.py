@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, TAIL, pe
 from toolkit.api.wire import Endpoint
 from toolkit.atomic_write import write_atomically
 from toolkit.masking import Json, mask
-from toolkit.records.call_record import may_cost
+from toolkit.records.call_record import Failure, is_failed, may_cost
 from toolkit.report import junit, verdicts
 from toolkit.report.model import RunVerdict
 from toolkit.report.table_columns import masked
@@ -70,6 +70,16 @@ class RunResult:
         return counts
 
     @cached_property
+    def failed(self) -> dict[Endpoint, int]:
+        """Count the failed calls of each endpoint; see ``call_record.is_failed``, and ``expected`` of the settings."""
+        expected: Any = self.settings.get("expected") or ()
+        counts = dict.fromkeys(Endpoint, 0)
+        for row in self.codes.astype(object).where(self.codes.notna(), None).to_dict("records"):
+            if is_failed(row["return_code"], row["kind"], row["error"], expected):
+                counts[Endpoint(row["endpoint"])] += int(row["calls"])
+        return counts
+
+    @cached_property
     def span(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
         """The start of the first call and the end of the last one, UTC; None without calls."""
         return span(self.calls)
@@ -97,8 +107,9 @@ class RunResult:
     @cached_property
     def figures(self) -> RunFigures:
         """The figures that thresholds are compared with."""
-        times = {(endpoint, it): _Times(self, endpoint, it) for endpoint, _ in self.outcomes for it in Measure}
-        return RunFigures(self.duration_s, self.outcomes, times)
+        timed = {endpoint for endpoint, outcome in self.outcomes if outcome != Failure.CONNECT}
+        times = {(endpoint, it): _Times(self, endpoint, it) for endpoint in timed for it in Measure}
+        return RunFigures(self.duration_s, self.outcomes, times, self.failed)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:

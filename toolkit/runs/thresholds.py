@@ -5,21 +5,26 @@ threshold after that duration is ended:
 
     threshold  = metric ( "<" | "<=" | ">" | ">=" ) number unit [ "abort after" duration ]
     metric     = ( percentile | "mean" | "max" ) "(" endpoint "." measure ")"     unit: none, times are in ms
-               | "share" "(" return-code ")"         of the calls of both endpoints       unit: %
+               | "failed" [ "(" endpoint ")" ]       calls that failed, see is_failed     unit: %
+               | "share" "(" outcome ")"             of the calls of both endpoints       unit: %
                | "ok_ratio" "(" endpoint ")"         calls that returned success          unit: %
                | "rate" "(" endpoint ")"             from the first start to the last end unit: /s
     percentile = "p" number                          above 0 and below 100
+    outcome    = "connect" | "timeout" | "reset" | "protocol" | any return code, known or not
     endpoint   = "send" | "verify"
     measure    = "latency_ms" | "caller_ms"          without and with the wait before the call
     duration   = as in toolkit.api.durations
 
     p99(send.caller_ms) < 250
+    failed(send) < 1%
     share(50019) < 0.1%
+    share(timeout) <= 0.5%
     ok_ratio(send) >= 99.9%
     rate(verify) >= 900/s abort after 30s
 
 Blanks are allowed between words, numbers and signs. All calls count, also those without a response: they are not a
-success, and their time ends with the failure. A threshold without any call to measure has no data, which fails a run.
+success. A call that timed out, or that the end of the run cut off, counts with the time until then. A call that never
+connected has no time and is in no percentile. A threshold without any call to measure has no data, which fails a run.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar, Protocol, TypeAlias
@@ -36,8 +41,9 @@ from typing import ClassVar, Protocol, TypeAlias
 from toolkit.api import durations
 from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import ReturnCode, find
-from toolkit.api.wire import Endpoint
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import MAX_WHOLE_DIGITS, Endpoint
+from toolkit.records.call_record import Failure
 
 
 class Measure(StrEnum):
@@ -67,13 +73,15 @@ class RunFigures:
     Attributes:
         duration_s: from the first start to the last end.
         outcomes: calls by endpoint and return code, or by the error's name without a valid response.
-        times: statistics of each endpoint that had calls.
+        times: statistics of each endpoint that had calls, without the calls that never connected.
+        failed: calls of each endpoint that failed, see ``call_record.is_failed``.
 
     """
 
     duration_s: float
     outcomes: Mapping[tuple[Endpoint, int | str], int]
     times: Mapping[tuple[Endpoint, Measure], TimeStatistics]
+    failed: Mapping[Endpoint, int] = field(default_factory=dict)
 
     def calls(self, endpoint: Endpoint) -> int:
         """Return the number of calls of an endpoint."""
@@ -103,18 +111,35 @@ class ResponseTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The share of all calls that had a return code."""
+class Failed:
+    """The share of calls that failed, of an endpoint or of both."""
 
     unit: ClassVar[str] = "%"
-    return_code: ReturnCode
+    endpoint: Endpoint | None = None
 
     def __str__(self) -> str:
-        return f"share({self.return_code:d})"
+        return f"failed({self.endpoint})" if self.endpoint else "failed"
 
     def value(self, figures: RunFigures) -> float | None:
         """Return the share in percent; None without calls."""
-        found = sum(calls for (_, outcome), calls in figures.outcomes.items() if outcome == self.return_code)
+        endpoints = [self.endpoint] if self.endpoint else list(Endpoint)
+        failed = sum(figures.failed.get(endpoint, 0) for endpoint in endpoints)
+        return _percent(failed, sum(map(figures.calls, endpoints)))
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The share of all calls that had an outcome: a return code, or a failure without a valid response."""
+
+    unit: ClassVar[str] = "%"
+    outcome: int | Failure
+
+    def __str__(self) -> str:
+        return f"share({self.outcome if isinstance(self.outcome, Failure) else int(self.outcome)})"
+
+    def value(self, figures: RunFigures) -> float | None:
+        """Return the share in percent; None without calls."""
+        found = sum(calls for (_, outcome), calls in figures.outcomes.items() if outcome == self.outcome)
         return _percent(found, sum(figures.outcomes.values()))
 
 
@@ -149,7 +174,7 @@ class Rate:
         return calls / figures.duration_s if calls and figures.duration_s else None
 
 
-Metric: TypeAlias = ResponseTime | Share | OkRatio | Rate
+Metric: TypeAlias = ResponseTime | Failed | Share | OkRatio | Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +255,10 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_ENDPOINT_METRICS: dict[str, Callable[[Endpoint], Metric]] = {"failed": Failed, "ok_ratio": OkRatio, "rate": Rate}
 _OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-_METRICS = "a metric: p99 or another percentile, mean, max, share, ok_ratio or rate"
+_METRICS = "a metric: p99 or another percentile, mean, max, failed, share, ok_ratio or rate"
+_FAILURES = (Failure.CONNECT, Failure.TIMEOUT, Failure.RESET, Failure.PROTOCOL)  # a cancelled call shows nothing
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 
 
@@ -258,23 +285,25 @@ class _Parser:
         return Threshold(metric, comparison, limit, after_s)
 
     def _parse_metric(self) -> Metric:
-        name = self._take(r"p[0-9]+(?:\.[0-9]+)?\b|(?:mean|max|share|ok_ratio|rate)\b", _METRICS)
+        name = self._take(r"p[0-9]+(?:\.[0-9]+)?\b|(?:mean|max|failed|share|ok_ratio|rate)\b", _METRICS)
         if name.startswith("p"):
             percentile = float(name[1:])
             if not 0 < percentile < 100:
                 raise self._error("a percentile is above 0 and below 100; for the maximum write max")
             name = f"p{_plain(percentile)}"
+        if name == "failed" and not self._text[self._next :].lstrip().startswith("("):
+            return Failed()
         self._take(r"\(", "(")
         metric: Metric
         if name == "share":
-            return_code = find(int(self._take("[0-9]{1,9}", "a return code")))
-            if return_code is None:
-                raise self._error("no return code of the API: `smscode codes` lists them")
-            metric = Share(return_code)
+            failures = "|".join(_FAILURES)
+            expected = f"a return code, or one of {', '.join(_FAILURES)}"
+            outcome = self._take(rf"(?:{failures}|[0-9]{{1,{MAX_WHOLE_DIGITS}}})\b", expected)
+            metric = Share(int(outcome) if outcome.isdigit() else Failure(outcome))
         else:
             endpoint = Endpoint(self._take(_one_of(Endpoint), f"one of {', '.join(Endpoint)}"))
-            if name in ("ok_ratio", "rate"):
-                metric = OkRatio(endpoint) if name == "ok_ratio" else Rate(endpoint)
+            if name in _ENDPOINT_METRICS:
+                metric = _ENDPOINT_METRICS[name](endpoint)
             else:
                 measures = f"one of {', '.join(Measure)}"
                 self._take(r"\.", f". and {measures}")

@@ -20,7 +20,7 @@ def frame(call):
     sends = [
         call(started_ns=i * 10_000_000, latency_ns=10**6 + i, code=50009 if i % 9 == 0 else 50000) for i in range(500)
     ]
-    others = [call(error="timeout"), call(code=50031), call(Endpoint.VERIFY, 50010), call(Endpoint.VERIFY, 50012)]
+    others = [call(error="timeout"), call(code=59031), call(Endpoint.VERIFY, 50010), call(Endpoint.VERIFY, 50012)]
     return analysis.from_records([*sends, *others])
 
 
@@ -52,7 +52,7 @@ def test_axes_are_labelled_with_their_units(frame):
 
 def test_outcomes_are_labelled_by_number_and_message_or_error(frame):
     _, bars, shares = map(_texts, _draw_all(frame))
-    named = {"50000 success", "50009 out of freq", "50010 invalid code", "50012 verified code", "50031", "timeout"}
+    named = {"50000 success", "50009 out of freq", "50010 invalid code", "50012 verified code", "59031", "timeout"}
     assert named <= set(bars)
     assert named <= set(shares)
 

@@ -49,8 +49,8 @@ def test_the_provider_pays_for_transport_errors_but_not_for_cancelled_calls(call
 
 
 def test_an_unknown_return_code_is_an_error_without_a_payer(call):
-    row = _errors([call(code=50031)]).iloc[0]
-    assert (row["return_code"], row["message"], _none(row["payer"])) == (50031, "", None)
+    row = _errors([call(code=59031)]).iloc[0]
+    assert (row["return_code"], row["message"], _none(row["payer"])) == (59031, "", None)
 
 
 def test_shares_are_relative_to_all_calls_of_the_endpoint(call):

@@ -88,7 +88,7 @@ def test_an_outage_pages_within_minutes_and_stops_when_it_is_over(call):
 
 def test_the_budget_counts_only_failures_of_the_provider(call):
     records = [call(), call(code=50019), call(error="timeout"), call(error="cancelled"), call(code=50009)]
-    records += [call(code=50002), call(Endpoint.VERIFY, 50010), call(code=50031), call(latency_ns=10**10)]
+    records += [call(code=50002), call(Endpoint.VERIFY, 50010), call(code=59031), call(latency_ns=10**10)]
     row = analysis.error_budget(analysis.from_records(records), "90%").iloc[0]
     assert row["calls":"slow"].tolist() == [9, 2, 1, 1, 0]
     assert row["allowed":"left"].tolist() == pytest.approx([0.9, 2 / 0.9, -1.1])

@@ -61,7 +61,7 @@ def test_records_as_json_lines_come_back_as_they_were(call, row, write):
         call(msg_id=MSG_ID, msg_key=hash64(MSG_ID), mobile_key=-(2**63) + 1, prefix="1380013", temp_id=1, segments=2),
         call(Endpoint.VERIFY, 50010, wait_ns=7),
         call(error="timeout", app_key="app-1"),
-        call(code=50031),
+        call(code=59031),
     ]
     path = write("calls.jsonl", *(json.dumps(asdict(record)) for record in records))
     pd.testing.assert_frame_equal(analysis.read(path).to_pandas(), analysis.from_records(records))

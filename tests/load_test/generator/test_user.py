@@ -128,10 +128,10 @@ def test_what_fails_is_decided_by_kind_and_a_failure_carries_code_and_message(ap
 
 
 def test_a_code_that_the_table_does_not_know_is_a_failure_and_stays_data(api: Api, call: Call) -> None:
-    api.reply = refuse(50104, "new refusal")
+    api.reply = refuse(59104, "new refusal")
     got = call("send_code", "13800138000")
-    assert got["answer"]["return_code"] == 50104
-    assert "50104 new refusal" in got["event"]["exception"]
+    assert got["answer"]["return_code"] == 59104
+    assert "59104 new refusal" in got["event"]["exception"]
 
 
 def test_a_refusal_that_the_call_expects_is_no_failure(api: Api, call: Call) -> None:

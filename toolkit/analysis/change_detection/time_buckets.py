@@ -13,7 +13,7 @@ import pandas as pd
 
 from toolkit.analysis.calls_table import LazyTable, collect
 from toolkit.analysis.latency_histogram import bin_of
-from toolkit.analysis.latency_percentiles import CALLER, SERVER, TIME_NS
+from toolkit.analysis.latency_percentiles import CALLER, HAS_CONNECTED, SERVER, TIME_NS
 from toolkit.analysis.timestamps import bucket_start_ns
 from toolkit.api.wire import Endpoint
 
@@ -61,9 +61,10 @@ def count_outcomes(table: LazyTable, width_ns: int) -> pd.DataFrame:
 def count_latencies(table: LazyTable, width_ns: int, measure: str, ratio: float) -> pd.DataFrame:
     """Count the latencies of each bucket of time in bins; bin n holds times from ratio**n to ratio**(n + 1) ns.
 
-    One row per bucket, endpoint and bin that has calls. Columns: bucket_ns (start), endpoint, bin, calls (int64).
+    Calls that never connected are left out, see ``latency_percentiles``. One row per bucket, endpoint and bin that has
+    calls. Columns: bucket_ns (start), endpoint, bin, calls (int64).
     """
-    binned = table.with_columns(bin=bin_of(TIME_NS[measure], ratio))
+    binned = table.filter(HAS_CONNECTED).with_columns(bin=bin_of(TIME_NS[measure], ratio))
     return _count(binned, width_ns, ["endpoint", "bin"])
 
 

@@ -108,7 +108,8 @@ class Results:
         options = read_options(environment)
         expectations = options.expectations(drift_ratio(environment.host))
         checks = [getattr(user_class, "check", None) for user_class in environment.user_classes]
-        self.metrics, self.checks = Metrics(), CheckCollector(checks, expectations)
+        expected = {it for user_class in environment.user_classes for it in getattr(user_class, "expected", ())}
+        self.metrics, self.checks = Metrics(expected), CheckCollector(checks, expectations)
         is_worker = isinstance(environment.runner, WorkerRunner)
         thresholds = () if is_worker else options.parsed_thresholds()
         self.monitor = ThresholdMonitor(environment, shutdown, self.metrics, thresholds)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.api.errors import TransportError
+from toolkit.api.errors import NotConnectedError, TransportError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.load_test.generator.results.metrics import History, Metrics
@@ -51,6 +51,53 @@ def test_a_master_sums_the_latest_report_of_each_worker() -> None:
         master.merge(worker, counted(calls).pack())
     assert master.calls == {(Endpoint.SEND, 50000): 320, (Endpoint.VERIFY, "timeout"): 2}
     assert master.arrivals.late == 2
+
+
+def answered(code: int, http_status: int = 403, is_valid: bool | None = None) -> CallResult:
+    answer = ApiResponse(http_status, code, "", is_valid=is_valid)
+    return Verify("m", "123456"), Outcome(Endpoint.VERIFY, 0, 1_000_000, answer), ()
+
+
+def unconnected() -> CallResult:
+    return Send("13800138000"), Outcome(Endpoint.SEND, 0, 1_000, error=NotConnectedError("refused")), ()
+
+
+@pytest.mark.parametrize(
+    ("result", "failed"),
+    [
+        (answered(50000, 200), 0),
+        (answered(50010), 0),
+        (answered(59026, is_valid=False), 0),
+        (answered(50009), 0),
+        (answered(50013), 1),
+        (answered(59026), 1),
+        (answered(50009, 503), 1),
+        (answered(50019, 500), 1),
+    ],
+)
+def test_a_call_failed_by_the_kind_of_its_answer_and_what_the_scenario_expects(result: CallResult, failed: int) -> None:
+    metrics = Metrics({"RATE"})
+    metrics.count([result])
+    assert metrics.figures(1.0).failed.get(Endpoint.VERIFY, 0) == failed
+
+
+def test_a_master_sums_the_failed_calls_of_its_workers() -> None:
+    worker, master = Metrics(), Metrics()
+    for total in (1, 2):
+        worker.count([unconnected(), answered(50000, 200)])
+        master.merge("a", worker.pack())
+        master.merge("b", worker.pack())
+        assert master.figures(1.0).failed == {Endpoint.SEND: 2 * total}
+
+
+def test_calls_that_never_connected_have_no_latency() -> None:
+    metrics = counted(1)
+    metrics.count([unconnected()] * 99)
+    figures = metrics.figures(1.0)
+    assert judge(parse_threshold("p50(send.latency_ms) >= 1"), figures).status == "PASS"
+    assert judge(parse_threshold("p50(send.caller_ms) >= 250"), figures).status == "PASS"
+    assert judge(parse_threshold("share(connect) > 98%"), figures).status == "PASS"
+    assert judge(parse_threshold("failed(send) >= 99%"), figures).value == 99
 
 
 SENT = (Endpoint.SEND, 50000)

@@ -18,7 +18,7 @@ from flask import Blueprint, Response, jsonify, request, send_file
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL, MasterRunner
 
-from toolkit.api.return_codes import find
+from toolkit.api.return_codes import find_published
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.results.metrics import CallKind, History, Metrics
 from toolkit.outcome_colours import KIND_COLOURS, outcome_kind, outcome_name, shades
@@ -59,12 +59,12 @@ def rows(caller_times: Mapping[CallKind, Histogram]) -> Iterator[Row]:
 
 
 def _row(endpoint: Endpoint, code: int | str, times: Histogram, calls: int) -> Row:
-    known = find(code) if isinstance(code, int) else None
+    known = find_published(code) if isinstance(code, int) else None
     return {
         "endpoint": endpoint,
         "return_code": code,
         "message": known.message if known else "",
-        "kind": known.kind if known else "",
+        "kind": (known and known.kind) or "",
         "calls": len(times),
         "share": round(100 * len(times) / calls, 3),
         **{f"p{percentile}": round(times.percentile(percentile), 3) for percentile in _PERCENTILES},

@@ -7,22 +7,25 @@ changes nothing.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 
+from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.http.decoder import classify
 from toolkit.load_test.generator.steps import CallResult
 from toolkit.load_test.plan.schedule import ArrivalCounts
+from toolkit.records.call_record import Failure, is_failed
 from toolkit.records.histogram import Histogram
 from toolkit.runs.thresholds import Measure, RunFigures
 
 _FOLD_AFTER_CALLS = 4096
 _MOST_POINTS = 240
+_SUCCESS = ReturnCode.SUCCESS  # looking up an enum's attribute runs Python code
 
 CallKind: TypeAlias = tuple[Endpoint, int | str]
 """An endpoint with a return code, or with the name of the error that kept an answer from being read."""
@@ -32,13 +35,19 @@ Times: TypeAlias = dict[tuple[Endpoint, Measure], Histogram]
 class Metrics:
     """Counts of the calls of one test: a process's own, or on a master the sums over its workers.
 
+    Args:
+        expected: the kinds and return codes that the scenario expects, see ``call_record.is_failed``.
+
     Attributes:
         arrivals: counts of the journeys that an open loop should have begun.
+        failed: the number of failed calls by endpoint.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, expected: Collection[int | str] = ()) -> None:
         self.arrivals = ArrivalCounts()
-        self._latencies: dict[Endpoint, Histogram] = defaultdict(Histogram)
+        self.failed: Counter[Endpoint] = Counter()
+        self._expected = expected
+        self._latencies: dict[CallKind, Histogram] = defaultdict(Histogram)
         self._caller_times: dict[CallKind, Histogram] = defaultdict(Histogram)
         self._pending: dict[CallKind, list[int]] = defaultdict(list)  # latency and wait of each call, in turn
         self._unfolded = 0
@@ -58,13 +67,7 @@ class Metrics:
     @property
     def times(self) -> Times:
         """The latencies and the caller's times of every endpoint that had calls."""
-        self._fold()
-        times: Times = defaultdict(Histogram)
-        for endpoint, latencies in self._latencies.items():
-            times[endpoint, Measure.LATENCY_MS] += latencies
-        for (endpoint, _), caller_times in self._caller_times.items():
-            times[endpoint, Measure.CALLER_MS] += caller_times
-        return dict(times)
+        return self._sum_times(self.caller_times)
 
     def count(self, results: Sequence[CallResult]) -> None:
         """Count calls. Counting many at once costs a third of counting them one by one."""
@@ -73,9 +76,12 @@ class Metrics:
             code: int | str
             if (answer := outcome.answer) is not None:
                 code = answer.return_code
+                if code is not _SUCCESS and is_failed(code, answer.kind, None, self._expected):
+                    self.failed[outcome.endpoint] += 1
             else:
                 assert outcome.error is not None
                 code = classify(outcome.error)
+                self.failed[outcome.endpoint] += is_failed(None, None, code)
             times = pending[outcome.endpoint, code]
             times.append(outcome.latency_ns)
             times.append(outcome.wait_ns)
@@ -85,14 +91,16 @@ class Metrics:
 
     def figures(self, duration_s: float) -> RunFigures:
         """Return the figures that thresholds are checked against. ``duration_s``: time since the first call."""
-        return RunFigures(duration_s, self.calls, self.times)
+        connected = [kind for kind in self.caller_times if kind[1] != Failure.CONNECT]
+        return RunFigures(duration_s, self.calls, self._sum_times(connected), dict(self.failed))
 
     def pack(self) -> dict[str, Any]:
         """Return the counts as a worker reports them to its master."""
         return {
             "arrivals": list(asdict(self.arrivals).values()),
+            "failed": dict(self.failed),
             "waited": [[*kind, times.pack()] for kind, times in self.caller_times.items()],
-            "latencies": [[endpoint, times.pack()] for endpoint, times in self._latencies.items()],
+            "latencies": [[*kind, times.pack()] for kind, times in self._latencies.items()],
         }
 
     @classmethod
@@ -102,8 +110,9 @@ class Metrics:
         metrics.arrivals = ArrivalCounts(*packed["arrivals"])
         for endpoint, code, times in packed["waited"]:
             metrics._caller_times[Endpoint(endpoint), code] = Histogram.unpack(times)
-        for endpoint, times in packed["latencies"]:
-            metrics._latencies[Endpoint(endpoint)] = Histogram.unpack(times)
+        for endpoint, code, times in packed["latencies"]:
+            metrics._latencies[Endpoint(endpoint), code] = Histogram.unpack(times)
+        metrics.failed = Counter({Endpoint(endpoint): calls for endpoint, calls in packed["failed"].items()})
         return metrics
 
     def merge(self, worker: str, packed: Mapping[str, Any]) -> None:
@@ -111,16 +120,24 @@ class Metrics:
         before, now = self._reported[worker], Metrics.unpack(packed)
         self._reported[worker] = now
         self.arrivals = self.arrivals + now.arrivals - before.arrivals
-        for endpoint, latencies in now._latencies.items():
-            self._latencies[endpoint] += latencies.since(before._latencies[endpoint])
+        self.failed.update(now.failed - before.failed)
+        for kind, latencies in now._latencies.items():
+            self._latencies[kind] += latencies.since(before._latencies[kind])
         for kind, times in now._caller_times.items():
             self._caller_times[kind] += times.since(before._caller_times[kind])
+
+    def _sum_times(self, kinds: Iterable[CallKind]) -> Times:
+        times: Times = defaultdict(Histogram)
+        for kind in kinds:
+            times[kind[0], Measure.LATENCY_MS] += self._latencies[kind]
+            times[kind[0], Measure.CALLER_MS] += self._caller_times[kind]
+        return dict(times)
 
     def _fold(self) -> None:
         """Sort the pending times into histograms. Many at once cost a fifth of one by one."""
         for kind, times_ns in self._pending.items():
             latency_ns, wait_ns = np.array(times_ns, np.int64).reshape(-1, 2).T
-            self._latencies[kind[0]].add(latency_ns)
+            self._latencies[kind].add(latency_ns)
             self._caller_times[kind].add(latency_ns + wait_ns)
         self._pending.clear()
         self._unfolded = 0
