@@ -85,7 +85,7 @@ def basic(app_key: str, master_secret: str) -> dict[str, str]:
 def smscode(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line and return what it said."""
     command = [sys.executable, "-m", "toolkit", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
 
 
 @contextmanager
