@@ -9,13 +9,13 @@ from toolkit.masking import mask, mask_text
     "name",
     ["master_secret", "SMSCODE_MASTER_SECRET", "password", "token", "Authorization", "digest-key", "code", "api_key"],
 )
-def test_a_setting_named_like_a_secret_is_masked_whatever_it_holds(name):
+def test_a_setting_named_like_a_secret_is_masked(name):
     assert mask({name: "hunter2"}) == {name: "***"}
     assert mask({"target": [{name: {"deep": 1}}]}) == {"target": [{name: "***"}]}
 
 
 @pytest.mark.parametrize("name", ["app_key", "return_code", "rate_per_s", "codes"])
-def test_a_setting_that_is_no_secret_is_shown(name):
+def test_other_settings_are_shown(name):
     assert mask({name: "open"}) == {name: "open"}
 
 
@@ -40,7 +40,7 @@ def test_a_mobile_given_as_a_number_or_as_a_name_is_masked():
     assert mask({"mobile": 13800138000, "13800138000": 1}) == {"mobile": "1380013****", "1380013****": 1}
 
 
-def test_what_json_has_no_form_for_becomes_text_and_no_number_none():
+def test_values_without_a_json_form_become_text_or_null():
     assert mask({"path": Path("a/b"), "rate": float("nan"), "cap": float("inf"), "set": {1}}) == {
         "path": "a/b",
         "rate": None,

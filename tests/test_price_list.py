@@ -45,13 +45,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_price_holds_from_its_day_on() -> None:
+def test_a_price_applies_from_its_day_on() -> None:
     prices = PriceList((row("0.04", DAY), row("0.05", DAY + timedelta(1))))
     days = [DAY - timedelta(1), DAY, DAY + timedelta(1), DAY + timedelta(9)]
     assert [prices.find(day, None, None) for day in days] == [None, Decimal("0.04"), Decimal("0.05"), Decimal("0.05")]
 
 
-def test_the_most_specific_price_holds_even_if_another_is_newer() -> None:
+def test_the_most_specific_price_applies_even_if_another_is_newer() -> None:
     newer = DAY + timedelta(1)
     prices = PriceList((row("0.01", DAY, "code"), row("0.02", newer)), TEMPLATES)
     assert prices.find(newer, "code", None) == Decimal("0.01")
@@ -71,7 +71,7 @@ def test_a_type_is_more_specific_than_a_carrier_and_both_than_either() -> None:
     assert PriceList(rows[:3], TEMPLATES).find(DAY, "code", CARRIERS[0]) == 3
 
 
-def test_a_send_of_no_known_carrier_or_type_has_the_price_of_every_one_or_none() -> None:
+def test_a_send_of_an_unknown_carrier_or_type_has_the_general_price_or_none() -> None:
     assert PriceList((row("2", carrier=CARRIERS[0]),)).find(DAY, None, None) is None
     assert PriceList((row("2", carrier=CARRIERS[0]), row("1"))).find(DAY, None, None) == 1
 
@@ -91,7 +91,7 @@ def test_a_send_of_no_known_carrier_or_type_has_the_price_of_every_one_or_none()
     of_type=st.sampled_from([None, *TYPES]),
     carrier=st.sampled_from([None, *CARRIERS]),
 )
-def test_the_price_found_is_the_first_of_the_rules_order(rows, of_type, carrier) -> None:
+def test_the_price_found_is_the_first_in_the_order_of_the_rules(rows, of_type, carrier) -> None:
     steps = [(of_type, carrier), (of_type, None), (None, carrier), (None, None)]
     candidates = [
         it
@@ -109,7 +109,7 @@ def test_what_is_no_price_is_an_input_error(price: str) -> None:
         row(price)
 
 
-def test_zeros_behind_the_sixth_place_are_none_too_many() -> None:
+def test_trailing_zeros_after_the_sixth_place_are_allowed() -> None:
     assert row("0.0450000000").per_segment == Decimal("0.045")
 
 
@@ -122,13 +122,13 @@ def test_a_file_of_prices_is_read(folder: Path) -> None:
     assert prices.currency == "CNY"
 
 
-def test_the_settings_file_holds_prices_beside_its_settings(folder: Path) -> None:
+def test_the_settings_file_may_contain_prices(folder: Path) -> None:
     Path("smscode.toml").write_text(f'base_url = "http://127.0.0.1"\napp_key = "a"\nmaster_secret = "s"\n{FILE}')
     assert len(load_prices().rows) == 2
     assert load_target().app_key == "a"
 
 
-def test_without_prices_that_of_a_send_is_one_for_all_its_segments(folder: Path) -> None:
+def test_without_prices_the_price_of_a_send_covers_all_its_segments(folder: Path) -> None:
     templates = FILE.split("[[prices]]")[0]
     Path("smscode.toml").write_text(f'price_per_send = "0.09"\ncurrency = "EUR"\n{templates}')
     prices = load_prices()
@@ -136,12 +136,12 @@ def test_without_prices_that_of_a_send_is_one_for_all_its_segments(folder: Path)
     assert prices.templates == (PricedTemplate(1, "code", 2),)
 
 
-def test_prices_hold_instead_of_that_of_a_send(folder: Path) -> None:
+def test_prices_replace_the_price_of_a_send(folder: Path) -> None:
     Path("smscode.toml").write_text(f'price_per_send = "0.09"\n{FILE}')
     assert load_prices().unit is Unit.SEGMENT
 
 
-def test_where_nobody_gave_a_price_there_is_none(folder: Path) -> None:
+def test_without_any_price_the_list_is_empty(folder: Path) -> None:
     assert (load_prices(), load_prices().currency) == (PriceList(unit=Unit.SEND), None)
 
 
@@ -170,7 +170,7 @@ def test_where_nobody_gave_a_price_there_is_none(folder: Path) -> None:
         ("[[prices]]", '[[templates]]\ntemp_id = 1\ntype = "x"\n[[prices]]', "a template of 1 is given twice"),
     ],
 )
-def test_what_a_file_has_wrong_is_one_line_that_says_where(folder: Path, old: str, new: str, said: str) -> None:
+def test_the_error_for_an_invalid_file_names_the_place(folder: Path, old: str, new: str, said: str) -> None:
     assert old in FILE
     Path("prices.toml").write_text(FILE.replace(old, new, 1))
     with pytest.raises(SettingsError) as caught:
@@ -180,7 +180,7 @@ def test_what_a_file_has_wrong_is_one_line_that_says_where(folder: Path, old: st
     assert "\n" not in str(caught.value)
 
 
-def test_what_the_settings_file_has_wrong_in_its_prices_does_not_keep_a_target_from_loading(folder: Path) -> None:
+def test_invalid_prices_in_the_settings_file_do_not_affect_the_target(folder: Path) -> None:
     target = 'base_url = "http://127.0.0.1"\napp_key = "a"\nmaster_secret = "s"\n'
     Path("smscode.toml").write_text(target + FILE.replace("0.045", "cheap"))
     assert load_target().app_key == "a"
@@ -195,23 +195,23 @@ def test_a_misspelt_list_in_the_settings_file_is_an_unknown_setting(folder: Path
 
 
 @pytest.mark.parametrize("text", ["", FILE.split("[[prices]]")[0], "[[prices"])
-def test_a_file_without_prices_is_one_line_that_names_it(folder: Path, text: str) -> None:
+def test_the_error_for_a_file_without_prices_names_the_file(folder: Path, text: str) -> None:
     Path("prices.toml").write_text(text)
     with pytest.raises(SettingsError, match=r"prices\.toml (has no prices: write \[\[prices\]\]|is not TOML)"):
         load_prices("prices.toml")
 
 
-def test_a_file_that_is_not_there_is_one_line_that_names_it(folder: Path) -> None:
+def test_the_error_for_a_missing_file_names_the_file(folder: Path) -> None:
     with pytest.raises(SettingsError, match=r"prices\.toml can't be read"):
         load_prices("prices.toml")
 
 
-def test_a_price_of_a_send_with_too_many_places_is_one_line(folder: Path) -> None:
+def test_the_error_for_a_price_of_a_send_with_too_many_places_is_one_line(folder: Path) -> None:
     Path("smscode.toml").write_text('price_per_send = "0.00000001"\n')
     with pytest.raises(SettingsError, match="invalid price per send"):
         load_prices()
 
 
-def test_the_place_of_an_error_is_the_files() -> None:
+def test_an_error_begins_with_the_name_of_the_file() -> None:
     with pytest.raises(SettingsError, match=r"^mine\.toml: invalid prices {}: expected \[\[prices\]\] above each row"):
         parse_price_list({"prices": {}}, "mine.toml")

@@ -66,7 +66,7 @@ def test_an_argument_beats_a_variable_beats_dot_env_beats_the_toml_file(
     assert load_target(base_url="http://argument") == Target("http://argument", "variable", "env", 7)
 
 
-def test_an_empty_one_counts_as_absent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_setting_counts_as_absent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_toml(folder, **GIVEN)
     write_env(folder, app_key="", temp_id="")
     set_variables(monkeypatch, base_url="", master_secret="", temp_id="")
@@ -75,7 +75,7 @@ def test_an_empty_one_counts_as_absent(folder: Path, monkeypatch: pytest.MonkeyP
     assert load_target().temp_id == 1
 
 
-def test_the_template_is_1_where_none_is_given() -> None:
+def test_the_default_template_is_1() -> None:
     assert load_target(base_url="http://h/", app_key="key", master_secret=SECRET) == Target(
         "http://h", "key", SECRET, 1
     )
@@ -92,7 +92,7 @@ def test_each_table_of_the_file_has_its_own_settings(folder: Path) -> None:
 # What is missing.
 
 
-def test_nothing_given_is_no_target() -> None:
+def test_no_settings_mean_no_target() -> None:
     assert find_target() is None
     assert find_target(temp_id=7) is None
 
@@ -108,7 +108,7 @@ def test_a_missing_setting_is_named_with_the_ways_to_give_it(missing: str) -> No
         assert f"set SMSCODE_{missing.upper()}, or {missing} in smscode.toml" in message
 
 
-def test_a_missing_secret_reads_as_a_sentence() -> None:
+def test_the_error_for_a_missing_secret_is_a_sentence() -> None:
     with pytest.raises(
         SettingsError, match=r"^no master secret: set SMSCODE_MASTER_SECRET, or master_secret in smscode"
     ):
@@ -129,13 +129,15 @@ def test_a_missing_secret_reads_as_a_sentence() -> None:
         ("temp_id", 1.5),
     ],
 )
-def test_a_bad_value_is_one_line_that_names_it_and_hides_it(folder: Path, name: str, value: object) -> None:
+def test_the_error_for_an_invalid_value_names_the_setting_and_hides_the_value(
+    folder: Path, name: str, value: object
+) -> None:
     write_toml(folder, **(GIVEN | {name: value}))
     check_line(f"SMSCODE_{name.upper()}")
 
 
 @pytest.mark.parametrize("value", ["12345678", "['the-master-secret']", "{a = 'the-master-secret'}"])
-def test_a_secret_that_is_no_text_is_one_line_that_hides_it(folder: Path, value: str) -> None:
+def test_the_error_for_a_secret_that_is_not_text_hides_it(folder: Path, value: str) -> None:
     (folder / "smscode.toml").write_text(f"master_secret = {value}")
     check_line("SMSCODE_MASTER_SECRET")
 
@@ -150,38 +152,38 @@ def test_a_secret_that_is_no_text_is_one_line_that_hides_it(folder: Path, value:
         "a",
     ],
 )
-def test_a_file_that_is_no_toml_is_one_line_that_hides_what_it_holds(folder: Path, text: str) -> None:
+def test_the_error_for_invalid_toml_hides_the_content(folder: Path, text: str) -> None:
     (folder / "smscode.toml").write_text(text)
     check_line("smscode.toml")
 
 
 @pytest.mark.parametrize("name", ["smscode.toml", ".env"])
-def test_a_file_that_is_no_text_is_one_line(folder: Path, name: str) -> None:
+def test_the_error_for_a_binary_file_is_one_line(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b"\xff\xfe")
     check_line(name)
 
 
-def test_a_folder_in_the_files_place_is_one_line(folder: Path) -> None:
+def test_the_error_for_a_folder_in_place_of_the_file_is_one_line(folder: Path) -> None:
     (folder / "smscode.toml").mkdir()
     check_line("smscode.toml")
 
 
-def test_a_misspelt_setting_is_one_line_that_names_the_right_one(folder: Path) -> None:
+def test_the_error_for_a_misspelt_setting_suggests_the_right_one(folder: Path) -> None:
     write_toml(folder, master_secert=SECRET)
     check_line("master_secret?")
 
 
-def test_an_unknown_setting_is_one_line_that_names_those_there_are(folder: Path) -> None:
+def test_the_error_for_an_unknown_setting_lists_the_known_ones(folder: Path) -> None:
     write_toml(folder, zzz=1)
     check_line("base_url, app_key, master_secret, temp_id")
 
 
-def test_a_misspelt_setting_of_a_table_is_one_line_that_names_the_table(folder: Path) -> None:
+def test_the_error_for_a_misspelt_setting_of_a_table_names_the_table(folder: Path) -> None:
     (folder / "smscode.toml").write_text("[service]\nprot = 1")
-    check_line("[service]: did you mean port?")
+    check_line("[service] (did you mean port?)")
 
 
-def test_a_table_that_is_none_is_one_line(folder: Path) -> None:
+def test_the_error_for_a_value_in_place_of_a_table_is_one_line(folder: Path) -> None:
     write_toml(folder, service=1)
     check_line("[service]")
 

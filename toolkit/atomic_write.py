@@ -1,7 +1,7 @@
 """Write a file so that it appears whole or not at all.
 
-The bytes go to a file beside the target, which is renamed over the target when they are complete. A reader sees the
-old file or the new one, never half of it.
+The content is written to a temporary file in the same folder, which then replaces the target. A reader sees the old
+file or the new file, never a part.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def partial_path(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and rename it to ``path`` when the block ends without an exception.
+    """Yield a temporary path to write to, and rename it to ``path`` if the block ends without an exception.
 
     The block must have closed the file. After an exception ``path`` is unchanged and the temporary file is removed.
 

@@ -1,4 +1,4 @@
-"""Word pydantic's errors for the person who wrote the file: the place, the value, and a form that works."""
+"""Turn pydantic's errors into one line for the file's author: the place, the value, and a form that works."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def explain(error: ValidationError, expected: Mapping[str, Mapping[str, str]]) -
 
 
 def suggest(name: str, known: Mapping[str, object] | list[str]) -> str:
-    """Return a hint about an unknown name: the most similar known one, or all of them.
+    """Return a hint about an unknown name: the most similar known name, or all known names.
 
     >>> suggest("prise", ["price", "templates"]), suggest("x", ["price", "templates"])
     ('did you mean price?', 'choose from price, templates')

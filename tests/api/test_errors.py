@@ -7,7 +7,7 @@ from toolkit.api.return_codes import Kind, ReturnCode
 CLASSES = [it for it in vars(errors).values() if isinstance(it, type) and issubclass(it, Exception)]
 
 
-def test_everything_raised_on_purpose_has_one_root() -> None:
+def test_all_exceptions_have_one_base_class() -> None:
     assert [each for each in CLASSES if not issubclass(each, ToolkitError)] == []
 
 
@@ -18,24 +18,24 @@ def test_the_outline_at_the_head_is_the_tree() -> None:
     assert outline == {name: 2 * (depth - 1) for name, depth in depths.items()}
 
 
-def test_a_refusal_carries_the_row_of_its_code() -> None:
+def test_a_refusal_has_the_attributes_of_its_return_code() -> None:
     error = ReturnCodeError(50009, 403, "out of freq", 42)
     assert error.return_code is ReturnCode.OUT_OF_FREQ
     assert (error.http_status, error.message, error.retry_after_s, error.kind) == (403, "out of freq", 42, Kind.RATE)
     assert str(error) == "50009 out of freq (HTTP 403)"
 
 
-def test_a_refusal_keeps_a_code_that_the_table_lacks() -> None:
+def test_a_refusal_keeps_an_unknown_return_code() -> None:
     error = ReturnCodeError(59101, 403, "blocked")
     assert (error.return_code, error.retry_after_s, error.kind) == (59101, None, None)
 
 
-def test_an_answer_that_is_not_the_apis_is_kept_in_part() -> None:
+def test_a_protocol_error_keeps_the_first_100_bytes() -> None:
     error = ProtocolError("the body is not a JSON object", 502, b"x" * 101)
     assert (error.http_status, error.body) == (502, b"x" * 100)
     assert "502" in str(error)
 
 
 @pytest.mark.parametrize("each", CLASSES)
-def test_every_class_says_what_it_means(each: type) -> None:
+def test_every_class_has_a_docstring(each: type) -> None:
     assert each.__doc__

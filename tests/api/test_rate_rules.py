@@ -20,6 +20,6 @@ def test_a_rule_that_cannot_be_read_is_refused(text: str) -> None:
         Rule.parse(text)
 
 
-def test_several_rules_are_read_from_one_text_and_none_are_the_contracts() -> None:
+def test_several_rules_are_read_from_one_text_and_the_default_is_the_contracts() -> None:
     assert parse_rules("1/60s, 5/3600 10/1h30m") == (Rule(1, 60), Rule(5, 3600), Rule(10, 5400))
     assert parse_rules("") == DEFAULT_RULES

@@ -37,7 +37,7 @@ def test_every_row_is_found_by_its_number() -> None:
     assert [kind_of(code) for code in ReturnCode] == [code.kind for code in ReturnCode]
 
 
-def test_a_number_that_the_table_lacks_has_no_row_and_no_kind() -> None:
+def test_an_unknown_number_has_no_row_and_no_kind() -> None:
     assert (find(50048), find_published(50048), kind_of(50048)) == (None, None, None)
 
 

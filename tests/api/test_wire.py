@@ -57,7 +57,7 @@ def test_a_request_names_the_app_and_json() -> None:
 
 
 @pytest.mark.parametrize("msg_id", ["", ".", ".."])
-def test_a_msg_id_that_a_path_would_lose_is_refused(msg_id: str) -> None:
+def test_a_msg_id_that_cannot_be_in_a_path_is_refused(msg_id: str) -> None:
     with pytest.raises(InputError, match="msg_id"):
         wire.build_verify(CREDENTIALS, msg_id, "123456")
 
@@ -78,7 +78,7 @@ def test_an_integer_of_any_length_is_read_and_is_no_mobile(sign: str) -> None:
 
 
 @pytest.mark.parametrize("app_key", ["", "a:b", ":"])
-def test_an_app_key_that_basic_can_not_carry_is_refused(app_key: str) -> None:
+def test_an_app_key_that_basic_authentication_cannot_encode_is_refused(app_key: str) -> None:
     with pytest.raises(InputError, match="app key"):
         Credentials(app_key, "secret")
 
@@ -128,7 +128,7 @@ def test_a_base_url_is_taken_without_the_slash_at_its_end(text: str, base_url: s
         "http://[h",
     ],
 )
-def test_anything_else_is_no_base_url_and_is_not_repeated(text: str) -> None:
+def test_an_invalid_base_url_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(InputError, match="a base URL is") as caught:
         wire.parse_base_url(text)
     assert "secret" not in str(caught.value)
@@ -148,7 +148,7 @@ JSON = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3) | st.dicti
     headers=st.dictionaries(st.just("retry-after"), st.text(string.printable)),
     body=st.binary() | JSON.map(lambda value: json.dumps(value).encode()),
 )
-def test_reading_an_answer_raises_nothing_but_that_it_is_not_the_apis(
+def test_parsing_a_response_raises_only_protocol_errors(
     endpoint: Endpoint, http_status: int, headers: dict[str, str], body: bytes
 ) -> None:
     with contextlib.suppress(ProtocolError):
@@ -161,7 +161,7 @@ def test_reading_an_answer_raises_nothing_but_that_it_is_not_the_apis(
     "body",
     [b"[" * 100_000, b'{"a":' * 100_000, b'{"error": {"code": %s}}' % (b"9" * 5000), b'{"msg_id": NaN}', b"\xff", b"7"],
 )
-def test_absurd_bodies_are_not_the_apis(body: bytes) -> None:
+def test_absurd_bodies_are_protocol_errors(body: bytes) -> None:
     with pytest.raises(ProtocolError, match=r"not a JSON object|no code of a refusal"):
         wire.parse_response(Endpoint.SEND, 200, {}, body)
 
@@ -174,12 +174,12 @@ def test_an_accepted_send_comes_back_as_its_msg_id(msg_id: str) -> None:
     assert answer.kind is Kind.OK
 
 
-def test_a_msg_id_that_is_a_number_is_text_to_every_reader() -> None:
+def test_a_numeric_msg_id_becomes_text() -> None:
     assert read(Endpoint.SEND, {"msg_id": 288193860302}).msg_id == "288193860302"
 
 
 @pytest.mark.parametrize("msg_id", ["", None, True, 1.5, [], {}])
-def test_a_success_without_a_msg_id_is_not_the_apis(msg_id: object) -> None:
+def test_a_success_without_a_msg_id_is_a_protocol_error(msg_id: object) -> None:
     with pytest.raises(ProtocolError, match="no msg_id"):
         read(Endpoint.SEND, {"msg_id": msg_id})
 
@@ -197,13 +197,13 @@ def test_a_success_is_read_however_its_json_is_written(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"is_valid": False}, {"is_valid": 1}, {"msg_id": "7"}])
-def test_a_success_that_confirms_nothing_is_not_the_apis(fields: dict[str, object]) -> None:
+def test_a_success_that_confirms_nothing_is_a_protocol_error(fields: dict[str, object]) -> None:
     with pytest.raises(ProtocolError, match="neither confirms"):
         read(Endpoint.VERIFY, fields)
 
 
 @pytest.mark.parametrize("http_status", [199, 302, 404, 500])
-def test_a_success_under_another_status_is_not_the_apis(http_status: int) -> None:
+def test_a_success_with_another_status_is_a_protocol_error(http_status: int) -> None:
     with pytest.raises(ProtocolError, match="the status is not 2xx"):
         read(Endpoint.SEND, {"msg_id": "7"}, http_status)
 
@@ -225,7 +225,7 @@ def test_a_code_that_the_table_lacks_is_data() -> None:
     assert (answer.return_code, answer.message, answer.kind) == (59101, "blocked", None)
 
 
-def test_a_refusal_without_a_message_has_the_tables() -> None:
+def test_a_refusal_without_a_message_has_the_tables_message() -> None:
     assert read(Endpoint.SEND, {"error": {"code": 50009}}, 403).message == "out of freq"
     assert read(Endpoint.SEND, {"error": {"code": 59101, "message": 7}}, 403).message == ""
     assert read(Endpoint.SEND, {"error": {"code": 50036}}, 403).message == "app in black"
@@ -249,7 +249,7 @@ def test_the_kind_of_a_response_follows_from_its_status_and_verdict_too(
 
 
 @pytest.mark.parametrize("error", [None, "no", [], {}, {"code": None}, {"code": 1.5}, {"code": True}, {"code": 50000}])
-def test_an_error_without_the_number_of_a_refusal_is_not_the_apis(error: object) -> None:
+def test_an_error_without_the_number_of_a_refusal_is_a_protocol_error(error: object) -> None:
     with pytest.raises(ProtocolError, match="no code of a refusal"):
         read(Endpoint.SEND, {"error": error}, 403)
 
@@ -306,7 +306,7 @@ OTHERS = [b"application/xml", b"multipart/form-data; boundary=x", b"image/png", 
 
 
 @pytest.mark.parametrize("value", LENIENT)
-def test_what_the_vendors_own_callers_say_is_read_as_json(value: bytes | None) -> None:
+def test_the_media_types_of_the_vendors_examples_are_accepted(value: bytes | None) -> None:
     assert wire.check_media_type(value) is None
 
 
@@ -315,7 +315,7 @@ def test_another_media_type_is_refused(value: bytes) -> None:
     assert wire.check_media_type(value) == Refusal(ReturnCode.MEDIA_NOT_SUPPORTED)
 
 
-def test_strictly_only_json_is_json() -> None:
+def test_strict_mode_accepts_only_json() -> None:
     passed = [value for value in LENIENT + OTHERS if wire.check_media_type(value, wire.STRICT_TYPES) is None]
     assert passed == [b"application/json", b"Application/JSON; charset=utf-8"]
 
@@ -336,12 +336,12 @@ def test_a_body_of_just_16_kib_is_read() -> None:
 
 
 @pytest.mark.parametrize("absent", [{}, {"mobile": None}, {"mobile": ""}])
-def test_a_send_without_a_mobile_says_so_first(absent: dict[str, object]) -> None:
+def test_a_missing_mobile_is_reported_first(absent: dict[str, object]) -> None:
     assert wire.read_send(absent) == Refusal(ReturnCode.MISSING_MOBILE)
 
 
 @pytest.mark.parametrize("absent", [{}, {"temp_id": None}, {"temp_id": ""}])
-def test_a_send_without_a_temp_id_says_so_before_it_judges_the_mobile(absent: dict[str, object]) -> None:
+def test_a_missing_temp_id_is_reported_before_an_invalid_mobile(absent: dict[str, object]) -> None:
     assert wire.read_send({"mobile": "1", **absent}) == Refusal(ReturnCode.MISSING_TEMP_ID)
 
 
@@ -380,7 +380,7 @@ def test_a_temp_id_is_a_whole_number_or_names_no_template(temp_id: object, whole
 
 
 @pytest.mark.parametrize("fields", [{}, {"code": None}, {"code": ""}])
-def test_a_verify_without_a_code_says_so(fields: dict[str, object]) -> None:
+def test_a_missing_code_is_reported(fields: dict[str, object]) -> None:
     assert wire.read_verify(fields) == Refusal(ReturnCode.MISSING_CODE)
 
 
@@ -390,7 +390,7 @@ def test_a_code_is_read_as_its_digits(code: object, text: str) -> None:
 
 
 @pytest.mark.parametrize("code", [code for code in ReturnCode if code.kind is not Kind.OK])
-def test_a_refusal_is_the_documents(code: ReturnCode) -> None:
+def test_a_refusal_has_the_documents_form(code: ReturnCode) -> None:
     error = {"error": {"code": int(code), "message": code.message}}
     reply = wire.refusal_response(Refusal(code))
     assert reply.http_status == code.http_status
@@ -398,7 +398,7 @@ def test_a_refusal_is_the_documents(code: ReturnCode) -> None:
     assert dict(reply.headers)[b"content-length"] == b"%d" % len(reply.body)
 
 
-def test_a_refusal_tells_how_to_go_on_in_its_headers() -> None:
+def test_a_refusal_has_headers_that_help_the_caller() -> None:
     def headers(code: ReturnCode, retry_after_s: int | None = None) -> dict[bytes, bytes]:
         return dict(wire.refusal_response(Refusal(code, retry_after_s)).headers)
 
@@ -409,7 +409,7 @@ def test_a_refusal_tells_how_to_go_on_in_its_headers() -> None:
     assert headers(ReturnCode.OUT_OF_FREQ, 42)[b"retry-after"] == b"42"
 
 
-def test_the_sandbox_tells_the_code_and_the_text() -> None:
+def test_the_sandboxs_response_has_the_code_and_the_text() -> None:
     assert json.loads(wire.message_response("123456", "你好").body) == {"code": "123456", "text": "你好"}
 
 
@@ -436,12 +436,12 @@ def received(
     return wire.read_request(method, path, headers, body, authenticate)
 
 
-def test_a_send_is_read_in_one_visit() -> None:
+def test_a_send_is_parsed_in_one_call() -> None:
     sent = wire.ReceivedRequest(None, Endpoint.SEND, "app", SendFields("13800138000", 1))
     assert received() == sent
 
 
-def test_a_verify_is_read_in_one_visit() -> None:
+def test_a_verify_is_parsed_in_one_call() -> None:
     verify = received(path=b"/v1/codes/m%2F1/valid", body=b'{"code":"123456"}')
     assert verify == wire.ReceivedRequest(None, Endpoint.VERIFY, "app", None, "m/1", "123456")
 
@@ -459,7 +459,7 @@ def test_a_verify_is_read_in_one_visit() -> None:
         ({"path": b"/v1/codes/m1/valid", "body": b"{}"}, ReturnCode.MISSING_CODE),
     ],
 )
-def test_a_request_is_refused_by_its_first_fault(fault: dict[str, bytes], code: ReturnCode) -> None:
+def test_a_request_is_refused_for_its_first_fault(fault: dict[str, bytes], code: ReturnCode) -> None:
     assert received(**fault).refusal == Refusal(code)
 
 

@@ -193,7 +193,7 @@ def test_a_verdict_on_a_send_is_raised(run: Run, api: Api) -> None:
 
 
 @pytest.mark.parametrize("call", [SEND, VERIFY])
-def test_a_code_that_the_table_lacks_is_raised_as_data(run: Run, api: Api, call: Call) -> None:
+def test_an_unknown_return_code_is_raised(run: Run, api: Api, call: Call) -> None:
     api.reply = _reply(403, b'{"error": {"code": 59101, "message": "blocked"}}')
     with pytest.raises(ReturnCodeError) as caught:
         run(api.target.base_url, call)
@@ -209,7 +209,7 @@ def _reply(status: int, body: bytes) -> ServerResponse:
     [(200, b""), (200, b"<html>"), (502, b"<html>"), (500, b"{}"), (200, b'{"is_valid": false}'), (200, b"\x1f\x8b")],
 )
 @pytest.mark.parametrize("call", [SEND, VERIFY])
-def test_an_answer_that_is_not_the_apis_is_raised(run: Run, api: Api, call: Call, status: int, body: bytes) -> None:
+def test_a_response_that_is_not_the_apis_is_raised(run: Run, api: Api, call: Call, status: int, body: bytes) -> None:
     api.reply = _reply(status, body)
     with pytest.raises(ProtocolError) as caught:
         run(api.target.base_url, call)
@@ -375,7 +375,7 @@ def test_a_connection_that_is_not_taken_in_time_says_that_nothing_was_sent(run: 
             run(f"http://127.0.0.1:{listener.getsockname()[1]}", SEND, timeout=Timeout(0.2, 5))
 
 
-def test_of_a_hosts_addresses_the_one_that_answers_is_used(run: Run, api: Api) -> None:
+def test_the_first_address_that_accepts_is_used(run: Run, api: Api) -> None:
     assert run(f"http://localhost:{api.server_port}", SEND) == [Sent("0")]
 
 
@@ -452,7 +452,7 @@ def test_a_folder_of_certificates_replaces_the_usual_ones(run: Run, tls: ssl.SSL
         run(server.url, SEND, verify=tmp_path)
 
 
-def test_a_drip_over_tls_ends_in_time(run: Run, tls: ssl.SSLContext, certificate: Path) -> None:
+def test_a_slow_response_over_tls_ends_in_time(run: Run, tls: ssl.SSLContext, certificate: Path) -> None:
     with peer(SLOW["drips its head"], context=tls) as server, pytest.raises(TransportError, match="no answer within"):
         run(server.url, SEND, verify=certificate, timeout=Timeout(5, 0.5))
 
@@ -502,7 +502,7 @@ def test_a_success_is_recorded(run: Run, api: Api) -> None:
     assert sent.started_ns < verified.started_ns
 
 
-def test_the_host_is_the_source_where_none_is_given(run: Run, api: Api) -> None:
+def test_the_default_source_is_the_host(run: Run, api: Api) -> None:
     assert [call.source for call in record(run, api.target.base_url, SEND)] == [socket.gethostname()]
 
 
@@ -573,7 +573,7 @@ def test_no_error_shows_a_mobile_a_code_or_a_secret(run: Run, end: str, call: Ca
 
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])
-def test_a_client_shows_where_it_calls_and_as_whom_and_no_secret(client: type[Client]) -> None:
+def test_the_repr_of_a_client_has_no_secret(client: type[Client]) -> None:
     made = client("https://sms.example/base/", "key", SECRET)
     assert repr(made) == f"{client.__name__}('https://sms.example/base', 'key')"
 
@@ -593,7 +593,7 @@ def test_a_client_shows_where_it_calls_and_as_whom_and_no_secret(client: type[Cl
         {"verify": __file__},
     ],
 )
-def test_what_can_not_be_used_is_said_at_once_and_not_repeated(client: type[Client], options: dict[str, Any]) -> None:
+def test_invalid_arguments_are_refused_at_once_and_not_repeated(client: type[Client], options: dict[str, Any]) -> None:
     with pytest.raises(InputError) as caught:
         client(**({"base_url": "https://127.0.0.1", "app_key": "key", "master_secret": SECRET} | options))
     assert SECRET not in str(caught.value)
@@ -601,12 +601,12 @@ def test_what_can_not_be_used_is_said_at_once_and_not_repeated(client: type[Clie
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["connect_s", "total_s"])
-def test_a_timeout_is_some_time(name: str, seconds: float) -> None:
+def test_a_timeout_is_above_zero(name: str, seconds: float) -> None:
     with pytest.raises(InputError, match="a timeout is above 0 s"):
         Timeout(**{name: seconds})
 
 
-def test_a_msg_id_that_no_path_can_hold_makes_no_call(run: Run, api: Api) -> None:
+def test_an_impossible_msg_id_makes_no_call(run: Run, api: Api) -> None:
     with pytest.raises(InputError, match="msg_id"):
         run(api.target.base_url, ("verify_code", "..", TYPED))
     assert not api.connections

@@ -23,7 +23,7 @@ def test_a_call_without_an_answer_is_recorded_with_its_error() -> None:
     assert (protocol.http_status, protocol.return_code, protocol.kind, protocol.error) == (502, None, None, "protocol")
 
 
-def test_a_code_that_the_table_lacks_is_recorded_without_a_kind() -> None:
+def test_an_unknown_return_code_is_recorded_without_a_kind() -> None:
     assert (CALLS[4].return_code, CALLS[4].kind) == (59101, None)
 
 
@@ -33,7 +33,7 @@ def test_a_verify_joins_its_send() -> None:
 
 
 @pytest.mark.parametrize(("temp_id", "recorded"), [(7, 7), ("7", 7), ("x", None), (None, None), (10**18, None)])
-def test_a_temp_id_is_recorded_where_it_is_a_number(temp_id: int | str | None, recorded: int | None) -> None:
+def test_a_temp_id_is_recorded_if_it_is_a_number(temp_id: int | str | None, recorded: int | None) -> None:
     assert RECORDS.build(Endpoint.SEND, 0, 0, mobile=MOBILE, temp_id=temp_id).temp_id == recorded
 
 
@@ -82,7 +82,7 @@ def test_a_mobile_has_another_key_in_another_app_and_the_same_in_another_run() -
     assert key("another", "r1") != CALLS[0].mobile_key
 
 
-def test_what_is_no_mobile_has_a_key_and_no_prefix() -> None:
+def test_an_invalid_mobile_has_a_key_and_no_prefix() -> None:
     assert CALLS[2].mobile_key is not None
     assert CALLS[2].prefix is None
 

@@ -12,7 +12,7 @@ def test_records_come_back_as_they_were_packed(tmp_path: Path) -> None:
         assert list(PackedReader(file)) == CALLS
 
 
-def test_a_writer_appends_to_what_is_there(tmp_path: Path) -> None:
+def test_a_writer_appends_to_an_existing_file(tmp_path: Path) -> None:
     pack(tmp_path / "0.msgpack", CALLS[:2])
     with pack(tmp_path / "0.msgpack", CALLS[2:]).open("rb") as file:
         assert list(PackedReader(file)) == CALLS
@@ -30,7 +30,7 @@ def test_a_flushed_record_can_be_read_while_writing_goes_on(tmp_path: Path) -> N
     writer.close()
 
 
-def test_half_a_row_waits_for_its_other_half(tmp_path: Path) -> None:
+def test_an_incomplete_row_is_read_when_it_is_complete(tmp_path: Path) -> None:
     whole = pack(tmp_path / "0.msgpack", CALLS).read_bytes()
     file = io.BytesIO()
     reader = PackedReader(file)
@@ -43,7 +43,7 @@ def test_half_a_row_waits_for_its_other_half(tmp_path: Path) -> None:
     assert read == CALLS
 
 
-def test_a_tail_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+def test_a_truncated_row_is_left_out(tmp_path: Path) -> None:
     whole = pack(tmp_path / "0.msgpack", CALLS).read_bytes()
     for size in range(len(whole)):
         read = list(PackedReader(io.BytesIO(whole[:size])))

@@ -74,6 +74,6 @@ def test_a_folder_without_packed_files_is_left_as_it_is(tmp_path: Path) -> None:
         ApiResponse(403, -(10**17), ""),
     ],
 )
-def test_whatever_a_server_says_can_be_kept(tmp_path: Path, answer: ApiResponse) -> None:
+def test_any_response_can_be_recorded(tmp_path: Path, answer: ApiResponse) -> None:
     pack(tmp_path / "0.msgpack", [RECORDS.build(Endpoint.SEND, 0, 0, answer=answer)])
     assert parquet.pack_to_parquet(tmp_path) == 1

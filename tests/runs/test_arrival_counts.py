@@ -13,11 +13,11 @@ def leave(folder: Path, worker: int, **counts: object) -> None:
     (folder / f"arrivals-{worker}.json").write_text(json.dumps(known))
 
 
-def test_without_a_rate_there_is_no_pacing(tmp_path: Path) -> None:
+def test_a_closed_loop_has_no_arrival_counts(tmp_path: Path) -> None:
     assert read_arrival_counts(tmp_path) is None
 
 
-def test_workers_add_up_and_what_was_not_begun_was_intended_all_the_same(tmp_path: Path) -> None:
+def test_counts_of_workers_are_summed_and_dropped_arrivals_were_intended(tmp_path: Path) -> None:
     leave(tmp_path, 0, due=500, dropped=20, bottleneck="busy")
     leave(tmp_path, 1, due=500, orphaned=80, late=3)
     pacing = read_arrival_counts(tmp_path)

@@ -19,7 +19,7 @@ def writer(tmp_path: Path) -> PackedWriter:
     return PackedWriter(tmp_path / "calls-0.msgpack")
 
 
-def test_nothing_recorded_is_no_progress(tmp_path: Path) -> None:
+def test_without_records_the_progress_is_zero(tmp_path: Path) -> None:
     progress = ProgressReader(tmp_path).read(START)
     assert (progress.elapsed_s, progress.calls, progress.outcomes, progress.calls_per_s) == (0, 0, {}, 0)
 
@@ -40,7 +40,7 @@ def test_outcomes_add_up_over_files_and_readings(tmp_path: Path, writer: PackedW
     follower.close()
 
 
-def test_the_rate_is_that_of_the_last_second_of_which_all_is_known(tmp_path: Path, writer: PackedWriter) -> None:
+def test_the_rate_is_that_of_the_last_complete_second(tmp_path: Path, writer: PackedWriter) -> None:
     for n in range(300):  # 100 a second, for three seconds
         writer.append(replace(SENT, started_ns=START + n * SECOND // 100))
     writer.close()
@@ -61,7 +61,7 @@ def test_time_runs_from_the_first_call_and_ends_with_the_last(tmp_path: Path, wr
     follower.close()
 
 
-def test_the_99th_percentile_is_of_what_all_callers_waited(tmp_path: Path, writer: PackedWriter) -> None:
+def test_the_99th_percentile_includes_the_wait_before_the_call(tmp_path: Path, writer: PackedWriter) -> None:
     for n in range(1, 101):
         writer.append(replace(SENT, latency_ns=n * 1_000_000, wait_ns=500_000_000))
     writer.close()
@@ -70,7 +70,7 @@ def test_the_99th_percentile_is_of_what_all_callers_waited(tmp_path: Path, write
     follower.close()
 
 
-def test_messages_are_the_sends_that_may_have_cost_one(tmp_path: Path, writer: PackedWriter) -> None:
+def test_messages_are_the_sends_that_may_have_been_charged(tmp_path: Path, writer: PackedWriter) -> None:
     lost = replace(SENT, return_code=None, http_status=None)
     writer.append(SENT)
     writer.append(replace(SENT, endpoint=Endpoint.VERIFY))

@@ -38,7 +38,7 @@ def test_parts_of_several_workers_lie_side_by_side(url: str, tmp_path: Path) -> 
         assert len(list(folder.iterdir())) == 2
 
 
-def test_a_path_is_given_as_it_is(tmp_path: Path) -> None:
+def test_a_path_is_used_directly(tmp_path: Path) -> None:
     with remote_storage.pulled(str(tmp_path)) as folder:
         assert folder == tmp_path
 

@@ -91,12 +91,12 @@ def test_a_threshold_reads_as_it_is_written(threshold: Threshold) -> None:
 @pytest.mark.parametrize(
     "text", ["rate(verify)>=900/s abort after 30s", "\trate ( verify )  >= 900 /s\n abort  after 30s "]
 )
-def test_blanks_between_words_say_nothing(text: str) -> None:
+def test_blanks_between_words_are_ignored(text: str) -> None:
     assert parse_threshold(text) == parse_threshold("rate(verify) >= 900/s abort after 30s")
 
 
 @given(st.text(alphabet="p9.m() send_verify50019%<>=/abortfte30", max_size=40))
-def test_whatever_is_no_threshold_is_an_input_error(text: str) -> None:
+def test_any_text_is_a_threshold_or_an_input_error(text: str) -> None:
     with suppress(InputError):
         assert parse_threshold(str(parse_threshold(text))) == parse_threshold(text)
 
@@ -174,14 +174,14 @@ def test_an_abort_comes_after_a_duration(text: str, after_s: float) -> None:
         ("rate(send) < 9/s", 500),
     ],
 )
-def test_a_metric_is_what_its_name_says(metric: str, value: float) -> None:
+def test_a_metric_has_its_value(metric: str, value: float) -> None:
     assert judge(parse_threshold(metric), RUN).value == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
     ("comparison", "statuses"), [("<", "FFP"), ("<=", "FPP"), (">", "PFF"), (">=", "PPF")], ids=["<", "<=", ">", ">="]
 )
-def test_a_limit_is_kept_or_missed_to_the_digit(comparison: str, statuses: str) -> None:
+def test_a_limit_is_compared_exactly(comparison: str, statuses: str) -> None:
     judged = [
         judge(parse_threshold(f"max(send.caller_ms) {comparison} {limit}"), RUN).status for limit in ("3.9", "4", "4.1")
     ]
@@ -198,11 +198,11 @@ def test_a_limit_is_kept_or_missed_to_the_digit(comparison: str, statuses: str) 
         "rate(verify) >= 0/s",
     ],
 )
-def test_no_samples_are_no_data(text: str) -> None:
+def test_without_calls_there_is_no_data(text: str) -> None:
     assert judge(parse_threshold(text), NOTHING) == Verdict(parse_threshold(text), Status.NO_DATA, None)
 
 
-def test_a_measure_that_has_no_samples_is_no_data_whatever_the_others_have() -> None:
+def test_a_measure_without_calls_has_no_data() -> None:
     assert judge(parse_threshold("max(verify.latency_ms) < 1"), RUN).status is Status.NO_DATA
 
 

@@ -119,8 +119,8 @@ class CallRecord:
 class RecordBuilder:
     """Builds the CallRecords of one app in one run.
 
-    ``keyed`` digests mobiles with a key derived from the app's master secret. The same mobile has the same
-    ``mobile_key`` in every run of that app. Without the secret nobody can find a mobile by trying all numbers.
+    ``keyed`` digests mobiles with a key derived from the app's master secret. A mobile has the same
+    ``mobile_key`` in all runs of an app. Without the secret nobody can find a mobile by trying all numbers.
     """
 
     run: str

@@ -41,7 +41,7 @@ def push(folder: Path, url: str) -> None:
 
 @contextmanager
 def pulled(place: str) -> Iterator[Path]:
-    """Give a local folder with a place's files: a path itself, or a copy of a URL that is pushed back at the end."""
+    """Yield a local folder with a place's files: a path itself, or a copy of a URL that is pushed back at the end."""
     if not is_url(place):
         yield Path(place)
         return
