@@ -59,13 +59,13 @@ def test_a_report_is_written_though_nobody_reads_what_is_printed(run: Path) -> N
 @pytest.mark.parametrize("section", ["what changed", "cost"])  # which take long enough to be seen
 def test_ctrl_c_is_130_and_leaves_nothing_half_done(tmp_path: Path, section: str) -> None:
     write_parquet(sends(*[50000, 50019] * 100_000), tmp_path / PARQUET_NAME)
-    terminal, stderr = os.openpty()  # where it says what it works out
+    terminal, stderr = os.openpty()  # which gets the status line
     command = [sys.executable, "-m", "toolkit", "report", str(tmp_path)]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(command, stderr=stderr, stdout=subprocess.DEVNULL, env=environment) as process:
         os.close(stderr)
         said = ""
-        while f"working out {section}" not in said:
+        while f"computing {section}" not in said:
             said += os.read(terminal, 4096).decode("utf-8", "replace")
         process.send_signal(signal.SIGINT)
         with suppress(OSError):  # how Linux says that the other end is closed
@@ -83,7 +83,7 @@ def test_both_sides_of_a_comparison_are_read_by_the_same_columns(tmp_path: Path)
         (tmp_path / f"{name}.jsonl").write_text("".join(line % second for second in range(9)))
     asked = ["--column", "endpoint=what", "--against", "before.jsonl", "--format", "md", "--out", "-"]
     done = smscode("report", "now.jsonl", *asked, cwd=tmp_path)
-    assert "## Compared\n\nBefore: before." in done.stdout, done.stderr
+    assert "## Comparison\n\nBefore: before." in done.stdout, done.stderr
 
 
 def test_a_report_elsewhere_leaves_the_run_as_it_is(run: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_run_is_compared_with_another(run: Path, tmp_path: Path) -> None:
     other.mkdir()
     write_parquet(sends(*[50000] * 10, run="thursday"), other / PARQUET_NAME)
     done = smscode("report", str(run), "--against", str(other), "--format", "md", "--out", "-")
-    assert "## Compared\n\nBefore: thursday." in done.stdout
+    assert "## Comparison\n\nBefore: thursday." in done.stdout
     assert names(other) == [PARQUET_NAME]
 
 
@@ -184,8 +184,8 @@ def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--format", "pdf"], "--format pdf is none: there are html, md, json, csv, junit"),
-        (["--format", ","], "names no format"),
+        (["--format", "pdf"], "unknown --format 'pdf' (choose from html, md, json, csv, junit)"),
+        (["--format", ","], "--format is empty"),
         (["--out", "-", "--json"], "both want stdout"),
         (["--format", "csv", "--out", "-"], "give --out a folder"),
         (["--format", "html,md", "--out", "-"], "takes one format"),
@@ -195,7 +195,7 @@ def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
         (["--statement", "nowhere.csv"], "nowhere.csv"),
         (["--against", "nowhere"], "nowhere doesn't exist"),
         (["--since", "whenever"], "whenever"),
-        (["--column", "rc"], "--column 'rc' says nothing"),
+        (["--column", "rc"], "invalid --column 'rc': expected NAME=COLUMN"),
         (["--out", "run/calls.parquet"], "calls.parquet: can't write report.html there"),
     ],
 )

@@ -1,6 +1,6 @@
-"""`smscode`: the toolkit in a shell. Thin: each command imports what it needs, calls it, and prints.
+"""The `smscode` command: each subcommand imports its part of the toolkit, calls it and prints the result.
 
-stdout is data, stderr is talk. The exit codes are in its help.
+Data goes to stdout, messages to stderr. The help lists the exit codes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ DEFECT, INTERRUPTED = 70, 130
 
 app = typer.Typer(
     name="smscode",
-    help="Run, load, break, measure and pay for an SMS verification-code API."
-    " Exit codes: 0 done, 1 refused by the API, 2 usage, 3 no answer, 70 a defect of the toolkit,"
-    " 97 a run was ended by its budget, 98 its load generator was the bottleneck, 99 it missed a threshold or had no"
-    " data for it, 130 interrupted.",
+    help="Run, load-test, measure and pay for an SMS verification-code API."
+    " Exit codes: 0 success, 1 refused by the API, 2 invalid input, 3 no response, 70 a defect of the toolkit,"
+    " 97 the budget ended the run, 98 the load generator was the bottleneck, 99 a threshold or check failed or had no"
+    " data, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # the plain help is there in half the time
+    rich_markup_mode=None,  # formatting the help with rich takes twice the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(service.serve)
@@ -46,7 +46,7 @@ app.command()(simulate.simulate)
 
 
 def main() -> NoReturn:
-    """Run the command line; whatever goes wrong ends in one line on stderr and an exit code."""
+    """Run the command line. Every error becomes one line on stderr and an exit code."""
     _interrupt_on_every_ending()
     try:
         _run()
@@ -58,7 +58,7 @@ def main() -> NoReturn:
         fail(problem, USAGE)
     except ModuleNotFoundError as problem:
         fail(f"{problem}; install it with: pip install 'sms-code-toolkit[all]'", USAGE)
-    except OSError as problem:  # what a machine or its user can do: a full disk, a file that can't be read
+    except OSError as problem:  # e.g. a full disk, or a file that cannot be read
         fail(problem, USAGE)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
@@ -68,7 +68,7 @@ def main() -> NoReturn:
 
 
 def _interrupt_on_every_ending() -> None:
-    """Make SIGTERM and SIGHUP what Ctrl-C is, so that nothing is left behind; but nohup stays nohup."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that child processes end too. A process under nohup ignores SIGHUP."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number and signal.getsignal(number) is signal.SIG_DFL:
@@ -76,9 +76,9 @@ def _interrupt_on_every_ending() -> None:
 
 
 def _run() -> None:
-    """Run the command; raise OSError where stdout didn't take all of its data."""
+    """Run the command; raise OSError if not all of its output could be written."""
     if sys.stdout is None:
-        fail("stdout is closed, so there is no place for data; > /dev/null is one", USAGE)
+        fail("stdout is closed, so the output cannot be written; to discard it use > /dev/null", USAGE)
     try:
         app()
     finally:

@@ -37,7 +37,7 @@ _LINE_EVERY_S = 1.0  # if stderr is not a terminal
 
 
 def takes_load_options(command: F) -> F:
-    """Give a command the options that ``LoadOptions`` declares in place of its ``**options``."""
+    """Replace the ``**options`` of a command by the options that ``LoadOptions`` declares."""
     signature = inspect.signature(command, eval_str=True)
     parameters = [it for it in signature.parameters.values() if it.kind is not it.VAR_KEYWORD]
     for name, option in declared().items():
@@ -98,14 +98,14 @@ def load(
     for note in ended.notes:
         say(f"note: {note}")
     if ended.cause is Cause.REFUSED:
-        fail(f"the run was ended early: every further call would be refused: {ended.reason}", REFUSED)
+        fail(f"the run was ended early, because the API refuses every further call: {ended.reason}", REFUSED)
     _check_answered(result.summary, loaded)
     exit_by([result])
 
 
 @contextmanager
 def _new_folder(out: str) -> Iterator[Path]:
-    """Create the folder of a run in ``out``, or on this machine if that is a URL; remove what stays empty."""
+    """Create a run's folder in ``out``, or a temporary one for a URL; at the end remove a new parent that is empty."""
     from toolkit.load_and_report import new_folder
 
     parent = Path(out)
@@ -134,9 +134,8 @@ def _play(load_test: LoadTest, configured: Target | None, folder: Path) -> tuple
             say("No target is configured: starting a sandbox for this run.")
             target = stack.enter_context(sandbox(*options.sandbox_arguments()))
         load = f"{options.users} users" if options.users else options.stages or f"{options.rate_per_s:g} journeys/s"
-        say(
-            f"Loading {target.base_url} with {load_test.scenario}: {load} for {options.run_time_s:g} s. Ctrl-C ends it."
-        )
+        with_what = f"{load_test.scenario}: {load} for {options.run_time_s:g} s"
+        say(f"Loading {target.base_url} with {with_what}. Ctrl-C ends it early.")
         run.begin(target)
         stack.enter_context(Preload())
         return target, _follow(run, options.run_time_s, load_test.price)
@@ -214,6 +213,6 @@ def _check_answered(summary: Summary, aim: Target) -> None:
     """Exit if no call got a response of the API."""
     endpoints: Any = summary["endpoints"]
     if not summary["calls"]:
-        fail(f"no call was made to {aim.base_url}: give the run more time", NO_ANSWER)
+        fail(f"no call was made to {aim.base_url}: give a longer --duration", NO_ANSWER)
     if not any(it["return_codes"] for it in endpoints.values()):
-        fail(f"no call got an answer of the API from {aim.base_url}", NO_ANSWER)
+        fail(f"no call got a response of the API from {aim.base_url}", NO_ANSWER)

@@ -1,4 +1,4 @@
-"""`smscode console` and `lab`: the forms as a web page, and the notebooks in JupyterLab."""
+"""`smscode console` and `lab`: serve the forms as a web page, and open the notebooks in JupyterLab."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toolkit.cli.output import say
 
 _CONFIG_PATH = "JUPYTER_CONFIG_PATH"
 
-# On loopback, ended by one Ctrl-C, with kernels on sockets of this user's; asks no other host for news and updates.
+# On loopback, stopped by one Ctrl-C, kernels on Unix sockets of this user, no requests to other hosts.
 _LAB = (
     "--ip=127.0.0.1",
     "-y",
@@ -29,29 +29,29 @@ def console(
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback; 0 takes a free one.")] = 8866,
     no_browser: NoBrowser = False,
 ) -> None:
-    """Serve the forms as a web page: calls, load tests, limits and runs. Its URL, with its token, goes to stdout."""
+    """Serve the forms as a web page: calls, load tests, rate limits and runs. Prints its URL with a token."""
     from toolkit.forms.console import serve
 
     serve(port, _announce, opens_browser=not no_browser)
 
 
 def _announce(url: str) -> None:
-    say("The console is at this address, for whoever has its token. Ctrl-C stops it.")
+    say("The console is at this address, which contains its token. Ctrl-C stops it.")
     print(url, flush=True)
 
 
 def lab(
-    folder: Annotated[Path, typer.Argument(help="Folder that gets the notebooks; those that it has stay.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder for the notebooks; existing ones are kept.")] = Path(
         "smscode-notebooks"
     ),
     more: Annotated[
         list[str] | None,
-        typer.Argument(help="Options of JupyterLab's own, such as -- --allow-root. Default: none.", show_default=False),
+        typer.Argument(help="Options of JupyterLab, e.g. -- --allow-root. Default: none.", show_default=False),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback; 0 takes a free one.")] = 8888,
     no_browser: NoBrowser = False,
 ) -> None:
-    """Open the notebooks in JupyterLab, in a copy to work on."""
+    """Copy the notebooks to a folder and open it in JupyterLab."""
     from toolkit.forms.notebooks import SETTINGS, copy_to
 
     say(f"Notebooks copied to {folder}: {', '.join(it.name for it in copy_to(folder)) or 'none, all are there'}")

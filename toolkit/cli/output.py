@@ -1,4 +1,4 @@
-"""What every command says, and where: data on stdout, talk on stderr."""
+"""Print data to stdout and messages to stderr, for all commands."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 
 def say(line: str) -> None:
-    """Tell a person something."""
-    with suppress(OSError):  # nobody hears it, such as at a terminal that has hung up
+    """Print a message to stderr."""
+    with suppress(OSError):  # e.g. the terminal has hung up
         print(line, file=sys.stderr, flush=True)
 
 
 def fail(problem: object, exit_code: int) -> NoReturn:
-    """Say what went wrong in one line, and end."""
+    """Print an error in one line and exit."""
     say(f"smscode: {problem}")
     raise SystemExit(exit_code)
 
@@ -34,7 +34,7 @@ def show_json(value: Any) -> None:
 
 
 def show(rows: Sequence[Mapping[str, object]], as_json: bool = False, title: str | None = None) -> None:
-    """Print rows, all of the same columns, as a table, or as JSON."""
+    """Print rows that have the same columns as a table, or as JSON."""
     if as_json:
         return show_json(rows)
     from rich.console import Console
@@ -46,7 +46,7 @@ def show(rows: Sequence[Mapping[str, object]], as_json: bool = False, title: str
     for row in rows:
         table.add_row(*map(_text, row.values()))
     width = None if sys.stdout.isatty() else _PIPED_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False).print(table)  # data is text as it stands
+    return Console(width=width, highlight=False, markup=False, emoji=False).print(table)  # print data unchanged
 
 
 def _text(value: object) -> str:

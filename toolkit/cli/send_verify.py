@@ -1,4 +1,4 @@
-"""`smscode send`, `verify` and `codes`: the API's two calls, and its return codes."""
+"""`smscode send`, `verify` and `codes`: make the API's two calls, and list its return codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def send(
     app_key: AppKey = None,
     as_json: Json = False,
 ) -> None:
-    """Send a code to a mobile and print the msg_id that verifies it. The secret is SMSCODE_MASTER_SECRET's."""
+    """Send a code to a mobile and print its msg_id. The secret is read from SMSCODE_MASTER_SECRET."""
     from toolkit.client import Client
     from toolkit.settings import load_target
 
@@ -39,13 +39,13 @@ def send(
 
 
 def verify(
-    msg_id: Annotated[str, typer.Argument(help="What the send printed.")],
-    code: Annotated[str, typer.Argument(help="The digits that were typed.")],
+    msg_id: Annotated[str, typer.Argument(help="The msg_id that the send printed.")],
+    code: Annotated[str, typer.Argument(help="The code that was typed.")],
     target: BaseUrl = None,
     app_key: AppKey = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a typed code: exit 0 when it is right, 1 when it isn't. The secret is SMSCODE_MASTER_SECRET's."""
+    """Verify a typed code: exit 0 if it is right, 1 if it is wrong. The secret is read from SMSCODE_MASTER_SECRET."""
     from toolkit.client import Client
     from toolkit.settings import load_target
 
@@ -64,7 +64,7 @@ def codes(
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table. Default: off.")] = False,
 ) -> None:
-    """Print the API's return codes, with who can act on each."""
+    """List the API's return codes with their meaning and kind."""
     print(markdown_table()) if markdown else show(code_rows(), as_json)
 
 
