@@ -124,3 +124,17 @@ def test_the_example_of_the_module_has_the_scores_that_it_states():
     assert found["lift"].round(1).to_dict() == {"A": 13.3, "B": 10.2}
     assert found["coverage"].to_dict() == {"A": 0.6, "B": 0.03}
     assert found["score"].round(2).to_dict() == {"A": 1.44, "B": 0.06}
+
+
+def test_values_of_one_call_each_say_nothing_about_the_share():
+    # Each array once divided by zero: a warning on stderr, or an error that ended the report.
+    for found in ([1, 0], [0, 0, 1], [1, 0, 0, 1]):
+        rows = {f"msg-{i}": (1, is_found) for i, is_found in enumerate(found)}
+        assert _told(rows) == []
+
+
+@given(st.lists(st.integers(0, 3).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))), min_size=1, max_size=5))
+def test_few_calls_raise_no_warning(drawn):
+    rows = {f"v{i}": row for i, row in enumerate(drawn)}
+    if sum(found for _, found in drawn):
+        assert concentrated_values(_values(rows))["strength"].between(0, 1 + 1e-9).all()

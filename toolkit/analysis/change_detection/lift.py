@@ -107,7 +107,7 @@ def _cramers_v(calls: pd.Series, found: pd.Series) -> float:
     W. Bergsma, A bias-correction for Cramér's V and Tschuprow's T, Journal of the Korean Statistical Society 42 (2013).
     """
     n, values, share = int(calls.sum()), int((calls > 0).sum()), found.sum() / calls.sum()
-    if not 0 < share < 1 or values < 2:
+    if not 0 < share < 1 or not 1 < values < n:  # if each call has a value of its own, the correction divides by 0
         return 0.0
     chi2 = ((found - calls * share) ** 2 / (calls * share * (1 - share)))[calls > 0].sum()
     squared = max(0.0, chi2 / n - (values - 1) / (n - 1))
