@@ -43,6 +43,25 @@ for line in sys.stdin:
     print(json.dumps({"answer": answer, "event": event, "more": len(seen)}, default=str), flush=True)
 """
 
+# The tasks that are left by locust's --tags and --exclude-tags.
+TAGGED = """
+from locust import tag
+from locust.user.task import filter_tasks_by_tags
+from toolkit.load_test.generator.journeys.people import abandon, thoughtful, verify_right, verify_wrong
+from toolkit.load_test.generator.user import list_journeys
+
+def left(tags, exclude):
+    class Person(SmsCodeUser):
+        tasks = [thoughtful(tag("slow", "right")(verify_right), 1), tag("wrong")(verify_wrong), abandon]
+
+    filter_tasks_by_tags(Person, tags, exclude)
+    closed = [task.__name__ for task in Person.tasks]
+    assert closed == [journey.__name__ for journey, *_ in list_journeys([Person])]
+    return closed
+
+print(json.dumps([left({"right"}, None), left(None, {"slow"}), left({"right", "wrong"}, {"slow"}), left(None, None)]))
+"""
+
 # A user that is ended while it waits, after its waking was already due.
 ENDED = """
 def wait_and_send():
@@ -174,3 +193,13 @@ def test_a_target_that_is_gone_is_an_outcome_and_a_failure(api: Api, call: Call)
 def test_a_user_that_was_ended_while_it_waited_sends_nothing_more(api: Api) -> None:
     subprocess.run(**child(api, ENDED, []), timeout=60, check=True)
     assert api.mobiles == ["13800138000", "13800138002"]
+
+
+def test_tags_choose_among_journeys(api: Api) -> None:
+    done = subprocess.run(**child(api, TAGGED, []), timeout=60, check=True, stdout=subprocess.PIPE)
+    assert json.loads(done.stdout) == [
+        ["verify_right"],
+        ["verify_wrong", "abandon"],
+        ["verify_wrong"],
+        ["verify_right", "verify_wrong", "abandon"],
+    ]

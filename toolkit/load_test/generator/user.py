@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from inspect import isgeneratorfunction
 
@@ -44,6 +44,11 @@ class JourneyTask:
     @property
     def __name__(self) -> str:  # locust's page lists the names of a user's tasks
         return self.journey.__name__
+
+    @property
+    def locust_tag_set(self) -> Set[str]:
+        """The tags of locust's ``@tag``, for its options --tags and --exclude-tags."""
+        return getattr(self.journey, "locust_tag_set", frozenset())
 
 
 class SmsCodeUser(User):
