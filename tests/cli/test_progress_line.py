@@ -2,8 +2,8 @@ from decimal import Decimal
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.cli.load import format_progress
-from toolkit.runs.arrival_counts import ArrivalRate
+from toolkit.cli.load import current_rate, format_progress
+from toolkit.runs.arrival_counts import ArrivalCounts, ArrivalRate, ArrivalRateMeter
 from toolkit.runs.progress import Progress
 from toolkit.settings import Price
 
@@ -24,3 +24,12 @@ def test_a_line_tells_rates_p99_spending_and_codes() -> None:
 def test_what_is_not_known_is_left_out() -> None:
     assert format_progress(PROGRESS, None, None).startswith("2,000 calls  512/s  p99 12.3 ms  1,500 messages  50000:")
     assert format_progress(Progress(0.0, 0, {}, 0.0), None, None) == "0 calls  0/s  p99 0 ms  0 messages"
+
+
+def test_there_is_no_rate_when_no_journey_is_due() -> None:
+    meter = ArrivalRateMeter()
+    assert current_rate(None, meter) is None
+    assert current_rate(ArrivalCounts(10.0, 3000, 0, 0, 0, 0), meter) == ArrivalRate(300.0, 300.0)
+    # The stages are over: 299 journeys that waited for a connection begin.
+    assert current_rate(ArrivalCounts(11.0, 3300, 0, 0, 299, 0), meter) == ArrivalRate(300.0, 1.0)
+    assert current_rate(ArrivalCounts(12.0, 3300, 0, 299, 0, 0), meter) is None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from toolkit.load_and_report import LoadTest
     from toolkit.load_test.launch.locust_process import Ended, LoadRun
     from toolkit.report.run_result import Summary
-    from toolkit.runs.arrival_counts import ArrivalRate, ArrivalRateMeter
+    from toolkit.runs.arrival_counts import ArrivalCounts, ArrivalRate, ArrivalRateMeter
     from toolkit.runs.progress import Progress
     from toolkit.settings import Price, Target
 
@@ -165,9 +165,9 @@ def _follow(run: LoadRun, duration_s: float, price: Price | None) -> Ended:
 def _lines(run: LoadRun, duration_s: float, price: Price | None) -> None:
     from toolkit.runs.arrival_counts import ArrivalRateMeter
 
-    pacer = ArrivalRateMeter()
+    meter = ArrivalRateMeter()
     for progress in run.follow(every_s=_LINE_EVERY_S):
-        line = format_progress(progress, _rate(run, pacer), price)
+        line = format_progress(progress, current_rate(run.pacing(), meter), price)
         say(f"{progress.elapsed_s:5.1f}/{duration_s:g} s  {line}")
 
 
@@ -178,18 +178,19 @@ def _live(run: LoadRun, duration_s: float, price: Price | None) -> None:
 
     from toolkit.runs.arrival_counts import ArrivalRateMeter
 
-    pacer = ArrivalRateMeter()
+    meter = ArrivalRateMeter()
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("starting", total=duration_s)
         for progress in run.follow():
-            line = format_progress(progress, _rate(run, pacer), price)
+            line = format_progress(progress, current_rate(run.pacing(), meter), price)
             bars.update(task, completed=min(progress.elapsed_s, duration_s), description=line)
 
 
-def _rate(run: LoadRun, pacer: ArrivalRateMeter) -> ArrivalRate | None:
-    pacing = run.pacing()
-    return None if pacing is None else pacer.rate(pacing)
+def current_rate(counts: ArrivalCounts | None, meter: ArrivalRateMeter) -> ArrivalRate | None:
+    """Return the rate of the last second; None in a closed loop, and if no journey was due, as after the stages."""
+    rate = None if counts is None else meter.rate(counts)
+    return rate if rate and rate.intended_per_s else None
 
 
 def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price | None) -> str:

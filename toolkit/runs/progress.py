@@ -30,7 +30,7 @@ class Progress:
     """The state of a load test.
 
     Attributes:
-        elapsed_s: time since the first call started.
+        elapsed_s: time since the first call started; never less than in an earlier reading.
         calls: number of calls.
         outcomes: calls by endpoint and return code, or by the error's name without a valid response.
         calls_per_s: calls that ended in the latest second whose records are complete.
@@ -61,6 +61,7 @@ class ProgressReader:
         self._waits = Histogram()
         self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
         self._first_ns = self._last_ns = 0
+        self._elapsed_s = 0.0
 
     def read(
         self, now_ns: int | None = None, on_rows: Callable[[list[PackedRow]], object] = lambda _: None
@@ -77,12 +78,13 @@ class ProgressReader:
             on_rows(rows)
         until_ns = self._last_ns if now_ns is None else now_ns - _LAG_NS
         elapsed_s = ((now_ns or self._last_ns) - self._first_ns) / 1e9 if self._first_ns else 0.0
+        self._elapsed_s = max(self._elapsed_s, elapsed_s)  # the last call may have ended some time ago
         last_slot = until_ns // _SLOT_NS
         for slot in [slot for slot in self._ended if slot <= last_slot - _SLOTS_PER_S]:
             del self._ended[slot]
         calls_per_s = float(sum(calls for slot, calls in self._ended.items() if slot <= last_slot))
         p99_ms = self._waits.percentile(99)
-        return Progress(elapsed_s, self._outcomes.total(), dict(self._outcomes), calls_per_s, p99_ms)
+        return Progress(self._elapsed_s, self._outcomes.total(), dict(self._outcomes), calls_per_s, p99_ms)
 
     def close(self) -> None:
         """Close the files."""
