@@ -152,7 +152,7 @@ def test_a_refusal_that_every_further_call_would_get_ends_all_workers(api: Api, 
     assert not of_run(tmp_path)
 
 
-def test_what_several_workers_say_is_said_once(api: Api, tmp_path: Path) -> None:
+def test_a_note_of_several_workers_is_shown_once(api: Api, tmp_path: Path) -> None:
     api.sandbox = False
     with start(api, tmp_path, duration_s=2) as run:
         assert len(run.wait().notes) == 1

@@ -42,7 +42,7 @@ def failures(folder: Path) -> int:
     return sum(entry["num_failures"] for entry in stats)
 
 
-def test_the_records_are_what_the_server_answered(api: Api, tmp_path: Path) -> None:
+def test_the_records_match_the_servers_answers(api: Api, tmp_path: Path) -> None:
     with start(api, tmp_path, duration_s=3) as run:
         *_, last = run.follow()
         ended = run.wait()
@@ -101,9 +101,7 @@ def test_refusals_that_the_next_send_may_not_get_do_not_stop_the_run(
     assert api.answered["send", refusal] > 20
 
 
-def test_without_a_sandbox_a_journey_is_a_send_and_one_wrong_code_and_this_is_said_once(
-    api: Api, tmp_path: Path
-) -> None:
+def test_without_a_sandbox_a_journey_is_a_send_and_one_wrong_code_with_one_note(api: Api, tmp_path: Path) -> None:
     api.sandbox = False
     with start(api, tmp_path, duration_s=2) as run:
         ended = run.wait()

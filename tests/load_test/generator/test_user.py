@@ -133,7 +133,7 @@ def test_a_send_gives_the_msg_id_that_its_code_is_verified_with(call: Call) -> N
     assert verified["event"]["name"] == "verify"
 
 
-def test_what_fails_is_decided_by_kind_and_a_failure_carries_code_and_message(api: Api, call: Call) -> None:
+def test_the_kind_decides_what_fails_and_a_failure_has_code_and_message(api: Api, call: Call) -> None:
     for code in ReturnCode:
         if code is not ReturnCode.SUCCESS:
             api.refuse = {Endpoint.SEND: (0, code)}

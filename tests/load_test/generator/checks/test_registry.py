@@ -1,4 +1,4 @@
-"""What calls show of each claim; no service is needed for that."""
+"""The verdict of each check on calls that are made up; no service is needed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def guesses(*codes: ReturnCode, msg_id: str = "a", at_s: float = 1) -> Evidence:
     return sum(tried, sent)
 
 
-def test_sends_within_the_rules_stand() -> None:
+def test_sends_within_the_rules_pass() -> None:
     judged = judge(FREQUENCY_LIMITS, send(OK, 0), send(RATE, 30), send(OK, 61))
     assert judged.status is Status.PASS
     assert judged.figures["decided"] == 3
@@ -81,7 +81,7 @@ def test_sends_of_two_workers_to_one_mobile_are_judged_together() -> None:
     assert judge(FREQUENCY_LIMITS, send(OK, 0), send(OK, 30)).status is Status.FAIL
 
 
-def test_only_what_the_rules_decided_on_is_evidence() -> None:
+def test_only_calls_that_the_rules_decided_are_evidence() -> None:
     never_sent = NotConnectedError("refused")
     assert not seen(FREQUENCY_LIMITS, Endpoint.SEND, None, mobile="13800138000", error=never_sent)
     assert not seen(FREQUENCY_LIMITS, Endpoint.SEND, ReturnCode.NO_MONEY, mobile="13800138000")
@@ -90,27 +90,27 @@ def test_only_what_the_rules_decided_on_is_evidence() -> None:
         assert (judged.status, judged.figures["unanswered"]) == (Status.NO_DATA, 1)
 
 
-def test_nothing_seen_is_no_data() -> None:
+def test_a_check_without_calls_has_no_data() -> None:
     for claim in (FREQUENCY_LIMITS, BRUTE_FORCE, REPLAY, JOURNEY):
         assert judge(claim).status is Status.NO_DATA
 
 
-def test_as_many_guesses_as_tries_break_nothing() -> None:
+def test_guesses_up_to_the_tries_pass() -> None:
     judged = judge(BRUTE_FORCE, guesses(WRONG, WRONG, WRONG, ReturnCode.EXPIRED_CODE, ReturnCode.EXPIRED_CODE))
     assert judged.status is Status.PASS
     assert judged.figures["guesses_judged"] == 3
 
 
-def test_a_guess_more_than_the_tries_is_named() -> None:
+def test_a_guess_beyond_the_tries_fails() -> None:
     assert judge(BRUTE_FORCE, guesses(WRONG, WRONG, WRONG, WRONG)).figures["beyond_tries"] == 1
 
 
-def test_getting_in_after_the_tries_is_named() -> None:
+def test_a_code_accepted_after_the_tries_fails() -> None:
     assert judge(BRUTE_FORCE, guesses(WRONG, WRONG, WRONG, OK)).figures["let_in_after_tries"] == 1
     assert judge(BRUTE_FORCE, guesses(WRONG, WRONG, OK)).figures["let_in_after_tries"] == 0
 
 
-def test_more_wrong_codes_of_a_mobile_than_an_hour_allows_are_named_across_its_messages() -> None:
+def test_wrong_codes_beyond_the_hourly_limit_fail_across_the_messages_of_a_mobile() -> None:
     three, two = guesses(WRONG, WRONG, WRONG), guesses(WRONG, WRONG, msg_id="b", at_s=10)
     assert judge(BRUTE_FORCE, three, two).status is Status.PASS
     third = guesses(WRONG, msg_id="c", at_s=20)
@@ -137,7 +137,7 @@ def test_a_right_code_succeeds_once() -> None:
     assert judge(REPLAY, verify(WRONG, due=WRONG)).status is Status.NO_DATA
 
 
-def test_an_answer_that_was_not_due_is_named() -> None:
+def test_an_answer_that_was_not_due_fails() -> None:
     right = seen(JOURNEY, Endpoint.VERIFY, OK, msg_id="a", due=OK)
     wrong = seen(JOURNEY, Endpoint.VERIFY, WRONG, msg_id="a", due=ReturnCode.EXPIRED_CODE)
     assert judge(JOURNEY, right).status is Status.PASS
@@ -156,7 +156,7 @@ def at_rate(sends: int, latency_ms: float, from_s: int) -> Evidence:
     return Counter(row for row in rows if row)
 
 
-def test_the_highest_rate_that_kept_the_limits_is_told_up_to_the_first_that_missed_them() -> None:
+def test_the_highest_rate_is_reported_up_to_the_first_that_missed_the_limits() -> None:
     expectations = Expectations(limits=(parse_threshold("p99(send.latency_ms) < 50"),))
     climb = at_rate(10, 5, 0) + at_rate(20, 5, 2) + at_rate(40, 80, 4) + at_rate(60, 5, 6)
     figures = THROUGHPUT.judge(climb, expectations).figures
@@ -172,6 +172,6 @@ def test_many_calls_that_took_about_as_long_are_one_row() -> None:
 
 
 @pytest.mark.parametrize("broken", [{"clock": ServiceClock(0)}, {"tries": 0}, {"ttl_s": 0}])
-def test_terms_that_make_no_sense_are_refused(broken: dict[str, object]) -> None:
+def test_invalid_expectations_are_refused(broken: dict[str, object]) -> None:
     with pytest.raises(InputError):
         Expectations(**broken)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""When a run says that its load generator held it back. Nothing here takes time: no second passes."""
+"""The counts of arrivals that make the load generator a bottleneck."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def _bottleneck(**arrivals: int) -> str | None:
 
 
 @pytest.mark.parametrize("arrivals", [{"due": 0}, {"due": 30, "late": 3}, {"due": 1_000, "late": 10, "dropped": 10}])
-def test_a_few_late_arrivals_and_a_hundredth_of_them_say_nothing(arrivals: dict[str, int]) -> None:
+def test_few_late_arrivals_are_no_bottleneck(arrivals: dict[str, int]) -> None:
     assert _bottleneck(**arrivals) is None
 
 
@@ -24,5 +24,5 @@ def test_a_few_late_arrivals_and_a_hundredth_of_them_say_nothing(arrivals: dict[
         ({"due": 2_000, "orphaned": 1_000, "late": 11}, "1.1% of the arrivals were begun late"),
     ],
 )
-def test_more_than_that_is_told_in_figures(arrivals: dict[str, int], said: str) -> None:
+def test_more_late_or_dropped_arrivals_are_a_bottleneck(arrivals: dict[str, int], said: str) -> None:
     assert (_bottleneck(**arrivals) or "").startswith(said)

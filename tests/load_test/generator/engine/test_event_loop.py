@@ -1,4 +1,4 @@
-"""The engine itself is no locust: it plays in any process, against a real server."""
+"""The engine against a real server, without locust."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_every_arrival_is_a_journey_and_every_call_is_kept() -> None:
 
 
 @pytest.mark.parametrize("connections", [2, 50])
-def test_what_a_stall_held_back_is_what_callers_waited(connections: int) -> None:
+def test_callers_of_a_stalled_server_wait_for_its_end(connections: int) -> None:
     with serving() as server:
         for at_s in (0.3, 0.8):
             server.loop.call_soon_threadsafe(server.loop.call_later, at_s, server.stall, 0.2)
@@ -132,7 +132,7 @@ def test_arrivals_that_find_no_connection_in_the_end_are_dropped_and_counted() -
     assert kept.arrivals.queued > 0
 
 
-def test_arrivals_that_had_nobody_are_due_and_neither_late_nor_dropped() -> None:
+def test_orphaned_arrivals_are_due_and_neither_late_nor_dropped() -> None:
     with serving() as server:
         host, journeys = Host(), (ActiveJourney(begin()) for begin in repeat(send))
         share = Share(Schedule(parse_stages("2s=100")), 1, after_s=1.5, orphaned_s=1.0)
@@ -228,7 +228,7 @@ def test_a_closed_port_is_a_failure_that_sent_nothing() -> None:
     assert all(isinstance(outcome.error, NotConnectedError) for _, outcome in kept.calls)
 
 
-def test_what_is_no_http_is_a_failure() -> None:
+def test_a_response_that_is_not_http_is_a_failure() -> None:
     async def babble(request: bytes, writer: asyncio.StreamWriter) -> bool:
         writer.write(b"SMTP ready\r\n")
         return True
@@ -316,7 +316,7 @@ def test_stopping_begins_no_more_and_finishes_what_was_begun() -> None:
     assert kept.arrivals.due == len(server.requests) / 2
 
 
-def test_what_the_end_cuts_off_is_kept_as_cancelled() -> None:
+def test_calls_cut_off_by_the_end_are_recorded_as_cancelled() -> None:
     class EndedError(BaseException):
         pass
 
@@ -343,9 +343,7 @@ def test_what_the_end_cuts_off_is_kept_as_cancelled() -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_tls_is_spoken_with_whom_somebody_vouches_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
-) -> None:
+def test_tls_needs_a_trusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool) -> None:
     cert, context = certificate(tmp_path)
     if is_known:
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))

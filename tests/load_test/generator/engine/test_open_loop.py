@@ -53,9 +53,7 @@ def test_a_rate_is_kept_to_the_journey_by_all_workers_together(api: Api, tmp_pat
     assert not of_run(tmp_path)
 
 
-def test_locusts_tables_hold_what_the_server_answered_and_once_more_what_callers_waited(
-    api: Api, tmp_path: Path
-) -> None:
+def test_locusts_tables_have_latencies_and_callers_times(api: Api, tmp_path: Path) -> None:
     api.refuse = {Endpoint.SEND: (60, ReturnCode.OUT_OF_FREQ)}
     with start(api, tmp_path, duration_s=2, rate_per_s=50) as run:
         run.wait()
@@ -108,7 +106,7 @@ def test_a_call_that_the_end_cuts_off_is_recorded(api: Api, tmp_path: Path) -> N
     assert errors["cancelled"] >= 3
 
 
-def test_a_generator_that_could_not_begin_what_was_due_says_so(api: Api, tmp_path: Path) -> None:
+def test_a_generator_that_dropped_arrivals_reports_a_bottleneck(api: Api, tmp_path: Path) -> None:
     with start(api, tmp_path, duration_s=2, rate_per_s=20_000, max_connections=1) as run:
         ended = run.wait()
     assert ended.pacing
@@ -156,7 +154,7 @@ def test_plain_locust_has_the_same_options_and_ends_with_the_stages(api: Api) ->
         (["--rate", "1", "--max-connections", "0"], "at least 1"),
     ],
 )
-def test_options_that_make_no_sense_end_plain_locust_with_one_line(api: Api, options: list[str], words: str) -> None:
+def test_invalid_options_end_plain_locust_with_one_line(api: Api, options: list[str], words: str) -> None:
     done = plain(api, *options)
     assert done.returncode != 0
     assert words in done.stderr

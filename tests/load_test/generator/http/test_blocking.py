@@ -148,7 +148,7 @@ def test_a_call_has_one_deadline_however_its_answer_drips() -> None:
     assert classify(caught.value) == "timeout"
 
 
-def test_a_connection_that_said_what_nobody_asked_for_is_replaced() -> None:
+def test_a_connection_with_unasked_bytes_is_replaced() -> None:
     said = threading.Event()
 
     def answer_and_talk(connection: socket.socket) -> None:
@@ -214,7 +214,7 @@ def test_a_greenlet_that_is_ended_in_a_call_leaves_no_connection_to_the_next() -
         assert call(client).http_status == 200
 
 
-def test_tls_is_spoken_with_whom_somebody_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_needs_a_trusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known, context = certificate(tmp_path)
 
     def answer_twice(connection: socket.socket) -> None:
@@ -233,7 +233,7 @@ def test_tls_is_spoken_with_whom_somebody_vouches_for(tmp_path: Path, monkeypatc
     tls_context.cache_clear()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
     _, context = certificate(tmp_path)
 
     def shake_hands(connection: socket.socket) -> None:
@@ -268,7 +268,7 @@ def test_errors_are_named_as_the_client_names_them(raised: CallError, cause: Bas
 @pytest.mark.parametrize(
     ("answer", "name"), [(b"", "reset"), (OK[:-1], "reset"), (OK[:30], "reset"), (b"SMTP\r\n", "protocol")]
 )
-def test_half_an_answer_and_none_of_http_are_told_apart(answer: bytes, name: str) -> None:
+def test_half_a_response_and_bytes_that_are_not_http_differ(answer: bytes, name: str) -> None:
     def answer_and_close(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(answer)

@@ -50,7 +50,7 @@ def test_a_msg_id_that_can_stand_in_no_path_is_refused(msg_id: str) -> None:
         ENCODER.encode(Verify(msg_id, "123456"))
 
 
-def test_a_look_at_a_message_has_no_body() -> None:
+def test_a_peek_has_no_body() -> None:
     head, _, body = ENCODER.encode(Peek("m 1")).partition(b"\r\n\r\n")
     assert head.startswith(b"GET /v1/codes/0/base/sandbox/messages/m%201 HTTP/1.1\r\n")
     assert b"Authorization: Basic" in head

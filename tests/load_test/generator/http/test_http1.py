@@ -61,7 +61,7 @@ def test_a_plain_answer_reads_the_same_on_both_ways() -> None:
         b"",
     ],
 )
-def test_what_is_not_plain_is_left_to_the_parser(answer: bytes) -> None:
+def test_responses_that_are_not_plain_are_left_to_the_parser(answer: bytes) -> None:
     assert parse_plain(answer) is None
 
 
@@ -78,13 +78,13 @@ def test_a_connection_with_more_than_one_answer_is_not_kept(more: bytes) -> None
 
 
 @pytest.mark.parametrize("answer", [b"", PLAIN[:-1], PLAIN[:30], CHUNKED[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"])
-def test_half_an_answer_is_none(answer: bytes) -> None:
+def test_half_a_response_is_incomplete(answer: bytes) -> None:
     with pytest.raises(ConnectionError):
         read(answer, 1000)
 
 
 @pytest.mark.parametrize("answer", [b"SMTP\r\n", b"HTTP/1.1 101 Other\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"])
-def test_what_is_not_http_is_told_apart(answer: bytes) -> None:
+def test_bytes_that_are_not_http_are_an_error(answer: bytes) -> None:
     with pytest.raises(ValueError, match="not HTTP"):
         read(answer, 1000)
 

@@ -17,7 +17,7 @@ def accepted(api: Api) -> int:
 
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("messages", [1, 7, 300])
-def test_a_run_sends_all_that_it_may_and_not_one_more(api: Api, messages: int, processes: int) -> None:
+def test_a_closed_loop_sends_exactly_its_cap(api: Api, messages: int, processes: int) -> None:
     done = run_locust(api.target, "--max-messages", str(messages), "--processes", str(processes))
     assert (done.returncode, accepted(api)) == (97, messages), done.stderr
     assert done.stderr.count(f"{messages} messages, all it might send") == 1
@@ -25,13 +25,13 @@ def test_a_run_sends_all_that_it_may_and_not_one_more(api: Api, messages: int, p
 
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("messages", [1, 150])
-def test_an_open_loop_sends_all_that_it_may_and_not_one_more(api: Api, messages: int, processes: int) -> None:
+def test_an_open_loop_sends_exactly_its_cap(api: Api, messages: int, processes: int) -> None:
     options = ("--rate", "300", "--max-messages", str(messages), "--processes", str(processes))
     done = run_locust(api.target, *options)
     assert (accepted(api), "all it might send" in done.stderr) == (messages, True), done.stderr
 
 
-def test_an_open_loop_sends_again_what_a_refusal_gave_back(api: Api) -> None:
+def test_an_open_loop_sends_the_messages_that_refusals_refunded(api: Api) -> None:
     api.refuse = {Endpoint.SEND: (20, ReturnCode.OUT_OF_FREQ)}
     run_locust(api.target, "--rate", "100", "--max-messages", "25", "-t", "3")
     assert accepted(api) == 20
@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_takes_its_portion_with_it_and_no_more_is_sent(a
         (["--host", "https://api.sms.jpush.cn", "--allow-target", "api.sms.jpush.cn"], "--i-pay-for-this"),
     ],
 )
-def test_plain_locust_refuses_what_may_not_be_loaded(api: Api, options: list[str], reason: str) -> None:
+def test_plain_locust_refuses_targets_that_may_not_be_loaded(api: Api, options: list[str], reason: str) -> None:
     done = run_locust(api.target, *options)
     assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
     assert "Traceback" not in done.stderr

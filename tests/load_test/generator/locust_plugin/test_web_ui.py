@@ -64,7 +64,7 @@ def cells(rows: Locator) -> list[list[str]]:
     return [row.locator("td").all_inner_texts() for row in rows.all()]
 
 
-def test_the_table_is_what_the_server_answered(api: Api, page: Page) -> None:
+def test_the_table_matches_the_servers_answers(api: Api, page: Page) -> None:
     open_tab(page)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("STOPPED")).to_be_visible(timeout=30_000)
@@ -74,7 +74,7 @@ def test_the_table_is_what_the_server_answered(api: Api, page: Page) -> None:
     assert Counter(counted) == api.answered
 
 
-def test_a_row_tells_message_kind_share_and_what_callers_waited(page: Page) -> None:
+def test_a_row_shows_message_kind_share_and_callers_times(page: Page) -> None:
     shown = cells(open_tab(page))
     for endpoint in Endpoint:
         assert sum(float(row[5]) for row in shown if row[0] == endpoint and row[1] != "all") == pytest.approx(

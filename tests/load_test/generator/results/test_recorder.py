@@ -29,7 +29,7 @@ def test_a_worker_puts_its_part_where_a_url_says(tmp_path: Path) -> None:
     assert len(analysis.read(tmp_path / "far/friday").to_pandas()) == 2
 
 
-def test_a_part_that_cannot_be_put_into_its_place_stays_here_and_this_is_said(
+def test_a_file_that_cannot_be_uploaded_stays_with_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -51,7 +51,7 @@ def recorded(folder: Path, call: Call, outcome: Outcome) -> CallRecord:
 
 @pytest.mark.parametrize("temp_id", [None, 7])
 @pytest.mark.parametrize("mobile", [MOBILE, f"+86{MOBILE}", "19900050014", "12", "abcdefghijk", "\ud800"])
-def test_what_a_load_test_records_is_what_a_client_would(tmp_path: Path, mobile: str, temp_id: int | None) -> None:
+def test_a_load_test_records_calls_as_a_client_does(tmp_path: Path, mobile: str, temp_id: int | None) -> None:
     call, outcome = Send(mobile, temp_id), Outcome(Endpoint.SEND, 10**18, 5, SENT, wait_ns=3)
     expected = RECORDS.build(Endpoint.SEND, 10**18, 5, answer=SENT, wait_ns=3, mobile=mobile, temp_id=7)
     assert recorded(tmp_path, call, outcome) == expected
@@ -73,7 +73,7 @@ def test_a_call_without_an_answer_is_recorded_with_its_error(
 
 
 @pytest.mark.parametrize("strange", [Send(MOBILE, 10**30), Send("\ud800", 10**30)])
-def test_what_cannot_be_packed_keeps_no_call_from_its_record(tmp_path: Path, strange: Call) -> None:
+def test_a_call_with_values_that_cannot_be_packed_is_recorded(tmp_path: Path, strange: Call) -> None:
     answer = ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id="\ud800")
     record = recorded(tmp_path, strange, Outcome(Endpoint.SEND, 10**18, 5, answer))
     assert (record.temp_id, set(record.msg_id or "")) == (None, {"\ufffd"})
