@@ -171,11 +171,11 @@ def test_a_load_test_is_seen_to_move_and_is_stopped(it: Watched, console: Served
     before = bars.count()
     expect(form.get_by_role("button", name="Start")).to_be_disabled()
     expect(bars).not_to_have_count(before)
-    assert children(console[0], "locust")
+    assert children(console[0], "toolkit.load_test.generator")
     form.get_by_role("button", name="Stop").click()
     expect(form.locator(".sms-verdicts li")).to_have_count(2)
     expect(form.locator("table tbody tr")).to_contain_text("throughput")
-    assert not children(console[0], "locust")
+    assert not children(console[0], "toolkit.load_test.generator")
     keep(it.page, "load")
 
 
