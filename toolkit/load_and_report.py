@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.api.errors import InputError
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
-from toolkit.load_test.launch.scenarios import find_scenario, find_stages
+from toolkit.load_test.launch.scenarios import check_options, find_stages
 from toolkit.load_test.plan.options import LoadOptions, declared
 from toolkit.load_test.plan.target_guard import check_allowed
 from toolkit.runs.check_results import read_check_results
@@ -37,7 +37,8 @@ class LoadTest:
         price: Price of a send, for ``options.max_cost`` and the cost in the report.
 
     Raises:
-        InputError: The scenario is unknown, or the budget does not allow a single message.
+        InputError: The scenario is unknown or makes no use of an option, the mobiles or the recording can't be used,
+            or the budget does not allow a single message.
     """
 
     scenario: str
@@ -45,7 +46,8 @@ class LoadTest:
     price: Price | None = None
 
     def __post_init__(self) -> None:
-        find_scenario(self.scenario)
+        check_options(self.scenario, self.options)
+        self.options.check_data()
         self.cap()
 
     def cap(self) -> int | None:

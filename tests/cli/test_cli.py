@@ -51,6 +51,29 @@ def test_a_code_is_sent_and_verified(sandbox: Running) -> None:
     assert (right.returncode, right.stdout) == (0, "50000 success\n")
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--speed", "0"], "invalid --speed '0.0': expected a number above 0"),
+        (["--mobiles", "many"], "mobiles 'many'"),
+        (["--mobiles", "file:no-such"], "mobiles file:no-such"),
+        (["replay", "--recording", "no-such"], "invalid --recording 'no-such': expected the folder of a finished run"),
+        (["soak", "--limit", "ok_ratio(send) >= 99%"], "--limit has no effect on the scenario soak"),
+        (["--recording", "."], "--recording has no effect on the scenario throughput"),
+        (["--out", "nosuch://bucket/runs"], "nosuch://"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_refused_before_anything_is_started(
+    options: list[str], reason: str, tmp_path: Path
+) -> None:
+    done = smscode("load", *options, env={"PATH": os.environ["PATH"]}, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()  # no sandbox was started
+    assert line.startswith("smscode: ")
+    assert reason in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_is_one_line_of_stdout(sandbox: Running) -> None:
     done = smscode("send", next(sandbox.mobiles), "--json", env=environment(sandbox))
     assert set(json.loads(done.stdout)) == {"msg_id"}

@@ -198,6 +198,15 @@ def test_a_folder_that_is_no_recording_is_an_error_of_one_line(tmp_path: Path) -
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("option", ["--limit=ok_ratio(send) >= 0%", f"--recording={LOCUSTFILES}"])
+def test_an_option_that_the_locustfile_does_not_read_is_an_error_of_one_line(option: str, tmp_path: Path) -> None:
+    (tmp_path / "calls.parquet").touch()
+    ended = run_locust(Target("http://127.0.0.1:9", "a", "b", 1), option, scenario="soak")
+    assert ended.returncode == 1
+    assert option.partition("=")[0] in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_locustfile_only_chooses() -> None:
     lengths = {path.stem: len(path.read_text().splitlines()) for path in LOCUSTFILES.glob("*.py")}
     assert {"throughput", "frequency_limits", "journey", "soak", "spike", "brute_force", "replay"} <= set(lengths)

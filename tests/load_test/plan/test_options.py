@@ -103,7 +103,8 @@ def test_rules_that_are_not_given_are_those_of_the_api() -> None:
         ({"users": 1, "duration_s": float("inf")}, "invalid --duration"),
         ({"users": 1, "thresholds": ("p99 < 1",)}, "threshold 'p99 < 1'"),
         ({"users": 1, "rules": ("often",)}, "rule 'often'"),
-        ({"users": 1, "speed": 0}, "invalid speed 0"),
+        ({"users": 1, "speed": 0}, "invalid --speed '0': expected a number above 0 and at most 1000000"),
+        ({"users": 1, "speed": float("inf")}, "invalid --speed 'inf'"),
         ({"users": 1, "max_message": 3}, "unknown option 'max_message' .choose from .*max_messages"),
     ],
 )

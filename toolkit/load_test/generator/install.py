@@ -33,7 +33,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRu
 from toolkit.api.errors import InputError, ToolkitError
 from toolkit.load_test.generator.checks import collector
 from toolkit.load_test.generator.checks.collector import CheckCollector
-from toolkit.load_test.generator.journeys.replay import read_recording
+from toolkit.load_test.generator.checks.registry import THROUGHPUT
 from toolkit.load_test.generator.journeys.simultaneous_verify import BARRIER_MESSAGE, Barrier
 from toolkit.load_test.generator.locust_plugin import message_cap, shutdown, web_ui, worker_takeover
 from toolkit.load_test.generator.locust_plugin.context import (
@@ -49,8 +49,7 @@ from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENECK_MESSAGE, ThresholdMonitor
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.recorder import Recorder
-from toolkit.load_test.plan.mobile_pools import parse_pool
-from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options
+from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options, unused_option
 from toolkit.runs import run_folder
 from toolkit.runs.remote_storage import is_url
 from toolkit.runs.thresholds import Status
@@ -87,12 +86,15 @@ def _set_up(environment: Environment, **_: object) -> None:
     gevent.get_hub().loop.update_now()  # locust's time limit counts from now, not from before the imports
 
 
-def check_data(options: LoadOptions) -> LoadOptions:
-    """Return the options; raise InputError if the cap, the mobiles or the recording can't be used."""
+def check_load(options: LoadOptions, environment: Environment) -> LoadOptions:
+    """Return the options; raise InputError if one of them can't be used, or is not read by any check or journey."""
     options.message_cap(load_price())
-    parse_pool(options.mobiles)
-    if options.recording:
-        read_recording(options.recording)
+    options.check_data()
+    if options.limits and not any(getattr(it, "check", None) is THROUGHPUT for it in environment.user_classes):
+        raise InputError(unused_option("limits"))
+    journeys = [getattr(task, "journey", None) for it in environment.user_classes for task in it.tasks]
+    if options.recording and not any(getattr(journey, "plays_recording", False) for journey in journeys):
+        raise InputError(unused_option("recording"))
     return options
 
 
@@ -179,7 +181,7 @@ class Plugin:
         if options.rate is None and options.num_users is None and not options.stages:
             stages = [getattr(user_class, "stages", None) for user_class in environment.user_classes]
             options.stages = next(filter(None, stages), None)
-        load = check_data(read_options(environment))
+        load = check_load(read_options(environment), environment)
         if (schedule := load.schedule()) is not None:
             if options.num_users is not None:
                 raise InputError("--users and --rate exclude one another: either users or arrivals set the pace")
@@ -204,7 +206,8 @@ class Plugin:
             name: ",".join(it).split(",") if isinstance(options.get(name), list) else it[0] for name, it in form.items()
         }
         try:
-            load = check_data(from_parsed_options(Namespace(**{**options, **self._permissions, **fields})))
+            wanted = from_parsed_options(Namespace(**{**options, **self._permissions, **fields}))
+            load = check_load(wanted, environment)
             if isinstance(runner, LocalRunner):
                 permitted_target(host, load)
             elif host:

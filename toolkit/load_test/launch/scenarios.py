@@ -6,6 +6,10 @@ import ast
 from pathlib import Path
 
 from toolkit.api.errors import InputError
+from toolkit.load_test.plan.options import LoadOptions, unused_option
+
+_KNOWN_PACKAGES = {"__future__", "locust", "toolkit"}
+_USED_BY = {"limits": "THROUGHPUT", "recording": "or_else"}  # the name of the check or journey that reads the option
 
 
 def scenarios() -> dict[str, Path]:
@@ -40,6 +44,25 @@ def find_stages(name: str) -> str | None:
             case ast.Assign(targets=[ast.Name(id="stages")], value=ast.Constant(value=str(stages))):
                 return stages
     return None
+
+
+def check_options(name: str, options: LoadOptions) -> None:
+    """Raise InputError if a scenario is unknown, or if it makes no use of an option that was given.
+
+    The locustfile is read, not executed. If it imports modules beside locust's and the toolkit's, the load test itself
+    finds out whether they use the option.
+    """
+    tree = _parse(name)
+    nodes = list(ast.walk(tree))
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "." * node.level for node in nodes if isinstance(node, ast.ImportFrom)}
+    if {module.partition(".")[0] for module in modules} - _KNOWN_PACKAGES:
+        return
+    words = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    words |= {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    for option, word in _USED_BY.items():
+        if getattr(options, option) and word not in words:
+            raise InputError(unused_option(option, name))
 
 
 def describe(name: str) -> str:

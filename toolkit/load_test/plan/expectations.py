@@ -12,6 +12,7 @@ from toolkit.runs.thresholds import Threshold
 
 TICK_NS = 1_000_000  # the service reads its wall clock in whole ms, and then multiplies by its speed
 _HOUR_S = 3600
+MAX_SPEED = 1_000_000  # of the service's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class Expectations:
     clock: ServiceClock = field(default_factory=ServiceClock)
 
     def __post_init__(self) -> None:
-        if not 0 < self.clock.speed <= 1e6:
-            raise InputError(f"invalid speed {self.clock.speed:g}: expected a number above 0 and at most 1000000")
+        if not 0 < self.clock.speed <= MAX_SPEED:
+            raise InputError(f"invalid speed {self.clock.speed:g}: expected a number above 0 and at most {MAX_SPEED}")
         if min(self.tries, self.failures_per_hour, self.ttl_s) < 1:
             raise InputError("invalid tries, failures per hour or TTL: each must be at least 1")
 

@@ -38,7 +38,7 @@ from pydantic import (
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
-from toolkit.load_test.plan.expectations import Expectations, ServiceClock
+from toolkit.load_test.plan.expectations import MAX_SPEED, Expectations, ServiceClock
 from toolkit.load_test.plan.target_guard import cap_messages
 from toolkit.runs.thresholds import Threshold, parse_threshold
 
@@ -359,13 +359,14 @@ class LoadOptions(BaseModel):
     ] = ()
     speed: Annotated[
         float,
+        Field(gt=0, le=MAX_SPEED),
         Option(
             "Speed of the service's clock, in its seconds per second: the --speed of a sandbox.",
             flag="--speed",
             argument="--speed",
             variable="SMSCODE_SPEED",
             group="expected service",
-            expects="a number above 0",
+            expects=f"a number above 0 and at most {MAX_SPEED}",
             label="Speed",
         ),
     ] = _EXPECTED.clock.speed
@@ -486,6 +487,17 @@ class LoadOptions(BaseModel):
         """Return the maximum number of messages, None without a limit; see ``target_guard.cap_messages``."""
         return cap_messages(self.max_messages, self.max_cost, price)
 
+    def check_data(self) -> None:
+        """Raise InputError if the mobiles or the recording can't be used. Reads their files."""
+        if self.mobiles != LoadOptions.model_fields["mobiles"].default:
+            from toolkit.load_test.plan.mobile_pools import parse_pool  # imports numpy
+
+            parse_pool(self.mobiles)
+        if self.recording:
+            from toolkit.load_test.plan.recording import check_recording  # imports pyarrow
+
+            check_recording(self.recording)
+
     def sandbox_arguments(self) -> list[str]:
         """Return the arguments of `smscode serve` that make a sandbox behave as expected."""
         return ["--speed", str(self.speed), *(word for rule in self.rules for word in ("--rule", rule))]
@@ -519,6 +531,16 @@ def declared() -> Mapping[str, Option]:
         name: next(it for it in field.metadata if isinstance(it, Option))
         for name, field in LoadOptions.model_fields.items()
     }
+
+
+def unused_option(name: str, scenario: str = "") -> str:
+    """Word the refusal of an option that no check and no journey of a scenario reads.
+
+    >>> unused_option("limits", "soak")
+    '--limit has no effect on the scenario soak: leave it out, or load with the scenario throughput'
+    """
+    where = f"the scenario {scenario}" if scenario else "this locustfile"
+    return f"{declared()[name].flag} has no effect on {where}: leave it out, or load with the scenario {_READERS[name]}"
 
 
 def value_type(name: str) -> type:
@@ -599,6 +621,9 @@ def from_parsed_options(options: argparse.Namespace) -> LoadOptions:
     if not given.keys() & {"rate_per_s", "stages"}:
         given["users"] = getattr(options, "num_users", None) or 1
     return LoadOptions(**given)
+
+
+_READERS = {"limits": "throughput", "recording": "replay"}  # the scenarios that read these options
 
 
 def _is_set(value: object) -> bool:

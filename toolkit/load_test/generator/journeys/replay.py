@@ -3,77 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 
-import pyarrow.parquet as pq
 from locust.runners import LocalRunner
 
-from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.steps import Journey, Pause, Peek, Send, Verify, pause_until
-from toolkit.records.parquet import PARQUET_NAME
+from toolkit.load_test.plan.recording import RecordedSend, read_recording
 
-_COLUMNS = ["endpoint", "started_ns", "wait_ns", "return_code", "mobile_key", "msg_key"]
-_RIGHT = (ReturnCode.SUCCESS, ReturnCode.VERIFIED_CODE)
 _EXPECTED = (ReturnCode.OUT_OF_FREQ,)
 _WRONG_CODE = "000000"
 _LATE_NS = 50_000_000
 _LOOK_EVERY_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedVerify:
-    """A recorded verify: its time in ns after the first call of the run, and whether the code was right."""
-
-    at_ns: int
-    is_right: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedSend:
-    """A recorded send.
-
-    Attributes:
-        at_ns: its intended start, in ns after the first call of the run.
-        mobile_key: the digest of the mobile.
-        verifies: the codes that were typed for it.
-    """
-
-    at_ns: int
-    mobile_key: int
-    verifies: tuple[RecordedVerify, ...]
-
-
-def read_recording(run: Path) -> list[RecordedSend]:
-    """Read the sends of a run's folder, ordered by their starts; raise InputError if it has no sends."""
-    path = run / PARQUET_NAME
-    if not path.is_file():
-        raise InputError(f"{run} holds no {PARQUET_NAME}: give the folder of a run that is over")
-    rows = pq.read_table(path, columns=_COLUMNS).to_pylist()
-    starts_ns = [row["started_ns"] - row["wait_ns"] for row in rows]
-    first_ns = min(starts_ns, default=0)
-    verifies: defaultdict[int, list[RecordedVerify]] = defaultdict(list)
-    for row, start_ns in zip(rows, starts_ns, strict=True):
-        if row["endpoint"] == Endpoint.VERIFY:
-            verifies[row["msg_key"]].append(RecordedVerify(start_ns - first_ns, row["return_code"] in _RIGHT))
-    sends = [
-        RecordedSend(
-            start_ns - first_ns,
-            row["mobile_key"],
-            tuple(sorted(verifies[row["msg_key"]], key=lambda verify: verify.at_ns)),
-        )
-        for row, start_ns in zip(rows, starts_ns, strict=True)
-        if row["endpoint"] == Endpoint.SEND
-    ]
-    if not sends:
-        raise InputError(f"{run} holds no send that could be played again")
-    return sorted(sends, key=lambda send: send.at_ns)
 
 
 class Playback:
@@ -112,6 +56,7 @@ def or_else(journey: Callable[[LoadContext], Journey]) -> Callable[[LoadContext]
     def recorded_or_else(context: LoadContext) -> Journey:
         yield from _play_next(context) if context.options.recording else journey(context)
 
+    recorded_or_else.plays_recording = True  # type: ignore[attr-defined]
     return recorded_or_else
 
 
