@@ -1,4 +1,4 @@
-"""Frequency limits: sends at the edges of each rule's window; passes where every answer is the one that was due.
+"""Send at the edges of each rate limit's window; pass if every response is the one that the rules require.
 
 smscode load frequency_limits --rule 1/60s --rule 5/3600s --speed 60 --duration 2m
 locust -f locustfiles/frequency_limits.py --headless --host http://127.0.0.1:8018 --rule 1/60s --speed 60
@@ -12,7 +12,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Prober(SmsCodeUser):
-    """Someone with a mobile of his own, who tries each edge of its windows."""
+    """A caller with a mobile of its own, who sends at each edge of its windows."""
 
     weight = 3
     wait_time = constant(0)
@@ -21,7 +21,7 @@ class Prober(SmsCodeUser):
 
 
 class Rival(SmsCodeUser):
-    """One of many who send to the same mobile at the same instant."""
+    """One of many callers who send to the same mobile at the same time."""
 
     wait_time = constant(0)
     tasks = [rate_limit_probes.contest]  # noqa: RUF012

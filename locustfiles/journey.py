@@ -1,4 +1,4 @@
-"""Journey: people who sign in, think, mistype, come too late, ask again or give up; passes if each gets what is due.
+"""Sign in like people do: think, mistype, come too late, ask again, give up; pass if every response is correct.
 
 smscode load journey --speed 60 --duration 1m
 locust -f locustfiles/journey.py --headless --host http://127.0.0.1:8018 --speed 60
@@ -11,11 +11,11 @@ from toolkit.load_test.generator.journeys import people
 from toolkit.load_test.generator.journeys.people import thoughtful
 from toolkit.load_test.generator.user import SmsCodeUser
 
-THINK_S = 12  # typically, to read the message and type the code
+THINK_S = 12  # median time to read the message and type the code
 
 
 class Person(SmsCodeUser):
-    """Someone who signs in."""
+    """A person who signs in."""
 
     wait_time = constant(0)
     check = registry.JOURNEY

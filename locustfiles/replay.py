@@ -1,6 +1,6 @@
-"""Replay: one right code from many callers at the same instant; passes if exactly one of them succeeds, each time.
+"""Verify one correct code from many callers at the same time; pass if exactly one of them succeeds each time.
 
-Of a recorded run it plays every send and verify again, each at its time, and holds those to the same.
+With --recording it repeats every send and verify of that run, each at its time, and checks them likewise.
 smscode load replay --users 50
 smscode load replay --users 200 --recording runs/20261124T001823Z
 """
@@ -14,7 +14,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Herald(SmsCodeUser):
-    """The one who gets a code and hands it out."""
+    """The caller who gets a code and hands it out."""
 
     fixed_count = 1
     wait_time = constant(0)
@@ -23,7 +23,7 @@ class Herald(SmsCodeUser):
 
 
 class Caller(SmsCodeUser):
-    """One of many who verify it."""
+    """One of many callers who verify the code."""
 
     wait_time = constant(0)
     tasks = [or_else(simultaneous_verify.verify_at_once)]  # noqa: RUF012

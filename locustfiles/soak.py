@@ -1,4 +1,4 @@
-"""Soak: people sign in at an even rate for hours; passes if each gets what is due until the end.
+"""Sign in at a constant rate for hours; pass if every response is correct until the end.
 
 smscode load soak
 smscode load soak --rate 500 --duration 8h --threshold "p99(send.caller_ms) < 250"
@@ -10,7 +10,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Person(SmsCodeUser):
-    """Someone who signs in."""
+    """A person who signs in."""
 
     stages = "5m@200,4h=200"
     check = registry.JOURNEY

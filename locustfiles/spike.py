@@ -1,4 +1,4 @@
-"""Spike: ten times as many people for a few seconds, as when a sale begins; passes if each gets what is due.
+"""Sign in at ten times the usual rate for a few seconds, as at the start of a sale; pass if every response is correct.
 
 smscode load spike
 smscode load spike --stages "1m=500,15s=5000,1m=500" --threshold "p99(send.caller_ms) < 1000"
@@ -10,7 +10,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Person(SmsCodeUser):
-    """Someone who signs in."""
+    """A person who signs in."""
 
     stages = "20s=100,5s=1000,20s=100"
     check = registry.JOURNEY

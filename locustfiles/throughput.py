@@ -1,6 +1,6 @@
-"""Throughput: people who get a code and type it, one after the other; some mistype it, a few press the button twice.
+"""Get a code and type it, one call after the other; some people mistype it, and a few press the button twice.
 
-With limits and a rate that climbs it tells the highest rate that kept them.
+With limits and a rising rate it reports the highest rate that met them.
 smscode load
 smscode load throughput --stages 2m@5000 --limit "p99(send.caller_ms) < 250" --limit "ok_ratio(send) >= 99.9%"
 SMSCODE_APP_KEY=.. SMSCODE_MASTER_SECRET=.. SMSCODE_TEMP_ID=1 locust -f locustfiles/throughput.py --host http://..
@@ -14,7 +14,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Person(SmsCodeUser):
-    """Someone who signs in."""
+    """A person who signs in."""
 
     wait_time = constant(0)
     check = registry.THROUGHPUT
