@@ -1,7 +1,7 @@
-"""Make the pictures here again: the console, a notebook, a report, and locust's page. Run it from anywhere.
+"""Take the screenshots of this folder again: the console, a notebook, a report and locust's web page.
 
-It takes two minutes, Debian's chromium, and a font with Chinese, such as fonts-wqy-zenhei. Names choose pictures:
-`python docs/screenshots.py report console`.
+This takes two minutes. It needs Debian's chromium and a Chinese font, such as fonts-wqy-zenhei. Arguments select
+screenshots: `python docs/screenshots.py report console`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOBILE = "13800138000"
 
 
 def report() -> None:
-    """Simulate a month with incidents, and photograph its report."""
+    """Simulate a month with incidents, and take a screenshot of its report."""
     with tempfile.TemporaryDirectory() as folder:
         month = Path(folder)
         simulate(month, SimulationPlan(days=30, calls=500_000))
@@ -42,7 +42,7 @@ def report() -> None:
 
 
 def notebook() -> None:
-    """Photograph the top of a notebook, as it is kept."""
+    """Take a screenshot of the top of a stored notebook."""
     kept = HERE.parent / "notebooks" / "02_return_codes.ipynb"
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "notebook.html"
@@ -55,7 +55,7 @@ def notebook() -> None:
 
 
 def console() -> None:
-    """Send a code in the console, read and verify it, and photograph that, and a load test that runs."""
+    """Take screenshots of the console: after a code was sent and verified, and during a load test."""
     with tempfile.TemporaryDirectory() as folder, serving_console(folder) as url, chromium(height=1000) as page:
         page.goto(url)
         page.locator("body.ready").wait_for()
@@ -78,7 +78,7 @@ def console() -> None:
 
 
 def return_codes() -> None:
-    """Load a sandbox that has faults, often the same mobiles, and photograph our tab of locust's page meanwhile."""
+    """Load a sandbox with faults, and take a screenshot of the tab "Return codes" in locust's web page."""
     with sandbox(*FAULTS) as target, socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         held.close()
@@ -117,7 +117,7 @@ def smscode(*arguments: str) -> None:
 
 @contextmanager
 def serving_console(folder: str) -> Iterator[str]:
-    """Serve the console in a folder until the block ends, and give its URL."""
+    """Serve the console from a folder until the block ends, and yield its URL."""
     command = [sys.executable, "-m", "toolkit", "console", "--port", "0", "--no-browser"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -139,7 +139,7 @@ def chromium(height: int) -> Iterator[Page]:
 
 
 def keep(page: Page, name: str) -> None:
-    """Keep what is seen of a page."""
+    """Save a screenshot of the visible part of a page."""
     picture = HERE / f"{name}.png"
     page.screenshot(path=picture)
     print(picture)

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[1]
-AGAIN = runpy.run_path(str(REPOSITORY / "docs/notebooks.py"))
+AGAIN = runpy.run_path(str(REPOSITORY / "docs/run_notebooks.py"))
 PATHS = {path.stem: path for path in AGAIN["NOTEBOOKS"]}
 FORMS = {
     "01_first_calls": "CallForm(0 calls)",
@@ -122,7 +122,7 @@ def test_a_notebook_runs_within_a_minute_and_shows_no_warning(ran: Notebook) -> 
 
 @each
 def test_what_is_kept_is_what_a_run_shows(ran: Notebook, stem: str) -> None:
-    assert shapes(ran) == shapes(kept(stem)), "run it again: python docs/notebooks.py"
+    assert shapes(ran) == shapes(kept(stem)), "run it again: python docs/run_notebooks.py"
 
 
 def shapes(notebook: Notebook) -> list[Any]:

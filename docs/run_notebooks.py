@@ -1,4 +1,7 @@
-"""Run the notebooks again and keep their outputs: all, or those whose names are given. Run it from anywhere."""
+"""Run the notebooks and store their outputs: all of them, or those that are named.
+
+Example: `python docs/run_notebooks.py 03_load_test`.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ from PIL import Image
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 TIMEOUT_S = 60
-# Warnings are errors; but for this one, which ipykernel raises at itself while it ends.
+# Warnings are errors, except one that ipykernel raises while it shuts down.
 WARNINGS = "error,ignore::PendingDeprecationWarning:ipykernel.kernelbase"
-WIDGET = "application/vnd.jupyter.widget-view+json"  # what it shows is in a kernel, and where there is none, nothing
-COLOURS = 128  # of a kept picture, which makes it a fifth as large
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a widget shows nothing without a running kernel
+COLOURS = 128  # of a stored picture: makes it a fifth as large
 
 
 def main(*names: str) -> None:
-    """Run them, and write them where they are."""
+    """Run the notebooks and write them back."""
     for path in NOTEBOOKS:
         if names and path.stem not in names:
             continue
@@ -39,13 +42,13 @@ def main(*names: str) -> None:
 
 
 def execute(path: Path, folder: Path) -> Any:
-    """Return a notebook with the outputs of a fresh kernel in a folder, as they may be kept."""
+    """Run a notebook in a new kernel in ``folder``, and return it with the outputs that can be stored."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
         timeout=TIMEOUT_S,
         record_timing=False,
-        store_widget_state=False,  # that of forms, with what was typed into them
+        store_widget_state=False,  # it would contain the text typed into the forms
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     )
@@ -57,13 +60,13 @@ def execute(path: Path, folder: Path) -> Any:
 
 
 def outputs(notebook: Any) -> Iterator[Any]:
-    """Yield what the cells of a notebook have put out."""
+    """Yield the outputs of all cells of a notebook."""
     for cell in notebook.cells:
         yield from cell.get("outputs", [])
 
 
 def shrink(output: Any) -> None:
-    """Keep a picture in few colours, and nothing else that a PNG can hold."""
+    """Reduce a picture to few colours and drop its metadata."""
     if picture := output.get("data", {}).get("image/png"):
         shrunk = io.BytesIO()
         image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
