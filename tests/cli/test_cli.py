@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from support.s3 import s3
 from support.service import Running, smscode
 
 from toolkit.api.return_codes import Kind, ReturnCode
@@ -21,6 +22,7 @@ from toolkit.cli import app
 from toolkit.cli.output import show
 from toolkit.records.call_record import CallRecord
 from toolkit.records.parquet import write_parquet
+from toolkit.runs.remote_storage import join
 
 
 def environment(service: Running, **changes: str) -> dict[str, str]:
@@ -404,6 +406,22 @@ def test_a_run_is_kept_where_a_url_says_and_reported_on_from_there(tmp_path: Pat
     again = smscode("report", f"file://{folder}", "--json")
     assert again.stdout == done.stdout
     assert (folder / "report.html").exists()
+
+
+def test_a_run_is_kept_in_a_bucket_whose_url_has_options(tmp_path: Path) -> None:
+    with s3() as bucket:
+        done = load(tmp_path, "--duration", "1s", "--out", bucket.url("runs"), "--json", TMPDIR=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        (name,) = {key.split("/")[1] for key in bucket.objects if key.endswith("run.json")}
+        kept = {key for key in bucket.objects if not key.endswith("/")}
+        assert {f"runs/{name}/{file}" for file in ("calls.parquet", "run.json", "report.html")} <= kept
+        assert all(key.startswith(f"runs/{name}/") for key in kept)
+        assert b"the-secret" not in b"".join(bucket.objects.values()) + done.stderr.encode()
+        del bucket.objects[f"runs/{name}/report.html"]
+        again = smscode("report", join(bucket.url("runs"), name), "--json")
+        assert again.stdout == done.stdout
+        assert f"runs/{name}/report.html" in bucket.objects
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_used_costs_no_run(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from support.s3 import s3
 
 from toolkit.api.errors import InputError
 from toolkit.runs import remote_storage
@@ -53,3 +54,25 @@ def test_a_key_in_a_url_is_in_no_error() -> None:
     with pytest.raises(InputError) as caught:
         remote_storage.check("nosuch://key:hunter2@bucket/runs")
     assert "hunter2" not in str(caught.value)
+
+
+def test_options_in_the_query_of_a_url_stay_behind_the_path(tmp_path: Path) -> None:
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near/calls-0.parquet").write_bytes(b"calls")
+    with s3() as bucket:
+        remote_storage.check(bucket.url("runs"))
+        assert not {key for key in bucket.objects if not key.endswith("/")}  # the test file is gone
+        url = remote_storage.join(bucket.url("runs"), "friday")
+        remote_storage.push(tmp_path / "near", url)
+        assert bucket.objects["runs/friday/calls-0.parquet"] == b"calls"
+        with remote_storage.pulled(url) as folder:
+            assert folder.name == "friday"
+            assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"calls-0.parquet": b"calls"}
+
+
+def test_a_place_that_may_be_read_but_not_written_is_refused(tmp_path: Path) -> None:
+    with s3() as bucket:
+        bucket.is_read_only = True
+        with pytest.raises(InputError, match="can't be used") as caught:
+            remote_storage.check(bucket.url("runs"))
+    assert "the-secret" not in str(caught.value)

@@ -20,7 +20,7 @@ from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
 from toolkit.cli.show_result import exit_by, show_result
 from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, value_type
-from toolkit.runs.remote_storage import check, is_url, push
+from toolkit.runs.remote_storage import check, is_url, join, push
 from toolkit.runs.run_folder import Cause
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _play(load_test: LoadTest, configured: Target | None, folder: Path) -> tuple
 def _push(folder: Path, out: str) -> str:
     """Move a run to its URL and return the place of its report; if that fails, leave the run and exit."""
     try:
-        push(folder, f"{out.rstrip('/')}/{folder.name}")
+        push(folder, join(out, folder.name))
     except InputError as problem:
         fail(f"{problem}; the run stays in {folder}", USAGE)
     shutil.rmtree(folder)

@@ -207,6 +207,13 @@ def test_an_option_that_the_locustfile_does_not_read_is_an_error_of_one_line(opt
     assert "Traceback" not in ended.stderr
 
 
+def test_a_place_for_the_records_that_cannot_be_used_ends_the_run_before_a_call(api: Api) -> None:
+    ended = run_locust(api.target, SMSCODE_RUN_DIR="nosuch://place/friday?endpoint_override=there")
+    assert ended.returncode == 1
+    assert "nosuch://... can't be used" in ended.stderr
+    assert not api.answered
+
+
 def test_a_locustfile_only_chooses() -> None:
     lengths = {path.stem: len(path.read_text().splitlines()) for path in LOCUSTFILES.glob("*.py")}
     assert {"throughput", "frequency_limits", "journey", "soak", "spike", "brute_force", "replay"} <= set(lengths)

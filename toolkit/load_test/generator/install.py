@@ -51,7 +51,7 @@ from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options, unused_option
 from toolkit.runs import run_folder
-from toolkit.runs.remote_storage import is_url
+from toolkit.runs.remote_storage import add_suffix, is_url
 from toolkit.runs.thresholds import Status
 from toolkit.settings import load_price
 
@@ -295,7 +295,7 @@ class Plugin:
         else:
             self._test = options.sms_test
         if self._run_dir:  # a worker that has a folder of its own records there, not in the master's
-            options.sms_run_dir = self._run_dir if self._test == 1 else f"{self._run_dir.rstrip('/')}-{self._test}"
+            options.sms_run_dir = self._run_dir if self._test == 1 else add_suffix(self._run_dir, f"-{self._test}")
         self.results = Results(environment, self.shutdown)
         if isinstance(runner, WorkerRunner):
             here = [os.getpid(), os.getppid(), socket.gethostname()]

@@ -32,7 +32,7 @@ from toolkit.load_test.plan.options import LoadOptions, from_parsed_options
 from toolkit.load_test.plan.target_guard import check_allowed, is_this_machine
 from toolkit.records.call_record import RecordBuilder
 from toolkit.runs import run_folder
-from toolkit.runs.remote_storage import is_url
+from toolkit.runs.remote_storage import check, folder_name, is_url
 from toolkit.runs.thresholds import Measure
 from toolkit.settings import Target, load_price, load_target
 
@@ -61,7 +61,8 @@ class LoadContext:
         folder: the run's folder on this machine, if it has one.
         source: the number of this process, which names its files.
 
-    Raises ToolkitError if a setting is missing or invalid, or if the target may not be loaded.
+    Raises ToolkitError if a setting is missing or invalid, if the target may not be loaded, or if nothing can be stored
+    at the URL of the run's folder.
     """
 
     def __init__(
@@ -82,10 +83,10 @@ class LoadContext:
         self.is_sandbox = True
         self.quota = MessageQuota(environment, test) if options.message_cap(load_price()) is not None else None
         place = options.run_dir or ""
+        if is_url(place):
+            check(place)
         self.folder = Path(place) if place and not is_url(place) else None
-        builder = RecordBuilder.of(
-            place.rstrip("/").rpartition("/")[2], f"worker-{shard}", target.app_key, target.master_secret
-        )
+        builder = RecordBuilder.of(folder_name(place), f"worker-{shard}", target.app_key, target.master_secret)
         self.recorder = Recorder(place, self.source, builder, target.temp_id) if place else None
         measures = (Measure.LATENCY_MS, Measure.CALLER_MS) if options.schedule() else (Measure.LATENCY_MS,)
         self.results = ResultSink(
