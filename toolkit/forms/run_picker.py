@@ -1,4 +1,4 @@
-"""Choose runs of a folder, and a period of them, and show their calls."""
+"""Choose runs of a folder and a period, and show the calls."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class PictureDrawer:
         self._started: dict[int, Future[tuple[Markup, Markup]]] = {}
 
     def start(self, figure: Figure) -> None:
-        """Begin to draw a picture."""
+        """Start to draw a picture in the thread."""
         self._started[id(figure)] = self._pool.submit(draw, figure)
 
     def draw(self, figure: Figure) -> tuple[Markup, Markup]:

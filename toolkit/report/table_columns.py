@@ -1,4 +1,4 @@
-"""Columns of a report's tables: how the values of a frame are displayed. All text is masked."""
+"""Format the columns of a frame for a report's tables. All text is masked."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 
 def write_report(run: str | Path) -> Path:
-    """Write report.html into a run's folder, or FILE.html beside a file of calls, and return its path.
+    """Write report.html into a run's folder, or FILE.html next to a file of calls, and return its path.
 
     Raises InputError for a source that holds no calls, and for an invalid run.json.
     """

@@ -1,4 +1,4 @@
-"""Filter calls, and compute the figures that a form shows of them."""
+"""Filter calls, and compute the figures that a form shows."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _EVERY_S = 0.5
 
 
 class LoadTestRunner:
-    """Runs a form's load tests. ``result`` shows the last finished one, ``history`` all of them."""
+    """Runs a form's load tests. ``result`` shows the last finished one, ``history`` lists all."""
 
     def __init__(self, work: BackgroundTask, result: HtmlPanel, history: HtmlPanel) -> None:
         self._work, self._result, self._history = work, result, history

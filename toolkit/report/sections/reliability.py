@@ -99,7 +99,7 @@ def build_errors(inputs: ReportInputs) -> Iterator[Section]:
 
 
 def build_budget(inputs: ReportInputs) -> Iterator[Section]:
-    """Yield the error budget: how much of it is spent, and its burn rates."""
+    """Yield the spent share of the error budget, and its burn rates."""
     slo = inputs.options.slo
     if slo is None or inputs.total.codes.empty:
         return
