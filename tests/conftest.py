@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from playwright.sync_api import Browser, sync_playwright
+from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser, expect, sync_playwright
 from support.bench import Bench, Wall
 from support.npm import install
+from support.pages import SLOW_MS
 from support.programs import NEEDS, require
 from support.service import Running, running
 from support.smsc import PACKAGE
 from xdist.scheduler import LoadScopeScheduling
 
-settings.register_profile("no deadline", deadline=None)  # how long an example takes is a matter of what else runs here
-settings.load_profile("no deadline")
+# How long an example takes, or to draw it, is a matter of the machine and of what else runs on it.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 # Modules whose tests share a resource that takes long to start: all tests of one resource run on one worker.
@@ -101,6 +103,7 @@ def start() -> Iterator[Callable[..., Running]]:
 def browser() -> Iterator[Browser]:
     """Debian's chromium, headless."""
     chromium = require("chromium")
+    expect.set_options(timeout=SLOW_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser

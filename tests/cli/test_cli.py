@@ -145,7 +145,7 @@ def test_only_this_machine_is_loaded_unless_told_otherwise(tmp_path: Path) -> No
 @pytest.mark.parametrize("command", ["codes", "codes --json", "codes --markdown"])
 def test_data_that_cannot_be_printed_is_exit_2_and_one_clear_line(command: str, stdout: str, reason: str) -> None:
     shell = ["sh", "-c", f"exec {sys.executable} -m toolkit {command} {stdout}"]
-    done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert reason in done.stderr
 
@@ -167,7 +167,7 @@ def test_serve_prints_nothing_but_what_a_shell_evaluates() -> None:
             url, temp_id = subprocess.run(shell, capture_output=True, text=True, check=True).stdout.split()
         finally:
             process.terminate()
-        rest, stderr = process.communicate(timeout=20)
+        rest, stderr = process.communicate(timeout=240)
     assert (rest, temp_id) == ("", "1")
     assert url in stderr
     assert "counts down" in stderr
@@ -182,7 +182,7 @@ def test_a_service_that_is_ended_leaves_nothing_behind(tmp_path: Path, ending: s
         assert process.stdout.readline()
         assert list(tmp_path.iterdir())
         process.send_signal(ending)
-        assert process.wait(20) == 0
+        assert process.wait(240) == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -302,7 +302,7 @@ def test_ctrl_c_and_its_like_end_a_load_test_with_the_report_of_what_ran_and_lea
                 break
         children = descendants(process.pid)
         process.send_signal(ending)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=240)
     assert process.returncode == 0
     assert json.loads(out)["settings"]["ended"] == "interrupted"
     assert json.loads(out)["calls"] > 0

@@ -50,7 +50,7 @@ def test_a_message_is_shown_while_the_service_runs_and_after(store: str) -> None
         assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", str(shown["sent"]))
         assert service.peek(msg_id) not in shown.values()
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(timeout=10) == 0
+        assert service.process.wait(timeout=240) == 0
     assert show(store, msg_id) == shown
 
 
@@ -71,7 +71,7 @@ def test_a_message_goes_out_by_webhook(store: str, tmp_path: Path, monkeypatch: 
             shown = show_settled(store, msg_id, "delivered")
             assert (shown["carrier_code"], shown["attempts"]) == ("204", 1)
             service.process.send_signal(signal.SIGTERM)
-            assert service.process.wait(timeout=15) == 0
+            assert service.process.wait(timeout=240) == 0
 
 
 def test_a_service_that_is_killed_loses_no_message(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_report_is_written_though_nobody_reads_what_is_printed(run: Path) -> None:
     command = f"{sys.executable} -m toolkit report {run} | true"
-    subprocess.run(["bash", "-c", command], check=True, timeout=120)
+    subprocess.run(["bash", "-c", command], check=True, timeout=240)
     assert (run / "report.html").exists()
 
 
@@ -71,7 +71,7 @@ def test_ctrl_c_is_130_and_leaves_nothing_half_done(tmp_path: Path, section: str
         with suppress(OSError):  # how Linux says that the other end is closed
             while more := os.read(terminal, 4096):
                 said += more.decode("utf-8", "replace")
-        code = process.wait(timeout=60)
+        code = process.wait(timeout=240)
         assert (code if code >= 0 else 128 - code) == 130, said  # as a shell tells it of one that a signal ended
     os.close(terminal)
     assert names(tmp_path) == [PARQUET_NAME]

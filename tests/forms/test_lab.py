@@ -19,7 +19,6 @@ from support.redis import free_port
 
 from toolkit.forms.notebooks import copy_to, notebooks
 
-pytestmark = pytest.mark.timeout(240)
 NAME = "form.ipynb"
 MOBILE = "13800138005"
 
@@ -60,7 +59,7 @@ def lab(folder: Path) -> Iterator[str]:
 
 def wait_for_match(file: Path, pattern: str) -> str:
     """Return what of a file that is written matches a pattern."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not (found := re.search(pattern, file.read_text())):
         assert time.monotonic() < until, file.read_text()
         time.sleep(0.1)  # nothing tells when another program wrote a file

@@ -76,7 +76,7 @@ def test_a_run_is_watched_judged_and_kept(form: LoadForm) -> None:
 def test_a_run_that_is_stopped_ends_at_once_and_counts(form: LoadForm) -> None:
     once_it_draws(form, form.stop_run)
     begin(form, "10m")
-    form.wait(60)
+    form.wait(240)
     (run,) = form.runs
     assert run.summary["settings"]["ended"] == "interrupted"
     assert run.summary["calls"] > 0
@@ -90,7 +90,7 @@ def test_a_run_ends_when_the_kernel_is_interrupted(form: LoadForm) -> None:
 
     once_it_draws(form, interrupt)
     begin(form, "10m")
-    form.wait(60)
+    form.wait(240)
     assert len(form.runs) == 1
     assert not processes(form)
 

@@ -116,7 +116,7 @@ def test_an_interrupt_of_the_process_group_is_seen_and_nothing_stays() -> None:
         process = sentinel._process
         assert not sentinel.is_interrupted
         process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.wait(240)
         assert sentinel.is_interrupted
     with InterruptWatcher() as sentinel:
         process = sentinel._process

@@ -118,6 +118,6 @@ def browse(tmp_path: Path) -> Callable[..., str]:
 
     def browse(page: Path, *options: str) -> str:
         command = [chromium, *_QUIET, f"--user-data-dir={tmp_path / 'profile'}", *options, page.as_uri()]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
 
     return browse

@@ -353,7 +353,7 @@ def test_the_documents_own_curl_lines_work(sandbox: Running) -> None:
 
 
 def curl(*command: str) -> Any:
-    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=10).stdout)
+    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=240).stdout)
 
 
 def test_the_vendors_own_client_works_with_only_its_base_url_changed(sandbox: Running) -> None:

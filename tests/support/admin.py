@@ -19,7 +19,7 @@ class AdminPort:
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, str]:
         """Return an answer's status, media type and text."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=240)
         try:
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ CODE = "123456"
 class Api(ThreadingHTTPServer):
     """``refuse``: what a call is refused with, after how many were accepted. ``sandbox``: whether codes can be read.
 
+    ``latency_s``: how long a response takes.
     ``reply``: what every call gets instead, whatever it asks; with HTTP status 0 the connection is dropped.
     """
 
@@ -31,6 +33,7 @@ class Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refuse: dict[Endpoint, tuple[int, ReturnCode]] = {}
         self.sandbox = True
+        self.latency_s = 0.0
         self.reply: ServerResponse | None = None
         self.answered: Counter[tuple[str, int]] = Counter()
         self.mobiles: list[str] = []
@@ -48,11 +51,11 @@ class Api(ThreadingHTTPServer):
 
     def wait_for(self, calls: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.answered.total() >= calls, timeout=30)
+            assert self.changed.wait_for(lambda: self.answered.total() >= calls, timeout=240)
 
     def wait_for_connections(self, connections: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.connections >= connections, timeout=30)
+            assert self.changed.wait_for(lambda: self.connections >= connections, timeout=240)
 
     @contextmanager
     def stalled(self) -> Iterator[None]:
@@ -65,13 +68,14 @@ class Api(ThreadingHTTPServer):
 
     def wait_for_stalled(self, calls: int) -> None:
         for _ in range(calls):
-            assert self._waiting.acquire(timeout=30)
+            assert self._waiting.acquire(timeout=240)
 
     def answer(self, path: str, body: bytes) -> ServerResponse:
+        time.sleep(self.latency_s)
         endpoint, msg_id = wire.read_path(path.encode())
         if not self._open.is_set():
             self._waiting.release()
-            self._open.wait(60)
+            self._open.wait(240)
         with self.changed:
             code, reply = self._decide(endpoint, msg_id, json.loads(body))
             self.answered[endpoint.value, int(code)] += 1

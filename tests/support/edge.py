@@ -64,7 +64,7 @@ async def listening(app: Any) -> AsyncIterator[Edge]:
 
 async def until(reached: Any) -> None:
     """Let the loop run until something is so."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(240):
         while not reached():
             await asyncio.sleep(0)
 

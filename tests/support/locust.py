@@ -15,7 +15,7 @@ LOCUSTFILES = Path(__file__).parents[2] / "locustfiles"
 
 
 def plain_locust(target: Target, *options: str, scenario: str = "throughput", **settings: str) -> subprocess.Popen[str]:
-    """Start a locustfile without a web UI for at most 30 s: four users, unless a rate is given.
+    """Start a locustfile without a web UI for at most 240 s: four users, unless a rate is given.
 
     ``settings`` are environment variables.
     """
@@ -28,7 +28,7 @@ def plain_locust(target: Target, *options: str, scenario: str = "throughput", **
         "SMSCODE_TEMP_ID": str(target.temp_id),
     }
     return subprocess.Popen(
-        [*command, "--only-summary", *users, *_ports(), "-t", "30", *options],
+        [*command, "--only-summary", *users, *_ports(), "-t", "240", *options],
         env={**os.environ, **environment, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -48,7 +48,7 @@ def run_locust(
     """Run plain locust to its end."""
     with plain_locust(target, *options, scenario=scenario, **settings) as process:
         try:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=240)
         finally:
             process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

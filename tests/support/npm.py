@@ -18,7 +18,7 @@ def install(folder: Path, package: str) -> Path:
     if not modules.exists():
         with TemporaryDirectory(dir=folder) as fresh:
             command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", fresh, package]
-            subprocess.run(command, check=True, timeout=100)
+            subprocess.run(command, check=True, timeout=240)
             with suppress(OSError):  # another process of the tests was first
                 (Path(fresh) / "node_modules").rename(modules)
     return modules

@@ -16,7 +16,7 @@ _UNTIL_STILL = """async () => {  // half a change of colours is no contrast of a
   const changes = document.getAnimations().filter((it) => it instanceof CSSTransition);
   await Promise.allSettled(changes.map((it) => it.finished));
 }"""
-SLOW_MS = 40_000  # two cores, of which a kernel, a sandbox and a browser want one each
+SLOW_MS = 120_000  # two cores, of which a kernel, a sandbox and a browser want one each
 
 
 class Watched:
@@ -41,7 +41,6 @@ class Watched:
 @contextmanager
 def watched(browser: Browser, **options: Any) -> Iterator[Watched]:
     """Open a page without an address."""
-    expect.set_options(timeout=SLOW_MS)
     with browser.new_page(viewport=WIDE, accept_downloads=True, **options) as page:
         yield Watched(page)
 

@@ -20,7 +20,7 @@ from toolkit.load_test.plan.options import LoadOptions
 from toolkit.settings import Target
 
 target = Target(sys.argv[1], "key", "the-master-secret", 1)
-options = LoadOptions(duration_s=60, users=5, workers=int(sys.argv[3]))
+options = LoadOptions(duration_s=240, users=5, workers=int(sys.argv[3]))
 with launch.start("throughput", target, options, folder=Path(sys.argv[2])) as run:
     for progress in run.follow():
         print(progress.calls, flush=True)
@@ -39,7 +39,7 @@ def of_run(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_gone(processes: list[psutil.Process], timeout_s: float = 20) -> None:
+def wait_gone(processes: list[psutil.Process], timeout_s: float = 240) -> None:
     _, alive = psutil.wait_procs(processes, timeout=timeout_s)
     assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
 

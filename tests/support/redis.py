@@ -41,7 +41,7 @@ class RedisServer:
             _wait(lambda: _answers(client))
 
     def client(self) -> Redis:
-        return Redis(port=self.port, socket_timeout=5)
+        return Redis(port=self.port, socket_timeout=240)
 
     def empty(self) -> None:
         with self.client() as client:
@@ -119,7 +119,7 @@ def _answers(client: Redis) -> bool:
         return False
 
 
-def _wait(is_so: Callable[[], bool], timeout_s: float = 20) -> None:
+def _wait(is_so: Callable[[], bool], timeout_s: float = 240) -> None:
     until = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < until

@@ -53,7 +53,7 @@ class Running:
 
     def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Got:
         """Make one request with just these headers (and Host, Accept-Encoding, Content-Length)."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=240)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -85,7 +85,7 @@ def basic(app_key: str, master_secret: str) -> dict[str, str]:
 def smscode(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line and return what it said."""
     command = [sys.executable, "-m", "toolkit", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, **options)
 
 
 @contextmanager

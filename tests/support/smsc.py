@@ -33,7 +33,7 @@ class Smsc:
     async def expect(self, event: str) -> dict[str, Any]:
         """Return the next event of a name; those before it are forgotten."""
         assert self.process.stdout
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(240):
             while line := await self.process.stdout.readline():
                 told: dict[str, Any] = json.loads(line)
                 if told.pop("event") == event:

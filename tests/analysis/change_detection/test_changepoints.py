@@ -177,6 +177,6 @@ def test_the_result_does_not_depend_on_the_order_of_calls():
 def test_a_month_of_25_series_takes_seconds():
     calls = sends(1, {50001 + it: 0.002 for it in range(18)} | {50019: 0.01})
     both = pd.concat([calls, calls.assign(endpoint="verify")[::20]])
-    started = time.perf_counter()
+    started = time.process_time()
     analysis.changes(both)
-    assert time.perf_counter() - started < 30
+    assert time.process_time() - started < 30

@@ -59,7 +59,7 @@ class Page:
         self._post("stop", {})
 
     def stats(self) -> dict[str, Any]:
-        stats: dict[str, Any] = json.loads(urlopen(f"{self.url}/stats/requests", timeout=30).read())
+        stats: dict[str, Any] = json.loads(urlopen(f"{self.url}/stats/requests", timeout=240).read())
         return stats
 
     def calls(self) -> int:
@@ -68,12 +68,12 @@ class Page:
 
     def _post(self, route: str, fields: dict[str, object]) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(
-            urlopen(f"{self.url}/{route}", urlencode(fields).encode(), timeout=30).read()
+            urlopen(f"{self.url}/{route}", urlencode(fields).encode(), timeout=240).read()
         )
         return answer
 
 
-def wait_until(is_so: Callable[[], object], timeout_s: float = 60) -> None:
+def wait_until(is_so: Callable[[], object], timeout_s: float = 240) -> None:
     until = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < until
@@ -100,13 +100,14 @@ def locust(api: Api, *options: str, **settings: str) -> Iterator[Page]:
             yield page
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=240)
 
 
 @pytest.fixture
-def other() -> Iterator[Api]:
-    with serving() as api:
-        yield api
+def other(api: Api) -> Iterator[Api]:
+    with serving() as other:
+        other.latency_s = api.latency_s
+        yield other
 
 
 PROCESSES = pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one process", "two workers"])
@@ -206,7 +207,7 @@ def test_the_page_shows_the_reason(api: Api, browser: Browser) -> None:
         shown.goto(page.url)
         shown.get_by_label("Host").fill(REFUSED)
         shown.get_by_role("button", name="Start").click()
-        expect(shown.get_by_text("--allow-target 192.0.2.1")).to_be_visible(timeout=30_000)
+        expect(shown.get_by_text("--allow-target 192.0.2.1")).to_be_visible()
 
 
 def test_a_user_of_locust_as_a_library_is_checked_too(api: Api) -> None:
@@ -226,5 +227,5 @@ print(environment.runner.user_count)
 """
     settings = {"SMSCODE_APP_KEY": "key", "SMSCODE_MASTER_SECRET": "secret", "SMSCODE_TEMP_ID": "1"}
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=240)
     assert "--allow-target" in done.stdout + done.stderr

@@ -191,7 +191,7 @@ def test_a_target_that_is_gone_is_an_outcome_and_a_failure(api: Api, call: Call)
 
 
 def test_a_user_that_was_ended_while_it_waited_sends_nothing_more(api: Api) -> None:
-    subprocess.run(**child(api, ENDED, []), timeout=60, check=True)
+    subprocess.run(**child(api, ENDED, []), timeout=240, check=True)
     assert api.mobiles == ["13800138000", "13800138002"]
 
 

@@ -163,7 +163,7 @@ def locust_alone(cwd: Path, url: str, **settings: str) -> subprocess.CompletedPr
     file = REPOSITORY / "locustfiles/throughput.py"
     command = [sys.executable, "-m", "locust", "-f", str(file), "--host", url, "--headless", "-u", "2", "-t", "4"]
     return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **settings}, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=cwd, env={**os.environ, **settings}, capture_output=True, text=True, timeout=240, check=False
     )
 
 

@@ -64,7 +64,7 @@ def show_settled(msg_id: str) -> dict[str, Any]:
 def end(worker: subprocess.Popen[str]) -> list[dict[str, Any]]:
     """End a worker and return what it logged."""
     worker.send_signal(signal.SIGTERM)
-    _, log = worker.communicate(timeout=15)
+    _, log = worker.communicate(timeout=240)
     assert worker.returncode == 0
     return [json.loads(line) for line in log.splitlines()]
 
@@ -96,7 +96,7 @@ def test_another_worker_delivers_the_message_that_a_killed_one_had_leased(
     service: Running, redis: RedisServer, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(20)
+        silent.settimeout(240)
         with delivering(f"http://127.0.0.1:{silent.getsockname()[1]}/texts") as worker:
             msg_id = service.send()
             silent.accept()[0].close()

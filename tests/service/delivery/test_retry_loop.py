@@ -142,7 +142,7 @@ def run(path: Path, claim: Callable[[World], Awaitable[None]], speed: float = 1.
         world = World(path / "store.db", speed)
         await world.open()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(240):
                 await claim(world)
         finally:
             await world.store.close()

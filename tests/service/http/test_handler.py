@@ -45,7 +45,7 @@ def test_answers_without_a_given_request_id_get_unique_ones(sandbox: Running) ->
 
 def test_the_refusal_of_invalid_http_has_a_request_id(sandbox: Running) -> None:
     address = urlsplit(sandbox.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as peer, peer.makefile("rb") as file:
+    with socket.create_connection((address.hostname, address.port), timeout=240) as peer, peer.makefile("rb") as file:
         peer.sendall(b"hello\r\n\r\n")
         assert b"\r\nx-request-id: " in file.read().partition(b"\r\n\r\n")[0]
 

@@ -42,7 +42,7 @@ KNOWN = st.booleans()
 def exchange(service: Running, raw: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes, and read one answer by its Content-Length."""
     address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as peer:
+    with socket.create_connection((address.hostname, address.port), timeout=240) as peer:
         peer.sendall(raw)
         with peer.makefile("rb") as file:
             status = int(file.readline().split()[1])
@@ -137,7 +137,7 @@ def test_a_connection_stays_usable_after_refusals_and_a_declined_upgrade(sandbox
     auth = [(b"Authorization", sandbox.auth["Authorization"].encode())]
     upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"h2c")]
     address = urlsplit(sandbox.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as peer, peer.makefile("rb") as file:
+    with socket.create_connection((address.hostname, address.port), timeout=240) as peer, peer.makefile("rb") as file:
         for headers in (auth, auth + upgrade, auth, []):
             peer.sendall(request(b"POST", b"/v1/codes", headers, b"{}"))
             assert file.readline().startswith(b"HTTP/1.1 400")

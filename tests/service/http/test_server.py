@@ -20,7 +20,7 @@ from toolkit.service.process.config import ServiceConfig
 def test_a_stopped_service_answers_the_requests_under_way(start: Callable[..., Running]) -> None:
     service = start()
     address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as peer, peer.makefile("rb") as file:
+    with socket.create_connection((address.hostname, address.port), timeout=240) as peer, peer.makefile("rb") as file:
         auth = service.auth["Authorization"].encode()
         peer.sendall(b"POST /v1/codes HTTP/1.1\r\nHost: t\r\nAuthorization: %s\r\n" % auth)
         peer.sendall(b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
@@ -30,12 +30,12 @@ def test_a_stopped_service_answers_the_requests_under_way(start: Callable[..., R
             pass
         peer.sendall(b"{}")
         assert b"50004" in file.read()
-    assert service.process.wait(timeout=10) == 0
+    assert service.process.wait(timeout=240) == 0
 
 
 def is_listening(port: int | None) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        socket.create_connection(("127.0.0.1", port), timeout=240).close()
     except (ConnectionRefusedError, ConnectionResetError):
         return False
     return True
@@ -45,7 +45,7 @@ def is_listening(port: int | None) -> bool:
 def test_a_stopped_service_leaves_no_file_or_process_behind(start: Callable[..., Running], number: int) -> None:
     service = start()
     service.process.send_signal(number)
-    assert service.process.wait(timeout=10) == 0
+    assert service.process.wait(timeout=240) == 0
 
 
 def test_a_service_can_end_with_the_process_that_started_it() -> None:
@@ -55,7 +55,7 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
         assert process.stdin is not None
         assert process.stdout.readline().startswith(b'{"url"')
         process.stdin.close()
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=240) == 0
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def logged(path: Path, *options: str, calls: Callable[[Running], Any]) -> list[P
     with path.open("w") as file, running(*options, stderr=file) as service:
         calls(service)
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(timeout=10) == 0
+        assert service.process.wait(timeout=240) == 0
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -101,7 +101,7 @@ def give_away(service: Running, msg_id: str, code: str) -> None:
     service.call(MOBILE, f"/{code}", headers=auth)
     service.post("/v1/codes", {"mobile": [MOBILE], "temp_id": code, "code": code})
     address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as peer, peer.makefile("rb") as file:
+    with socket.create_connection((address.hostname, address.port), timeout=240) as peer, peer.makefile("rb") as file:
         peer.sendall(f"POST {MOBILE} {code}\r\n{service.master_secret}\r\n\r\n".encode())
         assert file.read()
 
@@ -142,7 +142,7 @@ def test_a_closed_stderr_stops_no_call(tmp_path: Path) -> None:
             pass
         assert service.send()
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(timeout=10) == 0
+        assert service.process.wait(timeout=240) == 0
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&-", "<&- 2>&-"])
@@ -155,7 +155,7 @@ def test_a_service_runs_without_stderr_or_stdin(tmp_path: Path, closed: str) -> 
         service = Running(process, **json.loads(process.stdout.readline()))
         assert service.verify(service.send(), "wrong").code == 50010
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=240) == 0
     assert not [path for path in tmp_path.iterdir() if b"request_id" in path.read_bytes()]
 
 
@@ -163,13 +163,13 @@ def test_an_unread_stderr_delays_no_call() -> None:
     reader, writer = os.pipe()
     with running("--log-calls", stderr=writer) as service:
         os.close(writer)
-        connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=240)
         for _ in range(600):  # of 200 bytes each: more than a pipe holds
             connection.request("GET", "/")
             assert connection.getresponse().read()
         connection.close()
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(timeout=10) == 0
+        assert service.process.wait(timeout=240) == 0
     os.close(reader)
 
 

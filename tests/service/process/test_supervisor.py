@@ -126,7 +126,7 @@ def test_a_stopped_service_ends_with_all_its_workers(serve: Start, number: int) 
     service = serve("--workers", "2")
     workers = workers_of(service)
     service.process.send_signal(number)
-    assert service.process.wait(timeout=20) == 0
+    assert service.process.wait(timeout=240) == 0
     wait_gone(workers)
 
 
@@ -134,7 +134,7 @@ def test_no_worker_outlives_a_killed_parent(serve: Start) -> None:
     service = serve("--workers", "2")
     workers = workers_of(service)
     os.kill(service.process.pid, signal.SIGKILL)
-    service.process.wait(timeout=10)
+    service.process.wait(timeout=240)
     wait_gone(workers)
 
 

@@ -22,7 +22,7 @@ from support.service import Got, Running, smscode
 
 SERVER_ERROR = 50019
 ANSWERED_WITHIN_S = 2.0 + 1.5  # the store's limit, and a margin for a busy machine
-RECOVERED_WITHIN_S = 20
+RECOVERED_WITHIN_S = 240
 
 Start = Callable[..., Running]
 
@@ -140,7 +140,7 @@ def test_a_stalled_disk_charges_nothing_and_the_service_recovers(tmp_path: Path,
             subprocess.run(["fsfreeze", "--unfreeze", str(folder)], check=True)
         failing.assert_recovered()
         failing.service.process.terminate()
-        failing.service.process.wait(20)
+        failing.service.process.wait(240)
 
 
 def test_files_made_read_only_charge_nothing_and_the_service_recovers(tmp_path: Path, start: Start) -> None:

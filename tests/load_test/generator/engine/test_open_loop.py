@@ -134,7 +134,7 @@ def plain(api: Api, *options: str) -> subprocess.CompletedProcess[str]:
     settings = {"APP_KEY": api.target.app_key, "MASTER_SECRET": api.target.master_secret, "TEMP_ID": "1"}
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--host", api.target.base_url]
     environment = os.environ | {f"SMSCODE_{name}": value for name, value in settings.items()}
-    return subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=240)
 
 
 def test_plain_locust_has_the_same_options_and_ends_with_the_stages(api: Api) -> None:

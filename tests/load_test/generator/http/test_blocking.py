@@ -96,7 +96,7 @@ def test_a_connection_that_the_server_closed_is_replaced_before_a_call() -> None
 
     with server(answer_and_close, answer) as url, closing(BlockingConnection(url)) as client:
         call(client)
-        assert gone.wait(10)
+        assert gone.wait(240)
         assert call(client).http_status == 200
 
 
@@ -163,7 +163,7 @@ def test_a_connection_with_unasked_bytes_is_replaced() -> None:
 
     with server(answer_and_talk, answer) as url, closing(BlockingConnection(url)) as client:
         call(client)
-        assert said.wait(10)
+        assert said.wait(240)
         assert call(client).body == b"[]"
 
 

@@ -77,7 +77,7 @@ def test_a_worker_that_is_killed_takes_its_portion_with_it_and_no_more_is_sent(a
         try:
             api.wait_for(calls=100)
             psutil.Process(locust.pid).children()[0].kill()
-            _, err = locust.communicate(timeout=60)
+            _, err = locust.communicate(timeout=240)
         finally:
             locust.kill()
     assert locust.returncode == 97, err

@@ -32,10 +32,10 @@ def loading(api: Api, *options: str) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             locust.terminate()
-            locust.communicate(timeout=20)
+            locust.communicate(timeout=240)
 
 
-def wait_until_open(port: int, timeout_s: float = 20) -> None:
+def wait_until_open(port: int, timeout_s: float = 240) -> None:
     until = time.monotonic() + timeout_s
     while True:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
@@ -56,7 +56,7 @@ def open_tab(page: Page) -> Locator:
     """Choose the tab and return its table's rows."""
     page.get_by_role("tab", name="Return codes").click()
     rows = page.locator("#root tbody tr")
-    expect(rows.filter(has_text="out of freq")).to_be_visible(timeout=30_000)
+    expect(rows.filter(has_text="out of freq")).to_be_visible()
     return rows
 
 
@@ -67,7 +67,7 @@ def cells(rows: Locator) -> list[list[str]]:
 def test_the_table_matches_the_servers_answers(api: Api, page: Page) -> None:
     open_tab(page)
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("STOPPED")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("STOPPED")).to_be_visible()
     page.reload()
     shown = cells(open_tab(page))
     counted = {(row[0], int(row[1])): int(row[4]) for row in shown if row[1] != "all"}
@@ -93,13 +93,13 @@ def test_a_row_shows_message_kind_share_and_callers_times(page: Page) -> None:
 def test_the_table_is_live(page: Page) -> None:
     refused = open_tab(page).filter(has_text="out of freq").locator("td").nth(4)
     before = refused.inner_text()
-    expect(refused).not_to_have_text(before, timeout=30_000)
+    expect(refused).not_to_have_text(before)
 
 
 def test_the_chart_shows_each_code_over_time_in_colours_of_its_own(page: Page) -> None:
     open_tab(page)
     chart = page.locator("#codes-over-time")
-    expect(chart).to_contain_text("50009 out of freq", timeout=30_000)
+    expect(chart).to_contain_text("50009 out of freq")
     titles = chart.locator("svg rect title").all_text_contents()
     assert {title.partition(":")[0] for title in titles} >= {"50000 success", "50009 out of freq"}
     colours = chart.locator("svg rect").evaluate_all("bars => bars.map(bar => bar.getAttribute('fill'))")
@@ -122,7 +122,7 @@ def test_a_masters_table_sums_its_workers(api: Api, browser: Browser) -> None:
         api.wait_for(calls=1)  # until its workers are there, the page is the form that starts a test
         page.goto(url)
         page.get_by_role("tab", name="Return codes").click()
-        expect(page.get_by_text("STOPPED")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("STOPPED")).to_be_visible()
         rows = page.locator("#root tbody tr").filter(has_text="all")
         expect(rows).to_have_count(2)
         assert 0 < sum(int(row[4]) for row in cells(rows)) <= api.answered.total()

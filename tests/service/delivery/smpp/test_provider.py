@@ -64,7 +64,7 @@ async def wired(smpp_modules: Path, known: bool | StoreError = True, **times_s: 
 
 def run(claim: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             await claim()
 
     asyncio.run(bounded())

@@ -44,7 +44,7 @@ async def opened(case: Case, machines: int = 1, **options: object) -> AsyncItera
 
 async def until(trying: Callable[[], Awaitable[T]], right: Callable[[T], bool] = lambda _: True) -> T:
     """Try until it succeeds, as a caller would."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(240):
         while True:
             try:
                 if right(got := await trying()):
