@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,6 +25,10 @@ from xdist.scheduler import LoadScopeScheduling
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
+
+# Containers often forbid bytecode files; each of some hundred processes would then compile its modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Modules whose tests share a resource that takes long to start: all tests of one resource run on one worker.
 _SHARED = {

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import ENGINES, OPEN
+from support.engines import ENGINES, OPEN, in_polars
 from support.priced import MIDNIGHT_NS, SECOND_NS, amount, send
 
 from toolkit import analysis
 from toolkit.analysis import Discrepancy
+from toolkit.analysis.billing import reconcile
 from toolkit.api.errors import InputError
 from toolkit.price_list import PricedTemplate, PriceList, PriceRow, Unit
 from toolkit.records.parquet import write_parquet
@@ -39,6 +40,7 @@ def _line(call, of=PRICES):
 
 
 LINES = [_line(it) for it in SENDS]
+IN_POLARS = in_polars(SENDS)
 
 
 def _write(path, lines, header=HEADER):
@@ -125,7 +127,7 @@ _edits = st.lists(
         st.tuples(st.just("price"), st.integers(0, 39), _MONEY.filter(lambda it: "-" not in it)),
         st.tuples(st.just("amount"), st.integers(0, 39), _MONEY),
     ),
-    max_size=6,
+    max_size=12,
 )
 
 
@@ -143,10 +145,10 @@ def _edit(edits):
     return [line for of_message in lines.values() for line in of_message]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(edits=_edits, unit=st.sampled_from(Unit))
 def test_amounts_in_dispute_add_up_to_the_difference_of_the_totals(edits, unit):
-    found = _reconcile(_edit(edits), prices=replace(PRICES, unit=unit))
+    found = _reconcile(_edit(edits), IN_POLARS, replace(PRICES, unit=unit))
     money = found.summary.set_index("part")["money"]
     disputes = [it for it in found.discrepancies["in_dispute"] if not pd.isna(it)]
     assert money["statement"] == money["records"] + sum(disputes, Decimal(0))
@@ -154,14 +156,14 @@ def test_amounts_in_dispute_add_up_to_the_difference_of_the_totals(edits, unit):
     assert found.summary["messages"].iloc[1:-1].sum() == len(found.discrepancies)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(edits=_edits)
 def test_each_message_has_the_discrepancies_that_a_plain_comparison_finds(edits):
     lines = _edit(edits)
     expected = set()
     for msg_id in {line[0] for line in lines} | {it.msg_id for it in SENDS}:
         expected |= {(msg_id, kind) for kind in _compare([it for it in lines if it[0] == msg_id], msg_id)}
-    found = _reconcile(lines).discrepancies
+    found = _reconcile(lines, IN_POLARS).discrepancies
     assert set(zip(found["msg_id"], found["kind"], strict=True)) == expected
 
 
@@ -366,8 +368,10 @@ def test_no_discrepancies_give_no_rows_and_the_same_columns():
         assert "object" not in dtypes[0].values()
 
 
-def test_a_statement_of_another_app_is_refused_before_it_is_fetched(tmp_path):
+def test_a_statement_of_another_app_is_refused_before_it_is_fetched(tmp_path, monkeypatch):
+    assert reconcile.MAX_DISCREPANCIES == 1_000_000
+    monkeypatch.setattr(reconcile, "MAX_DISCREPANCIES", 5_000)
     tail = ",".join(LINES[0][1:])
-    (tmp_path / "statement.csv").write_text(f"{HEADER}\n" + "".join(f"{it},{tail}\n" for it in range(1_000_001)))
-    with pytest.raises(InputError, match="more than 1,000,000 messages differ"):
+    (tmp_path / "statement.csv").write_text(f"{HEADER}\n" + "".join(f"{it},{tail}\n" for it in range(5_001)))
+    with pytest.raises(InputError, match="more than 5,000 messages differ"):
         analysis.reconcile(analysis.from_records(SENDS), tmp_path / "statement.csv", PRICES)
