@@ -106,7 +106,7 @@ def play(
         InputError, CallError: As ``LoadTest.check``.
         RunError: As ``LoadRun.wait``.
     """
-    from toolkit.report.preload import Preload
+    from toolkit.report.preload_imports import Preload
 
     with load_test.prepare(folder) as run:
         load_test.check(target)

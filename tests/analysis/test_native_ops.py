@@ -12,7 +12,7 @@ from support.random_calls import write_random_calls
 
 from toolkit import analysis
 from toolkit.analysis.calls_table import lazy
-from toolkit.analysis.latency_histogram import ERROR_RATIO
+from toolkit.analysis.histogram_quantiles import ERROR_RATIO
 from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.price_list import PricedTemplate, PriceList, PriceRow
 

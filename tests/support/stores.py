@@ -16,7 +16,7 @@ from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.messages import NewMessage
 from toolkit.service.core.policy import Policy
 from toolkit.service.stores.base import Store
-from toolkit.service.stores.open import read_path
+from toolkit.service.stores.open_store import read_path
 from toolkit.service.stores.redis.store import RedisStore
 from toolkit.service.stores.sqlite.store import SqliteStore
 

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis import latency_histogram, native_ops
+from toolkit.analysis import histogram_quantiles, native_ops
 from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.timestamps import NS_PER_MS, bucket_start_ns, to_utc
 from toolkit.records.call_record import Failure
@@ -73,11 +73,11 @@ def latency(
     totals = collect(table.select(calls=nw.len(), max_wait_ns=nw.col("wait_ns").max())).iloc[0]
     has_waits = bool(pd.notna(totals["max_wait_ns"]) and totals["max_wait_ns"] > 0)
     is_exact = method == "exact" or (method == "auto" and int(totals["calls"]) <= EXACT_CALLS)
-    quantiles = native_ops.quantiles if is_exact else latency_histogram.quantiles
+    quantiles = native_ops.quantiles if is_exact else histogram_quantiles.quantiles
     server = _percentiles(quantiles, table, keys, SERVER, list(at))
     caller = _percentiles(quantiles, table, keys, CALLER, list(at)) if has_waits else server.assign(measure=CALLER)
     found = pd.concat([server, caller]).astype({"measure": pd.CategoricalDtype(list(MEASURES), ordered=True)})
-    found["error_ratio"] = 0.0 if is_exact else latency_histogram.ERROR_RATIO
+    found["error_ratio"] = 0.0 if is_exact else histogram_quantiles.ERROR_RATIO
     found = found.sort_values([*keys, "measure"], ignore_index=True)
     found.insert(len(keys), "measure", found.pop("measure"))
     if every is not None:

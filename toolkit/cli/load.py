@@ -122,7 +122,7 @@ def _new_folder(out: str) -> Iterator[Path]:
 def _play(load_test: LoadTest, configured: Target | None, folder: Path) -> tuple[Target, Ended]:
     """Run a load test to its end, against a sandbox if no target is configured; return the target and the end."""
     from toolkit.load_test.launch.sandbox_process import sandbox
-    from toolkit.report.preload import Preload
+    from toolkit.report.preload_imports import Preload
 
     options = load_test.options
     with ExitStack() as stack:

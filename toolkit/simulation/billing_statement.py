@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from toolkit.simulation import apps, call_outcomes, msg_ids
 from toolkit.simulation.arrow_tables import string_array
 from toolkit.simulation.call_arrays import Rows
-from toolkit.simulation.message_prices import CURRENCY
 from toolkit.simulation.plan import IncidentKind, SimulationPlan, random_stream
+from toolkit.simulation.simulated_prices import CURRENCY
 
 HEADER = "msg_id,sent_at,segments,price,amount,currency\n"
 _NS_PER_MS = 1_000_000

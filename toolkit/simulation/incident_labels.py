@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.simulation import apps, call_outcomes, incidents, message_prices
+from toolkit.simulation import apps, call_outcomes, incidents, simulated_prices
 from toolkit.simulation.billing_statement import Charge, InjectedError, statement_name
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.plan import IncidentKind, SimulationPlan
@@ -135,11 +135,11 @@ def _template(index: int) -> Label:
 
 
 def _price_change(plan: SimulationPlan, incident: Incident) -> Label:
-    rows = message_prices.prices(plan, (incident,))
-    changed = [row for row in rows if row.template_type == message_prices.CHANGED_TYPE]
+    rows = simulated_prices.prices(plan, (incident,))
+    changed = [row for row in rows if row.template_type == simulated_prices.CHANGED_TYPE]
     return {
-        "template_type": message_prices.CHANGED_TYPE,
-        "currency": message_prices.CURRENCY,
+        "template_type": simulated_prices.CHANGED_TYPE,
+        "currency": simulated_prices.CURRENCY,
         "per_segment": {
             name: [str(row.per_segment) for row in changed if row.carrier == name] for name in MARKET_SHARES
         },

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from toolkit.simulation import incident_labels, incidents, message_prices
+from toolkit.simulation import incident_labels, incidents, simulated_prices
 from toolkit.simulation.arrow_tables import to_table
 from toolkit.simulation.billing_statement import InjectedError, schedule_errors, statement_lines
 from toolkit.simulation.incident_labels import AffectedCalls, Label
@@ -82,14 +82,14 @@ class _Writer:
         self.prefixes = Prefixes.sample(random_stream(plan, "prefixes"))
         self.schedule = incidents.schedule(plan)
         self._folder, self._plan = folder, plan
-        self._prices = message_prices.prices(plan, self.schedule)
+        self._prices = simulated_prices.prices(plan, self.schedule)
         self._affected = AffectedCalls(self.schedule, self.prefixes)
         self._scheduled_errors, self._injected_errors = schedule_errors(plan), list[InjectedError]()
         self._statements = StatementFiles(folder.path)
         self._statement_days = self._calls = 0
         if not folder.days_done():
             folder.write_labels(0, 0, [])
-            folder.write_text(PRICES_NAME, message_prices.to_toml(self._prices))
+            folder.write_text(PRICES_NAME, simulated_prices.to_toml(self._prices))
             folder.write_settings()
 
     def write(self, day: DayTraffic) -> SimulationProgress:
@@ -97,7 +97,10 @@ class _Writer:
         date = self._plan.day(day.day_number)
         path = self._folder.day_path(date)
         is_new = not path.exists()
-        prices, errors = message_prices.per_segment(self._prices, date), self._scheduled_errors.get(day.day_number, [])
+        prices, errors = (
+            simulated_prices.per_segment(self._prices, date),
+            self._scheduled_errors.get(day.day_number, []),
+        )
         lines, injected = statement_lines(self._plan, day.day_number, day.sends, self.prefixes.carriers, prices, errors)
         self._calls += len(day.calls)
         self._affected.add(day)

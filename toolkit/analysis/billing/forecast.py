@@ -14,7 +14,7 @@ import pandas as pd
 
 from toolkit.analysis.billing.daily_volumes import DailyVolumes, count_by_day
 from toolkit.analysis.billing.pricing import TEXT, date_of, to_micros, to_money
-from toolkit.analysis.billing.weekday_forecast import MIN_DAYS, CumulativeForecast, Floats, days_until, forecast_sums
+from toolkit.analysis.billing.weekday_model import MIN_DAYS, CumulativeForecast, Floats, days_until, forecast_sums
 from toolkit.analysis.calls_table import IntoCalls
 from toolkit.analysis.timestamps import NS_PER_DAY, parse_time_ns, to_utc
 from toolkit.api.errors import InputError
@@ -57,7 +57,7 @@ def forecast(
 
     The present is the start of the last send. The forecast uses the last 14 to 56 whole UTC days: it assumes the mean
     of each weekday, without a trend, the mix of templates and carriers of these days, and the prices of the days ahead
-    (``weekday_forecast`` describes the method). The first day is whole if a send was recorded in its first hour. A day
+    (``weekday_model`` describes the method). The first day is whole if a send was recorded in its first hour. A day
     without sends counts as a day without messages.
 
     Args:

@@ -42,7 +42,7 @@ from toolkit.analysis.change_detection.time_buckets import (
     log_quantiles,
     pivot,
 )
-from toolkit.analysis.latency_histogram import BIN_RATIO
+from toolkit.analysis.histogram_quantiles import BIN_RATIO
 from toolkit.analysis.latency_percentiles import CALLER, PERCENTILES, SERVER
 from toolkit.analysis.tidy_frames import code_dtype, describe_codes
 from toolkit.analysis.timestamps import NS_PER_MS, parse_width_ns

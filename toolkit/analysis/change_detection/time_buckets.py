@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from toolkit.analysis.calls_table import LazyTable, collect
-from toolkit.analysis.latency_histogram import bin_of
+from toolkit.analysis.histogram_quantiles import bin_of
 from toolkit.analysis.latency_percentiles import CALLER, HAS_CONNECTED, SERVER, TIME_NS
 from toolkit.analysis.timestamps import bucket_start_ns
 from toolkit.api.wire import Endpoint

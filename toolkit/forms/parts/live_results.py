@@ -11,7 +11,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from toolkit.analysis.latency_histogram import BIN_RATIO, middle_ns
+from toolkit.analysis.histogram_quantiles import BIN_RATIO, middle_ns
 from toolkit.api.wire import Endpoint
 from toolkit.forms.widgets.colour_pairs import Outcome
 from toolkit.records.call_record import may_cost

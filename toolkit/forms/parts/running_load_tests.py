@@ -13,7 +13,7 @@ from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.load_and_report import LoadTest, conclude, ending
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.records.packed import PackedRow
-from toolkit.report.preload import Preload
+from toolkit.report.preload_imports import Preload
 from toolkit.runs.progress import Progress
 from toolkit.settings import Target
 

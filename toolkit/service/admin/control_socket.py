@@ -24,7 +24,7 @@ from typing import Any
 from toolkit.api.errors import InputError, RunError, ToolkitError
 from toolkit.service.admin.operations import Admin
 from toolkit.service.core.policy import Policy
-from toolkit.service.stores.open import is_shared, open_store, read_path
+from toolkit.service.stores.open_store import is_shared, open_store, read_path
 from toolkit.service.stores.sqlite.lock_file import OwnedError
 
 OPERATIONS = (

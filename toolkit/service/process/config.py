@@ -13,7 +13,7 @@ from toolkit.service.core.policy import DEFAULT_POLICY, Policy
 from toolkit.service.delivery.base import ProviderFactory
 from toolkit.service.delivery.factory import provider_factory
 from toolkit.service.sandbox import NO_FAULTS, Faults
-from toolkit.service.stores.open import STORE_URLS, is_shared
+from toolkit.service.stores.open_store import STORE_URLS, is_shared
 from toolkit.settings import ServiceSettings
 
 MAX_SPEED = 1_000_000

@@ -30,7 +30,7 @@ from toolkit.service.metrics.counters import Counters
 from toolkit.service.process.config import ServiceConfig
 from toolkit.service.sandbox import Sandbox, magic_return_code
 from toolkit.service.stores.base import Store
-from toolkit.service.stores.open import is_shared, open_store
+from toolkit.service.stores.open_store import is_shared, open_store
 from toolkit.service.stores.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Add to locust's page: the tab "Return codes", and the reason why a test may not start.
 
 The tab has a table and a chart of the calls by return code. Locust draws the table: it takes a tab's
-columns from its template and the rows from its own poll. The browser draws the chart, with ``return_codes.js``: the
+columns from its template and the rows from its own poll. The browser draws the chart, with ``web_ui.js``: the
 process that makes the load only gives numbers. The page asks no other host.
 """
 
@@ -25,7 +25,7 @@ from toolkit.outcome_colours import KIND_COLOURS, outcome_kind, outcome_name, sh
 from toolkit.records.histogram import Histogram
 
 _TAB = "return-codes"
-_SCRIPT = Path(__file__).with_name("return_codes.js")
+_SCRIPT = Path(__file__).with_name("web_ui.js")
 _SCRIPT_TAG = f'<script src="./{_TAB}/chart.js" defer></script>'
 _PERCENTILES = (50, 90, 99, 99.9)
 _COLUMNS = {

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.analysis.billing.weekday_forecast import days_until, forecast_sums
+from toolkit.analysis.billing.weekday_model import days_until, forecast_sums
 
 
 def _errors(draw, days, rho):

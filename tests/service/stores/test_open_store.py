@@ -9,7 +9,7 @@ import pytest
 
 from toolkit.api.errors import SettingsError
 from toolkit.service.core.policy import Policy
-from toolkit.service.stores.open import is_shared, open_store, read_path
+from toolkit.service.stores.open_store import is_shared, open_store, read_path
 
 
 @pytest.mark.parametrize("url", ["", "store.db", "postgres:///x", "redi://user:hidden@host", "/sms.db", "file:///x"])
