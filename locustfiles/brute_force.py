@@ -1,4 +1,4 @@
-"""Guess codes, of one message and of the many messages of one mobile; pass if no guess is accepted beyond the tries.
+"""Guess codes, of one message and of the many messages of one mobile; pass if no guess after the last try is accepted.
 
 smscode load brute_force --duration 1m
 locust -f locustfiles/brute_force.py --headless --host http://127.0.0.1:8018 --tries 5
@@ -12,7 +12,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Guesser(SmsCodeUser):
-    """A caller who guesses the code of a message."""
+    """Guesses the code of a message."""
 
     weight = 4
     wait_time = constant(0)
@@ -21,7 +21,7 @@ class Guesser(SmsCodeUser):
 
 
 class Stalker(SmsCodeUser):
-    """A caller who guesses the codes of one particular mobile."""
+    """Guesses the codes of one particular mobile."""
 
     wait_time = constant(0)
     tasks = [abuse.guess_across]  # noqa: RUF012

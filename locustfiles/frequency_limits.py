@@ -12,7 +12,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Prober(SmsCodeUser):
-    """A caller with a mobile of its own, who sends at each edge of its windows."""
+    """Sends to its own mobile at each edge of its windows."""
 
     weight = 3
     wait_time = constant(0)
@@ -21,7 +21,7 @@ class Prober(SmsCodeUser):
 
 
 class Rival(SmsCodeUser):
-    """One of many callers who send to the same mobile at the same time."""
+    """Sends to a mobile at the same time as many others."""
 
     wait_time = constant(0)
     tasks = [rate_limit_probes.contest]  # noqa: RUF012

@@ -15,7 +15,7 @@ THINK_S = 12  # median time to read the message and type the code
 
 
 class Person(SmsCodeUser):
-    """A person who signs in."""
+    """Signs in."""
 
     wait_time = constant(0)
     check = registry.JOURNEY

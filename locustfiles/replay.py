@@ -1,6 +1,6 @@
-"""Verify one correct code from many callers at the same time; pass if exactly one of them succeeds each time.
+"""Verify one correct code from many callers at the same time; pass if exactly one caller succeeds each time.
 
-With --recording it repeats every send and verify of that run, each at its time, and checks them likewise.
+With --recording it repeats the sends and verifies of that run at their times, under the same check.
 smscode load replay --users 50
 smscode load replay --users 200 --recording runs/20261124T001823Z
 """
@@ -14,7 +14,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Herald(SmsCodeUser):
-    """The caller who gets a code and hands it out."""
+    """Gets a code and hands it out."""
 
     fixed_count = 1
     wait_time = constant(0)
@@ -23,7 +23,7 @@ class Herald(SmsCodeUser):
 
 
 class Caller(SmsCodeUser):
-    """One of many callers who verify the code."""
+    """Verifies the code at the same time as many others."""
 
     wait_time = constant(0)
     tasks = [or_else(simultaneous_verify.verify_at_once)]  # noqa: RUF012

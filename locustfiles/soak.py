@@ -10,7 +10,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Person(SmsCodeUser):
-    """A person who signs in."""
+    """Signs in."""
 
     stages = "5m@200,4h=200"
     check = registry.JOURNEY

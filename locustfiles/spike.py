@@ -10,7 +10,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Person(SmsCodeUser):
-    """A person who signs in."""
+    """Signs in."""
 
     stages = "20s=100,5s=1000,20s=100"
     check = registry.JOURNEY

@@ -14,7 +14,7 @@ from toolkit.load_test.generator.user import SmsCodeUser
 
 
 class Person(SmsCodeUser):
-    """A person who signs in."""
+    """Signs in."""
 
     wait_time = constant(0)
     check = registry.THROUGHPUT

@@ -201,7 +201,7 @@ class ApiCalls:
             cut_off.__cause__ = ending
             latency_ns = time.perf_counter_ns() - clock_ns
             outcome = Outcome(endpoint, started_ns, latency_ns, error=cut_off)
-            self._record([(call, outcome, self._user.expected)], self._user)
+            self._record([(call, outcome, self._user.expected)], self._user, is_cut_off=True)
             raise
         self._record([(call, outcome, self._user.expected)], self._user)
         return outcome

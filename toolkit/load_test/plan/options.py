@@ -1,6 +1,6 @@
 """Declare the options of a load test, once, for the command line, the environment, locust and the notebook form.
 
-``LoadOptions`` is the model. The ``Option`` beside each field's type says how the field is called elsewhere:
+``LoadOptions`` is the model. Each field has an ``Option`` with its names in other places:
 
 - `smscode load` takes ``Option.flag`` (``toolkit.cli.load`` builds its parameters from the model);
 - the locust process takes ``Option.argument`` on its command line or ``Option.variable`` in its environment
@@ -90,7 +90,7 @@ class Option:
         return (self.argument or "").lstrip("-").replace("-", "_")
 
     def describe(self, value: object) -> str:
-        """Word an error about a value of this option."""
+        """Return an error message about a value of this option."""
         name = self.flag or self.argument or self.variable
         return f"invalid {name} {str(value)!r}: expected {self.expects}"
 
@@ -555,7 +555,7 @@ def value_type(name: str) -> type:
 
 
 def is_repeatable(name: str) -> bool:
-    """Tell whether an option takes several values."""
+    """Return whether an option takes several values."""
     return get_origin(LoadOptions.model_fields[name].annotation) is tuple
 
 
@@ -566,7 +566,7 @@ def parse_option(name: str, text: str) -> Any:
     120.0
 
     Raises:
-        InputError: The text is invalid. The message does not name the option: a form shows it beside the field.
+        InputError: The text is invalid. The message does not name the option: a form shows it next to the field.
     """
     value = [line for line in text.splitlines() if line.strip()] if is_repeatable(name) else text.strip()
     try:

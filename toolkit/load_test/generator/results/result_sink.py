@@ -83,8 +83,11 @@ class ResultSink:
         self._wrong_sends = self._right_sends = 0
         self._flusher = gevent.spawn(self._flush_often)
 
-    def record(self, results: Sequence[CallResult], user: User) -> None:
-        """Record the results of a user's calls."""
+    def record(self, results: Sequence[CallResult], user: User, *, is_cut_off: bool = False) -> None:
+        """Record the results of a user's calls.
+
+        Calls that were ``is_cut_off`` because locust ended the user are no failures: plain locust would exit with 1.
+        """
         settle = self._settle
         if settle is not None:
             for call, outcome, _ in results:
@@ -96,6 +99,8 @@ class ResultSink:
         if len(self._listeners) != self._known_listeners:
             self._look_for_listeners()  # before the calls are counted: the statistics must have them once
         self._metrics.count(results)
+        if is_cut_off:
+            return
         body_bytes, has_events = self._body_bytes, self._has_events
         for call, outcome, expected in results:
             answer, failure = outcome.answer, None
