@@ -121,8 +121,13 @@ def play(
 
 def ending(ended: Ended) -> dict[str, object]:
     """Return the settings of run.json that describe the end of a load test and its arrivals."""
-    settings = {"ended": ended.cause.value, "ended_because": ended.reason or None, "notes": list(ended.notes)}
-    return settings | (ended.pacing.settings() if ended.pacing else {})
+    settings: dict[str, object] = {
+        "ended": ended.cause.value,
+        "ended_because": ended.reason or None,
+        "notes": list(ended.notes),
+    }
+    settings |= ended.pacing.settings() if ended.pacing else {}
+    return settings | (ended.generator.settings() if ended.generator else {})
 
 
 def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path]:

@@ -111,6 +111,19 @@ def test_failed_calls_are_counted_by_kind_and_by_what_the_scenario_expects(call)
     assert failed(call, *fine, *broken, *refused, expected=[50009, 50014, 59104]) == 4
 
 
+def test_a_rate_is_over_the_time_in_which_calls_were_due_not_until_the_last_answer(call):
+    records = [call(Endpoint.SEND, 50000, started_ns=at * 50_000_000, latency_ns=3_000_000_000) for at in range(60)]
+    calls = analysis.from_records(records)
+    pacing = {"pacing": {"elapsed_s": 3.0}, "thresholds": ["rate(send) >= 20/s", "rate(send) <= 20/s"]}
+    run = RunResult("friday", calls, {"rate_per_s": 20, "duration_s": 3, **pacing})
+    assert run.summary["endpoints"]["send"]["rate_per_s"] == 20.0
+    assert [it.status for it in run.verdicts] == ["PASS", "PASS"]
+    closed = RunResult("friday", calls, {"users": 5, "duration_s": 4})
+    assert closed.summary["endpoints"]["send"]["rate_per_s"] == 15.0
+    log = RunResult("friday", calls)
+    assert log.summary["endpoints"]["send"]["rate_per_s"] == pytest.approx(60 / 5.95)
+
+
 def test_a_run_in_which_no_call_connected_has_no_times(call):
     result = RunResult(
         "friday", analysis.from_records([call(Endpoint.SEND, None, error="connect")]), {"thresholds": ["failed <= 0%"]}

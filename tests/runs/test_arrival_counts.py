@@ -9,7 +9,7 @@ from toolkit.runs.arrival_counts import ArrivalCounts, ArrivalRate, ArrivalRateM
 
 
 def leave(folder: Path, worker: int, **counts: object) -> None:
-    known = {"elapsed_s": 10.0, "late": 0, "queued": 0, "dropped": 0, "orphaned": 0, "bottleneck": None, **counts}
+    known = {"elapsed_s": 10.0, "late": 0, "queued": 0, "dropped": 0, "orphaned": 0, **counts}
     (folder / f"arrivals-{worker}.json").write_text(json.dumps(known))
 
 
@@ -18,12 +18,11 @@ def test_a_closed_loop_has_no_arrival_counts(tmp_path: Path) -> None:
 
 
 def test_counts_of_workers_are_summed_and_dropped_arrivals_were_intended(tmp_path: Path) -> None:
-    leave(tmp_path, 0, due=500, dropped=20, bottleneck="busy")
+    leave(tmp_path, 0, due=500, dropped=20)
     leave(tmp_path, 1, due=500, orphaned=80, late=3)
     pacing = read_arrival_counts(tmp_path)
-    assert pacing == ArrivalCounts(10.0, 1000, 3, 0, 20, 80, ("busy",))
+    assert pacing == ArrivalCounts(10.0, 1000, 3, 0, 20, 80)
     assert (pacing.intended_per_s, pacing.achieved_per_s) == (100.0, 90.0)
-    assert pacing.settings()["bottleneck"] == "busy"
     assert pacing.settings()["pacing"]["unowned"] == 80
 
 

@@ -194,7 +194,7 @@ def current_rate(counts: ArrivalCounts | None, meter: ArrivalRateMeter) -> Arriv
 
 
 def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price | None) -> str:
-    """Return a line with the achieved and the intended rate, calls, p99, messages, cost and return codes so far."""
+    """Return a line with the rates, calls, p99, calls in flight, messages, cost and return codes so far."""
     by_code: Counter[int | str] = Counter()
     for (_, outcome), calls in progress.outcomes.items():
         by_code[outcome] += calls
@@ -203,6 +203,8 @@ def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price |
         f"{progress.calls:,} calls",
         f"{progress.calls_per_s:,.0f}/s",
         f"p99 {progress.p99_ms:.3g} ms",
+        *([f"in flight {progress.in_flight:,}, oldest {progress.oldest_s:.1f} s"] if progress.in_flight else []),
+        *([f"waiting {progress.waiting:,}"] if progress.waiting else []),
         f"{progress.messages:,} messages",
         *([f"{progress.messages * price.per_send:,.2f} {price.currency}"] if price else []),
         *(f"{outcome}: {calls / progress.calls:.1%}" for outcome, calls in by_code.most_common(5)),

@@ -13,7 +13,7 @@ Histograms of several processes can be added. Source: G. Tene's HdrHistogram. Te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -48,6 +48,16 @@ class Histogram:
         """Return a histogram of durations in ns."""
         histogram = cls()
         histogram.add(np.fromiter(durations_ns, np.int64))
+        return histogram
+
+    @classmethod
+    def of_buckets(cls, buckets: Sequence[int], counts: Sequence[int]) -> Self:
+        """Return a histogram of the buckets that ``buckets`` returned. Durations are those of the buckets' middles."""
+        histogram = cls()
+        histogram._counts[np.array(buckets, np.int64)] = counts
+        middles_ns = [_middle_ns(bucket) for bucket in buckets]
+        histogram._total_ns = sum(middle_ns * count for middle_ns, count in zip(middles_ns, counts, strict=True))
+        histogram._longest_ns = max(middles_ns, default=0)
         return histogram
 
     def add(self, durations_ns: NDArray[np.int64]) -> None:

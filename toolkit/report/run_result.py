@@ -89,6 +89,19 @@ class RunResult:
         """The time from the start of the first call to the end of the last one; 0 without calls."""
         return (self.span[1] - self.span[0]).value / 1e9 if self.span else 0.0
 
+    @property
+    def sending_s(self) -> float:
+        """The time in which calls were due, without the wait for the last responses.
+
+        It is the span of the schedule's arrivals so far, or at most the duration that users had to begin journeys. For
+        calls from other sources it is ``duration_s``.
+        """
+        pacing: Any = self.settings.get("pacing")
+        if isinstance(pacing, Mapping) and (span_s := pacing.get("elapsed_s")):
+            return float(span_s)
+        limit_s = self.settings.get("duration_s")
+        return min(self.duration_s, limit_s) if isinstance(limit_s, int | float) and limit_s > 0 else self.duration_s
+
     @cached_property
     def latency(self) -> pd.DataFrame:
         """The frame of ``analysis.latency``."""
@@ -109,7 +122,7 @@ class RunResult:
         """The figures that thresholds are compared with."""
         timed = {endpoint for endpoint, outcome in self.outcomes if outcome != Failure.CONNECT}
         times = {(endpoint, it): _Times(self, endpoint, it) for endpoint in timed for it in Measure}
-        return RunFigures(self.duration_s, self.outcomes, times, self.failed)
+        return RunFigures(self.duration_s, self.outcomes, times, self.failed, self.sending_s)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
@@ -168,7 +181,7 @@ class RunResult:
 
     def _summarize_endpoint(self, endpoint: Endpoint, codes: pd.DataFrame) -> Summary:
         calls = int(codes["calls"].sum())
-        summary: Summary = {"calls": calls, "rate_per_s": calls / self.duration_s if self.duration_s else None}
+        summary: Summary = {"calls": calls, "rate_per_s": calls / self.sending_s if self.sending_s else None}
         for name, by in (("return_codes", "return_code"), ("errors", "error")):
             counts = codes.groupby(by, observed=True)["calls"].sum()
             summary[name] = {str(outcome): int(many) for outcome, many in counts.items()}
@@ -215,6 +228,8 @@ def remarks(settings: Mapping[str, object]) -> Iterator[str]:
         yield _REMARKS[Cause(ended)].format(because=settings.get("ended_because"))
     if bottleneck:
         yield f"The load generator was the bottleneck, so no threshold passes: {bottleneck}"
+    if saturation := settings.get("saturation"):
+        yield f"The target was saturated: {saturation}"
 
 
 def _read_price(price: object) -> Decimal | None:

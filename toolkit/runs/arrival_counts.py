@@ -19,13 +19,12 @@ class ArrivalCounts:
     """The arrivals of a run so far, over all workers.
 
     Attributes:
-        elapsed_s: time since the first arrival.
+        elapsed_s: time in which arrivals were due so far. It ends with the schedule, before the last responses arrive.
         due: arrivals whose time has come.
         late: started late because the load generator was busy.
         queued: had to wait for a connection.
         dropped: not started.
         orphaned: not started because their worker was lost and no other had taken over.
-        bottlenecks: for each worker that held the run back, the reason.
 
     """
 
@@ -35,7 +34,6 @@ class ArrivalCounts:
     queued: int
     dropped: int
     orphaned: int
-    bottlenecks: tuple[str, ...] = ()
 
     @property
     def intended_per_s(self) -> float:
@@ -56,9 +54,8 @@ class ArrivalCounts:
         """Return the counts as run.json's settings contain them."""
         arrivals = asdict(self)
         arrivals[_ORPHANED_KEY] = arrivals.pop("orphaned")
-        bottlenecks = dict.fromkeys(arrivals.pop("bottlenecks"))
         rates = {"intended_per_s": self.intended_per_s, "achieved_per_s": self.achieved_per_s}
-        return {"pacing": arrivals | rates, "bottleneck": "; ".join(bottlenecks) or None}
+        return {"pacing": arrivals | rates}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +94,4 @@ def read_arrival_counts(folder: Path) -> ArrivalCounts | None:
         return None
     sums = {name: sum(worker.get(name, 0) for worker in workers) for name in _SUMS}
     sums["orphaned"] += sum(worker.get(_ORPHANED_KEY, 0) for worker in workers)
-    bottlenecks = tuple(worker["bottleneck"] for worker in workers if worker["bottleneck"])
-    return ArrivalCounts(max(worker["elapsed_s"] for worker in workers), **sums, bottlenecks=bottlenecks)
+    return ArrivalCounts(max(worker["elapsed_s"] for worker in workers), **sums)

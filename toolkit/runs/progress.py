@@ -18,6 +18,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import may_cost
 from toolkit.records.histogram import Histogram
 from toolkit.records.packed import PACKED_SUFFIX, PackedReader, PackedRow
+from toolkit.runs.generator_state import GeneratorState, read_generator_state
 
 _SLOT_NS = 100_000_000
 _SLOTS_PER_S = 10
@@ -34,7 +35,10 @@ class Progress:
         calls: number of calls.
         outcomes: calls by endpoint and return code, or by the error's name without a valid response.
         calls_per_s: calls that ended in the latest second whose records are complete.
-        p99_ms: 99th percentile of the time that callers waited; 0 without calls.
+        p99_ms: 99th percentile of the time that callers waited, also for calls that have not ended; 0 without calls.
+        in_flight: calls whose response is not complete.
+        waiting: calls that are due and wait for a connection.
+        oldest_s: age of the oldest of both.
 
     """
 
@@ -43,6 +47,9 @@ class Progress:
     outcomes: Mapping[tuple[Endpoint, int | str], int]
     calls_per_s: float
     p99_ms: float = 0.0
+    in_flight: int = 0
+    waiting: int = 0
+    oldest_s: float = 0.0
 
     @property
     def messages(self) -> int:
@@ -83,8 +90,18 @@ class ProgressReader:
         for slot in [slot for slot in self._ended if slot <= last_slot - _SLOTS_PER_S]:
             del self._ended[slot]
         calls_per_s = float(sum(calls for slot, calls in self._ended.items() if slot <= last_slot))
-        p99_ms = self._waits.percentile(99)
-        return Progress(self._elapsed_s, self._outcomes.total(), dict(self._outcomes), calls_per_s, p99_ms)
+        state = (now_ns and read_generator_state(self._folder)) or GeneratorState()
+        waits = sum((Histogram.of_buckets(*ages) for ages in state.caller_ages), self._waits)
+        return Progress(
+            self._elapsed_s,
+            self._outcomes.total(),
+            dict(self._outcomes),
+            calls_per_s,
+            waits.percentile(99),
+            state.in_flight,
+            state.waiting,
+            state.oldest_s,
+        )
 
     def close(self) -> None:
         """Close the files."""

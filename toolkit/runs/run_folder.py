@@ -19,6 +19,7 @@ SUMMARY_NAME, SCHEMA = "run.json", 1  # settings, results and verdicts, and the 
 ENDED_NAME = "ended.txt"  # first line: a Cause, a blank and the reason; only in a run that ended itself
 NOTES_NAME = "notes.txt"  # notes for the user, one a line
 ARRIVALS_STEM = "arrivals"  # arrivals-N.json: arrival counts of worker N, in an open loop
+GENERATOR_STEM = "generator"  # generator-N.json: scheduling lag, CPU and calls in flight of process N
 CHECKS_NAME = "claims.json"  # results of the scenario's checks, if it has any
 LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json

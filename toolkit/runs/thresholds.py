@@ -8,7 +8,7 @@ threshold after that duration is ended:
                | "failed" [ "(" endpoint ")" ]       calls that failed, see is_failed     unit: %
                | "share" "(" outcome ")"             of the calls of both endpoints       unit: %
                | "ok_ratio" "(" endpoint ")"         calls that returned success          unit: %
-               | "rate" "(" endpoint ")"             from the first start to the last end unit: /s
+               | "rate" "(" endpoint ")"             calls over the time in which they were due unit: /s
     percentile = "p" number                          above 0 and below 100
     outcome    = "connect" | "timeout" | "reset" | "protocol" | any return code, known or not
     endpoint   = "send" | "verify"
@@ -75,6 +75,7 @@ class RunFigures:
         outcomes: calls by endpoint and return code, or by the error's name without a valid response.
         times: statistics of each endpoint that had calls, without the calls that never connected.
         failed: calls of each endpoint that failed, see ``call_record.is_failed``.
+        sending_s: the time in which calls were due, without the wait for the last responses; None if it isn't known.
 
     """
 
@@ -82,6 +83,7 @@ class RunFigures:
     outcomes: Mapping[tuple[Endpoint, int | str], int]
     times: Mapping[tuple[Endpoint, Measure], TimeStatistics]
     failed: Mapping[Endpoint, int] = field(default_factory=dict)
+    sending_s: float | None = None
 
     def calls(self, endpoint: Endpoint) -> int:
         """Return the number of calls of an endpoint."""
@@ -169,9 +171,10 @@ class Rate:
         return f"rate({self.endpoint})"
 
     def value(self, figures: RunFigures) -> float | None:
-        """Return the mean over the run in calls per second; None without calls or duration."""
+        """Return the mean over the time in which calls were due, in calls per second; None without calls or time."""
         calls = figures.calls(self.endpoint)
-        return calls / figures.duration_s if calls and figures.duration_s else None
+        span_s = figures.sending_s or figures.duration_s
+        return calls / span_s if calls and span_s else None
 
 
 Metric: TypeAlias = ResponseTime | Failed | Share | OkRatio | Rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -202,6 +203,52 @@ def test_a_call_that_the_end_cuts_off_is_recorded(api: Api, tmp_path: Path) -> N
         run.stop()
     errors = pq.read_table(tmp_path / "calls.parquet", columns=["error"])["error"].to_pylist()
     assert errors == ["cancelled"] * 3
+
+
+@pytest.mark.parametrize("load", [{"users": 5}, {"rate_per_s": 100}], ids=["closed", "open"])
+def test_a_generator_that_is_stopped_for_a_quarter_of_every_second_is_the_bottleneck(
+    api: Api, tmp_path: Path, load: dict[str, float]
+) -> None:
+    options = LoadOptions(duration_s=5, seed=1, **load)
+    with locust_process.start("throughput", api.target, options, folder=tmp_path) as run:
+        api.wait_for(1)
+        (process,) = of_run(tmp_path)
+        for _ in range(4):
+            process.suspend()
+            time.sleep(0.25)
+            process.resume()
+            time.sleep(0.75)
+        ended = run.wait()
+    assert ended.generator
+    (text, *_) = [it for it in ended.generator.bottlenecks if "did not run for" in it]
+    assert text in ended.generator.settings()["bottleneck"]
+    assert ended.generator.max_lag_ms > 200
+    assert ended.generator.saturations == ()
+
+
+def test_calls_in_flight_are_shown_with_their_age_while_a_target_hangs(api: Api, tmp_path: Path) -> None:
+    with api.stalled(), start(api, tmp_path, users=3) as run:
+        api.wait_for_stalled(3)
+        progress = next(it for it in run.follow() if it.oldest_s > 1.5)
+        run.stop()
+    assert progress.calls == 0
+    assert (progress.in_flight, progress.waiting) == (3, 0)
+    assert progress.p99_ms == pytest.approx(1000 * progress.oldest_s, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("load", "endpoint"), [({"users": 5}, "send"), ({"rate_per_s": 50, "max_connections": 4}, "send")]
+)
+def test_a_threshold_aborts_a_run_while_its_target_hangs(
+    api: Api, tmp_path: Path, load: dict[str, float], endpoint: str
+) -> None:
+    limit = f"p99({endpoint}.caller_ms) < 900 abort after 3s"
+    options = LoadOptions(duration_s=LONG_S, seed=1, thresholds=(limit,), **load)
+    with locust_process.start("throughput", api.target, options, folder=tmp_path) as run:
+        api.wait_for(500)
+        with api.stalled():
+            ended = run.wait()
+    assert (ended.cause, ended.reason) == (Cause.MISSED, limit)
 
 
 def test_a_folder_that_holds_something_is_refused(api: Api, tmp_path: Path) -> None:

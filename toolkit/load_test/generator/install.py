@@ -114,7 +114,7 @@ class Results:
         self.metrics, self.checks = Metrics(expected), CheckCollector(checks, expectations)
         is_worker = isinstance(environment.runner, WorkerRunner)
         thresholds = () if is_worker else options.parsed_thresholds()
-        self.monitor = ThresholdMonitor(environment, shutdown, self.metrics, thresholds)
+        self.monitor = ThresholdMonitor(environment, shutdown, self.metrics, thresholds, options.run_time_s)
 
     def pack(self) -> dict[str, Any]:
         """Return the results as a worker reports them to its master."""
@@ -222,6 +222,7 @@ class Plugin:
         environment = self.environment
         hooks: Any = environment.events
         hooks.test_start.add_listener(lambda **_: self._begin_test())
+        hooks.test_stopping.add_listener(lambda **_: self._stop_sending())
         hooks.test_stop.add_listener(lambda **_: self._end_test())
         hooks.quitting.add_listener(lambda **_: self._conclude())
         hooks.quit.add_listener(lambda **_: self._close_records())
@@ -310,10 +311,14 @@ class Plugin:
             except ToolkitError:
                 self.context = None  # the first user ends the run, with the reason
 
+    def _stop_sending(self) -> None:
+        if self.results:
+            self.results.monitor.stop_sending()
+
     def _end_test(self) -> None:
         """Drop the context of the test. Its results stay: the last reports of workers are still to come."""
         if self.context:
-            self.context.results.close()
+            self.context.close()
             self.context = None
         if self.results:
             self.results.monitor.stop()
@@ -326,6 +331,8 @@ class Plugin:
         environment, runner, results = self.environment, self.environment.runner, self.results
         if runner is None:
             return
+        if self.context:
+            self.context.report_bottleneck()
         if results and not isinstance(runner, WorkerRunner):
             self._judge(results)
         if runner.exceptions:

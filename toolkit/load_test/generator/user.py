@@ -24,6 +24,7 @@ from toolkit.load_test.generator.http.decoder import read_outcome
 from toolkit.load_test.generator.http.encoder import RequestEncoder
 from toolkit.load_test.generator.install import install, plugin_of
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
+from toolkit.load_test.generator.results.in_flight import InFlight
 from toolkit.load_test.generator.steps import Call, Journey, Outcome, Pause, Peek, Send, Step, Verify
 
 install()
@@ -128,6 +129,7 @@ class SmsCodeUser(User):
 
     def on_stop(self) -> None:
         """Close the connection."""
+        self.load_context.callers.discard(self.sms)
         self.sms.connection.close()
 
 
@@ -154,6 +156,8 @@ class ApiCalls:
         context = user.load_context
         self._user, self._context, self._record = user, context, context.results.record
         self.connection = BlockingConnection(context.target.base_url)
+        self._under_way: tuple[Endpoint, int] | None = None  # the call that is in flight, and when it began
+        context.callers.add(self)
         self._encode = RequestEncoder(self.connection.origin, context.credentials, context.target.temp_id).encode
 
     def send_code(self, mobile: str, temp_id: int | None = None, *, expected: Collection[int] = ()) -> Outcome:
@@ -192,6 +196,7 @@ class ApiCalls:
         try:
             self.connection.connect()
             started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
+            self._under_way = endpoint, clock_ns
             response = self.connection.exchange(request)
             outcome = read_outcome(call, response, started_ns, time.perf_counter_ns() - clock_ns)
         except CallError as error:
@@ -203,5 +208,14 @@ class ApiCalls:
             outcome = Outcome(endpoint, started_ns, latency_ns, error=cut_off)
             self._record([(call, outcome, self._user.expected)], self._user, is_cut_off=True)
             raise
+        finally:
+            self._under_way = None
         self._record([(call, outcome, self._user.expected)], self._user)
         return outcome
+
+    def add_in_flight(self, in_flight: InFlight) -> None:
+        """Add the call that is under way, if there is one. In a closed loop a call is due when it begins."""
+        if self._under_way is not None:
+            endpoint, began_ns = self._under_way
+            age_ns = time.perf_counter_ns() - began_ns
+            in_flight.add_call(endpoint, age_ns, age_ns)

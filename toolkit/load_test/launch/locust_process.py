@@ -36,6 +36,7 @@ from toolkit.load_test.launch.scenarios import find_scenario
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs import run_folder
 from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts
+from toolkit.runs.generator_state import GeneratorState, read_generator_state
 from toolkit.runs.run_folder import Cause
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Ended:
         notes: Remarks for the user, e.g. that a worker was lost.
         calls: Number of recorded calls.
         pacing: Counts of the arrivals, None if the load was given by users.
+        generator: State of the load generator at the end, None if it wrote none.
     """
 
     cause: Cause
@@ -67,6 +69,7 @@ class Ended:
     notes: tuple[str, ...]
     calls: int
     pacing: ArrivalCounts | None = None
+    generator: GeneratorState | None = None
 
 
 def check_target(target: Target) -> None:
@@ -199,6 +202,10 @@ class LoadRun:
         """Return the counts of the arrivals so far, None if the load is given by users."""
         return read_arrival_counts(self.folder)
 
+    def generator(self) -> GeneratorState | None:
+        """Return the state of the load generator as of the last second, None before the first one is over."""
+        return read_generator_state(self.folder)
+
     def follow(
         self, every_s: float = 0.25, on_rows: Callable[[list[PackedRow]], object] = lambda _: None
     ) -> Iterator[Progress]:
@@ -222,10 +229,11 @@ class LoadRun:
         notes = self._lines(run_folder.NOTES_NAME)
         if ended := self._lines(run_folder.ENDED_NAME):
             cause, _, reason = ended[0].partition(" ")
-            return Ended(Cause(cause), reason, notes, calls, self.pacing())
+            return Ended(Cause(cause), reason, notes, calls, self.pacing(), self.generator())
         if code and not self._stopped and code not in _VERDICTS:
             raise RunError(self._last_words(code))
-        return Ended(Cause.INTERRUPTED if self._stopped else Cause.FINISHED, "", notes, calls, self.pacing())
+        cause = Cause.INTERRUPTED if self._stopped else Cause.FINISHED
+        return Ended(cause, "", notes, calls, self.pacing(), self.generator())
 
     def _close(self) -> int:
         """Write the records as Parquet, once, and return their number. Of a run that never began nothing is left."""

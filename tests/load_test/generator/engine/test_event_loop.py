@@ -36,7 +36,9 @@ class Host:
     arrivals: ArrivalCounts = field(default_factory=ArrivalCounts)
     calls: list[tuple[Call, Outcome]] = field(default_factory=list)
     broken: list[Exception] = field(default_factory=list)
-    flushes: int = 0
+    due_s: list[float] = field(default_factory=list)
+    turns: int = 0
+    is_closed: bool = False
 
     def admit_send(self) -> None:
         pass
@@ -50,11 +52,14 @@ class Host:
     def on_error(self, error: Exception) -> None:
         self.broken.append(error)
 
-    def flush(self) -> None:
-        self.flushes += 1
+    def on_turn(self, lag_s: float) -> None:
+        self.turns += 1
+
+    def on_due(self, until_s: float) -> None:
+        self.due_s.append(until_s)
 
     def close(self) -> None:
-        self.flush()
+        self.is_closed = True
 
     def outcomes(self) -> Counter[int | str | None]:
         return Counter(it.return_code if it.error is None else classify(it.error).value for _, it in self.calls)
@@ -97,7 +102,10 @@ def test_every_arrival_is_a_journey_and_every_call_is_kept() -> None:
     assert kept.outcomes() == {50000: 600}
     assert len(server.requests) == 600
     assert server.connections <= 10
-    assert kept.flushes >= 1
+    assert kept.due_s == sorted(kept.due_s)
+    assert kept.due_s[-1] <= 1.0
+    assert kept.turns
+    assert kept.is_closed
 
 
 @pytest.mark.parametrize("connections", [2, 50])
@@ -150,7 +158,7 @@ def test_arrivals_that_only_had_to_wait_are_not_dropped() -> None:
 
     with serving(answer_slowly) as server:
         kept = play(server.url, "100ms=120", connections=1)
-    assert kept.flushes > 2  # some of them came while arrivals waited
+    assert kept.turns > 2  # some of them came while arrivals waited
     assert (kept.arrivals.due, kept.arrivals.dropped, len(server.requests)) == (12, 0, 12)
 
 

@@ -106,15 +106,16 @@ def test_a_call_that_the_end_cuts_off_is_recorded(api: Api, tmp_path: Path) -> N
     assert errors["cancelled"] >= 3
 
 
-def test_a_generator_that_dropped_arrivals_reports_a_bottleneck(api: Api, tmp_path: Path) -> None:
+def test_dropped_arrivals_are_reported_as_saturation_of_the_connections(api: Api, tmp_path: Path) -> None:
     with start(api, tmp_path, duration_s=2, rate_per_s=20_000, max_connections=1) as run:
         ended = run.wait()
     assert ended.pacing
     assert ended.pacing.dropped > 1_000
     assert ended.pacing.achieved_per_s < ended.pacing.intended_per_s
-    (words,) = ended.pacing.bottlenecks
-    assert words in ended.notes
-    assert ended.pacing.settings()["bottleneck"] == words
+    assert ended.generator
+    (text,) = ended.generator.saturations
+    assert text.startswith("all 1 connections were busy with calls to the target")
+    assert ended.generator.settings()["saturation"] == text
 
 
 def test_a_task_that_is_no_journey_cannot_be_begun_at_a_rate(api: Api, tmp_path: Path) -> None:

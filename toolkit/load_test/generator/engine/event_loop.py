@@ -63,6 +63,7 @@ from toolkit.load_test.generator.http.connection import Connection
 from toolkit.load_test.generator.http.decoder import read_outcome
 from toolkit.load_test.generator.http.encoder import Connector
 from toolkit.load_test.generator.http.http1 import HttpResponse
+from toolkit.load_test.generator.results.in_flight import InFlight, spread_ages_ns
 from toolkit.load_test.generator.steps import CallResult, Journey, Outcome, Pause, Peek, Request, Send
 from toolkit.load_test.plan.schedule import ArrivalCounts, Share
 
@@ -119,8 +120,11 @@ class EngineHost(Protocol):
     def on_error(self, error: Exception) -> None:
         """Report the exception that ended a journey."""
 
-    def flush(self) -> None:
-        """Write the counts; called a few times a second."""
+    def on_turn(self, lag_s: float) -> None:
+        """Note by how much a turn was longer than planned; called every 5 ms."""
+
+    def on_due(self, until_s: float) -> None:
+        """Note how far the schedule has come, in s from its start; called a few times a second, after the counts."""
 
     def close(self) -> None:
         """Write the counts for the last time."""
@@ -205,7 +209,8 @@ class Engine:
     def _yield_turn(self, yield_to_hub: Callable[[], None], is_stopping: Callable[[], bool]) -> None:
         self._hand_over()
         yield_to_hub()
-        self._yield_ns = now_ns = _clock_ns()
+        before_ns, self._yield_ns = self._yield_ns, (now_ns := _clock_ns())
+        self._host.on_turn((now_ns - before_ns - _YIELD_NS) / _NS_PER_S)
         self._hold_ns = _YIELD_NS // len(self._peers)
         if not self._is_stopped and is_stopping():
             self._is_stopped = True
@@ -219,7 +224,6 @@ class Engine:
         if now_ns - self._flush_ns >= _FLUSH_NS:
             self._flush_ns = now_ns
             self._count_arrivals(now_ns)
-            self._host.flush()
 
     # Arrivals.
 
@@ -263,12 +267,26 @@ class Engine:
         now = ArrivalCounts(due, self._late, self._queued, dropped, self._orphaned)
         self._host.arrivals.grow(now - self._reported)
         self._reported = now
+        self._host.on_due((min(now_ns, self._last_ns) - self._start_ns) / _NS_PER_S)
 
     def _count_waiting(self, until_ns: float) -> int:
         """Count the arrivals that are due and not begun; the mean of the schedule gives the number that are due."""
         if self._next_ns > until_ns:
             return 0
         return max(0, round(self._share.due((until_ns - self._start_ns) / _NS_PER_S)) - self._begun)
+
+    def add_in_flight(self, in_flight: InFlight) -> None:
+        """Add the calls that are under way, and the journeys and arrivals that wait for a connection."""
+        now_ns = _clock_ns()
+        for connection in self._connections.values():
+            active = connection.journey
+            if active is not None and connection.is_open and not isinstance(active.step, Peek):
+                in_flight.add_call(_endpoint(active.step), now_ns - active.began_ns, now_ns - active.due_ns)
+        for active in self._ready:
+            if not isinstance(active.step, Peek):
+                in_flight.add_waiting(_endpoint(active.step), [now_ns - active.due_ns])
+        if self._is_starved and (waiting := self._count_waiting(min(now_ns, self._last_ns))):
+            in_flight.add_waiting(Endpoint.SEND, spread_ages_ns(now_ns - int(self._next_ns), waiting))
 
     # Journeys.
 
@@ -351,8 +369,7 @@ class Engine:
     def _keep_failure(self, active: ActiveJourney, failure: CallError) -> Outcome | None:
         if isinstance(active.step, Peek):
             return None
-        endpoint = Endpoint.SEND if isinstance(active.step, Send) else Endpoint.VERIFY
-        began_ns = active.began_ns
+        endpoint, began_ns = _endpoint(active.step), active.began_ns
         times_ns = began_ns + self._utc_ns, _clock_ns() - began_ns
         outcome = Outcome(endpoint, *times_ns, error=failure, wait_ns=began_ns - active.due_ns)
         self._results.append((active.step, outcome, active.expected))
@@ -459,3 +476,7 @@ class Engine:
         self._count_arrivals(_clock_ns())
         self._host.close()
         self._epoll.close()
+
+
+def _endpoint(step: Request) -> Endpoint:
+    return Endpoint.SEND if isinstance(step, Send) else Endpoint.VERIFY

@@ -21,12 +21,10 @@ from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 from locust.user.users import User
 
-from toolkit.load_test.generator.engine.bottleneck import BottleneckMonitor
 from toolkit.load_test.generator.engine.event_loop import ActiveJourney, Engine
 from toolkit.load_test.generator.http.encoder import Connector
 from toolkit.load_test.generator.http.http1 import HttpResponse
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
-from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENECK_MESSAGE
 from toolkit.load_test.generator.steps import CallResult, Journey
 from toolkit.load_test.plan.schedule import ArrivalCounts, Schedule, Share
 
@@ -48,7 +46,6 @@ class OpenLoop:
     """State that the engines of one process share during a test."""
 
     schedule: Schedule
-    monitor: BottleneckMonitor
     engines: list[Engine]
     dealt: Iterator[int]
 
@@ -56,10 +53,7 @@ class OpenLoop:
     def of(cls, context: LoadContext) -> OpenLoop | None:
         """Return the open loop of a test, or None if users set the pace."""
         schedule = context.options.schedule()
-        if schedule is None:
-            return None
-        arrivals, most = context.metrics.arrivals, context.options.max_connections
-        return cls(schedule, BottleneckMonitor(arrivals, most, context.folder, context.source), [], count())
+        return cls(schedule, [], count()) if schedule else None
 
     def deal(self, context: LoadContext) -> Share:
         """Return the share of the arrivals for a user that starts now."""
@@ -75,8 +69,8 @@ class OpenLoop:
 class UserHost:
     """Runs an engine for a locust user. ``is_ended``: a journey has ended its user, as a locust task may."""
 
-    def __init__(self, user: User, context: LoadContext, monitor: BottleneckMonitor) -> None:
-        self._user, self._context, self._monitor = user, context, monitor
+    def __init__(self, user: User, context: LoadContext, shard: int) -> None:
+        self._user, self._context, self._shard = user, context, shard
         self.is_ended = False
 
     @property
@@ -108,19 +102,18 @@ class UserHost:
         hooks.user_error.fire(user_instance=self._user, exception=error, tb=error.__traceback__)
         logger.error("a journey raised", exc_info=error)
 
-    def flush(self) -> None:
-        """Measure the load generator and write the counts of the arrivals."""
-        self._monitor.measure()
+    def on_turn(self, lag_s: float) -> None:
+        """Measure whether the process keeps up."""
+        self._context.bottleneck.tick(lag_s)
+
+    def on_due(self, until_s: float) -> None:
+        """Note how far the schedule of the shard has come."""
+        self._context.bottleneck.until_s[self._shard] = until_s
 
     def close(self) -> None:
-        """Write the counts, and report whether the load generator held the run back."""
+        """Write the results and the counts of the arrivals."""
         self._context.results.flush()
-        self._monitor.write()
-        if bottleneck := self._monitor.bottleneck():
-            self._context.warn(bottleneck)
-            runner = self._user.environment.runner
-            assert runner
-            runner.send_message(BOTTLENECK_MESSAGE, bottleneck)
+        self._context.bottleneck.write()
 
 
 def draw_journeys(context: LoadContext, choices: Sequence[JourneyChoice], seed: object) -> Iterator[ActiveJourney]:
@@ -141,7 +134,7 @@ def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices
 
     Returns True if the arrivals are over.
     """
-    host = UserHost(user, context, loop.monitor)
+    host = UserHost(user, context, share.shard)
     journeys = draw_journeys(context, choices, (share.seed, share.shard))
     engine = Engine(
         Connector(context.target), host, journeys, share, context.options.max_connections, peers=loop.engines
@@ -150,5 +143,9 @@ def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices
     def is_stopping() -> bool:
         return user._state == LOCUST_STATE_STOPPING or host.is_ended
 
-    engine.run(partial(gevent.sleep, 0), is_stopping)
+    context.callers.add(engine)
+    try:
+        engine.run(partial(gevent.sleep, 0), is_stopping)
+    finally:
+        context.callers.discard(engine)
     return not is_stopping()

@@ -24,6 +24,9 @@ from toolkit.load_test.generator.http.http1 import HttpResponse
 from toolkit.load_test.generator.locust_plugin.locust_stats import BatchedStats
 from toolkit.load_test.generator.locust_plugin.message_cap import MessageQuota
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
+from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENECK_MESSAGE
+from toolkit.load_test.generator.results.bottleneck import BottleneckMonitor
+from toolkit.load_test.generator.results.in_flight import CallersRegistry
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.results.result_sink import ResultSink
@@ -54,6 +57,8 @@ class LoadContext:
         metrics: the counts of the calls.
         results: takes the result of every call.
         recorder: writes the calls to the run's folder; None if the run has none.
+        callers: the users or engines of this process, which tell their calls in flight.
+        bottleneck: watches whether this process keeps up.
         quota: the messages that this process may send; None without a cap.
         shutdown: ends the run.
         random: draws codes, pauses and the like; seeded.
@@ -98,6 +103,11 @@ class LoadContext:
             self.quota.settle if self.quota else None,
             shutdown.end_early,
         )
+        self.callers = CallersRegistry()
+        metrics.sample_in_flight = self.callers.sample
+        most = options.max_connections if options.schedule() else None
+        self.bottleneck = BottleneckMonitor(metrics.arrivals, self.callers.sample, most, self.folder, self.source)
+        self.bottleneck.start()
         self._warned: set[str] = set()
         self._shared: dict[Callable[[LoadContext], Any], Any] = {}
 
@@ -109,6 +119,20 @@ class LoadContext:
         if make not in self._shared:
             self._shared[make] = make(self)
         return self._shared[make]  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End the measurement of this process, and flush the results for the last time."""
+        self.results.close()
+        self.bottleneck.close()
+        self.report_bottleneck()
+        self.metrics.sample_in_flight = None
+
+    def report_bottleneck(self) -> None:
+        """Report whether the load generator held the run back, to the master too."""
+        if text := self.bottleneck.bottleneck():
+            self.warn(text)
+            assert self.environment.runner
+            self.environment.runner.send_message(BOTTLENECK_MESSAGE, text)
 
     def next_mobile(self) -> str:
         """Return the next mobile of the pool. If the pool is used up, end the run and the user."""

@@ -6,6 +6,7 @@ The master checks them, or the only process. `smscode load` checks them once mor
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from statistics import fmean
@@ -18,35 +19,52 @@ from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.runs import run_folder, thresholds
 from toolkit.runs.run_folder import Cause
-from toolkit.runs.thresholds import RunFigures, Status, Threshold
+from toolkit.runs.thresholds import ResponseTime, RunFigures, Status, Threshold
 
 BOTTLENECK_MESSAGE = "sms-bottleneck"
 _CHECK_EVERY_S = 1.0
+_MIN_MISSED_S = 3.0  # of seconds in a row that miss a threshold: fewer are a hiccup
 
 logger = logging.getLogger(__name__)
 
 
 class ThresholdMonitor:
-    """Checks thresholds against the metrics of one test, from its creation on."""
+    """Checks thresholds against the metrics of one test, from its creation on.
+
+    ``run_time_s`` is the time in which calls are due, if it is limited.
+    """
 
     def __init__(
-        self, environment: Environment, shutdown: Shutdown, metrics: Metrics, held: Sequence[Threshold]
+        self,
+        environment: Environment,
+        shutdown: Shutdown,
+        metrics: Metrics,
+        held: Sequence[Threshold],
+        run_time_s: float = math.inf,
     ) -> None:
         self._environment, self._shutdown, self._metrics, self._thresholds = environment, shutdown, metrics, held
-        self._started_s = time.monotonic()
+        self._started_s, self._run_time_s = time.monotonic(), run_time_s
         self._stopped_s: float | None = None
         self._reported_s: dict[str, float] = {}
         self._bottleneck = ""
+        self._sending_until_s: float | None = None
+        self._missed_since_s: dict[Threshold, float] = {}
+        self._has_report = True
         may_abort = any(it.abort_after_s is not None for it in held)
         self._aborter = gevent.spawn(self._abort_when_missed) if may_abort else None
 
     def on_report(self, worker: str) -> None:
         """Note the time of a worker's report."""
         self._reported_s[worker] = time.monotonic()
+        self._has_report = True
 
     def on_bottleneck(self, msg: Any) -> None:
         """Note that a process of the load generator was its own bottleneck: no threshold may pass then."""
         self._bottleneck = str(msg.data)
+
+    def stop_sending(self) -> None:
+        """Note that no call is due any more; those that are under way may still end."""
+        self._sending_until_s = self._sending_until_s or time.monotonic()
 
     def stop(self) -> None:
         """Note that the test has stopped."""
@@ -75,16 +93,37 @@ class ThresholdMonitor:
     def _abort_when_missed(self) -> None:
         while True:
             gevent.sleep(_CHECK_EVERY_S)
-            figures = self._figures()
+            figures, missed_for_s = self._figures(), self._recently_missed_for_s()
             for it in self._thresholds:
-                if it.abort_after_s is None or it.abort_after_s > figures.duration_s:
+                after_s = it.abort_after_s
+                if after_s is None:
                     continue
-                if thresholds.judge(it, figures).status is Status.FAIL:
+                is_missed = after_s <= figures.duration_s and thresholds.judge(it, figures).status is Status.FAIL
+                if is_missed or missed_for_s.get(it, 0.0) >= max(after_s, _MIN_MISSED_S):
                     self._environment.process_exit_code = run_folder.THRESHOLD_MISSED
                     self._shutdown.end_early(Cause.MISSED, str(it))
                     return
 
+    def _recently_missed_for_s(self) -> dict[Threshold, float]:
+        """Return for how long the calls of each second alone have missed a threshold on a time, without a break.
+
+        In a closed loop, few calls are in flight when a target hangs. Among the many calls before, they would be in no
+        percentile of the whole run.
+        """
+        if not self._has_report:  # the workers report every 3 s: there is nothing new
+            return {}
+        now_s, self._has_report = time.monotonic(), not self._reported_s
+        recent = RunFigures(_CHECK_EVERY_S, {}, self._metrics.recent_times())
+        for it in self._thresholds:
+            is_time = isinstance(it.metric, ResponseTime) and it.metric.statistic != "max"
+            if is_time and thresholds.judge(it, recent).status is Status.FAIL:
+                self._missed_since_s.setdefault(it, now_s)
+            else:
+                self._missed_since_s.pop(it, None)
+        return {it: now_s - since_s for it, since_s in self._missed_since_s.items()}
+
     def _figures(self) -> RunFigures:
         """Return the figures as of the workers' last reports: each reports every 3 s."""
         known_s = self._stopped_s or (fmean(self._reported_s.values()) if self._reported_s else time.monotonic())
-        return self._metrics.figures(known_s - self._started_s)
+        sending_s = min(known_s, self._sending_until_s or known_s) - self._started_s
+        return self._metrics.figures(known_s - self._started_s, min(sending_s, self._run_time_s))

@@ -6,8 +6,9 @@ changes nothing.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, Self, TypeAlias
@@ -17,6 +18,7 @@ import numpy as np
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.http.decoder import classify
+from toolkit.load_test.generator.results.in_flight import InFlight, add_times
 from toolkit.load_test.generator.steps import CallResult
 from toolkit.load_test.plan.schedule import ArrivalCounts
 from toolkit.records.call_record import Failure, is_failed
@@ -24,6 +26,7 @@ from toolkit.records.histogram import Histogram
 from toolkit.runs.thresholds import Measure, RunFigures
 
 _FOLD_AFTER_CALLS = 4096
+_REPORT_AGE_S = 8.0  # a worker reports every 3 s: the calls in flight of an older report are those of a lost worker
 _MOST_POINTS = 240
 _SUCCESS = ReturnCode.SUCCESS  # looking up an enum's attribute runs Python code
 
@@ -41,6 +44,7 @@ class Metrics:
     Attributes:
         arrivals: counts of the journeys that an open loop should have begun.
         failed: the number of failed calls by endpoint.
+        sample_in_flight: returns the calls in flight of this process; None while it makes none.
     """
 
     def __init__(self, expected: Collection[int | str] = ()) -> None:
@@ -52,6 +56,9 @@ class Metrics:
         self._pending: dict[CallKind, list[int]] = defaultdict(list)  # latency and wait of each call, in turn
         self._unfolded = 0
         self._reported: dict[str, Metrics] = defaultdict(Metrics)
+        self.sample_in_flight: Callable[[], InFlight] | None = None
+        self._in_flight, self._arrived_s = InFlight(), 0.0  # of a worker, as of its last report
+        self._checked: Times = {}
 
     @property
     def calls(self) -> Counter[CallKind]:
@@ -68,6 +75,13 @@ class Metrics:
     def times(self) -> Times:
         """The latencies and the caller's times of every endpoint that had calls."""
         return self._sum_times(self.caller_times)
+
+    @property
+    def in_flight(self) -> InFlight:
+        """The calls in flight: this process's own, and those of the workers as of their last reports."""
+        now_s = time.monotonic()
+        recent = [it._in_flight for it in self._reported.values() if now_s - it._arrived_s < _REPORT_AGE_S]
+        return sum(recent, self.sample_in_flight() if self.sample_in_flight else InFlight())
 
     def count(self, results: Sequence[CallResult]) -> None:
         """Count calls. Counting many at once costs a third of counting them one by one."""
@@ -89,10 +103,25 @@ class Metrics:
         if self._unfolded >= _FOLD_AFTER_CALLS:
             self._fold()
 
-    def figures(self, duration_s: float) -> RunFigures:
-        """Return the figures that thresholds are checked against. ``duration_s``: time since the first call."""
-        connected = [kind for kind in self.caller_times if kind[1] != Failure.CONNECT]
-        return RunFigures(duration_s, self.calls, self._sum_times(connected), dict(self.failed))
+    def figures(self, duration_s: float, sending_s: float | None = None) -> RunFigures:
+        """Return the figures that thresholds are checked against; calls in flight count with their age.
+
+        Args:
+            duration_s: time since the first call.
+            sending_s: time in which calls were due; None: all of it.
+        """
+        times = add_times(self._connected_times(), self.in_flight.ages)
+        return RunFigures(duration_s, self.calls, times, dict(self.failed), sending_s)
+
+    def recent_times(self) -> Times:
+        """Return the times of the calls that have ended since the last time this was asked, and of those in flight."""
+        before, now = self._checked, self._connected_times()
+        self._checked = now
+        ended = {kind: times.since(before[kind]) if kind in before else times for kind, times in now.items()}
+        return add_times({kind: times for kind, times in ended.items() if len(times)}, self.in_flight.ages)
+
+    def _connected_times(self) -> Times:
+        return self._sum_times([kind for kind in self.caller_times if kind[1] != Failure.CONNECT])
 
     def pack(self) -> dict[str, Any]:
         """Return the counts as a worker reports them to its master."""
@@ -101,6 +130,7 @@ class Metrics:
             "failed": dict(self.failed),
             "waited": [[*kind, times.pack()] for kind, times in self.caller_times.items()],
             "latencies": [[*kind, times.pack()] for kind, times in self._latencies.items()],
+            "in_flight": self.in_flight.pack(),
         }
 
     @classmethod
@@ -108,6 +138,7 @@ class Metrics:
         """Return the counts of a report."""
         metrics = cls()
         metrics.arrivals = ArrivalCounts(*packed["arrivals"])
+        metrics._in_flight, metrics._arrived_s = InFlight.unpack(packed["in_flight"]), time.monotonic()
         for endpoint, code, times in packed["waited"]:
             metrics._caller_times[Endpoint(endpoint), code] = Histogram.unpack(times)
         for endpoint, code, times in packed["latencies"]:
