@@ -35,6 +35,8 @@ _SHARED = {
     "tests/analysis/test_on_a_cluster.py": "Spark",
     "tests/forms/test_console.py": "the console",
     "tests/forms/test_lab.py": "JupyterLab",
+    "tests/load_test/generator/locust_plugin/test_web_ui.py": "locust's page under load",
+    "tests/load_test/generator/test_install.py": "locust's routes",
 }
 _NOTEBOOKS = "tests/test_notebooks.py"
 _CPU_S = pytest.StashKey[list[float]]()

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -31,10 +32,13 @@ class Page:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.is_loading = False
 
     def start(self, host: str, **fields: object) -> dict[str, Any]:
         """Start a test of two users, and return the page's answer."""
-        return self._post("swarm", {"user_count": 2, "spawn_rate": 100, "host": host, **fields})
+        answer = self._post("swarm", {"user_count": 2, "spawn_rate": 100, "host": host, **fields})
+        self.is_loading |= answer["success"]
+        return answer
 
     def load(self, target: Api, calls: int = 20, **fields: object) -> None:
         """Start a test, and wait for its calls. A worker needs a moment after the last test to be ready."""
@@ -57,6 +61,7 @@ class Page:
     def await_end(self) -> None:
         """Return when no user is left of a test that ends itself. The state in ``stats`` may be two seconds old."""
         self._post("stop", {})
+        self.is_loading = False
 
     def stats(self) -> dict[str, Any]:
         stats: dict[str, Any] = json.loads(urlopen(f"{self.url}/stats/requests", timeout=240).read())
@@ -110,34 +115,47 @@ def other(api: Api) -> Iterator[Api]:
         yield other
 
 
-PROCESSES = pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one process", "two workers"])
+ONE_AND_TWO: dict[str, tuple[str, ...]] = {"one process": (), "two workers": ("--processes", "2")}
+ON_BOTH = pytest.mark.parametrize("page", ONE_AND_TWO.values(), ids=ONE_AND_TWO, indirect=True)
 
 
-@PROCESSES
-def test_after_the_host_was_changed_the_first_target_receives_nothing_more(
-    api: Api, other: Api, options: tuple[str, ...]
-) -> None:
-    with locust(api, *options) as page:
-        page.load(api)
+@pytest.fixture(scope="module")
+def shared_locust() -> Iterator[Callable[..., Page]]:
+    """Start one locust for each set of options, for all tests of this module."""
+    with serving() as unused, ExitStack() as stack:
+        yield cache(lambda *options: stack.enter_context(locust(unused, *options)))
+
+
+@pytest.fixture
+def page(shared_locust: Callable[..., Page], request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page without a running test; the tests before this one were started there too."""
+    page = shared_locust(*getattr(request, "param", ()))
+    yield page
+    if page.is_loading:
         page.stop()
-        before = api.answered.total()
-        page.load(other, calls=50)
-        page.stop()
-        assert api.answered.total() == before
-        wait_until(lambda: page.calls() == other.answered.total())  # the results are those of the second test
 
 
-@PROCESSES
-def test_a_host_that_is_not_allowed_is_refused_with_the_reason(api: Api, options: tuple[str, ...]) -> None:
-    with locust(api, *options) as page:
-        page.load(api)
-        page.stop()
-        answer = page.start(REFUSED)
-        assert not answer["success"]
-        assert "192.0.2.1" in answer["message"]
-        assert "--allow-target" in answer["message"]
-        before = api.answered.total()
-        page.load(api, calls=before + 20)
+@ON_BOTH
+def test_after_the_host_was_changed_the_first_target_receives_nothing_more(api: Api, other: Api, page: Page) -> None:
+    page.load(api)
+    page.stop()
+    before = api.answered.total()
+    page.load(other, calls=50)
+    page.stop()
+    assert api.answered.total() == before
+    wait_until(lambda: page.calls() == other.answered.total())  # the results are those of the second test
+
+
+@ON_BOTH
+def test_a_host_that_is_not_allowed_is_refused_with_the_reason(api: Api, page: Page) -> None:
+    page.load(api)
+    page.stop()
+    answer = page.start(REFUSED)
+    assert not answer["success"]
+    assert "192.0.2.1" in answer["message"]
+    assert "--allow-target" in answer["message"]
+    before = api.answered.total()
+    page.load(api, calls=before + 20)
 
 
 def test_a_host_that_is_allowed_still_needs_a_cap(api: Api) -> None:
@@ -150,42 +168,39 @@ def test_a_host_that_is_allowed_still_needs_a_cap(api: Api) -> None:
 @pytest.mark.parametrize(
     "field", [{"allow_target": "192.0.2.1"}, {"i_pay_for_this": "true"}, {"sms_run_dir": "/tmp/elsewhere"}]
 )
-def test_the_page_can_give_no_permission(api: Api, field: dict[str, str]) -> None:
-    with locust(api) as page:
-        answer = page.start(REFUSED, max_messages="5", **field)
-        assert (answer["success"], "only be given on the command line" in answer["message"]) == (False, True)
-        assert not page.start(REFUSED, max_messages="5")["success"]
+def test_the_page_can_give_no_permission(page: Page, field: dict[str, str]) -> None:
+    answer = page.start(REFUSED, max_messages="5", **field)
+    assert (answer["success"], "only be given on the command line" in answer["message"]) == (False, True)
+    assert not page.start(REFUSED, max_messages="5")["success"]
 
 
-def test_the_host_of_a_running_test_cannot_be_changed(api: Api, other: Api) -> None:
-    with locust(api) as page:
-        page.start(api.target.base_url)
-        api.wait_for(calls=20)
-        answer = page.start(other.target.base_url)
-        assert (answer["success"], "stop it before you change the host" in answer["message"]) == (False, True)
-        assert page.start(api.target.base_url, user_count=3)["success"]
-        assert not other.connections
+def test_the_host_of_a_running_test_cannot_be_changed(page: Page, api: Api, other: Api) -> None:
+    page.start(api.target.base_url)
+    api.wait_for(calls=20)
+    answer = page.start(other.target.base_url)
+    assert (answer["success"], "stop it before you change the host" in answer["message"]) == (False, True)
+    assert page.start(api.target.base_url, user_count=3)["success"]
+    assert not other.connections
 
 
 @pytest.mark.parametrize(("field", "word"), [("rate", "--rate"), ("threshold", "p98"), ("sms_mobiles", "mobiles")])
-def test_an_invalid_option_is_refused_with_the_reason(api: Api, field: str, word: str) -> None:
-    with locust(api) as page:
-        answer = page.start(api.target.base_url, **{field: "p98"})
-        assert (answer["success"], word in answer["message"]) == (False, True), answer
-        assert not api.connections
+def test_an_invalid_option_is_refused_with_the_reason(page: Page, api: Api, field: str, word: str) -> None:
+    answer = page.start(api.target.base_url, **{field: "p98"})
+    assert (answer["success"], word in answer["message"]) == (False, True), answer
+    assert not api.connections
 
 
-@PROCESSES
-def test_each_test_has_a_cap_of_its_own(api: Api, other: Api, options: tuple[str, ...]) -> None:
-    with locust(api, *options) as page:
-        for target, messages in ((api, 2_000), (other, 1_500)):  # locust loses workers of a test that ends at once
-            page.load(target, calls=1, max_messages=messages)
-            wait_until(lambda: target.answered["send", 50000] == messages)  # noqa: B023
-            page.await_end()
-            assert target.answered["send", 50000] == messages
+@ON_BOTH
+def test_each_test_has_a_cap_of_its_own(api: Api, other: Api, page: Page) -> None:
+    api.latency_s = other.latency_s = 0
+    for target, messages in ((api, 2_000), (other, 1_500)):  # locust loses workers of a test that ends at once
+        page.load(target, calls=1, max_messages=messages)
+        wait_until(lambda: target.answered["send", 50000] == messages)  # noqa: B023
+        page.await_end()
+        assert target.answered["send", 50000] == messages
 
 
-@PROCESSES
+@pytest.mark.parametrize("options", ONE_AND_TWO.values(), ids=ONE_AND_TWO)
 def test_each_test_has_records_of_its_own(api: Api, other: Api, tmp_path: Path, options: tuple[str, ...]) -> None:
     first = tmp_path / "run"
     with locust(api, *options, "--stop-timeout", "5", SMSCODE_RUN_DIR=str(first)) as page:

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from support.api import Api
+from support.api import Api, serving
 from support.locust import plain_locust
 from support.redis import free_port
 
@@ -44,12 +44,28 @@ def wait_until_open(port: int, timeout_s: float = 240) -> None:
         time.sleep(0.02)  # locust is starting: nothing tells when it has
 
 
-@pytest.fixture
-def page(api: Api, browser: Browser) -> Iterator[Page]:
-    api.refuse = {Endpoint.SEND: (200, ReturnCode.OUT_OF_FREQ)}
-    with loading(api) as url, browser.new_page() as page:
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[Api]:
+    """The server under the load of all tests that only look at the page."""
+    with serving() as api:
+        api.latency_s = 0.01
+        api.refuse = {Endpoint.SEND: (200, ReturnCode.OUT_OF_FREQ)}
+        yield api
+
+
+@pytest.fixture(scope="module")
+def watched_page(loaded: Api, browser: Browser) -> Iterator[tuple[Page, list[str]]]:
+    """Locust's page while it loads a server, and the addresses that the page asked for."""
+    asked: list[str] = []
+    with loading(loaded) as url, browser.new_page() as page:
+        page.on("request", lambda request: asked.append(request.url))
         page.goto(url)
-        yield page
+        yield page, asked
+
+
+@pytest.fixture
+def page(watched_page: tuple[Page, list[str]]) -> Page:
+    return watched_page[0]
 
 
 def open_tab(page: Page) -> Locator:
@@ -62,16 +78,6 @@ def open_tab(page: Page) -> Locator:
 
 def cells(rows: Locator) -> list[list[str]]:
     return [row.locator("td").all_inner_texts() for row in rows.all()]
-
-
-def test_the_table_matches_the_servers_answers(api: Api, page: Page) -> None:
-    open_tab(page)
-    page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("STOPPED")).to_be_visible()
-    page.reload()
-    shown = cells(open_tab(page))
-    counted = {(row[0], int(row[1])): int(row[4]) for row in shown if row[1] != "all"}
-    assert Counter(counted) == api.answered
 
 
 def test_a_row_shows_message_kind_share_and_callers_times(page: Page) -> None:
@@ -115,6 +121,25 @@ def test_the_chart_is_on_no_other_tab(page: Page) -> None:
     expect(chart).to_be_hidden()
 
 
+def test_no_tab_asks_another_host(watched_page: tuple[Page, list[str]]) -> None:
+    page, asked = watched_page
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+    own = page.url.partition("?")[0]
+    assert len(asked) > 5
+    assert not [address for address in asked if not address.startswith((own, "data:"))]
+
+
+def test_the_table_matches_the_servers_answers(loaded: Api, page: Page) -> None:
+    open_tab(page)  # this test ends the load, so it is the last one on the shared page
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("STOPPED")).to_be_visible()
+    page.reload()
+    shown = cells(open_tab(page))
+    counted = {(row[0], int(row[1])): int(row[4]) for row in shown if row[1] != "all"}
+    assert Counter(counted) == loaded.answered
+
+
 def test_a_masters_table_sums_its_workers(api: Api, browser: Browser) -> None:
     port = str(free_port())
     ports = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port)
@@ -126,17 +151,6 @@ def test_a_masters_table_sums_its_workers(api: Api, browser: Browser) -> None:
         rows = page.locator("#root tbody tr").filter(has_text="all")
         expect(rows).to_have_count(2)
         assert 0 < sum(int(row[4]) for row in cells(rows)) <= api.answered.total()
-
-
-def test_no_tab_asks_another_host(api: Api, browser: Browser) -> None:
-    asked: list[str] = []
-    with loading(api) as url, browser.new_page() as page:
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(url)
-        for tab in page.get_by_role("tab").all():
-            tab.click()
-    assert len(asked) > 5
-    assert not [address for address in asked if not address.startswith((f"{url}/", "data:"))]
 
 
 def test_a_page_under_a_path_of_its_own_finds_the_script(api: Api) -> None:
