@@ -178,7 +178,7 @@ async def verified_twice(caller: Caller, book: Book) -> int:
 
 
 async def uncounted(caller: Caller, mobiles: Iterable[str]) -> int:
-    """Send once more, and count the mobiles whose window let it pass."""
+    """Send once more to each mobile, and count the sends that are accepted."""
 
     async def passes(mobile: str) -> bool:
         code, _ = await caller.send(mobile)
@@ -207,13 +207,13 @@ def audit(server: Server, store: str, start: int, book: Book) -> dict[str, int]:
         "verifies answered 200": len(book.verified),
         "verifies unanswered or failed": len(book.unsure_verifies),
         "sends unanswered": len(book.unanswered),
-        "of them accepted": unanswered,
+        "of these, accepted": unanswered,
         "sends answered 50019": len(book.failed),
-        "of them accepted after all": failed,
+        "of these, accepted after all": failed,
         "messages lost": lost,
         "messages verified twice": twice,
         "msg_ids given twice": len(book.messages) - len(set(book.messages)),
-        "mobiles whose window forgot": calling(server, lambda it: uncounted(it, book.accepted)),
+        "mobiles whose window lost a send": calling(server, lambda it: uncounted(it, book.accepted)),
         "balance off by": charged - len(book.messages) - unanswered - failed,
     }
 
@@ -222,7 +222,7 @@ MUST_BE_0 = (
     "messages lost",
     "messages verified twice",
     "msg_ids given twice",
-    "mobiles whose window forgot",
+    "mobiles whose window lost a send",
     "balance off by",
 )
 
