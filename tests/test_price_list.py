@@ -163,7 +163,7 @@ def test_without_any_price_the_list_is_empty(folder: Path) -> None:
         ('"2026-11-02"', '"2026-11-01"\ntemplate_type = "code"\ncarrier = "China Mobile"', "is given twice"),
         ('"CNY"', '"yuan"', "invalid currency 'yuan': expected an ISO 4217 code"),
         ('"CNY"', '"EUR"', "prices in CNY and EUR can't be added up: give each currency its own list"),
-        ('template_type = "code"', 'template_type = "cod"', "no template has the type 'cod' of a price: did you mean"),
+        ('template_type = "code"', 'template_type = "cod"', "unknown template_type 'cod' in [[prices]]: did you mean"),
         ('carrier = "China Mobile"', 'carrier = ""', "invalid carrier ''"),
         ("temp_id = 1", "temp_id = true", "invalid temp_id True: expected a whole number"),
         ("segments = 2", "segments = 0", "invalid segments 0: expected a whole number from 1 to 99"),

@@ -158,7 +158,7 @@ def read_options(scenario: str, given: Mapping[str, Any]) -> LoadOptions:
         stages = find_stages(scenario)
         if stages and "duration_s" in known:
             raise InputError(
-                f"--duration cannot be used: {scenario} has stages of its own, {stages};"
+                f"--duration cannot be used: {scenario} has stages, {stages};"
                 " leave --duration out, or give --rate or --users"
             )
         known |= {"stages": stages} if stages else {"users": declared()["users"].suggestion}

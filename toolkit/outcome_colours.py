@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from toolkit.api.return_codes import Kind, find_published, kind_of
 
 ERROR = "ERROR"
-"""Stands for the kind of a call that ended without an answer of the API."""
+"""The kind shown for a call that ended without an answer of the API."""
 UNKNOWN = "UNKNOWN"
-"""Stands for the kind of a return code that the API's table doesn't list."""
+"""The kind shown for a return code that the API's table doesn't list."""
 
 KIND_COLOURS = {
     # The colours differ in lightness, L* 61, 83, 72, 39, 51, 31 and 15. They can be told apart without seeing red and

@@ -154,7 +154,7 @@ class PriceList:
         for row in self.rows:
             if row.template_type is not None and row.template_type not in types:
                 hint = suggest(row.template_type, types) if types else "add [[templates]]"
-                raise InputError(f"no template has the type {row.template_type!r} of a price: {hint}")
+                raise InputError(f"unknown template_type {row.template_type!r} in [[prices]]: {hint}")
 
     @property
     def currency(self) -> str | None:

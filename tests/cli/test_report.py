@@ -164,7 +164,7 @@ def test_what_is_no_run_is_no_place_for_data(tmp_path: Path) -> None:
     assert (refused.returncode, "give --out" in refused.stderr) == (2, True)
     assert smscode("report", "logs", cwd=tmp_path).returncode == 0
     assert names(tmp_path) == ["logs", "report.html"]
-    assert "a RUN is an empty text" in smscode("report", "", cwd=tmp_path).stderr
+    assert "invalid RUN ''" in smscode("report", "", cwd=tmp_path).stderr
 
 
 def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
     [
         (["--format", "pdf"], "unknown --format 'pdf' (choose from html, md, json, csv, junit)"),
         (["--format", ","], "--format is empty"),
-        (["--out", "-", "--json"], "both want stdout"),
+        (["--out", "-", "--json"], "exclude one another: both print to stdout"),
         (["--format", "csv", "--out", "-"], "give --out a folder"),
         (["--format", "html,md", "--out", "-"], "takes one format"),
         (["--fail-if", "nonsense"], "expected a metric"),

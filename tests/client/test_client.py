@@ -602,7 +602,7 @@ def test_invalid_arguments_are_refused_at_once_and_not_repeated(client: type[Cli
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["connect_s", "total_s"])
 def test_a_timeout_is_above_zero(name: str, seconds: float) -> None:
-    with pytest.raises(InputError, match="a timeout is above 0 s"):
+    with pytest.raises(InputError, match="expected timeouts above 0 s"):
         Timeout(**{name: seconds})
 
 

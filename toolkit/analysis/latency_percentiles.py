@@ -48,7 +48,7 @@ def latency(
     Arguments:
         calls: the result of ``read``, or a frame.
         by: columns that form a group.
-        every: width of a time bucket, such as "1min"; with it, each bucket has rows of its own.
+        every: width of a time bucket, such as "1min"; with it, each bucket has separate rows.
         at: percentiles, 0..100.
         method: "exact" interpolates linearly between two calls (type 7 of Hyndman and Fan, as numpy and pandas do).
             "histogram" counts latencies in bins of 1 %, which takes little memory and adds up over machines; a

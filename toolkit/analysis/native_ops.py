@@ -92,7 +92,7 @@ def query_same_connection(relation: Any, sql: str, extra_table: pa.Table | None 
 
 
 def with_own_connection(table: LazyTable) -> LazyTable:
-    """Return the same table on a DuckDB connection of its own, for use in another thread.
+    """Return the same table on a separate DuckDB connection, for use in another thread.
 
     A DuckDB connection serves one thread at a time. Tables of other engines are returned unchanged, and so is a table
     that exists only on its own connection.

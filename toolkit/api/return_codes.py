@@ -84,7 +84,7 @@ class LaterCode:
     Attributes:
         number: the return code.
         message: the vendor's English wording.
-        kind: who can act; None if the vendor's wording doesn't tell.
+        kind: the party that can act; None if the vendor's wording doesn't say.
         meaning: "": the vendor's later tables were read in English only.
     """
 
@@ -161,7 +161,7 @@ def find_published(value: int) -> ReturnCode | LaterCode | None:
 
 
 def kind_of(value: int, http_status: int | None = None, is_valid: bool | None = None) -> Kind | None:
-    """Return who can act on an answer of the API, or None if that is unknown.
+    """Return the kind of an answer of the API, or None if it is unknown.
 
     Args:
         value: the return code.

@@ -85,9 +85,9 @@ def report(
     from toolkit.settings import load_prices
 
     if out == _STDOUT and as_json:
-        raise InputError("--out - and --json both want stdout: give one of them")
+        raise InputError("--out - and --json exclude one another: both print to stdout")
     if not all(runs):
-        raise InputError("a RUN is an empty text: expected a folder or a file; is a variable unset?")
+        raise InputError("invalid RUN '': expected a folder or a file, e.g. calls.parquet; is a variable unset?")
     wanted = _parse_formats(formats, out)
     conditions = tuple(parse_threshold(text).opposite() for text in fail_if or ())
     reading: dict[str, Any] = {"columns": _parse_columns("--column", column) or None, "log_format": log_format}

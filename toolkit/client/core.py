@@ -56,7 +56,7 @@ class Timeout:
 
     def __post_init__(self) -> None:
         if not (0 < self.connect_s <= _MAX_TIMEOUT_S and 0 < self.total_s <= _MAX_TIMEOUT_S):
-            raise InputError(f"{self}: a timeout is above 0 s and at most {_MAX_TIMEOUT_S:g} s, e.g. Timeout(5, 10)")
+            raise InputError(f"{self}: expected timeouts above 0 s, at most {_MAX_TIMEOUT_S:g} s, e.g. Timeout(5, 10)")
 
 
 DEFAULT_TIMEOUT = Timeout()
@@ -143,7 +143,7 @@ class ClientCore:
         return Call(self, request, httpx.URL(self.base_url + request.path), {"msg_id": msg_id})
 
     def classify(self, error: BaseException) -> Failure:
-        """Return the kind of failure that a transport's exception stands for."""
+        """Return the kind of failure of a transport's exception."""
         if isinstance(error.__cause__, self.not_connected):
             return Failure.CONNECT
         if isinstance(error, httpx.RemoteProtocolError) and ("closed" in str(error) or "disconnected" in str(error)):

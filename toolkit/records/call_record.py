@@ -199,7 +199,7 @@ def replace_surrogates(text: str | None) -> str | None:
 
 
 def hash64(text: str | None) -> int | None:
-    """Return the 64-bit hash that stands for a msg_id in joins, or None for None."""
+    """Return the 64-bit hash that replaces a msg_id in joins, or None for None."""
     if text is None:
         return None
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()

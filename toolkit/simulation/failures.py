@@ -54,7 +54,7 @@ class FailureModel:
 
     @classmethod
     def for_day(cls, plan: SimulationPlan, active: tuple[Incident, ...], day_number: int, day_ns: int) -> FailureModel:
-        """Return the model of a day, with cluster factors of its own."""
+        """Return the model of a day, with the day's cluster factors."""
         rng = random_stream(plan, "clusters", day_number)
         return cls(active, day_ns, correlated_noise(rng, _MINUTES, _CLUSTER_SPREAD, _CLUSTER_MEMORY_MINUTES))
 

@@ -46,7 +46,7 @@ class Incident:
 def schedule(plan: SimulationPlan) -> tuple[Incident, ...]:
     """Return the incidents of a plan in the order of time.
 
-    Each has a day of its own, which is neither the first nor the last day of three or more. A lowered limit comes last,
+    Each has a separate day, which is neither the first nor the last day of three or more. A lowered limit comes last,
     because it lasts to the end. If days run out, the remaining incidents are left out.
     """
     days = range(1, plan.days - 1) if plan.days > 2 else range(plan.days - 1, plan.days)

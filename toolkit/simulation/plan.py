@@ -47,7 +47,7 @@ class SimulationPlan:
         seed: The seed of all random streams.
         start: The first UTC day.
         rules: The rate limits of the service, per app and mobile.
-        incidents: The incidents to include. Each but WRONG_STATEMENT takes a day of its own; if there are not enough
+        incidents: The incidents to include. Each but WRONG_STATEMENT takes a separate day; if there are not enough
             days, the first ones of ``ALL_INCIDENTS`` are included.
 
     Raises:

@@ -61,7 +61,7 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--host", "0.0.0.0"], "--expose-sandbox lifts that"),
+        (["--host", "0.0.0.0"], "remove --host, or allow it with --expose-sandbox"),
         (["--production", "--provider", "outbox"], "production needs a store"),
         (["--production", "--store", "sqlite:///x.db"], "production needs a provider: set SMSCODE_PROVIDER"),
         (

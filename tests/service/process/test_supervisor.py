@@ -96,7 +96,7 @@ def test_a_service_whose_workers_cannot_start_ends_with_the_reason(
             done = await asyncio.to_thread(call)
         assert done.returncode == 2
         assert "refused to bind a: ESME_RINVPASWD" in done.stderr
-        assert "ended before it answered" in done.stderr
+        assert "ended before it was ready" in done.stderr
         assert "Traceback" not in done.stderr
 
     asyncio.run(claim())

@@ -158,7 +158,7 @@ def _query_frame(frame: Any, columns: Mapping[str, str], relation: Any, place: s
     try:
         table: pa.Table = nw.from_native(frame).lazy().collect("pyarrow").to_native()
     except TypeError:
-        raise InputError(f"a {type(frame).__name__} is no statement: give a path to CSV, or a frame") from None
+        raise InputError(f"a {type(frame).__name__} is not a statement: give a CSV file's path or a frame") from None
     table = table.replace_schema_metadata(None)
     query = f"SELECT {_field_list(table.column_names, columns, place)} FROM extra_table"
     return query_same_connection(relation, query, table)

@@ -1,7 +1,7 @@
 """Forecast sums of the next days from past days, with a 95 % interval. Numbers only, no dates and no frames.
 
 Problem: estimate the sum from today to the end of the month. Traffic has a weekly pattern, and a busy day is often
-followed by another. A trend is not estimated: a few weeks are too short to tell it from chance.
+followed by another. A trend is not estimated: a few weeks are too short to distinguish it from chance.
 
 Model: the value of day t is the mean of its weekday plus an error, y[t] = m[weekday(t)] + e[t]. The errors are an AR(1)
 process: those of days that are k apart have the correlation rho^k.

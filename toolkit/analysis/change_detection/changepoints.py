@@ -3,7 +3,7 @@
 Problem. Which outcomes and latencies changed during a run or a month, since when, and by how much? Shares and latencies
 vary by themselves: calls are few at night, errors come in clusters, and traffic follows the hour of the day.
 
-Method. Each endpoint's outcomes, and the median and 95th percentile of its latencies, are series of their own:
+Method. Each endpoint's outcomes, and the median and 95th percentile of its latencies, are separate series:
 
     count calls in buckets of time            time_buckets
          |
@@ -19,7 +19,8 @@ Method. Each endpoint's outcomes, and the median and 95th percentile of its late
 
 Shares: the rarer side of an outcome is followed (it, or all other outcomes), against the number of calls expected from
 the median share. Its 95 % interval is Newcombe's, with the numbers of calls divided by the noise: n clustered calls
-tell as much as n / noise independent ones. Latencies: the interval of the ratio is normal on the logarithmic scale.
+carry as much information as n / noise independent ones. Latencies: the interval of the ratio is normal on the
+logarithmic scale.
 
 A worked example of the search is at the head of ``level_segments``.
 """

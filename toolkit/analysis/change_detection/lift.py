@@ -34,7 +34,7 @@ COUNTS = ["calls", "found", "calls_before", "found_before"]
 _MIN_SCORE = 0.01  # bits; lower reports values that explain next to nothing
 _SIGNIFICANT = 0.05  # for all values of a dimension together
 _PRIOR_FOUND = 5.0  # calls with the outcome before, as if expected: more ignore a lift before, fewer trust few calls
-_MIN_VALUES = 20  # for the overdispersion: fewer values can't tell it from a cause
+_MIN_VALUES = 20  # for the overdispersion: fewer values can't distinguish it from a cause
 _MEDIAN_CHI2 = 0.4549364231195724  # the median of chi-square with one degree of freedom
 
 
@@ -107,7 +107,7 @@ def _cramers_v(calls: pd.Series, found: pd.Series) -> float:
     W. Bergsma, A bias-correction for Cramér's V and Tschuprow's T, Journal of the Korean Statistical Society 42 (2013).
     """
     n, values, share = int(calls.sum()), int((calls > 0).sum()), found.sum() / calls.sum()
-    if not 0 < share < 1 or not 1 < values < n:  # if each call has a value of its own, the correction divides by 0
+    if not 0 < share < 1 or not 1 < values < n:  # with a different value for each call, the correction divides by 0
         return 0.0
     chi2 = ((found - calls * share) ** 2 / (calls * share * (1 - share)))[calls > 0].sum()
     squared = max(0.0, chi2 / n - (values - 1) / (n - 1))

@@ -62,7 +62,7 @@ def first_send_windows(attempts: SendAttempts, window_s: int) -> FixedWindows:
     if len(sends):
         first_ns, width_ms = int(sends.start_ns.min()), width_ns // NS_PER_MS
         start_ms, end_ms = ((ns - first_ns) // NS_PER_MS for ns in (sends.start_ns, sends.end_ns + attempts.skew_ns))
-        # One time axis for all mobiles, each with a span of its own, so that one search serves all.
+        # One time axis for all mobiles, each with a separate span, so that one search serves all.
         shift_ms = sends.mobile * (int(end_ms.max()) + width_ms + 1)
         ends_ms = np.maximum.accumulate(shift_ms + end_ms)
         next_opener = np.searchsorted(ends_ms, shift_ms + start_ms + width_ms)

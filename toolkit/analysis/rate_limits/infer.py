@@ -93,7 +93,7 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
     """Infer the rate limits per mobile from accepted sends and from sends refused as out of frequency.
 
     The result is the smallest set of rules that explains the refusals and that next to no accepted send breaks. If apps
-    have contradicting rules, or if rules changed, each app or period has rows of its own. Refused verifies don't count:
+    have contradicting rules, or if rules changed, each app or period has separate rows. Refused verifies don't count:
     they follow another rule, on failed attempts. Nothing is sent.
 
     Arguments:

@@ -1,6 +1,6 @@
 """Split a log by app or in time where one set of rules can't explain it.
 
-Apps can have rules of their own, and rules change. A log is split only if its rules leave more than noise, and if the
+Apps can have different rules, and rules change. A log is split only if its rules leave more than noise, and if the
 parts together leave at most half the cost. The split in time is searched roughly, on a sample of refusals, and then
 refined: the rules before and after are inferred, and the time is moved to where the two sets of rules cost least.
 """
@@ -49,7 +49,7 @@ class RuleScope:
 
 
 def split_log(attempts: SendAttempts) -> list[RuleScope]:
-    """Return the fewest scopes with rules of their own, by app and time."""
+    """Return the fewest scopes, by app and time, that need separate rules."""
     whole = _infer(attempts, None, attempts.first_ns, attempts.last_ns + 1)
     is_sampled = sample_refused_mobiles(attempts, np.arange(len(attempts.refused)), _SAMPLE_REFUSALS)
     scopes = _split(attempts, attempts.of_mobiles(is_sampled), whole, _MAX_DEPTH)

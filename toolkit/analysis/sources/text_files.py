@@ -86,7 +86,7 @@ class UnreadLines:
 def read_text(path: Path, parser: CallParser, log_format: str | None, unread: UnreadLines) -> Iterator[Values]:
     """Yield the calls of a file, and add its other lines to ``unread``.
 
-    ``log_format`` is nginx's, for an access log that isn't JSON; None stands for ``combined``. Raise InputError for a
+    ``log_format`` is nginx's, for an access log that isn't JSON; None means ``combined``. Raise InputError for a
     damaged file, and for a file without any call.
     """
     calls = rows = 0

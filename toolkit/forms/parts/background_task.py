@@ -1,6 +1,6 @@
 """Run one job of a form at a time in a thread, and show its progress and problems in the form.
 
-A widget's callback may run on any thread of the kernel and must return at once, so jobs run in threads of their own.
+A widget's callback may run on any thread of the kernel and must return at once, so each job runs in a separate thread.
 """
 
 from __future__ import annotations

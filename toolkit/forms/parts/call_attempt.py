@@ -61,7 +61,7 @@ def verify(target: Target, msg_id: str, code: str) -> Attempt:
 
 
 def read_sent_code(target: Target, msg_id: str) -> str:
-    """Return the code that a sandbox sent. Raises RunError if the target is no sandbox or lacks the message."""
+    """Return the code that a sandbox sent. Raises RunError if the target is not a sandbox or lacks the message."""
     request = Request(target.base_url + message_path(msg_id))
     request.add_header("Authorization", Credentials(target.app_key, target.master_secret).authorization)
     try:

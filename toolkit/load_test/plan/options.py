@@ -151,7 +151,7 @@ class LoadOptions(BaseModel):
         int | None,
         Field(ge=1),
         Option(
-            "Concurrent users. Each has a connection of its own and waits for every response.",
+            "Concurrent users. Each has one connection and waits for every response.",
             flag="--users",
             expects="a whole number of users, at least 1",
             default="20, unless --rate or --stages is given",

@@ -6,7 +6,7 @@ process listens on a loopback port for one request, answers it and closes the co
     -> {"token": "…", "operation": "top_up", "arguments": {"app_key": "…", "messages": 5}}\\n
     <- {"result": [{…}]}\\n      or      {"error": "…"}\\n
 
-The port and the token stand in the store's lock file, which only its user can read. So a change takes effect at once,
+The port and the token are in the store's lock file, which only its user can read. So a change takes effect at once,
 and a single process writes to the file.
 """
 

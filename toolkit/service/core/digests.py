@@ -15,7 +15,7 @@ _VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # RFC 9562, 
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """Makes digests with one key. Each purpose has digests of its own, so that one cannot stand for another."""
+    """Makes digests with one key. Each purpose gives different digests, so that one cannot be used for another."""
 
     key: bytes = field(repr=False)
     _keyed: hashlib.blake2b = field(init=False, repr=False, compare=False)

@@ -12,7 +12,7 @@ PAGE = 4096  # records
 
 
 class RecordPages:
-    """A mapping of whole numbers to records of ``size`` bytes. A record of zeros stands for an absent one."""
+    """A mapping of whole numbers to records of ``size`` bytes. A record of zeros means that the record is absent."""
 
     def __init__(self, size: int) -> None:
         self._size = size

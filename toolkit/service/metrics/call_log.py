@@ -102,7 +102,7 @@ class LineWriter:
 def _batches(lines: list[bytes]) -> Iterator[bytes]:
     """Join lines into batches that a pipe accepts atomically, because other workers write to the same pipe.
 
-    A line that is longer than PIPE_BUF is a batch of its own.
+    A line that is longer than PIPE_BUF is a separate batch.
     """
     batch = b""
     for line in lines:

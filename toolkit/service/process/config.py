@@ -97,8 +97,8 @@ class ServiceConfig:
             raise SettingsError(f"invalid speed {self.speed}: expected a number above 0, at most {MAX_SPEED}")
         if not (self.production or self.expose_sandbox or _is_loopback(self.host)):
             raise SettingsError(
-                f"host {self.host}: a sandbox shows its codes to anyone with a key, so it listens on loopback only;"
-                " --expose-sandbox lifts that"
+                f"host {self.host}: a sandbox shows its codes to anyone with a key, so it listens on loopback only:"
+                " remove --host, or allow it with --expose-sandbox"
             )
 
 

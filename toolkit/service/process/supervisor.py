@@ -1,6 +1,6 @@
 """Serve one port from several worker processes: start them, restart those that die, and stop them all.
 
-Each worker has a listening socket of its own on the port (SO_REUSEPORT), and the kernel spreads connections over the
+Each worker has a separate listening socket on the port (SO_REUSEPORT), and the kernel spreads connections over the
 sockets. The supervisor holds the sockets, so connections that arrive after a worker died wait for its successor. The
 workers share nothing but the store.
 """
@@ -136,7 +136,7 @@ class _Worker:
             if self._stopped.is_set():
                 return
             if not self._has_answered:
-                raise RunError(f"worker {self.number} ended before it answered: see its error message above")
+                raise RunError(f"worker {self.number} ended before it was ready: see its error message above")
             pid, status = process.pid, process.returncode
             log.error("worker %d (pid %d) ended with %s: starting another", self.number, pid, status)
             with contextlib.suppress(TimeoutError):

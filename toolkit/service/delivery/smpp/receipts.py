@@ -35,7 +35,7 @@ class Receipt(NamedTuple):
 
 
 def read_receipt(pdu: bytes) -> Receipt | None:
-    """Parse a deliver_sm PDU; return None if it is no receipt, or its state isn't final.
+    """Parse a deliver_sm PDU; return None if it is not a receipt, or its state isn't final.
 
     The carrier code is the receipt's state, followed by the network's error code unless that is zero: ``UNDELIV 069``.
     """

@@ -28,7 +28,7 @@ class Alphabet:
     max_part: int
 
 
-# SMPP carries each GSM letter in an octet of its own. A letter of the extension table takes two.
+# SMPP carries each GSM letter in one octet. A letter of the extension table takes two.
 GSM_7BIT = Alphabet("gsm0338", 160, 153)
 UCS_2 = Alphabet("ucs2", 140, 134)
 

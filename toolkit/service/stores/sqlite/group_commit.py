@@ -86,7 +86,7 @@ class GroupCommit:
     def raise_if_stalled(self) -> None:
         """Raise StoreError while a commit that was given up still runs."""
         if self._running is not None and self._running.given_up:
-            raise StoreError("an earlier commit is still on its way to the disk")
+            raise StoreError("an earlier commit is still being written to the disk")
 
     async def wait_durable(self) -> None:
         """Return once all decisions so far are on the disk; raise StoreError if they were rolled back."""

@@ -1,4 +1,4 @@
-"""Lock a SQLite store for one process; the lock file also tells other processes how to reach the owner."""
+"""Lock a SQLite store for one process; other processes read in the lock file how to reach the owner."""
 
 from __future__ import annotations
 
