@@ -1,8 +1,8 @@
-"""The analysis beside the same questions asked by hand: `python benchmarks/analysis.py [--calls 10M|100M]`.
+"""Compare the analysis with hand-written queries: `python benchmarks/analysis.py [--calls 10M|100M]`.
 
-Asks each of DuckDB, polars, pandas (benchmarks/by_hand.py) and the toolkit in a process of its own, in turn, and prints
-seconds and the peak of its memory: the median of some rounds. Beyond 10 million calls, pandas is left out, and the data
-are one simulated month of 10 million, repeated and moved in time.
+DuckDB, polars, pandas (benchmarks/by_hand.py) and the toolkit answer each question in turn, each in a separate process.
+The script prints seconds and peak memory: the medians of some rounds. Beyond 10 million calls, pandas is left out, and
+the data are one simulated month of 10 million calls, repeated and moved in time.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def ask_toolkit(question: str, folder: str) -> object:
 
 
 def ask(tool: str, question: str, folder: str) -> None:
-    """Ask once, in this process, and print what it took once everything was imported."""
+    """Answer one question in this process, and print its time and memory without the imports."""
     for name in IMPORTS[tool]:
         import_module(name)
     began_s = time.perf_counter()
@@ -60,7 +60,7 @@ def ask(tool: str, question: str, folder: str) -> None:
 
 
 def measure(tool: str, question: str, folder: Path) -> dict[str, float] | None:
-    """Ask in a process of its own; None where that ended without an answer, as out of memory."""
+    """Run ``ask`` in a separate process; return None if it ended without an answer, e.g. out of memory."""
     command = [sys.executable, __file__, "--ask", tool, question, str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
@@ -73,7 +73,7 @@ def measure(tool: str, question: str, folder: Path) -> dict[str, float] | None:
 
 
 def make_data(folder: Path, calls: int) -> Path:
-    """Simulate a month of at most 10 million calls; for more, put it there again and again, moved in time."""
+    """Simulate a month of at most 10 million calls; for more calls, repeat the month, moved in time."""
     from toolkit.simulation import SimulationPlan, simulate
 
     month = folder / f"month-{min(calls, MONTH)}"
@@ -87,7 +87,7 @@ def make_data(folder: Path, calls: int) -> Path:
 
 
 def repeat_month(month: Path, year: Path, number: int) -> None:
-    """Write a month's days again, so many months later, with other messages and mobiles."""
+    """Write the days of a month again, some months later, with other messages and mobiles."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

@@ -1,8 +1,9 @@
-"""The clients against plain httpx, side by side: `python benchmarks/async_client.py`. Takes about a minute.
+"""Compare the clients with plain httpx: `python benchmarks/async_client.py`. Takes about a minute.
 
-A minimal keep-alive server runs pinned to core 0, the callers to core 1 (Linux; elsewhere unpinned), loopback only. In
-each round every caller has its turn, so that a busy moment of the machine hits all alike; shown are medians over the
-rounds, of the latencies the percentiles of the median round. "ratio" is to plain httpx.AsyncClient with as many tasks.
+A minimal keep-alive server runs pinned to core 0, the callers to core 1 (on Linux; elsewhere unpinned), loopback only.
+Each round measures every caller, so that a busy moment of the machine affects all of them. The figures are medians over
+the rounds; latencies are the percentiles of the median round. "ratio" compares with plain httpx.AsyncClient with as
+many tasks.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ Measured = tuple[float, float, float]  # calls/s, p50 and p99 in ms
 
 
 class Server(asyncio.Protocol):
-    """Answers every request, which ends with the only body there is."""
+    """Answers every request. All requests have the same body."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport, self.received = transport, b""

@@ -1,4 +1,4 @@
-"""The ceiling: an ASGI application that only parses JSON and answers, under uvicorn as the service runs it."""
+"""An ASGI app that only parses JSON and answers, under uvicorn as in the service: the upper bound of the rate."""
 
 import asyncio
 import json

@@ -1,8 +1,8 @@
-"""The floor of a load generator in Python: epoll, recv and send of the same bytes, and nothing else.
+"""A minimal load generator in Python: epoll, recv and send of the same bytes, and nothing else.
 
-What benchmarks/load.py calls for that row: `python benchmarks/bare_loop.py URL SECONDS CONNECTIONS AUTHORIZATION`. No
-answer is read, no call is timed, recorded or counted but by the server. Prints how many answers came, in how many
-seconds, and in how many of CPU.
+benchmarks/load.py runs it as the lower bound of the CPU time:
+`python benchmarks/bare_loop.py URL SECONDS CONNECTIONS AUTHORIZATION`. It parses no answer and times, records or counts
+no call; the server counts them. It prints the number of answers, the seconds and the CPU seconds.
 """
 
 import select
@@ -36,7 +36,7 @@ def in_plain(connection: socket.socket, written: bytes) -> Callable[[], bool]:
 
 
 def over_tls(connection: socket.socket, written: bytes, host: str) -> Callable[[], bool]:
-    """Speak TLS from memory to memory, as the engine does: that is one recv and one send a call."""
+    """Use TLS on memory buffers, as the engine does: one recv and one send a call."""
     recv, send = connection.recv, connection.send
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     channel = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=host)

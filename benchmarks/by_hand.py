@@ -1,7 +1,7 @@
-"""What a user would write by hand for the same answers, in DuckDB's SQL, polars and pandas, of a folder of calls.
+"""Answer the questions of the analysis with hand-written DuckDB SQL, polars and pandas, from a folder of calls.
 
-``over_time`` and ``latency`` are by ``bucket_ns``, ``cost`` messages, money and conversion by day, app, template and
-carrier, with what was resent within five minutes.
+``over_time`` and ``latency`` group by ``bucket_ns``. ``cost`` returns messages, money and conversion by day, app,
+template and carrier, with the messages that were sent again within five minutes.
 """
 
 from decimal import Decimal
@@ -14,7 +14,7 @@ FREE = (50001, 50002, 50003, 50004, 50005, 50006, 50007, 50008, 50009, 50013, 50
 
 
 def bucket_ns(folder):
-    """Return the width of a bucket of time: a minute of a month, and of more months as many minutes."""
+    """Return the width of a time bucket: as many minutes as there are months."""
     return MINUTE_NS * max(1, len(list(Path(folder).glob("calls*.parquet"))) // 30)
 
 

@@ -1,12 +1,14 @@
-"""What is left after kill -9 under load: `python benchmarks/crash.py [sqlite|redis|workers]`. Linux; two minutes each.
+"""Measure data loss after kill -9 under load: `python benchmarks/crash.py [sqlite|redis|workers]`.
 
-sqlite: the service is killed. redis: redis-server is killed, with appendfsync always, while the service stays up.
-workers: two workers of the service and their parent are killed, on a Redis that stays up. Each time what was killed is
-started again on what it left behind. Whoever calls keeps a book of the answers, and at the end the book is held against
-the service: every message answered 200 exists and is verified with its code, once; its mobile's window counts it; the
-balance is the start less what was accepted. A send that got no answer, or 50019 from a service whose Redis went away,
-may have been accepted or not, but wholly: the window tells which, and the balance must agree.
-The book is closed only when the service has taken back what its Redis did unanswered.
+Needs Linux; takes two minutes each. sqlite: the service is killed. redis: redis-server is killed, with appendfsync
+always, while the service stays up. workers: two workers of the service and their parent are killed, on a Redis that
+stays up. Each time the killed processes are restarted on their data.
+
+The callers note all answers. At the end the notes are compared with the service: every message answered 200 exists, is
+verified with its code exactly once, and counts in its mobile's window. The balance is the initial one less the accepted
+messages. A send without an answer, or with 50019 because Redis was down, may be accepted or not, but not in part:
+the window shows which, and the balance must agree. The notes are read after the service has rolled back the calls that
+Redis executed without an answer.
 """
 
 import argparse
@@ -40,7 +42,7 @@ Life = tuple[Server, Callable[[], None]]  # a service that answers, and what kil
 
 @dataclass(slots=True)
 class Book:
-    """What the callers were answered, as msg_ids and mobiles. ``codes``: those that were read in time."""
+    """The answers that the callers got, as msg_ids and mobiles. ``codes``: those that were read in time."""
 
     messages: list[str] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
@@ -75,13 +77,13 @@ class Caller:
         return (await self.post(f"/v1/codes/{msg_id}/valid", {"code": code}))[0]
 
     async def judge(self, msg_id: str, code: str) -> int:
-        """Verify where an answer is owed."""
+        """Verify a code; fail without a decision of the service."""
         verdict = await self.verify(msg_id, code)
         assert verdict not in (NO_ANSWER, SERVER_ERROR), verdict
         return verdict
 
     async def peek(self, msg_id: str) -> str | None:
-        """Return a message's code, "" where there is no such message, None where there is no answer."""
+        """Return a message's code, "" if the message is unknown, or None without an answer."""
         try:
             async with self.session.get(f"/sandbox/messages/{msg_id}") as answer:
                 return str((await answer.json()).get("code", "")) if answer.status < 500 else None
@@ -118,7 +120,7 @@ async def call_until_killed(caller: Caller, book: Book) -> None:
 
 
 async def journey(caller: Caller, book: Book, mobile: str) -> bool:
-    """Send, read the code, verify every other one; tell whether all was answered."""
+    """Send, read the code, and verify every other one. Return whether all calls were answered."""
     code, msg_id = await caller.send(mobile)
     if code != SUCCESS:
         note_no_success(book, mobile, code)
@@ -148,7 +150,7 @@ async def verify_once(caller: Caller, book: Book, msg_id: str) -> bool:
 
 
 async def each(items: Iterable[str], task: Callable[[str], Coroutine[Any, Any, int | bool]]) -> list[int | bool]:
-    """Run a task for each item, a few at a time, and return what they return, in any order."""
+    """Run a task for each item, a few at a time, and return the results in any order."""
     waiting, done = iter(list(items)), list[int | bool]()
 
     async def work() -> None:
@@ -160,7 +162,7 @@ async def each(items: Iterable[str], task: Callable[[str], Coroutine[Any, Any, i
 
 
 async def lost_messages(caller: Caller, book: Book) -> int:
-    """Count the messages answered 200 that are not verified by their code, the first time, and then no more."""
+    """Count the messages answered 200 whose code is refused, unless an unanswered verify may have used it."""
 
     async def is_lost(msg_id: str) -> bool:
         typed = book.codes.get(msg_id) or await caller.peek(msg_id)
@@ -172,7 +174,7 @@ async def lost_messages(caller: Caller, book: Book) -> int:
 
 
 async def verified_twice(caller: Caller, book: Book) -> int:
-    """Count the messages that were verified and don't say so when they are again."""
+    """Count the verified messages that do not answer 'verified code' to another verify."""
     again = await each(book.codes, lambda it: caller.judge(it, book.codes[it]))
     return len(again) - again.count(VERIFIED_CODE)
 
@@ -195,7 +197,7 @@ def balance(store: str, app_key: str) -> int:
 
 
 def audit(server: Server, store: str, start: int, book: Book) -> dict[str, int]:
-    """Return the figures; those that must be 0 come last."""
+    """Return the figures. Those that must be 0 come last."""
     time.sleep(TAKEN_BACK_WITHIN_S)
     charged = start - balance(store, server.app_key)
     lost = calling(server, lambda it: lost_messages(it, book))  # before a probe can take a lost one's msg_id
@@ -254,7 +256,7 @@ def worker_lives(stack: ExitStack, store: str, folder: Path) -> Iterator[Life]:
 
 
 def store_answers(server: Server) -> bool:
-    """Tell whether a verify is judged: of a message that never was."""
+    """Return whether the store answers a verify, of an unknown message."""
     return bool(calling(server, lambda it: it.verify("none", "000000")) == INVALID_CODE)
 
 
@@ -262,7 +264,7 @@ LIVES = {"sqlite": sqlite_lives, "redis": redis_lives, "workers": worker_lives}
 
 
 def run(victim: str, kills: int) -> dict[str, int]:
-    """Kill a number of times under load and return the figures."""
+    """Kill the processes a number of times under load, and return the figures."""
     with TemporaryDirectory(prefix="smscode-crash-") as name, ExitStack() as stack:
         store = f"sqlite:///{name}/store.db" if victim == "sqlite" else f"redis://127.0.0.1:{free_port()}/0"
         lives, book = LIVES[victim](stack, store, Path(name)), Book()
@@ -284,7 +286,7 @@ def main() -> None:
 
 
 def report(victim: str, kills: int) -> int:
-    """Print the figures; return 0 where they are sound, 1 where not, 3 where there are none."""
+    """Print the figures; return 0 if they are right, 1 if not, and 3 if there are none."""
     try:
         figures = run(victim, kills)
     except UnavailableError as reason:

@@ -1,7 +1,8 @@
-"""The load test beside locust's own users and wrk: `python benchmarks/load.py speed|stall|scaling`. Linux, two cores.
+"""Compare the load test with locust's users and wrk: `python benchmarks/load.py speed|stall|scaling`.
 
-The server runs pinned to core 0, the load generator to core 1. It is `trivial_server.c`, made with cc, which counts
-what it answered; over TLS it is nginx, which counts too. What a generator says it has called is held against that.
+Needs Linux and two cores. The server runs pinned to core 0, the load generator to core 1. The server is
+`trivial_server.c`, compiled with cc, or nginx over TLS. Both count their answers, which are compared with the
+generator's count.
 """
 
 import argparse
@@ -55,7 +56,7 @@ MAKE_CERTIFICATE = (
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a load generator says it has made: calls, in how many seconds, and of CPU, and the times it tells, in ms."""
+    """The figures that a load generator reports: calls, seconds, CPU seconds, and latencies in ms."""
 
     calls: int
     seconds: float
@@ -69,7 +70,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, and how many calls it has answered."""
+    """A server and the number of calls that it has answered."""
 
     url: str
     answered: Callable[[], int]
@@ -123,7 +124,7 @@ def nginx(folder: Path) -> Iterator[Target]:
 
 
 def locust(target: Target, folder: Path, seconds: float, who: str, *options: str, **settings: str) -> Made:
-    """Run locust with users of one kind; raise RuntimeError where a call failed."""
+    """Run locust with users of one kind; raise RuntimeError if a call failed."""
     run = folder / f"run-{time.monotonic_ns()}"
     run.mkdir()
     cpu = run / "cpu"
@@ -227,7 +228,7 @@ GENERATORS: dict[str, Callable[[Target, Path, float], Made]] = {
 
 
 def speed(rounds: int, seconds: float) -> None:
-    """Calls a second on one core. In each round every generator has its turn; shown are medians."""
+    """Measure calls per second on one core. Each round runs every generator; the figures are medians."""
     for name, server in (("plain", trivial), ("TLS", nginx)):
         rates: dict[str, list[float]] = {generator: [] for generator in GENERATORS}
         cpus_us: dict[str, list[float]] = {generator: [] for generator in GENERATORS}
@@ -271,7 +272,7 @@ def show_speed(
 
 
 def stall(rounds: int, seconds: float) -> None:
-    """Times that are reported, asked for 1,000 calls a second, of a server that stalls 200 ms every 2 s."""
+    """Print the reported times at 1,000 calls a second, of a server that stalls for 200 ms every 2 s."""
     at_rate = ["--rate", str(RATE), "--max-connections"]
     rows: dict[str, Callable[[Target, Path], Made]] = {}
     for connections in (5, 20, 100, 400):
@@ -293,7 +294,7 @@ def stall(rounds: int, seconds: float) -> None:
 
 
 def truth(percentile: float) -> float:
-    """Of the arrivals, those within a stall wait evenly long, from nothing to all of it; the others don't wait."""
+    """Arrivals within a stall wait for a uniformly distributed part of it; the others don't wait."""
     held_ratio = STALL_MS / EVERY_MS
     return max(0.0, percentile / 100 - (1 - held_ratio)) / held_ratio * STALL_MS
 
@@ -302,7 +303,7 @@ def truth(percentile: float) -> float:
 
 
 def scaling(rounds: int, seconds: float) -> None:
-    """Calls a second of one and two workers on both cores, the server on the first."""
+    """Measure calls per second of one and two workers on both cores, with the server on the first."""
     print(f"{'workers':8} {'calls/s':>9}   median of {rounds}, on {os.cpu_count()} cores; the server has one of them")
     for workers in (1, 2):
         rates = []

@@ -1,8 +1,8 @@
-"""Measure how long `smscode load` takes besides the load: `python benchmarks/load_startup.py [SMSCODE ...]`.
+"""Measure the overhead of `smscode load` before and after the load: `python benchmarks/load_startup.py [SMSCODE ...]`.
 
-Two times by the wall clock, from the run's own records: from the command to the first call, and from the end of the
-last call to the end of the command. Each SMSCODE is an executable, e.g. those of two checkouts; they take turns, so
-that a busy machine is as busy for each. Without one it is that of this Python. Takes about 20 s a run.
+Two wall-clock times, from the run's own records: from the command to the first call, and from the end of the last call
+to the end of the command. Each SMSCODE is an executable, e.g. of two checkouts. They take turns, so that a busy machine
+affects both alike. The default is the executable of this Python. Takes about 20 s a run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROUNDS, DURATION = 5, "10s"
 
 
 def measure(executable: str) -> tuple[float, float]:
-    """Run a load test against its own sandbox; return the seconds before the first and after the last call."""
+    """Run a load test on a new sandbox; return the seconds before the first and after the last call."""
     with tempfile.TemporaryDirectory() as folder:
         command = [executable, "load", "--duration", DURATION]
         started_ns = time.time_ns()

@@ -1,4 +1,4 @@
-"""What benchmarks/load.py lets locust spawn: the same two calls in turn, made by each kind of user."""
+"""The locust users that benchmarks/load.py runs: each kind makes the same two calls in turn."""
 
 import os
 import time
@@ -22,7 +22,7 @@ def begin(environment, **_):
 
 @events.test_stop.add_listener
 def end(environment, **_):
-    """Leave what the test has used of its core, without locust's start and end."""
+    """Write the CPU time of the test, without locust's start and end."""
     if "CPU_FILE" in os.environ:
         Path(os.environ["CPU_FILE"]).write_text(str(time.process_time() - environment.began_cpu_s))
 
@@ -69,7 +69,7 @@ class FastHttp(FastHttpUser):
 
 
 class PacedFastHttp(FastHttpUser):
-    """Locust's own way to a rate: each user waits so that it makes so many calls a second, at best."""
+    """A FastHttpUser at a rate, by locust's ``constant_throughput``: at most so many calls a second."""
 
     wait_time = constant_throughput(RATE_PER_USER) if RATE_PER_USER else constant(0)
 

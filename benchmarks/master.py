@@ -1,8 +1,8 @@
-"""What a master has to do for its workers: `python benchmarks/master.py`, ten seconds on any machine.
+"""Measure the work of a master for its workers: `python benchmarks/master.py`, ten seconds on any machine.
 
-Measured: one report of one worker, as it leaves that worker after a minute and a half at 2,000 calls a second, taken in
-by locust and by this project; and the sum over all workers, that thresholds and locust's page ask for once a second.
-Calculated from that, not run: the share of one core that 100 workers' reports and sums take of a master.
+Measured: merging one report of one worker, as it is after a minute and a half at 2,000 calls a second, in locust and in
+this project; and the sum over all workers, which thresholds and locust's page need once a second. Calculated from that,
+not run: the share of one core that a master needs for 100 workers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REPEATS = 300
 
 
 def main() -> None:
-    """Measure, and calculate."""
+    """Measure the merge and the sum, and print the estimate."""
     report = msgpack.dumps(write_report())
     environment, metrics = start(), Metrics()
     clients = [f"worker-{number}" for number in range(WORKERS)]
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def write_report() -> dict[str, object]:
-    """Return what a worker sends that has run for a while."""
+    """Return the report of a worker that has run for a while."""
     environment, metrics = start(), Metrics()
     environment.stats.clear_all()
     for number, result in enumerate(draw_calls(CALLS_BEFORE + CALLS_BETWEEN)):

@@ -1,9 +1,9 @@
-"""What recording costs: `python benchmarks/recorder.py`. Takes under a minute; Linux.
+"""Measure the cost of recording: `python benchmarks/recorder.py`. Takes under a minute; needs Linux.
 
-Microseconds of CPU a call in the load generator: a send and its verify, recorded in turn, as a journey makes them, with
-the writing to a file; the median and the best of rounds, and the longest pause by the clock. The open loop hands over
-what it made within 5 ms, a locust user each call by itself. "a list" is what merely keeping the calls costs, the floor.
-Bytes a call: of a real run against a sandbox, packed and as Parquet.
+CPU time in microseconds a call in the load generator: a send and its verify are recorded in turn, as in a journey,
+including the writes to a file. The script prints the median and the best round, and the longest pause. The open loop
+records its calls in batches of 5 ms, a locust user one call at a time. "a list" only appends the calls to a list: the
+lower bound. Bytes a call, packed and as Parquet, are from a real run against a sandbox.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RECORDS = RecordBuilder.of("benchmark", "worker-0", "key", "secret")
 
 
 def calls() -> list[CallResult]:
-    """Make what a generator has at hand when calls are over."""
+    """Make the values that a generator has when calls have ended."""
     made: list[CallResult] = []
     for mobile in islice(uniform(1), JOURNEYS):
         msg_id, now_ns = str(uuid4()), time.time_ns()
@@ -55,7 +55,7 @@ def calls() -> list[CallResult]:
 def measure(
     made: list[CallResult], append: Callable[[list[CallResult]], None], flush: Callable[[], None], at_once: int
 ) -> tuple[float, float]:
-    """Return the microseconds a call, and the longest turn in ms."""
+    """Return the microseconds a call and the longest pause in ms."""
     handed = [made[at : at + at_once] for at in range(0, len(made), at_once)]
     marks, started_s = [time.perf_counter()], time.thread_time()
     for turn in range(TURNS):

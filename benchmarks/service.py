@@ -1,9 +1,9 @@
-"""The service beside its ceiling and its stand-ins: `python benchmarks/service.py`. Linux, two cores; ten minutes.
+"""Compare the service with a bare ASGI app, Prism and WireMock: `python benchmarks/service.py`. Takes ten minutes.
 
-The server runs pinned to core 0; wrk, and Redis where there is one, to core 1. In each round every server has its turn,
-so that a busy moment of the machine hits all alike; shown are the medians over the rounds, of the latencies the
-percentiles of the median round. An answer other than the success that was asked for ends the benchmark. `memory`
-measures a million messages, `profile` where the time goes.
+Needs Linux and two cores. The server is pinned to core 0; wrk, and Redis if used, to core 1. Each round measures every
+server, so that a busy moment of the machine affects all of them. The figures are medians over the rounds; latencies are
+the percentiles of the median round. An answer that is not a success ends the benchmark. `memory` measures a million
+messages, `profile` the CPU time of each part.
 """
 
 import argparse
@@ -60,7 +60,7 @@ parses and answers; Prism and WireMock keep no state: they accept any code, howe
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one run of wrk saw. Latencies in ms."""
+    """The figures of one run of wrk. Latencies in ms."""
 
     calls_per_s: float
     p50_ms: float
@@ -74,7 +74,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """wrk's count of what came back, by call."""
+    """wrk's counts of responses, by call."""
 
     seconds: float
     sent: int
@@ -88,7 +88,7 @@ _blocks = itertools.count(13_000_000_000, BLOCK)
 
 
 def call(server: Server, mode: str, seconds: float, codes: Path | None = None, count: int = 0) -> Answers:
-    """Run wrk against a server; raise RuntimeError unless every answer was the success that was asked for."""
+    """Run wrk against a server; raise RuntimeError unless every answer is a success."""
     threads = CONNECTIONS if mode == "prepare" else 1  # a thread doesn't learn which of its connections was answered
     arguments = [mode, server.authorization, str(server.temp_id), str(next(_blocks)), str(codes), str(count)]
     wrk = ["wrk", f"-t{threads}", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "60s"]
@@ -142,7 +142,7 @@ def on_redis(folder: Path, appendfsync: str, workers: int) -> Iterator[Server]:
 
 @contextmanager
 def stand_in(command: list[str], port: int) -> Iterator[Server]:
-    """Run a stand-in until the block ends; it answers when the block begins."""
+    """Run another server until the block ends. It is ready when the block begins."""
     with child(command, SERVER_CORE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         server = Server(psutil.Process(process.pid), f"http://127.0.0.1:{port}")
         wait_for(lambda: answers(server), 60)
@@ -191,7 +191,7 @@ def wiremock(*options: str) -> Iterator[Server]:
 
 
 def start_all(stack: ExitStack, folder: Path, only: list[str]) -> dict[str, Server]:
-    """Start what can be started, and say what can't and why."""
+    """Start the available servers, and print why others can't be started."""
     starting = {
         "SQLite FULL": service(f"sqlite:///{folder}/store.db", core=SERVER_CORE),
         "Redis always, 1 worker": on_redis(folder, "always", 1),
@@ -270,7 +270,7 @@ def _version(name: str, option: str) -> str:
 
 
 def memory(messages: int, speed_up: int = 1000) -> None:
-    """Print what a number of messages costs while it is unexpired, at a start, and after all of it has passed."""
+    """Print the memory for a number of messages while they are valid, after a restart, and after they have expired."""
     with TemporaryDirectory(prefix="smscode-bench-") as name:
         store = f"sqlite:///{name}/store.db"
         with service(store, core=SERVER_CORE) as server:
@@ -299,7 +299,7 @@ def report(what: str, server: Server) -> None:
 
 
 def profile(mode: str, seconds: int) -> None:
-    """Print where the service's time goes: CPU per call, and who holds the interpreter, by file and by function."""
+    """Print the CPU time of a call, and the shares of the interpreter lock by file and by function."""
     spy_path = Path(sys.executable).with_name("py-spy")
     if not spy_path.exists():
         raise UnavailableError("py-spy isn't installed (pip install py-spy)")

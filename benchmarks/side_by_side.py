@@ -1,4 +1,4 @@
-"""What is measured against each other: processes, where asked on a core of their own, that end with a block."""
+"""Start the processes that the benchmarks compare, on a given core if asked, and stop them when a block ends."""
 
 import json
 import os
@@ -22,12 +22,12 @@ SMSCODE = [sys.executable, "-m", "toolkit"]
 
 
 class UnavailableError(Exception):
-    """Why something can't be started here."""
+    """A program can't be started on this computer. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that answers, and what its callers need to know."""
+    """A running server, with its URL and credentials."""
 
     process: psutil.Process
     url: str
@@ -52,7 +52,7 @@ class Server:
         return replace(self, temp_id=temp_id)
 
     def kill(self) -> None:
-        """Kill all its processes (SIGKILL); the parent is held first, so that it starts none anew."""
+        """Kill all processes (SIGKILL). The parent is stopped first, so that it restarts none."""
         self.process.suspend()
         for each in reversed(self.processes()):
             each.kill()
@@ -70,7 +70,7 @@ def free_port() -> int:
 
 @contextmanager
 def child(command: list[str], core: int | None = None, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a process, where asked on one core, until the block ends."""
+    """Run a process until the block ends, on one core if asked."""
     pinned = [] if core is None else ["taskset", "-c", str(core)]
     with subprocess.Popen([*pinned, *command], text=True, **options) as process:
         try:
@@ -88,7 +88,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def announcing(command: list[str], core: int | None = None) -> Iterator[Server]:
-    """Run a server that prints one line of JSON once it answers; raise UnavailableError where it doesn't."""
+    """Run a server that prints one line of JSON when it is ready; raise UnavailableError if it doesn't."""
     with (
         tempfile.TemporaryFile("w+") as errors,
         child(command, core, stdout=subprocess.PIPE, stderr=errors) as process,
