@@ -45,7 +45,7 @@ def outcome_kind(outcome: int | str) -> str:
 
 
 def shades(base: Mapping[str, str]) -> dict[str, str]:
-    """Return a colour for each name; names with the same base colour get lighter and lighter shades of it.
+    """Return a colour for each name; names with the same base colour get shades from dark to light.
 
     Args:
         base: The base colour, ``#rrggbb``, of each name.

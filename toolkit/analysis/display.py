@@ -26,7 +26,7 @@ def readable(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
     Args:
         frame: A result of the analysis.
-        columns: The columns to return; all of them if none is given.
+        columns: The columns to return. Default: all.
 
     Returns:
         A frame of strings without an index. A missing value is "–", or "" in a column of text.
@@ -74,7 +74,7 @@ def _is_text(column: pd.Series) -> bool:
 
 
 def _format_measured(value: Any, measure: str, is_difference: bool) -> str:
-    """Format a share, a latency, or a difference of one of them."""
+    """Format a share, a latency, or a difference of shares or latencies."""
     if pd.isna(value):
         return number_format.MISSING
     if measure != "share":

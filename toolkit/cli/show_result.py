@@ -46,7 +46,7 @@ def exit_by(results: Sequence[RunResult], conditions: Iterable[Verdict] = ()) ->
     """Exit with the code of the first reason that applies; return if none does.
 
     The reasons: the load generator was the bottleneck, a check failed or has no data, a threshold did not pass, a
-    condition of ``--fail-if`` holds, the budget ended the run. ``conditions`` are the opposites of those of --fail-if.
+    condition of ``--fail-if`` holds, the budget ended the run. ``conditions`` are negated --fail-if conditions.
     """
     settings = [it.settings for it in results]
     verdicts = [verdict for it in results for verdict in it.verdicts]

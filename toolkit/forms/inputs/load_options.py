@@ -56,10 +56,10 @@ class LoadFields:
         )
 
     def read(self, real: Target | None) -> LoadTest | None:
-        """Return the load test, or None if a field is invalid, which is then shown beside it.
+        """Return the load test, or None if a field is invalid; the field then shows the error.
 
         Args:
-            real: The target if messages may cost money there, which it then is allowed to; None for a sandbox.
+            real: The target if its messages may cost money; this allows the load test to use it. None for a sandbox.
         """
         price = load_price()
         fields = {self.pace.value: self.hard, "thresholds": self.thresholds, "max_messages": self.messages}

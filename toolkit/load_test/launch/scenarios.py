@@ -13,7 +13,7 @@ _USED_BY = {"limits": "THROUGHPUT", "recording": "or_else"}  # the name of the c
 
 
 def scenarios() -> dict[str, Path]:
-    """Return the known scenarios as name to locustfile; one in ./locustfiles replaces the toolkit's of that name."""
+    """Return the locustfile of each known scenario. A file in ./locustfiles has precedence over the toolkit's."""
     package = Path(__file__).parents[2]
     packaged = package / "locustfiles"
     folders = [packaged if packaged.is_dir() else package.parent / "locustfiles", Path("locustfiles")]

@@ -32,7 +32,7 @@ class ServiceClock:
         return math.ceil(rule.window_ms / self.speed) * TICK_NS
 
     def slack_ns(self, rule: Rule) -> int:
-        """Return the error allowed in a window, in ns, beyond the tick by which a correct service may accept early."""
+        """Return the tolerance of a window's length in ns, in addition to the tick that a service may be early."""
         uneven = 0 if float(self.speed).is_integer() else TICK_NS
         return uneven + round(self.window_ns(rule) * self.drift_ratio)
 
