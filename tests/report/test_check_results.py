@@ -19,6 +19,11 @@ CLAIM = {
     "claim": "frequency_limits",
     "says": "no send <beyond> the rules is accepted",
     "status": "FAIL",
+    "reason": "1,204 sends were accepted beyond 1/60s",
+    "parts": [
+        {"name": "1/60s", "status": "FAIL", "reason": "1,204 sends were accepted beyond 1/60s"},
+        {"name": "5/3600s", "status": "NO_DATA", "reason": "no send reached 5/3600s"},
+    ],
     "figures": {"over_admissions": 1204, "boundaries": {"1/60s": {"last_refused_ms": None, "first_accepted_ms": 1.5}}},
 }
 
@@ -32,16 +37,29 @@ def run(tmp_path: Path) -> Path:
 def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> None:
     save(RunResult("friday", analysis.from_records(traffic), {}, read_check_results(run)), run)
     assert json.loads((run / run_folder.SUMMARY_NAME).read_text())["claims"] == [CLAIM]
-    ((case,),) = JUnitXml.fromfile(str(run / junit.FILE_NAME))
-    assert case.name == "frequency_limits"
-    assert [type(it).__name__ for it in case.result] == ["Failure"]
+    ((whole, *parts),) = JUnitXml.fromfile(str(run / junit.FILE_NAME))
+    assert [it.name for it in (whole, *parts)] == [
+        "frequency_limits",
+        "frequency_limits 1/60s",
+        "frequency_limits 5/3600s",
+    ]
+    assert [type(it).__name__ for case in (whole, *parts) for it in case.result] == ["Failure", "Failure", "Error"]
+    assert whole.result[0].message == "1,204 sends were accepted beyond 1/60s"
 
 
 def test_a_claim_is_on_the_page_with_its_figures(run: Path, traffic, render) -> None:
     html = render(analysis.from_records(traffic), {}, read_check_results(run))
     assert "no send &lt;beyond&gt; the rules is accepted" in html
-    assert "1,204" in html
+    assert "FAIL: 1,204 sends were accepted beyond 1/60s." in html
+    assert "no send reached 5/3600s" in html
     assert "boundaries 1/60s first accepted ms" in html
+
+
+def test_a_result_of_an_earlier_version_has_the_sentence_of_its_check(run: Path) -> None:
+    old = {name: value for name, value in CLAIM.items() if name not in ("reason", "parts")}
+    (run / run_folder.CHECKS_NAME).write_text(json.dumps([old]))
+    (record,) = read_check_results(run)
+    assert (record.finding, record.parts) == ("no send <beyond> the rules is accepted", ())
 
 
 def test_figures_within_figures_have_both_names() -> None:

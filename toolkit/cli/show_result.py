@@ -34,6 +34,10 @@ def show_result(result: RunResult, as_json: bool) -> None:
         )
         print()
     for check in result.checks:
+        if check.parts:
+            show(
+                [{"status": it.status.value, "part": it.name, "reason": it.reason} for it in check.parts], title="Parts"
+            )
         rows = [{"figure": name, "value": value} for name, value in figure_rows(check.figures)]
         show(rows, title=f"{check.claim}: {check.status}")
         print()
@@ -51,8 +55,8 @@ def exit_by(results: Sequence[RunResult], conditions: Iterable[Verdict] = ()) ->
     settings = [it.settings for it in results]
     verdicts = [verdict for it in results for verdict in it.verdicts]
     checks = [check for it in results for check in it.checks]
-    failed = [it.says for it in checks if it.status == Status.FAIL]
-    unseen = [it.says for it in checks if it.status == Status.NO_DATA]
+    failed = [it.finding for it in checks if it.status == Status.FAIL]
+    unseen = [it.finding for it in checks if it.status == Status.NO_DATA]
     missed = [str(it.threshold) for it in verdicts if it.status is not Status.PASS]
     if held_back := [it["bottleneck"] for it in settings if it.get("bottleneck")]:
         fail(f"the load generator was the bottleneck, so nothing passes: {held_back[0]}", BOTTLENECK)

@@ -29,7 +29,7 @@ def to_json(report: Report) -> str:
         "remarks": list(report.remarks),
         "findings": {section.name: section.finding for section in report.findings()},
         "verdicts": [{"run": it.run, **as_json(it.verdict)} for it in report.verdicts],
-        "claims": [dict(check) for check in report.checks],
+        "claims": [check.model_dump(mode="json") for check in report.checks],
         "tables": {
             table.name: [
                 {str(name): _plain(value) for name, value in row.items()} for row in table.frame.to_dict("records")

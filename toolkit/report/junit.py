@@ -15,14 +15,16 @@ FILE_NAME = "junit.xml"
 
 
 def render(name: str, verdicts: Iterable[RunVerdict], duration_s: float, checks: Iterable[CheckRecord] = ()) -> str:
-    """Return JUnit XML with one test for each verdict and check. FAIL is a failure, NO_DATA is an error.
+    """Return JUnit XML with a test for each verdict, check and part of a check. FAIL is a failure, NO_DATA an error.
 
     >>> render("friday", [], 1.5).splitlines()[1]
     '<testsuites tests="0" failures="0" errors="0"><testsuite name="friday" time="1.500" tests="0" failures="0" \
 errors="0" /></testsuites>'
     """
     cases = [_case(it.run, str(it.verdict.threshold), it.verdict.status, str(it.verdict)) for it in verdicts]
-    cases += [_case(name, it.claim, it.status, it.says) for it in checks]
+    for check in checks:
+        cases.append(_case(name, check.claim, check.status, check.finding))
+        cases += [_case(name, f"{check.claim} {it.name}", it.status, it.reason) for it in check.parts]
     found = Counter(child.tag for case in cases for child in case)
     counts = {"tests": str(len(cases)), "failures": str(found["failure"]), "errors": str(found["error"])}
     attributes = {"name": mask_text(name), "time": f"{duration_s:.3f}"}

@@ -21,6 +21,8 @@ _EXPECTED = {
         "claim": "the name of a check, e.g. frequency_limits",
         "says": "a sentence that the check tests",
         "status": ", ".join(Status),
+        "reason": "a sentence that says what happened",
+        "parts": "a list of objects with name, status and reason",
         "figures": "an object of numbers, of nulls and of more such objects",
     }
 }
@@ -35,6 +37,16 @@ def _check_figures(figures: dict[str, Any]) -> dict[str, Any]:
     return figures
 
 
+class PartRecord(BaseModel):
+    """The result of a part of a check, such as one of several rate rules."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: Status
+    reason: str
+
+
 class CheckRecord(BaseModel):
     """The result of one check. The names of the fields are the file's keys.
 
@@ -42,6 +54,8 @@ class CheckRecord(BaseModel):
         claim: name of the check.
         says: the sentence that the check tests.
         status: PASS, FAIL or NO_DATA.
+        reason: a sentence that says what happened; "" in files of earlier versions.
+        parts: the results of the parts of the check, if it has any.
         figures: measured numbers by name; a value may be None, or an object of more figures.
 
     """
@@ -51,7 +65,14 @@ class CheckRecord(BaseModel):
     claim: str
     says: str
     status: Status
+    reason: str = ""
+    parts: tuple[PartRecord, ...] = ()
     figures: Annotated[dict[str, Any], AfterValidator(_check_figures)]
+
+    @property
+    def finding(self) -> str:
+        """What happened, or the sentence that the check tests if the file does not tell."""
+        return self.reason or self.says
 
 
 def read_check_results(folder: Path) -> list[CheckRecord]:

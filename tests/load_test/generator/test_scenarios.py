@@ -158,15 +158,17 @@ def test_a_run_without_data_fails(api: Api) -> None:
 
 
 def test_a_launched_run_leaves_its_claim_in_its_folder(tmp_path: Path) -> None:
-    options = LoadOptions(duration_s=3, users=4, seed=1, rules=("1/60s", "3/240s"), speed=60)
+    options = LoadOptions(duration_s=3, users=4, seed=1, rules=("1/60s", "1000/3600s"), speed=60)
     with (
         sandbox(*options.sandbox_arguments()) as target,
         locust_process.start("frequency_limits", target, options, folder=tmp_path) as load,
     ):
         assert load.wait().cause is locust_process.Cause.FINISHED
     (claim,) = json.loads((tmp_path / run_folder.CHECKS_NAME).read_text())
-    assert (claim["claim"], claim["status"]) == ("frequency_limits", "PASS")
-    assert set(claim["figures"]["boundaries"]) == {"1/60s", "3/240s"}
+    assert (claim["claim"], claim["status"]) == ("frequency_limits", "NO_DATA")
+    assert [(it["name"], it["status"]) for it in claim["parts"]] == [("1/60s", "PASS"), ("1000/3600s", "NO_DATA")]
+    assert claim["reason"] == "no send reached 1000/3600s"
+    assert set(claim["figures"]["boundaries"]) == {"1/60s", "1000/3600s"}
 
 
 def test_a_recorded_run_is_played_again_call_by_call(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> st
         for it in summary["verdicts"]
     ]
     checks = [
-        (it["status"], _CHIPS[Status(it["status"])], it["says"], list(figure_rows(it["figures"])))
+        (it["status"], _CHIPS[Status(it["status"])], it.get("reason") or it["says"], list(figure_rows(it["figures"])))
         for it in summary["claims"]
     ]
     notices = list(remarks(summary["settings"]))

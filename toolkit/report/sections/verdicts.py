@@ -16,13 +16,15 @@ from toolkit.report.verdicts import as_json
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.thresholds import Status
 
+_STATUS = table_columns.computed("verdict", lambda row: result_tables.status_badge(Status(row["status"])))
+
 
 def build_verdicts(inputs: ReportInputs, verdicts: Sequence[RunVerdict]) -> Iterator[Section]:
     """Yield one section with all thresholds, and one for each check."""
     if verdicts:
         frame = pd.DataFrame({"run": it.run, **as_json(it.verdict)} for it in verdicts)
         columns = [
-            table_columns.computed("verdict", lambda row: result_tables.status_badge(Status(row["status"]))),
+            _STATUS,
             *([table_columns.text("run")] if len(inputs.runs) > 1 else []),
             table_columns.text("threshold"),
             table_columns.computed("measured", _value, is_number=True),
@@ -33,12 +35,17 @@ def build_verdicts(inputs: ReportInputs, verdicts: Sequence[RunVerdict]) -> Iter
         finding = f"{passed} of {number_format.plural(len(verdicts), 'threshold')} passed."
         yield Section("verdicts", "Thresholds", note, [table], finding=finding)
     for place, check in enumerate((check for run in inputs.runs for check in run.checks), 1):
-        name, says = f"check-{place}", mask_text(check.says)
+        name = f"check-{place}"
         frame = pd.DataFrame(figure_rows(check.figures), columns=["figure", "value"])
         columns = [table_columns.text("figure"), table_columns.text("value", is_number=True)]
-        table = table_columns.table(name, frame, columns)
+        tables = [table_columns.table(name, frame, columns)]
+        if check.parts:
+            parts = pd.DataFrame([dict(part) for part in check.parts])
+            columns = [_STATUS, table_columns.text("name"), table_columns.text("reason")]
+            tables.insert(0, table_columns.table(f"{name}-parts", parts, columns, max_rows=len(parts)))
         badge = result_tables.status_badge(check.status)
-        yield Section(name, f"Check: {says}", parts=[table], badge=badge, finding=f"{badge}: {says}.")
+        title, finding = f"Check: {mask_text(check.says)}", f"{badge}: {mask_text(check.finding)}."
+        yield Section(name, title, parts=tables, badge=badge, finding=finding)
 
 
 def _value(row: Row) -> str:

@@ -75,9 +75,31 @@ def test_a_send_too_many_and_one_too_few_break_the_limits() -> None:
     assert judge(FREQUENCY_LIMITS, send(OK, 0), send(RATE, 61)).figures["false_refusals"] == 1
 
 
+def test_a_rule_that_no_send_reached_has_no_data() -> None:
+    expectations = Expectations(rules=(Rule(1, 60), Rule(3, 600)))
+    judged = FREQUENCY_LIMITS.judge(sum([send(OK, 0), send(RATE, 30), send(OK, 61)], Counter()), expectations)
+    assert [(part.name, part.status) for part in judged.parts] == [("1/60s", Status.PASS), ("3/600s", Status.NO_DATA)]
+    assert (judged.status, judged.reason) == (Status.NO_DATA, "no send reached 3/600s")
+    more = sum([send(OK, 122), send(RATE, 183)], send(OK, 0) + send(RATE, 30) + send(OK, 61))
+    assert FREQUENCY_LIMITS.judge(more, expectations).status is Status.PASS
+
+
+def test_a_verdict_says_what_happened_with_its_numbers() -> None:
+    expectations = Expectations(rules=(Rule(1, 60), Rule(2, 600)))
+    too_many = sum([send(OK, 0), send(OK, 30), send(OK, 50)], Counter())
+    judged = FREQUENCY_LIMITS.judge(too_many, expectations)
+    assert judged.reason == "2 sends were accepted beyond 1/60s, 1 send was accepted beyond 2/600s"
+    assert [part.status for part in judged.parts] == [Status.FAIL, Status.FAIL]
+    assert judge(FREQUENCY_LIMITS, send(OK, 0), send(RATE, 61)).reason == "1 send was refused within the rules"
+    assert (
+        judge(BRUTE_FORCE, guesses(WRONG, WRONG, WRONG, OK)).reason == "1 message was verified when no tries were left"
+    )
+    assert judge(REPLAY).reason.startswith("no call showed whether ")
+
+
 def test_sends_of_two_workers_to_one_mobile_are_judged_together() -> None:
     apart = [judge(FREQUENCY_LIMITS, send(OK, at_s)).status for at_s in (0, 30)]
-    assert apart == [Status.PASS, Status.PASS]
+    assert apart == [Status.NO_DATA, Status.NO_DATA]
     assert judge(FREQUENCY_LIMITS, send(OK, 0), send(OK, 30)).status is Status.FAIL
 
 

@@ -60,7 +60,8 @@ class CheckCollector:
 def describe(result: CheckResult) -> str:
     """Return the lines that show a result, with its figures below."""
     figures = [f"    {name.replace('_', ' ')}: {_format(value)}" for name, value in result.figures.items()]
-    return "\n".join([f"{result.status:7} {result.check.name}: {result.reason}", *figures])
+    parts = [f"    {it.status} {it.name}: {it.reason}" for it in result.parts]
+    return "\n".join([f"{result.status:7} {result.check.name}: {result.reason}", *parts, *figures])
 
 
 def _format(figure: object) -> str:

@@ -93,10 +93,18 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """The ages, in the service's ms, at which a rule was last seen to refuse and first seen to accept; None: never."""
+    """What the sends show of one rule.
+
+    Attributes:
+        last_refused_ms: the highest age at which this rule alone refused a send, in the service's ms; None if it never
+            did, so that nothing is known about it.
+        first_accepted_ms: the lowest age at which a send was accepted, in the service's ms; None: never.
+        over_admissions: sends that were accepted and had to be refused by this rule.
+    """
 
     last_refused_ms: float | None
     first_accepted_ms: float | None
+    over_admissions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +191,9 @@ def _judge_one(
     )
     early_ns = [clock.window_ns(age.rule) - age.most_ns for age in ages]
     late_ns = [age.least_ns - clock.window_ns(age.rule) for age in ages]
-    slacks_ns = [clock.slack_ns(rule) for rule in rules]
-    if any(early >= TICK_NS + slack for early, slack in zip(early_ns, slacks_ns, strict=True)):
+    if any(_is_too_early(age, clock) for age in ages):
         return Judged(send, ages, False, 0)
-    if all(late >= slack for late, slack in zip(late_ns, slacks_ns, strict=True)):
+    if all(late >= clock.slack_ns(rule) for late, rule in zip(late_ns, rules, strict=True)):
         return Judged(send, ages, True, 0)
     off_ns = max(early_ns, default=0) if send.accepted else min(late_ns, default=0)
     return Judged(send, ages, None, max(0, off_ns))
@@ -194,17 +201,24 @@ def _judge_one(
 
 def _boundary(rule: Rule, judged: Iterable[Judged], clock: ServiceClock) -> Boundary:
     refused, accepted = list[float](), list[float]()
+    over_admissions = 0
     for it in judged:
         for age in it.ages:
             if age.rule != rule:
                 continue
             if it.send.accepted and age.most_ns < math.inf:
                 accepted.append(clock.ms(age.most_ns))
+                over_admissions += _is_too_early(age, clock)
             elif not it.send.accepted and 0 <= age.least_ns < math.inf:
                 others = (other for other in it.ages if other is not age)
                 if all(other.least_ns >= clock.window_ns(other.rule) for other in others):  # no other rule refused it
                     refused.append(clock.ms(age.least_ns))
-    return Boundary(max(refused, default=None), min(accepted, default=None))
+    return Boundary(max(refused, default=None), min(accepted, default=None), over_admissions)
+
+
+def _is_too_early(age: Age, clock: ServiceClock) -> bool:
+    """Return whether a rule had to refuse a send for sure."""
+    return clock.window_ns(age.rule) - age.most_ns >= TICK_NS + clock.slack_ns(age.rule)
 
 
 def _latest(times_ns: Iterable[float], count: int) -> float:

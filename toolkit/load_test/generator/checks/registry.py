@@ -13,6 +13,7 @@ from dataclasses import asdict, astuple, dataclass
 from itertools import takewhile
 from typing import Any, TypeAlias
 
+from toolkit import number_format
 from toolkit.api.defaults import CODES
 from toolkit.api.errors import NotConnectedError
 from toolkit.api.return_codes import ReturnCode
@@ -34,6 +35,33 @@ Figures: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class PartResult:
+    """The verdict on a part of a check, such as one of several rules. ``reason`` says in words what happened."""
+
+    name: str
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A figure that must be 0, and the words that tell how many of which things were what.
+
+    >>> Broken("verified_never", "message", "never verified").describe(2)
+    '2 messages were never verified'
+    """
+
+    figure: str
+    noun: str
+    words: str
+
+    def describe(self, number: int) -> str:
+        """Return what happened."""
+        ending = "es" if self.noun.endswith("s") else "s"
+        return f"{number_format.plural(number, self.noun, ending)} {'was' if number == 1 else 'were'} {self.words}"
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """A property of the service that a scenario checks.
 
@@ -43,7 +71,8 @@ class Check:
         row: returns the data of a call, or None if the call shows nothing.
         measure: computes the figures of all rows.
         shown_by: the figure that counts the data; if it is 0, nothing was shown.
-        broken_by: the figures that must be 0, each with words for the verdict.
+        broken_by: the figures that must be 0.
+        parts: returns the verdicts on the parts of the check, from its figures. If one has no data, the check has none.
         applies: returns whether the expectations ask for the check at all.
     """
 
@@ -52,38 +81,55 @@ class Check:
     row: Callable[[Call, Outcome], Row | None]
     measure: Callable[[Evidence, Expectations], Figures]
     shown_by: str
-    broken_by: tuple[tuple[str, str], ...]
+    broken_by: tuple[Broken, ...]
+    parts: Callable[[Figures], Iterable[PartResult]] = lambda figures: ()
     applies: Callable[[Expectations], bool] = lambda expectations: True
 
     def judge(self, evidence: Evidence, expectations: Expectations) -> CheckResult:
         """Return PASS, FAIL, or NO_DATA if nothing was shown."""
         figures = self.measure(evidence, expectations)
-        if any(figures[name] for name, _ in self.broken_by):
-            return CheckResult(self, Status.FAIL, figures)
-        return CheckResult(self, Status.PASS if figures[self.shown_by] else Status.NO_DATA, figures)
+        parts = tuple(self.parts(figures))
+        found = {part.status for part in parts}
+        if any(figures[it.figure] for it in self.broken_by) or Status.FAIL in found:
+            status = Status.FAIL
+        elif not figures[self.shown_by] or Status.NO_DATA in found:
+            status = Status.NO_DATA
+        else:
+            status = Status.PASS
+        return CheckResult(self, status, figures, parts)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A check, its verdict, and the figures that led to it."""
+    """A check, its verdict, the figures that led to it, and the verdicts on its parts."""
 
     check: Check
     status: Status
     figures: Mapping[str, Any]
+    parts: tuple[PartResult, ...] = ()
 
     @property
     def reason(self) -> str:
         """The verdict in words, with its numbers."""
-        if self.status is Status.NO_DATA:
-            return f"no call showed whether {self.check.says}"
         if self.status is Status.PASS:
             return self.check.says
-        broken = [(self.figures[name], words) for name, words in self.check.broken_by]
-        return ", ".join(f"{number:,} {words}" for number, words in broken if number)
+        reasons = [part.reason for part in self.parts if part.status is self.status]
+        if self.status is Status.FAIL:
+            broken = [(it, self.figures[it.figure]) for it in self.check.broken_by]
+            whole = [it.describe(number) for it, number in broken if number and it.words]
+            return ", ".join([*reasons, *whole])
+        return ", ".join(reasons) or f"no call showed whether {self.check.says}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as a run's folder keeps it."""
-        return {"claim": self.check.name, "says": self.check.says, "status": self.status.value, "figures": self.figures}
+        return {
+            "claim": self.check.name,
+            "says": self.check.says,
+            "status": self.status.value,
+            "reason": self.reason,
+            "parts": [asdict(part) for part in self.parts],
+            "figures": self.figures,
+        }
 
 
 # The row of a call.
@@ -152,6 +198,17 @@ def _measure_limits(evidence: Evidence, expectations: Expectations) -> Figures:
     for mobile, began_ns, ended_ns, accepted in evidence:
         mobiles[mobile].append(Sent(began_ns, ended_ns, accepted))
     return asdict(judge_all(mobiles.values(), expectations.rules, expectations.clock))
+
+
+def _judge_rules(figures: Figures) -> Iterable[PartResult]:
+    for rule, boundary in figures["boundaries"].items():
+        if too_many := boundary["over_admissions"]:
+            beyond = Broken("over_admissions", "send", f"accepted beyond {rule}")
+            yield PartResult(rule, Status.FAIL, beyond.describe(too_many))
+        elif boundary["last_refused_ms"] is None:
+            yield PartResult(rule, Status.NO_DATA, f"no send reached {rule}")
+        else:
+            yield PartResult(rule, Status.PASS, f"sends were refused by {rule} when they had to be")
 
 
 def _measure_guesses(evidence: Evidence, expectations: Expectations) -> Figures:
@@ -272,10 +329,8 @@ FREQUENCY_LIMITS = Check(
     _send_row,
     _measure_limits,
     "decided",
-    (
-        ("over_admissions", "sends were accepted beyond the rules"),
-        ("false_refusals", "sends were refused within the rules"),
-    ),
+    (Broken("over_admissions", "send", ""), Broken("false_refusals", "send", "refused within the rules")),
+    _judge_rules,
 )
 BRUTE_FORCE = Check(
     "brute_force",
@@ -284,10 +339,10 @@ BRUTE_FORCE = Check(
     _measure_guesses,
     "guesses_judged",
     (
-        ("beyond_chance", "guesses were right beyond chance"),
-        ("beyond_tries", "wrong codes were answered beyond the tries of their message"),
-        ("let_in_after_tries", "messages accepted a code after their tries were used up"),
-        ("beyond_failures_per_hour", "wrong codes were answered beyond the failures per hour of their mobile"),
+        Broken("beyond_chance", "guess", "right beyond chance"),
+        Broken("beyond_tries", "wrong code", "answered beyond the tries of a message"),
+        Broken("let_in_after_tries", "message", "verified when no tries were left"),
+        Broken("beyond_failures_per_hour", "wrong code", "answered beyond the failures per hour of a mobile"),
     ),
 )
 REPLAY = Check(
@@ -296,7 +351,10 @@ REPLAY = Check(
     _right_row,
     _measure_replays,
     "messages",
-    (("verified_twice", "messages were verified more than once"), ("verified_never", "messages were never verified")),
+    (
+        Broken("verified_twice", "message", "verified more than once"),
+        Broken("verified_never", "message", "never verified"),
+    ),
 )
 JOURNEY = Check(
     "journey",
@@ -304,7 +362,7 @@ JOURNEY = Check(
     _due_row,
     _measure_verdicts,
     "answers",
-    (("wrong_answers", "answers were not the ones due"),),
+    (Broken("wrong_answers", "answer", "not the one due"),),
 )
 THROUGHPUT = Check(
     "throughput",
@@ -312,6 +370,6 @@ THROUGHPUT = Check(
     _timed_row,
     _measure_slots,
     "highest_rate_per_s",
-    (("missed_from_the_start", "slot missed the limits: the first one, so no rate kept them"),),
-    lambda expectations: bool(expectations.limits),
+    (Broken("missed_from_the_start", "slot", "the first one and missed the limits, so no rate met them"),),
+    applies=lambda expectations: bool(expectations.limits),
 )
