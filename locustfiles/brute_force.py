@@ -18,6 +18,7 @@ class Guesser(SmsCodeUser):
     wait_time = constant(0)
     tasks = [abuse.guess]  # noqa: RUF012
     check = registry.BRUTE_FORCE
+    expected = ("RATE",)
 
 
 class Stalker(SmsCodeUser):
@@ -26,3 +27,4 @@ class Stalker(SmsCodeUser):
     wait_time = constant(0)
     tasks = [abuse.guess_across]  # noqa: RUF012
     check = registry.BRUTE_FORCE
+    expected = ("RATE",)

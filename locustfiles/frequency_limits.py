@@ -18,6 +18,7 @@ class Prober(SmsCodeUser):
     wait_time = constant(0)
     tasks = [rate_limit_probes.probe_edges]  # noqa: RUF012
     check = registry.FREQUENCY_LIMITS
+    expected = ("RATE",)
 
 
 class Rival(SmsCodeUser):
@@ -26,3 +27,4 @@ class Rival(SmsCodeUser):
     wait_time = constant(0)
     tasks = [rate_limit_probes.contest]  # noqa: RUF012
     check = registry.FREQUENCY_LIMITS
+    expected = ("RATE",)

@@ -19,6 +19,7 @@ class Person(SmsCodeUser):
 
     wait_time = constant(0)
     check = registry.JOURNEY
+    expected = ("RATE",)
     tasks = {  # noqa: RUF012
         thoughtful(people.verify_right, THINK_S): 80,
         thoughtful(people.verify_wrong_first, THINK_S): 8,

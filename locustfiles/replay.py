@@ -1,7 +1,6 @@
 """Verify one correct code from many callers at the same time; pass if exactly one caller succeeds each time.
 
 With --recording it repeats the sends and verifies of that run at their times, under the same check.
-smscode load replay --users 50
 smscode load replay --users 200 --recording runs/20261124T001823Z
 """
 
@@ -28,3 +27,4 @@ class Caller(SmsCodeUser):
     wait_time = constant(0)
     tasks = [or_else(simultaneous_verify.verify_at_once)]  # noqa: RUF012
     check = registry.REPLAY
+    expected = ("RATE",)

@@ -16,6 +16,7 @@ from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.load_test.launch.scenarios import check_options, find_stages
 from toolkit.load_test.plan.options import LoadOptions, declared
 from toolkit.load_test.plan.target_guard import check_allowed
+from toolkit.runs import run_folder
 from toolkit.runs.check_results import read_check_results
 from toolkit.runs.progress import Progress
 from toolkit.settings import Price, Target
@@ -137,7 +138,8 @@ def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path
     from toolkit.report.run_result import RunResult, save
     from toolkit.report.write_files import write_page
 
-    calls = read(run)
+    calls, expected = read(run), run_folder.read_expected(run)
+    settings = settings if expected is None else {**settings, "expected": expected}
     result = RunResult(run_name(calls, run), calls, settings, read_check_results(run))
     save(result, run)
     return result, write_page(ReportInputs(calls, (result,)), run)

@@ -337,13 +337,13 @@ def test_a_run_that_keeps_its_thresholds_is_exit_0_and_shows_the_verdicts_first(
     assert done.stdout.index("PASS") < done.stdout.index("Return codes")
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "run.json").read_text())["settings"]["thresholds"][0] == "ok_ratio(send) >= 99%"
-    assert 'tests="2"' in (folder / "junit.xml").read_text()
+    assert 'tests="3"' in (folder / "junit.xml").read_text()
 
 
 def test_a_run_that_misses_a_threshold_is_exit_99_and_so_is_its_report(tmp_path: Path) -> None:
     done = load(tmp_path, "--duration", "2s", "--threshold", "rate(send) > 900000/s", "--json")
     assert (done.returncode, json.loads(done.stdout)["verdicts"][0]["status"]) == (99, "FAIL")
-    assert lines(done.stderr) == ["smscode: 1 of 1 thresholds did not pass: rate(send) > 900000/s"]
+    assert lines(done.stderr) == ["smscode: 1 of 2 thresholds did not pass: rate(send) > 900000/s"]
     again = smscode("report", str(next((tmp_path / "runs").iterdir())), "--json")
     assert (again.returncode, again.stdout) == (99, done.stdout)
 

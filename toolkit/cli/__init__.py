@@ -15,9 +15,8 @@ import typer
 
 from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
 from toolkit.cli import load, notebooks, report, send_verify, service, simulate
-from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, fail
-
-DEFECT, INTERRUPTED = 70, 130
+from toolkit.cli.output import fail
+from toolkit.runs.exit_codes import ExitCode
 
 app = typer.Typer(
     name="smscode",
@@ -51,19 +50,19 @@ def main() -> NoReturn:
     try:
         _run()
     except ReturnCodeError as problem:
-        fail(problem, REFUSED)
+        fail(problem, ExitCode.REFUSED)
     except CallError as problem:
-        fail(problem, NO_ANSWER)
+        fail(problem, ExitCode.NO_ANSWER)
     except ToolkitError as problem:
-        fail(problem, USAGE)
+        fail(problem, ExitCode.USAGE)
     except ModuleNotFoundError as problem:
-        fail(f"{problem}; install it with: pip install 'sms-code-toolkit[all]'", USAGE)
+        fail(f"{problem}; install it with: pip install 'sms-code-toolkit[all]'", ExitCode.USAGE)
     except OSError as problem:  # e.g. a full disk, or a file that cannot be read
-        fail(problem, USAGE)
+        fail(problem, ExitCode.USAGE)
     except KeyboardInterrupt:
-        fail("interrupted", INTERRUPTED)
+        fail("interrupted", ExitCode.INTERRUPTED)
     except Exception as problem:
-        fail(f"a defect of the toolkit: {type(problem).__name__}: {problem}", DEFECT)
+        fail(f"a defect of the toolkit: {type(problem).__name__}: {problem}", ExitCode.DEFECT)
     raise SystemExit(0)
 
 
@@ -78,7 +77,7 @@ def _interrupt_on_every_ending() -> None:
 def _run() -> None:
     """Run the command; raise OSError if not all of its output could be written."""
     if sys.stdout is None:
-        fail("stdout is closed, so the output cannot be written; to discard it use > /dev/null", USAGE)
+        fail("stdout is closed, so the output cannot be written; to discard it use > /dev/null", ExitCode.USAGE)
     try:
         app()
     finally:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from toolkit.api.errors import InputError
-from toolkit.cli.output import NO_ANSWER, REFUSED, USAGE, Json, fail, say
+from toolkit.cli.output import Json, fail, say
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
 from toolkit.cli.show_result import exit_by, show_result
 from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, value_type
+from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.remote_storage import check, is_url, join, push
 from toolkit.runs.run_folder import Cause
 
@@ -62,7 +63,7 @@ def takes_load_options(command: F) -> F:
     return command
 
 
-_TEXTS = ("duration_s",)  # given as text with a unit
+_TEXTS = ("duration_s", "cut_off_timeout_s")  # given as text with a unit
 
 
 @takes_load_options
@@ -98,7 +99,7 @@ def load(
     for note in ended.notes:
         say(f"note: {note}")
     if ended.cause is Cause.REFUSED:
-        fail(f"the run was ended early, because the API refuses every further call: {ended.reason}", REFUSED)
+        fail(f"the run was ended early, because the API refuses every further call: {ended.reason}", ExitCode.REFUSED)
     _check_answered(result.summary, loaded)
     exit_by([result])
 
@@ -146,7 +147,7 @@ def _push(folder: Path, out: str) -> str:
     try:
         push(folder, join(out, folder.name))
     except InputError as problem:
-        fail(f"{problem}; the run stays in {folder}", USAGE)
+        fail(f"{problem}; the run stays in {folder}", ExitCode.USAGE)
     shutil.rmtree(folder)
     return f"{folder.name}/report.html of --out"
 
@@ -216,6 +217,6 @@ def _check_answered(summary: Summary, aim: Target) -> None:
     """Exit if no call got a response of the API."""
     endpoints: Any = summary["endpoints"]
     if not summary["calls"]:
-        fail(f"no call was made to {aim.base_url}: give a longer --duration", NO_ANSWER)
+        fail(f"no call was made to {aim.base_url}: give a longer --duration", ExitCode.NO_ANSWER)
     if not any(it["return_codes"] for it in endpoints.values()):
-        fail(f"no call got a response of the API from {aim.base_url}", NO_ANSWER)
+        fail(f"no call got a response of the API from {aim.base_url}", ExitCode.NO_ANSWER)

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-REFUSED, USAGE, NO_ANSWER = 1, 2, 3
 _PIPED_WIDTH = 200
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table. Default: off.")]

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.cli.output import REFUSED, Json, show, show_json
+from toolkit.cli.output import Json, show, show_json
+from toolkit.runs.exit_codes import ExitCode
 
 BaseUrl = Annotated[
     str | None,
@@ -57,7 +58,7 @@ def verify(
         show_json(answer)
     else:
         print(f"{verdict.return_code:d} {verdict.message}")
-    raise SystemExit(0 if verdict.is_valid else REFUSED)
+    raise SystemExit(0 if verdict.is_valid else ExitCode.REFUSED)
 
 
 def codes(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from toolkit import number_format
 from toolkit.cli.output import fail, show, show_json
 from toolkit.runs.check_results import figure_rows
-from toolkit.runs.run_folder import BOTTLENECK, BUDGET_SPENT, THRESHOLD_MISSED, Cause
+from toolkit.runs.exit_codes import ExitCode
+from toolkit.runs.run_folder import Cause
 from toolkit.runs.thresholds import Status, Verdict
 
 if TYPE_CHECKING:
@@ -59,17 +60,17 @@ def exit_by(results: Sequence[RunResult], conditions: Iterable[Verdict] = ()) ->
     unseen = [it.finding for it in checks if it.status == Status.NO_DATA]
     missed = [str(it.threshold) for it in verdicts if it.status is not Status.PASS]
     if held_back := [it["bottleneck"] for it in settings if it.get("bottleneck")]:
-        fail(f"the load generator was the bottleneck, so nothing passes: {held_back[0]}", BOTTLENECK)
+        fail(f"the load generator was the bottleneck, so nothing passes: {held_back[0]}", ExitCode.BOTTLENECK)
     if failed:
-        fail(f"check failed: {'; '.join(failed)}", THRESHOLD_MISSED)
+        fail(f"check failed: {'; '.join(failed)}", ExitCode.FAILED)
     if unseen:
-        fail(f"check has no data, run longer: {'; '.join(unseen)}", THRESHOLD_MISSED)
+        fail(f"check has no data, run longer: {'; '.join(unseen)}", ExitCode.FAILED)
     if missed:
-        fail(f"{len(missed)} of {len(verdicts)} thresholds did not pass: {'; '.join(missed)}", THRESHOLD_MISSED)
+        fail(f"{len(missed)} of {len(verdicts)} thresholds did not pass: {'; '.join(missed)}", ExitCode.FAILED)
     if held := [_describe_condition(it) for it in conditions if it.status is not Status.PASS]:
-        fail(f"--fail-if: {'; '.join(held)}", THRESHOLD_MISSED)
+        fail(f"--fail-if: {'; '.join(held)}", ExitCode.FAILED)
     if spent := [it.get("ended_because") for it in settings if it.get("ended") == Cause.BUDGET]:
-        fail(f"the budget ended the run: {spent[0]}", BUDGET_SPENT)
+        fail(f"the budget ended the run: {spent[0]}", ExitCode.BUDGET)
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:

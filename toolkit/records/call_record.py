@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from toolkit.api.errors import InputError
 from toolkit.api.return_codes import FREE_REFUSALS, Kind, kind_of
 from toolkit.api.wire import ApiResponse, Endpoint, parse_mobile, parse_whole
 
 _MOBILE_DIGITS, _PREFIX_DIGITS = 11, 7
+_MAY_BE_EXPECTED = (Kind.REQUEST.value, Kind.ACCOUNT.value, Kind.RATE.value)
 _PREFIX = re.compile("1[3-9][0-9]{5}")
 
 
@@ -67,6 +69,25 @@ def is_failed(
     if kind == Kind.OK or kind == Kind.VERDICT:
         return False
     return kind == Kind.SERVER or not (kind in expected or return_code in expected)
+
+
+def parse_expected(texts: Iterable[object]) -> frozenset[int | str]:
+    """Parse the kinds and return codes that a scenario expects, for ``is_failed``.
+
+    Only what an application or its traffic may cause can be expected. Raises InputError.
+
+    >>> sorted(parse_expected(["RATE", "50026"]), key=str)
+    [50026, 'RATE']
+    """
+    expected: set[int | str] = set()
+    for text in map(str, texts):
+        if (code := parse_whole(text)) is None and text not in _MAY_BE_EXPECTED:
+            kinds = ", ".join(_MAY_BE_EXPECTED)
+            raise InputError(
+                f"invalid expected outcome {text!r}: expected one of {kinds}, or a return code, e.g. 50009"
+            )
+        expected.add(text if code is None else code)
+    return frozenset(expected)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from toolkit.records.packed import PACKED_SUFFIX
 from toolkit.records.parquet import PARQUET_PARTS
 from toolkit.report.run_result import RunResult
 from toolkit.runs.check_results import read_check_results
-from toolkit.runs.run_folder import LOG_NAME, read_settings
+from toolkit.runs.run_folder import LOG_NAME, read_expected, read_settings
 from toolkit.runs.thresholds import Threshold
 
 
@@ -102,7 +102,9 @@ def read_inputs(
 def read_run(source: str | Path, since: str | None = None, until: str | None = None, **log_options: Any) -> RunResult:
     """Read a run or other calls, with the settings and check results of the folder if it has any."""
     path, calls = Path(source), read(source, **log_options)
-    settings = read_settings(path)
+    settings, expected = read_settings(path), read_expected(path)
+    if expected is not None:
+        settings = {**settings, "expected": expected}
     return RunResult(run_name(calls, path), calls.between(since, until), settings, read_check_results(path))
 
 

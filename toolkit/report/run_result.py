@@ -21,7 +21,7 @@ from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, TAIL, pe
 from toolkit.api.wire import Endpoint
 from toolkit.atomic_write import write_atomically
 from toolkit.masking import Json, mask
-from toolkit.records.call_record import Failure, is_failed, may_cost
+from toolkit.records.call_record import Failure, is_failed, may_cost, parse_expected
 from toolkit.report import junit, verdicts
 from toolkit.report.model import RunVerdict
 from toolkit.report.table_columns import masked
@@ -72,7 +72,8 @@ class RunResult:
     @cached_property
     def failed(self) -> dict[Endpoint, int]:
         """Count the failed calls of each endpoint; see ``call_record.is_failed``, and ``expected`` of the settings."""
-        expected: Any = self.settings.get("expected") or ()
+        given: Any = self.settings.get("expected") or ()
+        expected = parse_expected(given)
         counts = dict.fromkeys(Endpoint, 0)
         for row in self.codes.astype(object).where(self.codes.notna(), None).to_dict("records"):
             if is_failed(row["return_code"], row["kind"], row["error"], expected):

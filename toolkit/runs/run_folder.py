@@ -1,4 +1,4 @@
-"""Name the files of a run's folder and its exit codes, and read run.json.
+"""Name the files of a run's folder, and read run.json.
 
 A load test writes the folder, its parent process and the report read it. The calls are in files that
 ``toolkit.records`` names.
@@ -18,16 +18,12 @@ from toolkit.validation import explain
 SUMMARY_NAME, SCHEMA = "run.json", 1  # settings, results and verdicts, and the number of the file's schema
 ENDED_NAME = "ended.txt"  # first line: a Cause, a blank and the reason; only in a run that ended itself
 NOTES_NAME = "notes.txt"  # notes for the user, one a line
+EXPECTED_NAME = "expected.json"  # kinds and return codes that are no failures in the run
 ARRIVALS_STEM = "arrivals"  # arrivals-N.json: arrival counts of worker N, in an open loop
 GENERATOR_STEM = "generator"  # generator-N.json: scheduling lag, CPU and calls in flight of process N
 CHECKS_NAME = "claims.json"  # results of the scenario's checks, if it has any
 LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json
-
-# Exit codes of `smscode load`.
-THRESHOLD_MISSED = 99  # a threshold was missed or a check failed
-BOTTLENECK = 98  # the load generator was the bottleneck
-BUDGET_SPENT = 97  # the cap on messages or cost was reached
 
 
 class Cause(StrEnum):
@@ -65,3 +61,14 @@ def read_settings(folder: Path) -> Mapping[str, object]:
     if run.number != SCHEMA:
         raise InputError(f"{path} has schema {run.number}: expected {SCHEMA}; it was written by another version")
     return run.settings
+
+
+def read_expected(folder: Path) -> list[str] | None:
+    """Return the kinds and return codes that are no failures in a run, as the load generator wrote them; else None."""
+    path = folder / EXPECTED_NAME
+    if not path.exists():
+        return None
+    try:
+        return [str(it) for it in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as problem:
+        raise InputError(f"{path} is not a JSON array: {problem}; correct or remove the file") from problem

@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -237,9 +237,42 @@ def judge(threshold: Threshold, figures: RunFigures) -> Verdict:
     return Verdict(threshold, Status.PASS if passes else Status.FAIL, value)
 
 
+def without_pass(status: Status) -> Status:
+    """Return NO_DATA instead of PASS, for a run that proves nothing good."""
+    return Status.NO_DATA if status is Status.PASS else status
+
+
 def mark_inconclusive(verdict: Verdict) -> Verdict:
-    """Change a PASS to NO_DATA, because the load generator was the bottleneck; return any other verdict unchanged."""
-    return replace(verdict, status=Status.NO_DATA) if verdict.status is Status.PASS else verdict
+    """Return a verdict of a run in which the load generator was the bottleneck.
+
+    Nothing passes then. A time above its limit and a rate below it have no data either: a busy generator measures times
+    too long, and sends too little. Any other FAIL stays, because the generator cannot have caused it.
+    """
+    is_low = verdict.threshold.comparison in ("<", "<=")
+    metric = verdict.threshold.metric
+    is_generators = (isinstance(metric, ResponseTime) and is_low) or (isinstance(metric, Rate) and not is_low)
+    if verdict.status is Status.PASS or is_generators:
+        return replace(verdict, status=Status.NO_DATA)
+    return verdict
+
+
+def add_default(thresholds: Iterable[Threshold], max_failed: str) -> tuple[Threshold, ...]:
+    """Return thresholds, and one on the failed calls of each endpoint that no threshold on failed calls covers.
+
+    So a run whose target dies or answers with errors never passes for want of a threshold.
+
+    >>> [str(it) for it in add_default([], "1%")]
+    ['failed < 1%']
+    >>> [str(it) for it in add_default([parse_threshold("failed(send) < 5%")], "1%")]
+    ['failed(send) < 5%', 'failed(verify) < 1%']
+    """
+    own = tuple(thresholds)
+    covered = {it.metric.endpoint for it in own if isinstance(it.metric, Failed)}
+    if None in covered or covered == set(Endpoint):
+        return own
+    places = [f"({endpoint})" for endpoint in Endpoint if endpoint not in covered] if covered else [""]
+    comparison = "<=" if max_failed in ("0%", "100%") else "<"  # no run has less than none, and 100 % allows all
+    return own + tuple(parse_threshold(f"failed{place} {comparison} {max_failed}") for place in places)
 
 
 def parse_threshold(text: str) -> Threshold:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,9 +28,9 @@ LONG_S = 240
 
 
 def start(
-    api: Api, folder: Path, *, duration_s: float = LONG_S, scenario: str = "throughput", users: int = 5
+    api: Api, folder: Path, *, duration_s: float = LONG_S, scenario: str = "throughput", users: int = 5, **more: Any
 ) -> LoadRun:
-    options = LoadOptions(duration_s=duration_s, users=users, seed=1)
+    options = LoadOptions(duration_s=duration_s, users=users, seed=1, **more)
     return locust_process.start(scenario, api.target, options, folder=folder)
 
 
@@ -197,12 +198,23 @@ def test_a_locustfile_that_cannot_be_read_is_an_error_with_locusts_last_words(ap
         run.wait()
 
 
-def test_a_call_that_the_end_cuts_off_is_recorded(api: Api, tmp_path: Path) -> None:
-    with api.stalled(), start(api, tmp_path, users=3) as run:
+@pytest.mark.parametrize(("cut_off_timeout_s", "error"), [(3600, "cancelled"), (0, "timeout")])
+def test_a_call_that_the_end_cuts_off_is_a_timeout_if_it_waited_for_long(
+    api: Api, tmp_path: Path, cut_off_timeout_s: float, error: str
+) -> None:
+    with api.stalled(), start(api, tmp_path, users=3, cut_off_timeout_s=cut_off_timeout_s) as run:
         api.wait_for_stalled(3)
         run.stop()
     errors = pq.read_table(tmp_path / "calls.parquet", columns=["error"])["error"].to_pylist()
-    assert errors == ["cancelled"] * 3
+    assert errors == [error] * 3
+    failures = sum(row["num_failures"] for row in json.loads((tmp_path / "locust.json").read_text()))
+    assert failures == (3 if error == "timeout" else 0)
+
+
+def test_a_run_records_what_its_scenario_expects(api: Api, tmp_path: Path) -> None:
+    with start(api, tmp_path, duration_s=1, scenario="brute_force", expected=["50014"]) as run:
+        run.wait()
+    assert run_folder.read_expected(tmp_path) == ["50014", "RATE"]
 
 
 @pytest.mark.parametrize("load", [{"users": 5}, {"rate_per_s": 100}], ids=["closed", "open"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import Any
 
 import configargparse
 import pytest
@@ -23,6 +24,9 @@ FULL = LoadOptions(
     max_messages=0,
     max_cost="12.50",
     thresholds=("p99(send.caller_ms) < 250", "ok_ratio(send) >= 95%"),
+    max_failed="5%",
+    expected=("RATE", "50014"),
+    cut_off_timeout_s=2.5,
     limits=("p99(send.caller_ms) < 250",),
     rules=("1/60s", "5/3600s"),
     speed=60,
@@ -78,6 +82,29 @@ def test_the_texts_of_locusts_page_are_read_and_empty_ones_are_not_set() -> None
     assert (options.rules, options.thresholds) == (("1/60s", "5/3600s"), ())
 
 
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ({}, ["failed < 1%"]),
+        ({"max_failed": "0.5%"}, ["failed < 0.5%"]),
+        ({"max_failed": "100%"}, ["failed <= 100%"]),
+        ({"max_failed": "0%"}, ["failed <= 0%"]),
+        ({"thresholds": ("failed < 7%",)}, ["failed < 7%"]),
+        ({"thresholds": ("share(connect) < 7%",)}, ["share(connect) < 7%", "failed < 1%"]),
+        ({"thresholds": ("failed(verify) < 7%",)}, ["failed(verify) < 7%", "failed(send) < 1%"]),
+        ({"thresholds": ("failed(verify) < 7%", "failed(send) < 7%")}, ["failed(verify) < 7%", "failed(send) < 7%"]),
+    ],
+)
+def test_failed_calls_have_a_threshold_in_every_run(given: dict[str, Any], held: list[str]) -> None:
+    options = LoadOptions(users=1, **given)
+    assert [str(it) for it in options.parsed_thresholds()] == options.settings()["thresholds"] == held
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5s", 5.0), ("1m30s", 90.0), ("2.5", 2.5), (0, 0.0)])
+def test_the_timeout_at_the_end_is_a_duration_or_a_number_of_seconds(text: object, seconds: float) -> None:
+    assert LoadOptions(users=1, cut_off_timeout_s=text).cut_off_timeout_s == seconds  # type: ignore[arg-type]
+
+
 def test_without_a_rate_locusts_users_are_the_load() -> None:
     page = parser().parse_args([], env_vars={})
     assert from_parsed_options(page).users == 1
@@ -97,6 +124,10 @@ def test_rules_that_are_not_given_are_those_of_the_api() -> None:
         ({"rate_per_s": 1, "stages": "1s=1"}, "--rate and --stages exclude one another"),
         ({"stages": "1s=1", "duration_s": 1}, "--stages and --duration exclude one another"),
         ({"users": 0}, "invalid --users '0': expected a whole number of users, at least 1"),
+        ({"users": 1, "max_failed": "1"}, "invalid --max-failed '1': expected a share of 0 to 100 %, e.g. 1%"),
+        ({"users": 1, "max_failed": "101%"}, "invalid --max-failed '101%'"),
+        ({"users": 1, "expected": ("SERVER",)}, "invalid expected outcome 'SERVER': expected one of REQUEST"),
+        ({"users": 1, "cut_off_timeout_s": "soon"}, "invalid duration 'soon'"),
         ({"rate_per_s": "fast"}, "invalid --rate 'fast': expected a number of journeys per second above 0, e.g. 50"),
         ({"rate_per_s": float("inf")}, "invalid --rate"),
         ({"users": 1, "workers": 0}, "invalid --workers '0'"),

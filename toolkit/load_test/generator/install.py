@@ -15,12 +15,14 @@ when the test stops; the results of the test stay until the next one starts, for
 from __future__ import annotations
 
 import gc
+import json
 import math
 import os
 import socket
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +52,10 @@ from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENE
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options, unused_option
-from toolkit.runs import run_folder
+from toolkit.records.call_record import parse_expected
+from toolkit.runs import run_folder, thresholds
+from toolkit.runs.exit_codes import ExitCode, worst
 from toolkit.runs.remote_storage import add_suffix, is_url
-from toolkit.runs.thresholds import Status
 from toolkit.settings import load_price
 
 _ATTRIBUTE = "sms_code_plugin"  # of the environment: locust hands nothing else to its users
@@ -98,6 +101,15 @@ def check_load(options: LoadOptions, environment: Environment) -> LoadOptions:
     return options
 
 
+def expected_outcomes(environment: Environment, options: LoadOptions) -> frozenset[int | str]:
+    """Return the kinds and return codes that are no failures: those of the options and of the user classes.
+
+    Raises InputError if a user class expects another kind or something else.
+    """
+    own = [it for user_class in environment.user_classes for it in getattr(user_class, "expected", ())]
+    return parse_expected([*options.expected, *own])
+
+
 def normalize(host: str | None) -> str:
     """Return a host without a trailing slash, to compare it with another."""
     return (host or "").rstrip("/")
@@ -110,11 +122,12 @@ class Results:
         options = read_options(environment)
         expectations = options.expectations(drift_ratio(environment.host))
         checks = [getattr(user_class, "check", None) for user_class in environment.user_classes]
-        expected = {it for user_class in environment.user_classes for it in getattr(user_class, "expected", ())}
-        self.metrics, self.checks = Metrics(expected), CheckCollector(checks, expectations)
+        self.expected = expected_outcomes(environment, options)
+        self.metrics, self.checks = Metrics(self.expected), CheckCollector(checks, expectations)
         is_worker = isinstance(environment.runner, WorkerRunner)
-        thresholds = () if is_worker else options.parsed_thresholds()
-        self.monitor = ThresholdMonitor(environment, shutdown, self.metrics, thresholds, options.run_time_s)
+        held = () if is_worker else options.parsed_thresholds()
+        decides = bool(options.thresholds or self.checks.names)
+        self.monitor = ThresholdMonitor(environment, shutdown, self.metrics, held, options.run_time_s, decides=decides)
 
     def pack(self) -> dict[str, Any]:
         """Return the results as a worker reports them to its master."""
@@ -182,6 +195,7 @@ class Plugin:
             stages = [getattr(user_class, "stages", None) for user_class in environment.user_classes]
             options.stages = next(filter(None, stages), None)
         load = check_load(read_options(environment), environment)
+        expected_outcomes(environment, load)
         if (schedule := load.schedule()) is not None:
             if options.num_users is not None:
                 raise InputError("--users and --rate exclude one another: either users or arrivals set the pace")
@@ -298,6 +312,8 @@ class Plugin:
         if self._run_dir:  # a worker that has a folder of its own records there, not in the master's
             options.sms_run_dir = self._run_dir if self._test == 1 else add_suffix(self._run_dir, f"-{self._test}")
         self.results = Results(environment, self.shutdown)
+        if not isinstance(runner, WorkerRunner):
+            self._write_expected(self.results.expected)
         if isinstance(runner, WorkerRunner):
             here = [os.getpid(), os.getppid(), socket.gethostname()]
             runner.send_message(worker_takeover.PROCESS_MESSAGE, here)  # type: ignore[arg-type] # any value can be sent
@@ -314,6 +330,14 @@ class Plugin:
     def _stop_sending(self) -> None:
         if self.results:
             self.results.monitor.stop_sending()
+
+    def _write_expected(self, expected: Collection[int | str]) -> None:
+        """Write the expected outcomes to the run's folder, so that a report made later counts the same failures."""
+        folder = self.options.sms_run_dir
+        if folder and not is_url(folder):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            text = json.dumps(sorted(map(str, expected)))
+            (Path(folder) / run_folder.EXPECTED_NAME).write_text(text + "\n", encoding="utf-8")
 
     def _end_test(self) -> None:
         """Drop the context of the test. Its results stay: the last reports of workers are still to come."""
@@ -335,26 +359,25 @@ class Plugin:
             self.context.report_bottleneck()
         if results and not isinstance(runner, WorkerRunner):
             self._judge(results)
-        if runner.exceptions:
-            environment.process_exit_code = 2  # a task raised: locust only logs that, and goes on
+        if runner.exceptions:  # a task raised: locust only logs that, and goes on
+            environment.process_exit_code = worst([environment.process_exit_code, ExitCode.USAGE])
 
     def _judge(self, results: Results) -> None:
-        environment, runner = self.environment, self.environment.runner
+        runner = self.environment.runner
         assert runner
         results.monitor.conclude()
         if results.checks.names:
             if runner.state != STATE_STOPPED:
                 runner.quit()  # users finish their calls, and workers report them
             outcomes = results.checks.judge()
+            if results.monitor.bottleneck:
+                outcomes = [replace(it, status=thresholds.without_pass(it.status)) for it in outcomes]
             for outcome in outcomes:
                 print(collector.describe(outcome))
             folder = self.options.sms_run_dir
             if folder and not is_url(folder):
                 collector.write_results(Path(folder), outcomes)
-            stands = all(it.status is Status.PASS for it in outcomes)
-            environment.process_exit_code = (
-                environment.process_exit_code or 0 if stands else run_folder.THRESHOLD_MISSED
-            )
+            results.monitor.conclude_with(it.status for it in outcomes)
 
     def _close_records(self) -> None:
         if self._recorder:

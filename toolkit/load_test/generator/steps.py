@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from toolkit.api.errors import CallError, ReturnCodeError
-from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
+from toolkit.records.call_record import is_failed
 
 # A load test makes thousands of these a second. A frozen dataclass takes three times as long to make.
 
@@ -32,13 +33,11 @@ class Send:
     Attributes:
         mobile: the number that the code goes to.
         temp_id: the message template; None stands for the target's.
-        expected: return codes that don't count as a failure.
         due: the only right return code, if the journey knows it.
     """
 
     mobile: str
     temp_id: int | None = None
-    expected: Collection[int] = ()
     due: ReturnCode | None = None
 
 
@@ -49,13 +48,11 @@ class Verify:
     Attributes:
         msg_id: the message that the code came with.
         code: the typed code.
-        expected: return codes that don't count as a failure.
         due: the only right return code, if the journey knows it.
     """
 
     msg_id: str
     code: str
-    expected: Collection[int] = ()
     due: ReturnCode | None = None
 
 
@@ -121,17 +118,17 @@ class Outcome:
         answer = self.answer
         return None if answer is None else answer.return_code
 
-    def failure(self, expected: Collection[int] = ()) -> CallError | None:
-        """Return the failure of the call, or None for a success, a verdict on the code and an expected return code."""
+    def failure(self, expected: Collection[int | str] = ()) -> CallError | None:
+        """Return the failure of the call, or None if it didn't fail; see ``call_record.is_failed``."""
         answer = self.answer
-        if answer is None or answer.kind in _NO_FAILURE or answer.return_code in expected:
+        if answer is None:
             return self.error
+        if not is_failed(answer.return_code, answer.kind, None, expected):
+            return None
         return ReturnCodeError(
             answer.return_code, answer.http_status, answer.message, answer.retry_after_s, answer.request_id
         )
 
 
-CallResult: TypeAlias = tuple[Call, Outcome, Collection[int]]
-"""A call, its outcome, and the return codes that its user doesn't count as a failure."""
-
-_NO_FAILURE = (Kind.OK, Kind.VERDICT)
+CallResult: TypeAlias = tuple[Call, Outcome]
+"""A call and its outcome."""

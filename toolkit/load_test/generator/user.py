@@ -69,13 +69,14 @@ class SmsCodeUser(User):
     Attributes:
         tasks: journeys, which are generator functions that take the ``LoadContext``, or locust's own tasks, which take
             the user.
-        expected: return codes that don't count as a failure for this user, e.g. ``{ReturnCode.OUT_OF_FREQ}``.
+        expected: kinds and return codes of calls that are no failures in this scenario, e.g. ``{Kind.RATE}``. They hold
+            for the calls of all users of the locustfile, see ``call_record.is_failed``.
         check: the property of the service that its calls are checked for.
         stages: the arrival rate over time, unless the options set the load.
     """
 
     abstract = True
-    expected: Collection[int] = ()
+    expected: Collection[int | str] = ()
     check: Check | None = None
     stages: str | None = None
 
@@ -143,7 +144,7 @@ def list_journeys(user_classes: Sequence[type[User]]) -> list[JourneyChoice]:
                     f"{kind.__name__} has a task that is no journey, which --rate and --stages can't begin:"
                     " write it as a generator function that yields steps"
                 )
-            choices.append((task.journey, kind.weight / len(kind.tasks), kind.expected))
+            choices.append((task.journey, kind.weight / len(kind.tasks)))
     if not choices:
         raise InputError("--rate and --stages need a journey among the tasks of the locustfile, and found none")
     return choices
@@ -160,13 +161,13 @@ class ApiCalls:
         context.callers.add(self)
         self._encode = RequestEncoder(self.connection.origin, context.credentials, context.target.temp_id).encode
 
-    def send_code(self, mobile: str, temp_id: int | None = None, *, expected: Collection[int] = ()) -> Outcome:
+    def send_code(self, mobile: str, temp_id: int | None = None) -> Outcome:
         """Send a code, with the target's template unless another is given."""
-        return self.make(Send(mobile, temp_id, expected))
+        return self.make(Send(mobile, temp_id))
 
-    def verify_code(self, msg_id: str, code: str, *, expected: Collection[int] = ()) -> Outcome:
+    def verify_code(self, msg_id: str, code: str) -> Outcome:
         """Verify a typed code."""
-        return self.make(Verify(msg_id, code, expected))
+        return self.make(Verify(msg_id, code))
 
     def take(self, step: Step) -> Outcome | str | None:
         """Perform a step of a journey and return its value."""
@@ -206,11 +207,11 @@ class ApiCalls:
             cut_off.__cause__ = ending
             latency_ns = time.perf_counter_ns() - clock_ns
             outcome = Outcome(endpoint, started_ns, latency_ns, error=cut_off)
-            self._record([(call, outcome, self._user.expected)], self._user, is_cut_off=True)
+            self._record([(call, outcome)], self._user)
             raise
         finally:
             self._under_way = None
-        self._record([(call, outcome, self._user.expected)], self._user)
+        self._record([(call, outcome)], self._user)
         return outcome
 
     def add_in_flight(self, in_flight: InFlight) -> None:

@@ -36,6 +36,7 @@ from toolkit.load_test.launch.scenarios import find_scenario
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs import run_folder
 from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts
+from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.generator_state import GeneratorState, read_generator_state
 from toolkit.runs.run_folder import Cause
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 _USERS_END_S = 5  # users may finish the calls that are under way
 _LOCUST_END_S = _USERS_END_S + 5.0
 _SHOWN_LINES = 5
-_VERDICTS = (run_folder.THRESHOLD_MISSED, run_folder.BOTTLENECK, run_folder.BUDGET_SPENT)  # exit codes without a fault
+_VERDICTS = (ExitCode.FAILED, ExitCode.BOTTLENECK, ExitCode.BUDGET)  # exit codes without a fault
 
 
 @dataclass(frozen=True, slots=True)

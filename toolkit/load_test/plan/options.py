@@ -40,7 +40,8 @@ from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 from toolkit.load_test.plan.expectations import MAX_SPEED, Expectations, ServiceClock
 from toolkit.load_test.plan.target_guard import cap_messages
-from toolkit.runs.thresholds import Threshold, parse_threshold
+from toolkit.records.call_record import parse_expected
+from toolkit.runs.thresholds import Threshold, add_default, parse_threshold
 
 if TYPE_CHECKING:
     from toolkit.load_test.plan.schedule import Schedule
@@ -97,6 +98,22 @@ class Option:
 
 def _read_duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
+
+
+def _read_seconds(value: object) -> object:
+    """Read a duration, which the environment of a locust process gives as a number of seconds."""
+    return (
+        parse_duration(value, allow_zero=True)
+        if isinstance(value, str) and not value.replace(".", "").isdigit()
+        else value
+    )
+
+
+def _check_percentage(text: str) -> str:
+    try:
+        return str(parse_threshold(f"failed < {text}")).removeprefix("failed < ")
+    except InputError:
+        raise ValueError("not a share in percent") from None
 
 
 def _check_stages(text: str) -> str:
@@ -327,6 +344,48 @@ class LoadOptions(BaseModel):
             suggestion="p99(send.caller_ms) < 250\nok_ratio(send) >= 95%",
         ),
     ] = ()
+    max_failed: Annotated[
+        str,
+        AfterValidator(_check_percentage),
+        Option(
+            "Share of calls below which failed calls are tolerated, unless a threshold on failed calls is given.",
+            flag="--max-failed",
+            argument="--max-failed",
+            variable="SMSCODE_MAX_FAILED",
+            group="verdict",
+            expects="a share of 0 to 100 %, e.g. 1%",
+            label="Max failed calls",
+        ),
+    ] = "1%"
+    expected: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_split),
+        AfterValidator(lambda texts: tuple(map(str, sorted(parse_expected(texts), key=str)))),
+        Option(
+            "Kind (REQUEST, ACCOUNT, RATE) or return code that is no failure in this run, besides the scenario's own.",
+            flag="--expect",
+            argument="--expect",
+            variable="SMSCODE_EXPECT",
+            group="verdict",
+            default="those of the scenario",
+            label="Expected outcomes",
+        ),
+    ] = ()
+    cut_off_timeout_s: Annotated[
+        float,
+        BeforeValidator(_read_seconds),
+        Field(ge=0, allow_inf_nan=False),
+        Option(
+            "Wait after which a call that the end of the run cuts off is a timeout, before which it is no failure.",
+            flag="--cut-off-timeout",
+            argument="--cut-off-timeout",
+            variable="SMSCODE_CUT_OFF_TIMEOUT",
+            group="verdict",
+            expects="a duration, e.g. 5s",
+            default="5s",
+            label="Timeout at the end",
+        ),
+    ] = 5.0
     limits: Annotated[
         tuple[str, ...],
         BeforeValidator(_strip),
@@ -480,8 +539,8 @@ class LoadOptions(BaseModel):
         )
 
     def parsed_thresholds(self) -> tuple[Threshold, ...]:
-        """Return the thresholds."""
-        return tuple(map(parse_threshold, self.thresholds))
+        """Return the thresholds, with the default one on failed calls; see ``thresholds.add_default``."""
+        return add_default(map(parse_threshold, self.thresholds), self.max_failed)
 
     def message_cap(self, price: Price | None) -> int | None:
         """Return the maximum number of messages, None without a limit; see ``target_guard.cap_messages``."""
@@ -520,7 +579,10 @@ class LoadOptions(BaseModel):
 
     def settings(self) -> dict[str, object]:
         """Return the options that run.json records, by field name, as JSON values."""
-        values = self.model_dump(mode="json") | {"duration_s": self.run_time_s if self.run_time_s < math.inf else None}
+        values = self.model_dump(mode="json") | {
+            "duration_s": self.run_time_s if self.run_time_s < math.inf else None,
+            "thresholds": [str(it) for it in self.parsed_thresholds()],
+        }
         return {name: values[name] for name, option in declared().items() if option.flag}
 
 
@@ -631,7 +693,7 @@ def _is_set(value: object) -> bool:
 
 
 def _write_variable(name: str, value: Any) -> str:
-    if name == "rules":
+    if name in ("rules", "expected"):
         return " ".join(value)
     if is_repeatable(name):
         return f"[{','.join(value)}]"

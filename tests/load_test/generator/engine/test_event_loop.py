@@ -44,7 +44,7 @@ class Host:
         pass
 
     def record(self, results: Sequence[CallResult]) -> None:
-        self.calls += [(call, outcome) for call, outcome, _ in results]
+        self.calls += results
 
     def read_code(self, response: HttpResponse) -> str | None:
         return read_code(response)

@@ -20,7 +20,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.plan.options import LoadOptions
-from toolkit.runs import run_folder
+from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.run_folder import Cause
 
 LOCUSTFILE = Path(__file__).parents[4] / "locustfiles/throughput.py"
@@ -97,13 +97,17 @@ def test_an_app_without_balance_stops_a_run_at_a_rate(api: Api, tmp_path: Path) 
     assert recorded(tmp_path) == api.answered
 
 
-def test_a_call_that_the_end_cuts_off_is_recorded(api: Api, tmp_path: Path) -> None:
-    with api.stalled(), start(api, tmp_path, duration_s=60, rate_per_s=20) as run:
+@pytest.mark.parametrize(("cut_off_timeout_s", "error"), [(3600, "cancelled"), (0, "timeout")])
+def test_a_call_that_the_end_cuts_off_is_a_timeout_if_it_waited_for_long(
+    api: Api, tmp_path: Path, cut_off_timeout_s: float, error: str
+) -> None:
+    limit = {"cut_off_timeout_s": cut_off_timeout_s}
+    with api.stalled(), start(api, tmp_path, duration_s=60, rate_per_s=20, **limit) as run:
         api.wait_for_stalled(3)
         run.stop()
     errors = Counter(pq.read_table(tmp_path / "calls.parquet", columns=["error"])["error"].to_pylist())
-    assert set(errors) == {"cancelled"}
-    assert errors["cancelled"] >= 3
+    assert set(errors) == {error}
+    assert errors[error] >= 3
 
 
 def test_dropped_arrivals_are_reported_as_saturation_of_the_connections(api: Api, tmp_path: Path) -> None:
@@ -140,7 +144,7 @@ def plain(api: Api, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_plain_locust_has_the_same_options_and_ends_with_the_stages(api: Api) -> None:
     done = plain(api, "--stages", "1s@20,1s=20", "--arrivals", "poisson", "--max-connections", "3")
-    assert done.returncode in (0, run_folder.BOTTLENECK), done.stderr  # the second on a machine that is busy
+    assert done.returncode in (0, ExitCode.BOTTLENECK), done.stderr  # the second on a machine that is busy
     assert 10 < len(api.mobiles) < 60
     assert api.connections <= 3
 

@@ -21,11 +21,11 @@ def counted(calls: int) -> Metrics:
     sent, timeout = ApiResponse(200, ReturnCode.SUCCESS, "success"), TransportError("no answer")
     timeout.__cause__ = TimeoutError()
     results: list[CallResult] = [
-        (Send("13800138000"), Outcome(Endpoint.SEND, 0, 1_000_000, sent, wait_ns=249_000_000), ())
+        (Send("13800138000"), Outcome(Endpoint.SEND, 0, 1_000_000, sent, wait_ns=249_000_000))
     ] * calls
     metrics = Metrics()
     metrics.count(results)
-    metrics.count([(Verify("m", "123456"), Outcome(Endpoint.VERIFY, 0, 10**10, error=timeout), ())])
+    metrics.count([(Verify("m", "123456"), Outcome(Endpoint.VERIFY, 0, 10**10, error=timeout))])
     metrics.arrivals.late += 1
     return metrics
 
@@ -55,11 +55,11 @@ def test_a_master_sums_the_latest_report_of_each_worker() -> None:
 
 def answered(code: int, http_status: int = 403, is_valid: bool | None = None) -> CallResult:
     answer = ApiResponse(http_status, code, "", is_valid=is_valid)
-    return Verify("m", "123456"), Outcome(Endpoint.VERIFY, 0, 1_000_000, answer), ()
+    return Verify("m", "123456"), Outcome(Endpoint.VERIFY, 0, 1_000_000, answer)
 
 
 def unconnected() -> CallResult:
-    return Send("13800138000"), Outcome(Endpoint.SEND, 0, 1_000, error=NotConnectedError("refused")), ()
+    return Send("13800138000"), Outcome(Endpoint.SEND, 0, 1_000, error=NotConnectedError("refused"))
 
 
 @pytest.mark.parametrize(

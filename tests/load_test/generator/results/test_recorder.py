@@ -23,7 +23,7 @@ def test_a_worker_puts_its_part_where_a_url_says(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/far/friday"
     for worker in ("0", "1"):
         recorder = Recorder(url, worker, RECORDS, 1)
-        recorder.append([(Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT), ())])
+        recorder.append([(Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT))])
         recorder.close()
     assert sorted(path.name for path in (tmp_path / "far/friday").iterdir()) == ["calls-0.parquet", "calls-1.parquet"]
     assert len(analysis.read(tmp_path / "far/friday").to_pandas()) == 2
@@ -34,7 +34,7 @@ def test_a_file_that_cannot_be_uploaded_stays_with_a_message(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     recorder = Recorder("nosuch://place", "0", RECORDS, 1)
-    recorder.append([(Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT), ())])
+    recorder.append([(Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT))])
     recorder.close()
     (folder,) = tmp_path.iterdir()
     assert (len(analysis.read(folder).to_pandas()), str(folder) in caplog.text) == (1, True)
@@ -42,7 +42,7 @@ def test_a_file_that_cannot_be_uploaded_stays_with_a_message(
 
 def recorded(folder: Path, call: Call, outcome: Outcome) -> CallRecord:
     recorder = Recorder(str(folder), "3", RECORDS, 7)
-    recorder.append([(call, outcome, ())])
+    recorder.append([(call, outcome)])
     recorder.close()
     with (folder / "calls-3.msgpack").open("rb") as file:
         (record,) = PackedReader(file)

@@ -36,7 +36,7 @@ class CheckCollector:
     def collect(self, results: Sequence[CallResult]) -> None:
         """Add the rows of calls to the evidence."""
         for check, evidence in self._evidence.items():
-            rows = (check.row(call, outcome) for call, outcome, _ in results)
+            rows = (check.row(call, outcome) for call, outcome in results)
             evidence.update(row for row in rows if row is not None)
 
     def take(self) -> dict[str, list[tuple[tuple[Any, ...], int]]]:

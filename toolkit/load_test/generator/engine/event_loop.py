@@ -49,7 +49,7 @@ import heapq
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from math import inf
 from typing import Protocol
@@ -84,21 +84,20 @@ class ActiveJourney:
 
     Attributes:
         journey: its generator.
-        expected: return codes that its user doesn't count as a failure.
         step: the step that it is in.
         request: the encoded request of the step.
         due_ns, began_ns: when the step was due, and when it was begun.
     """
 
-    __slots__ = ("began_ns", "due_ns", "expected", "journey", "request", "step")
+    __slots__ = ("began_ns", "due_ns", "journey", "request", "step")
 
     step: Request
     request: bytes
     due_ns: int
     began_ns: int
 
-    def __init__(self, journey: Journey, expected: Collection[int] = ()) -> None:
-        self.journey, self.expected = journey, expected
+    def __init__(self, journey: Journey) -> None:
+        self.journey = journey
 
 
 class EngineHost(Protocol):
@@ -344,7 +343,7 @@ class Engine:
         else:
             started_ns, waited_ns = began_ns + self._utc_ns, began_ns - active.due_ns
             value = outcome = read_outcome(step, response, started_ns, now_ns - began_ns, waited_ns)
-            self._results.append((step, outcome, active.expected))
+            self._results.append((step, outcome))
         if connection.keeps:
             self._resume(active, value, now_ns, connection)
         else:
@@ -372,7 +371,7 @@ class Engine:
         endpoint, began_ns = _endpoint(active.step), active.began_ns
         times_ns = began_ns + self._utc_ns, _clock_ns() - began_ns
         outcome = Outcome(endpoint, *times_ns, error=failure, wait_ns=began_ns - active.due_ns)
-        self._results.append((active.step, outcome, active.expected))
+        self._results.append((active.step, outcome))
         return outcome
 
     def _hand_over(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, repeat
@@ -31,8 +31,8 @@ from toolkit.load_test.plan.schedule import ArrivalCounts, Schedule, Share
 _JOIN_S = 2.0  # a user that starts within this time plays from the first arrival on
 _DRAWN_AT_ONCE = 1024
 
-JourneyChoice: TypeAlias = tuple[Callable[[LoadContext], Journey], float, Collection[int]]
-"""A journey, its weight among all journeys, and the return codes that its user doesn't count as a failure."""
+JourneyChoice: TypeAlias = tuple[Callable[[LoadContext], Journey], float]
+"""A journey and its weight among all journeys."""
 
 logger = logging.getLogger(__name__)
 
@@ -119,14 +119,14 @@ class UserHost:
 def draw_journeys(context: LoadContext, choices: Sequence[JourneyChoice], seed: object) -> Iterator[ActiveJourney]:
     """Yield journeys for ever, each as often as its weight says, and the same ones for the same seed."""
     draw = np.random.default_rng(Random(f"trips/{seed}").getrandbits(64))
-    weights = np.array([weight for _, weight, _ in choices], float)
+    weights = np.array([weight for _, weight in choices], float)
     weights /= weights.sum()
 
     def draw_some(_: object) -> Iterable[JourneyChoice]:
         return [choices[number] for number in draw.choice(len(choices), _DRAWN_AT_ONCE, p=weights)]
 
     drawn = chain.from_iterable(map(draw_some, repeat(None)))
-    return (ActiveJourney(begin(context), expected) for begin, _, expected in drawn)
+    return (ActiveJourney(begin(context)) for begin, _ in drawn)
 
 
 def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices: Sequence[JourneyChoice]) -> bool:

@@ -8,13 +8,12 @@ from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.steps import Journey, Outcome, Pause, Peek, Send, Verify
 
 _GUESSES_BEYOND_TRIES = 3
-_RATE = (ReturnCode.OUT_OF_FREQ,)
 _MIN_WAIT_S = 0.1
 
 
 def guess(context: LoadContext) -> Journey:
     """Guess at one message more often than its tries allow; then type the right code, which must be refused."""
-    sent = yield Send(context.next_mobile(), expected=_RATE)
+    sent = yield Send(context.next_mobile())
     yield from _guess_at(context, sent.msg_id)
 
 
@@ -22,11 +21,11 @@ def guess_across(context: LoadContext) -> Journey:
     """Guess at one message of a mobile after the other, until the wrong codes that an hour allows are used up."""
     mobile, expectations = context.next_mobile(), context.expectations
     for _ in range(expectations.failures_per_hour // expectations.tries + 2):
-        sent: Outcome = yield Send(mobile, expected=_RATE)
+        sent: Outcome = yield Send(mobile)
         while sent.return_code == ReturnCode.OUT_OF_FREQ:
             assert sent.answer
             yield Pause(max(_MIN_WAIT_S, float(sent.answer.retry_after_s or 0)))
-            sent = yield Send(mobile, expected=_RATE)
+            sent = yield Send(mobile)
         yield from _guess_at(context, sent.msg_id)
 
 
@@ -35,6 +34,6 @@ def _guess_at(context: LoadContext, msg_id: str | None) -> Journey:
         return
     right = (yield Peek(msg_id)) if context.is_sandbox else None
     for _ in range(context.expectations.tries + _GUESSES_BEYOND_TRIES):
-        yield Verify(msg_id, f"{context.random.randrange(CODES):0{CODE_DIGITS}}", _RATE)
+        yield Verify(msg_id, f"{context.random.randrange(CODES):0{CODE_DIGITS}}")
     if right is not None:
-        yield Verify(msg_id, right, _RATE)
+        yield Verify(msg_id, right)

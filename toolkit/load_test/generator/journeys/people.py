@@ -59,11 +59,11 @@ def resend(context: LoadContext) -> Journey:
         return
     single_s = max((rule.window_s for rule in context.expectations.rules if rule.count == 1), default=0)
     if single_s:
-        early = yield Send(mobile, expected={ReturnCode.OUT_OF_FREQ})
+        early = yield Send(mobile)
         if early.return_code != ReturnCode.OUT_OF_FREQ:
             return
         yield Pause(context.expectations.caller_s(single_s) + _MARGIN_S)
-    msg_id = (yield Send(mobile, expected={ReturnCode.OUT_OF_FREQ}, due=ReturnCode.SUCCESS)).msg_id
+    msg_id = (yield Send(mobile, due=ReturnCode.SUCCESS)).msg_id
     yield from _type(context, msg_id, lambda code: [(code, ReturnCode.SUCCESS)])
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import time
 
-from toolkit.api.return_codes import ReturnCode
 from toolkit.load_test.generator.checks.rate_limit_oracle import Sent, resets_ns
 from toolkit.load_test.generator.checks.registry import read_sent
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.steps import Journey, Pause, Send, pause_until
 from toolkit.load_test.plan.expectations import TICK_NS
 
-_RATE = (ReturnCode.OUT_OF_FREQ,)
 _BURST = 3
 _MAX_TICKS_BEFORE = 100  # by which an answer precedes a reset
 _MAX_IDLE = 0.5  # of the shortest window
@@ -27,7 +25,7 @@ def probe_edges(context: LoadContext) -> Journey:
     sends: list[Sent] = []
     while True:
         for _ in range(_BURST):
-            outcome = yield Send(mobile, expected=_RATE)
+            outcome = yield Send(mobile)
             sends.append(read_sent(outcome))
         first_ns, last_ns = resets_ns(sends, rules, clock)
         # An answer one tick before the reset is as likely as one ten ticks before it.
@@ -35,7 +33,7 @@ def probe_edges(context: LoadContext) -> Journey:
         before_ns = round(ticks * TICK_NS + sends[-1].ended_ns - sends[-1].began_ns)
         for at_ns in (first_ns - before_ns, last_ns, last_ns + TICK_NS):
             yield pause_until(at_ns)
-            outcome = yield Send(mobile, expected=_RATE)
+            outcome = yield Send(mobile)
             sends.append(read_sent(outcome))
             if sends[-1].accepted:
                 break
@@ -50,5 +48,5 @@ def contest(context: LoadContext) -> Journey:
     slot = time.time_ns() // slot_ns + 1
     mobile = context.shared_mobile(slot // _SLOTS_PER_MOBILE)
     yield pause_until(slot * slot_ns)
-    yield Send(mobile, expected=_RATE)
-    yield Send(mobile, expected=_RATE)
+    yield Send(mobile)
+    yield Send(mobile)

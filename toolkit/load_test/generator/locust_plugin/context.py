@@ -101,6 +101,7 @@ class LoadContext:
             self.recorder,
             BatchedStats(environment.stats, measures),
             self.quota.settle if self.quota else None,
+            options.cut_off_timeout_s,
             shutdown.end_early,
         )
         self.callers = CallersRegistry()

@@ -29,7 +29,7 @@ from toolkit.api.errors import NotConnectedError
 from toolkit.api.return_codes import FREE_REFUSALS
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.load_test.generator.steps import Outcome
-from toolkit.runs import run_folder
+from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.run_folder import Cause
 
 _PORTIONS, _MAX_PORTION = 100, 1_000  # smaller portions cost more messages to the master, larger ones die with a worker
@@ -74,7 +74,7 @@ class MessageBudget:
             lost = {node.id for node in runner.clients.missing}
             alive = {worker for worker in alive if worker in runner.clients and worker not in lost}
         if alive <= self._spent:
-            self._environment.process_exit_code = run_folder.BUDGET_SPENT
+            self._environment.process_exit_code = ExitCode.BUDGET
             self._shutdown.end_early(Cause.BUDGET, f"{self._messages:,} messages, all it might send")
 
 

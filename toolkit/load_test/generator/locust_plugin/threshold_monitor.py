@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -17,7 +17,8 @@ from locust.env import Environment
 
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.load_test.generator.results.metrics import Metrics
-from toolkit.runs import run_folder, thresholds
+from toolkit.runs import thresholds
+from toolkit.runs.exit_codes import ExitCode, worst
 from toolkit.runs.run_folder import Cause
 from toolkit.runs.thresholds import ResponseTime, RunFigures, Status, Threshold
 
@@ -31,7 +32,16 @@ logger = logging.getLogger(__name__)
 class ThresholdMonitor:
     """Checks thresholds against the metrics of one test, from its creation on.
 
-    ``run_time_s`` is the time in which calls are due, if it is limited.
+    Args:
+        environment: locust's environment.
+        shutdown: ends the run.
+        metrics: the metrics of the test.
+        held: the thresholds.
+        run_time_s: the time in which calls are due, if it is limited.
+        decides: whether they decide about the exit code even if all pass, instead of single failed calls.
+
+    Attributes:
+        bottleneck: how the load generator held the run back; "" if it didn't.
     """
 
     def __init__(
@@ -41,12 +51,15 @@ class ThresholdMonitor:
         metrics: Metrics,
         held: Sequence[Threshold],
         run_time_s: float = math.inf,
+        *,
+        decides: bool = True,
     ) -> None:
         self._environment, self._shutdown, self._metrics, self._thresholds = environment, shutdown, metrics, held
         self._started_s, self._run_time_s = time.monotonic(), run_time_s
         self._stopped_s: float | None = None
         self._reported_s: dict[str, float] = {}
-        self._bottleneck = ""
+        self.bottleneck = ""
+        self._decides = decides
         self._sending_until_s: float | None = None
         self._missed_since_s: dict[Threshold, float] = {}
         self._has_report = True
@@ -60,7 +73,7 @@ class ThresholdMonitor:
 
     def on_bottleneck(self, msg: Any) -> None:
         """Note that a process of the load generator was its own bottleneck: no threshold may pass then."""
-        self._bottleneck = str(msg.data)
+        self.bottleneck = str(msg.data)
 
     def stop_sending(self) -> None:
         """Note that no call is due any more; those that are under way may still end."""
@@ -73,22 +86,28 @@ class ThresholdMonitor:
             self._aborter.kill(block=False)
 
     def conclude(self) -> None:
-        """Log every verdict and choose the exit code. With thresholds, they decide and not single failed calls."""
+        """Log every verdict and choose the exit code."""
         figures = self._figures()
         verdicts = [thresholds.judge(it, figures) for it in self._thresholds]
-        if self._bottleneck:
+        if self.bottleneck:
             verdicts = list(map(thresholds.mark_inconclusive, verdicts))
         for verdict in verdicts:
             logger.log(logging.INFO if verdict.status is Status.PASS else logging.ERROR, "%s", verdict)
-        environment = self._environment
-        if environment.runner and environment.runner.exceptions:
-            return
-        if self._bottleneck:
-            environment.process_exit_code = run_folder.BOTTLENECK
-        elif any(verdict.status is not Status.PASS for verdict in verdicts):
-            environment.process_exit_code = run_folder.THRESHOLD_MISSED
-        elif verdicts:
-            environment.process_exit_code = environment.process_exit_code or 0
+        self.conclude_with([it.status for it in verdicts])
+
+    def conclude_with(self, statuses: Iterable[Status]) -> None:
+        """Make the exit code agree with more verdicts.
+
+        Without own thresholds and checks, a code is only set if something is wrong: locust then decides.
+        """
+        environment, code = self._environment, ExitCode.BOTTLENECK if self.bottleneck else ExitCode.DONE
+        for status in statuses:
+            self._decides = self._decides or status is not Status.PASS
+            # If the load generator was the bottleneck, missing data may be its fault.
+            if status is Status.FAIL or (status is Status.NO_DATA and not self.bottleneck):
+                code = ExitCode.FAILED
+        if code or self._decides:
+            environment.process_exit_code = worst([environment.process_exit_code, code])
 
     def _abort_when_missed(self) -> None:
         while True:
@@ -100,7 +119,7 @@ class ThresholdMonitor:
                     continue
                 is_missed = after_s <= figures.duration_s and thresholds.judge(it, figures).status is Status.FAIL
                 if is_missed or missed_for_s.get(it, 0.0) >= max(after_s, _MIN_MISSED_S):
-                    self._environment.process_exit_code = run_folder.THRESHOLD_MISSED
+                    self._environment.process_exit_code = ExitCode.FAILED
                     self._shutdown.end_early(Cause.MISSED, str(it))
                     return
 

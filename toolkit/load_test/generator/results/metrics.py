@@ -42,6 +42,7 @@ class Metrics:
         expected: the kinds and return codes that the scenario expects, see ``call_record.is_failed``.
 
     Attributes:
+        expected: as given.
         arrivals: counts of the journeys that an open loop should have begun.
         failed: the number of failed calls by endpoint.
         sample_in_flight: returns the calls in flight of this process; None while it makes none.
@@ -50,7 +51,7 @@ class Metrics:
     def __init__(self, expected: Collection[int | str] = ()) -> None:
         self.arrivals = ArrivalCounts()
         self.failed: Counter[Endpoint] = Counter()
-        self._expected = expected
+        self.expected = expected
         self._latencies: dict[CallKind, Histogram] = defaultdict(Histogram)
         self._caller_times: dict[CallKind, Histogram] = defaultdict(Histogram)
         self._pending: dict[CallKind, list[int]] = defaultdict(list)  # latency and wait of each call, in turn
@@ -86,11 +87,11 @@ class Metrics:
     def count(self, results: Sequence[CallResult]) -> None:
         """Count calls. Counting many at once costs a third of counting them one by one."""
         pending = self._pending
-        for _, outcome, _ in results:
+        for _, outcome in results:
             code: int | str
             if (answer := outcome.answer) is not None:
                 code = answer.return_code
-                if code is not _SUCCESS and is_failed(code, answer.kind, None, self._expected):
+                if code is not _SUCCESS and is_failed(code, answer.kind, None, self.expected):
                     self.failed[outcome.endpoint] += 1
             else:
                 assert outcome.error is not None

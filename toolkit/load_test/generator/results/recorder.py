@@ -43,7 +43,7 @@ class Recorder:
     def append(self, results: Iterable[CallResult]) -> None:
         """Append calls, each as a row of ``records.packed``."""
         pack, digest, usual_temp_id = self._pack, self._digest, self._temp_id
-        for call, outcome, _ in results:
+        for call, outcome in results:
             status = code = failure = key = prefix = temp_id = msg_id = request_id = None
             if (answer := outcome.answer) is not None:
                 status, code, msg_id = answer.http_status, answer.return_code, answer.msg_id

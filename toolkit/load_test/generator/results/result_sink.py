@@ -16,20 +16,22 @@ is registered; otherwise locust's statistics are updated four times a second.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import gevent
 from locust.env import Environment
 from locust.user.users import User
 
-from toolkit.api.errors import CallError, ReturnCodeError
+from toolkit.api.errors import CallError, ReturnCodeError, TransportError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.checks.collector import CheckCollector
+from toolkit.load_test.generator.http.decoder import classify
 from toolkit.load_test.generator.results.metrics import Metrics, Times
 from toolkit.load_test.generator.results.recorder import Recorder
-from toolkit.load_test.generator.steps import Call, CallResult, Outcome, Send
+from toolkit.load_test.generator.steps import CallResult, Outcome, Send
+from toolkit.records.call_record import Failure
 from toolkit.runs.run_folder import Cause
 
 _FLUSH_EVERY_S = 0.25
@@ -60,6 +62,7 @@ class ResultSink:
         recorder: writes the calls to the run's folder; None if the run has none.
         stats: updates locust's statistics.
         settle: settles the message of a send with its quota; None without a cap on messages.
+        cut_off_timeout_s: wait after which a call that the end of the run cut off is a timeout.
         end_early: ends the run with a cause and a reason, if every further call would be refused like the last one.
     """
 
@@ -71,6 +74,7 @@ class ResultSink:
         recorder: Recorder | None,
         stats: Stats,
         settle: Callable[[Outcome], None] | None,
+        cut_off_timeout_s: float,
         end_early: Callable[[Cause, str], None],
     ) -> None:
         hook: Any = environment.events.request
@@ -78,35 +82,34 @@ class ResultSink:
         self._known_listeners, self._has_events = 0, False
         self._metrics, self._checks, self._recorder = metrics, checks, recorder
         self._stats, self._settle, self._end_early = stats, settle, end_early
+        self._cut_off_timeout_ns = cut_off_timeout_s * 1e9
         self._failures: Counter[tuple[Endpoint, str]] = Counter()
         self._body_bytes: Counter[Endpoint] = Counter()
         self._wrong_sends = self._right_sends = 0
         self._flusher = gevent.spawn(self._flush_often)
 
-    def record(self, results: Sequence[CallResult], user: User, *, is_cut_off: bool = False) -> None:
-        """Record the results of a user's calls.
-
-        Calls that were ``is_cut_off`` because locust ended the user are no failures: plain locust would exit with 1.
-        """
+    def record(self, results: Sequence[CallResult], user: User) -> None:
+        """Record the results of a user's calls."""
         settle = self._settle
-        if settle is not None:
-            for call, outcome, _ in results:
-                if isinstance(call, Send):
-                    settle(outcome)
+        for call, outcome in results:
+            if settle is not None and isinstance(call, Send):
+                settle(outcome)
+            if outcome.error is not None and outcome.latency_ns >= self._cut_off_timeout_ns:
+                outcome.error = _as_timeout(outcome.error)
         self._checks.collect(results)
         if self._recorder is not None:
             self._recorder.append(results)
         if len(self._listeners) != self._known_listeners:
             self._look_for_listeners()  # before the calls are counted: the statistics must have them once
         self._metrics.count(results)
-        if is_cut_off:
-            return
         body_bytes, has_events = self._body_bytes, self._has_events
-        for call, outcome, expected in results:
+        for _, outcome in results:
             answer, failure = outcome.answer, None
+            if outcome.error is not None and classify(outcome.error) is Failure.CANCELLED:
+                continue  # the end of the run cut the call off: plain locust would exit with 1 for such a failure
             body_bytes[outcome.endpoint] += outcome.body_bytes
             if answer is None or answer.return_code is not _SUCCESS or not self._right_sends:
-                failure = self._find_failure(call, outcome, expected)
+                failure = self._find_failure(outcome)
             if has_events:
                 self._fire(
                     request_type="POST",
@@ -144,15 +147,13 @@ class ResultSink:
             self.flush()
             self._has_events = has_events
 
-    def _find_failure(self, call: Call, outcome: Outcome, expected: Collection[int]) -> CallError | None:
+    def _find_failure(self, outcome: Outcome) -> CallError | None:
         """Return the failure of a call, if it is one, and end the run if every further call would fail the same way.
 
         That is so without a key, a permission or a balance, and if all sends so far were wrong requests, as with a
         template that is disabled. Timeouts and errors of the service prove nothing.
         """
-        failure = outcome.failure(call.expected)
-        if outcome.return_code in expected:
-            failure = None
+        failure = outcome.failure(self._metrics.expected)
         is_send = outcome.endpoint is _SEND
         if failure is None:
             self._right_sends += is_send
@@ -166,3 +167,12 @@ class ResultSink:
             if kind is Kind.ACCOUNT or (self._wrong_sends >= _MAX_WRONG_SENDS and not self._right_sends):
                 self._end_early(Cause.REFUSED, f"{failure.return_code:d} {failure.message}")
         return failure
+
+
+def _as_timeout(error: CallError) -> CallError:
+    """Return the error of a call that waited long: a timeout if the end of the run cut the call off."""
+    if classify(error) is not Failure.CANCELLED:
+        return error
+    timeout = TransportError("no answer until the run ended")
+    timeout.__cause__ = TimeoutError()
+    return timeout
