@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.runs.arrival_counts import ArrivalCounts, ArrivalRate, ArrivalRateMeter, read_arrival_counts
+from toolkit.runs.arrival_counts import (
+    ArrivalCounts,
+    ArrivalRate,
+    ArrivalRateMeter,
+    read_arrival_counts,
+    read_shard_spans,
+)
 
 
 def leave(folder: Path, worker: int, **counts: object) -> None:
@@ -41,3 +47,19 @@ def test_the_rate_is_that_of_the_last_second() -> None:
     assert pacer.rate(ArrivalCounts(2.1, 400, 0, 0, 0, 0)) == ArrivalRate(50.0, 50.0)  # until a second is over
     assert pacer.rate(ArrivalCounts(4.0, 500, 0, 0, 40, 0)) == ArrivalRate(200.0, pytest.approx(180.0))
     assert pacer.rate(ArrivalCounts(4.0, 500, 0, 0, 40, 0)) == ArrivalRate(200.0, pytest.approx(180.0))
+
+
+def test_planned_arrivals_that_no_worker_reported_are_orphaned(tmp_path: Path) -> None:
+    leave(tmp_path, 0, due=50, dropped=2, until_s={"0": 2.0})
+    counts = read_arrival_counts(tmp_path)
+    assert counts
+    whole = counts.account(planned=100)
+    assert (whole.due, whole.orphaned, whole.dropped, whole.started) == (100, 50, 2, 48)
+    assert whole.started + whole.dropped + whole.orphaned == 100
+    assert counts.account(planned=50) == counts
+
+
+def test_the_successor_of_a_lost_worker_tells_how_far_its_shard_has_come(tmp_path: Path) -> None:
+    leave(tmp_path, 0, due=50, until_s={"0": 9.0, "1": 9.0})
+    leave(tmp_path, 1, due=5, until_s={"1": 1.0})
+    assert read_shard_spans(tmp_path) == {0: 9.0, 1: 9.0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,15 @@ class ArrivalCounts:
         rates = {"intended_per_s": self.intended_per_s, "achieved_per_s": self.achieved_per_s}
         return {"pacing": arrivals | rates}
 
+    def account(self, planned: int) -> ArrivalCounts:
+        """Return the counts of a run that has ended, with every planned arrival among them.
+
+        Those that no worker has reported are orphaned: their worker was lost, maybe before its first report. So the
+        arrivals that were started, dropped or orphaned are those of the plan.
+        """
+        served = self.due - self.orphaned
+        return replace(self, due=max(planned, served), orphaned=max(0, planned - served))
+
 
 @dataclass(frozen=True, slots=True)
 class ArrivalRate:
@@ -95,3 +104,12 @@ def read_arrival_counts(folder: Path) -> ArrivalCounts | None:
     sums = {name: sum(worker.get(name, 0) for worker in workers) for name in _SUMS}
     sums["orphaned"] += sum(worker.get(_ORPHANED_KEY, 0) for worker in workers)
     return ArrivalCounts(max(worker["elapsed_s"] for worker in workers), **sums)
+
+
+def read_shard_spans(folder: Path) -> dict[int, float]:
+    """Return for each shard of the arrivals how far its schedule has come, in s; without shards that none reported."""
+    spans: dict[int, float] = {}
+    for path in folder.glob(f"{run_folder.ARRIVALS_STEM}-*.json"):
+        for shard, until_s in json.loads(path.read_text(encoding="utf-8")).get("until_s", {}).items():
+            spans[int(shard)] = max(spans.get(int(shard), 0.0), until_s)
+    return spans

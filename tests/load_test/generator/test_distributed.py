@@ -129,8 +129,20 @@ def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path
     assert len(set(api.mobiles)) == len(api.mobiles)
     assert ended.pacing
     assert 0 < ended.pacing.orphaned < 3 * RATE_PER_S / 2  # locust's own wait for a sign of life is longer
-    assert ended.pacing.due == pytest.approx(9 * RATE_PER_S, abs=RATE_PER_S)  # but for what the lost one didn't tell
+    assert ended.pacing.due == 9 * RATE_PER_S
+    assert ended.pacing.started + ended.pacing.dropped + ended.pacing.orphaned == ended.pacing.due
     assert ended.pacing.dropped < RATE_PER_S / 10
+
+
+def test_the_share_of_a_worker_that_was_lost_before_its_first_report_is_orphaned(api: Api, tmp_path: Path) -> None:
+    with rate_run(api, tmp_path, duration_s=3) as run:
+        wait_for_parts(run, 2)
+        workers_of(tmp_path)[-1].kill()
+        ended = run.wait()
+    assert ended.pacing
+    assert ended.pacing.due == 3 * RATE_PER_S
+    assert ended.pacing.orphaned > 0
+    assert ended.pacing.started + ended.pacing.dropped + ended.pacing.orphaned == 3 * RATE_PER_S
 
 
 def test_a_run_whose_workers_were_all_killed_is_an_error(api: Api, tmp_path: Path) -> None:

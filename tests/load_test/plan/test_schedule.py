@@ -110,3 +110,13 @@ def test_what_came_while_a_share_had_nobody_is_known() -> None:
     schedule = Schedule(parse_stages("10s=100"))
     assert Share(schedule, 1, shard=1, shards=2, after_s=4.0, orphaned_s=1.5).orphaned() == pytest.approx(75)
     assert Share(schedule, 1, after_s=4.0).orphaned() == 0
+
+
+@pytest.mark.parametrize("is_poisson", [False, True])
+def test_who_takes_a_share_over_goes_on_with_its_arrivals(is_poisson: bool) -> None:
+    schedule = Schedule(parse_stages("10s@50,20s=50"), is_poisson)
+    for shard in range(2):
+        whole = list(schedule.times_ns(1, shard, 2))
+        assert list(schedule.times_ns(1, shard, 2, after_s=12.5)) == [it for it in whole if it >= 12.5e9]
+        assert schedule.count(12.5, 1, shard, 2) == sum(it <= 12.5e9 for it in whole)
+        assert schedule.count(30.0, 1, shard, 2) == len(whole)

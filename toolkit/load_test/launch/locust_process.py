@@ -35,7 +35,7 @@ from toolkit.load_test.launch.child_process import end, last_lines
 from toolkit.load_test.launch.scenarios import find_scenario
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs import run_folder
-from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts
+from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts, read_shard_spans
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.generator_state import GeneratorState, read_generator_state
 from toolkit.runs.run_folder import Cause
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 _USERS_END_S = 5  # users may finish the calls that are under way
 _LOCUST_END_S = _USERS_END_S + 5.0
 _SHOWN_LINES = 5
+_LAST_WRITE_S = 0.5  # at the end of a run, workers write their counts within this time
 _VERDICTS = (ExitCode.FAILED, ExitCode.BOTTLENECK, ExitCode.BUDGET)  # exit codes without a fault
 
 
@@ -144,7 +145,7 @@ class LoadRun:
     """A load test in a child process. Leaving its ``with`` block stops it and writes its records as Parquet."""
 
     def __init__(self, command: list[str], options: LoadOptions, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._options = folder, options
         self._begun = self._stopped = False
         self._packed: int | None = None
         options = options.model_copy(update={"run_dir": str(folder), "lifeline_fd": 0})
@@ -203,6 +204,23 @@ class LoadRun:
         """Return the counts of the arrivals so far, None if the load is given by users."""
         return read_arrival_counts(self.folder)
 
+    def _final_pacing(self) -> ArrivalCounts | None:
+        """Return the counts of the arrivals, with those of lost workers: the plan tells how many were due.
+
+        A shard that lags behind the others has lost its worker, so its arrivals were due as long as theirs.
+        """
+        counts, schedule = self.pacing(), self._options.schedule()
+        if counts is None or schedule is None:
+            return counts
+        spans, shards = read_shard_spans(self.folder), max(1, self._options.workers)
+        lost_before_s = counts.elapsed_s - _LAST_WRITE_S
+        planned = 0
+        for shard in range(shards):
+            until_s = spans.get(shard, 0.0)
+            until_s = until_s if until_s >= lost_before_s else counts.elapsed_s
+            planned += schedule.count(until_s, self._options.seed, shard, shards)
+        return counts.account(planned)
+
     def generator(self) -> GeneratorState | None:
         """Return the state of the load generator as of the last second, None before the first one is over."""
         return read_generator_state(self.folder)
@@ -230,11 +248,11 @@ class LoadRun:
         notes = self._lines(run_folder.NOTES_NAME)
         if ended := self._lines(run_folder.ENDED_NAME):
             cause, _, reason = ended[0].partition(" ")
-            return Ended(Cause(cause), reason, notes, calls, self.pacing(), self.generator())
+            return Ended(Cause(cause), reason, notes, calls, self._final_pacing(), self.generator())
         if code and not self._stopped and code not in _VERDICTS:
             raise RunError(self._last_words(code))
         cause = Cause.INTERRUPTED if self._stopped else Cause.FINISHED
-        return Ended(cause, "", notes, calls, self.pacing(), self.generator())
+        return Ended(cause, "", notes, calls, self._final_pacing(), self.generator())
 
     def _close(self) -> int:
         """Write the records as Parquet, once, and return their number. Of a run that never began nothing is left."""

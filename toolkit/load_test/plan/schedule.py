@@ -153,17 +153,32 @@ class Schedule:
             if len(times) < len(block):
                 return
 
+    def count(self, until_s: float, seed: int, shard: int = 0, shards: int = 1) -> int:
+        """Return the number of one worker's journeys that are due until a time.
+
+        >>> Schedule(parse_stages("2s=2")).count(1.0, seed=1)
+        3
+        """
+        until_ns, due = until_s * _NS_PER_S, 0
+        for block in (self._draw if self.is_poisson else self._count)(0.0, seed, shard, shards):
+            times_ns = (self._when(block) * _NS_PER_S).astype(np.int64)
+            due += int(np.count_nonzero(times_ns <= until_ns))
+            if len(times_ns) < len(block) or times_ns[-1] > until_ns:
+                break
+        return due
+
     def _count(self, first: float, seed: int, shard: int, shards: int) -> Iterator[Floats]:
         start = shard + shards * max(0, math.ceil((first - shard) / shards))
         for block in count(start, _BLOCK * shards):
             yield np.arange(block, block + _BLOCK * shards, shards, dtype=np.float64)
 
     def _draw(self, first: float, seed: int, shard: int, shards: int) -> Iterator[Floats]:
-        draw, at = np.random.default_rng([seed, shard, shards]), first
+        draw, at = np.random.default_rng([seed, shard, shards]), 0.0
         while True:
             block = at + np.cumsum(draw.exponential(shards, _BLOCK))
             at = float(block[-1])
-            yield block
+            if at >= first:  # who takes a share over goes on with its points
+                yield block[block >= first]
 
     def _when(self, points: Floats) -> Floats:
         """Return the times of points, in seconds, without the points that the integral never reaches."""

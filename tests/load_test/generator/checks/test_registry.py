@@ -166,31 +166,71 @@ def test_an_answer_that_was_not_due_fails() -> None:
     assert judge(JOURNEY, right, wrong).figures["wrong"] == {"50011 answered 50010": 1}
 
 
-def at_rate(sends: int, latency_ms: float, from_s: int) -> Evidence:
-    """Return what so many sends show that were meant to start within two seconds, the slot of a rate."""
+LIMITED = Expectations(limits=(parse_threshold("p99(send.latency_ms) < 50"),))
+
+
+def at_rate(per_s: int, latency_ms: float, from_s: float, for_s: float = 2) -> Evidence:
+    """Return the evidence of sends that were due at a constant rate."""
     rows = [
         THROUGHPUT.row(
             Send("13800138000"),
-            Outcome(Endpoint.SEND, (from_s * S) + n, int(latency_ms * 1e6), ApiResponse(200, OK, "success", "a")),
+            Outcome(
+                Endpoint.SEND,
+                round(from_s * S) + n * S // per_s,
+                int(latency_ms * 1e6),
+                ApiResponse(200, OK, "success", "a"),
+            ),
         )
-        for n in range(sends)
+        for n in range(round(per_s * for_s))
     ]
     return Counter(row for row in rows if row)
 
 
+def highest(*evidence: Evidence) -> tuple[float, float | None]:
+    figures = THROUGHPUT.judge(sum(evidence, Counter()), LIMITED).figures
+    return figures["highest_rate_per_s"], figures["missed_at_rate_per_s"]
+
+
+EDGES = at_rate(2, 5, 0.0, 0.5), at_rate(2, 5, 8.5, 0.5)  # the first and the last half second are not measured
+
+
 def test_the_highest_rate_is_reported_up_to_the_first_that_missed_the_limits() -> None:
-    expectations = Expectations(limits=(parse_threshold("p99(send.latency_ms) < 50"),))
-    climb = at_rate(10, 5, 0) + at_rate(20, 5, 2) + at_rate(40, 80, 4) + at_rate(60, 5, 6)
-    figures = THROUGHPUT.judge(climb, expectations).figures
-    assert (figures["highest_rate_per_s"], figures["missed_at_rate_per_s"]) == (10.0, 20.0)
-    assert THROUGHPUT.judge(climb, expectations).status is Status.PASS
-    assert THROUGHPUT.judge(at_rate(40, 80, 0), expectations).status is Status.FAIL
+    climb = at_rate(10, 5, 0.5), at_rate(20, 5, 2.5), at_rate(40, 80, 4.5), at_rate(60, 80, 6.5)
+    assert highest(*EDGES, *climb) == (20.0, 40.0)
+    assert THROUGHPUT.judge(sum((*EDGES, *climb), Counter()), LIMITED).status is Status.PASS
+    assert THROUGHPUT.judge(at_rate(40, 80, 0), LIMITED).status is Status.FAIL
     assert not THROUGHPUT.applies(EXPECTATIONS)
 
 
+@pytest.mark.parametrize("from_s", [0.0, 0.3, 0.999, 1.5, 1.7])
+@pytest.mark.parametrize("for_s", [2, 2.4, 3.1])
+def test_the_rate_is_right_wherever_a_run_begins_and_ends(from_s: float, for_s: float) -> None:
+    assert highest(at_rate(1000, 5, from_s, for_s)) == (pytest.approx(1000, rel=0.01), None)
+
+
+def test_a_run_that_is_too_short_for_a_rate_has_none() -> None:
+    assert highest(at_rate(1000, 5, 0.3, 1)) == (0.0, None)
+    assert THROUGHPUT.judge(at_rate(1000, 5, 0.3, 1), LIMITED).status is Status.NO_DATA
+
+
+def test_one_hiccup_does_not_end_the_search() -> None:
+    climb = at_rate(10, 5, 0.5), at_rate(20, 80, 2.5), at_rate(40, 5, 4.5), at_rate(60, 5, 6.5)
+    assert highest(*EDGES, *climb) == (60.0, None)
+
+
+def test_failed_calls_count_against_the_limits_of_a_rate() -> None:
+    expectations = Expectations(limits=(parse_threshold("failed < 1%"), parse_threshold("share(timeout) < 1%")))
+    error = TransportError("no whole answer")
+    error.__cause__ = TimeoutError()
+    rows = (
+        THROUGHPUT.row(Send("13800138000"), Outcome(Endpoint.SEND, n * S // 100, 1000, None, error)) for n in range(300)
+    )
+    assert THROUGHPUT.judge(Counter(row for row in rows if row), expectations).status is Status.FAIL
+
+
 def test_many_calls_that_took_about_as_long_are_one_row() -> None:
-    assert len(at_rate(100, 5, 0)) == 1
-    assert len(at_rate(1, 5.0, 0) + at_rate(1, 5.1, 0)) == 2
+    assert len(at_rate(100, 5, 0, 0.5)) == 1
+    assert len(at_rate(1, 5.0, 0, 1) + at_rate(1, 5.1, 0, 1)) == 2
 
 
 @pytest.mark.parametrize("broken", [{"clock": ServiceClock(0)}, {"tries": 0}, {"ttl_s": 0}])

@@ -10,22 +10,24 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass
-from itertools import takewhile
 from typing import Any, TypeAlias
 
 from toolkit import number_format
 from toolkit.api.defaults import CODES
 from toolkit.api.errors import NotConnectedError
-from toolkit.api.return_codes import ReturnCode
+from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.checks.rate_limit_oracle import Sent, judge_all
+from toolkit.load_test.generator.http.decoder import classify
 from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.plan.expectations import Expectations
+from toolkit.records.call_record import Failure, is_failed
 from toolkit.records.histogram import Histogram
 from toolkit.runs import thresholds
 from toolkit.runs.thresholds import Measure, Status
 
-_SLOT_NS = 2_000_000_000  # calls within it are held against the limits together
+_TICK_NS = 500_000_000  # calls are counted by the tick in which they were due
+_SLOT_TICKS, _MIN_SLOT_TICKS = 4, 2  # calls of so many ticks are held against the limits together
 _LOST = "no answer"
 _LUCK = 1e-9  # right guesses that are less likely than this are no chance
 
@@ -175,9 +177,14 @@ def _known(outcome: Outcome) -> int | None:
 
 def _timed_row(call: Call, outcome: Outcome) -> Row:
     waited_ns = outcome.wait_ns
-    slot = (outcome.started_ns - waited_ns) // _SLOT_NS
-    came = _LOST if outcome.return_code is None else int(outcome.return_code)
-    return slot, outcome.endpoint, came, _blur(outcome.latency_ns), _blur(outcome.latency_ns + waited_ns)
+    tick = (outcome.started_ns - waited_ns) // _TICK_NS
+    if (answer := outcome.answer) is not None:
+        code: int | str = int(answer.return_code)
+        failed = is_failed(int(answer.return_code), answer.kind, None, (Kind.RATE,))
+    else:
+        code = classify(outcome.error) if outcome.error else _LOST
+        failed = True
+    return tick, outcome.endpoint, code, failed, _blur(outcome.latency_ns), _blur(outcome.latency_ns + waited_ns)
 
 
 def _blur(time_ns: int) -> int:
@@ -251,32 +258,51 @@ def _measure_verdicts(evidence: Evidence, expectations: Expectations) -> Figures
 
 
 def _measure_slots(evidence: Evidence, expectations: Expectations) -> Figures:
-    slots: defaultdict[int, Evidence] = defaultdict(Counter)
-    for (slot, *row), seen in evidence.items():
-        slots[slot][tuple(row)] += seen
-    figures = [_slot_figures(slots[slot]) for slot in sorted(slots)]
+    """Return the highest rate of a slot that met the limits, before the rate that missed them for two slots in a row.
 
-    def keeps(slot: thresholds.RunFigures) -> bool:
-        return all(thresholds.judge(it, slot).status is Status.PASS for it in expectations.limits)
-
-    kept = list(takewhile(keeps, figures))
-    missed = figures[len(kept)] if len(kept) < len(figures) else None
+    One slot that misses the limits between two that meet them is a hiccup and no limit of the service.
+    """
+    slots = _whole_slots(evidence)
+    keeps = [all(thresholds.judge(it, slot).status is Status.PASS for it in expectations.limits) for slot in slots]
+    missed = [not kept and not any(keeps[at + 1 : at + 2]) for at, kept in enumerate(keeps)]
+    end = missed.index(True) if True in missed else len(slots)
+    kept_rates = [_sends_per_s(slot) for slot, kept in zip(slots[:end], keeps[:end], strict=True) if kept]
     return {
-        "highest_rate_per_s": max((_sends_per_s(it) for it in kept), default=0.0),
-        "missed_at_rate_per_s": _sends_per_s(missed) if missed else None,
-        "missed_from_the_start": int(bool(figures) and not kept),
+        "highest_rate_per_s": max(kept_rates, default=0.0),
+        "missed_at_rate_per_s": _sends_per_s(slots[end]) if end < len(slots) else None,
+        "missed_from_the_start": int(end < len(slots) and not kept_rates),
     }
 
 
-def _slot_figures(calls: Evidence) -> thresholds.RunFigures:
+def _whole_slots(evidence: Evidence) -> list[thresholds.RunFigures]:
+    """Return the figures of each slot. The first and the last tick with a send are left out: they are not whole."""
+    ticks: defaultdict[int, Evidence] = defaultdict(Counter)
+    for (tick, *row), seen in evidence.items():
+        ticks[tick][tuple(row)] += seen
+    sending = [tick for tick, rows in ticks.items() if any(row[0] == Endpoint.SEND for row in rows)]
+    first, end = min(sending, default=0) + 1, max(sending, default=0)
+    found = []
+    for start in range(first, end, _SLOT_TICKS):
+        width = min(_SLOT_TICKS, end - start)
+        if width >= _MIN_SLOT_TICKS:
+            rows = sum((ticks[tick] for tick in range(start, start + width)), Counter[Row]())
+            found.append(_slot_figures(rows, width * _TICK_NS / 1e9))
+    return found
+
+
+def _slot_figures(calls: Evidence, width_s: float) -> thresholds.RunFigures:
     outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
+    failed: Counter[Endpoint] = Counter()
     times_ns: defaultdict[tuple[Endpoint, Measure], list[int]] = defaultdict(list)
-    for (endpoint, came, latency_ns, caller_ns), seen in calls.items():
-        outcomes[Endpoint(endpoint), came] += seen
-        times_ns[Endpoint(endpoint), Measure.LATENCY_MS] += [latency_ns] * seen
-        times_ns[Endpoint(endpoint), Measure.CALLER_MS] += [caller_ns] * seen
-    times = {what: Histogram.of(times) for what, times in times_ns.items()}
-    return thresholds.RunFigures(_SLOT_NS / 1e9, outcomes, times)
+    for (of, code, is_failure, latency_ns, caller_ns), seen in calls.items():
+        endpoint = Endpoint(of)
+        outcomes[endpoint, code] += seen
+        failed[endpoint] += seen * is_failure
+        if code != Failure.CONNECT:
+            times_ns[endpoint, Measure.LATENCY_MS] += [latency_ns] * seen
+            times_ns[endpoint, Measure.CALLER_MS] += [caller_ns] * seen
+    times = {kind: Histogram.of(times) for kind, times in times_ns.items()}
+    return thresholds.RunFigures(width_s, outcomes, times, failed)
 
 
 def _sends_per_s(figures: thresholds.RunFigures) -> float:

@@ -255,7 +255,9 @@ class Engine:
     def _is_over(self) -> bool:
         if self._next_ns <= self._last_ns and _clock_ns() <= self._last_ns + self._drain_ns:
             return False
-        self._dropped += self._count_waiting(self._last_ns)
+        while self._next_ns <= self._last_ns:
+            self._dropped += 1
+            self._await_next()
         self._next_ns = inf
         return len(self._idle) == len(self._connections) and not self._ready and not self._paused
 
