@@ -3,6 +3,8 @@
 The rows "send" and "verify" hold the server's latency. In an open loop each has a second row, with the method CALLER,
 for the time from the intended start to the answer. Those rows are not in locust's total, as the calls are the same.
 
+Failed calls are grouped, see ``results.failure_groups``: a row of locust's table of errors is a group, not a message.
+
 Locust cuts times to whole milliseconds. Its function that sorts times into buckets may be replaced; its CSV and its
 console round in two methods, which are replaced too.
 """
@@ -21,7 +23,9 @@ import numpy as np
 from locust.stats import PERCENTILES_TO_REPORT, RequestStats, StatsCSV, StatsEntry, StatsError
 from numpy.typing import NDArray
 
+from toolkit.api.errors import CallError
 from toolkit.api.wire import Endpoint
+from toolkit.load_test.generator.results.failure_groups import FailureGroups, group_name
 from toolkit.load_test.generator.results.metrics import Times
 from toolkit.records.histogram import Histogram, middles_ms
 from toolkit.runs.thresholds import Measure
@@ -39,13 +43,19 @@ class BatchedStats:
 
     def __init__(self, stats: RequestStats, measures: tuple[Measure, ...]) -> None:
         self._stats, self._measures = stats, measures
+        original = type(stats).log_error
+
+        def log_error(method: str, name: str, error: Exception | str | None) -> None:
+            original(stats, method, name, group_name(error) if isinstance(error, CallError) else error)
+
+        stats.log_error = log_error  # type: ignore[method-assign]
         self._seen: Times = {}
         self._updated_s = time.time()
 
     def update(
         self,
         times: Times,
-        failures: Mapping[tuple[Endpoint, str], int],
+        failures: FailureGroups,
         body_bytes: Mapping[Endpoint, int],
         has_events: bool,
     ) -> None:
@@ -53,27 +63,30 @@ class BatchedStats:
 
         Args:
             times: the times of all calls of the test so far.
-            failures: the number of failed calls since the last update, by endpoint and error.
+            failures: the failed calls, of which those since the last update are taken.
             body_bytes: the size of the answers since the last update.
-            has_events: True if locust's request event was fired for each call: their latencies are counted then.
+            has_events: True if locust's request event was fired for each call: locust counts those itself.
         """
-        failed: Counter[Endpoint] = Counter()
-        for (endpoint, _), calls in failures.items():
-            failed[endpoint] += calls
+        new_failures = failures.take()
+        failed: Counter[str] = Counter()
+        for (name, _), calls in new_failures.items():
+            failed[name] += calls
         for (endpoint, measure), now in times.items():
             is_latency = measure is Measure.LATENCY_MS
             if measure not in self._measures or (has_events and is_latency):
                 continue
             new = now.since(self._seen[endpoint, measure]) if (endpoint, measure) in self._seen else now
             if len(new):
-                counts = (failed[endpoint], body_bytes.get(endpoint, 0)) if is_latency else (0, 0)
+                counts = (failed[endpoint.value], body_bytes.get(endpoint, 0)) if is_latency else (0, 0)
                 self._add(endpoint, _METHODS[measure], new, *counts)
         self._seen, self._updated_s = dict(times), time.time()
-        for (endpoint, error), calls in failures.items():
-            key = StatsError.create_key("POST", endpoint.value, error)
-            entry = self._stats.errors.setdefault(key, StatsError("POST", endpoint.value, error))
-            entry.occurred()
-            entry.occurrences += calls - 1
+        for (name, group), calls in new_failures.items():
+            key = StatsError.create_key("POST", name, group)
+            entry = self._stats.errors.setdefault(key, StatsError("POST", name, group))
+            entry.error = failures.describe((name, group))  # the key stays, so that the rows of several workers add up
+            if not has_events:
+                entry.occurred()
+                entry.occurrences += calls - 1
 
     def _add(self, endpoint: Endpoint, method: str, times: Histogram, failed: int, body_bytes: int) -> None:
         buckets, calls = times.buckets()

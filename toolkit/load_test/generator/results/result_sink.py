@@ -28,6 +28,7 @@ from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.checks.collector import CheckCollector
 from toolkit.load_test.generator.http.decoder import classify
+from toolkit.load_test.generator.results.failure_groups import FailureGroups
 from toolkit.load_test.generator.results.metrics import Metrics, Times
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.steps import CallResult, Outcome, Send
@@ -45,7 +46,7 @@ class Stats(Protocol):
     def update(
         self,
         times: Times,
-        failures: Mapping[tuple[Endpoint, str], int],
+        failures: FailureGroups,
         body_bytes: Mapping[Endpoint, int],
         has_events: bool,
     ) -> None:
@@ -83,7 +84,7 @@ class ResultSink:
         self._metrics, self._checks, self._recorder = metrics, checks, recorder
         self._stats, self._settle, self._end_early = stats, settle, end_early
         self._cut_off_timeout_ns = cut_off_timeout_s * 1e9
-        self._failures: Counter[tuple[Endpoint, str]] = Counter()
+        self._failures = FailureGroups()
         self._body_bytes: Counter[Endpoint] = Counter()
         self._wrong_sends = self._right_sends = 0
         self._flusher = gevent.spawn(self._flush_often)
@@ -124,9 +125,7 @@ class ResultSink:
         """Pass the records to the operating system, and update locust's statistics."""
         if self._recorder is not None:
             self._recorder.flush()
-        failures = Counter[tuple[Endpoint, str]]() if self._has_events else self._failures
-        self._stats.update(self._metrics.times, failures, self._body_bytes, self._has_events)
-        self._failures.clear()
+        self._stats.update(self._metrics.times, self._failures, self._body_bytes, self._has_events)
         self._body_bytes.clear()
 
     def close(self) -> None:
@@ -158,7 +157,7 @@ class ResultSink:
         if failure is None:
             self._right_sends += is_send
             return None
-        self._failures[outcome.endpoint, repr(failure)] += 1
+        self._failures.add(outcome.endpoint, failure)
         if isinstance(failure, ReturnCodeError):
             kind = failure.kind
             if is_send:
