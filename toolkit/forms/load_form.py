@@ -138,7 +138,7 @@ class LoadForm:
         if not self._running.is_stopped:
             text = f"Loading: {progress.elapsed_s:.0f} of {load_test.options.run_time_s:g} s"
             self._progress.html = render("busy", text=text)
-        self._facts.html = facts_html(live, paces, load_test, progress.calls_per_s, self.chooser.is_real)
+        self._facts.html = facts_html(live, paces, load_test, progress, self.chooser.is_real)
         end_s = max(buckets[-1].end_s, min(load_test.options.run_time_s, 10.0))
         calls = sum(it.calls.total() for it in buckets)
         says = f"{calls:,} calls by return code, and their response time"

@@ -17,6 +17,7 @@ from toolkit.load_and_report import LoadTest
 from toolkit.report.run_result import remarks
 from toolkit.runs.arrival_counts import ArrivalCounts
 from toolkit.runs.check_results import figure_rows
+from toolkit.runs.progress import Progress
 from toolkit.runs.thresholds import Status
 
 _CHIPS = {Status.PASS: "sms-safe", Status.FAIL: "sms-failed", Status.NO_DATA: ""}
@@ -31,16 +32,18 @@ class FinishedRun:
 
 
 def facts_html(
-    live: LiveResults, paces: Sequence[ArrivalCounts], load_test: LoadTest, calls_per_s: float, is_real: bool
+    live: LiveResults, paces: Sequence[ArrivalCounts], load_test: LoadTest, progress: Progress, is_real: bool
 ) -> str:
     """Return the HTML of a running load test's figures. ``is_real``: its messages cost money."""
-    return render("facts", facts=list(_facts(live, paces, load_test, calls_per_s, is_real)))
+    return render("facts", facts=list(_facts(live, paces, load_test, progress, is_real)))
 
 
 def _facts(
-    live: LiveResults, paces: Sequence[ArrivalCounts], load_test: LoadTest, calls_per_s: float, is_real: bool
+    live: LiveResults, paces: Sequence[ArrivalCounts], load_test: LoadTest, progress: Progress, is_real: bool
 ) -> Iterator[tuple[str, str, str]]:
-    yield "Calls", f"{calls_per_s:,.0f}", "/s"
+    yield "Calls", f"{progress.calls_per_s:,.0f}", "/s"
+    if progress.in_flight:
+        yield "In flight", f"{progress.in_flight:,}", f"oldest {progress.oldest_s:.1f} s"
     if paces:
         yield "Journeys", f"{paces[-1].achieved_per_s:,.0f}", f"of {paces[-1].intended_per_s:,.0f}/s"
     for percentile, ms in live.waited_ms().items():
