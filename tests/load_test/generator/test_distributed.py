@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -104,12 +105,14 @@ def rate_run(api: Api, folder: Path, duration_s: float) -> LoadRun:
     return locust_process.start("throughput", api.target, options, folder=folder)
 
 
-def sends_by_second(folder: Path) -> list[int]:
-    """Return how many sends went out in each second of a run."""
-    table = pq.read_table(folder / "calls.parquet", columns=["endpoint", "started_ns"]).to_pylist()
-    started_ns = [row["started_ns"] for row in table if row["endpoint"] == Endpoint.SEND]
-    seconds = Counter((at_ns - min(started_ns)) // 10**9 for at_ns in started_ns)
-    return [seconds[second] for second in range(max(seconds) + 1)]
+def due_ns(folder: Path) -> dict[object, list[int]]:
+    """Return when the journeys of each worker were due, whenever they began."""
+    table = pq.read_table(folder / "calls.parquet", columns=["source", "endpoint", "started_ns", "wait_ns"])
+    due: dict[object, list[int]] = defaultdict(list)
+    for row in table.to_pylist():
+        if row["endpoint"] == Endpoint.SEND:
+            due[row["source"]].append(row["started_ns"] - row["wait_ns"])
+    return due
 
 
 def test_the_rate_is_that_of_all_workers_together(api: Api, tmp_path: Path) -> None:
@@ -120,18 +123,29 @@ def test_the_rate_is_that_of_all_workers_together(api: Api, tmp_path: Path) -> N
 
 
 def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path) -> None:
-    with rate_run(api, tmp_path, duration_s=9) as run:
+    """When a worker is missed is told in test_worker_takeover.py: here no time is compared with a constant."""
+    with rate_run(api, tmp_path, duration_s=12) as run:
         wait_for_parts(run, 2)
         workers_of(tmp_path)[-1].kill()
+        killed_ns = time.time_ns()
+        orphaned = next(it.orphaned for _ in run.follow() if (it := run.pacing()) and it.orphaned)
+        taken_over_ns = time.time_ns()
         ended = run.wait()
     assert "moved to the other 1" in ended.notes[0]
-    assert sum(sends_by_second(tmp_path)[5:8]) == pytest.approx(3 * RATE_PER_S, rel=0.02)
     assert len(set(api.mobiles)) == len(api.mobiles)
     assert ended.pacing
-    assert 0 < ended.pacing.orphaned < 3 * RATE_PER_S / 2  # locust's own wait for a sign of life is longer
-    assert ended.pacing.due == 9 * RATE_PER_S
+    assert ended.pacing.due == 12 * RATE_PER_S
     assert ended.pacing.started + ended.pacing.dropped + ended.pacing.orphaned == ended.pacing.due
-    assert ended.pacing.dropped < RATE_PER_S / 10
+    due = due_ns(tmp_path)
+    of_survivor = max(due.values(), key=max)
+    since = [at_ns for at_ns in of_survivor if at_ns >= taken_over_ns]
+    end_ns = min(map(min, due.values())) + 12 * 10**9
+    both_shares = (end_ns - taken_over_ns) / 1e9 * RATE_PER_S
+    assert both_shares > 0
+    assert both_shares - ended.pacing.dropped - 3 < len(since) < both_shares + 3
+    of_lost = len(api.mobiles) - len(of_survivor)  # some of which it may not have reported
+    assert orphaned <= (taken_over_ns - killed_ns) / 1e9 * RATE_PER_S / 2 + 1
+    assert orphaned <= ended.pacing.orphaned <= orphaned + of_lost
 
 
 def test_the_share_of_a_worker_that_was_lost_before_its_first_report_is_orphaned(api: Api, tmp_path: Path) -> None:
