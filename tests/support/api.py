@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -49,13 +49,16 @@ class Api(ThreadingHTTPServer):
     def target(self) -> Target:
         return Target(f"http://127.0.0.1:{self.server_port}", "key", "the-master-secret", 1)
 
-    def wait_for(self, calls: int) -> None:
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so that changes only with the responses."""
         with self.changed:
-            assert self.changed.wait_for(lambda: self.answered.total() >= calls, timeout=240)
+            assert self.changed.wait_for(is_so, timeout=240)
+
+    def wait_for(self, calls: int) -> None:
+        self.wait_until(lambda: self.answered.total() >= calls)
 
     def wait_for_connections(self, connections: int) -> None:
-        with self.changed:
-            assert self.changed.wait_for(lambda: self.connections >= connections, timeout=240)
+        self.wait_until(lambda: self.connections >= connections)
 
     @contextmanager
     def stalled(self) -> Iterator[None]:

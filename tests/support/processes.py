@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from toolkit.load_test.launch.locust_process import Ended
 from toolkit.settings import Target
 
 PARENT = """
@@ -25,6 +26,11 @@ with launch.start("throughput", target, options, folder=Path(sys.argv[2])) as ru
     for progress in run.follow():
         print(progress.calls, flush=True)
 """
+
+
+def notes_without_bottlenecks(ended: Ended) -> tuple[str, ...]:
+    """Return the notes of a run but for those on a load generator that had too little CPU, as on a slow machine."""
+    return tuple(note for note in ended.notes if not note.startswith("the load generator "))
 
 
 def of_run(folder: Path) -> list[psutil.Process]:

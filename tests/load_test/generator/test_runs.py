@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from support.api import Api
-from support.processes import of_run, parent_of_a_run, wait_gone
+from support.processes import notes_without_bottlenecks, of_run, parent_of_a_run, wait_gone
 
 from toolkit.api.errors import InputError, RunError
 from toolkit.api.return_codes import ReturnCode
@@ -44,31 +44,29 @@ def failures(folder: Path) -> int:
     return sum(entry["num_failures"] for entry in stats)
 
 
-def test_the_records_match_the_servers_answers(api: Api, tmp_path: Path) -> None:
-    with start(api, tmp_path, duration_s=3) as run:
+def test_records_match_the_answers_and_each_user_has_a_connection_and_each_send_a_mobile(
+    api: Api, tmp_path: Path
+) -> None:
+    with start(api, tmp_path, duration_s=2, users=7) as run:
         *_, last = run.follow()
         ended = run.wait()
     assert recorded(tmp_path) == api.answered
     assert last.outcomes == api.answered
-    assert (ended.cause, ended.reason, ended.notes) == (Cause.FINISHED, "", ())
+    assert (ended.cause, ended.reason, notes_without_bottlenecks(ended)) == (Cause.FINISHED, "", ())
     assert ended.calls == last.calls == api.answered.total() > 0
     assert last.calls_per_s > 0
     assert not list(tmp_path.glob("*.msgpack"))
+    assert api.connections == 7, "each user has one"
+    assert len(set(api.mobiles)) == len(api.mobiles) > 7, "each send has its own"
 
 
 def test_journeys_end_in_every_verdict_and_none_of_them_is_a_failure(api: Api, tmp_path: Path) -> None:
-    with start(api, tmp_path, duration_s=3) as run:
-        run.wait()
-    codes = {code for endpoint, code in api.answered if endpoint == "verify"}
-    assert codes == {ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.VERIFIED_CODE}
+    verdicts = {ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.VERIFIED_CODE}
+    with start(api, tmp_path) as run:
+        api.wait_until(lambda: all(api.answered["verify", code] for code in verdicts))
+        run.stop()
+    assert {code for endpoint, code in api.answered if endpoint == "verify"} == verdicts
     assert failures(tmp_path) == 0
-
-
-def test_each_user_has_one_connection_and_each_send_its_mobile(api: Api, tmp_path: Path) -> None:
-    with start(api, tmp_path, duration_s=2, users=7) as run:
-        run.wait()
-    assert api.connections == 7
-    assert len(set(api.mobiles)) == len(api.mobiles) > 7
 
 
 def test_an_app_without_balance_stops_the_run_with_a_reason(api: Api, tmp_path: Path) -> None:
@@ -98,19 +96,23 @@ def test_refusals_that_the_next_send_may_not_get_do_not_stop_the_run(
     api: Api, tmp_path: Path, accepted: int, refusal: ReturnCode
 ) -> None:
     api.refuse = {Endpoint.SEND: (accepted, refusal)}
-    with start(api, tmp_path, duration_s=2) as run:
-        assert run.wait().cause is Cause.FINISHED
+    with start(api, tmp_path) as run:
+        api.wait_for(calls=200)  # 20 would be enough to stop it
+        run.stop()
+        assert run.wait().cause is Cause.INTERRUPTED
     assert api.answered["send", refusal] > 20
 
 
 def test_without_a_sandbox_a_journey_is_a_send_and_one_wrong_code_with_one_note(api: Api, tmp_path: Path) -> None:
     api.sandbox = False
-    with start(api, tmp_path, duration_s=2) as run:
+    with start(api, tmp_path) as run:
+        api.wait_for(calls=50)
+        run.stop()
         ended = run.wait()
     assert recorded(tmp_path) == api.answered
     assert set(api.answered) == {("send", ReturnCode.SUCCESS), ("verify", ReturnCode.INVALID_CODE)}
     assert len(set(api.answered.values())) == 1
-    assert len(ended.notes) == 1
+    assert len(notes_without_bottlenecks(ended)) == 1
     assert (tmp_path / run_folder.LOG_NAME).read_text().count("no sandbox") == 1
 
 
