@@ -131,8 +131,7 @@ def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path
         orphaned = next(it.orphaned for _ in run.follow() if (it := run.pacing()) and it.orphaned)
         taken_over_ns = time.time_ns()
         ended = run.wait()
-    (note,) = notes_without_bottlenecks(ended)
-    assert "moved to the other 1" in note
+    assert "moved to the other 1" in notes_without_bottlenecks(ended)[0]
     assert len(set(api.mobiles)) == len(api.mobiles)
     assert ended.pacing
     assert ended.pacing.due == 12 * RATE_PER_S
