@@ -223,7 +223,7 @@ def test_a_run_records_what_its_scenario_expects(api: Api, tmp_path: Path) -> No
 def test_a_generator_that_is_stopped_for_a_quarter_of_every_second_is_the_bottleneck(
     api: Api, tmp_path: Path, load: dict[str, float]
 ) -> None:
-    options = LoadOptions(duration_s=5, seed=1, **load)
+    options = LoadOptions(duration_s=5, seed=1, max_bottleneck="1%", **load)
     with locust_process.start("throughput", api.target, options, folder=tmp_path) as run:
         api.wait_for(1)
         (process,) = of_run(tmp_path)

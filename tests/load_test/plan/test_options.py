@@ -25,6 +25,7 @@ FULL = LoadOptions(
     max_cost="12.50",
     thresholds=("p99(send.caller_ms) < 250", "ok_ratio(send) >= 95%"),
     max_failed="5%",
+    max_bottleneck="3%",
     expected=("RATE", "50014"),
     cut_off_timeout_s=2.5,
     limits=("p99(send.caller_ms) < 250",),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -357,6 +358,20 @@ class LoadOptions(BaseModel):
             label="Max failed calls",
         ),
     ] = "1%"
+    max_bottleneck: Annotated[
+        str,
+        AfterValidator(_check_percentage),
+        Option(
+            "Share of the time, or of the arrivals, that the load generator may hold up before no verdict passes.",
+            flag="--max-bottleneck",
+            argument="--max-bottleneck",
+            variable="SMSCODE_MAX_BOTTLENECK",
+            group="verdict",
+            expects="a share of 0 to 100 %, e.g. 1%",
+            default="SMSCODE_MAX_BOTTLENECK, else 1%",
+            label="Max bottleneck",
+        ),
+    ] = Field(default_factory=lambda: os.environ.get("SMSCODE_MAX_BOTTLENECK", "1%"))
     expected: Annotated[
         tuple[str, ...],
         BeforeValidator(_split),
@@ -541,6 +556,11 @@ class LoadOptions(BaseModel):
     def parsed_thresholds(self) -> tuple[Threshold, ...]:
         """Return the thresholds, with the default one on failed calls; see ``thresholds.add_default``."""
         return add_default(map(parse_threshold, self.thresholds), self.max_failed)
+
+    @property
+    def max_bottleneck_ratio(self) -> float:
+        """The share that the load generator may hold up, 0 to 1."""
+        return float(self.max_bottleneck.strip().removesuffix("%")) / 100
 
     def message_cap(self, price: Price | None) -> int | None:
         """Return the maximum number of messages, None without a limit; see ``target_guard.cap_messages``."""

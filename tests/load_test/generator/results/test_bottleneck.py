@@ -28,8 +28,8 @@ class Process:
             connections,
             folder,
             "0",
-            lambda: self.now_s,
-            lambda: self.cpu_s,
+            clock_s=lambda: self.now_s,
+            cpu_s=lambda: self.cpu_s,
         )
 
     def run(self, seconds: int, *, stopped_s: float = 0.0, cpu: float = 0.3) -> None:

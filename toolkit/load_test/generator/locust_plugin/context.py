@@ -107,7 +107,9 @@ class LoadContext:
         self.callers = CallersRegistry()
         metrics.sample_in_flight = self.callers.sample
         most = options.max_connections if options.schedule() else None
-        self.bottleneck = BottleneckMonitor(metrics.arrivals, self.callers.sample, most, self.folder, self.source)
+        self.bottleneck = BottleneckMonitor(
+            metrics.arrivals, self.callers.sample, most, self.folder, self.source, options.max_bottleneck_ratio
+        )
         self.bottleneck.start()
         self._warned: set[str] = set()
         self._shared: dict[Callable[[LoadContext], Any], Any] = {}

@@ -24,7 +24,8 @@ Constants
 ---------
 _TICK_S       20 ms: a stall that is longer than this is seen in full, against 50 wake-ups a second.
 _LAG_S        20 ms: on a busy machine with two cores, normal wake-ups are late by up to about this.
-_MAX_SHARE    1 % of the time or of the arrivals: from there on the 99th percentile is the generator's.
+max_share     1 % of the time or of the arrivals unless --max-bottleneck is given: from there on the 99th percentile is
+              the generator's.
 _FEW_*        short runs: one hiccup, and a few late arrivals, are soon more than a hundredth.
 """
 
@@ -47,7 +48,7 @@ from toolkit.runs.thresholds import Measure
 _TICK_S = _LAG_S = 0.02
 _WRITE_EVERY_S = 1.0
 _BUSY = 0.95  # of a core
-_MAX_SHARE, _MAX_BUSY_SHARE = 0.01, 0.05
+_MAX_BUSY_SHARE, _MAX_WAITING_SHARE = 0.05, 0.01
 _FEW_STALLED_S, _FEW_BUSY, _FEW_LATE = 0.5, 1, 3
 
 
@@ -68,6 +69,7 @@ class BottleneckMonitor:
         max_connections: the most connections of the process in an open loop; None in a closed one.
         folder: the folder that the state is written to; None to write nothing.
         source: names the files, ``arrivals-<source>.json`` and ``generator-<source>.json``.
+        max_share: the share of the time, or of the arrivals, that the process may hold up.
         clock_s: the monotonic time.
         cpu_s: the CPU time of the process.
 
@@ -82,11 +84,12 @@ class BottleneckMonitor:
         max_connections: int | None,
         folder: Path | None,
         source: str,
+        max_share: float = 0.01,
         clock_s: Callable[[], float] = time.monotonic,
         cpu_s: Callable[[], float] = time.process_time,
     ) -> None:
         self._arrivals, self._in_flight, self._max_connections = arrivals, in_flight, max_connections
-        self._folder, self._source = folder, source
+        self._folder, self._source, self._max_share = folder, source, max_share
         self._clock_s, self._read_cpu_s = clock_s, cpu_s
         self._began_s = self._measured_s = clock_s()
         self._cpu_s = cpu_s()
@@ -126,18 +129,18 @@ class BottleneckMonitor:
         arrivals, elapsed_s = self._arrivals, self._elapsed_s
         owned = arrivals.due - arrivals.orphaned
         found = []
-        if self._stalled_s > max(_FEW_STALLED_S, _MAX_SHARE * elapsed_s):
+        if self._stalled_s > max(_FEW_STALLED_S, self._max_share * elapsed_s):
             share, longest_ms = self._stalled_s / max(elapsed_s, self._stalled_s), 1000 * self._max_lag_s
             text = (
                 f"the load generator did not run for {self._stalled_s:.1f} of {elapsed_s:.1f} s ({share:.0%}),"
                 f" up to {longest_ms:.0f} ms at once: it had too little of a core"
             )
             found.append(BottleneckCause(share, text))
-        if self._busy_seconds > max(_FEW_BUSY, _MAX_BUSY_SHARE * self._seconds):
+        if self._busy_seconds > max(_FEW_BUSY, max(_MAX_BUSY_SHARE, self._max_share) * self._seconds):
             share = self._busy_seconds / self._seconds
             text = f"the load generator used all of its core in {share:.0%} of the seconds: give it more --workers"
             found.append(BottleneckCause(share, text))
-        if arrivals.late > max(_FEW_LATE, _MAX_SHARE * owned):
+        if arrivals.late > max(_FEW_LATE, self._max_share * owned):
             share = arrivals.late / owned
             text = f"{share:.1%} of the arrivals were begun late: the generator had too little of a core"
             found.append(BottleneckCause(share, text))
@@ -151,7 +154,7 @@ class BottleneckMonitor:
         """Return how arrivals had to wait while every connection had a call in flight, or None if few had to."""
         arrivals = self._arrivals
         owned = arrivals.due - arrivals.orphaned
-        if arrivals.queued + arrivals.dropped <= _MAX_SHARE * owned:
+        if arrivals.queued + arrivals.dropped <= _MAX_WAITING_SHARE * owned:
             return None
         return (
             f"all {self._max_connections} connections were busy with calls to the target:"
