@@ -22,6 +22,8 @@ the median share. Its 95 % interval is Newcombe's, with the numbers of calls div
 carry as much information as n / noise independent ones. Latencies: the interval of the ratio is normal on the
 logarithmic scale.
 
+A log with fewer than 20 pooled buckets is too short for that: ``short_logs`` finds one lasting change of its median.
+
 A worked example of the search is at the head of ``level_segments``.
 """
 
@@ -40,6 +42,7 @@ from toolkit.analysis.change_detection.level_segments import ChangeTest, LevelCh
 from toolkit.analysis.change_detection.resampling import newcombe
 from toolkit.analysis.change_detection.seasonality import seasonal_component
 from toolkit.analysis.change_detection.series import MIN_CALLS, LogLatencies, OutcomeCounts
+from toolkit.analysis.change_detection.short_logs import find_single_change
 from toolkit.analysis.change_detection.time_buckets import (
     LABELS,
     OUTCOME,
@@ -67,6 +70,9 @@ _BUCKETS, _MAX_BUCKETS = 10_000, 50_000  # by default and at most: the search ta
 _MIN_POOLED = 20  # calls of a percentile or share: fewer are more precise in time, and noisier
 _MIN_FOUND = 10  # calls with and without an outcome; a rarer outcome can't have a reportable change
 _COARSE_EXPECTED = 4.0  # calls with a rare outcome between coarse edges: fewer hide slight and long changes
+_SHORT = 20  # pooled buckets; with fewer, the noise of a series isn't known
+_SHORT_RATIO = 2.0  # of medians: a short log doesn't show how much they vary by themselves
+_SHORT_BUCKETS = 500  # with more, the change isn't found more precisely
 _MIN_HOURLY = 10.0  # calls with an outcome per hour, on average, for a seasonal component
 _DTYPES: dict[str, Any] = {
     "changed_ns": "int64",
@@ -91,6 +97,8 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     The seasonal component by hour of the day is removed if the calls cover 4 days, the one by day of the week if they
     cover 4 weeks. In shorter logs it hides slight changes, and in a log of one day it may be reported as a change.
 
+    In a log of few calls or few seconds, one lasting change of the median latency is found, by a factor of 2 or more.
+
     Arguments:
         calls: the result of ``read``, or a frame.
         every: width of a time bucket, such as "1min", which is the precision of the result. Default: the smallest of
@@ -106,7 +114,8 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
         return_code, error (category), message (string): of a share, as in ``return_codes``.
         percentile (float64): 50 or 95 for latencies; null for shares.
         before, after (float64): the share (0..1), or the latency in ms.
-        difference, difference_low, difference_high (float64): after - before, and its 95 % interval.
+        difference, difference_low, difference_high (float64): after - before, and its 95 % interval; in a short log
+            the interval of a latency is null.
         ratio (float64): after / before.
         score (float64): the difference in standard errors, by the noise of this series. A change has at least twice the
             square root of the logarithm of the number of observations, about 6 for a month.
@@ -122,9 +131,11 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
         duration = (period[1] - period[0]).value if period else 0
         fitting = [width for width in WIDTHS_NS if width >= NS_PER_S and width * _BUCKETS >= duration]
         width = min(fitting, default=WIDTHS_NS[-1])
+        fine_width = min([it for it in WIDTHS_NS if it * _SHORT_BUCKETS >= duration], default=width)
     else:
-        width = parse_width_ns(every)
-    rows = list(_find_changes(table, count_outcomes(table, width), width, least_ratio))
+        width = fine_width = parse_width_ns(every)
+    outcomes = count_outcomes(table, width)
+    rows = list(_find_changes(table, outcomes, width, min(width, fine_width), least_ratio))
     return _finish(pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES))
 
 
@@ -144,7 +155,9 @@ def _finish(found: pd.DataFrame) -> pd.DataFrame:
     )[_COLUMNS]
 
 
-def _find_changes(table: LazyTable, outcomes: pd.DataFrame, width: int, least_ratio: float) -> Iterator[ChangeRow]:
+def _find_changes(
+    table: LazyTable, outcomes: pd.DataFrame, width: int, fine_width: int, least_ratio: float
+) -> Iterator[ChangeRow]:
     if outcomes["bucket_ns"].nunique() > _MAX_BUCKETS:
         raise InputError(f"these calls are in more than {_MAX_BUCKETS:,} buckets: give a larger every")
     measures = [SERVER, CALLER] if (outcomes["max_wait_ns"] > 0).any() else [SERVER]
@@ -154,7 +167,14 @@ def _find_changes(table: LazyTable, outcomes: pd.DataFrame, width: int, least_ra
     for measure in measures:
         latencies = count_latencies(table, width, measure, _BIN_RATIO)
         for endpoint, counts in latencies.groupby("endpoint", observed=True):
-            for row in _latency_changes(pivot(counts, ["bucket_ns"], ["bin"]), width, least_ratio):
+            matrix = pivot(counts, ["bucket_ns"], ["bin"])
+            found = list(_latency_changes(matrix, width, least_ratio))
+            calls = matrix.calls.sum(axis=1)
+            if not found and len(_pool(calls, _min_pooled(calls))) <= _SHORT:
+                fine = count_latencies(table, fine_width, measure, _BIN_RATIO)
+                fine = fine[fine["endpoint"] == endpoint]
+                found = list(_short_change(pivot(fine, ["bucket_ns"], ["bin"]), least_ratio))
+            for row in found:
                 yield row | {"endpoint": endpoint, "measure": measure}
 
 
@@ -240,6 +260,27 @@ def _latency_changes(latencies: CountMatrix, width: int, least_ratio: float) -> 
                     "difference_low": low,
                     "difference_high": high,
                 }
+
+
+def _short_change(latencies: CountMatrix, least_ratio: float) -> Iterator[ChangeRow]:
+    """Yield the change of the median of a short log, if there is one."""
+    change = find_single_change(latencies.calls)
+    if change is None:
+        return
+    bins = latencies.columns["bin"].to_numpy(np.int64)
+    counts = np.array([latencies.calls[: change.start].sum(axis=0), latencies.calls[change.start :].sum(axis=0)])
+    before, after = np.exp(log_quantiles(counts, bins, 0.5, _BIN_RATIO)) / NS_PER_MS
+    if max(after / before, before / after) >= max(least_ratio, _SHORT_RATIO):
+        yield {
+            "changed_ns": int(latencies.rows["bucket_ns"].iloc[change.start]),
+            "until_ns": None,
+            "score": change.score,
+            "percentile": 50.0,
+            "before": before,
+            "after": after,
+            "difference_low": math.nan,
+            "difference_high": math.nan,
+        }
 
 
 def _latency_series(logs: Floats, calls: Floats, starts: Ints, width: int) -> LogLatencies:

@@ -90,6 +90,8 @@ def build_comparison(inputs: ReportInputs) -> Iterator[Section]:
 def _strongest(found: pd.DataFrame) -> str:
     (row,) = found.assign(size=found["score"].abs()).nlargest(1, "size").to_dict("records")
     levels = f"{row['endpoint']} {_what(row)} went from {_level(row, 'before')} to {_level(row, 'after')}"
+    if row["measure"] != _SHARE:
+        levels += f" ({_ratio(row['ratio'])})"
     until = "" if lacks(row, "until") else f" until {row['until']:%Y-%m-%d %H:%M}"
     strongest = "" if len(found) == 1 else f"{len(found)} levels changed, most of all this one: "
     return f"{strongest}{levels} at {row['changed_at']:%Y-%m-%d %H:%M}{until} (UTC)."
