@@ -74,6 +74,15 @@ class LoadTest:
         """Start its process, which waits for ``LoadRun.begin``; use the result in a ``with`` statement."""
         return locust_process.prepare(self.scenario, self.options, folder=folder)
 
+    def begin(self, run: LoadRun, target: Target) -> None:
+        """Write the settings to the run's folder, then begin to load; raise RunError if the process has ended."""
+        run_folder.write_settings(run.folder, self.settings(target))
+        run.begin(target)
+
+    def final_settings(self, target: Target, ended: Ended) -> dict[str, Any]:
+        """Return the settings that run.json records of a run that has ended. The target is asked once more."""
+        return self.settings(target) | ending(ended) | {"target_at_end": locust_process.ask_at_end(target)}
+
     def settings(self, target: Target) -> dict[str, object]:
         """Return the settings that run.json records, without the secret."""
         return {
@@ -111,13 +120,14 @@ def play(
 
     with load_test.prepare(folder) as run:
         load_test.check(target)
-        run.begin(target)
+        load_test.begin(run, target)
         with Preload():
             for progress in run.follow(_PROGRESS_EVERY_S):
                 if progress.calls:
                     on_progress(progress)
         ended = run.wait()
-    return conclude(folder, load_test.settings(target) | ending(ended))[0].summary
+        settings = load_test.final_settings(target, ended)
+    return conclude(folder, settings)[0].summary
 
 
 def ending(ended: Ended) -> dict[str, object]:

@@ -254,8 +254,9 @@ def test_a_load_test_without_balance_reports_what_ran_and_is_exit_1(
     )
     done = smscode("load", "--duration", "30s", env=env, cwd=tmp_path)
     assert done.returncode == 1
-    assert len(lines(done.stderr)) == 1
-    assert "50014 no money" in lines(done.stderr)[0]
+    refused, failed = lines(done.stderr)
+    assert failed == "smscode: 1 of 1 thresholds did not pass: failed < 1%"
+    assert "50014 no money" in refused
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "run.json").read_text())["endpoints"]["send"]["return_codes"]["50000"] == 20
 
@@ -267,8 +268,9 @@ def test_a_load_test_with_a_disabled_template_stops_and_is_exit_1(
     env = environment(service, SMSCODE_TEMP_ID="99")
     done = smscode("load", "--duration", "30s", "--json", env=env, cwd=tmp_path)
     assert done.returncode == 1
-    assert len(lines(done.stderr)) == 1
-    assert "50013 invalid temp_id" in lines(done.stderr)[0]
+    refused, failed = lines(done.stderr)
+    assert failed == "smscode: 1 of 1 thresholds did not pass: failed < 1%"
+    assert "50013 invalid temp_id" in refused
     assert json.loads(done.stdout)["calls"] < 100
 
 
@@ -303,9 +305,11 @@ def test_ctrl_c_and_its_like_end_a_load_test_with_the_report_of_what_ran_and_lea
         children = descendants(process.pid)
         process.send_signal(ending)
         out, _ = process.communicate(timeout=240)
-    assert process.returncode == 0
-    assert json.loads(out)["settings"]["ended"] == "interrupted"
-    assert json.loads(out)["calls"] > 0
+    run = json.loads(out)
+    # Something worse may be true of a busy machine: the load generator was the bottleneck.
+    assert process.returncode == run["exit_code"] in (98, 143 if ending is signal.SIGTERM else 130)
+    assert (run["settings"]["ended"], run["settings"]["ended_because"]) == ("interrupted", ending.name)
+    assert run["calls"] > 0
     assert len(children) >= 2
     assert [pid for pid in children if alive(pid)] == []
 
@@ -337,7 +341,7 @@ def test_a_run_that_keeps_its_thresholds_is_exit_0_and_shows_the_verdicts_first(
     assert done.stdout.index("PASS") < done.stdout.index("Return codes")
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "run.json").read_text())["settings"]["thresholds"][0] == "ok_ratio(send) >= 99%"
-    assert 'tests="3"' in (folder / "junit.xml").read_text()
+    assert 'tests="4"' in (folder / "junit.xml").read_text()
 
 
 def test_a_run_that_misses_a_threshold_is_exit_99_and_so_is_its_report(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def test_the_summary_is_json_without_nan_and_always_of_the_same_shape(records, c
     assert json.loads(json.dumps(run, allow_nan=False)) == run
     assert set(run) == {
         "schema",
+        "exit_code",
+        "exit_reasons",
+        "remarks",
         "settings",
         "started",
         "ended",
@@ -52,7 +55,7 @@ def test_the_summary_is_json_without_nan_and_always_of_the_same_shape(records, c
         "claims",
     }
     for endpoint in (run["endpoints"]["send"], run["endpoints"]["verify"]):
-        assert set(endpoint) == {"calls", "rate_per_s", "return_codes", "errors", "latency_ms", "caller_ms"}
+        assert set(endpoint) == {"calls", "failed", "rate_per_s", "return_codes", "errors", "latency_ms", "caller_ms"}
         assert set(endpoint["latency_ms"]) == {"p50", "p90", "p95", "p99", "p99.9", "max"}
 
 

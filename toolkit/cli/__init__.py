@@ -15,15 +15,13 @@ import typer
 
 from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
 from toolkit.cli import load, notebooks, report, send_verify, service, simulate
-from toolkit.cli.output import fail
+from toolkit.cli.output import fail, interrupt, signal_name
 from toolkit.runs.exit_codes import ExitCode
 
 app = typer.Typer(
     name="smscode",
     help="Run, load-test, measure and pay for an SMS verification-code API."
-    " Exit codes: 0 success, 1 refused by the API, 2 invalid input, 3 no response, 70 a defect of the toolkit,"
-    " 97 the budget ended the run, 98 the load generator was the bottleneck, 99 a threshold or check failed or had no"
-    " data, 130 interrupted.",
+    f" Exit codes, the first that applies: {'; '.join(f'{int(code)} {code.description}' for code in ExitCode)}.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # formatting the help with rich takes twice the time
@@ -59,8 +57,9 @@ def main() -> NoReturn:
         fail(f"{problem}; install it with: pip install 'sms-code-toolkit[all]'", ExitCode.USAGE)
     except OSError as problem:  # e.g. a full disk, or a file that cannot be read
         fail(problem, ExitCode.USAGE)
-    except KeyboardInterrupt:
-        fail("interrupted", ExitCode.INTERRUPTED)
+    except KeyboardInterrupt as problem:
+        is_terminated = signal_name(problem) == "SIGTERM"
+        fail("interrupted", ExitCode.TERMINATED if is_terminated else ExitCode.INTERRUPTED)
     except Exception as problem:
         fail(f"a defect of the toolkit: {type(problem).__name__}: {problem}", ExitCode.DEFECT)
     raise SystemExit(0)
@@ -71,7 +70,7 @@ def _interrupt_on_every_ending() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interrupt)
 
 
 def _run() -> None:

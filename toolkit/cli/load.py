@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from toolkit.api.errors import InputError
-from toolkit.cli.output import Json, fail, say
+from toolkit.cli.output import Json, fail, say, signal_name
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
 from toolkit.cli.show_result import exit_by, show_result
 from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, value_type
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.remote_storage import check, is_url, join, push
-from toolkit.runs.run_folder import Cause
 
 if TYPE_CHECKING:
     from toolkit.load_and_report import LoadTest
     from toolkit.load_test.launch.locust_process import Ended, LoadRun
-    from toolkit.report.run_result import Summary
     from toolkit.runs.arrival_counts import ArrivalCounts, ArrivalRate, ArrivalRateMeter
     from toolkit.runs.progress import Progress
     from toolkit.settings import Price, Target
@@ -81,7 +79,7 @@ def load(
     **options: Any,
 ) -> None:
     """Run a load test and report on it. Without a configured target it starts a sandbox. Ctrl-C ends it early."""
-    from toolkit.load_and_report import LoadTest, conclude, ending, read_options
+    from toolkit.load_and_report import LoadTest, conclude, read_options
     from toolkit.settings import find_target, load_price
 
     load_test = LoadTest(scenario, read_options(scenario, options), load_price())
@@ -91,16 +89,13 @@ def load(
     if is_url(out):
         check(out)
     with _new_folder(out) as folder:
-        loaded, ended = _play(load_test, configured, folder)
+        settings = _play(load_test, configured, folder)
         gc.freeze()  # the imports leave many objects that live until the end: no collection needs to visit them
-        result, page = conclude(folder, load_test.settings(loaded) | ending(ended))
+        result, page = conclude(folder, settings)
         show_result(result, as_json)
         say(f"The report: {_push(folder, out) if is_url(out) else page}")
-    for note in ended.notes:
+    for note in settings["notes"]:
         say(f"note: {note}")
-    if ended.cause is Cause.REFUSED:
-        fail(f"the run was ended early, because the API refuses every further call: {ended.reason}", ExitCode.REFUSED)
-    _check_answered(result.summary, loaded)
     exit_by([result])
 
 
@@ -120,8 +115,8 @@ def _new_folder(out: str) -> Iterator[Path]:
                 parent.rmdir()
 
 
-def _play(load_test: LoadTest, configured: Target | None, folder: Path) -> tuple[Target, Ended]:
-    """Run a load test to its end, against a sandbox if no target is configured; return the target and the end."""
+def _play(load_test: LoadTest, configured: Target | None, folder: Path) -> dict[str, Any]:
+    """Run a load test to its end, against a sandbox if no target is configured; return the settings for run.json."""
     from toolkit.load_test.launch.sandbox_process import sandbox
     from toolkit.report.preload_imports import Preload
 
@@ -137,9 +132,9 @@ def _play(load_test: LoadTest, configured: Target | None, folder: Path) -> tuple
         load = f"{options.users} users" if options.users else options.stages or f"{options.rate_per_s:g} journeys/s"
         with_what = f"{load_test.scenario}: {load} for {options.run_time_s:g} s"
         say(f"Loading {target.base_url} with {with_what}. Ctrl-C ends it early.")
-        run.begin(target)
+        load_test.begin(run, target)
         stack.enter_context(Preload())
-        return target, _follow(run, options.run_time_s, load_test.price)
+        return load_test.final_settings(target, _follow(run, options.run_time_s, load_test.price))
 
 
 def _push(folder: Path, out: str) -> str:
@@ -157,9 +152,11 @@ def _follow(run: LoadRun, duration_s: float, price: Price | None) -> Ended:
     show_progress = _live if sys.stderr.isatty() else _lines
     try:
         show_progress(run, duration_s, price)
-    except (KeyboardInterrupt, OSError):
+    except KeyboardInterrupt as interrupt:
         say("Interrupted: ending the run; its report follows.")
-        run.stop()
+        run.stop(signal_name(interrupt))
+    except OSError:
+        run.stop("SIGHUP")
     return run.wait()
 
 
@@ -211,12 +208,3 @@ def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price |
         *(f"{outcome}: {calls / progress.calls:.1%}" for outcome, calls in by_code.most_common(5)),
     ]
     return "  ".join(parts)
-
-
-def _check_answered(summary: Summary, aim: Target) -> None:
-    """Exit if no call got a response of the API."""
-    endpoints: Any = summary["endpoints"]
-    if not summary["calls"]:
-        fail(f"no call was made to {aim.base_url}: give a longer --duration", ExitCode.NO_ANSWER)
-    if not any(it["return_codes"] for it in endpoints.values()):
-        fail(f"no call got a response of the API from {aim.base_url}", ExitCode.NO_ANSWER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,9 +11,21 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from toolkit.json_numbers import exact
+
 _PIPED_WIDTH = 200
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table. Default: off.")]
+
+
+def interrupt(number: int, _: object) -> NoReturn:
+    """Handle a signal as Python handles Ctrl-C; ``signal_name`` tells which one it was."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def signal_name(interrupt: KeyboardInterrupt) -> str:
+    """Return the name of the signal that interrupted the process."""
+    return str(interrupt.args[0]) if interrupt.args else "SIGINT"
 
 
 def say(line: str) -> None:
@@ -29,7 +42,7 @@ def fail(problem: object, exit_code: int) -> NoReturn:
 
 def show_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(json.dumps(exact(value), ensure_ascii=False), flush=True)
 
 
 def show(rows: Sequence[Mapping[str, object]], as_json: bool = False, title: str | None = None) -> None:

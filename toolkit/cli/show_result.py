@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from toolkit import number_format
-from toolkit.cli.output import fail, show, show_json
+from toolkit.cli.output import fail, say, show, show_json
 from toolkit.runs.check_results import figure_rows
-from toolkit.runs.exit_codes import ExitCode
-from toolkit.runs.run_folder import Cause
-from toolkit.runs.thresholds import Status, Verdict
+from toolkit.runs.thresholds import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,11 +18,14 @@ if TYPE_CHECKING:
 
 def show_result(result: RunResult, as_json: bool) -> None:
     """Print verdicts, checks, return codes and latency as tables, or the content of run.json as JSON."""
+    from toolkit.report.run_result import describe_failures
     from toolkit.report.table_columns import masked
 
     if as_json:
         show_json(result.summary)
         return
+    if result.remarks and (failures := describe_failures(result)):
+        print(f"{failures}.\n")
     if result.verdicts:
         show(
             [
@@ -48,29 +49,17 @@ def show_result(result: RunResult, as_json: bool) -> None:
 
 
 def exit_by(results: Sequence[RunResult], conditions: Iterable[Verdict] = ()) -> None:
-    """Exit with the code of the first reason that applies; return if none does.
+    """Exit with the code of the reason that decides, after all reasons are shown; return if there is none.
 
-    The reasons: the load generator was the bottleneck, a check failed or has no data, a threshold did not pass, a
-    condition of ``--fail-if`` holds, the budget ended the run. ``conditions`` are negated --fail-if conditions.
+    ``conditions`` are negated --fail-if conditions.
     """
-    settings = [it.settings for it in results]
-    verdicts = [verdict for it in results for verdict in it.verdicts]
-    checks = [check for it in results for check in it.checks]
-    failed = [it.finding for it in checks if it.status == Status.FAIL]
-    unseen = [it.finding for it in checks if it.status == Status.NO_DATA]
-    missed = [str(it.threshold) for it in verdicts if it.status is not Status.PASS]
-    if held_back := [it["bottleneck"] for it in settings if it.get("bottleneck")]:
-        fail(f"the load generator was the bottleneck, so nothing passes: {held_back[0]}", ExitCode.BOTTLENECK)
-    if failed:
-        fail(f"check failed: {'; '.join(failed)}", ExitCode.FAILED)
-    if unseen:
-        fail(f"check has no data, run longer: {'; '.join(unseen)}", ExitCode.FAILED)
-    if missed:
-        fail(f"{len(missed)} of {len(verdicts)} thresholds did not pass: {'; '.join(missed)}", ExitCode.FAILED)
-    if held := [_describe_condition(it) for it in conditions if it.status is not Status.PASS]:
-        fail(f"--fail-if: {'; '.join(held)}", ExitCode.FAILED)
-    if spent := [it.get("ended_because") for it in settings if it.get("ended") == Cause.BUDGET]:
-        fail(f"the budget ended the run: {spent[0]}", ExitCode.BUDGET)
+    from toolkit.report.exit_reasons import condition_reasons, sort_reasons
+
+    of_runs = (reason for it in results for reason in it.reasons)
+    if reasons := sort_reasons([*of_runs, *condition_reasons(conditions)]):
+        for reason in reasons[:-1]:
+            say(f"smscode: {reason.text}")
+        fail(reasons[-1].text, reasons[0].code)
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -78,10 +67,3 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
         {str(name): it for name, it in row.items()}
         for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
     ]
-
-
-def _describe_condition(verdict: Verdict) -> str:
-    condition = verdict.threshold.opposite()
-    if verdict.value is None:
-        return f"no data for {condition}"
-    return f"{condition} ({number_format.precise_number(verdict.value)} {verdict.unit})"

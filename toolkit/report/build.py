@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
+from toolkit.report.exit_reasons import is_inconclusive
 from toolkit.report.inputs import ReportInputs, settings_by_name
 from toolkit.report.model import Fact, Figure, Report, RunVerdict
-from toolkit.report.run_result import remarks
 from toolkit.report.sections import ORDER
 from toolkit.report.sections.verdicts import build_verdicts
-from toolkit.runs.thresholds import judge
+from toolkit.report.verdicts import judge_run
 
 _LONG_S = 60  # from this duration on, the header also shows when the last call ended
 
@@ -29,7 +29,9 @@ def build_report(
     """
     on_section("verdicts")
     verdicts = [RunVerdict(run.name, verdict) for run in inputs.runs for verdict in run.verdicts]
-    conditions = [judge(it, inputs.total.figures) for it in inputs.options.conditions]
+    # One run that proves nothing is enough: the conditions are about all calls together.
+    unproven = next((run.settings for run in inputs.runs if is_inconclusive(run.settings)), {})
+    conditions = judge_run(inputs.options.conditions, inputs.total.figures, unproven)
     verdicts += [RunVerdict(inputs.name, verdict, is_condition=True) for verdict in conditions]
     sections = list(build_verdicts(inputs, verdicts))
     for name, build in ORDER:
@@ -49,6 +51,7 @@ def build_report(
         sections=sections,
         verdicts=verdicts,
         checks=[check for run in inputs.runs for check in run.checks],
+        ends=[run.end for run in inputs.runs],
     )
 
 
@@ -78,14 +81,16 @@ def _facts(inputs: ReportInputs) -> Iterator[Fact]:
     if len(inputs.runs) == 1:  # the time between runs would count too
         yield Fact("calls per second", number_format.rate(total / seconds if seconds else None))
     yield Fact("OK", number_format.share(succeeded / total if total else None))
+    if any("ended" in run.settings for run in inputs.runs):  # only a load test says what it expects
+        failed = sum(sum(run.failed.values()) for run in inputs.runs)
+        yield Fact("failed", number_format.share(failed / total if total else None))
     yield Fact("duration", number_format.duration(seconds))
     yield Fact("messages, at most", f"{inputs.total.charged_messages:,}")
 
 
 def _remarks(inputs: ReportInputs) -> Iterator[str]:
+    for run in inputs.runs:
+        for remark in run.remarks:
+            yield f"{mask_text(run.name)}: {remark}" if len(inputs.runs) > 1 else remark
     if inputs.since or inputs.until:
         yield f"Only calls from {inputs.since or 'the first'} to {inputs.until or 'the last'} are included."
-    for name, settings in settings_by_name(inputs.runs):
-        masked = mask(settings)
-        for remark in remarks(masked) if isinstance(masked, dict) else ():
-            yield f"{mask_text(name)}: {remark}" if name else remark

@@ -19,8 +19,10 @@ from toolkit.price_list import PriceList, PriceRow, Unit
 from toolkit.records.packed import PACKED_SUFFIX
 from toolkit.records.parquet import PARQUET_PARTS
 from toolkit.report.run_result import RunResult
+from toolkit.runs.arrival_counts import read_arrival_counts
 from toolkit.runs.check_results import read_check_results
-from toolkit.runs.run_folder import LOG_NAME, read_expected, read_settings
+from toolkit.runs.generator_state import read_generator_state
+from toolkit.runs.run_folder import LOG_NAME, Cause, read_expected, read_settings
 from toolkit.runs.thresholds import Threshold
 
 
@@ -62,7 +64,13 @@ class ReportInputs:
     def total(self) -> RunResult:
         """The figures of all calls together; those of the run if there is only one."""
         is_one = len(self.runs) == 1 and self.runs[0].calls is self.calls
-        return self.runs[0] if is_one else RunResult(self.name, self.calls)
+        if is_one:
+            return self.runs[0]
+        expected: set[str] = set()
+        for run in self.runs:
+            given: Any = run.settings.get("expected") or ()
+            expected.update(map(str, given))
+        return RunResult(self.name, self.calls, {"expected": sorted(expected)})
 
     @cached_property
     def prices(self) -> PriceList:
@@ -102,9 +110,12 @@ def read_inputs(
 def read_run(source: str | Path, since: str | None = None, until: str | None = None, **log_options: Any) -> RunResult:
     """Read a run or other calls, with the settings and check results of the folder if it has any."""
     path, calls = Path(source), read(source, **log_options)
-    settings, expected = read_settings(path), read_expected(path)
+    settings, expected = dict(read_settings(path)), read_expected(path)
     if expected is not None:
-        settings = {**settings, "expected": expected}
+        settings["expected"] = expected
+    if settings.get("ended") == Cause.INCOMPLETE:  # killed: its processes have left their last counts
+        for state in (read_arrival_counts(path), read_generator_state(path)):
+            settings |= state.settings() if state else {}
     return RunResult(run_name(calls, path), calls.between(since, until), settings, read_check_results(path))
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from toolkit.json_numbers import exact
 from toolkit.masking import Json
 from toolkit.report.model import Report, Table
 from toolkit.report.verdicts import as_json
+from toolkit.runs.exit_codes import worst
 
 SCHEMA = 1
 
@@ -28,6 +30,7 @@ def to_json(report: Report) -> str:
         "duration_s": report.duration_s,
         "remarks": list(report.remarks),
         "findings": {section.name: section.finding for section in report.findings()},
+        "exit_code": worst(reason.code for end in report.ends for reason in end.reasons).value,
         "verdicts": [{"run": it.run, **as_json(it.verdict)} for it in report.verdicts],
         "claims": [check.model_dump(mode="json") for check in report.checks],
         "tables": {
@@ -37,7 +40,7 @@ def to_json(report: Report) -> str:
             for table in report.tables()
         },
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(exact(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_csv(table: Table) -> str:

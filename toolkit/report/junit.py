@@ -6,22 +6,35 @@ from collections import Counter
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
+from toolkit import number_format
 from toolkit.masking import mask_text
-from toolkit.report.model import RunVerdict
+from toolkit.report.model import RunEnd, RunVerdict
 from toolkit.runs.check_results import CheckRecord
+from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.thresholds import Status
 
 FILE_NAME = "junit.xml"
+_FAILURES = (ExitCode.NO_ANSWER, ExitCode.REFUSED, ExitCode.FAILED)  # the other codes prove nothing about the target
 
 
-def render(name: str, verdicts: Iterable[RunVerdict], duration_s: float, checks: Iterable[CheckRecord] = ()) -> str:
-    """Return JUnit XML with a test for each verdict, check and part of a check. FAIL is a failure, NO_DATA an error.
+def render(
+    name: str,
+    verdicts: Iterable[RunVerdict],
+    duration_s: float,
+    checks: Iterable[CheckRecord] = (),
+    ends: Iterable[RunEnd] = (),
+) -> str:
+    """Return JUnit XML with a test for each run, verdict, check and part of a check.
 
-    >>> render("friday", [], 1.5).splitlines()[1]
-    '<testsuites tests="0" failures="0" errors="0"><testsuite name="friday" time="1.500" tests="0" failures="0" \
-errors="0" /></testsuites>'
+    A verdict that is FAIL is a failure, NO_DATA an error. The test of a run says what ran. It fails for the reasons of
+    an exit code other than 0 that no verdict tells, so that no test suite is empty, and none passes that should not.
+
+    >>> render("friday", [], 1.5, ends=[RunEnd("friday", 1234, 1.5)]).splitlines()[1]
+    '<testsuites tests="1" failures="0" errors="0"><testsuite name="friday" time="1.500" tests="1" failures="0" \
+errors="0"><testcase name="run: 1,234 calls in 1.5 s" classname="friday" /></testsuite></testsuites>'
     """
-    cases = [_case(it.run, str(it.verdict.threshold), it.verdict.status, str(it.verdict)) for it in verdicts]
+    cases = [_end_case(it) for it in ends]
+    cases += [_case(it.run, str(it.verdict.threshold), it.verdict.status, str(it.verdict)) for it in verdicts]
     for check in checks:
         cases.append(_case(name, check.claim, check.status, check.finding))
         cases += [_case(name, f"{check.claim} {it.name}", it.status, it.reason) for it in check.parts]
@@ -33,6 +46,15 @@ errors="0" /></testsuites>'
     # Encoded here: with encoding="unicode" the declaration would name the locale's encoding.
     xml: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
     return xml.decode()
+
+
+def _end_case(end: RunEnd) -> ElementTree.Element:
+    reasons = [it for it in end.reasons if not it.is_verdict]
+    status = Status.PASS
+    if reasons:
+        status = Status.FAIL if reasons[0].code in _FAILURES else Status.NO_DATA
+    name = f"run: {number_format.plural(end.calls, 'call')} in {number_format.duration(end.duration_s)}"
+    return _case(end.run, name, status, "; ".join(it.text for it in reasons))
 
 
 def _case(run: str, name: str, status: Status, message: str) -> ElementTree.Element:

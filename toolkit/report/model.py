@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from toolkit.report.exit_reasons import ExitReason
 from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.thresholds import Verdict
 
@@ -129,6 +130,16 @@ class RunVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class RunEnd:
+    """A run, the number of its calls, its duration, and the reasons for its exit code other than 0."""
+
+    run: str
+    calls: int
+    duration_s: float
+    reasons: Sequence[ExitReason] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A header and sections in reading order, with the verdicts and check results of its runs."""
 
@@ -141,6 +152,7 @@ class Report:
     sections: Sequence[Section]
     verdicts: Sequence[RunVerdict] = ()
     checks: Sequence[CheckRecord] = ()
+    ends: Sequence[RunEnd] = ()
 
     def findings(self) -> list[Section]:
         """Return the sections that have a finding."""

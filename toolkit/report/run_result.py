@@ -7,8 +7,9 @@ is first used, and kept.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from pathlib import Path
@@ -16,27 +17,43 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from toolkit import number_format
 from toolkit.analysis import Calls, latency, return_codes, span
 from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, TAIL, percentile_column
+from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
 from toolkit.atomic_write import write_atomically
-from toolkit.masking import Json, mask
+from toolkit.json_numbers import exact
+from toolkit.masking import Json, mask, mask_text
 from toolkit.records.call_record import Failure, is_failed, may_cost, parse_expected
 from toolkit.report import junit, verdicts
-from toolkit.report.model import RunVerdict
+from toolkit.report.exit_reasons import ExitReason, incomplete_text, is_inconclusive, run_reasons
+from toolkit.report.model import RunEnd, RunVerdict
 from toolkit.report.table_columns import masked
 from toolkit.runs import run_folder
 from toolkit.runs.check_results import CheckRecord
-from toolkit.runs.run_folder import Cause
+from toolkit.runs.exit_codes import worst
+from toolkit.runs.run_folder import ANSWERED, Cause
 from toolkit.runs.thresholds import Measure, ResponseTime, RunFigures, Threshold, Verdict
 
 Summary: TypeAlias = dict[str, Json]
 
 _REMARKS = {
-    Cause.INTERRUPTED: "The run was interrupted.",
+    Cause.INTERRUPTED: "The run was interrupted{by}.",
     Cause.REFUSED: "The run was ended early because every further call would have been refused: {because}",
     Cause.MISSED: "The run was ended early by a threshold that failed: {because}",
     Cause.BUDGET: "The run was ended early because its budget was spent: {because}",
+}
+_CAUSES = {
+    Failure.CONNECT.value: "could not connect",
+    Failure.TIMEOUT.value: "timed out",
+    Failure.RESET.value: "were cut off by the target",
+    Failure.PROTOCOL.value: "got a response that isn't the API's",
+    Kind.SERVER.value: "failed in the server",
+    Kind.RATE.value: "were over a rate limit",
+    Kind.ACCOUNT.value: "were refused because of the account",
+    Kind.REQUEST.value: "were refused as wrong requests",
+    "": "got an unknown return code",
 }
 
 
@@ -54,6 +71,10 @@ class RunResult:
     settings: Mapping[str, object] = field(default_factory=dict)
     checks: Sequence[CheckRecord] = ()
 
+    def __post_init__(self) -> None:
+        if is_inconclusive(self.settings):
+            object.__setattr__(self, "checks", tuple(it.inconclusive() for it in self.checks))
+
     @cached_property
     def codes(self) -> pd.DataFrame:
         """The frame of ``analysis.return_codes``."""
@@ -70,15 +91,39 @@ class RunResult:
         return counts
 
     @cached_property
-    def failed(self) -> dict[Endpoint, int]:
-        """Count the failed calls of each endpoint; see ``call_record.is_failed``, and ``expected`` of the settings."""
+    def failures(self) -> dict[tuple[Endpoint, str], int]:
+        """Count the failed calls by endpoint and cause: a ``Failure``, a ``Kind``, or "" for an unknown return code.
+
+        ``call_record.is_failed`` decides, with the ``expected`` outcomes of the settings.
+        """
         given: Any = self.settings.get("expected") or ()
         expected = parse_expected(given)
-        counts = dict.fromkeys(Endpoint, 0)
+        counts: dict[tuple[Endpoint, str], int] = {}
         for row in self.codes.astype(object).where(self.codes.notna(), None).to_dict("records"):
             if is_failed(row["return_code"], row["kind"], row["error"], expected):
-                counts[Endpoint(row["endpoint"])] += int(row["calls"])
+                key = Endpoint(row["endpoint"]), str(row["error"] or row["kind"] or "")
+                counts[key] = counts.get(key, 0) + int(row["calls"])
         return counts
+
+    @cached_property
+    def failed(self) -> dict[Endpoint, int]:
+        """Count the failed calls of each endpoint."""
+        return {it: sum(calls for (of, _), calls in self.failures.items() if of is it) for it in Endpoint}
+
+    @cached_property
+    def reasons(self) -> list[ExitReason]:
+        """The reasons for the exit code, masked, the one that decides first; an empty list if nothing was wrong."""
+        return run_reasons(self)
+
+    @property
+    def end(self) -> RunEnd:
+        """The run as JUnit shows it."""
+        return RunEnd(self.name, sum(self.outcomes.values()), self.duration_s, self.reasons)
+
+    @cached_property
+    def remarks(self) -> list[str]:
+        """What a reader of the run must know first, masked."""
+        return [mask_text(it) for it in _remarks(self)]
 
     @cached_property
     def span(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
@@ -142,7 +187,10 @@ class RunResult:
         price = _read_price(self.settings.get("price_per_send"))
         return {
             "schema": run_folder.SCHEMA,
-            "settings": mask(self.settings),
+            "exit_code": worst(it.code for it in self.reasons).value,
+            "exit_reasons": [it.text for it in self.reasons],
+            "remarks": list(self.remarks),
+            "settings": exact(mask(self.settings)),
             "started": self.span and self.span[0].isoformat(),
             "ended": self.span and self.span[1].isoformat(),
             "duration_s": self.duration_s,
@@ -156,7 +204,7 @@ class RunResult:
                 "currency": None if price is None else str(self.settings.get("currency")),
             },
             "verdicts": [verdicts.as_json(verdict) for verdict in self.verdicts],
-            "claims": [check.model_dump(mode="json") for check in self.checks],
+            "claims": [exact(check.model_dump(mode="json")) for check in self.checks],
         }
 
     def time_ms(self, endpoint: Endpoint, measure: Measure, name: str, *percentile: float) -> float:
@@ -182,7 +230,12 @@ class RunResult:
 
     def _summarize_endpoint(self, endpoint: Endpoint, codes: pd.DataFrame) -> Summary:
         calls = int(codes["calls"].sum())
-        summary: Summary = {"calls": calls, "rate_per_s": calls / self.sending_s if self.sending_s else None}
+        failed = self.failed[endpoint]
+        summary: Summary = {
+            "calls": calls,
+            "failed": failed,
+            "rate_per_s": calls / self.sending_s if self.sending_s else None,
+        }
         for name, by in (("return_codes", "return_code"), ("errors", "error")):
             counts = codes.groupby(by, observed=True)["calls"].sum()
             summary[name] = {str(outcome): int(many) for outcome, many in counts.items()}
@@ -213,22 +266,42 @@ class _Times:
 
 
 def save(result: RunResult, folder: Path) -> None:
-    """Write run.json to a run's folder, and junit.xml if the run has thresholds or checks. Each appears whole."""
-    if result.verdicts or result.checks:
+    """Write run.json to a run's folder, and junit.xml if there is anything to judge. Each appears whole."""
+    if result.verdicts or result.checks or result.reasons:
         name = folder.resolve().name
         judged = [RunVerdict(name, verdict) for verdict in result.verdicts]
-        write_atomically(folder / junit.FILE_NAME, junit.render(name, judged, result.duration_s, result.checks))
+        xml = junit.render(name, judged, result.duration_s, result.checks, [replace(result.end, run=name)])
+        write_atomically(folder / junit.FILE_NAME, xml)
     text = json.dumps(result.summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / run_folder.SUMMARY_NAME, text)
 
 
-def remarks(settings: Mapping[str, object]) -> Iterator[str]:
-    """Yield warnings for the reader of a run: it ended early, or the load generator was the bottleneck."""
-    ended, bottleneck = str(settings.get("ended")), settings.get("bottleneck")
-    if ended in _REMARKS:
-        yield _REMARKS[Cause(ended)].format(because=settings.get("ended_because"))
-    if bottleneck:
-        yield f"The load generator was the bottleneck, so no threshold passes: {bottleneck}"
+def describe_failures(result: RunResult) -> str:
+    """Say how many calls failed and why, the most frequent cause first; "" if none did."""
+    total, failed = sum(result.outcomes.values()), sum(result.failed.values())
+    if not failed:
+        return ""
+    causes: Counter[str] = Counter()
+    for (_, cause), calls in result.failures.items():
+        causes[cause] += calls
+    listed = ", ".join(f"{calls:,} {_CAUSES.get(cause, cause)}" for cause, calls in causes.most_common())
+    return f"{number_format.share(failed / total)} of {number_format.plural(total, 'call')} failed: {listed}"
+
+
+def _remarks(result: RunResult) -> Iterator[str]:
+    settings = result.settings
+    ended = settings.get("ended")
+    if ended is not None and (failures := describe_failures(result)):  # other calls don't say what was expected
+        yield f"{failures}."
+    if ended == Cause.INCOMPLETE:
+        yield f"{incomplete_text(result.duration_s, settings).capitalize()}."
+    elif ended in _REMARKS:
+        because = settings.get("ended_because")
+        yield _REMARKS[Cause(str(ended))].format(because=because, by=f" by {because}" if because else "")
+    if (at_end := settings.get("target_at_end")) not in (None, ANSWERED):
+        yield f"The target could not be reached at the end of the run: {at_end}"
+    if bottleneck := settings.get("bottleneck"):
+        yield f"The load generator was the bottleneck, so nothing passes: {bottleneck}"
     if saturation := settings.get("saturation"):
         yield f"The target was saturated: {saturation}"
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from toolkit.api.errors import InputError
 from toolkit.masking import Json
 from toolkit.runs.run_folder import Cause
-from toolkit.runs.thresholds import RunFigures, Status, Threshold, Verdict, judge, mark_inconclusive, parse_threshold
+from toolkit.runs.thresholds import (
+    RunFigures,
+    Status,
+    Threshold,
+    Verdict,
+    judge,
+    mark_inconclusive,
+    parse_threshold,
+    without_pass,
+)
 
 
 def read_thresholds(settings: Mapping[str, object]) -> list[Threshold]:
@@ -24,14 +35,20 @@ def read_thresholds(settings: Mapping[str, object]) -> list[Threshold]:
 def judge_run(thresholds: Iterable[Threshold], figures: RunFigures, settings: Mapping[str, object]) -> list[Verdict]:
     """Judge a run's thresholds.
 
-    A threshold that ended the run has failed, whatever the result of the calls that were still under way. If the load
-    generator was the bottleneck, the run shows nothing about the target, so no threshold passes.
+    A threshold that ended the run has failed, whatever the result of the calls that were still under way. In a run that
+    was killed nothing passes, and neither if the load generator was the bottleneck; see ``mark_inconclusive``.
     """
     verdicts = [judge(threshold, figures) for threshold in thresholds]
     if settings.get("ended") == Cause.MISSED:
         ended_by = settings.get("ended_because")
         verdicts = [replace(it, status=Status.FAIL) if str(it.threshold) == ended_by else it for it in verdicts]
-    return [mark_inconclusive(it) for it in verdicts] if settings.get("bottleneck") else verdicts
+    if settings.get("ended") == Cause.INCOMPLETE:
+        verdicts = [replace(it, status=without_pass(it.status)) for it in verdicts]
+    if settings.get("bottleneck"):
+        generator: Any = settings.get("generator")
+        lag_ms = generator.get("max_lag_ms") if isinstance(generator, Mapping) else None
+        verdicts = [mark_inconclusive(it, math.inf if lag_ms is None else float(lag_ms)) for it in verdicts]
+    return verdicts
 
 
 def as_json(verdict: Verdict) -> dict[str, Json]:

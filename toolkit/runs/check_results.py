@@ -13,7 +13,7 @@ from toolkit import number_format
 from toolkit.api.errors import InputError
 from toolkit.masking import mask
 from toolkit.runs import run_folder
-from toolkit.runs.thresholds import Status
+from toolkit.runs.thresholds import Status, without_pass
 from toolkit.validation import explain
 
 _EXPECTED = {
@@ -68,6 +68,11 @@ class CheckRecord(BaseModel):
     reason: str = ""
     parts: tuple[PartRecord, ...] = ()
     figures: Annotated[dict[str, Any], AfterValidator(_check_figures)]
+
+    def inconclusive(self) -> CheckRecord:
+        """Return the result for a run that proves nothing good: NO_DATA in place of PASS, in its parts too."""
+        parts = tuple(part.model_copy(update={"status": without_pass(part.status)}) for part in self.parts)
+        return self.model_copy(update={"status": without_pass(self.status), "parts": parts})
 
     @property
     def finding(self) -> str:

@@ -1,4 +1,4 @@
-"""Name the files of a run's folder, and read run.json.
+"""Name the files of a run's folder, read run.json, and write the settings of a run that begins.
 
 A load test writes the folder, its parent process and the report read it. The calls are in files that
 ``toolkit.records`` names.
@@ -12,6 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from toolkit.api.errors import InputError
+from toolkit.atomic_write import write_atomically
+from toolkit.json_numbers import exact
+from toolkit.masking import mask
 from toolkit.validation import explain
 
 # Files of a run's folder.
@@ -26,14 +29,24 @@ LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json
 
 
+ANSWERED = "answered"  # the setting target_at_end, if the target answered after the run
+
+
 class Cause(StrEnum):
     """The reason why a load test ended."""
 
+    INCOMPLETE = "incomplete"  # it is still running, or was killed
     FINISHED = "finished"  # its duration was over
     INTERRUPTED = "interrupted"  # it was stopped from outside
     REFUSED = "refused"  # the API refused calls for a reason that further calls would meet too
     MISSED = "missed"  # a threshold with "abort after" was missed
     BUDGET = "budget"  # the cap on messages or cost was reached
+
+
+def write_settings(folder: Path, settings: Mapping[str, object]) -> None:
+    """Write the masked settings of a run that begins to run.json. A run that is killed keeps them."""
+    content = {"schema": SCHEMA, "settings": mask({**settings, "ended": Cause.INCOMPLETE.value})}
+    write_atomically(folder / SUMMARY_NAME, json.dumps(exact(content), indent=2, ensure_ascii=False) + "\n")
 
 
 class _RunFile(BaseModel):

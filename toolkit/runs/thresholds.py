@@ -242,18 +242,18 @@ def without_pass(status: Status) -> Status:
     return Status.NO_DATA if status is Status.PASS else status
 
 
-def mark_inconclusive(verdict: Verdict) -> Verdict:
+def mark_inconclusive(verdict: Verdict, max_lag_ms: float = math.inf) -> Verdict:
     """Return a verdict of a run in which the load generator was the bottleneck.
 
-    Nothing passes then. A time above its limit and a rate below it have no data either: a busy generator measures times
-    too long, and sends too little. Any other FAIL stays, because the generator cannot have caused it.
+    Nothing passes then. A rate below its limit has no data either, because a busy generator sends too little. So has a
+    time that would be within its limit without ``max_lag_ms``, the longest that the generator did not run. Any other
+    FAIL stays, because the generator cannot have caused it.
     """
-    is_low = verdict.threshold.comparison in ("<", "<=")
-    metric = verdict.threshold.metric
-    is_generators = (isinstance(metric, ResponseTime) and is_low) or (isinstance(metric, Rate) and not is_low)
-    if verdict.status is Status.PASS or is_generators:
-        return replace(verdict, status=Status.NO_DATA)
-    return verdict
+    metric, is_upper = verdict.threshold.metric, verdict.threshold.comparison in ("<", "<=")
+    is_fault = verdict.status is Status.PASS or (isinstance(metric, Rate) and not is_upper)
+    if isinstance(metric, ResponseTime) and is_upper and verdict.value is not None:
+        is_fault |= _COMPARISONS[verdict.threshold.comparison](verdict.value - max_lag_ms, verdict.threshold.limit)
+    return replace(verdict, status=Status.NO_DATA) if is_fault else verdict
 
 
 def add_default(thresholds: Iterable[Threshold], max_failed: str) -> tuple[Threshold, ...]:

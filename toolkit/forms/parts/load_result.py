@@ -14,7 +14,6 @@ from toolkit.forms.parts.live_results import LiveResults
 from toolkit.forms.widgets.colour_pairs import MUTED, colours_of
 from toolkit.forms.widgets.templates import render
 from toolkit.load_and_report import LoadTest
-from toolkit.report.run_result import remarks
 from toolkit.runs.arrival_counts import ArrivalCounts
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.progress import Progress
@@ -67,7 +66,7 @@ def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> st
         (it["status"], _CHIPS[Status(it["status"])], it.get("reason") or it["says"], list(figure_rows(it["figures"])))
         for it in summary["claims"]
     ]
-    notices = list(remarks(summary["settings"]))
+    notices = list(summary["remarks"])
     notices += [note for note in notes if not any(note in remark for remark in notices)]
     return render("result", verdicts=verdicts, checks=checks, remarks=notices, page=page)
 

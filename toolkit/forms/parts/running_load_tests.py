@@ -10,7 +10,7 @@ from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
 from toolkit.forms.parts.load_result import FinishedRun, result_html, runs_html
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.load_and_report import LoadTest, conclude, ending
+from toolkit.load_and_report import LoadTest, conclude
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.records.packed import PackedRow
 from toolkit.report.preload_imports import Preload
@@ -66,7 +66,7 @@ class LoadTestRunner:
     ) -> Ended:
         """Run a load test until it ends, is stopped, or the kernel is interrupted. ``show`` gets its progress."""
         with load_test.prepare(folder) as run, InterruptWatcher() as watcher, Preload():
-            run.begin(target)
+            load_test.begin(run, target)
             for progress in run.follow(_EVERY_S, on_rows):
                 show(run, progress)
                 if self.is_stopped or watcher.is_interrupted:
@@ -75,7 +75,7 @@ class LoadTestRunner:
 
     def keep(self, load_test: LoadTest, target: Target, folder: Path, ended: Ended) -> None:
         """Write the report of a finished load test, and show its result."""
-        result, page = conclude(folder, load_test.settings(target) | ending(ended))
+        result, page = conclude(folder, load_test.final_settings(target, ended))
         self.runs.append(FinishedRun(folder, result.summary))
         self._result.html = result_html(result.summary, page, ended.notes)
         self._history.html = runs_html(self.runs)

@@ -38,7 +38,7 @@ from toolkit.runs import run_folder
 from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts, read_shard_spans
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.generator_state import GeneratorState, read_generator_state
-from toolkit.runs.run_folder import Cause
+from toolkit.runs.run_folder import ANSWERED, Cause
 
 if TYPE_CHECKING:
     from toolkit.records.packed import PackedRow
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _USERS_END_S = 5  # users may finish the calls that are under way
 _LOCUST_END_S = _USERS_END_S + 5.0
 _SHOWN_LINES = 5
+_CHECK_TIMEOUT_S, _CONNECT_TIMEOUT_S = 10.0, 5.0
+_END_TIMEOUT_S, _END_TRIES = 5.0, 3  # of the question at the end
 _LAST_WRITE_S = 0.5  # at the end of a run, workers write their counts within this time
 _VERDICTS = (ExitCode.FAILED, ExitCode.BOTTLENECK, ExitCode.BUDGET)  # exit codes without a fault
 
@@ -59,7 +61,7 @@ class Ended:
     Args:
         cause: Why it ended.
         reason: Details of the cause: for REFUSED the return code and its message, for MISSED the threshold, for BUDGET
-            the messages or cost spent; otherwise "".
+            the messages or cost spent, for INTERRUPTED the signal; otherwise "".
         notes: Remarks for the user, e.g. that a worker was lost.
         calls: Number of recorded calls.
         pacing: Counts of the arrivals, None if the load was given by users.
@@ -77,13 +79,52 @@ class Ended:
 def check_target(target: Target) -> None:
     """Check that a target answers and accepts the key, at no cost: verify a code of a message that does not exist.
 
-    Raises:
-        CallError: NotConnectedError, TransportError, ProtocolError, or ReturnCodeError if the API refused the key.
-    """
-    from toolkit.client import Client
+    Every answer is accepted that a service gives after it has checked the key, whatever its return code.
 
-    with Client(target.base_url, target.app_key, target.master_secret) as client:
-        client.verify_code("00000000-0000-4000-8000-000000000000", "000000")
+    Raises:
+        CallError: NotConnectedError, TransportError, ProtocolError, or ReturnCodeError if the API refused the key or
+            the account, failed, or did not know the call.
+    """
+    _ask(target, _CHECK_TIMEOUT_S)
+
+
+def ask_at_end(target: Target) -> str:
+    """Ask a target once more after a run; return "answered", or the reason why it could not be reached.
+
+    An answer of the API counts, whatever it is. A connection that breaks is tried again; a timeout is not.
+    """
+    from toolkit.api.errors import CallError, ReturnCodeError
+
+    problem = ""
+    for _ in range(_END_TRIES):
+        try:
+            _ask(target, _END_TIMEOUT_S)
+        except ReturnCodeError:
+            return ANSWERED
+        except CallError as error:
+            problem = str(error)
+            if isinstance(error.__cause__, TimeoutError):
+                break
+        else:
+            return ANSWERED
+    return problem
+
+
+def _ask(target: Target, timeout_s: float) -> None:
+    from toolkit.api.errors import ReturnCodeError
+    from toolkit.api.return_codes import Kind, ReturnCode
+    from toolkit.client import Client
+    from toolkit.client.core import Timeout
+
+    timeout = Timeout(min(timeout_s, _CONNECT_TIMEOUT_S), timeout_s)
+    with Client(target.base_url, target.app_key, target.master_secret, timeout=timeout) as client:
+        try:
+            client.verify_code("00000000-0000-4000-8000-000000000000", "000000")
+        except ReturnCodeError as refusal:
+            # A service checks the path and the method before the key.
+            is_unknown_call = refusal.return_code in (ReturnCode.API_NOT_FOUND, ReturnCode.METHOD_NOT_SUPPORT)
+            if refusal.kind in (Kind.ACCOUNT, Kind.SERVER) or is_unknown_call:
+                raise
 
 
 def start(scenario: str, target: Target, options: LoadOptions, *, folder: Path) -> LoadRun:
@@ -147,6 +188,7 @@ class LoadRun:
     def __init__(self, command: list[str], options: LoadOptions, folder: Path) -> None:
         self.folder, self._options = folder, options
         self._begun = self._stopped = False
+        self._stop_reason = ""
         self._packed: int | None = None
         options = options.model_copy(update={"run_dir": str(folder), "lifeline_fd": 0})
         with (folder / run_folder.LOG_NAME).open("wb") as log:
@@ -235,10 +277,14 @@ class LoadRun:
                 self._process.wait(every_s)
         yield self.poll(on_rows)
 
-    def stop(self) -> None:
-        """Stop the load test: its users finish their calls. Returns when all of its processes have ended."""
+    def stop(self, reason: str = "") -> None:
+        """Stop the load test: its users finish their calls. Returns when all of its processes have ended.
+
+        Args:
+            reason: Name of the signal that interrupted the run, e.g. "SIGTERM".
+        """
         if self._process.poll() is None:
-            self._stopped = True
+            self._stopped, self._stop_reason = True, reason
         end(self._process, _LOCUST_END_S)
 
     def wait(self) -> Ended:
@@ -252,7 +298,7 @@ class LoadRun:
         if code and not self._stopped and code not in _VERDICTS:
             raise RunError(self._last_words(code))
         cause = Cause.INTERRUPTED if self._stopped else Cause.FINISHED
-        return Ended(cause, "", notes, calls, self._final_pacing(), self.generator())
+        return Ended(cause, self._stop_reason, notes, calls, self._final_pacing(), self.generator())
 
     def _close(self) -> int:
         """Write the records as Parquet, once, and return their number. Of a run that never began nothing is left."""

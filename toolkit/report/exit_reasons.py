@@ -1,0 +1,110 @@
+"""Say why a run ends with which exit code. Shell, run.json, JUnit and report all take it from here, so they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from toolkit import number_format
+from toolkit.masking import mask_text
+from toolkit.runs.exit_codes import ExitCode
+from toolkit.runs.run_folder import ANSWERED, Cause
+from toolkit.runs.thresholds import Status, Verdict
+
+if TYPE_CHECKING:
+    from toolkit.report.run_result import RunResult
+
+
+@dataclass(frozen=True, slots=True)
+class ExitReason:
+    """One reason for an exit code other than 0, in a sentence. ``is_verdict``: it sums up verdicts or checks."""
+
+    code: ExitCode
+    text: str
+    is_verdict: bool = False
+
+
+def run_reasons(result: RunResult) -> list[ExitReason]:
+    """Return the reasons of a run, in the order of ``ExitCode``; an empty list if nothing was wrong."""
+    found = [*_end_reasons(result), *_verdict_reasons(result)]
+    return sort_reasons(ExitReason(it.code, mask_text(it.text), it.is_verdict) for it in found)
+
+
+def condition_reasons(conditions: Iterable[Verdict]) -> Iterator[ExitReason]:
+    """Yield the reason for the conditions of ``--fail-if`` that hold or have no data; ``conditions`` are negated.
+
+    A condition that has a value but no data is inconclusive: the run has a reason of its own then.
+    """
+    held = []
+    for verdict in conditions:
+        condition = verdict.threshold.opposite()
+        if verdict.status is Status.FAIL:
+            held.append(f"{condition} ({number_format.precise_number(verdict.value or 0.0)} {verdict.unit})")
+        elif verdict.value is None:
+            held.append(f"no data for {condition}")
+    if held:
+        yield ExitReason(ExitCode.FAILED, f"--fail-if: {'; '.join(held)}", is_verdict=True)
+
+
+def sort_reasons(reasons: Iterable[ExitReason]) -> list[ExitReason]:
+    """Return reasons in the order of ``ExitCode``, the one that decides first."""
+    order = list(ExitCode)
+    return sorted(reasons, key=lambda it: order.index(it.code))
+
+
+def is_inconclusive(settings: Mapping[str, object]) -> bool:
+    """Return whether nothing of a run may pass: the load generator was the bottleneck, or the run was killed."""
+    return bool(settings.get("bottleneck")) or settings.get("ended") == Cause.INCOMPLETE
+
+
+def incomplete_text(duration_s: float, settings: Mapping[str, object]) -> str:
+    """Say how far a run came that was killed.
+
+    >>> incomplete_text(4.0312, {"duration_s": 20.0})
+    'incomplete: ended after 4.03 of 20 s'
+    """
+    planned_s = settings.get("duration_s")
+    of = f" of {planned_s:g}" if isinstance(planned_s, int | float) else ""
+    return f"incomplete: ended after {duration_s:.3g}{of} s"
+
+
+def _end_reasons(result: RunResult) -> Iterator[ExitReason]:
+    settings = result.settings
+    ended, because = settings.get("ended"), settings.get("ended_because")
+    if ended is None:
+        pass  # not a load test, which has made calls
+    elif not result.outcomes:
+        yield ExitReason(ExitCode.NO_ANSWER, f"no call was made to {settings.get('target')}: give a longer --duration")
+    elif all(isinstance(outcome, str) for _, outcome in result.outcomes):
+        yield ExitReason(ExitCode.NO_ANSWER, f"no call got a response of the API from {settings.get('target')}")
+    if ended == Cause.REFUSED:
+        text = f"the run was ended early, because the API refuses every further call: {because}"
+        yield ExitReason(ExitCode.REFUSED, text)
+    if ended == Cause.INCOMPLETE:
+        yield ExitReason(ExitCode.FAILED, incomplete_text(result.duration_s, settings))
+    if (at_end := settings.get("target_at_end")) not in (None, ANSWERED):
+        yield ExitReason(ExitCode.FAILED, f"the target could not be reached at the end of the run: {at_end}")
+    if bottleneck := settings.get("bottleneck"):
+        text = f"the load generator was the bottleneck, so nothing passes: {bottleneck}"
+        yield ExitReason(ExitCode.BOTTLENECK, text)
+    if ended == Cause.BUDGET:
+        yield ExitReason(ExitCode.BUDGET, f"the budget ended the run: {because}")
+    if ended == Cause.INTERRUPTED:
+        code = ExitCode.TERMINATED if because == "SIGTERM" else ExitCode.INTERRUPTED
+        yield ExitReason(code, "the run was interrupted" + (f" by {because}" if because else ""))
+
+
+def _verdict_reasons(result: RunResult) -> Iterator[ExitReason]:
+    # If the load generator was the bottleneck, that is the reason why there is no data.
+    wrong: Sequence[Status] = [Status.FAIL] if result.settings.get("bottleneck") else [Status.FAIL, Status.NO_DATA]
+    failed = [it.finding for it in result.checks if it.status is Status.FAIL]
+    unseen = [it.finding for it in result.checks if it.status is Status.NO_DATA and it.status in wrong]
+    missed = [str(it.threshold) for it in result.verdicts if it.status in wrong]
+    if failed:
+        yield ExitReason(ExitCode.FAILED, f"check failed: {'; '.join(failed)}", is_verdict=True)
+    if unseen:
+        yield ExitReason(ExitCode.FAILED, f"check has no data, run longer: {'; '.join(unseen)}", is_verdict=True)
+    if missed:
+        text = f"{len(missed)} of {len(result.verdicts)} thresholds did not pass: {'; '.join(missed)}"
+        yield ExitReason(ExitCode.FAILED, text, is_verdict=True)
