@@ -15,7 +15,7 @@ from toolkit.analysis.calls_table import lazy
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.report.build import build_report
-from toolkit.report.exit_reasons import condition_reasons, run_reasons
+from toolkit.report.exit_reasons import condition_reasons
 from toolkit.report.inputs import ReportInputs, ReportOptions, read_run
 from toolkit.report.run_result import RunResult, save
 from toolkit.runs import run_folder
@@ -63,7 +63,7 @@ def calls(call, *outcomes):
 )
 def test_the_first_code_of_the_list_is_the_exit_code_everywhere(call, tmp_path, outcomes, settings, codes):
     result = RunResult("friday", calls(call, *outcomes), {**DONE, **settings})
-    assert [int(it.code) for it in run_reasons(result)] == codes
+    assert [int(it.code) for it in result.reasons] == codes
     save(result, tmp_path)
     summary = json.loads((tmp_path / "run.json").read_text())
     assert (summary["exit_code"], len(summary["exit_reasons"])) == (codes[0] if codes else 0, len(codes))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from toolkit import number_format
 from toolkit.masking import mask_text
+from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.run_folder import ANSWERED, Cause
 from toolkit.runs.thresholds import Status, Verdict
-
-if TYPE_CHECKING:
-    from toolkit.report.run_result import RunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +22,23 @@ class ExitReason:
     is_verdict: bool = False
 
 
-def run_reasons(result: RunResult) -> list[ExitReason]:
-    """Return the reasons of a run, in the order of ``ExitCode``; an empty list if nothing was wrong."""
-    found = [*_end_reasons(result), *_verdict_reasons(result)]
+def run_reasons(
+    settings: Mapping[str, object],
+    outcomes: Collection[int | str],
+    duration_s: float,
+    verdicts: Sequence[Verdict],
+    checks: Sequence[CheckRecord],
+) -> list[ExitReason]:
+    """Return the reasons of a run, masked and in the order of ``ExitCode``; an empty list if nothing was wrong.
+
+    Args:
+        settings: the settings of run.json.
+        outcomes: the return codes of the run's calls, and the failures of those without one.
+        duration_s: from the first start to the last end of a call.
+        verdicts: the verdicts on the run's thresholds.
+        checks: the results of the scenario's checks.
+    """
+    found = [*_end_reasons(settings, outcomes, duration_s), *_verdict_reasons(settings, verdicts, checks)]
     return sort_reasons(ExitReason(it.code, mask_text(it.text), it.is_verdict) for it in found)
 
 
@@ -69,20 +80,21 @@ def incomplete_text(duration_s: float, settings: Mapping[str, object]) -> str:
     return f"incomplete: ended after {duration_s:.3g}{of} s"
 
 
-def _end_reasons(result: RunResult) -> Iterator[ExitReason]:
-    settings = result.settings
+def _end_reasons(
+    settings: Mapping[str, object], outcomes: Collection[int | str], duration_s: float
+) -> Iterator[ExitReason]:
     ended, because = settings.get("ended"), settings.get("ended_because")
     if ended is None:
         pass  # not a load test, which has made calls
-    elif not result.outcomes:
+    elif not outcomes:
         yield ExitReason(ExitCode.NO_ANSWER, f"no call was made to {settings.get('target')}: give a longer --duration")
-    elif all(isinstance(outcome, str) for _, outcome in result.outcomes):
+    elif all(isinstance(outcome, str) for outcome in outcomes):
         yield ExitReason(ExitCode.NO_ANSWER, f"no call got a response of the API from {settings.get('target')}")
     if ended == Cause.REFUSED:
         text = f"the run was ended early, because the API refuses every further call: {because}"
         yield ExitReason(ExitCode.REFUSED, text)
     if ended == Cause.INCOMPLETE:
-        yield ExitReason(ExitCode.FAILED, incomplete_text(result.duration_s, settings))
+        yield ExitReason(ExitCode.FAILED, incomplete_text(duration_s, settings))
     if (at_end := settings.get("target_at_end")) not in (None, ANSWERED):
         yield ExitReason(ExitCode.FAILED, f"the target could not be reached at the end of the run: {at_end}")
     if bottleneck := settings.get("bottleneck"):
@@ -95,16 +107,18 @@ def _end_reasons(result: RunResult) -> Iterator[ExitReason]:
         yield ExitReason(code, "the run was interrupted" + (f" by {because}" if because else ""))
 
 
-def _verdict_reasons(result: RunResult) -> Iterator[ExitReason]:
+def _verdict_reasons(
+    settings: Mapping[str, object], verdicts: Sequence[Verdict], checks: Sequence[CheckRecord]
+) -> Iterator[ExitReason]:
     # If the load generator was the bottleneck, that is the reason why there is no data.
-    wrong: Sequence[Status] = [Status.FAIL] if result.settings.get("bottleneck") else [Status.FAIL, Status.NO_DATA]
-    failed = [it.finding for it in result.checks if it.status is Status.FAIL]
-    unseen = [it.finding for it in result.checks if it.status is Status.NO_DATA and it.status in wrong]
-    missed = [str(it.threshold) for it in result.verdicts if it.status in wrong]
+    wrong: Sequence[Status] = [Status.FAIL] if settings.get("bottleneck") else [Status.FAIL, Status.NO_DATA]
+    failed = [it.finding for it in checks if it.status is Status.FAIL]
+    unseen = [it.finding for it in checks if it.status is Status.NO_DATA and it.status in wrong]
+    missed = [str(it.threshold) for it in verdicts if it.status in wrong]
     if failed:
         yield ExitReason(ExitCode.FAILED, f"check failed: {'; '.join(failed)}", is_verdict=True)
     if unseen:
         yield ExitReason(ExitCode.FAILED, f"check has no data, run longer: {'; '.join(unseen)}", is_verdict=True)
     if missed:
-        text = f"{len(missed)} of {len(result.verdicts)} thresholds did not pass: {'; '.join(missed)}"
+        text = f"{len(missed)} of {len(verdicts)} thresholds did not pass: {'; '.join(missed)}"
         yield ExitReason(ExitCode.FAILED, text, is_verdict=True)

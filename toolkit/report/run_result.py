@@ -113,7 +113,8 @@ class RunResult:
     @cached_property
     def reasons(self) -> list[ExitReason]:
         """The reasons for the exit code, masked, the one that decides first; an empty list if nothing was wrong."""
-        return run_reasons(self)
+        outcomes = {outcome for _, outcome in self.outcomes}
+        return run_reasons(self.settings, outcomes, self.duration_s, self.verdicts, self.checks)
 
     @property
     def end(self) -> RunEnd:

@@ -357,7 +357,9 @@ class Plugin:
             return
         if self.context:
             self.context.report_bottleneck()
-        if results and not isinstance(runner, WorkerRunner):
+        if isinstance(runner, WorkerRunner):
+            runner._send_stats()  # locust sends a last report only if the master has asked the worker to quit
+        elif results:
             self._judge(results)
         if runner.exceptions:  # a task raised: locust only logs that, and goes on
             environment.process_exit_code = worst([environment.process_exit_code, ExitCode.USAGE])
