@@ -1,8 +1,9 @@
 """A target that is healthy at first and then fails: a proxy on loopback in front of a real sandbox.
 
 The proxy counts sends. From send number ``after`` + 1 on, every call of the API shows one fault; the launch check and
-the first sends are answered by the sandbox. Counting sends instead of seconds makes the tests independent of the speed
-of the machine. Reading a code from the sandbox always works while the proxy listens: only the API fails.
+the first sends are answered by the sandbox. A target that dies at once, ``after`` 0, dies after the launch check.
+Counting sends instead of seconds makes the tests independent of the speed of the machine. Reading a code from the
+sandbox always works while the proxy listens: only the API fails.
 """
 
 from __future__ import annotations
@@ -142,6 +143,10 @@ class _Proxy:
         else:
             to_sandbox.write(request)
             writer.write(await _read_message(from_sandbox))
+        if self._fault is Fault.DIE and not self._after:
+            self.counts.faults += 1
+            self._server.close()
+            return False
         return True
 
 
