@@ -63,12 +63,12 @@ def test_a_refused_send_costs_nothing(api: Api) -> None:
 )
 def test_a_send_without_an_answer_may_have_cost_a_message(api: Api, reply: ServerResponse) -> None:
     api.reply = reply
-    assert run_locust(api.target, "--max-messages", "25").returncode == 97
+    assert run_locust(api.target, "--max-messages", "25", "--max-failed", "100%").returncode == 97
 
 
 def test_an_error_of_the_service_may_have_cost_a_message(api: Api) -> None:
     api.refuse = {Endpoint.SEND: (0, ReturnCode.SERVER_ERROR)}
-    assert run_locust(api.target, "--max-messages", "25").returncode == 97
+    assert run_locust(api.target, "--max-messages", "25", "--max-failed", "100%").returncode == 97
     assert api.answered.total() == 25
 
 
