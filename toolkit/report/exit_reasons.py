@@ -1,4 +1,4 @@
-"""Say why a run ends with which exit code. Shell, run.json, JUnit and report all take it from here, so they agree."""
+"""Find the reasons for the exit code of a run. Shell, run.json, JUnit and report all take it from here."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def is_inconclusive(settings: Mapping[str, object]) -> bool:
 
 
 def incomplete_text(duration_s: float, settings: Mapping[str, object]) -> str:
-    """Say how far a run came that was killed.
+    """Describe how much of its duration a killed run completed.
 
     >>> incomplete_text(4.0312, {"duration_s": 20.0})
     'incomplete: ended after 4.03 of 20 s'

@@ -278,7 +278,7 @@ def save(result: RunResult, folder: Path) -> None:
 
 
 def describe_failures(result: RunResult) -> str:
-    """Say how many calls failed and why, the most frequent cause first; "" if none did."""
+    """Describe how many calls failed and why, the most frequent cause first; "" if none did."""
     total, failed = sum(result.outcomes.values()), sum(result.failed.values())
     if not failed:
         return ""

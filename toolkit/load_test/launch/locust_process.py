@@ -89,7 +89,7 @@ def check_target(target: Target) -> None:
 
 
 def ask_at_end(target: Target) -> str:
-    """Ask a target once more after a run; return "answered", or the reason why it could not be reached.
+    """Call the target once more after a run; return "answered", or the reason why it could not be reached.
 
     An answer of the API counts, whatever it is. A connection that breaks is tried again; a timeout is not.
     """

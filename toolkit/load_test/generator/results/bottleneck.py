@@ -111,7 +111,7 @@ class BottleneckMonitor:
             self._measure()
 
     def tick(self, lag_s: float) -> None:
-        """Take note of a wake-up or a turn that was ``lag_s`` late, and of the last second once it is over."""
+        """Record a wake-up or a turn that was ``lag_s`` late, and of the last second once it is over."""
         self._max_lag_s = max(self._max_lag_s, lag_s)
         if lag_s > _LAG_S:
             self._stalled_s += lag_s
