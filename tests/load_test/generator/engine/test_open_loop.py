@@ -20,7 +20,6 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.plan.options import LoadOptions
-from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.run_folder import Cause
 
 LOCUSTFILE = Path(__file__).parents[4] / "locustfiles/throughput.py"
@@ -144,7 +143,7 @@ def plain(api: Api, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_plain_locust_has_the_same_options_and_ends_with_the_stages(api: Api) -> None:
     done = plain(api, "--stages", "1s@20,1s=20", "--arrivals", "poisson", "--max-connections", "3")
-    assert done.returncode in (0, ExitCode.BOTTLENECK), done.stderr  # the second on a machine that is busy
+    assert done.returncode == 0, done.stderr
     assert 10 < len(api.mobiles) < 60
     assert api.connections <= 3
 
