@@ -19,7 +19,8 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from side_by_side import OTHER_CORE, SERVER_CORE, pin
 
-from toolkit.api.wire import CODES_PATH, Credentials, build_send
+from toolkit.api.basic_auth import Credentials
+from toolkit.api.wire import CODES_PATH, build_send
 from toolkit.client import AsyncClient, Client
 
 ROUNDS, TURN_S = 5, 0.9

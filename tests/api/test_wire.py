@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.api import wire
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import InputError, ProtocolError
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.api.wire import ApiResponse, Credentials, Endpoint, Refusal, SendFields
+from toolkit.api.wire import ApiResponse, Endpoint, Refusal, SendFields
 
 CREDENTIALS = Credentials("key", "the-master-secret")
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))

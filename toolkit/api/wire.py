@@ -7,8 +7,6 @@ Source: SMS Code API v1, and this project's contract where that document is sile
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
+from toolkit.api.basic_auth import Credentials, decode_authorization
 from toolkit.api.errors import InputError, ProtocolError
 from toolkit.api.return_codes import Kind, ReturnCode, find, find_published, kind_of
 
@@ -55,24 +54,6 @@ class Endpoint(StrEnum):
 
     SEND = "send"
     VERIFY = "verify"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """An app's key and master secret."""
-
-    app_key: str
-    master_secret: str = field(repr=False)
-
-    def __post_init__(self) -> None:
-        if ":" in self.app_key or not self.app_key:
-            raise InputError("invalid app key: expected text without a colon, e.g. 7b528333738ec719165798fd")
-
-    @property
-    def authorization(self) -> str:
-        """The value of the Authorization header."""
-        token = base64.b64encode(f"{self.app_key}:{self.master_secret}".encode("utf-8", "surrogateescape"))
-        return "Basic " + token.decode("ascii")
 
 
 # The client's half: build requests, parse responses.
@@ -371,18 +352,10 @@ def _unquote(segment: bytes) -> str:
 
 
 def read_authorization(value: bytes | None) -> Credentials | Refusal:
-    """Parse the credentials in an Authorization header."""
+    """Return the credentials in an Authorization header."""
     if not value:
         return Refusal(ReturnCode.MISSING_AUTH)
-    scheme, _, token = value.partition(b" ")
-    if scheme.lower() == b"basic":
-        try:
-            app_key, colon, secret = base64.b64decode(token.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            colon = ""
-        if colon and app_key:
-            return Credentials(app_key, secret)
-    return Refusal(ReturnCode.AUTH_FAILED)
+    return decode_authorization(value) or Refusal(ReturnCode.AUTH_FAILED)
 
 
 def check_media_type(value: bytes | None, allowed: frozenset[str] = LENIENT_TYPES) -> Refusal | None:

@@ -19,9 +19,10 @@ from typing import Any, Self
 import httpx
 
 from toolkit.api import wire
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, TransportError
 from toolkit.api.return_codes import Kind
-from toolkit.api.wire import ApiResponse, Credentials, Endpoint
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 
 Verify = bool | ssl.SSLContext | str | Path

@@ -16,7 +16,7 @@ import numpy as np
 
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import may_cost
-from toolkit.records.histogram import Histogram
+from toolkit.records.latency_histogram import Histogram
 from toolkit.records.packed import PACKED_SUFFIX, PackedReader, PackedRow
 from toolkit.runs.generator_state import GeneratorState, read_generator_state
 

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 from support.bench import Bench
 
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Credentials, Refusal, SendFields
+from toolkit.api.wire import Refusal, SendFields
 from toolkit.service.core.accounts import App
 from toolkit.service.core.policy import Policy
 from toolkit.service.core.send_and_verify import draw_code

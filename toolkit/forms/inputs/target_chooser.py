@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import ipywidgets as widgets
 
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import InputError, SettingsError
-from toolkit.api.wire import Credentials, parse_base_url
+from toolkit.api.wire import parse_base_url
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import CallError, InputError, ReturnCodeError, RunError
 from toolkit.api.return_codes import ReturnCode, find
-from toolkit.api.wire import CODES_PATH, JSON_TYPE, Credentials, message_path, verify_path
+from toolkit.api.wire import CODES_PATH, JSON_TYPE, message_path, verify_path
 from toolkit.client import Client
 from toolkit.masking import MASK, mask_text
 from toolkit.records.call_record import CallRecord

@@ -20,8 +20,8 @@ from toolkit.load_test.generator.checks.registry import Check
 from toolkit.load_test.generator.engine import open_loop
 from toolkit.load_test.generator.engine.open_loop import JourneyChoice, OpenLoop
 from toolkit.load_test.generator.http.blocking import BlockingConnection
-from toolkit.load_test.generator.http.decoder import read_outcome
-from toolkit.load_test.generator.http.encoder import RequestEncoder
+from toolkit.load_test.generator.http.call_outcome import read_outcome
+from toolkit.load_test.generator.http.request_encoder import RequestEncoder
 from toolkit.load_test.generator.install import install, plugin_of
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.results.in_flight import InFlight

@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.defaults import CODE_DIGITS, CODES
 from toolkit.api.errors import StoreError
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.api.wire import Credentials, Refusal, SendFields
+from toolkit.api.wire import Refusal, SendFields
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Clock
 from toolkit.service.core.digests import Digests

@@ -10,12 +10,13 @@ import gevent
 import pytest
 from support.certificates import certificate
 
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import CallError, InputError, NotConnectedError, ProtocolError, TransportError
-from toolkit.api.wire import Credentials, build_send
+from toolkit.api.wire import build_send
 from toolkit.load_test.generator.http.blocking import BlockingConnection
+from toolkit.load_test.generator.http.call_outcome import classify
 from toolkit.load_test.generator.http.connection import tls_context
-from toolkit.load_test.generator.http.decoder import classify
-from toolkit.load_test.generator.http.http1 import HttpResponse
+from toolkit.load_test.generator.http.response_parser import HttpResponse
 
 SEND = build_send(Credentials("key", "secret"), "13800138000", 1)
 OK = b"HTTP/1.1 200 OK\r\nX-Odd: Yes\r\nContent-Length: 2\r\n\r\n{}"

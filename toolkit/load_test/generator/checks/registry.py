@@ -18,11 +18,11 @@ from toolkit.api.errors import NotConnectedError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.checks.rate_limit_oracle import Sent, judge_all
-from toolkit.load_test.generator.http.decoder import classify
+from toolkit.load_test.generator.http.call_outcome import classify
 from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.plan.expectations import Expectations
 from toolkit.records.call_record import Failure, is_failed
-from toolkit.records.histogram import Histogram
+from toolkit.records.latency_histogram import Histogram
 from toolkit.runs import thresholds
 from toolkit.runs.thresholds import Measure, Status
 

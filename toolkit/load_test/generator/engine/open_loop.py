@@ -21,9 +21,9 @@ from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 from locust.user.users import User
 
-from toolkit.load_test.generator.engine.event_loop import ActiveJourney, Engine
-from toolkit.load_test.generator.http.encoder import Connector
-from toolkit.load_test.generator.http.http1 import HttpResponse
+from toolkit.load_test.generator.engine.epoll_loop import ActiveJourney, Engine
+from toolkit.load_test.generator.http.request_encoder import Connector
+from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.steps import CallResult, Journey
 from toolkit.load_test.plan.schedule import ArrivalCounts, Schedule, Share

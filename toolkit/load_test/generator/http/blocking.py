@@ -17,7 +17,7 @@ from gevent.socket import wait_read, wait_write
 
 from toolkit.api.errors import NotConnectedError, TransportError
 from toolkit.load_test.generator.http.connection import Connection
-from toolkit.load_test.generator.http.http1 import HttpResponse, Origin
+from toolkit.load_test.generator.http.response_parser import HttpResponse, Origin
 
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 10.0  # for a whole call, however slowly its response drips in

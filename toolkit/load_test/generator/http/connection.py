@@ -14,7 +14,7 @@ from typing import Any
 
 from gevent.monkey import get_original
 
-from toolkit.load_test.generator.http.http1 import HttpResponse, ResponseReader, parse_plain
+from toolkit.load_test.generator.http.response_parser import HttpResponse, ResponseReader, parse_plain
 
 _RECV_BYTES = 16 * 1024
 _Socket = get_original("socket", "socket")

@@ -17,10 +17,10 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import WorkerRunner
 
-from toolkit.api.wire import Credentials
+from toolkit.api.basic_auth import Credentials
 from toolkit.load_test.generator.checks.collector import CheckCollector
-from toolkit.load_test.generator.http.decoder import read_code
-from toolkit.load_test.generator.http.http1 import HttpResponse
+from toolkit.load_test.generator.http.call_outcome import read_code
+from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.locust_plugin.locust_stats import BatchedStats
 from toolkit.load_test.generator.locust_plugin.message_cap import MessageQuota
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown

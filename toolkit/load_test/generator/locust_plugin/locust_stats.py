@@ -27,7 +27,7 @@ from toolkit.api.errors import CallError
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.results.failure_groups import FailureGroups, group_name
 from toolkit.load_test.generator.results.metrics import Times
-from toolkit.records.histogram import Histogram, middles_ms
+from toolkit.records.latency_histogram import Histogram, middles_ms
 from toolkit.runs.thresholds import Measure
 
 _METHODS = {Measure.LATENCY_MS: "POST", Measure.CALLER_MS: "CALLER"}

@@ -22,7 +22,7 @@ from toolkit.api.return_codes import find_published
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.results.metrics import CallKind, History, Metrics
 from toolkit.outcome_colours import KIND_COLOURS, outcome_kind, outcome_name, shades
-from toolkit.records.histogram import Histogram
+from toolkit.records.latency_histogram import Histogram
 
 _TAB = "return-codes"
 _SCRIPT = Path(__file__).with_name("web_ui.js")

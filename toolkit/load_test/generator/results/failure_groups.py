@@ -13,7 +13,7 @@ from typing import TypeAlias
 from toolkit.api.errors import CallError, ProtocolError, ReturnCodeError
 from toolkit.api.return_codes import find_published
 from toolkit.api.wire import Endpoint
-from toolkit.load_test.generator.http.decoder import classify
+from toolkit.load_test.generator.http.call_outcome import classify
 
 MAX_EXAMPLES = 3
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeAlias
 import numpy as np
 
 from toolkit.api.wire import Endpoint
-from toolkit.records.histogram import Histogram
+from toolkit.records.latency_histogram import Histogram
 from toolkit.runs.thresholds import Measure
 
 Ages: TypeAlias = dict[tuple[Endpoint, Measure], Histogram]

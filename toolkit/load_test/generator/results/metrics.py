@@ -17,12 +17,12 @@ import numpy as np
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.load_test.generator.http.decoder import classify
+from toolkit.load_test.generator.http.call_outcome import classify
 from toolkit.load_test.generator.results.in_flight import InFlight, add_times
 from toolkit.load_test.generator.steps import CallResult
 from toolkit.load_test.plan.schedule import ArrivalCounts
 from toolkit.records.call_record import Failure, is_failed
-from toolkit.records.histogram import Histogram
+from toolkit.records.latency_histogram import Histogram
 from toolkit.runs.thresholds import Measure, RunFigures
 
 _FOLD_AFTER_CALLS = 4096

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from toolkit.api.errors import InputError, ProtocolError
-from toolkit.load_test.generator.http.decoder import classify
+from toolkit.load_test.generator.http.call_outcome import classify
 from toolkit.load_test.generator.steps import CallResult, Send
 from toolkit.records.call_record import RecordBuilder
 from toolkit.records.packed import PACKED_SUFFIX, PackedWriter

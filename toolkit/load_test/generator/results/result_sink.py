@@ -27,7 +27,7 @@ from toolkit.api.errors import CallError, ReturnCodeError, TransportError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.checks.collector import CheckCollector
-from toolkit.load_test.generator.http.decoder import classify
+from toolkit.load_test.generator.http.call_outcome import classify
 from toolkit.load_test.generator.results.failure_groups import FailureGroups
 from toolkit.load_test.generator.results.metrics import Metrics, Times
 from toolkit.load_test.generator.results.recorder import Recorder

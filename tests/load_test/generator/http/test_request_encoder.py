@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import InputError
-from toolkit.api.wire import Credentials, Request, build_send, build_verify
-from toolkit.load_test.generator.http.encoder import RequestEncoder
-from toolkit.load_test.generator.http.http1 import Origin
+from toolkit.api.wire import Request, build_send, build_verify
+from toolkit.load_test.generator.http.request_encoder import RequestEncoder
+from toolkit.load_test.generator.http.response_parser import Origin
 from toolkit.load_test.generator.steps import Peek, Send, Verify
 
 CREDENTIALS = Credentials("key", "secret")

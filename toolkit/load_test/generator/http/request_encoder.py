@@ -9,10 +9,10 @@ from __future__ import annotations
 import socket
 
 from toolkit.api import wire
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import NotConnectedError
-from toolkit.api.wire import Credentials
 from toolkit.load_test.generator.http.connection import Connection
-from toolkit.load_test.generator.http.http1 import Origin
+from toolkit.load_test.generator.http.response_parser import Origin
 from toolkit.load_test.generator.steps import Peek, Request, Send
 from toolkit.settings import Target
 

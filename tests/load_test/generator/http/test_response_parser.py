@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.load_test.generator.http.http1 import (
+from toolkit.load_test.generator.http.response_parser import (
     MAX_HEAD_BYTES,
     MAX_RESPONSE_BYTES,
     HttpResponse,

@@ -16,11 +16,11 @@ from support.certificates import certificate
 from support.loop import SENT, answer_at_once, serving
 
 from toolkit.api.errors import NotConnectedError
-from toolkit.load_test.generator.engine.event_loop import ActiveJourney, Engine
+from toolkit.load_test.generator.engine.epoll_loop import ActiveJourney, Engine
 from toolkit.load_test.generator.http import connection
-from toolkit.load_test.generator.http.decoder import classify, read_code
-from toolkit.load_test.generator.http.encoder import Connector
-from toolkit.load_test.generator.http.http1 import HttpResponse
+from toolkit.load_test.generator.http.call_outcome import classify, read_code
+from toolkit.load_test.generator.http.request_encoder import Connector
+from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.steps import Call, CallResult, Journey, Outcome, Pause, Peek, Send, Verify
 from toolkit.load_test.plan.schedule import ArrivalCounts, Schedule, Share, Stage, parse_stages
 from toolkit.settings import Target

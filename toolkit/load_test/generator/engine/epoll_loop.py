@@ -59,10 +59,10 @@ from gevent.monkey import get_original
 from toolkit.api.errors import CallError, NotConnectedError, TransportError
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.http.blocking import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
+from toolkit.load_test.generator.http.call_outcome import read_outcome
 from toolkit.load_test.generator.http.connection import Connection
-from toolkit.load_test.generator.http.decoder import read_outcome
-from toolkit.load_test.generator.http.encoder import Connector
-from toolkit.load_test.generator.http.http1 import HttpResponse
+from toolkit.load_test.generator.http.request_encoder import Connector
+from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.results.in_flight import InFlight, spread_ages_ns
 from toolkit.load_test.generator.steps import CallResult, Journey, Outcome, Pause, Peek, Request, Send
 from toolkit.load_test.plan.schedule import ArrivalCounts, Share

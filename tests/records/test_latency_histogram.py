@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.records.histogram import Histogram
+from toolkit.records.latency_histogram import Histogram
 
 times_ns = st.lists(st.integers(0, 2**40 - 1), min_size=1, max_size=50)
 HOUR_NS = 3600 * 10**9

@@ -6,7 +6,7 @@ import json
 
 from toolkit.api.errors import CallError, NotConnectedError, ProtocolError
 from toolkit.api.wire import Endpoint, parse_response
-from toolkit.load_test.generator.http.http1 import HttpResponse
+from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.steps import Call, Outcome, Send
 from toolkit.records.call_record import Failure
 
