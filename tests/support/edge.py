@@ -44,7 +44,14 @@ class Edge:
 
 @asynccontextmanager
 async def listening(app: Any) -> AsyncIterator[Edge]:
-    options = {"ws": "none", "lifespan": "off", "log_config": None, "server_header": False, "proxy_headers": False}
+    options = {
+        "ws": "none",
+        "lifespan": "off",
+        "log_config": None,
+        "server_header": False,
+        "proxy_headers": False,
+        "interface": "asgi3",
+    }
     config = uvicorn.Config(app, http=Connection, **options)
     state = ServerState()
     config.load()

@@ -6,19 +6,24 @@ Production builds none of this: ``toolkit.service.process.runtime`` puts the san
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from toolkit.api.durations import parse_duration
-from toolkit.api.errors import InputError
+from toolkit.api.errors import InputError, StoreError
 from toolkit.api.return_codes import ReturnCode, find
-from toolkit.api.wire import Refusal, ServerResponse, message_response, read_authorization, read_message_path, read_path
-from toolkit.service.http.handler import OTHER, PEEK, Api, DropConnectionError, RequestContext
+from toolkit.api.wire import Refusal, message_response, read_authorization, read_message_path, read_path
+from toolkit.service.core.deferred import Deferred, run
+from toolkit.service.http.handler import OTHER, PEEK, Answer, Api, RequestContext
 from toolkit.service.http.request_parser import Request
 from toolkit.service.stores.base import Store
+
+log = logging.getLogger(__name__)
 
 MAGIC_PREFIX = "199000"
 MAX_SIGMA = 5
@@ -130,7 +135,7 @@ NO_FAULTS = Faults()
 class Sandbox:
     """Wraps the API with the sandbox's own route and its faults.
 
-    ``now_s`` is a monotonic clock in seconds.
+    ``now_s`` is a monotonic clock in seconds. ``tasks`` holds the calls that wait for a delay or for the store.
     """
 
     api: Api
@@ -138,18 +143,19 @@ class Sandbox:
     faults: Faults = NO_FAULTS
     rng: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    async def answer(self, context: RequestContext, request: Request) -> ServerResponse | Refusal:
+    def answer(self, context: RequestContext, request: Request) -> Deferred[Answer]:
         """Answer one request: read a message, or pass a call on to the API, with faults."""
         msg_id = read_message_path(request.path)
         if msg_id is not None:
             context.endpoint, context.msg_id = PEEK, msg_id
-            return await self._peek(context, msg_id, request)
+            return run(self._peek(context, msg_id, request), self.tasks, _refuse)
         if self.faults != NO_FAULTS:
-            return await self._answer_with_faults(context, request)
-        return await self.api.answer(context, request)
+            return run(self._answer_with_faults(context, request), self.tasks, _refuse)
+        return self.api.answer(context, request)
 
-    async def _peek(self, context: RequestContext, msg_id: str, request: Request) -> ServerResponse | Refusal:
+    async def _peek(self, context: RequestContext, msg_id: str, request: Request) -> Answer:
         if request.method != b"GET":
             return Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET")
         credentials = read_authorization(request.header(b"authorization"))
@@ -165,7 +171,7 @@ class Sandbox:
             return Refusal(ReturnCode.API_NOT_FOUND)
         return message_response(job.code, template.render(job.code))
 
-    async def _answer_with_faults(self, context: RequestContext, request: Request) -> ServerResponse | Refusal:
+    async def _answer_with_faults(self, context: RequestContext, request: Request) -> Answer:
         faults = self.faults
         delay_s = faults.latency.draw(self.rng) + (faults.stall.remaining_s(self.now_s()) if faults.stall else 0)
         if delay_s:
@@ -175,6 +181,13 @@ class Sandbox:
             context.endpoint = OTHER if isinstance(target, Refusal) else target[0]
             return Refusal(ReturnCode.SERVER_ERROR)
         answer = await self.api.answer(context, request)
-        if self.rng.random() < faults.drop_share:
-            raise DropConnectionError
-        return answer
+        return None if self.rng.random() < faults.drop_share else answer
+
+
+def _refuse(problem: BaseException) -> Refusal:
+    """Return the refusal for an error of the store, of the service, or for a service that is shutting down."""
+    if isinstance(problem, StoreError):
+        log.error("store: %s", problem)
+    elif not isinstance(problem, asyncio.CancelledError):
+        log.error("the service failed on a request", exc_info=problem)
+    return Refusal(ReturnCode.SERVER_ERROR)

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from support.bench import Bench
@@ -15,6 +16,8 @@ from support.service import basic
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import MAX_BODY_BYTES, ServerResponse
+from toolkit.service.core.deferred import Deferred
+from toolkit.service.core.deferred import run as run_task
 from toolkit.service.http.connection import KEEP_ALIVE_S, PIECE_BYTES, REQUEST_S
 from toolkit.service.http.handler import Api, RequestHandler
 from toolkit.service.http.request_parser import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, Request
@@ -52,8 +55,13 @@ class Door:
     calls: int = 0
     answer_bytes: int = 2
 
-    async def __call__(self, request: Request) -> ServerResponse:
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def __call__(self, request: Request) -> Deferred[ServerResponse | None]:
         self.calls += 1
+        return run_task(self.answer(), self.tasks, lambda problem: None)
+
+    async def answer(self) -> ServerResponse | None:
         await self.opened.wait()
         return ServerResponse(200, ((b"content-length", b"%d" % self.answer_bytes),), bytes(self.answer_bytes))
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hmac
 import logging
-import secrets
-from collections.abc import Awaitable, Callable
+import os
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from toolkit.api.basic_auth import Credentials
 from toolkit.api.defaults import CODE_DIGITS, CODES
@@ -21,6 +22,7 @@ from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Refusal, SendFields
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Clock
+from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Decision, NewMessage
 from toolkit.service.metrics.counters import Counters
@@ -47,18 +49,23 @@ class VerificationStore(Protocol):
     def template(self, temp_id: int) -> Template | None:
         """Return a template."""
 
-    async def send(self, message: NewMessage) -> Decision:
+    def send(self, message: NewMessage) -> Deferred[Decision | StoreError]:
         """Accept a message, or refuse it for a rate limit or for lack of balance, in one atomic step."""
         ...
 
-    async def verify(self, app_id: int, msg_id: str, code: str) -> Decision:
+    def verify(self, app_id: int, msg_id: str, code: str) -> Deferred[Decision | StoreError]:
         """Judge a typed code in one atomic step. A wrong code uses up a try, the right one the message."""
         ...
 
 
-def draw_code() -> str:
-    """Return a random code, each with the same probability."""
-    return f"{secrets.randbelow(CODES):0{CODE_DIGITS}d}"
+def draw_codes() -> Iterator[str]:
+    """Yield random codes, each with the same probability. Drawing many at once takes a third of the time."""
+    numbers = struct.Struct("<256I")
+    beyond = 2**32 - 2**32 % CODES  # from here on, the small codes would be drawn more often
+    while True:
+        for number in numbers.unpack(os.urandom(numbers.size)):
+            if number < beyond:
+                yield f"{number % CODES:0{CODE_DIGITS}d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class VerificationService:
     """
 
     store: VerificationStore
-    digits: Callable[[], str] = draw_code
+    digits: Callable[[], str] = field(default_factory=lambda: draw_codes().__next__)
     magic_return_code: Callable[[str], ReturnCode | None] = field(default=lambda mobile: None)
     counters: Counters = field(default_factory=Counters)
 
@@ -83,16 +90,16 @@ class VerificationService:
         right = hmac.compare_digest(digest, app.secret_digest if app else _UNKNOWN_APP_DIGEST)
         return app if app and right and not app.suspended else Refusal(ReturnCode.AUTH_FAILED)
 
-    async def send(self, app: App, fields: SendFields) -> str | Refusal:
+    def send(self, app: App, fields: SendFields) -> Deferred[str | Refusal]:
         """Send a code; return the msg_id of the accepted message, or the refusal."""
         magic = self.magic_return_code(fields.mobile)
         if magic and magic.kind not in (Kind.OK, Kind.VERDICT):
-            return Refusal(magic, retry_after_s=1 if magic is ReturnCode.OUT_OF_FREQ else None)
+            return Deferred(Refusal(magic, retry_after_s=1 if magic is ReturnCode.OUT_OF_FREQ else None))
         if not app.permitted:
-            return Refusal(ReturnCode.NO_SMS_CODE_AUTH)
+            return Deferred(Refusal(ReturnCode.NO_SMS_CODE_AUTH))
         template = None if fields.temp_id is None else self.store.template(fields.temp_id)
         if template is None or not template.enabled or template.app_id != app.app_id:
-            return Refusal(ReturnCode.INVALID_TEMP_ID)
+            return Deferred(Refusal(ReturnCode.INVALID_TEMP_ID))
         message = NewMessage(
             app_id=app.app_id,
             mobile=int(fields.mobile),
@@ -103,25 +110,24 @@ class VerificationService:
             forced=magic if magic and magic.kind is Kind.VERDICT else None,
             rate_limited=magic is not ReturnCode.SUCCESS,
         )
-        decision = await self._decide(self.store.send(message))
-        return self._refusal(decision) or decision.msg_id
-
-    async def verify(self, app: App, msg_id: str, code: str) -> Refusal | None:
-        """Verify a typed code; None if it is right, which is the answer only once."""
-        return self._refusal(await self._decide(self.store.verify(app.app_id, msg_id, code)))
-
-    async def _decide(self, deciding: Awaitable[Decision]) -> Decision:
-        """Await a decision of the store; a failure of the store becomes SERVER_ERROR."""
         self.counters.waiting += 1
-        try:
-            return await deciding
-        except StoreError as problem:
-            log.error("store: %s", problem)
-            return Decision(ReturnCode.SERVER_ERROR)
-        finally:
-            self.counters.waiting -= 1
+        return self.store.send(message).then(self._read_send)
 
-    def _refusal(self, decision: Decision) -> Refusal | None:
+    def verify(self, app: App, msg_id: str, code: str) -> Deferred[Refusal | None]:
+        """Verify a typed code; None if it is right, which is the answer only once."""
+        self.counters.waiting += 1
+        return self.store.verify(app.app_id, msg_id, code).then(self._read_verify)
+
+    def _read_send(self, decision: Decision | StoreError) -> str | Refusal:
+        refusal = self._read_verify(decision)
+        return refusal or cast("Decision", decision).msg_id
+
+    def _read_verify(self, decision: Decision | StoreError) -> Refusal | None:
+        """Return the refusal of a decision, if it is one. A failure of the store is a refusal: SERVER_ERROR."""
+        self.counters.waiting -= 1
+        if isinstance(decision, StoreError):
+            log.error("store: %s", decision)
+            return Refusal(ReturnCode.SERVER_ERROR)
         if decision.return_code is ReturnCode.SUCCESS:
             return None
         if decision.wait_ms > 0:

@@ -7,12 +7,13 @@ hundred bytes need; a general ASGI server takes twice as long for them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import ServerResponse
+from toolkit.service.core.deferred import Deferred
 from toolkit.service.http.request_parser import Request, RequestParser
 
 KEEP_ALIVE_S = 75  # longer than clients keep an idle connection, so that they close it and never meet a closed one
@@ -28,7 +29,7 @@ _STATUS_LINES = {it.value: f"HTTP/1.1 {it.value} {it.phrase}\r\n".encode() for i
 class Application(Protocol):
     """The interface of the object that answers requests, such as ``RequestHandler``."""
 
-    def __call__(self, request: Request) -> Coroutine[Any, Any, ServerResponse | None]:
+    def __call__(self, request: Request) -> Deferred[ServerResponse | None]:
         """Answer a request; None closes its connection without a response."""
 
     def refuse(self, return_code: ReturnCode, peer: str) -> ServerResponse:
@@ -41,9 +42,10 @@ class Connection(asyncio.Protocol):
     def __init__(self, config: Any, server_state: Any, app_state: object, _loop: object = None) -> None:
         self._app: Application = config.loaded_app
         self._server = server_state
-        self._loop = asyncio.get_running_loop()
-        self._answering: asyncio.Task[None] | None = None
         self._busy = False  # while a response is due
+        self._answering = False  # while the application owes the answer to ``_request``
+        self._request: Request | None = None  # the last one that was given to the application
+        self._keep_alive = False  # whether the connection is kept after it
         self._ending = False  # after the responses that are due, the connection closes
         self.held = memoryview(b"")  # bytes that arrived while a response was due
         self._discarded_bytes = 0
@@ -86,7 +88,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Answer again."""
         self.write_paused = False
-        if self._busy and (self._answering is None or self._answering.done()):
+        if self._busy and not self._answering:
             self._answer_next()
 
     def shutdown(self) -> None:
@@ -127,24 +129,35 @@ class Connection(asyncio.Protocol):
         parsed = self.parser.parsed
         while parsed and not self.write_paused:
             request, keep_alive = parsed.popleft()
-            if isinstance(request, Request):
-                task = self._answering = self._loop.create_task(self._answer(request, keep_alive))
-                self._server.tasks.add(task)
-                task.add_done_callback(self._server.tasks.discard)
+            if not isinstance(request, Request):
+                self._write(self._app.refuse(request, self._peer), keep_alive=False)
+                continue
+            self._request, self._keep_alive = request, keep_alive
+            answering = self._app(request)
+            if not answering.settled:
+                self._answering = True
+                answering.then(self._respond_later)
                 return
-            self._write(self._app.refuse(request, self._peer), keep_alive=False)
+            self._respond(request, answering.value)
+            if self.transport.is_closing():
+                return
         if not self.write_paused:
             self._busy = False
             self._continue_reading()
 
-    async def _answer(self, request: Request, keep_alive: bool) -> None:
-        reply = await self._app(request)
+    def _respond_later(self, reply: ServerResponse | None) -> None:
+        self._answering = False
+        if self._request:
+            self._respond(self._request, reply)
+        if not self.transport.is_closing():
+            self._answer_next()
+
+    def _respond(self, request: Request, reply: ServerResponse | None) -> None:
         if reply is None:
             self.transport.abort()
         elif not self.transport.is_closing():
             is_last = self._ending and not self.parser.parsed
-            self._write(reply, keep_alive and not is_last, head_only=request.method == b"HEAD")
-            self._answer_next()
+            self._write(reply, self._keep_alive and not is_last, head_only=request.method == b"HEAD")
 
     def _write(self, reply: ServerResponse, keep_alive: bool, head_only: bool = False) -> None:
         """Write head and body in one system call and one packet."""
@@ -189,7 +202,7 @@ class Connection(asyncio.Protocol):
             return "hang up", REQUEST_S
         if self.parser.unfinished:
             return self.parser.headers, REQUEST_S
-        return self._answering or "send", KEEP_ALIVE_S
+        return self._request or "send", KEEP_ALIVE_S
 
 
 def sweep(connections: Iterable[Connection], now_s: float) -> None:

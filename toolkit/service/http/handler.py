@@ -6,17 +6,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from toolkit.api import wire
-from toolkit.api.errors import StoreError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import (
     LENIENT_TYPES,
@@ -27,6 +26,7 @@ from toolkit.api.wire import (
     sent_response,
     verified_response,
 )
+from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.send_and_verify import VerificationService
 from toolkit.service.http.request_parser import Request
 from toolkit.service.metrics.call_log import LineWriter, call_line
@@ -42,10 +42,6 @@ ENDPOINTS = (*Endpoint, PEEK, OTHER)
 _VALID_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 # One second is the smallest value of Retry-After. A service that is not stuck answers 1000 calls in a tenth of it.
 _BUSY = Refusal(ReturnCode.SERVER_ERROR, retry_after_s=1)
-
-
-class DropConnectionError(Exception):
-    """Raised to close the connection without a response."""
 
 
 @dataclass(slots=True)
@@ -64,7 +60,8 @@ class RequestContext:
     msg_id: str | None = None
 
 
-ApiResponse = Callable[[RequestContext, Request], Awaitable[ServerResponse | Refusal]]
+Answer = ServerResponse | Refusal | None
+"""None closes the connection without a response."""
 
 
 def new_request_ids() -> Iterator[bytes]:
@@ -80,8 +77,8 @@ class Api:
     verification: VerificationService
     media_types: frozenset[str] = LENIENT_TYPES
 
-    async def answer(self, context: RequestContext, request: Request) -> ServerResponse | Refusal:
-        """Answer one request, and fill in the parts of ``context`` as they are read."""
+    def answer(self, context: RequestContext, request: Request) -> Deferred[Answer]:
+        """Answer one request, and fill in the parts of ``context`` as they are known."""
         received = wire.read_request(
             request.method,
             request.path,
@@ -96,15 +93,19 @@ class Api:
         if app:
             context.app_key = app.app_key
         if received.refusal or app is None:
-            return received.refusal or Refusal(ReturnCode.AUTH_FAILED)
+            return Deferred(received.refusal or Refusal(ReturnCode.AUTH_FAILED))
         if send is None:
-            return await self.verification.verify(app, received.msg_id or "", received.code) or verified_response()
+            verifying = self.verification.verify(app, received.msg_id or "", received.code)
+            return verifying.then(lambda refusal: refusal or verified_response())
         context.mobile = send.mobile
-        sent = await self.verification.send(app, send)
-        if isinstance(sent, Refusal):
-            return sent
-        context.msg_id = sent
-        return sent_response(sent)
+
+        def reply(sent: str | Refusal) -> Answer:
+            if isinstance(sent, Refusal):
+                return sent
+            context.msg_id = sent
+            return sent_response(sent)
+
+        return self.verification.send(app, send).then(reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,37 +120,34 @@ class RequestHandler:
         now_s: a monotonic clock, for latencies.
     """
 
-    answer: ApiResponse
+    answer: Callable[[RequestContext, Request], Deferred[Answer]]
     counters: Counters = field(default_factory=Counters)
     call_log: LineWriter | None = None
     max_in_flight: int = MAX_IN_FLIGHT
     request_ids: Iterator[bytes] = field(default_factory=new_request_ids)
     now_s: Callable[[], float] = time.perf_counter
 
-    async def __call__(self, request: Request) -> ServerResponse | None:
+    def __call__(self, request: Request) -> Deferred[ServerResponse | None]:
         """Answer one request. Every failure becomes a response with a return code; None closes the connection."""
         request_id = request.header(REQUEST_ID)
         if not (request_id and _VALID_REQUEST_ID.fullmatch(request_id)):
             request_id = next(self.request_ids)
         context = RequestContext(request_id, request.peer, self.now_s())
         if self.counters.in_flight >= self.max_in_flight:
-            return self._finish(context, _BUSY)
+            return Deferred(self._finish(context, _BUSY))
         self.counters.in_flight += 1
         try:
-            answer = await self.answer(context, request)
-        except DropConnectionError:
-            self.counters.unanswered += 1
-            return None
-        except asyncio.CancelledError:  # the service is shutting down
-            answer = Refusal(ReturnCode.SERVER_ERROR)
-        except StoreError as problem:
-            log.error("store: %s", problem)
-            answer = Refusal(ReturnCode.SERVER_ERROR)
+            answering = self.answer(context, request)
         except Exception:
             log.exception("the service failed on a request")
-            answer = Refusal(ReturnCode.SERVER_ERROR)
-        finally:
-            self.counters.in_flight -= 1
+            answering = Deferred(Refusal(ReturnCode.SERVER_ERROR))
+        return answering.then(partial(self._end, context))
+
+    def _end(self, context: RequestContext, answer: Answer) -> ServerResponse | None:
+        self.counters.in_flight -= 1
+        if answer is None:
+            self.counters.unanswered += 1
+            return None
         return self._finish(context, answer)
 
     def refuse(self, return_code: ReturnCode, peer: str) -> ServerResponse:

@@ -22,13 +22,23 @@ _SWEEP_TICKS = 10  # of uvicorn's ticks, which are 0.1 s apart
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, without its signal handlers. It calls ``on_started`` once it accepts connections."""
+    """uvicorn's server, without its signal handlers. It calls ``on_started`` once it accepts connections.
 
-    def __init__(self, app: Any, http: type[Connection] | Literal["httptools"], on_started: Callable[[], None]) -> None:
+    ``tasks`` are awaited when it stops, and cancelled after DRAIN_S.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        http: type[Connection] | Literal["httptools"],
+        on_started: Callable[[], None],
+        tasks: set[asyncio.Task[Any]] | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 http=http,
+                interface="asgi3",  # ours is none: this keeps uvicorn from wrapping it
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -39,6 +49,8 @@ class Server(uvicorn.Server):
             )
         )
         self._on_started = on_started
+        if tasks is not None:
+            self.server_state.tasks = tasks
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept connections."""

@@ -76,9 +76,10 @@ async def _serve(
             await stack.enter_async_context(delivering(store, config.provider, counters))
         if publish:
             await stack.enter_async_context(_publishing(publish, counters))
-        answer = _build_api(config, store, counters).answer
+        tasks: set[asyncio.Task[Any]] = set()
+        answer = _build_api(config, store, counters, tasks).answer
         handler = RequestHandler(answer, counters, writer if config.logs_calls else None, config.max_in_flight)
-        server = Server(handler, Connection, lambda: announce(description))
+        server = Server(handler, Connection, lambda: announce(description), tasks)
         health = Health(store, lambda: counters, unready=lambda: DRAINING if server.should_exit else "")
         description |= await stack.enter_async_context(serving_admin_port(config, health))
         # Calls create no cyclic garbage, so the collector may run rarely and skip the objects of the start.
@@ -119,13 +120,13 @@ async def _deliver(config: ServiceConfig, factory: ProviderFactory, announce: An
         await stopped.wait()
 
 
-def _build_api(config: ServiceConfig, store: Store, counters: Counters) -> Api | Sandbox:
+def _build_api(config: ServiceConfig, store: Store, counters: Counters, tasks: set[asyncio.Task[Any]]) -> Api | Sandbox:
     """Return the API over a store, inside a sandbox unless the configuration says production."""
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     if config.production:
         return Api(VerificationService(store, counters=counters), media_types)
     api = Api(VerificationService(store, magic_return_code=magic_return_code, counters=counters), media_types)
-    return Sandbox(api, store, config.faults)
+    return Sandbox(api, store, config.faults, tasks=tasks)
 
 
 @asynccontextmanager

@@ -57,6 +57,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from toolkit.api.errors import SettingsError, StoreError
+from toolkit.service.core.deferred import Deferred
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 
 Client = Redis | RedisCluster
@@ -124,7 +125,7 @@ class _PendingCall:
     call: bytes
     rollback: Rollback | None
     since_s: float
-    answer: asyncio.Future[Any]
+    answer: Deferred[Any]
 
 
 @dataclass(slots=True)
@@ -152,8 +153,8 @@ class Pipeline:
     _batches: set[asyncio.Task[None]] = field(default_factory=set)
     _scheduled: bool = False
 
-    async def call(self, tag: str, call: bytes, rollback: Rollback | None = None) -> Any:
-        """Carry out a call and return its answer; raise StoreError if it does not arrive in time.
+    def call(self, tag: str, call: bytes, rollback: Rollback | None = None) -> Deferred[Any]:
+        """Carry out a call and return its answer, or a StoreError if it does not arrive in time.
 
         Args:
             tag: the keys' tag, which decides their slot; such as ``sms:{7}`` for app 7.
@@ -161,11 +162,11 @@ class Pipeline:
             rollback: the call that undoes this one, if it is left open.
         """
         if self.is_down:
-            raise StoreError("Redis doesn't answer")
-        answer = asyncio.get_running_loop().create_future()
+            return Deferred(StoreError("Redis doesn't answer"))
+        answer: Deferred[Any] = Deferred()
         self._queue.append(_PendingCall(tag, call, rollback, time.monotonic(), answer))
         self._schedule()
-        return await answer
+        return answer
 
     async def roll_back(self) -> None:
         """Undo the calls that were left open; those whose deadline has not passed stay for the next time."""
@@ -242,8 +243,7 @@ class Pipeline:
         if isinstance(answers, Exception):
             return self._fail(calls, deadline_ms, answers)
         for call, answer in zip(calls, answers, strict=True):
-            if not call.answer.done():
-                call.answer.set_result(answer)
+            call.answer.settle(answer)
         return None
 
     def _fail(self, calls: list[_PendingCall], deadline_ms: int, problem: Exception) -> None:
@@ -254,8 +254,7 @@ class Pipeline:
 
 def _refuse(calls: list[_PendingCall], problem: Exception) -> None:
     for call in calls:
-        if not call.answer.done():
-            call.answer.set_exception(StoreError(f"Redis: {describe(problem)}"))
+        call.answer.settle(StoreError(f"Redis: {describe(problem)}"))
 
 
 def describe(problem: Exception) -> str:

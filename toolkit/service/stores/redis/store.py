@@ -28,6 +28,7 @@ from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Anchor, Clock
+from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
@@ -179,7 +180,7 @@ class RedisStore:
 
     # Decisions.
 
-    async def send(self, message: NewMessage) -> Decision:
+    def send(self, message: NewMessage) -> Deferred[Decision | StoreError]:
         """Accept a message, or refuse it for a rate limit or for lack of balance."""
         app_id, mobile, temp_id, code, ttl_ms, segments, forced, rate_limited = message
         msg_id = str(uuid4())
@@ -195,16 +196,25 @@ class RedisStore:
         )
         tag = _tag(app_id)
         rollback = Rollback(tag, "unsend", {"msg_id": msg_id})
-        return_code, wait_ms = await self._pipeline.call(tag, b"send " + packed + msg_id.encode(), rollback)
-        return Decision(_CODES[return_code], wait_ms, msg_id if return_code == ReturnCode.SUCCESS else "")
 
-    async def verify(self, app_id: int, msg_id: str, code: str) -> Decision:
+        def decide(answer: Any) -> Decision | StoreError:
+            if isinstance(answer, StoreError):
+                return answer
+            return_code, wait_ms = answer
+            return Decision(_CODES[return_code], wait_ms, msg_id if return_code == ReturnCode.SUCCESS else "")
+
+        return self._pipeline.call(tag, b"send " + packed + msg_id.encode(), rollback).then(decide)
+
+    def verify(self, app_id: int, msg_id: str, code: str) -> Deferred[Decision | StoreError]:
         """Judge a typed code. A wrong code uses up a try, the right one the message."""
         tag, token = _tag(app_id), struct.pack(">Q", next(self._tokens))
         call = b"verify " + token + self.digests.code(msg_id, code) + msg_id.encode("utf-8", "surrogatepass")
         rollback = Rollback(tag, "unverify", {"msg_id": msg_id, "token": token.hex()})
-        return_code, wait_ms = await self._pipeline.call(tag, call, rollback)
-        return Decision(_CODES[return_code], wait_ms)
+
+        def decide(answer: Any) -> Decision | StoreError:
+            return answer if isinstance(answer, StoreError) else Decision(_CODES[answer[0]], answer[1])
+
+        return self._pipeline.call(tag, call, rollback).then(decide)
 
     # Delivery.
 

@@ -38,15 +38,23 @@ they can act on; well above the pause of a busy disk, which should not refuse ca
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from toolkit.api.errors import StoreError
+from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.state import Batch, ServiceState
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 
+log = logging.getLogger(__name__)
+
 COMMIT_TIMEOUT_S = 2.0
+
+T = TypeVar("T")
+_Waiter = tuple[Deferred[Any], Any]  # and the value that it is settled with after the commit
 
 
 @dataclass(slots=True)
@@ -55,7 +63,7 @@ class _Commit:
 
     batch: Batch
     seq: int
-    waiters: list[asyncio.Future[None]]
+    waiters: list[_Waiter]
     given_up: bool = False
 
 
@@ -78,27 +86,36 @@ class GroupCommit:
     batch_sizes: Histogram = field(default_factory=commit_sizes)
     durable_seq: int = 0
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "commits"))
-    _waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    _waiters: list[_Waiter] = field(default_factory=list)
     _revoked: list[Batch] = field(default_factory=list)
     _running: _Commit | None = None
     _scheduled: bool = False
 
+    @property
+    def stalled(self) -> bool:
+        """Whether a commit that was given up still runs; until it ends, no call may change the state."""
+        return self._running is not None and self._running.given_up
+
     def raise_if_stalled(self) -> None:
         """Raise StoreError while a commit that was given up still runs."""
-        if self._running is not None and self._running.given_up:
-            raise StoreError("an earlier commit is still being written to the disk")
+        if self.stalled:
+            raise stalled_error()
+
+    def when_durable(self, value: T) -> Deferred[T | StoreError]:
+        """Return ``value`` once all decisions so far are on the disk, or a StoreError if they were rolled back."""
+        if self._running is None:
+            if not self.state.batch:
+                return Deferred(value)
+            if not self._scheduled:
+                self._scheduled = True
+                asyncio.get_running_loop().call_soon(self._start_commit)
+        waiter: Deferred[T | StoreError] = Deferred()
+        self._waiters.append((waiter, value))
+        return waiter
 
     async def wait_durable(self) -> None:
         """Return once all decisions so far are on the disk; raise StoreError if they were rolled back."""
-        if self._running is None and not self.state.batch:
-            return
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
-        self._waiters.append(waiter)
-        if self._running is None and not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._start_commit)
-        await waiter
+        await self.when_durable(None)
 
     def close(self) -> None:
         """Wait for the thread to end."""
@@ -149,11 +166,14 @@ class GroupCommit:
         self._waiters = []
 
 
-def _answer(waiters: Iterable[asyncio.Future[None]], problem: StoreError | None = None) -> None:
-    for waiter in waiters:
-        if waiter.done():
-            continue
-        if problem:
-            waiter.set_exception(problem)
-        else:
-            waiter.set_result(None)
+def stalled_error() -> StoreError:
+    """Return the error of a call that is refused because an earlier commit is still running."""
+    return StoreError("an earlier commit is still being written to the disk")
+
+
+def _answer(waiters: Iterable[_Waiter], problem: StoreError | None = None) -> None:
+    for waiter, value in waiters:
+        try:
+            waiter.settle(problem or value)
+        except Exception:  # of one caller, which must not cost the others their answers
+            log.exception("the service failed on an answer")

@@ -21,6 +21,7 @@ from typing import Self
 from toolkit.api.errors import RunError, StoreError
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Clock, wall_ms
+from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Decision, Delivery, Job, Message, NewMessage
 from toolkit.service.core.policy import Policy
@@ -30,7 +31,7 @@ from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
 from toolkit.service.stores.key_file import read_key
 from toolkit.service.stores.sqlite import tables
-from toolkit.service.stores.sqlite.group_commit import COMMIT_TIMEOUT_S, GroupCommit
+from toolkit.service.stores.sqlite.group_commit import COMMIT_TIMEOUT_S, GroupCommit, stalled_error
 from toolkit.service.stores.sqlite.leases import Leases
 from toolkit.service.stores.sqlite.lock_file import LockFile, beside
 
@@ -164,19 +165,17 @@ class SqliteStore:
 
     # Decisions.
 
-    async def send(self, message: NewMessage) -> Decision:
+    def send(self, message: NewMessage) -> Deferred[Decision | StoreError]:
         """Accept a message, or refuse it for a rate limit or for lack of balance."""
-        self.commits.raise_if_stalled()
-        decision = self.state.send(message, self.clock.now_ms())
-        await self.commits.wait_durable()
-        return decision
+        if self.commits.stalled:
+            return Deferred(stalled_error())
+        return self.commits.when_durable(self.state.send(message, self.clock.now_ms()))
 
-    async def verify(self, app_id: int, msg_id: str, code: str) -> Decision:
+    def verify(self, app_id: int, msg_id: str, code: str) -> Deferred[Decision | StoreError]:
         """Judge a typed code."""
-        self.commits.raise_if_stalled()
-        decision = self.state.verify(app_id, msg_id, code, self.clock.now_ms())
-        await self.commits.wait_durable()
-        return decision
+        if self.commits.stalled:
+            return Deferred(stalled_error())
+        return self.commits.when_durable(self.state.verify(app_id, msg_id, code, self.clock.now_ms()))
 
     # Delivery. Jobs are read from the committed rows; leases are known to this process alone.
 
