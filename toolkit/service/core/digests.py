@@ -6,6 +6,7 @@ The key lies in a file outside the database, so that a copy of the database alon
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from toolkit.api.defaults import CODE_DIGITS, CODES
@@ -39,17 +40,18 @@ class Digests:
         """Decrypt a code that ``mask_code`` encrypted."""
         return f"{(masked - self._pad(msg_id)) % CODES:0{CODE_DIGITS}d}"
 
-    def make_msg_id(self, app_id: int, seq: int) -> str:
+    def make_msg_id(self, app_id: int, seq: int, epoch: bytes) -> str:
         """Return the msg_id of an app's message from its number: a version 4 UUID (RFC 9562).
 
         Only the key's owner can make it or read the number in it. So the store need not keep it, and a msg_id that was
-        never given out is recognised without a look-up.
+        never given out is recognised without a look-up. ``epoch`` is random and differs each time that the store is
+        opened: a number that is used again, for example after a backup was restored, gives another msg_id.
         """
-        tag = self._tag(app_id, seq)
+        tag = self._tag(app_id, seq, epoch)
         return _uuid(seq ^ self._cover(tag), tag)
 
-    def parse_msg_id(self, app_id: int, msg_id: str) -> int | None:
-        """Return the number in a msg_id; None if the app never got this msg_id."""
+    def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], bytes]) -> int | None:
+        """Return the number in a msg_id; None if the app never got this msg_id. ``epoch_of`` finds a number's epoch."""
         digits = msg_id.replace("-", "")
         number, tag = digits[:12], digits[12:]
         try:
@@ -57,7 +59,7 @@ class Digests:
         except ValueError:
             return None
         seq = covered ^ self._cover(tag)
-        return seq if self._tag(app_id, seq) == tag and _uuid(covered, tag) == msg_id else None
+        return seq if self._tag(app_id, seq, epoch_of(seq)) == tag and _uuid(covered, tag) == msg_id else None
 
     def derive(self, purpose: str) -> str:
         """Return 24 hex digits that depend on the key and the purpose alone."""
@@ -66,8 +68,8 @@ class Digests:
     def _pad(self, msg_id: str) -> int:
         return int.from_bytes(self._digest("pad", msg_id)[:16])
 
-    def _tag(self, app_id: int, seq: int) -> str:
-        drawn = self._digest("msg_id", f"{app_id}/{seq}").hex()
+    def _tag(self, app_id: int, seq: int, epoch: bytes) -> str:
+        drawn = self._digest("msg_id", f"{epoch.hex()}/{app_id}/{seq}").hex()
         return f"4{drawn[1:4]}{_VARIANTS[drawn[4]]}{drawn[5:20]}"
 
     def _cover(self, tag: str) -> int:

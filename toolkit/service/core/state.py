@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import hmac
 import struct
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import islice
@@ -142,6 +143,8 @@ class ServiceState:
         self.balances: dict[int, int] = {}
         self.records = RecordPages(_RECORD.size)
         self.seq = self.try_seq = 0
+        self._epoch_starts: list[int] = [0]
+        self._epochs: list[bytes] = [b""]
         self.batch = Batch()
         self.sends = RateWindows(policy.rules)
         self.app_sends: defaultdict[int, SendTimes] = defaultdict(SendTimes)
@@ -183,7 +186,7 @@ class ServiceState:
             self.batch.set(times, times.end, now_ms)
         self.credit(app_id, -segments)
         self.seq += 1
-        msg_id, expires_ms = self.digests.make_msg_id(app_id, self.seq), now_ms + ttl_ms
+        msg_id, expires_ms = self.digests.make_msg_id(app_id, self.seq, self._epochs[-1]), now_ms + ttl_ms
         digest, forced_number = self.digests.code(msg_id, code), int(forced or 0)
         self._keep_page_until(self.seq, expires_ms)
         self.batch.set(
@@ -196,7 +199,7 @@ class ServiceState:
 
     def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:
         """Judge a typed code. A wrong code uses up a try, the right one the message."""
-        seq = self.digests.parse_msg_id(app_id, msg_id)
+        seq = self.find_seq(app_id, msg_id)
         if seq is None:
             return Decision(ReturnCode.INVALID_CODE)
         record = self.record(seq)
@@ -228,6 +231,17 @@ class ServiceState:
         self.try_seq += 1
         self.batch.set(self.records, seq, _RECORD.pack(*record))
         self.batch.tries.append(TryRow(self.try_seq, seq, now_ms, int(record.verified)))
+
+    def msg_id(self, app_id: int, seq: int) -> str:
+        """Return the msg_id of a message."""
+        return self.digests.make_msg_id(app_id, seq, self._epoch(seq))
+
+    def find_seq(self, app_id: int, msg_id: str) -> int | None:
+        """Return the number of a message; None if the app never got this msg_id."""
+        return self.digests.parse_msg_id(app_id, msg_id, self._epoch)
+
+    def _epoch(self, seq: int) -> bytes:
+        return self._epochs[bisect_right(self._epoch_starts, seq) - 1]
 
     def record(self, seq: int) -> Record | None:
         """Return the record of a message; None if it has expired or was never sent."""
@@ -300,6 +314,11 @@ class ServiceState:
         app = App(row.app_id, row.app_key, row.secret_digest, bool(row.suspended), bool(row.permitted))
         self.apps[app.app_id], self.app_ids[app.app_key] = app, app.app_id
         self.balances[app.app_id] = row.balance
+
+    def load_epoch(self, first_seq: int, epoch: bytes) -> None:
+        """Load an epoch of msg_ids. Call it in the order of ``first_seq``, before any send."""
+        self._epoch_starts.append(first_seq)
+        self._epochs.append(epoch)
 
     def load_template(self, row: TemplateRow) -> None:
         """Load a template."""

@@ -245,6 +245,56 @@ def test_no_code_and_no_secret_is_in_any_row(bench: Bench) -> None:
     assert "'secret'" not in repr(rows)
 
 
+def send_some(bench: Bench, count: int) -> list[str]:
+    """Open the store, send, and close it; return the msg_ids."""
+
+    async def send() -> list[str]:
+        verification = await bench.open()
+        sent = [await bench.send(verification, f"138{len(rows) + n:08d}") for n in range(count)]
+        await bench.store.close()
+        return sent
+
+    rows = bench.rows("messages") if bench.path.exists() and bench.path.stat().st_size else []
+    return asyncio.run(send())
+
+
+def test_a_restored_backup_gives_out_new_msg_ids(bench: Bench, tmp_path: Path) -> None:
+    before = send_some(bench, 2)
+    backup = bench.path.read_bytes()
+    lost = send_some(bench, 3)
+    bench.path.write_bytes(backup)
+    after = send_some(bench, 3)
+    assert len({*before, *lost, *after}) == 8
+
+    async def verify() -> list[Refusal | None]:
+        verification = await bench.open()
+        codes = [await verification.verify(bench.app, it, "123456") for it in (*before, *after, *lost)]
+        await bench.store.close()
+        return codes
+
+    assert asyncio.run(verify()) == [None] * 5 + [Refusal(ReturnCode.INVALID_CODE)] * 3
+
+
+def test_a_store_that_was_emptied_gives_out_new_msg_ids_under_the_same_key(bench: Bench) -> None:
+    before = send_some(bench, 2)
+    bench.path.unlink()
+    assert not set(before) & set(send_some(bench, 2))
+
+
+def test_a_number_that_was_pruned_is_not_given_out_again(bench: Bench) -> None:
+    async def prune_all(sent: list[str]) -> None:
+        await bench.open()
+        bench.wall.now_ms += 90_000_000
+        bench.store.state.seq += 1  # a message of which the commit failed
+        while await bench.store.prune():
+            pass
+        await bench.store.close()
+
+    before = send_some(bench, 2)
+    asyncio.run(prune_all(before))
+    assert not set(before) & set(send_some(bench, 3))
+
+
 def test_old_rows_are_deleted_and_rows_that_still_count_stay(bench: Bench) -> None:
     async def fill() -> None:
         verification = await bench.open()

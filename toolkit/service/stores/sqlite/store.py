@@ -92,6 +92,7 @@ class SqliteStore:
             clock = Clock(speed, tables.read_anchor(db), wall)
             tables.write_anchor(db, clock.anchor)
             state = tables.load(db, policy, digests)
+            tables.start_epoch(db, state)
         except sqlite3.Error as problem:
             lock.release()
             raise RunError(f"{path}: can't be used as a store: {problem}") from None
@@ -181,7 +182,7 @@ class SqliteStore:
 
     async def pending_job(self, app_id: int, msg_id: str) -> Job | None:
         """Return the delivery job of an app's message without taking it."""
-        seq = self.digests.parse_msg_id(app_id, msg_id)
+        seq = self.state.find_seq(app_id, msg_id)
         return None if seq is None else self._read_jobs(seq - 1, seq, 1).get(seq)
 
     async def take_jobs(self, limit: int) -> list[Job]:
@@ -226,7 +227,7 @@ class SqliteStore:
     async def message(self, msg_id: str) -> Message | None:
         """Return the state of a message, or None if it is unknown."""
         for app_id in self.state.apps:
-            if (seq := self.digests.parse_msg_id(app_id, msg_id)) is not None:
+            if (seq := self.state.find_seq(app_id, msg_id)) is not None:
                 with _store_errors(self.path):
                     return tables.read_message(self._reader, seq, msg_id, self.clock.now_ms())
         return None
@@ -247,10 +248,10 @@ class SqliteStore:
 
     def _read_jobs(self, after: int, upto: int, limit: int) -> dict[int, Job]:
         with _store_errors(self.path):
-            return tables.read_jobs(self._reader, self.digests, after, upto, limit)
+            return tables.read_jobs(self._reader, self.state, after, upto, limit)
 
     def _seq(self, job: Job) -> int:
-        seq = self.digests.parse_msg_id(job.app_id, job.msg_id)
+        seq = self.state.find_seq(job.app_id, job.msg_id)
         if seq is None:
             raise ValueError(f"{job.msg_id} is not a message of this store")
         return seq
@@ -263,7 +264,7 @@ class SqliteStore:
         state.forget_expired(now_ms)
         kept_ms = max(VERIFIED_KEPT_MS, state.policy.longest_ms)
         ends = (
-            ("messages", now_ms - kept_ms, state.seq),
+            ("messages", now_ms - kept_ms, self.commits.durable_seq),
             ("tries", now_ms - kept_ms, state.try_seq),
             ("jobs", now_ms - JOB_KEPT_MS, state.seq + 1),
         )

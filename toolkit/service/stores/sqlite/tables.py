@@ -6,6 +6,7 @@ so that their pages are used again.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -22,9 +23,11 @@ from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, T
 from toolkit.service.core.state import Batch, ServiceState
 
 _ROWS_A_STATEMENT = (64, 16, 4, 1)
-_VERSION = 2
+_VERSION = 3
+_EPOCH_BYTES = 8
 _SCHEMA = """
 CREATE TABLE clock (wall_ms INTEGER, clock_ms INTEGER, speed REAL);
+CREATE TABLE epochs (first_seq INTEGER PRIMARY KEY, epoch BLOB);
 CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB, suspended INTEGER, permitted INTEGER,
     balance INTEGER);
 CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
@@ -142,6 +145,19 @@ def write_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
     db.execute("COMMIT")
 
 
+def start_epoch(db: sqlite3.Connection, state: ServiceState) -> None:
+    """Draw the epoch of the msg_ids from the next message on, and delete epochs that no stored message has."""
+    first_seq, epoch = state.seq + 1, secrets.token_bytes(_EPOCH_BYTES)
+    db.execute("BEGIN")
+    db.execute(
+        "DELETE FROM epochs WHERE first_seq < (SELECT max(first_seq) FROM epochs WHERE first_seq <="
+        " (SELECT min(seq) FROM messages))"
+    )
+    db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (first_seq, epoch))
+    db.execute("COMMIT")
+    state.load_epoch(first_seq, epoch)
+
+
 # Reading.
 
 
@@ -158,6 +174,8 @@ def load(db: sqlite3.Connection, policy: Policy, digests: Digests) -> ServiceSta
         state.load_app(AppRow._make(app))
     for template in _select(db, TemplateRow, "templates"):
         state.load_template(TemplateRow._make(template))
+    for epoch in db.execute("SELECT first_seq, epoch FROM epochs ORDER BY first_seq"):
+        state.load_epoch(*epoch)
     for message in _select(db, MessageRow, "messages"):
         state.load_message(message)
     for attempt in _select(db, TryRow, "tries"):
@@ -169,13 +187,13 @@ def _select(db: sqlite3.Connection, row: type[NamedTuple], table: str) -> sqlite
     return db.execute(f"SELECT {', '.join(row._fields)} FROM {table} ORDER BY {_key(table)}")
 
 
-def read_jobs(db: sqlite3.Connection, digests: Digests, after: int, upto: int, limit: int) -> dict[int, Job]:
+def read_jobs(db: sqlite3.Connection, state: ServiceState, after: int, upto: int, limit: int) -> dict[int, Job]:
     """Read the jobs with numbers above ``after`` and up to ``upto``, the oldest first, by number."""
     rows = db.execute(f"{_JOBS} {_JOINED} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit))
     jobs: dict[int, Job] = {}
     for app_id, seq, mobile, temp_id, masked, expires_ms in rows:
-        msg_id = digests.make_msg_id(app_id, seq)
-        jobs[seq] = Job(app_id, msg_id, mobile, temp_id, digests.unmask_code(msg_id, masked), expires_ms)
+        msg_id = state.msg_id(app_id, seq)
+        jobs[seq] = Job(app_id, msg_id, mobile, temp_id, state.digests.unmask_code(msg_id, masked), expires_ms)
     return jobs
 
 
