@@ -8,7 +8,7 @@ from support.engines import in_polars
 
 from toolkit import analysis
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import ReturnCode
+from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 
 
@@ -28,6 +28,36 @@ def test_every_code_of_the_api_is_described(call):
     assert [(row.return_code, row.http_status, row.message, row.meaning, row.kind) for row in rows] == [
         (int(code), code.http_status, code.message, code.meaning, code.kind) for code in ReturnCode
     ]
+
+
+def test_an_unknown_code_has_the_message_of_its_calls(call):
+    records = [call(code=59031, message="app in grey"), call(code=59031), call(code=50009)]
+    found = analysis.return_codes(analysis.from_records(records)).set_index("return_code")
+    assert (found.loc[59031, "message"], found.loc[59031, "calls"]) == ("app in grey", 2)
+    assert found.loc[50009, "message"] == "out of freq"
+
+
+def test_a_code_whose_body_judged_the_typed_code_is_a_verdict(call):
+    records = [call(code=59031, kind=Kind.VERDICT), call(code=59031), call(Endpoint.VERIFY, 50010, kind=None)]
+    found = analysis.return_codes(analysis.from_records(records))
+    assert sorted(found["kind"].astype(object).fillna("")) == ["", "VERDICT", "VERDICT"]
+
+
+def test_an_http_status_of_5xx_is_the_servers_failure_whatever_the_code(call):
+    found = analysis.return_codes(analysis.from_records([call(code=50009, http_status=503), call(code=50009)]))
+    assert sorted(zip(found["http_status"], found["kind"], strict=True)) == [(403, "RATE"), (503, "SERVER")]
+
+
+def test_the_kinds_over_time_and_of_errors_are_those_of_the_responses(call):
+    calls = [call(code=50009, http_status=503), call(code=50009), call(code=59031, kind=Kind.VERDICT)]
+    for records in (analysis.from_records(calls), in_polars(calls)):
+        assert sorted(analysis.over_time(records)["kind"].astype(str)) == ["RATE", "SERVER", "VERDICT"]
+        found = analysis.errors(records)
+        assert sorted(zip(found["kind"].astype(str), found["payer"].astype(str), strict=True)) == [
+            ("RATE", "policy"),
+            ("SERVER", "provider"),
+            ("VERDICT", "nobody"),
+        ]
 
 
 def test_an_unknown_code_has_a_row_without_a_description(call):

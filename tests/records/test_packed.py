@@ -2,14 +2,34 @@ import io
 import os
 from pathlib import Path
 
-from support.records import CALLS, pack
+import msgpack
+from support.records import CALLS, RECORDS, pack
 
+from toolkit.api.return_codes import Kind
+from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.records.packed import PackedReader, PackedWriter
 
 
 def test_records_come_back_as_they_were_packed(tmp_path: Path) -> None:
     with pack(tmp_path / "0.msgpack", CALLS).open("rb") as file:
         assert list(PackedReader(file)) == CALLS
+
+
+def test_a_row_without_message_and_verdict_is_read(tmp_path: Path) -> None:
+    packer = msgpack.Packer()
+    row = (10**18, "send", 403, 59101, 5, 0, None, None, 1, "m-1", None, "id", None)
+    (tmp_path / "0.msgpack").write_bytes(packer.pack(("r1", "w", "key")) + packer.pack(row))
+    with (tmp_path / "0.msgpack").open("rb") as file:
+        (call,) = PackedReader(file)
+    assert (call.return_code, call.request_id, call.error, call.message, call.kind) == (59101, "id", None, None, None)
+
+
+def test_a_verdict_of_any_code_and_the_message_of_an_unknown_one_are_kept(tmp_path: Path) -> None:
+    says = ApiResponse(403, 59026, "no message of 13800138000", is_valid=False)
+    call = RECORDS.build(Endpoint.VERIFY, 10**18, 5, answer=says, msg_id="m-1")
+    assert (call.kind, call.message) == (Kind.VERDICT, "no message of 1380013****")
+    with pack(tmp_path / "0.msgpack", [call]).open("rb") as file:
+        assert list(PackedReader(file)) == [call]
 
 
 def test_a_writer_appends_to_an_existing_file(tmp_path: Path) -> None:

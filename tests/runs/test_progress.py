@@ -81,6 +81,15 @@ def test_the_99th_percentile_includes_the_wait_before_the_call(tmp_path: Path, w
     follower.close()
 
 
+def test_a_refusal_with_a_status_of_5xx_may_have_been_charged(tmp_path: Path, writer: PackedWriter) -> None:
+    for status in (403, 503):
+        writer.append(replace(SENT, http_status=status, return_code=int(ReturnCode.OUT_OF_FREQ)))
+    writer.close()
+    follower = ProgressReader(tmp_path)
+    assert follower.read().messages == 1
+    follower.close()
+
+
 def test_messages_are_the_sends_that_may_have_been_charged(tmp_path: Path, writer: PackedWriter) -> None:
     lost = replace(SENT, return_code=None, http_status=None)
     writer.append(SENT)

@@ -13,8 +13,9 @@ import pandas as pd
 
 from toolkit.analysis.tidy_frames import tidy
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import ReturnCode
+from toolkit.api.return_codes import FREE_REFUSALS, LATER_CODES, Kind, ReturnCode, kind_of
 from toolkit.api.wire import Endpoint
+from toolkit.records.call_record import Failure
 
 LazyTable: TypeAlias = nw.LazyFrame[Any]
 
@@ -38,6 +39,7 @@ COLUMNS: dict[str, Any] = {
     "segments": nw.Int64,
     "error": nw.String,
     "request_id": nw.String,
+    "message": nw.String,
 }
 REQUIRED = ("started_ns", "endpoint", "latency_ns")
 _KEYS = ("mobile_key", "msg_key")  # 64-bit digests, which a conversion to float changes
@@ -45,6 +47,26 @@ _KEYS = ("mobile_key", "msg_key")  # 64-bit digests, which a conversion to float
 IS_SEND = nw.col("endpoint") == Endpoint.SEND.value
 IS_VERIFY = nw.col("endpoint") == Endpoint.VERIFY.value
 IS_SUCCESS = nw.col("return_code") == int(ReturnCode.SUCCESS)
+
+_HAS_5XX = ((nw.col("http_status") >= 500) & (nw.col("http_status") < 600)).fill_null(False)
+RESPONSE_KIND = (
+    nw.when(_HAS_5XX & ~nw.col("return_code").is_null())
+    .then(nw.lit(Kind.SERVER.value))
+    .otherwise(
+        nw.when((nw.col("kind").cast(nw.String) == Kind.VERDICT.value).fill_null(False)).then(
+            nw.lit(Kind.VERDICT.value)
+        )
+    )
+)
+"""The kind that a response has whatever its return code, as ``return_codes.kind_of`` decides it; else null.
+
+It is SERVER for an HTTP status of 5xx, and VERDICT for a body with ``"is_valid": false``.
+"""
+_FREE_CODES = [code for code in (*map(int, ReturnCode), *LATER_CODES) if kind_of(code) in FREE_REFUSALS]
+IS_FREE = (nw.col("return_code").fill_null(0).is_in(_FREE_CODES) & RESPONSE_KIND.is_null()) | (
+    nw.col("error").cast(nw.String).fill_null("") == Failure.CONNECT.value
+)
+"""Whether a send that was not accepted was certainly free, as ``call_record.may_cost`` decides it."""
 
 
 class HasTable(Protocol):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.calls_table import RESPONSE_KIND, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.tidy_frames import describe_codes
 from toolkit.analysis.timestamps import NS_PER_S, bucket_start_ns, parse_width_ns, to_utc
 
-_OUTCOME = ["endpoint", "http_status", "return_code", "error"]
-_SORT_ORDER = ["endpoint", "return_code", "error", "http_status"]
+_OUTCOME = ["endpoint", "http_status", "return_code", "error", "response_kind"]
+_SORT_ORDER = ["endpoint", "return_code", "error", "http_status", "response_kind"]
 
 
 def return_codes(calls: IntoCalls) -> pd.DataFrame:
@@ -21,8 +21,8 @@ def return_codes(calls: IntoCalls) -> pd.DataFrame:
         endpoint (category).
         http_status (Int16): null without a response.
         return_code (category): null without a response of the API.
-        message, meaning (string): description of the code, "" for an unknown code.
-        kind (category): null for an unknown code.
+        message, meaning (string): description of the code; of an unknown code the API's message, and "".
+        kind (category): as ``return_codes.kind_of`` decides it, null for an unknown code.
         error (category): null if the API responded.
         calls (int64).
         share, share_low, share_high (float64, 0..1): share of the endpoint's calls, and Wilson's 95 % interval.
@@ -57,7 +57,7 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFram
 
     Example: ``over_time(read("runs/*"), every="1min")``.
     """
-    by, width = ["bucket_ns", "endpoint", "return_code", "error"], parse_width_ns(every)
+    by, width = ["bucket_ns", "endpoint", "return_code", "error", "response_kind"], parse_width_ns(every)
     buckets = lazy(calls).with_columns(bucket_ns=bucket_start_ns(every))
     counts = describe_codes(_count(buckets, by).sort_values(by, ignore_index=True))
     started = to_utc(counts["bucket_ns"])
@@ -68,4 +68,5 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFram
 
 
 def _count(table: LazyTable, by: list[str]) -> pd.DataFrame:
-    return collect(table.group_by(by).agg(calls=nw.len()))
+    table = table.with_columns(response_kind=RESPONSE_KIND)
+    return collect(table.group_by(by).agg(calls=nw.len(), said=nw.col("message").min()))

@@ -74,8 +74,9 @@ def code_dtype(codes: pd.Series) -> pd.CategoricalDtype:
 def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
     """Add the API's description of ``return_code`` to a frame.
 
-    New columns: message, meaning (string, "" for an unknown code), kind (category, null for an unknown code). The kind
-    of a call with an ``http_status`` of 500 to 599 is SERVER whatever its code.
+    New columns: message, meaning (string, "" for an unknown code), kind (category, null for an unknown code). Two
+    columns of the frame are used if it has them: ``response_kind`` (``calls_table.RESPONSE_KIND``) wins over the code's
+    kind, and ``said``, a message of the calls, describes a code that is in no table.
     """
     codes = frame["return_code"].astype(code_dtype(frame["return_code"])).cat
     rows = [
@@ -90,8 +91,8 @@ def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
         "kind": pd.Series([row.kind if row else None for row in rows], dtype=kind),
     }
     described = frame.assign(**{it: values.take(row_numbers).set_axis(frame.index) for it, values in columns.items()})
-    if "http_status" in frame:
-        is_answered = codes.codes >= 0
-        is_server_error = frame["http_status"].between(500, 599).fillna(False).astype(bool)
-        described.loc[is_answered & is_server_error, "kind"] = Kind.SERVER.value
+    if "response_kind" in frame:
+        described["kind"] = frame["response_kind"].astype(kind).fillna(described["kind"])
+    if "said" in frame:
+        described["message"] = described["message"].where(described["message"] != "", frame["said"].fillna(""))
     return described

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import FREE_REFUSALS, Kind, kind_of
+from toolkit.api.return_codes import FREE_REFUSALS, Kind, find
 from toolkit.api.wire import ApiResponse, Endpoint, parse_mobile, parse_whole
+from toolkit.masking import mask_text
 
 _MOBILE_DIGITS, _PREFIX_DIGITS = 11, 7
+_MAX_MESSAGE_CHARS = 100
 _MAY_BE_EXPECTED = (Kind.REQUEST.value, Kind.ACCOUNT.value, Kind.RATE.value)
 _PREFIX = re.compile("1[3-9][0-9]{5}")
 
@@ -32,17 +34,22 @@ class Failure(StrEnum):
     CANCELLED = "cancelled"  # the caller stopped waiting
 
 
-def may_cost(endpoint: Endpoint, outcome: int | str) -> bool:
+def may_cost(endpoint: Endpoint, kind: str | None, error: str | None) -> bool:
     """Return whether a call may have been charged.
 
-    ``outcome`` is a return code, or a Failure when there was no valid response. Verifies are free. So are sends that
-    never left the caller and sends that the API refused for a reason in ``FREE_REFUSALS``.
+    Verifies are free. So are sends that never left the caller and sends that the API refused for a reason in
+    ``FREE_REFUSALS``.
 
-    >>> may_cost(Endpoint.SEND, "timeout"), may_cost(Endpoint.SEND, "connect")
+    Args:
+        endpoint: the API's endpoint.
+        kind: the kind of the response, see ``return_codes.kind_of``: with an HTTP status of 5xx it is SERVER, whatever
+            the return code. None if it is unknown.
+        error: a Failure; None if the API responded.
+
+    >>> may_cost(Endpoint.SEND, None, "timeout"), may_cost(Endpoint.SEND, None, "connect")
     (True, False)
     """
-    is_free = outcome == Failure.CONNECT if isinstance(outcome, str) else kind_of(outcome) in FREE_REFUSALS
-    return endpoint is Endpoint.SEND and not is_free
+    return endpoint is Endpoint.SEND and error != Failure.CONNECT and kind not in FREE_REFUSALS
 
 
 def is_failed(
@@ -101,7 +108,7 @@ class CallRecord:
         endpoint: send or verify.
         http_status: HTTP status; None without a response.
         return_code: the API's return code; None without a valid response.
-        kind: the return code's kind; None also for a return code that isn't in the table.
+        kind: who can act, see ``return_codes.kind_of``; None if that is unknown.
         latency_ns: from the first byte sent to the complete response or the failure.
         wait_ns: from the intended start to the first byte sent; 0 in a closed loop. The caller waited both.
         mobile_key: keyed 64-bit digest of the mobile.
@@ -113,6 +120,7 @@ class CallRecord:
         segments: billed segments of a send, if known.
         error: a Failure; None if the API responded.
         request_id: X-Request-Id of a refusal; the service logs the same id.
+        message: the API's message, masked, if version 1 of the API doesn't have the return code.
 
     """
 
@@ -134,6 +142,7 @@ class CallRecord:
     segments: int | None = None
     error: str | None = None
     request_id: str | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +181,14 @@ class RecordBuilder:
     ) -> CallRecord:
         """Build the record of one call from its answer, or from the error if there was no valid answer."""
         digest, prefix = (None, None) if mobile is None else self.digest(str(mobile))
-        return_code = kind = request_id = None
+        return_code = kind = request_id = message = None
         if answer:
             http_status, return_code, request_id = answer.http_status, int(answer.return_code), answer.request_id
-            kind, msg_id = answer.kind, msg_id or answer.msg_id
+            kind, msg_id, message = (
+                answer.kind,
+                msg_id or answer.msg_id,
+                unknown_message(answer.return_code, answer.message),
+            )
         msg_id = replace_surrogates(msg_id)
         return CallRecord(
             started_ns=started_ns,
@@ -195,6 +208,7 @@ class RecordBuilder:
             app_key=self.app_key,
             error=error,
             request_id=request_id,
+            message=message,
         )
 
     def digest(self, mobile: str) -> tuple[bytes, str | None]:
@@ -207,6 +221,17 @@ class RecordBuilder:
         keyed, text = self.keyed.copy(), digits or mobile
         keyed.update(text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass"))
         return keyed.digest(), digits and digits[:_PREFIX_DIGITS]
+
+
+def unknown_message(return_code: int | None, message: object) -> str | None:
+    """Return the start of a message, masked, if version 1 of the API doesn't have its return code; else None.
+
+    >>> unknown_message(50036, "app in black"), unknown_message(50009, "out of freq")
+    ('app in black', None)
+    """
+    if return_code is None or find(return_code) or not isinstance(message, str) or not message:
+        return None
+    return replace_surrogates(mask_text(message[:_MAX_MESSAGE_CHARS]))
 
 
 def valid_prefix(prefix: str | None) -> str | None:

@@ -7,16 +7,20 @@ of 3 values that hold for the rows after them:
     (1760000000000000000, "send", 200, 50000, 4200000, 0, ...)    the values of one call
     (1760000000004000000, "send", 403, 50009, 3900000, 0, ...)
 
+A row has two values more, message and is_valid, only if its response had a return code beyond version 1 of the API, or
+judged the typed code although its return code is no verdict.
+
 ``parquet`` turns packed files into Parquet when the run is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from toolkit.api.return_codes import kind_of
+from toolkit.api.return_codes import Kind, kind_of
 from toolkit.api.wire import parse_whole
 from toolkit.records.call_record import CallRecord, hash64, valid_prefix
 
@@ -27,13 +31,15 @@ PackedRow: TypeAlias = tuple[Any, ...]
 """The packed values of one call.
 
 started_ns, endpoint, http_status, return_code, latency_ns, wait_ns, mobile_key (8 bytes, big-endian), prefix, temp_id,
-msg_id, segments, request_id, error. The other fields of a CallRecord follow from these or from the RowContext.
+msg_id, segments, request_id, error, and in some rows message and is_valid (False or None). The other fields of a
+CallRecord follow from these or from the RowContext.
 """
 
 RowContext: TypeAlias = tuple[str, str, str | None]
 """The packed values that many calls share: run, source, app_key."""
 
-_CONTEXT_LENGTH = 3
+_CONTEXT_LENGTH, _ROW_LENGTH = 3, 13
+_NOTHING_MORE = (None, None)
 
 
 class PackedWriter:
@@ -58,7 +64,10 @@ class PackedWriter:
         key = None if call.mobile_key is None else call.mobile_key.to_bytes(8, "big", signed=True)
         times, sent = (call.latency_ns, call.wait_ns), (key, call.prefix, call.temp_id)
         response = (call.started_ns, call.endpoint, call.http_status, call.return_code)
-        self.append_row((*response, *times, *sent, call.msg_id, call.segments, call.request_id, call.error))
+        is_verdict = call.kind is Kind.VERDICT and kind_of(call.return_code or 0) is not Kind.VERDICT
+        more = (call.message, False if is_verdict else None) if call.message or is_verdict else ()
+        end = (call.msg_id, call.segments, call.request_id, call.error)
+        self.append_row((*response, *times, *sent, *end, *more))
 
     def set_context(self, context: RowContext) -> None:
         """Set the run, source and app key of the rows that follow."""
@@ -107,6 +116,12 @@ class PackedReader:
                     yield row
 
 
+def main_columns(rows: Sequence[PackedRow]) -> tuple[tuple[Any, ...], ...]:
+    """Return columns of packed rows: started_ns, endpoint, http_status, return_code, latency_ns, wait_ns, error."""
+    (*first, _, _, _, _, _, _, error) = islice(zip(*rows, strict=False), _ROW_LENGTH)
+    return *first, error
+
+
 def read_packed(paths: Iterable[Path]) -> Iterator[tuple[Any, ...]]:
     """Yield the records of packed files as tuples in the order of CallRecord's fields."""
     for path in paths:
@@ -116,12 +131,16 @@ def read_packed(paths: Iterable[Path]) -> Iterator[tuple[Any, ...]]:
 
 def _record_values(row: PackedRow, context: RowContext) -> tuple[Any, ...]:
     """Return the values of a CallRecord, in the order of its fields."""
-    (*response, latency_ns, wait_ns, mobile_key, prefix, temp_id, msg_id, segments, request_id, error) = row
+    message, is_valid = row[_ROW_LENGTH:] or _NOTHING_MORE
+    (*response, latency_ns, wait_ns, mobile_key, prefix, temp_id, msg_id, segments, request_id, error) = row[
+        :_ROW_LENGTH
+    ]
     started_ns, endpoint, http_status, return_code = response
+    kind = None if return_code is None else kind_of(return_code, http_status, is_valid)
     run, source, app_key = context
     key = None if mobile_key is None else int.from_bytes(mobile_key, "big", signed=True)
     return (
-        *(started_ns, run, source, endpoint, http_status, return_code, kind_of(return_code), latency_ns, wait_ns),
+        *(started_ns, run, source, endpoint, http_status, return_code, kind, latency_ns, wait_ns),
         *(
             key,
             valid_prefix(prefix),
@@ -132,5 +151,6 @@ def _record_values(row: PackedRow, context: RowContext) -> tuple[Any, ...]:
             segments,
             error,
             request_id,
+            message,
         ),
     )

@@ -47,6 +47,7 @@ def schema() -> pa.Schema:
         "segments": pa.int16(),
         "error": category,
         "request_id": text,
+        "message": text,
     }
     return pa.schema([(column.name, types[column.name]) for column in fields(CallRecord)])
 

@@ -99,7 +99,7 @@ class RunResult:
         given: Any = self.settings.get("expected") or ()
         expected = parse_expected(given)
         counts: dict[tuple[Endpoint, str], int] = {}
-        for row in self.codes.astype(object).where(self.codes.notna(), None).to_dict("records"):
+        for row in _plain_rows(self.codes):
             if is_failed(row["return_code"], row["kind"], row["error"], expected):
                 key = Endpoint(row["endpoint"]), str(row["error"] or row["kind"] or "")
                 counts[key] = counts.get(key, 0) + int(row["calls"])
@@ -179,7 +179,11 @@ class RunResult:
     @property
     def charged_messages(self) -> int:
         """Count the sends that may have been billed: all except those refused for free and those never sent."""
-        return sum(calls for outcome, calls in self.outcomes.items() if may_cost(*outcome))
+        return sum(
+            int(row["calls"])
+            for row in _plain_rows(self.codes)
+            if may_cost(Endpoint(row["endpoint"]), row["kind"], row["error"])
+        )
 
     @cached_property
     def summary(self) -> Summary:
@@ -305,6 +309,11 @@ def _remarks(result: RunResult) -> Iterator[str]:
         yield f"The load generator was the bottleneck, so nothing passes: {bottleneck}"
     if saturation := settings.get("saturation"):
         yield f"The target was saturated: {saturation}"
+
+
+def _plain_rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return the rows of a frame, with None for null."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def _read_price(price: object) -> Decimal | None:

@@ -14,10 +14,11 @@ from typing import IO
 
 import numpy as np
 
+from toolkit.api.return_codes import kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import may_cost
 from toolkit.records.latency_histogram import Histogram
-from toolkit.records.packed import PACKED_SUFFIX, PackedReader, PackedRow
+from toolkit.records.packed import PACKED_SUFFIX, PackedReader, PackedRow, main_columns
 from toolkit.runs.generator_state import GeneratorState, read_generator_state
 
 _SLOT_NS = 100_000_000
@@ -35,6 +36,7 @@ class Progress:
         calls: number of calls.
         outcomes: calls by endpoint and return code, or by the error's name without a valid response.
         calls_per_s: calls that ended in the latest second whose records are complete.
+        messages: sends that were charged or may have been.
         p99_ms: 99th percentile of the time that callers waited, also for calls that have not ended; 0 without calls.
         in_flight: calls whose response is not complete.
         waiting: calls that are due and wait for a connection.
@@ -46,15 +48,11 @@ class Progress:
     calls: int
     outcomes: Mapping[tuple[Endpoint, int | str], int]
     calls_per_s: float
+    messages: int = 0
     p99_ms: float = 0.0
     in_flight: int = 0
     waiting: int = 0
     oldest_s: float = 0.0
-
-    @property
-    def messages(self) -> int:
-        """Number of sends that were charged or may have been."""
-        return sum(calls for outcome, calls in self.outcomes.items() if may_cost(*outcome))
 
 
 class ProgressReader:
@@ -65,6 +63,7 @@ class ProgressReader:
         self._files: dict[Path, IO[bytes]] = {}
         self._readers: list[PackedReader] = []
         self._outcomes: Counter[tuple[Endpoint, int | str]] = Counter()
+        self._messages = 0
         self._waits = Histogram()
         self._ended: Counter[int] = Counter()  # calls by the tenth of a second in which they ended
         self._first_ns = self._last_ns = 0
@@ -97,6 +96,7 @@ class ProgressReader:
             self._outcomes.total(),
             dict(self._outcomes),
             calls_per_s,
+            self._messages,
             waits.percentile(99),
             state.in_flight,
             state.waiting,
@@ -120,9 +120,11 @@ class ProgressReader:
                 yield chunk
 
     def _add(self, rows: list[PackedRow]) -> None:
-        started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
-        for (endpoint, code, error), calls in Counter(zip(endpoints, codes, errors, strict=True)).items():
+        started, endpoints, statuses, codes, latencies, waits, errors = main_columns(rows)
+        counts = Counter(zip(endpoints, statuses, codes, errors, strict=True))
+        for (endpoint, status, code, error), calls in counts.items():
             self._outcomes[Endpoint(endpoint), (error or "") if code is None else code] += calls
+            self._messages += calls * may_cost(Endpoint(endpoint), code and kind_of(code, status), error)
         started_ns, latency_ns = np.array(started, np.int64), np.array(latencies, np.int64)
         ended_ns = started_ns + latency_ns
         self._waits.add(latency_ns + np.array(waits, np.int64))

@@ -58,6 +58,7 @@ def to_table(calls: Rows, prefixes: NDArray[np.int64]) -> pa.Table:
         "segments": _numbers(calls["segments"], calls["segments"] > 0),
         "error": _category(outcomes.astype(np.int32) - call_outcomes.FIRST_FAILURE, list(Failure)),
         "request_id": string_array(request_id_rows, has_request_id).cast(pa.string()),
+        "message": pa.nulls(len(calls), pa.string()),
     }
     return pa.table(columns, parquet.schema())
 

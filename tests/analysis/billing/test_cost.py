@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import chain, combinations
@@ -134,6 +135,16 @@ def test_a_refused_send_or_one_of_another_app_makes_no_later_send_resent():
     later = send(MIDNIGHT_NS + SECOND_NS, 1, 50000)
     assert _only([send(MIDNIGHT_NS, 1, 50009), later])["resent"] == 0
     assert _only([send(MIDNIGHT_NS, 1, 50000, app_key="b"), later])["resent"] == 0
+
+
+def test_a_refusal_with_a_status_of_5xx_is_possibly_charged():
+    refused = send(MIDNIGHT_NS, 1, 50009)
+    row = _only([replace(refused, http_status=503), replace(refused, http_status=403)])
+    assert (row["possibly_charged"], row["refused"]) == (1, 1)
+
+
+def test_a_later_code_for_a_wrong_request_is_free():
+    assert _only([send(MIDNIGHT_NS, 1, 50026)])["refused"] == 1
 
 
 def test_a_timed_out_send_is_possibly_charged_and_one_that_never_left_is_free():

@@ -15,19 +15,15 @@ from toolkit.analysis.billing.pricing import (
     to_decimals,
     to_money,
 )
-from toolkit.analysis.calls_table import IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.calls_table import IS_FREE, IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.native_ops import with_previous
 from toolkit.analysis.timestamps import NS_PER_S, to_utc
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import FREE_REFUSALS, ReturnCode
 from toolkit.price_list import PriceList
-from toolkit.records.call_record import Failure
 
 BY = ("day", "app_key", "temp_id", "carrier")
 _RESENT_WITHIN_NS = 300 * NS_PER_S
-
-_FREE_CODES = [int(row) for row in ReturnCode if row.kind in FREE_REFUSALS]
 
 _PRICED = ("accepted", "wasted", "resent")  # messages that are counted with their cost
 _ACCEPTED_SUMS = (
@@ -42,8 +38,8 @@ _COLUMNS = (
     *("verified_users", "money_per_verified_user"),
 )
 _INPUTS = [
-    *("started_ns", "endpoint", "return_code", "error", "app_key", "mobile_key", "prefix", "temp_id", "segments"),
-    "msg_key",
+    *("started_ns", "endpoint", "http_status", "return_code", "kind", "error", "app_key", "mobile_key", "prefix"),
+    *("temp_id", "segments", "msg_key"),
 ]
 _ONE, _ZERO = nw.lit(1, nw.Int64), nw.lit(0, nw.Int64)
 
@@ -137,9 +133,7 @@ def _sum_accepted(accepted: LazyTable, names: list[str]) -> LazyTable:
 
 def _sum_others(sends: LazyTable, names: list[str]) -> LazyTable:
     """Sum up sends that were not accepted by the columns ``names``; the columns of accepted sends are 0."""
-    was_refused = nw.col("return_code").fill_null(0).is_in(_FREE_CODES)
-    is_free = was_refused | (nw.col("error").cast(nw.String).fill_null("") == Failure.CONNECT.value)
-    counted = sends.with_columns(refused=as_number(is_free)).with_columns(possibly_charged=1 - nw.col("refused"))
+    counted = sends.with_columns(refused=as_number(IS_FREE)).with_columns(possibly_charged=1 - nw.col("refused"))
     sums = counted.group_by(names).agg(nw.col(*_OTHER_SUMS).sum())
     return _to_int64(sums.select(*names, *(_ZERO.alias(name) for name in _ACCEPTED_SUMS), *_OTHER_SUMS))
 

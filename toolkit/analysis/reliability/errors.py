@@ -8,7 +8,16 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, accepted_sends, collect, distinct_rows, lazy
+from toolkit.analysis.calls_table import (
+    IS_SUCCESS,
+    RESPONSE_KIND,
+    IntoCalls,
+    LazyTable,
+    accepted_sends,
+    collect,
+    distinct_rows,
+    lazy,
+)
 from toolkit.analysis.tidy_frames import describe_codes
 from toolkit.analysis.timestamps import bucket_start_ns, to_utc
 from toolkit.api.return_codes import Kind
@@ -33,8 +42,8 @@ _PAYERS = {
     Kind.VERDICT: Payer.NOBODY,
 }
 _PAYER_DTYPE = pd.CategoricalDtype([payer.value for payer in Payer], ordered=True)
-_OUTCOME = ["endpoint", "http_status", "return_code", "error"]
-_SORT_ORDER = ["endpoint", "return_code", "error", "http_status"]
+_OUTCOME = ["endpoint", "http_status", "return_code", "error", "response_kind"]
+_SORT_ORDER = ["endpoint", "return_code", "error", "http_status", "response_kind"]
 _TIMES = ["first_seen", "last_seen", "busiest"]
 _COLUMNS = [
     *("endpoint", "http_status", "return_code", "message", "meaning", "kind", "error", "payer", "calls", "share"),
@@ -76,7 +85,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
         InputError: ``every`` is not a positive duration.
     """
     table = lazy(calls)
-    failed = table.filter(_IS_ERROR)
+    failed = table.filter(_IS_ERROR).with_columns(response_kind=RESPONSE_KIND)
     found = describe_codes(_count_outcomes(failed.with_columns(bucket_ns=bucket_start_ns(every), **_WITH_ID)))
     of_endpoint = collect(table.group_by("endpoint").agg(calls=nw.len())).set_index("endpoint")["calls"]
     found["share"] = found["calls"] / found["endpoint"].map(of_endpoint).astype("int64")
@@ -92,13 +101,14 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
 def _count_outcomes(failed: LazyTable) -> pd.DataFrame:
     """Count each outcome, with its first, last and busiest time."""
     started = nw.col("started_ns")
-    sums = {"calls": nw.len(), "first_seen": started.min(), "last_seen": started.max()}
+    sums = {"calls": nw.len(), "said": nw.col("message").min(), "first_seen": started.min(), "last_seen": started.max()}
     sums |= {"id_first_ns": nw.col("id_first_ns").min(), "id_last_ns": nw.col("id_last_ns").max()}
     sums |= {"id_slowest_ns": nw.col("id_latency_ns").max()}
     buckets = collect(failed.group_by([*_OUTCOME, "bucket_ns"]).agg(**sums))
     buckets = buckets.sort_values(["calls", "bucket_ns"], ascending=[False, True], ignore_index=True)
     found = buckets.groupby(_OUTCOME, observed=True, dropna=False, sort=False).agg(
         calls=("calls", "sum"),
+        said=("said", "min"),
         busiest_calls=("calls", "first"),
         busiest=("bucket_ns", "first"),
         first_seen=("first_seen", "min"),

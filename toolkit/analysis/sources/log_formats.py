@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode, kind_of
 from toolkit.api.wire import Endpoint, Refusal, parse_whole, read_path
-from toolkit.records.call_record import RecordBuilder, hash64, replace_surrogates, valid_prefix
+from toolkit.records.call_record import RecordBuilder, hash64, replace_surrogates, unknown_message, valid_prefix
 
 Fields: TypeAlias = Mapping[str, Any]
 Values: TypeAlias = tuple[Any, ...]
@@ -143,6 +143,8 @@ class CallParser:
         endpoint, msg_id = _parse_endpoint(fields)
         answer, body = _parse_object(fields.get("answer")), _parse_object(fields.get("body"))
         http_status, return_code = _parse_outcome(fields, answer)
+        is_valid = False if answer.get("is_valid") is False else None
+        kind = None if return_code is None else kind_of(return_code, http_status, is_valid)
         key, prefix = self._parse_mobile(fields, body)
         msg_id = _text(fields, "msg_id") or msg_id or _text(answer, "msg_id")
         temp_id = _integer(fields, "temp_id") if "temp_id" in fields else parse_whole(body.get("temp_id"))
@@ -150,10 +152,13 @@ class CallParser:
         return (
             _parse_started_ns(fields, latency_ns),
             *(_text(fields, "run") or name, _text(fields, "source") or name, endpoint),
-            *(http_status, return_code, None if return_code is None else kind_of(return_code)),
+            *(http_status, return_code, kind),
             *(latency_ns, _duration_ns(fields, "wait") or 0, key, prefix, temp_id),
             *(msg_id, hash64(msg_id), _text(fields, "app_key"), _integer(fields, "segments"), _text(fields, "error")),
             _text(fields, "request_id"),
+            unknown_message(
+                return_code, error.get("message") if isinstance(error := answer.get("error"), dict) else None
+            ),
         )
 
     def _parse_mobile(self, fields: Fields, body: Fields) -> tuple[int | None, str | None]:

@@ -12,10 +12,11 @@ from itertools import accumulate
 import numpy as np
 
 from toolkit.analysis.histogram_quantiles import BIN_RATIO, middle_ns
+from toolkit.api.return_codes import kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.forms.widgets.colour_pairs import Outcome
 from toolkit.records.call_record import may_cost
-from toolkit.records.packed import PackedRow
+from toolkit.records.packed import PackedRow, main_columns
 
 _SLOT_NS = 1_000_000_000
 _MAX_BUCKETS = 120
@@ -47,14 +48,15 @@ class LiveResults:
 
     def add(self, rows: list[PackedRow]) -> None:
         """Add rows."""
-        started, endpoints, _, codes, latencies, waits, *_, errors = zip(*rows, strict=True)
+        started, endpoints, statuses, codes, latencies, waits, errors = main_columns(rows)
         latency_ns = np.array(latencies, np.int64)
         slots = ((np.array(started, np.int64) + latency_ns) // _SLOT_NS).tolist()
         waited = (np.log(np.maximum(1, latency_ns + np.array(waits, np.int64))) / _LOG).astype(int).tolist()
-        for (slot, endpoint, code, error), calls in Counter(zip(slots, endpoints, codes, errors, strict=True)).items():
+        counts = Counter(zip(slots, endpoints, statuses, codes, errors, strict=True))
+        for (slot, endpoint, status, code, error), calls in counts.items():
             ended = Endpoint(endpoint), (error or "") if code is None else code
             self._calls[slot][ended] += calls
-            self.messages += calls * may_cost(*ended)
+            self.messages += calls * may_cost(ended[0], code and kind_of(code, status), error)
         for (slot, place), calls in Counter(zip(slots, waited, strict=True)).items():
             self._waited[slot][place] += calls
 

@@ -7,7 +7,7 @@ import pytest
 
 from toolkit import analysis
 from toolkit.api.errors import NotConnectedError, ProtocolError
-from toolkit.api.return_codes import ReturnCode
+from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
@@ -70,6 +70,26 @@ def test_a_call_without_an_answer_is_recorded_with_its_error(
     call = Verify("m-1", "123456")
     expected = RECORDS.build(Endpoint.VERIFY, 10**18, 5, msg_id="m-1", **said)
     assert recorded(tmp_path, call, Outcome(Endpoint.VERIFY, 10**18, 5, error=error)) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        (ApiResponse(403, 59026, "wrong msg_id", is_valid=False), Kind.VERDICT, "wrong msg_id"),
+        (ApiResponse(403, ReturnCode.INVALID_BODY, "invalid body", is_valid=False), Kind.VERDICT, None),
+        (ApiResponse(403, 50036, "app in black"), Kind.ACCOUNT, "app in black"),
+        (ApiResponse(503, ReturnCode.OUT_OF_FREQ, "out of freq"), Kind.SERVER, None),
+    ],
+)
+def test_the_final_records_have_the_kind_that_was_counted_live(
+    tmp_path: Path, answer: ApiResponse, kind: Kind, message: str | None
+) -> None:
+    record = recorded(tmp_path, Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18, 5, answer))
+    assert (answer.kind, record.kind, record.message) == (kind, kind, message)
+    assert record == RECORDS.build(Endpoint.VERIFY, 10**18, 5, answer=answer, msg_id="m-1")
+    found = analysis.return_codes(analysis.read(tmp_path))
+    assert found["kind"].tolist() == [kind.value]
+    assert message is None or found["message"].tolist() == [message]
 
 
 @pytest.mark.parametrize("strange", [Send(MOBILE, 10**30), Send("\ud800", 10**30)])

@@ -25,10 +25,11 @@ from gevent.event import Event
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from toolkit.api.errors import NotConnectedError
-from toolkit.api.return_codes import FREE_REFUSALS
+from toolkit.api.wire import Endpoint
+from toolkit.load_test.generator.http.call_outcome import classify
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.load_test.generator.steps import Outcome
+from toolkit.records.call_record import may_cost
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.run_folder import Cause
 
@@ -112,8 +113,9 @@ class MessageQuota:
     def settle(self, outcome: Outcome) -> None:
         """Refund the message of a send that certainly cost nothing."""
         self._under_way -= 1
-        answer = outcome.answer
-        self._left += answer.kind in FREE_REFUSALS if answer else isinstance(outcome.error, NotConnectedError)
+        kind = outcome.answer.kind if outcome.answer else None
+        error = classify(outcome.error) if outcome.error else None
+        self._left += not may_cost(Endpoint.SEND, kind, error)
         self._notify()
 
     def on_grant(self, msg: Any) -> None:

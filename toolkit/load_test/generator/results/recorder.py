@@ -12,12 +12,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from toolkit.api.errors import InputError, ProtocolError
+from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.load_test.generator.http.call_outcome import classify
 from toolkit.load_test.generator.steps import CallResult, Send
-from toolkit.records.call_record import RecordBuilder
+from toolkit.records.call_record import RecordBuilder, unknown_message
 from toolkit.records.packed import PACKED_SUFFIX, PackedWriter
 from toolkit.records.parquet import pack_to_parquet
 from toolkit.runs.remote_storage import is_url, push
+
+_VERDICT = Kind.VERDICT  # looking up an enum's attribute runs Python code
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +48,12 @@ class Recorder:
         pack, digest, usual_temp_id = self._pack, self._digest, self._temp_id
         for call, outcome in results:
             status = code = failure = key = prefix = temp_id = msg_id = request_id = None
+            said: tuple[object, ...] = ()
             if (answer := outcome.answer) is not None:
                 status, code, msg_id = answer.http_status, answer.return_code, answer.msg_id
                 request_id = answer.request_id
+                if type(code) is not ReturnCode or (answer.is_valid is False and code.kind is not _VERDICT):
+                    said = unknown_message(code, answer.message), answer.is_valid
             elif (error := outcome.error) is not None:
                 failure = classify(error)
                 status = error.http_status if isinstance(error, ProtocolError) else None
@@ -71,6 +77,7 @@ class Recorder:
                     None,
                     request_id,
                     failure,
+                    *said,
                 )
             )
 
