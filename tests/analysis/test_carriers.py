@@ -2,6 +2,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phonenumbers import PhoneNumber
+from phonenumbers.carrier import name_for_number
 from support.engines import ENGINES, OPEN
 from support.random_calls import write_random_calls
 
@@ -40,6 +42,13 @@ def test_the_names_are_those_of_the_countrys_carriers():
 @given(st.integers(1_300_000, 1_999_999))
 def test_a_carriers_name_is_one_of_the_names(prefix):
     assert _row(str(prefix))[1] in (None, *carrier_names())
+
+
+def test_the_carrier_is_that_of_phonenumbers():
+    prefixes = [f"{number:07}" for number in range(0, 10**7, 1_237)]
+    frame = carriers(prefixes, ["carrier"])
+    names = [name_for_number(PhoneNumber(86, int(f"{prefix}0000")), "en") for prefix in prefixes]
+    assert frame["carrier"].fillna("").tolist() == names
 
 
 @pytest.mark.xdist_group("spark")

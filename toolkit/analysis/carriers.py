@@ -5,9 +5,10 @@ A number that was ported to another carrier keeps its digits, so it counts for t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
 import pandas as pd
@@ -44,17 +45,33 @@ def locate(table: LazyTable, *names: str) -> LazyTable:
 @cache
 def carrier_names() -> tuple[str, ...]:
     """Return the names of all carriers, sorted."""
+    return tuple(sorted(set(_carriers_by_digits().values())))
+
+
+def _carrier(prefix: str) -> str | None:
+    # phonenumbers' own name_for_number takes 30 times as long, and a log has thousands of prefixes.
+    if not (_is_prefix(prefix) and _mobile_numbers().fullmatch(prefix.ljust(_MOBILE_DIGITS, "0"))):
+        return None
+    names = _carriers_by_digits()
+    return next((names[prefix[:digits]] for digits in range(_PREFIX_DIGITS, 0, -1) if prefix[:digits] in names), None)
+
+
+@cache
+def _carriers_by_digits() -> dict[str, str]:
+    """Return the carrier of each known group of first digits; the longest group decides."""
     from phonenumbers.carrierdata import CARRIER_DATA
 
-    return tuple(sorted({row["en"] for digits, row in CARRIER_DATA.items() if digits.startswith(f"{_COUNTRY}1")}))
+    country = str(_COUNTRY)
+    return {it.removeprefix(country): row["en"] for it, row in CARRIER_DATA.items() if it.startswith(f"{country}1")}
 
 
-@lru_cache(_CACHE_SIZE)
-def _carrier(prefix: str) -> str | None:
-    from phonenumbers import carrier
+@cache
+def _mobile_numbers() -> re.Pattern[str]:
+    """Return the pattern of the numbers that are mobiles."""
+    from phonenumbers.data.region_CN import PHONE_METADATA_CN
 
-    number = _number(prefix)
-    return (carrier.name_for_number(number, "en") or None) if number else None
+    mobile: Any = PHONE_METADATA_CN.mobile
+    return re.compile(mobile.national_number_pattern)
 
 
 @lru_cache(_CACHE_SIZE)
@@ -68,12 +85,14 @@ def _province(prefix: str) -> str | None:
     return None if province in ("", "China") else province
 
 
-_LOOKUPS = {"carrier": _carrier, "province": _province}
+_LOOKUPS: dict[str, Callable[[str], str | None]] = {"carrier": _carrier, "province": _province}
 
 
 def _number(prefix: str) -> PhoneNumber | None:
     from phonenumbers import PhoneNumber
 
-    if len(prefix) != _PREFIX_DIGITS or not (prefix.isascii() and prefix.isdigit()):
-        return None
-    return PhoneNumber(_COUNTRY, int(prefix.ljust(_MOBILE_DIGITS, "0")))
+    return PhoneNumber(_COUNTRY, int(prefix.ljust(_MOBILE_DIGITS, "0"))) if _is_prefix(prefix) else None
+
+
+def _is_prefix(prefix: str) -> bool:
+    return len(prefix) == _PREFIX_DIGITS and prefix.isascii() and prefix.isdigit()
