@@ -3,13 +3,22 @@
 Problem. Errors and slow calls come in clusters: 500 failures in one minute are one event. A test that counts calls,
 such as chi-square, takes them for 500 events and finds a difference between two periods that differ only by chance.
 
-Method. The unit is a bucket of time, which is wider than a cluster. ``resampling`` gives
+Latencies wander, too: with a memory of 22 seconds, two equal runs of 10 minutes often have different means.
 
-- a p-value by permutation: how often are buckets that are assigned to the two sides at random as different?
-- an interval by bootstrap: how much does the difference vary between samples of the buckets, drawn with replacement?
+Method. The unit is a block of time, which is longer than a cluster and longer than the memory of the series:
 
-All p-values of a comparison are corrected together (Holm). A percentile is tested by the share of calls above the
-percentile of both sides together, because a permutation of shares needs only sums over buckets.
+    count calls in buckets of time          time_buckets
+         |
+    measure the memory, merge buckets       block_length: for each outcome and percentile
+         |
+    test and estimate                       resampling
+
+- a p-value by permutation: how often are blocks that are assigned to the two sides at random as different?
+- an interval by bootstrap: how much does the difference vary between samples of the blocks, drawn with replacement?
+
+Both are widened by the correlation that is left between neighbouring blocks. All p-values
+of a comparison are corrected together (Holm). A percentile is tested by the share of calls above the percentile of both
+sides together, because a permutation of shares needs only sums over blocks.
 
 Worked example. Two days have 1,000 calls and 1 failure an hour, but one hour of the second day has 50 failures. That
 makes 24 failures against 73. Chi-square gives p = 0.000001. But in every random assignment one side has that hour, so
@@ -19,8 +28,10 @@ each is as different, and the permutation test gives p = 1. If 3 calls fail in e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +39,16 @@ import pandas as pd
 
 from toolkit.analysis.calls import span
 from toolkit.analysis.calls_table import IntoCalls, lazy
-from toolkit.analysis.change_detection.resampling import Bools, bootstrap, cohen_h, holm, newcombe, permuted_p
+from toolkit.analysis.change_detection.block_length import block_length, cut_blocks, widening
+from toolkit.analysis.change_detection.resampling import (
+    Bools,
+    bootstrap,
+    cohen_h,
+    expansion,
+    holm,
+    newcombe,
+    permuted_p,
+)
 from toolkit.analysis.change_detection.time_buckets import (
     LABELS,
     OUTCOME,
@@ -37,6 +57,7 @@ from toolkit.analysis.change_detection.time_buckets import (
     WIDTHS_NS,
     CountMatrix,
     Floats,
+    Ints,
     count_latencies,
     count_outcomes,
     log_quantiles,
@@ -45,22 +66,24 @@ from toolkit.analysis.change_detection.time_buckets import (
 from toolkit.analysis.histogram_quantiles import BIN_RATIO
 from toolkit.analysis.latency_percentiles import CALLER, PERCENTILES, SERVER
 from toolkit.analysis.tidy_frames import code_dtype, describe_codes
-from toolkit.analysis.timestamps import NS_PER_MS, parse_width_ns
+from toolkit.analysis.timestamps import NS_PER_MS, NS_PER_S, parse_width_ns
 
-_BUCKETS = 24  # of the shorter side by default: more have more power, but split clusters
-_MIN_BUCKETS = 8  # of a side: fewer have too few permutations for a small p-value
+_BUCKETS = 96  # of the shorter side by default, in which the memory is measured
+_BLOCKS = 24  # of the shorter side at most, without a width: more have more power, but split clusters
+_MIN_BLOCKS = 8  # of a side: fewer have too few permutations for a small p-value
+_LENGTH_STEP = 1.5  # between the lengths of blocks: a smaller step takes more time, as each length is tested on its own
 _MIN_BEYOND = 10  # calls of a side above and below a percentile: fewer don't determine it
 _RESAMPLES = 1_000  # of the bootstrap: more make the interval's ends vary less with the seed
 _SIGNIFICANT = 0.05
 _DTYPES: dict[str, Any] = {
     **LABELS,
-    **dict.fromkeys(("calls_a", "calls_b", "buckets_a", "buckets_b"), "int64"),
-    **dict.fromkeys(("a", "b", "difference_low", "difference_high", "effect", "p_value"), "float64"),
+    **dict.fromkeys(("calls_a", "calls_b", "blocks_a", "blocks_b"), "int64"),
+    **dict.fromkeys(("block_s", "a", "b", "difference_low", "difference_high", "effect", "p_value"), "float64"),
     "note": TEXT,
 }
 _COLUMNS = [
     *("endpoint", "measure", "return_code", "message", "error", "percentile"),
-    *("calls_a", "calls_b", "buckets_a", "buckets_b"),
+    *("calls_a", "calls_b", "block_s", "blocks_a", "blocks_b"),
     *("a", "b", "difference", "difference_low", "difference_high", "ratio", "effect"),
     *("p_value", "p_corrected", "differs", "note"),
 ]
@@ -80,11 +103,11 @@ def compare(
 
     Arguments:
         a, b: results of ``read``, or frames.
-        every: width of a time bucket, such as "1min", which should be longer than a cluster of errors. Default: the
-            widest of 100 ms to 7 days that gives the shorter side 24 buckets. A side with fewer than 8 buckets that
-            have calls isn't tested.
+        every: least length of a block of time, such as "1min", which should be longer than a cluster of errors.
+            Default: at least a 24th of the shorter side. Blocks are longer if the series has a longer memory, up to an
+            eighth of the shorter side. A side with fewer than 8 blocks that have calls isn't tested.
         at: percentiles, 0..100. A percentile is compared if each side has 10 calls above and below.
-        permutations: number of random assignments of buckets to the sides.
+        permutations: number of random assignments of blocks to the sides.
         seed: of the random numbers; the same seed gives the same result.
 
     Returns one row per endpoint, measure, and outcome or percentile. Columns:
@@ -93,7 +116,8 @@ def compare(
         return_code, error (category), message (string): of a share, as in ``return_codes``.
         percentile (float64, 0..100): of latencies; null for shares.
         calls_a, calls_b (int64): calls of the endpoint.
-        buckets_a, buckets_b (int64): buckets with such calls.
+        block_s (float64, s): length of the blocks.
+        blocks_a, blocks_b (int64): blocks with calls of the endpoint.
         a, b (float64): the share (0..1), or the latency in ms, within 0.5 %.
         difference, difference_low, difference_high (float64): b - a, and its 95 % interval; null if not tested.
         ratio (float64): b / a.
@@ -117,11 +141,15 @@ def compare(
     outcomes = _concat([count_outcomes(table, width) for table in tables])
     measures = [SERVER, CALLER] if (outcomes["max_wait_ns"] > 0).any() else [SERVER]
     latencies = {it: _concat([count_latencies(table, width, it, BIN_RATIO) for table in tables]) for it in measures}
+    resampling = _Resampling(permutations, seed, width, is_width_given=every is not None)
     frames = [pd.DataFrame()]
-    for endpoint in sorted(outcomes["endpoint"].unique()):
-        buckets = _EndpointBuckets.of(str(endpoint), outcomes, latencies)
-        frames.append(_compare_shares(buckets, permutations, seed))
-        frames += [_compare_latencies(buckets, measure, at, permutations, seed) for measure in measures]
+    for endpoint, counts in outcomes.groupby("endpoint", observed=True):
+        of_endpoint = [_compare_shares(_Buckets.of(counts, OUTCOME, width), resampling)]
+        for measure, binned in latencies.items():
+            counts = binned[binned["endpoint"] == endpoint]
+            if len(counts):
+                of_endpoint.append(_compare_latencies(_Buckets.of(counts, ["bin"], width), measure, at, resampling))
+        frames += [rows.assign(endpoint=endpoint) for rows in of_endpoint]
     rows = [frame.reindex(columns=list(_DTYPES)).astype(_DTYPES) for frame in frames]
     return _finish(pd.concat(rows, ignore_index=True))
 
@@ -131,100 +159,176 @@ def _concat(sides: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class _EndpointBuckets:
-    """The counts of one endpoint; the rows of all matrices are the buckets of both sides, in the same order."""
+class _Resampling:
+    """The parameters of the tests. ``width``: of a bucket, ns; with ``is_width_given`` it is the least block."""
 
-    endpoint: str
+    permutations: int
+    seed: int
+    width: int
+    is_width_given: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """Blocks of time of both sides. ``firsts``: the first row of each block in the matrix of counts."""
+
+    firsts: Ints
     is_b: Bools
-    outcomes: CountMatrix
-    latencies: dict[str, CountMatrix]
-
-    @classmethod
-    def of(cls, endpoint: str, outcomes: pd.DataFrame, latencies: dict[str, pd.DataFrame]) -> _EndpointBuckets:
-        rows = ["side", "bucket_ns"]
-        matrix = pivot(outcomes[outcomes["endpoint"] == endpoint], rows, OUTCOME)
-        matrices = {name: pivot(it[it["endpoint"] == endpoint], rows, ["bin"]) for name, it in latencies.items()}
-        return cls(endpoint, matrix.rows["side"].to_numpy() == 1, matrix, matrices)
-
-    @property
-    def calls(self) -> Floats:
-        """Return the calls of each bucket."""
-        return np.asarray(self.outcomes.calls.sum(axis=1))
+    block_s: float
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Return the number of buckets of a and of b."""
+        """Return the number of blocks of a and of b."""
         return int((~self.is_b).sum()), int(self.is_b.sum())
 
     @property
     def note(self) -> str:
-        """Return why nothing is tested; "" if the sides have enough buckets."""
-        few = [f"{name} has {size}" for name, size in zip("ab", self.sizes, strict=True) if size < _MIN_BUCKETS]
-        return f"too few buckets with calls: {' and '.join(few)} of {_MIN_BUCKETS}" if few else ""
+        """Return why nothing is tested; "" if the sides have enough blocks."""
+        few = [f"{name} has {size}" for name, size in zip("ab", self.sizes, strict=True) if size < _MIN_BLOCKS]
+        return f"too few blocks of time with calls: {' and '.join(few)} of {_MIN_BLOCKS}" if few else ""
+
+    def sums(self, values: Floats) -> Floats:
+        """Return the sum of each block's rows."""
+        return np.asarray(np.add.reduceat(values, self.firsts, axis=0), np.float64)
 
     def sides(self, values: Floats) -> tuple[Floats, Floats]:
-        """Return the rows of a and those of b."""
-        return values[~self.is_b], values[self.is_b]
+        """Return the sums of a's blocks and those of b's."""
+        sums = self.sums(values)
+        return sums[~self.is_b], sums[self.is_b]
+
+
+@dataclass(frozen=True, slots=True)
+class _Buckets:
+    """The counts of one endpoint; the rows of the matrix are the buckets of a, then those of b.
+
+    ``position``: number of buckets since the side's first one; ``sizes``: buckets from the first to the last, by side.
+    """
+
+    counts: CountMatrix
+    is_b: Bools
+    position: Ints
+    sizes: tuple[int, int]
+
+    @classmethod
+    def of(cls, counts: pd.DataFrame, columns: list[str], width: int) -> _Buckets:
+        matrix = pivot(counts, ["side", "bucket_ns"], columns)
+        is_b = matrix.rows["side"].to_numpy() == 1
+        position = matrix.rows["bucket_ns"].to_numpy(np.int64) // width
+        position -= matrix.rows.assign(position=position).groupby("side")["position"].transform("min").to_numpy()
+        size_a, size_b = (int(position[is_b == side].max(initial=-1)) + 1 for side in (False, True))
+        return cls(matrix, is_b, position, (size_a, size_b))
+
+    @property
+    def calls(self) -> Floats:
+        """Return the calls of each bucket."""
+        return np.asarray(self.counts.calls.sum(axis=1))
 
     def sums(self, values: Floats) -> tuple[Floats, Floats]:
         """Return the sums over a's buckets and over b's."""
-        a, b = self.sides(values)
-        return a.sum(axis=0), b.sum(axis=0)
+        return values[~self.is_b].sum(axis=0), values[self.is_b].sum(axis=0)
+
+    def residuals(self, found: Floats) -> list[Floats]:
+        """Return for each side and bucket, also without calls, the calls found less those that its share expects."""
+        series = []
+        for side, size in zip((False, True), self.sizes, strict=True):
+            of_side, evenly = self.is_b == side, np.zeros(size)
+            calls, hits = self.calls[of_side], found[of_side]
+            evenly[self.position[of_side]] = hits - calls * (hits.sum() / max(calls.sum(), 1))
+            series.append(evenly)
+        return series
+
+    def cut(self, length: float, width: int) -> _Blocks:
+        """Cut both sides into blocks of about ``length`` buckets; a block without calls is left out."""
+        number = np.zeros(len(self.position), np.int64)
+        for side, size in zip((False, True), self.sizes, strict=True):
+            of_side = self.is_b == side
+            number[of_side] = np.searchsorted(cut_blocks(size, length), self.position[of_side], "right") * 2 + side
+        firsts = np.flatnonzero(np.diff(number, prepend=-1))
+        return _Blocks(firsts, self.is_b[firsts], length * width / NS_PER_S)
+
+    def blocks(self, found: Floats, resampling: _Resampling) -> Iterator[tuple[Ints, _Blocks]]:
+        """Yield columns of ``found`` whose memory needs blocks of the same length, with these blocks."""
+        shorter = min(self.sizes)
+        least = 1.0 if resampling.is_width_given else max(1.0, shorter / _BLOCKS)
+        most = max(least, shorter / _MIN_BLOCKS)
+        memory = np.array([block_length(self.residuals(column)) if shorter else 1.0 for column in found.T])
+        steps = np.ceil(np.log(np.maximum(memory / least, 1)) / math.log(_LENGTH_STEP) - 1e-9)
+        lengths = np.minimum(least * _LENGTH_STEP**steps, most)
+        for length in np.unique(lengths):
+            yield np.flatnonzero(lengths == length), self.cut(float(length), resampling.width)
 
 
-def _compare_shares(buckets: _EndpointBuckets, permutations: int, seed: int) -> pd.DataFrame:
-    found = buckets.outcomes.calls
-    terms = np.column_stack([buckets.calls, found])
+def _compare_shares(buckets: _Buckets, resampling: _Resampling) -> pd.DataFrame:
+    found = buckets.counts.calls
 
-    def shares(sums: Floats) -> Floats:
+    def shares(columns: Ints, sums: Floats) -> Floats:
         with np.errstate(invalid="ignore"):
-            return sums[..., 1:] / sums[..., :1]
+            return sums[..., 1 + columns] / sums[..., :1]
 
-    sums_a, sums_b = buckets.sums(terms)
-    rows = _test(buckets, found, permutations, seed)
-    rows = rows.assign(measure=SHARE, **buckets.outcomes.columns, a=shares(sums_a), b=shares(sums_b))
-    if buckets.note:
-        return rows
-    low, high = bootstrap(*buckets.sides(terms), shares, _RESAMPLES, seed)
-    # An outcome in few buckets or none varies little between samples: no interval is narrower than Newcombe's.
-    least, most = newcombe(sums_a[1:], sums_a[0], sums_b[1:], sums_b[0])
-    return rows.assign(difference_low=np.minimum(low, least), difference_high=np.maximum(high, most))
+    rows = _test(buckets, found, np.column_stack([buckets.calls, found]), shares, resampling)
+    rows = rows.assign(measure=SHARE, **buckets.counts.columns)
+    # An outcome in few blocks or none varies little between samples: no interval is narrower than Newcombe's.
+    (calls_a, calls_b), (found_a, found_b) = buckets.sums(buckets.calls), buckets.sums(found)
+    if calls_a and calls_b and "difference_low" in rows:
+        least, most = newcombe(found_a, calls_a, found_b, calls_b)
+        rows["difference_low"] = np.minimum(rows["difference_low"], least)
+        rows["difference_high"] = np.maximum(rows["difference_high"], most)
+    return rows
 
 
-def _compare_latencies(
-    buckets: _EndpointBuckets, measure: str, at: Sequence[float], permutations: int, seed: int
-) -> pd.DataFrame:
-    calls, bins = buckets.latencies[measure].calls, buckets.latencies[measure].columns["bin"].to_numpy()
-    fewest = min(side.sum() for side in buckets.sides(calls))
+def _compare_latencies(buckets: _Buckets, measure: str, at: Sequence[float], resampling: _Resampling) -> pd.DataFrame:
+    calls, bins = buckets.counts.calls, buckets.counts.columns["bin"].to_numpy()
+    fewest = min(side.sum() for side in buckets.sums(calls))
     at = [percentile for percentile in at if fewest * min(percentile, 100 - percentile) / 100 >= _MIN_BEYOND]
 
-    def quantiles_ms(sums: Floats) -> Floats:
-        logs = [log_quantiles(np.atleast_2d(sums), bins, percentile / 100, BIN_RATIO) for percentile in at]
-        return np.exp(np.column_stack(logs)) / NS_PER_MS if logs else np.empty((1, 0))
+    def quantiles_ms(columns: Ints, sums: Floats) -> Floats:
+        logs = [log_quantiles(np.atleast_2d(sums), bins, at[column] / 100, BIN_RATIO) for column in columns]
+        return np.exp(np.column_stack(logs)) / NS_PER_MS
 
-    (a,), (b,) = (quantiles_ms(side) for side in buckets.sums(calls))
     # The calls of each bucket beyond the bin edge that is nearest to each percentile of both sides together.
     cumulative = np.cumsum(calls.sum(axis=0))
     edges = [int(np.abs(cumulative - cumulative[-1] * percentile / 100).argmin()) for percentile in at]
     slower = np.asarray(calls.sum(axis=1)[:, None] - np.cumsum(calls, axis=1)[:, edges])
-    rows = _test(buckets, slower, permutations, seed)
-    rows = rows.assign(measure=measure, percentile=at, a=a, b=b)
-    if buckets.note or not at:
-        return rows
-    low, high = bootstrap(*buckets.sides(calls), quantiles_ms, _RESAMPLES, seed)
-    return rows.assign(difference_low=low, difference_high=high)
+    return _test(buckets, slower, calls, quantiles_ms, resampling).assign(measure=measure, percentile=at)
 
 
-def _test(buckets: _EndpointBuckets, found: Floats, permutations: int, seed: int) -> pd.DataFrame:
-    """Return one row per column of ``found`` (buckets × outcomes), with the columns that all measures have."""
+def _test(
+    buckets: _Buckets,
+    found: Floats,
+    terms: Floats,
+    statistic: Callable[[Ints, Floats], Floats],
+    resampling: _Resampling,
+) -> pd.DataFrame:
+    """Return one row per column of ``found`` (buckets × outcomes), with the columns that all measures have.
+
+    ``statistic`` computes the compared values of some columns from sums of ``terms`` over buckets.
+    """
     (calls_a, calls_b), (found_a, found_b) = buckets.sums(buckets.calls), buckets.sums(found)
-    rows = pd.DataFrame(index=range(found.shape[1])).assign(endpoint=buckets.endpoint, note=buckets.note)
-    rows = rows.assign(calls_a=calls_a, calls_b=calls_b, buckets_a=buckets.sizes[0], buckets_b=buckets.sizes[1])
+    rows = pd.DataFrame(index=range(found.shape[1])).assign(calls_a=calls_a, calls_b=calls_b)
     with np.errstate(invalid="ignore"):
         rows["effect"] = cohen_h(found_a / calls_a, found_b / calls_b)
-    if not buckets.note:
-        rows["p_value"] = permuted_p(buckets.calls, found, buckets.is_b, permutations, seed)
+    for columns, blocks in buckets.blocks(found, resampling):
+        a, b = (statistic(columns, side).reshape(-1) for side in buckets.sums(terms))
+        values: dict[str, Any] = {"block_s": blocks.block_s, "note": blocks.note, "a": a, "b": b}
+        values |= dict(zip(("blocks_a", "blocks_b"), blocks.sizes, strict=True))
+        if not blocks.note:
+            wider = np.array([_widening(buckets, blocks, column) for column in found[:, columns].T])
+            sums = blocks.sums(buckets.calls), blocks.sums(found[:, columns])
+            values["p_value"] = permuted_p(*sums, blocks.is_b, resampling.permutations, resampling.seed, wider)
+            sides = blocks.sides(terms)
+            ends = bootstrap(*sides, partial(statistic, columns), _RESAMPLES, resampling.seed)
+            reach = np.sqrt(wider) * expansion(*blocks.sizes)
+            low, high = (b - a + reach * (end - (b - a)) for end in ends)
+            values |= {"difference_low": low, "difference_high": high}
+        for name, value in values.items():
+            rows.loc[columns, name] = value
     return rows
+
+
+def _widening(buckets: _Buckets, blocks: _Blocks, found: Floats) -> float:
+    """Return the factor of the variance for the correlation of neighbouring blocks."""
+    hits, calls = blocks.sides(found), blocks.sides(buckets.calls)
+    return widening([hit - of * (hit.sum() / of.sum()) for hit, of in zip(hits, calls, strict=True)])
 
 
 def _finish(found: pd.DataFrame) -> pd.DataFrame:
