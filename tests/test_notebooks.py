@@ -245,7 +245,7 @@ def test_of_the_two_weeks_only_frequency_differs(ran: Notebook) -> None:
 def test_the_badly_rotated_key_is_explained_by_its_app_and_the_outage_by_nothing(ran: Notebook) -> None:
     why = ran.table("dimension", "lift").iloc[0]
     assert (why["dimension"], why["value"]) == ("app_key", "bank")
-    assert why["share"] == why["coverage"] == "100.00 %"
+    assert why["found_ratio"] == why["coverage_ratio"] == "100.00 %"
     assert "'0 values stand out'" in ran.texts()
 
 
@@ -295,13 +295,13 @@ def test_the_rules_are_proved_where_they_are_kept_and_the_lax_service_is_caught(
 @of("04_frequency_limits")
 def test_the_log_shows_the_rules_it_was_made_with_and_when_one_was_lowered(ran: Notebook) -> None:
     found = ran.table("count", "window_s", "refusals")
-    rules = [*zip(found["since"].str[:10], found["count"], found["window_s"], strict=True)]
+    rules = [*zip(found["since"].str[:10], found["max_sends"], found["window_s"], strict=True)]
     before, after, none = "2026-11-01", "2026-11-28", ("–", "–")
     assert rules == [
         *[(before, *it) for it in (("1", "60"), ("5", "3,600"), ("10", "86,400"), none)],
         *[(after, *it) for it in (("1", "60"), ("2", "3,600"), none)],
     ]
-    assert set(found.loc[found["count"] == "–", "refusals"]) == {"0"}
+    assert set(found.loc[found["max_sends"] == "–", "refusals"]) == {"0"}
     (lowered,) = ran.table("changed.rule").to_dict("records")
     assert lowered["started"].startswith(after)
     assert (lowered["changed.rule"], lowered["changed.becomes"]) == ("5/3600s", "2/3600s")

@@ -60,8 +60,24 @@ def test_a_duration_has_a_suitable_unit(seconds, words):
 
 
 @pytest.mark.parametrize(
-    ("amount", "words"),
-    [("0", "0.00"), ("12.5", "12.50"), ("1234.5678", "1,234.5678"), ("-0.098000", "-0.098"), ("1E+3", "1,000.00")],
+    ("amount", "currency", "words"),
+    [
+        (0, "CNY", "0.00 CNY"),
+        (Decimal("1234.565"), "CNY", "1,234.57 CNY"),
+        (1234.565, "CNY", "1,234.57 CNY"),
+        (1234.5, "JPY", "1,235 JPY"),
+        (1.5, "KWD", "1.500 KWD"),
+        (-0.098, "CNY", "-0.10 CNY"),
+        (0.0045, "CNY", "0.0045 CNY"),
+        (Decimal("1E+3"), "", "1,000.00"),
+    ],
 )
-def test_money_is_shown_exactly(amount, words):
-    assert number_format.money(Decimal(amount), "CNY") == f"{words} CNY"
+def test_money_has_the_decimal_places_of_its_currency_and_is_never_shown_as_0(amount, currency, words):
+    assert number_format.money(amount, currency) == words
+
+
+@pytest.mark.parametrize(
+    ("price", "words"), [(Decimal("0.045"), "0.045"), (0.5, "0.50"), (1e-6, "0.000001")]
+)
+def test_the_price_of_a_message_is_shown_to_the_millionth(price, words):
+    assert number_format.unit_price(price, "CNY") == f"{words} CNY"

@@ -6,13 +6,20 @@ A share is shown as 0 % or 100 % only if it is exactly that; the other formats r
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from math import isinf
 
 MISSING = "–"
 """The text for a value that is missing."""
 
 _SMALLEST_SHARE = 0.0001  # 0.01 %, the last place that is shown
+_PRICE_PLACES = 6  # of the prices in a price list
+# ISO 4217 (the list of 2024): the decimal places of currencies that don't have 2.
+_CURRENCY_PLACES = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW"), 0),
+    **dict.fromkeys(("PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
 # Up to a number of seconds: the larger unit in seconds, its name, the smaller unit in seconds, its name.
 _DURATION_UNITS = (
     (3_600, (60, "min", 1, "s")),
@@ -107,15 +114,36 @@ def rate(per_s: float | None) -> str:
     return f"{per_s:,.1f}" if per_s >= 9.995 else f"{per_s:,.2f}" if per_s >= 0.995 else f"{per_s:.3g}"
 
 
-def money(amount: Decimal, currency: str) -> str:
-    """Format an amount exactly, with at least two decimal places.
+def money(amount: Decimal | float, currency: str) -> str:
+    """Format an amount with the decimal places of its currency, halves rounded up; an amount is never shown as 0.
 
-    >>> money(Decimal("12.5"), "CNY"), money(Decimal("1234.5678"), "CNY")
-    ('12.50 CNY', '1,234.5678 CNY')
+    >>> money(1234.565, "CNY"), money(1234.5, "JPY"), money(0.0045, "CNY")
+    ('1,234.57 CNY', '1,235 JPY', '0.0045 CNY')
     """
-    exact = f"{amount:,f}".rstrip("0") if amount % 1 else f"{amount:,.0f}"
-    whole, _, places = exact.partition(".")
-    return f"{whole}.{places:0<2} {currency}"
+    return f"{amount_text(amount, currency)} {currency}".rstrip()
+
+
+def unit_price(amount: Decimal | float, currency: str) -> str:
+    """Format the price of a message to the millionth, with the decimal places of its currency at least.
+
+    >>> unit_price(0.045, "CNY"), unit_price(8, "JPY")
+    ('0.045 CNY', '8 JPY')
+    """
+    return f"{amount_text(amount, currency, is_price=True)} {currency}".rstrip()
+
+
+def amount_text(amount: Decimal | float, currency: str, sign: str = "", *, is_price: bool = False) -> str:
+    """Format an amount as ``money`` or ``unit_price`` do, without the currency.
+
+    ``sign``: "+" also marks positive amounts.
+    """
+    exact = amount if isinstance(amount, Decimal) else Decimal(f"{amount:.{_PRICE_PLACES}f}")
+    places = _CURRENCY_PLACES.get(currency, 2)
+    rounded = exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    if is_price or (exact and not rounded):
+        needed = -int(exact.normalize().as_tuple().exponent)
+        rounded = exact.quantize(Decimal(1).scaleb(-max(places, min(needed, _PRICE_PLACES))), ROUND_HALF_UP)
+    return f"{rounded:{sign},f}"
 
 
 def plural(count: int, noun: str, ending: str = "s") -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from toolkit.analysis import readable
 
-MONEY = pd.ArrowDtype(pa.decimal128(18, 6))
 INT, UTC = pd.Int64Dtype(), pd.DatetimeTZDtype("ns", "UTC")
 
 
@@ -22,11 +19,11 @@ def word(name: str, values: list[Any], dtype: Any = "float64") -> list[str]:
 @pytest.mark.parametrize(
     ("name", "values", "dtype", "words"),
     [
-        ("share", [0.957398, 0.99994, 1], "float64", ["95.74 %", "> 99.99 %", "100.00 %"]),
-        ("share", [0, 0.0000599], "float64", ["0.00 %", "< 0.01 %"]),
-        ("share_before", [0.5, None], "float64", ["50.00 %", "–"]),
+        ("calls_ratio", [0.957398, 0.99994, 1], "float64", ["95.74 %", "> 99.99 %", "100.00 %"]),
+        ("calls_ratio", [0, 0.0000599], "float64", ["0.00 %", "< 0.01 %"]),
+        ("found_ratio_before", [0.5, None], "float64", ["50.00 %", "–"]),
         ("spent_ratio", [2.34], "float64", ["234.00 %"]),
-        ("conversion", [0.77], "float64", ["77.00 %"]),
+        ("conversion_ratio", [0.77], "float64", ["77.00 %"]),
         ("conversion_score", [33.6019], "float64", ["33.6"]),
         ("ratio", [3.7328, float("inf"), float("-inf")], "float64", ["3.73", "∞", "-∞"]),
         ("p99_ms", [48.62513, 9886.4, 0.0, 999.7], "float64", ["48.6", "9,886", "0", "1,000"]),
@@ -43,16 +40,20 @@ def test_a_value_is_formatted_by_its_column(name: str, values: list[Any], dtype:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("name", "currency", "values", "words"),
     [
-        (["9342.563", "0.1"], ["9,342.56", "0.10"]),
-        (["0.045", "0.5"], ["0.045", "0.500"]),
-        (["1", None], ["1.00", "–"]),
-        (["0.139976", "-0.01"], ["0.139976", "-0.010000"]),
+        ("money", "CNY", [9342.565, 0.1, None], ["9,342.57", "0.10", "–"]),
+        ("wasted_money", "JPY", [9342.5, 100.0, 0.0], ["9,343", "100", "0"]),
+        ("money_low", "CNY", [0.0045, -0.098], ["0.0045", "-0.10"]),
+        ("billed_price", "CNY", [0.045, 0.5], ["0.045", "0.50"]),
+        ("in_dispute", "CNY", [0.139976, -0.01], ["0.139976", "-0.01"]),
+        ("money_per_verified_user", "KWD", [0.5], ["0.500"]),
     ],
 )
-def test_money_has_two_places_or_as_many_as_needed(values: list[str | None], words: list[str]) -> None:
-    assert word("money", [value if value is None else Decimal(value) for value in values], MONEY) == words
+def test_money_has_the_places_of_its_currency_and_prices_as_many_as_needed(
+    name: str, currency: str, values: list[float | None], words: list[str]
+) -> None:
+    assert list(readable(pd.DataFrame({name: values, "currency": currency}), name)[name]) == words
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def _plain(values):
 def test_success_has_a_row_with_the_apis_message(call):
     row = analysis.return_codes(analysis.from_records([call()])).iloc[0]
     assert row["endpoint":"error"].tolist()[:6] == ["send", 200, 50000, "success", "请求成功", "OK"]
-    assert (row["calls"], row["share"]) == (1, 1.0)
+    assert (row["calls"], row["calls_ratio"]) == (1, 1.0)
 
 
 def test_every_code_of_the_api_is_described(call):
@@ -95,7 +95,7 @@ def test_the_order_of_rows_does_not_depend_on_the_order_of_calls(call):
 
 def test_shares_are_of_the_endpoints_calls(call):
     records = [call(), call(), call(), call(code=50009), call(Endpoint.VERIFY, 50010)]
-    assert analysis.return_codes(analysis.from_records(records))["share"].tolist() == [0.75, 0.25, 1.0]
+    assert analysis.return_codes(analysis.from_records(records))["calls_ratio"].tolist() == [0.75, 0.25, 1.0]
 
 
 @settings(deadline=None)
@@ -109,7 +109,7 @@ def test_return_codes_agree_with_counting_by_hand(data, runs):
     assert len(table) == len(counted)
     for endpoint, total in Counter(r.endpoint for r in records).items():
         mine = table[table["endpoint"] == endpoint]
-        assert (mine["share"] * total).tolist() == pytest.approx(mine["calls"].tolist())
+        assert (mine["calls_ratio"] * total).tolist() == pytest.approx(mine["calls"].tolist())
 
 
 @settings(deadline=None)

@@ -43,7 +43,7 @@ def test_a_run_is_judged_by_its_calls(frame):
 
 def test_percentiles_are_those_of_the_report(traffic):
     frame = analysis.from_records(traffic)
-    table = analysis.latency(frame, at=[99.9]).set_index(["endpoint", "measure"])["p99.9_ms"]
+    table = analysis.latency(frame, at=[99.9]).set_index(["endpoint", "measure"])["p99_9_ms"]
     for (endpoint, measure), shown in table.items():
         (verdict,) = RunResult("friday", frame, {"thresholds": [f"p99.9({endpoint}.{measure}) < 1"]}).verdicts
         assert verdict.value == pytest.approx(shown, rel=1e-12)

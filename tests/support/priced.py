@@ -145,7 +145,7 @@ def _sum(sends: list[CallRecord], records: list[CallRecord], rights: set[str | N
         "unpriced": sum(amount(it, of)[0] for it in accepted if amount(it, of)[1] is None),
         "money": money,
         "verified": len(verified),
-        "conversion": len(verified) / len(accepted) if accepted else None,
+        "conversion_ratio": len(verified) / len(accepted) if accepted else None,
         "wasted": len(wasted),
         "wasted_money": _add(wasted, of),
         "resent": len(resent),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -13,8 +13,10 @@ from toolkit import number_format
 _IDENTIFIERS = frozenset({"return_code", "http_status", "temp_id", "mobile_key", "msg_key"})  # without separators
 _VALUES = frozenset({"a", "b", "before", "after"})  # shares or ms, depending on the column "measure"
 _DIFFERENCES = frozenset({"difference", "difference_low", "difference_high"})  # likewise
-_MIN_PLACES, _MAX_PLACES = 2, 6  # of money
-_LARGE_AMOUNT = 100
+_MONEY = re.compile("(.*_)?money(_.*)?")
+_UNIT_PRICE = re.compile(
+    "money_per_.*|(billed_)?(price|amount)|in_dispute"
+)  # of a message or a user: needs more places
 
 
 def readable(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -22,7 +24,8 @@ def readable(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
     Shares are in percent and their differences in percentage points (pp). Other numbers have three significant digits,
     or all digits of a whole number. Latencies in a column that also contains shares get the unit ms. Money has the
-    decimal places that the column needs, at least two. Times are UTC, to the second, minute or day.
+    decimal places of the frame's currency, and the price of a message as many as it needs. Times are UTC, to the
+    second, minute or day.
 
     Args:
         frame: A result of the analysis.
@@ -31,8 +34,8 @@ def readable(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     Returns:
         A frame of strings without an index. A missing value is "–", or "" in a column of text.
 
-    >>> frame = pd.DataFrame({"calls": [12_000], "share": [0.25], "busiest_calls": [3]})
-    >>> readable(frame, "calls", "share").iloc[0].tolist()
+    >>> frame = pd.DataFrame({"calls": [12_000], "calls_ratio": [0.25], "busiest_calls": [3]})
+    >>> readable(frame, "calls", "calls_ratio").iloc[0].tolist()
     ['12,000', '25.00 %']
     """
     names = list(columns or frame.columns)
@@ -45,6 +48,9 @@ def _format_column(frame: pd.DataFrame, name: str) -> list[str]:
     if name in _VALUES | _DIFFERENCES and "measure" in frame:
         is_difference = name in _DIFFERENCES
         return [_format_measured(it, of, is_difference) for it, of in zip(column, frame["measure"], strict=True)]
+    if (is_price := bool(_UNIT_PRICE.fullmatch(name))) or _MONEY.fullmatch(name):
+        currencies = frame["currency"] if "currency" in frame else [""] * len(frame)
+        return [_format_money(*of, is_price) for of in zip(column, currencies, strict=True)]
     format_value = _formatter(column, name)
     missing = "" if _is_text(column) else number_format.MISSING
     return [missing if pd.isna(value) else format_value(value) for value in column]
@@ -62,11 +68,8 @@ def _formatter(column: pd.Series, name: str) -> Callable[[Any], str]:
     if pd.api.types.is_integer_dtype(column.dtype):
         return lambda value: format(value, ",")
     if pd.api.types.is_float_dtype(column.dtype):
-        is_share = name.startswith(("share", "conversion")) and not name.endswith("_score")
-        is_share = is_share or name.endswith("_ratio") or name == "coverage"
-        return number_format.share if is_share else number_format.short_number
-    places = _money_places(column)
-    return lambda value: format(value, f",.{places}f")
+        return number_format.share if "_ratio" in name else number_format.short_number
+    return str
 
 
 def _is_text(column: pd.Series) -> bool:
@@ -82,18 +85,15 @@ def _format_measured(value: Any, measure: str, is_difference: bool) -> str:
     return f"{100 * value:+.2f} pp" if is_difference else number_format.share(value)
 
 
+def _format_money(amount: Any, currency: Any, is_price: bool) -> str:
+    if pd.isna(amount):
+        return number_format.MISSING
+    return number_format.amount_text(amount, "" if pd.isna(currency) else str(currency), is_price=is_price)
+
+
 def _time_format(column: pd.Series) -> str:
     """Return the shortest format that shows the times of a column, to the second at most."""
     times = column.dropna()
     if (times == times.dt.floor("D")).all():
         return "%Y-%m-%d"
     return "%Y-%m-%d %H:%M" if (times == times.dt.floor("min")).all() else "%Y-%m-%d %H:%M:%S"
-
-
-def _money_places(column: pd.Series) -> int:
-    """Return the decimal places for a column of money: two if it has large amounts, else as many as it needs."""
-    values = [value for value in column if isinstance(value, Decimal)]
-    if any(abs(value) >= _LARGE_AMOUNT for value in values):
-        return _MIN_PLACES
-    needed = [-int(value.normalize().as_tuple().exponent) for value in values]
-    return min(_MAX_PLACES, max([_MIN_PLACES, *needed]))

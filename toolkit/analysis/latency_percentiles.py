@@ -10,6 +10,7 @@ never connected is left out: a refused connection takes a millisecond, and would
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
@@ -89,9 +90,19 @@ def percentile_column(percentile: float) -> str:
     """Return the name of a percentile's column.
 
     >>> percentile_column(99.9)
-    'p99.9_ms'
+    'p99_9_ms'
     """
-    return f"p{percentile:.12g}_ms"
+    return f"p{percentile:.12g}_ms".replace(".", "_")  # a point would break pandas' query()
+
+
+def percentile_of(column: str) -> float | None:
+    """Return the percentile of a column that ``percentile_column`` named; None for another column.
+
+    >>> percentile_of("p99_9_ms"), percentile_of("max_ms")
+    (99.9, None)
+    """
+    found = re.fullmatch(r"p(\d+(?:_\d+)?)_ms", column)
+    return float(found[1].replace("_", ".")) if found else None
 
 
 def _percentiles(

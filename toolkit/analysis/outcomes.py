@@ -20,12 +20,13 @@ def return_codes(calls: IntoCalls) -> pd.DataFrame:
     Returns one row per endpoint and outcome, in the API's order, calls without a return code last. Columns:
         endpoint (category).
         http_status (Int16): null without a response.
-        return_code (category): null without a response of the API.
+        return_code (Int64): null without a response of the API.
         message, meaning (string): description of the code; of an unknown code the API's message, and "".
         kind (category): as ``return_codes.kind_of`` decides it, null for an unknown code.
         error (category): null if the API responded.
         calls (int64).
-        share, share_low, share_high (float64, 0..1): share of the endpoint's calls, and Wilson's 95 % interval.
+        calls_ratio, calls_ratio_low, calls_ratio_high (float64, 0..1): share of the endpoint's calls, and Wilson's
+            95 % interval.
 
     Raises InputError if ``calls`` isn't a frame of calls.
 
@@ -34,9 +35,9 @@ def return_codes(calls: IntoCalls) -> pd.DataFrame:
     counts = describe_codes(_count(lazy(calls), _OUTCOME).sort_values(_SORT_ORDER, ignore_index=True))
     whole = counts.groupby("endpoint", observed=True)["calls"].transform("sum")
     low, high = wilson(counts["calls"], whole)
-    counts = counts.assign(share=counts["calls"] / whole, share_low=low, share_high=high)
+    counts = counts.assign(calls_ratio=counts["calls"] / whole, calls_ratio_low=low, calls_ratio_high=high)
     described = ["message", "meaning", "kind", "error"]
-    return counts[[*_OUTCOME[:3], *described, "calls", "share", "share_low", "share_high"]]
+    return counts[[*_OUTCOME[:3], *described, "calls", "calls_ratio", "calls_ratio_low", "calls_ratio_high"]]
 
 
 def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import Kind, ReturnCode, find_published
+from toolkit.api.return_codes import Kind, find_published
 from toolkit.api.wire import Endpoint
 
 _TEXT = pd.StringDtype("pyarrow")
@@ -23,9 +23,10 @@ _CATEGORIES = ("run", "source", "prefix", "app_key", "error", "carrier", "provin
 def tidy(table: pa.Table) -> pd.DataFrame:
     """Convert an Arrow table to a pandas frame without object columns.
 
-    ``endpoint``, ``kind`` and ``return_code`` become ordered categories that hold all values of the API, in its order.
+    ``endpoint`` and ``kind`` become ordered categories that hold all values of the API, in its order.
     ``run``, ``source``, ``prefix``, ``app_key``, ``error``, ``carrier`` and ``province`` become categories; other text
-    is ``string``. Integers are ``int64``, or ``Int64`` if some are null. Raise InputError for an unknown endpoint or
+    is ``string``. Integers are ``int64``, or ``Int64`` if some are null; ``return_code`` is always ``Int64``, so that
+    frames can be merged by it. Raise InputError for an unknown endpoint or
     kind.
     """
     for name, type_ in zip(table.schema.names, table.schema.types, strict=True):
@@ -54,7 +55,7 @@ def _tidy_column(column: pd.Series) -> pd.Series:
             raise InputError(f"unknown {column.name} {unknown[0]!r} in the calls (expected {', '.join(values)})")
         return column.astype(pd.CategoricalDtype(values, ordered=True))
     if column.name == "return_code":
-        return column.astype(code_dtype(column))
+        return column.astype("Int64")
     if column.name == "http_status":
         return column.astype("Int16")
     if column.name in _CATEGORIES:
@@ -65,12 +66,6 @@ def _tidy_column(column: pd.Series) -> pd.Series:
     return column
 
 
-def code_dtype(codes: pd.Series) -> pd.CategoricalDtype:
-    """Return the ordered categories for return codes: those of the API and all others in ``codes``, ascending."""
-    known = {int(row) for row in ReturnCode} | {int(code) for code in codes.dropna().unique()}
-    return pd.CategoricalDtype(pd.Index(sorted(known), dtype="int64"), ordered=True)
-
-
 def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
     """Add the API's description of ``return_code`` to a frame.
 
@@ -78,7 +73,7 @@ def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
     columns of the frame are used if it has them: ``response_kind`` (``calls_table.RESPONSE_KIND``) wins over the code's
     kind, and ``said``, a message of the calls, describes a code that is in no table.
     """
-    codes = frame["return_code"].astype(code_dtype(frame["return_code"])).cat
+    codes = frame["return_code"].astype("Int64").astype("category").cat
     rows = [
         *(find_published(int(code)) for code in codes.categories),
         None,

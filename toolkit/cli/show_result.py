@@ -43,8 +43,8 @@ def show_result(result: RunResult, as_json: bool) -> None:
         rows = [{"figure": name, "value": value} for name, value in figure_rows(check.figures)]
         show(rows, title=f"{check.claim}: {check.status}")
         print()
-    codes = masked(result.codes).drop(columns=["meaning", "share_low", "share_high"])
-    show(_rows(codes.assign(share=codes["share"].map(number_format.share))), title="Return codes")
+    codes = masked(result.codes).drop(columns=["meaning", "calls_ratio_low", "calls_ratio_high"])
+    show(_rows(codes.assign(calls_ratio=codes["calls_ratio"].map(number_format.share))), title="Return codes")
     show(_rows(result.latency.drop(columns=["mean_ms", "error_ratio"])), title="\nLatency (ms)")
 
 

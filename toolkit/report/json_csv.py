@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -21,7 +20,7 @@ SCHEMA = 1
 def to_json(report: Report) -> str:
     """Return the header, findings, verdicts, check results and complete tables of a report as JSON.
 
-    Times are ISO 8601 in UTC, amounts of money are decimals as text, and NaN is null. docs/report.md lists the fields.
+    Times are ISO 8601 in UTC, and NaN is null. Money is right to the millionth. docs/report.md lists the fields.
     """
     content: dict[str, Any] = {
         "schema": SCHEMA,
@@ -56,6 +55,4 @@ def _plain(value: Any) -> Json:
         return None
     if isinstance(value, pd.Timestamp):
         return value.isoformat()
-    if isinstance(value, Decimal):
-        return f"{value:f}"
     return value.item() if hasattr(value, "item") else value  # type: ignore[no-any-return]

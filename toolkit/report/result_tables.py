@@ -68,8 +68,8 @@ def outcome_rows(codes: pd.DataFrame) -> Iterator[OutcomeRow]:
             meaning=known["meaning"],
             kind=badge(kind_of(row)),
             calls=f"{row['calls']:,}",
-            share=number_format.share(row["share"]),
-            bar=round(100 * row["share"], 3),
+            share=number_format.share(row["calls_ratio"]),
+            bar=round(100 * row["calls_ratio"], 3),
         )
 
 

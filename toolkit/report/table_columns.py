@@ -58,6 +58,12 @@ def money(name: str, title: str = "") -> Column:
     return Column(Header(title or _words(name), is_number=True), lambda row: money_of(row, name))
 
 
+def unit_price(name: str, title: str = "") -> Column:
+    """Show the price of one message or user with the row's currency."""
+    show = number_format.unit_price
+    return Column(Header(title or _words(name), is_number=True), lambda row: money_of(row, name, show))
+
+
 def time(name: str, title: str = "") -> Column:
     """Show a UTC time to the second."""
     return Column(
@@ -124,10 +130,10 @@ def lacks(row: Row, name: str) -> bool:
     return bool(pd.isna(row[name])) or row[name] == ""
 
 
-def money_of(row: Row, name: str) -> str:
+def money_of(row: Row, name: str, show: Callable[[Any, str], str] = number_format.money) -> str:
     """Format an amount of money with the row's currency."""
     is_unknown = lacks(row, name) or lacks(row, "currency")
-    return number_format.MISSING if is_unknown else number_format.money(row[name], row["currency"])
+    return number_format.MISSING if is_unknown else show(row[name], row["currency"])
 
 
 def _words(name: str) -> str:

@@ -17,7 +17,16 @@ SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
 START = 1_793_966_400 * SECOND  # 2026-11-06 12:00:00 UTC
 FIGURES = [
-    *("sends", "share", "verified", "conversion", "conversion_elsewhere", "peak_at", "peak_sends", "peak_verified"),
+    *(
+        "sends",
+        "sends_ratio",
+        "verified",
+        "conversion_ratio",
+        "conversion_ratio_elsewhere",
+        "peak_at",
+        "peak_sends",
+        "peak_verified",
+    ),
     *("peak_expected", "run_ratio", "run_ratio_expected", "conversion_score", "burst_score", "runs_score"),
 ]
 

@@ -80,7 +80,7 @@ def test_without_any_price_there_is_neither_money_nor_currency():
 def test_without_accepted_sends_the_money_is_zero():
     row = _only([send(MIDNIGHT_NS, 1, 50009)])
     assert (row["money"], row["refused"], row["accepted"]) == (0, 1, 0)
-    assert pd.isna(row["conversion"])
+    assert pd.isna(row["conversion_ratio"])
     assert pd.isna(row["money_per_verified_user"])
 
 
@@ -109,7 +109,7 @@ def test_a_message_belongs_to_the_day_of_its_send():
     right = verify(sent, 50000)
     assert pd.Timestamp(right.started_ns, tz="UTC").date() > YESTERDAY
     (row,) = _cost([sent, right], by=["day"]).to_dict("records")
-    assert (row["day"].date(), row["verified"], row["conversion"]) == (YESTERDAY, 1, 1.0)
+    assert (row["day"].date(), row["verified"], row["conversion_ratio"]) == (YESTERDAY, 1, 1.0)
 
 
 def test_a_send_counts_as_resent_up_to_five_minutes_after_another():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from toolkit import analysis
+from toolkit.analysis.billing.forecast import HORIZON_DAYS
 from toolkit.api.errors import InputError
 from toolkit.price_list import PricedTemplate, PriceList, PriceRow, Unit
 
@@ -93,7 +94,7 @@ def test_a_balance_lasts_until_its_segments_or_money_are_spent():
     assert by_money["days_left"] == pytest.approx(by_segments["days_left"])
     assert by_money["days_left_low"] == pytest.approx(by_money["days_left_high"])
     assert _only(calls, balance=0)["days_left"] == 0
-    assert _only(calls, balance=10**9)["days_left"] == np.inf
+    assert _only(calls, balance=10**9)["days_left"] == HORIZON_DAYS
 
 
 def test_days_left_have_an_interval():

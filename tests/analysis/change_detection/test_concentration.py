@@ -58,9 +58,9 @@ def test_a_pumped_prefix_comes_first_and_then_the_values_that_it_shares_with_oth
     assert {("province", "Jiangsu"), ("app_key", "app-1"), ("temp_id", "2"), ("hour", "14")} == set(_values(table)[1:])
     first = table.iloc[0]
     assert (first["calls"], first["lift_low"] > 5) == (2_000, True)
-    assert first["coverage"] == pytest.approx(0.6, abs=0.05)
-    assert first["share"] == pytest.approx(0.8, abs=0.03)
-    assert pd.isna(first["share_before"])
+    assert first["coverage_ratio"] == pytest.approx(0.6, abs=0.05)
+    assert first["found_ratio"] == pytest.approx(0.8, abs=0.03)
+    assert pd.isna(first["found_ratio_before"])
 
 
 def test_a_constant_excess_is_reported_only_without_since(day):

@@ -35,9 +35,9 @@ def test_the_columns_of_a_value_agree_with_counting_by_hand(drawn):
     calls, found, calls_before, _ = map(sum, zip(*rows.values(), strict=True))
     for row in concentrated_values(_values(rows)).to_dict("records"):
         mine = rows[row["value"]]
-        assert row["share"] == pytest.approx(mine[1] / mine[0])
-        assert row["share_elsewhere"] == pytest.approx((found - mine[1]) / (calls - mine[0]))
-        assert row["coverage"] == pytest.approx(mine[1] / found)
+        assert row["found_ratio"] == pytest.approx(mine[1] / mine[0])
+        assert row["found_ratio_elsewhere"] == pytest.approx((found - mine[1]) / (calls - mine[0]))
+        assert row["coverage_ratio"] == pytest.approx(mine[1] / found)
         assert row["excess"] == pytest.approx(mine[1] - mine[1] / row["lift"])
         assert 1 < row["lift_low"] < row["lift"] < row["lift_high"]
         wanted = mine[1] / mine[0] / ((found - mine[1] + 0.5) / (calls - mine[0] + 1))
@@ -88,7 +88,7 @@ def test_a_lift_before_counts_against_the_lift_now():
     assert _told(before | {"new": (1_000, 300, 2_000, 60)}) == ["new"]
     (row,) = concentrated_values(_values(before | {"always": (10_000, 3_600, 20_000, 1_800)})).to_dict("records")
     assert row["lift"] == pytest.approx(4, rel=0.05)
-    assert row["share_before"] == pytest.approx(0.09)
+    assert row["found_ratio_before"] == pytest.approx(0.09)
 
 
 def test_a_value_that_was_below_the_others_and_is_now_equal_does_not_stand_out():
@@ -122,7 +122,7 @@ def test_the_example_of_the_module_has_the_scores_that_it_states():
     values = pd.DataFrame({"value": list("ABCDE"), **counts, "calls_before": 0, "found_before": 0})
     found = concentrated_values(values).set_index("value")
     assert found["lift"].round(1).to_dict() == {"A": 13.3, "B": 10.2}
-    assert found["coverage"].to_dict() == {"A": 0.6, "B": 0.03}
+    assert found["coverage_ratio"].to_dict() == {"A": 0.6, "B": 0.03}
     assert found["score"].round(2).to_dict() == {"A": 1.44, "B": 0.06}
 
 

@@ -37,7 +37,7 @@ def _tries(rng, mobiles=40, every_s=100, hours=6):
 
 
 def _left(limits):
-    return limits.loc[limits["count"].isna(), "refusals"].tolist()
+    return limits.loc[limits["max_sends"].isna(), "refusals"].tolist()
 
 
 def test_the_apis_rules_are_found_and_explain_everything():
@@ -45,11 +45,11 @@ def test_the_apis_rules_are_found_and_explain_everything():
     found = analysis.limits(decide(_tries(rng), _always(*API), rng))
     assert _found(found) == [{(1, 60), (5, 3600), (10, 86_400)}]
     assert _left(found) == [0]
-    rules = found[found["count"].notna()]
+    rules = found[found["max_sends"].notna()]
     assert (rules["window_low_s"] <= rules["window_s"]).all()
     assert (rules["window_s"] <= rules["window_high_s"]).all()
     assert (rules["window_high_s"] / rules["window_low_s"] < 1.01).all()
-    assert rules["shape"].tolist() == ["sliding"] * 3
+    assert rules["window_shape"].tolist() == ["sliding"] * 3
     assert (rules["broken_by"] == 0).all()
 
 
@@ -155,7 +155,7 @@ def test_changed_rules_have_their_periods(before, after):
 def test_a_window_without_a_round_length_has_bounds():
     rng = np.random.default_rng(1)
     row = analysis.limits(decide(_tries(rng), _always(Sliding(2, 77)), rng)).iloc[0]
-    assert (row["count"], pd.isna(row["window_s"])) == (2, True)
+    assert (row["max_sends"], pd.isna(row["window_s"])) == (2, True)
     assert 76 < row["window_low_s"] <= 77 <= row["window_high_s"] < 78
 
 
@@ -215,14 +215,14 @@ def test_the_most_that_was_accepted_in_a_window_agrees_with_counting(times, wind
     }
     assert (row["window_s"], row["most_accepted"], row["app_key"]) == (window_s, max(counts.values()), "a")
     firsts = [last for last, count in counts.items() if count == max(counts.values())]
-    assert row["at"].value == (START_S + min(firsts)) * NS
+    assert row["reached_at"].value == (START_S + min(firsts)) * NS
 
 
 def test_without_accepted_sends_most_accepted_is_0(call):
     none, some = (analysis.most_accepted(analysis.from_records(it)) for it in ([], [call(mobile_key=1, app_key="a")]))
     assert none["most_accepted"].tolist() == [0, 0, 0, 0]
     assert some["most_accepted"].tolist() == [1, 1, 1, 1]
-    assert none["at"].isna().all()
+    assert none["reached_at"].isna().all()
     assert none.dtypes.astype(str).drop("app_key").tolist() == some.dtypes.astype(str).drop("app_key").tolist()
 
 
@@ -324,7 +324,7 @@ def test_the_example_of_the_module_has_the_scores_and_gains_that_it_states():
 
 def test_ten_sends_of_the_example_show_no_rule_and_twenty_do():
     one, two = (analysis.limits(_calls(_example(mobiles)), skew_ms=0) for mobiles in (1, 2))
-    assert one["count"].isna().all()
+    assert one["max_sends"].isna().all()
     row = two.iloc[0]
-    assert (row["count"], row["window_s"], row["window_low_s"], row["window_high_s"]) == (1, 60, 58, 60)
-    assert (row["shape"], row["chance"]) == ("sliding", pytest.approx(4 * (8 / 18) ** 8))
+    assert (row["max_sends"], row["window_s"], row["window_low_s"], row["window_high_s"]) == (1, 60, 58, 60)
+    assert (row["window_shape"], row["chance"]) == ("sliding", pytest.approx(4 * (8 / 18) ** 8))

@@ -56,7 +56,7 @@ def test_an_unknown_return_code_is_an_error_without_a_payer(call):
 
 def test_shares_are_relative_to_all_calls_of_the_endpoint(call):
     found = _errors([call(), call(), call(), call(code=50019), call(Endpoint.VERIFY, 50010)])
-    assert found["share"].tolist() == [0.25, 1.0]
+    assert found["calls_ratio"].tolist() == [0.25, 1.0]
 
 
 def test_the_mobile_of_a_verify_is_that_of_its_send(call):
@@ -107,7 +107,7 @@ def test_errors_equal_a_count_by_hand(data, runs):
         times = failed[tuple(_none(row[name]) for name in ("endpoint", "http_status", "return_code", "error"))]
         busy = Counter(it // (2 * SECOND) * 2 * SECOND for it in times)
         most = max(busy.values())
-        assert (row["calls"], row["share"]) == (len(times), pytest.approx(len(times) / whole[row["endpoint"]]))
+        assert (row["calls"], row["calls_ratio"]) == (len(times), pytest.approx(len(times) / whole[row["endpoint"]]))
         assert (row["first_seen"], row["last_seen"]) == (min(times), max(times))
         assert (row["busiest_calls"], row["busiest"]) == (most, min(it for it in busy if busy[it] == most))
 

@@ -56,7 +56,7 @@ _COUNT_BITS, _BUCKET_BITS = 20, 22
 _MAX_COUNT = 2**_COUNT_BITS - 1
 _MODULUS = 1_000_003  # shortens mobile keys, which are only compared for equality
 _COLUMNS = [
-    *("prefix", "sends", "share", "verified", "conversion", "conversion_elsewhere"),
+    *("prefix", "sends", "sends_ratio", "verified", "conversion_ratio", "conversion_ratio_elsewhere"),
     *("peak_at", "peak_sends", "peak_verified", "peak_expected", "run_ratio", "run_ratio_expected"),
     *("conversion_score", "burst_score", "runs_score", "score", "flagged"),
 ]
@@ -74,9 +74,9 @@ def suspects(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame
 
         - prefix (category)
         - sends (int64): accepted
-        - share (0..1, float64): of all accepted sends
+        - sends_ratio (0..1, float64): of all accepted sends
         - verified (int64): messages with a successful verify
-        - conversion, conversion_elsewhere (0..1, float64): verified / sends of the prefix and of all others
+        - conversion_ratio, conversion_ratio_elsewhere (0..1, float64): verified / sends of the prefix and of all others
         - peak_at (UTC, datetime64[ns, UTC]): the start of the bucket with the most unverified sends
         - peak_sends, peak_verified (int64): the sends and the verified messages in it, exact below a million
         - peak_expected (float64): the expected number of unverified sends in it
@@ -165,9 +165,9 @@ def _add_expectations(found: pd.DataFrame, totals: pd.DataFrame) -> pd.DataFrame
     number = found["prefix"].astype("string").astype("int64")
     share_of_previous = (number - 1).map(dict(zip(number, share, strict=True))).fillna(0)
     return found.assign(
-        share=share,
-        conversion=found["verified"] / found["sends"],
-        conversion_elsewhere=_ratio(verified - found["verified"], sends - found["sends"]),
+        sends_ratio=share,
+        conversion_ratio=found["verified"] / found["sends"],
+        conversion_ratio_elsewhere=_ratio(verified - found["verified"], sends - found["sends"]),
         peak_conversion_elsewhere=_ratio(others_peak_verified, others_peak_sends).clip(upper=1),
         peak_expected=expected.where(others_unverified > others_peak_unverified),
         run_ratio=found["runs"] / found["sends"],
@@ -182,7 +182,7 @@ def _ratio(part: pd.Series, whole: pd.Series) -> pd.Series:
 def _add_scores(found: pd.DataFrame) -> pd.DataFrame:
     """Add the parts of the score, the score and the flag."""
     unverified, expected = found["peak_sends"] - found["peak_verified"], found["peak_expected"]
-    lack = _missing_conversion(found["verified"], found["sends"], found["conversion_elsewhere"])
+    lack = _missing_conversion(found["verified"], found["sends"], found["conversion_ratio_elsewhere"])
     peak_lack = _missing_conversion(found["peak_verified"], found["peak_sends"], found["peak_conversion_elsewhere"])
     at_least = (unverified - _DEVIATIONS * np.sqrt(unverified)).clip(lower=1)
     burst_factor = at_least / (expected + _DEVIATIONS * np.sqrt(expected) + 1)

@@ -12,7 +12,6 @@ from toolkit.analysis.billing.pricing import (
     as_number,
     needs_carrier,
     select_sends,
-    to_decimals,
     to_money,
 )
 from toolkit.analysis.calls_table import IS_FREE, IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy
@@ -33,7 +32,7 @@ _ACCEPTED_SUMS = (
 )
 _OTHER_SUMS = ("refused", "possibly_charged")
 _COLUMNS = (
-    *("sends", "accepted", "segments", "billed", "unpriced", "money", "currency", "verified", "conversion"),
+    *("sends", "accepted", "segments", "billed", "unpriced", "money", "currency", "verified", "conversion_ratio"),
     *("wasted", "wasted_money", "resent", "resent_money", "refused", "possibly_charged"),
     *("verified_users", "money_per_verified_user"),
 )
@@ -64,15 +63,16 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY) -> pd.Data
         - accepted (int64): messages
         - segments (int64): of accepted messages; by the record, else the template, else 1
         - billed, unpriced (int64): the segments with and without a known price
-        - money (decimal), currency (category): the cost of the billed segments, null if no price is known
+        - money (float64), currency (category): the cost of the billed segments, null if no price is known; it is summed
+          exactly, then rounded to the closest float64, which is right to the millionth up to 9 billion
         - verified (int64): messages with a successful verify
-        - conversion (0..1, float64): verified / accepted
-        - wasted (int64), wasted_money (decimal): messages without a successful verify
-        - resent (int64), resent_money (decimal): messages within 5 minutes after another one of the app and mobile
+        - conversion_ratio (0..1, float64): verified / accepted
+        - wasted (int64), wasted_money (float64): messages without a successful verify
+        - resent (int64), resent_money (float64): messages within 5 minutes after another one of the app and mobile
         - refused (int64): sends that were certainly free
         - possibly_charged (int64): sends that may have been charged, for example after a timeout
         - verified_users (int64): distinct mobiles with a successful verify
-        - money_per_verified_user (decimal)
+        - money_per_verified_user (float64): not rounded
 
     Raises:
         InputError: ``by`` contains another column, or the price list contains an unknown carrier.
@@ -146,18 +146,16 @@ def _to_int64(sums: LazyTable) -> LazyTable:
 def _to_frame(sums: pd.DataFrame, keys: list[str], prices: PriceList) -> pd.DataFrame:
     """Return the result for the sums of each group."""
     accepted, users, money = sums["accepted"], sums["users"], _money(sums, "accepted")
-    pairs = zip(money, users, strict=True)
-    per_user = (None if pd.isna(amount) or not count else amount / count for amount, count in pairs)
     frame = sums.assign(
         sends=accepted + sums["refused"] + sums["possibly_charged"],
         unpriced=sums["segments"] - sums["billed"],
         money=money,
         currency=pd.Categorical([prices.currency] * len(sums)),
-        conversion=sums["verified"] / accepted.where(accepted > 0),
+        conversion_ratio=sums["verified"] / accepted.where(accepted > 0),
         wasted_money=_money(sums, "wasted"),
         resent_money=_money(sums, "resent"),
         verified_users=users,
-        money_per_verified_user=to_decimals(per_user, money.index),
+        money_per_verified_user=money / users.where(users > 0),
     )
     if "day" in keys:
         frame["day"] = to_utc(sums["day_ns"])

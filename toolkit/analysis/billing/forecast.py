@@ -20,7 +20,7 @@ from toolkit.analysis.timestamps import NS_PER_DAY, parse_time_ns, to_utc
 from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList
 
-HORIZON_DAYS = 366  # a balance that lasts longer is said to last for an infinite time
+HORIZON_DAYS = 366  # the longest time that a balance is said to last
 
 Until: TypeAlias = str | pd.Timestamp | None
 
@@ -77,8 +77,8 @@ def forecast(
         - messages_forecast, messages_low, messages_high (Int64): the forecast total and its 95 % interval
         - segments, segments_forecast, segments_low, segments_high: the same for segments
         - unpriced (int64): segments since ``since`` without a known price, which are in no amount
-        - money, money_forecast, money_low, money_high (decimal), currency (category): the same for the cost
-        - days_left, days_left_low, days_left_high (days, float64): how long the balance lasts, infinite beyond 366
+        - money, money_forecast, money_low, money_high (float64), currency (category): the same for the cost
+        - days_left, days_left_low, days_left_high (days, float64): how long the balance lasts; 366 means 366 or more
         - reason (string): why there is no forecast, else ""
 
     Raises:
@@ -109,7 +109,7 @@ def forecast_by_day(calls: IntoCalls, prices: PriceList, until: Until = None) ->
         - messages (int64): accepted on the day
         - messages_to_date (Int64): from the first day to the end of this day, with the forecast
         - messages_to_date_low, messages_to_date_high (Int64): its 95 % interval, of width 0 for days that are over
-        - money, money_to_date, money_to_date_low, money_to_date_high (decimal): the same for the cost
+        - money, money_to_date, money_to_date_low, money_to_date_high (float64): the same for the cost
         - currency (category)
 
     Raises:
@@ -225,7 +225,9 @@ def _days_left(month: _MonthForecast, balance: int | Decimal | None) -> dict[str
     low, high = found.interval()
     day_ends = np.arange(1.0, len(low) + 1) - month.volumes.last_ns % NS_PER_DAY / NS_PER_DAY
     curves = {"": found.expected, "_low": high, "_high": low}
-    return {f"days_left{suffix}": days_until(amount, curve, day_ends) for suffix, curve in curves.items()}
+    return {
+        f"days_left{suffix}": min(days_until(amount, curve, day_ends), HORIZON_DAYS) for suffix, curve in curves.items()
+    }
 
 
 def _convert(frame: pd.DataFrame, columns: Mapping[str, Any], prices: PriceList) -> pd.DataFrame:

@@ -1,21 +1,18 @@
 """Add prices to sends, from a price list that is looked up once for each day, template and carrier.
 
-Amounts are whole numbers of millionths of the currency, because every engine adds those up exactly. They are shown as
-decimals.
+Amounts are whole numbers of millionths of the currency, because every engine adds those up exactly. Frames for users
+have the closest float64, with which pandas calculates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
 
 import narwhals as nw
 import pandas as pd
-import pyarrow as pa
 
 from toolkit.analysis.calls_table import IS_SEND, LazyTable, collect
 from toolkit.analysis.carriers import carrier_names
@@ -24,7 +21,6 @@ from toolkit.analysis.timestamps import NS_PER_DAY
 from toolkit.api.errors import InputError
 from toolkit.price_list import PLACES, PriceList, Unit
 
-MONEY: Any = pd.ArrowDtype(pa.decimal128(38, PLACES))
 TEXT = pd.StringDtype("pyarrow")
 _NO_TEMPLATE = -1  # replaces null in joins, where null is equal to nothing; "" replaces a null carrier
 
@@ -100,11 +96,9 @@ def to_micros(amount: Decimal) -> int:
 
 
 def to_money(micros: pd.Series) -> pd.Series:
-    """Return amounts in millionths as decimals; null stays null."""
-    return to_decimals((None if pd.isna(it) else Decimal(int(it)).scaleb(-PLACES) for it in micros), micros.index)
+    """Return exact amounts in millionths as the closest float64 amounts of the currency; null becomes NaN.
 
-
-def to_decimals(values: Iterable[Decimal | None], index: pd.Index) -> pd.Series:
-    """Return amounts as a column of decimals, rounded to millionths."""
-    unit = Decimal(1).scaleb(-PLACES)
-    return pd.Series([None if it is None else it.quantize(unit) for it in values], index, MONEY)
+    A float64 has 15 to 17 significant digits, so an amount up to 9 billion is right to the millionth.
+    """
+    amounts: pd.Series = micros.astype("Float64").astype("float64") / 10**PLACES
+    return amounts

@@ -51,9 +51,9 @@ class Reconciliation:
             - kind (category): a ``Discrepancy``
             - msg_id (string)
             - sent_at (UTC, datetime64[ns, UTC]): of the record, or of the line if there is no record
-            - segments (Int64), price, amount (decimal): by records and price list, null if unknown
-            - billed_segments (Int64), billed_price, billed_amount (decimal): by the line, null without a line
-            - in_dispute (decimal): positive if the provider bills too much, null if unknown
+            - segments (Int64), price, amount (float64): by records and price list, null if unknown
+            - billed_segments (Int64), billed_price, billed_amount (float64): by the line, null without a line
+            - in_dispute (float64): positive if the provider bills too much, null if unknown
             - currency (category)
 
         summary: From the records to the statement: one row for the records, for each kind of discrepancy and for the
@@ -61,7 +61,7 @@ class Reconciliation:
 
             - part (category): "records", a ``Discrepancy`` or "statement"
             - messages (int64): messages, or lines of the statement
-            - money (decimal): for a discrepancy, the amount in dispute; for the records, that of messages with a known
+            - money (float64): for a discrepancy, the amount in dispute; for the records, that of messages with a known
               price, null without a price list
             - currency (category)
     """

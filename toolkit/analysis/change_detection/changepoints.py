@@ -58,7 +58,7 @@ from toolkit.analysis.change_detection.time_buckets import (
 )
 from toolkit.analysis.intervals import Z95
 from toolkit.analysis.latency_percentiles import CALLER, SERVER
-from toolkit.analysis.tidy_frames import code_dtype, describe_codes
+from toolkit.analysis.tidy_frames import describe_codes
 from toolkit.analysis.timestamps import NS_PER_HOUR, NS_PER_MS, NS_PER_S, parse_width_ns, to_utc
 from toolkit.api.errors import InputError
 
@@ -143,15 +143,12 @@ def _finish(found: pd.DataFrame) -> pd.DataFrame:
     """Sort the rows, and add the columns that follow from others."""
     by = ["changed_ns", "endpoint", "measure", *OUTCOME, "percentile"]
     found = describe_codes(found.sort_values(by, ignore_index=True))
-    with np.errstate(divide="ignore"):
-        ratio = found["after"].to_numpy() / found["before"].to_numpy()
     return found.assign(
         changed_at=to_utc(found["changed_ns"]),
         until=to_utc(found["until_ns"]),
-        return_code=found["return_code"].astype(code_dtype(found["return_code"])),
         error=found["error"].astype("category"),
         difference=found["after"] - found["before"],
-        ratio=ratio,
+        ratio=found["after"] / found["before"].where(found["before"] > 0),
     )[_COLUMNS]
 
 

@@ -65,7 +65,7 @@ from toolkit.analysis.change_detection.time_buckets import (
 )
 from toolkit.analysis.histogram_quantiles import BIN_RATIO
 from toolkit.analysis.latency_percentiles import CALLER, PERCENTILES, SERVER
-from toolkit.analysis.tidy_frames import code_dtype, describe_codes
+from toolkit.analysis.tidy_frames import describe_codes
 from toolkit.analysis.timestamps import NS_PER_MS, NS_PER_S, parse_width_ns
 
 _BUCKETS = 96  # of the shorter side by default, in which the memory is measured
@@ -335,13 +335,10 @@ def _finish(found: pd.DataFrame) -> pd.DataFrame:
     """Sort the rows, correct the p-values, and add the columns that follow from others."""
     found = found.sort_values(["endpoint", "measure", *OUTCOME, "percentile"], ignore_index=True)
     corrected = holm(found["p_value"].to_numpy())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = found["b"].to_numpy() / found["a"].to_numpy()
     return describe_codes(found).assign(
-        return_code=found["return_code"].astype(code_dtype(found["return_code"])),
         error=found["error"].astype("category"),
         difference=found["b"] - found["a"],
-        ratio=ratio,
+        ratio=found["b"] / found["a"].where(found["a"] > 0),
         p_corrected=corrected,
         differs=pd.Series(corrected < _SIGNIFICANT, found.index, "boolean").mask(np.isnan(corrected)),
     )[_COLUMNS]

@@ -30,8 +30,10 @@ _DTYPES: dict[str, Any] = {
     "dimension": pd.CategoricalDtype(DIMENSIONS, ordered=True),
     "value": TEXT,
     **dict.fromkeys(("calls", "found"), "int64"),
-    **dict.fromkeys(("share", "share_elsewhere", "share_before", "lift", "lift_low", "lift_high"), "float64"),
-    **dict.fromkeys(("coverage", "excess", "score", "strength"), "float64"),
+    **dict.fromkeys(
+        ("found_ratio", "found_ratio_elsewhere", "found_ratio_before", "lift", "lift_low", "lift_high"), "float64"
+    ),
+    **dict.fromkeys(("coverage_ratio", "excess", "score", "strength"), "float64"),
 }
 
 
@@ -60,11 +62,11 @@ def explain(
     Returns one row per dimension and value that stands out, the highest score first. Columns:
         dimension (category), value (string): value is null for calls without one.
         calls, found (int64): all calls of the value, and those with the outcome.
-        share, share_elsewhere, share_before (float64, 0..1): share with the outcome for this value, for all others, and
-            for this value before; null if there were no such calls.
+        found_ratio, found_ratio_elsewhere, found_ratio_before (float64, 0..1): share with the outcome for this value,
+            for all others, and for this value before; null if there were no such calls.
         lift, lift_low, lift_high (float64): found / expected calls, and its 95 % interval. The expected number follows
             from the share elsewhere and from the value's lift before.
-        coverage (float64, 0..1): share of all calls with the outcome.
+        coverage_ratio (float64, 0..1): share of all calls with the outcome.
         excess (float64): calls found minus the expected number.
         score (float64, bits): coverage * (log2 lift - (1 - 1 / lift) / ln 2): the mean information that the
             value gives about a call with the outcome; at least 0.01.

@@ -52,11 +52,11 @@ def concentrated_values(values: pd.DataFrame) -> pd.DataFrame:
     noise = _overdispersion(found, expected)
     chance = _binomial_tail(found / noise, found_elsewhere / noise, calls * prior_lift, elsewhere)
     rows = values.assign(
-        share=found / calls,
-        share_elsewhere=found_elsewhere / elsewhere.where(elsewhere > 0),
-        share_before=values["found_before"] / values["calls_before"].where(values["calls_before"] > 0),
+        found_ratio=found / calls,
+        found_ratio_elsewhere=found_elsewhere / elsewhere.where(elsewhere > 0),
+        found_ratio_before=values["found_before"] / values["calls_before"].where(values["calls_before"] > 0),
         lift=found / expected,
-        coverage=found / found.sum(),
+        coverage_ratio=found / found.sum(),
         excess=found - expected,
         strength=_cramers_v(calls, found),
         variance=noise * (1 / (found_elsewhere + 0.5) - 1 / (elsewhere + 1)) + prior_variance,
@@ -66,7 +66,7 @@ def concentrated_values(values: pd.DataFrame) -> pd.DataFrame:
     # studies, Biometrics 34 (1978).
     variance = rows["variance"] + noise * (1 / rows["found"] - 1 / rows["calls"])
     reach, lift = np.exp(Z95 * np.sqrt(variance)), rows["lift"]
-    score = rows["coverage"] * (np.log2(lift) - (1 - 1 / lift) / math.log(2))
+    score = rows["coverage_ratio"] * (np.log2(lift) - (1 - 1 / lift) / math.log(2))
     rows = rows.assign(lift_low=lift / reach, lift_high=lift * reach, score=score)
     concentrated: pd.DataFrame = rows.loc[(lift > reach) & (score >= _MIN_SCORE)]
     return concentrated

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from math import ceil, floor, isfinite, log10
 from textwrap import wrap
 from typing import Any, TypeAlias
@@ -38,7 +37,7 @@ _TIME_FORMATS = (
 
 
 def to_rows(frame: pd.DataFrame) -> list[Row]:
-    """Convert a frame to rows of JSON types: times to ms since 1970, decimals to floats, null and infinity to None.
+    """Convert a frame to rows of JSON types: times to ms since 1970, null and infinity to None.
 
     Mobiles in texts are masked.
     """
@@ -55,8 +54,6 @@ def to_rows(frame: pd.DataFrame) -> list[Row]:
 def _to_json(value: Any) -> Any:
     if isinstance(value, str):
         return mask_text(value)
-    if isinstance(value, Decimal):
-        return float(value)
     return None if isinstance(value, float) and not isfinite(value) else value
 
 

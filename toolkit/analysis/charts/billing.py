@@ -84,10 +84,13 @@ def forecast(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
         y=alt.Y("at:Q", title=title, axis=alt.Axis(format=",~f", tickCount=5), scale=alt.Scale(zero=True)),
     )
     last = alt.Chart(inline(rows[-1:]))
-    at, low, high = (f"{rows[-1][name]:,.0f}" for name in ("at", "low", "high"))
+    at, low, high = (
+        number_format.amount_text(it, unit) if has_money else f"{it:,.0f}"
+        for it in (rows[-1][name] for name in ("at", "low", "high"))
+    )
     interval = f" ({low} to {high})" if rows[-1]["part"] == _FORECAST else ""
     end = pd.Timestamp(rows[-1]["end"] - _DAY_MS, unit="ms")
-    total = f"by the end of {end:%Y-%m-%d}: {f'{unit} {at}'.strip()}{interval}"
+    total = f"by the end of {end:%Y-%m-%d}: {f'{at} {unit}'.strip()}{interval}"
     dash = alt.StrokeDash("part:N", title=None, scale=named_scale(dashes))
     return with_theme(
         alt.layer(

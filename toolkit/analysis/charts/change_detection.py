@@ -195,5 +195,5 @@ def _value_row(row: Row) -> Row:
         "at": row["lift"],
         "low": row["lift_low"],
         "high": row["lift_high"],
-        "coverage": row["coverage"],
+        "coverage": row["coverage_ratio"],
     }

@@ -51,4 +51,6 @@ def shorten(text: str) -> str:
 
 def money(value: float | None, currency: str, sign: str = "") -> str:
     """Return an amount with its currency; ``sign`` "+" also marks positive amounts."""
-    return "unknown" if value is None else f"{value:{sign},.2f} {currency}".rstrip().replace("-", "−")
+    if value is None:
+        return "unknown"
+    return f"{number_format.amount_text(value, currency, sign)} {currency}".rstrip().replace("-", "−")

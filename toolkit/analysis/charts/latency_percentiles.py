@@ -25,7 +25,7 @@ from toolkit.analysis.charts.base import (
     used_only,
     with_theme,
 )
-from toolkit.analysis.latency_percentiles import CALLER, MEASURES, SERVER
+from toolkit.analysis.latency_percentiles import CALLER, MEASURES, SERVER, percentile_of
 
 _MIN_MS = 0.01  # replaces 0, which a log axis can't show
 _DASHES = {MEASURES[CALLER]: [1, 0], MEASURES[SERVER]: [4, 4]}
@@ -98,7 +98,7 @@ def _dash_channel(dashes: dict[str, list[int]], width: int) -> alt.StrokeDash:
 
 
 def _percentile_rows(frame: pd.DataFrame) -> list[Row]:
-    names = {name: float(name[1:-3]) for name in frame.columns if name.startswith("p") and name.endswith("_ms")}
+    names = {name: percentile for name in frame.columns if (percentile := percentile_of(name)) is not None}
     return [
         {
             "endpoint": row["endpoint"],

@@ -31,7 +31,7 @@ from toolkit.outcome_colours import KIND_COLOURS, shades
 
 _MAX_OUTCOMES = 12
 _OTHER = "other"
-_SUMMED = ("calls", "calls_per_s", "share")
+_SUMMED = ("calls", "calls_per_s", "calls_ratio")
 _PX_PER_SHARE = 50
 
 
@@ -75,7 +75,7 @@ def return_codes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
 
 
 def _share_panel(rows: list[Row], colours: dict[str, str], endpoint: str, width: int) -> Layers:
-    shares = {row["outcome"]: row["share"] for row in rows if row["endpoint"] == endpoint}
+    shares = {row["outcome"]: row["calls_ratio"] for row in rows if row["endpoint"] == endpoint}
     found = [(name, shares[name]) for name in colours if name in shares]
     placed = row_layout.place_rows(
         [{"outcome": name, "label": name, "share": it, "text": number_format.share(it)} for name, it in found]

@@ -109,11 +109,11 @@ def _rule_row(row: Row, has_several: bool) -> Row:
 
 
 def _rule_label(row: Row) -> str:
-    if row["count"] is None:
+    if row["max_sends"] is None:
         return "not explained by a rule"
     if row["window_s"] is not None:
         window = number_format.duration(row["window_s"])
     else:
         low, high = number_format.duration(row["window_low_s"] or 0), row["window_high_s"]
         window = f"{low} to {number_format.duration(high)}" if high else f"{low} or more"
-    return f"{row['count']:,} in {window}, {row['shape']}"
+    return f"{row['max_sends']:,} in {window}, {row['window_shape']}"

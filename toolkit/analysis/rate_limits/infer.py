@@ -69,11 +69,11 @@ _COLUMNS: dict[str, Any] = {
     "app_key": "category",
     "since": "int64",
     "until": "int64",
-    "count": "Int64",
+    "max_sends": "Int64",
     "window_s": "float64",
     "window_low_s": "float64",
     "window_high_s": "float64",
-    "shape": pd.CategoricalDtype([*(shape.value for shape in WindowShape), UNDECIDED]),
+    "window_shape": pd.CategoricalDtype([*(shape.value for shape in WindowShape), UNDECIDED]),
     "refusals": "int64",
     "alone": "int64",
     "bounded_by": "int64",
@@ -82,8 +82,8 @@ _COLUMNS: dict[str, Any] = {
     "note": pd.StringDtype("pyarrow"),
 }
 _NO_RULE: dict[str, Any] = dict.fromkeys(("window_s", "window_low_s", "window_high_s", "chance"), nan) | {
-    "count": None,
-    "shape": None,
+    "max_sends": None,
+    "window_shape": None,
     "bounded_by": 0,
     "broken_by": 0,
 }
@@ -106,11 +106,11 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
     no send was refused. Columns:
         app_key (category): null if the rule holds for all apps.
         since, until (datetime64[ns, UTC]): the period of the rule.
-        count (Int64): sends accepted per window; null in the row of unexplained refusals.
+        max_sends (Int64): sends accepted per window; null in the row of unexplained refusals.
         window_s (float64, s): the roundest window length within its bounds; null if no round length fits.
         window_low_s, window_high_s (float64, s): bounds of the window length; null if the log has no bound.
-        shape (category): "sliding"; "clock" if windows begin at each multiple of their length; "first send" if a window
-            begins with a send outside any window; "undecided" if the log fits several shapes.
+        window_shape (category): "sliding"; "clock" if windows begin at each multiple of their length; "first send" if
+            a window begins with a send outside any window; "undecided" if the log fits several shapes.
         refusals (int64): refusals that the rule explains.
         alone (int64): refusals that only this rule explains.
         bounded_by (int64): accepted sends that could have broken the rule.
@@ -120,8 +120,8 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
 
     Raises InputError if the frame has no mobile_key.
 
-    Example: ``limits(read("runs/*"))`` gives count 1, window_s 60.0 and shape "sliding" for a limit of one send a
-    minute. The method is described at the head of this module.
+    Example: ``limits(read("runs/*"))`` gives max_sends 1, window_s 60.0 and window_shape "sliding" for a limit of
+    one send a minute. The method is described at the head of this module.
     """
     attempts = collect_attempts(lazy(calls, "mobile_key"), most, skew_ms)
     scopes = split_log(attempts) if len(attempts.refused) else []
@@ -144,7 +144,7 @@ def most_accepted(
         window_s (float64, s): length of the window.
         most_accepted (int64): sends that were certainly accepted within it.
         app_key (category): app of the first such sends; null if nothing was accepted.
-        at (datetime64[ns, UTC]): start of the last of these sends; null if nothing was accepted.
+        reached_at (datetime64[ns, UTC]): start of the last of these sends; null if nothing was accepted.
 
     Raises InputError for an invalid window and if the frame has no mobile_key.
 
@@ -153,11 +153,11 @@ def most_accepted(
     widths_s = [parse_width_ns(window) / NS_PER_S for window in windows]
     attempts = collect_attempts(lazy(calls, "mobile_key"), most, skew_ms)
     rows = [_most_accepted(attempts, width_s) for width_s in widths_s]
-    found = pd.DataFrame(rows, columns=["most_accepted", "app_key", "at"]).astype(
-        {"app_key": "category", "at": "Int64"}
+    found = pd.DataFrame(rows, columns=["most_accepted", "app_key", "reached_at"]).astype(
+        {"app_key": "category", "reached_at": "Int64"}
     )
     found.insert(0, "window_s", pd.Series(widths_s, dtype="float64"))
-    return found.astype({"most_accepted": "int64"}).assign(at=to_utc(found["at"]))
+    return found.astype({"most_accepted": "int64"}).assign(reached_at=to_utc(found["reached_at"]))
 
 
 def _most_accepted(attempts: SendAttempts, window_s: float) -> tuple[int, str | None, int | None]:
@@ -185,11 +185,11 @@ def _rows(attempts: SendAttempts, scope: RuleScope) -> Iterator[dict[str, Any]]:
     for rule, estimate in fitted:
         alone = explained_alone(rules, rule)
         yield shared | {
-            "count": rule.count,
+            "max_sends": rule.count,
             "window_s": estimate.window_s,
             "window_low_s": estimate.low_s,
             "window_high_s": estimate.high_s,
-            "shape": window_shape(sends, rule, estimate, alone),
+            "window_shape": window_shape(sends, rule, estimate, alone),
             "refusals": int(rule.explains.sum()),
             "alone": int(alone.sum()),
             "bounded_by": rule.scores.bounding,

@@ -46,7 +46,7 @@ _OUTCOME = ["endpoint", "http_status", "return_code", "error", "response_kind"]
 _SORT_ORDER = ["endpoint", "return_code", "error", "http_status", "response_kind"]
 _TIMES = ["first_seen", "last_seen", "busiest"]
 _COLUMNS = [
-    *("endpoint", "http_status", "return_code", "message", "meaning", "kind", "error", "payer", "calls", "share"),
+    *("endpoint", "http_status", "return_code", "message", "meaning", "kind", "error", "payer", "calls", "calls_ratio"),
     *("first_seen", "last_seen", "busiest", "busiest_calls", "mobiles", "example_request_ids"),
 ]
 _IS_ERROR = ~IS_SUCCESS.fill_null(False)
@@ -73,7 +73,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
         - endpoint, http_status, return_code, message, meaning, kind, error: as in ``return_codes``
         - payer (category): provider, policy, account owner, programmer or nobody; null for an unknown return code
         - calls (int64)
-        - share (0..1, float64): of the endpoint's calls
+        - calls_ratio (0..1, float64): of the endpoint's calls
         - first_seen, last_seen (UTC, datetime64[ns, UTC]): the start of the first and of the last call
         - busiest (UTC): the start of the first bucket with the most calls
         - busiest_calls (int64): the calls in this bucket
@@ -88,7 +88,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     failed = table.filter(_IS_ERROR).with_columns(response_kind=RESPONSE_KIND)
     found = describe_codes(_count_outcomes(failed.with_columns(bucket_ns=bucket_start_ns(every), **_WITH_ID)))
     of_endpoint = collect(table.group_by("endpoint").agg(calls=nw.len())).set_index("endpoint")["calls"]
-    found["share"] = found["calls"] / found["endpoint"].map(of_endpoint).astype("int64")
+    found["calls_ratio"] = found["calls"] / found["endpoint"].map(of_endpoint).astype("int64")
     payers = [_payer(kind, error) for kind, error in zip(found["kind"], found["error"], strict=True)]
     found = found.assign(**{name: to_utc(found[name]) for name in _TIMES})
     found["payer"] = pd.Series(payers, found.index, _PAYER_DTYPE)

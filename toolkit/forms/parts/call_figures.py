@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis.latency_percentiles import CALLER, MEASURES
+from toolkit.analysis.latency_percentiles import CALLER, MEASURES, percentile_of
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.forms.parts.call_filter import CallFigures
@@ -116,7 +116,7 @@ def _outcome(row: Mapping[Any, Any]) -> Outcome:
 
 def _tail_points(row: Mapping[Any, Any]) -> Iterator[tuple[float, float]]:
     for name, value in row.items():
-        if name.startswith("p") and name.endswith("_ms") and (percentile := float(name[1:-3])) < 100:
+        if (percentile := percentile_of(name)) is not None and percentile < 100:
             yield _place(percentile), value
 
 

@@ -28,13 +28,13 @@ class InferredRow:
 def inferred_rows(found: pd.DataFrame) -> Iterator[InferredRow]:
     """Yield the rows of ``analysis.limits`` as text; the row of unexplained refusals only if there are any."""
     for row in found.to_dict("records"):
-        known = not pd.isna(row["count"]) and not pd.isna(row["window_s"])
+        known = not pd.isna(row["max_sends"]) and not pd.isna(row["window_s"])
         if not known and not row["refusals"]:
             continue
         yield InferredRow(
-            f"{row['count']}/{row['window_s']:g}s" if known else _UNEXPLAINED,
+            f"{row['max_sends']}/{row['window_s']:g}s" if known else _UNEXPLAINED,
             f"{_seconds(row['window_low_s'])} to {_seconds(row['window_high_s'])}" if known else number_format.MISSING,
-            number_format.MISSING if pd.isna(row["shape"]) else str(row["shape"]),
+            number_format.MISSING if pd.isna(row["window_shape"]) else str(row["window_shape"]),
             f"{row['refusals']:,}",
             f"{row['broken_by']:,}",
             "" if pd.isna(row["note"]) else str(row["note"]),
@@ -43,8 +43,8 @@ def inferred_rows(found: pd.DataFrame) -> Iterator[InferredRow]:
 
 def inferred_rules(found: pd.DataFrame) -> tuple[Rule, ...]:
     """Return the inferred rules, rounded to whole seconds, without duplicates."""
-    known = found.dropna(subset=["count", "window_s"])
-    pairs = dict.fromkeys(zip(known["count"], known["window_s"].round(), strict=True))
+    known = found.dropna(subset=["max_sends", "window_s"])
+    pairs = dict.fromkeys(zip(known["max_sends"], known["window_s"].round(), strict=True))
     return tuple(Rule(int(count), int(window_s)) for count, window_s in pairs if window_s >= 1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 
 import pandas as pd
 
@@ -23,9 +22,9 @@ _TOTALS = (
     table_columns.count("segments"),
     table_columns.money("money", "cost"),
     table_columns.count("verified_users", "verified users"),
-    table_columns.money("money_per_verified_user", "cost per verified user"),
+    table_columns.unit_price("money_per_verified_user", "cost per verified user"),
     table_columns.count("verified", "messages verified"),
-    table_columns.share("conversion"),
+    table_columns.share("conversion_ratio", "conversion"),
     table_columns.computed("wasted: never verified", lambda row: _with_money(row, "wasted"), is_number=True),
     table_columns.computed("resent within 5 minutes", lambda row: _with_money(row, "resent"), is_number=True),
     table_columns.count("refused", "refused or never sent: free"),
@@ -36,7 +35,7 @@ _GROUP_COLUMNS = (
     table_columns.count("accepted", "messages"),
     table_columns.count("segments"),
     table_columns.money("money", "cost"),
-    table_columns.share("conversion"),
+    table_columns.share("conversion_ratio", "conversion"),
     table_columns.count("wasted"),
     table_columns.money("wasted_money", "wasted cost"),
     table_columns.count("resent"),
@@ -88,9 +87,9 @@ def build_statement(inputs: ReportInputs) -> Iterator[Section]:
     summary = [table_columns.text("part"), table_columns.count("messages"), table_columns.money("money")]
     each = [
         table_columns.text("kind"),
-        table_columns.money("in_dispute"),
-        table_columns.money("amount", "recorded"),
-        table_columns.money("billed_amount", "billed"),
+        table_columns.unit_price("in_dispute"),
+        table_columns.unit_price("amount", "recorded"),
+        table_columns.unit_price("billed_amount", "billed"),
         table_columns.computed("segments", _segments, is_number=True),
         table_columns.time("sent_at", "sent"),
         table_columns.text("msg_id", "message id"),
@@ -110,7 +109,7 @@ def _group_table(groups: pd.DataFrame, by: Sequence[str], title: str) -> Table:
     found = groups.groupby(list(by), observed=True, dropna=False)
     sums = found[_SUMS].sum().join(found[_MONEY].sum(min_count=1))
     sums[_MONEY] = sums[_MONEY].mask((sums["billed"] == 0) & (sums["unpriced"] > 0))
-    sums["conversion"] = sums["verified"] / sums["accepted"].where(sums["accepted"] > 0)
+    sums["conversion_ratio"] = sums["verified"] / sums["accepted"].where(sums["accepted"] > 0)
     frame = sums.assign(currency=groups["currency"].iloc[0]).reset_index()
     keys = {
         _DAY: table_columns.day(_DAY),
@@ -157,7 +156,7 @@ def _cost_finding(total: pd.DataFrame) -> str:
 def _statement_finding(found: Reconciliation) -> str:
     if found.discrepancies.empty:
         return "The statement matches the records."
-    disputed = sum(map(Decimal, found.discrepancies["in_dispute"].dropna().astype(str)), Decimal(0))
+    disputed = found.discrepancies["in_dispute"].sum()
     money = number_format.money(abs(disputed), str(found.summary["currency"].iloc[0]))
     messages = number_format.plural(len(found.discrepancies), "message")
     return f"{messages} in dispute: {money} too {'much' if disputed >= 0 else 'little'} was billed."
@@ -177,5 +176,6 @@ def _segments(row: Row) -> str:
 
 
 def _interval(row: Row) -> str:
-    middle, low, high = (f"{row[name]:,.2f}" for name in ("money_forecast", "money_low", "money_high"))
-    return f"{middle} {row['currency']} ({low} to {high})"
+    names, currency = ("money_forecast", "money_low", "money_high"), str(row["currency"] or "")
+    middle, low, high = (number_format.amount_text(row[name], currency) for name in names)
+    return f"{middle} {currency} ({low} to {high})"

@@ -22,8 +22,8 @@ _WHY = (
     table_columns.time("since"),
     table_columns.text("dimension"),
     table_columns.text("value"),
-    table_columns.share("coverage", "share of the outcome's calls"),
-    table_columns.share("share", "share of the value's calls"),
+    table_columns.share("coverage_ratio", "share of the outcome's calls"),
+    table_columns.share("found_ratio", "share of the value's calls"),
     table_columns.computed("lift", lambda row: _ratio(row["lift"]), is_number=True),
 )
 _MAX_CHANGES = 24

@@ -17,7 +17,7 @@ _NAME, _TITLE = "limits", "Rate limits"
 _RULES = (
     table_columns.computed("sends per mobile", lambda row: _rule(row)),
     table_columns.computed("window between", lambda row: _window(row), is_number=True),
-    table_columns.text("shape", "windows"),
+    table_columns.text("window_shape", "windows"),
     table_columns.count("refusals", "refusals explained"),
     table_columns.count("alone", "by this rule only"),
     table_columns.count("broken_by", "accepted beyond it"),
@@ -52,16 +52,16 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
         Figure("limits", found, "Windows that fit"),
         accepted,
     ]
-    rules = list(dict.fromkeys(_rule(row) for row in found.dropna(subset=["count", "window_s"]).to_dict("records")))
+    rules = list(dict.fromkeys(_rule(row) for row in found.dropna(subset=["max_sends", "window_s"]).to_dict("records")))
     finding = f"The refusals fit these rules: {', '.join(rules)}." if rules else ""
     yield Section(_NAME, _TITLE, note, parts, finding=finding)
 
 
 def _rule(row: Row) -> str:
-    if lacks(row, "count"):
+    if lacks(row, "max_sends"):
         return "not explained by a rule"
     within = "" if lacks(row, "window_s") else f" within {number_format.duration(row['window_s'])}"
-    return f"{row['count']}{within}"
+    return f"{row['max_sends']}{within}"
 
 
 def _window(row: Row) -> str:

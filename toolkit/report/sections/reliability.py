@@ -21,7 +21,7 @@ _ERRORS = (
     table_columns.computed("kind", lambda row: result_tables.badge(result_tables.kind_of(row))),
     table_columns.text("payer", "error budget"),
     table_columns.count("calls"),
-    table_columns.share("share"),
+    table_columns.share("calls_ratio", "share"),
     table_columns.count("mobiles"),
     table_columns.computed(
         "busiest (UTC)", lambda row: f"{number_format.timestamp(row['busiest'])}: {row['busiest_calls']:,}"
@@ -57,8 +57,8 @@ _SUSPECTS = (
     table_columns.text("prefix"),
     table_columns.number("score", "score of 100"),
     table_columns.count("sends"),
-    table_columns.share("conversion"),
-    table_columns.share("conversion_elsewhere", "conversion of other prefixes"),
+    table_columns.share("conversion_ratio", "conversion"),
+    table_columns.share("conversion_ratio_elsewhere", "conversion of other prefixes"),
     table_columns.time("peak_at", "worst hour"),
     table_columns.count("peak_sends", "sends in the worst hour"),
     table_columns.number("conversion_score", "conversion score, of 40"),
