@@ -76,8 +76,6 @@ def test_money_has_the_decimal_places_of_its_currency_and_is_never_shown_as_0(am
     assert number_format.money(amount, currency) == words
 
 
-@pytest.mark.parametrize(
-    ("price", "words"), [(Decimal("0.045"), "0.045"), (0.5, "0.50"), (1e-6, "0.000001")]
-)
+@pytest.mark.parametrize(("price", "words"), [(Decimal("0.045"), "0.045"), (0.5, "0.50"), (1e-6, "0.000001")])
 def test_the_price_of_a_message_is_shown_to_the_millionth(price, words):
     assert number_format.unit_price(price, "CNY") == f"{words} CNY"

@@ -25,7 +25,7 @@ def _found(limits):
     return [
         {
             (int(count), window_s, *([] if shape in ("sliding", "undecided") else [shape]))
-            for count, window_s, shape in part[["count", "window_s", "shape"]].itertuples(index=False)
+            for count, window_s, shape in part[["max_sends", "window_s", "window_shape"]].itertuples(index=False)
             if not pd.isna(count)
         }
         for _, part in limits.groupby(["app_key", "since"], dropna=False, observed=True)
