@@ -127,6 +127,22 @@ def test_a_rate_is_over_the_time_in_which_calls_were_due_not_until_the_last_answ
     assert log.summary["endpoints"]["send"]["rate_per_s"] == pytest.approx(60 / 5.95)
 
 
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        ({"pacing": {"due": 200, "dropped": 1}}, "PASS"),
+        ({"pacing": {"due": 200, "dropped": 2}}, "FAIL"),
+        ({"pacing": {"due": 200, "dropped": 2}, "bottleneck": "it had too little of a core"}, "NO_DATA"),
+        ({}, "NO_DATA"),
+    ],
+)
+def test_a_run_that_dropped_a_share_of_its_arrivals_does_not_pass(call, settings, status):
+    settings = {"thresholds": ["dropped < 1%"], **settings}
+    run = RunResult("friday", analysis.from_records([call(Endpoint.SEND, 50000)]), settings)
+    assert [it.status for it in run.verdicts] == [status]
+    assert bool(run.reasons) == (status != "PASS")
+
+
 def test_a_run_in_which_no_call_connected_has_no_times(call):
     result = RunResult(
         "friday", analysis.from_records([call(Endpoint.SEND, None, error="connect")]), {"thresholds": ["failed <= 0%"]}

@@ -12,6 +12,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.runs import thresholds
 from toolkit.runs.thresholds import (
+    Dropped,
     Failed,
     Measure,
     OkRatio,
@@ -29,6 +30,7 @@ from toolkit.runs.thresholds import (
 EXAMPLES = [
     "p99(send.caller_ms) < 250",
     "failed(send) < 1%",
+    "dropped < 1%",
     "share(50019) < 0.1%",
     "share(timeout) <= 0.5%",
     "ok_ratio(send) >= 99.9%",
@@ -40,6 +42,7 @@ percentiles = st.floats(0, 100, exclude_min=True, exclude_max=True).map(lambda i
 metrics = st.one_of(
     st.builds(ResponseTime, st.sampled_from(["mean", "max"]) | percentiles, endpoints, measures),
     st.builds(Failed, endpoints | st.none()),
+    st.builds(Dropped),
     st.builds(Share, st.sampled_from(ReturnCode) | st.integers(0, 10**18 - 1) | st.sampled_from(thresholds._FAILURES)),
     st.builds(OkRatio, endpoints),
     st.builds(Rate, endpoints),
@@ -79,6 +82,8 @@ RUN = RunFigures(
     },
     times={(Endpoint.SEND, Measure.CALLER_MS): Listed((1, 2, 3, 4))},
     failed={Endpoint.SEND: 4, Endpoint.VERIFY: 1},
+    arrivals=400,
+    dropped=6,
 )
 NOTHING = RunFigures(0.0, {}, {})
 
@@ -124,6 +129,7 @@ def test_the_examples_of_the_grammar_are_in_it(text: str) -> None:
         ("max(send.caller_ms) < -1", "at '-1'", "a number"),
         ("max(send.caller_ms) < 1" + "0" * 400, "at '1000", "no metric reaches that"),
         ("failed(both) < 1%", "at 'both) < 1%'", "one of send, verify"),
+        ("dropped(send) < 1%", "at '(send) < 1%'", "a comparison"),
         ("failed() < 1%", "at ') < 1%'", "one of send, verify"),
         ("share(cancelled) < 1%", "at 'cancelled) < 1%'", "one of connect, timeout, reset, protocol"),
         ("share(1e5) < 1%", "at '1e5) < 1%'", "a return code"),
@@ -169,6 +175,7 @@ def test_an_abort_comes_after_a_duration(text: str, after_s: float) -> None:
         ("failed < 9%", 0.25),
         ("failed(send) < 9%", 0.4),
         ("failed(verify) < 9%", 0.1),
+        ("dropped < 9%", 1.5),
         ("ok_ratio(send) < 9%", 99.6),
         ("ok_ratio(verify) < 9%", 0),
         ("rate(send) < 9/s", 500),
@@ -194,6 +201,7 @@ def test_a_limit_is_compared_exactly(comparison: str, statuses: str) -> None:
         "p99(send.caller_ms) > 0",
         "share(50019) <= 100%",
         "failed <= 100%",
+        "dropped <= 100%",
         "ok_ratio(send) >= 0%",
         "rate(verify) >= 0/s",
     ],

@@ -169,7 +169,9 @@ class RunResult:
         """The figures that thresholds are compared with."""
         timed = {endpoint for endpoint, outcome in self.outcomes if outcome != Failure.CONNECT}
         times = {(endpoint, it): _Times(self, endpoint, it) for endpoint in timed for it in Measure}
-        return RunFigures(self.duration_s, self.outcomes, times, self.failed, self.sending_s)
+        pacing: Any = self.settings.get("pacing")
+        arrivals = [int(pacing.get(name) or 0) for name in ("due", "dropped")] if isinstance(pacing, Mapping) else []
+        return RunFigures(self.duration_s, self.outcomes, times, self.failed, self.sending_s, *arrivals)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:

@@ -8,6 +8,7 @@ threshold after that duration is ended:
                | "failed" [ "(" endpoint ")" ]       calls that failed, see is_failed     unit: %
                | "share" "(" outcome ")"             of the calls of both endpoints       unit: %
                | "ok_ratio" "(" endpoint ")"         calls that returned success          unit: %
+               | "dropped"                                  arrivals that were never started      unit: %
                | "rate" "(" endpoint ")"             calls over the time in which they were due unit: /s
     percentile = "p" number                          above 0 and below 100
     outcome    = "connect" | "timeout" | "reset" | "protocol" | any return code, known or not
@@ -17,6 +18,7 @@ threshold after that duration is ended:
 
     p99(send.caller_ms) < 250
     failed(send) < 1%
+    dropped < 1%
     share(50019) < 0.1%
     share(timeout) <= 0.5%
     ok_ratio(send) >= 99.9%
@@ -25,6 +27,13 @@ threshold after that duration is ended:
 Blanks are allowed between words, numbers and signs. All calls count, also those without a response: they are not a
 success. A call that timed out, or that the end of the run cut off, counts with the time until then. A call that never
 connected has no time and is in no percentile. A threshold without any call to measure has no data, which fails a run.
+
+Arrivals are those of an open loop. One that waited for a connection in vain was dropped: it has made no call, so it is
+in no other metric.
+
+With ``abort after`` a run is ended early if all calls so far miss the threshold after that time. A threshold on a
+percentile or a mean also ends it if the calls of each single second, with the ages of those in flight, have missed it
+for that long, but at least for 3 s.
 """
 
 from __future__ import annotations
@@ -76,6 +85,8 @@ class RunFigures:
         times: statistics of each endpoint that had calls, without the calls that never connected.
         failed: calls of each endpoint that failed, see ``call_record.is_failed``.
         sending_s: the time in which calls were due, without the wait for the last responses; None if it isn't known.
+        arrivals: journeys of an open loop that were due; 0 in a closed loop, or if it isn't known.
+        dropped: of these, those that were never started because no connection was free.
 
     """
 
@@ -84,6 +95,8 @@ class RunFigures:
     times: Mapping[tuple[Endpoint, Measure], TimeStatistics]
     failed: Mapping[Endpoint, int] = field(default_factory=dict)
     sending_s: float | None = None
+    arrivals: int = 0
+    dropped: int = 0
 
     def calls(self, endpoint: Endpoint) -> int:
         """Return the number of calls of an endpoint."""
@@ -127,6 +140,20 @@ class Failed:
         endpoints = [self.endpoint] if self.endpoint else list(Endpoint)
         failed = sum(figures.failed.get(endpoint, 0) for endpoint in endpoints)
         return _percent(failed, sum(map(figures.calls, endpoints)))
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The share of an open loop's arrivals that were never started because no connection was free."""
+
+    unit: ClassVar[str] = "%"
+
+    def __str__(self) -> str:
+        return "dropped"
+
+    def value(self, figures: RunFigures) -> float | None:
+        """Return the share in percent; None without arrivals."""
+        return _percent(figures.dropped, figures.arrivals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +204,7 @@ class Rate:
         return calls / span_s if calls and span_s else None
 
 
-Metric: TypeAlias = ResponseTime | Failed | Share | OkRatio | Rate
+Metric: TypeAlias = ResponseTime | Failed | Dropped | Share | OkRatio | Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,34 +272,47 @@ def without_pass(status: Status) -> Status:
 def mark_inconclusive(verdict: Verdict, max_lag_ms: float = math.inf) -> Verdict:
     """Return a verdict of a run in which the load generator was the bottleneck.
 
-    Nothing passes then. A rate below its limit has no data either, because a busy generator sends too little. So has a
-    time that would be within its limit without ``max_lag_ms``, the longest that the generator did not run. Any other
-    FAIL stays, because the generator cannot have caused it.
+    Nothing passes then. A rate below its limit has no data either, because a busy generator sends too little, and
+    neither have dropped arrivals. So has a time that would be within its limit without ``max_lag_ms``, the longest that
+    the generator did not run. Any other FAIL stays, because the generator cannot have caused it.
     """
     metric, is_upper = verdict.threshold.metric, verdict.threshold.comparison in ("<", "<=")
     is_fault = verdict.status is Status.PASS or (isinstance(metric, Rate) and not is_upper)
+    is_fault |= isinstance(metric, Dropped) and is_upper
     if isinstance(metric, ResponseTime) and is_upper and verdict.value is not None:
         is_fault |= _COMPARISONS[verdict.threshold.comparison](verdict.value - max_lag_ms, verdict.threshold.limit)
     return replace(verdict, status=Status.NO_DATA) if is_fault else verdict
 
 
-def add_default(thresholds: Iterable[Threshold], max_failed: str) -> tuple[Threshold, ...]:
-    """Return thresholds, and one on the failed calls of each endpoint that no threshold on failed calls covers.
+def add_default(
+    thresholds: Iterable[Threshold], max_failed: str, max_dropped: str | None = None
+) -> tuple[Threshold, ...]:
+    """Return thresholds, with default ones on failed calls and on dropped arrivals unless others cover these.
 
-    So a run whose target dies or answers with errors never passes for want of a threshold.
+    So a run whose target dies, answers with errors or is too slow for the load never passes for want of a threshold.
 
-    >>> [str(it) for it in add_default([], "1%")]
-    ['failed < 1%']
+    Args:
+        thresholds: those that were given.
+        max_failed: the limit for the failed calls of each endpoint that no threshold on failed calls covers.
+        max_dropped: the limit for dropped arrivals; None in a closed loop, which has none.
+
+    >>> [str(it) for it in add_default([], "1%", "2%")]
+    ['failed < 1%', 'dropped < 2%']
     >>> [str(it) for it in add_default([parse_threshold("failed(send) < 5%")], "1%")]
     ['failed(send) < 5%', 'failed(verify) < 1%']
     """
-    own = tuple(thresholds)
+    own, metrics = tuple(thresholds), []
     covered = {it.metric.endpoint for it in own if isinstance(it.metric, Failed)}
-    if None in covered or covered == set(Endpoint):
-        return own
-    places = [f"({endpoint})" for endpoint in Endpoint if endpoint not in covered] if covered else [""]
-    comparison = "<=" if max_failed in ("0%", "100%") else "<"  # no run has less than none, and 100 % allows all
-    return own + tuple(parse_threshold(f"failed{place} {comparison} {max_failed}") for place in places)
+    if not covered:
+        metrics.append(("failed", max_failed))
+    elif None not in covered:
+        metrics += [(f"failed({endpoint})", max_failed) for endpoint in Endpoint if endpoint not in covered]
+    if max_dropped is not None and not any(isinstance(it.metric, Dropped) for it in own):
+        metrics.append(("dropped", max_dropped))
+    # No run has less than none, and 100 % allows all.
+    return own + tuple(
+        parse_threshold(f"{metric} {'<=' if limit in ('0%', '100%') else '<'} {limit}") for metric, limit in metrics
+    )
 
 
 def parse_threshold(text: str) -> Threshold:
@@ -293,7 +333,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 _ENDPOINT_METRICS: dict[str, Callable[[Endpoint], Metric]] = {"failed": Failed, "ok_ratio": OkRatio, "rate": Rate}
 _OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-_METRICS = "a metric: p99 or another percentile, mean, max, failed, share, ok_ratio or rate"
+_METRICS = "a metric: p99 or another percentile, mean, max, failed, dropped, share, ok_ratio or rate"
 _FAILURES = (Failure.CONNECT, Failure.TIMEOUT, Failure.RESET, Failure.PROTOCOL)  # a cancelled call shows nothing
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 
@@ -321,7 +361,7 @@ class _Parser:
         return Threshold(metric, comparison, limit, after_s)
 
     def _parse_metric(self) -> Metric:
-        name = self._take(r"p[0-9]+(?:\.[0-9]+)?\b|(?:mean|max|failed|share|ok_ratio|rate)\b", _METRICS)
+        name = self._take(r"p[0-9]+(?:\.[0-9]+)?\b|(?:mean|max|failed|dropped|share|ok_ratio|rate)\b", _METRICS)
         if name.startswith("p"):
             percentile = float(name[1:])
             if not 0 < percentile < 100:
@@ -329,6 +369,8 @@ class _Parser:
             name = f"p{_plain(percentile)}"
         if name == "failed" and not self._text[self._next :].lstrip().startswith("("):
             return Failed()
+        if name == "dropped":
+            return Dropped()
         self._take(r"\(", "(")
         metric: Metric
         if name == "share":

@@ -25,6 +25,7 @@ FULL = LoadOptions(
     max_cost="12.50",
     thresholds=("p99(send.caller_ms) < 250", "ok_ratio(send) >= 95%"),
     max_failed="5%",
+    max_dropped="2%",
     max_bottleneck="3%",
     expected=("RATE", "50014"),
     cut_off_timeout_s=2.5,
@@ -101,6 +102,19 @@ def test_failed_calls_have_a_threshold_in_every_run(given: dict[str, Any], held:
     assert [str(it) for it in options.parsed_thresholds()] == options.settings()["thresholds"] == held
 
 
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ({"rate_per_s": 5}, ["failed < 1%", "dropped < 1%"]),
+        ({"stages": "1s=5", "max_dropped": "100%"}, ["failed < 1%", "dropped <= 100%"]),
+        ({"rate_per_s": 5, "thresholds": ("dropped < 7%",)}, ["dropped < 7%", "failed < 1%"]),
+        ({"users": 5}, ["failed < 1%"]),
+    ],
+)
+def test_dropped_arrivals_have_a_threshold_in_every_open_loop(given: dict[str, Any], held: list[str]) -> None:
+    assert [str(it) for it in LoadOptions(**given).parsed_thresholds()] == held
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("5s", 5.0), ("1m30s", 90.0), ("2.5", 2.5), (0, 0.0)])
 def test_the_timeout_at_the_end_is_a_duration_or_a_number_of_seconds(text: object, seconds: float) -> None:
     assert LoadOptions(users=1, cut_off_timeout_s=text).cut_off_timeout_s == seconds  # type: ignore[arg-type]
@@ -124,6 +138,7 @@ def test_rules_that_are_not_given_are_those_of_the_api() -> None:
         ({"users": 1, "rate_per_s": 1}, "exactly one of --users, --rate and --stages"),
         ({"rate_per_s": 1, "stages": "1s=1"}, "--rate and --stages exclude one another"),
         ({"stages": "1s=1", "duration_s": 1}, "--stages and --duration exclude one another"),
+        ({"users": 1, "thresholds": ("dropped < 1%",)}, "a threshold on dropped arrivals needs --rate or --stages"),
         ({"users": 0}, "invalid --users '0': expected a whole number of users, at least 1"),
         ({"users": 1, "max_failed": "1"}, "invalid --max-failed '1': expected a share of 0 to 100 %, e.g. 1%"),
         ({"users": 1, "max_failed": "101%"}, "invalid --max-failed '101%'"),

@@ -157,7 +157,8 @@ class ApiCalls:
         context = user.load_context
         self._user, self._context, self._record = user, context, context.results.record
         self.connection = BlockingConnection(context.target.base_url)
-        self._under_way: tuple[Endpoint, int] | None = None  # the call that is in flight, and when it began
+        # The call that is in flight, when it was due, and when its request was sent, in ns; 0 while it connects.
+        self._under_way: tuple[Endpoint, int, int] | None = None
         context.callers.add(self)
         self._encode = RequestEncoder(self.connection.origin, context.credentials, context.target.temp_id).encode
 
@@ -193,11 +194,12 @@ class ApiCalls:
         endpoint = _SEND if isinstance(call, Send) else _VERIFY
         if endpoint is _SEND and (quota := self._context.quota) is not None and not quota.wait():
             raise StopUser
-        started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
+        due_ns = clock_ns = time.perf_counter_ns()
+        started_ns, self._under_way = time.time_ns(), (endpoint, due_ns, 0)
         try:
             self.connection.connect()
             started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
-            self._under_way = endpoint, clock_ns
+            self._under_way = endpoint, due_ns, clock_ns
             response = self.connection.exchange(request)
             outcome = read_outcome(call, response, started_ns, time.perf_counter_ns() - clock_ns)
         except CallError as error:
@@ -215,8 +217,9 @@ class ApiCalls:
         return outcome
 
     def add_in_flight(self, in_flight: InFlight) -> None:
-        """Add the call that is under way, if there is one. In a closed loop a call is due when it begins."""
+        """Add the call that is under way, if there is one."""
         if self._under_way is not None:
-            endpoint, began_ns = self._under_way
-            age_ns = time.perf_counter_ns() - began_ns
-            in_flight.add_call(endpoint, age_ns, age_ns)
+            endpoint, due_ns, sent_ns = self._under_way
+            now_ns = time.perf_counter_ns()
+            # In a closed loop a call is due when its request is sent, and the wait for a connection is in no time.
+            in_flight.add_call(endpoint, now_ns - sent_ns if sent_ns else None, now_ns - (sent_ns or due_ns))

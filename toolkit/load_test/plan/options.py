@@ -358,6 +358,20 @@ class LoadOptions(BaseModel):
             label="Max failed calls",
         ),
     ] = "1%"
+    max_dropped: Annotated[
+        str,
+        AfterValidator(_check_percentage),
+        Option(
+            "Share of arrivals below which dropped ones are tolerated with --rate or --stages, unless a threshold on"
+            " dropped arrivals is given.",
+            flag="--max-dropped",
+            argument="--max-dropped",
+            variable="SMSCODE_MAX_DROPPED",
+            group="verdict",
+            expects="a share of 0 to 100 %, e.g. 1%",
+            label="Max dropped arrivals",
+        ),
+    ] = "1%"
     max_bottleneck: Annotated[
         str,
         AfterValidator(_check_percentage),
@@ -522,6 +536,8 @@ class LoadOptions(BaseModel):
             raise InputError("expected exactly one of --users, --rate and --stages, e.g. --rate 50")
         if self.stages is not None and self.duration_s is not None:
             raise InputError("--stages and --duration exclude one another: the stages contain their durations")
+        if self.users is not None and "dropped" in (str(parse_threshold(it).metric) for it in self.thresholds):
+            raise InputError("a threshold on dropped arrivals needs --rate or --stages: users have no arrivals")
         self.expectations()
         return self
 
@@ -554,8 +570,9 @@ class LoadOptions(BaseModel):
         )
 
     def parsed_thresholds(self) -> tuple[Threshold, ...]:
-        """Return the thresholds, with the default one on failed calls; see ``thresholds.add_default``."""
-        return add_default(map(parse_threshold, self.thresholds), self.max_failed)
+        """Return the thresholds, with the default ones; see ``thresholds.add_default``."""
+        max_dropped = self.max_dropped if self.users is None else None
+        return add_default(map(parse_threshold, self.thresholds), self.max_failed, max_dropped)
 
     @property
     def max_bottleneck_ratio(self) -> float:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle, repeat
+from itertools import count, cycle, repeat
 from pathlib import Path
 
+import gevent
 import pytest
 from support.certificates import certificate
 from support.loop import SENT, answer_at_once, serving
 
 from toolkit.api.errors import NotConnectedError
-from toolkit.load_test.generator.engine.epoll_loop import ActiveJourney, Engine
+from toolkit.load_test.generator.engine.epoll_loop import ActiveJourney, Engine, serve_hub
 from toolkit.load_test.generator.http import connection
 from toolkit.load_test.generator.http.call_outcome import classify, read_code
 from toolkit.load_test.generator.http.request_encoder import Connector
 from toolkit.load_test.generator.http.response_parser import HttpResponse
+from toolkit.load_test.generator.results.in_flight import InFlight
 from toolkit.load_test.generator.steps import Call, CallResult, Journey, Outcome, Pause, Peek, Send, Verify
 from toolkit.load_test.plan.schedule import ArrivalCounts, Schedule, Share, Stage, parse_stages
+from toolkit.runs.thresholds import Measure
 from toolkit.settings import Target
 
 MOBILE = "13800138000"
@@ -106,6 +111,48 @@ def test_every_arrival_is_a_journey_and_every_call_is_kept() -> None:
     assert kept.due_s[-1] <= 1.0
     assert kept.turns
     assert kept.is_closed
+
+
+def test_a_turn_of_the_engine_serves_the_timers_that_are_due() -> None:
+    done: list[bool] = []
+    greenlet = gevent.spawn_later(0, done.append, True)
+    serve_hub()
+    serve_hub()
+    assert done
+    greenlet.kill()
+
+
+@contextmanager
+def full_listener() -> Iterator[str]:
+    """Listen and accept nothing: once the queue is full, a connection stays half open. Gives the URL."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as queued:
+        while True:
+            waiting = queued.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+            if not select.select([], [waiting], [], 0.2)[1]:
+                break
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_call_that_is_still_connecting_is_in_flight_with_the_age_of_its_caller() -> None:
+    seen = InFlight()
+    with full_listener() as url:
+        schedule = Schedule(parse_stages("100ms=20"))
+        journeys = (ActiveJourney(send()) for _ in count())
+        engine = Engine(Connector(Target(url, "key", "secret", 1)), Host(), journeys, Share(schedule, 1), 10)
+
+        def look() -> None:
+            engine.add_in_flight(seen)
+            if seen.calls:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(look, lambda: False)
+    seen.close()
+    assert seen.calls
+    assert seen.waiting == 0
+    assert [measure for _, measure in seen.ages] == [Measure.CALLER_MS]
 
 
 @pytest.mark.parametrize("connections", [2, 50])

@@ -15,7 +15,7 @@ from toolkit.api.errors import CallError, InputError, NotConnectedError, Protoco
 from toolkit.api.wire import build_send
 from toolkit.load_test.generator.http.blocking import BlockingConnection
 from toolkit.load_test.generator.http.call_outcome import classify
-from toolkit.load_test.generator.http.connection import tls_context
+from toolkit.load_test.generator.http.connection import Connection, tls_context
 from toolkit.load_test.generator.http.response_parser import HttpResponse
 
 SEND = build_send(Credentials("key", "secret"), "13800138000", 1)
@@ -53,6 +53,20 @@ def read_request(connection: socket.socket) -> bytes:
 def call(connection: BlockingConnection) -> HttpResponse:
     connection.connect()
     return connection.exchange(connection.origin.encode("POST", SEND.path, SEND.headers, SEND.body))
+
+
+def test_a_connection_that_leads_back_to_itself_is_a_refused_one() -> None:
+    # Linux tries the even ports for outgoing connections in turn, so one of them is soon the port that is asked for.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = "127.0.0.1", free.getsockname()[1] & ~1
+    for _ in range(70_000):
+        with closing(Connection(socket.AF_INET, address)) as connection:
+            with pytest.raises(ConnectionRefusedError) as refusal:
+                connection.open()
+            if "back to itself" in str(refusal.value):
+                return
+    pytest.fail("no connection led back to itself")
 
 
 def test_a_connection_is_kept_for_the_next_call() -> None:

@@ -54,6 +54,7 @@ from itertools import count
 from math import inf
 from typing import Protocol
 
+import gevent
 from gevent.monkey import get_original
 
 from toolkit.api.errors import CallError, NotConnectedError, TransportError
@@ -281,8 +282,9 @@ class Engine:
         now_ns = _clock_ns()
         for connection in self._connections.values():
             active = connection.journey
-            if active is not None and connection.is_open and not isinstance(active.step, Peek):
-                in_flight.add_call(_endpoint(active.step), now_ns - active.began_ns, now_ns - active.due_ns)
+            if active is not None and not isinstance(active.step, Peek):
+                age_ns = now_ns - active.began_ns if connection.is_open else None
+                in_flight.add_call(_endpoint(active.step), age_ns, now_ns - active.due_ns)
         for active in self._ready:
             if not isinstance(active.step, Peek):
                 in_flight.add_waiting(_endpoint(active.step), [now_ns - active.due_ns])
@@ -477,6 +479,13 @@ class Engine:
         self._count_arrivals(_clock_ns())
         self._host.close()
         self._epoll.close()
+
+
+def serve_hub() -> None:
+    """Let other greenlets run, and serve timers that are due: ``gevent.sleep(0)`` does that only every 50th time."""
+    hub = gevent.get_hub()
+    with hub.loop.timer(0) as timer:
+        hub.wait(timer)
 
 
 def _endpoint(step: Request) -> Endpoint:

@@ -10,18 +10,16 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, count, repeat
 from random import Random
 from typing import Any, TypeAlias
 
-import gevent
 import numpy as np
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 from locust.user.users import User
 
-from toolkit.load_test.generator.engine.epoll_loop import ActiveJourney, Engine
+from toolkit.load_test.generator.engine.epoll_loop import ActiveJourney, Engine, serve_hub
 from toolkit.load_test.generator.http.request_encoder import Connector
 from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
@@ -145,7 +143,7 @@ def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices
 
     context.callers.add(engine)
     try:
-        engine.run(partial(gevent.sleep, 0), is_stopping)
+        engine.run(serve_hub, is_stopping)
     finally:
         context.callers.discard(engine)
     return not is_stopping()

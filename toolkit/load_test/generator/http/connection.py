@@ -66,6 +66,9 @@ class Connection:
                 code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, os.strerror(code))
+            if self._socket.getsockname() == self._socket.getpeername():
+                # Nothing listens, and the system chose the same port for this side (TCP's simultaneous open).
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "the connection leads back to itself")
             self._is_connected = True
             self.is_open = self._tls is None
             if self._tls:

@@ -16,7 +16,7 @@ Method
 ------
 In a closed loop, a greenlet sleeps for 20 ms again and again. The time by which it wakes up late is the scheduling lag,
 which every response of that moment suffers too. In an open loop, the engine tells by how much each of its turns was
-late: while it runs, gevent serves timers only every fifty turns. Lags above the tolerance add up to the time in which
+late. Lags above the tolerance add up to the time in which
 the process was stalled. Each second the process's CPU time is compared with a core. Every cause has a share: of the
 time, of the seconds or of the arrivals. Causes with a share above their limit are told, the largest first.
 

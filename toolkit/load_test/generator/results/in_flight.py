@@ -23,7 +23,7 @@ class InFlight:
     """The calls in flight at one instant.
 
     Attributes:
-        calls: requests that were sent, whose response is not complete.
+        calls: calls whose connection is being opened, or whose response is not complete.
         waiting: calls that are due and wait for a connection.
         oldest_ns: age of the oldest of both, counted from when it was due.
         ages: the ages of the calls (latency_ms), and of the calls and those that wait (caller_ms), as histograms.
@@ -37,10 +37,17 @@ class InFlight:
         self.ages: Ages = {}
         self._ages_ns: defaultdict[tuple[Endpoint, Measure], list[int]] = defaultdict(list)
 
-    def add_call(self, endpoint: Endpoint, age_ns: int, caller_age_ns: int) -> None:
-        """Add a call whose request was sent; ``caller_age_ns`` counts from when it was due."""
+    def add_call(self, endpoint: Endpoint, age_ns: int | None, caller_age_ns: int) -> None:
+        """Add a call that is under way.
+
+        Args:
+            endpoint: the API's endpoint.
+            age_ns: time since its request was sent; None while its connection is being opened.
+            caller_age_ns: time since it was due.
+        """
         self.calls += 1
-        self._ages_ns[endpoint, Measure.LATENCY_MS].append(age_ns)
+        if age_ns is not None:
+            self._ages_ns[endpoint, Measure.LATENCY_MS].append(age_ns)
         self._ages_ns[endpoint, Measure.CALLER_MS].append(caller_age_ns)
 
     def add_waiting(self, endpoint: Endpoint, ages_ns: Iterable[int]) -> None:

@@ -112,7 +112,8 @@ class Metrics:
             sending_s: time in which calls were due; None: all of it.
         """
         times = add_times(self._connected_times(), self.in_flight.ages)
-        return RunFigures(duration_s, self.calls, times, dict(self.failed), sending_s)
+        due, dropped = self.arrivals.due, self.arrivals.dropped
+        return RunFigures(duration_s, self.calls, times, dict(self.failed), sending_s, due, dropped)
 
     def recent_times(self) -> Times:
         """Return the times of the calls that have ended since the last time this was asked, and of those in flight."""
