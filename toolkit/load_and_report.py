@@ -19,7 +19,7 @@ from toolkit.load_test.plan.target_guard import check_allowed
 from toolkit.runs import run_folder
 from toolkit.runs.check_results import read_check_results
 from toolkit.runs.progress import Progress
-from toolkit.settings import Price, Target
+from toolkit.settings import Price, Target, load_timezone
 
 if TYPE_CHECKING:
     from toolkit.report.run_result import RunResult, Summary
@@ -144,7 +144,7 @@ def ending(ended: Ended) -> dict[str, object]:
 def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path]:
     """Write run.json, junit.xml and report.html of a finished run; return its result and the page's path."""
     from toolkit.analysis import read
-    from toolkit.report.inputs import ReportInputs, run_name
+    from toolkit.report.inputs import ReportInputs, ReportOptions, run_name
     from toolkit.report.run_result import RunResult, save
     from toolkit.report.write_files import write_page
 
@@ -152,7 +152,7 @@ def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path
     settings = settings if expected is None else {**settings, "expected": expected}
     result = RunResult(run_name(calls, run), calls, settings, read_check_results(run))
     save(result, run)
-    return result, write_page(ReportInputs(calls, (result,)), run)
+    return result, write_page(ReportInputs(calls, (result,), ReportOptions(timezone=load_timezone())), run)
 
 
 def read_options(scenario: str, given: Mapping[str, Any]) -> LoadOptions:

@@ -1,4 +1,4 @@
-"""The price list: the price of a message by UTC day, template type and carrier.
+"""The price list: the price of a message by day, template type and carrier.
 
 ``PriceList.find`` looks a price up. ``parse_price_list`` reads the tables of a TOML file, which ``toolkit.settings``
 loads. This module does no I/O.
@@ -26,7 +26,7 @@ _NO_OTHER_KEYS = ConfigDict(extra="forbid")
 _EXPECTED = {
     "": {"prices": "[[prices]] above each row", "templates": "[[templates]] above each row"},
     "prices": {
-        "since": "a UTC day, e.g. 2026-11-01",
+        "since": "a day, e.g. 2026-11-01",
         "per_segment": f'a decimal as text, e.g. "0.045", from 0 on, with at most {PLACES} places',
         "currency": "an ISO 4217 code, e.g. CNY",
         "template_type": "the type of a template, e.g. code",
@@ -80,10 +80,10 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """A price that applies from a UTC day on, until a later row for the same template type and carrier.
+    """A price that applies from a day on, until a later row for the same template type and carrier.
 
     Attributes:
-        since: first UTC day.
+        since: first day, in the time zone of the bill.
         per_segment: price of a segment, or of a send, see ``PriceList.unit``.
         currency: ISO 4217 code.
         template_type: type of the template; None applies to all.
@@ -164,7 +164,7 @@ class PriceList:
     def find(self, day: date, template_type: str | None, carrier: str | None) -> Decimal | None:
         """Return the price of a send, or None if no row applies.
 
-        Of the rows that apply on the send's UTC day the most specific one wins: with type and carrier, then with the
+        Of the rows that apply on the send's day the most specific one wins: with type and carrier, then with the
         type, then with the carrier, then with neither. Of equally specific rows the latest wins.
         """
         rows = [row for row in self.rows if row.applies(day, template_type, carrier)]

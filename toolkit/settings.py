@@ -13,6 +13,7 @@ A setting comes from the first of these sources that has it; an empty value coun
        temp_id = 1                           # default 1
        price_per_send = "0.045"              # cost of a send: the price of a segment times the template's segments
        currency = "CNY"                      # default CNY
+       timezone = "Asia/Shanghai"            # of days, months and bills in reports; default UTC
 
        [[templates]]                         # see toolkit.price_list
        temp_id = 1
@@ -20,7 +21,7 @@ A setting comes from the first of these sources that has it; an empty value coun
        segments = 1                          # default 1
 
        [[prices]]                            # replace price_per_send
-       since = 2026-11-01                    # first UTC day
+       since = 2026-11-01                    # first day
        per_segment = "0.045"                 # decimal text
        currency = "CNY"
        template_type = "code"                # default: all types
@@ -59,6 +60,7 @@ from toolkit.api import defaults
 from toolkit.api.errors import InputError, SettingsError
 from toolkit.api.wire import parse_base_url
 from toolkit.price_list import PriceList, PriceRow, Unit, parse_price_list
+from toolkit.time_zone import UTC, parse_timezone
 from toolkit.validation import suggest
 
 _FILE = "smscode.toml"
@@ -140,6 +142,14 @@ def load_prices(path: str | Path | None = None) -> PriceList:
     return prices
 
 
+def load_timezone(timezone: str | None = None) -> str:
+    """Load the name of the time zone of reports, by default UTC.
+
+    Raises SettingsError, with a message of one line, for an unknown name in the settings.
+    """
+    return parse_timezone(timezone) if timezone else _read(_TargetSettings).timezone
+
+
 def load_service(**arguments: Any) -> ServiceSettings:
     """Load the service's options; raise SettingsError, with a message of one line, for an invalid one."""
     return _read(ServiceSettings, **arguments)
@@ -182,6 +192,7 @@ class _TargetSettings(_Settings):
     temp_id: Annotated[int, Field(ge=0)] = defaults.TEMP_ID
     price_per_send: Annotated[Decimal | None, Field(gt=0)] = None
     currency: str = "CNY"
+    timezone: Annotated[str, AfterValidator(parse_timezone)] = UTC
 
     def target(self) -> Target:
         """Return the target; raise SettingsError if a part is missing."""

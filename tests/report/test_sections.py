@@ -259,9 +259,30 @@ def test_a_statement_without_prices_is_compared_by_messages(inputs: ReportInputs
     assert table(report, "statement").rows[0][2] == "–"
 
 
-def test_a_statement_excludes_a_period(folder: Path) -> None:
-    with pytest.raises(InputError, match="whole month"):
-        read_inputs([folder], ReportOptions(statement=folder / "statement-2026-11.csv"), since="2026-11-05")
+def test_a_statement_is_compared_within_a_period(folder: Path) -> None:
+    options = ReportOptions(statement=folder / "statement-2026-11.csv", timezone="Asia/Shanghai")
+    whole = table(build_report(read_inputs([folder], options)), "discrepancies").frame
+    asked = read_inputs([folder], options, since="2026-11-05", until="2026-11-09")
+    found = table(build_report(asked), "discrepancies").frame
+    # Lines outside of the period are still compared with their records; only missing lines depend on the period.
+    always = whole["kind"] != "missing in the statement"
+    inside = whole["sent_at"].between(*pd.to_datetime(["2026-11-05", "2026-11-09"]).tz_localize("Asia/Shanghai"))
+    pd.testing.assert_frame_equal(found, whole[always | inside].reset_index(drop=True))
+
+
+def test_the_times_of_a_report_are_those_of_its_time_zone(inputs: ReportInputs) -> None:
+    report = build_report(replace(inputs, options=replace(inputs.options, timezone="Asia/Shanghai")))
+    assert report.when.endswith("Asia/Shanghai")
+    titles = {header.title for part in report.tables() for header in part.headers}
+    titles |= {str(row[0]) for part in report.tables() for row in part.rows}
+    assert "first (Asia/Shanghai)" in titles
+    assert not {title for title in titles if "UTC" in title or "{" in title}
+    frames = [part.frame for section in report.sections for part in section.parts if isinstance(part, Table | Figure)]
+    zones = {str(it.tz) for frame in frames for it in frame.dtypes if isinstance(it, pd.DatetimeTZDtype)}
+    assert zones == {"Asia/Shanghai"}
+    text = page.render(report)
+    assert "time (Asia/Shanghai)" in text
+    assert "(UTC)" not in text
 
 
 def test_ids_of_the_page_are_unique(report: Report) -> None:

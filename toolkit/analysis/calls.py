@@ -15,6 +15,7 @@ from toolkit.analysis.tidy_frames import tidy
 from toolkit.analysis.timestamps import NS_PER_S, parse_time_ns, to_utc
 from toolkit.records.call_record import CallRecord
 from toolkit.records.parquet import to_table
+from toolkit.time_zone import UTC
 
 _NAMES = [column.name for column in fields(CallRecord)]
 _INTEGERS = {"return_code": "Int64", "temp_id": "Int64", "mobile_key": "Int64", "msg_key": "Int64", "segments": "Int16"}
@@ -33,16 +34,18 @@ class Calls:
     table: LazyTable
     unread: pd.DataFrame
 
-    def between(self, since: str | pd.Timestamp | None = None, until: str | pd.Timestamp | None = None) -> Self:
+    def between(
+        self, since: str | pd.Timestamp | None = None, until: str | pd.Timestamp | None = None, timezone: str = UTC
+    ) -> Self:
         """Return the calls that started at ``since`` or later and before ``until``.
 
-        A time without an offset is UTC. Raise InputError if one can't be parsed.
+        A time without an offset is in ``timezone``. Raise InputError if one can't be parsed.
 
         Example: ``calls.between("2026-11-05", "2026-11-06T14:05")``.
         """
         started = nw.col("started_ns")
-        bounds = [] if since is None else [started >= parse_time_ns(since)]
-        bounds += [] if until is None else [started < parse_time_ns(until)]
+        bounds = [] if since is None else [started >= parse_time_ns(since, timezone)]
+        bounds += [] if until is None else [started < parse_time_ns(until, timezone)]
         return self.where(*bounds)
 
     def where(self, *conditions: nw.Expr, **equal: object) -> Self:

@@ -1,11 +1,13 @@
-"""Convert times and bucket widths between text, nanoseconds since 1970 and pandas' UTC timestamps."""
+"""Convert times and bucket widths between text, nanoseconds since 1970 and pandas' timestamps."""
 
 from __future__ import annotations
 
 import narwhals as nw
+import numpy as np
 import pandas as pd
 
 from toolkit.api.errors import InputError
+from toolkit.time_zone import UTC, parse_timezone
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
@@ -20,18 +22,44 @@ def to_utc(ns: pd.Series) -> pd.Series:
     return pd.to_datetime(ns, unit="ns", utc=True)
 
 
-def parse_time_ns(when: str | pd.Timestamp) -> int:
+def from_wall_clock(wall_ns: pd.Series, timezone: str) -> pd.Series:
+    """Convert wall-clock times of a time zone, in nanoseconds since its 1970-01-01T00:00, to its timestamps.
+
+    The first of two equal times is meant when clocks are set back; a time that is skipped is moved to the next one.
+    """
+    wall = pd.to_datetime(wall_ns, unit="ns")
+    return wall.dt.tz_localize(timezone, ambiguous=np.ones(len(wall), bool), nonexistent="shift_forward")
+
+
+def to_zone(frame: pd.DataFrame, timezone: str) -> pd.DataFrame:
+    """Convert all times of a frame to a time zone."""
+    times = [name for name in frame.columns if isinstance(frame[name].dtype, pd.DatetimeTZDtype)]
+    return frame.assign(**{name: frame[name].dt.tz_convert(timezone) for name in times})
+
+
+def zone_name(frame: pd.DataFrame) -> str:
+    """Return the name of the time zone of a frame's times, UTC if it has none.
+
+    >>> zone_name(pd.DataFrame({"day": pd.to_datetime(["2026-11-01"]).tz_localize("Asia/Shanghai")}))
+    'Asia/Shanghai'
+    """
+    return next((str(it.tz) for it in frame.dtypes if isinstance(it, pd.DatetimeTZDtype)), UTC)
+
+
+def parse_time_ns(when: str | pd.Timestamp, timezone: str = UTC) -> int:
     """Parse a time and return it in nanoseconds since 1970.
 
-    A time without an offset is UTC. Raise InputError if it can't be parsed.
+    A time without an offset is in ``timezone``. Raise InputError if it can't be parsed.
 
-    >>> parse_time_ns("1970-01-01T08:00:01+08:00")
-    1000000000
+    >>> parse_time_ns("1970-01-01T08:00:01+08:00"), parse_time_ns("1970-01-01T08:00:01", "Asia/Shanghai")
+    (1000000000, 1000000000)
     """
     stamp = pd.to_datetime(when, errors="coerce")
     if pd.isna(stamp):
         raise InputError(f"invalid time {when!r}: write it as 2026-11-01T14:05 or 2026-11-01")
-    return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).as_unit("ns").value)
+    if stamp.tzinfo is None:
+        stamp = stamp.tz_localize(parse_timezone(timezone), ambiguous=True, nonexistent="shift_forward")
+    return int(stamp.as_unit("ns").value)
 
 
 def parse_width_ns(every: str | pd.Timedelta) -> int:

@@ -47,8 +47,12 @@ FailIf = Annotated[
     list[str] | None,
     typer.Option(help='Condition for exit code 99, e.g. "share(50019) > 0.1%". Repeatable. Default: none.'),
 ]
-Since = Annotated[str | None, typer.Option(help="UTC time of the first call to include. Default: all calls.")]
-Until = Annotated[str | None, typer.Option(help="UTC time after the last call to include. Default: all calls.")]
+Since = Annotated[str | None, typer.Option(help="Time of the first call to include. Default: all calls.")]
+Until = Annotated[str | None, typer.Option(help="Time after the last call to include. Default: all calls.")]
+Timezone = Annotated[
+    str | None,
+    typer.Option(help="Time zone of days, bills and times, e.g. Asia/Shanghai. Default: that of smscode.toml, or UTC."),
+]
 Column = Annotated[
     list[str] | None, typer.Option(help='Field of a log, e.g. "return_code=rc". Repeatable. Default: by name.')
 ]
@@ -69,6 +73,7 @@ def report(
     fail_if: FailIf = None,
     since: Since = None,
     until: Until = None,
+    timezone: Timezone = None,
     column: Column = None,
     log_format: LogFormat = None,
     as_json: Json = False,
@@ -82,7 +87,7 @@ def report(
     from toolkit.report.inputs import ReportOptions, read_inputs, read_run
     from toolkit.report.write_files import texts
     from toolkit.runs.thresholds import parse_threshold
-    from toolkit.settings import load_prices
+    from toolkit.settings import load_prices, load_timezone
 
     if out == _STDOUT and as_json:
         raise InputError("--out - and --json exclude one another: both print to stdout")
@@ -91,12 +96,13 @@ def report(
     wanted = _parse_formats(formats, out)
     conditions = tuple(parse_threshold(text).opposite() for text in fail_if or ())
     reading: dict[str, Any] = {"columns": _parse_columns("--column", column) or None, "log_format": log_format}
+    zone = load_timezone(timezone)
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
         _check_folder(wanted, paths, out)
         other = read_run(against, **reading) if against else None
         columns = _parse_columns("--statement-column", statement_column)
-        options = ReportOptions(other, slo, load_prices(prices), statement, columns, conditions)
+        options = ReportOptions(other, slo, load_prices(prices), statement, columns, conditions, zone)
         inputs = read_inputs(paths, options, since=since, until=until, **reading)
         with _status() as on_section:
             found = build_report(inputs, on_section)

@@ -58,9 +58,9 @@ def build_report(
 def _when(inputs: ReportInputs) -> str:
     if inputs.total.span is None:
         return number_format.MISSING
-    first, last = inputs.total.span
+    first, last = (it.tz_convert(inputs.options.timezone) for it in inputs.total.span)
     until = f" to {last:%Y-%m-%d %H:%M:%S}" if inputs.total.duration_s > _LONG_S else ""
-    return f"{first:%Y-%m-%d %H:%M:%S}{until} UTC"
+    return f"{first:%Y-%m-%d %H:%M:%S}{until} {inputs.options.timezone}"
 
 
 def _targets(inputs: ReportInputs) -> Iterator[str]:

@@ -11,8 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from toolkit.analysis import Calls, read
 from toolkit.analysis.calls_table import collect, lazy
+from toolkit.analysis.timestamps import to_zone
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.price_list import PriceList, PriceRow, Unit
@@ -24,6 +27,7 @@ from toolkit.runs.check_results import read_check_results
 from toolkit.runs.generator_state import read_generator_state
 from toolkit.runs.run_folder import LOG_NAME, Cause, read_expected, read_settings
 from toolkit.runs.thresholds import Threshold
+from toolkit.time_zone import UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class ReportOptions:
     ``against``: the run to compare with. ``slo``: the objective whose error budget is reported, e.g. "99.9%".
     ``prices``: a price list; without rows, the price in the runs' settings. ``statement``: the provider's statement to
     reconcile with; ``statement_columns`` renames its columns, e.g. ``{"msg_id": "MessageId"}``. ``conditions``:
-    thresholds for all calls together, besides the runs' own.
+    thresholds for all calls together, besides the runs' own. ``timezone``: of days, months, bills and times shown.
     """
 
     against: RunResult | None = None
@@ -42,17 +46,23 @@ class ReportOptions:
     statement: Path | None = None
     statement_columns: Mapping[str, str] = field(default_factory=dict)
     conditions: tuple[Threshold, ...] = ()
+    timezone: str = UTC
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """All calls of a report together, the runs that they belong to, the options, and the period."""
+    """All calls of a report together, the runs that they belong to, the options, and the period.
+
+    ``unfiltered`` are also the calls outside of the period, None if these are the same or not needed: the provider's
+    clock may place a message on the other side of the period's ends.
+    """
 
     calls: Calls
     runs: tuple[RunResult, ...]
     options: ReportOptions = field(default_factory=ReportOptions)
     since: str | None = None
     until: str | None = None
+    unfiltered: Calls | None = None
 
     @property
     def name(self) -> str:
@@ -80,6 +90,10 @@ class ReportInputs:
         own = (_price(run.settings) for run in self.runs)
         return next((prices for prices in own if prices), self.options.prices)
 
+    def local(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return a frame with its times in the report's time zone."""
+        return to_zone(frame, self.options.timezone)
+
 
 def read_inputs(
     sources: Sequence[str | Path],
@@ -95,19 +109,25 @@ def read_inputs(
     calls, and for an invalid run.json.
     """
     options = options or ReportOptions()
-    if options.statement and (since or until):
-        raise InputError("a statement covers a whole month: leave out --since and --until")
-    runs = [read_run(source, since, until, **log_options) for source in sources]
+    runs = [read_run(source, since, until, options.timezone, **log_options) for source in sources]
     names = Counter(run.name for run in runs)
     runs = [
         run if names[run.name] == 1 else replace(run, name=mask_text(f"{run.name} of {source}"))
         for run, source in zip(runs, sources, strict=True)
     ]
-    calls = runs[0].calls if len(runs) == 1 else read(*sources, **log_options).between(since, until)
-    return ReportInputs(calls, tuple(runs), options, since, until)
+    has_statement = options.statement is not None
+    every = read(*sources, **log_options) if len(runs) > 1 or (has_statement and (since or until)) else None
+    calls = runs[0].calls if len(runs) == 1 or every is None else every.between(since, until, options.timezone)
+    return ReportInputs(calls, tuple(runs), options, since, until, every)
 
 
-def read_run(source: str | Path, since: str | None = None, until: str | None = None, **log_options: Any) -> RunResult:
+def read_run(
+    source: str | Path,
+    since: str | None = None,
+    until: str | None = None,
+    timezone: str = UTC,
+    **log_options: Any,
+) -> RunResult:
     """Read a run or other calls, with the settings and check results of the folder if it has any."""
     path, calls = Path(source), read(source, **log_options)
     settings, expected = dict(read_settings(path)), read_expected(path)
@@ -116,7 +136,7 @@ def read_run(source: str | Path, since: str | None = None, until: str | None = N
     if settings.get("ended") == Cause.INCOMPLETE:  # killed: its processes have left their last counts
         for state in (read_arrival_counts(path), read_generator_state(path)):
             settings |= state.settings() if state else {}
-    return RunResult(run_name(calls, path), calls.between(since, until), settings, read_check_results(path))
+    return RunResult(run_name(calls, path), calls.between(since, until, timezone), settings, read_check_results(path))
 
 
 def run_name(calls: Calls, path: Path) -> str:

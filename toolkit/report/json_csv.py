@@ -20,7 +20,7 @@ SCHEMA = 1
 def to_json(report: Report) -> str:
     """Return the header, findings, verdicts, check results and complete tables of a report as JSON.
 
-    Times are ISO 8601 in UTC, and NaN is null. Money is right to the millionth. docs/report.md lists the fields.
+    Times are ISO 8601 with their offset, NaN is null, money is right to the millionth. docs/report.md lists the fields.
     """
     content: dict[str, Any] = {
         "schema": SCHEMA,

@@ -9,8 +9,12 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from toolkit import number_format
+from toolkit.analysis.timestamps import zone_name
 from toolkit.masking import mask_text
 from toolkit.report.model import Cell, Header, Table
+
+ZONE = "{time zone}"
+"""The place for the time zone in a header: that of the frame's times."""
 
 _MAX_ROWS = 50
 _MAX_LENGTH, _MAX_ERROR_LENGTH = 1_000, 80  # characters
@@ -65,16 +69,16 @@ def unit_price(name: str, title: str = "") -> Column:
 
 
 def time(name: str, title: str = "") -> Column:
-    """Show a UTC time to the second."""
+    """Show a time to the second."""
     return Column(
-        Header(f"{title or _words(name)} (UTC)"),
+        Header(f"{title or _words(name)} {ZONE}"),
         lambda row: number_format.MISSING if lacks(row, name) else f"{row[name]:%Y-%m-%d %H:%M:%S}",
     )
 
 
 def day(name: str, title: str = "") -> Column:
-    """Show a UTC day."""
-    return Column(Header(f"{title or _words(name)} (UTC)"), lambda row: f"{row[name]:%Y-%m-%d}")
+    """Show a day."""
+    return Column(Header(f"{title or _words(name)} {ZONE}"), lambda row: f"{row[name]:%Y-%m-%d}")
 
 
 def computed(title: str, show: Callable[[Row], Cell], is_number: bool = False) -> Column:
@@ -102,7 +106,7 @@ def table(
         if not column.is_optional or set(found) - {number_format.MISSING}
     }
     rows = list(zip(*shown.values(), strict=True))
-    headers = tuple(column.header for column in shown)
+    headers = tuple(replace(column.header, title=_titled(column, frame)) for column in shown)
     return Table(name, headers, rows, frame, title, note, len(frame) - len(records), is_grouped)
 
 
@@ -110,8 +114,12 @@ def pairs(name: str, frame: pd.DataFrame, columns: Sequence[Column], *, title: s
     """Return a table of names and values: one row for each column of a frame of one row."""
     frame = masked(frame)
     row = next(iter(frame.to_dict("records")), {})
-    rows = [(column.header.title, column.show(row)) for column in columns]
+    rows = [(_titled(column, frame), column.show(row)) for column in columns]
     return Table(name, (Header("figure"), Header("value", is_number=True)), rows, frame, title, note)
+
+
+def _titled(column: Column, frame: pd.DataFrame) -> str:
+    return column.header.title.replace(ZONE, f"({zone_name(frame)})")
 
 
 def masked(frame: pd.DataFrame) -> pd.DataFrame:

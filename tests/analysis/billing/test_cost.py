@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from itertools import chain, combinations
 
@@ -43,6 +43,19 @@ def test_costs_equal_a_sum_by_hand(records, of, by):
         found[key] = {name: _plain(row[name]) for name in columns}
     assert found == expected
     assert len(table) == len(expected)
+
+
+@pytest.mark.parametrize("timezone", ["Asia/Shanghai", "Europe/Berlin", "America/St_Johns"])
+def test_days_and_prices_begin_at_midnight_of_the_time_zone(timezone):
+    minute_ns = 60 * SECOND_NS
+    stamps = pd.date_range("2026-10-24", "2026-10-27", freq="30min", tz=timezone)  # in Berlin the 25th has 25 hours
+    records = [send(int(it.as_unit("ns").value) + minute_ns, 1, 50000) for it in stamps]
+    of = PriceList((PriceRow(date(2026, 1, 1), Decimal("1"), "CNY"), PriceRow(date(2026, 10, 25), Decimal("3"), "CNY")))
+    found = analysis.cost(analysis.from_records(records), of, by=["day"], timezone=timezone)
+    days = (stamps + pd.Timedelta("1min")).normalize()
+    assert found["day"].tolist() == sorted(set(days))
+    assert found["sends"].tolist() == [int((days == day).sum()) for day in found["day"]]
+    assert found["money"].astype(float).tolist() == (found["sends"] * [1, 3, 3, 3]).tolist()
 
 
 def _plain(value):

@@ -169,7 +169,7 @@ def test_days_ahead_are_null_without_a_forecast():
 
 @pytest.mark.parametrize("until", ["2026-10-25", "2026-11-01T08:00", "2025-01-01"])
 def test_an_invalid_end_of_a_forecast_is_an_input_error(until):
-    with pytest.raises(InputError, match="give a UTC day after the last send"):
+    with pytest.raises(InputError, match="give a day after the last send"):
         analysis.forecast(_days(_weeks(21)), PRICES, until=until)
 
 

@@ -117,6 +117,30 @@ def test_a_discrepancy_shows_the_values_of_both_sides():
     assert (row["sent_at"], row["currency"]) == (pd.Timestamp(SENDS[2].started_ns, tz="UTC"), "CNY")
 
 
+def test_a_correct_bill_of_a_beijing_month_has_no_discrepancies():
+    hours = pd.date_range("2026-10-31", "2026-12-02", freq="h", tz="Asia/Shanghai")
+    calls = [send(int(it.as_unit("ns").value), 1, 50000, msg_id=f"m{at}") for at, it in enumerate(hours)]
+    prices = PriceList(tuple(PriceRow(date(2026, month, 1), Decimal(month), "CNY") for month in (1, 11, 12)))
+    lines = [
+        [call.msg_id, f"{it:%Y-%m-%d %H:%M:%S}", "1", "11", "11", "CNY"]
+        for call, it in zip(calls, hours, strict=True)
+        if it.month == 11
+    ]
+    frame = analysis.from_records(calls)
+    found = _reconcile(lines, frame, prices, timezone="Asia/Shanghai")
+    assert found.discrepancies.empty
+    assert found.summary["messages"].iloc[[0, -1]].tolist() == [30 * 24, 30 * 24]
+    assert not _reconcile(lines, frame, prices).discrepancies.empty
+
+
+@pytest.mark.parametrize("timezone", ["Asia/Shanghai", "Europe/Berlin"])
+def test_the_times_of_a_statement_are_read_in_its_time_zone(timezone):
+    stamps = pd.to_datetime(["2026-10-24T12:00", "2026-10-25T12:00"]).tz_localize(timezone)
+    lines = [[f"x{it.day}", f"{it:%Y-%m-%d %H:%M}", "1", "0.045", "0.045", "CNY"] for it in stamps]
+    found = _reconcile(lines, timezone=timezone, since="2026-10-01").discrepancies
+    assert found[found["kind"] == "missing in the records"]["sent_at"].tolist() == stamps.tolist()
+
+
 _MONEY = st.sampled_from(["0", "0.04", "0.045", "0.05", "0.0451", "1", "-0.045"])
 _edits = st.lists(
     st.one_of(

@@ -101,7 +101,7 @@ def test_a_line_is_interrupted_at_missing_buckets(call):
     ],
 )
 def test_the_format_of_a_time_axis_depends_on_its_span(span_s, form):
-    assert base.time_axis("at:T", NOON_MS, NOON_MS + span_s * 1000, 880).to_dict()["axis"]["format"] == form
+    assert base.time_axis("at:T", NOON_MS, NOON_MS + span_s * 1000, 880, "UTC").to_dict()["axis"]["format"] == form
 
 
 def test_the_busiest_time_of_errors_is_not_before_the_first(call):

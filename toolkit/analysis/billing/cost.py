@@ -17,9 +17,10 @@ from toolkit.analysis.billing.pricing import (
 from toolkit.analysis.calls_table import IS_FREE, IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.native_ops import with_previous
-from toolkit.analysis.timestamps import NS_PER_S, to_utc
+from toolkit.analysis.timestamps import NS_PER_S, from_wall_clock
 from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList
+from toolkit.time_zone import UTC
 
 BY = ("day", "app_key", "temp_id", "carrier")
 _RESENT_WITHIN_NS = 300 * NS_PER_S
@@ -43,20 +44,21 @@ _INPUTS = [
 _ONE, _ZERO = nw.lit(1, nw.Int64), nw.lit(0, nw.Int64)
 
 
-def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY) -> pd.DataFrame:
+def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: str = UTC) -> pd.DataFrame:
     """Sum up the cost of sends in groups.
 
-    A message belongs to the UTC day, template and carrier of its send, even if it was verified on a later day.
+    A message belongs to the day, template and carrier of its send, even if it was verified on a later day.
 
     Args:
         calls: Calls with ``msg_key``.
         prices: The price list.
         by: The columns that define a group: any of day, app_key, temp_id and carrier, or none for one total.
+        timezone: The time zone of days and of the prices' first days, e.g. Asia/Shanghai.
 
     Returns:
         One row per group, with these columns:
 
-        - those of ``by``: day (UTC, datetime64[ns, UTC]), app_key (category), temp_id (Int64), carrier (category,
+        - those of ``by``: day (datetime64[ns, timezone]), app_key (category), temp_id (Int64), carrier (category,
           null if unknown)
         - template_type (category, null if unknown): only if ``by`` contains temp_id
         - sends (int64): calls
@@ -83,14 +85,14 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY) -> pd.Data
     if unknown := [name for name in keys if name not in BY]:
         raise InputError(f"cost can't be grouped by {unknown[0]!r} (choose from {', '.join(BY)})")
     table = lazy(calls, "msg_key").select(_INPUTS)
-    sends = select_sends(table).with_columns(everything=_ONE)
+    sends = select_sends(table, timezone).with_columns(everything=_ONE)
     if "carrier" in keys or needs_carrier(prices):
         sends = locate(sends, "carrier")
     names = ["day_ns" if name == "day" else name for name in keys] or ["everything"]
     accepted = _sum_accepted(_mark(add_prices(sends.filter(IS_SUCCESS), prices), table), names)
     others = _sum_others(sends.filter(~IS_SUCCESS.fill_null(False)), names)
     sums = collect(nw.concat([accepted, others])).groupby(names, observed=True, dropna=False).sum().reset_index()
-    return _to_frame(sums, keys, prices)
+    return _to_frame(sums, keys, prices, timezone)
 
 
 def _mark(accepted: LazyTable, table: LazyTable) -> LazyTable:
@@ -143,7 +145,7 @@ def _to_int64(sums: LazyTable) -> LazyTable:
     return sums.with_columns(nw.col(*_ACCEPTED_SUMS, *_OTHER_SUMS).cast(nw.Int64))
 
 
-def _to_frame(sums: pd.DataFrame, keys: list[str], prices: PriceList) -> pd.DataFrame:
+def _to_frame(sums: pd.DataFrame, keys: list[str], prices: PriceList, timezone: str) -> pd.DataFrame:
     """Return the result for the sums of each group."""
     accepted, users, money = sums["accepted"], sums["users"], _money(sums, "accepted")
     frame = sums.assign(
@@ -158,7 +160,7 @@ def _to_frame(sums: pd.DataFrame, keys: list[str], prices: PriceList) -> pd.Data
         money_per_verified_user=money / users.where(users > 0),
     )
     if "day" in keys:
-        frame["day"] = to_utc(sums["day_ns"])
+        frame["day"] = from_wall_clock(sums["day_ns"], timezone)
     columns = [*keys, *_COLUMNS]
     if "temp_id" in keys:
         types = {it.temp_id: it.type for it in prices.templates}

@@ -1,4 +1,4 @@
-"""Count the accepted messages and segments of each UTC day, and price them at that day's or another day's prices."""
+"""Count the accepted messages and segments of each day, and price them at that day's or another day's prices."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ class DailyVolumes:
     """The accepted messages of a log.
 
     Attributes:
-        cells: One row per UTC day, template, carrier (if prices depend on it) and part of the day. Columns: day_ns,
+        cells: One row per day, template, carrier (if prices depend on it) and part of the day. Columns: day_ns,
             temp_id, carrier, late (1 for times of day after that of the last send, else 0), messages, segments.
         first_ns: The time of the first send, accepted or not.
         last_ns: The time of the last send, accepted or not.
         prices: The price list.
+        timezone: The name of the time zone.
+
+    All times are on the wall clock of the time zone, in ns since 1970-01-01T00:00.
     """
 
     cells: pd.DataFrame
     first_ns: int
     last_ns: int
     prices: PriceList
+    timezone: str
 
     @property
     def today_ns(self) -> int:
@@ -40,7 +44,7 @@ class DailyVolumes:
     @property
     def month_ns(self) -> tuple[int, int]:
         """The start and the end of the month of the last send."""
-        month = pd.Timestamp(self.last_ns, unit="ns", tz="UTC").normalize().replace(day=1)
+        month = pd.Timestamp(self.last_ns, unit="ns").normalize().replace(day=1)
         return month.as_unit("ns").value, (month + pd.DateOffset(months=1)).as_unit("ns").value
 
     def by_day(self) -> pd.DataFrame:
@@ -85,17 +89,17 @@ class DailyVolumes:
         return sums.reindex(days, fill_value=0).astype("int64")
 
 
-def count_by_day(calls: IntoCalls, prices: PriceList) -> DailyVolumes | None:
+def count_by_day(calls: IntoCalls, prices: PriceList, timezone: str) -> DailyVolumes | None:
     """Count the accepted messages of calls; return None if there are no sends."""
-    sends, started_ns = select_sends(lazy(calls)), nw.col("started_ns")
-    times = collect(sends.select(first=started_ns.min(), last=started_ns.max())).iloc[0]
+    sends, wall_ns = select_sends(lazy(calls), timezone), nw.col("wall_ns")
+    times = collect(sends.select(first=wall_ns.min(), last=wall_ns.max())).iloc[0]
     if pd.isna(times["first"]):
         return None
     first_ns, last_ns = int(times["first"]), int(times["last"])
     cells = _count_cells(sends.filter(IS_SUCCESS), last_ns, prices)
     template_segments = look_up_prices(cells, prices)["template_segments"].fillna(1)
     segments = (cells["segments"] + cells["unknown"] * template_segments).astype("int64")
-    return DailyVolumes(cells.assign(segments=segments), first_ns, last_ns, prices)
+    return DailyVolumes(cells.assign(segments=segments), first_ns, last_ns, prices, timezone)
 
 
 def _count_cells(sends: LazyTable, last_ns: int, prices: PriceList) -> pd.DataFrame:
@@ -105,7 +109,7 @@ def _count_cells(sends: LazyTable, last_ns: int, prices: PriceList) -> pd.DataFr
     """
     sends = locate(sends, "carrier") if needs_carrier(prices) else sends.with_columns(carrier=nw.lit(None, nw.String))
     unknown, known = as_number(nw.col("segments").is_null()), nw.col("segments").cast(nw.Int64).fill_null(0)
-    late = as_number(nw.col("started_ns") % NS_PER_DAY > last_ns % NS_PER_DAY)
+    late = as_number(nw.col("wall_ns") % NS_PER_DAY > last_ns % NS_PER_DAY)
     counted = sends.with_columns(unknown=unknown, known=known, late=late)
     cells = counted.group_by("day_ns", "temp_id", "carrier", "late").agg(
         messages=nw.len(), segments=nw.col("known").sum(), unknown=nw.col("unknown").sum()

@@ -16,18 +16,19 @@ from toolkit.analysis.billing.daily_volumes import DailyVolumes, count_by_day
 from toolkit.analysis.billing.pricing import TEXT, date_of, to_micros, to_money
 from toolkit.analysis.billing.weekday_model import MIN_DAYS, CumulativeForecast, Floats, days_until, forecast_sums
 from toolkit.analysis.calls_table import IntoCalls
-from toolkit.analysis.timestamps import NS_PER_DAY, parse_time_ns, to_utc
+from toolkit.analysis.timestamps import NS_PER_DAY, from_wall_clock, parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList
+from toolkit.time_zone import UTC
 
 HORIZON_DAYS = 366  # the longest time that a balance is said to last
 
 Until: TypeAlias = str | pd.Timestamp | None
 
-_UTC, _MONEY = "utc", "money"
+_TIME, _MONEY = "time", "money"
 _NULLABLE_INT: Any = "Int64"
 _COLUMNS: dict[str, Any] = {
-    **dict.fromkeys(("as_of", "since", "until"), _UTC),
+    **dict.fromkeys(("as_of", "since", "until"), _TIME),
     "whole_days": "int64",
     "messages": "int64",
     **dict.fromkeys(("messages_forecast", "messages_low", "messages_high"), _NULLABLE_INT),
@@ -40,7 +41,7 @@ _COLUMNS: dict[str, Any] = {
     "reason": TEXT,
 }
 _DAY_COLUMNS: dict[str, Any] = {
-    "day": _UTC,
+    "day": _TIME,
     "ahead": "bool",
     "messages": "int64",
     **dict.fromkeys(("messages_to_date", "messages_to_date_low", "messages_to_date_high"), _NULLABLE_INT),
@@ -51,11 +52,15 @@ _SUFFIXES = ("", "_low", "_high")
 
 
 def forecast(
-    calls: IntoCalls, prices: PriceList, balance: int | Decimal | None = None, until: Until = None
+    calls: IntoCalls,
+    prices: PriceList,
+    balance: int | Decimal | None = None,
+    until: Until = None,
+    timezone: str = UTC,
 ) -> pd.DataFrame:
     """Sum up the spending of the current month and forecast its total.
 
-    The present is the start of the last send. The forecast uses the last 14 to 56 whole UTC days: it assumes the mean
+    The present is the start of the last send. The forecast uses the last 14 to 56 whole days: it assumes the mean
     of each weekday, without a trend, the mix of templates and carriers of these days, and the prices of the days ahead
     (``weekday_model`` describes the method). The first day is whole if a send was recorded in its first hour. A day
     without sends counts as a day without messages.
@@ -64,14 +69,15 @@ def forecast(
         calls: Calls.
         prices: The price list.
         balance: The balance left: an int in segments, as the API counts messages, or a Decimal in money.
-        until: The end of the forecast, a UTC day, which is not included. Default: the end of the month.
+        until: The end of the forecast, a day, which is not included. Default: the end of the month.
+        timezone: The time zone of days, months and the prices' first days, e.g. Asia/Shanghai.
 
     Returns:
         One row, or none if there are no sends, with these columns:
 
-        - as_of (UTC, datetime64[ns, UTC]): the present
-        - since (UTC): the start of the month, or the first send if it is later
-        - until (UTC): the end of the forecast
+        - as_of (datetime64[ns, timezone]): the present
+        - since (datetime64[ns, timezone]): the start of the month, or the first send if it is later
+        - until (datetime64[ns, timezone]): the end of the forecast
         - whole_days (int64): the number of days that the forecast uses
         - messages (int64): accepted since ``since``
         - messages_forecast, messages_low, messages_high (Int64): the forecast total and its 95 % interval
@@ -82,29 +88,30 @@ def forecast(
         - reason (string): why there is no forecast, else ""
 
     Raises:
-        InputError: ``until`` is not a UTC day after the last send, or ``balance`` has another type.
+        InputError: ``until`` is not a day after the last send, or ``balance`` has another type.
 
     >>> forecast(calls, prices, balance=Decimal("1200.00"))  # doctest: +SKIP
     """
     if not isinstance(balance, int | Decimal | None) or isinstance(balance, bool):
         raise InputError(f"invalid balance {balance!r}: give messages as an int, or money as a Decimal")
-    volumes = count_by_day(calls, prices)
+    volumes = count_by_day(calls, prices, timezone)
     rows = [] if volumes is None else [_month_row(_month_forecast(volumes, until, HORIZON_DAYS), balance)]
-    return _convert(pd.DataFrame(rows, columns=list(_COLUMNS)), _COLUMNS, prices)
+    return _convert(pd.DataFrame(rows, columns=list(_COLUMNS)), _COLUMNS, prices, timezone)
 
 
-def forecast_by_day(calls: IntoCalls, prices: PriceList, until: Until = None) -> pd.DataFrame:
+def forecast_by_day(calls: IntoCalls, prices: PriceList, until: Until = None, timezone: str = UTC) -> pd.DataFrame:
     """Return the forecast of ``forecast`` day by day, from the first day of the month to the last one.
 
     Args:
         calls: Calls.
         prices: The price list.
-        until: The end of the forecast, a UTC day, which is not included. Default: the end of the month.
+        until: The end of the forecast, a day, which is not included. Default: the end of the month.
+        timezone: The time zone of days, months and the prices' first days.
 
     Returns:
-        One row per UTC day, with these columns:
+        One row per day, with these columns:
 
-        - day (UTC, datetime64[ns, UTC])
+        - day (datetime64[ns, timezone])
         - ahead (bool): whether the day is not over
         - messages (int64): accepted on the day
         - messages_to_date (Int64): from the first day to the end of this day, with the forecast
@@ -113,17 +120,17 @@ def forecast_by_day(calls: IntoCalls, prices: PriceList, until: Until = None) ->
         - currency (category)
 
     Raises:
-        InputError: ``until`` is not a UTC day after the last send.
+        InputError: ``until`` is not a day after the last send.
     """
-    volumes = count_by_day(calls, prices)
+    volumes = count_by_day(calls, prices, timezone)
     if volumes is None:
-        return _convert(pd.DataFrame(columns=list(_DAY_COLUMNS)), _DAY_COLUMNS, prices)
+        return _convert(pd.DataFrame(columns=list(_DAY_COLUMNS)), _DAY_COLUMNS, prices, timezone)
     month = _month_forecast(volumes, until)
     columns = {"day": month.days.index, "ahead": month.is_ahead(), "currency": prices.currency}
     for name in ("messages", "money"):
         columns |= {name: month.days[name]}
         columns |= {f"{name}_to_date{end}": it for end, it in zip(_SUFFIXES, month.to_date(name), strict=True)}
-    return _convert(pd.DataFrame(columns).reset_index(drop=True), _DAY_COLUMNS, prices)
+    return _convert(pd.DataFrame(columns).reset_index(drop=True), _DAY_COLUMNS, prices, timezone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +173,11 @@ class _MonthForecast:
 
 def _month_forecast(volumes: DailyVolumes, until: Until, min_days_ahead: int = 0) -> _MonthForecast:
     start_ns, end_ns = volumes.month_ns
-    if until is not None and ((end_ns := parse_time_ns(until)) % NS_PER_DAY or end_ns <= volumes.last_ns):
-        raise InputError(f"invalid until {until!r}: give a UTC day after the last send, such as 2026-12-01")
+    if until is not None:
+        end = pd.Timestamp(parse_time_ns(until, volumes.timezone), unit="ns", tz=volumes.timezone)
+        end_ns = end.tz_localize(None).as_unit("ns").value
+    if end_ns % NS_PER_DAY or end_ns <= volumes.last_ns:
+        raise InputError(f"invalid until {until!r}: give a day after the last send, such as 2026-12-01")
     by_day = volumes.by_day()
     days_ahead = max((end_ns - volumes.today_ns) // NS_PER_DAY, min_days_ahead)
     whole = by_day.loc[volumes.whole_days()]
@@ -230,13 +240,13 @@ def _days_left(month: _MonthForecast, balance: int | Decimal | None) -> dict[str
     }
 
 
-def _convert(frame: pd.DataFrame, columns: Mapping[str, Any], prices: PriceList) -> pd.DataFrame:
+def _convert(frame: pd.DataFrame, columns: Mapping[str, Any], prices: PriceList, timezone: str) -> pd.DataFrame:
     """Return a frame with some columns, each converted to its type."""
     frame = frame.assign(currency=pd.Categorical([prices.currency] * len(frame)))
     converted = {}
     for name, type_ in columns.items():
-        if type_ == _UTC:
-            converted[name] = to_utc(frame[name].astype("int64"))
+        if type_ == _TIME:
+            converted[name] = from_wall_clock(frame[name].astype("int64"), timezone)
         elif type_ == _MONEY:
             converted[name] = to_money(frame[name].astype("Int64"))
         else:

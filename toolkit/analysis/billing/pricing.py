@@ -20,14 +20,26 @@ from toolkit.analysis.native_ops import to_engine
 from toolkit.analysis.timestamps import NS_PER_DAY
 from toolkit.api.errors import InputError
 from toolkit.price_list import PLACES, PriceList, Unit
+from toolkit.time_zone import UTC, parse_timezone, utc_offsets
 
 TEXT = pd.StringDtype("pyarrow")
 _NO_TEMPLATE = -1  # replaces null in joins, where null is equal to nothing; "" replaces a null carrier
 
 
-def select_sends(table: LazyTable) -> LazyTable:
-    """Return the sends among calls, with the start of their UTC day in ``day_ns``."""
-    return table.filter(IS_SEND).with_columns(day_ns=nw.col("started_ns") - nw.col("started_ns") % NS_PER_DAY)
+def select_sends(table: LazyTable, timezone: str = UTC) -> LazyTable:
+    """Return the sends among calls, with their wall-clock time in ``wall_ns`` and the start of its day in ``day_ns``.
+
+    Both are in ns since 1970-01-01T00:00 of the time zone, so that a day always has 24 hours.
+    """
+    sends, wall = table.filter(IS_SEND), nw.col("started_ns")
+    if parse_timezone(timezone) != UTC:
+        times = collect(sends.select(first=wall.min(), last=wall.max())).fillna(0).iloc[0]
+        (_, offset_ns), *changes = utc_offsets(timezone, int(times["first"]), int(times["last"]))
+        wall = wall + offset_ns
+        for since_ns, changed_ns in changes:
+            moved = nw.when(nw.col("started_ns") >= since_ns).then(nw.lit(changed_ns - offset_ns, nw.Int64))
+            wall, offset_ns = wall + moved.otherwise(nw.lit(0, nw.Int64)), changed_ns
+    return sends.with_columns(wall_ns=wall).with_columns(day_ns=nw.col("wall_ns") - nw.col("wall_ns") % NS_PER_DAY)
 
 
 def as_number(condition: nw.Expr) -> nw.Expr:
@@ -86,7 +98,7 @@ def look_up_prices(cells: pd.DataFrame, prices: PriceList) -> pd.DataFrame:
 
 
 def date_of(day_ns: int) -> date:
-    """Return the UTC date of a time in ns since 1970."""
+    """Return the date of a wall-clock time in ns since 1970."""
     return date(1970, 1, 1) + timedelta(days=int(day_ns) // NS_PER_DAY)
 
 

@@ -36,6 +36,7 @@ from toolkit.analysis.native_ops import to_engine
 from toolkit.analysis.timestamps import NS_PER_DAY, parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList, Unit
+from toolkit.time_zone import UTC
 
 MAX_DISCREPANCIES = 1_000_000  # more of them mean a statement of another app or another month
 _UNKNOWN_SEGMENTS, _UNKNOWN_PRICE = 10**6, 10**15  # far beyond all real values
@@ -50,7 +51,7 @@ class Reconciliation:
 
             - kind (category): a ``Discrepancy``
             - msg_id (string)
-            - sent_at (UTC, datetime64[ns, UTC]): of the record, or of the line if there is no record
+            - sent_at (datetime64[ns, timezone]): of the record, or of the line if there is no record
             - segments (Int64), price, amount (float64): by records and price list, null if unknown
             - billed_segments (Int64), billed_price, billed_amount (float64): by the line, null without a line
             - in_dispute (float64): positive if the provider bills too much, null if unknown
@@ -78,6 +79,7 @@ def reconcile(
     columns: Mapping[str, str] | None = None,
     since: str | pd.Timestamp | None = None,
     until: str | pd.Timestamp | None = None,
+    timezone: str = UTC,
 ) -> Reconciliation:
     """Compare a provider's statement with the accepted sends, by msg_id.
 
@@ -87,13 +89,14 @@ def reconcile(
     Args:
         calls: Calls with ``msg_id``.
         statement: The path of a CSV file, or a frame, with the columns msg_id, sent_at, segments, price, amount and
-            currency. Times without an offset are UTC. Amounts are read to the millionth.
+            currency. Times without an offset are in ``timezone``. Amounts are read to the millionth.
         prices: The price list; without it, prices are not compared. Segments that neither the record nor the template
             knows are not compared either; they count as 1 if the message is missing in the statement.
         columns: Other names of the columns, such as ``{"msg_id": "MessageId"}``.
         since: The start of the billing period, in which every recorded message must have a line. Default: the start of
-            the UTC month of most lines.
+            the month of most lines.
         until: The end of the billing period. Default: the end of the same month.
+        timezone: The time zone of the statement, of months and of the prices' first days, e.g. Asia/Shanghai.
 
     Returns:
         The discrepancies and a summary.
@@ -105,11 +108,11 @@ def reconcile(
     >>> reconcile(calls, "statement-2026-11.csv", prices).summary  # doctest: +SKIP
     """
     table, prices = lazy(calls, "msg_id"), prices or PriceList()
-    with open_statement(statement, columns, table) as bill:
+    with open_statement(statement, columns, table, timezone) as bill:
         if prices.currency and bill.currency and prices.currency != bill.currency:
             raise InputError(f"the statement is in {bill.currency}, but the prices are in {prices.currency}")
-        period_ns = _billing_period(bill, since, until)
-        records = _select_records(table, bill, period_ns, prices)
+        period_ns = _billing_period(bill, since, until, timezone)
+        records = _select_records(select_sends(table, timezone), bill, period_ns, prices)
         billed_units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.col("billed_segments")
         lines, differing = _select_differing(bill.lines.with_columns(billed_units=billed_units), records)
         in_period = records.filter(nw.col("in_period") == 1).with_columns(money=nw.col("amount_micros").fill_null(0))
@@ -117,20 +120,21 @@ def reconcile(
     currency, discrepancies = bill.currency or prices.currency, find_discrepancies(lines, differing)
     amount = int(recorded["money"]) if prices.rows else None
     summary = summarize(discrepancies, (int(recorded["messages"]), amount), (bill.count, bill.amount))
-    return Reconciliation(to_public(discrepancies, currency), to_public(summary, currency))
+    return Reconciliation(to_public(discrepancies, currency, timezone), to_public(summary, currency, timezone))
 
 
 def _billing_period(
-    bill: Statement, since: str | pd.Timestamp | None, until: str | pd.Timestamp | None
+    bill: Statement, since: str | pd.Timestamp | None, until: str | pd.Timestamp | None, timezone: str
 ) -> tuple[int, int]:
     if bill.month is None and (since is None or until is None):
         raise InputError("the statement has no lines: give its period with since and until")
     month = pd.Timestamp(bill.month or "1970-01")
     next_month = month + pd.DateOffset(months=1)
-    return parse_time_ns(month if since is None else since), parse_time_ns(next_month if until is None else until)
+    start, end = month if since is None else since, next_month if until is None else until
+    return parse_time_ns(start, timezone), parse_time_ns(end, timezone)
 
 
-def _select_records(table: LazyTable, bill: Statement, period_ns: tuple[int, int], prices: PriceList) -> LazyTable:
+def _select_records(sends: LazyTable, bill: Statement, period_ns: tuple[int, int], prices: PriceList) -> LazyTable:
     """Return the accepted sends that may have a line, with their prices; ``in_period`` is 1 in the billing period.
 
     They start up to a day before the first line or after the last line, because the provider's clock may differ.
@@ -138,7 +142,7 @@ def _select_records(table: LazyTable, bill: Statement, period_ns: tuple[int, int
     started, (start, end) = nw.col("started_ns"), period_ns
     first = min(start, start if bill.first_ns is None else bill.first_ns) - NS_PER_DAY
     last = max(end, end if bill.last_ns is None else bill.last_ns) + NS_PER_DAY
-    sends = select_sends(table).filter(IS_SUCCESS, ~nw.col("msg_id").is_null(), started >= first, started < last)
+    sends = sends.filter(IS_SUCCESS, ~nw.col("msg_id").is_null(), started >= first, started < last)
     if needs_carrier(prices):
         sends = locate(sends, "carrier")
     in_period = as_number((started >= start) & (started < end))

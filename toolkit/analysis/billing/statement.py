@@ -25,19 +25,22 @@ import pyarrow.parquet as pq
 
 from toolkit.analysis.calls_table import LazyTable
 from toolkit.analysis.native_ops import arrow_to_engine, query_same_connection
+from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.price_list import PLACES
+from toolkit.time_zone import utc_offsets
 
 HEADER = ("msg_id", "sent_at", "segments", "price", "amount", "currency")
 _MAX_SHOWN_CHARS = 40
 
-# Times without an offset are UTC. The offset is read here: casts apply or drop it, depending on DuckDB's version.
-_TIME = r"^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(?:Z|UTC|([+-])(\d\d):?(\d\d)?)?$"
-_TIME_PARTS = f"*, regexp_extract(sent_at, '{_TIME}', ['day', 'time', 'sign', 'hours', 'minutes']) AS parts"
-_SENT_NS = """epoch_ns(try_cast(parts.day || ' ' || parts.time AS TIMESTAMP_NS))
+# The offset is read here: casts apply or drop it, depending on DuckDB's version.
+_TIME = r"^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(Z|UTC|([+-])(\d\d):?(\d\d)?)?$"
+_TIME_PARTS = f"*, regexp_extract(sent_at, '{_TIME}', ['day', 'time', 'zone', 'sign', 'hours', 'minutes']) AS parts"
+_WALL_NS = "epoch_ns(try_cast(parts.day || ' ' || parts.time AS TIMESTAMP_NS)) AS wall_ns"
+_SENT_NS = """CASE WHEN parts.zone = '' THEN wall_ns - local_offset_ns ELSE wall_ns
     - CASE parts.sign WHEN '+' THEN 60000000000 WHEN '-' THEN -60000000000 ELSE 0 END
-    * (60 * coalesce(try_cast(parts.hours AS BIGINT), 0) + coalesce(try_cast(parts.minutes AS BIGINT), 0))"""
+    * (60 * coalesce(try_cast(parts.hours AS BIGINT), 0) + coalesce(try_cast(parts.minutes AS BIGINT), 0)) END"""
 
 
 def _micros_sql(name: str, sign: str) -> str:
@@ -62,8 +65,10 @@ _COLUMNS = {
         "an ISO 4217 code, such as CNY",
     ),
 }
+_FIRST_NS, _LAST_NS = 946_684_800 * NS_PER_S, 4_102_444_800 * NS_PER_S  # 2000 and 2100
 _SUMS = """count(*) AS count, coalesce(sum(billed_amount), 0)::BIGINT AS amount, min(sent_ns) AS first_ns,
-    max(sent_ns) AS last_ns, strftime(mode(date_trunc('month', make_timestamp(sent_ns // 1000))), '%Y-%m') AS month,
+    max(sent_ns) AS last_ns,
+    strftime(mode(date_trunc('month', make_timestamp((sent_ns + {offset_ns}) // 1000))), '%Y-%m') AS month,
     list_sort(list(DISTINCT currency)) AS currencies"""
 
 
@@ -91,13 +96,16 @@ class Statement:
 
 
 @contextmanager
-def open_statement(source: Any, columns: Mapping[str, str] | None, calls: LazyTable) -> Iterator[Statement]:
+def open_statement(
+    source: Any, columns: Mapping[str, str] | None, calls: LazyTable, timezone: str
+) -> Iterator[Statement]:
     """Read a statement into the engine of a table; its lines can be queried until the context ends.
 
     Args:
         source: The path of a CSV file, or a frame.
         columns: Other names of the columns of HEADER.
         calls: The table with which the lines will be joined.
+        timezone: The time zone of times without an offset, and of the month.
 
     Raises:
         InputError: The statement or one of its lines can't be read.
@@ -105,19 +113,21 @@ def open_statement(source: Any, columns: Mapping[str, str] | None, calls: LazyTa
     with TemporaryDirectory(prefix="smscode-") as folder:
         parquet = Path(folder) / "statement.parquet"
         if calls.implementation.is_duckdb():
-            yield _read(source, columns or {}, calls.to_native(), parquet)
+            yield _read(source, columns or {}, calls.to_native(), parquet, timezone)
         else:
             with duckdb.connect() as connection:
-                statement = _read(source, columns or {}, connection.sql("SELECT 1 AS one"), parquet)
+                statement = _read(source, columns or {}, connection.sql("SELECT 1 AS one"), parquet, timezone)
             yield replace(statement, lines=arrow_to_engine(pq.read_table(parquet), calls))
 
 
-def _read(source: Any, columns: Mapping[str, str], relation: Any, parquet: Path) -> Statement:
+def _read(source: Any, columns: Mapping[str, str], relation: Any, parquet: Path, timezone: str) -> Statement:
     """Write the lines to Parquet, which later queries read many times faster than text, and sum them up."""
     is_path = isinstance(source, str | Path)
     place = str(source) if is_path else f"the {type(source).__name__}"
     raw = _query_csv(Path(source), columns, relation) if is_path else _query_frame(source, columns, relation, place)
-    fields = query_same_connection(raw, f"SELECT {_TIME_PARTS} FROM this_relation")
+    local_offset_ns = _offset_sql("wall_ns", timezone, is_wall_clock=True)
+    parts = f"SELECT *, {_WALL_NS} FROM (SELECT {_TIME_PARTS} FROM this_relation)"
+    fields = query_same_connection(raw, f"SELECT *, {local_offset_ns} AS local_offset_ns FROM ({parts})")
     values = ", ".join(f"{sql} AS {name}" for name, (sql, _) in _COLUMNS.items())
     try:
         query_same_connection(fields, f"SELECT {values} FROM this_relation").write_parquet(str(parquet))
@@ -125,8 +135,9 @@ def _read(source: Any, columns: Mapping[str, str], relation: Any, parquet: Path)
         raise InputError(f"{place} can't be read: {_describe_csv_problem(str(problem))}") from None
     lines = query_same_connection(relation, f"SELECT * FROM read_parquet({_quote(str(parquet))})")
     unread = ", ".join(f"count(*) - count({name}) AS {name}" for name in _COLUMNS)
+    sums_sql = _SUMS.format(offset_ns=_offset_sql("sent_ns", timezone, is_wall_clock=False))
     names = [*_COLUMNS, "count", "amount", "first_ns", "last_ns", "month", "currencies"]
-    row = query_same_connection(lines, f"SELECT {unread}, {_SUMS} FROM this_relation").fetchall()[0]
+    row = query_same_connection(lines, f"SELECT {unread}, {sums_sql} FROM this_relation").fetchall()[0]
     sums = dict(zip(names, row, strict=True))
     if any(sums.pop(name) for name in _COLUMNS):
         raise InputError(_describe_bad_line(fields, source, place))
@@ -134,6 +145,16 @@ def _read(source: Any, columns: Mapping[str, str], relation: Any, parquet: Path)
     if len(currencies) > 1:
         raise InputError(f"{place} is in {' and '.join(currencies)}, which can't be added up: split it by currency")
     return Statement(nw.from_native(lines).lazy(), currency=currencies[0], **sums)
+
+
+def _offset_sql(column: str, timezone: str, *, is_wall_clock: bool) -> str:
+    """Return SQL for the offset from UTC at a time in ns: on the wall clock of the time zone, or since 1970 in UTC."""
+    (_, offset_ns), *changes = utc_offsets(timezone, _FIRST_NS, _LAST_NS)
+    cases = ""
+    for since_ns, changed_ns in changes:
+        cases += f" WHEN {column} < {since_ns + offset_ns * is_wall_clock} THEN {offset_ns}"
+        offset_ns = changed_ns
+    return f"CASE{cases} ELSE {offset_ns} END" if cases else str(offset_ns)
 
 
 # Sources of the fields.

@@ -112,12 +112,12 @@ def summarize(discrepancies: pd.DataFrame, recorded: tuple[int, int | None], bil
     return pd.DataFrame(rows, columns=["part", "messages", "money"]).astype({"money": "Int64"})
 
 
-def to_public(frame: pd.DataFrame, currency: str | None) -> pd.DataFrame:
-    """Convert a frame of this module for users: names to categories, times to UTC, millionths to decimals."""
+def to_public(frame: pd.DataFrame, currency: str | None, timezone: str) -> pd.DataFrame:
+    """Convert a frame of this module for users: names to categories, times to timestamps, millionths to decimals."""
     frame = frame.astype(
         {name: type_ for name, type_ in {"kind": _KINDS, "part": _SUMMARY_ROWS}.items() if name in frame}
     )
     if "sent_at" in frame:
-        frame = frame.assign(sent_at=to_utc(frame["sent_at"]))
+        frame = frame.assign(sent_at=to_utc(frame["sent_at"]).dt.tz_convert(timezone))
     money = {name: to_money(frame[name]) for name in _MONEY if name in frame}
     return frame.assign(**money, currency=pd.Categorical([currency] * len(frame)))

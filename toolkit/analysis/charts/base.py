@@ -39,14 +39,14 @@ _TIME_FORMATS = (
 def to_rows(frame: pd.DataFrame) -> list[Row]:
     """Convert a frame to rows of JSON types: times to ms since 1970, null and infinity to None.
 
-    Mobiles in texts are masked.
+    Times are those of the wall clock, because Vega knows no time zones. Mobiles in texts are masked.
     """
     columns: dict[str, list[Any]] = {}
     for name in frame.columns:
         column = frame[name]
         known = column.notna()
         if isinstance(column.dtype, pd.DatetimeTZDtype):
-            column = column.dt.as_unit("ms").astype("int64")
+            column = column.dt.tz_localize(None).dt.as_unit("ms").astype("int64")
         columns[str(name)] = [_to_json(it) for it in column.astype(object).where(known, None)]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
@@ -93,15 +93,18 @@ def subtitle(text: str, width: int) -> alt.TitleParams:
     return alt.TitleParams(wrap(text, int(width / PX_PER_LETTER)))
 
 
-def time_axis(field: str, start_ms: float, end_ms: float, width: int) -> alt.X:
-    """Return a field of UTC times; the format of its ticks depends on the span, and the title names a single day."""
+def time_axis(field: str, start_ms: float, end_ms: float, width: int, zone: str) -> alt.X:
+    """Return a field of times; the format of its ticks depends on the span, and the title names a single day.
+
+    Times are those of ``to_rows``; Vega shows them unchanged on its UTC scale.
+    """
     ticks = max(2, min(8, width // _PX_PER_TICK))
     span_s = (end_ms - start_ms) / 1000
     time_format = next(it for min_distance_s, it in _TIME_FORMATS if span_s / ticks >= min_distance_s)
     first, last = (f"{pd.Timestamp(it, unit='ms'):%Y-%m-%d}" for it in (start_ms, end_ms - 1))
     if time_format.startswith("%H") and first != last:
         time_format = f"%m-%d {time_format}"
-    title = f"time (UTC) on {first}" if first == last else "time (UTC)"
+    title = f"time ({zone}) on {first}" if first == last else f"time ({zone})"
     axis = alt.Axis(format=time_format, tickCount=ticks, labelOverlap=True)
     return alt.X(field, title=title, axis=axis, scale=alt.Scale(type="utc", domain=[start_ms, end_ms]))
 

@@ -27,6 +27,7 @@ from toolkit.analysis.charts.base import (
     to_rows,
     with_theme,
 )
+from toolkit.analysis.timestamps import zone_name
 
 _DAY_MS = 86_400_000
 _ALL, _UNVERIFIED, _OTHER = "all messages", "unverified messages", "other"
@@ -55,7 +56,7 @@ def cost(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
         return empty_chart("No messages with a price", width)
     unpriced = int(frame["unpriced"].sum())
     title = f"cost ({rows[0]['currency'] or 'no currency'})"
-    chart = _cost_by_day(rows, title, width) if "day" in frame else _cost_by_group(rows, title, width)
+    chart = _cost_by_day(rows, title, width, zone_name(frame)) if "day" in frame else _cost_by_group(rows, title, width)
     if unpriced:
         text = f"without {number_format.plural(unpriced, 'segment')} that have no price"
         chart = chart.properties(title=subtitle(text, width))
@@ -80,7 +81,7 @@ def forecast(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     title = f"cost to date ({unit})" if has_money else "messages to date"
     dashes = {_RECORDED: [1, 0]} | ({_FORECAST: [5, 4]} if any(row["part"] == _FORECAST for row in rows) else {})
     base = alt.Chart(inline(_connected(rows)), width=width, height=HEIGHT).encode(
-        x=time_axis("end:T", rows[0]["end"] - _DAY_MS, rows[-1]["end"], width),
+        x=time_axis("end:T", rows[0]["end"] - _DAY_MS, rows[-1]["end"], width, zone_name(frame)),
         y=alt.Y("at:Q", title=title, axis=alt.Axis(format=",~f", tickCount=5), scale=alt.Scale(zero=True)),
     )
     last = alt.Chart(inline(rows[-1:]))
@@ -127,7 +128,7 @@ def reconcile(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     )
 
 
-def _cost_by_day(rows: list[Row], title: str, width: int) -> Layers:
+def _cost_by_day(rows: list[Row], title: str, width: int, zone: str) -> Layers:
     stacked, colours = _stack(rows)
     unverified: Counter[float] = Counter()
     for row in rows:
@@ -139,7 +140,7 @@ def _cost_by_day(rows: list[Row], title: str, width: int) -> Layers:
     ]
     first, last = min(row["day"] for row in rows), max(row["day"] for row in rows) + _DAY_MS
     bars = alt.Chart(inline(stacked), width=width, height=HEIGHT).encode(
-        x=time_axis("start:T", first, last, width),
+        x=time_axis("start:T", first, last, width, zone),
         y=alt.Y("money:Q", title=f"{title} per day", axis=alt.Axis(format=",~f", tickCount=5)),
         color=colour_channel("group:N", {**colours, _UNVERIFIED: INK}, width),
     )

@@ -29,6 +29,7 @@ from toolkit.analysis.charts.base import (
     used_only,
     with_theme,
 )
+from toolkit.analysis.timestamps import zone_name
 from toolkit.api.wire import Endpoint
 from toolkit.outcome_colours import KIND_COLOURS
 
@@ -82,7 +83,7 @@ def changes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     layout = row_layout.lay_out(row_layout.labels_of(rows, len(frame) - len(rows)), width)
     colours = used_only(_CHANGE_COLOURS, rows, "kind")
     bars = alt.Chart(inline(rows), width=layout.width, height=layout.height).encode(
-        x=time_axis("changed_at:T", start - margin / 2, end + margin, layout.width), y=layout.y
+        x=time_axis("changed_at:T", start - margin / 2, end + margin, layout.width, zone_name(frame)), y=layout.y
     )
     arrows = bars.mark_point(shape="triangle-right", size=110, filled=True, opacity=1)
     arrow_colour = alt.Color("kind:N", scale=named_scale(colours))

@@ -26,6 +26,7 @@ from toolkit.analysis.charts.base import (
     with_theme,
 )
 from toolkit.analysis.latency_percentiles import CALLER, MEASURES, SERVER, percentile_of
+from toolkit.analysis.timestamps import zone_name
 
 _MIN_MS = 0.01  # replaces 0, which a log axis can't show
 _DASHES = {MEASURES[CALLER]: [1, 0], MEASURES[SERVER]: [4, 4]}
@@ -75,7 +76,7 @@ def latency_over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMi
     starts = [row["started"] for row in rows]
     colours = {name: colour for name, colour in _PERCENTILE_COLOURS.items() if f"{name}_ms" in frame}
     lines = alt.Chart(inline(rows), width=width, height=HEIGHT * 2 // 3).encode(
-        x=time_axis("started:T", min(starts), max(starts) + 1, width),
+        x=time_axis("started:T", min(starts), max(starts) + 1, width, zone_name(frame)),
         y=_latency_axis(rows),
         color=colour_channel("percentile:N", colours, width),
         detail="stretch:N",

@@ -26,6 +26,7 @@ from toolkit.analysis.charts.base import (
     to_rows,
     with_theme,
 )
+from toolkit.analysis.timestamps import zone_name
 from toolkit.api.wire import Endpoint
 from toolkit.outcome_colours import KIND_COLOURS, shades
 
@@ -50,7 +51,7 @@ def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
         alt.Chart(inline(rows), width=width, height=HEIGHT // 2)
         .mark_bar(orient="vertical", binSpacing=0)
         .encode(
-            x=time_axis("started:T", start, end, width),
+            x=time_axis("started:T", start, end, width, zone_name(frame)),
             x2="ended:T",
             y=alt.Y("calls_per_s:Q", title="calls per second", stack="zero", axis=alt.Axis(tickCount=4)),
             color=colour_channel("outcome:N", colours, width),

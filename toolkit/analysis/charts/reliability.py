@@ -22,6 +22,7 @@ from toolkit.analysis.charts.base import (
     used_only,
     with_theme,
 )
+from toolkit.analysis.timestamps import zone_name
 from toolkit.outcome_colours import KIND_COLOURS
 
 _LONG, _SHORT, _WORST = "long window", "short window", "highest long window"
@@ -48,7 +49,7 @@ def errors(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     start, end = min(row["first_seen"] for row in rows), max(row["last_seen"] for row in rows)
     margin = max((end - start) * 0.02, 30_000)
     spans = alt.Chart(inline(rows), width=layout.width, height=layout.height).encode(
-        x=time_axis("first_seen:T", start - margin, end + margin, layout.width),
+        x=time_axis("first_seen:T", start - margin, end + margin, layout.width, zone_name(frame)),
         y=layout.y,
         color=colour_channel("kind:N", colours, width),
     )

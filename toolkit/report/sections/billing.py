@@ -60,14 +60,15 @@ def build_cost(inputs: ReportInputs) -> Iterator[Section]:
     """Yield the cost in total and by day, template and carrier, and the forecast for the month."""
     if not (inputs.total.codes["endpoint"] == Endpoint.SEND.value).any():
         return
-    total = cost(inputs.calls, inputs.prices, by=())
-    groups = cost(inputs.calls, inputs.prices)
+    zone = inputs.options.timezone
+    total = cost(inputs.calls, inputs.prices, by=(), timezone=zone)
+    groups = cost(inputs.calls, inputs.prices, timezone=zone)
     parts: list[Part] = [table_columns.pairs("cost", total, _TOTALS)]
     for by, title in (([_DAY], "By day"), ([_APP, _TEMPLATE], "By app and template"), ([_CARRIER], "By carrier")):
         if len(groups[by].drop_duplicates()) > 1:
             parts.append(_group_table(groups, by, title))
     if groups["money"].notna().any() and groups[_DAY].nunique() > 1:
-        parts.append(Figure("cost", groups, "Cost by day", "UTC days."))
+        parts.append(Figure("cost", groups, "Cost by day", f"Days in {zone}."))
     yield Section("cost", "Cost", "" if inputs.prices.rows else _NO_PRICE, parts, finding=_cost_finding(total))
     if inputs.prices.rows and groups[_DAY].nunique() > 1:
         yield _forecast(inputs)
@@ -79,10 +80,13 @@ def build_statement(inputs: ReportInputs) -> Iterator[Section]:
         return
     prices = inputs.prices if inputs.prices.rows else None
     found = reconcile(
-        inputs.calls,
+        inputs.unfiltered or inputs.calls,
         inputs.options.statement,
         prices,
         columns=inputs.options.statement_columns or None,
+        since=inputs.since,
+        until=inputs.until,
+        timezone=inputs.options.timezone,
     )
     summary = [table_columns.text("part"), table_columns.count("messages"), table_columns.money("money")]
     each = [
@@ -122,12 +126,12 @@ def _group_table(groups: pd.DataFrame, by: Sequence[str], title: str) -> Table:
 
 
 def _forecast(inputs: ReportInputs) -> Section:
-    found = forecast(inputs.calls, inputs.prices)
+    found = forecast(inputs.calls, inputs.prices, timezone=inputs.options.timezone)
     reason = str(found["reason"].iloc[0])
     if reason or found["money_forecast"].isna().any():
         return Section("forecast", "Forecast", f"No forecast: {reason or 'no message has a price'}.")
     (row,) = found.to_dict("records")
-    by_day = forecast_by_day(inputs.calls, inputs.prices)
+    by_day = forecast_by_day(inputs.calls, inputs.prices, timezone=inputs.options.timezone)
     figure = Figure(
         "forecast", by_day, "Cost to date", "The rest of the month is forecast by weekday, with a 95 % interval."
     )

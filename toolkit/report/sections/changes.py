@@ -9,6 +9,7 @@ import pandas as pd
 from toolkit import number_format
 from toolkit.analysis import changes, compare, explain
 from toolkit.analysis.latency_percentiles import MEASURES
+from toolkit.analysis.timestamps import zone_name
 from toolkit.api.return_codes import ReturnCode
 from toolkit.report import table_columns
 from toolkit.report.inputs import ReportInputs
@@ -33,7 +34,7 @@ def build_changes(inputs: ReportInputs) -> Iterator[Section]:
     """Yield the changes of shares and latency, and the dimensions in which the outcomes that rose are concentrated."""
     if inputs.total.codes.empty:
         return
-    found = table_columns.masked(changes(inputs.calls))
+    found = inputs.local(table_columns.masked(changes(inputs.calls)))
     if found.empty:
         yield Section("changes", "What changed", "No share of an outcome and no latency changed.")
         return
@@ -94,11 +95,11 @@ def _strongest(found: pd.DataFrame) -> str:
         levels += f" ({_ratio(row['ratio'])})"
     until = "" if lacks(row, "until") else f" until {row['until']:%Y-%m-%d %H:%M}"
     strongest = "" if len(found) == 1 else f"{len(found)} levels changed, most of all this one: "
-    return f"{strongest}{levels} at {row['changed_at']:%Y-%m-%d %H:%M}{until} (UTC)."
+    return f"{strongest}{levels} at {row['changed_at']:%Y-%m-%d %H:%M}{until} ({zone_name(found)})."
 
 
 def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
-    """Explain the outcomes that rose most. Columns: those of ``explain``, outcome (string), since (UTC)."""
+    """Explain the outcomes that rose most. Columns: those of ``explain``, outcome (string), since."""
     success = found["return_code"] == ReturnCode.SUCCESS
     rose = found[(found["measure"] == _SHARE) & (found["difference"] > 0) & ~success.fillna(False)]
     frames = []

@@ -50,7 +50,7 @@ def build_outcomes(inputs: ReportInputs) -> Iterator[Section]:
     every_s = round_width_s(inputs.total.duration_s)
     figure = Figure(
         "over_time",
-        table_columns.masked(over_time(inputs.calls, f"{every_s}s")),
+        inputs.local(table_columns.masked(over_time(inputs.calls, f"{every_s}s"))),
         "Return codes over time",
         f"Means over {number_format.duration(every_s)}. A call counts at its start.",
     )
@@ -80,7 +80,7 @@ def build_latency(inputs: ReportInputs) -> Iterator[Section]:
     every_s = round_width_s(inputs.total.duration_s)
     by_time = Figure(
         "latency_over_time",
-        latency(inputs.calls, every=f"{every_s}s", at=(50, 95, 99)),
+        inputs.local(latency(inputs.calls, every=f"{every_s}s", at=(50, 95, 99))),
         "Latency over time",
         f"Percentiles of the calls that started within {number_format.duration(every_s)}.",
     )

@@ -37,7 +37,7 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     sends = inputs.total.codes[inputs.total.codes["endpoint"] == Endpoint.SEND.value]
     if sends.empty:
         return
-    most = most_accepted(inputs.calls)
+    most = inputs.local(most_accepted(inputs.calls))
     if not most["most_accepted"].any() and (sends["return_code"] == ReturnCode.SUCCESS).fillna(False).any():
         yield Section(_NAME, _TITLE, "Rules can't be inferred: the records don't distinguish mobiles.")
         return
@@ -45,7 +45,7 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     if not (sends["return_code"] == ReturnCode.OUT_OF_FREQ).fillna(False).any():
         yield Section(_NAME, _TITLE, "No send was refused as out of frequency.", [accepted])
         return
-    found = limits(inputs.calls)
+    found = inputs.local(limits(inputs.calls))
     note = "The fewest rules that explain which sends were refused as out of frequency and which were accepted."
     parts: list[Part] = [
         table_columns.table("limits", found, _RULES),

@@ -24,7 +24,8 @@ _ERRORS = (
     table_columns.share("calls_ratio", "share"),
     table_columns.count("mobiles"),
     table_columns.computed(
-        "busiest (UTC)", lambda row: f"{number_format.timestamp(row['busiest'])}: {row['busiest_calls']:,}"
+        f"busiest {table_columns.ZONE}",
+        lambda row: f"{number_format.timestamp(row['busiest'])}: {row['busiest_calls']:,}",
     ),
     table_columns.time("first_seen", "first"),
     table_columns.time("last_seen", "last"),
@@ -82,7 +83,7 @@ def build_errors(inputs: ReportInputs) -> Iterator[Section]:
     if inputs.total.codes.empty:
         return
     every_s = min(round_width_s(inputs.total.duration_s), 3_600)
-    found = errors(inputs.calls, f"{every_s}s")
+    found = inputs.local(errors(inputs.calls, f"{every_s}s"))
     if found.empty:
         yield Section("errors", "Errors", "Every call returned success.")
         return
@@ -103,7 +104,7 @@ def build_budget(inputs: ReportInputs) -> Iterator[Section]:
     slo = inputs.options.slo
     if slo is None or inputs.total.codes.empty:
         return
-    budget, burns = error_budget(inputs.calls, slo), burn_rates(inputs.calls, slo)
+    budget, burns = (inputs.local(it(inputs.calls, slo)) for it in (error_budget, burn_rates))
     note = f"Objective: in any 30 days, {slo} of calls don't fail in the service or on the network."
     parts: list[Part] = [
         table_columns.pairs("error_budget", budget, _BUDGET),
@@ -120,7 +121,7 @@ def build_suspects(inputs: ReportInputs) -> Iterator[Section]:
     """Yield the prefixes that look like SMS pumping, and the mobiles whose codes were guessed."""
     if not (inputs.total.codes["endpoint"] == Endpoint.SEND.value).any():
         return
-    pumped, guessed = suspects(inputs.calls), guessers(inputs.calls)
+    pumped, guessed = (inputs.local(it(inputs.calls)) for it in (suspects, guessers))
     pumped, guessed = pumped[pumped["flagged"]], guessed[guessed["flagged"]]
     notes: list[str] = []
     parts: list[Part] = []
