@@ -430,7 +430,10 @@ def received(
 ) -> wire.ReceivedRequest[str]:
     """Read a request whose only known app is ``key``."""
 
-    def authenticate(credentials: Credentials) -> str | Refusal:
+    def authenticate(authorization: bytes | None) -> str | Refusal:
+        credentials = wire.read_authorization(authorization)
+        if isinstance(credentials, Refusal):
+            return credentials
         return "app" if credentials.app_key == "key" else Refusal(ReturnCode.AUTH_FAILED)
 
     headers = {b"authorization": authorization, b"content-type": media_type}
@@ -468,3 +471,46 @@ def test_the_fields_before_a_fault_are_known() -> None:
     assert (received(method=b"GET").endpoint, received(method=b"GET").account) == (Endpoint.SEND, None)
     assert received(body=b"{").account == "app"
     assert received(path=b"/v1/codes/m1/valid", body=b"{}").msg_id == "m1"
+
+
+def read_by_the_standard_library(body: bytes) -> object:
+    """Return the JSON object of a body as ``json`` reads it, or INVALID_BODY."""
+
+    def refuse(name: str) -> object:
+        raise ValueError(name)
+
+    try:
+        fields = json.loads(body.decode(), parse_constant=refuse)
+    except (ValueError, RecursionError):
+        fields = None
+    return fields if isinstance(fields, dict) else Refusal(ReturnCode.INVALID_BODY)
+
+
+PIECES = ["{", "}", "[", "]", ":", ",", '"', '"a"', '{"a":1}', '{"a":', "1", "-0", "01", "1e5", "1e400", "2.50", "NaN"]
+PIECES += [
+    "9" * 30,
+    "\ufeff",
+    " ",
+    "\t",
+    "\0",
+    "\x01",
+    "\\u0000",
+    "\\ud800",
+    "\\ud83d\\ude00",
+    "\\x",
+    "é",
+    "true",
+    "null",
+]
+
+
+@given(
+    st.one_of(
+        st.binary(min_size=1),
+        st.text(min_size=1).map(lambda text: text.encode("utf-8", "surrogatepass")),
+        st.lists(st.sampled_from(PIECES), min_size=1).map(lambda pieces: "".join(pieces).encode()),
+        st.lists(st.sampled_from(PIECES)).map(lambda pieces: ('{"a":' + "".join(pieces) + "}").encode()),
+    )
+)
+def test_a_body_is_read_as_the_standard_library_reads_it(body: bytes) -> None:
+    assert repr(wire.read_body(body)) == repr(read_by_the_standard_library(body))

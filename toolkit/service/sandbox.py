@@ -17,7 +17,7 @@ from typing import Any
 from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError, StoreError
 from toolkit.api.return_codes import ReturnCode, find
-from toolkit.api.wire import Refusal, message_response, read_authorization, read_message_path, read_path
+from toolkit.api.wire import Refusal, message_response, read_message_path, read_path
 from toolkit.service.core.deferred import Deferred, run
 from toolkit.service.http.handler import OTHER, PEEK, Answer, Api, RequestContext
 from toolkit.service.http.request_parser import Request
@@ -26,6 +26,7 @@ from toolkit.service.stores.base import Store
 log = logging.getLogger(__name__)
 
 MAGIC_PREFIX = "199000"
+_PREFIX = b"/sandbox/"
 MAX_SIGMA = 5
 
 
@@ -144,24 +145,24 @@ class Sandbox:
     rng: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    has_faults: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "has_faults", self.faults != NO_FAULTS)
 
     def answer(self, context: RequestContext, request: Request) -> Deferred[Answer]:
         """Answer one request: read a message, or pass a call on to the API, with faults."""
-        msg_id = read_message_path(request.path)
-        if msg_id is not None:
+        if request.path.startswith(_PREFIX) and (msg_id := read_message_path(request.path)) is not None:
             context.endpoint, context.msg_id = PEEK, msg_id
             return run(self._peek(context, msg_id, request), self.tasks, _refuse)
-        if self.faults != NO_FAULTS:
+        if self.has_faults:
             return run(self._answer_with_faults(context, request), self.tasks, _refuse)
         return self.api.answer(context, request)
 
     async def _peek(self, context: RequestContext, msg_id: str, request: Request) -> Answer:
         if request.method != b"GET":
             return Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET")
-        credentials = read_authorization(request.header(b"authorization"))
-        if isinstance(credentials, Refusal):
-            return credentials
-        app = self.api.verification.authenticate(credentials)
+        app = self.api.verification.authenticate(request.headers.get(b"authorization"))
         if isinstance(app, Refusal):
             return app
         context.app_key = app.app_key

@@ -150,9 +150,11 @@ def test_a_refused_send_costs_and_counts_nothing(bench: Bench) -> None:
 def test_credentials_authenticate_only_their_own_app(bench: Bench) -> None:
     async def claim() -> None:
         verification = await bench.open()
-        assert isinstance(verification.authenticate(Credentials("key", "secret")), App)
+        assert isinstance(verification.authenticate(Credentials("key", "secret").authorization.encode()), App)
         for key, secret in (("key", "Secret"), ("key", ""), ("other", "secret")):
-            assert verification.authenticate(Credentials(key, secret)) == Refusal(ReturnCode.AUTH_FAILED)
+            assert verification.authenticate(Credentials(key, secret).authorization.encode()) == Refusal(
+                ReturnCode.AUTH_FAILED
+            )
         await bench.store.close()
 
     asyncio.run(claim())

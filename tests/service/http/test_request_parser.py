@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.service import Running
 
 from toolkit.api.return_codes import ReturnCode
+from toolkit.service.http.request_parser import Request, RequestParser
 
 ROWS = {int(row): row for row in ReturnCode}
 UNKNOWN = "/v1/codes/06890980-6789-4054-bba9-90fb66ab2fce/valid"
@@ -155,3 +156,33 @@ def test_bytes_that_are_not_http_are_refused_and_the_service_stays_up(sandbox: R
     ):
         check(exchange(sandbox, raw))
     assert sandbox.send()
+
+
+def path_of(target: bytes) -> bytes:
+    parser = RequestParser("peer")
+    parser.feed(b"GET " + target + b" HTTP/1.1\r\nHost: t\r\n\r\n")
+    [(request, _)] = parser.parsed
+    return request.path if isinstance(request, Request) else b""
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/v1/codes", b"/v1/codes"),
+        (b"/v1/codes?x=/y#z", b"/v1/codes"),
+        (b"/v1/codes#z?x", b"/v1/codes"),
+        (b"http://host/v1/codes?x", b"/v1/codes"),
+        (b"HTTPS://host:1/v1/codes", b"/v1/codes"),
+        (b"http://host", b"/"),
+    ],
+)
+def test_the_path_of_a_target_is_without_host_and_query(target: bytes, path: bytes) -> None:
+    assert path_of(target) == path
+
+
+@pytest.mark.parametrize("piece", [b"/", b"http://", b"?", b"a?", b"/a#", b"http://a/"])
+def test_the_path_of_a_hostile_target_takes_linear_time(piece: bytes) -> None:
+    # With a cost that grows with the cube of the length, this test would not end.
+    target = b"http://" + piece * (60_000 // len(piece))
+    for prefix in (b"", b"x"):
+        path_of(prefix + target)

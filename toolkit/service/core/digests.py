@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from toolkit.api.defaults import CODE_DIGITS, CODES
 
+_PURPOSES = ("secret", "code", "pad", "msg_id", "cover", "derive")
 _VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # RFC 9562, section 4.1
 
 
@@ -19,10 +20,12 @@ class Digests:
     """Makes digests with one key. Each purpose gives different digests, so that one cannot be used for another."""
 
     key: bytes = field(repr=False)
-    _keyed: hashlib.blake2b = field(init=False, repr=False, compare=False)
+    _by_purpose: dict[str, hashlib.blake2b] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_keyed", hashlib.blake2b(digest_size=32, key=self.key))
+        # Keyed BLAKE2 (RFC 7693) is as secure as HMAC-SHA256. Copying an object that has read the key halves the time.
+        for purpose in _PURPOSES:
+            self._by_purpose[purpose] = hashlib.blake2b(f"{purpose}\0".encode(), digest_size=32, key=self.key)
 
     def secret(self, master_secret: str) -> bytes:
         """Return the digest of an app's secret."""
@@ -30,7 +33,7 @@ class Digests:
 
     def code(self, msg_id: str, code: str) -> bytes:
         """Return the digest of a message's code, in 16 bytes. The same code of another message has another digest."""
-        return self._digest(msg_id, code)[:16]
+        return self._digest("code", f"{msg_id}\0{code}")[:16]
 
     def mask_code(self, msg_id: str, code: str) -> int:
         """Encrypt a code that is still to be delivered, with a one-time pad made from the msg_id."""
@@ -76,9 +79,8 @@ class Digests:
         return int.from_bytes(self._digest("cover", tag)[:6])
 
     def _digest(self, purpose: str, text: str) -> bytes:
-        # Keyed BLAKE2 (RFC 7693) is as secure as HMAC-SHA256. Copying an object that has read the key halves the time.
-        digest = self._keyed.copy()
-        digest.update(f"{purpose}\0{text}".encode("utf-8", "surrogatepass"))
+        digest = self._by_purpose[purpose].copy()
+        digest.update(text.encode("utf-8", "surrogatepass"))
         return digest.digest()
 
 

@@ -43,19 +43,19 @@ class RateWindows:
         """Remove a key."""
         self._shards[key % _SHARDS].pop(key, None)
 
-    def wait_ms(self, key: int, now_ms: int) -> int:
-        """Return the time until every rule allows one more; 0 if they allow it now."""
-        times = self.get(key)
+    def wait_ms(self, times: bytes | None, now_ms: int) -> int:
+        """Return the time until every rule allows one more than the packed times of a key; 0 if they allow it now."""
         return 0 if times is None else wait_ms(memoryview(times).cast("Q"), self.rules, now_ms)
 
-    def with_one_more(self, key: int, now_ms: int) -> bytes:
+    def with_one_more(self, times: bytes | None, now_ms: int) -> bytes:
         """Return the packed times of a key with one added, less those that no rule can count any more."""
-        return ((self.get(key) or b"") + now_ms.to_bytes(_TIME_BYTES, byteorder))[-self._max_bytes :]
+        latest = now_ms.to_bytes(_TIME_BYTES, byteorder)
+        return latest if times is None else (times + latest)[-self._max_bytes :]
 
     def load(self, key: int, time_ms: int) -> None:
         """Load a time that was written earlier."""
         if self.rules:
-            self[key] = self.with_one_more(key, time_ms)
+            self[key] = self.with_one_more(self.get(key), time_ms)
 
     def forget_expired(self, now_ms: int) -> None:
         """Remove the keys whose times have left every window, in the next few shards."""

@@ -7,19 +7,19 @@ HTTP and the database are not known here.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import logging
 import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol
 
-from toolkit.api.basic_auth import Credentials
 from toolkit.api.defaults import CODE_DIGITS, CODES
 from toolkit.api.errors import StoreError
 from toolkit.api.return_codes import Kind, ReturnCode
-from toolkit.api.wire import Refusal, SendFields
+from toolkit.api.wire import Refusal, SendFields, read_authorization
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Clock
 from toolkit.service.core.deferred import Deferred
@@ -30,6 +30,8 @@ from toolkit.service.metrics.counters import Counters
 log = logging.getLogger(__name__)
 
 _UNKNOWN_APP_DIGEST = b"\0" * 32
+_KNOWN_HEADERS = 1000
+_SUCCESS = ReturnCode.SUCCESS  # looking up an enum's attribute runs Python code
 
 
 class VerificationStore(Protocol):
@@ -82,13 +84,33 @@ class VerificationService:
     digits: Callable[[], str] = field(default_factory=lambda: draw_codes().__next__)
     magic_return_code: Callable[[str], ReturnCode | None] = field(default=lambda mobile: None)
     counters: Counters = field(default_factory=Counters)
+    _known_headers: dict[bytes, App] = field(default_factory=dict)
+    _header_key: bytes = field(default_factory=lambda: os.urandom(16), repr=False)
 
-    def authenticate(self, credentials: Credentials) -> App | Refusal:
-        """Return the app of credentials. An unknown key takes the same steps as a wrong secret, and the same time."""
+    def authenticate(self, authorization: bytes | None) -> App | Refusal:
+        """Return the app of an Authorization header.
+
+        An unknown key takes the same steps as a wrong secret, and the same time. The header of an app that called
+        before is known by its digest, until the app changes.
+        """
+        key = hashlib.blake2b(authorization or b"", key=self._header_key, digest_size=16).digest()
+        known = self._known_headers.get(key)
+        if known:
+            current = self.store.app(known.app_key)
+            if current is known or current == known:
+                return known
+        credentials = read_authorization(authorization)
+        if isinstance(credentials, Refusal):
+            return credentials
         app = self.store.app(credentials.app_key)
         digest = self.store.digests.secret(credentials.master_secret)
         right = hmac.compare_digest(digest, app.secret_digest if app else _UNKNOWN_APP_DIGEST)
-        return app if app and right and not app.suspended else Refusal(ReturnCode.AUTH_FAILED)
+        if not app or not right or app.suspended:
+            return Refusal(ReturnCode.AUTH_FAILED)
+        if len(self._known_headers) >= _KNOWN_HEADERS:
+            self._known_headers.clear()
+        self._known_headers[key] = app
+        return app
 
     def send(self, app: App, fields: SendFields) -> Deferred[str | Refusal]:
         """Send a code; return the msg_id of the accepted message, or the refusal."""
@@ -101,14 +123,14 @@ class VerificationService:
         if template is None or not template.enabled or template.app_id != app.app_id:
             return Deferred(Refusal(ReturnCode.INVALID_TEMP_ID))
         message = NewMessage(
-            app_id=app.app_id,
-            mobile=int(fields.mobile),
-            temp_id=template.temp_id,
-            code=self.digits(),
-            ttl_ms=template.ttl_s * 1000,
-            segments=template.segments,
-            forced=magic if magic and magic.kind is Kind.VERDICT else None,
-            rate_limited=magic is not ReturnCode.SUCCESS,
+            app.app_id,
+            int(fields.mobile),
+            template.temp_id,
+            self.digits(),
+            template.ttl_s * 1000,
+            template.segments,
+            magic if magic and magic.kind is Kind.VERDICT else None,
+            magic is not ReturnCode.SUCCESS,
         )
         self.counters.waiting += 1
         return self.store.send(message).then(self._read_send)
@@ -119,17 +141,21 @@ class VerificationService:
         return self.store.verify(app.app_id, msg_id, code).then(self._read_verify)
 
     def _read_send(self, decision: Decision | StoreError) -> str | Refusal:
-        refusal = self._read_verify(decision)
-        return refusal or cast("Decision", decision).msg_id
+        self.counters.waiting -= 1
+        if isinstance(decision, Decision) and decision.return_code is _SUCCESS:
+            return decision.msg_id
+        return self._refusal(decision)
 
     def _read_verify(self, decision: Decision | StoreError) -> Refusal | None:
-        """Return the refusal of a decision, if it is one. A failure of the store is a refusal: SERVER_ERROR."""
         self.counters.waiting -= 1
+        is_right = isinstance(decision, Decision) and decision.return_code is _SUCCESS
+        return None if is_right else self._refusal(decision)
+
+    def _refusal(self, decision: Decision | StoreError) -> Refusal:
+        """Return the refusal of a decision. A failure of the store is a refusal: SERVER_ERROR."""
         if isinstance(decision, StoreError):
             log.error("store: %s", decision)
             return Refusal(ReturnCode.SERVER_ERROR)
-        if decision.return_code is ReturnCode.SUCCESS:
-            return None
         if decision.wait_ms > 0:
             return Refusal(decision.return_code, self.store.clock.real_seconds(decision.wait_ms))
         return Refusal(decision.return_code)

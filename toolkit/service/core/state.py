@@ -115,7 +115,11 @@ class Batch:
 
     def set(self, mapping: UndoableMapping, key: object, value: object) -> None:
         """Change a mapping of the state, and note the earlier value."""
-        self._undo_log.append((mapping, key, mapping.get(key)))
+        self.replace(mapping, key, mapping.get(key), value)
+
+    def replace(self, mapping: UndoableMapping, key: object, earlier: object, value: object) -> None:
+        """Change a mapping of the state; ``earlier`` is its value, which the caller has looked up."""
+        self._undo_log.append((mapping, key, earlier))
         mapping[key] = value
 
     def rollback(self) -> None:
@@ -170,9 +174,10 @@ class ServiceState:
     def send(self, message: NewMessage, now_ms: int) -> Decision:
         """Accept a message, or refuse it for a rate limit or for lack of balance. A refusal changes nothing."""
         app_id, mobile, temp_id, code, ttl_ms, segments, forced, rate_limited = message
-        key, policy = app_id * _MOBILES + mobile, self.policy
+        key, policy, batch = app_id * _MOBILES + mobile, self.policy, self.batch
+        times = self.sends.get(key)
         if rate_limited:
-            wait_ms = self.sends.wait_ms(key, now_ms)
+            wait_ms = self.sends.wait_ms(times, now_ms)
             if policy.app_rules:
                 wait_ms = max(wait_ms, self.app_sends[app_id].wait_ms(policy.app_rules, now_ms))
             if wait_ms > 0:
@@ -180,22 +185,22 @@ class ServiceState:
         if self.balances[app_id] < segments:
             return Decision(ReturnCode.NO_MONEY)
         if rate_limited and policy.rules:
-            self.batch.set(self.sends, key, self.sends.with_one_more(key, now_ms))
+            batch.replace(self.sends, key, times, self.sends.with_one_more(times, now_ms))
         if rate_limited and policy.app_rules:
-            times = self.app_sends[app_id]
-            self.batch.set(times, times.end, now_ms)
+            app_times = self.app_sends[app_id]
+            batch.set(app_times, app_times.end, now_ms)
         self.credit(app_id, -segments)
-        self.seq += 1
-        msg_id, expires_ms = self.digests.make_msg_id(app_id, self.seq, self._epochs[-1]), now_ms + ttl_ms
+        seq = self.seq = self.seq + 1
+        msg_id, expires_ms = self.digests.make_msg_id(app_id, seq, self._epochs[-1]), now_ms + ttl_ms
         digest, forced_number = self.digests.code(msg_id, code), int(forced or 0)
-        self._keep_page_until(self.seq, expires_ms)
-        self.batch.set(
-            self.records, self.seq, _RECORD.pack(app_id, mobile, expires_ms, digest, forced_number, 0, False)
+        self._keep_page_until(seq, expires_ms)
+        record = _RECORD.pack(app_id, mobile, expires_ms, digest, forced_number, 0, False)
+        batch.replace(self.records, seq, None, record)
+        batch.jobs.append(JobRow(seq, self.digests.mask_code(msg_id, code)))
+        batch.messages.append(
+            MessageRow(seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced_number)
         )
-        self.batch.jobs.append(JobRow(self.seq, self.digests.mask_code(msg_id, code)))
-        row = (self.seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced_number)
-        self.batch.messages.append(MessageRow._make(row))
-        return Decision(ReturnCode.SUCCESS, msg_id=msg_id)
+        return Decision(ReturnCode.SUCCESS, 0, msg_id)
 
     def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:
         """Judge a typed code. A wrong code uses up a try, the right one the message."""
@@ -207,11 +212,12 @@ class ServiceState:
             _, verified = self._verified.get(seq // PAGE, (0, 0))
             return Decision(ReturnCode.VERIFIED_CODE if verified >> seq % PAGE & 1 else ReturnCode.EXPIRED_CODE)
         key = app_id * _MOBILES + record.mobile
-        if (wait_ms := self.failures.wait_ms(key, now_ms)) > 0:
+        failures = self.failures.get(key)
+        if (wait_ms := self.failures.wait_ms(failures, now_ms)) > 0:
             return Decision(ReturnCode.OUT_OF_FREQ, wait_ms)
         verdict = self._verdict(record, msg_id, code, now_ms)
         if verdict is ReturnCode.INVALID_CODE and not record.forced:
-            self.batch.set(self.failures, key, self.failures.with_one_more(key, now_ms))
+            self.batch.replace(self.failures, key, failures, self.failures.with_one_more(failures, now_ms))
             self._record_try(seq, record._replace(tries=record.tries + 1), now_ms)
         elif verdict is ReturnCode.SUCCESS:
             self._record_try(seq, record._replace(verified=True), now_ms)

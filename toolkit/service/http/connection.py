@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import ServerResponse
+from toolkit.api.wire import REQUEST_ID, ServerResponse
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.http.request_parser import Request, RequestParser
 
@@ -23,6 +24,7 @@ PIECE_BYTES = 2 * 1024  # parsed at once: 256 KiB, which can arrive at once, hol
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE, _KEEP_ALIVE = (b"connection", b"close"), (b"connection", b"keep-alive")
+_REQUEST_ID = REQUEST_ID.encode()
 _STATUS_LINES = {it.value: f"HTTP/1.1 {it.value} {it.phrase}\r\n".encode() for it in HTTPStatus}
 
 
@@ -47,6 +49,8 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None  # the last one that was given to the application
         self._keep_alive = False  # whether the connection is kept after it
         self._ending = False  # after the responses that are due, the connection closes
+        self._default_headers: list[tuple[bytes, bytes]] = []
+        self._default_lines = b""
         self.held = memoryview(b"")  # bytes that arrived while a response was due
         self._discarded_bytes = 0
         self.write_paused = False
@@ -161,10 +165,13 @@ class Connection(asyncio.Protocol):
 
     def _write(self, reply: ServerResponse, keep_alive: bool, head_only: bool = False) -> None:
         """Write head and body in one system call and one packet."""
-        headers = (*self._server.default_headers, *reply.headers, _KEEP_ALIVE if keep_alive else _CLOSE)
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        body = b"" if head_only else reply.body
-        self.transport.write(b"".join((_STATUS_LINES[reply.http_status], *lines, b"\r\n", body)))
+        http_status, headers, body, request_id = reply
+        if self._server.default_headers is not self._default_headers:  # a new list each second, with the date
+            self._default_headers = self._server.default_headers
+            self._default_lines = _encode_lines(self._default_headers)
+        head = _encode_head(http_status, headers, keep_alive)
+        id_line = b"%b: %b\r\n" % (_REQUEST_ID, request_id) if request_id else b""
+        self.transport.write(b"%b%b%b\r\n%b" % (head, self._default_lines, id_line, b"" if head_only else body))
 
     def _continue_reading(self) -> None:
         """Close the connection, or read on, when no response is due."""
@@ -203,6 +210,16 @@ class Connection(asyncio.Protocol):
         if self.parser.unfinished:
             return self.parser.headers, REQUEST_S
         return self._request or "send", KEEP_ALIVE_S
+
+
+@lru_cache(1024)
+def _encode_head(http_status: int, headers: tuple[tuple[bytes, bytes], ...], keep_alive: bool) -> bytes:
+    """Return the status line and the headers that responses have in common."""
+    return _STATUS_LINES[http_status] + _encode_lines((*headers, _KEEP_ALIVE if keep_alive else _CLOSE))
+
+
+def _encode_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 def sweep(connections: Iterable[Connection], now_s: float) -> None:

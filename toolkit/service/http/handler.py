@@ -82,7 +82,7 @@ class Api:
         received = wire.read_request(
             request.method,
             request.path,
-            dict(reversed(request.headers)),  # of several headers of a name, the first counts
+            request.headers,
             request.body,
             self.verification.authenticate,
             self.media_types,
@@ -129,7 +129,7 @@ class RequestHandler:
 
     def __call__(self, request: Request) -> Deferred[ServerResponse | None]:
         """Answer one request. Every failure becomes a response with a return code; None closes the connection."""
-        request_id = request.header(REQUEST_ID)
+        request_id = request.headers.get(REQUEST_ID)
         if not (request_id and _VALID_REQUEST_ID.fullmatch(request_id)):
             request_id = next(self.request_ids)
         context = RequestContext(request_id, request.peer, self.now_s())
@@ -164,4 +164,4 @@ class RequestHandler:
         self.counters.count(context.endpoint, return_code, latency_s)
         if self.call_log:
             self.call_log.write(call_line(context, return_code, latency_s))
-        return ServerResponse(reply.http_status, (*reply.headers, (REQUEST_ID, context.request_id)), reply.body)
+        return ServerResponse(reply.http_status, reply.headers, reply.body, context.request_id)

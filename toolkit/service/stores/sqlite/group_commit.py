@@ -17,9 +17,13 @@ gathers. When the commit ends, everything that has gathered becomes the next tra
     answers                              A                     B C D
 
 The batch grows with the load: a lone caller waits for one fsync, and under load an fsync is shared by as many callers
-as arrive while the one before it runs. No timer and no batch size need to be tuned. A caller waits for its own batch
-even if its decision changed nothing, because a refusal may rest on an earlier decision that is not durable yet: the
-second send to a mobile is refused because of the first, and the first can still be rolled back.
+as arrive while the one before it runs. A commit costs as much CPU time as ten calls, apart from its rows. So it also
+waits while calls still come: it starts after a turn of the event loop in which none came, or with ``_MAX_GATHERED``
+callers. An idle service adds one empty turn, some microseconds, and a busy one makes half as many commits.
+
+A caller waits for its own batch even if its decision changed nothing, because a refusal may rest on an earlier decision
+that is not durable yet: the second send to a mobile is refused because of the first, and the first can still be rolled
+back.
 
 **Failed commit.** The transaction left nothing on the disk. The batch and everything decided after it (which may rest
 on it) are rolled back in memory, the later decisions first, and all their callers get a StoreError.
@@ -32,7 +36,8 @@ memory. So a caller that was refused is not charged. (One late batch remains if 
 transactions.)
 
 **Constants.** ``COMMIT_TIMEOUT_S`` = 2: below the time limit of common callers (3 to 10 s), so that they get an answer
-they can act on; well above the pause of a busy disk, which should not refuse calls.
+they can act on; well above the pause of a busy disk, which should not refuse calls. ``_MAX_GATHERED`` = 64: a call
+takes about 30 us, so no call waits more than 2 ms for those behind it; a larger value would save less than 5 us a call.
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -52,6 +57,7 @@ from toolkit.service.metrics.counters import Histogram, commit_sizes
 log = logging.getLogger(__name__)
 
 COMMIT_TIMEOUT_S = 2.0
+_MAX_GATHERED = 64
 
 T = TypeVar("T")
 _Waiter = tuple[Deferred[Any], Any]  # and the value that it is settled with after the commit
@@ -89,7 +95,7 @@ class GroupCommit:
     _waiters: list[_Waiter] = field(default_factory=list)
     _revoked: list[Batch] = field(default_factory=list)
     _running: _Commit | None = None
-    _scheduled: bool = False
+    _gathering: bool = False
 
     @property
     def stalled(self) -> bool:
@@ -106,12 +112,19 @@ class GroupCommit:
         if self._running is None:
             if not self.state.batch:
                 return Deferred(value)
-            if not self._scheduled:
-                self._scheduled = True
-                asyncio.get_running_loop().call_soon(self._start_commit)
+            if not self._gathering:
+                self._gathering = True
+                asyncio.get_running_loop().call_soon(self._gather, 0)
         waiter: Deferred[T | StoreError] = Deferred()
         self._waiters.append((waiter, value))
         return waiter
+
+    def _gather(self, earlier: int) -> None:
+        """Start the commit, unless callers have come since there were ``earlier`` ones, and more may come."""
+        if earlier < len(self._waiters) < _MAX_GATHERED:
+            asyncio.get_running_loop().call_soon(self._gather, len(self._waiters))
+        else:
+            self._start_commit()
 
     async def wait_durable(self) -> None:
         """Return once all decisions so far are on the disk; raise StoreError if they were rolled back."""
@@ -123,7 +136,7 @@ class GroupCommit:
 
     def _start_commit(self) -> None:
         """Write the batch that has gathered."""
-        self._scheduled = False
+        self._gathering = False
         for late in self._revoked:
             self.state.batch.app_ids |= late.app_ids
             self.state.batch.temp_ids |= late.temp_ids
@@ -135,8 +148,11 @@ class GroupCommit:
         self.batch_sizes.observe(len(commit.waiters))
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(self.timeout_s, self._give_up, commit)
-        writing = loop.run_in_executor(self._thread, self.write, commit.batch, list(self._revoked))
-        writing.add_done_callback(lambda done: self._end_commit(commit, deadline, done.exception()))
+
+        def end(done: Future[None]) -> None:
+            loop.call_soon_threadsafe(self._end_commit, commit, deadline, done.exception())
+
+        self._thread.submit(self.write, commit.batch, list(self._revoked)).add_done_callback(end)
         return None
 
     def _end_commit(self, commit: _Commit, deadline: asyncio.TimerHandle, problem: BaseException | None) -> None:
@@ -151,8 +167,9 @@ class GroupCommit:
         else:
             self._revoked, self.durable_seq = [], commit.seq
             _answer(commit.waiters)
-        if self._waiters or (commit.given_up and self._revoked):
-            self._start_commit()
+        if (self._waiters or (commit.given_up and self._revoked)) and not self._gathering:
+            self._gathering = True
+            self._gather(0)
 
     def _give_up(self, commit: _Commit) -> None:
         commit.given_up = True

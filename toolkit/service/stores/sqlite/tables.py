@@ -22,7 +22,8 @@ from toolkit.service.core.policy import Policy
 from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, TemplateRow, TryRow
 from toolkit.service.core.state import Batch, ServiceState
 
-_ROWS_A_STATEMENT = (64, 16, 4, 1)
+_ROWS_A_STATEMENT = 64
+_STATEMENTS = 1024  # kept ready for use: an INSERT for each number of rows and table
 _VERSION = 3
 _EPOCH_BYTES = 8
 _SCHEMA = """
@@ -49,7 +50,7 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         RunError: if the file is not a store of this version.
     """
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=_STATEMENTS)
     version = db.execute("PRAGMA user_version").fetchone()[0]
     is_new = version == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if not is_new and version != _VERSION:
@@ -106,7 +107,8 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
         _put(db, "jobs", JobRow._fields, batch.jobs)
         _put(db, "tries", TryRow._fields, batch.tries)
         _put(db, "deliveries", DeliveryRow._fields, batch.deliveries)
-        db.executemany("DELETE FROM jobs WHERE seq = ?", [(row.seq,) for row in batch.deliveries])
+        if batch.deliveries:
+            db.executemany("DELETE FROM jobs WHERE seq = ?", [(row.seq,) for row in batch.deliveries])
         for table, first, last in batch.deletions:
             db.execute(f"DELETE FROM {table} WHERE {_key(table)} BETWEEN ? AND ?", (first, last))
             if table == "messages":
@@ -120,11 +122,10 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
 
 def _put(db: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
     """Insert or replace rows of a table, many in one statement."""
-    start = 0  # few statements, because after each one this thread has to wait for the interpreter lock
-    for size in _ROWS_A_STATEMENT:
-        while len(rows) - start >= size:
-            db.execute(_insert(table, columns, size), list(chain.from_iterable(rows[start : start + size])))
-            start += size
+    # Few statements, because after each one this thread has to wait for the interpreter lock.
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        some = rows[start : start + _ROWS_A_STATEMENT]
+        db.execute(_insert(table, columns, len(some)), list(chain.from_iterable(some)))
 
 
 @cache
