@@ -45,7 +45,7 @@ class PictureDrawer:
 
 def render(report: Report, pictures: PictureDrawer | None = None) -> str:
     """Return a report's page. ``pictures`` has the pictures that were started already; the others are drawn now."""
-    return _template().render(report=report, draw=pictures.draw if pictures else draw, type_of=_type_of)
+    return page_template().render(report=report, draw=pictures.draw if pictures else draw, type_of=_type_of)
 
 
 def draw(figure: Figure) -> tuple[Markup, Markup]:
@@ -56,12 +56,15 @@ def draw(figure: Figure) -> tuple[Markup, Markup]:
 
     chart = getattr(charts, figure.chart)
     with schemapi.debug_mode(False):  # else Altair validates each part of a chart as it is made: a third of the time
-        wide, narrow = (Markup(charts.to_svg(chart(figure.frame, width=width))) for width in (_WIDE, _NARROW))
+        wide, narrow = (
+            Markup(charts.to_svg(chart(figure.frame, width=width), validate=False)) for width in (_WIDE, _NARROW)
+        )
     return wide, narrow
 
 
 @cache
-def _template() -> Template:
+def page_template() -> Template:
+    """Return the template of the page, compiled once."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8"))
 

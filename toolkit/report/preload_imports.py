@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 _MODULES = (
+    "toolkit.client",  # for the question to the target at the end
     "toolkit.report.write_files",
     "rich.table",
     "altair",
@@ -22,7 +23,7 @@ _MODULES = (
     "scipy.special",
     "phonenumbers.carrierdata",
     "phonenumbers.data.region_CN",
-    "toolkit.client",
+    "pyarrow.dataset",
 )
 _NICENESS = 5  # 0..19: the load generator and a sandbox on this machine come first, but 10 s are enough for the imports
 _EMPTY_CHART = {"data": {"values": []}, "mark": "point"}
@@ -54,3 +55,18 @@ class Preload:
                 if self._stopped.is_set():
                     return
                 import_module(module)
+            if not self._stopped.is_set():
+                _warm_up()
+
+
+def _warm_up() -> None:
+    """Compile the page's template, and query a table, which imports more of narwhals, pandas and pyarrow."""
+    import duckdb
+    import narwhals as nw
+
+    from toolkit.analysis.calls_table import collect
+    from toolkit.report.html import page_template
+
+    page_template()
+    with duckdb.connect() as connection:
+        collect(nw.from_native(connection.sql("SELECT 1 AS calls")).group_by("calls").agg(rows=nw.len()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, floor, isfinite, log10
 from textwrap import wrap
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import altair as alt
 import pandas as pd
@@ -44,10 +44,12 @@ def to_rows(frame: pd.DataFrame) -> list[Row]:
     columns: dict[str, list[Any]] = {}
     for name in frame.columns:
         column = frame[name]
-        known = column.notna()
+        known = column.notna().tolist()
         if isinstance(column.dtype, pd.DatetimeTZDtype):
             column = column.dt.tz_localize(None).dt.as_unit("ms").astype("int64")
-        columns[str(name)] = [_to_json(it) for it in column.astype(object).where(known, None)]
+        columns[str(name)] = [
+            _to_json(it) if is_known else None for it, is_known in zip(column.tolist(), known, strict=True)
+        ]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
@@ -57,9 +59,16 @@ def _to_json(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
+class SharedData(alt.InlineData):
+    """Data that the copies of a chart share. Altair copies a chart several times, and all of its data each time."""
+
+    def __deepcopy__(self, *_: object) -> Self:
+        return self
+
+
 def inline(rows: Sequence[Row]) -> alt.InlineData:
     """Return rows as chart data; a frame would be limited to 5,000 rows by altair."""
-    return alt.InlineData(values=list(rows))
+    return SharedData(values=list(rows))
 
 
 def tick_count(width: int) -> int:
