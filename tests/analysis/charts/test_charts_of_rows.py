@@ -112,8 +112,8 @@ def test_the_busiest_time_of_errors_is_not_before_the_first(call):
 
 
 def test_a_window_without_an_upper_bound_is_open():
-    bounds = {"count": 5, "window_s": None, "window_low_s": 3_000.0, "window_high_s": None, "shape": "undecided"}
-    whose = {"app_key": None, "since": pd.Timestamp("2026-11-06", tz="UTC"), "refusals": 12}
-    chart = charts.limits(pd.DataFrame([whose | bounds]))
+    window = {"window_s": None, "window_low_s": 3_000.0, "window_high_s": None, "window_shape": "undecided"}
+    whose = {"app_key": None, "max_sends": 5, "since": pd.Timestamp("2026-11-06", tz="UTC"), "refusals": 12}
+    chart = charts.limits(pd.DataFrame([whose | window]))
     assert "5 in 50 min or more, undecided: 12 refusals" in _texts(chart)
     assert _data(chart)[0]["is_open"]
