@@ -49,6 +49,7 @@ def write_random_calls(path: Path, calls: int, seed: int = 1) -> None:
         "segments": [1 + int(it) % 2 if ok else None for it, ok in zip(mobiles, accepted, strict=True)],
         "error": [None if it is not None else "timeout" for it in code],
         "request_id": [None if it in (50000, None) else f"r{place}" for place, it in enumerate(code)],
+        "message": [None] * calls,
     }
     arrays = [pa.array(columns[it.name]).cast(_plain(it.type)).cast(it.type) for it in schema()]
     pq.write_table(pa.table(arrays, schema()), path)

@@ -10,7 +10,7 @@ from toolkit.analysis.billing.cost import cost
 from toolkit.analysis.billing.forecast import forecast, forecast_by_day
 from toolkit.analysis.billing.reconcile import Reconciliation, reconcile
 from toolkit.analysis.billing.statement_diff import Discrepancy
-from toolkit.analysis.calls import Calls, duration_s, from_records, span
+from toolkit.analysis.calls import Calls, duration_s, from_frame, from_records, span
 from toolkit.analysis.change_detection.changepoints import changes
 from toolkit.analysis.change_detection.compare import compare
 from toolkit.analysis.change_detection.concentration import explain
@@ -37,6 +37,7 @@ __all__ = [
     "explain",
     "forecast",
     "forecast_by_day",
+    "from_frame",
     "from_records",
     "guessers",
     "latency",

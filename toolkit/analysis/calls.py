@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
-from typing import Self
+from typing import Any, Self
 
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.call_frames import LazyTable, check_frame
+from toolkit.analysis.calls_table import IntoCalls, collect, lazy
 from toolkit.analysis.tidy_frames import tidy
 from toolkit.analysis.timestamps import NS_PER_S, parse_time_ns, to_utc
 from toolkit.records.call_record import CallRecord
@@ -19,6 +20,12 @@ from toolkit.time_zone import UTC
 
 _NAMES = [column.name for column in fields(CallRecord)]
 _INTEGERS = {"return_code": "Int64", "temp_id": "Int64", "mobile_key": "Int64", "msg_key": "Int64", "segments": "Int16"}
+_UNREAD: dict[str, Any] = {"file": "category", "reason": "string", "rows": "int64", "lines": "string", "text": "string"}
+
+
+def no_unread_lines() -> pd.DataFrame:
+    """Return the frame ``Calls.unread`` without rows."""
+    return pd.DataFrame({name: pd.Series(dtype=type_) for name, type_ in _UNREAD.items()})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -29,10 +36,15 @@ class Calls:
 
     ``unread``: pandas frame with one row per file and reason. Columns: file (category), reason (string), rows (int64),
     lines (string, the first line numbers), text (string, the first row's text, masked).
+
+    ``absent``: the columns of CallRecord that the source lacks; a function that needs one of them raises InputError.
+
+    Example: ``len(calls)``, ``calls.head()``, ``calls.where(endpoint="send")``.
     """
 
     table: LazyTable
-    unread: pd.DataFrame
+    unread: pd.DataFrame = field(default_factory=no_unread_lines)
+    absent: frozenset[str] = frozenset()
 
     def between(
         self, since: str | pd.Timestamp | None = None, until: str | pd.Timestamp | None = None, timezone: str = UTC
@@ -54,10 +66,13 @@ class Calls:
         Example: ``calls.where(nw.col("latency_ns") > 10**9, endpoint="send", return_code=50009)``.
         """
         wanted = [*conditions, *(nw.col(name) == value for name, value in equal.items())]
-        return type(self)(self.table.filter(*wanted) if wanted else self.table, self.unread)
+        return replace(self, table=self.table.filter(*wanted)) if wanted else self
+
+    def __len__(self) -> int:
+        return int(collect(self.table.select(calls=nw.len()))["calls"].iloc[0])
 
     def __repr__(self) -> str:
-        count, period = int(collect(self.table.select(calls=nw.len()))["calls"].iloc[0]), span(self)
+        count, period = len(self), span(self)
         when = f" from {period[0]:%Y-%m-%d %H:%M:%S} to {period[1]:%Y-%m-%d %H:%M:%S} UTC" if period else ""
         unread = int(self.unread["rows"].sum()) if len(self.unread) else 0
         return f"<{count:,} calls{when}, {unread:,} rows unread>"
@@ -65,6 +80,27 @@ class Calls:
     def to_pandas(self) -> pd.DataFrame:
         """Load all calls into a frame like that of ``from_records``, with rows in any order."""
         return _with_started(collect(self.table.select(_NAMES)))
+
+    def head(self, rows: int = 5) -> pd.DataFrame:
+        """Load the first calls, by their start, into a frame like that of ``from_records``."""
+        first = collect(self.table.select(_NAMES).sort("started_ns").head(rows))
+        return _with_started(first.sort_values("started_ns", ignore_index=True))
+
+
+def from_frame(frame: Any) -> Calls:
+    """Check a frame of calls once, so that functions that take the result don't check it again.
+
+    Arguments:
+        frame: a frame of any engine with the columns of CallRecord: pandas, polars, Arrow, DuckDB, Spark or Ibis.
+            started_ns, endpoint and latency_ns are required; a column ``started`` of times with a zone replaces
+            started_ns. Text that is a whole number, whole floats and endpoints in other letters are converted.
+
+    Raises InputError, which names the column and the cure, for any other value.
+
+    Example: ``calls = from_frame(spark.read.parquet("s3a://logs/calls"))``.
+    """
+    checked = check_frame(frame)
+    return Calls(checked.table, absent=checked.absent)
 
 
 def from_records(records: Iterable[CallRecord]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Convert calls of any dataframe engine to one lazy table, and collect query results as tidy pandas frames.
 
-The functions of this package are written once, with narwhals. The engine behind a table is DuckDB over Parquet files,
-or whatever the caller has: a pandas or polars frame, a PySpark DataFrame, or an Ibis table.
+The functions of this package are written once, with narwhals. The engine behind a table is DuckDB, over Parquet files
+or over a pandas, polars or Arrow frame in memory; or the caller's: a PySpark DataFrame or an Ibis table.
 """
 
 from __future__ import annotations
@@ -11,38 +11,14 @@ from typing import Any, Protocol, TypeAlias
 import narwhals as nw
 import pandas as pd
 
+from toolkit.analysis.call_frames import COLUMNS as COLUMNS
+from toolkit.analysis.call_frames import LazyTable as LazyTable
+from toolkit.analysis.call_frames import check_frame, describe_missing
 from toolkit.analysis.tidy_frames import tidy
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import FREE_REFUSALS, LATER_CODES, Kind, ReturnCode, kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import Failure
-
-LazyTable: TypeAlias = nw.LazyFrame[Any]
-
-# The columns of CallRecord, in its order.
-COLUMNS: dict[str, Any] = {
-    "started_ns": nw.Int64,
-    "endpoint": nw.String,
-    "latency_ns": nw.Int64,
-    "run": nw.String,
-    "source": nw.String,
-    "http_status": nw.Int64,
-    "return_code": nw.Int64,
-    "kind": nw.String,
-    "wait_ns": nw.Int64,
-    "mobile_key": nw.Int64,
-    "prefix": nw.String,
-    "temp_id": nw.Int64,
-    "msg_id": nw.String,
-    "msg_key": nw.Int64,
-    "app_key": nw.String,
-    "segments": nw.Int64,
-    "error": nw.String,
-    "request_id": nw.String,
-    "message": nw.String,
-}
-REQUIRED = ("started_ns", "endpoint", "latency_ns")
-_KEYS = ("mobile_key", "msg_key")  # 64-bit digests, which a conversion to float changes
 
 IS_SEND = nw.col("endpoint") == Endpoint.SEND.value
 IS_VERIFY = nw.col("endpoint") == Endpoint.VERIFY.value
@@ -74,7 +50,11 @@ class HasTable(Protocol):
 
     @property
     def table(self) -> LazyTable:
-        """The table."""
+        """The table, with all columns of CallRecord."""
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """The columns that the source of the calls lacks."""
 
 
 IntoCalls: TypeAlias = HasTable | Any
@@ -84,50 +64,20 @@ IntoCalls: TypeAlias = HasTable | Any
 def lazy(calls: IntoCalls, *needed: str) -> LazyTable:
     """Return calls as a lazy table with all columns of CallRecord.
 
-    The frame must have started_ns, endpoint, latency_ns and the ``needed`` columns. Other columns that it lacks are
-    added: ``wait_ns`` as 0, the rest as null. Raise InputError for an object that isn't a frame, for a missing column,
-    and for a needed key column that pandas converted to float.
+    A frame is checked by ``call_frames.check_frame``. Raise InputError if it isn't one, if a column can't be converted,
+    or if a ``needed`` one is missing.
     """
-    given: Any = nw.to_native(getattr(calls, "table", calls), pass_through=True)
-    if isinstance(given, pd.DataFrame):
-        given = _restore_integers(given, needed)
-    try:
-        table: LazyTable = nw.from_native(given).lazy()
-    except TypeError:
-        raise InputError(
-            f"a {type(calls).__name__} is not a frame of calls: pass the result of toolkit.analysis.read, or a frame"
-        ) from None
-    names = table.collect_schema().names()
-    if missing := [name for name in (*REQUIRED, *needed) if name not in names]:
-        raise InputError(f"the frame of calls lacks {', '.join(missing)}")
-    absent = {name: 0 if name == "wait_ns" else None for name in COLUMNS if name not in names}
-    if isinstance(given, pd.DataFrame):  # narwhals' nulls have no dtype in pandas
-        dtypes: dict[str, Any] = {
-            name: "Int64" if COLUMNS[name] is nw.Int64 else pd.StringDtype("pyarrow") for name in absent
-        }
-        added = {name: pd.Series(value, given.index, dtypes[name]) for name, value in absent.items()}
-        return nw.from_native(given.assign(**added)).lazy()
-    return table.with_columns(nw.lit(value, dtype=COLUMNS[name]).alias(name) for name, value in absent.items())
+    found = checked(calls)
+    if missing := [name for name in needed if name in found.absent]:
+        raise InputError(describe_missing(missing))
+    return found.table
 
 
-def _restore_integers(frame: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Convert float columns back to nullable integers.
-
-    pandas reads an integer column with nulls as float. That changes 64-bit keys, so key columns are dropped.
-    """
-    floats = [
-        name
-        for name, dtype in COLUMNS.items()
-        if dtype is nw.Int64 and name in frame and pd.api.types.is_float_dtype(frame[name].dtype)
-    ]
-    changed = [name for name in floats if name in _KEYS]
-    if wanted := [name for name in changed if name in needed]:
-        raise InputError(
-            f"{' and '.join(wanted)} went through floats, which changes keys: pass the result of toolkit.analysis.read,"
-            " or read Parquet with dtype_backend='numpy_nullable'"
-        )
-    integers = dict.fromkeys((name for name in floats if name not in changed), "Int64")
-    return frame.drop(columns=changed).astype(integers) if floats else frame
+def checked(calls: IntoCalls) -> HasTable:
+    """Return calls as an object with a table; a frame is checked first."""
+    is_checked = hasattr(type(calls), "table") and hasattr(type(calls), "absent")
+    found: HasTable = calls if is_checked else check_frame(calls)
+    return found
 
 
 def collect(table: LazyTable) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def return_codes(calls: IntoCalls) -> pd.DataFrame:
 
     Example: ``return_codes(read("runs/*").where(endpoint="send"))``.
     """
-    counts = describe_codes(_count(lazy(calls), _OUTCOME).sort_values(_SORT_ORDER, ignore_index=True))
+    counts = describe_codes(_count(lazy(calls, "return_code"), _OUTCOME).sort_values(_SORT_ORDER, ignore_index=True))
     whole = counts.groupby("endpoint", observed=True)["calls"].transform("sum")
     low, high = wilson(counts["calls"], whole)
     counts = counts.assign(calls_ratio=counts["calls"] / whole, calls_ratio_low=low, calls_ratio_high=high)
@@ -59,7 +59,7 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFram
     Example: ``over_time(read("runs/*"), every="1min")``.
     """
     by, width = ["bucket_ns", "endpoint", "return_code", "error", "response_kind"], parse_width_ns(every)
-    buckets = lazy(calls).with_columns(bucket_ns=bucket_start_ns(every))
+    buckets = lazy(calls, "return_code").with_columns(bucket_ns=bucket_start_ns(every))
     counts = describe_codes(_count(buckets, by).sort_values(by, ignore_index=True))
     started = to_utc(counts["bucket_ns"])
     counts = counts.assign(

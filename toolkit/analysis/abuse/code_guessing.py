@@ -50,7 +50,7 @@ def guessers(calls: IntoCalls, min_failed: int = MIN_FAILED) -> pd.DataFrame:
         - first_seen, last_seen (UTC, datetime64[ns, UTC]): the first and the last failed or refused verify
         - flagged (bool)
     """
-    table = lazy(calls, "mobile_key", "msg_key")
+    table = lazy(calls, "return_code", "mobile_key", "msg_key")
     has_keys = [~nw.col(name).is_null() for name in ("msg_key", "mobile_key")]
     sends = accepted_sends(table).filter(*has_keys).select("msg_key", "mobile_key", "prefix")
     verifies = _select_verifies(table)

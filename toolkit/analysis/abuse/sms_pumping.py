@@ -87,7 +87,7 @@ def suspects(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame
     Raises:
         InputError: ``every`` is not a positive duration.
     """
-    table, width_ns = lazy(calls, "prefix", "msg_key"), parse_width_ns(every)
+    table, width_ns = lazy(calls, "return_code", "prefix", "msg_key"), parse_width_ns(every)
     sends = accepted_sends(table).filter(~nw.col("prefix").is_null()).with_columns(bucket_ns=bucket_start_ns(every))
     totals = _totals_by_bucket(table, sends, every)
     first_ns = int(totals.index.min()) if len(totals) else 0

@@ -37,7 +37,7 @@ import numpy as np
 import pandas as pd
 
 from toolkit.analysis.calls import span
-from toolkit.analysis.calls_table import IntoCalls, LazyTable, lazy
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, checked, lazy
 from toolkit.analysis.change_detection.level_segments import ChangeTest, LevelChange, find_changes
 from toolkit.analysis.change_detection.resampling import newcombe
 from toolkit.analysis.change_detection.seasonality import seasonal_component
@@ -125,9 +125,10 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     Example: ``changes(read("runs/*"), every="1min", least_ratio=2)``. The method is described at the head of this
     module.
     """
-    table = lazy(calls)
+    calls = checked(calls)
+    table = lazy(calls, "return_code")
     if every is None:
-        period = span(table)
+        period = span(calls)
         duration = (period[1] - period[0]).value if period else 0
         fitting = [width for width in WIDTHS_NS if width >= NS_PER_S and width * _BUCKETS >= duration]
         width = min(fitting, default=WIDTHS_NS[-1])

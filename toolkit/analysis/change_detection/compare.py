@@ -38,7 +38,7 @@ import numpy as np
 import pandas as pd
 
 from toolkit.analysis.calls import span
-from toolkit.analysis.calls_table import IntoCalls, lazy
+from toolkit.analysis.calls_table import IntoCalls, checked, lazy
 from toolkit.analysis.change_detection.block_length import block_length, cut_blocks, widening
 from toolkit.analysis.change_detection.resampling import (
     Bools,
@@ -131,9 +131,10 @@ def compare(
 
     Example: ``compare(read("runs/before"), read("runs/after"))``. The method is described at the head of this module.
     """
-    tables = (lazy(a), lazy(b))
+    sides = (checked(a), checked(b))
+    tables = [lazy(side, "return_code") for side in sides]
     if every is None:
-        periods = [period for table in tables if (period := span(table))]
+        periods = [period for side in sides if (period := span(side))]
         shorter = min(((last - first).value for first, last in periods), default=0)
         width = max((width for width in WIDTHS_NS if width * (_BUCKETS - 1) < shorter), default=WIDTHS_NS[0])
     else:

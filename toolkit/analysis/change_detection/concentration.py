@@ -11,7 +11,7 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import COLUMNS, IS_SEND, IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.calls_table import COLUMNS, IS_SEND, IntoCalls, LazyTable, checked, collect, lazy
 from toolkit.analysis.carriers import carriers
 from toolkit.analysis.change_detection.lift import COUNTS, concentrated_values
 from toolkit.analysis.change_detection.time_buckets import TEXT
@@ -78,10 +78,11 @@ def explain(
     """
     in_period = [] if until is None else [nw.col("started_ns") < parse_time_ns(until)]
     has_begun = [] if since is None else [nw.col("started_ns") >= parse_time_ns(since)]
+    calls = checked(calls)
     if against is None:
         sources = [_Source(calls, in_period, has_begun[0] if has_begun else nw.lit(True))]
     else:
-        sources = [_Source(calls, in_period + has_begun, nw.lit(True)), _Source(against, [], nw.lit(False))]
+        sources = [_Source(calls, in_period + has_begun, nw.lit(True)), _Source(checked(against), [], nw.lit(False))]
     if isinstance(outcome, int):
         has_outcome = nw.col("return_code") == int(outcome)
     else:
@@ -112,7 +113,8 @@ class _Source:
 
     def flagged(self, has_outcome: nw.Expr) -> LazyTable:
         """Return the calls with the columns COUNTS, each 0 or 1."""
-        table = lazy(self.calls).filter(*self.conditions) if self.conditions else lazy(self.calls)
+        table = lazy(self.calls, "return_code")
+        table = table.filter(*self.conditions) if self.conditions else table
         now, hit = (nw.when(it).then(nw.lit(1)).otherwise(nw.lit(0)) for it in (self.is_now, has_outcome))
         table = table.with_columns(now=now, hit=hit)
         now, hit = nw.col("now"), nw.col("hit")

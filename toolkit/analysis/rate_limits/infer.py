@@ -123,7 +123,7 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
     Example: ``limits(read("runs/*"))`` gives max_sends 1, window_s 60.0 and window_shape "sliding" for a limit of
     one send a minute. The method is described at the head of this module.
     """
-    attempts = collect_attempts(lazy(calls, "mobile_key"), most, skew_ms)
+    attempts = collect_attempts(lazy(calls, "return_code", "mobile_key"), most, skew_ms)
     scopes = split_log(attempts) if len(attempts.refused) else []
     rows = pd.DataFrame([row for scope in scopes for row in _rows(attempts, scope)], columns=list(_COLUMNS))
     rows = rows.astype(_COLUMNS)
@@ -151,7 +151,7 @@ def most_accepted(
     Example: ``most_accepted(read("runs/*"), ["1min"])`` has most_accepted 1 if one send a minute is the limit.
     """
     widths_s = [parse_width_ns(window) / NS_PER_S for window in windows]
-    attempts = collect_attempts(lazy(calls, "mobile_key"), most, skew_ms)
+    attempts = collect_attempts(lazy(calls, "return_code", "mobile_key"), most, skew_ms)
     rows = [_most_accepted(attempts, width_s) for width_s in widths_s]
     found = pd.DataFrame(rows, columns=["most_accepted", "app_key", "reached_at"]).astype(
         {"app_key": "category", "reached_at": "Int64"}

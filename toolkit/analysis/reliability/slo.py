@@ -92,7 +92,7 @@ def error_budget(
     """
     allowed_ratio, period_ns = _allowed_ratio(slo), parse_width_ns(period)
     step_ns = max(1, period_ns // _STEPS_PER_PERIOD)
-    steps = _count_steps(lazy(calls), step_ns, within_ms)
+    steps = _count_steps(lazy(calls, "return_code"), step_ns, within_ms)
     if len(steps):
         end_ns = int(steps["step_ns"].max()) + step_ns
         steps = steps[steps["step_ns"] >= end_ns - period_ns]
@@ -135,7 +135,7 @@ def burn_rates(
         InputError: ``slo`` or ``period`` is invalid.
     """
     allowed_ratio, step_ns = _allowed_ratio(slo), max(1, parse_width_ns(period) // _STEPS_PER_PERIOD)
-    first_end_ns, sums = _cumulative_counts(_count_steps(lazy(calls), step_ns, within_ms), step_ns)
+    first_end_ns, sums = _cumulative_counts(_count_steps(lazy(calls, "return_code"), step_ns, within_ms), step_ns)
     rows = [_evaluate(rule, first_end_ns, step_ns, sums, allowed_ratio) for rule in _RULES]
     found = pd.DataFrame(rows).astype({"action": _ACTIONS, "worst_at": "Int64", "first_fired": "Int64"})
     return found.assign(worst_at=to_utc(found["worst_at"]), first_fired=to_utc(found["first_fired"]))

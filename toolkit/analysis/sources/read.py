@@ -10,22 +10,25 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from glob import glob
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgpack
+import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from toolkit.analysis.call_frames import COLUMNS, REQUIRED, check_frame, complete
 from toolkit.analysis.calls import Calls
-from toolkit.analysis.calls_table import REQUIRED, lazy
 from toolkit.analysis.sources.log_formats import CallParser, ColumnMap, Values
 from toolkit.analysis.sources.text_files import SUFFIXES, UnreadLines, plain_suffix, read_text
 from toolkit.api.errors import InputError
+from toolkit.api.wire import Endpoint
 from toolkit.records.packed import PACKED_SUFFIX, read_packed
 from toolkit.records.parquet import PARQUET_NAME, PARQUET_PARTS, write_values
 from toolkit.runs.remote_storage import is_url, pull
@@ -72,15 +75,15 @@ def read(
     if not parquet:
         parquet = [scratch / PARQUET_NAME]
         write_values([], parquet[0])
-    for path in parquet:
-        _check_parquet(path)
+    needs_check = any(_needs_check(path) for path in parquet)
     connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch / "spilled")})
     calls = connection.read_parquet([str(path) for path in parquet], union_by_name=True)
     # A run that was killed before its packed files were removed has the same calls in Parquet too.
     packed_folders = {path.parent for path in files if path.suffix == PACKED_SUFFIX}
     if any(path.suffix == _PARQUET and path.parent in packed_folders for path in files):
         calls = calls.distinct()
-    return Calls(lazy(calls), unread.frame())
+    checked = check_frame(calls) if needs_check else complete(nw.from_native(calls).lazy())
+    return Calls(checked.table, unread.frame(), checked.absent)
 
 
 @cache
@@ -126,8 +129,11 @@ def _unpack(path: Path) -> Iterator[Values]:
         raise InputError(f"{path} is not a file of packed calls, or is damaged: {problem}") from problem
 
 
-def _check_parquet(path: Path) -> None:
-    """Raise InputError if a file's schema or statistics show that it isn't a file of calls."""
+def _needs_check(path: Path) -> bool:
+    """Return whether a file's values must be checked, because its types or statistics are not those of this package.
+
+    Raise InputError if they show that it isn't a file of calls.
+    """
     try:
         metadata = pq.read_metadata(path)
     except (OSError, pa.ArrowException) as problem:
@@ -140,3 +146,19 @@ def _check_parquet(path: Path) -> None:
             statistics = group.column(positions[name]).statistics
             if statistics and statistics.null_count:
                 raise InputError(f"{path} has calls without {name}: write records with toolkit.records.parquet")
+    types = metadata.schema.to_arrow_schema()
+    return not (all(_is_own_type(it) for it in types if it.name in COLUMNS) and _has_own_endpoints(metadata, positions))
+
+
+def _is_own_type(column: pa.Field) -> bool:
+    type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_right = pa.types.is_string if COLUMNS[column.name] is nw.String else pa.types.is_signed_integer
+    return bool(is_right(type_))
+
+
+def _has_own_endpoints(metadata: Any, positions: Mapping[str, int]) -> bool:
+    """Return whether the smallest and the largest endpoint of each row group are the API's."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    statistics = [group.column(positions["endpoint"]).statistics for group in groups]
+    names = {it.value for it in Endpoint}
+    return all(it and it.has_min_max and {it.min, it.max} <= names for it in statistics)

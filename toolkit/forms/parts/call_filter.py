@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis import Calls, duration_s, latency, over_time, return_codes, span
-from toolkit.analysis.calls_table import IntoCalls, collect, lazy
+from toolkit.analysis import Calls, duration_s, from_frame, latency, over_time, return_codes, span
+from toolkit.analysis.calls_table import IntoCalls, collect
 from toolkit.analysis.latency_percentiles import TAIL
 from toolkit.analysis.native_ops import with_own_connection
 from toolkit.analysis.timestamps import round_width_s
@@ -89,8 +89,8 @@ class CallFigures:
 
 def as_calls(calls: IntoCalls) -> Calls:
     """Return calls, which may be a frame, as ``Calls`` that may be queried in another thread."""
-    given = calls if isinstance(calls, Calls) else Calls(lazy(calls), pd.DataFrame())
-    return Calls(with_own_connection(given.table), given.unread)
+    given = calls if isinstance(calls, Calls) else from_frame(calls)
+    return replace(given, table=with_own_connection(given.table))
 
 
 def choices(calls: Calls) -> FilterChoices:

@@ -38,7 +38,9 @@ class Lane:
 def lanes(calls: IntoCalls, rules: Sequence[Rule], speed: float = 1.0, most: int = _MAX_MOBILES) -> list[Lane]:
     """Return the lanes of the mobiles with the most sends. ``speed`` is that of the service's clock."""
     wanted = ("started_ns", "mobile_key", "prefix", "return_code")
-    sends = collect(lazy(calls, "mobile_key").filter(nw.col("endpoint") == Endpoint.SEND.value).select(*wanted))
+    sends = collect(
+        lazy(calls, "return_code", "mobile_key").filter(nw.col("endpoint") == Endpoint.SEND.value).select(*wanted)
+    )
     if not len(sends):
         return []
     sends = sends.assign(at_s=(sends["started_ns"] - sends["started_ns"].min()) / NS_PER_S).sort_values("at_s")

@@ -1,0 +1,301 @@
+"""Check frames of calls from any dataframe engine, and convert them to the columns of CallRecord.
+
+All functions of the analysis read their calls through ``check_frame``. pandas, polars and Arrow frames are loaded into
+DuckDB, which answers in memory; DuckDB relations, Spark frames and Ibis tables stay where they are.
+
+A value is converted if its meaning is certain: text that is a whole number, a whole float below 2**53, a time with a
+zone, an endpoint in other letters. Anything else is an InputError that names the column and a cure. Without this check
+a comparison with a value of another type is false for each row, and a function would return zeros.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
+
+import duckdb
+import narwhals as nw
+import pandas as pd
+import pyarrow as pa
+
+from toolkit.api.errors import InputError
+from toolkit.api.return_codes import LATER_CODES, Kind, ReturnCode, kind_of
+from toolkit.api.wire import Endpoint
+
+LazyTable: TypeAlias = nw.LazyFrame[Any]
+
+# The columns of CallRecord, in its order.
+COLUMNS: dict[str, Any] = {
+    "started_ns": nw.Int64,
+    "endpoint": nw.String,
+    "latency_ns": nw.Int64,
+    "run": nw.String,
+    "source": nw.String,
+    "http_status": nw.Int64,
+    "return_code": nw.Int64,
+    "kind": nw.String,
+    "wait_ns": nw.Int64,
+    "mobile_key": nw.Int64,
+    "prefix": nw.String,
+    "temp_id": nw.Int64,
+    "msg_id": nw.String,
+    "msg_key": nw.Int64,
+    "app_key": nw.String,
+    "segments": nw.Int64,
+    "error": nw.String,
+    "request_id": nw.String,
+    "message": nw.String,
+}
+REQUIRED = ("started_ns", "endpoint", "latency_ns")
+_KEYS = ("mobile_key", "msg_key")  # 64-bit digests, which a conversion to float changes
+_TIMES = ("started_ns", "latency_ns", "wait_ns")
+_MAX_EXACT_FLOAT = 2**53
+_WHOLE, _MAX_INT64 = r"^[+-]?\d{1,19}(\.0*)?$", str(2**63 - 1)
+_STARTED = "started"  # the column of times that ``from_records`` adds
+_UNITS = {10**9: "s", 10**12: "ms", 10**15: "µs"}  # 2001 to 2286 since 1970 in another unit than ns
+_MISSING_CURES = {
+    "msg_key": 'compute it: frame["msg_id"].map(toolkit.records.call_record.hash64)',
+    "mobile_key": "pass the result of toolkit.analysis.read, which computes it, or of from_records",
+    "return_code": f"add the API's return codes; {ReturnCode.SUCCESS:d} is a success",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFrame:
+    """A table with all columns of CallRecord, and the names of those that the frame lacked."""
+
+    table: LazyTable
+    absent: frozenset[str]
+
+
+@cache
+def _database(pid: int) -> duckdb.DuckDBPyConnection:
+    """Open this process's database in memory; a forked process gets its own by its pid."""
+    return duckdb.connect()
+
+
+def complete(table: LazyTable) -> CheckedFrame:
+    """Add the columns of CallRecord that a table lacks, without a check of the others."""
+    schema = dict(table.collect_schema())
+    added = {name: _added(name, schema) for name in COLUMNS if name not in schema}
+    return CheckedFrame(table.with_columns(**added) if added else table, frozenset(added))
+
+
+def check_frame(frame: Any) -> CheckedFrame:
+    """Check a frame of calls and convert it to the columns of CallRecord.
+
+    Columns that the frame lacks are added: ``wait_ns`` as 0, ``kind`` by the return code and the HTTP status, the rest
+    as null. The check reads the frame once. Raise InputError for an object that isn't a frame, and for a column that is
+    missing or that can't be converted.
+    """
+    native: Any = nw.to_native(frame, pass_through=True)
+    try:
+        table: LazyTable = nw.from_native(native).lazy()
+    except TypeError:
+        raise InputError(
+            f"a {type(frame).__name__} is not a frame of calls: pass the result of toolkit.analysis.read, or a frame"
+        ) from None
+    names = [name for name in (*COLUMNS, _STARTED) if name in table.collect_schema().names()]
+    absent = frozenset(COLUMNS) - set(names)
+    if _STARTED in names and "started_ns" in absent:
+        absent -= {"started_ns"}
+    elif _STARTED in names:
+        names.remove(_STARTED)
+    if missing := [name for name in REQUIRED if name in absent]:
+        raise InputError(describe_missing(missing))
+    if table.implementation.is_pandas() or table.implementation.is_polars() or table.implementation.is_pyarrow():
+        table = _load(_to_arrow(native, table, names))
+    return CheckedFrame(_convert(table), absent)
+
+
+def describe_missing(names: list[str]) -> str:
+    """Return the message for columns that a frame lacks, with the cure."""
+    cure = "; ".join(_MISSING_CURES[name] for name in names if name in _MISSING_CURES)
+    return f"the frame of calls lacks {', '.join(names)}: {cure or 'rename its columns to those of a CallRecord'}"
+
+
+# In memory.
+
+
+def _to_arrow(native: Any, table: LazyTable, names: list[str]) -> pa.Table:
+    """Return some columns of a frame in memory as Arrow, times as ns since 1970."""
+    if isinstance(native, pd.DataFrame):
+        columns = {name: _pandas_column(native[name]) for name in names}
+        columns = {
+            name: it if isinstance(it, pa.ChunkedArray) else pa.chunked_array([it]) for name, it in columns.items()
+        }
+        found = pa.table(columns)
+    else:
+        found = table.select(names).collect("pyarrow").to_native()
+    converted = {"started_ns" if name == _STARTED else name: _arrow_column(name, found[name]) for name in names}
+    return pa.table(converted)
+
+
+def _pandas_column(column: pd.Series) -> pa.Array | pa.ChunkedArray:
+    try:
+        return pa.Array.from_pandas(column)
+    except (pa.ArrowException, TypeError, ValueError):
+        example = next((it for it in column if not isinstance(it, str) and not pd.isna(it)), None)
+        types = " and ".join(sorted({type(it).__name__ for it in column.dropna()}))
+        raise InputError(
+            f"invalid column {column.name} of the frame of calls: it mixes {types} (such as {example!r});"
+            f' convert it, e.g. frame["{column.name}"].astype("{"string" if _is_text(str(column.name)) else "Int64"}")'
+        ) from None
+
+
+def _arrow_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column with times as ns since 1970, and without the types that DuckDB changes."""
+    type_ = column.type
+    if pa.types.is_dictionary(type_) and not _is_arrow_text(type_.value_type):
+        column, type_ = column.cast(type_.value_type), type_.value_type
+    if pa.types.is_null(type_):
+        return column.cast(pa.string() if _is_text(name) else pa.int64())
+    if name in ("started_ns", _STARTED) and pa.types.is_timestamp(type_):
+        if type_.tz is None:
+            raise InputError(
+                f"invalid column {name} of the frame of calls: its times have no time zone; say which one, e.g."
+                f' frame["{name}"].dt.tz_localize("UTC") or .dt.tz_localize("Asia/Shanghai")'
+            )
+        return column.cast(pa.timestamp("ns", type_.tz)).cast(pa.int64())
+    if name in ("latency_ns", "wait_ns") and pa.types.is_duration(type_):
+        return column.cast(pa.duration("ns")).cast(pa.int64())
+    if name == _STARTED:
+        raise InputError(
+            "the frame of calls lacks started_ns, and its column started has no times: convert it, e.g."
+            ' frame["started"] = pd.to_datetime(frame["started"], utc=True)'
+        )
+    return column
+
+
+def _load(table: pa.Table) -> LazyTable:
+    loaded: LazyTable = nw.from_native(_database(os.getpid()).cursor().from_arrow(table)).lazy()
+    return loaded
+
+
+def _is_arrow_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
+def _is_text(name: str) -> bool:
+    return COLUMNS.get(name) is nw.String
+
+
+# In every engine.
+
+
+def _convert(table: LazyTable) -> LazyTable:
+    """Check the values of a table, and return it with the columns and types of CallRecord."""
+    schema: Mapping[str, Any] = dict(table.collect_schema())
+    checks = [it for name in COLUMNS if name in schema for it in _checks(name, schema[name])]
+    selected = table.select(*(it.expression.alias(str(number)) for number, it in enumerate(checks)))
+    found = selected.collect("pyarrow").to_native()
+    for number, check in enumerate(checks):
+        value = found[str(number)][0].as_py()
+        if problem := check.problem(value):
+            raise InputError(f"invalid column {check.name} of the frame of calls: {problem}")
+    converted = table.select(_converted(name, schema[name]).alias(name) for name in COLUMNS if name in schema)
+    return complete(converted).table.select(*COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """An aggregate of a column, and the function that says what is wrong with its value; "" if nothing is."""
+
+    name: str
+    expression: nw.Expr
+    describe: Any
+
+    def problem(self, value: Any) -> str:
+        return str(self.describe(value)) if value is not None else ""
+
+
+def _checks(name: str, dtype: Any) -> Iterator[_Check]:
+    """Yield the checks of a column; raise InputError for a type that no value of the column can have."""
+    column, text = nw.col(name), _is_text(name)
+    is_whole, is_float = dtype.is_integer(), dtype.is_float()
+    if not (dtype == nw.Unknown or _is_string(dtype) or is_whole or (_is_number(dtype) and not text)):
+        wanted = "text" if text else "whole numbers"
+        cure = "times: epoch_ns() in DuckDB, 1000 * unix_micros() in Spark" if dtype.is_temporal() else "convert it"
+        raise InputError(f"invalid column {name} of the frame of calls: it is {dtype}, expected {wanted}; {cure}")
+    if name in REQUIRED:
+        nulls = nw.when(column.is_null()).then(nw.lit(1)).otherwise(nw.lit(0)).sum()
+        without = f'frame.dropna(subset=["{name}"])'
+        yield _Check(name, nulls, lambda rows: f"{rows:,} calls have none; leave these out: {without}" if rows else "")
+    if name in _ENUMS:
+        bad = nw.when(~_normal(name).is_in(_ENUMS[name])).then(column.cast(nw.String)).max()
+        expected = ", ".join(_ENUMS[name])
+        yield _Check(name, bad, lambda it: f"unknown {name} {it!r}, expected {expected}; replace it with .replace()")
+    elif not text and _is_string(dtype):
+        value = column.cast(nw.String).str.strip_chars()
+        digits = value.str.replace_all(r"^[+-]|\.0*$", "")
+        is_large = (digits.str.len_chars() == len(_MAX_INT64)) & (digits > _MAX_INT64)
+        bad = nw.when((~value.str.contains(_WHOLE) | is_large) & (value != "")).then(value).max()
+        yield _Check(name, bad, lambda it: f"{it!r} is not a whole number; correct it, or make it null")
+    elif is_float:
+        limit = 2**63 if name in _TIMES else _MAX_EXACT_FLOAT
+        size = nw.when(~column.is_nan()).then(column.abs()).max()
+        exact = "read it as integers, e.g. pd.read_parquet(path, dtype_backend='numpy_nullable'), or use read()"
+        lost = f"{name} went through floats, which changes keys: {exact}"
+        yield _Check(name, size, lambda it: lost if it >= limit else "")
+        part = nw.when(~column.is_nan() & (column != column.floor())).then(column).max()
+        yield _Check(name, part, lambda it: f"{it!r} is not a whole number; round it, and convert it to Int64")
+    if name == "started_ns" and not _is_string(dtype):
+        yield _Check(name, column.max(), _unit_problem)
+
+
+def _unit_problem(started: Any) -> str:
+    unit = next((unit for size, unit in _UNITS.items() if size <= started < 10 * size), None)
+    factor = {"s": "10**9", "ms": "10**6", "µs": "1000"}
+    return (
+        f"{int(started)} seems to be in {unit}, expected ns since 1970; multiply it by {factor[unit]}" if unit else ""
+    )
+
+
+_ENUMS = {"endpoint": [it.value for it in Endpoint], "kind": [it.value for it in Kind]}
+
+
+def _normal(name: str) -> nw.Expr:
+    """Return the value of a column that has few values, in the letters of the API."""
+    value = nw.col(name).cast(nw.String).str.strip_chars()
+    normal: nw.Expr = value.str.to_uppercase() if name == "kind" else value.str.to_lowercase()
+    return normal
+
+
+def _is_string(dtype: Any) -> bool:
+    return dtype in (nw.String, nw.Categorical, nw.Enum)
+
+
+def _is_number(dtype: Any) -> bool:
+    return bool(dtype.is_numeric())
+
+
+def _converted(name: str, dtype: Any) -> nw.Expr:
+    """Return a column of a frame with the type of CallRecord's."""
+    column = nw.col(name)
+    if name in _ENUMS:
+        return _normal(name)
+    if not _is_text(name) and _is_string(dtype):
+        digits = column.cast(nw.String).str.strip_chars().str.replace_all(r"\.0*$", "")
+        return nw.when(digits != "").then(digits).cast(nw.Int64)
+    if dtype.is_float():
+        return nw.when(~column.is_nan()).then(column).cast(nw.Int64)
+    return column if dtype == COLUMNS[name] else column.cast(COLUMNS[name])
+
+
+def _added(name: str, schema: Mapping[str, Any]) -> nw.Expr:
+    """Return the values of a column that a frame lacks."""
+    if name == "wait_ns":
+        return nw.lit(0, nw.Int64)
+    if name != "kind" or "return_code" not in schema:
+        return nw.lit(None, COLUMNS[name])
+    kind: nw.Expr = nw.lit(None, nw.String)
+    for value in Kind:
+        codes = [code for code in (*map(int, ReturnCode), *LATER_CODES) if kind_of(code) is value]
+        kind = nw.when(nw.col("return_code").is_in(codes)).then(nw.lit(value.value)).otherwise(kind)
+    if "http_status" not in schema:
+        return kind
+    is_server = nw.col("http_status").is_between(500, 599) & ~nw.col("return_code").is_null()
+    return nw.when(is_server).then(nw.lit(Kind.SERVER.value)).otherwise(kind)
