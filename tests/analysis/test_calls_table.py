@@ -23,7 +23,8 @@ def test_the_columns_are_those_of_a_record():
 def test_a_frame_is_accepted_though_pandas_converted_integers_to_floats(path):
     frame = pd.read_parquet(path)
     assert str(frame["return_code"].dtype) == "float64"
-    pd.testing.assert_frame_equal(analysis.return_codes(frame), analysis.return_codes(analysis.read(path)))
+    without_keys = frame.drop(columns=["mobile_key", "msg_key"])
+    pd.testing.assert_frame_equal(analysis.return_codes(without_keys), analysis.return_codes(analysis.read(path)))
 
 
 def test_keys_that_went_through_floats_are_refused_if_needed(path):

@@ -237,7 +237,8 @@ def _checks(name: str, dtype: Any) -> Iterator[_Check]:
     elif is_float:
         limit = 2**63 if name in _TIMES else _MAX_EXACT_FLOAT
         size = nw.when(~column.is_nan()).then(column.abs()).max()
-        exact = "read it as integers, e.g. pd.read_parquet(path, dtype_backend='numpy_nullable'), or use read()"
+        exact = "read it as integers, e.g. pd.read_parquet(path, dtype_backend='numpy_nullable'), or leave"
+        exact += f' it out: frame.drop(columns=["{name}"])'
         lost = f"{name} went through floats, which changes keys: {exact}"
         yield _Check(name, size, lambda it: lost if it >= limit else "")
         part = nw.when(~column.is_nan() & (column != column.floor())).then(column).max()

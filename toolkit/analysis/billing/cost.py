@@ -84,13 +84,8 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: 
     keys = [by] if isinstance(by, str) else list(dict.fromkeys(by))
     if unknown := [name for name in keys if name not in BY]:
         raise InputError(f"cost can't be grouped by {unknown[0]!r} (choose from {', '.join(BY)})")
-<<<<<<< HEAD
-    table = lazy(calls, "msg_key").select(_INPUTS)
-    sends = select_sends(table, timezone).with_columns(everything=_ONE)
-=======
     table = lazy(calls, "return_code", "msg_key").select(_INPUTS)
-    sends = select_sends(table).with_columns(everything=_ONE)
->>>>>>> a0fef4d (analysis: check every frame of calls once, and query it with DuckDB)
+    sends = select_sends(table, timezone).with_columns(everything=_ONE)
     if "carrier" in keys or needs_carrier(prices):
         sends = locate(sends, "carrier")
     names = ["day_ns" if name == "day" else name for name in keys] or ["everything"]

@@ -91,13 +91,8 @@ class DailyVolumes:
 
 def count_by_day(calls: IntoCalls, prices: PriceList, timezone: str) -> DailyVolumes | None:
     """Count the accepted messages of calls; return None if there are no sends."""
-<<<<<<< HEAD
-    sends, wall_ns = select_sends(lazy(calls), timezone), nw.col("wall_ns")
+    sends, wall_ns = select_sends(lazy(calls, "return_code"), timezone), nw.col("wall_ns")
     times = collect(sends.select(first=wall_ns.min(), last=wall_ns.max())).iloc[0]
-=======
-    sends, started_ns = select_sends(lazy(calls, "return_code")), nw.col("started_ns")
-    times = collect(sends.select(first=started_ns.min(), last=started_ns.max())).iloc[0]
->>>>>>> a0fef4d (analysis: check every frame of calls once, and query it with DuckDB)
     if pd.isna(times["first"]):
         return None
     first_ns, last_ns = int(times["first"]), int(times["last"])

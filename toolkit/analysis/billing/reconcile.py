@@ -107,13 +107,8 @@ def reconcile(
 
     >>> reconcile(calls, "statement-2026-11.csv", prices).summary  # doctest: +SKIP
     """
-<<<<<<< HEAD
-    table, prices = lazy(calls, "msg_id"), prices or PriceList()
-    with open_statement(statement, columns, table, timezone) as bill:
-=======
     table, prices = lazy(calls, "return_code", "msg_id"), prices or PriceList()
-    with open_statement(statement, columns, table) as bill:
->>>>>>> a0fef4d (analysis: check every frame of calls once, and query it with DuckDB)
+    with open_statement(statement, columns, table, timezone) as bill:
         if prices.currency and bill.currency and prices.currency != bill.currency:
             raise InputError(f"the statement is in {bill.currency}, but the prices are in {prices.currency}")
         period_ns = _billing_period(bill, since, until, timezone)
