@@ -36,33 +36,37 @@ class Digests:
         return self._digest("code", f"{msg_id}\0{code}")[:16]
 
     def mask_code(self, msg_id: str, code: str) -> int:
-        """Encrypt a code that is still to be delivered, with a one-time pad made from the msg_id."""
-        return (int(code) + self._pad(msg_id)) % CODES
+        """Encrypt a code with a one-time pad made from a msg_id that is given out once."""
+        return mask(code, self._pad(msg_id))
 
     def unmask_code(self, msg_id: str, masked: int) -> str:
         """Decrypt a code that ``mask_code`` encrypted."""
-        return f"{(masked - self._pad(msg_id)) % CODES:0{CODE_DIGITS}d}"
+        return unmask(masked, self._pad(msg_id))
 
-    def make_msg_id(self, app_id: int, seq: int, epoch: bytes) -> str:
-        """Return the msg_id of an app's message from its number: a version 4 UUID (RFC 9562).
+    def make_msg_id(self, app_id: int, seq: int, epoch: bytes) -> tuple[str, int]:
+        """Return the msg_id of an app's message from its number, and the one-time pad of the message's code.
 
-        Only the key's owner can make it or read the number in it. So the store need not keep it, and a msg_id that was
-        never given out is recognised without a look-up. ``epoch`` is random and differs each time that the store is
-        opened: a number that is used again, for example after a backup was restored, gives another msg_id.
+        The msg_id is a version 4 UUID (RFC 9562). Only the key's owner can make it or read the number in it. So the
+        store need not keep it, and a msg_id that was never given out is recognised without a look-up. ``epoch`` is
+        random and differs each time that the store is opened: a number that is used again, for example after a backup
+        was restored, gives another msg_id and another pad.
         """
-        tag = self._tag(app_id, seq, epoch)
-        return _uuid(seq ^ self._cover(tag), tag)
+        tag, pad = self._tag_and_pad(app_id, seq, epoch)
+        return _uuid(seq ^ self._cover(tag), tag), pad
 
-    def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], bytes]) -> int | None:
-        """Return the number in a msg_id; None if the app never got this msg_id. ``epoch_of`` finds a number's epoch."""
+    def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], bytes]) -> tuple[int, int] | None:
+        """Return the number in a msg_id and the pad of its code; None if the app never got this msg_id.
+
+        ``epoch_of`` finds the epoch of a number.
+        """
         digits = msg_id.replace("-", "")
-        number, tag = digits[:12], digits[12:]
         try:
-            covered = int(number, 16)
+            covered = int(digits[:12], 16)
         except ValueError:
             return None
-        seq = covered ^ self._cover(tag)
-        return seq if self._tag(app_id, seq, epoch_of(seq)) == tag and _uuid(covered, tag) == msg_id else None
+        seq = covered ^ self._cover(digits[12:])
+        tag, pad = self._tag_and_pad(app_id, seq, epoch_of(seq))
+        return (seq, pad) if _uuid(covered, tag) == msg_id else None
 
     def derive(self, purpose: str) -> str:
         """Return 24 hex digits that depend on the key and the purpose alone."""
@@ -71,9 +75,10 @@ class Digests:
     def _pad(self, msg_id: str) -> int:
         return int.from_bytes(self._digest("pad", msg_id)[:16])
 
-    def _tag(self, app_id: int, seq: int, epoch: bytes) -> str:
-        drawn = self._digest("msg_id", f"{epoch.hex()}/{app_id}/{seq}").hex()
-        return f"4{drawn[1:4]}{_VARIANTS[drawn[4]]}{drawn[5:20]}"
+    def _tag_and_pad(self, app_id: int, seq: int, epoch: bytes) -> tuple[str, int]:
+        drawn = self._digest("msg_id", f"{epoch.hex()}/{app_id}/{seq}")
+        digits = drawn[:10].hex()
+        return f"4{digits[:3]}{_VARIANTS[digits[3]]}{digits[4:19]}", int.from_bytes(drawn[16:])
 
     def _cover(self, tag: str) -> int:
         return int.from_bytes(self._digest("cover", tag)[:6])
@@ -85,4 +90,15 @@ class Digests:
 
 
 def _uuid(number: int, tag: str) -> str:
-    return f"{number >> 16:08x}-{number & 0xFFFF:04x}-{tag[:4]}-{tag[4:8]}-{tag[8:]}"
+    digits = f"{number:012x}"
+    return f"{digits[:8]}-{digits[8:]}-{tag[:4]}-{tag[4:8]}-{tag[8:]}"
+
+
+def mask(code: str, pad: int) -> int:
+    """Encrypt a code with a pad that is used for no other code."""
+    return (int(code) + pad) % CODES
+
+
+def unmask(masked: int, pad: int) -> str:
+    """Decrypt a code that ``mask`` encrypted."""
+    return f"{(masked - pad) % CODES:0{CODE_DIGITS}d}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class MessageRow(NamedTuple):
-    """An accepted send. ``forced``: see ``NewMessage``; 0 for none."""
+    """An accepted send. ``masked``: its code, encrypted by ``digests.mask``. ``forced``: see ``NewMessage``; 0 for none."""
 
     seq: int
     app_id: int
@@ -15,15 +15,14 @@ class MessageRow(NamedTuple):
     sent_ms: int
     expires_ms: int
     segments: int
-    digest: bytes
+    masked: int
     forced: int
 
 
 class JobRow(NamedTuple):
-    """A delivery job. ``masked`` is the code, masked by ``Digests.mask_code``."""
+    """A delivery job: the number of a message that is still to be delivered."""
 
     seq: int
-    masked: int
 
 
 class TryRow(NamedTuple):

@@ -33,8 +33,8 @@ CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB,
     balance INTEGER);
 CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
 CREATE TABLE messages (seq INTEGER PRIMARY KEY, app_id INTEGER, mobile INTEGER, temp_id INTEGER, sent_ms INTEGER,
-    expires_ms INTEGER, segments INTEGER, digest BLOB, forced INTEGER);
-CREATE TABLE jobs (seq INTEGER PRIMARY KEY, masked INTEGER);
+    expires_ms INTEGER, segments INTEGER, masked INTEGER, forced INTEGER);
+CREATE TABLE jobs (seq INTEGER PRIMARY KEY);
 CREATE TABLE tries (try_seq INTEGER PRIMARY KEY, seq INTEGER, tried_ms INTEGER, right INTEGER);
 CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT, carrier_id TEXT, attempts INTEGER,
     settled_ms INTEGER);
@@ -193,8 +193,8 @@ def read_jobs(db: sqlite3.Connection, state: ServiceState, after: int, upto: int
     rows = db.execute(f"{_JOBS} {_JOINED} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit))
     jobs: dict[int, Job] = {}
     for app_id, seq, mobile, temp_id, masked, expires_ms in rows:
-        msg_id = state.msg_id(app_id, seq)
-        jobs[seq] = Job(app_id, msg_id, mobile, temp_id, state.digests.unmask_code(msg_id, masked), expires_ms)
+        msg_id, code = state.read_message(app_id, seq, masked)
+        jobs[seq] = Job(app_id, msg_id, mobile, temp_id, code, expires_ms)
     return jobs
 
 
