@@ -35,10 +35,13 @@ class Bench:
     policy: Policy = field(default_factory=Policy)
     speed: float = 1.0
     timeout_s: float = 2.0
+    elapsed: Wall | None = None  # None: time passes as the wall clock shows it
     store: SqliteStore = field(init=False)
 
     async def open(self, balance: int = 1000) -> VerificationService:
-        self.store = store = SqliteStore.open(self.path, self.policy, self.speed, self.wall, self.timeout_s)
+        self.store = store = SqliteStore.open(
+            self.path, self.policy, self.speed, self.wall, self.elapsed or self.wall, self.timeout_s
+        )
         if store.app("key") is None:
             app, template = App(1, "key", store.digests.secret("secret")), Template(1, 1, "code {code}", 300)
             await store.put(app=app, credit=balance, template=template)

@@ -42,7 +42,8 @@ class Case:
         """Open a store, where the engine allows it beside those that are open."""
         options = {"policy": policy or Policy(), "speed": speed, "wall": self.wall, **options}
         if self.url.startswith("sqlite:"):
-            store: Store = SqliteStore.open(read_path(self.url), now_s=self.now_s, **options)
+            elapsed = {"elapsed": self.wall} if self.wall else {}
+            store: Store = SqliteStore.open(read_path(self.url), now_s=self.now_s, **elapsed, **options)
         else:
             store = await RedisStore.open(self.url, key_file=self.folder / "smscode.key", **options)
         self.opened.append(store)

@@ -97,7 +97,7 @@ class World:
 
     async def open(self) -> None:
         policy = Policy(rules=())
-        self.store = SqliteStore.open(self.path, policy, self.speed, self.wall, now_s=lambda: self.real_s)
+        self.store = SqliteStore.open(self.path, policy, self.speed, self.wall, self.wall, now_s=lambda: self.real_s)
         if self.store.app("key") is None:
             app, template = App(1, "key", b"digest"), Template(1, 1, "code {code}", 300)
             await self.store.put(app=app, credit=1000, template=template)

@@ -76,7 +76,8 @@ class Health:
                 backlog = await self.store.backlog()
         except (StoreError, TimeoutError):
             return None
-        return StoreState({app.app_key: balances.get(app.app_id, 0) for app in self.store.apps()}, backlog)
+        by_key = {app.app_key: balances.get(app.app_id, 0) for app in self.store.apps()}
+        return StoreState(by_key, backlog, self.store.clock.ahead_s())
 
 
 def _text(status: HTTPStatus, line: str) -> ServerResponse:

@@ -1,4 +1,8 @@
-"""Read the service clock: milliseconds since 1970, UTC, that never go back, and that a sandbox can run faster."""
+"""Read the service clock: milliseconds since 1970, UTC, that pass as time does, and that a sandbox can run faster.
+
+The lifetimes of codes and the windows of rate limits are elapsed time. The machine's time of day may step, for example
+when NTP corrects it, so it only says where the clock starts. From there on a monotonic clock counts.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,12 @@ from dataclasses import dataclass
 def wall_ms() -> int:
     """Return the machine's time in milliseconds since 1970, UTC."""
     return time.time_ns() // 1_000_000
+
+
+def elapsed_ms() -> int:
+    """Return the milliseconds since the machine's start; no correction of its time of day changes them."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux: counts while the machine sleeps, too
+    return time.clock_gettime_ns(clock) // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +40,33 @@ class Anchor:
 
 
 class Clock:
-    """A clock that runs ``speed`` times as fast as the machine's, and stands still while that one steps back.
+    """A clock that runs ``speed`` times as fast as elapsed time.
 
     Args:
         anchor: the anchor of an earlier run on the same store, so that a restart does not turn the clock back.
-        wall: returns the machine's time in milliseconds.
+        wall: returns the machine's time of day in milliseconds. It is read at the start.
+        elapsed: returns milliseconds that never step.
+        newest_ms: the newest time in the store. The clock starts there if the machine's time is earlier.
+
+    >>> clock = Clock(wall=lambda: 1000, elapsed=lambda: 0, newest_ms=61_000)
+    >>> clock.now_ms(), clock.ahead_s()
+    (61000, 60.0)
     """
 
-    def __init__(self, speed: float = 1.0, anchor: Anchor | None = None, wall: Callable[[], int] = wall_ms) -> None:
+    def __init__(
+        self,
+        speed: float = 1.0,
+        anchor: Anchor | None = None,
+        wall: Callable[[], int] = wall_ms,
+        elapsed: Callable[[], int] = elapsed_ms,
+        newest_ms: int = 0,
+    ) -> None:
+        self._wall, self._elapsed = wall, elapsed
+        self._started_ms = elapsed()
         now = wall()
-        self._wall = wall
-        self._latest = max(now, anchor.at(now) if anchor else 0)
-        self.anchor = Anchor(now, self._latest, speed)
+        expected = max(now, anchor.at(now) if anchor else 0)
+        self._skipped_ms = max(0, newest_ms - expected)
+        self.anchor = Anchor(now, expected + self._skipped_ms, speed)
 
     @property
     def speed(self) -> float:
@@ -50,8 +75,15 @@ class Clock:
 
     def now_ms(self) -> int:
         """Return the time of the service."""
-        self._latest = max(self._latest, self.anchor.at(self._wall()))
-        return self._latest
+        return self.anchor.clock_ms + int((self._elapsed() - self._started_ms) * self.anchor.speed)
+
+    def ahead_s(self) -> float:
+        """Return the real seconds by which the machine's time of day has fallen behind this clock.
+
+        It is about 0 unless the machine's time was stepped: positive after a step back, negative after one ahead.
+        """
+        stepped_ms = (self._elapsed() - self._started_ms) - (self._wall() - self.anchor.wall_ms)
+        return (stepped_ms + self._skipped_ms / self.speed) / 1000
 
     def real_seconds(self, service_ms: int) -> int:
         """Convert a duration of this clock to whole real seconds, rounded up."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class MessageRow(NamedTuple):
-    """An accepted send. ``masked``: its code, encrypted by ``digests.mask``. ``forced``: see ``NewMessage``; 0 for none."""
+    """An accepted send. ``masked`` is its code, encrypted by ``digests.mask``; ``forced``: see ``NewMessage``."""
 
     seq: int
     app_id: int

@@ -147,6 +147,7 @@ class ServiceState:
         self.balances: dict[int, int] = {}
         self.records = RecordPages(_RECORD.size)
         self.seq = self.try_seq = 0
+        self.newest_ms = 0  # of the times that were loaded
         self._epoch_starts: list[int] = [0]
         self._epochs: list[bytes] = [b""]
         self.batch = Batch()
@@ -338,6 +339,7 @@ class ServiceState:
         self.seq, app_id, mobile, _, sent_ms, expires_ms, _, masked, forced = row
         self.records[self.seq] = _RECORD.pack(app_id, mobile, expires_ms, masked, forced, 0, False)
         self._keep_page_until(self.seq, expires_ms)
+        self.newest_ms = max(self.newest_ms, sent_ms)
         self.sends.load(app_id * _MOBILES + mobile, sent_ms)
         if self.policy.app_rules:
             times = self.app_sends[app_id]
@@ -346,6 +348,7 @@ class ServiceState:
     def load_try(self, row: TryRow) -> None:
         """Load a typed code. Call it in the order of ``try_seq``, after all messages."""
         self.try_seq, seq, tried_ms, right = row
+        self.newest_ms = max(self.newest_ms, tried_ms)
         if (record := self.record(seq)) is None:
             return
         self.records[seq] = _RECORD.pack(

@@ -16,10 +16,15 @@ from toolkit.service.metrics.counters import Counters, Histogram
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """The gauges of a store: balances in messages by app key, and the number of messages that await delivery."""
+    """The gauges of a store.
+
+    ``balances`` are in messages by app key, ``backlog`` is the number of messages that await delivery, and ``ahead_s``
+    is how far the service clock is ahead of the machine's time of day.
+    """
 
     balances: Mapping[str, int]
     backlog: int
+    ahead_s: float = 0.0
 
 
 def render(counters: Counters, store: StoreState | None, accept: str = "") -> tuple[bytes, str]:
@@ -86,6 +91,9 @@ def _store_metrics(store: StoreState | None) -> Iterator[Metric]:
     if store is None:
         return
     yield GaugeMetricFamily("smscode_delivery_backlog", "Messages that await delivery.", store.backlog)
+    yield GaugeMetricFamily(
+        "smscode_clock_ahead_seconds", "How far the service clock is ahead of the machine's time.", store.ahead_s
+    )
     balances = GaugeMetricFamily("smscode_balance_messages", "An app's balance in messages.", labels=("app_key",))
     for app_key, balance in sorted(store.balances.items()):
         balances.add_metric((app_key,), balance)

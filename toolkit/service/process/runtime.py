@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL_S, PRUNE_MORE_INTERVAL_S = 1.0, 0.02
 PUBLISH_INTERVAL_S = 1.0
+WATCH_INTERVAL_S, CLOCK_STEP_S = 1.0, 1.0  # a smaller step is a usual correction
 
 Announce = Callable[[dict[str, Any]], None]
 """Gets a description of the service once it answers: ``url``, ``admin_url``, and a sandbox's ``app_key``,
@@ -72,6 +73,7 @@ async def _serve(
             store.write_owner(pid=os.getpid(), **await stack.enter_async_context(control_socket.listen(Admin(store))))
         description = {"url": url(config.host, listener)} | await ensure_sandbox_app(store, config.production)
         await stack.enter_async_context(_pruning(store))
+        await stack.enter_async_context(_watching_clock(store))
         if config.provider:
             await stack.enter_async_context(delivering(store, config.provider, counters))
         if publish:
@@ -192,6 +194,25 @@ def _pruning(store: Store) -> contextlib.AbstractAsyncContextManager[None]:
             return PRUNE_INTERVAL_S
 
     return _repeating(prune)
+
+
+def _watching_clock(store: Store) -> contextlib.AbstractAsyncContextManager[None]:
+    """Log when the machine's time of day was stepped. The service goes on by elapsed time."""
+    told_s = 0.0
+
+    async def watch() -> float:
+        nonlocal told_s
+        ahead_s = store.clock.ahead_s()
+        if abs(ahead_s - told_s) >= CLOCK_STEP_S:
+            log.warning(
+                "the machine's time of day is %.0f s %s the service clock, which counts elapsed time",
+                abs(ahead_s),
+                "behind" if ahead_s > 0 else "ahead of",
+            )
+            told_s = ahead_s
+        return WATCH_INTERVAL_S
+
+    return _repeating(watch)
 
 
 @asynccontextmanager

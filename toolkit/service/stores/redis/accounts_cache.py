@@ -53,7 +53,7 @@ class AccountsCache:
         """
         await self.read()
         speed = float(speed or self.anchor.speed)
-        anchor = Clock(speed, self.anchor, wall).anchor
+        anchor = Clock(speed, self.anchor, wall, wall).anchor
         check = digests.derive("store check")
         stored = await self._call("open", _FORMAT, check, anchor.wall_ms, anchor.clock_ms, repr(speed))
         if stored[0] != _FORMAT:

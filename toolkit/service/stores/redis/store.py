@@ -131,7 +131,7 @@ class RedisStore:
         except BaseException:
             await client.aclose()
             raise
-        clock = Clock(accounts.anchor.speed, accounts.anchor, wall_ms)
+        clock = Clock(accounts.anchor.speed, accounts.anchor, wall_ms, wall_ms)
         sizes = commit_sizes() if batch_sizes is None else batch_sizes
         store = cls(policy, digests, clock, accounts, Pipeline(client, timeout_s, wall, sizes))
         store._update_clock()
@@ -319,7 +319,8 @@ class RedisStore:
         """Use the anchor that all machines share, and the time of Redis."""
         anchor = self._accounts.anchor
         if self.clock.speed != anchor.speed:
-            self.clock = Clock(anchor.speed, anchor, self._pipeline.wall or self._accounts.wall_ms)
+            wall_ms = self._pipeline.wall or self._accounts.wall_ms
+            self.clock = Clock(anchor.speed, anchor, wall_ms, wall_ms)
         self._pipeline.settings = _settings(self.policy, anchor)
         self._pipeline.ahead_s = self._accounts.ahead_s
 

@@ -20,7 +20,7 @@ from typing import Self
 
 from toolkit.api.errors import RunError, StoreError
 from toolkit.service.core.accounts import App, Template
-from toolkit.service.core.clock import Clock, wall_ms
+from toolkit.service.core.clock import Clock, elapsed_ms, wall_ms
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Decision, Delivery, Job, Message, NewMessage
@@ -63,6 +63,7 @@ class SqliteStore:
         policy: Policy,
         speed: float = 1.0,
         wall: Callable[[], int] = wall_ms,
+        elapsed: Callable[[], int] = elapsed_ms,
         timeout_s: float = COMMIT_TIMEOUT_S,
         now_s: Callable[[], float] = time.monotonic,
         batch_sizes: Histogram | None = None,
@@ -73,7 +74,8 @@ class SqliteStore:
             path: the database. The lock file and the key file are in the same folder.
             policy: the limits that the service enforces.
             speed: seconds of the service clock in one real second.
-            wall: returns the machine's time in milliseconds.
+            wall: returns the machine's time of day in milliseconds.
+            elapsed: returns milliseconds that never step.
             timeout_s: the time after which a commit is given up.
             now_s: a monotonic clock, for leases.
             batch_sizes: counts the callers of each commit.
@@ -89,9 +91,9 @@ class SqliteStore:
             db, reader = tables.connect(path), tables.connect_to_read(path)
             digests = Digests(read_key(beside(path, ".key"), is_new=tables.is_empty(db)))
             tables.check_key(db, digests)
-            clock = Clock(speed, tables.read_anchor(db), wall)
-            tables.write_anchor(db, clock.anchor)
             state = tables.load(db, policy, digests)
+            clock = Clock(speed, tables.read_anchor(db), wall, elapsed, state.newest_ms)
+            tables.write_anchor(db, clock.anchor)
             tables.start_epoch(db, state)
         except sqlite3.Error as problem:
             lock.release()
