@@ -27,6 +27,7 @@ CODES_PATH = "/v1/codes"
 MAX_BODY_BYTES = 16 * 1024
 MAX_MSG_ID_CHARS = 1000
 MAX_WHOLE_DIGITS = 18  # of a return code or a temp_id
+_WHOLE_END = 10**MAX_WHOLE_DIGITS
 JSON_TYPE = "application/json"
 _JSON_TYPE = JSON_TYPE.encode()
 REQUEST_ID = "x-request-id"
@@ -260,8 +261,7 @@ class ServerResponse(NamedTuple):
     request_id: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class SendFields:
+class SendFields(NamedTuple):
     """The fields of a send: ``mobile`` as 11 digits, ``temp_id`` or None if it can't be the id of a template."""
 
     mobile: str
@@ -417,9 +417,7 @@ def parse_whole(value: object) -> int | None:
     """Return an integer of at most 18 digits, given as an integer or as digits; None for any other value."""
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
-    return (
-        value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MAX_WHOLE_DIGITS else None
-    )
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _WHOLE_END else None
 
 
 def sent_response(msg_id: str) -> ServerResponse:

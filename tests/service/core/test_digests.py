@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from toolkit.service.core.digests import Digests
 
 
-def epoch_of(seq: int) -> bytes:
-    return b"epoch" if seq else b"first"
+def epoch_of(seq: int) -> str:
+    return "epoch" if seq else "first"
 
 
 @given(st.integers(1, 10**6), st.integers(0, 2**40))
@@ -25,7 +25,7 @@ def test_a_msg_id_is_a_uuid_that_only_its_app_and_key_can_read(app_id: int, seq:
         None,
         (seq, pad) if msg_id.upper() == msg_id else None,
     )
-    assert digests.parse_msg_id(app_id, msg_id, lambda _: b"restored") is None
+    assert digests.parse_msg_id(app_id, msg_id, lambda _: "restored") is None
     assert Digests(b"other").parse_msg_id(app_id, msg_id, epoch_of) is None
 
 

@@ -43,7 +43,7 @@ class Digests:
         """Decrypt a code that ``mask_code`` encrypted."""
         return unmask(masked, self._pad(msg_id))
 
-    def make_msg_id(self, app_id: int, seq: int, epoch: bytes) -> tuple[str, int]:
+    def make_msg_id(self, app_id: int, seq: int, epoch: str) -> tuple[str, int]:
         """Return the msg_id of an app's message from its number, and the one-time pad of the message's code.
 
         The msg_id is a version 4 UUID (RFC 9562). Only the key's owner can make it or read the number in it. So the
@@ -54,7 +54,7 @@ class Digests:
         tag, pad = self._tag_and_pad(app_id, seq, epoch)
         return _uuid(seq ^ self._cover(tag), tag), pad
 
-    def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], bytes]) -> tuple[int, int] | None:
+    def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], str]) -> tuple[int, int] | None:
         """Return the number in a msg_id and the pad of its code; None if the app never got this msg_id.
 
         ``epoch_of`` finds the epoch of a number.
@@ -75,8 +75,8 @@ class Digests:
     def _pad(self, msg_id: str) -> int:
         return int.from_bytes(self._digest("pad", msg_id)[:16])
 
-    def _tag_and_pad(self, app_id: int, seq: int, epoch: bytes) -> tuple[str, int]:
-        drawn = self._digest("msg_id", f"{epoch.hex()}/{app_id}/{seq}")
+    def _tag_and_pad(self, app_id: int, seq: int, epoch: str) -> tuple[str, int]:
+        drawn = self._digest("msg_id", f"{epoch}/{app_id}/{seq}")
         digits = drawn[:10].hex()
         return f"4{digits[:3]}{_VARIANTS[digits[3]]}{digits[4:19]}", int.from_bytes(drawn[16:])
 

@@ -19,12 +19,6 @@ class MessageRow(NamedTuple):
     forced: int
 
 
-class JobRow(NamedTuple):
-    """A delivery job: the number of a message that is still to be delivered."""
-
-    seq: int
-
-
 class TryRow(NamedTuple):
     """A typed code that was judged; ``right`` is 1 or 0."""
 

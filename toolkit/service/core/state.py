@@ -57,7 +57,7 @@ from toolkit.service.core.messages import Decision, NewMessage
 from toolkit.service.core.policy import HOUR_MS, Policy
 from toolkit.service.core.rate_windows import RateWindows, SendTimes
 from toolkit.service.core.record_pages import PAGE, RecordPages
-from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, TemplateRow, TryRow
+from toolkit.service.core.rows import AppRow, DeliveryRow, MessageRow, TemplateRow, TryRow
 
 VERIFIED_KEPT_MS = 24 * HOUR_MS  # an expired message is known as verified for so long
 _GRACE_MS = 60_000  # a call that was under way when a message expired has ended by then
@@ -103,7 +103,6 @@ class Batch:
     """
 
     messages: list[MessageRow] = field(default_factory=list)
-    jobs: list[JobRow] = field(default_factory=list)
     tries: list[TryRow] = field(default_factory=list)
     deliveries: list[DeliveryRow] = field(default_factory=list)
     deletions: list[tuple[str, int, int]] = field(default_factory=list)
@@ -149,7 +148,7 @@ class ServiceState:
         self.seq = self.try_seq = 0
         self.newest_ms = 0  # of the times that were loaded
         self._epoch_starts: list[int] = [0]
-        self._epochs: list[bytes] = [b""]
+        self._epochs: list[str] = [""]
         self.batch = Batch()
         self.sends = RateWindows(policy.rules)
         self.app_sends: defaultdict[int, SendTimes] = defaultdict(SendTimes)
@@ -197,7 +196,6 @@ class ServiceState:
         self._keep_page_until(seq, expires_ms)
         record = _RECORD.pack(app_id, mobile, expires_ms, masked, forced_number, 0, False)
         batch.replace(self.records, seq, None, record)
-        batch.jobs.append(JobRow(seq))
         batch.messages.append(
             MessageRow(seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, masked, forced_number)
         )
@@ -250,7 +248,7 @@ class ServiceState:
         found = self.digests.parse_msg_id(app_id, msg_id, self._epoch)
         return found[0] if found else None
 
-    def _epoch(self, seq: int) -> bytes:
+    def _epoch(self, seq: int) -> str:
         return self._epochs[bisect_right(self._epoch_starts, seq) - 1]
 
     def record(self, seq: int) -> Record | None:
@@ -325,7 +323,7 @@ class ServiceState:
         self.apps[app.app_id], self.app_ids[app.app_key] = app, app.app_id
         self.balances[app.app_id] = row.balance
 
-    def load_epoch(self, first_seq: int, epoch: bytes) -> None:
+    def load_epoch(self, first_seq: int, epoch: str) -> None:
         """Load an epoch of msg_ids. Call it in the order of ``first_seq``, before any send."""
         self._epoch_starts.append(first_seq)
         self._epochs.append(epoch)

@@ -19,7 +19,7 @@ from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, TemplateRow, TryRow
+from toolkit.service.core.rows import AppRow, DeliveryRow, MessageRow, TemplateRow, TryRow
 from toolkit.service.core.state import Batch, ServiceState
 
 _ROWS_A_STATEMENT = 64
@@ -28,7 +28,7 @@ _VERSION = 3
 _EPOCH_BYTES = 8
 _SCHEMA = """
 CREATE TABLE clock (wall_ms INTEGER, clock_ms INTEGER, speed REAL);
-CREATE TABLE epochs (first_seq INTEGER PRIMARY KEY, epoch BLOB);
+CREATE TABLE epochs (first_seq INTEGER PRIMARY KEY, epoch TEXT);
 CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB, suspended INTEGER, permitted INTEGER,
     balance INTEGER);
 CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
@@ -104,7 +104,9 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
         _put(db, "apps", AppRow._fields, batch.app_rows)
         _put(db, "templates", TemplateRow._fields, batch.template_rows)
         _put(db, "messages", MessageRow._fields, batch.messages)
-        _put(db, "jobs", JobRow._fields, batch.jobs)
+        if batch.messages:  # each is a delivery job, too
+            numbers = (batch.messages[0].seq, batch.messages[-1].seq)
+            db.execute("INSERT INTO jobs SELECT seq FROM messages WHERE seq BETWEEN ? AND ?", numbers)
         _put(db, "tries", TryRow._fields, batch.tries)
         _put(db, "deliveries", DeliveryRow._fields, batch.deliveries)
         if batch.deliveries:
@@ -148,7 +150,7 @@ def write_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
 
 def start_epoch(db: sqlite3.Connection, state: ServiceState) -> None:
     """Draw the epoch of the msg_ids from the next message on, and delete epochs that no stored message has."""
-    first_seq, epoch = state.seq + 1, secrets.token_bytes(_EPOCH_BYTES)
+    first_seq, epoch = state.seq + 1, secrets.token_hex(_EPOCH_BYTES)
     db.execute("BEGIN")
     db.execute(
         "DELETE FROM epochs WHERE first_seq < (SELECT max(first_seq) FROM epochs WHERE first_seq <="
