@@ -109,7 +109,7 @@ def test_a_price_changes_on_the_labelled_day(simulated: Simulated) -> None:
 
 def test_the_price_list_has_the_format_of_the_settings(simulated: Simulated) -> None:
     listed = prices(simulated.folder)
-    assert [set(it) for it in listed["templates"]] == [{"temp_id", "type", "segments"}] * 4
+    assert [set(it) for it in listed["templates"]] == [{"temp_id", "type", "segments"}] * 8
     for row in listed["prices"]:
         assert {"since", "per_segment", "currency"} <= set(row) <= {*row, "template_type", "carrier"}
         assert isinstance(row["per_segment"], str)

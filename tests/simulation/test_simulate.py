@@ -53,7 +53,9 @@ def test_another_seed_gives_other_calls(whole: Path, tmp_path: Path) -> None:
 
 def test_each_day_is_a_file_of_records_in_the_order_of_time(simulated: Simulated) -> None:
     parts = sorted(simulated.folder.glob(parquet.PARQUET_PARTS))
-    assert [path.name for path in parts] == [f"calls-{simulated.plan.day(it)}.parquet" for it in range(12)]
+    assert [path.name for path in parts] == [
+        f"calls-{simulated.plan.day(it)}.parquet" for it in range(simulated.plan.days)
+    ]
     for path in parts:
         table = pq.read_table(path)
         assert table.schema.equals(parquet.schema())
@@ -102,9 +104,10 @@ def test_an_interruption_leaves_complete_days_and_their_labels(tmp_path: Path, w
         simulate(tmp_path, SMALL, on_day=stop_after(days))
     left = contents(tmp_path)
     parts = [f"calls-{SMALL.day(it)}.parquet" for it in range(days)]
+    receipts = [f"receipts-{SMALL.day(it)}.parquet" for it in range(days)]
     others = {"incidents.json", "prices.toml", "run.json", "statement-2026-11.csv"}
-    assert left.keys() == {*parts, *others}
-    assert all(left[name] == contents(whole)[name] for name in parts)
+    assert left.keys() == {*parts, *receipts, *others}
+    assert all(left[name] == contents(whole)[name] for name in parts + receipts)
     assert json.loads(left["incidents.json"])["days_done"] == days
     accepted = sum(_accepted(tmp_path / name) for name in parts)
     assert abs(left["statement-2026-11.csv"].count(b"\n") - 1 - accepted) <= 5
@@ -132,7 +135,8 @@ def test_a_day_that_cannot_be_written_is_removed(tmp_path: Path) -> None:
     (tmp_path / f"calls-{SMALL.day(1)}.parquet.part").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
         simulate(tmp_path, SMALL)
-    assert sorted(path.name for path in tmp_path.glob("calls*.parquet")) == [f"calls-{SMALL.start}.parquet"]
+    left = sorted(path.name for path in tmp_path.glob("*.parquet"))
+    assert left == [f"calls-{SMALL.start}.parquet", f"receipts-{SMALL.start}.parquet"]
     assert json.loads((tmp_path / "incidents.json").read_text())["days_done"] == 1
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from toolkit import analysis
 from toolkit.simulation import SimulationPlan
-from toolkit.simulation.incidents import DURATION_MINUTES
+from toolkit.simulation.incidents import CALENDAR_KINDS, DURATION_MINUTES
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Simulated:
     def quietly(self) -> pd.Series:
         """Return for each call whether it started on a day without an incident."""
         days = self.calls["started"].dt.date
-        busy = {pd.Timestamp(label["started"]).date() for label in self.labels if label["kind"] in DURATION_MINUTES}
+        kinds = {*DURATION_MINUTES, *CALENDAR_KINDS}
+        ends = [label[end] for label in self.labels if label["kind"] in kinds for end in ("started", "ended")]
+        busy = {pd.Timestamp(end).date() for end in ends}
         return ~days.isin(busy) & (self.calls["started"] < pd.Timestamp(self.label("limit_lowered")["started"]))
 
 

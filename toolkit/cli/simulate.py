@@ -32,6 +32,9 @@ def simulate(
     incidents: Annotated[
         str, typer.Option(help="Incidents to include: all, none, or kinds separated by commas: outage,pumping.")
     ] = "all",
+    growth_per_day: Annotated[
+        float, typer.Option(help="Growth of the traffic from one day to the next, such as 0.003 for 0.3 %.")
+    ] = 0.001,
     out: Annotated[Path, typer.Option(help="Folder for the calls, incidents.json, prices and statements.")] = Path(
         "simulated"
     ),
@@ -47,7 +50,9 @@ def simulate(
     from toolkit.simulation.plan import parse_calls, parse_incidents, parse_start
 
     rules = tuple(Rule.parse(text) for text in rule or ()) or DEFAULT_RULES
-    plan = SimulationPlan(days, parse_calls(calls), seed, parse_start(start), rules, parse_incidents(incidents))
+    plan = SimulationPlan(
+        days, parse_calls(calls), seed, parse_start(start), rules, parse_incidents(incidents), growth_per_day
+    )
     say(f"Simulating {plan.days} days with {plan.calls:,} calls into {out}. Press Ctrl-C to stop.")
     try:
         with _progress_display(plan) as on_day:

@@ -25,6 +25,7 @@ class Template:
         type: The template type, on which the price depends.
         segments: The segments that a message is charged.
         share: Its share of all sends, 0..1.
+        typed_ratio: The ratio of messages that arrive in time whose code a person types by day; 0 for a notice.
     """
 
     temp_id: int
@@ -32,18 +33,26 @@ class Template:
     type: str
     segments: int
     share: float
+    typed_ratio: float
 
 
 APPS = (
     App("shop", ("shop-a", "shop-b", "shop-c", "shop-d")),
     App("bank", ("bank-a", "bank-b")),
     App("game", ("game-a",)),
+    App("ride", ("ride-a",)),
+    App("food", ("food-a",)),
+    App("video", ("video-a",)),
 )
 TEMPLATES = (
-    Template(1, 0, "code", 1, 0.47),
-    Template(2, 0, "code", 1, 0.13),
-    Template(3, 1, "code", 2, 0.28),
-    Template(4, 2, "notice", 1, 0.12),
+    Template(1, 0, "code", 1, 0.44, 0.93),  # log in
+    Template(2, 0, "code", 1, 0.12, 0.84),  # sign up: more people give up
+    Template(3, 1, "code", 2, 0.26, 0.96),  # confirm a payment
+    Template(4, 2, "notice", 1, 0.05, 0.0),  # tells of a gift, and asks for nothing
+    Template(5, 2, "code", 1, 0.07, 0.88),  # log in
+    Template(6, 3, "code", 1, 0.02, 0.94),
+    Template(7, 4, "code", 1, 0.02, 0.92),
+    Template(8, 5, "code", 1, 0.02, 0.87),
 )
 UNKNOWN_TEMP_ID = 9  # in sends that are refused for their template
 HOSTS = tuple(host for app in APPS for host in app.hosts)
@@ -53,5 +62,6 @@ TEMPLATE_APPS = np.array([template.app for template in TEMPLATES], np.int8)
 TEMP_IDS = np.array([template.temp_id for template in TEMPLATES], np.int16)
 SEGMENTS = np.array([template.segments for template in TEMPLATES], np.int8)
 SHARES = np.array([template.share for template in TEMPLATES])
+TYPED_RATIOS = np.array([template.typed_ratio for template in TEMPLATES])
 HOST_COUNTS = np.array([len(app.hosts) for app in APPS])
 FIRST_HOSTS = np.cumsum(HOST_COUNTS) - HOST_COUNTS

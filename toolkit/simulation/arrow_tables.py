@@ -41,22 +41,22 @@ def to_table(calls: Rows, prefixes: NDArray[np.int64]) -> pa.Table:
     request_id_rows = msg_ids.hexadecimal(bits)[:, :_REQUEST_ID_LENGTH]
     columns = {
         "started_ns": pa.array(calls["started_ns"]),
-        "run": _category(np.zeros(len(calls), np.int32), [_RUN]),
-        "source": _category(calls["host"], HOSTS),
-        "endpoint": _category(is_verify, [Endpoint.SEND, Endpoint.VERIFY]),
+        "run": category_array(np.zeros(len(calls), np.int32), [_RUN]),
+        "source": category_array(calls["host"], HOSTS),
+        "endpoint": category_array(is_verify, [Endpoint.SEND, Endpoint.VERIFY]),
         "http_status": _numbers(statuses, statuses != 0),
         "return_code": _numbers(return_codes, return_codes != 0),
-        "kind": _category(_KINDS[outcomes], list(Kind)),
+        "kind": category_array(_KINDS[outcomes], list(Kind)),
         "latency_ns": pa.array(calls["latency_ns"]),
         "wait_ns": pa.array(np.zeros(len(calls), np.int64)),
         "mobile_key": _numbers(calls["mobile_key"], is_send),
-        "prefix": _category(calls["prefix"], prefixes.astype(str).tolist()),
+        "prefix": category_array(calls["prefix"], prefixes.astype(str).tolist()),
         "temp_id": _numbers(calls["temp_id"].astype(np.int64), is_send),
         "msg_id": string_array(msg_id_rows, has_msg_id).cast(pa.string()),
         "msg_key": _numbers(calls["msg_key"], has_msg_id),
-        "app_key": _category(calls["app"], [app.app_key for app in APPS]),
+        "app_key": category_array(calls["app"], [app.app_key for app in APPS]),
         "segments": _numbers(calls["segments"], calls["segments"] > 0),
-        "error": _category(outcomes.astype(np.int32) - call_outcomes.FIRST_FAILURE, list(Failure)),
+        "error": category_array(outcomes.astype(np.int32) - call_outcomes.FIRST_FAILURE, list(Failure)),
         "request_id": string_array(request_id_rows, has_request_id).cast(pa.string()),
         "message": pa.nulls(len(calls), pa.string()),
     }
@@ -77,7 +77,7 @@ def string_array(rows: NDArray[np.uint8], present: NDArray[np.bool_] | None = No
     return pa.LargeStringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(rows.tobytes()), validity)
 
 
-def _category(indexes: NDArray[Any], values: Any) -> pa.Array:
+def category_array(indexes: NDArray[Any], values: Any) -> pa.Array:
     """Return a dictionary array; negative indexes are null."""
     indexes = indexes.astype(np.int32)
     return pa.DictionaryArray.from_arrays(pa.array(indexes, mask=indexes < 0), pa.array([str(it) for it in values]))

@@ -1,4 +1,4 @@
-"""Generate the calls of attackers: SMS pumping, and brute force on codes."""
+"""Generate the calls of attackers: SMS pumping, bombing, and brute force on codes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.api.defaults import FAILURES_PER_HOUR, TRIES, TTL_S
-from toolkit.simulation import call_outcomes, incidents
+from toolkit.simulation import apps, call_outcomes, incidents
 from toolkit.simulation.call_arrays import NO_SESSION, SEND, Rows
+from toolkit.simulation.deliveries import sample_deliveries
 from toolkit.simulation.failures import FailureModel
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.people import Population
@@ -19,7 +20,7 @@ from toolkit.simulation.verify_attempts import Attempts
 
 _S = 1_000_000_000
 _HOUR_NS = 3600 * _S
-_FIRST_VICTIM = 1 << 40  # an index that no person of the population has
+_FIRST_VICTIM, _BOMBED_PERSON = 1 << 40, 1 << 41  # indexes that no person of the population has
 # The sends to a victim: a burst at first, then one every ten minutes.
 _BURST_S = np.arange(8) * 64
 _LATER_EVERY_S = 600
@@ -41,7 +42,8 @@ def generate_pumping(
     rare = population.prefixes.rare
     sends["number"] = population.prefixes.numbers[rare] * 10_000 + (first + np.arange(count)) % 10_000
     sends["prefix"] = rare
-    return _with_outcomes(rng, failures, sends, incidents.PUMPED_APP, incidents.PUMPED_TEMPLATE)
+    sends["template"] = incidents.PUMPED_TEMPLATE
+    return _with_outcomes(rng, population, failures, sends)
 
 
 def generate_sends_to_victims(
@@ -56,13 +58,33 @@ def generate_sends_to_victims(
     people = np.repeat(_FIRST_VICTIM + np.arange(count), SENDS_PER_VICTIM)
     sends["number"], sends["prefix"] = population.numbers(people)
     sends["guessed"] = True
-    return _with_outcomes(rng, failures, sends, incidents.GUESSED_APP, incidents.GUESSED_TEMPLATE)
+    sends["template"] = incidents.GUESSED_TEMPLATE
+    return _with_outcomes(rng, population, failures, sends)
 
 
-def _with_outcomes(rng: np.random.Generator, failures: FailureModel, sends: Rows, app: int, template: int) -> Rows:
-    sends["session"], sends["app"], sends["template"] = NO_SESSION, app, template
+def generate_bombing(
+    rng: np.random.Generator, population: Population, failures: FailureModel, incident: Incident
+) -> Rows:
+    """Return the sends of a bombing: one mobile gets messages through every app, as often as its limits allow."""
+    templates = [index for index, it in enumerate(apps.TEMPLATES) if it.typed_ratio]
+    per_app = int((incident.ended_ns - incident.started_ns) / _S / incidents.BOMBING_INTERVAL_S)
+    sends = np.zeros(per_app * len(templates), SEND)
+    offsets_s = np.tile(np.arange(per_app) * incidents.BOMBING_INTERVAL_S, len(templates))
+    sends["started_ns"] = incident.started_ns + ((offsets_s + rng.uniform(0, 1, len(sends))) * _S).astype(np.int64)
+    sends["number"], sends["prefix"] = population.numbers(np.full(len(sends), _BOMBED_PERSON))
+    sends["template"] = np.repeat(templates, per_app)
+    return _with_outcomes(rng, population, failures, sends)
+
+
+def _with_outcomes(rng: np.random.Generator, population: Population, failures: FailureModel, sends: Rows) -> Rows:
+    """Return an attacker's sends with app, outcome and delivery."""
+    sends["session"], sends["app"] = NO_SESSION, apps.TEMPLATE_APPS[sends["template"]]
     sends["session_ends_ns"] = sends["started_ns"]
     sends["outcome"] = failures.sample_for_sends(rng, sends["started_ns"], sends["app"])
+    carriers = population.prefixes.carriers[sends["prefix"]]
+    sends["carrier_code"], sends["delay_ns"] = sample_deliveries(
+        rng, failures.active, carriers, sends["started_ns"], sends["carrier_code"]
+    )
     return sends
 
 

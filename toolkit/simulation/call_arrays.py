@@ -20,6 +20,8 @@ SEND = np.dtype(
         ("prefix", "i2"),  # an index of Prefixes.numbers
         ("template", "i1"),  # an index of apps.TEMPLATES
         ("app", "i1"),  # an index of apps.APPS
+        ("carrier_code", "u1"),  # an index of deliveries.CODES
+        ("delay_ns", "i8"),  # from the response until the message arrives; deliveries.NEVER_NS if it never does
         ("guessed", "?"),  # an attacker will guess its code
         ("outcome", "u1"),  # an index of call_outcomes.TABLE
         ("msg_high", "u8"),  # the two halves of the msg_id of an accepted send

@@ -17,13 +17,14 @@ TABLE: tuple[ReturnCode | Failure, ...] = (
     ReturnCode.EXPIRED_CODE,
     ReturnCode.VERIFIED_CODE,
     ReturnCode.INVALID_TEMP_ID,
+    ReturnCode.NO_MONEY,
     ReturnCode.SERVER_ERROR,
     *Failure,
 )
 """The outcome of each number."""
 
 SUCCESS, AUTH_FAILED, MISSING_MOBILE, INVALID_MOBILE = 0, 1, 2, 3
-OUT_OF_FREQ, INVALID_CODE, EXPIRED_CODE, VERIFIED_CODE, INVALID_TEMP_ID, SERVER_ERROR = 4, 5, 6, 7, 8, 9
+OUT_OF_FREQ, INVALID_CODE, EXPIRED_CODE, VERIFIED_CODE, INVALID_TEMP_ID, NO_MONEY, SERVER_ERROR = 4, 5, 6, 7, 8, 9, 10
 FIRST_FAILURE = SERVER_ERROR + 1  # this number and larger ones: no answer of the API was read
 
 _BAD_GATEWAY = 502  # the answer of a proxy in front of the API, which is no answer of the API

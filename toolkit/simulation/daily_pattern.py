@@ -1,11 +1,15 @@
-"""Model the load over days and weeks: two peaks a day in China, quiet nights, calmer weekends, and noise."""
+"""Model the load: two peaks a day in China, calmer weekends and holidays, bursts, growth and noise."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.simulation.plan import DAY_NS, MINUTE_NS, SimulationPlan, random_stream
+from toolkit.simulation import incidents
+from toolkit.simulation.incidents import Incident
+from toolkit.simulation.plan import DAY_NS, MINUTE_NS, IncidentKind, SimulationPlan, random_stream
 
 MINUTES_PER_DAY = 1440
 _WEEK = 7 * MINUTES_PER_DAY
@@ -38,17 +42,44 @@ def relative_load(times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
     return _LOAD_OF_WEEK[minutes % _WEEK]
 
 
-def minute_loads(plan: SimulationPlan, day_number: int) -> NDArray[np.float64]:
-    """Return the relative load of each minute of a UTC day, with the noise of the day and of its minutes."""
+def hours_in_china(times_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the hour of the day in China of each time, 0..23."""
+    return (times_ns // MINUTE_NS + _CHINA_OFFSET_MINUTES) % MINUTES_PER_DAY // 60
+
+
+def burst_loads(schedule: Sequence[Incident], times_ns: NDArray[np.int64]) -> dict[int, NDArray[np.float64]]:
+    """Return the additional load of bursts at each time, by the index of their template."""
+    loads: dict[int, NDArray[np.float64]] = {}
+    for incident in schedule:
+        if burst := incidents.BURSTS.get(incident.kind):
+            minutes = (times_ns - incident.started_ns) / MINUTE_NS
+            load = burst.peak * np.exp(-np.maximum(minutes, 0) / burst.decay_minutes) + burst.plateau
+            loads[burst.template] = loads.get(burst.template, 0.0) + load * incident.contains(times_ns)
+    return loads
+
+
+def usual_load(schedule: Sequence[Incident], times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the expected load at each time without bursts; holidays are calmer."""
+    loads = relative_load(times_ns)
+    for incident in schedule:
+        if incident.kind is IncidentKind.PUBLIC_HOLIDAY:
+            loads = np.where(incident.contains(times_ns), loads * incident.load_ratio, loads)
+    return loads
+
+
+def minute_loads(plan: SimulationPlan, schedule: Sequence[Incident], day_number: int) -> NDArray[np.float64]:
+    """Return the relative load of each minute of a UTC day, with growth and the noise of the day and its minutes."""
     minutes = plan.start_ns + day_number * DAY_NS + np.arange(MINUTES_PER_DAY) * MINUTE_NS
+    loads = sum(burst_loads(schedule, minutes).values(), usual_load(schedule, minutes))
+    loads *= (1 + plan.growth_per_day) ** day_number
     rng = random_stream(plan, "rhythm", day_number)
     noise = float(np.exp(rng.normal(0, _DAY_NOISE)))
-    return relative_load(minutes) * noise * correlated_noise(rng, MINUTES_PER_DAY, _MINUTE_NOISE, _MINUTE_MEMORY)
+    return loads * noise * correlated_noise(rng, MINUTES_PER_DAY, _MINUTE_NOISE, _MINUTE_MEMORY)
 
 
-def sample_times(plan: SimulationPlan, day_number: int, count: int) -> NDArray[np.int64]:
+def sample_times(plan: SimulationPlan, schedule: Sequence[Incident], day_number: int, count: int) -> NDArray[np.int64]:
     """Sample times of a day, in ns since 1970; their minutes ascend, the times within a minute don't."""
-    loads = minute_loads(plan, day_number)
+    loads = minute_loads(plan, schedule, day_number)
     rng = random_stream(plan, "times", day_number)
     minutes = np.repeat(np.arange(MINUTES_PER_DAY), rng.multinomial(count, loads / loads.sum()))
     return plan.start_ns + day_number * DAY_NS + minutes * MINUTE_NS + rng.integers(0, MINUTE_NS, count)

@@ -62,7 +62,11 @@ class FailureModel:
         self, rng: np.random.Generator, times_ns: NDArray[np.int64], apps: NDArray[np.int8]
     ) -> NDArray[np.uint8]:
         """Sample the outcome of each send, SUCCESS for one that doesn't fail."""
-        return self._add_failures(rng, times_ns, apps, _sample(rng, _STEADY, np.ones(len(times_ns))))
+        outcomes = _sample(rng, _STEADY, np.ones(len(times_ns)))
+        if empty := incidents.find(self.active, IncidentKind.BALANCE_EMPTY):
+            refused = empty.contains(times_ns) & (apps == incidents.EMPTY_APP) & (outcomes == call_outcomes.SUCCESS)
+            outcomes[refused] = call_outcomes.NO_MONEY
+        return self._add_failures(rng, times_ns, apps, outcomes)
 
     def sample_for_verifies(
         self, rng: np.random.Generator, times_ns: NDArray[np.int64], apps: NDArray[np.int8]

@@ -19,9 +19,13 @@ from toolkit.records.packed import PACKED_SUFFIX
 from toolkit.records.parquet import PARQUET_PARTS
 from toolkit.simulation.billing_statement import HEADER, statement_name
 from toolkit.simulation.plan import SimulationPlan
+from toolkit.simulation.receipts import RECEIPT_OPTIONS
 
 LABELS_NAME, PRICES_NAME, SETTINGS_NAME = "incidents.json", "prices.toml", "run.json"
-_PATTERNS = (PARQUET_PARTS, f"*{PACKED_SUFFIX}", LABELS_NAME, PRICES_NAME, SETTINGS_NAME, "statement-*.csv")
+_PATTERNS = (
+    *(PARQUET_PARTS, "receipts-*.parquet", f"*{PACKED_SUFFIX}", "statement-*.csv"),
+    *(LABELS_NAME, PRICES_NAME, SETTINGS_NAME),
+)
 # A msg_id is stored once in the dictionary of a row group. In larger groups the dictionary would reach its size limit.
 _ROW_GROUP_SIZE = 500_000
 
@@ -75,13 +79,24 @@ class OutputFolder:
         """Return the path of the calls of a day."""
         return self.path / f"calls-{day.isoformat()}.parquet"
 
-    def write_calls(self, day: date, table: pa.Table) -> None:
-        """Write the calls of a day."""
+    def receipts_path(self, day: date) -> Path:
+        """Return the path of the receipts for the messages of a day."""
+        return self.path / f"receipts-{day.isoformat()}.parquet"
+
+    def write_day(self, day: date, calls: pa.Table, receipts: pa.Table) -> None:
+        """Write the receipts and the calls of a day; if the calls exist, both are complete."""
+        with replacing(self.receipts_path(day)) as partial:
+            pq.write_table(receipts, partial, **RECEIPT_OPTIONS)
         with (
             replacing(self.day_path(day)) as partial,
             pq.ParquetWriter(partial, parquet.schema(), **parquet.writer_options()) as writer,
         ):
-            writer.write_table(table, row_group_size=_ROW_GROUP_SIZE)
+            writer.write_table(calls, row_group_size=_ROW_GROUP_SIZE)
+
+    def remove_day(self, day: date) -> None:
+        """Remove the files of a day."""
+        self.day_path(day).unlink(missing_ok=True)
+        self.receipts_path(day).unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""

@@ -12,11 +12,13 @@ import numpy as np
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 
-REVISION = 1  # of the simulator: a folder holds the days of one revision only
+REVISION = 2  # of the simulator: a folder holds the days of one revision only
 DAY_NS = 86_400_000_000_000
 MINUTE_NS = 60_000_000_000
+NS_PER_S = 1_000_000_000
 _MIN_CALLS_PER_DAY = 1_000  # with fewer, no daily pattern shows, and an attack makes more calls than people do
 _MAX_DAYS, _MAX_CALLS, _MAX_SEED = 3_660, 10**11, 1 << 63
+_MAX_GROWTH = 0.05
 _CALLS = re.compile(r"([0-9]{1,3}(?:[_,][0-9]{3})+|[0-9]{1,12}(?:\.[0-9]{1,3})?)\s*([kKmMgG]?)")
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
@@ -28,9 +30,17 @@ class IncidentKind(StrEnum):
     SLOW_DATABASE = "slow_database"  # six times the latency, for two hours
     PUMPING = "pumping"  # SMS pumping: sends to the numbers of one rare prefix, none of them verified
     BRUTE_FORCE = "brute_force"  # codes of a few mobiles are guessed, for an hour
+    CARRIER_QUEUE = "carrier_queue"  # a carrier delivers messages late, for three hours
+    CARRIER_LOSS = "carrier_loss"  # a carrier loses most messages, for two hours
+    BALANCE_EMPTY = "balance_empty"  # one app's balance ends, until it is topped up after 50 minutes
+    BOMBING = "bombing"  # one mobile gets messages through all apps, for half an hour
+    CLOCK_SKEW = "clock_skew"  # the clock of one host is slow, for 11 hours
+    CAMPAIGN = "campaign"  # a burst of people who sign up, for two hours
     LIMIT_LOWERED = "limit_lowered"  # a rate limit allows fewer sends, from one day on
     KEY_ROTATED_BADLY = "key_rotated_badly"  # one app calls with an old secret, for 40 minutes
     PRICE_CHANGE = "price_change"  # messages cost more, from one day on
+    FLASH_SALE = "flash_sale"  # a burst at midnight and a busy day, on 11 November
+    PUBLIC_HOLIDAY = "public_holiday"  # less traffic, on China's public holidays
     WRONG_STATEMENT = "wrong_statement"  # lines of the provider's statements differ from the records
 
 
@@ -48,7 +58,8 @@ class SimulationPlan:
         start: The first UTC day.
         rules: The rate limits of the service, per app and mobile.
         incidents: The incidents to include. Each but WRONG_STATEMENT takes a separate day; if there are not enough
-            days, the first ones of ``ALL_INCIDENTS`` are included.
+            days, the first ones of ``ALL_INCIDENTS`` are included. FLASH_SALE and PUBLIC_HOLIDAY have their dates.
+        growth_per_day: The relative growth of the load from one day to the next.
 
     Raises:
         InputError: A value is out of range.
@@ -63,6 +74,7 @@ class SimulationPlan:
     start: date = date(2026, 11, 1)
     rules: tuple[Rule, ...] = DEFAULT_RULES
     incidents: tuple[IncidentKind, ...] = ALL_INCIDENTS
+    growth_per_day: float = 0.001
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "incidents", tuple(kind for kind in ALL_INCIDENTS if kind in self.incidents))
@@ -74,6 +86,10 @@ class SimulationPlan:
             )
         if not 0 <= self.seed < _MAX_SEED:
             raise InputError(f"seed {self.seed}: expected a whole number from 0 to 2^63 - 1")
+        if not abs(self.growth_per_day) <= _MAX_GROWTH:
+            raise InputError(
+                f"growth per day {self.growth_per_day}: expected -{_MAX_GROWTH} to {_MAX_GROWTH}, e.g. 0.003 for 0.3 %"
+            )
         if not 1970 <= self.start.year <= 2200:
             raise InputError(f"start {self.start}: expected a day of the years 1970 to 2200")
 
@@ -95,6 +111,7 @@ class SimulationPlan:
             "start": self.start.isoformat(),
             "rules": [str(rule) for rule in self.rules],
             "incidents": [kind.value for kind in self.incidents],
+            "growth_per_day": self.growth_per_day,
             "revision": REVISION,
         }
 

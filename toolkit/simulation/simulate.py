@@ -14,6 +14,7 @@ from toolkit.simulation.incident_labels import AffectedCalls, Label
 from toolkit.simulation.output_folder import PRICES_NAME, OutputFolder, StatementFiles
 from toolkit.simulation.plan import DAY_NS, SimulationPlan, random_stream
 from toolkit.simulation.prefixes import Prefixes
+from toolkit.simulation.receipts import to_receipts
 from toolkit.simulation.traffic import DayTraffic, generate_days
 
 _DEFAULT_PLAN = SimulationPlan()
@@ -108,7 +109,8 @@ class _Writer:
         progress = SimulationProgress(date, path, day.day_number + 1, self._calls, self._labels(day.day_number))
         try:
             if is_new:
-                self._folder.write_calls(date, to_table(day.calls, self.prefixes.numbers))
+                receipts = to_receipts(self._plan, day.day_number, day.sends, self.prefixes.carriers)
+                self._folder.write_day(date, to_table(day.calls, self.prefixes.numbers), receipts)
             self._statements.add(date, lines)
             self._statement_days = progress.days
             if progress.days > self._folder.days_done():
@@ -118,7 +120,7 @@ class _Writer:
                 self._statements.discard_last_day()
                 self._statement_days = min(self._statement_days, day.day_number)
                 if is_new:
-                    path.unlink(missing_ok=True)
+                    self._folder.remove_day(date)
             raise
         self.progress = progress
         return progress

@@ -30,7 +30,7 @@ from toolkit.simulation.failures import FailureModel
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.latencies import sample_latencies_ns
 from toolkit.simulation.people import Population, generate_sends, mix
-from toolkit.simulation.plan import DAY_NS, IncidentKind, SimulationPlan, random_stream
+from toolkit.simulation.plan import DAY_NS, NS_PER_S, IncidentKind, SimulationPlan, random_stream
 from toolkit.simulation.prefixes import Prefixes
 from toolkit.simulation.send_limits import NO_SENDS, AcceptedSends, SendLimit, are_accepted
 from toolkit.simulation.verify_attempts import Attempts, generate_attempts
@@ -62,7 +62,7 @@ def generate_days(plan: SimulationPlan, schedule: tuple[Incident, ...], prefixes
     pilot = _DayGenerator(pilot_plan, (), Population(_PILOT_SESSIONS, prefixes, key))
     pilot_calls = len(pilot.generate(0, _PILOT_SESSIONS).calls) + len(pilot.later_calls)
     sessions = max(0, plan.calls - _attack_calls(plan, schedule)) / (pilot_calls / _PILOT_SESSIONS)
-    loads = np.array([minute_loads(plan, number).sum() for number in range(plan.days)])
+    loads = np.array([minute_loads(plan, schedule, number).sum() for number in range(plan.days)])
     begun = np.rint(sessions * np.concatenate([[0.0], loads.cumsum() / loads.sum()])).astype(np.int64)
     population = Population(max(1, round(sessions / plan.days)), prefixes, key)
     generator = _DayGenerator(plan, schedule, population)
@@ -122,13 +122,18 @@ class _DayGenerator:
         guesses = _verify_calls(rng, active, guessed, attacks.generate_guesses(rng, failures, guessed))
         calls = np.concatenate([self.later_calls, self._send_calls(rng, sends), typed, guesses])
         self.later_calls = calls[calls["started_ns"] >= end_ns]
-        return DayTraffic(day_number, sends, _sorted_by_time(calls[calls["started_ns"] < end_ns]))
+        calls = calls[calls["started_ns"] < end_ns]
+        if skew := incidents.find(active, IncidentKind.CLOCK_SKEW):
+            affected = (calls["host"] == incidents.SKEWED_HOST) & skew.contains(calls["started_ns"])
+            calls["started_ns"][affected] += incidents.SKEW_S * NS_PER_S
+        return DayTraffic(day_number, sends, _sorted_by_time(calls))
 
     def _generate_sends(self, rng: np.random.Generator, failures: FailureModel, day_number: int, sessions: int) -> Rows:
         """Return the sends of the day's sessions and attacks, and those carried over from the day before."""
         plan, population = self._plan, self._population
-        times_ns = sample_times(plan, day_number, sessions)
-        sends = [self._later_sends, generate_sends(rng, population, failures, times_ns, self._sessions)]
+        times_ns = sample_times(plan, self._schedule, day_number, sessions)
+        of_people = generate_sends(rng, population, failures, times_ns, self._sessions, self._schedule)
+        sends = [self._later_sends, of_people]
         self._sessions += sessions
         day_ns = plan.start_ns + day_number * DAY_NS
         for incident in self._schedule:
@@ -136,6 +141,8 @@ class _DayGenerator:
                 continue
             if incident.kind is IncidentKind.PUMPING:
                 sends.append(attacks.generate_pumping(rng, plan, population, failures, incident))
+            elif incident.kind is IncidentKind.BOMBING:
+                sends.append(attacks.generate_bombing(rng, population, failures, incident))
             elif incident.kind is IncidentKind.BRUTE_FORCE:
                 sends.append(attacks.generate_sends_to_victims(rng, plan, population, failures, incident))
         return np.concatenate(sends)

@@ -8,14 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.api.defaults import TRIES, TTL_S
-from toolkit.simulation import call_outcomes
+from toolkit.simulation import apps, call_outcomes
 from toolkit.simulation.call_arrays import Rows
+from toolkit.simulation.daily_pattern import hours_in_china
+from toolkit.simulation.deliveries import NEVER_NS
 from toolkit.simulation.failures import FailureModel
 
-_S = 1_000_000_000
+_S, _MINUTE_NS = 1_000_000_000, 60_000_000_000
 _MAX_ATTEMPTS = 9
 
-_TYPED_RATIO = 0.87  # of the messages
+# Of the messages that arrive in time, the ratio whose code is typed, relative to that by day; by hour in China.
+_HOUR_FACTORS = np.array([0.96, 0.93, 0.90, 0.88, 0.88, 0.90, 0.94, 0.97, 0.99, *[1.0] * 13, 0.99, 0.98])
+_TYPED_AFTER_A_MINUTE_RATIO = 0.6  # of the same, if the message arrives after a minute or more
 _LATE_RATIO = 0.012
 _RIGHT_RATIO, _RIGHT_AGAIN_RATIO = 0.955, 0.88
 # The probability of another attempt, by the outcome of the last one; 0.72 is that of failures.
@@ -81,8 +85,9 @@ class Attempts:
 def generate_attempts(rng: np.random.Generator, failures: FailureModel, messages: Rows) -> Attempts:
     """Return the verifies of people for the last message of each session (accepted SEND rows)."""
     states = _MessageStates(messages["started_ns"] + TTL_S * _S)
-    indexes = np.flatnonzero(rng.random(len(messages)) < _TYPED_RATIO)
-    times_ns = messages["session_ends_ns"][indexes] + messages["latency_ns"][indexes] + _sample_typing_ns(rng, indexes)
+    indexes = np.flatnonzero(rng.random(len(messages)) < _typed_ratios(messages))
+    arrived_ns = (messages["started_ns"] + messages["latency_ns"] + messages["delay_ns"])[indexes]
+    times_ns = np.maximum(arrived_ns, messages["session_ends_ns"][indexes]) + _sample_typing_ns(rng, indexes)
     right_ratio, rounds = _RIGHT_RATIO, []
     for _ in range(_MAX_ATTEMPTS):
         right = states.verified[indexes] | (rng.random(len(indexes)) < right_ratio)
@@ -95,12 +100,19 @@ def generate_attempts(rng: np.random.Generator, failures: FailureModel, messages
     return Attempts(*(np.concatenate([getattr(it, name) for it in rounds]) for name in Attempts.__slots__))
 
 
-def _sample_typing_ns(rng: np.random.Generator, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Sample the times from the API's response to the first verify, ns.
+def _typed_ratios(messages: Rows) -> NDArray[np.float64]:
+    """Return for each message the probability that its code is typed."""
+    ratios: NDArray[np.float64] = (
+        apps.TYPED_RATIOS[messages["template"]] * _HOUR_FACTORS[hours_in_china(messages["started_ns"])]
+    )
+    ratios[messages["delay_ns"] > _MINUTE_NS] *= _TYPED_AFTER_A_MINUTE_RATIO
+    ratios[messages["delay_ns"] == NEVER_NS] = 0.0
+    return ratios
 
-    The message arrives, then a person reads and types the code; a few do so after it has expired.
-    """
-    times_s = rng.lognormal(np.log(4.0), 0.6, len(indexes)) + rng.lognormal(np.log(10.0), 0.55, len(indexes))
+
+def _sample_typing_ns(rng: np.random.Generator, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sample the times from the arrival of a message to the first verify, ns; a few come after it has expired."""
+    times_s = rng.lognormal(np.log(10.0), 0.55, len(indexes))
     late = rng.random(len(indexes)) < _LATE_RATIO
     times_s[late] = TTL_S + rng.lognormal(np.log(90.0), 0.9, int(late.sum()))
     return (times_s * _S).astype(np.int64)
