@@ -54,19 +54,16 @@ class Digests:
         tag, pad = self._tag_and_pad(app_id, seq, epoch)
         return _uuid(seq ^ self._cover(tag), tag), pad
 
-    def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], str]) -> tuple[int, int] | None:
-        """Return the number in a msg_id and the pad of its code; None if the app never got this msg_id.
-
-        ``epoch_of`` finds the epoch of a number.
-        """
+    def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], str]) -> int | None:
+        """Return the number in a msg_id; None if the app never got this msg_id. ``epoch_of`` finds a number's epoch."""
         digits = msg_id.replace("-", "")
         try:
             covered = int(digits[:12], 16)
         except ValueError:
             return None
         seq = covered ^ self._cover(digits[12:])
-        tag, pad = self._tag_and_pad(app_id, seq, epoch_of(seq))
-        return (seq, pad) if _uuid(covered, tag) == msg_id else None
+        tag, _ = self._tag_and_pad(app_id, seq, epoch_of(seq))
+        return seq if _uuid(covered, tag) == msg_id else None
 
     def derive(self, purpose: str) -> str:
         """Return 24 hex digits that depend on the key and the purpose alone."""

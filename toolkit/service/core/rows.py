@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class MessageRow(NamedTuple):
-    """An accepted send. ``masked`` is its code, encrypted by ``digests.mask``; ``forced``: see ``NewMessage``."""
+    """An accepted send. ``digest`` is that of its code. ``forced``: see ``NewMessage``; 0 for none."""
 
     seq: int
     app_id: int
@@ -15,8 +15,15 @@ class MessageRow(NamedTuple):
     sent_ms: int
     expires_ms: int
     segments: int
-    masked: int
+    digest: bytes
     forced: int
+
+
+class JobRow(NamedTuple):
+    """A delivery job. ``masked`` is the code, encrypted by ``digests.mask``."""
+
+    seq: int
+    masked: int
 
 
 class TryRow(NamedTuple):

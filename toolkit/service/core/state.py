@@ -57,12 +57,12 @@ from toolkit.service.core.messages import Decision, NewMessage
 from toolkit.service.core.policy import HOUR_MS, Policy
 from toolkit.service.core.rate_windows import RateWindows, SendTimes
 from toolkit.service.core.record_pages import PAGE, RecordPages
-from toolkit.service.core.rows import AppRow, DeliveryRow, MessageRow, TemplateRow, TryRow
+from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, TemplateRow, TryRow
 
 VERIFIED_KEPT_MS = 24 * HOUR_MS  # an expired message is known as verified for so long
 _GRACE_MS = 60_000  # a call that was under way when a message expired has ended by then
 _MOBILES = 10**11
-_RECORD = struct.Struct("<IQQIHB?")  # the fields of Record
+_RECORD = struct.Struct("<IQQ16sHB?")  # the fields of Record
 _VERIFIED_AT = _RECORD.size - 1
 _DIGITS = bytes.maketrans(b"\0\1", b"01")
 _PAGES_A_SWEEP = 16
@@ -74,7 +74,7 @@ class Record(NamedTuple):
     app_id: int
     mobile: int
     expires_ms: int
-    masked: int
+    digest: bytes
     forced: int
     tries: int
     verified: bool
@@ -103,6 +103,7 @@ class Batch:
     """
 
     messages: list[MessageRow] = field(default_factory=list)
+    jobs: list[JobRow] = field(default_factory=list)
     tries: list[TryRow] = field(default_factory=list)
     deliveries: list[DeliveryRow] = field(default_factory=list)
     deletions: list[tuple[str, int, int]] = field(default_factory=list)
@@ -192,21 +193,21 @@ class ServiceState:
         self.credit(app_id, -segments)
         seq = self.seq = self.seq + 1
         msg_id, pad = self.digests.make_msg_id(app_id, seq, self._epochs[-1])
-        masked, forced_number, expires_ms = mask(code, pad), int(forced or 0), now_ms + ttl_ms
+        digest, forced_number, expires_ms = self.digests.code(msg_id, code), int(forced or 0), now_ms + ttl_ms
         self._keep_page_until(seq, expires_ms)
-        record = _RECORD.pack(app_id, mobile, expires_ms, masked, forced_number, 0, False)
+        record = _RECORD.pack(app_id, mobile, expires_ms, digest, forced_number, 0, False)
         batch.replace(self.records, seq, None, record)
+        batch.jobs.append(JobRow(seq, mask(code, pad)))
         batch.messages.append(
-            MessageRow(seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, masked, forced_number)
+            MessageRow(seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced_number)
         )
         return Decision(ReturnCode.SUCCESS, 0, msg_id)
 
     def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:
         """Judge a typed code. A wrong code uses up a try, the right one the message."""
-        found = self.digests.parse_msg_id(app_id, msg_id, self._epoch)
-        if found is None:
+        seq = self.find_seq(app_id, msg_id)
+        if seq is None:
             return Decision(ReturnCode.INVALID_CODE)
-        seq, pad = found
         record = self.record(seq)
         if record is None:
             _, verified = self._verified.get(seq // PAGE, (0, 0))
@@ -215,7 +216,7 @@ class ServiceState:
         failures = self.failures.get(key)
         if (wait_ms := self.failures.wait_ms(failures, now_ms)) > 0:
             return Decision(ReturnCode.OUT_OF_FREQ, wait_ms)
-        verdict = self._verdict(record, pad, code, now_ms)
+        verdict = self._verdict(record, msg_id, code, now_ms)
         if verdict is ReturnCode.INVALID_CODE and not record.forced:
             self.batch.replace(self.failures, key, failures, self.failures.with_one_more(failures, now_ms))
             self._record_try(seq, record._replace(tries=record.tries + 1), now_ms)
@@ -223,14 +224,14 @@ class ServiceState:
             self._record_try(seq, record._replace(verified=True), now_ms)
         return Decision(verdict)
 
-    def _verdict(self, record: Record, pad: int, code: str, now_ms: int) -> ReturnCode:
+    def _verdict(self, record: Record, msg_id: str, code: str, now_ms: int) -> ReturnCode:
         if forced := find(record.forced):
             return forced
         if record.verified:
             return ReturnCode.VERIFIED_CODE
         if now_ms >= record.expires_ms or record.tries >= self.policy.tries:
             return ReturnCode.EXPIRED_CODE
-        right = hmac.compare_digest(unmask(record.masked, pad).encode(), code.encode("utf-8", "surrogatepass"))
+        right = hmac.compare_digest(record.digest, self.digests.code(msg_id, code))
         return ReturnCode.SUCCESS if right else ReturnCode.INVALID_CODE
 
     def _record_try(self, seq: int, record: Record, now_ms: int) -> None:
@@ -239,14 +240,13 @@ class ServiceState:
         self.batch.tries.append(TryRow(self.try_seq, seq, now_ms, int(record.verified)))
 
     def read_message(self, app_id: int, seq: int, masked: int) -> tuple[str, str]:
-        """Return the msg_id and the code of a message."""
+        """Return the msg_id and the code of a message that is still to be delivered."""
         msg_id, pad = self.digests.make_msg_id(app_id, seq, self._epoch(seq))
         return msg_id, unmask(masked, pad)
 
     def find_seq(self, app_id: int, msg_id: str) -> int | None:
         """Return the number of a message; None if the app never got this msg_id."""
-        found = self.digests.parse_msg_id(app_id, msg_id, self._epoch)
-        return found[0] if found else None
+        return self.digests.parse_msg_id(app_id, msg_id, self._epoch)
 
     def _epoch(self, seq: int) -> str:
         return self._epochs[bisect_right(self._epoch_starts, seq) - 1]
@@ -334,8 +334,8 @@ class ServiceState:
 
     def load_message(self, row: MessageRow) -> None:
         """Load an accepted send. Call it in the order of ``seq``."""
-        self.seq, app_id, mobile, _, sent_ms, expires_ms, _, masked, forced = row
-        self.records[self.seq] = _RECORD.pack(app_id, mobile, expires_ms, masked, forced, 0, False)
+        self.seq, app_id, mobile, _, sent_ms, expires_ms, _, digest, forced = row
+        self.records[self.seq] = _RECORD.pack(app_id, mobile, expires_ms, digest, forced, 0, False)
         self._keep_page_until(self.seq, expires_ms)
         self.newest_ms = max(self.newest_ms, sent_ms)
         self.sends.load(app_id * _MOBILES + mobile, sent_ms)

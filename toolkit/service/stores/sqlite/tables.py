@@ -19,7 +19,7 @@ from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.rows import AppRow, DeliveryRow, MessageRow, TemplateRow, TryRow
+from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, TemplateRow, TryRow
 from toolkit.service.core.state import Batch, ServiceState
 
 _ROWS_A_STATEMENT = 64
@@ -33,8 +33,8 @@ CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB,
     balance INTEGER);
 CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
 CREATE TABLE messages (seq INTEGER PRIMARY KEY, app_id INTEGER, mobile INTEGER, temp_id INTEGER, sent_ms INTEGER,
-    expires_ms INTEGER, segments INTEGER, masked INTEGER, forced INTEGER);
-CREATE TABLE jobs (seq INTEGER PRIMARY KEY);
+    expires_ms INTEGER, segments INTEGER, digest BLOB, forced INTEGER);
+CREATE TABLE jobs (seq INTEGER PRIMARY KEY, masked INTEGER);
 CREATE TABLE tries (try_seq INTEGER PRIMARY KEY, seq INTEGER, tried_ms INTEGER, right INTEGER);
 CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT, carrier_id TEXT, attempts INTEGER,
     settled_ms INTEGER);
@@ -104,9 +104,7 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
         _put(db, "apps", AppRow._fields, batch.app_rows)
         _put(db, "templates", TemplateRow._fields, batch.template_rows)
         _put(db, "messages", MessageRow._fields, batch.messages)
-        if batch.messages:  # each is a delivery job, too
-            numbers = (batch.messages[0].seq, batch.messages[-1].seq)
-            db.execute("INSERT INTO jobs SELECT seq FROM messages WHERE seq BETWEEN ? AND ?", numbers)
+        _put(db, "jobs", JobRow._fields, batch.jobs)
         _put(db, "tries", TryRow._fields, batch.tries)
         _put(db, "deliveries", DeliveryRow._fields, batch.deliveries)
         if batch.deliveries:
