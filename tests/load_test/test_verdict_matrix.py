@@ -185,6 +185,18 @@ def test_each_target_gets_the_right_verdict_everywhere(row: Row, loop: str, sand
     check(judge_again(cell, tmp_path / "again", row.expected(not has_own, loop)), row, not has_own, loop)
 
 
+def test_a_target_that_is_gone_at_the_end_fails_the_run_whatever_share_may_fail(
+    sandbox: Running, tmp_path: Path
+) -> None:
+    with faulty_target(sandbox.url, Fault.DIE, 10) as target:
+        cell = load(sandbox, target.url, tmp_path / "runs", "--users", "2", "--max-failed", "100%")
+    assert cell.run_json == cell.junit == cell.page == cell.shell == {"failed <= 100%": PASS}
+    assert (cell.exit_code, cell.end) == (MISSED, FAIL)
+    (reason,) = cell.reasons
+    assert reason.startswith("the target could not be reached at the end of the run: ")
+    assert cell.summary["exit_reasons"] == [reason]
+
+
 @pytest.mark.parametrize(("loop", "own"), [("closed", ()), ("open", ("--threshold", MAX))], ids=LOOPS)
 @pytest.mark.parametrize("host", ["nope.invalid:1", "127.0.0.1:{port}"], ids=["no DNS", "nothing listens"])
 def test_a_target_that_cannot_be_reached_is_not_loaded(

@@ -22,7 +22,7 @@ from toolkit.report import html as page
 from toolkit.report import json_csv, markdown
 from toolkit.report.build import build_report
 from toolkit.report.inputs import ReportInputs, ReportOptions, read_inputs, read_run
-from toolkit.report.model import Figure, Report, Table
+from toolkit.report.model import Figure, Report, Section, Table
 from toolkit.report.write_files import Format, write
 from toolkit.runs.thresholds import parse_threshold
 from toolkit.simulation import SimulationPlan, simulate
@@ -179,6 +179,17 @@ def test_json_has_whole_frames_exact_money_and_no_nan(report: Report) -> None:
     assert Decimal(found["tables"]["cost"][0]["money"]) == Decimal(str(table(report, "cost").frame["money"].iloc[0]))
     assert found["tables"]["errors"][0]["first_seen"].endswith("+00:00")
     assert [it["status"] for it in found["verdicts"]] == ["PASS"]
+
+
+def test_json_has_counts_as_integers_and_longer_ones_than_a_double_holds_as_text(report: Report) -> None:
+    keys = pd.DataFrame({"mobile_key": pd.array([2**60 + 1, 7, None], "Int64"), "calls": [3, 2, 1]})
+    sections = [*report.sections, Section("keys", "Keys", parts=[Table("keys", (), [], keys)])]
+    tables = json.loads(json_csv.to_json(replace(report, sections=sections)))["tables"]
+    assert tables["keys"][0] == {"mobile_key": "1152921504606846977", "calls": 3}
+    assert [row["mobile_key"] for row in tables["keys"]][1:] == [7, None]
+    names = {"calls", "sends", "mobiles", "messages", "verifies"}
+    counts = {(name, it, type(row[it])) for name, rows in tables.items() for row in rows for it in names & row.keys()}
+    assert [found for found in counts if found[2] not in (int, type(None))] == []
 
 
 def test_csv_has_a_file_for_each_table(report: Report, tmp_path: Path) -> None:

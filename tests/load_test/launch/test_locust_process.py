@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from support.api import serving
 from support.processes import wait_gone
 
 from toolkit.api.errors import InputError, NotConnectedError, ReturnCodeError, RunError
 from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import ServerResponse
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.launch.scenarios import find_scenario, scenarios
@@ -104,6 +108,30 @@ def test_a_check_of_a_wrong_key_says_so() -> None:
     with sandbox() as target, pytest.raises(ReturnCodeError) as caught:
         locust_process.check_target(Target(target.base_url, target.app_key, "wrong", 1))
     assert caught.value.return_code is ReturnCode.AUTH_FAILED
+
+
+def answer_with(status: int, content: object) -> ServerResponse:
+    body = json.dumps(content).encode()
+    return ServerResponse(status, ((b"content-length", b"%d" % len(body)),), body)
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "proves"),
+    [
+        (403, {"error": {"code": 50026, "message": "wrong msg_id"}}, True),
+        (403, {"is_valid": False, "error": {"code": 50026, "message": "wrong msg_id"}}, True),
+        (403, {"error": {"code": 50010, "message": "invalid code"}}, True),
+        (403, {"error": {"code": 59026, "message": "new"}}, True),
+        (403, {"error": {"code": 50036, "message": "app in black"}}, False),
+        (500, {"error": {"code": 50026, "message": "wrong msg_id"}}, False),
+        (404, {"error": {"code": 50016, "message": "api not found"}}, False),
+    ],
+)
+def test_a_check_accepts_every_answer_that_proves_the_key(status: int, content: object, proves: bool) -> None:
+    with serving() as api:
+        api.reply = answer_with(status, content)
+        with nullcontext() if proves else pytest.raises(ReturnCodeError):
+            locust_process.check_target(api.target)
 
 
 def test_a_load_test_of_a_sandbox_is_recorded(tmp_path: Path) -> None:

@@ -584,7 +584,12 @@ class LoadOptions(BaseModel):
         return cap_messages(self.max_messages, self.max_cost, price)
 
     def check_data(self) -> None:
-        """Raise InputError if the mobiles or the recording can't be used. Reads their files."""
+        """Raise InputError if the mobiles, the recording or the limits can't be used. Reads the files."""
+        schedule = self.schedule() if self.limits else None
+        if self.limits and not (schedule and schedule.is_rising):
+            raise InputError(
+                "--limit needs a rate that rises, e.g. --stages 2m@5000: the highest rate that meets it is reported"
+            )
         if self.mobiles != LoadOptions.model_fields["mobiles"].default:
             from toolkit.load_test.plan.mobile_pools import parse_pool  # imports numpy
 

@@ -60,6 +60,10 @@ class Stage(Protocol):
     def duration_s(self) -> float:
         """The length of the stage in seconds; may be infinite."""
 
+    @property
+    def rates_per_s(self) -> tuple[float, float]:
+        """The rate at its beginning, and at its end or its highest."""
+
     def arrivals(self, until_s: float) -> float:
         """Return the rate's integral from the stage's start."""
 
@@ -74,6 +78,11 @@ class Ramp:
     duration_s: float
     start_per_s: float
     end_per_s: float
+
+    @property
+    def rates_per_s(self) -> tuple[float, float]:
+        """The rate at its beginning and at its end."""
+        return self.start_per_s, self.end_per_s
 
     def arrivals(self, until_s: float) -> float:
         """Return the rate's integral from the stage's start."""
@@ -98,6 +107,11 @@ class Sine:
     mean_per_s: float
     amplitude_per_s: float
     period_s: float
+
+    @property
+    def rates_per_s(self) -> tuple[float, float]:
+        """The rate at its beginning, and the highest one."""
+        return self.mean_per_s, self.mean_per_s + self.amplitude_per_s
 
     def arrivals(self, until_s: float) -> float:
         """Return the rate's integral from the stage's start."""
@@ -129,6 +143,16 @@ class Schedule:
     def duration_s(self) -> float:
         """The total length of the stages in seconds; may be infinite."""
         return sum(stage.duration_s for stage in self.stages)
+
+    @property
+    def is_rising(self) -> bool:
+        """Whether the rate rises within a stage, or from one stage to the next.
+
+        >>> [Schedule(parse_stages(it)).is_rising for it in ("2m@500", "1m=100,1m=200", "2m=500,10s@0")]
+        [True, True, False]
+        """
+        bounds = [it.rates_per_s for it in self.stages]
+        return any(low < high for low, high in bounds) or any(end < low for (_, end), (low, _) in pairwise(bounds))
 
     def arrivals(self, until_s: float) -> float:
         """Return the expected number of arrivals of all workers until a time."""

@@ -111,7 +111,8 @@ def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
         what = {"outcome": f"{row['endpoint']} {_what(row)}", "since": row["changed_at"]}
         most = why.head(3) if len(why) else why.reindex([0]).assign(value="not concentrated")
         frames.append(most.assign(**what))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    counts = {"calls": "Int64", "found": "Int64"}  # null if an outcome is not concentrated
+    return pd.concat(frames, ignore_index=True).astype(counts) if frames else pd.DataFrame()
 
 
 def _what(row: Row) -> str:
