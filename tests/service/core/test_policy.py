@@ -1,13 +1,12 @@
-"""Rate limits and the price of a text match a naive model."""
+"""Rate limits match a naive model."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.api.rate_rules import Rule
-from toolkit.service.core.policy import count_segments, wait_ms
+from toolkit.service.core.policy import wait_ms
 
 RULES = st.lists(st.builds(Rule, st.integers(1, 5), st.integers(1, 50)), max_size=3).map(tuple)
 
@@ -38,10 +37,3 @@ def test_the_wait_ends_exactly_when_the_rules_allow_one_more(rules: tuple[Rule, 
     if (wait := wait_ms(times, rules, now_ms)) > 0:
         assert not within(times, rules, now_ms + wait - 1)
         assert within(times, rules, now_ms + wait)
-
-
-@pytest.mark.parametrize(
-    ("length", "segments"), [(1, 1), (70, 1), (71, 2), (134, 2), (135, 3), (201, 3), (202, 4), (350, 6)]
-)
-def test_a_text_is_charged_in_70_or_67_characters(length: int, segments: int) -> None:
-    assert count_segments("字" * length) == segments

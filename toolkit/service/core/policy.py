@@ -1,4 +1,4 @@
-"""Define the limits of the service: rate limits, tries, lifetimes, and the price of a text in segments.
+"""Define the limits of the service: rate limits, tries, lifetimes.
 
 Times are whole milliseconds of the service clock.
 Sources: SMS Code API v1 and the contract's choices; NIST SP 800-63B for the lifetime of a code.
@@ -15,7 +15,6 @@ from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 HOUR_MS = 3_600_000
 MAX_TTL_S = 86_400
 ADVISED_TTL_S = 600  # NIST SP 800-63B-3, section 5.1.3.2: an out-of-band secret is invalid after 10 minutes
-ONE_SEGMENT, SEGMENT = 70, 67  # characters of a text that fits one SMS, and of each part of a longer one
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +56,3 @@ def wait_ms(times: Sequence[int], rules: Sequence[Rule], now_ms: int) -> int:
     """
     waits = [times[-rule.count] + rule.window_ms - now_ms for rule in rules if len(times) >= rule.count]
     return max(waits, default=0)
-
-
-def count_segments(text: str) -> int:
-    """Return the number of messages that a text is charged as. The text includes the signature.
-
-    >>> [count_segments("x" * length) for length in (70, 71, 134, 135)]
-    [1, 2, 2, 3]
-    """
-    return 1 if len(text) <= ONE_SEGMENT else -(-len(text) // SEGMENT)

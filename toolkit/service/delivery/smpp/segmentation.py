@@ -1,7 +1,6 @@
 """Split a text into the parts of a concatenated SMS: GSM 7-bit if its letters allow that, else UCS-2.
 
-Sources: 3GPP TS 23.038 (alphabets), 3GPP TS 23.040 section 9.2.3.24.1 (concatenation). The price of a send doesn't
-depend on this: the API charges by the template's length (70 and 67 characters), whatever the alphabet.
+Sources: see ``toolkit.service.core.segments``. The API charges every text as UCS-2, in any alphabet.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from aiosmpplib.codec import GSM7BitCodec
 
 from toolkit.api.errors import InputError
+from toolkit.service.core.segments import MAX_PART_OCTETS, MAX_SINGLE_OCTETS, join_letters
 
 MAX_PARTS = 255
 
@@ -30,7 +30,7 @@ class Alphabet:
 
 # SMPP carries each GSM letter in one octet. A letter of the extension table takes two.
 GSM_7BIT = Alphabet("gsm0338", 160, 153)
-UCS_2 = Alphabet("ucs2", 140, 134)
+UCS_2 = Alphabet("ucs2", MAX_SINGLE_OCTETS, MAX_PART_OCTETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,9 @@ def split(text: str, reference: int) -> list[Part]:
         letters = [codec.encode(letter)[0] for letter in text]
     else:
         alphabet, letters = UCS_2, [letter.encode("utf-16-be", "replace") for letter in text]
-    if sum(map(len, letters)) <= alphabet.max_single:
-        return [Part(alphabet, b"".join(letters))]
-    payloads = [b""]
-    for letter in letters:
-        if len(payloads[-1]) + len(letter) > alphabet.max_part:
-            payloads.append(b"")
-        payloads[-1] += letter
+    payloads = join_letters(letters, alphabet.max_single, alphabet.max_part)
+    if len(payloads) == 1:
+        return [Part(alphabet, payloads[0])]
     if len(payloads) > MAX_PARTS:
         raise InputError(f"the text has {len(payloads)} parts: phones put together at most {MAX_PARTS}")
     headers = (bytes([5, 0, 3, reference, len(payloads), number]) for number in range(1, len(payloads) + 1))
