@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from toolkit.api.return_codes import Kind, find_published, kind_of
 
 ERROR = "ERROR"
+CODE_UNKNOWN = "code unknown"
 """The kind shown for a call that ended without an answer of the API."""
 UNKNOWN = "UNKNOWN"
 """The kind shown for a return code that the API's table doesn't list."""
@@ -29,6 +30,15 @@ KIND_COLOURS = {
 }
 
 
+def status_outcome(http_status: int | None) -> str:
+    """Return the outcome of a response whose return code is not known.
+
+    >>> status_outcome(403)
+    'HTTP 403, code unknown'
+    """
+    return CODE_UNKNOWN if http_status is None else f"HTTP {http_status}, {CODE_UNKNOWN}"
+
+
 def outcome_name(outcome: int | str) -> str:
     """Return the label of an outcome.
 
@@ -41,7 +51,10 @@ def outcome_name(outcome: int | str) -> str:
 
 def outcome_kind(outcome: int | str) -> str:
     """Return the name of an outcome's kind, ``ERROR`` or ``UNKNOWN``."""
-    return ERROR if isinstance(outcome, str) else kind_of(outcome) or UNKNOWN
+    if isinstance(outcome, str):
+        is_answered = outcome.endswith(CODE_UNKNOWN)
+        return (Kind.SERVER.value if outcome.startswith("HTTP 5") else UNKNOWN) if is_answered else ERROR
+    return kind_of(outcome) or UNKNOWN
 
 
 def shades(base: Mapping[str, str]) -> dict[str, str]:

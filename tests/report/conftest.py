@@ -13,7 +13,6 @@ from support.programs import require
 
 from toolkit.analysis import Calls
 from toolkit.analysis.calls_table import lazy
-from toolkit.analysis.sources.text_files import UnreadLines
 from toolkit.api.return_codes import find, kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import CallRecord
@@ -99,7 +98,7 @@ def inputs_of() -> Callable[..., ReportInputs]:
         claims: Sequence[CheckRecord] = (),
         **asked: Any,
     ) -> ReportInputs:
-        calls = Calls(lazy(frame), UnreadLines().frame())
+        calls = Calls(lazy(frame))
         return ReportInputs(calls, (RunResult("friday", calls, settings or {}, claims),), ReportOptions(**asked))
 
     return make

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 
-import pandas as pd
 import pytest
 from junitparser import JUnitXml
 
@@ -36,7 +35,7 @@ def calls(call, *outcomes):
     for number, it in enumerate(outcomes):
         code, error = (it, None) if isinstance(it, int) else (None, it)
         records.append(call(Endpoint.SEND, code, error=error, started_ns=10**18 + number * 10**9))
-    return Calls(lazy(analysis.from_records(records)), pd.DataFrame())
+    return Calls(lazy(analysis.from_records(records)))
 
 
 @pytest.mark.parametrize(

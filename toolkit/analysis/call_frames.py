@@ -49,7 +49,8 @@ COLUMNS: dict[str, Any] = {
     "request_id": nw.String,
     "message": nw.String,
 }
-REQUIRED = ("started_ns", "endpoint", "latency_ns")
+NEVER_NULL = ("started_ns", "endpoint")
+REQUIRED = (*NEVER_NULL, "latency_ns")  # the latency is null in calls of a log that doesn't hold it
 _KEYS = ("mobile_key", "msg_key")  # 64-bit digests, which a conversion to float changes
 _TIMES = ("started_ns", "latency_ns", "wait_ns")
 _MAX_EXACT_FLOAT = 2**53
@@ -220,7 +221,7 @@ def _checks(name: str, dtype: Any) -> Iterator[_Check]:
         wanted = "text" if text else "whole numbers"
         cure = "times: epoch_ns() in DuckDB, 1000 * unix_micros() in Spark" if dtype.is_temporal() else "convert it"
         raise InputError(f"invalid column {name} of the frame of calls: it is {dtype}, expected {wanted}; {cure}")
-    if name in REQUIRED:
+    if name in NEVER_NULL:
         nulls = nw.when(column.is_null()).then(nw.lit(1)).otherwise(nw.lit(0)).sum()
         without = f'frame.dropna(subset=["{name}"])'
         yield _Check(name, nulls, lambda rows: f"{rows:,} calls have none; leave these out: {without}" if rows else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from toolkit.analysis.call_frames import LazyTable, check_frame
 from toolkit.analysis.calls_table import IntoCalls, collect, lazy
+from toolkit.analysis.source_record import SourceRecord, unread_frame
 from toolkit.analysis.tidy_frames import tidy
 from toolkit.analysis.timestamps import NS_PER_S, parse_time_ns, to_utc
 from toolkit.records.call_record import CallRecord
@@ -20,22 +21,15 @@ from toolkit.time_zone import UTC
 
 _NAMES = [column.name for column in fields(CallRecord)]
 _INTEGERS = {"return_code": "Int64", "temp_id": "Int64", "mobile_key": "Int64", "msg_key": "Int64", "segments": "Int16"}
-_UNREAD: dict[str, Any] = {"file": "category", "reason": "string", "rows": "int64", "lines": "string", "text": "string"}
-
-
-def no_unread_lines() -> pd.DataFrame:
-    """Return the frame ``Calls.unread`` without rows."""
-    return pd.DataFrame({name: pd.Series(dtype=type_) for name, type_ in _UNREAD.items()})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Calls:
-    """A lazy table of calls, with the rows that couldn't be read. ``read`` creates it.
+    """A lazy table of calls, with a record of each text file that they were read from. ``read`` creates it.
 
     ``table``: narwhals LazyFrame with the columns of CallRecord.
 
-    ``unread``: pandas frame with one row per file and reason. Columns: file (category), reason (string), rows (int64),
-    lines (string, the first line numbers), text (string, the first row's text, masked).
+    ``sources``: how each text file was read. Parquet files and packed files have no record.
 
     ``absent``: the columns of CallRecord that the source lacks; a function that needs one of them raises InputError.
 
@@ -43,8 +37,17 @@ class Calls:
     """
 
     table: LazyTable
-    unread: pd.DataFrame = field(default_factory=no_unread_lines)
+    sources: tuple[SourceRecord, ...] = ()
     absent: frozenset[str] = frozenset()
+
+    @property
+    def unread(self) -> pd.DataFrame:
+        """The lines that could not be read: a pandas frame with one row per file and reason.
+
+        Columns: file (category), reason (string), rows (int64), lines (string, the first line numbers), text (string,
+        the first line's text, masked).
+        """
+        return unread_frame(self.sources)
 
     def between(
         self, since: str | pd.Timestamp | None = None, until: str | pd.Timestamp | None = None, timezone: str = UTC
@@ -74,8 +77,8 @@ class Calls:
     def __repr__(self) -> str:
         count, period = len(self), span(self)
         when = f" from {period[0]:%Y-%m-%d %H:%M:%S} to {period[1]:%Y-%m-%d %H:%M:%S} UTC" if period else ""
-        unread = int(self.unread["rows"].sum()) if len(self.unread) else 0
-        return f"<{count:,} calls{when}, {unread:,} rows unread>"
+        unread = sum(source.unread_rows for source in self.sources)
+        return f"<{count:,} calls{when}, {unread:,} lines unread>"
 
     def to_pandas(self) -> pd.DataFrame:
         """Load all calls into a frame like that of ``from_records``, with rows in any order."""
@@ -127,7 +130,7 @@ def span(calls: IntoCalls) -> tuple[pd.Timestamp, pd.Timestamp] | None:
 
     Example: ``first, last = span(read("runs/1"))``. Raises InputError if ``calls`` isn't a frame of calls.
     """
-    ended = nw.col("started_ns") + nw.col("latency_ns")
+    ended = nw.col("started_ns") + nw.col("latency_ns").fill_null(0)
     found = collect(lazy(calls).select(first=nw.col("started_ns").min(), last=ended.max())).iloc[0]
     if pd.isna(found["first"]):
         return None

@@ -26,7 +26,7 @@ IS_SUCCESS = nw.col("return_code") == int(ReturnCode.SUCCESS)
 
 _HAS_5XX = ((nw.col("http_status") >= 500) & (nw.col("http_status") < 600)).fill_null(False)
 RESPONSE_KIND = (
-    nw.when(_HAS_5XX & ~nw.col("return_code").is_null())
+    nw.when(_HAS_5XX & (~nw.col("return_code").is_null() | nw.col("error").is_null()))
     .then(nw.lit(Kind.SERVER.value))
     .otherwise(
         nw.when((nw.col("kind").cast(nw.String) == Kind.VERDICT.value).fill_null(False)).then(

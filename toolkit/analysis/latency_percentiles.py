@@ -33,7 +33,8 @@ TAIL = tuple(100 * (1 - 0.5 * 500 ** (-step / 50)) for step in range(51))
 Method: TypeAlias = Literal["auto", "exact", "histogram"]
 EXACT_CALLS = 100_000_000  # "auto" uses histograms beyond that: exact percentiles keep every latency in memory
 _TIME = "time_ns"
-HAS_CONNECTED = (nw.col("error") != Failure.CONNECT.value).fill_null(True)
+# A call that never connected has no latency, and neither has a call of a log without durations.
+HAS_LATENCY = (nw.col("error") != Failure.CONNECT.value).fill_null(True) & ~nw.col("latency_ns").is_null()
 TIME_NS = {SERVER: nw.col("latency_ns"), CALLER: nw.col("latency_ns") + nw.col("wait_ns")}
 
 
@@ -59,7 +60,7 @@ def latency(
         started (datetime64[ns, UTC]): of the bucket, only with ``every``.
         the columns of ``by``.
         measure (category): "latency_ms" or "caller_ms".
-        calls (int64): those that connected.
+        calls (int64): those that connected and whose latency is known.
         p50_ms, p90_ms, ... (float64, ms): one column per percentile of ``at``.
         mean_ms, max_ms (float64, ms): mean, and exact maximum.
         error_ratio (float64): largest relative error of a percentile; 0 if exact.
@@ -68,7 +69,7 @@ def latency(
 
     Example: ``latency(read("runs/*"), by=("endpoint", "app_key"), every="1min", at=(50, 99.99))``.
     """
-    table, keys = lazy(calls).filter(HAS_CONNECTED), [by] if isinstance(by, str) else list(by)
+    table, keys = lazy(calls).filter(HAS_LATENCY), [by] if isinstance(by, str) else list(by)
     if every is not None:
         table, keys = table.with_columns(bucket_ns=bucket_start_ns(every)), ["bucket_ns", *keys]
     totals = collect(table.select(calls=nw.len(), max_wait_ns=nw.col("wait_ns").max())).iloc[0]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, find_published
 from toolkit.api.wire import Endpoint
+from toolkit.outcome_colours import CODE_UNKNOWN
 
 _TEXT = pd.StringDtype("pyarrow")
 # The dtype of a column follows from its name. Columns of other names keep the type that Arrow gave them.
@@ -69,9 +70,10 @@ def _tidy_column(column: pd.Series) -> pd.Series:
 def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
     """Add the API's description of ``return_code`` to a frame.
 
-    New columns: message, meaning (string, "" for an unknown code), kind (category, null for an unknown code). Two
-    columns of the frame are used if it has them: ``response_kind`` (``calls_table.RESPONSE_KIND``) wins over the code's
-    kind, and ``said``, a message of the calls, describes a code that is in no table.
+    New columns: message, meaning (string, "" for an unknown code), kind (category, null for an unknown code). The
+    message of a response without a code is "code unknown". Two columns of the frame are used if it has them:
+    ``response_kind`` (``calls_table.RESPONSE_KIND``) wins over the code's kind, and ``said``, a message of the calls,
+    describes a code that is in no table.
     """
     codes = frame["return_code"].astype("Int64").astype("category").cat
     rows = [
@@ -90,4 +92,6 @@ def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
         described["kind"] = frame["response_kind"].astype(kind).fillna(described["kind"])
     if "said" in frame:
         described["message"] = described["message"].where(described["message"] != "", frame["said"].fillna(""))
+    if "error" in frame:  # an access log may hold the status alone
+        described.loc[frame["return_code"].isna() & frame["error"].isna(), "message"] = CODE_UNKNOWN
     return described

@@ -148,6 +148,9 @@ LATER_CODES = {
 """The return codes that the vendor published after version 1, by number."""
 
 _ROWS = {int(row): row for row in ReturnCode}
+_STATUSES = [row.http_status for row in ReturnCode]
+SINGLE_CODES = {row.http_status: row for row in ReturnCode if _STATUSES.count(row.http_status) == 1}
+"""The return code of each HTTP status that has only one, such as 500."""
 
 
 def find(value: int) -> ReturnCode | None:
@@ -160,11 +163,11 @@ def find_published(value: int) -> ReturnCode | LaterCode | None:
     return _ROWS.get(value) or LATER_CODES.get(value)
 
 
-def kind_of(value: int, http_status: int | None = None, is_valid: bool | None = None) -> Kind | None:
+def kind_of(value: int | None, http_status: int | None = None, is_valid: bool | None = None) -> Kind | None:
     """Return the kind of an answer of the API, or None if it is unknown.
 
     Args:
-        value: the return code.
+        value: the return code; None if it is unknown.
         http_status: the answer's HTTP status. A status of 500 to 599 is the server's failure whatever the code.
         is_valid: ``is_valid`` of the answer's body. False is a verdict on the typed code whatever the return code.
 
@@ -175,5 +178,5 @@ def kind_of(value: int, http_status: int | None = None, is_valid: bool | None = 
         return Kind.SERVER
     if is_valid is False:
         return Kind.VERDICT
-    row = find_published(value)
+    row = None if value is None else find_published(value)
     return row.kind if row else None

@@ -13,6 +13,7 @@ import typer
 from toolkit.api.errors import InputError
 from toolkit.cli.output import Json, say, show, show_json
 from toolkit.cli.show_result import exit_by, show_result
+from toolkit.masking import mask_text
 from toolkit.runs.remote_storage import is_url, pulled
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 _STDOUT = "-"
 
 Runs = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Folder of a run, its URL, or files of calls and logs.")
+    list[str],
+    typer.Argument(
+        metavar="RUN...", help="Folder of a run, its URL, files of calls and logs, or - for standard input."
+    ),
 ]
 Against = Annotated[str | None, typer.Option(help="Run to compare with. Default: none.")]
 Formats = Annotated[
@@ -60,6 +64,13 @@ LogFormat = Annotated[
     str | None, typer.Option(help="nginx's log_format of an access log that is not JSON. Default: combined.")
 ]
 
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of logs without a byte order mark, e.g. gb18030. Default: UTF-8.")
+]
+MaxUnread = Annotated[
+    str, typer.Option(help="Share of unread lines above which no condition of --fail-if passes, e.g. 1%.")
+]
+
 
 def report(
     runs: Runs,
@@ -76,6 +87,8 @@ def report(
     timezone: Timezone = None,
     column: Column = None,
     log_format: LogFormat = None,
+    encoding: Encoding = None,
+    max_unread: MaxUnread = "1%",
     as_json: Json = False,
 ) -> None:
     """Report on calls: verdicts, outcomes, latency, changes, cost, errors, rate limits and abuse.
@@ -85,6 +98,7 @@ def report(
     """
     from toolkit.report.build import build_report
     from toolkit.report.inputs import ReportOptions, read_inputs, read_run
+    from toolkit.report.source_remarks import unread_remarks
     from toolkit.report.write_files import texts
     from toolkit.runs.thresholds import parse_threshold
     from toolkit.settings import load_prices, load_timezone
@@ -97,13 +111,18 @@ def report(
     conditions = tuple(parse_threshold(text).opposite() for text in fail_if or ())
     reading: dict[str, Any] = {"columns": _parse_columns("--column", column) or None, "log_format": log_format}
     zone = load_timezone(timezone)
+    reading |= {"encoding": encoding, "timezone": zone}
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
         _check_folder(wanted, paths, out)
         other = read_run(against, **reading) if against else None
         columns = _parse_columns("--statement-column", statement_column)
-        options = ReportOptions(other, slo, load_prices(prices), statement, columns, conditions, zone)
+        options = ReportOptions(
+            *(other, slo, load_prices(prices), statement, columns, conditions, zone, _parse_max_unread(max_unread))
+        )
         inputs = read_inputs(paths, options, since=since, until=until, **reading)
+        for remark in unread_remarks(inputs.total.sources):
+            say(f"smscode: {mask_text(remark)}")
         with _status() as on_section:
             found = build_report(inputs, on_section)
         if out == _STDOUT:
@@ -113,7 +132,7 @@ def report(
             _show(inputs, found, as_json)
             for path in files:
                 say(f"The report: {path.name if out is None and is_url(runs[0]) else path}")
-    exit_by(inputs.runs, [it.verdict for it in found.verdicts if it.is_condition])
+    exit_by(inputs.runs, [it.verdict for it in found.verdicts if it.is_condition], found.reasons)
 
 
 def _parse_formats(text: str, out: str | None) -> list[Format]:
@@ -128,6 +147,16 @@ def _parse_formats(text: str, out: str | None) -> list[Format]:
     if out == _STDOUT and (len(names) > 1 or names == [Format.CSV]):
         raise InputError("--out - takes one format, and not csv, which has a file for each table: give --out a folder")
     return [Format(name) for name in names]
+
+
+def _parse_max_unread(text: str) -> float:
+    try:
+        ratio = float(text.removesuffix("%")) / 100 if text.endswith("%") else -1.0
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise InputError(f"invalid --max-unread {text!r}: expected a share of 0% to 100%, e.g. 1%")
+    return ratio
 
 
 def _parse_columns(option: str, texts: Iterable[str] | None) -> dict[str, str]:

@@ -7,24 +7,29 @@ from typing import TYPE_CHECKING
 
 from toolkit import number_format
 from toolkit.cli.output import fail, say, show, show_json
+from toolkit.masking import mask_text
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.thresholds import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.report.exit_reasons import ExitReason
     from toolkit.report.run_result import RunResult
 
 
 def show_result(result: RunResult, as_json: bool) -> None:
     """Print verdicts, checks, return codes and latency as tables, or the content of run.json as JSON."""
     from toolkit.report.run_result import describe_failures
+    from toolkit.report.source_remarks import reading_remarks, unread_remarks
     from toolkit.report.table_columns import masked
 
     if as_json:
         show_json(result.summary)
         return
-    if result.remarks and (failures := describe_failures(result)):
+    if remarks := [*unread_remarks(result.sources), *reading_remarks(result.sources)]:
+        print("\n".join(map(mask_text, remarks)) + "\n")
+    if "ended" in result.settings and (failures := describe_failures(result)):  # only a load test tells what it expects
         print(f"{failures}.\n")
     if result.verdicts:
         show(
@@ -45,18 +50,21 @@ def show_result(result: RunResult, as_json: bool) -> None:
         print()
     codes = masked(result.codes).drop(columns=["meaning", "calls_ratio_low", "calls_ratio_high"])
     show(_rows(codes.assign(calls_ratio=codes["calls_ratio"].map(number_format.share))), title="Return codes")
-    show(_rows(result.latency.drop(columns=["mean_ms", "error_ratio"])), title="\nLatency (ms)")
+    if len(result.latency):
+        show(_rows(result.latency.drop(columns=["mean_ms", "error_ratio"])), title="\nLatency (ms)")
 
 
-def exit_by(results: Sequence[RunResult], conditions: Iterable[Verdict] = ()) -> None:
+def exit_by(
+    results: Sequence[RunResult], conditions: Iterable[Verdict] = (), others: Iterable[ExitReason] = ()
+) -> None:
     """Exit with the code of the reason that decides, after all reasons are shown; return if there is none.
 
-    ``conditions`` are negated --fail-if conditions.
+    ``conditions`` are negated --fail-if conditions, ``others`` reasons that are of no single run.
     """
     from toolkit.report.exit_reasons import condition_reasons, sort_reasons
 
     of_runs = (reason for it in results for reason in it.reasons)
-    if reasons := sort_reasons([*of_runs, *condition_reasons(conditions)]):
+    if reasons := sort_reasons([*of_runs, *others, *condition_reasons(conditions)]):
         for reason in reasons[:-1]:
             say(f"smscode: {reason.text}")
         fail(reasons[-1].text, reasons[0].code)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from toolkit import number_format
+from toolkit.analysis.source_record import unread_ratio
 from toolkit.api.return_codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
-from toolkit.report.exit_reasons import is_inconclusive
+from toolkit.report.exit_reasons import is_inconclusive, unread_reason
 from toolkit.report.inputs import ReportInputs, settings_by_name
 from toolkit.report.model import Fact, Figure, Report, RunVerdict
 from toolkit.report.sections import ORDER
 from toolkit.report.sections.verdicts import build_verdicts
 from toolkit.report.verdicts import judge_run
+from toolkit.runs.thresholds import without_pass
 
 _LONG_S = 60  # from this duration on, the header also shows when the last call ended
 
@@ -32,6 +35,9 @@ def build_report(
     # One run that proves nothing is enough: the conditions are about all calls together.
     unproven = next((run.settings for run in inputs.runs if is_inconclusive(run.settings)), {})
     conditions = judge_run(inputs.options.conditions, inputs.total.figures, unproven)
+    unread = unread_reason(unread_ratio(inputs.total.sources), inputs.options.max_unread_ratio) if conditions else None
+    if unread:
+        conditions = [replace(it, status=without_pass(it.status)) for it in conditions]
     verdicts += [RunVerdict(inputs.name, verdict, is_condition=True) for verdict in conditions]
     sections = list(build_verdicts(inputs, verdicts))
     for name, build in ORDER:
@@ -51,7 +57,8 @@ def build_report(
         sections=sections,
         verdicts=verdicts,
         checks=[check for run in inputs.runs for check in run.checks],
-        ends=[run.end for run in inputs.runs],
+        ends=[replace(run.end, reasons=[*run.end.reasons, *([unread] if unread else [])]) for run in inputs.runs],
+        reasons=[unread] if unread else [],
     )
 
 

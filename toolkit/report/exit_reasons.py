@@ -58,6 +58,15 @@ def condition_reasons(conditions: Iterable[Verdict]) -> Iterator[ExitReason]:
         yield ExitReason(ExitCode.FAILED, f"--fail-if: {'; '.join(held)}", is_verdict=True)
 
 
+def unread_reason(unread_ratio: float, max_unread_ratio: float) -> ExitReason | None:
+    """Return the reason why no condition passes: more lines than allowed could not be read. Ratios are 0..1."""
+    if unread_ratio <= max_unread_ratio:
+        return None
+    unread, allowed = number_format.share(unread_ratio), number_format.share(max_unread_ratio)
+    text = f"nothing passes, because {unread} of the lines could not be read; --max-unread allows {allowed}"
+    return ExitReason(ExitCode.FAILED, text)
+
+
 def sort_reasons(reasons: Iterable[ExitReason]) -> list[ExitReason]:
     """Return reasons in the order of ``ExitCode``, the one that decides first."""
     order = list(ExitCode)

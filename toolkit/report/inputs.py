@@ -29,6 +29,8 @@ from toolkit.runs.run_folder import LOG_NAME, Cause, read_expected, read_setting
 from toolkit.runs.thresholds import Threshold
 from toolkit.time_zone import UTC
 
+MAX_UNREAD_RATIO = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
@@ -38,6 +40,7 @@ class ReportOptions:
     ``prices``: a price list; without rows, the price in the runs' settings. ``statement``: the provider's statement to
     reconcile with; ``statement_columns`` renames its columns, e.g. ``{"msg_id": "MessageId"}``. ``conditions``:
     thresholds for all calls together, besides the runs' own. ``timezone``: of days, months, bills and times shown.
+    ``max_unread_ratio``: the share of unread lines (0..1) above which no condition passes.
     """
 
     against: RunResult | None = None
@@ -47,6 +50,7 @@ class ReportOptions:
     statement_columns: Mapping[str, str] = field(default_factory=dict)
     conditions: tuple[Threshold, ...] = ()
     timezone: str = UTC
+    max_unread_ratio: float = MAX_UNREAD_RATIO
 
 
 @dataclass(frozen=True)

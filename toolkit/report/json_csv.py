@@ -24,10 +24,10 @@ def to_json(report: Report) -> str:
     """
     content: dict[str, Any] = {
         "schema": SCHEMA,
+        "remarks": list(report.remarks),
         "name": report.name,
         "target": report.target,
         "duration_s": report.duration_s,
-        "remarks": list(report.remarks),
         "findings": {section.name: section.finding for section in report.findings()},
         "exit_code": worst(reason.code for end in report.ends for reason in end.reasons).value,
         "verdicts": [{"run": it.run, **as_json(it.verdict)} for it in report.verdicts],

@@ -23,11 +23,13 @@ def render(
     duration_s: float,
     checks: Iterable[CheckRecord] = (),
     ends: Iterable[RunEnd] = (),
+    remarks: Iterable[str] = (),
 ) -> str:
     """Return JUnit XML with a test for each run, verdict, check and part of a check.
 
     A verdict that is FAIL is a failure, NO_DATA an error. The test of a run says what ran. It fails for the reasons of
     an exit code other than 0 that no verdict tells, so that no test suite is empty, and none passes that should not.
+    Remarks are properties of the suite.
 
     >>> render("friday", [], 1.5, ends=[RunEnd("friday", 1234, 1.5)]).splitlines()[1]
     '<testsuites tests="1" failures="0" errors="0"><testsuite name="friday" time="1.500" tests="1" failures="0" \
@@ -42,7 +44,10 @@ errors="0"><testcase name="run: 1,234 calls in 1.5 s" classname="friday" /></tes
     counts = {"tests": str(len(cases)), "failures": str(found["failure"]), "errors": str(found["error"])}
     attributes = {"name": mask_text(name), "time": f"{duration_s:.3f}"}
     suites = ElementTree.Element("testsuites", counts)
-    ElementTree.SubElement(suites, "testsuite", attributes | counts).extend(cases)
+    suite = ElementTree.SubElement(suites, "testsuite", attributes | counts)
+    if properties := [ElementTree.Element("property", {"name": "remark", "value": it}) for it in remarks]:
+        ElementTree.SubElement(suite, "properties").extend(properties)
+    suite.extend(cases)
     # Encoded here: with encoding="unicode" the declaration would name the locale's encoding.
     xml: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
     return xml.decode()

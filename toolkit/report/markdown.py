@@ -18,8 +18,8 @@ def render(report: Report) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield f"# {_escape(report.name)}"
     yield f"\n{report.when} · target {_escape(report.target)}\n"
+    yield from (f"> {_escape(remark)}\n" for remark in report.remarks)
     yield from (f"- {fact.label}: **{fact.value}**" for fact in report.facts)
-    yield from (f"\n> {_escape(remark)}" for remark in report.remarks)
     yield ""
     yield from (f"- {_escape(section.finding)}" for section in report.findings())
     for section in report.sections:

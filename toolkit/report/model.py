@@ -141,7 +141,10 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A header and sections in reading order, with the verdicts and check results of its runs."""
+    """A header and sections in reading order, with the verdicts and check results of its runs.
+
+    ``reasons``: reasons for the exit code that are of the whole report, not of one run.
+    """
 
     name: str
     when: str
@@ -153,6 +156,7 @@ class Report:
     verdicts: Sequence[RunVerdict] = ()
     checks: Sequence[CheckRecord] = ()
     ends: Sequence[RunEnd] = ()
+    reasons: Sequence[ExitReason] = ()
 
     def findings(self) -> list[Section]:
         """Return the sections that have a finding."""

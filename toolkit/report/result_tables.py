@@ -25,7 +25,7 @@ WHO_CAN_ACT = {
     Kind.VERDICT.value: "the person who typed the code",
     Kind.SERVER.value: "the operator of the service",
     ERROR: "the operator of the service or the network: no response of the API was read",
-    UNKNOWN: "the vendor: the return code is not in the API's table",
+    UNKNOWN: "the vendor: the return code is unknown, or not in the API's table",
 }
 
 _KIND_OF_STATUS = {Status.PASS: Kind.OK.value, Status.FAIL: Kind.SERVER.value, Status.NO_DATA: UNKNOWN}
@@ -80,8 +80,8 @@ def kinds(rows: list[OutcomeRow]) -> list[Badge]:
 
 
 def kind_of(row: Mapping[Any, Any]) -> str:
-    """Return the kind of a row's outcome: UNKNOWN if the API's table lacks the code, ERROR if there is no code."""
-    if pd.isna(row["return_code"]):
+    """Return the kind of a row's outcome: UNKNOWN if the code or its kind is unknown, ERROR without a response."""
+    if not pd.isna(row["error"]):
         return ERROR
     return UNKNOWN if pd.isna(row["kind"]) else str(row["kind"])
 

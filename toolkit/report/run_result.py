@@ -20,15 +20,18 @@ import pandas as pd
 from toolkit import number_format
 from toolkit.analysis import Calls, latency, return_codes, span
 from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, TAIL, percentile_column
+from toolkit.analysis.source_record import SourceRecord
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
 from toolkit.atomic_write import write_atomically
 from toolkit.json_numbers import exact
 from toolkit.masking import Json, mask, mask_text
+from toolkit.outcome_colours import status_outcome
 from toolkit.records.call_record import Failure, is_failed, may_cost, parse_expected
 from toolkit.report import junit, verdicts
 from toolkit.report.exit_reasons import ExitReason, incomplete_text, is_inconclusive, run_reasons
 from toolkit.report.model import RunEnd, RunVerdict
+from toolkit.report.source_remarks import reading_remarks, unread_remarks
 from toolkit.report.table_columns import masked
 from toolkit.runs import run_folder
 from toolkit.runs.check_results import CheckRecord
@@ -75,6 +78,11 @@ class RunResult:
         if is_inconclusive(self.settings):
             object.__setattr__(self, "checks", tuple(it.inconclusive() for it in self.checks))
 
+    @property
+    def sources(self) -> tuple[SourceRecord, ...]:
+        """How the text files of the calls were read."""
+        return self.calls.sources if isinstance(self.calls, Calls) else ()
+
     @cached_property
     def codes(self) -> pd.DataFrame:
         """The frame of ``analysis.return_codes``."""
@@ -82,13 +90,23 @@ class RunResult:
 
     @cached_property
     def outcomes(self) -> dict[tuple[Endpoint, int | str], int]:
-        """Count the calls by endpoint and outcome: the return code, or the error of a call without one."""
+        """Count the calls by endpoint and outcome: the return code, else the error, else the HTTP status in a word."""
         counts: dict[tuple[Endpoint, int | str], int] = {}
         for row in self.codes.to_dict("records"):
-            outcome = str(row["error"]) if pd.isna(row["return_code"]) else int(row["return_code"])
+            outcome = outcome_of(row)
             key = Endpoint(row["endpoint"]), outcome
             counts[key] = counts.get(key, 0) + int(row["calls"])
         return counts
+
+    @cached_property
+    def unknown(self) -> dict[tuple[Endpoint, int], int]:
+        """Count the responses whose return code is unknown, by endpoint and HTTP status."""
+        rows = self.codes[self.codes["return_code"].isna() & self.codes["error"].isna()].to_dict("records")
+        return {
+            (Endpoint(row["endpoint"]), int(row["http_status"])): int(row["calls"])
+            for row in rows
+            if not pd.isna(row["http_status"])
+        }
 
     @cached_property
     def failures(self) -> dict[tuple[Endpoint, str], int]:
@@ -124,7 +142,8 @@ class RunResult:
     @cached_property
     def remarks(self) -> list[str]:
         """What a reader of the run must know first, masked."""
-        return [mask_text(it) for it in _remarks(self)]
+        read = (*unread_remarks(self.sources), *reading_remarks(self.sources))
+        return [mask_text(it) for it in (*read, *_remarks(self))]
 
     @cached_property
     def span(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
@@ -167,11 +186,26 @@ class RunResult:
     @cached_property
     def figures(self) -> RunFigures:
         """The figures that thresholds are compared with."""
+        read = [source for source in self.sources if source.calls]
         timed = {endpoint for endpoint, outcome in self.outcomes if outcome != Failure.CONNECT}
+        if not all(source.holds_latency for source in read):
+            timed &= set(map(Endpoint, self.latency["endpoint"]))
         times = {(endpoint, it): _Times(self, endpoint, it) for endpoint in timed for it in Measure}
         pacing: Any = self.settings.get("pacing")
-        arrivals = [int(pacing.get(name) or 0) for name in ("due", "dropped")] if isinstance(pacing, Mapping) else []
-        return RunFigures(self.duration_s, self.outcomes, times, self.failed, self.sending_s, *arrivals)
+        given = pacing if isinstance(pacing, Mapping) else {}
+        arrivals, dropped = (int(given.get(name) or 0) for name in ("due", "dropped"))
+        return RunFigures(
+            self.duration_s,
+            self.outcomes,
+            times,
+            self.failed,
+            self.sending_s,
+            arrivals=arrivals,
+            dropped=dropped,
+            unknown=self.unknown,
+            holds_codes=all(source.holds_codes for source in read),
+            holds_failures=all(source.holds_failures for source in read),
+        )
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
@@ -272,12 +306,25 @@ class _Times:
         return self.result.time_ms(self.endpoint, self.measure, "max_ms")
 
 
+def outcome_of(row: Mapping[Any, Any]) -> int | str:
+    """Return the outcome of a row of ``analysis.return_codes``."""
+    if not pd.isna(row["return_code"]):
+        return int(row["return_code"])
+    return (
+        status_outcome(None if pd.isna(row["http_status"]) else int(row["http_status"]))
+        if pd.isna(row["error"])
+        else str(row["error"])
+    )
+
+
 def save(result: RunResult, folder: Path) -> None:
     """Write run.json to a run's folder, and junit.xml if there is anything to judge. Each appears whole."""
     if result.verdicts or result.checks or result.reasons:
         name = folder.resolve().name
         judged = [RunVerdict(name, verdict) for verdict in result.verdicts]
-        xml = junit.render(name, judged, result.duration_s, result.checks, [replace(result.end, run=name)])
+        xml = junit.render(
+            name, judged, result.duration_s, result.checks, [replace(result.end, run=name)], result.remarks
+        )
         write_atomically(folder / junit.FILE_NAME, xml)
     text = json.dumps(result.summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / run_folder.SUMMARY_NAME, text)

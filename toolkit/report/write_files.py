@@ -68,4 +68,9 @@ def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str,
             yield from ((f"{stem}-{table.name}.csv", json_csv.to_csv(table)) for table in report.tables())
         case Format.JUNIT:
             name = junit.FILE_NAME if stem == STEM else f"{stem}.{junit.FILE_NAME}"
-            yield name, junit.render(report.name, report.verdicts, report.duration_s, report.checks, report.ends)
+            yield (
+                name,
+                junit.render(
+                    report.name, report.verdicts, report.duration_s, report.checks, report.ends, report.remarks
+                ),
+            )

@@ -50,7 +50,7 @@ from typing import ClassVar, Protocol, TypeAlias
 from toolkit.api import durations
 from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import ReturnCode
+from toolkit.api.return_codes import SINGLE_CODES, ReturnCode, find
 from toolkit.api.wire import MAX_WHOLE_DIGITS, Endpoint
 from toolkit.records.call_record import Failure
 
@@ -87,6 +87,10 @@ class RunFigures:
         sending_s: the time in which calls were due, without the wait for the last responses; None if it isn't known.
         arrivals: journeys of an open loop that were due; 0 in a closed loop, or if it isn't known.
         dropped: of these, those that were never started because no connection was free.
+        unknown: responses whose return code is unknown, by endpoint and HTTP status.
+        holds_codes: whether the calls' source records return codes. Without them it holds only the codes that the HTTP
+            status implies.
+        holds_failures: whether the calls' source records calls without a response.
 
     """
 
@@ -97,6 +101,9 @@ class RunFigures:
     sending_s: float | None = None
     arrivals: int = 0
     dropped: int = 0
+    unknown: Mapping[tuple[Endpoint, int], int] = field(default_factory=dict)
+    holds_codes: bool = True
+    holds_failures: bool = True
 
     def calls(self, endpoint: Endpoint) -> int:
         """Return the number of calls of an endpoint."""
@@ -141,6 +148,12 @@ class Failed:
         failed = sum(figures.failed.get(endpoint, 0) for endpoint in endpoints)
         return _percent(failed, sum(map(figures.calls, endpoints)))
 
+    def least(self, figures: RunFigures) -> float | None:
+        """Return the share in percent if no call with an unknown code failed, except for those of status 5xx."""
+        endpoints, value = [self.endpoint] if self.endpoint else list(Endpoint), self.value(figures)
+        unknown = sum(calls for (of, status), calls in figures.unknown.items() if of in endpoints and status < 500)
+        return None if value is None else value - 100 * unknown / sum(map(figures.calls, endpoints))
+
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
@@ -167,9 +180,22 @@ class Share:
         return f"share({self.outcome if isinstance(self.outcome, Failure) else int(self.outcome)})"
 
     def value(self, figures: RunFigures) -> float | None:
-        """Return the share in percent; None without calls."""
+        """Return the share in percent; None without calls, and for an outcome that the calls' source can't hold."""
+        is_failure = isinstance(self.outcome, Failure)
+        if not (figures.holds_failures if is_failure else figures.holds_codes or self.outcome in SINGLE_CODES.values()):
+            return None
         found = sum(calls for (_, outcome), calls in figures.outcomes.items() if outcome == self.outcome)
         return _percent(found, sum(figures.outcomes.values()))
+
+    def most(self, figures: RunFigures) -> float | None:
+        """Return the share in percent if all calls with an unknown code that may have this outcome have it."""
+        value, row = self.value(figures), None if isinstance(self.outcome, Failure) else find(self.outcome)
+        if value is None or isinstance(self.outcome, Failure):
+            return value
+        possible = sum(
+            calls for (_, status), calls in figures.unknown.items() if row is None or status == row.http_status
+        )
+        return value + 100 * possible / sum(figures.outcomes.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,11 +282,19 @@ class Verdict:
 
 
 def judge(threshold: Threshold, figures: RunFigures) -> Verdict:
-    """Compare a threshold with the figures of a run."""
-    value = threshold.metric.value(figures)
-    if value is None:
+    """Compare a threshold with the figures of a run.
+
+    There is no data if calls whose return code is unknown could change the result.
+    """
+    metric = threshold.metric
+    value = metric.value(figures)
+    other = metric.most(figures) if isinstance(metric, Share) else value
+    other = metric.least(figures) if isinstance(metric, Failed) else other
+    if value is None or other is None:
         return Verdict(threshold, Status.NO_DATA, None)
-    passes = _COMPARISONS[threshold.comparison](value, threshold.limit)
+    passes, would_pass = (_COMPARISONS[threshold.comparison](it, threshold.limit) for it in (value, other))
+    if passes != would_pass:
+        return Verdict(threshold, Status.NO_DATA, None)
     return Verdict(threshold, Status.PASS if passes else Status.FAIL, value)
 
 

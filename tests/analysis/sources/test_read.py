@@ -147,8 +147,9 @@ def test_a_file_of_another_tool_with_plain_text_and_wide_integers_is_read(call, 
     [
         (lambda path: None, "doesn't exist: give a run folder or a Parquet file"),
         (lambda path: path.mkdir(), r"holds neither calls.parquet nor \*.msgpack"),
-        (lambda path: path.write_bytes(b""), "is not a Parquet file of calls, or is damaged"),
-        (lambda path: path.write_text("endpoint,calls\nsend,1\n"), "is not a Parquet file of calls, or is damaged"),
+        (lambda path: path.write_bytes(b"PAR1"), "is not a Parquet file of calls, or is damaged"),
+        (lambda path: path.write_bytes(b"\0" * 9), "x is not text; if it is UTF-16, give the encoding"),
+        (lambda path: path.write_text("endpoint,calls\nsend,1\n"), "holds no calls: line 1: not in the log's format"),
         (lambda path: pq.write_table(pa.table({"run": ["r"]}), path), "it lacks started_ns, endpoint, latency_ns"),
     ],
 )
@@ -217,13 +218,13 @@ def test_a_connection_of_its_own_keeps_the_memory_limit_and_leaves_tables_of_the
     assert (own.split()[1], spilled) == (limit.split()[1], folder)
     connection = duckdb.connect()
     connection.execute(f"CREATE TABLE mine AS SELECT * FROM '{tmp_path / PARQUET_NAME}'")
-    assert len(Calls(native_ops.with_own_connection(lazy(connection.table("mine"))), pd.DataFrame()).to_pandas()) == 1
+    assert len(Calls(native_ops.with_own_connection(lazy(connection.table("mine")))).to_pandas()) == 1
 
 
 def test_two_threads_query_the_same_calls_on_connections_of_their_own(call, tmp_path):
     write_parquet([call() for _ in range(1000)], tmp_path / PARQUET_NAME)
     calls = analysis.read(tmp_path).where(endpoint="send")
-    other = Calls(native_ops.with_own_connection(calls.table), calls.unread)
+    other = Calls(native_ops.with_own_connection(calls.table), calls.sources)
     assert other.table.to_native() is not calls.table.to_native()
 
     def ask(it):

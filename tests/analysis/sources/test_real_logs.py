@@ -83,9 +83,8 @@ def test_the_services_log_gives_the_recorded_calls(logged):
     folder, recorded, _ = logged
     calls = analysis.read(folder / "service.log")
     assert _rows(calls.to_pandas(), [*SAME, "return_code"]) == _rows(recorded, [*SAME, "return_code"])
-    assert calls.unread[["reason", "rows"]].values.tolist() == [
-        ["unknown endpoint (expected send, verify)", 2]
-    ]  # peeks
+    (source,) = calls.sources
+    assert (source.unread_rows, source.others) == (0, {"another request": 2})  # peeks
     refused = ReturnCode.OUT_OF_FREQ
     ids = [set(it.loc[it["return_code"] == refused, "request_id"]) for it in (calls.to_pandas(), recorded)]
     assert ids[0] == ids[1]

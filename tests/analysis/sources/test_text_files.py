@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from toolkit import analysis
+from toolkit.analysis.source_record import unread_ratio
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import CallRecord, RecordBuilder, hash64
@@ -116,7 +117,7 @@ def test_a_file_that_two_sources_name_is_read_once(row, write):
 
 def test_unreadable_rows_are_counted_and_quoted(row, write):
     path = write(
-        "calls.jsonl", row(), "{", row(endpoint="resend"), row(latency_ns=None), "[]", row(started_ns=None), row()
+        "calls.jsonl", row(), "{", row(endpoint="resend"), row(latency_ns=-1), "{]", row(started_ns=None), row()
     )
     calls = analysis.read(path)
     assert len(calls.to_pandas()) == 2
@@ -124,7 +125,7 @@ def test_unreadable_rows_are_counted_and_quoted(row, write):
     assert found == {
         "not a JSON object": (2, "2, 5"),
         "unknown endpoint (expected send, verify)": (1, "3"),
-        "no latency: expected latency_ns, latency_ms or latency_s": (1, "4"),
+        "invalid latency_ns: expected a number of ns": (1, "4"),
         "no time: expected started, ended, or one of them in seconds as started_s, ended_s": (1, "6"),
     }
     assert calls.unread["text"].tolist()[0] == "{"
@@ -151,7 +152,7 @@ def test_an_invalid_value_is_named(field, value, reason, row, write):
 
 def test_a_row_of_csv_with_too_few_fields_is_unread(write):
     calls = analysis.read(write("a.csv", "started_ns,endpoint,latency_ns", "1,send,1", "1,send", "2,verify,1"))
-    assert calls.unread[["reason", "lines"]].values.tolist() == [["2 values, but 3 columns in the header", "3"]]
+    assert calls.unread[["reason", "lines"]].values.tolist() == [["not 3 values, as in the header", "3"]]
 
 
 def test_quoted_text_is_masked_and_cut(row, write):
@@ -165,9 +166,9 @@ def test_quoted_text_is_masked_and_cut(row, write):
 @pytest.mark.parametrize(
     ("name", "lines", "said"),
     [
-        ("a.jsonl", ["no", "json"], "holds no calls: line 1: not a JSON object; for a log, give columns or log_format"),
+        ("a.jsonl", ["{", "json"], "holds no calls: line 1: not a JSON object; for a log, give columns or log_format"),
         ("a.log", ["GET / 200"], "line 1: not in the log's format"),
-        ("a.csv", ["name,amount", "x,1"], "line 2: no latency: expected latency_ns"),
+        ("a.csv", ["name,amount", "x,1"], "line 2: no endpoint: expected endpoint, request or path"),
     ],
 )
 def test_a_file_without_any_call_is_an_input_error(name, lines, said, write):
@@ -211,13 +212,12 @@ def test_a_403_without_a_body_has_no_return_code_and_a_200_is_a_success(write):
     assert [None if pd.isna(code) else code for code in table["return_code"]] == [50000, None]
 
 
-def test_other_requests_are_unread(write):
+def test_other_requests_are_counted_and_are_not_unread(write):
     other = COMBINED.replace("POST /v1/codes", "GET /health")
     calls = analysis.read(write("access.log", COMBINED, other, "scrambled"), log_format=LOG_FORMAT)
-    assert dict(zip(calls.unread["reason"], calls.unread["rows"], strict=True)) == {
-        "not a request of this API": 1,
-        "not in the log's format": 1,
-    }
+    assert calls.unread[["reason", "rows"]].values.tolist() == [["not in the log's format", 1]]
+    assert calls.sources[0].others == {"another request": 1}
+    assert unread_ratio(calls.sources) == 1 / 3
 
 
 @pytest.mark.parametrize("log_format", ["", "no variables", "$status $status"])

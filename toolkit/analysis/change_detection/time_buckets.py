@@ -13,7 +13,7 @@ import pandas as pd
 
 from toolkit.analysis.calls_table import LazyTable, collect
 from toolkit.analysis.histogram_quantiles import bin_of
-from toolkit.analysis.latency_percentiles import CALLER, HAS_CONNECTED, SERVER, TIME_NS
+from toolkit.analysis.latency_percentiles import CALLER, HAS_LATENCY, SERVER, TIME_NS
 from toolkit.analysis.timestamps import bucket_start_ns
 from toolkit.api.wire import Endpoint
 
@@ -64,7 +64,7 @@ def count_latencies(table: LazyTable, width_ns: int, measure: str, ratio: float)
     Calls that never connected are left out, see ``latency_percentiles``. One row per bucket, endpoint and bin that has
     calls. Columns: bucket_ns (start), endpoint, bin, calls (int64).
     """
-    binned = table.filter(HAS_CONNECTED).with_columns(bin=bin_of(TIME_NS[measure], ratio))
+    binned = table.filter(HAS_LATENCY).with_columns(bin=bin_of(TIME_NS[measure], ratio))
     return _count(binned, width_ns, ["endpoint", "bin"])
 
 

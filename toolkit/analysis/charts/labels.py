@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit import number_format
 from toolkit.analysis.latency_percentiles import MEASURES
-from toolkit.outcome_colours import ERROR, outcome_kind
+from toolkit.outcome_colours import CODE_UNKNOWN, ERROR, UNKNOWN, outcome_kind
 
 if TYPE_CHECKING:
     from toolkit.analysis.charts.base import Row
@@ -19,13 +19,13 @@ def outcome(row: Row) -> str:
     """Return the label of an outcome: its number and message, or its error."""
     if row["return_code"] is not None:
         return f"{row['return_code']} {row['message']}".rstrip()
-    return shorten(row["error"] or "no outcome")
+    return shorten(row["error"] or CODE_UNKNOWN)
 
 
 def kind(row: Row) -> str:
     """Return the name of an outcome's kind; the row needs no field ``kind``."""
     if row["return_code"] is None:
-        return ERROR
+        return ERROR if row["error"] else str(row.get("kind") or UNKNOWN)
     return str(row.get("kind") or outcome_kind(int(row["return_code"])))
 
 

@@ -139,7 +139,9 @@ def collect_attempts(table: LazyTable, most: int, skew_ms: float) -> SendAttempt
     ):
         state = nw.when(condition.fill_null(False)).then(nw.lit(value)).otherwise(state)
     app_key = nw.col("app_key").cast(nw.String).fill_null("")
-    sends = table.filter(IS_SEND, ~nw.col("mobile_key").is_null()).with_columns(app_key=app_key, state=state)
+    sends = table.filter(IS_SEND, ~nw.col("mobile_key").is_null()).with_columns(
+        app_key=app_key, state=state, latency_ns=nw.col("latency_ns").fill_null(0)
+    )
     sampled, sample_ratio = _sample(sends.filter(nw.col("state") != _OTHER).select(_COLUMNS), most)
     frame = collect(sampled)
     app = frame["app_key"].cat

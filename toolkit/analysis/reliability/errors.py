@@ -84,7 +84,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     Raises:
         InputError: ``every`` is not a positive duration.
     """
-    table = lazy(calls, "return_code")
+    table = lazy(calls).with_columns(nw.col("latency_ns").fill_null(0))  # some logs hold no latency
     failed = table.filter(_IS_ERROR).with_columns(response_kind=RESPONSE_KIND)
     found = describe_codes(_count_outcomes(failed.with_columns(bucket_ns=bucket_start_ns(every), **_WITH_ID)))
     of_endpoint = collect(table.group_by("endpoint").agg(calls=nw.len())).set_index("endpoint")["calls"]

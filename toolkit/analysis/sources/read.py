@@ -1,7 +1,8 @@
 """Open recorded calls of any format as one lazy table, which may be larger than memory.
 
 Parquet files are scanned where they are. Other files (packed records of a killed run, JSON lines, CSV, access logs) are
-converted to Parquet once, in a temporary folder that is removed when the process exits.
+converted to Parquet once, in a temporary folder that is removed when the process exits. A file's content decides its
+format, not its name, so rotated logs are read whole.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import cache
 from glob import glob
 from itertools import chain
@@ -23,14 +25,16 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from toolkit.analysis.call_frames import COLUMNS, REQUIRED, check_frame, complete
+from toolkit.analysis.call_frames import COLUMNS, NEVER_NULL, REQUIRED, check_frame, complete
 from toolkit.analysis.calls import Calls
-from toolkit.analysis.sources.log_formats import CallParser, ColumnMap, Values
-from toolkit.analysis.sources.text_files import SUFFIXES, UnreadLines, plain_suffix, read_text
+from toolkit.analysis.source_record import SourceRecord
+from toolkit.analysis.sources.log_formats import ColumnMap
+from toolkit.analysis.sources.log_reader import LogReader
+from toolkit.analysis.sources.text_files import STDIN, Progress, is_text
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.records.packed import PACKED_SUFFIX, read_packed
-from toolkit.records.parquet import PARQUET_NAME, PARQUET_PARTS, write_values
+from toolkit.records.parquet import PARQUET_NAME, PARQUET_PARTS, schema, write_values, writer_options
 from toolkit.runs.remote_storage import is_url, pull
 from toolkit.runs.run_folder import LOG_NAME
 
@@ -39,21 +43,32 @@ _PARQUET = ".parquet"
 
 
 def read(
-    *sources: str | Path, columns: ColumnMap | None = None, log_format: str | None = None, master_secret: str = ""
+    *sources: str | Path,
+    columns: ColumnMap | None = None,
+    log_format: str | None = None,
+    master_secret: str = "",
+    timezone: str = "UTC",
+    encoding: str | None = None,
+    on_progress: Progress = lambda *_: None,
 ) -> Calls:
     """Open runs, files of calls and logs as one lazy table.
 
     Arguments:
-        sources: each the folder of a run, of runs or of files, the URL of such a folder, a file, or a glob. Files are
-            Parquet, JSON lines or CSV of call records, the JSON log of ``smscode serve``, or an access log of nginx.
-            Text files may be compressed (.gz .bz2 .xz .zst .lz4 .br).
+        sources: each the folder of a run, of runs or of files, the URL of such a folder, a file, a glob, or "-" for
+            standard input. Files are Parquet, JSON lines or CSV of call records, the JSON log of ``smscode serve``, or
+            an access log. Text may be compressed (gzip, bzip2, xz, zstd, lz4, Brotli), and wrapped by Docker, CRI,
+            ``docker compose logs`` or ``journalctl -o json``.
         columns: names of a log's columns by field, for example ``{"latency_s": "rt", "return_code": "rc"}``. The
             fields are ``toolkit.analysis.sources.log_formats.FIELDS``.
-        log_format: nginx's log format, for an access log that isn't JSON; default ``combined``.
+        log_format: nginx's log format, for an access log that isn't JSON. By default the formats ``combined`` and
+            ``common`` of nginx, Apache and gunicorn are known, and that of AWS load balancers.
         master_secret: of the app. With it, a log's mobiles have the same keys as in other records; without it, keys
             that are valid in this table only.
+        timezone: for times that name none, such as "Asia/Shanghai".
+        encoding: of text files without a byte order mark; default UTF-8.
+        on_progress: called after each few MB of a text file, see ``text_files.Progress``.
 
-    Returns Calls, whose ``unread`` frame counts and quotes the lines that couldn't be read.
+    Returns Calls, whose ``sources`` say how each text file was read.
 
     Raises InputError for a source that doesn't exist, holds no calls or is damaged.
 
@@ -61,17 +76,24 @@ def read(
     """
     if not sources:
         raise InputError("nothing to read: give the folder of a run, or files of calls")
-    scratch, unread = _scratch_folder(os.getpid()), UnreadLines()
-    parser = CallParser(columns, master_secret)
-    files = list(dict.fromkeys(chain.from_iterable(_find(str(source), scratch) for source in sources)))
-    parquet = []
+    scratch = _scratch_folder(os.getpid())
+    reader = LogReader(columns, log_format, master_secret, timezone, encoding)
+    found = chain.from_iterable(_find(str(source), scratch) for source in sources)
+    files = list({path.resolve(): path for path in found}.values())
+    parquet: list[Path] = []
+    records: list[SourceRecord] = []
     for path in files:
-        suffix = plain_suffix(path)
-        if suffix in (*SUFFIXES, PACKED_SUFFIX):
-            values = _unpack(path) if suffix == PACKED_SUFFIX else read_text(path, parser, log_format, unread)
-            path = Path(tempfile.mkdtemp(dir=scratch)) / PARQUET_NAME
-            write_values(values, path)
-        parquet.append(path)
+        folder = Path(tempfile.mkdtemp(dir=scratch))
+        if path.suffix == PACKED_SUFFIX:
+            write_values(_unpack(path), folder / PARQUET_NAME)
+            parquet.append(folder / PARQUET_NAME)
+        elif path.suffix == _PARQUET or _is_parquet(path):
+            parquet.append(path)
+        else:
+            records.append(_convert(path, folder / PARQUET_NAME, reader, on_progress))
+            if records[-1].calls:
+                parquet.append(folder / PARQUET_NAME)
+    _check_records(records, is_alone=not parquet)
     if not parquet:
         parquet = [scratch / PARQUET_NAME]
         write_values([], parquet[0])
@@ -83,7 +105,39 @@ def read(
     if any(path.suffix == _PARQUET and path.parent in packed_folders for path in files):
         calls = calls.distinct()
     checked = check_frame(calls) if needs_check else complete(nw.from_native(calls).lazy())
-    return Calls(checked.table, unread.frame(), checked.absent)
+    return Calls(checked.table, tuple(records), checked.absent)
+
+
+def _convert(path: Path, parquet: Path, reader: LogReader, on_progress: Progress) -> SourceRecord:
+    """Write the calls of a text file to Parquet, if it has any."""
+    name = str(path)
+    if name != STDIN and reader.encoding is None and not is_text(path):
+        return SourceRecord(name, skipped="is not text; if it is UTF-16, give the encoding")
+    with ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+
+        def write(table: pa.Table) -> None:
+            nonlocal writer
+            writer = writer or stack.enter_context(pq.ParquetWriter(parquet, schema(), **writer_options()))
+            writer.write_table(table)
+
+        return reader.read(name, write, on_progress)
+
+
+def _check_records(records: list[SourceRecord], *, is_alone: bool) -> None:
+    """Raise InputError if no file holds a call, and name the first line of the first file that could be one."""
+    if not is_alone:
+        return
+    for record in records:
+        if record.skipped:
+            raise InputError(f"{record.file} {record.skipped}")
+        if record.lines:
+            reason = (
+                f"line {record.unread[0].lines[0]}: {record.unread[0].reason}"
+                if record.unread
+                else "; ".join(f"{number:,} lines are {what}" for what, number in record.others.items())
+            )
+            raise InputError(f"{record.file} holds no calls: {reason}; for a log, give columns or log_format")
 
 
 @cache
@@ -97,7 +151,9 @@ def _scratch_folder(pid: int) -> Path:
 def _find(source: str, scratch: Path) -> Iterator[Path]:
     """Yield the files of a source."""
     path = pull(source, Path(tempfile.mkdtemp(dir=scratch))) if is_url(source) else Path(source)
-    if path.is_dir():
+    if source == STDIN:
+        yield path
+    elif path.is_dir():
         yield from _find_in_folder(path, source)
     elif path.exists():
         yield path
@@ -108,13 +164,13 @@ def _find(source: str, scratch: Path) -> Iterator[Path]:
 
 
 def _find_in_folder(folder: Path, source: str) -> list[Path]:
-    """Return the files of a run's folder; else the files of the runs in it; else all files of calls in it."""
+    """Return the files of a run's folder; else the files of the runs in it; else all files in it that aren't hidden."""
     for depth in ("", "*/"):
         if parts := [*folder.glob(depth + PARQUET_PARTS), *folder.glob(f"{depth}*{PACKED_SUFFIX}")]:
             return sorted(parts)
     if (folder / LOG_NAME).exists():
         return []  # a run that recorded no call
-    files = [path for path in folder.iterdir() if path.is_file() and plain_suffix(path) in (*SUFFIXES, _PARQUET)]
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     if not files:
         raise InputError(
             f"{source} holds neither {PARQUET_NAME} nor *{PACKED_SUFFIX}: give the folder of a run, or files"
@@ -122,7 +178,14 @@ def _find_in_folder(folder: Path, source: str) -> list[Path]:
     return sorted(files)
 
 
-def _unpack(path: Path) -> Iterator[Values]:
+def _is_parquet(path: Path) -> bool:
+    if str(path) == STDIN:
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _unpack(path: Path) -> Iterator[tuple[Any, ...]]:
     try:
         yield from read_packed([path])
     except (TypeError, ValueError, msgpack.UnpackException, pa.ArrowException) as problem:
@@ -142,7 +205,7 @@ def _needs_check(path: Path) -> bool:
     if missing := [name for name in REQUIRED if name not in positions]:
         raise InputError(f"{path} is not a file of calls: it lacks {', '.join(missing)}")
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for name in REQUIRED:
+        for name in NEVER_NULL:
             statistics = group.column(positions[name]).statistics
             if statistics and statistics.null_count:
                 raise InputError(f"{path} has calls without {name}: write records with toolkit.records.parquet")

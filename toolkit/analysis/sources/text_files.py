@@ -1,141 +1,130 @@
-"""Read text files with one call per line, and collect the lines that can't be read."""
+"""Read text files as batches of lines, whatever their compression and encoding, in flat memory."""
 
 from __future__ import annotations
 
-import csv
-import io
+import bz2
+import codecs
+import gzip
 import lzma
-import re
+import sys
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO, TypeAlias
 
-import pandas as pd
 import pyarrow as pa
 
-from toolkit.analysis.sources.log_formats import (
-    COMBINED,
-    CallParser,
-    Fields,
-    NotACallError,
-    Values,
-    parse_json,
-    parse_log_format,
-)
 from toolkit.api.errors import InputError
-from toolkit.masking import mask_text
 
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".br")
-CSV, LOG = ".csv", ".log"
-SUFFIXES = (".jsonl", ".ndjson", ".json", LOG, CSV)
-_QUOTED_CHARS, _NUMBERED_LINES = 160, 5
-_CODE = re.compile(r'(?i)(?<![a-z_])(code(?:\\x22|\\?")?\s*[:=]\s*(?:\\x22|\\?")?)\d+')
+STDIN = "-"
+CHUNK_BYTES = 8 << 20  # a batch of about 25,000 lines: large enough for fast queries, and small in memory
+MAX_LINE_CHARS = 1 << 20
+DAMAGES = (OSError, EOFError, lzma.LZMAError, zlib.error)
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_BROTLI = ".br"  # has no magic bytes
+_HEAD_BYTES = 4096
+_REPLACED = "\ufffd"
 
-
-def plain_suffix(path: Path) -> str:
-    """Return a file's suffix without the suffix of a compression.
-
-    >>> plain_suffix(Path("calls.csv.gz"))
-    '.csv'
-    """
-    name = path.name.lower()
-    for compression in COMPRESSIONS:
-        name = name.removesuffix(compression)
-    return Path(name).suffix
-
-
-@dataclass
-class _Reason:
-    """The lines of a file that were refused for one reason: their number, the first line numbers, the first text."""
-
-    rows: int = 0
-    lines: list[int] = field(default_factory=list)
-    text: str = ""
+Progress: TypeAlias = Callable[[str, int, int | None], object]
+"""Called with a file's path, its bytes that were read so far, and all its bytes, None if that isn't known."""
 
 
-class UnreadLines:
-    """Collects the lines that couldn't be read, by file and reason. Quoted text is masked and cut to 160 characters."""
+@dataclass(frozen=True, slots=True)
+class LineBatch:
+    """Lines of a file: the number of the first one, and the texts without line ends."""
 
-    def __init__(self) -> None:
-        self._reasons: dict[tuple[str, str], _Reason] = {}
-
-    def add(self, path: Path, line: int, reason: str, text: str) -> None:
-        """Add a line."""
-        found = self._reasons.setdefault((str(path), reason), _Reason())
-        found.rows += 1
-        if found.rows <= _NUMBERED_LINES:
-            found.lines.append(line)
-        if not found.text:
-            text = _CODE.sub(r"\1***", mask_text(text.strip()))
-            found.text = text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]}…"
-
-    def first_reason(self, path: Path) -> str:
-        """Return the number of a file's first unread line with the reason."""
-        reason, found = next((reason, it) for (file, reason), it in self._reasons.items() if file == str(path))
-        return f"line {found.lines[0]}: {reason}"
-
-    def frame(self) -> pd.DataFrame:
-        """Return the frame that ``Calls.unread`` documents."""
-        rows = [(*key, it.rows, ", ".join(map(str, it.lines)), it.text) for key, it in self._reasons.items()]
-        frame = pd.DataFrame(rows, columns=["file", "reason", "rows", "lines", "text"])
-        text = pd.StringDtype("pyarrow")
-        return frame.astype({"file": "category", "reason": text, "rows": "int64", "lines": text, "text": text})
+    first: int
+    lines: list[str]
 
 
-def read_text(path: Path, parser: CallParser, log_format: str | None, unread: UnreadLines) -> Iterator[Values]:
-    """Yield the calls of a file, and add its other lines to ``unread``.
-
-    ``log_format`` is nginx's, for an access log that isn't JSON; None means ``combined``. Raise InputError for a
-    damaged file, and for a file without any call.
-    """
-    calls = rows = 0
+def check_encoding(encoding: str | None) -> None:
+    """Raise InputError for the name of an encoding that doesn't exist."""
     try:
-        with _open(path) as file:
-            for number, text, split in _lines(path, file, log_format):
-                rows += 1
-                try:
-                    yield parser.parse(split(text), path)
-                    calls += 1
-                except NotACallError as reason:
-                    unread.add(path, number, str(reason), text)
-    except (OSError, EOFError, lzma.LZMAError) as problem:
+        if encoding is not None:
+            "".encode(encoding)
+    except (LookupError, UnicodeError):
+        raise InputError(
+            f"unknown --encoding {encoding!r}: expected a name of Python's, e.g. gb18030 or utf-16"
+        ) from None
+
+
+def read_batches(path: str, encoding: str | None, on_progress: Progress = lambda *_: None) -> Iterator[LineBatch]:
+    """Yield the lines of a file, or of standard input if ``path`` is "-".
+
+    A byte order mark decides the encoding. Without one it is ``encoding``, or else UTF-8 in which other bytes become
+    U+FFFD. A line longer than MAX_LINE_CHARS is cut to that length plus one. Raise InputError for a file that is
+    damaged or not in ``encoding``.
+    """
+    raw: Any = sys.stdin.buffer if path == STDIN else Path(path).open("rb")  # noqa: SIM115
+    try:
+        size = None if path == STDIN else Path(path).stat().st_size
+        number, rest = 1, ""
+        for text in _decoded(_decompressed(raw, path), path, encoding):
+            text = (rest + text).replace("\r\n", "\n")
+            is_cut = text.endswith("\r")  # perhaps the first half of a line end
+            *lines, rest = text.removesuffix("\r").replace("\r", "\n").split("\n")
+            rest = rest[: MAX_LINE_CHARS + 1] + ("\r" if is_cut else "")
+            yield LineBatch(number, lines)
+            number += len(lines)
+            on_progress(path, 0 if size is None else raw.tell(), size)
+        if rest := rest.removesuffix("\r"):
+            yield LineBatch(number, [rest])
+    except DAMAGES as problem:
         raise InputError(f"{path} can't be read, or is damaged: {problem}") from problem
-    if rows and not calls:
-        raise InputError(f"{path} holds no calls: {unread.first_reason(path)}; for a log, give columns or log_format")
+    finally:
+        if path != STDIN:
+            raw.close()
 
 
-def _open(path: Path) -> TextIO:
-    """Open a file of text, and decompress it by its suffix."""
-    if path.suffix == ".xz":  # Arrow doesn't know this compression
-        return lzma.open(path, "rt", encoding="utf-8", errors="replace", newline="")
-    raw = pa.input_stream(str(path), compression="detect")
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="")
+def is_text(path: Path) -> bool:
+    """Return whether a file may be text: compressed, with a byte order mark, or without NUL bytes at its start."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return head.startswith((*_MAGIC, *_BOMS)) or path.suffix.lower() == _BROTLI or b"\0" not in head
 
 
-def _lines(path: Path, file: TextIO, log_format: str | None) -> Iterator[tuple[int, str, Callable[[str], Fields]]]:
-    """Yield each line that isn't blank: its number, its text, and the function that splits it into columns."""
-    suffix = plain_suffix(path)
-    split = parse_json if log_format is None else parse_log_format(log_format)
-    split_other = parse_log_format(COMBINED) if suffix == LOG and log_format is None else split
-    for number, text in enumerate(file, 1):
-        if number == 1 and suffix == CSV:
-            split = split_other = _csv_splitter(text)
-        elif text.strip():  # a log of JSON may begin with lines of plain text
-            yield number, text.rstrip("\r\n"), split if text.lstrip().startswith("{") else split_other
+def undecoded(lines: list[str]) -> int:
+    """Count the lines with bytes that are not in the file's encoding."""
+    return sum(_REPLACED in line for line in lines)
 
 
-def _csv_splitter(header: str) -> Callable[[str], Fields]:
-    """Return a function that splits a row of CSV with this header."""
-    names = next(csv.reader([header]))
+def _decompressed(raw: Any, path: str) -> BinaryIO:
+    """Return the plain bytes of a file; the first bytes tell the compression, and for Brotli the suffix."""
+    head = raw.peek(6)[:6]
+    codec = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+    stream: Any = raw
+    match codec:
+        case "gzip":
+            stream = gzip.GzipFile(fileobj=raw)
+        case "bz2":
+            stream = bz2.BZ2File(raw)
+        case "xz":
+            stream = lzma.LZMAFile(raw)  # noqa: SIM115
+        case "zstd" | "lz4":
+            stream = pa.CompressedInputStream(pa.PythonFile(raw, "r"), codec)
+        case _ if path.lower().endswith(_BROTLI):
+            stream = pa.CompressedInputStream(pa.PythonFile(raw, "r"), "brotli")
+    return stream  # type: ignore[no-any-return]
 
-    def split(row: str) -> Fields:
-        try:
-            values = next(csv.reader([row]), [])
-        except csv.Error as problem:
-            raise NotACallError(f"not a row of CSV: {problem}") from None
-        if len(values) != len(names):
-            raise NotACallError(f"{len(values)} values, but {len(names)} columns in the header")
-        return dict(zip(names, values, strict=True))
 
-    return split
+def _decoded(stream: BinaryIO, path: str, encoding: str | None) -> Iterator[str]:
+    chunk = stream.read(CHUNK_BYTES)
+    bom = next((bom for bom in _BOMS if chunk.startswith(bom)), b"")
+    name = _BOMS.get(bom) or encoding or "utf-8"
+    decoder = codecs.getincrementaldecoder(name)("strict" if encoding and not bom else "replace")
+    chunk = chunk[len(bom) :]
+    try:
+        while chunk:
+            yield decoder.decode(chunk)
+            chunk = stream.read(CHUNK_BYTES)
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError as problem:
+        raise InputError(f"{path} is not {name}: {problem.reason}: give its --encoding, e.g. gb18030") from None

@@ -16,7 +16,7 @@ from toolkit.forms.parts.call_filter import CallFigures
 from toolkit.forms.widgets.chart import Panel, Series
 from toolkit.forms.widgets.colour_pairs import PRIMARY, SECONDARY, Outcome, colours_by_outcome, colours_of
 from toolkit.forms.widgets.templates import render
-from toolkit.outcome_colours import outcome_name
+from toolkit.outcome_colours import CODE_UNKNOWN, outcome_name
 from toolkit.report import result_tables
 
 _COLOURS = {Endpoint.SEND.value: PRIMARY, Endpoint.VERIFY.value: SECONDARY}
@@ -111,7 +111,9 @@ def clock(start_s: float, end_s: float) -> list[tuple[float, str]]:
 
 
 def _outcome(row: Mapping[Any, Any]) -> Outcome:
-    return str(row["error"]) if pd.isna(row["return_code"]) else int(row["return_code"])
+    if not pd.isna(row["return_code"]):
+        return int(row["return_code"])
+    return CODE_UNKNOWN if pd.isna(row["error"]) else str(row["error"])
 
 
 def _tail_points(row: Mapping[Any, Any]) -> Iterator[tuple[float, float]]:

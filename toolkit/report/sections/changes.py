@@ -11,6 +11,7 @@ from toolkit.analysis import changes, compare, explain
 from toolkit.analysis.latency_percentiles import MEASURES
 from toolkit.analysis.timestamps import zone_name
 from toolkit.api.return_codes import ReturnCode
+from toolkit.outcome_colours import CODE_UNKNOWN
 from toolkit.report import table_columns
 from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Cell, Figure, Part, Section
@@ -101,7 +102,8 @@ def _strongest(found: pd.DataFrame) -> str:
 def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
     """Explain the outcomes that rose most. Columns: those of ``explain``, outcome (string), since."""
     success = found["return_code"] == ReturnCode.SUCCESS
-    rose = found[(found["measure"] == _SHARE) & (found["difference"] > 0) & ~success.fillna(False)]
+    is_known = found["return_code"].notna() | found["error"].notna()
+    rose = found[(found["measure"] == _SHARE) & (found["difference"] > 0) & ~success.fillna(False) & is_known]
     frames = []
     for row in rose.nlargest(_MAX_EXPLAINED, "score").sort_values("changed_at").to_dict("records"):
         outcome = row["error"] if lacks(row, "return_code") else int(row["return_code"])
@@ -119,7 +121,7 @@ def _what(row: Row) -> str:
     if row["measure"] != _SHARE:
         return f"p{row['percentile']:g} of {MEASURES[row['measure']]}"
     if lacks(row, "return_code"):
-        return str(row["error"])
+        return CODE_UNKNOWN if lacks(row, "error") else str(row["error"])
     return f"{row['return_code']} {row['message']}".rstrip()
 
 

@@ -9,7 +9,7 @@ from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspect
 from toolkit.analysis.reliability.errors import Payer
 from toolkit.analysis.timestamps import round_width_s
 from toolkit.api.wire import Endpoint
-from toolkit.outcome_colours import ERROR
+from toolkit.outcome_colours import CODE_UNKNOWN
 from toolkit.report import result_tables, table_columns
 from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Figure, Part, Section
@@ -144,5 +144,6 @@ def build_suspects(inputs: ReportInputs) -> Iterator[Section]:
 
 
 def _outcome(row: Row) -> str:
-    known = result_tables.kind_of(row) != ERROR
-    return f"{row['return_code']} {row['message']}".rstrip() if known else str(row["error"])
+    if not table_columns.lacks(row, "return_code"):
+        return f"{row['return_code']} {row['message']}".rstrip()
+    return CODE_UNKNOWN if table_columns.lacks(row, "error") else str(row["error"])
