@@ -107,15 +107,17 @@ def report(
         raise InputError("--out - and --json exclude one another: both print to stdout")
     if not all(runs):
         raise InputError("invalid RUN '': expected a folder or a file, e.g. calls.parquet; is a variable unset?")
+    if _STDOUT in runs and (len(runs) > 1 or (statement and (since or until))):
+        raise InputError("- is read once: give no other RUN with it, and no period with --statement")
     wanted = _parse_formats(formats, out)
     conditions = tuple(parse_threshold(text).opposite() for text in fail_if or ())
     reading: dict[str, Any] = {"columns": _parse_columns("--column", column) or None, "log_format": log_format}
     zone = load_timezone(timezone)
-    reading |= {"encoding": encoding, "timezone": zone}
+    reading |= {"encoding": encoding}
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
         _check_folder(wanted, paths, out)
-        other = read_run(against, **reading) if against else None
+        other = read_run(against, timezone=zone, **reading) if against else None
         columns = _parse_columns("--statement-column", statement_column)
         options = ReportOptions(
             *(other, slo, load_prices(prices), statement, columns, conditions, zone, _parse_max_unread(max_unread))

@@ -109,7 +109,7 @@ def read_inputs(
 ) -> ReportInputs:
     """Read runs, folders, files and globs; keep the calls that started at ``since`` or later and before ``until``.
 
-    ``log_options``: ``columns`` and ``log_format`` of ``analysis.read``. Raises InputError for a source that holds no
+    ``log_options``: other options of ``analysis.read``. Raises InputError for a source that holds no
     calls, and for an invalid run.json.
     """
     options = options or ReportOptions()
@@ -120,7 +120,11 @@ def read_inputs(
         for run, source in zip(runs, sources, strict=True)
     ]
     has_statement = options.statement is not None
-    every = read(*sources, **log_options) if len(runs) > 1 or (has_statement and (since or until)) else None
+    every = (
+        read(*sources, timezone=options.timezone, **log_options)
+        if len(runs) > 1 or (has_statement and (since or until))
+        else None
+    )
     calls = runs[0].calls if len(runs) == 1 or every is None else every.between(since, until, options.timezone)
     return ReportInputs(calls, tuple(runs), options, since, until, every)
 
@@ -133,7 +137,7 @@ def read_run(
     **log_options: Any,
 ) -> RunResult:
     """Read a run or other calls, with the settings and check results of the folder if it has any."""
-    path, calls = Path(source), read(source, **log_options)
+    path, calls = Path(source), read(source, timezone=timezone, **log_options)
     settings, expected = dict(read_settings(path)), read_expected(path)
     if expected is not None:
         settings["expected"] = expected
