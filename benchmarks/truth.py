@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 _PACKAGES = ("numpy", "scipy", "pandas", "ruptures")
 _DAYS_AHEAD, _DAYS_PAST = 20, (14, 28, 56)
+_HOLIDAYS = np.arange(7, 10)  # days ahead; the forecast knows their dates, not their effect
 _RHYTHM = np.array([1.0, 1.02, 1.0, 0.98, 1.1, 0.7, 0.6])  # of a week from Monday on
 
 
@@ -27,7 +28,7 @@ def forecast_coverage(seed: int, repeats: int) -> Iterator[Row]:
     Covered: months whose sum is within the 95 % interval. Width: the mean width of the interval, in % of the true sum.
     Bias: the mean of the forecast's error, in % of the true sum.
     """
-    from toolkit.analysis.billing.weekday_model import forecast_sums
+    from toolkit.analysis.billing.traffic_model import forecast_sums
 
     yield ("days", *(f"{name} after {past} days" for past in _DAYS_PAST for name in ("covered", "width", "bias")))
     for name, make in _TRAFFIC.items():
@@ -36,8 +37,10 @@ def forecast_coverage(seed: int, repeats: int) -> Iterator[Row]:
             found = []
             for repeat in range(repeats):
                 days = make(np.random.default_rng((seed, past, repeat)), past)
-                forecast, true = forecast_sums(days[:past], 0, np.ones(_DAYS_AHEAD)), days[past:].sum()
-                (low, high), middle = (it[-1] for it in forecast.interval()), forecast.expected[-1]
+                is_holiday = np.isin(np.arange(len(days)), past + _HOLIDAYS) & ("holiday" in name)
+                forecast = forecast_sums(days[:past], 0, np.ones(_DAYS_AHEAD), is_holiday)
+                low, middle, high = (it[-1] for it in (forecast.low, forecast.expected, forecast.high))
+                true = days[past:].sum()
                 found.append((low <= true <= high, (high - low) / true, (middle - true) / true))
             covered, width, bias = np.mean(found, axis=0)
             cells += [f"{covered:.0%}", f"{width:.0%}", f"{bias:+.1%}"]
@@ -66,7 +69,7 @@ def _step(past: int) -> Floats:
 
 def _holiday(past: int) -> Floats:
     """Return a level that falls to 60 % for three days, a week after the forecast."""
-    return _flat(past) * np.where(np.isin(np.arange(past + _DAYS_AHEAD), past + 7 + np.arange(3)), 0.6, 1.0)
+    return _flat(past) * np.where(np.isin(np.arange(past + _DAYS_AHEAD), past + _HOLIDAYS), 0.6, 1.0)
 
 
 # For each kind of traffic: the counts of the past days and of the 20 days that are forecast.

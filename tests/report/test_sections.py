@@ -144,7 +144,7 @@ def test_each_finding_is_one_sentence(report: Report, folder: Path) -> None:
     assert found["verdicts"] == "1 of 1 threshold passed."
     assert "levels changed, most of all this one: " in found["changes"]
     money = table(report, "cost").frame["money"].iloc[0]
-    assert f"messages cost {money:,.3f}".rstrip("0") in found["cost"]
+    assert f" cost {money:,.3f}".rstrip("0") in found["cost"]
     assert "in dispute" in found["statement"]
     assert found["suspects"].startswith("Suspected SMS pumping: 1 prefix.")
     assert all(sentence.endswith(".") for sentence in found.values())

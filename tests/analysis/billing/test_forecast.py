@@ -44,9 +44,29 @@ def test_identical_weeks_give_an_exact_forecast():
     month = sum(_weeks(27))
     assert (row["whole_days"], row["messages"], row["reason"]) == (20, sum(_weeks(21)), "")
     assert row["messages_forecast"] == pytest.approx(month, abs=1)
-    assert row["money"] == Decimal(sum(_weeks(21))) / 100
+    assert row["money"] == pytest.approx(sum(_weeks(21)) / 100)
     assert float(row["money_forecast"]) == pytest.approx(month / 100, abs=0.01)
     assert (row["as_of"].day, row["since"].day, row["until"]) == (25, 5, pd.Timestamp("2026-11-01", tz="UTC"))
+
+
+def test_a_month_that_is_over_is_not_forecast():
+    noisy = [count + day % 5 for day, count in enumerate(_weeks(27))]  # 5 to 31 October
+    calls = _days([*noisy[:-1], 48])
+    row, days = _only(calls), analysis.forecast_by_day(calls, PRICES)
+    assert (row["as_of"].day, row["as_of"].hour, row["reason"]) == (31, 23, "2026-10 is over")
+    assert row["messages"] == len(calls)
+    assert row["messages_forecast"] == row["messages_low"] == row["messages"]
+    assert not days["ahead"].any()
+    assert days["messages_to_date"].iloc[-1] == days["messages_to_date_high"].iloc[-1] == len(calls)
+
+
+def test_a_public_holiday_ahead_widens_the_interval():
+    draw = np.random.default_rng(1)
+    calls = _days(draw.poisson(_weeks(27)) + 100)  # up to 31 October; in May there are holidays
+    in_april = calls.assign(started_ns=calls["started_ns"] - 185 * DAY_NS)  # to 29 April 2026
+    widths = [_only(it, until=until) for it, until in ((calls, "2026-11-10"), (in_april, "2026-05-09"))]
+    quiet, holidays = (int(it["messages_high"] - it["messages_low"]) for it in widths)
+    assert holidays > 1.3 * quiet
 
 
 def test_only_messages_accepted_since_the_month_began_are_spent():
@@ -112,7 +132,7 @@ def test_the_price_of_a_send_is_for_all_its_segments():
 def test_fewer_than_two_weeks_give_a_reason_and_no_forecast():
     row = _only(_days(_weeks(14)), balance=100)
     assert row["reason"] == "a forecast needs 14 whole days of calls, but there are 13"
-    assert (row["messages"], row["money"]) == (sum(_weeks(14)), Decimal(sum(_weeks(14))) / 100)
+    assert (row["messages"], row["money"]) == (sum(_weeks(14)), sum(_weeks(14)) / 100)
     ahead = [name for name in row if name.endswith(("_forecast", "_low", "_high")) or name == "days_left"]
     assert all(pd.isna(row[name]) for name in ahead)
     assert not _only(_days(_weeks(15)))["reason"]
@@ -151,10 +171,10 @@ def test_the_days_add_up_to_the_forecast_and_to_the_cost():
     days, row = analysis.forecast_by_day(calls, PRICES), _only(calls)
     last, recorded = days.iloc[-1], days[~days["ahead"]]
     for name in ("messages", "money"):
-        assert days[name].sum() == row[name]
+        assert days[name].sum() == pytest.approx(row[name])
         ends = {end: last[f"{name}_to_date{end}"] for end in ("", "_low", "_high")}
         assert ends == {"": row[f"{name}_forecast"], "_low": row[f"{name}_low"], "_high": row[f"{name}_high"]}
-        assert recorded[f"{name}_to_date"].tolist() == list(accumulate(recorded[name]))
+        assert recorded[f"{name}_to_date"].tolist() == pytest.approx(list(accumulate(recorded[name])))
     costs = analysis.cost(calls, PRICES, by="day").set_index("day")["money"]
     assert recorded["money"].tolist() == costs[recorded["day"]].tolist()
     assert days["day"].tolist() == list(pd.date_range("2026-11-01", "2026-11-30", tz="UTC"))

@@ -8,7 +8,7 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.billing.pricing import as_number, look_up_prices, needs_carrier, select_sends
-from toolkit.analysis.billing.weekday_model import MAX_DAYS
+from toolkit.analysis.billing.traffic_model import MAX_DAYS
 from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -14,9 +15,9 @@ import pandas as pd
 
 from toolkit.analysis.billing.daily_volumes import DailyVolumes, count_by_day
 from toolkit.analysis.billing.pricing import TEXT, date_of, to_micros, to_money
-from toolkit.analysis.billing.weekday_model import MIN_DAYS, CumulativeForecast, Floats, days_until, forecast_sums
+from toolkit.analysis.billing.traffic_model import MIN_DAYS, CumulativeForecast, Floats, days_until, forecast_sums
 from toolkit.analysis.calls_table import IntoCalls
-from toolkit.analysis.timestamps import NS_PER_DAY, from_wall_clock, parse_time_ns
+from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR, from_wall_clock, parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList
 from toolkit.time_zone import UTC
@@ -60,10 +61,11 @@ def forecast(
 ) -> pd.DataFrame:
     """Sum up the spending of the current month and forecast its total.
 
-    The present is the start of the last send. The forecast uses the last 14 to 56 whole days: it assumes the mean
-    of each weekday, without a trend, the mix of templates and carriers of these days, and the prices of the days ahead
-    (``weekday_model`` describes the method). The first day is whole if a send was recorded in its first hour. A day
-    without sends counts as a day without messages.
+    The present is the start of the last send. The forecast uses the last 14 to 56 whole days. It
+    continues their weekly pattern, level and growth (``traffic_model`` describes the method), with the mix of templates
+    and carriers of these days and the prices of the days ahead. Public holidays of China ahead widen the interval. The
+    first day is whole if a send was recorded in its first hour. A day without sends counts as a day without messages.
+    A month whose last hour has a send is over, and is not forecast.
 
     Args:
         calls: Calls.
@@ -95,7 +97,8 @@ def forecast(
     if not isinstance(balance, int | Decimal | None) or isinstance(balance, bool):
         raise InputError(f"invalid balance {balance!r}: give messages as an int, or money as a Decimal")
     volumes = count_by_day(calls, prices, timezone)
-    rows = [] if volumes is None else [_month_row(_month_forecast(volumes, until, HORIZON_DAYS), balance)]
+    lasting = None if balance is None else "money" if isinstance(balance, Decimal) else "segments"
+    rows = [] if volumes is None else [_month_row(_month_forecast(volumes, until, lasting), balance)]
     return _convert(pd.DataFrame(rows, columns=list(_COLUMNS)), _COLUMNS, prices, timezone)
 
 
@@ -141,17 +144,19 @@ class _MonthForecast:
         volumes: The volumes of the log.
         days: The columns of DailyVolumes.by_day from the first day to the last one; 0 on days ahead.
         whole_days: The number of days that the forecast uses.
+        is_over: Whether the last hour has a send, so that nothing is ahead.
         forecasts: The forecast sums from today on, for "messages", "segments" and "money". Empty without a forecast.
     """
 
     volumes: DailyVolumes
     days: pd.DataFrame
     whole_days: int
+    is_over: bool
     forecasts: Mapping[str, CumulativeForecast]
 
     def is_ahead(self) -> npt.NDArray[np.bool_]:
         """Return for each day whether it is not over."""
-        return self.days.index.to_numpy() >= self.volumes.today_ns
+        return (self.days.index.to_numpy() >= self.volumes.today_ns) & (not self.is_over)
 
     def recorded_to_date(self, name: str) -> pd.Series:
         """Return the recorded sums up to each day; money is null if no segment has a known price."""
@@ -166,12 +171,13 @@ class _MonthForecast:
             unknown = recorded.mask(self.is_ahead())
             return unknown, unknown, unknown
         found = self.forecasts[name]
-        added = (np.rint(it[:ahead]).astype("int64") for it in (found.expected, *found.interval()))
+        added = (np.rint(it[:ahead]).astype("int64") for it in (found.expected, found.low, found.high))
         expected, low, high = (recorded + np.append(np.zeros(len(recorded) - ahead, "int64"), it) for it in added)
         return expected, low, high
 
 
-def _month_forecast(volumes: DailyVolumes, until: Until, min_days_ahead: int = 0) -> _MonthForecast:
+def _month_forecast(volumes: DailyVolumes, until: Until, lasting: str | None = None) -> _MonthForecast:
+    """Forecast the month; "segments" or "money", whichever a balance is in, for HORIZON_DAYS at least."""
     start_ns, end_ns = volumes.month_ns
     if until is not None:
         end = pd.Timestamp(parse_time_ns(until, volumes.timezone), unit="ns", tz=volumes.timezone)
@@ -179,22 +185,39 @@ def _month_forecast(volumes: DailyVolumes, until: Until, min_days_ahead: int = 0
     if end_ns % NS_PER_DAY or end_ns <= volumes.last_ns:
         raise InputError(f"invalid until {until!r}: give a day after the last send, such as 2026-12-01")
     by_day = volumes.by_day()
-    days_ahead = max((end_ns - volumes.today_ns) // NS_PER_DAY, min_days_ahead)
+    days_ahead = (end_ns - volumes.today_ns) // NS_PER_DAY
+    days_of = dict.fromkeys(("messages", "segments", "money"), days_ahead)
+    days_of |= {lasting: max(days_ahead, HORIZON_DAYS)} if lasting else {}
     whole = by_day.loc[volumes.whole_days()]
     days = pd.RangeIndex(max(start_ns, int(by_day.index[0])), end_ns, NS_PER_DAY, name="day_ns")
-    forecasts = _forecasts(volumes, whole, days_ahead) if len(whole) >= MIN_DAYS else {}
-    return _MonthForecast(volumes, by_day.reindex(days, fill_value=0), len(whole), forecasts)
+    is_over = end_ns - volumes.last_ns <= NS_PER_HOUR
+    forecasts = _forecasts(volumes, whole, days_of) if len(whole) >= MIN_DAYS and not is_over else {}
+    return _MonthForecast(volumes, by_day.reindex(days, fill_value=0), len(whole), is_over, forecasts)
 
 
-def _forecasts(volumes: DailyVolumes, whole: pd.DataFrame, days_ahead: int) -> dict[str, CumulativeForecast]:
-    weights, weekday = np.ones(days_ahead), date_of(whole.index[0]).weekday()
-    weights[0] = volumes.late_ratio()
-    counts = {name: whole[name].to_numpy(np.float64) for name in ("messages", "segments")}
-    forecasts = {name: forecast_sums(it, weekday, weights) for name, it in counts.items()}
-    money, price_ratios = _at_prices_ahead(volumes, whole, days_ahead)
-    if counts["segments"].any() and not money.any():
-        return forecasts  # no price is known
-    return forecasts | {"money": forecast_sums(money, weekday, weights * price_ratios)}
+def _forecasts(volumes: DailyVolumes, whole: pd.DataFrame, days_of: Mapping[str, int]) -> dict[str, CumulativeForecast]:
+    """Forecast messages, segments and, if a price is known, money, each for a number of days."""
+    first = date_of(whole.index[0])
+    is_holiday = _public_holidays(first, len(whole) + max(days_of.values()))
+    money, price_ratios = _at_prices_ahead(volumes, whole, days_of["money"])
+    past = {"messages": whole["messages"].to_numpy(np.float64), "segments": whole["segments"].to_numpy(np.float64)}
+    if money.any() or not past["segments"].any():  # else no price is known
+        past["money"] = money
+    forecasts = {}
+    for name, values in past.items():
+        weights = price_ratios.copy() if name == "money" else np.ones(days_of[name])
+        weights[0] *= volumes.late_ratio()
+        flags = is_holiday[: len(whole) + days_of[name]]
+        forecasts[name] = forecast_sums(values, first.weekday(), weights, flags)
+    return forecasts
+
+
+def _public_holidays(first: date, days: int) -> npt.NDArray[np.bool_]:
+    """Return for each of some days whether it is a public holiday in China, where the mobiles are."""
+    import holidays  # a table of many countries
+
+    known = holidays.country_holidays("CN")
+    return np.array([first + timedelta(day) in known for day in range(days)], np.bool_)
 
 
 def _at_prices_ahead(volumes: DailyVolumes, whole: pd.DataFrame, days_ahead: int) -> tuple[Floats, Floats]:
@@ -211,6 +234,7 @@ def _at_prices_ahead(volumes: DailyVolumes, whole: pd.DataFrame, days_ahead: int
 def _month_row(month: _MonthForecast, balance: int | Decimal | None) -> dict[str, object]:
     volumes, days = month.volumes, month.days
     missing = f"a forecast needs {MIN_DAYS} whole days of calls, but there are {month.whole_days}"
+    missing = f"{date_of(volumes.last_ns):%Y-%m} is over" if month.is_over else missing
     row: dict[str, object] = {
         "as_of": volumes.last_ns,
         "since": max(volumes.first_ns, int(days.index[0])),
@@ -232,9 +256,8 @@ def _days_left(month: _MonthForecast, balance: int | Decimal | None) -> dict[str
     if balance is None or found is None:
         return {}
     amount = to_micros(Decimal(balance)) if in_money else int(balance)
-    low, high = found.interval()
-    day_ends = np.arange(1.0, len(low) + 1) - month.volumes.last_ns % NS_PER_DAY / NS_PER_DAY
-    curves = {"": found.expected, "_low": high, "_high": low}
+    day_ends = np.arange(1.0, len(found.expected) + 1) - month.volumes.last_ns % NS_PER_DAY / NS_PER_DAY
+    curves = {"": found.expected, "_low": found.high, "_high": found.low}
     return {
         f"days_left{suffix}": min(days_until(amount, curve, day_ends), HORIZON_DAYS) for suffix, curve in curves.items()
     }

@@ -69,7 +69,9 @@ def build_cost(inputs: ReportInputs) -> Iterator[Section]:
             parts.append(_group_table(groups, by, title))
     if groups["money"].notna().any() and groups[_DAY].nunique() > 1:
         parts.append(Figure("cost", groups, "Cost by day", f"Days in {zone}."))
-    yield Section("cost", "Cost", "" if inputs.prices.rows else _NO_PRICE, parts, finding=_cost_finding(total))
+    yield Section(
+        "cost", "Cost", "" if inputs.prices.rows else _NO_PRICE, parts, finding=_cost_finding(total, groups[_DAY])
+    )
     if inputs.prices.rows and groups[_DAY].nunique() > 1:
         yield _forecast(inputs)
 
@@ -132,26 +134,30 @@ def _forecast(inputs: ReportInputs) -> Section:
         return Section("forecast", "Forecast", f"No forecast: {reason or 'no message has a price'}.")
     (row,) = found.to_dict("records")
     by_day = forecast_by_day(inputs.calls, inputs.prices, timezone=inputs.options.timezone)
-    figure = Figure(
-        "forecast", by_day, "Cost to date", "The rest of the month is forecast by weekday, with a 95 % interval."
-    )
+    figure = Figure("forecast", by_day, "Cost to date", "The rest of the month is forecast with a 95 % interval.")
     note = "In 95 of 100 months like the recorded ones, the cost is within the interval."
     note += (
         f" {number_format.plural(row['unpriced'], 'segment')} without a price are not included."
         if row["unpriced"]
         else ""
     )
-    finding = f"Cost by {row['until']:%Y-%m-%d}: {_interval(row)}."
+    last_day = row["until"] - pd.Timedelta(hours=1)
+    finding = (
+        f"From {row['since']:%Y-%m-%d} to {row['as_of']:%Y-%m-%d}: {table_columns.money_of(row, 'money')}."
+        f" By the end of {last_day:%Y-%m-%d}: {_interval(row)}."
+    )
     return Section(
         "forecast", "Forecast", note, [table_columns.pairs("forecast", found, _FORECAST), figure], finding=finding
     )
 
 
-def _cost_finding(total: pd.DataFrame) -> str:
+def _cost_finding(total: pd.DataFrame, days: pd.Series) -> str:
     (row,) = total.to_dict("records")
     if lacks(row, "money"):
         return ""
-    finding = f"{row['accepted']:,} messages cost {table_columns.money_of(row, 'money')}"
+    first, last = (f"{day:%Y-%m-%d}" for day in (days.min(), days.max()))
+    period = f"on {first}" if first == last else f"from {first} to {last}"
+    finding = f"{row['accepted']:,} messages {period} cost {table_columns.money_of(row, 'money')}"
     if row["unpriced"]:
         finding += f", not counting {number_format.plural(row['unpriced'], 'segment')} without a price"
     return f"{finding}; {table_columns.money_of(row, 'wasted_money')} of it was never verified."
