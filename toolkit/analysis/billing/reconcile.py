@@ -38,7 +38,6 @@ from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList, Unit
 from toolkit.time_zone import UTC
 
-MAX_DISCREPANCIES = 1_000_000  # more of them mean a statement of another app or another month
 _UNKNOWN_SEGMENTS, _UNKNOWN_PRICE = 10**6, 10**15  # far beyond all real values
 
 
@@ -80,6 +79,7 @@ def reconcile(
     since: str | pd.Timestamp | None = None,
     until: str | pd.Timestamp | None = None,
     timezone: str = UTC,
+    max_discrepancies: int = 1_000_000,
 ) -> Reconciliation:
     """Compare a provider's statement with the accepted sends, by msg_id.
 
@@ -97,13 +97,15 @@ def reconcile(
             the month of most lines.
         until: The end of the billing period. Default: the end of the same month.
         timezone: The time zone of the statement, of months and of the prices' first days, e.g. Asia/Shanghai.
+        max_discrepancies: The number of differing messages that are compared one by one in memory; more of them mean a
+            statement of another app or another month.
 
     Returns:
         The discrepancies and a summary.
 
     Raises:
         InputError: A line can't be read, the statement has two currencies or another one than the price list, or more
-            than a million messages differ.
+            than ``max_discrepancies`` messages differ.
 
     >>> reconcile(calls, "statement-2026-11.csv", prices).summary  # doctest: +SKIP
     """
@@ -114,7 +116,9 @@ def reconcile(
         period_ns = _billing_period(bill, since, until, timezone)
         records = _select_records(select_sends(table, timezone), bill, period_ns, prices)
         billed_units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.col("billed_segments")
-        lines, differing = _select_differing(bill.lines.with_columns(billed_units=billed_units), records)
+        lines, differing = _select_differing(
+            bill.lines.with_columns(billed_units=billed_units), records, max_discrepancies
+        )
         in_period = records.filter(nw.col("in_period") == 1).with_columns(money=nw.col("amount_micros").fill_null(0))
         recorded = collect(in_period.select(messages=nw.len(), money=nw.col("money").sum())).fillna(0).iloc[0]
     currency, discrepancies = bill.currency or prices.currency, find_discrepancies(lines, differing)
@@ -151,8 +155,10 @@ def _select_records(sends: LazyTable, bill: Statement, period_ns: tuple[int, int
     return priced.with_columns(nw.col("msg_id").cast(nw.String), in_period=in_period).select(columns)
 
 
-def _select_differing(lines: LazyTable, records: LazyTable) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the lines and the records of the messages that differ."""
+def _select_differing(
+    lines: LazyTable, records: LazyTable, max_discrepancies: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the lines and the records of the messages that differ; raise InputError if these are too many."""
     zero = nw.lit(0, nw.Int64)
     is_right = nw.col("billed_amount") == nw.col("billed_price") * nw.col("billed_units")
     line_rows = lines.select(
@@ -179,10 +185,10 @@ def _select_differing(lines: LazyTable, records: LazyTable) -> tuple[pd.DataFram
     same_price = (price == 0) | (price < -_UNKNOWN_PRICE // 2)
     is_of_other_period = (nw.col("billed") == 0) & (nw.col("in_period") == 0)
     in_order = (is_billed_once & same_segments & same_price) | is_of_other_period
-    ids = collect(sums.filter(~in_order).select("msg_id").head(MAX_DISCREPANCIES + 1))
-    if len(ids) > MAX_DISCREPANCIES:
+    ids = collect(sums.filter(~in_order).select("msg_id").head(max_discrepancies + 1))
+    if len(ids) > max_discrepancies:
         raise InputError(
-            f"more than {MAX_DISCREPANCIES:,} messages differ: the statement seems to be of another app or period"
+            f"more than {max_discrepancies:,} messages differ: the statement seems to be of another app or period"
         )
     differing = to_engine(ids, lines)
     return (
