@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, expect, sync_playwright
 from support.bench import Bench, Wall
+from support.engines import stop_spark
 from support.npm import install
 from support.pages import SLOW_MS
 from support.programs import NEEDS, require
@@ -33,13 +34,19 @@ sys.dont_write_bytecode = False
 # The tests share two cores, so load generators are held up: only tests of that very verdict ask for the limit of 1 %.
 os.environ["SMSCODE_MAX_BOTTLENECK"] = "100%"
 
-# Modules whose tests share a resource that takes long to start: all tests of one resource run on one worker.
+# Modules and packages whose tests share a resource that is costly to make: all tests of one resource run on one worker.
 _SHARED = {
+    "tests/analysis/change_detection/test_changepoints.py": "a month with changes",
+    "tests/analysis/charts/test_charts_of_frames.py": "simulated frames",
+    "tests/analysis/test_native_ops.py": "Spark",
     "tests/analysis/test_on_a_cluster.py": "Spark",
     "tests/forms/test_console.py": "the console",
     "tests/forms/test_lab.py": "JupyterLab",
     "tests/load_test/generator/locust_plugin/test_web_ui.py": "locust's page under load",
     "tests/load_test/generator/test_install.py": "locust's routes",
+    "tests/report/test_sections.py": "a report of two weeks",
+    "tests/service/test_contract.py": "a service with apps in every state",
+    "tests/simulation": "simulated weeks",
 }
 _NOTEBOOKS = "tests/test_notebooks.py"
 _CPU_S = pytest.StashKey[list[float]]()
@@ -54,7 +61,7 @@ class _Schedule(LoadScopeScheduling):
             return test.partition("[")[2]  # the notebook under test, which is run once
         if "spark" in test.partition("[")[2]:
             return "Spark"  # one JVM for all
-        return _SHARED.get(module, nodeid)
+        return next((shared for place, shared in _SHARED.items() if module.startswith(place)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -69,6 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    stop_spark()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["cpu_s"] = sum(os.times()[:4])

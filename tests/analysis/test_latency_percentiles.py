@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine
 
 from toolkit import analysis
 from toolkit.api.wire import Endpoint
@@ -22,7 +22,7 @@ def _percentile(values, percentile):
 @given(data=st.data())
 def test_percentiles_agree_with_sorting_by_hand(data, runs):
     records = data.draw(runs)
-    table = analysis.latency(in_polars(records))
+    table = analysis.latency(in_an_engine(records))
     assert len(table) == 2 * len({r.endpoint for r in records})
     for row in table.to_dict("records"):
         mine = [r for r in records if r.endpoint == row["endpoint"]]

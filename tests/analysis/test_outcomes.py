@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine, in_polars
 
 from toolkit import analysis
 from toolkit.api.errors import InputError
@@ -102,7 +102,7 @@ def test_shares_are_of_the_endpoints_calls(call):
 @given(data=st.data())
 def test_return_codes_agree_with_counting_by_hand(data, runs):
     records = data.draw(runs)
-    table = analysis.return_codes(in_polars(records))
+    table = analysis.return_codes(in_an_engine(records))
     keys = ["endpoint", "http_status", "return_code", "error"]
     counted = Counter((r.endpoint, r.http_status, r.return_code, r.error) for r in records)
     assert {_plain(row[:4]): row[4] for row in table[[*keys, "calls"]].itertuples(index=False)} == counted
@@ -116,7 +116,7 @@ def test_return_codes_agree_with_counting_by_hand(data, runs):
 @given(data=st.data(), width_ms=st.sampled_from([1, 100, 1000, 3000, 60_000]))
 def test_over_time_agrees_with_counting_by_hand(data, runs, width_ms):
     records = data.draw(runs)
-    table = analysis.over_time(in_polars(records), f"{width_ms}ms")
+    table = analysis.over_time(in_an_engine(records), f"{width_ms}ms")
     width_ns = width_ms * 1_000_000
     counted = Counter((r.started_ns // width_ns * width_ns, r.endpoint, r.return_code, r.error) for r in records)
     starts = table["started"].astype("int64")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ import duckdb
 import pandas as pd
 from support.programs import require
 
+from toolkit.analysis import from_records
 from toolkit.records.call_record import CallRecord
 from toolkit.records.parquet import to_table
 
@@ -24,7 +25,8 @@ SETTINGS = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "2g",
-    "spark.sql.shuffle.partitions": "4",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # half the CPU time for short queries
 }
 
 
@@ -46,6 +48,15 @@ def spark() -> Any:
         for name, value in SETTINGS.items():
             builder = builder.config(name, value)
         return builder.getOrCreate()
+
+
+def stop_spark() -> None:
+    """End Spark if this process started it, and wait for its JVM, so that its CPU time is counted."""
+    if spark.cache_info().currsize:
+        jvm = spark().sparkContext._gateway.proc
+        spark().stop()
+        jvm.stdin.close()
+        jvm.wait(240)
 
 
 def _in_pandas(path: str) -> pd.DataFrame:
@@ -71,6 +82,14 @@ def in_polars(records: Iterable[CallRecord]) -> Any:
     import polars as pl
 
     return pl.from_arrow(to_table(astuple(it) for it in records)).lazy()
+
+
+def in_an_engine(records: Sequence[CallRecord]) -> Any:
+    """Return call records as a frame: of pandas if their number is divisible by 5, else of polars.
+
+    Hypothesis draws all numbers of calls, thus what it checks holds in both engines.
+    """
+    return in_polars(records) if len(records) % 5 else from_records(records)
 
 
 OPEN: dict[str, Callable[[str], Any]] = dict(zip(ENGINES, (_in_pandas, _in_duckdb, _in_polars, _in_spark), strict=True))

@@ -2,7 +2,7 @@ from collections import Counter, defaultdict
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine
 
 from toolkit import analysis
 from toolkit.api.wire import Endpoint
@@ -60,7 +60,7 @@ def _logs(draw, call):
 @given(data=st.data(), least=st.integers(1, 4))
 def test_guessers_equal_a_slow_computation_of_each_figure(data, least, call):
     records = data.draw(_logs(call))
-    found = analysis.guessers(in_polars(records), least)
+    found = analysis.guessers(in_an_engine(records), least)
     whole = found.astype({"first_seen": "int64", "last_seen": "int64"}).set_index("mobile_key")
     assert {key: [int(row[name]) for name in FIGURES] for key, row in whole.iterrows()} == _slow_guessers(
         records, least

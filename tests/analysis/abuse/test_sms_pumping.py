@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine
 
 from toolkit import analysis
 from toolkit.api.errors import InputError
@@ -119,7 +119,7 @@ def _logs(draw, call):
 @given(data=st.data())
 def test_suspects_equal_a_slow_computation_of_each_figure(data, call):
     records = data.draw(_logs(call))
-    found = analysis.suspects(in_polars(records))
+    found = analysis.suspects(in_an_engine(records))
     expected = _slow_suspects(records)
     assert set(found["prefix"]) == set(expected)
     for row in found.assign(peak_at=found["peak_at"].astype("int64")).to_dict("records"):

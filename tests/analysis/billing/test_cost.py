@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine
 from support.priced import MIDNIGHT_NS, SECOND_NS, TODAY, YESTERDAY, calls, costs, prices, send, verify
 
 from toolkit import analysis
@@ -34,7 +34,7 @@ def _only(records, of=PRICES):
 @settings(deadline=None, max_examples=60)
 @given(records=calls(), of=prices, by=st.sampled_from(SUBSETS))
 def test_costs_equal_a_sum_by_hand(records, of, by):
-    table = analysis.cost(in_polars(records), of, by)
+    table = analysis.cost(in_an_engine(records), of, by)
     expected = costs(records, of, by)
     columns = list(next(iter(expected.values()), {}))
     found = {}
@@ -66,7 +66,7 @@ def _plain(value):
 @given(records=calls(), of=prices)
 def test_every_table_adds_up_to_the_same_money_to_the_last_cent(records, of):
     sums = ["sends", "accepted", "segments", "billed", "unpriced", "verified", "wasted", "resent", "refused"]
-    frame = in_polars(records)
+    frame = in_an_engine(records)
     tables = [analysis.cost(frame, of, by) for by in ([], ["day"], ["temp_id"], BY)]
     assert len({tuple(table[sums].sum()) for table in tables}) == 1
     for name in ("money", "wasted_money", "resent_money"):

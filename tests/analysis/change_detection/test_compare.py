@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine
 from support.traffic import BUCKET_NS, START_NS, sends
 
 from toolkit import analysis
@@ -35,7 +35,7 @@ def other():
 @given(data=st.data())
 def test_shares_and_calls_agree_with_counting_by_hand(data, runs):
     a, b = data.draw(runs), data.draw(runs)
-    table = analysis.compare(in_polars(a), in_polars(b), "1s", permutations=9)
+    table = analysis.compare(in_an_engine(a), in_an_engine(b), "1s", permutations=9)
     shares = table[table["measure"] == "share"]
     assert len(shares) == len({(r.endpoint, r.return_code, r.error) for r in [*a, *b]})
     for row in shares.to_dict("records"):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine
 
 from toolkit import analysis
 from toolkit.api.errors import InputError
@@ -159,7 +159,7 @@ def test_rows_are_sorted_by_score_and_do_not_depend_on_the_order_of_calls(day):
 @settings(max_examples=20)
 @given(data=st.data())
 def test_a_few_calls_can_be_explained(data, runs):
-    calls = in_polars(data.draw(runs))
+    calls = in_an_engine(data.draw(runs))
     for outcome in (50000, "VERDICT", "timeout"):
         table = analysis.explain(calls, outcome, since="2026-11-06T12:00:02")
         assert (table["found"] <= table["calls"]).all()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine
 
 from toolkit.analysis.calls_table import lazy
 from toolkit.analysis.change_detection.time_buckets import count_latencies, count_outcomes, log_quantiles, pivot
@@ -16,7 +16,7 @@ SECOND_NS = 1_000_000_000
 @given(data=st.data())
 def test_a_matrix_has_each_count_at_its_labels_and_0_elsewhere(data, runs):
     records = data.draw(runs)
-    counts = count_outcomes(lazy(in_polars(records)), SECOND_NS)
+    counts = count_outcomes(lazy(in_an_engine(records)), SECOND_NS)
     matrix = pivot(counts, ["bucket_ns"], ["endpoint", "return_code", "error"])
     wanted = Counter((r.started_ns // SECOND_NS * SECOND_NS, r.endpoint, r.return_code, r.error) for r in records)
     found = {
@@ -30,7 +30,7 @@ def test_a_matrix_has_each_count_at_its_labels_and_0_elsewhere(data, runs):
 @given(data=st.data())
 def test_a_latency_is_between_the_edges_of_its_bin(data, runs):
     records = data.draw(runs)
-    counts = count_latencies(lazy(in_polars(records)), SECOND_NS, "caller_ms", 1.05)
+    counts = count_latencies(lazy(in_an_engine(records)), SECOND_NS, "caller_ms", 1.05)
     times = [max(1, r.latency_ns + r.wait_ns) for r in records]
     bins = [number for number, calls in zip(counts["bin"], counts["calls"], strict=True) for _ in range(calls)]
     for time, number in zip(sorted(times), sorted(bins), strict=True):

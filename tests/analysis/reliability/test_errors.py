@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine
 
 from toolkit import analysis
 from toolkit.api.return_codes import Kind, ReturnCode
@@ -95,7 +95,7 @@ def test_the_busiest_bucket_is_the_first_one_with_the_most_calls(call):
 @given(data=st.data())
 def test_errors_equal_a_count_by_hand(data, runs):
     records = data.draw(runs)
-    found = analysis.errors(in_polars(records), every="2s")
+    found = analysis.errors(in_an_engine(records), every="2s")
     failed = defaultdict(list)
     for it in records:
         if it.return_code != 50000:

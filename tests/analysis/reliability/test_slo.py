@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import in_polars
+from support.engines import in_an_engine
 
 from toolkit import analysis
 from toolkit.api.errors import InputError
@@ -56,7 +56,7 @@ def _logs(draw, call):
 @given(data=st.data(), slo=st.sampled_from(["99.9%", "90%", "50%"]))
 def test_burn_rates_equal_a_slow_computation_of_each_window(data, slo, call):
     records = data.draw(_logs(call))
-    found = analysis.burn_rates(in_polars(records), slo)
+    found = analysis.burn_rates(in_an_engine(records), slo)
     for pair, row in zip(PAIRS, found[FIGURES].itertuples(index=False), strict=True):
         figures = [None if pd.isna(it) else it.value if isinstance(it, pd.Timestamp) else it for it in row]
         expected = _slow_burn(records, pair, {"99.9%": 0.001, "90%": 0.1, "50%": 0.5}[slo])
