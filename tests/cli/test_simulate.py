@@ -77,7 +77,7 @@ def test_a_folder_with_other_records_is_one_line(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_complete_days_and_a_message(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "toolkit", "simulate", "--calls", "10M", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "toolkit", "simulate", "--calls", "3M", "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         _wait_for(lambda: len(list(tmp_path.glob(PARQUET_PARTS))) >= 2)
         process.send_signal(signal.SIGINT)

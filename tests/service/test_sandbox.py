@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.service import Running, basic, running, smscode
+from support.service import Running, basic, running, smscode, smscode_process
 
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, ReturnCode
@@ -77,20 +77,20 @@ def test_a_production_service_refuses_the_store_of_a_sandbox(tmp_path: Path) -> 
     store = f"sqlite:///{tmp_path}/store.db"
     with running("--store", store):
         pass
-    done = smscode("serve", "--port", "0", "--production", "--provider", "outbox", "--store", store)
+    done = smscode_process("serve", "--port", "0", "--production", "--provider", "outbox", "--store", store)
     assert (done.returncode, done.stdout, "belongs to a sandbox" in done.stderr) == (2, "", True)
 
 
 def test_a_sandbox_refuses_the_store_of_a_production_service(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     assert smscode("app", "create", "--store", store).returncode == 0
-    done = smscode("serve", "--port", "0", "--store", store)
+    done = smscode_process("serve", "--port", "0", "--store", store)
     assert (done.returncode, done.stdout, "belongs to a production service" in done.stderr) == (2, "", True)
 
 
 def test_the_settings_file_can_turn_the_sandbox_off(tmp_path: Path) -> None:
     (tmp_path / "smscode.toml").write_text("[service]\nproduction = true\nprovider = 'outbox'\n")
-    done = smscode("serve", "--port", "0", cwd=tmp_path)
+    done = smscode_process("serve", "--port", "0", cwd=tmp_path)
     assert (done.returncode, "production needs a store" in done.stderr) == (2, True)
 
 

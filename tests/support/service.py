@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
+import io
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
+from toolkit.cli import main
+
 Fields = dict[str, Any]
+_BOTTLENECK = "SMSCODE_MAX_BOTTLENECK"
 
 
 @dataclass(frozen=True)
@@ -83,12 +91,46 @@ def basic(app_key: str, master_secret: str) -> dict[str, str]:
     return {"Authorization": "Basic " + b64encode(f"{app_key}:{master_secret}".encode()).decode()}
 
 
-def smscode(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command line and return its output. A given ``env`` keeps the suite's limit on bottlenecks."""
+def smscode(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process, where its packages are imported already, and return its output.
+
+    A given ``env`` replaces the environment but for the suite's limit on bottlenecks.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    with (
+        patch.dict(os.environ, _environment(env), clear=True),
+        patch.object(sys, "argv", ["smscode", *arguments]),
+        chdir(cwd or Path.cwd()),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            exit_code = end.code
+        finally:
+            gc.unfreeze()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    assert isinstance(exit_code, int)
+    return subprocess.CompletedProcess(arguments, exit_code, out.getvalue(), err.getvalue())
+
+
+def smscode_process(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a process of its own: as ``smscode``, at a few times the CPU time."""
     command = [sys.executable, "-m", "toolkit", *arguments]
-    if options.get("env") is not None:
-        options["env"] = {"SMSCODE_MAX_BOTTLENECK": os.environ["SMSCODE_MAX_BOTTLENECK"], **options["env"]}
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, **options)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=False, env=_environment(env), cwd=cwd
+    )
+
+
+def _environment(given: Mapping[str, str] | None) -> dict[str, str]:
+    return dict(os.environ if given is None else {_BOTTLENECK: os.environ[_BOTTLENECK], **given})
 
 
 @contextmanager

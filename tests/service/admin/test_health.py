@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from support.admin import AdminPort
 from support.bench import Bench
-from support.service import Running, smscode
+from support.service import Running, smscode, smscode_process
 
 from toolkit.service.admin.health import Health
 from toolkit.service.metrics.counters import Counters
@@ -158,7 +158,7 @@ def send_until_closed(service: Running, number: int, warm: threading.Barrier, an
     ],
 )
 def test_an_unusable_admin_port_is_reported_in_one_line(tmp_path: Path, options: list[str], reason: str) -> None:
-    done = smscode("serve", "--port", "0", *options, cwd=tmp_path)
+    done = smscode_process("serve", "--port", "0", *options, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in done.stderr
     assert "Traceback" not in done.stderr

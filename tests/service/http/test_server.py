@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from support.service import Running, smscode
+from support.service import Running, smscode_process
 
 from toolkit.api.errors import SettingsError
 from toolkit.service.process.config import ServiceConfig
@@ -86,7 +86,7 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
     ],
 )
 def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path: Path, options: list[str], reason: str) -> None:
-    done = smscode("serve", "--port", "0", *options, cwd=tmp_path)
+    done = smscode_process("serve", "--port", "0", *options, cwd=tmp_path)
     assert done.returncode == 2
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
@@ -94,7 +94,7 @@ def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path: Path, option
 
 
 def test_a_port_in_use_is_named_in_the_error(sandbox: Running) -> None:
-    done = smscode("serve", "--port", str(urlsplit(sandbox.url).port))
+    done = smscode_process("serve", "--port", str(urlsplit(sandbox.url).port))
     assert (done.returncode, "in use" in done.stderr) == (2, True)
 
 

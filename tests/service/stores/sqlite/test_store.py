@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.bench import Bench
-from support.service import Running, smscode
+from support.service import Running, smscode, smscode_process
 
 from toolkit.api.errors import RunError, StoreError
 from toolkit.api.return_codes import ReturnCode
@@ -174,7 +174,7 @@ def test_counting_jobs_does_not_recreate_a_deleted_file(bench: Bench) -> None:
 def test_a_second_process_learns_the_pid_of_the_owner(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     service = start("--store", store)
-    second = smscode("serve", "--port", "0", "--store", store)
+    second = smscode_process("serve", "--port", "0", "--store", store)
     assert second.returncode == 2
     assert f"in use by another process (pid {service.process.pid})" in second.stderr
     assert "Traceback" not in second.stderr
