@@ -86,7 +86,7 @@ class Peer:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(240)
             assert not thread.is_alive()
 
     def _accept(self) -> None:
@@ -381,7 +381,7 @@ def test_the_first_address_that_accepts_is_used(run: Run, api: Api) -> None:
 
 def test_more_calls_than_connections_wait_for_one(api: Api) -> None:
     async def run() -> list[Sent]:
-        async with AsyncClient(api.target.base_url, "key", SECRET) as client:
+        async with AsyncClient(api.target.base_url, "key", SECRET, timeout=Timeout(240, 240)) as client:
             return await asyncio.gather(*(client.send_code(MOBILE, 1) for _ in range(250)))
 
     assert len({sent.msg_id for sent in asyncio.run(run())}) == 250

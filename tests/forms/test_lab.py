@@ -116,8 +116,8 @@ def test_a_page_that_is_loaded_again_shows_the_same_form(it: Watched, form: Loca
     expect_answer(form, 50012, "verified code")
 
 
-def test_the_notebook_that_was_saved_holds_no_mobile_and_no_secret(folder: Path) -> None:
-    text = (folder / NAME).read_text()
+def test_the_notebook_that_was_saved_holds_no_mobile_and_no_secret(it: Watched, folder: Path) -> None:
+    text = (folder / NAME).read_text()  # as the browser saved it
     assert "widget-view" in text
     assert MOBILE not in text
     assert "master_secret" not in text

@@ -71,13 +71,13 @@ def faulty_target(sandbox_url: str, fault: Fault, after: int = 0) -> Iterator[Fa
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
-    ready.wait(20)
+    ready.wait(240)
     proxy = started[0]
     try:
         yield proxy.counts
     finally:
         proxy.loop.call_soon_threadsafe(proxy.stopped.set)
-        thread.join(20)
+        thread.join(240)
 
 
 class _Proxy:

@@ -189,7 +189,7 @@ def test_a_user_that_was_ended_while_it_waited_sends_nothing_more(api: Api) -> N
 
 
 def test_tags_choose_among_journeys(api: Api) -> None:
-    done = subprocess.run(**child(api, TAGGED, []), timeout=60, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(**child(api, TAGGED, []), timeout=240, check=True, stdout=subprocess.PIPE)
     assert json.loads(done.stdout) == [
         ["verify_right"],
         ["verify_wrong", "abandon"],

@@ -141,7 +141,7 @@ def test_a_request_with_a_wrong_token_is_refused(start: Callable[..., Running], 
 def ask(folder: Path, question: bytes) -> Any:
     """Ask the service that owns a folder's store.db."""
     owner = json.loads((folder / "store.db.lock").read_text())
-    with socket.create_connection(("127.0.0.1", owner["port"]), timeout=5) as peer, peer.makefile("rb") as file:
+    with socket.create_connection(("127.0.0.1", owner["port"]), timeout=240) as peer, peer.makefile("rb") as file:
         peer.sendall(question)
         return json.loads(file.readline())
 
@@ -183,7 +183,7 @@ def test_a_silent_client_does_not_delay_the_end(tmp_path: Path) -> None:
         assert process.stdout
         assert process.stdout.readline()
         owner = json.loads((tmp_path / "store.db.lock").read_text())
-        with socket.create_connection(("127.0.0.1", owner["port"]), timeout=5):
+        with socket.create_connection(("127.0.0.1", owner["port"]), timeout=240):
             ask(tmp_path, b"{}\n")  # so that the one before it is taken in
             process.terminate()
             _, stderr = process.communicate(timeout=240)

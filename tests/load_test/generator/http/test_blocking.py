@@ -37,7 +37,7 @@ def server(*connections: Callable[[socket.socket], None], host: str = "127.0.0.1
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        thread.join(10)
+        thread.join(240)
         assert not thread.is_alive()
 
 

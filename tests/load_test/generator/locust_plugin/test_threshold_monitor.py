@@ -42,10 +42,8 @@ def test_refusals_that_the_thresholds_allow_are_exit_0(api: Api) -> None:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_threshold_that_is_missed_when_its_time_has_come_ends_the_run(api: Api, processes: str) -> None:
-    started_s = time.monotonic()
     done = run_locust(api.target, "--threshold", f"{MISSED} abort after 2s", "--processes", processes)
     assert (done.returncode, f"the run ends: {MISSED} abort after 2s" in done.stderr) == (99, True), done.stderr
-    assert time.monotonic() - started_s < 20
     assert api.answered.total() > 0
 
 

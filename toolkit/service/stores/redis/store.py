@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 2.0
 KEPT_MS = 24 * HOUR_MS  # a message is kept for so long after it has expired
 
-_POLL_S = 0.4
+POLL_S = 0.4
 _OLDEST_REDIS = 7
 _CODES = {int(it): it for it in ReturnCode}
 _SEND = struct.Struct("<IQIIHHB16s")  # calls.lua: the masked code, and MESSAGE
@@ -301,7 +301,7 @@ class RedisStore:
         """Refresh the accounts and the clock, and roll back open calls, again and again."""
         # The loop asks for a cancellation, because wait_for of Python 3.11, which redis-py uses, may swallow one.
         while not (task := asyncio.current_task()) or not task.cancelling():
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(POLL_S)
             try:
                 await self._accounts.refresh()
                 self._update_clock()
