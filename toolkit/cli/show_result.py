@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def show_result(result: RunResult, as_json: bool) -> None:
     """Print verdicts, checks, return codes and latency as tables, or the content of run.json as JSON."""
-    from toolkit.report.run_result import describe_failures
+    from toolkit.report.run_result import describe_failures, describe_saturation
     from toolkit.report.source_remarks import reading_remarks, unread_remarks
     from toolkit.report.table_columns import masked
 
@@ -31,6 +31,8 @@ def show_result(result: RunResult, as_json: bool) -> None:
         print("\n".join(map(mask_text, remarks)) + "\n")
     if "ended" in result.settings and (failures := describe_failures(result)):  # only a load test tells what it expects
         print(f"{failures}.\n")
+    if saturation := describe_saturation(result):
+        print(f"{mask_text(saturation)}\n")
     if result.verdicts:
         show(
             [

@@ -342,6 +342,12 @@ def describe_failures(result: RunResult) -> str:
     return f"{number_format.share(failed / total)} of {number_format.plural(total, 'call')} failed: {listed}"
 
 
+def describe_saturation(result: RunResult) -> str:
+    """Describe how arrivals had to wait for the target; "" if few had to."""
+    saturation = result.settings.get("saturation")
+    return f"The target was saturated: {saturation}" if saturation else ""
+
+
 def _remarks(result: RunResult) -> Iterator[str]:
     settings = result.settings
     ended = settings.get("ended")
@@ -356,8 +362,8 @@ def _remarks(result: RunResult) -> Iterator[str]:
         yield f"The target could not be reached at the end of the run: {at_end}"
     if bottleneck := settings.get("bottleneck"):
         yield f"The load generator was the bottleneck, so nothing passes: {bottleneck}"
-    if saturation := settings.get("saturation"):
-        yield f"The target was saturated: {saturation}"
+    if saturation := describe_saturation(result):
+        yield saturation
 
 
 def _plain_rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:

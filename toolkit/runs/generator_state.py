@@ -7,6 +7,7 @@ as good as before, because calls are recorded when they end.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,18 +55,21 @@ class GeneratorState:
         }
 
 
-def read_generator_state(folder: Path) -> GeneratorState | None:
-    """Return the state of a run's processes; None before the first second is over."""
+def read_generator_state(folder: Path, found: Iterable[tuple[float, str]] = ()) -> GeneratorState | None:
+    """Return the state of a run's processes; None before the first second is over.
+
+    ``found``: further ways in which the generator held the run back, each with its share, 0 to 1, and a sentence.
+    """
     processes: list[dict[str, Any]] = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob(f"{run_folder.GENERATOR_STEM}-*.json"))
     ]
     if not processes:
         return None
-    causes = sorted((cause for it in processes for cause in it["causes"]), key=lambda it: it["share"], reverse=True)
+    causes = [*found, *((cause["share"], cause["text"]) for it in processes for cause in it["causes"])]
     in_flight = [it["in_flight"] for it in processes]
     return GeneratorState(
-        bottlenecks=tuple(dict.fromkeys(cause["text"] for cause in causes)),
+        bottlenecks=tuple(dict.fromkeys(text for _, text in sorted(causes, reverse=True))),
         saturations=tuple(dict.fromkeys(it["saturation"] for it in processes if it["saturation"])),
         stalled_ratio=max(it["stalled_s"] / max(it["elapsed_s"], it["stalled_s"], 1e-9) for it in processes),
         busy_ratio=max(it["busy_seconds"] / max(1, it["seconds"]) for it in processes),

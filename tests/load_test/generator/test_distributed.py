@@ -100,8 +100,8 @@ def test_a_worker_that_is_killed_is_reported_its_users_move_and_its_records_stay
     assert len(set(api.mobiles)) == len(api.mobiles)
 
 
-def rate_run(api: Api, folder: Path, duration_s: float) -> LoadRun:
-    options = LoadOptions(seed=1, duration_s=duration_s, rate_per_s=RATE_PER_S, workers=2)
+def rate_run(api: Api, folder: Path, duration_s: float, **given: str) -> LoadRun:
+    options = LoadOptions(seed=1, duration_s=duration_s, rate_per_s=RATE_PER_S, workers=2, **given)  # type: ignore[arg-type]
     return locust_process.start("throughput", api.target, options, folder=folder)
 
 
@@ -145,11 +145,14 @@ def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path
 
 
 def test_the_share_of_a_worker_that_was_lost_before_its_first_report_is_orphaned(api: Api, tmp_path: Path) -> None:
-    with rate_run(api, tmp_path, duration_s=3) as run:
+    with rate_run(api, tmp_path, duration_s=3, max_bottleneck="1%") as run:
         wait_for_parts(run, 2)
         workers_of(tmp_path)[-1].kill()
         ended = run.wait()
     assert ended.pacing
+    assert ended.generator
+    share = f"{ended.pacing.orphaned / ended.pacing.due:.1%} of the arrivals were never begun"
+    assert f"{share}, because their worker was lost" in ended.generator.bottlenecks
     assert ended.pacing.due == 3 * RATE_PER_S
     assert ended.pacing.orphaned > 0
     assert ended.pacing.started + ended.pacing.dropped + ended.pacing.orphaned == 3 * RATE_PER_S

@@ -50,6 +50,7 @@ _LOCUST_END_S = _USERS_END_S + 5.0
 _SHOWN_LINES = 5
 _CHECK_TIMEOUT_S, _CONNECT_TIMEOUT_S = 10.0, 5.0
 _END_TIMEOUT_S, _END_TRIES = 5.0, 3  # of the question at the end
+_FEW_ORPHANED = 3  # arrivals, which are soon more than a hundredth of a short run's
 _LAST_WRITE_S = 0.5  # at the end of a run, workers write their counts within this time
 _VERDICTS = (ExitCode.FAILED, ExitCode.BOTTLENECK, ExitCode.BUDGET)  # exit codes without a fault
 
@@ -263,6 +264,14 @@ class LoadRun:
             planned += schedule.count(until_s, self._options.seed, shard, shards)
         return counts.account(planned)
 
+    def _final_counts(self) -> tuple[ArrivalCounts | None, GeneratorState | None]:
+        """Return the counts of the arrivals and the state of the generator, which has to answer for lost workers."""
+        pacing, lost = self._final_pacing(), []
+        if pacing and pacing.orphaned > max(_FEW_ORPHANED, self._options.max_bottleneck_ratio * pacing.due):
+            share = pacing.orphaned / pacing.due
+            lost.append((share, f"{share:.1%} of the arrivals were never begun, because their worker was lost"))
+        return pacing, read_generator_state(self.folder, lost)
+
     def generator(self) -> GeneratorState | None:
         """Return the state of the load generator as of the last second, None before the first one is over."""
         return read_generator_state(self.folder)
@@ -294,11 +303,11 @@ class LoadRun:
         notes = self._lines(run_folder.NOTES_NAME)
         if ended := self._lines(run_folder.ENDED_NAME):
             cause, _, reason = ended[0].partition(" ")
-            return Ended(Cause(cause), reason, notes, calls, self._final_pacing(), self.generator())
+            return Ended(Cause(cause), reason, notes, calls, *self._final_counts())
         if code and not self._stopped and code not in _VERDICTS:
             raise RunError(self._last_words(code))
         cause = Cause.INTERRUPTED if self._stopped else Cause.FINISHED
-        return Ended(cause, self._stop_reason, notes, calls, self._final_pacing(), self.generator())
+        return Ended(cause, self._stop_reason, notes, calls, *self._final_counts())
 
     def _close(self) -> int:
         """Write the records as Parquet, once, and return their number. Of a run that never began nothing is left."""
