@@ -50,6 +50,7 @@ def test_incidents_are_a_table_and_progress_is_on_stderr(tmp_path: Path) -> None
         (["--start", "soon"], "start 'soon'"),
         (["--rule", "often"], "rule 'often'"),
         (["--incidents", "fire"], "incident 'fire'"),
+        (["--growth-per-day", "2"], "growth per day 2.0"),
     ],
 )
 def test_invalid_options_are_exit_2_and_one_line(tmp_path: Path, options: list[str], reason: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 import tomllib
 from collections import Counter
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -13,10 +15,12 @@ from typing import Any
 import pandas as pd
 import pytest
 from phonenumbers import carrier, parse
-from support.simulated import Simulated
+from support.simulated import Simulated, read
 
+from toolkit import analysis
 from toolkit.api.return_codes import ReturnCode
-from toolkit.simulation import SimulationPlan, simulate
+from toolkit.settings import load_prices
+from toolkit.simulation import SimulationPlan, SimulationProgress, simulate
 from toolkit.simulation.billing_statement import StatementError
 from toolkit.simulation.plan import parse_incidents, parse_start
 
@@ -135,3 +139,61 @@ def test_no_errors_are_injected_unless_planned(tmp_path: Path, incidents: str) -
     labels = simulate(tmp_path, plan).incidents
     assert not [label for label in labels if label["kind"] in list(StatementError)]
     assert len(statement(tmp_path)) == len({row["msg_id"] for row in statement(tmp_path)})
+
+
+# Statements of vendors.
+
+VENDOR_COLUMNS = {"sent_at": "提交时间", "segments": "计费条数", "price": "单价", "amount": "金额", "currency": "币种"}
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    folder = tmp_path_factory.mktemp("vendor")
+    incidents = parse_incidents("price_change,wrong_statement")
+    plan = SimulationPlan(days=4, calls=20_000, start=date(2026, 11, 28), incidents=incidents, vendor_statement=True)
+    simulate(folder, plan)
+    return read(folder, plan)
+
+
+def test_a_vendors_statement_has_masked_mobiles_long_serials_and_carrier_codes(vendor: Simulated) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in vendor.folder.glob("statement-*.csv")]
+    rows = [row for text in texts for row in csv.DictReader(text.splitlines())]
+    assert all(re.fullmatch(r"1\d\d\*{4}\d{4}", row["手机号"]) for row in rows)
+    assert len({row["流水号"] for row in rows}) == len(rows)
+    assert all(2**53 < int(row["流水号"]) < 2**63 for row in rows)
+    assert {"DELIVRD", "EXPIRED", "UNKNOWN"} <= {row["状态"] for row in rows}
+
+
+def test_a_vendors_clock_is_3_s_fast_and_shows_beijing_time(vendor: Simulated) -> None:
+    path = vendor.folder / "statement-2026-11.csv"
+    lines = pd.read_csv(path, dtype="str").drop_duplicates("msg_id").merge(vendor.calls, on="msg_id")
+    shown = pd.to_datetime(lines["提交时间"]).dt.tz_localize("Asia/Shanghai")
+    ahead_s = (shown - lines["started"]).dt.total_seconds()
+    assert ahead_s[lines["endpoint"] == "send"].between(2, 3).all()
+
+
+def test_a_vendors_months_and_prices_begin_at_midnight_in_beijing(vendor: Simulated) -> None:
+    assert len(list(vendor.folder.glob("statement-*.csv"))) == 2
+    listed, found = load_prices(vendor.folder / "prices.toml"), []
+    for path in sorted(vendor.folder.glob("statement-*.csv")):
+        reconciled = analysis.reconcile(
+            analysis.read(vendor.folder), path, listed, columns=VENDOR_COLUMNS, timezone="Asia/Shanghai"
+        )
+        found += [(path.name, msg_id) for msg_id in reconciled.discrepancies["msg_id"]]
+    labels = [label for label in vendor.labels if label["kind"] in list(StatementError)]
+    assert sorted(found) == sorted((label["changed"]["statement"], label["msg_id"]) for label in labels)
+    started = pd.Timestamp(vendor.label("price_change")["started"]).tz_convert("Asia/Shanghai")
+    assert started == started.normalize()
+
+
+def test_a_vendors_statements_are_continued_across_months(vendor: Simulated, tmp_path: Path) -> None:
+    def stop(written: SimulationProgress) -> None:
+        if written.days == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path, vendor.plan, on_day=stop)
+    assert len(list(tmp_path.glob("statement-*.csv"))) == 2
+    simulate(tmp_path, vendor.plan)
+    for path in vendor.folder.glob("statement-*.csv"):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()

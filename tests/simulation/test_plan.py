@@ -64,6 +64,8 @@ def test_unknown_incidents_are_refused(text: str) -> None:
         {"seed": 1 << 63},
         {"start": date(1969, 12, 31)},
         {"start": date(9999, 1, 1)},
+        {"growth_per_day": 0.06},
+        {"growth_per_day": float("nan")},
     ],
 )
 def test_a_plan_out_of_range_is_refused(given: dict[str, Any]) -> None:

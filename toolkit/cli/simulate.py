@@ -35,6 +35,9 @@ def simulate(
     growth_per_day: Annotated[
         float, typer.Option(help="Growth of the traffic from one day to the next, such as 0.003 for 0.3 %.")
     ] = 0.001,
+    vendor_statement: Annotated[
+        bool, typer.Option("--vendor-statement", help="Write statements as vendors in China do, in Beijing time.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the calls, incidents.json, prices and statements.")] = Path(
         "simulated"
     ),
@@ -51,7 +54,9 @@ def simulate(
 
     rules = tuple(Rule.parse(text) for text in rule or ()) or DEFAULT_RULES
     plan = SimulationPlan(
-        days, parse_calls(calls), seed, parse_start(start), rules, parse_incidents(incidents), growth_per_day
+        *(days, parse_calls(calls), seed, parse_start(start), rules, parse_incidents(incidents)),
+        growth_per_day=growth_per_day,
+        vendor_statement=vendor_statement,
     )
     say(f"Simulating {plan.days} days with {plan.calls:,} calls into {out}. Press Ctrl-C to stop.")
     try:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.simulation import apps, call_outcomes, deliveries, incidents, simulated_prices
-from toolkit.simulation.billing_statement import Charge, InjectedError, statement_name
+from toolkit.simulation.billing_statement import Charge, InjectedError
 from toolkit.simulation.call_arrays import NO_SESSION, Rows
 from toolkit.simulation.incidents import Incident
 from toolkit.simulation.plan import MINUTE_NS, NS_PER_S, IncidentKind, SimulationPlan
@@ -205,7 +205,7 @@ def label_statement_errors(errors: Iterable[InjectedError]) -> list[Label]:
             "app_key": None if it.app is None else apps.APPS[it.app].app_key,
             "msg_id": it.msg_id,
             "changed": {
-                "statement": statement_name(datetime.fromtimestamp(it.sent_ns // 10**9, UTC)),
+                "statement": it.statement,
                 "due": _charge(it.due),
                 "stated": _charge(it.stated),
             },

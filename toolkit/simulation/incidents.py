@@ -151,7 +151,9 @@ def _incident(plan: SimulationPlan, kind: IncidentKind, day: int, position: floa
     """Return an incident on a day; ``position``, 0..1, chooses the time within the busy hours."""
     day_ns = plan.start_ns + day * DAY_NS
     if kind in _PERMANENT:
-        return Incident(kind, day_ns, plan.start_ns + plan.days * DAY_NS)
+        is_in_china = kind is IncidentKind.PRICE_CHANGE and plan.vendor_statement
+        started_ns = _midnight_in_china_ns(plan.day(day)) if is_in_china else day_ns
+        return Incident(kind, started_ns, plan.start_ns + plan.days * DAY_NS)
     duration = DURATION_MINUTES[kind]
     earliest, latest = (hour * 60 for hour in _BUSY_HOURS)
     started_ns = day_ns + (earliest + int(position * (latest - earliest - duration + 1))) * MINUTE_NS

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,6 @@ from toolkit.atomic_write import partial_path, replacing, write_atomically
 from toolkit.records import parquet
 from toolkit.records.packed import PACKED_SUFFIX
 from toolkit.records.parquet import PARQUET_PARTS
-from toolkit.simulation.billing_statement import HEADER, statement_name
 from toolkit.simulation.plan import SimulationPlan
 from toolkit.simulation.receipts import RECEIPT_OPTIONS
 
@@ -120,43 +120,32 @@ class StatementFiles:
     The files get their final names in ``finish``. Until then, the statements of an earlier, interrupted run stay.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._names: list[str] = []
-        self._file: BinaryIO | None = None
-        self._day_start = self._day_end = 0  # the position of the last day's lines in the file
+    def __init__(self, folder: Path, header: str) -> None:
+        self._folder, self._header = folder, header.encode()
+        self._sizes: dict[str, int] = {}  # the bytes of the complete days
+        self._sizes_before: dict[str, int] = {}  # the same without the last day
 
-    def add(self, day: date, lines: memoryview) -> None:
-        """Append the lines of a day."""
-        if (name := statement_name(day)) not in self._names:
-            self._close()
-            self._day_end = 0
-            self._file = partial_path(self._folder / name).open("wb")
-            self._names.append(name)
-        assert self._file
-        self._day_start = self._day_end
-        self._file.write(b"" if self._day_start else HEADER.encode("ascii"))
-        self._file.write(lines)
-        self._day_end = self._file.tell()
+    def add_day(self, lines: Mapping[str, memoryview]) -> None:
+        """Append the lines of a day, by the name of their file."""
+        self._sizes_before = dict(self._sizes)
+        for name, text in lines.items():
+            size = self._sizes.setdefault(name, 0)
+            with partial_path(self._folder / name).open("r+b" if size else "wb") as file:
+                file.seek(size)
+                file.write(b"" if size else self._header)
+                file.write(text)
+                self._sizes[name] = file.tell()
 
     def discard_last_day(self) -> None:
         """Remove the lines of the last day, even if they were written in part."""
-        self._day_end = self._day_start
-
-    def _close(self) -> None:
-        """Close the last file, and remove it if it is empty."""
-        if self._file:
-            self._file.truncate(self._day_end)
-            self._file.close()
-            if not self._day_end:
-                partial_path(self._folder / self._names.pop()).unlink()
+        self._sizes = {name: self._sizes_before.get(name, 0) for name in self._sizes}
 
     def finish(self, publish: bool) -> None:
         """Rename the files to their final names, or remove them."""
-        self._close()
-        for name in self._names:
+        for name, size in self._sizes.items():
             partial = partial_path(self._folder / name)
-            if publish:
+            if publish and size:
+                os.truncate(partial, size)
                 partial.replace(self._folder / name)
             else:
-                partial.unlink()
+                partial.unlink(missing_ok=True)

@@ -60,6 +60,8 @@ class SimulationPlan:
         incidents: The incidents to include. Each but WRONG_STATEMENT takes a separate day; if there are not enough
             days, the first ones of ``ALL_INCIDENTS`` are included. FLASH_SALE and PUBLIC_HOLIDAY have their dates.
         growth_per_day: The relative growth of the load from one day to the next.
+        vendor_statement: Write statements as vendors in China do: days, months and prices in Beijing time, the vendor's
+            clock, Chinese column names, serial numbers, masked mobiles and states.
 
     Raises:
         InputError: A value is out of range.
@@ -75,6 +77,7 @@ class SimulationPlan:
     rules: tuple[Rule, ...] = DEFAULT_RULES
     incidents: tuple[IncidentKind, ...] = ALL_INCIDENTS
     growth_per_day: float = 0.001
+    vendor_statement: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "incidents", tuple(kind for kind in ALL_INCIDENTS if kind in self.incidents))
@@ -112,6 +115,7 @@ class SimulationPlan:
             "rules": [str(rule) for rule in self.rules],
             "incidents": [kind.value for kind in self.incidents],
             "growth_per_day": self.growth_per_day,
+            "vendor_statement": self.vendor_statement,
             "revision": REVISION,
         }
 

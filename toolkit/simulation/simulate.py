@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolkit.simulation import incident_labels, incidents, simulated_prices
 from toolkit.simulation.arrow_tables import to_table
-from toolkit.simulation.billing_statement import InjectedError, schedule_errors, statement_lines
+from toolkit.simulation.billing_statement import InjectedError, header, schedule_errors, statement_lines
 from toolkit.simulation.incident_labels import AffectedCalls, Label
 from toolkit.simulation.output_folder import PRICES_NAME, OutputFolder, StatementFiles
 from toolkit.simulation.plan import DAY_NS, SimulationPlan, random_stream
@@ -86,7 +86,7 @@ class _Writer:
         self._prices = simulated_prices.prices(plan, self.schedule)
         self._affected = AffectedCalls(self.schedule, self.prefixes)
         self._scheduled_errors, self._injected_errors = schedule_errors(plan), list[InjectedError]()
-        self._statements = StatementFiles(folder.path)
+        self._statements = StatementFiles(folder.path, header(plan))
         self._statement_days = self._calls = 0
         if not folder.days_done():
             folder.write_labels(0, 0, [])
@@ -98,11 +98,10 @@ class _Writer:
         date = self._plan.day(day.day_number)
         path = self._folder.day_path(date)
         is_new = not path.exists()
-        prices, errors = (
-            simulated_prices.per_segment(self._prices, date),
-            self._scheduled_errors.get(day.day_number, []),
+        errors = self._scheduled_errors.get(day.day_number, [])
+        lines, injected = statement_lines(
+            self._plan, day.day_number, day.sends, self.prefixes.carriers, self._prices, errors
         )
-        lines, injected = statement_lines(self._plan, day.day_number, day.sends, self.prefixes.carriers, prices, errors)
         self._calls += len(day.calls)
         self._affected.add(day)
         self._injected_errors += injected
@@ -111,7 +110,7 @@ class _Writer:
             if is_new:
                 receipts = to_receipts(self._plan, day.day_number, day.sends, self.prefixes.carriers)
                 self._folder.write_day(date, to_table(day.calls, self.prefixes.numbers), receipts)
-            self._statements.add(date, lines)
+            self._statements.add_day(lines)
             self._statement_days = progress.days
             if progress.days > self._folder.days_done():
                 self._folder.write_labels(progress.days, progress.calls, list(progress.incidents))

@@ -37,13 +37,13 @@ def prices(plan: SimulationPlan, schedule: tuple[Incident, ...]) -> tuple[Price,
     """Return the prices of a plan in the order of time; at most one of a day applies to a message."""
     rows = [Price(plan.start, price, template_type, carrier) for template_type, carrier, price in _FIRST_PRICES]
     if change := incidents.find(schedule, IncidentKind.PRICE_CHANGE):
-        since = plan.start + timedelta((change.started_ns - plan.start_ns) // DAY_NS)
+        since = plan.start + timedelta(-(-(change.started_ns - plan.start_ns) // DAY_NS))
         changed = [row for row in rows if row.template_type == CHANGED_TYPE]
         rows += [Price(since, row.per_segment + _PRICE_INCREASE, row.template_type, row.carrier) for row in changed]
     return tuple(rows)
 
 
-def per_segment(rows: Sequence[Price], day: date) -> list[list[Decimal]]:
+def per_segment_on(rows: Sequence[Price], day: date) -> list[list[Decimal]]:
     """Return the prices of a segment on a day: for each template a list with the price of each carrier."""
     latest = {(row.template_type, row.carrier): row.per_segment for row in rows if row.since <= day}
     return [
