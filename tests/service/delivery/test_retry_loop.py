@@ -17,7 +17,7 @@ from toolkit.api.errors import StoreError
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message, NewMessage
 from toolkit.service.core.policy import Policy
-from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, backoff_s
+from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, Receipt, backoff_s
 from toolkit.service.delivery.retry_loop import (
     FIRST_BACKOFF_S,
     MAX_BACKOFF_S,
@@ -343,7 +343,7 @@ def test_a_receipt_that_arrives_before_its_message_is_recorded(tmp_path: Path) -
                 await world.store.record_delivery(job, Delivery(DeliveryState.SENT, carrier_id="m1"))
 
         world.loop.sleep = settle_meanwhile
-        assert await world.loop.handle_receipt("m1", failed)
+        assert await world.loop.handle_receipt(Receipt("m1", failed))
         assert (await world.message(msg_id)).delivery == failed
         assert world.loop.counters.deliveries == {("scripted", DeliveryState.FAILED): 1}
 
@@ -352,7 +352,21 @@ def test_a_receipt_that_arrives_before_its_message_is_recorded(tmp_path: Path) -
 
 def test_a_receipt_for_an_unknown_message_is_rejected(tmp_path: Path) -> None:
     async def claim(world: World) -> None:
-        assert not await world.loop.handle_receipt("m1", DELIVERED)
+        assert not await world.loop.handle_receipt(Receipt("m1", DELIVERED))
         assert world.slept_s == list(RECEIPT_RETRY_WAITS_S)
+
+    run(tmp_path, claim)
+
+
+@pytest.mark.parametrize(("mobile", "recorded"), [(13800138000, True), (13800138001, False), (None, False)])
+def test_an_id_in_the_other_notation_counts_only_with_the_mobile(
+    tmp_path: Path, mobile: int | None, recorded: bool
+) -> None:
+    async def claim(world: World) -> None:
+        message = await world.deliver(Delivery(DeliveryState.SENT, carrier_id="1A2B"))
+        receipt = Receipt("6699", Delivery(DeliveryState.DELIVERED, "DELIVRD"), mobile, ("1A2B", "26265"))
+        assert await world.loop.handle_receipt(receipt) == recorded
+        state = (await world.message(message.msg_id)).delivery.state
+        assert state is (DeliveryState.DELIVERED if recorded else DeliveryState.SENT)
 
     run(tmp_path, claim)

@@ -15,7 +15,7 @@ from support.receiver import SECRET, documented_receiver
 
 from toolkit.api.errors import SettingsError
 from toolkit.service.core.messages import Delivery, DeliveryState
-from toolkit.service.delivery.base import DeliveryError, OutgoingMessage
+from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, Receipt
 from toolkit.service.delivery.webhook import WebhookFactory, read_retry_after
 
 MESSAGE = OutgoingMessage("06890980-6789-4054-bba9-90fb66ab2fce", "13800138000", "【签】Your code: 123456")
@@ -47,7 +47,7 @@ class Receiver:
             await runner.cleanup()
 
 
-async def no_receipts(carrier_id: str, delivery: Delivery) -> bool:
+async def no_receipts(receipt: Receipt) -> bool:
     raise AssertionError("a webhook sends no receipts")
 
 

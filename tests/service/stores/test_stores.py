@@ -408,6 +408,16 @@ async def test_a_receipt_finds_its_message_by_the_carriers_id(case: Case) -> Non
 
 
 @claim
+async def test_a_receipt_for_another_mobile_is_not_recorded(case: Case) -> None:
+    await case.begin()
+    await case.sent()
+    (job,) = await case.store.take_jobs(9)
+    await case.store.record_delivery(job, Delivery(DeliveryState.SENT, "0", "n-1"))
+    assert not await case.store.record_receipt("n-1", Delivery(DeliveryState.DELIVERED), job.mobile + 1)
+    assert await case.store.record_receipt("n-1", Delivery(DeliveryState.DELIVERED), job.mobile)
+
+
+@claim
 async def test_a_receipt_does_not_change_a_final_result(case: Case) -> None:
     await case.begin()
     msg_id = await case.sent()

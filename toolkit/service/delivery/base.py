@@ -10,15 +10,28 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from toolkit.api.errors import ToolkitError
 from toolkit.service.core.messages import Delivery
 
-ReceiptHandler = Callable[[str, Delivery], Awaitable[bool]]
-"""Records a delivery receipt, given the carrier's message id and the delivery's result.
 
-Returns False if no message has that id. Raises StoreError if the receipt can't be recorded."""
+class Receipt(NamedTuple):
+    """The final result of the message that the carrier calls ``carrier_id``.
+
+    Attributes:
+        mobile: the phone that the carrier names, with 11 digits; None if it names none.
+        other_ids: the same id in other notations. One counts only if the message was for ``mobile``.
+    """
+
+    carrier_id: str
+    delivery: Delivery
+    mobile: int | None = None
+    other_ids: tuple[str, ...] = ()
+
+
+ReceiptHandler = Callable[[Receipt], Awaitable[bool]]
+"""Records a delivery receipt. Returns False if no message has its id. Raises StoreError if it can't be recorded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,14 @@ from dataclasses import dataclass, field
 
 from toolkit.api.errors import StoreError
 from toolkit.service.core.messages import Delivery, DeliveryState, Job
-from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, Provider, ProviderFactory, backoff_s
+from toolkit.service.delivery.base import (
+    DeliveryError,
+    OutgoingMessage,
+    Provider,
+    ProviderFactory,
+    Receipt,
+    backoff_s,
+)
 from toolkit.service.metrics.call_log import LOG_FIELDS
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.stores.base import Store
@@ -124,13 +131,15 @@ class RetryLoop:
         else:
             await self._settle(job, delivery)
 
-    async def handle_receipt(self, carrier_id: str, delivery: Delivery) -> bool:
+    async def handle_receipt(self, receipt: Receipt) -> bool:
         """Record a delivery receipt; return False if no message has the carrier's message id."""
+        carrier_ids = (receipt.carrier_id, *(receipt.other_ids if receipt.mobile else ()))
         for wait_s in RECEIPT_RETRY_WAITS_S:
             await self.sleep(wait_s)
-            if await self.store.record_receipt(carrier_id, delivery):
-                self._count_and_log(delivery._replace(carrier_id=carrier_id))
-                return True
+            for carrier_id in carrier_ids:
+                if await self.store.record_receipt(carrier_id, receipt.delivery, receipt.mobile):
+                    self._count_and_log(receipt.delivery._replace(carrier_id=carrier_id))
+                    return True
         return False
 
     async def _attempt(self, job: Job, provider: Provider) -> Delivery:

@@ -62,8 +62,11 @@ class Store(VerificationStore, Protocol):
         """Record the result of a taken job, and delete the job with its code."""
         ...
 
-    async def record_receipt(self, carrier_id: str, delivery: Delivery) -> bool:
-        """Record the receipt of a message that was SENT; return False if no such message has this carrier's id."""
+    async def record_receipt(self, carrier_id: str, delivery: Delivery, mobile: int | None = None) -> bool:
+        """Record the receipt of a message that was SENT; return False if no such message has this carrier's id.
+
+        With ``mobile``, the message must also have been for that mobile.
+        """
         ...
 
     async def message(self, msg_id: str) -> Message | None:

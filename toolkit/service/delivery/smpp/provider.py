@@ -24,7 +24,7 @@ from aiosmpplib.state import NPI, TON, PhoneNumber, SmppCommandStatus
 from toolkit.api.errors import InputError, RunError, SettingsError, StoreError
 from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, ReceiptHandler, backoff_s
-from toolkit.service.delivery.smpp.receipts import read_receipt
+from toolkit.service.delivery.smpp.receipts import normalize_id, read_receipt
 from toolkit.service.delivery.smpp.segmentation import Part, split
 from toolkit.service.delivery.smpp.session import (
     BindRefusedError,
@@ -34,6 +34,7 @@ from toolkit.service.delivery.smpp.session import (
     open_session,
     status_name,
 )
+from toolkit.service.metrics.call_log import LOG_FIELDS
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class SmppProvider:
                 raise DeliveryError(status_name(response.status))
             if response.status:
                 return Delivery(DeliveryState.FAILED, status_name(response.status))
-            carrier_id = response.octets[16:].split(b"\0")[0].decode("latin-1")
+            carrier_id = normalize_id(response.octets[16:].split(b"\0")[0].decode("latin-1"))
         return Delivery(DeliveryState.SENT, carrier_id=carrier_id)
 
     def _build(self, mobile: str, part: Part, with_receipt: bool) -> SubmitSm:
@@ -176,8 +177,11 @@ class SmppProvider:
         """Record a receipt and return the response's status; after an error the carrier repeats the receipt."""
         receipt = read_receipt(pdu.octets)
         try:
-            if receipt and not await self._handle_receipt(*receipt):
-                log.info("smpp: no message awaits the receipt that arrived")
+            if receipt and not await self._handle_receipt(receipt):
+                log.info(
+                    "smpp: no message awaits the receipt that arrived",
+                    extra={LOG_FIELDS: {"carrier_id": receipt.carrier_id}},
+                )
         except StoreError as error:
             log.error("smpp: could not record a receipt: %s", error)
             return int(SmppCommandStatus.ESME_RX_T_APPN)

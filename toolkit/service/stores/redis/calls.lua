@@ -272,8 +272,11 @@ end
 function commands.receive(payload)
   local call = cjson.decode(payload)
   local key = message_key(call.msg_id)
-  local state, carrier_id = unpack(redis.call('HMGET', key, 'state', 'carrier_id'))
+  local state, carrier_id, sent = unpack(redis.call('HMGET', key, 'state', 'carrier_id', 'sent'))
   if state ~= settings.sent or carrier_id ~= call.carrier_id then
+    return 0
+  end
+  if call.mobile > 0 and call.mobile ~= struct.unpack(SENT, sent) then
     return 0
   end
   write_result(key, call)

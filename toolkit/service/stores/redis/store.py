@@ -241,13 +241,13 @@ class RedisStore:
             await self._pipeline.call(_receipt_tag(delivery.carrier_id), f"link {job.app_id} {job.msg_id}".encode())
         await self._call_json(job.app_id, "complete", msg_id=job.msg_id, **delivery._asdict())
 
-    async def record_receipt(self, carrier_id: str, delivery: Delivery) -> bool:
+    async def record_receipt(self, carrier_id: str, delivery: Delivery, mobile: int | None = None) -> bool:
         """Record the receipt of a message that was SENT; return False if no such message has this carrier's id."""
         message = await self._pipeline.call(_receipt_tag(carrier_id), b"find ")
         if message is None:
             return False
         app_id, msg_id = message.decode().split()
-        fields = delivery._asdict() | {"msg_id": msg_id, "carrier_id": carrier_id}
+        fields = delivery._asdict() | {"msg_id": msg_id, "carrier_id": carrier_id, "mobile": mobile or 0}
         return bool(await self._call_json(int(app_id), "receive", **fields))
 
     async def message(self, msg_id: str) -> Message | None:

@@ -214,10 +214,10 @@ class SqliteStore:
         await self._write_delivery(DeliveryRow(seq, *delivery, job.attempts + 1, self.clock.now_ms()))
         self._leases.release(seq)
 
-    async def record_receipt(self, carrier_id: str, delivery: Delivery) -> bool:
+    async def record_receipt(self, carrier_id: str, delivery: Delivery, mobile: int | None = None) -> bool:
         """Record the receipt of a message that was SENT; return False if no such message has this carrier's id."""
         with _store_errors(self.path):
-            row = tables.find_sent(self._reader, carrier_id)
+            row = tables.find_sent(self._reader, carrier_id, mobile)
         if row is None:
             return False
         settled_ms = self.clock.now_ms()

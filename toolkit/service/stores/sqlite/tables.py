@@ -221,11 +221,13 @@ def read_message(db: sqlite3.Connection, seq: int, msg_id: str, now_ms: int) -> 
     return Message(*sent, delivery, attempts or 0, settled_ms or 0)
 
 
-def find_sent(db: sqlite3.Connection, carrier_id: str) -> DeliveryRow | None:
-    """Find the message with a carrier's id that was sent and has no receipt yet."""
-    columns = ", ".join(DeliveryRow._fields)
-    row = db.execute(f"SELECT {columns} FROM deliveries WHERE state = 'sent' AND carrier_id = ?", (carrier_id,))
-    found = row.fetchone()
+def find_sent(db: sqlite3.Connection, carrier_id: str, mobile: int | None) -> DeliveryRow | None:
+    """Find the message with a carrier's id, and to a mobile if one is given, that was sent and has no receipt yet."""
+    found = db.execute(
+        f"SELECT {', '.join(DeliveryRow._fields)} FROM deliveries JOIN messages USING (seq)"
+        " WHERE state = 'sent' AND carrier_id = ? AND mobile = coalesce(?, mobile)",
+        (carrier_id, mobile),
+    ).fetchone()
     return DeliveryRow._make(found) if found else None
 
 
