@@ -14,9 +14,10 @@ _SECRET_NAME = re.compile(r"secret|passw|token|authorization|credential|cookie|k
 _OPEN_NAMES = frozenset({"app_key", "appkey"})
 _MOBILE = re.compile(r"(?<!\d)((?:\+|00)?(?:86)?1[3-9]\d{5})\d{4}(?!\d)")
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+# Not allowed in XML, obeyed by terminals, or changing the direction of the text around it.
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]"
-)  # not allowed in XML, or obeyed by terminals
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
+)
 _BASIC = re.compile(r"(?i)\b(basic|bearer)\s+[\w+/=.~-]{6,}")
 
 
@@ -47,11 +48,20 @@ def mask(value: object, name: str = "") -> Json:
 def mask_text(text: str) -> str:
     """Return text in which mobiles, the user part of URLs, and Basic and Bearer credentials are masked.
 
-    Control characters, which XML forbids and terminals obey, are replaced too.
+    Control and bidirectional characters are shown as escapes, see ``escape_control``.
 
     >>> mask_text("http://app:pw@host/ 13800138000")
     'http://***@host/ 1380013****'
     """
     text = _USERINFO.sub(f"{MASK}@", text)
     text = _BASIC.sub(rf"\1 {MASK}", text)
-    return _CONTROL.sub("\ufffd", _MOBILE.sub(r"\1****", text))
+    return escape_control(_MOBILE.sub(r"\1****", text))
+
+
+def escape_control(text: str) -> str:
+    r"""Return text in which control and bidirectional characters are shown as escapes; tabs and newlines are kept.
+
+    >>> escape_control("a\x1b[2Jb\u202e")
+    'a\\x1b[2Jb\\u202e'
+    """
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)

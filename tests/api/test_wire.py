@@ -255,6 +255,14 @@ def test_an_error_without_the_number_of_a_refusal_is_a_protocol_error(error: obj
         read(Endpoint.SEND, {"error": error}, 403)
 
 
+def test_a_retry_after_as_a_time_since_1970_is_compared_with_the_date_of_the_response() -> None:
+    headers = {"retry-after": "1793966460", "date": "Fri, 06 Nov 2026 12:00:00 GMT"}
+    body = {"error": {"code": 50009}}
+    assert read(Endpoint.SEND, body, 403, **headers).retry_after_s == 60
+    assert read(Endpoint.SEND, body, 403, **headers | {"date": "yesterday"}).retry_after_s is None
+    assert read(Endpoint.SEND, body, 403, **{"retry-after": "1793966460"}).retry_after_s is None
+
+
 @pytest.mark.parametrize("value", ["", "soon", "-1", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT", "9" * 19])
 def test_a_retry_after_that_is_no_number_of_seconds_is_left_out(value: str) -> None:
     assert read(Endpoint.SEND, {"error": {"code": 50009}}, 403, **{"retry-after": value}).retry_after_s is None

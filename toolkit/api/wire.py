@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote, unquote_to_bytes
@@ -27,6 +28,7 @@ CODES_PATH = "/v1/codes"
 MAX_BODY_BYTES = 16 * 1024
 MAX_MSG_ID_CHARS = 1000
 MAX_WHOLE_DIGITS = 18  # of a return code or a temp_id
+MIN_EPOCH_S = 10**9  # a Retry-After of 31 years is a time since 1970
 _WHOLE_END = 10**MAX_WHOLE_DIGITS
 JSON_TYPE = "application/json"
 _JSON_TYPE = JSON_TYPE.encode()
@@ -84,7 +86,7 @@ class ApiResponse:
         message: the API's text.
         msg_id: id of an accepted send.
         is_valid: verdict on a code; None for a send, or if the code was not judged.
-        retry_after_s: whole seconds until the rate limit allows another send.
+        retry_after_s: whole seconds until the rate limit allows another send; None if the response doesn't say.
         request_id: X-Request-Id of a refusal; the service logs the same id.
 
     """
@@ -214,10 +216,27 @@ def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str
     if not isinstance(message, str):
         message = published.message if published else ""
     is_valid = False if fields.get("is_valid") is False else None
-    retry_after_s, request_id = parse_whole(headers.get("retry-after")), headers.get(REQUEST_ID)
+    retry_after_s, request_id = _read_retry_after(headers), headers.get(REQUEST_ID)
     if request_id is not None and not _SANE_ID.fullmatch(request_id):
         request_id = None
     return ApiResponse(http_status, row or code, message, None, is_valid, retry_after_s, request_id)
+
+
+def _read_retry_after(headers: Mapping[str, str]) -> int | None:
+    """Return the seconds of Retry-After; None if it says none.
+
+    A number from MIN_EPOCH_S on is a time since 1970, which some gateways send. It is compared with the Date header,
+    because no clock is read here; without one the wait is unknown.
+    """
+    value = parse_whole(headers.get("retry-after"))
+    if value is None or value < MIN_EPOCH_S:
+        return value
+    try:
+        sent_s = parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    wait_s = value - int(sent_s)
+    return wait_s if 0 <= wait_s < MIN_EPOCH_S else None
 
 
 def _read_success(endpoint: Endpoint, fields: dict[str, Any], http_status: int, body: bytes) -> ApiResponse:

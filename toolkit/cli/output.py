@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from toolkit.json_numbers import exact
+from toolkit.masking import escape_control
 
 _PIPED_WIDTH = 200
 
@@ -31,7 +32,7 @@ def signal_name(interrupt: KeyboardInterrupt) -> str:
 def say(line: str) -> None:
     """Print a message to stderr."""
     with suppress(OSError):  # e.g. the terminal has hung up
-        print(line, file=sys.stderr, flush=True)
+        print(escape_control(line), file=sys.stderr, flush=True)
 
 
 def fail(problem: object, exit_code: int) -> NoReturn:
@@ -64,4 +65,4 @@ def show(rows: Sequence[Mapping[str, object]], as_json: bool = False, title: str
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:,.3f}" if isinstance(value, float) else str(value)
+    return f"{value:,.3f}" if isinstance(value, float) else escape_control(str(value))

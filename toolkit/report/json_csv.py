@@ -11,6 +11,7 @@ import pandas as pd
 from toolkit.json_numbers import exact
 from toolkit.masking import Json
 from toolkit.report.model import Report, Table
+from toolkit.report.table_columns import without_formulas
 from toolkit.report.verdicts import as_json
 from toolkit.runs.exit_codes import worst
 
@@ -43,8 +44,8 @@ def to_json(report: Report) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return the complete frame of a table as CSV."""
-    text: str = table.frame.to_csv(index=False)
+    """Return the complete frame of a table as CSV, in which no text is a formula for a spreadsheet."""
+    text: str = without_formulas(table.frame).to_csv(index=False)
     return text
 
 

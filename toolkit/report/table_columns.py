@@ -17,6 +17,7 @@ ZONE = "{time zone}"
 """The place for the time zone in a header: that of the frame's times."""
 
 _MAX_ROWS = 50
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MAX_LENGTH, _MAX_ERROR_LENGTH = 1_000, 80  # characters
 
 Row: TypeAlias = Mapping[Any, Any]
@@ -131,6 +132,27 @@ def masked(frame: pd.DataFrame) -> pd.DataFrame:
         if pd.api.types.is_string_dtype(kind):
             shown[str(name)] = _mask(column)
     return frame.assign(**shown)
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame in which text that a spreadsheet would run as a formula begins with an apostrophe.
+
+    Callers choose parts of records, such as the X-Request-Id. Source: OWASP, "CSV Injection".
+    """
+    changed = {}
+    for name in frame.columns:
+        kind: Any = (
+            frame[name].cat.categories.dtype
+            if isinstance(frame[name].dtype, pd.CategoricalDtype)
+            else frame[name].dtype
+        )
+        if pd.api.types.is_string_dtype(kind) or pd.api.types.is_object_dtype(kind):
+            changed[str(name)] = frame[name].astype(object).map(_without_formula)
+    return frame.assign(**changed)
+
+
+def _without_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA_STARTS) else value
 
 
 def lacks(row: Row, name: str) -> bool:

@@ -19,6 +19,7 @@ from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
 from toolkit.forms.widgets.colour_pairs import Outcome
 from toolkit.price_list import PriceList
+from toolkit.report.table_columns import without_formulas
 
 _MAX_DOWNLOAD = 1_000_000  # calls
 _MAX_BUCKETS = 120
@@ -116,8 +117,8 @@ def figures(calls: Calls) -> CallFigures:
 
 
 def to_csv(calls: Calls) -> bytes:
-    """Return calls as CSV. Raises InputError for more than a million calls."""
-    return _load(calls).to_csv(index=False).encode()
+    """Return calls as CSV without formulas. Raises InputError for more than a million calls."""
+    return without_formulas(_load(calls)).to_csv(index=False).encode()
 
 
 def to_parquet(calls: Calls) -> bytes:
