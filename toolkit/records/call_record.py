@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import FREE_REFUSALS, Kind, find
@@ -223,13 +224,14 @@ class RecordBuilder:
         return keyed.digest(), digits and digits[:_PREFIX_DIGITS]
 
 
-def unknown_message(return_code: int | None, message: object) -> str | None:
+@lru_cache(maxsize=256)  # masking takes longer than recording a call, and most messages are one of a few
+def unknown_message(return_code: int | None, message: str | None) -> str | None:
     """Return the start of a message, masked, if version 1 of the API doesn't have its return code; else None.
 
     >>> unknown_message(50036, "app in black"), unknown_message(50009, "out of freq")
     ('app in black', None)
     """
-    if return_code is None or find(return_code) or not isinstance(message, str) or not message:
+    if return_code is None or find(return_code) or not message:
         return None
     return replace_surrogates(mask_text(message[:_MAX_MESSAGE_CHARS]))
 

@@ -20,7 +20,7 @@ from toolkit.records.packed import PACKED_SUFFIX, PackedWriter
 from toolkit.records.parquet import pack_to_parquet
 from toolkit.runs.remote_storage import is_url, push
 
-_VERDICT = Kind.VERDICT  # looking up an enum's attribute runs Python code
+_SUCCESS, _VERDICT = ReturnCode.SUCCESS, Kind.VERDICT  # looking up an enum's attribute runs Python code
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +48,13 @@ class Recorder:
         pack, digest, usual_temp_id = self._pack, self._digest, self._temp_id
         for call, outcome in results:
             status = code = failure = key = prefix = temp_id = msg_id = request_id = None
-            said: tuple[object, ...] = ()
+            said: tuple[object, ...] | None = None
             if (answer := outcome.answer) is not None:
                 status, code, msg_id = answer.http_status, answer.return_code, answer.msg_id
                 request_id = answer.request_id
-                if type(code) is not ReturnCode or (answer.is_valid is False and code.kind is not _VERDICT):
+                if code is not _SUCCESS and (
+                    type(code) is not ReturnCode or (answer.is_valid is False and code.kind is not _VERDICT)
+                ):
                     said = unknown_message(code, answer.message), answer.is_valid
             elif (error := outcome.error) is not None:
                 failure = classify(error)
@@ -62,24 +64,22 @@ class Recorder:
                 temp_id = usual_temp_id if call.temp_id is None else call.temp_id
             else:
                 msg_id = call.msg_id
-            pack(
-                (
-                    outcome.started_ns,
-                    outcome.endpoint,
-                    status,
-                    code,
-                    outcome.latency_ns,
-                    outcome.wait_ns,
-                    key,
-                    prefix,
-                    temp_id,
-                    msg_id,
-                    None,
-                    request_id,
-                    failure,
-                    *said,
-                )
+            row = (
+                outcome.started_ns,
+                outcome.endpoint,
+                status,
+                code,
+                outcome.latency_ns,
+                outcome.wait_ns,
+                key,
+                prefix,
+                temp_id,
+                msg_id,
+                None,
+                request_id,
+                failure,
             )
+            pack(row + said if said else row)
 
     def flush(self) -> None:
         """Pass the calls to the operating system."""
