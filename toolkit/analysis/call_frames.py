@@ -10,22 +10,20 @@ a comparison with a value of another type is false for each row, and a function 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any
 
-import duckdb
 import narwhals as nw
 import pandas as pd
 import pyarrow as pa
 
+from toolkit.analysis.duplicates import leave_out_copies
+from toolkit.analysis.engines import LazyTable as LazyTable
+from toolkit.analysis.engines import in_memory
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import LATER_CODES, Kind, ReturnCode, kind_of
 from toolkit.api.wire import Endpoint
-
-LazyTable: TypeAlias = nw.LazyFrame[Any]
 
 # The columns of CallRecord, in its order.
 COLUMNS: dict[str, Any] = {
@@ -66,16 +64,19 @@ _MISSING_CURES = {
 
 @dataclass(frozen=True, slots=True)
 class CheckedFrame:
-    """A table with all columns of CallRecord, and the names of those that the frame lacked."""
+    """A table with all columns of CallRecord, and what the check found.
+
+    Attributes:
+        table: The calls.
+        absent: The columns that the frame lacked.
+        copies: The number of calls that were recorded again, and left out.
+        has_repeated_messages: Whether an accepted send is in several records, such as the client's and the service's.
+    """
 
     table: LazyTable
-    absent: frozenset[str]
-
-
-@cache
-def _database(pid: int) -> duckdb.DuckDBPyConnection:
-    """Open this process's database in memory; a forked process gets its own by its pid."""
-    return duckdb.connect()
+    absent: frozenset[str] = frozenset()
+    copies: int = 0
+    has_repeated_messages: bool = False
 
 
 def complete(table: LazyTable) -> CheckedFrame:
@@ -108,8 +109,14 @@ def check_frame(frame: Any) -> CheckedFrame:
     if missing := [name for name in REQUIRED if name in absent]:
         raise InputError(describe_missing(missing))
     if table.implementation.is_pandas() or table.implementation.is_polars() or table.implementation.is_pyarrow():
-        table = _load(_to_arrow(native, table, names))
-    return CheckedFrame(_convert(table), absent)
+        table = in_memory(_to_arrow(native, table, names))
+    return without_copies(CheckedFrame(_convert(table), absent))
+
+
+def without_copies(checked: CheckedFrame) -> CheckedFrame:
+    """Return the calls without those that were recorded again."""
+    found = leave_out_copies(checked.table)
+    return replace(checked, table=found.table, copies=found.copies, has_repeated_messages=found.has_repeated_messages)
 
 
 def describe_missing(names: list[str]) -> str:
@@ -169,11 +176,6 @@ def _arrow_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             ' frame["started"] = pd.to_datetime(frame["started"], utc=True)'
         )
     return column
-
-
-def _load(table: pa.Table) -> LazyTable:
-    loaded: LazyTable = nw.from_native(_database(os.getpid()).cursor().from_arrow(table)).lazy()
-    return loaded
 
 
 def _is_arrow_text(type_: pa.DataType) -> bool:

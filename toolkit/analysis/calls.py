@@ -33,12 +33,19 @@ class Calls:
 
     ``absent``: the columns of CallRecord that the source lacks; a function that needs one of them raises InputError.
 
+    ``copies``: the calls that were recorded again, and are left out; ``duplicates`` says how they are found.
+    ``has_repeated_messages``: an accepted send is in several records; it is billed once. ``same_files``: the files that
+    are left out because another one has the same content.
+
     Example: ``len(calls)``, ``calls.head()``, ``calls.where(endpoint="send")``.
     """
 
     table: LazyTable
     sources: tuple[SourceRecord, ...] = ()
     absent: frozenset[str] = frozenset()
+    copies: int = 0
+    has_repeated_messages: bool = False
+    same_files: tuple[str, ...] = ()
 
     @property
     def unread(self) -> pd.DataFrame:
@@ -78,7 +85,8 @@ class Calls:
         count, period = len(self), span(self)
         when = f" from {period[0]:%Y-%m-%d %H:%M:%S} to {period[1]:%Y-%m-%d %H:%M:%S} UTC" if period else ""
         unread = sum(source.unread_rows for source in self.sources)
-        return f"<{count:,} calls{when}, {unread:,} lines unread>"
+        copies = f", {self.copies:,} recorded again and left out" if self.copies else ""
+        return f"<{count:,} calls{when}, {unread:,} lines unread{copies}>"
 
     def to_pandas(self) -> pd.DataFrame:
         """Load all calls into a frame like that of ``from_records``, with rows in any order."""
@@ -103,7 +111,9 @@ def from_frame(frame: Any) -> Calls:
     Example: ``calls = from_frame(spark.read.parquet("s3a://logs/calls"))``.
     """
     checked = check_frame(frame)
-    return Calls(checked.table, absent=checked.absent)
+    return Calls(
+        checked.table, absent=checked.absent, copies=checked.copies, has_repeated_messages=checked.has_repeated_messages
+    )
 
 
 def from_records(records: Iterable[CallRecord]) -> pd.DataFrame:

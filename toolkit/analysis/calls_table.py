@@ -14,6 +14,7 @@ import pandas as pd
 from toolkit.analysis.call_frames import COLUMNS as COLUMNS
 from toolkit.analysis.call_frames import LazyTable as LazyTable
 from toolkit.analysis.call_frames import check_frame, describe_missing
+from toolkit.analysis.duplicates import once_per_message
 from toolkit.analysis.tidy_frames import tidy
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import FREE_REFUSALS, LATER_CODES, Kind, ReturnCode, kind_of
@@ -56,6 +57,10 @@ class HasTable(Protocol):
     def absent(self) -> frozenset[str]:
         """The columns that the source of the calls lacks."""
 
+    @property
+    def has_repeated_messages(self) -> bool:
+        """Whether an accepted send is in several records, such as the client's and the service's."""
+
 
 IntoCalls: TypeAlias = HasTable | Any
 """The result of ``read``, or a frame of any engine with the columns of CallRecord, such as ``from_records`` returns."""
@@ -71,6 +76,13 @@ def lazy(calls: IntoCalls, *needed: str) -> LazyTable:
     if missing := [name for name in needed if name in found.absent]:
         raise InputError(describe_missing(missing))
     return found.table
+
+
+def lazy_messages(calls: IntoCalls, *needed: str) -> LazyTable:
+    """Return calls as ``lazy`` does, but with one row for each accepted send: a message is billed once."""
+    found = checked(calls)
+    table = lazy(found, *needed)
+    return once_per_message(table) if found.has_repeated_messages else table
 
 
 def checked(calls: IntoCalls) -> HasTable:

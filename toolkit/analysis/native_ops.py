@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import narwhals as nw
@@ -11,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from toolkit.analysis.calls_table import LazyTable, collect
-from toolkit.analysis.tidy_frames import arrow_dtype
+from toolkit.analysis.engines import arrow_to_engine, query_same_connection
 
 
 def quantiles(table: LazyTable, by: Sequence[str], value: str, at: Sequence[float]) -> pd.DataFrame:
@@ -48,12 +47,6 @@ def with_previous(
     each group, by column name; without one the value is null.
     """
     start = start or {}
-    if table.implementation.is_pandas():
-        frame: pd.DataFrame = table.collect().to_native().sort_values(list(order), ignore_index=True)
-        groups: Any = frame.groupby(list(by), dropna=False)
-        # narwhals' shift assigns rows to wrong places here. A fill value keeps pandas from converting ns to floats.
-        fills = {name: {"fill_value": start[name]} if name in start else {} for name in names}
-        return nw.from_native(frame.assign(**{f"previous_{it}": groups[it].shift(**fills[it]) for it in names})).lazy()
     previous = {f"previous_{name}": nw.col(name).shift(1).over(*by, order_by=order) for name in names}
     filled = {f"previous_{name}": nw.col(f"previous_{name}").fill_null(value) for name, value in start.items()}
     table = table.with_columns(**previous)
@@ -63,32 +56,6 @@ def with_previous(
 def to_engine(frame: pd.DataFrame, like: LazyTable) -> LazyTable:
     """Load a small pandas frame into the engine of another table, so that the two can be joined."""
     return arrow_to_engine(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), like)
-
-
-def arrow_to_engine(table: pa.Table, like: LazyTable) -> LazyTable:
-    """Load an Arrow table into the engine of another table, so that the two can be joined."""
-    native, engine = like.to_native(), like.implementation
-    loaded: Any
-    if engine.is_pandas():
-        loaded = table.to_pandas(types_mapper=arrow_dtype)
-    elif engine.is_duckdb():
-        loaded = query_same_connection(native, "SELECT * FROM extra_table", table)
-    elif engine.is_pyspark():
-        loaded = native.sparkSession.createDataFrame(table)
-    elif engine.is_ibis():
-        loaded = import_module("ibis").memtable(table)
-    else:
-        loaded = nw.from_arrow(table, backend=engine)
-    result: LazyTable = nw.from_native(loaded).lazy()
-    return result
-
-
-def query_same_connection(relation: Any, sql: str, extra_table: pa.Table | None = None) -> Any:
-    """Run SQL on a DuckDB relation's own connection: only there can the result be joined with the relation.
-
-    In the SQL, the relation is ``this_relation`` and the Arrow table is ``extra_table``.
-    """
-    return relation.query("this_relation", sql)  # DuckDB finds extra_table by the name of the Python variable
 
 
 def with_own_connection(table: LazyTable) -> LazyTable:

@@ -99,5 +99,10 @@ def _remarks(inputs: ReportInputs) -> Iterator[str]:
     for run in inputs.runs:
         for remark in run.remarks:
             yield f"{mask_text(run.name)}: {remark}" if len(inputs.runs) > 1 else remark
+    if copies := inputs.calls.copies:
+        verb = "was" if copies == 1 else "were"
+        yield f"{number_format.plural(copies, 'call')} {verb} recorded again, and counted once."
+    for file in inputs.calls.same_files:
+        yield f"A file was left out: {mask_text(file)}."
     if inputs.since or inputs.until:
         yield f"Only calls from {inputs.since or 'the first'} to {inputs.until or 'the last'} are included."

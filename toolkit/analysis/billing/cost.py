@@ -14,7 +14,7 @@ from toolkit.analysis.billing.pricing import (
     select_sends,
     to_money,
 )
-from toolkit.analysis.calls_table import IS_FREE, IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.calls_table import IS_FREE, IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy_messages
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.native_ops import with_previous
 from toolkit.analysis.timestamps import NS_PER_S, from_wall_clock
@@ -84,7 +84,7 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: 
     keys = [by] if isinstance(by, str) else list(dict.fromkeys(by))
     if unknown := [name for name in keys if name not in BY]:
         raise InputError(f"cost can't be grouped by {unknown[0]!r} (choose from {', '.join(BY)})")
-    table = lazy(calls, "return_code", "msg_key").select(_INPUTS)
+    table = lazy_messages(calls, "return_code", "msg_key").select(_INPUTS)
     sends = select_sends(table, timezone).with_columns(everything=_ONE)
     if "carrier" in keys or needs_carrier(prices):
         sends = locate(sends, "carrier")

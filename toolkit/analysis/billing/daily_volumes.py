@@ -9,7 +9,7 @@ import pandas as pd
 
 from toolkit.analysis.billing.pricing import as_number, look_up_prices, needs_carrier, select_sends
 from toolkit.analysis.billing.traffic_model import MAX_DAYS
-from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy_messages
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR
 from toolkit.price_list import PriceList, Unit
@@ -91,7 +91,7 @@ class DailyVolumes:
 
 def count_by_day(calls: IntoCalls, prices: PriceList, timezone: str) -> DailyVolumes | None:
     """Count the accepted messages of calls; return None if there are no sends."""
-    sends, wall_ns = select_sends(lazy(calls, "return_code"), timezone), nw.col("wall_ns")
+    sends, wall_ns = select_sends(lazy_messages(calls, "return_code"), timezone), nw.col("wall_ns")
     times = collect(sends.select(first=wall_ns.min(), last=wall_ns.max())).iloc[0]
     if pd.isna(times["first"]):
         return None

@@ -30,7 +30,7 @@ import pandas as pd
 from toolkit.analysis.billing.pricing import add_prices, as_number, needs_carrier, select_sends
 from toolkit.analysis.billing.statement import Statement, open_statement
 from toolkit.analysis.billing.statement_diff import find_discrepancies, summarize, to_public
-from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy_messages
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.native_ops import to_engine
 from toolkit.analysis.timestamps import NS_PER_DAY, parse_time_ns
@@ -109,7 +109,7 @@ def reconcile(
 
     >>> reconcile(calls, "statement-2026-11.csv", prices).summary  # doctest: +SKIP
     """
-    table, prices = lazy(calls, "return_code", "msg_id"), prices or PriceList()
+    table, prices = lazy_messages(calls, "return_code", "msg_id"), prices or PriceList()
     with open_statement(statement, columns, table, timezone) as bill:
         if prices.currency and bill.currency and prices.currency != bill.currency:
             raise InputError(f"the statement is in {bill.currency}, but the prices are in {prices.currency}")

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toolkit.analysis.calls_table import LazyTable
-from toolkit.analysis.native_ops import arrow_to_engine, query_same_connection
+from toolkit.analysis.engines import arrow_to_engine, query_same_connection
 from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text

@@ -8,10 +8,11 @@ format, not its name, so rotated logs are read whole.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from glob import glob
@@ -25,7 +26,7 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from toolkit.analysis.call_frames import COLUMNS, NEVER_NULL, REQUIRED, check_frame, complete
+from toolkit.analysis.call_frames import COLUMNS, NEVER_NULL, REQUIRED, check_frame, complete, without_copies
 from toolkit.analysis.calls import Calls
 from toolkit.analysis.source_record import SourceRecord
 from toolkit.analysis.sources.log_formats import ColumnMap
@@ -36,7 +37,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.records.packed import PACKED_SUFFIX, read_packed
 from toolkit.records.parquet import PARQUET_NAME, PARQUET_PARTS, schema, write_values, writer_options
 from toolkit.runs.remote_storage import is_url, pull
-from toolkit.runs.run_folder import LOG_NAME
+from toolkit.runs.run_folder import LOG_NAME, SUMMARY_NAME
 
 MEMORY_LIMIT = "3GB"  # of DuckDB, which writes to disk beyond that
 _PARQUET = ".parquet"
@@ -78,8 +79,10 @@ def read(
         raise InputError("nothing to read: give the folder of a run, or files of calls")
     scratch = _scratch_folder(os.getpid())
     reader = LogReader(columns, log_format, master_secret, timezone, encoding)
-    found = chain.from_iterable(_find(str(source), scratch) for source in sources)
-    files = list({path.resolve(): path for path in found}.values())
+    named = chain.from_iterable(_find(str(source), scratch) for source in sources)
+    files = list({path.resolve(): path for path in named}.values())
+    same = _same_files(files)
+    files = [path for path in files if path not in same]
     parquet: list[Path] = []
     records: list[SourceRecord] = []
     for path in files:
@@ -104,8 +107,18 @@ def read(
     packed_folders = {path.parent for path in files if path.suffix == PACKED_SUFFIX}
     if any(path.suffix == _PARQUET and path.parent in packed_folders for path in files):
         calls = calls.distinct()
-    checked = check_frame(calls) if needs_check else complete(nw.from_native(calls).lazy())
-    return Calls(checked.table, tuple(records), checked.absent)
+    if needs_check:
+        found = check_frame(calls)
+    else:
+        found = complete(nw.from_native(calls).lazy())
+        # The calls of load tests and of simulations are written once, and need no search for copies.
+        recorded = (_PARQUET, PACKED_SUFFIX)
+        if not all(path.suffix in recorded and (path.parent / SUMMARY_NAME).exists() for path in files):
+            found = without_copies(found)
+    same_files = tuple(f"{path} (the same as {other})" for path, other in same.items())
+    return Calls(
+        found.table, tuple(records), found.absent, found.copies, found.has_repeated_messages, same_files=same_files
+    )
 
 
 def _convert(path: Path, parquet: Path, reader: LogReader, on_progress: Progress) -> SourceRecord:
@@ -138,6 +151,23 @@ def _check_records(records: list[SourceRecord], *, is_alone: bool) -> None:
                 else "; ".join(f"{number:,} lines are {what}" for what, number in record.others.items())
             )
             raise InputError(f"{record.file} holds no calls: {reason}; for a log, give columns or log_format")
+
+
+def _same_files(files: Sequence[Path]) -> dict[Path, Path]:
+    """Return the files whose content an earlier file has, with that file."""
+    by_size: dict[int, list[Path]] = {}
+    for path in files:
+        if path.is_file():  # not standard input
+            by_size.setdefault(path.stat().st_size, []).append(path)
+    same: dict[Path, Path] = {}
+    for size, paths in by_size.items():
+        first: dict[bytes, Path] = {}
+        for path in paths if size and len(paths) > 1 else ():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "blake2b").digest()
+            if (other := first.setdefault(digest, path)) is not path:
+                same[path] = other
+    return same
 
 
 @cache
