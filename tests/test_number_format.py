@@ -1,3 +1,4 @@
+from datetime import datetime
 from decimal import Decimal
 
 import pytest
@@ -38,6 +39,19 @@ def test_a_precise_number_looks_whole_only_if_it_is(value, words):
 )
 def test_a_rate_above_0_is_never_shown_as_0(per_s, words):
     assert number_format.rate(per_s) == words
+
+
+@pytest.mark.parametrize(
+    ("per_s", "found"), [(None, ("–", "/s")), (0, ("0", "/s")), (0.1, ("0.1", "/s")), (0.02, ("72.0", "/h"))]
+)
+def test_a_rate_below_a_call_in_ten_seconds_is_shown_per_hour(per_s, found):
+    assert number_format.rate_and_unit(per_s) == found
+
+
+@pytest.mark.parametrize("second", [0, 7])
+def test_a_moment_has_seconds_only_if_it_needs_them(second):
+    words = "2026-11-06 12:30" + (":07" if second else "")
+    assert number_format.moment(datetime(2026, 11, 6, 12, 30, second)) == words
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ MISSING = "–"
 """The text for a value that is missing."""
 
 _SMALLEST_SHARE = 0.0001  # 0.01 %, the last place that is shown
+_LEAST_PER_S = 0.1  # lower rates are shown per hour
 _PRICE_PLACES = 6  # of the prices in a price list
 # ISO 4217 (the list of 2024): the decimal places of currencies that don't have 2.
 _CURRENCY_PLACES = {
@@ -112,6 +113,26 @@ def rate(per_s: float | None) -> str:
     if per_s is None:
         return MISSING
     return f"{per_s:,.1f}" if per_s >= 9.995 else f"{per_s:,.2f}" if per_s >= 0.995 else f"{per_s:.3g}"
+
+
+def rate_and_unit(per_s: float | None) -> tuple[str, str]:
+    """Format a rate with its unit: per second, or per hour below a call in 10 s.
+
+    >>> rate_and_unit(12.34), rate_and_unit(0.02)
+    (('12.3', '/s'), ('72.0', '/h'))
+    """
+    if per_s is None or per_s == 0 or per_s >= _LEAST_PER_S:
+        return rate(per_s), "/s"
+    return rate(per_s * 3_600), "/h"
+
+
+def moment(time: datetime) -> str:
+    """Format a time to the minute, or to the second if it has seconds.
+
+    >>> moment(datetime(2026, 11, 1, 8, 30)), moment(datetime(2026, 11, 1, 8, 30, 5))
+    ('2026-11-01 08:30', '2026-11-01 08:30:05')
+    """
+    return f"{time:%Y-%m-%d %H:%M:%S}" if time.second else f"{time:%Y-%m-%d %H:%M}"
 
 
 def money(amount: Decimal | float, currency: str) -> str:

@@ -57,4 +57,4 @@ def runs() -> st.SearchStrategy[list[CallRecord]]:
         wait_ns=st.one_of(st.just(0), st.integers(0, 1_000_000_000)),
     )
     failing = st.builds(lambda error: _call(error=error), st.sampled_from(["timeout", "reset"]))
-    return st.one_of(st.lists(calls, max_size=40), st.lists(failing, max_size=10))
+    return st.one_of(st.lists(calls, max_size=40, unique=True), st.lists(failing, max_size=10))

@@ -45,7 +45,7 @@ def answers(calls: Any) -> dict[str, pd.DataFrame]:
         "cost": analysis.cost(calls, PRICES, by=()),
         "errors": analysis.errors(calls),
         "budget": analysis.error_budget(calls),
-        "suspects": analysis.suspects(calls, every="1min"),
+        "suspects": analysis.suspects(calls, every="1min", all_prefixes=True),
         "guessers": analysis.guessers(calls, min_failed=1),
         "most": analysis.most_accepted(calls, ["1min"]),
     }

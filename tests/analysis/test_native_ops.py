@@ -61,7 +61,7 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "errors": analysis.errors,
     "error_budget": lambda calls: analysis.error_budget(calls, within_ms=20),
     "burn_rates": analysis.burn_rates,
-    "suspects": analysis.suspects,
+    "suspects": lambda calls: analysis.suspects(calls, all_prefixes=True),
     "guessers": lambda calls: analysis.guessers(calls, min_failed=3),
     "limits": analysis.limits,
     "most_accepted": analysis.most_accepted,

@@ -127,7 +127,12 @@ def costs(records: Iterable[CallRecord], of: PriceList, by: Sequence[str]) -> di
             parts = {"day": day(call), "app_key": call.app_key, "temp_id": call.temp_id, "carrier": _carrier(call)}
             groups[tuple(parts[name] for name in by)].append(call)
     rights = {it.msg_id for it in records if it.endpoint is Endpoint.VERIFY and it.return_code == 50000}
-    return {group: _sum(sends, records, rights, of) for group, sends in groups.items()}
+    sums = {group: _sum(sends, records, rights, of) for group, sends in groups.items()}
+    return {group: {name: _as_float(it) for name, it in found.items()} for group, found in sums.items()}
+
+
+def _as_float(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else value
 
 
 def _sum(sends: list[CallRecord], records: list[CallRecord], rights: set[str | None], of: PriceList) -> dict[str, Any]:
@@ -152,8 +157,9 @@ def _sum(sends: list[CallRecord], records: list[CallRecord], rights: set[str | N
         "resent_money": _add(resent, of),
         "refused": len(refused),
         "possibly_charged": len(sends) - len(accepted) - len(refused),
+        "unknown": sum(it.return_code == 59031 for it in sends),
         "verified_users": len(users),
-        "money_per_verified_user": None if money is None or not users else round(money / len(users), 6),
+        "money_per_verified_user": None if money is None or not users else money / len(users),
     }
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from toolkit.analysis.call_frames import LazyTable, check_frame
 from toolkit.analysis.calls_table import IntoCalls, collect, lazy
 from toolkit.analysis.source_record import SourceRecord, unread_frame
-from toolkit.analysis.tidy_frames import tidy
+from toolkit.analysis.tidy_frames import returns_result, tidy
 from toolkit.analysis.timestamps import NS_PER_S, parse_time_ns, to_utc
 from toolkit.records.call_record import CallRecord
 from toolkit.records.parquet import to_table
@@ -116,6 +116,7 @@ def from_frame(frame: Any) -> Calls:
     )
 
 
+@returns_result
 def from_records(records: Iterable[CallRecord]) -> pd.DataFrame:
     """Convert call records to a pandas frame, which every function of this package accepts.
 
@@ -131,6 +132,7 @@ def from_records(records: Iterable[CallRecord]) -> pd.DataFrame:
     return _with_started(tidy(to_table(map(attrgetter(*_NAMES), records))))
 
 
+@returns_result
 def _with_started(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(_INTEGERS).assign(started=to_utc(frame["started_ns"]))
 

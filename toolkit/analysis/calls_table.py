@@ -39,6 +39,11 @@ RESPONSE_KIND = (
 
 It is SERVER for an HTTP status of 5xx, and VERDICT for a body with ``"is_valid": false``.
 """
+_KNOWN_CODES = [code for code in (*map(int, ReturnCode), *LATER_CODES) if kind_of(code)]
+IS_UNKNOWN = (~nw.col("return_code").is_null() & ~nw.col("return_code").is_in(_KNOWN_CODES)).fill_null(
+    False
+) & RESPONSE_KIND.is_null()
+"""Whether a response has a return code whose kind is unknown, so that nobody can say who failed."""
 _FREE_CODES = [code for code in (*map(int, ReturnCode), *LATER_CODES) if kind_of(code) in FREE_REFUSALS]
 IS_FREE = (nw.col("return_code").fill_null(0).is_in(_FREE_CODES) & RESPONSE_KIND.is_null()) | (
     nw.col("error").cast(nw.String).fill_null("") == Failure.CONNECT.value
@@ -97,8 +102,9 @@ def collect(table: LazyTable) -> pd.DataFrame:
 
     Raise KeyboardInterrupt if Ctrl-C interrupts the engine.
     """
-    try:
-        return tidy(table.collect("pyarrow").to_native())
+    native: Any = table.to_native() if table.implementation.is_duckdb() else None
+    try:  # narwhals would import its Arrow backend for a result of DuckDB, which takes longer than small queries
+        return tidy(native.to_arrow_table() if native is not None else table.collect("pyarrow").to_native())
     except RuntimeError as problem:
         if "Query interrupted" in str(problem):  # DuckDB's message
             raise KeyboardInterrupt from None

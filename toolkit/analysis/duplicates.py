@@ -1,8 +1,9 @@
 """Find calls that were recorded more than once, and leave the copies out.
 
 Log shippers deliver at least once, so a record may come twice. A copy has the same source, start, latency, endpoint,
-msg_id and request_id. That identifies a call if it has a request_id, or is the send of a msg_id, or if its start is
-finer than a millisecond. In a log of whole seconds two verifies of one message may look the same, so they are kept.
+msg_id, request_id, mobile, app and outcome. That identifies a call if it has a request_id, or is the send of a msg_id,
+or if its start is finer than a millisecond. In a log of whole seconds two verifies of one message may look the same, so
+they are kept.
 
 Method: calls whose start is that of another call are counted first, from one column of integers; nothing is sorted.
 Only if there are any, their other columns are compared. Large tables are read in parts of about 20 million calls by
@@ -23,8 +24,11 @@ from toolkit.analysis.engines import LazyTable, arrow_to_engine
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 
-_KEY = ["source", "started_ns", "latency_ns", "endpoint", "msg_id", "request_id"]
-_PART_CALLS = 20_000_000  # more take more memory, fewer read the columns of starts more often
+_KEY = [
+    *("source", "started_ns", "latency_ns", "endpoint", "msg_id", "request_id"),
+    *("http_status", "return_code", "error", "mobile_key", "app_key"),
+]
+PART_CALLS = 20_000_000  # more take more memory, fewer read the columns of starts more often
 _FINE_NS = 1_000_000
 _IS_SEND = nw.col("endpoint") == Endpoint.SEND.value
 _IS_IDENTIFIED = (
@@ -45,11 +49,11 @@ class Distinct:
     has_repeated_messages: bool
 
 
-def leave_out_copies(table: LazyTable) -> Distinct:
-    """Leave out the copies of calls; ``table`` has all columns of CallRecord."""
+def leave_out_copies(table: LazyTable, part_calls: int = PART_CALLS) -> Distinct:
+    """Leave out the copies of calls; ``table`` has all columns of CallRecord, ``part_calls`` are compared at a time."""
     starts: list[int] = []
     copies = 0
-    for part in _parts(table):
+    for part in _parts(table, part_calls):
         same_start = part.group_by("started_ns").agg(calls=nw.len()).filter(nw.col("calls") > 1)
         if not _count(same_start):
             continue
@@ -87,12 +91,12 @@ def _once(table: LazyTable, is_suspect: nw.Expr, key: list[str], names: Collecti
     return nw.concat([table.filter(~is_suspect).select(names), merged.select(names)])
 
 
-def _parts(table: LazyTable) -> Iterator[LazyTable]:
+def _parts(table: LazyTable, part_calls: int) -> Iterator[LazyTable]:
     """Yield the calls of a table in parts, each of a period."""
     started = nw.col("started_ns")
     row = table.select(calls=nw.len(), first=started.min(), last=started.max()).collect("pyarrow").to_native()
     calls, first, last = (row[name][0].as_py() for name in ("calls", "first", "last"))
-    parts = -(-calls // _PART_CALLS)
+    parts = -(-calls // part_calls)
     for number in range(parts) if parts > 1 else ():
         begin, end = (first + (last + 1 - first) * it // parts for it in (number, number + 1))
         yield table.filter(started >= begin, started < end)

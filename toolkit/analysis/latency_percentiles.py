@@ -19,6 +19,7 @@ import pandas as pd
 
 from toolkit.analysis import histogram_quantiles, native_ops
 from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_MS, bucket_start_ns, to_utc
 from toolkit.records.call_record import Failure
 from toolkit.runs.thresholds import Measure
@@ -38,6 +39,7 @@ HAS_LATENCY = (nw.col("error") != Failure.CONNECT.value).fill_null(True) & ~nw.c
 TIME_NS = {SERVER: nw.col("latency_ns"), CALLER: nw.col("latency_ns") + nw.col("wait_ns")}
 
 
+@returns_result
 def latency(
     calls: IntoCalls,
     by: str | Sequence[str] = ("endpoint",),

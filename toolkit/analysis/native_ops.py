@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import narwhals as nw
 import pandas as pd
@@ -51,6 +53,20 @@ def with_previous(
     filled = {f"previous_{name}": nw.col(f"previous_{name}").fill_null(value) for name, value in start.items()}
     table = table.with_columns(**previous)
     return table.with_columns(**filled) if filled else table
+
+
+@contextmanager
+def held(table: LazyTable) -> Iterator[LazyTable]:
+    """Yield a table whose rows DuckDB has computed once, in memory or beyond its limit on disk, for several queries."""
+    if not table.implementation.is_duckdb():
+        yield table
+        return
+    native, name = table.to_native(), f"held_{uuid4().hex}"
+    query_same_connection(native, f"CREATE TEMP TABLE {name} AS SELECT * FROM this_relation")
+    try:
+        yield nw.from_native(query_same_connection(native, f"SELECT * FROM {name}")).lazy()
+    finally:
+        query_same_connection(native, f"DROP TABLE {name}")
 
 
 def to_engine(frame: pd.DataFrame, like: LazyTable) -> LazyTable:

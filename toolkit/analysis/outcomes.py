@@ -7,13 +7,14 @@ import pandas as pd
 
 from toolkit.analysis.calls_table import RESPONSE_KIND, IntoCalls, LazyTable, collect, lazy
 from toolkit.analysis.intervals import wilson
-from toolkit.analysis.tidy_frames import describe_codes
+from toolkit.analysis.tidy_frames import describe_codes, returns_result
 from toolkit.analysis.timestamps import NS_PER_S, bucket_start_ns, parse_width_ns, to_utc
 
 _OUTCOME = ["endpoint", "http_status", "return_code", "error", "response_kind"]
 _SORT_ORDER = ["endpoint", "return_code", "error", "http_status", "response_kind"]
 
 
+@returns_result
 def return_codes(calls: IntoCalls) -> pd.DataFrame:
     """Count the outcomes of each endpoint, with their shares.
 
@@ -41,6 +42,7 @@ def return_codes(calls: IntoCalls) -> pd.DataFrame:
     return counts[[*_OUTCOME[:3], *described, "calls", "calls_ratio", "calls_ratio_low", "calls_ratio_high"]]
 
 
+@returns_result
 def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFrame:
     """Count the outcomes of each endpoint in buckets of time.
 
@@ -70,5 +72,11 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFram
 
 
 def _count(table: LazyTable, by: list[str]) -> pd.DataFrame:
-    table = table.with_columns(response_kind=RESPONSE_KIND)
-    return collect(table.group_by(by).agg(calls=nw.len(), said=nw.col("message").min()))
+    """Count calls by outcome; ``said`` is a message of each.
+
+    Calls are grouped by plain columns first: an expression for each call costs more than the count itself.
+    """
+    plain = list(dict.fromkeys([*(name for name in by if name != "response_kind"), "http_status", "kind"]))
+    counts = table.group_by(plain).agg(calls=nw.len(), said=nw.col("message").min())
+    groups = counts.with_columns(response_kind=RESPONSE_KIND).group_by(by)
+    return collect(groups.agg(nw.col("calls").sum(), nw.col("said").min()))

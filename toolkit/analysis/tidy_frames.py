@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
 
 import pandas as pd
 import pyarrow as pa
@@ -12,6 +14,7 @@ from toolkit.api.return_codes import Kind, find_published
 from toolkit.api.wire import Endpoint
 from toolkit.outcome_colours import CODE_UNKNOWN
 
+_P = ParamSpec("_P")
 _TEXT = pd.StringDtype("pyarrow")
 # The dtype of a column follows from its name. Columns of other names keep the type that Arrow gave them.
 _ORDERED_CATEGORIES: dict[str, list[str]] = {
@@ -19,6 +22,41 @@ _ORDERED_CATEGORIES: dict[str, list[str]] = {
     "kind": [row.value for row in Kind],
 }
 _CATEGORIES = ("run", "source", "prefix", "app_key", "error", "carrier", "province")
+
+
+class ResultFrame(pd.DataFrame):
+    """A pandas frame of results; ``to_excel`` writes UTC times without their zone, which Excel doesn't know.
+
+    Text that Excel would run as a formula gets an apostrophe in front.
+    """
+
+    @property
+    def _constructor(self) -> type[ResultFrame]:
+        return ResultFrame
+
+    def to_excel(self, *args: Any, **options: Any) -> None:  # type: ignore[misc]  # final in pandas' stubs only
+        """Write the frame as ``pandas.DataFrame.to_excel`` does."""
+        plain = pd.DataFrame({name: _excel_column(self[name]) for name in self.columns}, index=self.index)
+        plain.to_excel(*args, **options)
+
+
+def _excel_column(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        column = column.dt.tz_localize(None)
+    elif isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype):
+        texts = column.astype("string")
+        column = texts.mask(texts.str.match(r"[=+\-@\t\r]"), "'" + texts)
+    return column
+
+
+def returns_result(function: Callable[_P, pd.DataFrame]) -> Callable[_P, pd.DataFrame]:
+    """Return a function whose frame is a ``ResultFrame``."""
+
+    @wraps(function)
+    def wrapped(*args: _P.args, **options: _P.kwargs) -> pd.DataFrame:
+        return ResultFrame(function(*args, **options))
+
+    return wrapped
 
 
 def tidy(table: pa.Table) -> pd.DataFrame:

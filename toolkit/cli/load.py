@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from toolkit import number_format
 from toolkit.api.errors import InputError
 from toolkit.cli.output import Json, fail, say, signal_name
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
@@ -204,7 +205,7 @@ def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price |
         *([f"in flight {progress.in_flight:,}, oldest {progress.oldest_s:.1f} s"] if progress.in_flight else []),
         *([f"waiting {progress.waiting:,}"] if progress.waiting else []),
         f"{progress.messages:,} messages",
-        *([f"{progress.messages * price.per_send:,.2f} {price.currency}"] if price else []),
+        *([number_format.money(progress.messages * price.per_send, price.currency)] if price else []),
         *(f"{outcome}: {calls / progress.calls:.1%}" for outcome, calls in by_code.most_common(5)),
     ]
     return "  ".join(parts)

@@ -128,7 +128,7 @@ def report(
         with _status() as on_section:
             found = build_report(inputs, on_section)
         if out == _STDOUT:
-            sys.stdout.writelines(text for _, text in texts(found, wanted[0]))
+            sys.stdout.writelines(str(text) for _, text in texts(found, wanted[0]))
         else:
             files = _write(found, inputs, wanted, paths, out, is_whole=since is None and until is None)
             _show(inputs, found, as_json)
@@ -146,8 +146,8 @@ def _parse_formats(text: str, out: str | None) -> list[Format]:
         raise InputError(f"unknown --format {unknown[0]!r} (choose from {known})")
     if not names:
         raise InputError(f"--format is empty (choose from {known})")
-    if out == _STDOUT and (len(names) > 1 or names == [Format.CSV]):
-        raise InputError("--out - takes one format, and not csv, which has a file for each table: give --out a folder")
+    if out == _STDOUT and (len(names) > 1 or names[0] in (Format.CSV, Format.XLSX)):
+        raise InputError("--out - takes one format of one text file, not csv or xlsx: give --out a folder")
     return [Format(name) for name in names]
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from toolkit import number_format
 from toolkit.api.errors import RunError
 from toolkit.forms.inputs.load_options import LoadFields
 from toolkit.forms.inputs.target_chooser import TargetChooser
 from toolkit.forms.parts import live_chart
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.live_results import LiveResults
-from toolkit.forms.parts.load_result import amount, facts_html, runs_html
+from toolkit.forms.parts.load_result import facts_html, runs_html
 from toolkit.forms.parts.running_load_tests import LoadTestRunner
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.chart import Chart
@@ -162,5 +163,5 @@ class LoadForm:
 
 def _question(load_test: LoadTest, target: Target) -> str:
     cap, price = load_test.cap(), load_test.price
-    cost = f"{amount(cap * price.per_send)} {price.currency}" if cap and price else ""
+    cost = number_format.money(cap * price.per_send, price.currency) if cap and price else ""
     return render("load_question", url=target.base_url, cap=cap, cost=cost)

@@ -86,7 +86,11 @@ def _facts(inputs: ReportInputs) -> Iterator[Fact]:
     succeeded = int(codes.loc[codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
     yield Fact("calls", f"{total:,}")
     if len(inputs.runs) == 1:  # the time between runs would count too
-        yield Fact("calls per second", number_format.rate(total / seconds if seconds else None))
+        rate, unit = number_format.rate_and_unit(total / seconds if seconds else None)
+        yield Fact("calls per second" if unit == "/s" else "calls per hour", rate)
+    has_code = codes["return_code"].notna() | codes["error"].isna()
+    if unknown := int(codes.loc[has_code & codes["kind"].isna(), "calls"].sum()):
+        yield Fact("return code of unknown kind", number_format.share(unknown / total))
     yield Fact("OK", number_format.share(succeeded / total if total else None))
     if any("ended" in run.settings for run in inputs.runs):  # only a load test says what it expects
         failed = sum(sum(run.failed.values()) for run in inputs.runs)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from toolkit.atomic_write import write_atomically
-from toolkit.report import html, json_csv, junit, markdown
+from toolkit.report import html, json_csv, junit, markdown, workbook
 from toolkit.report.build import build_report
 from toolkit.report.html import PictureDrawer
 from toolkit.report.inputs import ReportInputs, is_run, read_inputs
@@ -24,6 +24,7 @@ class Format(StrEnum):
     JSON = "json"
     CSV = "csv"
     JUNIT = "junit"
+    XLSX = "xlsx"
 
 
 def write_report(run: str | Path) -> Path:
@@ -55,8 +56,8 @@ def write(report: Report, folder: Path, formats: Iterable[Format], stem: str = S
     return [write_atomically(folder / name, text) for name, text in files.items()]
 
 
-def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str, str]]:
-    """Yield the name and text of each file of a format."""
+def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str, str | bytes]]:
+    """Yield the name and the content of each file of a format."""
     match form:
         case Format.HTML:
             yield f"{stem}.html", html.render(report)
@@ -66,6 +67,8 @@ def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str,
             yield f"{stem}.json", json_csv.to_json(report)
         case Format.CSV:
             yield from ((f"{stem}-{table.name}.csv", json_csv.to_csv(table)) for table in report.tables())
+        case Format.XLSX:
+            yield f"{stem}.xlsx", workbook.to_xlsx(report)
         case Format.JUNIT:
             name = junit.FILE_NAME if stem == STEM else f"{stem}.{junit.FILE_NAME}"
             yield (

@@ -119,7 +119,7 @@ def _logs(draw, call):
 @given(data=st.data())
 def test_suspects_equal_a_slow_computation_of_each_figure(data, call):
     records = data.draw(_logs(call))
-    found = analysis.suspects(in_an_engine(records))
+    found = analysis.suspects(in_an_engine(records), all_prefixes=True)
     expected = _slow_suspects(records)
     assert set(found["prefix"]) == set(expected)
     for row in found.assign(peak_at=found["peak_at"].astype("int64")).to_dict("records"):
@@ -165,7 +165,7 @@ def _ordinary(rng, days=4):
 def test_ordinary_traffic_is_not_flagged(seed):
     rng = np.random.default_rng(seed)
     tiny = [_sends(rng, "1990001", 3, (50, 50.1), 0.0), _sends(rng, "1990011", 12, (0, 96), 0.0)]
-    found = analysis.suspects(_as_calls(*_ordinary(rng), *tiny))
+    found = analysis.suspects(_as_calls(*_ordinary(rng), *tiny), all_prefixes=True)
     assert not found["flagged"].any()
     assert found["score"].max() < 40
 
@@ -174,27 +174,31 @@ def test_ordinary_traffic_is_not_flagged(seed):
 @pytest.mark.parametrize("count", [150, 3000])
 def test_only_the_attacked_prefix_is_flagged(count, seed):
     rng = np.random.default_rng(seed)
-    found = analysis.suspects(_as_calls(*_ordinary(rng), _sends(rng, "1990001", count, (50, 52), 0.0)))
-    assert found.loc[found["flagged"], "prefix"].tolist() == ["1990001"]
+    found = analysis.suspects(
+        _as_calls(*_ordinary(rng), _sends(rng, "1990001", count, (50, 52), 0.0)), all_prefixes=True
+    )
+    assert found["prefix"].tolist() == ["1990001"]
 
 
 def test_an_attack_on_a_busy_prefix_is_flagged():
     rng = np.random.default_rng(1)
-    found = analysis.suspects(_as_calls(*_ordinary(rng), _sends(rng, "1380000", 1500, (50, 52), 0.0)))
+    found = analysis.suspects(
+        _as_calls(*_ordinary(rng), _sends(rng, "1380000", 1500, (50, 52), 0.0)), all_prefixes=True
+    )
     assert found.loc[found["flagged"], "prefix"].tolist() == ["1380000"]
 
 
 def test_an_attack_that_walks_from_prefix_to_prefix_is_flagged_in_each():
     rng = np.random.default_rng(1)
     walk = [_sends(rng, str(1_990_000 + step), 300, (50 + step / 2, 50.5 + step / 2), 0.02) for step in range(6)]
-    found = analysis.suspects(_as_calls(*_ordinary(rng), *walk))
+    found = analysis.suspects(_as_calls(*_ordinary(rng), *walk), all_prefixes=True)
     assert sorted(found.loc[found["flagged"], "prefix"]) == [str(1_990_000 + step) for step in range(6)]
 
 
 def test_a_campaign_and_a_carrier_that_loses_messages_are_not_flagged():
     rng = np.random.default_rng(1)
     campaign, silent = _sends(rng, "1990001", 2000, (50, 52), 0.8), _sends(rng, "1990011", 2000, (0, 96), 0.0)
-    found = analysis.suspects(_as_calls(*_ordinary(rng), campaign, silent)).set_index("prefix")
+    found = analysis.suspects(_as_calls(*_ordinary(rng), campaign, silent), all_prefixes=True).set_index("prefix")
     assert not found.loc[["1990001", "1990011"], "flagged"].any()
     assert found.loc["1990011", "conversion_score"] > 39  # ranked, so that it is seen
 
@@ -203,16 +207,19 @@ def test_an_hour_without_successful_verifies_flags_no_prefix():
     rng = np.random.default_rng(1)
     sends = pd.concat(_ordinary(rng), ignore_index=True)
     sends["typed"] &= ~sends["started_ns"].between(START + 50 * HOUR, START + 51 * HOUR)
-    assert not analysis.suspects(_as_calls(sends))["flagged"].any()
+    assert not analysis.suspects(_as_calls(sends), all_prefixes=True)["flagged"].any()
 
 
 def test_an_invalid_bucket_width_is_an_input_error(call):
     calls = analysis.from_records([call(prefix="1380000", msg_key=1)])
     with pytest.raises(InputError, match="invalid bucket width"):
-        analysis.suspects(calls, every="soon")
+        analysis.suspects(calls, every="soon", all_prefixes=True)
 
 
 def test_no_calls_give_no_rows_and_the_same_columns(call):
     none, some = analysis.from_records([]), analysis.from_records([call(prefix="1380000", msg_key=1, mobile_key=1)])
-    assert analysis.suspects(none).empty
-    assert analysis.suspects(none).dtypes.astype(str).tolist() == analysis.suspects(some).dtypes.astype(str).tolist()
+    assert analysis.suspects(none, all_prefixes=True).empty
+    assert (
+        analysis.suspects(none, all_prefixes=True).dtypes.astype(str).tolist()
+        == analysis.suspects(some, all_prefixes=True).dtypes.astype(str).tolist()
+    )

@@ -60,7 +60,7 @@ def frames(tmp_path_factory):
         "over_time": analysis.over_time(calls, every="1h"),
         "reconcile": analysis.reconcile(calls, statement, prices).summary,
         "return_codes": analysis.return_codes(calls),
-        "suspects": analysis.suspects(calls),
+        "suspects": analysis.suspects(calls, all_prefixes=True),
     }
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from support.engines import in_an_engine
 
 from toolkit import analysis
+from toolkit.analysis.reliability.errors import Payer
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import Failure
@@ -49,9 +50,16 @@ def test_the_provider_pays_for_transport_errors_but_not_for_cancelled_calls(call
     assert set(found) == {"provider"}
 
 
-def test_an_unknown_return_code_is_an_error_without_a_payer(call):
+def test_an_unknown_return_code_is_an_error_whose_payer_is_unknown(call):
     row = _errors([call(code=59031)]).iloc[0]
-    assert (row["return_code"], row["message"], _none(row["payer"])) == (59031, "", None)
+    assert (row["return_code"], row["message"], row["payer"]) == (59031, "", Payer.UNKNOWN)
+
+
+def test_a_status_of_5xx_is_the_providers_whatever_its_code(call):
+    found = _errors(
+        [call(code=code, http_status=status, kind=None) for code in (50105, 59031) for status in (500, 599)]
+    )
+    assert found["payer"].tolist() == [Payer.PROVIDER] * 4
 
 
 def test_shares_are_relative_to_all_calls_of_the_endpoint(call):

@@ -95,6 +95,14 @@ def test_the_budget_counts_only_failures_of_the_provider(call):
     assert row["allowed":"left"].tolist() == pytest.approx([0.9, 2 / 0.9, -1.1])
 
 
+def test_calls_of_unknown_kind_are_neither_good_nor_bad_and_5xx_is_the_servers(call):
+    server = [call(code=50105, http_status=500, kind=None) for _ in range(3)]
+    unknown = [call(code=59031) for _ in range(2)] + [call(code=None, http_status=403, kind=None)]
+    row = analysis.error_budget(analysis.from_records([call() for _ in range(94)] + server + unknown), "90%").iloc[0]
+    assert row[["calls", "bad", "server", "unknown"]].tolist() == [100, 3, 3, 3]
+    assert row[["spent_ratio", "spent_ratio_high"]].tolist() == pytest.approx([0.3, 0.6])
+
+
 def test_a_slow_call_that_failed_is_bad_only_once(call):
     slow = {"latency_ns": 500_000_001}
     records = [call(**slow), call(code=50019, **slow), call(latency_ns=500_000_000)]

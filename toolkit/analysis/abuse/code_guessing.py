@@ -6,6 +6,7 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.calls_table import IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, accepted_sends, collect, lazy
+from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR, bucket_start_ns, to_utc
 from toolkit.api.defaults import FAILURES_PER_HOUR, TRIES
 from toolkit.api.return_codes import ReturnCode
@@ -21,6 +22,7 @@ _COLUMNS = [
 ]
 
 
+@returns_result
 def guessers(calls: IntoCalls, min_failed: int = MIN_FAILED) -> pd.DataFrame:
     """Rank mobiles by the number of failed verifies for their messages.
 

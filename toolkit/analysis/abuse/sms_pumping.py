@@ -44,6 +44,7 @@ from toolkit.analysis.calls_table import (
 )
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.native_ops import with_previous
+from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import bucket_start_ns, parse_width_ns, to_utc
 
 MAX_CONVERSION_SCORE, MAX_BURST_SCORE, MAX_RUNS_SCORE = 40.0, 30.0, 30.0
@@ -62,15 +63,17 @@ _COLUMNS = [
 ]
 
 
-def suspects(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
+@returns_result
+def suspects(calls: IntoCalls, every: str | pd.Timedelta = "1h", all_prefixes: bool = False) -> pd.DataFrame:
     """Rank prefixes by the likelihood of SMS pumping; the module describes the score.
 
     Args:
         calls: Calls with ``prefix`` and ``msg_key``.
         every: The width of the time buckets. A log may have up to 4 million buckets.
+        all_prefixes: Whether prefixes that are not flagged are returned too.
 
     Returns:
-        One row per prefix with accepted sends, the highest score first, with these columns:
+        One row per flagged prefix, the highest score first, with these columns:
 
         - prefix (category)
         - sends (int64): accepted
@@ -94,6 +97,7 @@ def suspects(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame
     found = _count(sends, verified_messages(table), first_ns, width_ns).merge(_count_runs(sends), on="prefix")
     found = _add_scores(_add_expectations(found, totals))
     found = found.sort_values(["score", "sends", "prefix"], ascending=[False, False, True], ignore_index=True)
+    found = found if all_prefixes else found[found["flagged"]].reset_index(drop=True)
     return found.assign(peak_at=to_utc(found["peak_ns"]))[_COLUMNS]
 
 

@@ -14,9 +14,19 @@ from toolkit.analysis.billing.pricing import (
     select_sends,
     to_money,
 )
-from toolkit.analysis.calls_table import IS_FREE, IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, collect, lazy_messages
+from toolkit.analysis.calls_table import (
+    IS_FREE,
+    IS_SUCCESS,
+    IS_UNKNOWN,
+    IS_VERIFY,
+    IntoCalls,
+    LazyTable,
+    collect,
+    lazy_messages,
+)
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.native_ops import with_previous
+from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_S, from_wall_clock
 from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList
@@ -31,10 +41,10 @@ _ACCEPTED_SUMS = (
     *(name + suffix for name in _PRICED for suffix in ("", "_unpriced", "_micros")),
     "users",
 )
-_OTHER_SUMS = ("refused", "possibly_charged")
+_OTHER_SUMS = ("refused", "possibly_charged", "unknown")
 _COLUMNS = (
     *("sends", "accepted", "segments", "billed", "unpriced", "money", "currency", "verified", "conversion_ratio"),
-    *("wasted", "wasted_money", "resent", "resent_money", "refused", "possibly_charged"),
+    *("wasted", "wasted_money", "resent", "resent_money", "refused", "possibly_charged", "unknown"),
     *("verified_users", "money_per_verified_user"),
 )
 _INPUTS = [
@@ -44,6 +54,7 @@ _INPUTS = [
 _ONE, _ZERO = nw.lit(1, nw.Int64), nw.lit(0, nw.Int64)
 
 
+@returns_result
 def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: str = UTC) -> pd.DataFrame:
     """Sum up the cost of sends in groups.
 
@@ -73,6 +84,7 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: 
         - resent (int64), resent_money (float64): messages within 5 minutes after another one of the app and mobile
         - refused (int64): sends that were certainly free
         - possibly_charged (int64): sends that may have been charged, for example after a timeout
+        - unknown (int64): of these, sends with a return code of unknown kind
         - verified_users (int64): distinct mobiles with a successful verify
         - money_per_verified_user (float64): not rounded
 
@@ -135,7 +147,8 @@ def _sum_accepted(accepted: LazyTable, names: list[str]) -> LazyTable:
 
 def _sum_others(sends: LazyTable, names: list[str]) -> LazyTable:
     """Sum up sends that were not accepted by the columns ``names``; the columns of accepted sends are 0."""
-    counted = sends.with_columns(refused=as_number(IS_FREE)).with_columns(possibly_charged=1 - nw.col("refused"))
+    marked = sends.with_columns(refused=as_number(IS_FREE), unknown=as_number(IS_UNKNOWN))
+    counted = marked.with_columns(possibly_charged=1 - nw.col("refused"))
     sums = counted.group_by(names).agg(nw.col(*_OTHER_SUMS).sum())
     return _to_int64(sums.select(*names, *(_ZERO.alias(name) for name in _ACCEPTED_SUMS), *_OTHER_SUMS))
 

@@ -17,6 +17,7 @@ from toolkit.analysis.billing.daily_volumes import DailyVolumes, count_by_day
 from toolkit.analysis.billing.pricing import TEXT, date_of, to_micros, to_money
 from toolkit.analysis.billing.traffic_model import MIN_DAYS, CumulativeForecast, Floats, days_until, forecast_sums
 from toolkit.analysis.calls_table import IntoCalls
+from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR, from_wall_clock, parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList
@@ -52,6 +53,7 @@ _DAY_COLUMNS: dict[str, Any] = {
 _SUFFIXES = ("", "_low", "_high")
 
 
+@returns_result
 def forecast(
     calls: IntoCalls,
     prices: PriceList,
@@ -102,6 +104,7 @@ def forecast(
     return _convert(pd.DataFrame(rows, columns=list(_COLUMNS)), _COLUMNS, prices, timezone)
 
 
+@returns_result
 def forecast_by_day(calls: IntoCalls, prices: PriceList, until: Until = None, timezone: str = UTC) -> pd.DataFrame:
     """Return the forecast of ``forecast`` day by day, from the first day of the month to the last one.
 

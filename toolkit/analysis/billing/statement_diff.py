@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit.analysis.billing.pricing import TEXT, to_money
+from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import to_utc
 
 
@@ -112,6 +113,7 @@ def summarize(discrepancies: pd.DataFrame, recorded: tuple[int, int | None], bil
     return pd.DataFrame(rows, columns=["part", "messages", "money"]).astype({"money": "Int64"})
 
 
+@returns_result
 def to_public(frame: pd.DataFrame, currency: str | None, timezone: str) -> pd.DataFrame:
     """Convert a frame of this module for users: names to categories, times to timestamps, millionths to decimals."""
     frame = frame.astype(

@@ -58,7 +58,7 @@ from toolkit.analysis.change_detection.time_buckets import (
 )
 from toolkit.analysis.intervals import Z95
 from toolkit.analysis.latency_percentiles import CALLER, SERVER
-from toolkit.analysis.tidy_frames import describe_codes
+from toolkit.analysis.tidy_frames import describe_codes, returns_result
 from toolkit.analysis.timestamps import NS_PER_HOUR, NS_PER_MS, NS_PER_S, parse_width_ns, to_utc
 from toolkit.api.errors import InputError
 
@@ -86,6 +86,7 @@ _COLUMNS = [
 ]
 
 
+@returns_result
 def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_ratio: float = 1.5) -> pd.DataFrame:
     """Find changes of the share of each outcome and of latencies, with their start, end and size.
 

@@ -65,7 +65,7 @@ from toolkit.analysis.change_detection.time_buckets import (
 )
 from toolkit.analysis.histogram_quantiles import BIN_RATIO
 from toolkit.analysis.latency_percentiles import CALLER, PERCENTILES, SERVER
-from toolkit.analysis.tidy_frames import describe_codes
+from toolkit.analysis.tidy_frames import describe_codes, returns_result
 from toolkit.analysis.timestamps import NS_PER_MS, NS_PER_S, parse_width_ns
 
 _BUCKETS = 96  # of the shorter side by default, in which the memory is measured
@@ -89,6 +89,7 @@ _COLUMNS = [
 ]
 
 
+@returns_result
 def compare(
     a: IntoCalls,
     b: IntoCalls,

@@ -15,6 +15,7 @@ from toolkit.analysis.calls_table import COLUMNS, IS_SEND, IntoCalls, LazyTable,
 from toolkit.analysis.carriers import carriers
 from toolkit.analysis.change_detection.lift import COUNTS, concentrated_values
 from toolkit.analysis.change_detection.time_buckets import TEXT
+from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR, parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, ReturnCode
@@ -37,6 +38,7 @@ _DTYPES: dict[str, Any] = {
 }
 
 
+@returns_result
 def explain(
     calls: IntoCalls,
     outcome: ReturnCode | Kind | int | str,

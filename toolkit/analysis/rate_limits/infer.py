@@ -61,6 +61,7 @@ from toolkit.analysis.rate_limits.rule_cover import InferredRule, is_unexplained
 from toolkit.analysis.rate_limits.rule_search import past_known_from_ns
 from toolkit.analysis.rate_limits.send_attempts import SendAttempts, collect_attempts
 from toolkit.analysis.rate_limits.window_fit import UNDECIDED, explained_alone, fit_windows, window_shape
+from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_S, parse_width_ns, to_utc
 
 MOST_SENDS = 5_000_000
@@ -89,6 +90,7 @@ _NO_RULE: dict[str, Any] = dict.fromkeys(("window_s", "window_low_s", "window_hi
 }
 
 
+@returns_result
 def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -> pd.DataFrame:
     """Infer the rate limits per mobile from accepted sends and from sends refused as out of frequency.
 
@@ -130,6 +132,7 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
     return rows.assign(since=to_utc(rows["since"]), until=to_utc(rows["until"]))
 
 
+@returns_result
 def most_accepted(
     calls: IntoCalls,
     windows: Sequence[str | pd.Timedelta] = ("1min", "10min", "1h", "1D"),

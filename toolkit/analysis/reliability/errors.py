@@ -18,7 +18,8 @@ from toolkit.analysis.calls_table import (
     distinct_rows,
     lazy,
 )
-from toolkit.analysis.tidy_frames import describe_codes
+from toolkit.analysis.native_ops import held
+from toolkit.analysis.tidy_frames import describe_codes, returns_result
 from toolkit.analysis.timestamps import bucket_start_ns, to_utc
 from toolkit.api.return_codes import Kind
 from toolkit.records.call_record import Failure
@@ -32,6 +33,7 @@ class Payer(StrEnum):
     ACCOUNT_OWNER = "account owner"
     PROGRAMMER = "programmer"
     NOBODY = "nobody"
+    UNKNOWN = "unknown"
 
 
 _PAYERS = {
@@ -44,6 +46,7 @@ _PAYERS = {
 _PAYER_DTYPE = pd.CategoricalDtype([payer.value for payer in Payer], ordered=True)
 _OUTCOME = ["endpoint", "http_status", "return_code", "error", "response_kind"]
 _SORT_ORDER = ["endpoint", "return_code", "error", "http_status", "response_kind"]
+_INPUTS = ["started_ns", "latency_ns", "mobile_key", "msg_key", "request_id", "message"]
 _TIMES = ["first_seen", "last_seen", "busiest"]
 _COLUMNS = [
     *("endpoint", "http_status", "return_code", "message", "meaning", "kind", "error", "payer", "calls", "calls_ratio"),
@@ -60,6 +63,7 @@ _WITH_ID = {  # the start and the latency of calls that have a request id
 }
 
 
+@returns_result
 def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     """List all outcomes of each endpoint except OK, also those that spend nobody's budget.
 
@@ -71,7 +75,8 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
         One row per endpoint and outcome in the API's order, calls without a return code last, with these columns:
 
         - endpoint, http_status, return_code, message, meaning, kind, error: as in ``return_codes``
-        - payer (category): provider, policy, account owner, programmer or nobody; null for an unknown return code
+        - payer (category): provider, policy, account owner, programmer or nobody; unknown if the kind of the
+          return code is
         - calls (int64)
         - calls_ratio (0..1, float64): of the endpoint's calls
         - first_seen, last_seen (UTC, datetime64[ns, UTC]): the start of the first and of the last call
@@ -86,13 +91,14 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     """
     table = lazy(calls).with_columns(nw.col("latency_ns").fill_null(0))  # some logs hold no latency
     failed = table.filter(_IS_ERROR).with_columns(response_kind=RESPONSE_KIND)
-    found = describe_codes(_count_outcomes(failed.with_columns(bucket_ns=bucket_start_ns(every), **_WITH_ID)))
+    with held(failed.select(*_OUTCOME, *_INPUTS)) as failed:
+        found = describe_codes(_count_outcomes(failed.with_columns(bucket_ns=bucket_start_ns(every), **_WITH_ID)))
+        mobiles, examples = _count_mobiles(table, failed), _example_ids(failed, found)
     of_endpoint = collect(table.group_by("endpoint").agg(calls=nw.len())).set_index("endpoint")["calls"]
     found["calls_ratio"] = found["calls"] / found["endpoint"].map(of_endpoint).astype("int64")
     payers = [_payer(kind, error) for kind, error in zip(found["kind"], found["error"], strict=True)]
     found = found.assign(**{name: to_utc(found[name]) for name in _TIMES})
     found["payer"] = pd.Series(payers, found.index, _PAYER_DTYPE)
-    mobiles, examples = _count_mobiles(table, failed), _example_ids(failed, found)
     found["mobiles"] = pd.Series([mobiles.get(key, 0) for key in _keys(found)], found.index, "int64")
     found["example_request_ids"] = pd.Series([examples.get(key) for key in _keys(found)], found.index, _TEXT)
     return found[_COLUMNS]
@@ -120,7 +126,7 @@ def _count_outcomes(failed: LazyTable) -> pd.DataFrame:
     return found.reset_index().sort_values(_SORT_ORDER, ignore_index=True)
 
 
-def _payer(kind: Any, error: Any) -> Payer | None:
+def _payer(kind: Any, error: Any) -> Payer:
     """Return the payer of an outcome.
 
     The provider pays for calls without a response, except for those that the caller cancelled.
@@ -128,7 +134,7 @@ def _payer(kind: Any, error: Any) -> Payer | None:
     if not pd.isna(kind):
         return _PAYERS[Kind(kind)]
     if pd.isna(error):
-        return None
+        return Payer.UNKNOWN
     return Payer.NOBODY if error == Failure.CANCELLED else Payer.PROVIDER
 
 

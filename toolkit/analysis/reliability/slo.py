@@ -32,7 +32,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.calls_table import IS_UNKNOWN, IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_MS, NS_PER_S, bucket_start_ns, parse_width_ns, to_utc
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
@@ -60,13 +61,14 @@ _RULES = (
 _ACTIONS = pd.CategoricalDtype(["page", "ticket"], ordered=True)
 
 
+@returns_result
 def error_budget(
     calls: IntoCalls, slo: str | float = "99.9%", period: str | pd.Timedelta = PERIOD, within_ms: float | None = None
 ) -> pd.DataFrame:
     """Compare the bad calls of the last period with the number that an SLO allows.
 
-    A call is bad if its return code is of kind SERVER, or if no response was read. Calls that the caller cancelled are
-    not bad.
+    A call is bad if its return code is of kind SERVER, if its HTTP status is 500 to 599, or if no response was read.
+    Calls that the caller cancelled are not bad.
 
     Args:
         calls: Calls.
@@ -81,9 +83,11 @@ def error_budget(
         - since, until (UTC, datetime64[ns, UTC])
         - calls, bad (int64)
         - server, transport, slow (int64): the bad calls by cause; slow ones are those that did not fail
+        - unknown (int64): calls that are neither good nor bad, because the kind of their return code is unknown
         - allowed (float64): the number of bad calls that the SLO allows
         - spent_ratio (float64): bad / allowed; at 1 the budget is spent
         - left (float64): allowed less bad
+        - spent_ratio_high (float64): (bad + unknown) / allowed
 
     Raises:
         InputError: ``slo`` or ``period`` is invalid.
@@ -97,13 +101,16 @@ def error_budget(
         end_ns = int(steps["step_ns"].max()) + step_ns
         steps = steps[steps["step_ns"] >= end_ns - period_ns]
     times = {"since": steps["step_ns"].min(), "until": steps["step_ns"].max() + step_ns}
-    sums = steps[["calls", "bad", "server", "transport", "slow"]].sum()
+    sums = steps[["calls", "bad", "server", "transport", "slow", "unknown"]].sum()
     row = pd.DataFrame([times | sums.to_dict()]).astype("Int64").dropna().astype("int64")
     row = row.reset_index(drop=True).assign(since=to_utc(row["since"]), until=to_utc(row["until"]))
     row = row.assign(allowed=row["calls"] * allowed_ratio)
-    return row.assign(spent_ratio=row["bad"] / row["allowed"], left=row["allowed"] - row["bad"])
+    spent_high = (row["bad"] + row["unknown"]) / row["allowed"]
+    left = row["allowed"] - row["bad"]
+    return row.assign(spent_ratio=row["bad"] / row["allowed"], left=left, spent_ratio_high=spent_high)
 
 
+@returns_result
 def burn_rates(
     calls: IntoCalls, slo: str | float = "99.9%", period: str | pd.Timedelta = PERIOD, within_ms: float | None = None
 ) -> pd.DataFrame:
@@ -156,10 +163,13 @@ def _allowed_ratio(slo: str | float) -> float:
 def _count_steps(table: LazyTable, step_ns: int, within_ms: float | None) -> pd.DataFrame:
     """Count the calls and the bad calls of each step that has calls."""
     error = nw.col("error")
-    server = (nw.col("kind") == Kind.SERVER.value).fill_null(False)
+    is_answered, has_5xx = error.is_null(), nw.col("http_status").is_between(500, 599).fill_null(False)
+    server = (nw.col("kind") == Kind.SERVER.value).fill_null(False) | (is_answered & has_5xx)
     transport = ~server & (~error.is_null() & (error != Failure.CANCELLED.value)).fill_null(False)
     slow = nw.lit(False) if within_ms is None else nw.col("latency_ns") > int(within_ms * NS_PER_MS)
     causes = {"server": server, "transport": transport, "slow": slow & ~server & ~transport}
+    has_no_code = nw.col("return_code").is_null() & is_answered
+    causes["unknown"] = (IS_UNKNOWN | has_no_code) & ~server & ~causes["slow"]
     numbers = {name: nw.when(cause).then(1).otherwise(0) for name, cause in causes.items()}
     marked = table.select(bucket_start_ns(f"{step_ns}ns").alias("step_ns"), **numbers)
     counts = marked.group_by("step_ns").agg(nw.len().alias("calls"), *(nw.col(name).sum() for name in causes))

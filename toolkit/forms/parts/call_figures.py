@@ -34,7 +34,7 @@ def facts_html(figures: CallFigures) -> str:
     rate = total / figures.duration_s if figures.duration_s else None
     facts = [
         ("Calls", f"{total:,}", ""),
-        ("Rate", number_format.rate(rate), "/s"),
+        ("Rate", *number_format.rate_and_unit(rate)),
         ("OK", number_format.share(good / total if total else None), ""),
         ("Duration", number_format.duration(figures.duration_s), ""),
     ]

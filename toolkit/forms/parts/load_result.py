@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def _facts(
     if load_test.price:
         yield (
             "Cost" if is_real else "Simulated cost",
-            amount(live.messages * load_test.price.per_send),
+            number_format.amount_text(live.messages * load_test.price.per_send, load_test.price.currency),
             load_test.price.currency,
         )
     yield "Messages", f"{live.messages:,}", f"of {cap:,}" if (cap := load_test.cap()) else ""
@@ -69,12 +68,6 @@ def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> st
     notices = list(summary["remarks"])
     notices += [note for note in notes if not any(note in remark for remark in notices)]
     return render("result", verdicts=verdicts, checks=checks, remarks=notices, page=page)
-
-
-def amount(money: Decimal) -> str:
-    """Format an amount of money exactly, with at least two decimals and without the currency."""
-    cents = money.quantize(Decimal("0.01"))
-    return f"{cents if cents == money else money.normalize():,f}"
 
 
 def _value(value: float | None, unit: str) -> str:

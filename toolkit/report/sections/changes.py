@@ -94,9 +94,9 @@ def _strongest(found: pd.DataFrame) -> str:
     levels = f"{row['endpoint']} {_what(row)} went from {_level(row, 'before')} to {_level(row, 'after')}"
     if row["measure"] != _SHARE:
         levels += f" ({_ratio(row['ratio'])})"
-    until = "" if lacks(row, "until") else f" until {row['until']:%Y-%m-%d %H:%M}"
+    until = "" if lacks(row, "until") else f" until {number_format.moment(row['until'])}"
     strongest = "" if len(found) == 1 else f"{len(found)} levels changed, most of all this one: "
-    return f"{strongest}{levels} at {row['changed_at']:%Y-%m-%d %H:%M}{until} ({zone_name(found)})."
+    return f"{strongest}{levels} at {number_format.moment(row['changed_at'])}{until} ({zone_name(found)})."
 
 
 def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:

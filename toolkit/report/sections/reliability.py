@@ -38,6 +38,7 @@ _BUDGET = (
     table_columns.computed(
         "bad calls", lambda row: f"{row['bad']:,} (server {row['server']:,}, transport {row['transport']:,})"
     ),
+    table_columns.count("unknown", "calls of unknown kind"),
     table_columns.number("allowed", "allowed bad calls"),
     table_columns.share("spent_ratio", "budget spent"),
 )
@@ -95,6 +96,9 @@ def build_errors(inputs: ReportInputs) -> Iterator[Section]:
     provider = found.loc[found["payer"] == Payer.PROVIDER, "calls"].sum()
     failed = number_format.share(provider / inputs.total.codes["calls"].sum())
     finding = f"{failed} of all calls failed in the service or on the network."
+    if unknown := found.loc[found["payer"] == Payer.UNKNOWN, "calls"].sum():
+        ratio = number_format.share(unknown / inputs.total.codes["calls"].sum())
+        finding += f" {ratio} ended with a return code of unknown kind, which may be failures too."
     table = table_columns.table("errors", found, _ERRORS, is_grouped=True)
     yield Section("errors", "Errors", note, [figure, table], finding=finding)
 
@@ -114,6 +118,9 @@ def build_budget(inputs: ReportInputs) -> Iterator[Section]:
     (row,) = budget.to_dict("records")
     spent = number_format.share(row["spent_ratio"])
     finding = f"{row['bad']:,} calls failed and {slo} allows {row['allowed']:,.0f}: {spent} of the budget is spent."
+    if row["unknown"]:
+        highest = number_format.share(row["spent_ratio_high"])
+        finding += f" {number_format.plural(row['unknown'], 'call')} of unknown kind may add up to {highest}."
     yield Section("budget", "Error budget", note, parts, finding=finding)
 
 
@@ -122,7 +129,7 @@ def build_suspects(inputs: ReportInputs) -> Iterator[Section]:
     if not (inputs.total.codes["endpoint"] == Endpoint.SEND.value).any():
         return
     pumped, guessed = (inputs.local(it(inputs.calls)) for it in (suspects, guessers))
-    pumped, guessed = pumped[pumped["flagged"]], guessed[guessed["flagged"]]
+    guessed = guessed[guessed["flagged"]]
     notes: list[str] = []
     parts: list[Part] = []
     if pumped.empty:
