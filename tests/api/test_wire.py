@@ -1,7 +1,10 @@
 import base64
 import contextlib
+import gzip
 import json
 import string
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -249,7 +252,7 @@ def test_the_kind_of_a_response_follows_from_its_status_and_verdict_too(
     assert read(Endpoint.VERIFY, body, http_status).kind is kind
 
 
-@pytest.mark.parametrize("error", [None, "no", [], {}, {"code": None}, {"code": 1.5}, {"code": True}, {"code": 50000}])
+@pytest.mark.parametrize("error", ["no", [], {}, {"code": None}, {"code": 1.5}, {"code": True}, {"code": 50000}])
 def test_an_error_without_the_number_of_a_refusal_is_a_protocol_error(error: object) -> None:
     with pytest.raises(ProtocolError, match="no code of a refusal"):
         read(Endpoint.SEND, {"error": error}, 403)
@@ -261,6 +264,46 @@ def test_a_retry_after_as_a_time_since_1970_is_compared_with_the_date_of_the_res
     assert read(Endpoint.SEND, body, 403, **headers).retry_after_s == 60
     assert read(Endpoint.SEND, body, 403, **headers | {"date": "yesterday"}).retry_after_s is None
     assert read(Endpoint.SEND, body, 403, **{"retry-after": "1793966460"}).retry_after_s is None
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("fields", [{"msg_id": "7"}, {"msg_id": 7, "error": None}])
+@pytest.mark.parametrize("compress", [None, gzip.compress, zlib.compress])
+def test_a_success_in_an_unusual_form_is_a_success(
+    start: bytes, fields: dict[str, object], compress: Callable[[bytes], bytes] | None
+) -> None:
+    body, headers = start + json.dumps(fields).encode(), {}
+    if compress:
+        body, headers = compress(body), {"content-encoding": "gzip" if compress is gzip.compress else "deflate"}
+    assert wire.parse_response(Endpoint.SEND, 200, headers, body).msg_id == "7"
+
+
+def test_a_compressed_body_of_any_size_is_read_in_bounded_memory() -> None:
+    with pytest.raises(ProtocolError):
+        wire.parse_response(Endpoint.SEND, 200, {"content-encoding": "gzip"}, gzip.compress(bytes(100 * 2**20)))
+
+
+DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [
+        ("Wed, 21 Oct 2026 07:28:30 GMT", DATE, 30),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", DATE, 0),
+        ("Wed, 21 Oct 2026 07:28:30 GMT", "", None),
+        ("Wed, 21 Oct 2026 07:28:30 -0000", DATE, None),
+        ("30", "", 30),
+    ],
+)
+def test_a_retry_after_may_be_a_date(value: str, date: str, seconds: int | None) -> None:
+    headers = {"retry-after": value, "date": date}
+    refusal = {"error": {"code": 50009}}
+    answer = wire.parse_response(Endpoint.SEND, 403, headers, json.dumps(refusal).encode())
+    assert answer.retry_after_s == seconds
+    with pytest.raises(ProtocolError) as caught:
+        wire.parse_response(Endpoint.SEND, 503, headers, b"<html>")
+    assert caught.value.retry_after_s == seconds
 
 
 @pytest.mark.parametrize("value", ["", "soon", "-1", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT", "9" * 19])

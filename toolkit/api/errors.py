@@ -57,13 +57,19 @@ class ProtocolError(CallError):
     Attributes:
         http_status: the response's HTTP status.
         body: the first 100 bytes of its body.
+        retry_after_s: whole seconds after which a gateway asks to try again; None if the response didn't say.
 
     """
 
-    def __init__(self, problem: str, http_status: int, body: bytes) -> None:
+    def __init__(self, problem: str, http_status: int, body: bytes, retry_after_s: int | None = None) -> None:
+        self.problem = problem
         self.http_status = http_status
         self.body = body[:100]
+        self.retry_after_s = retry_after_s
         super().__init__(f"not a response of the API: {problem} (HTTP {http_status}, body starts {self.body!r})")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.problem, self.http_status, self.body, self.retry_after_s)
 
 
 class ReturnCodeError(CallError):
@@ -92,6 +98,9 @@ class ReturnCodeError(CallError):
         self.retry_after_s = retry_after_s
         self.request_id = request_id
         super().__init__(f"{int(return_code)} {message} (HTTP {http_status})")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.return_code, self.http_status, self.message, self.retry_after_s, self.request_id)
 
     @property
     def kind(self) -> Kind | None:

@@ -8,15 +8,22 @@ Source: SMS Code API v1, and this project's contract where that document is sile
 from __future__ import annotations
 
 import json
+import math
 import re
+import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
-import msgspec
+try:
+    import msgspec
+except ImportError:  # the extras service and load bring it
+    msgspec = None  # type: ignore[assignment]
 
 from toolkit.api.basic_auth import Credentials, decode_authorization
 from toolkit.api.errors import InputError, ProtocolError
@@ -26,6 +33,8 @@ AccountT = TypeVar("AccountT")
 
 CODES_PATH = "/v1/codes"
 MAX_BODY_BYTES = 16 * 1024
+MAX_DECOMPRESSED_BYTES = 1 << 20
+_ANY_ZLIB_HEADER = 47  # wbits of zlib: the longest window, gzip or zlib by the header
 MAX_MSG_ID_CHARS = 1000
 MAX_WHOLE_DIGITS = 18  # of a return code or a temp_id
 MIN_EPOCH_S = 10**9  # a Retry-After of 31 years is a time since 1970
@@ -183,14 +192,46 @@ def parse_response(endpoint: Endpoint, http_status: int, headers: Mapping[str, s
                 return verified
         elif sent := _PLAIN_SENT.fullmatch(body):
             return ApiResponse(_SUCCESS_STATUS, _SUCCESS, _SUCCESS_MESSAGE, sent[1].decode())
-    fields = _parse_object(body)
-    if fields is None:
-        raise ProtocolError("the body is not a JSON object", http_status, body)
-    if "error" in fields:
-        return _read_refusal(fields, http_status, headers, body)
-    if not 200 <= http_status < 300:
-        raise ProtocolError("the status is not 2xx and the body has no error", http_status, body)
-    return _read_success(endpoint, fields, http_status, body)
+    try:
+        fields = _parse_object(_decode_body(headers, body).removeprefix(BOM_UTF8))
+        if fields is None:
+            raise ProtocolError("the body is not a JSON object", http_status, body)
+        if fields.get("error") is not None:
+            return _read_refusal(fields, http_status, headers, body)
+        if not 200 <= http_status < 300:
+            raise ProtocolError("the status is not 2xx and the body has no error", http_status, body)
+        return _read_success(endpoint, fields, http_status, body)
+    except ProtocolError as error:
+        error.retry_after_s = _retry_after_s(headers)
+        raise
+
+
+def _decode_body(headers: Mapping[str, str], body: bytes) -> bytes:
+    """Decompress a body that a gateway compressed unasked; return other bodies, and broken ones, as they are."""
+    if headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(_ANY_ZLIB_HEADER).decompress(body, MAX_DECOMPRESSED_BYTES)
+    except zlib.error:
+        return body
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> int | None:
+    """Return Retry-After in whole seconds; None if it is absent or can't be read.
+
+    A date, or a number so large that it is a time since 1970, counts from the response's own Date (RFC 9110, section
+    10.2.3).
+    """
+    value = headers.get("retry-after", "")
+    seconds = parse_whole(value)
+    if seconds is not None and seconds < MIN_EPOCH_S:
+        return seconds
+    try:
+        now = parsedate_to_datetime(headers.get("date", ""))
+        until = parsedate_to_datetime(value) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        return max(0, math.ceil((until - now).total_seconds()))
+    except (ValueError, TypeError, OverflowError, OSError):  # TypeError: one of them has no time zone
+        return None
 
 
 # Constants, because an attribute of an enum member takes a call of Python code.
@@ -216,27 +257,10 @@ def _read_refusal(fields: dict[str, Any], http_status: int, headers: Mapping[str
     if not isinstance(message, str):
         message = published.message if published else ""
     is_valid = False if fields.get("is_valid") is False else None
-    retry_after_s, request_id = _read_retry_after(headers), headers.get(REQUEST_ID)
+    retry_after_s, request_id = _retry_after_s(headers), headers.get(REQUEST_ID)
     if request_id is not None and not _SANE_ID.fullmatch(request_id):
         request_id = None
     return ApiResponse(http_status, row or code, message, None, is_valid, retry_after_s, request_id)
-
-
-def _read_retry_after(headers: Mapping[str, str]) -> int | None:
-    """Return the seconds of Retry-After; None if it says none.
-
-    A number from MIN_EPOCH_S on is a time since 1970, which some gateways send. It is compared with the Date header,
-    because no clock is read here; without one the wait is unknown.
-    """
-    value = parse_whole(headers.get("retry-after"))
-    if value is None or value < MIN_EPOCH_S:
-        return value
-    try:
-        sent_s = parsedate_to_datetime(headers.get("date", "")).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    wait_s = value - int(sent_s)
-    return wait_s if 0 <= wait_s < MIN_EPOCH_S else None
 
 
 def _read_success(endpoint: Endpoint, fields: dict[str, Any], http_status: int, body: bytes) -> ApiResponse:
@@ -498,14 +522,15 @@ _VERIFIED = _reply(ReturnCode.SUCCESS, _encode({"is_valid": True}))
 def _parse_object(body: bytes) -> dict[str, Any] | None:
     """Parse a UTF-8 JSON object; return None for anything else, however deeply nested or malformed.
 
-    msgspec takes a seventh of the time. It refuses a few texts that the standard library reads (a lone surrogate, a
-    very long number), so only that one's refusal counts.
+    msgspec, where it is installed, takes a seventh of the time. It refuses a few texts that the standard library reads
+    (a lone surrogate, a very long number), so only that one's refusal counts.
     """
-    try:
-        value = _decode_fast(body)
-        return value if isinstance(value, dict) else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
+    if _decode_fast:
+        try:
+            value = _decode_fast(body)
+            return value if isinstance(value, dict) else None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass
     try:
         text = body.decode("utf-8")
         try:
@@ -531,6 +556,6 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_decode_fast = msgspec.json.Decoder().decode
+_decode_fast = msgspec.json.Decoder().decode if msgspec else None
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 _decode_long = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_read_integer).decode

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from base64 import b64encode
 from contextlib import aclosing
 from typing import Self, cast
 
@@ -27,6 +28,7 @@ from toolkit.client.core import (
     Timeout,
     Verification,
     Verify,
+    parse_proxy,
     tls_context,
 )
 
@@ -47,25 +49,34 @@ class AsyncClient:
         app_key: str,
         master_secret: str,
         *,
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | float = DEFAULT_TIMEOUT,
         verify: Verify = True,
         on_call: OnCall | None = None,
         run: str = "",
         source: str | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        proxy: str | httpx.Proxy | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         import aiohttp  # here, so that the blocking client works without aiohttp
 
-        not_connected = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-        self._core = ClientCore(base_url, app_key, master_secret, timeout, on_call, run, source, not_connected)
-        self._transport = _build_transport(tls_context(self._core.base_url, verify))
+        not_connected = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+        self._core = ClientCore(
+            base_url, app_key, master_secret, timeout, on_call, run, source, not_connected, max_connections
+        )
+        context, hop = tls_context(self._core.base_url, verify), parse_proxy(proxy)
+        self._timeouts = self._core.timeout.durations()
+        if transport is None:
+            del self._timeouts["read"], self._timeouts["write"]  # aiohttp would restart them with each byte
+        self._transport = transport or _build_transport(context, hop)
+        self._slots = asyncio.Semaphore(max_connections)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._timeouts = {"connect": timeout.connect_s, "pool": timeout.connect_s}
 
     async def send_code(self, mobile: str | int, temp_id: int | str) -> Sent:
         """Send a code to a mobile. Raises the same errors as ``Client.send_code``."""
         return Sent.of(await self._perform(self._core.send(mobile, temp_id)))
 
-    async def verify_code(self, msg_id: str, code: str) -> Verification:
+    async def verify_code(self, msg_id: str | int | Sent, code: str) -> Verification:
         """Verify the code that a person typed. Raises the same errors as ``Client.verify_code``."""
         return Verification.of(await self._perform(self._core.verify(msg_id, code)))
 
@@ -75,16 +86,30 @@ class AsyncClient:
             raise InputError("an AsyncClient belongs to the event loop of its first call; make one for each loop")
         self._loop = loop
         with call:
-            async with asyncio.timeout(self._core.timeout.total_s):
-                response = await self._transport.handle_async_request(call.build(self._timeouts))
-                async with aclosing(response):
-                    body = b""
-                    async for chunk in cast(httpx.AsyncByteStream, response.stream):
-                        body += chunk
-                        if len(body) > MAX_RESPONSE_BYTES:
-                            break
+            end_s = loop.time() + self._core.timeout.total_s
+            await self._wait_for_slot()
+            try:
+                async with asyncio.timeout_at(end_s):
+                    response = await self._transport.handle_async_request(call.build(self._timeouts))
+                    async with aclosing(response):
+                        body = b""
+                        async for chunk in cast(httpx.AsyncByteStream, response.stream):
+                            body += chunk
+                            if len(body) > MAX_RESPONSE_BYTES:
+                                break
+            finally:
+                self._slots.release()
             call.read(response, body)
         return call.answer
+
+    async def _wait_for_slot(self) -> None:
+        """Wait until fewer calls than ``max_connections`` are on their way. aiohttp's own limit can't be told apart."""
+        timeout = self._core.timeout
+        try:
+            async with asyncio.timeout(min(timeout.connect_s, timeout.total_s)):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise httpx.PoolTimeout("all connections are busy") from None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -101,18 +126,25 @@ class AsyncClient:
         return f"AsyncClient{self._core!r}"
 
 
-def _build_transport(ssl_context: ssl.SSLContext | None) -> httpx.AsyncBaseTransport:
+def _build_transport(ssl_context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> httpx.AsyncBaseTransport:
     import aiohttp
     from aiohttp.connector import NEEDS_CLEANUP_CLOSED
     from httpx_aiohttp import AiohttpTransport
 
+    headers: dict[str, str] = {}  # of every request, which an HTTP proxy reads; through a tunnel it reads its own
+    if proxy and proxy.auth:
+        token = b64encode(":".join(proxy.auth).encode()).decode()
+        authorization = {"Proxy-Authorization": f"Basic {token}"}
+        proxy = httpx.Proxy(proxy.url, headers={**proxy.headers, **authorization})
+        headers = {} if ssl_context else authorization
+
     def open_session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=MAX_CONNECTIONS,
+            limit=0,  # see ``_wait_for_slot``
             keepalive_timeout=KEEPALIVE_S,
             ssl=ssl_context or True,
             enable_cleanup_closed=NEEDS_CLEANUP_CLOSED,  # otherwise abandoned TLS connections stay open
         )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=headers)
 
-    return AiohttpTransport(verify=ssl_context or False, client=open_session)
+    return AiohttpTransport(verify=ssl_context or False, proxy=proxy, client=open_session)

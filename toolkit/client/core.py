@@ -8,11 +8,13 @@ the base URL and nowhere else.
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +27,8 @@ from toolkit.api.return_codes import Kind
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 
+log = logging.getLogger(__name__)
+
 Verify = bool | ssl.SSLContext | str | Path
 OnCall = Callable[[CallRecord], object]
 
@@ -32,7 +36,7 @@ MAX_CONNECTIONS = 100
 KEEPALIVE_S = 4.0  # below the 5 s of uvicorn and Node.js, so that the client closes an idle connection, not the server
 MAX_RESPONSE_BYTES = 1 << 20
 _MAX_TIMEOUT_S = 86_400.0
-_HEADERS = ((b"User-Agent", b"sms-code-toolkit"), (b"Accept-Encoding", b"identity"))  # no compression
+_NO_COMPRESSION = (b"Accept-Encoding", b"identity")
 _UNKNOWN = {
     Endpoint.SEND: "whether the message was sent is not known",
     Endpoint.VERIFY: "whether the code was used up is not known",
@@ -44,7 +48,7 @@ class Timeout:
     """How long a call may take, in seconds.
 
     Attributes:
-        connect_s: time to get a connection: waiting for a free one (at most 100 are open), resolving the host name,
+        connect_s: time to get a connection: waiting for a free one (see ``max_connections``), resolving the host name,
             TCP and TLS. The blocking client can't interrupt resolving a name.
         total_s: time until the response is complete.
 
@@ -58,6 +62,23 @@ class Timeout:
     def __post_init__(self) -> None:
         if not (0 < self.connect_s <= _MAX_TIMEOUT_S and 0 < self.total_s <= _MAX_TIMEOUT_S):
             raise InputError(f"{self}: expected timeouts above 0 s, at most {_MAX_TIMEOUT_S:g} s, e.g. Timeout(5, 10)")
+
+    @classmethod
+    def of(cls, value: Timeout | float) -> Timeout:
+        """Return a Timeout as it is, or make one from the seconds that a whole call may take.
+
+        >>> Timeout.of(3)
+        Timeout(connect_s=3, total_s=3)
+        """
+        if isinstance(value, Timeout):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"timeout={value!r}: expected a Timeout or seconds, e.g. timeout=5; every call has a limit")
+        return cls(min(value, DEFAULT_TIMEOUT.connect_s), value)
+
+    def durations(self) -> dict[str, float]:
+        """Return the limits of a call's operations in the form of httpx."""
+        return {"connect": self.connect_s, "pool": self.connect_s, "read": self.total_s, "write": self.total_s}
 
 
 DEFAULT_TIMEOUT = Timeout()
@@ -89,6 +110,9 @@ class Verification:
     return_code: int
     message: str
 
+    def __bool__(self) -> bool:
+        return self.is_valid
+
     @classmethod
     def of(cls, answer: ApiResponse) -> Self:
         """Return the result of a verify; raise ReturnCodeError if the API refused to judge the code."""
@@ -114,18 +138,23 @@ class ClientCore:
         base_url: str,
         app_key: str,
         master_secret: str,
-        timeout: Timeout,
+        timeout: Timeout | float,
         on_call: OnCall | None,
         run: str,
         source: str | None,
         not_connected: tuple[type[Exception], ...],
+        max_connections: int,
     ) -> None:
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
+            raise InputError(f"invalid max_connections {max_connections!r}: expected a whole number above 0, e.g. 100")
         self.base_url = wire.parse_base_url(base_url)
         self.credentials = Credentials(app_key, master_secret)
-        self.timeout = timeout
+        self.timeout = Timeout.of(timeout)
+        self.max_connections = max_connections
         self.on_call = on_call
         self.records = RecordBuilder.of(run, source or socket.gethostname(), app_key, master_secret)
         self.not_connected = not_connected
+        self.user_agent = (b"User-Agent", f"sms-code-toolkit/{version('sms-code-toolkit')}".encode())
         self.is_closed = False
         try:
             self._send_url = httpx.URL(self.base_url + wire.CODES_PATH)
@@ -138,22 +167,39 @@ class ClientCore:
         request = wire.build_send(self.credentials, mobile, temp_id)
         return Call(self, request, self._send_url, {"mobile": mobile, "temp_id": temp_id})
 
-    def verify(self, msg_id: str, code: str) -> Call:
+    def verify(self, msg_id: str | int | Sent, code: str) -> Call:
         """Prepare a call that verifies a code."""
+        if isinstance(msg_id, Sent):
+            msg_id = msg_id.msg_id
+        elif isinstance(msg_id, int) and not isinstance(msg_id, bool):
+            msg_id = str(msg_id)
+        if not isinstance(msg_id, str):
+            raise TypeError(f"msg_id={msg_id!r}: expected text, e.g. the msg_id of what send_code returned")
+        if not isinstance(code, str):
+            raise TypeError(f"the code is a {type(code).__name__}: expected text, because a number loses leading zeros")
         request = wire.build_verify(self.credentials, msg_id, code)
         return Call(self, request, httpx.URL(self.base_url + request.path), {"msg_id": msg_id})
 
     def classify(self, error: BaseException) -> Failure:
         """Return the kind of failure of a transport's exception."""
-        if isinstance(error.__cause__, self.not_connected):
+        if isinstance(error, httpx.PoolTimeout):
+            return Failure.CANCELLED  # by the client itself: it is no failure of the target
+        if isinstance(error.__cause__, self.not_connected) or isinstance(error, httpx.ConnectError):
             return Failure.CONNECT
         if isinstance(error, httpx.RemoteProtocolError) and ("closed" in str(error) or "disconnected" in str(error)):
             return Failure.RESET  # httpx uses one class for a response cut short and one that isn't HTTP
         return next(failure for types, failure in _FAILURES if isinstance(error, types))
 
-    def explain(self, failure: Failure, error: BaseException, endpoint: Endpoint) -> TransportError:
-        """Return the error to raise for a failure, with a message that says whether anything was sent."""
+    def explain(self, failure: Failure, error: BaseException, endpoint: Endpoint) -> TransportError | None:
+        """Return the error to raise for a failure, with whether anything was sent; None if the caller cancelled."""
         host = self.host.decode("ascii")
+        if isinstance(error, httpx.PoolTimeout):
+            return NotConnectedError(
+                f"all {self.max_connections} connections of this client were busy for {self.timeout.connect_s:g} s;"
+                " nothing was sent; raise max_connections, or make fewer calls at once"
+            )
+        if failure is Failure.CANCELLED:
+            return None
         if failure is Failure.CONNECT:
             while error.__cause__:
                 error = error.__cause__
@@ -206,7 +252,8 @@ class Call:
         body = self._request.body
         headers = [
             (b"Host", self._core.host),
-            *_HEADERS,
+            self._core.user_agent,
+            _NO_COMPRESSION,
             *((name.encode(), value.encode()) for name, value in self._request.headers.items()),
             (b"Content-Length", b"%d" % len(body)),
         ]
@@ -233,11 +280,26 @@ class Call:
                 error=failure,
                 **self._record_fields,
             )
-            self._core.on_call(record)
-        if error and failure and failure is not Failure.CANCELLED and not isinstance(error, ProtocolError):
+            try:
+                self._core.on_call(record)
+            except Exception:  # the call is done, and may have cost money: its result matters more
+                log.exception("on_call failed")
+        if error and failure and not isinstance(error, ProtocolError):
             # aiohttp's exceptions hold the request's headers with the secret, so only httpx's are shown as the cause.
             cause = error if isinstance(error, httpx.HTTPError) else None
-            raise self._core.explain(failure, error, self._request.endpoint) from cause
+            if explained := self._core.explain(failure, error, self._request.endpoint):
+                raise explained from cause
+
+
+def parse_proxy(proxy: str | httpx.Proxy | None) -> httpx.Proxy | None:
+    """Return a proxy; raise InputError, without a password in its text, if it isn't an HTTP proxy."""
+    try:
+        found = httpx.Proxy(proxy) if isinstance(proxy, str) else proxy
+    except (ValueError, httpx.InvalidURL):
+        found = httpx.Proxy("socks5://refused")
+    if found and found.url.scheme not in ("http", "https"):
+        raise InputError("invalid proxy: expected the URL of an HTTP proxy, e.g. http://proxy:3128") from None
+    return found
 
 
 def tls_context(base_url: str, verify: Verify) -> ssl.SSLContext | None:

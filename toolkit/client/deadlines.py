@@ -16,9 +16,9 @@ from typing import Any
 import httpcore
 import httpx
 
-from toolkit.client.core import KEEPALIVE_S, MAX_CONNECTIONS, Timeout
+from toolkit.client.core import KEEPALIVE_S, Timeout
 
-NOT_CONNECTED = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
+NOT_CONNECTED = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError)
 
 
 def deadlines(timeout: Timeout) -> dict[str, float]:
@@ -32,13 +32,20 @@ def deadlines(timeout: Timeout) -> dict[str, float]:
 class DeadlineTransport(httpx.HTTPTransport):
     """An ``httpx.HTTPTransport`` over connections that keep to deadlines."""
 
-    def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_CONNECTIONS,
-            keepalive_expiry=KEEPALIVE_S,
-            network_backend=_DeadlineBackend(),
+    def __init__(self, ssl_context: ssl.SSLContext | None, max_connections: int, proxy: httpx.Proxy | None) -> None:
+        options: dict[str, Any] = {
+            "ssl_context": ssl_context,
+            "max_connections": max_connections,
+            "max_keepalive_connections": max_connections,
+            "keepalive_expiry": KEEPALIVE_S,
+            "network_backend": _DeadlineBackend(),
+        }
+        self._pool: httpcore.ConnectionPool = (
+            httpcore.ConnectionPool(**options)
+            if proxy is None
+            else httpcore.HTTPProxy(
+                str(proxy.url), proxy.raw_auth, proxy.headers.raw, proxy_ssl_context=proxy.ssl_context, **options
+            )
         )
 
 

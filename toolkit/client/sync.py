@@ -10,6 +10,7 @@ import httpx
 from toolkit.api.wire import ApiResponse
 from toolkit.client.core import (
     DEFAULT_TIMEOUT,
+    MAX_CONNECTIONS,
     MAX_RESPONSE_BYTES,
     Call,
     ClientCore,
@@ -18,6 +19,7 @@ from toolkit.client.core import (
     Timeout,
     Verification,
     Verify,
+    parse_proxy,
     tls_context,
 )
 from toolkit.client.deadlines import NOT_CONNECTED, DeadlineTransport, deadlines
@@ -30,11 +32,15 @@ class Client:
         base_url: the API's URL, e.g. "https://api.sms.jpush.cn".
         app_key: the app's key.
         master_secret: the app's master secret.
-        timeout: how long a call may take.
+        timeout: how long a call may take: a ``Timeout``, or the seconds in all.
         verify: an ``ssl.SSLContext`` or the path of CA certificates, if the default ones don't fit.
         on_call: called with the CallRecord of each call, successful or not.
         run: name of the run in the records.
         source: name of the source in the records; default: the host's name.
+        max_connections: how many connections are open at most; further calls wait for a free one.
+        proxy: URL of an HTTP proxy, e.g. "http://user:password@proxy:3128". The environment's is not used.
+        transport: an httpx transport to use in place of sockets, e.g. ``httpx.MockTransport`` in a test. It keeps the
+            time limits of each operation, not of the call as a whole.
 
     Raises:
         InputError: an argument can't be used.
@@ -52,14 +58,21 @@ class Client:
         app_key: str,
         master_secret: str,
         *,
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | float = DEFAULT_TIMEOUT,
         verify: Verify = True,
         on_call: OnCall | None = None,
         run: str = "",
         source: str | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        proxy: str | httpx.Proxy | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._core = ClientCore(base_url, app_key, master_secret, timeout, on_call, run, source, NOT_CONNECTED)
-        self._transport = DeadlineTransport(tls_context(self._core.base_url, verify))
+        self._core = ClientCore(
+            base_url, app_key, master_secret, timeout, on_call, run, source, NOT_CONNECTED, max_connections
+        )
+        context, hop = tls_context(self._core.base_url, verify), parse_proxy(proxy)
+        self._has_deadlines = transport is None
+        self._transport = transport or DeadlineTransport(context, max_connections, hop)
 
     def send_code(self, mobile: str | int, temp_id: int | str) -> Sent:
         """Send a code to a mobile. Nothing is retried, because a send that timed out may have been charged.
@@ -73,16 +86,19 @@ class Client:
         """
         return Sent.of(self._perform(self._core.send(mobile, temp_id)))
 
-    def verify_code(self, msg_id: str, code: str) -> Verification:
-        """Verify the code that a person typed.
+    def verify_code(self, msg_id: str | int | Sent, code: str) -> Verification:
+        """Verify the code that a person typed, for a msg_id or for what ``send_code`` returned.
 
-        A wrong, expired or used code is a result, not an exception. Raises the same errors as ``send_code``.
+        A wrong, expired or used code is a result, not an exception, and false in a condition. Raises the same errors
+        as ``send_code``.
         """
         return Verification.of(self._perform(self._core.verify(msg_id, code)))
 
     def _perform(self, call: Call) -> ApiResponse:
         with call:
-            response = self._transport.handle_request(call.build(deadlines(self._core.timeout)))
+            timeout = self._core.timeout
+            limits = deadlines(timeout) if self._has_deadlines else timeout.durations()
+            response = self._transport.handle_request(call.build(limits))
             with closing(response):
                 body = b""
                 for chunk in cast(httpx.SyncByteStream, response.stream):
