@@ -42,6 +42,15 @@ def locate(table: LazyTable, *names: str) -> LazyTable:
     return table.join(to_engine(found, table), on="prefix", how="left")
 
 
+def with_carrier(table: LazyTable) -> LazyTable:
+    """Add the column carrier by the first digits of each call's prefix, without a query; null if unknown."""
+    first = [str(digits) for digits in range(1_300, 2_000)]  # carriers have groups of at most 4 digits
+    names = carriers((digits.ljust(_PREFIX_DIGITS, "0") for digits in first), ["carrier"])["carrier"]
+    found = pd.DataFrame({"first_digits": first, "carrier": names}).astype(pd.StringDtype("pyarrow"))
+    digits = nw.col("prefix").cast(nw.String).str.slice(0, 4)
+    return table.with_columns(first_digits=digits).join(to_engine(found, table), on="first_digits", how="left")
+
+
 @cache
 def carrier_names() -> tuple[str, ...]:
     """Return the names of all carriers, sorted."""

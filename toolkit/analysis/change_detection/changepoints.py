@@ -15,12 +15,13 @@ Method. Each endpoint's outcomes, and the median and 95th percentile of its late
          |
     find segments of constant level           level_segments: penalized search, noise at several scales
          |
-    keep reportable changes, add intervals    below
+    keep reportable changes, add intervals    share_changes, and below
+         |
+    check the end of a rise in its segment    segments
 
-Shares: the rarer side of an outcome is followed (it, or all other outcomes), against the number of calls expected from
-the median share. Its 95 % interval is Newcombe's, with the numbers of calls divided by the noise: n clustered calls
-carry as much information as n / noise independent ones. Latencies: the interval of the ratio is normal on the
-logarithmic scale.
+Latencies: the interval of the ratio is normal on the logarithmic scale. Three more modules find changes that these
+series can't show: ``conversion`` (messages that nobody verifies), ``silences`` (no calls at all) and
+``failure_bursts`` (an outage in small traffic).
 
 A log with fewer than 20 pooled buckets is too short for that: ``short_logs`` finds one lasting change of its median.
 
@@ -30,23 +31,38 @@ A worked example of the search is at the head of ``level_segments``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from toolkit.analysis.calls import span
 from toolkit.analysis.calls_table import IntoCalls, LazyTable, checked, lazy
-from toolkit.analysis.change_detection.level_segments import ChangeTest, LevelChange, find_changes
-from toolkit.analysis.change_detection.resampling import newcombe
+from toolkit.analysis.change_detection.conversion import conversion_changes
+from toolkit.analysis.change_detection.failure_bursts import find_bursts
+from toolkit.analysis.change_detection.level_segments import ChangeTest, find_changes
 from toolkit.analysis.change_detection.seasonality import seasonal_component
-from toolkit.analysis.change_detection.series import MIN_CALLS, LogLatencies, OutcomeCounts
+from toolkit.analysis.change_detection.segments import with_checked_ends
+from toolkit.analysis.change_detection.series import MIN_CALLS, LogLatencies
+from toolkit.analysis.change_detection.share_changes import (
+    ChangeRow,
+    min_pooled,
+    period,
+    pool,
+    running,
+    share_changes,
+)
 from toolkit.analysis.change_detection.short_logs import find_single_change
+from toolkit.analysis.change_detection.silences import find_silences
 from toolkit.analysis.change_detection.time_buckets import (
+    CALLS,
+    CONVERSION,
+    FAILED,
     LABELS,
     OUTCOME,
     SHARE,
+    TEXT,
     WIDTHS_NS,
     CountMatrix,
     Floats,
@@ -61,28 +77,26 @@ from toolkit.analysis.latency_percentiles import CALLER, SERVER
 from toolkit.analysis.tidy_frames import describe_codes, returns_result
 from toolkit.analysis.timestamps import NS_PER_HOUR, NS_PER_MS, NS_PER_S, parse_width_ns, to_utc
 from toolkit.api.errors import InputError
-
-ChangeRow: TypeAlias = dict[str, Any]
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 
 _PERCENTILES = (50.0, 95.0)
 _BIN_RATIO = 1.05  # of latencies: finer bins cost memory and time, and changes below 1.5 times aren't reported
 _BUCKETS, _MAX_BUCKETS = 10_000, 50_000  # by default and at most: the search takes seconds, and minutes
-_MIN_POOLED = 20  # calls of a percentile or share: fewer are more precise in time, and noisier
-_MIN_FOUND = 10  # calls with and without an outcome; a rarer outcome can't have a reportable change
-_COARSE_EXPECTED = 4.0  # calls with a rare outcome between coarse edges: fewer hide slight and long changes
 _SHORT = 20  # pooled buckets; with fewer, the noise of a series isn't known
 _SHORT_RATIO = 2.0  # of medians: a short log doesn't show how much they vary by themselves
 _SHORT_BUCKETS = 500  # with more, the change isn't found more precisely
-_MIN_HOURLY = 10.0  # calls with an outcome per hour, on average, for a seasonal component
 _DTYPES: dict[str, Any] = {
     "changed_ns": "int64",
     "until_ns": "Int64",
     **LABELS,
+    "dimension": TEXT,
+    "value": TEXT,
     **dict.fromkeys(("before", "after", "difference_low", "difference_high", "score"), "float64"),
 }
 _COLUMNS = [
     *("changed_at", "until", "endpoint", "measure", "return_code", "message", "error", "percentile"),
-    *("before", "after", "difference", "difference_low", "difference_high", "ratio", "score"),
+    *("dimension", "value", "before", "after", "difference", "difference_low", "difference_high", "ratio", "score"),
 ]
 
 
@@ -90,10 +104,15 @@ _COLUMNS = [
 def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_ratio: float = 1.5) -> pd.DataFrame:
     """Find changes of the share of each outcome and of latencies, with their start, end and size.
 
-    A change is reported if three conditions hold. The odds of the outcome, or the latency, changed by ``least_ratio``
-    or more. The change exceeds the noise of the series over equally long periods. At least 10 more calls, or 10
-    fewer, have the outcome, or are slower than the percentile was. An incident with an end is one change. If one
-    outcome takes a large share of the calls, the falling shares of others may be reported too.
+    A change of a share or a latency is reported if three conditions hold. The odds of the outcome, or the latency,
+    changed by ``least_ratio`` or more. The change exceeds the noise of the series over equally long periods. At least
+    10 more calls, or 10 fewer, have the outcome, or are slower than the percentile was. An incident with an end is one
+    change. If one outcome takes a large share of the calls, the falling shares of others may be reported too.
+
+    Three more kinds of changes are reported. The conversion is the share of accepted sends whose message is verified
+    later: of all sends, or of the carrier, template or app whose conversion changed. A silence is a time without calls,
+    although at least 30 were to be expected. In small traffic, a short outage is a rise of the calls of both endpoints
+    that failed in the service or on the network.
 
     The seasonal component by hour of the day is removed if the calls cover 4 days, the one by day of the week if they
     cover 4 weeks. In shorter logs it hides slight changes, and in a log of one day it may be reported as a change.
@@ -110,13 +129,16 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     Returns one row per change, by time. Columns:
         changed_at (datetime64[ns, UTC]): start of the first bucket at the new level.
         until (datetime64[ns, UTC]): start of the first bucket back at the old level; null if it didn't go back.
-        endpoint (category).
-        measure (category): "share", "latency_ms", or "caller_ms" (only if some call waited).
+        endpoint (category): null for both.
+        measure (category): "share" of an outcome; "failed", the share of failed calls; "conversion"; "calls" an hour;
+            "latency_ms", or "caller_ms" (only if some call waited).
         return_code, error (category), message (string): of a share, as in ``return_codes``.
-        percentile (float64): 50 or 95 for latencies; null for shares.
-        before, after (float64): the share (0..1), or the latency in ms.
-        difference, difference_low, difference_high (float64): after - before, and its 95 % interval; in a short log
-            the interval of a latency is null.
+        percentile (float64): 50 or 95 for latencies; else null.
+        dimension (string), value (string): the segment ("carrier", "temp_id", "app_key", "prefix" or "source") whose
+            conversion changed, or in which a rise goes on although the share of all calls fell; else null.
+        before, after (float64): the share (0..1), the calls an hour, or the latency in ms.
+        difference, difference_low, difference_high (float64): after - before, and its 95 % interval; null for a
+            silence, and for a latency in a short log.
         ratio (float64): after / before.
         score (float64): the difference in standard errors, by the noise of this series. A change has at least twice the
             square root of the logarithm of the number of observations, about 6 for a month.
@@ -127,17 +149,28 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     module.
     """
     calls = checked(calls)
-    table = lazy(calls, "return_code")
+    table, log_period = lazy(calls, "return_code"), span(calls)
+    duration = (log_period[1] - log_period[0]).value if log_period else 0
     if every is None:
-        period = span(calls)
-        duration = (period[1] - period[0]).value if period else 0
         fitting = [width for width in WIDTHS_NS if width >= NS_PER_S and width * _BUCKETS >= duration]
         width = min(fitting, default=WIDTHS_NS[-1])
         fine_width = min([it for it in WIDTHS_NS if it * _SHORT_BUCKETS >= duration], default=width)
     else:
         width = fine_width = parse_width_ns(every)
     outcomes = count_outcomes(table, width)
-    rows = list(_find_changes(table, outcomes, width, min(width, fine_width), least_ratio))
+    if outcomes["bucket_ns"].nunique() > _MAX_BUCKETS:
+        raise InputError(f"these calls are in more than {_MAX_BUCKETS:,} buckets: give a larger every")
+    rows = [
+        *_outcome_changes(table, outcomes, width, duration, least_ratio),
+        *_find_latency_changes(table, outcomes, width, min(width, fine_width), least_ratio),
+    ]
+    rows += _failure_bursts(outcomes, rows, width)
+    rows += [row | {"measure": CALLS} for row in find_silences(outcomes, width)]
+    if (outcomes["endpoint"] == Endpoint.VERIFY).any():
+        is_accepted = (outcomes["endpoint"] == Endpoint.SEND) & (outcomes["return_code"] == ReturnCode.SUCCESS)
+        sends = int(outcomes.loc[is_accepted.fillna(False), "calls"].sum())
+        converted = conversion_changes(table, sends, duration, width, least_ratio)
+        rows += [row | {"measure": CONVERSION, "endpoint": Endpoint.SEND.value} for row in converted]
     return _finish(pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES))
 
 
@@ -154,22 +187,48 @@ def _finish(found: pd.DataFrame) -> pd.DataFrame:
     )[_COLUMNS]
 
 
-def _find_changes(
+def _outcome_changes(
+    table: LazyTable, outcomes: pd.DataFrame, width: int, duration: int, least_ratio: float
+) -> Iterator[ChangeRow]:
+    """Yield the changes of the share of each outcome."""
+    for endpoint, counts in outcomes.groupby("endpoint", observed=True):
+        matrix = pivot(counts, ["bucket_ns"], OUTCOME)
+        starts, calls = matrix.rows["bucket_ns"].to_numpy(np.int64), matrix.calls.sum(axis=1)
+        labels: Any = matrix.columns.astype(object).where(matrix.columns.notna(), None).to_dict("records")
+        rows = [
+            label | row
+            for found, label in zip(matrix.calls.T, labels, strict=True)
+            for row in share_changes(found, calls, starts, width, least_ratio)
+        ]
+        for row in with_checked_ends(rows, table, str(endpoint), duration, least_ratio):
+            yield row | {"endpoint": endpoint, "measure": SHARE}
+
+
+def _failure_bursts(outcomes: pd.DataFrame, rows: Sequence[ChangeRow], width: int) -> Iterator[ChangeRow]:
+    """Yield the outages that no change of the share of an outcome shows."""
+    if outcomes.empty:
+        return
+    counts = outcomes.groupby("bucket_ns")[["failed", "calls"]].sum().sort_index()
+    failed, calls = (counts[name].to_numpy(np.float64) for name in ("failed", "calls"))
+    shown = [row for row in rows if row["measure"] == SHARE and row["after"] > row["before"]]
+    for row in find_bursts(failed, calls, counts.index.to_numpy(np.int64), width):
+        until = math.inf if row["until_ns"] is None else row["until_ns"]
+        if not any(it["changed_ns"] < until and row["changed_ns"] < (it["until_ns"] or math.inf) for it in shown):
+            yield row | {"measure": FAILED}
+
+
+def _find_latency_changes(
     table: LazyTable, outcomes: pd.DataFrame, width: int, fine_width: int, least_ratio: float
 ) -> Iterator[ChangeRow]:
-    if outcomes["bucket_ns"].nunique() > _MAX_BUCKETS:
-        raise InputError(f"these calls are in more than {_MAX_BUCKETS:,} buckets: give a larger every")
+    """Yield the changes of the percentiles of each measure of latency."""
     measures = [SERVER, CALLER] if (outcomes["max_wait_ns"] > 0).any() else [SERVER]
-    for endpoint, counts in outcomes.groupby("endpoint", observed=True):
-        for row in _share_changes(pivot(counts, ["bucket_ns"], OUTCOME), width, least_ratio):
-            yield row | {"endpoint": endpoint, "measure": SHARE}
     for measure in measures:
         latencies = count_latencies(table, width, measure, _BIN_RATIO)
         for endpoint, counts in latencies.groupby("endpoint", observed=True):
             matrix = pivot(counts, ["bucket_ns"], ["bin"])
             found = list(_latency_changes(matrix, width, least_ratio))
             calls = matrix.calls.sum(axis=1)
-            if not found and len(_pool(calls, _min_pooled(calls))) <= _SHORT:
+            if not found and len(pool(calls, min_pooled(calls))) <= _SHORT:
                 fine = count_latencies(table, fine_width, measure, _BIN_RATIO)
                 fine = fine[fine["endpoint"] == endpoint]
                 found = list(_short_change(pivot(fine, ["bucket_ns"], ["bin"]), least_ratio))
@@ -177,68 +236,9 @@ def _find_changes(
                 yield row | {"endpoint": endpoint, "measure": measure}
 
 
-def _share_changes(outcomes: CountMatrix, width: int, least_ratio: float) -> Iterator[ChangeRow]:
-    starts, calls = outcomes.rows["bucket_ns"].to_numpy(np.int64), outcomes.calls.sum(axis=1)
-    edges = _pool(calls, _min_pooled(calls))
-    for found, *label in zip(outcomes.calls.T, *(outcomes.columns[name] for name in OUTCOME), strict=True):
-        rare = found if found.sum() <= calls.sum() / 2 else calls - found  # a Poisson variable, unlike a frequent one
-        if rare.sum() < _MIN_FOUND:
-            continue
-        series, coarse_edges = _outcome_series(rare, calls, starts, width)
-        test = ChangeTest.of(series, edges, least_ratio)
-        for change in find_changes(test, coarse_edges):
-            sides = change.before, change.after
-            (found_a, calls_a), (found_b, calls_b) = (
-                (found[side.start : side.end].sum(), calls[side.start : side.end].sum()) for side in sides
-            )
-            noise = test.noise_of(*sides)
-            low, high = newcombe(found_a / noise, calls_a / noise, found_b / noise, calls_b / noise)
-            yield dict(zip(OUTCOME, label, strict=True)) | {
-                **_period(change, starts),
-                "before": found_a / calls_a,
-                "after": found_b / calls_b,
-                "difference_low": float(low),
-                "difference_high": float(high),
-            }
-
-
-def _min_pooled(calls: Floats) -> float:
-    return max(_MIN_POOLED, float(np.median(calls)) / 2)
-
-
-def _pool(weights: Floats, least: float) -> Ints:
-    """Return edges between which the buckets have about the weight ``least``, or the weight of a single bucket."""
-    group = (np.cumsum(weights) - weights) // least
-    return np.concatenate([[0], np.flatnonzero(np.diff(group)) + 1, [len(weights)]])
-
-
-def _outcome_series(found: Floats, calls: Floats, starts: Ints, width: int) -> tuple[OutcomeCounts, Ints]:
-    """Return the series of an outcome, and the coarse edges between which some calls with it are expected."""
-    pooled = found.sum() / calls.sum()
-    coarse_edges, found_sums, call_sums = _pool(calls * pooled, _COARSE_EXPECTED), _running(found), _running(calls)
-    shares = np.diff(found_sums[coarse_edges]) / np.diff(call_sums[coarse_edges])
-    usual = float(np.median(shares)) or pooled
-    hours, first = np.unique(starts // NS_PER_HOUR, return_index=True)
-    hourly = np.add.reduceat(found, first)
-    expected = calls * usual
-    if hourly.mean() >= _MIN_HOURLY:
-        log_shares = np.log((hourly + 0.5) / np.add.reduceat(calls, first))
-        expected = expected * np.exp(seasonal_component(hours, log_shares, starts + width // 2))
-    return OutcomeCounts(found_sums, _running(expected), usual), coarse_edges
-
-
-def _running(values: Floats) -> Floats:
-    return np.concatenate([[0.0], np.cumsum(values)])
-
-
-def _period(change: LevelChange, starts: Ints) -> ChangeRow:
-    until_ns = None if change.until is None else starts[change.until]
-    return {"changed_ns": starts[change.start], "until_ns": until_ns, "score": change.gain**0.5}
-
-
 def _latency_changes(latencies: CountMatrix, width: int, least_ratio: float) -> Iterator[ChangeRow]:
     bins, calls = latencies.columns["bin"].to_numpy(np.int64), latencies.calls.sum(axis=1)
-    first = _pool(calls, _min_pooled(calls))[:-1]
+    first = pool(calls, min_pooled(calls))[:-1]
     pooled = np.add.reduceat(latencies.calls, first, axis=0)
     starts = latencies.rows["bucket_ns"].to_numpy(np.int64)[first]
     for percentile in _PERCENTILES:
@@ -252,7 +252,7 @@ def _latency_changes(latencies: CountMatrix, width: int, least_ratio: float) -> 
             if _is_reportable(after / before, counts, percentile, least_ratio):
                 error = math.sqrt(test.noise_of(*sides) * series.variance(*sides))
                 low, high = after * math.exp(-Z95 * error) - before, after * math.exp(Z95 * error) - before
-                yield _period(change, starts) | {
+                yield period(change, starts) | {
                     "percentile": percentile,
                     "before": before,
                     "after": after,
@@ -289,7 +289,7 @@ def _latency_series(logs: Floats, calls: Floats, starts: Ints, width: int) -> Lo
     # A percentile varies with the sample of calls and from bucket to bucket. Taken as equal for the median number of
     # calls, the two variances give the weight 2 / (1 + median calls / calls).
     weights = 2 * calls / (calls + np.median(calls))
-    return LogLatencies(_running((logs - seasonal) * weights), _running(weights))
+    return LogLatencies(running((logs - seasonal) * weights), running(weights))
 
 
 def _is_reportable(ratio: float, counts: Floats, percentile: float, least_ratio: float) -> bool:

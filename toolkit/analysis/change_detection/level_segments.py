@@ -42,7 +42,7 @@ from toolkit.analysis.change_detection.time_buckets import Floats, Ints
 
 _PENALTY = 4.0  # times log n; lower reports changes of pure noise, higher misses short or slight changes
 _PROPOSAL_RATIO = 0.25  # of the penalty for a proposal: lower proposes more boundaries and takes longer to prune them
-_SEARCH_SIZE = 1_000  # observations searched at once, because the time of a search grows with their square
+_SEARCH_SIZE = 300  # observations searched at once, because the time of a search grows with their square
 _MIN_BLOCKS = 16  # for a variance: fewer make it unreliable, more leave long segments without one
 _BLOCK_DISTANCE = 3  # nearer blocks may share a cluster, farther ones a change of the level
 _ROUNDS = 3  # of pruning and refining; usually the second changes nothing

@@ -48,7 +48,7 @@ def find_single_change(calls: Floats) -> SingleChange | None:
     below = np.cumsum(in_bins) - in_bins
     ranks = 2 * below + in_bins - total  # of a call in each bin: calls that are faster less calls that are slower
     pairs = -np.cumsum(calls @ ranks)[:-1]
-    if not len(pairs):
+    if not len(pairs) or not total:
         return None
     last = int(np.abs(pairs).argmax())
     most = abs(float(pairs[last]))

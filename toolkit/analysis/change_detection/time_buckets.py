@@ -14,18 +14,21 @@ import pandas as pd
 from toolkit.analysis.calls_table import LazyTable, collect
 from toolkit.analysis.histogram_quantiles import bin_of
 from toolkit.analysis.latency_percentiles import CALLER, HAS_LATENCY, SERVER, TIME_NS
+from toolkit.analysis.tidy_frames import describe_codes
 from toolkit.analysis.timestamps import bucket_start_ns
+from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
+from toolkit.records.call_record import Failure
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-SHARE = "share"
+SHARE, FAILED, CONVERSION, CALLS = "share", "failed", "conversion", "calls"
 OUTCOME = ["return_code", "error"]
 TEXT = pd.StringDtype("pyarrow")
 LABELS: dict[str, Any] = {
     "endpoint": pd.CategoricalDtype([row.value for row in Endpoint], ordered=True),
-    "measure": pd.CategoricalDtype([SHARE, SERVER, CALLER], ordered=True),
+    "measure": pd.CategoricalDtype([SHARE, FAILED, CONVERSION, CALLS, SERVER, CALLER], ordered=True),
     "return_code": "Int64",
     "error": TEXT,
     "percentile": "float64",
@@ -52,9 +55,14 @@ def count_outcomes(table: LazyTable, width_ns: int) -> pd.DataFrame:
     """Count the outcomes in each bucket of time.
 
     One row per bucket, endpoint and outcome that has calls. Columns: bucket_ns (start), endpoint, return_code, error,
-    calls (int64), max_wait_ns (the longest wait of a call).
+    calls (int64), failed (int64, calls that failed in the service or on the network), max_wait_ns (the longest wait of
+    a call).
     """
-    counts = _count(table, width_ns, ["endpoint", *OUTCOME], max_wait_ns=nw.col("wait_ns").max())
+    sums = {"max_wait_ns": nw.col("wait_ns").max(), "http_status": nw.col("http_status").max()}
+    counts = _count(table, width_ns, ["endpoint", *OUTCOME], **sums)
+    kinds = describe_codes(counts[["return_code", "http_status"]])["kind"]
+    is_failed = (kinds == Kind.SERVER) | (counts["error"].notna() & (counts["error"] != Failure.CANCELLED))
+    counts = counts.assign(failed=counts["calls"].where(is_failed.fillna(False), 0)).drop(columns="http_status")
     return counts.astype({"return_code": "Int64", "error": TEXT})  # categories would differ from table to table
 
 
@@ -83,6 +91,9 @@ def pivot(counts: pd.DataFrame, rows: list[str], columns: list[str]) -> CountMat
 
 def _number(counts: pd.DataFrame, names: list[str]) -> tuple[Ints, pd.DataFrame]:
     """Number the distinct labels in sorted order; return each row's number and the labels."""
+    if len(names) == 1:  # much faster than a group by
+        codes, values = pd.factorize(counts[names[0]], sort=True)
+        return np.asarray(codes, np.int64), pd.DataFrame({names[0]: values})
     number = counts.groupby(names, observed=True, dropna=False, sort=True).ngroup()
     firsts = ~number.duplicated()
     labels = counts.loc[firsts, names].set_index(number[firsts]).sort_index().reset_index(drop=True)

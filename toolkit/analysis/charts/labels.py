@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from toolkit.analysis.charts.base import Row
 
 LATENCY = "latency"
+_OTHER_MEASURES = {"failed": "failed calls", "conversion": "conversion", "calls": "calls"}
 _MAX_ERROR_LENGTH = 40
 
 
@@ -31,14 +32,19 @@ def kind(row: Row) -> str:
 
 def subject(row: Row) -> str:
     """Return the label of a measured quantity: the share of an outcome, or a percentile of a latency."""
+    segment = f" ({row['dimension']} {row['value']})" if row.get("dimension") else ""
     if row["measure"] == "share":
-        return f"{row['endpoint']} {outcome(row)}"
+        return f"{row['endpoint']} {outcome(row)}{segment}"
+    if row["measure"] in _OTHER_MEASURES:
+        return f"{row['endpoint'] or ''} {_OTHER_MEASURES[row['measure']]}{segment}".lstrip()
     return f"{row['endpoint']} p{row['percentile']:g} of {MEASURES[row['measure']]}"
 
 
 def change(row: Row, before: Any, after: Any) -> str:
-    """Return the label of two values of a quantity: shares, or latencies in ms."""
-    if row["measure"] == "share":
+    """Return the label of two values of a quantity: shares, calls an hour, or latencies in ms."""
+    if row["measure"] == "calls":
+        return f"{number_format.short_number(before)} → {number_format.short_number(after)} an hour"
+    if row["measure"] in ("share", *_OTHER_MEASURES):
         return f"{number_format.share(before)} → {number_format.share(after)}"
     texts = [number_format.MISSING if it is None else f"{number_format.milliseconds(it)} ms" for it in (before, after)]
     return " → ".join(texts)

@@ -29,6 +29,11 @@ _WHY = (
     table_columns.computed("lift", lambda row: _ratio(row["lift"]), is_number=True),
 )
 _MAX_CHANGES = 24
+_SHARES = (_SHARE, "failed", "conversion")
+_CALLS = "calls"
+_TITLES = {"failed": "calls that failed in the service or on the network", "conversion": "conversion", "calls": "calls"}
+_DIMENSIONS = {"temp_id": "template", "app_key": "app", "source": "source"}
+_LOST, _MAX_LOST = ("conversion", "calls"), 2  # changes that the finding names besides the strongest one
 
 
 def build_changes(inputs: ReportInputs) -> Iterator[Section]:
@@ -37,7 +42,11 @@ def build_changes(inputs: ReportInputs) -> Iterator[Section]:
         return
     found = inputs.local(table_columns.masked(changes(inputs.calls)))
     if found.empty:
-        yield Section("changes", "What changed", "No share of an outcome and no latency changed.")
+        yield Section(
+            "changes",
+            "What changed",
+            "No share of an outcome, no latency and no conversion changed, and calls never ceased.",
+        )
         return
     shown = [
         table_columns.time("changed_at", "since"),
@@ -50,7 +59,10 @@ def build_changes(inputs: ReportInputs) -> Iterator[Section]:
     ]
     figure = Figure("changes", found, "Changes over time")
     why = _explain_rises(inputs, found)
-    note = "Changes in the shares of outcomes, and in the median and the 95th percentile of latency."
+    note = (
+        "Changes in the shares of outcomes, in the median and the 95th percentile of latency, and in the conversion: the"
+        " share of accepted sends whose code was verified. Calls an hour are shown if none were made."
+    )
     parts: list[Part] = [figure, table_columns.table("changes", found, shown, max_rows=_MAX_CHANGES)]
     yield Section("changes", "What changed", note, parts, finding=_strongest(found))
     if len(why):
@@ -90,13 +102,20 @@ def build_comparison(inputs: ReportInputs) -> Iterator[Section]:
 
 
 def _strongest(found: pd.DataFrame) -> str:
-    (row,) = found.assign(size=found["score"].abs()).nlargest(1, "size").to_dict("records")
-    levels = f"{row['endpoint']} {_what(row)} went from {_level(row, 'before')} to {_level(row, 'after')}"
-    if row["measure"] != _SHARE:
+    row_number, zone = found["score"].idxmax(), zone_name(found)
+    row = found.loc[row_number].to_dict()
+    strongest = "" if len(found) == 1 else f"{len(found)} levels changed, most of all this one: "
+    lost = found[found["measure"].isin(list(_LOST)) & (found["difference"] < 0)].drop(row_number)
+    also = "".join(f" {_sentence(it, zone)}" for it in lost.nlargest(_MAX_LOST, "score").to_dict("records"))
+    return f"{strongest}{_sentence(row, zone)}{also}"
+
+
+def _sentence(row: Row, zone: str) -> str:
+    levels = f"{_subject(row)} went from {_level(row, 'before')} to {_level(row, 'after')}"
+    if row["measure"] not in (*_SHARES, _CALLS):
         levels += f" ({_ratio(row['ratio'])})"
     until = "" if lacks(row, "until") else f" until {number_format.moment(row['until'])}"
-    strongest = "" if len(found) == 1 else f"{len(found)} levels changed, most of all this one: "
-    return f"{strongest}{levels} at {number_format.moment(row['changed_at'])}{until} ({zone_name(found)})."
+    return f"{levels} at {number_format.moment(row['changed_at'])}{until} ({zone})."
 
 
 def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
@@ -118,17 +137,34 @@ def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _what(row: Row) -> str:
+    if row["measure"] in _TITLES:
+        return _TITLES[row["measure"]] + _segment(row)
     if row["measure"] != _SHARE:
         return f"p{row['percentile']:g} of {MEASURES[row['measure']]}"
     if lacks(row, "return_code"):
-        return CODE_UNKNOWN if lacks(row, "error") else str(row["error"])
-    return f"{row['return_code']} {row['message']}".rstrip()
+        return (CODE_UNKNOWN if lacks(row, "error") else str(row["error"])) + _segment(row)
+    return f"{row['return_code']} {row['message']}".rstrip() + _segment(row)
+
+
+def _segment(row: Row) -> str:
+    """Return the segment of a change, such as " (carrier China Mobile)"; compared outcomes have none."""
+    if "dimension" not in row or lacks(row, "dimension"):
+        return ""
+    return f" ({_DIMENSIONS.get(row['dimension'], row['dimension'])} {row['value']})"
+
+
+def _subject(row: Row) -> str:
+    return _what(row) if lacks(row, "endpoint") else f"{row['endpoint']} {_what(row)}"
 
 
 def _level(row: Row, name: str) -> str:
     if lacks(row, name):
         return number_format.MISSING
-    return number_format.share(row[name]) if row["measure"] == _SHARE else f"{number_format.milliseconds(row[name])} ms"
+    if row["measure"] == _CALLS:
+        return f"{number_format.short_number(row[name])} an hour"
+    if row["measure"] in _SHARES:
+        return number_format.share(row[name])
+    return f"{number_format.milliseconds(row[name])} ms"
 
 
 def _difference(row: Row) -> str:
