@@ -11,8 +11,10 @@ from decimal import Decimal
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
+from support.limited import Sliding, decide, hammered
 
 from toolkit import analysis, settings
 from toolkit.api.errors import InputError
@@ -23,6 +25,8 @@ from toolkit.report import json_csv, markdown
 from toolkit.report.build import build_report
 from toolkit.report.inputs import ReportInputs, ReportOptions, read_inputs, read_run
 from toolkit.report.model import Figure, Report, Section, Table
+from toolkit.report.model import Figure, Report, Table
+from toolkit.report.sections.rate_limits import build_rate_limits
 from toolkit.report.write_files import Format, write
 from toolkit.runs.thresholds import parse_threshold
 from toolkit.simulation import SimulationPlan, simulate
@@ -136,6 +140,16 @@ def test_the_pumped_prefix_is_the_first_suspect(report: Report, folder: Path) ->
 
 def test_rules_are_written_as_a_count_within_a_duration(report: Report) -> None:
     assert "1 within 1 min" in [row[0] for row in table(report, "limits").rows]
+
+
+def test_the_finding_on_rate_limits_has_the_share_of_refusals_and_rules_without_a_round_window(inputs_of) -> None:
+    rng = np.random.default_rng(1)
+    calls = decide(hammered(rng, range(40), 20, 3), lambda now, mobile: [Sliding(2, 77)], rng)
+    refused = int((calls["return_code"] == 50009).sum())
+    (section,) = build_rate_limits(inputs_of(calls))
+    assert section.finding.startswith(
+        f"Rules explain {refused:,} of {refused:,} refusals (100.00 %): 2 within 1 min 17 s ("
+    )
 
 
 def test_each_finding_is_one_sentence(report: Report, folder: Path) -> None:

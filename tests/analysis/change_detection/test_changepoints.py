@@ -60,7 +60,7 @@ def test_a_new_code_is_a_change_from_zero(planted):
     assert _found(planted, return_code=50002) == [(pytest.approx(6000, abs=1), pytest.approx(6006, abs=1))]
     assert _found(planted, return_code=50018) == [(pytest.approx(3000, abs=15), None)]
     row = planted[planted["return_code"] == 50002].iloc[0]
-    assert (row["before"], row["ratio"]) == (0, np.inf)
+    assert (row["before"], pd.isna(row["ratio"])) == (0, True)
     assert row["difference_low"] < 0.25 < row["difference_high"]
 
 

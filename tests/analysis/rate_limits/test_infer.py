@@ -63,6 +63,14 @@ def test_refusals_are_counted_by_rule_and_by_rule_alone():
     assert found["alone"][0] + found["alone"][1] + both == whole
 
 
+def test_each_row_says_how_many_of_all_refusals_it_explains():
+    rng = np.random.default_rng(1)
+    calls = decide(_tries(rng), _always(*API), rng, refused_ratio=0.02)
+    found = analysis.limits(calls)
+    assert set(found["refused"]) == {int((calls["return_code"] == 50009).sum())}
+    assert 0 < _left(found)[0] < found["refused"].iloc[0]
+
+
 @pytest.mark.parametrize(
     ("rules", "more", "expected"),
     [

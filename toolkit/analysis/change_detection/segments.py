@@ -78,7 +78,7 @@ def _true_end(row: ChangeRow, counts: pd.DataFrame, width: int, least_ratio: flo
     for dimension in _SEGMENTS:
         values = counts[dimension].astype(TEXT).rename("value")
         sums = [counts.loc[part, ["calls", "found"]].groupby(values[part]).sum() for part in (is_during, is_before)]
-        both = sums[0].join(sums[1], how="left", rsuffix="_before").fillna(0).reset_index()
+        both = sums[0].join(sums[1].add_suffix("_before"), how="left").fillna(0).reset_index()
         if both["found"].sum():
             ranked += [(it["score"], dimension, it["value"]) for it in concentrated_values(both).to_dict("records")]
     for _, dimension, value in sorted(ranked, reverse=True)[:1]:

@@ -76,6 +76,7 @@ _COLUMNS: dict[str, Any] = {
     "window_high_s": "float64",
     "window_shape": pd.CategoricalDtype([*(shape.value for shape in WindowShape), UNDECIDED]),
     "refusals": "int64",
+    "refused": "int64",
     "alone": "int64",
     "bounded_by": "int64",
     "broken_by": "int64",
@@ -114,6 +115,7 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
         window_shape (category): "sliding"; "clock" if windows begin at each multiple of their length; "first send" if
             a window begins with a send outside any window; "undecided" if the log fits several shapes.
         refusals (int64): refusals that the rule explains.
+        refused (int64): all refusals of the app and period, to which ``refusals`` relates.
         alone (int64): refusals that only this rule explains.
         bounded_by (int64): accepted sends that could have broken the rule.
         broken_by (int64): accepted sends that broke it.
@@ -182,7 +184,7 @@ def _rows(attempts: SendAttempts, scope: RuleScope) -> Iterator[dict[str, Any]]:
     """Yield the rows of a scope: its rules, the shortest window first, then the unexplained refusals."""
     sends = scope.select(attempts)
     app_key = None if scope.app is None else attempts.apps[scope.app]
-    shared = {"app_key": app_key, "since": scope.since_ns, "until": scope.until_ns}
+    shared = {"app_key": app_key, "since": scope.since_ns, "until": scope.until_ns, "refused": len(sends.refusals)}
     fitted = fit_windows(sends, scope.rules)
     rules = [rule for rule, _ in fitted]
     for rule, estimate in fitted:

@@ -60,8 +60,8 @@ def build_changes(inputs: ReportInputs) -> Iterator[Section]:
     figure = Figure("changes", found, "Changes over time")
     why = _explain_rises(inputs, found)
     note = (
-        "Changes in the shares of outcomes, in the median and the 95th percentile of latency, and in the conversion: the"
-        " share of accepted sends whose code was verified. Calls an hour are shown if none were made."
+        "Changes in the shares of outcomes, in the median and the 95th percentile of latency, and in the conversion,"
+        " the share of accepted sends whose code was verified. Calls an hour are shown if none were made."
     )
     parts: list[Part] = [figure, table_columns.table("changes", found, shown, max_rows=_MAX_CHANGES)]
     yield Section("changes", "What changed", note, parts, finding=_strongest(found))
@@ -102,11 +102,11 @@ def build_comparison(inputs: ReportInputs) -> Iterator[Section]:
 
 
 def _strongest(found: pd.DataFrame) -> str:
-    row_number, zone = found["score"].idxmax(), zone_name(found)
-    row = found.loc[row_number].to_dict()
+    zone = zone_name(found)
+    row, *others = found.sort_values("score", ascending=False).to_dict("records")
     strongest = "" if len(found) == 1 else f"{len(found)} levels changed, most of all this one: "
-    lost = found[found["measure"].isin(list(_LOST)) & (found["difference"] < 0)].drop(row_number)
-    also = "".join(f" {_sentence(it, zone)}" for it in lost.nlargest(_MAX_LOST, "score").to_dict("records"))
+    lost = [it for it in others if it["measure"] in _LOST and it["difference"] < 0][:_MAX_LOST]
+    also = "".join(f" {_sentence(it, zone)}" for it in lost)
     return f"{strongest}{_sentence(row, zone)}{also}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from toolkit import number_format
 from toolkit.analysis import limits, most_accepted
 from toolkit.api.return_codes import ReturnCode
@@ -19,6 +21,7 @@ _RULES = (
     table_columns.computed("window between", lambda row: _window(row), is_number=True),
     table_columns.text("window_shape", "windows"),
     table_columns.count("refusals", "refusals explained"),
+    table_columns.computed("of all refusals", lambda row: _explained(row), is_number=True),
     table_columns.count("alone", "by this rule only"),
     table_columns.count("broken_by", "accepted beyond it"),
     table_columns.time("since"),
@@ -52,20 +55,38 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
         Figure("limits", found, "Windows that fit"),
         accepted,
     ]
-    rules = list(dict.fromkeys(_rule(row) for row in found.dropna(subset=["max_sends", "window_s"]).to_dict("records")))
-    finding = f"The refusals fit these rules: {', '.join(rules)}." if rules else ""
-    yield Section(_NAME, _TITLE, note, parts, finding=finding)
+    yield Section(_NAME, _TITLE, note, parts, finding=_finding(found))
+
+
+def _finding(found: pd.DataFrame) -> str:
+    """Return the share of the refusals that rules explain, and each rule with its refusals."""
+    unexplained = found[found["max_sends"].isna()]
+    refused, left = int(unexplained["refused"].sum()), int(unexplained["refusals"].sum())
+    rules = found.dropna(subset=["max_sends"])
+    if rules.empty:
+        return f"No rule explains any of the {refused:,} refusals." if refused else ""
+    counts = dict[str, int]()
+    for row in rules.to_dict("records"):
+        counts[_rule(row)] = counts.get(_rule(row), 0) + int(row["refusals"])
+    explained = f"{refused - left:,} of {refused:,} refusals ({number_format.share((refused - left) / refused)})"
+    listed = ", ".join(f"{rule} ({count:,} refusals)" for rule, count in counts.items())
+    rest = f" {left:,} fit no rule." if left else ""
+    return f"Rules explain {explained}: {listed}.{rest}"
+
+
+def _explained(row: Row) -> str:
+    return number_format.share(row["refusals"] / row["refused"]) if row["refused"] else number_format.MISSING
 
 
 def _rule(row: Row) -> str:
     if lacks(row, "max_sends"):
         return "not explained by a rule"
-    within = "" if lacks(row, "window_s") else f" within {number_format.duration(row['window_s'])}"
-    return f"{row['max_sends']}{within}"
+    if not lacks(row, "window_s"):
+        return f"{row['max_sends']} within {number_format.duration(row['window_s'])}"
+    ends = [number_format.duration(row[end]) for end in ("window_low_s", "window_high_s") if not lacks(row, end)]
+    return f"{row['max_sends']} within {' to '.join(dict.fromkeys(ends)) if len(ends) == 2 else 'an unknown time'}"
 
 
 def _window(row: Row) -> str:
-    if lacks(row, "window_s"):
-        return number_format.MISSING
     ends = ("window_low_s", "window_high_s")
     return " and ".join(number_format.MISSING if lacks(row, end) else number_format.duration(row[end]) for end in ends)
