@@ -25,7 +25,6 @@ from toolkit.report import json_csv, markdown
 from toolkit.report.build import build_report
 from toolkit.report.inputs import ReportInputs, ReportOptions, read_inputs, read_run
 from toolkit.report.model import Figure, Report, Section, Table
-from toolkit.report.model import Figure, Report, Table
 from toolkit.report.sections.rate_limits import build_rate_limits
 from toolkit.report.write_files import Format, write
 from toolkit.runs.thresholds import parse_threshold
