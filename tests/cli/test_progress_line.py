@@ -12,7 +12,7 @@ OUTCOMES = {
     (Endpoint.SEND, ReturnCode.OUT_OF_FREQ): 100,
     (Endpoint.VERIFY, ReturnCode.SUCCESS): 400,
 }
-PROGRESS = Progress(4.0, 2000, OUTCOMES, 512.0, 12.3456)
+PROGRESS = Progress(4.0, 2000, OUTCOMES, 512.0, messages=1500, p99_ms=12.3456)
 
 
 def test_a_line_tells_rates_p99_spending_and_codes() -> None:

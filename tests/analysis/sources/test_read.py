@@ -32,6 +32,17 @@ def pack(tmp_path):
     return pack
 
 
+def test_a_run_of_an_earlier_version_without_messages_is_read_beside_others(call, tmp_path):
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        write_parquet([call(code=59031, message="app in grey")], tmp_path / name / PARQUET_NAME)
+    old = tmp_path / "old" / PARQUET_NAME
+    pq.write_table(pq.read_table(old).drop_columns("message"), old)
+    assert analysis.read(tmp_path / "old").to_pandas()["message"].isna().all()
+    found = analysis.return_codes(analysis.read(tmp_path / "old", tmp_path / "new"))
+    assert (found["message"].tolist(), found["calls"].tolist()) == (["app in grey"], [2])
+
+
 def test_a_run_folder_and_its_parquet_file_give_the_same_calls(call, tmp_path):
     write_parquet([call(), call(code=50009), call(error="timeout")], tmp_path / PARQUET_NAME)
     folder, file = analysis.read(tmp_path), analysis.read(str(tmp_path / PARQUET_NAME))
