@@ -7,7 +7,6 @@ the data are one simulated month of 10 million calls, repeated and moved in time
 
 import argparse
 import json
-import platform
 import re
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import by_hand
+from side_by_side import interpreter
 
 MONTH, MONTH_DAYS, DAY_NS = 10_000_000, 30, 86_400 * 10**9
 QUESTIONS = ("return_codes", "over_time", "latency", "cost", "errors")
@@ -143,7 +143,7 @@ def main() -> None:
                     found.setdefault(tool, []).append(answer)
         show(question, found)
     names = ("duckdb", "narwhals", "polars", "pandas", "pyarrow")
-    print(f"\nCPython {platform.python_version()}, {', '.join(f'{it} {metadata.version(it)}' for it in names)}")
+    print(f"\n{interpreter()}, {', '.join(f'{it} {metadata.version(it)}' for it in names)}")
     return None
 
 

@@ -7,7 +7,6 @@ many tasks.
 """
 
 import asyncio
-import platform
 import statistics
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from importlib import metadata
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
-from side_by_side import OTHER_CORE, SERVER_CORE, pin
+from side_by_side import OTHER_CORE, SERVER_CORE, interpreter, pin
 
 from toolkit.api.basic_auth import Credentials
 from toolkit.api.wire import CODES_PATH, build_send
@@ -134,7 +133,7 @@ def main() -> None:
         finally:
             server.terminate()
     versions = [f"{name} {metadata.version(name)}" for name in ("httpx", "httpcore", "aiohttp", "httpx-aiohttp")]
-    print(f"{platform.python_implementation()} {platform.python_version()}, {', '.join(versions)}, {ROUNDS} rounds")
+    print(f"{interpreter()}, {', '.join(versions)}, {ROUNDS} rounds")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
-from side_by_side import OTHER_CORE, SERVER_CORE, UnavailableError, child, free_port, pin, wait_for
+from side_by_side import OTHER_CORE, SERVER_CORE, UnavailableError, child, free_port, interpreter, pin, wait_for
 
 HERE = Path(__file__).parent
 USERS = HERE / "load_users.py"
@@ -316,7 +316,7 @@ def scaling(rounds: int, seconds: float) -> None:
 
 def versions() -> str:
     packages = ("sms-code-toolkit", "locust", "gevent", "geventhttpclient", "requests", "numpy")
-    found = [f"python {platform.python_version()}", *(f"{name} {metadata.version(name)}" for name in packages)]
+    found = [interpreter(), *(f"{name} {metadata.version(name)}" for name in packages)]
     for program, option in (("wrk", "-v"), ("nginx", "-v")):
         if shutil.which(program):
             said = subprocess.run([program, option], capture_output=True, text=True, check=False)

@@ -9,7 +9,6 @@ lower bound. Bytes a call, packed and as Parquet, are from a real run against a 
 from __future__ import annotations
 
 import gc
-import platform
 import statistics
 import tempfile
 import time
@@ -20,7 +19,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from uuid import uuid4
 
-from side_by_side import OTHER_CORE, pin
+from side_by_side import OTHER_CORE, interpreter, pin
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
@@ -98,7 +97,7 @@ def main() -> None:
     gc.disable()  # a list that grows is what it would look through
     pin(OTHER_CORE)
     versions = (f"{name} {metadata.version(name)}" for name in ("msgpack", "pyarrow", "gevent"))
-    print(f"Python {platform.python_version()}, {', '.join(versions)}\n")
+    print(f"{interpreter()}, {', '.join(versions)}\n")
     measure_recording()
     measure_bytes()
 

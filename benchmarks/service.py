@@ -10,7 +10,7 @@ import argparse
 import http.client
 import itertools
 import json
-import platform
+import os
 import re
 import shutil
 import signal
@@ -37,6 +37,7 @@ from side_by_side import (
     announcing,
     child,
     free_port,
+    interpreter,
     redis,
     service,
     wait_for,
@@ -46,16 +47,17 @@ HERE = Path(__file__).parent
 PEERS = HERE / "peers"
 MODULES = PEERS / "node_modules"
 SPEC = HERE.parent / "docs/openapi.yaml"
-CONNECTIONS = 32
+CONNECTIONS = int(os.environ.get("CONNECTIONS", "32"))
 BLOCK = 10_000_000  # mobiles for one run of wrk
 CEILING = "bare ASGI"
 NOTES = """\
-send: POST /v1/codes, each to a mobile of its own. mix: a send and a verify in turn, the verify with the right code of a
-message that was sent, and read from the sandbox, before the clock ran. Both are counted as calls. Closed loop, 32
-keep-alive connections. CPU: of the server's processes for a call, not of Redis; core 0: what share of a core they had
-(low where core 1, with wrk, Redis and whatever else ran, was too busy to ask for more). Two workers share core 0.
-SQLite, and Redis "always", answer after their fsync; "everysec" may lose a second with the machine. Bare ASGI only
-parses and answers; Prism and WireMock keep no state: they accept any code, however often."""
+send: POST /v1/codes, each to a mobile of its own. mix: a send and a verify in turn, the verify with the right code of
+a message that was sent, and read from the sandbox, before the clock ran. Both are counted as calls. Closed loop, 32
+keep-alive connections, or as many as the variable CONNECTIONS says. CPU: of the server's processes for a call, not of
+Redis; core 0: what share of a core they had (low where core 1, with wrk, Redis and whatever else ran, was too busy to
+ask for more). Two workers share core 0. SQLite, and Redis "always", answer after their fsync; "everysec" may lose a
+second with the machine. Bare ASGI only parses and answers; Prism and WireMock keep no state: they accept any code,
+however often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,7 @@ def versions() -> str:
     tools = [("redis-server", "--version"), ("java", "-version"), ("node", "--version"), ("wrk", "--version")]
     return ", ".join(
         [
-            f"{platform.python_implementation()} {platform.python_version()}",
+            interpreter(),
             *ours,
             f"SQLite {sqlite3.sqlite_version}",
             *(f"{name.rpartition('/')[2]} {version}" for name, version in peers.items()),

@@ -2,10 +2,12 @@
 
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from base64 import b64encode
@@ -19,6 +21,13 @@ import psutil
 
 SERVER_CORE, OTHER_CORE = 0, 1
 SMSCODE = [sys.executable, "-m", "toolkit"]
+
+
+def interpreter() -> str:
+    """Return the interpreter's version, and whether it was built with profile-guided optimisation."""
+    built = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    build = "with PGO" if "--enable-optimizations" in built else "without PGO"
+    return f"{platform.python_implementation()} {platform.python_version()} ({build})"
 
 
 class UnavailableError(Exception):
