@@ -31,6 +31,24 @@ def test_a_running_service_is_alive_and_ready(start: Callable[..., Running]) -> 
     assert admin.get("/readyz") == (200, "text/plain; charset=utf-8", "ok\n")
 
 
+def test_readyz_and_metrics_tell_of_a_misconfigured_provider(bench: Bench) -> None:
+    async def ask(path: str) -> tuple[int, str]:
+        await bench.open()
+        health = Health(bench.store, lambda: Counters(delivery_problem="x is wrong", refunded=3), unready=lambda: "")
+        told: list[Any] = []
+
+        async def send(event: Any) -> None:
+            told.append(event)
+
+        await health({"path": path, "method": "GET", "headers": []}, receive_nothing, send)
+        await bench.store.close()
+        return told[0]["status"], told[1]["body"].decode()
+
+    assert asyncio.run(ask("/readyz")) == (200, "ok, but x is wrong\n")
+    metrics = asyncio.run(ask("/metrics"))[1].splitlines()
+    assert {"smscode_delivery_misconfigured 1.0", "smscode_refunded_messages_total 3.0"} <= set(metrics)
+
+
 def test_the_admin_port_answers_nothing_else(start: Callable[..., Running]) -> None:
     service = start("--admin-port", "0")
     admin = AdminPort(service.admin_url)

@@ -30,6 +30,7 @@ from toolkit.service.stores.sqlite.store import SqliteStore
 
 DELIVERED = Delivery(DeliveryState.DELIVERED, "200")
 BUSY = DeliveryError("busy")
+MISCONFIGURED = DeliveryError("404", misconfigured=True)
 
 
 @dataclass
@@ -68,9 +69,9 @@ class FailingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
 
-    async def record_delivery(self, job: Job, delivery: Delivery) -> None:
+    async def record_delivery(self, job: Job, delivery: Delivery, refund: bool = False) -> None:
         self.fail()
-        await self.store.record_delivery(job, delivery)
+        await self.store.record_delivery(job, delivery, refund)
 
     async def take_jobs(self, limit: int) -> list[Job]:
         self.fail()
@@ -165,6 +166,81 @@ def test_a_result_is_recorded_and_the_job_with_its_text_is_removed(tmp_path: Pat
         )
         world.pass_s(LEASE_S)
         assert await world.store.take_jobs(10) == []
+
+    run(tmp_path, claim)
+
+
+def balance(world: World) -> int:
+    return world.store.state.balances[1]
+
+
+def test_a_message_that_a_misconfigured_provider_refused_is_retried_and_can_be_delivered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def claim(world: World) -> None:
+        message = await world.deliver(MISCONFIGURED)
+        assert message.delivery == Delivery(DeliveryState.WAITING, "404")
+        assert "scripted refuses every message with 404" in world.loop.counters.delivery_problem
+        world.pass_s(FIRST_BACKOFF_S)
+        job = await world.take()
+        await world.loop.deliver(job, world.provider)
+        world.pass_s(MAX_BACKOFF_S)
+        world.provider.answers = [DELIVERED]
+        await world.loop.deliver(await world.take(), world.provider)
+        assert (await world.message(message.msg_id)).delivery == DELIVERED
+        assert (balance(world), world.loop.counters.delivery_problem) == (999, "")
+
+    with caplog.at_level(logging.ERROR):
+        run(tmp_path, claim)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_message_that_expires_because_of_a_misconfiguration_is_refunded(tmp_path: Path) -> None:
+    async def claim(world: World) -> None:
+        message = await world.deliver(MISCONFIGURED)
+        assert balance(world) == 999
+        world.pass_s(300)
+        await world.loop.deliver(await world.take(), world.provider)
+        assert (await world.message(message.msg_id)).delivery == Delivery(DeliveryState.EXPIRED, "404")
+        assert (balance(world), world.loop.counters.refunded) == (1000, 1)
+
+    run(tmp_path, claim)
+
+
+def test_a_refund_is_due_after_a_restart_too(tmp_path: Path) -> None:
+    async def claim(world: World) -> None:
+        await world.deliver(MISCONFIGURED)
+        world.pass_s(300)
+        await world.store.close()
+        await world.open()
+        await world.loop.deliver(await world.take(), world.provider)
+        assert balance(world) == 1000
+
+    run(tmp_path, claim)
+
+
+def test_a_refund_is_given_if_the_expired_job_is_pruned_before_it_is_taken(tmp_path: Path) -> None:
+    async def claim(world: World) -> None:
+        message = await world.deliver(MISCONFIGURED)
+        world.pass_s(400)
+        assert await world.store.prune()
+        assert (await world.message(message.msg_id)).delivery == Delivery(DeliveryState.EXPIRED, "404")
+        assert (balance(world), await world.store.backlog()) == (1000, 0)
+
+    run(tmp_path, claim)
+
+
+@pytest.mark.parametrize("last", [BUSY, DeliveryError("429", retry_after_s=1000)])
+def test_a_message_that_expires_for_another_reason_is_not_refunded(tmp_path: Path, last: DeliveryError) -> None:
+    async def claim(world: World) -> None:
+        await world.deliver(MISCONFIGURED)
+        world.pass_s(FIRST_BACKOFF_S)
+        world.provider.answers = [last]
+        await world.loop.deliver(await world.take(), world.provider)
+        world.pass_s(300)
+        for job in await world.store.take_jobs(10):
+            await world.loop.deliver(job, world.provider)
+        assert (balance(world), world.loop.counters.refunded) == (999, 0)
 
     run(tmp_path, claim)
 

@@ -73,10 +73,19 @@ def test_a_2xx_response_means_delivered(status: int) -> None:
     assert deliver(Receiver(status)) == Delivery(DeliveryState.DELIVERED, str(status))
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 403, 404, 410, 422])
-def test_a_refusal_is_final_and_no_redirect_is_followed(status: int) -> None:
-    receiver = Receiver(status, {"Location": "/elsewhere"})
+@pytest.mark.parametrize("status", [400, 410, 422])
+def test_a_refusal_of_a_message_is_final(status: int) -> None:
+    receiver = Receiver(status)
     assert deliver(receiver) == Delivery(DeliveryState.FAILED, str(status))
+    assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 401, 403, 404, 405])
+def test_a_wrong_url_or_secret_is_a_misconfiguration_and_no_redirect_is_followed(status: int) -> None:
+    receiver = Receiver(status, {"Location": "/elsewhere"})
+    with pytest.raises(DeliveryError) as problem:
+        deliver(receiver)
+    assert (problem.value.carrier_code, problem.value.misconfigured) == (str(status), True)
     assert len(receiver.got) == 1
 
 
@@ -85,6 +94,7 @@ def test_a_temporary_error_raises_delivery_error(status: int) -> None:
     with pytest.raises(DeliveryError) as problem:
         deliver(Receiver(status, {"Retry-After": "7"}))
     assert (problem.value.carrier_code, problem.value.retry_after_s) == (str(status), 7)
+    assert not problem.value.misconfigured
 
 
 def test_a_refused_connection_raises_delivery_error() -> None:
@@ -173,7 +183,8 @@ def test_the_documented_receiver_refuses_forged_and_old_requests(
     tmp_path: Path, secret: str, now_s: float | None
 ) -> None:
     with documented_receiver(tmp_path) as (url, process):
-        assert deliver_to(url, secret, now_s) == Delivery(DeliveryState.FAILED, "401")
+        with pytest.raises(DeliveryError, match="401"):
+            deliver_to(url, secret, now_s)
         process.terminate()
         assert process.stdout
         assert process.stdout.read() == ""

@@ -316,7 +316,7 @@ async def test_an_accepted_send_waits_for_delivery_with_its_code(case: Case) -> 
     await case.begin(apps=2)
     msg_id = await case.sent(code="000042")
     (job,) = await case.store.take_jobs(10)
-    assert job == (1, msg_id, MOBILE, 1, "000042", case.store.clock.now_ms() + 300_000, 0)
+    assert job == (1, msg_id, MOBILE, 1, "000042", case.store.clock.now_ms() + 300_000, 0, 1, "")
     assert await case.store.pending_job(2, msg_id) is None
 
 
@@ -405,6 +405,38 @@ async def test_a_receipt_finds_its_message_by_the_carriers_id(case: Case) -> Non
     message = await case.store.message(msg_id)
     assert message
     assert message.delivery == Delivery(DeliveryState.DELIVERED, "000", "n-1")
+
+
+@claim
+async def test_a_message_is_refunded_once_however_often_its_end_is_reported(case: Case) -> None:
+    await case.begin(balance=10)
+    msg_id = await case.sent(segments=3)
+    (job,) = await case.store.take_jobs(9)
+    await case.store.postpone(job, 0, fault="404")
+    (job,) = await case.store.take_jobs(9)
+    assert (job.fault, job.segments, job.attempts) == ("404", 3, 1)
+    ends = [case.store.record_delivery(job, Delivery(DeliveryState.EXPIRED, "404"), refund=True) for _ in range(3)]
+    await asyncio.gather(*ends)
+    await case.store.record_delivery(job, Delivery(DeliveryState.EXPIRED, "404"), refund=True)
+    assert await case.balance() == 10
+    message = await case.store.message(msg_id)
+    assert message
+    assert message.delivery == Delivery(DeliveryState.EXPIRED, "404")
+    await case.reopen()
+    assert (await case.balance(), await case.store.backlog()) == (10, 0)
+
+
+@claim
+async def test_a_fault_of_the_operator_is_known_until_another_attempt_ends_otherwise(case: Case) -> None:
+    await case.begin()
+    msg_id = await case.sent()
+    for fault, expected in [("404", "404"), (None, "404"), ("", "")]:
+        (job,) = await case.store.take_jobs(9)
+        await case.store.postpone(job, 0, fault)
+        await case.reopen()
+        pending = await case.store.pending_job(1, msg_id)
+        assert pending
+        assert pending.fault == expected
 
 
 @claim

@@ -49,7 +49,11 @@ class Health:
                 return _text(HTTPStatus.OK, "ok")
             case "/readyz":
                 problem = self.unready() or await self._store_problem()
-                return _text(HTTPStatus.SERVICE_UNAVAILABLE, problem) if problem else _text(HTTPStatus.OK, "ok")
+                if problem:
+                    return _text(HTTPStatus.SERVICE_UNAVAILABLE, problem)
+                # Other instances have the same settings, so taking this one out of service would not help.
+                note = self.counters().delivery_problem
+                return _text(HTTPStatus.OK, f"ok, but {note}" if note else "ok")
             case "/metrics":
                 accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
                 body, media_type = render(self.counters(), await self._store_state(), accept)

@@ -63,7 +63,13 @@ class Delivery(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A message that waits to be delivered. ``attempts`` is the number of times it was taken before."""
+    """A message that waits to be delivered.
+
+    Attributes:
+        attempts: the number of times it was taken before.
+        segments: the messages that it was charged as.
+        fault: the status by which the provider refused the last attempt, if its settings are wrong.
+    """
 
     app_id: int
     msg_id: str
@@ -72,6 +78,8 @@ class Job(NamedTuple):
     code: str
     expires_ms: int
     attempts: int = 0
+    segments: int = 0
+    fault: str = ""
 
 
 class Message(NamedTuple):

@@ -36,7 +36,7 @@ class TryRow(NamedTuple):
 
 
 class DeliveryRow(NamedTuple):
-    """The result of a delivery job."""
+    """The result of a delivery job; while the job waits, the fault of its last attempt."""
 
     seq: int
     state: str
@@ -44,6 +44,14 @@ class DeliveryRow(NamedTuple):
     carrier_id: str
     attempts: int
     settled_ms: int
+
+
+class Refund(NamedTuple):
+    """The price of a message, which its app gets back."""
+
+    seq: int
+    app_id: int
+    messages: int
 
 
 class AppRow(NamedTuple):

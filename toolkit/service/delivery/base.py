@@ -50,12 +50,13 @@ class DeliveryError(ToolkitError):
     """A failed attempt that may succeed when it is repeated.
 
     ``carrier_code`` is the provider's or carrier's own status. ``retry_after_s`` is the wait in seconds that the
-    provider asked for, or 0.
+    provider asked for, or 0. ``misconfigured`` says that the operator has to change a setting first.
     """
 
-    def __init__(self, carrier_code: str, retry_after_s: float = 0) -> None:
+    def __init__(self, carrier_code: str, retry_after_s: float = 0, misconfigured: bool = False) -> None:
         self.carrier_code = carrier_code
         self.retry_after_s = retry_after_s
+        self.misconfigured = misconfigured
         super().__init__(f"not accepted by the provider: {carrier_code}")
 
 

@@ -18,6 +18,10 @@ Example: a code is valid for 300 s and the provider answers 503 with "Retry-Afte
 and the drawn backoff (0 to 1 s after the first failure, 0 to 2 s after the second, at most 30 s), so the job is
 postponed by 50 s. With "Retry-After: 300" the code would expire first: the message is settled as EXPIRED at once.
 
+A provider that refuses messages because its address or credentials are wrong (``DeliveryError.misconfigured``) is the
+operator's fault. The message is retried all the same, the operator is alarmed, and the app gets its price back if the
+code expires first. The fault of the last attempt is stored with the job, so that a restart does not forget the refund.
+
 Trade-offs of the constants:
 
 - ``ATTEMPT_TIMEOUT_S`` is half the lease (``LEASE_S``), so a job is not leased again while its attempt still runs.
@@ -115,6 +119,9 @@ class RetryLoop:
         try:
             delivery = await self._attempt(job, provider)
         except DeliveryError as error:
+            fault = error.carrier_code if error.misconfigured else ""
+            if fault:
+                self._alarm(fault)
             wait_s = max(error.retry_after_s, backoff_s(self.rng, job.attempts, FIRST_BACKOFF_S, MAX_BACKOFF_S))
             log.info(
                 "delivery put off: %s",
@@ -122,14 +129,14 @@ class RetryLoop:
                 extra={LOG_FIELDS: {"provider": self.provider_name, "msg_id": job.msg_id}},
             )
             if wait_s >= self._remaining_s(job):
-                await self._settle(job, Delivery(DeliveryState.EXPIRED, error.carrier_code))
+                await self._settle(job, Delivery(DeliveryState.EXPIRED, error.carrier_code), refund=bool(fault))
             else:
-                await self._record(self.store.postpone(job, wait_s))
+                await self._record(self.store.postpone(job, wait_s, fault))
         except asyncio.CancelledError:
             await self._record(self.store.postpone(job, 0))
             raise
         else:
-            await self._settle(job, delivery)
+            await self._settle(job, delivery, refund=delivery.state is DeliveryState.EXPIRED and bool(job.fault))
 
     async def handle_receipt(self, receipt: Receipt) -> bool:
         """Record a delivery receipt; return False if no message has the carrier's message id."""
@@ -145,24 +152,38 @@ class RetryLoop:
     async def _attempt(self, job: Job, provider: Provider) -> Delivery:
         template = self.store.template(job.temp_id)
         if self._remaining_s(job) <= 0:
-            return Delivery(DeliveryState.EXPIRED)
+            return Delivery(DeliveryState.EXPIRED, job.fault)
         if template is None:
             return Delivery(DeliveryState.FAILED, "no template")
         self.counters.attempts[self.provider_name] += 1
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
-                return await provider.deliver(OutgoingMessage(job.msg_id, str(job.mobile), template.render(job.code)))
+                message = OutgoingMessage(job.msg_id, str(job.mobile), template.render(job.code))
+                delivery = await provider.deliver(message)
         except DeliveryError:
             raise
         except Exception as error:  # only its type is logged: its text may contain the code
             log.error("delivery: %s failed: %s", self.provider_name, type(error).__name__)
             raise DeliveryError(type(error).__name__) from None
+        self.counters.delivery_problem = ""
+        return delivery
 
-    async def _settle(self, job: Job, delivery: Delivery) -> None:
+    def _alarm(self, fault: str) -> None:
+        """Report that the provider refuses messages because of its settings: in the log, as a metric and in /readyz."""
+        problem = (
+            f"the provider {self.provider_name} refuses every message with {fault}: check its address and credentials"
+        )
+        if problem != self.counters.delivery_problem:
+            log.error("delivery: %s; messages are retried until their codes expire, and refunded then", problem)
+        self.counters.delivery_problem = problem
+
+    async def _settle(self, job: Job, delivery: Delivery, refund: bool) -> None:
         """Record a final result. If the store keeps failing, the lease runs out and the message is delivered again."""
         for _ in range(RECORD_ATTEMPTS):
-            if await self._record(self.store.record_delivery(job, delivery)):
-                self._count_and_log(delivery, msg_id=job.msg_id, attempts=job.attempts + 1)
+            if await self._record(self.store.record_delivery(job, delivery, refund)):
+                refunded = {"refunded": job.segments} if refund else {}
+                self.counters.refunded += job.segments if refund else 0
+                self._count_and_log(delivery, msg_id=job.msg_id, attempts=job.attempts + 1, **refunded)
                 return
             await self.sleep(STORE_RETRY_S)
 

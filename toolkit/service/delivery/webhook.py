@@ -21,6 +21,7 @@ from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, Receip
 
 CONNECT_TIMEOUT_S, TOTAL_TIMEOUT_S = 5, 10
 MAX_RETRY_AFTER_S = 60
+_MISCONFIGURED = frozenset({401, 403, 404, 405, 407})  # and redirects: the URL or the secret is wrong, not the message
 _RETRYABLE = frozenset({408, 425, 429})  # and 5xx: RFC 9110 section 15, RFC 8470, RFC 6585
 
 
@@ -64,7 +65,8 @@ class WebhookProvider:
     async def deliver(self, message: OutgoingMessage) -> Delivery:
         """Post a message: DELIVERED for 2xx, FAILED for other statuses that are final.
 
-        Raise DeliveryError for 408, 425, 429, 5xx and if no response arrives.
+        Raise DeliveryError for 408, 425, 429, 5xx and if no response arrives. It is ``misconfigured`` for redirects and
+        statuses that a wrong URL or secret causes.
         """
         settings, body = self.settings, build_body(message)
         headers = build_headers(message.msg_id, body, settings.secret, int(settings.now_s()))
@@ -73,6 +75,8 @@ class WebhookProvider:
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise DeliveryError(type(error).__name__) from None
+        if 300 <= status < 400 or status in _MISCONFIGURED:
+            raise DeliveryError(str(status), misconfigured=True)
         if status in _RETRYABLE or status >= 500:
             raise DeliveryError(str(status), read_retry_after(retry_after, settings.now_s()))
         return Delivery(DeliveryState.DELIVERED if 200 <= status < 300 else DeliveryState.FAILED, str(status))

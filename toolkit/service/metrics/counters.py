@@ -69,6 +69,8 @@ class Counters:
     - ``in_flight``: calls that have begun and not ended
     - ``waiting``: calls in flight that wait for the store
     - ``lost_lines``: log lines that were dropped
+    - ``refunded``: messages that were credited again, because a wrong setting of the provider kept them from delivery
+    - ``delivery_problem``: why the provider refuses every message at present, or an empty string
     """
 
     calls: defaultdict[tuple[str, ReturnCode], int] = field(default_factory=lambda: defaultdict(int))
@@ -80,6 +82,8 @@ class Counters:
     in_flight: int = 0
     waiting: int = 0
     lost_lines: int = 0
+    refunded: int = 0
+    delivery_problem: str = ""
 
     def count(self, endpoint: str, return_code: ReturnCode, latency_s: float) -> None:
         """Count an answered call."""
@@ -101,3 +105,5 @@ class Counters:
         self.in_flight += other.in_flight
         self.waiting += other.waiting
         self.lost_lines += other.lost_lines
+        self.refunded += other.refunded
+        self.delivery_problem = self.delivery_problem or other.delivery_problem

@@ -83,6 +83,16 @@ def _delivery_and_log_metrics(counters: Counters) -> Iterator[Metric]:
     for outcome, number in sorted(counters.deliveries.items()):
         deliveries.add_metric(outcome, number)
     yield deliveries
+    yield GaugeMetricFamily(
+        "smscode_delivery_misconfigured",
+        "1 while the provider refuses every message because of its settings, else 0.",
+        int(bool(counters.delivery_problem)),
+    )
+    yield CounterMetricFamily(
+        "smscode_refunded_messages",
+        "Messages credited again because a wrong setting of the provider kept them from delivery.",
+        counters.refunded,
+    )
     yield CounterMetricFamily("smscode_log_lines_lost", "Log lines that were dropped.", counters.lost_lines)
 
 

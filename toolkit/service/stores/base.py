@@ -54,12 +54,18 @@ class Store(VerificationStore, Protocol):
         """Lease up to ``limit`` jobs that are due, the oldest first, for ``LEASE_S`` each."""
         ...
 
-    async def postpone(self, job: Job, wait_s: float) -> None:
-        """Return a taken job to the queue; it is due in ``wait_s`` real seconds."""
+    async def postpone(self, job: Job, wait_s: float, fault: str | None = None) -> None:
+        """Return a taken job to the queue; it is due in ``wait_s`` real seconds.
+
+        ``fault`` replaces that of the job, unless it is None.
+        """
         ...
 
-    async def record_delivery(self, job: Job, delivery: Delivery) -> None:
-        """Record the result of a taken job, and delete the job with its code."""
+    async def record_delivery(self, job: Job, delivery: Delivery, refund: bool = False) -> None:
+        """Record the result of a taken job, and delete the job with its code.
+
+        ``refund`` credits the app with the job's segments in the same step, once a message.
+        """
         ...
 
     async def record_receipt(self, carrier_id: str, delivery: Delivery, mobile: int | None = None) -> bool:

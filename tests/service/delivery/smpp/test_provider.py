@@ -315,6 +315,22 @@ def test_a_bind_refused_later_is_logged_and_retried(smpp_modules: Path, caplog: 
         run(claim)
 
 
+def test_a_message_is_refused_as_misconfigured_while_the_smsc_refuses_to_bind(smpp_modules: Path) -> None:
+    async def claim() -> None:
+        async with smsc(smpp_modules) as peer:
+            port = peer.port
+        async with account(port, "wrong").open(no_receipts) as provider, smsc(smpp_modules, port):
+            problem = DeliveryError("")
+            while not problem.misconfigured:
+                with pytest.raises(DeliveryError) as raised:
+                    await provider.deliver(OutgoingMessage(MSG_ID, MOBILE, "code"))
+                problem = raised.value
+                await asyncio.sleep(0.01)
+            assert problem.carrier_code == "ESME_RINVPASWD"
+
+    run(claim)
+
+
 def test_the_session_sends_enquire_link(smpp_modules: Path) -> None:
     async def claim() -> None:
         async with wired(smpp_modules, enquire_interval_s=0.05) as wire:

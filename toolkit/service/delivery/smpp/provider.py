@@ -102,6 +102,7 @@ class SmppProvider:
         self._account, self._handle_receipt = settings.account, handle_receipt
         self._source = _read_source(settings.source)
         self._session: Session | None = None
+        self._refusal = ""  # the status by which the SMSC refused the last bind
         self._rng = random.Random()
 
     async def deliver(self, message: OutgoingMessage) -> Delivery:
@@ -118,7 +119,7 @@ class SmppProvider:
         for part in parts:
             submit = self._build(message.mobile, part, with_receipt=part is parts[-1])
             if self._session is None:
-                raise DeliveryError("not bound")
+                raise DeliveryError(self._refusal or "not bound", misconfigured=bool(self._refusal))
             try:
                 response = await self._session.request(submit)
             except OSError as error:
@@ -150,6 +151,7 @@ class SmppProvider:
                 await self._hold_session(first_attempt)
                 failures = 0
             except BindRefusedError as refusal:
+                self._refusal = str(refusal)
                 problem = f"the SMSC {account.host}:{account.port} refused to bind {account.system_id}: {refusal}"
                 if first_attempt.done():
                     log.error("smpp: %s", problem)
@@ -165,6 +167,7 @@ class SmppProvider:
     async def _hold_session(self, first_attempt: asyncio.Future[None]) -> None:
         """Bind and stay bound until the session ends."""
         async with open_session(self._account, self._handle_deliver) as self._session:
+            self._refusal = ""
             try:
                 if not first_attempt.done():
                     first_attempt.set_result(None)

@@ -11,7 +11,7 @@
 --   :balance      in messages
 --   :m:<msg_id>   hash of a message. sent: packed as SENT; verified: the token of the call that verified it;
 --                 tries: 16 bytes a wrong code, its call's token and its time; code: masked, until it is delivered;
---                 state, carrier_code, carrier_id, attempts, settled_ms: its delivery
+--                 state, carrier_code, carrier_id, attempts, settled_ms, refunded: its delivery
 --   :w:<mobile>   times of the sends to a mobile (0: to all mobiles), 8 bytes each, ascending
 --   :f:<mobile>   times of a mobile's wrong codes, likewise
 --   :jobs         sorted set of the msg_ids that are not delivered yet, by the time in ms when each is due
@@ -161,13 +161,15 @@ function commands.unsend(payload)
     return 0
   end
   local key = message_key(call.msg_id)
-  local sent = redis.call('HGET', key, 'sent')
+  local sent, refunded = unpack(redis.call('HMGET', key, 'sent', 'refunded'))
   if sent then
     local mobile, _, _, segments, _, rate_limited, _, sent_ms = struct.unpack(SENT, sent)
     for _, window in ipairs(rate_limited == 1 and windows_of(mobile) or {}) do
       remove_time(window.key, sent_ms)
     end
-    redis.call('INCRBY', tag .. ':balance', segments)
+    if not refunded then
+      redis.call('INCRBY', tag .. ':balance', segments)
+    end
     redis.call('ZREM', tag .. ':jobs', call.msg_id)
     redis.call('DEL', key)
   end
@@ -215,8 +217,8 @@ end
 -- Delivery.
 
 local function job(msg_id, attempts)
-  local sent, code = unpack(redis.call('HMGET', message_key(msg_id), 'sent', 'code'))
-  return sent and code and { msg_id, sent, code, attempts }
+  local sent, code, fault = unpack(redis.call('HMGET', message_key(msg_id), 'sent', 'code', 'carrier_code'))
+  return sent and code and { msg_id, sent, code, attempts, fault or '' }
 end
 
 function commands.undelivered(msg_id)
@@ -236,7 +238,7 @@ end
 function commands.take(limit)
   local taken = {}
   for _, msg_id in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms, 'BYSCORE', 'LIMIT', 0, limit)) do
-    local found = job(msg_id)
+    local found = job(msg_id, 0)
     if found then
       found[4] = redis.call('HINCRBY', message_key(msg_id), 'attempts', 1) - 1
       taken[#taken + 1] = found
@@ -250,7 +252,12 @@ end
 
 function commands.postpone(payload)
   local call = cjson.decode(payload)
-  return redis.call('ZADD', tag .. ':jobs', 'XX', wall_ms + call.wait_ms, call.msg_id)
+  redis.call('ZADD', tag .. ':jobs', 'XX', wall_ms + call.wait_ms, call.msg_id)
+  local key = message_key(call.msg_id)
+  if redis.call('HEXISTS', key, 'code') == 1 then -- it has no result yet
+    redis.call('HSET', key, 'carrier_code', call.fault)
+  end
+  return 1
 end
 
 local function write_result(key, call)
@@ -260,8 +267,14 @@ end
 function commands.complete(payload)
   local call = cjson.decode(payload)
   local key = message_key(call.msg_id)
-  redis.call('ZREM', tag .. ':jobs', call.msg_id)
-  if redis.call('EXISTS', key) == 1 then
+  local was_open = redis.call('ZREM', tag .. ':jobs', call.msg_id) == 1
+  local sent = redis.call('HGET', key, 'sent')
+  if sent then
+    if call.refund and was_open then
+      local _, _, _, segments = struct.unpack(SENT, sent)
+      redis.call('INCRBY', tag .. ':balance', segments)
+      redis.call('HSET', key, 'refunded', 1)
+    end
     write_result(key, call)
     redis.call('HSET', key, 'carrier_id', call.carrier_id)
     redis.call('HDEL', key, 'code')

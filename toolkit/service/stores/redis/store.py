@@ -231,15 +231,16 @@ class RedisStore:
         taken = await asyncio.gather(*[self._call(app_id, f"take {share}") for app_id, share in shares.items()])
         return [self._job(app_id, row) for app_id, rows in zip(shares, taken, strict=True) for row in rows]
 
-    async def postpone(self, job: Job, wait_s: float) -> None:
+    async def postpone(self, job: Job, wait_s: float, fault: str | None = None) -> None:
         """Return a taken job to the queue; it is due in ``wait_s`` real seconds."""
-        await self._call_json(job.app_id, "postpone", msg_id=job.msg_id, wait_ms=int(wait_s * 1000))
+        fault = job.fault if fault is None else fault
+        await self._call_json(job.app_id, "postpone", msg_id=job.msg_id, wait_ms=int(wait_s * 1000), fault=fault)
 
-    async def record_delivery(self, job: Job, delivery: Delivery) -> None:
-        """Record the result of a taken job, and delete the job with its code."""
+    async def record_delivery(self, job: Job, delivery: Delivery, refund: bool = False) -> None:
+        """Record the result of a taken job, and delete the job with its code; credit its price if ``refund``."""
         if delivery.state is DeliveryState.SENT and delivery.carrier_id:
             await self._pipeline.call(_receipt_tag(delivery.carrier_id), f"link {job.app_id} {job.msg_id}".encode())
-        await self._call_json(job.app_id, "complete", msg_id=job.msg_id, **delivery._asdict())
+        await self._call_json(job.app_id, "complete", msg_id=job.msg_id, refund=refund, **delivery._asdict())
 
     async def record_receipt(self, carrier_id: str, delivery: Delivery, mobile: int | None = None) -> bool:
         """Record the receipt of a message that was SENT; return False if no such message has this carrier's id."""
@@ -283,7 +284,17 @@ class RedisStore:
     def _job(self, app_id: int, row: Sequence[Any]) -> Job:
         msg_id, sent = row[0].decode(), _SentMessage.unpack(row[1])
         code = self.digests.unmask_code(msg_id, int(row[2]))
-        return Job(app_id, msg_id, sent.mobile, sent.temp_id, code, sent.expires_ms, row[3])
+        return Job(
+            app_id,
+            msg_id,
+            sent.mobile,
+            sent.temp_id,
+            code,
+            sent.expires_ms,
+            attempts=row[3],
+            segments=sent.segments,
+            fault=row[4].decode(),
+        )
 
     async def _call(self, app_id: int, call: str) -> Any:
         return await self._pipeline.call(_tag(app_id), call.encode("utf-8", "surrogatepass"))

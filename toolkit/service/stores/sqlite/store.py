@@ -23,9 +23,9 @@ from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Clock, elapsed_ms, wall_ms
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.digests import Digests
-from toolkit.service.core.messages import Decision, Delivery, Job, Message, NewMessage
+from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.rows import DeliveryRow
+from toolkit.service.core.rows import DeliveryRow, Refund
 from toolkit.service.core.state import VERIFIED_KEPT_MS, Batch, ServiceState
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 JOB_KEPT_MS = 60_000  # after its code has expired, for the delivery loop to record that it gave up
 _ROWS_A_PRUNING = 500
+_KNOWN_REFUNDS = 100_000  # a job that was settled is taken by nobody; only a worker that took it before can be late
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class SqliteStore:
     _lock: LockFile
     _now_s: Callable[[], float] = time.monotonic
     _leases: Leases = field(default_factory=Leases)
+    _refunded: dict[int, None] = field(default_factory=dict)  # the latest refunds: a late worker may report one again
 
     @classmethod
     def open(
@@ -204,14 +206,19 @@ class SqliteStore:
             raise
         return [job._replace(attempts=self._leases.take(seq, now_s + LEASE_S)) for seq, job in jobs.items()]
 
-    async def postpone(self, job: Job, wait_s: float) -> None:
+    async def postpone(self, job: Job, wait_s: float, fault: str | None = None) -> None:
         """Return a taken job to the queue; it is due in ``wait_s`` real seconds."""
-        self._leases.hold(self._seq(job), self._now_s() + wait_s)
-
-    async def record_delivery(self, job: Job, delivery: Delivery) -> None:
-        """Record the result of a taken job, and delete the job with its code."""
         seq = self._seq(job)
-        await self._write_delivery(DeliveryRow(seq, *delivery, job.attempts + 1, self.clock.now_ms()))
+        self._leases.hold(seq, self._now_s() + wait_s)
+        if fault is not None and fault != job.fault:
+            await self._write_deliveries([DeliveryRow(seq, DeliveryState.WAITING, fault, "", job.attempts + 1, 0)])
+
+    async def record_delivery(self, job: Job, delivery: Delivery, refund: bool = False) -> None:
+        """Record the result of a taken job, and delete the job with its code; credit its price if ``refund``."""
+        seq = self._seq(job)
+        refunds = [Refund(seq, job.app_id, job.segments)] if refund else []
+        row = DeliveryRow(seq, *delivery, job.attempts + 1, self.clock.now_ms())
+        await self._write_deliveries([row], refunds)
         self._leases.release(seq)
 
     async def record_receipt(self, carrier_id: str, delivery: Delivery, mobile: int | None = None) -> bool:
@@ -221,8 +228,8 @@ class SqliteStore:
         if row is None:
             return False
         settled_ms = self.clock.now_ms()
-        await self._write_delivery(
-            row._replace(state=delivery.state, carrier_code=delivery.carrier_code, settled_ms=settled_ms)
+        await self._write_deliveries(
+            [row._replace(state=delivery.state, carrier_code=delivery.carrier_code, settled_ms=settled_ms)]
         )
         return True
 
@@ -243,10 +250,22 @@ class SqliteStore:
 
         return await asyncio.to_thread(count)
 
-    async def _write_delivery(self, row: DeliveryRow) -> None:
+    async def _write_deliveries(self, rows: Sequence[DeliveryRow], refunds: Sequence[Refund] = ()) -> None:
+        """Write results of deliveries and, in the same commit, the refunds that were not given before."""
         self.commits.raise_if_stalled()
-        self.state.batch.deliveries.append(row)
-        await self.commits.wait_durable()
+        due = [it for it in refunds if it.seq not in self._refunded]
+        for it in due:
+            self._refunded[it.seq] = None
+            self.state.credit(it.app_id, it.messages)
+        self.state.batch.deliveries += rows
+        try:
+            await self.commits.wait_durable()
+        except StoreError:
+            for it in due:  # the commit was rolled back, so they are still due
+                self._refunded.pop(it.seq, None)
+            raise
+        while len(self._refunded) > _KNOWN_REFUNDS:
+            del self._refunded[next(iter(self._refunded))]
 
     def _read_jobs(self, after: int, upto: int, limit: int) -> dict[int, Job]:
         with _store_errors(self.path):
@@ -272,9 +291,11 @@ class SqliteStore:
         )
         with _store_errors(self.path):
             old = [tables.find_old(self._reader, *end, _ROWS_A_PRUNING) for end in ends]
+            unsettled = tables.find_refunds(self._reader, *old[-1][1:]) if old[-1] else []
         self.commits.raise_if_stalled()
         state.batch.deletions += [found for found in old if found]
-        await self.commits.wait_durable()
+        expired = [row._replace(state=DeliveryState.EXPIRED, settled_ms=now_ms) for row, _ in unsettled]
+        await self._write_deliveries(expired, [refund for _, refund in unsettled])
         return any(old)
 
 

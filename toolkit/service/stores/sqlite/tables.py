@@ -19,7 +19,7 @@ from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, TemplateRow, TryRow
+from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, Refund, TemplateRow, TryRow
 from toolkit.service.core.state import Batch, ServiceState
 
 _ROWS_A_STATEMENT = 64
@@ -40,8 +40,9 @@ CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT,
     settled_ms INTEGER);
 CREATE INDEX awaited ON deliveries (carrier_id) WHERE state = 'sent';
 """
-_JOBS = "SELECT app_id, seq, mobile, temp_id, masked, expires_ms"
+_JOBS = "SELECT app_id, seq, mobile, temp_id, masked, expires_ms, messages.segments, coalesce(carrier_code, '')"
 _JOINED = "FROM jobs JOIN messages USING (seq)"
+_WITH_FAULTS = f"{_JOINED} LEFT JOIN deliveries USING (seq)"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -108,7 +109,8 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
         _put(db, "tries", TryRow._fields, batch.tries)
         _put(db, "deliveries", DeliveryRow._fields, batch.deliveries)
         if batch.deliveries:
-            db.executemany("DELETE FROM jobs WHERE seq = ?", [(row.seq,) for row in batch.deliveries])
+            settled = [(row.seq,) for row in batch.deliveries if row.state != DeliveryState.WAITING]
+            db.executemany("DELETE FROM jobs WHERE seq = ?", settled)
         for table, first, last in batch.deletions:
             db.execute(f"DELETE FROM {table} WHERE {_key(table)} BETWEEN ? AND ?", (first, last))
             if table == "messages":
@@ -190,12 +192,22 @@ def _select(db: sqlite3.Connection, row: type[NamedTuple], table: str) -> sqlite
 
 def read_jobs(db: sqlite3.Connection, state: ServiceState, after: int, upto: int, limit: int) -> dict[int, Job]:
     """Read the jobs with numbers above ``after`` and up to ``upto``, the oldest first, by number."""
-    rows = db.execute(f"{_JOBS} {_JOINED} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit))
+    rows = db.execute(f"{_JOBS} {_WITH_FAULTS} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit))
     jobs: dict[int, Job] = {}
-    for app_id, seq, mobile, temp_id, masked, expires_ms in rows:
+    for app_id, seq, mobile, temp_id, masked, expires_ms, segments, fault in rows:
         msg_id, code = state.read_message(app_id, seq, masked)
-        jobs[seq] = Job(app_id, msg_id, mobile, temp_id, code, expires_ms)
+        jobs[seq] = Job(app_id, msg_id, mobile, temp_id, code, expires_ms, segments=segments, fault=fault)
     return jobs
+
+
+def find_refunds(db: sqlite3.Connection, first: int, last: int) -> list[tuple[DeliveryRow, Refund]]:
+    """Find the waiting jobs among a range of numbers whose last attempt failed by a fault of the operator."""
+    rows = db.execute(
+        f"SELECT {', '.join(DeliveryRow._fields)}, app_id, segments {_WITH_FAULTS}"
+        " WHERE seq BETWEEN ? AND ? AND carrier_code != ''",
+        (first, last),
+    )
+    return [(DeliveryRow._make(row[:-2]), Refund(row[0], *row[-2:])) for row in rows]
 
 
 def count_jobs(db: sqlite3.Connection) -> int:
@@ -213,10 +225,9 @@ def read_message(db: sqlite3.Connection, seq: int, msg_id: str, now_ms: int) -> 
     if row is None:
         return None
     app_id, mobile, temp_id, segments, sent_ms, expires_ms, state, *carrier, attempts, settled_ms = row
-    if state:
-        delivery = Delivery(DeliveryState(state), *carrier)
-    else:
-        delivery = Delivery(DeliveryState.WAITING if now_ms < expires_ms else DeliveryState.EXPIRED)
+    if state in (None, DeliveryState.WAITING):
+        state = DeliveryState.WAITING if now_ms < expires_ms else DeliveryState.EXPIRED
+    delivery = Delivery(DeliveryState(state), *(it or "" for it in carrier))
     sent = (app_id, msg_id, mobile, temp_id, segments, sent_ms, expires_ms)
     return Message(*sent, delivery, attempts or 0, settled_ms or 0)
 
