@@ -10,6 +10,7 @@ import platform
 from collections.abc import Callable, Iterator
 from importlib import metadata
 
+import detection_truth
 import numpy as np
 import numpy.typing as npt
 
@@ -87,6 +88,8 @@ _TRAFFIC: dict[str, Callable[[np.random.Generator, int], Floats]] = {
 }
 
 TABLES: dict[str, Callable[[int, int], Iterator[Row]]] = {
+    "compare_alarms": detection_truth.compare_alarms,
+    "month_detection": detection_truth.month_detection,
     "forecast_coverage": forecast_coverage,
 }
 

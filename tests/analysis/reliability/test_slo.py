@@ -87,6 +87,16 @@ def test_an_outage_pages_within_minutes_and_stops_when_it_is_over(call):
     assert 20 * 60 <= page["firing_s"] <= 26 * 60
 
 
+def test_an_alert_that_one_bad_call_can_cause_has_a_note(call):
+    few = [call(started_ns=START + place * 10 * MINUTE) for place in range(60)]
+    few += [call(code=50019, started_ns=START + 300 * MINUTE)]
+    many = [call(started_ns=START + place * MINUTE // 100) for place in range(20_000)]
+    many += [call(code=50019, started_ns=START + (100 + place) * MINUTE) for place in range(90)]
+    quiet, busy = (analysis.burn_rates(analysis.from_records(records))["note"].tolist() for records in (few, many))
+    assert quiet[0] == "low traffic: 1 bad call of 2 in the short window exceeds the threshold"
+    assert busy[0] == ""
+
+
 def test_the_budget_counts_only_failures_of_the_provider(call):
     records = [call(), call(code=50019), call(error="timeout"), call(error="cancelled"), call(code=50009)]
     records += [call(code=50002), call(Endpoint.VERIFY, 50010), call(code=59031), call(latency_ns=10**10)]

@@ -18,8 +18,11 @@ Method: time is cut into 43,200 steps a period (minutes for 30 days). The cumula
 give the burn rate of every window with one subtraction. Memory is proportional to the number of steps between the first
 and the last call.
 
+With little traffic a single bad call exceeds a threshold: one of 50 calls is a burn rate of 20 for an SLO of 99.9 %.
+Such an alert has a note. The workbook's remedies: longer windows, a lower SLO, or artificial traffic.
+
 Source of the windows and thresholds: Google, The Site Reliability Workbook (2018), chapter 5, "Alerting on SLOs", 6:
-multiwindow, multi-burn-rate alerts.
+multiwindow, multi-burn-rate alerts, and "Low-Traffic Services and Error Budget Alerting".
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ _RULES = (
     _AlertRule(360, 30, 6.0, "page"),
     _AlertRule(4320, 360, 1.0, "ticket"),
 )
+_TEXT = pd.StringDtype("pyarrow")
 _ACTIONS = pd.CategoricalDtype(["page", "ticket"], ordered=True)
 
 
@@ -137,6 +141,8 @@ def burn_rates(
         - worst_at (UTC, datetime64[ns, UTC]): the end of the first such window, null without calls
         - first_fired (UTC): the end of the first windows at which the rule fired, null if it never did
         - firing_s (s, float64): how long it fired in all
+        - note (string): a caveat if a single bad call is enough for the threshold in the short window of the first
+          alert, or in its worst window if it never fired; else ""
 
     Raises:
         InputError: ``slo`` or ``period`` is invalid.
@@ -144,7 +150,7 @@ def burn_rates(
     allowed_ratio, step_ns = _allowed_ratio(slo), max(1, parse_width_ns(period) // _STEPS_PER_PERIOD)
     first_end_ns, sums = _cumulative_counts(_count_steps(lazy(calls, "return_code"), step_ns, within_ms), step_ns)
     rows = [_evaluate(rule, first_end_ns, step_ns, sums, allowed_ratio) for rule in _RULES]
-    found = pd.DataFrame(rows).astype({"action": _ACTIONS, "worst_at": "Int64", "first_fired": "Int64"})
+    found = pd.DataFrame(rows).astype({"action": _ACTIONS, "worst_at": "Int64", "first_fired": "Int64", "note": _TEXT})
     return found.assign(worst_at=to_utc(found["worst_at"]), first_fired=to_utc(found["first_fired"]))
 
 
@@ -200,6 +206,10 @@ def _evaluate(
     firing = (long > rule.threshold) & (short > rule.threshold)
     first_end_ns += skipped * step_ns
     ends_ns = range(first_end_ns, first_end_ns + len(long) * step_ns, step_ns)
+    at = int(firing.argmax()) if firing.any() else int(long.argmax()) if len(long) else 0
+    end = at + skipped + 1  # a column of the sums
+    few = int(np.diff(sums[0, [max(0, end - rule.short), min(end, sums.shape[1] - 1)]])[0])
+    is_single_enough = 0 < few * rule.threshold * allowed_ratio < 1
     return {
         "action": rule.action,
         "long_s": rule.long * step_ns / NS_PER_S,
@@ -212,6 +222,7 @@ def _evaluate(
         "worst_at": ends_ns[int(long.argmax())] if len(long) else None,
         "first_fired": ends_ns[int(firing.argmax())] if firing.any() else None,
         "firing_s": int(firing.sum()) * step_ns / NS_PER_S,
+        "note": f"low traffic: 1 bad call of {few:,} in the short window exceeds the threshold" * is_single_enough,
     }
 
 

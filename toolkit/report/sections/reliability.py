@@ -54,6 +54,7 @@ _BURN = (
     table_columns.time("worst_at", "worst at"),
     table_columns.time("first_fired", "first alert"),
     table_columns.duration("firing_s", "alert lasted"),
+    table_columns.text("note", is_optional=True),
 )
 _SUSPECTS = (
     table_columns.text("prefix"),
