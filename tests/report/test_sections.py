@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from support.limited import Sliding, decide, hammered
 
-from toolkit import analysis, settings
+from toolkit import analysis, number_format, settings
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.price_list import PriceList, PriceRow
@@ -157,7 +157,7 @@ def test_each_finding_is_one_sentence(report: Report, folder: Path) -> None:
     assert found["verdicts"] == "1 of 1 threshold passed."
     assert "levels changed, most of all this one: " in found["changes"]
     money = table(report, "cost").frame["money"].iloc[0]
-    assert f" cost {money:,.3f}".rstrip("0") in found["cost"]
+    assert f" cost {number_format.money(money, 'CNY')};" in found["cost"]
     assert "in dispute" in found["statement"]
     assert found["suspects"].startswith("Suspected SMS pumping: 1 prefix.")
     assert all(sentence.endswith(".") for sentence in found.values())

@@ -44,7 +44,7 @@ def test_the_head_names_the_share_of_codes_of_unknown_kind(report):
     assert "2.00 % of all calls failed" in findings["errors"]
     assert "8.00 % ended with a return code of unknown kind" in findings["errors"]
     assert findings["budget"].startswith("2 calls failed")
-    assert "8 calls of unknown kind may add up to 1,000.00 %" in findings["budget"].replace("1000", "1,000")
+    assert findings["budget"].endswith("with 8 calls of unknown kind.")
 
 
 def test_cost_counts_sends_of_unknown_kind(call):

@@ -9,6 +9,7 @@ from toolkit.analysis.calls_table import RESPONSE_KIND, IntoCalls, LazyTable, co
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.tidy_frames import describe_codes, returns_result
 from toolkit.analysis.timestamps import NS_PER_S, bucket_start_ns, parse_width_ns, to_utc
+from toolkit.api.return_codes import find_published
 
 _OUTCOME = ["endpoint", "http_status", "return_code", "error", "response_kind"]
 _SORT_ORDER = ["endpoint", "return_code", "error", "http_status", "response_kind"]
@@ -72,11 +73,16 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFram
 
 
 def _count(table: LazyTable, by: list[str]) -> pd.DataFrame:
-    """Count calls by outcome; ``said`` is a message of each.
+    """Count calls by outcome; ``said`` is a message of a code that is in no table.
 
     Calls are grouped by plain columns first: an expression for each call costs more than the count itself.
     """
     plain = list(dict.fromkeys([*(name for name in by if name != "response_kind"), "http_status", "kind"]))
-    counts = table.group_by(plain).agg(calls=nw.len(), said=nw.col("message").min())
+    counts = table.group_by(plain).agg(calls=nw.len())
     groups = counts.with_columns(response_kind=RESPONSE_KIND).group_by(by)
-    return collect(groups.agg(nw.col("calls").sum(), nw.col("said").min()))
+    found = collect(groups.agg(nw.col("calls").sum()))
+    codes = [int(code) for code in found["return_code"].dropna().unique()]
+    if unknown := [code for code in codes if not ((row := find_published(code)) and row.message)]:
+        of_unknown = table.filter(nw.col("return_code").is_in(unknown)).group_by("return_code")
+        found = found.merge(collect(of_unknown.agg(said=nw.col("message").min())), "left", on="return_code")
+    return found

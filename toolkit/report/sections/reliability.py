@@ -96,12 +96,12 @@ def build_errors(inputs: ReportInputs) -> Iterator[Section]:
     figure = Figure("errors", table_columns.masked(found), "Errors over time")
     provider = found.loc[found["payer"] == Payer.PROVIDER, "calls"].sum()
     failed = number_format.share(provider / inputs.total.codes["calls"].sum())
-    finding = f"{failed} of all calls failed in the service or on the network."
+    finding = f"{failed} of all calls failed in the service or on the network"
     if unknown := found.loc[found["payer"] == Payer.UNKNOWN, "calls"].sum():
         ratio = number_format.share(unknown / inputs.total.codes["calls"].sum())
-        finding += f" {ratio} ended with a return code of unknown kind, which may be failures too."
+        finding += f", and {ratio} ended with a return code of unknown kind"
     table = table_columns.table("errors", found, _ERRORS, is_grouped=True)
-    yield Section("errors", "Errors", note, [figure, table], finding=finding)
+    yield Section("errors", "Errors", note, [figure, table], finding=f"{finding}.")
 
 
 def build_budget(inputs: ReportInputs) -> Iterator[Section]:
@@ -118,11 +118,11 @@ def build_budget(inputs: ReportInputs) -> Iterator[Section]:
     ]
     (row,) = budget.to_dict("records")
     spent = number_format.share(row["spent_ratio"])
-    finding = f"{row['bad']:,} calls failed and {slo} allows {row['allowed']:,.0f}: {spent} of the budget is spent."
+    finding = f"{row['bad']:,} calls failed and {slo} allows {row['allowed']:,.0f}: {spent} of the budget is spent"
     if row["unknown"]:
         highest = number_format.share(row["spent_ratio_high"])
-        finding += f" {number_format.plural(row['unknown'], 'call')} of unknown kind may add up to {highest}."
-    yield Section("budget", "Error budget", note, parts, finding=finding)
+        finding += f", or up to {highest} with {number_format.plural(row['unknown'], 'call')} of unknown kind"
+    yield Section("budget", "Error budget", note, parts, finding=f"{finding}.")
 
 
 def build_suspects(inputs: ReportInputs) -> Iterator[Section]:
