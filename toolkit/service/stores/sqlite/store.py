@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -88,23 +87,28 @@ class SqliteStore:
         """
         path = path.resolve()
         lock = LockFile.acquire(path)
+        stack = ExitStack()
+        stack.callback(lock.release)
         try:
-            os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))  # only its owner may read it: it holds mobiles
-            db, reader = tables.connect(path), tables.connect_to_read(path)
+            db = stack.enter_context(closing(tables.connect(path)))
+            reader = stack.enter_context(closing(tables.connect_to_read(path)))
             digests = Digests(read_key(beside(path, ".key"), is_new=tables.is_empty(db)))
             tables.check_key(db, digests)
             state = tables.load(db, policy, digests)
             clock = Clock(speed, tables.read_anchor(db), wall, elapsed, state.newest_ms)
             tables.write_anchor(db, clock.anchor)
             tables.start_epoch(db, state)
+            lock.watch(path, beside(path, "-wal"))
         except sqlite3.Error as problem:
-            lock.release()
+            stack.close()
             raise RunError(f"{path}: can't be used as a store: {problem}") from None
         except BaseException:
-            lock.release()
+            stack.close()
             raise
 
         def write(batch: Batch, revoked: Sequence[Batch]) -> None:
+            if loss := lock.loss():
+                raise StoreError(loss)
             tables.write(db, batch, revoked)
 
         sizes = commit_sizes() if batch_sizes is None else batch_sizes
@@ -191,6 +195,8 @@ class SqliteStore:
 
     async def take_jobs(self, limit: int) -> list[Job]:
         """Lease up to ``limit`` jobs that are due, the oldest first, for ``LEASE_S`` each."""
+        if self._lock.loss():
+            return []  # a delivery could not be recorded, and would be repeated
         now_s = self._now_s()
         due = list(islice(self._leases.due(now_s), limit))
         jobs: dict[int, Job] = {}
@@ -281,6 +287,7 @@ class SqliteStore:
 
     async def prune(self) -> bool:
         """Delete a small part of the data that no decision needs any more; return whether more may be left."""
+        self._lock.loss()  # so that it is logged within a second, even if nobody calls
         now_ms, state = self.clock.now_ms(), self.state
         state.forget_expired(now_ms)
         kept_ms = max(VERIFIED_KEPT_MS, state.policy.longest_ms)
