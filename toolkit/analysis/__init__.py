@@ -10,6 +10,7 @@ from toolkit.analysis.billing.cost import cost
 from toolkit.analysis.billing.forecast import forecast, forecast_by_day
 from toolkit.analysis.billing.reconcile import Reconciliation, reconcile
 from toolkit.analysis.billing.statement_diff import Discrepancy
+from toolkit.analysis.billing.statement_file import StatementFormat
 from toolkit.analysis.calls import Calls, duration_s, from_frame, from_records, span
 from toolkit.analysis.change_detection.changepoints import changes
 from toolkit.analysis.change_detection.compare import compare
@@ -27,6 +28,7 @@ __all__ = [
     "Calls",
     "Discrepancy",
     "Reconciliation",
+    "StatementFormat",
     "burn_rates",
     "changes",
     "compare",

@@ -42,10 +42,24 @@ Slo = Annotated[
 PriceFile = Annotated[
     Path | None, typer.Option("--prices", help="TOML file of prices. Default: those of smscode.toml, or of the run.")
 ]
-Statement = Annotated[Path | None, typer.Option(help="The provider's statement as CSV, to reconcile. Default: none.")]
+Statement = Annotated[
+    Path | None, typer.Option(help="The provider's statement, CSV or XLSX, to reconcile. Default: none.")
+]
 StatementColumn = Annotated[
     list[str] | None,
     typer.Option(help='Column of the statement, e.g. "msg_id=MessageId". Repeatable. Default: by name.'),
+]
+StatementEncoding = Annotated[
+    str | None, typer.Option(help="Encoding of the statement, e.g. gb18030. Default: by its byte order mark, or UTF-8.")
+]
+StatementDelimiter = Annotated[
+    str | None, typer.Option(help="Delimiter of the statement, one character. Default: that of its header.")
+]
+StatementDecimal = Annotated[
+    str | None, typer.Option(help="Decimal sign, . or , of a statement with thousands separators. Default: a point.")
+]
+StatementCurrency = Annotated[
+    str | None, typer.Option(help="Currency of a statement that names none, e.g. CNY. Default: that of its column.")
 ]
 FailIf = Annotated[
     list[str] | None,
@@ -81,6 +95,10 @@ def report(
     prices: PriceFile = None,
     statement: Statement = None,
     statement_column: StatementColumn = None,
+    statement_encoding: StatementEncoding = None,
+    statement_delimiter: StatementDelimiter = None,
+    statement_decimal: StatementDecimal = None,
+    statement_currency: StatementCurrency = None,
     fail_if: FailIf = None,
     since: Since = None,
     until: Until = None,
@@ -96,6 +114,7 @@ def report(
     Without --out, --since and --until it also writes each run's run.json again. The exit code is that of the run, or
     99 if a condition of --fail-if holds or has no data.
     """
+    from toolkit.analysis.billing.statement_file import StatementFormat
     from toolkit.report.build import build_report
     from toolkit.report.inputs import ReportOptions, read_inputs, read_run
     from toolkit.report.source_remarks import unread_remarks
@@ -113,6 +132,7 @@ def report(
     conditions = tuple(parse_threshold(text).opposite() for text in fail_if or ())
     reading: dict[str, Any] = {"columns": _parse_columns("--column", column) or None, "log_format": log_format}
     zone = load_timezone(timezone)
+    form = StatementFormat(statement_delimiter, statement_encoding, statement_decimal, statement_currency)
     reading |= {"encoding": encoding}
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
@@ -120,7 +140,8 @@ def report(
         other = read_run(against, timezone=zone, **reading) if against else None
         columns = _parse_columns("--statement-column", statement_column)
         options = ReportOptions(
-            *(other, slo, load_prices(prices), statement, columns, conditions, zone, _parse_max_unread(max_unread))
+            *(other, slo, load_prices(prices), statement, columns, conditions, zone, _parse_max_unread(max_unread)),
+            statement_format=form,
         )
         inputs = read_inputs(paths, options, since=since, until=until, **reading)
         for remark in unread_remarks(inputs.total.sources):

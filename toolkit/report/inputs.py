@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit.analysis import Calls, read
+from toolkit.analysis.billing.statement_file import StatementFormat
 from toolkit.analysis.calls_table import collect, lazy
 from toolkit.analysis.timestamps import to_zone
 from toolkit.api.errors import InputError
@@ -39,7 +40,8 @@ class ReportOptions:
     ``against``: the run to compare with. ``slo``: the objective whose error budget is reported, e.g. "99.9%".
     ``prices``: a price list; without rows, the price in the runs' settings. ``statement``: the provider's statement to
     reconcile with; ``statement_columns`` renames its columns, e.g. ``{"msg_id": "MessageId"}``. ``conditions``:
-    thresholds for all calls together, besides the runs' own. ``timezone``: of days, months, bills and times shown.
+    thresholds for all calls together, besides the runs' own. ``statement_format``: its delimiter, encoding, decimal
+    sign and currency, as the file shows them if None. ``timezone``: of days, months, bills and times shown.
     ``max_unread_ratio``: the share of unread lines (0..1) above which no condition passes.
     """
 
@@ -51,6 +53,7 @@ class ReportOptions:
     conditions: tuple[Threshold, ...] = ()
     timezone: str = UTC
     max_unread_ratio: float = MAX_UNREAD_RATIO
+    statement_format: StatementFormat | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ import pandas as pd
 from toolkit.analysis.billing.pricing import add_prices, as_number, needs_carrier, select_sends
 from toolkit.analysis.billing.statement import Statement, open_statement
 from toolkit.analysis.billing.statement_diff import find_discrepancies, summarize, to_public
+from toolkit.analysis.billing.statement_file import StatementFormat
 from toolkit.analysis.calls_table import IS_SUCCESS, IntoCalls, LazyTable, collect, lazy_messages
 from toolkit.analysis.carriers import locate
 from toolkit.analysis.native_ops import to_engine
@@ -38,6 +39,8 @@ from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList, Unit
 from toolkit.time_zone import UTC
 
+_HALF_A_CENT = 5_000  # millionths
+_ROUNDED = (nw.len().alias("lines"), nw.col("rounded_micros").sum())
 _UNKNOWN_SEGMENTS, _UNKNOWN_PRICE = 10**6, 10**15  # far beyond all real values
 
 
@@ -59,7 +62,7 @@ class Reconciliation:
         summary: From the records to the statement: one row for the records, for each kind of discrepancy and for the
             statement, with these columns:
 
-            - part (category): "records", a ``Discrepancy`` or "statement"
+            - part (category): "records", a ``Discrepancy``, "rounding to cents" or "statement"
             - messages (int64): messages, or lines of the statement
             - money (float64): for a discrepancy, the amount in dispute; for the records, that of messages with a known
               price, null without a price list
@@ -79,6 +82,7 @@ def reconcile(
     since: str | pd.Timestamp | None = None,
     until: str | pd.Timestamp | None = None,
     timezone: str = UTC,
+    given: StatementFormat | None = None,
     max_discrepancies: int = 1_000_000,
 ) -> Reconciliation:
     """Compare a provider's statement with the accepted sends, by msg_id.
@@ -88,14 +92,16 @@ def reconcile(
 
     Args:
         calls: Calls with ``msg_id``.
-        statement: The path of a CSV file, or a frame, with the columns msg_id, sent_at, segments, price, amount and
-            currency. Times without an offset are in ``timezone``. Amounts are read to the millionth.
+        statement: The path of a CSV or XLSX file, or a frame. Columns: msg_id, sent_at, segments, price, amount and
+            currency; a file may have other usual names. Times without an offset are in ``timezone``. Amounts are read
+            to the millionth. If none has more than two decimal places, a difference of rounding is no discrepancy.
         prices: The price list; without it, prices are not compared. Segments that neither the record nor the template
             knows are not compared either; they count as 1 if the message is missing in the statement.
         columns: Other names of the columns, such as ``{"msg_id": "MessageId"}``.
         since: The start of the billing period, in which every recorded message must have a line. Default: the start of
             the month of most lines.
         until: The end of the billing period. Default: the end of the same month.
+        given: The form of the file: delimiter, encoding, decimal sign, currency. Default: as the file shows it.
         timezone: The time zone of the statement, of months and of the prices' first days, e.g. Asia/Shanghai.
         max_discrepancies: The number of differing messages that are compared one by one in memory; more of them mean a
             statement of another app or another month.
@@ -110,20 +116,29 @@ def reconcile(
     >>> reconcile(calls, "statement-2026-11.csv", prices).summary  # doctest: +SKIP
     """
     table, prices = lazy_messages(calls, "return_code", "msg_id"), prices or PriceList()
-    with open_statement(statement, columns, table, timezone) as bill:
+    with open_statement(statement, columns, table, timezone, given or StatementFormat()) as bill:
         if prices.currency and bill.currency and prices.currency != bill.currency:
             raise InputError(f"the statement is in {bill.currency}, but the prices are in {prices.currency}")
         period_ns = _billing_period(bill, since, until, timezone)
         records = _select_records(select_sends(table, timezone), bill, period_ns, prices)
         billed_units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.col("billed_segments")
-        lines, differing = _select_differing(
-            bill.lines.with_columns(billed_units=billed_units), records, max_discrepancies
+        tolerance = _HALF_A_CENT if bill.is_rounded else 0
+        every_line = bill.lines.with_columns(billed_units=billed_units).with_columns(
+            rounded_micros=nw.col("billed_amount") - nw.col("billed_price") * nw.col("billed_units")
         )
+        is_right = (nw.col("rounded_micros").abs() <= tolerance) & (nw.col("billed_amount") >= 0)
+        every_line = every_line.with_columns(is_right=as_number(is_right))
+        lines, differing = _select_differing(every_line, records, max_discrepancies)
+        in_order = collect(every_line.filter(nw.col("is_right") == 1, nw.col("rounded_micros") != 0).select(_ROUNDED))
         in_period = records.filter(nw.col("in_period") == 1).with_columns(money=nw.col("amount_micros").fill_null(0))
         recorded = collect(in_period.select(messages=nw.len(), money=nw.col("money").sum())).fillna(0).iloc[0]
-    currency, discrepancies = bill.currency or prices.currency, find_discrepancies(lines, differing)
+    currency = bill.currency or prices.currency
+    discrepancies, compared = find_discrepancies(lines, differing, tolerance)
+    separate = lines[(lines["is_right"] == 1) & (lines["rounded_micros"] != 0)]["rounded_micros"]
+    count, micros = (int(it) for it in in_order.fillna(0).iloc[0])
+    rounded = (count - len(separate) + compared[0], micros - int(separate.sum()) + compared[1])
     amount = int(recorded["money"]) if prices.rows else None
-    summary = summarize(discrepancies, (int(recorded["messages"]), amount), (bill.count, bill.amount))
+    summary = summarize(discrepancies, (int(recorded["messages"]), amount), rounded, (bill.count, bill.amount))
     return Reconciliation(to_public(discrepancies, currency, timezone), to_public(summary, currency, timezone))
 
 
@@ -160,10 +175,9 @@ def _select_differing(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the lines and the records of the messages that differ; raise InputError if these are too many."""
     zero = nw.lit(0, nw.Int64)
-    is_right = nw.col("billed_amount") == nw.col("billed_price") * nw.col("billed_units")
     line_rows = lines.select(
         "msg_id",
-        billed=2 - as_number(is_right),  # a line with a wrong amount counts as 2, so that it differs
+        billed=2 - nw.col("is_right"),  # a line with a wrong amount and a refund count as 2, so that they differ
         recorded=zero,
         in_period=zero,
         segments=nw.col("billed_segments"),

@@ -1,4 +1,4 @@
-"""Read a provider's billing statement with DuckDB, and check every line.
+"""Check every line of a provider's billing statement with DuckDB.
 
 A statement may be larger than memory. A line that can't be read is an error that names the line, because a guess about
 a bill is worse than no answer.
@@ -6,16 +6,14 @@ a bill is worse than no answer.
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TextIO
+from typing import Any
 
 import duckdb
 import narwhals as nw
@@ -23,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from toolkit.analysis.billing.statement_file import HEADER, StatementFormat, read_rows
 from toolkit.analysis.calls_table import LazyTable
 from toolkit.analysis.engines import arrow_to_engine, query_same_connection
 from toolkit.analysis.timestamps import NS_PER_S
@@ -31,7 +30,6 @@ from toolkit.masking import mask_text
 from toolkit.price_list import PLACES
 from toolkit.time_zone import utc_offsets
 
-HEADER = ("msg_id", "sent_at", "segments", "price", "amount", "currency")
 _MAX_SHOWN_CHARS = 40
 
 # The offset is read here: casts apply or drop it, depending on DuckDB's version.
@@ -66,6 +64,9 @@ _COLUMNS = {
     ),
 }
 _FIRST_NS, _LAST_NS = 946_684_800 * NS_PER_S, 4_102_444_800 * NS_PER_S  # 2000 and 2100
+_IS_ROUNDED = r"coalesce(max(length(regexp_extract(amount, '\.(\d*?)0*$', 1))), 0) <= 2"
+_ROWS_PER_BATCH = 100_000
+_DECIMAL_CURE = "give the decimal sign: --statement-decimal , or --statement-decimal ."
 _SUMS = """count(*) AS count, coalesce(sum(billed_amount), 0)::BIGINT AS amount, min(sent_ns) AS first_ns,
     max(sent_ns) AS last_ns,
     strftime(mode(date_trunc('month', make_timestamp((sent_ns + {offset_ns}) // 1000))), '%Y-%m') AS month,
@@ -84,6 +85,7 @@ class Statement:
         first_ns, last_ns: The first and the last time, None without lines.
         month: The month of most lines, such as 2026-11, None without lines.
         currency: The currency of all lines, None without lines.
+        is_rounded: Whether no amount has more than two decimal places.
     """
 
     lines: LazyTable
@@ -93,19 +95,21 @@ class Statement:
     last_ns: int | None
     month: str | None
     currency: str | None
+    is_rounded: bool
 
 
 @contextmanager
 def open_statement(
-    source: Any, columns: Mapping[str, str] | None, calls: LazyTable, timezone: str
+    source: Any, columns: Mapping[str, str] | None, calls: LazyTable, timezone: str, given: StatementFormat
 ) -> Iterator[Statement]:
     """Read a statement into the engine of a table; its lines can be queried until the context ends.
 
     Args:
-        source: The path of a CSV file, or a frame.
+        source: The path of a CSV or XLSX file, or a frame.
         columns: Other names of the columns of HEADER.
         calls: The table with which the lines will be joined.
         timezone: The time zone of times without an offset, and of the month.
+        given: The form of a file.
 
     Raises:
         InputError: The statement or one of its lines can't be read.
@@ -113,38 +117,45 @@ def open_statement(
     with TemporaryDirectory(prefix="smscode-") as folder:
         parquet = Path(folder) / "statement.parquet"
         if calls.implementation.is_duckdb():
-            yield _read(source, columns or {}, calls.to_native(), parquet, timezone)
+            yield _read(source, columns or {}, calls.to_native(), parquet, timezone, given)
         else:
             with duckdb.connect() as connection:
-                statement = _read(source, columns or {}, connection.sql("SELECT 1 AS one"), parquet, timezone)
+                statement = _read(source, columns or {}, connection.sql("SELECT 1 AS one"), parquet, timezone, given)
             yield replace(statement, lines=arrow_to_engine(pq.read_table(parquet), calls))
 
 
-def _read(source: Any, columns: Mapping[str, str], relation: Any, parquet: Path, timezone: str) -> Statement:
+def _read(
+    source: Any, columns: Mapping[str, str], relation: Any, parquet: Path, timezone: str, given: StatementFormat
+) -> Statement:
     """Write the lines to Parquet, which later queries read many times faster than text, and sum them up."""
     is_path = isinstance(source, str | Path)
     place = str(source) if is_path else f"the {type(source).__name__}"
-    raw = _query_csv(Path(source), columns, relation) if is_path else _query_frame(source, columns, relation, place)
+    for name in columns:
+        if name not in HEADER:
+            raise InputError(f"unknown column {name!r} of a statement (choose from {', '.join(HEADER)})")
+    raw = (
+        _query_file(Path(source), columns, given, relation, parquet.with_suffix(".rows"))
+        if is_path
+        else _query_frame(source, columns, relation, place)
+    )
     local_offset_ns = _offset_sql("wall_ns", timezone, is_wall_clock=True)
     parts = f"SELECT *, {_WALL_NS} FROM (SELECT {_TIME_PARTS} FROM this_relation)"
     fields = query_same_connection(raw, f"SELECT *, {local_offset_ns} AS local_offset_ns FROM ({parts})")
     values = ", ".join(f"{sql} AS {name}" for name, (sql, _) in _COLUMNS.items())
-    try:
-        query_same_connection(fields, f"SELECT {values} FROM this_relation").write_parquet(str(parquet))
-    except duckdb.Error as problem:
-        raise InputError(f"{place} can't be read: {_describe_csv_problem(str(problem))}") from None
+    query_same_connection(fields, f"SELECT {values} FROM this_relation").write_parquet(str(parquet))
     lines = query_same_connection(relation, f"SELECT * FROM read_parquet({_quote(str(parquet))})")
     unread = ", ".join(f"count(*) - count({name}) AS {name}" for name in _COLUMNS)
     sums_sql = _SUMS.format(offset_ns=_offset_sql("sent_ns", timezone, is_wall_clock=False))
+    (is_rounded,) = query_same_connection(fields, f"SELECT {_IS_ROUNDED} FROM this_relation").fetchall()[0]
     names = [*_COLUMNS, "count", "amount", "first_ns", "last_ns", "month", "currencies"]
     row = query_same_connection(lines, f"SELECT {unread}, {sums_sql} FROM this_relation").fetchall()[0]
     sums = dict(zip(names, row, strict=True))
     if any(sums.pop(name) for name in _COLUMNS):
-        raise InputError(_describe_bad_line(fields, source, place))
+        raise InputError(_describe_bad_line(fields, place, is_path=is_path))
     currencies = sums.pop("currencies") or [None]
     if len(currencies) > 1:
         raise InputError(f"{place} is in {' and '.join(currencies)}, which can't be added up: split it by currency")
-    return Statement(nw.from_native(lines).lazy(), currency=currencies[0], **sums)
+    return Statement(nw.from_native(lines).lazy(), currency=currencies[0], is_rounded=is_rounded, **sums)
 
 
 def _offset_sql(column: str, timezone: str, *, is_wall_clock: bool) -> str:
@@ -160,16 +171,15 @@ def _offset_sql(column: str, timezone: str, *, is_wall_clock: bool) -> str:
 # Sources of the fields.
 
 
-def _query_csv(path: Path, columns: Mapping[str, str], relation: Any) -> Any:
-    """Return a relation with the fields of a CSV file as text."""
-    with _open(path) as file:
-        names = next(csv.reader(file), [])
-    if len(set(names)) < len(names) or not names:
-        raise InputError(f"{path} has no header: its first line must name its columns, each once")
-    types = ", ".join(f"{_quote(name)}: 'VARCHAR'" for name in names)
-    options = "auto_detect=false, header=true, delim=',', quote='\"', escape='\"', comment='', null_padding=true"
-    scan = f"read_csv({_quote(str(path))}, columns={{{types}}}, {options})"
-    return query_same_connection(relation, f"SELECT {_field_list(names, columns, str(path))} FROM {scan}")
+def _query_file(path: Path, columns: Mapping[str, str], given: StatementFormat, relation: Any, parquet: Path) -> Any:
+    """Write the rows of a file to Parquet, and return a relation with their fields as text."""
+    rows = read_rows(path, columns, given)
+    schema = pa.schema([("line", pa.int64()), *((name, pa.string()) for name in HEADER)])
+    with pq.ParquetWriter(parquet, schema) as writer:
+        while batch := list(islice(rows, _ROWS_PER_BATCH)):
+            lines, cells = zip(*batch, strict=True)
+            writer.write_table(pa.table([lines, *zip(*cells, strict=True)], schema))
+    return query_same_connection(relation, f"SELECT * FROM read_parquet({_quote(str(parquet))})")
 
 
 def _query_frame(frame: Any, columns: Mapping[str, str], relation: Any, place: str) -> Any:
@@ -181,20 +191,8 @@ def _query_frame(frame: Any, columns: Mapping[str, str], relation: Any, place: s
     except TypeError:
         raise InputError(f"a {type(frame).__name__} is not a statement: give a CSV file's path or a frame") from None
     table = table.replace_schema_metadata(None)
-    query = f"SELECT {_field_list(table.column_names, columns, place)} FROM extra_table"
+    query = f"SELECT row_number() OVER () AS line, {_field_list(table.column_names, columns, place)} FROM extra_table"
     return query_same_connection(relation, query, table)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[TextIO]:
-    """Open a text file, and decompress it if needed."""
-    try:
-        with io.TextIOWrapper(pa.input_stream(str(path), compression="detect"), encoding="utf-8-sig") as file:
-            yield file
-    except UnicodeDecodeError:
-        raise InputError(f"{path} can't be read: it is not CSV in UTF-8") from None
-    except (OSError, csv.Error) as problem:
-        raise InputError(f"{path} can't be read: {problem}") from None
 
 
 def _quote(text: str, mark: str = "'") -> str:
@@ -203,9 +201,6 @@ def _quote(text: str, mark: str = "'") -> str:
 
 def _field_list(names: list[str], columns: Mapping[str, str], place: str) -> str:
     """Return the SELECT list of the columns of HEADER as text."""
-    for name in columns:
-        if name not in HEADER:
-            raise InputError(f"unknown column {name!r} of a statement (choose from {', '.join(HEADER)})")
     wanted = {name: columns.get(name, name) for name in HEADER}
     for name, given in wanted.items():
         if given not in names:
@@ -218,29 +213,14 @@ def _field_list(names: list[str], columns: Mapping[str, str], place: str) -> str
 # Descriptions of errors.
 
 
-def _describe_bad_line(fields: Any, source: Any, place: str) -> str:
+def _describe_bad_line(fields: Any, place: str, *, is_path: bool) -> str:
     """Return the first line that can't be read, and the reason."""
     bad = " OR ".join(f"({sql}) IS NULL" for sql, _ in _COLUMNS.values())
     names = [f"CASE WHEN ({sql}) IS NULL THEN {name!r} END" for name, (sql, _) in _COLUMNS.items()]
-    numbered = query_same_connection(fields, "SELECT *, row_number() OVER () AS row_index FROM this_relation")
-    first = f"SELECT row_index, coalesce({', '.join(names)}), {', '.join(HEADER)} FROM this_relation WHERE {bad}"
-    row, name, *values = query_same_connection(numbered, f"{first} ORDER BY row_index LIMIT 1").fetchall()[0]
+    first = f"SELECT line, coalesce({', '.join(names)}), {', '.join(HEADER)} FROM this_relation WHERE {bad}"
+    line, name, *values = query_same_connection(fields, f"{first} ORDER BY line LIMIT 1").fetchall()[0]
     field = dict(zip(_COLUMNS, HEADER, strict=True))[name]
     value = mask_text(dict(zip(HEADER, values, strict=True))[field] or "")[:_MAX_SHOWN_CHARS]
-    where = f"row {row}"
-    if isinstance(source, str | Path):
-        with _open(Path(source)) as file:  # the reader skips empty lines, and the header is row 0
-            filled = (number for number, text in enumerate(file, 1) if text.strip())
-            where = f"line {next(number for index, number in enumerate(filled) if index == row)}"
-    return f"{place} {where} can't be read: {field} is {value!r}, expected {_COLUMNS[name][1]}"
-
-
-def _describe_csv_problem(message: str) -> str:
-    """Return the line number and the reason from an error of DuckDB, without the content of the line."""
-    line = re.search(r"Line: (\d+)", message)
-    if not line:
-        return message.splitlines()[0]
-    fields = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-    if fields:
-        return f"line {line[1]} has more than {fields[1]} fields"
-    return f"line {line[1]} is not CSV in UTF-8, or has a field with a line break"
+    where = f"{'line' if is_path else 'row'} {line}"
+    cure = f" ({_DECIMAL_CURE})" if name in ("billed_price", "billed_amount") and "," in value else ""
+    return f"{place} {where} can't be read: {field} is {value!r}, expected {_COLUMNS[name][1]}{cure}"

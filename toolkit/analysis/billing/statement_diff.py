@@ -22,6 +22,7 @@ class Discrepancy(StrEnum):
     PRICE = "different price"
     AMOUNT = "wrong amount"  # not the segments times the price
     TWICE = "billed twice"
+    REFUNDED = "refunded"  # a line with a negative amount
 
 
 _MONEY = ("money", "price", "amount", "billed_price", "billed_amount", "in_dispute")
@@ -32,15 +33,19 @@ _COLUMNS = (
 _TYPES: Any = {"msg_id": TEXT, "sent_at": "int64", **dict.fromkeys(_COLUMNS[3:], "Int64")}
 _LINE_ORDER = ["sent_ns", "billed_segments", "billed_price", "billed_amount"]
 _KINDS = pd.CategoricalDtype([kind.value for kind in Discrepancy], ordered=True)
-_SUMMARY_ROWS = pd.CategoricalDtype(["records", *_KINDS.categories, "statement"], ordered=True)
+ROUNDED = "rounding to cents"
+_SUMMARY_ROWS = pd.CategoricalDtype(["records", *_KINDS.categories, ROUNDED, "statement"], ordered=True)
 
 
-def find_discrepancies(lines: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
-    """Return the discrepancies between lines and records.
+def find_discrepancies(
+    lines: pd.DataFrame, records: pd.DataFrame, tolerance: int
+) -> tuple[pd.DataFrame, tuple[int, int]]:
+    """Return the discrepancies between lines and records, and the number and the sum of rounded amounts.
 
     Args:
         lines: Lines of a statement: msg_id, sent_ns, billed_segments, billed_units, billed_price, billed_amount.
         records: Accepted sends with prices: msg_id, started_ns, segments, units, price_micros, amount_micros.
+        tolerance: The largest difference of an amount, in millionths, that rounding explains.
 
     Returns:
         One row per discrepancy in the order of time, with the columns of ``Reconciliation.discrepancies`` except the
@@ -53,32 +58,42 @@ def find_discrepancies(lines: pd.DataFrame, records: pd.DataFrame) -> pd.DataFra
     latest_first: Any = records.sort_values("started_ns", ascending=False).itertuples(index=False)
     record_by_id = {record.msg_id: record for record in latest_first}  # of several, the first one in time
     ids = dict.fromkeys([*lines_by_id, *record_by_id])
-    rows = [row for it in ids for row in _compare_message(lines_by_id.get(it, []), record_by_id.get(it))]
-    rows.sort(key=lambda row: (row[2], row[1], row[0]))
-    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_TYPES)
+    found = [row for it in ids for row in _compare_message(lines_by_id.get(it, []), record_by_id.get(it), tolerance)]
+    rows = sorted((row for row in found if row[0] != ROUNDED), key=lambda row: (row[2], row[1], row[0]))
+    rounded = [row[-1] for row in found if row[0] == ROUNDED]
+    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_TYPES), (len(rounded), sum(rounded))
 
 
-def _compare_message(lines: list[Any], record: Any) -> Iterator[tuple[Any, ...]]:
+def _compare_message(of_message: list[Any], record: Any, tolerance: int) -> Iterator[tuple[Any, ...]]:
     """Yield the discrepancies of one message.
 
     The line that agrees with the record is the billed one; the others are billed twice.
 
     Args:
-        lines: The lines of the message in the order of time.
+        of_message: The lines of the message in the order of time.
         record: Its record, or None.
+        tolerance: As in ``find_discrepancies``.
     """
+    lines = [it for it in of_message if it.billed_amount >= 0]
+    refunds = [it for it in of_message if it.billed_amount < 0]
+    yield from (_row(Discrepancy.REFUNDED, it, record, it.billed_amount) for it in refunds)
     if not lines:
-        yield _row(Discrepancy.NOT_BILLED, None, record, -record.amount_micros)
+        if record is not None and record.in_period:
+            yield _row(Discrepancy.NOT_BILLED, None, record, -record.amount_micros)
         return
-    line = lines[0] if record is None else min(lines, key=lambda it: any(_compare_fields(it, record)))
+
+    def differences(line: Any) -> int:
+        return sum(row[0] != ROUNDED for row in _compare_fields(line, record, tolerance))
+
+    line = lines[0] if record is None else min(lines, key=differences)
     if record is None:
         yield _row(Discrepancy.NOT_RECORDED, line, None, line.billed_amount)
     else:
-        yield from _compare_fields(line, record)
+        yield from _compare_fields(line, record, tolerance)
     yield from (_row(Discrepancy.TWICE, it, record, it.billed_amount) for it in lines if it is not line)
 
 
-def _compare_fields(line: Any, record: Any) -> Iterator[tuple[Any, ...]]:
+def _compare_fields(line: Any, record: Any, tolerance: int) -> Iterator[tuple[Any, ...]]:
     """Yield the discrepancies of a line; their amounts in dispute add up to its amount less the record's amount."""
     is_known = not pd.isna(record.segments)
     units = record.units if is_known else line.billed_units
@@ -87,29 +102,32 @@ def _compare_fields(line: Any, record: Any) -> Iterator[tuple[Any, ...]]:
     if not pd.isna(record.price_micros) and line.billed_price != record.price_micros:
         yield _row(Discrepancy.PRICE, line, record, (line.billed_price - record.price_micros) * units)
     if excess := line.billed_amount - line.billed_price * line.billed_units:
-        yield _row(Discrepancy.AMOUNT, line, record, excess)
+        yield _row(ROUNDED if abs(excess) <= tolerance else Discrepancy.AMOUNT, line, record, excess)
 
 
-def _row(kind: Discrepancy, line: Any, record: Any, in_dispute: Any) -> tuple[Any, ...]:
+def _row(kind: str, line: Any, record: Any, in_dispute: Any) -> tuple[Any, ...]:
     missing = (None,) * 3
     recorded = missing if record is None else (record.segments, record.price_micros, record.amount_micros)
     billed = missing if line is None else (line.billed_segments, line.billed_price, line.billed_amount)
     msg_id, sent_ns = (line.msg_id, line.sent_ns) if record is None else (record.msg_id, record.started_ns)
-    return kind.value, msg_id, sent_ns, *recorded, *billed, in_dispute
+    return str(kind), msg_id, sent_ns, *recorded, *billed, in_dispute
 
 
-def summarize(discrepancies: pd.DataFrame, recorded: tuple[int, int | None], billed: tuple[int, int]) -> pd.DataFrame:
-    """Return one row for the records, for each kind of discrepancy and for the statement.
+def summarize(
+    discrepancies: pd.DataFrame, recorded: tuple[int, int | None], rounded: tuple[int, int], billed: tuple[int, int]
+) -> pd.DataFrame:
+    """Return one row for the records, for each kind of discrepancy, for the rounding and for the statement.
 
     Args:
         discrepancies: The result of ``find_discrepancies``.
         recorded: The number and the amount (millionths, None without prices) of the recorded messages.
+        rounded: The number of the lines with a rounded amount, and the sum of their differences.
         billed: The number and the amount of the lines.
     """
     groups = discrepancies.groupby("kind")["in_dispute"]
     counts, amounts = groups.size(), groups.sum()
     kinds = [(kind, int(counts.get(kind, 0)), int(amounts.get(kind, 0))) for kind in _KINDS.categories]
-    rows = [("records", *recorded), *kinds, ("statement", *billed)]
+    rows = [("records", *recorded), *kinds, (ROUNDED, *rounded), ("statement", *billed)]
     return pd.DataFrame(rows, columns=["part", "messages", "money"]).astype({"money": "Int64"})
 
 

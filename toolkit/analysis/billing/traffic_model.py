@@ -26,8 +26,8 @@ Method (Bayesian model averaging: Hoeting et al., Statistical Science 14, 1999):
 5. The forecast is the median of the drawn sums. The interval holds the middle 95 % of them.
 
 Example: 28 days with a level of 2,000 and noise of 5 % rule out large steps, so the sum of the next 20 days has an
-interval of about 17 % of it. After 28 more such days it is 10 %. If the level jumped a week ago, the hypotheses with a
-jump on that day have nearly all weight, and the interval is hardly wider.
+interval of about 18 % of it. After 28 more such days it is 10 %. If the level jumped by 40 % a week ago, the hypotheses
+with a jump on that day have nearly all weight, and the interval is 30 % after 28 days and 13 % after 56.
 
 `benchmarks/truth.py forecast_coverage` measures the coverage. The prior deviations below trade width for coverage:
 larger ones widen the interval of flat traffic, and smaller ones miss growth. MIN_DAYS = 14 gives two days of each

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis import Reconciliation, cost, forecast, forecast_by_day, reconcile
+from toolkit.analysis import Discrepancy, Reconciliation, cost, forecast, forecast_by_day, reconcile
 from toolkit.api.wire import Endpoint
 from toolkit.report import table_columns
 from toolkit.report.inputs import ReportInputs
@@ -89,6 +89,7 @@ def build_statement(inputs: ReportInputs) -> Iterator[Section]:
         since=inputs.since,
         until=inputs.until,
         timezone=inputs.options.timezone,
+        given=inputs.options.statement_format,
     )
     summary = [table_columns.text("part"), table_columns.count("messages"), table_columns.money("money")]
     each = [
@@ -164,12 +165,15 @@ def _cost_finding(total: pd.DataFrame, days: pd.Series) -> str:
 
 
 def _statement_finding(found: Reconciliation) -> str:
-    if found.discrepancies.empty:
-        return "The statement matches the records."
-    disputed = found.discrepancies["in_dispute"].sum()
+    is_refund = found.discrepancies["kind"] == Discrepancy.REFUNDED.value
+    disputes, refunds = found.discrepancies[~is_refund], found.discrepancies[is_refund]
+    refunded = f" {number_format.plural(len(refunds), 'line')} of it are refunds." if len(refunds) else ""
+    if disputes.empty:
+        return f"The statement matches the records.{refunded}"
+    disputed = disputes["in_dispute"].sum()
     money = number_format.money(abs(disputed), str(found.summary["currency"].iloc[0]))
-    messages = number_format.plural(len(found.discrepancies), "message")
-    return f"{messages} in dispute: {money} too {'much' if disputed >= 0 else 'little'} was billed."
+    messages = number_format.plural(len(disputes), "message")
+    return f"{messages} in dispute: {money} too {'much' if disputed >= 0 else 'little'} was billed.{refunded}"
 
 
 def _with_money(row: Row, name: str) -> str:
