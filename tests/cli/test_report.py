@@ -210,3 +210,27 @@ def test_what_is_wrong_is_one_clear_line_and_leaves_nothing_half_done(
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
     assert not [name for name in names(run) if name.startswith("report")]
+
+
+def test_unread_lines_are_told_on_stderr_and_pass_no_condition(tmp_path: Path) -> None:
+    line = '1.2.3.4 - k1 [06/Nov/2026:12:00:%02d +0000] "POST /v1/codes HTTP/1.1" 200 45 "-" "okhttp"\n'
+    (tmp_path / "access.log").write_text("".join(line % second + "1.2.3.4 - k1 [06/N\n" for second in range(50)))
+    done = smscode("report", "access.log", "--fail-if", "share(50019) > 0.1%", cwd=tmp_path)
+    assert done.returncode == 99, done.stderr
+    assert done.stdout.startswith("50 of 100 lines (50.00 %) could not be read")
+    assert "smscode: 50 of 100 lines (50.00 %) could not be read" in done.stderr
+    assert "--max-unread allows 1.00 %" in done.stderr
+    allowed = smscode("report", "access.log", "--fail-if", "share(50019) > 0.1%", "--max-unread", "50%", cwd=tmp_path)
+    assert allowed.returncode == 0, allowed.stderr
+
+
+def test_standard_input_is_a_run(tmp_path: Path) -> None:
+    line = '{"started": "2026-11-06T20:00:00", "endpoint": "send", "latency_ms": 1, "return_code": 50000}\n'
+    command = [sys.executable, "-m", "toolkit", "report", "-", "--format", "json", "--out", "-"]
+    command += ["--timezone", "Asia/Shanghai"]
+    done = subprocess.run(command, input=line, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["name"] == "stdin"
+    assert report["tables"]["sources"][0]["calls"] == 1
+    assert "Times without a time zone are read as Asia/Shanghai: -." in report["remarks"]

@@ -137,6 +137,8 @@ def report(
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
         _check_folder(wanted, paths, out)
+        show_status = stack.enter_context(_status())
+        reading["on_progress"] = lambda path, done, size: show_status(_describe_progress(path, done, size))
         other = read_run(against, timezone=zone, **reading) if against else None
         columns = _parse_columns("--statement-column", statement_column)
         options = ReportOptions(
@@ -144,10 +146,10 @@ def report(
             statement_format=form,
         )
         inputs = read_inputs(paths, options, since=since, until=until, **reading)
+        found = build_report(inputs, lambda section: show_status(f"computing {section}"))
+        show_status("")
         for remark in unread_remarks(inputs.total.sources):
             say(f"smscode: {mask_text(remark)}")
-        with _status() as on_section:
-            found = build_report(inputs, on_section)
         if out == _STDOUT:
             sys.stdout.writelines(str(text) for _, text in texts(found, wanted[0]))
         else:
@@ -203,7 +205,7 @@ def _check_folder(formats: Sequence[Format], paths: Sequence[Path], out: str | N
 
 @contextmanager
 def _status() -> Iterator[Callable[[str], None]]:
-    """Show the current section on a terminal."""
+    """Show on a terminal what is under way, until the block ends or an empty text is shown."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -211,7 +213,17 @@ def _status() -> Iterator[Callable[[str], None]]:
         yield lambda _: None
         return
     with console.status("reading") as status:
-        yield lambda section: status.update(f"computing {section}")
+        yield lambda text: status.update(text) if text else status.stop()
+
+
+def _describe_progress(path: str, done: int, size: int | None) -> str:
+    """Describe how much of a file was read.
+
+    >>> _describe_progress("logs/access.log", 500_000_000, 2_000_000_000)
+    'reading access.log: 500 of 2,000 MB'
+    """
+    mb = f"{done / 1e6:,.0f} of {size / 1e6:,.0f} MB" if size else "standard input"
+    return f"reading {Path(path).name}: {mb}"
 
 
 def _write(

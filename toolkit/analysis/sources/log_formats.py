@@ -99,7 +99,10 @@ def parse_log_format(log_format: str) -> LineFormat:
             return None
         at, values = len(first), []
         for text in between:
-            if (end := _find(line, text, at)) < 0:
+            end = line.find(text, at)
+            if end > at and line[end - 1] == "\\" and text[:1] == '"':
+                end = _find_unescaped(line, text, at, end)
+            if end < 0:
                 return None
             values.append(line[at:end])
             at = end + len(text)
@@ -112,17 +115,18 @@ def parse_log_format(log_format: str) -> LineFormat:
     return LineFormat(names, split)
 
 
-def _find(line: str, text: str, at: int) -> int:
+def _find_unescaped(line: str, text: str, at: int, end: int) -> int:
     r"""Return where a separator begins. A quote behind a backslash is part of the value: Apache writes ``\"``."""
-    end = line.find(text, at)
-    if text.startswith('"'):
-        while end > at and line[end - 1] == "\\" and _backslashes(line, at, end) % 2:
-            end = line.find(text, end + 1)
+    while end > at and line[end - 1] == "\\" and _backslashes(line, at, end) % 2:
+        end = line.find(text, end + 1)
     return end
 
 
 def _backslashes(line: str, at: int, end: int) -> int:
-    return end - at - len(line[at:end].rstrip("\\"))
+    first = end
+    while first > at and line[first - 1] == "\\":
+        first -= 1
+    return end - first
 
 
 def unescape(text: str) -> str:

@@ -136,15 +136,13 @@ class _File:
         self.undecoded += undecoded(batch.lines)
         if self.unwrap:
             numbered = [(number, self.unwrap(line)) for number, line in numbered]
-        json_lines, texts = [], []
         for number, line in numbered:
             if len(line) > MAX_LINE_CHARS:
                 self._add_unread(_TOO_LONG, number, line)
-            elif self.csv is None and line.lstrip().startswith("{"):
-                json_lines.append((number, line))
-            else:
-                texts.append((number, line))
-        self._add_json(json_lines)
+        numbered = [it for it in numbered if len(it[1]) <= MAX_LINE_CHARS]
+        texts = numbered if self.csv else [it for it in numbered if not it[1].lstrip().startswith("{")]
+        if not self.csv:
+            self._add_json([it for it in numbered if it[1].lstrip().startswith("{")] if texts else numbered)
         for format_ in (self.csv,) if self.csv else self.reader.formats:
             texts = self._add_texts(texts, format_)
         for number, line in texts:
@@ -173,13 +171,13 @@ class _File:
             f" FROM (FROM json_lines LIMIT {_KEYED_LINES}) WHERE json_valid(line)"
         )
         self.fields |= present_fields(self.reader.names, {key for (key,) in keys.fetchall()})
-        invalid = set(split.filter(pc.invert(split["is_json"]))["number"].to_pylist())
-        valid = split.filter(split["is_json"])
+        invalid = set(pc.filter(split["number"], pc.invert(split["is_json"])).to_pylist())
+        valid = split.filter(split["is_json"]) if invalid else split
         present = [name for name in self.reader.wanted if valid[name].null_count < valid.num_rows]
         if valid.num_rows:
-            self._add_columns(valid.select(["number", *present]), dict(numbered), present)
+            self._add_columns(valid.select(["number", *present]), numbered, present)
         repaired = []
-        for number, line in numbered:
+        for number, line in numbered if invalid else ():
             if number in invalid:
                 json_line = None if is_repaired else repair_json(line)
                 if json_line is None:
@@ -205,10 +203,10 @@ class _File:
             table = pa.table({"number": pa.array(numbers, pa.int64()), **wanted})
             self.fields |= present_fields(self.reader.names, wanted)
             self.fields |= {"latency_s"} if set(ALB_LATENCIES) <= set(wanted) else set()
-            self._add_columns(table, dict(numbered), list(wanted))
+            self._add_columns(table, numbered, list(wanted))
         return others
 
-    def _add_columns(self, table: pa.Table, texts: dict[int, str], present: Sequence[str]) -> None:
+    def _add_columns(self, table: pa.Table, numbered: Sequence[tuple[int, str]], present: Sequence[str]) -> None:
         """Turn columns into calls and write them; count the lines that are none."""
         reader = self.reader
         reader.connection.register(LINES, table)
@@ -217,9 +215,10 @@ class _File:
         for count in pc.value_counts(found["other"].drop_null()).to_pylist():
             self.others[count["values"]] += count["counts"]
         unread = found.filter(pc.is_valid(found["unread"])).select(["number", "unread"]).to_pylist()
+        texts = dict(numbered) if unread else {}
         for row in sorted(unread, key=lambda row: row["number"]):
             self._add_unread(row["unread"], row["number"], texts[row["number"]])
-        calls = found.filter(is_call)
+        calls = found if pc.all(is_call).as_py() else found.filter(is_call)
         if not calls.num_rows:
             return
         self.calls += calls.num_rows
