@@ -45,6 +45,7 @@ app.command()(simulate.simulate)
 def main() -> NoReturn:
     """Run the command line. Every error becomes one line on stderr and an exit code."""
     _interrupt_on_every_ending()
+    _hide_store_password()
     try:
         _run()
     except ReturnCodeError as problem:
@@ -63,6 +64,18 @@ def main() -> NoReturn:
     except Exception as problem:
         fail(f"a defect of the toolkit: {type(problem).__name__}: {problem}", ExitCode.DEFECT)
     raise SystemExit(0)
+
+
+def _hide_store_password() -> None:
+    """Start again with the store in SMSCODE_STORE if it has a password: everyone can read a process's arguments."""
+    arguments = list(sys.orig_argv)
+    for place, argument in enumerate(arguments):
+        option, _, value = argument.partition("=")
+        url = value or (arguments[place + 1] if place + 1 < len(arguments) else "")
+        if option == "--store" and "@" in url and os.name == "posix":
+            os.environ["SMSCODE_STORE"] = url
+            del arguments[place : place + (1 if value else 2)]
+            os.execv(sys.executable, arguments)
 
 
 def _interrupt_on_every_ending() -> None:

@@ -24,11 +24,11 @@ from toolkit.service.http.request_parser import MAX_HEAD_BYTES, MAX_MESSAGE_BYTE
 
 AUTH = f"Authorization: {basic('key', 'secret')['Authorization']}\r\n".encode()
 READ_BYTES = 256 * 1024  # what uvloop reads at once
-SMALLEST = b"GET / HTTP/1.1\r\n\r\n"
+SMALLEST = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n"
 
 
 def post(headers: bytes = b"", body: bytes = b"{}") -> bytes:
-    return b"POST /v1/codes HTTP/1.1\r\nContent-Length: %d\r\n%s%s\r\n%s" % (len(body), AUTH, headers, body)
+    return b"POST /v1/codes HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n%s%s\r\n%s" % (len(body), AUTH, headers, body)
 
 
 CHUNKED = post().replace(b"Content-Length: 2", b"Transfer-Encoding: chunked")[:-2]
@@ -208,6 +208,56 @@ def test_a_caller_that_closes_its_side_is_answered_and_disconnected(bench: Bench
             writer.write_eof()
             assert [await code_of(reader), await code_of(reader)] == [50004, 50004]
             assert await reader.read() == b""
+
+    run(test())
+
+
+@pytest.mark.parametrize("half", [b"POST /v1/co", post()[:-1], post()[:60]])
+@pytest.mark.parametrize("is_prompt", [True, False])
+def test_a_caller_that_closes_its_side_in_a_second_request_is_answered_and_disconnected(
+    bench: Bench, half: bytes, is_prompt: bool
+) -> None:
+    async def test() -> None:
+        door, api = Door(), Api(await bench.open())
+        app = RequestHandler(api.answer) if is_prompt else door
+        async with listening(app) as edge:
+            reader, writer = await edge.connect(post() + half)
+            writer.write_eof()
+            if not is_prompt:
+                await until(lambda: door.calls)
+                door.opened.set()
+            await parse_response(reader)
+            assert await reader.read() == b""
+            await until(lambda: not edge.connections)
+        await bench.store.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [
+        (b"Host: t\r\n" + AUTH + AUTH, 50002),
+        (b"Host: t\r\nAuthorization: \r\n" + AUTH, 50002),
+        (b"Host: t\r\nHost: t\r\n" + AUTH, 50007),
+        (AUTH, 50007),
+        (b"Host: t\r\nX-Other: 1\r\nX-Other: 2\r\n" + AUTH, 50004),
+    ],
+)
+def test_a_request_with_repeated_credentials_or_not_one_host_is_refused(bench: Bench, head: bytes, code: int) -> None:
+    async def test() -> None:
+        async with served(bench) as edge:
+            reader, _ = await edge.connect(b"POST /v1/codes HTTP/1.1\r\nContent-Length: 2\r\n%b\r\n{}" % head)
+            assert await code_of(reader) == code
+
+    run(test())
+
+
+def test_http_1_0_needs_no_host(bench: Bench) -> None:
+    async def test() -> None:
+        async with served(bench) as edge:
+            reader, _ = await edge.connect(post().replace(b"Host: t\r\n", b"").replace(b"HTTP/1.1", b"HTTP/1.0"))
+            assert await code_of(reader) == 50004
 
     run(test())
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from support.certificates import certificate
+from support.programs import require
 from support.service import Running, smscode_process
 
 from toolkit.api.errors import SettingsError
+from toolkit.service.delivery.webhook import WebhookFactory
 from toolkit.service.process.config import ServiceConfig
 
 
@@ -31,6 +38,108 @@ def test_a_stopped_service_answers_the_requests_under_way(start: Callable[..., R
         peer.sendall(b"{}")
         assert b"50004" in file.read()
     assert service.process.wait(timeout=240) == 0
+
+
+def test_a_stopped_service_answers_every_request_that_has_arrived(start: Callable[..., Running]) -> None:
+    service = start()
+    address = urlsplit(service.url)
+    request = b"POST /v1/codes HTTP/1.1\r\nHost: t\r\nAuthorization: %b\r\nContent-Length: 2\r\n\r\n{}"
+    request %= service.auth["Authorization"].encode()
+    with ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=240))
+
+        idle = [connect() for _ in range(20)]
+        for peer in idle:
+            peer.sendall(request)
+            assert b"50004" in peer.recv(4096)
+        service.process.send_signal(signal.SIGSTOP)
+        peers = [*idle, *(connect() for _ in range(20))]
+        for peer in peers:
+            peer.sendall(request * 2)
+        service.process.send_signal(signal.SIGTERM)
+        service.process.send_signal(signal.SIGCONT)
+        answers = [peer.makefile("rb").read() for peer in peers]
+    assert [answer.count(b"50004") for answer in answers] == [2] * 40
+    assert service.process.wait(timeout=240) == 0
+
+
+def test_a_low_limit_of_open_files_is_said_at_the_start(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'ulimit -n 256; exec "$0" -m toolkit serve --port 0 --json --until-stdin-closes']
+    command.append(sys.executable)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        _, logged = process.communicate()
+    assert b"may open only 256 files" in logged
+
+
+def test_a_password_in_the_store_option_is_not_in_the_process_list() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = f"redis://:s3cret@127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--store", store, "--workers", "2"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+            peer, _ = silent.accept()
+            with peer:  # the service waits for an answer of its Redis
+                shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+            process.communicate()
+    assert b"--workers" in shown
+    assert b"s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"admin_host": "0.0.0.0", "admin_port": 0}, "admin-host 0.0.0.0: everyone who reaches the admin port reads"),
+        ({"provider": WebhookFactory("http://sms.example.org/x", "s")}, "webhook_url is http://"),
+    ],
+)
+def test_a_setting_that_exposes_data_is_warned_of(options: dict[str, Any], reason: str) -> None:
+    [warning] = ServiceConfig(**options).warnings()
+    assert reason in warning
+
+
+@pytest.mark.parametrize(
+    "url", ["https://sms.example.org/x", "http://127.0.0.1:9000/", "http://localhost/", "http://[::1]/"]
+)
+def test_a_safe_setting_is_not_warned_of(url: str) -> None:
+    assert ServiceConfig(admin_port=0, provider=WebhookFactory(url, "s")).warnings() == []
+
+
+def test_the_nginx_site_in_deploy_serves_the_api_over_tls(start: Callable[..., Running], tmp_path: Path) -> None:
+    require("nginx")
+    service, (cert, _) = start(), certificate(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    site = (Path(__file__).parents[3] / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    for written, replacement in {
+        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+        "127.0.0.1:8018": urlsplit(service.url).netloc,
+        "/etc/ssl/sms.example.org/fullchain.pem": str(cert),
+        "/etc/ssl/sms.example.org/privkey.pem": str(tmp_path / "key.pem"),
+        "/var/log/nginx/smscode.log": str(tmp_path / "access.log"),
+    }.items():
+        assert site.count(written) == 1
+        site = site.replace(written, replacement)
+    config = tmp_path / "nginx.conf"
+    paths = " ".join(f"{it}_temp_path {tmp_path}/{it};" for it in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    main = f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr; events {{}}"
+    config.write_text(f"{main} http {{ {paths} {site} }}", encoding="utf-8")
+    with subprocess.Popen(["nginx", "-c", str(config), "-e", "stderr"]) as nginx:
+        try:
+            while not is_listening(port):
+                assert nginx.poll() is None
+            url, trusted = f"https://localhost:{port}", ssl.create_default_context(cafile=str(cert))
+            with httpx.Client(base_url=url, headers=service.auth, verify=trusted) as client:
+                sent = client.post("/v1/codes", json={"mobile": "13800138000", "temp_id": service.temp_id})
+                assert sent.status_code == 200
+                path = f"/v1/codes/{sent.json()['msg_id']}/valid"
+                verified = client.post(path, json={"code": service.peek(sent.json()["msg_id"])})
+                assert verified.json() == {"is_valid": True}
+                refused = client.post("/v1/codes", content=b"{" * 20_000)
+                assert refused.json()["error"]["code"] == 50007
+        finally:
+            nginx.terminate()
+    assert sent.headers["x-request-id"] in (tmp_path / "access.log").read_text(encoding="utf-8")
 
 
 def is_listening(port: int | None) -> bool:

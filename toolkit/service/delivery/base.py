@@ -75,6 +75,10 @@ class ProviderFactory(Protocol):
     def name(self) -> str:
         """The provider's name in settings and metrics."""
 
+    @property
+    def plain_text_host(self) -> str:
+        """The host that gets messages without TLS where TLS is possible, or an empty string."""
+
     def open(self, handle_receipt: ReceiptHandler) -> AbstractAsyncContextManager[Provider]:
         """Open the provider until the block ends; delivery receipts go to ``handle_receipt``.
 

@@ -47,6 +47,12 @@ class WebhookFactory:
         if not is_valid:  # the URL isn't repeated: it may hold a password
             raise SettingsError("invalid webhook_url: expected an HTTP URL, e.g. https://host/path")
 
+    @property
+    def plain_text_host(self) -> str:
+        """The webhook's host, if its URL is not https."""
+        parts = urlsplit(self.url)
+        return (parts.hostname or "") if parts.scheme == "http" else ""
+
     @asynccontextmanager
     async def open(self, handle_receipt: ReceiptHandler) -> AsyncIterator[WebhookProvider]:
         """Open an HTTP session until the block ends. A webhook sends no receipts."""

@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None  # the last one that was given to the application
         self._keep_alive = False  # whether the connection is kept after it
         self._ending = False  # after the responses that are due, the connection closes
+        self._at_eof = False  # the caller sends no more
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_lines = b""
         self.held = memoryview(b"")  # bytes that arrived while a response was due
@@ -82,7 +83,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Answer the whole requests of a caller that sends no more, and close."""
-        self._ending = True
+        self._ending = self._at_eof = True
         return self._busy
 
     def pause_writing(self) -> None:
@@ -98,8 +99,8 @@ class Connection(asyncio.Protocol):
     def shutdown(self) -> None:
         """Answer the requests that have begun, and close."""
         self._ending = True
-        if not (self._busy or self.parser.in_body):
-            self.transport.close()
+        if not self.parser.unfinished:
+            self._close_if_idle()
 
     # Reading.
 
@@ -109,6 +110,13 @@ class Connection(asyncio.Protocol):
             self._parse(piece)
         if not (self.held or self.transport.is_closing()):
             self.transport.resume_reading()
+        if self._ending:
+            self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        """Close an ending connection, unless a response is due or the rest of a body is still to come."""
+        if not (self._busy or self.held) and (self._at_eof or not self.parser.in_body):
+            self.transport.close()
 
     def _parse(self, data: bytes) -> None:
         if self.parser.ended:
@@ -160,7 +168,7 @@ class Connection(asyncio.Protocol):
         if reply is None:
             self.transport.abort()
         elif not self.transport.is_closing():
-            is_last = self._ending and not self.parser.parsed
+            is_last = self._ending and not (self.parser.parsed or self.held)
             self._write(reply, self._keep_alive and not is_last, head_only=request.method == b"HEAD")
 
     def _write(self, reply: ServerResponse, keep_alive: bool, head_only: bool = False) -> None:
@@ -175,8 +183,8 @@ class Connection(asyncio.Protocol):
 
     def _continue_reading(self) -> None:
         """Close the connection, or read on, when no response is due."""
-        if self._ending and not self.parser.in_body:
-            self.transport.close()
+        if self._ending and not self.held:
+            self._close_if_idle()
         elif self.parser.ended:
             # Closing at once would reset the connection of a caller that still sends, before it reads the response.
             if not self.transport.is_closing():

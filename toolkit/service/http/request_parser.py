@@ -37,8 +37,8 @@ _UNPARSED: dict[type[HttpParserError], ReturnCode] = {
 class Request(NamedTuple):
     """A request as it arrived: ``path`` is still quoted and without its query.
 
-    ``headers`` holds the first value of each header, by its name in lower case. A ``body`` of more than MAX_BODY_BYTES
-    is replaced by MAX_BODY_BYTES + 1 zeros.
+    ``headers`` holds the first value of each header, by its name in lower case, and every value of Authorization. A
+    ``body`` of more than MAX_BODY_BYTES is replaced by MAX_BODY_BYTES + 1 zeros.
     """
 
     method: bytes
@@ -78,12 +78,13 @@ class RequestParser:
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
+            if not self.ended:
+                self._decline_upgrade(data[upgrade.args[0] :])
         except HttpParserError as problem:
             if not self.ended:  # bytes after the last request are ignored
                 self._end(_UNPARSED.get(type(problem), ReturnCode.INVALID_BODY))
         else:
-            if self.unfinished:
+            if self.unfinished and not self.ended:
                 self._bound_size(len(data))
 
     @property
@@ -117,7 +118,9 @@ class RequestParser:
         return self.feed(head + rest)
 
     def _end(self, last: Request | ReturnCode) -> None:
-        """Parse nothing more: ``last`` is the last request that is answered."""
+        """Parse nothing more: ``last`` is the last request that is answered, unless that is known already."""
+        if self.ended:
+            return
         self.ended = True
         self.parsed.append((last, False))
 
@@ -144,10 +147,23 @@ class RequestParser:
         """End the head."""
         self._head_ended = True
         fields = self._fields = dict(reversed(self.headers))
+        if len(fields) < len(self.headers):
+            self._read_repeated()
+        if b"host" not in fields and self._parser.get_http_version() != "1.0":
+            self._end(ReturnCode.INVALID_BODY)
         if b"expect" in fields:
             self._expects = fields[b"expect"].lower() == b"100-continue"
         if int(fields.get(b"content-length", 0)) > MAX_BODY_BYTES:
             self._body = _TOO_LARGE
+
+    def _read_repeated(self) -> None:
+        """Refuse a second Host, and join a second Authorization to the first, which makes credentials of neither."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        credentials = [value for name, value in self.headers if name == b"authorization"]
+        if len(hosts) > 1:
+            self._end(ReturnCode.INVALID_BODY)
+        if len(credentials) > 1:  # RFC 9110, section 5.3
+            self._fields[b"authorization"] = b", ".join(credentials)
 
     def on_body(self, data: bytes) -> None:
         """Add a piece of the body; of one that is too large, no more than proves it."""

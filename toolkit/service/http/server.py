@@ -19,6 +19,8 @@ from toolkit.service.http.connection import Connection, sweep
 
 DRAIN_S = 10
 _SWEEP_TICKS = 10  # of uvicorn's ticks, which are 0.1 s apart
+_LAST_POLLS = 10  # accepting takes one poll of the loop, and reading one more; the rest is in case the loop skips any
+_FEW_FILES = 4096  # of open files: enough for a thousand connections and their spares
 
 
 class Server(uvicorn.Server):
@@ -64,6 +66,16 @@ class Server(uvicorn.Server):
             connections: Iterable[object] = self.server_state.connections
             sweep([it for it in connections if isinstance(it, Connection)], time.monotonic())
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to accept connections, and end those that are open after their requests are answered.
+
+        First read the connections and requests that have arrived already: the kernel holds them until the loop has
+        polled, and to close their sockets unread would reset them.
+        """
+        for _ in range(_LAST_POLLS):
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -127,15 +139,25 @@ def url(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def raise_file_limit() -> None:
-    """Raise the limit of open files to the maximum. The usual one, 1024, exists for programs that use select()."""
+def raise_file_limit() -> str:
+    """Raise the limit of open files to the maximum; return a warning if that is low, else an empty string.
+
+    The usual limit, 1024, exists for programs that use select().
+    """
     try:
         import resource
     except ImportError:  # not on Windows
-        return
+        return ""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS reports a hard limit that it does not grant
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= _FEW_FILES:
+        return ""
+    return (
+        f"the process may open only {limit} files, and each connection is one: further callers wait; raise the limit,"
+        f" e.g. ulimit -n {_FEW_FILES}, or LimitNOFILE={_FEW_FILES} for systemd"
+    )
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

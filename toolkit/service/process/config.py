@@ -83,6 +83,19 @@ class ServiceConfig:
         )
         return cls(**same_name | {"policy": policy, "provider": provider} | options)
 
+    def warnings(self) -> list[str]:
+        """Return the settings that show secrets or figures to others on the network."""
+        found = []
+        if self.admin_port is not None and not _is_loopback(self.admin_host):
+            found.append(
+                f"admin-host {self.admin_host}: everyone who reaches the admin port reads every app key, its balance"
+                " and the figures of the service, without a password; let only the monitoring reach it"
+            )
+        host = self.provider.plain_text_host if self.provider else ""
+        if host and not _is_loopback(host):
+            found.append(f"webhook_url is http://: everyone on the way to {host} reads mobiles and codes; use https://")
+        return found
+
     def __post_init__(self) -> None:
         if self.production and (self.speed != 1.0 or self.faults != NO_FAULTS):
             raise SettingsError("--speed and faults work only in a sandbox: remove them, or remove --production")

@@ -55,7 +55,6 @@ def serve(
     ``publish`` is called every PUBLISH_INTERVAL_S and at the end.
     """
     stderr = open_stderr()
-    raise_file_limit()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(config, announce, stderr, listener, publish))
 
@@ -68,6 +67,11 @@ async def _serve(
         counters = Counters()
         writer = LineWriter(stderr, counters)
         stack.enter_context(logging_json(writer, logging.INFO if config.logs_calls else logging.WARNING))
+        file_warning = raise_file_limit()
+        if publish is None:  # the supervisor of several workers has warned
+            warn(config)
+        if file_warning:
+            log.warning(file_warning)
         store = await stack.enter_async_context(configured_store(config, counters, config.speed))
         if isinstance(store, SqliteStore):
             store.write_owner(pid=os.getpid(), **await stack.enter_async_context(control_socket.listen(Admin(store))))
@@ -115,11 +119,18 @@ async def _deliver(config: ServiceConfig, factory: ProviderFactory, announce: An
     async with AsyncExitStack() as stack:
         stack.enter_context(logging_json(LineWriter(stderr, counters), logging.INFO))
         stack.enter_context(stopping(stopped.set, until_stdin_closes=False))
+        warn(config)
         store = await stack.enter_async_context(configured_store(config, counters))
         await stack.enter_async_context(delivering(store, factory, counters))
         health = Health(store, lambda: counters, unready=lambda: "")
         announce({"provider": factory.name} | await stack.enter_async_context(serving_admin_port(config, health)))
         await stopped.wait()
+
+
+def warn(config: ServiceConfig) -> None:
+    """Log the settings that expose something. They may be meant, for example in a private network."""
+    for warning in config.warnings():
+        log.warning(warning)
 
 
 def _build_api(config: ServiceConfig, store: Store, counters: Counters, tasks: set[asyncio.Task[Any]]) -> Api | Sandbox:

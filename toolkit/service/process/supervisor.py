@@ -47,6 +47,7 @@ async def _serve(config: ServiceConfig, announce: runtime.Announce, stderr: int)
     async with AsyncExitStack() as stack:
         listeners = [stack.enter_context(bind(config.host, port, shared=True)) for _ in range(config.workers)]
         stack.enter_context(logging_json(LineWriter(stderr, Counters())))
+        runtime.warn(config)
         # Opening the store here reports its problems once, before any worker starts.
         store = await stack.enter_async_context(runtime.configured_store(config, Counters(), config.speed))
         description = {"url": url(config.host, listeners[0])}

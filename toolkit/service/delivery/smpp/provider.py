@@ -60,6 +60,7 @@ class SmppFactory:
     source: str = ""
 
     name: ClassVar[str] = "smpp"
+    plain_text_host: ClassVar[str] = ""  # SMPP 3.4 has no TLS
 
     @classmethod
     def parse(cls, url: str, password: str, source: str = "") -> Self:
