@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class MessageRow(NamedTuple):
-    """An accepted send. ``digest`` is that of its code. ``forced``: see ``NewMessage``; 0 for none."""
+    """An accepted send. ``digest`` is that of its code. The last two: see ``NewMessage``; ``forced`` is 0 for none."""
 
     seq: int
     app_id: int
@@ -17,6 +17,7 @@ class MessageRow(NamedTuple):
     segments: int
     digest: bytes
     forced: int
+    rate_limited: bool
 
 
 class JobRow(NamedTuple):
@@ -33,6 +34,14 @@ class TryRow(NamedTuple):
     seq: int
     tried_ms: int
     right: int
+
+
+class PageRow(NamedTuple):
+    """What is known of a page of messages whose rows were deleted. Bit n of ``verified``: was message n verified?"""
+
+    page: int
+    expires_ms: int
+    verified: bytes
 
 
 class DeliveryRow(NamedTuple):

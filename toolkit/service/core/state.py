@@ -34,8 +34,14 @@ exactly, because every row was written in the transaction that answered its call
 
 **Forgetting.** Memory holds a message until it expires. Records lie in pages of 4096 consecutive numbers, and a page is
 dropped once its last message has expired (plus a minute, for calls that are still under way). The msg_id alone then
-proves that the message was sent, since it can be made with the service's key only. One bit a message remains for 24
-hours: was it verified? ``forget_expired`` does a small part of this work each time, so that no call waits for it.
+proves that the message was sent, since it can be made with the service's key only. One bit a message remains until 24
+hours after the last one of its page expired: was it verified? ``forget_expired`` does a small part of this work each
+time, so that no call waits for it. How far it has come changes no decision: ``verify`` looks at the times.
+
+**Deleting rows.** The store deletes the row of a message ``ROW_KEPT_MS`` after its send, and those of its tries after
+it. A code lives for a day at most and a failure counts for an hour, so both are over by then. What may still count is
+the bit: ``page_row`` has it, and the store writes it in the same transaction. So a state that is loaded decides as the
+one that wrote the rows.
 """
 
 from __future__ import annotations
@@ -54,12 +60,13 @@ from toolkit.api.return_codes import ReturnCode, find
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.digests import Digests, mask, unmask
 from toolkit.service.core.messages import Decision, NewMessage
-from toolkit.service.core.policy import HOUR_MS, Policy
+from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
 from toolkit.service.core.rate_windows import RateWindows, SendTimes
 from toolkit.service.core.record_pages import PAGE, RecordPages
-from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, TemplateRow, TryRow
+from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, PageRow, TemplateRow, TryRow
 
 VERIFIED_KEPT_MS = 24 * HOUR_MS  # an expired message is known as verified for so long
+ROW_KEPT_MS = MAX_TTL_S * 1000 + HOUR_MS
 _GRACE_MS = 60_000  # a call that was under way when a message expired has ended by then
 _MOBILES = 10**11
 _RECORD = struct.Struct("<IQQ16sHB?")  # the fields of Record
@@ -106,6 +113,7 @@ class Batch:
     jobs: list[JobRow] = field(default_factory=list)
     tries: list[TryRow] = field(default_factory=list)
     deliveries: list[DeliveryRow] = field(default_factory=list)
+    pages: list[PageRow] = field(default_factory=list)
     deletions: list[tuple[str, int, int]] = field(default_factory=list)
     app_ids: set[int] = field(default_factory=set)
     temp_ids: set[int] = field(default_factory=set)
@@ -199,7 +207,7 @@ class ServiceState:
         batch.replace(self.records, seq, None, record)
         batch.jobs.append(JobRow(seq, mask(code, pad)))
         batch.messages.append(
-            MessageRow(seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced_number)
+            MessageRow(seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced_number, rate_limited)
         )
         return Decision(ReturnCode.SUCCESS, 0, msg_id)
 
@@ -209,9 +217,8 @@ class ServiceState:
         if seq is None:
             return Decision(ReturnCode.INVALID_CODE)
         record = self.record(seq)
-        if record is None:
-            _, verified = self._verified.get(seq // PAGE, (0, 0))
-            return Decision(ReturnCode.VERIFIED_CODE if verified >> seq % PAGE & 1 else ReturnCode.EXPIRED_CODE)
+        if record is None or now_ms >= record.expires_ms + _GRACE_MS:
+            return Decision(self._late_verdict(seq, record, now_ms))
         key = app_id * _MOBILES + record.mobile
         failures = self.failures.get(key)
         if (wait_ms := self.failures.wait_ms(failures, now_ms)) > 0:
@@ -233,6 +240,13 @@ class ServiceState:
             return ReturnCode.EXPIRED_CODE
         right = hmac.compare_digest(record.digest, self.digests.code(msg_id, code))
         return ReturnCode.SUCCESS if right else ReturnCode.INVALID_CODE
+
+    def _late_verdict(self, seq: int, record: Record | None, now_ms: int) -> ReturnCode:
+        """Judge a message that has expired some time ago, whether its record was dropped or not."""
+        page, bit = divmod(seq, PAGE)
+        verified = record.verified if record else self._verified.get(page, (0, 0))[1] >> bit & 1
+        is_known = now_ms < self._page_expires_ms(page) + VERIFIED_KEPT_MS
+        return ReturnCode.VERIFIED_CODE if verified and is_known else ReturnCode.EXPIRED_CODE
 
     def _record_try(self, seq: int, record: Record, now_ms: int) -> None:
         self.try_seq += 1
@@ -305,15 +319,36 @@ class ServiceState:
             times.forget_before(now_ms - max(rule.window_ms for rule in self.policy.app_rules))
         expired = (page for page, expires_ms in self._expires_ms.items() if expires_ms + _GRACE_MS <= now_ms)
         for page in list(islice(expired, _PAGES_A_SWEEP)):
-            verified = int(self.records.column(page, _VERIFIED_AT)[::-1].translate(_DIGITS), 2)
-            _, earlier = self._verified.pop(page, (0, 0))
-            self._verified[page] = self._expires_ms.pop(page), verified | earlier
+            self._verified[page] = self._page_expires_ms(page), self._verified_bits(page)
+            del self._expires_ms[page]
             self.records.drop(page)
         forgotten = (
-            page for page, (expires_ms, _) in self._verified.items() if expires_ms + VERIFIED_KEPT_MS <= now_ms
+            page
+            for page, (expires_ms, _) in self._verified.items()
+            if expires_ms + VERIFIED_KEPT_MS <= now_ms and page not in self._expires_ms
         )
         for page in list(islice(forgotten, _PAGES_A_SWEEP)):
             del self._verified[page]
+
+    def _page_expires_ms(self, page: int) -> int:
+        return max(self._expires_ms.get(page, 0), self._verified.get(page, (0, 0))[0])
+
+    def _verified_bits(self, page: int) -> int:
+        _, verified = self._verified.get(page, (0, 0))
+        if page in self._expires_ms:
+            verified |= int(self.records.column(page, _VERIFIED_AT)[::-1].translate(_DIGITS), 2)
+        return verified
+
+    def page_row(self, page: int, last_seq: int) -> PageRow:
+        """Return what must be kept of the messages of a page up to ``last_seq`` when their rows are deleted."""
+        upto = (1 << min(PAGE, last_seq + 1 - page * PAGE)) - 1
+        verified = self._verified_bits(page) & upto
+        return PageRow(page, self._page_expires_ms(page), verified.to_bytes(PAGE // 8, "little"))
+
+    @property
+    def first_page(self) -> int:
+        """The first page of which anything is known."""
+        return min([*self._expires_ms, *self._verified], default=self.seq // PAGE)
 
     # Recovery.
 
@@ -332,12 +367,18 @@ class ServiceState:
         """Load a template."""
         self.templates[row.temp_id] = Template(*row[:4], enabled=bool(row.enabled))
 
+    def load_page(self, row: PageRow) -> None:
+        """Load what is known of messages whose rows were deleted."""
+        self._verified[row.page] = row.expires_ms, int.from_bytes(row.verified, "little")
+
     def load_message(self, row: MessageRow) -> None:
         """Load an accepted send. Call it in the order of ``seq``."""
-        self.seq, app_id, mobile, _, sent_ms, expires_ms, _, digest, forced = row
+        self.seq, app_id, mobile, _, sent_ms, expires_ms, _, digest, forced, rate_limited = row
         self.records[self.seq] = _RECORD.pack(app_id, mobile, expires_ms, digest, forced, 0, False)
         self._keep_page_until(self.seq, expires_ms)
         self.newest_ms = max(self.newest_ms, sent_ms)
+        if not rate_limited:
+            return
         self.sends.load(app_id * _MOBILES + mobile, sent_ms)
         if self.policy.app_rules:
             times = self.app_sends[app_id]

@@ -24,8 +24,9 @@ from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage
 from toolkit.service.core.policy import Policy
+from toolkit.service.core.record_pages import PAGE
 from toolkit.service.core.rows import DeliveryRow, Refund
-from toolkit.service.core.state import VERIFIED_KEPT_MS, Batch, ServiceState
+from toolkit.service.core.state import ROW_KEPT_MS, VERIFIED_KEPT_MS, Batch, ServiceState
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
 from toolkit.service.stores.key_file import read_key
@@ -290,17 +291,21 @@ class SqliteStore:
         self._lock.loss()  # so that it is logged within a second, even if nobody calls
         now_ms, state = self.clock.now_ms(), self.state
         state.forget_expired(now_ms)
-        kept_ms = max(VERIFIED_KEPT_MS, state.policy.longest_ms)
-        ends = (
-            ("messages", now_ms - kept_ms, self.commits.durable_seq),
-            ("tries", now_ms - kept_ms, state.try_seq),
-            ("jobs", now_ms - JOB_KEPT_MS, state.seq + 1),
-        )
+        durable_seq = self.commits.durable_seq
         with _store_errors(self.path):
+            ends = (
+                ("messages", now_ms - max(ROW_KEPT_MS, state.policy.longest_ms), durable_seq),
+                ("tries", tables.first_message(self._reader, durable_seq), state.try_seq),
+                ("pages", now_ms - VERIFIED_KEPT_MS, state.first_page),
+                ("jobs", now_ms - JOB_KEPT_MS, state.seq + 1),
+            )
             old = [tables.find_old(self._reader, *end, _ROWS_A_PRUNING) for end in ends]
             unsettled = tables.find_refunds(self._reader, *old[-1][1:]) if old[-1] else []
         self.commits.raise_if_stalled()
         state.batch.deletions += [found for found in old if found]
+        if messages := old[0]:
+            _, first, last = messages
+            state.batch.pages += [state.page_row(page, last) for page in range(first // PAGE, last // PAGE + 1)]
         expired = [row._replace(state=DeliveryState.EXPIRED, settled_ms=now_ms) for row, _ in unsettled]
         await self._write_deliveries(expired, [refund for _, refund in unsettled])
         return any(old)

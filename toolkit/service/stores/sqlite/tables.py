@@ -19,7 +19,7 @@ from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, Refund, TemplateRow, TryRow
+from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, PageRow, Refund, TemplateRow, TryRow
 from toolkit.service.core.state import Batch, ServiceState
 
 _ROWS_A_STATEMENT = 64
@@ -33,7 +33,8 @@ CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB,
     balance INTEGER);
 CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
 CREATE TABLE messages (seq INTEGER PRIMARY KEY, app_id INTEGER, mobile INTEGER, temp_id INTEGER, sent_ms INTEGER,
-    expires_ms INTEGER, segments INTEGER, digest BLOB, forced INTEGER);
+    expires_ms INTEGER, segments INTEGER, digest BLOB, forced INTEGER, rate_limited INTEGER);
+CREATE TABLE pages (page INTEGER PRIMARY KEY, expires_ms INTEGER, verified BLOB);
 CREATE TABLE jobs (seq INTEGER PRIMARY KEY, masked INTEGER);
 CREATE TABLE tries (try_seq INTEGER PRIMARY KEY, seq INTEGER, tried_ms INTEGER, right INTEGER);
 CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT, carrier_id TEXT, attempts INTEGER,
@@ -106,6 +107,7 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
         _put(db, "templates", TemplateRow._fields, batch.template_rows)
         _put(db, "messages", MessageRow._fields, batch.messages)
         _put(db, "jobs", JobRow._fields, batch.jobs)
+        _put(db, "pages", PageRow._fields, batch.pages)
         _put(db, "tries", TryRow._fields, batch.tries)
         _put(db, "deliveries", DeliveryRow._fields, batch.deliveries)
         if batch.deliveries:
@@ -137,7 +139,7 @@ def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
 
 
 def _key(table: str) -> str:
-    return {"tries": "try_seq", "apps": "app_id", "templates": "temp_id"}.get(table, "seq")
+    return {"tries": "try_seq", "apps": "app_id", "templates": "temp_id", "pages": "page"}.get(table, "seq")
 
 
 def write_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
@@ -179,6 +181,8 @@ def load(db: sqlite3.Connection, policy: Policy, digests: Digests) -> ServiceSta
         state.load_template(TemplateRow._make(template))
     for epoch in db.execute("SELECT first_seq, epoch FROM epochs ORDER BY first_seq"):
         state.load_epoch(*epoch)
+    for page in _select(db, PageRow, "pages"):
+        state.load_page(PageRow._make(page))
     for message in _select(db, MessageRow, "messages"):
         state.load_message(message)
     for attempt in _select(db, TryRow, "tries"):
@@ -244,12 +248,26 @@ def find_sent(db: sqlite3.Connection, carrier_id: str, mobile: int | None) -> De
 
 # Old rows. They are deleted from the first on. The newest row of a table stays, so that no number is used twice.
 
-_AGES = {"messages": "sent_ms FROM messages", "tries": "tried_ms FROM tries", "jobs": f"expires_ms {_JOINED}"}
+_AGES = {
+    "messages": "sent_ms FROM messages",
+    "tries": "seq FROM tries",
+    "jobs": f"expires_ms {_JOINED}",
+    "pages": "expires_ms FROM pages",
+}
 
 
-def find_old(db: sqlite3.Connection, table: str, before_ms: int, below: int, limit: int) -> tuple[str, int, int] | None:
-    """Find at most ``limit`` leading rows of a table from before a time: (table, first key, last key)."""
+def first_message(db: sqlite3.Connection, default: int) -> int:
+    """Return the number of the first message that has a row."""
+    return int(db.execute("SELECT coalesce(min(seq), ?) FROM messages", (default,)).fetchone()[0])
+
+
+def find_old(db: sqlite3.Connection, table: str, before: int, below: int, limit: int) -> tuple[str, int, int] | None:
+    """Find at most ``limit`` leading rows of a table that are old: (table, first key, last key).
+
+    A row is old if its time, for a try the number of its message, is less than ``before`` and its key less than
+    ``below``.
+    """
     key = f"{table}.{_key(table)}"
     rows = db.execute(f"SELECT {key}, {_AGES[table]} WHERE {key} < ? ORDER BY {key} LIMIT ?", (below, limit))
-    old = [number for number, _ in takewhile(lambda row: row[1] < before_ms, rows)]
+    old = [number for number, _ in takewhile(lambda row: row[1] < before, rows)]
     return (table, old[0], old[-1]) if old else None
