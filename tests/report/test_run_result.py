@@ -115,7 +115,8 @@ def test_failed_calls_are_counted_by_kind_and_by_what_the_scenario_expects(call)
 
 
 def test_a_rate_is_over_the_time_in_which_calls_were_due_not_until_the_last_answer(call):
-    records = [call(Endpoint.SEND, 50000, started_ns=at * 50_000_000, latency_ns=3_000_000_000) for at in range(60)]
+    starts_ns = [1_793_966_400 * 10**9 + at * 50_000_000 for at in range(60)]
+    records = [call(Endpoint.SEND, 50000, started_ns=it, latency_ns=3_000_000_000) for it in starts_ns]
     calls = analysis.from_records(records)
     pacing = {"pacing": {"elapsed_s": 3.0}, "thresholds": ["rate(send) >= 20/s", "rate(send) <= 20/s"]}
     run = RunResult("friday", calls, {"rate_per_s": 20, "duration_s": 3, **pacing})

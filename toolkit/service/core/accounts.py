@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from toolkit.api.defaults import CODE_DIGITS, TTL_S
 from toolkit.api.errors import InputError
 from toolkit.service.core.policy import MAX_TTL_S
-from toolkit.service.core.segments import count_segments
+from toolkit.service.core.sms_segments import count_segments
 
 DEFAULT_TEXT = "Your verification code is {code}."
 MAX_TEXT_CHARS = 1000

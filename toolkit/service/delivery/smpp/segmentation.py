@@ -1,6 +1,6 @@
 """Split a text into the parts of a concatenated SMS: GSM 7-bit if its letters allow that, else UCS-2.
 
-Sources: see ``toolkit.service.core.segments``. The API charges every text as UCS-2, in any alphabet.
+Sources: see ``toolkit.service.core.sms_segments``. The API charges every text as UCS-2, in any alphabet.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from aiosmpplib.codec import GSM7BitCodec
 
 from toolkit.api.errors import InputError
-from toolkit.service.core.segments import MAX_PART_OCTETS, MAX_SINGLE_OCTETS, join_letters
+from toolkit.service.core.sms_segments import MAX_PART_OCTETS, MAX_SINGLE_OCTETS, join_letters
 
 MAX_PARTS = 255
 

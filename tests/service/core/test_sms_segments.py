@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.service.core.accounts import Template
-from toolkit.service.core.segments import count_segments
+from toolkit.service.core.sms_segments import count_segments
 from toolkit.service.delivery.smpp.segmentation import UCS_2, split
 
 
