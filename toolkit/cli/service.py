@@ -312,7 +312,33 @@ def template_disable(
     temp_id: Annotated[int, typer.Argument(help="The template's number.")], store: Store = None, as_json: Json = False
 ) -> None:
     """Disable a template: sends with it are answered 'invalid temp_id'."""
-    show([_administer(store, "disable_template", temp_id=temp_id)], as_json)
+    show([_administer(store, "change_template", temp_id=temp_id, enabled=False)], as_json)
+
+
+@templates.command("enable")
+def template_enable(
+    temp_id: Annotated[int, typer.Argument(help="The template's number.")], store: Store = None, as_json: Json = False
+) -> None:
+    """Enable a template that was disabled."""
+    show([_administer(store, "change_template", temp_id=temp_id, enabled=True)], as_json)
+
+
+@templates.command("edit")
+def template_edit(
+    temp_id: Annotated[int, typer.Argument(help="The template's number.")],
+    text: Annotated[str | None, typer.Option(help="New text, with {code} once. Default: unchanged.")] = None,
+    ttl_s: Annotated[
+        int | None, typer.Option("--ttl", help="New lifetime of a code in seconds. Default: unchanged.")
+    ] = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Change a template. Messages that wait for delivery get the new text, at the price of the old one."""
+    from toolkit.service.admin.operations import advise_ttl
+
+    if ttl_s is not None and (warning := advise_ttl(ttl_s)):
+        say(f"warning: {warning}")
+    show([_administer(store, "change_template", temp_id=temp_id, text=text, ttl_s=ttl_s)], as_json)
 
 
 @messages.command("show")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 from support.service import Running, basic, smscode
 
-from toolkit.service.admin.control_socket import MAX_REQUEST_BYTES
+from toolkit.service.admin.control_socket import MAX_CLIENTS, MAX_REQUEST_BYTES, listen
+from toolkit.service.admin.operations import Admin
 from toolkit.service.core.accounts import App
 from toolkit.service.core.policy import Policy
+from toolkit.service.metrics.call_log import LOG_FIELDS
 from toolkit.service.stores.sqlite.store import SqliteStore
 
 
@@ -56,6 +59,10 @@ def test_templates_are_added_listed_and_disabled(store: str) -> None:
     assert [it["temp_id"] for it in administer(store, "template", "list", "--app-key", key)] == [1, 2]
     assert administer(store, "template", "disable", "2")[0]["enabled"] is False
     assert [it["enabled"] for it in administer(store, "template", "list")] == [True, False]
+    assert administer(store, "template", "enable", "2")[0]["enabled"] is True
+    edited = administer(store, "template", "edit", "2", "--text", "Code {code}")[0]
+    assert (edited["text"], edited["ttl_s"], edited["segments"], edited["enabled"]) == ("Code {code}", 60, 1, True)
+    assert administer(store, "template", "edit", "2", "--ttl", "90")[0] == edited | {"ttl_s": 90}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +78,7 @@ def test_templates_are_added_listed_and_disabled(store: str) -> None:
         (["app", "create", "--balance", "1" + "0" * 23], "at most 1000000000000 messages"),
         (["template", "add", "nobody", "{code}"], "unknown app 'nobody'"),
         (["template", "disable", "9"], "unknown template 9"),
+        (["template", "edit", "9", "--text", "{code}"], "unknown template 9"),
     ],
 )
 def test_a_refused_operation_gives_its_reason_and_changes_nothing(
@@ -136,6 +144,65 @@ def test_a_request_with_a_wrong_token_is_refused(start: Callable[..., Running], 
     assert (tmp_path / "store.db.lock").stat().st_mode & 0o077 == 0
     question = json.dumps({"token": "x", "operation": "list_apps", "arguments": {}}).encode() + b"\n"
     assert ask(tmp_path, question) == {"error": "wrong token"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "reason"),
+    [
+        ("create_app", {"balance": 1.5}, "Expected `int`, got `float`"),
+        ("create_app", {"balance": True}, "Expected `int`, got `bool`"),
+        ("create_app", {"balance": "7"}, "Expected `int`, got `str`"),
+        ("create_app", {"colour": 1}, "unknown field `colour`"),
+        ("top_up", {"app_key": "key"}, "missing required field `messages`"),
+        ("change_app", {"app_key": 7}, "Expected `str`, got `int`"),
+        ("list_apps", [], "got `array`"),
+    ],
+)
+def test_arguments_of_another_type_are_refused(
+    start: Callable[..., Running], tmp_path: Path, operation: str, arguments: Any, reason: str
+) -> None:
+    start("--production", "--provider", "outbox", "--store", f"sqlite:///{tmp_path}/store.db")
+    token = json.loads((tmp_path / "store.db.lock").read_text())["token"]
+    question = {"token": token, "operation": operation, "arguments": arguments}
+    assert reason in ask(tmp_path, json.dumps(question).encode() + b"\n")["error"]
+    assert administer(f"sqlite:///{tmp_path}/store.db", "app", "list") == []
+
+
+def test_operations_are_logged_with_their_user_and_without_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SqliteStore.open(tmp_path / "store.db", Policy())
+
+    async def claim() -> None:
+        async with listen(Admin(store)) as owner:
+            store.write_owner(pid=1, **owner)
+            create = {"app_key": "key", "master_secret": "s3cret", "balance": 5}
+            for operation, arguments in [("create_app", create), ("top_up", {"app_key": "key", "messages": -9})]:
+                question = {"token": owner["token"], "user": "ann", "operation": operation, "arguments": arguments}
+                await asyncio.to_thread(ask, tmp_path, json.dumps(question).encode() + b"\n")
+        await store.close()
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(claim())
+    created, refused = [it.__dict__[LOG_FIELDS] for it in caplog.records if it.getMessage().startswith("admin: ")]
+    assert created == {"operation": "create_app", "user": "ann", "app_key": "key", "balance": 5}
+    assert (refused["operation"], refused["messages"]) == ("top_up", -9)
+    assert "its balance is 5 messages" in refused["error"]
+
+
+def test_silent_clients_are_limited_and_told_when_their_time_is_up(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path / "store.db", Policy())
+
+    async def claim() -> None:
+        async with listen(Admin(store), timeout_s=0.5) as owner:
+            clients = [await asyncio.open_connection("127.0.0.1", owner["port"]) for _ in range(MAX_CLIENTS + 1)]
+            answers = [await reader.read() for reader, _ in clients]
+            for _, writer in clients:
+                writer.close()
+        await store.close()
+        assert [json.loads(it) for it in answers if it] == [{"error": "no request arrived within 0.5 s"}] * MAX_CLIENTS
+
+    asyncio.run(claim())
 
 
 def ask(folder: Path, question: bytes) -> Any:

@@ -88,14 +88,20 @@ class Admin:
             self._show_template(template) for template in self.store.templates() if app_id in (None, template.app_id)
         ]
 
-    async def disable_template(self, *, temp_id: int) -> JsonObject:
-        """Disable a template, so that the service refuses sends with it."""
+    async def change_template(
+        self, *, temp_id: int, text: str | None = None, ttl_s: int | None = None, enabled: bool | None = None
+    ) -> JsonObject:
+        """Change a template's text or lifetime, enable or disable it. None leaves a part unchanged.
+
+        Messages that wait for delivery are sent with the new text. They keep their price and lifetime.
+        """
         template = self.store.template(temp_id)
         if template is None:
             raise InputError(f"unknown template {temp_id}: `smscode template list` lists the templates")
-        disabled = Template(template.temp_id, template.app_id, template.text, template.ttl_s, enabled=False)
-        await self.store.put(template=disabled)
-        return self._show_template(disabled)
+        given: dict[str, Any] = {"text": text, "ttl_s": ttl_s, "enabled": enabled}
+        changed = replace(template, **{name: value for name, value in given.items() if value is not None})
+        await self.store.put(template=changed)
+        return self._show_template(changed)
 
     async def show_message(self, *, msg_id: str) -> JsonObject:
         """Return a message's delivery state, attempts and times.
