@@ -25,7 +25,7 @@ def test_a_redis_is_shared_by_processes_and_a_sqlite_file_is_not(scheme: str) ->
     assert not is_shared("sqlite:///sms.db")
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:path.db", "sqlite://path.db"])
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:path.db", "sqlite://path.db", "sqlite:///:memory:"])
 def test_a_sqlite_url_without_a_path_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match=r"sqlite:////path\.db for an absolute path"):
         read_path(url)

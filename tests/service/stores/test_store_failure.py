@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.programs import require
 from support.redis import RedisServer
 from support.service import Got, Running, smscode
 
@@ -163,6 +164,34 @@ def test_a_lock_of_another_process_charges_nothing_and_the_service_recovers(tmp_
     with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         failing.assert_refused()
+    failing.assert_recovered()
+
+
+@pytest.fixture
+def broken_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let fsync fail in services that are started from now on, while the file exists that is returned."""
+    library, flag = tmp_path / "broken_fsync.so", tmp_path / "fsync-fails"
+    source = Path(__file__).parents[2] / "support" / "broken_fsync.c"
+    subprocess.run([require("cc", "gcc"), "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("FSYNC_FAILS", str(flag))
+    return flag
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_failed_fsync_charges_nothing_also_if_the_service_is_killed_then(
+    killed: bool, tmp_path: Path, start: Start, broken_fsync: Path
+) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    failing = Failing(start("--store", store), store)
+    broken_fsync.touch()
+    failing.assert_refused()
+    if killed:
+        failing.service.process.kill()
+        failing.service.process.wait()
+    broken_fsync.unlink()
+    if killed:
+        failing.service = start("--store", store)
     failing.assert_recovered()
 
 

@@ -40,7 +40,7 @@ def read_path(url: str) -> Path:
         SettingsError: if the URL has no path.
     """
     path = url.removeprefix("sqlite:///")
-    if path in (url, ""):
+    if path in (url, "", ":memory:"):  # a store outlives its process, so it can't be in memory
         raise SettingsError(
             f"invalid store {url!r}: give sqlite:///path.db, or sqlite:////path.db for an absolute path"
         )

@@ -281,6 +281,13 @@ def test_a_store_that_was_emptied_gives_out_new_msg_ids_under_the_same_key(bench
     assert not set(before) & set(send_some(bench, 2))
 
 
+def test_an_emptied_file_beside_its_key_is_refused(bench: Bench) -> None:
+    send_some(bench, 1)
+    bench.path.write_bytes(b"")
+    with pytest.raises(RunError, match=r"store\.db: is empty although it has a key.*restore it from a backup"):
+        asyncio.run(bench.open())
+
+
 def test_a_number_that_was_pruned_is_not_given_out_again(bench: Bench) -> None:
     async def prune_all(sent: list[str]) -> None:
         await bench.open()

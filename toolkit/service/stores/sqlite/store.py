@@ -87,6 +87,11 @@ class SqliteStore:
             RunError: if the file cannot be used, or is not a store of this version.
         """
         path = path.resolve()
+        if beside(path, ".key").exists() and path.is_file() and not path.stat().st_size:
+            raise RunError(
+                f"{path}: is empty although it has a key, so its content was lost: restore it from a backup, or"
+                " delete it to begin anew"
+            )
         lock = LockFile.acquire(path)
         stack = ExitStack()
         stack.callback(lock.release)

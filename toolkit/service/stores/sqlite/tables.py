@@ -6,6 +6,7 @@ so that their pages are used again.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,8 @@ from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
 from toolkit.service.core.policy import Policy
 from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, PageRow, Refund, TemplateRow, TryRow
 from toolkit.service.core.state import Batch, ServiceState
+
+log = logging.getLogger(__name__)
 
 _ROWS_A_STATEMENT = 64
 _STATEMENTS = 1024  # kept ready for use: an INSERT for each number of rows and table
@@ -119,9 +122,28 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
                 db.execute("DELETE FROM jobs WHERE seq <= ?", (last,))
                 db.execute("DELETE FROM deliveries WHERE seq <= ?", (last,))
         db.execute("COMMIT")
-    finally:
+    except sqlite3.Error:
         if db.in_transaction:
             db.execute("ROLLBACK")
+        _overwrite_failed(db)
+        raise
+
+
+def _overwrite_failed(db: sqlite3.Connection) -> None:
+    """Overwrite what a failed commit may have left in the write-ahead log.
+
+    If fsync fails, the transaction is already in the log, whole and valid. SQLite ignores it from then on, but if the
+    process is killed, the next one reads the log and finds it: the callers, who got an error, would be charged. The
+    next transaction begins at the same place of the log. So one that changes nothing is written; it needs no fsync,
+    because what was written survives the death of the process.
+    """
+    try:
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(f"PRAGMA user_version={_VERSION}")  # an UPDATE that changes no value would write nothing
+    except sqlite3.Error as problem:  # such as a lock, or a disk that takes no write either
+        log.error("store: what a failed commit left in the log can't be overwritten: %s", problem)
+    finally:
+        db.execute("PRAGMA synchronous=FULL")
 
 
 def _put(db: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
