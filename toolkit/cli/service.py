@@ -251,11 +251,16 @@ def app_list(store: Store = None, as_json: Json = False) -> None:
 def app_topup(
     app_key: AppKey,
     messages: Annotated[int, typer.Argument(help="Messages to add; a negative number subtracts.")],
+    idempotency_key: Annotated[
+        str,
+        typer.Option(help="Name of this top-up, e.g. an invoice's number: repeating it adds nothing. Default: none."),
+    ] = "",
     store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Add messages to an app's balance."""
-    show([_administer(store, "top_up", app_key=app_key, messages=messages)], as_json)
+    arguments = {"app_key": app_key, "messages": messages, "idempotency_key": idempotency_key}
+    show([_administer(store, "top_up", **arguments)], as_json)
 
 
 @apps.command("suspend")

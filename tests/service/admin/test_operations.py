@@ -91,6 +91,18 @@ def test_a_refused_operation_gives_its_reason_and_changes_nothing(
     assert administer(store, "app", "list") == []
 
 
+def test_a_top_up_that_is_repeated_with_its_key_is_credited_once(store: str) -> None:
+    key = administer(store, "app", "create", "--balance", "3")["app_key"]
+    for _ in range(2):
+        done = administer(store, "app", "topup", key, "5", "--idempotency-key", "inv-17")
+        assert done[0]["balance"] == 8
+    refused = smscode("app", "topup", key, "6", "--idempotency-key", "inv-17", "--store", store)
+    assert (refused.returncode, "was used for another top-up" in refused.stderr) == (2, True)
+    refused = smscode("app", "topup", key, "6", "--idempotency-key", "a b", "--store", store)
+    assert (refused.returncode, "invalid idempotency key 'a b'" in refused.stderr) == (2, True)
+    assert administer(store, "app", "list")[0]["balance"] == 8
+
+
 def test_a_negative_top_up_does_not_go_below_zero(store: str) -> None:
     key = administer(store, "app", "create", "--balance", "3")["app_key"]
     assert administer(store, "app", "topup", key, "-1")[0]["balance"] == 2

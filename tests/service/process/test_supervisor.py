@@ -20,7 +20,7 @@ import pytest
 from support.admin import AdminPort
 from support.processes import wait_gone
 from support.redis import RedisServer
-from support.service import Running, running, smscode
+from support.service import Running, running, smscode, smscode_process
 from support.smsc import smsc
 
 Start = Callable[..., Running]
@@ -92,7 +92,9 @@ def test_a_service_whose_workers_cannot_start_ends_with_the_reason(
     async def claim() -> None:
         async with smsc(smpp_modules) as carrier:
             account = {"SMSCODE_SMPP_URL": f"smpp://a@127.0.0.1:{carrier.port}", "SMSCODE_SMPP_PASSWORD": "wrong"}
-            call = partial(smscode, "serve", "--production", "--provider", "smpp", *options, env=os.environ | account)
+            call = partial(
+                smscode_process, "serve", "--production", "--provider", "smpp", *options, env=os.environ | account
+            )
             done = await asyncio.to_thread(call)
         assert done.returncode == 2
         assert "refused to bind a: ESME_RINVPASWD" in done.stderr

@@ -408,6 +408,24 @@ async def test_a_receipt_finds_its_message_by_the_carriers_id(case: Case) -> Non
 
 
 @claim
+async def test_a_top_up_with_a_key_is_credited_once_also_after_a_restart(case: Case) -> None:
+    await case.begin(balance=10, apps=2)
+    [app] = [it for it in case.store.apps() if it.app_id == 1]
+    await asyncio.gather(*[case.store.put(app=app, credit=5, credit_key="inv-1") for _ in range(3)])
+    await case.store.put(app=app, credit=5, credit_key="inv-2")
+    assert await case.balance() == 20
+    await case.reopen()
+    await case.store.put(app=app, credit=5, credit_key="inv-1")
+    assert await case.balance() == 20
+    with pytest.raises(InputError, match="'inv-1': it was used for another top-up"):
+        await case.store.put(app=app, credit=6, credit_key="inv-1")
+    with pytest.raises(InputError):
+        await case.store.put(app=app, credit=-100, credit_key="inv-3")
+    await case.store.put(app=app, credit=1, credit_key="inv-3")
+    assert await case.balance() == 21
+
+
+@claim
 async def test_a_message_is_refunded_once_however_often_its_end_is_reported(case: Case) -> None:
     await case.begin(balance=10)
     msg_id = await case.sent(segments=3)

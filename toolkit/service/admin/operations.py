@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,8 @@ from toolkit.service.core.policy import ADVISED_TTL_S
 from toolkit.service.stores.base import Store
 
 MAX_MESSAGES = 10**12  # in one top-up, and in a new app's balance
+
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,100}")
 
 JsonObject = dict[str, Any]
 
@@ -58,10 +61,17 @@ class Admin:
         apps, balances = self.store.apps(), await self.store.balances()
         return [_show_app(app, balances[app.app_id]) for app in apps]
 
-    async def top_up(self, *, app_key: str, messages: int) -> JsonObject:
-        """Add messages to an app's balance. A negative number subtracts, but never below zero."""
+    async def top_up(self, *, app_key: str, messages: int, idempotency_key: str = "") -> JsonObject:
+        """Add messages to an app's balance. A negative number subtracts, but never below zero.
+
+        With an ``idempotency_key``, such as an invoice's number, a repetition adds nothing.
+        """
         _check_messages(messages)
-        await self.store.put(app=self._find(app_key), credit=messages)
+        if idempotency_key and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+            raise InputError(
+                f"invalid idempotency key {idempotency_key!r}: expected 1 to 100 ASCII characters, e.g. inv-17"
+            )
+        await self.store.put(app=self._find(app_key), credit=messages, credit_key=idempotency_key)
         return await self._show(app_key)
 
     async def change_app(

@@ -63,6 +63,14 @@ class Refund(NamedTuple):
     messages: int
 
 
+class TopUpRow(NamedTuple):
+    """A top-up with the key that its operator gave it, so that it is carried out once."""
+
+    top_up_key: str
+    app_id: int
+    messages: int
+
+
 class AppRow(NamedTuple):
     """An app with its balance in messages."""
 

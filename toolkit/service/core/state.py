@@ -63,7 +63,7 @@ from toolkit.service.core.messages import Decision, NewMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
 from toolkit.service.core.rate_windows import RateWindows, SendTimes
 from toolkit.service.core.record_pages import PAGE, RecordPages
-from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, PageRow, TemplateRow, TryRow
+from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, PageRow, TemplateRow, TopUpRow, TryRow
 
 VERIFIED_KEPT_MS = 24 * HOUR_MS  # an expired message is known as verified for so long
 ROW_KEPT_MS = MAX_TTL_S * 1000 + HOUR_MS
@@ -85,6 +85,11 @@ class Record(NamedTuple):
     forced: int
     tries: int
     verified: bool
+
+
+def used_key_error(credit_key: str) -> InputError:
+    """Return the error for a top-up whose idempotency key belongs to another one."""
+    return InputError(f"idempotency key {credit_key!r}: it was used for another top-up; choose a new key")
 
 
 class UndoableMapping(Protocol):
@@ -114,6 +119,7 @@ class Batch:
     tries: list[TryRow] = field(default_factory=list)
     deliveries: list[DeliveryRow] = field(default_factory=list)
     pages: list[PageRow] = field(default_factory=list)
+    top_ups: list[TopUpRow] = field(default_factory=list)
     deletions: list[tuple[str, int, int]] = field(default_factory=list)
     app_ids: set[int] = field(default_factory=set)
     temp_ids: set[int] = field(default_factory=set)
@@ -153,6 +159,7 @@ class ServiceState:
         self.app_ids: dict[str, int] = {}
         self.templates: dict[int, Template] = {}
         self.balances: dict[int, int] = {}
+        self.top_ups: dict[str, TopUpRow] = {}
         self.records = RecordPages(_RECORD.size)
         self.seq = self.try_seq = 0
         self.newest_ms = 0  # of the times that were loaded
@@ -282,18 +289,27 @@ class ServiceState:
         self._last_ids[of] = 1 + max([self._last_ids[of], *(self.apps if of == "app" else self.templates)])
         return self._last_ids[of]
 
-    def put_app(self, app: App, credit: int = 0) -> None:
-        """Add or change an app, and its balance by ``credit`` messages.
+    def put_app(self, app: App, credit: int = 0, credit_key: str = "") -> None:
+        """Add or change an app, and its balance by ``credit`` messages; with a ``credit_key`` once for that key.
 
         Raises:
-            InputError: if the balance would fall below zero.
+            InputError: if the balance would fall below zero, or if the key was given to another top-up.
         """
+        top_up = TopUpRow(credit_key, app.app_id, credit)
+        earlier = self.top_ups.get(credit_key)
+        if earlier == top_up:
+            credit = 0
+        elif earlier:
+            raise used_key_error(credit_key)
         balance = self.balances.get(app.app_id, 0)
         if balance + credit < 0:
             raise InputError(f"app {app.app_key}: its balance is {balance} messages, so {-credit} can't be taken away")
         self.batch.set(self.apps, app.app_id, app)
         self.batch.set(self.app_ids, app.app_key, app.app_id)
         self.credit(app.app_id, credit)
+        if credit_key and not earlier:
+            self.batch.set(self.top_ups, credit_key, top_up)
+            self.batch.top_ups.append(top_up)
 
     def put_template(self, template: Template) -> None:
         """Add or change a template."""

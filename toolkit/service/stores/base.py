@@ -36,11 +36,16 @@ class Store(VerificationStore, Protocol):
         """Return an unused number for an "app" or a "template": 1, 2, ..."""
         ...
 
-    async def put(self, *, app: App | None = None, credit: int = 0, template: Template | None = None) -> None:
+    async def put(
+        self, *, app: App | None = None, credit: int = 0, template: Template | None = None, credit_key: str = ""
+    ) -> None:
         """Add or change an app, its balance (by ``credit`` messages) and a template.
 
+        With a ``credit_key``, a repetition of the same credit changes no balance.
+
         Raises:
-            InputError: if the balance would fall below zero. Then nothing has changed.
+            InputError: if the balance would fall below zero, or if the key was given to another credit. Then nothing
+                has changed.
         """
         ...
 

@@ -14,6 +14,7 @@
 --                 state, carrier_code, carrier_id, attempts, settled_ms, refunded: its delivery
 --   :w:<mobile>   times of the sends to a mobile (0: to all mobiles), 8 bytes each, ascending
 --   :f:<mobile>   times of a mobile's wrong codes, likewise
+--   :t:<key>      messages of the top-up with an idempotency key
 --   :jobs         sorted set of the msg_ids that are not delivered yet, by the time in ms when each is due
 
 local MESSAGE = '<I8I4I4I2I2Bc16' -- mobile, temp_id, ttl_ms, segments, forced, rate_limited, digest
@@ -37,6 +38,8 @@ local function real_ms(service_ms)
 end
 
 local MAX_KEPT_MS = real_ms(settings.longest_ms) -- no message is kept longer
+
+local TOP_UP_KEPT_MS = 30 * 24 * 3600 * 1000 -- an idempotency key is known for so long
 
 local function message_key(msg_id)
   return tag .. ':m:' .. msg_id
@@ -206,10 +209,20 @@ function commands.balance()
 end
 
 -- Returns -1, and changes nothing, if the balance would fall below zero or exceed the integers that Lua counts exactly.
-function commands.credit(messages)
+-- Payload: the number, and after a space the idempotency key, if there is one. A key that was used for the same number
+-- changes nothing; for another one the answer is -2.
+function commands.credit(payload)
+  local messages, key = payload:match('^(%-?%d+) ?(.*)$')
+  local given = key ~= '' and redis.call('GET', tag .. ':t:' .. key)
+  if given then
+    return given == messages and commands.balance() or -2
+  end
   local balance = commands.balance() + messages
   if balance < 0 or balance > 2 ^ 53 then
     return -1
+  end
+  if key ~= '' then
+    redis.call('SET', tag .. ':t:' .. key, messages, 'PX', TOP_UP_KEPT_MS)
   end
   return redis.call('INCRBY', tag .. ':balance', messages)
 end

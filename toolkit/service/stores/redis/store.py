@@ -32,6 +32,7 @@ from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
+from toolkit.service.core.state import used_key_error
 from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
 from toolkit.service.stores.key_file import read_key
@@ -45,6 +46,7 @@ KEPT_MS = 24 * HOUR_MS  # a message is kept for so long after it has expired
 
 POLL_S = 0.4
 _OLDEST_REDIS = 7
+_USED_KEY = -2  # calls.lua: the answer of credit
 _CODES = {int(it): it for it in ReturnCode}
 _SEND = struct.Struct("<IQIIHHB16s")  # calls.lua: the masked code, and MESSAGE
 _SENT = struct.Struct("<QIIHHB16sQ")  # calls.lua: SENT
@@ -164,15 +166,21 @@ class RedisStore:
         """Return an unused number for an "app" or a "template": 1, 2, ..."""
         return await self._accounts.new_id(of)
 
-    async def put(self, *, app: App | None = None, credit: int = 0, template: Template | None = None) -> None:
+    async def put(
+        self, *, app: App | None = None, credit: int = 0, template: Template | None = None, credit_key: str = ""
+    ) -> None:
         """Add or change an app, its balance and a template.
 
         Raises:
-            InputError: if the balance would fall below zero, or if another app has the key.
+            InputError: if the balance would fall below zero, if another app has the key, or if ``credit_key`` was given
+                to another credit.
         """
         # A top-up alone does not write the app: another process may have changed it since it was read here.
         changed = app if app and app != self._accounts.apps.get(app.app_id) else None
-        if app and credit and await self._call(app.app_id, f"credit {credit}") < 0:
+        balance = await self._call(app.app_id, f"credit {credit} {credit_key}") if app and credit else 0
+        if balance == _USED_KEY:
+            raise used_key_error(credit_key)
+        if app and balance < 0:
             raise InputError(f"app {app.app_key}: its balance can't be changed by {credit} messages")
         if not await self._accounts.put(changed, template) and app:
             await self._call(app.app_id, f"credit {-credit}")

@@ -169,11 +169,13 @@ class SqliteStore:
         """Return an unused number for an "app" or a "template"."""
         return self.state.new_id(of)
 
-    async def put(self, *, app: App | None = None, credit: int = 0, template: Template | None = None) -> None:
+    async def put(
+        self, *, app: App | None = None, credit: int = 0, template: Template | None = None, credit_key: str = ""
+    ) -> None:
         """Add or change an app, its balance and a template, in one atomic step."""
         self.commits.raise_if_stalled()
         if app:
-            self.state.put_app(app, credit)
+            self.state.put_app(app, credit, credit_key)
         if template:
             self.state.put_template(template)
         await self.commits.wait_durable()

@@ -20,7 +20,17 @@ from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
 from toolkit.service.core.policy import Policy
-from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, PageRow, Refund, TemplateRow, TryRow
+from toolkit.service.core.rows import (
+    AppRow,
+    DeliveryRow,
+    JobRow,
+    MessageRow,
+    PageRow,
+    Refund,
+    TemplateRow,
+    TopUpRow,
+    TryRow,
+)
 from toolkit.service.core.state import Batch, ServiceState
 
 log = logging.getLogger(__name__)
@@ -44,6 +54,7 @@ CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT,
     settled_ms INTEGER);
 CREATE INDEX awaited ON deliveries (carrier_id) WHERE state = 'sent';
 """
+_TOP_UPS = "CREATE TABLE IF NOT EXISTS top_ups (top_up_key TEXT PRIMARY KEY, app_id INTEGER, messages INTEGER)"
 _JOBS = "SELECT app_id, seq, mobile, temp_id, masked, expires_ms, messages.segments, coalesce(carrier_code, '')"
 _JOINED = "FROM jobs JOIN messages USING (seq)"
 _WITH_FAULTS = f"{_JOINED} LEFT JOIN deliveries USING (seq)"
@@ -66,6 +77,7 @@ def connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous=FULL")
     if is_new:
         db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+    db.execute(_TOP_UPS)
     return db
 
 
@@ -97,17 +109,19 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
     try:
         db.execute("BEGIN IMMEDIATE")
         for late in revoked:
-            keys: dict[str, Iterable[int]] = {
+            keys: dict[str, Iterable[int | str]] = {
                 "messages": [row.seq for row in late.messages],
                 "jobs": [row.seq for row in late.messages],
                 "tries": [row.try_seq for row in late.tries],
                 "apps": late.app_ids,
                 "templates": late.temp_ids,
+                "top_ups": [row.top_up_key for row in late.top_ups],
             }
             for table, numbers in keys.items():
                 db.executemany(f"DELETE FROM {table} WHERE {_key(table)} = ?", [(number,) for number in numbers])
         _put(db, "apps", AppRow._fields, batch.app_rows)
         _put(db, "templates", TemplateRow._fields, batch.template_rows)
+        _put(db, "top_ups", TopUpRow._fields, batch.top_ups)
         _put(db, "messages", MessageRow._fields, batch.messages)
         _put(db, "jobs", JobRow._fields, batch.jobs)
         _put(db, "pages", PageRow._fields, batch.pages)
@@ -161,7 +175,8 @@ def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
 
 
 def _key(table: str) -> str:
-    return {"tries": "try_seq", "apps": "app_id", "templates": "temp_id", "pages": "page"}.get(table, "seq")
+    keys = {"tries": "try_seq", "apps": "app_id", "templates": "temp_id", "pages": "page", "top_ups": "top_up_key"}
+    return keys.get(table, "seq")
 
 
 def write_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
@@ -201,6 +216,7 @@ def load(db: sqlite3.Connection, policy: Policy, digests: Digests) -> ServiceSta
         state.load_app(AppRow._make(app))
     for template in _select(db, TemplateRow, "templates"):
         state.load_template(TemplateRow._make(template))
+    state.top_ups = {row[0]: TopUpRow._make(row) for row in _select(db, TopUpRow, "top_ups")}
     for epoch in db.execute("SELECT first_seq, epoch FROM epochs ORDER BY first_seq"):
         state.load_epoch(*epoch)
     for page in _select(db, PageRow, "pages"):
