@@ -286,6 +286,21 @@ def app_permit(
     show([_administer(store, "change_app", app_key=app_key, permitted=not revoke)], as_json)
 
 
+@apps.command("rotate")
+def app_rotate(
+    app_key: AppKey,
+    overlap_s: Annotated[int, typer.Option("--overlap", help="Seconds for which the old secret stays valid.")] = 86400,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Give an app a new secret, which is shown only this once. The old one stays valid for a while."""
+    rotated = _administer(store, "rotate_secret", app_key=app_key, overlap_s=overlap_s)
+    if as_json:
+        return show_json(rotated)
+    show([rotated], as_json)
+    return say("Keep the secret: it can't be shown again.")
+
+
 @templates.command("add")
 def template_add(
     app_key: AppKey,

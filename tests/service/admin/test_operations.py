@@ -137,6 +137,25 @@ def test_a_change_takes_effect_at_once(start: Callable[..., Running], tmp_path: 
     assert service.post("/v1/codes", fields, auth).code == 50000
 
 
+def test_the_old_secret_stays_valid_during_the_overlap_of_a_rotation(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--production", "--provider", "outbox", "--store", store)
+    made = administer(store, "app", "create", "--balance", "9")
+    key, secrets = made["app_key"], [made["master_secret"]]
+
+    def codes() -> list[int]:
+        return [service.post("/v1/codes", {"mobile": 1}, basic(key, secret)).code for secret in secrets]
+
+    assert codes() == [50005]
+    for overlap_s, expected in [("600", [50005, 50005]), ("600", [50002, 50005, 50005]), ("0", [50002] * 3 + [50005])]:
+        secrets.append(administer(store, "app", "rotate", key, "--overlap", overlap_s)["master_secret"])
+        assert [codes(), codes()] == [expected, expected]
+    refused = smscode("app", "rotate", key, "--overlap", "-1", "--store", store)
+    assert (refused.returncode, "invalid overlap -1" in refused.stderr) == (2, True)
+
+
 def test_only_creating_an_app_creates_a_store(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     done = smscode("app", "list", "--store", store)

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from support.naive import Naive
 from support.stores import CODE, MOBILE, OTHER_CODE, Case, claim, new_message, put_app
 
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Refusal
 from toolkit.service.core.accounts import Template
 from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.core.policy import Policy
+from toolkit.service.core.send_and_verify import VerificationService
 from toolkit.service.stores.base import LEASE_S
 
 SUCCESS, OUT_OF_FREQ, NO_MONEY = ReturnCode.SUCCESS, ReturnCode.OUT_OF_FREQ, ReturnCode.NO_MONEY
@@ -405,6 +408,23 @@ async def test_a_receipt_finds_its_message_by_the_carriers_id(case: Case) -> Non
     message = await case.store.message(msg_id)
     assert message
     assert message.delivery == Delivery(DeliveryState.DELIVERED, "000", "n-1")
+
+
+@claim
+async def test_a_rotated_secret_is_kept_and_the_old_one_ends_with_its_time(case: Case) -> None:
+    await case.begin()
+    [app] = case.store.apps()
+    until_ms, digest = case.store.clock.now_ms() + 60_000, case.store.digests.secret("new")
+    rotated = replace(app, secret_digest=digest, old_digest=app.secret_digest, old_until_ms=until_ms)
+    await case.store.put(app=rotated)
+    await case.reopen()
+    assert case.store.apps() == [rotated]
+    service = VerificationService(case.store)
+    old, new = (Credentials(app.app_key, secret).authorization.encode() for secret in ("secret", "new"))
+    assert [service.authenticate(it) for it in (old, new, old)] == [rotated] * 3
+    case.pass_s(60)
+    refused = Refusal(ReturnCode.AUTH_FAILED)
+    assert [service.authenticate(it) for it in (old, new)] == [refused, rotated]
 
 
 @claim

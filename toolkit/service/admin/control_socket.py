@@ -43,6 +43,7 @@ OPERATIONS = (
     "list_apps",
     "top_up",
     "change_app",
+    "rotate_secret",
     "add_template",
     "list_templates",
     "change_template",

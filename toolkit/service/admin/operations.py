@@ -17,6 +17,7 @@ from toolkit.service.core.accounts import DEFAULT_TEXT, App, Template, new_key
 from toolkit.service.core.policy import ADVISED_TTL_S
 from toolkit.service.stores.base import Store
 
+MAX_OVERLAP_S = 90 * 86400
 MAX_MESSAGES = 10**12  # in one top-up, and in a new app's balance
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,100}")
@@ -83,6 +84,20 @@ class Admin:
         permitted = app.permitted if permitted is None else permitted
         await self.store.put(app=replace(app, suspended=suspended, permitted=permitted))
         return await self._show(app_key)
+
+    async def rotate_secret(self, *, app_key: str, overlap_s: int) -> JsonObject:
+        """Give an app a new master secret. The present one stays valid for ``overlap_s`` seconds more.
+
+        A secret of an earlier rotation ends at once.
+        """
+        if not 0 <= overlap_s <= MAX_OVERLAP_S:
+            raise InputError(f"invalid overlap {overlap_s}: expected seconds from 0 to {MAX_OVERLAP_S}, e.g. 86400")
+        app, secret = self._find(app_key), new_key()
+        until_ms = self.store.clock.now_ms() + overlap_s * 1000
+        digest = self.store.digests.secret(secret)
+        rotated = replace(app, secret_digest=digest, old_digest=app.secret_digest, old_until_ms=until_ms)
+        await self.store.put(app=rotated)
+        return {"app_key": app_key, "master_secret": secret, "old_secret_until": _show_time(until_ms)}
 
     async def add_template(self, *, app_key: str, text: str, ttl_s: int = TTL_S) -> JsonObject:
         """Add a template to an app."""

@@ -17,13 +17,20 @@ SANDBOX_BALANCE = 10**9
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An account that calls the API. ``permitted`` is its SMS-code permission."""
+    """An account that calls the API.
+
+    Attributes:
+        permitted: its SMS-code permission.
+        old_digest: that of the secret before the last rotation, which is valid until ``old_until_ms``.
+    """
 
     app_id: int
     app_key: str
     secret_digest: bytes = field(repr=False)
     suspended: bool = False
     permitted: bool = True
+    old_digest: bytes = field(default=b"", repr=False)
+    old_until_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

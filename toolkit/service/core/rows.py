@@ -80,6 +80,8 @@ class AppRow(NamedTuple):
     suspended: bool
     permitted: bool
     balance: int
+    old_digest: bytes
+    old_until_ms: int
 
 
 class TemplateRow(NamedTuple):

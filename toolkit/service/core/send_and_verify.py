@@ -105,8 +105,13 @@ class VerificationService:
         app = self.store.app(credentials.app_key)
         digest = self.store.digests.secret(credentials.master_secret)
         right = hmac.compare_digest(digest, app.secret_digest if app else _UNKNOWN_APP_DIGEST)
-        if not app or not right or app.suspended:
+        now_ms = self.store.clock.now_ms()
+        old_digest = app.old_digest if app and now_ms < app.old_until_ms else _UNKNOWN_APP_DIGEST
+        was_right = hmac.compare_digest(digest, old_digest)
+        if not app or not (right or was_right) or app.suspended:
             return Refusal(ReturnCode.AUTH_FAILED)
+        if not right:  # the header must be checked again at each call, because its time ends
+            return app
         if len(self._known_headers) >= _KNOWN_HEADERS:
             self._known_headers.clear()
         self._known_headers[key] = app

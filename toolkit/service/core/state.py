@@ -178,8 +178,8 @@ class ServiceState:
         batch, self.batch = self.batch, Batch()
         for app_id in batch.app_ids & self.apps.keys():
             app = self.apps[app_id]
-            row = (app_id, app.app_key, app.secret_digest, app.suspended, app.permitted, self.balances[app_id])
-            batch.app_rows.append(AppRow._make(row))
+            rights = (app_id, app.app_key, app.secret_digest, app.suspended, app.permitted)
+            batch.app_rows.append(AppRow(*rights, self.balances[app_id], app.old_digest, app.old_until_ms))
         for temp_id in batch.temp_ids & self.templates.keys():
             it = self.templates[temp_id]
             batch.template_rows.append(TemplateRow(temp_id, it.app_id, it.text, it.ttl_s, it.enabled))
@@ -370,7 +370,8 @@ class ServiceState:
 
     def load_app(self, row: AppRow) -> None:
         """Load an app and its balance."""
-        app = App(row.app_id, row.app_key, row.secret_digest, bool(row.suspended), bool(row.permitted))
+        rights = (row.app_id, row.app_key, row.secret_digest, bool(row.suspended), bool(row.permitted))
+        app = App(*rights, row.old_digest, row.old_until_ms)
         self.apps[app.app_id], self.app_ids[app.app_key] = app, app.app_id
         self.balances[app.app_id] = row.balance
 

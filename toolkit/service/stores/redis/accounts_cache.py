@@ -78,8 +78,9 @@ class AccountsCache:
         apps_by_id: dict[int, App] = {}
         templates_by_id: dict[int, Template] = {}
         for app_id, packed in zip(map(int, apps[::2]), apps[1::2], strict=True):
-            app_key, digest, suspended, permitted = json.loads(packed)
-            apps_by_id[app_id] = App(app_id, app_key, bytes.fromhex(digest), suspended, permitted)
+            app_key, digest, suspended, permitted, old_digest, old_until_ms = json.loads(packed)
+            old = bytes.fromhex(old_digest), old_until_ms
+            apps_by_id[app_id] = App(app_id, app_key, bytes.fromhex(digest), suspended, permitted, *old)
         for temp_id, packed in zip(map(int, templates[::2]), templates[1::2], strict=True):
             of_app_id, text, ttl_s, enabled = json.loads(packed)
             templates_by_id[temp_id] = Template(temp_id, of_app_id, text, ttl_s, enabled)
@@ -95,7 +96,8 @@ class AccountsCache:
         """Add or change an app and a template; return False, with nothing changed, if another app has the key."""
         arguments: list[Any] = ["", "", "", "", ""]
         if app:
-            packed = json.dumps([app.app_key, app.secret_digest.hex(), app.suspended, app.permitted])
+            old = [app.old_digest.hex(), app.old_until_ms]
+            packed = json.dumps([app.app_key, app.secret_digest.hex(), app.suspended, app.permitted, *old])
             arguments[:3] = app.app_id, app.app_key, packed
         if template:
             packed = json.dumps([template.app_id, template.text, template.ttl_s, template.enabled])

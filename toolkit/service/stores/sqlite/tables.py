@@ -43,7 +43,7 @@ _SCHEMA = """
 CREATE TABLE clock (wall_ms INTEGER, clock_ms INTEGER, speed REAL);
 CREATE TABLE epochs (first_seq INTEGER PRIMARY KEY, epoch TEXT);
 CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB, suspended INTEGER, permitted INTEGER,
-    balance INTEGER);
+    balance INTEGER, old_digest BLOB, old_until_ms INTEGER);
 CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
 CREATE TABLE messages (seq INTEGER PRIMARY KEY, app_id INTEGER, mobile INTEGER, temp_id INTEGER, sent_ms INTEGER,
     expires_ms INTEGER, segments INTEGER, digest BLOB, forced INTEGER, rate_limited INTEGER);
