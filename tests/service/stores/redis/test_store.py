@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 from redis import Redis, RedisCluster
+from redis.exceptions import OutOfMemoryError, ResponseError
 from support.redis import RedisServer, Wire, free_port, wire
 from support.stores import CODE, MOBILE, OTHER_CODE, Case, new_message, put_app
 
@@ -21,6 +22,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.core.policy import Policy
 from toolkit.service.stores.base import Store
+from toolkit.service.stores.redis.pipeline import is_refusal
 from toolkit.service.stores.redis.store import POLL_S, RedisStore
 
 SUCCESS, OUT_OF_FREQ = ReturnCode.SUCCESS, ReturnCode.OUT_OF_FREQ
@@ -320,20 +322,109 @@ def test_calls_that_were_carried_out_without_an_answer_are_rolled_back(redis: Re
     asyncio.run(judge())
 
 
-def test_a_full_redis_refuses_calls_completely_and_recovers(own: RedisServer, tmp_path: Path) -> None:
+def test_a_code_that_was_verified_without_an_answer_is_right_at_the_next_attempt(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async def judge() -> None:
+        async with wired(redis, tmp_path) as (case, led):
+            msg_id = await case.sent()
+            led.is_cut = True
+            with pytest.raises(StoreError):
+                await case.verify(msg_id)
+            led.is_cut = False
+            assert await until(lambda: case.verify(msg_id)) is SUCCESS
+
+    redis.empty()
+    asyncio.run(judge())
+
+
+def test_a_full_redis_refuses_sends_completely_and_does_everything_else(own: RedisServer, tmp_path: Path) -> None:
     async def judge() -> None:
         case = Case(own.url, tmp_path, wall=None)
         await case.begin()
+        right, wrong = await case.sent(), await case.sent(MOBILE + 1)
         with own.client() as client:
             client.config_set("maxmemory", 1)
-            with pytest.raises(StoreError):
-                await case.send()
+            for _ in range(2):
+                answers = await asyncio.gather(
+                    case.send(MOBILE + 2), case.verify(wrong, OTHER_CODE), return_exceptions=True
+                )
+                assert [type(it) for it in answers] == [StoreError, ReturnCode]
+            assert await case.verify(right) is SUCCESS
+            assert (await case.store.pending_job(1, wrong)) is not None
+            for job in await case.store.take_jobs(2):
+                await case.store.record_delivery(job, Delivery(DeliveryState.SENT, "0", f"carrier-{job.mobile}"))
+            assert await case.store.record_receipt(f"carrier-{MOBILE}", Delivery(DeliveryState.DELIVERED))
+            await asyncio.sleep(2 * POLL_S)  # the watch task goes on too
+            await case.store.ping()
             client.config_set("maxmemory", 0)
-        assert await until(case.balance) == 1000
-        assert await case.send() is SUCCESS
+        assert await until(case.balance) == 998
+        assert await case.send(MOBILE + 2) is SUCCESS
         await case.close()
 
     asyncio.run(judge())
+
+
+@pytest.mark.parametrize(("key", "accepted"), [(f"w:{MOBILE}", 39), ("w:0", 0), ("jobs", 0), ("balance", 0)])
+def test_a_key_of_a_wrong_type_fails_only_the_sends_that_need_it_and_charges_nothing_for_them(
+    redis: RedisServer, tmp_path: Path, key: str, accepted: int
+) -> None:
+    async def judge() -> None:
+        redis.empty()
+        case = Case(redis.url, tmp_path, wall=None)
+        await case.begin(Policy((Rule(1, 60),), (Rule(100, 60),)), timeout_s=TIMEOUT_S)
+        with redis.client() as client:
+            kept = client.get("sms:{1}:balance")
+            client.delete(f"sms:{{1}}:{key}")
+            client.lpush(f"sms:{{1}}:{key}", "x")
+            sends = [case.send(MOBILE + n) for n in range(40)]
+            answers = Counter(str(it) for it in await asyncio.gather(*sends, return_exceptions=True))
+            assert answers[str(SUCCESS)] == accepted
+            assert sum(count for text, count in answers.items() if "WRONGTYPE" in text) == 40 - accepted
+            client.delete(f"sms:{{1}}:{key}")
+            if key == "balance":
+                client.set("sms:{1}:balance", kept)
+        assert await case.balance() == 1000 - accepted
+        assert [await case.send(MOBILE + n) for n in range(40)].count(SUCCESS) == 40 - accepted
+        await case.close()
+
+    asyncio.run(judge())
+
+
+def test_only_errors_from_before_a_script_starts_mean_that_nothing_was_done() -> None:
+    at_line = " script: 5f2c, on @user_script:52."
+    assert is_refusal(OutOfMemoryError("command not allowed when used memory > 'maxmemory'."))
+    assert is_refusal(ResponseError("LATE the deadline has passed"))
+    assert not is_refusal(OutOfMemoryError("command not allowed when used memory > 'maxmemory'." + at_line))
+    assert not is_refusal(ResponseError("WRONGTYPE Operation against a key" + at_line))
+    assert not is_refusal(ResponseError("ERR something new"))
+
+
+def test_a_redis_that_was_emptied_is_not_ready_and_calls_fail_until_its_data_is_back(
+    own: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def judge() -> None:
+        case = Case(own.url, tmp_path, wall=None)
+        await case.begin(Policy(()))
+        with own.client() as client:
+            kept = {key: client.dump(key) for key in client.scan_iter()}
+            client.flushall()
+            with pytest.raises(StoreError, match="Redis was emptied"):
+                await case.store.ping()
+            async with asyncio.timeout(240):
+                while "emptied" not in caplog.text:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(2 * POLL_S)
+            assert case.store.app("key1")  # so that its callers are not told 50002
+            with pytest.raises(StoreError):
+                await case.send()
+            for key, value in kept.items():
+                client.restore(key, 0, value)
+        assert await until(case.send) is SUCCESS
+        await case.close()
+
+    asyncio.run(judge())
+    assert caplog.text.count("emptied") == 1
 
 
 # What can't be used.
@@ -369,6 +460,26 @@ def test_an_older_redis_is_refused_with_its_version(redis: RedisServer, tmp_path
                 await RedisStore.open(led.url, Policy(), tmp_path / "key")
 
     asyncio.run(judge())
+
+
+def test_a_redis_that_may_remove_keys_is_refused_and_one_that_keeps_nothing_on_disk_is_told(
+    redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis.client() as client:
+        client.config_set("maxmemory-policy", "volatile-lru")
+        try:
+            assert "set `maxmemory-policy noeviction`" in refusal(redis.url, tmp_path / "key")
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+
+    async def begin() -> None:
+        redis.empty()
+        case = Case(redis.url, tmp_path)
+        await case.begin()
+        await case.close()
+
+    asyncio.run(begin())
+    assert "set `appendonly yes`" in caplog.text
 
 
 def test_the_key_file_is_created_once_and_another_key_is_refused(redis: RedisServer, tmp_path: Path) -> None:

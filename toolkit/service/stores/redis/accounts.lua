@@ -1,4 +1,3 @@
-#!lua
 -- Keep the accounts that all machines share: apps, templates, the clock's anchor, the check value of the key.
 -- Each call of the script is one atomic step.
 --

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolkit.api.errors import RunError
+from toolkit.api.errors import RunError, StoreError
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Anchor, Clock
 from toolkit.service.core.digests import Digests
-from toolkit.service.stores.redis.pipeline import Client, read_script, within
+from toolkit.service.stores.redis.pipeline import READING, WRITING, Client, read_script, within
 
 _FORMAT = b"1"
 _TAG = "sms:{accounts}"
@@ -84,6 +84,8 @@ class AccountsCache:
         for temp_id, packed in zip(map(int, templates[::2]), templates[1::2], strict=True):
             of_app_id, text, ttl_s, enabled = json.loads(packed)
             templates_by_id[temp_id] = Template(temp_id, of_app_id, text, ttl_s, enabled)
+        if self.apps and not apps_by_id:
+            raise StoreError("Redis was emptied: restore its data, or restart the service to begin anew")
         self.apps, self.templates = apps_by_id, templates_by_id
         self.by_key = {app.app_key: app for app in self.apps.values()}
         self._version = version or b""
@@ -107,4 +109,5 @@ class AccountsCache:
         return bool(done)
 
     async def _call(self, command: str, *arguments: Any) -> Any:
-        return await within(self.timeout_s, self.client.eval(_SCRIPT, 1, _TAG, command, *arguments))
+        flags = READING if command in ("poll", "read") else WRITING
+        return await within(self.timeout_s, self.client.eval(flags + _SCRIPT, 1, _TAG, command, *arguments))

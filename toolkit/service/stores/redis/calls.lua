@@ -1,4 +1,3 @@
-#!lua
 -- Carry out calls of one app, in their order, in one atomic step. The rules are those of toolkit/service/core/state.py.
 --
 -- KEYS[1]  the app's tag, sms:{app_id}. Every key begins with it, so all keys of an app lie in one slot.
@@ -6,6 +5,9 @@
 -- ARGV[2]  the time in ms that decisions use, or '' for Redis's own
 -- ARGV[3]  the settings as JSON: the policy, the anchor of the service clock, the return codes
 -- ARGV[4]  and further: the calls, each a command, a space and its payload
+--
+-- Returns the answer of each call. A call that fails has an error as its answer, and the others are not affected. Each
+-- command reads all keys that it is going to write before it writes the first, so a key of a wrong type changes nothing.
 --
 -- Keys of an app. Each has a TTL, except the balance.
 --   :balance      in messages
@@ -107,16 +109,16 @@ function commands.send(payload)
   if tonumber(redis.call('GET', tag .. ':balance') or 0) < segments then
     return { codes.NO_MONEY, 0 }
   end
-  for _, window in ipairs(windows) do
-    add_time(window.key, window.rules)
+  -- If nobody takes jobs, they would pile up: so each send deletes two whose message was deleted long ago.
+  for _, old in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms - MAX_KEPT_MS, 'BYSCORE', 'LIMIT', 0, 2)) do
+    redis.call('ZREM', tag .. ':jobs', old)
   end
   redis.call('DECRBY', tag .. ':balance', segments)
   local key, sent = message_key(msg_id), payload:sub(5, 4 + MESSAGE_BYTES) .. struct.pack('<I8', now_ms)
   redis.call('HSET', key, 'sent', sent, 'code', masked)
   redis.call('PEXPIRE', key, real_ms(ttl_ms + settings.kept_ms))
-  -- If nobody takes jobs, they would pile up: so each send deletes two whose message was deleted long ago.
-  for _, old in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms - MAX_KEPT_MS, 'BYSCORE', 'LIMIT', 0, 2)) do
-    redis.call('ZREM', tag .. ':jobs', old)
+  for _, window in ipairs(windows) do
+    add_time(window.key, window.rules)
   end
   redis.call('ZADD', tag .. ':jobs', wall_ms, msg_id)
   redis.call('PEXPIRE', tag .. ':jobs', MAX_KEPT_MS)
@@ -331,6 +333,10 @@ end
 local answers = {}
 for n = 4, #ARGV do
   local command, payload = ARGV[n]:match('^(%l+) (.*)$')
-  answers[#answers + 1] = commands[command](payload)
+  local done, answer = pcall(commands[command], payload)
+  if not done then
+    answer = redis.error_reply('FAILED ' .. tostring(type(answer) == 'table' and answer.err or answer))
+  end
+  answers[#answers + 1] = answer
 end
 return answers

@@ -22,11 +22,17 @@ The batch grows with the load, as in the group commit of the SQLite store.
 
     answer arrives before the deadline      the caller gets it
     Redis refuses before it starts          nothing was done: the caller gets a StoreError
-    connection lost, or no answer in time   in doubt: the caller gets a StoreError, and its ``Rollback`` is kept
+    any other error, or no answer in time   in doubt: the caller gets a StoreError, and its ``Rollback`` is kept
+
+``is_refusal`` knows the errors of the second kind. If one call of a script fails, the others get their answers.
+
+**When Redis is full**, it refuses scripts, except those whose first line allows it (``_FLAGS``). So the calls of an app
+are split by kind: sends are refused, and everything else goes on: verifying, recording results, reading.
 
 **Rollback.** A rollback undoes one call, if it was carried out (calls.lua: ``unsend``, ``unverify``). Redis does it
 only once its clock has passed the call's deadline; before that the call itself might still come. The store calls
-``roll_back`` every 0.4 s while Redis answers, so a caller that got an error is charged for a short time at most. A
+``roll_back`` every 0.4 s while Redis answers, so a caller that got an error is charged for a short time at most; until
+then calls are refused, so that it may repeat a call as soon as one is answered. A
 rollback may be repeated: if the call was not carried out, it changes nothing. Rollbacks are kept in memory, so those
 that are left when the process is killed are lost.
 
@@ -43,6 +49,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -54,11 +61,21 @@ from urllib.parse import parse_qsl, urlsplit
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
 from toolkit.api.errors import SettingsError, StoreError
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.metrics.counters import Histogram, commit_sizes
+
+log = logging.getLogger(__name__)
 
 Client = Redis | RedisCluster
 REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
@@ -102,8 +119,12 @@ def read_script(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-_SCRIPT = read_script("calls.lua")
-_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()  # Redis knows a script by its SHA-1
+WRITING, READING = "#!lua flags=allow-oom\n", "#!lua flags=no-writes\n"
+_FLAGS = {"send": "#!lua\n"} | dict.fromkeys(("balance", "undelivered", "due", "message", "backlog", "find"), READING)
+_SCRIPTS = {flags: flags + read_script("calls.lua") for flags in ("#!lua\n", WRITING, READING)}
+_SHAS = {  # Redis knows a script by its SHA-1
+    flags: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for flags, script in _SCRIPTS.items()
+}
 
 
 class Rollback(NamedTuple):
@@ -121,7 +142,7 @@ class Rollback(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _PendingCall:
-    tag: str
+    group: tuple[str, str]  # the tag, and the flags of the script
     call: bytes
     rollback: Rollback | None
     since_s: float
@@ -164,7 +185,8 @@ class Pipeline:
         if self.is_down:
             return Deferred(StoreError("Redis doesn't answer"))
         answer: Deferred[Any] = Deferred()
-        self._queue.append(_PendingCall(tag, call, rollback, time.monotonic(), answer))
+        group = tag, _FLAGS.get(call.partition(b" ")[0].decode(), WRITING)
+        self._queue.append(_PendingCall(group, call, rollback, time.monotonic(), answer))
         self._schedule()
         return answer
 
@@ -172,9 +194,14 @@ class Pipeline:
         """Undo the calls that were left open; those whose deadline has not passed stay for the next time."""
         for it in tuple(self.rollbacks):
             deadline_ms = self._deadline_ms(time.monotonic() + self.timeout_s)
-            answers = await within(self.timeout_s, self._run_scripts({it.tag: [it.encode()]}, deadline_ms))
-            if answers[it.tag] == [1]:
-                self.rollbacks.remove(it)
+            group = it.tag, WRITING
+            answers = await within(self.timeout_s, self._run_scripts({group: [it.encode()]}, deadline_ms))
+            match answers[group]:
+                case [1]:
+                    self.rollbacks.remove(it)
+                case [Exception() as problem]:  # it would fail again, and no call would be accepted
+                    log.error("store: %s %s failed and is given up: %s", it.command, it.fields["msg_id"], problem)
+                    self.rollbacks.remove(it)
 
     async def drain(self) -> None:
         """Return once every call is answered."""
@@ -204,12 +231,12 @@ class Pipeline:
         self._schedule()
 
     async def _send_batch(self, calls: list[_PendingCall]) -> None:
-        by_tag: dict[str, list[_PendingCall]] = {}
+        groups: dict[tuple[str, str], list[_PendingCall]] = {}
         for call in calls:
-            by_tag.setdefault(call.tag, []).append(call)
+            groups.setdefault(call.group, []).append(call)
         due_s = calls[0].since_s + self.timeout_s
         deadline_ms = self._deadline_ms(due_s)
-        encoded = {tag: [call.call for call in its] for tag, its in by_tag.items()}
+        encoded = {group: [call.call for call in its] for group, its in groups.items()}
         try:
             async with asyncio.timeout(due_s - time.monotonic()):
                 answers = await self._run_scripts(encoded, deadline_ms)
@@ -218,38 +245,49 @@ class Pipeline:
             self._fail(calls, deadline_ms, problem)
             waiting, self._queue = self._queue, []
             return _refuse(waiting, problem)  # they were not sent, so there is nothing to roll back
-        for tag, its in by_tag.items():
-            self._answer(its, answers[tag], deadline_ms)
+        for group, its in groups.items():
+            self._answer(its, answers[group], deadline_ms)
         return None
 
-    async def _run_scripts(self, calls: dict[str, list[bytes]], deadline_ms: int) -> dict[str, Any]:
-        """Run calls.lua once for each tag, and return its answers or its error by tag."""
+    async def _run_scripts(self, calls: dict[tuple[str, str], list[bytes]], deadline_ms: int) -> dict[Any, Any]:
+        """Run calls.lua once for each tag and flags, and return its answers or its error."""
         head = (deadline_ms, self.wall() if self.wall else "", self.settings)
-        arguments = {tag: (1, tag, *head, *its) for tag, its in calls.items()}
-        answers = await self._execute("EVALSHA", _SHA, arguments)
-        if unknown := {tag: it for tag, it in arguments.items() if isinstance(answers[tag], NoScriptError)}:
-            answers |= await self._execute("EVAL", _SCRIPT, unknown)  # Redis had no script to run: nothing was done
+        arguments = {group: (1, group[0], *head, *its) for group, its in calls.items()}
+        answers = await self._execute("EVALSHA", _SHAS, arguments)
+        if unknown := {group: it for group, it in arguments.items() if isinstance(answers[group], NoScriptError)}:
+            answers |= await self._execute("EVAL", _SCRIPTS, unknown)  # Redis had no script to run: nothing was done
         return answers
 
-    async def _execute(self, command: str, script: str, arguments: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+    async def _execute(self, command: str, scripts: dict[str, str], arguments: dict[Any, Any]) -> dict[Any, Any]:
         pipe = self.client.pipeline(transaction=False)
-        for its in arguments.values():
-            pipe.execute_command(command, script, *its)
+        for (_, flags), its in arguments.items():
+            pipe.execute_command(command, scripts[flags], *its)
         return dict(zip(arguments, await pipe.execute(raise_on_error=False), strict=True))
 
     def _answer(self, calls: list[_PendingCall], answers: Any, deadline_ms: int) -> None:
-        if isinstance(answers, ResponseError):
-            return _refuse(calls, answers)  # Redis refused to start: it is full, a replica, or past the deadline
+        if is_refusal(answers):
+            return _refuse(calls, answers)
         if isinstance(answers, Exception):
             return self._fail(calls, deadline_ms, answers)
         for call, answer in zip(calls, answers, strict=True):
-            call.answer.settle(answer)
+            if isinstance(answer, Exception):
+                self._fail([call], deadline_ms, answer)
+            else:
+                call.answer.settle(answer)
         return None
 
     def _fail(self, calls: list[_PendingCall], deadline_ms: int, problem: Exception) -> None:
         """Refuse calls that may have been carried out, and keep their rollbacks."""
         self.rollbacks += [it.rollback._replace(after_ms=deadline_ms) for it in calls if it.rollback]
         _refuse(calls, problem)
+
+
+def is_refusal(problem: object) -> bool:
+    """Return whether an error shows that Redis did not start a script: it is full, a replica, past the deadline, ..."""
+    if not isinstance(problem, ResponseError) or "@user_script" in str(problem):  # which names the line that failed
+        return False
+    refusals = (OutOfMemoryError, ReadOnlyError, NoPermissionError, NoScriptError)
+    return isinstance(problem, refusals) or str(problem).startswith(("LATE ", "MISCONF ", "NOREPLICAS ", "BUSY "))
 
 
 def _refuse(calls: list[_PendingCall], problem: Exception) -> None:

@@ -37,7 +37,7 @@ from toolkit.service.metrics.counters import Histogram, commit_sizes
 from toolkit.service.stores.base import LEASE_S
 from toolkit.service.stores.key_file import read_key
 from toolkit.service.stores.redis.accounts_cache import AccountsCache
-from toolkit.service.stores.redis.pipeline import Pipeline, Rollback, connect, describe, within
+from toolkit.service.stores.redis.pipeline import Client, Pipeline, Rollback, connect, describe, within
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +120,7 @@ class RedisStore:
                 raise RunError(
                     f"Redis {about['redis_version']} is too old: Redis {_OLDEST_REDIS} or later, or Valkey, is required"
                 )
+            await _check_settings(client, timeout_s)
             accounts = AccountsCache(client, timeout_s)
             wall_ms = wall or accounts.wall_ms
             digests = Digests(read_key(key_file, await accounts.is_empty()))
@@ -271,8 +272,10 @@ class RedisStore:
         return sum((await self._call_every_app("backlog ")).values())
 
     async def ping(self) -> None:
-        """Return once Redis has answered; raise StoreError if it does not in time."""
+        """Return once Redis has answered; raise StoreError if it does not in time, or while calls are rolled back."""
         await self._accounts.refresh()
+        if self._pipeline.is_down:
+            raise StoreError("calls that Redis left open are not rolled back yet")
 
     async def prune(self) -> bool:
         """Do nothing: every key has a TTL, except those of the accounts and balances, and Redis deletes it itself."""
@@ -330,9 +333,9 @@ class RedisStore:
                     log.error("%s", describe(problem))
                 self._pipeline.is_down = True
             else:
-                if self._pipeline.is_down:
+                if self._pipeline.is_down and not self._pipeline.rollbacks:
                     log.warning("Redis answers again")
-                self._pipeline.is_down = False
+                    self._pipeline.is_down = False
 
     def _update_clock(self) -> None:
         """Use the anchor that all machines share, and the time of Redis."""
@@ -342,6 +345,18 @@ class RedisStore:
             self.clock = Clock(anchor.speed, anchor, wall_ms, wall_ms)
         self._pipeline.settings = _settings(self.policy, anchor)
         self._pipeline.ahead_s = self._accounts.ahead_s
+
+
+async def _check_settings(client: Client, timeout_s: float) -> None:
+    """Raise RunError if Redis may remove data that decisions need; warn if it keeps nothing on disk."""
+    policy = (await within(timeout_s, client.info("memory"))).get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise RunError(
+            f"its maxmemory-policy is {policy}, so a full Redis would remove windows and balances: set"
+            " `maxmemory-policy noeviction`"
+        )
+    if not (await within(timeout_s, client.info("persistence"))).get("aof_enabled"):
+        log.warning("Redis has no append-only file, so answered calls are lost if it ends: set `appendonly yes`")
 
 
 def _settings(policy: Policy, anchor: Anchor) -> str:
