@@ -297,7 +297,7 @@ def _cell_text(path: Path, line: int, cell: Any) -> str | None:
 
 
 def _plain_name(name: str | None) -> str:
-    return re.sub(r"[\s_]|[(（\[].*?[)）\]]", "", name or "").lower()
+    return re.sub(r"[\s_]|[(（\[][^()（）\[\]]*[)）\]]", "", name or "").lower()
 
 
 def _find_columns(
