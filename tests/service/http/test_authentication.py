@@ -16,6 +16,8 @@ from support.service import basic
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Refusal, read_request
 from toolkit.service.core.send_and_verify import VerificationService
+from toolkit.service.http.handler import Api, RequestContext
+from toolkit.service.http.request_parser import Request
 
 WRONG = [("key", "wrong!"), ("kez", "secret"), ("kez", "wrong!")]
 FAILED = Refusal(ReturnCode.AUTH_FAILED)
@@ -60,6 +62,21 @@ def test_an_unknown_key_takes_the_same_steps_as_a_wrong_secret(verification: Ver
     taken = [steps(call) for call in calls]
     assert taken[0] == taken[1] == taken[2]
     assert "compare_digest" in taken[0]
+
+
+def test_refused_credentials_are_logged_and_counted_by_the_app_that_they_claim(bench: Bench) -> None:
+    async def test() -> list[str | None]:
+        api, claimed = Api(await bench.open()), []
+        for app_key, secret in [*WRONG, ("s3cret", "key")]:
+            headers = {b"authorization": basic(app_key, secret)["Authorization"].encode()}
+            context = RequestContext(b"id", "peer", 0.0)
+            await api.answer(context, Request(b"POST", b"/v1/codes", headers, b"{}", "peer"))
+            claimed.append(context.app_key)
+        assert api.verification.counters.failed_auths == {"key": 1, "unknown": 3}
+        await bench.store.close()
+        return claimed
+
+    assert asyncio.run(test()) == ["key", None, None, None]
 
 
 def test_an_unknown_key_takes_the_same_time_as_a_wrong_secret(verification: VerificationService) -> None:

@@ -94,6 +94,7 @@ def filled() -> Counters:
     counters.count("send", ReturnCode.SUCCESS, 0.001)
     counters.count("send", ReturnCode.NO_MONEY, 20.0)
     counters.batches.observe(32)
+    counters.failed_auths["key"] += 7
     counters.attempts["webhook"] += 6
     counters.deliveries["webhook", "delivered"] += 5
     return counters
@@ -106,6 +107,7 @@ def test_the_counters_of_several_processes_add_up() -> None:
     assert whole.calls == {("send", ReturnCode.SUCCESS): 2, ("send", ReturnCode.NO_MONEY): 2}
     assert whole.latencies["send"].counts[1] == whole.latencies["send"].counts[-1] == 2
     assert whole.latencies["send"].total == pytest.approx(40.002)
+    assert whole.failed_auths == {"key": 14}
     assert (whole.batches.total, whole.attempts, whole.deliveries) == (
         64,
         {"webhook": 12},

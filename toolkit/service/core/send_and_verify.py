@@ -117,6 +117,15 @@ class VerificationService:
         self._known_headers[key] = app
         return app
 
+    def claimed_app_key(self, authorization: bytes | None) -> str | None:
+        """Return the app key of a refused Authorization header; None if no app has it.
+
+        An unknown key is not returned, because it may be a secret in the wrong place.
+        """
+        credentials = read_authorization(authorization)
+        app = None if isinstance(credentials, Refusal) else self.store.app(credentials.app_key)
+        return app.app_key if app else None
+
     def send(self, app: App, fields: SendFields) -> Deferred[str | Refusal]:
         """Send a code; return the msg_id of the accepted message, or the refusal."""
         magic = self.magic_return_code(fields.mobile)

@@ -48,7 +48,8 @@ _BUSY = Refusal(ReturnCode.SERVER_ERROR, retry_after_s=1)
 class RequestContext:
     """The parts of a request that its log line and metrics show; a part that is not known yet is None.
 
-    ``endpoint`` is one of ENDPOINTS. ``started_s`` is the time of a monotonic clock.
+    ``endpoint`` is one of ENDPOINTS. ``app_key`` is only claimed if the credentials were refused. ``started_s``
+    is the time of a monotonic clock.
     """
 
     request_id: bytes
@@ -93,6 +94,9 @@ class Api:
         if app:
             context.app_key = app.app_key
         if received.refusal or app is None:
+            if received.refusal and received.refusal.return_code is ReturnCode.AUTH_FAILED:
+                context.app_key = self.verification.claimed_app_key(request.headers.get(b"authorization"))
+                self.verification.counters.failed_auths[context.app_key or "unknown"] += 1
             return Deferred(received.refusal or Refusal(ReturnCode.AUTH_FAILED))
         if send is None:
             verifying = self.verification.verify(app, received.msg_id or "", received.code)

@@ -68,6 +68,7 @@ class Counters:
     - ``unanswered``: calls whose connection the sandbox dropped
     - ``in_flight``: calls that have begun and not ended
     - ``waiting``: calls in flight that wait for the store
+    - ``failed_auths``: calls with refused credentials, by the app key that they claim, or "unknown"
     - ``lost_lines``: log lines that were dropped
     - ``refunded``: messages that were credited again, because a wrong setting of the provider kept them from delivery
     - ``delivery_problem``: why the provider refuses every message at present, or an empty string
@@ -77,6 +78,7 @@ class Counters:
     latencies: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(latencies))
     attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     deliveries: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    failed_auths: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     batches: Histogram = field(default_factory=commit_sizes)
     unanswered: int = 0
     in_flight: int = 0
@@ -100,6 +102,8 @@ class Counters:
             self.attempts[provider] += number
         for outcome, number in other.deliveries.items():
             self.deliveries[outcome] += number
+        for app_key, number in other.failed_auths.items():
+            self.failed_auths[app_key] += number
         self.batches.add(other.batches)
         self.unanswered += other.unanswered
         self.in_flight += other.in_flight

@@ -67,6 +67,12 @@ def _call_metrics(counters: Counters) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily("smscode_calls_in_flight", "Calls that are being answered.", counters.in_flight)
     yield GaugeMetricFamily("smscode_calls_waiting", "Calls that wait for the store.", counters.waiting)
+    failed = CounterMetricFamily(
+        "smscode_failed_authentications", "Calls with refused credentials, by the claimed app.", labels=("app_key",)
+    )
+    for app_key, number in sorted(counters.failed_auths.items()):
+        failed.add_metric((app_key,), number)
+    yield failed
     commits = HistogramMetricFamily("smscode_commit_calls", "Calls in each commit of the store.")
     commits.add_metric((), _buckets(counters.batches), counters.batches.total)
     yield commits
