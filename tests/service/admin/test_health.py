@@ -22,7 +22,10 @@ from support.bench import Bench
 from support.service import Running, smscode, smscode_process
 
 from toolkit.service.admin.health import Health
+from toolkit.service.core.policy import Policy
 from toolkit.service.metrics.counters import Counters
+from toolkit.service.stores.base import LoadProgress
+from toolkit.service.stores.open_store import open_store
 
 
 def test_a_running_service_is_alive_and_ready(start: Callable[..., Running]) -> None:
@@ -104,6 +107,42 @@ def test_readyz_fails_if_the_store_answers_too_late(bench: Bench) -> None:
         return told[0]["status"], told[1]["body"]
 
     assert asyncio.run(ask()) == (503, b"the store did not answer within 0 s\n")
+
+
+def test_a_service_that_loads_its_store_is_alive_and_says_how_far_it_is(bench: Bench) -> None:
+    async def ask(health: Health, path: str) -> tuple[int, str]:
+        told: list[Any] = []
+
+        async def send(event: Any) -> None:
+            told.append(event)
+
+        await health({"path": path, "method": "GET", "headers": []}, receive_nothing, send)
+        return told[0]["status"], told[1]["body"].decode()
+
+    async def load() -> None:
+        await bench.send(await bench.open())
+        await bench.store.close()
+        seen: list[int] = []
+        health = Health(None, Counters, unready=lambda: str(progress))
+
+        class Watched(LoadProgress):
+            def __setattr__(self, name: str, value: int) -> None:
+                super().__setattr__(name, value)
+                seen.extend([value] if name == "loaded" else [])
+
+        progress = Watched()
+        assert await ask(health, "/readyz") == (503, "loading the store\n")
+        store = await open_store(f"sqlite:///{bench.path}", Policy(), bench.path, progress=progress)
+        assert seen == [0, 1]
+        assert await ask(health, "/healthz") == (200, "ok\n")
+        assert await ask(health, "/readyz") == (503, "loading the store: 1 of 1 messages\n")
+        assert (await ask(health, "/metrics"))[0] == 200
+        progress.end()
+        health.store = store
+        assert (await ask(health, "/readyz"))[0] == 200
+        await store.close()
+
+    asyncio.run(load())
 
 
 async def receive_nothing() -> Any:

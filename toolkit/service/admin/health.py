@@ -22,15 +22,15 @@ STORE_TIMEOUT_S = 1.0
 DRAINING = "draining: no new connections are accepted"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Health:
     """The admin port's application.
 
-    ``counters`` returns the current counts. ``unready`` returns why the service should get no traffic now, or an
-    empty string. ``store_timeout_s`` limits the wait for the store, in seconds.
+    ``store`` is None until it is loaded. ``counters`` returns the current counts. ``unready`` returns why the service
+    should get no traffic now, or an empty string. ``store_timeout_s`` limits the wait for the store, in seconds.
     """
 
-    store: Store
+    store: Store | None
     counters: Callable[[], Counters]
     unready: Callable[[], str]
     store_timeout_s: float = STORE_TIMEOUT_S
@@ -63,6 +63,8 @@ class Health:
 
     async def _store_problem(self) -> str:
         """Return why the store can't be used, or an empty string."""
+        if self.store is None:
+            return "loading the store"
         try:
             async with asyncio.timeout(self.store_timeout_s):
                 await self.store.ping()
@@ -74,6 +76,8 @@ class Health:
 
     async def _store_state(self) -> StoreState | None:
         """Return the store's gauges; None if it does not answer."""
+        if self.store is None:
+            return None
         try:
             async with asyncio.timeout(self.store_timeout_s):
                 balances = await self.store.balances()

@@ -29,7 +29,7 @@ from toolkit.service.metrics.call_log import LineWriter, logging_json, open_stde
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.process.config import ServiceConfig
 from toolkit.service.sandbox import Sandbox, magic_return_code
-from toolkit.service.stores.base import Store
+from toolkit.service.stores.base import LoadProgress, Store
 from toolkit.service.stores.open_store import is_shared, open_store
 from toolkit.service.stores.sqlite.store import SqliteStore
 
@@ -72,10 +72,15 @@ async def _serve(
             warn(config)
         if file_warning:
             log.warning(file_warning)
-        store = await stack.enter_async_context(configured_store(config, counters, config.speed))
+        progress = LoadProgress()
+        health = Health(None, lambda: counters, unready=lambda: str(progress))
+        admin_url = await stack.enter_async_context(serving_admin_port(config, health))
+        store = await stack.enter_async_context(configured_store(config, counters, config.speed, progress))
+        progress.end()
         if isinstance(store, SqliteStore):
             store.write_owner(pid=os.getpid(), **await stack.enter_async_context(control_socket.listen(Admin(store))))
-        description = {"url": url(config.host, listener)} | await ensure_sandbox_app(store, config.production)
+        description = {"url": url(config.host, listener)} | admin_url
+        description |= await ensure_sandbox_app(store, config.production)
         await stack.enter_async_context(_pruning(store))
         await stack.enter_async_context(_watching_clock(store))
         if config.provider:
@@ -86,8 +91,7 @@ async def _serve(
         answer = _build_api(config, store, counters, tasks).answer
         handler = RequestHandler(answer, counters, writer if config.logs_calls else None, config.max_in_flight)
         server = Server(handler, Connection, lambda: announce(description), tasks)
-        health = Health(store, lambda: counters, unready=lambda: DRAINING if server.should_exit else "")
-        description |= await stack.enter_async_context(serving_admin_port(config, health))
+        health.store, health.unready = store, lambda: DRAINING if server.should_exit else ""
         # Calls create no cyclic garbage, so the collector may run rarely and skip the objects of the start.
         gc.collect()
         gc.freeze()
@@ -160,7 +164,7 @@ async def serving_admin_port(config: ServiceConfig, health: Health) -> AsyncIter
 
 @asynccontextmanager
 async def configured_store(
-    config: ServiceConfig, counters: Counters, speed: float | None = None
+    config: ServiceConfig, counters: Counters, speed: float | None = None, progress: LoadProgress | None = None
 ) -> AsyncIterator[Store]:
     """Open the configured store until the block ends.
 
@@ -171,7 +175,7 @@ async def configured_store(
         if store_url is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="smscode-"))
             store_url = f"sqlite:///{folder}/sandbox.db"
-        store = await open_store(store_url, config.policy, config.key_file, speed, counters.batches)
+        store = await open_store(store_url, config.policy, config.key_file, speed, counters.batches, progress)
         try:
             yield store
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from toolkit.service.core.accounts import App, Template
@@ -9,6 +10,27 @@ from toolkit.service.core.messages import Delivery, Job, Message
 from toolkit.service.core.send_and_verify import VerificationStore
 
 LEASE_S = 30  # real seconds; a job that was taken and not completed by then can be taken again
+
+
+@dataclass(slots=True)
+class LoadProgress:
+    """How much of a store is loaded; ``str`` is empty before and after the load.
+
+    >>> progress = LoadProgress()
+    >>> progress.loaded, progress.total = 1_000_000, 4_000_000
+    >>> str(progress)
+    'loading the store: 1,000,000 of 4,000,000 messages'
+    """
+
+    loaded: int = 0
+    total: int = 0
+
+    def end(self) -> None:
+        """Mark the load as complete."""
+        self.loaded = self.total = 0
+
+    def __str__(self) -> str:
+        return f"loading the store: {self.loaded:,} of {self.total:,} messages" if self.total else ""
 
 
 class Store(VerificationStore, Protocol):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from toolkit.api.errors import SettingsError
 from toolkit.service.core.policy import Policy
 from toolkit.service.metrics.counters import Histogram
-from toolkit.service.stores.base import Store
+from toolkit.service.stores.base import LoadProgress, Store
 
 STORE_URLS = "give sqlite:///path.db, or redis://host:port"
 
@@ -48,7 +49,12 @@ def read_path(url: str) -> Path:
 
 
 async def open_store(
-    url: str, policy: Policy, key_file: Path, speed: float | None = None, batch_sizes: Histogram | None = None
+    url: str,
+    policy: Policy,
+    key_file: Path,
+    speed: float | None = None,
+    batch_sizes: Histogram | None = None,
+    progress: LoadProgress | None = None,
 ) -> Store:
     """Open a store.
 
@@ -58,6 +64,7 @@ async def open_store(
         key_file: the key of a shared store's digests. The key of a SQLite store is in the file ``<path>.key``.
         speed: seconds of the service clock in one real second; None leaves a shared store's clock as it is.
         batch_sizes: counts the calls of each commit, or of each pipeline that is sent to Redis.
+        progress: is kept up to date while a SQLite store is loaded, in a thread.
 
     Raises:
         SettingsError: if the URL is not valid.
@@ -69,4 +76,7 @@ async def open_store(
         return await RedisStore.open(url, policy, key_file, speed, batch_sizes=batch_sizes)
     from toolkit.service.stores.sqlite.store import SqliteStore
 
-    return SqliteStore.open(read_path(url), policy, speed or 1.0, batch_sizes=batch_sizes)
+    path = read_path(url)
+    return await asyncio.to_thread(
+        SqliteStore.open, path, policy, speed or 1.0, batch_sizes=batch_sizes, progress=progress
+    )

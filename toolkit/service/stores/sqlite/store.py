@@ -28,7 +28,7 @@ from toolkit.service.core.record_pages import PAGE
 from toolkit.service.core.rows import DeliveryRow, Refund
 from toolkit.service.core.state import ROW_KEPT_MS, VERIFIED_KEPT_MS, Batch, ServiceState
 from toolkit.service.metrics.counters import Histogram, commit_sizes
-from toolkit.service.stores.base import LEASE_S
+from toolkit.service.stores.base import LEASE_S, LoadProgress
 from toolkit.service.stores.key_file import read_key
 from toolkit.service.stores.sqlite import tables
 from toolkit.service.stores.sqlite.group_commit import COMMIT_TIMEOUT_S, GroupCommit, stalled_error
@@ -69,6 +69,7 @@ class SqliteStore:
         timeout_s: float = COMMIT_TIMEOUT_S,
         now_s: Callable[[], float] = time.monotonic,
         batch_sizes: Histogram | None = None,
+        progress: LoadProgress | None = None,
     ) -> Self:
         """Open a store, or create it, and load its state.
 
@@ -81,6 +82,7 @@ class SqliteStore:
             timeout_s: the time after which a commit is given up.
             now_s: a monotonic clock, for leases.
             batch_sizes: counts the callers of each commit.
+            progress: is kept up to date while the messages are loaded.
 
         Raises:
             OwnedError: if another process has the store open.
@@ -100,7 +102,7 @@ class SqliteStore:
             reader = stack.enter_context(closing(tables.connect_to_read(path)))
             digests = Digests(read_key(beside(path, ".key"), is_new=tables.is_empty(db)))
             tables.check_key(db, digests)
-            state = tables.load(db, policy, digests)
+            state = tables.load(db, policy, digests, progress or LoadProgress())
             clock = Clock(speed, tables.read_anchor(db), wall, elapsed, state.newest_ms)
             tables.write_anchor(db, clock.anchor)
             tables.start_epoch(db, state)

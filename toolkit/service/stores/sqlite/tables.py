@@ -32,10 +32,12 @@ from toolkit.service.core.rows import (
     TryRow,
 )
 from toolkit.service.core.state import Batch, ServiceState
+from toolkit.service.stores.base import LoadProgress
 
 log = logging.getLogger(__name__)
 
 _ROWS_A_STATEMENT = 64
+_ROWS_A_LOAD = 1000
 _STATEMENTS = 1024  # kept ready for use: an INSERT for each number of rows and table
 _VERSION = 3
 _EPOCH_BYTES = 8
@@ -209,8 +211,8 @@ def read_anchor(db: sqlite3.Connection) -> Anchor | None:
     return row and Anchor(*row)
 
 
-def load(db: sqlite3.Connection, policy: Policy, digests: Digests) -> ServiceState:
-    """Load the state of the service."""
+def load(db: sqlite3.Connection, policy: Policy, digests: Digests, progress: LoadProgress) -> ServiceState:
+    """Load the state of the service, and report the progress of it."""
     state = ServiceState(policy, digests)
     for app in _select(db, AppRow, "apps"):
         state.load_app(AppRow._make(app))
@@ -221,8 +223,12 @@ def load(db: sqlite3.Connection, policy: Policy, digests: Digests) -> ServiceSta
         state.load_epoch(*epoch)
     for page in _select(db, PageRow, "pages"):
         state.load_page(PageRow._make(page))
-    for message in _select(db, MessageRow, "messages"):
-        state.load_message(message)
+    progress.total = db.execute("SELECT count(*) FROM messages").fetchone()[0]
+    messages = _select(db, MessageRow, "messages")
+    while some := messages.fetchmany(_ROWS_A_LOAD):
+        for message in some:
+            state.load_message(message)
+        progress.loaded += len(some)
     for attempt in _select(db, TryRow, "tries"):
         state.load_try(attempt)
     return state
