@@ -14,6 +14,14 @@ Method. Each value is compared with all other values together:
 4. Score: coverage * (log2 lift - (1 - 1 / lift) / ln 2), in bits: how much less surprising a call with the outcome is
    if its value is known. Values below 0.01 are dropped.
 
+Strata. An app that uses a broken template more than others has a high share of the outcome, although it isn't the
+cause. So the calls can be split by a cause that is already known, and each value is compared with the others within
+each stratum. The lift is then that of N. Mantel and W. Haenszel, Statistical aspects of the analysis of data from
+retrospective studies of disease, JNCI 22 (1959), with the variance of S. Greenland and J. Robins, Estimation of a
+common effect parameter from sparse follow-up data, Biometrics 41 (1985); with one stratum, both are those above.
+Strata in which all calls have the value say nothing about it and are left out. The binomial probability takes the mean
+chance over the strata, which overstates the variance (W. Hoeffding, 1956), so it never makes a value stand out.
+
 Worked example. 100 of 1,000 calls failed: 60 of the 100 calls with prefix A, all 3 calls with prefix B, and 37 of the
 other 897. Of the calls without prefix A 4.4 % failed, so the lift of A is 13.3. Its coverage is 0.6 and its score 0.6 *
 (3.74 - 1.33) = 1.44 bits. The lift of B is 10.2, but its coverage is 0.03 and its score 0.06 bits: three failures don't
@@ -23,8 +31,10 @@ explain a hundred.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from toolkit.analysis.change_detection.time_buckets import Floats
@@ -38,58 +48,95 @@ _MIN_VALUES = 20  # for the overdispersion: fewer values can't distinguish it fr
 _MEDIAN_CHI2 = 0.4549364231195724  # the median of chi-square with one degree of freedom
 
 
-def concentrated_values(values: pd.DataFrame) -> pd.DataFrame:
+def concentrated_values(values: pd.DataFrame, tests: int = 0) -> pd.DataFrame:
     """Return the values that stand out, in any order, with the columns that ``explain`` documents.
 
-    ``values``: one row per value, with the columns value, calls, found (calls with the outcome), calls_before and
-    found_before.
+    ``values``: one row per value, or per stratum and value, with the columns value, calls, found (calls with the
+    outcome), calls_before and found_before, and stratum, if the calls are split. ``tests``: the number of values,
+    if not all have a row.
     """
-    calls, found = values["calls"], values["found"]
-    elsewhere, found_elsewhere = calls.sum() - calls, found.sum() - found
-    prior_lift, prior_variance = _prior_lift(values["calls_before"], values["found_before"])
+    value = values.groupby("value", dropna=False, sort=False).ngroup().to_numpy()
+    rows = values.assign(row=value).groupby("row").agg({"value": "first"} | dict.fromkeys(COUNTS, "sum"))
+    strata = _by_stratum(values, value)
+    calls, found, elsewhere, found_elsewhere = strata[:4]
+    prior_lift, prior_variance = _prior_lift(*strata[4:])
+    is_compared = (calls > 0) & (elsewhere > 0)
     # Half a call with the outcome is added elsewhere, so that the share is positive also if there is none.
-    expected = calls * prior_lift * (found_elsewhere + 0.5) / (elsewhere + 1)
-    noise = _overdispersion(found, expected)
-    chance = _binomial_tail(found / noise, found_elsewhere / noise, calls * prior_lift, elsewhere)
-    rows = values.assign(
-        found_ratio=found / calls,
-        found_ratio_elsewhere=found_elsewhere / elsewhere.where(elsewhere > 0),
-        found_ratio_before=values["found_before"] / values["calls_before"].where(values["calls_before"] > 0),
-        lift=found / expected,
-        coverage_ratio=found / found.sum(),
-        excess=found - expected,
-        strength=_cramers_v(calls, found),
-        variance=noise * (1 / (found_elsewhere + 0.5) - 1 / (elsewhere + 1)) + prior_variance,
+    wanted, others = found_elsewhere + 0.5, elsewhere + 1
+    weight = np.where(is_compared, others / (calls + others), 0.0)
+    weighted_found, weighted_wanted = (weight * found).sum(0), (weight * calls * wanted / others).sum(0)
+    expected = (is_compared * calls * wanted / others).sum(0) * prior_lift
+    noise = _overdispersion(pd.Series((is_compared * found).sum(0)), pd.Series(expected))
+    chance = _binomial_tail(is_compared, found, found_elsewhere, calls * prior_lift, elsewhere, noise)
+    size = calls + others
+    spread = np.where(is_compared, (found + wanted) * calls * others / size**2 - found * wanted / size, 0.0).sum(0)
+    weighted_found[weighted_found == 0] = np.nan  # without the outcome, a value has no lift
+    lift = weighted_found / (weighted_wanted * prior_lift)
+    reach = np.exp(Z95 * np.sqrt(noise * spread / (weighted_found * weighted_wanted) + prior_variance))
+    coverage = rows["found"] / rows["found"].sum()
+    all_elsewhere = rows["calls"].sum() - rows["calls"]
+    rows = rows.assign(
+        found_ratio=rows["found"] / rows["calls"],
+        found_ratio_elsewhere=(rows["found"].sum() - rows["found"]) / all_elsewhere.where(all_elsewhere > 0),
+        found_ratio_before=rows["found_before"] / rows["calls_before"].where(rows["calls_before"] > 0),
+        lift=lift,
+        coverage_ratio=coverage,
+        excess=rows["found"] - rows["found"] / lift,
+        strength=_cramers_v(rows["calls"], rows["found"]),
+        lift_low=lift / reach,
+        lift_high=lift * reach,
+        score=coverage * (np.log2(lift) - (1 - 1 / lift) / math.log(2)),
     )
-    rows = rows.loc[(found > expected) & (chance * len(values) < _SIGNIFICANT)]
-    # The interval of a ratio of two shares: D. Katz et al., Obtaining confidence intervals for the risk ratio in cohort
-    # studies, Biometrics 34 (1978).
-    variance = rows["variance"] + noise * (1 / rows["found"] - 1 / rows["calls"])
-    reach, lift = np.exp(Z95 * np.sqrt(variance)), rows["lift"]
-    score = rows["coverage_ratio"] * (np.log2(lift) - (1 - 1 / lift) / math.log(2))
-    rows = rows.assign(lift_low=lift / reach, lift_high=lift * reach, score=score)
-    concentrated: pd.DataFrame = rows.loc[(lift > reach) & (score >= _MIN_SCORE)]
-    return concentrated
+    is_told = (chance * max(len(rows), tests) < _SIGNIFICANT) & (rows["lift_low"] > 1)
+    concentrated: pd.DataFrame = rows.loc[is_told & (rows["score"] >= _MIN_SCORE)]
+    return concentrated.reset_index(drop=True)
 
 
-def _binomial_tail(found: pd.Series, found_elsewhere: pd.Series, weight: pd.Series, elsewhere: pd.Series) -> Floats:
-    """Return the probability that at least ``found`` of all calls with the outcome have the value."""
+def _by_stratum(values: pd.DataFrame, value: npt.NDArray[np.integer[Any]]) -> list[Floats]:
+    """Return arrays of (strata, values): calls and found, both elsewhere, then the same four before."""
+    stratum = values["stratum"].to_numpy() if "stratum" in values else np.zeros(len(values), np.int64)
+    arrays = []
+    for names in (COUNTS[:2], COUNTS[2:]):
+        counts = np.zeros((2, stratum.max() + 1, value.max() + 1))
+        for count, name in zip(counts, names, strict=True):
+            np.add.at(count, (stratum, value), values[name].to_numpy(np.float64))
+        arrays += [*counts, *(counts.sum(2, keepdims=True) - counts)]
+    return arrays
+
+
+def _binomial_tail(
+    is_compared: npt.NDArray[np.bool_],
+    found: Floats,
+    found_elsewhere: Floats,
+    weight: Floats,
+    elsewhere: Floats,
+    noise: float,
+) -> Floats:
+    """Return the probability that at least ``found`` of the calls with the outcome have the value."""
     from scipy.special import betainc  # takes half a second to import
 
-    tail = betainc(np.maximum(found, 0.5), found_elsewhere + 1, weight / (weight + elsewhere))
+    both = np.where(is_compared, found + found_elsewhere, 0.0)
+    share = weight / np.maximum(weight + elsewhere, 1.0)
+    all_found = both.sum(0)
+    mean = np.where(all_found > 0, (both * share).sum(0) / np.maximum(all_found, 1.0), 1.0)
+    mine = (is_compared * found).sum(0)
+    tail = betainc(np.maximum(mine / noise, 0.5), (all_found - mine) / noise + 1, np.minimum(mean, 1.0))
     return np.asarray(tail, np.float64)
 
 
-def _prior_lift(calls: pd.Series, found: pd.Series) -> tuple[pd.Series, pd.Series | float]:
+def _prior_lift(
+    calls: Floats, found: Floats, elsewhere: Floats, found_elsewhere: Floats
+) -> tuple[Floats, Floats | float]:
     """Return each value's lift before the period, less one standard error and at least 1, and its log's variance."""
     if not calls.any():
-        return pd.Series(1.0, calls.index), 0.0
-    elsewhere, found_elsewhere = calls.sum() - calls, found.sum() - found
-    expected = calls * (found_elsewhere + 0.5) / (elsewhere + 1)
-    ratio = (found + _PRIOR_FOUND) / (expected + _PRIOR_FOUND)
-    variance = 1 / (found + _PRIOR_FOUND) + 1 / (found_elsewhere + _PRIOR_FOUND)
-    lift = (ratio * np.exp(-np.sqrt(variance))).clip(lower=1.0)
-    return lift.where(elsewhere > 0, 1.0), variance
+        return np.ones(calls.shape[1]), 0.0
+    is_compared = elsewhere > 0
+    expected = (is_compared * calls * (found_elsewhere + 0.5) / (elsewhere + 1)).sum(0)
+    mine, others = (is_compared * found).sum(0), (is_compared * found_elsewhere).sum(0)
+    ratio = (mine + _PRIOR_FOUND) / (expected + _PRIOR_FOUND)
+    variance = 1 / (mine + _PRIOR_FOUND) + 1 / (others + _PRIOR_FOUND)
+    lift = np.maximum(ratio * np.exp(-np.sqrt(variance)), 1.0)
+    return np.where(is_compared.any(0), lift, 1.0), variance
 
 
 def _overdispersion(found: pd.Series, expected: pd.Series) -> float:

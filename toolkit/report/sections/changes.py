@@ -130,7 +130,8 @@ def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
         during = inputs.calls.where(endpoint=str(row["endpoint"]))
         why = explain(during, outcome, since=row["changed_at"], until=until, top=1)
         what = {"outcome": f"{row['endpoint']} {_what(row)}", "since": row["changed_at"]}
-        most = why.head(3) if len(why) else why.reindex([0]).assign(value="not concentrated")
+        shown = why["value"].mask(why["dimension"] == "mobile_key", "one mobile")  # its key can be traced back to it
+        most = why.assign(value=shown).head(3) if len(why) else why.reindex([0]).assign(value="not concentrated")
         frames.append(most.assign(**what))
     counts = {"calls": "Int64", "found": "Int64"}  # null if an outcome is not concentrated
     return pd.concat(frames, ignore_index=True).astype(counts) if frames else pd.DataFrame()
