@@ -1,4 +1,4 @@
-"""Keep numbers whole in JSON: other programs read integers beyond 2**53 as floats, and lose their last digits."""
+"""Write large integers as text in JSON: other programs read those above 2**53 as floats, and lose their last digits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_EXACT = 2**53  # a double holds every integer up to this one (RFC 8259, sect
 
 
 def exact(value: Any) -> Any:
-    """Return a JSON value with text in place of integers beyond 2**53, at any depth.
+    """Return a JSON value with text in place of integers above 2**53, at any depth.
 
     >>> exact({"mobile_key": 9007199254740993, "calls": 3, "ids": [-9007199254740993]})
     {'mobile_key': '9007199254740993', 'calls': 3, 'ids': ['-9007199254740993']}

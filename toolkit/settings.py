@@ -285,7 +285,14 @@ def _read_file() -> dict[str | None, dict[str, Any]]:
     whole = {name: it for name, it in whole.items() if name not in _LISTS}
     tables = {name: whole.pop(name, {}) for settings in _TABLES if (name := settings.table)} | {None: whole}
     for settings in _TABLES:
-        _check_names(settings, tables[settings.table])
+        table, known = tables[settings.table], settings.model_fields
+        if not isinstance(table, dict):
+            raise SettingsError(
+                f"{_FILE}: {settings.table} must be a table: write [{settings.table}] above its settings"
+            )
+        for name in table.keys() - known.keys():
+            place = f" in [{settings.table}]" if settings.table else ""
+            raise SettingsError(f"{_FILE} has an unknown setting {name}{place} ({suggest(name, known)})")
     return {name: {key: it for key, it in table.items() if it != ""} for name, table in tables.items()}
 
 
@@ -296,15 +303,6 @@ def _load_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} can't be read: {error}") from None
-
-
-def _check_names(settings: type[_Settings], table: object) -> None:
-    if not isinstance(table, dict):
-        raise SettingsError(f"{_FILE}: {settings.table} must be a table: write [{settings.table}] above its settings")
-    known = settings.model_fields
-    for name in table.keys() - known.keys():
-        place = f" in [{settings.table}]" if settings.table else ""
-        raise SettingsError(f"{_FILE} has an unknown setting {name}{place} ({suggest(name, known)})")
 
 
 def _words(name: str) -> str:

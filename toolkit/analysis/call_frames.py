@@ -49,6 +49,7 @@ COLUMNS: dict[str, Any] = {
 }
 NEVER_NULL = ("started_ns", "endpoint")
 REQUIRED = (*NEVER_NULL, "latency_ns")  # the latency is null in calls of a log that doesn't hold it
+_ARROW_TEXTS = (pa.string(), pa.large_string(), pa.string_view())
 _KEYS = ("mobile_key", "msg_key")  # 64-bit digests, which a conversion to float changes
 _TIMES = ("started_ns", "latency_ns", "wait_ns")
 _MAX_EXACT_FLOAT = 2**53
@@ -64,7 +65,7 @@ _MISSING_CURES = {
 
 @dataclass(frozen=True, slots=True)
 class CheckedFrame:
-    """A table with all columns of CallRecord, and what the check found.
+    """A table with all columns of CallRecord, and the findings of the check.
 
     Attributes:
         table: The calls.
@@ -157,7 +158,7 @@ def _pandas_column(column: pd.Series) -> pa.Array | pa.ChunkedArray:
 def _arrow_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column with times as ns since 1970, and without the types that DuckDB changes."""
     type_ = column.type
-    if pa.types.is_dictionary(type_) and not _is_arrow_text(type_.value_type):
+    if pa.types.is_dictionary(type_) and type_.value_type not in _ARROW_TEXTS:
         column, type_ = column.cast(type_.value_type), type_.value_type
     if pa.types.is_null(type_):
         return column.cast(pa.string() if _is_text(name) else pa.int64())
@@ -176,10 +177,6 @@ def _arrow_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             ' frame["started"] = pd.to_datetime(frame["started"], utc=True)'
         )
     return column
-
-
-def _is_arrow_text(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
 
 
 def _is_text(name: str) -> bool:
@@ -205,7 +202,7 @@ def _convert(table: LazyTable) -> LazyTable:
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """An aggregate of a column, and the function that says what is wrong with its value; "" if nothing is."""
+    """An aggregate of a column, and the function that returns its error, or "" if the value is valid."""
 
     name: str
     expression: nw.Expr
@@ -219,7 +216,7 @@ def _checks(name: str, dtype: Any) -> Iterator[_Check]:
     """Yield the checks of a column; raise InputError for a type that no value of the column can have."""
     column, text = nw.col(name), _is_text(name)
     is_whole, is_float = dtype.is_integer(), dtype.is_float()
-    if not (dtype == nw.Unknown or _is_string(dtype) or is_whole or (_is_number(dtype) and not text)):
+    if not (dtype == nw.Unknown or _is_string(dtype) or is_whole or (dtype.is_numeric() and not text)):
         wanted = "text" if text else "whole numbers"
         cure = "times: epoch_ns() in DuckDB, 1000 * unix_micros() in Spark" if dtype.is_temporal() else "convert it"
         raise InputError(f"invalid column {name} of the frame of calls: it is {dtype}, expected {wanted}; {cure}")
@@ -270,10 +267,6 @@ def _normal(name: str) -> nw.Expr:
 
 def _is_string(dtype: Any) -> bool:
     return dtype in (nw.String, nw.Categorical, nw.Enum)
-
-
-def _is_number(dtype: Any) -> bool:
-    return bool(dtype.is_numeric())
 
 
 def _converted(name: str, dtype: Any) -> nw.Expr:

@@ -31,7 +31,7 @@ class Calls:
 
     ``sources``: how each text file was read. Parquet files and packed files have no record.
 
-    ``absent``: the columns of CallRecord that the source lacks; a function that needs one of them raises InputError.
+    ``absent``: the columns of CallRecord that the source lacks; a function that needs such a column raises InputError.
 
     ``copies``: the calls that were recorded again, and are left out; ``duplicates`` says how they are found.
     ``has_repeated_messages``: an accepted send is in several records; it is billed once. ``same_files``: the files that

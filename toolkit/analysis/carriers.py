@@ -8,16 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.calls_table import LazyTable, collect
 from toolkit.analysis.native_ops import to_engine
-
-if TYPE_CHECKING:
-    from phonenumbers import PhoneNumber
 
 _COUNTRY, _MOBILE_DIGITS, _PREFIX_DIGITS = 86, 11, 7
 _CACHE_SIZE = 1 << 17  # more than the number of prefixes in use
@@ -85,22 +82,16 @@ def _mobile_numbers() -> re.Pattern[str]:
 
 @lru_cache(_CACHE_SIZE)
 def _province(prefix: str) -> str | None:
-    from phonenumbers import geocoder
+    from phonenumbers import PhoneNumber, geocoder
 
-    number = _number(prefix)
-    if not number:
+    if not _is_prefix(prefix):
         return None
+    number = PhoneNumber(_COUNTRY, int(prefix.ljust(_MOBILE_DIGITS, "0")))
     province = geocoder.description_for_number(number, "en").rpartition(", ")[2]  # of "Suzhou, Jiangsu"
     return None if province in ("", "China") else province
 
 
 _LOOKUPS: dict[str, Callable[[str], str | None]] = {"carrier": _carrier, "province": _province}
-
-
-def _number(prefix: str) -> PhoneNumber | None:
-    from phonenumbers import PhoneNumber
-
-    return PhoneNumber(_COUNTRY, int(prefix.ljust(_MOBILE_DIGITS, "0"))) if _is_prefix(prefix) else None
 
 
 def _is_prefix(prefix: str) -> bool:

@@ -49,8 +49,11 @@ def _format_column(frame: pd.DataFrame, name: str) -> list[str]:
         is_difference = name in _DIFFERENCES
         return [_format_measured(it, of, is_difference) for it, of in zip(column, frame["measure"], strict=True)]
     if (is_price := bool(_UNIT_PRICE.fullmatch(name))) or _MONEY.fullmatch(name):
-        currencies = frame["currency"] if "currency" in frame else [""] * len(frame)
-        return [_format_money(*of, is_price) for of in zip(column, currencies, strict=True)]
+        currencies = frame["currency"].astype("string").fillna("") if "currency" in frame else [""] * len(frame)
+        return [
+            number_format.MISSING if pd.isna(amount) else number_format.amount_text(amount, of, is_price=is_price)
+            for amount, of in zip(column, currencies, strict=True)
+        ]
     format_value = _formatter(column, name)
     missing = "" if _is_text(column) else number_format.MISSING
     return [missing if pd.isna(value) else format_value(value) for value in column]
@@ -83,12 +86,6 @@ def _format_measured(value: Any, measure: str, is_difference: bool) -> str:
     if measure != "share":
         return f"{'+' if is_difference and value > 0 else ''}{number_format.short_number(value)} ms"
     return f"{100 * value:+.2f} pp" if is_difference else number_format.share(value)
-
-
-def _format_money(amount: Any, currency: Any, is_price: bool) -> str:
-    if pd.isna(amount):
-        return number_format.MISSING
-    return number_format.amount_text(amount, "" if pd.isna(currency) else str(currency), is_price=is_price)
 
 
 def _time_format(column: pd.Series) -> str:

@@ -50,7 +50,7 @@ class Distinct:
 
 
 def leave_out_copies(table: LazyTable, part_calls: int = PART_CALLS) -> Distinct:
-    """Leave out the copies of calls; ``table`` has all columns of CallRecord, ``part_calls`` are compared at a time."""
+    """Remove the copies of calls; ``table`` has all columns of CallRecord, ``part_calls`` are compared at a time."""
     starts: list[int] = []
     copies = 0
     for part in _parts(table, part_calls):
@@ -69,17 +69,13 @@ def leave_out_copies(table: LazyTable, part_calls: int = PART_CALLS) -> Distinct
         marked = table.join(arrow_to_engine(marks, table), on="started_ns", how="left")
         is_suspect = ~nw.col("is_suspect").is_null() & _IS_IDENTIFIED
         table = _once(marked, is_suspect, _KEY, table.collect_schema().names())
-    return Distinct(table, copies, bool(_count(_repeated_messages(table))))
+    messages = table.filter(_IS_MESSAGE).group_by("msg_key").agg(calls=nw.len())
+    return Distinct(table, copies, bool(_count(messages.filter(nw.col("calls") > 1))))
 
 
 def once_per_message(table: LazyTable) -> LazyTable:
     """Return a table with one row for each accepted send; unknown values of one record are taken from another."""
     return _once(table, _IS_MESSAGE.fill_null(False), ["msg_key"], table.collect_schema().names())
-
-
-def _repeated_messages(table: LazyTable) -> LazyTable:
-    messages = table.filter(_IS_MESSAGE).group_by("msg_key").agg(calls=nw.len())
-    return messages.filter(nw.col("calls") > 1)
 
 
 def _once(table: LazyTable, is_suspect: nw.Expr, key: list[str], names: Collection[str]) -> LazyTable:

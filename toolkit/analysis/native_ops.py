@@ -57,7 +57,7 @@ def with_previous(
 
 @contextmanager
 def held(table: LazyTable) -> Iterator[LazyTable]:
-    """Yield a table whose rows DuckDB has computed once, in memory or beyond its limit on disk, for several queries."""
+    """Yield a table whose rows DuckDB has computed once for several queries, in memory or, if too large, on disk."""
     if not table.implementation.is_duckdb():
         yield table
         return

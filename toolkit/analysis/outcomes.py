@@ -23,8 +23,8 @@ def return_codes(calls: IntoCalls) -> pd.DataFrame:
         endpoint (category).
         http_status (Int16): null without a response.
         return_code (Int64): null without a response of the API.
-        message, meaning (string): description of the code; of an unknown code the API's message, and "". The message of
-            a response of which only the HTTP status is known is "code unknown".
+        message, meaning (string): description of the code; of an unknown code the API's message, and "". The message is
+            "code unknown" if only the HTTP status of a response is known.
         kind (category): as ``return_codes.kind_of`` decides it, null for an unknown code.
         error (category): null if the API responded.
         calls (int64).

@@ -94,12 +94,8 @@ def _run() -> None:
         app()
     finally:
         gc.freeze()  # the process ends: collecting what Altair and pandas leave would take up to a second
-        _flush()
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails on it once more, at its end
-        raise
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails on it again at its end
+            raise

@@ -205,7 +205,7 @@ def _check_folder(formats: Sequence[Format], paths: Sequence[Path], out: str | N
 
 @contextmanager
 def _status() -> Iterator[Callable[[str], None]]:
-    """Show on a terminal what is under way, until the block ends or an empty text is shown."""
+    """Show the progress on a terminal, until the block ends or an empty text is shown."""
     from rich.console import Console
 
     console = Console(stderr=True)

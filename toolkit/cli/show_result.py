@@ -59,7 +59,7 @@ def show_result(result: RunResult, as_json: bool) -> None:
 def exit_by(
     results: Sequence[RunResult], conditions: Iterable[Verdict] = (), others: Iterable[ExitReason] = ()
 ) -> None:
-    """Exit with the code of the reason that decides, after all reasons are shown; return if there is none.
+    """Exit with the code of the reason that decides, after all reasons are shown; return if no reason exists.
 
     ``conditions`` are negated --fail-if conditions, ``others`` reasons that are of no single run.
     """

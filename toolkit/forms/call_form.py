@@ -65,10 +65,17 @@ class CallForm:
         if mobile is None or temp_id is None or self._work.is_busy:
             return
         self._pending = (mobile, temp_id)
-        if self.chooser.is_real:
-            self._ask(mobile)
-        else:
+        target = self.chooser.chosen
+        if not self.chooser.is_real:
             self.send_pending()
+        elif target is None:
+            self._show_problem(MISSING_TARGET)
+        else:
+            price = load_price()
+            cost = f" for {price.per_send:f} {price.currency}" if price else ""
+            self.confirm.description = f"Send message{cost}"
+            self._question.html = render("question", mobile=mask_text(mobile), url=target.base_url, price=price)
+            self._enable()
 
     def send_pending(self) -> None:
         """Send the message that waits for confirmation."""
@@ -130,14 +137,6 @@ class CallForm:
         )
         right = widgets.VBox([card("Response", self._progress, self._answer)])
         return form(columns(left, right), card("History", self._history), name="sms-calls")
-
-    def _ask(self, mobile: str) -> None:
-        price, target = load_price(), self.chooser.chosen
-        if target is None:
-            return self._show_problem(MISSING_TARGET)
-        self.confirm.description = f"Send message for {price.per_send:f} {price.currency}" if price else "Send message"
-        self._question.html = render("question", mobile=mask_text(mobile), url=target.base_url, price=price)
-        return self._enable()
 
     def _keep(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)

@@ -33,7 +33,7 @@ def run_reasons(
 
     Args:
         settings: the settings of run.json.
-        outcomes: the return codes of the run's calls, and the failures of those without one.
+        outcomes: the return codes of the run's calls, and the failures of calls without a return code.
         duration_s: from the first start to the last end of a call.
         verdicts: the verdicts on the run's thresholds.
         checks: the results of the scenario's checks.

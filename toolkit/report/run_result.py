@@ -141,7 +141,7 @@ class RunResult:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """What a reader of the run must know first, masked."""
+        """The remarks that a reader of the run must know first, masked."""
         read = (*unread_remarks(self.sources), *reading_remarks(self.sources))
         return [mask_text(it) for it in (*read, *_remarks(self))]
 

@@ -1,4 +1,4 @@
-"""Say how much of a report's logs was read: unread lines, files left out, inferred codes, missing latencies."""
+"""Describe how much of a report's logs was read: unread lines, files left out, inferred codes, missing latencies."""
 
 from __future__ import annotations
 

@@ -178,7 +178,8 @@ class _StatementBuilder:
                 stated = self._replace_charge(row, Charge(due.segments + 1, due.price))
             case StatementError.PRICE:
                 stated = self._replace_charge(row, Charge(due.segments, due.price + _PRICE_ERROR))
-        name, sent_ns = self._file_name(row), int(self.sends["started_ns"][row])
+        sent_ns = int(self.sends["started_ns"][row])
+        name = statement_name(self.days[int(sent_ns >= self.next_day_ns)])
         if error is StatementError.UNKNOWN:
             return InjectedError(error, msg_id, sent_ns, None, name, None, stated)
         return InjectedError(error, msg_id, sent_ns, app, name, due, stated)
@@ -200,9 +201,6 @@ class _StatementBuilder:
     def _msg_id(self, row: int) -> str:
         sends = self.sends[row : row + 1 or None]
         return msg_ids.to_ascii(sends["msg_high"], sends["msg_low"]).tobytes().decode("ascii")
-
-    def _file_name(self, row: int) -> str:
-        return statement_name(self.days[int(self.sends["started_ns"][row] >= self.next_day_ns)])
 
     def to_csv(self) -> dict[str, memoryview]:
         """Return the lines as text by file, in the order of time."""

@@ -1,4 +1,4 @@
-"""Generate the sends of people: frequent and rare users, who may send again."""
+"""Generate the sends of people: frequent and rare users. Some send again."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -200,8 +200,11 @@ def _month_forecast(volumes: DailyVolumes, until: Until, lasting: str | None = N
 
 def _forecasts(volumes: DailyVolumes, whole: pd.DataFrame, days_of: Mapping[str, int]) -> dict[str, CumulativeForecast]:
     """Forecast messages, segments and, if a price is known, money, each for a number of days."""
-    first = date_of(whole.index[0])
-    is_holiday = _public_holidays(first, len(whole) + max(days_of.values()))
+    import holidays  # a table of many countries
+
+    first, chinese = date_of(whole.index[0]), holidays.country_holidays("CN")  # the mobiles are in China
+    days = range(len(whole) + max(days_of.values()))
+    is_holiday = np.array([first + timedelta(day) in chinese for day in days], np.bool_)
     money, price_ratios = _at_prices_ahead(volumes, whole, days_of["money"])
     past = {"messages": whole["messages"].to_numpy(np.float64), "segments": whole["segments"].to_numpy(np.float64)}
     if money.any() or not past["segments"].any():  # else no price is known
@@ -213,14 +216,6 @@ def _forecasts(volumes: DailyVolumes, whole: pd.DataFrame, days_of: Mapping[str,
         flags = is_holiday[: len(whole) + days_of[name]]
         forecasts[name] = forecast_sums(values, first.weekday(), weights, flags)
     return forecasts
-
-
-def _public_holidays(first: date, days: int) -> npt.NDArray[np.bool_]:
-    """Return for each of some days whether it is a public holiday in China, where the mobiles are."""
-    import holidays  # a table of many countries
-
-    known = holidays.country_holidays("CN")
-    return np.array([first + timedelta(day) in known for day in range(days)], np.bool_)
 
 
 def _at_prices_ahead(volumes: DailyVolumes, whole: pd.DataFrame, days_ahead: int) -> tuple[Floats, Floats]:

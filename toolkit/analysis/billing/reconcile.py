@@ -103,8 +103,8 @@ def reconcile(
         until: The end of the billing period. Default: the end of the same month.
         given: The form of the file: delimiter, encoding, decimal sign, currency. Default: as the file shows it.
         timezone: The time zone of the statement, of months and of the prices' first days, e.g. Asia/Shanghai.
-        max_discrepancies: The number of differing messages that are compared one by one in memory; more of them mean a
-            statement of another app or another month.
+        max_discrepancies: The number of differing messages that are compared one by one in memory. A larger number
+            means that the statement is of another app or another month.
 
     Returns:
         The discrepancies and a summary.

@@ -10,14 +10,14 @@ import csv
 import io
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -112,7 +112,7 @@ def read_rows(path: Path, columns: Mapping[str, str], given: StatementFormat) ->
     unit_currency = "CNY" if any("元" in str(header[at]) for at in places[3:5] if at is not None) else None
     form = _Form(given.decimal, given.currency or unit_currency)
     total = group = Decimal(0)
-    for line, cells in _chain(head[start:], rows):
+    for line, cells in chain(head[start:], rows):
         if len([cell for cell in cells if cell]) == 0:
             continue
         if len(cells) > len(header) and any(cells[len(header) :]):
@@ -215,11 +215,6 @@ def _describe_encoding(path: Path, line: int, given: StatementFormat) -> str:
 # Files.
 
 
-def _chain(first: Iterable[Row], then: Iterable[Row]) -> Iterator[Row]:
-    yield from first
-    yield from then
-
-
 def _csv_rows(path: Path, columns: Mapping[str, str], given: StatementFormat) -> Iterator[Row]:
     delimiter = given.delimiter or _find_delimiter(path, columns, given)
     with _open_text(path, given) as file:
@@ -234,7 +229,7 @@ def _csv_rows(path: Path, columns: Mapping[str, str], given: StatementFormat) ->
 
 
 def _find_delimiter(path: Path, columns: Mapping[str, str], given: StatementFormat) -> str:
-    """Return the delimiter with which a line of the file names all columns; a comma if there is none."""
+    """Return the delimiter with which a line of the file names all columns; a comma if no line does."""
     with _open_text(path, given) as file:
         head = list(islice(file, _TITLE_ROWS))
     for delimiter in _DELIMITERS:

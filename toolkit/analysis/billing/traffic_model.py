@@ -23,10 +23,10 @@ Method (Bayesian model averaging: Hoeting et al., Statistical Science 14, 1999):
    a fixed seed, so the same history has the same forecast.
 4. Public holidays ahead are multiplied by a factor that is drawn too, because the history rarely tells it. Past
    holidays are left out of the history.
-5. The forecast is the median of the drawn sums. The interval holds the middle 95 % of them.
+5. The forecast is the median of the drawn sums. The interval holds the middle 95 % of the sums.
 
-Example: 28 days with a level of 2,000 and noise of 5 % rule out large steps, so the sum of the next 20 days has an
-interval of about 18 % of it. After 28 more such days it is 10 %. If the level jumped by 40 % a week ago, the hypotheses
+Example: 28 days with a level of 2,000 and noise of 5 % rule out large steps, so the interval of the next 20 days is
+about 18 % of their sum. After 28 more such days it is 10 %. If the level jumped by 40 % a week ago, the hypotheses
 with a jump on that day have nearly all weight, and the interval is 30 % after 28 days and 13 % after 56.
 
 `benchmarks/truth.py forecast_coverage` measures the coverage. The prior deviations below trade width for coverage:

@@ -20,6 +20,7 @@ The rules, the same for every format:
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -47,6 +48,11 @@ _UNIT_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _LOCAL_TIMES = "['[%d/%b/%Y:%H:%M:%S %z]', '%d/%b/%Y:%H:%M:%S %z', '%d/%b/%Y:%H:%M:%S']"  # nginx, Apache, gunicorn
 _ZONE = r"[0-9]:[0-9.,]+ ?(?:[Zz]|[+-][0-9:]+|[A-Za-z][A-Za-z/_]+)\]?$"
 _PATH = rf"{re.escape(CODES_PATH)}(?:/([^/]+)/valid)?$"
+_TARGETS = {  # the path of the request, which may be an absolute URL, without the query
+    "request": r"regexp_extract(request, '^(?:[A-Za-z]+ )?([^ ?]*)', 1)",
+    "path": "split_part(path, '?', 1)",
+}
+_METHODS = {"method": "method", "request": r"nullif(regexp_extract(request, '^([A-Za-z]+) ', 1), '')"}
 _INTEGERS = {"http_status": "SMALLINT", "return_code": "BIGINT", "segments": "SMALLINT"}
 _INTEGERS |= {"temp_id": "BIGINT", "mobile_key": "BIGINT"}
 _TEXTS = ("run", "source", "app_key", "prefix", "error", "request_id", "mobile")
@@ -97,14 +103,14 @@ def call_query(names: Mapping[str, tuple[str, ...]], given: Collection[str], pre
     documents AS (SELECT *,
         {_document("answer", _ANSWER, used)} AS answer_fields,
         {_document("body", _BODY, used)} AS body_fields,
-        {_target(requests)} AS target,
+        {_coalesced(_TARGETS[it] for it in requests if it in _TARGETS)} AS target,
         {_first(latencies, _duration)} AS call_latency_ns, {_first(waits, _duration)} AS call_wait_ns,
         {", ".join(integers)}
         FROM fields),
     parsed AS (SELECT *,
         {_first(times, lambda it: _time(it, is_end=it.startswith("ended")))} AS call_started_ns,
         regexp_extract(target, '{_PATH}', 1) AS path_msg_id,
-        {_method(used)} AS http_method,
+        {_coalesced(text for field, text in _METHODS.items() if field in used)} AS http_method,
         coalesce(return_code_value, TRY_CAST(answer_fields.error.code AS BIGINT)) AS known_code
         FROM documents),
     judged AS (SELECT *,
@@ -138,7 +144,7 @@ def transform_query(columns: Iterable[str]) -> str:
 
     A line that is not valid JSON has ``is_json`` false and no values.
     """
-    wanted = ", ".join(f'"{_escape_json(name)}": "VARCHAR"' for name in columns)
+    wanted = ", ".join(f'{json.dumps(name, ensure_ascii=False)}: "VARCHAR"' for name in columns)
     struct = f"{{{wanted}}}".replace("'", "''")
     return f"""
     WITH found AS (SELECT number, json_valid(line) AS is_json,
@@ -147,16 +153,12 @@ def transform_query(columns: Iterable[str]) -> str:
     """
 
 
-def _escape_json(name: str) -> str:
-    return name.replace("\\", "\\\\").replace('"', '\\"')
-
-
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
 def _coalesce(field: str, columns: Iterable[str], present: Collection[str]) -> str:
-    """Return the first value of some columns. "-" is how logs write that there is none."""
+    """Return the first value of some columns. Logs write "-" for a missing value."""
     values = [_quote(name) for name in columns if name in present]
     if field not in REQUESTS:
         values = [f"nullif(nullif({it}, ''), '-')" for it in values]
@@ -212,23 +214,8 @@ def _integer(field: str, type_: str) -> str:
     return f"CASE WHEN {number} = floor({number}) THEN TRY_CAST(floor({number}) AS {type_}) END"
 
 
-def _target(requests: Iterable[str]) -> str:
-    """Return the path of the request, without the query, which may be an absolute URL."""
-    targets = {
-        "request": r"regexp_extract(request, '^(?:[A-Za-z]+ )?([^ ?]*)', 1)",
-        "path": "split_part(path, '?', 1)",
-    }
-    return _coalesced(targets[it] for it in requests if it in targets)
-
-
-def _method(used: Collection[str]) -> str:
-    methods = ["method"] if "method" in used else []
-    methods += [r"nullif(regexp_extract(request, '^([A-Za-z]+) ', 1), '')"] if "request" in used else []
-    return _coalesced(methods)
-
-
 def _endpoint(requests: list[str]) -> str:
-    """Return the endpoint of the line; NULL if it is none of this API."""
+    """Return the endpoint of the line; NULL if the request is no call of this API."""
     by_path = (
         f"CASE WHEN regexp_matches(target, '{_PATH}') THEN"
         f" CASE WHEN path_msg_id = '' THEN '{Endpoint.SEND}' ELSE '{Endpoint.VERIFY}' END END"

@@ -117,16 +117,14 @@ def parse_log_format(log_format: str) -> LineFormat:
 
 def _find_unescaped(line: str, text: str, at: int, end: int) -> int:
     r"""Return where a separator begins. A quote behind a backslash is part of the value: Apache writes ``\"``."""
-    while end > at and line[end - 1] == "\\" and _backslashes(line, at, end) % 2:
+    while end > at and line[end - 1] == "\\":
+        first = end
+        while first > at and line[first - 1] == "\\":
+            first -= 1
+        if (end - first) % 2 == 0:
+            break
         end = line.find(text, end + 1)
     return end
-
-
-def _backslashes(line: str, at: int, end: int) -> int:
-    first = end
-    while first > at and line[first - 1] == "\\":
-        first -= 1
-    return end - first
 
 
 def unescape(text: str) -> str:

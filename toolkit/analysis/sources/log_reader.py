@@ -164,7 +164,9 @@ class _File:
         if not numbered:
             return
         connection = self.reader.connection
-        connection.register("json_lines", _to_table(numbered))
+        numbers, lines = zip(*numbered, strict=True)
+        table = pa.table({"number": pa.array(numbers, pa.int64()), "line": pa.array(lines, pa.string())})
+        connection.register("json_lines", table)
         split = connection.sql(transform_query(self.reader.wanted)).to_arrow_table()
         keys = connection.sql(
             "SELECT DISTINCT unnest(json_keys(line))"
@@ -207,7 +209,7 @@ class _File:
         return others
 
     def _add_columns(self, table: pa.Table, numbered: Sequence[tuple[int, str]], present: Sequence[str]) -> None:
-        """Turn columns into calls and write them; count the lines that are none."""
+        """Turn columns into calls and write them; count the other lines."""
         reader = self.reader
         reader.connection.register(LINES, table)
         found = reader.connection.sql(call_query(reader.names, reader.given, present)).to_arrow_table()
@@ -244,9 +246,11 @@ class _File:
         for name in ("run", "source"):
             columns[name] = pc.fill_null(calls[name], self.name)
         wanted = schema()
-        return pa.table(
-            [_cast(columns[name], type_) for name, type_ in zip(wanted.names, wanted.types, strict=True)], wanted
-        )
+        arrays = [
+            columns[it.name].dictionary_encode() if pa.types.is_dictionary(it.type) else columns[it.name].cast(it.type)
+            for it in wanted
+        ]
+        return pa.table(arrays, wanted)
 
     def _digest(self, mobile: str | None) -> tuple[int | None, str | None]:
         """Return the digest and the prefix of a mobile; a masked mobile has no digest."""
@@ -284,12 +288,3 @@ class _File:
             timezone=self.reader.timezone,
             undecoded=self.undecoded,
         )
-
-
-def _to_table(numbered: Sequence[tuple[int, str]]) -> pa.Table:
-    numbers, lines = zip(*numbered, strict=True)
-    return pa.table({"number": pa.array(numbers, pa.int64()), "line": pa.array(lines, pa.string())})
-
-
-def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
-    return column.dictionary_encode() if pa.types.is_dictionary(type_) else column.cast(type_)

@@ -84,10 +84,7 @@ def _make(target: Target, about: str, line: str, call: Callable[[Client], str]) 
             msg_id, problem = "", error
     if not records:
         raise InputError("no call was made")
-    return _describe(records[0], about, line, msg_id, problem)
-
-
-def _describe(record: CallRecord, about: str, line: str, msg_id: str, problem: CallError | None) -> Attempt:
+    record = records[0]
     if isinstance(problem, ReturnCodeError):
         return Attempt(record, about, line, msg_id, problem.message, "", problem.retry_after_s)
     known = None if record.return_code is None else find(record.return_code)

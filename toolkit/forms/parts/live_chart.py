@@ -48,11 +48,8 @@ def panels(buckets: Sequence[Bucket], paces: Sequence[ArrivalCounts]) -> Iterato
 def ticks(duration_s: float) -> list[tuple[float, str]]:
     """Return the ticks of an axis of seconds."""
     step = next((it for it in _STEPS_S if duration_s <= it * _MAX_TICKS), _STEPS_S[-1])
-    return [(at, _clock(at)) for at in range(0, int(duration_s) + 1, step)]
-
-
-def _clock(seconds: int) -> str:
-    return f"{seconds} s" if seconds < 60 else f"{seconds // 60}:{seconds % 60:02} min"
+    places = range(0, int(duration_s) + 1, step)
+    return [(at, f"{at} s" if at < 60 else f"{at // 60}:{at % 60:02} min") for at in places]
 
 
 def _pace_lines(paces: Sequence[ArrivalCounts]) -> Iterator[Series]:

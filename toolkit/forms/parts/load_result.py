@@ -57,10 +57,11 @@ def _facts(
 
 def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> str:
     """Return the HTML of a finished load test: verdicts, checks and remarks."""
-    verdicts = [
-        (it["status"], _CHIPS[Status(it["status"])], it["threshold"], _value(it["value"], it["unit"]))
-        for it in summary["verdicts"]
-    ]
+    verdicts = []
+    for it in summary["verdicts"]:
+        known = it["value"] is not None
+        value = f"{number_format.precise_number(it['value'])} {it['unit']}" if known else number_format.MISSING
+        verdicts.append((it["status"], _CHIPS[Status(it["status"])], it["threshold"], value))
     checks = [
         (it["status"], _CHIPS[Status(it["status"])], it.get("reason") or it["says"], list(figure_rows(it["figures"])))
         for it in summary["claims"]
@@ -68,10 +69,6 @@ def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> st
     notices = list(summary["remarks"])
     notices += [note for note in notes if not any(note in remark for remark in notices)]
     return render("result", verdicts=verdicts, checks=checks, remarks=notices, page=page)
-
-
-def _value(value: float | None, unit: str) -> str:
-    return number_format.MISSING if value is None else f"{number_format.precise_number(value)} {unit}"
 
 
 def runs_html(runs: Sequence[FinishedRun]) -> str:

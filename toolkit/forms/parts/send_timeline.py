@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import narwhals as nw
-import pandas as pd
 
 from toolkit.analysis.calls_table import IntoCalls, collect, lazy
 from toolkit.analysis.timestamps import NS_PER_S
@@ -45,20 +44,27 @@ def lanes(calls: IntoCalls, rules: Sequence[Rule], speed: float = 1.0, most: int
         return []
     sends = sends.assign(at_s=(sends["started_ns"] - sends["started_ns"].min()) / NS_PER_S).sort_values("at_s")
     busiest = sends["mobile_key"].value_counts().head(most).index
-    return [_lane(sends[sends["mobile_key"] == key], rules, speed) for key in busiest]
+    found = []
+    for key in busiest:
+        own = sends[sends["mobile_key"] == key]
+        codes = own["return_code"].astype("Int64")
+        accepted = tuple(own.loc[codes == ReturnCode.SUCCESS, "at_s"])
+        refused = tuple(own.loc[codes == ReturnCode.OUT_OF_FREQ, "at_s"])
+        full = {str(rule): tuple(_full(accepted, rule, speed)) for rule in rules}
+        found.append(Lane(f"{str(own['prefix'].iloc[0])[:5]}…", accepted, refused, full))
+    return found
 
 
 def panels(drawn: Sequence[Lane]) -> list[Panel]:
     """Return the panels of lanes."""
-    return [Panel("lane", "", _series(it), height=_LANE_PX, label=it.name, spans=list(_spans(it))) for it in drawn]
-
-
-def _lane(sends: pd.DataFrame, rules: Sequence[Rule], speed: float) -> Lane:
-    codes = sends["return_code"].astype("Int64")
-    accepted = tuple(sends.loc[codes == ReturnCode.SUCCESS, "at_s"])
-    refused = tuple(sends.loc[codes == ReturnCode.OUT_OF_FREQ, "at_s"])
-    full = {str(rule): tuple(_full(accepted, rule, speed)) for rule in rules}
-    return Lane(f"{str(sends['prefix'].iloc[0])[:5]}…", accepted, refused, full)
+    found = []
+    for lane in drawn:
+        series = [
+            Series("accepted", _ACCEPTED, points=[(at, 0.7) for at in lane.accepted]),
+            Series("refused", _REFUSED, points=[(at, 0.3) for at in lane.refused], mark="cross"),
+        ]
+        found.append(Panel("lane", "", series, height=_LANE_PX, label=lane.name, spans=list(_spans(lane))))
+    return found
 
 
 def _full(accepted: Sequence[float], rule: Rule, speed: float) -> Iterator[tuple[float, float]]:
@@ -67,13 +73,6 @@ def _full(accepted: Sequence[float], rule: Rule, speed: float) -> Iterator[tuple
     for first, last in zip(accepted, accepted[rule.count - 1 :], strict=False):
         if last < first + window_s:
             yield last, first + window_s
-
-
-def _series(lane: Lane) -> list[Series]:
-    return [
-        Series("accepted", _ACCEPTED, points=[(at, 0.7) for at in lane.accepted]),
-        Series("refused", _REFUSED, points=[(at, 0.3) for at in lane.refused], mark="cross"),
-    ]
 
 
 def _spans(lane: Lane) -> Iterator[Span]:

@@ -613,10 +613,11 @@ class LoadOptions(BaseModel):
         if self.rate_per_s is not None:
             # A rate that ends is a stage: locust's own time limit counts whole seconds from before the first arrival.
             values |= {"rate_per_s": None, "stages": f"{self.duration_s:f}s={self.rate_per_s:f}"}
+        is_set = {name: value is not False and value not in (None, "", []) for name, value in values.items()}
         return {
             option.variable: _write_variable(name, values[name])
             for name, option in declared().items()
-            if option.variable and _is_set(values[name]) and (option.flag or name in self.model_fields_set)
+            if option.variable and is_set[name] and (option.flag or name in self.model_fields_set)
         }
 
     def settings(self) -> dict[str, object]:
@@ -728,10 +729,6 @@ def from_parsed_options(options: argparse.Namespace) -> LoadOptions:
 
 
 _READERS = {"limits": "throughput", "recording": "replay"}  # the scenarios that read these options
-
-
-def _is_set(value: object) -> bool:
-    return value is not False and value not in (None, "", [])
 
 
 def _write_variable(name: str, value: Any) -> str:

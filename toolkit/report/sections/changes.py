@@ -111,7 +111,8 @@ def _strongest(found: pd.DataFrame) -> str:
 
 
 def _sentence(row: Row, zone: str) -> str:
-    levels = f"{_subject(row)} went from {_level(row, 'before')} to {_level(row, 'after')}"
+    subject = _what(row) if lacks(row, "endpoint") else f"{row['endpoint']} {_what(row)}"
+    levels = f"{subject} went from {_level(row, 'before')} to {_level(row, 'after')}"
     if row["measure"] not in (*_SHARES, _CALLS):
         levels += f" ({_ratio(row['ratio'])})"
     until = "" if lacks(row, "until") else f" until {number_format.moment(row['until'])}"
@@ -152,10 +153,6 @@ def _segment(row: Row) -> str:
     if "dimension" not in row or lacks(row, "dimension"):
         return ""
     return f" ({_DIMENSIONS.get(row['dimension'], row['dimension'])} {row['value']})"
-
-
-def _subject(row: Row) -> str:
-    return _what(row) if lacks(row, "endpoint") else f"{row['endpoint']} {_what(row)}"
 
 
 def _level(row: Row, name: str) -> str:

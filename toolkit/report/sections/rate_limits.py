@@ -16,12 +16,23 @@ from toolkit.report.model import Figure, Part, Section
 from toolkit.report.table_columns import Row, lacks
 
 _NAME, _TITLE = "limits", "Rate limits"
+_WINDOW_ENDS = ("window_low_s", "window_high_s")
 _RULES = (
     table_columns.computed("sends per mobile", lambda row: _rule(row)),
-    table_columns.computed("window between", lambda row: _window(row), is_number=True),
+    table_columns.computed(
+        "window between",
+        lambda row: " and ".join(
+            number_format.MISSING if lacks(row, end) else number_format.duration(row[end]) for end in _WINDOW_ENDS
+        ),
+        is_number=True,
+    ),
     table_columns.text("window_shape", "windows"),
     table_columns.count("refusals", "refusals explained"),
-    table_columns.computed("of all refusals", lambda row: _explained(row), is_number=True),
+    table_columns.computed(
+        "of all refusals",
+        lambda row: number_format.share(row["refusals"] / row["refused"]) if row["refused"] else number_format.MISSING,
+        is_number=True,
+    ),
     table_columns.count("alone", "by this rule only"),
     table_columns.count("broken_by", "accepted beyond it"),
     table_columns.time("since"),
@@ -72,10 +83,6 @@ def _finding(found: pd.DataFrame) -> str:
     listed = ", ".join(f"{rule} ({count:,} refusals)" for rule, count in counts.items())
     rest = f" {left:,} fit no rule." if left else ""
     return f"Rules explain {explained}: {listed}.{rest}"
-
-
-def _explained(row: Row) -> str:
-    return number_format.share(row["refusals"] / row["refused"]) if row["refused"] else number_format.MISSING
 
 
 def _rule(row: Row) -> str:

@@ -225,13 +225,14 @@ def _measure_guesses(evidence: Evidence, expectations: Expectations) -> Figures:
         guesses[msg_id].append(tuple(guess))
     judged = sum(code in _JUDGED for of_message in guesses.values() for *_, code in of_message)
     got_in = sum(code == ReturnCode.SUCCESS for of_message in guesses.values() for *_, code in of_message)
+    wrong = [sum(code == ReturnCode.INVALID_CODE for *_, code in of_message) for of_message in guesses.values()]
     hourly = judge_all(_failures(guesses, mobile_of), [expectations.failures_rule], expectations.clock)
     return {
         "messages": len(guesses),
         "guesses_judged": judged,
         "got_in": got_in,
         "beyond_chance": max(0, got_in - _most_by_chance(judged)),
-        "beyond_tries": sum(_beyond_tries(it, expectations.tries) for it in guesses.values()),
+        "beyond_tries": sum(max(0, count - expectations.tries) for count in wrong),
         "let_in_after_tries": sum(_is_let_in_late(it, expectations.tries) for it in guesses.values()),
         "beyond_failures_per_hour": hourly.over_admissions,
         "refused_below_failures_per_hour": hourly.false_refusals,
@@ -321,11 +322,6 @@ def _failures(guesses: Mapping[str, Iterable[Row]], mobile_of: Mapping[str, str]
             if msg_id in mobile_of and code in _COUNTED:
                 failures[mobile_of[msg_id]].append(Sent(began_ns, ended_ns, _COUNTED[code]))
     return failures.values()
-
-
-def _beyond_tries(guesses: Iterable[Row], tries: int) -> int:
-    wrong = sum(1 for *_, code in guesses if code == ReturnCode.INVALID_CODE)
-    return max(0, wrong - tries)
 
 
 def _is_let_in_late(guesses: Iterable[Row], tries: int) -> bool:
