@@ -37,6 +37,7 @@ FRAMES: dict[str, Callable[..., pd.DataFrame]] = {
     "burn_rates": analysis.burn_rates,
     "suspects": lambda calls: analysis.suspects(calls, all_prefixes=True),
     "guessers": lambda calls: analysis.guessers(calls, min_failed=2),
+    "clock_offsets": analysis.clock_offsets,
     "limits": analysis.limits,
     "most_accepted": analysis.most_accepted,
     "cost": lambda calls: analysis.cost(calls, PRICES),

@@ -63,6 +63,7 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "burn_rates": analysis.burn_rates,
     "suspects": lambda calls: analysis.suspects(calls, all_prefixes=True),
     "guessers": lambda calls: analysis.guessers(calls, min_failed=3),
+    "clock_offsets": analysis.clock_offsets,
     "limits": analysis.limits,
     "most_accepted": analysis.most_accepted,
     "limits of a sample": lambda calls: analysis.limits(calls, most=30_000),

@@ -30,6 +30,7 @@ from toolkit.report.sections.rate_limits import build_rate_limits
 from toolkit.report.write_files import Format, write
 from toolkit.runs.thresholds import parse_threshold
 from toolkit.simulation import SimulationPlan, simulate
+from toolkit.simulation.plan import IncidentKind
 
 ORDER = [
     "verdicts",
@@ -150,6 +151,12 @@ def test_the_finding_on_rate_limits_has_the_share_of_refusals_and_rules_without_
     assert section.finding.startswith(
         f"Rules explain {refused:,} of {refused:,} refusals (100.00 %): 2 within 1 min 17 s ("
     )
+
+
+def test_the_finding_on_rate_limits_names_a_host_whose_clock_is_slow(inputs_of, tmp_path: Path) -> None:
+    simulate(tmp_path, SimulationPlan(days=5, calls=20_000, seed=1, incidents=(IncidentKind.CLOCK_SKEW,)))
+    (section,) = build_rate_limits(inputs_of(analysis.read(tmp_path)))
+    assert re.search(r"The clock of shop-c was 4[3-7](\.\d)? s slow: its times are corrected\.", section.finding)
 
 
 def test_each_finding_is_one_sentence(report: Report, folder: Path) -> None:

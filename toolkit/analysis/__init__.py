@@ -19,6 +19,7 @@ from toolkit.analysis.display import readable
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.latency_percentiles import latency
 from toolkit.analysis.outcomes import over_time, return_codes
+from toolkit.analysis.rate_limits.clock_offsets import clock_offsets
 from toolkit.analysis.rate_limits.infer import limits, most_accepted
 from toolkit.analysis.reliability.errors import errors
 from toolkit.analysis.reliability.slo import burn_rates, error_budget
@@ -31,6 +32,7 @@ __all__ = [
     "StatementFormat",
     "burn_rates",
     "changes",
+    "clock_offsets",
     "compare",
     "cost",
     "duration_s",

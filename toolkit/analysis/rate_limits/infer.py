@@ -5,6 +5,8 @@ a mobile per window of some length. The log holds sends that were accepted or re
 
 Method. The steps are those of the modules of this package:
 
+    clock_offsets    correct the times of hosts whose clocks are wrong
+         |
     send_attempts    sort the sends of each mobile; bound the age of earlier ones by clock skew and latency
          |
     candidates       families of candidate rules; a score for each send in each family (fixed_windows counts)
@@ -56,6 +58,7 @@ import pandas as pd
 
 from toolkit.analysis.calls_table import IntoCalls, lazy
 from toolkit.analysis.rate_limits.candidates import AttemptSlice, WindowShape
+from toolkit.analysis.rate_limits.clock_offsets import ClockOffset, correct_times, find_offsets
 from toolkit.analysis.rate_limits.log_split import RuleScope, split_log
 from toolkit.analysis.rate_limits.rule_cover import InferredRule, is_unexplained
 from toolkit.analysis.rate_limits.rule_search import past_known_from_ns
@@ -97,13 +100,14 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
 
     The result is the smallest set of rules that explains the refusals and that next to no accepted send breaks. If apps
     have contradicting rules, or if rules changed, each app or period has separate rows. Refused verifies don't count:
-    they follow another rule, on failed attempts. Nothing is sent.
+    they follow another rule, on failed attempts. Nothing is sent. The times of hosts that ``clock_offsets`` finds are
+    corrected first.
 
     Arguments:
         calls: the result of ``read``, or a frame with mobile_key.
         most: maximum number of sends to load, which take about 250 bytes each. If there are more, mobiles are sampled;
             four fifths of the sample are sends to mobiles with a refusal.
-        skew_ms: maximum difference between the clocks of the clients' hosts, in ms.
+        skew_ms: maximum difference between the clocks of the clients' hosts, in ms, beside those that are corrected.
 
     Returns one row per rule, and after the rules of an app or period one row for the unexplained refusals; no rows if
     no send was refused. Columns:
@@ -127,9 +131,11 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
     Example: ``limits(read("runs/*"))`` gives max_sends 1, window_s 60.0 and window_shape "sliding" for a limit of
     one send a minute. The method is described at the head of this module.
     """
-    attempts = collect_attempts(lazy(calls, "return_code", "mobile_key"), most, skew_ms)
+    table = lazy(calls, "return_code", "mobile_key")
+    offsets = find_offsets(table)
+    attempts = collect_attempts(correct_times(table, offsets), most, skew_ms)
     scopes = split_log(attempts) if len(attempts.refused) else []
-    rows = pd.DataFrame([row for scope in scopes for row in _rows(attempts, scope)], columns=list(_COLUMNS))
+    rows = pd.DataFrame([row for scope in scopes for row in _rows(attempts, scope, offsets)], columns=list(_COLUMNS))
     rows = rows.astype(_COLUMNS)
     return rows.assign(since=to_utc(rows["since"]), until=to_utc(rows["until"]))
 
@@ -156,7 +162,8 @@ def most_accepted(
     Example: ``most_accepted(read("runs/*"), ["1min"])`` has most_accepted 1 if one send a minute is the limit.
     """
     widths_s = [parse_width_ns(window) / NS_PER_S for window in windows]
-    attempts = collect_attempts(lazy(calls, "return_code", "mobile_key"), most, skew_ms)
+    table = lazy(calls, "return_code", "mobile_key")
+    attempts = collect_attempts(correct_times(table, find_offsets(table)), most, skew_ms)
     rows = [_most_accepted(attempts, width_s) for width_s in widths_s]
     found = pd.DataFrame(rows, columns=["most_accepted", "app_key", "reached_at"]).astype(
         {"app_key": "category", "reached_at": "Int64"}
@@ -180,7 +187,7 @@ def _most_accepted(attempts: SendAttempts, window_s: float) -> tuple[int, str | 
     return low + 1, attempts.apps[accepted.app[last]], int(accepted.start_ns[last])
 
 
-def _rows(attempts: SendAttempts, scope: RuleScope) -> Iterator[dict[str, Any]]:
+def _rows(attempts: SendAttempts, scope: RuleScope, offsets: Sequence[ClockOffset]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a scope: its rules, the shortest window first, then the unexplained refusals."""
     sends = scope.select(attempts)
     app_key = None if scope.app is None else attempts.apps[scope.app]
@@ -202,10 +209,12 @@ def _rows(attempts: SendAttempts, scope: RuleScope) -> Iterator[dict[str, Any]]:
             "chance": rule.chance,
             "note": estimate.note,
         }
-    yield shared | _NO_RULE | _unexplained_row(sends, rules)
+    yield shared | _NO_RULE | _unexplained_row(sends, rules, offsets)
 
 
-def _unexplained_row(sends: AttemptSlice, rules: Sequence[InferredRule]) -> dict[str, Any]:
+def _unexplained_row(
+    sends: AttemptSlice, rules: Sequence[InferredRule], offsets: Sequence[ClockOffset]
+) -> dict[str, Any]:
     """Return the number of unexplained refusals, with possible reasons."""
     refused, unexplained = sends.attempts.refused, is_unexplained(rules, len(sends.refusals))
     is_early = unexplained & (refused.start_ns[sends.refusals] < past_known_from_ns(sends.attempts, rules))
@@ -215,6 +224,7 @@ def _unexplained_row(sends: AttemptSlice, rules: Sequence[InferredRule]) -> dict
         "less than a day after a send whose response was lost": int(is_after_loss.sum()),
     }
     notes = [f"{count} {reason}" for reason, count in reasons.items() if count]
+    notes += [f"the times of {it.source} were corrected: its clock was {it}" for it in offsets]
     sample_ratio = sends.attempts.sample_ratio
     if sample_ratio < 1:
         notes.append(f"of a sample of {sample_ratio:.1%} of the mobiles that were refused a send")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis import limits, most_accepted
+from toolkit.analysis import clock_offsets, limits, most_accepted
+from toolkit.analysis.rate_limits.clock_offsets import describe_offset
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.report import table_columns
@@ -44,6 +45,13 @@ _ACCEPTED = (
     table_columns.duration("window_s", "within", is_number=False),
     table_columns.count("most_accepted", "most accepted"),
 )
+_OFFSETS = (
+    table_columns.text("source", "host"),
+    table_columns.computed("clock", lambda row: describe_offset(row["offset_s"])),
+    table_columns.time("since"),
+    table_columns.time("until"),
+    table_columns.count("messages", "messages that show it"),
+)
 
 
 def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
@@ -66,23 +74,31 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
         Figure("limits", found, "Windows that fit"),
         accepted,
     ]
-    yield Section(_NAME, _TITLE, note, parts, finding=_finding(found))
+    offsets = inputs.local(clock_offsets(inputs.calls))
+    if not offsets.empty:
+        title, why = "Hosts whose clocks are wrong", "Their times are corrected before rules are inferred."
+        parts.append(table_columns.table("clock_offsets", offsets, _OFFSETS, title=title, note=why))
+    yield Section(_NAME, _TITLE, note, parts, finding=_finding(found, offsets))
 
 
-def _finding(found: pd.DataFrame) -> str:
-    """Return the share of the refusals that rules explain, and each rule with its refusals."""
+def _finding(found: pd.DataFrame, offsets: pd.DataFrame) -> str:
+    """Return the share of the refusals that rules explain, each rule with its refusals, and the wrong clocks."""
+    clocks = "".join(
+        f" The clock of {row['source']} was {describe_offset(row['offset_s'])}: its times are corrected."
+        for row in offsets.to_dict("records")
+    )
     unexplained = found[found["max_sends"].isna()]
     refused, left = int(unexplained["refused"].sum()), int(unexplained["refusals"].sum())
     rules = found.dropna(subset=["max_sends"])
     if rules.empty:
-        return f"No rule explains any of the {refused:,} refusals." if refused else ""
+        return f"No rule explains any of the {refused:,} refusals.{clocks}" if refused else clocks.strip()
     counts = dict[str, int]()
     for row in rules.to_dict("records"):
         counts[_rule(row)] = counts.get(_rule(row), 0) + int(row["refusals"])
     explained = f"{refused - left:,} of {refused:,} refusals ({number_format.share((refused - left) / refused)})"
     listed = ", ".join(f"{rule} ({count:,} refusals)" for rule, count in counts.items())
     rest = f" {left:,} fit no rule." if left else ""
-    return f"Rules explain {explained}: {listed}.{rest}"
+    return f"Rules explain {explained}: {listed}.{rest}{clocks}"
 
 
 def _rule(row: Row) -> str:
