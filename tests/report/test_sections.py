@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.limited import Sliding, decide, hammered
+from support.messages import messages
 
 from toolkit import analysis, number_format, settings
 from toolkit.api.errors import InputError
@@ -262,6 +263,15 @@ def test_a_rise_in_the_only_app_is_not_concentrated(inputs_of, call) -> None:
     report = build_report(inputs_of(analysis.from_records(records)))
     assert {str(row[3]) for row in table(report, "why").rows} == {"not concentrated"}
     assert page.render(report)
+
+
+def test_messages_that_a_carrier_loses_are_named_in_the_head_and_explained(inputs_of) -> None:
+    lost = messages(1, is_lost=lambda it: (it["prefix"] < "1390001") & it["hour"].between(150, 198))
+    report = build_report(inputs_of(lost))
+    (finding,) = [section.finding for section in report.findings() if section.name == "changes"]
+    assert "send conversion (carrier China Mobile) went from 8" in finding
+    (why,) = table(report, "why").frame.to_dict("records")
+    assert (why["dimension"], why["value"]) == ("carrier", "China Mobile")
 
 
 def test_without_a_price_for_any_segment_there_is_no_cost(inputs: ReportInputs) -> None:

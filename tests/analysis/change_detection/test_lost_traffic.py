@@ -132,3 +132,13 @@ def test_an_outage_of_12_minutes_in_small_traffic_is_found():
     assert abs(row["changed_at"] - at(400)) <= pd.Timedelta("10min")
     assert row["until"] - row["changed_at"] <= pd.Timedelta("20min")
     assert row["after"] > 0.5
+
+
+def test_sends_that_are_never_verified_can_be_explained(quiet):
+    lost = messages(1, is_lost=lambda it: (it["prefix"] < "1390001") & it["hour"].between(150, 198))
+    why = analysis.explain(lost, "unverified", since=str(at(150)), until=str(at(198)))
+    assert (why["dimension"].iloc[0], why["value"].iloc[0]) == ("carrier", "China Mobile")
+    assert len(why) == 1  # the prefixes of the carrier are equally bad
+    assert why["found_ratio"].iloc[0] == 1
+    assert why["found_ratio_elsewhere"].iloc[0] == pytest.approx(0.15, abs=0.03)
+    assert analysis.explain(quiet, "unverified").empty

@@ -21,17 +21,31 @@ from typing import Any, TypeAlias
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import COLUMNS, IS_SEND, IntoCalls, LazyTable, checked, collect, lazy
+from toolkit.analysis.calls import span
+from toolkit.analysis.calls_table import (
+    COLUMNS,
+    IS_SEND,
+    IntoCalls,
+    LazyTable,
+    accepted_sends,
+    checked,
+    collect,
+    lazy,
+    lazy_messages,
+    verified_messages,
+)
 from toolkit.analysis.carriers import carriers, locate
 from toolkit.analysis.change_detection.lift import COUNTS, concentrated_values
 from toolkit.analysis.change_detection.time_buckets import TEXT
 from toolkit.analysis.tidy_frames import returns_result
-from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR, parse_time_ns
+from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR, NS_PER_S, parse_time_ns
+from toolkit.api.defaults import TTL_S
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import Failure
 
+UNVERIFIED = "unverified"  # the outcome of sends that were accepted and never verified
 DIMENSIONS = ["endpoint", "app_key", "temp_id", "prefix", "carrier", "province", "source", "hour", "mobile_key"]
 _OWN = ("endpoint", "app_key", "source", "hour")  # in the record of each call; the others are those of a verify's send
 _OF_SEND = ["temp_id", "prefix"]
@@ -71,7 +85,8 @@ def explain(
 
     Arguments:
         calls: the result of ``read``, or a frame.
-        outcome: a return code, a Kind, or the name of an error, such as "timeout".
+        outcome: a return code, a Kind, the name of an error, such as "timeout", or "unverified": accepted sends whose
+            code was never verified. Sends of the log's last 5 minutes are left out, because people may still type.
         since: start of the period. Earlier calls show how far a value already was above the others; only a further
             increase counts.
         until: end of the period.
@@ -103,17 +118,14 @@ def explain(
         sources = [_Source(calls, in_period, has_begun[0] if has_begun else nw.lit(True))]
     else:
         sources = [_Source(calls, in_period + has_begun, nw.lit(True)), _Source(checked(against), [], nw.lit(False))]
-    if isinstance(outcome, int):
-        has_outcome = nw.col("return_code") == int(outcome)
-    else:
-        has_outcome = nw.col("kind" if outcome in set(Kind) else "error") == str(outcome)
-    flagged = [source.flagged(has_outcome) for source in sources]
+    flagged = [source.flagged(outcome) for source in sources]
     by_endpoint = collect(flagged[0].group_by("endpoint").agg(found=nw.col("found").sum()))
     endpoints = sorted(by_endpoint.loc[by_endpoint["found"] > 0, "endpoint"])
     if not endpoints:
-        if outcome not in {*map(int, ReturnCode), *Kind, *Failure}:
+        if outcome not in {*map(int, ReturnCode), *Kind, *Failure, UNVERIFIED}:
             raise InputError(
-                f"no call ended with {outcome!r}: give a return code as a number, a kind, or an error's name"
+                f"no call ended with {outcome!r}: give a return code as a number, a kind, an error's name,"
+                " or 'unverified'"
             )
         return _finish([])
     own = [table.filter(nw.col("endpoint").is_in(endpoints)) for table in flagged]
@@ -129,15 +141,29 @@ class _Source:
     conditions: list[nw.Expr]
     is_now: nw.Expr
 
-    def flagged(self, has_outcome: nw.Expr) -> LazyTable:
+    def flagged(self, outcome: ReturnCode | Kind | int | str) -> LazyTable:
         """Return the calls with the columns COUNTS, each 0 or 1, and hour, in ns."""
-        table = lazy(self.calls, "return_code")
+        table = self._settled_sends() if outcome == UNVERIFIED else lazy(self.calls, "return_code")
         table = table.filter(*self.conditions) if self.conditions else table
+        if outcome == UNVERIFIED:
+            has_outcome = nw.col("verified").is_null()
+        elif isinstance(outcome, int):
+            has_outcome = nw.col("return_code") == int(outcome)
+        else:
+            has_outcome = nw.col("kind" if outcome in set(Kind) else "error") == str(outcome)
         now, hit = (nw.when(it).then(nw.lit(1)).otherwise(nw.lit(0)) for it in (self.is_now, has_outcome))
         time = nw.col("started_ns")
         table = table.with_columns(now=now, hit=hit, hour=time % NS_PER_DAY - time % NS_PER_HOUR)
         now, hit = nw.col("now"), nw.col("hit")
         return table.with_columns(calls=now, found=now * hit, calls_before=1 - now, found_before=(1 - now) * hit)
+
+    def _settled_sends(self) -> LazyTable:
+        """Return the accepted sends whose code can't be verified any more, with the column verified: 1 or null."""
+        table = lazy_messages(self.calls, "return_code", "msg_key").filter(~nw.col("msg_key").is_null())
+        period = span(self.calls)
+        settled_ns = period[1].value - TTL_S * NS_PER_S if period else 0
+        verified = verified_messages(table).with_columns(verified=nw.lit(1))
+        return accepted_sends(table).filter(nw.col("started_ns") < settled_ns).join(verified, "msg_key", "left")
 
     def with_sends(self, table: LazyTable, endpoints: list[str]) -> LazyTable:
         """Return the calls, verifies with the template, the prefix and the mobile of their send."""

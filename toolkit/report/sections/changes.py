@@ -8,6 +8,7 @@ import pandas as pd
 
 from toolkit import number_format
 from toolkit.analysis import changes, compare, explain
+from toolkit.analysis.change_detection.concentration import UNVERIFIED
 from toolkit.analysis.latency_percentiles import MEASURES
 from toolkit.analysis.timestamps import zone_name
 from toolkit.api.return_codes import ReturnCode
@@ -18,7 +19,7 @@ from toolkit.report.model import Cell, Figure, Part, Section
 from toolkit.report.table_columns import Row, lacks
 
 _MAX_EXPLAINED = 5
-_SHARE = "share"
+_SHARE, _CONVERSION = "share", "conversion"
 _WHY = (
     table_columns.text("outcome"),
     table_columns.time("since"),
@@ -105,7 +106,9 @@ def _strongest(found: pd.DataFrame) -> str:
     zone = zone_name(found)
     row, *others = found.sort_values("score", ascending=False).to_dict("records")
     strongest = "" if len(found) == 1 else f"{len(found)} levels changed, most of all this one: "
-    lost = [it for it in others if it["measure"] in _LOST and it["difference"] < 0][:_MAX_LOST]
+    lost = [it for it in others if it["measure"] in _LOST and (it["difference"] < 0 or it["measure"] == _CONVERSION)][
+        :_MAX_LOST
+    ]
     also = "".join(f" {_sentence(it, zone)}" for it in lost)
     return f"{strongest}{_sentence(row, zone)}{also}"
 
@@ -123,12 +126,14 @@ def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
     """Explain the outcomes that rose most. Columns: those of ``explain``, outcome (string), since."""
     success = found["return_code"] == ReturnCode.SUCCESS
     is_known = found["return_code"].notna() | found["error"].notna()
-    rose = found[(found["measure"] == _SHARE) & (found["difference"] > 0) & ~success.fillna(False) & is_known]
+    is_rise = (found["measure"] == _SHARE) & (found["difference"] > 0) & ~success.fillna(False) & is_known
+    rose = found.loc[is_rise | ((found["measure"] == _CONVERSION) & (found["difference"] < 0))]
     frames = []
     for row in rose.nlargest(_MAX_EXPLAINED, "score").sort_values("changed_at").to_dict("records"):
-        outcome = row["error"] if lacks(row, "return_code") else int(row["return_code"])
+        is_lost = row["measure"] == _CONVERSION
+        outcome = UNVERIFIED if is_lost else row["error"] if lacks(row, "return_code") else int(row["return_code"])
         until = None if lacks(row, "until") else row["until"]
-        during = inputs.calls.where(endpoint=str(row["endpoint"]))
+        during = inputs.calls if is_lost else inputs.calls.where(endpoint=str(row["endpoint"]))
         why = explain(during, outcome, since=row["changed_at"], until=until, top=1)
         what = {"outcome": f"{row['endpoint']} {_what(row)}", "since": row["changed_at"]}
         shown = why["value"].mask(why["dimension"] == "mobile_key", "one mobile")  # its key can be traced back to it
