@@ -7,7 +7,7 @@ from support.records import CALLS, MOBILE, RECORDS, SECRET, SENT
 
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
-from toolkit.records.call_record import Failure, RecordBuilder, is_failed
+from toolkit.records.call_record import Failure, RecordBuilder, is_failed, mobile_key
 
 
 def test_an_answer_is_recorded_with_its_row() -> None:
@@ -93,3 +93,8 @@ def test_no_whole_mobile_is_in_a_record(mobile: str) -> None:
     others = replace(call, mobile_key=0)  # 64 bits, drawn at random: they could spell anything
     assert mobile not in repr(others)
     assert mobile[7:] not in [str(getattr(call, column.name)) for column in fields(call)]
+
+
+def test_a_mobiles_key_is_found_by_those_who_have_the_apps_secret() -> None:
+    call = RecordBuilder.of("r", "s", "app", "secret").build(Endpoint.SEND, 1, 1, mobile="13800138000")
+    assert mobile_key("13800138000", "secret") == call.mobile_key != mobile_key("13800138000", "other")

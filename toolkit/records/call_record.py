@@ -224,6 +224,16 @@ class RecordBuilder:
         return keyed.digest(), digits and digits[:_PREFIX_DIGITS]
 
 
+def mobile_key(mobile: str | int, master_secret: str) -> int:
+    """Return the key that records have for a mobile, to find a suspect whose number and app secret are known.
+
+    >>> mobile_key("13800138000", "secret") == mobile_key("+8613800138000", "secret")
+    True
+    """
+    digest, _ = RecordBuilder.of("", "", "", master_secret).digest(str(mobile))
+    return int.from_bytes(digest, "big", signed=True)
+
+
 @lru_cache(maxsize=256)  # masking takes longer than recording a call, and most messages are one of a few
 def unknown_message(return_code: int | None, message: str | None) -> str | None:
     """Return the start of a message, masked, if version 1 of the API doesn't have its return code; else None.
