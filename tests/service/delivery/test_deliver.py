@@ -77,7 +77,7 @@ def test_a_message_goes_out_once_and_is_shown_and_logged_as_delivered(service: R
         assert received == {f"sent {msg_id}\n" for msg_id in sent}
         shown = show_settled(sent[-1])
         assert (shown["state"], shown["carrier_code"], shown["attempts"]) == ("delivered", "204", 1)
-        logged = end(one) + end(two)
+        logged = [line for line in end(one) + end(two) if "msg_id" in line]  # and not warnings of the store
         assert {(line["msg_id"], line["state"], line["carrier_code"], line["attempts"]) for line in logged} == {
             (msg_id, "delivered", "204", 1) for msg_id in sent
         }
