@@ -170,10 +170,11 @@ def test_times_without_a_zone_are_in_the_given_time_zone_and_counted(write):
 
 
 def test_a_rotated_log_is_read_whole(write, tmp_path):
+    lines = iter([SERVICE.replace("08:00:00", f"08:0{minute}:00") for minute in range(5)])
     for name in ("service.log", "service.log.1", "service.log-20261101"):
-        write(name, SERVICE)
+        write(name, next(lines))
     for name in ("service.log.2.gz", "service.log-20261031.gz"):
-        (tmp_path / name).write_bytes(gzip.compress(SERVICE.encode()))
+        (tmp_path / name).write_bytes(gzip.compress(next(lines).encode()))
     assert len(analysis.read(tmp_path)) == 5
 
 
