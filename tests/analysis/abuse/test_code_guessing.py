@@ -51,8 +51,9 @@ def _logs(draw, call):
     ]
     edges = st.sampled_from([0, MINUTE - 1, MINUTE, HOUR - 1, HOUR, DAY - 1, DAY])
     verifies = st.tuples(st.integers(0, 6), edges, st.sampled_from([50000, 50009, 50010, 50011, 50012, 50019]))
-    for key, after_ns, code in draw(st.lists(verifies, max_size=40)):
-        records.append(call(Endpoint.VERIFY, code, msg_key=2**61 + key, started_ns=START + after_ns))
+    for number, (key, after_ns, code) in enumerate(draw(st.lists(verifies, max_size=40))):
+        source = f"host-{number}"  # else two of the same time would be one call that was recorded twice
+        records.append(call(Endpoint.VERIFY, code, msg_key=2**61 + key, started_ns=START + after_ns, source=source))
     return records
 
 

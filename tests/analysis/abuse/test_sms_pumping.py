@@ -174,9 +174,7 @@ def test_ordinary_traffic_is_not_flagged(seed):
 @pytest.mark.parametrize("count", [150, 3000])
 def test_only_the_attacked_prefix_is_flagged(count, seed):
     rng = np.random.default_rng(seed)
-    found = analysis.suspects(
-        _as_calls(*_ordinary(rng), _sends(rng, "1990001", count, (50, 52), 0.0)), all_prefixes=True
-    )
+    found = analysis.suspects(_as_calls(*_ordinary(rng), _sends(rng, "1990001", count, (50, 52), 0.0)))
     assert found["prefix"].tolist() == ["1990001"]
 
 
