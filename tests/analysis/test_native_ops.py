@@ -111,7 +111,12 @@ def test_no_result_has_an_object_column(name, path):
 
 
 def test_every_public_function_of_calls_is_tested_with_all_engines():
-    functions = {name for name in analysis.__all__ if name.islower()} - {"read", "from_records", "readable"}
+    functions = {name for name in analysis.__all__ if name.islower()} - {
+        "read",
+        "from_records",
+        "from_frame",
+        "readable",
+    }
     covered = {name.split()[0] for name in FUNCTIONS} | {"span", "duration_s", "wilson"}
     assert functions == covered
 

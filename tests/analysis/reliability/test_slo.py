@@ -43,7 +43,12 @@ def _slow_burn(records, pair, allowed_ratio):
 def _logs(draw, call):
     """Calls at some minutes of a few days, some minutes all bad."""
     minutes = draw(
-        st.lists(st.tuples(st.integers(0, 800), st.integers(1, 4), st.integers(0, 4)), min_size=1, max_size=15)
+        st.lists(
+            st.tuples(st.integers(0, 800), st.integers(1, 4), st.integers(0, 4)),
+            min_size=1,
+            max_size=15,
+            unique_by=lambda it: it[0],  # a call of the same time again would be the same call
+        )
     )
     return [
         call(code=50019 if place < bad else 50009, started_ns=START + minute * MINUTE + place)
