@@ -31,7 +31,8 @@ def test_percentiles_agree_with_sorting_by_hand(data, runs):
         assert row["calls"] == len(mine)
         assert row["max_ms"] == pytest.approx(max(times_ms))
         for percentile in (50, 90, 95, 99, 99.9):
-            assert row[f"p{percentile}_ms"] == pytest.approx(_percentile(times_ms, percentile))
+            column = f"p{percentile}_ms".replace(".", "_")
+            assert row[column] == pytest.approx(_percentile(times_ms, percentile))
 
 
 def test_one_call_is_every_percentile(call):
@@ -81,7 +82,7 @@ def test_groups_may_be_any_columns_and_null_is_one_of_them(call):
 
 def test_other_percentiles_have_columns_of_their_names(call):
     table = analysis.latency(analysis.from_records([call()]), at=(0, 99.99))
-    assert list(table) == ["endpoint", "measure", "calls", "p0_ms", "p99.99_ms", "mean_ms", "max_ms", "error_ratio"]
+    assert list(table) == ["endpoint", "measure", "calls", "p0_ms", "p99_99_ms", "mean_ms", "max_ms", "error_ratio"]
 
 
 def test_without_calls_the_frame_is_empty_with_the_same_columns(call):

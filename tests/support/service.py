@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
@@ -96,8 +97,11 @@ def smscode(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in this process, where its packages are imported already, and return its output.
 
-    A given ``env`` replaces the environment but for the suite's limit on bottlenecks.
+    A given ``env`` replaces the environment but for the suite's limit on bottlenecks. Another thread than the main one
+    gets a process, because it can handle no signals.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return smscode_process(*arguments, env=env, cwd=cwd)
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     with (
