@@ -118,12 +118,12 @@ def test_a_real_target_is_loaded_only_once_that_was_confirmed(
     type_into(form.order.messages, "5")
     begin(form, "5s")
     assert not (tmp_path / "runs").exists()
-    assert "0.225 CNY" in form._question.html
+    assert "0.23 CNY" in form._question.html
     press(form.confirm)
     form.wait()
     (run,) = form.runs
     assert run.summary["spent"] == {"messages": 5, "cost": "0.225", "currency": "CNY"}
-    assert "0.225" in form._facts.html
+    assert "0.23" in form._facts.html
     assert configured.master_secret not in state()
 
 
