@@ -23,7 +23,7 @@ def test_a_worker_puts_its_part_where_a_url_says(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/far/friday"
     for worker in ("0", "1"):
         recorder = Recorder(url, worker, RECORDS, 1)
-        recorder.append([(Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18, 5, SENT))])
+        recorder.append([(Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18 + int(worker), 5, SENT))])
         recorder.close()
     assert sorted(path.name for path in (tmp_path / "far/friday").iterdir()) == ["calls-0.parquet", "calls-1.parquet"]
     assert len(analysis.read(tmp_path / "far/friday").to_pandas()) == 2
