@@ -1,9 +1,27 @@
+import copy
+import pickle
+from collections.abc import Callable
+
 import pytest
 
 from toolkit.api import errors
-from toolkit.api.errors import ProtocolError, ReturnCodeError, ToolkitError
+from toolkit.api.errors import (
+    CallError,
+    NotConnectedError,
+    ProtocolError,
+    ReturnCodeError,
+    ToolkitError,
+    TransportError,
+)
 from toolkit.api.return_codes import Kind, ReturnCode
 
+ERRORS = [
+    NotConnectedError("nothing was sent"),
+    TransportError("no answer"),
+    ProtocolError("not JSON", 503, b"<html>", 30),
+    ReturnCodeError(50009, 403, "beyond the limit", 60, "id-7"),
+    ReturnCodeError(50105, 400, "unknown"),
+]
 CLASSES = [it for it in vars(errors).values() if isinstance(it, type) and issubclass(it, Exception)]
 
 
@@ -39,3 +57,10 @@ def test_a_protocol_error_keeps_the_first_100_bytes() -> None:
 @pytest.mark.parametrize("each", CLASSES)
 def test_every_class_has_a_docstring(each: type) -> None:
     assert each.__doc__
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_an_error_is_the_same_after_a_copy(error: CallError, again: Callable[[CallError], CallError]) -> None:
+    other = again(error)
+    assert (type(other), str(other), vars(other)) == (type(error), str(error), vars(error))

@@ -283,6 +283,18 @@ def test_a_compressed_body_of_any_size_is_read_in_bounded_memory() -> None:
         wire.parse_response(Endpoint.SEND, 200, {"content-encoding": "gzip"}, gzip.compress(bytes(100 * 2**20)))
 
 
+def test_a_body_that_only_claims_to_be_compressed_is_read_as_it_is() -> None:
+    headers = {"content-encoding": "gzip"}
+    assert wire.parse_response(Endpoint.SEND, 200, headers, b' {"msg_id":"7"}').msg_id == "7"
+
+
+def test_an_accepted_send_with_a_uuid_comes_back_as_its_msg_id() -> None:
+    msg_id = "06890980-6789-4054-bba9-90fb66ab2fce"
+    reply = wire.sent_response(msg_id)
+    assert dict(reply.headers)[b"content-length"] == b"%d" % len(reply.body)
+    assert wire.parse_response(Endpoint.SEND, 200, {}, reply.body).msg_id == msg_id
+
+
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 
 

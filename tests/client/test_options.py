@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
@@ -20,10 +18,8 @@ from pytest_httpx import HTTPXMock
 from support.api import Api, serving
 
 from toolkit.api.errors import (
-    CallError,
     InputError,
     NotConnectedError,
-    ProtocolError,
     ReturnCodeError,
     TransportError,
 )
@@ -33,26 +29,12 @@ from toolkit.client import AsyncClient, Client, Sent, Timeout, Verification
 from toolkit.records.call_record import CallRecord, Failure
 
 MOBILE, SECRET, URL = "13812345678", "the-master-secret", "https://api.example.com"
-ERRORS = [
-    NotConnectedError("nothing was sent"),
-    TransportError("no answer"),
-    ProtocolError("not JSON", 503, b"<html>", 30),
-    ReturnCodeError(50009, 403, "beyond the limit", 60, "id-7"),
-    ReturnCodeError(50105, 400, "unknown"),
-]
 
 
 @pytest.fixture
 def api() -> Iterator[Api]:
     with serving() as server:
         yield server
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=repr)
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
-def test_an_error_is_the_same_after_a_copy(error: CallError, again: Callable[[CallError], CallError]) -> None:
-    other = again(error)
-    assert (type(other), str(other), vars(other)) == (type(error), str(error), vars(error))
 
 
 def refused_send(url: str) -> None:
