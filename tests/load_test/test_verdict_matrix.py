@@ -100,7 +100,7 @@ class Cell:
         rows = re.findall(r">(PASS|FAIL|NO_DATA)</span></th>\s*<td>(.*?)</td>", page)
         self.page = {html.unescape(threshold): status for status, threshold in rows}
         header = page.partition("<header>")[2].partition("</header>")[0]
-        self.notes = [html.unescape(note) for note in re.findall(r'<p class="note">(.*?)</p>', header)]
+        self.notes = [html.unescape(note) for note in re.findall(r'<p class="remark">(.*?)</p>', header)]
         self.findings = html.unescape(re.sub("<[^>]+>", " ", header.partition('class="findings"')[2]))
 
     @property
