@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,8 +21,9 @@ from support.certificates import certificate
 from support.programs import require
 from support.service import Running, smscode_process
 
-from toolkit.api.errors import SettingsError
+from toolkit.api.errors import RunError, SettingsError
 from toolkit.service.delivery.webhook import WebhookFactory
+from toolkit.service.http.server import bind
 from toolkit.service.process.config import ServiceConfig
 
 
@@ -205,6 +208,19 @@ def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path: Path, option
 def test_a_port_in_use_is_named_in_the_error(sandbox: Running) -> None:
     done = smscode_process("serve", "--port", str(urlsplit(sandbox.url).port))
     assert (done.returncode, "in use" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("127.0.0.1", 70_000), ("127.0.0.1", -1), ("\0", 0), ("é" * 80, 0), ("::1%x", 0), ("203.0.113.1", 0)],
+)
+def test_an_address_that_cannot_be_used_leaves_no_socket_open(host: str, port: int) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(RunError, match=r"can't listen on .*; choose another --host or --port"):
+            bind(host, port)
+        gc.collect()
+    assert not [str(it.message) for it in warned if issubclass(it.category, ResourceWarning)]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

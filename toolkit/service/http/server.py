@@ -18,6 +18,7 @@ from toolkit.api.errors import RunError
 from toolkit.service.http.connection import Connection, sweep
 
 DRAIN_S = 10
+BACKLOG = 2048  # connections that wait to be accepted
 _SWEEP_TICKS = 10  # of uvicorn's ticks, which are 0.1 s apart
 _LAST_POLLS = 10  # accepting takes one poll of the loop, and reading one more; the rest is in case the loop skips any
 _FEW_FILES = 4096  # of open files: enough for a thousand connections and their spares
@@ -128,10 +129,19 @@ def bind(host: str, port: int, shared: bool = False) -> socket.socket:
         RunError: if the address cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)  # socket.create_server leaves it open on some errors
     try:
-        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
     except (OSError, OverflowError, TypeError, ValueError) as problem:
+        listener.close()
         raise RunError(f"can't listen on {host} port {port}: {problem}; choose another --host or --port") from None
+    return listener
 
 
 def url(host: str, listener: socket.socket) -> str:
