@@ -82,7 +82,7 @@ def is_failed(
 def parse_expected(texts: Iterable[object]) -> frozenset[int | str]:
     """Parse the kinds and return codes that a scenario expects, for ``is_failed``.
 
-    Only what an application or its traffic may cause can be expected. Raises InputError.
+    A failure of the service itself can't be expected. Raises InputError.
 
     >>> sorted(parse_expected(["RATE", "50026"]), key=str)
     [50026, 'RATE']

@@ -7,8 +7,8 @@ of 3 values that hold for the rows after them:
     (1760000000000000000, "send", 200, 50000, 4200000, 0, ...)    the values of one call
     (1760000000004000000, "send", 403, 50009, 3900000, 0, ...)
 
-A row has two values more, message and is_valid, only if its response had a return code beyond version 1 of the API, or
-judged the typed code although its return code is no verdict.
+Some rows have two more values, message and is_valid: those of responses with a return code beyond version 1 of the API,
+or with a verdict on the typed code under another code.
 
 ``parquet`` turns packed files into Parquet when the run is over.
 """

@@ -90,7 +90,7 @@ def _set_up(environment: Environment, **_: object) -> None:
 
 
 def check_load(options: LoadOptions, environment: Environment) -> LoadOptions:
-    """Return the options; raise InputError if one of them can't be used, or is not read by any check or journey."""
+    """Return the options; raise InputError if one can't be used, or if no check and no journey reads it."""
     options.message_cap(load_price())
     options.check_data()
     if options.limits and not any(getattr(it, "check", None) is THROUGHPUT for it in environment.user_classes):

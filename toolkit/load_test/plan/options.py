@@ -639,7 +639,7 @@ def declared() -> Mapping[str, Option]:
 
 
 def unused_option(name: str, scenario: str = "") -> str:
-    """Word the refusal of an option that no check and no journey of a scenario reads.
+    """Return the error text for an option that no check and no journey of a scenario reads.
 
     >>> unused_option("limits", "soak")
     '--limit has no effect on the scenario soak: leave it out, or load with the scenario throughput'

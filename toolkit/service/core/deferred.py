@@ -1,8 +1,8 @@
 """A result that is known now or later, without a task and without an event loop.
 
 A call of the API is decided at once, but answered only after the commit that holds it. A task and a future for each
-call would cost more than the decision. ``Deferred`` is the idea of Twisted's class of that name, less the error
-callbacks: an error is a value.
+call would cost more than the decision. The idea is that of Twisted's ``Deferred``. It has no error callbacks here: an
+error is a value like any other.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class TryRow(NamedTuple):
 
 
 class PageRow(NamedTuple):
-    """What is known of a page of messages whose rows were deleted. Bit n of ``verified``: was message n verified?"""
+    """The rest of a page of messages whose rows were deleted. Bit n of ``verified``: was message n verified?"""
 
     page: int
     expires_ms: int

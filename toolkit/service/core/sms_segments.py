@@ -1,7 +1,7 @@
 """Split a text into the segments of a concatenated SMS, which is also how a send is charged.
 
-Carriers count UTF-16 code units: 70 fit in one SMS, and 67 in each part of a longer text, beside the header that joins
-the parts. A letter outside the Basic Multilingual Plane takes two units and is never split.
+Carriers count UTF-16 code units: 70 fit in one SMS. A longer text is cut into parts of 67, because each
+part has a header that joins them. A letter outside the Basic Multilingual Plane takes two units and is never split.
 Sources: 3GPP TS 23.038 (alphabets), 3GPP TS 23.040 section 9.2.3.24.1 (concatenation).
 """
 

@@ -39,9 +39,9 @@ hours after the last one of its page expired: was it verified? ``forget_expired`
 time, so that no call waits for it. How far it has come changes no decision: ``verify`` looks at the times.
 
 **Deleting rows.** The store deletes the row of a message ``ROW_KEPT_MS`` after its send, and those of its tries after
-it. A code lives for a day at most and a failure counts for an hour, so both are over by then. What may still count is
-the bit: ``page_row`` has it, and the store writes it in the same transaction. So a state that is loaded decides as the
-one that wrote the rows.
+it. A code lives for a day at most and a failure counts for an hour, so both are over by then. The bit may
+still count. ``page_row`` holds it, and the store writes it in the same transaction. So a loaded state decides as the
+state that wrote the rows did.
 """
 
 from __future__ import annotations
@@ -356,14 +356,14 @@ class ServiceState:
         return verified
 
     def page_row(self, page: int, last_seq: int) -> PageRow:
-        """Return what must be kept of the messages of a page up to ``last_seq`` when their rows are deleted."""
+        """Return the bits to keep when the rows of a page's messages up to ``last_seq`` are deleted."""
         upto = (1 << min(PAGE, last_seq + 1 - page * PAGE)) - 1
         verified = self._verified_bits(page) & upto
         return PageRow(page, self._page_expires_ms(page), verified.to_bytes(PAGE // 8, "little"))
 
     @property
     def first_page(self) -> int:
-        """The first page of which anything is known."""
+        """The first page with a message or a bit."""
         return min([*self._expires_ms, *self._verified], default=self.seq // PAGE)
 
     # Recovery.
@@ -385,7 +385,7 @@ class ServiceState:
         self.templates[row.temp_id] = Template(*row[:4], enabled=bool(row.enabled))
 
     def load_page(self, row: PageRow) -> None:
-        """Load what is known of messages whose rows were deleted."""
+        """Load the bits of messages whose rows were deleted."""
         self._verified[row.page] = row.expires_ms, int.from_bytes(row.verified, "little")
 
     def load_message(self, row: MessageRow) -> None:

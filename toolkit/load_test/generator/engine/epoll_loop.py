@@ -482,7 +482,7 @@ class Engine:
 
 
 def serve_hub() -> None:
-    """Let other greenlets run, and serve timers that are due: ``gevent.sleep(0)`` does that only every 50th time."""
+    """Let other greenlets run and due timers fire. ``gevent.sleep(0)`` serves timers only every 50th time."""
     hub = gevent.get_hub()
     with hub.loop.timer(0) as timer:
         hub.wait(timer)

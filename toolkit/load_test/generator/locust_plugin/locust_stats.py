@@ -63,7 +63,7 @@ class BatchedStats:
 
         Args:
             times: the times of all calls of the test so far.
-            failures: the failed calls, of which those since the last update are taken.
+            failures: all failed calls so far; those that an earlier update has counted are skipped.
             body_bytes: the size of the answers since the last update.
             has_events: True if locust's request event was fired for each call: locust counts those itself.
         """

@@ -10,15 +10,15 @@ arrivals begin late, and the figures blame the target. Its process is at fault i
     late      arrivals of an open loop began late although a connection was free
 
 Arrivals that wait while every connection is busy with a call are another matter: the target, or the limit on
-connections, is saturated. They are told, and no cause of the generator.
+connections, is saturated. They are reported, but they are no fault of the generator.
 
 Method
 ------
-In a closed loop, a greenlet sleeps for 20 ms again and again. The time by which it wakes up late is the scheduling lag,
-which every response of that moment suffers too. In an open loop, the engine tells by how much each of its turns was
-late. Lags above the tolerance add up to the time in which
-the process was stalled. Each second the process's CPU time is compared with a core. Every cause has a share: of the
-time, of the seconds or of the arrivals. Causes with a share above their limit are told, the largest first.
+In a closed loop, a greenlet sleeps for 20 ms again and again. The delay of its wake-up is the scheduling lag, and a
+response that arrives then is read as late. In an open loop, the engine reports the delay of each of its turns. Lags
+above the tolerance add up to the time in which the process was stalled. Each second the process's CPU time is compared
+with a core. Every cause has a share: of the time, of the seconds or of the arrivals. Causes with a share above their
+limit are reported, the largest first.
 
 Constants
 ---------

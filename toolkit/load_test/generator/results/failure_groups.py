@@ -22,7 +22,7 @@ GroupKey: TypeAlias = tuple[str, str]
 
 
 def group_name(failure: CallError) -> str:
-    """Return the name of the group of a failed call. There are few of them, whatever the answers say.
+    """Return the name of the group of a failed call. The text of an answer never enters it, so there are few groups.
 
     >>> group_name(ReturnCodeError(50019, 500, "server error, request 7c1f"))
     'SERVER 50019 server error (HTTP 500)'

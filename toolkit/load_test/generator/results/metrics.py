@@ -109,14 +109,14 @@ class Metrics:
 
         Args:
             duration_s: time since the first call.
-            sending_s: time in which calls were due; None: all of it.
+            sending_s: time in which calls were due; None for the whole duration.
         """
         times = add_times(self._connected_times(), self.in_flight.ages)
         due, dropped = self.arrivals.due, self.arrivals.dropped
         return RunFigures(duration_s, self.calls, times, dict(self.failed), sending_s, due, dropped)
 
     def recent_times(self) -> Times:
-        """Return the times of the calls that have ended since the last time this was asked, and of those in flight."""
+        """Return the times of the calls that ended since the last call of this method, and of those in flight."""
         before, now = self._checked, self._connected_times()
         self._checked = now
         ended = {kind: times.since(before[kind]) if kind in before else times for kind, times in now.items()}

@@ -32,7 +32,7 @@ class LockFile:
 
     @classmethod
     def acquire(cls, db_path: Path) -> LockFile:
-        """Lock the store of a database file; create the file, readable by its owner alone, if there is none.
+        """Lock the store of a database file; create the file, readable by its owner alone, if it is missing.
 
         Raises:
             OwnedError: if another process holds one of the locks.
@@ -64,7 +64,7 @@ class LockFile:
         self._inodes = {path: _inode(os.stat(path)) for path in paths}
 
     def loss(self) -> str:
-        """Return what happened to a watched file that was deleted or replaced, because writes to it are lost; else "".
+        """Return the error for a watched file that was deleted or replaced, since writes to it are lost; else "".
 
         A change is logged once. A file that was moved away and back is the same one.
         """

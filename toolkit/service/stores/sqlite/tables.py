@@ -146,12 +146,12 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
 
 
 def _overwrite_failed(db: sqlite3.Connection) -> None:
-    """Overwrite what a failed commit may have left in the write-ahead log.
+    """Overwrite the transaction that a failed commit may have left in the write-ahead log.
 
-    If fsync fails, the transaction is already in the log, whole and valid. SQLite ignores it from then on, but if the
-    process is killed, the next one reads the log and finds it: the callers, who got an error, would be charged. The
-    next transaction begins at the same place of the log. So one that changes nothing is written; it needs no fsync,
-    because what was written survives the death of the process.
+    If fsync fails, the transaction is already in the log, whole and valid. SQLite ignores it from then on. But if the
+    process is killed, the next one reads the log and finds it, and callers who got an error would be charged. The next
+    transaction begins at the same place of the log, so a transaction that changes nothing overwrites it. That one needs
+    no fsync, because written bytes survive the death of the process.
     """
     try:
         db.execute("PRAGMA synchronous=NORMAL")
@@ -212,7 +212,7 @@ def read_anchor(db: sqlite3.Connection) -> Anchor | None:
 
 
 def load(db: sqlite3.Connection, policy: Policy, digests: Digests, progress: LoadProgress) -> ServiceState:
-    """Load the state of the service, and report the progress of it."""
+    """Load the state of the service, and report the progress."""
     state = ServiceState(policy, digests)
     for app in _select(db, AppRow, "apps"):
         state.load_app(AppRow._make(app))
