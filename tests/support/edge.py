@@ -21,6 +21,7 @@ class Edge:
 
     port: int
     state: ServerState
+    config: uvicorn.Config
     looked_s: float = 0.0
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
@@ -58,7 +59,7 @@ async def listening(app: Any) -> AsyncIterator[Edge]:
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(config, state, {}), "127.0.0.1", 0, backlog=2048
     )
-    edge = Edge(server.sockets[0].getsockname()[1], state)
+    edge = Edge(server.sockets[0].getsockname()[1], state, config)
     try:
         yield edge
     finally:

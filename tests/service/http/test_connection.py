@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import MAX_BODY_BYTES, ServerResponse
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.deferred import run as run_task
-from toolkit.service.http.connection import KEEP_ALIVE_S, PIECE_BYTES, REQUEST_S
+from toolkit.service.http.connection import KEEP_ALIVE_S, PIECE_BYTES, REQUEST_S, Connection
 from toolkit.service.http.handler import Api, RequestHandler
 from toolkit.service.http.request_parser import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, Request
 
@@ -67,6 +68,41 @@ class Door:
 
     def refuse(self, return_code: ReturnCode, peer: str) -> ServerResponse:
         raise NotImplementedError
+
+
+class Sink:
+    """A transport that takes every response at once."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.write = self.written.append
+
+    def get_extra_info(self, name: str) -> None:
+        return None
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        pass
+
+    resume_reading = pause_reading
+
+
+def test_any_number_of_requests_that_are_refused_at_once_is_answered(bench: Bench) -> None:
+    # One call for each piece of the bytes would exceed the limit of Python's stack.
+    requests = sys.getrecursionlimit()
+
+    async def test() -> None:
+        async with served(bench) as edge:
+            connection = Connection(edge.config, edge.state, {})
+            connection.connection_made(sink := Sink())  # type: ignore[arg-type]
+            connection.data_received(post(b"X: %s\r\n" % (b"x" * PIECE_BYTES), b"") * requests)
+            assert len(sink.written) == requests
+            assert {written.count(b'"code":50003') for written in sink.written} == {1}
+            edge.state.connections.discard(connection)
+
+    run(test())
 
 
 # How much is read.

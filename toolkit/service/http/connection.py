@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_lines = b""
         self.held = memoryview(b"")  # bytes that arrived while a response was due
+        self._parsing_held = False
         self._discarded_bytes = 0
         self.write_paused = False
         self._awaited: object = self  # the action of the caller that the last sweep found awaited
@@ -105,9 +106,11 @@ class Connection(asyncio.Protocol):
     # Reading.
 
     def _parse_held(self) -> None:
+        self._parsing_held = True
         while self.held and not self._busy:
             piece, self.held = bytes(self.held[:PIECE_BYTES]), self.held[PIECE_BYTES:]
             self._parse(piece)
+        self._parsing_held = False
         if not (self.held or self.transport.is_closing()):
             self.transport.resume_reading()
         if self._ending:
@@ -193,7 +196,8 @@ class Connection(asyncio.Protocol):
                 self.held = memoryview(b"")
                 self.transport.resume_reading()
         elif self.held:
-            self._parse_held()
+            if not self._parsing_held:  # else that loop goes on by itself
+                self._parse_held()
         elif self.parser.expects_continue():
             self.transport.write(_CONTINUE)
 
