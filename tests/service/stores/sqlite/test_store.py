@@ -19,6 +19,7 @@ from support.service import Running, smscode, smscode_process
 from toolkit.api.errors import RunError, StoreError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Refusal, SendFields
+from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.core.policy import Policy
 from toolkit.service.stores.sqlite.lock_file import OwnedError
@@ -97,6 +98,27 @@ def test_a_failing_store_returns_a_server_error_charges_nothing_and_recovers(ben
         await bench.store.close()
         await bench.open()
         assert bench.balance == 998
+        await bench.store.close()
+
+    asyncio.run(claim())
+
+
+def test_a_call_made_as_soon_as_a_commit_has_failed_is_answered(bench: Bench) -> None:
+    """The second request of a connection is decided while the first one's failure is answered."""
+
+    async def claim() -> None:
+        verification = await bench.open()
+        sends: list[Deferred[str | Refusal]] = []
+
+        def send_again(answer: str | Refusal) -> str | Refusal:
+            sends.append(verification.send(bench.app, SendFields("13900000001", 1)))
+            return answer
+
+        with locked(bench.path):
+            assert await verification.send(bench.app, SendFields("13900000000", 1)).then(send_again) == FAILED
+        async with asyncio.timeout(60):
+            second = await sends[0]
+        assert bench.balance == (999 if isinstance(second, str) else 1000)
         await bench.store.close()
 
     asyncio.run(claim())

@@ -180,8 +180,8 @@ class GroupCommit:
         """Roll back the decisions of a commit and all later ones, and refuse their callers."""
         self.state.start_next_batch().rollback()
         commit.batch.rollback()
-        _answer(commit.waiters + self._waiters, problem)
-        self._waiters = []
+        refused, self._waiters = commit.waiters + self._waiters, []  # first: an answered caller may call again at once
+        _answer(refused, problem)
 
 
 def stalled_error() -> StoreError:
