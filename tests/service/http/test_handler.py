@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from support.service import Running
+
+from toolkit.service.core.deferred import Deferred
+from toolkit.service.http.handler import RequestHandler
+from toolkit.service.http.request_parser import Request
 
 SANE = ["a", "7d2f1c9e-trace", "!" * 128, '"quoted"\\{}']
 ODD = ["", " ", "two words", "x" * 129, "caf\u00e9", "tab\there"]
@@ -53,3 +58,14 @@ def test_the_refusal_of_invalid_http_has_a_request_id(sandbox: Running) -> None:
 def test_two_processes_use_different_request_ids(sandbox: Running, start: Callable[..., Running]) -> None:
     processes = [ask(service, "").rpartition("-")[0] for service in (sandbox, start())]
     assert len(set(processes)) == 2
+
+
+def test_a_call_that_fails_after_its_decision_is_answered_and_no_longer_in_flight() -> None:
+    """In place of a fault of the service: it has none that a caller could cause."""
+    decided: Deferred[Any] = Deferred()
+    handler = RequestHandler(lambda context, request: decided.then(lambda decision: decision["no such field"]))
+    answering = handler(Request(b"POST", b"/v1/codes", {}, b"{}", "127.0.0.1"))
+    decided.settle({})
+    assert answering.value
+    assert answering.value.http_status == 500
+    assert handler.counters.in_flight == 0

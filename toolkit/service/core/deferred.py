@@ -1,26 +1,40 @@
 """A result that is known now or later, without a task and without an event loop.
 
 A call of the API is decided at once, but answered only after the commit that holds it. A task and a future for each
-call would cost more than the decision. The idea is that of Twisted's ``Deferred``. It has no error callbacks here: an
-error is a value like any other.
+call would cost more than the decision. The idea is that of Twisted's ``Deferred``: an expected error is a value like
+any other, and an exception that a step raises goes to ``failed`` of a later step, as to an errback.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 U = TypeVar("U")
 
+log = logging.getLogger(__name__)
+
 _WAITING: Any = object()  # the value of a Deferred that has none yet
+
+
+class _Raised:
+    """The value after a step that raised an exception."""
+
+    __slots__ = ("problem",)
+
+    def __init__(self, problem: Exception) -> None:
+        self.problem = problem
 
 
 class Deferred(Generic[T]):
     """A value and the steps that it goes through; the steps run as soon as it is settled.
 
-    It can be awaited, once; then an exception that is its value is raised.
+    A step that raises an exception never harms the object that settles the value: the exception is logged, and the
+    steps up to the next one with ``failed`` are left out. A Deferred can be awaited, once; then an exception that is
+    its value, or that its last step raised, is raised.
 
     >>> sent = Deferred()
     >>> replied = sent.then(str.upper)
@@ -33,7 +47,7 @@ class Deferred(Generic[T]):
 
     def __init__(self, value: T = _WAITING) -> None:
         self._value: Any = value
-        self._steps: list[Callable[[Any], Any]] = []
+        self._steps: list[tuple[Callable[[Any], Any], Callable[[Exception], Any] | None]] = []
 
     @property
     def settled(self) -> bool:
@@ -45,12 +59,15 @@ class Deferred(Generic[T]):
         """The value after all steps so far. Ask only if ``settled``."""
         return cast("T", self._value)
 
-    def then(self, step: Callable[[T], U]) -> Deferred[U]:
-        """Add a step, which maps the value to the next one. This object is changed and returned."""
+    def then(self, step: Callable[[T], U], failed: Callable[[Exception], U] | None = None) -> Deferred[U]:
+        """Add a step, which maps the value to the next one. This object is changed and returned.
+
+        ``failed`` maps an exception that an earlier step raised to the next value instead.
+        """
         if self._value is _WAITING:
-            self._steps.append(step)
+            self._steps.append((step, failed))
         else:
-            self._value = step(self._value)
+            self._value = _run_step(step, failed, self._value)
         return cast("Deferred[U]", self)
 
     def settle(self, value: T) -> None:
@@ -58,24 +75,36 @@ class Deferred(Generic[T]):
         if self._value is not _WAITING:
             return
         result: Any = value
-        for step in self._steps:
-            result = step(result)
+        for step, failed in self._steps:
+            result = _run_step(step, failed, result)
         self._value = result
 
     def __await__(self) -> Generator[Any, None, T]:
         if self._value is _WAITING:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-            def wake(value: T) -> T:
+            def wake(value: Any) -> Any:
                 if not future.done():  # the awaiting task may have been cancelled
                     future.set_result(None)
                 return value
 
-            self._steps.append(wake)
+            self._steps.append((wake, lambda problem: wake(_Raised(problem))))
             yield from future
+        if isinstance(self._value, _Raised):
+            raise self._value.problem
         if isinstance(self._value, BaseException):
             raise self._value
         return cast("T", self._value)
+
+
+def _run_step(step: Callable[[Any], Any], failed: Callable[[Exception], Any] | None, value: Any) -> Any:
+    try:
+        if isinstance(value, _Raised):
+            return failed(value.problem) if failed else value
+        return step(value)
+    except Exception as problem:
+        log.exception("the service failed on an answer")
+        return _Raised(problem)
 
 
 def run(

@@ -40,6 +40,7 @@ PEEK, OTHER = "peek", "other"
 ENDPOINTS = (*Endpoint, PEEK, OTHER)
 
 _VALID_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_SERVER_ERROR = Refusal(ReturnCode.SERVER_ERROR)
 # One second is the smallest value of Retry-After. A service that is not stuck answers 1000 calls in a tenth of it.
 _BUSY = Refusal(ReturnCode.SERVER_ERROR, retry_after_s=1)
 
@@ -144,8 +145,8 @@ class RequestHandler:
             answering = self.answer(context, request)
         except Exception:
             log.exception("the service failed on a request")
-            answering = Deferred(Refusal(ReturnCode.SERVER_ERROR))
-        return answering.then(partial(self._end, context))
+            answering = Deferred(_SERVER_ERROR)
+        return answering.then(partial(self._end, context), lambda problem: self._end(context, _SERVER_ERROR))
 
     def _end(self, context: RequestContext, answer: Answer) -> ServerResponse | None:
         self.counters.in_flight -= 1

@@ -44,7 +44,6 @@ takes about 30 us, so no call waits more than 2 ms for those behind it; a larger
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -54,8 +53,6 @@ from toolkit.api.errors import StoreError
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.state import Batch, ServiceState
 from toolkit.service.metrics.counters import Histogram, commit_sizes
-
-log = logging.getLogger(__name__)
 
 COMMIT_TIMEOUT_S = 2.0
 _MAX_GATHERED = 64
@@ -191,7 +188,4 @@ def stalled_error() -> StoreError:
 
 def _answer(waiters: Iterable[_Waiter], problem: StoreError | None = None) -> None:
     for waiter, value in waiters:
-        try:
-            waiter.settle(problem or value)
-        except Exception:  # of one caller, which must not cost the others their answers
-            log.exception("the service failed on an answer")
+        waiter.settle(problem or value)
