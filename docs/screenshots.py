@@ -1,4 +1,4 @@
-"""Take the screenshots of this folder again: the console, a notebook, a report and locust's web page.
+"""Take the screenshots of docs/images again: the console, a notebook, a report and locust's web page.
 
 This takes two minutes. It needs Debian's chromium and a Chinese font, such as fonts-wqy-zenhei. Arguments select
 screenshots: `python docs/screenshots.py report console`.
@@ -24,6 +24,7 @@ from toolkit.load_test.launch.scenarios import find_scenario
 from toolkit.simulation import SimulationPlan, simulate
 
 HERE = Path(__file__).parent
+IMAGES = HERE / "images"
 SLOW_MS = 40_000
 FAULTS = ("--latency", "8ms~0.6", "--error-share", "0.02", "--drop-share", "0.002", "--stall", "300ms/8s")
 LOADED_S = 30
@@ -140,7 +141,7 @@ def chromium(height: int) -> Iterator[Page]:
 
 def keep(page: Page, name: str) -> None:
     """Save a screenshot of the visible part of a page."""
-    picture = HERE / f"{name}.png"
+    picture = IMAGES / f"{name}.png"
     page.screenshot(path=picture)
     print(picture)
 

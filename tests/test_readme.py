@@ -19,16 +19,16 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_return_codes_is_the_one_in_the_code() -> None:
-    page = (ROOT / "docs" / "return-codes.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/reference/return-codes.md").read_text(encoding="utf-8")
     match = re.search(r"<!-- codes.*?-->\n(.*)\n<!-- /codes -->", page, re.DOTALL)
     assert match
-    assert match[1] == markdown_table(), "run `smscode codes --markdown` and put it into docs/return-codes.md"
+    assert match[1] == markdown_table(), "run `smscode codes --markdown` and put it into docs/reference/return-codes.md"
 
 
 def test_every_command_and_every_scenario_is_documented() -> None:
     names = [it.name or it.callback.__name__ for it in app.registered_commands if it.callback]
     names += [it.name for it in app.registered_groups if isinstance(it.name, str)]
-    pages = README + "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    pages = README + "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
     assert [name for name in names if f"smscode {name}" not in pages] == []
     assert [name for name in scenarios() if f"`{name}`" not in pages] == []
 
@@ -51,7 +51,7 @@ def test_the_example_of_the_client_runs(sandbox: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+    "page", [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name
 )
 def test_relative_links_and_their_anchors_exist(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
@@ -67,17 +67,17 @@ def test_relative_links_and_their_anchors_exist(page: Path) -> None:
 
 
 def test_every_function_of_the_analysis_and_every_option_of_the_report_is_documented() -> None:
-    told = (ROOT / "docs" / "analysis.md").read_text(encoding="utf-8")
+    told = (ROOT / "docs/guides/analysis.md").read_text(encoding="utf-8")
     functions = [
         name for name in analysis.__all__ if name.islower() and name not in {"duration_s", "from_records", "span"}
     ]
     assert [name for name in functions if f"`{name}`" not in told and f"analysis.{name}(" not in told] == ["wilson"]
     options = re.findall(r"--[a-z-]+", smscode("report", "--help").stdout)
-    told = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    told = (ROOT / "docs/guides/reports.md").read_text(encoding="utf-8")
     assert sorted(set(options) - set(re.findall(r"--[a-z-]+", told)) - {"--help", "--json"}) == []
 
 
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs/concepts/architecture.md").read_text(encoding="utf-8")
 
 
 def test_the_modules_that_the_architecture_page_names_exist() -> None:

@@ -110,7 +110,7 @@ def play(
         on_progress: Called once a second, from the first call on.
 
     Returns:
-        The content of run.json; see docs/run-json.md.
+        The content of run.json; see docs/reference/run-json.md.
 
     Raises:
         InputError, CallError: As ``LoadTest.check``.

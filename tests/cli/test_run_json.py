@@ -1,4 +1,4 @@
-"""docs/run-json.md and what a run writes are held together, field by field."""
+"""docs/reference/run-json.md and what a run writes are held together, field by field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from support.service import smscode
 
-PAGE = (Path(__file__).parents[2] / "docs/run-json.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/reference/run-json.md").read_text(encoding="utf-8")
 OPEN = {
     "endpoints": "<endpoint>",
     "return_codes": "<code>",

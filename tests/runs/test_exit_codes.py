@@ -23,6 +23,6 @@ def test_without_a_reason_the_code_is_0() -> None:
 
 
 def test_the_documentation_lists_the_codes_in_their_order() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "load-testing.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/guides/load-testing.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)
     assert rows == [(str(int(code)), code.description) for code in ExitCode]

@@ -1,4 +1,4 @@
-"""docs/simulation.md tells of everything that is written."""
+"""docs/reference/simulation.md tells of everything that is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.simulated import Simulated
 
-DOCS = (Path(__file__).parent.parent.parent / "docs" / "simulation.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parent.parent.parent / "docs/reference/simulation.md").read_text(encoding="utf-8")
 
 
 def test_every_kind_and_every_number_of_a_label_is_documented(simulated: Simulated) -> None:

@@ -1,4 +1,4 @@
-"""The receiver of texts that docs/webhook.md gives, as a process of its own."""
+"""The receiver of texts that docs/guides/delivery.md gives, as a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs" / "webhook.md"
+DOCS = Path(__file__).parents[2] / "docs/guides/delivery.md"
 SECRET = "the webhook's secret"
 
 

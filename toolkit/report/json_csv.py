@@ -21,7 +21,8 @@ SCHEMA = 1
 def to_json(report: Report) -> str:
     """Return the header, findings, verdicts, check results and complete tables of a report as JSON.
 
-    Times are ISO 8601 with their offset, NaN is null, money is right to the millionth. docs/report.md lists the fields.
+    Times are ISO 8601 with their offset, NaN is null, money is right to the millionth. docs/guides/reports.md
+    lists the fields.
     """
     content: dict[str, Any] = {
         "schema": SCHEMA,

@@ -223,7 +223,7 @@ class RunResult:
 
     @cached_property
     def summary(self) -> Summary:
-        """Return the content of run.json: JSON without NaN, with masked settings. docs/run-json.md lists the fields."""
+        """Return the content of run.json: JSON without NaN, with masked settings. See docs/reference/run-json.md."""
         codes = masked(self.codes)
         price = _read_price(self.settings.get("price_per_send"))
         return {

@@ -1,7 +1,7 @@
 """Sample the delivery of messages: the carrier's code and the delay, by carrier and incident.
 
 A share of each carrier's messages fails, for a reason that also holds for the next messages to the same phone. Of the
-others, most arrive within seconds, and a few after 60 to 300 s. docs/simulation.md names the sources.
+others, most arrive within seconds, and a few after 60 to 300 s. docs/reference/simulation.md names the sources.
 """
 
 from __future__ import annotations

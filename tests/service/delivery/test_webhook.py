@@ -1,4 +1,4 @@
-"""Post messages to real HTTP receivers, including the one in docs/webhook.md."""
+"""Post messages to real HTTP receivers, including the one in docs/guides/delivery.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare the exported metrics with the calls made and with docs/metrics.md."""
+"""Compare the exported metrics with the calls made and with docs/reference/metrics.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolkit.service.http.handler import ENDPOINTS
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.metrics.prometheus import StoreState, render
 
-DOCS = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[3] / "docs/reference/metrics.md").read_text(encoding="utf-8")
 
 
 def test_calls_are_counted_by_endpoint_and_return_code(start: Callable[..., Running]) -> None:

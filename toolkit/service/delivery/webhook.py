@@ -1,4 +1,4 @@
-"""Deliver each message as one signed HTTP POST. docs/webhook.md describes the request for receivers."""
+"""Deliver each message as one signed HTTP POST. docs/guides/delivery.md describes the request for receivers."""
 
 from __future__ import annotations
 
