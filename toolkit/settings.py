@@ -3,7 +3,7 @@
 A setting comes from the first of these sources that has it; an empty value counts as absent:
 
 1. an argument of a ``load_...`` or ``find_...`` function;
-2. an environment variable: SMSCODE_ and the setting's name in capitals, e.g. SMSCODE_BASE_URL;
+2. an environment variable: ``SMSCODE_`` and the setting's name in capitals, e.g. SMSCODE_BASE_URL;
 3. the same names in the file ``.env`` of the current directory;
 4. ``smscode.toml`` of the current directory:
 
@@ -184,7 +184,18 @@ def _check_app_key(app_key: str) -> str:
 
 
 class _TargetSettings(_Settings):
-    """The settings of the target; "" is absent."""
+    """The settings of the target; "" is absent.
+
+    Attributes:
+        base_url: URL of the API, such as https://api.sms.jpush.cn; no default.
+        app_key: key of the app; no default.
+        master_secret: secret of the app; no default.
+        temp_id: template of sends.
+        price_per_send: cost of a send with all segments of its template, as a decimal; for budgets and cost.
+        currency: currency of price_per_send.
+        timezone: IANA time zone of days, months and bills in reports.
+
+    """
 
     base_url: Annotated[str, AfterValidator(lambda text: text and parse_base_url(text))] = ""
     app_key: Annotated[str, AfterValidator(_check_app_key)] = ""

@@ -8,7 +8,7 @@ lets expect. From its autocorrelations R(k) follows the block length that estima
 
 1. The memory m is the last lag before 5 or more autocorrelations in a row that are within 2 * sqrt(log10(n) / n).
 2. With the trapezoid weights w(k), which are 1 up to k = m and fall to 0 at 2 m:
-   g = sum of w(k) * R(k), and h = sum of w(k) * |k| * R(k), over all k from -2 m to 2 m.
+   g = sum of w(k) * R(k), and h = sum of w(k) * abs(k) * R(k), over all k from -2 m to 2 m.
 3. length = (2 h**2 / (4/3 g**2) * n) ** (1/3).
 
 D. N. Politis and H. White, Automatic block-length selection for the dependent bootstrap, Econometric Reviews 23 (2004),
