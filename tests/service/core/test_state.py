@@ -28,7 +28,7 @@ def new_state(policy: Policy, balance: int = 10**6) -> ServiceState:
     return state
 
 
-def new_message(mobile: int = MOBILES[0], ttl_ms: int = 10**12, segments: int = 1) -> NewMessage:
+def new_message(mobile: int = MOBILES[0], ttl_ms: int = 10**9, segments: int = 1) -> NewMessage:
     return NewMessage(1, mobile, 1, "123456", ttl_ms, segments)
 
 

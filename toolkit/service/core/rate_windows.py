@@ -7,7 +7,7 @@ many (all sends of an app).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle, islice
 from sys import byteorder
 
@@ -19,8 +19,11 @@ _SHARDS_A_SWEEP = 4
 _TIME_BYTES = 8
 
 
+Times = int | bytes  # one time, or ascending times in 8 bytes each: most mobiles have one, and an int is smaller
+
+
 class RateWindows:
-    """A mapping of keys to the times that ``rules`` may still count, ascending and packed in 8 bytes each.
+    """A mapping of keys to the times that ``rules`` may still count.
 
     The keys are split into shards, so that neither growing a dict nor forgetting expired keys ever takes long.
     """
@@ -29,45 +32,54 @@ class RateWindows:
         self.rules = rules
         self.longest_ms = max((rule.window_ms for rule in rules), default=0)
         self._max_bytes = _TIME_BYTES * max((rule.count for rule in rules), default=0)
-        self._shards: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
+        self._after_one_ms = max((rule.window_ms for rule in rules if rule.count == 1), default=0)
+        self._shards: list[dict[int, Times]] = [{} for _ in range(_SHARDS)]
         self._next_shards = cycle(range(_SHARDS))
 
-    def get(self, key: int) -> bytes | None:
-        """Return the packed times of a key."""
+    def get(self, key: int) -> Times | None:
+        """Return the times of a key."""
         return self._shards[key % _SHARDS].get(key)
 
-    def __setitem__(self, key: int, times: bytes) -> None:
+    def __setitem__(self, key: int, times: Times) -> None:
         self._shards[key % _SHARDS][key] = times
 
     def pop(self, key: int) -> None:
         """Remove a key."""
         self._shards[key % _SHARDS].pop(key, None)
 
-    def wait_ms(self, times: bytes | None, now_ms: int) -> int:
-        """Return the time until every rule allows one more than the packed times of a key; 0 if they allow it now."""
-        return 0 if times is None else wait_ms(memoryview(times).cast("Q"), self.rules, now_ms)
+    def wait_ms(self, times: Times | None, now_ms: int) -> int:
+        """Return the time until every rule allows one more than the times of a key; 0 or less if they allow it now."""
+        if times is None:
+            return 0
+        if isinstance(times, int):
+            return times + self._after_one_ms - now_ms
+        return wait_ms(memoryview(times).cast("Q"), self.rules, now_ms)
 
-    def with_one_more(self, times: bytes | None, now_ms: int) -> bytes:
-        """Return the packed times of a key with one added, less those that no rule can count any more."""
-        latest = now_ms.to_bytes(_TIME_BYTES, byteorder)
-        return latest if times is None else (times + latest)[-self._max_bytes :]
+    def with_one_more(self, times: Times | None, now_ms: int) -> Times:
+        """Return the times of a key with one added, less those that no rule can count any more."""
+        if times is None or self._max_bytes <= _TIME_BYTES:
+            return now_ms
+        earlier = times.to_bytes(_TIME_BYTES, byteorder) if isinstance(times, int) else times
+        return (earlier + now_ms.to_bytes(_TIME_BYTES, byteorder))[-self._max_bytes :]
 
-    def load(self, key: int, time_ms: int) -> None:
-        """Load a time that was written earlier."""
+    def load(self, times: Iterable[tuple[int, int]]) -> None:
+        """Load keys with a time each, the earliest first."""
         if self.rules:
-            self[key] = self.with_one_more(self.get(key), time_ms)
+            for key, time_ms in times:
+                shard = self._shards[key % _SHARDS]
+                shard[key] = self.with_one_more(shard[key], time_ms) if key in shard else time_ms
 
     def forget_expired(self, now_ms: int) -> None:
         """Remove the keys whose times have left every window, in the next few shards."""
         for shard in islice(self._next_shards, _SHARDS_A_SWEEP):
             times_of = self._shards[shard]
-            current = {
-                key: times
-                for key, times in times_of.items()
-                if int.from_bytes(times[-_TIME_BYTES:], byteorder) + self.longest_ms > now_ms
-            }
+            current = {key: times for key, times in times_of.items() if _latest(times) + self.longest_ms > now_ms}
             if len(current) < len(times_of):
                 self._shards[shard] = current
+
+
+def _latest(times: Times) -> int:
+    return times if isinstance(times, int) else int.from_bytes(times[-_TIME_BYTES:], byteorder)
 
 
 class SendTimes:

@@ -29,11 +29,12 @@ class RecordPages:
         return None if record == self._absent else record
 
     def __setitem__(self, number: int, record: bytes) -> None:
+        """Store a record, or consecutive ones of a page of which ``number`` is the first."""
         page = self._pages.get(number // PAGE)
         if page is None:
             page = self._pages[number // PAGE] = mmap(-1, PAGE * self._size)
         start = number % PAGE * self._size
-        page[start : start + self._size] = record
+        page[start : start + len(record)] = record
 
     def pop(self, number: int) -> None:
         """Remove a record."""
@@ -43,6 +44,11 @@ class RecordPages:
     def column(self, page: int, offset: int) -> bytes:
         """Return the byte at an offset of every record of a page; 0 for an absent record."""
         return self._pages[page][offset :: self._size]
+
+    def set_column(self, first: int, offset: int, values: bytes) -> None:
+        """Change the byte at an offset of consecutive records of a page, from the record ``first`` on."""
+        start = first % PAGE * self._size + offset
+        self._pages[first // PAGE][start : start + len(values) * self._size : self._size] = values
 
     def drop(self, page: int) -> None:
         """Free a page with its records."""

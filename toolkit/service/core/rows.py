@@ -6,18 +6,13 @@ from typing import NamedTuple
 
 
 class MessageRow(NamedTuple):
-    """An accepted send. ``digest`` is that of its code. The last two: see ``NewMessage``; ``forced`` is 0 for none."""
+    """An accepted send. ``record`` is a packed ``message_record.Record``; for ``rate_limited`` see ``NewMessage``."""
 
     seq: int
-    app_id: int
-    mobile: int
     temp_id: int
-    sent_ms: int
-    expires_ms: int
     segments: int
-    digest: bytes
-    forced: int
     rate_limited: bool
+    record: bytes
 
 
 class JobRow(NamedTuple):

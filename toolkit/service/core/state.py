@@ -28,9 +28,10 @@ change first. For example, an app with a balance of 10 accepts two messages:
 
 A batch must not be rolled back while a later one is kept: ``GroupCommit`` rolls back the later one first.
 
-**Recovery.** At start the store feeds its rows to ``load_app``, ``load_template``, ``load_message`` (by ascending
-``seq``) and ``load_try`` (by ascending ``try_seq``, after the messages). They rebuild records, windows and balances
-exactly, because every row was written in the transaction that answered its call.
+**Recovery.** At start the store feeds its rows to ``load_app``, ``load_template``, ``load_messages`` (by ascending
+``seq``, a page at a time, because a call for each of a million rows would take longer than all else) and
+``load_failures`` (after the messages). They rebuild records, windows and balances exactly, because every row was
+written in the transaction that answered its call. Of a page that expired an hour ago only the bits stay (see below).
 
 **Forgetting.** Memory holds a message until it expires. Records lie in pages of 4096 consecutive numbers, and a page is
 dropped once its last message has expired (plus a minute, for calls that are still under way). The msg_id alone then
@@ -47,18 +48,19 @@ state that wrote the rows did.
 from __future__ import annotations
 
 import hmac
-import struct
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from itertools import compress, islice, repeat
+from typing import Any, Protocol
 
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode, find
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.digests import Digests, mask, unmask
+from toolkit.service.core.message_record import SIZE, VERIFIED_AT, Record, app_of, times_of, window_key
 from toolkit.service.core.messages import Decision, NewMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
 from toolkit.service.core.rate_windows import RateWindows, SendTimes
@@ -68,23 +70,8 @@ from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, P
 VERIFIED_KEPT_MS = 24 * HOUR_MS  # an expired message is known as verified for so long
 ROW_KEPT_MS = MAX_TTL_S * 1000 + HOUR_MS
 _GRACE_MS = 60_000  # a call that was under way when a message expired has ended by then
-_MOBILES = 10**11
-_RECORD = struct.Struct("<IQQ16sHB?")  # the fields of Record
-_VERIFIED_AT = _RECORD.size - 1
 _DIGITS = bytes.maketrans(b"\0\1", b"01")
 _PAGES_A_SWEEP = 16
-
-
-class Record(NamedTuple):
-    """The data of an accepted send that verifying needs, until the message expires."""
-
-    app_id: int
-    mobile: int
-    expires_ms: int
-    digest: bytes
-    forced: int
-    tries: int
-    verified: bool
 
 
 def used_key_error(credit_key: str) -> InputError:
@@ -149,6 +136,11 @@ class Batch:
         return bool(self._undo_log or self.app_ids or self.temp_ids or self.deliveries or self.deletions)
 
 
+def _bits(column: bytes) -> int:
+    """Return a number whose n-th bit is the n-th byte, which is 0 or 1."""
+    return int(column[::-1].translate(_DIGITS), 2)
+
+
 class ServiceState:
     """The accounts, balances, messages and rate windows of every app. All times are of the service clock."""
 
@@ -160,9 +152,9 @@ class ServiceState:
         self.templates: dict[int, Template] = {}
         self.balances: dict[int, int] = {}
         self.top_ups: dict[str, TopUpRow] = {}
-        self.records = RecordPages(_RECORD.size)
+        self.records = RecordPages(SIZE)
         self.seq = self.try_seq = 0
-        self.newest_ms = 0  # of the times that were loaded
+        self.newest_ms = 0  # of the stored times; set before the messages are loaded
         self._epoch_starts: list[int] = [0]
         self._epochs: list[str] = [""]
         self.batch = Batch()
@@ -190,7 +182,7 @@ class ServiceState:
     def send(self, message: NewMessage, now_ms: int) -> Decision:
         """Accept a message, or refuse it for a rate limit or for lack of balance. A refusal changes nothing."""
         app_id, mobile, temp_id, code, ttl_ms, segments, forced, rate_limited = message
-        key, policy, batch = app_id * _MOBILES + mobile, self.policy, self.batch
+        key, policy, batch = window_key(app_id, mobile), self.policy, self.batch
         times = self.sends.get(key)
         if rate_limited:
             wait_ms = self.sends.wait_ms(times, now_ms)
@@ -210,12 +202,10 @@ class ServiceState:
         msg_id, pad = self.digests.make_msg_id(app_id, seq, self._epochs[-1])
         digest, forced_number, expires_ms = self.digests.code(msg_id, code), int(forced or 0), now_ms + ttl_ms
         self._keep_page_until(seq, expires_ms)
-        record = _RECORD.pack(app_id, mobile, expires_ms, digest, forced_number, 0, False)
+        record = Record(key, expires_ms, digest, ttl_ms, forced_number, 0, False).pack()
         batch.replace(self.records, seq, None, record)
         batch.jobs.append(JobRow(seq, mask(code, pad)))
-        batch.messages.append(
-            MessageRow(seq, app_id, mobile, temp_id, now_ms, expires_ms, segments, digest, forced_number, rate_limited)
-        )
+        batch.messages.append(MessageRow(seq, temp_id, segments, rate_limited, record))
         return Decision(ReturnCode.SUCCESS, 0, msg_id)
 
     def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:
@@ -226,13 +216,12 @@ class ServiceState:
         record = self.record(seq)
         if record is None or now_ms >= record.expires_ms + _GRACE_MS:
             return Decision(self._late_verdict(seq, record, now_ms))
-        key = app_id * _MOBILES + record.mobile
-        failures = self.failures.get(key)
+        failures = self.failures.get(record.key)
         if (wait_ms := self.failures.wait_ms(failures, now_ms)) > 0:
             return Decision(ReturnCode.OUT_OF_FREQ, wait_ms)
         verdict = self._verdict(record, msg_id, code, now_ms)
         if verdict is ReturnCode.INVALID_CODE and not record.forced:
-            self.batch.replace(self.failures, key, failures, self.failures.with_one_more(failures, now_ms))
+            self.batch.replace(self.failures, record.key, failures, self.failures.with_one_more(failures, now_ms))
             self._record_try(seq, record._replace(tries=record.tries + 1), now_ms)
         elif verdict is ReturnCode.SUCCESS:
             self._record_try(seq, record._replace(verified=True), now_ms)
@@ -257,7 +246,7 @@ class ServiceState:
 
     def _record_try(self, seq: int, record: Record, now_ms: int) -> None:
         self.try_seq += 1
-        self.batch.set(self.records, seq, _RECORD.pack(*record))
+        self.batch.set(self.records, seq, record.pack())
         self.batch.tries.append(TryRow(self.try_seq, seq, now_ms, int(record.verified)))
 
     def read_message(self, app_id: int, seq: int, masked: int) -> tuple[str, str]:
@@ -275,7 +264,7 @@ class ServiceState:
     def record(self, seq: int) -> Record | None:
         """Return the record of a message; None if it has expired or was never sent."""
         packed = self.records.get(seq)
-        return Record._make(_RECORD.unpack(packed)) if packed else None
+        return Record.unpack(packed) if packed else None
 
     def _keep_page_until(self, seq: int, expires_ms: int) -> None:
         page = seq // PAGE
@@ -352,7 +341,7 @@ class ServiceState:
     def _verified_bits(self, page: int) -> int:
         _, verified = self._verified.get(page, (0, 0))
         if page in self._expires_ms:
-            verified |= int(self.records.column(page, _VERIFIED_AT)[::-1].translate(_DIGITS), 2)
+            verified |= _bits(self.records.column(page, VERIFIED_AT))
         return verified
 
     def page_row(self, page: int, last_seq: int) -> PageRow:
@@ -388,27 +377,39 @@ class ServiceState:
         """Load the bits of messages whose rows were deleted."""
         self._verified[row.page] = row.expires_ms, int.from_bytes(row.verified, "little")
 
-    def load_message(self, row: MessageRow) -> None:
-        """Load an accepted send. Call it in the order of ``seq``."""
-        self.seq, app_id, mobile, _, sent_ms, expires_ms, _, digest, forced, rate_limited = row
-        self.records[self.seq] = _RECORD.pack(app_id, mobile, expires_ms, digest, forced, 0, False)
-        self._keep_page_until(self.seq, expires_ms)
-        self.newest_ms = max(self.newest_ms, sent_ms)
-        if not rate_limited:
-            return
-        self.sends.load(app_id * _MOBILES + mobile, sent_ms)
-        if self.policy.app_rules:
-            times = self.app_sends[app_id]
-            times[times.end] = sent_ms
+    def load_messages(self, seqs: Sequence[int], records: bytes, rate_limited: str, verified: bytes) -> None:
+        """Load the packed records of all messages on a page. Call it in the order of ``seq``.
 
-    def load_try(self, row: TryRow) -> None:
-        """Load a typed code. Call it in the order of ``try_seq``, after all messages."""
-        self.try_seq, seq, tried_ms, right = row
-        self.newest_ms = max(self.newest_ms, tried_ms)
-        if (record := self.record(seq)) is None:
-            return
-        self.records[seq] = _RECORD.pack(
-            *record._replace(verified=record.verified or bool(right), tries=record.tries + 1 - right)
-        )
-        if not right:
-            self.failures.load(record.app_id * _MOBILES + record.mobile, tried_ms)
+        Args:
+            rate_limited: a digit for each message: 1 if the rate limits count it.
+            verified: 1 or 0 for each number from the first message to the last.
+        """
+        page, self.seq = seqs[0] // PAGE, seqs[-1]
+        expires_ms = max(expires_ms for _, expires_ms, _ in times_of(records))
+        if expires_ms + HOUR_MS > self.newest_ms:
+            if len(seqs) == seqs[-1] - seqs[0] + 1:
+                self.records[seqs[0]] = records
+            else:  # numbers are missing, because a commit failed
+                for place, seq in enumerate(seqs):
+                    self.records[seq] = records[place * SIZE : (place + 1) * SIZE]
+            self.records.set_column(seqs[0], VERIFIED_AT, verified)
+            self._keep_page_until(self.seq, expires_ms)
+        else:  # nobody can verify it, and no failure counts any more
+            bits = self._verified_bits(page) | _bits(verified) << seqs[0] % PAGE
+            self._verified[page] = max(expires_ms, self._page_expires_ms(page)), bits
+        is_limited = repeat(True) if "0" not in rate_limited else map("1".__eq__, rate_limited)
+        sends: Iterable[tuple[int, int]]
+        sends = ((key, expires_ms - ttl_ms) for key, expires_ms, ttl_ms in compress(times_of(records), is_limited))
+        if self.policy.app_rules:
+            sends = list(sends)
+            for key, sent_ms in sends:
+                app_times = self.app_sends[app_of(key)]
+                app_times[app_times.end] = sent_ms
+        self.sends.load(sends)
+
+    def load_failures(self, tries: Iterable[tuple[int, int]]) -> None:
+        """Load wrong codes as (seq, tried_ms), the earliest first. Call it after all messages were loaded."""
+        for seq, tried_ms in tries:
+            if record := self.record(seq):
+                self.records[seq] = record._replace(tries=record.tries + 1).pack()
+                self.failures.load([(record.key, tried_ms)])

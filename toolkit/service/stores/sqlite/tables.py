@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from toolkit.api.errors import RunError
 from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests
+from toolkit.service.core.message_record import Record
 from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
 from toolkit.service.core.policy import Policy
+from toolkit.service.core.record_pages import PAGE
 from toolkit.service.core.rows import (
     AppRow,
     DeliveryRow,
@@ -37,9 +39,8 @@ from toolkit.service.stores.base import LoadProgress
 log = logging.getLogger(__name__)
 
 _ROWS_A_STATEMENT = 64
-_ROWS_A_LOAD = 1000
 _STATEMENTS = 1024  # kept ready for use: an INSERT for each number of rows and table
-_VERSION = 3
+_VERSION = 4
 _EPOCH_BYTES = 8
 _SCHEMA = """
 CREATE TABLE clock (wall_ms INTEGER, clock_ms INTEGER, speed REAL);
@@ -47,8 +48,7 @@ CREATE TABLE epochs (first_seq INTEGER PRIMARY KEY, epoch TEXT);
 CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB, suspended INTEGER, permitted INTEGER,
     balance INTEGER, old_digest BLOB, old_until_ms INTEGER);
 CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
-CREATE TABLE messages (seq INTEGER PRIMARY KEY, app_id INTEGER, mobile INTEGER, temp_id INTEGER, sent_ms INTEGER,
-    expires_ms INTEGER, segments INTEGER, digest BLOB, forced INTEGER, rate_limited INTEGER);
+CREATE TABLE messages (seq INTEGER PRIMARY KEY, temp_id INTEGER, segments INTEGER, rate_limited INTEGER, record BLOB);
 CREATE TABLE pages (page INTEGER PRIMARY KEY, expires_ms INTEGER, verified BLOB);
 CREATE TABLE jobs (seq INTEGER PRIMARY KEY, masked INTEGER);
 CREATE TABLE tries (try_seq INTEGER PRIMARY KEY, seq INTEGER, tried_ms INTEGER, right INTEGER);
@@ -57,9 +57,15 @@ CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT,
 CREATE INDEX awaited ON deliveries (carrier_id) WHERE state = 'sent';
 """
 _TOP_UPS = "CREATE TABLE IF NOT EXISTS top_ups (top_up_key TEXT PRIMARY KEY, app_id INTEGER, messages INTEGER)"
-_JOBS = "SELECT app_id, seq, mobile, temp_id, masked, expires_ms, messages.segments, coalesce(carrier_code, '')"
+_JOBS = "SELECT seq, temp_id, masked, record, messages.segments, coalesce(carrier_code, '')"
 _JOINED = "FROM jobs JOIN messages USING (seq)"
 _WITH_FAULTS = f"{_JOINED} LEFT JOIN deliveries USING (seq)"
+_RECORDS = "SELECT seq, record, rate_limited FROM messages WHERE seq BETWEEN ? AND ? ORDER BY seq"
+# One row a page: creating Python objects for a million rows takes longer than all else.
+_PAGE_OF_RECORDS = (
+    "SELECT count(*), min(seq), max(seq), CAST(group_concat(record, '') AS BLOB), group_concat(rate_limited, '')"
+    f" FROM ({_RECORDS})"
+)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -100,7 +106,8 @@ def check_key(db: sqlite3.Connection, digests: Digests) -> None:
     stored = db.execute("PRAGMA application_id").fetchone()[0]
     if stored not in (0, mark) and not is_empty(db):
         raise RunError("the key file holds another key than the store was created with: restore it from a backup")
-    db.execute(f"PRAGMA application_id={mark}")
+    if stored != mark:
+        db.execute(f"PRAGMA application_id={mark}")
 
 
 # Writing.
@@ -223,15 +230,33 @@ def load(db: sqlite3.Connection, policy: Policy, digests: Digests, progress: Loa
         state.load_epoch(*epoch)
     for page in _select(db, PageRow, "pages"):
         state.load_page(PageRow._make(page))
+    state.try_seq, tried_ms = _last(db, "tries", "tried_ms") or (0, 0)
+    last_seq, record = _last(db, "messages", "record") or (0, b"")
+    state.newest_ms = max(tried_ms, Record.unpack(record).sent_ms if record else 0)
     progress.total = db.execute("SELECT count(*) FROM messages").fetchone()[0]
-    messages = _select(db, MessageRow, "messages")
-    while some := messages.fetchmany(_ROWS_A_LOAD):
-        for message in some:
-            state.load_message(message)
-        progress.loaded += len(some)
-    for attempt in _select(db, TryRow, "tries"):
-        state.load_try(attempt)
+    oldest = first_message(db, 1)
+    verified = bytearray(last_seq + 1 - oldest)
+    for (seq,) in db.execute("SELECT seq FROM tries WHERE right AND seq BETWEEN ? AND ?", (oldest, last_seq)):
+        verified[seq - oldest] = 1
+    for first in range(oldest // PAGE * PAGE, last_seq + 1, PAGE):
+        span = (first, first + PAGE - 1)
+        count, first_seq, newest, records, rate_limited = db.execute(_PAGE_OF_RECORDS, span).fetchone()
+        if count:
+            seqs: Sequence[int] = range(first_seq, newest + 1)
+            if len(seqs) > count:
+                seqs = [seq for seq, *_ in db.execute(_RECORDS, span)]
+            used = bytes(verified[first_seq - oldest : newest + 1 - oldest])
+            state.load_messages(seqs, records, rate_limited, used)
+        progress.loaded += count
+    state.load_failures(db.execute("SELECT seq, tried_ms FROM tries WHERE NOT right ORDER BY try_seq"))
     return state
+
+
+def _last(db: sqlite3.Connection, table: str, column: str) -> tuple[int, Any] | None:
+    """Return the key and a column of the newest row of a table."""
+    key = _key(table)
+    row: tuple[int, Any] | None = db.execute(f"SELECT {key}, {column} FROM {table} ORDER BY {key} DESC").fetchone()
+    return row
 
 
 def _select(db: sqlite3.Connection, row: type[NamedTuple], table: str) -> sqlite3.Cursor:
@@ -242,20 +267,25 @@ def read_jobs(db: sqlite3.Connection, state: ServiceState, after: int, upto: int
     """Read the jobs with numbers above ``after`` and up to ``upto``, the oldest first, by number."""
     rows = db.execute(f"{_JOBS} {_WITH_FAULTS} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit))
     jobs: dict[int, Job] = {}
-    for app_id, seq, mobile, temp_id, masked, expires_ms, segments, fault in rows:
+    for seq, temp_id, masked, packed, segments, fault in rows:
+        record = Record.unpack(packed)
+        app_id, mobile = record.app_id, record.mobile
         msg_id, code = state.read_message(app_id, seq, masked)
-        jobs[seq] = Job(app_id, msg_id, mobile, temp_id, code, expires_ms, segments=segments, fault=fault)
+        jobs[seq] = Job(app_id, msg_id, mobile, temp_id, code, record.expires_ms, segments=segments, fault=fault)
     return jobs
 
 
 def find_refunds(db: sqlite3.Connection, first: int, last: int) -> list[tuple[DeliveryRow, Refund]]:
     """Find the waiting jobs among a range of numbers whose last attempt failed by a fault of the operator."""
     rows = db.execute(
-        f"SELECT {', '.join(DeliveryRow._fields)}, app_id, segments {_WITH_FAULTS}"
+        f"SELECT {', '.join(DeliveryRow._fields)}, record, segments {_WITH_FAULTS}"
         " WHERE seq BETWEEN ? AND ? AND carrier_code != ''",
         (first, last),
     )
-    return [(DeliveryRow._make(row[:-2]), Refund(row[0], *row[-2:])) for row in rows]
+    return [
+        (DeliveryRow._make(row), Refund(row[0], Record.unpack(packed).app_id, segments))
+        for *row, packed, segments in rows
+    ]
 
 
 def count_jobs(db: sqlite3.Connection) -> int:
@@ -266,37 +296,39 @@ def count_jobs(db: sqlite3.Connection) -> int:
 def read_message(db: sqlite3.Connection, seq: int, msg_id: str, now_ms: int) -> Message | None:
     """Read a message. If it has no result and its code is no longer valid, it has expired."""
     row = db.execute(
-        "SELECT app_id, mobile, temp_id, segments, sent_ms, expires_ms, state, carrier_code, carrier_id, attempts,"
-        " settled_ms FROM messages LEFT JOIN deliveries USING (seq) WHERE seq = ?",
+        "SELECT record, temp_id, segments, state, carrier_code, carrier_id, attempts, settled_ms"
+        " FROM messages LEFT JOIN deliveries USING (seq) WHERE seq = ?",
         (seq,),
     ).fetchone()
     if row is None:
         return None
-    app_id, mobile, temp_id, segments, sent_ms, expires_ms, state, *carrier, attempts, settled_ms = row
+    packed, temp_id, segments, state, *carrier, attempts, settled_ms = row
+    it = Record.unpack(packed)
     if state in (None, DeliveryState.WAITING):
-        state = DeliveryState.WAITING if now_ms < expires_ms else DeliveryState.EXPIRED
-    delivery = Delivery(DeliveryState(state), *(it or "" for it in carrier))
-    sent = (app_id, msg_id, mobile, temp_id, segments, sent_ms, expires_ms)
+        state = DeliveryState.WAITING if now_ms < it.expires_ms else DeliveryState.EXPIRED
+    delivery = Delivery(DeliveryState(state), *(field or "" for field in carrier))
+    sent = (it.app_id, msg_id, it.mobile, temp_id, segments, it.sent_ms, it.expires_ms)
     return Message(*sent, delivery, attempts or 0, settled_ms or 0)
 
 
 def find_sent(db: sqlite3.Connection, carrier_id: str, mobile: int | None) -> DeliveryRow | None:
     """Find the message with a carrier's id, and to a mobile if one is given, that was sent and has no receipt yet."""
-    found = db.execute(
-        f"SELECT {', '.join(DeliveryRow._fields)} FROM deliveries JOIN messages USING (seq)"
-        " WHERE state = 'sent' AND carrier_id = ? AND mobile = coalesce(?, mobile)",
-        (carrier_id, mobile),
-    ).fetchone()
-    return DeliveryRow._make(found) if found else None
+    rows = db.execute(
+        f"SELECT {', '.join(DeliveryRow._fields)}, record FROM deliveries JOIN messages USING (seq)"
+        " WHERE state = 'sent' AND carrier_id = ?",
+        (carrier_id,),
+    )
+    found = (row for *row, packed in rows if mobile in (None, Record.unpack(packed).mobile))
+    return next(map(DeliveryRow._make, found), None)
 
 
 # Old rows. They are deleted from the first on. The newest row of a table stays, so that no number is used twice.
 
-_AGES = {
-    "messages": "sent_ms FROM messages",
-    "tries": "seq FROM tries",
-    "jobs": f"expires_ms {_JOINED}",
-    "pages": "expires_ms FROM pages",
+_AGES: dict[str, tuple[str, Callable[[Any], int]]] = {
+    "messages": ("record FROM messages", lambda packed: Record.unpack(packed).sent_ms),
+    "tries": ("seq FROM tries", int),
+    "jobs": (f"record {_JOINED}", lambda packed: Record.unpack(packed).expires_ms),
+    "pages": ("expires_ms FROM pages", int),
 }
 
 
@@ -312,6 +344,7 @@ def find_old(db: sqlite3.Connection, table: str, before: int, below: int, limit:
     ``below``.
     """
     key = f"{table}.{_key(table)}"
-    rows = db.execute(f"SELECT {key}, {_AGES[table]} WHERE {key} < ? ORDER BY {key} LIMIT ?", (below, limit))
-    old = [number for number, _ in takewhile(lambda row: row[1] < before, rows)]
+    source, age = _AGES[table]
+    rows = db.execute(f"SELECT {key}, {source} WHERE {key} < ? ORDER BY {key} LIMIT ?", (below, limit))
+    old = [number for number, _ in takewhile(lambda row: age(row[1]) < before, rows)]
     return (table, old[0], old[-1]) if old else None
