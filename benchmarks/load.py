@@ -44,6 +44,7 @@ http {{
     server {{
         listen 127.0.0.1:{tls_port} ssl; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
         location = /v1/codes {{ return 200 '{{"msg_id":"123456789"}}'; }}
+        location = /sandbox/state {{ return 200 '{{"sandbox":true}}'; }}
         location /v1/codes/ {{ return 200 '{{"is_valid":true}}'; }}
     }}
     server {{ listen 127.0.0.1:{port}; location / {{ stub_status; }} }}

@@ -62,7 +62,8 @@ def test_its_paths_are_those_of_the_protocol() -> None:
     assert wire.read_path(paths["send"].encode()) == (Endpoint.SEND, "")
     assert wire.read_path(paths["verify"].replace("{msg_id}", "x").encode()) == (Endpoint.VERIFY, "x")
     assert wire.message_path("x") == paths["peek"].replace("{msg_id}", "x")
-    assert set(paths) == {*Endpoint, "peek"}
+    assert paths["state"] == wire.SANDBOX_STATE_PATH
+    assert set(paths) == {*Endpoint, "peek", "state"}
 
 
 def test_its_bounds_are_those_of_the_code() -> None:

@@ -15,7 +15,7 @@ from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.load_test.launch.scenarios import check_options, find_stages
 from toolkit.load_test.plan.options import LoadOptions, declared
-from toolkit.load_test.plan.target_guard import check_allowed
+from toolkit.load_test.plan.target_guard import check_allowed, doubt_of
 from toolkit.runs import run_folder
 from toolkit.runs.check_results import read_check_results
 from toolkit.runs.progress import Progress
@@ -56,19 +56,25 @@ class LoadTest:
         return self.options.message_cap(self.price)
 
     def check_permission(self, target: Target) -> None:
-        """Raise InputError if the options do not allow to load a target; see ``target_guard.check_allowed``."""
-        options = self.options
-        check_allowed(target.base_url, options.allow_target, options.i_pay_for_this, is_capped=self.cap() is not None)
+        """Raise InputError if the options do not allow to load a target; it is not called yet. See ``check``."""
+        self._check_allowed(target)
 
     def check(self, target: Target) -> None:
         """Check that a target may be loaded, answers, and accepts the key; no message is sent.
 
         Raises:
-            InputError: The options do not allow to load this target.
+            InputError: The options do not allow to load this target, for example because it is on this machine and
+                does not answer that it is a sandbox.
             CallError: The target did not answer, or refused the key.
         """
-        self.check_permission(target)
+        self._check_allowed(target)
         locust_process.check_target(target)
+        self._check_allowed(target, lambda: doubt_of(target))
+
+    def _check_allowed(self, target: Target, find_doubt: Callable[[], str] = lambda: "") -> None:
+        options = self.options
+        is_capped = self.cap() is not None
+        check_allowed(target.base_url, options.allow_target, options.i_pay_for_this, is_capped, find_doubt)
 
     def prepare(self, folder: Path) -> LoadRun:
         """Start its process, which waits for ``LoadRun.begin``; use the result in a ``with`` statement."""

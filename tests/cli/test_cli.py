@@ -142,6 +142,23 @@ def test_only_this_machine_is_loaded_unless_told_otherwise(tmp_path: Path) -> No
     assert (done.returncode, "--allow-target 192.0.2.1" in done.stderr) == (2, True)
 
 
+def test_production_on_this_machine_is_not_loaded_without_consent_and_a_cap(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    service = start("--production", "--provider", "outbox", "--store", store)
+    made = json.loads(smscode("app", "create", "--balance", "50", "--store", store, "--json").stdout)
+    target = ["--target", service.url, "--app-key", made["app_key"]]
+    env = {"PATH": os.environ["PATH"], "SMSCODE_MASTER_SECRET": made["master_secret"]}
+    done = smscode("load", *target, "--users", "1", "--duration", "1s", env=env, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (told,) = [line for line in lines(done.stderr) if line.startswith("smscode: ")]
+    assert "(it answered HTTP 404 to GET /sandbox/state)" in told
+    assert "--allow-target 127.0.0.1, and a limit, e.g. --max-messages" in told
+    (app,) = json.loads(smscode("app", "list", "--store", store, "--json").stdout)
+    assert app["balance"] == 50
+
+
 @pytest.mark.parametrize(
     ("stdout", "reason"), [("> /dev/full", "No space left on device"), (">&-", "stdout is closed")]
 )

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from support.api import serving
 from support.forms import press, state, type_into
 from support.processes import of_run
 from support.service import Running
@@ -173,6 +174,15 @@ def test_another_machine_needs_a_cap_and_is_then_allowed(monkeypatch: pytest.Mon
     assert (options.max_messages, options.max_cost) == (100, None)
     assert (options.allow_target, options.i_pay_for_this) == (("sms.example.com",), True)
     assert options.thresholds
+
+
+def test_production_on_this_machine_needs_a_cap_too() -> None:
+    with serving() as api:
+        assert LoadFields().read(api.target)
+        api.state = None
+        order = LoadFields()
+        assert order.read(api.target) is None
+        assert "expected a maximum" in order.messages.error
 
 
 def test_every_scenario_says_what_it_is() -> None:

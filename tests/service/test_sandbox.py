@@ -62,6 +62,15 @@ def test_only_its_own_app_can_peek_at_a_message(start: Callable[..., Running], t
     assert (posted.code, posted.headers["allow"]) == (50018, "GET")
 
 
+def test_a_sandbox_says_that_it_is_one_to_its_app(sandbox: Running) -> None:
+    got = sandbox.call("GET", "/sandbox/state", headers=sandbox.auth)
+    assert (got.status, got.json) == (200, {"sandbox": True})
+    refused = [sandbox.call("GET", "/sandbox/state", headers=it).code for it in ({}, basic("x", "y"))]
+    assert refused == [50001, 50002]
+    posted = sandbox.call("POST", "/sandbox/state", b"{}", sandbox.auth)
+    assert (posted.code, posted.headers["allow"]) == (50018, "GET")
+
+
 def test_production_has_no_peeking_and_no_magic_mobiles(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     service = start("--production", "--provider", "outbox", "--store", store)
@@ -69,7 +78,8 @@ def test_production_has_no_peeking_and_no_magic_mobiles(start: Callable[..., Run
     made = json.loads(smscode("app", "create", "--balance", "5", "--store", store, "--json").stdout)
     service.app_key, service.master_secret, service.temp_id = made["app_key"], made["master_secret"], made["temp_id"]
     msg_id = service.send("19900050014")
-    assert service.call("GET", f"/sandbox/messages/{msg_id}", headers=service.auth).code == 50016
+    for path in (f"/sandbox/messages/{msg_id}", "/sandbox/state"):
+        assert service.call("GET", path, headers=service.auth).code == 50016
     assert service.verify(msg_id, "wrong").code == 50010
 
 

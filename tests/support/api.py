@@ -22,6 +22,7 @@ CODE = "123456"
 class Api(ThreadingHTTPServer):
     """``refuse``: what a call is refused with, after how many were accepted. ``sandbox``: whether codes can be read.
 
+    ``state``: what it says of itself; None: nothing, as a production service does.
     ``latency_s``: how long a response takes.
     ``reply``: what every call gets instead, whatever it asks; with HTTP status 0 the connection is dropped.
     """
@@ -33,6 +34,7 @@ class Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refuse: dict[Endpoint, tuple[int, ReturnCode]] = {}
         self.sandbox = True
+        self.state: object = {"sandbox": True}
         self.latency_s = 0.0
         self.reply: ServerResponse | None = None
         self.answered: Counter[tuple[str, int]] = Counter()
@@ -119,9 +121,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(self.server.reply or self.server.answer(self.path, body))
 
     def do_GET(self) -> None:
-        body = json.dumps({"code": CODE, "text": "..."}).encode()
-        found = ServerResponse(200, ((b"content-length", b"%d" % len(body)),), body)
-        self._reply(found if self.server.sandbox else _refuse(ReturnCode.API_NOT_FOUND)[1])
+        message = {"code": CODE, "text": "..."} if self.server.sandbox else None
+        found = self.server.state if self.path == wire.SANDBOX_STATE_PATH else message
+        body = json.dumps(found).encode()
+        reply = ServerResponse(200, ((b"content-length", b"%d" % len(body)),), body)
+        self._reply(_refuse(ReturnCode.API_NOT_FOUND)[1] if found is None else reply)
 
     def _reply(self, reply: ServerResponse) -> None:
         if not reply.http_status:

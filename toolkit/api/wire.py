@@ -32,6 +32,7 @@ from toolkit.api.return_codes import Kind, ReturnCode, find, find_published, kin
 AccountT = TypeVar("AccountT")
 
 CODES_PATH = "/v1/codes"
+SANDBOX_STATE_PATH = "/sandbox/state"
 MAX_BODY_BYTES = 16 * 1024
 MAX_DECOMPRESSED_BYTES = 1 << 20
 _ANY_ZLIB_HEADER = 47  # wbits of zlib: the longest window, gzip or zlib by the header
@@ -480,6 +481,11 @@ def message_response(code: str, text: str) -> ServerResponse:
     return _reply(ReturnCode.SUCCESS, _encode({"code": code, "text": text}))
 
 
+def sandbox_state_response() -> ServerResponse:
+    """Return the response by which a sandbox says that it is one."""
+    return _SANDBOX_STATE
+
+
 def refusal_response(refusal: Refusal) -> ServerResponse:
     """Build the response of a refusal. ``is_valid`` is in the body if the code itself was judged."""
     if refusal.allow:
@@ -514,6 +520,7 @@ _REFUSALS = {
     if code.kind is not Kind.OK
 }
 _VERIFIED = _reply(ReturnCode.SUCCESS, _encode({"is_valid": True}))
+_SANDBOX_STATE = _reply(ReturnCode.SUCCESS, _encode({"sandbox": True}))
 
 
 # Used by both halves.

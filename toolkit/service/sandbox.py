@@ -1,4 +1,4 @@
-"""Add the sandbox to the API: reading a message that was "sent", magic mobiles and injected faults.
+"""Add the sandbox to the API: its state, reading a message that was "sent", magic mobiles and injected faults.
 
 Production builds none of this: ``toolkit.service.process.runtime`` puts the sandbox around the API.
 """
@@ -17,9 +17,17 @@ from typing import Any
 from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError, StoreError
 from toolkit.api.return_codes import ReturnCode, find
-from toolkit.api.wire import Refusal, message_response, read_message_path, read_path
+from toolkit.api.wire import (
+    SANDBOX_STATE_PATH,
+    Refusal,
+    message_response,
+    read_message_path,
+    read_path,
+    sandbox_state_response,
+)
+from toolkit.service.core.accounts import App
 from toolkit.service.core.deferred import Deferred, run
-from toolkit.service.http.handler import OTHER, PEEK, Answer, Api, RequestContext
+from toolkit.service.http.handler import OTHER, PEEK, SANDBOX, Answer, Api, RequestContext
 from toolkit.service.http.request_parser import Request
 from toolkit.service.stores.base import Store
 
@@ -27,6 +35,7 @@ log = logging.getLogger(__name__)
 
 MAGIC_PREFIX = "199000"
 _PREFIX = b"/sandbox/"
+_STATE_PATH = SANDBOX_STATE_PATH.encode()
 MAX_SIGMA = 5
 
 
@@ -134,7 +143,7 @@ NO_FAULTS = Faults()
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Wraps the API with the sandbox's own route and its faults.
+    """Wraps the API with the sandbox's own routes and its faults.
 
     ``now_s`` is a monotonic clock in seconds. ``tasks`` holds the calls that wait for a delay or for the store.
     """
@@ -152,20 +161,30 @@ class Sandbox:
 
     def answer(self, context: RequestContext, request: Request) -> Deferred[Answer]:
         """Answer one request: read a message, or pass a call on to the API, with faults."""
-        if request.path.startswith(_PREFIX) and (msg_id := read_message_path(request.path)) is not None:
-            context.endpoint, context.msg_id = PEEK, msg_id
-            return run(self._peek(context, msg_id, request), self.tasks, _refuse)
+        if request.path.startswith(_PREFIX):
+            if request.path == _STATE_PATH:
+                context.endpoint = SANDBOX
+                app = self._authenticate(context, request)
+                return Deferred(app if isinstance(app, Refusal) else sandbox_state_response())
+            if (msg_id := read_message_path(request.path)) is not None:
+                context.endpoint, context.msg_id = PEEK, msg_id
+                return run(self._peek(context, msg_id, request), self.tasks, _refuse)
         if self.has_faults:
             return run(self._answer_with_faults(context, request), self.tasks, _refuse)
         return self.api.answer(context, request)
 
-    async def _peek(self, context: RequestContext, msg_id: str, request: Request) -> Answer:
+    def _authenticate(self, context: RequestContext, request: Request) -> App | Refusal:
         if request.method != b"GET":
             return Refusal(ReturnCode.METHOD_NOT_SUPPORT, allow=b"GET")
         app = self.api.verification.authenticate(request.headers.get(b"authorization"))
+        if not isinstance(app, Refusal):
+            context.app_key = app.app_key
+        return app
+
+    async def _peek(self, context: RequestContext, msg_id: str, request: Request) -> Answer:
+        app = self._authenticate(context, request)
         if isinstance(app, Refusal):
             return app
-        context.app_key = app.app_key
         job = await self.store.pending_job(app.app_id, msg_id)
         template = self.store.template(job.temp_id) if job else None
         if job is None or template is None:

@@ -58,7 +58,7 @@ _INTEGERS |= {"temp_id": "BIGINT", "mobile_key": "BIGINT"}
 _TEXTS = ("run", "source", "app_key", "prefix", "error", "request_id", "mobile")
 _ANSWER = '{"error":{"code":"VARCHAR","message":"VARCHAR"},"msg_id":"VARCHAR","is_valid":"VARCHAR"}'
 _BODY = '{"mobile":"VARCHAR","temp_id":"VARCHAR"}'
-_SERVICE_ENDPOINTS = ("peek", "other")  # requests that the service logs beside the API's calls
+_SERVICE_ENDPOINTS = ("peek", "sandbox", "other")  # requests that the service logs beside the API's calls
 
 
 def column_names(columns: ColumnMap | None) -> dict[str, tuple[str, ...]]:

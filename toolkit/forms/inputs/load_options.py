@@ -16,7 +16,7 @@ from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import LoadTest
 from toolkit.load_test.launch.scenarios import describe, scenarios
 from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, parse_option
-from toolkit.load_test.plan.target_guard import cap_messages, is_this_machine
+from toolkit.load_test.plan.target_guard import cap_messages, doubt_of, is_this_machine
 from toolkit.settings import Price, Target, load_price
 
 USERS, RATE, STAGES = "users", "rate_per_s", "stages"  # the ways to give the load, fields of LoadOptions
@@ -100,7 +100,7 @@ def _field(name: str, **traits: Any) -> TextField:
 
 def _check(name: str, real: Target | None, price: Price | None, text: str) -> str:
     """Return the text of a field if it is valid, "" for an option that is not given; raise ValueError."""
-    if not text and name == "max_messages" and real and not is_this_machine(real.base_url):
+    if not text and name == "max_messages" and real and not (is_this_machine(real.base_url) and not doubt_of(real)):
         raise InputError("expected a maximum: each message costs money there and may reach a stranger")
     if not text and declared()[name].suggestion and not is_repeatable(name):
         raise InputError(f"expected {declared()[name].expects}")

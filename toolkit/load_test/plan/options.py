@@ -283,13 +283,13 @@ class LoadOptions(BaseModel):
         tuple[str, ...],
         BeforeValidator(_strip),
         Option(
-            "Host that may be loaded although it is not this machine: messages may cost money there.",
+            "Host that may be loaded although it is no sandbox on this machine: messages may cost money there.",
             flag="--allow-target",
             argument="--allow-target",
             variable="SMSCODE_ALLOW_TARGET",
             group="target",
             on_page=False,
-            default="this machine only",
+            default="sandboxes on this machine only",
         ),
     ] = ()
     i_pay_for_this: Annotated[

@@ -3,42 +3,89 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+import json
+from collections.abc import Callable, Collection
 from decimal import Decimal, InvalidOperation
 from urllib.parse import urlsplit
 
+from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import InputError
-from toolkit.settings import Price
+from toolkit.api.wire import SANDBOX_STATE_PATH
+from toolkit.settings import Price, Target
 
 VENDOR_HOST = "api.sms.jpush.cn"
+_ASK_TIMEOUT_S = 10.0
+_MAX_ANSWER_BYTES = 16 * 1024
 
 
-def check_allowed(base_url: str, allowed: Collection[str], pays: bool = False, is_capped: bool = False) -> None:
-    """Check that a target may be loaded. This machine always may.
+def check_allowed(
+    base_url: str,
+    allowed: Collection[str],
+    pays: bool = False,
+    is_capped: bool = False,
+    find_doubt: Callable[[], str] = lambda: "",
+) -> None:
+    """Check that a target may be loaded: a sandbox on this machine always may.
 
     Args:
         base_url: The target.
-        allowed: Names of other hosts that may be loaded.
+        allowed: Names of other hosts that may be loaded, and of this one if its target is no sandbox.
         pays: Whether the vendor's host may be loaded too, which bills each message.
-        is_capped: Whether the number of messages has a maximum. Another machine needs one.
+        is_capped: Whether the number of messages has a maximum. All targets but sandboxes on this machine need one.
+        find_doubt: Returns the reason why a target on this machine is not known to be a sandbox, "" if it is known to
+            be one; see ``doubt_of``. It is called only if permission or maximum is missing. Without it, targets on
+            this machine are taken for sandboxes until they are asked.
 
     Raises:
-        InputError: The target may not be loaded. The message names the missing option.
+        InputError: The target may not be loaded. The message names the missing options.
 
-    >>> check_allowed("http://127.0.0.1:8018", allowed=())
+    >>> check_allowed("http://127.0.0.1:8018", allowed=(), find_doubt=lambda: "")
+    >>> check_allowed("http://127.0.0.1:8018", ["127.0.0.1"], is_capped=True, find_doubt=lambda: "HTTP 404")
     """
     host = urlsplit(base_url).hostname or ""
+    is_allowed = host in {name.lower() for name in allowed}
+    risk = f"{host} is not this machine"
     if is_this_machine(base_url):
-        return
-    if host not in {name.lower() for name in allowed}:
+        doubt = "" if is_allowed and is_capped else find_doubt()
+        if not doubt:
+            return
+        risk = f"{host} is not known to be a sandbox ({doubt})"
+    limit = "" if is_capped else ", and a limit, e.g. --max-messages 100"
+    if not is_allowed:
         raise InputError(
-            f"{host} is not this machine: each message may cost money and reach a stranger;"
-            f" if it may be loaded, give --allow-target {host}"
+            f"{risk}: each message may cost money and reach a stranger;"
+            f" if it may be loaded, give --allow-target {host}{limit}"
         )
     if host.rstrip(".").lower() == VENDOR_HOST and not pays:
         raise InputError(f"{host} is the vendor's host, which bills each message: give --i-pay-for-this to load it")
     if not is_capped:
-        raise InputError(f"{host} is not this machine: limit the messages with --max-messages or --max-cost")
+        raise InputError(f"{risk}: limit the messages with --max-messages or --max-cost")
+
+
+def doubt_of(target: Target) -> str:
+    """Ask a target whether it is a sandbox; return "" if it says so, else the reason to doubt it.
+
+    Only ``{"sandbox": true}`` counts: production has no such path, and silence proves nothing.
+    """
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection
+
+    url = urlsplit(target.base_url)
+    connection = (HTTPSConnection if url.scheme == "https" else HTTPConnection)(url.netloc, timeout=_ASK_TIMEOUT_S)
+    headers = {"Authorization": Credentials(target.app_key, target.master_secret).authorization}
+    try:
+        connection.request("GET", url.path + SANDBOX_STATE_PATH, headers=headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            return f"it answered HTTP {response.status} to GET {SANDBOX_STATE_PATH}"
+        answer = json.loads(response.read(_MAX_ANSWER_BYTES))
+    except (OSError, HTTPException) as problem:
+        return f"GET {SANDBOX_STATE_PATH} failed: {problem or type(problem).__name__}"
+    except (ValueError, RecursionError):
+        answer = None
+    finally:
+        connection.close()
+    is_sandbox = isinstance(answer, dict) and answer.get("sandbox") is True
+    return "" if is_sandbox else f"its answer to GET {SANDBOX_STATE_PATH} does not say so"
 
 
 def cap_messages(max_messages: int | None, max_cost: str | None, price: Price | None) -> int | None:

@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 1000
 REQUEST_ID = wire.REQUEST_ID.encode()
-PEEK, OTHER = "peek", "other"
-ENDPOINTS = (*Endpoint, PEEK, OTHER)
+PEEK, SANDBOX, OTHER = "peek", "sandbox", "other"
+ENDPOINTS = (*Endpoint, PEEK, SANDBOX, OTHER)
 
 _VALID_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _SERVER_ERROR = Refusal(ReturnCode.SERVER_ERROR)

@@ -98,3 +98,17 @@ def test_plain_locust_refuses_targets_that_may_not_be_loaded(api: Api, options: 
     assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
     assert "Traceback" not in done.stderr
     assert not api.connections
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one process", "two workers"])
+def test_plain_locust_loads_production_on_this_machine_only_with_consent_and_a_cap(
+    api: Api, options: tuple[str, ...]
+) -> None:
+    api.state = None
+    done = run_locust(api.target, *options)
+    assert done.returncode, done.stderr
+    assert "127.0.0.1 is not known to be a sandbox (it answered HTTP 404" in done.stderr
+    assert "--allow-target 127.0.0.1, and a limit" in done.stderr
+    assert not api.answered
+    assert run_locust(api.target, *options, "--allow-target", "127.0.0.1", "--max-messages", "20").returncode == 97
+    assert accepted(api) == 20

@@ -32,7 +32,7 @@ from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.results.result_sink import ResultSink
 from toolkit.load_test.plan.mobile_pools import parse_pool, shard_of
 from toolkit.load_test.plan.options import LoadOptions, from_parsed_options
-from toolkit.load_test.plan.target_guard import check_allowed, is_this_machine
+from toolkit.load_test.plan.target_guard import check_allowed, doubt_of, is_this_machine
 from toolkit.records.call_record import RecordBuilder
 from toolkit.runs import run_folder
 from toolkit.runs.remote_storage import check, folder_name, is_url
@@ -177,14 +177,14 @@ def permitted_target(host: str | None, options: LoadOptions) -> Target:
     Raises SettingsError if a setting is missing, and InputError if the target may not be loaded.
     """
     target = load_target(base_url=host or None)
-    check_host(target.base_url, options)
+    check_host(target.base_url, options, lambda: doubt_of(target))
     return target
 
 
-def check_host(host: str, options: LoadOptions) -> None:
-    """Raise InputError if a host may not be loaded."""
+def check_host(host: str, options: LoadOptions, find_doubt: Callable[[], str] = lambda: "") -> None:
+    """Raise InputError if a host may not be loaded; see ``target_guard.check_allowed``."""
     is_capped = options.message_cap(load_price()) is not None
-    check_allowed(host, options.allow_target, options.i_pay_for_this, is_capped)
+    check_allowed(host, options.allow_target, options.i_pay_for_this, is_capped, find_doubt)
 
 
 def drift_ratio(host: str | None) -> float:
