@@ -82,7 +82,7 @@ def test_every_option_of_a_load_test_is_described(site: Path) -> None:
 
 def test_every_exit_code_and_return_code_is_described(site: Path) -> None:
     shown = text(site, "reference/exit-codes")
-    assert [int(code) for code in ExitCode if f"{int(code)} {code.description}" not in shown] == []
+    assert " ".join(f"{int(code)} {code.description}" for code in ExitCode) in shown
     shown = text(site, "reference/return-codes")
     assert [int(code) for code in ReturnCode if f"{int(code)} {code.message}" not in shown] == []
 
@@ -149,3 +149,12 @@ def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
             if not file.exists() or (fragment and file in anchors and fragment not in anchors[file]):
                 broken.append(f"{page.relative_to(site)}: {link}")
     assert broken == []
+
+
+def test_every_name_in_a_text_is_linked_with_its_reference(site: Path) -> None:
+    texts = [site / "tutorial.html", *site.glob("guides/*.html"), *site.glob("concepts/*.html")]
+    roles = {
+        page.name: re.findall(r"(.)<code class=.xref py[^>]*>", page.read_text(encoding="utf-8")) for page in texts
+    }
+    assert sum(map(len, roles.values())) > 5
+    assert [name for name, before in roles.items() if set(before) - {">"}] == []

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from toolkit.runs.exit_codes import ExitCode, worst
@@ -20,9 +17,3 @@ def test_the_first_code_of_the_list_wins(code: ExitCode) -> None:
 
 def test_without_a_reason_the_code_is_0() -> None:
     assert worst([]) is worst([None, 0]) is ExitCode.DONE
-
-
-def test_the_documentation_lists_the_codes_in_their_order() -> None:
-    page = (Path(__file__).parents[2] / "docs/guides/load-testing.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)
-    assert rows == [(str(int(code)), code.description) for code in ExitCode]

@@ -1,0 +1,111 @@
+"""The examples of the guides run, and every command line in them is one that the program takes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+from support.service import Running, smscode
+
+from toolkit.cli import app
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [DOCS.parent / "README.md", DOCS / "tutorial.md", *DOCS.glob("guides/*.md"), *DOCS.glob("concepts/*.md")]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def command_lines(page: Path) -> Iterator[list[str]]:
+    """Yield the arguments of each call of smscode in the shell blocks of a page."""
+    for block in blocks(page, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in re.split(r" && |(?<!')\| ", line):
+                words = shlex.split(re.sub(r"\$\(.*?\)", "TIME", command), comments=True)
+                if "smscode" in [word.rpartition("/")[2] for word in words]:
+                    yield words[[word.rpartition("/")[2] for word in words].index("smscode") + 1 :]
+
+
+COMMANDS = [(page.name, words) for page in PAGES for words in command_lines(page)]
+
+
+@pytest.mark.parametrize(
+    "words", [it for _, it in COMMANDS], ids=[f"{page}-{' '.join(it)[:40]}" for page, it in COMMANDS]
+)
+def test_the_program_takes_the_command_line(words: list[str]) -> None:
+    command = typer.main.get_command(app)
+    context = command.make_context("smscode", [*words, *(["--help"] if not words else [])])
+    while hasattr(command, "commands"):
+        rest = [*context._protected_args, *context.args] if hasattr(context, "_protected_args") else context.args
+        name, command, rest = command.resolve_command(context, rest)
+        context = command.make_context(name, list(rest), parent=context)
+
+
+def test_there_are_command_lines_on_the_pages() -> None:
+    assert len(COMMANDS) > 40
+
+
+def test_the_locustfile_of_the_guide_passes_its_check(tmp_path: Path) -> None:
+    page = DOCS / "guides/own-locustfile.md"
+    (tmp_path / "typed_twice.py").write_text(blocks(page, "python")[0], encoding="utf-8")
+    (words,) = command_lines(page)
+    done = smscode(*words, "--json", cwd=tmp_path)
+    run = json.loads(done.stdout)
+    (check,) = run["claims"]
+    assert (check["claim"], check["status"], check["says"]) == ("typed_twice", "PASS", "a code is accepted once")
+    assert set(check["figures"]) == {"answers", "wrong_answers"}
+    assert "p99(verify.caller_ms) < 2500" in [it["threshold"] for it in run["verdicts"]]
+
+
+def test_the_foreign_log_of_the_guide_is_read_as_the_guide_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = DOCS / "guides/foreign-logs.md"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gateway.jsonl").write_text(blocks(page, "text")[0], encoding="utf-8")
+    shown = io.StringIO()
+    names: dict[str, object] = {}
+    with contextlib.redirect_stdout(shown):
+        for block in blocks(page, "python"):
+            exec(compile(block, page.name, "exec"), names)
+    assert shown.getvalue() == "".join(blocks(page, "console"))
+    (words,) = (words for words in command_lines(page) if "gateway.jsonl" in words)
+    assert smscode(*words, cwd=tmp_path).returncode == 0
+
+
+def test_the_fixture_of_the_guide_gives_a_sandbox_to_tests(tmp_path: Path) -> None:
+    (tmp_path / "test_sms.py").write_text(blocks(DOCS / "guides/ci.md", "python")[0], encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_sms.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_calls_of_the_tutorial_work(sandbox: Running, tmp_path: Path) -> None:
+    mobile = next(sandbox.mobiles)
+    env = {
+        "SMSCODE_BASE_URL": sandbox.url,
+        "SMSCODE_APP_KEY": sandbox.app_key,
+        "SMSCODE_MASTER_SECRET": sandbox.master_secret,
+    }
+    send, verify = ([*it] for it in command_lines(DOCS / "tutorial.md") if it[0] in ("send", "verify"))
+    sent = smscode(*[mobile if it == "13800138000" else it for it in send], env=env, cwd=tmp_path)
+    msg_id = sent.stdout.strip()
+    (curl,) = (line for block in blocks(DOCS / "tutorial.md", "sh") for line in block.splitlines() if "curl" in line)
+    peek = ["sh", "-c", f"{curl.replace('curl', 'curl -sS').replace('MSG_ID', msg_id)}"]
+    code = json.loads(
+        subprocess.run(peek, capture_output=True, env=env | {"PATH": "/usr/bin:/bin"}, check=True).stdout
+    )["code"]
+    words = [{"MSG_ID": msg_id, "CODE": code}.get(it, it) for it in verify]
+    assert smscode(*words, env=env, cwd=tmp_path).returncode == 0
+    again = smscode(*[mobile if it == "13800138000" else it for it in send], env=env, cwd=tmp_path)
+    assert (again.returncode, "50009" in again.stderr) == (1, True)
