@@ -80,7 +80,12 @@ def clock_offsets(calls: IntoCalls) -> pd.DataFrame:
 
     >>> clock_offsets(calls)  # doctest: +SKIP
     """
-    found = find_offsets(lazy(calls, "return_code"))
+    return to_frame(find_offsets(lazy(calls, "return_code")))
+
+
+@returns_result
+def to_frame(found: Sequence[ClockOffset]) -> pd.DataFrame:
+    """Return offsets as the frame of ``clock_offsets``."""
     columns = {
         "source": pd.Series([it.source for it in found], dtype="category"),
         "since": to_utc(pd.Series([it.since_ns for it in found], dtype="int64")),

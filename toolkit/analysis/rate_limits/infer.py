@@ -95,7 +95,12 @@ _NO_RULE: dict[str, Any] = dict.fromkeys(("window_s", "window_low_s", "window_hi
 
 
 @returns_result
-def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -> pd.DataFrame:
+def limits(
+    calls: IntoCalls,
+    most: int = MOST_SENDS,
+    skew_ms: float = SKEW_MS,
+    offsets: Sequence[ClockOffset] | None = None,
+) -> pd.DataFrame:
     """Infer the rate limits per mobile from accepted sends and from sends refused as out of frequency.
 
     The result is the smallest set of rules that explains the refusals and that next to no accepted send breaks. If apps
@@ -108,6 +113,7 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
         most: maximum number of sends to load, which take about 250 bytes each. If there are more, mobiles are sampled;
             four fifths of the sample are sends to mobiles with a refusal.
         skew_ms: maximum difference between the clocks of the clients' hosts, in ms, beside those that are corrected.
+        offsets: the result of ``find_offsets``, if it is known already.
 
     Returns one row per rule, and after the rules of an app or period one row for the unexplained refusals; no rows if
     no send was refused. Columns:
@@ -132,7 +138,7 @@ def limits(calls: IntoCalls, most: int = MOST_SENDS, skew_ms: float = SKEW_MS) -
     one send a minute. The method is described at the head of this module.
     """
     table = lazy(calls, "return_code", "mobile_key")
-    offsets = find_offsets(table)
+    offsets = find_offsets(table) if offsets is None else offsets
     attempts = collect_attempts(correct_times(table, offsets), most, skew_ms)
     scopes = split_log(attempts) if len(attempts.refused) else []
     rows = pd.DataFrame([row for scope in scopes for row in _rows(attempts, scope, offsets)], columns=list(_COLUMNS))
@@ -146,10 +152,12 @@ def most_accepted(
     windows: Sequence[str | pd.Timedelta] = ("1min", "10min", "1h", "1D"),
     most: int = MOST_SENDS,
     skew_ms: float = SKEW_MS,
+    offsets: Sequence[ClockOffset] | None = None,
 ) -> pd.DataFrame:
     """Find the highest number of sends to one mobile of an app that were accepted within each of some windows.
 
-    No rate limit can be lower. ``windows`` are durations such as "1min"; ``most`` and ``skew_ms`` are as in ``limits``.
+    No rate limit can be lower. ``windows`` are durations such as "1min"; ``most``, ``skew_ms`` and
+    ``offsets`` are as in ``limits``.
 
     Returns one row per window, in the given order. Columns:
         window_s (float64, s): length of the window.
@@ -163,7 +171,8 @@ def most_accepted(
     """
     widths_s = [parse_width_ns(window) / NS_PER_S for window in windows]
     table = lazy(calls, "return_code", "mobile_key")
-    attempts = collect_attempts(correct_times(table, find_offsets(table)), most, skew_ms)
+    offsets = find_offsets(table) if offsets is None else offsets
+    attempts = collect_attempts(correct_times(table, offsets), most, skew_ms)
     rows = [_most_accepted(attempts, width_s) for width_s in widths_s]
     found = pd.DataFrame(rows, columns=["most_accepted", "app_key", "reached_at"]).astype(
         {"app_key": "category", "reached_at": "Int64"}
