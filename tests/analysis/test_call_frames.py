@@ -208,3 +208,18 @@ def test_calls_have_a_length_and_a_head(frame):
     assert len(calls.head(3)) == 3
     assert list(calls.head().columns) == list(calls.to_pandas().columns)
     assert len(calls.where(endpoint="send").between("2027-01-01")) == 0
+
+
+def test_codes_that_a_frame_lacks_are_those_of_http_statuses_that_have_one():
+    statuses = [200, 401, 500, 403, 502, 200]
+    frame = pd.DataFrame({"started_ns": range(6), "endpoint": "send", "latency_ns": 1, "http_status": statuses})
+    frame["error"] = [None] * 5 + ["reset"]
+    wanted = [50000, 50002, 50019, None, None, None]
+    for given in (frame, frame.assign(return_code=None), frame.assign(return_code=[50000, *[None] * 5])):
+        calls = analysis.from_frame(given)
+        codes = calls.to_pandas().sort_values("started_ns")["return_code"]
+        assert [None if pd.isna(it) else it for it in codes] == wanted
+        assert calls.inferred == 3 - ("return_code" in given and int(given["return_code"].notna().sum()))
+        assert f", {calls.inferred} return codes inferred from the HTTP status" in repr(calls)
+    assert analysis.errors(frame)["return_code"].dropna().tolist() == [50002, 50019]
+    assert analysis.error_budget(frame, "99%")[["server", "transport"]].values.tolist() == [[2, 1]]

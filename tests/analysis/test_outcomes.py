@@ -151,3 +151,33 @@ def test_without_calls_the_frame_is_empty_with_the_same_columns(call):
         assert table(none).empty
         assert table(none).dtypes.astype(str).tolist() == table(one).dtypes.astype(str).tolist()
         assert "object" not in table(one).dtypes.astype(str).tolist()
+
+
+@pytest.mark.parametrize("every", ["1h", "6h", "1D"])
+@pytest.mark.parametrize(
+    ("timezone", "first_day"),
+    [
+        ("Asia/Shanghai", "2026-10-24"),
+        ("Asia/Kolkata", "2026-10-24"),
+        ("Europe/Berlin", "2026-03-28"),  # the 29th has 23 hours
+        ("Europe/Berlin", "2026-10-24"),  # the 25th has 25 hours
+        ("America/St_Johns", "2026-10-31"),
+    ],
+)
+def test_buckets_begin_at_midnight_of_the_time_zone(every, timezone, first_day, call):
+    stamps = pd.date_range(first_day, periods=144, freq="30min", tz=timezone)
+    records = [call(started_ns=it.as_unit("ns").value + 60 * 10**9) for it in stamps]
+    if every == "1h":
+        starts = [it - pd.Timedelta(minutes=it.minute) for it in stamps]
+    else:
+        walls = [it.tz_localize(None).floor(every) for it in stamps]
+        starts = [it.tz_localize(timezone, ambiguous=True, nonexistent="shift_forward") for it in walls]
+    found = analysis.over_time(analysis.from_records(records), every, timezone)
+    assert found["started"].tolist() == sorted(set(starts))
+    assert found["calls"].tolist() == [starts.count(it) for it in found["started"]]
+    assert found["ended"].tolist()[:-1] == found["started"].tolist()[1:]
+    assert (found["calls_per_s"] * (found["ended"] - found["started"]).dt.total_seconds()).tolist() == pytest.approx(
+        found["calls"].tolist()
+    )
+    by_time = analysis.latency(analysis.from_records(records), every=every, timezone=timezone)
+    assert by_time["started"].unique().tolist() == found["started"].tolist()

@@ -142,6 +142,7 @@ def _sum(sends: list[CallRecord], records: list[CallRecord], rights: set[str | N
     resent = [it for it in accepted if _is_resent(it, records)]
     refused = [it for it in sends if it.return_code in (50009, 50014) or it.error == "connect"]
     money, users = _add(accepted, of), {it.mobile_key for it in verified if it.mobile_key is not None}
+    is_keyless = bool(accepted) and all(it.mobile_key is None for it in accepted)
     return {
         "sends": len(sends),
         "accepted": len(accepted),
@@ -153,12 +154,12 @@ def _sum(sends: list[CallRecord], records: list[CallRecord], rights: set[str | N
         "conversion_ratio": len(verified) / len(accepted) if accepted else None,
         "wasted": len(wasted),
         "wasted_money": _add(wasted, of),
-        "resent": len(resent),
-        "resent_money": _add(resent, of),
+        "resent": None if is_keyless else len(resent),
+        "resent_money": None if is_keyless else _add(resent, of),
         "refused": len(refused),
         "possibly_charged": len(sends) - len(accepted) - len(refused),
         "unknown": sum(it.return_code == 59031 for it in sends),
-        "verified_users": len(users),
+        "verified_users": None if is_keyless else len(users),
         "money_per_verified_user": None if money is None or not users else money / len(users),
     }
 

@@ -24,6 +24,7 @@ from toolkit.analysis.rate_limits.infer import limits, most_accepted
 from toolkit.analysis.reliability.errors import errors
 from toolkit.analysis.reliability.slo import burn_rates, error_budget
 from toolkit.analysis.sources.read import read
+from toolkit.records.call_record import mobile_key
 
 __all__ = [
     "Calls",
@@ -46,6 +47,7 @@ __all__ = [
     "guessers",
     "latency",
     "limits",
+    "mobile_key",
     "most_accepted",
     "over_time",
     "read",

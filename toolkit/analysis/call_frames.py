@@ -22,7 +22,7 @@ from toolkit.analysis.duplicates import leave_out_copies
 from toolkit.analysis.engines import LazyTable as LazyTable
 from toolkit.analysis.engines import in_memory
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import LATER_CODES, Kind, ReturnCode, kind_of
+from toolkit.api.return_codes import LATER_CODES, SINGLE_CODES, Kind, ReturnCode, kind_of
 from toolkit.api.wire import Endpoint
 
 # The columns of CallRecord, in its order.
@@ -59,7 +59,7 @@ _UNITS = {10**9: "s", 10**12: "ms", 10**15: "µs"}  # 2001 to 2286 since 1970 in
 _MISSING_CURES = {
     "msg_key": 'compute it: frame["msg_id"].map(toolkit.records.call_record.hash64)',
     "mobile_key": "pass the result of toolkit.analysis.read, which computes it, or of from_records",
-    "return_code": f"add the API's return codes; {ReturnCode.SUCCESS:d} is a success",
+    "return_code": f"add the API's return codes; {ReturnCode.SUCCESS:d} is a success; or http_status, to infer them",
 }
 
 
@@ -72,27 +72,49 @@ class CheckedFrame:
         absent: The columns that the frame lacked.
         copies: The number of calls that were recorded again, and left out.
         has_repeated_messages: Whether an accepted send is in several records, such as the client's and the service's.
+        inferred: The number of calls whose return code is that of their HTTP status, see ``infer_codes``.
     """
 
     table: LazyTable
     absent: frozenset[str] = frozenset()
+    inferred: int = 0
     copies: int = 0
     has_repeated_messages: bool = False
 
 
 def complete(table: LazyTable) -> CheckedFrame:
     """Add the columns of CallRecord that a table lacks, without a check of the others."""
+    absent = frozenset(COLUMNS) - set(table.collect_schema())
+    if "return_code" in absent:
+        table, absent = infer_codes(table), absent - ({"return_code"} if "http_status" not in absent else set())
     schema = dict(table.collect_schema())
     added = {name: _added(name, schema) for name in COLUMNS if name not in schema}
-    return CheckedFrame(table.with_columns(**added) if added else table, frozenset(added))
+    return CheckedFrame(table.with_columns(**added) if added else table, absent)
+
+
+def infer_codes(table: LazyTable) -> LazyTable:
+    """Return calls with the return code of their HTTP status where it has only one and the calls hold none.
+
+    A call that failed without a response keeps none. The log reader follows the same rule.
+    """
+    names = table.collect_schema().names()
+    if "http_status" not in names:
+        return table
+    code: nw.Expr = nw.lit(None, nw.Int64)
+    for status, row in SINGLE_CODES.items():
+        code = nw.when(nw.col("http_status") == status).then(nw.lit(int(row), nw.Int64)).otherwise(code)
+    if "error" in names:
+        code = nw.when(nw.col("error").is_null()).then(code)
+    return table.with_columns(return_code=nw.coalesce(nw.col("return_code"), code) if "return_code" in names else code)
 
 
 def check_frame(frame: Any) -> CheckedFrame:
     """Check a frame of calls and convert it to the columns of CallRecord.
 
-    Columns that the frame lacks are added: ``wait_ns`` as 0, ``kind`` by the return code and the HTTP status, the rest
-    as null. The check reads the frame once. Raise InputError for an object that isn't a frame, and for a column that is
-    missing or that can't be converted.
+    Columns that the frame lacks are added: ``return_code`` by the HTTP status, see ``infer_codes``, ``wait_ns`` as 0,
+    ``kind`` by the return code and the HTTP status, the rest as null. The check reads the frame once, or twice if it
+    has HTTP statuses. Raise InputError for an object that isn't a frame, and for a column that is missing or that can't
+    be converted.
     """
     native: Any = nw.to_native(frame, pass_through=True)
     try:
@@ -111,7 +133,9 @@ def check_frame(frame: Any) -> CheckedFrame:
         raise InputError(describe_missing(missing))
     if table.implementation.is_pandas() or table.implementation.is_polars() or table.implementation.is_pyarrow():
         table = in_memory(_to_arrow(native, table, names))
-    return without_copies(CheckedFrame(_convert(table), absent))
+    if "http_status" not in absent:
+        absent -= {"return_code"}
+    return without_copies(replace(_convert(table), absent=absent))
 
 
 def without_copies(checked: CheckedFrame) -> CheckedFrame:
@@ -186,8 +210,8 @@ def _is_text(name: str) -> bool:
 # In every engine.
 
 
-def _convert(table: LazyTable) -> LazyTable:
-    """Check the values of a table, and return it with the columns and types of CallRecord."""
+def _convert(table: LazyTable) -> CheckedFrame:
+    """Check the values of a table, and return it with the columns and types of CallRecord, and the inferred codes."""
     schema: Mapping[str, Any] = dict(table.collect_schema())
     checks = [it for name in COLUMNS if name in schema for it in _checks(name, schema[name])]
     selected = table.select(*(it.expression.alias(str(number)) for number, it in enumerate(checks)))
@@ -197,7 +221,17 @@ def _convert(table: LazyTable) -> LazyTable:
         if problem := check.problem(value):
             raise InputError(f"invalid column {check.name} of the frame of calls: {problem}")
     converted = table.select(_converted(name, schema[name]).alias(name) for name in COLUMNS if name in schema)
-    return complete(converted).table.select(*COLUMNS)
+    completed = infer_codes(converted)
+    found = complete(completed).table.select(*COLUMNS)
+    return CheckedFrame(found, inferred=_count_codes(completed) - _count_codes(converted))
+
+
+def _count_codes(table: LazyTable) -> int:
+    """Count the calls with a return code, if the calls hold HTTP statuses, from which others are inferred."""
+    if not {"http_status", "return_code"} <= set(table.collect_schema()):
+        return 0
+    codes = nw.when(~nw.col("return_code").is_null()).then(nw.lit(1)).otherwise(nw.lit(0))
+    return int(table.select(codes=codes.sum()).collect("pyarrow").to_native()["codes"][0].as_py() or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ class Calls:
 
     ``absent``: the columns of CallRecord that the source lacks; a function that needs such a column raises InputError.
 
+    ``inferred``: the calls of a frame whose return code is that of their HTTP status, where it has only one. Each of
+    the ``sources`` counts those of its log.
+
     ``copies``: the calls that were recorded again, and are left out; ``duplicates`` says how they are found.
     ``has_repeated_messages``: an accepted send is in several records; it is billed once. ``same_files``: the files that
     are left out because another one has the same content.
@@ -43,6 +46,7 @@ class Calls:
     table: LazyTable
     sources: tuple[SourceRecord, ...] = ()
     absent: frozenset[str] = frozenset()
+    inferred: int = 0
     copies: int = 0
     has_repeated_messages: bool = False
     same_files: tuple[str, ...] = ()
@@ -86,7 +90,9 @@ class Calls:
         when = f" from {period[0]:%Y-%m-%d %H:%M:%S} to {period[1]:%Y-%m-%d %H:%M:%S} UTC" if period else ""
         unread = sum(source.unread_rows for source in self.sources)
         copies = f", {self.copies:,} recorded again and left out" if self.copies else ""
-        return f"<{count:,} calls{when}, {unread:,} lines unread{copies}>"
+        inferred = self.inferred + sum(sum(source.inferred.values()) for source in self.sources)
+        codes = f", {inferred:,} return codes inferred from the HTTP status" if inferred else ""
+        return f"<{count:,} calls{when}, {unread:,} lines unread{codes}{copies}>"
 
     def to_pandas(self) -> pd.DataFrame:
         """Load all calls into a frame like that of ``from_records``, with rows in any order."""
@@ -112,7 +118,11 @@ def from_frame(frame: Any) -> Calls:
     """
     checked = check_frame(frame)
     return Calls(
-        checked.table, absent=checked.absent, copies=checked.copies, has_repeated_messages=checked.has_repeated_messages
+        checked.table,
+        absent=checked.absent,
+        inferred=checked.inferred,
+        copies=checked.copies,
+        has_repeated_messages=checked.has_repeated_messages,
     )
 
 

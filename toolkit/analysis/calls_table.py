@@ -16,10 +16,12 @@ from toolkit.analysis.call_frames import LazyTable as LazyTable
 from toolkit.analysis.call_frames import check_frame, describe_missing
 from toolkit.analysis.duplicates import once_per_message
 from toolkit.analysis.tidy_frames import tidy
+from toolkit.analysis.timestamps import NS_PER_HOUR, bucket_start_ns, parse_width_ns
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import FREE_REFUSALS, LATER_CODES, Kind, ReturnCode, kind_of
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import Failure
+from toolkit.time_zone import UTC, parse_timezone, utc_offsets
 
 IS_SEND = nw.col("endpoint") == Endpoint.SEND.value
 IS_VERIFY = nw.col("endpoint") == Endpoint.VERIFY.value
@@ -115,6 +117,34 @@ def distinct_rows(table: LazyTable, *names: str) -> LazyTable:
     """Return the distinct rows of some columns."""
     # Engines implement narwhals' unique() with row numbers, which costs more than a group by.
     return table.group_by(names).agg(rows=nw.len()).select(names)
+
+
+def with_wall_clock(table: LazyTable, timezone: str) -> LazyTable:
+    """Add the start of each call on the wall clock of a time zone, as ``wall_ns``: ns since 1970-01-01T00:00 there."""
+    wall = nw.col("started_ns")
+    if parse_timezone(timezone) != UTC:
+        times = collect(table.select(first=wall.min(), last=wall.max())).fillna(0).iloc[0]
+        (_, offset_ns), *changes = utc_offsets(timezone, int(times["first"]), int(times["last"]))
+        wall = wall + offset_ns
+        for since_ns, changed_ns in changes:
+            moved = nw.when(nw.col("started_ns") >= since_ns).then(nw.lit(changed_ns - offset_ns, nw.Int64))
+            wall, offset_ns = wall + moved.otherwise(nw.lit(0, nw.Int64)), changed_ns
+    return table.with_columns(wall_ns=wall)
+
+
+def with_buckets(table: LazyTable, every: str | pd.Timedelta, timezone: str = UTC) -> LazyTable:
+    """Add the bucket of time in which each call started, as ``bucket_ns``; ``timestamps.bucket_times`` reads it.
+
+    Buckets are aligned to midnight in a time zone. Those of up to an hour are told apart by their start since 1970,
+    because an hour occurs twice when clocks are set back. Longer ones are as long as the wall clock says, so that a day
+    may have 23 or 25 hours.
+    """
+    width_ns = parse_width_ns(every)
+    if timezone == UTC:
+        return table.with_columns(bucket_ns=bucket_start_ns(every))
+    table = with_wall_clock(table, timezone)
+    start = nw.col("started_ns") if width_ns <= NS_PER_HOUR else nw.col("wall_ns")
+    return table.with_columns(bucket_ns=start - nw.col("wall_ns") % width_ns)
 
 
 def accepted_sends(table: LazyTable) -> LazyTable:

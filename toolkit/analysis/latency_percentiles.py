@@ -18,11 +18,12 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis import histogram_quantiles, native_ops
-from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy, with_buckets
 from toolkit.analysis.tidy_frames import returns_result
-from toolkit.analysis.timestamps import NS_PER_MS, bucket_start_ns, to_utc
+from toolkit.analysis.timestamps import NS_PER_MS, bucket_times
 from toolkit.records.call_record import Failure
 from toolkit.runs.thresholds import Measure
+from toolkit.time_zone import UTC
 
 SERVER, CALLER = (measure.value for measure in Measure)
 MEASURES = {SERVER: "server latency", CALLER: "caller latency"}
@@ -46,6 +47,7 @@ def latency(
     every: str | pd.Timedelta | None = None,
     at: Sequence[float] = PERCENTILES,
     method: Method = "auto",
+    timezone: str = UTC,
 ) -> pd.DataFrame:
     """Compute percentiles of the server latency and of the caller latency in each group of calls.
 
@@ -58,8 +60,10 @@ def latency(
             "histogram" counts latencies in bins of 1 %, which takes little memory and adds up over machines; a
             percentile is within 0.5 % of the call at its rank. "auto" is exact for up to 100 million calls.
 
+        timezone: the time zone to whose midnight buckets are aligned.
+
     Returns one row per bucket, group and measure. Columns:
-        started (datetime64[ns, UTC]): of the bucket, only with ``every``.
+        started (datetime64[ns, timezone]): of the bucket, only with ``every``.
         the columns of ``by``.
         measure (category): "latency_ms" or "caller_ms".
         calls (int64): those that connected and whose latency is known.
@@ -73,7 +77,7 @@ def latency(
     """
     table, keys = lazy(calls).filter(HAS_LATENCY), [by] if isinstance(by, str) else list(by)
     if every is not None:
-        table, keys = table.with_columns(bucket_ns=bucket_start_ns(every)), ["bucket_ns", *keys]
+        table, keys = with_buckets(table, every, timezone), ["bucket_ns", *keys]
     totals = collect(table.select(calls=nw.len(), max_wait_ns=nw.col("wait_ns").max())).iloc[0]
     has_waits = bool(pd.notna(totals["max_wait_ns"]) and totals["max_wait_ns"] > 0)
     is_exact = method == "exact" or (method == "auto" and int(totals["calls"]) <= EXACT_CALLS)
@@ -85,7 +89,7 @@ def latency(
     found = found.sort_values([*keys, "measure"], ignore_index=True)
     found.insert(len(keys), "measure", found.pop("measure"))
     if every is not None:
-        found.insert(0, "started", to_utc(found.pop("bucket_ns")))
+        found.insert(0, "started", bucket_times(found.pop("bucket_ns"), every, timezone)[0])
     return found
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import RESPONSE_KIND, IntoCalls, LazyTable, collect, lazy
+from toolkit.analysis.calls_table import RESPONSE_KIND, IntoCalls, LazyTable, collect, lazy, with_buckets
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.tidy_frames import describe_codes, returns_result
-from toolkit.analysis.timestamps import NS_PER_S, bucket_start_ns, parse_width_ns, to_utc
+from toolkit.analysis.timestamps import bucket_times
 from toolkit.api.return_codes import find_published
+from toolkit.time_zone import UTC
 
 _OUTCOME = ["endpoint", "http_status", "return_code", "error", "response_kind"]
 _SORT_ORDER = ["endpoint", "return_code", "error", "http_status", "response_kind"]
@@ -44,16 +45,17 @@ def return_codes(calls: IntoCalls) -> pd.DataFrame:
 
 
 @returns_result
-def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFrame:
+def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s", timezone: str = UTC) -> pd.DataFrame:
     """Count the outcomes of each endpoint in buckets of time.
 
     Arguments:
         calls: the result of ``read``, or a frame.
-        every: width of a bucket, such as "500ms", "1s" or "5min". Buckets are aligned to 1970-01-01T00:00Z; a call is
-            in the bucket in which it started.
+        every: width of a bucket, such as "500ms", "1s" or "5min". Buckets are aligned to midnight; a call is in the
+            bucket in which it started.
+        timezone: the time zone of the buckets. A day in which clocks are changed has 23 or 25 hours.
 
     Returns one row per bucket, endpoint and outcome that has calls, in that order. Columns:
-        started, ended (datetime64[ns, UTC]): of the bucket.
+        started, ended (datetime64[ns, timezone]): of the bucket.
         endpoint, return_code, message, kind, error: as in ``return_codes``.
         calls (int64).
         calls_per_s (float64): mean over the bucket.
@@ -62,13 +64,12 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s") -> pd.DataFram
 
     Example: ``over_time(read("runs/*"), every="1min")``.
     """
-    by, width = ["bucket_ns", "endpoint", "return_code", "error", "response_kind"], parse_width_ns(every)
-    buckets = lazy(calls, "return_code").with_columns(bucket_ns=bucket_start_ns(every))
+    by = ["bucket_ns", "endpoint", "return_code", "error", "response_kind"]
+    buckets = with_buckets(lazy(calls, "return_code"), every, timezone)
     counts = describe_codes(_count(buckets, by).sort_values(by, ignore_index=True))
-    started = to_utc(counts["bucket_ns"])
-    counts = counts.assign(
-        started=started, ended=started + pd.Timedelta(width), calls_per_s=counts["calls"] / (width / NS_PER_S)
-    )
+    started, ended = bucket_times(counts["bucket_ns"], every, timezone)
+    width_s = (ended - started).dt.total_seconds()
+    counts = counts.assign(started=started, ended=ended, calls_per_s=counts["calls"] / width_s)
     return counts[["started", "ended", "endpoint", "return_code", "message", "kind", "error", "calls", "calls_per_s"]]
 
 

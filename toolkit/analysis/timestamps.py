@@ -88,6 +88,15 @@ def round_width_s(duration_s: float, most: int = 150) -> float:
     return next((width_s for width_s in _ROUND_WIDTHS_S if duration_s <= width_s * most), 86_400)
 
 
+def bucket_times(bucket_ns: pd.Series, every: str | pd.Timedelta, timezone: str = UTC) -> tuple[pd.Series, pd.Series]:
+    """Return the start and the end of buckets of ``calls_table.with_buckets``, in their time zone."""
+    width_ns = parse_width_ns(every)
+    if timezone != UTC and width_ns > NS_PER_HOUR:
+        return from_wall_clock(bucket_ns, timezone), from_wall_clock(bucket_ns + width_ns, timezone)
+    started = to_utc(bucket_ns).dt.tz_convert(timezone)
+    return started, started + pd.Timedelta(width_ns, unit="ns")
+
+
 def bucket_start_ns(every: str | pd.Timedelta) -> nw.Expr:
     """Return an expression for the start of the bucket in which a call started, in nanoseconds since 1970.
 

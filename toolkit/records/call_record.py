@@ -234,6 +234,15 @@ def mobile_key(mobile: str | int, master_secret: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
+def short_key(mobile_key: int) -> str:
+    """Return the first 6 hexadecimal digits of a mobile's key, as charts, reports and ``smscode mobile-key`` show it.
+
+    >>> short_key(-2)
+    'ffffff'
+    """
+    return f"{mobile_key & 0xFFFF_FFFF_FFFF_FFFF:016x}"[:6]
+
+
 @lru_cache(maxsize=256)  # masking takes longer than recording a call, and most messages are one of a few
 def unknown_message(return_code: int | None, message: str | None) -> str | None:
     """Return the start of a message, masked, if version 1 of the API doesn't have its return code; else None.

@@ -1,11 +1,15 @@
 from collections import Counter, defaultdict
+from datetime import date
+from decimal import Decimal
 
+import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.engines import in_an_engine
 
 from toolkit import analysis
 from toolkit.api.wire import Endpoint
+from toolkit.price_list import PriceList, PriceRow
 
 SECOND = 1_000_000_000
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
@@ -117,3 +121,16 @@ def test_no_calls_give_no_rows_and_the_same_columns(call):
     some = analysis.guessers(analysis.from_records(_tried(call, [(0, 12, 0, 1)])))
     assert none.empty
     assert none.dtypes.astype(str).tolist() == some.dtypes.astype(str).tolist()
+
+
+def test_the_cost_of_a_mobile_is_that_of_all_its_messages(call):
+    calls = analysis.from_records(
+        _tried(call, [(0, 10, 0, 0), (60, 1, 0, 0)]) + _tried(call, [(0, 10, 0, 0)], mobile=2)
+    )
+    prices = PriceList((PriceRow(date(2026, 1, 1), Decimal("0.045"), "CNY"),))
+    found = analysis.guessers(calls, prices=prices)
+    assert found[["mobile_key", "money", "currency"]].values.tolist() == [[1, 0.09, "CNY"], [2, 0.045, "CNY"]]
+    for unpriced in (None, PriceList()):
+        assert analysis.guessers(calls, prices=unpriced)[["money", "currency"]].isna().all(axis=None)
+    late = PriceList((PriceRow(date(2026, 12, 1), Decimal("0.045"), "CNY"),))
+    assert pd.isna(analysis.guessers(calls, prices=late)["money"]).all()

@@ -142,8 +142,25 @@ def test_of_two_sends_at_the_same_nanosecond_one_is_resent_in_every_table():
 def test_records_with_only_the_required_columns_are_counted():
     frame = pd.DataFrame({"started_ns": [5, 6], "endpoint": "send", "latency_ns": 1, "return_code": 50000})
     (row,) = analysis.cost(frame.assign(msg_key=[1, 2]), PRICES, by=()).to_dict("records")
-    assert (row["accepted"], row["resent"], row["unpriced"], row["verified_users"]) == (2, 0, 2, 0)
+    assert (row["accepted"], row["unpriced"], row["verified"], row["wasted"]) == (2, 2, 0, 2)
     assert len(analysis.cost(frame.assign(msg_key=[1, 2]), PRICES)) == 1
+
+
+@pytest.mark.parametrize(
+    ("lost", "unknown"),
+    [
+        ("mobile_key", {"resent", "resent_money", "verified_users", "money_per_verified_user"}),
+        (
+            "msg_key",
+            {"verified", "conversion_ratio", "wasted", "wasted_money", "verified_users", "money_per_verified_user"},
+        ),
+    ],
+)
+def test_counts_that_need_a_key_which_no_record_has_are_null(lost, unknown):
+    frame = analysis.from_records([SENT, send(MIDNIGHT_NS + 1, 1, 50000), verify(SENT, 50000)])
+    before, after = (analysis.cost(it, PRICES, by=()).iloc[0] for it in (frame, frame.assign(**{lost: None})))
+    assert set(before.index[before.isna()]) == set()
+    assert set(after.index[after.isna()]) == unknown
 
 
 def test_a_refused_send_or_one_of_another_app_makes_no_later_send_resent():

@@ -5,11 +5,14 @@ from __future__ import annotations
 import narwhals as nw
 import pandas as pd
 
+from toolkit.analysis.billing.cost import add_money
 from toolkit.analysis.calls_table import IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, accepted_sends, collect, lazy
 from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR, bucket_start_ns, to_utc
 from toolkit.api.defaults import FAILURES_PER_HOUR, TRIES
 from toolkit.api.return_codes import ReturnCode
+from toolkit.price_list import PriceList
+from toolkit.time_zone import UTC
 
 MIN_FAILED = 10
 # An attacker who stays below the limits: the tries of three messages in a day.
@@ -19,11 +22,14 @@ _REFUSED, _SUCCESS = int(ReturnCode.OUT_OF_FREQ), int(ReturnCode.SUCCESS)
 _COLUMNS = [
     *("mobile_key", "prefix", "failed", "messages", "most_on_a_message", "refused", "got_in"),
     *("most_per_minute", "most_per_hour", "most_per_day", "first_seen", "last_seen", "flagged"),
+    *("money", "currency"),
 ]
 
 
 @returns_result
-def guessers(calls: IntoCalls, min_failed: int = MIN_FAILED) -> pd.DataFrame:
+def guessers(
+    calls: IntoCalls, min_failed: int = MIN_FAILED, prices: PriceList | None = None, timezone: str = UTC
+) -> pd.DataFrame:
     """Rank mobiles by the number of failed verifies for their messages.
 
     A verify is failed if its code was invalid or expired; a message without tries left counts as expired. Verifies for
@@ -37,11 +43,13 @@ def guessers(calls: IntoCalls, min_failed: int = MIN_FAILED) -> pd.DataFrame:
         calls: Calls with ``mobile_key`` and ``msg_key``.
         min_failed: The number of failed verifies from which on a mobile is listed. Memory is proportional to the hours
             in which codes of such mobiles were tried.
+        prices: The price list for ``money``.
+        timezone: The time zone of the prices' first days.
 
     Returns:
         One row per mobile, most failed verifies first, with these columns:
 
-        - mobile_key (int64), prefix (category)
+        - mobile_key (int64), prefix (category): ``toolkit.analysis.mobile_key`` computes the key of a mobile
         - failed (int64): failed verifies
         - messages (int64): messages with failed or refused verifies
         - most_on_a_message (int64): the highest number of failed verifies for one message
@@ -51,6 +59,7 @@ def guessers(calls: IntoCalls, min_failed: int = MIN_FAILED) -> pd.DataFrame:
         - most_per_hour, most_per_day (int64): the highest number of failed verifies in an hour and in a day (UTC)
         - first_seen, last_seen (UTC, datetime64[ns, UTC]): the first and the last failed or refused verify
         - flagged (bool)
+        - money (float64), currency (category): the cost of all messages to the mobile; null without a known price
     """
     table = lazy(calls, "return_code", "mobile_key", "msg_key")
     has_keys = [~nw.col(name).is_null() for name in ("msg_key", "mobile_key")]
@@ -70,7 +79,8 @@ def guessers(calls: IntoCalls, min_failed: int = MIN_FAILED) -> pd.DataFrame:
         (found["refused"] > 0) | (found["most_per_hour"] >= FAILURES_PER_HOUR) | (found["most_on_a_message"] > TRIES)
     )
     evaded_limits = (found["most_per_day"] >= _EVASION_FAILED) & (found["messages"] >= _EVASION_MESSAGES)
-    return found.assign(**times, flagged=reached_limit | evaded_limits)[_COLUMNS]
+    found = found.assign(**times, flagged=reached_limit | evaded_limits)
+    return add_money(found, calls, prices, "mobile_key", timezone)[_COLUMNS]
 
 
 def _select_verifies(table: LazyTable) -> LazyTable:

@@ -32,6 +32,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from toolkit.analysis.billing.cost import add_money
 from toolkit.analysis.calls_table import (
     IS_SUCCESS,
     IS_VERIFY,
@@ -46,6 +47,8 @@ from toolkit.analysis.intervals import wilson
 from toolkit.analysis.native_ops import with_previous
 from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import bucket_start_ns, parse_width_ns, to_utc
+from toolkit.price_list import PriceList
+from toolkit.time_zone import UTC
 
 MAX_CONVERSION_SCORE, MAX_BURST_SCORE, MAX_RUNS_SCORE = 40.0, 30.0, 30.0
 FLAGGED_SCORE, FLAGGED_CONVERSION_SCORE = 50.0, 10.0
@@ -59,18 +62,26 @@ _MODULUS = 1_000_003  # shortens mobile keys, which are only compared for equali
 _COLUMNS = [
     *("prefix", "sends", "sends_ratio", "verified", "conversion_ratio", "conversion_ratio_elsewhere"),
     *("peak_at", "peak_sends", "peak_verified", "peak_expected", "run_ratio", "run_ratio_expected"),
-    *("conversion_score", "burst_score", "runs_score", "score", "flagged"),
+    *("conversion_score", "burst_score", "runs_score", "score", "flagged", "money", "currency"),
 ]
 
 
 @returns_result
-def suspects(calls: IntoCalls, every: str | pd.Timedelta = "1h", all_prefixes: bool = False) -> pd.DataFrame:
+def suspects(
+    calls: IntoCalls,
+    every: str | pd.Timedelta = "1h",
+    all_prefixes: bool = False,
+    prices: PriceList | None = None,
+    timezone: str = UTC,
+) -> pd.DataFrame:
     """Rank prefixes by the likelihood of SMS pumping; the module describes the score.
 
     Args:
         calls: Calls with ``prefix`` and ``msg_key``.
         every: The width of the time buckets. A log may have up to 4 million buckets.
         all_prefixes: Whether prefixes that are not flagged are returned too.
+        prices: The price list for ``money``.
+        timezone: The time zone of the prices' first days.
 
     Returns:
         One row per flagged prefix, the highest score first, with these columns:
@@ -86,6 +97,7 @@ def suspects(calls: IntoCalls, every: str | pd.Timedelta = "1h", all_prefixes: b
         - run_ratio, run_ratio_expected (0..1, float64): the share of sends that are in runs, and that by chance
         - conversion_score, burst_score, runs_score, score (float64)
         - flagged (bool)
+        - money (float64), currency (category): the cost of all messages to the prefix; null without a known price
 
     Raises:
         InputError: ``every`` is not a positive duration.
@@ -98,7 +110,8 @@ def suspects(calls: IntoCalls, every: str | pd.Timedelta = "1h", all_prefixes: b
     found = _add_scores(_add_expectations(found, totals))
     found = found.sort_values(["score", "sends", "prefix"], ascending=[False, False, True], ignore_index=True)
     found = found if all_prefixes else found[found["flagged"]].reset_index(drop=True)
-    return found.assign(peak_at=to_utc(found["peak_ns"]))[_COLUMNS]
+    found = found.assign(peak_at=to_utc(found["peak_ns"]))
+    return add_money(found, calls, prices, "prefix", timezone)[_COLUMNS]
 
 
 def _totals_by_bucket(table: LazyTable, sends: LazyTable, every: str | pd.Timedelta) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from toolkit.analysis.billing.pricing import (
     select_sends,
     to_money,
 )
+from toolkit.analysis.calls import Calls
 from toolkit.analysis.calls_table import (
     IS_FREE,
     IS_SUCCESS,
@@ -21,6 +22,7 @@ from toolkit.analysis.calls_table import (
     IS_VERIFY,
     IntoCalls,
     LazyTable,
+    checked,
     collect,
     lazy_messages,
 )
@@ -33,13 +35,14 @@ from toolkit.price_list import PriceList
 from toolkit.time_zone import UTC
 
 BY = ("day", "app_key", "temp_id", "carrier")
+_MORE_BY = ("prefix", "mobile_key")
 _RESENT_WITHIN_NS = 300 * NS_PER_S
 
 _PRICED = ("accepted", "wasted", "resent")  # messages that are counted with their cost
 _ACCEPTED_SUMS = (
     *("segments", "billed", "verified"),
     *(name + suffix for name in _PRICED for suffix in ("", "_unpriced", "_micros")),
-    "users",
+    *("no_mobile_key", "no_msg_key", "users"),
 )
 _OTHER_SUMS = ("refused", "possibly_charged", "unknown")
 _COLUMNS = (
@@ -60,10 +63,15 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: 
 
     A message belongs to the day, template and carrier of its send, even if it was verified on a later day.
 
+    A log of a server may hold no keys. Counts of verified messages need ``msg_key`` and counts of users and of resent
+    messages ``mobile_key``: they are null in a group without any. Messages without a key are counted as not verified
+    and not resent if others of the group have one.
+
     Args:
         calls: Calls with ``msg_key``.
         prices: The price list.
-        by: The columns that define a group: any of day, app_key, temp_id and carrier, or none for one total.
+        by: The columns that define a group: any of day, app_key, temp_id, carrier, prefix and mobile_key, or none for
+            one total.
         timezone: The time zone of days and of the prices' first days, e.g. Asia/Shanghai.
 
     Returns:
@@ -78,14 +86,14 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: 
         - billed, unpriced (int64): the segments with and without a known price
         - money (float64), currency (category): the cost of the billed segments, null if no price is known; it is summed
           exactly, then rounded to the closest float64, which is right to the millionth up to 9 billion
-        - verified (int64): messages with a successful verify
+        - verified (Int64): messages with a successful verify
         - conversion_ratio (0..1, float64): verified / accepted
-        - wasted (int64), wasted_money (float64): messages without a successful verify
-        - resent (int64), resent_money (float64): messages within 5 minutes after another one of the app and mobile
+        - wasted (Int64), wasted_money (float64): messages without a successful verify
+        - resent (Int64), resent_money (float64): messages within 5 minutes after another one of the app and mobile
         - refused (int64): sends that were certainly free
         - possibly_charged (int64): sends that may have been charged, for example after a timeout
         - unknown (int64): of these, sends with a return code of unknown kind
-        - verified_users (int64): distinct mobiles with a successful verify
+        - verified_users (Int64): distinct mobiles with a successful verify
         - money_per_verified_user (float64): not rounded
 
     Raises:
@@ -94,8 +102,8 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: 
     >>> cost(calls, prices, by=["day"])  # doctest: +SKIP
     """
     keys = [by] if isinstance(by, str) else list(dict.fromkeys(by))
-    if unknown := [name for name in keys if name not in BY]:
-        raise InputError(f"cost can't be grouped by {unknown[0]!r} (choose from {', '.join(BY)})")
+    if unknown := [name for name in keys if name not in (*BY, *_MORE_BY)]:
+        raise InputError(f"cost can't be grouped by {unknown[0]!r} (choose from {', '.join((*BY, *_MORE_BY))})")
     table = lazy_messages(calls, "return_code", "msg_key").select(_INPUTS)
     sends = select_sends(table, timezone).with_columns(everything=_ONE)
     if "carrier" in keys or needs_carrier(prices):
@@ -105,6 +113,25 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: 
     others = _sum_others(sends.filter(~IS_SUCCESS.fill_null(False)), names)
     sums = collect(nw.concat([accepted, others])).groupby(names, observed=True, dropna=False).sum().reset_index()
     return _to_frame(sums, keys, prices, timezone)
+
+
+def add_money(
+    found: pd.DataFrame, calls: IntoCalls, prices: PriceList | None, key: str, timezone: str = UTC
+) -> pd.DataFrame:
+    """Add the cost of the messages of each prefix or mobile, as columns money and currency; null without a price.
+
+    ``key``: the column that ``found`` and the calls have in common, prefix or mobile_key.
+    """
+    amounts: dict[object, float] = {}
+    if prices is not None and prices.rows and len(found):
+        given, values = checked(calls), found[key].tolist()
+        table = given.table.filter(nw.col(key).is_in(values))
+        chosen = Calls(table, absent=given.absent, has_repeated_messages=given.has_repeated_messages)
+        costs = cost(chosen, prices, [key], timezone)
+        amounts = dict(zip(costs[key].tolist(), costs["money"].tolist(), strict=True))
+    money = pd.Series([amounts.get(it) for it in found[key].tolist()], found.index, "float64")
+    currency = prices.currency if prices is not None and prices.rows else None
+    return found.assign(money=money, currency=pd.Categorical([currency] * len(found)))
 
 
 def _mark(accepted: LazyTable, table: LazyTable) -> LazyTable:
@@ -138,6 +165,8 @@ def _sum_accepted(accepted: LazyTable, names: list[str]) -> LazyTable:
         *((nw.col(name) * nw.col(of)).alias(f"{name}_{of}") for name in _PRICED for of in ("unpriced", "micros")),
         billed=nw.col("segments") * (1 - nw.col("unpriced")),
         null_user=as_number(nw.col("user").is_null()),
+        no_mobile_key=as_number(nw.col("mobile_key").is_null()),
+        no_msg_key=as_number(nw.col("msg_key").is_null()),
     )
     summed = [name for name in _ACCEPTED_SUMS if name != "users"]
     sums = counted.group_by(names).agg(nw.col(*summed).sum(), nw.col("user").n_unique(), nw.col("null_user").max())
@@ -160,17 +189,23 @@ def _to_int64(sums: LazyTable) -> LazyTable:
 
 def _to_frame(sums: pd.DataFrame, keys: list[str], prices: PriceList, timezone: str) -> pd.DataFrame:
     """Return the result for the sums of each group."""
-    accepted, users, money = sums["accepted"], sums["users"], _money(sums, "accepted")
+    accepted, money = sums["accepted"], _money(sums, "accepted")
+    no_mobiles, no_messages = ((accepted > 0) & (sums[name] == accepted) for name in ("no_mobile_key", "no_msg_key"))
+    verified, wasted = (sums[name].astype("Int64").mask(no_messages) for name in ("verified", "wasted"))
+    users = sums["users"].astype("Int64").mask(no_mobiles | no_messages)
     frame = sums.assign(
         sends=accepted + sums["refused"] + sums["possibly_charged"],
         unpriced=sums["segments"] - sums["billed"],
         money=money,
         currency=pd.Categorical([prices.currency] * len(sums)),
-        conversion_ratio=sums["verified"] / accepted.where(accepted > 0),
-        wasted_money=_money(sums, "wasted"),
-        resent_money=_money(sums, "resent"),
+        verified=verified,
+        conversion_ratio=verified.astype("float64") / accepted.where(accepted > 0),
+        wasted=wasted,
+        wasted_money=_money(sums, "wasted").mask(no_messages),
+        resent=sums["resent"].astype("Int64").mask(no_mobiles),
+        resent_money=_money(sums, "resent").mask(no_mobiles),
         verified_users=users,
-        money_per_verified_user=money / users.where(users > 0),
+        money_per_verified_user=money / users.astype("float64").where(lambda it: it > 0),
     )
     if "day" in keys:
         frame["day"] = from_wall_clock(sums["day_ns"], timezone)

@@ -14,13 +14,13 @@ from functools import cache
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import IS_SEND, LazyTable, collect
+from toolkit.analysis.calls_table import IS_SEND, LazyTable, collect, with_wall_clock
 from toolkit.analysis.carriers import carrier_names
 from toolkit.analysis.native_ops import to_engine
 from toolkit.analysis.timestamps import NS_PER_DAY
 from toolkit.api.errors import InputError
 from toolkit.price_list import PLACES, PriceList, Unit
-from toolkit.time_zone import UTC, parse_timezone, utc_offsets
+from toolkit.time_zone import UTC
 
 TEXT = pd.StringDtype("pyarrow")
 _NO_TEMPLATE = -1  # replaces null in joins, where null is equal to nothing; "" replaces a null carrier
@@ -31,15 +31,8 @@ def select_sends(table: LazyTable, timezone: str = UTC) -> LazyTable:
 
     Both are in ns since 1970-01-01T00:00 of the time zone, so that a day always has 24 hours.
     """
-    sends, wall = table.filter(IS_SEND), nw.col("started_ns")
-    if parse_timezone(timezone) != UTC:
-        times = collect(sends.select(first=wall.min(), last=wall.max())).fillna(0).iloc[0]
-        (_, offset_ns), *changes = utc_offsets(timezone, int(times["first"]), int(times["last"]))
-        wall = wall + offset_ns
-        for since_ns, changed_ns in changes:
-            moved = nw.when(nw.col("started_ns") >= since_ns).then(nw.lit(changed_ns - offset_ns, nw.Int64))
-            wall, offset_ns = wall + moved.otherwise(nw.lit(0, nw.Int64)), changed_ns
-    return sends.with_columns(wall_ns=wall).with_columns(day_ns=nw.col("wall_ns") - nw.col("wall_ns") % NS_PER_DAY)
+    sends = with_wall_clock(table.filter(IS_SEND), timezone)
+    return sends.with_columns(day_ns=nw.col("wall_ns") - nw.col("wall_ns") % NS_PER_DAY)
 
 
 def as_number(condition: nw.Expr) -> nw.Expr:

@@ -20,6 +20,7 @@ from toolkit.analysis.charts.base import (
     with_theme,
 )
 from toolkit.outcome_colours import KIND_COLOURS
+from toolkit.records.call_record import short_key
 
 _SCORES = {"conversion_score": "conversion", "burst_score": "burst", "runs_score": "runs"}
 _SCORE_COLOURS = {"conversion": "#12305c", "burst": "#3d7fc4", "runs": "#b9d3ec"}
@@ -90,6 +91,7 @@ def guessers(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
 
 def _mobile_label(row: Row) -> str:
     """Return the label of a mobile: the first digits of its key in hexadecimal, and its prefix."""
-    key = f"{row['mobile_key'] & 0xFFFF_FFFF_FFFF_FFFF:016x}"[:6]
     prefix = f" ({row['prefix']} …)" if row["prefix"] else ""
-    return f"key {key}{prefix}: {row['failed']:,} failed" + (", flagged" if row["flagged"] else "")
+    return f"key {short_key(row['mobile_key'])}{prefix}: {row['failed']:,} failed" + (
+        ", flagged" if row["flagged"] else ""
+    )

@@ -17,12 +17,14 @@ from toolkit.analysis.calls_table import (
     collect,
     distinct_rows,
     lazy,
+    with_buckets,
 )
 from toolkit.analysis.native_ops import held
 from toolkit.analysis.tidy_frames import describe_codes, returns_result
-from toolkit.analysis.timestamps import bucket_start_ns, to_utc
+from toolkit.analysis.timestamps import bucket_times, to_utc
 from toolkit.api.return_codes import Kind
 from toolkit.records.call_record import Failure
+from toolkit.time_zone import UTC
 
 
 class Payer(StrEnum):
@@ -47,7 +49,7 @@ _PAYER_DTYPE = pd.CategoricalDtype([payer.value for payer in Payer], ordered=Tru
 _OUTCOME = ["endpoint", "http_status", "return_code", "error", "response_kind"]
 _SORT_ORDER = ["endpoint", "return_code", "error", "http_status", "response_kind"]
 _INPUTS = ["started_ns", "latency_ns", "mobile_key", "msg_key", "request_id", "message"]
-_TIMES = ["first_seen", "last_seen", "busiest"]
+_TIMES = ["first_seen", "last_seen"]
 _COLUMNS = [
     *("endpoint", "http_status", "return_code", "message", "meaning", "kind", "error", "payer", "calls", "calls_ratio"),
     *("first_seen", "last_seen", "busiest", "busiest_calls", "mobiles", "example_request_ids"),
@@ -64,12 +66,13 @@ _WITH_ID = {  # the start and the latency of calls that have a request id
 
 
 @returns_result
-def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
+def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h", timezone: str = UTC) -> pd.DataFrame:
     """List all outcomes of each endpoint except OK, also those that spend nobody's budget.
 
     Args:
         calls: Calls.
-        every: The width of the time buckets, aligned to 1970, among which the busiest one is found.
+        every: The width of the time buckets among which the busiest one is found.
+        timezone: The time zone to whose midnight buckets are aligned.
 
     Returns:
         One row per endpoint and outcome in the API's order, calls without a return code last, with these columns:
@@ -89,15 +92,16 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h") -> pd.DataFrame:
     Raises:
         InputError: ``every`` is not a positive duration.
     """
-    table = lazy(calls).with_columns(nw.col("latency_ns").fill_null(0))  # some logs hold no latency
+    table = lazy(calls, "return_code").with_columns(nw.col("latency_ns").fill_null(0))  # some logs hold no latency
     failed = table.filter(_IS_ERROR).with_columns(response_kind=RESPONSE_KIND)
     with held(failed.select(*_OUTCOME, *_INPUTS)) as failed:
-        found = describe_codes(_count_outcomes(failed.with_columns(bucket_ns=bucket_start_ns(every), **_WITH_ID)))
+        found = describe_codes(_count_outcomes(with_buckets(failed, every, timezone).with_columns(**_WITH_ID)))
         mobiles, examples = _count_mobiles(table, failed), _example_ids(failed, found)
     of_endpoint = collect(table.group_by("endpoint").agg(calls=nw.len())).set_index("endpoint")["calls"]
     found["calls_ratio"] = found["calls"] / found["endpoint"].map(of_endpoint).astype("int64")
     payers = [_payer(kind, error) for kind, error in zip(found["kind"], found["error"], strict=True)]
     found = found.assign(**{name: to_utc(found[name]) for name in _TIMES})
+    found["busiest"] = bucket_times(found["busiest"], every, timezone)[0].dt.tz_convert(UTC)
     found["payer"] = pd.Series(payers, found.index, _PAYER_DTYPE)
     found["mobiles"] = pd.Series([mobiles.get(key, 0) for key in _keys(found)], found.index, "int64")
     found["example_request_ids"] = pd.Series([examples.get(key) for key in _keys(found)], found.index, _TEXT)

@@ -117,7 +117,8 @@ def read(
             found = without_copies(found)
     same_files = tuple(f"{path} (the same as {other})" for path, other in same.items())
     return Calls(
-        found.table, tuple(records), found.absent, found.copies, found.has_repeated_messages, same_files=same_files
+        *(found.table, tuple(records), found.absent, found.inferred, found.copies, found.has_repeated_messages),
+        same_files=same_files,
     )
 
 
