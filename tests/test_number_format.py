@@ -41,11 +41,31 @@ def test_a_rate_above_0_is_never_shown_as_0(per_s, words):
     assert number_format.rate(per_s) == words
 
 
+@pytest.mark.parametrize(("per_s", "unit"), [(None, "second"), (0, "second"), (0.1, "second"), (0.02, "hour")])
+def test_a_rate_below_a_call_in_ten_seconds_is_shown_per_hour(per_s, unit):
+    assert number_format.rate_scale(per_s)[1] == unit
+
+
 @pytest.mark.parametrize(
-    ("per_s", "found"), [(None, ("–", "/s")), (0, ("0", "/s")), (0.1, ("0.1", "/s")), (0.02, ("72.0", "/h"))]
+    ("value", "unit", "limit", "words"),
+    [
+        (None, "%", 1, "–"),
+        (0.0, "%", 1, "0.00 %"),
+        (0.003, "%", 1, "< 0.01 %"),
+        (0.003, "%", 0.002, "0.003 %"),
+        (0.999, "%", 1, "0.999 %"),
+        (1.0, "%", 1, "1.00 %"),
+        (99.9985, "%", 99, "> 99.99 %"),
+        (99.9985, "%", 99.999, "99.9985 %"),
+        (99.99999999, "%", 100, "99.99999999 %"),
+        (31.57, "ms", 250, "31.6 ms"),
+        (250.4, "ms", 250, "250.4 ms"),
+        (1234.5, "ms", 250, "1,234 ms"),
+        (49.98, "/s", 50, "49.98 /s"),
+    ],
 )
-def test_a_rate_below_a_call_in_ten_seconds_is_shown_per_hour(per_s, found):
-    assert number_format.rate_and_unit(per_s) == found
+def test_a_measured_value_has_the_usual_digits_unless_they_contradict_its_verdict(value, unit, limit, words):
+    assert number_format.measured(value, unit, limit) == words
 
 
 @pytest.mark.parametrize("second", [0, 7])

@@ -82,6 +82,26 @@ def precise_number(value: float) -> str:
     return repr(value) if looks_whole else text
 
 
+def measured(value: float | None, unit: str, limit: float) -> str:
+    """Format a value that is compared with a limit, in ms, % or /s, with its unit.
+
+    It is rounded as a share, a time or a rate is everywhere else. More digits are shown if the rounded value would be
+    on another side of the limit than the exact one.
+
+    >>> measured(31.57, "ms", 250), measured(0.5, "%", 1), measured(0.9999, "%", 1)
+    ('31.6 ms', '0.50 %', '0.9999 %')
+    """
+    if value is None:
+        return MISSING
+    text = (
+        share(value / 100).removesuffix(" %") if unit == "%" else milliseconds(value) if unit == "ms" else rate(value)
+    )
+    # A text such as "< 0.01" stands for all values down to 0.
+    ends = [float(text.strip("<> ").replace(",", "")), *([0.0] if "<" in text else [100.0] if ">" in text else [])]
+    is_same_side = all((end > limit, end < limit) == (value > limit, value < limit) for end in ends)
+    return f"{text if is_same_side else precise_number(value)} {unit}"
+
+
 def short_number(value: float, sign: str = "") -> str:
     """Format a number in three significant digits, or in all digits before its decimal point.
 
@@ -115,15 +135,15 @@ def rate(per_s: float | None) -> str:
     return f"{per_s:,.1f}" if per_s >= 9.995 else f"{per_s:,.2f}" if per_s >= 0.995 else f"{per_s:.3g}"
 
 
-def rate_and_unit(per_s: float | None) -> tuple[str, str]:
-    """Format a rate with its unit: per second, or per hour below a call in 10 s.
+def rate_scale(per_s: float | None) -> tuple[int, str]:
+    """Return the unit in which a rate is shown, as its factor to a rate per second and its name.
 
-    >>> rate_and_unit(12.34), rate_and_unit(0.02)
-    (('12.3', '/s'), ('72.0', '/h'))
+    The unit is the hour if there is less than a call in 10 s.
+
+    >>> rate_scale(12.34), rate_scale(0.02)
+    ((1, 'second'), (3600, 'hour'))
     """
-    if per_s is None or per_s == 0 or per_s >= _LEAST_PER_S:
-        return rate(per_s), "/s"
-    return rate(per_s * 3_600), "/h"
+    return (3_600, "hour") if per_s and per_s < _LEAST_PER_S else (1, "second")
 
 
 def moment(time: datetime) -> str:

@@ -113,6 +113,11 @@ def find_target(
     return given.target() if any(getattr(given, name) for name in _REQUIRED) else None
 
 
+def load_master_secret() -> str:
+    """Load the app's master secret; "" if it isn't set."""
+    return _read(_TargetSettings).master_secret.get_secret_value()
+
+
 def load_price() -> Price | None:
     """Load the price of a send, or return None if it isn't set; raise SettingsError for an invalid price."""
     given = _read(_TargetSettings)

@@ -16,11 +16,12 @@ import typer.main
 from support.s3 import s3
 from support.service import Running, smscode, smscode_process
 
+from toolkit.analysis import read
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.cli import app
 from toolkit.cli.output import show
-from toolkit.records.call_record import CallRecord
+from toolkit.records.call_record import CallRecord, RecordBuilder, short_key
 from toolkit.records.parquet import write_parquet
 from toolkit.runs.remote_storage import join
 
@@ -105,6 +106,26 @@ def test_what_goes_wrong_is_one_clear_line(
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_key_of_a_mobile_is_that_of_its_records(tmp_path: Path) -> None:
+    env = {"SMSCODE_MASTER_SECRET": "secret"}
+    (row,) = json.loads(smscode("mobile-key", "+8613800138000", "--json", env=env, cwd=tmp_path).stdout)
+    record = RecordBuilder.of("run", "here", "app", "secret").build(Endpoint.SEND, 1, 1, mobile="13800138000")
+    assert row == {"key": short_key(record.mobile_key), "mobile_key": str(record.mobile_key)}
+    log = tmp_path / "calls.jsonl"
+    line = {"started": "2026-11-06T12:00:00Z", "endpoint": "send", "latency_ms": 1, "mobile": "13800138000"}
+    log.write_text(json.dumps(line | {"return_code": 50000}))
+    assert read(log, master_secret="secret").to_pandas()["mobile_key"].tolist() == [record.mobile_key]
+
+
+@pytest.mark.parametrize(
+    ("secret", "mobile", "reason"), [("", "13800138000", "SMSCODE_MASTER_SECRET"), ("s", "110", "e.g. 13800138000")]
+)
+def test_a_key_needs_the_secret_and_a_mobile(secret: str, mobile: str, reason: str, tmp_path: Path) -> None:
+    done = smscode("mobile-key", mobile, env={"SMSCODE_MASTER_SECRET": secret}, cwd=tmp_path)
+    assert (done.returncode, len(lines(done.stderr))) == (2, 1)
+    assert reason in done.stderr
 
 
 def test_a_refused_send_says_which_code(sandbox: Running) -> None:

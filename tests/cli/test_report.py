@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -234,3 +236,34 @@ def test_standard_input_is_a_run(tmp_path: Path) -> None:
     assert report["name"] == "stdin"
     assert report["tables"]["sources"][0]["calls"] == 1
     assert "Times without a time zone are read as Asia/Shanghai: -." in report["remarks"]
+
+
+def test_a_figure_is_rounded_alike_in_all_its_places(tmp_path: Path) -> None:
+    """Each pattern finds every way to write its figure: a run in which 3 of 697 sends fail and take 31.567 ms each."""
+    sent = [replace(it, latency_ns=31_567_000) for it in sends(*[50019] * 3, *[50000] * 694)]
+    write_parquet(sent, tmp_path / PARQUET_NAME)
+    thresholds = ["failed < 1%", "p99(send.caller_ms) < 250", "ok_ratio(send) > 99%"]
+    settings = {"ended": "finished", "thresholds": thresholds, "price_per_send": "8.4", "currency": "JPY"}
+    (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "settings": settings}))
+    done = smscode("report", str(tmp_path), "--slo", "99.9%", "--format", "html,md,json")
+    page = (tmp_path / "report.html").read_text()
+    texts = {
+        "page": re.sub(r"<svg.*?</svg>|<style.*?</style>| style=\S+ \S+", "", page, flags=re.DOTALL),
+        "Markdown": (tmp_path / "report.md").read_text(),
+        "JSON": json.dumps(json.loads((tmp_path / "report.json").read_text())["findings"], ensure_ascii=False),
+        "shell": done.stdout,
+    }
+    figures = {
+        "31.6": r"\b31\.[56]\d*",  # p99, ms
+        "60.1": r"\b60\.1\d*",  # calls an hour
+        "0.43 %": r"\b0\.4[23]\d* ?%?",  # failed
+        "99.57 %": r"\b99\.5[67]\d* ?%?",  # succeeded
+        "0.697": r"\b0\.69\d+|\b0\.7\b",  # bad calls that the objective allows
+        "5,830 JPY": r"[\d,.]+ ?JPY\b",
+    }
+    for place, text in texts.items():
+        for words, pattern in figures.items():
+            assert set(re.findall(pattern, text)) <= {words}, place
+    assert [it for it in figures if it not in texts["page"] or it not in texts["Markdown"]] == []
+    assert [it for it in figures if it in texts["JSON"]] == ["0.43 %", "0.697", "5,830 JPY"]
+    assert [it for it in figures if it in texts["shell"]] == ["31.6", "0.43 %", "99.57 %", "0.697", "5,830 JPY"]

@@ -178,7 +178,7 @@ def test_a_run_that_is_damaged_is_a_problem_in_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("took_s", [0.5, 5, 60, 3600, 86_400, 31 * 86_400])
 def test_a_clock_has_a_few_ticks_within_its_time(took_s: float) -> None:
-    places = clock(START_S, START_S + took_s)
+    places = clock(START_S, START_S + took_s, "UTC")
     assert 1 <= len(places) <= 9
     assert all(START_S <= at <= START_S + took_s for at, _ in places)
 

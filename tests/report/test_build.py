@@ -73,10 +73,11 @@ def test_the_header_names_the_run_its_time_target_and_figures(run_folder, call):
     text = write_report(run_folder(records, {"target": "http://127.0.0.1:8000"})).read_text(encoding="utf-8")
     for said in ("<h1>friday</h1>", "2026-11-06 12:00:00 UTC", "target http://127.0.0.1:8000"):
         assert said in text
-    assert re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd></div>", text)[:4] == [
+    assert re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd></div>", text)[:5] == [
         ("calls", "2"),
         ("calls per second", "1.00"),
         ("OK", "50.00 %"),
+        ("p99 of send, ms", "1,980"),
         ("duration", "2 s"),
     ]
 

@@ -168,7 +168,7 @@ def test_each_finding_is_one_sentence(report: Report, folder: Path) -> None:
     money = table(report, "cost").frame["money"].iloc[0]
     assert f" cost {number_format.money(money, 'CNY')};" in found["cost"]
     assert "in dispute" in found["statement"]
-    assert found["suspects"].startswith("Suspected SMS pumping: 1 prefix.")
+    assert found["suspects"].startswith("Suspected SMS pumping: 1 prefix, whose messages cost ")
     assert all(sentence.endswith(".") for sentence in found.values())
 
 

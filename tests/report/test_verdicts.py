@@ -94,7 +94,7 @@ def test_a_ci_server_reads_the_verdicts_as_junit(frame):
     kept, missed, unmeasured = suite
     assert (kept.name, kept.is_passed) == (KEPT, True)
     assert [type(it) for it in missed.result] == [Failure]
-    assert missed.result[0].message == str(verdicts[1]) == "FAIL    share(50019) < 0.1%  (33.3333 %)"
+    assert missed.result[0].message == str(verdicts[1]) == "FAIL    share(50019) < 0.1%  (33.33 %)"
     assert [(type(it), it.type) for it in unmeasured.result] == [(Error, "NO_DATA")]
 
 
@@ -109,7 +109,7 @@ def test_the_page_shows_every_verdict(frame, render):
     text = re.sub(r"<[^>]+>|\s+", " ", render(frame, {"thresholds": [KEPT, MISSED, UNMEASURED]}))
     for line in (
         "PASS max(send.caller_ms) &lt; 250 200 ms",
-        "FAIL share(50019) &lt; 0.1% 33.3333 %",
+        "FAIL share(50019) &lt; 0.1% 33.33 %",
         "NO_DATA rate(verify) &gt; 1/s –",
     ):
         assert line in re.sub(r"\s+", " ", text)

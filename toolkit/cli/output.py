@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
@@ -46,8 +46,13 @@ def show_json(value: Any) -> None:
     print(json.dumps(exact(value), ensure_ascii=False), flush=True)
 
 
-def show(rows: Sequence[Mapping[str, object]], as_json: bool = False, title: str | None = None) -> None:
-    """Print rows that have the same columns as a table, or as JSON."""
+def show(
+    rows: Sequence[Mapping[str, object]],
+    as_json: bool = False,
+    title: str | None = None,
+    numbers: Collection[str] = (),
+) -> None:
+    """Print rows that have the same columns as a table, or as JSON. ``numbers``: columns of numbers as text."""
     if as_json:
         return show_json(rows)
     from rich.console import Console
@@ -55,7 +60,7 @@ def show(rows: Sequence[Mapping[str, object]], as_json: bool = False, title: str
 
     table = Table(title=title, box=None, header_style="bold", pad_edge=False, title_justify="left", title_style="bold")
     for name, value in (rows[0] if rows else {"nothing": ""}).items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+        table.add_column(name, justify="right" if isinstance(value, int | float) or name in numbers else "left")
     for row in rows:
         table.add_row(*map(_text, row.values()))
     width = None if sys.stdout.isatty() else _PIPED_WIDTH

@@ -120,7 +120,7 @@ def report(
     from toolkit.report.source_remarks import unread_remarks
     from toolkit.report.write_files import texts
     from toolkit.runs.thresholds import parse_threshold
-    from toolkit.settings import load_prices, load_timezone
+    from toolkit.settings import load_master_secret, load_prices, load_timezone
 
     if out == _STDOUT and as_json:
         raise InputError("--out - and --json exclude one another: both print to stdout")
@@ -133,7 +133,7 @@ def report(
     reading: dict[str, Any] = {"columns": _parse_columns("--column", column) or None, "log_format": log_format}
     zone = load_timezone(timezone)
     form = StatementFormat(statement_delimiter, statement_encoding, statement_decimal, statement_currency)
-    reading |= {"encoding": encoding}
+    reading |= {"encoding": encoding, "master_secret": load_master_secret()}
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
         _check_folder(wanted, paths, out)

@@ -1,4 +1,4 @@
-"""`smscode send`, `verify` and `codes`: make the API's two calls, and list its return codes."""
+"""`smscode send`, `verify`, `codes` and `mobile-key`: make the API's calls, list its codes, look up a mobile's key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.cli.output import Json, show, show_json
 from toolkit.runs.exit_codes import ExitCode
@@ -67,6 +68,23 @@ def codes(
 ) -> None:
     """List the API's return codes with their meaning and kind."""
     print(markdown_table()) if markdown else show(code_rows(), as_json)
+
+
+def mobile_key(
+    mobile: Annotated[str, typer.Argument(help="Mainland mobile, 11 digits, with or without +86.")],
+    as_json: Json = False,
+) -> None:
+    """Print the key that a mobile has in reports and records. The app's secret is read from SMSCODE_MASTER_SECRET."""
+    from toolkit.api.wire import parse_mobile
+    from toolkit.records import call_record
+    from toolkit.settings import load_master_secret
+
+    if not (secret := load_master_secret()):
+        raise InputError("no master secret: set SMSCODE_MASTER_SECRET, or master_secret in smscode.toml")
+    if (digits := parse_mobile(mobile)) is None:
+        raise InputError("invalid MOBILE: expected 11 digits that begin with 1, e.g. 13800138000")
+    key = call_record.mobile_key(digits, secret)
+    show([{"key": call_record.short_key(key), "mobile_key": str(key)}], as_json)
 
 
 def code_rows() -> list[dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from toolkit import number_format
 from toolkit.cli.output import fail, say, show, show_json
@@ -36,10 +36,11 @@ def show_result(result: RunResult, as_json: bool) -> None:
     if result.verdicts:
         show(
             [
-                {"status": it.status.value, "threshold": str(it.threshold), "value": it.value, "unit": it.unit}
+                {"status": it.status.value, "threshold": str(it.threshold), "measured": it.measured}
                 for it in result.verdicts
             ],
             title="Thresholds",
+            numbers=("measured",),
         )
         print()
     for check in result.checks:
@@ -51,9 +52,13 @@ def show_result(result: RunResult, as_json: bool) -> None:
         show(rows, title=f"{check.claim}: {check.status}")
         print()
     codes = masked(result.codes).drop(columns=["meaning", "calls_ratio_low", "calls_ratio_high"])
-    show(_rows(codes.assign(calls_ratio=codes["calls_ratio"].map(number_format.share))), title="Return codes")
+    formats: dict[str, Callable[[Any], str]] = {"calls": "{:,}".format, "calls_ratio": number_format.share}
+    show(_rows(codes, formats), title="Return codes", numbers=formats)
     if len(result.latency):
-        show(_rows(result.latency.drop(columns=["mean_ms", "error_ratio"])), title="\nLatency (ms)")
+        latency = result.latency.drop(columns=["mean_ms", "error_ratio"])
+        times = [str(name) for name in latency if str(name).endswith("_ms")]
+        formats = {"calls": "{:,}".format, **dict.fromkeys(times, number_format.milliseconds)}
+        show(_rows(latency, formats), title="\nLatency (ms)", numbers=formats)
 
 
 def exit_by(
@@ -72,7 +77,8 @@ def exit_by(
         fail(reasons[-1].text, reasons[0].code)
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
+def _rows(frame: pd.DataFrame, formats: Mapping[str, Callable[[Any], str]]) -> list[dict[str, object]]:
+    frame = frame.assign(**{name: frame[name].map(shown) for name, shown in formats.items()})
     return [
         {str(name): it for name, it in row.items()}
         for row in frame.astype(object).where(frame.notna(), None).to_dict("records")

@@ -28,6 +28,7 @@ from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundl
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.outcome_colours import outcome_name
+from toolkit.settings import load_timezone
 
 _ALL = "all"  # a Dropdown takes None as "no option is chosen"
 
@@ -36,10 +37,12 @@ class ReportView:
     """Shows calls: the result of ``analysis.read``, or a frame. ``show`` replaces them with other calls.
 
     ``filter`` is the current filter. Dragging over the chart selects a period, as the two time fields do. ``ask``
-    answers questions of the report about the filtered calls, ``against`` compares them with another run.
+    answers questions of the report about the filtered calls, ``against`` compares them with another run. Times are in
+    the time zone of ``smscode.toml``.
     """
 
     def __init__(self, calls: IntoCalls | None = None, name: str = "calls") -> None:
+        self.timezone = load_timezone()
         self._opened: NamedCalls | None = None
         self.filter = CallFilter()
         self._shown: ShownCalls | None = None
@@ -47,8 +50,8 @@ class ReportView:
         self.kind = _dropdown("Kind", [(it.value, it) for it in Kind])
         self.outcome, self.template = _dropdown("Return code"), _dropdown("Template")
         self.prefix = TextField("Mobile prefix", hint="1380013", help="Up to 7 digits. Press Enter to apply.")
-        self.since = TextField("From (UTC)", hint="2026-11-01T14:05", help="Or drag over the chart.")
-        self.until = TextField("Until (UTC)", hint="2026-11-01T15:00", help="Press Enter to apply.")
+        self.since = TextField(f"From ({self.timezone})", hint="2026-11-01T14:05", help="Or drag over the chart.")
+        self.until = TextField(f"Until ({self.timezone})", hint="2026-11-01T15:00", help="Press Enter to apply.")
         self.reset = widgets.Button(description="Clear filters")
         self.chart, self.tail = Chart(), Chart()
         self._progress, self._facts = HtmlPanel(live=True), HtmlPanel(render("no_calls"))
@@ -148,7 +151,13 @@ class ReportView:
         """Apply the values of the fields as the filter."""
         if self._is_updating or self._opened is None:
             return
-        prefix, since, until = self.prefix.read(_read_prefix), self.since.read(_read_time), self.until.read(_read_time)
+        prefix, (since, until) = (
+            self.prefix.read(_read_prefix),
+            (
+                field.read(lambda text: parse_time_ns(text, self.timezone) if text else 0)
+                for field in (self.since, self.until)
+            ),
+        )
         if None not in (prefix, since, until):
             dropdowns = (self.endpoint, self.kind, self.outcome, self.template)
             chosen = CallFilter(*(None if it.value == _ALL else it.value for it in dropdowns))
@@ -161,7 +170,7 @@ class ReportView:
     def _drag(self, chosen: list[float]) -> None:
         if self._is_updating:
             return
-        self.since.value, self.until.value = map(_write_time, chosen or (None, None))
+        self.since.value, self.until.value = (_write_time(it, self.timezone) for it in chosen or (None, None))
         self._choose()
 
     def _clear(self) -> None:
@@ -225,7 +234,9 @@ class ReportView:
         axis = (panels[0].edges[0], panels[0].edges[-1]) if panels else (0.0, 1.0)
         self._is_updating, self.chart.selection = True, []
         self._is_updating = False
-        self.chart.draw(panels, axis, call_figures.clock(*axis), "Calls per second by return code, over time", True)
+        self.chart.draw(
+            panels, axis, call_figures.clock(*axis, self.timezone), "Rate of calls by return code, over time", True
+        )
         nines = call_figures.nines(found.tail)
         ends = (nines[0][0], nines[-1][0]) if nines else (0.0, 1.0)
         self.tail.draw(call_figures.tail_panels(found.tail), ends, nines, "Latency by percentile")
@@ -257,9 +268,7 @@ def _read_prefix(text: str) -> str:
     return text
 
 
-def _write_time(at_s: float | None) -> str:
-    return "" if at_s is None else f"{pd.Timestamp(at_s, unit='s'):%Y-%m-%dT%H:%M:%S.%f}"[:-3]
-
-
-def _read_time(text: str) -> int:
-    return parse_time_ns(text) if text else 0
+def _write_time(at_s: float | None, timezone: str) -> str:
+    if at_s is None:
+        return ""
+    return f"{pd.Timestamp(at_s, unit='s', tz='UTC').tz_convert(timezone):%Y-%m-%dT%H:%M:%S.%f}"[:-3]

@@ -39,11 +39,11 @@ def find_runs(out: Path) -> list[RunOption]:
     return [RunOption(it, _label(it)) for it in folders]
 
 
-def read_runs(folders: Sequence[Path], since: str, until: str) -> Calls:
+def read_runs(folders: Sequence[Path], since: str, until: str, timezone: str) -> Calls:
     """Return the calls of runs that started at ``since`` or later and before ``until``; "" sets no limit."""
     if not folders:
         raise InputError("no runs in this folder: run a load test first")
-    return read(*map(str, folders)).between(since or None, until or None)
+    return read(*map(str, folders)).between(since or None, until or None, timezone)
 
 
 class RunPicker:
@@ -52,8 +52,10 @@ class RunPicker:
     def __init__(self, out: str | Path = "runs") -> None:
         self.view = ReportView()
         self.out = TextField("Folder", str(out), help="Contains a folder for each run. Press Enter to refresh.")
-        self.since = TextField("From (UTC)", hint="2026-11-01T14:05", help="Leave empty for complete runs.")
-        self.until = TextField("Until (UTC)", hint="2026-11-01T15:00")
+        self.since = TextField(
+            f"From ({self.view.timezone})", hint="2026-11-01T14:05", help="Leave empty for complete runs."
+        )
+        self.until = TextField(f"Until ({self.view.timezone})", hint="2026-11-01T15:00")
         self.runs = widgets.SelectMultiple(description="Runs", rows=_MIN_ROWS)
         self.open = widgets.Button(description="Open", button_style="primary")
         self.refresh = widgets.Button(description="Refresh")
@@ -88,7 +90,7 @@ class RunPicker:
             return
         chosen = list(self.runs.value) or [folder for _, folder in self.runs.options]
         name = chosen[0].name if len(chosen) == 1 else "runs"
-        self._work.begin(lambda: self.view.show(read_runs(chosen, since, until), name, chosen))
+        self._work.begin(lambda: self.view.show(read_runs(chosen, since, until, self.view.timezone), name, chosen))
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until everything is shown."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from toolkit import number_format
+from toolkit.analysis.latency_percentiles import CALLER, percentile_column
 from toolkit.analysis.source_record import unread_ratio
 from toolkit.api.return_codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
@@ -81,13 +82,13 @@ def _targets(inputs: ReportInputs) -> Iterator[str]:
 
 
 def _facts(inputs: ReportInputs) -> Iterator[Fact]:
-    codes, seconds = inputs.total.codes, inputs.total.duration_s
-    total = int(codes["calls"].sum())
+    codes, total = inputs.total.codes, int(inputs.total.codes["calls"].sum())
     succeeded = int(codes.loc[codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
     yield Fact("calls", f"{total:,}")
     if len(inputs.runs) == 1:  # the time between runs would count too
-        rate, unit = number_format.rate_and_unit(total / seconds if seconds else None)
-        yield Fact("calls per second" if unit == "/s" else "calls per hour", rate)
+        per_s = total / inputs.total.sending_s if inputs.total.sending_s else None
+        factor, unit = number_format.rate_scale(per_s)
+        yield Fact(f"calls per {unit}", number_format.rate(per_s and per_s * factor))
     has_code = codes["return_code"].notna() | codes["error"].isna()
     if unknown := int(codes.loc[has_code & codes["kind"].isna(), "calls"].sum()):
         yield Fact("return code of unknown kind", number_format.share(unknown / total))
@@ -95,7 +96,11 @@ def _facts(inputs: ReportInputs) -> Iterator[Fact]:
     if any("ended" in run.settings for run in inputs.runs):  # only a load test says what it expects
         failed = sum(sum(run.failed.values()) for run in inputs.runs)
         yield Fact("failed", number_format.share(failed / total if total else None))
-    yield Fact("duration", number_format.duration(seconds))
+    for row in inputs.total.latency.to_dict("records"):
+        if row["measure"] == CALLER:
+            p99_ms = number_format.milliseconds(row[percentile_column(99)])
+            yield Fact(f"p99 of {row['endpoint']}, ms", p99_ms)
+    yield Fact("duration", number_format.duration(inputs.total.duration_s))
     yield Fact("messages, at most", f"{inputs.total.charged_messages:,}")
 
 
@@ -103,6 +108,8 @@ def _remarks(inputs: ReportInputs) -> Iterator[str]:
     for run in inputs.runs:
         for remark in run.remarks:
             yield f"{mask_text(run.name)}: {remark}" if len(inputs.runs) > 1 else remark
+    if inferred := inputs.calls.inferred:
+        yield f"{number_format.plural(inferred, 'return code')} inferred from the HTTP status, where it has only one."
     if copies := inputs.calls.copies:
         verb = "was" if copies == 1 else "were"
         yield f"{number_format.plural(copies, 'call')} {verb} recorded again, and counted once."

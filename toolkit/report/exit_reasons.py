@@ -51,7 +51,7 @@ def condition_reasons(conditions: Iterable[Verdict]) -> Iterator[ExitReason]:
     for verdict in conditions:
         condition = verdict.threshold.opposite()
         if verdict.status is Status.FAIL:
-            held.append(f"{condition} ({number_format.precise_number(verdict.value or 0.0)} {verdict.unit})")
+            held.append(f"{condition} ({verdict.measured})")
         elif verdict.value is None:
             held.append(f"no data for {condition}")
     if held:

@@ -47,6 +47,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar, Protocol, TypeAlias
 
+from toolkit import number_format
 from toolkit.api import durations
 from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
@@ -272,8 +273,12 @@ class Verdict:
     value: float | None
 
     def __str__(self) -> str:
-        value = "no data" if self.value is None else f"{self.value:.6g} {self.unit}"
-        return f"{self.status:7} {self.threshold}  ({value})"
+        return f"{self.status:7} {self.threshold}  ({'no data' if self.value is None else self.measured})"
+
+    @property
+    def measured(self) -> str:
+        """The value with its unit, as text."""
+        return number_format.measured(self.value, self.unit, self.threshold.limit)
 
     @property
     def unit(self) -> str:

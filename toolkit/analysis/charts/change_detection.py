@@ -30,6 +30,7 @@ from toolkit.analysis.charts.base import (
     with_theme,
 )
 from toolkit.analysis.timestamps import zone_name
+from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
 from toolkit.outcome_colours import KIND_COLOURS
 
@@ -37,7 +38,13 @@ _INTERVAL = "lines: 95 % intervals"
 _SIGNIFICANT, _NOT_SIGNIFICANT, _UNTESTED = "significant", "not significant", "not tested"
 _TEST_COLOURS = {_SIGNIFICANT: INK, _NOT_SIGNIFICANT: FAINT, _UNTESTED: FAINT}
 _TEST_SHAPES = {_SIGNIFICANT: "diamond", _NOT_SIGNIFICANT: "circle", _UNTESTED: "cross"}
-_CHANGE_COLOURS = {**KIND_COLOURS, labels.LATENCY: ENDPOINT_COLOURS[Endpoint.SEND]}
+_CHANGE_COLOURS = {
+    **KIND_COLOURS,
+    labels.LATENCY: ENDPOINT_COLOURS[Endpoint.SEND],
+    labels.FAILED: KIND_COLOURS[Kind.SERVER],
+    labels.CONVERSION: "#2f8797",
+    labels.CALLS: FAINT,
+}
 _RATIO_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000)
 _FINE_RATIO_TICKS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.5)
 _MIN_RATIO = 0.01
@@ -78,7 +85,7 @@ def changes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     rows = to_rows(frame.nlargest(row_layout.MAX_ROWS, "score").sort_values("changed_at"))
     start = min(row["changed_at"] for row in rows)
     end = max(row["until"] or row["changed_at"] for row in rows)
-    margin = max((end - start) * 0.06, 60_000)
+    margin = (end - start) * 0.06 or 60_000
     rows = row_layout.place_rows([_change_row(row, start, end + margin) for row in rows])
     layout = row_layout.lay_out(row_layout.labels_of(rows, len(frame) - len(rows)), width)
     colours = used_only(_CHANGE_COLOURS, rows, "kind")
@@ -182,7 +189,7 @@ def _change_row(row: Row, start: float, edge: float) -> Row:
     end = edge if row["until"] is None else max(row["until"], row["changed_at"] + (edge - start) * 0.01)
     return {
         "label": f"{labels.subject(row)}: {labels.change(row, row['before'], row['after'])}",
-        "kind": labels.kind(row) if row["measure"] == "share" else labels.LATENCY,
+        "kind": labels.change_kind(row),
         "changed_at": row["changed_at"],
         "end": end,
         "goes_on": row["until"] is None,

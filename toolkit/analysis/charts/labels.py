@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from toolkit.analysis.charts.base import Row
 
 LATENCY = "latency"
-_OTHER_MEASURES = {"failed": "failed calls", "conversion": "conversion", "calls": "calls"}
+FAILED, CONVERSION, CALLS = "failed calls", "conversion", "calls"
+_OTHER_MEASURES = {"failed": FAILED, "conversion": CONVERSION, "calls": CALLS}
 _MAX_ERROR_LENGTH = 40
 
 
@@ -28,6 +29,11 @@ def kind(row: Row) -> str:
     if row["return_code"] is None:
         return ERROR if row["error"] else str(row.get("kind") or UNKNOWN)
     return str(row.get("kind") or outcome_kind(int(row["return_code"])))
+
+
+def change_kind(row: Row) -> str:
+    """Return the kind of the outcome whose share changed, or the name of another measured quantity."""
+    return kind(row) if row["measure"] == "share" else _OTHER_MEASURES.get(row["measure"], LATENCY)
 
 
 def subject(row: Row) -> str:

@@ -37,7 +37,7 @@ _PX_PER_SHARE = 50
 
 
 def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
-    """Plot the result of ``over_time``: calls per second stacked by outcome, one panel for each endpoint.
+    """Plot the result of ``over_time``: calls per second or hour stacked by outcome, one panel for each endpoint.
 
     Args:
         frame: The result of ``over_time``.
@@ -47,13 +47,15 @@ def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     if not rows:
         return empty_chart("No calls", width)
     start, end = min(row["started"] for row in rows), max(row["ended"] for row in rows)
+    factor, unit = number_format.rate_scale(sum(row["calls"] for row in rows) / ((end - start) / 1000))
+    rows = [row | {"rate": row["calls_per_s"] * factor} for row in rows]
     bars = (
         alt.Chart(inline(rows), width=width, height=HEIGHT // 2)
         .mark_bar(orient="vertical", binSpacing=0)
         .encode(
             x=time_axis("started:T", start, end, width, zone_name(frame)),
             x2="ended:T",
-            y=alt.Y("calls_per_s:Q", title="calls per second", stack="zero", axis=alt.Axis(tickCount=4)),
+            y=alt.Y("rate:Q", title=f"calls per {unit}", stack="zero", axis=alt.Axis(tickCount=4)),
             color=colour_channel("outcome:N", colours, width),
             order=alt.Order("place:Q"),
         )

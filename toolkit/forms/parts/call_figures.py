@@ -18,6 +18,7 @@ from toolkit.forms.widgets.colour_pairs import PRIMARY, SECONDARY, Outcome, colo
 from toolkit.forms.widgets.templates import render
 from toolkit.outcome_colours import CODE_UNKNOWN, outcome_name
 from toolkit.report import result_tables
+from toolkit.time_zone import utc_offsets
 
 _COLOURS = {Endpoint.SEND.value: PRIMARY, Endpoint.VERIFY.value: SECONDARY}
 _NINES = (2, 10, 100, 1_000, 10_000)
@@ -31,10 +32,11 @@ def facts_html(figures: CallFigures) -> str:
     """Return the HTML of the key figures."""
     total = int(figures.codes["calls"].sum())
     good = int(figures.codes.loc[figures.codes["return_code"] == ReturnCode.SUCCESS, "calls"].sum())
-    rate = total / figures.duration_s if figures.duration_s else None
+    per_s = total / figures.duration_s if figures.duration_s else None
+    factor, unit = number_format.rate_scale(per_s)
     facts = [
         ("Calls", f"{total:,}", ""),
-        ("Rate", *number_format.rate_and_unit(rate)),
+        ("Rate", number_format.rate(per_s and per_s * factor), f"/{unit[0]}"),
         ("OK", number_format.share(good / total if total else None), ""),
         ("Duration", number_format.duration(figures.duration_s), ""),
     ]
@@ -66,16 +68,17 @@ def over_time_panels(over_time: pd.DataFrame) -> Iterator[Panel]:
     edges = [at / 1e9 for at in range(first, last + 1, width)]  # also of buckets without calls
     places = {start: place for place, start in enumerate(edges)}
     colours = colours_by_outcome({_outcome(row) for row in rows})
+    factor, unit = number_format.rate_scale(over_time["calls"].sum() / (edges[-1] - edges[0]))
     for endpoint in Endpoint:
         values = {outcome: [0.0] * (len(edges) - 1) for outcome in colours}
         for row in rows:
             if row["endpoint"] == endpoint.value:
-                values[_outcome(row)][places[row["started"].value / 1e9]] += row["calls_per_s"]
+                values[_outcome(row)][places[row["started"].value / 1e9]] += row["calls_per_s"] * factor
         series = [
             Series(outcome_name(it), colour, values=values[it]) for it, colour in colours.items() if any(values[it])
         ]
         if series:
-            yield Panel("bars", f"{endpoint}: calls per second", series, height=110, edges=edges)
+            yield Panel("bars", f"{endpoint}: calls per {unit}", series, height=110, edges=edges)
 
 
 def tail_panels(tail: pd.DataFrame) -> Iterator[Panel]:
@@ -100,14 +103,16 @@ def nines(tail: pd.DataFrame) -> list[tuple[float, str]]:
     return [(at, label) for at, label in places if at <= furthest + 1e-9]
 
 
-def clock(start_s: float, end_s: float) -> list[tuple[float, str]]:
-    """Return the ticks, in UTC, of an axis of seconds since 1970."""
+def clock(start_s: float, end_s: float, timezone: str) -> list[tuple[float, str]]:
+    """Return the ticks of an axis of seconds since 1970, with their times in a time zone."""
     took_s = end_s - start_s
     step = next((it for it in _STEPS_S if took_s <= it * _MAX_TICKS), _STEPS_S[-1])
     form = next(form for least_s, form in _CLOCKS if step >= least_s)
-    first = -(-start_s // step) * step
+    ((_, offset_ns), *_) = utc_offsets(timezone, int(start_s * 1e9), int(start_s * 1e9))
+    first = -(-(start_s + offset_ns / 1e9) // step) * step - offset_ns / 1e9
     places = [first + step * number for number in range(int((end_s - first) / step) + 1)]
-    return [(at, f"{pd.Timestamp(at, unit='s'):{form}}"[:_LONGEST_CLOCK]) for at in places]
+    times = (pd.Timestamp(at, unit="s", tz="UTC").tz_convert(timezone) for at in places)
+    return [(at, f"{time:{form}}"[:_LONGEST_CLOCK]) for at, time in zip(places, times, strict=True)]
 
 
 def _outcome(row: Mapping[Any, Any]) -> Outcome:

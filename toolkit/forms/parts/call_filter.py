@@ -134,8 +134,9 @@ def to_html(calls: Calls, name: str, prices: PriceList) -> bytes:
     from toolkit.report.build import build_report
     from toolkit.report.inputs import ReportInputs, ReportOptions
     from toolkit.report.run_result import RunResult
+    from toolkit.settings import load_timezone
 
-    inputs = ReportInputs(calls, (RunResult(name, calls),), ReportOptions(prices=prices))
+    inputs = ReportInputs(calls, (RunResult(name, calls),), ReportOptions(prices=prices, timezone=load_timezone()))
     with html.PictureDrawer() as pictures:
         report = build_report(inputs, on_figure=pictures.start)
         return html.render(report, pictures).encode("utf-8", "replace")

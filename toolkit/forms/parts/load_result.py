@@ -39,7 +39,8 @@ def facts_html(
 def _facts(
     live: LiveResults, paces: Sequence[ArrivalCounts], load_test: LoadTest, progress: Progress, is_real: bool
 ) -> Iterator[tuple[str, str, str]]:
-    yield "Calls", f"{progress.calls_per_s:,.0f}", "/s"
+    rate = progress.calls_per_s
+    yield "Calls", number_format.MISSING if rate is None else f"{rate:,.0f}", "/s"
     if progress.in_flight:
         yield "In flight", f"{progress.in_flight:,}", f"oldest {progress.oldest_s:.1f} s"
     if paces:
@@ -59,8 +60,7 @@ def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> st
     """Return the HTML of a finished load test: verdicts, checks and remarks."""
     verdicts = []
     for it in summary["verdicts"]:
-        known = it["value"] is not None
-        value = f"{number_format.precise_number(it['value'])} {it['unit']}" if known else number_format.MISSING
+        value = number_format.measured(it["value"], it["unit"], it["limit"])
         verdicts.append((it["status"], _CHIPS[Status(it["status"])], it["threshold"], value))
     checks = [
         (it["status"], _CHIPS[Status(it["status"])], it.get("reason") or it["says"], list(figure_rows(it["figures"])))

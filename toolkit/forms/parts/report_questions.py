@@ -13,15 +13,15 @@ from toolkit.report.model import Section
 from toolkit.report.run_result import RunResult
 from toolkit.report.sections import SectionBuilder, billing, changes, rate_limits, reliability
 from toolkit.runs.run_folder import read_settings
-from toolkit.settings import load_prices
+from toolkit.settings import load_prices, load_timezone
 
-_COST = "Cost"
+_COST, _ABUSE = "Cost", "Suspected abuse"
 _BUILDERS: Mapping[str, SectionBuilder] = {
     "What changed": changes.build_changes,
     _COST: billing.build_cost,
     "Errors": reliability.build_errors,
     "Rate limits": rate_limits.build_rate_limits,
-    "Suspected abuse": reliability.build_suspects,
+    _ABUSE: reliability.build_suspects,
 }
 QUESTIONS = tuple(_BUILDERS)
 
@@ -29,9 +29,11 @@ QUESTIONS = tuple(_BUILDERS)
 def build_answer(question: str, opened: NamedCalls, chosen: CallFilter) -> Iterator[Section]:
     """Yield the sections that answer one of QUESTIONS.
 
-    Raises SettingsError or InputError for invalid prices if the question is about cost.
+    Raises SettingsError or InputError for invalid prices if the question is about cost or abuse.
     """
-    options = ReportOptions(prices=prices_of(opened)) if question == _COST else ReportOptions()
+    options = ReportOptions(timezone=load_timezone())
+    if question in (_COST, _ABUSE):
+        options = replace(options, prices=prices_of(opened))
     return _BUILDERS[question](ReportInputs(chosen.apply(opened.calls), (), options))
 
 

@@ -15,7 +15,8 @@ from toolkit.report.model import Figure, Part, Section, Table
 from toolkit.report.table_columns import Column, Row, lacks
 
 _DAY, _APP, _TEMPLATE, _CARRIER = "day", "app_key", "temp_id", "carrier"
-_SUMS = ["sends", "accepted", "segments", "billed", "unpriced", "verified", "wasted", "resent", "refused"]
+_SUMS = ["sends", "accepted", "segments", "billed", "unpriced", "refused"]
+_NULLABLE_SUMS = ["verified", "wasted", "resent", "money", "wasted_money", "resent_money"]
 _MONEY = ["money", "wasted_money", "resent_money"]
 _TOTALS = (
     table_columns.count("accepted", "messages accepted"),
@@ -69,9 +70,8 @@ def build_cost(inputs: ReportInputs) -> Iterator[Section]:
             parts.append(_group_table(groups, by, title))
     if groups["money"].notna().any() and groups[_DAY].nunique() > 1:
         parts.append(Figure("cost", groups, "Cost by day", f"Days in {zone}."))
-    yield Section(
-        "cost", "Cost", "" if inputs.prices.rows else _NO_PRICE, parts, finding=_cost_finding(total, groups[_DAY])
-    )
+    notes = [*([] if inputs.prices.rows else [_NO_PRICE]), *_unknown_counts(total)]
+    yield Section("cost", "Cost", " ".join(notes), parts, finding=_cost_finding(total, groups[_DAY]))
     if inputs.prices.rows and groups[_DAY].nunique() > 1:
         yield _forecast(inputs)
 
@@ -114,9 +114,10 @@ def build_statement(inputs: ReportInputs) -> Iterator[Section]:
 def _group_table(groups: pd.DataFrame, by: Sequence[str], title: str) -> Table:
     """Return the table of costs by some columns. Verified users are left out: one may be in several groups."""
     found = groups.groupby(list(by), observed=True, dropna=False)
-    sums = found[_SUMS].sum().join(found[_MONEY].sum(min_count=1))
+    sums = found[_SUMS].sum().join(found[_NULLABLE_SUMS].sum(min_count=1))
     sums[_MONEY] = sums[_MONEY].mask((sums["billed"] == 0) & (sums["unpriced"] > 0))
-    sums["conversion_ratio"] = sums["verified"] / sums["accepted"].where(sums["accepted"] > 0)
+    accepted = sums["accepted"].where(sums["accepted"] > 0)
+    sums["conversion_ratio"] = sums["verified"].astype("float64") / accepted
     frame = sums.assign(currency=groups["currency"].iloc[0]).reset_index()
     keys = {
         _DAY: table_columns.day(_DAY),
@@ -152,6 +153,14 @@ def _forecast(inputs: ReportInputs) -> Section:
     )
 
 
+def _unknown_counts(total: pd.DataFrame) -> Iterator[str]:
+    (row,) = total.to_dict("records")
+    if lacks(row, "verified"):
+        yield "The records of sends have no message ids, so it is unknown which messages were verified."
+    if lacks(row, "resent"):
+        yield "The records have no keys of mobiles, so users and resent messages are unknown."
+
+
 def _cost_finding(total: pd.DataFrame, days: pd.Series) -> str:
     (row,) = total.to_dict("records")
     if lacks(row, "money"):
@@ -161,6 +170,8 @@ def _cost_finding(total: pd.DataFrame, days: pd.Series) -> str:
     finding = f"{row['accepted']:,} messages {period} cost {table_columns.money_of(row, 'money')}"
     if row["unpriced"]:
         finding += f", not counting {number_format.plural(row['unpriced'], 'segment')} without a price"
+    if lacks(row, "wasted_money"):
+        return f"{finding}; how much of it was never verified is unknown."
     return f"{finding}; {table_columns.money_of(row, 'wasted_money')} of it was never verified."
 
 
@@ -177,6 +188,8 @@ def _statement_finding(found: Reconciliation) -> str:
 
 
 def _with_money(row: Row, name: str) -> str:
+    if lacks(row, name):
+        return number_format.MISSING
     count = f"{row[name]:,}"
     money = table_columns.money_of(row, f"{name}_money")
     return count if money == number_format.MISSING or lacks(row, "money") else f"{count} ({money})"

@@ -25,7 +25,7 @@ _OUTCOME_HEADERS = (
 _LATENCY_NOTE = (
     "Latency is the time from the first byte of the request to the last byte of the response. The caller's time starts"
     " when the call was due, so it includes the wait for a connection. Failed calls count, with the time until they"
-    " failed."
+    " failed. The head of the page shows the caller's p99."
 )
 
 
@@ -50,7 +50,7 @@ def build_outcomes(inputs: ReportInputs) -> Iterator[Section]:
     every_s = round_width_s(inputs.total.duration_s)
     figure = Figure(
         "over_time",
-        inputs.local(table_columns.masked(over_time(inputs.calls, f"{every_s}s"))),
+        table_columns.masked(over_time(inputs.calls, f"{every_s}s", inputs.options.timezone)),
         "Return codes over time",
         f"Means over {number_format.duration(every_s)}. A call counts at its start.",
     )
@@ -80,7 +80,7 @@ def build_latency(inputs: ReportInputs) -> Iterator[Section]:
     every_s = round_width_s(inputs.total.duration_s)
     by_time = Figure(
         "latency_over_time",
-        inputs.local(latency(inputs.calls, every=f"{every_s}s", at=(50, 95, 99))),
+        latency(inputs.calls, every=f"{every_s}s", at=(50, 95, 99), timezone=inputs.options.timezone),
         "Latency over time",
         f"Percentiles of the calls that started within {number_format.duration(every_s)}.",
     )

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis import clock_offsets, limits, most_accepted
-from toolkit.analysis.rate_limits.clock_offsets import describe_offset
+from toolkit.analysis import limits, most_accepted
+from toolkit.analysis.calls_table import lazy
+from toolkit.analysis.rate_limits.clock_offsets import describe_offset, find_offsets, to_frame
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.report import table_columns
@@ -17,16 +18,9 @@ from toolkit.report.model import Figure, Part, Section
 from toolkit.report.table_columns import Row, lacks
 
 _NAME, _TITLE = "limits", "Rate limits"
-_WINDOW_ENDS = ("window_low_s", "window_high_s")
 _RULES = (
     table_columns.computed("sends per mobile", lambda row: _rule(row)),
-    table_columns.computed(
-        "window between",
-        lambda row: " and ".join(
-            number_format.MISSING if lacks(row, end) else number_format.duration(row[end]) for end in _WINDOW_ENDS
-        ),
-        is_number=True,
-    ),
+    table_columns.computed("window between", lambda row: _window(row), is_number=True),
     table_columns.text("window_shape", "windows"),
     table_columns.count("refusals", "refusals explained"),
     table_columns.computed(
@@ -59,7 +53,8 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     sends = inputs.total.codes[inputs.total.codes["endpoint"] == Endpoint.SEND.value]
     if sends.empty:
         return
-    most = inputs.local(most_accepted(inputs.calls))
+    clocks = find_offsets(lazy(inputs.calls, "return_code"))
+    most = inputs.local(most_accepted(inputs.calls, offsets=clocks))
     if not most["most_accepted"].any() and (sends["return_code"] == ReturnCode.SUCCESS).fillna(False).any():
         yield Section(_NAME, _TITLE, "Rules can't be inferred: the records don't distinguish mobiles.")
         return
@@ -67,14 +62,14 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     if not (sends["return_code"] == ReturnCode.OUT_OF_FREQ).fillna(False).any():
         yield Section(_NAME, _TITLE, "No send was refused as out of frequency.", [accepted])
         return
-    found = inputs.local(limits(inputs.calls))
+    found = inputs.local(limits(inputs.calls, offsets=clocks))
     note = "The fewest rules that explain which sends were refused as out of frequency and which were accepted."
     parts: list[Part] = [
         table_columns.table("limits", found, _RULES),
         Figure("limits", found, "Windows that fit"),
         accepted,
     ]
-    offsets = inputs.local(clock_offsets(inputs.calls))
+    offsets = inputs.local(to_frame(clocks))
     if not offsets.empty:
         title, why = "Hosts whose clocks are wrong", "Their times are corrected before rules are inferred."
         parts.append(table_columns.table("clock_offsets", offsets, _OFFSETS, title=title, note=why))
@@ -112,4 +107,6 @@ def _rule(row: Row) -> str:
 
 def _window(row: Row) -> str:
     ends = ("window_low_s", "window_high_s")
+    if all(lacks(row, end) for end in ends):
+        return number_format.MISSING
     return " and ".join(number_format.MISSING if lacks(row, end) else number_format.duration(row[end]) for end in ends)

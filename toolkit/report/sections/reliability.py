@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
 
 from toolkit import number_format
 from toolkit.analysis import burn_rates, error_budget, errors, guessers, suspects
@@ -10,6 +13,7 @@ from toolkit.analysis.reliability.errors import Payer
 from toolkit.analysis.timestamps import round_width_s
 from toolkit.api.wire import Endpoint
 from toolkit.outcome_colours import CODE_UNKNOWN
+from toolkit.records.call_record import short_key
 from toolkit.report import result_tables, table_columns
 from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Figure, Part, Section
@@ -60,6 +64,7 @@ _SUSPECTS = (
     table_columns.text("prefix"),
     table_columns.number("score", "score of 100"),
     table_columns.count("sends"),
+    table_columns.money("money", "cost of its messages"),
     table_columns.share("conversion_ratio", "conversion"),
     table_columns.share("conversion_ratio_elsewhere", "conversion of other prefixes"),
     table_columns.time("peak_at", "worst hour"),
@@ -70,6 +75,8 @@ _SUSPECTS = (
 )
 _GUESSERS = (
     table_columns.computed("mobile", lambda row: f"{row['prefix']}****"),
+    table_columns.computed("key", lambda row: short_key(row["mobile_key"])),
+    table_columns.money("money", "cost of its messages"),
     table_columns.count("failed", "failed attempts"),
     table_columns.count("messages"),
     table_columns.count("refused"),
@@ -85,7 +92,7 @@ def build_errors(inputs: ReportInputs) -> Iterator[Section]:
     if inputs.total.codes.empty:
         return
     every_s = min(round_width_s(inputs.total.duration_s), 3_600)
-    found = inputs.local(errors(inputs.calls, f"{every_s}s"))
+    found = inputs.local(errors(inputs.calls, f"{every_s}s", inputs.options.timezone))
     if found.empty:
         yield Section("errors", "Errors", "Every call returned success.")
         return
@@ -118,7 +125,8 @@ def build_budget(inputs: ReportInputs) -> Iterator[Section]:
     ]
     (row,) = budget.to_dict("records")
     spent = number_format.share(row["spent_ratio"])
-    finding = f"{row['bad']:,} calls failed and {slo} allows {row['allowed']:,.0f}: {spent} of the budget is spent"
+    allowed = number_format.short_number(row["allowed"])
+    finding = f"{row['bad']:,} calls failed and {slo} allows {allowed}: {spent} of the budget is spent"
     if row["unknown"]:
         highest = number_format.share(row["spent_ratio_high"])
         finding += f", or up to {highest} with {number_format.plural(row['unknown'], 'call')} of unknown kind"
@@ -129,7 +137,8 @@ def build_suspects(inputs: ReportInputs) -> Iterator[Section]:
     """Yield the prefixes that look like SMS pumping, and the mobiles whose codes were guessed."""
     if not (inputs.total.codes["endpoint"] == Endpoint.SEND.value).any():
         return
-    pumped, guessed = (inputs.local(it(inputs.calls)) for it in (suspects, guessers))
+    priced: dict[str, Any] = {"prices": inputs.prices, "timezone": inputs.options.timezone}
+    pumped, guessed = (inputs.local(it(inputs.calls, **priced)) for it in (suspects, guessers))
     guessed = guessed[guessed["flagged"]]
     notes: list[str] = []
     parts: list[Part] = []
@@ -141,14 +150,28 @@ def build_suspects(inputs: ReportInputs) -> Iterator[Section]:
     if guessed.empty:
         notes.append("No mobile's codes look guessed.")
     else:
-        parts.append(table_columns.table("guessed", guessed, _GUESSERS, title="Mobiles whose codes look guessed"))
+        parts.append(
+            table_columns.table(
+                *("guessed", guessed, _GUESSERS),
+                title="Mobiles whose codes look guessed",
+                note="smscode mobile-key prints the key of a mobile for the holder of the app's secret.",
+            )
+        )
+    if parts and not inputs.prices.rows:
+        notes.append("The cost of their messages is unknown: no price is known.")
+    prefixes, mobiles = number_format.plural(len(pumped), "prefix", "es"), number_format.plural(len(guessed), "mobile")
     finding = (
-        f"Suspected SMS pumping: {number_format.plural(len(pumped), 'prefix', 'es')}."
-        f" Suspected guessing: {number_format.plural(len(guessed), 'mobile')}."
+        f"Suspected SMS pumping: {prefixes}{_cost(pumped)}. Suspected guessing: {mobiles}{_cost(guessed)}."
         if parts
         else ""
     )
     yield Section("suspects", "Suspected abuse", " ".join(notes), parts, finding=finding)
+
+
+def _cost(found: pd.DataFrame) -> str:
+    if found["money"].isna().any() or found.empty:
+        return ""
+    return f", whose messages cost {number_format.money(found['money'].sum(), found['currency'].iloc[0])}"
 
 
 def _outcome(row: Row) -> str:

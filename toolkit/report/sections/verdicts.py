@@ -27,7 +27,7 @@ def build_verdicts(inputs: ReportInputs, verdicts: Sequence[RunVerdict]) -> Iter
             _STATUS,
             *([table_columns.text("run")] if len(inputs.runs) > 1 else []),
             table_columns.text("threshold"),
-            table_columns.computed("measured", _value, is_number=True),
+            table_columns.computed("measured", _measured, is_number=True),
         ]
         table = table_columns.table("verdicts", frame, columns, max_rows=len(frame))
         note = "" if len(inputs.runs) == 1 else "Each run is judged by its own thresholds."
@@ -48,7 +48,5 @@ def build_verdicts(inputs: ReportInputs, verdicts: Sequence[RunVerdict]) -> Iter
         yield Section(name, title, parts=tables, badge=badge, finding=finding)
 
 
-def _value(row: Row) -> str:
-    if lacks(row, "value"):
-        return number_format.MISSING
-    return f"{number_format.precise_number(row['value'])} {row['unit']}"
+def _measured(row: Row) -> str:
+    return number_format.measured(None if lacks(row, "value") else row["value"], row["unit"], row["limit"])
