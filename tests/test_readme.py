@@ -50,6 +50,30 @@ def test_the_example_of_the_client_runs(sandbox: Running) -> None:
     assert said == ["False invalid code"]
 
 
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_the_output_of_a_load_test_has_the_lines_of_the_readme(page: str, short_load: str) -> None:
+    block = re.search(r"```console\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert block
+    progress, *table, ellipsis, report = block[1].splitlines()
+    printed = [_shape(line) for line in short_load.splitlines()]
+    assert ellipsis == "..."
+    assert [_shape(line) for line in table] == printed[printed.index("Thresholds") :][: len(table)]
+    assert _shape(report) in printed
+    assert any(line.startswith(_shape(progress).partition(" messages")[0]) for line in printed)
+
+
+def _shape(line: str) -> str:
+    """Return a line with each number as 0, without the width of columns."""
+    return re.sub(r"[\d,.]+T?\d*Z?", "0", " ".join(line.split()))
+
+
+@pytest.fixture(scope="module")
+def short_load(tmp_path_factory: pytest.TempPathFactory) -> str:
+    options = ["--rate", "20", "--duration", "2s", "--threshold", "p99(send.caller_ms) < 10000"]
+    done = smscode("load", *options, cwd=tmp_path_factory.mktemp("load"))
+    return done.stderr + done.stdout
+
+
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
 def test_relative_links_and_their_anchors_exist(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):

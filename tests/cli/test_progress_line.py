@@ -17,13 +17,20 @@ PROGRESS = Progress(4.0, 2000, OUTCOMES, 512.0, messages=1500, p99_ms=12.3456)
 
 def test_a_line_tells_rates_p99_spending_and_codes() -> None:
     assert format_progress(PROGRESS, ArrivalRate(300.0, 298.6), Price(Decimal("0.045"), "CNY")) == (
-        "299 of 300 journeys/s  2,000 calls  512/s  p99 12.3 ms  1,500 messages  67.50 CNY  50000: 95.0%  50009: 5.0%"
+        "299 of 300 journeys/s  2,000 calls  512/s  p99 12.3 ms  1,500 messages  67.50 CNY"
+        "  50000: 95.00 %  50009: 5.00 %"
     )
 
 
 def test_what_is_not_known_is_left_out() -> None:
     assert format_progress(PROGRESS, None, None).startswith("2,000 calls  512/s  p99 12.3 ms  1,500 messages  50000:")
-    assert format_progress(Progress(0.0, 0, {}, 0.0), None, None) == "0 calls  0/s  p99 0 ms  0 messages"
+    assert format_progress(Progress(0.0, 0, {}, None), None, None) == "0 calls  0 messages"
+
+
+def test_a_second_without_an_answer_is_a_rate_of_0() -> None:
+    assert (
+        format_progress(Progress(9.0, 3, {}, 0.0, p99_ms=4000), None, None) == "3 calls  0/s  p99 4,000 ms  0 messages"
+    )
 
 
 def test_there_is_no_rate_when_no_journey_is_due() -> None:

@@ -19,9 +19,10 @@ def writer(tmp_path: Path) -> PackedWriter:
     return PackedWriter(tmp_path / "calls-0.msgpack")
 
 
-def test_without_records_the_progress_is_zero(tmp_path: Path) -> None:
+def test_without_records_rate_and_percentile_are_unknown(tmp_path: Path) -> None:
     progress = ProgressReader(tmp_path).read(START)
-    assert (progress.elapsed_s, progress.calls, progress.outcomes, progress.calls_per_s) == (0, 0, {}, 0)
+    assert (progress.elapsed_s, progress.calls, progress.outcomes) == (0, 0, {})
+    assert (progress.calls_per_s, progress.p99_ms) == (None, None)
 
 
 def test_outcomes_add_up_over_files_and_readings(tmp_path: Path, writer: PackedWriter) -> None:
@@ -45,6 +46,7 @@ def test_the_rate_is_that_of_the_last_complete_second(tmp_path: Path, writer: Pa
         writer.append(replace(SENT, started_ns=START + n * SECOND // 100))
     writer.close()
     follower = ProgressReader(tmp_path)
+    assert follower.read(START + SECOND).calls_per_s is None, "no second is complete yet"
     assert follower.read(START + 3 * SECOND).calls_per_s == pytest.approx(100, abs=1)
     assert follower.read(START + 4 * SECOND).calls_per_s == pytest.approx(50, abs=10)
     assert follower.read(START + 9 * SECOND).calls_per_s == 0

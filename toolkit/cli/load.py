@@ -193,19 +193,22 @@ def current_rate(counts: ArrivalCounts | None, meter: ArrivalRateMeter) -> Arriv
 
 
 def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price | None) -> str:
-    """Return a line with the rates, calls, p99, calls in flight, messages, cost and return codes so far."""
+    """Return a line with the rates, calls, p99, calls in flight, messages, cost and return codes so far.
+
+    A rate or a p99 that no call shows yet is left out.
+    """
     by_code: Counter[int | str] = Counter()
     for (_, outcome), calls in progress.outcomes.items():
         by_code[outcome] += calls
     parts = [
         *([f"{rate.achieved_per_s:,.0f} of {rate.intended_per_s:,.0f} journeys/s"] if rate else []),
         f"{progress.calls:,} calls",
-        f"{progress.calls_per_s:,.0f}/s",
-        f"p99 {progress.p99_ms:.3g} ms",
+        *([] if progress.calls_per_s is None else [f"{progress.calls_per_s:,.0f}/s"]),
+        *([] if progress.p99_ms is None else [f"p99 {number_format.milliseconds(progress.p99_ms)} ms"]),
         *([f"in flight {progress.in_flight:,}, oldest {progress.oldest_s:.1f} s"] if progress.in_flight else []),
         *([f"waiting {progress.waiting:,}"] if progress.waiting else []),
         f"{progress.messages:,} messages",
         *([number_format.money(progress.messages * price.per_send, price.currency)] if price else []),
-        *(f"{outcome}: {calls / progress.calls:.1%}" for outcome, calls in by_code.most_common(5)),
+        *(f"{outcome}: {number_format.share(calls / progress.calls)}" for outcome, calls in by_code.most_common(5)),
     ]
     return "  ".join(parts)

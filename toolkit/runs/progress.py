@@ -35,9 +35,9 @@ class Progress:
         elapsed_s: time since the first call started; never less than in an earlier reading.
         calls: number of calls.
         outcomes: calls by endpoint and return code, or by the error's name without a valid response.
-        calls_per_s: calls that ended in the latest second whose records are complete.
+        calls_per_s: calls that ended in the latest second whose records are complete; None before the first such one.
         messages: sends that were charged or may have been.
-        p99_ms: 99th percentile of the time that callers waited, also for calls that have not ended; 0 without calls.
+        p99_ms: 99th percentile of the time that callers waited, also for calls that have not ended; None without calls.
         in_flight: calls whose response is not complete.
         waiting: calls that are due and wait for a connection.
         oldest_s: age of the oldest of both.
@@ -47,9 +47,9 @@ class Progress:
     elapsed_s: float
     calls: int
     outcomes: Mapping[tuple[Endpoint, int | str], int]
-    calls_per_s: float
+    calls_per_s: float | None
     messages: int = 0
-    p99_ms: float = 0.0
+    p99_ms: float | None = None
     in_flight: int = 0
     waiting: int = 0
     oldest_s: float = 0.0
@@ -88,6 +88,7 @@ class ProgressReader:
         last_slot = until_ns // _SLOT_NS
         for slot in [slot for slot in self._ended if slot <= last_slot - _SLOTS_PER_S]:
             del self._ended[slot]
+        is_complete = bool(self._first_ns) and until_ns - self._first_ns >= _SLOTS_PER_S * _SLOT_NS
         calls_per_s = float(sum(calls for slot, calls in self._ended.items() if slot <= last_slot))
         state = (now_ns and read_generator_state(self._folder)) or GeneratorState()
         waits = sum((Histogram.of_buckets(*ages) for ages in state.caller_ages), self._waits)
@@ -95,9 +96,9 @@ class ProgressReader:
             self._elapsed_s,
             self._outcomes.total(),
             dict(self._outcomes),
-            calls_per_s,
+            calls_per_s if is_complete else None,
             self._messages,
-            waits.percentile(99),
+            waits.percentile(99) if len(waits) else None,
             state.in_flight,
             state.waiting,
             state.oldest_s,
