@@ -28,6 +28,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # the stored outputs are shown
@@ -37,6 +39,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {name: name for name in ("Call", "Evidence", "Figures", "IntoCalls", "Journey", "Row", "Step")}
 napoleon_use_ivar = True
 smartquotes = False  # they would turn --rate into a dash and a word
 
@@ -59,4 +62,5 @@ def setup(app: Sphinx) -> None:
     """Connect the generators with Sphinx."""
     app.connect("config-inited", copy_notebooks)
     app.connect("source-read", fill)
+    app.connect("autodoc-process-signature", docstrings.shorten)
     app.connect("autodoc-process-docstring", docstrings.process, priority=100)  # before napoleon

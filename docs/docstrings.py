@@ -14,6 +14,16 @@ def process(app: Any, what: str, name: str, value: object, options: object, line
     lines[:] = keep_blocks(lines) if what == "module" else list_columns(lines)
 
 
+def shorten(
+    app: Any, what: str, name: str, value: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Replace what is no Python in a signature, defaults that are functions by dots."""
+    if signature:
+        signature = re.sub(r"<function [^,)]*>|<factory>", "...", signature)
+        signature = re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", signature)
+    return signature, returns
+
+
 def list_columns(lines: list[str]) -> list[str]:
     """Turn the block under a line that ends with "columns:" into a list."""
     made: list[str] = []

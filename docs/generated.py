@@ -249,10 +249,10 @@ def python_api(module: str, *names: str) -> str:
         kind = _kind(value)
         options = f"\n   :members: {members}" if members else ""
         options += "\n   :undoc-members:" if kind == "class" and issubclass(value, Enum) else ""
-        is_constant = kind == "data"  # autodoc shows the docstring of its type
-        directives.append(
-            f".. py:data:: {name}\n   :module: {module}" if is_constant else f".. auto{kind}:: {module}.{name}{options}"
-        )
+        if kind == "data":  # autodoc would show the docstring of its type
+            directives.append(f".. py:data:: {name}\n   :module: {module}\n\n   {getattr(value, 'says', '')}")
+        else:
+            directives.append(f".. auto{kind}:: {module}.{name}{options}")
     return "```{eval-rst}\n" + "\n\n".join(directives) + "\n```"
 
 
