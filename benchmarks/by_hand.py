@@ -1,7 +1,9 @@
 """Answer the questions of the analysis with hand-written DuckDB SQL, polars and pandas, from a folder of calls.
 
-``over_time`` and ``latency`` group by ``bucket_ns``. ``cost`` returns messages, money and conversion by day, app,
-template and carrier, with the messages that were sent again within five minutes.
+An outcome has the kind of the response too: ``"is_valid": false`` is a verdict whatever the return code. ``over_time``
+and ``latency`` group by ``bucket_ns``. ``errors`` gives examples of calls that have a request id. ``cost`` returns
+messages, money and conversion by day, app, template and carrier, with the messages that were sent again within five
+minutes.
 """
 
 from decimal import Decimal
@@ -23,7 +25,7 @@ def bucket_ns(folder):
 
 def duckdb_return_codes(folder):
     return _sql(
-        folder, "SELECT endpoint, http_status, return_code, error, count(*) FROM calls GROUP BY ALL ORDER BY ALL"
+        folder, "SELECT endpoint, http_status, return_code, kind, error, count(*) FROM calls GROUP BY ALL ORDER BY ALL"
     )
 
 
@@ -31,7 +33,7 @@ def duckdb_over_time(folder):
     bucket = f"started_ns - started_ns % {bucket_ns(folder)}"
     return _sql(
         folder,
-        f"SELECT {bucket} AS bucket, endpoint, return_code, error, count(*) FROM calls GROUP BY ALL ORDER BY ALL",
+        f"SELECT {bucket} AS bucket, endpoint, return_code, kind, error, count(*) FROM calls GROUP BY ALL ORDER BY ALL",
     )
 
 
@@ -51,20 +53,22 @@ def duckdb_errors(folder):
         f"""WITH sent AS (SELECT msg_key, mobile_key FROM calls WHERE endpoint = 'send' AND return_code = 50000),
         failed AS (SELECT * FROM calls WHERE return_code IS DISTINCT FROM 50000),
         hours AS (
-            SELECT endpoint, http_status, return_code, error, started_ns - started_ns % {HOUR_NS} AS hour, count(*) AS n
+            SELECT endpoint, http_status, return_code, kind, error, started_ns - started_ns % {HOUR_NS} AS hour,
+                count(*) AS n
             FROM failed GROUP BY ALL),
         busiest AS (
-            SELECT endpoint, http_status, return_code, error, arg_max(hour, n) AS busiest, max(n) AS busiest_calls
+            SELECT endpoint, http_status, return_code, kind, error, arg_max(hour, n) AS busiest, max(n) AS busiest_calls
             FROM hours GROUP BY ALL),
         all_calls AS (SELECT endpoint, count(*) AS of_all FROM calls GROUP BY ALL),
         found AS (
-            SELECT endpoint, http_status, return_code, error, count(*) AS n, min(started_ns), max(started_ns),
+            SELECT endpoint, http_status, return_code, kind, error, count(*) AS n, min(started_ns), max(started_ns),
                 count(DISTINCT coalesce(failed.mobile_key, sent.mobile_key)),
                 arg_min(request_id, started_ns), arg_max(request_id, started_ns), arg_max(request_id, latency_ns)
             FROM failed LEFT JOIN sent ON failed.endpoint = 'verify' AND failed.msg_key = sent.msg_key GROUP BY ALL)
         SELECT *, n / of_all AS share FROM found JOIN all_calls USING (endpoint) JOIN busiest
             ON found.endpoint = busiest.endpoint AND found.http_status IS NOT DISTINCT FROM busiest.http_status
             AND found.return_code IS NOT DISTINCT FROM busiest.return_code
+            AND found.kind IS NOT DISTINCT FROM busiest.kind
             AND found.error IS NOT DISTINCT FROM busiest.error ORDER BY ALL""",
     )
 
@@ -118,14 +122,14 @@ def _sql(folder, query, **tables):
 def polars_return_codes(folder):
     import polars as pl
 
-    by = ["endpoint", "http_status", "return_code", "error"]
+    by = ["endpoint", "http_status", "return_code", "kind", "error"]
     return _scan(folder).group_by(by).agg(pl.len()).sort(by).collect(engine="streaming")
 
 
 def polars_over_time(folder):
     import polars as pl
 
-    by = ["bucket", "endpoint", "return_code", "error"]
+    by = ["bucket", "endpoint", "return_code", "kind", "error"]
     bucket = pl.col("started_ns") - pl.col("started_ns") % bucket_ns(folder)
     return _scan(folder).with_columns(bucket=bucket).group_by(by).agg(pl.len()).sort(by).collect(engine="streaming")
 
@@ -145,10 +149,12 @@ def polars_latency(folder):
 def polars_errors(folder):
     import polars as pl
 
-    calls, by = _scan(folder), ["endpoint", "http_status", "return_code", "error"]
+    calls, by = _scan(folder), ["endpoint", "http_status", "return_code", "kind", "error"]
     sent = calls.filter(pl.col("endpoint") == "send", pl.col("return_code") == 50000).select("msg_key", "mobile_key")
     failed = calls.filter(pl.col("return_code").ne_missing(50000)).join(sent, on="msg_key", how="left")
-    first, last = pl.col("request_id").sort_by("started_ns").first(), pl.col("request_id").sort_by("started_ns").last()
+    has_id = pl.col("request_id").is_not_null()
+    by_start = pl.col("request_id").filter(has_id).sort_by(pl.col("started_ns").filter(has_id))
+    by_latency = pl.col("request_id").filter(has_id).sort_by(pl.col("latency_ns").filter(has_id))
     hours = failed.group_by([*by, pl.col("started_ns") // HOUR_NS]).agg(busiest_calls=pl.len())
     busiest = hours.sort("busiest_calls", descending=True).group_by(by).first()
     of_all = calls.group_by("endpoint").agg(of_all=pl.len())
@@ -159,9 +165,9 @@ def polars_errors(folder):
             pl.col("started_ns").min().alias("from"),
             pl.col("started_ns").max().alias("until"),
             pl.coalesce("mobile_key", "mobile_key_right").drop_nulls().n_unique().alias("mobiles"),
-            first.alias("first"),
-            last.alias("last"),
-            pl.col("request_id").sort_by("latency_ns").last().alias("slowest"),
+            by_start.first().alias("first"),
+            by_start.last().alias("last"),
+            by_latency.last().alias("slowest"),
         )
         .join(of_all, on="endpoint")
         .join(busiest, on=by, nulls_equal=True)
@@ -219,14 +225,15 @@ def _scan(folder):
 
 
 def pandas_return_codes(folder):
-    by = ["endpoint", "http_status", "return_code", "error"]
+    by = ["endpoint", "http_status", "return_code", "kind", "error"]
     return _read(folder, by).groupby(by, observed=True, dropna=False).size()
 
 
 def pandas_over_time(folder):
-    calls = _read(folder, ["started_ns", "endpoint", "return_code", "error"])
+    by = ["endpoint", "return_code", "kind", "error"]
+    calls = _read(folder, ["started_ns", *by])
     calls["bucket"] = calls["started_ns"] - calls["started_ns"] % bucket_ns(folder)
-    return calls.groupby(["bucket", "endpoint", "return_code", "error"], observed=True, dropna=False).size()
+    return calls.groupby(["bucket", *by], observed=True, dropna=False).size()
 
 
 def pandas_latency(folder):
@@ -240,7 +247,7 @@ def pandas_latency(folder):
 
 
 def pandas_errors(folder):
-    by = ["endpoint", "http_status", "return_code", "error"]
+    by = ["endpoint", "http_status", "return_code", "kind", "error"]
     calls = _read(folder, [*by, "started_ns", "latency_ns", "mobile_key", "msg_key", "request_id"])
     sent = calls.loc[(calls["endpoint"] == "send") & (calls["return_code"] == 50000), ["msg_key", "mobile_key"]]
     failed = calls[calls["return_code"] != 50000].merge(sent, on="msg_key", how="left", suffixes=("", "_sent"))

@@ -20,6 +20,7 @@ _TEXT = pd.StringDtype("pyarrow")
 _ORDERED_CATEGORIES: dict[str, list[str]] = {
     "endpoint": [row.value for row in Endpoint],
     "kind": [row.value for row in Kind],
+    "response_kind": [row.value for row in Kind],
 }
 _CATEGORIES = ("run", "source", "prefix", "app_key", "error", "carrier", "province")
 
@@ -68,14 +69,22 @@ def tidy(table: pa.Table) -> pd.DataFrame:
     frames can be merged by it. Raise InputError for an unknown endpoint or
     kind.
     """
-    for name, type_ in zip(table.schema.names, table.schema.types, strict=True):
-        if pa.types.is_decimal(type_) and type_.scale == 0:  # the type of DuckDB's sums of 64-bit integers
-            table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
+    for number, column in enumerate(table.schema):
+        if (arrow := _tidy_arrow(column.name, table[number])) is not None:
+            table = table.set_column(number, column.name, arrow)
     # Metadata that pandas stored in a Parquet file would make it convert float64 to Float64.
     frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas(types_mapper=arrow_dtype)
     for name in frame.columns:
         frame[name] = _tidy_column(frame[name])
     return frame
+
+
+def _tidy_arrow(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return a column that Arrow converts better than pandas; None for another column."""
+    if name in _ORDERED_CATEGORIES or name in _CATEGORIES:
+        return column.cast(pa.string()).dictionary_encode()
+    # DuckDB's sums of 64-bit integers are decimals.
+    return column.cast(pa.int64()) if pa.types.is_decimal(column.type) and column.type.scale == 0 else None
 
 
 def arrow_dtype(type_: pa.DataType) -> Any:
@@ -90,16 +99,16 @@ def arrow_dtype(type_: pa.DataType) -> Any:
 def _tidy_column(column: pd.Series) -> pd.Series:
     if column.name in _ORDERED_CATEGORIES:
         values = _ORDERED_CATEGORIES[str(column.name)]
-        if unknown := sorted(set(column.dropna().unique()) - set(values)):
+        if unknown := sorted(set(column.cat.categories) - set(values)):
             raise InputError(f"unknown {column.name} {unknown[0]!r} in the calls (expected {', '.join(values)})")
-        return column.astype(pd.CategoricalDtype(values, ordered=True))
+        return column.cat.set_categories(values, ordered=True)
     if column.name == "return_code":
         return column.astype("Int64")
     if column.name == "http_status":
         return column.astype("Int16")
     if column.name in _CATEGORIES:
         # Not by a CategoricalDtype: pandas takes one with the same categories in another order for equal.
-        return column.astype("category").cat.set_categories(sorted(column.dropna().unique()))
+        return column.cat.set_categories(sorted(column.cat.categories))
     if column.dtype == "Int64" and not column.hasnans:
         return column.astype("int64")
     return column
@@ -113,23 +122,21 @@ def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
     ``response_kind`` (``calls_table.RESPONSE_KIND``) wins over the code's kind, and ``said``, a message of the calls,
     describes a code that is in no table.
     """
-    codes = frame["return_code"].astype("Int64").astype("category").cat
-    rows = [
-        *(find_published(int(code)) for code in codes.categories),
-        None,
-    ]  # the last one is for rows without a return code
-    row_numbers = codes.codes.where(codes.codes >= 0, len(rows) - 1).to_numpy()
+    numbers, codes = pd.factorize(frame["return_code"].astype("Int64"))
+    rows = [*(find_published(int(code)) for code in codes), None, None]  # the last two: no code, code unknown
+    numbers[numbers < 0] = len(codes)
+    if "error" in frame:  # an access log may hold the status alone
+        numbers[(frame["return_code"].isna() & frame["error"].isna()).to_numpy()] = len(codes) + 1
     kind = pd.CategoricalDtype(_ORDERED_CATEGORIES["kind"], ordered=True)
+    messages = [row.message if row else "" for row in rows[:-1]]
     columns: dict[str, pd.Series] = {
-        "message": pd.Series([row.message if row else "" for row in rows], dtype=_TEXT),
+        "message": pd.Series([*messages, CODE_UNKNOWN], dtype=_TEXT),
         "meaning": pd.Series([row.meaning if row else "" for row in rows], dtype=_TEXT),
         "kind": pd.Series([row.kind if row else None for row in rows], dtype=kind),
     }
-    described = frame.assign(**{it: values.take(row_numbers).set_axis(frame.index) for it, values in columns.items()})
+    described = frame.assign(**{it: values.take(numbers).set_axis(frame.index) for it, values in columns.items()})
     if "response_kind" in frame:
         described["kind"] = frame["response_kind"].astype(kind).fillna(described["kind"])
     if "said" in frame:
         described["message"] = described["message"].where(described["message"] != "", frame["said"].fillna(""))
-    if "error" in frame:  # an access log may hold the status alone
-        described.loc[frame["return_code"].isna() & frame["error"].isna(), "message"] = CODE_UNKNOWN
     return described

@@ -244,3 +244,9 @@ def test_two_threads_query_the_same_calls_on_connections_of_their_own(call, tmp_
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(ask, [calls, other]))
     assert found == [[1000] * 20] * 2
+
+
+def test_an_unknown_time_zone_is_an_error_with_a_proposal(call, tmp_path):
+    write_parquet([call()], tmp_path / PARQUET_NAME)
+    with pytest.raises(InputError, match=r"'Asia/Shangai'.*did you mean Asia/Shanghai"):
+        analysis.read(tmp_path, timezone="Asia/Shangai")

@@ -20,6 +20,7 @@ from toolkit.analysis.calls_table import (
     with_buckets,
 )
 from toolkit.analysis.native_ops import held
+from toolkit.analysis.outcomes import add_said
 from toolkit.analysis.tidy_frames import describe_codes, returns_result
 from toolkit.analysis.timestamps import bucket_times, to_utc
 from toolkit.api.return_codes import Kind
@@ -48,7 +49,7 @@ _PAYERS = {
 _PAYER_DTYPE = pd.CategoricalDtype([payer.value for payer in Payer], ordered=True)
 _OUTCOME = ["endpoint", "http_status", "return_code", "error", "response_kind"]
 _SORT_ORDER = ["endpoint", "return_code", "error", "http_status", "response_kind"]
-_INPUTS = ["started_ns", "latency_ns", "mobile_key", "msg_key", "request_id", "message"]
+_INPUTS = ["started_ns", "latency_ns", "mobile_key", "msg_key", "request_id"]
 _TIMES = ["first_seen", "last_seen"]
 _COLUMNS = [
     *("endpoint", "http_status", "return_code", "message", "meaning", "kind", "error", "payer", "calls", "calls_ratio"),
@@ -95,8 +96,9 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h", timezone: str = U
     table = lazy(calls, "return_code").with_columns(nw.col("latency_ns").fill_null(0))  # some logs hold no latency
     failed = table.filter(_IS_ERROR).with_columns(response_kind=RESPONSE_KIND)
     with held(failed.select(*_OUTCOME, *_INPUTS)) as failed:
-        found = describe_codes(_count_outcomes(with_buckets(failed, every, timezone).with_columns(**_WITH_ID)))
+        found = _count_outcomes(with_buckets(failed, every, timezone).with_columns(**_WITH_ID))
         mobiles, examples = _count_mobiles(table, failed), _example_ids(failed, found)
+    found = describe_codes(add_said(found, table))
     of_endpoint = collect(table.group_by("endpoint").agg(calls=nw.len())).set_index("endpoint")["calls"]
     found["calls_ratio"] = found["calls"] / found["endpoint"].map(of_endpoint).astype("int64")
     payers = [_payer(kind, error) for kind, error in zip(found["kind"], found["error"], strict=True)]
@@ -111,14 +113,13 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h", timezone: str = U
 def _count_outcomes(failed: LazyTable) -> pd.DataFrame:
     """Count each outcome, with its first, last and busiest time."""
     started = nw.col("started_ns")
-    sums = {"calls": nw.len(), "said": nw.col("message").min(), "first_seen": started.min(), "last_seen": started.max()}
+    sums = {"calls": nw.len(), "first_seen": started.min(), "last_seen": started.max()}
     sums |= {"id_first_ns": nw.col("id_first_ns").min(), "id_last_ns": nw.col("id_last_ns").max()}
     sums |= {"id_slowest_ns": nw.col("id_latency_ns").max()}
     buckets = collect(failed.group_by([*_OUTCOME, "bucket_ns"]).agg(**sums))
     buckets = buckets.sort_values(["calls", "bucket_ns"], ascending=[False, True], ignore_index=True)
     found = buckets.groupby(_OUTCOME, observed=True, dropna=False, sort=False).agg(
         calls=("calls", "sum"),
-        said=("said", "min"),
         busiest_calls=("calls", "first"),
         busiest=("bucket_ns", "first"),
         first_seen=("first_seen", "min"),

@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from toolkit.analysis.sources.text_files import (
 from toolkit.masking import mask_text
 from toolkit.records.call_record import RecordBuilder, hash64, unknown_message, valid_prefix
 from toolkit.records.parquet import schema
+from toolkit.time_zone import parse_timezone
 
 _QUOTED_CHARS, _NUMBERED_LINES, _SAMPLE_LINES = 160, 5, 100
 _KEYED_LINES = 1000  # of a batch, whose keys tell the fields of a file
@@ -85,10 +87,15 @@ class LogReader:
         self.wanted = frozenset({*MESSAGE_COLUMNS, *(name for names in self.names.values() for name in names)})
         formats = (log_format,) if log_format is not None else (ALB, COMBINED, COMMON)
         self.formats = tuple(map(parse_log_format, formats))
-        self.encoding, self.timezone = encoding, timezone
+        self.encoding, self.timezone = encoding, parse_timezone(timezone)
         self.digests = RecordBuilder.of("", "", "", master_secret or secrets.token_hex())
-        self.connection = duckdb.connect()
-        self.connection.execute("SET TimeZone = $1", [timezone])
+
+    @cached_property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection that parses the lines; opening it takes longer than reading a small Parquet file."""
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = $1", [self.timezone])
+        return connection
 
     def read(self, path: str, write: Write, on_progress: Progress = lambda *_: None) -> SourceRecord:
         """Pass the calls of a file to ``write`` as tables with the schema of CallRecord, and return its record.
