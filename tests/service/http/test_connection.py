@@ -98,7 +98,7 @@ def test_any_number_of_requests_that_are_refused_at_once_is_answered(bench: Benc
             connection = Connection(edge.config, edge.state, {})
             connection.connection_made(sink := Sink())  # type: ignore[arg-type]
             connection.data_received(post(b"X: %s\r\n" % (b"x" * PIECE_BYTES), b"") * requests)
-            assert len(sink.written) == requests
+            await until(lambda: len(sink.written) == requests)
             assert {written.count(b'"code":50003') for written in sink.written} == {1}
             edge.state.connections.discard(connection)
 

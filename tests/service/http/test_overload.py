@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.bench import Bench
-from support.edge import listening, parse_response, run
+from support.edge import listening, parse_response, run, until
 from support.service import Running, basic
 
-from toolkit.service.http.handler import Api, RequestHandler
+from toolkit.api.return_codes import ReturnCode
+from toolkit.service.core.accounts import App, Template
+from toolkit.service.http.handler import OTHER, Api, RequestHandler
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,7 @@ async def call(port: int, raw: bytes) -> tuple[int, bytes]:
     return fields["error"]["code"] if "error" in fields else 50000, head
 
 
-def test_calls_beyond_max_in_flight_are_refused_at_once_while_the_store_is_stuck(bench: Bench) -> None:
+def test_calls_beyond_max_in_flight_are_refused_while_the_store_is_stuck(bench: Bench) -> None:
     async def test() -> None:
         bench.timeout_s = 30
         handler = RequestHandler(Api(await bench.open(balance=2000)).answer, max_in_flight=1000)
@@ -68,6 +70,38 @@ def test_calls_beyond_max_in_flight_are_refused_at_once_while_the_store_is_stuck
         assert [code for code, _ in accepted] == [50000] * 1000
         assert bench.balance == 2000 - 1001
         assert handler.counters.in_flight == 0
+        await bench.store.close()
+
+    run(test())
+
+
+def test_a_quiet_app_is_served_while_another_has_all_calls_in_flight(bench: Bench) -> None:
+    async def test() -> None:
+        bench.timeout_s = 30
+        api = Api(await bench.open(balance=2000))
+        quiet = App(2, "quiet", bench.store.digests.secret("secret"))
+        await bench.store.put(app=quiet, credit=1000, template=Template(2, 2, "code {code}"))
+        handler = RequestHandler(
+            api.answer, api.verification.counters, max_in_flight=400, find_app_key=api.find_app_key
+        )
+        noisy, quiet_ = (basic(it, "secret")["Authorization"] for it in ("key", "quiet"))
+        async with listening(handler) as edge:
+            freed = threading.Event()
+            bench.store.commits._thread.submit(freed.wait)
+            raws = [send_call(13800000000 + n, noisy) for n in range(600)]
+            flood = [asyncio.ensure_future(call(edge.port, raw)) for raw in raws]
+            refused = OTHER, ReturnCode.SERVER_ERROR
+            await until(lambda: handler.counters.calls[refused] == 200)
+            quiet_calls = [
+                send_call(13900000000 + n, quiet_).replace(b'"temp_id": 1', b'"temp_id": 2') for n in range(9)
+            ]
+            asked = [asyncio.ensure_future(call(edge.port, raw)) for raw in quiet_calls]
+            await until(lambda: handler.counters.in_flight == 409)
+            freed.set()
+            assert [code for code, _ in await asyncio.gather(*asked)] == [50000] * 9
+            codes = Counter(code for code, _ in await asyncio.gather(*flood))
+            assert codes == {50000: 400, 50019: 200}
+        assert handler.counters.in_flight == handler.counters.queued == handler.counters.waiting == 0
         await bench.store.close()
 
     run(test())

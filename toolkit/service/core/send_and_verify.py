@@ -45,6 +45,10 @@ class VerificationStore(Protocol):
     def clock(self) -> Clock:
         """The clock of every time in the store."""
 
+    @property
+    def commit_s(self) -> float:
+        """How long the last commit, or batch of calls, took in seconds."""
+
     def app(self, app_key: str) -> App | None:
         """Return the app of a key."""
 

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
+import random
 import re
 import secrets
 import time
@@ -28,6 +30,7 @@ from toolkit.api.wire import (
 )
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.send_and_verify import VerificationService
+from toolkit.service.http.admission import Admission
 from toolkit.service.http.request_parser import Request
 from toolkit.service.metrics.call_log import LineWriter, call_line
 from toolkit.service.metrics.counters import Counters
@@ -35,6 +38,8 @@ from toolkit.service.metrics.counters import Counters
 log = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 1000
+HELD_S = 0.5
+MAX_HELD = 10_000
 REQUEST_ID = wire.REQUEST_ID.encode()
 PEEK, SANDBOX, OTHER = "peek", "sandbox", "other"
 ENDPOINTS = (*Endpoint, PEEK, SANDBOX, OTHER)
@@ -50,7 +55,7 @@ class RequestContext:
     """The parts of a request that its log line and metrics show; a part that is not known yet is None.
 
     ``endpoint`` is one of ENDPOINTS. ``app_key`` is only claimed if the credentials were refused. ``started_s``
-    is the time of a monotonic clock.
+    is the time of a monotonic clock. ``is_throttled``: whether the refusal of the credentials is held for a while.
     """
 
     request_id: bytes
@@ -60,6 +65,7 @@ class RequestContext:
     app_key: str | None = None
     mobile: str | None = None
     msg_id: str | None = None
+    is_throttled: bool = False
 
 
 Answer = ServerResponse | Refusal | None
@@ -78,6 +84,11 @@ class Api:
 
     verification: VerificationService
     media_types: frozenset[str] = LENIENT_TYPES
+
+    def find_app_key(self, request: Request) -> str | None:
+        """Return the app key of a request with the right credentials, else None."""
+        app = self.verification.authenticate(request.headers.get(b"authorization"))
+        return None if isinstance(app, Refusal) else app.app_key
 
     def answer(self, context: RequestContext, request: Request) -> Deferred[Answer]:
         """Answer one request, and fill in the parts of ``context`` as they are known."""
@@ -113,16 +124,32 @@ class Api:
         return self.verification.send(app, send).then(reply)
 
 
-@dataclass(frozen=True, slots=True)
+def _call_soon(step: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_soon(step)
+
+
+def _call_later(wait_s: float, step: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_later(wait_s, step)
+
+
+@dataclass(slots=True)
 class RequestHandler:
     """The application that the HTTP server calls.
+
+    **Too many calls.** If the store is stuck, queueing them would exhaust the memory, and cost every caller the full
+    time limit. So beyond ``max_in_flight`` a call is refused, except that apps with few of them may have a quarter
+    more. The refusal is held for about HELD_S: otherwise callers that repeat the call at once would take the time of
+    the others. A held answer is no call in flight.
 
     Args:
         answer: answers a request, such as ``Api(...).answer``.
         call_log: gets one line a request; None to log none.
-        max_in_flight: requests that are handled at once. Further ones are refused at once: if the store is stuck,
-            queueing them would exhaust the memory, and cost every caller the full time limit.
+        max_in_flight: requests that have arrived and are not answered.
         now_s: a monotonic clock, for latencies.
+        find_app_key: returns the app key of a request whose credentials are right, else None. Apps take turns.
+        commit_s: returns how long the store's last commit took, in seconds.
+        call_soon: calls a function in the next turn of the event loop.
+        call_later: calls a function after a number of seconds.
     """
 
     answer: Callable[[RequestContext, Request], Deferred[Answer]]
@@ -131,29 +158,78 @@ class RequestHandler:
     max_in_flight: int = MAX_IN_FLIGHT
     request_ids: Iterator[bytes] = field(default_factory=new_request_ids)
     now_s: Callable[[], float] = time.perf_counter
+    find_app_key: Callable[[Request], str | None] = lambda request: None
+    commit_s: Callable[[], float] = lambda: 0.0
+    call_soon: Callable[[Callable[[], None]], object] = _call_soon
+    call_later: Callable[[float, Callable[[], None]], object] = _call_later
+    _admission: Admission = field(init=False)
+    _held: int = 0
+
+    def __post_init__(self) -> None:
+        self._admission = Admission(self.counters, self.call_soon, self.commit_s, self.now_s)
 
     def __call__(self, request: Request) -> Deferred[ServerResponse | None]:
         """Answer one request. Every failure becomes a response with a return code; None closes the connection."""
+        counters, arrived_s = self.counters, self.now_s()
+        is_full = counters.in_flight >= self.max_in_flight
+        if not is_full and self._admission.begins_now():
+            counters.in_flight += 1
+            return self._begin(request, arrived_s)
+        app_key = self.find_app_key(request)
+        if is_full and not (app_key and self._may_exceed(app_key)):
+            return self._hold(self._finish(self._context(request, arrived_s), _BUSY))
+        counters.in_flight += 1
+        waiting: Deferred[ServerResponse | None] = Deferred()
+        self._admission.put(app_key, lambda: self._begin(request, arrived_s).then(waiting.settle))
+        return waiting
+
+    def _may_exceed(self, app_key: str) -> bool:
+        """Return whether an app has few calls in the queue; the fewer the more are in flight altogether.
+
+        The sum stays within a quarter above ``max_in_flight``: A. Choudhury and E. Hahne, "Dynamic queue length
+        thresholds for shared-memory packet switches", 1998.
+        """
+        free = self.max_in_flight + self.max_in_flight // 4 - self.counters.in_flight
+        return self._admission.queued(app_key) < free
+
+    def _context(self, request: Request, arrived_s: float) -> RequestContext:
         request_id = request.headers.get(REQUEST_ID)
         if not (request_id and _VALID_REQUEST_ID.fullmatch(request_id)):
             request_id = next(self.request_ids)
-        context = RequestContext(request_id, request.peer, self.now_s())
-        if self.counters.in_flight >= self.max_in_flight:
-            return Deferred(self._finish(context, _BUSY))
-        self.counters.in_flight += 1
+        return RequestContext(request_id, request.peer, arrived_s)
+
+    def _begin(self, request: Request, arrived_s: float) -> Deferred[ServerResponse | None]:
+        context = self._context(request, arrived_s)
         try:
             answering = self.answer(context, request)
         except Exception:
             log.exception("the service failed on a request")
             answering = Deferred(_SERVER_ERROR)
-        return answering.then(partial(self._end, context), lambda problem: self._end(context, _SERVER_ERROR))
+        answered = answering.then(partial(self._end, context), lambda problem: self._end(context, _SERVER_ERROR))
+        return self._hold(answered.value) if context.is_throttled and answered.settled else answered
 
     def _end(self, context: RequestContext, answer: Answer) -> ServerResponse | None:
         self.counters.in_flight -= 1
+        self._admission.end(context.app_key)
         if answer is None:
             self.counters.unanswered += 1
             return None
         return self._finish(context, answer)
+
+    def _hold(self, reply: ServerResponse | None) -> Deferred[ServerResponse | None]:
+        """Give a refusal out later; at once if too many are held."""
+        if self._held >= MAX_HELD:
+            return Deferred(reply)
+        self._held += 1
+        held: Deferred[ServerResponse | None] = Deferred()
+
+        def give_out() -> None:
+            self._held -= 1
+            held.settle(reply)
+
+        # Callers that were refused together are answered one by one, so that they do not call together again.
+        self.call_later(HELD_S * random.uniform(0.5, 1.5), give_out)
+        return held
 
     def refuse(self, return_code: ReturnCode, peer: str) -> ServerResponse:
         """Count and log a request that is not valid HTTP, and return the response."""

@@ -67,6 +67,7 @@ class Counters:
     - ``batches``: calls in each commit of the store
     - ``unanswered``: calls whose connection the sandbox dropped
     - ``in_flight``: calls that have begun and not ended
+    - ``queued``: calls in flight that wait for the turn of their app
     - ``waiting``: calls in flight that wait for the store
     - ``failed_auths``: calls with refused credentials, by the app key that they claim, or "unknown"
     - ``lost_lines``: log lines that were dropped
@@ -82,6 +83,7 @@ class Counters:
     batches: Histogram = field(default_factory=commit_sizes)
     unanswered: int = 0
     in_flight: int = 0
+    queued: int = 0
     waiting: int = 0
     lost_lines: int = 0
     refunded: int = 0
@@ -107,6 +109,7 @@ class Counters:
         self.batches.add(other.batches)
         self.unanswered += other.unanswered
         self.in_flight += other.in_flight
+        self.queued += other.queued
         self.waiting += other.waiting
         self.lost_lines += other.lost_lines
         self.refunded += other.refunded

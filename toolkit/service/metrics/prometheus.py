@@ -66,6 +66,9 @@ def _call_metrics(counters: Counters) -> Iterator[Metric]:
         "smscode_calls_unanswered", "Calls whose connection the sandbox dropped.", counters.unanswered
     )
     yield GaugeMetricFamily("smscode_calls_in_flight", "Calls that are being answered.", counters.in_flight)
+    yield GaugeMetricFamily(
+        "smscode_calls_queued", "Calls in flight that wait for the turn of their app.", counters.queued
+    )
     yield GaugeMetricFamily("smscode_calls_waiting", "Calls that wait for the store.", counters.waiting)
     failed = CounterMetricFamily(
         "smscode_failed_authentications", "Calls with refused credentials, by the claimed app.", labels=("app_key",)

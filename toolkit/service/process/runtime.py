@@ -88,8 +88,15 @@ async def _serve(
         if publish:
             await stack.enter_async_context(_publishing(publish, counters))
         tasks: set[asyncio.Task[Any]] = set()
-        answer = _build_api(config, store, counters, tasks).answer
-        handler = RequestHandler(answer, counters, writer if config.logs_calls else None, config.max_in_flight)
+        api = _build_api(config, store, counters)
+        handler = RequestHandler(
+            api.answer if config.production else Sandbox(api, store, config.faults, tasks=tasks).answer,
+            counters,
+            writer if config.logs_calls else None,
+            config.max_in_flight,
+            find_app_key=api.find_app_key,
+            commit_s=lambda: store.commit_s,
+        )
         server = Server(handler, Connection, lambda: announce(description), tasks)
         health.store, health.unready = store, lambda: DRAINING if server.should_exit else ""
         # Calls create no cyclic garbage, so the collector may run rarely and skip the objects of the start.
@@ -137,13 +144,12 @@ def warn(config: ServiceConfig) -> None:
         log.warning(warning)
 
 
-def _build_api(config: ServiceConfig, store: Store, counters: Counters, tasks: set[asyncio.Task[Any]]) -> Api | Sandbox:
-    """Return the API over a store, inside a sandbox unless the configuration says production."""
+def _build_api(config: ServiceConfig, store: Store, counters: Counters) -> Api:
+    """Return the API over a store; magic mobiles exist in a sandbox only."""
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     if config.production:
         return Api(VerificationService(store, counters=counters), media_types)
-    api = Api(VerificationService(store, magic_return_code=magic_return_code, counters=counters), media_types)
-    return Sandbox(api, store, config.faults, tasks=tasks)
+    return Api(VerificationService(store, magic_return_code=magic_return_code, counters=counters), media_types)
 
 
 @asynccontextmanager

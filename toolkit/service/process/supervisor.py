@@ -178,5 +178,5 @@ class _Worker:
                 self.counters = worker_process.unpack(line)
         await process.wait()
         self.ready.clear()
-        self.past_counters.add(replace(self.counters, in_flight=0, waiting=0, delivery_problem=""))
+        self.past_counters.add(replace(self.counters, in_flight=0, queued=0, waiting=0, delivery_problem=""))
         self.counters = Counters()

@@ -160,6 +160,7 @@ class Pipeline:
         ahead_s: how far Redis's clock is ahead of our monotonic clock.
         is_down: whether calls fail at once. The store sets it back when Redis answers again.
         rollbacks: the calls that were left open.
+        last_s: how long the last batch took, in seconds.
     """
 
     client: Client
@@ -170,6 +171,7 @@ class Pipeline:
     ahead_s: float = 0.0
     is_down: bool = False
     rollbacks: list[Rollback] = field(default_factory=list)
+    last_s: float = 0.0
     _queue: list[_PendingCall] = field(default_factory=list)
     _batches: set[asyncio.Task[None]] = field(default_factory=set)
     _scheduled: bool = False
@@ -236,15 +238,17 @@ class Pipeline:
             groups.setdefault(call.group, []).append(call)
         due_s = calls[0].since_s + self.timeout_s
         deadline_ms = self._deadline_ms(due_s)
+        started_s = time.monotonic()
         encoded = {group: [call.call for call in its] for group, its in groups.items()}
         try:
-            async with asyncio.timeout(due_s - time.monotonic()):
+            async with asyncio.timeout(due_s - started_s):
                 answers = await self._run_scripts(encoded, deadline_ms)
         except Exception as problem:  # of any kind, because the callers must get an answer
             self.is_down = True
             self._fail(calls, deadline_ms, problem)
             waiting, self._queue = self._queue, []
             return _refuse(waiting, problem)  # they were not sent, so there is nothing to roll back
+        self.last_s = time.monotonic() - started_s
         for group, its in groups.items():
             self._answer(its, answers[group], deadline_ms)
         return None

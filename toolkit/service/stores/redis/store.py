@@ -271,6 +271,11 @@ class RedisStore:
         """Return the number of jobs that are not completed, leased ones included."""
         return sum((await self._call_every_app("backlog ")).values())
 
+    @property
+    def commit_s(self) -> float:
+        """How long the last batch of calls took, in seconds."""
+        return self._pipeline.last_s
+
     async def ping(self) -> None:
         """Return once Redis has answered; raise StoreError if it does not in time, or while calls are rolled back."""
         await self._accounts.refresh()

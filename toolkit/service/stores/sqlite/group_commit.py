@@ -44,6 +44,7 @@ takes about 30 us, so no call waits more than 2 ms for those behind it; a larger
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class _Commit:
     batch: Batch
     seq: int
     waiters: list[_Waiter]
+    started_s: float
     given_up: bool = False
 
 
@@ -81,6 +83,7 @@ class GroupCommit:
         timeout_s: the time after which a commit is given up.
         batch_sizes: counts the callers that waited for each commit.
         durable_seq: the number of the last message on the disk.
+        last_s: how long the last commit took, in seconds.
     """
 
     state: ServiceState
@@ -89,6 +92,7 @@ class GroupCommit:
     timeout_s: float = COMMIT_TIMEOUT_S
     batch_sizes: Histogram = field(default_factory=commit_sizes)
     durable_seq: int = 0
+    last_s: float = 0.0
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "commits"))
     _waiters: list[_Waiter] = field(default_factory=list)
     _revoked: list[Batch] = field(default_factory=list)
@@ -138,7 +142,7 @@ class GroupCommit:
         for late in self._revoked:
             self.state.batch.app_ids |= late.app_ids
             self.state.batch.temp_ids |= late.temp_ids
-        commit = _Commit(self.state.start_next_batch(), self.state.seq, self._waiters)
+        commit = _Commit(self.state.start_next_batch(), self.state.seq, self._waiters, time.perf_counter())
         self._waiters = []
         if not commit.batch:
             return _answer(commit.waiters)
@@ -156,7 +160,7 @@ class GroupCommit:
     def _end_commit(self, commit: _Commit, deadline: asyncio.TimerHandle, problem: BaseException | None) -> None:
         """Answer the callers of a commit that has ended, and start the next one."""
         deadline.cancel()
-        self._running = None
+        self._running, self.last_s = None, time.perf_counter() - commit.started_s
         if problem is not None:
             if not commit.given_up:
                 self._roll_back(commit, StoreError(f"{self.name}: {problem}"))

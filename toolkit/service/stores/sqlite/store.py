@@ -145,6 +145,11 @@ class SqliteStore:
         self.state.batch.app_ids |= set(islice(self.state.apps, 1))
         await self.commits.wait_durable()
 
+    @property
+    def commit_s(self) -> float:
+        """How long the last commit took, in seconds."""
+        return self.commits.last_s
+
     # Accounts.
 
     def app(self, app_key: str) -> App | None:
