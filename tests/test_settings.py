@@ -133,13 +133,33 @@ def test_the_error_for_an_invalid_value_names_the_setting_and_hides_the_value(
     folder: Path, name: str, value: object
 ) -> None:
     write_toml(folder, **(GIVEN | {name: value}))
-    check_line(f"SMSCODE_{name.upper()}")
+    check_line(f"invalid {name} in smscode.toml: expected ")
 
 
 @pytest.mark.parametrize("value", ["12345678", "['the-master-secret']", "{a = 'the-master-secret'}"])
 def test_the_error_for_a_secret_that_is_not_text_hides_it(folder: Path, value: str) -> None:
     (folder / "smscode.toml").write_text(f"master_secret = {value}")
-    check_line("SMSCODE_MASTER_SECRET")
+    check_line("invalid master_secret in smscode.toml: expected text")
+
+
+def test_the_error_for_an_invalid_value_names_the_variable_the_file_or_the_argument_that_has_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "smscode.toml").write_text('[service]\nport = 70000\nrules = ["often"]\n')
+    with pytest.raises(
+        SettingsError, match=r"^invalid port in \[service\] of smscode.toml: expected a whole number from"
+    ):
+        load_service(rules=("1/60s",))
+    with pytest.raises(SettingsError, match=r"^invalid rules in \[service\] of smscode.toml: expected COUNT/DURATION"):
+        load_service(port=1)
+    write_env(folder, port="many")
+    with pytest.raises(SettingsError, match=r"^invalid SMSCODE_PORT in .env: expected a whole number from 0 to 65535$"):
+        load_service(rules=("1/60s",))
+    monkeypatch.setenv("SMSCODE_PORT", "-1")
+    with pytest.raises(SettingsError, match=r"^invalid SMSCODE_PORT: expected a whole number from 0 to 65535$"):
+        load_service(rules=("1/60s",))
+    with pytest.raises(SettingsError, match=r"^invalid port: expected a whole number from 0 to 65535$"):
+        load_service(port="some", rules=("1/60s",))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +200,7 @@ def test_the_error_for_an_unknown_setting_lists_the_known_ones(folder: Path) -> 
 
 def test_the_error_for_a_misspelt_setting_of_a_table_names_the_table(folder: Path) -> None:
     (folder / "smscode.toml").write_text("[service]\nprot = 1")
-    check_line("[service] (did you mean port?)")
+    check_line("[service] of smscode.toml (did you mean port?)")
 
 
 def test_the_error_for_a_value_in_place_of_a_table_is_one_line(folder: Path) -> None:

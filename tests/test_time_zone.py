@@ -13,7 +13,7 @@ HOUR_NS = 3_600 * 10**9
 
 @pytest.mark.parametrize("name", ["", "Asia", "Beijing", "+08:00", "utc", "../etc/passwd", "/etc/passwd"])
 def test_an_invalid_time_zone_is_refused_with_a_form_that_works(name):
-    with pytest.raises(InputError, match=r"invalid time zone .*: expected an IANA name, e.g. Asia/Shanghai"):
+    with pytest.raises(InputError, match=r"invalid timezone .*: expected an IANA name, e.g. Asia/Shanghai"):
         parse_timezone(name)
 
 
@@ -45,5 +45,5 @@ def test_the_time_zone_is_an_argument_a_variable_or_a_setting(tmp_path: Path, mo
     monkeypatch.setenv("SMSCODE_TIMEZONE", "Asia/Shanghai")
     assert (load_timezone(), load_timezone("Europe/Berlin")) == ("Asia/Shanghai", "Europe/Berlin")
     monkeypatch.setenv("SMSCODE_TIMEZONE", "Beijing")
-    with pytest.raises(SettingsError, match=r"invalid timezone: invalid time zone 'Beijing'.*set SMSCODE_TIMEZONE"):
+    with pytest.raises(SettingsError, match=r"^invalid SMSCODE_TIMEZONE: expected an IANA name"):
         load_timezone()

@@ -180,6 +180,10 @@ def read_options(scenario: str, given: Mapping[str, Any]) -> LoadOptions:
                 " leave --duration out, or give --rate or --users"
             )
         known |= {"stages": stages} if stages else {"users": declared()["users"].suggestion}
+    if "users" in known:
+        for name in ("arrivals", "max_connections", "max_dropped"):
+            if name in given and given[name] is not None:
+                raise InputError(f"{declared()[name].flag} has no effect on users: give --rate or --stages with it")
     if "stages" not in known:
         known.setdefault("duration_s", declared()["duration_s"].suggestion)
     return LoadOptions(**known)

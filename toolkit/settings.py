@@ -48,8 +48,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
@@ -58,14 +61,19 @@ from pydantic_settings import (
 
 from toolkit.api import defaults
 from toolkit.api.errors import InputError, SettingsError
+from toolkit.api.rate_rules import Rule
 from toolkit.api.wire import parse_base_url
 from toolkit.price_list import PriceList, PriceRow, Unit, parse_price_list
 from toolkit.time_zone import UTC, parse_timezone
-from toolkit.validation import suggest
+from toolkit.validation import expected_form, suggest
 
 _FILE = "smscode.toml"
 _PREFIX = "SMSCODE_"
 _REQUIRED = ("base_url", "app_key", "master_secret")
+
+SHARED_STORES = ("redis", "rediss", "redis+cluster", "rediss+cluster")  # several processes can open one at once
+STORE_SCHEMES = ("sqlite", *SHARED_STORES)
+STORE_URLS = "sqlite:///path.db, or redis://host:port"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +147,7 @@ def load_prices(path: str | Path | None = None) -> PriceList:
         try:
             row = PriceRow(date.min, price.per_send, price.currency)
         except InputError as problem:
-            raise SettingsError(f"invalid price per send: {problem}; {_ways('price_per_send')}") from None
+            raise SettingsError(f"invalid {_place(_TargetSettings, 'price_per_send')}: {problem}") from None
         return PriceList((row,), prices.templates, Unit.SEND)
     prices = parse_price_list(_load_toml(Path(path)), str(path))
     if not prices.rows:
@@ -184,8 +192,19 @@ class _Settings(BaseSettings):
 
 def _check_app_key(app_key: str) -> str:
     if ":" in app_key:
-        raise ValueError("an app key has no colon")
+        raise ValueError("expected a key without a colon; the secret is another setting")
     return app_key
+
+
+def _check_store(url: str) -> str:
+    if url.partition(":")[0] not in STORE_SCHEMES:
+        raise ValueError(f"expected {STORE_URLS}")
+    return url
+
+
+def _check_rule(text: str) -> str:
+    Rule.parse(text)
+    return text
 
 
 class _TargetSettings(_Settings):
@@ -250,7 +269,7 @@ class ServiceSettings(_Settings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8018
-    store: str | None = None
+    store: Annotated[str | None, AfterValidator(lambda url: url and _check_store(url))] = None
     key_file: Path = Path("smscode.key")
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     production: bool = False
@@ -259,8 +278,8 @@ class ServiceSettings(_Settings):
     admin_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     log_calls: bool | None = None
     max_in_flight: Annotated[int, Field(ge=1)] = 1000
-    rules: Annotated[tuple[str, ...], NoDecode] = defaults.RULES
-    app_rules: Annotated[tuple[str, ...], NoDecode] = ()
+    rules: Annotated[tuple[Annotated[str, AfterValidator(_check_rule)], ...], NoDecode] = defaults.RULES
+    app_rules: Annotated[tuple[Annotated[str, AfterValidator(_check_rule)], ...], NoDecode] = ()
     tries: Annotated[int, Field(ge=1, le=255)] = defaults.TRIES
     failures_per_hour: Annotated[int, Field(ge=1)] = defaults.FAILURES_PER_HOUR
     provider: Literal["outbox", "webhook", "smpp"] | None = None
@@ -283,15 +302,38 @@ _S = TypeVar("_S", bound=_Settings)
 
 
 def _read(settings: type[_S], **arguments: object) -> _S:
+    given = {name: value for name, value in arguments.items() if value is not None and value != ""}
     try:
-        return settings(**{name: value for name, value in arguments.items() if value is not None and value != ""})
+        return settings(**given)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{_FILE} or .env can't be read: {error}") from None
     except ValidationError as problems:
         problem = problems.errors(include_url=False, include_input=False)[0]
-        name, reason = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
     # Raised outside of the handler: pydantic's error, its context, shows the value, which may be a secret.
-    raise SettingsError(f"invalid {_words(name)}: {reason}; {_ways(name)}")
+    name = str(problem["loc"][0])
+    place = name if name in given else _place(settings, name)
+    raise SettingsError(f"invalid {place}: {_expectation(settings, name, problem)}")
+
+
+def _place(settings: type[_Settings], name: str) -> str:
+    """Return the variable or the name in a file that a setting was read from."""
+    variable = f"{_PREFIX}{name.upper()}"
+    if variable.lower() in EnvSettingsSource(settings).env_vars:
+        return variable
+    if variable.lower() in DotEnvSettingsSource(settings).env_vars:
+        return f"{variable} in .env"
+    return f"{name} in {_table(settings)}"
+
+
+def _expectation(settings: type[_Settings], name: str, problem: ErrorDetails) -> str:
+    """Return the form that a setting has to have, without its value."""
+    if problem["type"] == "value_error":
+        reason = str(problem["ctx"]["error"])
+        return reason.partition(": ")[2] if reason.startswith("invalid ") else reason
+    field = settings.model_fields[name]
+    bounds = {key: getattr(it, key) for it in field.metadata for key in ("ge", "gt", "le") if hasattr(it, key)}
+    above = f" above {bounds['gt']}" if "gt" in bounds else ""
+    return f"expected {expected_form(field.annotation, bounds.get('ge'), bounds.get('le'))}{above}"
 
 
 def _read_file() -> dict[str | None, dict[str, Any]]:
@@ -307,8 +349,7 @@ def _read_file() -> dict[str | None, dict[str, Any]]:
                 f"{_FILE}: {settings.table} must be a table: write [{settings.table}] above its settings"
             )
         for name in table.keys() - known.keys():
-            place = f" in [{settings.table}]" if settings.table else ""
-            raise SettingsError(f"{_FILE} has an unknown setting {name}{place} ({suggest(name, known)})")
+            raise SettingsError(f"unknown setting {name} in {_table(settings)} ({suggest(name, known)})")
     return {name: {key: it for key, it in table.items() if it != ""} for name, table in tables.items()}
 
 
@@ -319,6 +360,10 @@ def _load_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} can't be read: {error}") from None
+
+
+def _table(settings: type[_Settings]) -> str:
+    return f"[{settings.table}] of {_FILE}" if settings.table else _FILE
 
 
 def _words(name: str) -> str:

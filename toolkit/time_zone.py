@@ -27,9 +27,7 @@ def parse_timezone(name: str) -> str:
     except (OSError, ValueError, KeyError):  # a folder of the list, a path, an unknown name
         close = get_close_matches(name, available_timezones(), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise InputError(
-            f"invalid time zone {name!r}: expected an IANA name, e.g. Asia/Shanghai or UTC{hint}"
-        ) from None
+        raise InputError(f"invalid timezone {name!r}: expected an IANA name, e.g. Asia/Shanghai or UTC{hint}") from None
 
 
 @cache

@@ -1,9 +1,12 @@
-"""Turn pydantic's errors into one line for the file's author: the place, the value, and a form that works."""
+"""Turn errors of pydantic and of our parsers into one line: the place, the value, and a form that works."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from difflib import get_close_matches
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -55,3 +58,36 @@ def suggest(name: str, known: Mapping[str, object] | list[str]) -> str:
     """
     close = get_close_matches(name, list(known), n=1)
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+
+
+def name_input(problem: str, name: str, value: str) -> str:
+    """Name the option or setting in an error about its value.
+
+    >>> name_input("invalid rule 'x': expected COUNT/DURATION", "--app-rule", "x")
+    "invalid --app-rule 'x': expected COUNT/DURATION"
+    >>> name_input("expected a whole number", "--users", "x")
+    "invalid --users 'x': expected a whole number"
+    """
+    noun, found, rest = problem.partition(repr(value))
+    if found and noun.startswith(("invalid ", "unknown ")):
+        return f"{noun.split()[0]} {name} {value!r}{rest}"
+    return f"invalid {name} {value!r}: {problem}"
+
+
+def expected_form(kind: Any, lowest: float | None = None, highest: float | None = None) -> str:
+    """Describe the values of a type in words, as in "expected a whole number from 0 to 65535".
+
+    ``kind`` is a type or an annotation; None in a union is left out.
+
+    >>> expected_form(int, 0, 65535), expected_form(float | None, 0), expected_form(Literal["a", "b"])
+    ('a whole number from 0 to 65535', 'a number from 0', 'one of a, b')
+    """
+    kinds = [it for it in get_args(kind) if it is not type(None)] if get_origin(kind) is not Literal else []
+    kind = kinds[0] if kinds else kind
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(str(it.value) for it in kind)}"
+    words = {bool: "true or false", int: "a whole number", float: "a number", Decimal: "a decimal number, e.g. 0.045"}
+    start = "" if lowest is None else f" from {lowest}"
+    return f"{words.get(kind, 'text')}{start}{'' if highest is None else f' to {highest}'}"

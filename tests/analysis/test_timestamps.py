@@ -33,5 +33,5 @@ def test_a_time_without_an_offset_is_in_the_time_zone_that_is_given():
 
 @pytest.mark.parametrize("when", ["", "yesterday-ish", "2026-13-01"])
 def test_an_invalid_time_is_an_input_error(when):
-    with pytest.raises(InputError, match=r"invalid time .*: write it as"):
+    with pytest.raises(InputError, match=r"invalid time .*: expected a time as in"):
         parse_time_ns(when)

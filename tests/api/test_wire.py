@@ -133,7 +133,7 @@ def test_a_base_url_is_taken_without_the_slash_at_its_end(text: str, base_url: s
     ],
 )
 def test_an_invalid_base_url_is_refused_and_not_repeated(text: str) -> None:
-    with pytest.raises(InputError, match="a base URL is") as caught:
+    with pytest.raises(InputError, match="invalid base_url: expected") as caught:
         wire.parse_base_url(text)
     assert "secret" not in str(caught.value)
 

@@ -168,7 +168,7 @@ def test_what_is_no_run_is_no_place_for_data(tmp_path: Path) -> None:
     assert (refused.returncode, "give --out" in refused.stderr) == (2, True)
     assert smscode("report", "logs", *NO_PICTURES, cwd=tmp_path).returncode == 0
     assert names(tmp_path) == ["logs", "report.md"]
-    assert "invalid RUN ''" in smscode("report", "", cwd=tmp_path).stderr
+    assert "the first argument is empty" in smscode("report", "", cwd=tmp_path).stderr
 
 
 def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def parse_time_ns(when: str | pd.Timestamp, timezone: str = UTC) -> int:
     """
     stamp = pd.to_datetime(when, errors="coerce")
     if pd.isna(stamp):
-        raise InputError(f"invalid time {when!r}: write it as 2026-11-01T14:05 or 2026-11-01")
+        raise InputError(f"invalid time {when!r}: expected a time as in 2026-11-01T14:05 or 2026-11-01")
     if stamp.tzinfo is None:
         stamp = stamp.tz_localize(parse_timezone(timezone), ambiguous=True, nonexistent="shift_forward")
     return int(stamp.as_unit("ns").value)

@@ -126,7 +126,8 @@ def parse_base_url(text: str) -> str:
     match = _BASE_URL.fullmatch(text)
     if not match or int(match["port"] or 0) > 65535:
         raise InputError(
-            "a base URL is http:// or https://, a host, and optionally a port and a path, e.g. https://api.sms.jpush.cn"
+            "invalid base_url: expected http:// or https://, a host, and optionally a port and a path, e.g."
+            " https://api.sms.jpush.cn"
         )
     return text.rstrip("/")
 

@@ -9,38 +9,60 @@ import gc
 import os
 import signal
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
 from toolkit.cli import load, notebooks, report, send_verify, service, simulate
-from toolkit.cli.output import fail, interrupt, signal_name
+from toolkit.cli.command import WIDTH, Command, Group, describe_usage
+from toolkit.cli.output import end_interrupted, fail, interrupt
 from toolkit.runs.exit_codes import ExitCode
+
+_EXIT_CODES = "\n".join(f"{int(code):>3}\t{code.description}" for code in ExitCode)
 
 app = typer.Typer(
     name="smscode",
-    help="Run, load-test, measure and pay for an SMS verification-code API."
-    f" Exit codes, the first that applies: {'; '.join(f'{int(code)} {code.description}' for code in ExitCode)}.",
-    no_args_is_help=True,
+    cls=Group,
+    help="Run, load-test, measure and pay for an SMS verification-code API.",
+    epilog=f"Exit codes, the first that applies\n{_EXIT_CODES}",
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # formatting the help with rich takes twice the time
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # the help has its own layout; rich would take twice the time
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 )
-app.command()(service.serve)
-app.command()(service.deliver)
-app.add_typer(service.apps, name="app")
-app.add_typer(service.templates, name="template")
-app.add_typer(service.messages, name="message")
-app.command()(send_verify.send)
-app.command()(send_verify.verify)
-app.command()(send_verify.codes)
-app.command("mobile-key")(send_verify.mobile_key)
-app.command()(load.load)
-app.command()(report.report)
-app.command()(notebooks.console)
-app.command()(notebooks.lab)
-app.command()(simulate.simulate)
+
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Calls": (send_verify.send, send_verify.verify, send_verify.codes, send_verify.mobile_key),
+    "Load test and analysis": (load.load, report.report, simulate.simulate),
+    "Forms and notebooks": (notebooks.console, notebooks.lab),
+    "Service": (service.serve, service.deliver),
+}
+for _group, _commands in _COMMANDS.items():
+    for _command in _commands:
+        app.command(cls=Command, rich_help_panel=_group)(_command)
+for _name, _app in {"app": service.apps, "template": service.templates, "message": service.messages}.items():
+    app.add_typer(_app, name=_name, rich_help_panel="Administration")
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"smscode {version('sms-code-toolkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", is_eager=True, callback=_print_version, show_default=False
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> NoReturn:
@@ -56,15 +78,33 @@ def main() -> NoReturn:
     except ToolkitError as problem:
         fail(problem, ExitCode.USAGE)
     except ModuleNotFoundError as problem:
-        fail(f"{problem}; install it with: pip install 'sms-code-toolkit[all]'", ExitCode.USAGE)
+        fail(_name_extra(problem), ExitCode.USAGE)
+    except TyperException as problem:
+        fail(describe_usage(problem), ExitCode.USAGE)
     except OSError as problem:  # e.g. a full disk, or a file that cannot be read
         fail(problem, ExitCode.USAGE)
     except KeyboardInterrupt as problem:
-        is_terminated = signal_name(problem) == "SIGTERM"
-        fail("interrupted", ExitCode.TERMINATED if is_terminated else ExitCode.INTERRUPTED)
+        end_interrupted(problem)
     except Exception as problem:
         fail(f"a defect of the toolkit: {type(problem).__name__}: {problem}", ExitCode.DEFECT)
     raise SystemExit(0)
+
+
+_EXTRAS = {
+    **dict.fromkeys(("serve", "deliver", "app", "template", "message"), "service"),
+    **dict.fromkeys(("report", "simulate"), "analysis"),
+    **dict.fromkeys(("console", "lab"), "console"),
+    "load": "load",
+}
+
+
+def _name_extra(problem: ModuleNotFoundError) -> str:
+    """Return an error that names the command's extra and how to install it."""
+    command = next((it for it in sys.argv[1:] if it in _EXTRAS), "")
+    if not command:
+        return f"{problem}; install it with: pip install 'sms-code-toolkit[all]'"
+    extra = _EXTRAS[command]
+    return f"smscode {command} needs the {extra} extra: pip install 'sms-code-toolkit[{extra}]' ({problem})"
 
 
 def _hide_store_password() -> None:
@@ -92,7 +132,7 @@ def _run() -> None:
     if sys.stdout is None:
         fail("stdout is closed, so the output cannot be written; to discard it use > /dev/null", ExitCode.USAGE)
     try:
-        app()
+        raise SystemExit(app(standalone_mode=False) or 0)
     finally:
         gc.freeze()  # the process ends: collecting what Altair and pandas leave would take up to a second
         try:

@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -17,10 +18,10 @@ import typer
 
 from toolkit import number_format
 from toolkit.api.errors import InputError
-from toolkit.cli.output import Json, fail, say, signal_name
+from toolkit.cli.output import OUTPUT, Json, fail, say, signal_name
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
 from toolkit.cli.show_result import exit_by, show_result
-from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, value_type
+from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, parse_option, value_type
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.remote_storage import check, is_url, join, push
 
@@ -43,48 +44,81 @@ def takes_load_options(command: F) -> F:
     for name, option in declared().items():
         if option.flag is None:
             continue
-        field, kind = LoadOptions.model_fields[name], value_type(name)
-        default = field.get_default()
-        described = option.help + (" Repeatable." if is_repeatable(name) else "")
-        if option.default:
-            described, default = f"{described} Default: {option.default}.", None
-        elif kind is bool:
-            described = f"{described} Default: off."
-        lowest = next((it.ge for it in field.metadata if hasattr(it, "ge")), None)
-        how = typer.Option(option.flag, help=described, min=lowest, show_default=bool(default))
-        kind = str if name in _TEXTS else kind
-        annotation: Any = list[kind] if is_repeatable(name) else kind  # type: ignore[valid-type]
-        annotation = annotation | None if default is None else annotation
+        default = LoadOptions.model_fields[name].get_default()
+        is_flag = value_type(name) is bool
+        how = typer.Option(
+            option.flag,
+            help=option.help + (" Repeatable." if is_repeatable(name) else ""),
+            metavar=option.metavar,
+            parser=None if is_flag else partial(_check_option, name),
+            show_default=False if is_flag else option.default or str(default),
+            rich_help_panel=option.group.capitalize(),
+        )
+        annotation: Any = bool if is_flag else list[str] if is_repeatable(name) else str
+        annotation, default = (annotation, False) if is_flag else (annotation | None, None)
         parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
         parameters.append(parameter.replace(annotation=Annotated[annotation, how]))
+    parameters.sort(key=lambda it: it.name in _OUTPUT)  # the last group of the help
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {it.name: it.annotation for it in parameters} | {"return": None}
     return command
 
 
-_TEXTS = ("duration_s", "cut_off_timeout_s")  # given as text with a unit
+_OUTPUT = ("out", "as_json")
+
+
+def _check_option(name: str, text: str) -> str:
+    parse_option(name, text)
+    return text
 
 
 @takes_load_options
 def load(
     scenario: Annotated[
-        str, typer.Argument(help="Name of a locustfile in ./locustfiles or of the toolkit, or a path.")
+        str,
+        typer.Argument(help="Name of a locustfile in ./locustfiles or of the toolkit, or a path.", metavar="SCENARIO"),
     ] = "throughput",
-    target: BaseUrl = None,
+    base_url: BaseUrl = None,
     app_key: AppKey = None,
     temp_id: TempId = None,
+    *,
     out: Annotated[
-        str, typer.Option(help="Folder, or a URL such as s3://..., in which the run gets a folder named by its time.")
+        str,
+        typer.Option(
+            help="Folder, or a URL such as s3://..., in which the run gets a folder named by its time.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
     ] = "runs",
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Run a load test and report on it. Without a configured target it starts a sandbox. Ctrl-C ends it early."""
+    """Run a load test and report on it. Without a configured target it starts a sandbox. Ctrl-C ends it early.
+
+    Examples:
+        Start 50 journeys a second, and fail if a send takes too long:
+
+        $ smscode load --rate 50 --duration 10s --threshold 'p99(send.caller_ms) < 2500'
+        Thresholds
+        status  threshold                  value  unit
+        PASS    p99(send.caller_ms) < 2500  ...
+        ...
+        Return codes
+        ...
+
+        Check that a sandbox keeps a limit of 1 send a second exactly:
+
+        $ smscode load frequency_limits --rule 1/1s --users 5 --duration 10s
+        ...
+        frequency_limits: PASS
+        ...
+
+    """
     from toolkit.load_and_report import LoadTest, conclude, read_options
     from toolkit.settings import find_target, load_price
 
     load_test = LoadTest(scenario, read_options(scenario, options), load_price())
-    configured = find_target(base_url=target, app_key=app_key, temp_id=temp_id)
+    configured = find_target(base_url=base_url, app_key=app_key, temp_id=temp_id)
     if configured:
         load_test.check_permission(configured)
     if is_url(out):

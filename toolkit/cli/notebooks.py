@@ -22,14 +22,23 @@ _LAB = (
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
 )
 
-NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Open no browser. Default: one is opened.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Open no browser.", show_default=False)]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback; 0 takes a free one.", metavar="PORT")]
 
 
-def console(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback; 0 takes a free one.")] = 8866,
-    no_browser: NoBrowser = False,
-) -> None:
-    """Serve the forms as a web page: calls, load tests, rate limits and runs. Prints its URL with a token."""
+def console(port: Port = 8866, no_browser: NoBrowser = False) -> None:
+    """Serve the forms as a web page: calls, load tests, rate limits and runs. Prints its URL with a token.
+
+    Examples:
+        $ smscode console
+        http://127.0.0.1:8866/?token=...
+
+        On a machine without a browser, at a free port:
+
+        $ smscode console --no-browser --port 0
+        http://127.0.0.1:...
+
+    """
     from toolkit.forms.console import serve
 
     serve(port, _announce, opens_browser=not no_browser)
@@ -41,21 +50,35 @@ def _announce(url: str) -> None:
 
 
 def lab(
-    folder: Annotated[Path, typer.Argument(help="Folder for the notebooks; existing ones are kept.")] = Path(
-        "smscode-notebooks"
-    ),
-    more: Annotated[
+    arguments: Annotated[
         list[str] | None,
-        typer.Argument(help="Options of JupyterLab, e.g. -- --allow-root. Default: none.", show_default=False),
+        typer.Argument(
+            help="Folder for the notebooks, in which existing ones are kept; after --, options of JupyterLab.",
+            metavar="[FOLDER] [-- OPTION...]",
+            show_default="smscode-notebooks",
+        ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback; 0 takes a free one.")] = 8888,
+    port: Port = 8888,
     no_browser: NoBrowser = False,
 ) -> None:
-    """Copy the notebooks to a folder and open it in JupyterLab."""
+    """Copy the notebooks to a folder and open it in JupyterLab.
+
+    Examples:
+        $ smscode lab
+        Notebooks copied to smscode-notebooks: ...
+
+        As root in a container:
+
+        $ smscode lab my-notebooks --no-browser -- --allow-root
+        Notebooks copied to my-notebooks: ...
+
+    """
     from toolkit.forms.notebooks import SETTINGS, copy_to
 
+    more = list(arguments or ())
+    folder = Path(more.pop(0) if more and not more[0].startswith("-") else "smscode-notebooks")
     say(f"Notebooks copied to {folder}: {', '.join(it.name for it in copy_to(folder)) or 'none, all are there'}")
-    options = [*_LAB, f"--port={port}", f"--ServerApp.root_dir={folder.resolve()}", *(more or [])]
+    options = [*_LAB, f"--port={port}", f"--ServerApp.root_dir={folder.resolve()}", *more]
     if no_browser:
         options.append("--no-browser")
     os.environ[_CONFIG_PATH] = os.pathsep.join(filter(None, [str(SETTINGS), os.environ.get(_CONFIG_PATH)]))

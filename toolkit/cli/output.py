@@ -13,10 +13,15 @@ import typer
 
 from toolkit.json_numbers import exact
 from toolkit.masking import escape_control
+from toolkit.runs.exit_codes import ExitCode
 
 _PIPED_WIDTH = 200
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table. Default: off.")]
+OUTPUT = "Output"  # a group of options
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of text.", show_default=False, rich_help_panel=OUTPUT)
+]
 
 
 def interrupt(number: int, _: object) -> NoReturn:
@@ -39,6 +44,12 @@ def fail(problem: object, exit_code: int) -> NoReturn:
     """Print an error in one line and exit."""
     say(f"smscode: {problem}")
     raise SystemExit(exit_code)
+
+
+def end_interrupted(interrupt: KeyboardInterrupt) -> NoReturn:
+    """Exit with the code of the signal that interrupted the process."""
+    is_terminated = signal_name(interrupt) == "SIGTERM"
+    fail("interrupted", ExitCode.TERMINATED if is_terminated else ExitCode.INTERRUPTED)
 
 
 def show_json(value: Any) -> None:

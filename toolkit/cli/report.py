@@ -5,23 +5,35 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from toolkit.api.errors import InputError
-from toolkit.cli.output import Json, say, show, show_json
+from toolkit.cli.output import OUTPUT, Json, say, show, show_json
 from toolkit.cli.show_result import exit_by, show_result
 from toolkit.masking import mask_text
 from toolkit.runs.remote_storage import is_url, pulled
+from toolkit.validation import name_input
 
 if TYPE_CHECKING:
     from toolkit.report.inputs import ReportInputs
     from toolkit.report.model import Report
     from toolkit.report.write_files import Format
 
+T = TypeVar("T")
+
 _STDOUT = "-"
+
+_READING, _COST, _JUDGEMENT = "Reading", "Cost", "Judgement"  # groups of options, besides OUTPUT
+
+
+def _option(help: str, metavar: str, group: str, default: str = "none", flag: str | None = None) -> Any:
+    names = () if flag is None else (flag,)
+    return typer.Option(*names, help=help, metavar=metavar, show_default=default, rich_help_panel=group)
+
 
 Runs = Annotated[
     list[str],
@@ -29,69 +41,94 @@ Runs = Annotated[
         metavar="RUN...", help="Folder of a run, its URL, files of calls and logs, or - for standard input."
     ),
 ]
-Against = Annotated[str | None, typer.Option(help="Run to compare with. Default: none.")]
-Formats = Annotated[
-    str, typer.Option("--format", help="Formats of the report, separated by commas: html, md, json, csv, junit.")
+Since = Annotated[str | None, _option("Time of the first call to include.", "TIME", _READING, "all calls")]
+Until = Annotated[str | None, _option("Time after the last call to include.", "TIME", _READING, "all calls")]
+Timezone = Annotated[
+    str | None,
+    _option(
+        "Time zone of days, bills and times, e.g. Asia/Shanghai.",
+        "ZONE",
+        _READING,
+        "SMSCODE_TIMEZONE, or timezone in smscode.toml, else UTC",
+    ),
 ]
-Out = Annotated[
-    str | None, typer.Option(help="Folder for the report, or - for stdout. Default: the run's folder, or this one.")
-]
-Slo = Annotated[
-    str | None, typer.Option(help='Service level objective whose error budget to show, e.g. "99.9%". Default: none.')
-]
-PriceFile = Annotated[
-    Path | None, typer.Option("--prices", help="TOML file of prices. Default: those of smscode.toml, or of the run.")
-]
-Statement = Annotated[
-    Path | None, typer.Option(help="The provider's statement, CSV or XLSX, to reconcile. Default: none.")
-]
-StatementColumn = Annotated[
+Column = Annotated[
     list[str] | None,
-    typer.Option(help='Column of the statement, e.g. "msg_id=MessageId". Repeatable. Default: by name.'),
+    _option('Field of a log, e.g. "return_code=rc". Repeatable.', "NAME=FIELD", _READING, "by name"),
 ]
-StatementEncoding = Annotated[
-    str | None, typer.Option(help="Encoding of the statement, e.g. gb18030. Default: by its byte order mark, or UTF-8.")
+LogFormat = Annotated[
+    str | None,
+    _option("nginx's log_format of an access log that is not JSON.", "FORMAT", _READING, "combined"),
 ]
-StatementDelimiter = Annotated[
-    str | None, typer.Option(help="Delimiter of the statement, one character. Default: that of its header.")
+Encoding = Annotated[
+    str | None,
+    _option("Encoding of logs without a byte order mark, e.g. gb18030.", "ENCODING", _READING, "utf-8"),
 ]
-StatementDecimal = Annotated[
-    str | None, typer.Option(help="Decimal sign, . or , of a statement with thousands separators. Default: a point.")
-]
-StatementCurrency = Annotated[
-    str | None, typer.Option(help="Currency of a statement that names none, e.g. CNY. Default: that of its column.")
+Against = Annotated[str | None, _option("Run to compare with.", "RUN", _JUDGEMENT)]
+Slo = Annotated[
+    str | None,
+    _option('Service level objective whose error budget to show, e.g. "99.9%".', "SHARE", _JUDGEMENT),
 ]
 FailIf = Annotated[
     list[str] | None,
-    typer.Option(help='Condition for exit code 99, e.g. "share(50019) > 0.1%". Repeatable. Default: none.'),
-]
-Since = Annotated[str | None, typer.Option(help="Time of the first call to include. Default: all calls.")]
-Until = Annotated[str | None, typer.Option(help="Time after the last call to include. Default: all calls.")]
-Timezone = Annotated[
-    str | None,
-    typer.Option(help="Time zone of days, bills and times, e.g. Asia/Shanghai. Default: that of smscode.toml, or UTC."),
-]
-Column = Annotated[
-    list[str] | None, typer.Option(help='Field of a log, e.g. "return_code=rc". Repeatable. Default: by name.')
-]
-LogFormat = Annotated[
-    str | None, typer.Option(help="nginx's log_format of an access log that is not JSON. Default: combined.")
-]
-
-Encoding = Annotated[
-    str | None, typer.Option(help="Encoding of logs without a byte order mark, e.g. gb18030. Default: UTF-8.")
+    _option('Condition for exit code 99, e.g. "share(50019) > 0.1%". Repeatable.', "CONDITION", _JUDGEMENT),
 ]
 MaxUnread = Annotated[
-    str, typer.Option(help="Share of unread lines above which no condition of --fail-if passes, e.g. 1%.")
+    str,
+    _option("Share of unread lines above which no condition of --fail-if passes.", "SHARE", _JUDGEMENT, "1%"),
+]
+PriceFile = Annotated[
+    Path | None,
+    _option("TOML file of prices.", "FILE", _COST, "those of smscode.toml, or of the run", "--prices"),
+]
+Statement = Annotated[Path | None, _option("The provider's statement, CSV or XLSX, to reconcile.", "FILE", _COST)]
+StatementColumn = Annotated[
+    list[str] | None,
+    _option('Column of the statement, e.g. "msg_id=MessageId". Repeatable.', "NAME=COLUMN", _COST, "by name"),
+]
+StatementEncoding = Annotated[
+    str | None,
+    _option("Encoding of the statement, e.g. gb18030.", "ENCODING", _COST, "by its byte order mark, or utf-8"),
+]
+StatementDelimiter = Annotated[
+    str | None, _option("Delimiter of the statement, one character.", "CHARACTER", _COST, "that of its header")
+]
+StatementDecimal = Annotated[
+    str | None,
+    _option("Decimal sign, . or , of a statement with thousands separators.", "SIGN", _COST, "a point"),
+]
+StatementCurrency = Annotated[
+    str | None,
+    _option("Currency of a statement that names none, e.g. CNY.", "CURRENCY", _COST, "that of its column"),
+]
+Formats = Annotated[
+    str,
+    _option(
+        "Formats of the report, separated by commas: html, md, json, csv, junit, xlsx.",
+        "FORMATS",
+        OUTPUT,
+        "html",
+        "--format",
+    ),
+]
+Out = Annotated[
+    str | None,
+    _option("Folder for the report, or - for stdout.", "FOLDER", OUTPUT, "the run's folder, or the current one"),
 ]
 
 
 def report(
     runs: Runs,
+    since: Since = None,
+    until: Until = None,
+    timezone: Timezone = None,
+    column: Column = None,
+    log_format: LogFormat = None,
+    encoding: Encoding = None,
     against: Against = None,
-    formats: Formats = "html",
-    out: Out = None,
     slo: Slo = None,
+    fail_if: FailIf = None,
+    max_unread: MaxUnread = "1%",
     prices: PriceFile = None,
     statement: Statement = None,
     statement_column: StatementColumn = None,
@@ -99,22 +136,35 @@ def report(
     statement_delimiter: StatementDelimiter = None,
     statement_decimal: StatementDecimal = None,
     statement_currency: StatementCurrency = None,
-    fail_if: FailIf = None,
-    since: Since = None,
-    until: Until = None,
-    timezone: Timezone = None,
-    column: Column = None,
-    log_format: LogFormat = None,
-    encoding: Encoding = None,
-    max_unread: MaxUnread = "1%",
+    formats: Formats = "html",
+    out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Report on calls: verdicts, outcomes, latency, changes, cost, errors, rate limits and abuse.
 
     Without --out, --since and --until it also writes each run's run.json again. The exit code is that of the run, or
     99 if a condition of --fail-if holds or has no data.
+
+    Examples:
+        A recorded run; its page is runs/20261129T231500Z/report.html:
+
+        $ smscode report runs/20261129T231500Z
+        Return codes
+        endpoint  http_status  return_code  message ...
+        ...
+        Findings
+        section ...
+        ...
+
+        A log, with a condition for CI, as Markdown on stdout:
+
+        $ smscode report access.log --fail-if 'share(50019) > 0.1%' --format md --out -
+        # ...
+        ...
+
     """
     from toolkit.analysis.billing.statement_file import StatementFormat
+    from toolkit.analysis.timestamps import parse_time_ns
     from toolkit.report.build import build_report
     from toolkit.report.inputs import ReportOptions, read_inputs, read_run
     from toolkit.report.source_remarks import unread_remarks
@@ -124,14 +174,25 @@ def report(
 
     if out == _STDOUT and as_json:
         raise InputError("--out - and --json exclude one another: both print to stdout")
-    if not all(runs):
-        raise InputError("invalid RUN '': expected a folder or a file, e.g. calls.parquet; is a variable unset?")
+    if statement is None:
+        given = {
+            "--statement-column": statement_column,
+            "--statement-encoding": statement_encoding,
+            "--statement-delimiter": statement_delimiter,
+            "--statement-decimal": statement_decimal,
+            "--statement-currency": statement_currency,
+        }
+        if lonely := [name for name, value in given.items() if value]:
+            raise InputError(f"{lonely[0]} has no effect without --statement FILE")
     if _STDOUT in runs and (len(runs) > 1 or (statement and (since or until))):
         raise InputError("- is read once: give no other RUN with it, and no period with --statement")
     wanted = _parse_formats(formats, out)
-    conditions = tuple(parse_threshold(text).opposite() for text in fail_if or ())
+    conditions = tuple(_parse("--fail-if", text, parse_threshold).opposite() for text in fail_if or ())
     reading: dict[str, Any] = {"columns": _parse_columns("--column", column) or None, "log_format": log_format}
     zone = load_timezone(timezone)
+    for option, time in (("--since", since), ("--until", until)):
+        if time:
+            _parse(option, time, partial(parse_time_ns, timezone=zone))
     form = StatementFormat(statement_delimiter, statement_encoding, statement_decimal, statement_currency)
     reading |= {"encoding": encoding, "master_secret": load_master_secret()}
     with ExitStack() as stack:
@@ -158,6 +219,14 @@ def report(
             for path in files:
                 say(f"The report: {path.name if out is None and is_url(runs[0]) else path}")
     exit_by(inputs.runs, [it.verdict for it in found.verdicts if it.is_condition], found.reasons)
+
+
+def _parse(option: str, text: str, parse: Callable[[str], T]) -> T:
+    """Parse the text of an option; an error names the option."""
+    try:
+        return parse(text)
+    except InputError as problem:
+        raise InputError(name_input(str(problem), option, text)) from None
 
 
 def _parse_formats(text: str, out: str | None) -> list[Format]:

@@ -13,104 +13,222 @@ import typer
 from toolkit.api import defaults
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
+from toolkit.cli.command import Command, Group
 from toolkit.cli.output import Json, say, show, show_json
+from toolkit.settings import ServiceSettings
 
-apps = typer.Typer(help="Administer the apps of a service: keys, balance, permission.", no_args_is_help=True)
-templates = typer.Typer(help="Administer the templates of a service's apps.", no_args_is_help=True)
-messages = typer.Typer(help="Look up messages and their delivery.", no_args_is_help=True)
+apps = typer.Typer(cls=Group, help="Administer the apps of a service: keys, balance, permission.")
+templates = typer.Typer(cls=Group, help="Administer the templates of a service's apps.")
+messages = typer.Typer(cls=Group, help="Look up messages and their delivery.")
+
+
+def _setting(name: str, flag: str, help: str, metavar: str = "", *, group: str, default: str = "") -> Any:
+    """Return an option for a setting, whose value ``load_service`` checks. Without a ``metavar`` it is a flag."""
+    value = default or ServiceSettings.model_fields[name].default
+    words = "off" if value is False else " ".join(value) if isinstance(value, tuple) else value
+    return typer.Option(
+        flag,
+        help=help,
+        metavar=metavar or None,
+        show_default=f"SMSCODE_{name.upper()}, else {words}",
+        rich_help_panel=group,
+    )
+
+
+_NETWORK, _STORE, _LIMITS, _DELIVERY, _MONITORING, _SANDBOX = (
+    "Network",
+    "Store",
+    "Limits",
+    "Delivery",
+    "Monitoring",
+    "Sandbox",
+)
 
 # Options of several commands.
 Store = Annotated[
     str | None,
     typer.Option(
         help="URL of the service's store: sqlite:///path.db (relative), sqlite:////path.db (absolute), or"
-        " redis://host:port. Default: SMSCODE_STORE, or store in smscode.toml's [service]."
+        " redis://host:port.",
+        metavar="URL",
+        show_default="SMSCODE_STORE, or store in [service] of smscode.toml",
+        rich_help_panel=_STORE,
     ),
 ]
-AppKey = Annotated[str, typer.Argument(help="The app's key.", show_default=False)]
+AppKey = Annotated[str, typer.Argument(help="The app's key.", metavar="APP_KEY", show_default=False)]
+TemplateNumber = Annotated[
+    int, typer.Argument(help="The template's number.", metavar="TEMP_ID", show_default=False, min=0)
+]
 Provider = Annotated[
     str | None,
-    typer.Option(
-        help="How messages are delivered: webhook, smpp, or outbox, which delivers nothing. Default:"
-        " SMSCODE_PROVIDER, else outbox."
+    _setting(
+        "provider",
+        "--provider",
+        "How messages are delivered: webhook, smpp, or outbox, which delivers nothing.",
+        "webhook|smpp|outbox",
+        group=_DELIVERY,
+        default="outbox",
     ),
 ]
-AdminPort = Annotated[
-    int | None,
-    typer.Option(help="Serve /healthz, /readyz and /metrics on this port; 0 takes a free one. Default: none."),
-]
-TtlS = Annotated[int, typer.Option("--ttl", help="Lifetime of a code in seconds, 1 to 86400.")]
+TtlS = Annotated[int, typer.Option("--ttl", help="Lifetime of a code, 1 to 86400.", metavar="SECONDS")]
 
 # Options of `serve`.
-Host = Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")]
-Port = Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one. Default: 8018.")]
+Host = Annotated[str | None, _setting("host", "--host", "Address to listen on.", "HOST", group=_NETWORK)]
+Port = Annotated[int | None, _setting("port", "--port", "TCP port; 0 takes a free one.", "PORT", group=_NETWORK)]
 ServeStore = Annotated[
     str | None,
-    typer.Option(
-        help="sqlite:///path.db, redis://host:port, or redis+cluster://host:port. Default: SMSCODE_STORE, else a"
-        " temporary file that is removed at the end."
+    _setting(
+        "store",
+        "--store",
+        "sqlite:///path.db, redis://host:port, or redis+cluster://host:port.",
+        "URL",
+        group=_STORE,
+        default="a temporary file that is removed at the end",
     ),
 ]
 KeyFile = Annotated[
     Path | None,
-    typer.Option(
-        help="File with the key of a Redis store, the same on every machine. Default: smscode.key.", dir_okay=False
-    ),
+    _setting("key_file", "--key-file", "Key of a Redis store, the same on every machine.", "FILE", group=_STORE),
 ]
-Workers = Annotated[int | None, typer.Option(help="Number of worker processes; more than 1 need Redis. Default: 1.")]
+Workers = Annotated[
+    int | None,
+    _setting("workers", "--workers", "Number of worker processes; more than 1 need Redis.", "NUMBER", group=_NETWORK),
+]
 Production = Annotated[
     bool | None,
-    typer.Option("--production", help="Run without the sandbox's extras: peeking and magic mobiles. Default: off."),
+    _setting(
+        "production",
+        "--production",
+        "Run without the sandbox's extras: peeking and magic mobiles.",
+        group=_DELIVERY,
+    ),
 ]
 ExposeSandbox = Annotated[
-    bool, typer.Option("--expose-sandbox", help="Allow a sandbox to listen beyond loopback. Default: off.")
+    bool,
+    typer.Option(
+        "--expose-sandbox",
+        help="Allow a sandbox to listen beyond loopback.",
+        show_default=False,
+        rich_help_panel=_SANDBOX,
+    ),
 ]
 Speed = Annotated[
     float,
-    typer.Option(help="Sandbox: how many times as fast as real time its clock runs. Default: 1.", show_default=False),
+    typer.Option(
+        help="How many times as fast as real time its clock runs.", metavar="FACTOR", rich_help_panel=_SANDBOX
+    ),
 ]
 Rules = Annotated[
     list[str] | None,
-    typer.Option(help=f"Rate limit of a mobile, such as 1/60s; repeatable. Default: {' '.join(defaults.RULES)}."),
+    _setting("rules", "--rule", "Rate limit of a mobile. Repeatable.", "COUNT/DURATION", group=_LIMITS),
 ]
 AppRules = Annotated[
-    list[str] | None, typer.Option(help="Rate limit of an app, such as 100/1s; repeatable. Default: none.")
+    list[str] | None,
+    _setting(
+        "app_rules",
+        "--app-rule",
+        "Rate limit of an app, such as 100/1s. Repeatable.",
+        "COUNT/DURATION",
+        group=_LIMITS,
+        default="none",
+    ),
 ]
-Tries = Annotated[int | None, typer.Option(help=f"Wrong codes allowed for a message. Default: {defaults.TRIES}.")]
+Tries = Annotated[
+    int | None, _setting("tries", "--tries", "Wrong codes allowed for a message.", "NUMBER", group=_LIMITS)
+]
 FailuresPerHour = Annotated[
     int | None,
-    typer.Option(help=f"Wrong codes allowed for a mobile in an hour. Default: {defaults.FAILURES_PER_HOUR}."),
+    _setting(
+        "failures_per_hour",
+        "--failures-per-hour",
+        "Wrong codes allowed for a mobile in an hour.",
+        "NUMBER",
+        group=_LIMITS,
+    ),
 ]
 StrictMedia = Annotated[
-    bool | None, typer.Option("--strict-media", help="Accept only the media type application/json. Default: off.")
+    bool | None,
+    _setting("strict_media", "--strict-media", "Accept only the media type application/json.", group=_LIMITS),
 ]
-AdminHost = Annotated[str | None, typer.Option(help="Address of the admin port. Default: 127.0.0.1.")]
+AdminPort = Annotated[
+    int | None,
+    _setting(
+        "admin_port",
+        "--admin-port",
+        "Serve /healthz, /readyz and /metrics on this port; 0 takes a free one.",
+        "PORT",
+        group=_MONITORING,
+        default="no port",
+    ),
+]
+DeliverAdminPort = Annotated[
+    int | None,
+    typer.Option(
+        help="Serve /healthz, /readyz and /metrics on this port; 0 takes a free one.",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        show_default="no port",
+        rich_help_panel=_MONITORING,
+    ),
+]
+AdminHost = Annotated[
+    str | None, _setting("admin_host", "--admin-host", "Address of the admin port.", "HOST", group=_MONITORING)
+]
 LogCalls = Annotated[
     bool | None,
-    typer.Option(
+    _setting(
+        "log_calls",
         "--log-calls/--no-log-calls",
-        help="Log each call to stderr as a line of JSON. Default: in production.",
-        show_default=False,
+        "Log each call to stderr as a line of JSON.",
+        group=_MONITORING,
+        default="in production",
     ),
 ]
 MaxInFlight = Annotated[
     int | None,
-    typer.Option(
-        help=f"Calls handled at once; further ones are answered {ReturnCode.SERVER_ERROR:d} at once. Default: 1000."
+    _setting(
+        "max_in_flight",
+        "--max-in-flight",
+        f"Calls handled at once; further ones are answered {ReturnCode.SERVER_ERROR:d} at once.",
+        "NUMBER",
+        group=_LIMITS,
     ),
 ]
 AddedLatency = Annotated[
-    str, typer.Option("--latency", help="Sandbox: added latency, such as 20ms, or 20ms~0.5 for log-normal.")
+    str,
+    typer.Option(
+        "--latency",
+        help="Added latency, such as 20ms, or 20ms~0.5 for log-normal.",
+        metavar="DURATION[~SIGMA]",
+        rich_help_panel=_SANDBOX,
+    ),
 ]
 ErrorShare = Annotated[
-    float, typer.Option(help=f"Sandbox: share of calls answered {ReturnCode.SERVER_ERROR:d}, 0 to 1.")
+    float,
+    typer.Option(
+        help=f"Share of calls answered {ReturnCode.SERVER_ERROR:d}, 0 to 1.",
+        metavar="SHARE",
+        rich_help_panel=_SANDBOX,
+    ),
 ]
 DropShare = Annotated[
-    float, typer.Option(help="Sandbox: share of calls whose connection is closed without a response, 0 to 1.")
+    float,
+    typer.Option(
+        help="Share of calls whose connection is closed without a response, 0 to 1.",
+        metavar="SHARE",
+        rich_help_panel=_SANDBOX,
+    ),
 ]
 StallPattern = Annotated[
     str | None,
-    typer.Option("--stall", help="Sandbox: answer nothing for 200ms of every 2s if given as 200ms/2s. Default: none."),
+    typer.Option(
+        "--stall",
+        help="Answer nothing for 200ms of every 2s if given as 200ms/2s.",
+        metavar="LENGTH/PERIOD",
+        show_default="none",
+        rich_help_panel=_SANDBOX,
+    ),
 ]
 UntilStdinCloses = Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)]
 
@@ -118,35 +236,54 @@ UntilStdinCloses = Annotated[bool, typer.Option("--until-stdin-closes", hidden=T
 def serve(
     host: Host = None,
     port: Port = None,
+    workers: Workers = None,
     store: ServeStore = None,
     key_file: KeyFile = None,
-    workers: Workers = None,
     production: Production = None,
-    expose_sandbox: ExposeSandbox = False,
-    speed: Speed = 1.0,
-    rule: Rules = None,
-    app_rule: AppRules = None,
+    provider: Provider = None,
+    rules: Rules = None,
+    app_rules: AppRules = None,
     tries: Tries = None,
     failures_per_hour: FailuresPerHour = None,
+    max_in_flight: MaxInFlight = None,
     strict_media: StrictMedia = None,
     admin_port: AdminPort = None,
     admin_host: AdminHost = None,
     log_calls: LogCalls = None,
-    max_in_flight: MaxInFlight = None,
+    expose_sandbox: ExposeSandbox = False,
+    speed: Speed = 1.0,
     latency: AddedLatency = "0ms",
     error_share: ErrorShare = 0.0,
     drop_share: DropShare = 0.0,
     stall: StallPattern = None,
-    provider: Provider = None,
     as_json: Json = False,
     until_stdin_closes: UntilStdinCloses = False,
 ) -> None:
-    """Run the API: a sandbox with a ready-made app, or with --production the service alone."""
+    """Run the API: a sandbox with a ready-made app, or with --production the service alone.
+
+    Settings that are not given come from SMSCODE_* variables, .env, and [service] of smscode.toml, in this order.
+
+    Examples:
+        A sandbox in this terminal; its output is what a client needs:
+
+        $ smscode serve --port 8018
+        export SMSCODE_BASE_URL=http://127.0.0.1:8018
+        export SMSCODE_APP_KEY=...
+        ...
+
+        A sandbox that is slow and fails now and then:
+
+        $ smscode serve --port 8018 --latency 20ms~0.5 --error-share 0.01 --json
+        {"url": "http://127.0.0.1:8018", ...
+
+    """
     from toolkit.service.process import supervisor
     from toolkit.service.process.config import ServiceConfig
     from toolkit.service.sandbox import Faults, Latency, Stall
     from toolkit.settings import load_service
 
+    if expose_sandbox and production:
+        raise InputError("--expose-sandbox and --production exclude one another: production has no sandbox")
     settings = load_service(
         host=host,
         port=port,
@@ -154,8 +291,8 @@ def serve(
         key_file=key_file,
         workers=workers,
         production=production,
-        rules=rule,
-        app_rules=app_rule,
+        rules=rules,
+        app_rules=app_rules,
         tries=tries,
         failures_per_hour=failures_per_hour,
         strict_media=strict_media,
@@ -182,12 +319,31 @@ _VARIABLES = {
 
 def deliver(
     store: Annotated[
-        str | None, typer.Option(help="Redis store that the services share, redis://host:port. Default: SMSCODE_STORE.")
+        str | None,
+        typer.Option(
+            help="Redis store that the services share, redis://host:port.",
+            metavar="URL",
+            show_default="SMSCODE_STORE, or store in [service] of smscode.toml",
+            rich_help_panel=_STORE,
+        ),
     ] = None,
     provider: Provider = None,
-    admin_port: AdminPort = None,
+    admin_port: DeliverAdminPort = None,
 ) -> None:
-    """Deliver the messages of services that share a Redis store. With SQLite the service itself delivers."""
+    """Deliver the messages of services that share a Redis store. With SQLite the service itself delivers.
+
+    The provider's URL and secret are settings: SMSCODE_WEBHOOK_URL and SMSCODE_WEBHOOK_SECRET, or SMSCODE_SMPP_URL and
+    SMSCODE_SMPP_PASSWORD.
+
+    Examples:
+        $ smscode deliver --store redis://127.0.0.1:6379 --provider webhook
+        Delivering by webhook. Ctrl-C stops it.
+
+        $ smscode deliver --store redis://127.0.0.1:6379 --provider webhook --admin-port 9101
+        Delivering by webhook. Ctrl-C stops it.
+        /healthz, /readyz and /metrics at http://127.0.0.1:9101
+
+    """
     from toolkit.service.process import runtime
     from toolkit.service.process.config import ServiceConfig
     from toolkit.settings import load_service
@@ -219,17 +375,30 @@ def _announce_admin_port(description: dict[str, Any]) -> None:
         say(f"/healthz, /readyz and /metrics at {description['admin_url']}")
 
 
-@apps.command("create")
+@apps.command("create", cls=Command)
 def app_create(
     store: Store = None,
-    balance: Annotated[int, typer.Option(help="Balance in messages.")] = 0,
+    balance: Annotated[int, typer.Option(help="Balance in messages.", metavar="NUMBER")] = 0,
     ttl_s: TtlS = defaults.TTL_S,
     text: Annotated[
-        str, typer.Option(help="Text of a message, with {code} once. The signature counts towards its length.")
+        str,
+        typer.Option(
+            help="Text of a message, with {code} once. The signature counts towards its length.", metavar="TEXT"
+        ),
     ] = "Your verification code is {code}.",
     as_json: Json = False,
 ) -> None:
-    """Create an app with a first template. Its secret is shown only this once."""
+    """Create an app with a first template. Its secret is shown only this once.
+
+    Examples:
+        $ smscode app create --store sqlite:///sms.db --balance 1000
+        app_key ...  master_secret ...  temp_id
+        ...
+
+        $ smscode app create --store sqlite:///sms.db --ttl 120 --text 'Shop: {code} is your code.' --json
+        {"app_key": "...", "master_secret": "...", "temp_id": ...}
+
+    """
     from toolkit.service.admin.operations import advise_ttl
 
     created = _administer(store, "create_app", balance=balance, ttl_s=ttl_s, text=text)
@@ -241,59 +410,122 @@ def app_create(
     return say("Keep the secret: it can't be shown again.")
 
 
-@apps.command("list")
+@apps.command("list", cls=Command)
 def app_list(store: Store = None, as_json: Json = False) -> None:
-    """List the apps with their balance in messages."""
+    """List the apps with their balance in messages.
+
+    Examples:
+        $ smscode app list --store sqlite:///sms.db
+        app_key ... balance ...
+        ...
+
+        $ smscode app list --store sqlite:///sms.db --json
+        [{"app_key": "...", ...}]
+
+    """
     show(_administer(store, "list_apps"), as_json)
 
 
-@apps.command("topup", context_settings={"ignore_unknown_options": True})  # -5 is a number of messages
+@apps.command("topup", cls=Command, context_settings={"ignore_unknown_options": True})  # -5 is a number of messages
 def app_topup(
     app_key: AppKey,
-    messages: Annotated[int, typer.Argument(help="Messages to add; a negative number subtracts.")],
+    messages: Annotated[int, typer.Argument(help="Messages to add; a negative number subtracts.", metavar="MESSAGES")],
     idempotency_key: Annotated[
         str,
-        typer.Option(help="Name of this top-up, e.g. an invoice's number: repeating it adds nothing. Default: none."),
+        typer.Option(
+            help="Name of this top-up, e.g. an invoice's number: repeating it adds nothing.",
+            metavar="NAME",
+            show_default="none",
+        ),
     ] = "",
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Add messages to an app's balance."""
+    """Add messages to an app's balance.
+
+    Examples:
+        $ smscode app topup APP_KEY 5000 --store sqlite:///sms.db --idempotency-key invoice-2026-118
+        ...
+
+        $ smscode app topup APP_KEY -200 --store sqlite:///sms.db
+        ...
+
+    """
     arguments = {"app_key": app_key, "messages": messages, "idempotency_key": idempotency_key}
     show([_administer(store, "top_up", **arguments)], as_json)
 
 
-@apps.command("suspend")
+@apps.command("suspend", cls=Command)
 def app_suspend(app_key: AppKey, store: Store = None, as_json: Json = False) -> None:
-    """Suspend an app: its calls are answered 'auth failed'."""
+    """Suspend an app: its calls are answered 'auth failed'.
+
+    Examples:
+        $ smscode app suspend APP_KEY --store sqlite:///sms.db
+        ...
+
+        $ smscode app suspend APP_KEY --store sqlite:///sms.db --json
+        [{...}]
+
+    """
     show([_administer(store, "change_app", app_key=app_key, suspended=True)], as_json)
 
 
-@apps.command("resume")
+@apps.command("resume", cls=Command)
 def app_resume(app_key: AppKey, store: Store = None, as_json: Json = False) -> None:
-    """Resume a suspended app."""
+    """Resume a suspended app.
+
+    Examples:
+        $ smscode app resume APP_KEY --store sqlite:///sms.db
+        ...
+
+        $ smscode app resume APP_KEY --store sqlite:///sms.db --json
+        [{...}]
+
+    """
     show([_administer(store, "change_app", app_key=app_key, suspended=False)], as_json)
 
 
-@apps.command("permit")
+@apps.command("permit", cls=Command)
 def app_permit(
     app_key: AppKey,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke the permission. Default: off.")] = False,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke the permission.", show_default=False)] = False,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Grant an app the SMS-code permission, or revoke it: its sends are answered 'no sms code auth'."""
+    """Grant an app the SMS-code permission, or revoke it: its sends are answered 'no sms code auth'.
+
+    Examples:
+        $ smscode app permit APP_KEY --store sqlite:///sms.db
+        ...
+
+        $ smscode app permit APP_KEY --revoke --store sqlite:///sms.db
+        ...
+
+    """
     show([_administer(store, "change_app", app_key=app_key, permitted=not revoke)], as_json)
 
 
-@apps.command("rotate")
+@apps.command("rotate", cls=Command)
 def app_rotate(
     app_key: AppKey,
-    overlap_s: Annotated[int, typer.Option("--overlap", help="Seconds for which the old secret stays valid.")] = 86400,
+    overlap_s: Annotated[
+        int, typer.Option("--overlap", help="Time for which the old secret stays valid.", metavar="SECONDS")
+    ] = 86400,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Give an app a new secret, which is shown only this once. The old one stays valid for a while."""
+    """Give an app a new secret, which is shown only this once. The old one stays valid for a while.
+
+    Examples:
+        $ smscode app rotate APP_KEY --store sqlite:///sms.db
+        ...
+
+        The old secret ends at once:
+
+        $ smscode app rotate APP_KEY --overlap 0 --store sqlite:///sms.db --json
+        {"app_key": "...", ...}
+
+    """
     rotated = _administer(store, "rotate_secret", app_key=app_key, overlap_s=overlap_s)
     if as_json:
         return show_json(rotated)
@@ -301,15 +533,26 @@ def app_rotate(
     return say("Keep the secret: it can't be shown again.")
 
 
-@templates.command("add")
+@templates.command("add", cls=Command)
 def template_add(
     app_key: AppKey,
-    text: Annotated[str, typer.Argument(help="Text of a message, with {code} once. The signature is part of it.")],
+    text: Annotated[
+        str, typer.Argument(help="Text of a message, with {code} once. The signature is part of it.", metavar="TEXT")
+    ],
     ttl_s: TtlS = defaults.TTL_S,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Add a template to an app."""
+    """Add a template to an app.
+
+    Examples:
+        $ smscode template add APP_KEY 'Shop: {code} is your code.' --store sqlite:///sms.db
+        ...
+
+        $ smscode template add APP_KEY '{code}: valid for two minutes' --ttl 120 --store sqlite:///sms.db --json
+        [{...}]
+
+    """
     from toolkit.service.admin.operations import advise_ttl
 
     if warning := advise_ttl(ttl_s):
@@ -317,55 +560,108 @@ def template_add(
     show([_administer(store, "add_template", app_key=app_key, text=text, ttl_s=ttl_s)], as_json)
 
 
-@templates.command("list")
+@templates.command("list", cls=Command)
 def template_list(
-    app_key: Annotated[str | None, typer.Option(help="Only the templates of this app. Default: all.")] = None,
-    store: Store = None,
-    as_json: Json = False,
-) -> None:
-    """List templates with their segments (messages charged for a send) and the lifetime of their codes."""
-    show(_administer(store, "list_templates", app_key=app_key), as_json)
-
-
-@templates.command("disable")
-def template_disable(
-    temp_id: Annotated[int, typer.Argument(help="The template's number.")], store: Store = None, as_json: Json = False
-) -> None:
-    """Disable a template: sends with it are answered 'invalid temp_id'."""
-    show([_administer(store, "change_template", temp_id=temp_id, enabled=False)], as_json)
-
-
-@templates.command("enable")
-def template_enable(
-    temp_id: Annotated[int, typer.Argument(help="The template's number.")], store: Store = None, as_json: Json = False
-) -> None:
-    """Enable a template that was disabled."""
-    show([_administer(store, "change_template", temp_id=temp_id, enabled=True)], as_json)
-
-
-@templates.command("edit")
-def template_edit(
-    temp_id: Annotated[int, typer.Argument(help="The template's number.")],
-    text: Annotated[str | None, typer.Option(help="New text, with {code} once. Default: unchanged.")] = None,
-    ttl_s: Annotated[
-        int | None, typer.Option("--ttl", help="New lifetime of a code in seconds. Default: unchanged.")
+    app_key: Annotated[
+        str | None, typer.Option(help="Only the templates of this app.", metavar="APP_KEY", show_default="all apps")
     ] = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Change a template. Messages that wait for delivery get the new text, at the price of the old one."""
+    """List templates with their segments (messages charged for a send) and the lifetime of their codes.
+
+    Examples:
+        $ smscode template list --store sqlite:///sms.db
+        temp_id ... segments ...
+        ...
+
+        $ smscode template list --app-key APP_KEY --store sqlite:///sms.db --json
+        [{...}]
+
+    """
+    show(_administer(store, "list_templates", app_key=app_key), as_json)
+
+
+@templates.command("disable", cls=Command)
+def template_disable(temp_id: TemplateNumber, store: Store = None, as_json: Json = False) -> None:
+    """Disable a template: sends with it are answered 'invalid temp_id'.
+
+    Examples:
+        $ smscode template disable 1 --store sqlite:///sms.db
+        ...
+
+        $ smscode template disable 1 --store sqlite:///sms.db --json
+        [{...}]
+
+    """
+    show([_administer(store, "change_template", temp_id=temp_id, enabled=False)], as_json)
+
+
+@templates.command("enable", cls=Command)
+def template_enable(temp_id: TemplateNumber, store: Store = None, as_json: Json = False) -> None:
+    """Enable a template that was disabled.
+
+    Examples:
+        $ smscode template enable 1 --store sqlite:///sms.db
+        ...
+
+        $ smscode template enable 1 --store sqlite:///sms.db --json
+        [{...}]
+
+    """
+    show([_administer(store, "change_template", temp_id=temp_id, enabled=True)], as_json)
+
+
+@templates.command("edit", cls=Command)
+def template_edit(
+    temp_id: TemplateNumber,
+    text: Annotated[
+        str | None, typer.Option(help="New text, with {code} once.", metavar="TEXT", show_default="unchanged")
+    ] = None,
+    ttl_s: Annotated[
+        int | None,
+        typer.Option("--ttl", help="New lifetime of a code, 1 to 86400.", metavar="SECONDS", show_default="unchanged"),
+    ] = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Change a template. Messages that wait for delivery get the new text, at the price of the old one.
+
+    Examples:
+        $ smscode template edit 1 --text 'Your code: {code}' --store sqlite:///sms.db
+        ...
+
+        $ smscode template edit 1 --ttl 120 --store sqlite:///sms.db
+        ...
+
+    """
     from toolkit.service.admin.operations import advise_ttl
 
+    if text is None and ttl_s is None:
+        raise InputError("nothing to change: give --text or --ttl, e.g. --ttl 300")
     if ttl_s is not None and (warning := advise_ttl(ttl_s)):
         say(f"warning: {warning}")
     show([_administer(store, "change_template", temp_id=temp_id, text=text, ttl_s=ttl_s)], as_json)
 
 
-@messages.command("show")
+@messages.command("show", cls=Command)
 def message_show(
-    msg_id: Annotated[str, typer.Argument(help="The message's msg_id.")], store: Store = None, as_json: Json = False
+    msg_id: Annotated[str, typer.Argument(help="The message's msg_id.", metavar="MSG_ID")],
+    store: Store = None,
+    as_json: Json = False,
 ) -> None:
-    """Show a message's state, the carrier's code, the attempts to deliver it, and its times in UTC."""
+    """Show a message's state, the carrier's code, the attempts to deliver it, and its times in UTC.
+
+    Examples:
+        $ smscode message show MSG_ID --store sqlite:///sms.db
+        message ...
+        state ...
+        ...
+
+        $ smscode message show MSG_ID --store sqlite:///sms.db --json
+        {"msg_id": "MSG_ID", ...}
+
+    """
     shown = _administer(store, "show_message", msg_id=msg_id)
     if as_json:
         return show_json(shown)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolkit.cli.output import Json, say, show, show_json
+from toolkit.api import defaults
+from toolkit.cli.output import OUTPUT, Json, say, show, show_json
 
 if TYPE_CHECKING:
     from toolkit.simulation import SimulationPlan, SimulationProgress
@@ -21,31 +22,62 @@ _COLUMNS = ("kind", "started", "ended", "endpoint", "app_key", "prefix", "calls"
 
 
 def simulate(
-    days: Annotated[int, typer.Option(help="Number of UTC days.")] = 30,
-    calls: Annotated[str, typer.Option(help="Number of calls in all, such as 500k or 10M. Within 2 %.")] = "10M",
-    seed: Annotated[int, typer.Option(help="Seed of the random numbers, a whole number.")] = 1,
-    start: Annotated[str, typer.Option(help="First day, such as 2026-11-01.")] = "2026-11-01",
+    days: Annotated[int, typer.Option(help="Number of UTC days.", metavar="NUMBER")] = 30,
+    calls: Annotated[
+        str, typer.Option(help="Number of calls in all, such as 500k or 10M. Within 2 %.", metavar="NUMBER")
+    ] = "10M",
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.", metavar="NUMBER")] = 1,
+    start: Annotated[str, typer.Option(help="First day.", metavar="DATE")] = "2026-11-01",
     rule: Annotated[
         list[str] | None,
-        typer.Option(help="Rate limit of sends to a mobile, such as 1/60s. Repeatable. Default: the API's limits."),
+        typer.Option(
+            help="Rate limit of sends to a mobile, such as 1/60s. Repeatable.",
+            metavar="COUNT/DURATION",
+            show_default=" ".join(defaults.RULES),
+        ),
     ] = None,
     incidents: Annotated[
-        str, typer.Option(help="Incidents to include: all, none, or kinds separated by commas: outage,pumping.")
+        str,
+        typer.Option(
+            help="Incidents to include: all, none, or kinds separated by commas: outage,pumping.", metavar="KINDS"
+        ),
     ] = "all",
     growth_per_day: Annotated[
-        float, typer.Option(help="Growth of the traffic from one day to the next, such as 0.003 for 0.3 %.")
+        float,
+        typer.Option(help="Growth of the traffic from one day to the next, such as 0.003 for 0.3 %.", metavar="RATIO"),
     ] = 0.001,
     vendor_statement: Annotated[
-        bool, typer.Option("--vendor-statement", help="Write statements as vendors in China do, in Beijing time.")
+        bool,
+        typer.Option(
+            "--vendor-statement",
+            help="Write statements as vendors in China do, in Beijing time.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the calls, incidents.json, prices and statements.")] = Path(
-        "simulated"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for the calls, incidents.json, prices and statements.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Path("simulated"),
     as_json: Json = False,
 ) -> None:
     """Write simulated traffic as call records, one Parquet file a day, with labelled incidents.
 
     The same options give the same files. Ctrl-C keeps the complete days; run the same command again to continue.
+
+    Examples:
+        $ smscode simulate --days 2 --calls 20k --out small
+        Incidents
+        kind ...
+        ...
+
+        $ smscode simulate --days 2 --calls 20k --incidents none --out quiet --json
+        {"days": 2, "calls": ...}
+
     """
     from toolkit.api.rate_rules import DEFAULT_RULES, Rule
     from toolkit.simulation import SimulationPlan

@@ -159,7 +159,7 @@ class ClientCore:
         try:
             self._send_url = httpx.URL(self.base_url + wire.CODES_PATH)
         except httpx.InvalidURL as error:  # e.g. an IP address with a part above 255
-            raise InputError(f"invalid base URL: {error}; write e.g. https://api.sms.jpush.cn") from None
+            raise InputError(f"invalid base_url: {error}; expected a host, e.g. https://api.sms.jpush.cn") from None
         self.host = self._send_url.netloc
 
     def send(self, mobile: str | int, temp_id: int | str) -> Call:

@@ -133,9 +133,7 @@ class Faults:
     def __post_init__(self) -> None:
         for name in ("error_share", "drop_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"invalid {name.replace('_', ' ')} {getattr(self, name)}: expected a share from 0 to 1"
-                )
+                raise InputError(f"invalid {name} {getattr(self, name)}: expected a share from 0 to 1")
 
 
 NO_FAULTS = Faults()

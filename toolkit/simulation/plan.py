@@ -82,19 +82,21 @@ class SimulationPlan:
     def __post_init__(self) -> None:
         object.__setattr__(self, "incidents", tuple(kind for kind in ALL_INCIDENTS if kind in self.incidents))
         if not 1 <= self.days <= _MAX_DAYS:
-            raise InputError(f"days {self.days}: expected 1 to {_MAX_DAYS:,}")
+            raise InputError(f"invalid days {self.days}: expected 1 to {_MAX_DAYS:,}")
         if not self.days * _MIN_CALLS_PER_DAY <= self.calls <= _MAX_CALLS:
             raise InputError(
-                f"calls {self.calls}: expected at least {_MIN_CALLS_PER_DAY:,} a day and at most {_MAX_CALLS:,} in all"
+                f"invalid calls {self.calls}: expected at least {_MIN_CALLS_PER_DAY:,} a day and at most {_MAX_CALLS:,}"
+                " in all"
             )
         if not 0 <= self.seed < _MAX_SEED:
-            raise InputError(f"seed {self.seed}: expected a whole number from 0 to 2^63 - 1")
+            raise InputError(f"invalid seed {self.seed}: expected a whole number from 0 to 2^63 - 1")
         if not abs(self.growth_per_day) <= _MAX_GROWTH:
             raise InputError(
-                f"growth per day {self.growth_per_day}: expected -{_MAX_GROWTH} to {_MAX_GROWTH}, e.g. 0.003 for 0.3 %"
+                f"invalid growth_per_day {self.growth_per_day}: expected -{_MAX_GROWTH} to {_MAX_GROWTH}, e.g. 0.003"
+                " for 0.3 %"
             )
         if not 1970 <= self.start.year <= 2200:
-            raise InputError(f"start {self.start}: expected a day of the years 1970 to 2200")
+            raise InputError(f"invalid start {self.start}: expected a day of the years 1970 to 2200")
 
     @property
     def start_ns(self) -> int:
@@ -131,7 +133,7 @@ def parse_calls(text: str) -> int:
     """
     match = _CALLS.fullmatch(text.strip())
     if not match:
-        raise InputError(f"calls {text!r}: expected a number, such as 10M, 500k or 2_000_000")
+        raise InputError(f"invalid calls {text!r}: expected a number, such as 10M, 500k or 2_000_000")
     whole, _, fraction = match[1].replace("_", "").replace(",", "").partition(".")
     thousandths = int(whole) * 1000 + int(fraction.ljust(3, "0"))
     return thousandths * _FACTORS[match[2].lower()] // 1000
@@ -142,7 +144,7 @@ def parse_start(text: str) -> date:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise InputError(f"start {text!r}: expected a date, such as 2026-11-01") from None
+        raise InputError(f"invalid start {text!r}: expected a date, such as 2026-11-01") from None
 
 
 def parse_incidents(text: str) -> tuple[IncidentKind, ...]:
@@ -160,9 +162,11 @@ def parse_incidents(text: str) -> tuple[IncidentKind, ...]:
     names = text.replace(",", " ").split()
     for name in names:
         if name not in known:
-            raise InputError(f"incident {name!r}: unknown (choose from {', '.join(known)}, or write all or none)")
+            raise InputError(f"unknown incidents {name!r} (choose from {', '.join(known)}, or write all or none)")
     if not names:
-        raise InputError("incidents '': expected all, none, or kinds separated by commas, such as outage,pumping")
+        raise InputError(
+            "invalid incidents '': expected all, none, or kinds separated by commas, such as outage,pumping"
+        )
     return tuple(known[name] for name in names)
 
 

@@ -190,11 +190,11 @@ def test_a_refund_is_a_refund(refund, tmp_path):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"decimal": "'"}, "invalid decimal sign"),
-        ({"delimiter": ", "}, "invalid delimiter"),
-        ({"currency": "yuan"}, "invalid currency"),
-        ({"encoding": "gb-18030-x"}, "unknown encoding 'gb-18030-x'"),
-        ({"encoding": "base64"}, "unknown encoding 'base64'"),
+        ({"decimal": "'"}, "invalid statement_decimal"),
+        ({"delimiter": ", "}, "invalid statement_delimiter"),
+        ({"currency": "yuan"}, "invalid statement_currency"),
+        ({"encoding": "gb-18030-x"}, "unknown statement_encoding 'gb-18030-x'"),
+        ({"encoding": "base64"}, "unknown statement_encoding 'base64'"),
     ],
 )
 def test_an_invalid_form_is_refused(option, message):

@@ -153,7 +153,7 @@ def test_the_old_secret_stays_valid_during_the_overlap_of_a_rotation(
         secrets.append(administer(store, "app", "rotate", key, "--overlap", overlap_s)["master_secret"])
         assert [codes(), codes()] == [expected, expected]
     refused = smscode("app", "rotate", key, "--overlap", "-1", "--store", store)
-    assert (refused.returncode, "invalid overlap -1" in refused.stderr) == (2, True)
+    assert (refused.returncode, "invalid --overlap -1" in refused.stderr) == (2, True)
 
 
 def test_only_creating_an_app_creates_a_store(tmp_path: Path) -> None:

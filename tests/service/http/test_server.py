@@ -186,7 +186,10 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
         (["--speed", "0"], "expected a number above 0"),
         (["--store", "postgres://localhost"], "give sqlite:///path.db, or redis://host:port"),
         (["--store", "redis://127.0.0.1:1"], "redis://127.0.0.1:1: can't be used as a store: Redis: "),
-        (["--workers", "2"], "only one process can use a SQLite store; several need Redis: --store redis://host:port"),
+        (
+            ["--workers", "2"],
+            "invalid --workers 2: only one process can use a SQLite store; several need a Redis store",
+        ),
         (["--workers", "2", "--store", "sqlite:///x.db"], "several need Redis"),
         (["--store", "sqlite:////nowhere/at/all.db"], "create a store there"),
         (["--rule", "one a minute"], "expected COUNT/DURATION, e.g. 1/60s"),

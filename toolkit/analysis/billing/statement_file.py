@@ -80,13 +80,13 @@ class StatementFormat:
         try:
             "".encode(self.encoding or "utf-8")
         except LookupError:
-            raise InputError(f"unknown encoding {self.encoding!r} of a statement: expected e.g. gb18030") from None
+            raise InputError(f"unknown statement_encoding {self.encoding!r}: expected e.g. gb18030") from None
         if self.decimal not in (None, ".", ","):
-            raise InputError(f"invalid decimal sign {self.decimal!r} of a statement: expected . or ,")
+            raise InputError(f"invalid statement_decimal {self.decimal!r}: expected . or ,")
         if self.delimiter is not None and len(self.delimiter) != 1:
-            raise InputError(f"invalid delimiter {self.delimiter!r} of a statement: expected one character, e.g. ;")
+            raise InputError(f"invalid statement_delimiter {self.delimiter!r}: expected one character, e.g. ;")
         if self.currency is not None and not re.fullmatch("[A-Z]{3}", self.currency):
-            raise InputError(f"invalid currency {self.currency!r} of a statement: expected an ISO 4217 code, e.g. CNY")
+            raise InputError(f"invalid statement_currency {self.currency!r}: expected an ISO 4217 code, e.g. CNY")
 
 
 def read_rows(path: Path, columns: Mapping[str, str], given: StatementFormat) -> Iterator[Row]:

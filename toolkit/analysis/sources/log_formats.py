@@ -91,7 +91,7 @@ def parse_log_format(log_format: str) -> LineFormat:
     parts = re.split(r"\$(\w+)", log_format)
     names = tuple(parts[1::2])
     if not names or len(set(names)) < len(names):
-        raise InputError(f"invalid log format {log_format!r}: copy it from nginx.conf, with each $variable once")
+        raise InputError(f"invalid log_format {log_format!r}: copy it from nginx.conf, with each $variable once")
     first, *between, last = parts[::2]
 
     def split(line: str) -> list[str] | None:

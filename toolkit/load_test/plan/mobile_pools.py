@@ -146,13 +146,13 @@ def _read_zipf(value: str) -> Pool:
     except ValueError:
         exponent = math.nan
     if not 1 < exponent <= 100:
-        raise InputError(f"invalid mobiles zipf:{value}: expected an exponent above 1 and at most 100, e.g. zipf:1.1")
+        raise InputError(f"invalid mobiles 'zipf:{value}': expected an exponent above 1 and at most 100, e.g. zipf:1.1")
     return partial(zipf, exponent)
 
 
 def _read_prefix(value: str) -> Pool:
     if not _PREFIX.fullmatch(value) or value.startswith(_MAGIC):
-        raise InputError(f"invalid mobiles prefix:{value}: expected the first 2 to 11 digits of mainland mobiles")
+        raise InputError(f"invalid mobiles 'prefix:{value}': expected the first 2 to 11 digits of mainland mobiles")
     return lambda seed, shard, shards: sequential(value, shard, shards)
 
 
@@ -160,11 +160,11 @@ def _read_file(value: str) -> Pool:
     try:
         lines = Path(value).read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as problem:
-        raise InputError(f"invalid mobiles file:{value}: the file cannot be read: {type(problem).__name__}") from None
+        raise InputError(f"invalid mobiles 'file:{value}': the file cannot be read: {type(problem).__name__}") from None
     mobiles = [parse_mobile(line) for line in lines]
     if None in mobiles or not mobiles:
         reason = f"entry {mobiles.index(None) + 1} is not a mobile" if mobiles else "the file is empty"
-        raise InputError(f"invalid mobiles file:{value}: {reason}; expected one mobile per line")
+        raise InputError(f"invalid mobiles 'file:{value}': {reason}; expected one mobile per line")
     distinct = tuple(dict.fromkeys(filter(None, mobiles)))
     return lambda seed, shard, shards: _without_magic(islice(distinct, shard, None, shards))
 
@@ -172,7 +172,7 @@ def _read_file(value: str) -> Pool:
 def _read_magic(value: str) -> Pool:
     code = find(int(value)) if value.isdecimal() else None
     if code is None:
-        raise InputError(f"invalid mobiles magic:{value}: expected a return code, see `smscode codes`")
+        raise InputError(f"invalid mobiles 'magic:{value}': expected a return code, see `smscode codes`")
     return lambda seed, shard, shards: repeat(f"{_MAGIC}{code:d}")
 
 

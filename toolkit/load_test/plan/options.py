@@ -43,6 +43,7 @@ from toolkit.load_test.plan.expectations import MAX_SPEED, Expectations, Service
 from toolkit.load_test.plan.target_guard import cap_messages
 from toolkit.records.call_record import parse_expected
 from toolkit.runs.thresholds import Threshold, add_default, parse_threshold
+from toolkit.validation import name_input
 
 if TYPE_CHECKING:
     from toolkit.load_test.plan.schedule import Schedule
@@ -67,7 +68,8 @@ class Option:
         flag: Option of `smscode load`, e.g. ``--max-messages``. A tuple is given by repeating it.
         argument: Argument of the locust process.
         variable: Environment variable of the locust process.
-        group: Heading of the argument in `locust --help`.
+        metavar: Kind of value that the help shows, e.g. DURATION.
+        group: Heading of the option in `smscode load --help` and in `locust --help`.
         on_page: Whether locust's web page offers it. Permissions and paths are not offered there.
         expects: A form that works, for error messages.
         default: The default in words, if it is not the field's.
@@ -79,6 +81,7 @@ class Option:
     flag: str | None = None
     argument: str | None = None
     variable: str | None = None
+    metavar: str = ""
     group: str = "load"
     on_page: bool = True
     expects: str = "another value"
@@ -91,10 +94,10 @@ class Option:
         """The name of ``argument`` in locust's parsed options."""
         return (self.argument or "").lstrip("-").replace("-", "_")
 
-    def describe(self, value: object) -> str:
-        """Return an error message about a value of this option."""
-        name = self.flag or self.argument or self.variable
-        return f"invalid {name} {str(value)!r}: expected {self.expects}"
+    @property
+    def name(self) -> str:
+        """The name for error messages: the option of `smscode load`, if it has one."""
+        return self.flag or self.argument or self.variable or ""
 
 
 def _read_duration(value: object) -> object:
@@ -134,6 +137,16 @@ def _split(texts: Any) -> Any:
     return " ".join(texts).replace(",", " ").split()
 
 
+def _check_expected(text: str) -> str:
+    parse_expected([text])
+    return text
+
+
+_Condition = Annotated[str, AfterValidator(lambda text: str(parse_threshold(text)))]
+_Rule = Annotated[str, AfterValidator(lambda text: str(Rule.parse(text)))]
+_Outcome = Annotated[str, AfterValidator(_check_expected)]
+
+
 class LoadOptions(BaseModel):
     """Options of one load test. The load is given by exactly one of ``users``, ``rate_per_s`` and ``stages``.
 
@@ -159,6 +172,7 @@ class LoadOptions(BaseModel):
         Option(
             "Time during which new calls are started, e.g. 10s, 2m or 1h.",
             flag="--duration",
+            metavar="DURATION",
             expects=f"a duration above 0, {EXAMPLES}",
             default="10s, or the length of the stages",
             label="Duration",
@@ -171,6 +185,7 @@ class LoadOptions(BaseModel):
         Option(
             "Concurrent users. Each has one connection and waits for every response.",
             flag="--users",
+            metavar="NUMBER",
             expects="a whole number of users, at least 1",
             default="20, unless --rate or --stages is given",
             label="Users",
@@ -183,10 +198,11 @@ class LoadOptions(BaseModel):
         Option(
             "Journeys started per second, by all workers together, whether or not earlier ones have ended.",
             flag="--rate",
+            metavar="RATE",
             argument="--rate",
             variable="SMSCODE_RATE",
             expects="a number of journeys per second above 0, e.g. 50",
-            default="none, the load is set by users",
+            default="none: the load is set by users",
             label="Rate",
             suggestion="50",
         ),
@@ -198,6 +214,7 @@ class LoadOptions(BaseModel):
             'Arrival rate over time, separated by commas: "30s@500" ramps to 500/s, "2m=500" holds 500/s,'
             ' "10m~500+-300/2m" varies as a sine.',
             flag="--stages",
+            metavar="STAGES",
             argument="--stages",
             variable="SMSCODE_STAGES",
             expects='stages, e.g. "30s@500,2m=500,30s@0"',
@@ -211,6 +228,7 @@ class LoadOptions(BaseModel):
         Option(
             "Spacing of arrivals with --rate or --stages: constant or poisson.",
             flag="--arrivals",
+            metavar="constant|poisson",
             argument="--arrivals",
             variable="SMSCODE_ARRIVALS",
             expects="constant or poisson",
@@ -223,6 +241,7 @@ class LoadOptions(BaseModel):
         Option(
             "Maximum connections of each worker with --rate or --stages.",
             flag="--max-connections",
+            metavar="NUMBER",
             argument="--max-connections",
             variable="SMSCODE_MAX_CONNECTIONS",
             expects="a whole number of connections, at least 1",
@@ -235,6 +254,7 @@ class LoadOptions(BaseModel):
         Option(
             "Worker processes that share the load.",
             flag="--workers",
+            metavar="NUMBER",
             expects="a whole number of processes, at least 1",
             label="Workers",
         ),
@@ -246,6 +266,7 @@ class LoadOptions(BaseModel):
         Option(
             "Seed of the mobiles, the arrivals and the choices between journeys.",
             flag="--seed",
+            metavar="NUMBER",
             argument="--sms-seed",
             variable="SMSCODE_SEED",
             group="data",
@@ -259,6 +280,7 @@ class LoadOptions(BaseModel):
         Option(
             "Source of the mobiles: uniform, zipf:1.1, prefix:1380013, file:PATH or magic:CODE.",
             flag="--mobiles",
+            metavar="SOURCE",
             argument="--sms-mobiles",
             variable="SMSCODE_MOBILES",
             group="data",
@@ -270,6 +292,7 @@ class LoadOptions(BaseModel):
         Option(
             "Folder of a recorded run, for the scenario replay.",
             flag="--recording",
+            metavar="FOLDER",
             argument="--recording",
             variable="SMSCODE_RECORDING",
             group="data",
@@ -285,6 +308,7 @@ class LoadOptions(BaseModel):
         Option(
             "Host that may be loaded although it is no sandbox on this machine: messages may cost money there.",
             flag="--allow-target",
+            metavar="HOST",
             argument="--allow-target",
             variable="SMSCODE_ALLOW_TARGET",
             group="target",
@@ -308,6 +332,7 @@ class LoadOptions(BaseModel):
         Option(
             "Maximum messages that all workers together may send.",
             flag="--max-messages",
+            metavar="NUMBER",
             argument="--max-messages",
             variable="SMSCODE_MAX_MESSAGES",
             group="budget",
@@ -321,6 +346,7 @@ class LoadOptions(BaseModel):
         Option(
             "Maximum cost of the messages, at SMSCODE_PRICE_PER_SEND each.",
             flag="--max-cost",
+            metavar="AMOUNT",
             argument="--max-cost",
             variable="SMSCODE_MAX_COST",
             group="budget",
@@ -331,12 +357,12 @@ class LoadOptions(BaseModel):
 
     # Verdict.
     thresholds: Annotated[
-        tuple[str, ...],
+        tuple[_Condition, ...],
         BeforeValidator(_strip),
-        AfterValidator(lambda texts: tuple(str(parse_threshold(text)) for text in texts)),
         Option(
             'Condition that the run must meet, e.g. "p99(send.caller_ms) < 250".',
             flag="--threshold",
+            metavar="CONDITION",
             argument="--threshold",
             variable="SMSCODE_THRESHOLD",
             group="verdict",
@@ -351,6 +377,7 @@ class LoadOptions(BaseModel):
         Option(
             "Share of calls below which failed calls are tolerated, unless a threshold on failed calls is given.",
             flag="--max-failed",
+            metavar="SHARE",
             argument="--max-failed",
             variable="SMSCODE_MAX_FAILED",
             group="verdict",
@@ -365,6 +392,7 @@ class LoadOptions(BaseModel):
             "Share of arrivals below which dropped ones are tolerated with --rate or --stages, unless a threshold on"
             " dropped arrivals is given.",
             flag="--max-dropped",
+            metavar="SHARE",
             argument="--max-dropped",
             variable="SMSCODE_MAX_DROPPED",
             group="verdict",
@@ -378,6 +406,7 @@ class LoadOptions(BaseModel):
         Option(
             "Share of the time, or of the arrivals, that the load generator may hold up before no verdict passes.",
             flag="--max-bottleneck",
+            metavar="SHARE",
             argument="--max-bottleneck",
             variable="SMSCODE_MAX_BOTTLENECK",
             group="verdict",
@@ -387,12 +416,13 @@ class LoadOptions(BaseModel):
         ),
     ] = Field(default_factory=lambda: os.environ.get("SMSCODE_MAX_BOTTLENECK", "1%"))
     expected: Annotated[
-        tuple[str, ...],
+        tuple[_Outcome, ...],
         BeforeValidator(_split),
         AfterValidator(lambda texts: tuple(map(str, sorted(parse_expected(texts), key=str)))),
         Option(
             "Kind (REQUEST, ACCOUNT, RATE) or return code that is no failure in this run, besides the scenario's own.",
             flag="--expect",
+            metavar="OUTCOME",
             argument="--expect",
             variable="SMSCODE_EXPECT",
             group="verdict",
@@ -407,6 +437,7 @@ class LoadOptions(BaseModel):
         Option(
             "Wait after which a call that the end of the run cuts off is a timeout, before which it is no failure.",
             flag="--cut-off-timeout",
+            metavar="DURATION",
             argument="--cut-off-timeout",
             variable="SMSCODE_CUT_OFF_TIMEOUT",
             group="verdict",
@@ -416,12 +447,12 @@ class LoadOptions(BaseModel):
         ),
     ] = 5.0
     limits: Annotated[
-        tuple[str, ...],
+        tuple[_Condition, ...],
         BeforeValidator(_strip),
-        AfterValidator(lambda texts: tuple(str(parse_threshold(text)) for text in texts)),
         Option(
             "Threshold that defines a sustainable rate: the scenario throughput reports the highest one.",
             flag="--limit",
+            metavar="CONDITION",
             argument="--limit",
             variable="SMSCODE_LIMIT",
             group="verdict",
@@ -432,12 +463,12 @@ class LoadOptions(BaseModel):
 
     # Expected behaviour of the service.
     rules: Annotated[
-        tuple[str, ...],
+        tuple[_Rule, ...],
         BeforeValidator(_split),
-        AfterValidator(lambda texts: tuple(str(Rule.parse(text)) for text in texts)),
         Option(
             "Rate limit of sends to one mobile that the service is expected to enforce, e.g. 1/60s.",
             flag="--rule",
+            metavar="COUNT/DURATION",
             argument="--rule",
             variable="SMSCODE_RULES",
             group="expected service",
@@ -451,6 +482,7 @@ class LoadOptions(BaseModel):
         Option(
             "Speed of the service's clock, in its seconds per second: the --speed of a sandbox.",
             flag="--speed",
+            metavar="FACTOR",
             argument="--speed",
             variable="SMSCODE_SPEED",
             group="expected service",
@@ -520,13 +552,15 @@ class LoadOptions(BaseModel):
                 problem = problems.errors(include_url=False)[0]
             else:
                 return
-            if isinstance(reason := problem.get("ctx", {}).get("error"), InputError):
+            reason, known = problem.get("ctx", {}).get("error"), declared()
+            if not problem["loc"]:
                 raise reason
             name = str(problem["loc"][0])
-            known = declared()
             if name not in known:
                 raise InputError(f"unknown option {name!r} (choose from {', '.join(known)})")
-            raise InputError(known[name].describe(problem["input"]))
+            value = str(problem["input"])
+            form = str(reason) if isinstance(reason, InputError) else f"expected {known[name].expects}"
+            raise InputError(name_input(form, known[name].name, value))
 
     @model_validator(mode="after")
     def _check(self) -> LoadOptions:
@@ -656,7 +690,8 @@ def value_type(name: str) -> type:
     """
     annotation = LoadOptions.model_fields[name].annotation
     types = [it for it in get_args(annotation) if it not in (type(None), ...)]
-    return types[0] if types else annotation  # type: ignore[return-value]
+    kind: Any = types[0] if types else annotation
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind  # type: ignore[no-any-return]
 
 
 def is_repeatable(name: str) -> bool:

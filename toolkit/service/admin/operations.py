@@ -91,7 +91,7 @@ class Admin:
         A secret of an earlier rotation ends at once.
         """
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
-            raise InputError(f"invalid overlap {overlap_s}: expected seconds from 0 to {MAX_OVERLAP_S}, e.g. 86400")
+            raise InputError(f"invalid overlap_s {overlap_s}: expected seconds from 0 to {MAX_OVERLAP_S}, e.g. 86400")
         app, secret = self._find(app_key), new_key()
         until_ms = self.store.clock.now_ms() + overlap_s * 1000
         digest = self.store.digests.secret(secret)
@@ -177,7 +177,7 @@ class Admin:
 
 def _check_messages(messages: int) -> None:
     if abs(messages) > MAX_MESSAGES:
-        raise InputError(f"invalid number {messages}: expected at most {MAX_MESSAGES} messages at once")
+        raise InputError(f"invalid messages {messages}: expected at most {MAX_MESSAGES} messages at once")
 
 
 def _show_app(app: App, balance: int) -> JsonObject:

@@ -52,15 +52,15 @@ class Template:
 
     def __post_init__(self) -> None:
         if self.text.count("{code}") != 1:
-            raise InputError("a template's text must contain {code} exactly once, e.g. 'Your code is {code}.'")
+            raise InputError("invalid text: expected {code} exactly once, e.g. 'Your code is {code}.'")
         if len(self.text) > MAX_TEXT_CHARS:
-            raise InputError(f"a template's text has at most {MAX_TEXT_CHARS} characters, not {len(self.text)}")
+            raise InputError(f"invalid text of {len(self.text)} characters: expected at most {MAX_TEXT_CHARS}")
         try:
             self.text.encode()
         except UnicodeEncodeError:
-            raise InputError("a template's text is not valid Unicode: pass it as UTF-8") from None
+            raise InputError("invalid text: expected valid Unicode; pass it as UTF-8") from None
         if not 1 <= self.ttl_s <= MAX_TTL_S:
-            raise InputError(f"a template's ttl is 1 to {MAX_TTL_S} seconds, not {self.ttl_s}")
+            raise InputError(f"invalid ttl_s {self.ttl_s}: expected 1 to {MAX_TTL_S} seconds, e.g. 300")
         object.__setattr__(self, "segments", count_segments(self.render("0" * CODE_DIGITS)))
 
     def render(self, code: str) -> str:

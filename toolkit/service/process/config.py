@@ -13,8 +13,8 @@ from toolkit.service.core.policy import DEFAULT_POLICY, Policy
 from toolkit.service.delivery.base import ProviderFactory
 from toolkit.service.delivery.factory import provider_factory
 from toolkit.service.sandbox import NO_FAULTS, Faults
-from toolkit.service.stores.open_store import STORE_URLS, is_shared
-from toolkit.settings import ServiceSettings
+from toolkit.service.stores.open_store import is_shared
+from toolkit.settings import STORE_URLS, ServiceSettings
 
 MAX_SPEED = 1_000_000
 
@@ -98,20 +98,20 @@ class ServiceConfig:
 
     def __post_init__(self) -> None:
         if self.production and (self.speed != 1.0 or self.faults != NO_FAULTS):
-            raise SettingsError("--speed and faults work only in a sandbox: remove them, or remove --production")
+            raise SettingsError("speed and faults work only in a sandbox: leave them out, or don't serve in production")
         if self.production and self.store is None:
-            raise SettingsError(f"production needs a store: {STORE_URLS}")
+            raise SettingsError(f"production needs a store: give --store, or set SMSCODE_STORE, e.g. {STORE_URLS}")
         if self.workers > 1 and not (self.store and is_shared(self.store)):
             raise SettingsError(
-                f"workers {self.workers}: only one process can use a SQLite store; several need Redis:"
-                " --store redis://host:port"
+                f"invalid workers {self.workers}: only one process can use a SQLite store; several need a Redis store,"
+                " redis://host:port"
             )
         if not 0 < self.speed <= MAX_SPEED:
             raise SettingsError(f"invalid speed {self.speed}: expected a number above 0, at most {MAX_SPEED}")
         if not (self.production or self.expose_sandbox or _is_loopback(self.host)):
             raise SettingsError(
-                f"host {self.host}: a sandbox shows its codes to anyone with a key, so it listens on loopback only:"
-                " remove --host, or allow it with --expose-sandbox"
+                f"invalid host {self.host!r}: a sandbox shows its codes to anyone with a key, so it listens on loopback"
+                " only; use 127.0.0.1, or allow it with --expose-sandbox"
             )
 
 

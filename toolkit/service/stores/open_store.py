@@ -9,10 +9,7 @@ from toolkit.api.errors import SettingsError
 from toolkit.service.core.policy import Policy
 from toolkit.service.metrics.counters import Histogram
 from toolkit.service.stores.base import LoadProgress, Store
-
-STORE_URLS = "give sqlite:///path.db, or redis://host:port"
-
-_SHARED = ("redis", "rediss", "redis+cluster", "rediss+cluster")
+from toolkit.settings import SHARED_STORES, STORE_SCHEMES, STORE_URLS
 
 
 def is_shared(url: str) -> bool:
@@ -26,9 +23,9 @@ def is_shared(url: str) -> bool:
             password.
     """
     scheme = url.partition(":")[0]
-    if scheme not in ("sqlite", *_SHARED):
-        raise SettingsError(f"unknown store engine {scheme!r}: {STORE_URLS}")
-    return scheme in _SHARED
+    if scheme not in STORE_SCHEMES:
+        raise SettingsError(f"unknown store engine {scheme!r}: expected {STORE_URLS}")
+    return scheme in SHARED_STORES
 
 
 def read_path(url: str) -> Path:
