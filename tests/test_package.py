@@ -1,24 +1,40 @@
 """What `import toolkit` costs and gives, each in an interpreter of its own."""
 
 import importlib
+import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from readme_renderer import markdown
 
 import toolkit
 
-# Lets an interpreter import nothing but the standard library and what stands in `allowed`.
+ROOT = Path(__file__).parent.parent
+
+# Lets an interpreter find nothing but the standard library and what stands in `allowed`.
 BLOCKER = """
-import importlib.abc, sys
+import sys
 
-class Blocker(importlib.abc.MetaPathFinder):
+class Finder:
+    finders = tuple(sys.meta_path)
+
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] not in sys.stdlib_module_names | allowed:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        top = name.partition(".")[0]
+        if top in sys.stdlib_module_names | allowed or top.startswith("_") or top.endswith("__mypyc"):
+            return next(filter(None, (it.find_spec(name, path, target) for it in self.finders)), None)
 
-sys.meta_path.insert(0, Blocker())
+    def find_distributions(self, context):
+        for finder in self.finders:
+            yield from getattr(finder, "find_distributions", lambda _: ())(context)
+
+sys.meta_path[:] = [Finder()]
 """
 LOADED = """
 import sys
@@ -88,3 +104,100 @@ def test_every_error_is_among_its_names() -> None:
 def test_a_name_it_lacks_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = toolkit.nothing
+
+
+# The extras.
+
+
+def modules_of(extra: str) -> set[str]:
+    """The top-level modules that an extra installs, and toolkit itself."""
+    found, todo = set(), [("sms-code-toolkit", extra)]
+    while todo:
+        name, wanted = todo.pop()
+        if (name, wanted) in found:
+            continue
+        found.add((name, wanted))
+        for line in metadata.requires(name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": wanted}):
+                todo += [(needed.name, it) for it in ("", *needed.extras)]
+    names = {canonicalize_name(name) for name, _ in found}
+    homes = metadata.packages_distributions().items()
+    return {"toolkit"} | {module for module, dists in homes if names & {canonicalize_name(it) for it in dists}}
+
+
+@pytest.mark.parametrize(
+    ("extra", "packages"),
+    [
+        ("service", ["service"]),
+        ("analysis", ["records", "runs", "analysis", "simulation", "report"]),
+        ("load", ["load_test.plan", "load_test.launch", "load_and_report", "service", "cli"]),
+        ("notebook", ["forms.call_form", "forms.limits_form", "forms.calls_view"]),
+        ("console", ["forms"]),
+    ],
+)
+def test_an_extra_brings_all_that_its_packages_import(extra: str, packages: list[str]) -> None:
+    code = f"""
+allowed = {modules_of(extra)!r}
+{BLOCKER}
+import importlib, pkgutil
+for name in {packages!r}:
+    package = importlib.import_module("toolkit." + name)
+    for module in pkgutil.walk_packages(getattr(package, "__path__", ()), package.__name__ + "."):
+        importlib.import_module(module.name)
+"""
+    python(code)
+
+
+def test_the_extra_load_brings_all_that_the_load_generator_imports() -> None:
+    generator = "import toolkit.load_test.generator.__main__, toolkit.load_test.generator.user"
+    python(f"allowed = {modules_of('load')!r}{BLOCKER}{generator}")
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("serve --port 0", "service"),
+        ("deliver --store redis://127.0.0.1:1 --provider webhook", "service"),
+        ("app list --store sqlite:///a.db", "service"),
+        ("load --duration 1s", "load"),
+        ("report .", "analysis"),
+        ("simulate --days 1 --calls 2k", "analysis"),
+        ("console --no-browser", "console"),
+        ("lab", "console"),
+    ],
+)
+def test_a_command_without_its_extra_names_it(command: str, extra: str, tmp_path: Path) -> None:
+    run = f"import sys\nsys.argv = ['smscode', *{command.split()!r}]\nfrom toolkit.cli import main\nmain()"
+    code = f"allowed = {modules_of('')!r}{BLOCKER}{run}"
+    env = {"SMSCODE_WEBHOOK_URL": "http://127.0.0.1:9/", "SMSCODE_WEBHOOK_SECRET": "s"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path, env=env
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    name = command.split()[0]
+    assert line.startswith(
+        f"smscode: smscode {name} needs the {extra} extra: pip install 'sms-code-toolkit[{extra}]' ("
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+# The metadata.
+
+
+def test_the_page_of_a_package_index_has_absolute_links_and_renders() -> None:
+    metadata_of = ProjectMetadata(str(ROOT), PluginManager())
+    page = metadata_of.core.readme
+    source = metadata_of.core.urls["Source"]
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert len(links) > 20
+    assert [it for it in links if not it.startswith(("https://", "http://127.0.0.1", "#"))] == []
+    files = [it.removeprefix(source).partition("#")[0] for it in links if it.startswith(source)]
+    assert [it for it in files if not (ROOT / it).exists()] == []
+    assert markdown.render(page) is not None
+
+
+def test_the_classifiers_name_each_python_from_the_lowest_on() -> None:
+    found = [it.rpartition(" :: ")[2] for it in metadata.metadata("sms-code-toolkit").get_all("Classifier") or []]
+    assert [it for it in found if it.startswith("3.")] == ["3.11", "3.12", "3.13", "3.14"]

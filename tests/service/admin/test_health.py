@@ -211,7 +211,7 @@ def send_until_closed(service: Running, number: int, warm: threading.Barrier, an
     ("options", "reason"),
     [
         (["--admin-host", "203.0.113.1", "--admin-port", "0"], "can't listen on 203.0.113.1"),
-        (["--admin-port", "70000"], "admin port"),
+        (["--admin-port", "70000"], "invalid --admin-port: expected a whole number from 0 to 65535"),
     ],
 )
 def test_an_unusable_admin_port_is_reported_in_one_line(tmp_path: Path, options: list[str], reason: str) -> None:

@@ -70,11 +70,14 @@ def test_templates_are_added_listed_and_disabled(store: str) -> None:
     [
         (["app", "topup", "nobody", "1"], "unknown app 'nobody'"),
         (["app", "suspend", "nobody"], "unknown app 'nobody'"),
-        (["app", "create", "--balance", "-1"], "invalid balance -1: expected a number of messages from 0"),
+        (["app", "create", "--balance", "-1"], "invalid --balance -1: expected a number of messages from 0"),
         (["app", "create", "--ttl", "86401"], "1 to 86400 seconds"),
         (["app", "create", "--text", "no place"], "{code} exactly once"),
-        (["app", "create", "--text", "{code}" + "x" * 66_000], "at most 1000 characters"),
-        (["app", "create", "--text", "{code}\udcff"], "not valid Unicode"),
+        (
+            ["app", "create", "--text", "{code}" + "x" * 66_000],
+            "invalid --text of 66006 characters: expected at most 1000",
+        ),
+        (["app", "create", "--text", "{code}\udcff"], "invalid --text: expected valid Unicode"),
         (["app", "create", "--balance", "1" + "0" * 23], "at most 1000000000000 messages"),
         (["template", "add", "nobody", "{code}"], "unknown app 'nobody'"),
         (["template", "disable", "9"], "unknown template 9"),

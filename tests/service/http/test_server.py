@@ -173,24 +173,24 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--host", "0.0.0.0"], "remove --host, or allow it with --expose-sandbox"),
+        (["--host", "0.0.0.0"], "use 127.0.0.1, or allow it with --expose-sandbox"),
         (["--production", "--provider", "outbox"], "production needs a store"),
         (["--production", "--store", "sqlite:///x.db"], "production needs a provider: set SMSCODE_PROVIDER"),
         (
             ["--production", "--store", "sqlite:///x.db", "--provider", "outbox", "--speed", "60"],
             "work only in a sandbox",
         ),
-        (["--provider", "pigeon"], "invalid provider"),
+        (["--provider", "pigeon"], "invalid --provider: expected one of outbox, webhook, smpp"),
         (["--provider", "webhook"], "provider webhook needs webhook_url: set SMSCODE_WEBHOOK_URL"),
         (["--provider", "smpp"], "provider smpp needs smpp_url: set SMSCODE_SMPP_URL"),
         (["--speed", "0"], "expected a number above 0"),
-        (["--store", "postgres://localhost"], "give sqlite:///path.db, or redis://host:port"),
+        (["--store", "postgres://localhost"], "invalid --store: expected sqlite:///path.db, or redis://host:port"),
         (["--store", "redis://127.0.0.1:1"], "redis://127.0.0.1:1: can't be used as a store: Redis: "),
         (
             ["--workers", "2"],
             "invalid --workers 2: only one process can use a SQLite store; several need a Redis store",
         ),
-        (["--workers", "2", "--store", "sqlite:///x.db"], "several need Redis"),
+        (["--workers", "2", "--store", "sqlite:///x.db"], "several need a Redis store"),
         (["--store", "sqlite:////nowhere/at/all.db"], "create a store there"),
         (["--rule", "one a minute"], "expected COUNT/DURATION, e.g. 1/60s"),
         (["--latency", "fast"], "expected a duration, e.g. 20ms"),
