@@ -26,7 +26,7 @@ def test_the_table_of_return_codes_is_the_one_in_the_code() -> None:
 
 
 def test_every_command_and_every_scenario_is_documented() -> None:
-    names = [it.name or it.callback.__name__ for it in app.registered_commands if it.callback]
+    names = [it.name or it.callback.__name__.replace("_", "-") for it in app.registered_commands if it.callback]
     names += [it.name for it in app.registered_groups if isinstance(it.name, str)]
     pages = README + "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
     assert [name for name in names if f"smscode {name}" not in pages] == []

@@ -50,10 +50,7 @@ Mobile = Annotated[
 
 
 def send(
-    mobile: Annotated[
-        str,
-        typer.Argument(help="Mainland mobile, 11 digits, with or without +86.", metavar="MOBILE"),
-    ],
+    mobile: Mobile,
     temp_id: TempId = None,
     base_url: BaseUrl = None,
     app_key: AppKey = None,
