@@ -342,6 +342,11 @@ def test_any_other_path_names_no_message() -> None:
     assert wire.read_message_path(b"/sandbox/messages/") is None
 
 
+def test_the_mobile_in_a_path_is_read_as_it_is_quoted() -> None:
+    assert wire.read_number_path(b"/sandbox/numbers/%2B8613800138000") == "+8613800138000"
+    assert wire.read_number_path(b"/sandbox/numbers/") is None
+
+
 @pytest.mark.parametrize("value", [None, b""])
 def test_no_authorization_is_missing(value: bytes | None) -> None:
     assert wire.read_authorization(value) == Refusal(ReturnCode.MISSING_AUTH)
@@ -474,7 +479,10 @@ def test_a_refusal_has_headers_that_help_the_caller() -> None:
 
 
 def test_the_sandboxs_response_has_the_code_and_the_text() -> None:
-    assert json.loads(wire.message_response("123456", "你好").body) == {"code": "123456", "text": "你好"}
+    assert json.loads(wire.success_response({"code": "123456", "text": "你好"}).body) == {
+        "code": "123456",
+        "text": "你好",
+    }
 
 
 @pytest.mark.parametrize(("sent", "kept"), [("r-1", "r-1"), ("", None), ("a b", None), ("x" * 129, None)])

@@ -53,6 +53,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 _CODES_PATH = CODES_PATH.encode()
 _MESSAGE_PATH = re.compile(rb"/sandbox/messages/([^/]+)")
+_NUMBER_PATH = re.compile(rb"/sandbox/numbers/([^/]+)")
 _VERIFY_PATH = re.compile(rb"/v1/codes/([^/]+)/valid")
 PLAIN_ID = re.compile(f"[0-9A-Za-z-]{{1,{MAX_MSG_ID_CHARS}}}")  # needs no quoting in a path
 _PLAIN_SENT = re.compile(rb'\{"msg_id": ?"([0-9A-Za-z-]+)"\}')  # the usual form, parsed much faster than JSON
@@ -396,6 +397,12 @@ def read_message_path(path: bytes) -> str | None:
     return _unquote(match[1]) if match else None
 
 
+def read_number_path(path: bytes) -> str | None:
+    """Return the mobile in the quoted path of a number in the sandbox; None for any other path."""
+    match = _NUMBER_PATH.fullmatch(path)
+    return _unquote(match[1]) if match else None
+
+
 def _unquote(segment: bytes) -> str:
     return unquote_to_bytes(segment).decode("utf-8", "replace")
 
@@ -477,14 +484,9 @@ def verified_response() -> ServerResponse:
     return _VERIFIED
 
 
-def message_response(code: str, text: str) -> ServerResponse:
-    """Build the sandbox's response with a message's code and text."""
-    return _reply(ReturnCode.SUCCESS, _encode({"code": code, "text": text}))
-
-
-def sandbox_state_response() -> ServerResponse:
-    """Return the response by which a sandbox says that it is one."""
-    return _SANDBOX_STATE
+def success_response(fields: Mapping[str, object]) -> ServerResponse:
+    """Build the response to a successful call that only a sandbox has."""
+    return _reply(ReturnCode.SUCCESS, _encode(fields))
 
 
 def refusal_response(refusal: Refusal) -> ServerResponse:
@@ -521,7 +523,6 @@ _REFUSALS = {
     if code.kind is not Kind.OK
 }
 _VERIFIED = _reply(ReturnCode.SUCCESS, _encode({"is_valid": True}))
-_SANDBOX_STATE = _reply(ReturnCode.SUCCESS, _encode({"sandbox": True}))
 
 
 # Used by both halves.

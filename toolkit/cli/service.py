@@ -279,7 +279,7 @@ def serve(
     """
     from toolkit.service.process import supervisor
     from toolkit.service.process.config import ServiceConfig
-    from toolkit.service.sandbox import Faults, Latency, Stall
+    from toolkit.service.sandbox.faults import Faults, Latency, Stall
     from toolkit.settings import load_service
 
     if expose_sandbox and production:
@@ -364,6 +364,8 @@ def _print_exports(description: dict[str, Any]) -> None:
     _announce_admin_port(description)
     if "app_key" in description:
         say("Sandbox: it sends no SMS and spends no money; only the balance of its app counts down.")
+        key, secret = description["app_key"], description["master_secret"]
+        say(f"Its inbox: {description['url']}/sandbox#{key}:{secret}")
     for name, variable in _VARIABLES.items():
         if name in description:
             print(f"export {variable}={shlex.quote(str(description[name]))}")

@@ -107,6 +107,20 @@ def test_a_batch_that_cannot_be_written_is_fully_rolled_back(steps: list[tuple[i
         assert snapshot(state) == before
 
 
+def test_an_emptying_that_cannot_be_written_is_rolled_back() -> None:
+    state = new_state(Policy(app_rules=(Rule(9, 60),)))
+    msg_id = state.send(new_message(), 0).msg_id
+    state.verify(1, msg_id, "654321", 1)
+    state.start_next_batch()
+    before = snapshot(state)
+    state.empty(1)
+    assert state.verify(1, msg_id, "123456", 2).return_code == ReturnCode.INVALID_CODE
+    assert state.send(new_message(), 2).return_code == ReturnCode.SUCCESS
+    state.start_next_batch().rollback()
+    assert snapshot(state) == before
+    assert state.verify(1, msg_id, "123456", 3).return_code == ReturnCode.SUCCESS
+
+
 def test_a_longer_text_costs_its_segments() -> None:
     state = new_state(Policy(()), balance=5)
     assert [state.send(new_message(segments=2), 0).return_code for n in range(3)] == [50000, 50000, 50014]

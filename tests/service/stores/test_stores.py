@@ -548,6 +548,46 @@ async def test_the_clock_continues_from_its_time_when_its_speed_changes(case: Ca
     await case.store.ping()
 
 
+# The sandbox.
+
+
+@claim
+async def test_an_emptied_app_has_no_messages_windows_and_tries_also_after_a_restart(case: Case) -> None:
+    policy = Policy(app_rules=(Rule(3, 60),), failures_per_hour=2)
+    await case.begin(policy, apps=2)
+    case.store.keep_inbox()
+    msg_id, other = await case.sent(segments=2), await case.sent(app_id=2)
+    assert [await case.verify(msg_id, code) for code in ("000000", "000000", CODE)] == [INVALID, INVALID, OUT_OF_FREQ]
+    assert await case.store.empty(1) == 2
+    for _ in range(2):
+        assert await case.verify(msg_id) is INVALID
+        assert await case.store.pending_job(1, msg_id) is None
+        assert await case.store.message(msg_id) is None
+        assert await case.store.inbox(1, None, "", 9) == []
+        assert [it.msg_id for it in await case.store.inbox(2, None, msg_id, 9)] == [other]
+        await case.reopen(policy)
+        case.store.keep_inbox()
+    assert await case.send() is SUCCESS
+    assert await case.verify(await case.sent(MOBILE + 1), "000000") is INVALID
+    assert await case.send(app_id=2) is OUT_OF_FREQ
+    assert await case.store.empty(1) == 2
+    assert await case.store.empty(1) == 0
+    assert await case.balance() == 996
+
+
+@claim
+async def test_the_clock_moves_ahead_for_windows_and_codes_and_stays_there(case: Case) -> None:
+    await case.begin()
+    msg_id, before_ms = await case.sent(), case.store.clock.now_ms()
+    await case.store.advance(60_000)
+    assert case.store.clock.now_ms() == before_ms + 60_000
+    assert [await case.send(), await case.send()] == [SUCCESS, OUT_OF_FREQ]
+    await case.store.advance(240_000)
+    await case.reopen()
+    assert case.store.clock.now_ms() == before_ms + 300_000
+    assert await case.verify(msg_id) is EXPIRED
+
+
 # Against a naive model.
 
 MOBILES = st.integers(MOBILE, MOBILE + 1)

@@ -92,6 +92,11 @@ class Admin:
         """
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise InputError(f"invalid overlap_s {overlap_s}: expected seconds from 0 to {MAX_OVERLAP_S}, e.g. 86400")
+        if app_key == self.store.digests.sandbox_app_key:
+            raise InputError(
+                f"app {app_key} is the sandbox's own: `smscode serve` prints its secret at each start, so it can't"
+                " change; rotate the secret of another app, e.g. of one from `smscode app create`"
+            )
         app, secret = self._find(app_key), new_key()
         until_ms = self.store.clock.now_ms() + overlap_s * 1000
         digest = self.store.digests.secret(secret)

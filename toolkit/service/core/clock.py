@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 def wall_ms() -> int:
@@ -72,6 +72,10 @@ class Clock:
     def speed(self) -> float:
         """The seconds of this clock that pass in one real second."""
         return self.anchor.speed
+
+    def anchor_after(self, by_ms: int) -> Anchor:
+        """Return the anchor of this clock moved ahead; a sandbox sets it as ``anchor``."""
+        return replace(self.anchor, clock_ms=self.anchor.clock_ms + by_ms)
 
     def now_ms(self) -> int:
         """Return the time of the service."""

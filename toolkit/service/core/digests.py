@@ -69,6 +69,16 @@ class Digests:
         """Return 24 hex digits that depend on the key and the purpose alone."""
         return self._digest("derive", purpose).hex()[:24]
 
+    @property
+    def sandbox_app_key(self) -> str:
+        """The app key of a sandbox's ready-made app."""
+        return self.derive("sandbox app key")
+
+    @property
+    def sandbox_secret(self) -> str:
+        """The master secret of a sandbox's ready-made app."""
+        return self.derive("sandbox master secret")
+
     def _pad(self, msg_id: str) -> int:
         return int.from_bytes(self._digest("pad", msg_id)[:16])
 

@@ -82,6 +82,16 @@ class Job(NamedTuple):
     fault: str = ""
 
 
+class SentMessage(NamedTuple):
+    """An accepted message in a sandbox's inbox."""
+
+    msg_id: str
+    mobile: int
+    temp_id: int
+    code: str
+    sent_ms: int
+
+
 class Message(NamedTuple):
     """An accepted message as `smscode message show` prints it; ``settled_ms`` is 0 until its delivery has a result."""
 

@@ -62,6 +62,10 @@ class RateWindows:
         earlier = times.to_bytes(_TIME_BYTES, byteorder) if isinstance(times, int) else times
         return (earlier + now_ms.to_bytes(_TIME_BYTES, byteorder))[-self._max_bytes :]
 
+    def keys(self, first: int, end: int) -> list[int]:
+        """Return the keys from ``first`` up to but not including ``end``."""
+        return [key for shard in self._shards for key in shard if first <= key < end]
+
     def load(self, times: Iterable[tuple[int, int]]) -> None:
         """Load keys with a time each, the earliest first."""
         if self.rules:

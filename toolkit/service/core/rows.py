@@ -66,6 +66,13 @@ class TopUpRow(NamedTuple):
     messages: int
 
 
+class EmptiedRow(NamedTuple):
+    """The last message that a sandbox forgot for an app: it and all earlier ones of the app are unknown."""
+
+    seq: int
+    app_id: int
+
+
 class AppRow(NamedTuple):
     """An app with its balance in messages."""
 

@@ -1,7 +1,7 @@
 """Send a code and verify a code: the checks of each call that depend on the account, in their order.
 
-``send`` checks, in this order: the sandbox's magic mobile, the app's permission, the template, and then in the store,
-in one atomic step, the rate limits and the balance. ``verify`` leaves everything to the store; see ``ServiceState``.
+``send`` checks, in this order: the app's permission, the template, and then in the store, in one atomic step, the rate
+limits and the balance. ``verify`` leaves everything to the store; see ``ServiceState``.
 HTTP and the database are not known here.
 """
 
@@ -18,7 +18,7 @@ from typing import Protocol
 
 from toolkit.api.defaults import CODE_DIGITS, CODES
 from toolkit.api.errors import StoreError
-from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Refusal, SendFields, read_authorization
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Clock
@@ -80,13 +80,10 @@ class VerificationService:
 
     Args:
         digits: returns a new code.
-        magic_return_code: returns the return code that a sandbox's magic mobile asks for, or None. In production no
-            mobile is magic.
     """
 
     store: VerificationStore
     digits: Callable[[], str] = field(default_factory=lambda: draw_codes().__next__)
-    magic_return_code: Callable[[str], ReturnCode | None] = field(default=lambda mobile: None)
     counters: Counters = field(default_factory=Counters)
     _known_headers: dict[bytes, App] = field(default_factory=dict)
     _header_key: bytes = field(default_factory=lambda: os.urandom(16), repr=False)
@@ -130,11 +127,13 @@ class VerificationService:
         app = None if isinstance(credentials, Refusal) else self.store.app(credentials.app_key)
         return app.app_key if app else None
 
-    def send(self, app: App, fields: SendFields) -> Deferred[str | Refusal]:
-        """Send a code; return the msg_id of the accepted message, or the refusal."""
-        magic = self.magic_return_code(fields.mobile)
-        if magic and magic.kind not in (Kind.OK, Kind.VERDICT):
-            return Deferred(Refusal(magic, retry_after_s=1 if magic is ReturnCode.OUT_OF_FREQ else None))
+    def send(
+        self, app: App, fields: SendFields, code: str = "", forced: ReturnCode | None = None, rate_limited: bool = True
+    ) -> Deferred[str | Refusal]:
+        """Send a code; return the msg_id of the accepted message, or the refusal.
+
+        A sandbox gives a ``code``, and the last two fields of ``NewMessage``.
+        """
         if not app.permitted:
             return Deferred(Refusal(ReturnCode.NO_SMS_CODE_AUTH))
         template = None if fields.temp_id is None else self.store.template(fields.temp_id)
@@ -144,11 +143,11 @@ class VerificationService:
             app.app_id,
             int(fields.mobile),
             template.temp_id,
-            self.digits(),
+            code or self.digits(),
             template.ttl_s * 1000,
             template.segments,
-            magic if magic and magic.kind is Kind.VERDICT else None,
-            magic is not ReturnCode.SUCCESS,
+            forced,
+            rate_limited,
         )
         self.counters.waiting += 1
         return self.store.send(message).then(self._read_send)

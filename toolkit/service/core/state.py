@@ -43,6 +43,9 @@ time, so that no call waits for it. How far it has come changes no decision: ``v
 it. A code lives for a day at most and a failure counts for an hour, so both are over by then. The bit may
 still count. ``page_row`` holds it, and the store writes it in the same transaction. So a loaded state decides as the
 state that wrote the rows did.
+
+**Emptying a sandbox.** ``empty`` removes the windows of an app and notes the number of the last message so far. Earlier
+messages of the app are unknown from then on, and loading them fills no window.
 """
 
 from __future__ import annotations
@@ -53,19 +56,31 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, islice, repeat
+from operator import and_
 from typing import Any, Protocol
 
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode, find
 from toolkit.service.core.accounts import App, Template
+from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests, mask, unmask
 from toolkit.service.core.message_record import SIZE, VERIFIED_AT, Record, app_of, times_of, window_key
 from toolkit.service.core.messages import Decision, NewMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
 from toolkit.service.core.rate_windows import RateWindows, SendTimes
 from toolkit.service.core.record_pages import PAGE, RecordPages
-from toolkit.service.core.rows import AppRow, DeliveryRow, JobRow, MessageRow, PageRow, TemplateRow, TopUpRow, TryRow
+from toolkit.service.core.rows import (
+    AppRow,
+    DeliveryRow,
+    EmptiedRow,
+    JobRow,
+    MessageRow,
+    PageRow,
+    TemplateRow,
+    TopUpRow,
+    TryRow,
+)
 
 VERIFIED_KEPT_MS = 24 * HOUR_MS  # an expired message is known as verified for so long
 ROW_KEPT_MS = MAX_TTL_S * 1000 + HOUR_MS
@@ -99,6 +114,7 @@ class Batch:
         deletions: rows to delete, as (table, first key, last key).
         app_ids, temp_ids: the apps and templates that changed. ``ServiceState.start_next_batch`` adds their rows as
             they are at that time.
+        anchor: the new anchor of the clock, if a sandbox moved it ahead.
     """
 
     messages: list[MessageRow] = field(default_factory=list)
@@ -107,6 +123,8 @@ class Batch:
     deliveries: list[DeliveryRow] = field(default_factory=list)
     pages: list[PageRow] = field(default_factory=list)
     top_ups: list[TopUpRow] = field(default_factory=list)
+    emptied: list[EmptiedRow] = field(default_factory=list)
+    anchor: Anchor | None = None
     deletions: list[tuple[str, int, int]] = field(default_factory=list)
     app_ids: set[int] = field(default_factory=set)
     temp_ids: set[int] = field(default_factory=set)
@@ -123,6 +141,11 @@ class Batch:
         self._undo_log.append((mapping, key, earlier))
         mapping[key] = value
 
+    def remove(self, mapping: UndoableMapping, key: object) -> None:
+        """Remove a key of a mapping of the state, and note its value."""
+        self._undo_log.append((mapping, key, mapping.get(key)))
+        mapping.pop(key)
+
     def rollback(self) -> None:
         """Undo every change, the latest first."""
         while self._undo_log:
@@ -133,7 +156,7 @@ class Batch:
                 mapping[key] = value
 
     def __bool__(self) -> bool:
-        return bool(self._undo_log or self.app_ids or self.temp_ids or self.deliveries or self.deletions)
+        return bool(self._undo_log or self.app_ids or self.temp_ids or self.deliveries or self.deletions or self.anchor)
 
 
 def _bits(column: bytes) -> int:
@@ -152,6 +175,7 @@ class ServiceState:
         self.templates: dict[int, Template] = {}
         self.balances: dict[int, int] = {}
         self.top_ups: dict[str, TopUpRow] = {}
+        self.emptied: dict[int, int] = {}  # by app: the number of the last message that a sandbox forgot
         self.records = RecordPages(SIZE)
         self.seq = self.try_seq = 0
         self.newest_ms = 0  # of the stored times; set before the messages are loaded
@@ -255,7 +279,12 @@ class ServiceState:
         return msg_id, unmask(masked, pad)
 
     def find_seq(self, app_id: int, msg_id: str) -> int | None:
-        """Return the number of a message; None if the app never got this msg_id."""
+        """Return the number of a message; None if the app never got this msg_id, or if a sandbox forgot it."""
+        seq = self.read_seq(app_id, msg_id)
+        return seq if seq and seq > self.emptied.get(app_id, 0) else None
+
+    def read_seq(self, app_id: int, msg_id: str) -> int | None:
+        """Return the number of a message, also of a forgotten one; None if the app never got this msg_id."""
         return self.digests.parse_msg_id(app_id, msg_id, self._epoch)
 
     def _epoch(self, seq: int) -> str:
@@ -315,6 +344,17 @@ class ServiceState:
         return self.apps.get(self.app_ids.get(app_key, 0))
 
     # Forgetting.
+
+    def empty(self, app_id: int) -> None:
+        """Forget all messages, windows and tries of an app; its balance stays."""
+        first, end = window_key(app_id, 0), window_key(app_id + 1, 0)
+        for windows in (self.sends, self.failures):
+            for key in windows.keys(first, end):
+                self.batch.remove(windows, key)
+        if app_id in self.app_sends:
+            self.batch.set(self.app_sends, app_id, SendTimes())
+        self.batch.set(self.emptied, app_id, self.seq)
+        self.batch.emptied.append(EmptiedRow(self.seq, app_id))
 
     def forget_expired(self, now_ms: int) -> None:
         """Drop a part of the messages that have expired, and of the times that have left every window."""
@@ -398,6 +438,10 @@ class ServiceState:
             bits = self._verified_bits(page) | _bits(verified) << seqs[0] % PAGE
             self._verified[page] = max(expires_ms, self._page_expires_ms(page)), bits
         is_limited = repeat(True) if "0" not in rate_limited else map("1".__eq__, rate_limited)
+        if self.emptied:
+            keys = (key for key, _, _ in times_of(records))
+            is_left = (seq > self.emptied.get(app_of(key), 0) for seq, key in zip(seqs, keys, strict=True))
+            is_limited = map(and_, is_limited, is_left)
         sends: Iterable[tuple[int, int]]
         sends = ((key, expires_ms - ttl_ms) for key, expires_ms, ttl_ms in compress(times_of(records), is_limited))
         if self.policy.app_rules:
@@ -412,4 +456,5 @@ class ServiceState:
         for seq, tried_ms in tries:
             if record := self.record(seq):
                 self.records[seq] = record._replace(tries=record.tries + 1).pack()
-                self.failures.load([(record.key, tried_ms)])
+                if seq > self.emptied.get(record.app_id, 0):
+                    self.failures.load([(record.key, tried_ms)])

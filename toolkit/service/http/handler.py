@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from toolkit.api import wire
 from toolkit.api.return_codes import ReturnCode
@@ -23,13 +24,14 @@ from toolkit.api.wire import (
     LENIENT_TYPES,
     Endpoint,
     Refusal,
+    SendFields,
     ServerResponse,
     refusal_response,
     sent_response,
     verified_response,
 )
+from toolkit.service.core.accounts import App
 from toolkit.service.core.deferred import Deferred
-from toolkit.service.core.send_and_verify import VerificationService
 from toolkit.service.http.admission import Admission
 from toolkit.service.http.request_parser import Request
 from toolkit.service.metrics.call_log import LineWriter, call_line
@@ -78,11 +80,35 @@ def new_request_ids() -> Iterator[bytes]:
     return (b"%s-%d" % (process, number) for number in itertools.count(1))
 
 
+class Verification(Protocol):
+    """The calls that ``Api`` answers by: a ``VerificationService``, or a sandbox around one."""
+
+    @property
+    def counters(self) -> Counters:
+        """The counts of this process."""
+
+    def authenticate(self, authorization: bytes | None, /) -> App | Refusal:
+        """Return the app of an Authorization header."""
+        ...
+
+    def claimed_app_key(self, authorization: bytes | None, /) -> str | None:
+        """Return the app key of a refused Authorization header; None if no app has it."""
+        ...
+
+    def send(self, app: App, fields: SendFields, /) -> Deferred[str | Refusal]:
+        """Send a code; return the msg_id of the accepted message, or the refusal."""
+        ...
+
+    def verify(self, app: App, msg_id: str, code: str, /) -> Deferred[Refusal | None]:
+        """Verify a typed code; None if it is right."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
     """Answers the API's two calls by a verification service."""
 
-    verification: VerificationService
+    verification: Verification
     media_types: frozenset[str] = LENIENT_TYPES
 
     def find_app_key(self, request: Request) -> str | None:

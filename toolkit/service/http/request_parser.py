@@ -35,7 +35,7 @@ _UNPARSED: dict[type[HttpParserError], ReturnCode] = {
 
 
 class Request(NamedTuple):
-    """A request as it arrived: ``path`` is still quoted and without its query.
+    """A request as it arrived: ``path`` and ``query`` are still quoted.
 
     ``headers`` holds the first value of each header, by its name in lower case, and every value of Authorization. A
     ``body`` of more than MAX_BODY_BYTES is replaced by MAX_BODY_BYTES + 1 zeros.
@@ -46,6 +46,7 @@ class Request(NamedTuple):
     headers: Mapping[bytes, bytes]
     body: bytes
     peer: str
+    query: bytes = b""
 
 
 class RequestParser:
@@ -180,18 +181,19 @@ class RequestParser:
         self.parsed.append((self._request(self._body), keep_alive))
 
     def _request(self, body: bytes) -> Request:
-        path = self._target if _PATH.fullmatch(self._target) else _find_path(self._target)
-        return Request(self._parser.get_method(), path, self._fields, body, self._peer)
+        path, query = (self._target, b"") if _PATH.fullmatch(self._target) else _split_target(self._target)
+        return Request(self._parser.get_method(), path, self._fields, body, self._peer, query)
 
 
-def _find_path(target: bytes) -> bytes:
-    """Return the path in a request target: of an absolute URL, without the query; "/", no path of the API, if none."""
+def _split_target(target: bytes) -> tuple[bytes, bytes]:
+    """Return path and query of a request target or an absolute URL; "/", no path of the API, if it has no path."""
     if not _TARGET.fullmatch(target):
-        return b"/"
+        return b"/", b""
     start = 0
     if target.lower().startswith(_SCHEMES):
         host = target.index(b"://") + len(b"://")
         start = target.find(b"/", host + 1)  # a host has at least one character
     if start < 0 or target[start : start + 1] != b"/":
-        return b"/"
-    return target[start:].partition(b"?")[0].partition(b"#")[0]
+        return b"/", b""
+    path, _, query = target[start:].partition(b"#")[0].partition(b"?")
+    return path, query

@@ -12,7 +12,7 @@ from toolkit.api.rate_rules import Rule
 from toolkit.service.core.policy import DEFAULT_POLICY, Policy
 from toolkit.service.delivery.base import ProviderFactory
 from toolkit.service.delivery.factory import provider_factory
-from toolkit.service.sandbox import NO_FAULTS, Faults
+from toolkit.service.sandbox.faults import NO_FAULTS, Faults
 from toolkit.service.stores.open_store import is_shared
 from toolkit.settings import STORE_URLS, ServiceSettings
 

@@ -28,7 +28,7 @@ from toolkit.service.http.server import Server, bind, loop_factory, raise_file_l
 from toolkit.service.metrics.call_log import LineWriter, logging_json, open_stderr
 from toolkit.service.metrics.counters import Counters
 from toolkit.service.process.config import ServiceConfig
-from toolkit.service.sandbox import Sandbox, magic_return_code
+from toolkit.service.sandbox.sandbox import Sandbox
 from toolkit.service.stores.base import LoadProgress, Store
 from toolkit.service.stores.open_store import is_shared, open_store
 from toolkit.service.stores.sqlite.store import SqliteStore
@@ -88,9 +88,9 @@ async def _serve(
         if publish:
             await stack.enter_async_context(_publishing(publish, counters))
         tasks: set[asyncio.Task[Any]] = set()
-        api = _build_api(config, store, counters)
+        api = _build_api(config, store, counters, tasks, lambda: server.should_exit)
         handler = RequestHandler(
-            api.answer if config.production else Sandbox(api, store, config.faults, tasks=tasks).answer,
+            api.answer,
             counters,
             writer if config.logs_calls else None,
             config.max_in_flight,
@@ -144,12 +144,20 @@ def warn(config: ServiceConfig) -> None:
         log.warning(warning)
 
 
-def _build_api(config: ServiceConfig, store: Store, counters: Counters) -> Api:
-    """Return the API over a store; magic mobiles exist in a sandbox only."""
+def _build_api(
+    config: ServiceConfig,
+    store: Store,
+    counters: Counters,
+    tasks: set[asyncio.Task[Any]],
+    is_stopping: Callable[[], bool],
+) -> Api | Sandbox:
+    """Return the API over a store, inside a sandbox unless the configuration says production."""
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
+    verification = VerificationService(store, counters=counters)
     if config.production:
-        return Api(VerificationService(store, counters=counters), media_types)
-    return Api(VerificationService(store, magic_return_code=magic_return_code, counters=counters), media_types)
+        return Api(verification, media_types)
+    has_controls, shares_store = config.workers == 1, not isinstance(store, SqliteStore)
+    return Sandbox(verification, store, media_types, config.faults, tasks, is_stopping, has_controls, shares_store)
 
 
 @asynccontextmanager
@@ -257,7 +265,7 @@ async def ensure_sandbox_app(store: Store, production: bool) -> dict[str, Any]:
     In production return an empty dictionary. Raise RunError if a sandbox would use a production store, or the other
     way round, because a sandbox publishes its credentials.
     """
-    app_key, secret = store.digests.derive("sandbox app key"), store.digests.derive("sandbox master secret")
+    app_key, secret = store.digests.sandbox_app_key, store.digests.sandbox_secret
     app, admin = store.app(app_key), Admin(store)
     if production:
         if app:

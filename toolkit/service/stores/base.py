@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from toolkit.service.core.accounts import App, Template
-from toolkit.service.core.messages import Delivery, Job, Message
+from toolkit.service.core.messages import Delivery, Job, Message, SentMessage
 from toolkit.service.core.send_and_verify import VerificationStore
 
 LEASE_S = 30  # real seconds; a job that was taken and not completed by then can be taken again
@@ -104,6 +104,29 @@ class Store(VerificationStore, Protocol):
 
     async def message(self, msg_id: str) -> Message | None:
         """Return the state of a message, or None if it is unknown."""
+        ...
+
+    # The sandbox. Production calls none of these.
+
+    def keep_inbox(self) -> None:
+        """Keep the messages for ``inbox`` after their codes have expired. Call it before the first send."""
+        ...
+
+    async def inbox(self, app_id: int, mobile: int | None, after: str, limit: int) -> list[SentMessage]:
+        """Return up to ``limit`` messages of an app that the outbox holds, the oldest first.
+
+        Args:
+            mobile: only messages to this mobile; None for all.
+            after: the msg_id of the message before the first one; all messages are later than an unknown one.
+        """
+        ...
+
+    async def advance(self, by_ms: int) -> None:
+        """Move the service clock ahead by milliseconds of its own. Concurrent calls are not supported."""
+        ...
+
+    async def empty(self, app_id: int) -> int:
+        """Forget all messages, windows and tries of an app; return the number of messages that it was charged."""
         ...
 
     async def backlog(self) -> int:

@@ -36,6 +36,11 @@ function commands.read()
   }
 end
 
+function commands.advance(by_ms)
+  redis.call('HINCRBY', store, 'clock_ms', by_ms)
+  return redis.call('HINCRBY', store, 'version', 1)
+end
+
 -- Returns 0, and changes nothing, if another app has the key.
 function commands.put(app_id, app_key, app, temp_id, template)
   if app ~= '' then

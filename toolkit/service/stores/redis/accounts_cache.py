@@ -108,6 +108,11 @@ class AccountsCache:
         await self.read()
         return bool(done)
 
+    async def advance(self, by_ms: int) -> None:
+        """Move the service clock of all processes ahead; the others notice it at their next poll."""
+        await self._call("advance", by_ms)
+        await self.read()
+
     async def _call(self, command: str, *arguments: Any) -> Any:
         flags = READING if command in ("poll", "read") else WRITING
         return await within(self.timeout_s, self.client.eval(flags + _SCRIPT, 1, _TAG, command, *arguments))

@@ -17,6 +17,7 @@
 --   :w:<mobile>   times of the sends to a mobile (0: to all mobiles), 8 bytes each, ascending
 --   :f:<mobile>   times of a mobile's wrong codes, likewise
 --   :t:<key>      messages of the top-up with an idempotency key
+--   :inbox        in a sandbox, sorted set of the msg_ids by the number of each, which :sent counts
 --   :jobs         sorted set of the msg_ids that are not delivered yet, by the time in ms when each is due
 
 local MESSAGE = '<I8I4I4I2I2Bc16' -- mobile, temp_id, ttl_ms, segments, forced, rate_limited, digest
@@ -80,6 +81,18 @@ local function remove_time(key, time_ms)
   end
 end
 
+-- In a sandbox: adds a message to the inbox, and drops two that have been deleted.
+local function add_to_inbox(msg_id)
+  for _, old in ipairs(redis.call('ZRANGE', tag .. ':inbox', 0, 1)) do
+    if redis.call('EXISTS', message_key(old)) == 0 then
+      redis.call('ZREM', tag .. ':inbox', old)
+    end
+  end
+  redis.call('ZADD', tag .. ':inbox', redis.call('INCR', tag .. ':sent'), msg_id)
+  redis.call('PEXPIRE', tag .. ':inbox', MAX_KEPT_MS)
+  redis.call('PEXPIRE', tag .. ':sent', MAX_KEPT_MS)
+end
+
 local function windows_of(mobile)
   local found = {}
   for _, it in ipairs({ { mobile, settings.sends }, { 0, settings.app_sends } }) do
@@ -112,6 +125,9 @@ function commands.send(payload)
   -- If nobody takes jobs, they would pile up: so each send deletes two whose message was deleted long ago.
   for _, old in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms - MAX_KEPT_MS, 'BYSCORE', 'LIMIT', 0, 2)) do
     redis.call('ZREM', tag .. ':jobs', old)
+  end
+  if settings.has_inbox then
+    add_to_inbox(msg_id)
   end
   redis.call('DECRBY', tag .. ':balance', segments)
   local key, sent = message_key(msg_id), payload:sub(5, 4 + MESSAGE_BYTES) .. struct.pack('<I8', now_ms)
@@ -176,6 +192,7 @@ function commands.unsend(payload)
       redis.call('INCRBY', tag .. ':balance', segments)
     end
     redis.call('ZREM', tag .. ':jobs', call.msg_id)
+    redis.call('ZREM', tag .. ':inbox', call.msg_id)
     redis.call('DEL', key)
   end
   return 1
@@ -318,6 +335,45 @@ end
 
 function commands.backlog()
   return redis.call('ZCARD', tag .. ':jobs')
+end
+
+-- The sandbox.
+
+-- Payload, as JSON: after, the msg_id of the message before the first one; mobile, or 0 for all; limit.
+-- Returns the msg_id, the packed message and the masked code of each message that is not delivered.
+function commands.inbox(payload)
+  local call, found = cjson.decode(payload), {}
+  local last = redis.call('ZSCORE', tag .. ':inbox', call.after) or 0
+  repeat
+    local some = redis.call('ZRANGE', tag .. ':inbox', '(' .. last, '+inf', 'BYSCORE', 'LIMIT', 0, 500, 'WITHSCORES')
+    for n = 1, #some, 2 do
+      local sent, code = unpack(redis.call('HMGET', message_key(some[n]), 'sent', 'code'))
+      local is_wanted = sent and code and (call.mobile == 0 or call.mobile == struct.unpack(SENT, sent))
+      if is_wanted and #found < call.limit then
+        found[#found + 1] = { some[n], sent, code }
+      end
+      last = some[n + 1]
+    end
+  until #some == 0 or #found == call.limit
+  return found
+end
+
+-- Deletes up to a number of messages with their windows and tries. Returns how many, and how many their app was charged.
+function commands.empty(limit)
+  local msg_ids, charged = redis.call('ZRANGE', tag .. ':inbox', 0, limit - 1), 0
+  for _, msg_id in ipairs(msg_ids) do
+    local key = message_key(msg_id)
+    local sent, refunded = unpack(redis.call('HMGET', key, 'sent', 'refunded'))
+    if sent then
+      local mobile, _, _, segments = struct.unpack(SENT, sent)
+      charged = charged + (refunded and 0 or segments)
+      redis.call('DEL', key, tag .. ':w:' .. mobile, tag .. ':f:' .. mobile)
+    end
+    redis.call('ZREM', tag .. ':jobs', msg_id)
+    redis.call('ZREM', tag .. ':inbox', msg_id)
+  end
+  redis.call('DEL', tag .. ':w:0')
+  return { #msg_ids, charged }
 end
 
 -- The message of a carrier's id. Such a key has a tag of its own: KEYS[1] is sms:{receipt-<carrier_id>}.

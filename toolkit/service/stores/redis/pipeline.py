@@ -120,7 +120,9 @@ def read_script(name: str) -> str:
 
 
 WRITING, READING = "#!lua flags=allow-oom\n", "#!lua flags=no-writes\n"
-_FLAGS = {"send": "#!lua\n"} | dict.fromkeys(("balance", "undelivered", "due", "message", "backlog", "find"), READING)
+_FLAGS = {"send": "#!lua\n"} | dict.fromkeys(
+    ("balance", "undelivered", "due", "message", "backlog", "find", "inbox"), READING
+)
 _SCRIPTS = {flags: flags + read_script("calls.lua") for flags in ("#!lua\n", WRITING, READING)}
 _SHAS = {  # Redis knows a script by its SHA-1
     flags: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for flags, script in _SCRIPTS.items()

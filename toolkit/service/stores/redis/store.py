@@ -30,7 +30,7 @@ from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Anchor, Clock
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.digests import Digests
-from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage
+from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage, SentMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
 from toolkit.service.core.state import used_key_error
 from toolkit.service.metrics.counters import Histogram, commit_sizes
@@ -46,13 +46,14 @@ KEPT_MS = 24 * HOUR_MS  # a message is kept for so long after it has expired
 
 POLL_S = 0.4
 _OLDEST_REDIS = 7
+_EMPTIED_AT_ONCE = 500
 _USED_KEY = -2  # calls.lua: the answer of credit
 _CODES = {int(it): it for it in ReturnCode}
 _SEND = struct.Struct("<IQIIHHB16s")  # calls.lua: the masked code, and MESSAGE
 _SENT = struct.Struct("<QIIHHB16sQ")  # calls.lua: SENT
 
 
-class _SentMessage(NamedTuple):
+class _PackedMessage(NamedTuple):
     """An accepted message as calls.lua packs it."""
 
     mobile: int
@@ -86,6 +87,8 @@ class RedisStore:
     _pipeline: Pipeline
     _tokens: itertools.count[int] = field(default_factory=lambda: itertools.count(secrets.randbits(63)))
     _watch_task: asyncio.Task[None] | None = None
+    _anchor: Anchor | None = None
+    _has_inbox: bool = False
 
     @classmethod
     async def open(
@@ -297,8 +300,39 @@ class RedisStore:
             await self._pipeline.roll_back()
         await self._pipeline.client.aclose()
 
+    # The sandbox.
+
+    def keep_inbox(self) -> None:
+        """Keep the order of the messages for ``inbox``."""
+        self._has_inbox = True
+        self._update_clock()
+
+    async def inbox(self, app_id: int, mobile: int | None, after: str, limit: int) -> list[SentMessage]:
+        """Return up to ``limit`` messages of an app that were sent after another one, the oldest first."""
+        found: list[SentMessage] = []
+        for packed_id, packed, masked in await self._call_json(
+            app_id, "inbox", after=after, mobile=mobile or 0, limit=limit
+        ):
+            msg_id, sent = packed_id.decode(), _PackedMessage.unpack(packed)
+            code = self.digests.unmask_code(msg_id, int(masked))
+            found.append(SentMessage(msg_id, sent.mobile, sent.temp_id, code, sent.sent_ms))
+        return found
+
+    async def advance(self, by_ms: int) -> None:
+        """Move the service clock ahead."""
+        await self._accounts.advance(by_ms)
+        self._update_clock()
+
+    async def empty(self, app_id: int) -> int:
+        """Forget all messages, windows and tries of an app; return the number of messages that it was charged."""
+        charged, emptied = 0, _EMPTIED_AT_ONCE
+        while emptied == _EMPTIED_AT_ONCE:
+            emptied, some = await self._call(app_id, f"empty {_EMPTIED_AT_ONCE}")
+            charged += some
+        return charged
+
     def _job(self, app_id: int, row: Sequence[Any]) -> Job:
-        msg_id, sent = row[0].decode(), _SentMessage.unpack(row[1])
+        msg_id, sent = row[0].decode(), _PackedMessage.unpack(row[1])
         code = self.digests.unmask_code(msg_id, int(row[2]))
         return Job(
             app_id,
@@ -345,10 +379,10 @@ class RedisStore:
     def _update_clock(self) -> None:
         """Use the anchor that all machines share, and the time of Redis."""
         anchor = self._accounts.anchor
-        if self.clock.speed != anchor.speed:
+        if anchor != self._anchor:
             wall_ms = self._pipeline.wall or self._accounts.wall_ms
-            self.clock = Clock(anchor.speed, anchor, wall_ms, wall_ms)
-        self._pipeline.settings = _settings(self.policy, anchor)
+            self.clock, self._anchor = Clock(anchor.speed, anchor, wall_ms, wall_ms), anchor
+        self._pipeline.settings = _settings(self.policy, anchor, self._has_inbox)
         self._pipeline.ahead_s = self._accounts.ahead_s
 
 
@@ -364,7 +398,7 @@ async def _check_settings(client: Client, timeout_s: float) -> None:
         log.warning("Redis has no append-only file, so answered calls are lost if it ends: set `appendonly yes`")
 
 
-def _settings(policy: Policy, anchor: Anchor) -> str:
+def _settings(policy: Policy, anchor: Anchor, has_inbox: bool) -> str:
     """Return the settings of calls.lua: the policy, the anchor of the clock, and the numbers that both sides use."""
     settings = {
         "anchor": asdict(anchor),
@@ -375,6 +409,7 @@ def _settings(policy: Policy, anchor: Anchor) -> str:
         "tries": policy.tries,
         "kept_ms": KEPT_MS,
         "longest_ms": MAX_TTL_S * 1000 + KEPT_MS,
+        "has_inbox": has_inbox,
         "lease_ms": LEASE_S * 1000,
         "sent": DeliveryState.SENT,
     }
@@ -391,7 +426,7 @@ def _window(rules: Sequence[Rule]) -> dict[str, Any]:
 
 def _message(app_id: int, msg_id: str, row: Sequence[Any], now_ms: int) -> Message:
     """Build a message from its fields. If it has no result and its code is no longer valid, it has expired."""
-    sent = _SentMessage.unpack(row[0])
+    sent = _PackedMessage.unpack(row[0])
     state, carrier_code, carrier_id = ((it or b"").decode() for it in row[1:4])
     unsettled = DeliveryState.WAITING if now_ms < sent.expires_ms else DeliveryState.EXPIRED
     return Message(

@@ -22,7 +22,7 @@ from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Clock, elapsed_ms, wall_ms
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.core.digests import Digests
-from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage
+from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage, SentMessage
 from toolkit.service.core.policy import Policy
 from toolkit.service.core.record_pages import PAGE
 from toolkit.service.core.rows import DeliveryRow, Refund
@@ -55,6 +55,7 @@ class SqliteStore:
     _reader: sqlite3.Connection
     _lock: LockFile
     _now_s: Callable[[], float] = time.monotonic
+    _job_kept_ms: int = JOB_KEPT_MS
     _leases: Leases = field(default_factory=Leases)
     _refunded: dict[int, None] = field(default_factory=dict)  # the latest refunds: a late worker may report one again
 
@@ -293,10 +294,38 @@ class SqliteStore:
             return tables.read_jobs(self._reader, self.state, after, upto, limit)
 
     def _seq(self, job: Job) -> int:
-        seq = self.state.find_seq(job.app_id, job.msg_id)
+        seq = self.state.read_seq(job.app_id, job.msg_id)
         if seq is None:
             raise ValueError(f"{job.msg_id} is not a message of this store")
         return seq
+
+    # The sandbox.
+
+    def keep_inbox(self) -> None:
+        """Keep the code of a message as long as its row."""
+        self._job_kept_ms = ROW_KEPT_MS
+
+    async def inbox(self, app_id: int, mobile: int | None, after: str, limit: int) -> list[SentMessage]:
+        """Return up to ``limit`` messages of an app that were sent after another one, the oldest first."""
+        seq = self.state.find_seq(app_id, after) or self.state.emptied.get(app_id, 0)
+        with _store_errors(self.path):
+            return tables.read_inbox(self._reader, self.state, app_id, mobile, seq, limit)
+
+    async def advance(self, by_ms: int) -> None:
+        """Move the service clock ahead."""
+        self.commits.raise_if_stalled()
+        anchor = self.state.batch.anchor = self.clock.anchor_after(by_ms)
+        await self.commits.wait_durable()
+        self.clock.anchor = anchor
+
+    async def empty(self, app_id: int) -> int:
+        """Forget all messages, windows and tries of an app; return the number of messages that it was charged."""
+        self.commits.raise_if_stalled()
+        first, last = self.state.emptied.get(app_id, 0) + 1, self.state.seq
+        self.state.empty(app_id)
+        await self.commits.wait_durable()
+        with _store_errors(self.path):
+            return tables.sum_segments(self._reader, app_id, first, last)
 
     # Pruning.
 
@@ -311,7 +340,7 @@ class SqliteStore:
                 ("messages", now_ms - max(ROW_KEPT_MS, state.policy.longest_ms), durable_seq),
                 ("tries", tables.first_message(self._reader, durable_seq), state.try_seq),
                 ("pages", now_ms - VERIFIED_KEPT_MS, state.first_page),
-                ("jobs", now_ms - JOB_KEPT_MS, state.seq + 1),
+                ("jobs", now_ms - self._job_kept_ms, state.seq + 1),
             )
             old = [tables.find_old(self._reader, *end, _ROWS_A_PRUNING) for end in ends]
             unsettled = tables.find_refunds(self._reader, *old[-1][1:]) if old[-1] else []

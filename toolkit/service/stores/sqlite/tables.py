@@ -19,12 +19,13 @@ from toolkit.api.errors import RunError
 from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.message_record import Record
-from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message
+from toolkit.service.core.messages import Delivery, DeliveryState, Job, Message, SentMessage
 from toolkit.service.core.policy import Policy
 from toolkit.service.core.record_pages import PAGE
 from toolkit.service.core.rows import (
     AppRow,
     DeliveryRow,
+    EmptiedRow,
     JobRow,
     MessageRow,
     PageRow,
@@ -57,6 +58,7 @@ CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT,
 CREATE INDEX awaited ON deliveries (carrier_id) WHERE state = 'sent';
 """
 _TOP_UPS = "CREATE TABLE IF NOT EXISTS top_ups (top_up_key TEXT PRIMARY KEY, app_id INTEGER, messages INTEGER)"
+_EMPTIED = "CREATE TABLE IF NOT EXISTS emptied (seq INTEGER, app_id INTEGER, PRIMARY KEY (app_id, seq))"
 _JOBS = "SELECT seq, temp_id, masked, record, messages.segments, coalesce(carrier_code, '')"
 _JOINED = "FROM jobs JOIN messages USING (seq)"
 _WITH_FAULTS = f"{_JOINED} LEFT JOIN deliveries USING (seq)"
@@ -86,6 +88,7 @@ def connect(path: Path) -> sqlite3.Connection:
     if is_new:
         db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
     db.execute(_TOP_UPS)
+    db.execute(_EMPTIED)
     return db
 
 
@@ -128,14 +131,18 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
             }
             for table, numbers in keys.items():
                 db.executemany(f"DELETE FROM {table} WHERE {_key(table)} = ?", [(number,) for number in numbers])
+            db.executemany("DELETE FROM emptied WHERE seq = ? AND app_id = ?", late.emptied)
         _put(db, "apps", AppRow._fields, batch.app_rows)
         _put(db, "templates", TemplateRow._fields, batch.template_rows)
         _put(db, "top_ups", TopUpRow._fields, batch.top_ups)
+        _put(db, "emptied", EmptiedRow._fields, batch.emptied)
         _put(db, "messages", MessageRow._fields, batch.messages)
         _put(db, "jobs", JobRow._fields, batch.jobs)
         _put(db, "pages", PageRow._fields, batch.pages)
         _put(db, "tries", TryRow._fields, batch.tries)
         _put(db, "deliveries", DeliveryRow._fields, batch.deliveries)
+        if batch.anchor:
+            _put_anchor(db, batch.anchor)
         if batch.deliveries:
             settled = [(row.seq,) for row in batch.deliveries if row.state != DeliveryState.WAITING]
             db.executemany("DELETE FROM jobs WHERE seq = ?", settled)
@@ -191,9 +198,13 @@ def _key(table: str) -> str:
 def write_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
     """Write the anchor of the service clock."""
     db.execute("BEGIN")
+    _put_anchor(db, anchor)
+    db.execute("COMMIT")
+
+
+def _put_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
     db.execute("DELETE FROM clock")
     db.execute("INSERT INTO clock VALUES (?, ?, ?)", (anchor.wall_ms, anchor.clock_ms, anchor.speed))
-    db.execute("COMMIT")
 
 
 def start_epoch(db: sqlite3.Connection, state: ServiceState) -> None:
@@ -226,6 +237,7 @@ def load(db: sqlite3.Connection, policy: Policy, digests: Digests, progress: Loa
     for template in _select(db, TemplateRow, "templates"):
         state.load_template(TemplateRow._make(template))
     state.top_ups = {row[0]: TopUpRow._make(row) for row in _select(db, TopUpRow, "top_ups")}
+    state.emptied = dict(db.execute("SELECT app_id, max(seq) FROM emptied GROUP BY app_id"))
     for epoch in db.execute("SELECT first_seq, epoch FROM epochs ORDER BY first_seq"):
         state.load_epoch(*epoch)
     for page in _select(db, PageRow, "pages"):
@@ -273,6 +285,29 @@ def read_jobs(db: sqlite3.Connection, state: ServiceState, after: int, upto: int
         msg_id, code = state.read_message(app_id, seq, masked)
         jobs[seq] = Job(app_id, msg_id, mobile, temp_id, code, record.expires_ms, segments=segments, fault=fault)
     return jobs
+
+
+def read_inbox(
+    db: sqlite3.Connection, state: ServiceState, app_id: int, mobile: int | None, after: int, limit: int
+) -> list[SentMessage]:
+    """Read the messages of an app, and to a mobile if one is given, with numbers above ``after``, the oldest first."""
+    found: list[SentMessage] = []
+    for seq, temp_id, masked, packed in db.execute(
+        f"SELECT seq, temp_id, masked, record {_JOINED} WHERE seq > ? ORDER BY seq", (after,)
+    ):
+        record = Record.unpack(packed)
+        if record.app_id == app_id and mobile in (None, record.mobile):
+            msg_id, code = state.read_message(app_id, seq, masked)
+            found.append(SentMessage(msg_id, record.mobile, temp_id, code, record.sent_ms))
+            if len(found) == limit:
+                break
+    return found
+
+
+def sum_segments(db: sqlite3.Connection, app_id: int, first: int, last: int) -> int:
+    """Return the sum that an app was charged for a range of messages."""
+    rows = db.execute("SELECT record, segments FROM messages WHERE seq BETWEEN ? AND ?", (first, last))
+    return sum(segments for packed, segments in rows if Record.unpack(packed).app_id == app_id)
 
 
 def find_refunds(db: sqlite3.Connection, first: int, last: int) -> list[tuple[DeliveryRow, Refund]]:
