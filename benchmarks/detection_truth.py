@@ -17,6 +17,7 @@ Bools = npt.NDArray[np.bool_]
 _START_NS = 1_793_923_200_000_000_000  # 2026-11-06 00:00:00 UTC
 _HOUR_NS = 3_600_000_000_000
 _DAY_S = 86_400
+_DAY_NS = 24 * _HOUR_NS
 _STEPS = 4_800  # of a level that wanders
 _SLACK = pd.Timedelta("4h")  # two buckets of a month, between a planted change and the one that is found
 
@@ -76,7 +77,8 @@ def month_detection(seed: int, repeats: int) -> Iterator[Row]:
     """Plant a fault in a quiet simulated month of 60,000 calls, at a time of day that calls have.
 
     Found: months with a change that begins within 4 hours of the fault. False: months with another change at another
-    time. A fault without an end counts as found only if its change has no end.
+    time. The fault of a template counts as found only if its return code rises, and if the change ends within 4 hours
+    of the fault's end, or has no end if the fault has none.
     """
     from toolkit import analysis
     from toolkit.simulation import SimulationPlan, simulate
@@ -87,7 +89,7 @@ def month_detection(seed: int, repeats: int) -> Iterator[Row]:
             simulate(Path(folder), SimulationPlan(days=30, calls=60_000, seed=seed + repeat, incidents=()))
             months.append(analysis.read(folder).to_pandas())
     yield ("planted in a month of 60,000 calls", "found", "false")
-    for name, plant in _FAULTS.items():
+    for name, (plant, code) in _FAULTS.items():
         cells = []
         for repeat, month in enumerate(months):
             draw = np.random.default_rng((seed, repeat))
@@ -98,8 +100,10 @@ def month_detection(seed: int, repeats: int) -> Iterator[Row]:
             found = analysis.changes(calls)
             begin = pd.Timestamp(begin_ns, tz="UTC")
             is_right = (found["changed_at"] - begin).abs() <= _SLACK
-            if end_ns is None:
-                is_right &= found["until"].isna() & (found["difference"] > 0)
+            if code is not None:
+                is_right &= (found["return_code"] == code).fillna(False) & (found["difference"] > 0)
+                until = pd.NaT if end_ns is None else pd.Timestamp(end_ns, tz="UTC")
+                is_right &= found["until"].isna() if end_ns is None else (found["until"] - until).abs() <= _SLACK
             end = found["changed_at"].max() if end_ns is None else pd.Timestamp(end_ns, tz="UTC")
             elsewhere = (found["changed_at"] < begin - _SLACK) | (found["changed_at"] > end + _SLACK)
             cells.append((bool(is_right.any()) and plant is not None, bool(elsewhere.any())))
@@ -146,28 +150,42 @@ def _no_calls(draw: np.random.Generator, calls: pd.DataFrame, begin_ns: int) -> 
 
 
 def _broken_template(draw: np.random.Generator, calls: pd.DataFrame, begin_ns: int) -> Planted:
-    """Let 80 % of the sends of template 4 fail for good, and multiply other traffic by 5 for 4 days."""
-    from_ns = begin_ns + 36 * _HOUR_NS
-    campaign = calls["started_ns"].between(from_ns, from_ns + 96 * _HOUR_NS) & (calls["temp_id"] != 4).fillna(True)
-    extra = pd.concat([calls[campaign]] * 4, ignore_index=True)
-    extra["started_ns"] += draw.integers(-_HOUR_NS // 2, _HOUR_NS // 2, len(extra))
-    extra["msg_key"] = extra["msg_key"] + 1 + np.arange(len(extra)) // int(campaign.sum())
-    both = pd.concat([calls, extra], ignore_index=True).astype({"kind": "string", "return_code": "Int64"})
-    of_template = (both["endpoint"] == "send") & (both["temp_id"] == 4).fillna(False)
-    broken = of_template & (both["started_ns"] >= begin_ns) & (draw.random(len(both)) < 0.8)
-    both.loc[broken, ["return_code", "kind", "http_status"]] = [
+    return _break_template(draw, calls, begin_ns, None), None
+
+
+def _repaired_template(draw: np.random.Generator, calls: pd.DataFrame, begin_ns: int) -> Planted:
+    end_ns = begin_ns + 96 * _HOUR_NS
+    return _break_template(draw, calls, begin_ns, end_ns), end_ns
+
+
+def _break_template(draw: np.random.Generator, calls: pd.DataFrame, begin_ns: int, end_ns: int | None) -> pd.DataFrame:
+    """Let 80 % of the sends of template 4 fail, and multiply other traffic by 5 from 36 to 132 hours after it began.
+
+    The additional traffic is that of four other periods of the month, at the same time of day.
+    """
+    others, start_ns = calls[(calls["temp_id"] != 4).fillna(True)], int(calls["started_ns"].min())
+    extra = []
+    for number in range(1, 5):
+        days_ns = (others["started_ns"] - start_ns + 5 * number * _DAY_NS) % (30 * _DAY_NS)
+        moved = others.assign(started_ns=start_ns + days_ns, msg_key=others["msg_key"] + number)
+        extra.append(moved[moved["started_ns"].between(begin_ns + 36 * _HOUR_NS, begin_ns + 132 * _HOUR_NS)])
+    both = pd.concat([calls, *extra], ignore_index=True).astype({"kind": "string", "return_code": "Int64"})
+    is_broken = (both["endpoint"] == "send") & (both["temp_id"] == 4).fillna(False) & (draw.random(len(both)) < 0.8)
+    is_broken &= both["started_ns"].between(begin_ns, end_ns or both["started_ns"].max())
+    both.loc[is_broken, ["return_code", "kind", "http_status"]] = [
         int(ReturnCode.INVALID_TEMP_ID),
         Kind.REQUEST.value,
         403,
     ]
-    return both, None
+    return both
 
 
-_FAULTS: dict[str, Callable[[np.random.Generator, pd.DataFrame, int], Planted] | None] = {
-    "nothing": None,
-    "outage of 12 minutes": _outage,
-    "nobody verifies for 12 hours": _nobody_verifies,
-    "a carrier loses all messages for 48 hours": _carrier_loses,
-    "no call for 12 hours": _no_calls,
-    "a template fails for good, a campaign dilutes it": _broken_template,
+_FAULTS: dict[str, tuple[Callable[[np.random.Generator, pd.DataFrame, int], Planted] | None, ReturnCode | None]] = {
+    "nothing": (None, None),
+    "outage of 12 minutes": (_outage, None),
+    "nobody verifies for 12 hours": (_nobody_verifies, None),
+    "a carrier loses all messages for 48 hours": (_carrier_loses, None),
+    "no call for 12 hours": (_no_calls, None),
+    "a template fails for good, a campaign dilutes it": (_broken_template, ReturnCode.INVALID_TEMP_ID),
+    "a template fails for 4 days, the same campaign": (_repaired_template, ReturnCode.INVALID_TEMP_ID),
 }

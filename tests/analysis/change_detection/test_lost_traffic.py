@@ -112,6 +112,28 @@ def test_a_fault_that_a_campaign_dilutes_has_no_end():
     assert (pd.isna(row["until"]), row["dimension"], row["value"]) == (True, "temp_id", "4")
 
 
+def test_a_diluted_fault_that_is_repaired_has_its_own_end():
+    calls = messages(
+        3,
+        is_failed=lambda it: _broken(it) & (it["hour"] < 180),
+        more=lambda it: 1 + 4.0 * ((it["temp_id"] < 4) & it["hour"].between(120, 200)),
+    )
+    found = analysis.changes(calls)
+    (row,) = found[(found["return_code"] == 50019) & (found["difference"] > 0)].to_dict("records")
+    assert (row["dimension"], row["value"], row["after"]) == ("temp_id", "4", pytest.approx(0.8, abs=0.05))
+    assert abs(row["changed_at"] - at(100)) <= HOUR
+    assert abs(row["until"] - at(180)) <= HOUR
+
+
+def test_more_calls_with_a_low_conversion_are_no_change_of_the_conversion():
+    calls = messages(
+        3,
+        is_lost=lambda it: it["temp_id"] == 4,
+        more=lambda it: 1 + 4.0 * ((it["temp_id"] == 4) & it["hour"].between(120, 200)),
+    )
+    assert _rows(calls, "conversion").empty
+
+
 def test_a_fault_that_is_repaired_has_an_end():
     calls = messages(3, is_failed=lambda it: _broken(it) & (it["hour"] < 140))
     found = analysis.changes(calls)

@@ -17,7 +17,7 @@ Method. Each endpoint's outcomes, and the median and 95th percentile of its late
          |
     keep reportable changes, add intervals    share_changes, and below
          |
-    check the end of a rise in its segment    segments
+    find rises within segments, check ends     segment_rises, segments
 
 Latencies: the interval of the ratio is normal on the logarithmic scale. Three more modules find changes that these
 series can't show: ``conversion`` (messages that nobody verifies), ``silences`` (no calls at all) and
@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,12 @@ from toolkit.analysis.change_detection.conversion import conversion_changes
 from toolkit.analysis.change_detection.failure_bursts import find_bursts
 from toolkit.analysis.change_detection.level_segments import ChangeTest, find_changes
 from toolkit.analysis.change_detection.seasonality import seasonal_component
-from toolkit.analysis.change_detection.segments import with_checked_ends
+from toolkit.analysis.change_detection.segment_rises import count_segment, find_rises, with_rise
+from toolkit.analysis.change_detection.segments import coarse_width_ns
 from toolkit.analysis.change_detection.series import MIN_CALLS, LogLatencies
 from toolkit.analysis.change_detection.share_changes import (
     ChangeRow,
+    ShareSeries,
     min_pooled,
     period,
     pool,
@@ -107,7 +110,8 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     A change of a share or a latency is reported if three conditions hold. The odds of the outcome, or the latency,
     changed by ``least_ratio`` or more. The change exceeds the noise of the series over equally long periods. At least
     10 more calls, or 10 fewer, have the outcome, or are slower than the percentile was. An incident with an end is one
-    change. If one outcome takes a large share of the calls, the falling shares of others may be reported too.
+    change. If one outcome takes a large share of the calls, the falling shares of others may be reported too. A rise
+    within a template, app, carrier or source is reported if the share of all calls doesn't show it or its end.
 
     Three more kinds of changes are reported. The conversion is the share of accepted sends whose message is verified
     later: of all sends, or of the carrier, template or app whose conversion changed. A silence is a time without calls,
@@ -135,7 +139,8 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
         return_code, error (category), message (string): of a share, as in ``return_codes``.
         percentile (float64): 50 or 95 for latencies; else null.
         dimension (string), value (string): the segment ("carrier", "temp_id", "app_key", "prefix" or "source") whose
-            conversion changed, or in which a rise goes on although the share of all calls fell; else null.
+            conversion changed, or whose share rose if the share of all calls doesn't show the rise or its end; else
+            null. The levels are those of the segment.
         before, after (float64): the share (0..1), the calls an hour, or the latency in ms.
         difference, difference_low, difference_high (float64): after - before, and its 95 % interval; null for a
             silence, and for a latency in a short log.
@@ -160,8 +165,9 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     outcomes = count_outcomes(table, width)
     if outcomes["bucket_ns"].nunique() > _MAX_BUCKETS:
         raise InputError(f"these calls are in more than {_MAX_BUCKETS:,} buckets: give a larger every")
+    coarse_width = coarse_width_ns(duration, width)
     rows = [
-        *_outcome_changes(table, outcomes, width, duration, least_ratio),
+        *_outcome_changes(table, outcomes, width, coarse_width, least_ratio),
         *_find_latency_changes(table, outcomes, width, min(width, fine_width), least_ratio),
     ]
     rows += _failure_bursts(outcomes, rows, width)
@@ -169,7 +175,7 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     if (outcomes["endpoint"] == Endpoint.VERIFY).any():
         is_accepted = (outcomes["endpoint"] == Endpoint.SEND) & (outcomes["return_code"] == ReturnCode.SUCCESS)
         sends = int(outcomes.loc[is_accepted.fillna(False), "calls"].sum())
-        converted = conversion_changes(table, sends, duration, width, least_ratio)
+        converted = conversion_changes(table, sends, coarse_width, least_ratio)
         rows += [row | {"measure": CONVERSION, "endpoint": Endpoint.SEND.value} for row in converted]
     return _finish(pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES))
 
@@ -188,20 +194,22 @@ def _finish(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _outcome_changes(
-    table: LazyTable, outcomes: pd.DataFrame, width: int, duration: int, least_ratio: float
+    table: LazyTable, outcomes: pd.DataFrame, width: int, coarse_width: int, least_ratio: float
 ) -> Iterator[ChangeRow]:
     """Yield the changes of the share of each outcome."""
+    rises = find_rises(table, coarse_width, least_ratio)
     for endpoint, counts in outcomes.groupby("endpoint", observed=True):
         matrix = pivot(counts, ["bucket_ns"], OUTCOME)
         starts, calls = matrix.rows["bucket_ns"].to_numpy(np.int64), matrix.calls.sum(axis=1)
         labels: Any = matrix.columns.astype(object).where(matrix.columns.notna(), None).to_dict("records")
-        rows = [
-            label | row
-            for found, label in zip(matrix.calls.T, labels, strict=True)
-            for row in share_changes(found, calls, starts, width, least_ratio)
-        ]
-        for row in with_checked_ends(rows, table, str(endpoint), duration, least_ratio):
-            yield row | {"endpoint": endpoint, "measure": SHARE}
+        for found, label in zip(matrix.calls.T, labels, strict=True):
+            series, outcome = ShareSeries(found, calls, starts, width), (str(endpoint), *label.values())
+            rows = list(share_changes(series, least_ratio))
+            for rise in rises.get(outcome, []):
+                count = partial(count_segment, table, outcome, rise, width)
+                rows = with_rise(rows, rise, series, count, coarse_width, least_ratio)
+            for row in rows:
+                yield label | row | {"endpoint": endpoint, "measure": SHARE}
 
 
 def _failure_bursts(outcomes: pd.DataFrame, rows: Sequence[ChangeRow], width: int) -> Iterator[ChangeRow]:

@@ -8,9 +8,9 @@ time. Of more than 50,000 sends, a sample by msg_key is counted. The last sends 
 type: as long as the longest time between a send and its verify in the median bucket. The conversion of all sends, and
 that of each app, template and carrier, is searched like the share of an outcome.
 
-One loss changes many of these series. Of changes at the same time, only one is reported: that of the segment that
-explains it, which means that the sends outside of it convert as before. If there is none, the change of all sends is
-reported. If a single prefix explains it, the change is that of the prefix.
+One loss changes many of these series. ``segments`` chooses the one that explains it, or that of all sends if none does,
+and leaves out changes of the mix: an app doesn't convert better because a notice, which nobody verifies, can't be sent.
+If a single prefix explains a loss, the change is that of the prefix.
 
 Worked example. A carrier with 30 % of the sends loses all messages for two days. The conversion falls from 85 % to 59 %
 in all, to 0 % for the carrier, and to about 59 % for each app and template. Sends to other carriers stay at 85 %, so
@@ -20,61 +20,42 @@ the change is one of the carrier. If all carriers lose messages, no segment expl
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import narwhals as nw
-import numpy as np
 import pandas as pd
 
 from toolkit.analysis.calls_table import IS_SUCCESS, IS_VERIFY, LazyTable, accepted_sends, collect
 from toolkit.analysis.carriers import with_carrier
 from toolkit.analysis.change_detection.lift import concentrated_values
-from toolkit.analysis.change_detection.share_changes import ChangeRow, share_changes
-from toolkit.analysis.change_detection.time_buckets import TEXT, WIDTHS_NS, Floats, Ints
+from toolkit.analysis.change_detection.segments import (
+    ALL_CALLS,
+    SEGMENTS,
+    SegmentCounts,
+    changes_of_segments,
+    one_per_cause,
+)
+from toolkit.analysis.change_detection.share_changes import ChangeRow
+from toolkit.analysis.change_detection.time_buckets import TEXT
 from toolkit.analysis.timestamps import NS_PER_HOUR, bucket_start_ns
 
-_MAX_BUCKETS = 400  # fewer are coarser in time; more take longer, and a conversion changes for hours
-_SEGMENTS = ("carrier", "temp_id", "app_key")  # of segments with equal calls, the first one is named
-_MIN_SENDS = 200  # of a segment: fewer can't have a reportable change of a conversion
+_DIMENSIONS = [name for name in SEGMENTS if name != "source"]  # the host of a send has no effect on its delivery
 _SAMPLED_SENDS, _MODULUS = 50_000, 1_000_003  # more find slighter changes and take longer
 _NEVER_NS = 1 << 62
-_SAME_TIME = 3  # buckets between the starts of two changes with one cause
-_SAME_ODDS = 1.5  # of the sends outside a segment before and after a change, if the segment explains it
+_SAME_ODDS = 1.5  # of the sends to other prefixes before and after a change, if a prefix explains it
 
 
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """The sends and the converted ones of a segment in each bucket; dimension and value are None for all sends."""
-
-    dimension: str | None
-    value: str | None
-    sends: Floats
-    converted: Floats
-
-
-def conversion_changes(
-    table: LazyTable, sends: int, duration_ns: int, least_width: int, least_ratio: float
-) -> Iterator[ChangeRow]:
+def conversion_changes(table: LazyTable, sends: int, width: int, least_ratio: float) -> Iterator[ChangeRow]:
     """Yield the changes of the conversion; none if the calls have no msg_key or no successful verify.
 
-    ``sends``: number of accepted sends; ``duration_ns``: of the log; ``least_width``: of a bucket, ns. The fields of a
-    row are those of ``changes``.
+    ``sends``: number of accepted sends; ``width``: of a bucket, ns. The fields of a row are those of ``changes``.
     """
-    fitting = [width for width in WIDTHS_NS if width >= least_width and width * _MAX_BUCKETS >= duration_ns]
-    width = min(fitting, default=WIDTHS_NS[-1])
     counts = _count(table, sends, width)
-    if counts.empty or not counts["converted"].any():
+    if counts.empty or not counts["found"].any():
         return
-    counts = _without_unfinished(counts, width)
-    starts, bucket = np.unique(counts["bucket_ns"].to_numpy(np.int64), return_inverse=True)
-    whole, *segments = _series(counts, bucket, len(starts))
-    found = []
-    for one in (whole, *segments):
-        used = one.sends > 0
-        rows = share_changes(one.converted[used], one.sends[used], starts[used], width, least_ratio)
-        found += [(row, one) for row in rows]
-    for row in _one_per_cause(found, whole, starts, width):
+    by_segment = SegmentCounts.of(_without_unfinished(counts, width), _DIMENSIONS, width)
+    segments = [ALL_CALLS, *by_segment.segments()]
+    found = changes_of_segments(by_segment, segments, least_ratio, len(segments))
+    for row in one_per_cause(found, by_segment):
         yield row | _prefix(table, row)
 
 
@@ -98,7 +79,7 @@ def _prefix(table: LazyTable, row: ChangeRow) -> ChangeRow:
 
 
 def _count(table: LazyTable, sends: int, width: int) -> pd.DataFrame:
-    """Count sends and converted ones by bucket and segment. Column delay_ns: the longest time to a verify."""
+    """Count sends (calls) and converted ones (found) by bucket and segment. delay_ns: the longest time to a verify."""
     # Twice modulo, because engines disagree on the remainder of a negative number.
     key = (nw.col("msg_key") % _MODULUS + _MODULUS) % _MODULUS
     sample = (
@@ -107,9 +88,8 @@ def _count(table: LazyTable, sends: int, width: int) -> pd.DataFrame:
         else table
     )
     marked = _with_conversion(sample).with_columns(bucket_ns=bucket_start_ns(pd.Timedelta(width, unit="ns")))
-    by = ["bucket_ns", "app_key", "temp_id", "carrier"]
-    sums = {"sends": nw.len(), "converted": nw.col("hit").sum(), "delay_ns": nw.col("delay_ns").max()}
-    return collect(with_carrier(marked).group_by(by).agg(**sums))
+    sums = {"calls": nw.len(), "found": nw.col("hit").sum(), "delay_ns": nw.col("delay_ns").max()}
+    return collect(with_carrier(marked).group_by("bucket_ns", *_DIMENSIONS).agg(**sums))
 
 
 def _with_conversion(table: LazyTable) -> LazyTable:
@@ -129,45 +109,3 @@ def _without_unfinished(counts: pd.DataFrame, width: int) -> pd.DataFrame:
     settled_ns = counts["bucket_ns"].max() + width - int(delays.median())
     settled: pd.DataFrame = counts.loc[counts["bucket_ns"] + width <= settled_ns]
     return settled
-
-
-def _series(counts: pd.DataFrame, bucket: Ints, buckets: int) -> Iterator[_Series]:
-    """Yield the series of all sends, then those of each segment with enough sends."""
-    sends, converted = counts["sends"].to_numpy(np.float64), counts["converted"].to_numpy(np.float64)
-
-    def sums(of: Floats, which: Any) -> Floats:
-        return np.bincount(bucket[which], of[which], buckets).astype(np.float64)
-
-    yield _Series(None, None, sums(sends, slice(None)), sums(converted, slice(None)))
-    for dimension in _SEGMENTS:
-        values = counts[dimension].astype(TEXT)
-        for value, rows in pd.Series(np.arange(len(values))).groupby(values.to_numpy(object)):
-            which = rows.to_numpy()
-            if _MIN_SENDS <= sends[which].sum() < sends.sum():
-                yield _Series(dimension, str(value), sums(sends, which), sums(converted, which))
-
-
-def _one_per_cause(
-    found: list[tuple[ChangeRow, _Series]], whole: _Series, starts: Ints, width: int
-) -> Iterator[ChangeRow]:
-    """Yield one row for the changes that begin at about the same time: that of the segment that explains them."""
-    left = sorted(found, key=lambda it: -it[0]["score"])
-    while left:
-        start = left[0][0]["changed_ns"]
-        together = [it for it in left if abs(it[0]["changed_ns"] - start) <= _SAME_TIME * width]
-        left = [it for it in left if it not in together]
-        narrow = [it for it in together if it[1].dimension and _explains(it[0], it[1], whole, starts)]
-        row, series = max(narrow or together, key=lambda it: (not narrow and it[1].dimension is None, it[0]["score"]))
-        yield row | {"dimension": series.dimension, "value": series.value}
-
-
-def _explains(row: ChangeRow, one: _Series, whole: _Series, starts: Ints) -> bool:
-    """Return whether the sends outside a segment convert during its change as often as before."""
-    until = starts[-1] + 1 if row["until_ns"] is None else row["until_ns"]
-    is_during = (starts >= row["changed_ns"]) & (starts < until)
-    sends, converted = whole.sends - one.sends, whole.converted - one.converted
-    odds = [
-        (converted[part].sum() + 0.5) / (sends[part].sum() - converted[part].sum() + 0.5)
-        for part in (is_during, starts < row["changed_ns"])
-    ]
-    return bool(max(odds) < _SAME_ODDS * min(odds))

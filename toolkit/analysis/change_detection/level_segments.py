@@ -11,7 +11,8 @@ Method.
    Processing 167 (2020). The penalty here is a quarter of the final one, so that no boundary is missed.
 2. Prune. The gain of a boundary is how much better two levels fit its two segments than one level, divided by the
    noise. Remove the boundary with the least gain until each has at least 4 log n and a reportable difference. There are
-   about n ** 2 pairs of segments, and the largest of N chi-square values is about 2 log N: hence 4 log n.
+   about n ** 2 pairs of segments, and the largest of N chi-square values is about 2 log N: hence 4 log n. If m series
+   are searched, 2 log m is added.
 3. Refine. Move each boundary to where its gain is largest. Repeat from 2 while boundaries disappear.
 4. Combine. A level that changes and goes back is one change with an end. Two steps in one direction, with a single
    observation between them, are one change that began within that observation.
@@ -55,23 +56,24 @@ class ChangeTest:
     """Tests whether two segments of a series are at different levels.
 
     ``edges`` separate observations of about equal certainty. ``noise`` is the variance of the level between them, then
-    over 2, 4, 8, ... of them.
+    over 2, 4, 8, ... of them. ``tests`` is the number of series that are searched.
     """
 
     series: LevelSeries
     edges: Ints
     noise: Floats
     least_ratio: float
+    tests: int = 1
 
     @classmethod
-    def of(cls, series: LevelSeries, edges: Ints, least_ratio: float) -> ChangeTest:
+    def of(cls, series: LevelSeries, edges: Ints, least_ratio: float, tests: int = 1) -> ChangeTest:
         """Estimate the noise of a series and return the test."""
-        return cls(series, edges, _noise(series, edges), least_ratio)
+        return cls(series, edges, _noise(series, edges), least_ratio, tests)
 
     @property
     def penalty(self) -> float:
         """Return the least gain of a change, in variances of the noise."""
-        return _PENALTY * math.log(max(2, len(self.edges) - 1))
+        return _PENALTY * math.log(max(2, len(self.edges) - 1)) + 2 * math.log(self.tests)
 
     def gain(self, one: LevelSegment, other: LevelSegment) -> Floats:
         """Return how much better two levels fit two segments than one, in variances of the noise."""
