@@ -21,7 +21,7 @@ Two numbers of calls deviate if their odds differ by 1.5, and the calls by 10.
 Worked example. 1 % of the calls fail, then 80 % of those with template 4, which are 10 % of all and half of app B's.
 The share rises to 9 % in all, to 80 % for template 4 and to 40 % for app B. Outside of app B and outside of template 4,
 1 % fail, so both explain it. In 1,000 calls of app B 405 failed and 10 were expected, which deviates by 2 * 1000 *
-KL(0.405, 0.01) = 2,391; in 500 of template 4, 400 and 5 by 3,186. Template 4 is named. During a campaign it makes only
+KL(0.405, 0.01) = 2,392; in 500 of template 4, 400 and 5 by 3,186. Template 4 is named. During a campaign it makes only
 3 % of all calls, so 3.4 % fail, which is nearer to 1 % than to 9 %. Within template 4 the share stays at 80 %.
 """
 
