@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.simulation.send_limits import NO_SENDS, SendLimit, are_accepted
 
 Row = tuple[str, ...]
 Floats = npt.NDArray[np.float64]
@@ -81,21 +83,14 @@ def month_detection(seed: int, repeats: int) -> Iterator[Row]:
     of the fault's end, or has no end if the fault has none.
     """
     from toolkit import analysis
-    from toolkit.simulation import SimulationPlan, simulate
 
-    months = []
-    for repeat in range(repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            simulate(Path(folder), SimulationPlan(days=30, calls=60_000, seed=seed + repeat, incidents=()))
-            months.append(analysis.read(folder).to_pandas())
+    months = list(_quiet_months(seed, repeats))
     yield ("planted in a month of 60,000 calls", "found", "false")
     for name, (plant, code) in _FAULTS.items():
         cells = []
         for repeat, month in enumerate(months):
             draw = np.random.default_rng((seed, repeat))
-            first_ns = int(month["started_ns"].sample(1, random_state=repeat).iloc[0])
-            earliest_ns = int(month["started_ns"].min()) + 5 * 24 * _HOUR_NS
-            begin_ns = earliest_ns + (first_ns - earliest_ns) % (15 * 24 * _HOUR_NS)
+            begin_ns = _begin_ns(month, repeat)
             calls, end_ns = plant(draw, month, begin_ns) if plant else (month, None)
             found = analysis.changes(calls)
             begin = pd.Timestamp(begin_ns, tz="UTC")
@@ -108,6 +103,59 @@ def month_detection(seed: int, repeats: int) -> Iterator[Row]:
             elsewhere = (found["changed_at"] < begin - _SLACK) | (found["changed_at"] > end + _SLACK)
             cells.append((bool(is_right.any()) and plant is not None, bool(elsewhere.any())))
         yield (name, *(f"{count} of {repeats}" for count in np.sum(cells, axis=0)))
+
+
+def _quiet_months(seed: int, repeats: int) -> Iterator[pd.DataFrame]:
+    from toolkit import analysis
+    from toolkit.simulation import SimulationPlan, simulate
+
+    for repeat in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            simulate(Path(folder), SimulationPlan(days=30, calls=60_000, seed=seed + repeat, incidents=()))
+            yield analysis.read(folder).to_pandas()
+
+
+def _begin_ns(month: pd.DataFrame, repeat: int) -> int:
+    """Return a time from the 6th to the 20th day at which calls are made."""
+    first_ns = int(month["started_ns"].sample(1, random_state=repeat).iloc[0])
+    earliest_ns = int(month["started_ns"].min()) + 5 * _DAY_NS
+    return earliest_ns + (first_ns - earliest_ns) % (15 * _DAY_NS)
+
+
+def limit_changes(seed: int, repeats: int) -> Iterator[Row]:
+    """Change the hourly limit in a quiet simulated month of 60,000 calls, or leave it as it is.
+
+    Found: months in which two periods have the two limits, and the second one begins within 4 hours of the change.
+    Periods: months in which the rules have more than one period.
+    """
+    from toolkit import analysis
+
+    yield ("sends accepted in an hour", "found", "periods")
+    months = list(_quiet_months(seed, repeats))
+    for name, (before, after) in {"5": (5, 5), "5, then 3": (5, 3), "3, then 5": (3, 5)}.items():
+        cells = []
+        for repeat, month in enumerate(months):
+            change_ns = _begin_ns(month, repeat)
+            found = analysis.limits(_limited(month, before, after, change_ns))
+            since = found["since"].unique()
+            hourly = found.loc[found["window_s"] == _HOUR_NS / 1e9, "max_sends"].tolist()
+            is_dated = len(since) == 2 and abs(since[1] - pd.Timestamp(change_ns, tz="UTC")) <= _SLACK
+            cells.append((is_dated and hourly == [before, after], len(since) > 1))
+        yield (name, *(f"{count} of {repeats}" for count in np.sum(cells, axis=0)))
+
+
+def _limited(calls: pd.DataFrame, before: int, after: int, change_ns: int) -> pd.DataFrame:
+    """Decide on the sends again, by an hourly limit that changes; leave out the verifies of refused ones."""
+    is_open = calls["return_code"].isin([ReturnCode.SUCCESS, ReturnCode.OUT_OF_FREQ]) & calls["mobile_key"].notna()
+    sends = calls[is_open & (calls["endpoint"] == "send")].sort_values("started_ns")
+    keys = pd.factorize(sends["app_key"].astype(str) + sends["mobile_key"].astype(str))[0].astype(np.int64)
+    limits = [SendLimit.from_rule(Rule(1, 60)), SendLimit(before, _HOUR_NS, after, change_ns)]
+    limits.append(SendLimit.from_rule(Rule(10, _DAY_S)))
+    is_accepted = are_accepted(limits, NO_SENDS, keys, sends["started_ns"].to_numpy(np.int64))
+    codes = np.where(is_accepted, int(ReturnCode.SUCCESS), int(ReturnCode.OUT_OF_FREQ))
+    decided = calls.assign(return_code=calls["return_code"].mask(is_open, pd.Series(codes, sends.index)))
+    lost = sends.loc[~is_accepted, "msg_key"].dropna()
+    return decided[(decided["endpoint"] == "send") | ~decided["msg_key"].isin(lost)]
 
 
 Planted = tuple[pd.DataFrame, int | None]

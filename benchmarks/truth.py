@@ -90,6 +90,7 @@ _TRAFFIC: dict[str, Callable[[np.random.Generator, int], Floats]] = {
 TABLES: dict[str, Callable[[int, int], Iterator[Row]]] = {
     "compare_alarms": detection_truth.compare_alarms,
     "month_detection": detection_truth.month_detection,
+    "limit_changes": detection_truth.limit_changes,
     "forecast_coverage": forecast_coverage,
 }
 

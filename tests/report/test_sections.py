@@ -154,6 +154,17 @@ def test_the_finding_on_rate_limits_has_the_share_of_refusals_and_rules_without_
     )
 
 
+def test_the_finding_on_rate_limits_says_since_when_a_changed_rule_holds(inputs_of) -> None:
+    rng = np.random.default_rng(1)
+    tries = hammered(rng, range(40), 100, 6)
+    change = sorted(tries)[len(tries) // 2][0]
+    calls = decide(tries, lambda now, _: [Sliding(1, 60), Sliding(5 if now < change else 3, 3600)], rng)
+    (section,) = build_rate_limits(inputs_of(calls))
+    moment = r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?"
+    until, since = (rf"{count} within 1 h {word} {moment} \(UTC\) \(" for count, word in ((5, "until"), (3, "since")))
+    assert re.search(f"1 within 1 min \\(.*{until}.*{since}", section.finding), section.finding
+
+
 def test_the_finding_on_rate_limits_names_a_host_whose_clock_is_slow(inputs_of, tmp_path: Path) -> None:
     simulate(tmp_path, SimulationPlan(days=5, calls=20_000, seed=1, incidents=(IncidentKind.CLOCK_SKEW,)))
     (section,) = build_rate_limits(inputs_of(analysis.read(tmp_path)))

@@ -160,6 +160,22 @@ def test_changed_rules_have_their_periods(before, after):
     assert found["until"].min() == found["since"].max()
 
 
+def test_a_change_is_dated_by_refusals_that_a_longer_window_of_the_old_rule_would_explain():
+    rng = np.random.default_rng(1)
+    change = START_S + 3 * DAY_S
+
+    def bursts(first, begin, hours, minutes):
+        begins = begin + rng.uniform(0, hours * 3600, 40)
+        return [(it + 60 * (n + rng.random()), first + mobile) for mobile, it in enumerate(begins) for n in minutes]
+
+    tries = bursts(0, START_S, 68, [0, 2, 4, 6, 8, 10, 215])  # no send bounds the window below 3.5 hours
+    tries += bursts(100, change, 10, [-100, -98, 1, 3, 5, 7])  # 5 were accepted within 2 hours, but 3 within one
+    tries += bursts(200, change + 36_000, 60, [0, 2, 4, 6, 8, 215])
+    found = analysis.limits(decide(tries, lambda now, _: [Sliding(5 if now < change else 3, 3600)], rng))
+    assert _found(found) == [{(5, 3600)}, {(3, 3600)}]
+    assert abs(found["since"].max() - pd.Timestamp(change, unit="s", tz="UTC")) < pd.Timedelta("1h")
+
+
 def test_a_window_without_a_round_length_has_bounds():
     rng = np.random.default_rng(1)
     row = analysis.limits(decide(_tries(rng), _always(Sliding(2, 77)), rng)).iloc[0]

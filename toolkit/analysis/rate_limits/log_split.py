@@ -2,7 +2,8 @@
 
 Apps can have different rules, and rules change. A log is split only if its rules leave more than noise, and if the
 parts together leave at most half the cost. The split in time is searched roughly, on a sample of refusals, and then
-refined: the rules before and after are inferred, and the time is moved to where the two sets of rules cost least.
+refined: the rules before and after are inferred, and the time is moved to where the two sets of rules cost least, with
+round windows.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from toolkit.analysis.rate_limits.rule_search import (
     sample_refused_mobiles,
 )
 from toolkit.analysis.rate_limits.send_attempts import AcceptedSends, Bools, Floats, RefusedSends, SendAttempts
+from toolkit.analysis.rate_limits.window_fit import fit_windows
 
 _SAMPLE_REFUSALS = 2_000  # for the rough search in time; more costs time, fewer misses rules that refuse rarely
 _MAX_COST_RATIO = 0.5  # of the parts to the whole; higher splits at noise, lower misses a change of one rule of many
 _SPLIT_TIMES = 16  # tried in the rough search; a period shorter than a sixteenth of the refusals may be missed
+_REFINED_SPLITS = 2  # of those tried: the change is between two of them, and the nearer one may have fewer sends
 _REFINEMENTS = 3
 _MAX_DEPTH = 3  # at most eight parts
 
@@ -77,18 +80,35 @@ def _split_in_time(attempts: SendAttempts, sample: SendAttempts, scope: RuleScop
     """Return the halves of a scope at the time where they cost least; none if no time halves the cost of the sample."""
     refused_ns = np.unique(sample.refused.start_ns[scope.select(sample).refusals])
     numbers = np.unique(np.linspace(0, len(refused_ns), _SPLIT_TIMES + 1).astype(np.int64)[1:-1])
-    splits = [_halves(sample, scope, int(refused_ns[number])) for number in numbers if number]
-    best = min(splits, key=_cost, default=[])
-    if not best:
+    splits = sorted((_halves(sample, scope, int(refused_ns[number])) for number in numbers if number), key=_cost)
+    if (
+        not splits
+        or _cost(splits[0]) > _MAX_COST_RATIO * _infer(sample, scope.app, scope.since_ns, scope.until_ns).cost
+    ):
         return []
-    if _cost(best) > _MAX_COST_RATIO * _infer(sample, scope.app, scope.since_ns, scope.until_ns).cost:
-        return []
+    return min((_refine(attempts, scope, halves) for halves in splits[:_REFINED_SPLITS]), key=_cost)
+
+
+def _refine(attempts: SendAttempts, scope: RuleScope, halves: list[RuleScope]) -> list[RuleScope]:
+    """Move the time between two halves to where their rules cost least; return the scope if that is at an end of it."""
+    at_ns = 0
     for _ in range(_REFINEMENTS):
-        at_ns = _change_ns(scope.select(attempts), *(half.rules for half in best))
+        last_ns, at_ns = at_ns, _change_ns(scope.select(attempts), *(_fitted(attempts, half) for half in halves))
+        if at_ns == last_ns:
+            break
         if not scope.since_ns < at_ns < scope.until_ns:
-            return []
-        best = _halves(attempts, scope, at_ns)
-    return best
+            return [scope]
+        halves = _halves(attempts, scope, at_ns)
+    return halves
+
+
+def _fitted(attempts: SendAttempts, scope: RuleScope) -> list[InferredRule]:
+    """Return the rules of a scope with the roundest windows that fit.
+
+    Without them a window would be as long as the accepted sends allow, often hours longer than it is, and would explain
+    refusals of the other half.
+    """
+    return [rule for rule, _ in fit_windows(scope.select(attempts), scope.rules)]
 
 
 def _change_ns(sends: AttemptSlice, earlier: Sequence[InferredRule], later: Sequence[InferredRule]) -> int:

@@ -10,6 +10,7 @@ from toolkit import number_format
 from toolkit.analysis import limits, most_accepted
 from toolkit.analysis.calls_table import lazy
 from toolkit.analysis.rate_limits.clock_offsets import describe_offset, find_offsets, to_frame
+from toolkit.analysis.timestamps import zone_name
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.report import table_columns
@@ -87,13 +88,19 @@ def _finding(found: pd.DataFrame, offsets: pd.DataFrame) -> str:
     rules = found.dropna(subset=["max_sends"])
     if rules.empty:
         return f"No rule explains any of the {refused:,} refusals.{clocks}" if refused else clocks.strip()
-    counts = dict[str, int]()
-    for row in rules.to_dict("records"):
-        counts[_rule(row)] = counts.get(_rule(row), 0) + int(row["refusals"])
     explained = f"{refused - left:,} of {refused:,} refusals ({number_format.share((refused - left) / refused)})"
-    listed = ", ".join(f"{rule} ({count:,} refusals)" for rule, count in counts.items())
+    of_rules = rules.assign(rule=[_rule(row) for row in rules.to_dict("records")]).groupby("rule", sort=False)
+    listed = ", ".join(f"{rule}{_period(rows, found)} ({rows['refusals'].sum():,} refusals)" for rule, rows in of_rules)
     rest = f" {left:,} fit no rule." if left else ""
     return f"Rules explain {explained}: {listed}.{rest}{clocks}"
+
+
+def _period(rows: pd.DataFrame, found: pd.DataFrame) -> str:
+    """Return since and until when a rule holds, such as " until 2026-11-12 14:15 (UTC)"; "" if it always does."""
+    since, until = rows["since"].min(), rows["until"].max()
+    ends = [f" since {number_format.moment(since)}"] if since > found["since"].min() else []
+    ends += [f" until {number_format.moment(until)}"] if until < found["until"].max() else []
+    return f"{''.join(ends)} ({zone_name(found)})" if ends else ""
 
 
 def _rule(row: Row) -> str:
