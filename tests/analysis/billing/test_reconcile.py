@@ -230,6 +230,14 @@ def test_without_a_price_list_prices_are_not_compared():
     assert pd.isna(unknown)
 
 
+def test_the_records_have_no_total_if_a_message_has_no_known_price():
+    of_one_template = PriceList((replace(PRICES.rows[0], template_type="code"),), PRICES.templates)
+    for prices in (None, PriceList(()), of_one_template):
+        summary = _reconcile(LINES, prices=prices).summary.set_index("part")
+        assert pd.isna(summary.loc["records", "money"])
+        assert summary.loc["records", "messages"] == len(SENDS)
+
+
 def test_unknown_segments_are_not_compared():
     calls, one = analysis.from_records([replace(it, segments=None) for it in SENDS]), PriceList(PRICES.rows[:1])
     lines = [_line(it, one) for it in SENDS]

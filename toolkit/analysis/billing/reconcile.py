@@ -64,8 +64,8 @@ class Reconciliation:
 
             - part (category): "records", a ``Discrepancy``, "rounding to cents" or "statement"
             - messages (int64): messages, or lines of the statement
-            - money (float64): for a discrepancy, the amount in dispute; for the records, that of messages with a known
-              price, null without a price list
+            - money (float64): for a discrepancy, the amount in dispute; for the records, null if a message has no known
+              price
             - currency (category)
     """
 
@@ -130,14 +130,16 @@ def reconcile(
         every_line = every_line.with_columns(is_right=as_number(is_right))
         lines, differing = _select_differing(every_line, records, max_discrepancies)
         in_order = collect(every_line.filter(nw.col("is_right") == 1, nw.col("rounded_micros") != 0).select(_ROUNDED))
-        in_period = records.filter(nw.col("in_period") == 1).with_columns(money=nw.col("amount_micros").fill_null(0))
-        recorded = collect(in_period.select(messages=nw.len(), money=nw.col("money").sum())).fillna(0).iloc[0]
+        money = nw.col("amount_micros")
+        in_period = records.filter(nw.col("in_period") == 1).with_columns(unpriced=as_number(money.is_null()))
+        sums = in_period.select(messages=nw.len(), money=money.sum(), unpriced=nw.col("unpriced").sum())
+        recorded = collect(sums).fillna(0).iloc[0]
     currency = bill.currency or prices.currency
     discrepancies, compared = find_discrepancies(lines, differing, tolerance)
     separate = lines[(lines["is_right"] == 1) & (lines["rounded_micros"] != 0)]["rounded_micros"]
     count, micros = (int(it) for it in in_order.fillna(0).iloc[0])
     rounded = (count - len(separate) + compared[0], micros - int(separate.sum()) + compared[1])
-    amount = int(recorded["money"]) if prices.rows else None
+    amount = int(recorded["money"]) if prices.rows and not recorded["unpriced"] else None
     summary = summarize(discrepancies, (int(recorded["messages"]), amount), rounded, (bill.count, bill.amount))
     return Reconciliation(to_public(discrepancies, currency, timezone), to_public(summary, currency, timezone))
 

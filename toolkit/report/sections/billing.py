@@ -102,10 +102,14 @@ def build_statement(inputs: ReportInputs) -> Iterator[Section]:
         table_columns.text("msg_id", "message id"),
     ]
     note = f"{inputs.options.statement.name} against the records, message by message."
-    note += "" if prices else f" {_NO_PRICE} Only messages and segments are compared."
+    is_complete = bool(found.summary["money"].notna().all())
+    if not prices:
+        note += f" {_NO_PRICE} Only messages and segments are compared."
+    elif not is_complete:
+        note += " A message has no known price, so the records have no total."
     parts: list[Part] = [
         table_columns.table("statement", found.summary, summary),
-        *([Figure("reconcile", found.summary, "From the records to the statement")] if prices else []),
+        *([Figure("reconcile", found.summary, "From the records to the statement")] if is_complete else []),
         table_columns.table("discrepancies", found.discrepancies, each, title="Messages in dispute"),
     ]
     yield Section("statement", "The provider's statement", note, parts, finding=_statement_finding(found))
