@@ -57,7 +57,7 @@ class RequestContext:
     """The parts of a request that its log line and metrics show; a part that is not known yet is None.
 
     ``endpoint`` is one of ENDPOINTS. ``app_key`` is only claimed if the credentials were refused. ``started_s``
-    is the time of a monotonic clock. ``is_throttled``: whether the refusal of the credentials is held for a while.
+    is the time of a monotonic clock.
     """
 
     request_id: bytes
@@ -67,7 +67,6 @@ class RequestContext:
     app_key: str | None = None
     mobile: str | None = None
     msg_id: str | None = None
-    is_throttled: bool = False
 
 
 Answer = ServerResponse | Refusal | None
@@ -231,8 +230,7 @@ class RequestHandler:
         except Exception:
             log.exception("the service failed on a request")
             answering = Deferred(_SERVER_ERROR)
-        answered = answering.then(partial(self._end, context), lambda problem: self._end(context, _SERVER_ERROR))
-        return self._hold(answered.value) if context.is_throttled and answered.settled else answered
+        return answering.then(partial(self._end, context), lambda problem: self._end(context, _SERVER_ERROR))
 
     def _end(self, context: RequestContext, answer: Answer) -> ServerResponse | None:
         self.counters.in_flight -= 1
@@ -242,7 +240,7 @@ class RequestHandler:
             return None
         return self._finish(context, answer)
 
-    def _hold(self, reply: ServerResponse | None) -> Deferred[ServerResponse | None]:
+    def _hold(self, reply: ServerResponse) -> Deferred[ServerResponse | None]:
         """Give a refusal out later; at once if too many are held."""
         if self._held >= MAX_HELD:
             return Deferred(reply)
