@@ -100,7 +100,7 @@ def test_a_group_without_a_command_shows_its_help_and_is_exit_2() -> None:
 def matches(shown: list[str], output: str) -> None:
     """Compare an output with an example's: "..." stands for any text, a number for any number, blanks for one."""
     parts = [re.escape(part.strip()) for part in " ".join(" ".join(shown).split()).split("...")]
-    pattern = ".*".join(re.sub(r"\d+", r"\\d+", part) for part in parts)
+    pattern = ".*".join(re.sub(r"\d+(\\\.\d+)?", r"[\\d.]+", part) for part in parts)
     assert re.search(pattern, " ".join(output.split()), re.DOTALL), (shown, output)
 
 

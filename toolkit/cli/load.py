@@ -100,8 +100,8 @@ def load(
 
         $ smscode load --rate 50 --duration 10s --threshold 'p99(send.caller_ms) < 2500'
         Thresholds
-        status  threshold                  value  unit
-        PASS    p99(send.caller_ms) < 2500  ...
+        status  threshold                   measured
+        PASS    p99(send.caller_ms) < 2500   41.2 ms
         ...
         Return codes
         ...

@@ -77,7 +77,7 @@ def test_a_sandbox_is_configured_by_its_arguments_alone(tmp_path: Path, monkeypa
 
 def test_a_sandbox_that_cannot_start_says_why() -> None:
     before = set(children())
-    with pytest.raises(RunError, match="unknown store engine"), sandbox("--store", "no:store"):
+    with pytest.raises(RunError, match=r"invalid --store: expected sqlite:///path\.db"), sandbox("--store", "no:store"):
         pass
     assert set(children()) == before
 

@@ -14,7 +14,7 @@ from toolkit.service.stores.open_store import is_shared, open_store, read_path
 
 @pytest.mark.parametrize("url", ["", "store.db", "postgres:///x", "redi://user:hidden@host", "/sms.db", "file:///x"])
 def test_the_error_for_an_unknown_engine_repeats_only_the_scheme(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"give sqlite:///path\.db, or redis://host:port") as problem:
+    with pytest.raises(SettingsError, match=r"expected sqlite:///path\.db, or redis://host:port") as problem:
         is_shared(url)
     assert "hidden" not in str(problem.value)
 
