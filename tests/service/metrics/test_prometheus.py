@@ -34,6 +34,7 @@ def test_calls_are_counted_by_endpoint_and_return_code(start: Callable[..., Runn
         made["peek", 50000] += 1
         made["verify", service.verify(msg_id, "x" + code).code] += 1
         made["verify", service.verify(msg_id, code).code] += 1
+    made["sandbox", service.call("GET", "/sandbox/state", headers=service.auth).code] += 1
     made["other", service.call("GET", "/").code] += 1
     made["other", service.call("FETCH", "/v1/codes").code] += 1
     samples = AdminPort(service.admin_url).samples()["smscode_calls_total"]
