@@ -33,6 +33,7 @@ from toolkit.api.wire import (
 from toolkit.service.core.accounts import App
 from toolkit.service.core.deferred import Deferred
 from toolkit.service.http.admission import Admission
+from toolkit.service.http.auth_throttle import AuthThrottle
 from toolkit.service.http.request_parser import Request
 from toolkit.service.metrics.call_log import LineWriter, call_line
 from toolkit.service.metrics.counters import Counters
@@ -103,6 +104,12 @@ class Verification(Protocol):
         ...
 
 
+def note_failed_auth(verification: Verification, context: RequestContext, request: Request) -> None:
+    """Count refused credentials by the app that they claim, and let the log line name it."""
+    context.app_key = verification.claimed_app_key(request.headers.get(b"authorization"))
+    verification.counters.failed_auths[context.app_key or "unknown"] += 1
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
     """Answers the API's two calls by a verification service."""
@@ -132,8 +139,7 @@ class Api:
             context.app_key = app.app_key
         if received.refusal or app is None:
             if received.refusal and received.refusal.return_code is ReturnCode.AUTH_FAILED:
-                context.app_key = self.verification.claimed_app_key(request.headers.get(b"authorization"))
-                self.verification.counters.failed_auths[context.app_key or "unknown"] += 1
+                note_failed_auth(self.verification, context, request)
             return Deferred(received.refusal or Refusal(ReturnCode.AUTH_FAILED))
         if send is None:
             verifying = self.verification.verify(app, received.msg_id or "", received.code)
@@ -164,7 +170,8 @@ class RequestHandler:
     **Too many calls.** If the store is stuck, queueing them would exhaust the memory, and cost every caller the full
     time limit. So beyond ``max_in_flight`` a call is refused, except that apps with few of them may have a quarter
     more. The refusal is held for about HELD_S: otherwise callers that repeat the call at once would take the time of
-    the others. A held answer is no call in flight.
+    the others. A held answer is no call in flight. With ``auth_throttle``, refusals of credentials are held too, once a
+    peer or a key fails often.
 
     Args:
         answer: answers a request, such as ``Api(...).answer``.
@@ -173,6 +180,7 @@ class RequestHandler:
         now_s: a monotonic clock, for latencies.
         find_app_key: returns the app key of a request whose credentials are right, else None. Apps take turns.
         commit_s: returns how long the store's last commit took, in seconds.
+        auth_throttle: None to answer all refused credentials at once, as a sandbox does.
         call_soon: calls a function in the next turn of the event loop.
         call_later: calls a function after a number of seconds.
     """
@@ -185,6 +193,7 @@ class RequestHandler:
     now_s: Callable[[], float] = time.perf_counter
     find_app_key: Callable[[Request], str | None] = lambda request: None
     commit_s: Callable[[], float] = lambda: 0.0
+    auth_throttle: AuthThrottle | None = None
     call_soon: Callable[[Callable[[], None]], object] = _call_soon
     call_later: Callable[[float, Callable[[], None]], object] = _call_later
     _admission: Admission = field(init=False)
@@ -230,7 +239,16 @@ class RequestHandler:
         except Exception:
             log.exception("the service failed on a request")
             answering = Deferred(_SERVER_ERROR)
-        return answering.then(partial(self._end, context), lambda problem: self._end(context, _SERVER_ERROR))
+        is_late = answering.settled and self._is_held(request, answering.value)
+        ending = answering.then(partial(self._end, context), lambda problem: self._end(context, _SERVER_ERROR))
+        return self._hold(ending.value) if is_late else ending
+
+    def _is_held(self, request: Request, answer: Answer) -> bool:
+        """Return whether an answer refuses credentials of a peer or a key that fails often."""
+        is_refused = isinstance(answer, Refusal) and answer.return_code is ReturnCode.AUTH_FAILED
+        if not (is_refused and self.auth_throttle):
+            return False
+        return self.auth_throttle.exceeds(request.peer, request.headers.get(b"authorization"))
 
     def _end(self, context: RequestContext, answer: Answer) -> ServerResponse | None:
         self.counters.in_flight -= 1
@@ -240,7 +258,7 @@ class RequestHandler:
             return None
         return self._finish(context, answer)
 
-    def _hold(self, reply: ServerResponse) -> Deferred[ServerResponse | None]:
+    def _hold(self, reply: ServerResponse | None) -> Deferred[ServerResponse | None]:
         """Give a refusal out later; at once if too many are held."""
         if self._held >= MAX_HELD:
             return Deferred(reply)

@@ -22,6 +22,7 @@ from toolkit.service.core.accounts import DEFAULT_TEXT, SANDBOX_BALANCE
 from toolkit.service.core.send_and_verify import VerificationService
 from toolkit.service.delivery.base import ProviderFactory
 from toolkit.service.delivery.retry_loop import delivering
+from toolkit.service.http.auth_throttle import AuthThrottle
 from toolkit.service.http.connection import Connection
 from toolkit.service.http.handler import Api, RequestHandler
 from toolkit.service.http.server import Server, bind, loop_factory, raise_file_limit, stopping, url
@@ -96,6 +97,7 @@ async def _serve(
             config.max_in_flight,
             find_app_key=api.find_app_key,
             commit_s=lambda: store.commit_s,
+            auth_throttle=AuthThrottle() if config.production else None,
         )
         server = Server(handler, Connection, lambda: announce(description), tasks)
         health.store, health.unready = store, lambda: DRAINING if server.should_exit else ""

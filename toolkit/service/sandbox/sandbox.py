@@ -31,7 +31,7 @@ from toolkit.service.core.accounts import SANDBOX_BALANCE, App
 from toolkit.service.core.deferred import Deferred, run
 from toolkit.service.core.messages import SentMessage
 from toolkit.service.core.send_and_verify import VerificationService
-from toolkit.service.http.handler import OTHER, PEEK, SANDBOX, Answer, Api, RequestContext
+from toolkit.service.http.handler import OTHER, PEEK, SANDBOX, Answer, Api, RequestContext, note_failed_auth
 from toolkit.service.http.request_parser import Request
 from toolkit.service.sandbox.controls import InboxQuery, read_advance_ms, read_faults, read_number
 from toolkit.service.sandbox.faults import NO_FAULTS, Faults
@@ -141,6 +141,7 @@ class Sandbox:
             return _refuse_method(methods)
         app = self._inner.authenticate(request.headers.get(b"authorization"))
         if isinstance(app, Refusal):
+            note_failed_auth(self._inner, context, request)
             return app
         context.app_key = app.app_key
         fields: dict[str, Any] = {}
