@@ -24,9 +24,13 @@ SMSCODE = [sys.executable, "-m", "toolkit"]
 
 
 def interpreter() -> str:
-    """Return the interpreter's version, and whether it was built with profile-guided optimisation."""
-    built = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    build = "with PGO" if "--enable-optimizations" in built else "without PGO"
+    """Return the interpreter's version, and whether it was built with profile-guided optimisation.
+
+    Debian's package makes the target ``profile-opt`` itself, so its arguments of configure do not show it.
+    """
+    arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    is_debian = sys.base_prefix == "/usr" and "/usr/share/python-wheels" in arguments
+    build = "with PGO" if is_debian or "--enable-optimizations" in arguments else "without PGO"
     return f"{platform.python_implementation()} {platform.python_version()} ({build})"
 
 
