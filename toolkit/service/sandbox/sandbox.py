@@ -85,11 +85,13 @@ class Sandbox:
     numbers: Numbers = field(default_factory=Numbers)
     api: Api = field(init=False)
     _inner: SandboxVerification = field(init=False)
+    _has_faults: bool = field(init=False)
     _routes: dict[bytes, _Methods] = field(init=False)
     _number_methods: _Methods = field(init=False)
     _controlling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
+        self._set_faults(self.faults)
         self._inner = SandboxVerification(self.verification, self.store, self.numbers, self.tasks)
         self.api = Api(self._inner, self.media_types)
         state: _Methods = {b"GET": self._show_state}
@@ -116,7 +118,7 @@ class Sandbox:
                 if argument and methods is not self._number_methods:
                     context.endpoint, context.msg_id = PEEK, argument
                 return run(self._carry_out(context, request, methods, argument), self.tasks, refuse)
-        if self.faults is not NO_FAULTS:
+        if self._has_faults:
             return run(self._answer_with_faults(context, request), self.tasks, refuse)
         return self.api.answer(context, request)
 
@@ -206,8 +208,7 @@ class Sandbox:
         return success_response({"now": _show_time(self.store.clock.now_ms())})
 
     async def _put_faults(self, call: _Call) -> Answer:
-        faults = read_faults(call.fields)
-        self.faults = NO_FAULTS if faults == NO_FAULTS else faults
+        self._set_faults(read_faults(call.fields))
         return success_response({})
 
     async def _show_state(self, _: _Call) -> Answer:
@@ -215,7 +216,8 @@ class Sandbox:
 
     async def _empty(self, call: _Call) -> Answer:
         """Empty the app's messages, and restore the balance: that of the start for the ready-made app."""
-        app, self.faults = call.app, NO_FAULTS
+        app = call.app
+        self._set_faults(NO_FAULTS)
         self.numbers.lift_all(app.app_id)
         async with self._controlling:
             charged = await self.store.empty(app.app_id)
@@ -225,6 +227,9 @@ class Sandbox:
         return success_response({"sandbox": True})
 
     # Faults.
+
+    def _set_faults(self, faults: Faults) -> None:
+        self.faults, self._has_faults = faults, faults != NO_FAULTS
 
     async def _answer_with_faults(self, context: RequestContext, request: Request) -> Answer:
         faults = self.faults
