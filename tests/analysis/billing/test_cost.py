@@ -190,8 +190,8 @@ def test_by_may_be_one_name():
 
 
 def test_an_unknown_group_is_an_input_error():
-    with pytest.raises(InputError, match=r"grouped by 'prefix' \(choose from day, app_key, temp_id, carrier\)"):
-        _cost([SENT], by=["day", "prefix"])
+    with pytest.raises(InputError, match=r"grouped by 'city' \(choose from day, app_key, temp_id, carrier, "):
+        _cost([SENT], by=["day", "city"])
 
 
 def test_a_price_for_an_unknown_carrier_is_an_input_error():
