@@ -243,7 +243,7 @@ class ServiceSettings(_Settings):
     Attributes:
         host: address to listen on.
         port: TCP port; 0 takes a free one.
-        store: URL of the store; None is a temporary store.
+        store: URL of the store; None is a temporary store, which only a sandbox may have.
         key_file: key of a Redis store, the same file on every machine.
         workers: number of processes; more than one needs Redis.
         production: run without the sandbox's functions, with a provider that delivers.

@@ -83,7 +83,7 @@ ServeStore = Annotated[
         "sqlite:///path.db, redis://host:port, or redis+cluster://host:port.",
         "URL",
         group=_STORE,
-        default="a temporary file that is removed at the end",
+        default="of a sandbox, a temporary file that is removed at the end; needed with --production",
     ),
 ]
 KeyFile = Annotated[
@@ -190,7 +190,7 @@ MaxInFlight = Annotated[
     _setting(
         "max_in_flight",
         "--max-in-flight",
-        f"Calls handled at once; further ones are answered {ReturnCode.SERVER_ERROR:d} at once.",
+        f"Calls handled at once; further ones are answered {ReturnCode.SERVER_ERROR:d}.",
         "NUMBER",
         group=_LIMITS,
     ),

@@ -112,6 +112,19 @@ def test_a_sandbox_says_that_it_is_one_to_its_app(sandbox: Running) -> None:
     assert (posted.code, posted.headers["allow"]) == (50018, "GET, DELETE")
 
 
+def test_a_sandbox_that_delivers_does_not_say_that_its_messages_cost_nothing(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMSCODE_WEBHOOK_URL", "http://127.0.0.1:9/texts")
+    monkeypatch.setenv("SMSCODE_WEBHOOK_SECRET", "secret")
+    service = start("--provider", "webhook")
+    assert service.call("GET", "/sandbox/state", headers=service.auth).json == {"sandbox": False}
+    credentials = {"SMSCODE_APP_KEY": service.app_key, "SMSCODE_MASTER_SECRET": service.master_secret}
+    loaded = smscode("load", "--target", service.url, "--duration", "1s", env=credentials)
+    assert loaded.returncode == 2, loaded.stderr
+    assert "it says that it delivers its messages" in loaded.stderr
+
+
 def test_production_has_no_peeking_and_no_magic_mobiles(start: Callable[..., Running], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     service = start("--production", "--provider", "outbox", "--store", store)

@@ -65,7 +65,8 @@ def check_allowed(
 def doubt_of(target: Target) -> str:
     """Ask a target whether it is a sandbox; return "" if it says so, else the reason to doubt it.
 
-    Only ``{"sandbox": true}`` counts: production has no such path, and silence proves nothing.
+    Only ``{"sandbox": true}`` counts: production has no such path, a sandbox with a provider says false, and silence
+    proves nothing.
     """
     from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
@@ -84,8 +85,10 @@ def doubt_of(target: Target) -> str:
         answer = None
     finally:
         connection.close()
-    is_sandbox = isinstance(answer, dict) and answer.get("sandbox") is True
-    return "" if is_sandbox else f"its answer to GET {SANDBOX_STATE_PATH} does not say so"
+    is_sandbox = answer.get("sandbox") if isinstance(answer, dict) else None
+    if is_sandbox is False:
+        return "it says that it delivers its messages"
+    return "" if is_sandbox is True else f"its answer to GET {SANDBOX_STATE_PATH} does not say so"
 
 
 def cap_messages(max_messages: int | None, max_cost: str | None, price: Price | None) -> int | None:

@@ -159,7 +159,10 @@ def _build_api(
     if config.production:
         return Api(verification, media_types)
     has_controls, shares_store = config.workers == 1, not isinstance(store, SqliteStore)
-    return Sandbox(verification, store, media_types, config.faults, tasks, is_stopping, has_controls, shares_store)
+    delivers = config.provider is not None
+    return Sandbox(
+        verification, store, media_types, config.faults, tasks, is_stopping, has_controls, shares_store, delivers
+    )
 
 
 @asynccontextmanager

@@ -69,6 +69,7 @@ class Sandbox:
         is_stopping: whether the service is shutting down, so that nobody waits for a message any more.
         has_controls: whether numbers, clock, faults and the state can be changed. They belong to one process.
         is_shared: whether other processes may add messages to the store.
+        delivers: whether a provider delivers the messages, so that they reach people and may cost money.
         now_s: a monotonic clock in seconds.
     """
 
@@ -80,6 +81,7 @@ class Sandbox:
     is_stopping: Callable[[], bool] = lambda: False
     has_controls: bool = True
     is_shared: bool = False
+    delivers: bool = False
     rng: random.Random = field(default_factory=random.Random)
     now_s: Callable[[], float] = time.monotonic
     numbers: Numbers = field(default_factory=Numbers)
@@ -212,7 +214,7 @@ class Sandbox:
         return success_response({})
 
     async def _show_state(self, _: _Call) -> Answer:
-        return success_response({"sandbox": True})
+        return success_response({"sandbox": not self.delivers})
 
     async def _empty(self, call: _Call) -> Answer:
         """Empty the app's messages, and restore the balance: that of the start for the ready-made app."""
@@ -224,7 +226,7 @@ class Sandbox:
             if app.app_key == self.store.digests.sandbox_app_key:
                 charged = SANDBOX_BALANCE - (await self.store.balances())[app.app_id]
             await self.store.put(app=app, credit=charged)
-        return success_response({"sandbox": True})
+        return await self._show_state(call)
 
     # Faults.
 
