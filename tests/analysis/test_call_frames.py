@@ -160,7 +160,7 @@ REFUSED = {
     ),
     "numbers as the error": (lambda frame: frame.assign(error=1.5), "column error .*is Float64, expected text"),
     "no return codes": (
-        lambda frame: frame.drop(columns="return_code"),
+        lambda frame: frame.drop(columns=["return_code", "http_status"]),
         "lacks return_code: add the API's return codes",
     ),
     "no latency": (lambda frame: frame.drop(columns="latency_ns"), "lacks latency_ns: rename its columns"),

@@ -116,6 +116,7 @@ def test_every_public_function_of_calls_is_tested_with_all_engines():
         "from_records",
         "from_frame",
         "readable",
+        "mobile_key",
     }
     covered = {name.split()[0] for name in FUNCTIONS} | {"span", "duration_s", "wilson"}
     assert functions == covered

@@ -165,7 +165,7 @@ def test_settings_that_cannot_be_used_leave_the_form_usable(
 ) -> None:
     monkeypatch.setenv("SMSCODE_BASE_URL", "nonsense")
     form = CallForm(shared)
-    assert "base URL" in form.chooser._status.html
+    assert "SMSCODE_BASE_URL" in form.chooser._status.html
     send(form, next(sandbox.mobiles))
     assert codes(form) == [ReturnCode.SUCCESS]
 

@@ -85,7 +85,7 @@ def with_own_connection(table: LazyTable) -> LazyTable:
     import duckdb
 
     native: Any = table.to_native()
-    names = ("memory_limit", "temp_directory", "preserve_insertion_order")
+    names = ("memory_limit", "temp_directory")
     settings = f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}"
     values = query_same_connection(native, settings).fetchall()[0]
     connection = duckdb.connect(config=dict(zip(names, values, strict=True)))

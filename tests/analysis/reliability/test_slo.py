@@ -141,7 +141,7 @@ def test_an_slo_may_be_a_ratio_or_a_percentage(call):
 
 @pytest.mark.parametrize("slo", ["100%", "0%", "99.9", "most", 1, float("nan"), "-5%"])
 def test_an_invalid_slo_is_an_input_error(slo):
-    with pytest.raises(InputError, match=r"give a ratio of good calls between 0 and 1, such as 99\.9%"):
+    with pytest.raises(InputError, match=r"expected a ratio of good calls between 0 and 1, e.g. 99\.9%"):
         analysis.error_budget(analysis.from_records([]), slo)
 
 

@@ -162,7 +162,7 @@ def _allowed_ratio(slo: str | float) -> float:
     except InvalidOperation:
         good_ratio = Decimal(-1)
     if good_ratio.is_nan() or not 0 < good_ratio < 1:
-        raise InputError(f"invalid slo {slo!r}: expected a ratio of good calls between 0 and 1, such as 99.9% or 0.999")
+        raise InputError(f"invalid slo {slo!r}: expected a ratio of good calls between 0 and 1, e.g. 99.9% or 0.999")
     return float(1 - good_ratio)
 
 

@@ -154,7 +154,7 @@ def test_plain_locust_has_the_same_options_and_ends_with_the_stages(api: Api) ->
         (["--rate", "5", "-u", "3"], "--users and --rate exclude one another"),
         (["--rate", "5", "--stages", "1s=1"], "--rate and --stages exclude one another"),
         (["--rate", "0"], "above 0"),
-        (["--stages", "soon"], "stage 'soon'"),
+        (["--stages", "soon"], "invalid --stages 'soon'"),
         (["--rate", "1", "--max-connections", "0"], "at least 1"),
     ],
 )
