@@ -67,6 +67,7 @@ class Row:
         return {DEFAULT: self.failed} | dropped | ({self.threshold: self.kept} if has_threshold else {})
 
 
+CONSENT = ["--allow-target", "127.0.0.1", "--max-messages", "1000000"]
 FAILED = r"^[\d.]+ % of [\d,]+ calls failed: [\d,]+ "
 ROWS = (
     Row(Fault.NONE, 0, PASS, MAX, PASS, 0, 0),
@@ -195,6 +196,8 @@ def test_each_target_gets_the_right_verdict_everywhere(row: Row, loop: str, sand
     options = [*LOOPS[loop], *(["--threshold", row.threshold] if has_own else [])]
     if loop == "open" and row.fault is Fault.HANG:
         options += FEW_CONNECTIONS
+    if not row.after:  # it is gone before it can say that it is a sandbox
+        options += CONSENT
     with faulty_target(sandbox.url, row.fault, row.after) as target:
         cell = load(sandbox, target.url, tmp_path / "runs", *options)
     assert target.faults or row.fault is Fault.NONE

@@ -23,6 +23,7 @@ class Api(ThreadingHTTPServer):
     """``refuse``: what a call is refused with, after how many were accepted. ``sandbox``: whether codes can be read.
 
     ``state``: what it says of itself; None: nothing, as a production service does.
+    ``connections``: how many were opened, without those that only ask for the state.
     ``latency_s``: how long a response takes.
     ``reply``: what every call gets instead, whatever it asks; with HTTP status 0 the connection is dropped.
     """
@@ -122,7 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         message = {"code": CODE, "text": "..."} if self.server.sandbox else None
-        found = self.server.state if self.path == wire.SANDBOX_STATE_PATH else message
+        found: object = message
+        if self.path == wire.SANDBOX_STATE_PATH:
+            found = self.server.state
+            self.server.connections -= 1
         body = json.dumps(found).encode()
         reply = ServerResponse(200, ((b"content-length", b"%d" % len(body)),), body)
         self._reply(_refuse(ReturnCode.API_NOT_FOUND)[1] if found is None else reply)

@@ -152,7 +152,7 @@ def test_a_service_whose_codes_do_not_expire_is_caught() -> None:
 
 def test_a_run_without_data_fails(api: Api) -> None:
     api.server_close()
-    code, told = run("frequency_limits", api.target)
+    code, told = run("frequency_limits", api.target, "--allow-target", "127.0.0.1", "--max-messages", "1000")
     assert code == BROKEN
     assert told.startswith("NO_DATA")
 

@@ -85,6 +85,8 @@ def child(api: Api, script: str, expected: list[int]) -> dict[str, Any]:
         "SMSCODE_APP_KEY": target.app_key,
         "SMSCODE_MASTER_SECRET": target.master_secret,
         "SMSCODE_TEMP_ID": str(target.temp_id),
+        "SMSCODE_ALLOW_TARGET": "127.0.0.1",
+        "SMSCODE_MAX_MESSAGES": "1000",
     }
     command = [sys.executable, "-c", USER + script, target.base_url, json.dumps(expected)]
     return {"args": command, "env": {**os.environ, **settings}, "text": True}
