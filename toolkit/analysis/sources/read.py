@@ -101,8 +101,7 @@ def read(
         parquet = [scratch / PARQUET_NAME]
         write_values([], parquet[0])
     needs_check = any(_needs_check(path) for path in parquet)
-    settings = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch / "spilled")}
-    connection = duckdb.connect(config=settings)
+    connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch / "spilled")})
     calls = connection.read_parquet([str(path) for path in parquet], union_by_name=True)
     # A run that was killed before its packed files were removed has the same calls in Parquet too.
     packed_folders = {path.parent for path in files if path.suffix == PACKED_SUFFIX}
