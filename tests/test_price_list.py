@@ -208,7 +208,7 @@ def test_the_error_for_a_missing_file_names_the_file(folder: Path) -> None:
 
 def test_the_error_for_a_price_of_a_send_with_too_many_places_is_one_line(folder: Path) -> None:
     Path("smscode.toml").write_text('price_per_send = "0.00000001"\n')
-    with pytest.raises(SettingsError, match="invalid price per send"):
+    with pytest.raises(SettingsError, match=r"invalid price_per_send in smscode\.toml"):
         load_prices()
 
 
