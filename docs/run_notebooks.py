@@ -20,7 +20,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-TIMEOUT_S = 60
+TIMEOUT_S = 600  # of a cell, on a busy machine
 # Warnings are errors, except one that ipykernel raises while it shuts down.
 WARNINGS = "error,ignore::PendingDeprecationWarning:ipykernel.kernelbase"
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a widget shows nothing without a running kernel
