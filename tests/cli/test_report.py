@@ -267,3 +267,15 @@ def test_a_figure_is_rounded_alike_in_all_its_places(tmp_path: Path) -> None:
     assert [it for it in figures if it not in texts["page"] or it not in texts["Markdown"]] == []
     assert [it for it in figures if it in texts["JSON"]] == ["0.43 %", "0.697", "5,830 JPY"]
     assert [it for it in figures if it in texts["shell"]] == ["31.6", "0.43 %", "99.57 %", "0.697", "5,830 JPY"]
+
+
+def test_a_reader_that_closes_the_pipe_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    line = '192.0.2.1 - - [06/Nov/2026:12:00:00 +0000] "POST /v1/codes HTTP/1.1" 500 66 "-" "x"'
+    (tmp_path / "access.log").write_text(f"{line}\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "toolkit", "report", "access.log", "--fail-if", "share(50019) > 0.1%"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.returncode == 99, done.stderr
+    assert "Broken pipe" not in done.stderr

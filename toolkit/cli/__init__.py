@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
 from toolkit.cli import load, notebooks, report, send_verify, service, simulate
 from toolkit.cli.command import WIDTH, Command, Group, describe_usage
-from toolkit.cli.output import end_interrupted, fail, interrupt
+from toolkit.cli.output import PipeOutput, end_interrupted, fail, interrupt
 from toolkit.runs.exit_codes import ExitCode
 
 _EXIT_CODES = "\n".join(f"{int(code):>3}\t{code.description}" for code in ExitCode)
@@ -67,6 +67,7 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line. Every error becomes one line on stderr and an exit code."""
+    sys.stdout = PipeOutput(sys.stdout)
     _interrupt_on_every_ending()
     _hide_store_password()
     try:

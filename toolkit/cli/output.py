@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -22,6 +23,39 @@ OUTPUT = "Output"  # a group of options
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON instead of text.", show_default=False, rich_help_panel=OUTPUT)
 ]
+
+
+class PipeOutput:
+    """Writes to a stream until its reader has gone, e.g. ``| head``; further output is dropped.
+
+    So the exit code is still that of the command, and not that of a broken pipe.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._drop_output()
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, or drop it."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._drop_output()
+
+    def _drop_output(self) -> None:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, self._stream.fileno())
+        os.close(sink)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def interrupt(number: int, _: object) -> NoReturn:
