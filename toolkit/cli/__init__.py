@@ -67,7 +67,8 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line. Every error becomes one line on stderr and an exit code."""
-    sys.stdout = PipeOutput(sys.stdout)
+    if sys.stdout:  # else it is closed
+        sys.stdout = PipeOutput(sys.stdout)
     _interrupt_on_every_ending()
     _hide_store_password()
     try:
@@ -87,6 +88,8 @@ def main() -> NoReturn:
     except KeyboardInterrupt as problem:
         end_interrupted(problem)
     except Exception as problem:
+        if str(problem) == "Query interrupted":  # how DuckDB passes a signal on, if it comes during a query
+            end_interrupted(KeyboardInterrupt())
         fail(f"a defect of the toolkit: {type(problem).__name__}: {problem}", ExitCode.DEFECT)
     raise SystemExit(0)
 
