@@ -9,6 +9,7 @@ import pytest
 from support.bench import Bench
 from support.edge import run
 
+from toolkit.service.core.accounts import App
 from toolkit.service.http.auth_throttle import FAILURES_A_MINUTE, AuthThrottle
 from toolkit.service.http.handler import Api, RequestHandler
 from toolkit.service.http.request_parser import Request
@@ -82,6 +83,21 @@ def test_only_the_refusal_waits_and_the_owner_of_the_key_is_answered_at_once(ben
         for give_out in held:
             give_out()
         assert {it.value.http_status for it in refused if it.value} == {401}
+        await bench.store.close()
+
+    run(claim())
+
+
+def test_a_claimed_key_does_not_count_as_a_second_app_that_calls(bench: Bench) -> None:
+    async def claim() -> None:
+        api = Api(await bench.open())
+        await bench.store.put(app=App(2, "quiet", bench.store.digests.secret("its secret")))
+        handler = RequestHandler(api.answer, Counters())
+        for app_key, secret in (("key", "secret"), ("quiet", "wrong"), ("key", "secret"), ("quiet", "wrong")):
+            await handler(post(header(app_key, secret)))
+        assert handler._admission._contended_until_s == float("-inf")
+        await handler(post(header("quiet", "its secret")))
+        assert handler._admission._contended_until_s > 0
         await bench.store.close()
 
     run(claim())

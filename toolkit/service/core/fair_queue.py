@@ -1,4 +1,4 @@
-"""A queue that serves its callers in turn, however many items each of them has put in."""
+"""A fair queue: callers take turns, regardless of the number of items that each has put in."""
 
 from __future__ import annotations
 

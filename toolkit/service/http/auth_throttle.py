@@ -1,7 +1,7 @@
-"""Tell which refusals of credentials are given out late: those of a peer, or for a key, that fails often.
+"""Decide which refusals of credentials are delayed: those of a peer or for a key with many failures.
 
-Only the refusal waits. Each secret is compared, so the owner of a key is answered at once, whoever else tries it and
-from whichever address.
+Only the refusal is delayed. Each secret is compared, so the owner of a key is answered at once, even while others try
+the same key or come from the same address.
 """
 
 from __future__ import annotations

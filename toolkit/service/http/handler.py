@@ -252,14 +252,15 @@ class RequestHandler:
 
     def _end(self, context: RequestContext, answer: Answer) -> ServerResponse | None:
         self.counters.in_flight -= 1
-        self._admission.end(context.app_key)
+        is_unknown = isinstance(answer, Refusal) and answer.return_code is ReturnCode.AUTH_FAILED
+        self._admission.end(None if is_unknown else context.app_key)  # a claimed key is no second app
         if answer is None:
             self.counters.unanswered += 1
             return None
         return self._finish(context, answer)
 
     def _hold(self, reply: ServerResponse | None) -> Deferred[ServerResponse | None]:
-        """Give a refusal out later; at once if too many are held."""
+        """Delay a refusal, unless too many are delayed already."""
         if self._held >= MAX_HELD:
             return Deferred(reply)
         self._held += 1

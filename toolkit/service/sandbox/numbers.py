@@ -1,4 +1,4 @@
-"""Decide what the numbers of a sandbox do: magic mobiles, and numbers whose code or outcome a test has chosen."""
+"""Choose the codes and outcomes of a sandbox's numbers: magic mobiles, and numbers that a test has set."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class NumberRule:
-    """What a number does: its fixed code, and the outcomes of sends and of verify calls."""
+    """The fixed code of a number, and the outcomes of its sends and verify calls."""
 
     code: str = ""
     send: Outcome | None = None
