@@ -186,3 +186,66 @@ def test_the_path_of_a_hostile_target_takes_linear_time(piece: bytes) -> None:
     target = b"http://" + piece * (60_000 // len(piece))
     for prefix in (b"", b"x"):
         path_of(prefix + target)
+
+
+USUAL_HEAD = [b"Host: t", b"Content-Length: 2"]
+HEADS = st.just(USUAL_HEAD) | st.lists(
+    st.sampled_from(
+        [
+            b"Host: t",
+            b"host:t",
+            b"Authorization: Basic a2V5OnNlY3JldA==",
+            b"Content-Length: 2",
+            b"Content-Length: 02",
+            b"Content-Length: 0",
+            b"Transfer-Encoding: chunked",
+            b"Connection: close",
+            b"Expect: 100-continue",
+            b"Upgrade: h2c",
+            b"X: 1",
+        ]
+    ),
+    max_size=4,
+)
+LINES = st.just(b"POST /a HTTP/1.1") | st.sampled_from(
+    [
+        b"POST /b?c HTTP/1.1",
+        b"POST http://t/ HTTP/1.1",
+        b"POST /a HTTP/1.0",
+        b"GET /a HTTP/1.1",
+        b"",
+    ]
+)
+ENDS = st.just(b"{}") | st.sampled_from(
+    [b"", b"{}", b"{}\r\n", b"\r\n\r\n", b"{}POST /a HTTP/1.1\r\n", b"0\r\n\r\n", b"abc"]
+)
+
+
+@settings(max_examples=1500)
+@given(heads=st.lists(HEADS, min_size=1, max_size=2), lines=st.lists(LINES, min_size=2, max_size=5), data=st.data())
+def test_repeated_headers_are_parsed_as_if_they_were_new(
+    heads: list[list[bytes]], lines: list[bytes], data: st.DataObject
+) -> None:
+    whole, in_bytes = RequestParser("peer"), RequestParser("peer")
+    for line in lines:
+        head = data.draw(st.sampled_from(heads))
+        raw = b"\r\n".join([line, *head, b"", data.draw(ENDS)])
+        whole.feed(raw)
+        for number in range(len(raw)):
+            in_bytes.feed(raw[number : number + 1])
+        assert (list(whole.parsed), whole.ended) == (list(in_bytes.parsed), in_bytes.ended)
+        if data.draw(st.booleans()):  # the requests were answered
+            whole.parsed.clear()
+            in_bytes.parsed.clear()
+
+
+def test_a_request_with_known_headers_is_whole_or_not_parsed() -> None:
+    parser = RequestParser("peer")
+    raw = request(b"POST", b"/v1/codes", [(b"X", b"1")], b"{}")
+    parser.feed(raw)
+    for piece in (raw[:-1], raw[-1:], raw + raw, raw[:20], raw[20:]):
+        parser.feed(piece)
+    assert [it[0] for it in parser.parsed] == [parser.parsed[0][0]] * 5
+    assert parser.parsed[0][0] == Request(
+        b"POST", b"/v1/codes", {b"host": b"test", b"content-length": b"2", b"x": b"1"}, b"{}", "peer"
+    )

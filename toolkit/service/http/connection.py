@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         elif self.held:
             if not self._parsing_held:  # else that loop goes on by itself
                 self._parse_held()
-        elif self.parser.expects_continue():
+        elif self.parser.unfinished and self.parser.expects_continue():
             self.transport.write(_CONTINUE)
 
     # Timeouts.
