@@ -516,6 +516,22 @@ def test_a_send_is_parsed_in_one_call() -> None:
     assert received() == sent
 
 
+@given(
+    mobile=st.sampled_from(
+        ['"13800138000"', '"+8613800138000"', "13800138000", '"12800138000"', '"1380013800\\u0030"', "null"]
+    ),
+    temp_id=st.one_of(st.integers(-2, 2), st.integers(10**17, 10**19), st.sampled_from(["01", '"1"', "1.0", "1e0"])),
+    gap=st.sampled_from(["", " ", "  ", "\n"]),
+    more=st.sampled_from(["", ',"temp_id":2', ',"x":1', "}"]),
+)
+def test_a_send_in_the_usual_form_is_parsed_as_json_is(mobile: str, temp_id: object, gap: str, more: str) -> None:
+    body = f'{{"mobile":{gap}{mobile},{gap}"temp_id":{gap}{temp_id}{more}}}'.encode()
+    fields = wire.read_body(body)
+    expected = fields if isinstance(fields, Refusal) else wire.read_send(fields)
+    got = received(body=body)
+    assert (got.refusal or got.send) == expected
+
+
 def test_a_verify_is_parsed_in_one_call() -> None:
     verify = received(path=b"/v1/codes/m%2F1/valid", body=b'{"code":"123456"}')
     assert verify == wire.ReceivedRequest(None, Endpoint.VERIFY, "app", None, "m/1", "123456")

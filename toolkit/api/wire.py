@@ -57,6 +57,8 @@ _NUMBER_PATH = re.compile(rb"/sandbox/numbers/([^/]+)")
 _VERIFY_PATH = re.compile(rb"/v1/codes/([^/]+)/valid")
 PLAIN_ID = re.compile(f"[0-9A-Za-z-]{{1,{MAX_MSG_ID_CHARS}}}")  # needs no quoting in a path
 _PLAIN_SENT = re.compile(rb'\{"msg_id": ?"([0-9A-Za-z-]+)"\}')  # the usual form, parsed much faster than JSON
+# The usual body of a send, as clients of every language write it.
+_PLAIN_SEND = re.compile(rb'\{"mobile": ?"(1[3-9][0-9]{9})", ?"temp_id": ?(0|[1-9][0-9]{0,17})\}')
 _MOBILE = re.compile(r"(?:\+?86)?(1[3-9][0-9]{9})")
 _SANE_ID = re.compile("[!-~]{1,128}")
 _WHOLE = re.compile(rf"[0-9]{{1,{MAX_WHOLE_DIGITS}}}")
@@ -362,6 +364,9 @@ def read_request(
     received.account = account
     if refusal := check_media_type(headers.get(b"content-type"), media_types):
         received.refusal = refusal
+        return received
+    if received.endpoint is _SEND and (plain := _PLAIN_SEND.fullmatch(body)):
+        received.send = SendFields(plain[1].decode(), int(plain[2]))
         return received
     fields = read_body(body)
     if isinstance(fields, Refusal):
