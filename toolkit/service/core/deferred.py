@@ -75,8 +75,14 @@ class Deferred(Generic[T]):
         if self._value is not _WAITING:
             return
         result: Any = value
-        for step, failed in self._steps:
-            result = _run_step(step, failed, result)
+        steps = iter(self._steps)
+        try:
+            for step, _ in steps:
+                result = step(result)
+        except Exception as problem:
+            result = _log_raised(problem)
+            for step, failed in steps:
+                result = _run_step(step, failed, result)
         self._value = result
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -103,8 +109,12 @@ def _run_step(step: Callable[[Any], Any], failed: Callable[[Exception], Any] | N
             return failed(value.problem) if failed else value
         return step(value)
     except Exception as problem:
-        log.exception("the service failed on an answer")
-        return _Raised(problem)
+        return _log_raised(problem)
+
+
+def _log_raised(problem: Exception) -> _Raised:
+    log.exception("the service failed on an answer")
+    return _Raised(problem)
 
 
 def run(

@@ -65,7 +65,7 @@ from toolkit.api.return_codes import ReturnCode, find
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Anchor
 from toolkit.service.core.digests import Digests, mask, unmask
-from toolkit.service.core.message_record import SIZE, VERIFIED_AT, Record, app_of, times_of, window_key
+from toolkit.service.core.message_record import SIZE, VERIFIED_AT, Record, app_of, pack_fields, times_of, window_key
 from toolkit.service.core.messages import Decision, NewMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
 from toolkit.service.core.rate_windows import RateWindows, SendTimes
@@ -82,6 +82,7 @@ from toolkit.service.core.rows import (
     TryRow,
 )
 
+_SUCCESS = ReturnCode.SUCCESS  # looking up an enum's attribute runs Python code
 VERIFIED_KEPT_MS = 24 * HOUR_MS  # an expired message is known as verified for so long
 ROW_KEPT_MS = MAX_TTL_S * 1000 + HOUR_MS
 _GRACE_MS = 60_000  # a call that was under way when a message expired has ended by then
@@ -206,31 +207,33 @@ class ServiceState:
     def send(self, message: NewMessage, now_ms: int) -> Decision:
         """Accept a message, or refuse it for a rate limit or for lack of balance. A refusal changes nothing."""
         app_id, mobile, temp_id, code, ttl_ms, segments, forced, rate_limited = message
-        key, policy, batch = window_key(app_id, mobile), self.policy, self.batch
-        times = self.sends.get(key)
+        key, policy, batch, sends = window_key(app_id, mobile), self.policy, self.batch, self.sends
+        times = sends.get(key)
         if rate_limited:
-            wait_ms = self.sends.wait_ms(times, now_ms)
+            wait_ms = 0 if times is None else sends.wait_ms(times, now_ms)
             if policy.app_rules:
                 wait_ms = max(wait_ms, self.app_sends[app_id].wait_ms(policy.app_rules, now_ms))
             if wait_ms > 0:
                 return Decision(ReturnCode.OUT_OF_FREQ, wait_ms)
-        if self.balances[app_id] < segments:
+        balance = self.balances[app_id]
+        if balance < segments:
             return Decision(ReturnCode.NO_MONEY)
         if rate_limited and policy.rules:
-            batch.replace(self.sends, key, times, self.sends.with_one_more(times, now_ms))
+            batch.replace(sends, key, times, sends.with_one_more(times, now_ms) if times else now_ms)
         if rate_limited and policy.app_rules:
             app_times = self.app_sends[app_id]
             batch.set(app_times, app_times.end, now_ms)
-        self.credit(app_id, -segments)
+        batch.replace(self.balances, app_id, balance, balance - segments)
+        batch.app_ids.add(app_id)
         seq = self.seq = self.seq + 1
         msg_id, pad = self.digests.make_msg_id(app_id, seq, self._epochs[-1])
         digest, forced_number, expires_ms = self.digests.code(msg_id, code), int(forced or 0), now_ms + ttl_ms
         self._keep_page_until(seq, expires_ms)
-        record = Record(key, expires_ms, digest, ttl_ms, forced_number, 0, False).pack()
+        record = pack_fields(key, expires_ms, digest, ttl_ms, forced_number, 0, False)
         batch.replace(self.records, seq, None, record)
         batch.jobs.append(JobRow(seq, mask(code, pad)))
         batch.messages.append(MessageRow(seq, temp_id, segments, rate_limited, record))
-        return Decision(ReturnCode.SUCCESS, 0, msg_id)
+        return Decision(_SUCCESS, 0, msg_id)
 
     def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:
         """Judge a typed code. A wrong code uses up a try, the right one the message."""

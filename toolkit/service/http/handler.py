@@ -240,7 +240,8 @@ class RequestHandler:
             log.exception("the service failed on a request")
             answering = Deferred(_SERVER_ERROR)
         is_late = answering.settled and self._is_held(request, answering.value)
-        ending = answering.then(partial(self._end, context), lambda problem: self._end(context, _SERVER_ERROR))
+        end = partial(self._end, context)
+        ending = answering.then(end, end)
         return self._hold(ending.value) if is_late else ending
 
     def _is_held(self, request: Request, answer: Answer) -> bool:
@@ -250,7 +251,9 @@ class RequestHandler:
             return False
         return self.auth_throttle.exceeds(request.peer, request.headers.get(b"authorization"))
 
-    def _end(self, context: RequestContext, answer: Answer) -> ServerResponse | None:
+    def _end(self, context: RequestContext, answer: Answer | Exception) -> ServerResponse | None:
+        if isinstance(answer, Exception):
+            answer = _SERVER_ERROR
         self.counters.in_flight -= 1
         is_unknown = isinstance(answer, Refusal) and answer.return_code is ReturnCode.AUTH_FAILED
         self._admission.end(None if is_unknown else context.app_key)  # a claimed key is no second app
