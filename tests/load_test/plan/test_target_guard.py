@@ -42,9 +42,7 @@ def test_a_doubtful_target_on_this_machine_needs_consent_and_a_cap(url: str) -> 
     check_allowed(url, [name], is_capped=True, find_doubt=lambda: pytest.fail("it was asked although all is given"))
 
 
-@pytest.mark.parametrize(
-    "state", [None, {"sandbox": 1}, {"sandbox": "true"}, {}, [True], True, "x" * 20_000], ids=repr
-)
+@pytest.mark.parametrize("state", [None, {"sandbox": 1}, {"sandbox": "true"}, {}, [True], True, "x" * 20_000], ids=repr)
 def test_only_a_target_that_says_so_is_a_sandbox(state: object) -> None:
     with serving() as api:
         assert doubt_of(api.target) == ""

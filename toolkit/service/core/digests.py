@@ -32,8 +32,11 @@ class Digests:
         return self._digest("secret", master_secret)
 
     def code(self, msg_id: str, code: str) -> bytes:
-        """Return the digest of a message's code, in 16 bytes. The same code of another message has another digest."""
-        return self._digest("code", f"{msg_id}\0{code}")[:16]
+        """Return the digest of a message's code, in 8 bytes. The same code of another message has another digest.
+
+        8 bytes are enough, because one of a million codes is guessed far more easily than a digest of 64 bits.
+        """
+        return self._digest("code", f"{msg_id}\0{code}")[:8]
 
     def mask_code(self, msg_id: str, code: str) -> int:
         """Encrypt a code with a one-time pad made from a msg_id that is given out once."""
@@ -56,12 +59,11 @@ class Digests:
 
     def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], str]) -> int | None:
         """Return the number in a msg_id; None if the app never got this msg_id. ``epoch_of`` finds a number's epoch."""
-        digits = msg_id.replace("-", "")
         try:
-            covered = int(digits[:12], 16)
+            covered = int(msg_id[:8] + msg_id[9:13], 16)
+            seq = covered ^ self._cover(msg_id[14:])
         except ValueError:
             return None
-        seq = covered ^ self._cover(digits[12:])
         tag, _ = self._tag_and_pad(app_id, seq, epoch_of(seq))
         return seq if _uuid(covered, tag) == msg_id else None
 
@@ -83,12 +85,16 @@ class Digests:
         return int.from_bytes(self._digest("pad", msg_id)[:16])
 
     def _tag_and_pad(self, app_id: int, seq: int, epoch: str) -> tuple[str, int]:
-        drawn = self._digest("msg_id", f"{epoch}/{app_id}/{seq}")
+        digest = self._by_purpose["msg_id"].copy()
+        digest.update(f"{epoch}/{app_id}/{seq}".encode())
+        drawn = digest.digest()
         digits = drawn[:10].hex()
-        return f"4{digits[:3]}{_VARIANTS[digits[3]]}{digits[4:19]}", int.from_bytes(drawn[16:])
+        return f"4{digits[:3]}-{_VARIANTS[digits[3]]}{digits[4:7]}-{digits[7:19]}", int.from_bytes(drawn[16:])
 
     def _cover(self, tag: str) -> int:
-        return int.from_bytes(self._digest("cover", tag)[:6])
+        digest = self._by_purpose["cover"].copy()
+        digest.update(tag.encode())
+        return int.from_bytes(digest.digest()[:6])
 
     def _digest(self, purpose: str, text: str) -> bytes:
         digest = self._by_purpose[purpose].copy()
@@ -98,7 +104,7 @@ class Digests:
 
 def _uuid(number: int, tag: str) -> str:
     digits = f"{number:012x}"
-    return f"{digits[:8]}-{digits[8:]}-{tag[:4]}-{tag[4:8]}-{tag[8:]}"
+    return f"{digits[:8]}-{digits[8:]}-{tag}"
 
 
 def mask(code: str, pad: int) -> int:

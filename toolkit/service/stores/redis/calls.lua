@@ -20,8 +20,8 @@
 --   :inbox        in a sandbox, sorted set of the msg_ids by the number of each, which :sent counts
 --   :jobs         sorted set of the msg_ids that are not delivered yet, by the time in ms when each is due
 
-local MESSAGE = '<I8I4I4I2I2Bc16' -- mobile, temp_id, ttl_ms, segments, forced, rate_limited, digest
-local MESSAGE_BYTES = 37
+local MESSAGE = '<I8I4I4I2I2Bc8' -- mobile, temp_id, ttl_ms, segments, forced, rate_limited, digest
+local MESSAGE_BYTES = 29
 local SENT = MESSAGE .. 'I8' -- and sent_ms
 
 local tag, settings = KEYS[1], cjson.decode(ARGV[3])
@@ -141,9 +141,9 @@ function commands.send(payload)
   return { codes.SUCCESS, 0 }
 end
 
--- Payload: the call's token in 8 bytes, the digest of the code in 16 bytes, the msg_id.
+-- Payload: the call's token in 8 bytes, the digest of the code in 8 bytes, the msg_id.
 function commands.verify(payload)
-  local token, digest, key = payload:sub(1, 8), payload:sub(9, 24), message_key(payload:sub(25))
+  local token, digest, key = payload:sub(1, 8), payload:sub(9, 16), message_key(payload:sub(17))
   local sent, verified, tries = unpack(redis.call('HMGET', key, 'sent', 'verified', 'tries'))
   if not sent then
     return { codes.INVALID_CODE, 0 }

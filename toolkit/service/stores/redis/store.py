@@ -49,8 +49,8 @@ _OLDEST_REDIS = 7
 _EMPTIED_AT_ONCE = 500
 _USED_KEY = -2  # calls.lua: the answer of credit
 _CODES = {int(it): it for it in ReturnCode}
-_SEND = struct.Struct("<IQIIHHB16s")  # calls.lua: the masked code, and MESSAGE
-_SENT = struct.Struct("<QIIHHB16sQ")  # calls.lua: SENT
+_SEND = struct.Struct("<IQIIHHB8s")  # calls.lua: the masked code, and MESSAGE
+_SENT = struct.Struct("<QIIHHB8sQ")  # calls.lua: SENT
 
 
 class _PackedMessage(NamedTuple):

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 _ROWS_A_STATEMENT = 64
 _STATEMENTS = 1024  # kept ready for use: an INSERT for each number of rows and table
-_VERSION = 4
+_VERSION = 5
 _EPOCH_BYTES = 8
 _SCHEMA = """
 CREATE TABLE clock (wall_ms INTEGER, clock_ms INTEGER, speed REAL);
