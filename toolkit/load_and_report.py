@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,6 +36,7 @@ class LoadTest:
         scenario: Name of a scenario, or path of a locustfile.
         options: Load, budget, thresholds and the expected behaviour of the service.
         price: Price of a send, for ``options.max_cost`` and the cost in the report.
+        own_options: Arguments for options that the locustfile itself defines, e.g. ``("--shop", "berlin")``.
 
     Raises:
         InputError: The scenario is unknown or makes no use of an option, the mobiles or the recording can't be used,
@@ -45,6 +46,7 @@ class LoadTest:
     scenario: str
     options: LoadOptions
     price: Price | None = None
+    own_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_options(self.scenario, self.options)
@@ -68,8 +70,9 @@ class LoadTest:
             CallError: The target did not answer, or refused the key.
         """
         self._check_allowed(target)
-        locust_process.check_target(target)
-        self._check_allowed(target, lambda: doubt_of(target))
+        http = self.options.http()
+        locust_process.check_target(target, http)
+        self._check_allowed(target, lambda: doubt_of(target, http))
 
     def _check_allowed(self, target: Target, find_doubt: Callable[[], str] = lambda: "") -> None:
         options = self.options
@@ -78,7 +81,7 @@ class LoadTest:
 
     def prepare(self, folder: Path) -> LoadRun:
         """Start its process, which waits for ``LoadRun.begin``; use the result in a ``with`` statement."""
-        return locust_process.prepare(self.scenario, self.options, folder=folder)
+        return locust_process.prepare(self.scenario, self.options, folder=folder, own_options=self.own_options)
 
     def begin(self, run: LoadRun, target: Target) -> None:
         """Write the settings to the run's folder, then begin to load; raise RunError if the process has ended."""
@@ -87,7 +90,8 @@ class LoadTest:
 
     def final_settings(self, target: Target, ended: Ended) -> dict[str, Any]:
         """Return the settings that run.json records of a run that has ended. The target is asked once more."""
-        return self.settings(target) | ending(ended) | {"target_at_end": locust_process.ask_at_end(target)}
+        at_end = locust_process.ask_at_end(target, self.options.http())
+        return self.settings(target) | ending(ended) | {"target_at_end": at_end}
 
     def settings(self, target: Target) -> dict[str, object]:
         """Return the settings that run.json records, without the secret."""
@@ -97,6 +101,7 @@ class LoadTest:
             "app_key": target.app_key,
             "temp_id": target.temp_id,
             **self.options.settings(),
+            "own_options": _pair(self.own_options),
             "price_per_send": str(self.price.per_send) if self.price else None,
             "currency": self.price.currency if self.price else None,
             "host": platform.node(),
@@ -187,6 +192,18 @@ def read_options(scenario: str, given: Mapping[str, Any]) -> LoadOptions:
     if "stages" not in known:
         known.setdefault("duration_s", declared()["duration_s"].suggestion)
     return LoadOptions(**known)
+
+
+def _pair(words: Iterable[str]) -> dict[str, str]:
+    """Return arguments by the names of their options: a secret is masked by its name."""
+    values: dict[str, list[str]] = {}
+    name = ""
+    for word in words:
+        value = word
+        if word.startswith("-"):
+            name, _, value = word.lstrip("-").partition("=")
+        values.setdefault(name, []).append(value)
+    return {name: " ".join(filter(None, given)) for name, given in values.items()}
 
 
 def new_folder(out: Path) -> Path:

@@ -17,6 +17,7 @@ OPEN = {
     "errors": "<error>",
     "versions": "<package>",
     "figures": "<figure>",
+    "own_options": "<option>",
 }
 
 
@@ -44,5 +45,6 @@ def test_every_field_of_a_run_is_told_of_and_no_other(tmp_path: Path) -> None:
     done = smscode("load", *options, "--allow-target", "h", "--json", env={"PATH": os.environ["PATH"]}, cwd=tmp_path)
     run = json.loads(done.stdout)
     run["endpoints"]["send"]["errors"] = {"timeout": 1}
+    run["settings"]["own_options"] = {"shop": "berlin"}
     run["claims"][0]["parts"] = [{"name": "1/60s", "status": "PASS", "reason": "as in the scenario frequency_limits"}]
     assert set(fields(run)) == documented()

@@ -35,6 +35,7 @@ EXAMPLES = [
     "share(timeout) <= 0.5%",
     "ok_ratio(send) >= 99.9%",
     "rate(verify) >= 900/s abort after 30s",
+    "p99(send.caller_ms, 5m) < 250",
 ]
 
 endpoints, measures = st.sampled_from(Endpoint), st.sampled_from(Measure)
@@ -53,6 +54,14 @@ lines = st.builds(
     st.sampled_from(["<", "<=", ">", ">="]),
     st.floats(0, 100),
     st.none() | st.integers(0, 999_999),
+)
+windowed = st.builds(
+    Threshold,
+    metrics.filter(lambda it: str(it).endswith(")")),
+    st.sampled_from(["<", "<=", ">", ">="]),
+    st.floats(0, 100),
+    st.none() | st.integers(0, 999_999),
+    st.integers(1, 999_999).map(float),
 )
 
 
@@ -88,7 +97,7 @@ RUN = RunFigures(
 NOTHING = RunFigures(0.0, {}, {})
 
 
-@given(lines)
+@given(lines | windowed)
 def test_a_threshold_reads_as_it_is_written(threshold: Threshold) -> None:
     assert parse_threshold(str(threshold)) == threshold
 
@@ -109,7 +118,7 @@ def test_any_text_is_a_threshold_or_an_input_error(text: str) -> None:
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_the_examples_of_the_grammar_are_in_it(text: str) -> None:
     assert text in (thresholds.__doc__ or "")
-    assert str(parse_threshold(text)) == text
+    assert str(parse_threshold(text)) == text.replace("5m", "300s")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +149,10 @@ def test_the_examples_of_the_grammar_are_in_it(text: str) -> None:
         ("ok_ratio(send) >= 99/s", "at '/s'", "the unit %"),
         ("rate(verify) >= 900", "at its end", "the unit /s"),
         ("rate(verify.caller_ms) >= 900/s", "at '.caller_ms", "expected )"),
+        ("max(send.caller_ms, 5) < 1", "at '5) < 1'", "a duration"),
+        ("max(send.caller_ms, 500ms) < 1", "at '500ms) < 1'", "at least 1s long"),
+        ("max(send.caller_ms, 5s, 6s) < 1", "at ', 6s) < 1'", "expected )"),
+        ("dropped, 5m < 1%", "at ', 5m < 1%'", "a comparison"),
         ("rate(verify) >= 900/s abort", "at 'abort'", "abort after"),
         ("rate(verify) >= 900/s abort after 30", "at '30'", "a duration"),
         ("rate(verify) >= 900/s abort after 30sec", "at '30sec'", "a duration"),
@@ -183,6 +196,43 @@ def test_an_abort_comes_after_a_duration(text: str, after_s: float) -> None:
 )
 def test_a_metric_has_its_value(metric: str, value: float) -> None:
     assert judge(parse_threshold(metric), RUN).value == pytest.approx(value)
+
+
+PARTS = [
+    RunFigures(5.0, {(Endpoint.SEND, 50000): 10}, {(Endpoint.SEND, Measure.CALLER_MS): Listed((1, 2))}, sending_s=5),
+    NOTHING,
+    RunFigures(5.0, {(Endpoint.SEND, 50000): 30}, {(Endpoint.SEND, Measure.CALLER_MS): Listed((1, 9))}, sending_s=5),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "value"),
+    [
+        ("max(send.caller_ms, 5s) < 10", Status.PASS, 9),
+        ("max(send.caller_ms, 5s) < 9", Status.FAIL, 9),
+        ("rate(send, 5s) > 1/s", Status.PASS, 2),
+        ("rate(send, 5s) > 2/s", Status.FAIL, 2),
+        ("max(verify.caller_ms, 5s) < 9", Status.NO_DATA, None),
+    ],
+)
+def test_the_worst_part_of_a_run_decides_and_parts_without_calls_are_left_out(
+    text: str, status: Status, value: float | None
+) -> None:
+    asked: list[float] = []
+
+    def windows(window_s: float) -> list[RunFigures]:
+        asked.append(window_s)
+        return PARTS
+
+    verdict = judge(parse_threshold(text), RunFigures(60.0, {}, {}, windows=windows))
+    assert (verdict.status, verdict.value, str(verdict.threshold)) == (status, value, text)
+    assert asked == [5.0]
+
+
+def test_a_part_with_calls_whose_code_is_unknown_has_no_verdict_to_pass() -> None:
+    part = RunFigures(5.0, {(Endpoint.SEND, "HTTP 403"): 10}, {}, unknown={(Endpoint.SEND, 403): 10})
+    figures = RunFigures(60.0, {}, {}, windows=lambda _: [PARTS[0], part])
+    assert judge(parse_threshold("share(50009, 5s) < 1%"), figures).status is Status.NO_DATA
 
 
 @pytest.mark.parametrize(

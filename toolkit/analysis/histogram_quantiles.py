@@ -26,9 +26,9 @@ def bin_of(time_ns: nw.Expr, ratio: float = BIN_RATIO) -> nw.Expr:
     return (positive.log() / math.log(ratio)).floor().cast(nw.Int64)
 
 
-def middle_ns(bins: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def middle_ns(bins: npt.ArrayLike, ratio: float = BIN_RATIO) -> npt.NDArray[np.float64]:
     """Return the middle of each bin, by ratio, in nanoseconds."""
-    return BIN_RATIO ** (np.asarray(bins, np.float64) + 0.5)
+    return ratio ** (np.asarray(bins, np.float64) + 0.5)
 
 
 def quantiles(table: LazyTable, by: Sequence[str], value: str, at: Sequence[float]) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def takes_load_options(command: F) -> F:
             metavar=option.metavar,
             parser=None if is_flag else partial(_check_option, name),
             show_default=False if is_flag else option.default or str(default),
-            rich_help_panel=option.group.capitalize(),
+            rich_help_panel=option.group[0].upper() + option.group[1:],
         )
         annotation: Any = bool if is_flag else list[str] if is_repeatable(name) else str
         annotation, default = (annotation, False) if is_flag else (annotation | None, None)
@@ -78,6 +78,12 @@ def load(
         str,
         typer.Argument(help="Name of a locustfile in ./locustfiles or of the toolkit, or a path.", metavar="SCENARIO"),
     ] = "throughput",
+    own_options: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Options that the locustfile itself defines, behind --.", metavar="[-- OPTIONS]", show_default="none"
+        ),
+    ] = None,
     base_url: BaseUrl = None,
     app_key: AppKey = None,
     temp_id: TempId = None,
@@ -117,7 +123,10 @@ def load(
     from toolkit.load_and_report import LoadTest, conclude, read_options
     from toolkit.settings import find_target, load_price
 
-    load_test = LoadTest(scenario, read_options(scenario, options), load_price())
+    if scenario.startswith("-"):
+        raise InputError(f"name the locustfile before --, e.g. smscode load my_locustfile.py -- {scenario}")
+    own = tuple(own_options or ())
+    load_test = LoadTest(scenario, read_options(scenario, options), load_price(), own)
     configured = find_target(base_url=base_url, app_key=app_key, temp_id=temp_id)
     if configured:
         load_test.check_permission(configured)

@@ -136,6 +136,16 @@ AppRules = Annotated[
 Tries = Annotated[
     int | None, _setting("tries", "--tries", "Wrong codes allowed for a message.", "NUMBER", group=_LIMITS)
 ]
+SandboxTtlS = Annotated[
+    int | None,
+    typer.Option(
+        "--ttl",
+        help="Lifetime of the codes of the ready-made app's template, 1 to 86400.",
+        metavar="SECONDS",
+        show_default=f"{defaults.TTL_S}",
+        rich_help_panel=_SANDBOX,
+    ),
+]
 FailuresPerHour = Annotated[
     int | None,
     _setting(
@@ -252,6 +262,7 @@ def serve(
     log_calls: LogCalls = None,
     expose_sandbox: ExposeSandbox = False,
     speed: Speed = 1.0,
+    ttl_s: SandboxTtlS = None,
     latency: AddedLatency = "0ms",
     error_share: ErrorShare = 0.0,
     drop_share: DropShare = 0.0,
@@ -304,7 +315,12 @@ def serve(
     )
     faults = Faults(Latency.parse(latency), error_share, drop_share, Stall.parse(stall) if stall else None)
     config = ServiceConfig.from_settings(
-        settings, expose_sandbox=expose_sandbox, speed=speed, faults=faults, until_stdin_closes=until_stdin_closes
+        settings,
+        expose_sandbox=expose_sandbox,
+        speed=speed,
+        ttl_s=ttl_s,
+        faults=faults,
+        until_stdin_closes=until_stdin_closes,
     )
     supervisor.serve(config, show_json if as_json else _print_exports)
 

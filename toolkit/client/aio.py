@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from base64 import b64encode
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Self, cast
 
@@ -56,13 +57,14 @@ class AsyncClient:
         source: str | None = None,
         max_connections: int = MAX_CONNECTIONS,
         proxy: str | httpx.Proxy | None = None,
+        headers: Mapping[str, str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         import aiohttp  # here, so that the blocking client works without aiohttp
 
         not_connected = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
         self._core = ClientCore(
-            base_url, app_key, master_secret, timeout, on_call, run, source, not_connected, max_connections
+            base_url, app_key, master_secret, timeout, on_call, run, source, not_connected, max_connections, headers
         )
         context, hop = tls_context(self._core.base_url, verify), parse_proxy(proxy)
         self._timeouts = self._core.timeout.durations()

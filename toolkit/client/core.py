@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ import httpx
 from toolkit.api import wire
 from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import InputError, NotConnectedError, ProtocolError, ReturnCodeError, TransportError
+from toolkit.api.extra_headers import add_headers, parse_header
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
@@ -144,6 +145,7 @@ class ClientCore:
         source: str | None,
         not_connected: tuple[type[Exception], ...],
         max_connections: int,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
             raise InputError(f"invalid max_connections {max_connections!r}: expected a whole number above 0, e.g. 100")
@@ -154,7 +156,9 @@ class ClientCore:
         self.on_call = on_call
         self.records = RecordBuilder.of(run, source or socket.gethostname(), app_key, master_secret)
         self.not_connected = not_connected
-        self.user_agent = (b"User-Agent", f"sms-code-toolkit/{version('sms-code-toolkit')}".encode())
+        more = dict(parse_header(f"{name}: {value}") for name, value in (headers or {}).items())
+        own = {"User-Agent": f"sms-code-toolkit/{version('sms-code-toolkit')}"}
+        self.headers = [(name.encode(), value.encode()) for name, value in add_headers(own, more).items()]
         self.is_closed = False
         try:
             self._send_url = httpx.URL(self.base_url + wire.CODES_PATH)
@@ -252,7 +256,7 @@ class Call:
         body = self._request.body
         headers = [
             (b"Host", self._core.host),
-            self._core.user_agent,
+            *self._core.headers,
             _NO_COMPRESSION,
             *((name.encode(), value.encode()) for name, value in self._request.headers.items()),
             (b"Content-Length", b"%d" % len(body)),

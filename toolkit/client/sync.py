@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Self, cast
 
@@ -39,6 +40,7 @@ class Client:
         source: name of the source in the records; default: the host's name.
         max_connections: how many connections are open at most; further calls wait for a free one.
         proxy: URL of an HTTP proxy, e.g. "http://user:password@proxy:3128". The environment's is not used.
+        headers: further headers of each call, e.g. {"X-Environment": "staging"}. They can't replace those of the API.
         transport: an httpx transport to use in place of sockets, e.g. ``httpx.MockTransport`` in a test. It keeps the
             time limits of each operation, not of the call as a whole.
 
@@ -65,10 +67,11 @@ class Client:
         source: str | None = None,
         max_connections: int = MAX_CONNECTIONS,
         proxy: str | httpx.Proxy | None = None,
+        headers: Mapping[str, str] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._core = ClientCore(
-            base_url, app_key, master_secret, timeout, on_call, run, source, NOT_CONNECTED, max_connections
+            base_url, app_key, master_secret, timeout, on_call, run, source, NOT_CONNECTED, max_connections, headers
         )
         context, hop = tls_context(self._core.base_url, verify), parse_proxy(proxy)
         self._has_deadlines = transport is None

@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis import Calls, latency, return_codes, span
+from toolkit.analysis import Calls, from_frame, latency, return_codes, span
+from toolkit.analysis.calls_table import collect
 from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, TAIL, percentile_column
 from toolkit.analysis.source_record import SourceRecord
 from toolkit.api.return_codes import Kind
@@ -31,6 +32,7 @@ from toolkit.records.call_record import Failure, is_failed, may_cost, parse_expe
 from toolkit.report import junit, verdicts
 from toolkit.report.exit_reasons import ExitReason, incomplete_text, is_inconclusive, run_reasons
 from toolkit.report.model import RunEnd, RunVerdict
+from toolkit.report.run_windows import DUE_NS, measure_windows
 from toolkit.report.source_remarks import reading_remarks, unread_remarks
 from toolkit.report.table_columns import masked
 from toolkit.runs import run_folder
@@ -185,7 +187,9 @@ class RunResult:
 
     @cached_property
     def figures(self) -> RunFigures:
-        """The figures that thresholds are compared with."""
+        """The figures that thresholds are compared with: those of the calls that were due after the warm-up."""
+        if warm_up_s := self.warm_up_s:
+            return self._without(warm_up_s).figures
         read = [source for source in self.sources if source.calls]
         timed = {endpoint for endpoint, outcome in self.outcomes if outcome != Failure.CONNECT}
         if not all(source.holds_latency for source in read):
@@ -205,7 +209,31 @@ class RunResult:
             unknown=self.unknown,
             holds_codes=all(source.holds_codes for source in read),
             holds_failures=all(source.holds_failures for source in read),
+            windows=self._measure_windows,
         )
+
+    @property
+    def warm_up_s(self) -> float:
+        """The time at the start of the run whose calls no threshold counts."""
+        given = self.settings.get("warm_up_s")
+        return float(given) if isinstance(given, int | float) else 0.0
+
+    def _without(self, warm_up_s: float) -> RunResult:
+        """Return the run without the calls that were due in its first seconds."""
+        calls = self.calls if isinstance(self.calls, Calls) else from_frame(self.calls)
+        due = collect(calls.table.select(first=DUE_NS.min()))["first"].iloc[0]
+        from_ns = 0 if pd.isna(due) else int(due) + round(warm_up_s * 1e9)
+        settings = {**self.settings, "warm_up_s": 0}
+        if isinstance(pacing := self.settings.get("pacing"), Mapping):
+            settings["pacing"] = {**pacing, "elapsed_s": max(0.0, float(pacing.get("elapsed_s") or 0) - warm_up_s)}
+        if isinstance(limit_s := self.settings.get("duration_s"), int | float):
+            settings["duration_s"] = limit_s - warm_up_s
+        return replace(self, calls=calls.where(from_ns <= DUE_NS), settings=settings)
+
+    def _measure_windows(self, window_s: float) -> list[RunFigures]:
+        given: Any = self.settings.get("expected") or ()
+        about = {"holds_codes": self.figures.holds_codes, "holds_failures": self.figures.holds_failures}
+        return measure_windows(self.calls, window_s, self.sending_s, parse_expected(given), about)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:

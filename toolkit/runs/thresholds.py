@@ -4,15 +4,16 @@ A threshold is a metric, a comparison and a limit in the metric's unit. With ``a
 threshold after that duration is ended:
 
     threshold  = metric ( "<" | "<=" | ">" | ">=" ) number unit [ "abort after" duration ]
-    metric     = ( percentile | "mean" | "max" ) "(" endpoint "." measure ")"     unit: none, times are in ms
-               | "failed" [ "(" endpoint ")" ]       calls that failed, see is_failed     unit: %
-               | "share" "(" outcome ")"             of the calls of both endpoints       unit: %
-               | "ok_ratio" "(" endpoint ")"         calls that returned success          unit: %
-               | "dropped"                                  arrivals that were never started      unit: %
-               | "rate" "(" endpoint ")"             calls over the time in which they were due unit: /s
+    metric     = ( percentile | "mean" | "max" ) "(" endpoint "." measure window ")"   unit: none, times are in ms
+               | "failed" [ "(" endpoint window ")" ]  calls that failed, see is_failed     unit: %
+               | "share" "(" outcome window ")"        of the calls of both endpoints       unit: %
+               | "ok_ratio" "(" endpoint window ")"    calls that returned success          unit: %
+               | "dropped"                             arrivals that were never started     unit: %
+               | "rate" "(" endpoint window ")"        calls over the time in which they were due unit: /s
     percentile = "p" number                          above 0 and below 100
     outcome    = "connect" | "timeout" | "reset" | "protocol" | any return code, known or not
     endpoint   = "send" | "verify"
+    window     = [ "," duration ]                    any part of the run of that length; without: the whole run
     measure    = "latency_ms" | "caller_ms"          without and with the wait before the call
     duration   = as in toolkit.api.durations
 
@@ -23,6 +24,7 @@ threshold after that duration is ended:
     share(timeout) <= 0.5%
     ok_ratio(send) >= 99.9%
     rate(verify) >= 900/s abort after 30s
+    p99(send.caller_ms, 5m) < 250
 
 Blanks are allowed between words, numbers and signs. All calls count, also those without a response: they are not a
 success. A call that timed out, or that the end of the run cut off, counts with the time until then. A call that never
@@ -30,6 +32,10 @@ connected has no time and is in no percentile. A threshold without any call to m
 
 Arrivals are those of an open loop. One that waited for a connection in vain was dropped: it has made no call, so it is
 in no other metric.
+
+With a window the worst part of the run decides: a threshold over 5m must be met by the calls that were due in any five
+minutes. A new window begins after every tenth of its length. A part without calls is left out; in a run that is
+shorter than the window there is no data.
 
 With ``abort after`` a run is ended early if all calls so far miss the threshold after that time. A threshold on a
 percentile or a mean also ends it if the calls of each single second, with the ages of those in flight, have missed it
@@ -41,10 +47,11 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import ClassVar, Protocol, TypeAlias
 
 from toolkit import number_format
@@ -92,6 +99,7 @@ class RunFigures:
         holds_codes: whether the calls' source records return codes. Without them it holds only the codes that the HTTP
             status implies.
         holds_failures: whether the calls' source records calls without a response.
+        windows: returns the figures of each part of the run with a given length in s, see ``judge``.
 
     """
 
@@ -105,6 +113,7 @@ class RunFigures:
     unknown: Mapping[tuple[Endpoint, int], int] = field(default_factory=dict)
     holds_codes: bool = True
     holds_failures: bool = True
+    windows: Callable[[float], Sequence[RunFigures]] = lambda _: ()
 
     def calls(self, endpoint: Endpoint) -> int:
         """Return the number of calls of an endpoint."""
@@ -238,18 +247,27 @@ Metric: TypeAlias = ResponseTime | Failed | Dropped | Share | OkRatio | Rate
 class Threshold:
     """A metric, a comparison ("<", "<=", ">", ">=") and a limit in the metric's unit.
 
-    ``abort_after_s``: time from which on a run that misses the threshold is ended; None: never. ``parse_threshold``
-    parses a threshold's text.
+    ``abort_after_s``: time from which on a run that misses the threshold is ended; None: never. ``window_s``: length
+    of the parts of the run that must each meet it; None: the whole run. ``parse_threshold`` parses a threshold's text.
     """
 
     metric: Metric
     comparison: str
     limit: float
     abort_after_s: float | None = None
+    window_s: float | None = None
 
     def __str__(self) -> str:
         ending = "" if self.abort_after_s is None else f" abort after {_plain(self.abort_after_s)}s"
-        return f"{self.metric} {self.comparison} {_plain(self.limit)}{self.metric.unit}{ending}"
+        metric = str(self.metric)
+        if self.window_s is not None:
+            metric = f"{metric.removesuffix(')')}, {_plain(self.window_s)}s)"
+        return f"{metric} {self.comparison} {_plain(self.limit)}{self.metric.unit}{ending}"
+
+    @property
+    def is_upper(self) -> bool:
+        """Whether the limit is an upper one."""
+        return self.comparison in ("<", "<=")
 
     def opposite(self) -> Threshold:
         """Return the threshold that passes if this one fails, and the other way round."""
@@ -289,8 +307,11 @@ class Verdict:
 def judge(threshold: Threshold, figures: RunFigures) -> Verdict:
     """Compare a threshold with the figures of a run.
 
-    There is no data if calls whose return code is unknown could change the result.
+    There is no data if calls whose return code is unknown could change the result. With a window, the worst part of the
+    run decides.
     """
+    if threshold.window_s is not None:
+        return worst_part(threshold, map(partial(judge_part, threshold), figures.windows(threshold.window_s)))
     metric = threshold.metric
     value = metric.value(figures)
     other = metric.most(figures) if isinstance(metric, Share) else value
@@ -301,6 +322,28 @@ def judge(threshold: Threshold, figures: RunFigures) -> Verdict:
     if passes != would_pass:
         return Verdict(threshold, Status.NO_DATA, None)
     return Verdict(threshold, Status.PASS if passes else Status.FAIL, value)
+
+
+def judge_part(threshold: Threshold, part: RunFigures) -> Verdict | None:
+    """Compare a threshold that has a window with one part of a run; None if the part has no calls to measure."""
+    if threshold.metric.value(part) is None:
+        return None
+    return replace(judge(replace(threshold, window_s=None), part), threshold=threshold)
+
+
+def worst_part(threshold: Threshold, parts: Iterable[Verdict | None]) -> Verdict:
+    """Return the worst of the verdicts that ``judge_part`` returned; NO_DATA if there is none.
+
+    >>> threshold = parse_threshold("p99(send.caller_ms, 10s) < 250")
+    >>> parts = [Verdict(threshold, Status.PASS, 12.0), Verdict(threshold, Status.FAIL, 260.0), None]
+    >>> str(worst_part(threshold, parts))
+    'FAIL    p99(send.caller_ms, 10s) < 250  (260 ms)'
+    """
+    seen = [it for it in parts if it is not None]
+    for status in (Status.FAIL, Status.NO_DATA, Status.PASS):
+        if found := [it for it in seen if it.status is status]:
+            return (max if threshold.is_upper else min)(found, key=lambda it: it.value or 0.0)
+    return Verdict(threshold, Status.NO_DATA, None)
 
 
 def without_pass(status: Status) -> Status:
@@ -315,7 +358,7 @@ def mark_inconclusive(verdict: Verdict, max_lag_ms: float = math.inf) -> Verdict
     neither have dropped arrivals. So has a time that would be within its limit without ``max_lag_ms``, the longest that
     the generator did not run. Any other FAIL stays, because the generator cannot have caused it.
     """
-    metric, is_upper = verdict.threshold.metric, verdict.threshold.comparison in ("<", "<=")
+    metric, is_upper = verdict.threshold.metric, verdict.threshold.is_upper
     is_fault = verdict.status is Status.PASS or (isinstance(metric, Rate) and not is_upper)
     is_fault |= isinstance(metric, Dropped) and is_upper
     if isinstance(metric, ResponseTime) and is_upper and verdict.value is not None:
@@ -374,6 +417,7 @@ _ENDPOINT_METRICS: dict[str, Callable[[Endpoint], Metric]] = {"failed": Failed, 
 _OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _METRICS = "a metric: p99 or another percentile, mean, max, failed, dropped, share, ok_ratio or rate"
 _FAILURES = (Failure.CONNECT, Failure.TIMEOUT, Failure.RESET, Failure.PROTOCOL)  # a cancelled call shows nothing
+_MIN_WINDOW_S = 1.0
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 
 
@@ -383,6 +427,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = self._next = 0
+        self._window_s: float | None = None
 
     def parse(self) -> Threshold:
         metric = self._parse_metric()
@@ -392,12 +437,12 @@ class _Parser:
             raise self._error("no metric reaches that")
         self._take(re.escape(metric.unit), f"the unit {metric.unit}")
         if not self._text[self._next :].strip():
-            return Threshold(metric, comparison, limit)
+            return Threshold(metric, comparison, limit, None, self._window_s)
         self._take(r"abort\s+after\b", "the end, or: abort after")
         duration = self._take(durations.PATTERN, f"a duration, {durations.EXAMPLES}")
         after_s = parse_duration(duration, allow_zero=True)
         self._take("$", "the end")
-        return Threshold(metric, comparison, limit, after_s)
+        return Threshold(metric, comparison, limit, after_s, self._window_s)
 
     def _parse_metric(self) -> Metric:
         name = self._take(r"p[0-9]+(?:\.[0-9]+)?\b|(?:mean|max|failed|dropped|share|ok_ratio|rate)\b", _METRICS)
@@ -425,7 +470,12 @@ class _Parser:
                 measures = f"one of {', '.join(Measure)}"
                 self._take(r"\.", f". and {measures}")
                 metric = ResponseTime(name, endpoint, Measure(self._take(_one_of(Measure), measures)))
-        self._take(r"\)", ")")
+        if self._take(r"[,)]", ') or a window, e.g. ", 5m)"') == ",":
+            window = self._take(durations.PATTERN, f"a duration, {durations.EXAMPLES}")
+            self._window_s = parse_duration(window)
+            if self._window_s < _MIN_WINDOW_S:
+                raise self._error("a window is at least 1s long")
+            self._take(r"\)", ")")
         return metric
 
     def _take(self, pattern: str, expected: str) -> str:

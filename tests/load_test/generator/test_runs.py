@@ -269,3 +269,47 @@ def test_a_folder_that_holds_something_is_refused(api: Api, tmp_path: Path) -> N
     (tmp_path / "calls.parquet").touch()
     with pytest.raises(InputError, match="not empty"):
         start(api, tmp_path)
+
+
+OWN_OPTION = """
+from locust import events
+from toolkit.load_test.generator.user import SmsCodeUser
+
+@events.init_command_line_parser.add_listener
+def add_options(parser, **_):
+    parser.add_argument("--mobile", default="13800138000")
+
+class Customer(SmsCodeUser):
+    def on_start(self):
+        self.mobile = self.environment.parsed_options.mobile
+
+    def send(self):
+        self.sms.send_code(self.mobile)
+
+    tasks = [send]
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "problem"),
+    [
+        (["--mobile", "13900139000"], ""),
+        (["--hos=http://192.0.2.1"], "--hos is an option of locust"),
+        (["-u9"], "-u is an option of locust"),
+        (["--max-messages", "9"], "--max-messages is an option of locust"),
+        (["--shop", "x"], "unrecognized arguments: --shop"),
+    ],
+)
+def test_a_locustfile_gets_options_of_its_own_and_no_other(
+    api: Api, tmp_path: Path, own: list[str], problem: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_OPTION, encoding="utf-8")
+    options, folder, told = LoadOptions(users=1, duration_s=2), tmp_path / "run", ""
+    try:
+        with locust_process.prepare(str(tmp_path / "own.py"), options, folder=folder, own_options=own) as run:
+            run.begin(api.target)
+            run.wait()
+    except RunError as error:
+        told = str(error)
+    assert (problem in told, bool(problem)) == (True, bool(told))
+    assert set(api.mobiles) == (set() if problem else {"13900139000"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import configargparse
@@ -23,7 +24,14 @@ FULL = LoadOptions(
     i_pay_for_this=True,
     max_messages=0,
     max_cost="12.50",
-    thresholds=("p99(send.caller_ms) < 250", "ok_ratio(send) >= 95%"),
+    thresholds=("p99(send.caller_ms, 5m) < 250", "ok_ratio(send) >= 95%"),
+    warm_up_s=2.5,
+    timeout_s=2,
+    connect_timeout_s=0.5,
+    headers=("X-Environment: staging, blue", "User-Agent: load-test"),
+    ca_bundle=Path("ca.pem"),
+    client_cert=Path("client.pem"),
+    client_key=Path("client.key"),
     max_failed="5%",
     max_dropped="2%",
     max_bottleneck="3%",
@@ -65,7 +73,52 @@ def test_a_locust_process_reads_from_its_environment_what_its_parent_set() -> No
 
 def test_an_option_that_is_not_set_is_inherited_from_the_environment() -> None:
     variables = LoadOptions(users=1, duration_s=1).environment()
-    assert not variables.keys() & {"SMSCODE_MAX_MESSAGES", "SMSCODE_THRESHOLD", "SMSCODE_TRIES", "SMSCODE_RUN_DIR"}
+    assert not variables.keys() & {
+        "SMSCODE_MAX_MESSAGES",
+        "SMSCODE_THRESHOLD",
+        "SMSCODE_FAILURES_PER_HOUR",
+        "SMSCODE_RUN_DIR",
+    }
+
+
+def test_tries_and_ttl_come_from_the_environment_unless_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSCODE_TRIES", "3")
+    monkeypatch.setenv("SMSCODE_TTL_S", "60")
+    options = LoadOptions(users=1, duration_s=1, ttl_s="90s")
+    assert (options.tries, options.ttl_s) == (3, 90)
+    arguments = options.sandbox_arguments()
+    assert arguments[arguments.index("--tries") + 1] == "3"
+    monkeypatch.setenv("SMSCODE_TRIES", "many")
+    with pytest.raises(InputError, match="--tries 'many': expected a whole number from 1 to 255"):
+        LoadOptions(users=1)
+
+
+def test_a_duration_is_given_as_text_on_locusts_command_line() -> None:
+    parsed = parser().parse_args(["--call-timeout", "1500ms", "--warm-up", "2s", "--ttl", "2m"], env_vars={})
+    options = from_parsed_options(parsed)
+    assert (options.timeout_s, options.warm_up_s, options.ttl_s) == (1.5, 2.0, 120)
+
+
+def test_the_values_of_headers_are_in_no_settings() -> None:
+    settings = LoadOptions(users=1, headers=("X-Gateway: hunter2",)).settings()
+    assert settings["headers"] == ["X-Gateway: ***"]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"headers": ("X-Gateway",)}, "--header 'X-Gateway': expected NAME: VALUE"),
+        ({"headers": ("Authorization: Basic eA==",)}, "the header Authorization belongs to the request itself"),
+        ({"timeout_s": "0s"}, "--timeout '0s'"),
+        ({"warm_up_s": 10.0, "duration_s": 10.0}, "--warm-up 10s leaves nothing to judge"),
+        ({"client_key": "key.pem"}, "give --client-cert"),
+        ({"limits": ("p99(send.caller_ms, 5s) < 1",)}, "leave the window out"),
+    ],
+)
+def test_what_the_calls_can_not_have_is_refused(given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        LoadOptions(users=1, **given)
+    assert problem in str(refusal.value)
 
 
 def test_locusts_page_offers_load_thresholds_rules_speed_and_budget_but_no_permission() -> None:

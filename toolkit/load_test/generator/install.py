@@ -59,7 +59,7 @@ from toolkit.runs.remote_storage import add_suffix, is_url
 from toolkit.settings import load_price
 
 _ATTRIBUTE = "sms_code_plugin"  # of the environment: locust hands nothing else to its users
-_METRICS_KEY, _CHECKS_KEY = "smscode_statistics", "smscode_evidence"
+_METRICS_KEY, _CHECKS_KEY, _MEASURED_KEY = "smscode_statistics", "smscode_evidence", "smscode_measured"
 _GC_THRESHOLDS = (50_000, 20, 50)
 _RUNNING = (STATE_SPAWNING, STATE_RUNNING)
 
@@ -124,18 +124,26 @@ class Results:
         checks = [getattr(user_class, "check", None) for user_class in environment.user_classes]
         self.expected = expected_outcomes(environment, options)
         self.metrics, self.checks = Metrics(self.expected), CheckCollector(checks, expectations)
+        # Thresholds count only the calls that were due after the warm-up.
+        self.measured = Metrics(self.expected) if options.warm_up_s else self.metrics
+        self.warm_up_s = options.warm_up_s
         is_worker = isinstance(environment.runner, WorkerRunner)
         held = () if is_worker else options.parsed_thresholds()
         decides = bool(options.thresholds or self.checks.names)
-        self.monitor = ThresholdMonitor(environment, shutdown, self.metrics, held, options.run_time_s, decides=decides)
+        self.monitor = ThresholdMonitor(
+            environment, shutdown, self.measured, held, options.run_time_s, self.warm_up_s, decides=decides
+        )
 
     def pack(self) -> dict[str, Any]:
         """Return the results as a worker reports them to its master."""
-        return {_METRICS_KEY: self.metrics.pack(), _CHECKS_KEY: self.checks.take()}
+        measured = {_MEASURED_KEY: self.measured.pack()} if self.warm_up_s else {}
+        return {_METRICS_KEY: self.metrics.pack(), _CHECKS_KEY: self.checks.take(), **measured}
 
     def merge(self, worker: str, data: dict[str, Any]) -> None:
         """Add the results of a worker's report."""
         self.metrics.merge(worker, data[_METRICS_KEY])
+        if self.warm_up_s:
+            self.measured.merge(worker, data[_MEASURED_KEY])
         self.checks.merge(data.get(_CHECKS_KEY, {}))
         self.monitor.on_report(worker)
 
@@ -173,7 +181,12 @@ class Plugin:
         if self.context is None:
             assert self.results
             self.context = LoadContext(
-                self.environment, self.results.metrics, self.results.checks, self.shutdown, self._test
+                self.environment,
+                self.results.metrics,
+                self.results.measured,
+                self.results.checks,
+                self.shutdown,
+                self._test,
             )
             self._recorder = self.context.recorder
             gc.freeze()  # calls come and go by the thousand: look for garbage among new objects, and less often

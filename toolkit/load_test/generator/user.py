@@ -156,11 +156,13 @@ class ApiCalls:
     def __init__(self, user: SmsCodeUser) -> None:
         context = user.load_context
         self._user, self._context, self._record = user, context, context.results.record
-        self.connection = BlockingConnection(context.target.base_url)
+        self.connection = BlockingConnection(context.target.base_url, context.http)
         # The call that is in flight, when it was due, and when its request was sent, in ns; 0 while it connects.
         self._under_way: tuple[Endpoint, int, int] | None = None
         context.callers.add(self)
-        self._encode = RequestEncoder(self.connection.origin, context.credentials, context.target.temp_id).encode
+        self._encode = RequestEncoder(
+            self.connection.origin, context.credentials, context.target.temp_id, context.http
+        ).encode
 
     def send_code(self, mobile: str, temp_id: int | None = None) -> Outcome:
         """Send a code, with the target's template unless another is given."""

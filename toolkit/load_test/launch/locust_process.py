@@ -23,7 +23,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Self
 from toolkit.api.errors import InputError, RunError
 from toolkit.load_test.launch.child_process import end, last_lines
 from toolkit.load_test.launch.scenarios import find_scenario
+from toolkit.load_test.plan.http_options import DEFAULT_HTTP, HttpOptions, tls_context
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs import run_folder
 from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts, read_shard_spans
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
 _USERS_END_S = 5  # users may finish the calls that are under way
 _LOCUST_END_S = _USERS_END_S + 5.0
 _SHOWN_LINES = 5
-_CHECK_TIMEOUT_S, _CONNECT_TIMEOUT_S = 10.0, 5.0
-_END_TIMEOUT_S, _END_TRIES = 5.0, 3  # of the question at the end
+_CHECK_TIMEOUT_S = 10.0  # at least: the target may still be starting
+_END_TIMEOUT_S, _END_TRIES = 5.0, 3  # of the question at the end; at least
 _FEW_ORPHANED = 3  # arrivals, which are soon more than a hundredth of a short run's
 _LAST_WRITE_S = 0.5  # at the end of a run, workers write their counts within this time
 _VERDICTS = (ExitCode.FAILED, ExitCode.BOTTLENECK, ExitCode.BUDGET)  # exit codes without a fault
@@ -77,7 +78,7 @@ class Ended:
     generator: GeneratorState | None = None
 
 
-def check_target(target: Target) -> None:
+def check_target(target: Target, http: HttpOptions = DEFAULT_HTTP) -> None:
     """Check that a target answers and accepts the key, at no cost: verify a code of a message that does not exist.
 
     Every answer is accepted that a service gives after it has checked the key, whatever its return code.
@@ -86,10 +87,10 @@ def check_target(target: Target) -> None:
         CallError: NotConnectedError, TransportError, ProtocolError, or ReturnCodeError if the API refused the key or
             the account, failed, or did not know the call.
     """
-    _ask(target, _CHECK_TIMEOUT_S)
+    _ask(target, http, _CHECK_TIMEOUT_S)
 
 
-def ask_at_end(target: Target) -> str:
+def ask_at_end(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
     """Call the target once more after a run; return "answered", or the reason why it could not be reached.
 
     An answer of the API counts, whatever it is. A connection that breaks is tried again; a timeout is not.
@@ -99,7 +100,7 @@ def ask_at_end(target: Target) -> str:
     problem = ""
     for _ in range(_END_TRIES):
         try:
-            _ask(target, _END_TIMEOUT_S)
+            _ask(target, http, _END_TIMEOUT_S)
         except ReturnCodeError:
             return ANSWERED
         except CallError as error:
@@ -111,14 +112,17 @@ def ask_at_end(target: Target) -> str:
     return problem
 
 
-def _ask(target: Target, timeout_s: float) -> None:
+def _ask(target: Target, http: HttpOptions, least_s: float) -> None:
     from toolkit.api.errors import ReturnCodeError
     from toolkit.api.return_codes import Kind, ReturnCode
     from toolkit.client import Client
     from toolkit.client.core import Timeout
 
-    timeout = Timeout(min(timeout_s, _CONNECT_TIMEOUT_S), timeout_s)
-    with Client(target.base_url, target.app_key, target.master_secret, timeout=timeout) as client:
+    total_s = max(least_s, http.timeout_s)
+    timeout = Timeout(min(total_s, max(http.connect_timeout_s, DEFAULT_HTTP.connect_timeout_s)), total_s)
+    verify = tls_context(http) if target.base_url.lower().startswith("https:") else True
+    app = target.base_url, target.app_key, target.master_secret
+    with Client(*app, timeout=timeout, verify=verify, headers=dict(http.headers)) as client:
         try:
             client.verify_code("00000000-0000-4000-8000-000000000000", "000000")
         except ReturnCodeError as refusal:
@@ -139,13 +143,14 @@ def start(scenario: str, target: Target, options: LoadOptions, *, folder: Path) 
     return run
 
 
-def prepare(scenario: str, options: LoadOptions, *, folder: Path) -> LoadRun:
+def prepare(scenario: str, options: LoadOptions, *, folder: Path, own_options: Sequence[str] = ()) -> LoadRun:
     """Start a child process that makes no call until ``LoadRun.begin``.
 
     Args:
         scenario: Name of a scenario, or path of a locustfile.
         options: Options, which must limit the time.
         folder: A new or empty folder, which receives the records. Its name is the name of the run.
+        own_options: Arguments for options that the locustfile itself defines, e.g. ``["--shop", "berlin"]``.
 
     Returns:
         The run, to be used in a ``with`` statement.
@@ -159,7 +164,7 @@ def prepare(scenario: str, options: LoadOptions, *, folder: Path) -> LoadRun:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise InputError(f"the folder {folder} is not empty: each run needs a new folder")
-    return LoadRun(_command(path, options, folder), options, folder.resolve())
+    return LoadRun([*_command(path, options, folder), "--", *own_options], options, folder.resolve())
 
 
 def _command(path: Path, options: LoadOptions, folder: Path) -> list[str]:

@@ -38,9 +38,12 @@ from pydantic import (
 
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
+from toolkit.api.extra_headers import parse_header
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
 from toolkit.load_test.plan.expectations import MAX_SPEED, Expectations, ServiceClock
+from toolkit.load_test.plan.http_options import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, HttpOptions, tls_context
 from toolkit.load_test.plan.target_guard import cap_messages
+from toolkit.masking import MASK
 from toolkit.records.call_record import parse_expected
 from toolkit.runs.thresholds import Threshold, add_default, parse_threshold
 from toolkit.validation import name_input
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from toolkit.settings import Price
 
 _EXPECTED = Expectations()
+_MAX_TIMEOUT_S = 600.0
 
 
 class ArrivalProcess(StrEnum):
@@ -100,6 +104,10 @@ class Option:
         return self.flag or self.argument or self.variable or ""
 
 
+def _from_environment(variable: str, default: int) -> Any:
+    return os.environ.get(variable) or default
+
+
 def _read_duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
@@ -132,6 +140,22 @@ def _strip(texts: Any) -> Any:
     return [text.strip() for text in texts if text.strip()]
 
 
+def _join_conditions(texts: Any) -> Any:
+    """Strip conditions, and join the parts of those that locust has split at a comma within parentheses."""
+    joined: list[str] = []
+    for text in texts:
+        if joined and joined[-1].count("(") > joined[-1].count(")"):
+            joined[-1] += f",{text}"
+        else:
+            joined.append(text)
+    return _strip(joined)
+
+
+def _split_lines(texts: Any) -> Any:
+    """Split texts at line ends: SMSCODE_HEADER gives all headers in one text, as a header may contain commas."""
+    return _strip([line for text in texts for line in text.splitlines()])
+
+
 def _split(texts: Any) -> Any:
     """Split texts at commas and blanks: SMSCODE_RULES gives all rules in one text."""
     return " ".join(texts).replace(",", " ").split()
@@ -143,6 +167,7 @@ def _check_expected(text: str) -> str:
 
 
 _Condition = Annotated[str, AfterValidator(lambda text: str(parse_threshold(text)))]
+_Header = Annotated[str, AfterValidator(lambda text: ": ".join(parse_header(text)))]
 _Rule = Annotated[str, AfterValidator(lambda text: str(Rule.parse(text)))]
 _Outcome = Annotated[str, AfterValidator(_check_expected)]
 
@@ -301,6 +326,94 @@ class LoadOptions(BaseModel):
         ),
     ] = None
 
+    # HTTP.
+    timeout_s: Annotated[
+        float,
+        BeforeValidator(_read_seconds),
+        Field(gt=0, le=_MAX_TIMEOUT_S, allow_inf_nan=False),
+        Option(
+            "Limit for a whole call, however slowly its response arrives.",
+            flag="--timeout",
+            metavar="DURATION",
+            argument="--call-timeout",
+            variable="SMSCODE_TIMEOUT",
+            group="HTTP",
+            expects="a duration above 0 and at most 10m, e.g. 2s",
+            default=f"{CALL_TIMEOUT_S:g}s",
+            label="Timeout",
+        ),
+    ] = CALL_TIMEOUT_S
+    connect_timeout_s: Annotated[
+        float,
+        BeforeValidator(_read_seconds),
+        Field(gt=0, le=_MAX_TIMEOUT_S, allow_inf_nan=False),
+        Option(
+            "Limit for opening a connection, TLS included.",
+            flag="--connect-timeout",
+            metavar="DURATION",
+            argument="--connect-timeout",
+            variable="SMSCODE_CONNECT_TIMEOUT",
+            group="HTTP",
+            expects="a duration above 0 and at most 10m, e.g. 500ms",
+            default=f"{CONNECT_TIMEOUT_S:g}s",
+            label="Connect timeout",
+        ),
+    ] = CONNECT_TIMEOUT_S
+    headers: Annotated[
+        tuple[_Header, ...],
+        BeforeValidator(_split_lines),
+        Option(
+            "Further header of each call, 'NAME: VALUE'. Values are shown nowhere.",
+            flag="--header",
+            metavar="HEADER",
+            argument="--header",
+            variable="SMSCODE_HEADER",
+            group="HTTP",
+            on_page=False,
+            expects="NAME: VALUE, e.g. 'X-Environment: staging'",
+            default="none",
+        ),
+    ] = ()
+    ca_bundle: Annotated[
+        Path | None,
+        Option(
+            "File with the CA certificates that are trusted, in place of the system's.",
+            flag="--ca-bundle",
+            metavar="FILE",
+            argument="--ca-bundle",
+            variable="SMSCODE_CA_BUNDLE",
+            group="HTTP",
+            on_page=False,
+            default="the system's",
+        ),
+    ] = None
+    client_cert: Annotated[
+        Path | None,
+        Option(
+            "PEM file with the client's certificate, for a target that asks for one.",
+            flag="--client-cert",
+            metavar="FILE",
+            argument="--client-cert",
+            variable="SMSCODE_CLIENT_CERT",
+            group="HTTP",
+            on_page=False,
+            default="none",
+        ),
+    ] = None
+    client_key: Annotated[
+        Path | None,
+        Option(
+            "PEM file with the key of the client's certificate.",
+            flag="--client-key",
+            metavar="FILE",
+            argument="--client-key",
+            variable="SMSCODE_CLIENT_KEY",
+            group="HTTP",
+            on_page=False,
+            default="in the file of --client-cert",
+        ),
+    ] = None
+
     # Permission and budget.
     allow_target: Annotated[
         tuple[str, ...],
@@ -358,7 +471,7 @@ class LoadOptions(BaseModel):
     # Verdict.
     thresholds: Annotated[
         tuple[_Condition, ...],
-        BeforeValidator(_strip),
+        BeforeValidator(_join_conditions),
         Option(
             'Condition that the run must meet, e.g. "p99(send.caller_ms) < 250".',
             flag="--threshold",
@@ -371,6 +484,22 @@ class LoadOptions(BaseModel):
             suggestion="p99(send.caller_ms) < 250\nok_ratio(send) >= 95%",
         ),
     ] = ()
+    warm_up_s: Annotated[
+        float,
+        BeforeValidator(_read_seconds),
+        Field(ge=0, allow_inf_nan=False),
+        Option(
+            "Time at the start of the run whose calls no threshold counts, e.g. 10s.",
+            flag="--warm-up",
+            metavar="DURATION",
+            argument="--warm-up",
+            variable="SMSCODE_WARM_UP",
+            group="verdict",
+            expects="a duration, e.g. 10s",
+            default="none",
+            label="Warm-up",
+        ),
+    ] = 0.0
     max_failed: Annotated[
         str,
         AfterValidator(_check_percentage),
@@ -448,7 +577,7 @@ class LoadOptions(BaseModel):
     ] = 5.0
     limits: Annotated[
         tuple[_Condition, ...],
-        BeforeValidator(_strip),
+        BeforeValidator(_join_conditions),
         Option(
             "Threshold that defines a sustainable rate: the scenario throughput reports the highest one.",
             flag="--limit",
@@ -492,14 +621,19 @@ class LoadOptions(BaseModel):
     ] = _EXPECTED.clock.speed
     tries: Annotated[
         int,
+        Field(ge=1, le=255),
         Option(
             "Wrong codes after which a message accepts no further code.",
+            flag="--tries",
+            metavar="NUMBER",
             argument="--tries",
             variable="SMSCODE_TRIES",
             group="expected service",
-            expects="a whole number, at least 1",
+            expects="a whole number from 1 to 255",
+            default=f"SMSCODE_TRIES, else {_EXPECTED.tries}",
+            label="Tries",
         ),
-    ] = _EXPECTED.tries
+    ] = Field(default_factory=lambda: _from_environment("SMSCODE_TRIES", _EXPECTED.tries), validate_default=True)
     failures_per_hour: Annotated[
         int,
         Option(
@@ -512,14 +646,20 @@ class LoadOptions(BaseModel):
     ] = _EXPECTED.failures_per_hour
     ttl_s: Annotated[
         int,
+        BeforeValidator(_read_seconds),
+        Field(ge=1, le=86_400),
         Option(
-            "Lifetime of a code in seconds of the service.",
+            "Lifetime of a code in seconds of the service. A sandbox that the load test starts keeps it.",
+            flag="--ttl",
+            metavar="SECONDS",
             argument="--ttl",
             variable="SMSCODE_TTL_S",
             group="expected service",
-            expects="a whole number of seconds, at least 1",
+            expects="whole seconds from 1 to 86400",
+            default=f"SMSCODE_TTL_S, else {_EXPECTED.ttl_s}",
+            label="TTL",
         ),
-    ] = _EXPECTED.ttl_s
+    ] = Field(default_factory=lambda: _from_environment("SMSCODE_TTL_S", _EXPECTED.ttl_s), validate_default=True)
 
     # Set by the parent of the locust process.
     run_dir: Annotated[
@@ -572,6 +712,12 @@ class LoadOptions(BaseModel):
             raise InputError("--stages and --duration exclude one another: the stages contain their durations")
         if self.users is not None and "dropped" in (str(parse_threshold(it).metric) for it in self.thresholds):
             raise InputError("a threshold on dropped arrivals needs --rate or --stages: users have no arrivals")
+        if self.warm_up_s and self.warm_up_s >= self.run_time_s:
+            raise InputError(f"--warm-up {self.warm_up_s:g}s leaves nothing to judge: give a longer --duration")
+        if self.client_key and not self.client_cert:
+            raise InputError("--client-key needs the certificate that it belongs to: give --client-cert")
+        if windowed := [it for it in self.limits if parse_threshold(it).window_s]:
+            raise InputError(f"--limit {windowed[0]!r} has a window, but is judged at each rate: leave the window out")
         self.expectations()
         return self
 
@@ -591,6 +737,12 @@ class LoadOptions(BaseModel):
         if self.rate_per_s is not None:
             return Schedule(steady(self.rate_per_s, self.duration_s or math.inf), is_poisson)
         return None
+
+    def http(self) -> HttpOptions:
+        """Return the timeouts, further headers and certificates of the calls."""
+        headers = tuple(parse_header(it) for it in self.headers)
+        files = self.ca_bundle, self.client_cert, self.client_key
+        return HttpOptions(self.timeout_s, self.connect_timeout_s, headers, *files)
 
     def expectations(self, drift_ratio: float = 0.0) -> Expectations:
         """Return the expected behaviour of the service, whose clock may drift by ``drift_ratio``."""
@@ -618,7 +770,9 @@ class LoadOptions(BaseModel):
         return cap_messages(self.max_messages, self.max_cost, price)
 
     def check_data(self) -> None:
-        """Raise InputError if the mobiles, the recording or the limits can't be used. Reads the files."""
+        """Raise InputError if the mobiles, the recording, the limits or a certificate can't be used; read the files."""
+        if self.ca_bundle or self.client_cert:
+            tls_context(self.http())
         schedule = self.schedule() if self.limits else None
         if self.limits and not (schedule and schedule.is_rising):
             raise InputError(
@@ -635,7 +789,8 @@ class LoadOptions(BaseModel):
 
     def sandbox_arguments(self) -> list[str]:
         """Return the arguments of `smscode serve` that make a sandbox behave as expected."""
-        return ["--speed", str(self.speed), *(word for rule in self.rules for word in ("--rule", rule))]
+        rules = [word for rule in self.rules for word in ("--rule", rule)]
+        return ["--speed", str(self.speed), "--tries", str(self.tries), "--ttl", str(self.ttl_s), *rules]
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that give these options to a locust process.
@@ -659,6 +814,7 @@ class LoadOptions(BaseModel):
         values = self.model_dump(mode="json") | {
             "duration_s": self.run_time_s if self.run_time_s < math.inf else None,
             "thresholds": [str(it) for it in self.parsed_thresholds()],
+            "headers": [f"{name}: {MASK}" for name, _ in map(parse_header, self.headers)],
         }
         return {name: values[name] for name, option in declared().items() if option.flag}
 
@@ -737,7 +893,7 @@ def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:
             how["action"] = "store_true"
         elif issubclass(kind, StrEnum):
             how |= {"choices": [str(it) for it in kind], "default": str(default)}
-        elif kind is not Path:
+        elif kind is not Path and not _is_duration(name):
             how["type"] = kind
         action: Any = by_title[option.group].add_argument(option.argument, **how)
         # A group's add_argument is not locust's, which takes these as arguments.
@@ -763,12 +919,19 @@ def from_parsed_options(options: argparse.Namespace) -> LoadOptions:
     return LoadOptions(**given)
 
 
+def _is_duration(name: str) -> bool:
+    """Return whether an option is a duration, which a person gives as text, e.g. 10s."""
+    return name.endswith("_s") and not name.endswith("_per_s")
+
+
 _READERS = {"limits": "throughput", "recording": "replay"}  # the scenarios that read these options
 
 
 def _write_variable(name: str, value: Any) -> str:
     if name in ("rules", "expected"):
         return " ".join(value)
+    if name == "headers":
+        return "\n".join(value)
     if is_repeatable(name):
         return f"[{','.join(value)}]"
     return "true" if value is True else str(value)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from toolkit.api.basic_auth import Credentials
 from toolkit.api.errors import InputError
 from toolkit.api.wire import SANDBOX_STATE_PATH
+from toolkit.load_test.plan.http_options import DEFAULT_HTTP, HttpOptions, tls_context
 from toolkit.settings import Price, Target
 
 VENDOR_HOST = "api.sms.jpush.cn"
@@ -62,17 +63,20 @@ def check_allowed(
         raise InputError(f"{risk}: limit the messages with --max-messages or --max-cost")
 
 
-def doubt_of(target: Target) -> str:
+def doubt_of(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
     """Ask a target whether it is a sandbox; return "" if it says so, else the reason to doubt it.
 
     Only ``{"sandbox": true}`` counts: production has no such path, a sandbox with a provider says false, and silence
-    proves nothing.
+    proves nothing. ``http`` has the further headers and the certificates.
     """
     from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
     url = urlsplit(target.base_url)
-    connection = (HTTPSConnection if url.scheme == "https" else HTTPConnection)(url.netloc, timeout=_ASK_TIMEOUT_S)
-    headers = {"Authorization": Credentials(target.app_key, target.master_secret).authorization}
+    if url.scheme == "https":
+        connection: HTTPConnection = HTTPSConnection(url.netloc, timeout=_ASK_TIMEOUT_S, context=tls_context(http))
+    else:
+        connection = HTTPConnection(url.netloc, timeout=_ASK_TIMEOUT_S)
+    headers = {"Authorization": Credentials(target.app_key, target.master_secret).authorization, **dict(http.headers)}
     try:
         connection.request("GET", url.path + SANDBOX_STATE_PATH, headers=headers)
         response = connection.getresponse()

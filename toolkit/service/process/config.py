@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from toolkit.api.errors import SettingsError
 from toolkit.api.rate_rules import Rule
-from toolkit.service.core.policy import DEFAULT_POLICY, Policy
+from toolkit.service.core.policy import DEFAULT_POLICY, MAX_TTL_S, Policy
 from toolkit.service.delivery.base import ProviderFactory
 from toolkit.service.delivery.factory import provider_factory
 from toolkit.service.sandbox.faults import NO_FAULTS, Faults
@@ -27,6 +27,7 @@ class ServiceConfig:
     - ``key_file``: holds the key of a Redis store's digests
     - ``workers``: number of processes that serve
     - ``speed``: how many times as fast as real time the sandbox's clock runs
+    - ``ttl_s``: lifetime of the codes of the ready-made app's template; None for any
     - ``admin_port``: None for no admin port, 0 for a free one
     - ``log_calls``: None to log calls in production only
     - ``until_stdin_closes``: stop when the parent process closes stdin
@@ -41,6 +42,7 @@ class ServiceConfig:
     production: bool = False
     expose_sandbox: bool = False
     speed: float = 1.0
+    ttl_s: int | None = None
     policy: Policy = DEFAULT_POLICY
     faults: Faults = NO_FAULTS
     strict_media: bool = False
@@ -99,6 +101,10 @@ class ServiceConfig:
     def __post_init__(self) -> None:
         if self.production and (self.speed != 1.0 or self.faults != NO_FAULTS):
             raise SettingsError("speed and faults work only in a sandbox: leave them out, or don't serve in production")
+        if self.production and self.ttl_s is not None:
+            raise SettingsError("ttl is a sandbox's: in production set it with `smscode template edit`")
+        if self.ttl_s is not None and not 1 <= self.ttl_s <= MAX_TTL_S:
+            raise SettingsError(f"invalid ttl {self.ttl_s}: expected 1 to {MAX_TTL_S} seconds, e.g. 300")
         if self.production and self.store is None:
             raise SettingsError(f"production needs a store: give --store, or set SMSCODE_STORE, e.g. {STORE_URLS}")
         if self.workers > 1 and not (self.store and is_shared(self.store)):

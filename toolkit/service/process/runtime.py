@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from toolkit.api import defaults
 from toolkit.api.errors import InputError, RunError, SettingsError, StoreError
 from toolkit.api.wire import LENIENT_TYPES, STRICT_TYPES
 from toolkit.service.admin import control_socket
@@ -81,7 +82,7 @@ async def _serve(
         if isinstance(store, SqliteStore):
             store.write_owner(pid=os.getpid(), **await stack.enter_async_context(control_socket.listen(Admin(store))))
         description = {"url": url(config.host, listener)} | admin_url
-        description |= await ensure_sandbox_app(store, config.production)
+        description |= await ensure_sandbox_app(store, config.production, config.ttl_s)
         await stack.enter_async_context(_pruning(store))
         await stack.enter_async_context(_watching_clock(store))
         if config.provider:
@@ -264,8 +265,10 @@ async def _publishing(publish: Publish, counters: Counters) -> AsyncIterator[Non
         publish(counters)
 
 
-async def ensure_sandbox_app(store: Store, production: bool) -> dict[str, Any]:
+async def ensure_sandbox_app(store: Store, production: bool, ttl_s: int | None = None) -> dict[str, Any]:
     """Return the sandbox's app: key, secret and template. It is created at the first start and stays the same.
+
+    ``ttl_s`` chooses a template with this lifetime, which is added if there is none; None chooses the first one.
 
     In production return an empty dictionary. Raise RunError if a sandbox would use a production store, or the other
     way round, because a sandbox publishes its credentials.
@@ -280,9 +283,11 @@ async def ensure_sandbox_app(store: Store, production: bool) -> dict[str, Any]:
         raise RunError("the store belongs to a production service: add --production, or name another with --store")
     if app is None:
         with contextlib.suppress(InputError):  # another machine may have created it first
-            await admin.create_app(balance=SANDBOX_BALANCE, app_key=app_key, master_secret=secret)
+            await admin.create_app(
+                balance=SANDBOX_BALANCE, app_key=app_key, master_secret=secret, ttl_s=ttl_s or defaults.TTL_S
+            )
     templates = await admin.list_templates(app_key=app_key)
-    template = next((it for it in templates if it["enabled"]), None)
+    template = next((it for it in templates if it["enabled"] and ttl_s in (None, it["ttl_s"])), None)
     if template is None:
-        template = await admin.add_template(app_key=app_key, text=DEFAULT_TEXT)
+        template = await admin.add_template(app_key=app_key, text=DEFAULT_TEXT, ttl_s=ttl_s or defaults.TTL_S)
     return {"app_key": app_key, "master_secret": secret, "temp_id": int(template["temp_id"])}

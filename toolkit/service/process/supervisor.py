@@ -51,7 +51,7 @@ async def _serve(config: ServiceConfig, announce: runtime.Announce, stderr: int)
         # Opening the store here reports its problems once, before any worker starts.
         store = await stack.enter_async_context(runtime.configured_store(config, Counters(), config.speed))
         description = {"url": url(config.host, listeners[0])}
-        description |= await runtime.ensure_sandbox_app(store, config.production)
+        description |= await runtime.ensure_sandbox_app(store, config.production, config.ttl_s)
         worker_config = replace(config, admin_port=None, until_stdin_closes=True)
         workers = [_Worker(number, listener, worker_config) for number, listener in enumerate(listeners, 1)]
         supervisor = Supervisor(workers)

@@ -1,6 +1,7 @@
 """The client works in any process that has a hub of gevent's; nothing need be patched for it."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -15,8 +16,9 @@ from toolkit.api.errors import CallError, InputError, NotConnectedError, Protoco
 from toolkit.api.wire import build_send
 from toolkit.load_test.generator.http.blocking import BlockingConnection
 from toolkit.load_test.generator.http.call_outcome import classify
-from toolkit.load_test.generator.http.connection import Connection, tls_context
+from toolkit.load_test.generator.http.connection import Connection
 from toolkit.load_test.generator.http.response_parser import HttpResponse
+from toolkit.load_test.plan.http_options import HttpOptions, tls_context
 
 SEND = build_send(Credentials("key", "secret"), "13800138000", 1)
 OK = b"HTTP/1.1 200 OK\r\nX-Odd: Yes\r\nContent-Length: 2\r\n\r\n{}"
@@ -156,7 +158,7 @@ def test_a_call_has_one_deadline_however_its_answer_drips() -> None:
             while not given_up.wait(0.02):
                 connection.sendall(b"\r\n")
 
-    with server(drip) as url, closing(BlockingConnection(url, timeout_s=0.2)) as client:
+    with server(drip) as url, closing(BlockingConnection(url, HttpOptions(timeout_s=0.2))) as client:
         with pytest.raises(TransportError) as caught:
             call(client)
         given_up.set()
@@ -257,6 +259,30 @@ def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
 
     with server(shake_hands) as url, pytest.raises(NotConnectedError, match="SSLCertVerificationError"):
         call(BlockingConnection(url.replace("http://127.0.0.1", "https://localhost")))
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_a_server_may_ask_for_the_clients_certificate(tmp_path: Path, is_shown: bool) -> None:
+    cert, context = certificate(tmp_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cert)
+
+    def answer(connection: socket.socket) -> None:
+        with suppress(ssl.SSLError, OSError), context.wrap_socket(connection, server_side=True) as channel:
+            read_request(channel)
+            channel.sendall(OK)
+
+    own = {"client_cert": cert, "client_key": tmp_path / "key.pem"} if is_shown else {}
+    http = HttpOptions(ca_bundle=cert, **own)
+    with (
+        server(answer) as url,
+        closing(BlockingConnection(url.replace("http://127.0.0.1", "https://localhost"), http)) as it,
+    ):
+        if is_shown:
+            assert call(it).http_status == 200
+        else:
+            with pytest.raises(CallError):
+                call(it)
 
 
 @pytest.mark.parametrize("url", ["api.sms.example", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", ""])

@@ -52,6 +52,28 @@ def test_a_threshold_that_is_kept_aborts_nothing(api: Api) -> None:
     assert (done.returncode, "the run ends" in done.stderr) == (0, False)
 
 
+def test_failures_at_the_start_count_for_no_threshold_after_a_warm_up_but_for_one_with_a_window(api: Api) -> None:
+    strict, windowed = "failed(send) <= 0%", "failed(send, 3s) < 0.01%"
+    for options, code, shown in (
+        (("--threshold", strict, "--warm-up", "6s", "-t", "9"), 0, f"PASS    {strict}"),
+        (("--threshold", strict, "-t", "3"), 99, f"FAIL    {strict}"),
+        (("--threshold", windowed, "-t", "7"), 99, f"FAIL    {windowed}"),
+        (("--threshold", windowed, "--warm-up", "6s", "-t", "11"), 0, f"PASS    {windowed}"),
+    ):
+        api.refuse = {Endpoint.SEND: (0, ReturnCode.SERVER_ERROR)}
+        refused = api.answered[Endpoint.SEND, ReturnCode.SERVER_ERROR]
+        with plain_locust(api.target, *options) as process:
+            api.wait_until(lambda so_far=refused: api.answered[Endpoint.SEND, ReturnCode.SERVER_ERROR] > so_far + 30)
+            api.refuse = {}
+            _, stderr = process.communicate(timeout=240)
+        assert (process.returncode, shown in stderr) == (code, True), stderr
+
+
+def test_a_window_that_is_longer_than_the_run_has_no_data(api: Api) -> None:
+    done = run_locust(api.target, "--threshold", "ok_ratio(send, 60s) >= 0%", "-t", "2")
+    assert (done.returncode, "NO_DATA ok_ratio(send, 60s) >= 0%" in done.stderr) == (99, True)
+
+
 def test_a_budget_that_ended_a_run_is_exit_97_unless_a_threshold_was_missed(api: Api) -> None:
     assert run_locust(api.target, "--max-messages", "9", "--threshold", KEPT).returncode == 97
     assert run_locust(api.target, "--max-messages", "9", "--threshold", MISSED).returncode == 99

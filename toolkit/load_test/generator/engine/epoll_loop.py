@@ -59,13 +59,13 @@ from gevent.monkey import get_original
 
 from toolkit.api.errors import CallError, NotConnectedError, TransportError
 from toolkit.api.wire import Endpoint
-from toolkit.load_test.generator.http.blocking import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
 from toolkit.load_test.generator.http.call_outcome import read_outcome
 from toolkit.load_test.generator.http.connection import Connection
 from toolkit.load_test.generator.http.request_encoder import Connector
 from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.results.in_flight import InFlight, spread_ages_ns
 from toolkit.load_test.generator.steps import CallResult, Journey, Outcome, Pause, Peek, Request, Send
+from toolkit.load_test.plan.http_options import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
 from toolkit.load_test.plan.schedule import ArrivalCounts, Share
 
 _NS_PER_S = 1_000_000_000
@@ -74,7 +74,6 @@ _SWEEP_NS = 50_000_000
 _FLUSH_NS = 250_000_000
 _LATE_NS = 5_000_000
 _BATCH = 256
-_CONNECT_NS = int(CONNECT_TIMEOUT_S * _NS_PER_S)
 
 _clock_ns = time.perf_counter_ns
 _epoll, _select = get_original("select", "epoll"), get_original("select", "select")
@@ -142,11 +141,13 @@ class Engine:
         timeout_s: the limit for a call.
         drain_s: how long arrivals may still wait for a connection after the last one was due.
         peers: the engines of this process that are running; they share its time.
+        connect_timeout_s: the limit for opening a connection.
     """
 
     # A plain object's attributes are slower to reach once there are more than thirty.
     __slots__ = (
-        *("_begun", "_connections", "_connector", "_drain_ns", "_dropped", "_epoll", "_flush_ns", "_hold_ns", "_host"),
+        *("_begun", "_connect_ns", "_connections", "_connector", "_drain_ns", "_dropped", "_epoll", "_flush_ns"),
+        *("_hold_ns", "_host"),
         *("_idle", "_is_starved", "_is_stopped", "_journeys", "_last_ns", "_late", "_max_connections", "_next_ns"),
         *("_orphaned", "_paused", "_pauses", "_peers", "_queued", "_ready", "_reported", "_results", "_share"),
         *("_start_ns", "_sweep_ns", "_timeout_ns", "_times", "_utc_ns", "_yield_ns"),
@@ -162,10 +163,12 @@ class Engine:
         timeout_s: float = CALL_TIMEOUT_S,
         drain_s: float = 1.0,
         peers: list[Engine] | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self._connector, self._host, self._journeys, self._share = connector, host, journeys, share
         self._max_connections = max_connections
         self._timeout_ns, self._drain_ns = int(timeout_s * _NS_PER_S), int(drain_s * _NS_PER_S)
+        self._connect_ns = int(connect_timeout_s * _NS_PER_S)
         self._peers = [] if peers is None else peers
         self._times = share.times_ns()
         self._epoll = _epoll()
@@ -463,7 +466,7 @@ class Engine:
 
     def _time_out(self, now_ns: int) -> None:
         for connection in list(self._connections.values()):
-            allowed_ns = self._timeout_ns if connection.is_open else _CONNECT_NS
+            allowed_ns = self._timeout_ns if connection.is_open else self._connect_ns
             if connection.journey is not None and now_ns - connection.journey.began_ns > allowed_ns:
                 self._fail(connection, TimeoutError("the call took too long"))
 

@@ -134,8 +134,16 @@ def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices
     """
     host = UserHost(user, context, share.shard)
     journeys = draw_journeys(context, choices, (share.seed, share.shard))
+    http = context.http
     engine = Engine(
-        Connector(context.target), host, journeys, share, context.options.max_connections, peers=loop.engines
+        Connector(context.target, http),
+        host,
+        journeys,
+        share,
+        context.options.max_connections,
+        http.timeout_s,
+        peers=loop.engines,
+        connect_timeout_s=http.connect_timeout_s,
     )
 
     def is_stopping() -> bool:

@@ -18,20 +18,19 @@ from gevent.socket import wait_read, wait_write
 from toolkit.api.errors import NotConnectedError, TransportError
 from toolkit.load_test.generator.http.connection import Connection
 from toolkit.load_test.generator.http.response_parser import HttpResponse, Origin
+from toolkit.load_test.plan.http_options import DEFAULT_HTTP, HttpOptions
 
-CONNECT_TIMEOUT_S = 5.0
-CALL_TIMEOUT_S = 10.0  # for a whole call, however slowly its response drips in
 _READ, _WRITE = 1, 2  # libev's constants
 
 _poll = get_original("select", "poll")  # gevent's own is slow, and select fails above file descriptor 1023
 
 
 class BlockingConnection:
-    """One connection to a target, used by one greenlet. ``timeout_s`` limits a whole call."""
+    """One connection to a target, used by one greenlet."""
 
-    def __init__(self, base_url: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(self, base_url: str, http: HttpOptions = DEFAULT_HTTP) -> None:
         self.origin = Origin.of(base_url)
-        self._timeout_s = timeout_s
+        self._http = http
         self._hub = gevent.get_hub()
         self._connection: Connection | None = None
         self._poll_idle: Any = None  # answers at once whether there is something to read
@@ -51,7 +50,7 @@ class BlockingConnection:
         self._poll_idle.register(connection.fileno(), select.POLLIN)
         # Both live as long as the connection: gevent's own waits would make a system call at the end of each.
         self._readable = self._hub.loop.io(connection.fileno(), _READ)
-        self._timer = self._hub.loop.timer(self._timeout_s, self._timeout_s)
+        self._timer = self._hub.loop.timer(self._http.timeout_s, self._http.timeout_s)
         self._connection = connection
 
     def exchange(self, request: bytes) -> HttpResponse:
@@ -118,9 +117,9 @@ class BlockingConnection:
         """Open a connection to the first of the target's addresses that accepts one; raise OSError, UnicodeError."""
         failure = OSError("the target's name has no address")
         for family, _, _, _, address in socket.getaddrinfo(self.origin.host, self.origin.port, type=socket.SOCK_STREAM):
-            connection = Connection(family, address, self.origin.host if self.origin.tls else None)
+            connection = Connection(family, address, self.origin.host if self.origin.tls else None, self._http)
             try:
-                with gevent.Timeout(CONNECT_TIMEOUT_S, TimeoutError("the connection took too long")):
+                with gevent.Timeout(self._http.connect_timeout_s, TimeoutError("the connection took too long")):
                     while True:
                         (wait_write if connection.wants_write() else wait_read)(connection.fileno())
                         if connection.open():

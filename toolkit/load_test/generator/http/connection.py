@@ -9,12 +9,12 @@ import errno
 import os
 import socket
 import ssl
-from functools import cache
 from typing import Any
 
 from gevent.monkey import get_original
 
 from toolkit.load_test.generator.http.response_parser import HttpResponse, ResponseReader, parse_plain
+from toolkit.load_test.plan.http_options import DEFAULT_HTTP, HttpOptions, tls_context
 
 _RECV_BYTES = 16 * 1024
 _Socket = get_original("socket", "socket")
@@ -36,12 +36,14 @@ class Connection:
         *("attempt", "is_open", "journey", "keeps"),
     )
 
-    def __init__(self, family: int, address: Any, tls_host: str | None = None) -> None:
+    def __init__(
+        self, family: int, address: Any, tls_host: str | None = None, http: HttpOptions = DEFAULT_HTTP
+    ) -> None:
         self._socket: socket.socket = _Socket(family, socket.SOCK_STREAM)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._recv, self._send = self._socket.recv, self._socket.send
-        self._tls = Tls(tls_host) if tls_host else None
+        self._tls = Tls(tls_host, http) if tls_host else None
         self._reader: ResponseReader | None = None
         self._unsent = b""
         self._is_connected = self.is_open = False
@@ -153,9 +155,9 @@ class Connection:
 class Tls:
     """The client's side of TLS, from bytes to bytes. Certificates are verified."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, http: HttpOptions) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._channel = tls_context().wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._channel = tls_context(http).wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.is_open = False
 
     def shake_hands(self, data: bytes) -> bytes:
@@ -187,9 +189,3 @@ class Tls:
         if not found:
             raise ConnectionAbortedError("the connection ended")
         return found
-
-
-@cache
-def tls_context() -> ssl.SSLContext:
-    """Return one context for all connections: loading the certificates takes milliseconds and megabytes."""
-    return ssl.create_default_context()

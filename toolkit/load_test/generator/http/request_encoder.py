@@ -14,6 +14,7 @@ from toolkit.api.errors import NotConnectedError
 from toolkit.load_test.generator.http.connection import Connection
 from toolkit.load_test.generator.http.response_parser import Origin
 from toolkit.load_test.generator.steps import Peek, Request, Send
+from toolkit.load_test.plan.http_options import DEFAULT_HTTP, HttpOptions
 from toolkit.settings import Target
 
 _MOBILE, _CODE, _MSG_ID = "0" * 11, "0" * 6, "0"  # placeholders in the templates
@@ -27,11 +28,16 @@ class RequestEncoder:
         origin: address and base path of the target.
         credentials: key and secret of the app.
         temp_id: the template of a send that names none.
+        http: the further headers.
     """
 
-    def __init__(self, origin: Origin, credentials: Credentials, temp_id: int) -> None:
-        self._origin, self._credentials, self._temp_id = origin, credentials, temp_id
-        head = origin.encode("POST", "", wire.call_headers(credentials)).decode()
+    def __init__(
+        self, origin: Origin, credentials: Credentials, temp_id: int, http: HttpOptions = DEFAULT_HTTP
+    ) -> None:
+        self._origin, self._temp_id = origin, temp_id
+        more = dict(http.headers)
+        self._peek_headers = {"Authorization": credentials.authorization, **more}
+        head = origin.encode("POST", "", wire.call_headers(credentials) | more).decode()
         self._start, self._fields = head.removesuffix("0\r\n\r\n").split(" HTTP/1.1", 1)
 
         body = wire.send_body(_MOBILE, temp_id)
@@ -52,8 +58,7 @@ class RequestEncoder:
                 return f"{before}{mobile}{behind}".encode()
             return self._encode(wire.CODES_PATH, wire.send_body(mobile, self._temp_id if temp_id is None else temp_id))
         if isinstance(step, Peek):
-            headers = {"Authorization": self._credentials.authorization}
-            return self._origin.encode("GET", wire.message_path(step.msg_id), headers)
+            return self._origin.encode("GET", wire.message_path(step.msg_id), self._peek_headers)
         msg_id, code = step.msg_id, step.code
         if len(code) == 6 and code.isascii() and code.isalnum() and _is_plain_id(msg_id):
             before, between, behind = self._verify
@@ -78,9 +83,10 @@ class Connector:
     Raises NotConnectedError if the name has no address.
     """
 
-    def __init__(self, target: Target) -> None:
-        origin = Origin.of(target.base_url)
-        self.encode = RequestEncoder(origin, Credentials(target.app_key, target.master_secret), target.temp_id).encode
+    def __init__(self, target: Target, http: HttpOptions = DEFAULT_HTTP) -> None:
+        origin, self._http = Origin.of(target.base_url), http
+        credentials = Credentials(target.app_key, target.master_secret)
+        self.encode = RequestEncoder(origin, credentials, target.temp_id, http).encode
         self._tls_host = origin.host if origin.tls else None
         try:
             found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
@@ -90,4 +96,4 @@ class Connector:
 
     def connect(self, attempt: int) -> Connection:
         """Start a connection to the address with the number ``attempt``, from 0; raise OSError."""
-        return Connection(*self.addresses[attempt], self._tls_host)
+        return Connection(*self.addresses[attempt], self._tls_host, self._http)

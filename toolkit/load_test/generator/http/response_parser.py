@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from toolkit.api.extra_headers import add_headers
 from toolkit.api.wire import parse_base_url
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -52,7 +53,8 @@ class Origin:
 
     def encode(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
         """Encode a request."""
-        fields = {"Host": self.netloc, "User-Agent": "sms-code-toolkit", **headers, "Content-Length": str(len(body))}
+        fields = {"Host": self.netloc, **add_headers({"User-Agent": "sms-code-toolkit"}, headers)}
+        fields["Content-Length"] = str(len(body))
         lines = [f"{method} {self.prefix}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 

@@ -29,7 +29,7 @@ from toolkit.load_test.generator.results.bottleneck import BottleneckMonitor
 from toolkit.load_test.generator.results.in_flight import CallersRegistry
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.recorder import Recorder
-from toolkit.load_test.generator.results.result_sink import ResultSink
+from toolkit.load_test.generator.results.result_sink import ResultSink, WarmUp
 from toolkit.load_test.plan.mobile_pools import parse_pool, shard_of
 from toolkit.load_test.plan.options import LoadOptions, from_parsed_options
 from toolkit.load_test.plan.target_guard import check_allowed, doubt_of, is_this_machine
@@ -54,6 +54,7 @@ class LoadContext:
         options: the options of the test.
         expectations: the behaviour that the service is expected to show.
         target, credentials: the service under test, and the app that calls it.
+        http: timeouts, further headers and certificates.
         metrics: the counts of the calls.
         results: takes the result of every call.
         recorder: writes the calls to the run's folder; None if the run has none.
@@ -71,12 +72,20 @@ class LoadContext:
     """
 
     def __init__(
-        self, environment: Environment, metrics: Metrics, checks: CheckCollector, shutdown: Shutdown, test: int
+        self,
+        environment: Environment,
+        metrics: Metrics,
+        measured: Metrics,
+        checks: CheckCollector,
+        shutdown: Shutdown,
+        test: int,
     ) -> None:
-        runner, parsed = environment.runner, environment.parsed_options
+        runner = environment.runner
+        parsed: Any = environment.parsed_options
         options = self.options = read_options(environment)
         target = self.target = permitted_target(environment.host, options)
-        self.environment, self.metrics, self.shutdown = environment, metrics, shutdown
+        self.http = options.http()
+        self.environment, self.metrics, self._measured, self.shutdown = environment, metrics, measured, shutdown
         self.expectations = checks.expectations
         self.credentials = Credentials(target.app_key, target.master_secret)
         shard, shards = 0, 1
@@ -97,6 +106,7 @@ class LoadContext:
         self.results = ResultSink(
             environment,
             metrics,
+            WarmUp(measured, int((parsed.sms_began_s + options.warm_up_s) * 1e9)) if measured is not metrics else None,
             checks,
             self.recorder,
             BatchedStats(environment.stats, measures),
@@ -105,7 +115,8 @@ class LoadContext:
             shutdown.end_early,
         )
         self.callers = CallersRegistry()
-        metrics.sample_in_flight = self.callers.sample
+        metrics.sample_in_flight = measured.sample_in_flight = self.callers.sample
+        measured.arrivals = metrics.arrivals
         most = options.max_connections if options.schedule() else None
         self.bottleneck = BottleneckMonitor(
             metrics.arrivals, self.callers.sample, most, self.folder, self.source, options.max_bottleneck_ratio
@@ -128,7 +139,7 @@ class LoadContext:
         self.results.close()
         self.bottleneck.close()
         self.report_bottleneck()
-        self.metrics.sample_in_flight = None
+        self.metrics.sample_in_flight = self._measured.sample_in_flight = None
 
     def report_bottleneck(self) -> None:
         """Report whether the load generator held the run back, to the master too."""
@@ -177,7 +188,7 @@ def permitted_target(host: str | None, options: LoadOptions) -> Target:
     Raises SettingsError if a setting is missing, and InputError if the target may not be loaded.
     """
     target = load_target(base_url=host or None)
-    check_host(target.base_url, options, lambda: doubt_of(target))
+    check_host(target.base_url, options, lambda: doubt_of(target, options.http()))
     return target
 
 

@@ -159,6 +159,14 @@ class Metrics:
         for kind, times in now._caller_times.items():
             self._caller_times[kind] += times.since(before._caller_times[kind])
 
+    @classmethod
+    def between(cls, before: Mapping[str, Any], now: Mapping[str, Any]) -> Self:
+        """Return the counts between two states that ``pack`` returned, with the calls in flight of the later one."""
+        metrics = cls()
+        metrics._reported[""] = cls.unpack(before)
+        metrics.merge("", now)
+        return metrics
+
     def _sum_times(self, kinds: Iterable[CallKind]) -> Times:
         times: Times = defaultdict(Histogram)
         for kind in kinds:

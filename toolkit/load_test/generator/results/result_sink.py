@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gevent
@@ -53,12 +54,25 @@ class Stats(Protocol):
         """Add the calls since the last update."""
 
 
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """The warm-up of a test: ``metrics`` counts the calls that were due at ``until_ns`` or later, in ns since 1970."""
+
+    metrics: Metrics
+    until_ns: int
+
+    def count(self, results: Sequence[CallResult]) -> None:
+        """Count the calls that were due after the warm-up."""
+        self.metrics.count([it for it in results if it[1].started_ns - it[1].wait_ns >= self.until_ns])
+
+
 class ResultSink:
     """Takes the results of the calls of one test in one process.
 
     Args:
         environment: locust's environment.
         metrics: counts the calls.
+        warm_up: counts the calls after the warm-up for the thresholds; None without a warm-up.
         checks: collects the data of the checks.
         recorder: writes the calls to the run's folder; None if the run has none.
         stats: updates locust's statistics.
@@ -71,6 +85,7 @@ class ResultSink:
         self,
         environment: Environment,
         metrics: Metrics,
+        warm_up: WarmUp | None,
         checks: CheckCollector,
         recorder: Recorder | None,
         stats: Stats,
@@ -81,7 +96,7 @@ class ResultSink:
         hook: Any = environment.events.request
         self._fire, self._listeners = hook.fire, hook._handlers
         self._known_listeners, self._has_events = 0, False
-        self._metrics, self._checks, self._recorder = metrics, checks, recorder
+        self._metrics, self._warm_up, self._checks, self._recorder = metrics, warm_up, checks, recorder
         self._stats, self._settle, self._end_early = stats, settle, end_early
         self._cut_off_timeout_ns = cut_off_timeout_s * 1e9
         self._failures = FailureGroups()
@@ -103,6 +118,8 @@ class ResultSink:
         if len(self._listeners) != self._known_listeners:
             self._look_for_listeners()  # before the calls are counted: the statistics must have them once
         self._metrics.count(results)
+        if self._warm_up is not None:
+            self._warm_up.count(results)
         body_bytes, has_events = self._body_bytes, self._has_events
         for _, outcome in results:
             answer, failure = outcome.answer, None
