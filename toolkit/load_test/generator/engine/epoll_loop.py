@@ -55,6 +55,7 @@ from math import inf
 from typing import Protocol
 
 import gevent
+import numpy as np
 from gevent.monkey import get_original
 
 from toolkit.api.errors import CallError, NotConnectedError, TransportError
@@ -149,8 +150,8 @@ class Engine:
         *("_begun", "_connect_ns", "_connections", "_connector", "_drain_ns", "_dropped", "_epoll", "_flush_ns"),
         *("_hold_ns", "_host"),
         *("_idle", "_is_starved", "_is_stopped", "_journeys", "_last_ns", "_late", "_max_connections", "_next_ns"),
-        *("_orphaned", "_paused", "_pauses", "_peers", "_queued", "_ready", "_reported", "_results", "_share"),
-        *("_start_ns", "_sweep_ns", "_timeout_ns", "_times", "_utc_ns", "_yield_ns"),
+        *("_orphaned", "_outgoing", "_paused", "_pauses", "_peers", "_queued", "_ready", "_reported", "_results"),
+        *("_share", "_start_ns", "_sweep_ns", "_timeout_ns", "_times", "_utc_ns", "_yield_ns"),
     )
 
     def __init__(
@@ -174,6 +175,7 @@ class Engine:
         self._epoll = _epoll()
         self._connections: dict[int, Connection] = {}
         self._idle: list[Connection] = []
+        self._outgoing: list[Connection] = []  # their requests are to be sent
         self._ready: deque[ActiveJourney] = deque()  # in the middle of a journey, and without a connection
         self._paused: list[tuple[int, int, ActiveJourney]] = []
         self._pauses = count()
@@ -202,6 +204,7 @@ class Engine:
         try:
             while not self._is_over():
                 self._begin_due(_clock_ns())
+                self._send_all()  # before a poll finds that one of their connections was closed while it was idle
                 self._poll()
                 if _clock_ns() - self._yield_ns >= self._hold_ns:
                     self._yield_turn(yield_to_hub, is_stopping)
@@ -290,7 +293,7 @@ class Engine:
                 in_flight.add_call(_endpoint(active.step), age_ns, now_ns - active.due_ns)
         for active in self._ready:
             if not isinstance(active.step, Peek):
-                in_flight.add_waiting(_endpoint(active.step), [now_ns - active.due_ns])
+                in_flight.add_waiting(_endpoint(active.step), np.array([now_ns - active.due_ns]))
         if self._is_starved and (waiting := self._count_waiting(min(now_ns, self._last_ns))):
             in_flight.add_waiting(Endpoint.SEND, spread_ages_ns(now_ns - int(self._next_ns), waiting))
 
@@ -330,20 +333,27 @@ class Engine:
             self._begin_call(connection, active)
 
     def _begin_call(self, connection: Connection, active: ActiveJourney) -> None:
-        """Send a journey's request, now or once the connection is open."""
+        """Send a journey's request at the end of this part of the turn, or once the connection is open."""
         connection.journey = active
         active.began_ns = _clock_ns()
-        if not connection.is_open:
-            return
-        try:
-            if not connection.start(active.request):
-                self._watch(connection)
-        except OSError as error:
-            self._fail(connection, error)
+        if connection.is_open:
+            self._outgoing.append(connection)
 
-    def _end_call(self, connection: Connection, active: ActiveJourney, response: HttpResponse) -> None:
+    def _send_all(self) -> None:
+        """Send the requests that were begun. Together they take three quarters of the time of single ones."""
+        for connection in self._outgoing:  # a failure may add another
+            active = connection.journey
+            active.began_ns = _clock_ns()
+            try:
+                if not connection.start(active.request):
+                    self._watch(connection)
+            except OSError as error:
+                self._fail(connection, error)
+        self._outgoing.clear()
+
+    def _end_call(self, connection: Connection, active: ActiveJourney, response: HttpResponse, now_ns: int) -> None:
         """Store the result of a call, and resume its journey."""
-        now_ns, began_ns, step = _clock_ns(), active.began_ns, active.step
+        began_ns, step = active.began_ns, active.step
         value: object
         if isinstance(step, Peek):
             value = self._host.read_code(response)
@@ -422,25 +432,27 @@ class Engine:
                 _select((self._epoll,), (), (), wait_s)  # epoll's own timeout is in whole milliseconds
             ready = self._epoll.poll(0, _BATCH)
         connections, serve = self._connections, self._serve
+        arrived = []
         for fileno, _ in ready:
-            if (connection := connections.get(fileno)) is not None:
-                serve(connection)
+            if (connection := connections.get(fileno)) is not None and (response := serve(connection)) is not None:
+                arrived.append((connection, response, _clock_ns()))
+        for connection, response, now_ns in arrived:
+            self._end_call(connection, connection.journey, response, now_ns)
+        self._send_all()
 
-    def _serve(self, connection: Connection) -> None:
-        """Serve a connection that is ready: nearly always, a response has arrived."""
-        active = connection.journey
+    def _serve(self, connection: Connection) -> HttpResponse | None:
+        """Serve a connection that is ready: nearly always, a response has arrived, which is returned."""
         try:
-            if active is None or not connection.is_open:
+            if connection.journey is None or not connection.is_open:
                 self._rouse(connection)
-                return
+                return None
             response = connection.go_on()
         except (OSError, ValueError) as error:
             self._fail(connection, error)
-            return
+            return None
         if response is None:
             self._watch(connection)  # there is more to read or to send
-        else:
-            self._end_call(connection, active, response)
+        return response
 
     def _rouse(self, connection: Connection) -> None:
         """Continue to open a connection, or find out why an idle one is readable."""
