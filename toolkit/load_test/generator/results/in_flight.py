@@ -7,10 +7,11 @@ The age of a call in flight is a lower bound of its time, so adding it makes the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toolkit.api.wire import Endpoint
 from toolkit.records.latency_histogram import Histogram
@@ -30,12 +31,13 @@ class InFlight:
 
     """
 
-    __slots__ = ("_ages_ns", "ages", "calls", "oldest_ns", "waiting")
+    __slots__ = ("_ages_ns", "_waiting_ns", "ages", "calls", "oldest_ns", "waiting")
 
     def __init__(self) -> None:
         self.calls = self.waiting = self.oldest_ns = 0
         self.ages: Ages = {}
         self._ages_ns: defaultdict[tuple[Endpoint, Measure], list[int]] = defaultdict(list)
+        self._waiting_ns: list[tuple[Endpoint, NDArray[np.int64]]] = []
 
     def add_call(self, endpoint: Endpoint, age_ns: int | None, caller_age_ns: int) -> None:
         """Add a call that is under way.
@@ -50,16 +52,17 @@ class InFlight:
             self._ages_ns[endpoint, Measure.LATENCY_MS].append(age_ns)
         self._ages_ns[endpoint, Measure.CALLER_MS].append(caller_age_ns)
 
-    def add_waiting(self, endpoint: Endpoint, ages_ns: Iterable[int]) -> None:
-        """Add calls that wait for a connection."""
-        ages = list(ages_ns)
-        self.waiting += len(ages)
-        self._ages_ns[endpoint, Measure.CALLER_MS] += ages
+    def add_waiting(self, endpoint: Endpoint, ages_ns: NDArray[np.int64]) -> None:
+        """Add calls that wait for a connection: under overload, hundreds of thousands."""
+        self.waiting += ages_ns.size
+        self._waiting_ns.append((endpoint, ages_ns))
 
     def close(self) -> Self:
         """Sort the ages into histograms. Nothing can be added afterwards."""
-        self.ages = {kind: Histogram.of(ages_ns) for kind, ages_ns in self._ages_ns.items() if ages_ns}
-        self.oldest_ns = max((max(ages_ns) for ages_ns in self._ages_ns.values() if ages_ns), default=0)
+        self.ages = {kind: Histogram.of(ages_ns) for kind, ages_ns in self._ages_ns.items()}
+        for endpoint, ages_ns in self._waiting_ns:
+            self.ages.setdefault((endpoint, Measure.CALLER_MS), Histogram()).add(ages_ns)
+        self.oldest_ns = round(max((ages.max() for ages in self.ages.values()), default=0) * 1e6)
         return self
 
     def __add__(self, other: InFlight) -> InFlight:
@@ -122,10 +125,10 @@ class CallersRegistry:
         return in_flight.close()
 
 
-def spread_ages_ns(oldest_ns: int, count: int) -> list[int]:
+def spread_ages_ns(oldest_ns: int, count: int) -> NDArray[np.int64]:
     """Return the ages of arrivals that were due at even distances, the oldest first.
 
-    >>> spread_ages_ns(300, 3)
+    >>> spread_ages_ns(300, 3).tolist()
     [300, 200, 100]
     """
-    return np.linspace(oldest_ns, 0, count, endpoint=False).astype(np.int64).tolist() if count else []
+    return np.linspace(oldest_ns, 0, count, endpoint=False).astype(np.int64)
