@@ -40,6 +40,7 @@ _SHARED = {
     "tests/analysis/charts/test_charts_of_frames.py": "simulated frames",
     "tests/analysis/test_native_ops.py": "Spark",
     "tests/analysis/test_on_a_cluster.py": "Spark",
+    "tests/deploy": "a Prometheus",
     "tests/docs": "the docs site",
     "tests/forms/test_console.py": "the console",
     "tests/forms/test_lab.py": "JupyterLab",

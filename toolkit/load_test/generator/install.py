@@ -47,9 +47,11 @@ from toolkit.load_test.generator.locust_plugin.context import (
 )
 from toolkit.load_test.generator.locust_plugin.locust_stats import show_three_digits
 from toolkit.load_test.generator.locust_plugin.message_cap import MessageBudget
+from toolkit.load_test.generator.locust_plugin.metrics_server import serve_metrics
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENECK_MESSAGE, ThresholdMonitor
 from toolkit.load_test.generator.results.metrics import Metrics
+from toolkit.load_test.generator.results.prometheus import LoadState, render
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options, unused_option
 from toolkit.records.call_record import parse_expected
@@ -173,6 +175,9 @@ class Plugin:
         self._permissions = {name: getattr(self.options, name, None) for name in ("allow_target", "i_pay_for_this")}
         self._listen()
         self._start_watches()
+        port = None if isinstance(environment.runner, WorkerRunner) else read_options(environment).metrics_port
+        if port is not None:
+            serve_metrics(read_options(environment).metrics_host, port, lambda accept: render(self.state(), accept))
 
     def open_context(self) -> LoadContext:
         """Return the context of the test that is running; raise ToolkitError if its settings or target are refused."""
@@ -195,6 +200,16 @@ class Plugin:
             host = self.environment.host
             raise InputError(f"the test loads {self._test_host}, not {host}: stop it before you change the host")
         return self.context
+
+    def state(self) -> LoadState | None:
+        """Return the figures of the test that is running, or was last; None before the first."""
+        results, runner = self.results, self.environment.runner
+        if results is None:
+            return None
+        workers = runner.worker_count if isinstance(runner, MasterRunner) else 1
+        budget = self._budget.messages if self._budget else None
+        bottleneck = results.monitor.bottleneck or (self.context and self.context.bottleneck.bottleneck()) or ""
+        return LoadState.of(results.metrics, budget, results.monitor.verdicts(), workers, bottleneck)
 
     def check_options(self) -> None:
         """Choose the number of users of an open loop; raise InputError if an option is invalid.

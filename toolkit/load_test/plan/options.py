@@ -661,6 +661,35 @@ class LoadOptions(BaseModel):
         ),
     ] = Field(default_factory=lambda: _from_environment("SMSCODE_TTL_S", _EXPECTED.ttl_s), validate_default=True)
 
+    # Monitoring.
+    metrics_port: Annotated[
+        int | None,
+        Field(ge=1, le=65_535),
+        Option(
+            "Serve Prometheus metrics of the whole load test at /metrics on this port while it runs.",
+            flag="--metrics-port",
+            metavar="PORT",
+            argument="--metrics-port",
+            variable="SMSCODE_METRICS_PORT",
+            group="monitoring",
+            on_page=False,
+            expects="a port from 1 to 65535, e.g. 9200",
+            default="no port",
+        ),
+    ] = None
+    metrics_host: Annotated[
+        str,
+        Option(
+            "Address that the metrics are served on. Beyond loopback, everyone who reaches it can read them.",
+            flag="--metrics-host",
+            metavar="ADDRESS",
+            argument="--metrics-host",
+            variable="SMSCODE_METRICS_HOST",
+            group="monitoring",
+            on_page=False,
+        ),
+    ] = "127.0.0.1"
+
     # Set by the parent of the locust process.
     run_dir: Annotated[
         str | None,

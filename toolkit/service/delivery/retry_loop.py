@@ -213,6 +213,10 @@ class RetryLoop:
 async def delivering(store: Store, factory: ProviderFactory, counters: Counters) -> AsyncIterator[None]:
     """Deliver a store's messages until the block ends."""
     loop = RetryLoop(store, factory.name, counters)
+    counters.attempts[factory.name] += 0  # exported from the start, at 0
+    for state in DeliveryState:
+        if state is not DeliveryState.WAITING:
+            counters.deliveries[factory.name, state] += 0
     async with factory.open(loop.handle_receipt) as provider:
         task = asyncio.create_task(loop.run(provider))
         try:

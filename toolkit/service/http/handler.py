@@ -36,7 +36,7 @@ from toolkit.service.http.admission import Admission
 from toolkit.service.http.auth_throttle import AuthThrottle
 from toolkit.service.http.request_parser import Request
 from toolkit.service.metrics.call_log import LineWriter, call_line
-from toolkit.service.metrics.counters import Counters
+from toolkit.service.metrics.counters import UNKNOWN_APP, Counters
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class Verification(Protocol):
 def note_failed_auth(verification: Verification, context: RequestContext, request: Request) -> None:
     """Count refused credentials by the app that they claim, and let the log line name it."""
     context.app_key = verification.claimed_app_key(request.headers.get(b"authorization"))
-    verification.counters.failed_auths[context.app_key or "unknown"] += 1
+    verification.counters.failed_auths[context.app_key or UNKNOWN_APP] += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from toolkit.api.return_codes import ReturnCode
 
 LATENCY_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+UNKNOWN_APP = "unknown"  # in place of a claimed app key that no app has
 COMMIT_SIZE_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 

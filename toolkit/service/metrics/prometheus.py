@@ -1,8 +1,12 @@
-"""Export a service's counters and its store's gauges in the formats that Prometheus scrapes."""
+"""Export a service's counters and its store's gauges in the formats that Prometheus scrapes.
+
+The calls of the API and the authentications are there from the start, at 0: ``rate`` and ``increase`` need a value from
+before the first call, and a share of calls needs its denominator.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -11,7 +15,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from toolkit.service.metrics.counters import Counters, Histogram
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
+from toolkit.service.metrics.counters import UNKNOWN_APP, Counters, Histogram, latencies
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +52,23 @@ class _Snapshot(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        yield from _call_metrics(self.counters)
+        yield from _call_metrics(self.counters, self.store.balances if self.store else ())
         yield from _delivery_and_log_metrics(self.counters)
         yield from _store_metrics(self.store)
 
 
-def _call_metrics(counters: Counters) -> Iterator[Metric]:
+def _call_metrics(counters: Counters, apps: Iterable[str]) -> Iterator[Metric]:
     calls = CounterMetricFamily("smscode_calls", "Answered calls.", labels=("endpoint", "return_code", "kind"))
-    for (endpoint, code), number in sorted(counters.calls.items()):
+    known = {(endpoint.value, code): 0 for endpoint in Endpoint for code in ReturnCode}
+    for (endpoint, code), number in sorted((known | counters.calls).items()):
         calls.add_metric((endpoint, str(int(code)), code.kind), number)
     yield calls
-    latencies = HistogramMetricFamily(
+    durations = HistogramMetricFamily(
         "smscode_call_duration_seconds", "Time from a complete request to its response.", labels=("endpoint",)
     )
-    for endpoint, histogram in sorted(counters.latencies.items()):
-        latencies.add_metric((endpoint,), _buckets(histogram), histogram.total)
-    yield latencies
+    for endpoint, histogram in sorted(({it.value: latencies() for it in Endpoint} | counters.latencies).items()):
+        durations.add_metric((endpoint,), _buckets(histogram), histogram.total)
+    yield durations
     yield CounterMetricFamily(
         "smscode_calls_unanswered", "Calls whose connection the sandbox dropped.", counters.unanswered
     )
@@ -73,7 +80,7 @@ def _call_metrics(counters: Counters) -> Iterator[Metric]:
     failed = CounterMetricFamily(
         "smscode_failed_authentications", "Calls with refused credentials, by the claimed app.", labels=("app_key",)
     )
-    for app_key, number in sorted(counters.failed_auths.items()):
+    for app_key, number in sorted((dict.fromkeys((UNKNOWN_APP, *apps), 0) | counters.failed_auths).items()):
         failed.add_metric((app_key,), number)
     yield failed
     commits = HistogramMetricFamily("smscode_commit_calls", "Calls in each commit of the store.")

@@ -40,12 +40,12 @@ ASK_MESSAGE, GRANT_MESSAGE, SPENT_MESSAGE = "sms-budget-ask", "sms-budget-grant"
 class MessageBudget:
     """The messages that are left to all workers of a test, held by the master or the only process.
 
-    ``test`` is the number of the test: a message of an earlier test's worker is ignored.
+    ``test`` is the number of the test: a message of an earlier test's worker is ignored. ``messages`` is the limit.
     """
 
     def __init__(self, environment: Environment, shutdown: Shutdown, messages: int, test: int) -> None:
         self._environment, self._shutdown, self._test = environment, shutdown, test
-        self._messages = self._left = messages
+        self.messages = self._left = messages
         self._portion = min(max(1, messages // _PORTIONS), _MAX_PORTION)
         self._workers: set[str] = set()
         self._spent: set[str] = set()
@@ -76,7 +76,7 @@ class MessageBudget:
             alive = {worker for worker in alive if worker in runner.clients and worker not in lost}
         if alive <= self._spent:
             self._environment.process_exit_code = ExitCode.BUDGET
-            self._shutdown.end_early(Cause.BUDGET, f"{self._messages:,} messages, all it might send")
+            self._shutdown.end_early(Cause.BUDGET, f"{self.messages:,} messages, all it might send")
 
 
 class MessageQuota:

@@ -73,6 +73,12 @@ class Metrics:
         return self._caller_times
 
     @property
+    def latencies(self) -> Mapping[CallKind, Histogram]:
+        """The times from the first byte of the request to the answer, by endpoint and return code or error."""
+        self._fold()
+        return self._latencies
+
+    @property
     def times(self) -> Times:
         """The latencies and the caller's times of every endpoint that had calls."""
         return self._sum_times(self.caller_times)
