@@ -355,6 +355,7 @@ def test_a_run_that_keeps_its_thresholds_is_exit_0_and_shows_the_verdicts_first(
     kept = ("--threshold", "ok_ratio(send)>=99%", "--threshold", "p99(send.caller_ms) < 5000")
     done = load(tmp_path, "--duration", "2s", *kept)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("PASS  ")
     assert done.stdout.index("PASS") < done.stdout.index("Return codes")
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "run.json").read_text())["settings"]["thresholds"][0] == "ok_ratio(send) >= 99%"

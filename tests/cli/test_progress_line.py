@@ -1,5 +1,8 @@
 from decimal import Decimal
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.cli.load import current_rate, format_progress
@@ -15,16 +18,29 @@ OUTCOMES = {
 PROGRESS = Progress(4.0, 2000, OUTCOMES, 512.0, messages=1500, p99_ms=12.3456)
 
 
-def test_a_line_tells_rates_p99_spending_and_codes() -> None:
-    assert format_progress(PROGRESS, ArrivalRate(300.0, 298.6), Price(Decimal("0.045"), "CNY")) == (
-        "299 of 300 journeys/s  2,000 calls  512/s  p99 12.3 ms  1,500 messages  67.50 CNY"
-        "  50000: 95.00 %  50009: 5.00 %"
+def test_a_line_tells_rates_p99_failures_and_spending() -> None:
+    price = Price(Decimal("0.045"), "CNY")
+    assert format_progress(PROGRESS, ArrivalRate(300.0, 298.6), price, 120) == (
+        "299 of 300 journeys/s  2,000 calls  512/s  p99 12.3 ms  50009: 5.00 %  1,500 messages  67.50 CNY"
+        "  50000: 95.00 %"
     )
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    assert format_progress(PROGRESS, None, None).startswith("2,000 calls  512/s  p99 12.3 ms  1,500 messages  50000:")
+    assert format_progress(PROGRESS, None, None) == (
+        "2,000 calls  512/s  p99 12.3 ms  50009: 5.00 %  1,500 messages  50000: 95.00 %"
+    )
     assert format_progress(Progress(0.0, 0, {}, None), None, None) == "0 calls  0 messages"
+
+
+@given(st.integers(0, 10**9), st.floats(0, 1e6), st.floats(0, 1e6), st.integers(0, 10**5), st.integers(30, 80))
+def test_a_line_fits_its_columns(calls: int, per_s: float, p99_ms: float, in_flight: int, width: int) -> None:
+    outcomes = {(Endpoint.SEND, code): calls for code in ReturnCode} if calls else {}
+    progress = Progress(
+        9.0, calls * len(outcomes), outcomes, per_s, messages=calls, p99_ms=p99_ms, in_flight=in_flight, waiting=calls
+    )
+    line = format_progress(progress, ArrivalRate(per_s, per_s), Price(Decimal("0.045"), "CNY"), width)
+    assert 0 < len(line) <= width
 
 
 def test_a_second_without_an_answer_is_a_rate_of_0() -> None:

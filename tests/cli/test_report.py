@@ -189,7 +189,7 @@ def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--format", "pdf"], "unknown --format 'pdf' (choose from html, md, json, csv, junit, xlsx)"),
+        (["--format", "pdf"], "unknown --format 'pdf' (choose from html, md, json, csv, junit, xlsx, github)"),
         (["--format", ","], "--format is empty"),
         (["--out", "-", "--json"], "exclude one another: both print to stdout"),
         (["--format", "csv", "--out", "-"], "give --out a folder"),

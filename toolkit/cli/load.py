@@ -18,6 +18,7 @@ import typer
 
 from toolkit import number_format
 from toolkit.api.errors import InputError
+from toolkit.api.return_codes import ReturnCode
 from toolkit.cli.output import OUTPUT, Json, fail, say, signal_name
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
 from toolkit.cli.show_result import exit_by, show_result
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., None])
 
+_WIDTH, _BAR, _TIME = 80, 10, 10  # columns of a terminal, of the bar, and of the remaining time with the blanks
 _LINE_EVERY_S = 1.0  # if stderr is not a terminal
 
 
@@ -209,8 +211,9 @@ def _lines(run: LoadRun, duration_s: float, price: Price | None) -> None:
 
     meter = ArrivalRateMeter()
     for progress in run.follow(every_s=_LINE_EVERY_S):
-        line = format_progress(progress, current_rate(run.pacing(), meter), price)
-        say(f"{progress.elapsed_s:5.1f}/{duration_s:g} s  {line}")
+        time = f"{progress.elapsed_s:.1f}/{duration_s:g} s  "
+        rate = current_rate(run.pacing(), meter)
+        say(f"{time}{format_progress(progress, rate, price, _WIDTH - len(time))}")
 
 
 def _live(run: LoadRun, duration_s: float, price: Price | None) -> None:
@@ -221,11 +224,11 @@ def _live(run: LoadRun, duration_s: float, price: Price | None) -> None:
     from toolkit.runs.arrival_counts import ArrivalRateMeter
 
     meter = ArrivalRateMeter()
-    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
+    columns = (BarColumn(_BAR), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("starting", total=duration_s)
         for progress in run.follow():
-            line = format_progress(progress, current_rate(run.pacing(), meter), price)
+            line = format_progress(progress, current_rate(run.pacing(), meter), price, _WIDTH - _BAR - _TIME)
             bars.update(task, completed=min(progress.elapsed_s, duration_s), description=line)
 
 
@@ -235,23 +238,30 @@ def current_rate(counts: ArrivalCounts | None, meter: ArrivalRateMeter) -> Arriv
     return rate if rate and rate.intended_per_s else None
 
 
-def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price | None) -> str:
-    """Return a line with the rates, calls, p99, calls in flight, messages, cost and return codes so far.
+def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price | None, width: int = 80) -> str:
+    """Return a line with the rates, calls, p99, failures, calls in flight, messages, cost and successes so far.
 
-    A rate or a p99 that no call shows yet is left out.
+    A rate or a p99 that no call shows yet is left out, and so is what does not fit ``width``.
     """
     by_code: Counter[int | str] = Counter()
     for (_, outcome), calls in progress.outcomes.items():
         by_code[outcome] += calls
+    shares = {it: f"{it}: {number_format.share(calls / progress.calls)}" for it, calls in by_code.most_common(5)}
+    success = shares.pop(ReturnCode.SUCCESS, "")
     parts = [
-        *([f"{rate.achieved_per_s:,.0f} of {rate.intended_per_s:,.0f} journeys/s"] if rate else []),
+        f"{rate.achieved_per_s:,.0f} of {rate.intended_per_s:,.0f} journeys/s" if rate else "",
         f"{progress.calls:,} calls",
-        *([] if progress.calls_per_s is None else [f"{progress.calls_per_s:,.0f}/s"]),
-        *([] if progress.p99_ms is None else [f"p99 {number_format.milliseconds(progress.p99_ms)} ms"]),
-        *([f"in flight {progress.in_flight:,}, oldest {progress.oldest_s:.1f} s"] if progress.in_flight else []),
-        *([f"waiting {progress.waiting:,}"] if progress.waiting else []),
+        "" if progress.calls_per_s is None else f"{progress.calls_per_s:,.0f}/s",
+        "" if progress.p99_ms is None else f"p99 {number_format.milliseconds(progress.p99_ms)} ms",
+        *shares.values(),
+        f"in flight {progress.in_flight:,}, oldest {progress.oldest_s:.1f} s" if progress.in_flight else "",
+        f"waiting {progress.waiting:,}" if progress.waiting else "",
         f"{progress.messages:,} messages",
-        *([number_format.money(progress.messages * price.per_send, price.currency)] if price else []),
-        *(f"{outcome}: {number_format.share(calls / progress.calls)}" for outcome, calls in by_code.most_common(5)),
+        number_format.money(progress.messages * price.per_send, price.currency) if price else "",
+        success,
     ]
-    return "  ".join(parts)
+    line = ""
+    for part in filter(None, parts):
+        longer = f"{line}  {part}" if line else part
+        line = longer if len(longer) <= width else line
+    return line

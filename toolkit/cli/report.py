@@ -104,7 +104,7 @@ StatementCurrency = Annotated[
 Formats = Annotated[
     str,
     _option(
-        "Formats of the report, separated by commas: html, md, json, csv, junit, xlsx.",
+        "Formats of the report, separated by commas: html, md, json, csv, junit, xlsx, github.",
         "FORMATS",
         OUTPUT,
         "html",

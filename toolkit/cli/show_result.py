@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 
 
 def show_result(result: RunResult, as_json: bool) -> None:
-    """Print verdicts, checks, return codes and latency as tables, or the content of run.json as JSON."""
-    from toolkit.report.run_result import describe_failures, describe_saturation
+    """Print the verdict, thresholds, checks, main figures, return codes and latency, or run.json's content as JSON."""
+    from toolkit.report.run_digest import digest
+    from toolkit.report.run_result import describe_failures
     from toolkit.report.source_remarks import reading_remarks, unread_remarks
     from toolkit.report.table_columns import masked
 
     if as_json:
         show_json(result.summary)
         return
+    found = digest(result)
+    if "ended" in result.settings:
+        print(f"{found.verdict or 'DONE'}  {found.headline}\n")
     if remarks := [*unread_remarks(result.sources), *reading_remarks(result.sources)]:
         print("\n".join(map(mask_text, remarks)) + "\n")
     if "ended" in result.settings and (failures := describe_failures(result)):  # only a load test tells what it expects
         print(f"{failures}.\n")
-    if saturation := describe_saturation(result):
-        print(f"{mask_text(saturation)}\n")
     if result.verdicts:
         show(
             [
@@ -51,6 +53,9 @@ def show_result(result: RunResult, as_json: bool) -> None:
         rows = [{"figure": name, "value": value} for name, value in figure_rows(check.figures)]
         show(rows, title=f"{check.claim}: {check.status}")
         print()
+    if "ended" in result.settings:
+        width = max(len(fact.label) for fact in found.facts)
+        print("\n".join(f"{fact.label:{width}}  {fact.value}" for fact in found.facts) + "\n")
     codes = masked(result.codes).drop(columns=["meaning", "calls_ratio_low", "calls_ratio_high"])
     formats: dict[str, Callable[[Any], str]] = {"calls": "{:,}".format, "calls_ratio": number_format.share}
     show(_rows(codes, formats), title="Return codes", numbers=formats)

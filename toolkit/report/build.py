@@ -13,6 +13,7 @@ from toolkit.masking import Json, mask, mask_text
 from toolkit.report.exit_reasons import is_inconclusive, unread_reason
 from toolkit.report.inputs import ReportInputs, settings_by_name
 from toolkit.report.model import Fact, Figure, Report, RunVerdict
+from toolkit.report.run_digest import digest
 from toolkit.report.sections import ORDER
 from toolkit.report.sections.verdicts import build_verdicts
 from toolkit.report.verdicts import judge_run
@@ -60,6 +61,7 @@ def build_report(
         checks=[check for run in inputs.runs for check in run.checks],
         ends=[replace(run.end, reasons=[*run.end.reasons, *([unread] if unread else [])]) for run in inputs.runs],
         reasons=[unread] if unread else [],
+        digests=[digest(run) for run in inputs.runs],
     )
 
 

@@ -16,16 +16,16 @@ def render(report: Report) -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield f"# {_escape(report.name)}"
-    yield f"\n{report.when} · target {_escape(report.target)}\n"
-    yield from (f"> {_escape(remark)}\n" for remark in report.remarks)
+    yield f"# {escape(report.name)}"
+    yield f"\n{report.when} · target {escape(report.target)}\n"
+    yield from (f"> {escape(remark)}\n" for remark in report.remarks)
     yield from (f"- {fact.label}: **{fact.value}**" for fact in report.facts)
     yield ""
-    yield from (f"- {_escape(section.finding)}" for section in report.findings())
+    yield from (f"- {escape(section.finding)}" for section in report.findings())
     for section in report.sections:
-        yield f"\n## {_escape(section.title)}" + (f": {section.badge}" if section.badge else "")
+        yield f"\n## {escape(section.title)}" + (f": {section.badge}" if section.badge else "")
         if section.note:
-            yield f"\n{_escape(section.note)}"
+            yield f"\n{escape(section.note)}"
         for part in section.parts:
             if isinstance(part, Table):
                 yield from _table(part)
@@ -33,15 +33,16 @@ def _lines(report: Report) -> Iterator[str]:
 
 def _table(table: Table) -> Iterator[str]:
     if table.title:
-        yield f"\n### {_escape(table.title)}"
-    yield "\n| " + " | ".join(_escape(header.title) for header in table.headers) + " |"
+        yield f"\n### {escape(table.title)}"
+    yield "\n| " + " | ".join(escape(header.title) for header in table.headers) + " |"
     yield "|" + "|".join(" ---: " if header.is_number else " --- " for header in table.headers) + "|"
-    yield from ("| " + " | ".join(_escape(str(cell)) for cell in row) + " |" for row in table.rows)
+    yield from ("| " + " | ".join(escape(str(cell)) for cell in row) + " |" for row in table.rows)
     if table.omitted:
         yield f"\n{table.omitted:,} more rows are not shown."
     if table.note:
-        yield f"\n{_escape(table.note)}"
+        yield f"\n{escape(table.note)}"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Return text on one line, with the characters escaped that Markdown gives a meaning."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

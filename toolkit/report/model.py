@@ -121,6 +121,19 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class RunDigest:
+    """The verdict on a run, what ran, the reasons for the verdict, and the main figures, masked.
+
+    ``verdict``: PASS, FAIL, or INCONCLUSIVE if the run proves nothing; "" if nothing was judged.
+    """
+
+    verdict: str
+    headline: str
+    reasons: Sequence[str]
+    facts: Sequence[Fact]
+
+
+@dataclass(frozen=True, slots=True)
 class RunVerdict:
     """The verdict on one threshold of a run, or on a condition of ``--fail-if``."""
 
@@ -143,7 +156,7 @@ class RunEnd:
 class Report:
     """A header and sections in reading order, with the verdicts and check results of its runs.
 
-    ``reasons``: reasons for the exit code that are of the whole report, not of one run.
+    ``reasons``: reasons for the exit code that are of the whole report, not of one run. ``digests``: one for each run.
     """
 
     name: str
@@ -157,6 +170,7 @@ class Report:
     checks: Sequence[CheckRecord] = ()
     ends: Sequence[RunEnd] = ()
     reasons: Sequence[ExitReason] = ()
+    digests: Sequence[RunDigest] = ()
 
     def findings(self) -> list[Section]:
         """Return the sections that have a finding."""

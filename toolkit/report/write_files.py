@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from toolkit.atomic_write import write_atomically
-from toolkit.report import html, json_csv, junit, markdown, workbook
+from toolkit.report import html, job_summary, json_csv, junit, markdown, workbook
 from toolkit.report.build import build_report
 from toolkit.report.html import PictureDrawer
 from toolkit.report.inputs import ReportInputs, is_run, read_inputs
@@ -25,6 +25,7 @@ class Format(StrEnum):
     CSV = "csv"
     JUNIT = "junit"
     XLSX = "xlsx"
+    GITHUB = "github"
 
 
 def write_report(run: str | Path) -> Path:
@@ -63,6 +64,8 @@ def texts(report: Report, form: Format, stem: str = STEM) -> Iterator[tuple[str,
             yield f"{stem}.html", html.render(report)
         case Format.MARKDOWN:
             yield f"{stem}.md", markdown.render(report)
+        case Format.GITHUB:
+            yield f"{stem}-github.md", job_summary.render(report)
         case Format.JSON:
             yield f"{stem}.json", json_csv.to_json(report)
         case Format.CSV:

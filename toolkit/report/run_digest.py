@@ -1,0 +1,74 @@
+"""Sum up a run in a few lines: for the end of `smscode load` and for the page of a CI job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from toolkit import number_format
+from toolkit.api.wire import Endpoint
+from toolkit.masking import mask_text
+from toolkit.report.model import Fact, RunDigest
+from toolkit.report.run_result import RunResult
+from toolkit.runs.exit_codes import ExitCode
+from toolkit.runs.thresholds import Measure
+
+_FAILURES = (ExitCode.NO_ANSWER, ExitCode.REFUSED, ExitCode.FAILED)  # the other codes prove nothing about the target
+_MOST_OUTCOMES = 4
+_PERCENTILES = ("p50", "p95", "p99")
+
+
+def digest(result: RunResult) -> RunDigest:
+    """Sum up a run."""
+    verdict = "PASS" if result.verdicts or result.checks else ""
+    if result.reasons:
+        verdict = "FAIL" if result.reasons[0].code in _FAILURES else "INCONCLUSIVE"
+    reasons = tuple(it.text for it in result.reasons)
+    return RunDigest(verdict, mask_text(_headline(result)), reasons, tuple(_facts(result)))
+
+
+def _headline(result: RunResult) -> str:
+    settings = result.settings
+    if "scenario" not in settings:
+        return f"{result.name}: {number_format.plural(sum(result.outcomes.values()), 'call')}"
+    load = settings.get("stages") or f"{settings.get('rate_per_s') or 0:g} journeys/s"
+    if users := settings.get("users"):
+        load = number_format.plural(int(str(users)), "user")
+    duration_s: Any = settings.get("duration_s")
+    seconds = f" for {number_format.duration(duration_s)}" if duration_s else ""
+    return f"{settings['scenario']}: {load}{seconds} against {settings.get('target')}"
+
+
+def _facts(result: RunResult) -> Iterator[Fact]:
+    settings, calls = result.settings, sum(result.outcomes.values())
+    pacing = settings.get("pacing")
+    if isinstance(pacing, Mapping):
+        rates = (number_format.rate(pacing[name]) for name in ("achieved_per_s", "intended_per_s"))
+        dropped = int(pacing.get("dropped") or 0)
+        suffix = f", {dropped:,} dropped" if dropped else ""
+        yield Fact("journeys per s", f"{' of '.join(rates)} intended{suffix}")
+    yield Fact("calls per s", number_format.rate(calls / result.sending_s if calls and result.sending_s else None))
+    if "ended" in settings:  # only a load test says what it expects
+        failed = sum(result.failed.values())
+        yield Fact(
+            "failed calls", f"{failed:,} of {calls:,} ({number_format.share(failed / calls if calls else None)})"
+        )
+    for endpoint in Endpoint:
+        times: Any = result.summary["endpoints"]
+        caller = times[endpoint.value][Measure.CALLER_MS.value]
+        if caller["p50"] is not None:
+            shown = (f"{name} {number_format.milliseconds(caller[name])}" for name in _PERCENTILES)
+            yield Fact(f"{endpoint}, ms", "  ".join(shown))
+    spent: Any = result.summary["spent"]
+    cost = f", {number_format.money(float(spent['cost']), spent['currency'])}" if spent["cost"] is not None else ""
+    yield Fact("messages", f"{spent['messages']:,}{cost}")
+    by_outcome: Counter[int | str] = Counter()
+    for (_, outcome), count in result.outcomes.items():
+        by_outcome[outcome] += count
+    codes = [f"{it} {number_format.share(n / calls)}" for it, n in by_outcome.most_common(_MOST_OUTCOMES)]
+    more = len(by_outcome) - _MOST_OUTCOMES
+    yield Fact("return codes", "  ".join(codes + [f"{more} more"] * (more > 0)) or number_format.MISSING)
+    if "ended" in settings:
+        target = f"the target: {settings['saturation']}" if settings.get("saturation") else "none"
+        yield Fact("bottleneck", mask_text(str(settings.get("bottleneck") or target)))
