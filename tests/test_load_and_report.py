@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from toolkit.api.errors import NotConnectedError
-from toolkit.load_and_report import LoadTest, play
+from toolkit.load_and_report import LoadTest, find_commit, play
 from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs.progress import Progress
@@ -36,3 +37,22 @@ def test_a_target_that_does_not_answer_is_not_loaded(tmp_path: Path) -> None:
     with pytest.raises(NotConnectedError):
         play(load_test, Target("http://127.0.0.1:1", "key", "secret"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_labelled_with_the_commit_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_commit() is None
+    (tmp_path / "service.py").write_text("limit = 1\n")
+    author = ["-c", "user.name=someone", "-c", "user.email=someone@example.com", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "first"], ["tag", "v1"]):
+        subprocess.run(["git", *words], check=True, timeout=60)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    options = LoadOptions(duration_s=2, rate_per_s=20)
+    test = LoadTest("soak", options)
+    (tmp_path / "service.py").write_text("limit = 2\n")
+    target = Target("http://127.0.0.1:1", "key", "secret")
+    assert test.settings(target)["label"] == head[:12]
+    assert LoadTest("soak", options).settings(target)["label"] == f"{head[:12]}-dirty"
+    assert LoadTest("soak", LoadOptions(users=1, label=" v2 ")).settings(target)["label"] == "v2"

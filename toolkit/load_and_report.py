@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from toolkit.report.run_result import RunResult, Summary
 
 _PROGRESS_EVERY_S = 1.0
+_GIT_TIMEOUT_S = 5.0
 _PACKAGES = ("sms-code-toolkit", "locust", "gevent", "pyarrow")
 
 
@@ -37,6 +39,7 @@ class LoadTest:
         options: Load, budget, thresholds and the expected behaviour of the service.
         price: Price of a send, for ``options.max_cost`` and the cost in the report.
         own_options: Arguments for options that the locustfile itself defines, e.g. ``("--shop", "berlin")``.
+        commit: The commit that is the label of the run if the options have none.
 
     Raises:
         InputError: The scenario is unknown or makes no use of an option, the mobiles or the recording can't be used,
@@ -47,6 +50,7 @@ class LoadTest:
     options: LoadOptions
     price: Price | None = None
     own_options: tuple[str, ...] = ()
+    commit: str | None = field(default_factory=lambda: find_commit())
 
     def __post_init__(self) -> None:
         check_options(self.scenario, self.options)
@@ -102,11 +106,22 @@ class LoadTest:
             "temp_id": target.temp_id,
             **self.options.settings(),
             "own_options": _pair(self.own_options),
+            "label": self.options.label or self.commit,
             "price_per_send": str(self.price.per_send) if self.price else None,
             "currency": self.price.currency if self.price else None,
             "host": platform.node(),
             "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         }
+
+
+def find_commit() -> str | None:
+    """Return the git commit of the working directory, with "-dirty" if files differ from it; None without one."""
+    command = ["git", "-c", "core.fsmonitor=", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
 
 
 def play(

@@ -205,6 +205,7 @@ def test_rules_that_are_not_given_are_those_of_the_api() -> None:
         ({"users": 1, "rules": ("often",)}, "invalid --rule 'often'"),
         ({"users": 1, "speed": 0}, "invalid --speed '0': expected a number above 0 and at most 1000000"),
         ({"users": 1, "speed": float("inf")}, "invalid --speed 'inf'"),
+        ({"users": 1, "label": "two\nlines"}, "invalid --label .*: expected a text of 1 to 80 characters in one line"),
         ({"users": 1, "max_message": 3}, "unknown option 'max_message' .choose from .*max_messages"),
     ],
 )

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 _EXPECTED = Expectations()
 _MAX_TIMEOUT_S = 600.0
+_MAX_LABEL = 80  # characters: a label is a cell of a table
 
 
 class ArrivalProcess(StrEnum):
@@ -164,6 +165,12 @@ def _split(texts: Any) -> Any:
 def _check_expected(text: str) -> str:
     parse_expected([text])
     return text
+
+
+def _check_label(text: str) -> str:
+    if not text.strip() or len(text) > _MAX_LABEL or not text.isprintable():
+        raise ValueError("no label")
+    return text.strip()
 
 
 _Condition = Annotated[str, AfterValidator(lambda text: str(parse_threshold(text)))]
@@ -411,6 +418,20 @@ class LoadOptions(BaseModel):
             group="HTTP",
             on_page=False,
             default="in the file of --client-cert",
+        ),
+    ] = None
+
+    label: Annotated[
+        str | None,
+        AfterValidator(_check_label),
+        Option(
+            "Name of what is loaded, e.g. a version, for run.json.",
+            flag="--label",
+            metavar="TEXT",
+            group="data",
+            expects=f"a text of 1 to {_MAX_LABEL} characters in one line",
+            default="the git commit of the working directory, if there is one",
+            label="Label",
         ),
     ] = None
 
