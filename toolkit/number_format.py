@@ -102,6 +102,15 @@ def measured(value: float | None, unit: str, limit: float) -> str:
     return f"{text if is_same_side else precise_number(value)} {unit}"
 
 
+def probability(p_value: float) -> str:
+    """Format a p-value to three decimal places; a smaller one is never shown as 0.
+
+    >>> probability(0.0412), probability(0.0004)
+    ('0.041', '< 0.001')
+    """
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
 def short_number(value: float, sign: str = "") -> str:
     """Format a number in three significant digits, or in all digits before its decimal point.
 

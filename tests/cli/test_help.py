@@ -150,7 +150,9 @@ def test_the_examples_of_simulate_and_report_run(tmp_path: Path) -> None:
     line = '1.2.3.4 - - [06/Nov/2026:10:%02d:00 +0000] "POST /v1/codes HTTP/1.1" 200 48 "-" "-"\n'
     (tmp_path / "access.log").write_text("".join(line % minute for minute in range(60)))
     for command, output in examples(("report",)):
-        done = run(command, tmp_path, {}, **{"runs/20261129T231500Z": "small"})
+        done = run(
+            command, tmp_path, {}, **dict.fromkeys(("runs/20261129T231500Z", "runs/before", "runs/after"), "small")
+        )
         assert done.returncode == 0, done.stderr
         matches(output, done.stdout)
 

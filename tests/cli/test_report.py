@@ -279,3 +279,41 @@ def test_a_reader_that_closes_the_pipe_does_not_change_the_exit_code(tmp_path: P
     os.close(writing)
     assert done.returncode == 99, done.stderr
     assert "Broken pipe" not in done.stderr
+
+
+def test_a_run_that_is_worse_than_another_one_is_exit_99_and_an_equal_one_is_0(tmp_path: Path) -> None:
+    for name, slower in (("before", 1), ("same", 1), ("slower", 2)):
+        (tmp_path / name).mkdir()
+        calls = [
+            replace(it, latency_ns=slower * (5 + place % 7) * 1_000_000)
+            for place, it in enumerate(sends(*[50000] * 900))
+        ]
+        write_parquet(calls, tmp_path / name / PARQUET_NAME)
+    asked = ["--against", "before", "--fail-if-worse", "p90(send.caller_ms) by 10%", *NO_PICTURES]
+    done = smscode("report", "same", *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Compared with friday\nstatus  condition" in re.sub(r" +\n", "\n", done.stdout)
+    done = smscode("report", "slower", *asked, "--format", "md,junit", cwd=tmp_path)
+    assert done.returncode == 99, done.stderr
+    assert "--fail-if-worse: p90(send.caller_ms) by 10% (11.0 ms → 22.0 ms (+100 %); p < 0.001)" in done.stderr
+    assert 'name="p90(send.caller_ms) by 10%"' in (tmp_path / "slower" / "junit.xml").read_text()
+    (tmp_path / "same" / "run.json").write_text(json.dumps({"schema": 1, "settings": {"scenario": "soak"}}))
+    done = smscode("report", "same", *asked, cwd=tmp_path)
+    assert done.returncode == 99
+    assert "other settings than friday: scenario soak, not unset" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--fail-if-worse", "failed by 1%"], "needs the run to compare with: give --against RUN"),
+        (["run", "--against", "run", "--fail-if-worse", "failed by 1%"], "give one RUN"),
+        (
+            ["--against", "run", "--fail-if-worse", "fast by 1%"],
+            "invalid --fail-if-worse 'fast by 1%', at 'fast by 1%'",
+        ),
+    ],
+)
+def test_a_worsening_needs_one_run_and_another_one(run: Path, words: list[str], problem: str) -> None:
+    done = smscode("report", "run", *words, cwd=run.parent)
+    assert (done.returncode, problem in done.stderr) == (2, True), done.stderr

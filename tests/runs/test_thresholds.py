@@ -39,7 +39,7 @@ EXAMPLES = [
 ]
 
 endpoints, measures = st.sampled_from(Endpoint), st.sampled_from(Measure)
-percentiles = st.floats(0, 100, exclude_min=True, exclude_max=True).map(lambda it: f"p{thresholds._plain(it)}")
+percentiles = st.floats(0, 100, exclude_min=True, exclude_max=True).map(lambda it: f"p{thresholds.plain_number(it)}")
 metrics = st.one_of(
     st.builds(ResponseTime, st.sampled_from(["mean", "max"]) | percentiles, endpoints, measures),
     st.builds(Failed, endpoints | st.none()),

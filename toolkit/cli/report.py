@@ -16,6 +16,7 @@ from toolkit.cli.output import OUTPUT, Json, say, show, show_json
 from toolkit.cli.show_result import exit_by, show_result
 from toolkit.masking import mask_text
 from toolkit.runs.remote_storage import is_url, pulled
+from toolkit.runs.worsening import WorseningVerdict
 from toolkit.validation import name_input
 
 if TYPE_CHECKING:
@@ -73,9 +74,17 @@ FailIf = Annotated[
     list[str] | None,
     _option('Condition for exit code 99, e.g. "share(50019) > 0.1%". Repeatable.', "CONDITION", _JUDGEMENT),
 ]
+FailIfWorse = Annotated[
+    list[str] | None,
+    _option(
+        'Worsening against --against for exit code 99, e.g. "p99(send.caller_ms) by 10%". Repeatable.',
+        "WORSENING",
+        _JUDGEMENT,
+    ),
+]
 MaxUnread = Annotated[
     str,
-    _option("Share of unread lines above which no condition of --fail-if passes.", "SHARE", _JUDGEMENT, "1%"),
+    _option("Share of unread lines above which no condition passes.", "SHARE", _JUDGEMENT, "1%"),
 ]
 PriceFile = Annotated[
     Path | None,
@@ -128,6 +137,7 @@ def report(
     against: Against = None,
     slo: Slo = None,
     fail_if: FailIf = None,
+    fail_if_worse: FailIfWorse = None,
     max_unread: MaxUnread = "1%",
     prices: PriceFile = None,
     statement: Statement = None,
@@ -143,7 +153,7 @@ def report(
     """Report on calls: verdicts, outcomes, latency, changes, cost, errors, rate limits and abuse.
 
     Without --out, --since and --until it also writes each run's run.json again. The exit code is that of the run, or
-    99 if a condition of --fail-if holds or has no data.
+    99 if a condition of --fail-if or --fail-if-worse holds or has no data.
 
     Examples:
         A recorded run; its page is runs/20261129T231500Z/report.html:
@@ -162,6 +172,15 @@ def report(
         # ...
         ...
 
+        A run that must not be slower than an earlier one, beyond chance:
+
+        $ smscode report runs/after --against runs/before --fail-if-worse 'p99(send.caller_ms) by 10%'
+        ...
+        Compared with ...
+        status  condition                   measured
+        PASS    p99(send.caller_ms) by 10%  ... ms → ... ms ...
+        ...
+
     """
     from toolkit.analysis.billing.statement_file import StatementFormat
     from toolkit.analysis.timestamps import parse_time_ns
@@ -170,6 +189,7 @@ def report(
     from toolkit.report.source_remarks import unread_remarks
     from toolkit.report.write_files import texts
     from toolkit.runs.thresholds import parse_threshold
+    from toolkit.runs.worsening import parse_worsening
     from toolkit.settings import load_master_secret, load_prices, load_timezone
 
     if out == _STDOUT and as_json:
@@ -186,8 +206,13 @@ def report(
             raise InputError(f"{lonely[0]} has no effect without --statement FILE")
     if _STDOUT in runs and (len(runs) > 1 or (statement and (since or until))):
         raise InputError("- is read once: give no other RUN with it, and no period with --statement")
+    if fail_if_worse and not against:
+        raise InputError("--fail-if-worse needs the run to compare with: give --against RUN")
+    if fail_if_worse and len(runs) > 1:
+        raise InputError("--fail-if-worse compares one run with that of --against: give one RUN")
     wanted = _parse_formats(formats, out)
     conditions = tuple(_parse("--fail-if", text, parse_threshold).opposite() for text in fail_if or ())
+    worsenings = tuple(_parse("--fail-if-worse", text, parse_worsening) for text in fail_if_worse or ())
     reading: dict[str, Any] = {"columns": _parse_columns("--column", column) or None, "log_format": log_format}
     zone = load_timezone(timezone)
     for option, time in (("--since", since), ("--until", until)):
@@ -205,6 +230,7 @@ def report(
         options = ReportOptions(
             *(other, slo, load_prices(prices), statement, columns, conditions, zone, _parse_max_unread(max_unread)),
             statement_format=form,
+            worsenings=worsenings,
         )
         inputs = read_inputs(paths, options, since=since, until=until, **reading)
         found = build_report(inputs, lambda section: show_status(f"computing {section}"))
@@ -328,5 +354,12 @@ def _show(inputs: ReportInputs, report: Report, as_json: bool) -> None:
         show_result(run, as_json=False)
         if len(runs) > 1:
             print()
+    worsenings = [it.verdict for it in report.verdicts if isinstance(it.verdict, WorseningVerdict)]
+    if rows := [
+        {"status": it.status.value, "condition": str(it.threshold), "measured": mask_text(it.measured)}
+        for it in worsenings
+    ]:
+        against = inputs.options.against
+        show(rows, title=f"\nCompared with {against.name if against else ''}")
     if rows := [{"section": section.title, "finding": section.finding} for section in report.findings()]:
         show(rows, title="\nFindings")

@@ -10,6 +10,7 @@ from toolkit.cli.output import fail, say, show, show_json
 from toolkit.masking import mask_text
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.thresholds import Verdict
+from toolkit.runs.worsening import WorseningVerdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,11 +68,14 @@ def show_result(result: RunResult, as_json: bool) -> None:
 
 
 def exit_by(
-    results: Sequence[RunResult], conditions: Iterable[Verdict] = (), others: Iterable[ExitReason] = ()
+    results: Sequence[RunResult],
+    conditions: Iterable[Verdict | WorseningVerdict] = (),
+    others: Iterable[ExitReason] = (),
 ) -> None:
     """Exit with the code of the reason that decides, after all reasons are shown; return if no reason exists.
 
-    ``conditions`` are negated --fail-if conditions, ``others`` reasons that are of no single run.
+    ``conditions`` are negated --fail-if conditions and those of --fail-if-worse, ``others`` reasons that are of no
+    single run.
     """
     from toolkit.report.exit_reasons import condition_reasons, sort_reasons
 

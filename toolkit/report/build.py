@@ -17,7 +17,9 @@ from toolkit.report.run_digest import digest
 from toolkit.report.sections import ORDER
 from toolkit.report.sections.verdicts import build_verdicts
 from toolkit.report.verdicts import judge_run
-from toolkit.runs.thresholds import without_pass
+from toolkit.report.worsenings import judge_worsenings
+from toolkit.runs.thresholds import Verdict, without_pass
+from toolkit.runs.worsening import WorseningVerdict
 
 _LONG_S = 60  # from this duration on, the header also shows when the last call ended
 
@@ -36,8 +38,13 @@ def build_report(
     verdicts = [RunVerdict(run.name, verdict) for run in inputs.runs for verdict in run.verdicts]
     # One run that proves nothing is enough: the conditions are about all calls together.
     unproven = next((run.settings for run in inputs.runs if is_inconclusive(run.settings)), {})
-    conditions = judge_run(inputs.options.conditions, inputs.total.figures, unproven)
-    unread = unread_reason(unread_ratio(inputs.total.sources), inputs.options.max_unread_ratio) if conditions else None
+    conditions: list[Verdict | WorseningVerdict] = [
+        *judge_run(inputs.options.conditions, inputs.total.figures, unproven),
+        *judge_worsenings(inputs),
+    ]
+    against = inputs.options.against if inputs.options.worsenings else None
+    ratios = [unread_ratio(it.sources) for it in (inputs.total, against) if it is not None]
+    unread = unread_reason(max(ratios), inputs.options.max_unread_ratio) if conditions else None
     if unread:
         conditions = [replace(it, status=without_pass(it.status)) for it in conditions]
     verdicts += [RunVerdict(inputs.name, verdict, is_condition=True) for verdict in conditions]

@@ -11,6 +11,7 @@ from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.run_folder import ANSWERED, Cause
 from toolkit.runs.thresholds import Status, Verdict
+from toolkit.runs.worsening import WorseningVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,20 @@ def run_reasons(
     return sort_reasons(ExitReason(it.code, mask_text(it.text), it.is_verdict) for it in found)
 
 
-def condition_reasons(conditions: Iterable[Verdict]) -> Iterator[ExitReason]:
-    """Yield the reason for the conditions of ``--fail-if`` that hold or have no data; ``conditions`` are negated.
+def condition_reasons(conditions: Iterable[Verdict | WorseningVerdict]) -> Iterator[ExitReason]:
+    """Yield the reasons for the conditions of ``--fail-if`` and ``--fail-if-worse`` that hold or have no data.
 
-    A condition that has a value but no data is inconclusive: the run has a reason of its own then.
+    Those of ``--fail-if`` are negated. One of them that has a value but no data is inconclusive: the run has a reason
+    of its own then.
     """
-    held = []
+    held, worse, untested = [], [], dict[str, list[str]]()
     for verdict in conditions:
+        if isinstance(verdict, WorseningVerdict):
+            if verdict.status is Status.FAIL:
+                worse.append(f"{verdict.threshold} ({verdict.measured})")
+            elif verdict.note:
+                untested.setdefault(verdict.note, []).append(str(verdict.threshold))
+            continue
         condition = verdict.threshold.opposite()
         if verdict.status is Status.FAIL:
             held.append(f"{condition} ({verdict.measured})")
@@ -56,6 +64,9 @@ def condition_reasons(conditions: Iterable[Verdict]) -> Iterator[ExitReason]:
             held.append(f"no data for {condition}")
     if held:
         yield ExitReason(ExitCode.FAILED, f"--fail-if: {'; '.join(held)}", is_verdict=True)
+    worse += [f"no data for {', '.join(names)}: {note}" for note, names in untested.items()]
+    if worse:
+        yield ExitReason(ExitCode.FAILED, f"--fail-if-worse: {'; '.join(worse)}", is_verdict=True)
 
 
 def unread_reason(unread_ratio: float, max_unread_ratio: float) -> ExitReason | None:

@@ -28,6 +28,7 @@ from toolkit.runs.check_results import read_check_results
 from toolkit.runs.generator_state import read_generator_state
 from toolkit.runs.run_folder import LOG_NAME, Cause, read_expected, read_settings
 from toolkit.runs.thresholds import Threshold
+from toolkit.runs.worsening import Worsening
 from toolkit.time_zone import UTC
 
 MAX_UNREAD_RATIO = 0.01
@@ -40,7 +41,8 @@ class ReportOptions:
     ``against``: the run to compare with. ``slo``: the objective whose error budget is reported, e.g. "99.9%".
     ``prices``: a price list; without rows, the price in the runs' settings. ``statement``: the provider's statement to
     reconcile with; ``statement_columns`` renames its columns, e.g. ``{"msg_id": "MessageId"}``. ``conditions``:
-    thresholds for all calls together, besides the runs' own. ``statement_format``: its delimiter, encoding, decimal
+    thresholds for all calls together, besides the runs' own. ``worsenings``: conditions that compare the only run with
+    ``against``. ``statement_format``: its delimiter, encoding, decimal
     sign and currency, as the file shows them if None. ``timezone``: of days, months, bills and times shown.
     ``max_unread_ratio``: the share of unread lines (0..1) above which no condition passes.
     """
@@ -54,6 +56,7 @@ class ReportOptions:
     timezone: str = UTC
     max_unread_ratio: float = MAX_UNREAD_RATIO
     statement_format: StatementFormat | None = None
+    worsenings: tuple[Worsening, ...] = ()
 
 
 @dataclass(frozen=True)

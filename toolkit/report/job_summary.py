@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from toolkit.report.markdown import escape
 from toolkit.report.model import Report, RunDigest
+from toolkit.runs.worsening import WorseningVerdict
 
 
 def render(report: Report) -> str:
@@ -20,9 +21,12 @@ def _lines(report: Report) -> Iterator[str]:
         yield "\n| status | threshold | measured |"
         yield "| --- | --- | ---: |"
         for it in report.verdicts:
-            # A condition of --fail-if is judged by its opposite.
-            shown = f"--fail-if: {it.verdict.threshold.opposite()}" if it.is_condition else str(it.verdict.threshold)
-            yield f"| {it.verdict.status.value} | {escape(shown)} | {escape(it.verdict.measured)} |"
+            verdict = it.verdict
+            if isinstance(verdict, WorseningVerdict):
+                shown = f"--fail-if-worse: {verdict.threshold}"
+            else:  # a condition of --fail-if is judged by its opposite
+                shown = f"--fail-if: {verdict.threshold.opposite()}" if it.is_condition else str(verdict.threshold)
+            yield f"| {verdict.status.value} | {escape(shown)} | {escape(verdict.measured)} |"
     for check in report.checks:
         yield f"\n- **{check.status.value}** {escape(check.finding)}"
     known = [reason.lower() for digest in report.digests for reason in digest.reasons]

@@ -11,6 +11,7 @@ import pandas as pd
 from toolkit.report.exit_reasons import ExitReason
 from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.thresholds import Verdict
+from toolkit.runs.worsening import WorseningVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,10 @@ class RunDigest:
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
-    """The verdict on one threshold of a run, or on a condition of ``--fail-if``."""
+    """The verdict on one threshold of a run, or on a condition of ``--fail-if`` or ``--fail-if-worse``."""
 
     run: str
-    verdict: Verdict
+    verdict: Verdict | WorseningVerdict
     is_condition: bool = False
 
 

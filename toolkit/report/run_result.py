@@ -188,8 +188,8 @@ class RunResult:
     @cached_property
     def figures(self) -> RunFigures:
         """The figures that thresholds are compared with: those of the calls that were due after the warm-up."""
-        if warm_up_s := self.warm_up_s:
-            return self._without(warm_up_s).figures
+        if self.warm_up_s:
+            return self.after_warm_up.figures
         read = [source for source in self.sources if source.calls]
         timed = {endpoint for endpoint, outcome in self.outcomes if outcome != Failure.CONNECT}
         if not all(source.holds_latency for source in read):
@@ -218,8 +218,11 @@ class RunResult:
         given = self.settings.get("warm_up_s")
         return float(given) if isinstance(given, int | float) else 0.0
 
-    def _without(self, warm_up_s: float) -> RunResult:
-        """Return the run without the calls that were due in its first seconds."""
+    @cached_property
+    def after_warm_up(self) -> RunResult:
+        """The run without the calls that were due in its warm-up."""
+        if not (warm_up_s := self.warm_up_s):
+            return self
         calls = self.calls if isinstance(self.calls, Calls) else from_frame(self.calls)
         due = collect(calls.table.select(first=DUE_NS.min()))["first"].iloc[0]
         from_ns = 0 if pd.isna(due) else int(due) + round(warm_up_s * 1e9)

@@ -20,6 +20,7 @@ from toolkit.runs.thresholds import (
     parse_threshold,
     without_pass,
 )
+from toolkit.runs.worsening import WorseningVerdict
 
 
 def read_thresholds(settings: Mapping[str, object]) -> list[Threshold]:
@@ -51,13 +52,15 @@ def judge_run(thresholds: Iterable[Threshold], figures: RunFigures, settings: Ma
     return verdicts
 
 
-def as_json(verdict: Verdict) -> dict[str, Json]:
-    """Return a verdict as a JSON object: threshold, status, value (null without data), limit and their unit."""
-    threshold = verdict.threshold
+def as_json(verdict: Verdict | WorseningVerdict) -> dict[str, Json]:
+    """Return a verdict as a JSON object: threshold, status, value (null without data), limit and their unit.
+
+    The value and the limit of a worsening are changes in percent.
+    """
     return {
-        "threshold": str(threshold),
+        "threshold": str(verdict.threshold),
         "status": verdict.status.value,
         "value": verdict.value,
-        "limit": threshold.limit,
+        "limit": verdict.threshold.limit,
         "unit": verdict.unit,
     }

@@ -258,11 +258,11 @@ class Threshold:
     window_s: float | None = None
 
     def __str__(self) -> str:
-        ending = "" if self.abort_after_s is None else f" abort after {_plain(self.abort_after_s)}s"
+        ending = "" if self.abort_after_s is None else f" abort after {plain_number(self.abort_after_s)}s"
         metric = str(self.metric)
         if self.window_s is not None:
-            metric = f"{metric.removesuffix(')')}, {_plain(self.window_s)}s)"
-        return f"{metric} {self.comparison} {_plain(self.limit)}{self.metric.unit}{ending}"
+            metric = f"{metric.removesuffix(')')}, {plain_number(self.window_s)}s)"
+        return f"{metric} {self.comparison} {plain_number(self.limit)}{self.metric.unit}{ending}"
 
     @property
     def is_upper(self) -> bool:
@@ -404,7 +404,19 @@ def parse_threshold(text: str) -> Threshold:
     >>> threshold.limit, threshold.abort_after_s, str(threshold)
     (250.0, 60.0, 'p99(send.caller_ms) < 250 abort after 60s')
     """
-    return _Parser(text).parse()
+    return ConditionParser(text).parse_threshold()
+
+
+def parse_metric(text: str) -> Metric:
+    """Parse a metric that stands alone, without a window; raise InputError that points at the wrong place.
+
+    >>> str(parse_metric("p99( send.caller_ms )"))
+    'p99(send.caller_ms)'
+    """
+    parser = ConditionParser(text, "metric", has_window=False)
+    metric = parser.parse_metric()
+    parser.take("$", "the end")
+    return metric
 
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -421,78 +433,92 @@ _MIN_WINDOW_S = 1.0
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 
 
-class _Parser:
-    """A recursive descent parser for one threshold."""
+class ConditionParser:
+    """A recursive descent parser for a condition that begins with a metric.
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    ``noun``: the name of the condition in errors. ``has_window``: whether its metric may have a window.
+    """
+
+    def __init__(self, text: str, noun: str = "threshold", *, has_window: bool = True) -> None:
+        self._text, self._noun, self._has_window = text, noun, has_window
         self._at = self._next = 0
         self._window_s: float | None = None
 
-    def parse(self) -> Threshold:
-        metric = self._parse_metric()
-        comparison = self._take("[<>]=?", "a comparison: < <= > or >=")
-        limit = float(self._take(_NUMBER, "a number"))
-        if not math.isfinite(limit) or (metric.unit == "%" and limit > 100):
-            raise self._error("no metric reaches that")
-        self._take(re.escape(metric.unit), f"the unit {metric.unit}")
+    def parse_threshold(self) -> Threshold:
+        """Parse the whole text as a threshold."""
+        metric = self.parse_metric()
+        comparison = self.take("[<>]=?", "a comparison: < <= > or >=")
+        limit = self.parse_number()
+        if metric.unit == "%" and limit > 100:
+            raise self.error("no metric reaches that")
+        self.take(re.escape(metric.unit), f"the unit {metric.unit}")
         if not self._text[self._next :].strip():
             return Threshold(metric, comparison, limit, None, self._window_s)
-        self._take(r"abort\s+after\b", "the end, or: abort after")
-        duration = self._take(durations.PATTERN, f"a duration, {durations.EXAMPLES}")
+        self.take(r"abort\s+after\b", "the end, or: abort after")
+        duration = self.take(durations.PATTERN, f"a duration, {durations.EXAMPLES}")
         after_s = parse_duration(duration, allow_zero=True)
-        self._take("$", "the end")
+        self.take("$", "the end")
         return Threshold(metric, comparison, limit, after_s, self._window_s)
 
-    def _parse_metric(self) -> Metric:
-        name = self._take(r"p[0-9]+(?:\.[0-9]+)?\b|(?:mean|max|failed|dropped|share|ok_ratio|rate)\b", _METRICS)
+    def parse_number(self) -> float:
+        """Parse a number without a sign."""
+        number = float(self.take(_NUMBER, "a number"))
+        if not math.isfinite(number):
+            raise self.error("no metric reaches that")
+        return number
+
+    def parse_metric(self) -> Metric:
+        """Parse a metric."""
+        name = self.take(r"p[0-9]+(?:\.[0-9]+)?\b|(?:mean|max|failed|dropped|share|ok_ratio|rate)\b", _METRICS)
         if name.startswith("p"):
             percentile = float(name[1:])
             if not 0 < percentile < 100:
-                raise self._error("a percentile is above 0 and below 100; for the maximum write max")
-            name = f"p{_plain(percentile)}"
+                raise self.error("a percentile is above 0 and below 100; for the maximum write max")
+            name = f"p{plain_number(percentile)}"
         if name == "failed" and not self._text[self._next :].lstrip().startswith("("):
             return Failed()
         if name == "dropped":
             return Dropped()
-        self._take(r"\(", "(")
+        self.take(r"\(", "(")
         metric: Metric
         if name == "share":
             failures = "|".join(_FAILURES)
             expected = f"a return code, or one of {', '.join(_FAILURES)}"
-            outcome = self._take(rf"(?:{failures}|[0-9]{{1,{MAX_WHOLE_DIGITS}}})\b", expected)
+            outcome = self.take(rf"(?:{failures}|[0-9]{{1,{MAX_WHOLE_DIGITS}}})\b", expected)
             metric = Share(int(outcome) if outcome.isdigit() else Failure(outcome))
         else:
-            endpoint = Endpoint(self._take(_one_of(Endpoint), f"one of {', '.join(Endpoint)}"))
+            endpoint = Endpoint(self.take(_one_of(Endpoint), f"one of {', '.join(Endpoint)}"))
             if name in _ENDPOINT_METRICS:
                 metric = _ENDPOINT_METRICS[name](endpoint)
             else:
                 measures = f"one of {', '.join(Measure)}"
-                self._take(r"\.", f". and {measures}")
-                metric = ResponseTime(name, endpoint, Measure(self._take(_one_of(Measure), measures)))
-        if self._take(r"[,)]", ') or a window, e.g. ", 5m)"') == ",":
-            window = self._take(durations.PATTERN, f"a duration, {durations.EXAMPLES}")
+                self.take(r"\.", f". and {measures}")
+                metric = ResponseTime(name, endpoint, Measure(self.take(_one_of(Measure), measures)))
+        if not self._has_window:
+            self.take(r"\)", ")")
+        elif self.take(r"[,)]", ') or a window, e.g. ", 5m)"') == ",":
+            window = self.take(durations.PATTERN, f"a duration, {durations.EXAMPLES}")
             self._window_s = parse_duration(window)
             if self._window_s < _MIN_WINDOW_S:
-                raise self._error("a window is at least 1s long")
-            self._take(r"\)", ")")
+                raise self.error("a window is at least 1s long")
+            self.take(r"\)", ")")
         return metric
 
-    def _take(self, pattern: str, expected: str) -> str:
+    def take(self, pattern: str, expected: str) -> str:
         """Skip blanks and return the text that matches a pattern; raise InputError if the text doesn't match."""
         while self._text[self._next : self._next + 1].isspace():
             self._next += 1
         self._at = self._next
         match = re.compile(pattern).match(self._text, self._at)
         if not match:
-            raise self._error(f"expected {expected}")
+            raise self.error(f"expected {expected}")
         self._next = match.end()
         return match[0]
 
-    def _error(self, problem: str) -> InputError:
+    def error(self, problem: str) -> InputError:
         """Return an error at the start of the text that was taken last."""
         place = f"at {self._text[self._at :]!r}" if self._text[self._at :] else "at its end"
-        return InputError(f"invalid threshold {self._text!r}, {place}: {problem}")
+        return InputError(f"invalid {self._noun} {self._text!r}, {place}: {problem}")
 
 
 def _one_of(words: type[StrEnum]) -> str:
@@ -503,6 +529,6 @@ def _percent(part: int, whole: int) -> float | None:
     return 100 * part / whole if whole else None
 
 
-def _plain(number: float) -> str:
+def plain_number(number: float) -> str:
     """Return a number without an exponent."""
     return f"{Decimal(repr(number)):f}".removesuffix(".0")

@@ -28,33 +28,27 @@ each is as different, and the permutation test gives p = 1. If 3 calls fail in e
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from toolkit.analysis.calls import span
 from toolkit.analysis.calls_table import IntoCalls, checked, lazy
-from toolkit.analysis.change_detection.block_length import block_length, cut_blocks, widening
-from toolkit.analysis.change_detection.resampling import (
-    Bools,
-    bootstrap,
-    cohen_h,
-    expansion,
-    holm,
-    newcombe,
-    permuted_p,
+from toolkit.analysis.change_detection.resampling import bootstrap, cohen_h, expansion, holm, newcombe, permuted_p
+from toolkit.analysis.change_detection.side_blocks import (
+    MIN_BEYOND,
+    Resampling,
+    SideBuckets,
+    both_sides,
+    bucket_width_ns,
 )
 from toolkit.analysis.change_detection.time_buckets import (
     LABELS,
     OUTCOME,
     SHARE,
     TEXT,
-    WIDTHS_NS,
     CountMatrix,
     Floats,
     Ints,
@@ -66,13 +60,8 @@ from toolkit.analysis.change_detection.time_buckets import (
 from toolkit.analysis.histogram_quantiles import BIN_RATIO
 from toolkit.analysis.latency_percentiles import CALLER, PERCENTILES, SERVER
 from toolkit.analysis.tidy_frames import describe_codes, returns_result
-from toolkit.analysis.timestamps import NS_PER_MS, NS_PER_S, parse_width_ns
+from toolkit.analysis.timestamps import NS_PER_MS, parse_width_ns
 
-_BUCKETS = 96  # of the shorter side by default, in which the memory is measured
-_BLOCKS = 24  # of the shorter side at most, without a width: more have more power, but split clusters
-_MIN_BLOCKS = 8  # of a side: fewer have too few permutations for a small p-value
-_LENGTH_STEP = 1.5  # between the lengths of blocks: a smaller step takes more time, as each length is tested on its own
-_MIN_BEYOND = 10  # calls of a side above and below a percentile: fewer don't determine it
 _RESAMPLES = 1_000  # of the bootstrap: more make the interval's ends vary less with the seed
 _SIGNIFICANT = 0.05
 _DTYPES: dict[str, Any] = {
@@ -134,141 +123,37 @@ def compare(
     """
     sides = (checked(a), checked(b))
     tables = [lazy(side, "return_code") for side in sides]
-    if every is None:
-        periods = [period for side in sides if (period := span(side))]
-        shorter = min(((last - first).value for first, last in periods), default=0)
-        width = max((width for width in WIDTHS_NS if width * (_BUCKETS - 1) < shorter), default=WIDTHS_NS[0])
-    else:
-        width = parse_width_ns(every)
-    outcomes = _concat([count_outcomes(table, width) for table in tables])
+    width = bucket_width_ns(sides) if every is None else parse_width_ns(every)
+    outcomes = both_sides([count_outcomes(table, width) for table in tables])
     measures = [SERVER, CALLER] if (outcomes["max_wait_ns"] > 0).any() else [SERVER]
-    latencies = {it: _concat([count_latencies(table, width, it, BIN_RATIO) for table in tables]) for it in measures}
-    resampling = _Resampling(permutations, seed, width, is_width_given=every is not None)
+    latencies = {it: both_sides([count_latencies(table, width, it, BIN_RATIO) for table in tables]) for it in measures}
+    resampling = Resampling(permutations, seed, width, is_width_given=every is not None)
     frames = [pd.DataFrame()]
     for endpoint, counts in outcomes.groupby("endpoint", observed=True):
-        of_endpoint = [_compare_shares(_Buckets.of(counts, OUTCOME, width), resampling)]
+        of_endpoint = [_compare_shares(_matrix(counts, OUTCOME), resampling)]
         for measure, binned in latencies.items():
             counts = binned[binned["endpoint"] == endpoint]
             if len(counts):
-                of_endpoint.append(_compare_latencies(_Buckets.of(counts, ["bin"], width), measure, at, resampling))
+                of_endpoint.append(_compare_latencies(_matrix(counts, ["bin"]), measure, at, resampling))
         frames += [rows.assign(endpoint=endpoint) for rows in of_endpoint]
     rows = [frame.reindex(columns=list(_DTYPES)).astype(_DTYPES) for frame in frames]
     return _finish(pd.concat(rows, ignore_index=True))
 
 
-def _concat(sides: list[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat([frame.assign(side=side) for side, frame in enumerate(sides)], ignore_index=True)
+def _matrix(counts: pd.DataFrame, columns: list[str]) -> CountMatrix:
+    return pivot(counts, ["side", "bucket_ns"], columns)
 
 
-@dataclass(frozen=True, slots=True)
-class _Resampling:
-    """The parameters of the tests. ``width``: of a bucket, ns; with ``is_width_given`` it is the least block."""
-
-    permutations: int
-    seed: int
-    width: int
-    is_width_given: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Blocks:
-    """Blocks of time of both sides. ``firsts``: the first row of each block in the matrix of counts."""
-
-    firsts: Ints
-    is_b: Bools
-    block_s: float
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Return the number of blocks of a and of b."""
-        return int((~self.is_b).sum()), int(self.is_b.sum())
-
-    @property
-    def note(self) -> str:
-        """Return why nothing is tested; "" if the sides have enough blocks."""
-        few = [f"{name} has {size}" for name, size in zip("ab", self.sizes, strict=True) if size < _MIN_BLOCKS]
-        return f"too few blocks of time with calls: {' and '.join(few)} of {_MIN_BLOCKS}" if few else ""
-
-    def sums(self, values: Floats) -> Floats:
-        """Return the sum of each block's rows."""
-        return np.asarray(np.add.reduceat(values, self.firsts, axis=0), np.float64)
-
-    def sides(self, values: Floats) -> tuple[Floats, Floats]:
-        """Return the sums of a's blocks and those of b's."""
-        sums = self.sums(values)
-        return sums[~self.is_b], sums[self.is_b]
-
-
-@dataclass(frozen=True, slots=True)
-class _Buckets:
-    """The counts of one endpoint; the rows of the matrix are the buckets of a, then those of b.
-
-    ``position``: number of buckets since the side's first one; ``sizes``: buckets from the first to the last, by side.
-    """
-
-    counts: CountMatrix
-    is_b: Bools
-    position: Ints
-    sizes: tuple[int, int]
-
-    @classmethod
-    def of(cls, counts: pd.DataFrame, columns: list[str], width: int) -> _Buckets:
-        matrix = pivot(counts, ["side", "bucket_ns"], columns)
-        is_b = matrix.rows["side"].to_numpy() == 1
-        position = matrix.rows["bucket_ns"].to_numpy(np.int64) // width
-        position -= matrix.rows.assign(position=position).groupby("side")["position"].transform("min").to_numpy()
-        size_a, size_b = (int(position[is_b == side].max(initial=-1)) + 1 for side in (False, True))
-        return cls(matrix, is_b, position, (size_a, size_b))
-
-    @property
-    def calls(self) -> Floats:
-        """Return the calls of each bucket."""
-        return np.asarray(self.counts.calls.sum(axis=1))
-
-    def sums(self, values: Floats) -> tuple[Floats, Floats]:
-        """Return the sums over a's buckets and over b's."""
-        return values[~self.is_b].sum(axis=0), values[self.is_b].sum(axis=0)
-
-    def residuals(self, found: Floats) -> list[Floats]:
-        """Return for each side and bucket, also without calls, the calls found less those that its share expects."""
-        series = []
-        for side, size in zip((False, True), self.sizes, strict=True):
-            of_side, evenly = self.is_b == side, np.zeros(size)
-            calls, hits = self.calls[of_side], found[of_side]
-            evenly[self.position[of_side]] = hits - calls * (hits.sum() / max(calls.sum(), 1))
-            series.append(evenly)
-        return series
-
-    def cut(self, length: float, width: int) -> _Blocks:
-        """Cut both sides into blocks of about ``length`` buckets; a block without calls is left out."""
-        number = np.zeros(len(self.position), np.int64)
-        for side, size in zip((False, True), self.sizes, strict=True):
-            of_side = self.is_b == side
-            number[of_side] = np.searchsorted(cut_blocks(size, length), self.position[of_side], "right") * 2 + side
-        firsts = np.flatnonzero(np.diff(number, prepend=-1))
-        return _Blocks(firsts, self.is_b[firsts], length * width / NS_PER_S)
-
-    def blocks(self, found: Floats, resampling: _Resampling) -> Iterator[tuple[Ints, _Blocks]]:
-        """Yield columns of ``found`` whose memory needs blocks of the same length, with these blocks."""
-        shorter = min(self.sizes)
-        least = 1.0 if resampling.is_width_given else max(1.0, shorter / _BLOCKS)
-        most = max(least, shorter / _MIN_BLOCKS)
-        memory = np.array([block_length(self.residuals(column)) if shorter else 1.0 for column in found.T])
-        steps = np.ceil(np.log(np.maximum(memory / least, 1)) / math.log(_LENGTH_STEP) - 1e-9)
-        lengths = np.minimum(least * _LENGTH_STEP**steps, most)
-        for length in np.unique(lengths):
-            yield np.flatnonzero(lengths == length), self.cut(float(length), resampling.width)
-
-
-def _compare_shares(buckets: _Buckets, resampling: _Resampling) -> pd.DataFrame:
-    found = buckets.counts.calls
+def _compare_shares(counts: CountMatrix, resampling: Resampling) -> pd.DataFrame:
+    found = counts.calls
+    buckets = SideBuckets.of(counts.rows, found.sum(axis=1), resampling.width)
 
     def shares(columns: Ints, sums: Floats) -> Floats:
         with np.errstate(invalid="ignore"):
             return sums[..., 1 + columns] / sums[..., :1]
 
     rows = _test(buckets, found, np.column_stack([buckets.calls, found]), shares, resampling)
-    rows = rows.assign(measure=SHARE, **buckets.counts.columns)
+    rows = rows.assign(measure=SHARE, **counts.columns)
     # An outcome in few blocks or none varies little between samples: no interval is narrower than Newcombe's.
     (calls_a, calls_b), (found_a, found_b) = buckets.sums(buckets.calls), buckets.sums(found)
     if calls_a and calls_b and "difference_low" in rows:
@@ -278,10 +163,11 @@ def _compare_shares(buckets: _Buckets, resampling: _Resampling) -> pd.DataFrame:
     return rows
 
 
-def _compare_latencies(buckets: _Buckets, measure: str, at: Sequence[float], resampling: _Resampling) -> pd.DataFrame:
-    calls, bins = buckets.counts.calls, buckets.counts.columns["bin"].to_numpy()
+def _compare_latencies(counts: CountMatrix, measure: str, at: Sequence[float], resampling: Resampling) -> pd.DataFrame:
+    calls, bins = counts.calls, counts.columns["bin"].to_numpy()
+    buckets = SideBuckets.of(counts.rows, calls.sum(axis=1), resampling.width)
     fewest = min(side.sum() for side in buckets.sums(calls))
-    at = [percentile for percentile in at if fewest * min(percentile, 100 - percentile) / 100 >= _MIN_BEYOND]
+    at = [percentile for percentile in at if fewest * min(percentile, 100 - percentile) / 100 >= MIN_BEYOND]
 
     def quantiles_ms(columns: Ints, sums: Floats) -> Floats:
         logs = [log_quantiles(np.atleast_2d(sums), bins, at[column] / 100, BIN_RATIO) for column in columns]
@@ -295,11 +181,11 @@ def _compare_latencies(buckets: _Buckets, measure: str, at: Sequence[float], res
 
 
 def _test(
-    buckets: _Buckets,
+    buckets: SideBuckets,
     found: Floats,
     terms: Floats,
     statistic: Callable[[Ints, Floats], Floats],
-    resampling: _Resampling,
+    resampling: Resampling,
 ) -> pd.DataFrame:
     """Return one row per column of ``found`` (buckets × outcomes), with the columns that all measures have.
 
@@ -314,7 +200,7 @@ def _test(
         values: dict[str, Any] = {"block_s": blocks.block_s, "note": blocks.note, "a": a, "b": b}
         values |= dict(zip(("blocks_a", "blocks_b"), blocks.sizes, strict=True))
         if not blocks.note:
-            wider = np.array([_widening(buckets, blocks, column) for column in found[:, columns].T])
+            wider = np.array([blocks.widening(buckets.calls, column) for column in found[:, columns].T])
             sums = blocks.sums(buckets.calls), blocks.sums(found[:, columns])
             values["p_value"] = permuted_p(*sums, blocks.is_b, resampling.permutations, resampling.seed, wider)
             sides = blocks.sides(terms)
@@ -325,12 +211,6 @@ def _test(
         for name, value in values.items():
             rows.loc[columns, name] = value
     return rows
-
-
-def _widening(buckets: _Buckets, blocks: _Blocks, found: Floats) -> float:
-    """Return the factor of the variance for the correlation of neighbouring blocks."""
-    hits, calls = blocks.sides(found), blocks.sides(buckets.calls)
-    return widening([hit - of * (hit.sum() / of.sum()) for hit, of in zip(hits, calls, strict=True)])
 
 
 def _finish(found: pd.DataFrame) -> pd.DataFrame:

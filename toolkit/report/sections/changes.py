@@ -188,7 +188,7 @@ def _ratio(ratio: float) -> str:
 def _chance(p_value: float | None) -> str:
     if p_value is None or pd.isna(p_value):
         return number_format.MISSING
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return number_format.probability(p_value)
 
 
 def _verdict(row: Row) -> Cell:

@@ -11,7 +11,6 @@ from toolkit.masking import mask_text
 from toolkit.report import result_tables, table_columns
 from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import RunVerdict, Section
-from toolkit.report.table_columns import Row, lacks
 from toolkit.report.verdicts import as_json
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.thresholds import Status
@@ -22,12 +21,12 @@ _STATUS = table_columns.computed("verdict", lambda row: result_tables.status_bad
 def build_verdicts(inputs: ReportInputs, verdicts: Sequence[RunVerdict]) -> Iterator[Section]:
     """Yield one section with all thresholds, and one for each check."""
     if verdicts:
-        frame = pd.DataFrame({"run": it.run, **as_json(it.verdict)} for it in verdicts)
+        frame = pd.DataFrame({"run": it.run, **as_json(it.verdict), "measured": it.verdict.measured} for it in verdicts)
         columns = [
             _STATUS,
             *([table_columns.text("run")] if len(inputs.runs) > 1 else []),
             table_columns.text("threshold"),
-            table_columns.computed("measured", _measured, is_number=True),
+            table_columns.text("measured", is_number=True),
         ]
         table = table_columns.table("verdicts", frame, columns, max_rows=len(frame))
         note = "" if len(inputs.runs) == 1 else "Each run is judged by its own thresholds."
@@ -46,7 +45,3 @@ def build_verdicts(inputs: ReportInputs, verdicts: Sequence[RunVerdict]) -> Iter
         badge = result_tables.status_badge(check.status)
         title, finding = f"Check: {mask_text(check.says)}", f"{badge}: {mask_text(check.finding)}."
         yield Section(name, title, parts=tables, badge=badge, finding=finding)
-
-
-def _measured(row: Row) -> str:
-    return number_format.measured(None if lacks(row, "value") else row["value"], row["unit"], row["limit"])
