@@ -130,6 +130,7 @@ def modules_of(extra: str) -> set[str]:
     ("extra", "packages"),
     [
         ("service", ["service"]),
+        ("testing", ["testing"]),
         ("analysis", ["records", "runs", "analysis", "simulation", "report"]),
         ("load", ["load_test.plan", "load_test.launch", "load_and_report", "service", "cli"]),
         ("notebook", ["forms.call_form", "forms.limits_form", "forms.calls_view"]),

@@ -11,6 +11,8 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from toolkit.api import defaults
@@ -89,18 +91,7 @@ async def _serve(
             await stack.enter_async_context(delivering(store, config.provider, counters))
         if publish:
             await stack.enter_async_context(_publishing(publish, counters))
-        tasks: set[asyncio.Task[Any]] = set()
-        api = _build_api(config, store, counters, tasks, lambda: server.should_exit)
-        handler = RequestHandler(
-            api.answer,
-            counters,
-            writer if config.logs_calls else None,
-            config.max_in_flight,
-            find_app_key=api.find_app_key,
-            commit_s=lambda: store.commit_s,
-            auth_throttle=AuthThrottle() if config.production else None,
-        )
-        server = Server(handler, Connection, lambda: announce(description), tasks)
+        server, _, _ = _build_server(config, store, counters, writer, lambda: announce(description))
         health.store, health.unready = store, lambda: DRAINING if server.should_exit else ""
         # Calls create no cyclic garbage, so the collector may run rarely and skip the objects of the start.
         gc.collect()
@@ -147,23 +138,91 @@ def warn(config: ServiceConfig) -> None:
         log.warning(warning)
 
 
-def _build_api(
+@dataclass(frozen=True, slots=True)
+class EmbeddedSandbox:
+    """A sandbox that serves from the running event loop.
+
+    ``description``: its ``url``, ``app_key``, ``master_secret`` and ``temp_id``. ``app_id`` is that of the app key.
+    ``handler`` answers a request without a connection.
+    """
+
+    description: dict[str, Any]
+    app_id: int
+    sandbox: Sandbox
+    handler: RequestHandler
+
+
+@asynccontextmanager
+async def embedded_sandbox(config: ServiceConfig) -> AsyncIterator[EmbeddedSandbox]:
+    """Run a sandbox in the current event loop until the block ends, for tests.
+
+    It may run in any thread. Unlike ``serve`` it leaves the signal handlers, the log, the limit of files and the
+    garbage collector of the process as they are, and its temporary store is not written through to the disk.
+    """
+    counters = Counters()
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(bind(config.host, config.port))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="smscode-"))
+        store = SqliteStore.open(
+            Path(folder) / "sandbox.db", config.policy, config.speed, batch_sizes=counters.batches, is_durable=False
+        )
+        stack.push_async_callback(store.close)
+        description = {"url": url(config.host, listener)} | await ensure_sandbox_app(store, False, config.ttl_s)
+        await stack.enter_async_context(_pruning(store))
+        started = asyncio.Event()
+        server, api, handler = _build_server(config, store, counters, None, started.set)
+        app = store.app(description["app_key"])
+        assert isinstance(api, Sandbox)
+        assert app
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await started.wait()
+        try:
+            yield EmbeddedSandbox(description, app.app_id, api, handler)
+        finally:
+            server.stop()
+            await serving
+
+
+def _build_server(
     config: ServiceConfig,
     store: Store,
     counters: Counters,
-    tasks: set[asyncio.Task[Any]],
-    is_stopping: Callable[[], bool],
-) -> Api | Sandbox:
-    """Return the API over a store, inside a sandbox unless the configuration says production."""
+    call_log: LineWriter | None,
+    on_started: Callable[[], None],
+) -> tuple[Server, Api | Sandbox, RequestHandler]:
+    """Return a server of the API over a store, the API, and the handler of requests between them.
+
+    The API is inside a sandbox unless the configuration says production.
+    """
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     verification = VerificationService(store, counters=counters)
+    tasks: set[asyncio.Task[Any]] = set()
+    api: Api | Sandbox
     if config.production:
-        return Api(verification, media_types)
-    has_controls, shares_store = config.workers == 1, not isinstance(store, SqliteStore)
-    delivers = config.provider is not None
-    return Sandbox(
-        verification, store, media_types, config.faults, tasks, is_stopping, has_controls, shares_store, delivers
+        api = Api(verification, media_types)
+    else:
+        api = Sandbox(
+            verification,
+            store,
+            media_types,
+            config.faults,
+            tasks,
+            is_stopping=lambda: server.should_exit,
+            has_controls=config.workers == 1,
+            is_shared=not isinstance(store, SqliteStore),
+            delivers=config.provider is not None,
+        )
+    handler = RequestHandler(
+        api.answer,
+        counters,
+        call_log if config.logs_calls else None,
+        config.max_in_flight,
+        find_app_key=api.find_app_key,
+        commit_s=lambda: store.commit_s,
+        auth_throttle=AuthThrottle() if config.production else None,
     )
+    server = Server(handler, Connection, on_started, tasks)
+    return server, api, handler
 
 
 @asynccontextmanager

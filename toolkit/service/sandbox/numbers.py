@@ -68,6 +68,12 @@ class Numbers:
         """Set the rule of a number, in place of an earlier one."""
         self._rules[app_id, mobile] = rule
 
+    def merge(self, app_id: int, mobile: str, rule: NumberRule) -> None:
+        """Set the parts that a rule has, and keep the other parts of an earlier one."""
+        old = self._rules.get((app_id, mobile), NumberRule())
+        merged = NumberRule(rule.code or old.code, rule.send or old.send, rule.verify or old.verify)
+        self.put(app_id, mobile, merged)
+
     def lift(self, app_id: int, mobile: str) -> None:
         """Remove the rule of a number, if it has one."""
         self._rules.pop((app_id, mobile), None)

@@ -71,6 +71,7 @@ class SqliteStore:
         now_s: Callable[[], float] = time.monotonic,
         batch_sizes: Histogram | None = None,
         progress: LoadProgress | None = None,
+        is_durable: bool = True,
     ) -> Self:
         """Open a store, or create it, and load its state.
 
@@ -84,6 +85,7 @@ class SqliteStore:
             now_s: a monotonic clock, for leases.
             batch_sizes: counts the callers of each commit.
             progress: is kept up to date while the messages are loaded.
+            is_durable: False for a store that no later process opens: commits don't wait for the disk.
 
         Raises:
             OwnedError: if another process has the store open.
@@ -99,7 +101,7 @@ class SqliteStore:
         stack = ExitStack()
         stack.callback(lock.release)
         try:
-            db = stack.enter_context(closing(tables.connect(path)))
+            db = stack.enter_context(closing(tables.connect(path, is_durable)))
             reader = stack.enter_context(closing(tables.connect_to_read(path)))
             digests = Digests(read_key(beside(path, ".key"), is_new=tables.is_empty(db)))
             tables.check_key(db, digests)

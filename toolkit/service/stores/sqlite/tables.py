@@ -70,8 +70,10 @@ _PAGE_OF_RECORDS = (
 )
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, is_durable: bool = True) -> sqlite3.Connection:
     """Open a store's database, and create the tables of a new one.
+
+    A commit waits for the disk if ``is_durable``.
 
     Raises:
         RunError: if the file is not a store of this version.
@@ -84,7 +86,7 @@ def connect(path: Path) -> sqlite3.Connection:
             f"{path}: not a store of this version (schema {version}, expected {_VERSION}): choose another file"
         )
     db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
+    db.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'OFF'}")
     if is_new:
         db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
     db.execute(_TOP_UPS)
