@@ -45,6 +45,10 @@ class Sandbox(_Base):
         """Return a client of the sandbox; ``options`` are those of ``Client``."""
         return Client(self.url, *self.credentials, **options)
 
+    def to_async(self) -> AsyncSandbox:
+        """Return the same sandbox for asyncio."""
+        return AsyncSandbox(self._thread)
+
     def messages(self, mobile: str | int | None = None) -> list[Message]:
         """Return the messages that were sent to a mobile, or to all mobiles, the oldest first."""
         return self._thread.messages(mobile).result()
