@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from support.service import Running, smscode
+from support.service import Running, running, smscode
 
 from toolkit.cli import app
 
@@ -109,3 +109,17 @@ def test_the_calls_of_the_tutorial_work(sandbox: Running, tmp_path: Path) -> Non
     assert smscode(*words, env=env, cwd=tmp_path).returncode == 0
     again = smscode(*[mobile if it == "13800138000" else it for it in send], env=env, cwd=tmp_path)
     assert (again.returncode, "50009" in again.stderr) == (1, True)
+
+
+def test_the_probe_of_the_guide_finds_a_rule_of_the_sandbox(tmp_path: Path) -> None:
+    serve, probe = [it for it in command_lines(DOCS / "guides/probe.md") if "--allow-target" not in it]
+    assert serve[:3] == ["serve", "--port", "8019"]
+    with running(*serve[3:]) as service:
+        env = {"SMSCODE_APP_KEY": service.app_key, "SMSCODE_MASTER_SECRET": service.master_secret}
+        words = [{"http://127.0.0.1:8019": service.url, "12": "3"}.get(it, it) for it in probe]
+        done = smscode(*words, "--json", env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["messages"] == 3
+    assert [(it["scope"], it["count"]) for it in found["rules"]][:1] == [("mobile", 1)]
+    assert "Ctrl-C ends it early" in done.stderr

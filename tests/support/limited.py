@@ -18,7 +18,7 @@ class Sliding:
     """At most ``count`` in any ``window_s`` seconds."""
 
     count: int
-    window_s: int
+    window_s: float
 
     def allows(self, accepted: Sequence[float], now: float) -> bool:
         return sum(it > now - self.window_s for it in accepted[-self.count :]) < self.count
@@ -42,7 +42,7 @@ class FirstSend:
     """At most ``count`` within ``window_s`` seconds of the first, as a counter that expires."""
 
     count: int
-    window_s: int
+    window_s: float
 
     def allows(self, accepted: Sequence[float], now: float) -> bool:
         begin, held = -np.inf, 0
@@ -51,7 +51,35 @@ class FirstSend:
         return now >= begin + self.window_s or held < self.count
 
 
-Rule = Sliding | Clock | FirstSend
+@dataclass(frozen=True)
+class TokenBucket:
+    """``count`` tokens, all of which come back in ``window_s`` seconds, one after the other; a send takes one."""
+
+    count: int
+    window_s: float
+
+    def allows(self, accepted: Sequence[float], now: float) -> bool:
+        tokens, last = float(self.count), -np.inf
+        for it in accepted:
+            tokens, last = min(self.count, tokens + (it - last) * self.count / self.window_s) - 1, it
+        return min(self.count, tokens + (now - last) * self.count / self.window_s) >= 1
+
+
+@dataclass(frozen=True)
+class LeakyBucket:
+    """A bucket that leaks at an even rate, as a meter: a send that would make it overflow is refused."""
+
+    count: int
+    window_s: float
+
+    def allows(self, accepted: Sequence[float], now: float) -> bool:
+        level, last = 0.0, -np.inf
+        for it in accepted:
+            level, last = max(0.0, level - (it - last) * self.count / self.window_s) + 1, it
+        return max(0.0, level - (now - last) * self.count / self.window_s) <= self.count - 1
+
+
+Rule = Sliding | Clock | FirstSend | TokenBucket | LeakyBucket
 Tries = list[tuple[float, int]]
 """When, in s, and to which mobile."""
 

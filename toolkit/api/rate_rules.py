@@ -15,6 +15,13 @@ from toolkit.api.errors import InputError
 
 _MAX_COUNT_DIGITS = 6
 
+ROUND_WINDOWS_S = (
+    (60, 3600, 86_400),
+    (1, 5, 10, 30, 120, 300, 600, 900, 1800, 7200, 43_200, 604_800, 2_592_000),
+    (2, 3, 4, 15, 20, 45, 90, 180, 240, 1200, 2700, 5400, 10_800, 14_400, 21_600, 28_800, 172_800, 259_200),
+)
+"""Window lengths that people choose, in s: three tiers, the roundest first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -22,15 +22,10 @@ from toolkit.analysis.rate_limits.candidates import (
 )
 from toolkit.analysis.rate_limits.rule_cover import InferredRule, is_unexplained
 from toolkit.analysis.rate_limits.send_attempts import Bools
+from toolkit.api.rate_rules import ROUND_WINDOWS_S
 
 UNDECIDED = "undecided"
 
-# Three tiers of window lengths in s, the roundest first: a tier is used only if no length of the tiers before it fits.
-_ROUND_WINDOWS_S = (
-    (60, 3600, 86_400),
-    (1, 5, 10, 30, 120, 300, 600, 900, 1800, 7200, 43_200, 604_800, 2_592_000),
-    (2, 3, 4, 15, 20, 45, 90, 180, 240, 1200, 2700, 5400, 10_800, 14_400, 21_600, 28_800, 172_800, 259_200),
-)
 _FOREIGN_SHARES = (0.0, 0.01, 0.05)  # of the refusals, with another cause: larger fits noisy logs, and wrong windows
 _EXTRA_BREACHES = 1.2  # times as many breaches for a round window as for the best threshold
 _SHAPE_ROWS = 3.0  # rows of refusals that other shapes must leave unexplained before "sliding" is certain
@@ -100,7 +95,7 @@ def _estimate(rule: InferredRule, alone: Bools) -> WindowEstimate:
         high_s = float(accepted[min(int(rule.breaches * _EXTRA_BREACHES), len(accepted) - 1)])
     for foreign_share in _FOREIGN_SHARES:
         low_s = float(ages[ceil(len(ages) * (1 - foreign_share)) - 1])
-        for tier in _ROUND_WINDOWS_S:
+        for tier in ROUND_WINDOWS_S:
             if fitting := [window_s for window_s in tier if low_s <= window_s <= high_s]:
                 middle = (log(max(low_s, 1.0)) + log(high_s)) / 2
                 nearest = min(fitting, key=lambda window_s: abs(log(window_s) - middle))

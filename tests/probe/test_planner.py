@@ -1,0 +1,100 @@
+"""The planner finds the rules of simulated APIs, and keeps its cap."""
+
+from __future__ import annotations
+
+import pytest
+from support.limited import Clock, FirstSend, LeakyBucket, Rule, Sliding, TokenBucket
+from support.probed import Limiter, draw, probe
+
+from toolkit.probe.limiter_models import Kind, Scope
+from toolkit.probe.planner import Answer, Attempt, Planner
+
+START_S = 1_800_000_007.0
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Sliding(1, 60),
+        Sliding(5, 3600),
+        Sliding(3, 47.3),
+        Clock(4, 60),
+        FirstSend(3, 300),
+        TokenBucket(5, 60),
+        LeakyBucket(3, 30),
+    ],
+    ids=str,
+)
+def test_a_single_rule_is_found(rule: Rule) -> None:
+    run = probe(Limiter((rule,)), seed=1)
+    assert run.is_right == (True,)
+    assert run.findings.messages <= max(3 * rule.count, 5)
+
+
+def test_the_three_usual_rules_are_found() -> None:
+    run = probe(Limiter((Sliding(1, 60), Sliding(5, 3600), Sliding(10, 86_400))), seed=2)
+    assert run.is_right == (True, True, True)
+    assert run.findings.rule_options == ("--rule 1/60s", "--rule 5/3600s", "--rule 10/86400s")
+
+
+def test_a_rule_of_the_app_is_told_from_one_of_the_mobile() -> None:
+    run = probe(Limiter((Sliding(1, 60), TokenBucket(6, 600)), has_app_rule=True), seed=3)
+    assert run.is_right == (True, True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_cap_is_kept(seed: int) -> None:
+    run = probe(draw(seed), seed, max_messages=4)
+    assert run.findings.messages <= 4
+
+
+def test_a_rule_whose_window_did_not_end_is_reported_as_not_reached() -> None:
+    run = probe(Limiter((Sliding(2, 86_400),)), seed=4, duration_s=3600)
+    (rule,) = run.findings.rules
+    assert (rule.count, rule.window_s, rule.rule) == (2, None, None)
+    assert 3000 < rule.window_low_s < 86_400
+    assert any("a daily rule needs 24 h" in it for it in run.findings.not_reached)
+    assert run.findings.rule_options == ()
+
+
+def test_a_send_without_an_answer_costs_and_proves_nothing() -> None:
+    planner = Planner(mobiles=2, max_messages=2, until_s=START_S + 100)
+    for mobile in (0, 1):
+        due = planner.next_send(START_S)
+        assert due is not None
+        assert due.mobile == mobile
+        planner.observe(Attempt(mobile, START_S, START_S + 0.1, Answer.UNKNOWN))
+    assert (planner.messages, planner.limits) == (2, [])
+    assert planner.next_send(START_S + 1) is None
+    assert planner.stopped == "all 2 messages were used"
+
+
+def test_without_refusals_no_rule_is_found() -> None:
+    planner = Planner(mobiles=1, max_messages=5, until_s=START_S + 100)
+    for second in range(5):
+        assert planner.next_send(START_S + second)
+        planner.observe(Attempt(0, START_S + second, START_S + second + 0.05, Answer.ACCEPTED))
+    assert planner.next_send(START_S + 6) is None
+    assert planner.limits == []
+
+
+def test_a_mobile_without_sends_tells_the_scope() -> None:
+    planner = Planner(mobiles=2, max_messages=9, until_s=START_S + 100)
+    planner.observe(Attempt(0, START_S, START_S + 0.05, Answer.ACCEPTED))
+    planner.observe(Attempt(0, START_S + 0.1, START_S + 0.15, Answer.REFUSED))
+    due = planner.next_send(START_S + 0.2)
+    assert due is not None
+    assert due.mobile == 1
+    planner.observe(Attempt(1, START_S + 0.3, START_S + 0.35, Answer.REFUSED))
+    (limit,) = planner.limits
+    assert {it.scope for it in limit.classes()} == {Scope.APP}
+    assert {it.kind for it in limit.classes()} == {Kind.SLIDING, Kind.CLOCK}
+
+
+def test_retry_after_is_a_hint_when_to_ask() -> None:
+    planner = Planner(mobiles=1, max_messages=9, until_s=START_S + 1000)
+    planner.observe(Attempt(0, START_S, START_S + 0.05, Answer.ACCEPTED))
+    planner.observe(Attempt(0, START_S + 30, START_S + 30.05, Answer.REFUSED, retry_after_s=1.0))
+    due = planner.next_send(START_S + 30.1)
+    assert due is not None
+    assert due.at_s == pytest.approx(START_S + 31, abs=0.5)

@@ -1,0 +1,208 @@
+"""`smscode probe`: find the rate limits of an API."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolkit import number_format
+from toolkit.cli.command import WIDTH
+from toolkit.cli.output import Json, end_interrupted, fail, say, show, show_json
+from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
+from toolkit.runs.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from toolkit.probe.findings import Findings
+    from toolkit.probe.prober import ProbeProgress
+
+PERMISSION = "Permission"
+_LINE_EVERY_S = 10.0  # if stderr is not a terminal
+
+
+def probe(
+    base_url: BaseUrl = None,
+    app_key: AppKey = None,
+    temp_id: TempId = None,
+    *,
+    mobiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Mobiles that may be used: file:PATH, one per line. A sandbox takes any pool of `smscode load`.",
+            metavar="POOL",
+            show_default="uniform, for a sandbox only",
+        ),
+    ] = None,
+    max_messages: Annotated[
+        int | None,
+        typer.Option(
+            help="Maximum number of accepted sends, with those whose fate is unknown.",
+            metavar="NUMBER",
+            min=1,
+            show_default="100, for a sandbox only",
+        ),
+    ] = None,
+    max_duration: Annotated[
+        str, typer.Option(help="Time of the probe. A rule of a day needs more than 24h.", metavar="DURATION")
+    ] = "10m",
+    scope: Annotated[
+        str,
+        typer.Option(
+            help="Limits to look for: of a mobile, or both. Those of the app get half of the messages.",
+            metavar="mobile|both",
+        ),
+    ] = "both",
+    speed: Annotated[
+        float, typer.Option(help="How many times faster the clock of the sandbox runs.", metavar="FACTOR")
+    ] = 1.0,
+    allow_target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Host that may be probed although it is no sandbox on this machine. Repeatable.",
+            metavar="HOST",
+            show_default="sandboxes on this machine only",
+            rich_help_panel=PERMISSION,
+        ),
+    ] = None,
+    i_pay_for_this: Annotated[
+        bool,
+        typer.Option(
+            "--i-pay-for-this",
+            help="Permit the vendor's host, which bills each message.",
+            show_default=False,
+            rich_help_panel=PERMISSION,
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Find the rate limits of an API: kind, count and window of each rule. Ctrl-C ends it early, with its findings.
+
+    Examples:
+        Find the limits of a sandbox whose clock runs 60 times faster:
+
+        $ smscode probe --speed 60 --max-duration 3m --max-messages 12
+        ...
+        --rule 1/60s
+
+        Probe another API with 30 messages, to mobiles that are yours:
+
+        $ smscode probe --mobiles file:mine.txt --max-messages 30 --max-duration 2h --allow-target api.example.com
+        ...
+
+    """
+    from toolkit.api.durations import parse_duration
+    from toolkit.client import Client
+    from toolkit.probe.findings import conclude
+    from toolkit.probe.permission import permit
+    from toolkit.probe.planner import Planner
+    from toolkit.probe.prober import TargetClock, run_probe
+    from toolkit.settings import load_price, load_target
+
+    duration_s = parse_duration(max_duration)
+    target = load_target(base_url=base_url, app_key=app_key, temp_id=temp_id)
+    plan = permit(
+        target,
+        mobiles=mobiles,
+        max_messages=max_messages,
+        speed=speed,
+        scope=scope,
+        allowed=allow_target or (),
+        pays=i_pay_for_this,
+    )
+    clock = TargetClock(speed)
+    planner = Planner(
+        len(plan.mobiles), plan.max_messages, clock.started_s + duration_s * speed, seeks_app=plan.seeks_app
+    )
+    price = load_price()
+    say(
+        f"Probing {target.base_url} with at most {number_format.plural(plan.max_messages, 'message')} to"
+        f" {number_format.plural(len(plan.mobiles), 'mobile')} in {number_format.duration(duration_s)}."
+        " Ctrl-C ends it early."
+    )
+    progress, began_s, interrupt = _Progress(), clock.now(), None
+    with Client(target.base_url, target.app_key, target.master_secret) as client:
+        send = partial(client.send_code, temp_id=target.temp_id)
+        try:
+            run_probe(planner, plan.mobiles, send, clock, progress.show)
+        except KeyboardInterrupt as problem:
+            interrupt = problem
+    progress.end()
+    findings = conclude(planner, clock.now() - began_s)
+    cost = number_format.money(findings.messages * price.per_send, price.currency) if price else ""
+    show_json(findings.as_json()) if as_json else _show(findings, cost)
+    if interrupt:
+        end_interrupted(interrupt)
+    if not findings.messages + findings.refused:
+        fail(findings.stopped, ExitCode.NO_ANSWER)
+
+
+class _Progress:
+    """Shows the state of a probe on stderr: one line that changes on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._is_live = sys.stderr.isatty()
+        self._shown: tuple[object, ...] = ()
+        self._next_s = 0.0
+
+    def show(self, progress: ProbeProgress) -> None:
+        """Show the progress."""
+        state = (progress.messages, len(progress.found), progress.unknown)
+        if not self._is_live and state == self._shown and progress.elapsed_s < self._next_s:
+            return
+        self._shown, self._next_s = state, progress.elapsed_s + _LINE_EVERY_S
+        line = "  ".join(
+            [
+                f"{number_format.duration(progress.elapsed_s)}: {number_format.plural(progress.messages, 'message')}",
+                f"{progress.refused:,} refused",
+                *([f"{progress.unknown:,} unknown"] if progress.unknown else []),
+                *([f"found: {'; '.join(progress.found)}"] if progress.found else []),
+                progress.next.reason,
+            ]
+        )
+        if self._is_live:
+            print(f"\r\x1b[K{line[: WIDTH - 1]}", end="", file=sys.stderr, flush=True)
+        else:
+            say(line)
+
+    def end(self) -> None:
+        """Clear the line."""
+        if self._is_live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _show(findings: Findings, cost: str) -> None:
+    show(
+        [
+            {
+                "scope": str(it.scope),
+                "kind": str(it.kind) if it.window_s else "not known",
+                "count": it.count,
+                "window": _window(it.window_s, it.window_low_s, it.window_high_s),
+                "confidence": number_format.share(it.confidence) if it.window_s else "",
+                "rule": str(it),
+            }
+            for it in findings.rules
+        ],
+        title="Rules",
+    )
+    print("\nOptions for smscode serve and smscode load frequency_limits")
+    print("\n".join(findings.rule_options) or "none of the rules is an exact sliding window")
+    print("\nNot reached")
+    for text in findings.not_reached:
+        print(f"- {text}")
+    spent = f"{number_format.plural(findings.messages, 'message')}{f' ({cost})' if cost else ''}"
+    unknown = f", {findings.unknown:,} of them without a usable response" if findings.unknown else ""
+    print(f"\nCost: {spent}{unknown}. {findings.refused:,} sends were refused, which cost nothing.")
+    if findings.retry_after:
+        print(f"{findings.retry_after}.")
+    print(
+        f"The probe ended after {number_format.duration(findings.elapsed_s)} of the target's time: {findings.stopped}."
+    )
+
+
+def _window(window_s: float | None, low_s: float, high_s: float | None) -> str:
+    if window_s is None or high_s is None:
+        return f"above {low_s:,.1f} s"
+    return f"{window_s:,.1f} s ({low_s:,.1f} to {high_s:,.1f})"

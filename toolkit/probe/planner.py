@@ -1,0 +1,350 @@
+"""Decide when to send to which mobile next, so that the answer tells most about the rate limits. No I/O.
+
+Problem. An API refuses sends that come too often. An accepted send costs money, a refused one costs nothing, and time
+only goes forward. Find the rules (scope, kind, count and window of each) with few accepted sends.
+
+Method. The planner keeps limits, each with the candidates that could be it (``hypotheses``), and plays four moves:
+
+1. *Push*: while all known limits certainly accept, send at once. An accepted send leads towards rules with a larger
+   count; a refusal is explained by none of the known limits, so it reveals a new one.
+2. *Tell classes apart*: if the candidate classes of a limit disagree about a send to one of the mobiles now, send it.
+   The measure is the mutual information between the answer and the class. A mobile without earlier sends tells a limit
+   of the mobile from one of the app; a mobile with other times tells windows by the clock from sliding ones.
+3. *Poll*: while a limit is full, send again at times between which an even share of the candidates gets ready. These
+   sends are refused, except the last one, so they bracket the window for the price of one message.
+4. *Delay*: if the classes agree about every answer to a sender that pushes, a pause can make them differ. The planner
+   plays several pauses through with the best candidate of each class, and takes the pause after which the classes
+   differ most. For example, 3 sends in a minute, all at second 0, are followed by 3 more at second 60 in sliding and in
+   fixed windows alike. If two of them are sent at second 30, a sliding window accepts one at second 60, a fixed one 3.
+
+Refusals count against a limit only if no other limit can have caused them. If that leaves a limit without candidates,
+the refusals since the last accepted send are taken to be those of another limit.
+
+Times are those of the answer's middle. The tolerance is three quarters of the longest response time so far:
+half of it is what the middle can be off, the rest is for the resolution of clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from toolkit.probe.hypotheses import APP, NEGLIGIBLE, Limit, new_limit
+from toolkit.probe.limiter_models import Floats, Rules, Scope
+
+_QUANTUM = 0.04  # of the candidates that get ready between two polls; smaller polls more often
+_GROWTH, _MIN_GROWTH = 0.05, 0.002  # of the time since the accepted send: longest and shortest pause between polls
+_INFORMATIVE_BITS = 0.2  # of an answer about the class, for which a message is spent
+_MIN_TOLERANCE_S = 0.004
+_DELAYS = (0.0, 0.3, 0.5, 0.7)  # of the window
+_PREDICTED_SENDS, _PREDICTED_CLASSES, _REMEMBERED = 30, 4, 60  # at most, of a delay that is played through
+
+
+class Answer(StrEnum):
+    """The API's answer to a send, as evidence about rate limits."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # out of frequency
+    UNKNOWN = "unknown"  # no response, or a response that does not say whether the send was too early
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A send and its answer. ``retry_after_s``: as the response says; None without the header."""
+
+    mobile: int
+    began_s: float
+    ended_s: float
+    answer: Answer
+    retry_after_s: float | None = None
+
+    @property
+    def time_s(self) -> float:
+        """The middle between the send's begin and its end: about when the API decided."""
+        return (self.began_s + self.ended_s) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class NextSend:
+    """A send that is due at a time; ``reason`` is shown as progress."""
+
+    mobile: int
+    at_s: float
+    reason: str
+
+
+@dataclass(slots=True)
+class Planner:
+    """Plans the sends of a probe.
+
+    Args:
+        mobiles: Number of mobiles that may be used.
+        max_messages: Maximum number of accepted sends and sends without an answer.
+        until_s: Time of the last send.
+        min_gap_s: Minimum time between two sends.
+        seeks_app: Whether the second half of the messages may go to other mobiles, to reach limits of the app.
+    """
+
+    mobiles: int
+    max_messages: int
+    until_s: float
+    min_gap_s: float = 0.0
+    seeks_app: bool = True
+    limits: list[Limit] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    histories: dict[int, list[float]] = field(default_factory=lambda: {APP: []})
+    messages: int = 0
+    unknown: int = 0
+    tolerance_s: float = _MIN_TOLERANCE_S
+    retired: set[int] = field(default_factory=set)
+    stopped: str = ""
+    _refused_s: dict[int, float] = field(default_factory=dict)  # the last refusal since an accepted send
+    _claims_s: dict[int, float] = field(default_factory=dict)  # until when Retry-After says to wait
+    _delay_until_s: float | None = None
+
+    # Evidence
+
+    def observe(self, attempt: Attempt) -> None:
+        """Take the answer of a send as evidence."""
+        self.attempts.append(attempt)
+        self._delay_until_s = None
+        if attempt.answer is Answer.UNKNOWN:
+            self.messages += 1
+            self.unknown += 1
+            self.retired.add(attempt.mobile)
+            return
+        half_s = (attempt.ended_s - attempt.began_s) / 2
+        if attempt.answer is Answer.ACCEPTED:
+            self.messages += 1
+            self.tolerance_s = max(self.tolerance_s, 1.5 * half_s)
+            self._accept(attempt, self.tolerance_s + half_s)
+        else:
+            self._refuse(attempt, self.tolerance_s + half_s)
+
+    def _accept(self, attempt: Attempt, tolerance_s: float) -> None:
+        mobile, time_s = attempt.mobile, attempt.time_s
+        ready = [limit.ready_s(mobile, self.histories) for limit in self.limits]
+        for key in (mobile, APP):
+            self.histories.setdefault(key, []).append(time_s)
+        for limit, ready_s in zip(self.limits, ready, strict=True):
+            is_ready = ready_s <= time_s + tolerance_s
+            if not is_ready.all():
+                limit.keep(is_ready, self.histories, tolerance_s)
+            limit.at_accepted = limit.candidates
+        self._refused_s.pop(mobile, None)
+        self._claims_s.pop(mobile, None)
+
+    def _refuse(self, attempt: Attempt, tolerance_s: float) -> None:
+        mobile, time_s = attempt.mobile, attempt.time_s
+        self._refused_s[mobile] = time_s
+        if attempt.retry_after_s is not None:
+            self._claims_s[mobile] = attempt.began_s + attempt.retry_after_s
+        ready = [limit.ready_s(mobile, self.histories) for limit in self.limits]
+        refusing = [
+            float(limit.probabilities()[ready_s > time_s - tolerance_s].sum())
+            for limit, ready_s in zip(self.limits, ready, strict=True)
+        ]
+        suspects = [number for number, share in enumerate(refusing) if share >= NEGLIGIBLE]
+        if not suspects and any(refusing):
+            suspects = [max(range(len(refusing)), key=refusing.__getitem__)]
+        if not suspects:
+            self._add_limit(mobile, time_s, tolerance_s)
+        elif len(suspects) == 1:
+            limit = self.limits[suspects[0]]
+            limit.note_refusal(mobile, time_s, self.histories)
+            refuses = ready[suspects[0]] > time_s - tolerance_s
+            if not refuses.all():
+                limit.keep(refuses, self.histories, tolerance_s)
+            if limit.is_doubtful():
+                self._add_limit(mobile, time_s, tolerance_s)
+
+    def _add_limit(self, mobile: int, time_s: float, tolerance_s: float) -> None:
+        scopes = [Scope.APP] if not self.histories.get(mobile) else list(Scope)
+        for limit in self.limits:  # the new limit may have caused all refusals since the last accepted send
+            limit.forget_refusals(mobile, self.histories, tolerance_s)
+        self.limits.append(new_limit(mobile, time_s, self.histories, tolerance_s, scopes))
+
+    # Plan
+
+    def next_send(self, now_s: float) -> NextSend | None:
+        """Return the next send, at ``now_s`` or later; None at the end, whose reason is in ``stopped``."""
+        usable = [it for it in range(self.mobiles) if it not in self.retired]
+        if self.messages >= self.max_messages:
+            self.stopped = f"all {self.max_messages} messages were used"
+        elif not usable:
+            self.stopped = "the fate of a send to each mobile is unknown"
+        else:
+            found = self._choose(usable, now_s)
+            if found.at_s <= self.until_s:
+                return found
+            self.stopped = "the time was used up"
+        return None
+
+    def _choose(self, usable: Sequence[int], now_s: float) -> NextSend:
+        soon_s = now_s + max(self.min_gap_s, 2 * self.tolerance_s if self._refused_s else 0.0)
+        main = self._main(usable, soon_s)
+        considered = [it for it in usable if it in self.histories or it == main]
+        considered += [it for it in usable if it not in considered][:1]
+        best_bits, best = max(
+            (0.0 if it == main or it in self._refused_s else self._class_bits(it, soon_s), -place)
+            for place, it in enumerate(considered)
+        )
+        if best_bits >= _INFORMATIVE_BITS:
+            return NextSend(considered[-best], soon_s, "telling kinds apart")
+        if self._explores_app(usable):
+            rested = self._rested(usable, soon_s)
+            if rested is not None:
+                return NextSend(rested, soon_s, "looking for a limit of the app")
+        return self._poll(main, soon_s)
+
+    def _main(self, usable: Sequence[int], soon_s: float) -> int:
+        """Return the first mobile to which no known limit with a longer window blocks what is not yet known."""
+        unresolved = self._unresolved()
+        if not unresolved:
+            return usable[0]
+        window_s = float(_best(unresolved[0]).window_s[0])
+        known = [it for it in self.limits if it not in unresolved]
+        blocked_s = {
+            mobile: max((float(it.ready_s(mobile, self.histories).max()) for it in known), default=-np.inf)
+            for mobile in usable
+        }
+        free = [it for it in usable if blocked_s[it] <= soon_s + window_s]
+        return free[0] if free else min(usable, key=blocked_s.__getitem__)
+
+    def _explores_app(self, usable: Sequence[int]) -> bool:
+        return self.seeks_app and len(usable) > 2 and self.messages * 2 >= self.max_messages and not self._unresolved()
+
+    def _rested(self, usable: Sequence[int], time_s: float) -> int | None:
+        """Return a mobile to which all limits of mobiles certainly accept a send."""
+        for mobile in sorted(usable, key=lambda it: len(self.histories.get(it, ()))):
+            if self._share_ready(mobile, time_s) > 1 - NEGLIGIBLE:
+                return mobile
+        return None
+
+    def _unresolved(self) -> list[Limit]:
+        return [it for it in self.limits if not it.is_settled(self.tolerance_s)]
+
+    def _share_ready(self, mobile: int, time_s: float) -> float:
+        """Return the probability that a send to a mobile is accepted at a time."""
+        share = 1.0
+        for limit in self.limits:
+            ready = limit.ready_s(mobile, self.histories)
+            share *= float(limit.probabilities()[ready <= time_s - self.tolerance_s].sum())
+        return share
+
+    def _class_bits(self, mobile: int, time_s: float) -> float:
+        """Return the mutual information, in bits, between the answer to a send and the classes of the limits."""
+        most = 0.0
+        others = 1.0
+        for limit in self._unresolved():
+            weights = limit.probabilities()
+            refuses = limit.ready_s(mobile, self.histories) > time_s - self.tolerance_s
+            _, of_class = np.unique(limit.candidates.class_codes, return_inverse=True)
+            total = np.bincount(of_class, weights)
+            refused = np.bincount(of_class, weights * refuses)
+            ratio = np.divide(refused, total, out=np.zeros_like(total), where=total > 0)
+            most = max(most, float(_entropy(np.array([refused.sum()]))[0] - (total * _entropy(ratio)).sum()))
+        for limit in self.limits:
+            if most and limit not in self._unresolved():
+                ready = limit.ready_s(mobile, self.histories)
+                others *= float(limit.probabilities()[ready <= time_s - self.tolerance_s].sum())
+        return most * others
+
+    def _poll(self, mobile: int, soon_s: float) -> NextSend:
+        """Return the next send to a mobile: now if it is certainly accepted, else when enough candidates got ready."""
+        refused_s = self._refused_s.get(mobile)
+        base = 0.0 if refused_s is None else self._share_ready(mobile, refused_s)
+        now = self._share_ready(mobile, soon_s)
+        wanted = base + _QUANTUM * (1 - base)
+        if now >= wanted and refused_s is None:
+            return NextSend(mobile, soon_s + self._best_delay_s(mobile, soon_s), "looking for a larger limit")
+        if now >= wanted:
+            return NextSend(mobile, soon_s, "waiting for a window to end")
+        history = self.histories.get(mobile) or self.histories[APP]
+        last_s = history[-1] if history else soon_s
+        latest_s = soon_s + (soon_s - last_s) * _GROWTH
+        soon_s += (soon_s - last_s) * _MIN_GROWTH
+        times = np.unique(np.concatenate([limit.ready_s(mobile, self.histories) for limit in self.limits]))
+        times = times[times > soon_s - self.tolerance_s] + 2 * self.tolerance_s
+        low, high = 0, len(times) - 1  # the first time at which enough candidates are ready
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._share_ready(mobile, times[middle]) >= wanted else (middle + 1, high)
+        at_s = float(times[low]) if len(times) else soon_s
+        # A candidate of much weight is bracketed from both sides.
+        before_s = at_s - 5 * self.tolerance_s
+        if before_s > soon_s and self._share_ready(mobile, before_s) < wanted:
+            ahead = refused_s is None or refused_s < at_s - 9 * self.tolerance_s
+            at_s = before_s if ahead else at_s
+        at_s = min(at_s, latest_s) if base < 1 and refused_s is not None else at_s
+        claim_s = self._claims_s.get(mobile)
+        if claim_s is not None and soon_s < claim_s + self.tolerance_s < at_s:
+            at_s = claim_s + self.tolerance_s  # Retry-After is a hint when to ask, not evidence
+        at_s = max(at_s, soon_s)
+        if refused_s is None:
+            at_s += self._best_delay_s(mobile, at_s)
+        return NextSend(mobile, at_s, "waiting for a window to end")
+
+    def _best_delay_s(self, mobile: int, soon_s: float) -> float:
+        """Return the pause before the next send after which the classes differ most."""
+        for limit in self._unresolved():
+            if (delay_s := self._delay_for_s(limit, mobile, soon_s)) > 0:
+                return delay_s
+        return 0.0
+
+    def _delay_for_s(self, limit: Limit, mobile: int, soon_s: float) -> float:
+        classes = [it for it in limit.classes().items() if it[1] >= NEGLIGIBLE][:_PREDICTED_CLASSES]
+        rules = Rules.join([_heaviest(limit.members(it)) for it, _ in classes])
+        known = [_best(it) for it in self.limits if it is not limit]
+        delays_s = np.array(_DELAYS) * rules.window_s[0]
+        delays_s = delays_s[(soon_s + delays_s <= self.until_s) | (delays_s == 0)]
+        most_count = max(int(it.count.max()) for it in [rules, *known])
+        sends = min(most_count + 2, self.max_messages - self.messages, _PREDICTED_SENDS)
+        starts_s = np.repeat(soon_s + delays_s, len(rules))
+        times = self._predict(rules, known, mobile, starts_s, sends).reshape(sends, len(delays_s), len(rules))
+        shares = np.array([share for _, share in classes])
+        differ = (abs(times[:, :, :, None] - times[:, :, None, :]) > 6 * self.tolerance_s).any(axis=0)
+        scores = np.einsum("i,j,dij->d", shares, shares, differ)
+        return float(delays_s[scores.argmax()]) if scores.max() > scores[0] + NEGLIGIBLE else 0.0
+
+    def _predict(self, rules: Rules, known: Sequence[Rules], mobile: int, starts_s: Floats, sends: int) -> Floats:
+        """Return when a sender that pushes would be accepted: a row per send, a column per start and rule.
+
+        The rules are taken in turn; in addition to one of them, all known rules hold.
+        """
+        columns = len(starts_s)
+        every = [rules.select(np.arange(columns) % len(rules))]
+        every += [it.select(np.zeros(columns, np.int64)) for it in known]
+        histories = {
+            key: [np.full(columns, it) for it in self.histories.get(key, ())[-_REMEMBERED:]] for key in (mobile, APP)
+        }
+        times, time_s = list[Floats](), starts_s
+        for _ in range(sends):
+            for rule in every:
+                for scope, key in enumerate((mobile, APP)):
+                    if (rule.scope == scope).any():
+                        past = np.array(histories[key]).reshape(-1, columns)
+                        ready = np.where(rule.scope == scope, rule.ready_series(past)[-1], -np.inf)
+                        time_s = np.maximum(time_s, ready)
+            for history in histories.values():
+                history.append(time_s)
+            times.append(time_s)
+            time_s = time_s + self.min_gap_s + self.tolerance_s
+        return np.array(times)
+
+
+def _entropy(share: Floats) -> Floats:
+    share = np.clip(share, 1e-12, 1 - 1e-12)
+    found: Floats = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+    return found
+
+
+def _heaviest(rules: Rules) -> Rules:
+    return rules.select(np.array([int(rules.weight.argmax())]))
+
+
+def _best(limit: Limit) -> Rules:
+    return _heaviest(limit.members(limit.best))

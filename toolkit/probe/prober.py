@@ -1,0 +1,135 @@
+"""Send what the planner plans. The sender, the clock and the pause are passed in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from toolkit.api.errors import CallError, NotConnectedError, ReturnCodeError
+from toolkit.api.return_codes import Kind, ReturnCode
+from toolkit.probe.findings import find_rules
+from toolkit.probe.planner import Answer, Attempt, NextSend, Planner
+
+_MAX_FAILURES = 5  # in a row, until the probe ends
+_RETRY_S = 1.0  # after a send that did not reach the API
+_WATCH_S = 0.2  # between two looks at whether the probe is to stop
+
+
+@dataclass(slots=True)
+class TargetClock:
+    """A clock that runs as many times faster as that of a sandbox.
+
+    ``now`` returns the seconds since 1970 by this clock, which begins at the present time.
+    """
+
+    speed: float = 1.0
+    elapsed_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+    started_s: float = field(default_factory=time.time)
+    _begin_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._begin_s = self.elapsed_s()
+
+    def now(self) -> float:
+        """Return the time."""
+        return self.started_s + (self.elapsed_s() - self._begin_s) * self.speed
+
+    def wait_until(self, time_s: float, is_stopped: Callable[[], bool]) -> None:
+        """Wait until a time of this clock, or until the probe is to stop."""
+        while (left_s := (time_s - self.now()) / self.speed) > 0 and not is_stopped():
+            self.sleep(min(left_s, _WATCH_S))
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeProgress:
+    """The state of a probe; ``next`` is the send that is waited for."""
+
+    elapsed_s: float
+    messages: int
+    refused: int
+    unknown: int
+    found: Sequence[str]
+    next: NextSend
+
+
+def run_probe(
+    planner: Planner,
+    mobiles: Sequence[str],
+    send: Callable[[str], object],
+    clock: TargetClock,
+    show: Callable[[ProbeProgress], object] = lambda _: None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Probe until the planner has no further send, or until it is stopped. The planner keeps what was found.
+
+    Args:
+        planner: Plans the sends; it stops at its cap and at its time.
+        mobiles: As many as the planner has.
+        send: Sends a code to a mobile, as ``Client.send_code`` does, and raises its errors.
+        clock: The target's clock.
+        show: Gets the progress before each wait.
+        is_stopped: Returns whether to end the probe now.
+
+    Raises:
+        KeyboardInterrupt: The probe was interrupted. A send that was under way counts as one without an answer.
+    """
+    began_s, failures = clock.now(), 0
+    open_send: tuple[int, float] | None = None
+    try:
+        while not is_stopped():
+            due = planner.next_send(clock.now())
+            if due is None:
+                break
+            show(_progress(planner, clock.now() - began_s, due))
+            clock.wait_until(due.at_s, is_stopped)
+            if is_stopped():
+                break
+            open_send = due.mobile, clock.now()
+            try:
+                answer, retry_after_s = _ask(send, mobiles[due.mobile])
+                wait_s = None if retry_after_s is None else retry_after_s * clock.speed  # the header is in real time
+                planner.observe(Attempt(*open_send, clock.now(), answer, wait_s))
+                failures = 0
+            except NotConnectedError as problem:  # nothing was sent
+                failures += 1
+                if failures == _MAX_FAILURES:
+                    planner.stopped = str(problem)
+                    break
+                clock.wait_until(clock.now() + _RETRY_S * clock.speed, is_stopped)
+            except ReturnCodeError as problem:
+                planner.stopped = f"the API refused a send for another reason: {problem}"
+                break
+            open_send = None
+    except KeyboardInterrupt:
+        planner.stopped = "it was interrupted"
+        if open_send:  # it may have been accepted
+            planner.observe(Attempt(*open_send, clock.now(), Answer.UNKNOWN))
+        raise
+    if is_stopped():
+        planner.stopped = "it was stopped"
+
+
+def _ask(send: Callable[[str], object], mobile: str) -> tuple[Answer, int | None]:
+    """Send a code; raise ReturnCodeError for a refusal that every further send will get."""
+    try:
+        send(mobile)
+    except NotConnectedError:
+        raise
+    except ReturnCodeError as refusal:
+        if refusal.return_code == ReturnCode.OUT_OF_FREQ:
+            return Answer.REFUSED, refusal.retry_after_s
+        if refusal.kind in (Kind.ACCOUNT, Kind.REQUEST):
+            raise
+        return Answer.UNKNOWN, None
+    except CallError:
+        return Answer.UNKNOWN, None
+    return Answer.ACCEPTED, None
+
+
+def _progress(planner: Planner, elapsed_s: float, due: NextSend) -> ProbeProgress:
+    answers = [it.answer for it in planner.attempts]
+    found = [str(it) for it in find_rules(planner)]
+    refused, unknown = answers.count(Answer.REFUSED), answers.count(Answer.UNKNOWN)
+    return ProbeProgress(elapsed_s, planner.messages, refused, unknown, found, due)
