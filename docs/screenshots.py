@@ -19,8 +19,11 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
+from toolkit import analysis
+from toolkit.analysis import charts
 from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.launch.scenarios import find_scenario
+from toolkit.settings import load_prices
 from toolkit.simulation import SimulationPlan, simulate
 
 HERE = Path(__file__).parent
@@ -41,6 +44,15 @@ def report() -> None:
         with chromium(height=1300) as page:
             page.goto((month / "report.html").as_uri())
             keep(page, "report")
+
+
+def what_if() -> None:
+    """Draw the sweep of docs/guides/what-if.md over a simulated month."""
+    with tempfile.TemporaryDirectory() as folder:
+        simulate(folder, SimulationPlan(days=30, calls=300_000, incidents=("pumping", "brute_force")))
+        prices = load_prices(Path(folder) / "prices.toml")
+        sweep = analysis.what_if_sweep(analysis.read(folder), [1, 2, 3, 5], [60, 300, 3600], prices)
+        (IMAGES / "what-if.png").write_bytes(charts.to_png(charts.what_if_sweep(sweep), PIXELS))
 
 
 def notebook() -> None:
@@ -109,6 +121,7 @@ PICTURES: dict[str, Callable[[], None]] = {
     "notebook": notebook,
     "console": console,
     "return-codes": return_codes,
+    "what-if": what_if,
 }
 
 

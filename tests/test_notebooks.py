@@ -30,6 +30,7 @@ FORMS = {
     "03_load_test": "RunPicker(2 runs)",
     "04_frequency_limits": "LimitsForm()",
     "05_cost_and_errors": "ReportView('month')",
+    "07_which_rules": "WhatIfForm()",
 }
 MOST_CPU_S = 60
 SLACK_MS = 2_400  # of the frequency limits' fast sandbox, whose clock ticks 1,200 ms at once
@@ -360,6 +361,26 @@ def test_the_attacked_prefix_and_mobiles_are_flagged_and_no_others(ran: Notebook
     assert list(suspects.loc[suspects["flagged"] == "yes", "prefix"]) == [attacked]
     assert list(ran.table("most_on_a_message")["flagged"]).count("yes") == 3
     assert "True" in ran.data(TEXT)
+
+
+@of("07_which_rules")
+def test_the_rules_of_the_month_change_nothing_and_only_a_block_list_catches_the_pumping(ran: Notebook) -> None:
+    same = ran.table("newly_refused", "newly_allowed", "refused").iloc[-1]
+    assert (same["newly_refused"], same["newly_allowed"], same["money_saved"]) == ("0", "0", "0.00")
+    compared = ran.table("recorded").set_index("figure")
+    assert set(compared.loc["pumping caught"]) - {""} == {"0"}
+    blocked = ran.table("pumping", "pumping_caught").iloc[-1]
+    assert blocked["pumping"] == blocked["pumping_caught"] != "0"
+    caught = number(ran.table("guessing_caught", "users_lost")["guessing_caught"])
+    assert 0 < caught.max() < number(ran.table("guessing_caught", "users_lost")["guessing"]).max()
+
+
+@of("07_which_rules")
+def test_the_best_rules_save_more_as_they_lose_more(ran: Notebook) -> None:
+    best = ran.table("money_saved_low", "users_lost_low")
+    assert number(best["users_lost"]).is_monotonic_increasing
+    assert number(best["money_saved"]).is_monotonic_increasing
+    assert (number(best["users_lost_low"]) <= number(best["users_lost_high"])).all()
 
 
 def number(column: pd.Series) -> pd.Series:

@@ -24,6 +24,7 @@ BILL = pd.DataFrame(
     [(f"m{it:09}", "2026-11-06T12:30Z", "1", "0.05", "0.05", "CNY") for it in range(0, 900, 20)],
     columns=["msg_id", "sent_at", "segments", "price", "amount", "currency"],
 )
+RULE_SETS = [analysis.RuleSet.parse("1/60s 5/1h"), analysis.RuleSet(blocked=("138",))]
 FRAMES: dict[str, Callable[..., pd.DataFrame]] = {
     "return_codes": analysis.return_codes,
     "over_time": lambda calls: analysis.over_time(calls, "6h"),
@@ -45,6 +46,8 @@ FRAMES: dict[str, Callable[..., pd.DataFrame]] = {
     "forecast_by_day": lambda calls: analysis.forecast_by_day(calls, PRICES),
     "discrepancies": lambda calls: analysis.reconcile(calls, BILL, PRICES).discrepancies,
     "summary": lambda calls: analysis.reconcile(calls, BILL, PRICES).summary,
+    "what_if": lambda calls: analysis.what_if(calls, RULE_SETS, PRICES, by="temp_id"),
+    "what_if_sweep": lambda calls: analysis.what_if_sweep(calls, [1, 2], [60, 3600], PRICES),
     "calls": lambda calls: calls.head(200),
 }
 
@@ -116,7 +119,7 @@ def test_there_are_more_than_thirty_operations_and_a_frame_of_each_function(fram
     assert len(OPERATIONS) > 30
     functions = {name for name in analysis.__all__ if name.islower()}
     others = {"read", "from_records", "from_frame", "readable", "reconcile", "span", "duration_s", "wilson"}
-    others.add("mobile_key")
+    others |= {"mobile_key", "recorded_sends", "side_by_side"}
     assert functions - others == {name.split()[0] for name in FRAMES} - {"discrepancies", "summary", "calls"}
 
 

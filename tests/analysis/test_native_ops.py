@@ -46,6 +46,7 @@ def _reconcile(calls):
     return analysis.reconcile(calls, STATEMENT, PRICES, since="2026-11-06T12:00", until="2026-11-06T13:00")
 
 
+RULE_SETS = [analysis.RuleSet.parse("1/60s 5/1h"), analysis.RuleSet(blocked=("138",))]
 FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "return_codes": analysis.return_codes,
     "over_time": lambda calls: analysis.over_time(calls, "1h"),
@@ -71,6 +72,10 @@ FUNCTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "cost in all": lambda calls: analysis.cost(calls, PRICES, by=()),
     "forecast": lambda calls: analysis.forecast(calls, PRICES, Decimal(100)),
     "forecast_by_day": lambda calls: analysis.forecast_by_day(calls, PRICES),
+    "what_if": lambda calls: analysis.what_if(calls, RULE_SETS, PRICES, by="temp_id"),
+    "what_if_sweep": lambda calls: analysis.what_if_sweep(
+        analysis.recorded_sends(calls, find_abuse=False), [1], [60, 3600], PRICES
+    ),
     "reconcile": lambda calls: _reconcile(calls).discrepancies,
     "reconcile in all": lambda calls: _reconcile(calls).summary,
 }
@@ -117,6 +122,8 @@ def test_every_public_function_of_calls_is_tested_with_all_engines():
         "from_frame",
         "readable",
         "mobile_key",
+        "recorded_sends",
+        "side_by_side",
     }
     covered = {name.split()[0] for name in FUNCTIONS} | {"span", "duration_s", "wilson"}
     assert functions == covered

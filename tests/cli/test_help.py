@@ -135,6 +135,14 @@ def test_the_examples_of_send_and_verify_run(
     assert (verified.returncode, verified.stdout.splitlines()) == (line, output)
 
 
+def test_the_examples_of_what_if_run(tmp_path: Path) -> None:
+    assert smscode("simulate", "--days", "2", "--calls", "20k", "--out", "small", cwd=tmp_path).returncode == 0
+    for command, output in examples(("what-if",)):
+        done = run(command, tmp_path, {})
+        assert done.returncode == 0, done.stderr
+        matches(output, done.stdout)
+
+
 @pytest.mark.parametrize(("command", "output"), examples(("codes",)))
 def test_the_examples_of_codes_run(command: str, output: list[str], tmp_path: Path) -> None:
     done = run(command, tmp_path, {})

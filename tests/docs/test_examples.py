@@ -83,6 +83,20 @@ def test_the_foreign_log_of_the_guide_is_read_as_the_guide_shows(
     assert smscode(*words, cwd=tmp_path).returncode == 0
 
 
+def test_the_sends_of_the_guide_are_replayed_as_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = DOCS / "guides/what-if.md"
+    monkeypatch.chdir(tmp_path)
+    for words in command_lines(page):
+        done = smscode(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sweep.html").stat().st_size > 100_000
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        for block in blocks(page, "python"):
+            exec(compile(block, page.name, "exec"), {})
+    assert shown.getvalue() == "".join(blocks(page, "console"))
+
+
 def test_the_fixture_of_the_guide_gives_a_sandbox_to_tests(tmp_path: Path) -> None:
     (tmp_path / "test_sms.py").write_text(blocks(DOCS / "guides/ci.md", "python")[0], encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_sms.py"]

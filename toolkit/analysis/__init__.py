@@ -1,4 +1,4 @@
-"""Analyse recorded calls: outcomes, latencies, changes, rate limits, reliability, abuse and billing.
+"""Analyse recorded calls: outcomes, latencies, changes, rate limits, reliability, abuse, billing and other rules.
 
 ``read`` opens recorded calls. All other functions take its result, or a frame of any engine with the columns of
 CallRecord, and return tidy pandas frames. Each function documents its columns, their dtypes and units.
@@ -18,6 +18,9 @@ from toolkit.analysis.change_detection.concentration import explain
 from toolkit.analysis.display import readable
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.latency_percentiles import latency
+from toolkit.analysis.other_rules.recorded_sends import RecordedSends, recorded_sends
+from toolkit.analysis.other_rules.rule_set import RuleSet
+from toolkit.analysis.other_rules.what_if import side_by_side, what_if, what_if_sweep
 from toolkit.analysis.outcomes import over_time, return_codes
 from toolkit.analysis.rate_limits.clock_offsets import clock_offsets
 from toolkit.analysis.rate_limits.infer import limits, most_accepted
@@ -30,6 +33,8 @@ __all__ = [
     "Calls",
     "Discrepancy",
     "Reconciliation",
+    "RecordedSends",
+    "RuleSet",
     "StatementFormat",
     "burn_rates",
     "changes",
@@ -53,8 +58,12 @@ __all__ = [
     "read",
     "readable",
     "reconcile",
+    "recorded_sends",
     "return_codes",
+    "side_by_side",
     "span",
     "suspects",
+    "what_if",
+    "what_if_sweep",
     "wilson",
 ]

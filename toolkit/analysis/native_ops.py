@@ -94,3 +94,22 @@ def with_own_connection(table: LazyTable) -> LazyTable:
     except duckdb.CatalogException:
         return table
     return moved
+
+
+def mark_contained(table: LazyTable, key: str, others: LazyTable, name: str) -> LazyTable:
+    """Add a column of booleans: whether a row's key occurs in the one column of another table; a null key doesn't.
+
+    ``others`` has no null, and the same connection as the table if the engine is DuckDB.
+    """
+    if table.implementation.is_duckdb():
+        # DuckDB's mark join reads the keys once. As a left join they would have to be made distinct first, which takes
+        # four times as long.
+        view = f"keys_{uuid4().hex}"
+        native: Any = others.to_native()
+        native.create_view(view)
+        mark = f'coalesce("{key}" IN (SELECT * FROM {view}), false) AS "{name}"'
+        marked = query_same_connection(table.to_native(), f"SELECT *, {mark} FROM this_relation")
+        result: LazyTable = nw.from_native(marked).lazy()
+        return result
+    marks = others.group_by(key).agg(rows=nw.len()).select(key, **{name: nw.lit(True)})
+    return table.join(marks, key, "left").with_columns(nw.col(name).fill_null(False))

@@ -27,7 +27,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port on loopback;
 
 
 def console(port: Port = 8866, no_browser: NoBrowser = False) -> None:
-    """Serve the forms as a web page: calls, load tests, rate limits and runs. Prints its URL with a token.
+    """Serve the forms as a web page: calls, load tests, rate limits, other rules and runs. Prints its URL with a token.
 
     Examples:
         $ smscode console

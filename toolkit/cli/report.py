@@ -211,22 +211,22 @@ def report(
     if fail_if_worse and len(runs) > 1:
         raise InputError("--fail-if-worse compares one run with that of --against: give one RUN")
     wanted = _parse_formats(formats, out)
-    conditions = tuple(_parse("--fail-if", text, parse_threshold).opposite() for text in fail_if or ())
-    worsenings = tuple(_parse("--fail-if-worse", text, parse_worsening) for text in fail_if_worse or ())
-    reading: dict[str, Any] = {"columns": _parse_columns("--column", column) or None, "log_format": log_format}
+    conditions = tuple(parse_option("--fail-if", text, parse_threshold).opposite() for text in fail_if or ())
+    worsenings = tuple(parse_option("--fail-if-worse", text, parse_worsening) for text in fail_if_worse or ())
+    reading: dict[str, Any] = {"columns": parse_columns("--column", column) or None, "log_format": log_format}
     zone = load_timezone(timezone)
     for option, time in (("--since", since), ("--until", until)):
         if time:
-            _parse(option, time, partial(parse_time_ns, timezone=zone))
+            parse_option(option, time, partial(parse_time_ns, timezone=zone))
     form = StatementFormat(statement_delimiter, statement_encoding, statement_decimal, statement_currency)
     reading |= {"encoding": encoding, "master_secret": load_master_secret()}
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
         _check_folder(wanted, paths, out)
-        show_status = stack.enter_context(_status())
-        reading["on_progress"] = lambda path, done, size: show_status(_describe_progress(path, done, size))
+        show_status = stack.enter_context(reading_status())
+        reading["on_progress"] = lambda path, done, size: show_status(describe_progress(path, done, size))
         other = read_run(against, timezone=zone, **reading) if against else None
-        columns = _parse_columns("--statement-column", statement_column)
+        columns = parse_columns("--statement-column", statement_column)
         options = ReportOptions(
             *(other, slo, load_prices(prices), statement, columns, conditions, zone, _parse_max_unread(max_unread)),
             statement_format=form,
@@ -247,7 +247,7 @@ def report(
     exit_by(inputs.runs, [it.verdict for it in found.verdicts if it.is_condition], found.reasons)
 
 
-def _parse(option: str, text: str, parse: Callable[[str], T]) -> T:
+def parse_option(option: str, text: str, parse: Callable[[str], T]) -> T:
     """Parse the text of an option; an error names the option."""
     try:
         return parse(text)
@@ -279,7 +279,8 @@ def _parse_max_unread(text: str) -> float:
     return ratio
 
 
-def _parse_columns(option: str, texts: Iterable[str] | None) -> dict[str, str]:
+def parse_columns(option: str, texts: Iterable[str] | None) -> dict[str, str]:
+    """Parse NAME=COLUMN texts; an error names the option."""
     columns = {}
     for text in texts or ():
         name, _, column = (part.strip() for part in text.partition("="))
@@ -299,7 +300,7 @@ def _check_folder(formats: Sequence[Format], paths: Sequence[Path], out: str | N
 
 
 @contextmanager
-def _status() -> Iterator[Callable[[str], None]]:
+def reading_status() -> Iterator[Callable[[str], None]]:
     """Show the progress on a terminal, until the block ends or an empty text is shown."""
     from rich.console import Console
 
@@ -311,10 +312,10 @@ def _status() -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(text) if text else status.stop()
 
 
-def _describe_progress(path: str, done: int, size: int | None) -> str:
+def describe_progress(path: str, done: int, size: int | None) -> str:
     """Describe how much of a file was read.
 
-    >>> _describe_progress("logs/access.log", 500_000_000, 2_000_000_000)
+    >>> describe_progress("logs/access.log", 500_000_000, 2_000_000_000)
     'reading access.log: 500 of 2,000 MB'
     """
     mb = f"{done / 1e6:,.0f} of {size / 1e6:,.0f} MB" if size else "standard input"

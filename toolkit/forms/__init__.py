@@ -6,5 +6,6 @@ from toolkit.forms.limits_form import LimitsForm
 from toolkit.forms.load_form import LoadForm
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.run_picker import RunPicker
+from toolkit.forms.what_if_form import WhatIfForm
 
-__all__ = ["CallForm", "LimitsForm", "LoadForm", "ReportView", "RunPicker", "Sandbox"]
+__all__ = ["CallForm", "LimitsForm", "LoadForm", "ReportView", "RunPicker", "Sandbox", "WhatIfForm"]

@@ -34,6 +34,8 @@ EXPECTED = {
     "reconcile": {"difference to the records (CNY)", "more than recorded"},
     "return_codes": {"share of the endpoint's calls", "50000 success", "50009 out of freq"},
     "suspects": {"score (of 100)", "conversion", "burst", "runs"},
+    "what_if": {"money saved (CNY)", "verified users lost", "1/30s"},
+    "what_if_sweep": {"money saved (CNY)", "1/60s", "1 h"},
 }
 
 
@@ -61,6 +63,8 @@ def frames(tmp_path_factory):
         "reconcile": analysis.reconcile(calls, statement, prices).summary,
         "return_codes": analysis.return_codes(calls),
         "suspects": analysis.suspects(calls, all_prefixes=True),
+        "what_if": analysis.what_if(calls, [analysis.RuleSet.parse("1/30s")], prices).iloc[1:],
+        "what_if_sweep": analysis.what_if_sweep(calls, [1, 2], [60, 3600], prices),
     }
 
 

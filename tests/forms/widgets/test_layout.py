@@ -16,6 +16,7 @@ FORMS: dict[str, Callable[[Path], Any]] = {
     "LoadForm(0 runs)": lambda out: forms.LoadForm(out=out),
     "ReportView()": lambda _: forms.ReportView(),
     "RunPicker(0 runs)": lambda out: forms.RunPicker(out),
+    "WhatIfForm()": lambda _: forms.WhatIfForm(),
 }
 
 

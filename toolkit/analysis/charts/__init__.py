@@ -6,6 +6,7 @@ from toolkit.analysis.charts.billing import cost, forecast, reconcile
 from toolkit.analysis.charts.change_detection import changes, compare, explain
 from toolkit.analysis.charts.export import offline, to_html, to_png, to_svg
 from toolkit.analysis.charts.latency_percentiles import latency, latency_over_time
+from toolkit.analysis.charts.other_rules import what_if, what_if_sweep
 from toolkit.analysis.charts.outcomes import over_time, return_codes
 from toolkit.analysis.charts.rate_limits import limits, most_accepted
 from toolkit.analysis.charts.reliability import burn_rates, errors
@@ -32,4 +33,6 @@ __all__ = [
     "to_html",
     "to_png",
     "to_svg",
+    "what_if",
+    "what_if_sweep",
 ]

@@ -1,0 +1,1 @@
+"""What other rate limits, prices or blocked prefixes would have done to recorded sends."""
