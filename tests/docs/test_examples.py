@@ -36,6 +36,11 @@ def command_lines(page: Path) -> Iterator[list[str]]:
                     yield words[[word.rpartition("/")[2] for word in words].index("smscode") + 1 :]
 
 
+PYTEST_INI = """
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
+filterwarnings = error
+"""
 COMMANDS = [(page.name, words) for page in PAGES for words in command_lines(page)]
 
 
@@ -97,11 +102,26 @@ def test_the_sends_of_the_guide_are_replayed_as_it_shows(tmp_path: Path, monkeyp
     assert shown.getvalue() == "".join(blocks(page, "console"))
 
 
-def test_the_fixture_of_the_guide_gives_a_sandbox_to_tests(tmp_path: Path) -> None:
-    (tmp_path / "test_sms.py").write_text(blocks(DOCS / "guides/ci.md", "python")[0], encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_sms.py"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path)
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+def test_the_tests_of_the_guide_and_its_options_pass(tmp_path: Path) -> None:
+    page = DOCS / "guides/testing.md"
+    (ini,) = blocks(page, "ini")
+    (tmp_path / "pytest.ini").write_text(ini + PYTEST_INI, encoding="utf-8")
+    told = blocks(page, "python")
+    (tmp_path / "test_sms.py").write_text("\n".join(told), encoding="utf-8")
+    assert f"{len(re.findall(r'def test_', ''.join(told)))} passed" in run_pytest(tmp_path)
+
+
+def test_the_test_of_the_readme_passes_in_an_empty_folder(tmp_path: Path) -> None:
+    (block,) = (it for it in blocks(DOCS.parent / "README.md", "python") if "def test_" in it)
+    assert len(block.splitlines()) == 3
+    (tmp_path / "test_sign_in.py").write_text(block, encoding="utf-8")
+    assert "1 passed" in run_pytest(tmp_path)
+
+
+def run_pytest(folder: Path) -> str:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=folder)
+    return done.stdout + done.stderr
 
 
 def test_the_calls_of_the_tutorial_work(sandbox: Running, tmp_path: Path) -> None:

@@ -26,7 +26,14 @@ from toolkit.load_test.plan.options import declared
 from toolkit.runs.exit_codes import ExitCode
 
 OPENAPI = Path(__file__).parents[2] / "docs" / "openapi.yaml"
-PUBLIC = ("toolkit", "toolkit.analysis", "toolkit.analysis.charts", "toolkit.forms", "toolkit.simulation")
+PUBLIC = (
+    "toolkit",
+    "toolkit.analysis",
+    "toolkit.analysis.charts",
+    "toolkit.forms",
+    "toolkit.simulation",
+    "toolkit.testing",
+)
 DEFINED = ("toolkit.settings", "toolkit.price_list", "toolkit.load_and_report")
 
 

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL_S, PRUNE_MORE_INTERVAL_S = 1.0, 0.02
 PUBLISH_INTERVAL_S = 1.0
+EMBEDDED_COMMIT_TIMEOUT_S = 60.0  # the machine of a test may be so busy that a thread waits for seconds
 WATCH_INTERVAL_S, CLOCK_STEP_S = 1.0, 1.0  # a smaller step is a usual correction
 
 Announce = Callable[[dict[str, Any]], None]
@@ -164,7 +165,12 @@ async def embedded_sandbox(config: ServiceConfig) -> AsyncIterator[EmbeddedSandb
         listener = stack.enter_context(bind(config.host, config.port))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="smscode-"))
         store = SqliteStore.open(
-            Path(folder) / "sandbox.db", config.policy, config.speed, batch_sizes=counters.batches, is_durable=False
+            Path(folder) / "sandbox.db",
+            config.policy,
+            config.speed,
+            timeout_s=EMBEDDED_COMMIT_TIMEOUT_S,
+            batch_sizes=counters.batches,
+            is_durable=False,
         )
         stack.push_async_callback(store.close)
         description = {"url": url(config.host, listener)} | await ensure_sandbox_app(store, False, config.ttl_s)
