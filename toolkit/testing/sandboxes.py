@@ -26,7 +26,7 @@ class _Base:
 
     @property
     def credentials(self) -> Credentials:
-        """The key and the secret of the ready-made app. As a tuple of two they suit most HTTP clients' ``auth``."""
+        """The key and the secret of the ready-made app."""
         return self._thread.credentials
 
     @property
@@ -39,7 +39,13 @@ class _Base:
 
 
 class Sandbox(_Base):
-    """A running sandbox, and what a test does with it. ``sandbox`` starts one. Threads may share it."""
+    """A running sandbox, and the actions of a test on it. ``sandbox`` starts one. Threads may share it.
+
+    Attributes:
+        url: the base URL of the API, e.g. "http://127.0.0.1:40123".
+        credentials: the key and the secret of the ready-made app, a tuple that suits most HTTP clients' ``auth``.
+        temp_id: the number of the ready-made app's template.
+    """
 
     def client(self, **options: Any) -> Client:
         """Return a client of the sandbox; ``options`` are those of ``Client``."""
@@ -98,7 +104,10 @@ class Sandbox(_Base):
 
 
 class AsyncSandbox(_Base):
-    """A running sandbox for asyncio: ``Sandbox`` with ``await``. ``async_sandbox`` starts one."""
+    """A running sandbox for asyncio: ``Sandbox`` with ``await``. ``async_sandbox`` starts one.
+
+    It has the same attributes.
+    """
 
     def client(self, **options: Any) -> AsyncClient:
         """Return a client of the sandbox; ``options`` are those of ``AsyncClient``."""
