@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer.main
 from support.redis import need_redis, redis_server
+from support.runs import write_runs
 from support.service import Running, smscode, smscode_process
 
 from toolkit.cli import app
@@ -163,6 +164,15 @@ def test_the_examples_of_simulate_and_report_run(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         matches(output, done.stdout)
+
+
+def test_the_examples_of_trend_run(tmp_path: Path) -> None:
+    write_runs(tmp_path / "runs")
+    for command, output in examples(("trend",)):
+        done = run(command, tmp_path, {})
+        assert done.returncode == 0, done.stderr
+        matches(output, done.stdout)
+    assert (tmp_path / "trend.html").exists()
 
 
 @pytest.mark.parametrize(("command", "output"), examples(("load",)))

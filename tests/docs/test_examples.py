@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from support.runs import write_runs
 from support.service import Running, running, smscode
 
 from toolkit.cli import app
@@ -100,6 +101,15 @@ def test_the_sends_of_the_guide_are_replayed_as_it_shows(tmp_path: Path, monkeyp
         for block in blocks(page, "python"):
             exec(compile(block, page.name, "exec"), {})
     assert shown.getvalue() == "".join(blocks(page, "console"))
+
+
+def test_the_trend_of_the_guide_is_as_the_guide_shows(tmp_path: Path) -> None:
+    page = DOCS / "guides/ci.md"
+    write_runs(tmp_path / "runs")
+    (words,) = (words for words in command_lines(page) if words[0] == "trend")
+    shown = smscode(*words, "--format", "md", cwd=tmp_path).stdout
+    for line in blocks(page, "text")[0].splitlines():
+        assert " ".join(line.split()) in " ".join(shown.split())
 
 
 def test_the_tests_of_the_guide_and_its_options_pass(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from toolkit.api.errors import CallError, ReturnCodeError, ToolkitError
-from toolkit.cli import load, notebooks, probe, report, send_verify, service, simulate, what_if
+from toolkit.cli import load, notebooks, probe, report, send_verify, service, simulate, trend, what_if
 from toolkit.cli.command import WIDTH, Command, Group, describe_usage
 from toolkit.cli.output import PipeOutput, end_interrupted, fail, interrupt
 from toolkit.runs.exit_codes import ExitCode
@@ -36,7 +36,7 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Calls": (send_verify.send, send_verify.verify, send_verify.codes, send_verify.mobile_key),
-    "Load test and analysis": (load.load, probe.probe, report.report, what_if.what_if, simulate.simulate),
+    "Load test and analysis": (load.load, probe.probe, report.report, trend.trend, what_if.what_if, simulate.simulate),
     "Forms and notebooks": (notebooks.console, notebooks.lab),
     "Service": (service.serve, service.deliver),
 }
@@ -96,7 +96,7 @@ def main() -> NoReturn:
 
 _EXTRAS = {
     **dict.fromkeys(("serve", "deliver", "app", "template", "message"), "service"),
-    **dict.fromkeys(("probe", "report", "simulate", "what-if"), "analysis"),
+    **dict.fromkeys(("probe", "report", "simulate", "trend", "what-if"), "analysis"),
     **dict.fromkeys(("console", "lab"), "console"),
     "load": "load",
 }

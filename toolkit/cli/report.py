@@ -210,7 +210,7 @@ def report(
         raise InputError("--fail-if-worse needs the run to compare with: give --against RUN")
     if fail_if_worse and len(runs) > 1:
         raise InputError("--fail-if-worse compares one run with that of --against: give one RUN")
-    wanted = _parse_formats(formats, out)
+    wanted = parse_formats(formats, out)
     conditions = tuple(parse_option("--fail-if", text, parse_threshold).opposite() for text in fail_if or ())
     worsenings = tuple(parse_option("--fail-if-worse", text, parse_worsening) for text in fail_if_worse or ())
     reading: dict[str, Any] = {"columns": parse_columns("--column", column) or None, "log_format": log_format}
@@ -255,7 +255,8 @@ def parse_option(option: str, text: str, parse: Callable[[str], T]) -> T:
         raise InputError(name_input(str(problem), option, text)) from None
 
 
-def _parse_formats(text: str, out: str | None) -> list[Format]:
+def parse_formats(text: str, out: str | None) -> list[Format]:
+    """Parse the formats of --format. Raises InputError for an unknown one, or one that --out - cannot have."""
     from toolkit.report.write_files import Format
 
     known = ", ".join(Format)

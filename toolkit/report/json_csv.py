@@ -34,14 +34,14 @@ def to_json(report: Report) -> str:
         "exit_code": worst(reason.code for end in report.ends for reason in end.reasons).value,
         "verdicts": [{"run": it.run, **as_json(it.verdict)} for it in report.verdicts],
         "claims": [check.model_dump(mode="json") for check in report.checks],
-        "tables": {
-            table.name: [
-                {str(name): _plain(value) for name, value in row.items()} for row in table.frame.to_dict("records")
-            ]
-            for table in report.tables()
-        },
+        "tables": {table.name: to_records(table.frame) for table in report.tables()},
     }
     return json.dumps(exact(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_records(frame: pd.DataFrame) -> list[dict[str, Json]]:
+    """Return the rows of a frame as JSON values: times are ISO 8601, NaN is null."""
+    return [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def to_csv(table: Table) -> str:

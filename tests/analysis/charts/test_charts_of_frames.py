@@ -5,12 +5,14 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from support.runs import write_runs
 from support.simulated import read
 
 from toolkit import analysis
 from toolkit.analysis import charts
 from toolkit.analysis.latency_percentiles import TAIL
 from toolkit.api.return_codes import ReturnCode
+from toolkit.report.trend import read_trend
 from toolkit.settings import load_prices
 from toolkit.simulation import SimulationPlan, simulate
 
@@ -34,6 +36,7 @@ EXPECTED = {
     "reconcile": {"difference to the records (CNY)", "more than recorded"},
     "return_codes": {"share of the endpoint's calls", "50000 success", "50009 out of freq"},
     "suspects": {"score (of 100)", "conversion", "burst", "runs"},
+    "trend": {"p50(send.caller_ms)", "failed", "ms", "%", "v0"},
     "what_if": {"money saved (CNY)", "verified users lost", "1/30s"},
     "what_if_sweep": {"money saved (CNY)", "1/60s", "1 h"},
 }
@@ -43,6 +46,8 @@ EXPECTED = {
 def frames(tmp_path_factory):
     folder, plan = tmp_path_factory.mktemp("simulated"), SimulationPlan(days=17, calls=170_000, seed=7)
     simulate(folder, plan)
+    runs = tmp_path_factory.mktemp("runs")
+    write_runs(runs)
     lowered = read(folder, plan).label("limit_lowered")["started"]
     calls, prices = analysis.read(folder), load_prices(folder / "prices.toml")
     (statement,) = folder.glob("statement-*.csv")
@@ -63,6 +68,7 @@ def frames(tmp_path_factory):
         "reconcile": analysis.reconcile(calls, statement, prices).summary,
         "return_codes": analysis.return_codes(calls),
         "suspects": analysis.suspects(calls, all_prefixes=True),
+        "trend": read_trend([runs]).series(),
         "what_if": analysis.what_if(calls, [analysis.RuleSet.parse("1/30s")], prices).iloc[1:],
         "what_if_sweep": analysis.what_if_sweep(calls, [1, 2], [60, 3600], prices),
     }

@@ -1,4 +1,4 @@
-"""Plot the results of the analysis functions: one function for each, with the same name. No statistics."""
+"""Plot the results of the analysis functions and of a trend: one function for each, of the same name. No statistics."""
 
 from toolkit.analysis.charts.abuse import guessers, suspects
 from toolkit.analysis.charts.base import WIDTH
@@ -10,6 +10,7 @@ from toolkit.analysis.charts.other_rules import what_if, what_if_sweep
 from toolkit.analysis.charts.outcomes import over_time, return_codes
 from toolkit.analysis.charts.rate_limits import limits, most_accepted
 from toolkit.analysis.charts.reliability import burn_rates, errors
+from toolkit.analysis.charts.trend import trend
 
 __all__ = [
     "WIDTH",
@@ -33,6 +34,7 @@ __all__ = [
     "to_html",
     "to_png",
     "to_svg",
+    "trend",
     "what_if",
     "what_if_sweep",
 ]

@@ -425,7 +425,7 @@ class LoadOptions(BaseModel):
         str | None,
         AfterValidator(_check_label),
         Option(
-            "Name of what is loaded, e.g. a version, for run.json.",
+            "Name of what is loaded, e.g. a version, for run.json and smscode trend.",
             flag="--label",
             metavar="TEXT",
             group="data",
