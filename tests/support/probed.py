@@ -48,11 +48,16 @@ class Limiter:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished probe of a simulated API; ``is_right`` has a value for each of its rules."""
+    """A finished probe of a simulated API.
+
+    ``is_right`` and ``reached`` have a value for each of its rules. A rule was reached if there was a time at which it
+    alone refused sends, and a later one at which it accepted one.
+    """
 
     limiter: Limiter
     findings: Findings
     is_right: tuple[bool, ...]
+    reached: tuple[bool, ...]
     sends: int
 
 
@@ -66,6 +71,8 @@ def draw(seed: int) -> Limiter:
             count = random.choice([1, 1, 2, 3, 5, 8])
         else:
             longer = [it for it in ROUND_S if it >= 4 * rules[-1].window_s]
+            if not longer:
+                break
             before, window_s = rules[-1], float(random.choice(longer[:5]))
             most = min(30, int(before.count * window_s / before.window_s * 0.7), before.count * 4 + 4)
             count = random.randint(before.count + 1, max(before.count + 2, most))
@@ -90,6 +97,7 @@ def probe(limiter: Limiter, seed: int, max_messages: int | None = None, duration
         seeks_app=limiter.has_app_rule,
     )
     accepted: dict[int, list[float]] = {APP: []}
+    refused_alone: list[set[tuple[int, int]]] = [set() for _ in limiter.rules]
     while due := planner.next_send(now):
         now = max(now, due.at_s)
         took_s = random.lognormvariate(-3.2, 0.5)
@@ -106,7 +114,8 @@ def probe(limiter: Limiter, seed: int, max_messages: int | None = None, duration
     right = tuple(
         any(_is(found, rule, limiter.scope(n)) for found in findings.rules) for n, rule in enumerate(limiter.rules)
     )
-    return Run(limiter, findings, right, len(planner.attempts))
+    reached = tuple(any(place < len(accepted[key]) for key, place in places) for places in refused_alone)
+    return Run(limiter, findings, right, reached, len(planner.attempts))
 
 
 def _is(found: FoundRule, rule: Rule, scope: Scope) -> bool:

@@ -5,7 +5,8 @@ from toolkit.forms.calls_view import ReportView
 from toolkit.forms.limits_form import LimitsForm
 from toolkit.forms.load_form import LoadForm
 from toolkit.forms.parts.shared_sandbox import Sandbox
+from toolkit.forms.probe_form import ProbeForm
 from toolkit.forms.run_picker import RunPicker
 from toolkit.forms.what_if_form import WhatIfForm
 
-__all__ = ["CallForm", "LimitsForm", "LoadForm", "ReportView", "RunPicker", "Sandbox", "WhatIfForm"]
+__all__ = ["CallForm", "LimitsForm", "LoadForm", "ProbeForm", "ReportView", "RunPicker", "Sandbox", "WhatIfForm"]

@@ -14,6 +14,7 @@ FORMS: dict[str, Callable[[Path], Any]] = {
     "CallForm(0 calls)": lambda _: forms.CallForm(),
     "LimitsForm()": lambda out: forms.LimitsForm(out=out),
     "LoadForm(0 runs)": lambda out: forms.LoadForm(out=out),
+    "ProbeForm()": lambda _: forms.ProbeForm(),
     "ReportView()": lambda _: forms.ReportView(),
     "RunPicker(0 runs)": lambda out: forms.RunPicker(out),
     "WhatIfForm()": lambda _: forms.WhatIfForm(),
