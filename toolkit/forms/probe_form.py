@@ -175,7 +175,6 @@ def _result_html(findings: Findings) -> str:
             "says": str(it),
             "window": f"{it.window_low_s:,.1f} to {it.window_high_s:,.1f} s" if it.window_high_s else "not known",
             "confidence": number_format.share(it.confidence) if it.window_s else number_format.MISSING,
-            "others": "; ".join(it.alternatives) if it.window_s else "",
         }
         for it in findings.rules
     ]
