@@ -25,6 +25,9 @@ from toolkit.settings import Price, Target, load_timezone
 if TYPE_CHECKING:
     from toolkit.report.run_result import RunResult, Summary
 
+LONG_TRIAL = "1m"
+"""The default length of a long trial of a search for the capacity; RFC 9971 has the same."""
+
 _PROGRESS_EVERY_S = 1.0
 _GIT_TIMEOUT_S = 5.0
 _PACKAGES = ("sms-code-toolkit", "locust", "gevent", "pyarrow")
@@ -192,6 +195,11 @@ def read_options(scenario: str, given: Mapping[str, Any]) -> LoadOptions:
         InputError: An option is invalid, or a duration was given beside the scenario's stages.
     """
     known = {name: value for name, value in given.items() if value is not None}
+    if known.get("find_capacity"):
+        if not known.keys() & {"users", "rate_per_s", "stages"}:
+            known["rate_per_s"] = declared()["rate_per_s"].suggestion
+        if "stages" not in known:
+            known.setdefault("duration_s", LONG_TRIAL)
     if not known.keys() & {"users", "rate_per_s", "stages"}:
         stages = find_stages(scenario)
         if stages and "duration_s" in known:

@@ -32,7 +32,7 @@ from support.pages import (
 from support.processes import wait_gone
 
 KERNEL = "ipykernel_launcher"
-TABS = ("Calls", "Load", "Limits", "Probe", "What if", "Runs")
+TABS = ("Calls", "Load", "Capacity", "Limits", "Probe", "What if", "Runs")
 
 
 Served = tuple[subprocess.Popen[str], str]

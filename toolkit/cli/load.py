@@ -21,7 +21,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.cli.output import OUTPUT, Json, fail, say, signal_name
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
-from toolkit.cli.show_result import exit_by, show_result
+from toolkit.cli.show_result import exit_by, show_capacity, show_result, trial_line
 from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, parse_option, value_type
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.remote_storage import check, is_url, join, push
@@ -121,6 +121,13 @@ def load(
         frequency_limits: PASS
         ...
 
+        Search the highest rate at which a send stays fast enough:
+
+        $ smscode load --find-capacity --limit 'p99(send.caller_ms) < 50' --max-duration 30m
+        ...
+        holds 3,050/s, misses 3,180/s; p99(send.caller_ms) < 50 is missed first
+        ...
+
     """
     from toolkit.load_and_report import LoadTest, conclude, read_options
     from toolkit.settings import find_target, load_price
@@ -128,8 +135,12 @@ def load(
     if scenario.startswith("-"):
         raise InputError(f"name the locustfile before --, e.g. smscode load my_locustfile.py -- {scenario}")
     own = tuple(own_options or ())
-    load_test = LoadTest(scenario, read_options(scenario, options), load_price(), own)
+    read = read_options(scenario, options)
     configured = find_target(base_url=base_url, app_key=app_key, temp_id=temp_id)
+    if read.find_capacity:
+        _search(scenario, read, configured, out, as_json, own)
+        return
+    load_test = LoadTest(scenario, read, load_price(), own)
     if configured:
         load_test.check_permission(configured)
     if is_url(out):
@@ -143,6 +154,43 @@ def load(
     for note in settings["notes"]:
         say(f"note: {note}")
     exit_by([result])
+
+
+def _search(
+    scenario: str, options: LoadOptions, configured: Target | None, out: str, as_json: bool, own: tuple[str, ...]
+) -> None:
+    """Search the capacity of a target, or of a sandbox if none is configured, and exit by the result."""
+    from toolkit.find_capacity import CapacitySearch, find_capacity
+    from toolkit.load_test.launch.sandbox_process import sandbox
+    from toolkit.settings import load_price
+
+    search = CapacitySearch(scenario, options, load_price(), own)
+    if configured:
+        search.first_trial.check_permission(configured)
+    if is_url(out):
+        check(out)
+    with ExitStack() as stack:
+        if configured:
+            search.first_trial.check(configured)
+        else:
+            say("No target is configured: starting a sandbox for this search.")
+        target = configured or stack.enter_context(sandbox(*options.sandbox_arguments()))
+        folder = stack.enter_context(_new_folder(out))
+        limits = ", ".join(map(str, search.limits))
+        say(f"Searching the capacity of {target.base_url} under {limits}. Ctrl-C ends the search.")
+
+        def play(load_test: LoadTest, target: Target, run_folder: Path) -> Ended:
+            with load_test.prepare(run_folder) as run:
+                load_test.begin(run, target)
+                return _follow(run, load_test.options.run_time_s, load_test.price)
+
+        content = find_capacity(
+            search, target, folder, play, lambda it: say(trial_line(it)), lambda it: say(f"Next: {it.why}.")
+        )
+        show_capacity(content, as_json)
+        say(f"The report: {_push(folder, out) if is_url(out) else folder / 'report.html'}")
+    if code := content["exit_code"]:
+        fail(content["unsettled"], code)
 
 
 @contextmanager

@@ -67,6 +67,47 @@ def show_result(result: RunResult, as_json: bool) -> None:
         show(_rows(latency, formats), title="\nLatency (ms)", numbers=formats)
 
 
+def trial_line(content: Mapping[str, Any]) -> str:
+    """Return a line on the latest trial of a search."""
+    trial = content["trials"][-1]
+    times = [
+        f"{name} {number_format.milliseconds(trial[f'{name}_ms'])} ms" for name in ("p50", "p99") if trial["p99_ms"]
+    ]
+    parts = [
+        f"{trial['name']}: {trial['load']:,g} {content['unit']} for {trial['duration_s']:g} s {_shown_result(trial)}",
+        *times,
+        number_format.plural(content["messages"], "message"),
+    ]
+    return "  ".join(parts)
+
+
+def _shown_result(trial: Mapping[str, Any]) -> str:
+    return f"inconclusive: {trial['doubt_text']}" if trial["doubt"] else str(trial["result"])
+
+
+def show_capacity(content: Mapping[str, Any], as_json: bool) -> None:
+    """Print the result of a search for the capacity, or the content of capacity.json."""
+    if as_json:
+        show_json(content)
+        return
+    found = content["capacity"]
+    rows = [
+        {
+            "load": f"{it['load']:,g}",
+            "result": it["result"],
+            "length": number_format.duration(it["duration_s"]),
+            "p50_ms": None if it["p50_ms"] is None else number_format.milliseconds(it["p50_ms"]),
+            "p99_ms": None if it["p99_ms"] is None else number_format.milliseconds(it["p99_ms"]),
+            "failed": None if it["failed_ratio"] is None else number_format.share(it["failed_ratio"]),
+        }
+        for it in sorted(content["trials"], key=lambda it: (it["load"], it["name"]))
+    ]
+    show(rows, title=f"Trials ({content['unit']})", numbers=("load", "length", "p50_ms", "p99_ms", "failed"))
+    print(f"\n{content['answer']}" + (f"; {found['binding_limit']} is missed first" if found else ""))
+    for reason in found["reasons"] if found else ():
+        print(f"- {reason}")
+
+
 def exit_by(
     results: Sequence[RunResult],
     conditions: Iterable[Verdict | WorseningVerdict] = (),

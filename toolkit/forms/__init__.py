@@ -2,6 +2,7 @@
 
 from toolkit.forms.call_form import CallForm
 from toolkit.forms.calls_view import ReportView
+from toolkit.forms.capacity_form import CapacityForm
 from toolkit.forms.limits_form import LimitsForm
 from toolkit.forms.load_form import LoadForm
 from toolkit.forms.parts.shared_sandbox import Sandbox
@@ -9,4 +10,14 @@ from toolkit.forms.probe_form import ProbeForm
 from toolkit.forms.run_picker import RunPicker
 from toolkit.forms.what_if_form import WhatIfForm
 
-__all__ = ["CallForm", "LimitsForm", "LoadForm", "ProbeForm", "ReportView", "RunPicker", "Sandbox", "WhatIfForm"]
+__all__ = [
+    "CallForm",
+    "CapacityForm",
+    "LimitsForm",
+    "LoadForm",
+    "ProbeForm",
+    "ReportView",
+    "RunPicker",
+    "Sandbox",
+    "WhatIfForm",
+]

@@ -10,6 +10,7 @@ from support.simulated import read
 
 from toolkit import analysis
 from toolkit.analysis import charts
+from toolkit.analysis.capacity import capacity, scalability
 from toolkit.analysis.latency_percentiles import TAIL
 from toolkit.api.return_codes import ReturnCode
 from toolkit.report.trend import read_trend
@@ -21,6 +22,7 @@ NO_CHARTS = {"WIDTH", "offline", "to_html", "to_png", "to_svg"}
 CHARTS = sorted(set(charts.__all__) - NO_CHARTS)
 EXPECTED = {
     "burn_rates": {"page, 1 h and 5 min", "burn rate (1: the budget lasts one period)", "long window"},
+    "capacity": {"time of sends (ms)", "journeys started per second", "failed calls", "held", "missed", "p99"},
     "changes": {"time (UTC)", "RATE", "SERVER", "latency"},
     "compare": {"difference in share (percentage points)", "ratio of latencies, b to a", "significant"},
     "cost": {"cost (CNY) per day", "time (UTC)", "template 3", "unverified messages"},
@@ -35,11 +37,31 @@ EXPECTED = {
     "over_time": {"calls per second", "time (UTC)", "50000 success", "50010 invalid code"},
     "reconcile": {"difference to the records (CNY)", "more than recorded"},
     "return_codes": {"share of the endpoint's calls", "50000 success", "50009 out of freq"},
+    "scalability": {"calls in flight", "successful sends per second"},
     "suspects": {"score (of 100)", "conversion", "burst", "runs"},
     "trend": {"p50(send.caller_ms)", "failed", "ms", "%", "v0"},
     "what_if": {"money saved (CNY)", "verified users lost", "1/30s"},
     "what_if_sweep": {"money saved (CNY)", "1/60s", "1 h"},
 }
+
+
+TRIALS = [
+    {
+        "name": f"trial-{load}",
+        "load": float(load),
+        "is_long": load > 40,
+        "duration_s": 10.0,
+        "doubt_text": "",
+        "result": "held" if load < 81 else "missed",
+        "messages": 10 * load,
+        "achieved_per_s": float(load),
+        "in_flight": load / 50,
+        "p50_ms": 20.0,
+        "p99_ms": 40.0 + load,
+        "failed_ratio": 0.0,
+    }
+    for load in (5, 10, 20, 40, 80, 84)
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +73,10 @@ def frames(tmp_path_factory):
     lowered = read(folder, plan).label("limit_lowered")["started"]
     calls, prices = analysis.read(folder), load_prices(folder / "prices.toml")
     (statement,) = folder.glob("statement-*.csv")
+    trials = capacity({"trials": TRIALS, "capacity": {"held": 80.0, "missed": 84.0}, "unit": "journeys/s"})
     return {
         "burn_rates": analysis.burn_rates(calls),
+        "capacity": trials,
         "changes": analysis.changes(calls),
         "compare": analysis.compare(calls.between("2026-11-06", "2026-11-12"), calls.between(lowered), every="1h"),
         "cost": analysis.cost(calls, prices, by=("day", "temp_id")),
@@ -67,6 +91,7 @@ def frames(tmp_path_factory):
         "over_time": analysis.over_time(calls, every="1h"),
         "reconcile": analysis.reconcile(calls, statement, prices).summary,
         "return_codes": analysis.return_codes(calls),
+        "scalability": scalability(trials),
         "suspects": analysis.suspects(calls, all_prefixes=True),
         "trend": read_trend([runs]).series(),
         "what_if": analysis.what_if(calls, [analysis.RuleSet.parse("1/30s")], prices).iloc[1:],

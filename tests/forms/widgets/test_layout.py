@@ -12,6 +12,7 @@ from toolkit import forms
 
 FORMS: dict[str, Callable[[Path], Any]] = {
     "CallForm(0 calls)": lambda _: forms.CallForm(),
+    "CapacityForm(0 searches)": lambda out: forms.CapacityForm(out=out),
     "LimitsForm()": lambda out: forms.LimitsForm(out=out),
     "LoadForm(0 runs)": lambda out: forms.LoadForm(out=out),
     "ProbeForm()": lambda _: forms.ProbeForm(),

@@ -3,6 +3,7 @@
 from toolkit.analysis.charts.abuse import guessers, suspects
 from toolkit.analysis.charts.base import WIDTH
 from toolkit.analysis.charts.billing import cost, forecast, reconcile
+from toolkit.analysis.charts.capacity import capacity, scalability
 from toolkit.analysis.charts.change_detection import changes, compare, explain
 from toolkit.analysis.charts.export import offline, to_html, to_png, to_svg
 from toolkit.analysis.charts.latency_percentiles import latency, latency_over_time
@@ -15,6 +16,7 @@ from toolkit.analysis.charts.trend import trend
 __all__ = [
     "WIDTH",
     "burn_rates",
+    "capacity",
     "changes",
     "compare",
     "cost",
@@ -30,6 +32,7 @@ __all__ = [
     "over_time",
     "reconcile",
     "return_codes",
+    "scalability",
     "suspects",
     "to_html",
     "to_png",

@@ -32,13 +32,13 @@ class LoadFields:
         self.scenario = widgets.Dropdown(description="Scenario", options=sorted(scenarios()), value=_SCENARIO)
         ways = [("Users", USERS), ("Arrival rate", RATE), ("Stages", STAGES)]
         self.pace = widgets.Dropdown(description="Load", options=ways)
-        self.hard = _field(USERS)
-        self.duration = _field("duration_s")
-        self.thresholds = _field("thresholds", kind="lines", help="One per line.")
-        self.messages = _field("max_messages", kind="number", hint="unlimited")
-        self.cost = _field("max_cost", kind="number", hint="unlimited", help=cost)
-        self.more = {name: _field(name) for name in ("arrivals", "max_connections", "workers", "rules", "speed")}
-        self.more |= {name: _field(name) for name in ("mobiles", "seed")}
+        self.hard = option_field(USERS)
+        self.duration = option_field("duration_s")
+        self.thresholds = option_field("thresholds", kind="lines", help="One per line.")
+        self.messages = option_field("max_messages", kind="number", hint="unlimited")
+        self.cost = option_field("max_cost", kind="number", hint="unlimited", help=cost)
+        self.more = {name: option_field(name) for name in ("arrivals", "max_connections", "workers", "rules", "speed")}
+        self.more |= {name: option_field(name) for name in ("mobiles", "seed")}
         self._description = HtmlPanel()
         self.scenario.observe(lambda _: self._describe(), "value")
         self.pace.observe(lambda _: self._choose_load(), "value")
@@ -66,7 +66,7 @@ class LoadFields:
         fields |= {"max_cost": self.cost} | self.more
         if self.pace.value != STAGES:
             fields["duration_s"] = self.duration
-        texts = {name: field.read(partial(_check, name, real, price)) for name, field in fields.items()}
+        texts = {name: field.read(partial(check_field, name, real, price)) for name, field in fields.items()}
         if None in texts.values():
             return None
         values: dict[str, Any] = {name: parse_option(name, text) for name, text in texts.items() if text}
@@ -90,7 +90,7 @@ class LoadFields:
         self._description.html = render("says", text=describe(self.scenario.value))
 
 
-def _field(name: str, **traits: Any) -> TextField:
+def option_field(name: str, **traits: Any) -> TextField:
     """Return the field of an option, as its declaration describes it."""
     option = declared()[name]
     default = LoadOptions.model_fields[name].get_default()
@@ -98,7 +98,7 @@ def _field(name: str, **traits: Any) -> TextField:
     return TextField(option.label, option.suggestion, **{"help": option.help, "hint": hint, **traits})
 
 
-def _check(name: str, real: Target | None, price: Price | None, text: str) -> str:
+def check_field(name: str, real: Target | None, price: Price | None, text: str) -> str:
     """Return the text of a field if it is valid, "" for an option that is not given; raise ValueError."""
     if not text and name == "max_messages" and real and not (is_this_machine(real.base_url) and not doubt_of(real)):
         raise InputError("expected a maximum: each message costs money there and may reach a stranger")

@@ -61,7 +61,8 @@ def check_options(name: str, options: LoadOptions) -> None:
     words = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     words |= {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
     for option, word in _USED_BY.items():
-        if getattr(options, option) and word not in words:
+        is_of_search = option == "limits" and options.find_capacity
+        if getattr(options, option) and word not in words and not is_of_search:
             raise InputError(unused_option(option, name))
 
 

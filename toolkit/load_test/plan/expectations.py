@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from toolkit.api import defaults
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
-from toolkit.runs.thresholds import Threshold
+from toolkit.api.return_codes import ReturnCode
+from toolkit.runs.thresholds import OkRatio, Rate, Share, Threshold
 
 TICK_NS = 1_000_000  # the service reads its wall clock in whole ms, and then multiplies by its speed
 _HOUR_S = 3600
@@ -78,3 +79,31 @@ class Expectations:
     def caller_s(self, service_s: float) -> float:
         """Convert the service's seconds to the caller's."""
         return service_s / self.clock.speed
+
+
+def check_limit(limit: Threshold) -> None:
+    """Raise InputError if a search for capacity can't use a threshold: more load must not make it easier to meet.
+
+    >>> from toolkit.runs.thresholds import parse_threshold
+    >>> check_limit(parse_threshold("rate(send) >= 900/s"))
+    Traceback (most recent call last):
+      ...
+    toolkit.api.errors.InputError: --limit 'rate(send) >= 900/s' can't be searched: a low rate misses it; expected \
+an upper bound on a time or on failures, or a lower bound on successes, e.g. 'p99(send.caller_ms) < 250'
+    """
+    is_upper = limit.comparison in ("<", "<=")
+    is_good = isinstance(limit.metric, OkRatio) or (
+        isinstance(limit.metric, Share) and limit.metric.outcome == ReturnCode.SUCCESS
+    )
+    why = ""
+    if isinstance(limit.metric, Rate) or is_upper == is_good:
+        why = "a low rate misses it"
+    elif isinstance(limit.metric, Share) and limit.metric.outcome == ReturnCode.OUT_OF_FREQ:
+        why = "refusals by a rate limit are never blamed on the service"
+    elif limit.abort_after_s is not None:
+        why = "a trial has a fixed length; leave out 'abort after'"
+    if why:
+        raise InputError(
+            f"--limit '{limit}' can't be searched: {why}; expected an upper bound on a time or on failures,"
+            " or a lower bound on successes, e.g. 'p99(send.caller_ms) < 250'"
+        )

@@ -40,7 +40,7 @@ from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.extra_headers import parse_header
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
-from toolkit.load_test.plan.expectations import MAX_SPEED, Expectations, ServiceClock
+from toolkit.load_test.plan.expectations import MAX_SPEED, Expectations, ServiceClock, check_limit
 from toolkit.load_test.plan.http_options import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, HttpOptions, tls_context
 from toolkit.load_test.plan.target_guard import cap_messages
 from toolkit.masking import MASK
@@ -51,6 +51,9 @@ from toolkit.validation import name_input
 if TYPE_CHECKING:
     from toolkit.load_test.plan.schedule import Schedule
     from toolkit.settings import Price
+
+CAPACITY = "capacity"
+"""The group of the options of a search for the capacity."""
 
 _EXPECTED = Expectations()
 _MAX_TIMEOUT_S = 600.0
@@ -127,6 +130,12 @@ def _check_percentage(text: str) -> str:
         return str(parse_threshold(f"failed < {text}")).removeprefix("failed < ")
     except InputError:
         raise ValueError("not a share in percent") from None
+
+
+def _check_width(text: str) -> str:
+    if not float(_check_percentage(text).removesuffix("%")) > 0:
+        raise ValueError("not above 0")
+    return text
 
 
 def _check_stages(text: str) -> str:
@@ -510,14 +519,14 @@ class LoadOptions(BaseModel):
         BeforeValidator(_read_seconds),
         Field(ge=0, allow_inf_nan=False),
         Option(
-            "Time at the start of the run whose calls no threshold counts, e.g. 10s.",
+            "Time at the start of the run, or of each trial of --find-capacity, whose calls no threshold counts.",
             flag="--warm-up",
             metavar="DURATION",
             argument="--warm-up",
             variable="SMSCODE_WARM_UP",
             group="verdict",
             expects="a duration, e.g. 10s",
-            default="none",
+            default="none; with --find-capacity a tenth of --duration, at most 5s",
             label="Warm-up",
         ),
     ] = 0.0
@@ -600,7 +609,8 @@ class LoadOptions(BaseModel):
         tuple[_Condition, ...],
         BeforeValidator(_join_conditions),
         Option(
-            "Threshold that defines a sustainable rate: the scenario throughput reports the highest one.",
+            "Threshold that defines a sustainable load: --find-capacity searches the highest one, and the scenario"
+            " throughput reports that of a rising rate.",
             flag="--limit",
             metavar="CONDITION",
             argument="--limit",
@@ -610,6 +620,48 @@ class LoadOptions(BaseModel):
             label="Limits",
         ),
     ] = ()
+
+    # Search for the capacity.
+    find_capacity: Annotated[
+        bool,
+        Option(
+            "Search the highest load that meets every --limit, with trials of a constant load. --rate or --users gives"
+            " the first one, --duration the length of a long one.",
+            flag="--find-capacity",
+            group=CAPACITY,
+            on_page=False,
+        ),
+    ] = False
+    width: Annotated[
+        str,
+        AfterValidator(_check_width),
+        Option(
+            "Wanted distance between the load that holds and the load that misses, as a share of the first.",
+            flag="--width",
+            metavar="SHARE",
+            group=CAPACITY,
+            on_page=False,
+            expects="a share above 0 and at most 100 %, e.g. 5%",
+            label="Width",
+            suggestion="5%",
+        ),
+    ] = "5%"
+    max_duration_s: Annotated[
+        float | None,
+        BeforeValidator(_read_duration),
+        Field(gt=0, allow_inf_nan=False),
+        Option(
+            "Maximum duration of the whole search.",
+            flag="--max-duration",
+            metavar="DURATION",
+            group=CAPACITY,
+            on_page=False,
+            expects=f"a duration above 0, {EXAMPLES}",
+            default="unlimited",
+            label="Max duration",
+            suggestion="30m",
+        ),
+    ] = None
 
     # Expected behaviour of the service.
     rules: Annotated[
@@ -768,8 +820,24 @@ class LoadOptions(BaseModel):
             raise InputError("--client-key needs the certificate that it belongs to: give --client-cert")
         if windowed := [it for it in self.limits if parse_threshold(it).window_s]:
             raise InputError(f"--limit {windowed[0]!r} has a window, but is judged at each rate: leave the window out")
+        self._check_search()
         self.expectations()
         return self
+
+    def _check_search(self) -> None:
+        if not self.find_capacity:
+            for name in ("width", "max_duration_s"):
+                if getattr(self, name) != LoadOptions.model_fields[name].default:
+                    raise InputError(f"{declared()[name].flag} has no effect without --find-capacity")
+            return
+        if not self.limits:
+            raise InputError("--find-capacity needs a --limit, e.g. --limit 'p99(send.caller_ms) < 250'")
+        if self.stages is not None:
+            raise InputError("--find-capacity and --stages exclude one another: each trial has a constant load")
+        if self.thresholds:
+            raise InputError("--find-capacity takes no --threshold: give the condition as --limit")
+        for limit in self.limits:
+            check_limit(parse_threshold(limit))
 
     @property
     def run_time_s(self) -> float:
@@ -824,10 +892,8 @@ class LoadOptions(BaseModel):
         if self.ca_bundle or self.client_cert:
             tls_context(self.http())
         schedule = self.schedule() if self.limits else None
-        if self.limits and not (schedule and schedule.is_rising):
-            raise InputError(
-                "--limit needs a rate that rises, e.g. --stages 2m@5000: the highest rate that meets it is reported"
-            )
+        if self.limits and not self.find_capacity and not (schedule and schedule.is_rising):
+            raise InputError("--limit needs --find-capacity, or a rate that rises, e.g. --stages 2m@5000")
         if self.mobiles != LoadOptions.model_fields["mobiles"].default:
             from toolkit.load_test.plan.mobile_pools import parse_pool  # imports numpy
 
@@ -866,7 +932,7 @@ class LoadOptions(BaseModel):
             "thresholds": [str(it) for it in self.parsed_thresholds()],
             "headers": [f"{name}: {MASK}" for name, _ in map(parse_header, self.headers)],
         }
-        return {name: values[name] for name, option in declared().items() if option.flag}
+        return {name: values[name] for name, option in declared().items() if option.flag and option.group != CAPACITY}
 
 
 @cache

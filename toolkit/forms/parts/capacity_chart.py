@@ -1,0 +1,84 @@
+"""Show the trials of a search for the capacity: times by load, and the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from statistics import fmean
+from typing import Any
+
+from toolkit import number_format
+from toolkit.api.return_codes import ReturnCode
+from toolkit.forms.widgets.chart import Panel, Point, Series
+from toolkit.forms.widgets.colour_pairs import MUTED, PRIMARY, SECONDARY, colours_of
+
+_TICKS = 6
+_LOOKS = {"held": colours_of(ReturnCode.SUCCESS), "missed": colours_of(ReturnCode.SERVER_ERROR)}
+
+
+def panels(content: Mapping[str, Any]) -> tuple[list[Panel], tuple[float, float], list[tuple[float, str]]]:
+    """Return the panels of a search's trials, the range of the loads and its ticks.
+
+    Args:
+        content: The content of capacity.json.
+    """
+    lines = [
+        Series(name, look, points=list(_points(content, f"{name}_ms")))
+        for name, look in (("p99", SECONDARY), ("p50", PRIMARY))
+    ]
+    highest = max((it["load"] for it in content["trials"]), default=1.0) * 1.05
+    step = _round_step(highest / _TICKS)
+    ticks = [(step * number, f"{step * number:,g}") for number in range(int(highest / step) + 1)]
+    unit = content["unit"]
+    return [Panel("lines", f"time of sends (ms) by {unit}", lines, height=150, log=True)], (0.0, highest), ticks
+
+
+def _points(content: Mapping[str, Any], name: str) -> Iterator[Point]:
+    """Yield the mean of each load's conclusive trials."""
+    by_load: dict[float, list[float]] = {}
+    for trial in content["trials"]:
+        if trial["doubt"] is None and trial[name] is not None:
+            by_load.setdefault(trial["load"], []).append(trial[name])
+    for load in sorted(by_load):
+        yield load, fmean(by_load[load])
+
+
+def _round_step(least: float) -> float:
+    power = 1.0
+    while power * 10 <= least:
+        power *= 10
+    return next(power * step for step in (1, 2, 5, 10) if power * step >= least)
+
+
+def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the table of trials, latest first."""
+    return [
+        {
+            "name": it["name"],
+            "load": f"{it['load']:,g}",
+            "duration": number_format.duration(it["duration_s"]),
+            "p50": _time(it["p50_ms"]),
+            "p99": _time(it["p99_ms"]),
+            "failed": number_format.share(it["failed_ratio"]),
+            "result": it["result"],
+            "look": _LOOKS.get(it["result"], MUTED),
+            "why": it["doubt_text"],
+        }
+        for it in reversed(content["trials"])
+    ]
+
+
+def _time(value: float | None) -> str:
+    return number_format.MISSING if value is None else number_format.milliseconds(value)
+
+
+def answer(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the template of the answer shows."""
+    found = content["capacity"]
+    return {
+        "answer": content["answer"],
+        "chip": "sms-safe" if content["is_settled"] else "sms-failed",
+        "word": "Settled" if content["is_settled"] else "Not settled",
+        "binding": found["binding_limit"] if found else "",
+        "reasons": found["reasons"] if found else [],
+        "unsettled": content["unsettled"],
+    }
