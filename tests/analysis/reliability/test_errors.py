@@ -1,4 +1,5 @@
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -71,6 +72,12 @@ def test_the_mobile_of_a_verify_is_that_of_its_send(call):
     sends = [call(mobile_key=2**60 + key, msg_key=key) for key in (1, 2)]
     verifies = [call(Endpoint.VERIFY, 50010, msg_key=key) for key in (1, 1, 2, 3)]
     assert _errors(sends + verifies)["mobiles"].tolist() == [2]
+
+
+def test_the_mobiles_of_a_log_without_keys_are_unknown(call):
+    records = [call(code=50013) for _ in range(3)]
+    mobiles = _errors([replace(it, mobile_key=None) for it in records])["mobiles"]
+    assert (mobiles.dtype, mobiles.isna().tolist()) == ("Int64", [True])
 
 
 def test_adjacent_keys_are_different_mobiles(call):

@@ -86,7 +86,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h", timezone: str = U
         - first_seen, last_seen (UTC, datetime64[ns, UTC]): the start of the first and of the last call
         - busiest (UTC): the start of the first bucket with the most calls
         - busiest_calls (int64): the calls in this bucket
-        - mobiles (int64): distinct mobiles; for verifies, those of their sends
+        - mobiles (Int64): distinct mobiles; for verifies, those of their sends; null if no call has a known mobile
         - example_request_ids (string): of the first, the last and the slowest call with a request id, separated by
           blanks; null if no call has one
 
@@ -105,7 +105,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h", timezone: str = U
     found = found.assign(**{name: to_utc(found[name]) for name in _TIMES})
     found["busiest"] = bucket_times(found["busiest"], every, timezone)[0].dt.tz_convert(UTC)
     found["payer"] = pd.Series(payers, found.index, _PAYER_DTYPE)
-    found["mobiles"] = pd.Series([mobiles.get(key, 0) for key in _keys(found)], found.index, "int64")
+    found["mobiles"] = pd.Series([mobiles.get(key) for key in _keys(found)], found.index, "Int64")
     found["example_request_ids"] = pd.Series([examples.get(key) for key in _keys(found)], found.index, _TEXT)
     return found[_COLUMNS]
 
