@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 BATCH = 5_000
+MAX_SWEPT = 10_000_000  # sends
 RULE_SETS = ("1/60s 5/3600s 10/86400s", "1/30s 3/3600s", "1/7s", "20/600s 3/10s")
 TRIED = ("1/60s 5/3600s 10/86400s", "1/30s 3/3600s", "1/120s 5/3600s")
 SWEPT = ([1, 2, 3, 5, 10], [30, 60, 300, 3600, 86_400])
@@ -118,7 +119,7 @@ def ask(folder: str, finds_abuse: bool) -> None:
     step("load and sort the sends" + (", find abuse" if finds_abuse else ""))
     analysis.what_if(sends, [analysis.RuleSet.parse(it) for it in TRIED], prices)
     step(f"{len(TRIED)} rule sets")
-    if not finds_abuse:
+    if not finds_abuse and len(sends) < MAX_SWEPT:
         analysis.what_if_sweep(sends, *SWEPT, prices=prices)
         step(f"sweep of {len(SWEPT[0]) * len(SWEPT[1])} rules")
     print(json.dumps(steps))
