@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from toolkit import analysis
-from toolkit.analysis.sources.log_formats import parse_log_format
+from toolkit.analysis.sources.log_formats import alb_format, parse_log_format
 from toolkit.api.errors import InputError
 
 MSG_ID = "06890980-6789-4054-bba9-90fb66ab2fce"
@@ -243,3 +243,12 @@ def test_a_quote_behind_a_backslash_is_part_of_the_value(line):
     values = parse_log_format('$a "$request" $status').split(line)
     assert values is not None
     assert values[2] == "200"
+
+
+@pytest.mark.parametrize("type_", ["http", "https", "h2", "grpcs", "ws", "wss"])
+def test_a_line_of_a_load_balancer_is_told_by_its_type(type_: str) -> None:
+    line = f'{type_} 2026-11-06T10:00:00Z app 1.2.3.4:5 10.0.0.1:80 0.0 0.1 0.0 200 200 34 366 "POST / HTTP/1.1" "ua" -'
+    values = alb_format().split(line)
+    assert values is not None
+    assert dict(zip(alb_format().names, values, strict=True))["request"] == "POST / HTTP/1.1"
+    assert alb_format().split(line.replace(type_, "1.2.3.4", 1)) is None

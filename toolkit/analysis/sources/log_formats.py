@@ -69,6 +69,8 @@ ALB = (
 """The access log of an AWS application load balancer, whose latency is the sum of three times."""
 ALB_LATENCIES = ("target_wait_s", "target_s", "response_s")
 
+_ALB_TYPES = ("http ", "https ", "h2 ", "grpcs ", "ws ", "wss ")
+
 _ESCAPED = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 
 
@@ -113,6 +115,15 @@ def parse_log_format(log_format: str) -> LineFormat:
         return [unescape(value) for value in values] if "\\x" in line else values
 
     return LineFormat(names, split)
+
+
+def alb_format() -> LineFormat:
+    """Return the columns of the access log of an AWS application load balancer.
+
+    Its lines begin with one of six types. Other lines are told by that, without being split at 14 places.
+    """
+    whole = parse_log_format(ALB)
+    return LineFormat(whole.names, lambda line: whole.split(line) if line.startswith(_ALB_TYPES) else None)
 
 
 def _find_unescaped(line: str, text: str, at: int, end: int) -> int:

@@ -24,13 +24,13 @@ from toolkit.analysis.sources.line_to_call import (
     transform_query,
 )
 from toolkit.analysis.sources.log_formats import (
-    ALB,
     ALB_LATENCIES,
     COMBINED,
     COMMON,
     MESSAGE_COLUMNS,
     ColumnMap,
     LineFormat,
+    alb_format,
     csv_format,
     is_csv_header,
     parse_log_format,
@@ -85,8 +85,8 @@ class LogReader:
         self.names = column_names(columns)
         self.given = frozenset(columns or ())
         self.wanted = frozenset({*MESSAGE_COLUMNS, *(name for names in self.names.values() for name in names)})
-        formats = (log_format,) if log_format is not None else (ALB, COMBINED, COMMON)
-        self.formats = tuple(map(parse_log_format, formats))
+        known = alb_format(), parse_log_format(COMBINED), parse_log_format(COMMON)
+        self.formats = known if log_format is None else (parse_log_format(log_format),)
         self.encoding, self.timezone = encoding, parse_timezone(timezone)
         self.digests = RecordBuilder.of("", "", "", master_secret or secrets.token_hex())
 
