@@ -21,7 +21,7 @@ from toolkit.report.write_files import STEM
 _COLOURS = {"held": KIND_COLOURS[Kind.OK.value], "missed": KIND_COLOURS[Kind.SERVER.value]}
 _TRIALS = (
     table_columns.text("name", "trial"),
-    table_columns.number("load"),
+    table_columns.computed("load", lambda row: f"{row['load']:,g}", is_number=True),
     table_columns.computed("result", lambda row: _badge(str(row["result"]))),
     table_columns.duration("duration_s", "length"),
     table_columns.count("messages"),

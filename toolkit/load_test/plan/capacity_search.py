@@ -41,6 +41,7 @@ _TOLERANCE      of the width, within which a border may be placed beside its ide
 _DOUBTS         trials after which a doubt is believed; _MOST_DOUBTS below a load at which the service was judged
 _NEAR           a bound by a doubt must be above the missed load by this factor: near its own limit, a generator adds to
                 the service's times before it is found out. _PROVEN: so must a load at which the service was judged.
+                If the generator was in doubt once at the interval or above, that load must be above it by _NEAR too.
 """
 
 from __future__ import annotations
@@ -413,6 +414,9 @@ def conclude(plan: SearchPlan, trials: Sequence[Trial], why: str = "") -> Conclu
     verdicts, bound = judge_all(trials), _bound(trials)
     interval = find_interval(verdicts)
     proven = max((it.load for it in trials if it.doubt is None), default=0.0)
+    if bound is None and interval is not None and proven < interval.missed.load * _NEAR:
+        nearby = (it for it in trials if it.doubt is Doubt.GENERATOR and it.load >= interval.held.load)
+        bound = min(nearby, key=lambda it: it.load, default=None)
     if bound is not None and (
         interval is None or bound.load < interval.missed.load * _NEAR or proven < interval.missed.load * _PROVEN
     ):
