@@ -1,7 +1,7 @@
 """Measure what the sandbox costs a test suite, and run the examples again and again.
 
-``start`` prints the median and the largest of several starts. ``flakes`` runs each test of examples/ ``--repeat``
-times, with eight workers of xdist; this file is also the pytest plugin that repeats them.
+``start`` prints the times of several starts; CPU time depends less on what else runs. ``flakes`` runs each test of
+examples/ ``--repeat`` times, with eight workers of xdist; this file is also the pytest plugin that repeats them.
 """
 
 from __future__ import annotations
@@ -26,28 +26,30 @@ IN_PROCESS = {
     "import toolkit": "import toolkit",
     "import toolkit.testing": "import toolkit.testing",
     "the plugin in a suite that does not use it": "import pytest; begin(); import toolkit.pytest_plugin",
-    "with sandbox(), after imports": "from toolkit.testing import sandbox; begin(); sandbox().__enter__()",
+    "with sandbox(), after imports": "from toolkit.testing import sandbox; begin(); it = sandbox(); it.__enter__()",
 }
 TIMED = """
 import os, time
 def begin():
-    global began_s
-    began_s = time.perf_counter()
+    global began_s, cpu_s
+    began_s, cpu_s = time.perf_counter(), time.process_time()
 begin()
 {code}
-print((time.perf_counter() - began_s) * 1000, flush=True)
+print((time.perf_counter() - began_s) * 1000, (time.process_time() - cpu_s) * 1000, flush=True)
 os._exit(0)
 """
 
 
-def in_process_ms(code: str) -> float:
-    """Return how long code takes in a fresh interpreter; it calls ``begin`` after what doesn't count."""
+def in_process_ms(code: str) -> tuple[float, float]:
+    """Return the time and the CPU time of code in a fresh interpreter; it calls ``begin`` after uncounted steps."""
     done = subprocess.run([sys.executable, "-c", TIMED.format(code=code)], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    took_ms, cpu_ms = map(float, done.stdout.split())
+    return took_ms, cpu_ms
 
 
-def serve_ms() -> float:
-    """Return the time from the start of `smscode serve` to its first answer."""
+def serve_ms() -> tuple[float, float]:
+    """Return the time from the start of `smscode serve` to its first answer, and its CPU time until it has ended."""
+    before = os.times()
     began_s = time.perf_counter()
     command = [sys.executable, "-m", "toolkit", "serve", "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -59,15 +61,19 @@ def serve_ms() -> float:
             answer.close()
         took_ms = (time.perf_counter() - began_s) * 1000
         process.terminate()
-    return took_ms
+    after = os.times()
+    cpu_s = after.children_user - before.children_user + after.children_system - before.children_system
+    return took_ms, cpu_s * 1000
 
 
 def start(repeat: int) -> None:
     rows = {name: [in_process_ms(code) for _ in range(repeat)] for name, code in IN_PROCESS.items()}
     rows["smscode serve to its first answer"] = [serve_ms() for _ in range(repeat)]
-    print(f"| {repeat} starts each, load average {os.getloadavg()[0]:.1f} | median ms | largest ms |\n|---|---:|---:|")
+    print(f"| {repeat} starts each, load average {os.getloadavg()[0]:.1f} | median ms | largest ms | median CPU ms |")
+    print("|---|---:|---:|---:|")
     for name, found in rows.items():
-        print(f"| {name} | {statistics.median(found):.1f} | {max(found):.1f} |")
+        took_ms, cpu_ms = zip(*found, strict=True)
+        print(f"| {name} | {statistics.median(took_ms):.1f} | {max(took_ms):.1f} | {statistics.median(cpu_ms):.1f} |")
 
 
 def flakes(repeat: int) -> int:

@@ -70,3 +70,11 @@ def test_a_loaded_state_equals_the_one_that_wrote_the_rows(tmp_path: Path, missi
     assert [loaded.sends.get(key) for key in keys] == [live.sends.get(key) for key in keys]
     assert failure_waits(loaded, loaded.newest_ms) == failure_waits(live, loaded.newest_ms)
     assert loaded.app_sends[1].end == live.app_sends[1].end
+
+
+@pytest.mark.parametrize(("is_durable", "level"), [(True, 2), (False, 0)])
+def test_a_commit_waits_for_the_disk_unless_the_store_is_for_one_process(
+    tmp_path: Path, is_durable: bool, level: int
+) -> None:
+    with closing(tables.connect(tmp_path / "store.db", is_durable)) as db:
+        assert db.execute("PRAGMA synchronous").fetchone()[0] == level

@@ -103,7 +103,7 @@ class SqliteStore:
         try:
             db = stack.enter_context(closing(tables.connect(path, is_durable)))
             reader = stack.enter_context(closing(tables.connect_to_read(path)))
-            digests = Digests(read_key(beside(path, ".key"), is_new=tables.is_empty(db)))
+            digests = Digests(read_key(beside(path, ".key"), tables.is_empty(db), is_durable))
             tables.check_key(db, digests)
             state = tables.load(db, policy, digests, progress or LoadProgress())
             clock = Clock(speed, tables.read_anchor(db), wall, elapsed, state.newest_ms)

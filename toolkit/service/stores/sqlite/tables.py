@@ -85,8 +85,8 @@ def connect(path: Path, is_durable: bool = True) -> sqlite3.Connection:
         raise RunError(
             f"{path}: not a store of this version (schema {version}, expected {_VERSION}): choose another file"
         )
-    db.execute("PRAGMA journal_mode=WAL")
     db.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'OFF'}")
+    db.execute("PRAGMA journal_mode=WAL")
     if is_new:
         db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
     db.execute(_TOP_UPS)
