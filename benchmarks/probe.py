@@ -62,7 +62,7 @@ def simulated(seeds: int, workers: int) -> None:
                 unreached += not is_reached
             if not all(right for right, is_reached in zip(run.is_right, reached, strict=True) if is_reached):
                 failed.append(seed)
-                print(f"seed {seed}: {run.limiter} | found: {'; '.join(map(str, run.findings.rules))}")
+                print(f"seed {seed}: {run.limiter} | found: {'; '.join(map(str, run.findings.rules))}", flush=True)
             wrong += len(wrong_rules(run))
             ratios.append(run.findings.messages / run.limiter.limit)
             cpu_s.append(took_s)

@@ -103,7 +103,11 @@ def probe(limiter: Limiter, seed: int, max_messages: int | None = None, duration
         took_s = random.lognormvariate(-3.2, 0.5)
         decided = now + took_s * random.random()
         keys = [APP if limiter.scope(n) is Scope.APP else due.mobile for n in range(len(limiter.rules))]
-        is_ok = all(rule.allows(accepted.get(key, ()), decided) for rule, key in zip(limiter.rules, keys, strict=True))
+        allow = [rule.allows(accepted.get(key, ()), decided) for rule, key in zip(limiter.rules, keys, strict=True)]
+        is_ok = all(allow)
+        if allow.count(False) == 1:
+            number = allow.index(False)
+            refused_alone[number].add((keys[number], len(accepted.get(keys[number], ()))))
         if is_ok:
             for key in (APP, due.mobile):
                 accepted.setdefault(key, []).append(decided)
