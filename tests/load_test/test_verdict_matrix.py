@@ -91,7 +91,8 @@ class Cell:
         self.exit_code, self.stderr, self.folder = exit_code, stderr, folder
         self.summary: dict[str, Any] = json.loads((folder / "run.json").read_text())
         self.run_json = {it["threshold"]: it["status"] for it in self.summary["verdicts"]}
-        rows = re.findall(r"^(PASS|FAIL|NO_DATA) +(\S.*?)(?:  .*)?$", stdout, re.MULTILINE)
+        table = stdout.partition("\nThresholds")[2]
+        rows = re.findall(r"^(PASS|FAIL|NO_DATA) +(\S.*?)(?:  .*)?$", table, re.MULTILINE)
         self.shell = {threshold: status for status, threshold in rows}
         self.reasons = [line.removeprefix("smscode: ") for line in stderr.splitlines() if line.startswith("smscode: ")]
         cases = dict(_read_junit(folder / "junit.xml"))
