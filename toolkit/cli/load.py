@@ -121,13 +121,6 @@ def load(
         frequency_limits: PASS
         ...
 
-        Search the highest rate at which a send stays fast enough:
-
-        $ smscode load --find-capacity --limit 'p99(send.caller_ms) < 50' --max-duration 30m
-        ...
-        holds 3,050/s, misses 3,180/s; p99(send.caller_ms) < 50 is missed first
-        ...
-
     """
     from toolkit.load_and_report import LoadTest, conclude, read_options
     from toolkit.settings import find_target, load_price
