@@ -79,7 +79,18 @@ def test_the_help_fits_into_its_terminal(path: tuple[str, ...], width: int) -> N
 def test_the_options_of_a_load_test_are_in_groups() -> None:
     done = smscode("load", "--help")
     headings = re.findall(r"^(\w[\w ]*):$", done.stdout, re.MULTILINE)
-    groups = ["Target", "Load", "Data", "HTTP", "Budget", "Verdict", "Expected service", "Monitoring", "Output"]
+    groups = [
+        "Target",
+        "Load",
+        "Data",
+        "HTTP",
+        "Budget",
+        "Verdict",
+        "Capacity",
+        "Expected service",
+        "Monitoring",
+        "Output",
+    ]
     assert headings == ["Arguments", *groups, "Options", "Examples"]
     assert "--help" in done.stdout.partition("\nOptions:\n")[2].partition("Examples:")[0]
 
