@@ -24,8 +24,9 @@ def digest(result: RunResult) -> RunDigest:
     verdict = "PASS" if result.verdicts or result.checks else ""
     if result.reasons:
         verdict = "FAIL" if result.reasons[0].code in _FAILURES else "INCONCLUSIVE"
-    reasons = tuple(it.text for it in result.reasons)
-    return RunDigest(verdict, mask_text(_headline(result)), reasons, tuple(_facts(result)))
+    reasons = tuple(mask_text(it.text) for it in result.reasons)
+    facts = tuple(Fact(it.label, mask_text(it.value)) for it in _facts(result))
+    return RunDigest(verdict, mask_text(_headline(result)), reasons, facts)
 
 
 def _headline(result: RunResult) -> str:
@@ -71,4 +72,4 @@ def _facts(result: RunResult) -> Iterator[Fact]:
     yield Fact("return codes", "  ".join(codes + [f"{more} more"] * (more > 0)) or number_format.MISSING)
     if "ended" in settings:
         target = f"the target: {settings['saturation']}" if settings.get("saturation") else "none"
-        yield Fact("bottleneck", mask_text(str(settings.get("bottleneck") or target)))
+        yield Fact("bottleneck", str(settings.get("bottleneck") or target))
