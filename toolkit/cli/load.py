@@ -128,6 +128,8 @@ def load(
     if scenario.startswith("-"):
         raise InputError(f"name the locustfile before --, e.g. smscode load my_locustfile.py -- {scenario}")
     own = tuple(own_options or ())
+    if own and not own[0].startswith("-"):
+        raise InputError(f"got unexpected extra argument(s) ({' '.join(own)}); see smscode load --help")
     read = read_options(scenario, options)
     configured = find_target(base_url=base_url, app_key=app_key, temp_id=temp_id)
     if read.find_capacity:
