@@ -251,7 +251,7 @@ def test_a_figure_is_rounded_alike_in_all_its_places(tmp_path: Path) -> None:
         "page": re.sub(r"<svg.*?</svg>|<style.*?</style>| style=\S+ \S+", "", page, flags=re.DOTALL),
         "Markdown": (tmp_path / "report.md").read_text(),
         "JSON": json.dumps(json.loads((tmp_path / "report.json").read_text())["findings"], ensure_ascii=False),
-        "shell": done.stdout,
+        "shell": re.sub(r"messages +at most .*", "", done.stdout),  # the failed sends may have been billed, too
     }
     figures = {
         "31.6": r"\b31\.[56]\d*",  # p99, ms

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from toolkit import number_format
+from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
 from toolkit.report.model import Fact, RunDigest
@@ -63,7 +64,9 @@ def _facts(result: RunResult) -> Iterator[Fact]:
             yield Fact(f"{endpoint}, ms", "  ".join(shown))
     spent: Any = result.summary["spent"]
     cost = f", {number_format.money(float(spent['cost']), spent['currency'])}" if spent["cost"] is not None else ""
-    yield Fact("messages", f"{spent['messages']:,}{cost}")
+    accepted = result.outcomes.get((Endpoint.SEND, ReturnCode.SUCCESS), 0)
+    at_most = "at most " if spent["messages"] != accepted else ""  # failed sends may have been billed, too
+    yield Fact("messages", f"{at_most}{spent['messages']:,}{cost}")
     by_outcome: Counter[int | str] = Counter()
     for (_, outcome), count in result.outcomes.items():
         by_outcome[outcome] += count
