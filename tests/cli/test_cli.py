@@ -62,7 +62,7 @@ def test_a_code_is_sent_and_verified(sandbox: Running) -> None:
         (["--mobiles", "file:no-such"], "invalid --mobiles 'file:no-such'"),
         (["replay", "--recording", "no-such"], "invalid --recording 'no-such': expected the folder of a finished run"),
         (["soak", "--limit", "ok_ratio(send) >= 99%"], "--limit has no effect on the scenario soak"),
-        (["--rate", "50", "--limit", "ok_ratio(send) >= 99%"], "--limit needs a rate that rises"),
+        (["--rate", "50", "--limit", "ok_ratio(send) >= 99%"], "--limit needs --find-capacity, or a rate that rises"),
         (["--recording", "."], "--recording has no effect on the scenario throughput"),
         (["--out", "nosuch://bucket/runs"], "nosuch://"),
     ],
