@@ -7,11 +7,13 @@ hundred (httpx#3215).
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
-from contextlib import aclosing
-from typing import Self, cast
+from contextlib import aclosing, suppress
+from typing import Any, Self, cast
+from weakref import WeakSet
 
 import httpx
 
@@ -70,7 +72,8 @@ class AsyncClient:
         self._timeouts = self._core.timeout.durations()
         if transport is None:
             del self._timeouts["read"], self._timeouts["write"]  # aiohttp would restart them with each byte
-        self._transport = transport or _build_transport(context, hop)
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._transport = transport or _build_transport(context, hop, self._sockets)
         self._slots = asyncio.Semaphore(max_connections)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -117,6 +120,9 @@ class AsyncClient:
         """Close the connections."""
         self._core.is_closed = True
         await self._transport.aclose()
+        for opened in self._sockets:  # asyncio waits up to 30 s for the end of a TLS connection that was given up
+            with suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,7 +134,10 @@ class AsyncClient:
         return f"AsyncClient{self._core!r}"
 
 
-def _build_transport(ssl_context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> httpx.AsyncBaseTransport:
+def _build_transport(
+    ssl_context: ssl.SSLContext | None, proxy: httpx.Proxy | None, sockets: WeakSet[socket.socket]
+) -> httpx.AsyncBaseTransport:
+    """Return a transport over aiohttp, which adds the sockets that it opens to ``sockets``."""
     import aiohttp
     from aiohttp.connector import NEEDS_CLEANUP_CLOSED
     from httpx_aiohttp import AiohttpTransport
@@ -140,8 +149,14 @@ def _build_transport(ssl_context: ssl.SSLContext | None, proxy: httpx.Proxy | No
         proxy = httpx.Proxy(proxy.url, headers={**proxy.headers, **authorization})
         headers = {} if ssl_context else authorization
 
+    def open_socket(address: tuple[Any, ...]) -> socket.socket:
+        opened = socket.socket(*address[:3])
+        sockets.add(opened)
+        return opened
+
     def open_session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
+            socket_factory=open_socket,
             limit=0,  # see ``_wait_for_slot``
             keepalive_timeout=KEEPALIVE_S,
             ssl=ssl_context or True,
