@@ -10,6 +10,7 @@ import logging
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import cache
 from itertools import chain, takewhile
 from pathlib import Path
@@ -79,18 +80,21 @@ def connect(path: Path, is_durable: bool = True) -> sqlite3.Connection:
         RunError: if the file is not a store of this version.
     """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=_STATEMENTS)
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    is_new = version == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if not is_new and version != _VERSION:
-        raise RunError(
-            f"{path}: not a store of this version (schema {version}, expected {_VERSION}): choose another file"
-        )
-    db.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'OFF'}")
-    db.execute("PRAGMA journal_mode=WAL")
-    if is_new:
-        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
-    db.execute(_TOP_UPS)
-    db.execute(_EMPTIED)
+    with ExitStack() as closing_it:
+        closing_it.callback(db.close)
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        is_new = version == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not is_new and version != _VERSION:
+            raise RunError(
+                f"{path}: not a store of this version (schema {version}, expected {_VERSION}): choose another file"
+            )
+        db.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'OFF'}")
+        db.execute("PRAGMA journal_mode=WAL")
+        if is_new:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+        db.execute(_TOP_UPS)
+        db.execute(_EMPTIED)
+        closing_it.pop_all()
     return db
 
 
