@@ -70,6 +70,7 @@ def wait_for_match(file: Path, pattern: str) -> str:
 def it(lab: str, browser: Browser) -> Iterator[Watched]:
     with watched(browser) as page:
         page.page.goto(lab.replace("/lab?", f"/lab/tree/{NAME}?"))
+        page.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()  # else the keys are lost
         page.page.locator(".jp-CodeCell .cm-content").click()
         page.page.keyboard.press("Shift+Enter")
         page.page.locator(".sms-form").wait_for()
