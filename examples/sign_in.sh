@@ -5,7 +5,7 @@ mobile=13800138000
 place=$(mktemp -d)
 smscode serve --port 0 >"$place/settings" &
 trap 'kill $!; wait; rm -r "$place"' EXIT
-until grep -q SMSCODE_TEMP_ID "$place/settings"; do
+until grep -qs SMSCODE_TEMP_ID "$place/settings"; do
     kill -0 $! || exit 1
     sleep 0.1
 done

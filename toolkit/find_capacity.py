@@ -310,7 +310,7 @@ def _read_calls(
     frame = collect(lazy(result.calls).select(names))
     texts = {name: frame[name].astype("string").fillna("").to_numpy(str) for name in ("endpoint", "kind", "error")}
     codes = frame["return_code"].astype("Int64").astype("string").fillna("").to_numpy(str)
-    latency_ms = frame["latency_ns"].fillna(0).to_numpy(np.float64) / 1e6
+    latency_ms = frame["latency_ns"].to_numpy(np.float64) / 1e6
     wait_ms = frame["wait_ns"].fillna(0).to_numpy(np.float64) / 1e6
     due_s = frame["started_ns"].to_numpy(np.float64) / 1e9 - wait_ms / 1e3
     due_s = due_s - (due_s.min() if due_s.size else 0.0) - warm_up_s

@@ -94,3 +94,17 @@ def test_the_calls_of_the_warm_up_count_for_no_threshold(call: Callable[..., Cal
 def test_a_run_that_ended_in_its_warm_up_has_no_data(call: Callable[..., CallRecord]) -> None:
     (verdict,) = result([call(Endpoint.SEND, 50000)], "failed < 1%", warm_up_s=60.0).verdicts
     assert verdict.status is Status.NO_DATA
+
+
+def test_a_minute_without_calls_misses_a_rate_that_the_whole_run_meets(call: Callable[..., CallRecord]) -> None:
+    start_ns = call(Endpoint.SEND, 50000).started_ns
+    records = [
+        call(Endpoint.SEND, 50000, started_ns=start_ns + second * SECOND)
+        for second in range(3600)
+        if not 300 <= second < 361
+    ]
+    whole, windowed, upper = result(
+        records, "rate(send) > 0.5/s", "rate(send, 1m) > 0.5/s", "rate(send, 1m) < 2/s"
+    ).verdicts
+    assert (whole.status, windowed.status, upper.status) == (Status.PASS, Status.FAIL, Status.PASS)
+    assert windowed.value == 0

@@ -210,12 +210,14 @@ PARTS = [
     [
         ("max(send.caller_ms, 5s) < 10", Status.PASS, 9),
         ("max(send.caller_ms, 5s) < 9", Status.FAIL, 9),
-        ("rate(send, 5s) > 1/s", Status.PASS, 2),
-        ("rate(send, 5s) > 2/s", Status.FAIL, 2),
+        ("rate(send, 5s) > 1/s", Status.FAIL, 0),  # the second part has no calls
+        ("rate(send, 5s) < 7/s", Status.PASS, 6),
+        ("rate(send, 5s) < 6/s", Status.FAIL, 6),
+        ("rate(verify, 5s) < 6/s", Status.NO_DATA, None),
         ("max(verify.caller_ms, 5s) < 9", Status.NO_DATA, None),
     ],
 )
-def test_the_worst_part_of_a_run_decides_and_parts_without_calls_are_left_out(
+def test_the_worst_part_of_a_run_decides_and_one_without_calls_only_misses_rates(
     text: str, status: Status, value: float | None
 ) -> None:
     asked: list[float] = []

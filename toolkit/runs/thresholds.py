@@ -34,7 +34,8 @@ Arrivals are those of an open loop. One that waited for a connection in vain was
 in no other metric.
 
 With a window the worst part of the run decides: a threshold over 5m must be met by the calls that were due in any five
-minutes. A new window begins after every tenth of its length. A part without calls is left out; in a run that is
+minutes. A new window begins after every tenth of its length. A part without calls misses a lower bound of a
+rate, and is left out otherwise; in a run that is
 shorter than the window there is no data.
 
 With ``abort after`` a run is ended early if all calls so far miss the threshold after that time. A threshold on a
@@ -325,9 +326,13 @@ def judge(threshold: Threshold, figures: RunFigures) -> Verdict:
 
 
 def judge_part(threshold: Threshold, part: RunFigures) -> Verdict | None:
-    """Compare a threshold that has a window with one part of a run; None if the part has no calls to measure."""
+    """Compare a threshold that has a window with one part of a run; None if the part has no calls to measure.
+
+    A part without calls has a rate of 0, which misses a lower bound and proves nothing for an upper one.
+    """
     if threshold.metric.value(part) is None:
-        return None
+        is_missed = isinstance(threshold.metric, Rate) and not _COMPARISONS[threshold.comparison](0.0, threshold.limit)
+        return Verdict(threshold, Status.FAIL, 0.0) if is_missed else None
     return replace(judge(replace(threshold, window_s=None), part), threshold=threshold)
 
 
