@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit import number_format
+from toolkit.api.errors import ReturnCodeError
 from toolkit.cli.command import WIDTH
 from toolkit.cli.output import Json, end_interrupted, fail, say, show, show_json
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
@@ -134,8 +135,14 @@ def probe(
     show_json(findings.as_json()) if as_json else _show(findings, cost)
     if interrupt:
         end_interrupted(interrupt)
+    if isinstance(planner.problem, ReturnCodeError):
+        fail(findings.stopped, ExitCode.REFUSED)
     if not findings.messages + findings.refused:
         fail(findings.stopped, ExitCode.NO_ANSWER)
+    if findings.messages - findings.unknown + findings.refused == 0:
+        fail(f"no send got a usable response: {findings.stopped}", ExitCode.FAILED)
+    if planner.problem:
+        fail(f"the probe was cut off: {findings.stopped}", ExitCode.FAILED)
 
 
 class _Progress:

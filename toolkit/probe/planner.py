@@ -32,6 +32,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from toolkit.api.errors import CallError
 from toolkit.probe.hypotheses import APP, NEGLIGIBLE, Limit, new_limit
 from toolkit.probe.limiter_models import Floats, Rules, Scope
 
@@ -86,6 +87,8 @@ class Planner:
         until_s: Time of the last send.
         min_gap_s: Minimum time between two sends.
         seeks_app: Whether the second half of the messages may go to other mobiles, to reach limits of the app.
+        stopped: Why the probe ended, in words.
+        problem: The error that cut the probe off.
     """
 
     mobiles: int
@@ -101,6 +104,7 @@ class Planner:
     tolerance_s: float = _MIN_TOLERANCE_S
     retired: set[int] = field(default_factory=set)
     stopped: str = ""
+    problem: CallError | None = None
     _refused_s: dict[int, float] = field(default_factory=dict)  # the last refusal since an accepted send
     _claims_s: dict[int, float] = field(default_factory=dict)  # until when Retry-After says to wait
     _delay_until_s: float | None = None

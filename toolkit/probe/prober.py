@@ -95,11 +95,12 @@ def run_probe(
             except NotConnectedError as problem:  # nothing was sent
                 failures += 1
                 if failures == _MAX_FAILURES:
-                    planner.stopped = str(problem)
+                    planner.stopped, planner.problem = str(problem), problem
                     break
                 clock.wait_until(clock.now() + _RETRY_S * clock.speed, is_stopped)
             except ReturnCodeError as problem:
                 planner.stopped = f"the API refused a send for another reason: {problem}"
+                planner.problem = problem
                 break
             open_send = None
     except KeyboardInterrupt:
