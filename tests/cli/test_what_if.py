@@ -54,6 +54,14 @@ def test_new_prices_and_a_block_list_keep_the_recorded_rules(folder: Path) -> No
     assert rows[1]["money_saved"] == -3.0
 
 
+def test_new_prices_in_another_currency_are_refused(folder: Path) -> None:
+    (folder / "dollars.toml").write_text(PRICES.replace("CNY", "USD"), encoding="utf-8")
+    options = ["--prices", "prices.toml", "--new-prices", "dollars.toml"]
+    done = smscode("what-if", "calls.parquet", *options, cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "prices in CNY and USD can't be compared" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

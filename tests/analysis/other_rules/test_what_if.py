@@ -84,6 +84,16 @@ def test_other_prices_change_the_money_and_nothing_else() -> None:
     assert row["money_saved"] == pytest.approx(recorded["money"] - row["money"])
 
 
+def test_prices_in_two_currencies_are_refused() -> None:
+    in_dollars = RuleSet(prices=PriceList((PriceRow(YESTERDAY, Decimal("1"), "USD"),)), label="dollars")
+    for sets, prices in (([in_dollars], PRICES), ([in_dollars, RuleSet(prices=DEAR)], None)):
+        with pytest.raises(InputError, match="prices in CNY and USD can't be compared: give all in one currency"):
+            what_if(from_records(LOG), sets, prices)
+    for log_prices in (PriceList(), None):  # unknown prices have no currency
+        recorded, row = rows(what_if(from_records(LOG), [in_dollars], log_prices))
+        assert (recorded["currency"], row["currency"], row["money_saved"]) == (None, "USD", None)
+
+
 @settings(deadline=None, max_examples=10)
 @given(records=calls())
 def test_the_recorded_money_is_that_of_cost(records: list[CallRecord]) -> None:

@@ -98,7 +98,8 @@ def what_if(
         lost users and abuse, prefixes for a block list.
 
     Raises:
-        InputError: Two rule sets have the same name, ``by`` is another column, or the prices name an unknown carrier.
+        InputError: Two rule sets have the same name, ``by`` is another column, the prices name an unknown carrier, or
+            they are in two currencies.
 
     >>> what_if(calls, [RuleSet.parse("1/30s 3/1h")], prices)  # doctest: +SKIP
     """
@@ -109,6 +110,9 @@ def what_if(
     if len(set(labels)) < len(labels):
         repeated = next(it for it in labels if labels.count(it) > 1)
         raise InputError(f"the rule set {repeated!r} is given twice: give each one another label")
+    currencies = {it.currency for it in (prices, *(rule_set.prices for rule_set in sets)) if it and it.currency}
+    if len(currencies) > 1:
+        raise InputError(f"prices in {' and '.join(sorted(currencies))} can't be compared: give all in one currency")
     sends = calls if isinstance(calls, RecordedSends) else recorded_sends(calls)
     comparison = _Comparison(sends, prices or _NO_PRICES, by, round(patience_s * 1000))
     totals = [_Totals(comparison.groups) for _ in labels]
