@@ -108,3 +108,27 @@ def test_a_minute_without_calls_misses_a_rate_that_the_whole_run_meets(call: Cal
     ).verdicts
     assert (whole.status, windowed.status, upper.status) == (Status.PASS, Status.FAIL, Status.PASS)
     assert windowed.value == 0
+
+
+def test_a_call_without_a_known_wait_counts_from_its_start(call: Callable[..., CallRecord]) -> None:
+    start_ns = call(Endpoint.SEND, 50000).started_ns
+    records = [
+        call(
+            Endpoint.SEND,
+            50000,
+            started_ns=start_ns + second * SECOND,
+            latency_ns=(5_000 if second >= 90 else 5) * 10**6,
+            wait_ns=None if second >= 90 else 0,
+        )
+        for second in range(120)
+    ]
+    (verdict,) = result(records, "p99(send.latency_ms, 20s) < 250").verdicts
+    assert verdict.status is Status.FAIL
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(91, Status.NO_DATA), (99, Status.NO_DATA), (100, Status.PASS)])
+def test_a_run_must_be_as_long_as_the_window(call: Callable[..., CallRecord], seconds: int, status: Status) -> None:
+    start_ns = call(Endpoint.SEND, 50000).started_ns
+    records = [call(Endpoint.SEND, 50000, started_ns=start_ns + second * SECOND) for second in range(seconds)]
+    (verdict,) = result(records, "p99(send.latency_ms, 100s) < 250").verdicts
+    assert verdict.status is status

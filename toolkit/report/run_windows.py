@@ -31,7 +31,8 @@ from toolkit.runs.thresholds import Measure, RunFigures
 
 _SLOTS = 10  # of a window
 _BIN_RATIO = 1.001
-DUE_NS = nw.col("started_ns") - nw.col("wait_ns")
+_LEAST_PART = 0.99  # of a window: a run that was to last as long ends with its last call, a little earlier
+DUE_NS = nw.col("started_ns") - nw.col("wait_ns").fill_null(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,10 @@ def measure_windows(
     plain = table.group_by("slot", "endpoint", "return_code", "http_status", "kind", "error").agg(calls=nw.len())
     counts = collect(plain.with_columns(response_kind=RESPONSE_KIND))
     times = {measure: _count_times(table, TIME_NS[measure]) for measure in Measure}
-    slots = math.ceil(max(sending_s * NS_PER_S, int(ends["last"]) + 1 - first_ns) / slot_ns - 1e-9)
+    length_ns = max(sending_s * NS_PER_S, int(ends["last"]) + 1 - first_ns)
+    if length_ns < _LEAST_PART * window_s * NS_PER_S:
+        return []
+    slots = max(_SLOTS, math.ceil(length_ns / slot_ns - 1e-9))
     parts = []
     for first in range(slots - _SLOTS + 1):
         is_in = {"first": first, "last": first + _SLOTS - 1}
