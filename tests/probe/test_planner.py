@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from support.limited import Clock, FirstSend, LeakyBucket, Rule, Sliding, TokenBucket
 from support.probed import Limiter, draw, probe
 
+from toolkit.probe.findings import conclude
 from toolkit.probe.limiter_models import Kind, Scope
 from toolkit.probe.planner import Answer, Attempt, Planner
 
@@ -98,3 +101,47 @@ def test_retry_after_is_a_hint_when_to_ask() -> None:
     due = planner.next_send(START_S + 30.1)
     assert due is not None
     assert due.at_s == pytest.approx(START_S + 31, abs=0.5)
+
+
+def refuse(planner: Planner, mobile: int, at_s: float) -> None:
+    planner.observe(Attempt(mobile, at_s, at_s + 0.04, Answer.REFUSED))
+
+
+def test_a_mobile_that_is_refused_at_its_first_send_proves_no_rule() -> None:
+    planner = Planner(mobiles=3, max_messages=9, until_s=START_S + 1000)
+    refuse(planner, 0, START_S)
+    planner.observe(Attempt(1, START_S + 1, START_S + 1.04, Answer.ACCEPTED))
+    refuse(planner, 2, START_S + 2)
+    due = planner.next_send(START_S + 3)
+    assert due is not None
+    assert (due.mobile, planner.retired, planner.limits) == (1, {0, 2}, [])
+    findings = conclude(planner, 3.0)
+    assert findings.rule_options == ()
+    assert any("2 mobiles was refused: by sends before the probe" in it for it in findings.not_reached)
+
+
+def test_a_probe_whose_mobiles_are_all_refused_at_first_ends_without_a_rule() -> None:
+    planner = Planner(mobiles=2, max_messages=9, until_s=START_S + 1000)
+    for second, mobile in enumerate((0, 1)):
+        due = planner.next_send(START_S + second)
+        assert due is not None
+        refuse(planner, due.mobile, START_S + second)
+        assert planner.retired >= {mobile}
+    assert planner.next_send(START_S + 3) is None
+    assert "no mobile is left" in planner.stopped
+    assert conclude(planner, 3.0).rules == ()
+
+
+def test_random_answers_end_in_findings_and_not_in_an_error() -> None:
+    random = Random(1)
+    for _ in range(20):
+        planner = Planner(mobiles=4, max_messages=12, until_s=START_S + 4000)
+        now_s = START_S
+        for _ in range(60):
+            due = planner.next_send(now_s)
+            if due is None:
+                break
+            now_s = due.at_s
+            answer = Answer.ACCEPTED if random.random() < 0.5 else Answer.REFUSED
+            planner.observe(Attempt(due.mobile, now_s, now_s + 0.04, answer))
+        assert conclude(planner, now_s - START_S).messages <= 12

@@ -71,6 +71,28 @@ def test_a_target_that_cannot_be_reached_ends_the_probe() -> None:
     assert planner.stopped == "no connection to host; nothing was sent"
 
 
+def test_a_target_that_hangs_ends_the_probe_before_its_cap() -> None:
+    planner, sends = probed(*[TransportError("no answer within 10 s")] * 9, cap=9)
+    assert (planner.messages, planner.unknown, sends) == (5, 5, 5)
+    assert planner.stopped == "the last 5 sends got no usable response"
+    assert planner.problem is not None
+
+
+def test_an_interrupt_after_a_refused_connection_counts_no_message() -> None:
+    elapsed = StoppedClock()
+
+    def send(mobile: str) -> None:
+        raise NotConnectedError("no connection to host; nothing was sent")
+
+    def sleep(_: float) -> None:
+        raise KeyboardInterrupt
+
+    planner = Planner(mobiles=1, max_messages=3, until_s=START_S + 1000)
+    with pytest.raises(KeyboardInterrupt):
+        run_probe(planner, ["13800138000"], send, TargetClock(1.0, elapsed, sleep, START_S))
+    assert (planner.messages, planner.unknown) == (0, 0)
+
+
 def test_an_interrupted_send_counts() -> None:
     elapsed = StoppedClock()
     planner = Planner(mobiles=1, max_messages=3, until_s=START_S + 1000)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit import number_format
 from toolkit.api.rate_rules import ROUND_WINDOWS_S, Rule
 from toolkit.probe.hypotheses import APP, CHINA_OFFSET_S, Limit, RuleClass, bounds_s
 from toolkit.probe.limiter_models import KINDS, Kind, Rules, Scope
@@ -221,6 +222,11 @@ def _not_reached(planner: Planner, rules: tuple[FoundRule, ...], elapsed_s: floa
         yield "whether a rule counts the sends to a mobile or all of the app: that needs a second mobile"
     if elapsed_s < DAY_S:
         yield f"rules with a window longer than the probe took, {elapsed_s:,.0f} s: a daily rule needs 24 h"
+    if planner.blocked:
+        mobiles = number_format.plural(len(planner.blocked), "mobile")
+        yield f"why the first send to {mobiles} was refused: by sends before the probe, or by a limit of the app"
+    if planner.unexplained:
+        yield f"the reason of {number_format.plural(planner.unexplained, 'refusal')}, which no rule explains"
     if planner.unknown:
         yield f"the fate of {planner.unknown:,} sends: a count of the app may be too low by as many"
 

@@ -87,6 +87,10 @@ class Planner:
         until_s: Time of the last send.
         min_gap_s: Minimum time between two sends.
         seeks_app: Whether the second half of the messages may go to other mobiles, to reach limits of the app.
+        retired: Mobiles that are not used any more.
+        blocked: Mobiles that were refused at their first send, which no known limit explains, each with the number of
+            sends of the app that were accepted before.
+        unexplained: Number of refusals that no rule explains.
         stopped: Why the probe ended, in words.
         problem: The error that cut the probe off.
     """
@@ -103,6 +107,8 @@ class Planner:
     unknown: int = 0
     tolerance_s: float = _MIN_TOLERANCE_S
     retired: set[int] = field(default_factory=set)
+    blocked: dict[int, int] = field(default_factory=dict)
+    unexplained: int = 0
     stopped: str = ""
     problem: CallError | None = None
     _refused_s: dict[int, float] = field(default_factory=dict)  # the last refusal since an accepted send
@@ -155,6 +161,8 @@ class Planner:
         if not suspects and any(refusing):
             suspects = [max(range(len(refusing)), key=refusing.__getitem__)]
         if not suspects:
+            if not self.histories.get(mobile) and not self._is_blocked_by_app(mobile):
+                return
             self._add_limit(mobile, time_s, tolerance_s)
         elif len(suspects) == 1:
             limit = self.limits[suspects[0]]
@@ -165,11 +173,28 @@ class Planner:
             if limit.is_doubtful():
                 self._add_limit(mobile, time_s, tolerance_s)
 
+    def _is_blocked_by_app(self, mobile: int) -> bool:
+        """Return whether a limit of the app may have refused the first send to a mobile.
+
+        One such mobile proves nothing: it may have had sends before the probe. Two are taken as a limit of the app, if
+        the app had sent before.
+        """
+        self.blocked[mobile] = len(self.histories[APP])
+        if sum(sent > 0 for sent in self.blocked.values()) > 1:
+            self.retired -= {it for it, sent in self.blocked.items() if sent}
+            return True
+        self.retired.add(mobile)
+        return False
+
     def _add_limit(self, mobile: int, time_s: float, tolerance_s: float) -> None:
         scopes = [Scope.APP] if not self.histories.get(mobile) else list(Scope)
         for limit in self.limits:  # the new limit may have caused all refusals since the last accepted send
             limit.forget_refusals(mobile, self.histories, tolerance_s)
-        self.limits.append(new_limit(mobile, time_s, self.histories, tolerance_s, scopes))
+        limit = new_limit(mobile, time_s, self.histories, tolerance_s, scopes)
+        if len(limit.candidates):
+            self.limits.append(limit)
+        else:
+            self.unexplained += 1
 
     # Plan
 
@@ -179,7 +204,7 @@ class Planner:
         if self.messages >= self.max_messages:
             self.stopped = f"all {self.max_messages} messages were used"
         elif not usable:
-            self.stopped = "the fate of a send to each mobile is unknown"
+            self.stopped = "no mobile is left: the first send to each was refused, or the fate of one is unknown"
         else:
             found = self._choose(usable, now_s)
             if found.at_s <= self.until_s:

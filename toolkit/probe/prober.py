@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from toolkit.api.errors import CallError, NotConnectedError, ReturnCodeError
+from toolkit.api.errors import CallError, NotConnectedError, ReturnCodeError, TransportError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.probe.findings import find_rules
 from toolkit.probe.planner import Answer, Attempt, NextSend, Planner
@@ -90,9 +90,15 @@ def run_probe(
             try:
                 answer, retry_after_s = _ask(send, mobiles[due.mobile])
                 wait_s = None if retry_after_s is None else retry_after_s * clock.speed  # the header is in real time
-                planner.observe(Attempt(*open_send, clock.now(), answer, wait_s))
-                failures = 0
+                attempt, open_send = Attempt(*open_send, clock.now(), answer, wait_s), None
+                planner.observe(attempt)
+                failures = failures + 1 if answer is Answer.UNKNOWN else 0
+                if failures == _MAX_FAILURES:
+                    planner.stopped = f"the last {failures} sends got no usable response"
+                    planner.problem = TransportError(planner.stopped)
+                    break
             except NotConnectedError as problem:  # nothing was sent
+                open_send = None
                 failures += 1
                 if failures == _MAX_FAILURES:
                     planner.stopped, planner.problem = str(problem), problem
@@ -102,7 +108,6 @@ def run_probe(
                 planner.stopped = f"the API refused a send for another reason: {problem}"
                 planner.problem = problem
                 break
-            open_send = None
     except KeyboardInterrupt:
         planner.stopped = "it was interrupted"
         if open_send:  # it may have been accepted
