@@ -132,6 +132,13 @@ def _check_percentage(text: str) -> str:
         raise ValueError("not a share in percent") from None
 
 
+def _check_limit(text: str) -> str:
+    limit = parse_threshold(text)
+    if limit.window_s is not None:
+        raise InputError("a limit is judged at each load as a whole: leave the window out")
+    return str(limit)
+
+
 def _check_width(text: str) -> str:
     if not float(_check_percentage(text).removesuffix("%")) > 0:
         raise ValueError("not above 0")
@@ -182,6 +189,7 @@ def _check_label(text: str) -> str:
     return text.strip()
 
 
+_Limit = Annotated[str, AfterValidator(_check_limit)]
 _Condition = Annotated[str, AfterValidator(lambda text: str(parse_threshold(text)))]
 _Header = Annotated[str, AfterValidator(lambda text: ": ".join(parse_header(text)))]
 _Rule = Annotated[str, AfterValidator(lambda text: str(Rule.parse(text)))]
@@ -606,7 +614,7 @@ class LoadOptions(BaseModel):
         ),
     ] = 5.0
     limits: Annotated[
-        tuple[_Condition, ...],
+        tuple[_Limit, ...],
         BeforeValidator(_join_conditions),
         Option(
             "Threshold that defines a sustainable load: --find-capacity searches the highest one, and the scenario"
@@ -818,8 +826,6 @@ class LoadOptions(BaseModel):
             raise InputError(f"--warm-up {self.warm_up_s:g}s leaves nothing to judge: give a longer --duration")
         if self.client_key and not self.client_cert:
             raise InputError("--client-key needs the certificate that it belongs to: give --client-cert")
-        if windowed := [it for it in self.limits if parse_threshold(it).window_s]:
-            raise InputError(f"--limit {windowed[0]!r} has a window, but is judged at each rate: leave the window out")
         self._check_search()
         self.expectations()
         return self
