@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from support.forms import press, type_into
+from support.service import Running
 
 from toolkit.forms import CapacityForm, Sandbox
 from toolkit.forms.inputs.load_options import USERS
+from toolkit.forms.inputs.target_chooser import CONFIGURED, SANDBOX
 from toolkit.runs.exit_codes import ExitCode
 
 
@@ -36,12 +38,22 @@ def test_a_search_shows_its_trials_and_what_it_could_not_settle(form: CapacityFo
 
 @pytest.mark.parametrize(
     ("field", "text"),
-    [("first", "0"), ("limits", "fast"), ("duration", "12"), ("width", "0%"), ("max_duration", "x"), ("limits", "")],
+    [
+        ("first", "0"),
+        ("limits", "fast"),
+        ("limits", ""),
+        ("limits", "p99(send.caller_ms) > 250"),
+        ("limits", "p99(send.caller_ms, 5m) < 250"),
+        ("duration", "12"),
+        ("width", "0%"),
+        ("max_duration", "x"),
+        ("messages", "0"),
+    ],
 )
 def test_what_cannot_be_used_is_refused_beside_its_field(form: CapacityForm, field: str, text: str) -> None:
     type_into(getattr(form, field), text)
     press(form.start)
-    assert getattr(form, field).error
+    assert [name for name, it in vars(form).items() if getattr(it, "error", "")] == [field]
     assert not form._work.is_busy
 
 
@@ -49,3 +61,41 @@ def test_a_limit_that_a_low_load_misses_is_refused_beside_its_field(form: Capaci
     type_into(form.limits, "rate(send) > 9/s")
     press(form.start)
     assert "can't be searched" in form.limits.error
+
+
+def test_a_real_target_is_searched_only_once_that_was_confirmed(
+    shared: Sandbox, configured: Running, tmp_path: Path
+) -> None:
+    form = CapacityForm(shared, tmp_path / "runs")
+    form.chooser.choice.value = CONFIGURED
+    form.pace.value = USERS
+    type_into(form.first, "1")
+    type_into(form.duration, "1s")
+    type_into(form.messages, "5")
+    press(form.start)
+    assert not form._work.is_busy
+    assert not (tmp_path / "runs").exists()
+    assert "5 messages" in form._question.html
+    assert "0.23 CNY" in form._question.html
+    assert (form._confirmation.layout.display, form.start.disabled) == ("", True)
+    press(form.confirm)
+    form.wait()
+    (found,) = form.results
+    assert 0 < found["messages"] <= 5
+    assert found["settings"]["target"] == configured.url
+    assert form._confirmation.layout.display == "none"
+
+
+def test_another_choice_of_the_target_or_cancel_drops_the_search(
+    shared: Sandbox, configured: Running, tmp_path: Path
+) -> None:
+    form = CapacityForm(shared, tmp_path / "runs")
+    type_into(form.messages, "5")
+    for drop in (lambda: press(form.cancel), lambda: setattr(form.chooser.choice, "value", SANDBOX)):
+        form.chooser.choice.value = CONFIGURED
+        press(form.start)
+        drop()
+        form.start_pending()
+        assert not form._work.is_busy
+        assert (form._confirmation.layout.display, form.start.disabled) == ("none", False)
+    assert not (tmp_path / "runs").exists()

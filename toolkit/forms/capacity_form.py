@@ -17,7 +17,7 @@ from toolkit.forms.inputs.load_options import RATE, USERS, check_field, option_f
 from toolkit.forms.inputs.target_chooser import TargetChooser
 from toolkit.forms.parts import capacity_chart
 from toolkit.forms.parts.background_task import BackgroundTask
-from toolkit.forms.parts.load_result import runs_html
+from toolkit.forms.parts.load_result import question_html, runs_html
 from toolkit.forms.parts.running_load_tests import LoadTestRunner
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.chart import Chart
@@ -28,9 +28,11 @@ from toolkit.load_and_report import LONG_TRIAL, LoadTest, new_folder
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.load_test.launch.scenarios import scenarios
 from toolkit.load_test.plan.capacity_search import NextTrial
+from toolkit.load_test.plan.expectations import check_limit
 from toolkit.load_test.plan.options import LoadOptions, parse_option
 from toolkit.runs.progress import Progress
-from toolkit.settings import Target, load_price
+from toolkit.runs.thresholds import parse_threshold
+from toolkit.settings import Price, Target, load_price
 
 
 class CapacityForm:
@@ -44,7 +46,8 @@ class CapacityForm:
         self._own = Sandbox() if sandbox is None else None
         self._out = Path(out)
         self.results: list[dict[str, Any]] = []
-        self.chooser = TargetChooser(sandbox or self._own or Sandbox(), lambda: None)
+        self._pending: CapacitySearch | None = None
+        self.chooser = TargetChooser(sandbox or self._own or Sandbox(), self.drop_pending)
         self.scenario = widgets.Dropdown(description="Scenario", options=sorted(scenarios()), value="throughput")
         ways = [("Arrival rate", RATE), ("Users", USERS)]
         self.pace = widgets.Dropdown(description="Load", options=ways)
@@ -60,23 +63,43 @@ class CapacityForm:
         self.width = option_field("width")
         self.start = widgets.Button(description="Find capacity", button_style="primary")
         self.stop = widgets.Button(description="Stop")
-        self._progress, self._result = HtmlPanel(live=True), HtmlPanel(render("no_capacity"), live=True)
+        self.confirm = widgets.Button(description="Start search", button_style="danger")
+        self.cancel = widgets.Button(description="Cancel")
+        self._question, self._progress = HtmlPanel(live=True), HtmlPanel(live=True)
+        self._confirmation = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
+        self._result = HtmlPanel(render("no_capacity"), live=True)
         self.chart, self._trials = Chart(), HtmlPanel()
         self._work = BackgroundTask(self._show_busy, self._show_problem)
         self._running = LoadTestRunner(self._work, self._result, HtmlPanel(runs_html([])))
         self.pace.observe(lambda _: self._choose_load(), "value")
         self.start.on_click(lambda _: self.begin())
         self.stop.on_click(lambda _: self.stop_search())
+        self.confirm.on_click(lambda _: self.start_pending())
+        self.cancel.on_click(lambda _: self.drop_pending())
         self.widget = self._lay_out()
         self._enable()
 
     def begin(self) -> None:
-        """Check the fields, and start."""
+        """Check the fields, and start; against a real API only after the user confirmed it."""
         if self._work.is_busy:
             return
-        search = self._read(self.chooser.chosen if self.chooser.is_real else None)
+        self._pending = self._read(self.chooser.chosen if self.chooser.is_real else None)
+        if self._pending and self.chooser.is_real and self.chooser.chosen:
+            self._question.html = question_html(self._pending.first_trial, self.chooser.chosen)
+            self._enable()
+        else:
+            self.start_pending()
+
+    def start_pending(self) -> None:
+        """Start the search that waits for confirmation."""
+        search, self._pending = self._pending, None
         if search:
             self._running.begin(lambda: self._search(search))
+
+    def drop_pending(self) -> None:
+        """Discard the search that waits for confirmation."""
+        self._pending = None
+        self._enable()
 
     def stop_search(self) -> None:
         """End the search early; what it has settled is shown."""
@@ -109,6 +132,7 @@ class CapacityForm:
             columns(self.duration, self.width),
             columns(self.messages, self.max_duration),
             actions(self.start, self.stop),
+            self._confirmation,
         )
         left = widgets.VBox([card("Target", self.chooser.widget), search])
         right = widgets.VBox([card("Capacity", self._progress, self._result, self.chart)])
@@ -127,17 +151,13 @@ class CapacityForm:
     def _read(self, real: Target | None) -> CapacitySearch | None:
         """Return the search, or None if a field is invalid; the field then shows the error."""
         price = load_price()
-        texts = {name: it.read(partial(check_field, name, real, price)) for name, it in self._fields().items()}
+        texts = {name: it.read(partial(_check_field, name, real, price)) for name, it in self._fields().items()}
         if None in texts.values():
             return None
         values: dict[str, Any] = {name: parse_option(name, text) for name, text in texts.items() if text}
         if real:
             values |= {"allow_target": (urlsplit(real.base_url).hostname or "",), "i_pay_for_this": True}
-        try:
-            return CapacitySearch(self.scenario.value, LoadOptions(find_capacity=True, **values), price)
-        except InputError as problem:
-            self.limits.error = str(problem)
-            return None
+        return CapacitySearch(self.scenario.value, LoadOptions(find_capacity=True, **values), price)
 
     def _choose_load(self) -> None:
         self.first.label, self.first.value = ("First rate", "50") if self.pace.value == RATE else ("First users", "5")
@@ -188,8 +208,21 @@ class CapacityForm:
         self._result.html = render("problem", text=problem)
 
     def _enable(self) -> None:
-        self.start.disabled = self._work.is_busy
+        is_confirmation = self._pending is not None and self.chooser.is_real
+        self._confirmation.layout.display = "" if is_confirmation else "none"
+        self.start.disabled = self._work.is_busy or is_confirmation
         self.stop.disabled = not self._work.is_busy
         for field in (self.scenario, self.pace, *self._fields().values()):
             field.disabled = self._work.is_busy
         self.chooser.enable(not self._work.is_busy)
+
+
+def _check_field(name: str, real: Target | None, price: Price | None, text: str) -> str:
+    """Check a field as ``check_field`` does, and limits for their use in a search."""
+    if name == "limits":
+        limits = parse_option(name, text)
+        if not limits:
+            raise InputError("expected at least one limit, e.g. p99(send.caller_ms) < 250")
+        for limit in limits:
+            check_limit(parse_threshold(limit))
+    return check_field(name, real, price, text)

@@ -8,14 +8,13 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit import number_format
 from toolkit.api.errors import RunError
 from toolkit.forms.inputs.load_options import LoadFields
 from toolkit.forms.inputs.target_chooser import TargetChooser
 from toolkit.forms.parts import live_chart
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.live_results import LiveResults
-from toolkit.forms.parts.load_result import facts_html, runs_html
+from toolkit.forms.parts.load_result import facts_html, question_html, runs_html
 from toolkit.forms.parts.running_load_tests import LoadTestRunner
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.chart import Chart
@@ -26,7 +25,6 @@ from toolkit.load_and_report import LoadTest, new_folder
 from toolkit.load_test.launch.locust_process import LoadRun
 from toolkit.runs.arrival_counts import ArrivalCounts
 from toolkit.runs.progress import Progress
-from toolkit.settings import Target
 
 
 class LoadForm:
@@ -68,7 +66,7 @@ class LoadForm:
             return
         self._pending = load_test
         if self.chooser.is_real and self.chooser.chosen:
-            self._question.html = _question(load_test, self.chooser.chosen)
+            self._question.html = question_html(load_test, self.chooser.chosen)
             self._enable()
         else:
             self.start_pending()
@@ -159,9 +157,3 @@ class LoadForm:
         self.stop.disabled = not self._work.is_busy
         self.order.enable(not self._work.is_busy)
         self.chooser.enable(not self._work.is_busy)
-
-
-def _question(load_test: LoadTest, target: Target) -> str:
-    cap, price = load_test.cap(), load_test.price
-    cost = number_format.money(cap * price.per_send, price.currency) if cap and price else ""
-    return render("load_question", url=target.base_url, cap=cap, cost=cost)

@@ -1,4 +1,4 @@
-"""Show the figures of a running and of a finished load test as HTML."""
+"""Show the question before a load test, and the figures of a running and of a finished one, as HTML."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from toolkit.runs.arrival_counts import ArrivalCounts
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.progress import Progress
 from toolkit.runs.thresholds import Status
+from toolkit.settings import Target
 
 _CHIPS = {Status.PASS: "sms-safe", Status.FAIL: "sms-failed", Status.NO_DATA: ""}
 
@@ -27,6 +28,13 @@ class FinishedRun:
 
     folder: Path
     summary: dict[str, Any]
+
+
+def question_html(load_test: LoadTest, target: Target) -> str:
+    """Return the HTML that names the messages and the cost of a load on a real target, before it starts."""
+    cap, price = load_test.cap(), load_test.price
+    cost = number_format.money(cap * price.per_send, price.currency) if cap and price else ""
+    return render("load_question", url=target.base_url, cap=cap, cost=cost)
 
 
 def facts_html(
