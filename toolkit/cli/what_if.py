@@ -141,6 +141,8 @@ def what_if(
         ...
 
     """
+    import pandas as pd
+
     from toolkit import analysis
     from toolkit.analysis import charts
     from toolkit.analysis.other_rules.what_if import remarks
@@ -184,7 +186,8 @@ def what_if(
         others = rule_sets[0].rules or () if rule else ()
         front = analysis.what_if_sweep(sends, *swept, others=others, **known) if swept else None
         show_status("")
-        lines = [*unread_remarks(inputs.total.sources), *remarks(sends, compared)]
+        all_rows = pd.concat([compared, *(it for it in (grouped, front) if it is not None)])
+        lines = [*unread_remarks(inputs.total.sources), *remarks(sends, all_rows)]
         for remark in lines:
             say(f"smscode: {mask_text(remark)}")
         _show(compared, grouped, front, as_json)

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from support.bench import DAY_0, Bench, Wall
 from support.engines import in_polars
-from support.priced import MIDNIGHT_NS, SECOND_NS, YESTERDAY, calls, send, verify
+from support.priced import MIDNIGHT_NS, SECOND_NS, TODAY, YESTERDAY, calls, send, verify
 
 from toolkit import analysis
-from toolkit.analysis import RuleSet, from_records, recorded_sends, what_if, what_if_sweep
+from toolkit.analysis import RuleSet, charts, from_records, recorded_sends, what_if, what_if_sweep
 from toolkit.analysis.other_rules.recorded_sends import _batches, _Loader
 from toolkit.analysis.other_rules.what_if import _on_pareto_front, remarks
 from toolkit.api.errors import InputError
@@ -92,6 +92,23 @@ def test_prices_in_two_currencies_are_refused() -> None:
     for log_prices in (PriceList(), None):  # unknown prices have no currency
         recorded, row = rows(what_if(from_records(LOG), [in_dollars], log_prices))
         assert (recorded["currency"], row["currency"], row["money_saved"]) == (None, "USD", None)
+
+
+def test_a_message_that_loses_its_price_is_not_money_saved() -> None:
+    # The new list knows no price on the day before: the message at -1 s had one, and its cost is unknown now.
+    loaded = recorded_sends(from_records([*LOG, at(-1, 4)]))
+    later = PriceList((PriceRow(TODAY, Decimal("0.01"), "CNY"),))
+    sets = [RuleSet(prices=later, label="later"), RuleSet((Rule(1, 10),), label="loose")]
+    frame = what_if(loaded, sets, PRICES)
+    _, new, loose = rows(frame)
+    assert (new["messages"], new["unpriced"], new["money"]) == (5, 1, pytest.approx(0.04))
+    assert [new[name] for name in ("money_saved", "money_saved_low", "money_saved_high")] == [None] * 3
+    assert loose["money_saved"] == pytest.approx(-0.09)
+    assert any(it.startswith("The money saved, or its bounds, are unknown for later:") for it in remarks(loaded, frame))
+    assert "messages saved" in charts.to_svg(charts.what_if(frame))
+    by = what_if(loaded, sets[:1], PRICES, by="prefix").set_index(["prefix", "rule_set"])["money_saved"]
+    assert by["1380013", "later"] == pytest.approx(0.18 - 0.03)
+    assert by.isna().sum() == 1
 
 
 @settings(deadline=None, max_examples=10)

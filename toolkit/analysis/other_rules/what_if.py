@@ -85,7 +85,8 @@ def what_if(
         - messages_saved, messages_saved_low, messages_saved_high (Int64): fewer messages than recorded; negative for
           more
         - money, money_saved, money_saved_low, money_saved_high (float64), currency (category): the cost of the
-          messages, and how much less it is than the recorded cost; null without a known price
+          messages, and how much less it is than the recorded cost; null without a known price. The latter is null too
+          if more messages have no known price than in the log, because they would count as saved
         - unpriced (Int64): messages without a known price
         - verified_lost (Int64): newly refused sends that had ended in a successful verify
         - users_lost, users_lost_low, users_lost_high (Int64): mobiles of an app with such a send
@@ -228,6 +229,10 @@ def remarks(sends: RecordedSends, frame: pd.DataFrame) -> list[str]:
         found.append("No price is known, so the money is unknown.")
     elif unpriced := int(frame["unpriced"].max()):
         found.append(f"Up to {unpriced:,} messages have no known price: they are not part of the money.")
+        is_unsaved = frame["money"].notna() & frame["money_saved_low"].isna()
+        if names := frame.loc[is_unsaved, "rule_set"].astype(str).unique().tolist():
+            because = "more messages than in the log have no known price"
+            found.append(f"The money saved, or its bounds, are unknown for {', '.join(names)}: {because}.")
     return found
 
 
@@ -367,7 +372,13 @@ class _Comparison:
             for number in groups
         ]
         cost_before = _known_micros(before.of("micros"), before.of("messages"), before.of("unpriced"))
-        saved = pd.concat([cost_before - it for it in micros], axis=1)
+        saved = pd.concat(
+            [
+                (cost_before - cost).mask(without_price > before.of("unpriced"))
+                for cost, without_price in zip(micros, unpriced, strict=True)
+            ],
+            axis=1,
+        )
         is_unknown = rule_set is not None and (
             (rule_set.rules is not None and not sends.has_mobiles)
             or (bool(rule_set.blocked) and not sends.has_prefixes)
