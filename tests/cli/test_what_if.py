@@ -69,6 +69,11 @@ def test_new_prices_in_another_currency_are_refused(folder: Path) -> None:
         (["--rule", "often"], "often"),
         (["--block", "1x"], "invalid blocked prefix '1x'"),
         (["--sweep", "1,2"], "invalid --sweep '1,2'"),
+        (["--sweep", "1,2/60s", "--block", "139"], "--sweep can't be given with --block: it compares rate limits only"),
+        (
+            ["--sweep", "1/60s", "--rule", "1/60s", "--block", "139", "--new-prices", "dear.toml"],
+            "--sweep can't be given with --block and --new-prices",
+        ),
         (["--rule", "1/60s", "--by", "day"], "'day'"),
         (["--rule", "1/60s", "--patience", "long"], "--patience"),
         (["--rule", "1/60s", "--since", "soon"], "--since"),

@@ -161,6 +161,8 @@ def what_if(
     swept = parse_option("--sweep", sweep, _parse_sweep) if sweep else None
     if not rule_sets and not swept:
         raise InputError("nothing to try: give --rule, --alternative, --block, --new-prices or --sweep")
+    if swept and (unused := [name for name, given in (("--block", block), ("--new-prices", new_prices)) if given]):
+        raise InputError(f"--sweep can't be given with {' and '.join(unused)}: it compares rate limits only")
     patience_s = parse_option("--patience", patience, parse_duration)
     reading: dict[str, Any] = {
         "columns": parse_columns("--column", column) or None,
