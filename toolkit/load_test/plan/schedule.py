@@ -261,7 +261,7 @@ class ArrivalCounts:
         due: ArrivalCounts whose time has come.
         late: Started late because the load generator was busy.
         queued: Waited for a connection.
-        dropped: Never started.
+        dropped: Not started: never, or not yet while the test runs.
         orphaned: Never started because their worker was lost and no other had taken over.
     """
 

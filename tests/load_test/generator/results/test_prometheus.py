@@ -64,7 +64,7 @@ def test_calls_arrivals_budget_and_thresholds_have_their_values() -> None:
         "smscode_load_messages_total": 3,
         "smscode_load_budget_messages_left": 7,
         "smscode_load_arrivals_due_total": 9,
-        "smscode_load_arrivals_dropped_total": 3,
+        "smscode_load_arrivals_dropped": 3,
         'smscode_load_threshold_status{status="FAIL",threshold="failed < 1%"}': 1,
         'smscode_load_threshold_status{status="PASS",threshold="failed < 1%"}': 0,
         'smscode_load_threshold_status{status="NO_DATA",threshold="ok_ratio(verify) > 1%"}': 1,
@@ -74,6 +74,12 @@ def test_calls_arrivals_budget_and_thresholds_have_their_values() -> None:
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found['smscode_load_caller_seconds_sum{endpoint="send",outcome="50000"}'] == pytest.approx(0.207)
+
+
+def test_arrivals_that_have_not_begun_are_a_gauge_because_their_number_falls() -> None:
+    families = {it.name: it.type for it in text_string_to_metric_families(render(state())[0].decode())}
+    assert families["smscode_load_arrivals_dropped"] == "gauge"
+    assert families["smscode_load_arrivals_due"] == "counter"
 
 
 def test_before_the_first_test_nothing_else_is_exported() -> None:

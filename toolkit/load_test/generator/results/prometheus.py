@@ -139,10 +139,11 @@ def _arrival_metrics(state: LoadState) -> Iterator[Metric]:
         ("due", arrivals.due, "Journeys of an open loop whose time has come."),
         ("late", arrivals.late, "Journeys begun late because the load generator was busy."),
         ("queued", arrivals.queued, "Journeys that had to wait for a connection."),
-        ("dropped", arrivals.dropped, "Journeys never begun because no connection was free."),
         ("orphaned", arrivals.orphaned, "Journeys never begun because their worker was lost."),
     ):
         yield CounterMetricFamily(f"smscode_load_arrivals_{name}", text, number)
+    text = "Due arrivals that have not begun: waiting, or dropped."  # it falls when one begins, so it is no counter
+    yield GaugeMetricFamily("smscode_load_arrivals_dropped", text, arrivals.dropped)
     yield GaugeMetricFamily("smscode_load_workers", "Processes that make calls.", state.workers)
     text = "1 if the load generator was its own bottleneck, so that nothing passes, else 0."
     yield GaugeMetricFamily("smscode_load_bottleneck", text, int(bool(state.bottleneck)))
