@@ -62,6 +62,13 @@ def test_the_service_is_started_with_options_that_the_program_has() -> None:
     assert {it["name"] for it in container["env"]} <= variables_
 
 
+def test_no_service_sets_a_variable_of_the_program() -> None:
+    # The Service named smscode makes Kubernetes set SMSCODE_PORT=tcp://… in the pods of its namespace.
+    pods = [it["spec"]["template"]["spec"] for _, it in MANIFESTS if "template" in it.get("spec", {})]
+    ours = [pod for pod in pods if any(it["image"] == "sms-code-toolkit" for it in pod["containers"])]
+    assert [pod.get("enableServiceLinks") for pod in ours] == [False] * 3
+
+
 def test_the_variables_of_the_load_test_are_those_of_the_load_generator() -> None:
     known = {it.variable for it in declared().values()} | {"LOCUST_HOST", "LOCUST_EXPECT_WORKERS"}
     given = variables()
