@@ -14,12 +14,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import typer.main
 import yaml
 from support.programs import require
 from support.prometheus import Prometheus, scraping
 from support.receiver import SECRET, documented_receiver
 from support.redis import free_port
 from support.service import Running, running
+
+from toolkit.cli import app
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
@@ -109,6 +112,14 @@ def test_each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() 
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
     alerts = [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
     assert sorted(tried) == sorted((alert, fires) for alert in alerts for fires in (False, True))
+
+
+def test_the_commands_that_alerts_name_exist() -> None:
+    named = re.findall(r"`smscode (\w+) (\w+)", ALERTS.read_text(encoding="utf-8"))
+    assert named
+    context = typer.main.get_command(app).make_context("smscode", ["app"])
+    for group, command in named:
+        assert command in context.command.commands[group].commands
 
 
 @pytest.mark.parametrize(
