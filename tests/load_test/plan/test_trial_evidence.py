@@ -52,15 +52,45 @@ def test_each_limit_counts_the_calls_that_spend_its_budget(
 
 
 @pytest.mark.parametrize(
-    "limit", ["rate(send) >= 900/s", "failed > 1%", "p99(send.caller_ms) > 5", "share(50009) < 1%", "share(50000) < 5%"]
+    ("limit", "why"),
+    [
+        ("rate(send) >= 900/s", "chooses the rate"),
+        ("rate(send) < 900/s", "chooses the rate"),
+        ("failed > 1%", "easier to meet"),
+        ("p99(send.caller_ms) > 5", "easier to meet"),
+        ("share(50000) < 5%", "easier to meet"),
+        ("share(50009) < 1%", "rate limit"),
+        ("share(50034) < 1%", "rate limit"),
+        ("mean(send.caller_ms) < 0", "no trial can meet it"),
+        ("mean(send.caller_ms) <= 0", "no trial can meet it"),
+        ("p99(send.latency_ms) < 0", "no trial can meet it"),
+        ("max(verify.caller_ms) <= 0", "no trial can meet it"),
+        ("failed < 0%", "no trial can meet it"),
+        ("dropped < 0%", "no trial can meet it"),
+        ("share(timeout) < 0%", "no trial can meet it"),
+        ("ok_ratio(send) > 100%", "no trial can meet it"),
+        ("share(50000) > 100%", "no trial can meet it"),
+        ("failed < 1% abort after 5s", "fixed length"),
+    ],
 )
-def test_a_limit_that_more_load_does_not_miss_is_refused(limit: str) -> None:
-    with pytest.raises(InputError, match="can't be searched"):
+def test_a_limit_that_more_load_does_not_turn_from_met_to_missed_is_refused(limit: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"can't be searched: .*{why}"):
         check_limit(parse_threshold(limit))
 
 
 @pytest.mark.parametrize(
-    "limit", ["share(50000) >= 99%", "ok_ratio(send) > 99%", "dropped <= 1%", "max(send.caller_ms) < 9"]
+    "limit",
+    [
+        "share(50000) >= 99%",
+        "ok_ratio(send) > 99%",
+        "dropped <= 1%",
+        "max(send.caller_ms) < 9",
+        "failed <= 0%",
+        "ok_ratio(send) >= 100%",
+        "share(timeout) <= 0%",
+        "share(50024) < 1%",
+        "share(59999) < 1%",
+    ],
 )
 def test_a_limit_that_more_load_misses_is_accepted(limit: str) -> None:
     check_limit(parse_threshold(limit))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from toolkit.api import defaults
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
-from toolkit.api.return_codes import ReturnCode
-from toolkit.runs.thresholds import OkRatio, Rate, Share, Threshold
+from toolkit.api.return_codes import Kind, ReturnCode, kind_of
+from toolkit.runs.thresholds import OkRatio, Rate, ResponseTime, Share, Threshold
 
 TICK_NS = 1_000_000  # the service reads its wall clock in whole ms, and then multiplies by its speed
 _HOUR_S = 3600
@@ -82,23 +82,26 @@ class Expectations:
 
 
 def check_limit(limit: Threshold) -> None:
-    """Raise InputError if a search for capacity can't use a threshold: more load must not make it easier to meet.
+    """Raise InputError if a search for the capacity can't use a threshold: more load must turn it from met to missed.
 
     >>> from toolkit.runs.thresholds import parse_threshold
-    >>> check_limit(parse_threshold("rate(send) >= 900/s"))
+    >>> check_limit(parse_threshold("failed > 1%"))
     Traceback (most recent call last):
       ...
-    toolkit.api.errors.InputError: --limit 'rate(send) >= 900/s' can't be searched: a low rate misses it; expected \
-an upper bound on a time or on failures, or a lower bound on successes, e.g. 'p99(send.caller_ms) < 250'
+    toolkit.api.errors.InputError: --limit 'failed > 1%' can't be searched: more load makes it easier to meet; \
+expected an upper bound on a time or on failures, or a lower bound on successes, e.g. 'p99(send.caller_ms) < 250'
     """
-    is_upper = limit.comparison in ("<", "<=")
-    is_good = isinstance(limit.metric, OkRatio) or (
-        isinstance(limit.metric, Share) and limit.metric.outcome == ReturnCode.SUCCESS
-    )
+    outcome = limit.metric.outcome if isinstance(limit.metric, Share) else None
+    is_good = isinstance(limit.metric, OkRatio) or outcome == ReturnCode.SUCCESS
+    is_strict = limit.comparison in ("<", ">") or isinstance(limit.metric, ResponseTime)
     why = ""
-    if isinstance(limit.metric, Rate) or is_upper == is_good:
-        why = "a low rate misses it"
-    elif isinstance(limit.metric, Share) and limit.metric.outcome == ReturnCode.OUT_OF_FREQ:
+    if isinstance(limit.metric, Rate):
+        why = "the search itself chooses the rate"
+    elif limit.is_upper == is_good:
+        why = "more load makes it easier to meet"
+    elif is_strict and limit.limit == (100 if is_good else 0):
+        why = "no trial can meet it"
+    elif isinstance(outcome, int) and kind_of(outcome) is Kind.RATE:
         why = "refusals by a rate limit are never blamed on the service"
     elif limit.abort_after_s is not None:
         why = "a trial has a fixed length; leave out 'abort after'"
