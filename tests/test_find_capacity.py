@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,16 @@ def call(at_s: float, latency_ms: float, code: ReturnCode = ReturnCode.SUCCESS, 
 
 
 def trial(
-    calls: list[Any], settings: dict[str, Any] | None = None, cause: Cause = Cause.FINISHED, reason: str = ""
+    calls: list[Any],
+    settings: dict[str, Any] | None = None,
+    cause: Cause = Cause.FINISHED,
+    reason: str = "",
+    earlier: Sequence[Trial] = (),
 ) -> Any:
     """Return a long trial of some calls."""
     result = RunResult("trial-01", from_frame(from_records(calls)), {"target_at_end": ANSWERED} | (settings or {}))
     step = NextTrial(10, True, "")
-    return read_trial(search(), step, result, Ended(cause, reason, (), len(calls), PACING), [])
+    return read_trial(search(), step, result, Ended(cause, reason, (), len(calls), PACING), earlier)
 
 
 def test_calls_of_the_warm_up_are_left_out() -> None:
@@ -83,7 +87,20 @@ def test_sends_that_a_rate_limit_refused_are_in_no_figure_and_too_many_are_a_dou
     assert (found.doubt, found.failed_ratio, sum(found.evidence[0].bad)) == (None, 0, 0)
     found, _ = trial([call(0, 5), *few, *(call(2, 900, ReturnCode.OUT_OF_FREQ) for _ in range(9))])
     assert found.doubt is Doubt.RATE_LIMIT
-    assert "50009" in found.doubt_text
+    assert found.doubt_text == "2.20 % of the sends were refused by a rate limit, not for want of capacity"
+
+
+def test_refusals_that_a_scenario_expects_are_a_doubt_only_where_their_share_grows() -> None:
+    def limited(refused: int, earlier: list[Trial], expected: list[str]) -> Trial:
+        calls = [call(1 + at / 100, 5) for at in range(400 - refused)]
+        calls += [call(2, 5, ReturnCode.OUT_OF_FREQ) for _ in range(refused)]
+        return trial([call(0, 5), *calls], {"expected": expected}, earlier=earlier)[0]  # type: ignore[no-any-return]
+
+    first = limited(100, [], ["RATE"])
+    assert (first.doubt, first.rate_limited_ratio) == (None, 0.25)
+    assert limited(102, [first], ["RATE"]).doubt is None
+    assert limited(108, [first], ["RATE"]).doubt is Doubt.RATE_LIMIT
+    assert limited(100, [], []).doubt is Doubt.RATE_LIMIT
 
 
 def test_a_saturated_generator_is_a_doubt() -> None:

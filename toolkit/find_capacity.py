@@ -379,7 +379,7 @@ def _stopped(result: RunResult, ended: Ended) -> tuple[str, ExitCode | None]:
 
 def _judge(search: CapacitySearch, trial: Trial, result: RunResult, ended: Ended, trials: Sequence[Trial]) -> Trial:
     """Return a trial with its doubt, if the service could not be judged."""
-    planned = min((it.rate_limited_ratio for it in trials), default=0.0)
+    planned = min(it.rate_limited_ratio for it in (*trials, trial))
     expected: Any = result.settings.get("expected") or ()
     limited = trial.rate_limited_ratio - (planned if Kind.RATE.value in map(str, expected) else 0.0)
     if limited > _MAX_RATE_LIMITED:
@@ -387,7 +387,7 @@ def _judge(search: CapacitySearch, trial: Trial, result: RunResult, ended: Ended
         return _with_doubt(
             trial,
             Doubt.RATE_LIMIT,
-            f"{share} of the sends were refused by a rate limit (50009), not for want of capacity",
+            f"{share} of the sends were refused by a rate limit, not for want of capacity",
         )
     if generator := result.settings.get("bottleneck"):
         return _with_doubt(trial, Doubt.GENERATOR, str(generator))
