@@ -231,6 +231,18 @@ def test_the_number_of_parts_changes_nothing() -> None:
     assert found["newly_refused"].iloc[1] > 0
 
 
+def test_more_apps_and_templates_than_a_16_bit_number_holds_stay_apart() -> None:
+    names = [f"a{number}" for number in range(33_000)]
+    frame = pd.DataFrame(
+        {"started_ns": range(len(names)), "endpoint": "send", "return_code": 50000, "app_key": names}
+    ).assign(temp_id=range(len(names)), mobile_key=1, run="r", source="s", latency_ns=1)
+    loaded = recorded_sends(frame, find_abuse=False)
+    for by, found in (("app_key", names), ("temp_id", list(range(len(names))))):
+        groups = what_if(loaded, [], by=by)
+        assert groups["sends"].eq(1).all()
+        assert sorted(groups[by].tolist()) == sorted(found)
+
+
 def test_a_sweep_marks_the_rules_that_no_other_one_is_better_than() -> None:
     frame = what_if_sweep(from_records(LOG), [1, 2], [90, 300], PRICES)
     assert frame[["max_sends", "window_s"]].to_numpy().tolist() == [[1, 90], [2, 90], [1, 300], [2, 300]]

@@ -4,7 +4,7 @@ A send was decided by the rate limits if it was accepted, or refused as out of f
 another reason stay refused. Sends without a response may have been accepted; they are counted, and left out.
 
 The sends are read once, in batches, and divided into parts by mobile, so that sorting and replaying need little
-memory: 27 bytes a send, and the temporary arrays of one part.
+memory: 31 bytes a send, and the temporary arrays of one part.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _TEXTS = ("app_key", "prefix", "temp_id")
 _DTYPES = {
     "key": np.int64,
     "started_ns": np.int64,
-    "app_key": np.int16,
+    "app_key": np.int32,
     "prefix": np.int32,
-    "temp_id": np.int16,
+    "temp_id": np.int32,
     "segments": np.int16,
     "flags": np.uint8,
 }
