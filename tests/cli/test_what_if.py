@@ -54,6 +54,14 @@ def test_new_prices_and_a_block_list_keep_the_recorded_rules(folder: Path) -> No
     assert rows[1]["money_saved"] == -3.0
 
 
+def test_sends_that_a_block_list_cannot_refuse_are_counted_on_stderr(folder: Path) -> None:
+    write_parquet([FIRST, send(MIDNIGHT_NS + SECOND_NS, 4, 50000)], folder / "calls.parquet")
+    done = smscode("what-if", "calls.parquet", "--block", "138", "--json", cwd=folder)
+    assert "1 sends have no prefix: a block list can't refuse them." in done.stderr
+    assert "No price is known" in done.stderr
+    assert json.loads(done.stdout)["what_if"][1]["undecided"] == 1
+
+
 def test_new_prices_in_another_currency_are_refused(folder: Path) -> None:
     (folder / "dollars.toml").write_text(PRICES.replace("CNY", "USD"), encoding="utf-8")
     options = ["--prices", "prices.toml", "--new-prices", "dollars.toml"]

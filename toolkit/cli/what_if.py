@@ -189,7 +189,7 @@ def what_if(
         front = analysis.what_if_sweep(sends, *swept, others=others, **known) if swept else None
         show_status("")
         all_rows = pd.concat([compared, *(it for it in (grouped, front) if it is not None)])
-        lines = [*unread_remarks(inputs.total.sources), *remarks(sends, all_rows)]
+        lines = [*unread_remarks(inputs.total.sources), *remarks(sends, all_rows, rule_sets)]
         for remark in lines:
             say(f"smscode: {mask_text(remark)}")
         _show(compared, grouped, front, as_json)

@@ -120,7 +120,7 @@ class WhatIfForm:
             part = table_columns.table("what_if", text, heads)
             figure = Figure("what_if", frame, "Savings and lost users of each set of rules")
         wide, narrow = html.draw(figure)
-        lines = [*unread_remarks(calls.sources), *remarks(sends, frame)]
+        lines = [*unread_remarks(calls.sources), *remarks(sends, frame, rule_sets)]
         self._result.html = "".join(
             [
                 *(render("says", text=line) for line in lines),

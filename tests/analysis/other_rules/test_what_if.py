@@ -104,7 +104,9 @@ def test_a_message_that_loses_its_price_is_not_money_saved() -> None:
     assert (new["messages"], new["unpriced"], new["money"]) == (5, 1, pytest.approx(0.04))
     assert [new[name] for name in ("money_saved", "money_saved_low", "money_saved_high")] == [None] * 3
     assert loose["money_saved"] == pytest.approx(-0.09)
-    assert any(it.startswith("The money saved, or its bounds, are unknown for later:") for it in remarks(loaded, frame))
+    assert any(
+        it.startswith("The money saved, or a bound of it, is unknown for later:") for it in remarks(loaded, frame)
+    )
     assert "messages saved" in charts.to_svg(charts.what_if(frame))
     by = what_if(loaded, sets[:1], PRICES, by="prefix").set_index(["prefix", "rule_set"])["money_saved"]
     assert by["1380013", "later"] == pytest.approx(0.18 - 0.03)
@@ -184,6 +186,17 @@ def test_sends_without_a_mobile_key_keep_their_answer() -> None:
     frame = what_if(loaded, [RuleSet.parse("1/60s")])
     assert (frame["undecided"].tolist(), frame["messages"].tolist()) == ([2, 2], [3, 2])
     assert "2 sends have no mobile key and keep their recorded answer." in remarks(loaded, frame)
+
+
+def test_sends_without_a_prefix_are_undecided_by_a_block_list() -> None:
+    records = [at(0), at(100, 4), at(200, None, prefix="1390000"), at(300, None)]
+    loaded = recorded_sends(from_records(records))
+    sets = [RuleSet(blocked=("1",)), RuleSet((), ("1",)), RuleSet(())]
+    frame = what_if(loaded, sets)
+    assert (frame["undecided"].tolist(), frame["messages"].tolist()) == ([2, 2, 3, 2], [4, 2, 2, 4])
+    said = "2 sends have no prefix: a block list can't refuse them."
+    assert said in remarks(loaded, frame, sets)
+    assert said not in remarks(loaded, frame, sets[2:])
 
 
 def test_figures_that_the_log_cannot_tell_are_null_and_said() -> None:

@@ -123,6 +123,17 @@ class RecordedSends:
         """The number of sends without a mobile key, on which no rule can decide."""
         return sum(len(part) - int(part.has(HAS_MOBILE).sum()) for part in self.parts)
 
+    @cached_property
+    def without_prefix(self) -> int:
+        """The number of sends without a prefix, which a block list can't refuse."""
+        return sum(int((~self.has_prefix(part)).sum()) for part in self.parts)
+
+    def has_prefix(self, part: Part) -> Bools:
+        """Return whether each send of a part has a prefix."""
+        known = np.array([it is not None for it in self.values["prefix"]] or [False])
+        found: Bools = known[part.codes["prefix"]]
+        return found
+
 
 def recorded_sends(calls: IntoCalls, timezone: str = UTC, find_abuse: bool = True) -> RecordedSends:
     """Load the sends of calls for ``what_if`` and ``what_if_sweep``, which accept calls too but load them each time.

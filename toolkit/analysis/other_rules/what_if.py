@@ -81,7 +81,8 @@ def what_if(
         - sends (int64): accepted or refused for frequency in the log
         - messages, refused (Int64): sends that the rule set allows and refuses
         - newly_refused, newly_allowed (Int64): those whose answer differs from the log's
-        - undecided (int64): sends without a mobile key, which keep their recorded answer
+        - undecided (int64): sends that a rule could not decide on, because they have no mobile key, or a block list,
+          because they have no prefix
         - messages_saved, messages_saved_low, messages_saved_high (Int64): fewer messages than recorded; negative for
           more
         - money, money_saved, money_saved_low, money_saved_high (float64), currency (category): the cost of the
@@ -212,8 +213,14 @@ def _on_pareto_front(lost: NDArray[Any], saved: NDArray[Any]) -> Bools:
     return best
 
 
-def remarks(sends: RecordedSends, frame: pd.DataFrame) -> list[str]:
-    """Return sentences on the missing data that make figures of ``what_if`` unknown or incomplete."""
+def remarks(sends: RecordedSends, frame: pd.DataFrame, rule_sets: Iterable[RuleSet] = ()) -> list[str]:
+    """Return sentences on the missing data that make figures of ``what_if`` unknown or incomplete.
+
+    Args:
+        sends: The sends that were replayed.
+        frame: The result of ``what_if``.
+        rule_sets: Its rule sets, for remarks on block lists.
+    """
     found = []
     if not len(sends):
         return ["The log has no send that was accepted or refused for frequency: nothing was replayed."]
@@ -221,18 +228,20 @@ def remarks(sends: RecordedSends, frame: pd.DataFrame) -> list[str]:
         found.append("No send has a mobile key, so no rule can decide on it: the figures of rules are unknown.")
     elif sends.without_mobile:
         found.append(f"{sends.without_mobile:,} sends have no mobile key and keep their recorded answer.")
+    if sends.without_prefix and any(it.blocked for it in rule_sets):
+        found.append(f"{sends.without_prefix:,} sends have no prefix: a block list can't refuse them.")
     if not sends.knows_success:
         found.append("No verify can be joined with its send, so lost users and caught abuse are unknown.")
     if sends.unknown:
         found.append(f"{sends.unknown:,} sends got no response that tells whether they were accepted: left out.")
-    if frame["money"].isna().all():
+    if frame["money"].isna().all() or frame["currency"].isna().all():
         found.append("No price is known, so the money is unknown.")
     elif unpriced := int(frame["unpriced"].max()):
         found.append(f"Up to {unpriced:,} messages have no known price: they are not part of the money.")
         is_unsaved = frame["money"].notna() & frame["money_saved_low"].isna()
         if names := frame.loc[is_unsaved, "rule_set"].astype(str).unique().tolist():
-            because = "more messages than in the log have no known price"
-            found.append(f"The money saved, or its bounds, are unknown for {', '.join(names)}: {because}.")
+            because = "messages that it compares have no known price"
+            found.append(f"The money saved, or a bound of it, is unknown for {', '.join(names)}: {because}.")
     return found
 
 
@@ -297,6 +306,7 @@ class _Comparison:
     def add(self, view: _View, rule_set: RuleSet, total: _Totals) -> None:
         """Replay a part of the sends through a rule set, and add the outcomes that differ from the recorded ones."""
         part, groups, was_sent = view.part, view.groups, view.was_sent
+        total.add("undecided", groups[self._is_undecided(view, rule_set)])
         found = self._play(view, rule_set)
         for number, played in enumerate(found.all()):
             for differs, sign in ((played.sent & ~was_sent, 1), (was_sent & ~played.sent, -1)):
@@ -315,6 +325,10 @@ class _Comparison:
             has_verified = np.zeros(int(view.mobile[-1]) + 1, np.bool_)
             has_verified[view.mobile[view.is_verified]] = True
             total.add("users_gained_high", self._distinct(view, allowed[~has_verified[view.mobile[allowed]]]))
+
+    def _is_undecided(self, view: _View, rule_set: RuleSet) -> Bools:
+        lacks_mobile = ~view.has_mobile & (rule_set.rules is not None or not rule_set.blocked)
+        return lacks_mobile | ~self._sends.has_prefix(view.part) if rule_set.blocked else lacks_mobile
 
     def _distinct(self, view: _View, rows: Ints) -> Ints:
         """Return the group of each mobile in each group, once."""
@@ -412,7 +426,7 @@ class _Comparison:
             "money_saved_high": saved.max(axis=1, skipna=False),
         }
         frame = pd.DataFrame(
-            {"sends": recorded.of("sends"), "undecided": recorded.of("undecided")}
+            {"sends": recorded.of("sends"), "undecided": total.of("undecided")}
             | {name: _nullable(values, known) for name, (values, known) in counts.items()}
             | {name: to_money(_nullable(values, is_known)) for name, values in money.items()}
         ).assign(
