@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 from support.pages import Watched, expect_answer, keep, read_code, send, watched
 from support.redis import free_port
 
@@ -70,11 +71,19 @@ def wait_for_match(file: Path, pattern: str) -> str:
 def it(lab: str, browser: Browser) -> Iterator[Watched]:
     with watched(browser) as page:
         page.page.goto(lab.replace("/lab?", f"/lab/tree/{NAME}?"))
-        page.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()  # else the keys are lost
-        page.page.locator(".jp-CodeCell .cm-content").click()
-        page.page.keyboard.press("Shift+Enter")
-        page.page.locator(".sms-form").wait_for()
+        show_form(page.page)
         yield page
+
+
+def show_form(page: Page) -> None:
+    """Run the cell. JupyterLab loses the keys, or the widget, if its commands or its extensions are not ready yet."""
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+    until = time.monotonic() + 240
+    while not page.locator(".sms-form").is_visible():
+        assert time.monotonic() < until, page.locator(".jp-Cell").first.inner_text()
+        page.locator(".jp-CodeCell .cm-content").first.press("Shift+Enter")
+        with suppress(TimeoutError):
+            page.locator(".sms-form").wait_for(timeout=30_000)
 
 
 @pytest.fixture
