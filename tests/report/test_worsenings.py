@@ -88,3 +88,27 @@ def test_the_report_shows_each_verdict_with_both_values() -> None:
     verdicts = [RunVerdict(now.name, it, is_condition=True) for it in judge_worsenings(inputs)]
     summary = job_summary.render(Report("now", "", "", 1.0, [], [], [section], verdicts))
     assert "| FAIL | --fail-if-worse: p90" in summary
+
+
+def test_a_rate_counts_the_time_after_the_last_call_in_which_calls_were_due() -> None:
+    def sent_for(name: str, seconds: int) -> RunResult:
+        calls = 50 * seconds
+        frame = pd.DataFrame(
+            {
+                "started_ns": START_NS + np.arange(calls) * 20_000_000,
+                "endpoint": "send",
+                "latency_ns": 5_000_000,
+                "return_code": 50000,
+                "http_status": 200,
+            }
+        )
+        hung = frame.tail(10).assign(latency_ns=(120 - seconds) * 10**9, return_code=None, http_status=None)
+        frame = pd.concat([frame.iloc[:-10], hung.assign(error="timeout")]) if seconds < 120 else frame
+        settings = SETTINGS | {"users": 10, "rate_per_s": None, "duration_s": 120.0}
+        return RunResult(name, from_frame(frame), settings)
+
+    options = ReportOptions(against=sent_for("before", 120), worsenings=(parse_worsening("rate(send) by 10%"),))
+    hung, steady = sent_for("hung", 20), sent_for("steady", 120)
+    for now, status in ((hung, Status.FAIL), (steady, Status.PASS)):
+        (verdict,) = judge_worsenings(ReportInputs(now.calls, (now,), options))
+        assert verdict.status is status, verdict

@@ -36,7 +36,9 @@ def _judge(worsening: Worsening, before: RunResult, now: RunResult, reason: str)
     if reason:
         return WorseningVerdict(worsening, Status.NO_DATA, was, value, note=reason)
     given: Any = now.settings.get("expected") or ()
-    test = find_worsening(before.after_warm_up.calls, now.after_warm_up.calls, worsening, parse_expected(given))
+    sides = before.after_warm_up, now.after_warm_up
+    sending_s = sides[0].sending_s, sides[1].sending_s
+    test = find_worsening(sides[0].calls, sides[1].calls, worsening, parse_expected(given), sending_s)
     status = Status.NO_DATA if test.p_value is None else Status.FAIL if test.is_worse else Status.PASS
     return WorseningVerdict(worsening, status, was, value, test.p_value, test.note)
 

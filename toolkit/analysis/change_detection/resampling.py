@@ -68,7 +68,8 @@ def _chunks(draws: int, blocks: int) -> Iterator[int]:
 def _squared_t(sums_b: Floats, total: Floats, sizes: tuple[int, int]) -> Floats:
     """Return the squared statistic of each draw and outcome from the sums of the terms over b's blocks."""
     (share_a, variance_a), (share_b, variance_b) = _share(total - sums_b, sizes[0]), _share(sums_b, sizes[1])
-    return (share_b - share_a) ** 2 / (variance_a + variance_b + np.finfo(np.float64).tiny)
+    with np.errstate(over="ignore"):  # of two sides without any spread, it is infinite
+        return (share_b - share_a) ** 2 / (variance_a + variance_b + np.finfo(np.float64).tiny)
 
 
 def _share(sums: Floats, blocks: int) -> tuple[Floats, Floats]:

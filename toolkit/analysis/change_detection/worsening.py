@@ -45,6 +45,7 @@ from toolkit.analysis.change_detection.side_blocks import (
 from toolkit.analysis.change_detection.time_buckets import count_latencies, count_outcomes, pivot
 from toolkit.analysis.histogram_quantiles import BIN_RATIO, middle_ns
 from toolkit.analysis.tidy_frames import describe_codes
+from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.api.return_codes import ReturnCode
 from toolkit.records.call_record import Failure, is_failed
 from toolkit.runs.thresholds import Dropped, Failed, Metric, Rate, ResponseTime, Share
@@ -68,6 +69,7 @@ def find_worsening(
     b: IntoCalls,
     worsening: Worsening,
     expected: Iterable[str | int] = (),
+    sending_s: tuple[float, float] = (0.0, 0.0),
     permutations: int = 9_999,
     seed: int = 1,
 ) -> WorseningTest:
@@ -77,6 +79,8 @@ def find_worsening(
         a, b: results of ``read``, or frames.
         worsening: the condition.
         expected: kinds and return codes that are no failures, as in ``call_record.is_failed``.
+        sending_s: the time in which calls of each side were due, from its first call on. A rate counts the time after
+            the last call, too, if it is shorter.
         permutations: number of random assignments of blocks to the sides.
         seed: of the random numbers; the same seed gives the same result.
 
@@ -99,7 +103,8 @@ def find_worsening(
         counts = both_sides([count_outcomes(it, width) for it in tables])
         if not isinstance(metric, Share | Dropped) and metric.endpoint is not None:
             counts = counts[counts["endpoint"] == metric.endpoint]
-        sums = _sum_calls(counts, width) if isinstance(metric, Rate) else _sum_outcomes(counts, metric, expected)
+        is_rate = isinstance(metric, Rate)
+        sums = _sum_calls(counts, width, sending_s) if is_rate else _sum_outcomes(counts, metric, expected)
         sums["found"] = sums["found"].where(sums["side"] == 1, sums["found"] * factor)
     return _test(sums, is_worse_if_higher(metric), Resampling(permutations, seed, width))
 
@@ -141,12 +146,14 @@ def _sum_outcomes(counts: pd.DataFrame, metric: Metric, expected: Iterable[str |
     return sums.groupby(_ROW)[["calls", "found"]].sum().reset_index()
 
 
-def _sum_calls(counts: pd.DataFrame, width: int) -> pd.DataFrame:
+def _sum_calls(counts: pd.DataFrame, width: int, sending_s: tuple[float, float]) -> pd.DataFrame:
     """Return the calls of each whole bucket; the time, which they are divided by, is 1 for each."""
     frames = [pd.DataFrame(columns=[*_ROW, "calls", "found"], dtype=np.float64)]
     for side, of_side in counts.groupby("side"):
         calls = of_side.groupby("bucket_ns")["calls"].sum()
-        starts = np.arange(calls.index.min() + width, calls.index.max(), width)  # the first and the last are cut off
+        sent_until = (calls.index.min() + int(sending_s[int(str(side))] * NS_PER_S)) // width * width
+        end = max(calls.index.max(), sent_until)
+        starts = np.arange(calls.index.min() + width, end, width)  # the first and the last are cut off
         found = calls.reindex(starts, fill_value=0).to_numpy(np.float64)
         frames.append(pd.DataFrame({"side": side, "bucket_ns": starts, "calls": 1.0, "found": found}))
     return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
