@@ -105,3 +105,13 @@ def test_a_reason_is_told_once(calls: list[CallRecord]) -> None:
     run = result(calls, "failed < 90%", bottleneck="too little of a core")
     text = job_summary.render(build_report(ReportInputs(run.calls, (run,))))
     assert text.count("was the bottleneck") == 1
+
+
+@pytest.mark.parametrize(("condition", "verdict"), [("failed < 1%", "FAIL"), ("failed < 60%", "PASS")])
+def test_the_conditions_of_a_report_count_for_the_verdict(
+    call: Callable[..., CallRecord], condition: str, verdict: str
+) -> None:
+    now = result([call(Endpoint.SEND, 50000), call(Endpoint.SEND, 50019)], "rate(send) > 0/s", ended="finished")
+    report = build_report(ReportInputs(now.calls, (now,), ReportOptions(conditions=(parse_threshold(condition),))))
+    assert [it.verdict for it in report.digests] == [verdict]
+    assert job_summary.render(report).startswith(f"### {verdict} ")

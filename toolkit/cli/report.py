@@ -350,10 +350,10 @@ def _show(inputs: ReportInputs, report: Report, as_json: bool) -> None:
     if as_json:
         show_json(runs[0].summary if len(runs) == 1 else [run.summary for run in runs])
         return
-    for run in runs:
+    for run, summary in zip(runs, report.digests, strict=True):
         if len(runs) > 1:
             print(f"{run.name}\n")
-        show_result(run, as_json=False)
+        show_result(run, as_json=False, summary=summary)
         if len(runs) > 1:
             print()
     worsenings = [it.verdict for it in report.verdicts if isinstance(it.verdict, WorseningVerdict)]

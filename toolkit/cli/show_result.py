@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from toolkit.report.exit_reasons import ExitReason
+    from toolkit.report.model import RunDigest
     from toolkit.report.run_result import RunResult
 
 
-def show_result(result: RunResult, as_json: bool) -> None:
-    """Print the verdict, thresholds, checks, main figures, return codes and latency, or run.json's content as JSON."""
+def show_result(result: RunResult, as_json: bool, summary: RunDigest | None = None) -> None:
+    """Print the verdict, thresholds, checks, main figures, return codes and latency, or run.json's content as JSON.
+
+    ``summary``: that of a report whose conditions count for the verdict, too.
+    """
     from toolkit.report.run_digest import digest
     from toolkit.report.run_result import describe_failures
     from toolkit.report.source_remarks import reading_remarks, unread_remarks
@@ -29,7 +33,7 @@ def show_result(result: RunResult, as_json: bool) -> None:
     if as_json:
         show_json(result.summary)
         return
-    found = digest(result)
+    found = summary or digest(result)
     if "ended" in result.settings:
         print(f"{found.verdict or 'DONE'}  {found.headline}\n")
     if remarks := [*unread_remarks(result.sources), *reading_remarks(result.sources)]:

@@ -10,7 +10,7 @@ from toolkit.analysis.latency_percentiles import CALLER, percentile_column
 from toolkit.analysis.source_record import unread_ratio
 from toolkit.api.return_codes import ReturnCode
 from toolkit.masking import Json, mask, mask_text
-from toolkit.report.exit_reasons import is_inconclusive, unread_reason
+from toolkit.report.exit_reasons import condition_reasons, is_inconclusive, unread_reason
 from toolkit.report.inputs import ReportInputs, settings_by_name
 from toolkit.report.model import Fact, Figure, Report, RunVerdict
 from toolkit.report.run_digest import digest
@@ -48,6 +48,7 @@ def build_report(
     if unread:
         conditions = [replace(it, status=without_pass(it.status)) for it in conditions]
     verdicts += [RunVerdict(inputs.name, verdict, is_condition=True) for verdict in conditions]
+    others = [*condition_reasons(conditions), *([unread] if unread else [])]
     sections = list(build_verdicts(inputs, verdicts))
     for name, build in ORDER:
         on_section(name)
@@ -68,7 +69,7 @@ def build_report(
         checks=[check for run in inputs.runs for check in run.checks],
         ends=[replace(run.end, reasons=[*run.end.reasons, *([unread] if unread else [])]) for run in inputs.runs],
         reasons=[unread] if unread else [],
-        digests=[digest(run) for run in inputs.runs],
+        digests=[digest(run, others, has_conditions=bool(conditions)) for run in inputs.runs],
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
+from toolkit.report.exit_reasons import ExitReason, sort_reasons
 from toolkit.report.model import Fact, RunDigest
 from toolkit.report.run_result import RunResult
 from toolkit.runs.exit_codes import ExitCode
@@ -20,12 +21,19 @@ _MOST_OUTCOMES = 4
 _PERCENTILES = ("p50", "p95", "p99")
 
 
-def digest(result: RunResult) -> RunDigest:
-    """Sum up a run."""
-    verdict = "PASS" if result.verdicts or result.checks else ""
-    if result.reasons:
-        verdict = "FAIL" if result.reasons[0].code in _FAILURES else "INCONCLUSIVE"
-    reasons = tuple(mask_text(it.text) for it in result.reasons)
+def digest(result: RunResult, others: Iterable[ExitReason] = (), *, has_conditions: bool = False) -> RunDigest:
+    """Sum up a run.
+
+    Args:
+        result: the run.
+        others: reasons for the exit code of a report that are not the run's own, such as those of ``--fail-if``.
+        has_conditions: whether the report judged conditions.
+    """
+    found = sort_reasons([*result.reasons, *others])
+    verdict = "PASS" if result.verdicts or result.checks or has_conditions else ""
+    if found:
+        verdict = "FAIL" if found[0].code in _FAILURES else "INCONCLUSIVE"
+    reasons = tuple(mask_text(it.text) for it in found)
     facts = tuple(Fact(it.label, mask_text(it.value)) for it in _facts(result))
     return RunDigest(verdict, mask_text(_headline(result)), reasons, facts)
 
