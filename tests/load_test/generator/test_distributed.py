@@ -10,10 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from support.api import Api
 from support.locust import plain_locust, run_locust
 from support.processes import notes_without_bottlenecks, of_run, parent_of_a_run, wait_gone
@@ -278,6 +280,26 @@ def test_processes_of_plain_locust_share_no_number(api: Api, tmp_path: Path) -> 
     assert recorded(tmp_path) == api.answered
     assert len(set(api.mobiles)) == len(api.mobiles) > 0
     assert not of_run(tmp_path)
+
+
+def test_a_master_shows_the_bottleneck_of_a_worker_while_the_run_is_on(api: Api, tmp_path: Path) -> None:
+    port = free_port()
+    options = ["--metrics-port", str(port), "--threshold", "ok_ratio(send) >= 0%", "--max-bottleneck", "1%"]
+    with master_and_workers(api, [tmp_path / "one", tmp_path / "other"], *options) as (_, worker, _):
+        api.wait_for(calls=100)
+        until_s = time.monotonic() + 240
+        shown: dict[str, float] = {}
+        while shown.get("smscode_load_bottleneck") != 1:
+            assert time.monotonic() < until_s
+            worker.send_signal(signal.SIGSTOP)
+            time.sleep(0.7)
+            worker.send_signal(signal.SIGCONT)
+            time.sleep(0.7)
+            text = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=240).read().decode()
+            families = text_string_to_metric_families(text)
+            samples = [it for family in families for it in family.samples]
+            shown = {it.name: it.value for it in samples if it.name == "smscode_load_bottleneck"}
+        assert {it.value for it in samples if it.labels.get("status") == "PASS"} == {0.0}
 
 
 def test_processes_of_plain_locust_whose_master_is_killed_end_too(api: Api) -> None:

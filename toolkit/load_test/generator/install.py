@@ -62,6 +62,7 @@ from toolkit.settings import load_price
 
 _ATTRIBUTE = "sms_code_plugin"  # of the environment: locust hands nothing else to its users
 _METRICS_KEY, _CHECKS_KEY, _MEASURED_KEY = "smscode_statistics", "smscode_evidence", "smscode_measured"
+_BOTTLENECK_KEY = "smscode_bottleneck"
 _GC_THRESHOLDS = (50_000, 20, 50)
 _RUNNING = (STATE_SPAWNING, STATE_RUNNING)
 
@@ -118,7 +119,11 @@ def normalize(host: str | None) -> str:
 
 
 class Results:
-    """The results of one test: a process's own, or on a master those of all workers."""
+    """The results of one test: a process's own, or on a master those of all workers.
+
+    Attributes:
+        bottlenecks: how each worker holds the test back by its last report, "" if it doesn't; empty but on a master.
+    """
 
     def __init__(self, environment: Environment, shutdown: Shutdown) -> None:
         options = read_options(environment)
@@ -129,6 +134,7 @@ class Results:
         # Thresholds count only the calls that were due after the warm-up.
         self.measured = Metrics(self.expected) if options.warm_up_s else self.metrics
         self.warm_up_s = options.warm_up_s
+        self.bottlenecks: dict[str, str] = {}
         is_worker = isinstance(environment.runner, WorkerRunner)
         held = () if is_worker else options.parsed_thresholds()
         decides = bool(options.thresholds or self.checks.names)
@@ -136,10 +142,10 @@ class Results:
             environment, shutdown, self.measured, held, options.run_time_s, self.warm_up_s, decides=decides
         )
 
-    def pack(self) -> dict[str, Any]:
+    def pack(self, bottleneck: str) -> dict[str, Any]:
         """Return the results as a worker reports them to its master."""
-        measured = {_MEASURED_KEY: self.measured.pack()} if self.warm_up_s else {}
-        return {_METRICS_KEY: self.metrics.pack(), _CHECKS_KEY: self.checks.take(), **measured}
+        packed = {_METRICS_KEY: self.metrics.pack(), _CHECKS_KEY: self.checks.take(), _BOTTLENECK_KEY: bottleneck}
+        return packed | ({_MEASURED_KEY: self.measured.pack()} if self.warm_up_s else {})
 
     def merge(self, worker: str, data: dict[str, Any]) -> None:
         """Add the results of a worker's report."""
@@ -147,6 +153,7 @@ class Results:
         if self.warm_up_s:
             self.measured.merge(worker, data[_MEASURED_KEY])
         self.checks.merge(data.get(_CHECKS_KEY, {}))
+        self.bottlenecks[worker] = data[_BOTTLENECK_KEY]
         self.monitor.on_report(worker)
 
 
@@ -208,7 +215,10 @@ class Plugin:
             return None
         workers = runner.worker_count if isinstance(runner, MasterRunner) else 1
         budget = self._budget.messages if self._budget else None
-        bottleneck = results.monitor.bottleneck or (self.context and self.context.bottleneck.bottleneck()) or ""
+        bottleneck: str | None = results.monitor.bottleneck or self._own_bottleneck()
+        if isinstance(runner, MasterRunner) and not bottleneck:
+            reported = results.bottlenecks.values()
+            bottleneck = "; ".join(filter(None, reported)) or ("" if len(reported) >= max(1, workers) else None)
         return LoadState.of(results.metrics, budget, results.monitor.verdicts(), workers, bottleneck)
 
     def check_options(self) -> None:
@@ -282,9 +292,7 @@ class Plugin:
             runner.register_message(message, on_message)
 
         if isinstance(runner, WorkerRunner):
-            hooks.report_to_master.add_listener(
-                lambda data, **_: data.update(self.results.pack() if self.results else {})
-            )
+            hooks.report_to_master.add_listener(self._report)
         else:
             hooks.worker_report.add_listener(self._on_report)
             receive(shutdown.END_MESSAGE, lambda: self.shutdown.on_end_message)
@@ -302,7 +310,10 @@ class Plugin:
 
     def _report(self, data: dict[str, Any], **_: object) -> None:
         if self.results:
-            data.update(self.results.pack())
+            data.update(self.results.pack(self._own_bottleneck()))
+
+    def _own_bottleneck(self) -> str:
+        return (self.context and self.context.bottleneck.bottleneck()) or ""
 
     def _on_report(self, client_id: str, data: dict[str, Any], **_: object) -> None:
         if self.results and _METRICS_KEY in data:

@@ -34,13 +34,14 @@ def sent(code: ReturnCode | None, latency_ms: float, wait_ms: float = 0.0) -> Ca
     return Send("13800138000"), Outcome(Endpoint.SEND, 1, answer=answer, **times)
 
 
-def state() -> LoadState:
+def state(bottleneck: str | None = "") -> LoadState:
     metrics = Metrics()
     metrics.count([sent(ReturnCode.SUCCESS, 4, 3), sent(ReturnCode.SUCCESS, 200), sent(ReturnCode.OUT_OF_FREQ, 1)])
     metrics.count([sent(None, 10_000)])
     metrics.arrivals = ArrivalCounts(due=9, late=1, queued=2, dropped=3)
-    verdicts = [judge(parse_threshold(it), metrics.figures(2.0)) for it in ("failed < 1%", "ok_ratio(verify) > 1%")]
-    return LoadState.of(metrics, 10, verdicts, 2, "")
+    texts = ("failed < 1%", "ok_ratio(verify) > 1%", "ok_ratio(send) > 1%")
+    verdicts = [judge(parse_threshold(it), metrics.figures(2.0)) for it in texts]
+    return LoadState.of(metrics, 10, verdicts, 2, bottleneck)
 
 
 def samples(text: bytes) -> dict[str, float]:
@@ -74,6 +75,18 @@ def test_calls_arrivals_budget_and_thresholds_have_their_values() -> None:
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found['smscode_load_caller_seconds_sum{endpoint="send",outcome="50000"}'] == pytest.approx(0.207)
+
+
+@pytest.mark.parametrize(("bottleneck", "shown"), [(None, None), ("", 0), ("busy", 1)])
+def test_a_bottleneck_is_shown_once_it_is_known_and_nothing_passes_beside_one(
+    bottleneck: str | None, shown: int | None
+) -> None:
+    found = samples(render(state(bottleneck))[0])
+    assert found.get("smscode_load_bottleneck") == shown
+    passes = {name for name, value in found.items() if 'status="PASS"' in name and value}
+    assert passes == (
+        set() if shown else {'smscode_load_threshold_status{status="PASS",threshold="ok_ratio(send) > 1%"}'}
+    )
 
 
 def test_arrivals_that_have_not_begun_are_a_gauge_because_their_number_falls() -> None:

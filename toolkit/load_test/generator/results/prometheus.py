@@ -21,7 +21,7 @@ from toolkit.load_test.generator.results.metrics import CallKind, Metrics
 from toolkit.load_test.plan.schedule import ArrivalCounts
 from toolkit.records.call_record import Failure, may_cost
 from toolkit.records.latency_histogram import Histogram, middles_ms
-from toolkit.runs.thresholds import Measure, Status, Verdict
+from toolkit.runs.thresholds import Measure, Status, Verdict, mark_inconclusive
 
 _BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SLOTS = np.searchsorted(_BOUNDS_S, np.array(middles_ms()) / 1000)  # the place among the bounds of each fine bucket
@@ -43,7 +43,7 @@ class LoadState:
         budget: the most messages that may be sent; None without a limit.
         verdicts: the verdicts on the thresholds so far.
         workers: processes that make calls.
-        bottleneck: how the load generator held the test back; "" if it didn't.
+        bottleneck: how the load generator held the test back; "" if it didn't, None if it is unknown.
     """
 
     latencies: Mapping[CallKind, Histogram]
@@ -54,13 +54,15 @@ class LoadState:
     budget: int | None = None
     verdicts: Sequence[Verdict] = ()
     workers: int = 1
-    bottleneck: str = ""
+    bottleneck: str | None = ""
 
     @classmethod
     def of(
-        cls, metrics: Metrics, budget: int | None, verdicts: Sequence[Verdict], workers: int, bottleneck: str
+        cls, metrics: Metrics, budget: int | None, verdicts: Sequence[Verdict], workers: int, bottleneck: str | None
     ) -> LoadState:
-        """Return the figures of a test from its counts."""
+        """Return the figures of a test from its counts. With a bottleneck, no threshold passes."""
+        if bottleneck:
+            verdicts = list(map(mark_inconclusive, verdicts))
         times, arrivals = (metrics.latencies, metrics.caller_times), metrics.arrivals
         return cls(*times, metrics.failed, arrivals, metrics.in_flight, budget, verdicts, workers, bottleneck)
 
@@ -145,8 +147,9 @@ def _arrival_metrics(state: LoadState) -> Iterator[Metric]:
     text = "Due arrivals that have not begun: waiting, or dropped."  # it falls when one begins, so it is no counter
     yield GaugeMetricFamily("smscode_load_arrivals_dropped", text, arrivals.dropped)
     yield GaugeMetricFamily("smscode_load_workers", "Processes that make calls.", state.workers)
-    text = "1 if the load generator was its own bottleneck, so that nothing passes, else 0."
-    yield GaugeMetricFamily("smscode_load_bottleneck", text, int(bool(state.bottleneck)))
+    if state.bottleneck is not None:
+        text = "1 if the load generator was its own bottleneck, so that nothing passes, else 0."
+        yield GaugeMetricFamily("smscode_load_bottleneck", text, int(bool(state.bottleneck)))
 
 
 def _verdict_metrics(state: LoadState) -> Iterator[Metric]:
