@@ -190,6 +190,23 @@ def test_an_invalid_option_is_refused_with_the_reason(page: Page, api: Api, fiel
     assert not api.connections
 
 
+def test_the_metrics_show_whether_a_test_is_running(api: Api) -> None:
+    port = free_port()
+
+    def is_running() -> bool:
+        metrics = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=240).read()
+        assert b"\nsmscode_load_running " in metrics
+        return b"\nsmscode_load_running 1.0\n" in metrics
+
+    with locust(api, "--metrics-port", str(port)) as page:
+        assert not is_running()
+        for _ in range(2):
+            page.load(api)
+            assert is_running()
+            page.stop()
+            wait_until(lambda: not is_running())
+
+
 @ON_BOTH
 def test_each_test_has_a_cap_of_its_own(api: Api, other: Api, page: Page) -> None:
     api.latency_s = other.latency_s = 0

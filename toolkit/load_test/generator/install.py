@@ -219,7 +219,8 @@ class Plugin:
         if isinstance(runner, MasterRunner) and not bottleneck:
             reported = results.bottlenecks.values()
             bottleneck = "; ".join(filter(None, reported)) or ("" if len(reported) >= max(1, workers) else None)
-        return LoadState.of(results.metrics, budget, results.monitor.verdicts(), workers, bottleneck)
+        state = LoadState.of(results.metrics, budget, results.monitor.verdicts(), workers, bottleneck)
+        return replace(state, is_running=not results.monitor.has_stopped)
 
     def check_options(self) -> None:
         """Choose the number of users of an open loop; raise InputError if an option is invalid.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,12 @@ def test_arrivals_that_have_not_begun_are_a_gauge_because_their_number_falls() -
     families = {it.name: it.type for it in text_string_to_metric_families(render(state())[0].decode())}
     assert families["smscode_load_arrivals_dropped"] == "gauge"
     assert families["smscode_load_arrivals_due"] == "counter"
+
+
+def test_after_the_end_the_figures_stay_but_no_test_is_running() -> None:
+    found = [samples(render(replace(state(), is_running=it))[0]) for it in (True, False)]
+    assert [it.pop("smscode_load_running") for it in found] == [1, 0]
+    assert found[0] == found[1]
 
 
 def test_before_the_first_test_nothing_else_is_exported() -> None:

@@ -90,6 +90,11 @@ class ThresholdMonitor:
         if self._watch:
             self._watch.kill(block=False)
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the test has stopped."""
+        return self._stopped_s is not None
+
     def conclude(self) -> None:
         """Log every verdict and choose the exit code."""
         self._look_at_windows(is_last=True)

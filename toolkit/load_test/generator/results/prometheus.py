@@ -44,6 +44,7 @@ class LoadState:
         verdicts: the verdicts on the thresholds so far.
         workers: processes that make calls.
         bottleneck: how the load generator held the test back; "" if it didn't, None if it is unknown.
+        is_running: whether the test has not ended.
     """
 
     latencies: Mapping[CallKind, Histogram]
@@ -55,6 +56,7 @@ class LoadState:
     verdicts: Sequence[Verdict] = ()
     workers: int = 1
     bottleneck: str | None = ""
+    is_running: bool = True
 
     @classmethod
     def of(
@@ -101,7 +103,8 @@ class _Snapshot(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        yield GaugeMetricFamily("smscode_load_running", "1 once a load test has begun.", int(self.state is not None))
+        is_running = int(self.state is not None and self.state.is_running)
+        yield GaugeMetricFamily("smscode_load_running", "1 while a load test runs.", is_running)
         if self.state is not None:
             yield from _call_metrics(self.state)
             yield from _arrival_metrics(self.state)
