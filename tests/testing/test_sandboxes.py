@@ -144,9 +144,15 @@ def test_faults_begin_and_end(sms: Sandbox, client: Client) -> None:
         ("set_code", [MOBILE, 123456], "invalid code 123456: expected text of 6 digits"),
         ("refuse", [MOBILE, 50000], "invalid return code 50000: expected one of a refusal"),
         ("refuse", [MOBILE, 1], "invalid return code 1"),
+        ("refuse", [MOBILE, 50003.0], "invalid return code 50003.0: expected one of a refusal"),
+        ("refuse", [MOBILE, "50014"], "invalid return code '50014'"),
+        ("refuse", [MOBILE, 50014, 1.5], "invalid times 1.5: expected 1 to"),
+        ("refuse", [MOBILE, 50014, True], "invalid times True: expected 1 to"),
         ("refuse", [MOBILE, 50014, 0], "invalid times 0: expected 1 to"),
         ("advance", [-1], "invalid seconds -1: expected 0 to"),
+        ("advance", ["1"], "invalid seconds '1': expected 0 to"),
         ("fail", [2], "invalid share 2: expected a share from 0 to 1"),
+        ("fail", ["0.5"], "invalid share '0.5': expected a share from 0 to 1"),
     ],
 )
 def test_an_invalid_argument_is_refused(sms: Sandbox, method: str, arguments: list[object], message: str) -> None:
@@ -248,6 +254,19 @@ async def test_a_wait_of_the_async_twin_can_be_cancelled() -> None:
             async with asyncio.timeout(0.01):
                 await sms.wait_for_code(MOBILE, SLOW_S)
         assert await sms.messages() == []
+
+
+@pytest.mark.anyio
+async def test_a_wait_that_is_open_at_the_end_says_that_the_sandbox_was_stopped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with async_sandbox() as sms:
+        waits = [asyncio.create_task(sms.wait_for_code(it, SLOW_S)) for it in (MOBILE, OTHER)]
+        await asyncio.sleep(0)
+    for wait in waits:
+        with pytest.raises(InputError, match="the sandbox was stopped while a code was waited for"):
+            await wait
+    assert not caplog.records
 
 
 @pytest.mark.anyio

@@ -66,6 +66,7 @@ class Sandbox(_Base):
 
         Raises:
             TimeoutError: no message came within ``timeout_s`` seconds.
+            InputError: the mobile is invalid, or the sandbox was stopped during the wait.
         """
         return self._thread.wait_for_code(mobile, timeout_s).result()
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import threading
 from base64 import b64encode
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,15 +19,21 @@ from urllib.parse import urlencode
 
 from toolkit.api.defaults import CODE_DIGITS
 from toolkit.api.errors import InputError
-from toolkit.api.return_codes import Kind, find
 from toolkit.api.wire import parse_mobile
 from toolkit.service.http.request_parser import Request
 from toolkit.service.http.server import loop_factory
 from toolkit.service.process.config import ServiceConfig
 from toolkit.service.process.runtime import EmbeddedSandbox, embedded_sandbox
-from toolkit.service.sandbox.controls import MAX_ADVANCE_S, MAX_LIMIT, MAX_TIMES, MAX_WAIT_S
-from toolkit.service.sandbox.faults import Latency
-from toolkit.service.sandbox.numbers import NumberRule, Outcome
+from toolkit.service.sandbox.controls import (
+    MAX_ADVANCE_S,
+    MAX_LIMIT,
+    MAX_TIMES,
+    MAX_WAIT_S,
+    read_advance_ms,
+    read_faults,
+    read_number,
+)
+from toolkit.service.sandbox.numbers import NumberRule, is_refused
 
 T = TypeVar("T")
 
@@ -67,6 +73,7 @@ class SandboxThread:
         self.started: Future[EmbeddedSandbox] = Future()
         self._config = config
         self._taken: dict[str, str] = {}  # by mobile, the last msg_id whose code was waited for
+        self._waits: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="sms-sandbox", daemon=True)
         self._thread.start()
 
@@ -97,6 +104,9 @@ class SandboxThread:
             self._headers = {b"authorization": b"Basic " + token, b"content-type": b"application/json"}
             self.started.set_result(running)
             await self._stopped.wait()
+            for task in self._waits:
+                task.cancel()
+            await asyncio.gather(*self._waits, return_exceptions=True)
 
     # The calls of a test.
 
@@ -106,38 +116,37 @@ class SandboxThread:
 
     def wait_for_code(self, mobile: str | int, timeout_s: float = 5.0) -> Future[str]:
         """Wait for a message to a mobile that is newer than the last one that was waited for; return its code."""
-        return self._submit(self._wait_for_code(_check_mobile(mobile), timeout_s))
+        return self._submit(self._wait_until_stopped(self._wait_for_code(_check_mobile(mobile), timeout_s)))
 
     def set_code(self, mobile: str | int, code: str) -> Future[None]:
         """Send this code to a mobile from now on."""
-        if not (isinstance(code, str) and code.isascii() and code.isdecimal() and len(code) == CODE_DIGITS):
-            raise InputError(f'invalid code {code!r}: expected text of {CODE_DIGITS} digits, e.g. "123456"')
-        return self._submit(self._change(_check_mobile(mobile), NumberRule(code=code)))
+        problem = f'invalid code {code!r}: expected text of {CODE_DIGITS} digits, e.g. "123456"'
+        rule = _read(read_number, {"code": code}, problem)
+        return self._submit(self._change(_check_mobile(mobile), rule))
 
     def refuse(self, mobile: str | int, return_code: int, times: int | None = None) -> Future[None]:
         """Refuse the next sends to a mobile, or its verify calls if the return code is a verdict on a code."""
-        code = find(return_code)
-        if code is None or code.kind is Kind.OK:
-            raise InputError(f"invalid return code {return_code}: expected one of a refusal, e.g. 50014")
-        if times is not None and not 1 <= times <= MAX_TIMES:
-            raise InputError(f"invalid times {times}: expected 1 to {MAX_TIMES}, or None for all calls")
-        outcome = Outcome(code, times)
-        rule = NumberRule(verify=outcome) if code.kind is Kind.VERDICT else NumberRule(send=outcome)
-        return self._submit(self._change(_check_mobile(mobile), rule))
+        problem = f"invalid return code {return_code!r}: expected one of a refusal, e.g. 50014"
+        outcome = _read(read_number, {"verify": return_code}, problem).verify
+        assert outcome
+        fields = {"send" if is_refused(outcome.return_code) else "verify": return_code}
+        if times is not None:
+            fields["times"] = times
+        problem = f"invalid times {times!r}: expected 1 to {MAX_TIMES}, or None for all calls"
+        return self._submit(self._change(_check_mobile(mobile), _read(read_number, fields, problem)))
 
     def advance(self, seconds: float) -> Future[None]:
         """Move the clock ahead."""
-        if not 0 <= seconds <= MAX_ADVANCE_S:
-            raise InputError(f"invalid seconds {seconds}: expected 0 to {MAX_ADVANCE_S}")
-        return self._submit(self._control("POST", "/sandbox/clock", {"advance_s": float(seconds)}))
+        fields: dict[str, Any] = {"advance_s": seconds}
+        _read(read_advance_ms, fields, f"invalid seconds {seconds!r}: expected 0 to {MAX_ADVANCE_S}")
+        return self._submit(self._control("POST", "/sandbox/clock", fields))
 
     def fail(self, share: float, drop_share: float, latency: str) -> Future[None]:
         """Replace the faults."""
-        for name, value in (("share", share), ("drop_share", drop_share)):
-            if not 0 <= value <= 1:
-                raise InputError(f"invalid {name} {value}: expected a share from 0 to 1")
-        Latency.parse(latency)
-        faults = {"error_share": float(share), "drop_share": float(drop_share), "latency": latency}
+        faults = {"error_share": share, "drop_share": drop_share, "latency": latency}
+        for name, field, value in (("share", "error_share", share), ("drop_share", "drop_share", drop_share)):
+            _read(read_faults, {field: value}, f"invalid {name} {value!r}: expected a share from 0 to 1")
+        read_faults(faults)
         return self._submit(self._control("PUT", "/sandbox/faults", faults))
 
     def reset(self) -> Future[None]:
@@ -161,6 +170,21 @@ class SandboxThread:
             if len(body["messages"]) < MAX_LIMIT:
                 return found
             after, wait_s = found[-1].msg_id, 0.0
+
+    async def _wait_until_stopped(self, wait: Coroutine[Any, Any, T]) -> T:
+        """Carry out a wait; raise InputError once the sandbox is stopped."""
+        task = asyncio.ensure_future(wait)
+        self._waits.add(task)
+        if self._stopped.is_set():
+            task.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._stopped.is_set():
+                raise InputError("the sandbox was stopped while a code was waited for") from None
+            raise
+        finally:
+            self._waits.discard(task)
 
     async def _wait_for_code(self, mobile: str, timeout_s: float) -> str:
         until_s = self._loop.time() + timeout_s
@@ -195,6 +219,14 @@ class SandboxThread:
         if "error" in answer:
             raise InputError(f"{method} {path} {body.decode()}: {answer['error']['message']}")
         return answer
+
+
+def _read(read: Callable[[dict[str, Any]], T], fields: dict[str, Any], problem: str) -> T:
+    """Read the fields of a control; raise InputError with the problem in the words of the method's arguments."""
+    try:
+        return read(fields)
+    except InputError:
+        raise InputError(problem) from None
 
 
 def _check_mobile(mobile: str | int) -> str:
