@@ -13,14 +13,16 @@ from toolkit.load_test.plan.capacity_result import answer, describe_search
 from toolkit.load_test.plan.capacity_search import (
     Conclusion,
     Doubt,
+    Interval,
     NextTrial,
     SearchPlan,
     Trial,
     decide,
+    judge_all,
 )
 from toolkit.load_test.plan.trial_evidence import Evidence
 from toolkit.runs.exit_codes import ExitCode
-from toolkit.runs.thresholds import parse_threshold
+from toolkit.runs.thresholds import Threshold, parse_threshold
 
 PLAN = SearchPlan(start=50, duration_s=60, short_s=10)
 USERS = SearchPlan(start=8, duration_s=60, short_s=10, is_whole=True)
@@ -30,7 +32,8 @@ BENCHMARK = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks/capacity.
 
 def evidence(limit: int, share: float, calls: int = 1000) -> Evidence:
     """Return the evidence of a trial with a multiple of the allowed bad calls."""
-    return Evidence(str(LIMITS[limit]), 0.01, (0.01 * share * calls,) * 10, (calls,) * 10, 40 * share)
+    value = share if limit else 40 * share
+    return Evidence(str(LIMITS[limit]), 0.01, (0.01 * share * calls,) * 10, (calls,) * 10, value)
 
 
 def run(
@@ -136,6 +139,37 @@ def test_the_reasons_name_the_limit_its_measured_values_and_the_repeats() -> Non
     held, missed = describe_search(PLAN, LIMITS, trials, conclusion)["capacity"]["reasons"]
     assert "held p99(send.caller_ms) < 50 in 3 trials of 60 s" in held
     assert "missed p99(send.caller_ms) < 50 in 3 trials of 60 s" in missed
+    assert conclusion.interval
+    lower, upper = conclusion.interval.held, conclusion.interval.missed
+    assert lower.certainty > lower.margin  # the estimate is more certain here, and not there
+    assert upper.certainty == upper.margin
+    assert held.endswith(
+        f", by {lower.margin:.1f} standard errors, and by {lower.certainty:.1f} with the trials around it."
+    )
+    assert missed.endswith(f", by {-upper.margin:.1f} standard errors.")
+
+
+def reasons(limits: list[Threshold], *borders: tuple[Evidence, ...]) -> list[str]:
+    """Return the reasons for an interval, with three trials of the same evidence at each border."""
+    trials = [Trial(load, 60, True, found) for load, found in zip((100, 104), borders, strict=True) for _ in range(3)]
+    held, missed = judge_all(trials)
+    described = describe_search(PLAN, limits, trials, Conclusion(Interval(held, missed), True))
+    return list(described["capacity"]["reasons"])
+
+
+def test_each_border_is_explained_by_its_own_limit_and_its_values() -> None:
+    held, missed = reasons(LIMITS, (evidence(0, 0.2), evidence(1, 0.8)), (evidence(0, 3), evidence(1, 0.9)))
+    assert held.startswith("100/s held failed < 1% in 3 trials of 60 s (0.80 %), by ")
+    assert missed.startswith("104/s missed p99(send.caller_ms) < 50 in 3 trials of 60 s (120 ms), by ")
+
+
+def test_a_limit_that_allows_no_bad_call_is_explained_without_standard_errors() -> None:
+    limit = parse_threshold("max(send.caller_ms) < 9")
+    found = [Evidence(str(limit), 0.0, (bad,) * 10, (100,) * 10, value) for bad, value in ((0.0, 7.0), (1.0, 12.0))]
+    assert reasons([limit], (found[0],), (found[1],)) == [
+        "100/s held max(send.caller_ms) < 9 in 3 trials of 60 s (7.00 ms), without a bad call.",
+        "104/s missed max(send.caller_ms) < 9 in 3 trials of 60 s (12.0 ms), with a bad call.",
+    ]
 
 
 def planted(number: int, **bound: float) -> tuple[Any, Conclusion, list[Trial]]:

@@ -5,6 +5,7 @@ docs/reference/capacity-json.md describes each field.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -100,17 +101,22 @@ def _capacity(
 def _reasons(
     plan: SearchPlan, limits: Sequence[Threshold], trials: Sequence[Trial], held: Verdict, missed: Verdict
 ) -> Iterator[str]:
-    """Yield why the borders are believed, a sentence each."""
+    """Yield why the borders are believed, a sentence each: by the limit that is nearest to being missed there."""
     for verdict, word in ((held, "held"), (missed, "missed")):
         found = [it for it in trials if it.load == verdict.load and it.is_long and it.doubt is None]
-        limit = limits[missed.binding]
-        values = [it.evidence[missed.binding].value for it in found]
+        limit = limits[verdict.binding]
+        values = [it.evidence[verdict.binding].value for it in found]
         known = sorted(it for it in values if it is not None)
         texts = [number_format.measured(it, limit.metric.unit or "ms", limit.limit) for it in (known[0], known[-1])]
         shown = " to ".join(dict.fromkeys(texts))
+        by = f"by {abs(verdict.margin):.1f} standard errors"
+        if math.isinf(verdict.margin):
+            by = f"{'without' if verdict.margin > 0 else 'with'} a bad call"
+        if verdict.certainty != verdict.margin:
+            by += f", and by {abs(verdict.certainty):.1f} with the trials around it"
         yield (
             f"{format_load(plan, verdict.load)} {word} {limit} in {number_format.plural(len(found), 'trial')} of"
-            f" {plan.duration_s:g} s ({shown}), by {min(abs(verdict.certainty), 99):.1f} standard errors."
+            f" {plan.duration_s:g} s ({shown}), {by}."
         )
 
 
