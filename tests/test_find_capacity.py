@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from toolkit.settings import Target
 
 LIMIT = "p99(send.caller_ms) < 50"
 PLANTED = Path(__file__).parents[1] / "benchmarks/planted_server.py"
+GUIDE = Path(__file__).parents[1] / "docs/guides/capacity.md"
 PACING = ArrivalCounts(10, 100, 0, 0, 0, 0)
 RECORDS = RecordBuilder.of("trial-01", "host", "key", "secret")
 
@@ -59,11 +62,12 @@ def trial(
     cause: Cause = Cause.FINISHED,
     reason: str = "",
     earlier: Sequence[Trial] = (),
+    pacing: ArrivalCounts = PACING,
 ) -> Any:
     """Return a long trial of some calls."""
     result = RunResult("trial-01", from_frame(from_records(calls)), {"target_at_end": ANSWERED} | (settings or {}))
     step = NextTrial(10, True, "")
-    return read_trial(search(), step, result, Ended(cause, reason, (), len(calls), PACING), earlier)
+    return read_trial(search(), step, result, Ended(cause, reason, (), len(calls), pacing), earlier)
 
 
 def test_calls_of_the_warm_up_are_left_out() -> None:
@@ -72,6 +76,12 @@ def test_calls_of_the_warm_up_are_left_out() -> None:
     assert sum(found.evidence[0].bad) == 0
     assert sum(found.evidence[0].calls) == 100
     assert found.p99_ms == pytest.approx(5)
+
+
+def test_dropped_arrivals_are_those_of_the_whole_trial() -> None:
+    found, _ = trial([call(0, 5), *(call(1 + at / 100, 5) for at in range(100))], pacing=replace(PACING, dropped=20))
+    (dropped,) = (it for it in found.evidence if it.limit.startswith("dropped"))
+    assert (dropped.calls, dropped.bad, dropped.value) == ((PACING.due,), (20,), 100 * 20 / PACING.due)
 
 
 def test_a_call_counts_when_it_was_due() -> None:
@@ -123,6 +133,12 @@ def test_a_trial_that_tells_nothing_ends_the_search(
 ) -> None:
     found, code = trial([call(at / 10, 5) for at in range(100)], settings, cause, reason)
     assert (found.doubt, code) == (Doubt.CUT, expected)
+
+
+def test_the_guide_names_each_exit_code_that_a_search_may_have() -> None:
+    (text,) = (it for it in GUIDE.read_text(encoding="utf-8").split("\n\n") if it.startswith("The exit code is"))
+    before = {ExitCode.USAGE, ExitCode.DEFECT}
+    assert {int(it) for it in re.findall(r"\b\d+\b", text)} == {int(it) for it in ExitCode if it not in before}
 
 
 def test_the_budget_of_the_next_trial_is_estimated_from_those_before() -> None:
@@ -204,7 +220,9 @@ def test_a_rate_limit_that_binds_gives_no_figure_and_leaves_a_record_of_each_tri
     for name in ("run.json", "calls.parquet"):
         assert all((folder / it["name"] / name).exists() for it in found["trials"])
     assert json.loads((folder / "capacity.json").read_text()) == found
-    assert "not settled" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "not settled" in page
+    assert "left out of all figures except messages and dropped arrivals" in page
 
 
 def test_the_message_cap_holds_over_all_trials_and_ends_the_search(sandbox: Running, tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def _sections(content: Mapping[str, Any]) -> Iterator[Section]:
         )
     table = table_columns.table("trials", frame, _TRIALS, max_rows=len(frame))
     seconds = content["settings"]["warm_up_s"]
-    yield Section("trials", "Trials", f"The first {seconds:g} s of each trial are left out of all figures.", [table])
+    text = f"The first {seconds:g} s of each trial are left out of all figures except messages and dropped arrivals."
+    yield Section("trials", "Trials", text, [table])
 
 
 def _limits_table(content: Mapping[str, Any]) -> Table:

@@ -56,7 +56,8 @@ class TrialCalls:
         caller_ms: The same with the wait before it.
         failed: Whether the call failed, see ``call_record.is_failed``.
         duration_s: Length of the trial, without its warm-up.
-        due, dropped: Arrivals of the trial, and those of them that were never started; 0 in a closed loop.
+        due, dropped: Arrivals of the whole trial with its warm-up, and those of them that were never started; 0 in a
+            closed loop.
     """
 
     due_s: NDArray[np.float64]
