@@ -7,6 +7,7 @@ import pytest
 from toolkit import analysis
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
+from toolkit.report.inputs import read_inputs
 from toolkit.report.write_files import write_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "rect", "path", "line", "circle"}
@@ -220,3 +221,16 @@ inner.onload = () => {
 };
 inner.srcdoc = PAGE;
 """
+
+
+def test_a_period_that_begins_after_the_warm_up_loses_none_of_its_calls(call, run_folder) -> None:
+    start_ns = call(Endpoint.SEND, 50000).started_ns
+    records = [
+        call(Endpoint.SEND, 50019 if 60 <= second < 85 else 50000, started_ns=start_ns + second * 1_000_000_000)
+        for second in range(120)
+    ]
+    folder = run_folder(records, {"thresholds": ["failed < 1%"], "warm_up_s": 30.0, "ended": "finished"})
+    for since, share in (("2026-11-06T12:01:00Z", 25 / 60), ("2026-11-06T12:00:10Z", 25 / 90), (None, 25 / 90)):
+        (run,) = read_inputs([folder], since=since).runs
+        (verdict,) = run.verdicts
+        assert verdict.value == pytest.approx(100 * share)

@@ -16,13 +16,14 @@ import pandas as pd
 from toolkit.analysis import Calls, read
 from toolkit.analysis.billing.statement_file import StatementFormat
 from toolkit.analysis.calls_table import collect, lazy
-from toolkit.analysis.timestamps import to_zone
+from toolkit.analysis.timestamps import NS_PER_S, to_zone
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.price_list import PriceList, PriceRow, Unit
 from toolkit.records.packed import PACKED_SUFFIX
 from toolkit.records.parquet import PARQUET_PARTS
 from toolkit.report.run_result import RunResult
+from toolkit.report.run_windows import DUE_NS
 from toolkit.runs.arrival_counts import read_arrival_counts
 from toolkit.runs.check_results import read_check_results
 from toolkit.runs.generator_state import read_generator_state
@@ -150,7 +151,15 @@ def read_run(
     if settings.get("ended") == Cause.INCOMPLETE:  # killed: its processes have left their last counts
         for state in (read_arrival_counts(path), read_generator_state(path)):
             settings |= state.settings() if state else {}
-    return RunResult(run_name(calls, path), calls.between(since, until, timezone), settings, read_check_results(path))
+    kept = calls.between(since, until, timezone)
+    if isinstance(warm_up_s := settings.get("warm_up_s"), int | float) and since:
+        settings["warm_up_s"] = max(0.0, warm_up_s - (_first_due_ns(kept) - _first_due_ns(calls)) / NS_PER_S)
+    return RunResult(run_name(calls, path), kept, settings, read_check_results(path))
+
+
+def _first_due_ns(calls: Calls) -> int:
+    first = collect(lazy(calls).select(first=DUE_NS.min()))["first"].iloc[0]
+    return 0 if pd.isna(first) else int(first)
 
 
 def run_name(calls: Calls, path: Path) -> str:
