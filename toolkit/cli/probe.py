@@ -195,7 +195,10 @@ def _show(findings: Findings, cost: str) -> None:
         title="Rules",
     )
     print("\nOptions for smscode serve and smscode load frequency_limits")
-    print("\n".join(findings.rule_options) or "none of the rules is an exact sliding window")
+    nothing = (
+        "none of the rules is a sliding window with a confidence of 90 %" if findings.rules else "no rules were found"
+    )
+    print("\n".join(findings.rule_options) or nothing)
     print("\nNot reached")
     for text in findings.not_reached:
         print(f"- {text}")

@@ -16,6 +16,7 @@ from toolkit.probe.limiter_models import KINDS, Kind, Rules, Scope
 from toolkit.probe.planner import Answer, Planner
 
 DAY_S = 86_400
+_LEAST_CONFIDENCE = 0.9  # of a rule that is offered as an option
 _SHOWN_SHARE = 0.01  # of an alternative
 _ALIGNED_S = 3.0  # difference of two clocks up to which windows count as beginning at a multiple of their length
 
@@ -94,9 +95,11 @@ class Findings:
 
     @property
     def rule_options(self) -> tuple[str, ...]:
-        """The options for ``smscode serve`` and ``smscode load frequency_limits``."""
+        """The options for ``smscode serve`` and ``smscode load frequency_limits``: of the rules that are likely."""
         return tuple(
-            f"--{'rule' if it.scope is Scope.MOBILE else 'app-rule'} {it.rule}" for it in self.rules if it.rule
+            f"--{'rule' if it.scope is Scope.MOBILE else 'app-rule'} {it.rule}"
+            for it in self.rules
+            if it.rule and it.confidence >= _LEAST_CONFIDENCE
         )
 
     def as_json(self) -> dict[str, Any]:
