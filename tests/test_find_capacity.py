@@ -22,7 +22,7 @@ from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.find_capacity import CapacitySearch, find_capacity, read_trial
 from toolkit.load_and_report import LoadTest, read_options
 from toolkit.load_test.launch.locust_process import Ended
-from toolkit.load_test.plan.capacity_search import Doubt, NextTrial, Trial
+from toolkit.load_test.plan.capacity_search import Conclusion, Doubt, NextTrial, Trial, decide
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.records.call_record import RecordBuilder
 from toolkit.report.run_result import RunResult
@@ -111,6 +111,15 @@ def test_refusals_that_a_scenario_expects_are_a_doubt_only_where_their_share_gro
     assert limited(102, [first], ["RATE"]).doubt is None
     assert limited(108, [first], ["RATE"]).doubt is Doubt.RATE_LIMIT
     assert limited(100, [], []).doubt is Doubt.RATE_LIMIT
+
+
+def test_a_trial_without_a_call_to_measure_ends_the_search() -> None:
+    found, code = trial([call(at / 10, 5) for at in range(9)])  # all of the warm-up
+    assert (found.doubt, code) == (Doubt.CUT, ExitCode.FAILED)
+    assert found.rate_limited_ratio == 0
+    end = decide(search().plan, [found])
+    assert isinstance(end, Conclusion)
+    assert f"The last trial can't be judged: no call to measure {LIMIT}." in end.unsettled
 
 
 def test_a_saturated_generator_is_a_doubt() -> None:

@@ -341,6 +341,7 @@ def _read_calls(
         pacing.due if pacing else 0,
         pacing.dropped if pacing else 0,
     )
+    sends = counted & is_send
     times = calls.caller_ms[calls.endpoint == Endpoint.SEND.value]
     succeeded = int(np.count_nonzero(kept & is_send & (texts["kind"] == Kind.OK.value)))
     return calls, {
@@ -349,13 +350,9 @@ def _read_calls(
         "p50_ms": float(np.median(times)) if times.size else None,
         "p99_ms": float(np.percentile(times, 99)) if times.size else None,
         "service_p50_ms": float(np.median(calls.latency_ms)) if calls.latency_ms.size else None,
-        "rate_limited_ratio": _ratio(float((counted & is_send & is_rate).sum()), float((counted & is_send).sum())),
+        "rate_limited_ratio": float(is_rate[sends].mean()) if sends.any() else 0.0,
         "failed_ratio": float(calls.failed.mean()) if calls.failed.size else None,
     }
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
 
 
 def _stopped(result: RunResult, ended: Ended) -> tuple[str, ExitCode | None]:

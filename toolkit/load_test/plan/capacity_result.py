@@ -6,7 +6,7 @@ docs/reference/capacity-json.md describes each field.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from toolkit import number_format
@@ -16,6 +16,7 @@ from toolkit.load_test.plan.capacity_search import (
     SearchPlan,
     Trial,
     Verdict,
+    by_load,
     estimate,
     format_load,
     judge_all,
@@ -122,20 +123,13 @@ def _reasons(
 
 def _by_limit(limit: Threshold, number: int, trials: Sequence[Trial]) -> dict[str, Any]:
     """Return the loads at which one limit was met and missed, certain or not."""
-    shares = {load: share_of_limit(it.evidence[number] for it in found) for load, found in _by_load(trials).items()}
+    judged = by_load(it for it in trials if it.doubt is None)
+    shares = {load: share_of_limit(it.evidence[number] for it in found) for load, found in judged.items()}
     missed = min((load for load, share in shares.items() if share > 1), default=None)
     held = max(
         (load for load, share in shares.items() if share <= 1 and (missed is None or load < missed)), default=None
     )
     return {"limit": str(limit), "held": held, "missed": missed}
-
-
-def _by_load(trials: Iterable[Trial]) -> dict[float, list[Trial]]:
-    by_load: dict[float, list[Trial]] = {}
-    for trial in trials:
-        if trial.doubt is None:
-            by_load.setdefault(trial.load, []).append(trial)
-    return by_load
 
 
 def _trial(trial: Trial, limits: Sequence[Threshold]) -> dict[str, Any]:

@@ -73,8 +73,7 @@ class Doubt(StrEnum):
     GENERATOR = "generator"  # the load generator was the bottleneck
     RATE_LIMIT = "rate limit"  # the service refused sends by a rate limit
     CONNECTIONS = "connections"  # the generator's connections were used up although calls were as fast as before
-    CUT = "cut"  # the trial was cut off by the budget, by an interrupt or by a refusal of every call
-    EMPTY = "empty"  # there was no call to measure under a limit
+    CUT = "cut"  # the trial was cut off by the budget, by an interrupt or by a refusal, or had no call to measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +201,18 @@ class Conclusion:
     unsettled: str = ""
 
 
+def by_load(trials: Iterable[Trial]) -> dict[float, list[Trial]]:
+    """Group trials by their load, the lowest first.
+
+    >>> list(by_load([Trial(80, 60, True, ()), Trial(40, 60, True, ()), Trial(80, 60, True, ())]))
+    [40, 80]
+    """
+    groups: dict[float, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda it: it.load):
+        groups.setdefault(trial.load, []).append(trial)
+    return groups
+
+
 def judge_load(trials: Iterable[Trial]) -> Verdict:
     """Judge the trials at one load together, by the limit that is nearest to being missed."""
     found = list(trials)
@@ -216,11 +227,7 @@ def judge_load(trials: Iterable[Trial]) -> Verdict:
 
 def judge_all(trials: Iterable[Trial]) -> list[Verdict]:
     """Judge each load that has a trial without a doubt, in the order of the loads."""
-    by_load: dict[float, list[Trial]] = {}
-    for trial in trials:
-        if trial.doubt is None:
-            by_load.setdefault(trial.load, []).append(trial)
-    verdicts = [judge_load(by_load[load]) for load in sorted(by_load)]
+    verdicts = [judge_load(found) for found in by_load(it for it in trials if it.doubt is None).values()]
     crossing = estimate(trials, verdicts)
     return [_with_estimate(it, crossing) for it in verdicts] if crossing else verdicts
 
@@ -271,7 +278,7 @@ def decide(plan: SearchPlan, trials: Sequence[Trial]) -> NextTrial | Conclusion:
         return NextTrial(_round(plan, plan.start), False, "first load")
     last = trials[-1]
     if last.doubt is Doubt.CUT:
-        return conclude(plan, trials, f"The last trial was cut off: {last.doubt_text}.")
+        return conclude(plan, trials, f"The last trial can't be judged: {last.doubt_text}.")
     bound = _bound(trials)
     if last.doubt is not None and (bound is None or last.load < bound.load):
         return NextTrial(last.load, last.is_long, f"repeat: {last.doubt_text}")
@@ -387,18 +394,15 @@ def _bound(trials: Sequence[Trial]) -> Trial | None:
     A generator may have been disturbed by another program, so its doubt must be repeated, more often if it has kept up
     with a higher load.
     """
-    by_load: dict[float, list[Trial]] = {}
-    for trial in trials:
-        by_load.setdefault(trial.load, []).append(trial)
     proven = max((it.load for it in trials if it.doubt is None), default=0.0)
-    for load in sorted(by_load):
-        doubtful = [it for it in by_load[load] if it.doubt is not None]
+    for load, found in by_load(trials).items():
+        doubtful = [it for it in found if it.doubt is not None]
         if not doubtful:
             continue
         needed = _MOST_DOUBTS if load <= proven else _DOUBTS
         if doubtful[-1].doubt is Doubt.RATE_LIMIT:
             needed = 1
-        if len(doubtful) >= needed and len(doubtful) > len(by_load[load]) - len(doubtful):
+        if len(doubtful) >= needed and len(doubtful) > len(found) - len(doubtful):
             return doubtful[-1]
     return None
 
