@@ -14,7 +14,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import CallRecord
 from toolkit.records.parquet import PARQUET_NAME, write_parquet
-from toolkit.report.trend import build_trend, read_trend
+from toolkit.report.trend import DEFAULT_METRICS, build_trend, read_trend
 
 START_NS = 1_793_966_400_000_000_000
 
@@ -99,6 +99,27 @@ def test_few_runs_say_how_many_are_needed(tmp_path: Path) -> None:
     write_run(tmp_path, 0, 20)
     report = build_trend(read_trend([tmp_path]), "runs")
     assert report.findings()[0].finding == "Changes are found from 12 comparable runs on: there are 1."
+
+
+def test_a_metric_that_too_few_runs_have_a_value_of_is_named_and_not_called_unchanged(tmp_path: Path) -> None:
+    for number in range(14):  # only run.json is kept: the figures after the warm-up need the calls
+        write_run(tmp_path, number, 20, warm_up_s=5.0)
+    found = read_trend([tmp_path])
+    assert list(found.metrics) == list(DEFAULT_METRICS)
+    report = build_trend(found, "runs")
+    assert report.findings()[0].finding == (
+        f"Too few runs with a value of {', '.join(DEFAULT_METRICS)}: changes are found from 12 on."
+    )
+
+
+def test_a_level_that_changed_is_told_beside_a_metric_without_values(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    few = "mean(send.latency_ms)"
+    finding = str(build_trend(read_trend([tmp_path], ["p99(send.caller_ms)", few]), "runs").findings()[0].finding)
+    assert finding.startswith("1 level changed. The latest: p99(send.caller_ms) went from")
+    assert finding.endswith(f" Too few runs with a value of {few}: changes are found from 12 on.")
+    finding = str(build_trend(read_trend([tmp_path], ["failed", few]), "runs").findings()[0].finding)
+    assert finding == f"0 levels changed. Too few runs with a value of {few}: changes are found from 12 on."
 
 
 def test_a_folder_without_runs_and_a_wrong_metric_are_refused(tmp_path: Path) -> None:

@@ -152,8 +152,9 @@ def read_trend(sources: Iterable[str | Path], metrics: Sequence[str] = ()) -> Tr
     runs = [_read(folder, parsed) for folder in dict.fromkeys(folders)]
     runs = _mark_other_settings(_in_order(runs))
     points = [run for run in runs if not run.lack]
-    if not metrics:  # of the default ones, those that the runs have
-        parsed = {name: it for name, it in parsed.items() if any(run.values[name] is not None for run in points)}
+    if not metrics:  # of the default ones, those that the runs have; all if they have none, so that the lack is seen
+        had = {name: it for name, it in parsed.items() if any(run.values[name] is not None for run in points)}
+        parsed = had or parsed
     values = {name: [math.nan if (it := run.values[name]) is None else it for run in points] for name in parsed}
     least = {name: _MIN_POINTS for name, metric in parsed.items() if metric.unit == "%"}
     return Trend(runs, parsed, find_lasting_changes(values, min_difference=least))
@@ -163,12 +164,7 @@ def build_trend(trend: Trend, name: str, timezone: str = UTC) -> Report:
     """Build the report on a trend."""
     frame, changes = (to_zone(it, timezone) for it in (trend.frame(), trend.changes()))
     points, runs = len(trend.points), len(trend.runs)
-    finding = f"{number_format.plural(len(changes), 'level')} changed."
-    if len(changes):
-        latest = changes.to_dict("records")[-1]
-        finding += f" The latest: {_sentence(latest)}"
-    elif points < 2 * MIN_RUNS:
-        finding = f"Changes are found from {2 * MIN_RUNS} comparable runs on: there are {points}."
+    finding = _finding(trend, changes)
     parts: list[Part] = [table_columns.table("trend_changes", changes, _CHANGES)] if len(changes) else []
     series = trend.series()
     parts += [Figure("trend", series, "Runs", _CHART_NOTE)] if len(series) else []
@@ -214,6 +210,25 @@ _CHANGES = (
     table_columns.computed("p, corrected", lambda row: number_format.probability(row["p_corrected"]), is_number=True),
     table_columns.computed("", lambda row: "worse" if row["is_worse"] else "better"),
 )
+
+
+def _finding(trend: Trend, changes: pd.DataFrame) -> str:
+    """Return how many levels changed, and the metrics with too few values to tell."""
+    if (points := len(trend.points)) < 2 * MIN_RUNS:
+        return f"Changes are found from {2 * MIN_RUNS} comparable runs on: there are {points}."
+    few = [name for name in trend.metrics if _count_values(trend, name) < 2 * MIN_RUNS]
+    sentences = []
+    if len(few) < len(trend.metrics):
+        sentences.append(f"{number_format.plural(len(changes), 'level')} changed.")
+    if len(changes):
+        sentences.append(f"The latest: {_sentence(changes.to_dict('records')[-1])}")
+    if few:
+        sentences.append(f"Too few runs with a value of {', '.join(few)}: changes are found from {2 * MIN_RUNS} on.")
+    return " ".join(sentences)
+
+
+def _count_values(trend: Trend, name: str) -> int:
+    return sum(run.values[name] is not None for run in trend.points)
 
 
 def _run_folders(source: Path) -> list[Path]:
