@@ -32,6 +32,12 @@ def test_calls_that_are_no_load_test_are_complete() -> None:
     assert different_settings({}, {}) == []
 
 
+@pytest.mark.parametrize("unset", [None, "", 0, 0.0, False, [], {}])
+def test_a_setting_that_an_older_version_did_not_write_is_like_an_unset_one(unset: object) -> None:
+    assert different_settings({"warm_up_s": unset}, {}) == different_settings({}, {"warm_up_s": unset}) == []
+    assert different_settings({"warm_up_s": 5.0}, {"warm_up_s": unset}) == ["warm_up_s 5.0, not unset"]
+
+
 def test_the_load_must_be_the_same_but_not_the_target_the_seed_or_the_label() -> None:
     one: dict[str, Any] = {
         "scenario": "soak",

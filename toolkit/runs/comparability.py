@@ -55,6 +55,6 @@ def different_settings(settings: Mapping[str, object], other: Mapping[str, objec
 
 def _text(value: object) -> str:
     """Return the text of a setting, the same for a setting that an older version did not write and an unset one."""
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value)) or "unset"
-    return "unset" if value in (None, "") else str(value)
+    if not value:  # also 0, as a warm-up of no seconds is none
+        return "unset"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
