@@ -14,6 +14,9 @@ from toolkit.runs.worsening import WorseningVerdict, parse_worsening
     [
         ("p99(send.caller_ms) by 10%", 1.1),
         ("mean(verify.latency_ms) by 0%", 1.0),
+        ("mean(verify.latency_ms) by 0.5%", 1.005),
+        ("p50(verify.latency_ms) by 0%", 1.0),
+        ("p50(verify.latency_ms) by 1%", 1.01),
         ("failed by 50%", 1.5),
         ("share(50019) by 200%", 3.0),
         ("share(50000) by 1%", 0.99),
@@ -39,6 +42,10 @@ def test_a_worsening_reads_as_it_is_written_and_knows_which_way_is_worse(text: s
             "cannot be tested against chance; a form that works: p99(send.caller_ms) by 10%",
         ),
         ("dropped by 10%", "cannot be tested against chance"),
+        (
+            "p50(send.caller_ms) by 0.5%",
+            "at '0.5%': p50(send.caller_ms) is tested in steps of 1 %: give 0% or at least 1%",
+        ),
         ("ok_ratio(send) by 100%", "cannot fall by that much"),
         ("speed by 10%", "expected a metric"),
     ],

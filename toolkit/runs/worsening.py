@@ -9,7 +9,8 @@ A condition of ``smscode report --against --fail-if-worse`` is a metric and a pe
     share(timeout) by 0%             fails if it is any higher, by more than chance
 
 The metrics are those of thresholds, without a window. ``max`` and ``dropped`` are refused: one call decides the
-maximum, and dropped arrivals have no times, so that neither can be tested against chance. A higher value is worse,
+maximum, and dropped arrivals have no times, so that neither can be tested against chance. A percentile is tested in
+steps of 1 %: its limit is 0 % or at least 1 %. A higher value is worse,
 except for the share of 50000, ``ok_ratio`` and ``rate``.
 """
 
@@ -17,13 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.runs.thresholds import (
     ConditionParser,
     Dropped,
+    Failed,
     Metric,
     OkRatio,
     Rate,
@@ -34,11 +36,15 @@ from toolkit.runs.thresholds import (
 )
 
 
+TestableMetric: TypeAlias = ResponseTime | Failed | Share | OkRatio | Rate
+"""A metric that can be tested against chance."""
+
+
 @dataclass(frozen=True, slots=True)
 class Worsening:
     """A metric, and the change in percent of its earlier value from which on it is worse."""
 
-    metric: Metric
+    metric: TestableMetric
     limit: float
 
     def __str__(self) -> str:
@@ -117,6 +123,8 @@ def parse_worsening(text: str) -> Worsening:
     limit = parser.parse_number()
     if limit >= 100 and not is_worse_if_higher(metric):
         raise parser.error(f"{metric} cannot fall by that much")
+    if 0 < limit < 1 and isinstance(metric, ResponseTime) and metric.statistic != "mean":
+        raise parser.error(f"{metric} is tested in steps of 1 %: give 0% or at least 1%")
     parser.take("%", "%")
     parser.take("$", "the end")
     return Worsening(metric, limit)

@@ -47,6 +47,18 @@ def test_a_time_is_worse_only_beyond_the_limit(metric: str) -> None:
     assert not found(now, before, f"{metric} by 0%").is_worse, "faster is not worse"
 
 
+def test_the_limit_of_a_mean_is_not_rounded_to_bins() -> None:
+    before = calls(1)
+    steady = 10e6 + 30e6 * (np.arange(len(before)) * 0.6180339887 % 1)  # the mean is the same in each block
+    before = before.assign(latency_ns=steady.astype(np.int64))
+    now = before.assign(latency_ns=(steady * 1.012).astype(np.int64))
+    for limit, is_worse in ((1, True), (1.4, False)):
+        test = found(before, now, f"mean(send.latency_ms) by {limit}%")
+        assert test.p_value is not None
+        assert test.is_worse == is_worse, limit
+    assert not found(before, before, "mean(send.latency_ms) by 0.4%").is_worse
+
+
 @pytest.mark.parametrize("metric", ["failed", "failed(send)", f"share({FAILED})"])
 def test_a_share_is_worse_if_it_is_higher(metric: str) -> None:
     before, now = calls(1), calls(2, failed=0.06)

@@ -4,7 +4,7 @@ Problem. "p99 is 12 % higher than yesterday" may be chance: slow calls come in c
 must not fail for that, and it must not pass a run that shows nothing.
 
 Method. The earlier run is made worse by exactly the limit: its times are multiplied by 1.1 for "by 10%", or its
-failed calls are. Then both runs are compared as in ``compare``: in blocks of time that are longer than the memory of
+failed calls are. Times of a percentile are in bins of 1 %, so its limit is rounded to whole bins. Then both runs are compared as in ``compare``: in blocks of time that are longer than the memory of
 the series, by a permutation test of the difference of two shares. The run is worse if the difference has the bad sign
 and a p-value below 0.05. So at the limit itself, about 2.5 % of the tests fail, and far fewer below it.
 
@@ -48,8 +48,8 @@ from toolkit.analysis.tidy_frames import describe_codes
 from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.api.return_codes import ReturnCode
 from toolkit.records.call_record import Failure, is_failed
-from toolkit.runs.thresholds import Dropped, Failed, Metric, Rate, ResponseTime, Share
-from toolkit.runs.worsening import Worsening, is_worse_if_higher
+from toolkit.runs.thresholds import Failed, Rate, ResponseTime, Share
+from toolkit.runs.worsening import TestableMetric, Worsening, is_worse_if_higher
 
 _SIGNIFICANT = 0.05
 _ROW = ["side", "bucket_ns"]
@@ -93,19 +93,20 @@ def find_worsening(
     if isinstance(metric, ResponseTime):
         counts = both_sides([count_latencies(it, width, metric.measure, BIN_RATIO) for it in tables])
         counts = counts[counts["endpoint"] == metric.endpoint]
-        # The times of the earlier run take longer by the factor: its calls move to later bins.
-        moved = round(math.log(factor) / math.log(BIN_RATIO))
-        counts = counts.assign(bin=counts["bin"] + moved * (counts["side"] == 0))
-        if metric.statistic != "mean" and (lack := _lack(counts, float(metric.statistic[1:]))):
-            return WorseningTest(note=lack)
+        if metric.statistic != "mean":
+            if lack := _lack(counts, float(metric.statistic[1:])):
+                return WorseningTest(note=lack)
+            # The times of the earlier run take longer by the factor: its calls move to later bins.
+            moved = round(math.log(factor) / math.log(BIN_RATIO))
+            counts, factor = counts.assign(bin=counts["bin"] + moved * (counts["side"] == 0)), 1.0
         sums = _sum_times(counts, metric.statistic)
     else:
         counts = both_sides([count_outcomes(it, width) for it in tables])
-        if not isinstance(metric, Share | Dropped) and metric.endpoint is not None:
+        if not isinstance(metric, Share) and metric.endpoint is not None:
             counts = counts[counts["endpoint"] == metric.endpoint]
         is_rate = isinstance(metric, Rate)
         sums = _sum_calls(counts, width, sending_s) if is_rate else _sum_outcomes(counts, metric, expected)
-        sums["found"] = sums["found"].where(sums["side"] == 1, sums["found"] * factor)
+    sums["found"] = sums["found"].where(sums["side"] == 1, sums["found"] * factor)
     return _test(sums, is_worse_if_higher(metric), Resampling(permutations, seed, width))
 
 
@@ -131,7 +132,7 @@ def _sum_times(counts: pd.DataFrame, statistic: str) -> pd.DataFrame:
     return matrix.rows.assign(calls=calls.sum(axis=1), found=found)
 
 
-def _sum_outcomes(counts: pd.DataFrame, metric: Metric, expected: Iterable[str | int]) -> pd.DataFrame:
+def _sum_outcomes(counts: pd.DataFrame, metric: TestableMetric, expected: Iterable[str | int]) -> pd.DataFrame:
     """Return the calls of each bucket, and how many of them have the outcome of the metric."""
     if isinstance(metric, Failed):
         kinds, known = describe_codes(counts[["return_code", "error"]])["kind"], frozenset(expected)
