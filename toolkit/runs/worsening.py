@@ -35,7 +35,6 @@ from toolkit.runs.thresholds import (
     plain_number,
 )
 
-
 TestableMetric: TypeAlias = ResponseTime | Failed | Share | OkRatio | Rate
 """A metric that can be tested against chance."""
 

@@ -3,10 +3,11 @@
 Problem. "p99 is 12 % higher than yesterday" may be chance: slow calls come in clusters, and latencies wander. A gate
 must not fail for that, and it must not pass a run that shows nothing.
 
-Method. The earlier run is made worse by exactly the limit: its times are multiplied by 1.1 for "by 10%", or its
-failed calls are. Times of a percentile are in bins of 1 %, so its limit is rounded to whole bins. Then both runs are compared as in ``compare``: in blocks of time that are longer than the memory of
-the series, by a permutation test of the difference of two shares. The run is worse if the difference has the bad sign
-and a p-value below 0.05. So at the limit itself, about 2.5 % of the tests fail, and far fewer below it.
+Method. The earlier run is made worse by exactly the limit: its times are multiplied by 1.1 for "by 10%", or its failed
+calls are. Times of a percentile are in bins of 1 %, so its limit is rounded to whole bins. Then both runs are compared
+as in ``compare``: in blocks of time that are longer than the memory of the series, by a permutation test of the
+difference of two shares. The run is worse if the difference has the bad sign and a p-value below 0.05. So at the limit
+itself, about 2.5 % of the tests fail, and far fewer below it.
 
 Each metric is a ratio of two sums over blocks, which is all that the test needs:
 
