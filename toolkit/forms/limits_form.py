@@ -11,6 +11,7 @@ from toolkit.analysis import Calls, limits, read
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
+from toolkit.forms.inputs.target_chooser import parse_speed
 from toolkit.forms.parts import live_chart, send_timeline
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules
@@ -99,7 +100,7 @@ class LimitsForm:
         return form(columns(options, found), picture, card("Runs", self._history), name="sms-limits")
 
     def _read(self) -> LoadTest | None:
-        rules, speed = self.rules.read(_read_rules), self.speed.read(_read_speed)
+        rules, speed = self.rules.read(_read_rules), self.speed.read(parse_speed)
         duration_s = self.duration.read(parse_duration)
         if rules is None or speed is None or duration_s is None:
             return None
@@ -159,16 +160,6 @@ def _read_rules(text: str) -> tuple[Rule, ...]:
     if not text:
         raise InputError("enter rules, e.g. 1/60s")
     return parse_rules(text)
-
-
-def _read_speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed <= 100_000:
-        raise InputError("expected a number above 0 and at most 100,000, e.g. 60")
-    return speed
 
 
 def _read_log(text: str) -> str:

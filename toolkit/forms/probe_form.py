@@ -14,7 +14,7 @@ from toolkit import number_format
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.client import Client
-from toolkit.forms.inputs.target_chooser import MISSING_TARGET, TargetChooser
+from toolkit.forms.inputs.target_chooser import MISSING_TARGET, TargetChooser, parse_speed
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.html_panel import HtmlPanel
@@ -65,7 +65,7 @@ class ProbeForm:
         if self._work.is_busy:
             return
         fields = [self.messages.read(_read_messages), self.duration.read(parse_duration)]
-        fields.append(self.mobiles.read(_read_file) if self.chooser.is_real else self.speed.read(_read_speed))
+        fields.append(self.mobiles.read(_read_file) if self.chooser.is_real else self.speed.read(parse_speed))
         if None in fields:
             return
         if self.chooser.is_real and self.chooser.chosen is None:
@@ -189,16 +189,6 @@ def _read_messages(text: str) -> int:
     if not (text.isdecimal() and 0 < int(text) <= 1_000_000):
         raise InputError("expected a number of messages above 0, e.g. 12")
     return int(text)
-
-
-def _read_speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed <= 100_000:
-        raise InputError("expected a number above 0 and at most 100,000, e.g. 60")
-    return speed
 
 
 def _read_file(text: str) -> str:

@@ -75,13 +75,13 @@ class Findings:
 
     Attributes:
         rules: The rules that were found, the shortest window first.
-        not_reached: What the probe could not find out, in words.
+        not_reached: Open questions, in words.
         messages: Accepted sends, and sends whose fate is unknown: the cost.
         refused: Refused sends, which cost nothing.
         unknown: Sends whose fate is unknown, part of ``messages``.
         elapsed_s: Duration by the target's clock.
         stopped: Why the probe ended.
-        retry_after: How the Retry-After of refusals compares with what was seen, in words; "" without the header.
+        retry_after: How the Retry-After of refusals compares with later answers, in words; "" without the header.
     """
 
     rules: tuple[FoundRule, ...]

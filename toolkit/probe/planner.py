@@ -118,7 +118,7 @@ class Planner:
     # Evidence
 
     def observe(self, attempt: Attempt) -> None:
-        """Take the answer of a send as evidence."""
+        """Learn from the answer of a send."""
         self.attempts.append(attempt)
         self._delay_until_s = None
         if attempt.answer is Answer.UNKNOWN:

@@ -1,4 +1,4 @@
-"""Send what the planner plans. The sender, the clock and the pause are passed in."""
+"""Carry out the sends of a planner. The sender, the clock and the pause are passed in."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run_probe(
     show: Callable[[ProbeProgress], object] = lambda _: None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Probe until the planner has no further send, or until it is stopped. The planner keeps what was found.
+    """Probe until the planner has no further send, or until it is stopped. The planner keeps the evidence.
 
     Args:
         planner: Plans the sends; it stops at its cap and at its time.

@@ -18,6 +18,7 @@ from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_test.plan.target_guard import is_this_machine
 from toolkit.settings import Target, find_target
 
+_MAX_SPEED = 100_000
 SANDBOX, CONFIGURED, ANOTHER = "sandbox", "configured", "another"
 MISSING_TARGET = "no target: enter the base URL, app key and master secret of an API"
 
@@ -106,3 +107,18 @@ def _configured() -> tuple[Target | None, str]:
         return find_target(), ""
     except SettingsError as problem:
         return None, str(problem)
+
+
+def parse_speed(text: str) -> float:
+    """Parse how many times faster the clock of a sandbox runs; raise InputError for an invalid number.
+
+    >>> parse_speed("60")
+    60.0
+    """
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= _MAX_SPEED:
+        raise InputError(f"expected a number above 0 and at most {_MAX_SPEED:,}, e.g. 60")
+    return speed
