@@ -35,6 +35,11 @@ async def test_out_of_frequency(post, sms_async_sandbox):
     assert await post("/codes") == 200
 
 
+@pytest.mark.parametrize(("mobile", "code"), [("110", "123456"), (MOBILE, "")])
+async def test_invalid_fields(post, mobile, code):
+    assert await post("/sign-in", code, mobile) == 422
+
+
 async def test_no_money(post, sms_async_sandbox):
     await sms_async_sandbox.refuse(MOBILE, 50014, times=1)
     assert [await post("/codes") for _ in range(2)] == [503, 200]
