@@ -76,6 +76,15 @@ def test_a_holiday_of_the_past_is_left_out_and_one_ahead_widens_the_interval():
     assert ahead.high[-1] - ahead.low[-1] > 1.2 * (plain.high[-1] - plain.low[-1])
 
 
+@pytest.mark.parametrize("kind", ["independent", "random walk", "a step"])
+def test_the_forecast_of_a_month_is_the_start_of_that_of_a_year(kind):
+    days = TRAFFIC[kind](np.random.default_rng(1), 56)[:56]
+    is_holiday = np.isin(np.arange(56 + 366), [60, 61, 300])
+    month, year = (forecast_sums(days, 3, np.ones(ahead), is_holiday[: 56 + ahead]) for ahead in (30, 366))
+    for name in ("expected", "low", "high"):
+        assert getattr(year, name)[:30].tolist() == getattr(month, name).tolist()
+
+
 def test_the_same_history_has_the_same_forecast():
     days = TRAFFIC["random walk"](np.random.default_rng(1), 28)
     first, second = (forecast_sums(days[:28], 0, np.ones(AHEAD)) for _ in range(2))

@@ -19,8 +19,10 @@ Method (Bayesian model averaging: Hoeting et al., Statistical Science 14, 1999):
    known covariance.
 2. The likelihood of the past days is computed for each hypothesis, with the weekday means integrated out (restricted
    likelihood). It is the weight of the hypothesis.
-3. The next days are drawn 2,000 times: a hypothesis by its weight, then the days given the past days. The generator has
-   a fixed seed, so the same history has the same forecast.
+3. The next days are drawn 2,000 times: a hypothesis by its weight; then the weekday means and the state of the last
+   past day (its level, the slope, the jump) given the past days, by universal kriging; then the level and the noise
+   day by day. So a year ahead needs no covariance of its days. The generator has a fixed seed, so the same history has
+   the same forecast, whatever the number of days ahead.
 4. Public holidays ahead are multiplied by a factor that is drawn too, because the history rarely tells it. Past
    holidays are left out of the history.
 5. The forecast is the median of the drawn sums. The interval holds the middle 95 % of the sums.
@@ -56,8 +58,10 @@ _JUMP, _P_JUMP = 0.4, 0.2  # the deviation of a jump of the logarithm; the prior
 _HOLIDAY_MEDIAN, _HOLIDAY_DEVIATION = 0.85, 0.3  # of the factor of a holiday; the deviation is that of its logarithm
 _VALUES_PER_MEAN = 10  # of the logarithm: values far below a tenth of the mean are not told apart
 _NEGLIGIBLE = 1e-9
+_NEVER = 1_000_000  # the day of a jump, if there is none
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
@@ -98,8 +102,9 @@ def forecast_sums(
         used = np.arange(count)
     unit = past[used].mean() / _VALUES_PER_MEAN or 1.0
     model = _Model(np.log1p(past[used] / unit), used, count, weekdays)
-    drawn = np.maximum(np.expm1(model.draw(rng := np.random.default_rng(_SEED))), 0) * unit
-    factors = _HOLIDAY_MEDIAN * np.exp(_HOLIDAY_DEVIATION * rng.standard_normal((len(drawn), 1)))
+    rng = np.random.default_rng(_SEED)
+    factors = _HOLIDAY_MEDIAN * np.exp(_HOLIDAY_DEVIATION * rng.standard_normal((_DRAWS, 1)))
+    drawn = np.maximum(np.expm1(model.draw(rng)), 0) * unit
     sums = np.cumsum(np.where(holidays[count:], drawn * factors, drawn) * weights, axis=1)
     low, expected, high = np.quantile(sums, [0.025, 0.5, 0.975], axis=0)
     return CumulativeForecast(expected, low, high)
@@ -117,7 +122,7 @@ class _Model:
     """
 
     logs: Floats
-    used: npt.NDArray[np.int64]
+    used: Ints
     count: int
     weekdays: Floats
 
@@ -130,28 +135,27 @@ class _Model:
         if deviation < _NEGLIGIBLE:
             return np.asarray((self.weekdays[self.count :] @ means)[np.newaxis])
         grid = np.stack(np.meshgrid(_NOISE, _STEP, _GROWTH, _MEMORY, indexing="ij"), axis=-1).reshape(-1, 4)
-        grid = grid * (deviation, deviation, 1, 1)
+        numbers, jumps, counts = self._choose(grid := grid * (deviation, deviation, 1, 1), rng)
+        means, state = self._draw_state(grid[numbers], jumps, counts, rng)
+        noise, step, _, memory = np.repeat(grid[numbers], counts, axis=0).T
+        level, slope, jump = state.T
         drawn = []
-        for (noise, step, slope, memory), jump, draws in self._choose(grid, rng):
-            drawn.append(self._draw_given(noise, self._covariance(step, slope, memory, jump), draws, rng))
-        return np.concatenate(drawn)
+        for day, weekday in enumerate(self.weekdays[self.count :]):
+            level = memory * level + step * rng.standard_normal(len(level))
+            drawn.append(means @ weekday + slope * day + jump + level + noise * rng.standard_normal(len(level)))
+        return np.stack(drawn, axis=1)
 
-    def _covariance(self, step: Floats, slope: Floats, memory: Floats, jump: int | None = None) -> Floats:
-        """Return the covariance of all days' logarithms, without the noise."""
-        days = np.arange(len(self.weekdays), dtype=np.float64)
-        walk, line = np.minimum.outer(days, days), np.multiply.outer(days - self.count, days - self.count)
-        returning = 1 - np.minimum(memory, 0.999) ** 2
-        level = np.where(memory < 1, memory ** np.abs(np.subtract.outer(days, days)) / returning, walk)
-        found = step**2 * level + slope**2 * line
-        if jump is not None:
-            found = found + _JUMP**2 * np.multiply.outer(days >= jump, days >= jump)
-        return np.asarray(found)
-
-    def _choose(self, grid: Floats, rng: np.random.Generator) -> list[tuple[Floats, int | None, int]]:
-        """Choose hypotheses by their weights: the numbers of the grid, the day of a jump, and the number of draws."""
-        x, used = self.weekdays[self.used], self.used
+    def _covariance(self, grid: Floats) -> Floats:
+        """Return the covariances of the used days' logarithms without a jump, one for each row of the grid."""
         noise, step, slope, memory = (it[:, np.newaxis, np.newaxis] for it in grid.T)
-        covariance = self._covariance(step, slope, memory)[:, used[:, np.newaxis], used] + noise**2 * np.eye(len(used))
+        line = np.multiply.outer(self.used - self.count, self.used - self.count)
+        level = step**2 * _level_covariance(memory, self.used[:, np.newaxis], self.used)
+        return np.asarray(level + slope**2 * line + noise**2 * np.eye(len(self.used)))
+
+    def _choose(self, grid: Floats, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
+        """Choose hypotheses by their weights: rows of the grid, days of a jump (_NEVER: none), and numbers of draws."""
+        x, used = self.weekdays[self.used], self.used
+        covariance = self._covariance(grid)
         inverse = np.linalg.inv(covariance)
         weighted = inverse @ x
         information = x.T @ weighted
@@ -171,23 +175,49 @@ class _Model:
         points = (np.arange(_DRAWS) + rng.random()) / _DRAWS * weights.sum()  # systematic sampling
         chosen, counts = np.unique(np.searchsorted(np.cumsum(weights), points), return_counts=True)
         rows, columns = np.divmod(chosen, logs.shape[1])
-        return [
-            (grid[row], int(jumps[column - 1]) if column else None, int(draws))
-            for row, column, draws in zip(rows, columns, counts, strict=True)
-        ]
+        return rows, np.append(_NEVER, jumps)[columns], counts
 
-    def _draw_given(self, noise: Floats, covariance: Floats, draws: int, rng: np.random.Generator) -> Floats:
-        """Draw the next days' logarithms under one hypothesis; the weekday means are estimated (universal kriging)."""
-        x, x_ahead, used = self.weekdays[self.used], self.weekdays[self.count :], self.used
-        inverse = np.linalg.inv(covariance[np.ix_(used, used)] + noise**2 * np.eye(len(used)))
-        to_past = covariance[self.count :, used] @ inverse
-        means_covariance = np.linalg.inv(x.T @ inverse @ x)
-        means = means_covariance @ (x.T @ inverse @ self.logs)
-        expected = x_ahead @ means + to_past @ (self.logs - x @ means)
-        unexplained = x_ahead - to_past @ x
-        spread = covariance[self.count :, self.count :] - to_past @ covariance[used, self.count :]
-        spread = spread + unexplained @ means_covariance @ unexplained.T + noise**2 * np.eye(len(spread))
-        return np.asarray(expected + rng.standard_normal((draws, len(spread))) @ np.linalg.cholesky(spread).T)
+    def _draw_state(self, grid: Floats, jumps: Ints, counts: Ints, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Draw the weekday means and the state of the last past day given the past days (universal kriging).
+
+        Args:
+            grid, jumps, counts: The hypotheses, the days of their jumps and the numbers of their draws.
+            rng: The source of random numbers.
+
+        Returns:
+            The weekday means, one row for each draw, and the states: the level, the slope and the size of the jump.
+        """
+        x, last = self.weekdays[self.used], self.count - 1
+        _, step, slope, memory = (it[:, np.newaxis] for it in grid.T)
+        is_after = self.used >= jumps[:, np.newaxis]
+        covariance = self._covariance(grid) + _JUMP**2 * (is_after[:, :, np.newaxis] & is_after[:, np.newaxis])
+        to_level = step**2 * _level_covariance(memory, last, self.used)
+        to_past = np.stack([to_level, slope**2 * (self.used - self.count), _JUMP**2 * is_after], axis=1)
+        has_jump = (jumps != _NEVER)[:, np.newaxis]
+        variances = np.hstack([step**2 * _level_covariance(memory, last, last), slope**2, _JUMP**2 * has_jump])
+        kriging = np.linalg.solve(covariance, to_past.transpose(0, 2, 1)).transpose(0, 2, 1)
+        spread = variances[:, :, np.newaxis] * np.eye(variances.shape[1]) - kriging @ to_past.transpose(0, 2, 1)
+        weighted = np.linalg.solve(covariance, np.broadcast_to(x, (len(grid), *x.shape)))
+        means_covariance = np.linalg.inv(x.T @ weighted).astype(np.float64)
+        means: Floats = (means_covariance @ (weighted.transpose(0, 2, 1) @ self.logs)[:, :, np.newaxis])[:, :, 0]
+        hypothesis = np.repeat(np.arange(len(grid)), counts)
+        drawn = means[hypothesis] + _draw_normal(means_covariance[hypothesis], rng)
+        left = self.logs - drawn @ x.T
+        state = (kriging[hypothesis] @ left[:, :, np.newaxis])[:, :, 0] + _draw_normal(spread[hypothesis], rng)
+        return drawn, state
+
+
+def _level_covariance(memory: Floats, a: Ints | int, b: Ints | int) -> Floats:
+    """Return the covariance of the level on two days, for steps with a deviation of 1."""
+    returning = memory ** np.abs(np.subtract(a, b)) / (1 - np.minimum(memory, 0.999) ** 2)
+    return np.asarray(np.where(memory < 1, returning, np.minimum(a, b)))
+
+
+def _draw_normal(covariances: Floats, rng: np.random.Generator) -> Floats:
+    """Draw a normal vector for each covariance matrix, which may be singular."""
+    variances, axes = np.linalg.eigh(covariances)
+    scaled = np.sqrt(np.maximum(variances, 0)) * rng.standard_normal(variances.shape)
+    return np.asarray((axes @ scaled[:, :, np.newaxis])[:, :, 0])
 
 
 def days_until(amount: float, sums: Floats, day_ends: Floats) -> float:
