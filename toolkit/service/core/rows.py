@@ -6,19 +6,19 @@ from typing import NamedTuple
 
 
 class MessageRow(NamedTuple):
-    """An accepted send. ``record`` is a packed ``message_record.Record``; for ``rate_limited`` see ``NewMessage``."""
+    """An accepted send, and its delivery job.
+
+    Attributes:
+        rate_limited: see ``NewMessage``.
+        record: a packed ``message_record.Record``.
+        masked: the code, encrypted by ``digests.mask``; null once the job is completed or given up.
+    """
 
     seq: int
     temp_id: int
     segments: int
     rate_limited: bool
     record: bytes
-
-
-class JobRow(NamedTuple):
-    """A delivery job. ``masked`` is the code, encrypted by ``digests.mask``."""
-
-    seq: int
     masked: int
 
 

@@ -74,7 +74,6 @@ from toolkit.service.core.rows import (
     AppRow,
     DeliveryRow,
     EmptiedRow,
-    JobRow,
     MessageRow,
     PageRow,
     TemplateRow,
@@ -112,14 +111,13 @@ class Batch:
     """The rows to write for the decisions since the last batch, and the earlier values to roll them back.
 
     Attributes:
-        deletions: rows to delete, as (table, first key, last key).
+        deletions: rows to delete, as (table, first key, last key). Of "jobs", which are no rows, the codes are deleted.
         app_ids, temp_ids: the apps and templates that changed. ``ServiceState.start_next_batch`` adds their rows as
             they are at that time.
         anchor: the new anchor of the clock, if a sandbox moved it ahead.
     """
 
     messages: list[MessageRow] = field(default_factory=list)
-    jobs: list[JobRow] = field(default_factory=list)
     tries: list[TryRow] = field(default_factory=list)
     deliveries: list[DeliveryRow] = field(default_factory=list)
     pages: list[PageRow] = field(default_factory=list)
@@ -231,8 +229,7 @@ class ServiceState:
         self._keep_page_until(seq, expires_ms)
         record = pack_fields(key, expires_ms, digest, ttl_ms, forced_number, 0, False)
         batch.replace(self.records, seq, None, record)
-        batch.jobs.append(JobRow(seq, mask(code, pad)))
-        batch.messages.append(MessageRow(seq, temp_id, segments, rate_limited, record))
+        batch.messages.append(MessageRow(seq, temp_id, segments, rate_limited, record, mask(code, pad)))
         return Decision(_SUCCESS, 0, msg_id)
 
     def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:

@@ -56,6 +56,7 @@ class SqliteStore:
     _lock: LockFile
     _now_s: Callable[[], float] = time.monotonic
     _job_kept_ms: int = JOB_KEPT_MS
+    _first_job: int = 0  # the messages before it are no jobs any more
     _leases: Leases = field(default_factory=Leases)
     _refunded: dict[int, None] = field(default_factory=dict)  # the latest refunds: a late worker may report one again
 
@@ -223,7 +224,8 @@ class SqliteStore:
                 jobs |= self._read_jobs(seq - 1, seq, 1)
             for seq in set(due) - jobs.keys():
                 self._leases.release(seq)
-            jobs |= self._read_jobs(self._leases.newest, self.commits.durable_seq, limit - len(jobs))
+            taken = max(self._leases.newest, self._first_job - 1)
+            jobs |= self._read_jobs(taken, self.commits.durable_seq, limit - len(jobs))
         except StoreError:
             for seq in due:
                 self._leases.hold(seq, now_s)
@@ -270,7 +272,7 @@ class SqliteStore:
 
         def count() -> int:
             with _store_errors(self.path), closing(tables.connect_to_read(self.path)) as db:
-                return tables.count_jobs(db)
+                return tables.count_jobs(db, self._first_job)
 
         return await asyncio.to_thread(count)
 
@@ -338,11 +340,12 @@ class SqliteStore:
         state.forget_expired(now_ms)
         durable_seq = self.commits.durable_seq
         with _store_errors(self.path):
+            self._first_job = tables.first_job(self._reader, self._first_job, durable_seq + 1)
             ends = (
-                ("messages", now_ms - max(ROW_KEPT_MS, state.policy.longest_ms), durable_seq),
-                ("tries", tables.first_message(self._reader, durable_seq), state.try_seq),
-                ("pages", now_ms - VERIFIED_KEPT_MS, state.first_page),
-                ("jobs", now_ms - self._job_kept_ms, state.seq + 1),
+                ("messages", now_ms - max(ROW_KEPT_MS, state.policy.longest_ms), range(durable_seq)),
+                ("tries", tables.first_message(self._reader, durable_seq), range(state.try_seq)),
+                ("pages", now_ms - VERIFIED_KEPT_MS, range(state.first_page)),
+                ("jobs", now_ms - self._job_kept_ms, range(self._first_job, state.seq + 1)),
             )
             old = [tables.find_old(self._reader, *end, _ROWS_A_PRUNING) for end in ends]
             unsettled = tables.find_refunds(self._reader, *old[-1][1:]) if old[-1] else []

@@ -27,7 +27,6 @@ from toolkit.service.core.rows import (
     AppRow,
     DeliveryRow,
     EmptiedRow,
-    JobRow,
     MessageRow,
     PageRow,
     Refund,
@@ -42,7 +41,7 @@ log = logging.getLogger(__name__)
 
 _ROWS_A_STATEMENT = 64
 _STATEMENTS = 1024  # kept ready for use: an INSERT for each number of rows and table
-_VERSION = 5
+_VERSION = 6
 _EPOCH_BYTES = 8
 _SCHEMA = """
 CREATE TABLE clock (wall_ms INTEGER, clock_ms INTEGER, speed REAL);
@@ -50,9 +49,9 @@ CREATE TABLE epochs (first_seq INTEGER PRIMARY KEY, epoch TEXT);
 CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB, suspended INTEGER, permitted INTEGER,
     balance INTEGER, old_digest BLOB, old_until_ms INTEGER);
 CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
-CREATE TABLE messages (seq INTEGER PRIMARY KEY, temp_id INTEGER, segments INTEGER, rate_limited INTEGER, record BLOB);
+CREATE TABLE messages (seq INTEGER PRIMARY KEY, temp_id INTEGER, segments INTEGER, rate_limited INTEGER, record BLOB,
+    masked INTEGER);
 CREATE TABLE pages (page INTEGER PRIMARY KEY, expires_ms INTEGER, verified BLOB);
-CREATE TABLE jobs (seq INTEGER PRIMARY KEY, masked INTEGER);
 CREATE TABLE tries (try_seq INTEGER PRIMARY KEY, seq INTEGER, tried_ms INTEGER, right INTEGER);
 CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT, carrier_id TEXT, attempts INTEGER,
     settled_ms INTEGER);
@@ -61,8 +60,8 @@ CREATE INDEX awaited ON deliveries (carrier_id) WHERE state = 'sent';
 _TOP_UPS = "CREATE TABLE IF NOT EXISTS top_ups (top_up_key TEXT PRIMARY KEY, app_id INTEGER, messages INTEGER)"
 _EMPTIED = "CREATE TABLE IF NOT EXISTS emptied (seq INTEGER, app_id INTEGER, PRIMARY KEY (app_id, seq))"
 _JOBS = "SELECT seq, temp_id, masked, record, messages.segments, coalesce(carrier_code, '')"
-_JOINED = "FROM jobs JOIN messages USING (seq)"
-_WITH_FAULTS = f"{_JOINED} LEFT JOIN deliveries USING (seq)"
+_WITH_FAULTS = "FROM messages LEFT JOIN deliveries USING (seq)"
+_IS_JOB = "masked IS NOT NULL"  # a job is a message whose code is still needed
 _RECORDS = "SELECT seq, record, rate_limited FROM messages WHERE seq BETWEEN ? AND ? ORDER BY seq"
 # One row a page: creating Python objects for a million rows takes longer than all else.
 _PAGE_OF_RECORDS = (
@@ -129,7 +128,6 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
         for late in revoked:
             keys: dict[str, Iterable[int | str]] = {
                 "messages": [row.seq for row in late.messages],
-                "jobs": [row.seq for row in late.messages],
                 "tries": [row.try_seq for row in late.tries],
                 "apps": late.app_ids,
                 "templates": late.temp_ids,
@@ -143,7 +141,6 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
         _put(db, "top_ups", TopUpRow._fields, batch.top_ups)
         _put(db, "emptied", EmptiedRow._fields, batch.emptied)
         _put(db, "messages", MessageRow._fields, batch.messages)
-        _put(db, "jobs", JobRow._fields, batch.jobs)
         _put(db, "pages", PageRow._fields, batch.pages)
         _put(db, "tries", TryRow._fields, batch.tries)
         _put(db, "deliveries", DeliveryRow._fields, batch.deliveries)
@@ -151,11 +148,13 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
             _put_anchor(db, batch.anchor)
         if batch.deliveries:
             settled = [(row.seq,) for row in batch.deliveries if row.state != DeliveryState.WAITING]
-            db.executemany("DELETE FROM jobs WHERE seq = ?", settled)
+            db.executemany("UPDATE messages SET masked = NULL WHERE seq = ?", settled)
         for table, first, last in batch.deletions:
-            db.execute(f"DELETE FROM {table} WHERE {_key(table)} BETWEEN ? AND ?", (first, last))
+            if table == "jobs":
+                db.execute("UPDATE messages SET masked = NULL WHERE seq BETWEEN ? AND ?", (first, last))
+            else:
+                db.execute(f"DELETE FROM {table} WHERE {_key(table)} BETWEEN ? AND ?", (first, last))
             if table == "messages":
-                db.execute("DELETE FROM jobs WHERE seq <= ?", (last,))
                 db.execute("DELETE FROM deliveries WHERE seq <= ?", (last,))
         db.execute("COMMIT")
     except sqlite3.Error:
@@ -283,7 +282,8 @@ def _select(db: sqlite3.Connection, row: type[NamedTuple], table: str) -> sqlite
 
 def read_jobs(db: sqlite3.Connection, state: ServiceState, after: int, upto: int, limit: int) -> dict[int, Job]:
     """Read the jobs with numbers above ``after`` and up to ``upto``, the oldest first, by number."""
-    rows = db.execute(f"{_JOBS} {_WITH_FAULTS} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit))
+    span = f"{_IS_JOB} AND seq > ? AND seq <= ?"
+    rows = db.execute(f"{_JOBS} {_WITH_FAULTS} WHERE {span} ORDER BY seq LIMIT ?", (after, upto, limit))
     jobs: dict[int, Job] = {}
     for seq, temp_id, masked, packed, segments, fault in rows:
         record = Record.unpack(packed)
@@ -299,7 +299,7 @@ def read_inbox(
     """Read the messages of an app, and to a mobile if one is given, with numbers above ``after``, the oldest first."""
     found: list[SentMessage] = []
     for seq, temp_id, masked, packed in db.execute(
-        f"SELECT seq, temp_id, masked, record {_JOINED} WHERE seq > ? ORDER BY seq", (after,)
+        f"SELECT seq, temp_id, masked, record FROM messages WHERE {_IS_JOB} AND seq > ? ORDER BY seq", (after,)
     ):
         record = Record.unpack(packed)
         if record.app_id == app_id and mobile in (None, record.mobile):
@@ -320,7 +320,7 @@ def find_refunds(db: sqlite3.Connection, first: int, last: int) -> list[tuple[De
     """Find the waiting jobs among a range of numbers whose last attempt failed by a fault of the operator."""
     rows = db.execute(
         f"SELECT {', '.join(DeliveryRow._fields)}, record, segments {_WITH_FAULTS}"
-        " WHERE seq BETWEEN ? AND ? AND carrier_code != ''",
+        f" WHERE {_IS_JOB} AND seq BETWEEN ? AND ? AND carrier_code != ''",
         (first, last),
     )
     return [
@@ -329,9 +329,15 @@ def find_refunds(db: sqlite3.Connection, first: int, last: int) -> list[tuple[De
     ]
 
 
-def count_jobs(db: sqlite3.Connection) -> int:
-    """Return the number of jobs that are not completed."""
-    return int(db.execute("SELECT count(*) FROM jobs").fetchone()[0])
+def count_jobs(db: sqlite3.Connection, first: int) -> int:
+    """Return the number of jobs from the message ``first`` on that are not completed."""
+    return int(db.execute(f"SELECT count(*) FROM messages WHERE {_IS_JOB} AND seq >= ?", (first,)).fetchone()[0])
+
+
+def first_job(db: sqlite3.Connection, first: int, default: int) -> int:
+    """Return the number of the first job from the message ``first`` on."""
+    span = f"{_IS_JOB} AND seq >= ?"
+    return int(db.execute(f"SELECT coalesce(min(seq), ?) FROM messages WHERE {span}", (default, first)).fetchone()[0])
 
 
 def read_message(db: sqlite3.Connection, seq: int, msg_id: str, now_ms: int) -> Message | None:
@@ -366,10 +372,10 @@ def find_sent(db: sqlite3.Connection, carrier_id: str, mobile: int | None) -> De
 # Old rows. They are deleted from the first on. The newest row of a table stays, so that no number is used twice.
 
 _AGES: dict[str, tuple[str, Callable[[Any], int]]] = {
-    "messages": ("record FROM messages", lambda packed: Record.unpack(packed).sent_ms),
-    "tries": ("seq FROM tries", int),
-    "jobs": (f"record {_JOINED}", lambda packed: Record.unpack(packed).expires_ms),
-    "pages": ("expires_ms FROM pages", int),
+    "messages": ("record FROM messages WHERE true", lambda packed: Record.unpack(packed).sent_ms),
+    "tries": ("seq FROM tries WHERE true", int),
+    "jobs": (f"record FROM messages WHERE {_IS_JOB}", lambda packed: Record.unpack(packed).expires_ms),
+    "pages": ("expires_ms FROM pages WHERE true", int),
 }
 
 
@@ -378,14 +384,14 @@ def first_message(db: sqlite3.Connection, default: int) -> int:
     return int(db.execute("SELECT coalesce(min(seq), ?) FROM messages", (default,)).fetchone()[0])
 
 
-def find_old(db: sqlite3.Connection, table: str, before: int, below: int, limit: int) -> tuple[str, int, int] | None:
-    """Find at most ``limit`` leading rows of a table that are old: (table, first key, last key).
+def find_old(db: sqlite3.Connection, table: str, before: int, keys: range, limit: int) -> tuple[str, int, int] | None:
+    """Find at most ``limit`` leading rows of a table, or jobs, that are old: (table, first key, last key).
 
-    A row is old if its time, for a try the number of its message, is less than ``before`` and its key less than
-    ``below``.
+    A row is old if its time, for a try the number of its message, is less than ``before``. The others of ``keys``, and
+    those after the first that is not old, stay.
     """
-    key = f"{table}.{_key(table)}"
-    source, age = _AGES[table]
-    rows = db.execute(f"SELECT {key}, {source} WHERE {key} < ? ORDER BY {key} LIMIT ?", (below, limit))
+    key, (source, age) = _key(table), _AGES[table]
+    span = f"{key} >= ? AND {key} < ?"
+    rows = db.execute(f"SELECT {key}, {source} AND {span} ORDER BY {key} LIMIT ?", (keys.start, keys.stop, limit))
     old = [number for number, _ in takewhile(lambda row: age(row[1]) < before, rows)]
     return (table, old[0], old[-1]) if old else None
