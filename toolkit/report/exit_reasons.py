@@ -138,7 +138,7 @@ def _verdict_reasons(
     if failed:
         yield ExitReason(ExitCode.FAILED, f"check failed: {'; '.join(failed)}", is_verdict=True)
     if unseen:
-        yield ExitReason(ExitCode.FAILED, f"check has no data, run longer: {'; '.join(unseen)}", is_verdict=True)
+        yield ExitReason(ExitCode.FAILED, f"check has no data: {'; '.join(unseen)}", is_verdict=True)
     if missed:
         text = f"{len(missed)} of {len(verdicts)} thresholds did not pass: {'; '.join(missed)}"
         yield ExitReason(ExitCode.FAILED, text, is_verdict=True)

@@ -167,7 +167,7 @@ def test_a_launched_run_leaves_its_claim_in_its_folder(tmp_path: Path) -> None:
     (claim,) = json.loads((tmp_path / run_folder.CHECKS_NAME).read_text())
     assert (claim["claim"], claim["status"]) == ("frequency_limits", "NO_DATA")
     assert [(it["name"], it["status"]) for it in claim["parts"]] == [("1/60s", "PASS"), ("1000/3600s", "NO_DATA")]
-    assert claim["reason"] == "no send reached 1000/3600s"
+    assert claim["reason"] == "no send reached 1000/3600s: run longer"
     assert set(claim["figures"]["boundaries"]) == {"1/60s", "1000/3600s"}
 
 

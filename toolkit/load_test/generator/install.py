@@ -400,7 +400,11 @@ class Plugin:
         if isinstance(runner, WorkerRunner):
             runner._send_stats()  # locust sends a last report only if the master has asked the worker to quit
         elif results:
-            self._judge(results)
+            try:
+                self._judge(results)
+            except Exception:
+                environment.process_exit_code = ExitCode.DEFECT  # locust only logs an exception of a listener
+                raise
         if runner.exceptions:  # a task raised: locust only logs that, and goes on
             environment.process_exit_code = worst([environment.process_exit_code, ExitCode.USAGE])
 

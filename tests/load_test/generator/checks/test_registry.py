@@ -16,9 +16,11 @@ from toolkit.load_test.generator.checks.registry import (
     JOURNEY,
     REPLAY,
     THROUGHPUT,
+    Broken,
     Check,
     CheckResult,
     Evidence,
+    Figures,
 )
 from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.plan.expectations import Expectations, ServiceClock
@@ -79,7 +81,7 @@ def test_a_rule_that_no_send_reached_has_no_data() -> None:
     expectations = Expectations(rules=(Rule(1, 60), Rule(3, 600)))
     judged = FREQUENCY_LIMITS.judge(sum([send(OK, 0), send(RATE, 30), send(OK, 61)], Counter()), expectations)
     assert [(part.name, part.status) for part in judged.parts] == [("1/60s", Status.PASS), ("3/600s", Status.NO_DATA)]
-    assert (judged.status, judged.reason) == (Status.NO_DATA, "no send reached 3/600s")
+    assert (judged.status, judged.reason) == (Status.NO_DATA, "no send reached 3/600s: run longer")
     more = sum([send(OK, 122), send(RATE, 183)], send(OK, 0) + send(RATE, 30) + send(OK, 61))
     assert FREQUENCY_LIMITS.judge(more, expectations).status is Status.PASS
 
@@ -115,6 +117,39 @@ def test_only_calls_that_the_rules_decided_are_evidence() -> None:
 def test_a_check_without_calls_has_no_data() -> None:
     for claim in (FREQUENCY_LIMITS, BRUTE_FORCE, REPLAY, JOURNEY):
         assert judge(claim).status is Status.NO_DATA
+
+
+def own(figures: object) -> CheckResult:
+    """Judge a check of a locustfile whose ``measure`` returns, or raises, what is given."""
+
+    def measure(evidence: Evidence, expectations: Expectations) -> Figures:
+        if isinstance(figures, Exception):
+            raise figures
+        return figures  # type: ignore[return-value]
+
+    broken = (Broken("wrong", "answer", "wrong"),)
+    return Check("own", "answers are right", lambda *_: None, measure, "answers", broken).judge(Counter(), EXPECTATIONS)
+
+
+@pytest.mark.parametrize(
+    ("figures", "reason"),
+    [
+        ({"answers": 1}, "the check own has no figure 'wrong'"),
+        ({"answers": 1, "wrong": [2]}, "the check own raised ValueError(\"figure 'wrong' is not a number\")"),
+        (None, "the check own raised AttributeError("),
+        (ZeroDivisionError("division by zero"), "the check own raised ZeroDivisionError('division by zero')"),
+    ],
+)
+def test_a_check_that_is_wrong_itself_has_no_data(figures: object, reason: str) -> None:
+    judged = own(figures)
+    assert judged.status is Status.NO_DATA
+    assert judged.reason.startswith(reason)
+    assert judged.as_json()["figures"] == {}
+
+
+def test_a_check_with_an_unknown_figure_has_no_data() -> None:
+    assert own({"answers": 1, "wrong": None}).status is Status.NO_DATA
+    assert own({"answers": 1, "wrong": 0}).status is Status.PASS
 
 
 def test_guesses_up_to_the_tries_pass() -> None:

@@ -51,6 +51,11 @@ def test_a_msg_id_that_can_stand_in_no_path_is_refused(msg_id: str) -> None:
         ENCODER.encode(Verify(msg_id, "123456"))
 
 
+def test_a_value_that_is_no_step_is_refused_with_the_steps() -> None:
+    with pytest.raises(InputError, match="yielded 'pause': expected Send, Verify, Peek or Pause"):
+        ENCODER.encode("pause")  # type: ignore[arg-type]
+
+
 def test_a_peek_has_no_body() -> None:
     head, _, body = ENCODER.encode(Peek("m 1")).partition(b"\r\n\r\n")
     assert head.startswith(b"GET /v1/codes/0/base/sandbox/messages/m%201 HTTP/1.1\r\n")

@@ -24,6 +24,7 @@ from toolkit.load_test.plan.expectations import Expectations
 from toolkit.records.call_record import Failure, is_failed
 from toolkit.records.latency_histogram import Histogram
 from toolkit.runs import thresholds
+from toolkit.runs.check_results import check_figures
 from toolkit.runs.thresholds import Measure, Status
 
 _TICK_NS = 500_000_000  # calls are counted by the tick in which they were due
@@ -71,9 +72,9 @@ class Check:
         name: the name of the scenario.
         says: the property, as a sentence.
         row: returns the data of a call, or None if the call shows nothing.
-        measure: computes the figures of all rows.
+        measure: computes the figures of all rows: numbers, or dictionaries of further ones.
         shown_by: the figure that counts the data; if it is 0, nothing was shown.
-        broken_by: the figures that must be 0.
+        broken_by: the figures that must be 0. One that is None is unknown, and the check has no data.
         parts: returns the verdicts on the parts of the check, from its figures. If one has no data, the check has none.
         applies: returns whether the expectations ask for the check at all.
     """
@@ -88,13 +89,19 @@ class Check:
     applies: Callable[[Expectations], bool] = lambda expectations: True
 
     def judge(self, evidence: Evidence, expectations: Expectations) -> CheckResult:
-        """Return PASS, FAIL, or NO_DATA if nothing was shown."""
-        figures = self.measure(evidence, expectations)
-        parts = tuple(self.parts(figures))
+        """Return PASS, FAIL, or NO_DATA if nothing was shown, or if the check itself raises an error."""
+        try:
+            figures = check_figures(self.measure(evidence, expectations))
+            shown, broken = figures[self.shown_by], [figures[it.figure] for it in self.broken_by]
+            parts = tuple(self.parts(figures))
+        except KeyError as error:
+            return CheckResult(self, Status.NO_DATA, {}, fault=f"the check {self.name} has no figure {error}")
+        except Exception as error:  # by the code of a locustfile
+            return CheckResult(self, Status.NO_DATA, {}, fault=f"the check {self.name} raised {error!r}")
         found = {part.status for part in parts}
-        if any(figures[it.figure] for it in self.broken_by) or Status.FAIL in found:
+        if any(broken) or Status.FAIL in found:
             status = Status.FAIL
-        elif not figures[self.shown_by] or Status.NO_DATA in found:
+        elif not shown or None in broken or Status.NO_DATA in found:
             status = Status.NO_DATA
         else:
             status = Status.PASS
@@ -103,12 +110,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A check, its verdict, the figures that led to it, and the verdicts on its parts."""
+    """A check, its verdict, the figures that led to it, the verdicts on its parts, and the error if it raised one."""
 
     check: Check
     status: Status
     figures: Mapping[str, Any]
     parts: tuple[PartResult, ...] = ()
+    fault: str = ""
 
     @property
     def reason(self) -> str:
@@ -120,7 +128,7 @@ class CheckResult:
             broken = [(it, self.figures[it.figure]) for it in self.check.broken_by]
             whole = [it.describe(number) for it, number in broken if number and it.words]
             return ", ".join([*reasons, *whole])
-        return ", ".join(reasons) or f"no call showed whether {self.check.says}"
+        return self.fault or ", ".join(reasons) or f"no call showed whether {self.check.says}: run longer"
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as a run's folder keeps it."""
@@ -213,7 +221,7 @@ def _judge_rules(figures: Figures) -> Iterable[PartResult]:
             beyond = Broken("over_admissions", "send", f"accepted beyond {rule}")
             yield PartResult(rule, Status.FAIL, beyond.describe(too_many))
         elif boundary["last_refused_ms"] is None:
-            yield PartResult(rule, Status.NO_DATA, f"no send reached {rule}")
+            yield PartResult(rule, Status.NO_DATA, f"no send reached {rule}: run longer")
         else:
             yield PartResult(rule, Status.PASS, f"sends were refused by {rule} when they had to be")
 

@@ -10,7 +10,7 @@ import socket
 
 from toolkit.api import wire
 from toolkit.api.basic_auth import Credentials
-from toolkit.api.errors import NotConnectedError
+from toolkit.api.errors import InputError, NotConnectedError
 from toolkit.load_test.generator.http.connection import Connection
 from toolkit.load_test.generator.http.response_parser import Origin
 from toolkit.load_test.generator.steps import Peek, Request, Send
@@ -50,7 +50,7 @@ class RequestEncoder:
         self._verify = f"{self._start}{path_before}", f"{path_behind}{self._end_head(body)}{before}", behind
 
     def encode(self, step: Request) -> bytes:
-        """Encode the request of a step; raise InputError for a msg_id that can't stand in a path."""
+        """Encode the request of a step; raise InputError for another value, or a msg_id that can't stand in a path."""
         if isinstance(step, Send):
             mobile, temp_id = step.mobile, step.temp_id
             if temp_id is None and type(mobile) is str and len(mobile) == 11 and mobile.isascii() and mobile.isalnum():
@@ -59,7 +59,10 @@ class RequestEncoder:
             return self._encode(wire.CODES_PATH, wire.send_body(mobile, self._temp_id if temp_id is None else temp_id))
         if isinstance(step, Peek):
             return self._origin.encode("GET", wire.message_path(step.msg_id), self._peek_headers)
-        msg_id, code = step.msg_id, step.code
+        try:
+            msg_id, code = step.msg_id, step.code
+        except AttributeError:
+            raise InputError(f"a journey yielded {step!r}: expected Send, Verify, Peek or Pause") from None
         if len(code) == 6 and code.isascii() and code.isalnum() and _is_plain_id(msg_id):
             before, between, behind = self._verify
             return f"{before}{msg_id}{between}{code}{behind}".encode()
