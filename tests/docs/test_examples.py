@@ -78,7 +78,8 @@ def test_the_foreign_log_of_the_guide_is_read_as_the_guide_shows(
 ) -> None:
     page = DOCS / "guides/foreign-logs.md"
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "gateway.jsonl").write_text(blocks(page, "text")[0], encoding="utf-8")
+    for name, text in zip(("gateway.jsonl", "gateway.txt"), blocks(page, "text"), strict=True):
+        (tmp_path / name).write_text(text, encoding="utf-8")
     shown = io.StringIO()
     names: dict[str, object] = {}
     with contextlib.redirect_stdout(shown):

@@ -125,6 +125,30 @@ def test_a_logged_return_code_wins_over_the_status(tmp_path):
     assert calls.sources[0].inferred == {}
 
 
+def test_a_column_may_be_a_field_of_an_inner_object_as_in_the_log_of_caddy(tmp_path):
+    line = {
+        "level": "info",
+        "ts": 1795424400.5,
+        "msg": "handled request",
+        "request": {"method": "POST", "uri": "/v1/codes/a1/valid?x=1", "headers": {"User-Agent": ["curl/8"]}},
+        "duration": 0.25,
+        "status": 403,
+        "rc.main": 50010,
+    }
+    other = line | {"request": {"method": "GET", "uri": "/healthz"}}
+    lines = [json.dumps(line), "{", json.dumps(other)]
+    (tmp_path / "access.log").write_text("\n".join(lines))
+    columns = {"ended_s": "ts", "latency_s": "duration", "path": "request.uri", "method": "request.method"}
+    calls = analysis.read(
+        tmp_path / "access.log", columns=columns | {"return_code": "rc.main", "temp_id": "request.x..y"}
+    )
+    (call,) = calls.to_pandas().itertuples()
+    assert (call.endpoint, call.return_code, call.latency_ns) == ("verify", 50010, 250_000_000)
+    assert call.started_ns == 1795424400_250_000_000
+    assert (calls.sources[0].others, calls.sources[0].unread_rows) == ({"another request": 1}, 1)
+    assert {"path", "method", "return_code"} <= calls.sources[0].fields
+
+
 def test_each_status_with_one_code_is_known():
     statuses = [row.http_status for row in ReturnCode]
     assert {status for status in statuses if statuses.count(status) == 1} == {200, 401, 404, 405, 415, 500}

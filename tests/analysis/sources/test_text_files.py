@@ -176,6 +176,12 @@ def test_a_file_without_any_call_is_an_input_error(name, lines, said, write):
         analysis.read(write(name, *lines))
 
 
+def test_a_file_without_any_call_names_the_columns_that_it_lacks(write):
+    path = write("a.csv", "time;url;status", "2026-11-23T09:00:00Z;/v1/codes;200")
+    with pytest.raises(InputError, match=r"no endpoint: .*; no line has 'time', 'url'; for a log, give columns"):
+        analysis.read(path, columns={"started": "time", "path": "url"})
+
+
 def test_a_damaged_archive_is_an_input_error(row, write):
     path = write("calls.jsonl.gz", *[row() for _ in range(1000)], open_=gzip.open)
     path.write_bytes(path.read_bytes()[:-200])

@@ -139,17 +139,30 @@ def call_query(names: Mapping[str, tuple[str, ...]], given: Collection[str], pre
     """
 
 
+def is_path(name: str) -> bool:
+    """Return whether a column's name may be a path of names, such as ``request.uri``."""
+    return all(name.split(".")) and "." in name and '"' not in name
+
+
 def transform_query(columns: Iterable[str]) -> str:
     """Return the query that splits the lines of JSON in the table ``json_lines`` (number, line) into columns.
 
-    A line that is not valid JSON has ``is_json`` false and no values.
+    A line that is not valid JSON has ``is_json`` false and no values. A name such as ``request.uri`` may be that of a
+    field within an object.
     """
-    wanted = ", ".join(f'{json.dumps(name, ensure_ascii=False)}: "VARCHAR"' for name in columns)
+    names = sorted(columns)
+    wanted = ", ".join(f'{json.dumps(name, ensure_ascii=False)}: "VARCHAR"' for name in names if not is_path(name))
     struct = f"{{{wanted}}}".replace("'", "''")
+    nested = "".join(
+        f", CASE WHEN json_valid(line) THEN coalesce(line ->> {_text(f'$.{_quote(name)}')},"
+        f" line ->> {_text('$.' + '.'.join(map(_quote, name.split('.'))))}) END AS {_quote(name)}"
+        for name in names
+        if is_path(name)
+    )
     return f"""
     WITH found AS (SELECT number, json_valid(line) AS is_json,
-        CASE WHEN json_valid(line) THEN json_transform(line, '{struct}') END AS value FROM json_lines)
-    SELECT number, is_json, value.* FROM found
+        CASE WHEN json_valid(line) THEN json_transform(line, '{struct}') END AS json_value{nested} FROM json_lines)
+    SELECT json_value.*, * EXCLUDE (json_value) FROM found
     """
 
 

@@ -20,6 +20,7 @@ from toolkit.analysis.sources.line_to_call import (
     LINES,
     call_query,
     column_names,
+    is_path,
     present_fields,
     transform_query,
 )
@@ -183,6 +184,7 @@ class _File:
         invalid = set(pc.filter(split["number"], pc.invert(split["is_json"])).to_pylist())
         valid = split.filter(split["is_json"]) if invalid else split
         present = [name for name in self.reader.wanted if valid[name].null_count < valid.num_rows]
+        self.fields |= present_fields(self.reader.names, {name for name in present if is_path(name)})
         if valid.num_rows:
             self._add_columns(valid.select(["number", *present]), numbered, present)
         repaired = []

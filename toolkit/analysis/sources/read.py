@@ -96,8 +96,8 @@ def read(
             records.append(_convert(path, folder / PARQUET_NAME, reader, on_progress))
             if records[-1].calls:
                 parquet.append(folder / PARQUET_NAME)
-    _check_records(records, is_alone=not parquet)
     if not parquet:
+        _check_records(records, columns or {})
         parquet = [scratch / PARQUET_NAME]
         write_values([], parquet[0])
     needs_check = any(_needs_check(path) for path in parquet)
@@ -138,10 +138,8 @@ def _convert(path: Path, parquet: Path, reader: LogReader, on_progress: Progress
         return reader.read(name, write, on_progress)
 
 
-def _check_records(records: list[SourceRecord], *, is_alone: bool) -> None:
-    """Raise InputError if no file holds a call, and name the first line of the first file that could be one."""
-    if not is_alone:
-        return
+def _check_records(records: list[SourceRecord], columns: ColumnMap) -> None:
+    """Raise InputError for files without a call, and name the first line of the first file that could be one."""
     for record in records:
         if record.skipped:
             raise InputError(f"{record.file} {record.skipped}")
@@ -151,6 +149,8 @@ def _check_records(records: list[SourceRecord], *, is_alone: bool) -> None:
                 if record.unread
                 else "; ".join(f"{number:,} lines are {what}" for what, number in record.others.items())
             )
+            missing = [name for field, name in columns.items() if field not in record.fields]
+            reason += f"; no line has {', '.join(map(repr, missing))}" if missing else ""
             raise InputError(f"{record.file} holds no calls: {reason}; for a log, give columns or log_format")
 
 
