@@ -6,6 +6,8 @@ sandbox and load tests that the forms started.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import secrets
 import shutil
@@ -19,6 +21,7 @@ from typing import Any
 
 from jupyter_core.utils import run_sync
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.ioloop import IOLoop
 from tornado.web import HTTPError
 from traitlets.config import Config
 
@@ -29,14 +32,53 @@ _PAGE = Path(str(files("toolkit.forms"))) / "page"
 _PING_MS = 30_000
 _SILENT_MS = 3 * _PING_MS  # the first ping is sent after _PING_MS, so the timeout has to be at least twice that
 _GONE_S = 600  # a kernel ends after this time without its page, e.g. when a laptop was closed
+_NEXT_SPARE_S = 5.0  # until the page has opened, whose browser needs the processor
 
 
 class Kernels(AsyncMappingKernelManager):
-    """Runs kernels in the folder where the console was started: it has the settings and gets the runs."""
+    """Runs kernels in the folder where the console was started: it has the settings and gets the runs.
+
+    One kernel more than there are pages has imported the forms, which takes longer than all else of opening a page.
+    """
+
+    _spare: asyncio.Task[str] | None = None
 
     def cwd_for_path(self, path: str, **_: Any) -> str:
         """Return the working directory of a kernel."""
         return os.getcwd()
+
+    @property
+    def _spare_id(self) -> str | None:
+        """The spare kernel's id; None while it starts, and after it has ended."""
+        spare = self._spare
+        is_alive = spare and spare.done() and not spare.exception() and spare.result() in self
+        return spare.result() if spare and is_alive else None
+
+    async def start_kernel(self, **options: Any) -> str:  # type: ignore[override]
+        """Take the spare kernel, or start one, and return its id."""
+        if kernel_id := self._spare_id:
+            self.prepare(_NEXT_SPARE_S)
+            return kernel_id
+        return await self._start(**options)
+
+    def prepare(self, wait_s: float = 0.0) -> None:
+        """Start the spare kernel after a time. Call it in the event loop."""
+
+        async def start() -> str:
+            await asyncio.sleep(wait_s)
+            return await self._start()
+
+        self._spare = asyncio.create_task(start())
+
+    async def _start(self, **options: Any) -> str:
+        importing = ["--IPKernelApp.exec_lines=import toolkit.forms"]
+        kernel_id: str = await super().start_kernel(**options, extra_arguments=importing)
+        return kernel_id
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """End a kernel whose page has gone; the spare one never had a page."""
+        if kernel_id != self._spare_id:
+            await super().cull_kernel_if_idle(kernel_id)  # type: ignore[no-untyped-call]
 
 
 def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_browser: bool = False) -> None:
@@ -49,6 +91,7 @@ def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_bro
 
         def launch_browser(self) -> None:
             url = f"http://{HOST}:{self.port}/?token={self.token}"
+            IOLoop.current().add_callback(self.kernel_manager.prepare)
             announce(url)
             if opens_browser:
                 webbrowser.open(url)
@@ -59,6 +102,7 @@ def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_bro
                     run_sync(self.kernel_manager.shutdown_kernel)(kernel_id)
             shutil.rmtree(self.connection_dir, ignore_errors=True)
 
+    logging.getLogger("tornado.general").setLevel(logging.ERROR)  # it takes jupyter_server's ping times for seconds
     app = Console(config=_config(_find_port(port)))
     app.initialize([str(_PAGE / "console.ipynb")])
     app.start()
