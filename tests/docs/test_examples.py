@@ -17,6 +17,8 @@ import typer.main
 from support.runs import write_runs
 from support.service import Running, running, smscode
 
+from toolkit import Client
+from toolkit.api.return_codes import ReturnCode
 from toolkit.cli import app
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -71,6 +73,53 @@ def test_the_locustfile_of_the_guide_passes_its_check(tmp_path: Path) -> None:
     assert (check["claim"], check["status"], check["says"]) == ("typed_twice", "PASS", "a code is accepted once")
     assert set(check["figures"]) == {"answers", "wrong_answers"}
     assert "p99(verify.caller_ms) < 2500" in [it["threshold"] for it in run["verdicts"]]
+
+
+def test_the_locustfile_of_the_guide_takes_an_option_of_its_own(tmp_path: Path) -> None:
+    page = DOCS / "guides/own-locustfile.md"
+    (tmp_path / "typed_twice.py").write_text("\n".join(blocks(page, "python")), encoding="utf-8")
+    (words,) = (it for it in command_lines(page) if "--" in it)
+    done = smscode(*words[: words.index("--")], "--json", *words[words.index("--") :], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["settings"]["own_options"] == {"shop": "oslo"}
+
+
+def test_the_programs_of_the_library_guide_run(sandbox: Running) -> None:
+    names: dict[str, object] = {}
+    for block in blocks(DOCS / "guides/library.md", "python"):
+        text = re.sub(r'\n    "https://api.example.com",', f'\n    "{sandbox.url}",', block)
+        text = text.replace('app_key="..."', f'app_key="{sandbox.app_key}"').replace(
+            "13800138000", next(sandbox.mobiles)
+        )
+        text = text.replace('master_secret="..."', f'master_secret="{sandbox.master_secret}"')
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(text, "library.md", "exec"), names)
+    assert names["verification"].return_code is ReturnCode.INVALID_CODE  # type: ignore[attr-defined]
+    with Client(sandbox.url, sandbox.app_key, sandbox.master_secret) as client:
+        assert names["send"](client, next(sandbox.mobiles))  # type: ignore[operator]
+
+
+def test_the_reads_of_the_analysis_pages_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert smscode("simulate", "--days", "1", "--calls", "2k", "--out", "runs", cwd=tmp_path).returncode == 0
+    names: dict[str, object] = {}
+    (block,) = blocks(DOCS / "guides/analysis.md", "python")
+    exec(compile(re.sub(r'"runs/\w+"', '"runs"', block), "analysis.md", "exec"), names)
+    assert len(names["calls"]) > 0  # type: ignore[arg-type]
+
+
+def test_the_form_of_the_notebook_guide_is_shown() -> None:
+    (block,) = blocks(DOCS / "guides/notebooks.md", "python")
+    names: dict[str, object] = {}
+    exec(compile(block.replace("\nCallForm()", "\nform = CallForm()"), "notebooks.md", "exec"), names)
+    names["form"].close()  # type: ignore[attr-defined]
+
+
+def test_every_page_with_a_program_is_named_by_a_test() -> None:
+    tests = "".join(it.read_text(encoding="utf-8") for it in Path(__file__).parents[1].rglob("test_*.py"))
+    pages = [page for page in [*DOCS.glob("*.md"), *DOCS.glob("guides/*.md")] if blocks(page, "python")]
+    assert len(pages) > 8
+    assert [page.name for page in pages if f"{page.parent.name}/{page.name}" not in tests] == []
 
 
 def test_the_foreign_log_of_the_guide_is_read_as_the_guide_shows(

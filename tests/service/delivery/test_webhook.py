@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from support.receiver import SECRET, documented_receiver
 from toolkit.api.errors import SettingsError
 from toolkit.service.core.messages import Delivery, DeliveryState
 from toolkit.service.delivery.base import DeliveryError, OutgoingMessage, Receipt
-from toolkit.service.delivery.webhook import WebhookFactory, read_retry_after
+from toolkit.service.delivery.webhook import WebhookFactory, build_body, build_headers, read_retry_after
 
 MESSAGE = OutgoingMessage("06890980-6789-4054-bba9-90fb66ab2fce", "13800138000", "【签】Your code: 123456")
 
@@ -149,6 +150,18 @@ def test_a_message_is_posted_as_json_with_its_msg_id_as_idempotency_key() -> Non
     bodies = [json.loads(body) for _, body in receiver.got]
     assert keys == {MESSAGE.msg_id}
     assert bodies == [{"msg_id": MESSAGE.msg_id, "mobile": MESSAGE.mobile, "text": MESSAGE.text}] * 2
+
+
+def test_the_documented_request_is_signed_as_the_service_signs_it() -> None:
+    page = (Path(__file__).parents[3] / "docs/guides/delivery.md").read_text(encoding="utf-8")
+    shown = re.search(r"```http\nPOST .*\n((?:.+\n)+)\n(.+)\n```", page)
+    secret = re.search(r"with the secret `(\w+)`", page)
+    assert shown
+    assert secret
+    message = OutgoingMessage("06890980-6789-4054-bba9-90fb66ab2fce", "13800138000", json.loads(shown[2])["text"])
+    headers = build_headers(message.msg_id, shown[2].encode(), secret[1], 1795424400)
+    assert build_body(message).decode() == shown[2]
+    assert dict(line.split(": ", 1) for line in shown[1].splitlines()) == headers
 
 
 def test_connections_are_reused() -> None:
