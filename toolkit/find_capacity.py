@@ -167,7 +167,7 @@ class CapacitySearch:
         limit_s = self.options.max_duration_s
         if limit_s is not None and elapsed_s + length_s + _START_S > limit_s:
             return (
-                f"The next trial takes {number_format.duration(length_s)}, but only"
+                f"The next trial takes {number_format.duration(length_s + _START_S)} with its start, but only"
                 f" {number_format.duration(max(0.0, limit_s - elapsed_s))} of --max-duration are left."
             )
         return ""

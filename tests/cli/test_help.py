@@ -76,6 +76,22 @@ def test_the_help_fits_into_its_terminal(path: tuple[str, ...], width: int) -> N
     assert shown.count("$ smscode") >= 2
 
 
+@pytest.mark.parametrize(
+    ("path", "usage"),
+    [
+        (("send",), "[OPTIONS] MOBILE"),
+        (("report",), "[OPTIONS] RUN..."),
+        (("load",), "[OPTIONS] [SCENARIO] [-- OPTIONS]"),
+        (("app", "topup"), "[OPTIONS] APP_KEY MESSAGES"),
+    ],
+)
+def test_the_usage_line_has_brackets_around_what_may_be_left_out(path: tuple[str, ...], usage: str) -> None:
+    command = COMMANDS[path]
+    context = typer.Context(command, help_option_names=["-h", "--help"])
+    assert " ".join(command.collect_usage_pieces(context)) == usage
+    assert re.search(r"^  -h, --help +Show this", command.get_help(context), re.MULTILINE)
+
+
 def test_the_options_of_a_load_test_are_in_groups() -> None:
     done = smscode("load", "--help")
     headings = re.findall(r"^(\w[\w ]*):$", done.stdout, re.MULTILINE)

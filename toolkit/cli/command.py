@@ -37,6 +37,12 @@ class Command(TyperCommand):
         """The examples of the docstring: lines that begin with ``$`` and their output."""
         return (self.help or "").partition(_EXAMPLES)[2]
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line: an argument that may be left out is in brackets."""
+        arguments = [it for it in self.params if isinstance(it, TyperArgument)]
+        names = [(_name(it), it.required) for it in arguments]
+        return ["[OPTIONS]", *(name if required or name.startswith("[") else f"[{name}]" for name, required in names)]
+
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """Write the docstring without the examples."""
         formatter.write_paragraph()
@@ -157,7 +163,7 @@ def _write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
 def _describe(parameter: Any, ctx: Any) -> tuple[str, str]:
     """Return a parameter with its type, and its help with its default."""
     if isinstance(parameter, TyperOption):
-        name = ", ".join([*parameter.opts, *parameter.secondary_opts])
+        name = ", ".join([*sorted(parameter.opts, key=len), *parameter.secondary_opts])  # -h before --help
         if not parameter.is_flag:
             name += f" {parameter.metavar or parameter.display_type(ctx).strip('<>').upper()}"
     else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from toolkit.probe.findings import Findings
     from toolkit.probe.prober import ProbeProgress
 
-PERMISSION = "Permission"
+PERMISSION, _PROBE = "Permission", "Probe"
 _LINE_EVERY_S = 10.0  # if stderr is not a terminal
 
 
@@ -34,6 +34,7 @@ def probe(
             help="Mobiles that may be used: file:PATH, one per line. A sandbox takes any pool of `smscode load`.",
             metavar="POOL",
             show_default="uniform, for a sandbox only",
+            rich_help_panel=_PROBE,
         ),
     ] = None,
     max_messages: Annotated[
@@ -43,20 +44,28 @@ def probe(
             metavar="NUMBER",
             min=1,
             show_default="100, for a sandbox only",
+            rich_help_panel=_PROBE,
         ),
     ] = None,
     max_duration: Annotated[
-        str, typer.Option(help="Time of the probe. A rule of a day needs more than 24h.", metavar="DURATION")
+        str,
+        typer.Option(
+            help="Time of the probe. A rule of a day needs more than 24h.", metavar="DURATION", rich_help_panel=_PROBE
+        ),
     ] = "10m",
     scope: Annotated[
         str,
         typer.Option(
             help="Limits to look for: of a mobile, or both. Those of the app get half of the messages.",
             metavar="mobile|both",
+            rich_help_panel=_PROBE,
         ),
     ] = "both",
     speed: Annotated[
-        float, typer.Option(help="How many times faster the clock of the sandbox runs.", metavar="FACTOR")
+        float,
+        typer.Option(
+            help="How many times faster the clock of the sandbox runs.", metavar="FACTOR", rich_help_panel=_PROBE
+        ),
     ] = 1.0,
     allow_target: Annotated[
         list[str] | None,
@@ -81,7 +90,7 @@ def probe(
     """Find the rate limits of an API: kind, count and window of each rule. Ctrl-C ends it early, with its findings.
 
     Examples:
-        Find the limits of a sandbox whose clock runs 60 times faster:
+        Find the limits of the sandbox that `smscode serve --speed 60` runs:
 
         $ smscode probe --speed 60 --max-duration 3m --max-messages 12
         ...

@@ -17,34 +17,47 @@ from toolkit.cli.output import OUTPUT, Json, say, show, show_json
 if TYPE_CHECKING:
     from toolkit.simulation import SimulationPlan, SimulationProgress
 
+_TRAFFIC = "Traffic"
 _PROGRESS_INTERVAL_S = 1.0  # if stderr is not a terminal
 _COLUMNS = ("kind", "started", "ended", "endpoint", "app_key", "prefix", "calls")
 
 
 def simulate(
-    days: Annotated[int, typer.Option(help="Number of UTC days.", metavar="NUMBER")] = 30,
+    days: Annotated[int, typer.Option(help="Number of UTC days.", metavar="NUMBER", rich_help_panel=_TRAFFIC)] = 30,
     calls: Annotated[
-        str, typer.Option(help="Number of calls in all, such as 500k or 10M. Within 2 %.", metavar="NUMBER")
+        str,
+        typer.Option(
+            help="Number of calls in all, such as 500k or 10M. Within 2 %.", metavar="NUMBER", rich_help_panel=_TRAFFIC
+        ),
     ] = "10M",
-    seed: Annotated[int, typer.Option(help="Seed of the random numbers.", metavar="NUMBER")] = 1,
-    start: Annotated[str, typer.Option(help="First day.", metavar="DATE")] = "2026-11-01",
+    seed: Annotated[
+        int, typer.Option(help="Seed of the random numbers.", metavar="NUMBER", rich_help_panel=_TRAFFIC)
+    ] = 1,
+    start: Annotated[str, typer.Option(help="First day.", metavar="DATE", rich_help_panel=_TRAFFIC)] = "2026-11-01",
     rule: Annotated[
         list[str] | None,
         typer.Option(
             help="Rate limit of sends to a mobile, such as 1/60s. Repeatable.",
             metavar="COUNT/DURATION",
             show_default=" ".join(defaults.RULES),
+            rich_help_panel=_TRAFFIC,
         ),
     ] = None,
     incidents: Annotated[
         str,
         typer.Option(
-            help="Incidents to include: all, none, or kinds separated by commas: outage,pumping.", metavar="KINDS"
+            help="Incidents to include: all, none, or kinds separated by commas: outage,pumping.",
+            metavar="KINDS",
+            rich_help_panel=_TRAFFIC,
         ),
     ] = "all",
     growth_per_day: Annotated[
         float,
-        typer.Option(help="Growth of the traffic from one day to the next, such as 0.003 for 0.3 %.", metavar="RATIO"),
+        typer.Option(
+            help="Growth of the traffic from one day to the next, such as 0.003 for 0.3 %.",
+            metavar="RATIO",
+            rich_help_panel=_TRAFFIC,
+        ),
     ] = 0.001,
     vendor_statement: Annotated[
         bool,
