@@ -9,8 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -160,6 +160,19 @@ def test_the_keyboard_moves_between_tabs(it: Watched) -> None:
         expect(it.page.get_by_role("tabpanel", name=name)).to_be_visible()
 
 
+def test_the_focus_is_seen_on_every_control(it: Watched) -> None:
+    tab(it, "Load").locator("select").first.focus()
+    seen = set()
+    for _ in range(12):
+        it.page.keyboard.press("Tab")
+        kind, outline = it.page.evaluate(
+            "() => [document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        assert kind == "BODY" or outline == "solid"
+        seen.add(kind)
+    assert seen >= {"SELECT", "INPUT"}
+
+
 def test_a_load_test_is_seen_to_move_and_is_stopped(it: Watched, console: Served) -> None:
     form = tab(it, "Load")
     form.get_by_label("Users", exact=True).fill("4")
@@ -290,12 +303,38 @@ def test_the_console_asked_no_other_host_and_broke_no_script(it: Watched) -> Non
     assert sum(address.startswith("ws:") for address in it.asked) <= 3  # one for each time that the page was loaded
 
 
-def test_without_the_token_there_is_no_console(console: Served) -> None:
-    with urlopen(console[1].partition("?")[0]) as answer:
-        shown = answer.read().decode()
-    assert "/login" in answer.url
-    assert "sms-form" not in shown
-    assert "jupyter-config-data" not in shown
+def test_the_address_has_no_token_and_back_returns_to_the_tab_before(it: Watched, console: Served) -> None:
+    page, address = it.page, console[1].partition("?")[0]
+    tab(it, "Calls")
+    tab(it, "Load")
+    tab(it, "What if")
+    assert page.url == f"{address}#what-if"
+    page.go_back()
+    expect(page.get_by_role("tabpanel", name="Load")).to_be_visible()
+    assert page.url == f"{address}#load"
+    page.go_forward()
+    expect(page.get_by_role("tabpanel", name="What if")).to_be_visible()
+    expect(page.get_by_role("contentinfo")).to_contain_text(version("sms-code-toolkit"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_without_the_token_there_is_a_page_that_asks_for_it(
+    console: Served, browser: Browser, axe: Path, scheme: str
+) -> None:
+    address, _, token = console[1].partition("?token=")
+    with watched(browser) as it:
+        it.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        it.page.goto(address)
+        it.page.get_by_label("Token").fill("wrong")
+        it.page.keyboard.press("Enter")
+        expect(it.page.get_by_role("alert")).to_contain_text("Wrong token")
+        assert it.page.locator(".sms-form").count() == 0
+        assert violations(it.page, axe, "body") == []
+        keep(it.page, f"console-sign-in-{scheme}")
+        it.page.get_by_label("Token").fill(token)
+        it.page.get_by_role("button", name="Sign in").click()
+        it.page.locator("body.ready").wait_for()
+        assert (it.strangers(), it.errors) == ([], [])
 
 
 def test_ctrl_c_ends_it_and_all_that_it_started(folder: Path, browser: Browser) -> None:

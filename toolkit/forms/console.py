@@ -15,6 +15,7 @@ import socket
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,11 @@ def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_bro
     class Console(Voila):
         """Voilà, but it announces its URL when it listens, and ends kernels before their sockets are removed."""
 
+        def init_settings(self) -> dict[str, Any]:
+            settings: dict[str, Any] = super().init_settings()
+            settings["jinja2_env"].loader.searchpath[:0] = self.template_paths  # for the page that asks for the token
+            return settings
+
         def launch_browser(self) -> None:
             url = f"http://{HOST}:{self.port}/?token={self.token}"
             IOLoop.current().add_callback(self.kernel_manager.prepare)
@@ -122,6 +128,11 @@ def _set_xsrf_cookie(handler: Any, **_: Any) -> None:
     _ = handler.xsrf_token
 
 
+def _add_version(page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the toolkit's version, which the page's footer shows."""
+    return page_config | {"toolkitVersion": version("sms-code-toolkit")}
+
+
 def _config(port: int) -> Config:
     return Config(
         {
@@ -142,6 +153,7 @@ def _config(port: int) -> Config:
                 "file_allowlist": [],
                 "multi_kernel_manager_class": Kernels,
                 "prelaunch_hook": _set_xsrf_cookie,
+                "page_config_hook": _add_version,
             },
             "Kernels": {"cull_idle_timeout": _GONE_S, "cull_interval": 60, "cull_connected": False},
             # Sockets in a private folder: other users of the machine could connect to TCP ports.

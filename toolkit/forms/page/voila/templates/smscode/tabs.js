@@ -1,13 +1,18 @@
-// The tabs, as WAI-ARIA has them: arrows move between them; the address remembers which is open.
+// The tabs, as WAI-ARIA has them: arrows move between them; the address remembers which is open, and Back returns.
 const tabs = [...document.querySelectorAll('[role="tab"]')];
+const addressOf = (tab) => `${location.pathname}#${tab.textContent.toLowerCase().replaceAll(" ", "-")}`;
+const inAddress = () => tabs.find((tab) => addressOf(tab) === location.pathname + location.hash) ?? tabs[0];
 function choose(tab) {
+  show(tab);
+  if (tab !== inAddress()) history.pushState(null, "", addressOf(tab));
+}
+function show(tab) {
   for (const each of tabs) {
     const isChosen = each === tab;
     each.setAttribute("aria-selected", String(isChosen));
     each.tabIndex = isChosen ? 0 : -1;
     document.getElementById(each.getAttribute("aria-controls")).hidden = !isChosen;
   }
-  history.replaceState(null, "", `#${tab.textContent.toLowerCase()}`);
 }
 function step(event) {
   const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -20,8 +25,9 @@ for (const tab of tabs) {
   tab.addEventListener("click", () => choose(tab));
   tab.addEventListener("keydown", step);
 }
-const named = tabs.find((tab) => location.hash === `#${tab.textContent.toLowerCase()}`);
-if (named) choose(named);
+addEventListener("popstate", () => show(inAddress()));
+show(inAddress());
+history.replaceState(null, "", location.pathname + location.hash); // without the token: a cookie has its place now
 // The forms are there once the kernel's widgets are drawn.
 new MutationObserver((_, observer) => {
   if (!document.querySelector(".output .sms-form")) return;
