@@ -1,5 +1,6 @@
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -30,6 +31,15 @@ def test_a_verdict_of_any_code_and_the_message_of_an_unknown_one_are_kept(tmp_pa
     assert (call.kind, call.message) == (Kind.VERDICT, "no message of 1380013****")
     with pack(tmp_path / "0.msgpack", [call]).open("rb") as file:
         assert list(PackedReader(file)) == [call]
+
+
+def test_the_trace_of_a_call_is_kept_beside_its_verdict(tmp_path: Path) -> None:
+    refused = RECORDS.build(
+        Endpoint.VERIFY, 10**18, 5, answer=ApiResponse(403, 59026, "", is_valid=False), msg_id="m-1"
+    )
+    calls = [replace(it, trace_id=f"{number:032x}") for number, it in enumerate([refused, *CALLS], 1)]
+    with pack(tmp_path / "0.msgpack", calls).open("rb") as file:
+        assert list(PackedReader(file)) == calls
 
 
 def test_a_writer_appends_to_an_existing_file(tmp_path: Path) -> None:

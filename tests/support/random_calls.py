@@ -50,6 +50,7 @@ def write_random_calls(path: Path, calls: int, seed: int = 1) -> None:
         "error": [None if it is not None else "timeout" for it in code],
         "request_id": [None if it in (50000, None) else f"r{place}" for place, it in enumerate(code)],
         "message": [None] * calls,
+        "trace_id": [None] * calls,
     }
     arrays = [pa.array(columns[it.name]).cast(_plain(it.type)).cast(it.type) for it in schema()]
     pq.write_table(pa.table(arrays, schema()), path)

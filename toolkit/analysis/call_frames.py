@@ -46,6 +46,7 @@ COLUMNS: dict[str, Any] = {
     "error": nw.String,
     "request_id": nw.String,
     "message": nw.String,
+    "trace_id": nw.String,
 }
 NEVER_NULL = ("started_ns", "endpoint")
 REQUIRED = (*NEVER_NULL, "latency_ns")  # the latency is null in calls of a log that doesn't hold it

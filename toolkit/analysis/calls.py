@@ -135,7 +135,7 @@ def from_records(records: Iterable[CallRecord]) -> pd.DataFrame:
         started (datetime64[ns, UTC]): start.
         run, source, endpoint, kind, prefix, app_key, error (category).
         http_status, segments (Int16), return_code, temp_id, mobile_key, msg_key (Int64).
-        msg_id, request_id, message (string).
+        msg_id, request_id, message, trace_id (string).
 
     Example: ``return_codes(from_records(client_log))`` for a list of CallRecord.
     """

@@ -122,6 +122,7 @@ class CallRecord:
         error: a Failure; None if the API responded.
         request_id: X-Request-Id of a refusal; the service logs the same id.
         message: the API's message, masked, if version 1 of the API doesn't have the return code.
+        trace_id: 32 hexadecimal digits of a sampled call, under which a tracing backend has its trace.
 
     """
 
@@ -144,6 +145,7 @@ class CallRecord:
     error: str | None = None
     request_id: str | None = None
     message: str | None = None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ of 3 values that hold for the rows after them:
     (1760000000004000000, "send", 403, 50009, 3900000, 0, ...)
 
 Some rows have two more values, message and is_valid: those of responses with a return code beyond version 1 of the API,
-or with a verdict on the typed code under another code.
+or with a verdict on the typed code under another code. The rows of traced calls have these two and a third, trace_id.
 
 ``parquet`` turns packed files into Parquet when the run is over.
 """
@@ -31,15 +31,15 @@ PackedRow: TypeAlias = tuple[Any, ...]
 """The packed values of one call.
 
 started_ns, endpoint, http_status, return_code, latency_ns, wait_ns, mobile_key (8 bytes, big-endian), prefix, temp_id,
-msg_id, segments, request_id, error, and in some rows message and is_valid (False or None). The other fields of a
-CallRecord follow from these or from the RowContext.
+msg_id, segments, request_id, error, and in some rows message, is_valid (False or None) and trace_id. The other fields
+of a CallRecord follow from these or from the RowContext.
 """
 
 RowContext: TypeAlias = tuple[str, str, str | None]
 """The packed values that many calls share: run, source, app_key."""
 
 _CONTEXT_LENGTH, _ROW_LENGTH = 3, 13
-_NOTHING_MORE = (None, None)
+_NOTHING_MORE = (None, None, None)
 
 
 class PackedWriter:
@@ -65,7 +65,8 @@ class PackedWriter:
         times, sent = (call.latency_ns, call.wait_ns), (key, call.prefix, call.temp_id)
         response = (call.started_ns, call.endpoint, call.http_status, call.return_code)
         is_verdict = call.kind is Kind.VERDICT and kind_of(call.return_code or 0) is not Kind.VERDICT
-        more = (call.message, False if is_verdict else None) if call.message or is_verdict else ()
+        has_more = call.message or is_verdict or call.trace_id
+        more = (call.message, False if is_verdict else None, call.trace_id) if has_more else ()
         end = (call.msg_id, call.segments, call.request_id, call.error)
         self.append_row((*response, *times, *sent, *end, *more))
 
@@ -131,7 +132,8 @@ def read_packed(paths: Iterable[Path]) -> Iterator[tuple[Any, ...]]:
 
 def _record_values(row: PackedRow, context: RowContext) -> tuple[Any, ...]:
     """Return the values of a CallRecord, in the order of its fields."""
-    message, is_valid = row[_ROW_LENGTH:] or _NOTHING_MORE
+    more = row[_ROW_LENGTH:]
+    message, is_valid, trace_id = (*more, None)[:3] if more else _NOTHING_MORE
     (*response, latency_ns, wait_ns, mobile_key, prefix, temp_id, msg_id, segments, request_id, error) = row[
         :_ROW_LENGTH
     ]
@@ -152,5 +154,6 @@ def _record_values(row: PackedRow, context: RowContext) -> tuple[Any, ...]:
             error,
             request_id,
             message,
+            trace_id,
         ),
     )

@@ -48,6 +48,7 @@ def schema() -> pa.Schema:
         "error": category,
         "request_id": text,
         "message": text,
+        "trace_id": text,
     }
     return pa.schema([(column.name, types[column.name]) for column in fields(CallRecord)])
 

@@ -59,6 +59,7 @@ def to_table(calls: Rows, prefixes: NDArray[np.int64]) -> pa.Table:
         "error": category_array(outcomes.astype(np.int32) - call_outcomes.FIRST_FAILURE, list(Failure)),
         "request_id": string_array(request_id_rows, has_request_id).cast(pa.string()),
         "message": pa.nulls(len(calls), pa.string()),
+        "trace_id": pa.nulls(len(calls), pa.string()),
     }
     return pa.table(columns, parquet.schema())
 

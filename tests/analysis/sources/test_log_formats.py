@@ -28,6 +28,7 @@ SERVICE = json.dumps(
         "msg_id": None,
         "mobile": "1380013****",
         "peer": "",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
     }
 )
 START = pd.Timestamp("2026-11-01T08:00Z")
@@ -97,6 +98,7 @@ WRAPPED = {
 def test_a_log_within_another_programs_log_is_unwrapped(wrapped, write):
     (call,) = rows(analysis.read(write("x.log", WRAPPED[wrapped])))
     assert (call["return_code"], call["latency_ns"], call["request_id"]) == (50009, 5_500_000, "r0")
+    assert call["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
 
 
 def test_a_combined_log_within_a_container_log_is_read(write):

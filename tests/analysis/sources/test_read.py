@@ -100,6 +100,7 @@ def test_dtypes_are_as_documented_and_no_column_is_object(call):
             "error": "category",
             "request_id": "string",
             "message": "string",
+            "trace_id": "string",
             "started": "datetime64[ns, UTC]",
         }
 

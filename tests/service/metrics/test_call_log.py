@@ -66,6 +66,23 @@ def test_a_call_is_one_line_with_all_its_known_fields(tmp_path: Path) -> None:
     assert ids == [answer.headers["x-request-id"] for answer in answers]
 
 
+def test_the_line_of_a_sampled_call_has_its_trace_id(tmp_path: Path) -> None:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    sent = [
+        f"00-{trace}-{span}-01",
+        f"00-{trace}-{span}-00",
+        f"00-{trace}-{span}",
+        f"00-a13912345678b{'0' * 19}-{span}-01",
+    ]
+
+    def calls(service: Running) -> None:
+        for value in sent:
+            service.post("/v1/codes", {"mobile": MOBILE, "temp_id": 1}, service.auth | {"traceparent": value})
+
+    lines = logged(tmp_path / "log", "--log-calls", calls=calls)
+    assert [line.get("trace_id") for line in lines] == [trace, None, None, f"a1391234****b{'0' * 19}"]
+
+
 def test_no_line_holds_a_code_a_secret_or_a_whole_mobile(tmp_path: Path) -> None:
     hidden: list[str] = [MOBILE]
 

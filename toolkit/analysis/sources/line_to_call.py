@@ -55,7 +55,7 @@ _TARGETS = {  # the path of the request, which may be an absolute URL, without t
 _METHODS = {"method": "method", "request": r"nullif(regexp_extract(request, '^([A-Za-z]+) ', 1), '')"}
 _INTEGERS = {"http_status": "SMALLINT", "return_code": "BIGINT", "segments": "SMALLINT"}
 _INTEGERS |= {"temp_id": "BIGINT", "mobile_key": "BIGINT"}
-_TEXTS = ("run", "source", "app_key", "prefix", "error", "request_id", "mobile")
+_TEXTS = ("run", "source", "app_key", "prefix", "error", "request_id", "trace_id", "mobile")
 _ANSWER = '{"error":{"code":"VARCHAR","message":"VARCHAR"},"msg_id":"VARCHAR","is_valid":"VARCHAR"}'
 _BODY = '{"mobile":"VARCHAR","temp_id":"VARCHAR"}'
 _SERVICE_ENDPOINTS = ("peek", "sandbox", "other")  # requests that the service logs beside the API's calls
@@ -134,7 +134,7 @@ def call_query(names: Mapping[str, tuple[str, ...]], given: Collection[str], pre
             AS msg_id,
         app_key, segments_value AS segments, error, request_id,
         CASE WHEN code NOT IN {_list(map(int, ReturnCode))} THEN coalesce(answer_fields.error.message, message) END
-            AS message
+            AS message, trace_id
     FROM reasons
     """
 

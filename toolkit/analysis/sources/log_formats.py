@@ -33,7 +33,18 @@ FIELDS = (
     *LATENCIES,
     *WAITS,
     *REQUESTS,  # a request is "POST /v1/codes HTTP/1.1"
-    *("method", "http_status", "return_code", "error", "run", "source", "app_key", "segments", "request_id"),
+    *(
+        "method",
+        "http_status",
+        "return_code",
+        "error",
+        "run",
+        "source",
+        "app_key",
+        "segments",
+        "request_id",
+        "trace_id",
+    ),
     *("mobile", "mobile_key", "prefix", "temp_id", "msg_id"),
     *("body", "answer"),  # the JSON bodies of the request and of the response
 )
@@ -52,6 +63,7 @@ KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {field: (field,) for field in FIE
     "body": ("body", "request_body"),
     "answer": ("answer", "response_body"),
     "request_id": ("request_id", "sent_http_x_request_id"),
+    "trace_id": ("trace_id", "otel_trace_id"),  # the second is a variable of nginx's OpenTelemetry module
 }
 """The columns that are known to hold a field, the first one that has a value counts."""
 

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from toolkit.api import wire
 from toolkit.api.return_codes import ReturnCode
+from toolkit.api.trace_context import TRACEPARENT, parse_traceparent
 from toolkit.api.wire import (
     LENIENT_TYPES,
     Endpoint,
@@ -44,6 +45,7 @@ MAX_IN_FLIGHT = 1000
 HELD_S = 0.5
 MAX_HELD = 10_000
 REQUEST_ID = wire.REQUEST_ID.encode()
+_TRACEPARENT = TRACEPARENT.encode()
 PEEK, SANDBOX, OTHER = "peek", "sandbox", "other"
 ENDPOINTS = (*Endpoint, PEEK, SANDBOX, OTHER)
 
@@ -58,7 +60,7 @@ class RequestContext:
     """The parts of a request that its log line and metrics show; a part that is not known yet is None.
 
     ``endpoint`` is one of ENDPOINTS. ``app_key`` is only claimed if the credentials were refused. ``started_s``
-    is the time of a monotonic clock.
+    is the time of a monotonic clock. ``trace_id`` is that of a trace that the caller records.
     """
 
     request_id: bytes
@@ -68,6 +70,7 @@ class RequestContext:
     app_key: str | None = None
     mobile: str | None = None
     msg_id: str | None = None
+    trace_id: str | None = None
 
 
 Answer = ServerResponse | Refusal | None
@@ -230,7 +233,10 @@ class RequestHandler:
         request_id = request.headers.get(REQUEST_ID)
         if not (request_id and _VALID_REQUEST_ID.fullmatch(request_id)):
             request_id = next(self.request_ids)
-        return RequestContext(request_id, request.peer, arrived_s)
+        context = RequestContext(request_id, request.peer, arrived_s)
+        if (traceparent := request.headers.get(_TRACEPARENT)) and (trace := parse_traceparent(traceparent)):
+            context.trace_id = trace.trace_id if trace.is_sampled else None
+        return context
 
     def _begin(self, request: Request, arrived_s: float) -> Deferred[ServerResponse | None]:
         context = self._context(request, arrived_s)
