@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from support.otlp import collecting
 from support.runs import write_runs
 from support.service import Running, running, smscode
 
@@ -217,3 +219,23 @@ def test_the_probe_of_the_guide_finds_a_rule_of_the_sandbox(tmp_path: Path) -> N
     assert found["messages"] == 3
     assert [(it["scope"], it["count"]) for it in found["rules"]][:1] == [("mobile", 1)]
     assert "Ctrl-C ends it early" in done.stderr
+
+
+def test_the_calls_of_the_guide_have_traces_in_a_collector(tmp_path: Path) -> None:
+    page = DOCS / "guides/tracing.md"
+    (words,) = (["2s" if it == "1m" else it for it in words] for words in command_lines(page))
+    with collecting() as collector:
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+        wait = {"OTEL_BSP_EXPORT_TIMEOUT": "120000"}  # a slow machine
+        assert all(f"{name}=" in blocks(page, "sh")[0] for name in settings)
+        limits = ("--max-bottleneck", "100%", "--max-dropped", "100%", "--max-failed", "100%")
+        done = smscode(*words, *limits, "--out", "runs", cwd=tmp_path, env={**os.environ, **settings, **wait})
+        assert done.returncode == 0, done.stderr
+        exported = {span.trace_id.hex() for span, _ in collector.spans}
+    (run,) = (tmp_path / "runs").iterdir()
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        exec(compile(blocks(page, "python")[0].replace("runs/friday", str(run)), page.name, "exec"), {})
+    listed = re.findall(r"\b[0-9a-f]{32}\b", shown.getvalue())
+    assert listed
+    assert {*listed, *re.findall(r">([0-9a-f]{32})<", (run / "report.html").read_text(encoding="utf-8"))} <= exported

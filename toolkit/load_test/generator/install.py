@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import math
 import os
 import socket
@@ -53,7 +54,9 @@ from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENE
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.prometheus import LoadState, render
 from toolkit.load_test.generator.results.recorder import Recorder
+from toolkit.load_test.generator.results.telemetry import Telemetry
 from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options, unused_option
+from toolkit.load_test.plan.otel_settings import OtelSettings, check_installed
 from toolkit.records.call_record import parse_expected
 from toolkit.runs import run_folder, thresholds
 from toolkit.runs.exit_codes import ExitCode, worst
@@ -65,6 +68,8 @@ _METRICS_KEY, _CHECKS_KEY, _MEASURED_KEY = "smscode_statistics", "smscode_eviden
 _BOTTLENECK_KEY = "smscode_bottleneck"
 _GC_THRESHOLDS = (50_000, 20, 50)
 _RUNNING = (STATE_SPAWNING, STATE_RUNNING)
+
+logger = logging.getLogger(__name__)
 
 
 def install() -> None:
@@ -177,6 +182,8 @@ class Plugin:
         self.context: LoadContext | None = None
         self._budget: MessageBudget | None = None
         self._recorder: Recorder | None = None  # of the last test; closing it may take long
+        self._telemetry: Telemetry | None = None  # of all tests of this process
+        self._metrics_greenlet: gevent.Greenlet | None = None
         self._test, self._test_host = 0, ""
         self._run_dir = getattr(self.options, "sms_run_dir", None)
         self._permissions = {name: getattr(self.options, name, None) for name in ("allow_target", "i_pay_for_this")}
@@ -185,6 +192,8 @@ class Plugin:
         port = None if isinstance(environment.runner, WorkerRunner) else read_options(environment).metrics_port
         if port is not None:
             serve_metrics(read_options(environment).metrics_host, port, lambda accept: render(self.state(), accept))
+        if getattr(self.options, "sms_otel", False):
+            self._start_telemetry().await_ready()
 
     def open_context(self) -> LoadContext:
         """Return the context of the test that is running; raise ToolkitError if its settings or target are refused."""
@@ -199,6 +208,7 @@ class Plugin:
                 self.results.checks,
                 self.shutdown,
                 self._test,
+                self._telemetry,
             )
             self._recorder = self.context.recorder
             gc.freeze()  # calls come and go by the thousand: look for garbage among new objects, and less often
@@ -361,11 +371,54 @@ class Plugin:
             messages = read_options(environment).message_cap(load_price())
             if messages is not None:
                 self._budget = MessageBudget(environment, self.shutdown, messages, self._test)
+        if (
+            getattr(options, "sms_otel", False) and self._telemetry is None
+        ):  # a worker that has its options from the master
+            try:
+                self._start_telemetry()
+            except ToolkitError as error:
+                note = f"OpenTelemetry: the calls of {socket.gethostname()} are not traced: {error}"
+                logger.warning(note)
+                self.shutdown.note(run_folder.NOTES_NAME, note)
         if not isinstance(runner, MasterRunner):
             try:
                 self.open_context()
             except ToolkitError:
                 self.context = None  # the first user ends the run, with the reason
+
+    def _start_telemetry(self) -> Telemetry:
+        """Start the exporter, and the export of metrics unless a master has those of all workers.
+
+        Raises InputError if the extra is missing or a variable can't be used.
+        """
+        check_installed()
+        settings = OtelSettings.of(os.environ)
+        telemetry = self._telemetry = Telemetry(settings.close_s)
+        if settings.has_metrics and not isinstance(self.environment.runner, WorkerRunner):
+
+            def export_often() -> None:
+                while True:
+                    gevent.sleep(settings.interval_s)
+                    self._export_metrics()
+
+            self._metrics_greenlet = gevent.spawn(export_often)
+        return telemetry
+
+    def _export_metrics(self) -> None:
+        if self._telemetry and (state := self.state()) is not None:
+            self._telemetry.export_metrics(state, self.options.sms_began_s)
+
+    def _close_telemetry(self) -> None:
+        """Export the last spans and metrics, and note what was lost."""
+        if self._telemetry is None:
+            return
+        if self._metrics_greenlet is not None:
+            self._metrics_greenlet.kill()
+            self._export_metrics()
+        if note := self._telemetry.close():
+            logger.warning(note)
+            self.shutdown.note(run_folder.NOTES_NAME, note)
+        self._telemetry = None
 
     def _stop_sending(self) -> None:
         if self.results:
@@ -405,6 +458,7 @@ class Plugin:
             except Exception:
                 environment.process_exit_code = ExitCode.DEFECT  # locust only logs an exception of a listener
                 raise
+        self._close_telemetry()  # after the last report, which a collector that doesn't answer must not delay
         if runner.exceptions:  # a task raised: locust only logs that, and goes on
             environment.process_exit_code = worst([environment.process_exit_code, ExitCode.USAGE])
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from toolkit.api.errors import CallError, ReturnCodeError
 from toolkit.api.return_codes import ReturnCode
+from toolkit.api.trace_context import TraceContext
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.records.call_record import is_failed
 
@@ -34,11 +35,13 @@ class Send:
         mobile: the number that the code goes to.
         temp_id: the message template; None stands for the target's.
         due: the only right return code, if the journey knows it.
+        trace: the trace of the call, which the load generator sets if it is sampled.
     """
 
     mobile: str
     temp_id: int | None = None
     due: ReturnCode | None = None
+    trace: TraceContext | None = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -49,11 +52,13 @@ class Verify:
         msg_id: the message that the code came with.
         code: the typed code.
         due: the only right return code, if the journey knows it.
+        trace: the trace of the call, which the load generator sets if it is sampled.
     """
 
     msg_id: str
     code: str
     due: ReturnCode | None = None
+    trace: TraceContext | None = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

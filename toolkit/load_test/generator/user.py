@@ -160,9 +160,8 @@ class ApiCalls:
         # The call that is in flight, when it was due, and when its request was sent, in ns; 0 while it connects.
         self._under_way: tuple[Endpoint, int, int] | None = None
         context.callers.add(self)
-        self._encode = RequestEncoder(
-            self.connection.origin, context.credentials, context.target.temp_id, context.http
-        ).encode
+        encoder = RequestEncoder(self.connection.origin, context.credentials, context.target.temp_id, context.http)
+        self._encode = context.traced(encoder.encode)
 
     def send_code(self, mobile: str, temp_id: int | None = None) -> Outcome:
         """Send a code, with the target's template unless another is given."""

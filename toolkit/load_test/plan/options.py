@@ -40,8 +40,10 @@ from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.extra_headers import parse_header
 from toolkit.api.rate_rules import DEFAULT_RULES, Rule
+from toolkit.api.trace_context import TRACEPARENT
 from toolkit.load_test.plan.expectations import MAX_SPEED, Expectations, ServiceClock, check_limit
 from toolkit.load_test.plan.http_options import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, HttpOptions, tls_context
+from toolkit.load_test.plan.otel_settings import OtelSettings, check_installed
 from toolkit.load_test.plan.target_guard import cap_messages
 from toolkit.masking import MASK
 from toolkit.records.call_record import parse_expected
@@ -770,6 +772,18 @@ class LoadOptions(BaseModel):
             on_page=False,
         ),
     ] = "127.0.0.1"
+    otel: Annotated[
+        bool,
+        Option(
+            "Export metrics, and traces of a share of the calls, over OTLP. OpenTelemetry's own variables such as"
+            " OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER_ARG say where and how many.",
+            flag="--otel",
+            argument="--sms-otel",
+            variable="SMSCODE_OTEL",
+            group="monitoring",
+            on_page=False,
+        ),
+    ] = False
 
     # Set by the parent of the locust process.
     run_dir: Annotated[
@@ -826,6 +840,8 @@ class LoadOptions(BaseModel):
             raise InputError(f"--warm-up {self.warm_up_s:g}s leaves nothing to judge: give a longer --duration")
         if self.client_key and not self.client_cert:
             raise InputError("--client-key needs the certificate that it belongs to: give --client-cert")
+        if self.otel and TRACEPARENT in (parse_header(it)[0].lower() for it in self.headers):
+            raise InputError(f"--otel and --header {TRACEPARENT} exclude one another: each sets the header")
         self._check_search()
         self.expectations()
         return self
@@ -894,9 +910,12 @@ class LoadOptions(BaseModel):
         return cap_messages(self.max_messages, self.max_cost, price)
 
     def check_data(self) -> None:
-        """Raise InputError if the mobiles, the recording, the limits or a certificate can't be used; read the files."""
+        """Raise InputError if the mobiles, the recording, the limits, a certificate or OpenTelemetry can't be used."""
         if self.ca_bundle or self.client_cert:
             tls_context(self.http())
+        if self.otel:
+            check_installed()
+            OtelSettings.of(os.environ)
         schedule = self.schedule() if self.limits else None
         if self.limits and not self.find_capacity and not (schedule and schedule.is_rising):
             raise InputError("--limit needs --find-capacity, or a rate that rises, e.g. --stages 2m@5000")

@@ -135,8 +135,10 @@ def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices
     host = UserHost(user, context, share.shard)
     journeys = draw_journeys(context, choices, (share.seed, share.shard))
     http = context.http
+    connector = Connector(context.target, http)
+    connector.encode = context.traced(connector.encode)
     engine = Engine(
-        Connector(context.target, http),
+        connector,
         host,
         journeys,
         share,

@@ -7,8 +7,9 @@ and can't rely on a permission that was given for it.
 from __future__ import annotations
 
 import logging
+import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from locust.runners import WorkerRunner
 from toolkit.api.basic_auth import Credentials
 from toolkit.load_test.generator.checks.collector import CheckCollector
 from toolkit.load_test.generator.http.call_outcome import read_code
+from toolkit.load_test.generator.http.call_tracer import CallTracer
 from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.locust_plugin.locust_stats import BatchedStats
 from toolkit.load_test.generator.locust_plugin.message_cap import MessageQuota
@@ -30,8 +32,11 @@ from toolkit.load_test.generator.results.in_flight import CallersRegistry
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.results.result_sink import ResultSink, WarmUp
+from toolkit.load_test.generator.results.telemetry import Telemetry
+from toolkit.load_test.generator.steps import CallResult, Request
 from toolkit.load_test.plan.mobile_pools import parse_pool, shard_of
 from toolkit.load_test.plan.options import LoadOptions, from_parsed_options
+from toolkit.load_test.plan.otel_settings import OtelSettings
 from toolkit.load_test.plan.target_guard import check_allowed, doubt_of, is_this_machine
 from toolkit.records.call_record import RecordBuilder
 from toolkit.runs import run_folder
@@ -79,12 +84,16 @@ class LoadContext:
         checks: CheckCollector,
         shutdown: Shutdown,
         test: int,
+        telemetry: Telemetry | None,
     ) -> None:
         runner = environment.runner
         parsed: Any = environment.parsed_options
         options = self.options = read_options(environment)
         target = self.target = permitted_target(environment.host, options)
-        self.http = options.http()
+        self.http, self._tracer, self._telemetry = options.http(), None, telemetry
+        if telemetry is not None:
+            self._tracer = CallTracer(OtelSettings.of(os.environ).sample_ratio)
+            self.http = self._tracer.add_header(self.http)
         self.environment, self.metrics, self._measured, self.shutdown = environment, metrics, measured, shutdown
         self.expectations = checks.expectations
         self.credentials = Credentials(target.app_key, target.master_secret)
@@ -100,7 +109,8 @@ class LoadContext:
         if is_url(place):
             check(place)
         self.folder = Path(place) if place and not is_url(place) else None
-        builder = RecordBuilder.of(folder_name(place), f"worker-{shard}", target.app_key, target.master_secret)
+        self._run = folder_name(place)
+        builder = RecordBuilder.of(self._run, f"worker-{shard}", target.app_key, target.master_secret)
         self.recorder = Recorder(place, self.source, builder, target.temp_id) if place else None
         measures = (Measure.LATENCY_MS, Measure.CALLER_MS) if options.schedule() else (Measure.LATENCY_MS,)
         self.results = ResultSink(
@@ -109,6 +119,7 @@ class LoadContext:
             WarmUp(measured, int((parsed.sms_began_s + options.warm_up_s) * 1e9)) if measured is not metrics else None,
             checks,
             self.recorder,
+            self._export_spans if telemetry is not None else None,
             BatchedStats(environment.stats, measures),
             self.quota.settle if self.quota else None,
             options.cut_off_timeout_s,
@@ -133,6 +144,14 @@ class LoadContext:
         if make not in self._shared:
             self._shared[make] = make(self)
         return self._shared[make]  # type: ignore[no-any-return]
+
+    def traced(self, encode: Callable[[Request], bytes]) -> Callable[[Request], bytes]:
+        """Return an encoder that traces the calls that are sampled; without tracing, the encoder itself."""
+        return encode if self._tracer is None else self._tracer.wrap(encode)
+
+    def _export_spans(self, results: Sequence[CallResult]) -> None:
+        assert self._telemetry
+        self._telemetry.export_spans(results, self.target.base_url, self._run, self.metrics.expected)
 
     def close(self) -> None:
         """End the measurement of this process, and flush the results for the last time."""

@@ -5,8 +5,10 @@ Every call counter is there from the start, at 0: ``rate`` and ``increase`` need
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -109,6 +111,29 @@ class _Snapshot(Collector):
             yield from _call_metrics(self.state)
             yield from _arrival_metrics(self.state)
             yield from _verdict_metrics(self.state)
+
+
+def to_rows(state: LoadState) -> list[tuple[str, str, str, list[tuple[Any, ...]]]]:
+    """Return the metrics as name, type, help and samples, for ``otlp_exporter.to_metrics``.
+
+    A sample is its labels and value. One of a histogram is its labels, the sum, the upper bounds without the infinite
+    one, and the number of calls in each bucket.
+    """
+    return [(it.name, it.type, it.documentation, _to_samples(it)) for it in _Snapshot(state).collect()]
+
+
+def _to_samples(family: Metric) -> list[tuple[Any, ...]]:
+    if family.type != "histogram":
+        return [(it.labels, it.value) for it in family.samples]
+    of_kind: dict[tuple[tuple[str, str], ...], list[float]] = defaultdict(list)  # cumulative counts, and the sum
+    for sample in family.samples:
+        if not sample.name.endswith("_count"):
+            labels = tuple(it for it in sample.labels.items() if it[0] != "le")
+            of_kind[labels].append(sample.value)
+    return [
+        (dict(labels), total, list(_BOUNDS_S), np.diff(cumulative, prepend=0).astype(int).tolist())
+        for labels, (*cumulative, total) in of_kind.items()
+    ]
 
 
 def _call_metrics(state: LoadState) -> Iterator[Metric]:

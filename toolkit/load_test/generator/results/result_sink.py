@@ -6,6 +6,7 @@ hundreds at once:
     user ---+                      +--> quota        refund the message of a send that was refused
             +--> ResultSink.record +--> checks       the data that each check needs
     engine -+                      +--> recorder     a row of the run's folder
+                                   +--> telemetry    the spans of sampled calls
                                    +--> metrics      counts and histograms
                                    +--> locust       the request event, or a batch for its statistics
 
@@ -75,6 +76,7 @@ class ResultSink:
         warm_up: counts the calls after the warm-up for the thresholds; None without a warm-up.
         checks: collects the data of the checks.
         recorder: writes the calls to the run's folder; None if the run has none.
+        export_spans: exports the spans of calls that are sampled; None if no call is.
         stats: updates locust's statistics.
         settle: settles the message of a send with its quota; None without a cap on messages.
         cut_off_timeout_s: wait after which a call that the end of the run cut off is a timeout.
@@ -88,6 +90,7 @@ class ResultSink:
         warm_up: WarmUp | None,
         checks: CheckCollector,
         recorder: Recorder | None,
+        export_spans: Callable[[Sequence[CallResult]], None] | None,
         stats: Stats,
         settle: Callable[[Outcome], None] | None,
         cut_off_timeout_s: float,
@@ -97,6 +100,7 @@ class ResultSink:
         self._fire, self._listeners = hook.fire, hook._handlers
         self._known_listeners, self._has_events = 0, False
         self._metrics, self._warm_up, self._checks, self._recorder = metrics, warm_up, checks, recorder
+        self._export_spans = export_spans
         self._stats, self._settle, self._end_early = stats, settle, end_early
         self._cut_off_timeout_ns = cut_off_timeout_s * 1e9
         self._failures = FailureGroups()
@@ -115,6 +119,8 @@ class ResultSink:
         self._checks.collect(results)
         if self._recorder is not None:
             self._recorder.append(results)
+        if self._export_spans is not None:
+            self._export_spans(results)
         if len(self._listeners) != self._known_listeners:
             self._look_for_listeners()  # before the calls are counted: the statistics must have them once
         self._metrics.count(results)

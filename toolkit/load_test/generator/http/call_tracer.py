@@ -1,0 +1,65 @@
+"""Choose the calls that are traced, and put the trace context into their requests."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from toolkit.api.trace_context import TRACEPARENT, TraceContext
+from toolkit.load_test.generator.steps import Peek, Request
+from toolkit.load_test.plan.http_options import HttpOptions
+from toolkit.masking import mask_text
+
+_ID_END = 1 << 64
+
+
+class CallTracer:
+    """Traces a share of the calls of one process.
+
+    Every request has a ``traceparent``, because a service would begin a trace of its own for one without. The requests
+    that are not sampled share one, which says so: it costs no time, and the service can keep the parsed headers. A
+    sampled request has a trace id of its own. The choice is that of OpenTelemetry's sampler ``traceidratio``, so
+    services with that sampler agree.
+
+    Args:
+        sample_ratio: the share of the calls that are sampled, 0 to 1.
+    """
+
+    def __init__(self, sample_ratio: float) -> None:
+        self._bound = round(sample_ratio * _ID_END)
+        self._random = Random(secrets.randbits(128))
+        self._unsampled = TraceContext(f"{self._draw_id()}{self._draw_id()}", self._draw_id(), False).header()
+
+    def add_header(self, http: HttpOptions) -> HttpOptions:
+        """Return the options with the header of the requests that are not sampled."""
+        return replace(http, headers=(*http.headers, (TRACEPARENT, self._unsampled)))
+
+    def wrap(self, encode: Callable[[Request], bytes]) -> Callable[[Request], bytes]:
+        """Return an encoder that samples calls, and notes the trace in their steps.
+
+        Args:
+            encode: encodes a step with the header of ``add_header``.
+        """
+        if not self._bound:
+            return encode
+        bound, draw, unsampled = self._bound, self._random.getrandbits, self._unsampled.encode()
+
+        def encode_traced(step: Request) -> bytes:
+            request = encode(step)
+            if isinstance(step, Peek):
+                return request
+            step.trace, low = None, draw(64)
+            if low >= bound:
+                return request
+            context = TraceContext(f"{self._draw_id()}{low:016x}", self._draw_id(), True)
+            if mask_text(context.trace_id) != context.trace_id:
+                return request  # in a report and a log these digits would be masked as a mobile
+            step.trace = context
+            return request.replace(unsampled, context.header().encode(), 1)
+
+        return encode_traced
+
+    def _draw_id(self) -> str:
+        return f"{self._random.getrandbits(64) | 1:016x}"  # zero is no id
