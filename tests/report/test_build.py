@@ -234,3 +234,21 @@ def test_a_period_that_begins_after_the_warm_up_loses_none_of_its_calls(call, ru
         (run,) = read_inputs([folder], since=since).runs
         (verdict,) = run.verdicts
         assert verdict.value == pytest.approx(100 * share)
+
+
+def test_the_slowest_traced_calls_are_listed_with_their_trace_ids(run_folder, call):
+    ms = 1_000_000
+    records = [
+        call(Endpoint.SEND, 50000, latency_ns=9_000 * ms),
+        call(Endpoint.SEND, 50000, latency_ns=20 * ms, wait_ns=1_000 * ms, trace_id="a" * 32),
+        call(Endpoint.VERIFY, None, latency_ns=900 * ms, error="timeout", trace_id="b" * 32),
+        *(call(Endpoint.SEND, 50000, latency_ns=it * ms, trace_id=f"{it:032x}") for it in range(1, 10)),
+    ]
+    text = write_report(run_folder(records)).read_text(encoding="utf-8")
+    listed = re.findall(r">([0-9a-f]{32})<", text)
+    assert listed == ["a" * 32, "b" * 32, *(f"{it:032x}" for it in range(9, 1, -1))]
+    assert "Slowest traced calls" in text
+
+
+def test_without_traced_calls_there_is_no_table_of_them(page):
+    assert "trace" not in " ".join(page.text)

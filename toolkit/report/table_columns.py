@@ -58,6 +58,11 @@ def duration(name: str, title: str = "", is_number: bool = True) -> Column:
     return replace(_number(name, title, number_format.duration), header=Header(title or _words(name), is_number))
 
 
+def milliseconds(name: str, title: str = "") -> Column:
+    """Show a time in ms without the unit, as the tables of latencies do."""
+    return _number(name, title, number_format.milliseconds)
+
+
 def money(name: str, title: str = "") -> Column:
     """Show an amount of money with the row's currency."""
     return Column(Header(title or _words(name), is_number=True), lambda row: money_of(row, name))

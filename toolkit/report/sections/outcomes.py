@@ -6,12 +6,25 @@ from collections.abc import Iterator
 
 from toolkit import number_format
 from toolkit.analysis import latency, over_time
+from toolkit.analysis.slowest_calls import slowest_traced_calls
 from toolkit.analysis.timestamps import round_width_s
 from toolkit.report import result_tables, table_columns
 from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Bar, Figure, Header, Legend, Part, Section, Table
 
 _MAX_OUTCOMES = 200
+_TRACES = (
+    table_columns.time("started"),
+    table_columns.text("endpoint"),
+    table_columns.text("return_code", "return code", is_number=True, is_optional=True),
+    table_columns.text("error", is_optional=True),
+    table_columns.milliseconds("caller_ms", "caller's time"),
+    table_columns.milliseconds("latency_ms", "latency"),
+    table_columns.text("trace_id", "trace id"),
+)
+_TRACES_NOTE = (
+    "Only a part of the calls is traced, so a slower call may not be here. Search the id in the tracing backend."
+)
 _OUTCOME_HEADERS = (
     Header("endpoint"),
     Header("HTTP", is_number=True),
@@ -84,4 +97,8 @@ def build_latency(inputs: ReportInputs) -> Iterator[Section]:
         "Latency over time",
         f"Percentiles of the calls that started within {number_format.duration(every_s)}.",
     )
-    yield Section("latency", "Latency (ms)", _LATENCY_NOTE, [table, by_percentile, by_time])
+    parts: list[Part] = [table, by_percentile, by_time]
+    traces = inputs.local(slowest_traced_calls(inputs.calls))
+    if not traces.empty:
+        parts.append(table_columns.table("traces", traces, _TRACES, title="Slowest traced calls", note=_TRACES_NOTE))
+    yield Section("latency", "Latency (ms)", _LATENCY_NOTE, parts)
