@@ -11,6 +11,8 @@ NAMES = re.compile(r"^((?:\w+|``\w+``)(?:, (?:\w+|\.\.\.))*)(?= \(|: |\.$)")
 
 def process(app: Any, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Change the lines of a docstring in place."""
+    if lines and lines[0].startswith("Alias for field number"):  # a field of a named tuple has no other text
+        lines.clear()
     lines[:] = keep_blocks(lines) if what == "module" else list_columns(lines)
 
 
