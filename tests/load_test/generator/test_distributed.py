@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import psutil
@@ -102,8 +103,8 @@ def test_a_worker_that_is_killed_is_reported_its_users_move_and_its_records_stay
     assert len(set(api.mobiles)) == len(api.mobiles)
 
 
-def rate_run(api: Api, folder: Path, duration_s: float, **given: str) -> LoadRun:
-    options = LoadOptions(seed=1, duration_s=duration_s, rate_per_s=RATE_PER_S, workers=2, **given)  # type: ignore[arg-type]
+def rate_run(api: Api, folder: Path, duration_s: float, **given: Any) -> LoadRun:
+    options = LoadOptions(seed=1, duration_s=duration_s, rate_per_s=RATE_PER_S, workers=2, **given)
     return locust_process.start("throughput", api.target, options, folder=folder)
 
 
@@ -146,6 +147,41 @@ def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path
     assert ended.generator
     behind = ended.generator.max_lag_ms / 1000 * RATE_PER_S  # begun late by a busy machine: those of both workers
     assert orphaned <= ended.pacing.orphaned <= while_orphaned + of_lost + behind + 2
+
+
+def test_a_worker_that_comes_back_ends_and_leaves_its_share_to_the_others(api: Api, tmp_path: Path) -> None:
+    with rate_run(api, tmp_path, duration_s=LONG_S, max_messages=LONG_S * RATE_PER_S // 2) as run:
+        wait_for_parts(run, 2)
+        worker = workers_of(tmp_path)[-1]
+        worker.suspend()
+        next(it for _ in run.follow() if (it := run.pacing()) and it.orphaned)
+        worker.resume()
+        wait_gone([worker])
+        gone_ns, after = time.time_ns(), len(api.mobiles)
+        api.wait_for(calls=api.answered.total() + 4 * RATE_PER_S)
+        run.stop()
+        ended = run.wait()
+    assert "moved to the other 1" in notes_without_bottlenecks(ended)[0]
+    assert len(api.mobiles) > after
+    assert len(set(api.mobiles)) == len(api.mobiles)
+    due = due_ns(tmp_path)
+    assert sum(max(times) > gone_ns for times in due.values()) == 1
+    since_s = (max(max(times) for times in due.values()) - gone_ns) / 1e9
+    begun = sum(at_ns > gone_ns for times in due.values() for at_ns in times)
+    assert begun <= since_s * RATE_PER_S + 2
+
+
+def test_the_budget_holds_although_a_worker_comes_back(api: Api, tmp_path: Path) -> None:
+    budget = 8 * RATE_PER_S
+    with rate_run(api, tmp_path, duration_s=LONG_S, max_messages=budget) as run:
+        wait_for_parts(run, 2)
+        worker = workers_of(tmp_path)[-1]
+        worker.suspend()
+        next(it for _ in run.follow() if (it := run.pacing()) and it.orphaned)
+        worker.resume()
+        ended = run.wait()
+    assert ended.cause is Cause.BUDGET
+    assert 0 < len(api.mobiles) <= budget
 
 
 def test_the_share_of_a_worker_that_was_lost_before_its_first_report_is_orphaned(api: Api, tmp_path: Path) -> None:

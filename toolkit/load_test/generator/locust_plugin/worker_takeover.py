@@ -3,6 +3,9 @@
 Locust moves the users of a lost worker to the others, and with a user goes its share of the arrivals. It waits three
 seconds for a sign of life; a worker that the master has forked is missed within half a second. The calls of a lost
 worker are in its part of the records. The user that takes a share over counts the arrivals that were orphaned.
+
+A lost worker may still be alive, behind a cut network. Locust would let it back in, with its share that another worker
+plays by then. So the master forgets a lost worker, and ends it when its next report arrives.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import locust.runners
 from gevent.socket import wait_read
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
+from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.runs import run_folder
@@ -56,13 +59,18 @@ class WorkerRegistry:
 
 
 class LostWorkerDetector:
-    """Notes the time when a worker fell silent in the option ``sms_lost_s``, which goes to its successor."""
+    """Notes the time when a worker fell silent in the option ``sms_lost_s``, which goes to its successor.
+
+    A worker that was lost and reports again is told to end.
+    """
 
     def __init__(self, environment: Environment, runner: MasterRunner) -> None:
         self._options: Any = environment.parsed_options
         self._runner = runner
         self._forked: dict[str, int] = {}  # the process id of each worker that this process has forked
+        self._lost: set[str] = set()
         runner.register_message(PROCESS_MESSAGE, self._on_process)
+        environment.events.worker_report.add_listener(self._on_report)
 
     def look(self, now_s: float) -> None:
         """Find silent workers, and report a forked one that has ended as missing."""
@@ -71,12 +79,21 @@ class LostWorkerDetector:
             return
         if options.sms_lost_s is not None and now_s - options.sms_lost_s > _TAKEN_OVER_S:
             options.sms_lost_s = None
-        for node in self._runner.clients.all:
+        for node in list(self._runner.clients.all):
             if node.heartbeat >= 0 and node.id in self._forked and _has_ended(self._forked[node.id]):
                 node.heartbeat, options.sms_lost_s = -1, now_s
             missed = _MAX_MISSED - node.heartbeat
             if missed == _SUSPECT_AFTER:
                 options.sms_lost_s = now_s - missed * _HEARTBEAT_EVERY_S
+            if node.heartbeat < 0:
+                self._lost.add(node.id)
+            if node.state == STATE_MISSING:
+                del self._runner.clients[node.id]  # locust lets a worker that it knows back in
+
+    def _on_report(self, client_id: str, **_: object) -> None:
+        if client_id in self._lost:
+            logger.warning("worker %d is back, and has to end", self._runner.worker_indexes[client_id])
+            self._runner.send_message("quit", client_id=client_id)
 
     def _on_process(self, msg: Any, **_: object) -> None:
         pid, parent, host = msg.data
