@@ -1,24 +1,28 @@
 """Measure the search for the capacity on planted servers: `python benchmarks/capacity.py TABLE [--seed N]`.
 
 `coverage` and `doubts` run in virtual time: the search that `smscode load --find-capacity` uses gets its trials from
-simulated queues. `real` runs whole searches with locust against planted_server.py, which takes minutes each.
+simulated queues. `real` runs `smscode load --find-capacity` against planted_server.py, which takes about half an hour.
 """
 
 import argparse
 import inspect
+import json
 import math
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from planted_server import FAST_TIMES, NOISE_MEMORY, SLOW_SHARE, SLOW_TIMES, SPEED_NOISE, STALL_EVERY_S, STALL_S
 
 from toolkit.load_test.plan.capacity_search import Conclusion, Doubt, NextTrial, SearchPlan, Trial, decide
 from toolkit.load_test.plan.trial_evidence import TrialCalls, measure
@@ -32,8 +36,9 @@ _START = 50.0
 _TRUTH_S, _TRUTH_RUNS, _COARSE, _FINE = 600.0, 6, 5, 7
 _LATE_S, _MAX_LATE = 0.02, 0.01  # as results.bottleneck has them
 _MAX_RATE_LIMITED = 0.01  # as find_capacity has it
-_SPEED_NOISE, _NOISE_MEMORY = 0.03, 0.5  # of a server's speed from second to second
-_STALL_S, _STALL_EVERY_S = 0.02, 5.0
+_REAL_PER_S, _REAL_TIMES, _REAL_LONG_S = (150.0, 400.0), (20.0, 60.0), 90.0
+_REAL_MAX_BOTTLENECK = "10%"  # a shared machine begins some arrivals 5 ms late, a tenth of a limit at most
+_REAL_AT_ONCE, _REAL_BOUND = 8, 3  # searches, and those for each bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,8 @@ def play(server: Server, per_s: float, length_s: float, draw: np.random.Generato
     if server.is_noisy:
         times = times * _speeds(draw, begun)
     if server.stalls:
-        at = np.searchsorted(begun, np.cumsum(draw.exponential(_STALL_EVERY_S, int(length_s) + 9)))
-        np.add.at(times, at[at < count], _STALL_S)
+        at = np.searchsorted(begun, np.cumsum(draw.exponential(STALL_EVERY_S, int(length_s) + 9)))
+        np.add.at(times, at[at < count], STALL_S)
     waited = np.full(count, np.nan)
     waited[kept] = _queue(begun[kept], times[kept]) - due[kept]
     return due, late, waited * 1e3
@@ -117,7 +122,7 @@ def _service_times(server: Server, draw: np.random.Generator, count: int) -> Flo
         case "lognormal":
             return mean_s * draw.lognormal(-0.5, 1.0, count)
         case "bimodal":
-            return np.where(draw.random(count) < 0.05, 10 * mean_s, mean_s * 0.5 / 0.95)
+            return mean_s * np.where(draw.random(count) < SLOW_SHARE, SLOW_TIMES, FAST_TIMES)
     return np.full(count, mean_s)
 
 
@@ -125,8 +130,8 @@ def _speeds(draw: np.random.Generator, begun: Floats) -> Floats:
     seconds = begun.astype(np.int64)
     noise = draw.normal(size=int(seconds.max()) + 1)
     for second in range(1, len(noise)):
-        noise[second] = _NOISE_MEMORY * noise[second - 1] + math.sqrt(1 - _NOISE_MEMORY**2) * noise[second]
-    return np.exp(_SPEED_NOISE * noise[seconds])
+        noise[second] = NOISE_MEMORY * noise[second - 1] + math.sqrt(1 - NOISE_MEMORY**2) * noise[second]
+    return np.exp(SPEED_NOISE * noise[seconds])
 
 
 def truth_per_s(server: Server, seed: int) -> float:
@@ -166,16 +171,16 @@ def _run(server: Server, step: NextTrial, draw: np.random.Generator) -> Trial:
     return trial
 
 
-def plant(seed: int, number: int) -> Server:
-    """Draw a server: 300 to 3,000 sends per second, and a p99 of 20 to 100 service times."""
+def plant(
+    seed: int, number: int, per_s: tuple[float, float] = (300, 3000), times: tuple[float, float] = (20, 100)
+) -> Server:
+    """Draw a server: its sends per second, and the p99 to keep in service times."""
     draw = np.random.default_rng((seed, number))
     shape = ("exponential", "constant", "lognormal", "bimodal")[number % 4]
-    per_s, times = (
-        float(np.exp(draw.uniform(math.log(low), math.log(high)))) for low, high in ((300, 3000), (20, 100))
-    )
+    speed, limit = (float(np.exp(draw.uniform(math.log(low), math.log(high)))) for low, high in (per_s, times))
     stalls = number % 5 == 4
-    limit_ms = 1e3 * (times / per_s + (1.5 * _STALL_S if stalls else 0.0))
-    return Server(per_s, shape, number % 3 == 2, stalls, round(limit_ms, 1), number % 2 == 0)
+    limit_ms = 1e3 * (limit / speed + (1.5 * STALL_S if stalls else 0.0))
+    return Server(speed, shape, number % 3 == 2, stalls, round(limit_ms, 1), number % 2 == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +206,15 @@ def _cover(seed: int, number: int) -> Found:
         return Found(server.name, False, False, False, math.nan, messages, math.nan, len(trials))
     held, missed = interval.held.load, interval.missed.load
     at_borders_s = sum(it.duration_s + _WARM_UP_S for it in trials if it.load in (held, missed)) / 2
-    step = missed - held
-    ramp = sum(step * number * at_borders_s for number in range(1, math.ceil(truth / step) + 1))
+    ramp = _ramp(held, missed, truth, at_borders_s)
     is_inside = held <= truth <= missed
     return Found(server.name, True, conclusion.is_settled, is_inside, interval.width_ratio, messages, ramp, len(trials))
+
+
+def _ramp(held: float, missed: float, truth: float, step_s: float) -> float:
+    """Return the messages of a linear ramp: steps as wide as an interval, up to the first above the truth."""
+    step = missed - held
+    return sum(step * number * step_s for number in range(1, math.ceil(truth / step) + 1))
 
 
 def coverage(seed: int, repeats: int) -> Iterator[Row]:
@@ -254,44 +264,88 @@ def doubts(seed: int, repeats: int) -> Iterator[Row]:
         yield (name, f"{repeats // 2}", f"{figures}", f"{named}")
 
 
-def real(seed: int, repeats: int) -> Iterator[Row]:
-    """Search real servers with locust. Truth: the planted queue, simulated with evenly spaced arrivals."""
-    from toolkit.find_capacity import CapacitySearch, find_capacity
-    from toolkit.load_test.plan.options import LoadOptions
-    from toolkit.settings import Target
+@dataclass(frozen=True, slots=True)
+class RealSearch:
+    """A search with real sockets. Bound: what its server or its load generator is held back by, "" for nothing."""
 
-    yield ("server", "limit", "truth", "answer", "inside", "trials", "messages")
-    for number in range(repeats):
-        draw = np.random.default_rng((seed, number, 2))
-        shape, mean_ms = ("exponential", "constant", "lognormal")[number % 3], float(draw.uniform(3, 8))
-        server = Server(1e3 / mean_ms, shape, False, False, round(mean_ms * draw.uniform(10, 20), 1), False)
-        command = [sys.executable, str(Path(__file__).parent / "planted_server.py"), "--shape", shape]
-        command += ["--mean-ms", f"{mean_ms}", "--seed", f"{number}"]
-        limits = (f"p99(send.latency_ms) < {server.limit_ms}",)
-        options = LoadOptions(find_capacity=True, rate_per_s=50, duration_s=20, warm_up_s=2, limits=limits, seed=number)
+    number: int
+    server: Server
+    truth: float
+    bound: str = ""
+    bound_per_s: float = math.inf
+
+    def run(self) -> dict[str, Any]:
+        """Search with the command line, and return the content of capacity.json."""
+        server, here = self.server, Path(__file__).parent
+        command = [sys.executable, str(here / "planted_server.py"), "--shape", server.shape]
+        command += ["--mean-ms", f"{1e3 / server.per_s}", "--seed", f"{self.number}"]
+        command += ["--noise"] * server.is_noisy + ["--stalls"] * server.stalls
+        if self.bound == "rate limit":
+            command += ["--rate-limit", f"{self.bound_per_s}"]
+        load = [sys.executable, "-m", "toolkit", "load", str(here / "planted_load.py"), "--find-capacity", "--json"]
+        load += ["--rate", f"{_START:g}", "--duration", f"{_REAL_LONG_S:g}s", "--warm-up", f"{_WARM_UP_S:g}s"]
+        load += ["--arrivals", "poisson" if server.is_poisson else "constant", "--seed", f"{1000 * self.number}"]
+        load += ["--limit", str(server.limit), "--max-bottleneck", _REAL_MAX_BOTTLENECK]
+        if self.bound == "generator":
+            load += ["--", "--own-ms", f"{1e3 / self.bound_per_s}"]
         with (
             tempfile.TemporaryDirectory() as folder,
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,
         ):
+            assert process.stdout
+            target = {"SMSCODE_BASE_URL": process.stdout.readline().strip(), "SMSCODE_APP_KEY": "key"}
+            target |= {"SMSCODE_MASTER_SECRET": "secret", "SMSCODE_TEMP_ID": "1"}
             try:
-                assert process.stdout
-                target = Target(process.stdout.readline().strip(), "key", "secret")
-                found = find_capacity(CapacitySearch("throughput", options), target, Path(folder), _play)
+                done = subprocess.run(load, env=os.environ | target, cwd=folder, capture_output=True, text=True)
             finally:
                 process.terminate()
-        truth, interval = truth_per_s(server, seed), found["capacity"]
-        inside = "yes" if interval and interval["held"] <= truth <= interval["missed"] else "no"
-        answer = found["answer"] if interval else found["unsettled"]
-        yield (
-            f"{shape}, {mean_ms:.1f} ms", limits[0], f"{truth:.0f}/s", answer, inside,
-            f"{len(found['trials'])}", f"{found['messages']:,}",
-        )  # fmt: skip
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
 
-def _play(load_test, target, folder):  # type: ignore[no-untyped-def]
-    with load_test.prepare(folder) as run:
-        load_test.begin(run, target)
-        return run.wait()
+def real(seed: int, repeats: int) -> Iterator[Row]:
+    """Search planted servers over sockets, with the command line and locust, eight at a time.
+
+    Servers: those of ``coverage``, with 150 to 400 sends per second, and with times that are waited for, not worked. So
+    they need little of a shared machine. Truth: the same queue in virtual time. Three more have a rate limit, and three
+    a load generator that needs time of its own for each journey, both at 40 to 95 % of the true capacity: they must
+    give no figure.
+    """
+    yield ("server", "limit, ms", "truth", "answer", "inside", "settled", "width", "messages / ramp", "trials")
+    searches = []
+    for number in range(repeats):
+        server = plant(seed, number, _REAL_PER_S, _REAL_TIMES)
+        searches.append(RealSearch(number, server, truth_per_s(server, seed)))
+    for bound in ("rate limit", "generator"):
+        for number, it in enumerate(searches[: min(repeats, _REAL_BOUND)]):
+            per_s = it.truth * float(np.random.default_rng((seed, number, 1)).uniform(0.4, 0.95))
+            searches.append(replace(it, bound=bound, bound_per_s=per_s))
+    messages = ramps = 0.0
+    with ThreadPoolExecutor(_REAL_AT_ONCE) as pool:
+        for it, found in zip(searches, pool.map(RealSearch.run, searches), strict=True):
+            share, inside, width = "", "", ""
+            if capacity := found["capacity"]:
+                held, missed = capacity["held"], capacity["missed"]
+                at_borders = [trial for trial in found["trials"] if trial["load"] in (held, missed)]
+                step_s = sum(trial["duration_s"] + _WARM_UP_S for trial in at_borders) / 2
+                ramp = _ramp(held, missed, it.truth, step_s)
+                messages, ramps = messages + found["messages"], ramps + ramp
+                share, width = f"{found['messages'] / ramp:.2f}", f"{capacity['width_ratio']:.1%}"
+                inside = "yes" if held <= it.truth <= missed else "no"
+            truth = f"{it.bound} of {it.bound_per_s:.0f}/s" if it.bound else f"{it.truth:.0f}/s"
+            name = f"{it.server.name}{' poisson' if it.server.is_poisson else ''}"
+            why = _doubts(found) if it.bound else found["unsettled"]
+            answer = found["answer"] if capacity else f"no figure: {why}"
+            settled = "yes" if found["is_settled"] else "no"
+            yield (
+                name, f"{it.server.limit_ms:g}", truth, answer, inside, settled, width, share, f"{len(found['trials'])}"
+            )  # fmt: skip
+    yield ("all", "", "", "", "", "", "", f"{messages / ramps:.2f}" if ramps else "", "")
+
+
+def _doubts(found: dict[str, Any]) -> str:
+    """Return the doubts of a search's trials."""
+    return ", ".join(sorted({it["doubt"] for it in found["trials"] if it["doubt"]})) or "none"
 
 
 TABLES: dict[str, Callable[[int, int], Iterator[Row]]] = {"coverage": coverage, "doubts": doubts, "real": real}

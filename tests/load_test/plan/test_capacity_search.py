@@ -27,7 +27,10 @@ from toolkit.runs.thresholds import Threshold, parse_threshold
 PLAN = SearchPlan(start=50, duration_s=60, short_s=10)
 USERS = SearchPlan(start=8, duration_s=60, short_s=10, is_whole=True)
 LIMITS = [parse_threshold("p99(send.caller_ms) < 50"), parse_threshold("failed < 1%")]
-BENCHMARK = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks/capacity.py"), run_name="planted")
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(BENCHMARKS)  # capacity.py imports planted_server.py
+    BENCHMARK = runpy.run_path(str(BENCHMARKS / "capacity.py"), run_name="planted")
 
 
 def evidence(limit: int, share: float, calls: int = 1000) -> Evidence:

@@ -213,41 +213,63 @@ def by_load(trials: Iterable[Trial]) -> dict[float, list[Trial]]:
     return groups
 
 
-def judge_load(trials: Iterable[Trial]) -> Verdict:
-    """Judge the trials at one load together, by the limit that is nearest to being missed."""
+def judge_load(trials: Iterable[Trial], dispersions: Sequence[float] | None = None) -> Verdict:
+    """Judge the trials at one load together, by the limit that is nearest to being missed.
+
+    Args:
+        trials: All trials at the load.
+        dispersions: For each limit, the variance of bad calls as a multiple of that of independent ones; None: 1.
+    """
     found = list(trials)
     judged = [it for it in found if it.is_long] or found
     by_limit = list(zip(*(it.evidence for it in judged), strict=True))
-    margins = [margin(evidence) for evidence in by_limit]
+    factors = dispersions or [1.0] * len(by_limit)
+    margins = [margin(evidence, factor) for evidence, factor in zip(by_limit, factors, strict=True)]
     shares = [share_of_limit(evidence) for evidence in by_limit]
     binding = min(range(len(margins)), key=lambda it: (margins[it], -shares[it]))
     found_margin = margins[binding]
     return Verdict(judged[0].load, len(judged), judged[0].is_long, found_margin, binding, shares[binding], found_margin)
 
 
-def judge_all(trials: Iterable[Trial]) -> list[Verdict]:
-    """Judge each load that has a trial without a doubt, in the order of the loads."""
-    verdicts = [judge_load(found) for found in by_load(it for it in trials if it.doubt is None).values()]
-    crossing = estimate(trials, verdicts)
-    return [_with_estimate(it, crossing) for it in verdicts] if crossing else verdicts
+def judge_all(trials: Sequence[Trial]) -> list[Verdict]:
+    """Judge each load that has a trial without a doubt, in the order of the loads.
+
+    Once there are trials on both sides of the capacity, they show how much the bad calls vary near the limits.
+    """
+    groups = by_load(it for it in trials if it.doubt is None).values()
+    verdicts = [judge_load(found) for found in groups]
+    crossings = _crossings(trials, verdicts)
+    crossing = _lowest(crossings)
+    if crossing is None:
+        return verdicts
+    dispersions = [it.dispersion if it else 1.0 for it in crossings]
+    return [_with_estimate(judge_load(found, dispersions), crossing) for found in groups]
 
 
-def estimate(trials: Iterable[Trial], verdicts: Sequence[Verdict]) -> Crossing | None:
+def estimate(trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> Crossing | None:
     """Estimate the capacity from the trials near it: the lowest load at which one of the limits is reached.
 
     None before there are trials on both sides of it.
     """
+    return _lowest(_crossings(trials, verdicts))
+
+
+def _lowest(crossings: Iterable[Crossing | None]) -> Crossing | None:
+    return min((it for it in crossings if it), key=lambda it: it.load, default=None)
+
+
+def _crossings(trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> list[Crossing | None]:
+    """Return for each limit the load at which it is reached; none before there are trials on both sides."""
     held = [it.load for it in verdicts if it.margin >= 0]
     missed = [it.load for it in verdicts if it.margin < 0]
     if not held or not missed:
-        return None
+        return []
     low, high = min(held[-1], missed[0]) / _AROUND, max(held[-1], missed[0]) * _AROUND
     near = [it for it in trials if it.doubt is None and low <= it.load <= high]
     long = [it for it in near if it.is_long]
     if len(long) >= _ENOUGH and len({it.load for it in long}) > 1:
         near = long
-    found = [find_crossing([(it.load, it.evidence[limit]) for it in near]) for limit in range(len(near[0].evidence))]
-    return min((it for it in found if it), key=lambda it: it.load, default=None)
+    return [find_crossing([(it.load, it.evidence[limit]) for it in near]) for limit in range(len(near[0].evidence))]
 
 
 def _with_estimate(verdict: Verdict, crossing: Crossing) -> Verdict:

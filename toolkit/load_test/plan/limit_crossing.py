@@ -31,6 +31,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 _STEPS = 50
 _MOST_BAD = 0.5  # of the calls: beyond, the queue grows without end, and the share depends on the length of the trial
+_NEAR_LIMIT = 5.0  # times the allowed share: beyond, bad calls vary more than at the limit
 _MOST_BEYOND = math.log(1.5)  # of the tried loads: a crossing farther away is a guess
 _MAX_LOGIT = 30.0
 _PRIOR_CALLS = 0.5  # added as good and as bad: keeps the slope finite if no call below the crossing was bad
@@ -38,10 +39,17 @@ _PRIOR_CALLS = 0.5  # added as good and as bad: keeps the slope finite if no cal
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """The estimated load at which a limit is reached, and its relative standard error."""
+    """The estimated load at which a limit is reached.
+
+    Args:
+        load: The load.
+        error_ratio: Its relative standard error.
+        dispersion: The variance of bad calls near the limit, as a multiple of that of independent calls; at least 1.
+    """
 
     load: float
     error_ratio: float
+    dispersion: float = 1.0
 
     def margin(self, load: float) -> float:
         """Return by how many standard errors a load is below the crossing."""
@@ -60,8 +68,8 @@ def find_crossing(trials: Sequence[tuple[float, Evidence]]) -> Crossing | None:
     >>> def trial(bad):
     ...     return Evidence("failed < 1%", 0.01, (float(bad),) * 10, (1000,) * 10)
     >>> crossing = find_crossing([(100.0, trial(5)), (110.0, trial(20))])
-    >>> round(crossing.load), round(crossing.error_ratio, 3)
-    (105, 0.005)
+    >>> round(crossing.load), round(crossing.error_ratio, 3), crossing.dispersion
+    (105, 0.005, 1.0)
     """
     trials = [it for it in trials if sum(it[1].bad) <= _MOST_BAD * sum(it[1].calls)]
     allowed = trials[0][1].allowed if trials else 0.0
@@ -91,26 +99,39 @@ def find_crossing(trials: Sequence[tuple[float, Evidence]]) -> Crossing | None:
     if not x.min() - _MOST_BEYOND < at < x.max() + _MOST_BEYOND:
         return None
     gradient = np.array([-1.0, -at]) / slope
-    variance = _dispersion(trials, _share(design, beta)) * float(gradient @ np.linalg.solve(information, gradient))
-    return Crossing(math.exp(at + loads.mean()), math.sqrt(variance))
+    shares = _share(design, beta)
+    dispersion = max(1.0, _of_batches(trials, shares), _of_trials(trials, shares))
+    variance = dispersion * float(gradient @ np.linalg.solve(information, gradient))
+    near = shares <= _NEAR_LIMIT * allowed
+    at_limit = max(1.0, _of_batches([it for it, is_near in zip(trials, near, strict=True) if is_near], shares[near]))
+    return Crossing(math.exp(at + loads.mean()), math.sqrt(variance), at_limit)
 
 
 def _share(design: Floats, beta: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-np.clip(design @ beta, -_MAX_LOGIT, _MAX_LOGIT))))
 
 
-def _dispersion(trials: Sequence[tuple[float, Evidence]], shares: Floats) -> float:
-    """Return the variance of bad calls as a multiple of a binomial one: of batches or of trials, at least 1."""
-    batches = trial_sum = 0.0
-    count = 0
-    for (_, it), share in zip(trials, shares, strict=True):
-        variance = float(share * (1 - share))
-        for bad, calls in zip(it.bad, it.calls, strict=True):
-            if calls:
-                batches += (bad - share * calls) ** 2 / (calls * variance)
-                count += 1
-        total = sum(it.calls)
-        if total:
-            trial_sum += (sum(it.bad) - share * total) ** 2 / (total * variance)
-    of_trials = trial_sum / (len(trials) - 2) if len(trials) > 2 else 0.0
-    return max(1.0, batches / max(1, count - 2), of_trials)
+def _of_batches(trials: Sequence[tuple[float, Evidence]], shares: Floats) -> float:
+    """Return the variance of the bad calls of batches, as a multiple of a binomial one."""
+    batches = [
+        _surprise(bad, calls, float(share))
+        for (_, it), share in zip(trials, shares, strict=True)
+        for bad, calls in zip(it.bad, it.calls, strict=True)
+        if calls
+    ]
+    return sum(batches) / max(1, len(batches) - 2)
+
+
+def _of_trials(trials: Sequence[tuple[float, Evidence]], shares: Floats) -> float:
+    """Return the variance of the bad calls of whole trials, as a multiple of a binomial one; 0 for two trials."""
+    found = [
+        _surprise(sum(it.bad), sum(it.calls), float(share))
+        for (_, it), share in zip(trials, shares, strict=True)
+        if sum(it.calls)
+    ]
+    return sum(found) / (len(trials) - 2) if len(trials) > 2 else 0.0
+
+
+def _surprise(bad: float, calls: int, share: float) -> float:
+    """Return the squared distance of bad calls from their expected number, as a multiple of the binomial variance."""
+    return (bad - share * calls) ** 2 / (calls * share * (1 - share))

@@ -17,8 +17,10 @@ Analysis, ch. 9), and of repeated trials. The margin is the distance from the bu
     excess = sum of (bad - allowed * calls) over the batches       margin = -excess / standard error of the excess
 
 Positive margins meet the limit. The standard error is the largest of three: of the batches, of whole trials if there
-are several, and of independent calls at the limit itself. The last one makes few calls weak evidence, although none of
-them was bad: 0 of 100 calls beyond a p99 have a margin of 1, 0 of 1,000 one of 3.
+are several, and of calls at the limit itself. The last one makes few calls weak evidence, although none of them was
+bad: 0 of 100 calls beyond a p99 have a margin of 1, 0 of 1,000 one of 3. Bad calls come in bursts, and a trial that
+happened to have none tells nothing about them. So the search multiplies the variance at the limit by a dispersion,
+which it estimates from all trials near the limit (see ``limit_crossing``).
 
     mean(...) < L    a call weighs its time / L, and 1 is allowed
     max(...) < L     nothing is allowed: one call is a miss for certain
@@ -152,11 +154,12 @@ def _in_batches(
     return Evidence(str(limit), allowed, tuple(sums), tuple(counts), value)
 
 
-def margin(evidence: Sequence[Evidence]) -> float:
+def margin(evidence: Sequence[Evidence], dispersion: float = 1.0) -> float:
     """Return by how many standard errors the trials at one rate meet a limit; negative if they miss it.
 
     Args:
         evidence: The evidence of each trial under the same limit. Without calls the margin is 0.
+        dispersion: The variance of bad calls at the limit, as a multiple of that of independent calls.
 
     >>> round(margin([Evidence("p99(send.caller_ms) < 50", 0.01, (0.0,) * 10, (100,) * 10)]), 1)
     3.2
@@ -171,7 +174,8 @@ def margin(evidence: Sequence[Evidence]) -> float:
     batches = [(bad, count) for it in evidence for bad, count in zip(it.bad, it.calls, strict=True)]
     trials = [(sum(it.bad), sum(it.calls)) for it in evidence]
     share = excess / calls + allowed
-    variance = max(_variance(batches, share), _variance(trials, share), calls * allowed * max(0.0, 1 - allowed))
+    at_limit = dispersion * calls * allowed * max(0.0, 1 - allowed)
+    variance = max(_variance(batches, share), _variance(trials, share), at_limit)
     if not variance:
         return math.copysign(math.inf, -excess) if excess else 0.0
     return -excess / math.sqrt(variance)
