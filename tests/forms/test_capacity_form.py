@@ -25,9 +25,11 @@ def form(shared: Sandbox, tmp_path: Path) -> CapacityForm:
 def test_a_search_shows_its_trials_and_what_it_could_not_settle(form: CapacityForm, tmp_path: Path) -> None:
     form.pace.value = USERS
     type_into(form.first, "2")
+    type_into(form.label, "release 7")
     press(form.start)
     form.wait()
     (found,) = form.results
+    assert found["settings"]["label"] == "release 7"
     assert found["exit_code"] == ExitCode.BUDGET
     assert "Not settled" in form._result.html
     assert "No figure" in form._result.html
@@ -48,6 +50,7 @@ def test_a_search_shows_its_trials_and_what_it_could_not_settle(form: CapacityFo
         ("width", "0%"),
         ("max_duration", "x"),
         ("messages", "0"),
+        ("label", "x" * 81),
     ],
 )
 def test_what_cannot_be_used_is_refused_beside_its_field(form: CapacityForm, field: str, text: str) -> None:

@@ -60,6 +60,7 @@ def processes(form: LoadForm) -> list[psutil.Process]:
 def test_a_run_is_watched_judged_and_kept(form: LoadForm) -> None:
     drawn: Counter[str] = Counter()
     form.chart.observe(lambda change: drawn.update(it["title"] for it in change["new"].get("panels", [])), "spec")
+    type_into(form.order.more["label"], "release 7")
     begin(form, "3s")
     assert form.start.disabled
     assert form.order.hard.disabled
@@ -69,6 +70,7 @@ def test_a_run_is_watched_judged_and_kept(form: LoadForm) -> None:
     assert "PASS" in form._result.html
     assert run.summary["calls"] == pq.read_metadata(run.folder / "calls.parquet").num_rows > 0
     assert json.loads((run.folder / "run.json").read_text()) == run.summary
+    assert run.summary["settings"]["label"] == "release 7"
     assert (run.folder / "report.html").exists()
     assert f"{run.summary['calls']:,}" in form._history.html
     assert not form.start.disabled

@@ -61,6 +61,7 @@ class CapacityForm:
         self.messages = option_field("max_messages", kind="number", hint="unlimited")
         self.max_duration = option_field("max_duration_s")
         self.width = option_field("width")
+        self.label = option_field("label")
         self.start = widgets.Button(description="Find capacity", button_style="primary")
         self.stop = widgets.Button(description="Stop")
         self.confirm = widgets.Button(description="Start search", button_style="danger")
@@ -131,6 +132,7 @@ class CapacityForm:
             self.limits,
             columns(self.duration, self.width),
             columns(self.messages, self.max_duration),
+            self.label,
             actions(self.start, self.stop),
             self._confirmation,
         )
@@ -146,6 +148,7 @@ class CapacityForm:
             "width": self.width,
             "max_messages": self.messages,
             "max_duration_s": self.max_duration,
+            "label": self.label,
         }
 
     def _read(self, real: Target | None) -> CapacitySearch | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,16 @@ def test_what_the_calls_can_not_have_is_refused(given: dict[str, Any], problem: 
     with pytest.raises(InputError) as refusal:
         LoadOptions(users=1, **given)
     assert problem in str(refusal.value)
+
+
+def test_none_is_an_option_that_is_not_given() -> None:
+    optional = [name for name, field in LoadOptions.model_fields.items() if field.default is None]
+    given = {"users": 1, "duration_s": 1, "seed": 1}
+    for name in set(optional) - given.keys():
+        assert LoadOptions(**given, **{name: None}) == LoadOptions(**given)
+    assert LoadOptions(users=1, duration_s=None).run_time_s == math.inf
+    with pytest.raises(InputError, match="--seed 'None': expected a whole number"):
+        LoadOptions(users=1, seed=None)  # type: ignore[arg-type]
 
 
 def test_locusts_page_offers_load_thresholds_rules_speed_and_budget_but_no_permission() -> None:

@@ -38,7 +38,7 @@ class LoadFields:
         self.messages = option_field("max_messages", kind="number", hint="unlimited")
         self.cost = option_field("max_cost", kind="number", hint="unlimited", help=cost)
         self.more = {name: option_field(name) for name in ("arrivals", "max_connections", "workers", "rules", "speed")}
-        self.more |= {name: option_field(name) for name in ("mobiles", "seed")}
+        self.more |= {name: option_field(name) for name in ("mobiles", "seed", "label")}
         self._description = HtmlPanel()
         self.scenario.observe(lambda _: self._describe(), "value")
         self.pace.observe(lambda _: self._choose_load(), "value")

@@ -807,6 +807,16 @@ class LoadOptions(BaseModel):
         ),
     ] = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_none(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Take None for "not given", as the defaults do; the constraints of the fields do not know it."""
+        return {
+            name: value
+            for name, value in options.items()
+            if value is not None or name not in cls.model_fields or cls.model_fields[name].default is not None
+        }
+
     if not TYPE_CHECKING:  # type checkers take the parameters from the fields
 
         def __init__(self, **options: object) -> None:
