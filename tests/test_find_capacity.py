@@ -234,6 +234,29 @@ def test_a_rate_limit_that_binds_gives_no_figure_and_leaves_a_record_of_each_tri
     assert "left out of all figures except messages and dropped arrivals" in page
 
 
+def test_a_search_is_reported_again_and_only_as_a_whole(sandbox: Running, tmp_path: Path) -> None:
+    target = Target(sandbox.url, sandbox.app_key, sandbox.master_secret, sandbox.temp_id)
+    folder = tmp_path / "x"
+    found = find_capacity(search(users=1, duration_s=1, warm_up_s=0, max_messages=9), target, folder, _play)
+    (folder / "report.html").unlink()
+    for words in ([], ["--json"]):
+        done = smscode("report", str(folder), *words)
+        assert done.returncode == found["exit_code"] != 0
+        assert (json.loads(done.stdout) == found) if words else ("trial" in done.stdout.lower())
+        assert found["unsettled"] in done.stderr
+    assert "not settled" in (folder / "report.html").read_text()
+    trial_folder = str(folder / "trial-01")
+    for given in (["--fail-if", "failed > 1%"], [trial_folder], ["--out", str(tmp_path)]):
+        done = smscode("report", str(folder), *given)
+        assert done.returncode == ExitCode.USAGE
+        assert f"can't be reported with {given[0]}" in done.stderr
+        assert trial_folder in done.stderr
+    done = smscode("report", trial_folder, "--against", str(folder))
+    assert "can't be reported with --against" in done.stderr
+    (folder / "capacity.json").write_text("{}")
+    assert "has no result of a search" in smscode("report", str(folder)).stderr
+
+
 def test_the_message_cap_holds_over_all_trials_and_ends_the_search(sandbox: Running, tmp_path: Path) -> None:
     target = Target(sandbox.url, sandbox.app_key, sandbox.master_secret, sandbox.temp_id)
     found = find_capacity(search(users=2, duration_s=2, max_messages=25), target, tmp_path / "x", _play)

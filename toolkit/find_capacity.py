@@ -173,11 +173,18 @@ class CapacitySearch:
         return ""
 
 
+def play_trial(load_test: LoadTest, target: Target, folder: Path) -> Ended:
+    """Run a load test in a new folder until its end, without showing its progress."""
+    with load_test.prepare(folder) as run:
+        load_test.begin(run, target)
+        return run.wait()
+
+
 def find_capacity(
     search: CapacitySearch,
     target: Target,
     folder: Path,
-    play: Play,
+    play: Play = play_trial,
     on_trial: Callable[[dict[str, Any]], object] = lambda _: None,
     on_next: Callable[[NextTrial], object] = lambda _: None,
 ) -> dict[str, Any]:

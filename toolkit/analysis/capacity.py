@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 def read_capacity(folder: str | Path) -> dict[str, Any]:
     """Return the content of a search's capacity.json; see docs/reference/capacity-json.md.
 
-    Raises InputError if the folder has none, or if it is not JSON.
+    Raises InputError if the folder has none, or if it is not that of a search.
     """
     path = Path(folder) / run_folder.CAPACITY_NAME
     try:
@@ -44,8 +44,8 @@ def read_capacity(folder: str | Path) -> dict[str, Any]:
         raise InputError(f"{folder} has no {path.name}: expected the folder of smscode load --find-capacity") from None
     except ValueError as problem:
         raise InputError(f"{path} is not JSON: {problem}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is not a JSON object: expected the file that smscode load --find-capacity wrote")
+    if not isinstance(content, dict) or not {"capacity", "trials"} <= content.keys():
+        raise InputError(f"{path} has no result of a search: expected the file that smscode load --find-capacity wrote")
     return content
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from toolkit.api.errors import InputError
-from toolkit.cli.output import OUTPUT, Json, say, show, show_json
-from toolkit.cli.show_result import exit_by, show_result
+from toolkit.cli.output import OUTPUT, Json, fail, say, show, show_json
+from toolkit.cli.show_result import exit_by, show_capacity, show_result
 from toolkit.masking import mask_text
+from toolkit.runs import run_folder
 from toolkit.runs.remote_storage import is_url, pulled
 from toolkit.runs.worsening import WorseningVerdict
 from toolkit.validation import name_input
@@ -127,6 +128,7 @@ Out = Annotated[
 
 
 def report(
+    ctx: typer.Context,
     runs: Runs,
     since: Since = None,
     until: Until = None,
@@ -153,7 +155,8 @@ def report(
     """Report on calls: verdicts, outcomes, latency, changes, cost, errors, rate limits and abuse.
 
     Without --out, --since and --until it also writes each run's run.json again. The exit code is that of the run, or
-    99 if a condition of --fail-if or --fail-if-worse holds or has no data.
+    99 if a condition of --fail-if or --fail-if-worse holds or has no data. The folder of a search for the capacity has
+    a report of its own: its answer is shown, and its page is written again.
 
     Examples:
         A recorded run; its page is runs/20261129T231500Z/report.html:
@@ -222,6 +225,10 @@ def report(
     reading |= {"encoding": encoding, "master_secret": load_master_secret()}
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
+        searches = [it for it in (*paths, Path(against or "")) if (it / run_folder.CAPACITY_NAME).is_file()]
+        if searches:
+            _report_search(searches[0], is_url(runs[0]), _other_options(ctx, runs), as_json)
+            return
         _check_folder(wanted, paths, out)
         show_status = stack.enter_context(reading_status())
         reading["on_progress"] = lambda path, done, size: show_status(describe_progress(path, done, size))
@@ -245,6 +252,30 @@ def report(
             for path in files:
                 say(f"The report: {path.name if out is None and is_url(runs[0]) else path}")
     exit_by(inputs.runs, [it.verdict for it in found.verdicts if it.is_condition], found.reasons)
+
+
+def _other_options(ctx: typer.Context, runs: Sequence[str]) -> list[str]:
+    """Return what was given that a search for the capacity does not take."""
+    given = [it for it in ctx.command.params if str(ctx.get_parameter_source(str(it.name))).endswith("COMMANDLINE")]
+    return [it.opts[0] for it in given if it.name not in ("runs", "as_json")] + list(runs[1:])
+
+
+def _report_search(folder: Path, is_copy: bool, others: Sequence[str], as_json: bool) -> None:
+    """Show the answer of a search for the capacity, write its page, and exit by its result."""
+    from toolkit.analysis.capacity import read_capacity
+    from toolkit.report.capacity_page import write_capacity_page
+
+    if others:
+        raise InputError(
+            f"{folder} is a search for the capacity, which can't be reported with {others[0]}: leave it out, or give"
+            f" one of its trials, e.g. {folder / 'trial-01'}"
+        )
+    content = read_capacity(folder)
+    show_capacity(content, as_json)
+    page = write_capacity_page(content, folder)
+    say(f"The report: {page.name if is_copy else page}")
+    if code := content["exit_code"]:
+        fail(content["unsettled"], code)
 
 
 def parse_option(option: str, text: str, parse: Callable[[str], T]) -> T:

@@ -70,7 +70,8 @@ class LostWorkerDetector:
         self._forked: dict[str, int] = {}  # the process id of each worker that this process has forked
         self._lost: set[str] = set()
         runner.register_message(PROCESS_MESSAGE, self._on_process)
-        environment.events.worker_report.add_listener(self._on_report)
+        hooks: Any = environment.events
+        hooks.worker_report.add_listener(self._on_report)
 
     def look(self, now_s: float) -> None:
         """Find silent workers, and report a forked one that has ended as missing."""
