@@ -147,6 +147,21 @@ def with_buckets(table: LazyTable, every: str | pd.Timedelta, timezone: str = UT
     return table.with_columns(bucket_ns=start - nw.col("wall_ns") % width_ns)
 
 
+def on_even_wall_clock(table: LazyTable, timezone: str) -> tuple[LazyTable, int]:
+    """Move the starts of calls to a time zone's wall clock, by its offset at the first call.
+
+    Buckets of equal width then begin at midnight there, until clocks are changed.
+
+    Returns:
+        The calls, with ``started_ns`` moved, and the offset in ns, to be subtracted from results.
+    """
+    if parse_timezone(timezone) == UTC:
+        return table, 0
+    first = collect(table.select(first=nw.col("started_ns").min()))["first"].fillna(0).iloc[0]
+    ((_, offset_ns),) = utc_offsets(timezone, int(first), int(first))
+    return table.with_columns(started_ns=nw.col("started_ns") + offset_ns), offset_ns
+
+
 def accepted_sends(table: LazyTable) -> LazyTable:
     """Return the sends that succeeded."""
     return table.filter(IS_SEND, IS_SUCCESS)

@@ -134,3 +134,17 @@ def test_the_cost_of_a_mobile_is_that_of_all_its_messages(call):
         assert analysis.guessers(calls, prices=unpriced)[["money", "currency"]].isna().all(axis=None)
     late = PriceList((PriceRow(date(2026, 12, 1), Decimal("0.045"), "CNY"),))
     assert pd.isna(analysis.guessers(calls, prices=late)["money"]).all()
+
+
+def test_the_days_of_guesses_are_those_of_the_time_zone(call):
+    records = [call(mobile_key=2**60, msg_key=key, prefix="1380001", started_ns=START) for key in range(3)]
+    for number in range(15):  # from 19:00 to 02:00 UTC, a day in Shanghai
+        at_ns = START + 19 * HOUR + number * HOUR // 2
+        records.append(call(Endpoint.VERIFY, 50010, msg_key=number % 3, started_ns=at_ns))
+    found = {
+        zone: analysis.guessers(analysis.from_records(records), timezone=zone) for zone in ("UTC", "Asia/Shanghai")
+    }
+    assert [it["most_per_day"].tolist() for it in found.values()] == [[10], [15]]
+    assert [it["flagged"].tolist() for it in found.values()] == [[False], [True]]
+    first, last = (pd.Timestamp(START + hours * HOUR, tz="UTC") for hours in (19, 26))
+    assert [it[["first_seen", "last_seen"]].values.tolist() for it in found.values()] == [[[first, last]]] * 2

@@ -178,6 +178,16 @@ def test_only_the_attacked_prefix_is_flagged(count, seed):
     assert found["prefix"].tolist() == ["1990001"]
 
 
+def test_days_of_the_peak_begin_at_midnight_of_the_time_zone():
+    rng = np.random.default_rng(1)
+    calls = _as_calls(*_ordinary(rng), _sends(rng, "1990001", 300, (3, 6), 0.0))  # 23:00 to 02:00 in Shanghai
+    found = analysis.suspects(calls, every="1D", timezone="Asia/Shanghai")
+    assert found["peak_at"].tolist() == [pd.Timestamp("2026-11-07", tz="Asia/Shanghai")]
+    is_then = (calls["prefix"] == "1990001") & (calls["started_ns"] >= START + 4 * HOUR)
+    assert found["peak_sends"].tolist() == [is_then.sum()]
+    assert str(found["peak_at"].dtype) == "datetime64[ns, UTC]"
+
+
 def test_an_attack_on_a_busy_prefix_is_flagged():
     rng = np.random.default_rng(1)
     found = analysis.suspects(

@@ -56,6 +56,22 @@ def test_lasting_changes_are_found_with_their_end(planted):
     assert _found(planted, return_code=50006) == [(pytest.approx(7000, abs=6), None)]
 
 
+def test_days_begin_at_midnight_of_the_time_zone():
+    midnights = pd.date_range("2026-11-01", periods=41, freq="D", tz="Asia/Shanghai")
+    frames = []
+    for day, midnight in enumerate(midnights[:-1]):
+        code = np.where(np.arange(400) % 100 < (30 if 20 <= day < 30 else 10), 50009, 50000)
+        started = midnight.value + np.arange(400) * (86_400 * 10**9 // 400)
+        frames.append(
+            pd.DataFrame({"started_ns": started, "return_code": code, "endpoint": "send", "latency_ns": 10**6})
+        )
+    found = analysis.changes(pd.concat(frames), every="1D", timezone="Asia/Shanghai")
+    refused = found[(found["return_code"] == 50009) & (found["measure"] == "share")]
+    assert refused[["changed_at", "until"]].values.tolist() == [[midnights[20], midnights[30]]]
+    assert refused[["before", "after"]].values.tolist() == [pytest.approx([0.1, 0.3])]
+    assert str(found["changed_at"].dtype) == "datetime64[ns, UTC]"
+
+
 def test_a_new_code_is_a_change_from_zero(planted):
     assert _found(planted, return_code=50002) == [(pytest.approx(6000, abs=1), pytest.approx(6006, abs=1))]
     assert _found(planted, return_code=50018) == [(pytest.approx(3000, abs=15), None)]

@@ -91,6 +91,17 @@ def test_the_hour_is_that_of_the_day_in_utc(day):
     assert _values(table) == [("hour", "5")]
 
 
+def test_hour_since_and_until_are_read_in_the_time_zone(day):
+    hour = day["started_ns"] % DAY_NS // 3_600_000_000_000
+    calls = day.assign(return_code=np.where((hour == 5) & (day.index % 3 == 0), 50019, 50000))
+    period = {"until": "2026-11-06T20:00", "timezone": "Asia/Shanghai"}  # 12:00 UTC
+    found = analysis.explain(calls, 50019, **period)
+    assert _values(found) == [("hour", "13")]
+    assert found["calls"].tolist() == [(hour == 5).sum()]
+    utc = analysis.explain(calls, 50019, until="2026-11-06T12:00")
+    assert found.drop(columns="value").equals(utc.drop(columns="value"))
+
+
 def _with_verifies(day):
     """Accepted sends with a verify each; those of template 4 are too late more often."""
     draw = np.random.default_rng(3)

@@ -6,7 +6,16 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis.billing.cost import add_money
-from toolkit.analysis.calls_table import IS_SUCCESS, IS_VERIFY, IntoCalls, LazyTable, accepted_sends, collect, lazy
+from toolkit.analysis.calls_table import (
+    IS_SUCCESS,
+    IS_VERIFY,
+    IntoCalls,
+    LazyTable,
+    accepted_sends,
+    collect,
+    lazy,
+    on_even_wall_clock,
+)
 from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_DAY, NS_PER_HOUR, bucket_start_ns, to_utc
 from toolkit.api.defaults import FAILURES_PER_HOUR, TRIES
@@ -44,7 +53,7 @@ def guessers(
         min_failed: The number of failed verifies from which on a mobile is listed. Memory is proportional to the hours
             in which codes of such mobiles were tried.
         prices: The price list for ``money``.
-        timezone: The time zone of the prices' first days.
+        timezone: The time zone of the prices' first days, of days and of hours.
 
     Returns:
         One row per mobile, most failed verifies first, with these columns:
@@ -55,13 +64,13 @@ def guessers(
         - most_on_a_message (int64): the highest number of failed verifies for one message
         - refused (int64): verifies refused for frequency
         - got_in (int64): successful verifies after the first failed or refused one
-        - most_per_minute (int64): the highest number of all these verifies in a minute (UTC)
-        - most_per_hour, most_per_day (int64): the highest number of failed verifies in an hour and in a day (UTC)
+        - most_per_minute (int64): the highest number of all these verifies in a minute
+        - most_per_hour, most_per_day (int64): the highest number of failed verifies in an hour and in a day
         - first_seen, last_seen (UTC, datetime64[ns, UTC]): the first and the last failed or refused verify
         - flagged (bool)
         - money (float64), currency (category): the cost of all messages to the mobile; null without a known price
     """
-    table = lazy(calls, "return_code", "mobile_key", "msg_key")
+    table, offset_ns = on_even_wall_clock(lazy(calls, "return_code", "mobile_key", "msg_key"), timezone)
     has_keys = [~nw.col(name).is_null() for name in ("msg_key", "mobile_key")]
     sends = accepted_sends(table).filter(*has_keys).select("msg_key", "mobile_key", "prefix")
     verifies = _select_verifies(table)
@@ -74,7 +83,7 @@ def guessers(
     peaks = peaks.assign(most_per_day=days.groupby("mobile_key").max()).reset_index()
     found = collect(guessed).merge(peaks, "left", on="mobile_key")
     found = found.sort_values(["failed", "mobile_key"], ascending=[False, True], ignore_index=True)
-    times = {name: to_utc(found[name]) for name in ("first_seen", "last_seen")}
+    times = {name: to_utc(found[name] - offset_ns) for name in ("first_seen", "last_seen")}
     reached_limit = (
         (found["refused"] > 0) | (found["most_per_hour"] >= FAILURES_PER_HOUR) | (found["most_on_a_message"] > TRIES)
     )

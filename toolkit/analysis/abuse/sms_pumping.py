@@ -41,6 +41,7 @@ from toolkit.analysis.calls_table import (
     accepted_sends,
     collect,
     lazy,
+    on_even_wall_clock,
     verified_messages,
 )
 from toolkit.analysis.intervals import wilson
@@ -81,7 +82,7 @@ def suspects(
         every: The width of the time buckets. A log may have up to 4 million buckets.
         all_prefixes: Whether prefixes that are not flagged are returned too.
         prices: The price list for ``money``.
-        timezone: The time zone of the prices' first days.
+        timezone: The time zone of the prices' first days, and to whose midnight buckets are aligned.
 
     Returns:
         One row per flagged prefix, the highest score first, with these columns:
@@ -102,7 +103,8 @@ def suspects(
     Raises:
         InputError: ``every`` is not a positive duration.
     """
-    table, width_ns = lazy(calls, "return_code", "prefix", "msg_key"), parse_width_ns(every)
+    table, offset_ns = on_even_wall_clock(lazy(calls, "return_code", "prefix", "msg_key"), timezone)
+    width_ns = parse_width_ns(every)
     sends = accepted_sends(table).filter(~nw.col("prefix").is_null()).with_columns(bucket_ns=bucket_start_ns(every))
     totals = _totals_by_bucket(table, sends, every)
     first_ns = int(totals.index.min()) if len(totals) else 0
@@ -110,7 +112,7 @@ def suspects(
     found = _add_scores(_add_expectations(found, totals))
     found = found.sort_values(["score", "sends", "prefix"], ascending=[False, False, True], ignore_index=True)
     found = found if all_prefixes else found[found["flagged"]].reset_index(drop=True)
-    found = found.assign(peak_at=to_utc(found["peak_ns"]))
+    found = found.assign(peak_at=to_utc(found["peak_ns"] - offset_ns))
     return add_money(found, calls, prices, "prefix", timezone)[_COLUMNS]
 
 

@@ -39,7 +39,7 @@ import numpy as np
 import pandas as pd
 
 from toolkit.analysis.calls import span
-from toolkit.analysis.calls_table import IntoCalls, LazyTable, checked, lazy
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, checked, lazy, on_even_wall_clock
 from toolkit.analysis.change_detection.conversion import conversion_changes
 from toolkit.analysis.change_detection.failure_bursts import find_bursts
 from toolkit.analysis.change_detection.level_segments import ChangeTest, find_changes
@@ -82,6 +82,7 @@ from toolkit.analysis.timestamps import NS_PER_HOUR, NS_PER_MS, NS_PER_S, parse_
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
+from toolkit.time_zone import UTC
 
 _PERCENTILES = (50.0, 95.0)
 _BIN_RATIO = 1.05  # of latencies: finer bins cost memory and time, and changes below 1.5 times aren't reported
@@ -104,7 +105,12 @@ _COLUMNS = [
 
 
 @returns_result
-def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_ratio: float = 1.5) -> pd.DataFrame:
+def changes(
+    calls: IntoCalls,
+    every: str | pd.Timedelta | None = None,
+    least_ratio: float = 1.5,
+    timezone: str = UTC,
+) -> pd.DataFrame:
     """Find changes of the share of each outcome and of latencies, with their start, end and size.
 
     A change of a share or a latency is reported if three conditions hold. The odds of the outcome, or the latency,
@@ -129,6 +135,8 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
             1 s, 2 s, 5 s, ... that gives at most 10,000 buckets, so 5 minutes for a month. Buckets with few calls are
             pooled until they have half as many calls as the median bucket, and at least 20.
         least_ratio: smallest ratio of odds or latencies to report.
+        timezone: time zone whose midnight buckets are aligned to, by its offset at the first call; also that of the
+            seasonal components.
 
     Returns one row per change, by time. Columns:
         changed_at (datetime64[ns, UTC]): start of the first bucket at the new level.
@@ -154,7 +162,8 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
     module.
     """
     calls = checked(calls)
-    table, log_period = lazy(calls, "return_code"), span(calls)
+    table, offset_ns = on_even_wall_clock(lazy(calls, "return_code"), timezone)
+    log_period = span(calls)
     duration = (log_period[1] - log_period[0]).value if log_period else 0
     if every is None:
         fitting = [width for width in WIDTHS_NS if width >= NS_PER_S and width * _BUCKETS >= duration]
@@ -177,16 +186,16 @@ def changes(calls: IntoCalls, every: str | pd.Timedelta | None = None, least_rat
         sends = int(outcomes.loc[is_accepted.fillna(False), "calls"].sum())
         converted = conversion_changes(table, sends, coarse_width, least_ratio)
         rows += [row | {"measure": CONVERSION, "endpoint": Endpoint.SEND.value} for row in converted]
-    return _finish(pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES))
+    return _finish(pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES), offset_ns)
 
 
-def _finish(found: pd.DataFrame) -> pd.DataFrame:
-    """Sort the rows, and add the columns that follow from others."""
+def _finish(found: pd.DataFrame, offset_ns: int) -> pd.DataFrame:
+    """Sort the rows, and add the columns that follow from others; ``offset_ns``: of the starts, from UTC."""
     by = ["changed_ns", "endpoint", "measure", *OUTCOME, "percentile"]
     found = describe_codes(found.sort_values(by, ignore_index=True))
     return found.assign(
-        changed_at=to_utc(found["changed_ns"]),
-        until=to_utc(found["until_ns"]),
+        changed_at=to_utc(found["changed_ns"] - offset_ns),
+        until=to_utc(found["until_ns"] - offset_ns),
         error=found["error"].astype("category"),
         difference=found["after"] - found["before"],
         ratio=found["after"] / found["before"].where(found["before"] > 0),

@@ -33,6 +33,7 @@ from toolkit.analysis.calls_table import (
     lazy,
     lazy_messages,
     verified_messages,
+    with_wall_clock,
 )
 from toolkit.analysis.carriers import carriers, locate
 from toolkit.analysis.change_detection.lift import COUNTS, concentrated_values
@@ -44,6 +45,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.records.call_record import Failure
+from toolkit.time_zone import UTC
 
 UNVERIFIED = "unverified"  # the outcome of sends that were accepted and never verified
 DIMENSIONS = ["endpoint", "app_key", "temp_id", "prefix", "carrier", "province", "source", "hour", "mobile_key"]
@@ -75,6 +77,7 @@ def explain(
     until: str | pd.Timestamp | None = None,
     against: IntoCalls | None = None,
     top: int = 5,
+    timezone: str = UTC,
 ) -> pd.DataFrame:
     """Find the templates, apps, prefixes, carriers, mobiles and other properties of calls in which an outcome gathers.
 
@@ -92,6 +95,7 @@ def explain(
         until: end of the period.
         against: other calls to use in place of the earlier ones.
         top: maximum number of rows of a dimension.
+        timezone: time zone of the dimension hour, and of ``since`` and ``until`` without an offset.
 
     Returns one row per value that stands out: those of the dimension with the highest score, then those of up to two
     more. Columns:
@@ -111,13 +115,14 @@ def explain(
 
     Example: ``explain(read("runs/*"), 50009, since="2026-11-05T14:05")``. The method is described in ``lift``.
     """
-    in_period = [] if until is None else [nw.col("started_ns") < parse_time_ns(until)]
-    has_begun = [] if since is None else [nw.col("started_ns") >= parse_time_ns(since)]
+    in_period = [] if until is None else [nw.col("started_ns") < parse_time_ns(until, timezone)]
+    has_begun = [] if since is None else [nw.col("started_ns") >= parse_time_ns(since, timezone)]
     calls = checked(calls)
     if against is None:
-        sources = [_Source(calls, in_period, has_begun[0] if has_begun else nw.lit(True))]
+        sources = [_Source(calls, in_period, has_begun[0] if has_begun else nw.lit(True), timezone)]
     else:
-        sources = [_Source(calls, in_period + has_begun, nw.lit(True)), _Source(checked(against), [], nw.lit(False))]
+        now = _Source(calls, in_period + has_begun, nw.lit(True), timezone)
+        sources = [now, _Source(checked(against), [], nw.lit(False), timezone)]
     flagged = [source.flagged(outcome) for source in sources]
     by_endpoint = collect(flagged[0].group_by("endpoint").agg(found=nw.col("found").sum()))
     endpoints = sorted(by_endpoint.loc[by_endpoint["found"] > 0, "endpoint"])
@@ -135,11 +140,15 @@ def explain(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A table of calls: those in ``conditions`` are counted, as calls of the period if ``is_now``, else as before."""
+    """A table of calls: those in ``conditions`` are counted, as calls of the period if ``is_now``, else as before.
+
+    ``timezone``: of the hours.
+    """
 
     calls: IntoCalls
     conditions: list[nw.Expr]
     is_now: nw.Expr
+    timezone: str
 
     def flagged(self, outcome: ReturnCode | Kind | int | str) -> LazyTable:
         """Return the calls with the columns COUNTS, each 0 or 1, and hour, in ns."""
@@ -152,7 +161,7 @@ class _Source:
         else:
             has_outcome = nw.col("kind" if outcome in set(Kind) else "error") == str(outcome)
         now, hit = (nw.when(it).then(nw.lit(1)).otherwise(nw.lit(0)) for it in (self.is_now, has_outcome))
-        time = nw.col("started_ns")
+        table, time = with_wall_clock(table, self.timezone), nw.col("wall_ns")
         table = table.with_columns(now=now, hit=hit, hour=time % NS_PER_DAY - time % NS_PER_HOUR)
         now, hit = nw.col("now"), nw.col("hit")
         return table.with_columns(calls=now, found=now * hit, calls_before=1 - now, found_before=(1 - now) * hit)

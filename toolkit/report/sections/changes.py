@@ -41,7 +41,7 @@ def build_changes(inputs: ReportInputs) -> Iterator[Section]:
     """Yield the changes of shares and latency, and the dimensions in which the outcomes that rose are concentrated."""
     if inputs.total.codes.empty:
         return
-    found = inputs.local(table_columns.masked(changes(inputs.calls)))
+    found = inputs.local(table_columns.masked(changes(inputs.calls, timezone=inputs.options.timezone)))
     if found.empty:
         yield Section(
             "changes",
@@ -134,7 +134,8 @@ def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
         outcome = UNVERIFIED if is_lost else row["error"] if lacks(row, "return_code") else int(row["return_code"])
         until = None if lacks(row, "until") else row["until"]
         during = inputs.calls if is_lost else inputs.calls.where(endpoint=str(row["endpoint"]))
-        why = explain(during, outcome, since=row["changed_at"], until=until, top=1)
+        zone = inputs.options.timezone
+        why = explain(during, outcome, since=row["changed_at"], until=until, top=1, timezone=zone)
         what = {"outcome": f"{row['endpoint']} {_what(row)}", "since": row["changed_at"]}
         shown = why["value"].mask(why["dimension"] == "mobile_key", "one mobile")  # its key can be traced back to it
         most = why.assign(value=shown).head(3) if len(why) else why.reindex([0]).assign(value="not concentrated")
