@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from toolkit.api.errors import InputError
 from toolkit.report import html, json_csv, junit, markdown
 from toolkit.report.build import build_report
 from toolkit.report.inputs import ReportOptions, read_inputs
@@ -126,3 +127,14 @@ def test_control_and_bidirectional_characters_of_a_log_are_shown_as_escapes(tmp_
         assert "\x1b" not in text
         assert "\u202e" not in text
     assert r"\x1b[2J \u202etxt.exe" in html.render(report)
+
+
+def test_a_named_file_without_a_call_does_not_end_the_report(tmp_path):
+    log, errors = write_log(tmp_path / "service.log", 200, 500), tmp_path / "error.log"
+    errors.write_text("2026/11/01 16:00:00 [error] upstream timed out\n" * 99)
+    report = report_of(errors, log)
+    assert [run.name for run in read_inputs([errors, log]).runs] == ["service"]
+    assert report.remarks[0] == f"Left out, because no line is a call: {errors} (99 lines)."
+    assert status_of(report) is Status.PASS  # the lines of the other file do not count as unread
+    with pytest.raises(InputError, match=r"error\.log holds no calls"):
+        report_of(errors)

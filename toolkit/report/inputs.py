@@ -16,6 +16,7 @@ import pandas as pd
 from toolkit.analysis import Calls, read
 from toolkit.analysis.billing.statement_file import StatementFormat
 from toolkit.analysis.calls_table import collect, lazy
+from toolkit.analysis.sources.read import NoCallsError
 from toolkit.analysis.timestamps import NS_PER_S, to_zone
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
@@ -116,23 +117,33 @@ def read_inputs(
 ) -> ReportInputs:
     """Read runs, folders, files and globs; keep the calls that started at ``since`` or later and before ``until``.
 
-    ``log_options``: other options of ``analysis.read``. Raises InputError for a source that holds no
-    calls, and for an invalid run.json.
+    ``log_options``: other options of ``analysis.read``. A file without a call, such as an error log that a shell's
+    pattern names too, is left out and named. Raises InputError if no source holds a call, and for an invalid run.json.
     """
     options = options or ReportOptions()
-    runs = [read_run(source, since, until, options.timezone, **log_options) for source in sources]
-    names = Counter(run.name for run in runs)
+    found: list[tuple[str | Path, RunResult]] = []
+    without_calls: list[NoCallsError] = []
+    for source in sources:
+        try:
+            found.append((source, read_run(source, since, until, options.timezone, **log_options)))
+        except NoCallsError as problem:
+            without_calls.append(problem)
+    if not found and without_calls:
+        raise without_calls[0]
+    names = Counter(run.name for _, run in found)
     runs = [
         run if names[run.name] == 1 else replace(run, name=mask_text(f"{run.name} of {source}"))
-        for run, source in zip(runs, sources, strict=True)
+        for source, run in found
     ]
     has_statement = options.statement is not None
     every = (
         read(*sources, timezone=options.timezone, **log_options)
-        if len(runs) > 1 or (has_statement and (since or until))
+        if len(sources) > 1 or (has_statement and (since or until))
         else None
     )
-    calls = runs[0].calls if len(runs) == 1 or every is None else every.between(since, until, options.timezone)
+    calls = runs[0].calls if every is None or len(sources) == 1 else every.between(since, until, options.timezone)
+    if len(runs) == 1:
+        runs = [replace(runs[0], calls=calls)]
     return ReportInputs(calls, tuple(runs), options, since, until, every)
 
 

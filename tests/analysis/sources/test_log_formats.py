@@ -119,6 +119,8 @@ def test_a_wrong_encoding_is_an_error_that_names_it(write):
         analysis.read(path, encoding="utf-8")
     with pytest.raises(InputError, match="unknown --encoding 'klingon': expected a name"):
         analysis.read(path, encoding="klingon")
+    with pytest.raises(InputError, match=r"is not utf-16: UTF-16 stream does not start with BOM: .* or utf-16-le"):
+        analysis.read(path, encoding="utf-16")
     assert analysis.read(path).sources[0].undecoded == 1  # a caller may send any bytes, so that is no error
 
 

@@ -43,6 +43,10 @@ MEMORY_LIMIT = "3GB"  # of DuckDB, which writes to disk beyond that
 _PARQUET = ".parquet"
 
 
+class NoCallsError(InputError):
+    """No line of a text file is a call."""
+
+
 def read(
     *sources: str | Path,
     columns: ColumnMap | None = None,
@@ -71,7 +75,8 @@ def read(
 
     Returns Calls, whose ``sources`` say how each text file was read.
 
-    Raises InputError for a source that doesn't exist, holds no calls or is damaged.
+    Raises InputError for a source that doesn't exist or is damaged, and NoCallsError if all files hold no calls. A file
+    without a call beside others is left out, and named in ``sources``.
 
     Example: ``read("runs/*", "access.log", columns={"latency_s": "rt"})``.
     """
@@ -126,7 +131,7 @@ def _convert(path: Path, parquet: Path, reader: LogReader, on_progress: Progress
     """Write the calls of a text file to Parquet, if it has any."""
     name = str(path)
     if name != STDIN and reader.encoding is None and not is_text(path):
-        return SourceRecord(name, skipped="is not text; if it is UTF-16, give the encoding")
+        return SourceRecord(name, skipped="is not text; if it is UTF-16, give the encoding utf-16-le or utf-16-be")
     with ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
 
@@ -139,10 +144,10 @@ def _convert(path: Path, parquet: Path, reader: LogReader, on_progress: Progress
 
 
 def _check_records(records: list[SourceRecord], columns: ColumnMap) -> None:
-    """Raise InputError for files without a call, and name the first line of the first file that could be one."""
+    """Raise NoCallsError for files without a call, and name the first line of the first file that could be one."""
     for record in records:
         if record.skipped:
-            raise InputError(f"{record.file} {record.skipped}")
+            raise NoCallsError(f"{record.file} {record.skipped}")
         if record.lines:
             reason = (
                 f"line {record.unread[0].lines[0]}: {record.unread[0].reason}"
@@ -151,7 +156,7 @@ def _check_records(records: list[SourceRecord], columns: ColumnMap) -> None:
             )
             missing = [name for field, name in columns.items() if field not in record.fields]
             reason += f"; no line has {', '.join(map(repr, missing))}" if missing else ""
-            raise InputError(f"{record.file} holds no calls: {reason}; for a log, give columns or log_format")
+            raise NoCallsError(f"{record.file} holds no calls: {reason}; for a log, give columns or log_format")
 
 
 def _same_files(files: Sequence[Path]) -> dict[Path, Path]:

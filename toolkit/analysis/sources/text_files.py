@@ -52,7 +52,7 @@ def check_encoding(encoding: str | None) -> None:
             "".encode(encoding)
     except (LookupError, UnicodeError):
         raise InputError(
-            f"unknown --encoding {encoding!r}: expected a name of Python's, e.g. gb18030 or utf-16"
+            f"unknown --encoding {encoding!r}: expected a name of Python's, e.g. gb18030 or utf-16-le"
         ) from None
 
 
@@ -126,5 +126,6 @@ def _decoded(stream: BinaryIO, path: str, encoding: str | None) -> Iterator[str]
             yield decoder.decode(chunk)
             chunk = stream.read(CHUNK_BYTES)
         yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as problem:
-        raise InputError(f"{path} is not {name}: {problem.reason}: give its --encoding, e.g. gb18030") from None
+    except UnicodeError as problem:  # not a UnicodeDecodeError if the mark of UTF-16 or UTF-32 is missing
+        reason = problem.reason if isinstance(problem, UnicodeDecodeError) else problem
+        raise InputError(f"{path} is not {name}: {reason}: give its --encoding, e.g. gb18030 or utf-16-le") from None
