@@ -1,14 +1,20 @@
 """Name the outcomes of calls and colour them alike in every chart, table and form.
 
 An outcome is a return code, or the name of the error of a call that ended without an answer of the API. Its colour is
-that of its kind.
+that of its kind. Outcomes of one kind differ in shade and pattern.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TypeAlias
 
 from toolkit.api.return_codes import Kind, find_published, kind_of
+
+Outcome: TypeAlias = int | str
+"""A return code, or the name of the error if no response was read."""
 
 ERROR = "ERROR"
 CODE_UNKNOWN = "code unknown"
@@ -28,6 +34,8 @@ KIND_COLOURS = {
     ERROR: "#26262a",
     UNKNOWN: "#9b9ba3",
 }
+# Colours with too little contrast on a dark background; the others are used on both.
+_ON_DARK = {KIND_COLOURS["REQUEST"]: "#a78bd8", KIND_COLOURS["SERVER"]: "#e0566b", KIND_COLOURS[ERROR]: "#dcdce4"}
 
 
 def status_outcome(http_status: int | None) -> str:
@@ -39,7 +47,7 @@ def status_outcome(http_status: int | None) -> str:
     return CODE_UNKNOWN if http_status is None else f"HTTP {http_status}, {CODE_UNKNOWN}"
 
 
-def outcome_name(outcome: int | str) -> str:
+def outcome_name(outcome: Outcome) -> str:
     """Return the label of an outcome.
 
     >>> outcome_name(50009), outcome_name("timeout")
@@ -49,7 +57,7 @@ def outcome_name(outcome: int | str) -> str:
     return f"{outcome:d} {known.message}".rstrip() if known else str(outcome)
 
 
-def outcome_kind(outcome: int | str) -> str:
+def outcome_kind(outcome: Outcome) -> str:
     """Return the name of an outcome's kind, ``ERROR`` or ``UNKNOWN``."""
     if isinstance(outcome, str):
         is_answered = outcome.endswith(CODE_UNKNOWN)
@@ -57,19 +65,114 @@ def outcome_kind(outcome: int | str) -> str:
     return kind_of(outcome) or UNKNOWN
 
 
-def shades(base: Mapping[str, str]) -> dict[str, str]:
-    """Return a colour for each name; names with the same base colour get shades from dark to light.
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """The colour of an area, ``#rrggbb``, and the pattern drawn over it in ``ink``: a name of ``PATTERNS``."""
+
+    colour: str
+    pattern: str = "solid"
+
+    @property
+    def ink(self) -> str:
+        """The colour of the pattern's lines: white or nearly black, whichever has more contrast."""
+        return "#ffffff" if luminance(self.colour) < _INK_THRESHOLD else "#1b1d24"
+
+    @property
+    def path(self) -> str:
+        """The pattern's lines as SVG path data, "" for a solid area."""
+        return PATTERNS[self.pattern]
+
+
+PATTERNS = {
+    # SVG path data of a tile of 8 by 8 pixels, for lines of 1.5 pixels with round ends.
+    "solid": "",
+    "rising": "M-2 2L2-2M-2 10L10-2M6 10L10 6",
+    "dots": "M2 2h.01M6 6h.01",
+    "falling": "M-2 6L2 10M-2-2L10 10M6-2L10 2",
+    "rows": "M0 4H8",
+    "columns": "M4 0V8",
+    "grid": "M0 4H8M4 0V8",
+}
+# Each kind begins with another pattern, so that shades of two kinds that look alike to some people differ in it.
+_SKIPPED_PATTERNS = {
+    KIND_COLOURS[kind]: skipped for kind, skipped in {"VERDICT": 5, "REQUEST": 4, "ACCOUNT": 2, ERROR: 1}.items()
+}
+_INK_THRESHOLD = 0.18  # of the luminance: there white and black have the same contrast
+_DARKENED_FROM = 0.4  # kinds that are lighter get darker shades, because lighter ones would hardly differ from white
+_MIX_RATIO = 0.6
+
+
+def fills(base: Mapping[str, str]) -> dict[str, Fill]:
+    """Return a colour and a pattern for each name; names with the same base colour get shades and patterns of it.
+
+    The first name has the base colour without a pattern. No two of the first seven names have the same pattern, so
+    that they can be told apart without colours.
 
     Args:
         base: The base colour, ``#rrggbb``, of each name.
+
+    >>> list(fills({"50010": "#8fb4dc", "50011": "#8fb4dc"}).values())
+    [Fill(colour='#8fb4dc', pattern='solid'), Fill(colour='#647e9a', pattern='grid')]
     """
-    colours: dict[str, str] = {}
+    found: dict[str, Fill] = {}
     for colour in dict.fromkeys(base.values()):
         names = [name for name in base if base[name] == colour]
-        colours |= {name: _mix_with_white(colour, place / len(names) * 0.55) for place, name in enumerate(names)}
-    return {name: colours[name] for name in base}
+        towards = 0 if luminance(colour) > _DARKENED_FROM else 255
+        solid, *others = PATTERNS
+        skipped = _SKIPPED_PATTERNS.get(colour, 0)
+        order = cycle([solid, *others[skipped:], *others[:skipped]])
+        for (place, name), pattern in zip(enumerate(names), order, strict=False):
+            found[name] = Fill(_mix(colour, towards, place / len(names) * _MIX_RATIO), pattern)
+    return {name: found[name] for name in base}
 
 
-def _mix_with_white(colour: str, white_ratio: float) -> str:
+@dataclass(frozen=True, slots=True)
+class ColourPair:
+    """The colours of an item on a light and on a dark background, as #rrggbb, and the pattern on both."""
+
+    light: str
+    dark: str
+    pattern: str = "solid"
+
+
+PRIMARY = ColourPair("#1d5ea8", "#7db0f0")
+SECONDARY = ColourPair("#d5761f", "#f0a35c")
+MUTED = ColourPair("#c9ccd6", "#4a4e5c")
+
+
+def colours_of(outcome: Outcome) -> ColourPair:
+    """Return the colours of an outcome's kind."""
+    return pair_of(KIND_COLOURS[outcome_kind(outcome)])
+
+
+def pair_of(colour: str) -> ColourPair:
+    """Return a colour for light backgrounds together with its counterpart for dark ones."""
+    return ColourPair(colour, _ON_DARK.get(colour, colour))
+
+
+def colours_by_outcome(outcomes: Iterable[Outcome]) -> dict[Outcome, ColourPair]:
+    """Return distinct colours and patterns for outcomes, in reading order: those of ``fills``."""
+    ordered = sorted(outcomes, key=lambda it: (isinstance(it, str), str(it)))
+    light = fills({outcome_name(it): colours_of(it).light for it in ordered})
+    dark = fills({outcome_name(it): colours_of(it).dark for it in ordered})
+    return {
+        it: ColourPair(light[name].colour, dark[name].colour, light[name].pattern)
+        for it, name in zip(ordered, map(outcome_name, ordered), strict=True)
+    }
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour ``#rrggbb``, 0..1, as WCAG 2.2 defines it.
+
+    >>> luminance("#000000"), luminance("#ffffff")
+    (0.0, 1.0)
+    """
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _mix(colour: str, towards: int, ratio: float) -> str:
+    """Return a colour mixed with a grey, 0 for black and 255 for white."""
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(part + (255 - part) * white_ratio):02x}" for part in parts)
+    return "#" + "".join(f"{round(part + (towards - part) * ratio):02x}" for part in parts)

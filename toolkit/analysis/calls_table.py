@@ -162,6 +162,19 @@ def on_even_wall_clock(table: LazyTable, timezone: str) -> tuple[LazyTable, int]
     return table.with_columns(started_ns=nw.col("started_ns") + offset_ns), offset_ns
 
 
+def covered_ratio(table: LazyTable, started: pd.Series, ended: pd.Series) -> pd.Series:
+    """Return the share of each bucket, 0..1, that lies between the starts of the first and of the last call.
+
+    It is below 1 only for the first and the last bucket: their calls are those of a part of the bucket.
+    """
+    found = collect(table.select(first=nw.col("started_ns").min(), last=nw.col("started_ns").max())).iloc[0]
+    if pd.isna(found["first"]):
+        return pd.Series(1.0, index=started.index)
+    first, last = (pd.Timestamp(int(found[name]), unit="ns", tz="UTC") for name in ("first", "last"))
+    before, after = (first - started).clip(lower=pd.Timedelta(0)), (ended - last).clip(lower=pd.Timedelta(0))
+    return 1 - (before + after) / (ended - started)
+
+
 def accepted_sends(table: LazyTable) -> LazyTable:
     """Return the sends that succeeded."""
     return table.filter(IS_SEND, IS_SUCCESS)

@@ -18,7 +18,7 @@ import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis import histogram_quantiles, native_ops
-from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, lazy, with_buckets
+from toolkit.analysis.calls_table import IntoCalls, LazyTable, collect, covered_ratio, lazy, with_buckets
 from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_MS, bucket_times
 from toolkit.records.call_record import Failure
@@ -63,7 +63,8 @@ def latency(
         timezone: the time zone to whose midnight buckets are aligned.
 
     Returns one row per bucket, group and measure. Columns:
-        started (datetime64[ns, timezone]): of the bucket, only with ``every``.
+        started (datetime64[ns, timezone]), covered_ratio (float64, 0..1): of the bucket, only with ``every``; as in
+            ``over_time``.
         the columns of ``by``.
         measure (category): "latency_ms" or "caller_ms".
         calls (int64): those that connected and whose latency is known.
@@ -89,7 +90,9 @@ def latency(
     found = found.sort_values([*keys, "measure"], ignore_index=True)
     found.insert(len(keys), "measure", found.pop("measure"))
     if every is not None:
-        found.insert(0, "started", bucket_times(found.pop("bucket_ns"), every, timezone)[0])
+        started, ended = bucket_times(found.pop("bucket_ns"), every, timezone)
+        found.insert(0, "started", started)
+        found.insert(1, "covered_ratio", covered_ratio(table, started, ended))
     return found
 
 

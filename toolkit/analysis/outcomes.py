@@ -5,7 +5,15 @@ from __future__ import annotations
 import narwhals as nw
 import pandas as pd
 
-from toolkit.analysis.calls_table import RESPONSE_KIND, IntoCalls, LazyTable, collect, lazy, with_buckets
+from toolkit.analysis.calls_table import (
+    RESPONSE_KIND,
+    IntoCalls,
+    LazyTable,
+    collect,
+    covered_ratio,
+    lazy,
+    with_buckets,
+)
 from toolkit.analysis.intervals import wilson
 from toolkit.analysis.tidy_frames import describe_codes, returns_result
 from toolkit.analysis.timestamps import bucket_times
@@ -59,18 +67,23 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s", timezone: str 
         endpoint, return_code, message, kind, error: as in ``return_codes``.
         calls (int64).
         calls_per_s (float64): mean over the bucket.
+        covered_ratio (float64, 0..1): share of the bucket between the starts of the first and of the last call; below 1
+            only in the first and the last bucket, whose rates are therefore too low.
 
     Raises InputError for an invalid width.
 
     Example: ``over_time(read("runs/*"), every="1min")``.
     """
     by = ["bucket_ns", "endpoint", "return_code", "error", "response_kind"]
-    buckets = with_buckets(lazy(calls, "return_code"), every, timezone)
+    table = lazy(calls, "return_code")
+    buckets = with_buckets(table, every, timezone)
     counts = describe_codes(_count(buckets, by).sort_values(by, ignore_index=True))
     started, ended = bucket_times(counts["bucket_ns"], every, timezone)
     width_s = (ended - started).dt.total_seconds()
-    counts = counts.assign(started=started, ended=ended, calls_per_s=counts["calls"] / width_s)
-    return counts[["started", "ended", "endpoint", "return_code", "message", "kind", "error", "calls", "calls_per_s"]]
+    covered = covered_ratio(table, started, ended)
+    counts = counts.assign(started=started, ended=ended, calls_per_s=counts["calls"] / width_s, covered_ratio=covered)
+    described = ["endpoint", "return_code", "message", "kind", "error"]
+    return counts[["started", "ended", *described, "calls", "calls_per_s", "covered_ratio"]]
 
 
 def _count(table: LazyTable, by: list[str]) -> pd.DataFrame:

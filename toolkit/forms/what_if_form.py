@@ -12,11 +12,11 @@ from toolkit.analysis import Calls, RuleSet, read, recorded_sends, side_by_side,
 from toolkit.analysis.other_rules.what_if import remarks
 from toolkit.api.errors import InputError, SettingsError
 from toolkit.forms.parts.background_task import BackgroundTask
-from toolkit.forms.widgets.colour_pairs import pair_of
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
+from toolkit.outcome_colours import pair_of
 from toolkit.price_list import PriceList
 from toolkit.report import html, table_columns
 from toolkit.report.model import Figure

@@ -1,5 +1,4 @@
 import re
-from itertools import combinations
 from xml.etree import ElementTree
 
 import pytest
@@ -10,7 +9,7 @@ from toolkit import analysis
 from toolkit.analysis import charts, latency_percentiles
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
-from toolkit.outcome_colours import ERROR, KIND_COLOURS, UNKNOWN
+from toolkit.outcome_colours import KIND_COLOURS
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -40,7 +39,7 @@ def test_every_chart_is_one_svg_element_without_references(frame):
     for chart in _draw_all(frame):
         svg = charts.to_svg(chart)
         assert ElementTree.fromstring(svg).tag == f"{SVG}svg"
-        assert not re.search(r"<script|<image|href=|url\(|@import|\bid=", svg)
+        assert not re.search(r"<script|<image|href=|url\((?!#)|@import", svg)
 
 
 def test_axes_are_labelled_with_their_units(frame):
@@ -96,27 +95,33 @@ def test_the_time_axis_is_utc_in_every_time_zone(call):
     assert "12:00:00" in _texts(charts.over_time(analysis.over_time(noon)))
 
 
-def test_every_kind_has_a_colour_that_differs_in_grey_too():
-    assert set(KIND_COLOURS) == {*Kind, ERROR, UNKNOWN}
-    shades = [_lightness(KIND_COLOURS[name]) for name in (*Kind, ERROR)]
-    assert min(abs(one - other) for one, other in combinations(shades, 2)) >= 6
-
-
-def _lightness(colour):
-    """CIE L*, 0..100."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = map(_linear, parts)
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return 116 * luminance ** (1 / 3) - 16
-
-
-def _linear(part):
-    return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-
-
-def test_codes_of_one_kind_have_different_shades(call):
+def test_codes_of_one_kind_have_different_shades_and_patterns(call):
     records = [call(Endpoint.VERIFY, code) for code in (50000, 50010, 50011, 50012)]
-    spec = charts.over_time(analysis.over_time(analysis.from_records(records))).to_dict()
-    drawn = spec["spec"]["encoding"]["color"]["scale"]["range"]
+    chart = charts.over_time(analysis.over_time(analysis.from_records(records)))
+    drawn = chart.to_dict()["spec"]["encoding"]["color"]["scale"]["range"]
     assert len(set(drawn)) == 4
     assert drawn[:2] == [KIND_COLOURS[Kind.OK], KIND_COLOURS[Kind.VERDICT]]
+    patterns = ElementTree.fromstring(charts.to_svg(chart)).findall(f".//{SVG}pattern")
+    assert [tile[0].get("fill") for tile in patterns] == drawn[2:]
+    assert len({tile[1].get("d") for tile in patterns}) == 2
+
+
+def test_patterns_are_in_the_bars_and_the_legend_of_their_own_picture(call):
+    records = [call(Endpoint.VERIFY, code) for code in (50010, 50011)]
+    for width in (250, 880):
+        svg = charts.to_svg(charts.over_time(analysis.over_time(analysis.from_records(records)), width=width))
+        (name,) = re.findall(r'<pattern id="([^"]+)"', svg)
+        assert svg.count(f'fill="url(#{name})"') >= 2
+        assert KIND_COLOURS[Kind.VERDICT] in svg
+
+
+def test_buckets_that_the_log_covers_in_part_are_pale(call):
+    start_ns = 1_793_966_400 * 10**9
+    records = [call(started_ns=start_ns + second * 10**9) for second in range(45, 165)]
+    frame = analysis.over_time(analysis.from_records(records), "1min")
+    assert frame["covered_ratio"].tolist() == pytest.approx([15 / 60, 1, 44 / 60])
+    texts = _texts(charts.over_time(frame))
+    assert "pale or hollow: the log covers only a part of this time" in texts
+    assert len(re.findall(r'opacity="0\.45"', charts.to_svg(charts.over_time(frame)))) == 2
+    lines = charts.latency_over_time(analysis.latency(analysis.from_records(records), every="1min", at=(50, 99)))
+    assert len(re.findall(r'fill="white" stroke="#', charts.to_svg(lines))) == 4  # two of p50, two of p99

@@ -12,6 +12,7 @@ import pandas as pd
 
 from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
+from toolkit.outcome_colours import Fill
 
 Row: TypeAlias = dict[str, Any]
 """One datum of a chart, a JSON object."""
@@ -22,6 +23,7 @@ WIDTH = 760
 HEIGHT = 260
 INK, FAINT, PALE = "#26262a", "#9b9ba3", "#d5d5da"
 ENDPOINT_COLOURS = {Endpoint.SEND: "#1d5ea8", Endpoint.VERIFY: "#d5761f"}
+PARTIAL = "pale or hollow: the log covers only a part of this time"
 PX_PER_LETTER = 6.6
 _PX_PER_TICK = 80
 _MAX_LOG_TICKS = 12
@@ -147,8 +149,21 @@ def empty_chart(text: str, width: int) -> alt.TopLevelMixin:
     return with_theme(line.mark_text(fontSize=13, color="#5b5b63").encode(text="text:N"))
 
 
-def with_theme(chart: Figure) -> alt.TopLevelMixin:
-    """Return a chart with the common theme: generic fonts, white background, full labels, legend at the bottom."""
+def partial_opacity() -> Any:
+    """Return the encoding that makes buckets pale of which the log covers only a part."""
+    return alt.condition("datum.covered_ratio < 1", alt.value(0.45), alt.value(1))
+
+
+def with_theme(chart: Figure, fills: Iterable[Fill] = ()) -> alt.TopLevelMixin:
+    """Return a chart with the common theme: generic fonts, white background, full labels, legend at the bottom.
+
+    Args:
+        chart: The chart.
+        fills: The fills with patterns among its colours. Vega has no patterns, so ``export`` draws them.
+    """
+    patterns = {fill.colour: [fill.path, fill.ink] for fill in fills if fill.path}
+    if patterns:
+        chart = chart.properties(usermeta={"patterns": patterns})
     themed: alt.TopLevelMixin = chart.configure(
         font="sans-serif",
         background="white",

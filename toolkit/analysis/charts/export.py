@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from struct import unpack
 from typing import Any
+from zlib import crc32
 
 import altair as alt
 import vl_convert
@@ -28,8 +30,7 @@ def to_svg(chart: alt.TopLevelMixin, *, validate: bool = True) -> str:
     Raises:
         ValueError: The chart's data is at a URL.
     """
-    spec = chart.to_dict(validate=validate)
-    return vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE_VERSION, allowed_base_urls=[])
+    return _to_svg(chart.to_dict(validate=validate))
 
 
 def to_png(chart: alt.TopLevelMixin, scale: float = 2) -> bytes:
@@ -64,7 +65,29 @@ def offline() -> None:
 
 
 def _to_png(spec: dict[str, Any], scale: float) -> bytes:
-    return vl_convert.vegalite_to_png(spec, vl_version=_VEGA_LITE_VERSION, scale=scale, allowed_base_urls=[])
+    return vl_convert.svg_to_png(_to_svg(spec), scale=scale)
+
+
+def _to_svg(spec: dict[str, Any]) -> str:
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE_VERSION, allowed_base_urls=[])
+    patterns: dict[str, tuple[str, str]] = spec.get("usermeta", {}).get("patterns", {})
+    return _with_patterns(svg, patterns) if patterns else svg
+
+
+def _with_patterns(svg: str, patterns: Mapping[str, tuple[str, str]]) -> str:
+    """Draw patterns over the areas of some colours. Their ids are those of this picture: a page has several."""
+    picture = f"{crc32(svg.encode()):x}"
+    drawn = []
+    for number, (colour, (path, ink)) in enumerate(patterns.items()):
+        name = f"p{picture}-{number}"
+        svg = svg.replace(f'fill="{colour}"', f'fill="url(#{name})"')
+        drawn.append(
+            f'<pattern id="{name}" width="8" height="8" patternUnits="userSpaceOnUse"><path d="M0 0H8V8H0Z"'
+            f' fill="{colour}"/><path d="{path}" fill="none" stroke="{ink}" stroke-width="1.5"'
+            ' stroke-linecap="round"/></pattern>'
+        )
+    head, end, rest = svg.partition(">")
+    return f"{head}{end}<defs>{''.join(drawn)}</defs>{rest}"
 
 
 def _render(spec: dict[str, Any], **_: Any) -> tuple[dict[str, str], dict[str, dict[str, int]]]:

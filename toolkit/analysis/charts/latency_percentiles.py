@@ -10,6 +10,7 @@ import pandas as pd
 from toolkit.analysis.charts.base import (
     ENDPOINT_COLOURS,
     HEIGHT,
+    PARTIAL,
     WIDTH,
     Row,
     colour_channel,
@@ -20,6 +21,7 @@ from toolkit.analysis.charts.base import (
     log_axis_y,
     log_scale,
     named_scale,
+    subtitle,
     time_axis,
     to_rows,
     used_only,
@@ -64,7 +66,8 @@ def latency(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
 def latency_over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """Plot the result of ``latency`` with ``every``: lines of p50, p95 and p99, one panel for each endpoint.
 
-    The caller latency is shown only if it differs from the server latency.
+    The caller latency is shown only if it differs from the server latency. A point is hollow if the log covers only a
+    part of its bucket.
 
     Args:
         frame: The result of ``latency`` with ``every``.
@@ -85,7 +88,11 @@ def latency_over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMi
     if len(dashes := used_only(_DASHES, rows, "measure")) > 1:
         drawn = drawn.encode(strokeDash=_dash_channel(dashes, width))
     single = lines.mark_point(filled=True, size=25, opacity=1).transform_filter("datum.is_single")
-    return with_theme(alt.layer(drawn, single).facet(row=endpoint_panels()))
+    partial = lines.mark_point(filled=False, size=45, opacity=1, fill="white", strokeWidth=1.5)
+    marks = alt.layer(drawn, single, partial.transform_filter("datum.covered_ratio < 1")).facet(row=endpoint_panels())
+    if any(row["covered_ratio"] < 1 for row in rows):
+        marks = marks.properties(title=subtitle(PARTIAL, width))
+    return with_theme(marks)
 
 
 def _latency_axis(rows: list[Row]) -> alt.Y:
@@ -130,7 +137,9 @@ def _bucket_rows(frame: pd.DataFrame) -> Iterator[Row]:
         stretches = part["started"].diff().gt(1.5 * width).cumsum()
         is_single = stretches.map(stretches.value_counts()).eq(1)
         for row, stretch, single in zip(rows, stretches, is_single, strict=True):
-            common = {name: row[name] for name in ("started", "endpoint")} | {"measure": MEASURES[row["measure"]]}
+            common = {name: row[name] for name in ("started", "covered_ratio", "endpoint")} | {
+                "measure": MEASURES[row["measure"]]
+            }
             for name in names:
                 ms = max(row[f"{name}_ms"], _MIN_MS)
                 yield common | {"percentile": name, "ms": ms, "stretch": int(stretch), "is_single": bool(single)}

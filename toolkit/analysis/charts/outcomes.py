@@ -14,6 +14,7 @@ from toolkit.analysis.charts.base import (
     HEIGHT,
     INK,
     PALE,
+    PARTIAL,
     WIDTH,
     Layers,
     Row,
@@ -22,13 +23,15 @@ from toolkit.analysis.charts.base import (
     endpoint_panels,
     inline,
     named_scale,
+    partial_opacity,
+    subtitle,
     time_axis,
     to_rows,
     with_theme,
 )
 from toolkit.analysis.timestamps import zone_name
 from toolkit.api.wire import Endpoint
-from toolkit.outcome_colours import KIND_COLOURS, shades
+from toolkit.outcome_colours import KIND_COLOURS, Fill, fills
 
 _MAX_OUTCOMES = 12
 _OTHER = "other"
@@ -39,11 +42,13 @@ _PX_PER_SHARE = 50
 def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """Plot the result of ``over_time``: calls per second or hour stacked by outcome, one panel for each endpoint.
 
+    The first and the last bucket are pale if the log covers only a part of them.
+
     Args:
         frame: The result of ``over_time``.
         width: The width of the chart, px.
     """
-    rows, colours = _outcome_rows(frame)
+    rows, drawn = _outcome_rows(frame)
     if not rows:
         return empty_chart("No calls", width)
     start, end = min(row["started"] for row in rows), max(row["ended"] for row in rows)
@@ -56,11 +61,15 @@ def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
             x=time_axis("started:T", start, end, width, zone_name(frame)),
             x2="ended:T",
             y=alt.Y("rate:Q", title=f"calls per {unit}", stack="zero", axis=alt.Axis(tickCount=4)),
-            color=colour_channel("outcome:N", colours, width),
+            color=colour_channel("outcome:N", _colours(drawn), width),
+            opacity=partial_opacity(),
             order=alt.Order("place:Q"),
         )
     )
-    return with_theme(bars.facet(row=endpoint_panels()))
+    panels = bars.facet(row=endpoint_panels())
+    if any(row["covered_ratio"] < 1 for row in rows):
+        panels = panels.properties(title=subtitle(PARTIAL, width))
+    return with_theme(panels, drawn.values())
 
 
 def return_codes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
@@ -70,11 +79,14 @@ def return_codes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
         frame: The result of ``return_codes``.
         width: The width of the chart, px.
     """
-    rows, colours = _outcome_rows(frame)
+    rows, drawn = _outcome_rows(frame)
     if not rows:
         return empty_chart("No calls", width)
+    colours = _colours(drawn)
     endpoints = [it.value for it in Endpoint if any(row["endpoint"] == it for row in rows)]
-    return with_theme(alt.vconcat(*(_share_panel(rows, colours, it, width) for it in endpoints), spacing=18))
+    return with_theme(
+        alt.vconcat(*(_share_panel(rows, colours, it, width) for it in endpoints), spacing=18), drawn.values()
+    )
 
 
 def _share_panel(rows: list[Row], colours: dict[str, str], endpoint: str, width: int) -> Layers:
@@ -95,8 +107,13 @@ def _share_panel(rows: list[Row], colours: dict[str, str], endpoint: str, width:
     )
 
 
-def _outcome_rows(frame: pd.DataFrame) -> tuple[list[Row], dict[str, str]]:
-    """Return rows with the name and the place of their outcome, and the colour of each name in order.
+def _colours(drawn: dict[str, Fill]) -> dict[str, str]:
+    """Return the colours of names without their patterns, which ``export`` draws."""
+    return {name: fill.colour for name, fill in drawn.items()}
+
+
+def _outcome_rows(frame: pd.DataFrame) -> tuple[list[Row], dict[str, Fill]]:
+    """Return rows with the name and the place of their outcome, and the fill of each name in order.
 
     All but the most frequent outcomes are summed up as "other", which comes last.
     """
@@ -107,12 +124,12 @@ def _outcome_rows(frame: pd.DataFrame) -> tuple[list[Row], dict[str, str]]:
     shown = {name for name, _ in calls.most_common(_MAX_OUTCOMES)}
     rows = [row | {"outcome": labels.outcome(row) if labels.outcome(row) in shown else _OTHER} for row in rows]
     base = {row["outcome"]: KIND_COLOURS[labels.kind(row)] for row in rows if row["outcome"] != _OTHER}
-    other = {_OTHER: PALE} if any(row["outcome"] == _OTHER for row in rows) else {}
-    colours = shades(base) | other
-    places = {name: place for place, name in enumerate(colours)}
+    other = {_OTHER: Fill(PALE)} if any(row["outcome"] == _OTHER for row in rows) else {}
+    drawn = fills(base) | other
+    places = {name: place for place, name in enumerate(drawn)}
     merged: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         key = (row.get("started"), row["endpoint"], row["outcome"])
         total = merged.setdefault(key, row | dict.fromkeys(_SUMMED, 0) | {"place": places[row["outcome"]]})
         total |= {name: total[name] + row[name] for name in _SUMMED if name in row}
-    return list(merged.values()), colours
+    return list(merged.values()), drawn

@@ -9,9 +9,9 @@ import ipywidgets as widgets
 
 from toolkit.forms.parts.background_task import showing_problems
 from toolkit.forms.parts.call_filter import CallFilter, NamedCalls
-from toolkit.forms.widgets.colour_pairs import pair_of
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.templates import render
+from toolkit.outcome_colours import pair_of
 from toolkit.report import html
 from toolkit.report.model import Figure, Section, Table
 

@@ -14,9 +14,16 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.forms.parts.call_filter import CallFigures
 from toolkit.forms.widgets.chart import Panel, Series
-from toolkit.forms.widgets.colour_pairs import PRIMARY, SECONDARY, Outcome, colours_by_outcome, colours_of
 from toolkit.forms.widgets.templates import render
-from toolkit.outcome_colours import CODE_UNKNOWN, outcome_name
+from toolkit.outcome_colours import (
+    CODE_UNKNOWN,
+    PRIMARY,
+    SECONDARY,
+    Outcome,
+    colours_by_outcome,
+    colours_of,
+    outcome_name,
+)
 from toolkit.report import result_tables
 from toolkit.time_zone import utc_offsets
 

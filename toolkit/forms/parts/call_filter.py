@@ -17,7 +17,7 @@ from toolkit.analysis.timestamps import round_width_s
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
-from toolkit.forms.widgets.colour_pairs import Outcome
+from toolkit.outcome_colours import Outcome
 from toolkit.price_list import PriceList
 from toolkit.report.table_columns import without_formulas
 

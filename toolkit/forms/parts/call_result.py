@@ -8,9 +8,8 @@ from typing import Any
 from toolkit import number_format
 from toolkit.forms.parts.advice import FAILURE_HINTS, HINTS, UNKNOWN
 from toolkit.forms.parts.call_attempt import Attempt
-from toolkit.forms.widgets.colour_pairs import colours_of
 from toolkit.forms.widgets.templates import render
-from toolkit.outcome_colours import outcome_kind, outcome_name
+from toolkit.outcome_colours import colours_of, outcome_kind, outcome_name
 from toolkit.records.call_record import Failure
 from toolkit.report import result_tables
 

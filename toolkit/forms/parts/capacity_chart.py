@@ -9,7 +9,7 @@ from typing import Any
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.widgets.chart import Panel, Point, Series
-from toolkit.forms.widgets.colour_pairs import MUTED, PRIMARY, SECONDARY, colours_of
+from toolkit.outcome_colours import MUTED, PRIMARY, SECONDARY, colours_of
 
 _TICKS = 6
 _LOOKS = {"held": colours_of(ReturnCode.SUCCESS), "missed": colours_of(ReturnCode.SERVER_ERROR)}

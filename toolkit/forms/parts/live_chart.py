@@ -8,8 +8,7 @@ from itertools import pairwise
 from toolkit.api.wire import Endpoint
 from toolkit.forms.parts.live_results import Bucket
 from toolkit.forms.widgets.chart import Panel, Series
-from toolkit.forms.widgets.colour_pairs import MUTED, PRIMARY, SECONDARY, colours_by_outcome
-from toolkit.outcome_colours import outcome_name
+from toolkit.outcome_colours import MUTED, PRIMARY, SECONDARY, colours_by_outcome, outcome_name
 from toolkit.runs.arrival_counts import ArrivalCounts
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)

@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.analysis.histogram_quantiles import BIN_RATIO, middle_ns
 from toolkit.api.return_codes import kind_of
 from toolkit.api.wire import Endpoint
-from toolkit.forms.widgets.colour_pairs import Outcome
+from toolkit.outcome_colours import Outcome
 from toolkit.records.call_record import may_cost
 from toolkit.records.packed import PackedRow, main_columns
 

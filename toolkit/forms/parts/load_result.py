@@ -10,9 +10,9 @@ from typing import Any
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.parts.live_results import LiveResults
-from toolkit.forms.widgets.colour_pairs import MUTED, colours_of
 from toolkit.forms.widgets.templates import render
 from toolkit.load_and_report import LoadTest
+from toolkit.outcome_colours import MUTED, colours_of
 from toolkit.runs.arrival_counts import ArrivalCounts
 from toolkit.runs.check_results import figure_rows
 from toolkit.runs.progress import Progress

@@ -13,7 +13,7 @@ from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.forms.widgets.chart import Panel, Series, Span
-from toolkit.forms.widgets.colour_pairs import ColourPair, colours_of
+from toolkit.outcome_colours import ColourPair, colours_of
 
 _MAX_MOBILES = 8
 _LANE_PX = 36

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import anywidget
 import traitlets
 
-from toolkit.forms.widgets.colour_pairs import ColourPair
+from toolkit.outcome_colours import ColourPair
 
 Point: TypeAlias = tuple[float, float]
 

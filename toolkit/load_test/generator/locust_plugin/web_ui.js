@@ -35,16 +35,28 @@ function drawAxes(svg, top, times, x, y) {
   }
 }
 
+// The colour of an outcome, or its colour with its pattern over it.
+function fillOf(svg, { colour, path, ink }) {
+  if (!path) return colour;
+  const id = `sms-${colour.slice(1)}`;
+  if (!svg.querySelector(`#${id}`)) {
+    const tile = add(svg, "pattern", { id, width: 8, height: 8, patternUnits: "userSpaceOnUse" });
+    add(tile, "path", { d: "M0 0H8V8H0Z", fill: colour });
+    add(tile, "path", { d: path, fill: "none", stroke: ink, "stroke-width": 1.5, "stroke-linecap": "round" });
+  }
+  return `url(#${id})`;
+}
+
 // One bar for each span of time, its outcomes on top of one another; even the rarest can be seen.
 function drawBars(svg, outcomes, times, x, y) {
   for (let span = 0; span + 1 < times.length; span++) {
     let below = y(0);
-    for (const { name, colour, calls_per_s } of outcomes) {
-      const rate = calls_per_s[span];
+    for (const outcome of outcomes) {
+      const { name } = outcome, rate = outcome.calls_per_s[span];
       if (rate <= 0) continue;
       const height = Math.max(1, y(0) - y(rate));
       below -= height;
-      const bar = add(svg, "rect", { x: x(times[span]), y: below, height, fill: colour, "shape-rendering": "crispEdges" });
+      const bar = add(svg, "rect", { x: x(times[span]), y: below, height, fill: fillOf(svg, outcome), "shape-rendering": "crispEdges" });
       bar.setAttribute("width", x(times[span + 1]) - x(times[span]));
       add(bar, "title", {}, `${name}: ${rate.toFixed(1)}/s`);
     }
@@ -66,11 +78,11 @@ function drawPanel(endpoint, outcomes, times) {
   return panel;
 }
 
-function legend({ name, colour }) {
+function legend(outcome) {
   const label = document.createElement("span");
-  const swatch = document.createElement("span");
-  swatch.style.cssText = `display: inline-block; width: 12px; height: 12px; margin: 0 6px 0 16px; background: ${colour}`;
-  label.append(swatch, name);
+  const swatch = add(label, "svg", { width: 12, height: 12, style: "margin: 0 6px 0 16px; vertical-align: -1px" });
+  add(swatch, "path", { d: "M0 0H12V12H0Z", fill: fillOf(swatch, outcome) });
+  label.append(outcome.name);
   return label;
 }
 

@@ -21,7 +21,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL
 from toolkit.api.return_codes import find_published
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.results.metrics import CallKind, History, Metrics
-from toolkit.outcome_colours import KIND_COLOURS, outcome_kind, outcome_name, shades
+from toolkit.outcome_colours import KIND_COLOURS, fills, outcome_kind, outcome_name
 from toolkit.records.latency_histogram import Histogram
 
 _TAB = "return-codes"
@@ -75,13 +75,13 @@ def _row(endpoint: Endpoint, code: int | str, times: Histogram, calls: int) -> R
 def chart(history: History) -> dict[str, Any]:
     """Return the chart's data: points in time, and for each endpoint the rate of each return code and error."""
     rates = history.calls_per_s()
-    colours = shades({outcome_name(code): KIND_COLOURS[outcome_kind(code)] for _, code in sorted(rates, key=_order)})
+    drawn = fills({outcome_name(code): KIND_COLOURS[outcome_kind(code)] for _, code in sorted(rates, key=_order)})
     return {
         "times_s": history.times_s(),
         "panels": {
             endpoint: [
-                {"name": name, "colour": colour, "calls_per_s": rates[kind]}
-                for name, colour in colours.items()
+                {"name": name, "colour": fill.colour, "path": fill.path, "ink": fill.ink, "calls_per_s": rates[kind]}
+                for name, fill in drawn.items()
                 for kind in rates
                 if kind[0] is endpoint and outcome_name(kind[1]) == name
             ]
