@@ -46,6 +46,7 @@ _SHARED = {
     "tests/forms/test_lab.py": "JupyterLab",
     "tests/load_test/generator/locust_plugin/test_web_ui.py": "locust's page under load",
     "tests/load_test/generator/test_install.py": "locust's routes",
+    "tests/report/test_explored_page.py": "a page with charts",
     "tests/report/test_sections.py": "a report of two weeks",
     "tests/service/test_contract.py": "a service with apps in every state",
     "tests/simulation": "simulated weeks",
@@ -128,6 +129,14 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(request: pytest.FixtureRequest) -> Path:
+    """The script of axe-core, which finds what people with a disability can't use."""
+    assert request.config.cache
+    modules = install(Path(request.config.cache.mkdir("axe")), "axe-core@4.11.0")
+    return modules / "axe-core/axe.min.js"
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from toolkit.analysis import from_records, read
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.forms import ReportView, RunPicker
-from toolkit.forms.parts.call_figures import clock
 from toolkit.forms.parts.call_filter import CallFilter, as_calls
 from toolkit.forms.parts.report_questions import QUESTIONS
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
@@ -174,13 +173,6 @@ def test_a_run_that_is_damaged_is_a_problem_in_words(tmp_path: Path) -> None:
     press(picker.open)
     picker.wait()
     assert "damaged" in picker._status.html
-
-
-@pytest.mark.parametrize("took_s", [0.5, 5, 60, 3600, 86_400, 31 * 86_400])
-def test_a_clock_has_a_few_ticks_within_its_time(took_s: float) -> None:
-    places = clock(START_S, START_S + took_s, "UTC")
-    assert 1 <= len(places) <= 9
-    assert all(START_S <= at <= START_S + took_s for at, _ in places)
 
 
 def test_a_frame_and_what_read_returns_are_the_same(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.forms import LoadForm, Sandbox
 from toolkit.forms.inputs.load_options import RATE, STAGES, LoadFields
 from toolkit.forms.inputs.target_chooser import ANOTHER, CONFIGURED
-from toolkit.forms.parts.live_chart import panels, ticks
+from toolkit.forms.parts.live_chart import panels
 from toolkit.forms.parts.live_results import LiveResults
 from toolkit.records.call_record import RecordBuilder
 from toolkit.records.packed import PackedWriter
@@ -240,8 +240,3 @@ def test_paces_are_drawn_as_what_came_between_them() -> None:
     paces = [ArrivalCounts(1, 10, 0, 0, 0, 0), ArrivalCounts(2, 30, 0, 0, 5, 0), ArrivalCounts(2, 30, 0, 0, 5, 0)]
     (pace, _) = panels([], paces)
     assert {it.name: list(it.points) for it in pace.series} == {"intended": [(2, 20)], "achieved": [(2, 15)]}
-
-
-@pytest.mark.parametrize("duration_s", [0.5, 3, 10, 59, 61, 600, 3600, 36_000])
-def test_an_axis_has_a_few_ticks(duration_s: float) -> None:
-    assert 1 <= len(ticks(duration_s)) <= 11

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -5,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from toolkit import analysis
+from toolkit.analysis.browser_charts.scripts import page_script
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.report.inputs import read_inputs
@@ -19,7 +22,7 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.text, self.styles, self._open = [], [], [], []
+        self.tags, self.text, self.styles, self.scripts, self._open = [], [], [], [], []
         self.feed(html)
         self.close()
 
@@ -35,7 +38,10 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data):
-        (self.styles if self._open and self._open[-1] == "style" else self.text).append(data)
+        if self._open and self._open[-1] == "script":
+            self.scripts.append(data)
+        else:
+            (self.styles if self._open and self._open[-1] == "style" else self.text).append(data)
 
     def named(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
@@ -55,9 +61,12 @@ def page(run_folder, traffic):
 
 def test_the_page_refers_to_nothing_outside_itself(page):
     assert [link for link in page.references() if not link.startswith(("data:", "#"))] == []
-    assert not {"script", "link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
     policy = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+    digest = base64.b64encode(hashlib.sha256(page_script().encode()).digest()).decode()
+    assert policy == [f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"]
+    assert page.scripts[-1] == page_script()
+    assert all(script["type"] == "application/json" for script in page.named("script")[:-1])
 
 
 def test_the_page_is_one_small_file_beside_the_records(run_folder, traffic):
@@ -125,7 +134,9 @@ def test_hostile_names_and_settings_stay_text(run_folder, call):
     records = [call(Endpoint.SEND, None, error=HOSTILE[:70], run=HOSTILE), call(Endpoint.VERIFY, 50000, run=HOSTILE)]
     folder = run_folder(records, {HOSTILE: HOSTILE, "target": HOSTILE, "list": [HOSTILE, {"a": HOSTILE}]})
     page = Page(write_report(folder).read_text(encoding="utf-8"))
-    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert page.scripts[-1] == page_script()
+    assert not any("<" in data for data in page.scripts[:-1])
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert HOSTILE in " ".join(page.text)
 

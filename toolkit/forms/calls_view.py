@@ -12,6 +12,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from toolkit.analysis import Calls
+from toolkit.analysis.browser_charts import call_charts
 from toolkit.analysis.calls_table import IntoCalls
 from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
@@ -230,16 +231,10 @@ class ReportView:
         self._facts.html = call_figures.facts_html(found)
         self._codes.html = call_figures.codes_html(found.codes)
         self._latency.html = call_figures.latency_html(found.latency)
-        panels = list(call_figures.over_time_panels(found.over_time))
-        axis = (panels[0].edges[0], panels[0].edges[-1]) if panels else (0.0, 1.0)
         self._is_updating, self.chart.selection = True, []
         self._is_updating = False
-        self.chart.draw(
-            panels, axis, call_figures.clock(*axis, self.timezone), "Rate of calls by return code, over time", True
-        )
-        nines = call_figures.nines(found.tail)
-        ends = (nines[0][0], nines[-1][0]) if nines else (0.0, 1.0)
-        self.tail.draw(call_figures.tail_panels(found.tail), ends, nines, "Latency by percentile")
+        self.chart.draw(call_charts.over_time(found.over_time))
+        self.tail.draw(call_charts.latency(found.tail))
         self._progress.html = ""
 
     def _reveal(self) -> None:

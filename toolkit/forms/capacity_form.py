@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import ipywidgets as widgets
 
-from toolkit import number_format
 from toolkit.api.errors import InputError, RunError
 from toolkit.find_capacity import CapacitySearch, find_capacity
 from toolkit.forms.inputs.load_options import RATE, USERS, check_field, option_field
@@ -199,9 +198,7 @@ class CapacityForm:
 
     def _show_trials(self, content: dict[str, Any]) -> None:
         self._trials.html = render("trials", rows=capacity_chart.rows(content), unit=content["unit"])
-        panels, span, ticks = capacity_chart.panels(content)
-        says = f"p50 and p99 of {number_format.plural(len(content['trials']), 'trial')} by load"
-        self.chart.draw(panels, span, ticks, says)
+        self.chart.draw(capacity_chart.chart(content))
 
     def _show_busy(self, is_busy: bool) -> None:
         self._progress.html = render("busy", text="Starting …") if is_busy else ""

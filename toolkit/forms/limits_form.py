@@ -8,11 +8,12 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.analysis import Calls, limits, read
+from toolkit.analysis.browser_charts import Axis, BrowserChart
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
 from toolkit.forms.inputs.target_chooser import parse_speed
-from toolkit.forms.parts import live_chart, send_timeline
+from toolkit.forms.parts import send_timeline
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules
 from toolkit.forms.parts.load_result import runs_html
@@ -134,7 +135,7 @@ class LimitsForm:
         drawn = send_timeline.lanes(calls, rules, speed)
         end_s = max((at for it in drawn for at in (*it.accepted, *it.refused)), default=1.0) + 0.5
         says = f"Accepted and refused sends to {len(drawn)} mobiles over {end_s:.0f} s, and the times of full windows"
-        self.chart.draw(send_timeline.panels(drawn), (-0.3, end_s), live_chart.ticks(end_s), says)
+        self.chart.draw(BrowserChart(send_timeline.panels(drawn), Axis("seconds", -0.3, end_s), says))
         text = f"{says}. The service should refuse a send exactly while a window is full."
         self._caption.html = render("says", text=text)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from toolkit.analysis.browser_charts import Axis, BrowserChart
 from toolkit.api.errors import RunError
 from toolkit.forms.inputs.load_options import LoadFields
 from toolkit.forms.inputs.target_chooser import TargetChooser
@@ -141,7 +142,7 @@ class LoadForm:
         end_s = max(buckets[-1].end_s, min(load_test.options.run_time_s, 10.0))
         calls = sum(it.calls.total() for it in buckets)
         says = f"{calls:,} calls by return code, and their response time"
-        self.chart.draw(live_chart.panels(buckets, paces), (0.0, end_s), live_chart.ticks(end_s), says)
+        self.chart.draw(BrowserChart(list(live_chart.panels(buckets, paces)), Axis("seconds", 0.0, end_s), says))
 
     def _show_busy(self, is_busy: bool) -> None:
         self._progress.html = render("busy", text="Starting …") if is_busy else ""

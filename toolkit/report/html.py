@@ -1,20 +1,37 @@
-"""Render a report as one HTML page that needs no network and runs no script. All text is escaped."""
+"""Render a report as one HTML page that needs no network. All text is escaped.
+
+Pictures are SVG. Where scripts are allowed, the page's own one shows some of them as charts to explore. Its hash is in
+the page's policy, so that no other script runs.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
 from types import TracebackType
 from typing import Self
 
+import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from toolkit.analysis.browser_charts import BrowserChart, call_charts
+from toolkit.analysis.browser_charts.scripts import STYLE, embed, page_script
 from toolkit.report.model import Badge, Bar, Cell, Figure, Part, Report, Table
 
 _TEMPLATE = "page.html.j2"
 _WIDE, _NARROW = 880, 250  # px between the axes, for screens above and below the template's breakpoint
+
+
+_EXPLORED: Mapping[str, Callable[[pd.DataFrame], BrowserChart]] = {
+    "over_time": call_charts.over_time,
+    "latency": call_charts.latency,
+    "latency_over_time": call_charts.latency_over_time,
+}
 
 
 class PictureDrawer:
@@ -45,7 +62,15 @@ class PictureDrawer:
 
 def render(report: Report, pictures: PictureDrawer | None = None) -> str:
     """Return a report's page. ``pictures`` has the pictures that were started already; the others are drawn now."""
-    return page_template().render(report=report, draw=pictures.draw if pictures else draw, type_of=_type_of)
+    return page_template().render(
+        report=report, draw=pictures.draw if pictures else draw, type_of=_type_of, **_scripting()
+    )
+
+
+def explored(figure: Figure) -> Markup | None:
+    """Return a figure as JSON for the page's script; None if it is only a picture."""
+    chart = _EXPLORED[figure.chart](figure.frame) if figure.chart in _EXPLORED else None
+    return Markup(embed(chart)) if chart and chart.panels else None
 
 
 def draw(figure: Figure) -> tuple[Markup, Markup]:
@@ -67,6 +92,15 @@ def page_template() -> Template:
     """Return the template of the page, compiled once."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8"))
+
+
+@cache
+def _scripting() -> Mapping[str, object]:
+    """Return what the template needs to show charts: their script and its hash, their style, and their data."""
+    script = page_script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = Markup(STYLE.read_text(encoding="utf-8"))
+    return {"script": Markup(script), "script_hash": digest, "chart_style": style, "explored": explored}
 
 
 def _type_of(shown: Part | Cell) -> str:

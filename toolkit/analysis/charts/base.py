@@ -23,7 +23,6 @@ WIDTH = 760
 HEIGHT = 260
 INK, FAINT, PALE = "#26262a", "#9b9ba3", "#d5d5da"
 ENDPOINT_COLOURS = {Endpoint.SEND: "#1d5ea8", Endpoint.VERIFY: "#d5761f"}
-PARTIAL = "pale or hollow: the log covers only a part of this time"
 PX_PER_LETTER = 6.6
 _PX_PER_TICK = 80
 _MAX_LOG_TICKS = 12

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import altair as alt
 import pandas as pd
 
+from toolkit.analysis.browser_charts.panels import PARTIAL
 from toolkit.analysis.charts.base import (
     ENDPOINT_COLOURS,
     HEIGHT,
-    PARTIAL,
     WIDTH,
     Row,
     colour_channel,

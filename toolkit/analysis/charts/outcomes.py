@@ -9,12 +9,12 @@ import altair as alt
 import pandas as pd
 
 from toolkit import number_format
+from toolkit.analysis.browser_charts.panels import PARTIAL
 from toolkit.analysis.charts import labels, row_layout
 from toolkit.analysis.charts.base import (
     HEIGHT,
     INK,
     PALE,
-    PARTIAL,
     WIDTH,
     Layers,
     Row,

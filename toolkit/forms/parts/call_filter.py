@@ -20,6 +20,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.outcome_colours import Outcome
 from toolkit.price_list import PriceList
 from toolkit.report.table_columns import without_formulas
+from toolkit.settings import load_timezone
 
 _MAX_DOWNLOAD = 1_000_000  # calls
 _MAX_BUCKETS = 120
@@ -108,7 +109,7 @@ def figures(calls: Calls) -> CallFigures:
     took_s, within = duration_s(calls), span(calls)
     return CallFigures(
         return_codes(calls),
-        over_time(calls, f"{round_width_s(took_s, _MAX_BUCKETS)}s"),
+        over_time(calls, f"{round_width_s(took_s, _MAX_BUCKETS)}s", load_timezone()),
         latency(calls),
         latency(calls, at=TAIL),
         took_s,
@@ -134,7 +135,6 @@ def to_html(calls: Calls, name: str, prices: PriceList) -> bytes:
     from toolkit.report.build import build_report
     from toolkit.report.inputs import ReportInputs, ReportOptions
     from toolkit.report.run_result import RunResult
-    from toolkit.settings import load_timezone
 
     inputs = ReportInputs(calls, (RunResult(name, calls),), ReportOptions(prices=prices, timezone=load_timezone()))
     with html.PictureDrawer() as pictures:

@@ -7,16 +7,15 @@ from statistics import fmean
 from typing import Any
 
 from toolkit import number_format
+from toolkit.analysis.browser_charts import Axis, BrowserChart, Panel, Point, Series
 from toolkit.api.return_codes import ReturnCode
-from toolkit.forms.widgets.chart import Panel, Point, Series
 from toolkit.outcome_colours import MUTED, PRIMARY, SECONDARY, colours_of
 
-_TICKS = 6
 _LOOKS = {"held": colours_of(ReturnCode.SUCCESS), "missed": colours_of(ReturnCode.SERVER_ERROR)}
 
 
-def panels(content: Mapping[str, Any]) -> tuple[list[Panel], tuple[float, float], list[tuple[float, str]]]:
-    """Return the panels of a search's trials, the range of the loads and its ticks.
+def chart(content: Mapping[str, Any]) -> BrowserChart:
+    """Return the chart of a search's trials: the time of sends by load.
 
     Args:
         content: The content of capacity.json.
@@ -26,10 +25,9 @@ def panels(content: Mapping[str, Any]) -> tuple[list[Panel], tuple[float, float]
         for name, look in (("p99", SECONDARY), ("p50", PRIMARY))
     ]
     highest = max((it["load"] for it in content["trials"]), default=1.0) * 1.05
-    step = _round_step(highest / _TICKS)
-    ticks = [(step * number, f"{step * number:,g}") for number in range(int(highest / step) + 1)]
-    unit = content["unit"]
-    return [Panel("lines", f"time of sends (ms) by {unit}", lines, height=150, log=True)], (0.0, highest), ticks
+    panel = Panel("lines", f"time of sends (ms) by {content['unit']}", lines, height=150, log=True)
+    says = f"p50 and p99 of {number_format.plural(len(content['trials']), 'trial')} by load"
+    return BrowserChart([panel], Axis("number", 0.0, highest), says)
 
 
 def _points(content: Mapping[str, Any], name: str) -> Iterator[Point]:
@@ -40,13 +38,6 @@ def _points(content: Mapping[str, Any], name: str) -> Iterator[Point]:
             by_load.setdefault(trial["load"], []).append(trial[name])
     for load in sorted(by_load):
         yield load, fmean(by_load[load])
-
-
-def _round_step(least: float) -> float:
-    power = 1.0
-    while power * 10 <= least:
-        power *= 10
-    return next(power * step for step in (1, 2, 5, 10) if power * step >= least)
 
 
 def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:

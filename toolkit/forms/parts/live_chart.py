@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from toolkit.analysis.browser_charts import Panel, Series
 from toolkit.api.wire import Endpoint
 from toolkit.forms.parts.live_results import Bucket
-from toolkit.forms.widgets.chart import Panel, Series
 from toolkit.outcome_colours import MUTED, PRIMARY, SECONDARY, colours_by_outcome, outcome_name
 from toolkit.runs.arrival_counts import ArrivalCounts
 
-_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-_MAX_TICKS = 8
-
 
 def panels(buckets: Sequence[Bucket], paces: Sequence[ArrivalCounts]) -> Iterator[Panel]:
-    """Yield the panels of calls by outcome, of intended and achieved journeys, and of response time."""
+    """Yield the panels of calls by outcome, of intended and achieved journeys, and of response time.
+
+    The first second began before the first call, and the last one goes on: both are partial.
+    """
+    partial = [place in (0, len(buckets) - 1) for place in range(len(buckets))]
     edges = [it.start_s for it in buckets] + [it.end_s for it in buckets[-1:]]
     colours = colours_by_outcome({outcome for it in buckets for _, outcome in it.calls})
     for endpoint in Endpoint:
@@ -30,7 +31,7 @@ def panels(buckets: Sequence[Bucket], paces: Sequence[ArrivalCounts]) -> Iterato
         ]
         series = [it for it in series if any(it.values)]
         if series:
-            yield Panel("bars", f"{endpoint}: calls per second", series, height=96, edges=edges)
+            yield Panel("bars", f"{endpoint}: calls per second", series, height=96, edges=edges, partial=partial)
     if len(paces) > 1:
         yield Panel("lines", "journeys per second", list(_pace_lines(paces)), height=80)
     lines = [
@@ -42,13 +43,6 @@ def panels(buckets: Sequence[Bucket], paces: Sequence[ArrivalCounts]) -> Iterato
         for percentile, colour in ((99, SECONDARY), (50, PRIMARY))
     ]
     yield Panel("lines", "response time (ms)", lines, height=110, log=True)
-
-
-def ticks(duration_s: float) -> list[tuple[float, str]]:
-    """Return the ticks of an axis of seconds."""
-    step = next((it for it in _STEPS_S if duration_s <= it * _MAX_TICKS), _STEPS_S[-1])
-    places = range(0, int(duration_s) + 1, step)
-    return [(at, f"{at} s" if at < 60 else f"{at // 60}:{at % 60:02} min") for at in places]
 
 
 def _pace_lines(paces: Sequence[ArrivalCounts]) -> Iterator[Series]:

@@ -1,0 +1,144 @@
+"""Chart outcomes and latencies of calls over time, and latencies by percentile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import log10
+from typing import Any
+
+import pandas as pd
+
+from toolkit import number_format
+from toolkit.analysis.browser_charts.panels import Axis, BrowserChart, Panel, Point, Series
+from toolkit.analysis.latency_percentiles import CALLER, MEASURES, SERVER, percentile_of
+from toolkit.analysis.timestamps import NS_PER_S, zone_name
+from toolkit.api.wire import Endpoint
+from toolkit.masking import mask_text
+from toolkit.outcome_colours import (
+    CODE_UNKNOWN,
+    PRIMARY,
+    SECONDARY,
+    ColourPair,
+    Outcome,
+    colours_by_outcome,
+    outcome_name,
+)
+
+_ENDPOINT_LOOKS = {Endpoint.SEND.value: PRIMARY, Endpoint.VERIFY.value: SECONDARY}
+_PERCENTILE_LOOKS = {
+    99: ColourPair("#12305c", "#cfe2f7"),
+    95: ColourPair("#3d7fc4", "#7db0f0"),
+    50: ColourPair("#8fb4dc", "#46709f"),
+}
+_NOTHING = BrowserChart((), Axis("number", 0.0, 1.0), "No calls")
+
+
+def over_time(frame: pd.DataFrame) -> BrowserChart:
+    """Chart the result of ``analysis.over_time``: stacked calls by outcome, a panel for each endpoint."""
+    rows = frame.to_dict("records")
+    if not rows:
+        return _NOTHING
+    width_ns = (frame["ended"] - frame["started"]).min().value
+    first_ns, last_ns = frame["started"].min().value, frame["ended"].max().value
+    edges = [at / NS_PER_S for at in range(first_ns, last_ns + 1, width_ns)]  # also of buckets without calls
+    places = {start: place for place, start in enumerate(edges)}
+    partial = [False] * (len(edges) - 1)
+    colours = colours_by_outcome({_outcome(row) for row in rows})
+    factor, unit = number_format.rate_scale(frame["calls"].sum() / (edges[-1] - edges[0]))
+    values = {(it, outcome): [0.0] * (len(edges) - 1) for it in Endpoint for outcome in colours}
+    for row in rows:
+        place = _place_of(row["started"].value / NS_PER_S, places, edges)
+        values[Endpoint(row["endpoint"]), _outcome(row)][place] += row["calls_per_s"] * factor
+        partial[place] |= row["covered_ratio"] < 1
+    panels = []
+    for endpoint in Endpoint:
+        series = [
+            Series(mask_text(outcome_name(it)), colour, values=values[endpoint, it])
+            for it, colour in colours.items()
+            if any(values[endpoint, it])
+        ]
+        if series:
+            title = f"{endpoint}: calls per {unit}"
+            panels.append(Panel("bars", title, series, 110, edges, partial=partial, unit_s=factor))
+    axis = Axis("time", edges[0], edges[-1], zone_name(frame))
+    return BrowserChart(panels, axis, "Rate of calls by return code, over time", selectable=True)
+
+
+def latency_over_time(frame: pd.DataFrame) -> BrowserChart:
+    """Chart the result of ``analysis.latency`` with ``every``: caller latency, and server latency if it differs."""
+    if not len(frame):
+        return _NOTHING
+    starts = frame["started"].drop_duplicates().sort_values()
+    width = starts.diff().min() if len(starts) > 1 else pd.Timedelta("1s")
+    panels = []
+    for endpoint in Endpoint:
+        caller, server = (
+            frame[(frame["endpoint"] == endpoint.value) & (frame["measure"] == it)].sort_values("started")
+            for it in (CALLER, SERVER)
+        )
+        percentiles = [it for it in _PERCENTILE_LOOKS if f"p{it}_ms" in frame]
+        times = [own[[f"p{it}_ms" for it in percentiles]].reset_index(drop=True) for own in (caller, server)]
+        is_same = times[0].equals(times[1])
+        series = [
+            _percentile_series(own, percentile, prefix, width, is_dashed)
+            for own, prefix, is_dashed in ((caller, "", False), (server, "server ", True))
+            for percentile in percentiles
+            if len(own) and not (is_dashed and is_same)
+        ]
+        if series:
+            title = f"{endpoint}: {MEASURES[SERVER if is_same else CALLER]} (ms)"
+            panels.append(Panel("lines", title, series, height=130, log=True))
+    end = (starts.max() + width).value / NS_PER_S
+    axis = Axis("time", starts.min().value / NS_PER_S, end, zone_name(frame))
+    return BrowserChart(panels, axis, "Latency over time", selectable=True)
+
+
+def latency(frame: pd.DataFrame) -> BrowserChart:
+    """Chart the result of ``analysis.latency``: a line for each endpoint and measure, by percentile."""
+    series = [
+        Series(
+            f"{row['endpoint']}: {MEASURES[row['measure']]}",
+            _ENDPOINT_LOOKS[row["endpoint"]],
+            points=list(_tail_points(row)),
+            dashed=row["measure"] == SERVER,
+        )
+        for row in frame.to_dict("records")
+    ]
+    ends = [at for it in series for at, _ in it.points]
+    if not ends:
+        return _NOTHING
+    panel = Panel("lines", "latency (ms) by percentile", series, height=200, log=True)
+    return BrowserChart([panel], Axis("nines", min(ends), max(ends)), "Latency by percentile")
+
+
+def _place_of(start_s: float, places: Mapping[float, int], edges: list[float]) -> int:
+    """Return the place of a bucket; a day that is longer than others by a change of clocks begins between two edges."""
+    return places[start_s] if start_s in places else max(at for at, edge in enumerate(edges[:-1]) if edge <= start_s)
+
+
+def _percentile_series(own: pd.DataFrame, percentile: int, prefix: str, width: pd.Timedelta, is_dashed: bool) -> Series:
+    points: list[Point] = []
+    hollow = []
+    previous = None
+    for start, ms, covered in zip(own["started"], own[f"p{percentile}_ms"], own["covered_ratio"], strict=True):
+        if previous is not None and start - previous > 1.5 * width:
+            points.append(((previous + width).value / NS_PER_S, None))
+        if covered < 1:
+            hollow.append(len(points))
+        points.append((start.value / NS_PER_S, ms))
+        previous = start
+    look = _PERCENTILE_LOOKS[percentile]
+    return Series(f"{prefix}p{percentile}", look, points=points, dashed=is_dashed, hollow=hollow)
+
+
+def _outcome(row: Mapping[Any, Any]) -> Outcome:
+    if not pd.isna(row["return_code"]):
+        return int(row["return_code"])
+    return CODE_UNKNOWN if pd.isna(row["error"]) else str(row["error"])
+
+
+def _tail_points(row: Mapping[Any, Any]) -> Iterator[Point]:
+    for name, value in row.items():
+        percentile = percentile_of(name)
+        if percentile is not None and percentile < 100 and not pd.isna(value):
+            yield log10(1 / (1 - percentile / 100)), value

@@ -1,0 +1,381 @@
+// Draws the panels of a chart over one x axis with uPlot, and adds what uPlot lacks: stacked bars with patterns, lanes of
+// points, a readout of all series at the crosshair, a legend of buttons, and keys. The page or the widget mounts it.
+
+const AXIS_PX = 24, LEFT_PX = 58, RIGHT_PX = 26, GAP_PX = 18, FONT = "12px system-ui, sans-serif";
+const KEYS_HELP = "The arrow keys move the crosshair.";
+const SELECT_HELP = " Shift and an arrow key select a range, Enter applies it, Escape clears it.";
+const SECOND_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200];
+const NINES = [2, 10, 100, 1000, 10000];
+
+const short = (value) =>
+  value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M` : value >= 1e4 ? `${+(value / 1e3).toPrecision(3)}k` : `${+value.toPrecision(3)}`;
+
+function make(parent, tag, className = "", text = "") {
+  const element = parent.appendChild(document.createElement(tag));
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+// How each kind of x axis labels its ticks, and the crosshair.
+const X_KINDS = {
+  time: (x) => ({
+    label: (at) => new Date(at * 1000).toLocaleString("sv-SE", { timeZone: x.zone }) + ` (${x.zone})`,
+    axis: {
+      values: [
+        [86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
+        [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
+        [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
+        [0.001, "{ss}.{fff} s", null, null, null, null, null, null, 1],
+      ],
+      size: AXIS_PX + 14,
+    },
+  }),
+  seconds: () => {
+    const label = (at) => (Math.abs(at) < 60 ? `${+at.toFixed(1)} s` : `${Math.floor(at / 60)}:${String(Math.round(at % 60)).padStart(2, "0")} min`);
+    return { label, axis: { incrs: SECOND_STEPS, values: (_, ticks) => ticks.map(label) } };
+  },
+  nines: (x) => {
+    const label = (at) => `p${+(100 - 100 / 10 ** at).toFixed(4)}`;
+    const ticks = NINES.map(Math.log10).filter((at) => at <= x.range[1] + 1e-9);
+    return { label, axis: { splits: () => ticks, values: () => ticks.map(label) } };
+  },
+  number: () => ({ label: (at) => short(at), axis: { values: (_, ticks) => ticks.map(short) } }),
+};
+
+// The colours of the theme, light or dark as the page's text says.
+function themeOf(box) {
+  const style = getComputedStyle(box), [red, green, blue] = style.color.match(/[\d.]+/g).map(Number);
+  const of = (name, other) => style.getPropertyValue(name).trim() || other;
+  const isDark = red + green + blue > 384;
+  return { isDark, muted: of("--muted", isDark ? "#a4a9b8" : "#5a6070"), line: of("--line", isDark ? "#343845" : "#dcdfe7"), card: of("--card", isDark ? "#1c1e25" : "#ffffff") };
+}
+
+const colourOf = (series, theme) => (theme.isDark ? series.dark : series.light);
+const inkOf = (series, theme) => (theme.isDark ? series.dark_ink : series.light_ink);
+
+// A colour, or a pattern over it, to fill an area of a canvas with.
+function fillOf(series, theme, context) {
+  if (!series.path) return colourOf(series, theme);
+  const ratio = devicePixelRatio, tile = Object.assign(document.createElement("canvas"), { width: 8 * ratio, height: 8 * ratio });
+  const drawn = tile.getContext("2d");
+  drawn.scale(ratio, ratio);
+  drawn.fillStyle = colourOf(series, theme);
+  drawn.fillRect(0, 0, 8, 8);
+  Object.assign(drawn, { strokeStyle: inkOf(series, theme), lineWidth: 1.5, lineCap: "round" });
+  drawn.stroke(new Path2D(series.path));
+  return context.createPattern(tile, "repeat");
+}
+
+// What a chart's axis needs to know of a panel: its data for uPlot, and how it is drawn.
+const shownSeries = (panel, hidden) => panel.series.filter((one) => !hidden.has(one.name));
+
+function tableOf(panel, hidden) {
+  if (panel.kind === "bars") {
+    const shown = shownSeries(panel, hidden);
+    const totals = panel.edges.slice(1).map((_, at) => shown.reduce((sum, one) => sum + one.values[at], 0));
+    return [panel.edges, [...totals, totals.at(-1) ?? 0]];
+  }
+  const tables = shownSeries(panel, hidden).map((one) => [one.points.map(([at]) => at), one.points.map(([, y]) => y)]);
+  return tables.length ? uPlot.join(tables, tables.map(() => [2])) : [[], []];
+}
+
+function drawBars(plot, panel, hidden, theme) {
+  const { ctx } = plot, shown = shownSeries(panel, hidden), base = plot.valToPos(0, "y", true);
+  const fills = shown.map((one) => fillOf(one, theme, ctx));
+  for (let at = 0; at + 1 < panel.edges.length; at++) {
+    const [left, right] = [at, at + 1].map((edge) => Math.round(plot.valToPos(panel.edges[edge], "x", true)));
+    ctx.globalAlpha = panel.partial[at] ? 0.45 : 1;
+    let below = base;
+    shown.forEach((one, place) => {
+      if (!(one.values[at] > 0)) return;
+      const height = Math.max(devicePixelRatio, base - plot.valToPos(one.values[at], "y", true)); // even the rarest is seen
+      below -= height;
+      ctx.fillStyle = fills[place];
+      ctx.fillRect(left, below, Math.max(1, right - left), height);
+    });
+  }
+}
+
+function drawLane(plot, panel, hidden, theme) {
+  const { ctx } = plot, { top, height } = plot.bbox, ratio = devicePixelRatio;
+  ctx.globalAlpha = 0.4;
+  for (const span of panel.spans) {
+    if (hidden.has(span.name)) continue;
+    const [from, to] = [span.from, span.to].map((at) => plot.valToPos(at, "x", true));
+    ctx.fillStyle = fillOf(span, theme, ctx);
+    ctx.fillRect(from, top + height * span.place, to - from, height * span.part);
+  }
+  ctx.globalAlpha = 1;
+  for (const one of shownSeries(panel, hidden)) {
+    Object.assign(ctx, { strokeStyle: colourOf(one, theme), fillStyle: colourOf(one, theme), lineWidth: 2 * ratio });
+    for (const [at, y] of one.points) {
+      const there = plot.valToPos(at, "x", true), middle = plot.valToPos(y, "y", true), arm = 3.5 * ratio;
+      ctx.beginPath();
+      if (one.mark === "cross") {
+        for (const slope of [-1, 1]) {
+          ctx.moveTo(there - arm, middle - slope * arm);
+          ctx.lineTo(there + arm, middle + slope * arm);
+        }
+        ctx.stroke();
+      } else {
+        ctx.arc(there, middle, 4 * ratio, 0, 7);
+        ctx.fill();
+      }
+    }
+  }
+}
+
+// The points of lines whose bucket is covered only in part are hollow.
+function drawHollow(plot, panel, hidden, theme) {
+  const { ctx } = plot;
+  for (const one of shownSeries(panel, hidden)) {
+    for (const place of one.hollow) {
+      const [at, y] = one.points[place];
+      Object.assign(ctx, { strokeStyle: colourOf(one, theme), fillStyle: theme.card, lineWidth: 1.5 * devicePixelRatio });
+      ctx.beginPath();
+      ctx.arc(plot.valToPos(at, "x", true), plot.valToPos(y, "y", true), 3.2 * devicePixelRatio, 0, 7);
+      ctx.fill();
+      ctx.stroke();
+    }
+  }
+}
+
+const DRAW = { bars: drawBars, lane: drawLane, lines: drawHollow };
+
+// Keep a drawing within the axes; a point at their end may stick out by its half.
+function clipped(draw, margin) {
+  return (plot) => {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left - margin, bbox.top - margin, bbox.width + 2 * margin, bbox.height + 2 * margin);
+    ctx.clip();
+    draw(plot);
+    ctx.restore();
+  };
+}
+
+// What stands at a place of the axis: the title of a panel, a series, and its value.
+function readAt(spec, hidden, at) {
+  const found = [];
+  for (const panel of spec.panels) {
+    const shown = shownSeries(panel, hidden);
+    if (panel.kind === "bars") {
+      const bar = panel.edges.findIndex((edge, place) => edge <= at && at < panel.edges[place + 1]);
+      if (bar < 0) continue;
+      const title = panel.title + (panel.partial[bar] ? " (covered in part)" : "");
+      for (const one of shown) if (one.values[bar]) found.push([title, one, one.values[bar]]);
+    } else if (panel.kind === "lines") {
+      for (const one of shown) {
+        const known = one.points.filter(([, y]) => y !== null);
+        const point = known.reduce((best, next) => (best && Math.abs(best[0] - at) <= Math.abs(next[0] - at) ? best : next), null);
+        if (point) found.push([panel.title, one, point[1]]);
+      }
+    }
+  }
+  return found;
+}
+
+function swatchOf(one, theme) {
+  const ns = "http://www.w3.org/2000/svg", svg = document.createElementNS(ns, "svg"), colour = colourOf(one, theme);
+  const draw = (d, attributes) => {
+    const path = svg.appendChild(document.createElementNS(ns, "path"));
+    for (const [name, value] of Object.entries({ d, fill: "none", stroke: colour, "stroke-width": 2, ...attributes })) path.setAttribute(name, value);
+  };
+  for (const [name, value] of Object.entries({ width: 16, height: 12, viewBox: "0 0 16 12", "aria-hidden": "true" })) svg.setAttribute(name, value);
+  if (one.mark === "cross") draw("M4 2L12 10M12 2L4 10", {});
+  else if (one.kind === "lines") draw("M0 6H16", one.dashed ? { "stroke-dasharray": "4 3" } : {});
+  else {
+    draw("M0 0H16V12H0Z", { fill: colour, stroke: "none" });
+    if (one.path) for (const [x, y] of [[0, 0], [8, 0], [0, 8], [8, 8]]) draw(one.path, { transform: `translate(${x} ${y})`, stroke: inkOf(one, theme), "stroke-width": 1.5, "stroke-linecap": "round" });
+  }
+  return svg;
+}
+
+// The places at which the crosshair stops: the middle of each bar, and each point of a line.
+function stopsOf(spec) {
+  const stops = new Set();
+  for (const panel of spec.panels) {
+    if (panel.kind === "bars") panel.edges.slice(1).forEach((edge, at) => stops.add((edge + panel.edges[at]) / 2));
+    else for (const one of panel.series) for (const [at] of one.points) stops.add(at);
+  }
+  return [...stops].filter((at) => spec.x.range[0] <= at && at <= spec.x.range[1]).sort((one, other) => one - other);
+}
+
+// Mount a chart in an element. onSelect gets the selected range of the x axis, or an empty list.
+function mountChart(box, onSelect = () => {}) {
+  let spec = {}, plots = [], theme = {}, selection = [], place = null, anchor = null, legendOf = "";
+  const hidden = new Set();
+  const area = make(box, "div", "sms-area"), tip = make(area, "div", "sms-tip"), panels = make(area, "div");
+  const legend = make(box, "ul", "sms-legend"), note = make(box, "p", "sms-covered");
+  const sync = uPlot.sync(`sms-${Math.random()}`);
+  tip.hidden = true;
+  area.tabIndex = 0;
+  area.setAttribute("role", "application");
+
+  function showTip(at) {
+    place = at;
+    const found = at === null ? [] : readAt(spec, hidden, at);
+    tip.hidden = !found.length;
+    if (tip.hidden) return;
+    tip.replaceChildren();
+    make(tip, "p", "sms-at", X_KINDS[spec.x.kind](spec.x).label(at));
+    let above = null;
+    for (const [title, one, value] of found) {
+      if (title !== above) make(tip, "p", "", title);
+      above = title;
+      const row = make(tip, "div");
+      row.append(swatchOf(one, theme), one.name);
+      make(row, "b", "", short(value));
+    }
+    const left = plots[0].valToPos(at, "x") + LEFT_PX, room = area.clientWidth;
+    tip.style.left = `${left + 14 + tip.offsetWidth > room ? Math.max(0, left - tip.offsetWidth - 14) : left + 14}px`;
+  }
+
+  function moveTo(at) {
+    if (!plots.length) return;
+    plots[0].setCursor({ left: plots[0].valToPos(at, "x"), top: 10 });
+    showTip(at);
+  }
+
+  function showSelection() {
+    for (const plot of plots) {
+      if (!selection.length) plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+      else {
+        const [from, to] = selection.map((at) => plot.valToPos(at, "x"));
+        plot.setSelect({ left: from, width: to - from, top: 0, height: plot.over.clientHeight }, false);
+      }
+    }
+  }
+
+  function select(range) {
+    selection = range;
+    showSelection();
+    onSelect(range);
+  }
+
+  function draw() {
+    for (const plot of plots.splice(0)) plot.destroy();
+    panels.replaceChildren();
+    box.hidden = !spec.panels?.length;
+    const width = area.clientWidth;
+    if (box.hidden || !width) return;
+    theme = themeOf(box);
+    const x = X_KINDS[spec.x.kind](spec.x), last = spec.panels.length - 1;
+    const shared = { stroke: theme.muted, font: FONT, ticks: { show: false }, grid: { stroke: theme.line, width: 1 } };
+    spec.panels.forEach((panel, number) => {
+      if (panel.title) make(panels, "p", "sms-panel-title", panel.title);
+      const isLane = panel.kind === "lane", axisPx = number === last ? x.axis.size ?? AXIS_PX : 0;
+      const lines = panel.kind === "lines" ? shownSeries(panel, hidden) : [];
+      const plot = new uPlot({
+        width, height: panel.height + axisPx + (isLane ? 0 : GAP_PX), padding: isLane ? [0, RIGHT_PX, 0, 0] : [GAP_PX / 2, RIGHT_PX, axisPx ? 0 : GAP_PX / 2, 0], legend: { show: false },
+        ...(spec.x.zone ? { tzDate: (at) => uPlot.tzDate(new Date(at * 1000), spec.x.zone) } : {}),
+        scales: { x: { time: spec.x.kind === "time", range: () => spec.x.range }, y: isLane ? { range: [0, 1] } : panel.log ? { distr: 3, range: (_, low, high) => uPlot.rangeLog(low ?? 1, high ?? 10, 10, false) } : { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
+        axes: [
+          { ...shared, show: number === last, size: AXIS_PX, space: 60, ...x.axis, grid: { show: false } },
+          { ...shared, size: LEFT_PX, ...(isLane ? { splits: () => [0.5], values: () => [panel.label], grid: { show: false } } : { space: 28, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) }) },
+        ],
+        series: [{}, ...(lines.length ? lines.map((one) => ({ stroke: colourOf(one, theme), width: 2, dash: one.dashed ? [5, 4] : [], points: { show: one.points.length < 2, size: 5 } })) : [{ paths: () => null, points: { show: false } }])],
+        cursor: { sync: { key: sync.key, scales: ["x", null] }, y: false, points: { show: panel.kind === "lines" }, drag: { x: Boolean(spec.selectable), y: false, setScale: false } },
+        hooks: {
+          draw: [clipped((one) => DRAW[panel.kind](one, panel, hidden, theme), panel.kind === "bars" ? 0 : 5 * devicePixelRatio)],
+          setCursor: [(one) => one.over.matches(":hover") && showTip(one.cursor.left >= 0 ? one.posToVal(one.cursor.left, "x") : null)],
+          setSelect: [(one) => one.over.matches(":hover") && select(one.select.width > 4 ? [one.posToVal(one.select.left, "x"), one.posToVal(one.select.left + one.select.width, "x")] : [])],
+        },
+      }, tableOf(panel, hidden), make(panels, "div"));
+      plot.over.addEventListener("mouseleave", () => showTip(null));
+      plots.push(plot);
+    });
+    area.setAttribute("aria-label", `${spec.says}. ${KEYS_HELP}${spec.selectable ? SELECT_HELP : ""}`);
+    drawLegend();
+    note.textContent = spec.note;
+    note.hidden = !spec.note;
+    showSelection();
+    if (place !== null) moveTo(place);
+  }
+
+  function drawLegend() {
+    const named = new Map();
+    for (const panel of spec.panels) for (const one of [...panel.series, ...panel.spans]) if (one.name && !named.has(one.name)) named.set(one.name, { ...one, kind: panel.kind });
+    const items = JSON.stringify([[...named.values()].map(({ name, light, dark, path }) => [name, light, dark, path]), theme.isDark]);
+    if (items !== legendOf) fillLegend(named); // else a button keeps the focus while a run goes on
+    legendOf = items;
+    for (const button of legend.querySelectorAll("[aria-pressed]")) button.setAttribute("aria-pressed", String(!hidden.has(button.textContent)));
+    legend.lastElementChild.hidden = !hidden.size;
+  }
+
+  function fillLegend(named) {
+    legend.replaceChildren();
+    for (const [name, one] of named) {
+      const button = make(make(legend, "li"), "button");
+      button.type = "button";
+      button.setAttribute("aria-pressed", "true");
+      button.title = "Click to hide or show, double-click or Shift and click to show it alone";
+      button.append(swatchOf(one, theme), name);
+      button.addEventListener("click", ({ detail, shiftKey }) => {
+        if (detail > 1 || shiftKey) named.forEach((_, other) => (other === name ? hidden.delete(other) : hidden.add(other)));
+        else if (!hidden.delete(name)) hidden.add(name);
+        draw();
+      });
+    }
+    const all = make(make(legend, "li"), "button", "sms-all", "Show all");
+    all.type = "button";
+    all.addEventListener("click", () => {
+      hidden.clear();
+      draw();
+      area.focus();
+    });
+  }
+
+  area.addEventListener("keydown", (event) => {
+    const stops = stopsOf(spec), move = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity }[event.key];
+    if (move && stops.length) {
+      tip.setAttribute("role", "status");
+      const now = place === null ? (move > 0 ? -1 : stops.length) : stops.findLastIndex((at) => at <= place);
+      const next = stops[Math.min(stops.length - 1, Math.max(0, now + move))];
+      if (event.shiftKey && spec.selectable) {
+        anchor ??= place ?? next;
+        selection = [anchor, next].sort((one, other) => one - other);
+        showSelection();
+      } else anchor = null;
+      moveTo(next);
+    } else if (event.key === "Enter" && spec.selectable && selection.length) select(selection);
+    else if (event.key === "Escape") {
+      anchor = null;
+      showTip(null);
+      for (const plot of plots) plot.setCursor({ left: -10, top: -10 });
+      if (selection.length) select([]);
+    } else return;
+    event.preventDefault();
+  });
+  area.addEventListener("blur", () => showTip(null));
+
+  const redraw = () => draw();
+  let wide = 0;
+  const sized = new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width !== wide) draw(); // not if only the height changed, as it does by drawing
+    wide = contentRect.width;
+  });
+  const coloured = new MutationObserver(redraw);
+  sized.observe(box.parentElement ?? box);
+  for (const root of [document.documentElement, document.body]) coloured.observe(root, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-dark"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+
+  return {
+    update(changed) {
+      spec = changed;
+      draw();
+    },
+    select(range) {
+      selection = range;
+      showSelection();
+    },
+    destroy() {
+      sized.disconnect();
+      coloured.disconnect();
+      matchMedia("(prefers-color-scheme: dark)").removeEventListener("change", redraw);
+      for (const plot of plots) plot.destroy();
+    },
+  };
+}

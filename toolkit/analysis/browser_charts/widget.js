@@ -1,0 +1,22 @@
+// A chart as a widget: the kernel sends what is drawn, and gets the selected range.
+
+function render({ model, el }) {
+  const box = el.appendChild(document.createElement("div"));
+  box.className = "sms-chart";
+  el.style.width = "100%";
+  const chart = mountChart(box, (range) => {
+    model.set("selection", range);
+    model.save_changes();
+  });
+  const update = () => chart.update(model.get("spec")), select = () => chart.select(model.get("selection"));
+  model.on("change:spec", update);
+  model.on("change:selection", select);
+  update();
+  return () => {
+    model.off("change:spec", update);
+    model.off("change:selection", select);
+    chart.destroy();
+  };
+}
+
+export default { render };
