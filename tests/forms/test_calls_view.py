@@ -20,6 +20,7 @@ from toolkit.forms.parts.call_filter import CallFilter, as_calls
 from toolkit.forms.parts.report_questions import QUESTIONS
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 from toolkit.records.parquet import write_parquet
+from toolkit.report.sections.changes import PERIOD
 
 START_S = 1_800_000_000
 RECORDS = RecordBuilder.of("run", "host", "key", "secret")
@@ -211,13 +212,28 @@ def test_every_question_is_answered_in_tables_and_without_whole_mobiles(troubled
         assert troubled.ask.status.html == ""
         for secret in ("the-master-secret", *outage.MOBILES):
             assert secret not in state()
-        assert "<table>" in answer or question == "Suspected abuse"
+        assert "<table>" in answer or question in (PERIOD, "Suspected abuse")
 
 
 def test_what_changed_is_told_with_where_it_gathers_and_a_picture(troubled: ReportView) -> None:
     answer = ask(troubled, "What changed")
     for what in ("<svg", "2027-01-15 08:15:00", "50019 server error", "Where changes are concentrated", "app-a"):
         assert what in answer
+
+
+def test_a_selected_time_is_asked_what_is_different_in_it(troubled: ReportView) -> None:
+    assert "Select a part of the time" in ask(troubled, PERIOD)
+    assert ask(troubled, "") == ""
+    troubled.chart.selection = [outage.START_S + 900.0, outage.START_S + 1200.0]
+    troubled.wait()
+    answer = troubled.ask.shown.html
+    for what in (f"<h3>{PERIOD}</h3>", "50019 server error", "at other times", "Where it is concentrated", "app-a"):
+        assert what in answer
+    assert "50010" not in answer  # as frequent as before
+    quiet = [outage.START_S + 100.0, outage.START_S + 500.0]
+    troubled.chart.selection = quiet
+    troubled.wait()
+    assert "app-a" not in troubled.ask.shown.html
 
 
 def test_a_question_is_asked_of_what_is_looked_at(troubled: ReportView) -> None:

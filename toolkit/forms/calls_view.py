@@ -29,6 +29,7 @@ from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundl
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.outcome_colours import outcome_name
+from toolkit.report.sections.changes import PERIOD
 from toolkit.settings import load_timezone
 
 _ALL = "all"  # a Dropdown takes None as "no option is chosen"
@@ -37,9 +38,9 @@ _ALL = "all"  # a Dropdown takes None as "no option is chosen"
 class ReportView:
     """Shows calls: the result of ``analysis.read``, or a frame. ``show`` replaces them with other calls.
 
-    ``filter`` is the current filter. Dragging over the chart selects a period, as the two time fields do. ``ask``
-    answers questions of the report about the filtered calls, ``against`` compares them with another run. Times are in
-    the time zone of ``smscode.toml``.
+    ``filter`` is the current filter. Dragging over the chart selects a period, as the two time fields do, and asks what
+    is different in it. ``ask`` answers questions of the report about the filtered calls, ``against`` compares them with
+    another run. Times are in the time zone of ``smscode.toml``.
     """
 
     def __init__(self, calls: IntoCalls | None = None, name: str = "calls") -> None:
@@ -173,6 +174,8 @@ class ReportView:
             return
         self.since.value, self.until.value = (_write_time(it, self.timezone) for it in chosen or (None, None))
         self._choose()
+        if chosen:
+            self.ask.choice.value = PERIOD
 
     def _clear(self) -> None:
         self._is_updating = True

@@ -46,6 +46,15 @@ class CallFilter:
         """Return the calls that match all conditions."""
         return calls.where(*self._conditions())
 
+    def apply_elsewhere(self, calls: Calls) -> Calls:
+        """Return the calls of all times but this period that match the other conditions; none without a period."""
+        outside = [
+            *([] if self.since_ns is None else [nw.col("started_ns") < self.since_ns]),
+            *([] if self.until_ns is None else [nw.col("started_ns") >= self.until_ns]),
+        ]
+        others = replace(self, since_ns=None, until_ns=None).apply(calls)
+        return others.where(nw.any_horizontal(*outside, ignore_nulls=True) if outside else nw.lit(False))
+
     def _conditions(self) -> list[nw.Expr]:
         outcome = "error" if isinstance(self.outcome, str) else "return_code"
         conditions = [

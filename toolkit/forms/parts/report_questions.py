@@ -23,7 +23,7 @@ _BUILDERS: Mapping[str, SectionBuilder] = {
     "Rate limits": rate_limits.build_rate_limits,
     _ABUSE: reliability.build_suspects,
 }
-QUESTIONS = tuple(_BUILDERS)
+QUESTIONS = (changes.PERIOD, *_BUILDERS)
 
 
 def build_answer(question: str, opened: NamedCalls, chosen: CallFilter) -> Iterator[Section]:
@@ -31,6 +31,8 @@ def build_answer(question: str, opened: NamedCalls, chosen: CallFilter) -> Itera
 
     Raises SettingsError or InputError for invalid prices if the question is about cost or abuse.
     """
+    if question == changes.PERIOD:
+        return changes.build_period(chosen.apply(opened.calls), chosen.apply_elsewhere(opened.calls))
     options = ReportOptions(timezone=load_timezone())
     if question in (_COST, _ABUSE):
         options = replace(options, prices=prices_of(opened))

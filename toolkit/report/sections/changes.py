@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis import changes, compare, explain
+from toolkit.analysis import Calls, changes, compare, explain
 from toolkit.analysis.change_detection.concentration import UNVERIFIED
 from toolkit.analysis.latency_percentiles import MEASURES
 from toolkit.analysis.timestamps import zone_name
@@ -18,6 +19,7 @@ from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Cell, Figure, Part, Section
 from toolkit.report.table_columns import Row, lacks
 
+PERIOD = "What is different in here?"
 _MAX_EXPLAINED = 5
 _SHARE, _CONVERSION = "share", "conversion"
 _WHY = (
@@ -29,6 +31,7 @@ _WHY = (
     table_columns.share("found_ratio", "share of the value's calls"),
     table_columns.computed("lift", lambda row: _ratio(row["lift"]), is_number=True),
 )
+_WHY_OF_PERIOD = (_WHY[0], *_WHY[2:])  # without the time
 _MAX_CHANGES = 24
 _SHARES = (_SHARE, "failed", "conversion")
 _CALLS = "calls"
@@ -102,6 +105,41 @@ def build_comparison(inputs: ReportInputs) -> Iterator[Section]:
     )
 
 
+def build_period(here: Calls, elsewhere: Calls) -> Iterator[Section]:
+    """Yield what differs in a period, and where the outcomes that are more frequent in it are concentrated.
+
+    Args:
+        here: The calls of the period.
+        elsewhere: The calls of all other times.
+    """
+    if not len(here) or not len(elsewhere):
+        yield Section("period", PERIOD, "Select a part of the time that has calls, and leaves some outside of it.")
+        return
+    found = table_columns.masked(compare(elsewhere, here))
+    is_untested = found["differs"].isna()
+    order = found[found["differs"].fillna(False) | is_untested].assign(size=lambda it: it["effect"].abs())
+    differing = order.sort_values(["differs", "size"], ascending=False, ignore_index=True).drop(columns="size")
+    shown = [
+        table_columns.text("endpoint"),
+        table_columns.computed("what", _what),
+        table_columns.computed("at other times", lambda row: _level(row, "a"), is_number=True),
+        table_columns.computed("in here", lambda row: _level(row, "b"), is_number=True),
+        table_columns.computed("difference, 95 % interval", _difference, is_number=True),
+        table_columns.computed("verdict", _verdict),
+    ]
+    calls = number_format.plural(len(here), "call")
+    note = f"{calls} of this time, compared with all others. Figures that differ by no more than chance are left out."
+    if differing.empty:
+        yield Section("period", PERIOD, f"{note} None differs by more.")
+        return
+    yield Section("period", PERIOD, note, [table_columns.table("period", differing, shown, max_rows=_MAX_CHANGES)])
+    why = _explain_period(here, elsewhere, differing)
+    if len(why):
+        note = "Properties of the calls with an outcome that is more frequent in here, compared with the other calls."
+        table = table_columns.table("period_why", why, _WHY_OF_PERIOD, is_grouped=True)
+        yield Section("period_why", "Where it is concentrated", note, [table])
+
+
 def _strongest(found: pd.DataFrame) -> str:
     zone = zone_name(found)
     row, *others = found.sort_values("score", ascending=False).to_dict("records")
@@ -122,6 +160,36 @@ def _sentence(row: Row, zone: str) -> str:
     return f"{levels} at {number_format.moment(row['changed_at'])}{until} ({zone})."
 
 
+def _explain_period(here: Calls, elsewhere: Calls, differing: pd.DataFrame) -> pd.DataFrame:
+    """Explain the outcomes that are more frequent in a period. Columns: those of ``explain``, outcome (string)."""
+    rose = differing[(differing["measure"] == _SHARE) & (differing["difference"].fillna(0) >= 0)]
+    frames = []
+    for row in rose.to_dict("records"):
+        is_more = not lacks(row, "a") and not lacks(row, "b") and row["b"] > row["a"]
+        outcome = _outcome(row)
+        if is_more and outcome not in (None, ReturnCode.SUCCESS) and len(frames) < _MAX_EXPLAINED:
+            endpoint = str(row["endpoint"])
+            why = explain(here.where(endpoint=endpoint), outcome, against=elsewhere.where(endpoint=endpoint), top=1)
+            frames.append(_most(why).assign(outcome=f"{endpoint} {_what(row)}"))
+    return _concat(frames)
+
+
+def _outcome(row: Row) -> Any:
+    """Return the return code or the error of a row, None if neither is known."""
+    return (None if lacks(row, "error") else row["error"]) if lacks(row, "return_code") else int(row["return_code"])
+
+
+def _most(why: pd.DataFrame) -> pd.DataFrame:
+    """Return the first rows of ``explain``, or one that says that the outcome is not concentrated."""
+    shown = why["value"].mask(why["dimension"] == "mobile_key", "one mobile")  # its key can be traced back to it
+    return why.assign(value=shown).head(3) if len(why) else why.reindex([0]).assign(value="not concentrated")
+
+
+def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    counts = {"calls": "Int64", "found": "Int64"}  # null if an outcome is not concentrated
+    return pd.concat(frames, ignore_index=True).astype(counts) if frames else pd.DataFrame()
+
+
 def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
     """Explain the outcomes that rose most. Columns: those of ``explain``, outcome (string), since."""
     success = found["return_code"] == ReturnCode.SUCCESS
@@ -131,17 +199,14 @@ def _explain_rises(inputs: ReportInputs, found: pd.DataFrame) -> pd.DataFrame:
     frames = []
     for row in rose.nlargest(_MAX_EXPLAINED, "score").sort_values("changed_at").to_dict("records"):
         is_lost = row["measure"] == _CONVERSION
-        outcome = UNVERIFIED if is_lost else row["error"] if lacks(row, "return_code") else int(row["return_code"])
+        outcome = UNVERIFIED if is_lost else _outcome(row)
         until = None if lacks(row, "until") else row["until"]
         during = inputs.calls if is_lost else inputs.calls.where(endpoint=str(row["endpoint"]))
         zone = inputs.options.timezone
         why = explain(during, outcome, since=row["changed_at"], until=until, top=1, timezone=zone)
         what = {"outcome": f"{row['endpoint']} {_what(row)}", "since": row["changed_at"]}
-        shown = why["value"].mask(why["dimension"] == "mobile_key", "one mobile")  # its key can be traced back to it
-        most = why.assign(value=shown).head(3) if len(why) else why.reindex([0]).assign(value="not concentrated")
-        frames.append(most.assign(**what))
-    counts = {"calls": "Int64", "found": "Int64"}  # null if an outcome is not concentrated
-    return pd.concat(frames, ignore_index=True).astype(counts) if frames else pd.DataFrame()
+        frames.append(_most(why).assign(**what))
+    return _concat(frames)
 
 
 def _what(row: Row) -> str:
