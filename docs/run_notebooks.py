@@ -24,6 +24,7 @@ TIMEOUT_S = 600  # of a cell, on a busy machine
 # Warnings are errors, except one that ipykernel raises while it shuts down.
 WARNINGS = "error,ignore::PendingDeprecationWarning:ipykernel.kernelbase"
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a widget shows nothing without a running kernel
+PICTURE = "image/png"
 COLOURS = 128  # of a stored picture: makes it a fifth as large
 
 
@@ -55,7 +56,10 @@ def execute(path: Path, folder: Path) -> Any:
     client.execute(env=os.environ | {"PYTHONWARNINGS": WARNINGS})
     notebook.metadata.get("language_info", {}).pop("version", None)
     for output in outputs(notebook):
-        output.get("data", {}).pop(WIDGET, None)
+        data = output.get("data", {})
+        data.pop(WIDGET, None)
+        if PICTURE in data:  # beside it stands the same with tooltips, which takes scripts
+            data.pop("text/html", None)
     return notebook
 
 
@@ -67,11 +71,11 @@ def outputs(notebook: Any) -> Iterator[Any]:
 
 def shrink(output: Any) -> None:
     """Reduce a picture to few colours and drop its metadata."""
-    if picture := output.get("data", {}).get("image/png"):
+    if picture := output.get("data", {}).get(PICTURE):
         shrunk = io.BytesIO()
         image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
         image.quantize(COLOURS, dither=Image.Dither.NONE).save(shrunk, "PNG", optimize=True)
-        output["data"]["image/png"] = base64.b64encode(shrunk.getvalue()).decode("ascii")
+        output["data"][PICTURE] = base64.b64encode(shrunk.getvalue()).decode("ascii")
 
 
 if __name__ == "__main__":

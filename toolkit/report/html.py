@@ -70,7 +70,7 @@ def render(report: Report, pictures: PictureDrawer | None = None) -> str:
 def explored(figure: Figure) -> Markup | None:
     """Return a figure as JSON for the page's script; None if it is only a picture."""
     chart = _EXPLORED[figure.chart](figure.frame) if figure.chart in _EXPLORED else None
-    return Markup(embed(chart)) if chart and chart.panels else None
+    return Markup(embed(chart.as_json())) if chart and chart.panels else None
 
 
 def draw(figure: Figure) -> tuple[Markup, Markup]:

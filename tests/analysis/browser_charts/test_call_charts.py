@@ -73,6 +73,6 @@ def test_nothing_is_drawn_without_calls(chart: Any) -> None:
 
 def test_a_text_cannot_end_the_page_s_data(call: Any) -> None:
     records = [call(code=None, error="</script><script>alert(1)", started_ns=START_S * 10**9)]
-    data = embed(call_charts.over_time(analysis.over_time(analysis.from_records(records))))
+    data = embed(call_charts.over_time(analysis.over_time(analysis.from_records(records))).as_json())
     assert "<" not in data
     assert json.loads(data)["panels"][0]["series"][0]["name"] == "</script><script>alert(1)"

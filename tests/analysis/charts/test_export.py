@@ -8,7 +8,9 @@ from struct import unpack
 
 import altair as alt
 import pytest
+from playwright.sync_api import expect
 
+from toolkit import analysis
 from toolkit.analysis import charts
 from toolkit.analysis.charts.base import empty_chart
 
@@ -62,17 +64,62 @@ def test_a_chart_with_data_at_a_url_is_refused(draw):
         draw(ELSEWHERE)
 
 
-def test_a_notebook_shows_a_png_and_stores_no_script(chart):
+@pytest.fixture
+def bundle_of(call):
+    """Return how a notebook shows a chart that ``make`` draws, while pictures are offline."""
     active, options = alt.renderers.active, alt.renderers.options
-    try:
+
+    def show(make):
         charts.offline()
-        bundle, metadata = chart._repr_mimebundle_()
-    finally:
-        alt.renderers.enable(active, **options)
+        return make()._repr_mimebundle_()
+
+    yield show
+    alt.renderers.enable(active, **options)
+
+
+def test_a_notebook_has_a_png_for_those_who_run_no_scripts(chart, bundle_of):
+    bundle, metadata = bundle_of(lambda: chart)
     picture = base64.b64decode(bundle["image/png"])
-    assert set(bundle) == {"image/png", "text/plain"}
+    assert set(bundle) == {"text/html", "image/png", "text/plain"}
     shown = metadata["image/png"]
     assert _size(picture) == (2 * shown["width"], 2 * shown["height"])
+
+
+def _calls(call):
+    start_ns = 1_793_966_400 * 10**9
+    records = [call(code=code, started_ns=start_ns + i * 10**9) for i, code in enumerate([50000, 50009, 50000, 50009])]
+    return analysis.from_records(records)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_notebook_s_picture_has_tooltips_or_is_an_image(call, bundle_of, browser, scripts):
+    frame = _calls(call)
+    bundle, _ = bundle_of(lambda: charts.return_codes(analysis.return_codes(frame)))
+    with browser.new_page(java_script_enabled=scripts) as page:
+        page.set_content(bundle["text/html"])
+        titles = page.locator("svg title").all_text_contents()
+        assert titles == (["send 50000 success: 50.00 %", "send 50009 out of freq: 50.00 %"] if scripts else [])
+        assert page.locator("img").is_visible() is not scripts
+        if not scripts:
+            assert page.locator("img").evaluate("it => it.naturalWidth") > 300
+
+
+def test_two_charts_of_one_notebook_can_be_explored(call, bundle_of, browser):
+    frame = _calls(call)
+    bundles = [
+        bundle_of(lambda: charts.over_time(analysis.over_time(frame)))[0],
+        bundle_of(lambda: charts.latency(analysis.latency(frame)))[0],
+    ]
+    with browser.new_page() as page:
+        broken = []
+        page.on("pageerror", lambda error: broken.append(str(error)))
+        page.set_content("".join(it["text/html"] for it in bundles))
+        shown = page.get_by_role("application")
+        assert shown.count() == 2
+        shown.first.focus()
+        page.keyboard.press("Home")
+        expect(shown.first.get_by_role("status")).to_contain_text("50000 success")
+        assert broken == []
 
 
 def test_the_analysis_does_not_import_altair():

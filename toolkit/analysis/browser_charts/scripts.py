@@ -7,9 +7,9 @@ draws axes, scales, lines and the crosshair. chart.js adds stacked bars, pattern
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-
-from toolkit.analysis.browser_charts.panels import BrowserChart
+from typing import Any
 
 _FOLDER = Path(__file__).parent
 STYLE = _FOLDER / "chart.css"
@@ -25,9 +25,26 @@ def page_script() -> str:
     return _join("uplot.js", "chart.js", "page.js")
 
 
-def embed(chart: BrowserChart) -> str:
-    """Return a chart as JSON that no text in it can end, for a script element of type application/json."""
-    return json.dumps(chart.as_json(), separators=(",", ":")).replace("<", r"\u003c")
+def embed(chart: Mapping[str, Any]) -> str:
+    """Return a chart's JSON so that no text in it can end a script element."""
+    return json.dumps(chart, separators=(",", ":")).replace("<", r"\u003c")
+
+
+def output_html(name: str, image: str, chart: Mapping[str, Any] | None) -> str:
+    """Return a notebook's output: an image, in whose place scripts show something to explore if they may run.
+
+    Args:
+        name: The id of the output.
+        image: The source of the image, an SVG picture as a data URL.
+        chart: The chart to explore, as ``BrowserChart.as_json`` returns it; None for tooltips on the picture's marks.
+    """
+    style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>" if chart else ""
+    script = _join("uplot.js", "chart.js", "output.js") if chart else _join("output.js")
+    call = f'showOutput(document.getElementById("{name}"), {embed(chart) if chart else "null"});'
+    return (
+        f'{style}<div id="{name}"><img alt="a chart" style="max-width: 100%" src="{image}"></div>'
+        f"<script>(() => {{\n{script}\n{call}\n}})();</script>"
+    )
 
 
 def _join(*names: str) -> str:

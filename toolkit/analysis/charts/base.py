@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor, isfinite, log10
 from textwrap import wrap
 from typing import Any, Self, TypeAlias
@@ -10,6 +10,7 @@ from typing import Any, Self, TypeAlias
 import altair as alt
 import pandas as pd
 
+from toolkit.analysis.browser_charts import BrowserChart
 from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
 from toolkit.outcome_colours import Fill
@@ -19,6 +20,8 @@ Row: TypeAlias = dict[str, Any]
 Layers: TypeAlias = alt.LayerChart | alt.FacetChart  # the type of alt.layer
 Figure: TypeAlias = alt.Chart | Layers | alt.VConcatChart
 
+RENDERER = "toolkit_picture"
+"""The renderer of charts in notebooks, which ``export.offline`` registers."""
 WIDTH = 760
 HEIGHT = 260
 INK, FAINT, PALE = "#26262a", "#9b9ba3", "#d5d5da"
@@ -153,16 +156,23 @@ def partial_opacity() -> Any:
     return alt.condition("datum.covered_ratio < 1", alt.value(0.45), alt.value(1))
 
 
-def with_theme(chart: Figure, fills: Iterable[Fill] = ()) -> alt.TopLevelMixin:
+def with_theme(
+    chart: Figure, fills: Iterable[Fill] = (), explored: Callable[[], BrowserChart] | None = None
+) -> alt.TopLevelMixin:
     """Return a chart with the common theme: generic fonts, white background, full labels, legend at the bottom.
 
     Args:
         chart: The chart.
         fills: The fills with patterns among its colours. Vega has no patterns, so ``export`` draws them.
+        explored: Makes the chart that a notebook shows in its place while scripts may run.
     """
-    patterns = {fill.colour: [fill.path, fill.ink] for fill in fills if fill.path}
-    if patterns:
-        chart = chart.properties(usermeta={"patterns": patterns})
+    about: dict[str, Any] = {}
+    if patterns := {fill.colour: [fill.path, fill.ink] for fill in fills if fill.path}:
+        about["patterns"] = patterns
+    if explored and alt.renderers.active == RENDERER:
+        about["explored"] = explored().as_json()
+    if about:
+        chart = chart.properties(usermeta=about)
     themed: alt.TopLevelMixin = chart.configure(
         font="sans-serif",
         background="white",

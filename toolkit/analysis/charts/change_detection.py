@@ -90,7 +90,9 @@ def changes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     layout = row_layout.lay_out(row_layout.labels_of(rows, len(frame) - len(rows)), width)
     colours = used_only(_CHANGE_COLOURS, rows, "kind")
     bars = alt.Chart(inline(rows), width=layout.width, height=layout.height).encode(
-        x=time_axis("changed_at:T", start - margin / 2, end + margin, layout.width, zone_name(frame)), y=layout.y
+        x=time_axis("changed_at:T", start - margin / 2, end + margin, layout.width, zone_name(frame)),
+        y=layout.y,
+        description="label:N",
     )
     arrows = bars.mark_point(shape="triangle-right", size=110, filled=True, opacity=1)
     arrow_colour = alt.Color("kind:N", scale=named_scale(colours))
@@ -117,7 +119,7 @@ def explain(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     rows = row_layout.place_rows([_value_row(row) for row in found])
     layout = row_layout.lay_out(row_layout.labels_of(rows, len(frame) - len(rows)), width)
     points = alt.Chart(inline(rows), width=layout.width, height=layout.height).encode(
-        x=_ratio_axis("at:Q", "lift (ratio to other values and to before)", rows), y=layout.y
+        x=_ratio_axis("at:Q", "lift (ratio to other values and to before)", rows), y=layout.y, description="label:N"
     )
     coverage = alt.Size(
         "coverage:Q",
@@ -146,7 +148,9 @@ def _difference_section(rows: list[Row], axis: alt.X, reference: float, width: i
     """
     placed = row_layout.place_rows(rows)
     layout = row_layout.lay_out(row_layout.labels_of(placed, len(rows) - len(placed)), width)
-    points = alt.Chart(inline(placed), width=layout.width, height=layout.height).encode(y=layout.y)
+    points = alt.Chart(inline(placed), width=layout.width, height=layout.height).encode(
+        y=layout.y, description="label:N"
+    )
     colour = colour_channel("test:N", used_only(_TEST_COLOURS, all_rows, "test"), width)
     shapes = used_only(_TEST_SHAPES, all_rows, "test")
     shape = alt.Shape("test:N", title=None, scale=named_scale(shapes), legend=legend(width, shapes))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
+from secrets import token_hex
 from struct import unpack
 from typing import Any
 from zlib import crc32
@@ -13,9 +15,18 @@ from zlib import crc32
 import altair as alt
 import vl_convert
 
-_RENDERER = "toolkit_picture"
+from toolkit.analysis.browser_charts.scripts import output_html
+from toolkit.analysis.charts.base import RENDERER
+
 _ACTIONS = {"export": True, "source": False, "compiled": False, "editor": False}  # the editor needs another host
 _LESS_THAN = "\ue000"  # replaces "<", which the converter does not escape, so that no text can end the page's script
+# Vega describes marks for screen readers: <path aria-label="..." role="graphics-symbol" aria-roledescription="bar" />
+_MARK = re.compile(
+    r'<(?P<tag>path|line) aria-label="(?P<label>[^"]*)" role="graphics-symbol" aria-roledescription="'
+    r'(?:bar|point|rule mark|tick|circle|square|area mark)"(?P<rest>[^>]*)/>'
+)
+_ARIA = re.compile(r' (?:aria-[a-z]+|role)="[^"]*"')
+_LAYOUT_FIELDS = {"place", "order", "spread", "stretch", "opacity"}
 _NOTEBOOK_SCALE = 2  # for screens with a high resolution
 _VEGA_LITE_VERSION = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
 
@@ -54,12 +65,13 @@ def to_html(chart: alt.TopLevelMixin) -> str:
 
 
 def offline() -> None:
-    """Show charts in notebooks as PNG, and let JupyterChart work without a network.
+    """Show charts in notebooks without a network: with tooltips where scripts may run, else as pictures.
 
-    The pictures are stored in the notebook, without scripts. The notebook stays small and is displayed everywhere.
+    Outcomes and latencies can be explored. Where a notebook is not trusted, and on a code host, its pictures are shown.
+    JupyterChart works without a network, too.
     """
-    alt.renderers.register(_RENDERER, _render)
-    alt.renderers.enable(_RENDERER)
+    alt.renderers.register(RENDERER, _render)
+    alt.renderers.enable(RENDERER)
     if find_spec("anywidget"):
         alt.JupyterChart.enable_offline()
 
@@ -72,6 +84,19 @@ def _to_svg(spec: dict[str, Any]) -> str:
     svg = vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE_VERSION, allowed_base_urls=[])
     patterns: dict[str, tuple[str, str]] = spec.get("usermeta", {}).get("patterns", {})
     return _with_patterns(svg, patterns) if patterns else svg
+
+
+def _with_tooltips(spec: dict[str, Any]) -> str:
+    """Return a chart as SVG whose marks have their values as title, which browsers show as a tooltip."""
+    svg = _to_svg(spec | {"config": spec["config"] | {"aria": True}})
+    svg = _MARK.sub(lambda it: f"<{it['tag']}{it['rest']}>{_title(it['label'])}</{it['tag']}>", svg)
+    return _ARIA.sub("", svg)
+
+
+def _title(label: str) -> str:
+    """Return the title of a mark with the fields that have a name for people; others are places in the layout."""
+    fields = [it for it in label.split("; ") if it.split(":")[0] not in _LAYOUT_FIELDS]
+    return f"<title>{'; '.join(fields)}</title>"
 
 
 def _with_patterns(svg: str, patterns: Mapping[str, tuple[str, str]]) -> str:
@@ -93,5 +118,11 @@ def _with_patterns(svg: str, patterns: Mapping[str, tuple[str, str]]) -> str:
 def _render(spec: dict[str, Any], **_: Any) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
     picture = _to_png(spec, _NOTEBOOK_SCALE)
     width, height = (size // _NOTEBOOK_SCALE for size in unpack(">II", picture[16:24]))
-    bundle = {"image/png": base64.b64encode(picture).decode(), "text/plain": "<a chart>"}
+    image = "data:image/svg+xml;base64," + base64.b64encode(_with_tooltips(spec).encode()).decode()
+    explored = spec.get("usermeta", {}).get("explored")
+    bundle = {
+        "text/html": output_html(f"chart-{token_hex(6)}", image, explored),
+        "image/png": base64.b64encode(picture).decode(),
+        "text/plain": "<a chart>",
+    }
     return bundle, {"image/png": {"width": width, "height": height}}

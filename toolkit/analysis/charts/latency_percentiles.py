@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import altair as alt
 import pandas as pd
 
+from toolkit.analysis.browser_charts import call_charts
 from toolkit.analysis.browser_charts.panels import PARTIAL
 from toolkit.analysis.charts.base import (
     ENDPOINT_COLOURS,
@@ -59,7 +60,8 @@ def latency(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
             color=colour_channel("endpoint:N", ENDPOINT_COLOURS, width),
             strokeDash=_dash_channel(_DASHES, width),
             order=alt.Order("spread:Q"),
-        )
+        ),
+        explored=lambda: call_charts.latency(frame),
     )
 
 
@@ -92,7 +94,7 @@ def latency_over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMi
     marks = alt.layer(drawn, single, partial.transform_filter("datum.covered_ratio < 1")).facet(row=endpoint_panels())
     if any(row["covered_ratio"] < 1 for row in rows):
         marks = marks.properties(title=subtitle(PARTIAL, width))
-    return with_theme(marks)
+    return with_theme(marks, explored=lambda: call_charts.latency_over_time(frame))
 
 
 def _latency_axis(rows: list[Row]) -> alt.Y:

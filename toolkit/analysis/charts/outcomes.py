@@ -9,6 +9,7 @@ import altair as alt
 import pandas as pd
 
 from toolkit import number_format
+from toolkit.analysis.browser_charts import call_charts
 from toolkit.analysis.browser_charts.panels import PARTIAL
 from toolkit.analysis.charts import labels, row_layout
 from toolkit.analysis.charts.base import (
@@ -69,7 +70,7 @@ def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     panels = bars.facet(row=endpoint_panels())
     if any(row["covered_ratio"] < 1 for row in rows):
         panels = panels.properties(title=subtitle(PARTIAL, width))
-    return with_theme(panels, drawn.values())
+    return with_theme(panels, drawn.values(), lambda: call_charts.over_time(frame))
 
 
 def return_codes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
@@ -95,6 +96,7 @@ def _share_panel(rows: list[Row], colours: dict[str, str], endpoint: str, width:
     placed = row_layout.place_rows(
         [{"outcome": name, "label": name, "share": it, "text": number_format.share(it)} for name, it in found]
     )
+    placed = [row | {"told": f"{endpoint} {row['label']}: {row['text']}"} for row in placed]
     layout = row_layout.lay_out(row_layout.labels_of(placed), width - _PX_PER_SHARE, list(colours))
     axis = alt.Axis(format="~%", tickCount=5)
     title = alt.TitleParams(endpoint, fontWeight="bold", color=INK)
@@ -102,7 +104,9 @@ def _share_panel(rows: list[Row], colours: dict[str, str], endpoint: str, width:
         x=alt.X("share:Q", title="share of the endpoint's calls", axis=axis, scale=alt.Scale(domain=[0, 1])), y=layout.y
     )
     return alt.layer(
-        bars.mark_bar(height=14).encode(color=alt.Color("outcome:N", scale=named_scale(colours), legend=None)),
+        bars.mark_bar(height=14).encode(
+            color=alt.Color("outcome:N", scale=named_scale(colours), legend=None), description="told:N"
+        ),
         bars.mark_text(align="left", dx=5).encode(text="text:N"),
     )
 

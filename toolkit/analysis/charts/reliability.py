@@ -52,6 +52,7 @@ def errors(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
         x=time_axis("first_seen:T", start - margin, end + margin, layout.width, zone_name(frame)),
         y=layout.y,
         color=colour_channel("kind:N", colours, width),
+        description="label:N",
     )
     busiest = spans.mark_point(shape="diamond", filled=True, opacity=1, stroke=INK, strokeWidth=1)
     share = alt.Size("share:Q", scale=alt.Scale(domain=[0, 1], range=[40, 400]), legend=None)
