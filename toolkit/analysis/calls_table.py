@@ -171,8 +171,8 @@ def covered_ratio(table: LazyTable, started: pd.Series, ended: pd.Series) -> pd.
     if pd.isna(found["first"]):
         return pd.Series(1.0, index=started.index)
     first, last = (pd.Timestamp(int(found[name]), unit="ns", tz="UTC") for name in ("first", "last"))
-    before, after = (first - started).clip(lower=pd.Timedelta(0)), (ended - last).clip(lower=pd.Timedelta(0))
-    return 1 - (before + after) / (ended - started)
+    width_s, before_s, after_s = (it.dt.total_seconds() for it in (ended - started, first - started, ended - last))
+    return pd.Series(1 - (before_s.clip(lower=0) + after_s.clip(lower=0)) / width_s)
 
 
 def accepted_sends(table: LazyTable) -> LazyTable:

@@ -163,7 +163,7 @@ def _sentence(row: Row, zone: str) -> str:
 def _explain_period(here: Calls, elsewhere: Calls, differing: pd.DataFrame) -> pd.DataFrame:
     """Explain the outcomes that are more frequent in a period. Columns: those of ``explain``, outcome (string)."""
     rose = differing[(differing["measure"] == _SHARE) & (differing["difference"].fillna(0) >= 0)]
-    frames = []
+    frames: list[pd.DataFrame] = []
     for row in rose.to_dict("records"):
         is_more = not lacks(row, "a") and not lacks(row, "b") and row["b"] > row["a"]
         outcome = _outcome(row)
