@@ -87,6 +87,7 @@ def refuse(words: list[str], env: dict[str, str], folder: Path) -> str:
         ("report x --statement-column a=b", "--statement-column has no effect without --statement FILE"),
         ("report x --statement s --statement-decimal x", "invalid --statement-decimal 'x': expected . or ,"),
         ("report x --statement s --statement-currency yuan", "invalid --statement-currency 'yuan': expected"),
+        ("probe --max-duration x", "invalid --max-duration 'x': expected numbers with units, e.g. 500ms"),
         ("simulate --days 0", "invalid --days 0: expected 1 to 3,660"),
         ("simulate --calls many", "invalid --calls 'many': expected a number, such as 10M"),
         ("simulate --seed -1", "invalid --seed -1: expected a whole number from 0"),

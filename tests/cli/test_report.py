@@ -89,6 +89,14 @@ def test_both_sides_of_a_comparison_are_read_by_the_same_columns(tmp_path: Path)
     assert "## Comparison\n\nBefore: before." in done.stdout, done.stderr
 
 
+def test_an_error_of_a_file_proposes_options(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "access.log").write_text("hello\n")
+    assert "for a log, give --column or --log-format" in smscode("report", "access.log", cwd=tmp_path).stderr
+    (tmp_path / "bill.csv").write_text("id,sent_at,segments,price,amount,currency\na,2026-11-01,1,1,1,CNY\n")
+    done = smscode("report", str(run), "--statement", "bill.csv", "--out", "-", "--format", "md", cwd=tmp_path)
+    assert "name its msg_id column with --statement-column msg_id=" in done.stderr
+
+
 def test_a_report_elsewhere_leaves_the_run_as_it_is(run: Path, tmp_path: Path) -> None:
     run.chmod(0o555)
     done = smscode("report", str(run), *NO_PICTURES, "--out", str(tmp_path / "out"))

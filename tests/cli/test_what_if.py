@@ -75,7 +75,7 @@ def test_new_prices_in_another_currency_are_refused(folder: Path) -> None:
     [
         ([], "nothing to try"),
         (["--rule", "often"], "often"),
-        (["--block", "1x"], "invalid blocked prefix '1x'"),
+        (["--block", "1x"], "invalid --block '1x': expected 1 to 7 first digits"),
         (["--sweep", "1,2"], "invalid --sweep '1,2'"),
         (["--sweep", "1,2/60s", "--block", "139"], "--sweep can't be given with --block: it compares rate limits only"),
         (

@@ -26,6 +26,10 @@ from toolkit.validation import expected_form, name_input
 
 WIDTH = 120  # the widest help, on a wider terminal too
 _EXAMPLES = "Examples:\n"
+_IN_SHELL = (  # what an error of the Python API proposes, and the same for the shell
+    (re.compile(r'columns=\{"(\w+)": "([^"]*)"\}'), r"--statement-column \1=\2"),
+    (re.compile("give columns or log_format"), "give --column or --log-format"),
+)
 _NAMED = re.compile(r"(invalid|unknown) (\w+)(?=:| of | nan| inf| ['\"\d-])")
 
 
@@ -72,11 +76,18 @@ class Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except (InputError, SettingsError) as problem:
-            found = _NAMED.match(str(problem))
-            given = {it.name: _name(it) for it in self.params if _is_given(it, ctx)}
-            if not found or found[2] not in given:
+            text = str(problem)
+            for pattern, proposal in _IN_SHELL:
+                text = pattern.sub(proposal, text)
+            if found := _NAMED.match(text):
+                given = [it for it in self.params if _is_given(it, ctx)]
+                named = [it for it in given if it.name == found[2]]
+                named = named or [it for it in given if str(it.name).endswith(f"_{found[2]}")]  # max_duration
+                if len(named) == 1:
+                    text = f"{found[1]} {_name(named[0])}{text[found.end() :]}"
+            if text == str(problem):
                 raise
-            raise InputError(f"{found[1]} {given[found[2]]}{str(problem)[found.end() :]}") from problem
+            raise InputError(text) from problem
         except KeyboardInterrupt as problem:
             end_interrupted(problem)  # typer would exit with 130 for each signal
 

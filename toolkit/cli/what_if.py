@@ -58,9 +58,10 @@ def what_if(
             rich_help_panel=_RULES,
         ),
     ] = None,
-    block: Annotated[
+    blocked: Annotated[
         list[str] | None,
         typer.Option(
+            "--block",
             help="First digits of mobiles to which no code is sent, such as 1700123. Repeatable.",
             metavar="DIGITS",
             show_default="none",
@@ -157,11 +158,11 @@ def what_if(
     for option, time in (("--since", since), ("--until", until)):
         if time:
             parse_option(option, time, partial(parse_time_ns, timezone=zone))
-    rule_sets = _rule_sets(rule, alternative, block, load_prices(new_prices) if new_prices else None)
+    rule_sets = _rule_sets(rule, alternative, blocked, load_prices(new_prices) if new_prices else None)
     swept = parse_option("--sweep", sweep, _parse_sweep) if sweep else None
     if not rule_sets and not swept:
         raise InputError("nothing to try: give --rule, --alternative, --block, --new-prices or --sweep")
-    if swept and (unused := [name for name, given in (("--block", block), ("--new-prices", new_prices)) if given]):
+    if swept and (unused := [name for name, given in (("--block", blocked), ("--new-prices", new_prices)) if given]):
         raise InputError(f"--sweep can't be given with {' and '.join(unused)}: it compares rate limits only")
     patience_s = parse_option("--patience", patience, parse_duration)
     reading: dict[str, Any] = {
@@ -200,15 +201,18 @@ def what_if(
 
 
 def _rule_sets(
-    rule: Sequence[str] | None, alternative: Sequence[str] | None, block: Sequence[str] | None, prices: PriceList | None
+    rule: Sequence[str] | None,
+    alternative: Sequence[str] | None,
+    blocked: Sequence[str] | None,
+    prices: PriceList | None,
 ) -> list[RuleSet]:
     from toolkit.analysis import RuleSet
 
-    blocked = tuple(block or ())
-    parse: Callable[[str], RuleSet] = partial(RuleSet.parse, blocked=blocked, prices=prices)
+    prefixes = tuple(blocked or ())
+    parse: Callable[[str], RuleSet] = partial(RuleSet.parse, blocked=prefixes, prices=prices)
     found = [parse_option("--rule", " ".join(rule), parse)] if rule else []
-    if not rule and (blocked or prices):
-        found.append(RuleSet(None, blocked, prices))
+    if not rule and (prefixes or prices):
+        found.append(RuleSet(None, prefixes, prices))
     return found + [parse_option("--alternative", text, parse) for text in alternative or ()]
 
 

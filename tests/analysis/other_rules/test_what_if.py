@@ -278,7 +278,7 @@ def test_unknown_users_are_on_no_front() -> None:
     [
         (lambda: RuleSet.parse(""), "empty rule set"),
         (lambda: RuleSet.parse("often"), "invalid rule 'often'"),
-        (lambda: RuleSet(blocked=("13800138000",)), "invalid blocked prefix '13800138000'"),
+        (lambda: RuleSet(blocked=("13800138000",)), "invalid blocked '13800138000'"),
         (lambda: RuleSet(label="recorded"), "choose another one"),
         (lambda: what_if(from_records([]), [RuleSet(), RuleSet()]), "is given twice"),
         (lambda: what_if(from_records([]), [], by="day"), "invalid by 'day'"),

@@ -38,7 +38,7 @@ class RuleSet:
     def __post_init__(self) -> None:
         for prefix in self.blocked:
             if not (prefix.isascii() and prefix.isdigit() and len(prefix) <= _MAX_PREFIX_DIGITS):
-                raise InputError(f"invalid blocked prefix {prefix!r}: expected 1 to 7 first digits, e.g. 1700123")
+                raise InputError(f"invalid blocked {prefix!r}: expected 1 to 7 first digits, e.g. 1700123")
         if str(self) == RECORDED:
             raise InputError(f"invalid label {RECORDED!r}: it names the log's own decisions; choose another one")
 

@@ -235,7 +235,7 @@ def remarks(sends: RecordedSends, frame: pd.DataFrame, rule_sets: Iterable[RuleS
     if sends.unknown:
         found.append(f"{sends.unknown:,} sends got no response that tells whether they were accepted: left out.")
     if frame["money"].isna().all() or frame["currency"].isna().all():
-        found.append("No price is known, so the money is unknown.")
+        found.append("No price is known, so the money is unknown: give prices.")
     elif unpriced := int(frame["unpriced"].max()):
         found.append(f"Up to {unpriced:,} messages have no known price: they are not part of the money.")
         is_unsaved = frame["money"].notna() & frame["money_saved_low"].isna()
