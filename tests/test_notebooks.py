@@ -31,6 +31,7 @@ FORMS = {
     "04_frequency_limits": "LimitsForm()",
     "05_cost_and_errors": "ReportView('month')",
     "07_which_rules": "WhatIfForm()",
+    "08_my_access_log": "ReportView('access.log')",
 }
 MOST_CPU_S = 60
 SLACK_MS = 2_400  # of the frequency limits' fast sandbox, whose clock ticks 1,200 ms at once
@@ -202,6 +203,15 @@ def chunks(png: bytes) -> list[bytes]:
 @each
 def test_a_notebook_is_small_enough_for_a_code_host_to_show(stem: str) -> None:
     assert PATHS[stem].stat().st_size < LARGEST_BYTES
+
+
+@each
+def test_a_notebook_ends_with_a_link_to_the_next_question(stem: str) -> None:
+    last = kept(stem).cells[-1]
+    assert last.cell_type == "markdown"
+    (link,) = re.findall(r"\*\*Next question:\*\* \[[^\]]+\?\]\((\w+)\.ipynb\)", last.source)
+    assert link in PATHS
+    assert link != stem
 
 
 # What each shows is what its text says.
@@ -385,3 +395,20 @@ def test_the_best_rules_save_more_as_they_lose_more(ran: Notebook) -> None:
 
 def number(column: pd.Series) -> pd.Series:
     return column.str.replace(",", "").astype(float)
+
+
+@of("08_my_access_log")
+def test_the_access_log_is_read_explained_and_judged(ran: Notebook) -> None:
+    assert "1,555" in ran.texts()
+    (unread,) = ran.table("reason", "rows", "text").to_dict("records")
+    assert (unread["reason"], unread["rows"]) == ("not in the log's format", "1")
+    changes = ran.table("changed_at", "before", "after").query("return_code == '50019'").iloc[0]
+    assert (changes["changed_at"], changes["until"]) == ("2026-11-20 13:20:05", "2026-11-20 14:05:05")
+    why = ran.table("dimension", "lift").iloc[-1]
+    assert (why["dimension"], why["value"], why["coverage_ratio"]) == ("source", "shop-b", "100.00 %")
+    verdicts = ran.table("threshold", "status").set_index("threshold")["status"]
+    assert verdicts.to_dict() == {
+        "failed < 1%": "FAIL",
+        "p95(send.latency_ms) < 250": "PASS",
+        "share(50010) < 20%": "PASS",
+    }

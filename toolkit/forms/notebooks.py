@@ -12,9 +12,23 @@ SETTINGS = Path(__file__).with_name("page") / "config"  # of JupyterLab: it make
 
 def notebooks() -> list[Path]:
     """Return the paths of the toolkit's notebooks, in order."""
+    return sorted(_folder().glob("*.ipynb"))
+
+
+def example_log() -> Path:
+    """Return the path of a small access log: half a day of nginx before two hosts of the service.
+
+    >>> example_log().name
+    'access.log'
+    """
+    return _folder() / "access.log"
+
+
+def _folder() -> Path:
+    """Return the notebooks' folder: that of the wheel, or else that of the repository."""
     room = Path(__file__).parents[1]
     packaged = room / "notebooks"
-    return sorted((packaged if packaged.is_dir() else room.parent / "notebooks").glob("*.ipynb"))
+    return packaged if packaged.is_dir() else room.parent / "notebooks"
 
 
 def copy_to(folder: Path) -> list[Path]:
