@@ -214,16 +214,20 @@ class ExportQueue(threading.Thread, Generic[T]):
 
 
 class ProblemHandler(logging.Handler):
-    """Tells the first problem that OpenTelemetry logs, such as an unreachable collector."""
+    """Tells the first problem that OpenTelemetry logs, such as an unreachable collector.
+
+    ``told_s``: when it was told, by a monotonic clock; None before.
+    """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._tell, self._has_told = tell, False
+        self._tell = tell
+        self.told_s: float | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell the system's words for an error of the network, or else the text of a record without secrets."""
-        if not self._has_told:
-            self._has_told = True
+        if self.told_s is None:
+            self.told_s = time.monotonic()
             text = record.getMessage()
             found = _ERRNO.search(text)
             self._tell(found[1].lower() if found else mask_text(text)[:_MAX_PROBLEM])
@@ -237,7 +241,8 @@ def export_all(source: IO[bytes], tell: Callable[[Mapping[str, object]], None]) 
         tell: takes each answer.
     """
     logger = logging.getLogger("opentelemetry")
-    logger.addHandler(ProblemHandler(lambda text: tell({"problem": text})))
+    problems = ProblemHandler(lambda text: tell({"problem": text}))
+    logger.addHandler(problems)
     logger.propagate = False
     span_exporter, metric_exporter = OTLPSpanExporter(), OTLPMetricExporter()
     unpacker, resource, close_s = msgpack.Unpacker(), Resource.get_empty(), 0.0
@@ -266,7 +271,10 @@ def export_all(source: IO[bytes], tell: Callable[[Mapping[str, object]], None]) 
                 spans.put(content[0])
             else:
                 snapshots.put([content])
-    until_s = time.monotonic() + close_s
+    began_s = time.monotonic()
+    if problems.told_s is not None and not any(queue.exported for queue in queues):
+        began_s = problems.told_s  # a collector that was never there has had its time
+    until_s = began_s + close_s
     for queue in queues:
         queue.close()
     for queue in queues:
