@@ -138,3 +138,8 @@ def test_a_named_file_without_a_call_does_not_end_the_report(tmp_path):
     assert status_of(report) is Status.PASS  # the lines of the other file do not count as unread
     with pytest.raises(InputError, match=r"error\.log holds no calls"):
         report_of(errors)
+
+
+def test_without_an_accepted_message_the_head_says_nothing_of_its_cost(tmp_path):
+    report = report_of(write_log(tmp_path / "a.log", *[500] * 9))
+    assert [section.name for section in report.findings()] == ["verdicts", "errors"]

@@ -167,7 +167,7 @@ def _unknown_counts(total: pd.DataFrame) -> Iterator[str]:
 
 def _cost_finding(total: pd.DataFrame, days: pd.Series) -> str:
     (row,) = total.to_dict("records")
-    if lacks(row, "money"):
+    if lacks(row, "money") or not row["accepted"]:
         return ""
     first, last = (f"{day:%Y-%m-%d}" for day in (days.min(), days.max()))
     period = f"on {first}" if first == last else f"from {first} to {last}"
