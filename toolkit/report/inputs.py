@@ -102,6 +102,12 @@ class ReportInputs:
         own = (_price(run.settings) for run in self.runs)
         return next((prices for prices in own if prices), self.options.prices)
 
+    @property
+    def speed(self) -> float:
+        """How many times faster than the records' clock the services' clocks ran; 1 if it is not known, or differs."""
+        given = {float(str(run.settings.get("speed") or 1)) for run in self.runs}
+        return given.pop() if len(given) == 1 else 1.0
+
     def local(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a frame with its times in the report's time zone."""
         return to_zone(frame, self.options.timezone)

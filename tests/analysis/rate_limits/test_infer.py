@@ -53,6 +53,23 @@ def test_the_apis_rules_are_found_and_explain_everything():
     assert (rules["broken_by"] == 0).all()
 
 
+def test_the_windows_of_a_clock_that_ran_faster_are_its_own():
+    rng = np.random.default_rng(1)
+    calls = decide(_tries(rng), _always(Sliding(1, 60), Sliding(5, 3600)), rng)
+    begun_ns = calls["started_ns"].min()
+    as_recorded = calls.assign(
+        started_ns=begun_ns + (calls["started_ns"] - begun_ns) // 60, latency_ns=calls["latency_ns"] // 60
+    )
+    found = analysis.limits(as_recorded, speed=60)
+    assert _found(found) == [{(1, 60), (5, 3600)}]
+    assert _left(found) == [0]
+    assert found["since"].iloc[0].value == pytest.approx(begun_ns, abs=60 * NS)
+    assert found["until"].max().value <= as_recorded["started_ns"].max() + NS
+    most = analysis.most_accepted(as_recorded, ["1min", "1h"], speed=60)
+    assert most["most_accepted"].tolist() == [1, 5]
+    assert most["reached_at"].max().value <= as_recorded["started_ns"].max()
+
+
 def test_refusals_are_counted_by_rule_and_by_rule_alone():
     rng = np.random.default_rng(1)
     calls = decide(_tries(rng), _always(Sliding(1, 60), Sliding(5, 3600)), rng)

@@ -62,7 +62,7 @@ from toolkit.analysis.rate_limits.clock_offsets import ClockOffset, correct_time
 from toolkit.analysis.rate_limits.log_split import RuleScope, split_log
 from toolkit.analysis.rate_limits.rule_cover import InferredRule, is_unexplained
 from toolkit.analysis.rate_limits.rule_search import past_known_from_ns
-from toolkit.analysis.rate_limits.send_attempts import SendAttempts, collect_attempts
+from toolkit.analysis.rate_limits.send_attempts import SendAttempts, at_speed, collect_attempts
 from toolkit.analysis.rate_limits.window_fit import UNDECIDED, explained_alone, fit_windows, window_shape
 from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_S, parse_width_ns, to_utc
@@ -100,6 +100,7 @@ def limits(
     most: int = MOST_SENDS,
     skew_ms: float = SKEW_MS,
     offsets: Sequence[ClockOffset] | None = None,
+    speed: float = 1.0,
 ) -> pd.DataFrame:
     """Infer the rate limits per mobile from accepted sends and from sends refused as out of frequency.
 
@@ -114,6 +115,8 @@ def limits(
             four fifths of the sample are sends to mobiles with a refusal.
         skew_ms: maximum difference between the clocks of the clients' hosts, in ms, beside those that are corrected.
         offsets: the result of ``find_offsets``, if it is known already.
+        speed: how many times faster the service's clock ran than the records' clock, as in a run with ``--speed``.
+            Windows are those of the service's clock; since and until are those of the records.
 
     Returns one row per rule, and after the rules of an app or period one row for the unexplained refusals; no rows if
     no send was refused. Columns:
@@ -139,10 +142,14 @@ def limits(
     """
     table = lazy(calls, "return_code", "mobile_key")
     offsets = find_offsets(table) if offsets is None else offsets
-    attempts = collect_attempts(correct_times(table, offsets), most, skew_ms)
+    by_service, origin_ns = at_speed(correct_times(table, offsets), speed)
+    attempts = collect_attempts(by_service, most, skew_ms * speed)
     scopes = split_log(attempts) if len(attempts.refused) else []
     rows = pd.DataFrame([row for scope in scopes for row in _rows(attempts, scope, offsets)], columns=list(_COLUMNS))
     rows = rows.astype(_COLUMNS)
+    if speed != 1:
+        ends = {it: origin_ns + ((rows[it] - origin_ns) / speed).round().astype("Int64") for it in ("since", "until")}
+        rows = rows.assign(**ends)
     return rows.assign(since=to_utc(rows["since"]), until=to_utc(rows["until"]))
 
 
@@ -153,11 +160,12 @@ def most_accepted(
     most: int = MOST_SENDS,
     skew_ms: float = SKEW_MS,
     offsets: Sequence[ClockOffset] | None = None,
+    speed: float = 1.0,
 ) -> pd.DataFrame:
     """Find the highest number of sends to one mobile of an app that were accepted within each of some windows.
 
-    No rate limit can be lower. ``windows`` are durations such as "1min"; ``most``, ``skew_ms`` and
-    ``offsets`` are as in ``limits``.
+    No rate limit can be lower. ``windows`` are durations such as "1min"; ``most``, ``skew_ms``,
+    ``offsets`` and ``speed`` are as in ``limits``.
 
     Returns one row per window, in the given order. Columns:
         window_s (float64, s): length of the window.
@@ -172,11 +180,14 @@ def most_accepted(
     widths_s = [parse_width_ns(window) / NS_PER_S for window in windows]
     table = lazy(calls, "return_code", "mobile_key")
     offsets = find_offsets(table) if offsets is None else offsets
-    attempts = collect_attempts(correct_times(table, offsets), most, skew_ms)
+    by_service, origin_ns = at_speed(correct_times(table, offsets), speed)
+    attempts = collect_attempts(by_service, most, skew_ms * speed)
     rows = [_most_accepted(attempts, width_s) for width_s in widths_s]
     found = pd.DataFrame(rows, columns=["most_accepted", "app_key", "reached_at"]).astype(
         {"app_key": "category", "reached_at": "Int64"}
     )
+    if speed != 1:
+        found["reached_at"] = origin_ns + ((found["reached_at"] - origin_ns) / speed).round().astype("Int64")
     found.insert(0, "window_s", pd.Series(widths_s, dtype="float64"))
     return found.astype({"most_accepted": "int64"}).assign(reached_at=to_utc(found["reached_at"]))
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import narwhals as nw
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from toolkit.analysis.calls_table import IS_SEND, IS_SUCCESS, LazyTable, collect, distinct_rows
@@ -127,6 +128,22 @@ class SendAttempts:
 
 def _select(sends: _Sends, chosen: Bools) -> _Sends:
     return type(sends)(*(getattr(sends, column.name)[chosen] for column in fields(sends)))
+
+
+def at_speed(table: LazyTable, speed: float) -> tuple[LazyTable, int]:
+    """Return calls by the clock of a service that ran faster than the records' clock, and the time common to both.
+
+    Args:
+        table: Calls.
+        speed: How many times faster the service's clock ran.
+    """
+    if speed == 1:
+        return table, 0
+    first = collect(table.select(first=nw.col("started_ns").min()))["first"].iloc[0]
+    origin_ns = 0 if pd.isna(first) else int(first)
+    started = ((nw.col("started_ns") - origin_ns) * speed).round().cast(nw.Int64) + origin_ns
+    latency = (nw.col("latency_ns") * speed).round().cast(nw.Int64)
+    return table.with_columns(started_ns=started, latency_ns=latency), origin_ns
 
 
 def collect_attempts(table: LazyTable, most: int, skew_ms: float) -> SendAttempts:

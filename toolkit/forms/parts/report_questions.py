@@ -15,12 +15,12 @@ from toolkit.report.sections import SectionBuilder, billing, changes, rate_limit
 from toolkit.runs.run_folder import read_settings
 from toolkit.settings import load_prices, load_timezone
 
-_COST, _ABUSE = "Cost", "Suspected abuse"
+_COST, _ABUSE, _RATE_LIMITS = "Cost", "Suspected abuse", "Rate limits"
 _BUILDERS: Mapping[str, SectionBuilder] = {
     "What changed": changes.build_changes,
     _COST: billing.build_cost,
     "Errors": reliability.build_errors,
-    "Rate limits": rate_limits.build_rate_limits,
+    _RATE_LIMITS: rate_limits.build_rate_limits,
     _ABUSE: reliability.build_suspects,
 }
 QUESTIONS = (changes.PERIOD, *_BUILDERS)
@@ -36,7 +36,8 @@ def build_answer(question: str, opened: NamedCalls, chosen: CallFilter) -> Itera
     options = ReportOptions(timezone=load_timezone())
     if question in (_COST, _ABUSE):
         options = replace(options, prices=prices_of(opened))
-    return _BUILDERS[question](ReportInputs(chosen.apply(opened.calls), (), options))
+    runs = _runs_of(opened) if question == _RATE_LIMITS else ()
+    return _BUILDERS[question](ReportInputs(chosen.apply(opened.calls), runs, options))
 
 
 def build_comparison(folder: Path, opened: NamedCalls, chosen: CallFilter) -> Iterator[Section]:
@@ -51,5 +52,8 @@ def prices_of(opened: NamedCalls) -> PriceList:
 
     Raises SettingsError for invalid prices, InputError for an invalid run.json.
     """
-    runs = tuple(RunResult(it.name, opened.calls, read_settings(it)) for it in opened.folders)
-    return ReportInputs(opened.calls, runs, ReportOptions(prices=load_prices())).prices
+    return ReportInputs(opened.calls, _runs_of(opened), ReportOptions(prices=load_prices())).prices
+
+
+def _runs_of(opened: NamedCalls) -> tuple[RunResult, ...]:
+    return tuple(RunResult(it.name, opened.calls, read_settings(it)) for it in opened.folders)

@@ -55,7 +55,7 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     if sends.empty:
         return
     clocks = find_offsets(lazy(inputs.calls, "return_code"))
-    most = inputs.local(most_accepted(inputs.calls, offsets=clocks))
+    most = inputs.local(most_accepted(inputs.calls, offsets=clocks, speed=inputs.speed))
     if not most["most_accepted"].any() and (sends["return_code"] == ReturnCode.SUCCESS).fillna(False).any():
         yield Section(_NAME, _TITLE, "Rules can't be inferred: the records don't distinguish mobiles.")
         return
@@ -63,8 +63,10 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     if not (sends["return_code"] == ReturnCode.OUT_OF_FREQ).fillna(False).any():
         yield Section(_NAME, _TITLE, "No send was refused as out of frequency.", [accepted])
         return
-    found = inputs.local(limits(inputs.calls, offsets=clocks))
+    found = inputs.local(limits(inputs.calls, offsets=clocks, speed=inputs.speed))
     note = "The fewest rules that explain which sends were refused as out of frequency and which were accepted."
+    if inputs.speed != 1:
+        note += f" Windows are those of the service's clock, which ran {inputs.speed:g} times as fast."
     parts: list[Part] = [
         table_columns.table("limits", found, _RULES),
         Figure("limits", found, "Windows that fit"),
