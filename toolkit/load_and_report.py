@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,7 @@ from toolkit.load_test.plan.options import LoadOptions, declared
 from toolkit.load_test.plan.target_guard import check_allowed, doubt_of
 from toolkit.runs import run_folder
 from toolkit.runs.check_results import read_check_results
+from toolkit.runs.live_run import LiveRun, hold
 from toolkit.runs.progress import Progress
 from toolkit.settings import Price, Target, load_timezone
 
@@ -95,6 +97,26 @@ class LoadTest:
         run_folder.write_settings(run.folder, self.settings(target))
         run.begin(target)
 
+    def live_run(self, target: Target | None, max_away_s: float | None = None) -> LiveRun:
+        """Return what other processes are told while this process runs the load test.
+
+        Args:
+            target: The target, None for a sandbox of the run's own.
+            max_away_s: The run is stopped if nobody was connected for this time, in seconds; None: it keeps running.
+        """
+        options, price = self.options, self.price
+        return LiveRun.of_this_process(
+            scenario=self.scenario,
+            load=options.load_text(),
+            run_time_s=options.run_time_s if options.run_time_s < math.inf else None,
+            target=target and target.base_url,
+            is_real=options.i_pay_for_this,
+            max_messages=self.cap(),
+            price_per_send=str(price.per_send) if price else None,
+            currency=price.currency if price else None,
+            max_away_s=max_away_s,
+        )
+
     def final_settings(self, target: Target, ended: Ended) -> dict[str, Any]:
         """Return the settings that run.json records of a run that has ended. The target is asked once more."""
         at_end = locust_process.ask_at_end(target, self.options.http())
@@ -147,16 +169,17 @@ def play(
     """
     from toolkit.report.preload_imports import Preload
 
-    with load_test.prepare(folder) as run:
-        load_test.check(target)
-        load_test.begin(run, target)
-        with Preload():
-            for progress in run.follow(_PROGRESS_EVERY_S):
-                if progress.calls:
-                    on_progress(progress)
-        ended = run.wait()
-        settings = load_test.final_settings(target, ended)
-    return conclude(folder, settings)[0].summary
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder, load_test.live_run(target)):
+        with load_test.prepare(folder) as run:
+            load_test.check(target)
+            load_test.begin(run, target)
+            with Preload():
+                for progress in run.follow(_PROGRESS_EVERY_S):
+                    if progress.calls:
+                        on_progress(progress)
+            settings = load_test.final_settings(target, run.wait())
+        return conclude(folder, settings)[0].summary
 
 
 def ending(ended: Ended) -> dict[str, object]:

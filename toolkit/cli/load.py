@@ -24,6 +24,7 @@ from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
 from toolkit.cli.show_result import exit_by, show_capacity, show_result, trial_line
 from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, parse_option, value_type
 from toolkit.runs.exit_codes import ExitCode
+from toolkit.runs.live_run import hold
 from toolkit.runs.remote_storage import check, is_url, join, push
 
 if TYPE_CHECKING:
@@ -141,9 +142,10 @@ def load(
     if is_url(out):
         check(out)
     with _new_folder(out) as folder:
-        settings = _play(load_test, configured, folder)
-        gc.freeze()  # the imports leave many objects that live until the end: no collection needs to visit them
-        result, page = conclude(folder, settings)
+        with hold(folder, load_test.live_run(configured)):
+            settings = _play(load_test, configured, folder)
+            gc.freeze()  # the imports leave many objects that live until the end: no collection needs to visit them
+            result, page = conclude(folder, settings)
         show_result(result, as_json)
         say(f"The report: {_push(folder, out) if is_url(out) else page}")
     for note in settings["notes"]:
@@ -218,8 +220,7 @@ def _play(load_test: LoadTest, configured: Target | None, folder: Path) -> dict[
         else:
             say("No target is configured: starting a sandbox for this run.")
             target = stack.enter_context(sandbox(*options.sandbox_arguments()))
-        load = f"{options.users} users" if options.users else options.stages or f"{options.rate_per_s:g} journeys/s"
-        with_what = f"{load_test.scenario}: {load} for {options.run_time_s:g} s"
+        with_what = f"{load_test.scenario}: {options.load_text()} for {options.run_time_s:g} s"
         say(f"Loading {target.base_url} with {with_what}. Ctrl-C ends it early.")
         load_test.begin(run, target)
         stack.enter_context(Preload())

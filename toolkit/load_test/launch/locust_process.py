@@ -39,6 +39,7 @@ from toolkit.runs import run_folder
 from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts, read_shard_spans
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.generator_state import GeneratorState, read_generator_state
+from toolkit.runs.live_run import LIVE_NAME, STOP_NAME, is_asked_to_stop
 from toolkit.runs.run_folder import ANSWERED, Cause
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def prepare(scenario: str, options: LoadOptions, *, folder: Path, own_options: S
     if options.run_time_s == math.inf:
         raise InputError("missing --duration: a load test must end, e.g. --duration 10s")
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
+    if any(it.name not in (LIVE_NAME, STOP_NAME) for it in folder.iterdir()):
         raise InputError(f"the folder {folder} is not empty: each run needs a new folder")
     return LoadRun([*_command(path, options, folder), "--", *own_options], options, folder.resolve())
 
@@ -287,15 +288,25 @@ class LoadRun:
         """Yield the progress every ``every_s`` seconds until the end, and then once more; see ``poll``."""
         while self._process.poll() is None:
             yield self.poll(on_rows)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(every_s)
+            self.ends_within(every_s)
         yield self.poll(on_rows)
+
+    def ends_within(self, timeout_s: float) -> bool:
+        """Wait for the end, at most for a time in seconds, and return whether the load test has ended.
+
+        It is stopped if another process asked for that; see ``toolkit.runs.live_run``.
+        """
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+        if is_asked_to_stop(self.folder):
+            self.stop()
+        return self._process.poll() is not None
 
     def stop(self, reason: str = "") -> None:
         """Stop the load test: its users finish their calls. Returns when all of its processes have ended.
 
         Args:
-            reason: Name of the signal that interrupted the run, e.g. "SIGTERM".
+            reason: The signal or the supervisor that interrupted the run, e.g. "SIGTERM".
         """
         if self._process.poll() is None:
             self._stopped, self._stop_reason = True, reason

@@ -960,6 +960,14 @@ class LoadOptions(BaseModel):
             if option.variable and is_set[name] and (option.flag or name in self.model_fields_set)
         }
 
+    def load_text(self) -> str:
+        """Return the load in words.
+
+        >>> LoadOptions(rate_per_s=50, duration_s=10).load_text()
+        '50 journeys/s'
+        """
+        return f"{self.users} users" if self.users else self.stages or f"{self.rate_per_s:g} journeys/s"
+
     def settings(self) -> dict[str, object]:
         """Return the options that run.json records, by field name, as JSON values."""
         values = self.model_dump(mode="json") | {

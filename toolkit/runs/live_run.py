@@ -1,0 +1,155 @@
+"""Mark the folder of a run that is going on, and stop the run from another process.
+
+The process that owns a run holds a lock on the folder's ``live.json``. The kernel drops the lock when the process ends,
+however that happens, so no reader has to trust a process id:
+
+    live.json exists and is locked         the run is going on
+    live.json exists and is not locked     its owner was killed; run.json says "incomplete"
+    no live.json                           the run has ended, and its report is written
+
+Each page and notebook that is connected sets the time of ``live.json``. This writes no data, so it works on a full
+disk. The owner notices that the time has changed, and measures by its own monotonic clock since when it has not:
+neither a wrong clock nor a machine that slept makes a run look abandoned. A page or program that wants to end the run
+creates ``stop.txt``; a second one changes nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from toolkit.api.errors import InputError
+from toolkit.atomic_write import replacing
+
+LIVE_NAME, STOP_NAME = "live.json", "stop.txt"
+_MANY_RUNS = 1000  # which are looked at for the live ones among them
+
+
+class LiveRun(BaseModel):
+    """The content of ``live.json``.
+
+    Attributes:
+        pid, host: The process that owns the run.
+        scenario, load: The scenario, and its load in words, e.g. "50/s".
+        run_time_s: Planned duration, None if it is not known.
+        target: Base URL, None for a sandbox of the run's own.
+        is_real: Whether messages may cost money or reach a person.
+        max_messages, price_per_send, currency: The budget and the price, None if there is none.
+        max_away_s: The run is stopped if no page and no notebook was connected for this time; None: it keeps running.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    host: str
+    scenario: str
+    load: str = ""
+    run_time_s: float | None = None
+    target: str | None = None
+    is_real: bool = False
+    max_messages: int | None = None
+    price_per_send: str | None = None
+    currency: str | None = None
+    max_away_s: float | None = None
+
+    @classmethod
+    def of_this_process(cls, **values: object) -> LiveRun:
+        """Return the content for a run that this process owns."""
+        return cls(pid=os.getpid(), host=platform.node(), **values)  # type: ignore[arg-type]
+
+
+@contextmanager
+def hold(folder: Path, run: LiveRun) -> Iterator[None]:
+    """Mark a folder as that of a live run, until the end of the ``with`` block. A folder that is left empty is removed.
+
+    Raises InputError if the folder can't be written to.
+    """
+    path = folder / LIVE_NAME
+    try:
+        with replacing(path) as partial:
+            file = partial.open("w", encoding="utf-8")
+            fcntl.flock(file, fcntl.LOCK_EX)  # before the rename: no reader sees the file without its lock
+            file.write(run.model_dump_json())
+            file.flush()
+    except OSError as problem:
+        raise InputError(f"{folder}: can't write {LIVE_NAME} there ({problem.strerror})") from None
+    with file:
+        try:
+            yield
+        finally:
+            for name in (STOP_NAME, LIVE_NAME):
+                with suppress(OSError):
+                    (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def read_live(folder: Path) -> LiveRun | None:
+    """Return the live run of a folder; None if the run has ended or was killed."""
+    try:
+        with (folder / LIVE_NAME).open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return LiveRun.model_validate_json(file.read())
+    except (OSError, ValidationError):
+        pass
+    return None
+
+
+def was_killed(folder: Path) -> bool:
+    """Return whether the owner of a folder's run ended without a report."""
+    return (folder / LIVE_NAME).exists() and read_live(folder) is None
+
+
+def find_live(out: Path) -> dict[Path, LiveRun]:
+    """Return the live runs among the latest 1,000 folders of ``out``, latest first."""
+    folders = sorted((it.parent for it in out.glob(f"*/{LIVE_NAME}")), reverse=True)[:_MANY_RUNS]
+    return {it: live for it in folders if (live := read_live(it))}
+
+
+def ask_to_stop(folder: Path) -> None:
+    """Ask the owner of a folder's run to end it early, with its report."""
+    (folder / STOP_NAME).touch()
+
+
+def is_asked_to_stop(folder: Path) -> bool:
+    """Return whether somebody asked to end the run."""
+    return (folder / STOP_NAME).exists()
+
+
+def show_connected(folder: Path) -> None:
+    """Tell the owner of a folder's run that a page or a notebook is connected."""
+    with suppress(OSError):  # it has just ended
+        os.utime(folder / LIVE_NAME)
+
+
+class Attendance:
+    """Measures how long no page and no notebook was connected to a run.
+
+    Args:
+        folder: The folder of a live run.
+        now_s: A monotonic clock, which stands still while the machine sleeps.
+    """
+
+    def __init__(self, folder: Path, now_s: float) -> None:
+        self._path = folder / LIVE_NAME
+        self._seen_s, self._seen_ns = now_s, self._read()
+
+    def away_s(self, now_s: float) -> float:
+        """Return the time in seconds since somebody was connected."""
+        if (found := self._read()) != self._seen_ns:
+            self._seen_s, self._seen_ns = now_s, found
+        return now_s - self._seen_s
+
+    def _read(self) -> int:
+        try:
+            return self._path.stat().st_mtime_ns
+        except OSError:
+            return 0
