@@ -149,8 +149,10 @@ def main() -> None:
     order: Order = pickle.load(sys.stdin.buffer)
     try:
         run(order, signals)
-    except (ToolkitError, OSError) as problem:
+    except ToolkitError as problem:
         raise SystemExit(str(problem)) from None
+    except OSError as problem:  # e.g. a full disk
+        raise SystemExit(f"the run {order.folder} is incomplete: {problem}") from None
 
 
 if __name__ == "__main__":

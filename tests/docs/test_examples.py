@@ -22,6 +22,7 @@ from support.service import Running, running, smscode
 from toolkit import Client
 from toolkit.api.return_codes import ReturnCode
 from toolkit.cli import app
+from toolkit.runs.live_run import LiveRun, hold, is_asked_to_stop
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS.parent / "README.md", DOCS / "tutorial.md", *DOCS.glob("guides/*.md"), *DOCS.glob("concepts/*.md")]
@@ -110,8 +111,21 @@ def test_the_reads_of_the_analysis_pages_run(tmp_path: Path, monkeypatch: pytest
     assert len(names["calls"]) > 0  # type: ignore[arg-type]
 
 
+def test_the_runs_of_the_notebook_guide_are_listed_and_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs/20270115T080000Z")
+    folder.mkdir(parents=True)
+    (_, block) = blocks(DOCS / "guides/notebooks.md", "python")
+    shown = io.StringIO()
+    with hold(folder, LiveRun.of_this_process(scenario="soak", load="50 journeys/s")):
+        with contextlib.redirect_stdout(shown):
+            exec(compile(block, "notebooks.md", "exec"), {})
+        assert is_asked_to_stop(folder)
+    assert shown.getvalue() == f"{folder} soak 50 journeys/s\n"
+
+
 def test_the_form_of_the_notebook_guide_is_shown() -> None:
-    (block,) = blocks(DOCS / "guides/notebooks.md", "python")
+    (block, _) = blocks(DOCS / "guides/notebooks.md", "python")
     names: dict[str, object] = {}
     exec(compile(block.replace("\nCallForm()", "\nform = CallForm()"), "notebooks.md", "exec"), names)
     names["form"].close()  # type: ignore[attr-defined]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import queue
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,8 @@ from toolkit.forms.parts.report_questions import QUESTIONS
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 from toolkit.records.parquet import write_parquet
 from toolkit.report.sections.changes import PERIOD
+from toolkit.runs.live_run import LiveRun, hold
+from toolkit.runs.run_folder import write_settings
 
 START_S = 1_800_000_000
 RECORDS = RecordBuilder.of("run", "host", "key", "secret")
@@ -291,7 +295,7 @@ def test_runs_are_compared(tmp_path: Path) -> None:
     picker.wait()
     for what in ("<h3>Comparison</h3>", "Before: quiet", "50009 out of freq", "<td>differs</td>", "<svg"):
         assert what in against.shown.html
-    press(picker.refresh)
+    picker.list_runs()
     assert against.choice.value == Path("runs/quiet")
     picker.view.endpoint.value = Endpoint.VERIFY
     picker.wait()
@@ -301,6 +305,20 @@ def test_runs_are_compared(tmp_path: Path) -> None:
     picker.wait()
     assert "damaged" in against.status.html
     assert against.shown.html == ""
+
+
+def test_a_run_that_begins_ends_or_is_killed_is_listed_by_itself(tmp_path: Path) -> None:
+    picker, folder = RunPicker(tmp_path), tmp_path / "20270115T080000Z"
+    labels: queue.Queue[list[str]] = queue.Queue()
+    picker.runs.observe(lambda change: labels.put([label for label, _ in change["new"]]), "options")
+    folder.mkdir()
+    with hold(folder, LiveRun.of_this_process(scenario="throughput")):
+        assert labels.get(timeout=240) == ["20270115T080000Z   throughput, running"]
+        write_parquet(outage.records(), folder / "calls.parquet")
+        write_settings(folder, {"scenario": "throughput"})
+    assert labels.get(timeout=240) == ["20270115T080000Z   throughput, incomplete"]
+    (folder / "run.json").write_text(json.dumps({"calls": 1234, "settings": {"scenario": "throughput"}}))
+    assert labels.get(timeout=240) == ["20270115T080000Z   throughput, 1,234 calls"]
 
 
 def test_only_a_question_loads_what_draws_its_pictures() -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -31,6 +33,8 @@ from support.pages import (
 )
 from support.processes import wait_gone
 
+from toolkit.runs.live_run import find_live
+
 KERNEL = "ipykernel_launcher"
 TABS = ("Calls", "Load", "Capacity", "Limits", "Probe", "What if", "Runs")
 
@@ -39,11 +43,13 @@ Served = tuple[subprocess.Popen[str], str]
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
+def serving(folder: Path, **options: Any) -> Iterator[Served]:
     """Run the console in a folder, and give its process and its URL."""
     command = [sys.executable, "-m", "toolkit", "console", "--port", "0", "--no-browser"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SMSCODE_")}
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, **options
+    ) as process:
         try:
             assert process.stdout
             yield process, process.stdout.readline().strip()
@@ -53,7 +59,8 @@ def serving(folder: Path) -> Iterator[Served]:
 
 def children(process: subprocess.Popen[str], word: str) -> list[psutil.Process]:
     """Return the processes below the console that have a word in their command line."""
-    return [it for it in psutil.Process(process.pid).children(recursive=True) if word in it.cmdline()]
+    below = psutil.Process(process.pid).children(recursive=True)
+    return [it for it in below if it.status() != psutil.STATUS_ZOMBIE and word in it.cmdline()]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +95,22 @@ def tab(it: Watched, name: str) -> Locator:
     """Open a tab and return its form."""
     it.page.get_by_role("tab", name=name).click()
     return it.page.get_by_role("tabpanel", name=name)
+
+
+def banner(it: Watched) -> Locator:
+    return it.page.locator(".sms-banner")
+
+
+def start_long_run(it: Watched) -> Locator:
+    """Start a load test of ten minutes, and return its form once it has drawn something."""
+    form = tab(it, "Load")
+    form.get_by_label("Users", exact=True).fill("1")
+    form.get_by_label("Duration").fill("10m")
+    form.get_by_role("button", name="Start").click()
+    expect(form.get_by_role("button", name="Start")).to_be_disabled()
+    expect(form.locator("table")).to_contain_text("running")
+    expect(form.locator(".sms-busy")).to_contain_text("Loading")
+    return form
 
 
 def test_a_code_is_sent_read_and_verified(it: Watched) -> None:
@@ -178,7 +201,7 @@ def test_a_load_test_is_seen_to_move_and_is_stopped(it: Watched, console: Served
     assert children(console[0], "toolkit.load_test.generator")
     form.get_by_role("button", name="Stop").click()
     expect(form.locator(".sms-verdicts li")).to_have_count(3)  # two, and the default on failed calls
-    expect(form.locator("table tbody tr")).to_contain_text("throughput")
+    expect(form.locator("table tbody tr", has_text="throughput")).to_contain_text("of 3 passed")
     assert not children(console[0], "toolkit.load_test.generator")
     keep(it.page, "load")
 
@@ -201,7 +224,6 @@ def open_run(form: Locator, scenario: str) -> None:
 
 def test_a_run_is_opened_narrowed_by_dragging_and_downloaded(it: Watched) -> None:
     form = tab(it, "Runs")
-    form.get_by_role("button", name="Refresh").click()
     open_run(form, "throughput")
     calls = form.locator(".sms-view .sms-figure").first
     whole = calls.inner_text()
@@ -288,13 +310,6 @@ def test_a_page_gets_the_kernel_that_has_imported_the_forms(it: Watched, console
     assert kernel_of(it, console[0]) == spare[0]
 
 
-def test_the_console_asked_no_other_host_and_broke_no_script(it: Watched) -> None:
-    assert len(it.asked) > 20
-    assert it.strangers() == []
-    assert it.errors == []
-    assert sum(address.startswith("ws:") for address in it.asked) <= 3  # one for each time that the page was loaded
-
-
 def test_the_address_has_no_token_and_back_returns_to_the_tab_before(it: Watched, console: Served) -> None:
     page, address = it.page, console[1].partition("?")[0]
     tab(it, "Calls")
@@ -329,15 +344,112 @@ def test_without_the_token_there_is_a_page_that_asks_for_it(
         assert (it.strangers(), it.errors) == ([], [])
 
 
-def test_ctrl_c_ends_it_and_all_that_it_started(folder: Path, browser: Browser) -> None:
-    with serving(folder) as (process, url), watched(browser) as it:
+def test_the_page_says_when_its_connection_is_cut_and_goes_on_once_it_is_back(it: Watched) -> None:
+    form = tab(it, "Load")
+    layout = form.bounding_box()
+    it.page.context.set_offline(True)
+    expect(banner(it)).to_contain_text("No connection to the console")
+    expect(form.locator(".sms-form")).to_have_attribute("inert", "")
+    assert form.bounding_box() == layout
+    keep(it.page, "no-connection")
+    it.page.context.set_offline(False)
+    expect(banner(it)).to_have_count(0)
+    expect(form.locator(".sms-form")).not_to_have_attribute("inert", "")
+
+
+def test_a_page_whose_kernel_was_killed_says_so_and_a_new_one_shows_the_run_that_goes_on(
+    it: Watched, console: Served, folder: Path, axe: Path
+) -> None:
+    form = start_long_run(it)
+    (run,) = find_live(folder / "runs")
+    kernel_of(it, console[0]).kill()
+    expect(banner(it)).to_contain_text("process of this page has ended")
+    expect(form.locator(".sms-form")).to_have_attribute("inert", "")
+    expect(it.page.locator(".jupyter-widgets-disconnected")).to_have_count(0)
+    assert violations(it.page, axe, ".sms-banner") == []
+    keep(it.page, "no-kernel")
+    banner(it).get_by_role("button", name="Load the page again").click()
+    form = tab(it, "Load")
+    expect(form.locator(".sms-chart canvas").first).to_be_attached()
+    expect(banner(it)).to_have_count(0)
+    expect(form.locator("table")).to_contain_text("running")
+    assert set(find_live(folder / "runs")) == {run}
+
+
+def test_leaving_the_page_asks_first_and_staying_keeps_its_kernel(it: Watched, console: Served) -> None:
+    form = tab(it, "Load")
+    expect(form.locator(".sms-chart canvas").first).to_be_attached()
+    before = kernel_of(it, console[0])
+    it.page.get_by_role("tab", name="Load").click()  # a browser asks for a page only if it was used
+    with it.page.expect_event("dialog") as asked:
+        it.page.once("dialog", lambda dialog: dialog.dismiss())
+        it.page.evaluate("() => void setTimeout(() => location.reload())")
+    assert asked.value.type == "beforeunload"
+    facts = form.locator(".sms-facts")
+    before_s = facts.inner_text()
+    expect(facts).not_to_have_text(before_s, use_inner_text=True)
+    assert kernel_of(it, console[0]) == before
+
+
+def test_a_second_browser_shows_the_run_and_stops_it(it: Watched, console: Served, browser: Browser) -> None:
+    with watched(browser) as other:
+        other.page.goto(console[1])
+        other.page.locator("body.ready").wait_for()
+        form = tab(other, "Load")
+        expect(form.locator(".sms-chart canvas").first).to_be_attached()
+        form.get_by_role("button", name="Stop").click()
+        expect(tab(it, "Load").locator(".sms-verdicts li")).to_have_count(3)
+        expect(form.locator(".sms-verdicts li")).to_have_count(3)
+
+
+def test_a_run_is_listed_everywhere_and_its_files_open_without_the_token(it: Watched, folder: Path) -> None:
+    name = max(it.name for it in (folder / "runs").iterdir() if "throughput" in (it / "run.json").read_text())
+    runs = tab(it, "Runs").get_by_label("Runs")
+    expect(runs.locator("option", has_text=name)).to_contain_text("calls")  # without a look
+    row = tab(it, "Load").locator("tbody tr", has_text=name)
+    with it.page.expect_popup() as popup:
+        row.get_by_role("link", name=f"Report of {name}").click()
+    expect(popup.value.locator("body")).to_contain_text(name)
+    assert "token" not in popup.value.url
+    popup.value.close()
+    for label in ("CSV", "Parquet"):
+        with it.page.expect_download() as download:
+            row.get_by_role("link", name=f"{label} of {name}").click()
+        assert download.value.path().stat().st_size > 1000
+        assert "token" not in download.value.url
+
+
+def test_a_file_of_a_run_is_refused_without_the_cookie_and_outside_of_a_run(it: Watched, console: Served) -> None:
+    base = console[1].partition("?")[0]
+    with urlopen(f"{base}runs-of/runs/20270115T080000Z/report.html") as answer:
+        assert "/login" in answer.url
+    for path in ("runs/20270115T080000Z/run.json", "..%2Freport.html", "%2Fetc%2Freport.html"):
+        assert it.page.request.get(f"{base}runs-of/{path}").status == 404
+
+
+def test_the_console_asked_no_other_host_and_broke_no_script(it: Watched) -> None:
+    assert len(it.asked) > 20
+    assert it.strangers() == []
+    assert it.errors == []
+    # One for each time that the page was loaded, and one after the connection was cut.
+    assert sum(address.startswith("ws:") for address in it.asked) <= 5
+
+
+def test_ctrl_c_ends_it_and_all_that_it_started_but_the_load_test(folder: Path, browser: Browser) -> None:
+    with serving(folder, stderr=subprocess.PIPE) as (process, url), watched(browser) as it:
         it.page.goto(url)
         it.page.locator("body.ready").wait_for()
-        form = tab(it, "Load")
-        form.get_by_role("button", name="Start").click()
-        expect(form.locator(".sms-chart canvas").first).to_be_attached()
-        started = psutil.Process(process.pid).children(recursive=True)
-        assert len(started) >= 3  # a kernel, its sandbox, its load test
+        start_long_run(it)
+        ((run, live),) = find_live(folder / "runs").items()
+        loading = psutil.Process(live.pid)
+        kept = {loading, *loading.children(recursive=True)}
+        started = set(psutil.Process(process.pid).children(recursive=True)) - kept
         process.send_signal(signal.SIGINT)
         assert process.wait(240) == 0
-        wait_gone(started)
+        expect(banner(it)).to_contain_text("No connection to the console")
+        wait_gone(list(started))
+        assert process.stderr
+        assert f"runs/{run.name} goes on to its end" in process.stderr.read()
+        loading.terminate()
+        wait_gone(list(kept))
+    assert (run / "report.html").exists()

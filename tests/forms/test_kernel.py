@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from nbclient import NotebookClient
 from support.processes import of_run, wait_gone
 from traitlets.config import Config
 
+from toolkit.runs.live_run import read_live
+
 pytestmark = pytest.mark.filterwarnings("default")  # what the kernel's own libraries deprecate is not ours
 MOBILE = "13800138006"
 BEGIN = """
@@ -23,6 +27,19 @@ from toolkit.forms import LoadForm
 form = LoadForm(out={out!r})
 form.order.duration.value, form.order.hard.value = "10m", "1"
 form.start.click()
+"""
+
+STOP = """
+import sys
+import threading
+from toolkit.forms import LoadForm
+
+form, drawn = LoadForm(out=sys.argv[1]), threading.Event()
+form.chart.observe(lambda change: drawn.set(), "spec")
+drawn.wait(240)
+form.stop_run()
+form.wait(240)
+print(form.runs[0].folder, form.runs[0].summary["settings"]["ended"])
 """
 
 
@@ -63,11 +80,17 @@ def test_interrupting_an_idle_kernel_ends_its_load_test_and_keeps_what_ran(tmp_p
     assert json.loads(run.read_text())["settings"]["ended"] == "interrupted"
 
 
-def test_nothing_outlives_a_kernel_that_is_killed(tmp_path: Path) -> None:
+def test_a_run_goes_on_without_its_kernel_and_is_stopped_from_another_form(tmp_path: Path) -> None:
     with loading(tmp_path) as (manager, started):
-        assert len(started) >= 3  # a sandbox, a load test, and what waits for an interrupt
+        (folder,) = (tmp_path / "runs").iterdir()
+        live = read_live(folder)
+        assert live
         manager.shutdown_kernel(now=True)
+        assert psutil.pid_exists(live.pid)
+        stop = [sys.executable, "-c", STOP, str(tmp_path / "runs")]  # as another notebook does
+        assert subprocess.run(stop, capture_output=True, text=True, check=True).stdout == f"{folder} interrupted\n"
         wait_gone(started)
+    assert (folder / "report.html").exists()
 
 
 SAVED = """

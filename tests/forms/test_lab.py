@@ -75,15 +75,16 @@ def it(lab: str, browser: Browser) -> Iterator[Watched]:
         yield page
 
 
-def show_form(page: Page) -> None:
+def show_form(page: Page, again: bool = False) -> None:
     """Run the cell. JupyterLab loses the keys, or the widget, if its commands or its extensions are not ready yet."""
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
     until = time.monotonic() + 240
-    while not page.locator(".sms-form").is_visible():
+    form = page.locator(".sms-form:not([inert])" if again else ".sms-form")
+    while not form.is_visible():
         assert time.monotonic() < until, page.locator(".jp-Cell").first.inner_text()
         page.locator(".jp-CodeCell .cm-content").first.press("Shift+Enter")
         with suppress(TimeoutError):
-            page.locator(".sms-form").wait_for(timeout=30_000)
+            form.wait_for(timeout=30_000)
 
 
 @pytest.fixture
@@ -124,6 +125,21 @@ def test_a_page_that_is_loaded_again_shows_the_same_form(it: Watched, form: Loca
     expect(form.get_by_label("Mobile")).to_have_value(MOBILE)
     form.get_by_role("button", name="Verify").click()
     expect_answer(form, 50012, "verified code")
+
+
+def test_a_form_whose_kernel_was_restarted_says_to_run_the_cell_again(it: Watched, form: Locator, lab: str) -> None:
+    base, token = lab.partition("/lab?token=")[::2]
+    headers = {"Authorization": f"token {token}"}
+    [kernel] = it.page.request.get(f"{base}/api/kernels", headers=headers).json()
+    it.page.request.post(f"{base}/api/kernels/{kernel['id']}/restart", headers=headers)
+    banner = it.page.locator(".sms-banner")
+    expect(banner).to_contain_text("run the cell again")
+    expect(form).to_have_attribute("inert", "")
+    keep(it.page, "lab-restarted")
+    show_form(it.page, again=True)
+    expect(banner).to_have_count(0)
+    form.get_by_role("button", name="Send code").click()
+    expect(form.get_by_label("Mobile")).to_have_attribute("aria-invalid", "true")  # the kernel has looked at it
 
 
 def test_the_notebook_that_was_saved_holds_no_mobile_and_no_secret(it: Watched, folder: Path) -> None:

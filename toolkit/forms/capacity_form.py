@@ -16,7 +16,7 @@ from toolkit.forms.inputs.load_options import RATE, USERS, check_field, option_f
 from toolkit.forms.inputs.target_chooser import TargetChooser
 from toolkit.forms.parts import capacity_chart
 from toolkit.forms.parts.background_task import BackgroundTask
-from toolkit.forms.parts.load_result import question_html, runs_html
+from toolkit.forms.parts.load_result import question_html
 from toolkit.forms.parts.running_load_tests import LoadTestRunner
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.chart import Chart
@@ -24,7 +24,7 @@ from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.forms.widgets.templates import render
 from toolkit.load_and_report import LONG_TRIAL, LoadTest, new_folder
-from toolkit.load_test.launch.locust_process import Ended, LoadRun
+from toolkit.load_test.launch.locust_process import Ended
 from toolkit.load_test.launch.scenarios import scenarios
 from toolkit.load_test.plan.capacity_search import NextTrial
 from toolkit.load_test.plan.expectations import check_limit
@@ -70,7 +70,7 @@ class CapacityForm:
         self._result = HtmlPanel(render("no_capacity"), live=True)
         self.chart, self._trials = Chart(), HtmlPanel()
         self._work = BackgroundTask(self._show_busy, self._show_problem)
-        self._running = LoadTestRunner(self._work, self._result, HtmlPanel(runs_html([])))
+        self._running = LoadTestRunner(self._work, self._result)
         self.pace.observe(lambda _: self._choose_load(), "value")
         self.start.on_click(lambda _: self.begin())
         self.stop.on_click(lambda _: self.stop_search())
@@ -180,7 +180,7 @@ class CapacityForm:
         def play(load_test: LoadTest, target: Target, run: Path) -> Ended:
             return self._running.play(load_test, target, run, show)
 
-        def show(run: LoadRun, progress: Progress) -> None:
+        def show(progress: Progress) -> None:
             if not self._running.is_stopped:
                 self._progress.html = render("busy", text=f"{why}, {progress.elapsed_s:.0f} s")
 

@@ -1,12 +1,16 @@
 """Serve the forms as a web page on this machine, protected by a token. The page loads nothing from other hosts.
 
-Voilà runs a notebook for each open page. When the page is closed, Voilà ends the notebook's kernel, and with it the
-sandbox and load tests that the forms started.
+Voilà runs a notebook for each open page. When the page is closed, the notebook's kernel is ended, and with it the
+sandbox that the forms started. Load tests go on: each runs in a process of its own, see ``toolkit.detached_run``.
+
+A kernel that was killed is not started again: it would know nothing of the page's widgets. The page notices within
+seconds and offers to load itself again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import secrets
@@ -21,17 +25,29 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_core.utils import run_sync
+from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.ioloop import IOLoop
-from tornado.web import HTTPError
+from tornado.web import HTTPError, authenticated
 from traitlets.config import Config
 
-from toolkit.api.errors import RunError
+from toolkit import number_format
+from toolkit.api.errors import InputError, RunError
+from toolkit.forms.parts.jupyter_server import CONSOLE_VARIABLE
+from toolkit.runs.live_run import find_live
 
 HOST, PORT = "127.0.0.1", 8866
 _PAGE = Path(str(files("toolkit.forms"))) / "page"
 _PING_MS = 30_000
 _SILENT_MS = 3 * _PING_MS  # the first ping is sent after _PING_MS, so the timeout has to be at least twice that
+_RUNS_URL = "/runs-of/"
+_MEDIA_TYPES = {
+    "report.html": "text/html; charset=utf-8",
+    "calls.parquet": "application/vnd.apache.parquet",
+    "calls.csv": "text/csv; charset=utf-8",
+}
+_SOURCES = {"calls.csv": "calls.parquet"}
+_REPORT_POLICY = "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 _GONE_S = 600  # a kernel ends after this time without its page, e.g. when a laptop was closed
 _NEXT_SPARE_S = 5.0  # until the page has opened, whose browser needs the processor
 
@@ -82,8 +98,66 @@ class Kernels(AsyncMappingKernelManager):
             await super().cull_kernel_if_idle(kernel_id)  # type: ignore[no-untyped-call]
 
 
-def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_browser: bool = False) -> None:
-    """Serve the console until it is interrupted. ``announce`` gets its URL with the token. Raises RunError."""
+class RunFile(JupyterHandler):
+    """Serves the report and the calls of a run in the folder where the console was started.
+
+    The browser sends the console's cookie, so an address needs no token. A report runs no script; its page may not do
+    anything in the console's name.
+    """
+
+    def set_default_headers(self) -> None:
+        """Set the headers of every response."""
+        super().set_default_headers()
+        self.set_header("Content-Security-Policy", _REPORT_POLICY)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Cache-Control", "no-store")
+
+    @authenticated
+    async def get(self, path: str) -> None:
+        """Send a file."""
+        file = Path.cwd() / path
+        media_type = _MEDIA_TYPES.get(file.name, "")
+        inside = file.resolve().is_relative_to(Path.cwd().resolve())
+        if not media_type or not inside or not (file.parent / _SOURCES.get(file.name, file.name)).is_file():
+            raise HTTPError(404)
+        try:
+            content = await IOLoop.current().run_in_executor(None, _read_file, file)
+        except (InputError, OSError) as problem:
+            raise HTTPError(404, reason="can't be read") from problem
+        self.set_header("Content-Type", media_type)
+        if file.name != "report.html":
+            self.set_header("Content-Disposition", f'attachment; filename="{file.parent.name}.{file.suffix[1:]}"')
+        await self.finish(content)
+
+
+def _read_file(file: Path) -> bytes:
+    """Return the content of a file of a run. The CSV file is made of the run's calls."""
+    if file.suffix != ".csv":
+        return file.read_bytes()
+    from toolkit.analysis import read
+    from toolkit.forms.parts.call_filter import to_csv
+
+    return to_csv(read(file.parent))
+
+
+def serve(
+    port: int = PORT,
+    announce: Callable[[str], object] = print,
+    opens_browser: bool = False,
+    tell: Callable[[str], object] = print,
+) -> None:
+    """Serve the console until it is interrupted.
+
+    Args:
+        port: TCP port on loopback; 0 takes a free one.
+        announce: Called with its URL, which contains the token.
+        opens_browser: Whether to open it in a browser.
+        tell: Called at the end with a sentence for each load test that goes on.
+
+    Raises:
+        RunError: The port is in use.
+    """
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(_PAGE), os.environ.get("JUPYTER_PATH")]))
     from voila.app import Voila
 
@@ -102,6 +176,9 @@ def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_bro
             if opens_browser:
                 webbrowser.open(url)
 
+        def init_handlers(self) -> list[Any]:
+            return [(f"{_RUNS_URL}(.+)", RunFile), *super().init_handlers()]
+
         def stop(self) -> None:
             for kernel_id in self.kernel_manager.list_kernel_ids():
                 with suppress(HTTPError):  # the page was closed at the same time
@@ -109,9 +186,17 @@ def serve(port: int = PORT, announce: Callable[[str], object] = print, opens_bro
             shutil.rmtree(self.connection_dir, ignore_errors=True)
 
     logging.getLogger("tornado.general").setLevel(logging.ERROR)  # it takes jupyter_server's ping times for seconds
-    app = Console(config=_config(_find_port(port)))
+    port, token = _find_port(port), secrets.token_urlsafe(24)
+    about = {"url": f"http://{HOST}:{port}/", "token": token, "root": os.getcwd(), "runs_url": _RUNS_URL}
+    os.environ[CONSOLE_VARIABLE] = json.dumps(about)  # for the kernels
+    app = Console(config=_config(port, token))
     app.initialize([str(_PAGE / "console.ipynb")])
     app.start()
+    for folder, live in find_live(Path("runs")).items():
+        away = (
+            f" or until no page was connected for {number_format.duration(live.max_away_s)}" if live.max_away_s else ""
+        )
+        tell(f"{folder} goes on to its end{away}. To stop it with its report: kill {live.pid}")
 
 
 def _find_port(port: int) -> int:
@@ -133,14 +218,14 @@ def _add_version(page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
     return page_config | {"toolkitVersion": version("sms-code-toolkit")}
 
 
-def _config(port: int) -> Config:
+def _config(port: int, token: str) -> Config:
     return Config(
         {
             "Voila": {
                 "ip": HOST,
                 "port": port,
                 "port_retries": 0,
-                "token": secrets.token_urlsafe(24),
+                "token": token,
                 "open_browser": True,  # makes Voilà call launch_browser
                 "root_dir": str(_PAGE),
                 "log_level": "ERROR",
@@ -156,6 +241,7 @@ def _config(port: int) -> Config:
                 "page_config_hook": _add_version,
             },
             "Kernels": {"cull_idle_timeout": _GONE_S, "cull_interval": 60, "cull_connected": False},
+            "AsyncIOLoopKernelRestarter": {"restart_limit": 0, "time_to_dead": 1.0},
             # Sockets in a private folder: other users of the machine could connect to TCP ports.
             "KernelManager": {"transport": "ipc"},
             "NotebookNotary": {"db_file": ":memory:", "secret": secrets.token_bytes(32)},

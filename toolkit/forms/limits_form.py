@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,26 @@ from toolkit.analysis.browser_charts import Axis, BrowserChart
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
+from toolkit.detached_run import Order
 from toolkit.forms.inputs.target_chooser import parse_speed
 from toolkit.forms.parts import send_timeline
 from toolkit.forms.parts.background_task import BackgroundTask
-from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules
+from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules, speed_of
+from toolkit.forms.parts.jupyter_server import find_server
 from toolkit.forms.parts.load_result import runs_html
 from toolkit.forms.parts.running_load_tests import LoadTestRunner
+from toolkit.forms.parts.runs_folder import RunEntry, RunsWatcher
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.leave_guard import LeaveGuard
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import LoadTest, new_folder
-from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.plan.options import LoadOptions
+from toolkit.runs.live_run import LiveRun, read_live
 from toolkit.runs.progress import Progress
+from toolkit.runs.run_folder import read_settings
 
 SCENARIO = "frequency_limits"
 PROVE, FIND = "prove", "find"
@@ -52,14 +58,16 @@ class LimitsForm:
         self._progress, self._result = HtmlPanel(live=True), HtmlPanel(render("no_proof"), live=True)
         self.chart, self._caption = Chart(), HtmlPanel()
         self._history = HtmlPanel(runs_html([]))
+        self._guard = LeaveGuard()
         self._work = BackgroundTask(self._show_busy, self._show_problem)
-        self._running = LoadTestRunner(self._work, self._result, self._history)
+        self._running = LoadTestRunner(self._work, self._result)
         self.runs = self._running.runs
         self.mode.observe(lambda _: self._enable(), "value")
         self.start.on_click(lambda _: self.begin())
         self.stop.on_click(lambda _: self.stop_run())
         self.widget = self._lay_out()
         self._enable()
+        self._watcher = RunsWatcher(self._out, self._show_runs)
 
     def begin(self) -> None:
         """Check the fields, and start in the chosen mode."""
@@ -84,7 +92,8 @@ class LimitsForm:
         self._running.wait(timeout_s, self.stop_run)
 
     def close(self) -> None:
-        """End the run."""
+        """End the run that the form shows."""
+        self._watcher.close()
         self._running.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
@@ -98,7 +107,7 @@ class LimitsForm:
         options = card("Rules", self.mode, self._rule_fields, self.log, actions(self.start, self.stop))
         found = card("Result", self._progress, self._result)
         picture = card("Sends over time", self._caption, self.chart)
-        return form(columns(options, found), picture, card("Runs", self._history), name="sms-limits")
+        return form(columns(options, found), picture, card("Runs", self._history, self._guard), name="sms-limits")
 
     def _read(self) -> LoadTest | None:
         rules, speed = self.rules.read(_read_rules), self.speed.read(parse_speed)
@@ -111,25 +120,43 @@ class LimitsForm:
     # These methods run in a thread.
 
     def _prove(self, load_test: LoadTest) -> None:
-        self._result.html, self._caption.html, self.chart.spec = "", "", {}
-        with sandbox(*load_test.options.sandbox_arguments()) as target:
-            folder = new_folder(self._out)
-            ended = self._running.play(load_test, target, folder, lambda _, progress: self._show(load_test, progress))
-        self._progress.html = render("busy", text="Writing the report …")
-        self._running.keep(load_test, target, folder, ended)
-        self._draw(read(folder), load_test.options.expectations().rules, load_test.options.speed)
+        self._clear()
+        order = Order(load_test, new_folder(self._out))
+        self._running.start(order, self._show)
+        self._draw_run(order.folder)
 
-    def _show(self, load_test: LoadTest, progress: Progress) -> None:
-        said = (
-            f"Sending at the boundaries of each window: {progress.elapsed_s:.0f} of {load_test.options.duration_s:g} s"
-        )
+    def _attach(self, folder: Path) -> None:
+        self._clear()
+        self._running.follow(folder, self._show)
+        self._draw_run(folder)
+
+    def _clear(self) -> None:
+        self._result.html, self._caption.html, self.chart.spec = "", "", {}
+
+    def _show(self, run: LiveRun, progress: Progress) -> None:
+        self._guard.asks = run.max_away_s is not None
+        planned_s = run.run_time_s or progress.elapsed_s
+        said = f"Sending at the boundaries of each window: {min(progress.elapsed_s, planned_s):.0f} of {planned_s:g} s"
         self._progress.html = render("busy", text=f"{said}, {progress.calls:,} sends")
+
+    def _draw_run(self, folder: Path) -> None:
+        rules: Any = read_settings(folder).get("rules") or ()
+        self._draw(read(folder), parse_rules(" ".join(rules)), speed_of([folder]))
+
+    def _show_runs(self, runs: Sequence[RunEntry]) -> None:
+        """List the runs, and show the latest test of rules that is going on, unless the form shows another."""
+        tests = [it for it in runs if it.scenario == SCENARIO]
+        self._history.html = runs_html(tests, find_server())
+        live = next((it.folder for it in tests if it.live), None)
+        if live and live != self._running.folder and read_live(live):
+            self._running.begin(lambda: self._attach(live))
 
     def _find_in(self, log: str) -> None:
         calls = read(log)
-        found = limits(calls)
+        speed = speed_of([Path(log)])
+        found = limits(calls, speed=speed)
         self._result.html = render("inferred", rows=list(inferred_rows(found)))
-        self._draw(calls, inferred_rules(found), 1.0)
+        self._draw(calls, inferred_rules(found), speed)
 
     def _draw(self, calls: Calls, rules: tuple[Rule, ...], speed: float) -> None:
         drawn = send_timeline.lanes(calls, rules, speed)
@@ -141,6 +168,9 @@ class LimitsForm:
 
     def _show_busy(self, is_busy: bool) -> None:
         self._progress.html = render("busy", text="Starting …") if is_busy else ""
+        self._guard.asks = False
+        if not is_busy:
+            self._watcher.look_now()  # there may be another run that is going on
         self._enable()
 
     def _show_problem(self, problem: str) -> None:

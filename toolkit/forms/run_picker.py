@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +13,13 @@ from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
 from toolkit.forms.calls_view import ReportView
 from toolkit.forms.parts.background_task import BackgroundTask
+from toolkit.forms.parts.runs_folder import RunEntry, RunsFolder, RunsWatcher
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
-from toolkit.report.inputs import is_run
-from toolkit.runs.run_folder import SUMMARY_NAME
 
 _MIN_ROWS, _MAX_ROWS = 2, 8
-
-
-@dataclass(frozen=True, slots=True)
-class RunOption:
-    """A run's folder, and its label: name, scenario and number of calls."""
-
-    folder: Path
-    label: str
-
-
-def find_runs(out: Path) -> list[RunOption]:
-    """Return the runs in a folder, latest first."""
-    folders = [it for it in sorted(out.glob("*/"), reverse=True) if is_run(it)]
-    return [RunOption(it, _label(it)) for it in folders]
 
 
 def read_runs(folders: Sequence[Path], since: str, until: str, timezone: str) -> Calls:
@@ -51,37 +34,45 @@ class RunPicker:
 
     def __init__(self, out: str | Path = "runs") -> None:
         self.view = ReportView()
-        self.out = TextField("Folder", str(out), help="Contains a folder for each run. Press Enter to refresh.")
+        self.out = TextField("Folder", str(out), help="Contains a folder for each run. Press Enter to list them.")
         self.since = TextField(
             f"From ({self.view.timezone})", hint="2026-11-01T14:05", help="Leave empty for complete runs."
         )
         self.until = TextField(f"Until ({self.view.timezone})", hint="2026-11-01T15:00")
         self.runs = widgets.SelectMultiple(description="Runs", rows=_MIN_ROWS)
         self.open = widgets.Button(description="Open", button_style="primary")
-        self.refresh = widgets.Button(description="Refresh")
         self._status = HtmlPanel(live=True)
         self._work = BackgroundTask(self._show_busy, self._show_problem)
         self.out.on_enter(self.list_runs)
-        self.refresh.on_click(lambda _: self.list_runs())
         self.open.on_click(lambda _: self.open_chosen())
         picked = card(
             "Choose runs",
             columns(self.out, self.since, self.until),
             self.runs,
             self._status,
-            actions(self.open, self.refresh),
+            actions(self.open),
         )
         self.widget = widgets.VBox([form(picked, name="sms-picker"), self.view.widget]).add_class("sms-stack")
-        self.list_runs()
+        self._show_runs(RunsFolder(Path(out)).entries())
+        self._watcher = RunsWatcher(Path(out), self._show_runs)
 
     def list_runs(self) -> None:
-        """Refresh the list of runs."""
-        known = find_runs(Path(self.out.value.strip() or "."))
-        self.runs.options = [(it.label, it.folder) for it in known]
-        self.view.against.offer(self.runs.options)
+        """List the runs of the folder in the field. The list follows changes of the folder by itself."""
+        folder = RunsFolder(Path(self.out.value.strip() or "."))
+        self._watcher.path = folder.path
+        self._show_runs(folder.entries())
+
+    def _show_runs(self, known: Sequence[RunEntry]) -> None:
+        chosen = set(self.runs.value)
+        options = [(it.label, it.folder) for it in known]
+        if tuple(options) != self.runs.options:
+            self.runs.options = options
+            self.runs.value = [it for _, it in options if it in chosen]
+            self.view.against.offer(options)
         self.runs.rows = min(_MAX_ROWS, max(_MIN_ROWS, len(known)))
-        self.open.disabled = not known
-        self._status.html = render("says", text=_status(len(known)))
+        self.open.disabled = not known or self._work.is_busy
+        if not self._work.is_busy and "sms-problem" not in self._status.html:
+            self._status.html = render("says", text=_status(len(known)))
 
     def open_chosen(self) -> None:
         """Show the chosen runs, or all runs if none is chosen."""
@@ -112,14 +103,6 @@ class RunPicker:
 
     def _show_problem(self, problem: str) -> None:
         self._status.html = render("problem", text=problem)
-
-
-def _label(folder: Path) -> str:
-    try:
-        summary = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8"))
-        return f"{folder.name}   {summary['settings']['scenario']}, {summary['calls']:,} calls"
-    except (OSError, ValueError, KeyError, TypeError):
-        return folder.name
 
 
 def _status(known: int) -> str:

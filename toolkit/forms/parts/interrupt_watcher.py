@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from typing import Self
 
 _SCRIPT = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.stdin.read()"
@@ -19,6 +20,7 @@ class InterruptWatcher:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-I", "-S", "-c", _SCRIPT]
+        self._seen_s = 0.0
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         return self
 
@@ -28,6 +30,9 @@ class InterruptWatcher:
         self._process.wait()
 
     @property
-    def is_interrupted(self) -> bool:
-        """Whether the process group was interrupted."""
-        return os.name == "posix" and self._process.poll() is not None
+    def interrupted_s(self) -> float:
+        """The time in seconds since it was first seen that the process group was interrupted, 0 if it was not."""
+        if os.name == "posix" and self._process.poll() is not None:
+            self._seen_s = self._seen_s or time.monotonic()
+            return max(time.monotonic() - self._seen_s, sys.float_info.epsilon)
+        return 0.0

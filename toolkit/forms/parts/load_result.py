@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
+from toolkit.forms.parts.jupyter_server import JupyterServer
 from toolkit.forms.parts.live_results import LiveResults
+from toolkit.forms.parts.runs_folder import RunEntry
 from toolkit.forms.widgets.templates import render
 from toolkit.load_and_report import LoadTest
-from toolkit.outcome_colours import MUTED, colours_of
+from toolkit.outcome_colours import MUTED, PRIMARY, colours_of
 from toolkit.runs.arrival_counts import ArrivalCounts
 from toolkit.runs.check_results import figure_rows
+from toolkit.runs.live_run import LiveRun
 from toolkit.runs.progress import Progress
 from toolkit.runs.thresholds import Status
 from toolkit.settings import Target
@@ -30,6 +34,9 @@ class FinishedRun:
     summary: dict[str, Any]
 
 
+_MAX_ROWS = 20  # of the table of runs: the latest
+
+
 def question_html(load_test: LoadTest, target: Target) -> str:
     """Return the HTML that names the messages and the cost of a load on a real target, before it starts."""
     cap, price = load_test.cap(), load_test.price
@@ -37,15 +44,13 @@ def question_html(load_test: LoadTest, target: Target) -> str:
     return render("load_question", url=target.base_url, cap=cap, cost=cost)
 
 
-def facts_html(
-    live: LiveResults, paces: Sequence[ArrivalCounts], load_test: LoadTest, progress: Progress, is_real: bool
-) -> str:
-    """Return the HTML of a running load test's figures. ``is_real``: its messages cost money."""
-    return render("facts", facts=list(_facts(live, paces, load_test, progress, is_real)))
+def facts_html(live: LiveResults, paces: Sequence[ArrivalCounts], run: LiveRun, progress: Progress) -> str:
+    """Return the HTML of a running load test's figures."""
+    return render("facts", facts=list(_facts(live, paces, run, progress)))
 
 
 def _facts(
-    live: LiveResults, paces: Sequence[ArrivalCounts], load_test: LoadTest, progress: Progress, is_real: bool
+    live: LiveResults, paces: Sequence[ArrivalCounts], run: LiveRun, progress: Progress
 ) -> Iterator[tuple[str, str, str]]:
     rate = progress.calls_per_s
     yield "Calls", number_format.MISSING if rate is None else f"{rate:,.0f}", "/s"
@@ -55,17 +60,17 @@ def _facts(
         yield "Journeys", f"{paces[-1].achieved_per_s:,.0f}", f"of {paces[-1].intended_per_s:,.0f}/s"
     for percentile, ms in live.waited_ms().items():
         yield f"Response time, p{percentile:g}", number_format.milliseconds(ms), "ms"
-    if load_test.price:
+    if run.price_per_send and run.currency:
         yield (
-            "Cost" if is_real else "Simulated cost",
-            number_format.amount_text(live.messages * load_test.price.per_send, load_test.price.currency),
-            load_test.price.currency,
+            "Cost" if run.is_real else "Simulated cost",
+            number_format.amount_text(live.messages * Decimal(run.price_per_send), run.currency),
+            run.currency,
         )
-    yield "Messages", f"{live.messages:,}", f"of {cap:,}" if (cap := load_test.cap()) else ""
+    yield "Messages", f"{live.messages:,}", f"of {run.max_messages:,}" if run.max_messages else ""
 
 
-def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> str:
-    """Return the HTML of a finished load test: verdicts, checks and remarks."""
+def result_html(summary: dict[str, Any], page: Path, link: str) -> str:
+    """Return the HTML of a finished load test: verdicts, checks, remarks, and the report's link or else its path."""
     verdicts = []
     for it in summary["verdicts"]:
         value = number_format.measured(it["value"], it["unit"], it["limit"])
@@ -75,28 +80,44 @@ def result_html(summary: dict[str, Any], page: Path, notes: Iterable[str]) -> st
         for it in summary["claims"]
     ]
     notices = list(summary["remarks"])
-    notices += [note for note in notes if not any(note in remark for remark in notices)]
-    return render("result", verdicts=verdicts, checks=checks, remarks=notices, page=page)
+    notices += [note for note in summary["settings"].get("notes") or () if not any(note in it for it in notices)]
+    return render("result", verdicts=verdicts, checks=checks, remarks=notices, page=page, link=link)
 
 
-def runs_html(runs: Sequence[FinishedRun]) -> str:
-    """Return the HTML table of runs, latest first."""
-    return render("runs", rows=[_run_row(it) for it in reversed(runs)])
+def runs_html(runs: Sequence[RunEntry], server: JupyterServer | None = None) -> str:
+    """Return the HTML table of the latest 20 runs, latest first. ``server`` serves their files."""
+    return render("runs", rows=[_run_row(it, server) for it in runs[:_MAX_ROWS]], more=max(0, len(runs) - _MAX_ROWS))
 
 
-def _run_row(run: FinishedRun) -> dict[str, Any]:
-    summary = run.summary
-    settings, verdicts = summary["settings"], [*summary["verdicts"], *summary["claims"]]
-    rate = settings["stages"] or f"{settings['rate_per_s']:g}/s" if not settings["users"] else ""
-    load = rate or f"{settings['users']} users"
+def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
+    summary, settings = run.summary, run.summary.get("settings", {})
+    verdicts = [*summary.get("verdicts", ()), *summary.get("claims", ())]
     passed = sum(it["status"] == Status.PASS for it in verdicts)
     colours = colours_of(ReturnCode.SUCCESS if passed == len(verdicts) else ReturnCode.SERVER_ERROR)
+    verdict = f"{passed} of {len(verdicts)} passed" if verdicts else number_format.MISSING
+    if run.live:
+        verdict, colours = "running", PRIMARY
+    elif run.is_incomplete:
+        verdict, colours = "incomplete", colours_of(ReturnCode.SERVER_ERROR)
+    duration_s, users = summary.get("duration_s"), settings.get("users")
+    rate = settings.get("stages") or (f"{settings['rate_per_s']:g}/s" if settings.get("rate_per_s") else "")
     return {
         "name": run.folder.name,
-        "scenario": settings["scenario"],
-        "load": load,
-        "calls": f"{summary['calls']:,}",
-        "duration": number_format.duration(summary["duration_s"]),
-        "passed": f"{passed} of {len(verdicts)} passed" if verdicts else number_format.MISSING,
-        "look": colours if verdicts else MUTED,
+        "scenario": run.scenario or number_format.MISSING,
+        "load": run.live.load if run.live else rate or (f"{users} users" if users else number_format.MISSING),
+        "calls": f"{summary['calls']:,}" if run.has_result else number_format.MISSING,
+        "duration": number_format.MISSING if duration_s is None else number_format.duration(duration_s),
+        "passed": verdict,
+        "look": colours if verdicts or run.live or run.is_incomplete else MUTED,
+        "links": list(_links(run, server)) if server and not run.live else [],
     }
+
+
+def _links(run: RunEntry, server: JupyterServer) -> Iterator[tuple[str, str]]:
+    """Yield the name and the address of the files that the server serves of a run."""
+    names = {"Report": "report.html", "Parquet": "calls.parquet"} | ({"CSV": "calls.csv"} if server.runs_url else {})
+    for label, name in names.items():
+        # The console makes the CSV from the Parquet file.
+        source = run.folder / ("calls.parquet" if label == "CSV" else name)
+        if source.exists() and (link := server.link(run.folder / name)):
+            yield label, link

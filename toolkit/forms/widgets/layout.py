@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import ipywidgets as widgets
 
+from toolkit.forms.widgets.connection_watch import ConnectionWatch
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.templates import render
 
 
-class StyleSheet(anywidget.AnyWidget):
-    """Adds the forms' CSS to the page; shows nothing itself."""
-
-    _esm = "export default { render({ el }) { el.hidden = true; } };"
-    _css = Path(__file__).with_name("style.css")
-
-
 def form(*parts: Any, name: str) -> Any:
     """Return a complete form. ``name`` is its CSS class."""
-    return _box(widgets.VBox([StyleSheet(), *parts]), "sms-form", name)
+    return _box(widgets.VBox([ConnectionWatch(), *parts]), "sms-form", name)
 
 
 def mimebundle(it: Any, **options: Any) -> Any:

@@ -1,0 +1,36 @@
+"""Add the forms' CSS to a page, and show there when the page has lost this kernel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+
+def kernel_id() -> str:
+    """Return the id that the Jupyter server has for this kernel; "" outside of a kernel."""
+    if "ipykernel" not in sys.modules:  # a kernel has imported it; importing it replaces how widgets are connected
+        return ""
+    from ipykernel.connect import get_connection_file
+
+    try:
+        return Path(get_connection_file()).stem.removeprefix("kernel-")
+    except RuntimeError:
+        return ""
+
+
+class ConnectionWatch(anywidget.AnyWidget):
+    """Shows a banner when the kernel, its server or the network is gone, and switches the form off meanwhile."""
+
+    _esm = Path(__file__).with_name("connection_watch.js")
+    _css = Path(__file__).with_name("style.css")
+
+    kernel_id = traitlets.Unicode().tag(sync=True)
+    process_id = traitlets.Int().tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__(kernel_id=kernel_id(), process_id=os.getpid())
+        self.on_msg(lambda *_: self.send({"answers": True}))
