@@ -32,6 +32,7 @@ def test_rules_are_columns_and_remarks_are_on_stderr(folder: Path) -> None:
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[1] == ["figure", "recorded", "1/90s", "5/3600s", "1/60s"]
     assert ["newly", "refused", "0", "1", "0"] in lines
+    assert ["money", "saved,", "bounds", "–", "–", "–"] in lines
     assert "1 sends got no response" in done.stderr
     assert "No price is known" in done.stderr
 

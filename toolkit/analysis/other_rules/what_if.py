@@ -30,6 +30,7 @@ from toolkit.analysis.tidy_frames import returns_result
 from toolkit.analysis.timestamps import NS_PER_DAY
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule
+from toolkit.number_format import MISSING
 from toolkit.price_list import PriceList, Unit
 from toolkit.time_zone import utc_offsets
 
@@ -193,7 +194,10 @@ def side_by_side(frame: pd.DataFrame) -> pd.DataFrame:
         title, values = name.replace("_", " "), texts[name].tolist()
         if name.endswith("_low"):
             title = f"{title.removesuffix(' low')}, bounds"
-            values = [f"{low} to {high}" for low, high in zip(values, texts[f"{name[:-4]}_high"], strict=True)]
+            highs = texts[f"{name[:-4]}_high"].tolist()
+            values = [
+                low if low == high == MISSING else f"{low} to {high}" for low, high in zip(values, highs, strict=True)
+            ]
         rows[title] = values
     currency = next(iter(frame["currency"].dropna()), "")
     rows = {f"{title} ({currency})" if "money" in title and currency else title: it for title, it in rows.items()}
