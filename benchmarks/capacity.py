@@ -38,7 +38,7 @@ _LATE_S, _MAX_LATE = 0.02, 0.01  # as results.bottleneck has them
 _MAX_RATE_LIMITED = 0.01  # as find_capacity has it
 _REAL_PER_S, _REAL_TIMES, _REAL_LONG_S = (150.0, 400.0), (20.0, 60.0), 90.0
 _REAL_MAX_BOTTLENECK = "10%"  # a shared machine begins some arrivals 5 ms late, a tenth of a limit at most
-_REAL_AT_ONCE, _REAL_BOUND = 8, 3  # searches, and those for each bound
+_REAL_TRUTH_RUNS, _REAL_AT_ONCE, _REAL_BOUND = 400, 8, 3  # searches, and those for each bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +134,19 @@ def _speeds(draw: np.random.Generator, begun: Floats) -> Floats:
     return np.exp(SPEED_NOISE * noise[seconds])
 
 
-def truth_per_s(server: Server, seed: int) -> float:
-    """Return the rate at which 1 % of the sends of an hour take too long, by bisection."""
+def truth_per_s(
+    server: Server, seed: int, length_s: float = _TRUTH_S, warm_up_s: float = 0.0, runs: int = _TRUTH_RUNS
+) -> float:
+    """Return the rate at which 1 % of the sends of many trials take too long, by bisection.
+
+    Just above the capacity a queue grows slowly, so longer trials miss more.
+    """
     low, high = server.per_s / 4, server.per_s * 1.02
-    for runs in [1] * _COARSE + [_TRUTH_RUNS] * _FINE:
-        rate = math.sqrt(low * high)
-        found = [play(server, rate, _TRUTH_S, np.random.default_rng((seed, run)))[2] for run in range(runs)]
+    for count in [math.ceil(runs / _TRUTH_RUNS)] * _COARSE + [runs] * _FINE:
+        rate, found = math.sqrt(low * high), []
+        for run in range(count):
+            due, _, waited_ms = play(server, rate, warm_up_s + length_s, np.random.default_rng((seed, run)))
+            found.append(waited_ms[due >= warm_up_s])
         low, high = (rate, high) if np.mean(np.concatenate(found) >= server.limit_ms) < 0.01 else (low, rate)
     return math.sqrt(low * high)
 
@@ -307,15 +314,17 @@ def real(seed: int, repeats: int) -> Iterator[Row]:
     """Search planted servers over sockets, with the command line and locust, eight at a time.
 
     Servers: those of ``coverage``, with 150 to 400 sends per second, and with times that are waited for, not worked. So
-    they need little of a shared machine. Truth: the same queue in virtual time. Three more have a rate limit, and three
-    a load generator that needs time of its own for each journey, both at 40 to 95 % of the true capacity: they must
-    give no figure.
+    they need little of a shared machine. Truth: the same queue in virtual time, in ten hours of trials of the same
+    length. Three more have a rate limit, and three a load generator that needs time of its own for each journey, both
+    at 40 to 95 % of the true capacity: they must give no figure.
     """
     yield ("server", "limit, ms", "truth", "answer", "inside", "settled", "width", "messages / ramp", "trials")
     searches = []
     for number in range(repeats):
         server = plant(seed, number, _REAL_PER_S, _REAL_TIMES)
-        searches.append(RealSearch(number, server, truth_per_s(server, seed)))
+        searches.append(
+            RealSearch(number, server, truth_per_s(server, seed, _REAL_LONG_S, _WARM_UP_S, _REAL_TRUTH_RUNS))
+        )
     for bound in ("rate limit", "generator"):
         for number, it in enumerate(searches[: min(repeats, _REAL_BOUND)]):
             per_s = it.truth * float(np.random.default_rng((seed, number, 1)).uniform(0.4, 0.95))

@@ -30,6 +30,7 @@ FORMS = {
     "03_load_test": "RunPicker(2 runs)",
     "04_frequency_limits": "LimitsForm()",
     "05_cost_and_errors": "ReportView('month')",
+    "06_what_rate": "CapacityForm(0 searches)",
     "07_which_rules": "WhatIfForm()",
     "08_my_access_log": "ReportView('access.log')",
 }
@@ -371,6 +372,22 @@ def test_the_attacked_prefix_and_mobiles_are_flagged_and_no_others(ran: Notebook
     assert list(suspects.loc[suspects["flagged"] == "yes", "prefix"]) == [attacked]
     assert list(ran.table("most_on_a_message")["flagged"]).count("yes") == 3
     assert "True" in ran.data(TEXT)
+
+
+@of("06_what_rate")
+def test_an_interval_is_told_only_with_its_reasons_and_a_rate_limit_gives_none(ran: Notebook) -> None:
+    """On a busy machine chance may decide, so the search may end without a figure."""
+    answer, reasons, limited = (output.text for output in ran.outputs if output.get("name") == "stdout")
+    if answer.startswith("holds"):
+        assert len(re.findall(r"held|missed", reasons)) == 2
+        assert "standard errors" in reasons
+    else:
+        assert reasons.startswith("No figure")
+    trials = ran.table("achieved_per_s")
+    assert set(trials["result"]) <= {"held", "missed", "inconclusive"}
+    assert (number(trials["messages"]) > 0).all()
+    assert limited.startswith("no figure")
+    assert "refused by a rate limit" in limited
 
 
 @of("07_which_rules")
