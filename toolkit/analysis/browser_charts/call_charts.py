@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis.browser_charts.panels import Axis, BrowserChart, Panel, Point, Series
+from toolkit.analysis.browser_charts.panels import PARTIAL_BELOW, Axis, BrowserChart, Panel, Point, Series
 from toolkit.analysis.latency_percentiles import CALLER, MEASURES, SERVER, percentile_of
 from toolkit.analysis.timestamps import NS_PER_S, zone_name
 from toolkit.api.wire import Endpoint
@@ -49,7 +49,7 @@ def over_time(frame: pd.DataFrame) -> BrowserChart:
     for row in rows:
         place = _place_of(row["started"].value / NS_PER_S, places, edges)
         values[Endpoint(row["endpoint"]), _outcome(row)][place] += row["calls_per_s"] * factor
-        partial[place] |= row["covered_ratio"] < 1
+        partial[place] |= row["covered_ratio"] < PARTIAL_BELOW
     panels = []
     for endpoint in Endpoint:
         series = [
@@ -123,7 +123,7 @@ def _percentile_series(own: pd.DataFrame, percentile: int, prefix: str, width: p
     for start, ms, covered in zip(own["started"], own[f"p{percentile}_ms"], own["covered_ratio"], strict=True):
         if previous is not None and start - previous > 1.5 * width:
             points.append(((previous + width).value / NS_PER_S, None))
-        if covered < 1:
+        if covered < PARTIAL_BELOW:
             hollow.append(len(points))
         points.append((start.value / NS_PER_S, ms))
         previous = start

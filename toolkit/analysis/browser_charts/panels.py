@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from toolkit.outcome_colours import PATTERNS, ColourPair, Fill
 
 PARTIAL = "pale or hollow: the log covers only a part of this time"
+PARTIAL_BELOW = 0.95  # of a bucket; a rate that is too low by less does not mislead
 
 Point: TypeAlias = tuple[float, float | None]
 """The x and the y of a point; a line has a gap where y is None."""

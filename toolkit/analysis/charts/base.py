@@ -11,6 +11,7 @@ import altair as alt
 import pandas as pd
 
 from toolkit.analysis.browser_charts import BrowserChart
+from toolkit.analysis.browser_charts.panels import PARTIAL_BELOW
 from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
 from toolkit.outcome_colours import Fill
@@ -153,7 +154,7 @@ def empty_chart(text: str, width: int) -> alt.TopLevelMixin:
 
 def partial_opacity() -> Any:
     """Return the encoding that makes buckets pale of which the log covers only a part."""
-    return alt.condition("datum.covered_ratio < 1", alt.value(0.45), alt.value(1))
+    return alt.condition(f"datum.covered_ratio < {PARTIAL_BELOW}", alt.value(0.45), alt.value(1))
 
 
 def with_theme(

@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from toolkit.analysis.browser_charts import call_charts
-from toolkit.analysis.browser_charts.panels import PARTIAL
+from toolkit.analysis.browser_charts.panels import PARTIAL, PARTIAL_BELOW
 from toolkit.analysis.charts.base import (
     ENDPOINT_COLOURS,
     HEIGHT,
@@ -91,8 +91,9 @@ def latency_over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMi
         drawn = drawn.encode(strokeDash=_dash_channel(dashes, width))
     single = lines.mark_point(filled=True, size=25, opacity=1).transform_filter("datum.is_single")
     partial = lines.mark_point(filled=False, size=45, opacity=1, fill="white", strokeWidth=1.5)
-    marks = alt.layer(drawn, single, partial.transform_filter("datum.covered_ratio < 1")).facet(row=endpoint_panels())
-    if any(row["covered_ratio"] < 1 for row in rows):
+    partial = partial.transform_filter(f"datum.covered_ratio < {PARTIAL_BELOW}")
+    marks = alt.layer(drawn, single, partial).facet(row=endpoint_panels())
+    if any(row["covered_ratio"] < PARTIAL_BELOW for row in rows):
         marks = marks.properties(title=subtitle(PARTIAL, width))
     return with_theme(marks, explored=lambda: call_charts.latency_over_time(frame))
 

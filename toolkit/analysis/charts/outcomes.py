@@ -10,7 +10,7 @@ import pandas as pd
 
 from toolkit import number_format
 from toolkit.analysis.browser_charts import call_charts
-from toolkit.analysis.browser_charts.panels import PARTIAL
+from toolkit.analysis.browser_charts.panels import PARTIAL, PARTIAL_BELOW
 from toolkit.analysis.charts import labels, row_layout
 from toolkit.analysis.charts.base import (
     HEIGHT,
@@ -68,7 +68,7 @@ def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
         )
     )
     panels = bars.facet(row=endpoint_panels())
-    if any(row["covered_ratio"] < 1 for row in rows):
+    if any(row["covered_ratio"] < PARTIAL_BELOW for row in rows):
         panels = panels.properties(title=subtitle(PARTIAL, width))
     return with_theme(panels, drawn.values(), lambda: call_charts.over_time(frame))
 
