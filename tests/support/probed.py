@@ -130,10 +130,10 @@ def _is(found: FoundRule, rule: Rule, scope: Scope) -> bool:
     return found.window_s == rule.window_s or (is_close and found.window_high_s < 1.1 * found.window_low_s + 0.5)
 
 
-def wrong_rules(run: Run) -> Sequence[str]:
+def wrong_rules(run: Run) -> Sequence[FoundRule]:
     """Return the rules that were found although the API has none such."""
     return [
-        str(found)
+        found
         for found in run.findings.rules
         if found.window_s
         and not any(_is(found, rule, run.limiter.scope(n)) for n, rule in enumerate(run.limiter.rules))

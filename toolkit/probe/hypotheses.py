@@ -37,7 +37,7 @@ _FINE, _FINE_PHASES = 24, 10  # points of a finer grid
 _DOUBTFUL = 0.002  # of the weight; lower takes an odd window for likelier than another limit
 _REFINEMENTS, _REACH = 4, 2.0  # finer grids in turn; steps of a grid by which a misfit may be due to its coarseness
 _FEW = 8  # candidates of a class, below which its grid is refined
-_MAX_COUNTS = 14  # counts of the first grid; more accepted sends than that have few gaps in which a window can begin
+_MAX_COUNTS = 14  # of windows in the first grid: more accepted sends have few gaps in which a window can begin
 _TIER_WEIGHTS = (0.3, 0.15, 0.05)  # of all round windows of a tier
 _ALIGNED = 0.7  # of the weight of windows by the clock: those that begin at a multiple of their length
 _KIND_WEIGHTS = {Kind.SLIDING: 0.3, Kind.CLOCK: 0.25, Kind.FIRST_SEND: 0.2, Kind.BUCKET: 0.25}
@@ -226,8 +226,12 @@ def _grid_of(scope: Scope, mobile: int, time_s: float, histories: Histories) -> 
     history = histories.get(APP if scope is Scope.APP else mobile, ())
     windows, weights, steps = _windows(_MIN_WINDOW_S, _MAX_WINDOW_S, round(log(_MAX_WINDOW_S / _MIN_WINDOW_S) / _STEP))
     parts = []
-    for count in _counts(history, time_s):
-        for kind in KINDS:
+    sends = len(history)
+    # A window begins after a gap. A bucket can have any count, since it got tokens back between the sends.
+    by_gap = sorted(range(1, sends), key=lambda count: history[sends - count - 1] - history[sends - count])
+    window_counts = {sends, *by_gap[: _MAX_COUNTS - 1]}
+    for count in range(1, sends + 1):
+        for kind in KINDS if count in window_counts else (Kind.BUCKET,):
             if count == 1 and kind not in (Kind.SLIDING, Kind.CLOCK):
                 continue  # with one send in a window, they accept the same sends as a sliding window
             if kind is Kind.CLOCK:
@@ -238,15 +242,6 @@ def _grid_of(scope: Scope, mobile: int, time_s: float, histories: Histories) -> 
                 )
                 parts.append(_rules(scope, kind, count, w, p, s))
     return Rules.join(parts) if parts else _rules(scope, Kind.SLIDING, 1, windows[:0], weights[:0], steps[:0])
-
-
-def _counts(history: Sequence[float], time_s: float) -> list[int]:
-    """Return the counts that a new rule can have: all, or those after the longest gaps between accepted sends."""
-    sends = len(history)
-    if sends <= _MAX_COUNTS:
-        return list(range(1, sends + 1))
-    gaps = sorted(range(1, sends), key=lambda count: history[sends - count - 1] - history[sends - count])
-    return [sends, *gaps[: _MAX_COUNTS - 1]]
 
 
 def _windows(low_s: float, high_s: float, points: int) -> tuple[Floats, Floats, Floats]:
