@@ -1,7 +1,7 @@
 """Probe simulated limiters, the service and two limiters of other projects: `python benchmarks/probe.py`.
 
 - `simulated`: 200 seeds from `--first-seed`; one to three rules of all kinds, responses of some 40 ms. No request is
-  sent. Prints each limiter of which a rule was missed or invented, and how often rules of a stated confidence are right.
+  sent. Prints each limiter of which a rule was missed or invented, and how often rules are right by stated confidence.
 - `service`: sandboxes whose clock runs faster, over HTTP.
 - `independent`: `limits` and `pyrate-limiter` behind a small server, in real time. Needs both packages.
 - `log`: whether the analysis of a log tells fixed from sliding windows.
@@ -63,7 +63,9 @@ def simulated(seeds: range, workers: int) -> None:
                     by_kind[type(rule).__name__].append(is_right)
                 unreached += not is_reached
             not_there = wrong_rules(run)
-            if not_there or not all(right or not reached for right, reached in zip(run.is_right, run.reached, strict=True)):
+            if not_there or not all(
+                right or not reached for right, reached in zip(run.is_right, run.reached, strict=True)
+            ):
                 failed.append(seed)
                 found = "; ".join(f"{it} [{it.confidence:.0%}]" for it in run.findings.rules)
                 print(f"seed {seed}: {run.limiter} | found: {found}", flush=True)
@@ -75,7 +77,8 @@ def simulated(seeds: range, workers: int) -> None:
             ratios.append(run.findings.messages / run.limiter.limit)
             cpu_s.append(took_s)
     print(f"\n{'kind':<14}{'reached':>8}{'right':>8}{'share':>8}")
-    for kind, right in [*sorted(by_kind.items()), ("all", [it for right in by_kind.values() for it in right])]:
+    every = [it for right in by_kind.values() for it in right]
+    for kind, right in [*sorted(by_kind.items()), ("all", every)]:
         print(f"{kind:<14}{len(right):>8}{sum(right):>8}{sum(right) / len(right):>8.1%}")
     print(f"\n{'confidence':<14}{'rules':>8}{'stated':>8}{'right':>8}")
     for label, rules in calibration.items():

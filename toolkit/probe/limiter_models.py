@@ -1,7 +1,7 @@
 """Model the four kinds of rate limiters that accept or refuse a send by the times of earlier accepted sends.
 
-Each model answers one question: given the accepted sends so far, when will the next send be accepted? All parameters of
-many rules are arrays, one element per rule, so that thousands of hypotheses are asked at once.
+Each model keeps a state and answers one question: given the accepted sends so far, when will the next send be accepted?
+All parameters of many rules are arrays, one element per rule, so that thousands of hypotheses are asked at once.
 
 ==================  ==========================================  ================================================
 kind                state                                       ready at
@@ -100,53 +100,98 @@ class Rules:
         """
         times = np.asarray(accepted_s, np.float64)
         times = np.broadcast_to(times[:, None], (len(times), len(self))) if times.ndim == 1 else times
-        series = np.full((len(times) + 1, len(self)), -np.inf)
-        for number, kind in enumerate(KINDS):
-            chosen = np.flatnonzero(self.kind == number)
-            if len(chosen):
-                series[:, chosen] = _READY[kind](
-                    self.count[chosen], self.window_s[chosen], self.start_s[chosen], times[:, chosen]
-                )
-        return series
+        state = State(self)
+        rows = [state.ready_s()]
+        for time_s in times:
+            state.accept(time_s)
+            rows.append(state.ready_s())
+        return np.stack(rows)
 
 
-def _sliding(count: Ints, window_s: Floats, start_s: Floats, accepted_s: Floats) -> Floats:
-    last = np.arange(len(accepted_s) + 1)[:, None] - count[None, :]
-    if not len(accepted_s):
-        return np.full(last.shape, -np.inf)
-    return np.where(last >= 0, np.take_along_axis(accepted_s, np.maximum(last, 0), 0) + window_s, -np.inf)
+class State:
+    """The state of many limiters, one array element each."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._size = len(rules)
+        self._parts = [
+            (chosen, model(rules.count[chosen], rules.window_s[chosen], rules.start_s[chosen]))
+            for number, kind in enumerate(KINDS)
+            if len(chosen := np.flatnonzero(rules.kind == number))
+            for model in (_MODELS[kind],)
+        ]
+
+    def ready_s(self) -> Floats:
+        """Return when each limiter accepts the next send; minus infinity for any time."""
+        ready = np.empty(self._size)
+        for chosen, model in self._parts:
+            ready[chosen] = model.ready_s()
+        return ready
+
+    def accept(self, time_s: Floats) -> None:
+        """Count a send that each limiter accepted, at a time for each."""
+        for chosen, model in self._parts:
+            model.accept(time_s[chosen])
 
 
-def _clock(count: Ints, window_s: Floats, start_s: Floats, accepted_s: Floats) -> Floats:
-    rows = [np.full(len(count), -np.inf)]
-    window, sends = np.full(len(count), -np.inf), np.zeros_like(count)
-    for time_s in accepted_s:
+class _Sliding:
+    def __init__(self, count: Ints, window_s: Floats, start_s: Floats) -> None:
+        self.count, self.window_s, self.sends = count, window_s, 0
+        self.columns = np.arange(len(count))
+        self.last_s = np.full((int(count.max()), len(count)), -np.inf)  # each column is a ring of COUNT times
+
+    def ready_s(self) -> Floats:
+        ready: Floats = self.last_s[self.sends % self.count, self.columns] + self.window_s
+        return ready
+
+    def accept(self, time_s: Floats) -> None:
+        self.last_s[self.sends % self.count, self.columns] = time_s
+        self.sends += 1
+
+
+class _Clock:
+    def __init__(self, count: Ints, window_s: Floats, start_s: Floats) -> None:
+        self.count, self.window_s, self.start_s = count, window_s, start_s
+        self.window, self.sends = np.full(len(count), -np.inf), np.zeros_like(count)
+
+    def ready_s(self) -> Floats:
+        ready: Floats = np.where(self.sends >= self.count, self.start_s + (self.window + 1) * self.window_s, -np.inf)
+        return ready
+
+    def accept(self, time_s: Floats) -> None:
         # An accepted send is in a new window if the last one is full, even if it seems to come just before its end.
-        number = np.maximum(np.floor((time_s - start_s) / window_s), np.where(sends >= count, window + 1, window))
-        sends = np.where(number > window, 1, sends + 1)
-        window = number
-        rows.append(np.where(sends >= count, start_s + (window + 1) * window_s, -np.inf))
-    return np.stack(rows)
+        least = np.where(self.sends >= self.count, self.window + 1, self.window)
+        number = np.maximum(np.floor((time_s - self.start_s) / self.window_s), least)
+        self.sends = np.where(number > self.window, 1, self.sends + 1)
+        self.window = number
 
 
-def _first_send(count: Ints, window_s: Floats, start_s: Floats, accepted_s: Floats) -> Floats:
-    rows = [np.full(len(count), -np.inf)]
-    opened_s, sends = np.full(len(count), -np.inf), np.zeros_like(count)
-    for time_s in accepted_s:
-        is_new = (time_s >= opened_s + window_s) | (sends >= count)
-        opened_s, sends = np.where(is_new, time_s, opened_s), np.where(is_new, 1, sends + 1)
-        rows.append(np.where(sends >= count, opened_s + window_s, -np.inf))
-    return np.stack(rows)
+class _FirstSend:
+    def __init__(self, count: Ints, window_s: Floats, start_s: Floats) -> None:
+        self.count, self.window_s = count, window_s
+        self.opened_s, self.sends = np.full(len(count), -np.inf), np.zeros_like(count)
+
+    def ready_s(self) -> Floats:
+        ready: Floats = np.where(self.sends >= self.count, self.opened_s + self.window_s, -np.inf)
+        return ready
+
+    def accept(self, time_s: Floats) -> None:
+        is_new = (time_s >= self.opened_s + self.window_s) | (self.sends >= self.count)
+        self.opened_s = np.where(is_new, time_s, self.opened_s)
+        self.sends = np.where(is_new, 1, self.sends + 1)
 
 
-def _bucket(count: Ints, window_s: Floats, start_s: Floats, accepted_s: Floats) -> Floats:
-    refill_s = window_s / count
-    arrival_s = np.full(len(count), -np.inf)
-    rows = [arrival_s]
-    for time_s in accepted_s:
-        arrival_s = np.maximum(arrival_s, time_s) + refill_s
-        rows.append(arrival_s - (count - 1) * refill_s)
-    return np.stack(rows)
+class _Bucket:
+    def __init__(self, count: Ints, window_s: Floats, start_s: Floats) -> None:
+        self.refill_s = window_s / count
+        self.burst_s = (count - 1) * self.refill_s
+        self.arrival_s = np.full(len(count), -np.inf)
+
+    def ready_s(self) -> Floats:
+        ready: Floats = self.arrival_s - self.burst_s
+        return ready
+
+    def accept(self, time_s: Floats) -> None:
+        self.arrival_s = np.maximum(self.arrival_s, time_s) + self.refill_s
 
 
-_READY = {Kind.SLIDING: _sliding, Kind.CLOCK: _clock, Kind.FIRST_SEND: _first_send, Kind.BUCKET: _bucket}
+_MODELS = {Kind.SLIDING: _Sliding, Kind.CLOCK: _Clock, Kind.FIRST_SEND: _FirstSend, Kind.BUCKET: _Bucket}

@@ -34,14 +34,14 @@ import numpy as np
 
 from toolkit.api.errors import CallError
 from toolkit.probe.hypotheses import APP, NEGLIGIBLE, Limit, new_limit
-from toolkit.probe.limiter_models import Floats, Rules, Scope
+from toolkit.probe.limiter_models import Floats, Ints, Rules, Scope, State
 
 _QUANTUM = 0.04  # of the candidates that get ready between two polls; smaller polls more often
 _GROWTH, _MIN_GROWTH = 0.05, 0.002  # of the time since the accepted send: longest and shortest pause between polls
 _INFORMATIVE_BITS = 0.2  # of an answer about the class, for which a message is spent
 _MIN_TOLERANCE_S = 0.004
-_DELAYS = (0.0, 0.3, 0.5, 0.7)  # of the window
-_PREDICTED_SENDS, _PREDICTED_CLASSES, _REMEMBERED = 30, 4, 60  # at most, of a delay that is played through
+_PAUSES = (0.0, 0.3, 0.5, 0.7)  # of the window
+_PREDICTED_SENDS, _PREDICTED_CLASSES, _REMEMBERED = 60, 4, 60  # at most, of a delay that is played through
 
 
 class Answer(StrEnum):
@@ -113,14 +113,12 @@ class Planner:
     problem: CallError | None = None
     _refused_s: dict[int, float] = field(default_factory=dict)  # the last refusal since an accepted send
     _claims_s: dict[int, float] = field(default_factory=dict)  # until when Retry-After says to wait
-    _delay_until_s: float | None = None
 
     # Evidence
 
     def observe(self, attempt: Attempt) -> None:
         """Learn from the answer of a send."""
         self.attempts.append(attempt)
-        self._delay_until_s = None
         if attempt.answer is Answer.UNKNOWN:
             self.messages += 1
             self.unknown += 1
@@ -325,43 +323,56 @@ class Planner:
         return 0.0
 
     def _delay_for_s(self, limit: Limit, mobile: int, soon_s: float) -> float:
+        """Return the pause before the next send; the plans have a second pause, after that send."""
         classes = [it for it in limit.classes().items() if it[1] >= NEGLIGIBLE][:_PREDICTED_CLASSES]
+        if len(classes) == 1:
+            return 0.0
         rules = Rules.join([_heaviest(limit.members(it)) for it, _ in classes])
         known = [_best(it) for it in self.limits if it is not limit]
-        delays_s = np.array(_DELAYS) * rules.window_s[0]
-        delays_s = delays_s[(soon_s + delays_s <= self.until_s) | (delays_s == 0)]
+        pauses_s = np.array(_PAUSES) * rules.window_s[0]
+        rests_s = np.concatenate([pauses_s, [it.window_s[0] for it in known]])
+        plans = np.array([(rest_s, pause_s) for rest_s in rests_s for pause_s in pauses_s])
+        plans = plans[(soon_s + plans.sum(axis=1) <= self.until_s) | (plans == 0).all(axis=1)]
         most_count = max(int(it.count.max()) for it in [rules, *known])
-        sends = min(most_count + 2, self.max_messages - self.messages, _PREDICTED_SENDS)
-        starts_s = np.repeat(soon_s + delays_s, len(rules))
-        times = self._predict(rules, known, mobile, starts_s, sends).reshape(sends, len(delays_s), len(rules))
+        sends = min(most_count + 5, self.max_messages - self.messages, _PREDICTED_SENDS)
+        rests_s, pauses_s = np.repeat(plans, len(rules), axis=0).T
+        times = self._predict(rules, known, mobile, soon_s + rests_s, pauses_s, sends).reshape(sends, -1, len(rules))
         shares = np.array([share for _, share in classes])
         differ = (abs(times[:, :, :, None] - times[:, :, None, :]) > 6 * self.tolerance_s).any(axis=0)
-        scores = np.einsum("i,j,dij->d", shares, shares, differ)
-        return float(delays_s[scores.argmax()]) if scores.max() > scores[0] + NEGLIGIBLE else 0.0
+        scores = np.einsum("i,j,pij->p", shares, shares, differ)
+        best = plans[scores >= scores.max() - NEGLIGIBLE]
+        if not scores.max() or not best.any(axis=1).all():  # pushing is as good
+            return 0.0
+        # Of the shortest plans, take the one that begins with its pause, or the pause would be put off for ever.
+        return float(best[np.lexsort((-best[:, 0], best.sum(axis=1)))[0], 0])
 
-    def _predict(self, rules: Rules, known: Sequence[Rules], mobile: int, starts_s: Floats, sends: int) -> Floats:
+    def _predict(
+        self, rules: Rules, known: Sequence[Rules], mobile: int, starts_s: Floats, pauses_s: Floats, sends: int
+    ) -> Floats:
         """Return when a sender that pushes would be accepted: a row per send, a column per start and rule.
 
-        The rules are taken in turn; in addition to one of them, all known rules hold.
+        The rules are taken in turn; in addition to one of them, all known rules hold. The sender pauses after its first
+        send.
         """
         columns = len(starts_s)
         every = [rules.select(np.arange(columns) % len(rules))]
         every += [it.select(np.zeros(columns, np.int64)) for it in known]
-        histories = {
-            key: [np.full(columns, it) for it in self.histories.get(key, ())[-_REMEMBERED:]] for key in (mobile, APP)
-        }
+        states = list[tuple[Ints, State]]()
+        for rule in every:
+            for scope, key in enumerate((mobile, APP)):
+                chosen = np.flatnonzero(rule.scope == scope)
+                if len(chosen):
+                    states.append((chosen, State(rule.select(chosen))))
+                    for past_s in self.histories.get(key, ())[-_REMEMBERED:]:
+                        states[-1][1].accept(np.full(len(chosen), past_s))
         times, time_s = list[Floats](), starts_s
-        for _ in range(sends):
-            for rule in every:
-                for scope, key in enumerate((mobile, APP)):
-                    if (rule.scope == scope).any():
-                        past = np.array(histories[key]).reshape(-1, columns)
-                        ready = np.where(rule.scope == scope, rule.ready_series(past)[-1], -np.inf)
-                        time_s = np.maximum(time_s, ready)
-            for history in histories.values():
-                history.append(time_s)
+        for send in range(sends):
+            for chosen, state in states:
+                time_s[chosen] = np.maximum(time_s[chosen], state.ready_s())
+            for chosen, state in states:
+                state.accept(time_s[chosen])
             times.append(time_s)
-            time_s = time_s + self.min_gap_s + self.tolerance_s
+            time_s = time_s + self.min_gap_s + self.tolerance_s + (pauses_s if send == 0 else 0.0)
         return np.array(times)
 
 
