@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np
 from support.limited import Clock, FirstSend, Rule, Sliding, decide, hammered
-from support.probed import Run, draw, probe, wrong_rules
+from support.probed import Run, draw, is_shadowed, probe, wrong_rules
 
 from toolkit.analysis import limits as infer
 from toolkit.client import Client
@@ -55,13 +55,16 @@ def probe_seed(seed: int) -> tuple[Run, float]:
 def simulated(seeds: range, workers: int) -> None:
     by_kind: dict[str, list[bool]] = defaultdict(list)
     calibration: dict[str, list[tuple[float, bool]]] = {it: [] for it in CONFIDENCES}
-    ratios, cpu_s, wrong, unreached, failed = [], [], 0, 0, []
+    ratios, cpu_s, wrong, unreached, failed, shadowed = [], [], 0, 0, [], []
     with ProcessPoolExecutor(workers) as pool:
         for seed, (run, took_s) in zip(seeds, pool.map(probe_seed, seeds), strict=True):
             for rule, is_right, is_reached in zip(run.limiter.rules, run.is_right, run.reached, strict=True):
                 if is_reached:
                     by_kind[type(rule).__name__].append(is_right)
                 unreached += not is_reached
+            for number, (is_right, is_reached) in enumerate(zip(run.is_right, run.reached, strict=True)):
+                if is_reached and not is_right and is_shadowed(run, number):
+                    shadowed.append((seed, str(run.limiter.rules[number])))
             not_there = wrong_rules(run)
             if not_there or not all(
                 right or not reached for right, reached in zip(run.is_right, run.reached, strict=True)
@@ -80,6 +83,11 @@ def simulated(seeds: range, workers: int) -> None:
     every = [it for right in by_kind.values() for it in right]
     for kind, right in [*sorted(by_kind.items()), ("all", every)]:
         print(f"{kind:<14}{len(right):>8}{sum(right):>8}{sum(right) / len(right):>8.1%}")
+    told = len(every) - len(shadowed)
+    print(f"{'told apart':<14}{told:>8}{sum(every):>8}{sum(every) / told:>8.1%}")
+    print(
+        f"{len(shadowed)} rules that no sender can tell from the one found, since a longer rule hides them: {shadowed}"
+    )
     print(f"\n{'confidence':<14}{'rules':>8}{'stated':>8}{'right':>8}")
     for label, rules in calibration.items():
         if rules:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from support.limited import Clock, FirstSend, LeakyBucket, Rule, Sliding, TokenBucket
@@ -138,3 +138,47 @@ def wrong_rules(run: Run) -> Sequence[FoundRule]:
         if found.window_s
         and not any(_is(found, rule, run.limiter.scope(n)) for n, rule in enumerate(run.limiter.rules))
     ]
+
+
+def is_shadowed(run: Run, number: int) -> bool:
+    """Return whether the API would answer all senders alike if a rule were one of those that were found in its place.
+
+    A short rule behind a long one can be such: of 3 sends in 900 s, no 4 come within 120 s, so 2 sends in any 60 s and
+    2 sends within 60 s of the first are the same. Random senders try to tell the two apart, each with as many messages
+    and as much time as the probe may use.
+    """
+    limiter, scope = run.limiter, run.limiter.scope(number)
+    rule, others = limiter.rules[number], [it for n, it in enumerate(limiter.rules) if n != number]
+    if scope is Scope.APP or limiter.has_app_rule:
+        return False  # senders with several mobiles are not tried
+    kinds: dict[Kind, type[Rule]] = {kind: rule_type for rule_type, kind in KINDS.items()}
+    for found in wrong_rules(run):
+        if found.scope is not scope or not found.window_s or found.kind is Kind.CLOCK:
+            continue
+        other = kinds[found.kind](found.count, found.window_s)
+        if not any(_tells(rule, other, others, it) for it in range(1000)):
+            return True
+    return False
+
+
+def _tells(rule: Rule, other: Rule, known: Sequence[Rule], seed: int) -> bool:
+    """Return whether a random sender gets another answer if a rule is replaced, by more than 1 % of its window."""
+    random = Random(f"sender {seed}")
+    early, late = replace(other, window_s=other.window_s * 0.99), replace(other, window_s=other.window_s * 1.01)
+    windows_s = sorted({it.window_s for it in (rule, *known)})
+    now = began = START_S + random.uniform(0, 7 * 86_400)
+    until = began + 3.3 * windows_s[-1] + 60
+    accepted: list[float] = []
+    while now < until and len(accepted) < 3 * sum(it.count for it in (rule, *known)):
+        if all(it.allows(accepted, now) for it in known):
+            is_ok = rule.allows(accepted, now)
+            if is_ok != early.allows(accepted, now) == late.allows(accepted, now):
+                return True
+            if is_ok:
+                accepted.append(now)
+        window_s = random.choice(windows_s)
+        if random.random() < 0.2:  # to just before or after the end of a window
+            now += max(window_s - now % window_s + random.uniform(-0.1, 0.1) * windows_s[0], 0.1)
+        else:
+            now += random.choice([0.05, windows_s[0] / 10, window_s * random.random(), window_s / 20])
+    return False

@@ -11,7 +11,7 @@ import numpy as np
 
 from toolkit import number_format
 from toolkit.api.rate_rules import ROUND_WINDOWS_S, Rule
-from toolkit.probe.hypotheses import APP, CHINA_OFFSET_S, Limit, RuleClass, bounds_s
+from toolkit.probe.hypotheses import APP, CHINA_OFFSET_S, RuleClass, bounds_s
 from toolkit.probe.limiter_models import KINDS, Kind, Rules, Scope
 from toolkit.probe.planner import Answer, Planner
 
@@ -180,33 +180,14 @@ def _words(which: RuleClass) -> str:
 
 def _drop_needless(planner: Planner) -> None:
     """Drop limits whose refusals other limits explain as well: they were added while little was known of the others."""
-    refusals = _refusals(planner)
+    tolerance_s = 2 * planner.tolerance_s
     for limit in sorted(planner.limits, key=lambda it: (it.has_reopened(planner.histories), it.classes()[it.best])):
         others = [it for it in planner.limits if it is not limit]
-        if others and all(any(_refuses(it, place, planner) for it in others) for place in refusals):
+        if others and all(
+            any(it.may_refuse(refusal, planner.histories, tolerance_s) for it in others)
+            for refusal in planner.refusals.values()
+        ):
             planner.limits.remove(limit)
-
-
-def _refusals(planner: Planner) -> list[tuple[int, int, int, float]]:
-    """Return the last refusal after each accepted send: mobile, accepted sends to it and of the app, and time."""
-    sends: dict[int, int] = {}
-    found: dict[tuple[int, int, int], float] = {}
-    for attempt in planner.attempts:
-        if attempt.answer is Answer.ACCEPTED:
-            for key in (attempt.mobile, APP):
-                sends[key] = sends.get(key, 0) + 1
-        elif attempt.answer is Answer.REFUSED:
-            found[attempt.mobile, sends.get(attempt.mobile, 0), sends.get(APP, 0)] = attempt.time_s
-    return [(*place, time_s) for place, time_s in found.items()]
-
-
-def _refuses(limit: Limit, place: tuple[int, int, int, float], planner: Planner) -> bool:
-    """Return whether any candidate of a limit's best class refuses a send."""
-    mobile, of_mobile, of_app, time_s = place
-    members = limit.members(limit.best)
-    key, sends = (APP, of_app) if limit.best.scope is Scope.APP else (mobile, of_mobile)
-    ready = members.ready_series(planner.histories.get(key, [])[:sends])[-1]
-    return bool((ready > time_s - 2 * planner.tolerance_s).any())
 
 
 def _not_reached(planner: Planner, rules: tuple[FoundRule, ...], elapsed_s: float) -> Iterator[str]:

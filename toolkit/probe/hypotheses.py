@@ -15,7 +15,7 @@ logarithm of the window. The probability of a class is the weight of its candida
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log
 
@@ -40,11 +40,25 @@ _FEW = 8  # candidates of a class, below which its grid is refined
 _MAX_COUNTS = 14  # of windows in the first grid: more accepted sends have few gaps in which a window can begin
 _TIER_WEIGHTS = (0.3, 0.15, 0.05)  # of all round windows of a tier
 _ALIGNED = 0.7  # of the weight of windows by the clock: those that begin at a multiple of their length
+_ODD_CLOCK = 0.02  # weight of windows by the clock that are not round: with a free begin, they fit nearly anything
 _KIND_WEIGHTS = {Kind.SLIDING: 0.3, Kind.CLOCK: 0.25, Kind.FIRST_SEND: 0.2, Kind.BUCKET: 0.25}
 _LOG_DENSITY = 0.5 / log(_MAX_WINDOW_S / _MIN_WINDOW_S)  # weight of windows that are not round
 
 Histories = Mapping[int, Sequence[float]]
 """Times of the accepted sends, by key: a mobile's number, or APP."""
+
+Refused = dict[int, dict[int, float]]
+"""Time of the last refusal, by key and by the number of accepted sends before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A refused send, after a number of accepted sends to the mobile and of the app."""
+
+    mobile: int
+    of_mobile: int
+    of_app: int
+    time_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +78,10 @@ class Limit:
     """
 
     candidates: Rules
-    refused_s: dict[int, dict[int, float]] = field(default_factory=dict)
+    refused_s: Refused = field(default_factory=dict)
     is_contradicted: bool = False
-    at_accepted: Rules | None = None  # the candidates after the last accepted send
+    at_accepted: tuple[Rules, Refused] | None = None  # candidates and evidence after the last accepted send
+    is_known: bool = False  # settled, and the other limits were examined again since
     _ready: dict[tuple[int, int], Floats] = field(default_factory=dict)
     _classes: dict[RuleClass, float] | None = None
 
@@ -127,10 +142,16 @@ class Limit:
             & (rules.count == which.count)
         )
 
-    def note_refusal(self, mobile: int, time_s: float, histories: Histories) -> None:
+    def note_refusal(self, refusal: Refusal) -> None:
         """Keep a refusal as evidence."""
-        for key in (mobile, APP):
-            self.refused_s.setdefault(key, {})[len(histories.get(key, ()))] = time_s
+        for key, sends in ((refusal.mobile, refusal.of_mobile), (APP, refusal.of_app)):
+            self.refused_s.setdefault(key, {})[sends] = refusal.time_s
+
+    def may_refuse(self, refusal: Refusal, histories: Histories, tolerance_s: float) -> bool:
+        """Return whether any candidate of the most probable class refuses a send."""
+        key, sends = (APP, refusal.of_app) if self.best.scope is Scope.APP else (refusal.mobile, refusal.of_mobile)
+        ready = self.members(self.best).ready_series(histories.get(key, ())[:sends])[-1]
+        return bool((ready > refusal.time_s - tolerance_s).any())
 
     def is_doubtful(self) -> bool:
         """Return whether the refusals since the last accepted send left next to nothing of the candidates' weight.
@@ -139,21 +160,21 @@ class Limit:
         """
         if self.at_accepted is None:  # the limit was found by these refusals
             return self.is_contradicted
-        return self.is_contradicted or self.candidates.weight.sum() < _DOUBTFUL * self.at_accepted.weight.sum()
+        return self.is_contradicted or self.candidates.weight.sum() < _DOUBTFUL * self.at_accepted[0].weight.sum()
 
-    def forget_refusals(self, mobile: int, histories: Histories, tolerance_s: float) -> None:
-        """Drop the refusals of a mobile since the last accepted send, and return to the candidates of that time."""
-        if self.at_accepted is None and not self.is_contradicted:
-            return  # these refusals are the ones by which the limit was found
-        found = [self.refused_s.get(key, {}).pop(len(histories.get(key, ())), None) for key in (mobile, APP)]
-        if found == [None, None] and not self.is_contradicted:
-            return
+    def note_accepted(self) -> None:
+        """Keep the candidates and the evidence after an accepted send."""
+        self.at_accepted = self.candidates, {key: dict(places) for key, places in self.refused_s.items()}
+
+    def forget_refusals(self) -> None:
+        """Return to the candidates and the evidence at the last accepted send."""
+        if self.at_accepted is None:
+            return  # the refusals since are the ones by which the limit was found
+        self.candidates, self.refused_s = self.at_accepted
+        self.note_accepted()
         self.is_contradicted = False
         self._ready.clear()
         self._classes = None
-        if self.at_accepted is not None:
-            self.candidates = self.at_accepted
-            self.keep(self.misfit_s(self.candidates, histories, tolerance_s) <= 0, histories, tolerance_s)
 
     def keep(self, is_kept: Bools, histories: Histories, tolerance_s: float) -> None:
         """Remove candidates; refine the grid of a class of which few are left. If none is left, keep them all."""
@@ -211,19 +232,37 @@ class Limit:
         return misfit
 
 
-def new_limit(mobile: int, time_s: float, histories: Histories, tolerance_s: float, scopes: Iterable[Scope]) -> Limit:
-    """Return a limit that explains a refusal which no known limit explains.
+def new_limit(refusals: Sequence[Refusal], histories: Histories, tolerance_s: float) -> Limit:
+    """Return a limit that explains refusals which no other limit explains.
 
-    Its candidates are all rules of the first grid that refuse this send and accept all sends that were accepted.
+    Its candidates are all rules of the first grid that refuse these sends and accept all sends that were accepted. The
+    evidence is applied in the order of time, a few sends more at a time, so that the grid is refined step by step.
+
+    Args:
+        refusals: The refusals; at least one.
+        histories: The accepted sends.
+        tolerance_s: By how much a time may be off, in s.
     """
-    limit = Limit(Rules.join([_grid_of(scope, mobile, time_s, histories) for scope in scopes]))
-    limit.note_refusal(mobile, time_s, histories)
-    limit.keep(limit.misfit_s(limit.candidates, histories, tolerance_s) <= 0, histories, tolerance_s)
-    return limit
+    by_mobile = min(refusals, key=lambda it: it.of_mobile)
+    sends = min(it.of_app for it in refusals)
+    grids = [
+        _grid_of(Scope.MOBILE, histories.get(by_mobile.mobile, ())[: by_mobile.of_mobile]),
+        _grid_of(Scope.APP, histories[APP][:sends]),
+    ]
+    limit = Limit(Rules.join(grids))
+    for it in refusals:
+        limit.note_refusal(it)
+    while True:
+        until_s = histories[APP][sends - 1]
+        past = {key: [it for it in times if it <= until_s] for key, times in histories.items()}
+        limit.keep(limit.misfit_s(limit.candidates, past, tolerance_s) <= 0, past, tolerance_s)
+        if limit.is_contradicted or sends >= len(histories[APP]):
+            return limit
+        sends = min(sends + max(1, sends // 4), len(histories[APP]))
 
 
-def _grid_of(scope: Scope, mobile: int, time_s: float, histories: Histories) -> Rules:
-    history = histories.get(APP if scope is Scope.APP else mobile, ())
+def _grid_of(scope: Scope, history: Sequence[float]) -> Rules:
+    """Return the first grid of rules that may refuse a send after a history."""
     windows, weights, steps = _windows(_MIN_WINDOW_S, _MAX_WINDOW_S, round(log(_MAX_WINDOW_S / _MIN_WINDOW_S) / _STEP))
     parts = []
     sends = len(history)
@@ -275,24 +314,21 @@ def _clock_grid(
 
     ``starts_s``: bounds of the begin of one window; None for anywhere.
     """
-    parts = []
+    weights = np.where(np.isin(windows, np.concatenate(ROUND_WINDOWS_S)), weights, weights * _ODD_CLOCK)
     phases = _PHASES if starts_s is None else _FINE_PHASES
-    spread = np.arange(phases) + 0.5
-    for window_s, weight, step in zip(windows, weights, steps, strict=True):
-        low_s, high_s = starts_s or (0.0, window_s)
-        begins = low_s + spread * (high_s - low_s) / phases
-        share = np.full(phases, (1 - _ALIGNED) * min((high_s - low_s) / window_s, 1.0) / phases)
-        for offset_s in {0.0, CHINA_OFFSET_S % window_s}:
-            aligned_s = offset_s + window_s * np.ceil((low_s - offset_s) / window_s)
-            if aligned_s <= high_s:
-                begins, share = np.append(begins, aligned_s), np.append(share, _ALIGNED / 2)
-        gap_s = (high_s - low_s) / phases
-        parts.append(
-            _rules(scope, Kind.CLOCK, count, np.full(len(begins), window_s), weight * share, np.full(len(begins), step))
-        )
-        parts[-1].start_s[:] = begins
-        parts[-1].start_step_s[:] = gap_s
-    return Rules.join(parts)
+    low_s, high_s = starts_s or (0.0, windows)
+    length_s = np.broadcast_to(high_s - low_s, windows.shape)
+    begins = [low_s + length_s * (it + 0.5) / phases for it in range(phases)]
+    shares = [(1 - _ALIGNED) * np.minimum(length_s / windows, 1.0) / phases] * phases
+    for offset_s in (np.zeros(len(windows)), CHINA_OFFSET_S % windows):
+        begins.append(offset_s + windows * np.ceil((low_s - offset_s) / windows))
+        shares.append(np.where(begins[-1] <= high_s, _ALIGNED / 2, 0.0))
+    size = len(begins)
+    rules = _rules(scope, Kind.CLOCK, count, *(np.tile(it, size) for it in (windows, weights, steps)))
+    rules.start_s[:] = np.concatenate(begins)
+    rules.weight[:] *= np.concatenate(shares)
+    rules.start_step_s[:] = np.tile(length_s / phases, size)
+    return rules.select(rules.weight > 0)
 
 
 def _rules(scope: Scope, kind: Kind, count: int, windows: Floats, weights: Floats, steps: Floats) -> Rules:

@@ -114,10 +114,9 @@ class State:
     def __init__(self, rules: Rules) -> None:
         self._size = len(rules)
         self._parts = [
-            (chosen, model(rules.count[chosen], rules.window_s[chosen], rules.start_s[chosen]))
+            (chosen, _MODELS[kind](rules.count[chosen], rules.window_s[chosen], rules.start_s[chosen]))
             for number, kind in enumerate(KINDS)
             if len(chosen := np.flatnonzero(rules.kind == number))
-            for model in (_MODELS[kind],)
         ]
 
     def ready_s(self) -> Floats:
@@ -194,4 +193,9 @@ class _Bucket:
         self.arrival_s = np.maximum(self.arrival_s, time_s) + self.refill_s
 
 
-_MODELS = {Kind.SLIDING: _Sliding, Kind.CLOCK: _Clock, Kind.FIRST_SEND: _FirstSend, Kind.BUCKET: _Bucket}
+_MODELS: dict[Kind, type[_Sliding | _Clock | _FirstSend | _Bucket]] = {
+    Kind.SLIDING: _Sliding,
+    Kind.CLOCK: _Clock,
+    Kind.FIRST_SEND: _FirstSend,
+    Kind.BUCKET: _Bucket,
+}

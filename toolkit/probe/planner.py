@@ -33,8 +33,8 @@ from enum import StrEnum
 import numpy as np
 
 from toolkit.api.errors import CallError
-from toolkit.probe.hypotheses import APP, NEGLIGIBLE, Limit, new_limit
-from toolkit.probe.limiter_models import Floats, Ints, Rules, Scope, State
+from toolkit.probe.hypotheses import APP, NEGLIGIBLE, Limit, Refusal, bounds_s, new_limit
+from toolkit.probe.limiter_models import Floats, Ints, Rules, State
 
 _QUANTUM = 0.04  # of the candidates that get ready between two polls; smaller polls more often
 _GROWTH, _MIN_GROWTH = 0.05, 0.002  # of the time since the accepted send: longest and shortest pause between polls
@@ -90,6 +90,7 @@ class Planner:
         retired: Mobiles that are not used any more.
         blocked: Mobiles that were refused at their first send, which no known limit explains, each with the number of
             sends of the app that were accepted before.
+        refusals: The last refusal of each mobile after each number of accepted sends of the app.
         unexplained: Number of refusals that no rule explains.
         stopped: Why the probe ended, in words.
         problem: The error that cut the probe off.
@@ -108,6 +109,7 @@ class Planner:
     tolerance_s: float = _MIN_TOLERANCE_S
     retired: set[int] = field(default_factory=set)
     blocked: dict[int, int] = field(default_factory=dict)
+    refusals: dict[tuple[int, int], Refusal] = field(default_factory=dict)
     unexplained: int = 0
     stopped: str = ""
     problem: CallError | None = None
@@ -131,6 +133,7 @@ class Planner:
             self._accept(attempt, self.tolerance_s + half_s)
         else:
             self._refuse(attempt, self.tolerance_s + half_s)
+        self._examine_again()
 
     def _accept(self, attempt: Attempt, tolerance_s: float) -> None:
         mobile, time_s = attempt.mobile, attempt.time_s
@@ -141,12 +144,13 @@ class Planner:
             is_ready = ready_s <= time_s + tolerance_s
             if not is_ready.all():
                 limit.keep(is_ready, self.histories, tolerance_s)
-            limit.at_accepted = limit.candidates
+            limit.note_accepted()
         self._refused_s.pop(mobile, None)
         self._claims_s.pop(mobile, None)
 
     def _refuse(self, attempt: Attempt, tolerance_s: float) -> None:
         mobile, time_s = attempt.mobile, attempt.time_s
+        refusal = Refusal(mobile, len(self.histories.get(mobile, ())), len(self.histories[APP]), time_s)
         self._refused_s[mobile] = time_s
         if attempt.retry_after_s is not None:
             self._claims_s[mobile] = attempt.began_s + attempt.retry_after_s
@@ -158,18 +162,19 @@ class Planner:
         suspects = [number for number, share in enumerate(refusing) if share >= NEGLIGIBLE]
         if not suspects and any(refusing):
             suspects = [max(range(len(refusing)), key=refusing.__getitem__)]
+        if not suspects and not refusal.of_mobile and not self._is_blocked_by_app(mobile):
+            return
+        self.refusals[mobile, refusal.of_app] = refusal
         if not suspects:
-            if not self.histories.get(mobile) and not self._is_blocked_by_app(mobile):
-                return
-            self._add_limit(mobile, time_s, tolerance_s)
+            self._add_limit(refusal, tolerance_s)
         elif len(suspects) == 1:
             limit = self.limits[suspects[0]]
-            limit.note_refusal(mobile, time_s, self.histories)
+            limit.note_refusal(refusal)
             refuses = ready[suspects[0]] > time_s - tolerance_s
             if not refuses.all():
                 limit.keep(refuses, self.histories, tolerance_s)
             if limit.is_doubtful():
-                self._add_limit(mobile, time_s, tolerance_s)
+                self._add_limit(refusal, tolerance_s)
 
     def _is_blocked_by_app(self, mobile: int) -> bool:
         """Return whether a limit of the app may have refused the first send to a mobile.
@@ -184,15 +189,37 @@ class Planner:
         self.retired.add(mobile)
         return False
 
-    def _add_limit(self, mobile: int, time_s: float, tolerance_s: float) -> None:
-        scopes = [Scope.APP] if not self.histories.get(mobile) else list(Scope)
+    def _add_limit(self, refusal: Refusal, tolerance_s: float) -> None:
         for limit in self.limits:  # the new limit may have caused all refusals since the last accepted send
-            limit.forget_refusals(mobile, self.histories, tolerance_s)
-        limit = new_limit(mobile, time_s, self.histories, tolerance_s, scopes)
-        if len(limit.candidates):
-            self.limits.append(limit)
-        else:
+            limit.forget_refusals()
+        limit = new_limit([refusal], self.histories, tolerance_s)
+        if limit.is_contradicted or not len(limit.candidates):
             self.unexplained += 1
+        else:
+            self.limits.append(limit)
+
+    def _examine_again(self) -> None:
+        """Find the candidates of limits anew if a limit that got settled explains a part of their refusals."""
+        for settled in self.limits:
+            if not settled.is_known and settled.is_settled(self.tolerance_s):
+                settled.is_known = True
+                self.limits = [it if it is settled else self.examined(it) for it in self.limits]
+
+    def examined(self, limit: Limit) -> Limit:
+        """Return a limit found from the refusals that no settled limit explains; the same one if it cannot be found."""
+        others = [it for it in self.limits if it is not limit]
+        evidence = []
+        for it in self.refusals.values():
+            was_evidence = limit.refused_s.get(it.mobile, {}).get(it.of_mobile) == it.time_s
+            doubts = [other for other in others if other.is_known or not was_evidence]
+            if not any(other.may_refuse(it, self.histories, 2 * self.tolerance_s) for other in doubts):
+                evidence.append(it)
+        if not evidence:
+            return limit
+        found = new_limit(evidence, self.histories, 2 * self.tolerance_s)
+        if found.is_contradicted or not len(found.candidates) or found.refused_s == limit.refused_s:
+            return limit
+        return found
 
     # Plan
 
@@ -211,7 +238,8 @@ class Planner:
         return None
 
     def _choose(self, usable: Sequence[int], now_s: float) -> NextSend:
-        soon_s = now_s + max(self.min_gap_s, 2 * self.tolerance_s if self._refused_s else 0.0)
+        was_refused = bool(self.attempts) and self.attempts[-1].answer is Answer.REFUSED
+        soon_s = now_s + max(self.min_gap_s, 2 * self.tolerance_s if was_refused else 0.0)
         main = self._main(usable, soon_s)
         considered = [it for it in usable if it in self.histories or it == main]
         considered += [it for it in usable if it not in considered][:1]
@@ -338,7 +366,9 @@ class Planner:
         rests_s, pauses_s = np.repeat(plans, len(rules), axis=0).T
         times = self._predict(rules, known, mobile, soon_s + rests_s, pauses_s, sends).reshape(sends, -1, len(rules))
         shares = np.array([share for _, share in classes])
-        differ = (abs(times[:, :, :, None] - times[:, :, None, :]) > 6 * self.tolerance_s).any(axis=0)
+        low_s, high_s = bounds_s(limit.members(limit.best))
+        seen_s = 6 * self.tolerance_s + 2 * (high_s - low_s)  # polls cannot tell a smaller difference
+        differ = (abs(times[:, :, :, None] - times[:, :, None, :]) > seen_s).any(axis=0)
         scores = np.einsum("i,j,pij->p", shares, shares, differ)
         best = plans[scores >= scores.max() - NEGLIGIBLE]
         if not scores.max() or not best.any(axis=1).all():  # pushing is as good
