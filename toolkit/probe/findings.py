@@ -18,6 +18,7 @@ from toolkit.probe.planner import Answer, Planner
 DAY_S = 86_400
 _LEAST_CONFIDENCE = 0.9  # of a rule that is offered as an option
 _SHOWN_SHARE = 0.01  # of an alternative
+_NEAR = 0.1  # of the window: other windows count as another rule
 _ALIGNED_S = 3.0  # difference of two clocks up to which windows count as beginning at a multiple of their length
 
 
@@ -33,9 +34,10 @@ class FoundRule:
             after the refusals, so that only ``window_low_s`` is known.
         window_low_s: Lower bound of the window, in s.
         window_high_s: Upper bound of the window, in s; None like ``window_s``.
-        confidence: Probability of the scope, the kind and the count, 0..1, if the rule is of one of the known kinds.
+        confidence: Probability of the scope, the kind, the count and a window within a tenth of the likeliest one,
+            0..1, if the rule is of one of the known kinds.
         begins: When windows by the clock begin, in words; "" for other kinds.
-        alternatives: The other scopes, kinds and counts that fit, with their probability.
+        alternatives: The other scopes, kinds, counts and windows that fit, with their probability.
     """
 
     scope: Scope
@@ -114,9 +116,20 @@ def find_rules(planner: Planner) -> Iterator[FoundRule]:
     for limit in sorted(limits, key=lambda it: bounds_s(it.members(it.best))):
         best, members = limit.best, limit.members(limit.best)
         low_s, high_s = bounds_s(members)
-        others = {it: share for it, share in limit.classes().items() if it != best and share >= _SHOWN_SHARE}
+        share = limit.classes()[best]
+        alternatives = [
+            f"{_words(it)}: {other:.0%}"
+            for it, other in limit.classes().items()
+            if it != best and other >= _SHOWN_SHARE
+        ]
         is_known = limit.has_reopened(planner.histories)
         window_s = _likeliest_s(members, low_s, high_s) if is_known else None
+        if window_s is not None:
+            is_near = abs(members.window_s - window_s) <= window_s * (_NEAR + members.step)
+            elsewhere = share * (1 - float(members.weight[is_near].sum() / members.weight.sum()))
+            share -= elsewhere
+            if elsewhere >= _SHOWN_SHARE:
+                alternatives.append(f"another window, {_seconds(low_s)} to {_seconds(high_s)}: {elsewhere:.0%}")
         yield FoundRule(
             best.scope,
             best.kind,
@@ -124,9 +137,9 @@ def find_rules(planner: Planner) -> Iterator[FoundRule]:
             window_s,
             low_s,
             high_s if is_known else None,
-            limit.classes()[best],
+            share,
             _begins(members, window_s) if best.kind is Kind.CLOCK and window_s else "",
-            tuple(f"{_words(it)}: {share:.0%}" for it, share in others.items()),
+            tuple(alternatives),
         )
 
 

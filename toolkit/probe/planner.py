@@ -238,8 +238,7 @@ class Planner:
         return None
 
     def _choose(self, usable: Sequence[int], now_s: float) -> NextSend:
-        was_refused = bool(self.attempts) and self.attempts[-1].answer is Answer.REFUSED
-        soon_s = now_s + max(self.min_gap_s, 2 * self.tolerance_s if was_refused else 0.0)
+        soon_s = now_s + max(self.min_gap_s, 2 * self.tolerance_s if self._refused_s else 0.0)
         main = self._main(usable, soon_s)
         considered = [it for it in usable if it in self.histories or it == main]
         considered += [it for it in usable if it not in considered][:1]
@@ -253,7 +252,8 @@ class Planner:
             rested = self._rested(usable, soon_s)
             if rested is not None:
                 return NextSend(rested, soon_s, "looking for a limit of the app")
-        return self._poll(main, soon_s)
+        is_pushing = main not in self._refused_s and self.attempts and self.attempts[-1].mobile == main
+        return self._poll(main, now_s + self.min_gap_s if is_pushing else soon_s)
 
     def _main(self, usable: Sequence[int], soon_s: float) -> int:
         """Return the first mobile to which no known limit with a longer window blocks what is not yet known."""
@@ -360,14 +360,14 @@ class Planner:
         pauses_s = np.array(_PAUSES) * rules.window_s[0]
         rests_s = np.concatenate([pauses_s, [it.window_s[0] for it in known]])
         plans = np.array([(rest_s, pause_s) for rest_s in rests_s for pause_s in pauses_s])
-        plans = plans[(soon_s + plans.sum(axis=1) <= self.until_s) | (plans == 0).all(axis=1)]
+        plans = plans[plans.sum(axis=1) <= max((self.until_s - soon_s) / 2, 0.0)]  # leave time for the sends after it
         most_count = max(int(it.count.max()) for it in [rules, *known])
         sends = min(most_count + 5, self.max_messages - self.messages, _PREDICTED_SENDS)
         rests_s, pauses_s = np.repeat(plans, len(rules), axis=0).T
         times = self._predict(rules, known, mobile, soon_s + rests_s, pauses_s, sends).reshape(sends, -1, len(rules))
         shares = np.array([share for _, share in classes])
         low_s, high_s = bounds_s(limit.members(limit.best))
-        seen_s = 6 * self.tolerance_s + 2 * (high_s - low_s)  # polls cannot tell a smaller difference
+        seen_s = 6 * self.tolerance_s + min(2 * (high_s - low_s), low_s / 10)  # polls can't tell less
         differ = (abs(times[:, :, :, None] - times[:, :, None, :]) > seen_s).any(axis=0)
         scores = np.einsum("i,j,pij->p", shares, shares, differ)
         best = plans[scores >= scores.max() - NEGLIGIBLE]
