@@ -12,13 +12,16 @@ Method. The planner keeps limits, each with the candidates that could be it (``h
    of the mobile from one of the app; a mobile with other times tells windows by the clock from sliding ones.
 3. *Poll*: while a limit is full, send again at times between which an even share of the candidates gets ready. These
    sends are refused, except the last one, so they bracket the window for the price of one message.
-4. *Delay*: if the classes agree about every answer to a sender that pushes, a pause can make them differ. The planner
-   plays several pauses through with the best candidate of each class, and takes the pause after which the classes
-   differ most. For example, 3 sends in a minute, all at second 0, are followed by 3 more at second 60 in sliding and in
-   fixed windows alike. If two of them are sent at second 30, a sliding window accepts one at second 60, a fixed one 3.
+4. *Pause*: if the classes agree about every answer to a sender that pushes, a pause can make them differ. The planner
+   plays several plans through with the best candidate of each class: a rest, one send, a pause, and a sender that
+   pushes. During a rest the other limits recover. It takes the plan with which the classes differ most, and of equal
+   ones the shortest. For example, 3 sends in a minute, all at second 0, are followed by 3 more at second 60 in sliding
+   and in fixed windows alike. If two of them are sent at second 30, a sliding window accepts one at second 60, a fixed
+   one 3.
 
 Refusals count against a limit only if no other limit can have caused them. If that leaves a limit without candidates,
-the refusals since the last accepted send are taken to be those of another limit.
+the refusals since the last accepted send are taken to be those of another limit. When a limit is settled, the others
+are found anew, from the refusals that it does not explain: some were put down to them before it was known.
 
 Times are those of the answer's middle. The tolerance is three quarters of the longest response time so far:
 half of it is what the middle can be off, the rest is for the resolution of clocks.
@@ -203,9 +206,9 @@ class Planner:
         for settled in self.limits:
             if not settled.is_known and settled.is_settled(self.tolerance_s):
                 settled.is_known = True
-                self.limits = [it if it is settled else self.examined(it) for it in self.limits]
+                self.limits = [it if it is settled else self._examined(it) for it in self.limits]
 
-    def examined(self, limit: Limit) -> Limit:
+    def _examined(self, limit: Limit) -> Limit:
         """Return a limit found from the refusals that no settled limit explains; the same one if it cannot be found."""
         others = [it for it in self.limits if it is not limit]
         evidence = []
