@@ -99,12 +99,13 @@ def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
         verdict, colours = "running", PRIMARY
     elif run.is_incomplete:
         verdict, colours = "incomplete", colours_of(ReturnCode.SERVER_ERROR)
-    duration_s, users = summary.get("duration_s"), settings.get("users")
+    duration_s = summary.get("duration_s")
+    users = number_format.plural(settings["users"], "user") if settings.get("users") else ""
     rate = settings.get("stages") or (f"{settings['rate_per_s']:g}/s" if settings.get("rate_per_s") else "")
     return {
         "name": run.folder.name,
         "scenario": run.scenario or number_format.MISSING,
-        "load": run.live.load if run.live else rate or (f"{users} users" if users else number_format.MISSING),
+        "load": run.live.load if run.live else rate or users or number_format.MISSING,
         "calls": f"{summary['calls']:,}" if run.has_result else number_format.MISSING,
         "duration": number_format.MISSING if duration_s is None else number_format.duration(duration_s),
         "passed": verdict,

@@ -36,6 +36,7 @@ from pydantic import (
     model_validator,
 )
 
+from toolkit import number_format
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.extra_headers import parse_header
@@ -966,7 +967,8 @@ class LoadOptions(BaseModel):
         >>> LoadOptions(rate_per_s=50, duration_s=10).load_text()
         '50 journeys/s'
         """
-        return f"{self.users} users" if self.users else self.stages or f"{self.rate_per_s:g} journeys/s"
+        users = number_format.plural(self.users, "user") if self.users else None
+        return users or self.stages or f"{self.rate_per_s:g} journeys/s"
 
     def settings(self) -> dict[str, object]:
         """Return the options that run.json records, by field name, as JSON values."""
