@@ -184,7 +184,7 @@ def check(cell: Cell, row: Row, has_threshold: bool, loop: str) -> None:
         assert re.search(row.head, cell.notes[0])
         assert cell.summary["remarks"][0] == cell.notes[0]
     if row.fault is Fault.SLOW:
-        ratio = re.search(r"went from ([\d.,]+) ms to ([\d.,]+) ms", cell.findings)
+        ratio = re.search(r"(?:rose|fell) from ([\d.,]+) ms to ([\d.,]+) ms", cell.findings)
         assert ratio, cell.findings
         before_ms, after_ms = (float(it.replace(",", "")) for it in ratio.groups())
         assert 1 < after_ms / before_ms <= 11

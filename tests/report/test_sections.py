@@ -282,7 +282,7 @@ def test_messages_that_a_carrier_loses_are_named_in_the_head_and_explained(input
     lost = messages(1, is_lost=lambda it: (it["prefix"] < "1390001") & it["hour"].between(150, 198))
     report = build_report(inputs_of(lost))
     (finding,) = [section.finding for section in report.findings() if section.name == "changes"]
-    assert "send conversion (carrier China Mobile) went from 8" in finding
+    assert "send conversion (carrier China Mobile) fell from 8" in finding
     (why,) = table(report, "why").frame.to_dict("records")
     assert (why["dimension"], why["value"]) == ("carrier", "China Mobile")
 

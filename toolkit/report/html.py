@@ -22,6 +22,7 @@ from markupsafe import Markup
 from toolkit.analysis.browser_charts import BrowserChart, call_charts
 from toolkit.analysis.browser_charts.scripts import STYLE, embed, page_script
 from toolkit.report.model import Badge, Bar, Cell, Figure, Part, Report, Table
+from toolkit.report.result_tables import status_badge
 
 _TEMPLATE = "page.html.j2"
 _WIDE, _NARROW = 880, 250  # px between the axes, for screens above and below the template's breakpoint
@@ -91,6 +92,7 @@ def draw(figure: Figure) -> tuple[Markup, Markup]:
 def page_template() -> Template:
     """Return the template of the page, compiled once."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["status_badge"] = status_badge
     return environment.from_string(files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8"))
 
 

@@ -19,6 +19,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"# {escape(report.name)}"
     yield f"\n{report.when} · target {escape(report.target)}\n"
     yield from (f"> {escape(remark)}\n" for remark in report.remarks)
+    yield from (f"{f'**{it.verdict}** ' * bool(it.verdict)}{escape(it.headline)}\n" for it in report.digests)
     yield from (f"- {fact.label}: **{fact.value}**" for fact in report.facts)
     yield ""
     yield from (f"- {escape(section.finding)}" for section in report.findings())

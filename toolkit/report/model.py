@@ -13,6 +13,8 @@ from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.thresholds import Verdict
 from toolkit.runs.worsening import WorseningVerdict
 
+INCONCLUSIVE = "INCONCLUSIVE"
+
 
 @dataclass(frozen=True, slots=True)
 class Badge:

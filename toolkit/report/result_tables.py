@@ -14,7 +14,7 @@ from toolkit.analysis.latency_percentiles import MEASURES, PERCENTILES, percenti
 from toolkit.api.return_codes import Kind
 from toolkit.masking import Json
 from toolkit.outcome_colours import ERROR, KIND_COLOURS, UNKNOWN
-from toolkit.report.model import Badge
+from toolkit.report.model import INCONCLUSIVE, Badge
 from toolkit.runs.thresholds import Status
 
 WHO_CAN_ACT = {
@@ -28,7 +28,12 @@ WHO_CAN_ACT = {
     UNKNOWN: "the vendor: the return code is unknown, or not in the API's table",
 }
 
-_KIND_OF_STATUS = {Status.PASS: Kind.OK.value, Status.FAIL: Kind.SERVER.value, Status.NO_DATA: UNKNOWN}
+_KIND_OF_STATUS: dict[str, str] = {
+    Status.PASS: Kind.OK.value,
+    Status.FAIL: Kind.SERVER.value,
+    Status.NO_DATA: UNKNOWN,
+    INCONCLUSIVE: UNKNOWN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +113,23 @@ def badge(kind: str) -> Badge:
     return Badge(kind, KIND_COLOURS[kind], WHO_CAN_ACT[kind])
 
 
-def status_badge(status: Status) -> Badge:
-    """Return the badge of a verdict's status."""
-    return Badge(status.value, KIND_COLOURS[_KIND_OF_STATUS[status]])
+def status_badge(status: Status | str) -> Badge:
+    """Return the badge of a verdict's status, or of the verdict on a run."""
+    return Badge(str(status), KIND_COLOURS[_KIND_OF_STATUS[status]])
 
 
 def setting_rows(settings: Json, name: str = "") -> Iterator[tuple[str, str]]:
     """Yield the name and value of masked settings as text.
 
-    >>> list(setting_rows({"cap": {"messages": 5, "cost": None}}))
-    [('cap.messages', '5'), ('cap.cost', '–')]
+    >>> list(setting_rows({"cap": {"messages": 5, "cost": None}, "busy_ratio": 0.006567437586166899}))
+    [('cap.messages', '5'), ('cap.cost', '–'), ('busy_ratio', '0.00656744')]
     """
     if isinstance(settings, dict) and settings:
         for inner, value in settings.items():
             yield from setting_rows(value, f"{name}.{inner}" if name else inner)
     elif name and (settings is None or settings in ([], {}, "")):
         yield name, number_format.MISSING
+    elif name and isinstance(settings, float):
+        yield name, f"{settings:.6g}"
     elif name:
         yield name, settings if isinstance(settings, str) else json.dumps(settings, ensure_ascii=False)

@@ -11,7 +11,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
 from toolkit.report.exit_reasons import ExitReason, sort_reasons
-from toolkit.report.model import Fact, RunDigest
+from toolkit.report.model import INCONCLUSIVE, Fact, RunDigest
 from toolkit.report.run_result import RunResult
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.thresholds import Measure
@@ -32,7 +32,7 @@ def digest(result: RunResult, others: Iterable[ExitReason] = (), *, has_conditio
     found = sort_reasons([*result.reasons, *others])
     verdict = "PASS" if result.verdicts or result.checks or has_conditions else ""
     if found:
-        verdict = "FAIL" if found[0].code in _FAILURES else "INCONCLUSIVE"
+        verdict = "FAIL" if found[0].code in _FAILURES else INCONCLUSIVE
     reasons = tuple(mask_text(it.text) for it in found)
     facts = tuple(Fact(it.label, mask_text(it.value)) for it in _facts(result))
     return RunDigest(verdict, mask_text(_headline(result)), reasons, facts)

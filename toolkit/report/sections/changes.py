@@ -153,11 +153,14 @@ def _strongest(found: pd.DataFrame) -> str:
 
 def _sentence(row: Row, zone: str) -> str:
     subject = _what(row) if lacks(row, "endpoint") else f"{row['endpoint']} {_what(row)}"
-    levels = f"{subject} went from {_level(row, 'before')} to {_level(row, 'after')}"
+    verb = "changed" if lacks(row, "difference") else "rose" if row["difference"] > 0 else "fell"
+    levels = f"{subject} {verb} from {_level(row, 'before')} to {_level(row, 'after')}"
     if row["measure"] not in (*_SHARES, _CALLS):
-        levels += f" ({_ratio(row['ratio'])})"
-    until = "" if lacks(row, "until") else f" until {number_format.moment(row['until'])}"
-    return f"{levels} at {number_format.moment(row['changed_at'])}{until} ({zone})."
+        levels += f" ({_growth(row['ratio'])})"
+    began = number_format.moment(row["changed_at"])
+    if lacks(row, "until"):
+        return f"{levels} at {began} ({zone})."
+    return f"{levels} between {began} and {number_format.moment(row['until'])} ({zone})."
 
 
 def _explain_period(here: Calls, elsewhere: Calls, differing: pd.DataFrame) -> pd.DataFrame:
@@ -249,6 +252,11 @@ def _ratio(ratio: float) -> str:
     return (
         number_format.MISSING if pd.isna(ratio) or ratio == float("inf") else f"× {number_format.short_number(ratio)}"
     )
+
+
+def _growth(ratio: float) -> str:
+    """Return a ratio in words: "+12 %", "-90 %", from twice on "× 2.3"."""
+    return f"{100 * (ratio - 1):+.0f} %" if ratio < 2 else _ratio(ratio)
 
 
 def _chance(p_value: float | None) -> str:
