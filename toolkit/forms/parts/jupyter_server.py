@@ -11,7 +11,7 @@ import os
 import ssl
 import threading
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -28,7 +28,7 @@ class JupyterServer:
     """The server of this kernel. ``runs_url``: where the console serves the files of runs, "" in a notebook."""
 
     url: str
-    token: str
+    token: str = field(repr=False)
     kernel_id: str
     root: Path
     runs_url: str = ""
