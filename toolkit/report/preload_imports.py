@@ -30,7 +30,11 @@ _EMPTY_CHART = {"data": {"values": []}, "mark": "point"}
 
 
 class Preload:
-    """Imports the packages in a thread. Leaving the ``with`` block ends it after the import that it is at."""
+    """Imports the packages in a thread. Leaving the ``with`` block ends it after the import that it is at.
+
+    It waits for that import: if two threads wait for each other's modules, Python gives one of them a module that is
+    not complete, and its import fails.
+    """
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
@@ -42,6 +46,7 @@ class Preload:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._stopped.set()
+        self._thread.join()
 
     def _run(self) -> None:
         with suppress(ImportError):  # the report says later which package is missing
