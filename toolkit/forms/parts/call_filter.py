@@ -53,7 +53,7 @@ class CallFilter:
             *([] if self.until_ns is None else [nw.col("started_ns") >= self.until_ns]),
         ]
         others = replace(self, since_ns=None, until_ns=None).apply(calls)
-        return others.where(nw.any_horizontal(*outside, ignore_nulls=True) if outside else nw.lit(False))
+        return others.where(nw.any_horizontal(*(outside or [nw.col("started_ns").is_null()]), ignore_nulls=True))
 
     def _conditions(self) -> list[nw.Expr]:
         outcome = "error" if isinstance(self.outcome, str) else "return_code"
