@@ -65,6 +65,11 @@ def outcome_kind(outcome: Outcome) -> str:
     return kind_of(outcome) or UNKNOWN
 
 
+MAX_OUTCOMES = 12  # of a chart; more can't be told apart
+OTHER = "other"
+"""The name that sums up all but the most frequent outcomes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fill:
     """The colour of an area, ``#rrggbb``, and the pattern drawn over it in ``ink``: a name of ``PATTERNS``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import log10
 from typing import Any
@@ -16,6 +17,9 @@ from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
 from toolkit.outcome_colours import (
     CODE_UNKNOWN,
+    MAX_OUTCOMES,
+    MUTED,
+    OTHER,
     PRIMARY,
     SECONDARY,
     ColourPair,
@@ -34,7 +38,10 @@ _NOTHING = BrowserChart((), Axis("number", 0.0, 1.0), "No calls")
 
 
 def over_time(frame: pd.DataFrame) -> BrowserChart:
-    """Chart the result of ``analysis.over_time``: stacked calls by outcome, a panel for each endpoint."""
+    """Chart the result of ``analysis.over_time``: stacked calls by outcome, a panel for each endpoint.
+
+    All but the most frequent outcomes are summed up as "other".
+    """
     rows = frame.to_dict("records")
     if not rows:
         return _NOTHING
@@ -43,12 +50,17 @@ def over_time(frame: pd.DataFrame) -> BrowserChart:
     edges = [at / NS_PER_S for at in range(first_ns, last_ns + 1, width_ns)]  # also of buckets without calls
     places = {start: place for place, start in enumerate(edges)}
     partial = [False] * (len(edges) - 1)
-    colours = colours_by_outcome({_outcome(row) for row in rows})
+    calls: Counter[Outcome] = Counter()
+    for row in rows:
+        calls[_outcome(row)] += row["calls"]
+    shown = {outcome for outcome, _ in calls.most_common(MAX_OUTCOMES)}
+    colours = colours_by_outcome(shown) | ({OTHER: MUTED} if len(shown) < len(calls) else {})
     factor, unit = number_format.rate_scale(frame["calls"].sum() / (edges[-1] - edges[0]))
     values = {(it, outcome): [0.0] * (len(edges) - 1) for it in Endpoint for outcome in colours}
     for row in rows:
         place = _place_of(row["started"].value / NS_PER_S, places, edges)
-        values[Endpoint(row["endpoint"]), _outcome(row)][place] += row["calls_per_s"] * factor
+        outcome = _outcome(row) if _outcome(row) in shown else OTHER
+        values[Endpoint(row["endpoint"]), outcome][place] += row["calls_per_s"] * factor
         partial[place] |= row["covered_ratio"] < PARTIAL_BELOW
     panels = []
     for endpoint in Endpoint:

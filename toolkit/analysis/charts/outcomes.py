@@ -32,10 +32,8 @@ from toolkit.analysis.charts.base import (
 )
 from toolkit.analysis.timestamps import zone_name
 from toolkit.api.wire import Endpoint
-from toolkit.outcome_colours import KIND_COLOURS, Fill, fills
+from toolkit.outcome_colours import KIND_COLOURS, MAX_OUTCOMES, OTHER, Fill, fills
 
-_MAX_OUTCOMES = 12
-_OTHER = "other"
 _SUMMED = ("calls", "calls_per_s", "calls_ratio")
 _PX_PER_SHARE = 50
 
@@ -125,10 +123,10 @@ def _outcome_rows(frame: pd.DataFrame) -> tuple[list[Row], dict[str, Fill]]:
     calls: Counter[str] = Counter()
     for row in rows:
         calls[labels.outcome(row)] += row["calls"]
-    shown = {name for name, _ in calls.most_common(_MAX_OUTCOMES)}
-    rows = [row | {"outcome": labels.outcome(row) if labels.outcome(row) in shown else _OTHER} for row in rows]
-    base = {row["outcome"]: KIND_COLOURS[labels.kind(row)] for row in rows if row["outcome"] != _OTHER}
-    other = {_OTHER: Fill(PALE)} if any(row["outcome"] == _OTHER for row in rows) else {}
+    shown = {name for name, _ in calls.most_common(MAX_OUTCOMES)}
+    rows = [row | {"outcome": labels.outcome(row) if labels.outcome(row) in shown else OTHER} for row in rows]
+    base = {row["outcome"]: KIND_COLOURS[labels.kind(row)] for row in rows if row["outcome"] != OTHER}
+    other = {OTHER: Fill(PALE)} if any(row["outcome"] == OTHER for row in rows) else {}
     drawn = fills(base) | other
     places = {name: place for place, name in enumerate(drawn)}
     merged: dict[tuple[Any, ...], Row] = {}
