@@ -40,6 +40,13 @@ def test_the_three_usual_rules_are_found() -> None:
     assert run.findings.rule_options == ("--rule 1/60s", "--rule 5/3600s", "--rule 10/86400s")
 
 
+@pytest.mark.parametrize("rules", [(Sliding(1, 60), Sliding(3, 300)), (Sliding(2, 60), Sliding(4, 300))], ids=str)
+@pytest.mark.parametrize("response_s", [0.04, 0.8], ids=str)
+def test_a_pause_tells_windows_apart_though_another_rule_holds(rules: tuple[Rule, ...], response_s: float) -> None:
+    run = probe(Limiter(rules), seed=1, max_messages=20, duration_s=7200, response_s=response_s)
+    assert run.findings.rule_options == tuple(f"--rule {it.count}/{it.window_s:g}s" for it in rules)
+
+
 def test_a_rule_of_the_app_is_told_from_one_of_the_mobile() -> None:
     run = probe(Limiter((Sliding(1, 60), TokenBucket(6, 600)), has_app_rule=True), seed=3)
     assert run.is_right == (True, True)

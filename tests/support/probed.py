@@ -85,8 +85,14 @@ def draw(seed: int) -> Limiter:
     return Limiter(tuple(rules), has_app_rule)
 
 
-def probe(limiter: Limiter, seed: int, max_messages: int | None = None, duration_s: float | None = None) -> Run:
-    """Probe a simulated API whose responses take some 40 ms, at a random time of day."""
+def probe(
+    limiter: Limiter,
+    seed: int,
+    max_messages: int | None = None,
+    duration_s: float | None = None,
+    response_s: float = 0.04,
+) -> Run:
+    """Probe a simulated API at a random time of day. ``response_s`` is the median of its response times."""
     random = Random(f"probe {seed}")
     now = began = START_S + random.uniform(0, 7 * 86_400)
     longest_s = max(it.window_s for it in limiter.rules)
@@ -100,7 +106,7 @@ def probe(limiter: Limiter, seed: int, max_messages: int | None = None, duration
     refused_alone: list[set[tuple[int, int]]] = [set() for _ in limiter.rules]
     while due := planner.next_send(now):
         now = max(now, due.at_s)
-        took_s = random.lognormvariate(-3.2, 0.5)
+        took_s = response_s * random.lognormvariate(0.0, 0.5)
         decided = now + took_s * random.random()
         keys = [APP if limiter.scope(n) is Scope.APP else due.mobile for n in range(len(limiter.rules))]
         allow = [rule.allows(accepted.get(key, ()), decided) for rule, key in zip(limiter.rules, keys, strict=True)]

@@ -347,21 +347,26 @@ class Planner:
         return NextSend(mobile, at_s, "waiting for a window to end")
 
     def _best_delay_s(self, mobile: int, soon_s: float) -> float:
-        """Return the pause before the next send after which the classes differ most."""
-        for limit in self._unresolved():
-            if (delay_s := self._delay_for_s(limit, mobile, soon_s)) > 0:
-                return delay_s
-        return 0.0
+        """Return the pause before the next send after which the classes of a limit differ most.
 
-    def _delay_for_s(self, limit: Limit, mobile: int, soon_s: float) -> float:
-        """Return the pause before the next send; the plans have a second pause, after that send."""
+        It is that of the first limit whose classes can differ: the plan for another one would end its plan.
+        """
+        delays_s = (self._delay_for_s(limit, mobile, soon_s) for limit in self._unresolved())
+        return next((it for it in delays_s if it is not None), 0.0)
+
+    def _delay_for_s(self, limit: Limit, mobile: int, soon_s: float) -> float | None:
+        """Return the pause before the next send, or None if the classes of a limit differ by no plan.
+
+        The plans have a second pause, after that send.
+        """
         classes = [it for it in limit.classes().items() if it[1] >= NEGLIGIBLE][:_PREDICTED_CLASSES]
         if len(classes) == 1:
-            return 0.0
+            return None
         rules = Rules.join([_heaviest(limit.members(it)) for it, _ in classes])
         known = [_best(it) for it in self.limits if it is not limit]
         pauses_s = np.array(_PAUSES) * rules.window_s[0]
-        rests_s = np.concatenate([pauses_s, [it.window_s[0] for it in known]])
+        since_s = soon_s - self.histories.get(mobile, [soon_s])[-1]  # a pause that has begun goes on
+        rests_s = np.concatenate([pauses_s, pauses_s[pauses_s > since_s] - since_s, [it.window_s[0] for it in known]])
         plans = np.array([(rest_s, pause_s) for rest_s in rests_s for pause_s in pauses_s])
         plans = plans[plans.sum(axis=1) <= max((self.until_s - soon_s) / 2, 0.0)]  # leave time for the sends after it
         most_count = max(int(it.count.max()) for it in [rules, *known])
@@ -374,7 +379,9 @@ class Planner:
         differ = (abs(times[:, :, :, None] - times[:, :, None, :]) > seen_s).any(axis=0)
         scores = np.einsum("i,j,pij->p", shares, shares, differ)
         best = plans[scores >= scores.max() - NEGLIGIBLE]
-        if not scores.max() or not best.any(axis=1).all():  # pushing is as good
+        if not scores.max():
+            return None
+        if not best.any(axis=1).all():  # pushing is as good
             return 0.0
         # Of the shortest plans, take the one that begins with its pause, or the pause would be put off for ever.
         return float(best[np.lexsort((-best[:, 0], best.sum(axis=1)))[0], 0])
