@@ -126,7 +126,7 @@ def test_a_real_target_is_loaded_only_once_that_was_confirmed(
     form.wait()
     (run,) = form.runs
     assert run.summary["spent"] == {"messages": 5, "cost": "0.225", "currency": "CNY"}
-    assert "0.23" in form._facts.html
+    assert "0.23" in form._result.html
     assert configured.master_secret not in state()
 
 

@@ -70,7 +70,7 @@ def _facts(
 
 
 def result_html(summary: dict[str, Any], page: Path, link: str) -> str:
-    """Return the HTML of a finished load test: verdicts, checks, remarks, and the report's link or else its path."""
+    """Return the HTML of a finished load test: verdicts, checks, remarks, cost, and the report's link or its path."""
     verdicts = []
     for it in summary["verdicts"]:
         value = number_format.measured(it["value"], it["unit"], it["limit"])
@@ -81,7 +81,11 @@ def result_html(summary: dict[str, Any], page: Path, link: str) -> str:
     ]
     notices = list(summary["remarks"])
     notices += [note for note in summary["settings"].get("notes") or () if not any(note in it for it in notices)]
-    return render("result", verdicts=verdicts, checks=checks, remarks=notices, page=page, link=link)
+    spent = summary["spent"]
+    total = [number_format.plural(summary["calls"], "call"), number_format.plural(spent["messages"], "message")]
+    if spent["cost"] is not None:
+        total.append(number_format.money(float(spent["cost"]), spent["currency"]))
+    return render("result", verdicts=verdicts, checks=checks, remarks=notices, total=total, page=page, link=link)
 
 
 def runs_html(runs: Sequence[RunEntry], server: JupyterServer | None = None) -> str:

@@ -12,7 +12,7 @@ import traitlets
 
 def kernel_id() -> str:
     """Return the id that the Jupyter server has for this kernel; "" outside of a kernel."""
-    if "ipykernel" not in sys.modules:  # a kernel has imported it; importing it replaces how widgets are connected
+    if "ipykernel.kernelapp" not in sys.modules:  # it replaces how widgets are connected, so only a kernel imports it
         return ""
     from ipykernel.connect import get_connection_file
 
