@@ -12,6 +12,7 @@ from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.report.inputs import read_inputs
 from toolkit.report.write_files import write_report
+from toolkit.runs.thresholds import Status
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "rect", "path", "line", "circle"}
 LOADING = ("src", "href", "xlink:href", "srcset", "poster", "data", "action", "formaction", "background", "ping")
@@ -263,3 +264,24 @@ def test_the_slowest_traced_calls_are_listed_with_their_trace_ids(run_folder, ca
 
 def test_without_traced_calls_there_is_no_table_of_them(page):
     assert "trace" not in " ".join(page.text)
+
+
+def test_the_rate_of_a_period_is_that_of_its_own_time(call, run_folder) -> None:
+    start_ns = call(Endpoint.SEND, 50000).started_ns
+    records = [call(Endpoint.SEND, 50000, started_ns=start_ns + at * 200_000_000) for at in range(300)]  # 5/s for 60 s
+    pacing = {"elapsed_s": 120.0, "due": 300, "dropped": 0}  # nothing was started in the second minute
+    folder = run_folder(
+        records,
+        {"thresholds": ["rate(send) > 4/s"], "warm_up_s": 30.0, "pacing": pacing, "ended": "finished"},
+    )
+    periods = [("2026-11-06T12:00:40Z", "2026-11-06T12:01:00Z", 5.0), ("2026-11-06T12:00:40Z", None, 100 / 80)]
+    for since, until, rate in periods:
+        (run,) = read_inputs([folder], since=since, until=until).runs
+        assert run.verdicts[0].value == pytest.approx(rate)
+        assert run.settings["warm_up_s"] == 30.0
+
+
+def test_a_period_without_calls_has_no_data(call, run_folder) -> None:
+    settings = {"thresholds": ["failed < 1%"], "warm_up_s": 30.0, "ended": "finished"}
+    (run,) = read_inputs([run_folder([call(Endpoint.SEND, 50000)], settings)], since="2026-11-07").runs
+    assert (run.verdicts[0].status, run.warm_up_s) == (Status.NO_DATA, 30.0)

@@ -17,7 +17,7 @@ from toolkit.analysis import Calls, read
 from toolkit.analysis.billing.statement_file import StatementFormat
 from toolkit.analysis.calls_table import collect, lazy
 from toolkit.analysis.sources.read import NoCallsError
-from toolkit.analysis.timestamps import NS_PER_S, to_zone
+from toolkit.analysis.timestamps import NS_PER_S, parse_time_ns, to_zone
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.price_list import PriceList, PriceRow, Unit
@@ -133,6 +133,8 @@ def read_inputs(
         try:
             found.append((source, read_run(source, since, until, options.timezone, **log_options)))
         except NoCallsError as problem:
+            if Path(source).is_dir():  # a run, whose settings and verdicts would be lost
+                raise
             without_calls.append(problem)
     if not found and without_calls:
         raise without_calls[0]
@@ -169,9 +171,15 @@ def read_run(
         for state in (read_arrival_counts(path), read_generator_state(path)):
             settings |= state.settings() if state else {}
     kept = calls.between(since, until, timezone)
-    if isinstance(warm_up_s := settings.get("warm_up_s"), int | float) and since:
-        settings["warm_up_s"] = max(0.0, warm_up_s - (_first_due_ns(kept) - _first_due_ns(calls)) / NS_PER_S)
-    return RunResult(run_name(calls, path), kept, settings, read_check_results(path))
+    skipped_s = (_first_due_ns(kept) - _first_due_ns(calls)) / NS_PER_S if since and len(kept) else 0.0
+    pacing: Any = settings.get("pacing")
+    if (since or until) and isinstance(pacing, Mapping) and pacing.get("elapsed_s"):
+        first_ns = _first_due_ns(calls)
+        last_ns = first_ns + int(float(pacing["elapsed_s"]) * NS_PER_S)
+        begins_ns = max(first_ns, parse_time_ns(since, timezone)) if since else first_ns
+        ends_ns = min(last_ns, parse_time_ns(until, timezone)) if until else last_ns
+        settings["pacing"] = {**pacing, "elapsed_s": max(0.0, (ends_ns - begins_ns) / NS_PER_S)}
+    return RunResult(run_name(calls, path), kept, settings, read_check_results(path), skipped_s)
 
 
 def _first_due_ns(calls: Calls) -> int:

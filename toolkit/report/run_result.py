@@ -66,6 +66,8 @@ _CAUSES = {
 class RunResult:
     """The calls of a run with its name, settings (not masked) and check results, and the figures of these calls.
 
+    ``skipped_s`` is the time at the start of the run that ``--since`` left out.
+
     >>> from toolkit.analysis import read
     >>> result = RunResult("friday", read("runs/20261129T232015Z"))  # doctest: +SKIP
     >>> result.codes, result.latency, result.summary["spent"]  # doctest: +SKIP
@@ -75,6 +77,7 @@ class RunResult:
     calls: Calls
     settings: Mapping[str, object] = field(default_factory=dict)
     checks: Sequence[CheckRecord] = ()
+    skipped_s: float = 0.0
 
     def __post_init__(self) -> None:
         if is_inconclusive(self.settings):
@@ -214,9 +217,9 @@ class RunResult:
 
     @property
     def warm_up_s(self) -> float:
-        """The time at the start of the run whose calls no threshold counts."""
+        """The time at the start of the calls that no threshold counts: what ``--since`` leaves of the run's warm-up."""
         given = self.settings.get("warm_up_s")
-        return float(given) if isinstance(given, int | float) else 0.0
+        return max(0.0, float(given) - self.skipped_s) if isinstance(given, int | float) else 0.0
 
     @cached_property
     def after_warm_up(self) -> RunResult:

@@ -144,10 +144,13 @@ def _convert(path: Path, parquet: Path, reader: LogReader, on_progress: Progress
 
 
 def _check_records(records: list[SourceRecord], columns: ColumnMap) -> None:
-    """Raise NoCallsError for files without a call, and name the first line of the first file that could be one."""
+    """Raise NoCallsError for files without a call, and name the first line of the first file that could be one.
+
+    Raise InputError for a file that is not text: nothing is known of its content.
+    """
     for record in records:
         if record.skipped:
-            raise NoCallsError(f"{record.file} {record.skipped}")
+            raise InputError(f"{record.file} {record.skipped}")
         if record.lines:
             reason = (
                 f"line {record.unread[0].lines[0]}: {record.unread[0].reason}"
