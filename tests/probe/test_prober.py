@@ -26,7 +26,7 @@ class StoppedClock:
         self.now_s += seconds
 
 
-def probed(*answers: BaseException | None, cap: int = 3) -> tuple[Planner, int]:
+def probed(*answers: BaseException | None, cap: int = 3, mobiles: int = 9) -> tuple[Planner, int]:
     """Return the planner after a probe whose sends get these answers, then acceptance; and the number of sends."""
     elapsed, sends, left = StoppedClock(), 0, list(answers)
 
@@ -37,9 +37,9 @@ def probed(*answers: BaseException | None, cap: int = 3) -> tuple[Planner, int]:
         if left and (answer := left.pop(0)):
             raise answer
 
-    planner = Planner(mobiles=9, max_messages=cap, until_s=START_S + 1000)
+    planner = Planner(mobiles=mobiles, max_messages=cap, until_s=START_S + 1000)
     clock = TargetClock(1.0, elapsed, elapsed.sleep, START_S)
-    run_probe(planner, [f"1380013800{it}" for it in range(9)], send, clock)
+    run_probe(planner, [f"1380013800{it}" for it in range(mobiles)], send, clock)
     return planner, sends
 
 
@@ -76,6 +76,12 @@ def test_a_target_that_hangs_ends_the_probe_before_its_cap() -> None:
     assert (planner.messages, planner.unknown, sends) == (5, 5, 5)
     assert planner.stopped == "the last 5 sends got no usable response"
     assert planner.problem is not None
+
+
+def test_a_target_that_hangs_until_no_mobile_is_left_cuts_the_probe_off() -> None:
+    planner, sends = probed(None, *[TransportError("no answer within 10 s")] * 9, cap=9, mobiles=2)
+    assert sends == 3
+    assert "no mobile is left" in str(planner.problem)
 
 
 def test_an_interrupt_after_a_refused_connection_counts_no_message() -> None:

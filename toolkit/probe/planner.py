@@ -204,7 +204,7 @@ class Planner:
     def _examine_again(self) -> None:
         """Find the candidates of limits anew if a limit that got settled explains a part of their refusals."""
         for settled in self.limits:
-            if not settled.is_known and settled.is_settled(self.tolerance_s):
+            if settled in self.limits and not settled.is_known and settled.is_settled(self.tolerance_s):
                 settled.is_known = True
                 self.limits = [it if it is settled else self._examined(it) for it in self.limits]
 
@@ -232,7 +232,7 @@ class Planner:
         if self.messages >= self.max_messages:
             self.stopped = f"all {self.max_messages} messages were used"
         elif not usable:
-            self.stopped = "no mobile is left: the first send to each was refused, or the fate of one is unknown"
+            self.stopped = "no mobile is left: the first send to each was refused, or a send got no usable response"
         else:
             found = self._choose(usable, now_s)
             if found.at_s <= self.until_s:

@@ -81,6 +81,8 @@ def run_probe(
         while not is_stopped():
             due = planner.next_send(clock.now())
             if due is None:
+                if failures:  # the target hangs, and only then were the mobiles or the messages used up
+                    planner.problem = TransportError(planner.stopped)
                 break
             show(_progress(planner, clock.now() - began_s, due))
             clock.wait_until(due.at_s, is_stopped)
