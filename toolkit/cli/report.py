@@ -225,7 +225,8 @@ def report(
     reading |= {"encoding": encoding, "master_secret": load_master_secret()}
     with ExitStack() as stack:
         paths = [stack.enter_context(pulled(run)) if is_url(run) else Path(run) for run in runs]
-        searches = [it for it in (*paths, Path(against or "")) if (it / run_folder.CAPACITY_NAME).is_file()]
+        named = [*paths, *([Path(against)] if against else [])]
+        searches = [it for it in named if (it / run_folder.CAPACITY_NAME).is_file()]
         if searches:
             _report_search(searches[0], is_url(runs[0]), _other_options(ctx, runs), as_json)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +30,7 @@ _EXPECTED = {
 
 
 def check_figures(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures; raise ValueError if one is no number, no None, and no dictionary of further figures.
+    """Return the figures; raise ValueError if one is not a finite number, None, or a dictionary of figures.
 
     >>> check_figures({"answers": 74, "wrong": {"50000 answered 50010": 2}})
     {'answers': 74, 'wrong': {'50000 answered 50010': 2}}
@@ -37,8 +38,8 @@ def check_figures(figures: dict[str, Any]) -> dict[str, Any]:
     for name, value in figures.items():
         if isinstance(value, dict):
             check_figures(value)
-        elif not (value is None or isinstance(value, int | float)):
-            raise ValueError(f"figure {name!r} is not a number")
+        elif not (value is None or (isinstance(value, int | float) and math.isfinite(value))):
+            raise ValueError(f"figure {name!r} is not a finite number")
     return figures
 
 

@@ -70,6 +70,8 @@ def test_each_limit_counts_the_calls_that_spend_its_budget(
         ("share(timeout) < 0%", "no trial can meet it"),
         ("ok_ratio(send) > 100%", "no trial can meet it"),
         ("share(50000) > 100%", "no trial can meet it"),
+        ("failed <= 100%", "no trial can miss it"),
+        ("ok_ratio(send) >= 0%", "no trial can miss it"),
         ("failed < 1% abort after 5s", "fixed length"),
     ],
 )

@@ -97,7 +97,8 @@ def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
     summary, settings = run.summary, run.summary.get("settings", {})
     verdicts = [*summary.get("verdicts", ()), *summary.get("claims", ())]
     passed = sum(it["status"] == Status.PASS for it in verdicts)
-    colours = colours_of(ReturnCode.SUCCESS if passed == len(verdicts) else ReturnCode.SERVER_ERROR)
+    is_bad = passed < len(verdicts) or bool(summary.get("exit_code"))
+    colours = colours_of(ReturnCode.SERVER_ERROR if is_bad else ReturnCode.SUCCESS)
     verdict = f"{passed} of {len(verdicts)} passed" if verdicts else number_format.MISSING
     if run.live:
         verdict, colours = "running", PRIMARY
@@ -113,7 +114,7 @@ def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
         "calls": f"{summary['calls']:,}" if run.has_result else number_format.MISSING,
         "duration": number_format.MISSING if duration_s is None else number_format.duration(duration_s),
         "passed": verdict,
-        "look": colours if verdicts or run.live or run.is_incomplete else MUTED,
+        "look": colours if verdicts or is_bad or run.live or run.is_incomplete else MUTED,
         "links": list(_links(run, server)) if server and not run.live else [],
     }
 

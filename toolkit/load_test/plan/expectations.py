@@ -101,6 +101,8 @@ expected an upper bound on a time or on failures, or a lower bound on successes,
         why = "more load makes it easier to meet"
     elif is_strict and limit.limit == (100 if is_good else 0):
         why = "no trial can meet it"
+    elif not is_strict and limit.limit == (0 if is_good else 100):
+        why = "no trial can miss it"
     elif isinstance(outcome, int) and kind_of(outcome) is Kind.RATE:
         why = "refusals by a rate limit are never blamed on the service"
     elif limit.abort_after_s is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import nan
 
 import pytest
 
@@ -135,7 +136,8 @@ def own(figures: object) -> CheckResult:
     ("figures", "reason"),
     [
         ({"answers": 1}, "the check own has no figure 'wrong'"),
-        ({"answers": 1, "wrong": [2]}, "the check own raised ValueError(\"figure 'wrong' is not a number\")"),
+        ({"answers": 1, "wrong": [2]}, "the check own raised ValueError(\"figure 'wrong' is not a finite number\")"),
+        ({"answers": nan, "wrong": 0}, "the check own raised ValueError(\"figure 'answers' is not a finite number\")"),
         (None, "the check own raised AttributeError("),
         (ZeroDivisionError("division by zero"), "the check own raised ZeroDivisionError('division by zero')"),
     ],

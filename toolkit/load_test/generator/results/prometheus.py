@@ -64,8 +64,8 @@ class LoadState:
     def of(
         cls, metrics: Metrics, budget: int | None, verdicts: Sequence[Verdict], workers: int, bottleneck: str | None
     ) -> LoadState:
-        """Return the figures of a test from its counts. With a bottleneck, no threshold passes."""
-        if bottleneck:
+        """Return the figures of a test from its counts. No threshold passes with a bottleneck, or if that is unknown."""
+        if bottleneck != "":
             verdicts = list(map(mark_inconclusive, verdicts))
         times, arrivals = (metrics.latencies, metrics.caller_times), metrics.arrivals
         return cls(*times, metrics.failed, arrivals, metrics.in_flight, budget, verdicts, workers, bottleneck)
