@@ -5,13 +5,13 @@
                                       start a sandbox, check the target
                                       LoadTest.begin            ------>   load the target
     read the folder  <-- files --                               <------   records
-    show_connected   -- files -->     nobody for max_away_s:    ------>   stop
-    ask_to_stop      -- files -->     asked:                    ------>   stop
+    show_connected   -- files -->     no page for max_away_s:   ------>   stop
+    ask_to_stop      -- files -->     stop.txt exists:          ------>   stop
                                       write the report
 
-``toolkit.runs.live_run`` has the files. Nothing ends with the process that called ``start``: a kernel that is restarted
-or killed, or a page that is loaded again, finds the run in its folder. If this process is killed, the load generator
-and the sandbox end with it, and run.json says that the run is incomplete.
+``toolkit.runs.live_run`` describes the files. Nothing ends with the process that called ``start``: a kernel that is
+restarted or killed, or a page that is loaded again, finds the run in its folder. If this process is killed, the load
+generator and the sandbox end with it, and run.json says that the run is incomplete.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from toolkit.api.errors import RunError, ToolkitError
 from toolkit.load_and_report import LoadTest, conclude
 from toolkit.load_test.launch.child_process import last_lines
 from toolkit.load_test.launch.sandbox_process import sandbox
-from toolkit.runs.live_run import Attendance, hold
+from toolkit.runs.live_run import Attendance, hold, is_asked_to_stop
 from toolkit.settings import Target
 
 MAX_AWAY_S, MAX_AWAY_PAID_S = 600.0, 120.0
@@ -78,7 +78,7 @@ class DetachedRun:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process is running."""
+        """Whether the run's process is running."""
         return self._process.poll() is None
 
 
@@ -96,10 +96,15 @@ def start(order: Order) -> DetachedRun:
         stderr=errors,
         start_new_session=True,  # a kernel is ended with its process group, a terminal's Ctrl-C goes to its session
     )
+    run = DetachedRun(process, errors, order.folder)
     assert process.stdin
-    with process.stdin:
-        pickle.dump(order, process.stdin)
-    return DetachedRun(process, errors, order.folder)
+    try:
+        with process.stdin:
+            pickle.dump(order, process.stdin)
+    except BrokenPipeError:  # it has ended already
+        run.wait()
+        raise
+    return run
 
 
 def run(order: Order, signals: list[str]) -> None:
@@ -107,7 +112,7 @@ def run(order: Order, signals: list[str]) -> None:
 
     Args:
         order: The load test.
-        signals: Names of the signals that this process has received; it may grow.
+        signals: Names of the signals that this process has received. The signal handler appends to it.
     """
     from toolkit.report.preload_imports import Preload
 
@@ -118,6 +123,8 @@ def run(order: Order, signals: list[str]) -> None:
             if order.target:
                 load_test.check(order.target)
             target = order.target or stack.enter_context(sandbox(*load_test.options.sandbox_arguments()))
+            if signals or is_asked_to_stop(folder):
+                raise RunError("the run was stopped before its first call")
             load_test.begin(child, target)
             stack.enter_context(Preload())
             attendance = Attendance(folder, time.monotonic())

@@ -40,6 +40,7 @@ from toolkit.runs.live_run import LiveRun, read_live
 from toolkit.runs.progress import Progress
 
 _LONGEST_END_S = 2.0  # the calls of a run may take this time longer than its plan
+_MIN_AWAY_S = 30.0  # pages show every 5 s that they are connected; one answer of the server may be late
 
 
 class LoadForm:
@@ -52,7 +53,7 @@ class LoadForm:
 
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
         self._out = Path(out)
-        self._pending: LoadTest | None = None
+        self._pending: tuple[LoadTest, float | None] | None = None  # with its max_away_s
         self.chooser = TargetChooser(sandbox or Sandbox(), self.drop_pending)
         self.order = LoadFields()
         self.keep = widgets.Checkbox(description="Keep running without a page", indent=False)
@@ -86,9 +87,11 @@ class LoadForm:
         if self._work.is_busy:
             return
         load_test = self.order.read(self.chooser.chosen if self.chooser.is_real else None)
-        if load_test is None or self.away.read(_read_away) is None:
+        away_s = self.away.read(_read_away)
+        if load_test is None or away_s is None:
             return
-        self._pending = load_test
+        away_s = away_s or (MAX_AWAY_PAID_S if self.chooser.is_real else MAX_AWAY_S)
+        self._pending = load_test, None if self.keep.value else away_s
         if self.chooser.is_real and self.chooser.chosen:
             self._question.html = question_html(load_test, self.chooser.chosen)
             self._enable()
@@ -97,11 +100,9 @@ class LoadForm:
 
     def start_pending(self) -> None:
         """Start the load test that waits for confirmation."""
-        load_test, self._pending = self._pending, None
-        if load_test:
-            given_s = _read_away(self.away.value) or (MAX_AWAY_PAID_S if self.chooser.is_real else MAX_AWAY_S)
-            max_away_s = None if self.keep.value else given_s
-            self._running.begin(lambda: self._load(load_test, max_away_s))
+        pending, self._pending = self._pending, None
+        if pending and not self._running.begin(lambda: self._load(*pending)):
+            self._show_problem("not started: the form shows another run that is going on")
 
     def drop_pending(self) -> None:
         """Discard the load test that waits for confirmation."""
@@ -187,7 +188,7 @@ class LoadForm:
         """List the runs of the folder, and show the latest one that is going on, unless the form shows another."""
         self._history.html = runs_html(runs, find_server())
         live = next((it.folder for it in runs if it.live), None)
-        if live and live != self._running.folder and read_live(live):
+        if live and live != self._running.folder and not self._pending and read_live(live):
             self._running.begin(lambda: self._attach(live))
 
     def _show_busy(self, is_busy: bool) -> None:
@@ -212,5 +213,8 @@ class LoadForm:
 
 
 def _read_away(text: str) -> float:
-    """Return the time in seconds of the field, 0 for the default."""
-    return parse_duration(text) if text else 0.0
+    """Return the time in seconds of the field, 0 for the default; raise InputError for one below 30 s."""
+    away_s = parse_duration(text) if text else 0.0
+    if text and away_s < _MIN_AWAY_S:
+        raise InputError(f"expected at least {_MIN_AWAY_S:g}s, e.g. 10m")
+    return away_s

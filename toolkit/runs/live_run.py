@@ -28,20 +28,24 @@ from toolkit.api.errors import InputError
 from toolkit.atomic_write import replacing
 
 LIVE_NAME, STOP_NAME = "live.json", "stop.txt"
-_MANY_RUNS = 1000  # which are looked at for the live ones among them
+_MAX_CHECKED = 1000  # folders with a live.json
 
 
 class LiveRun(BaseModel):
     """The content of ``live.json``.
 
     Attributes:
-        pid, host: The process that owns the run.
-        scenario, load: The scenario, and its load in words, e.g. "50/s".
-        run_time_s: Planned duration, None if it is not known.
-        target: Base URL, None for a sandbox of the run's own.
+        pid: Process id of the owner.
+        host: Name of the owner's machine.
+        scenario: Name of the scenario, or path of a locustfile.
+        load: Load in words, e.g. "50 journeys/s".
+        run_time_s: Planned duration, None if unknown.
+        target: Base URL of the target, None for a sandbox that was started for the run.
         is_real: Whether messages may cost money or reach a person.
-        max_messages, price_per_send, currency: The budget and the price, None if there is none.
-        max_away_s: The run is stopped if no page and no notebook was connected for this time; None: it keeps running.
+        max_messages: Maximum number of messages, None if unlimited.
+        price_per_send: Price of a message as a decimal number, None if unknown.
+        currency: Currency of the price, None if the price is unknown.
+        max_away_s: Time without a connected page or notebook after which the run is stopped; None: never.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -109,23 +113,23 @@ def was_killed(folder: Path) -> bool:
 
 
 def find_live(out: Path) -> dict[Path, LiveRun]:
-    """Return the live runs among the latest 1,000 folders of ``out``, latest first."""
-    folders = sorted((it.parent for it in out.glob(f"*/{LIVE_NAME}")), reverse=True)[:_MANY_RUNS]
+    """Return the live runs in ``out``, latest first. Only the latest 1,000 folders with a ``live.json`` are checked."""
+    folders = sorted((it.parent for it in out.glob(f"*/{LIVE_NAME}")), reverse=True)[:_MAX_CHECKED]
     return {it: live for it in folders if (live := read_live(it))}
 
 
 def ask_to_stop(folder: Path) -> None:
-    """Ask the owner of a folder's run to end it early, with its report."""
+    """Create ``stop.txt``: the owner of the folder's run ends it early and writes its report."""
     (folder / STOP_NAME).touch()
 
 
 def is_asked_to_stop(folder: Path) -> bool:
-    """Return whether somebody asked to end the run."""
+    """Return whether ``stop.txt`` exists."""
     return (folder / STOP_NAME).exists()
 
 
 def show_connected(folder: Path) -> None:
-    """Tell the owner of a folder's run that a page or a notebook is connected."""
+    """Set the time of ``live.json``, which shows the owner that a page or a notebook is connected."""
     with suppress(OSError):  # it has just ended
         os.utime(folder / LIVE_NAME)
 
@@ -135,7 +139,7 @@ class Attendance:
 
     Args:
         folder: The folder of a live run.
-        now_s: A monotonic clock, which stands still while the machine sleeps.
+        now_s: The time of a monotonic clock in seconds. The clock must stand still while the machine sleeps.
     """
 
     def __init__(self, folder: Path, now_s: float) -> None:

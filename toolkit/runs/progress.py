@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -113,8 +114,9 @@ class ProgressReader:
     def _new_rows(self) -> Iterator[list[PackedRow]]:
         for path in sorted(self._folder.glob(f"*{PACKED_SUFFIX}")):
             if path not in self._files:
-                self._files[path] = path.open("rb")
-                self._readers.append(PackedReader(self._files[path]))
+                with suppress(FileNotFoundError):  # the run has ended, and its rows are in Parquet files
+                    self._files[path] = path.open("rb")
+                    self._readers.append(PackedReader(self._files[path]))
         for reader in self._readers:
             rows = reader.rows()
             while chunk := list(islice(rows, _CHUNK_ROWS)):

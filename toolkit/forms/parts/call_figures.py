@@ -1,4 +1,4 @@
-"""Show the figures of calls as HTML tables and chart panels."""
+"""Show the figures of calls as HTML tables."""
 
 from __future__ import annotations
 
@@ -9,24 +9,10 @@ import pandas as pd
 
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
-from toolkit.api.wire import Endpoint
 from toolkit.forms.parts.call_filter import CallFigures
 from toolkit.forms.widgets.templates import render
-from toolkit.outcome_colours import (
-    CODE_UNKNOWN,
-    PRIMARY,
-    SECONDARY,
-    Outcome,
-    colours_of,
-)
+from toolkit.outcome_colours import CODE_UNKNOWN, Outcome, colours_of
 from toolkit.report import result_tables
-
-_COLOURS = {Endpoint.SEND.value: PRIMARY, Endpoint.VERIFY.value: SECONDARY}
-_NINES = (2, 10, 100, 1_000, 10_000)
-_STEPS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400, 604_800, 2_592_000)
-_MAX_TICKS = 7
-_CLOCKS = ((86_400, "%m-%d"), (60, "%H:%M"), (1, "%H:%M:%S"), (0, "%H:%M:%S.%f"))
-_LONGEST_CLOCK = len("08:00:00.1")
 
 
 def facts_html(figures: CallFigures) -> str:

@@ -10,9 +10,11 @@ import json
 import os
 import ssl
 import threading
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -34,7 +36,10 @@ class JupyterServer:
     runs_url: str = ""
 
     def is_page_connected(self) -> bool:
-        """Return whether a page is connected to this kernel; False if the server does not answer."""
+        """Return whether a page is connected to this kernel; False if the server does not answer.
+
+        True if it refuses the token, as behind JupyterHub: then nothing is known, as without a server.
+        """
         request = urllib.request.Request(f"{self.url}api/kernels/{self.kernel_id}")
         request.add_header("Authorization", f"token {self.token}")
         context = ssl._create_unverified_context()  # its own certificate; the address is one of this machine
@@ -44,6 +49,8 @@ class JupyterServer:
         try:
             with direct.open(request, timeout=_TIMEOUT_S) as response:
                 return bool(json.load(response)["connections"])
+        except urllib.error.HTTPError as problem:
+            return problem.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
         except (OSError, ValueError, KeyError):
             return False
 

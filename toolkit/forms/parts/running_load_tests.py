@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 
 from toolkit.api.errors import RunError
 from toolkit.detached_run import DetachedRun, Order, start
-from toolkit.forms.parts.background_task import BackgroundTask
+from toolkit.forms.parts.background_task import BackgroundTask, showing_problems
 from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
 from toolkit.forms.parts.jupyter_server import find_server
 from toolkit.forms.parts.load_result import FinishedRun, result_html
 from toolkit.forms.parts.runs_folder import read_summary
 from toolkit.forms.widgets.html_panel import HtmlPanel
+from toolkit.forms.widgets.templates import render
 from toolkit.load_and_report import LoadTest
 from toolkit.load_test.launch.locust_process import Ended
 from toolkit.records.packed import PackedRow
@@ -25,7 +26,7 @@ from toolkit.runs.progress import Progress, ProgressReader
 from toolkit.settings import Target
 
 _EVERY_S = 0.5
-_SHUTDOWN_S = 3.0  # Jupyter interrupts a kernel before it ends it, which is no wish to end the run
+_SHUTDOWN_S = 3.0  # Jupyter interrupts a kernel shortly before it ends it: that must not stop the run
 
 Show = Callable[[LiveRun, Progress], object]
 """Shows the progress of a run."""
@@ -99,29 +100,35 @@ class LoadTestRunner:
         run: DetachedRun | None = None,
     ) -> None:
         self.folder = folder
-        reader, is_told, last = ProgressReader(folder), False, None
-        while (live := read_live(folder)) or (run and run.is_alive):
-            last = live or last
-            if live:
-                show(live, reader.read(time.time_ns(), on_rows))
-            if not is_told and (self.is_stopped or is_interrupted()):
-                with suppress(FileNotFoundError):  # it has just ended
-                    ask_to_stop(folder)
-                    is_told = True
-            time.sleep(_EVERY_S)
-        if last:
-            show(last, reader.read())
-        reader.close()
+        is_told, last = False, None
+        with closing(ProgressReader(folder)) as reader:
+            while (live := read_live(folder)) or (run and run.is_alive):
+                last = live or last
+                with showing_problems(self._show_problem):  # the run goes on, and must be stopped if that is wanted
+                    if live and not is_told and (self.is_stopped or is_interrupted()):
+                        ask_to_stop(folder)
+                        is_told = True
+                    if live:
+                        show(live, reader.read(time.time_ns(), on_rows))
+                time.sleep(_EVERY_S)
+            with showing_problems(self._show_problem):
+                if last:
+                    show(last, reader.read())
         if run:
             run.wait()
         self._keep(folder)
 
+    def _show_problem(self, problem: str) -> None:
+        self._result.html = render("problem", text=problem)
+
     def _keep(self, folder: Path) -> None:
         """Show the result of a run that has ended."""
         summary = read_summary(folder)
+        if not folder.is_dir():
+            raise RunError(f"the run {folder.name} ended before its first call")
         if "calls" not in summary:
             raise RunError(
-                f"the run {folder.name} was killed, so it is incomplete and nothing passes;"
+                f"the run {folder.name} failed or was killed, so it is incomplete and nothing passes;"
                 f" smscode report {folder} reports on the calls that it has recorded"
             )
         self.runs.append(FinishedRun(folder, summary))

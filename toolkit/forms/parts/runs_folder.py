@@ -14,7 +14,7 @@ from typing import Any
 
 from toolkit.forms.parts.jupyter_server import is_page_connected
 from toolkit.report.inputs import is_run
-from toolkit.runs.live_run import LIVE_NAME, LiveRun, read_live, show_connected
+from toolkit.runs.live_run import LiveRun, read_live, show_connected, was_killed
 from toolkit.runs.run_folder import SUMMARY_NAME, Cause
 
 _EVERY_S = 1.0
@@ -33,7 +33,7 @@ class RunEntry:
     def is_incomplete(self) -> bool:
         """Whether its process was killed before the run ended."""
         ended = self.summary.get("settings", {}).get("ended")
-        return self.live is None and (ended == Cause.INCOMPLETE or (self.folder / LIVE_NAME).exists())
+        return self.live is None and (ended == Cause.INCOMPLETE or was_killed(self.folder))
 
     @property
     def has_result(self) -> bool:
@@ -87,18 +87,23 @@ class RunsFolder:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """Return the content of a folder's run.json, {} if there is none."""
+    """Return the content of a folder's run.json, {} if there is none that this toolkit has written."""
     try:
         summary = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8"))
-        return summary if isinstance(summary, dict) else {}
     except (OSError, ValueError):
         return {}
+    is_valid = (
+        isinstance(summary, dict)
+        and isinstance(summary.get("settings", {}), dict)
+        and isinstance(summary.get("calls", 0), int)
+    )
+    return summary if is_valid else {}
 
 
 class RunsWatcher:
     """Calls a method of a form whenever the runs of a folder have changed.
 
-    It also tells live runs that a page is connected. Its thread ends with the form, or with ``close``.
+    It also shows live runs that a page is connected. Its thread ends with the form, or with ``close``.
     """
 
     def __init__(self, path: Path, on_change: Callable[[Sequence[RunEntry]], object]) -> None:
@@ -131,26 +136,20 @@ class RunsWatcher:
 
     def _run(self) -> None:
         shown_s = -_SHOW_CONNECTED_EVERY_S
-        while not self._closed:
-            found = self._folder.entries()
-            is_new, self._seen = found != self._seen, found
-            if is_new and not self._tell(found):
-                return
-            live = [it.folder for it in found if it.live]
-            if live and time.monotonic() - shown_s >= _SHOW_CONNECTED_EVERY_S:
-                shown_s = time.monotonic()
-                if is_page_connected():
-                    for folder in live:
-                        show_connected(folder)
-            self._wake.wait(_EVERY_S)
-            self._wake.clear()
-
-    def _tell(self, found: Sequence[RunEntry]) -> bool:
-        """Call the form's method, and return whether the form exists."""
-        on_change = self._on_change()
-        if on_change is not None:
+        while not self._closed and (on_change := self._on_change()):
             try:
-                on_change(found)
+                found = self._folder.entries()
+                is_new, self._seen = found != self._seen, found
+                live = [it.folder for it in found if it.live]
+                if live and time.monotonic() - shown_s >= _SHOW_CONNECTED_EVERY_S:
+                    shown_s = time.monotonic()
+                    if is_page_connected():
+                        for folder in live:
+                            show_connected(folder)
+                if is_new:
+                    on_change(found)
             except Exception:
                 traceback.print_exc()  # the next change may be shown again
-        return on_change is not None
+            del on_change  # it would keep the form alive
+            self._wake.wait(_EVERY_S)
+            self._wake.clear()
