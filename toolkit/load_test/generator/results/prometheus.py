@@ -64,7 +64,7 @@ class LoadState:
     def of(
         cls, metrics: Metrics, budget: int | None, verdicts: Sequence[Verdict], workers: int, bottleneck: str | None
     ) -> LoadState:
-        """Return the figures of a test from its counts. No threshold passes with a bottleneck, or if that is unknown."""
+        """Return the figures of a test from its counts. With a bottleneck, or an unknown one, none passes."""
         if bottleneck != "":
             verdicts = list(map(mark_inconclusive, verdicts))
         times, arrivals = (metrics.latencies, metrics.caller_times), metrics.arrivals
