@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgpack
+import pytest
 from support.otlp import Collector, attributes, collecting
 from support.redis import free_port
 
-from toolkit.load_test.otlp_exporter import Span
+from toolkit.load_test.otlp_exporter import ExportQueue, Span
 
 ATTRIBUTES = {"service.name": "smscode-load", "service.instance.id": "here-1"}
 ENOUGH_S = 120.0  # for the last exports, on the slowest machine
@@ -48,7 +49,7 @@ def test_a_span_has_the_attributes_of_the_conventions_for_http() -> None:
     with collecting() as collector:
         answers = export(collector.url, [["spans", spans]])
         (good, _), (bad, _), (wrong, resource) = collector.spans
-    assert answers == [{"ready": True}, {"offered": 3, "exported": 3, "metrics": 0}]
+    assert answers == [{"ready": True}, {"offered": 3, "exported": 3, "metrics": 0, "last_metrics": False}]
     assert resource == ATTRIBUTES
     assert (good.trace_id.hex(), good.span_id.hex(), good.name) == (f"{1:032x}", f"{1:016x}", "POST /v1/codes")
     assert (good.kind, good.status.code, good.parent_span_id) == (3, 0, b"")
@@ -90,7 +91,7 @@ def test_counters_gauges_and_histograms_keep_their_kinds_and_values() -> None:
     with collecting() as collector:
         answers = export(collector.url, [["metrics", START_NS, START_NS + 9, families]])
         calls, workers, latency = (collector.metrics[name] for name, *_ in families)
-    assert answers[-1] == {"offered": 0, "exported": 0, "metrics": 1}
+    assert answers[-1] == {"offered": 0, "exported": 0, "metrics": 1, "last_metrics": True}
     (point,) = calls.sum.data_points
     assert (calls.sum.is_monotonic, calls.sum.aggregation_temporality) == (True, 2)
     assert (point.as_double, attributes(point)) == (7.0, labels)
@@ -107,14 +108,14 @@ def test_a_collector_that_is_not_there_is_told_once_and_ends_nothing() -> None:
     ready, problem, end = export(f"http://127.0.0.1:{free_port()}", messages, close_s=0.5)
     assert ready == {"ready": True}
     assert problem == {"problem": "connection refused"}
-    assert end == {"offered": 3, "exported": 0, "metrics": 0}
+    assert end == {"offered": 3, "exported": 0, "metrics": 0, "last_metrics": False}
 
 
 def test_a_collector_that_does_not_answer_keeps_nobody() -> None:
     with collecting() as collector:
         collector.stall.set()
         *_, end = export(collector.url, [["spans", [span(number) for number in range(1, 10_001)]]], close_s=0.5)
-    assert end == {"offered": 10_000, "exported": 0, "metrics": 0}
+    assert end == {"offered": 10_000, "exported": 0, "metrics": 0, "last_metrics": False}
 
 
 def test_a_collector_that_refuses_is_told() -> None:
@@ -130,8 +131,24 @@ def test_all_spans_of_many_messages_arrive() -> None:
     with collecting() as collector:
         *_, end = export(collector.url, messages)
         check_spans(collector, 2_000)
-    assert end == {"offered": 2_000, "exported": 2_000, "metrics": 0}
+    assert end == {"offered": 2_000, "exported": 2_000, "metrics": 0, "last_metrics": False}
 
 
 def check_spans(collector: Collector, number: int) -> None:
     assert len({it.span_id for it, _ in collector.spans}) == len(collector.spans) == number
+
+
+@pytest.mark.parametrize(("last", "is_last"), [(True, True), (False, False)])
+def test_a_queue_keeps_the_newest_items_and_knows_whether_they_were_exported(last: bool, is_last: bool) -> None:
+    batches: list[list[int]] = []
+
+    def export_batch(batch: list[int]) -> bool:
+        batches.append(batch)
+        return last
+
+    queue = ExportQueue(export_batch, max_queued=2, max_batch=2, delay_s=0.0)
+    queue.put([1, 2, 3])
+    queue.close()
+    queue.run()
+    assert batches == [[2, 3]]
+    assert (queue.offered, queue.exported, queue.has_exported_last) == (3, 2 * last, is_last)

@@ -177,21 +177,24 @@ class ExportQueue(threading.Thread, Generic[T]):
 
     Attributes:
         offered, exported: the numbers of items so far.
+        has_exported_last: whether the newest item was exported.
     """
 
     def __init__(self, export: Callable[[list[T]], bool], max_queued: int, max_batch: int, delay_s: float) -> None:
         super().__init__(daemon=True)
-        self._export, self._max_queued, self._max_batch, self._delay_s = export, max_queued, max_batch, delay_s
-        self._items: deque[T] = deque()
+        self._export, self._max_batch, self._delay_s = export, max_batch, delay_s
+        self._items: deque[T] = deque(maxlen=max_queued)  # the oldest are dropped
         self._changed = threading.Condition()
         self._is_closing = False
         self.offered = self.exported = 0
+        self.has_exported_last = False
 
     def put(self, items: Sequence[T]) -> None:
-        """Queue items, as many as there is room for."""
+        """Queue items, and drop the oldest if there is no room."""
         with self._changed:
             self.offered += len(items)
-            self._items.extend(items[: self._max_queued - len(self._items)])
+            self.has_exported_last = False
+            self._items.extend(items)
             self._changed.notify()
 
     def close(self) -> None:
@@ -203,8 +206,10 @@ class ExportQueue(threading.Thread, Generic[T]):
     def run(self) -> None:
         """Export until the queue is closed and empty."""
         while batch := self._next_batch():
-            if self._export(batch):
-                self.exported += len(batch)
+            is_exported = self._export(batch)
+            with self._changed:
+                self.exported += len(batch) * is_exported
+                self.has_exported_last = is_exported and not self._items
 
     def _next_batch(self) -> list[T]:
         with self._changed:
@@ -284,7 +289,8 @@ def export_all(source: IO[bytes], tell: Callable[[Mapping[str, object]], None]) 
             exporter.shutdown()  # ends a wait for the next attempt
         for queue in queues:
             queue.join(_STOP_S)
-    tell({"offered": spans.offered, "exported": spans.exported, "metrics": snapshots.exported})
+    figures = {"metrics": snapshots.exported, "last_metrics": snapshots.has_exported_last}
+    tell({"offered": spans.offered, "exported": spans.exported, **figures})
 
 
 def main() -> None:

@@ -63,6 +63,7 @@ class Telemetry:
         self._pack = msgpack.Packer().pack
         self._unsent = b""
         self._spans = self._exported_spans = self._exported_metrics = 0
+        self._has_last_metrics = False
         self._has_offered_metrics = False
         self._problem = ""
         self._is_ready = Event()
@@ -118,6 +119,8 @@ class Telemetry:
             what.append(f"{lost:,} of {self._spans:,} spans were not exported")
         if self._has_offered_metrics and not self._exported_metrics:
             what.append("no metrics were exported")
+        elif self._has_offered_metrics and not self._has_last_metrics:
+            what.append("the last metrics were not exported")
         if not what:
             return ""
         return f"OpenTelemetry: {' and '.join(what)}: {self._problem or 'the exporter could not keep up'}"
@@ -150,6 +153,7 @@ class Telemetry:
                 logger.warning("OpenTelemetry: %s; the load test goes on", self._problem)
             else:
                 self._exported_spans, self._exported_metrics = answer["exported"], answer["metrics"]
+                self._has_last_metrics = answer["last_metrics"]
         self._is_ready.set()
 
 
