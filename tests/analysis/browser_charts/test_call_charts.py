@@ -31,6 +31,22 @@ def test_bars_have_a_place_for_each_bucket_also_without_calls(call: Any) -> None
     assert (chart.axis.kind, chart.axis.zone, chart.selectable) == ("time", "UTC", True)
 
 
+def test_days_are_drawn_from_midnight_to_midnight_when_clocks_are_changed(call: Any) -> None:
+    starts = pd.date_range("2026-03-27", "2026-04-01", tz="Europe/Berlin")
+    records = [call(code=50000, started_ns=it.value + 10**9) for it in starts]
+    frame = analysis.over_time(analysis.from_records(records), "1D", timezone="Europe/Berlin")
+    (panel,) = call_charts.over_time(frame).panels
+    assert [pd.Timestamp(it, unit="s", tz="Europe/Berlin") for it in panel.edges][:-1] == list(starts)
+    assert all(panel.series[0].values)
+
+
+def test_a_long_time_without_calls_is_one_bar(call: Any) -> None:
+    frame = analysis.over_time(analysis.from_records(times(call, 0, 400_000)), "1s")
+    (panel,) = call_charts.over_time(frame).panels
+    assert [it - START_S for it in panel.edges] == [0, 1, 400_000, 400_001]
+    assert list(panel.series[0].values) == pytest.approx([3600, 0, 3600])
+
+
 def test_a_rare_rate_is_per_hour_and_says_so(call: Any) -> None:
     records = times(call, 0, 600, 3600)
     (panel,) = call_charts.over_time(analysis.over_time(analysis.from_records(records), "1h")).panels

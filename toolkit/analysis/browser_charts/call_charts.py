@@ -40,15 +40,15 @@ _NOTHING = BrowserChart((), Axis("number", 0.0, 1.0), "No calls")
 def over_time(frame: pd.DataFrame) -> BrowserChart:
     """Chart the result of ``analysis.over_time``: stacked calls by outcome, a panel for each endpoint.
 
-    All but the most frequent outcomes are summed up as "other".
+    All but the most frequent outcomes are summed up as "other". Consecutive buckets without calls are one empty bar.
     """
     rows = frame.to_dict("records")
     if not rows:
         return _NOTHING
-    width_ns = (frame["ended"] - frame["started"]).min().value
-    first_ns, last_ns = frame["started"].min().value, frame["ended"].max().value
-    edges = [at / NS_PER_S for at in range(first_ns, last_ns + 1, width_ns)]  # also of buckets without calls
-    places = {start: place for place, start in enumerate(edges)}
+    # Buckets of days differ in length when clocks are changed, so the edges are those of the frame.
+    edges_ns = sorted({it.value for name in ("started", "ended") for it in frame[name]})
+    places = {start_ns: place for place, start_ns in enumerate(edges_ns)}
+    edges = [at / NS_PER_S for at in edges_ns]
     partial = [False] * (len(edges) - 1)
     calls: Counter[Outcome] = Counter()
     for row in rows:
@@ -58,7 +58,7 @@ def over_time(frame: pd.DataFrame) -> BrowserChart:
     factor, unit = number_format.rate_scale(frame["calls"].sum() / (edges[-1] - edges[0]))
     values = {(it, outcome): [0.0] * (len(edges) - 1) for it in Endpoint for outcome in colours}
     for row in rows:
-        place = _place_of(row["started"].value / NS_PER_S, places, edges)
+        place = places[row["started"].value]
         outcome = _outcome(row) if _outcome(row) in shown else OTHER
         values[Endpoint(row["endpoint"]), outcome][place] += row["calls_per_s"] * factor
         partial[place] |= row["covered_ratio"] < PARTIAL_BELOW
@@ -121,11 +121,6 @@ def latency(frame: pd.DataFrame) -> BrowserChart:
         return _NOTHING
     panel = Panel("lines", "latency (ms) by percentile", series, height=200, log=True)
     return BrowserChart([panel], Axis("nines", min(ends), max(ends)), "Latency by percentile")
-
-
-def _place_of(start_s: float, places: Mapping[float, int], edges: list[float]) -> int:
-    """Return the place of a bucket; a day that is longer than others by a change of clocks begins between two edges."""
-    return places[start_s] if start_s in places else max(at for at, edge in enumerate(edges[:-1]) if edge <= start_s)
 
 
 def _percentile_series(own: pd.DataFrame, percentile: int, prefix: str, width: pd.Timedelta, is_dashed: bool) -> Series:
