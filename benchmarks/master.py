@@ -85,7 +85,7 @@ def draw_calls(count: int) -> Iterator[CallResult]:
         latency_ns = int(MEDIAN_NS * draw.lognormvariate(0, SPREAD))
         answer = None if code == "timeout" else ApiResponse(200, ReturnCode(code), "")
         error = timeout if answer is None else None
-        yield Send("13800138000"), Outcome(endpoint, 0, latency_ns, answer, error, wait_ns=stall_ns), ()
+        yield Send("13800138000"), Outcome(endpoint, 0, latency_ns, answer, error, wait_ns=stall_ns)
 
 
 def start() -> Environment:

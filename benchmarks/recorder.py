@@ -46,8 +46,8 @@ def calls() -> list[CallResult]:
             ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id),
             ApiResponse(200, ReturnCode.SUCCESS, "success"),
         )
-        made.append((Send(mobile), Outcome(Endpoint.SEND, now_ns, 312_345, sent), ()))
-        made.append((Verify(msg_id, "123456"), Outcome(Endpoint.VERIFY, now_ns, 212_345, verified), ()))
+        made.append((Send(mobile), Outcome(Endpoint.SEND, now_ns, 312_345, sent)))
+        made.append((Verify(msg_id, "123456"), Outcome(Endpoint.VERIFY, now_ns, 212_345, verified)))
     return made
 
 

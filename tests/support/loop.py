@@ -17,11 +17,15 @@ VERIFIED = b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"is_valid":true}'
 
 @dataclass
 class Server:
-    """``answer``: writes an answer to a request's first line; what it returns is false where it hangs up."""
+    """A server that keeps the heads of its requests, and in ``requests`` their first lines.
+
+    ``answer``: writes an answer to a request's first line, and returns False to hang up.
+    """
 
     answer: Callable[[bytes, asyncio.StreamWriter], Awaitable[bool]]
     url: str = ""
     requests: list[bytes] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
     connections: int = 0
     stalls_ns: list[tuple[int, int]] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
@@ -45,6 +49,7 @@ class Server:
         head = await reader.readuntil(b"\r\n\r\n")
         length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
         await reader.readexactly(int(length[0].split(b":")[1]))
+        self.heads.append(head)
         self.requests.append(head.split(b"\r\n")[0])
         return await self.answer(self.requests[-1], writer)
 

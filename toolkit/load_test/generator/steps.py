@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from toolkit.api.errors import CallError, ReturnCodeError
@@ -35,13 +35,11 @@ class Send:
         mobile: the number that the code goes to.
         temp_id: the message template; None stands for the target's.
         due: the only right return code, if the journey knows it.
-        trace: the trace of the call, which the load generator sets if it is sampled.
     """
 
     mobile: str
     temp_id: int | None = None
     due: ReturnCode | None = None
-    trace: TraceContext | None = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -52,13 +50,11 @@ class Verify:
         msg_id: the message that the code came with.
         code: the typed code.
         due: the only right return code, if the journey knows it.
-        trace: the trace of the call, which the load generator sets if it is sampled.
     """
 
     msg_id: str
     code: str
     due: ReturnCode | None = None
-    trace: TraceContext | None = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +97,7 @@ class Outcome:
         error: the reason why no answer was read.
         body_bytes: size of the answer's body.
         wait_ns: time from the intended start to the first byte out; 0 in a closed loop.
+        trace: the trace of the call; None if it was not sampled.
     """
 
     endpoint: Endpoint
@@ -110,6 +107,7 @@ class Outcome:
     error: CallError | None = None
     body_bytes: int = 0
     wait_ns: int = 0
+    trace: TraceContext | None = None
 
     @property
     def msg_id(self) -> str | None:

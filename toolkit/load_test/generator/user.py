@@ -161,7 +161,7 @@ class ApiCalls:
         self._under_way: tuple[Endpoint, int, int] | None = None
         context.callers.add(self)
         encoder = RequestEncoder(self.connection.origin, context.credentials, context.target.temp_id, context.http)
-        self._encode = context.traced(encoder.encode)
+        self._encode = encoder.encode
 
     def send_code(self, mobile: str, temp_id: int | None = None) -> Outcome:
         """Send a code, with the target's template unless another is given."""
@@ -190,7 +190,9 @@ class ApiCalls:
 
     def make(self, call: Call) -> Outcome:
         """Make a call and record its result."""
-        request = self._encode(call)
+        request, trace = self._encode(call), None
+        if (tracer := self._context.tracer) is not None:
+            request, trace = tracer.sample(request)
         gevent.sleep(0)  # locust may have ended this user while it waited: let that happen before a byte leaves
         endpoint = _SEND if isinstance(call, Send) else _VERIFY
         if endpoint is _SEND and (quota := self._context.quota) is not None and not quota.wait():
@@ -209,11 +211,12 @@ class ApiCalls:
             cut_off = TransportError("the run ended first")
             cut_off.__cause__ = ending
             latency_ns = time.perf_counter_ns() - clock_ns
-            outcome = Outcome(endpoint, started_ns, latency_ns, error=cut_off)
+            outcome = Outcome(endpoint, started_ns, latency_ns, error=cut_off, trace=trace)
             self._record([(call, outcome)], self._user)
             raise
         finally:
             self._under_way = None
+        outcome.trace = trace
         self._record([(call, outcome)], self._user)
         return outcome
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import select
 import socket
 from collections import Counter
@@ -19,13 +20,16 @@ from support.certificates import certificate
 from support.loop import SENT, answer_at_once, serving
 
 from toolkit.api.errors import NotConnectedError
+from toolkit.api.trace_context import parse_traceparent
 from toolkit.load_test.generator.engine.epoll_loop import ActiveJourney, Engine, serve_hub
 from toolkit.load_test.generator.http import connection
 from toolkit.load_test.generator.http.call_outcome import classify, read_code
+from toolkit.load_test.generator.http.call_tracer import CallTracer
 from toolkit.load_test.generator.http.request_encoder import Connector
 from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.results.in_flight import InFlight
 from toolkit.load_test.generator.steps import Call, CallResult, Journey, Outcome, Pause, Peek, Send, Verify
+from toolkit.load_test.plan.http_options import DEFAULT_HTTP
 from toolkit.load_test.plan.schedule import ArrivalCounts, Schedule, Share, Stage, parse_stages
 from toolkit.runs.thresholds import Measure
 from toolkit.settings import Target
@@ -89,13 +93,16 @@ def play(
     yield_to_hub: Callable[[], None] = lambda: None,
     is_stopping: Callable[[], bool] = lambda: False,
     drain_s: float = PATIENCE_S,
+    tracer: CallTracer | None = None,
 ) -> Host:
     """Play journeys until all have ended."""
     kept = Host()
     schedule = Schedule(parse_stages(stages) if isinstance(stages, str) else stages)
     journeys = (ActiveJourney(begin()) for begin in repeat(journey))
-    line = Connector(Target(url, "key", "secret", 1))
-    Engine(line, kept, journeys, Share(schedule, 1), connections, timeout_s, drain_s).run(yield_to_hub, is_stopping)
+    line = Connector(Target(url, "key", "secret", 1), tracer.add_header(DEFAULT_HTTP) if tracer else DEFAULT_HTTP)
+    share = Share(schedule, 1)
+    engine = Engine(line, kept, journeys, share, connections, timeout_s, drain_s, tracer=tracer)
+    engine.run(yield_to_hub, is_stopping)
     return kept
 
 
@@ -332,6 +339,27 @@ def test_a_code_is_peeked_at_and_counted_nowhere_and_a_pause_holds_no_connection
     sent = [outcome for _, outcome in kept.calls if outcome.endpoint == "send"]
     assert min(it.started_ns for it in verified) - min(it.started_ns for it in sent) >= 0.2e9
     assert min(it.wait_ns for it in verified) < 0.2e9  # the pause is no wait of the caller's
+
+
+def test_each_call_has_its_own_trace_though_a_journey_yields_one_step_twice_and_a_peek_has_none() -> None:
+    async def lose_the_verify(request: bytes, writer: asyncio.StreamWriter) -> bool:
+        return b"/valid" not in request and await answer_at_once(request, writer)
+
+    def send_again() -> Journey:
+        step = Send(MOBILE)
+        yield step
+        sent = yield step
+        yield Peek(sent.msg_id)
+        yield Verify(sent.msg_id, "123456")
+
+    with serving(lose_the_verify) as server:
+        kept = play(server.url, "100ms=100", send_again, connections=2, tracer=CallTracer(1.0))
+    named = [parse_traceparent(it) for it in re.findall(rb"traceparent: ([^\r]*)", b"".join(server.heads))]
+    traces = [outcome.trace for _, outcome in kept.calls if outcome.trace]
+    assert kept.outcomes() == {50000: 20, "reset": 10}
+    assert len(named) == 40
+    assert {it for it in named if it and it.is_sampled} == set(traces)
+    assert len(set(traces)) == len(traces) > 20  # a trace that looks like a mobile is not sampled
 
 
 def test_a_journey_that_pauses_first_finds_another_connection_where_its_own_was_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,7 @@ SENT = ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id="m-1")
 
 
 def traced(call: Send | Verify, outcome: Outcome) -> CallResult:
-    call.trace = TraceContext(TRACE, SPAN, True)
-    return call, outcome
+    return call, replace(outcome, trace=TraceContext(TRACE, SPAN, True))
 
 
 def test_only_sampled_calls_have_spans_and_no_span_holds_a_mobile_or_a_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,8 +59,10 @@ import numpy as np
 from gevent.monkey import get_original
 
 from toolkit.api.errors import CallError, NotConnectedError, TransportError
+from toolkit.api.trace_context import TraceContext
 from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.http.call_outcome import read_outcome
+from toolkit.load_test.generator.http.call_tracer import CallTracer
 from toolkit.load_test.generator.http.connection import Connection
 from toolkit.load_test.generator.http.request_encoder import Connector
 from toolkit.load_test.generator.http.response_parser import HttpResponse
@@ -87,13 +89,15 @@ class ActiveJourney:
         journey: its generator.
         step: the step that it is in.
         request: the encoded request of the step.
+        trace: the trace of the step's call; None if it was not sampled.
         due_ns, began_ns: when the step was due, and when it was begun.
     """
 
-    __slots__ = ("began_ns", "due_ns", "journey", "request", "step")
+    __slots__ = ("began_ns", "due_ns", "journey", "request", "step", "trace")
 
     step: Request
     request: bytes
+    trace: TraceContext | None
     due_ns: int
     began_ns: int
 
@@ -143,6 +147,7 @@ class Engine:
         drain_s: how long arrivals may still wait for a connection after the last one was due.
         peers: the engines of this process that are running; they share its time.
         connect_timeout_s: the limit for opening a connection.
+        tracer: samples the calls; None to trace none.
     """
 
     # A plain object's attributes are slower to reach once there are more than thirty.
@@ -151,7 +156,7 @@ class Engine:
         *("_hold_ns", "_host"),
         *("_idle", "_is_starved", "_is_stopped", "_journeys", "_last_ns", "_late", "_max_connections", "_next_ns"),
         *("_orphaned", "_outgoing", "_paused", "_pauses", "_peers", "_queued", "_ready", "_reported", "_results"),
-        *("_share", "_start_ns", "_sweep_ns", "_timeout_ns", "_times", "_utc_ns", "_yield_ns"),
+        *("_share", "_start_ns", "_sweep_ns", "_timeout_ns", "_times", "_tracer", "_utc_ns", "_yield_ns"),
     )
 
     def __init__(
@@ -165,7 +170,9 @@ class Engine:
         drain_s: float = 1.0,
         peers: list[Engine] | None = None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        tracer: CallTracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._connector, self._host, self._journeys, self._share = connector, host, journeys, share
         self._max_connections = max_connections
         self._timeout_ns, self._drain_ns = int(timeout_s * _NS_PER_S), int(drain_s * _NS_PER_S)
@@ -316,7 +323,9 @@ class Engine:
             else:
                 if isinstance(step, Send):
                     self._host.admit_send()
-                active.step, request = step, self._connector.encode(step)
+                active.step, active.trace, request = step, None, self._connector.encode(step)
+                if self._tracer is not None and not isinstance(step, Peek):
+                    request, active.trace = self._tracer.sample(request)
         except StopIteration:
             pass
         except Exception as error:
@@ -360,6 +369,7 @@ class Engine:
         else:
             started_ns, waited_ns = began_ns + self._utc_ns, began_ns - active.due_ns
             value = outcome = read_outcome(step, response, started_ns, now_ns - began_ns, waited_ns)
+            outcome.trace = active.trace
             self._results.append((step, outcome))
         if connection.keeps:
             self._resume(active, value, now_ns, connection)
@@ -387,7 +397,7 @@ class Engine:
             return None
         endpoint, began_ns = _endpoint(active.step), active.began_ns
         times_ns = began_ns + self._utc_ns, _clock_ns() - began_ns
-        outcome = Outcome(endpoint, *times_ns, error=failure, wait_ns=began_ns - active.due_ns)
+        outcome = Outcome(endpoint, *times_ns, error=failure, wait_ns=began_ns - active.due_ns, trace=active.trace)
         self._results.append((active.step, outcome))
         return outcome
 

@@ -135,10 +135,8 @@ def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices
     host = UserHost(user, context, share.shard)
     journeys = draw_journeys(context, choices, (share.seed, share.shard))
     http = context.http
-    connector = Connector(context.target, http)
-    connector.encode = context.traced(connector.encode)
     engine = Engine(
-        connector,
+        Connector(context.target, http),
         host,
         journeys,
         share,
@@ -146,6 +144,7 @@ def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices
         http.timeout_s,
         peers=loop.engines,
         connect_timeout_s=http.connect_timeout_s,
+        tracer=context.tracer,
     )
 
     def is_stopping() -> bool:

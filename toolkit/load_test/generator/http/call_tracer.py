@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
 from toolkit.api.trace_context import TRACEPARENT, TraceContext
-from toolkit.load_test.generator.steps import Peek, Request
 from toolkit.load_test.plan.http_options import HttpOptions
 from toolkit.masking import mask_text
 
@@ -30,36 +28,26 @@ class CallTracer:
     def __init__(self, sample_ratio: float) -> None:
         self._bound = round(sample_ratio * _ID_END)
         self._random = Random(secrets.randbits(128))
-        self._unsampled = TraceContext(f"{self._draw_id()}{self._draw_id()}", self._draw_id(), False).header()
+        context = TraceContext(f"{self._draw_id()}{self._draw_id()}", self._draw_id(), False)
+        self._unsampled = context.header().encode()
 
     def add_header(self, http: HttpOptions) -> HttpOptions:
         """Return the options with the header of the requests that are not sampled."""
-        return replace(http, headers=(*http.headers, (TRACEPARENT, self._unsampled)))
+        return replace(http, headers=(*http.headers, (TRACEPARENT, self._unsampled.decode())))
 
-    def wrap(self, encode: Callable[[Request], bytes]) -> Callable[[Request], bytes]:
-        """Return an encoder that samples calls, and notes the trace in their steps.
+    def sample(self, request: bytes) -> tuple[bytes, TraceContext | None]:
+        """Decide whether a call is sampled. Return its request and, if it is, its trace, which the request names.
 
         Args:
-            encode: encodes a step with the header of ``add_header``.
+            request: the request with the header of ``add_header``.
         """
-        if not self._bound:
-            return encode
-        bound, draw, unsampled = self._bound, self._random.getrandbits, self._unsampled.encode()
-
-        def encode_traced(step: Request) -> bytes:
-            request = encode(step)
-            if isinstance(step, Peek):
-                return request
-            step.trace, low = None, draw(64)
-            if low >= bound:
-                return request
-            context = TraceContext(f"{self._draw_id()}{low:016x}", self._draw_id(), True)
-            if mask_text(context.trace_id) != context.trace_id:
-                return request  # in a report and a log these digits would be masked as a mobile
-            step.trace = context
-            return request.replace(unsampled, context.header().encode(), 1)
-
-        return encode_traced
+        low = self._random.getrandbits(64)
+        if low >= self._bound:
+            return request, None
+        trace = TraceContext(f"{self._draw_id()}{low:016x}", self._draw_id(), True)
+        if mask_text(trace.trace_id) != trace.trace_id:
+            return request, None  # in a report and a log these digits would be masked as a mobile
+        return request.replace(self._unsampled, trace.header().encode(), 1), trace
 
     def _draw_id(self) -> str:
         return f"{self._random.getrandbits(64) | 1:016x}"  # zero is no id

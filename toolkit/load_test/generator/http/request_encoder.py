@@ -7,7 +7,6 @@ these values between parts that were encoded once.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 
 from toolkit.api import wire
 from toolkit.api.basic_auth import Credentials
@@ -90,8 +89,7 @@ class Connector:
     def __init__(self, target: Target, http: HttpOptions = DEFAULT_HTTP) -> None:
         origin, self._http = Origin.of(target.base_url), http
         credentials = Credentials(target.app_key, target.master_secret)
-        encoder = RequestEncoder(origin, credentials, target.temp_id, http)
-        self.encode: Callable[[Request], bytes] = encoder.encode
+        self.encode = RequestEncoder(origin, credentials, target.temp_id, http).encode
         self._tls_host = origin.host if origin.tls else None
         try:
             found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)

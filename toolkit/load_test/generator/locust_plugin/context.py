@@ -33,7 +33,7 @@ from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.results.result_sink import ResultSink, WarmUp
 from toolkit.load_test.generator.results.telemetry import Telemetry
-from toolkit.load_test.generator.steps import CallResult, Request
+from toolkit.load_test.generator.steps import CallResult
 from toolkit.load_test.plan.mobile_pools import parse_pool, shard_of
 from toolkit.load_test.plan.options import LoadOptions, from_parsed_options
 from toolkit.load_test.plan.otel_settings import OtelSettings
@@ -60,6 +60,7 @@ class LoadContext:
         expectations: the behaviour that the service is expected to show.
         target, credentials: the service under test, and the app that calls it.
         http: timeouts, further headers and certificates.
+        tracer: samples the calls; None if none is traced.
         metrics: the counts of the calls.
         results: takes the result of every call.
         recorder: writes the calls to the run's folder; None if the run has none.
@@ -90,10 +91,10 @@ class LoadContext:
         parsed: Any = environment.parsed_options
         options = self.options = read_options(environment)
         target = self.target = permitted_target(environment.host, options)
-        self.http, self._tracer, self._telemetry = options.http(), None, telemetry
+        self.http, self.tracer, self._telemetry = options.http(), None, telemetry
         if telemetry is not None:
-            self._tracer = CallTracer(OtelSettings.of(os.environ).sample_ratio)
-            self.http = self._tracer.add_header(self.http)
+            self.tracer = CallTracer(OtelSettings.of(os.environ).sample_ratio)
+            self.http = self.tracer.add_header(self.http)
         self.environment, self.metrics, self._measured, self.shutdown = environment, metrics, measured, shutdown
         self.expectations = checks.expectations
         self.credentials = Credentials(target.app_key, target.master_secret)
@@ -144,10 +145,6 @@ class LoadContext:
         if make not in self._shared:
             self._shared[make] = make(self)
         return self._shared[make]  # type: ignore[no-any-return]
-
-    def traced(self, encode: Callable[[Request], bytes]) -> Callable[[Request], bytes]:
-        """Return an encoder that traces the calls that are sampled; without tracing, the encoder itself."""
-        return encode if self._tracer is None else self._tracer.wrap(encode)
 
     def _export_spans(self, results: Sequence[CallResult]) -> None:
         assert self._telemetry

@@ -79,8 +79,8 @@ class Recorder:
                 request_id,
                 failure,
             )
-            if call.trace is not None:
-                said = (*(said or (None, None)), call.trace.trace_id)
+            if outcome.trace is not None:
+                said = (*(said or (None, None)), outcome.trace.trace_id)
             pack(row + said if said else row)
 
     def flush(self) -> None:

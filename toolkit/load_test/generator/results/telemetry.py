@@ -85,7 +85,7 @@ class Telemetry:
             run: the name of the run.
             expected: the outcomes that are no failures, see ``call_record.is_failed``.
         """
-        spans = [_span(result, base_url, run, expected) for result in results if result[0].trace is not None]
+        spans = [_span(result, base_url, run, expected) for result in results if result[1].trace is not None]
         if spans:
             self._spans += len(spans)
             self._offer(["spans", spans])
@@ -160,7 +160,7 @@ class Telemetry:
 def _span(result: CallResult, base_url: str, run: str, expected: Collection[Any]) -> list[Any]:
     """Return the values of an ``otlp_exporter.Span``."""
     call, outcome = result
-    assert call.trace is not None
+    assert outcome.trace is not None
     path = CODES_PATH if isinstance(call, Send) else verify_path(call.msg_id)
     status = code = error = kind = request_id = None
     if (answer := outcome.answer) is not None:
@@ -169,7 +169,7 @@ def _span(result: CallResult, base_url: str, run: str, expected: Collection[Any]
         error = classify(outcome.error)
         status = getattr(outcome.error, "http_status", None)
     return [
-        *(call.trace.trace_id, call.trace.span_id, outcome.endpoint, mask_text(f"{base_url}{path}")),
+        *(outcome.trace.trace_id, outcome.trace.span_id, outcome.endpoint, mask_text(f"{base_url}{path}")),
         *(outcome.started_ns, outcome.latency_ns, outcome.wait_ns, status, code, error),
         *(is_failed(code, kind, error, expected), request_id and mask_text(request_id), run),
     ]
