@@ -51,6 +51,7 @@ from toolkit.load_test.generator.locust_plugin.message_cap import MessageBudget
 from toolkit.load_test.generator.locust_plugin.metrics_server import serve_metrics
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.load_test.generator.locust_plugin.threshold_monitor import BOTTLENECK_MESSAGE, ThresholdMonitor
+from toolkit.load_test.generator.results.bottleneck import join_reports
 from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.prometheus import LoadState, render
 from toolkit.load_test.generator.results.recorder import Recorder
@@ -127,7 +128,7 @@ class Results:
     """The results of one test: a process's own, or on a master those of all workers.
 
     Attributes:
-        bottlenecks: how each worker holds the test back by its last report, "" if it doesn't; empty but on a master.
+        bottlenecks: how each worker held the test back by its last report, "" if it didn't; empty but on a master.
     """
 
     def __init__(self, environment: Environment, shutdown: Shutdown) -> None:
@@ -223,14 +224,16 @@ class Plugin:
         results, runner = self.results, self.environment.runner
         if results is None:
             return None
-        workers = runner.worker_count if isinstance(runner, MasterRunner) else 1
+        monitor, workers = results.monitor, 1
         budget = self._budget.messages if self._budget else None
-        bottleneck: str | None = results.monitor.bottleneck or self._own_bottleneck()
-        if isinstance(runner, MasterRunner) and not bottleneck:
-            reported = results.bottlenecks.values()
-            bottleneck = "; ".join(filter(None, reported)) or ("" if len(reported) >= max(1, workers) else None)
-        state = LoadState.of(results.metrics, budget, results.monitor.verdicts(), workers, bottleneck)
-        return replace(state, is_running=not results.monitor.has_stopped)
+        bottleneck: str | None = monitor.bottleneck or self._own_bottleneck()
+        if isinstance(runner, MasterRunner):
+            nodes = runner.clients
+            connected = {it.id for it in (*nodes.ready, *nodes.spawning, *nodes.running)}
+            workers = len(connected)
+            bottleneck = bottleneck or join_reports(results.bottlenecks, connected, has_ended=monitor.has_stopped)
+        state = LoadState.of(results.metrics, budget, monitor.verdicts(), workers, bottleneck)
+        return replace(state, is_running=not monitor.has_stopped)
 
     def check_options(self) -> None:
         """Choose the number of users of an open loop; raise InputError if an option is invalid.

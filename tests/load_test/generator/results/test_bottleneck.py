@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.api.wire import Endpoint
-from toolkit.load_test.generator.results.bottleneck import BottleneckMonitor
+from toolkit.load_test.generator.results.bottleneck import BottleneckMonitor, join_reports
 from toolkit.load_test.generator.results.in_flight import InFlight
 from toolkit.load_test.plan.schedule import ArrivalCounts
 from toolkit.runs.generator_state import read_generator_state
@@ -137,3 +137,22 @@ def test_the_causes_of_all_processes_are_told_the_largest_first(tmp_path: Path) 
 def test_a_closed_loop_writes_no_counts_of_arrivals(tmp_path: Path) -> None:
     Process(tmp_path).run(2)
     assert [it.name for it in tmp_path.iterdir()] == ["generator-0.json"]
+
+
+@pytest.mark.parametrize(
+    ("reports", "connected", "has_ended", "expected"),
+    [
+        ({}, {"a"}, False, None),
+        ({}, set(), True, None),
+        ({"a": ""}, {"a"}, False, ""),
+        ({"a": "", "b": ""}, {"a", "successor"}, False, None),
+        ({"a": "", "b": "busy"}, {"a", "successor"}, False, "busy"),
+        ({"lost": "", "a": ""}, {"a"}, False, ""),
+        ({"lost": ""}, set(), False, None),
+        ({"a": "", "b": ""}, set(), True, ""),
+    ],
+)
+def test_a_bottleneck_is_unknown_until_each_connected_worker_has_reported(
+    reports: dict[str, str], connected: set[str], has_ended: bool, expected: str | None
+) -> None:
+    assert join_reports(reports, connected, has_ended=has_ended) == expected

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -203,3 +203,23 @@ class BottleneckMonitor:
         partial = self._folder / f"{name}.part"
         partial.write_text(json.dumps(content), encoding="utf-8")
         partial.replace(self._folder / name)
+
+
+def join_reports(reports: Mapping[str, str], connected: Set[str], *, has_ended: bool) -> str | None:
+    """Return how the workers of a test hold it back, "" if they don't, or None if that is unknown.
+
+    It is unknown while a connected worker has not reported, such as the successor of a lost one, and while a test that
+    goes on has no worker.
+
+    Args:
+        reports: the text of each worker's last report, "" without a bottleneck. Lost workers may be among them.
+        connected: the workers that are connected.
+        has_ended: whether the test has ended, so that its workers have left.
+
+    >>> join_reports({"lost": "", "a": ""}, {"a", "successor"}, has_ended=False) is None
+    True
+    >>> join_reports({"lost": "", "a": "busy"}, {"a", "successor"}, has_ended=False)
+    'busy'
+    """
+    is_known = bool(reports) and reports.keys() >= connected and (has_ended or bool(connected))
+    return "; ".join(filter(None, reports.values())) or ("" if is_known else None)
