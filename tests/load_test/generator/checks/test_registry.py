@@ -136,6 +136,7 @@ def own(figures: object) -> CheckResult:
     ("figures", "reason"),
     [
         ({"answers": 1}, "the check own has no figure 'wrong'"),
+        (KeyError("a mobile"), "the check own raised KeyError('a mobile')"),
         ({"answers": 1, "wrong": [2]}, "the check own raised ValueError(\"figure 'wrong' is not a finite number\")"),
         ({"answers": nan, "wrong": 0}, "the check own raised ValueError(\"figure 'answers' is not a finite number\")"),
         (None, "the check own raised AttributeError("),

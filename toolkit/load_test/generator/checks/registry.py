@@ -92,12 +92,14 @@ class Check:
         """Return PASS, FAIL, or NO_DATA if nothing was shown, or if the check itself raises an error."""
         try:
             figures = check_figures(self.measure(evidence, expectations))
-            shown, broken = figures[self.shown_by], [figures[it.figure] for it in self.broken_by]
+            needed = (self.shown_by, *(it.figure for it in self.broken_by))
+            for name in needed:
+                if name not in figures:
+                    return CheckResult(self, Status.NO_DATA, {}, fault=f"the check {self.name} has no figure {name!r}")
             parts = tuple(self.parts(figures))
-        except KeyError as error:
-            return CheckResult(self, Status.NO_DATA, {}, fault=f"the check {self.name} has no figure {error}")
         except Exception as error:  # by the code of a locustfile
             return CheckResult(self, Status.NO_DATA, {}, fault=f"the check {self.name} raised {error!r}")
+        shown, broken = figures[self.shown_by], [figures[it.figure] for it in self.broken_by]
         found = {part.status for part in parts}
         if any(broken) or Status.FAIL in found:
             status = Status.FAIL
