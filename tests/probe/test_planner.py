@@ -76,7 +76,7 @@ def test_a_send_without_an_answer_costs_and_proves_nothing() -> None:
         planner.observe(Attempt(mobile, START_S, START_S + 0.1, Answer.UNKNOWN))
     assert (planner.messages, planner.limits) == (2, [])
     assert planner.next_send(START_S + 1) is None
-    assert planner.stopped == "all 2 messages were used"
+    assert planner.stopped == "the cap of 2 messages was reached"
 
 
 def test_without_refusals_no_rule_is_found() -> None:
@@ -125,6 +125,26 @@ def test_a_mobile_that_is_refused_at_its_first_send_proves_no_rule() -> None:
     findings = conclude(planner, 3.0)
     assert findings.rule_options == ()
     assert any("2 mobiles was refused: by sends before the probe" in it for it in findings.not_reached)
+
+
+def test_a_mobile_that_a_limit_of_the_app_refused_at_first_is_no_open_question() -> None:
+    planner = Planner(mobiles=3, max_messages=9, until_s=START_S + 1000)
+    planner.observe(Attempt(0, START_S, START_S + 0.04, Answer.ACCEPTED))
+    refuse(planner, 1, START_S + 1)
+    assert any("first send to 1 mobile was refused" in it for it in conclude(planner, 1.0).not_reached)
+    refuse(planner, 2, START_S + 2)
+    findings = conclude(planner, 2.0)
+    assert (planner.retired, findings.rules[0].scope) == (set(), Scope.APP)
+    assert not [it for it in findings.not_reached if "was refused" in it]
+
+
+def test_one_send_is_written_without_an_s() -> None:
+    planner = Planner(mobiles=2, max_messages=9, until_s=START_S + 1000)
+    planner.observe(Attempt(0, START_S, START_S + 0.04, Answer.ACCEPTED))
+    planner.observe(Attempt(1, START_S + 1, START_S + 1.04, Answer.UNKNOWN))
+    texts = conclude(planner, 1.0).not_reached
+    assert {"rules of more than 1 send to one mobile", "rules of more than 1 send of the app"} <= {*texts}
+    assert "the fate of 1 send: a count of the app may be too low by as many" in texts
 
 
 def test_a_probe_whose_mobiles_are_all_refused_at_first_ends_without_a_rule() -> None:

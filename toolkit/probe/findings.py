@@ -58,7 +58,7 @@ class FoundRule:
         return None
 
     def __str__(self) -> str:
-        sends = f"{self.count:,} {'send' if self.count == 1 else 'sends'} per {self.scope}"
+        sends = f"{_sends(self.count)} per {self.scope}"
         if self.window_s is None:
             return f"{sends} in more than {self.window_low_s:,.0f} s, of a kind that is not known yet"
         window = _seconds(self.window_s)
@@ -187,6 +187,10 @@ def _seconds(value_s: float) -> str:
     return f"{value_s:,.{0 if value_s >= 1000 or value_s.is_integer() else 1}f} s"
 
 
+def _sends(count: int) -> str:
+    return number_format.plural(count, "send")
+
+
 def _words(which: RuleClass) -> str:
     return f"{which.kind} of {which.count} per {which.scope}"
 
@@ -206,26 +210,26 @@ def _drop_needless(planner: Planner) -> None:
 def _not_reached(planner: Planner, rules: tuple[FoundRule, ...], elapsed_s: float) -> Iterator[str]:
     for it in rules:
         if it.window_s is None:
-            yield f"window and kind of the rule after {it.count:,} sends per {it.scope}: no send was accepted since"
+            yield f"window and kind of the rule after {_sends(it.count)} per {it.scope}: no send was accepted since"
         elif it.alternatives:
             yield f"certainty about {it}: {'; '.join(it.alternatives)}"
     per_mobile = max((len(it) for key, it in planner.histories.items() if key != APP), default=0)
     if not any(it.scope is Scope.MOBILE and it.count >= per_mobile for it in rules):
-        yield f"rules of more than {per_mobile:,} sends to one mobile"
+        yield f"rules of more than {_sends(per_mobile)} to one mobile"
     app = len(planner.histories[APP])
     if not any(it.scope is Scope.APP for it in rules):
-        yield f"rules of more than {app:,} sends of the app"
+        yield f"rules of more than {_sends(app)} of the app"
     if planner.mobiles < 2:
         yield "whether a rule counts the sends to a mobile or all of the app: that needs a second mobile"
     if elapsed_s < DAY_S:
         yield f"rules with a window longer than the probe took, {elapsed_s:,.0f} s: a daily rule needs 24 h"
-    if planner.blocked:
-        mobiles = number_format.plural(len(planner.blocked), "mobile")
+    if doubtful := planner.doubtful_mobiles():
+        mobiles = number_format.plural(len(doubtful), "mobile")
         yield f"why the first send to {mobiles} was refused: by sends before the probe, or by a limit of the app"
     if planner.unexplained:
         yield f"the reason of {number_format.plural(planner.unexplained, 'refusal')}, which no rule explains"
     if planner.unknown:
-        yield f"the fate of {planner.unknown:,} sends: a count of the app may be too low by as many"
+        yield f"the fate of {_sends(planner.unknown)}: a count of the app may be too low by as many"
 
 
 def _judge_retry_after(planner: Planner) -> str:
@@ -246,4 +250,5 @@ def _judge_retry_after(planner: Planner) -> str:
             other += attempt.ended_s >= claim_s - 2
     if not early + late + other:
         return ""
-    return f"Retry-After was right {other:,} times, too short {early:,} times, too long {late:,} times"
+    right, short, long = (number_format.plural(it, "time") for it in (other, early, late))
+    return f"Retry-After was right {right}, too short {short}, too long {long}"

@@ -87,23 +87,20 @@ class Rules:
         """Return the rules of all parts."""
         return cls(*(np.concatenate([getattr(it, column.name) for it in parts]) for column in fields(cls)))
 
-    def ready_series(self, accepted_s: Sequence[float] | Floats) -> Floats:
+    def ready_series(self, accepted_s: Sequence[float]) -> Floats:
         """Return when each rule accepts a send, before each accepted send and after all of them.
 
         Args:
-            accepted_s: Times of the accepted sends that the rules count, ascending; or a row of times, one per rule,
-                for each accepted send.
+            accepted_s: Times of the accepted sends that the rules count, ascending.
 
         Returns:
             An array of one row per accepted send and one more, and one column per rule; minus infinity if a send is
             accepted at any time.
         """
-        times = np.asarray(accepted_s, np.float64)
-        times = np.broadcast_to(times[:, None], (len(times), len(self))) if times.ndim == 1 else times
         state = State(self)
         rows = [state.ready_s()]
-        for time_s in times:
-            state.accept(time_s)
+        for time_s in accepted_s:
+            state.accept(np.full(len(self), time_s))
             rows.append(state.ready_s())
         return np.stack(rows)
 

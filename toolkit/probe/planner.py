@@ -35,6 +35,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from toolkit import number_format
 from toolkit.api.errors import CallError
 from toolkit.probe.hypotheses import APP, NEGLIGIBLE, Limit, Refusal, bounds_s, new_limit
 from toolkit.probe.limiter_models import Floats, Ints, Rules, State
@@ -186,11 +187,16 @@ class Planner:
         the app had sent before.
         """
         self.blocked[mobile] = len(self.histories[APP])
-        if sum(sent > 0 for sent in self.blocked.values()) > 1:
-            self.retired -= {it for it, sent in self.blocked.items() if sent}
-            return True
-        self.retired.add(mobile)
-        return False
+        if mobile in self.doubtful_mobiles():
+            self.retired.add(mobile)
+            return False
+        self.retired -= self.blocked.keys() - self.doubtful_mobiles()
+        return True
+
+    def doubtful_mobiles(self) -> set[int]:
+        """Return the blocked mobiles whose refusal may be due to sends before the probe."""
+        after_sends = {it for it, sent in self.blocked.items() if sent}
+        return self.blocked.keys() - after_sends if len(after_sends) > 1 else set(self.blocked)
 
     def _add_limit(self, refusal: Refusal, tolerance_s: float) -> None:
         for limit in self.limits:  # the new limit may have caused all refusals since the last accepted send
@@ -230,7 +236,7 @@ class Planner:
         """Return the next send, at ``now_s`` or later; None at the end, whose reason is in ``stopped``."""
         usable = [it for it in range(self.mobiles) if it not in self.retired]
         if self.messages >= self.max_messages:
-            self.stopped = f"all {self.max_messages} messages were used"
+            self.stopped = f"the cap of {number_format.plural(self.max_messages, 'message')} was reached"
         elif not usable:
             self.stopped = "no mobile is left: the first send to each was refused, or a send got no usable response"
         else:
@@ -295,9 +301,8 @@ class Planner:
 
     def _class_bits(self, mobile: int, time_s: float) -> float:
         """Return the mutual information, in bits, between the answer to a send and the classes of the limits."""
-        most = 0.0
-        others = 1.0
-        for limit in self._unresolved():
+        most, others, unresolved = 0.0, 1.0, self._unresolved()
+        for limit in unresolved:
             weights = limit.probabilities()
             refuses = limit.ready_s(mobile, self.histories) > time_s - self.tolerance_s
             _, of_class = np.unique(limit.candidates.class_codes, return_inverse=True)
@@ -306,7 +311,7 @@ class Planner:
             ratio = np.divide(refused, total, out=np.zeros_like(total), where=total > 0)
             most = max(most, float(_entropy(np.array([refused.sum()]))[0] - (total * _entropy(ratio)).sum()))
         for limit in self.limits:
-            if most and limit not in self._unresolved():
+            if most and limit not in unresolved:
                 ready = limit.ready_s(mobile, self.histories)
                 others *= float(limit.probabilities()[ready <= time_s - self.tolerance_s].sum())
         return most * others
@@ -378,9 +383,9 @@ class Planner:
         seen_s = 6 * self.tolerance_s + min(2 * (high_s - low_s), low_s / 10)  # polls can't tell less
         differ = (abs(times[:, :, :, None] - times[:, :, None, :]) > seen_s).any(axis=0)
         scores = np.einsum("i,j,pij->p", shares, shares, differ)
-        best = plans[scores >= scores.max() - NEGLIGIBLE]
         if not scores.max():
             return None
+        best = plans[scores >= scores.max() - NEGLIGIBLE]
         if not best.any(axis=1).all():  # pushing is as good
             return 0.0
         # Of the shortest plans, take the one that begins with its pause, or the pause would be put off for ever.
