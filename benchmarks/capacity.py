@@ -297,7 +297,7 @@ class RealSearch:
             load += ["--", "--own-ms", f"{1e3 / self.bound_per_s}"]
         with (
             tempfile.TemporaryDirectory() as folder,
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process,
         ):
             assert process.stdout
             target = {"SMSCODE_BASE_URL": process.stdout.readline().strip(), "SMSCODE_APP_KEY": "key"}

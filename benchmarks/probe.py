@@ -58,17 +58,18 @@ def simulated(seeds: range, workers: int) -> None:
     ratios, cpu_s, wrong, unreached, failed, shadowed = [], [], 0, 0, [], []
     with ProcessPoolExecutor(workers) as pool:
         for seed, (run, took_s) in zip(seeds, pool.map(probe_seed, seeds), strict=True):
-            for rule, is_right, is_reached in zip(run.limiter.rules, run.is_right, run.reached, strict=True):
-                if is_reached:
-                    by_kind[type(rule).__name__].append(is_right)
-                unreached += not is_reached
-            for number, (is_right, is_reached) in enumerate(zip(run.is_right, run.reached, strict=True)):
-                if is_reached and not is_right and is_shadowed(run, number):
-                    shadowed.append((seed, str(run.limiter.rules[number])))
+            missed = 0
+            for number, rule in enumerate(run.limiter.rules):
+                if not run.reached[number]:
+                    unreached += 1
+                    continue
+                by_kind[type(rule).__name__].append(run.is_right[number])
+                if not run.is_right[number]:
+                    missed += 1
+                    if is_shadowed(run, number):
+                        shadowed.append((seed, str(rule)))
             not_there = wrong_rules(run)
-            if not_there or not all(
-                right or not reached for right, reached in zip(run.is_right, run.reached, strict=True)
-            ):
+            if not_there or missed:
                 failed.append(seed)
                 found = "; ".join(f"{it} [{it.confidence:.0%}]" for it in run.findings.rules)
                 print(f"seed {seed}: {run.limiter} | found: {found}", flush=True)

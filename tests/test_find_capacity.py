@@ -237,7 +237,7 @@ def test_a_rate_limit_that_binds_gives_no_figure_and_leaves_a_record_of_each_tri
 def test_a_search_is_reported_again_and_only_as_a_whole(sandbox: Running, tmp_path: Path) -> None:
     target = Target(sandbox.url, sandbox.app_key, sandbox.master_secret, sandbox.temp_id)
     folder = tmp_path / "x"
-    found = find_capacity(search(users=1, duration_s=1, warm_up_s=0, max_messages=9), target, folder, _play)
+    found = find_capacity(search(users=1, duration_s=1, warm_up_s=0, max_messages=9), target, folder)
     (folder / "report.html").unlink()
     for words in ([], ["--json"]):
         done = smscode("report", str(folder), *words)
@@ -259,7 +259,7 @@ def test_a_search_is_reported_again_and_only_as_a_whole(sandbox: Running, tmp_pa
 
 def test_the_message_cap_holds_over_all_trials_and_ends_the_search(sandbox: Running, tmp_path: Path) -> None:
     target = Target(sandbox.url, sandbox.app_key, sandbox.master_secret, sandbox.temp_id)
-    found = find_capacity(search(users=2, duration_s=2, max_messages=25), target, tmp_path / "x", _play)
+    found = find_capacity(search(users=2, duration_s=2, max_messages=25), target, tmp_path / "x")
     assert found["messages"] <= 25
     assert (found["exit_code"], found["ended"]) == (ExitCode.BUDGET, "budget")
     assert found["unit"] == "users"
@@ -280,9 +280,3 @@ def test_an_interrupted_search_tells_what_it_has_settled(sandbox: Running, tmp_p
     assert (found["exit_code"], found["ended"]) == (ExitCode.TERMINATED, "terminated")
     assert "interrupted by SIGTERM" in found["unsettled"]
     assert len(found["trials"]) == 1
-
-
-def _play(load_test: LoadTest, target: Target, folder: Path) -> Ended:
-    with load_test.prepare(folder) as run:
-        load_test.begin(run, target)
-        return run.wait()
