@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,20 @@ def test_rules_are_found_in_a_log_and_drawn(tmp_path: Path) -> None:
     assert "1/60s" in form._result.html
     drawn = form.chart.spec["panels"]
     assert {span["name"] for lane in drawn for span in lane["spans"]} == {"1/60s is full"}
+
+
+def test_runs_of_different_speed_are_a_problem_in_words(tmp_path: Path) -> None:
+    for speed in (1, 60):
+        folder = tmp_path / f"run-{speed}"
+        folder.mkdir()
+        write_parquet(log_of_a_rule(), folder / "calls.parquet")
+        (folder / "run.json").write_text(json.dumps({"schema": 1, "settings": {"speed": speed}}))
+    form = LimitsForm()
+    form.mode.value = FIND
+    type_into(form.log, str(tmp_path))
+    press(form.start)
+    form.wait()
+    assert "the runs had different --speed" in form._result.html
 
 
 def test_a_log_without_refusals_shows_no_rule(tmp_path: Path) -> None:

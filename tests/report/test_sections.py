@@ -27,6 +27,7 @@ from toolkit.report import json_csv, markdown
 from toolkit.report.build import build_report
 from toolkit.report.inputs import ReportInputs, ReportOptions, read_inputs, read_run
 from toolkit.report.model import Figure, Report, Section, Table
+from toolkit.report.sections.changes import build_period
 from toolkit.report.sections.rate_limits import build_rate_limits
 from toolkit.report.write_files import Format, write
 from toolkit.runs.thresholds import parse_threshold
@@ -169,6 +170,47 @@ def test_the_finding_on_rate_limits_names_a_host_whose_clock_is_slow(inputs_of, 
     simulate(tmp_path, SimulationPlan(days=5, calls=20_000, seed=1, incidents=(IncidentKind.CLOCK_SKEW,)))
     (section,) = build_rate_limits(inputs_of(analysis.read(tmp_path)))
     assert re.search(r"The clock of shop-c was 4[3-7](\.\d)? s slow: its times are corrected\.", section.finding)
+
+
+def test_the_figures_of_a_period_differ_or_could_not_be_tested(call) -> None:
+    def calls(starts_s: int, seconds: int, code: int) -> analysis.Calls:
+        at_ns = [1_793_966_400_000_000_000 + (starts_s + second) * 10**9 for second in range(seconds)]
+        return analysis.from_records([call(Endpoint.SEND, code, started_ns=it) for it in at_ns for _ in range(4)])
+
+    before = calls(0, 600, 50000)
+    (some, *_) = build_period(calls(600, 600, 50019), before)
+    (few, *_) = build_period(calls(600, 3, 50019), before)
+    (none,) = build_period(calls(600, 600, 50000), before)
+    notes = [section.note.partition("all others. ")[2] for section in (some, few, none)]
+    assert notes == [
+        "The figures that differ by more than chance are listed.",
+        "The figures that differ by more than chance are listed, then those that could not be tested.",
+        "No figure differs by more than chance.",
+    ]
+
+
+@pytest.mark.parametrize("given", ["each run", "the folder of the runs", "a pattern"])
+def test_no_rule_is_inferred_from_runs_of_different_or_invalid_speed(
+    given: str, run_folder, call, tmp_path: Path
+) -> None:
+    def limits_of(*speeds: object) -> Section:
+        root = tmp_path / "-".join(map(str, speeds))
+        for number, speed in enumerate(speeds):
+            folder = root / f"run-{number}"
+            folder.mkdir(parents=True)
+            run_folder([call(Endpoint.SEND, 50009, mobile_key=1)], {} if speed is None else {"speed": speed}, folder)
+        sources = {"each run": sorted(root.iterdir()), "the folder of the runs": [root], "a pattern": [f"{root}/run*"]}
+        report = build_report(read_inputs(sources[given]))
+        assert [it.name for it in report.sections if it.name == "outcomes"]
+        (section,) = (it for it in report.sections if it.name == "limits")
+        return section
+
+    differ = "Rules can't be inferred: the runs had different --speed. Report each run alone."
+    for speeds in ([1, 60], [None, 60]):
+        assert (limits_of(*speeds).note, limits_of(*speeds[1:]).note.count("60 times as fast")) == (differ, 1)
+    for wrong in ("fast", 0, -1, [60], {"of": 60}):
+        note = f"Rules can't be inferred: the speed {wrong!r} in run.json is not a number above 0."
+        assert (limits_of(wrong).note, limits_of(wrong, wrong).parts) == (note, ())
 
 
 def test_each_finding_is_one_sentence(report: Report, folder: Path) -> None:

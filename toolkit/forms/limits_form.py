@@ -17,7 +17,7 @@ from toolkit.detached_run import Order
 from toolkit.forms.inputs.target_chooser import parse_speed
 from toolkit.forms.parts import send_timeline
 from toolkit.forms.parts.background_task import BackgroundTask
-from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules, speed_of
+from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules
 from toolkit.forms.parts.jupyter_server import find_server
 from toolkit.forms.parts.load_result import runs_html
 from toolkit.forms.parts.running_load_tests import LoadTestRunner
@@ -30,9 +30,10 @@ from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import LoadTest, new_folder
 from toolkit.load_test.plan.options import LoadOptions
+from toolkit.report.inputs import find_speed
 from toolkit.runs.live_run import LiveRun, read_live
 from toolkit.runs.progress import Progress
-from toolkit.runs.run_folder import read_settings
+from toolkit.runs.run_folder import read_each_settings, read_settings
 
 SCENARIO = "frequency_limits"
 PROVE, FIND = "prove", "find"
@@ -141,7 +142,7 @@ class LimitsForm:
 
     def _draw_run(self, folder: Path) -> None:
         rules: Any = read_settings(folder).get("rules") or ()
-        self._draw(read(folder), parse_rules(" ".join(rules)), speed_of([folder]))
+        self._draw(read(folder), parse_rules(" ".join(rules)), find_speed([read_settings(folder)]))
 
     def _show_runs(self, runs: Sequence[RunEntry]) -> None:
         """List the runs, and show the latest test of rules that is going on, unless the form shows another."""
@@ -153,7 +154,7 @@ class LimitsForm:
 
     def _find_in(self, log: str) -> None:
         calls = read(log)
-        speed = speed_of([Path(log)])
+        speed = find_speed(read_each_settings(Path(log)))
         found = limits(calls, speed=speed)
         self._result.html = render("inferred", rows=list(inferred_rows(found)))
         self._draw(calls, inferred_rules(found), speed)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from toolkit.report.run_windows import DUE_NS
 from toolkit.runs.arrival_counts import read_arrival_counts
 from toolkit.runs.check_results import read_check_results
 from toolkit.runs.generator_state import read_generator_state
-from toolkit.runs.run_folder import LOG_NAME, Cause, read_expected, read_settings
+from toolkit.runs.run_folder import LOG_NAME, Cause, read_each_settings, read_expected, read_settings
 from toolkit.runs.thresholds import Threshold
 from toolkit.runs.worsening import Worsening
 from toolkit.time_zone import UTC
@@ -104,9 +105,8 @@ class ReportInputs:
 
     @property
     def speed(self) -> float:
-        """How many times faster than the records' clock the services' clocks ran; 1 if it is not known, or differs."""
-        given = {float(str(run.settings.get("speed") or 1)) for run in self.runs}
-        return given.pop() if len(given) == 1 else 1.0
+        """How many times faster than the records' clock the services' clocks ran. Raises InputError as find_speed."""
+        return find_speed(it for run in self.runs for it in run.each_settings or [run.settings])
 
     def local(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a frame with its times in the report's time zone."""
@@ -179,7 +179,8 @@ def read_run(
         begins_ns = max(first_ns, parse_time_ns(since, timezone)) if since else first_ns
         ends_ns = min(last_ns, parse_time_ns(until, timezone)) if until else last_ns
         settings["pacing"] = {**pacing, "elapsed_s": max(0.0, (ends_ns - begins_ns) / NS_PER_S)}
-    return RunResult(run_name(calls, path), kept, settings, read_check_results(path), skipped_s)
+    each = read_each_settings(path)
+    return RunResult(run_name(calls, path), kept, settings, read_check_results(path), skipped_s, each)
 
 
 def _first_due_ns(calls: Calls) -> int:
@@ -203,6 +204,27 @@ def settings_by_name(runs: Sequence[RunResult]) -> Iterator[tuple[str, Mapping[s
     for run in runs:
         if run.settings:
             yield run.name if len(runs) > 1 else "", run.settings
+
+
+def find_speed(settings: Iterable[Mapping[str, object]]) -> float:
+    """Return how many times faster than the records' clock the services' clocks ran; 1 in runs that name no speed.
+
+    Args:
+        settings: The settings of each run.
+
+    Raises InputError, with a text for the report, if the runs had different speeds or one is not a number above 0:
+    windows of rate limits can't be told then.
+
+    >>> find_speed([{"speed": 60}, {"speed": 60.0}]), find_speed([{}])
+    (60.0, 1.0)
+    """
+    speeds: list[Any] = [1.0 if it.get("speed") is None else it["speed"] for it in settings]
+    for speed in speeds:
+        if not isinstance(speed, int | float) or not 0 < speed < inf:
+            raise InputError(f"Rules can't be inferred: the speed {speed!r} in run.json is not a number above 0.")
+    if len(set(speeds)) > 1:
+        raise InputError("Rules can't be inferred: the runs had different --speed. Report each run alone.")
+    return float(speeds[0]) if speeds else 1.0
 
 
 def _price(settings: Mapping[str, object]) -> PriceList | None:

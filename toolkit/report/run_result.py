@@ -66,7 +66,8 @@ _CAUSES = {
 class RunResult:
     """The calls of a run with its name, settings (not masked) and check results, and the figures of these calls.
 
-    ``skipped_s`` is the time at the start of the run that ``--since`` left out.
+    ``skipped_s`` is the time at the start of the run that ``--since`` left out. ``each_settings`` are those of all runs
+    in a folder of runs.
 
     >>> from toolkit.analysis import read
     >>> result = RunResult("friday", read("runs/20261129T232015Z"))  # doctest: +SKIP
@@ -78,6 +79,7 @@ class RunResult:
     settings: Mapping[str, object] = field(default_factory=dict)
     checks: Sequence[CheckRecord] = ()
     skipped_s: float = 0.0
+    each_settings: Sequence[Mapping[str, object]] = ()
 
     def __post_init__(self) -> None:
         if is_inconclusive(self.settings):

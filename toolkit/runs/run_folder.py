@@ -7,6 +7,7 @@ A load test writes the folder, its parent process and the report read it. The ca
 import json
 from collections.abc import Mapping
 from enum import StrEnum
+from glob import glob
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
@@ -75,6 +76,19 @@ def read_settings(folder: Path) -> Mapping[str, object]:
     if run.number != SCHEMA:
         raise InputError(f"{path} has schema {run.number}: expected {SCHEMA}; it was written by another version")
     return run.settings
+
+
+def read_each_settings(source: Path) -> list[Mapping[str, object]]:
+    """Return the settings of the run of a folder or a file; of a folder of runs or a pattern, those of each run.
+
+    They are empty if calls belong to no run.
+    """
+    found = [source] if source.exists() else map(Path, glob(str(source), recursive=True))
+    each: list[Mapping[str, object]] = []
+    for folder in dict.fromkeys(it if it.is_dir() else it.parent for it in found):
+        inner = [] if (folder / SUMMARY_NAME).exists() else sorted(folder.glob(f"*/{SUMMARY_NAME}"))
+        each += [read_settings(it.parent) for it in inner] or [read_settings(folder)]
+    return each
 
 
 def read_expected(folder: Path) -> list[str] | None:

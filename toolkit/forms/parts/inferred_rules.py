@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from toolkit import number_format
 from toolkit.api.rate_rules import Rule
-from toolkit.runs.run_folder import read_settings
 
 _UNEXPLAINED = "none"
 
@@ -48,12 +46,6 @@ def inferred_rules(found: pd.DataFrame) -> tuple[Rule, ...]:
     known = found.dropna(subset=["max_sends", "window_s"])
     pairs = dict.fromkeys(zip(known["max_sends"], known["window_s"].round(), strict=True))
     return tuple(Rule(int(count), int(window_s)) for count, window_s in pairs if window_s >= 1)
-
-
-def speed_of(folders: Iterable[Path]) -> float:
-    """Return how many times faster the service's clock ran in some runs; 1 if it is not known, or differs."""
-    given = {float(str(read_settings(it).get("speed") or 1)) for it in folders if it.is_dir()}
-    return given.pop() if len(given) == 1 else 1.0
 
 
 def _seconds(value: float) -> str:

@@ -17,7 +17,7 @@ from toolkit.outcome_colours import CODE_UNKNOWN
 from toolkit.report import table_columns
 from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Cell, Figure, Part, Section
-from toolkit.report.table_columns import Row, lacks
+from toolkit.report.table_columns import Column, Row, lacks
 
 PERIOD = "What is different in here?"
 _MAX_EXPLAINED = 5
@@ -83,11 +83,7 @@ def build_comparison(inputs: ReportInputs) -> Iterator[Section]:
     found = compare(against.calls, inputs.calls)
     differing = found[found["differs"].fillna(False)]
     shown = [
-        table_columns.text("endpoint"),
-        table_columns.computed("what", _what),
-        table_columns.computed("before", lambda row: _level(row, "a"), is_number=True),
-        table_columns.computed("now", lambda row: _level(row, "b"), is_number=True),
-        table_columns.computed("difference, 95 % interval", _difference, is_number=True),
+        *_compared("before", "now"),
         table_columns.number("effect"),
         table_columns.computed("p, corrected", lambda row: _chance(row["p_corrected"]), is_number=True),
         table_columns.computed("verdict", _verdict),
@@ -106,7 +102,7 @@ def build_comparison(inputs: ReportInputs) -> Iterator[Section]:
 
 
 def build_period(here: Calls, elsewhere: Calls) -> Iterator[Section]:
-    """Yield what differs in a period, and where the outcomes that are more frequent in it are concentrated.
+    """Compare a period with all other times, and explain the outcomes that are more frequent in it.
 
     Args:
         here: The calls of the period.
@@ -119,25 +115,30 @@ def build_period(here: Calls, elsewhere: Calls) -> Iterator[Section]:
     is_untested = found["differs"].isna()
     order = found[found["differs"].fillna(False) | is_untested].assign(size=lambda it: it["effect"].abs())
     differing = order.sort_values(["differs", "size"], ascending=False, ignore_index=True).drop(columns="size")
-    shown = [
-        table_columns.text("endpoint"),
-        table_columns.computed("what", _what),
-        table_columns.computed("at other times", lambda row: _level(row, "a"), is_number=True),
-        table_columns.computed("in here", lambda row: _level(row, "b"), is_number=True),
-        table_columns.computed("difference, 95 % interval", _difference, is_number=True),
-        table_columns.computed("verdict", _verdict),
-    ]
-    calls = number_format.plural(len(here), "call")
-    note = f"{calls} of this time, compared with all others. Figures that differ by no more than chance are left out."
+    shown = [*_compared("at other times", "in here"), table_columns.computed("verdict", _verdict)]
+    note = f"{number_format.plural(len(here), 'call')} of this time, compared with all others."
     if differing.empty:
-        yield Section("period", PERIOD, f"{note} None differs by more.")
+        yield Section("period", PERIOD, f"{note} No figure differs by more than chance.")
         return
+    note += " The figures that differ by more than chance are listed"
+    note += ", then those that could not be tested." if is_untested.any() else "."
     yield Section("period", PERIOD, note, [table_columns.table("period", differing, shown, max_rows=_MAX_CHANGES)])
     why = _explain_period(here, elsewhere, differing)
     if len(why):
         note = "Properties of the calls with an outcome that is more frequent in here, compared with the other calls."
         table = table_columns.table("period_why", why, _WHY_OF_PERIOD, is_grouped=True)
         yield Section("period_why", "Where it is concentrated", note, [table])
+
+
+def _compared(before: str, now: str) -> list[Column]:
+    """Return the columns of a comparison, with the headers of its two sides."""
+    return [
+        table_columns.text("endpoint"),
+        table_columns.computed("what", _what),
+        table_columns.computed(before, lambda row: _level(row, "a"), is_number=True),
+        table_columns.computed(now, lambda row: _level(row, "b"), is_number=True),
+        table_columns.computed("difference, 95 % interval", _difference, is_number=True),
+    ]
 
 
 def _strongest(found: pd.DataFrame) -> str:
@@ -255,8 +256,13 @@ def _ratio(ratio: float) -> str:
 
 
 def _growth(ratio: float) -> str:
-    """Return a ratio in words: "+12 %", "-90 %", from twice on "× 2.3"."""
-    return f"{100 * (ratio - 1):+.0f} %" if ratio < 2 else _ratio(ratio)
+    """Return a ratio as growth in percent, from twice on as a factor.
+
+    >>> _growth(1.123), _growth(0.1), _growth(0.998), _growth(1.9999), _growth(2.3)
+    ('+12.3 %', '-90 %', '-0.2 %', '× 2', '× 2.3')
+    """
+    percent = 100 * (ratio - 1)
+    return f"{number_format.short_number(percent, '+')} %" if percent < 99.95 else _ratio(ratio)
 
 
 def _chance(p_value: float | None) -> str:

@@ -11,8 +11,10 @@ from toolkit.analysis import limits, most_accepted
 from toolkit.analysis.calls_table import lazy
 from toolkit.analysis.rate_limits.clock_offsets import describe_offset, find_offsets, to_frame
 from toolkit.analysis.timestamps import zone_name
+from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
+from toolkit.masking import mask_text
 from toolkit.report import table_columns
 from toolkit.report.inputs import ReportInputs
 from toolkit.report.model import Figure, Part, Section
@@ -54,8 +56,13 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     sends = inputs.total.codes[inputs.total.codes["endpoint"] == Endpoint.SEND.value]
     if sends.empty:
         return
+    try:
+        speed = inputs.speed
+    except InputError as unknown:
+        yield Section(_NAME, _TITLE, mask_text(str(unknown)))
+        return
     clocks = find_offsets(lazy(inputs.calls, "return_code"))
-    most = inputs.local(most_accepted(inputs.calls, offsets=clocks, speed=inputs.speed))
+    most = inputs.local(most_accepted(inputs.calls, offsets=clocks, speed=speed))
     if not most["most_accepted"].any() and (sends["return_code"] == ReturnCode.SUCCESS).fillna(False).any():
         yield Section(_NAME, _TITLE, "Rules can't be inferred: the records don't distinguish mobiles.")
         return
@@ -63,10 +70,10 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     if not (sends["return_code"] == ReturnCode.OUT_OF_FREQ).fillna(False).any():
         yield Section(_NAME, _TITLE, "No send was refused as out of frequency.", [accepted])
         return
-    found = inputs.local(limits(inputs.calls, offsets=clocks, speed=inputs.speed))
+    found = inputs.local(limits(inputs.calls, offsets=clocks, speed=speed))
     note = "The fewest rules that explain which sends were refused as out of frequency and which were accepted."
-    if inputs.speed != 1:
-        note += f" Windows are those of the service's clock, which ran {inputs.speed:g} times as fast."
+    if speed != 1:
+        note += f" Windows are those of the service's clock, which ran {speed:g} times as fast."
     parts: list[Part] = [
         table_columns.table("limits", found, _RULES),
         Figure("limits", found, "Windows that fit"),
