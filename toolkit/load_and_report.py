@@ -98,11 +98,12 @@ class LoadTest:
         run.begin(target)
 
     def live_run(self, target: Target | None, max_away_s: float | None = None) -> LiveRun:
-        """Return what other processes are told while this process runs the load test.
+        """Describe the load test for the processes that list and stop live runs.
 
         Args:
             target: The target, None for a sandbox of the run's own.
-            max_away_s: The run is stopped if nobody was connected for this time, in seconds; None: it keeps running.
+            max_away_s: Time without a connected page or notebook after which the run is stopped, in seconds; None:
+                never.
         """
         options, price = self.options, self.price
         return LiveRun.of_this_process(

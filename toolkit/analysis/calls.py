@@ -107,7 +107,7 @@ class Calls:
 def from_frame(frame: Any) -> Calls:
     """Check a frame of calls once, so that functions that take the result don't check it again.
 
-    Arguments:
+    Args:
         frame: a frame of any engine with the columns of CallRecord: pandas, polars, Arrow, DuckDB, Spark or Ibis.
             started_ns, endpoint and latency_ns are required; a column ``started`` of times with a zone replaces
             started_ns. Text that is a whole number, whole floats and endpoints in other letters are converted.

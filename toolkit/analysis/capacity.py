@@ -53,7 +53,7 @@ def read_capacity(folder: str | Path) -> dict[str, Any]:
 def capacity(content: Mapping[str, Any]) -> pd.DataFrame:
     """Tabulate the trials of a search, one row each, in their order.
 
-    Arguments:
+    Args:
         content: The result of ``read_capacity`` or of ``find_capacity``.
 
     Columns: name (string), load (float64, journeys per second or users), result (string: held, missed, inconclusive),
@@ -88,7 +88,7 @@ def scalability(trials: pd.DataFrame) -> pd.DataFrame:
     load's throughput is predicted from the other loads to 10 %. Trials of an open loop that missed a limit are left
     out: their queue grows, so they are in no steady state.
 
-    Arguments:
+    Args:
         trials: The result of ``capacity``.
 
     Columns: in_flight, achieved_per_s (float64, of a trial), model_per_s (float64, the model's throughput), speed

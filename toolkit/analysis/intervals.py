@@ -16,7 +16,7 @@ def wilson(
     Unlike the usual normal interval it also holds for rare outcomes. E. B. Wilson, Probable inference, the law of
     succession, and statistical inference, JASA 22 (1927).
 
-    Arguments:
+    Args:
         found: number of calls with the outcome.
         calls: number of all calls.
         z: half width of the interval in standard deviations; default 1.96, for 95 %.

@@ -51,7 +51,7 @@ def latency(
 ) -> pd.DataFrame:
     """Compute percentiles of the server latency and of the caller latency in each group of calls.
 
-    Arguments:
+    Args:
         calls: the result of ``read``, or a frame.
         by: columns that form a group.
         every: width of a time bucket, such as "1min"; with it, each bucket has separate rows.

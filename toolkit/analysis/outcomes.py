@@ -56,7 +56,7 @@ def return_codes(calls: IntoCalls) -> pd.DataFrame:
 def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s", timezone: str = UTC) -> pd.DataFrame:
     """Count the outcomes of each endpoint in buckets of time.
 
-    Arguments:
+    Args:
         calls: the result of ``read``, or a frame.
         every: width of a bucket, such as "500ms", "1s" or "5min". Buckets are aligned to midnight; a call is in the
             bucket in which it started.

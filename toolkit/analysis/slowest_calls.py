@@ -17,7 +17,7 @@ _CALLER_NS = "caller_ns"
 def slowest_traced_calls(calls: IntoCalls, most: int = 10) -> pd.DataFrame:
     """Return the traced calls whose callers waited longest, the slowest first.
 
-    Arguments:
+    Args:
         calls: the result of ``read``, or a frame.
         most: the number of calls.
 

@@ -1,16 +1,17 @@
-"""Keep the rules that could explain the refusals seen so far, and weigh them.
+"""Infer rate limits from accepted and refused sends: list candidate rules, remove those that misfit, weigh the rest.
 
-A *limit* is one rule of the API that is known to exist because a send was refused that no other known limit explains.
-Its candidates are a grid of rules of all kinds, scopes, counts and windows. Evidence removes candidates:
+A *limit* is a rule that the API must have, because it refused a send that no other known limit explains. Its candidates
+are a grid of rules of all kinds, scopes, counts and windows. Evidence removes candidates:
 
-- an accepted send removes the candidates that were not ready for it;
-- a refused send removes the candidates that were ready, if no other limit can have refused it.
+- an accepted send removes the candidates that would have refused it;
+- a refused send removes the candidates that would have accepted it, unless another limit may have refused it.
 
-When few candidates of a class (one scope, kind and count) are left, they are replaced by a finer grid around them, and
-all evidence is applied to the finer grid again. So the window of each class is bracketed ever more closely.
+A class is all candidates with one scope, kind and count. When few candidates of a class are left, a finer grid around
+them replaces them, and all evidence is applied to the new grid. This narrows the window of each class step by step.
 
-The weight of a candidate is its prior probability: half of it lies on round windows, the rest is spread evenly over the
-logarithm of the window. The probability of a class is the weight of its candidates that are left.
+The weight of a candidate is its prior probability. Half of the weight lies on round windows, the other half is spread
+evenly over the logarithm of the window. The probability of a class is the share of its remaining candidates in the
+weight of all remaining candidates.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class Limit:
         )
 
     def note_refusal(self, refusal: Refusal) -> None:
-        """Keep a refusal as evidence."""
+        """Store a refusal as evidence for this limit."""
         for key, sends in ((refusal.mobile, refusal.of_mobile), (APP, refusal.of_app)):
             self.refused_s.setdefault(key, {})[sends] = refusal.time_s
 
@@ -163,11 +164,11 @@ class Limit:
         return self.is_contradicted or self.candidates.weight.sum() < _DOUBTFUL * self.at_accepted[0].weight.sum()
 
     def note_accepted(self) -> None:
-        """Keep the candidates and the evidence after an accepted send."""
+        """Save the candidates and the evidence after an accepted send; ``forget_refusals`` restores them."""
         self.at_accepted = self.candidates, {key: dict(places) for key, places in self.refused_s.items()}
 
     def forget_refusals(self) -> None:
-        """Return to the candidates and the evidence at the last accepted send."""
+        """Restore the candidates and the evidence that ``note_accepted`` saved."""
         if self.at_accepted is None:
             return  # the refusals since are the ones by which the limit was found
         self.candidates, self.refused_s = self.at_accepted
@@ -177,7 +178,10 @@ class Limit:
         self._classes = None
 
     def keep(self, is_kept: Bools, histories: Histories, tolerance_s: float) -> None:
-        """Remove candidates; refine the grid of a class of which few are left. If none is left, keep them all."""
+        """Remove the candidates that are False in ``is_kept``, and refine the grid of each class that has few left.
+
+        If no candidate would be left, all stay, and ``is_contradicted`` becomes True.
+        """
         rules = self.candidates
         parts = []
         codes = rules.class_codes
@@ -197,7 +201,10 @@ class Limit:
             self.candidates = Rules.join(parts)
 
     def _refined(self, left: Rules, before: Rules, histories: Histories, tolerance_s: float) -> Rules:
-        """Return a finer grid around what is left of a class, or around the candidates that only just misfit."""
+        """Refine the grid of a class around the candidates that are left.
+
+        If none is left, the grid may be too coarse: refine it around the candidates that misfit least.
+        """
         for _ in range(_REFINEMENTS):
             parent = left
             if not len(left):

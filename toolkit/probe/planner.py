@@ -1,4 +1,4 @@
-"""Decide when to send to which mobile next, so that the answer tells most about the rate limits. No I/O.
+"""Choose the mobile and the time of the next send whose answer tells most about the rate limits. No I/O.
 
 Problem. An API refuses sends that come too often. An accepted send costs money, a refused one costs nothing, and time
 only goes forward. Find the rules (scope, kind, count and window of each) with few accepted sends.
@@ -13,18 +13,19 @@ Method. The planner keeps limits, each with the candidates that could be it (``h
 3. *Poll*: while a limit is full, send again at times between which an even share of the candidates gets ready. These
    sends are refused, except the last one, so they bracket the window for the price of one message.
 4. *Pause*: if the classes agree about every answer to a sender that pushes, a pause can make them differ. The planner
-   plays several plans through with the best candidate of each class: a rest, one send, a pause, and a sender that
-   pushes. During a rest the other limits recover. It takes the plan with which the classes differ most, and of equal
-   ones the shortest. For example, 3 sends in a minute, all at second 0, are followed by 3 more at second 60 in sliding
-   and in fixed windows alike. If two of them are sent at second 30, a sliding window accepts one at second 60, a fixed
-   one 3.
+   simulates several plans with the best candidate of each class: a rest, one send, a pause, and then pushing. During a
+   rest the other limits recover. It takes the plan that makes the classes differ most, and the shortest of equal plans.
+   For example, a limit accepts 3 sends in 60 s. After 3 sends at second 0, both a sliding and a fixed window accept 3
+   sends at second 60. After one send at second 0 and two at second 30, a sliding window accepts one send at second 60,
+   and a fixed window accepts 3.
 
 Refusals count against a limit only if no other limit can have caused them. If that leaves a limit without candidates,
 the refusals since the last accepted send are taken to be those of another limit. When a limit is settled, the others
 are found anew, from the refusals that it does not explain: some were put down to them before it was known.
 
-Times are those of the answer's middle. The tolerance is three quarters of the longest response time so far:
-half of it is what the middle can be off, the rest is for the resolution of clocks.
+The API decides on a send between its request and its response. The planner takes the middle, which is wrong by half of
+the response time at most. The tolerance is three quarters of the longest response time of an accepted send so far: the
+half, and a reserve for the resolution of clocks.
 """
 
 from __future__ import annotations
@@ -265,7 +266,11 @@ class Planner:
         return self._poll(main, now_s + self.min_gap_s if is_pushing else soon_s)
 
     def _main(self, usable: Sequence[int], soon_s: float) -> int:
-        """Return the first mobile to which no known limit with a longer window blocks what is not yet known."""
+        """Return the mobile for sends that examine the first unsettled limit.
+
+        It is the first mobile that no settled limit blocks for longer than that limit's window, else the one that is
+        blocked for the shortest time.
+        """
         unresolved = self._unresolved()
         if not unresolved:
             return usable[0]
@@ -282,7 +287,7 @@ class Planner:
         return self.seeks_app and len(usable) > 2 and self.messages * 2 >= self.max_messages and not self._unresolved()
 
     def _rested(self, usable: Sequence[int], time_s: float) -> int | None:
-        """Return a mobile to which all limits of mobiles certainly accept a send."""
+        """Return the mobile with the fewest sends to which a send is almost certainly accepted; None without one."""
         for mobile in sorted(usable, key=lambda it: len(self.histories.get(it, ()))):
             if self._share_ready(mobile, time_s) > 1 - NEGLIGIBLE:
                 return mobile
@@ -394,10 +399,10 @@ class Planner:
     def _predict(
         self, rules: Rules, known: Sequence[Rules], mobile: int, starts_s: Floats, pauses_s: Floats, sends: int
     ) -> Floats:
-        """Return when a sender that pushes would be accepted: a row per send, a column per start and rule.
+        """Simulate a sender that sends as soon as it is accepted, and return the times of its sends.
 
-        The rules are taken in turn; in addition to one of them, all known rules hold. The sender pauses after its first
-        send.
+        Each column is a simulation. Simulation n begins at ``starts_s[n]``, pauses for ``pauses_s[n]`` after the first
+        send, and obeys rule ``n % len(rules)`` and all ``known`` rules. Each row is a send.
         """
         columns = len(starts_s)
         every = [rules.select(np.arange(columns) % len(rules))]

@@ -44,10 +44,11 @@ def run_reasons(
 
 
 def condition_reasons(conditions: Iterable[Verdict | WorseningVerdict]) -> Iterator[ExitReason]:
-    """Yield the reasons for the conditions of ``--fail-if`` and ``--fail-if-worse`` that hold or have no data.
+    """Yield one reason for all conditions of ``--fail-if`` that hold or have no data, one for ``--fail-if-worse``.
 
-    Those of ``--fail-if`` are negated. One of them that has a value but no data is inconclusive: the run has a reason
-    of its own then.
+    Args:
+        conditions: the verdicts. That on a condition of ``--fail-if`` has the opposite threshold, which the run must
+            meet. If it is NO_DATA and has a value, the run is inconclusive, for which ``run_reasons`` has a reason.
     """
     held, worse, untested = [], [], dict[str, list[str]]()
     for verdict in conditions:

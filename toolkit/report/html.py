@@ -1,7 +1,7 @@
 """Render a report as one HTML page that needs no network. All text is escaped.
 
-Pictures are SVG. Where scripts are allowed, the page's own one shows some of them as charts to explore. Its hash is in
-the page's policy, so that no other script runs.
+Pictures are SVG. If the browser runs scripts, the page's script replaces some pictures by interactive charts. The
+page's Content-Security-Policy names the hash of this script, so the browser runs no other one.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def render(report: Report, pictures: PictureDrawer | None = None) -> str:
 
 
 def explored(figure: Figure) -> Markup | None:
-    """Return a figure as JSON for the page's script; None if it is only a picture."""
+    """Return the interactive chart of a figure as JSON for the page's script; None if it has none."""
     chart = _EXPLORED[figure.chart](figure.frame) if figure.chart in _EXPLORED else None
     return Markup(embed(chart.as_json())) if chart and chart.panels else None
 
@@ -98,7 +98,7 @@ def page_template() -> Template:
 
 @cache
 def _scripting() -> Mapping[str, object]:
-    """Return what the template needs to show charts: their script and its hash, their style, and their data."""
+    """Return the template's variables for interactive charts: script, hash, style sheet and ``explored``."""
     script = page_script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = Markup(STYLE.read_text(encoding="utf-8"))

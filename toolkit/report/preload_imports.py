@@ -30,10 +30,10 @@ _EMPTY_CHART = {"data": {"values": []}, "mark": "point"}
 
 
 class Preload:
-    """Imports the packages in a thread. Leaving the ``with`` block ends it after the import that it is at.
+    """Imports the packages in a thread. Leaving the ``with`` block ends the thread after its current import.
 
-    It waits for that import: if two threads wait for each other's modules, Python gives one of them a module that is
-    not complete, and its import fails.
+    Leaving waits for that import. If two threads import modules that need each other, Python gives one thread an
+    incomplete module, and its import fails.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ from toolkit.runs.thresholds import Measure, RunFigures
 
 _SLOTS = 10  # of a window
 _BIN_RATIO = 1.001
-_LEAST_PART = 0.99  # of a window: a run that was to last as long ends with its last call, a little earlier
+_LEAST_PART = 0.99  # of a window: a run that is planned to last as long ends with its last call, a little earlier
 DUE_NS = nw.col("started_ns") - nw.col("wait_ns").fill_null(0)
 
 
@@ -63,7 +63,9 @@ class BinnedTimes:
 def measure_windows(
     calls: Calls, window_s: float, sending_s: float, expected: Collection[int | str], about: Mapping[str, Any]
 ) -> list[RunFigures]:
-    """Return the figures of each part of a run that is as long as a window; an empty list if the run is shorter.
+    """Return the figures of each part of a run that is as long as a window.
+
+    The list is empty if the run is shorter than 99 % of the window.
 
     Args:
         calls: the calls of the run.

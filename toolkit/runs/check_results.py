@@ -20,9 +20,9 @@ from toolkit.validation import explain
 _EXPECTED = {
     "": {
         "claim": "the name of a check, e.g. frequency_limits",
-        "says": "a sentence that the check tests",
+        "says": "the property that the check tests, as a sentence",
         "status": ", ".join(Status),
-        "reason": "a sentence that says what happened",
+        "reason": "the result, as a sentence",
         "parts": "a list of objects with name, status and reason",
         "figures": "an object of numbers, of nulls and of more such objects",
     }
@@ -58,9 +58,9 @@ class CheckRecord(BaseModel):
 
     Attributes:
         claim: name of the check.
-        says: the sentence that the check tests.
+        says: the property that the check tests, as a sentence.
         status: PASS, FAIL or NO_DATA.
-        reason: a sentence that says what happened; "" in files of earlier versions.
+        reason: the result with its numbers, as a sentence; "" in files of earlier versions.
         parts: the results of the parts of the check, if it has any.
         figures: measured numbers by name; a value may be None, or an object of more figures.
 
@@ -76,13 +76,13 @@ class CheckRecord(BaseModel):
     figures: Annotated[dict[str, Any], AfterValidator(check_figures)]
 
     def inconclusive(self) -> CheckRecord:
-        """Return the result for a run that proves nothing good: NO_DATA in place of PASS, in its parts too."""
+        """Return the result in an inconclusive run: NO_DATA replaces PASS, in the parts too."""
         parts = tuple(part.model_copy(update={"status": without_pass(part.status)}) for part in self.parts)
         return self.model_copy(update={"status": without_pass(self.status), "parts": parts})
 
     @property
     def finding(self) -> str:
-        """What happened, or the sentence that the check tests if the file does not tell."""
+        """The reason; for files of earlier versions, which have none, the tested property."""
         return self.reason or self.says
 
 

@@ -30,17 +30,17 @@ Blanks are allowed between words, numbers and signs. All calls count, also those
 success. A call that timed out, or that the end of the run cut off, counts with the time until then. A call that never
 connected has no time and is in no percentile. A threshold without any call to measure has no data, which fails a run.
 
-Arrivals are those of an open loop. One that waited for a connection in vain was dropped: it has made no call, so it is
-in no other metric.
+Arrivals are those of an open loop. An arrival is dropped if no connection becomes free for it. It makes no call, so no
+other metric counts it.
 
-With a window the worst part of the run decides: a threshold over 5m must be met by the calls that were due in any five
-minutes. A new window begins after every tenth of its length. A part without calls misses a lower bound of a
-rate, and is left out otherwise; in a run that is
-shorter than the window there is no data.
+With a window the worst part of the run decides: the calls that were due in any five minutes must meet a threshold over
+5m. A new window begins after every tenth of its length. A part without calls misses a lower bound of a rate; for other
+thresholds it is left out. A run that is shorter than the window has no data; one per cent may be missing, because a run
+ends with its last call.
 
 With ``abort after`` a run is ended early if all calls so far miss the threshold after that time. A threshold on a
-percentile or a mean also ends it if the calls of each single second, with the ages of those in flight, have missed it
-for that long, but at least for 3 s.
+percentile or a mean also ends the run if the calls of each single second, with the ages of those in flight, have missed
+it for that long, and for at least 3 s.
 """
 
 from __future__ import annotations
@@ -337,7 +337,11 @@ def judge_part(threshold: Threshold, part: RunFigures) -> Verdict | None:
 
 
 def worst_part(threshold: Threshold, parts: Iterable[Verdict | None]) -> Verdict:
-    """Return the worst of the verdicts that ``judge_part`` returned; NO_DATA if there is none.
+    """Return the worst verdict on the parts of a run; NO_DATA if no part has one.
+
+    Args:
+        threshold: The threshold, which has a window.
+        parts: The verdict of ``judge_part`` on each part.
 
     >>> threshold = parse_threshold("p99(send.caller_ms, 10s) < 250")
     >>> parts = [Verdict(threshold, Status.PASS, 12.0), Verdict(threshold, Status.FAIL, 260.0), None]
@@ -352,7 +356,7 @@ def worst_part(threshold: Threshold, parts: Iterable[Verdict | None]) -> Verdict
 
 
 def without_pass(status: Status) -> Status:
-    """Return NO_DATA instead of PASS, for a run that proves nothing good."""
+    """Return NO_DATA instead of PASS, for an inconclusive run."""
     return Status.NO_DATA if status is Status.PASS else status
 
 

@@ -129,7 +129,7 @@ def changes(
 
     In a log of few calls or few seconds, one lasting change of the median latency is found, by a factor of 2 or more.
 
-    Arguments:
+    Args:
         calls: the result of ``read``, or a frame.
         every: width of a time bucket, such as "1min", which is the precision of the result. Default: the smallest of
             1 s, 2 s, 5 s, ... that gives at most 10,000 buckets, so 5 minutes for a month. Buckets with few calls are

@@ -91,7 +91,7 @@ def compare(
 
     With many calls even the smallest difference is significant: look at ``effect`` and the interval too.
 
-    Arguments:
+    Args:
         a, b: results of ``read``, or frames.
         every: least length of a block of time, such as "1min", which should be longer than a cluster of errors.
             Default: at least a 24th of the shorter side. Blocks are longer if the series has a longer memory, up to an

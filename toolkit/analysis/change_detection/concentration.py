@@ -86,7 +86,7 @@ def explain(
     app isn't named because it uses a broken template. A verify has the template, the prefix and the mobile of the send
     with the same msg_key. A mobile is named by its ``mobile_key``, if it has at least 5 calls with the outcome.
 
-    Arguments:
+    Args:
         calls: the result of ``read``, or a frame.
         outcome: a return code, a Kind, the name of an error, such as "timeout", or "unverified": accepted sends whose
             code was never verified. Sends of the log's last 5 minutes are left out, because people may still type.

@@ -91,7 +91,7 @@ def find_lasting_changes(
 ) -> dict[str, RunLevels]:
     """Find the lasting changes of each figure.
 
-    Arguments:
+    Args:
         figures: the values of each figure by its name, one for each run, in the order of time; NaN for no value.
         max_fdr: the false-discovery rate, 0..1.
         min_difference: for figures by name, the smallest difference of levels to report, besides 2 %.

@@ -76,7 +76,7 @@ def find_worsening(
 ) -> WorseningTest:
     """Test whether ``b`` is worse than ``a`` by more than the limit of a condition.
 
-    Arguments:
+    Args:
         a, b: results of ``read``, or frames.
         worsening: the condition.
         expected: kinds and return codes that are no failures, as in ``call_record.is_failed``.

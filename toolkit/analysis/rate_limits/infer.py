@@ -109,7 +109,7 @@ def limits(
     they follow another rule, on failed attempts. Nothing is sent. The times of hosts that ``clock_offsets`` finds are
     corrected first.
 
-    Arguments:
+    Args:
         calls: the result of ``read``, or a frame with mobile_key.
         most: maximum number of sends to load, which take about 250 bytes each. If there are more, mobiles are sampled;
             four fifths of the sample are sends to mobiles with a refusal.

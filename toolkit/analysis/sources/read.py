@@ -58,7 +58,7 @@ def read(
 ) -> Calls:
     """Open runs, files of calls and logs as one lazy table.
 
-    Arguments:
+    Args:
         sources: each the folder of a run, of runs or of files, the URL of such a folder, a file, a glob, or "-" for
             standard input. Files are Parquet, JSON lines or CSV of call records, the JSON log of ``smscode serve``, or
             an access log. Text may be compressed (gzip, bzip2, xz, zstd, lz4, Brotli), and wrapped by Docker, CRI,

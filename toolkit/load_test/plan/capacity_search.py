@@ -218,7 +218,7 @@ def judge_load(trials: Iterable[Trial], dispersions: Sequence[float] | None = No
 
     Args:
         trials: All trials at the load.
-        dispersions: For each limit, the variance of bad calls as a multiple of that of independent ones; None: 1.
+        dispersions: The dispersion for each limit, see ``trial_evidence.margin``; None: 1 for each.
     """
     found = list(trials)
     judged = [it for it in found if it.is_long] or found

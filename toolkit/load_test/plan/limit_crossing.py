@@ -44,7 +44,8 @@ class Crossing:
     Args:
         load: The load.
         error_ratio: Its relative standard error.
-        dispersion: The variance of bad calls near the limit, as a multiple of that of independent calls; at least 1.
+        dispersion: Variance of the number of bad calls near the limit, divided by the variance that independent calls
+            would have; at least 1.
     """
 
     load: float

@@ -811,7 +811,7 @@ class LoadOptions(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_none(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """Take None for "not given", as the defaults do; the constraints of the fields do not know it."""
+        """Drop options that are None if that is their default: the constraints of the fields would refuse it."""
         return {
             name: value
             for name, value in options.items()

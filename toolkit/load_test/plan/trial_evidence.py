@@ -159,7 +159,8 @@ def margin(evidence: Sequence[Evidence], dispersion: float = 1.0) -> float:
 
     Args:
         evidence: The evidence of each trial under the same limit. Without calls the margin is 0.
-        dispersion: The variance of bad calls at the limit, as a multiple of that of independent calls.
+        dispersion: Variance of the number of bad calls at the limit, divided by the variance that independent calls
+            would have.
 
     >>> round(margin([Evidence("p99(send.caller_ms) < 50", 0.01, (0.0,) * 10, (100,) * 10)]), 1)
     3.2
@@ -182,7 +183,7 @@ def margin(evidence: Sequence[Evidence], dispersion: float = 1.0) -> float:
 
 
 def share_of_limit(evidence: Iterable[Evidence]) -> float:
-    """Return the bad calls of several trials under one limit, as a multiple of those that are allowed.
+    """Divide the number of bad calls in several trials by the number that their limit allows.
 
     >>> share_of_limit([Evidence("failed < 1%", 0.01, (3.0,), (100,)), Evidence("failed < 1%", 0.01, (0.0,), (100,))])
     1.5

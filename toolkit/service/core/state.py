@@ -111,7 +111,8 @@ class Batch:
     """The rows to write for the decisions since the last batch, and the earlier values to roll them back.
 
     Attributes:
-        deletions: rows to delete, as (table, first key, last key). Of "jobs", which are no rows, the codes are deleted.
+        deletions: rows to delete, as (table, first key, last key). "jobs" is no table: there, the codes of the messages
+            are deleted.
         app_ids, temp_ids: the apps and templates that changed. ``ServiceState.start_next_batch`` adds their rows as
             they are at that time.
         anchor: the new anchor of the clock, if a sandbox moved it ahead.

@@ -385,10 +385,17 @@ def first_message(db: sqlite3.Connection, default: int) -> int:
 
 
 def find_old(db: sqlite3.Connection, table: str, before: int, keys: range, limit: int) -> tuple[str, int, int] | None:
-    """Find at most ``limit`` leading rows of a table, or jobs, that are old: (table, first key, last key).
+    """Find the old rows at the start of a table, or the old jobs; None if the first row is not old.
 
-    A row is old if its time, for a try the number of its message, is less than ``before``. The others of ``keys``, and
-    those after the first that is not old, stay.
+    Args:
+        db: the database.
+        table: the table, or "jobs" for the messages whose code is still stored.
+        before: rows with an earlier time are old; for "tries", rows of messages with a lower number.
+        keys: the rows to look at. The search ends at the first one that is not old.
+        limit: the most rows to find.
+
+    Returns:
+        The table, and the first and the last key of the old rows.
     """
     key, (source, age) = _key(table), _AGES[table]
     span = f"{key} >= ? AND {key} < ?"
