@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,7 +35,6 @@ class LiveRun(BaseModel):
 
     Attributes:
         pid: Process id of the owner.
-        host: Name of the owner's machine.
         scenario: Name of the scenario, or path of a locustfile.
         load: Load in words, e.g. "50 journeys/s".
         run_time_s: Planned duration, None if unknown.
@@ -51,7 +49,6 @@ class LiveRun(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     pid: int
-    host: str
     scenario: str
     load: str = ""
     run_time_s: float | None = None
@@ -65,7 +62,7 @@ class LiveRun(BaseModel):
     @classmethod
     def of_this_process(cls, **values: object) -> LiveRun:
         """Return the content for a run that this process owns."""
-        return cls(pid=os.getpid(), host=platform.node(), **values)  # type: ignore[arg-type]
+        return cls(pid=os.getpid(), **values)  # type: ignore[arg-type]
 
 
 @contextmanager
