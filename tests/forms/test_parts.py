@@ -70,7 +70,10 @@ def test_one_thing_is_done_at_a_time() -> None:
     go_on.set()
     work.wait()
     assert busy == [True, False]
+    work.stop()
+    assert work.is_stopped
     assert work.begin(go_on.wait)
+    assert not work.is_stopped
     work.wait()
 
 

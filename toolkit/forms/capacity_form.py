@@ -93,8 +93,8 @@ class CapacityForm:
     def start_pending(self) -> None:
         """Start the search that waits for confirmation."""
         search, self._pending = self._pending, None
-        if search:
-            self._running.begin(lambda: self._search(search))
+        if search and not self._running.begin(lambda: self._search(search)):
+            self._show_problem("not started: another search is going on")
 
     def drop_pending(self) -> None:
         """Discard the search that waits for confirmation."""

@@ -107,6 +107,7 @@ class LoadForm:
     def drop_pending(self) -> None:
         """Discard the load test that waits for confirmation."""
         self._pending = None
+        self._watcher.look_now()  # a run that began in the meantime was not shown
         self._enable()
 
     def stop_run(self) -> None:

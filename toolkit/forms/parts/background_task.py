@@ -13,7 +13,7 @@ from toolkit.api.errors import ToolkitError
 
 
 class BackgroundTask:
-    """Runs a form's jobs; ``is_busy`` while one is running.
+    """Runs a form's jobs; ``is_busy`` while one is running, ``is_stopped`` once ``stop`` was called for it.
 
     ``show_busy`` is called with True when a job begins and with False when it ends, ``show_problem`` with the message
     of an error.
@@ -24,7 +24,13 @@ class BackgroundTask:
         self._show_problem = show_problem
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
         self.is_busy = False
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the last job was told to stop."""
+        return self._stopped.is_set()
 
     def begin(self, job: Callable[[], object]) -> bool:
         """Start a job in a thread unless one is running; return whether it was started."""
@@ -32,10 +38,15 @@ class BackgroundTask:
             if self.is_busy:
                 return False
             self.is_busy = True
+            self._stopped.clear()
             self._thread = threading.Thread(target=self._run, args=(job,), daemon=True)
             self._show_busy(True)
             self._thread.start()
             return True
+
+    def stop(self) -> None:
+        """Tell the job to stop."""
+        self._stopped.set()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until no job is running, or until the timeout."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -37,25 +36,21 @@ class LoadTestRunner:
 
     def __init__(self, work: BackgroundTask, result: HtmlPanel) -> None:
         self._work, self._result = work, result
-        self._stopped = threading.Event()
         self.runs: list[FinishedRun] = []
         self.folder: Path | None = None
 
     @property
     def is_stopped(self) -> bool:
         """Whether the active load test was told to stop."""
-        return self._stopped.is_set()
+        return self._work.is_stopped
 
     def begin(self, job: Callable[[], object]) -> bool:
         """Start a job in a thread, and return whether it was started; ``stop`` ends its load test."""
-        if self._work.is_busy:
-            return False
-        self._stopped.clear()
         return self._work.begin(job)
 
     def stop(self) -> None:
         """End the active load test early; its calls so far count."""
-        self._stopped.set()
+        self._work.stop()
 
     def wait(self, timeout_s: float | None, stop: Callable[[], object]) -> None:
         """Wait until no load test is active. KeyboardInterrupt calls ``stop``, waits and is raised again."""
