@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from toolkit import number_format
 from toolkit.analysis import Calls, read
 from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
@@ -65,13 +66,14 @@ class RunPicker:
     def _show_runs(self, known: Sequence[RunEntry]) -> None:
         chosen = set(self.runs.value)
         options = [(it.label, it.folder) for it in known]
-        if tuple(options) != self.runs.options:
+        is_new = tuple(options) != self.runs.options
+        if is_new:
             self.runs.options = options
             self.runs.value = [it for _, it in options if it in chosen]
             self.view.against.offer(options)
         self.runs.rows = min(_MAX_ROWS, max(_MIN_ROWS, len(known)))
         self.open.disabled = not known or self._work.is_busy
-        if not self._work.is_busy and "sms-problem" not in self._status.html:
+        if not self._work.is_busy and (is_new or "sms-problem" not in self._status.html):
             self._status.html = render("says", text=_status(len(known)))
 
     def open_chosen(self) -> None:
@@ -108,7 +110,9 @@ class RunPicker:
 def _status(known: int) -> str:
     if not known:
         return "No runs yet: each load test creates one."
-    return f"{known} runs. Choose several with Ctrl or Shift. If none is chosen, all are opened."
+    return (
+        f"{number_format.plural(known, 'run')}. Choose several with Ctrl or Shift. If none is chosen, all are opened."
+    )
 
 
 def _check_time(text: str) -> str:
