@@ -19,7 +19,10 @@ from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.forms import ReportView, RunPicker
 from toolkit.forms.parts.call_filter import CallFilter, as_calls
+from toolkit.forms.parts.jupyter_server import JupyterServer
+from toolkit.forms.parts.load_result import runs_html
 from toolkit.forms.parts.report_questions import QUESTIONS
+from toolkit.forms.parts.runs_folder import RunEntry
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 from toolkit.records.parquet import write_parquet
 from toolkit.report.sections.changes import PERIOD
@@ -319,6 +322,27 @@ def test_a_run_that_begins_ends_or_is_killed_is_listed_by_itself(tmp_path: Path)
     assert labels.get(timeout=240) == ["20270115T080000Z   throughput, incomplete"]
     (folder / "run.json").write_text(json.dumps({"calls": 1234, "settings": {"scenario": "throughput"}}))
     assert labels.get(timeout=240) == ["20270115T080000Z   throughput, 1,234 calls"]
+
+
+def test_a_problem_is_shown_until_the_runs_have_changed(tmp_path: Path) -> None:
+    picker = RunPicker(tmp_path)
+    picker._show_problem("the disk is gone")
+    picker.list_runs()
+    assert "the disk is gone" in picker._status.html
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/calls.parquet").touch()
+    picker.list_runs()
+    assert "1 run. Choose" in picker._status.html
+
+
+def test_the_link_of_a_csv_file_that_is_too_large_opens_a_page(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/calls.parquet").touch()
+    server = JupyterServer("http://127.0.0.1:1/", "token", "kernel", tmp_path, "/runs-of/")
+    for calls, saved in ((1_000_000, 2), (1_000_001, 1)):
+        shown = runs_html([RunEntry(tmp_path / "run", summary={"calls": calls})] * 21, server)
+        assert shown.count(" download ") == 20 * saved
+        assert "And 1 earlier run, in Runs." in shown
 
 
 def test_only_a_question_loads_what_draws_its_pictures() -> None:

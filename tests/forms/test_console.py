@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -427,6 +428,19 @@ def test_a_file_of_a_run_is_refused_without_the_cookie_and_outside_of_a_run(it: 
         assert it.page.request.get(f"{base}runs-of/{path}").status == 404
 
 
+def test_calls_that_cannot_be_sent_as_csv_say_why_and_what_else_there_is(
+    it: Watched, console: Served, folder: Path
+) -> None:
+    broken = folder / "runs/20270115T070000Z"
+    broken.mkdir()
+    (broken / "calls.parquet").write_text("no Parquet")
+    answer = it.page.request.get(f"{console[1].partition('?')[0]}runs-of/runs/{broken.name}/calls.csv")
+    assert answer.status == 422
+    assert "calls.parquet" in answer.text()
+    assert "download its Parquet file" in answer.text()
+    shutil.rmtree(broken)
+
+
 def test_the_console_asked_no_other_host_and_broke_no_script(it: Watched) -> None:
     assert len(it.asked) > 20
     assert it.strangers() == []
@@ -449,7 +463,7 @@ def test_ctrl_c_ends_it_and_all_that_it_started_but_the_load_test(folder: Path, 
         expect(banner(it)).to_contain_text("No connection to the console")
         wait_gone(list(started))
         assert process.stderr
-        assert f"runs/{run.name} goes on to its end" in process.stderr.read()
+        assert f"runs/{run.name} goes on, but is stopped after 10 min without a page" in process.stderr.read()
         loading.terminate()
         wait_gone(list(kept))
     assert (run / "report.html").exists()

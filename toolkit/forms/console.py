@@ -19,6 +19,7 @@ import socket
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -47,6 +48,7 @@ _MEDIA_TYPES = {
     "calls.csv": "text/csv; charset=utf-8",
 }
 _SOURCES = {"calls.csv": "calls.parquet"}
+_OTHER_WAYS = "Open the run in Runs and filter its calls, or download its Parquet file, which has no limit."
 _REPORT_POLICY = "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 _GONE_S = 600  # a kernel ends after this time without its page, e.g. when a laptop was closed
 _NEXT_SPARE_S = 5.0  # until the page has opened, whose browser needs the processor
@@ -124,7 +126,10 @@ class RunFile(JupyterHandler):
         try:
             content = await IOLoop.current().run_in_executor(None, _read_file, file)
         except (InputError, OSError) as problem:
-            raise HTTPError(404, reason="can't be read") from problem
+            self.set_status(HTTPStatus.UNPROCESSABLE_ENTITY)
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            await self.finish(f"{file.name} can't be sent: {problem}.\n\n{_OTHER_WAYS}\n")
+            return
         self.set_header("Content-Type", media_type)
         if file.name != "report.html":
             self.set_header("Content-Disposition", f'attachment; filename="{file.parent.name}.{file.suffix[1:]}"')
@@ -194,9 +199,11 @@ def serve(
     app.start()
     for folder, live in find_live(Path("runs")).items():
         away = (
-            f" or until no page was connected for {number_format.duration(live.max_away_s)}" if live.max_away_s else ""
+            f", but is stopped after {number_format.duration(live.max_away_s)} without a page"
+            if live.max_away_s
+            else ""
         )
-        tell(f"{folder} goes on to its end{away}. To stop it with its report: kill {live.pid}")
+        tell(f"{folder} goes on{away}. To stop it now and write its report: kill {live.pid}")
 
 
 def _find_port(port: int) -> int:

@@ -22,7 +22,7 @@ from toolkit.price_list import PriceList
 from toolkit.report.table_columns import without_formulas
 from toolkit.settings import load_timezone
 
-_MAX_DOWNLOAD = 1_000_000  # calls
+MAX_DOWNLOAD = 1_000_000  # calls
 _MAX_BUCKETS = 120
 
 
@@ -153,6 +153,6 @@ def to_html(calls: Calls, name: str, prices: PriceList) -> bytes:
 
 def _load(calls: Calls) -> pd.DataFrame:
     rows = int(collect(calls.table.select(rows=nw.len()))["rows"].iloc[0])
-    if rows > _MAX_DOWNLOAD:
-        raise InputError(f"{rows:,} calls are too many for a download: use filters (at most {_MAX_DOWNLOAD:,})")
+    if rows > MAX_DOWNLOAD:
+        raise InputError(f"{rows:,} calls are too many for a download: use filters (at most {MAX_DOWNLOAD:,})")
     return calls.to_pandas().sort_values("started_ns")

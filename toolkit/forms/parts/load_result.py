@@ -10,6 +10,7 @@ from typing import Any
 
 from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
+from toolkit.forms.parts.call_filter import MAX_DOWNLOAD
 from toolkit.forms.parts.jupyter_server import JupyterServer
 from toolkit.forms.parts.live_results import LiveResults
 from toolkit.forms.parts.runs_folder import RunEntry
@@ -90,7 +91,9 @@ def result_html(summary: dict[str, Any], page: Path, link: str) -> str:
 
 def runs_html(runs: Sequence[RunEntry], server: JupyterServer | None = None) -> str:
     """Return the HTML table of the latest 20 runs, latest first. ``server`` serves their files."""
-    return render("runs", rows=[_run_row(it, server) for it in runs[:_MAX_ROWS]], more=max(0, len(runs) - _MAX_ROWS))
+    earlier = len(runs) - _MAX_ROWS
+    more = number_format.plural(earlier, "earlier run") if earlier > 0 else ""
+    return render("runs", rows=[_run_row(it, server) for it in runs[:_MAX_ROWS]], more=more)
 
 
 def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
@@ -119,11 +122,14 @@ def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
     }
 
 
-def _links(run: RunEntry, server: JupyterServer) -> Iterator[tuple[str, str]]:
-    """Yield the name and the address of the files that the server serves of a run."""
+def _links(run: RunEntry, server: JupyterServer) -> Iterator[tuple[str, str, bool]]:
+    """Yield the name and the address of the files that the server serves of a run, and whether they are saved.
+
+    The link of a CSV file that would be too large opens the page that says so.
+    """
     names = {"Report": "report.html", "Parquet": "calls.parquet"} | ({"CSV": "calls.csv"} if server.runs_url else {})
     for label, name in names.items():
         # The console makes the CSV from the Parquet file.
         source = run.folder / ("calls.parquet" if label == "CSV" else name)
         if source.exists() and (link := server.link(run.folder / name)):
-            yield label, link
+            yield label, link, label == "Parquet" or (label == "CSV" and run.summary.get("calls", 0) <= MAX_DOWNLOAD)
