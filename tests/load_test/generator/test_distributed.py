@@ -29,6 +29,8 @@ from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Cause, LoadRun
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.records.parquet import pack_to_parquet
+from toolkit.runs.check_results import read_check_results
+from toolkit.runs.thresholds import Status
 
 LONG_S = 240
 RATE_PER_S = 100
@@ -101,6 +103,24 @@ def test_a_worker_that_is_killed_is_reported_its_users_move_and_its_records_stay
     assert set(kept) == {"worker-0", "worker-1"}
     assert kept.total() == ended.calls > after / 2
     assert len(set(api.mobiles)) == len(api.mobiles)
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_check_passes_only_if_every_worker_has_reported_its_last_calls(
+    api: Api, tmp_path: Path, is_killed: bool
+) -> None:
+    limits = ("ok_ratio(send) >= 0%",)
+    options = LoadOptions(stages=f"{LONG_S}s@4000", workers=2, limits=limits, max_bottleneck="100%", max_dropped="100%")
+    with locust_process.start("throughput", api.target, options, folder=tmp_path) as run:
+        wait_for_parts(run, 2)
+        if is_killed:
+            workers_of(tmp_path)[-1].kill()
+        next(it for it in run.follow() if it.elapsed_s > 5)  # a slot of 2 s is over
+        run.stop()
+        run.wait()
+    (check,) = read_check_results(tmp_path)
+    reason = "1 worker ended without a report on the last calls" if is_killed else check.says
+    assert (check.status, check.reason) == (Status.NO_DATA if is_killed else Status.PASS, reason)
 
 
 def rate_run(api: Api, folder: Path, duration_s: float, **given: Any) -> LoadRun:

@@ -33,6 +33,7 @@ from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner, MasterRunner, WorkerRunner
 
+from toolkit import number_format
 from toolkit.api.errors import InputError, ToolkitError
 from toolkit.load_test.generator.checks import collector
 from toolkit.load_test.generator.checks.collector import CheckCollector
@@ -59,14 +60,14 @@ from toolkit.load_test.generator.results.telemetry import Telemetry
 from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options, unused_option
 from toolkit.load_test.plan.otel_settings import OtelSettings, check_installed
 from toolkit.records.call_record import parse_expected
-from toolkit.runs import run_folder, thresholds
+from toolkit.runs import run_folder
 from toolkit.runs.exit_codes import ExitCode, worst
 from toolkit.runs.remote_storage import add_suffix, is_url
 from toolkit.settings import load_price
 
 _ATTRIBUTE = "sms_code_plugin"  # of the environment: locust hands nothing else to its users
 _METRICS_KEY, _CHECKS_KEY, _MEASURED_KEY = "smscode_statistics", "smscode_evidence", "smscode_measured"
-_BOTTLENECK_KEY = "smscode_bottleneck"
+_BOTTLENECK_KEY, _LAST_KEY = "smscode_bottleneck", "smscode_last"
 _GC_THRESHOLDS = (50_000, 20, 50)
 _RUNNING = (STATE_SPAWNING, STATE_RUNNING)
 
@@ -129,6 +130,7 @@ class Results:
 
     Attributes:
         bottlenecks: how each worker held the test back by its last report, "" if it didn't; empty but on a master.
+        unfinished: the workers of which a later report is due, or was lost with them.
     """
 
     def __init__(self, environment: Environment, shutdown: Shutdown) -> None:
@@ -141,6 +143,7 @@ class Results:
         self.measured = Metrics(self.expected) if options.warm_up_s else self.metrics
         self.warm_up_s = options.warm_up_s
         self.bottlenecks: dict[str, str] = {}
+        self.unfinished: set[str] = set()
         is_worker = isinstance(environment.runner, WorkerRunner)
         held = () if is_worker else options.parsed_thresholds()
         decides = bool(options.thresholds or self.checks.names)
@@ -148,10 +151,10 @@ class Results:
             environment, shutdown, self.measured, held, options.run_time_s, self.warm_up_s, decides=decides
         )
 
-    def pack(self, bottleneck: str) -> dict[str, Any]:
-        """Return the results as a worker reports them to its master."""
+    def pack(self, bottleneck: str, *, is_last: bool) -> dict[str, Any]:
+        """Return the results as a worker reports them to its master; the last time when its calls have ended."""
         packed = {_METRICS_KEY: self.metrics.pack(), _CHECKS_KEY: self.checks.take(), _BOTTLENECK_KEY: bottleneck}
-        return packed | ({_MEASURED_KEY: self.measured.pack()} if self.warm_up_s else {})
+        return packed | {_LAST_KEY: is_last} | ({_MEASURED_KEY: self.measured.pack()} if self.warm_up_s else {})
 
     def merge(self, worker: str, data: dict[str, Any]) -> None:
         """Add the results of a worker's report."""
@@ -160,6 +163,7 @@ class Results:
             self.measured.merge(worker, data[_MEASURED_KEY])
         self.checks.merge(data.get(_CHECKS_KEY, {}))
         self.bottlenecks[worker] = data[_BOTTLENECK_KEY]
+        (self.unfinished.discard if data[_LAST_KEY] else self.unfinished.add)(worker)
         self.monitor.on_report(worker)
 
 
@@ -324,7 +328,7 @@ class Plugin:
 
     def _report(self, data: dict[str, Any], **_: object) -> None:
         if self.results:
-            data.update(self.results.pack(self._own_bottleneck()))
+            data.update(self.results.pack(self._own_bottleneck(), is_last=self.context is None))
 
     def _own_bottleneck(self) -> str:
         return (self.context and self.context.bottleneck.bottleneck()) or ""
@@ -335,10 +339,14 @@ class Plugin:
         if self._budget:
             self._budget.end_when_spent()  # a worker may have been lost
 
+    def _on_lost(self, worker: str) -> None:
+        if self.results:
+            self.results.unfinished.add(worker)
+
     def _start_watches(self) -> None:
         environment, options = self.environment, self.options
         if isinstance(environment.runner, MasterRunner):
-            worker_takeover.watch_workers(environment, self.shutdown)
+            worker_takeover.watch_workers(environment, self.shutdown, self._on_lost)
         elif isinstance(environment.runner, WorkerRunner) and options and options.processes:
             worker_takeover.end_with_master(self.shutdown)
         if (lifeline_fd := getattr(options, "sms_lifeline_fd", None)) is not None:
@@ -474,7 +482,10 @@ class Plugin:
                 runner.quit()  # users finish their calls, and workers report them
             outcomes = results.checks.judge()
             if results.monitor.bottleneck:
-                outcomes = [replace(it, status=thresholds.without_pass(it.status)) for it in outcomes]
+                outcomes = [it.without_pass("the load generator was the bottleneck") for it in outcomes]
+            if results.unfinished:
+                workers = number_format.plural(len(results.unfinished), "worker")
+                outcomes = [it.without_pass(f"{workers} ended without a report on the last calls") for it in outcomes]
             for outcome in outcomes:
                 print(collector.describe(outcome))
             folder = self.options.sms_run_dir

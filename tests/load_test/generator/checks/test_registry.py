@@ -100,6 +100,15 @@ def test_a_verdict_says_what_happened_with_its_numbers() -> None:
     assert judge(REPLAY).reason.startswith("no call showed whether ")
 
 
+def test_a_check_that_may_not_pass_keeps_its_failures() -> None:
+    passed = FREQUENCY_LIMITS.judge(send(OK, 0) + send(RATE, 30) + send(OK, 61), Expectations(rules=(Rule(1, 60),)))
+    assert passed.status is Status.PASS
+    unknown = passed.without_pass("a worker was lost")
+    assert {(it.status, it.reason) for it in (unknown, *unknown.parts)} == {(Status.NO_DATA, "a worker was lost")}
+    failed = judge(FREQUENCY_LIMITS, send(OK, 0), send(OK, 30))
+    assert failed.without_pass("a worker was lost") == failed
+
+
 def test_sends_of_two_workers_to_one_mobile_are_judged_together() -> None:
     apart = [judge(FREQUENCY_LIMITS, send(OK, at_s)).status for at_s in (0, 30)]
     assert apart == [Status.NO_DATA, Status.NO_DATA]

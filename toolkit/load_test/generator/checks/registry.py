@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any, TypeAlias
 
 from toolkit import number_format
@@ -112,7 +112,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A check, its verdict, the figures that led to it, the verdicts on its parts, and the error if it raised one."""
+    """A check, its verdict, the figures that led to it, the verdicts on its parts, and the fault without a verdict."""
 
     check: Check
     status: Status
@@ -131,6 +131,15 @@ class CheckResult:
             whole = [it.describe(number) for it, number in broken if number and it.words]
             return ", ".join([*reasons, *whole])
         return self.fault or ", ".join(reasons) or f"no call showed whether {self.check.says}: run longer"
+
+    def without_pass(self, why: str) -> CheckResult:
+        """Return the result of a check that may not pass: NO_DATA and the reason replace PASS, in the parts too."""
+        parts = tuple(
+            replace(it, status=Status.NO_DATA, reason=why) if it.status is Status.PASS else it for it in self.parts
+        )
+        if self.status is not Status.PASS:
+            return replace(self, parts=parts)
+        return replace(self, status=Status.NO_DATA, parts=parts, fault=why)
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as a run's folder keeps it."""

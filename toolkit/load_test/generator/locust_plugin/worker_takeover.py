@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,13 +50,14 @@ class WorkerRegistry:
     def __len__(self) -> int:
         return len(self._present)
 
-    def update(self) -> list[int]:
-        """Return the indexes of the workers that were lost since the last call, without those that left at the end."""
+    def update(self) -> list[str]:
+        """Return the workers that were lost since the last call, without those that left at the end."""
         nodes, is_on = self._runner.clients, self._runner.state in (STATE_SPAWNING, STATE_RUNNING)
         missing = {node.id for node in nodes.missing}
         present = {node.id for node in nodes.all} - missing
         gone, self._present = self._present - present, present
-        return sorted(self._runner.worker_indexes[worker] for worker in gone if is_on or worker in missing)
+        lost = (worker for worker in gone if is_on or worker in missing)
+        return sorted(lost, key=self._runner.worker_indexes.__getitem__)
 
 
 class LostWorkerDetector:
@@ -117,8 +119,14 @@ def set_defaults(parser: LocustArgumentParser, **_: object) -> None:
     locust.runners.HEARTBEAT_LIVENESS = _MAX_MISSED
 
 
-def watch_workers(environment: Environment, shutdown: Shutdown) -> None:
-    """Report lost workers of a master for as long as the process lives. End the run with the last worker."""
+def watch_workers(environment: Environment, shutdown: Shutdown, on_lost: Callable[[str], object]) -> None:
+    """Report lost workers of a master for as long as the process lives. End the run with the last worker.
+
+    Args:
+        environment: locust's environment.
+        shutdown: ends the run.
+        on_lost: called with the id of each lost worker, also of one that was lost when the run was being ended.
+    """
     runner = environment.runner
     assert isinstance(runner, MasterRunner)
     registry, detector = WorkerRegistry(runner), LostWorkerDetector(environment, runner)
@@ -127,8 +135,10 @@ def watch_workers(environment: Environment, shutdown: Shutdown) -> None:
         while True:
             detector.look(time.time())
             lost = registry.update()
-            for index in () if shutdown.is_running else lost:
-                loss = f"worker {index} was lost at {datetime.now(UTC):%H:%M:%S} UTC"
+            for worker in lost:
+                on_lost(worker)
+            for worker in () if shutdown.is_running else lost:
+                loss = f"worker {runner.worker_indexes[worker]} was lost at {datetime.now(UTC):%H:%M:%S} UTC"
                 if len(registry):
                     note = f"{loss}; its share moved to the other {len(registry)}"
                     logger.warning(note)
