@@ -303,7 +303,7 @@ def test_a_load_test_tells_how_far_it_is_and_leaves_its_folder(ran: Notebook) ->
 @of("04_frequency_limits")
 def test_the_rules_are_proved_where_they_are_kept_and_the_lax_service_is_caught(ran: Notebook) -> None:
     assert "PASS: no send beyond the rules is accepted" in ran.texts()
-    assert "FAIL: no send beyond the rules is accepted" in ran.texts()
+    assert re.search(r"FAIL: \d+ sends were accepted beyond 1/60s", ran.texts())
     figures = ran.table("right", "lax").set_index("").apply(lambda it: it.str.replace(",", "").astype(float))
     assert figures.loc["over_admissions", "right"] == figures.loc["false_refusals", "right"] == 0
     assert figures.loc["over_admissions", "lax"] > 0

@@ -446,7 +446,7 @@ def conclude(plan: SearchPlan, trials: Sequence[Trial], why: str = "") -> Conclu
     if bound is not None and (
         interval is None or bound.load < interval.missed.load * _NEAR or proven < interval.missed.load * _PROVEN
     ):
-        text = f"No figure: at {format_load(plan, bound.load)} the service could not be judged. {bound.doubt_text}"
+        text = f"No figure: at {format_load(plan, bound.load)} the service could not be judged: {bound.doubt_text}."
         return Conclusion(None, False, bound.doubt, " ".join(filter(None, [text, why])))
     if interval is None:
         missing = [] if any(it.is_sure and it.margin > 0 for it in verdicts) else ["no load is confirmed to hold"]
