@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.processes import of_run
 from support.service import Running, smscode
 
 from toolkit.analysis.calls import from_frame, from_records
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
-from toolkit.find_capacity import CapacitySearch, find_capacity, read_trial
+from toolkit.find_capacity import CapacitySearch, find_capacity, play_trial, read_trial
 from toolkit.load_and_report import LoadTest, read_options
 from toolkit.load_test.launch.locust_process import Ended
 from toolkit.load_test.plan.capacity_search import Conclusion, Doubt, NextTrial, Trial, decide
@@ -263,6 +264,25 @@ def test_the_message_cap_holds_over_all_trials_and_ends_the_search(sandbox: Runn
     assert found["messages"] <= 25
     assert (found["exit_code"], found["ended"]) == (ExitCode.BUDGET, "budget")
     assert found["unit"] == "users"
+
+
+def test_a_load_generator_that_is_killed_ends_the_search_and_loses_no_trial(sandbox: Running, tmp_path: Path) -> None:
+    target = Target(sandbox.url, sandbox.app_key, sandbox.master_secret, sandbox.temp_id)
+
+    def kill_the_second(load_test: LoadTest, target: Target, folder: Path) -> Ended:
+        if folder.name == "trial-02":
+            with load_test.prepare(folder) as run:
+                load_test.begin(run, target)
+                for process in of_run(folder):
+                    process.kill()
+                return run.wait()
+        return play_trial(load_test, target, folder)
+
+    found = find_capacity(search(), target, tmp_path / "x", kill_the_second)
+    assert (found["exit_code"], found["ended"]) == (ExitCode.FAILED, "failed")
+    assert "The load generator of trial-02 failed: locust was killed by SIGKILL" in found["unsettled"]
+    assert [it["name"] for it in found["trials"]] == ["trial-01"]
+    assert "trial-02 failed" in (tmp_path / "x" / "report.html").read_text()
 
 
 def test_an_interrupted_search_tells_what_it_has_settled(sandbox: Running, tmp_path: Path) -> None:

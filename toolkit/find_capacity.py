@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from toolkit import number_format
+from toolkit.api.errors import RunError
 from toolkit.api.return_codes import Kind
 from toolkit.api.wire import Endpoint
 from toolkit.atomic_write import write_atomically
@@ -202,7 +203,7 @@ def find_capacity(
         The content of capacity.json; see docs/reference/capacity-json.md.
 
     Raises:
-        RunError: As ``LoadRun.wait``.
+        RunError: As ``LoadRun.wait``, in the first trial. A later one ends the search.
     """
     from toolkit.report.capacity_page import write_capacity_page
 
@@ -235,7 +236,17 @@ def find_capacity(
         cap = search.options.message_cap(search.price)
         left = None if cap is None else cap - sum(it.messages for it in trials)
         load_test = search.load_test(step, len(trials) + 1, left)
-        trial, code = _run_trial(search, step, load_test, target, folder / f"trial-{len(trials) + 1:02d}", trials, play)
+        name = f"trial-{len(trials) + 1:02d}"
+        try:
+            trial, code = _run_trial(search, step, load_test, target, folder / name, trials, play)
+        except RunError as problem:
+            if not trials:
+                raise
+            step, stop = (
+                conclude(search.plan, trials, f"The load generator of {name} failed: {problem}."),
+                ExitCode.FAILED,
+            )
+            break
         trials.append(trial)
         stop = code or stop
         on_trial(write(conclude(search.plan, trials, "The search has not ended."), Cause.INCOMPLETE.value))
