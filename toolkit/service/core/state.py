@@ -186,6 +186,8 @@ class ServiceState:
         self.app_sends: defaultdict[int, SendTimes] = defaultdict(SendTimes)
         self.failures = RateWindows((Rule(policy.failures_per_hour, HOUR_MS // 1000),))
         self._last_ids = {"app": 0, "template": 0}
+        self._last_app_id = 0  # the app of the last accepted send
+        self._prepared: dict[tuple[int, int], tuple[str, int]] = {}  # by app and number: msg_id and pad
         self._expires_ms: dict[int, int] = {}  # by page: when its last record expires
         self._verified: dict[int, tuple[int, int]] = {}  # by dropped page: when it expired, and one bit a message
 
@@ -225,13 +227,24 @@ class ServiceState:
         batch.replace(self.balances, app_id, balance, balance - segments)
         batch.app_ids.add(app_id)
         seq = self.seq = self.seq + 1
-        msg_id, pad = self.digests.make_msg_id(app_id, seq, self._epochs[-1])
+        prepared = self._prepared.pop((app_id, seq), None)
+        msg_id, pad = prepared or self.digests.make_msg_id(app_id, seq, self._epochs[-1])
+        self._last_app_id = app_id
         digest, forced_number, expires_ms = self.digests.code(msg_id, code), int(forced or 0), now_ms + ttl_ms
         self._keep_page_until(seq, expires_ms)
         record = pack_fields(key, expires_ms, digest, ttl_ms, forced_number, 0, False)
         batch.replace(self.records, seq, None, record)
         batch.messages.append(MessageRow(seq, temp_id, segments, rate_limited, record, mask(code, pad)))
         return Decision(_SUCCESS, 0, msg_id)
+
+    def prepare_sends(self, count: int) -> None:
+        """Make the msg_ids of the next sends ahead, at a time when nobody waits for it.
+
+        They are for the app of the last send. A send of another app makes its msg_id itself.
+        """
+        keys = [(self._last_app_id, seq) for seq in range(self.seq + 1, self.seq + 1 + count)]
+        known, make, epoch = self._prepared.get, self.digests.make_msg_id, self._epochs[-1]
+        self._prepared = {key: known(key) or make(*key, epoch) for key in keys}
 
     def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:
         """Judge a typed code. A wrong code uses up a try, the right one the message."""

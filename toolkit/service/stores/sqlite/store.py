@@ -118,10 +118,10 @@ class SqliteStore:
             stack.close()
             raise
 
-        def write(batch: Batch, revoked: Sequence[Batch]) -> None:
+        def write(batch: Batch, revoked: Sequence[Batch], before_commit: Callable[[], object]) -> None:
             if loss := lock.loss():
                 raise StoreError(loss)
-            tables.write(db, batch, revoked)
+            tables.write(db, batch, revoked, before_commit)
 
         sizes = commit_sizes() if batch_sizes is None else batch_sizes
         commits = GroupCommit(state, write, str(path), timeout_s, sizes, durable_seq=state.seq)

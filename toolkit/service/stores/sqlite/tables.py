@@ -121,8 +121,16 @@ def check_key(db: sqlite3.Connection, digests: Digests) -> None:
 # Writing.
 
 
-def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -> None:
-    """Write a batch in one transaction, and delete the rows of revoked batches."""
+def write(
+    db: sqlite3.Connection,
+    batch: Batch,
+    revoked: Iterable[Batch] = (),
+    before_commit: Callable[[], object] = lambda: None,
+) -> None:
+    """Write a batch in one transaction, and delete the rows of revoked batches.
+
+    ``before_commit`` is called when only the commit, which waits for the disk, is left to do.
+    """
     try:
         db.execute("BEGIN IMMEDIATE")
         for late in revoked:
@@ -156,6 +164,7 @@ def write(db: sqlite3.Connection, batch: Batch, revoked: Iterable[Batch] = ()) -
                 db.execute(f"DELETE FROM {table} WHERE {_key(table)} BETWEEN ? AND ?", (first, last))
             if table == "messages":
                 db.execute("DELETE FROM deliveries WHERE seq <= ?", (last,))
+        before_commit()
         db.execute("COMMIT")
     except sqlite3.Error:
         if db.in_transaction:
