@@ -157,3 +157,14 @@ def test_a_send_that_left_its_apps_window_is_still_rolled_back() -> None:
         ReturnCode.SUCCESS,
         ReturnCode.OUT_OF_FREQ,
     ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=20))
+def test_preparing_sends_changes_no_msg_id(steps: list[tuple[int, bool]]) -> None:
+    prepared, plain = new_state(Policy(())), new_state(Policy(()))
+    for state in (prepared, plain):
+        state.put_app(App(2, "other", b"secret"), 100)
+    for count, is_other in steps:
+        prepared.prepare_sends(count)
+        message = new_message()._replace(app_id=2 if is_other else 1)
+        assert prepared.send(message, 0) == plain.send(message, 0)

@@ -1,4 +1,4 @@
-"""Make the keyed digests that a store keeps in place of codes and secrets, and the msg_ids.
+"""Make the keyed digests that a store keeps in place of secrets, encrypt codes, and make the msg_ids.
 
 The key lies in a file outside the database, so that a copy of the database alone reveals no code and no secret.
 """
@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from toolkit.api.defaults import CODE_DIGITS, CODES
 
-_PURPOSES = ("secret", "code", "pad", "msg_id", "cover", "derive")
+NO_CODE = CODES  # equals no encrypted code
+
+_PURPOSES = ("secret", "pad", "msg_id", "cover", "derive")
 _VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # RFC 9562, section 4.1
 
 
@@ -31,16 +33,13 @@ class Digests:
         """Return the digest of an app's secret."""
         return self._digest("secret", master_secret)
 
-    def code(self, msg_id: str, code: str) -> bytes:
-        """Return the digest of a message's code, in 8 bytes. The same code of another message has another digest.
-
-        8 bytes are enough, because one of a million codes is guessed far more easily than a digest of 64 bits.
-        """
-        return self._digest("code", f"{msg_id}\0{code}")[:8]
-
     def mask_code(self, msg_id: str, code: str) -> int:
         """Encrypt a code with a one-time pad made from a msg_id that is given out once."""
         return mask(code, self._pad(msg_id))
+
+    def mask_typed(self, msg_id: str, typed: str) -> int:
+        """Encrypt a typed code as ``mask_code`` does; NO_CODE if the text can't be a code."""
+        return mask_typed(typed, self._pad(msg_id))
 
     def unmask_code(self, msg_id: str, masked: int) -> str:
         """Decrypt a code that ``mask_code`` encrypted."""
@@ -57,15 +56,18 @@ class Digests:
         tag, pad = self._tag_and_pad(app_id, seq, epoch)
         return _uuid(seq ^ self._cover(tag), tag), pad
 
-    def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], str]) -> int | None:
-        """Return the number in a msg_id; None if the app never got this msg_id. ``epoch_of`` finds a number's epoch."""
+    def parse_msg_id(self, app_id: int, msg_id: str, epoch_of: Callable[[int], str]) -> tuple[int, int] | None:
+        """Return the number in a msg_id and the pad of its code; None if the app never got this msg_id.
+
+        ``epoch_of`` finds a number's epoch.
+        """
         try:
             covered = int(msg_id[:8] + msg_id[9:13], 16)
             seq = covered ^ self._cover(msg_id[14:])
         except ValueError:
             return None
-        tag, _ = self._tag_and_pad(app_id, seq, epoch_of(seq))
-        return seq if _uuid(covered, tag) == msg_id else None
+        tag, pad = self._tag_and_pad(app_id, seq, epoch_of(seq))
+        return (seq, pad) if _uuid(covered, tag) == msg_id else None
 
     def derive(self, purpose: str) -> str:
         """Return 24 hex digits that depend on the key and the purpose alone."""
@@ -110,6 +112,16 @@ def _uuid(number: int, tag: str) -> str:
 def mask(code: str, pad: int) -> int:
     """Encrypt a code with a pad that is used for no other code."""
     return (int(code) + pad) % CODES
+
+
+def mask_typed(typed: str, pad: int) -> int:
+    """Encrypt a typed code, to compare it with one that ``mask`` encrypted; NO_CODE if the text can't be a code.
+
+    >>> mask_typed("123456", 7) == mask("123456", 7), mask_typed("0123456", 7) == NO_CODE
+    (True, True)
+    """
+    is_code = len(typed) == CODE_DIGITS and typed.isascii() and typed.isdigit()
+    return mask(typed, pad) if is_code else NO_CODE
 
 
 def unmask(masked: int, pad: int) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 _MOBILES = 10**11
-_RECORD = struct.Struct("<QQ8sIHB?")  # the fields of Record
-_TIMES = struct.Struct("<QQ8xI4x")  # key, expires_ms and ttl_ms alone
+_RECORD = struct.Struct("<QQIIHB?")  # the fields of Record
+_TIMES = struct.Struct("<QQ4xI4x")  # key, expires_ms and ttl_ms alone
 SIZE = _RECORD.size
 pack_fields = _RECORD.pack  # the fields of a Record, without making one
 VERIFIED_AT = SIZE - 1
@@ -28,15 +28,17 @@ def app_of(key: int) -> int:
 
 
 class Record(NamedTuple):
-    """An accepted send. ``key`` is the ``window_key``, ``digest`` that of the code, ``forced`` 0 for none.
+    """An accepted send.
 
-    >>> Record(window_key(1, 13800138000), 300_000, bytes(8), 300_000, 0, 0, False).mobile
+    ``key`` is the ``window_key``, ``masked`` the code as ``digests.mask`` encrypts it, and ``forced`` 0 for none.
+
+    >>> Record(window_key(1, 13800138000), 300_000, 654_321, 300_000, 0, 0, False).mobile
     13800138000
     """
 
     key: int
     expires_ms: int
-    digest: bytes
+    masked: int
     ttl_ms: int
     forced: int
     tries: int

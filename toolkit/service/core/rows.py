@@ -11,7 +11,7 @@ class MessageRow(NamedTuple):
     Attributes:
         rate_limited: see ``NewMessage``.
         record: a packed ``message_record.Record``.
-        masked: the code, encrypted by ``digests.mask``; null once the job is completed or given up.
+        is_job: 0 once the job is completed or given up.
     """
 
     seq: int
@@ -19,7 +19,7 @@ class MessageRow(NamedTuple):
     segments: int
     rate_limited: bool
     record: bytes
-    masked: int
+    is_job: bool = True
 
 
 class TryRow(NamedTuple):

@@ -50,7 +50,6 @@ messages of the app are unknown from then on, and loading them fills no window.
 
 from __future__ import annotations
 
-import hmac
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -64,7 +63,7 @@ from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode, find
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Anchor
-from toolkit.service.core.digests import Digests, mask, unmask
+from toolkit.service.core.digests import Digests, mask, mask_typed, unmask
 from toolkit.service.core.message_record import SIZE, VERIFIED_AT, Record, app_of, pack_fields, times_of, window_key
 from toolkit.service.core.messages import Decision, NewMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
@@ -230,11 +229,11 @@ class ServiceState:
         prepared = self._prepared.pop((app_id, seq), None)
         msg_id, pad = prepared or self.digests.make_msg_id(app_id, seq, self._epochs[-1])
         self._last_app_id = app_id
-        digest, forced_number, expires_ms = self.digests.code(msg_id, code), int(forced or 0), now_ms + ttl_ms
+        forced_number, expires_ms = int(forced or 0), now_ms + ttl_ms
         self._keep_page_until(seq, expires_ms)
-        record = pack_fields(key, expires_ms, digest, ttl_ms, forced_number, 0, False)
+        record = pack_fields(key, expires_ms, mask(code, pad), ttl_ms, forced_number, 0, False)
         batch.replace(self.records, seq, None, record)
-        batch.messages.append(MessageRow(seq, temp_id, segments, rate_limited, record, mask(code, pad)))
+        batch.messages.append(MessageRow(seq, temp_id, segments, rate_limited, record))
         return Decision(_SUCCESS, 0, msg_id)
 
     def prepare_sends(self, count: int) -> None:
@@ -248,16 +247,17 @@ class ServiceState:
 
     def verify(self, app_id: int, msg_id: str, code: str, now_ms: int) -> Decision:
         """Judge a typed code. A wrong code uses up a try, the right one the message."""
-        seq = self.find_seq(app_id, msg_id)
-        if seq is None:
+        found = self._find(app_id, msg_id)
+        if found is None:
             return Decision(ReturnCode.INVALID_CODE)
+        seq, pad = found
         record = self.record(seq)
         if record is None or now_ms >= record.expires_ms + _GRACE_MS:
             return Decision(self._late_verdict(seq, record, now_ms))
         failures = self.failures.get(record.key)
         if (wait_ms := self.failures.wait_ms(failures, now_ms)) > 0:
             return Decision(ReturnCode.OUT_OF_FREQ, wait_ms)
-        verdict = self._verdict(record, msg_id, code, now_ms)
+        verdict = self._verdict(record, mask_typed(code, pad), now_ms)
         if verdict is ReturnCode.INVALID_CODE and not record.forced:
             self.batch.replace(self.failures, record.key, failures, self.failures.with_one_more(failures, now_ms))
             self._record_try(seq, record._replace(tries=record.tries + 1), now_ms)
@@ -265,15 +265,14 @@ class ServiceState:
             self._record_try(seq, record._replace(verified=True), now_ms)
         return Decision(verdict)
 
-    def _verdict(self, record: Record, msg_id: str, code: str, now_ms: int) -> ReturnCode:
+    def _verdict(self, record: Record, masked: int, now_ms: int) -> ReturnCode:
         if forced := find(record.forced):
             return forced
         if record.verified:
             return ReturnCode.VERIFIED_CODE
         if now_ms >= record.expires_ms or record.tries >= self.policy.tries:
             return ReturnCode.EXPIRED_CODE
-        right = hmac.compare_digest(record.digest, self.digests.code(msg_id, code))
-        return ReturnCode.SUCCESS if right else ReturnCode.INVALID_CODE
+        return ReturnCode.SUCCESS if masked == record.masked else ReturnCode.INVALID_CODE
 
     def _late_verdict(self, seq: int, record: Record | None, now_ms: int) -> ReturnCode:
         """Judge a message that has expired some time ago, whether its record was dropped or not."""
@@ -294,12 +293,18 @@ class ServiceState:
 
     def find_seq(self, app_id: int, msg_id: str) -> int | None:
         """Return the number of a message; None if the app never got this msg_id, or if a sandbox forgot it."""
-        seq = self.read_seq(app_id, msg_id)
-        return seq if seq and seq > self.emptied.get(app_id, 0) else None
+        found = self._find(app_id, msg_id)
+        return found and found[0]
 
     def read_seq(self, app_id: int, msg_id: str) -> int | None:
         """Return the number of a message, also of a forgotten one; None if the app never got this msg_id."""
-        return self.digests.parse_msg_id(app_id, msg_id, self._epoch)
+        found = self.digests.parse_msg_id(app_id, msg_id, self._epoch)
+        return found and found[0]
+
+    def _find(self, app_id: int, msg_id: str) -> tuple[int, int] | None:
+        """Return the number of a message and the pad of its code, as ``find_seq`` finds it."""
+        found = self.digests.parse_msg_id(app_id, msg_id, self._epoch)
+        return found if found and found[0] > self.emptied.get(app_id, 0) else None
 
     def _epoch(self, seq: int) -> str:
         return self._epochs[bisect_right(self._epoch_starts, seq) - 1]

@@ -12,7 +12,7 @@
 -- Keys of an app. Each has a TTL, except the balance.
 --   :balance      in messages
 --   :m:<msg_id>   hash of a message. sent: packed as SENT; verified: the token of the call that verified it;
---                 tries: 16 bytes a wrong code, its call's token and its time; code: masked, until it is delivered;
+--                 tries: 16 bytes a wrong code, its call's token and its time; waiting: until it is delivered;
 --                 state, carrier_code, carrier_id, attempts, settled_ms, refunded: its delivery
 --   :w:<mobile>   times of the sends to a mobile (0: to all mobiles), 8 bytes each, ascending
 --   :f:<mobile>   times of a mobile's wrong codes, likewise
@@ -20,8 +20,8 @@
 --   :inbox        in a sandbox, sorted set of the msg_ids by the number of each, which :sent counts
 --   :jobs         sorted set of the msg_ids that are not delivered yet, by the time in ms when each is due
 
-local MESSAGE = '<I8I4I4I2I2Bc8' -- mobile, temp_id, ttl_ms, segments, forced, rate_limited, digest
-local MESSAGE_BYTES = 29
+local MESSAGE = '<I8I4I4I2I2BI4' -- mobile, temp_id, ttl_ms, segments, forced, rate_limited, the encrypted code
+local MESSAGE_BYTES = 25
 local SENT = MESSAGE .. 'I8' -- and sent_ms
 
 local tag, settings = KEYS[1], cjson.decode(ARGV[3])
@@ -107,11 +107,10 @@ end
 
 local commands = {}
 
--- Payload: the masked code in 4 bytes, the message packed as MESSAGE, the msg_id.
+-- Payload: the message packed as MESSAGE, the msg_id.
 function commands.send(payload)
-  local masked = struct.unpack('<I4', payload)
-  local mobile, _, ttl_ms, segments, _, rate_limited = struct.unpack(MESSAGE, payload, 5)
-  local msg_id = payload:sub(5 + MESSAGE_BYTES)
+  local mobile, _, ttl_ms, segments, _, rate_limited = struct.unpack(MESSAGE, payload)
+  local msg_id = payload:sub(1 + MESSAGE_BYTES)
   local windows, wait = rate_limited == 1 and windows_of(mobile) or {}, 0
   for _, window in ipairs(windows) do
     wait = math.max(wait, wait_ms_of(window.key, window.rules))
@@ -130,8 +129,8 @@ function commands.send(payload)
     add_to_inbox(msg_id)
   end
   redis.call('DECRBY', tag .. ':balance', segments)
-  local key, sent = message_key(msg_id), payload:sub(5, 4 + MESSAGE_BYTES) .. struct.pack('<I8', now_ms)
-  redis.call('HSET', key, 'sent', sent, 'code', masked)
+  local key, sent = message_key(msg_id), payload:sub(1, MESSAGE_BYTES) .. struct.pack('<I8', now_ms)
+  redis.call('HSET', key, 'sent', sent, 'waiting', 1)
   redis.call('PEXPIRE', key, real_ms(ttl_ms + settings.kept_ms))
   for _, window in ipairs(windows) do
     add_time(window.key, window.rules)
@@ -141,9 +140,9 @@ function commands.send(payload)
   return { codes.SUCCESS, 0 }
 end
 
--- Payload: the call's token in 8 bytes, the digest of the code in 8 bytes, the msg_id.
+-- Payload: the call's token in 8 bytes, the typed code, encrypted, in 4 bytes, the msg_id.
 function commands.verify(payload)
-  local token, digest, key = payload:sub(1, 8), payload:sub(9, 16), message_key(payload:sub(17))
+  local token, typed, key = payload:sub(1, 8), struct.unpack('<I4', payload, 9), message_key(payload:sub(13))
   local sent, verified, tries = unpack(redis.call('HMGET', key, 'sent', 'verified', 'tries'))
   if not sent then
     return { codes.INVALID_CODE, 0 }
@@ -164,7 +163,7 @@ function commands.verify(payload)
   if now_ms >= sent_ms + ttl_ms or #tries / 16 >= settings.tries then
     return { codes.EXPIRED_CODE, 0 }
   end
-  if digest == right then -- Lua compares strings by their address, so the time tells nothing about the content
+  if typed == right then
     redis.call('HSET', key, 'verified', token)
     return { codes.SUCCESS, 0 }
   end
@@ -249,8 +248,8 @@ end
 -- Delivery.
 
 local function job(msg_id, attempts)
-  local sent, code, fault = unpack(redis.call('HMGET', message_key(msg_id), 'sent', 'code', 'carrier_code'))
-  return sent and code and { msg_id, sent, code, attempts, fault or '' }
+  local sent, waiting, fault = unpack(redis.call('HMGET', message_key(msg_id), 'sent', 'waiting', 'carrier_code'))
+  return sent and waiting and { msg_id, sent, attempts, fault or '' }
 end
 
 function commands.undelivered(msg_id)
@@ -272,7 +271,7 @@ function commands.take(limit)
   for _, msg_id in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms, 'BYSCORE', 'LIMIT', 0, limit)) do
     local found = job(msg_id, 0)
     if found then
-      found[4] = redis.call('HINCRBY', message_key(msg_id), 'attempts', 1) - 1
+      found[3] = redis.call('HINCRBY', message_key(msg_id), 'attempts', 1) - 1
       taken[#taken + 1] = found
       redis.call('ZADD', tag .. ':jobs', wall_ms + settings.lease_ms, msg_id)
     else
@@ -286,7 +285,7 @@ function commands.postpone(payload)
   local call = cjson.decode(payload)
   redis.call('ZADD', tag .. ':jobs', 'XX', wall_ms + call.wait_ms, call.msg_id)
   local key = message_key(call.msg_id)
-  if redis.call('HEXISTS', key, 'code') == 1 then -- it has no result yet
+  if redis.call('HEXISTS', key, 'waiting') == 1 then -- it has no result yet
     redis.call('HSET', key, 'carrier_code', call.fault)
   end
   return 1
@@ -309,7 +308,7 @@ function commands.complete(payload)
     end
     write_result(key, call)
     redis.call('HSET', key, 'carrier_id', call.carrier_id)
-    redis.call('HDEL', key, 'code')
+    redis.call('HDEL', key, 'waiting')
   end
   return 1
 end
@@ -340,17 +339,17 @@ end
 -- The sandbox.
 
 -- Payload, as JSON: after, the msg_id of the message before the first one; mobile, or 0 for all; limit.
--- Returns the msg_id, the packed message and the masked code of each message that is not delivered.
+-- Returns the msg_id and the packed message of each message that is not delivered.
 function commands.inbox(payload)
   local call, found = cjson.decode(payload), {}
   local last = redis.call('ZSCORE', tag .. ':inbox', call.after) or 0
   repeat
     local some = redis.call('ZRANGE', tag .. ':inbox', '(' .. last, '+inf', 'BYSCORE', 'LIMIT', 0, 500, 'WITHSCORES')
     for n = 1, #some, 2 do
-      local sent, code = unpack(redis.call('HMGET', message_key(some[n]), 'sent', 'code'))
-      local is_wanted = sent and code and (call.mobile == 0 or call.mobile == struct.unpack(SENT, sent))
+      local sent, waiting = unpack(redis.call('HMGET', message_key(some[n]), 'sent', 'waiting'))
+      local is_wanted = sent and waiting and (call.mobile == 0 or call.mobile == struct.unpack(SENT, sent))
       if is_wanted and #found < call.limit then
-        found[#found + 1] = { some[n], sent, code }
+        found[#found + 1] = { some[n], sent }
       end
       last = some[n + 1]
     end

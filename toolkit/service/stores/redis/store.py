@@ -49,8 +49,8 @@ _OLDEST_REDIS = 7
 _EMPTIED_AT_ONCE = 500
 _USED_KEY = -2  # calls.lua: the answer of credit
 _CODES = {int(it): it for it in ReturnCode}
-_SEND = struct.Struct("<IQIIHHB8s")  # calls.lua: the masked code, and MESSAGE
-_SENT = struct.Struct("<QIIHHB8sQ")  # calls.lua: SENT
+_SEND = struct.Struct("<QIIHHBI")  # calls.lua: MESSAGE
+_SENT = struct.Struct("<QIIHHBIQ")  # calls.lua: SENT
 
 
 class _PackedMessage(NamedTuple):
@@ -62,7 +62,7 @@ class _PackedMessage(NamedTuple):
     segments: int
     forced: int
     rate_limited: int
-    digest: bytes
+    masked: int
     sent_ms: int
 
     @classmethod
@@ -197,14 +197,13 @@ class RedisStore:
         app_id, mobile, temp_id, code, ttl_ms, segments, forced, rate_limited = message
         msg_id = str(uuid4())
         packed = _SEND.pack(
-            self.digests.mask_code(msg_id, code),
             mobile,
             temp_id,
             ttl_ms,
             segments,
             forced or 0,
             rate_limited,
-            self.digests.code(msg_id, code),
+            self.digests.mask_code(msg_id, code),
         )
         tag = _tag(app_id)
         rollback = Rollback(tag, "unsend", {"msg_id": msg_id})
@@ -220,7 +219,8 @@ class RedisStore:
     def verify(self, app_id: int, msg_id: str, code: str) -> Deferred[Decision | StoreError]:
         """Judge a typed code. A wrong code uses up a try, the right one the message."""
         tag, token = _tag(app_id), struct.pack(">Q", next(self._tokens))
-        call = b"verify " + token + self.digests.code(msg_id, code) + msg_id.encode("utf-8", "surrogatepass")
+        typed = struct.pack("<I", self.digests.mask_typed(msg_id, code))
+        call = b"verify " + token + typed + msg_id.encode("utf-8", "surrogatepass")
         rollback = Rollback(tag, "unverify", {"msg_id": msg_id, "token": token.hex()})
 
         def decide(answer: Any) -> Decision | StoreError:
@@ -310,11 +310,9 @@ class RedisStore:
     async def inbox(self, app_id: int, mobile: int | None, after: str, limit: int) -> list[SentMessage]:
         """Return up to ``limit`` messages of an app that were sent after another one, the oldest first."""
         found: list[SentMessage] = []
-        for packed_id, packed, masked in await self._call_json(
-            app_id, "inbox", after=after, mobile=mobile or 0, limit=limit
-        ):
+        for packed_id, packed in await self._call_json(app_id, "inbox", after=after, mobile=mobile or 0, limit=limit):
             msg_id, sent = packed_id.decode(), _PackedMessage.unpack(packed)
-            code = self.digests.unmask_code(msg_id, int(masked))
+            code = self.digests.unmask_code(msg_id, sent.masked)
             found.append(SentMessage(msg_id, sent.mobile, sent.temp_id, code, sent.sent_ms))
         return found
 
@@ -333,7 +331,7 @@ class RedisStore:
 
     def _job(self, app_id: int, row: Sequence[Any]) -> Job:
         msg_id, sent = row[0].decode(), _PackedMessage.unpack(row[1])
-        code = self.digests.unmask_code(msg_id, int(row[2]))
+        code = self.digests.unmask_code(msg_id, sent.masked)
         return Job(
             app_id,
             msg_id,
@@ -341,9 +339,9 @@ class RedisStore:
             sent.temp_id,
             code,
             sent.expires_ms,
-            attempts=row[3],
+            attempts=row[2],
             segments=sent.segments,
-            fault=row[4].decode(),
+            fault=row[3].decode(),
         )
 
     async def _call(self, app_id: int, call: str) -> Any:

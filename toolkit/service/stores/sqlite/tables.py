@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 _ROWS_A_STATEMENT = 64
 _STATEMENTS = 1024  # kept ready for use: an INSERT for each number of rows and table
-_VERSION = 6
+_VERSION = 7
 _EPOCH_BYTES = 8
 _SCHEMA = """
 CREATE TABLE clock (wall_ms INTEGER, clock_ms INTEGER, speed REAL);
@@ -50,7 +50,7 @@ CREATE TABLE apps (app_id INTEGER PRIMARY KEY, app_key TEXT, secret_digest BLOB,
     balance INTEGER, old_digest BLOB, old_until_ms INTEGER);
 CREATE TABLE templates (temp_id INTEGER PRIMARY KEY, app_id INTEGER, text TEXT, ttl_s INTEGER, enabled INTEGER);
 CREATE TABLE messages (seq INTEGER PRIMARY KEY, temp_id INTEGER, segments INTEGER, rate_limited INTEGER, record BLOB,
-    masked INTEGER);
+    is_job INTEGER);
 CREATE TABLE pages (page INTEGER PRIMARY KEY, expires_ms INTEGER, verified BLOB);
 CREATE TABLE tries (try_seq INTEGER PRIMARY KEY, seq INTEGER, tried_ms INTEGER, right INTEGER);
 CREATE TABLE deliveries (seq INTEGER PRIMARY KEY, state TEXT, carrier_code TEXT, carrier_id TEXT, attempts INTEGER,
@@ -59,9 +59,8 @@ CREATE INDEX awaited ON deliveries (carrier_id) WHERE state = 'sent';
 """
 _TOP_UPS = "CREATE TABLE IF NOT EXISTS top_ups (top_up_key TEXT PRIMARY KEY, app_id INTEGER, messages INTEGER)"
 _EMPTIED = "CREATE TABLE IF NOT EXISTS emptied (seq INTEGER, app_id INTEGER, PRIMARY KEY (app_id, seq))"
-_JOBS = "SELECT seq, temp_id, masked, record, messages.segments, coalesce(carrier_code, '')"
+_JOBS = "SELECT seq, temp_id, record, messages.segments, coalesce(carrier_code, '')"
 _WITH_FAULTS = "FROM messages LEFT JOIN deliveries USING (seq)"
-_IS_JOB = "masked IS NOT NULL"  # a job is a message whose code is still needed
 _RECORDS = "SELECT seq, record, rate_limited FROM messages WHERE seq BETWEEN ? AND ? ORDER BY seq"
 # One row a page: creating Python objects for a million rows takes longer than all else.
 _PAGE_OF_RECORDS = (
@@ -156,10 +155,10 @@ def write(
             _put_anchor(db, batch.anchor)
         if batch.deliveries:
             settled = [(row.seq,) for row in batch.deliveries if row.state != DeliveryState.WAITING]
-            db.executemany("UPDATE messages SET masked = NULL WHERE seq = ?", settled)
+            db.executemany("UPDATE messages SET is_job = 0 WHERE seq = ?", settled)
         for table, first, last in batch.deletions:
             if table == "jobs":
-                db.execute("UPDATE messages SET masked = NULL WHERE seq BETWEEN ? AND ?", (first, last))
+                db.execute("UPDATE messages SET is_job = 0 WHERE seq BETWEEN ? AND ?", (first, last))
             else:
                 db.execute(f"DELETE FROM {table} WHERE {_key(table)} BETWEEN ? AND ?", (first, last))
             if table == "messages":
@@ -291,13 +290,13 @@ def _select(db: sqlite3.Connection, row: type[NamedTuple], table: str) -> sqlite
 
 def read_jobs(db: sqlite3.Connection, state: ServiceState, after: int, upto: int, limit: int) -> dict[int, Job]:
     """Read the jobs with numbers above ``after`` and up to ``upto``, the oldest first, by number."""
-    span = f"{_IS_JOB} AND seq > ? AND seq <= ?"
+    span = "is_job AND seq > ? AND seq <= ?"
     rows = db.execute(f"{_JOBS} {_WITH_FAULTS} WHERE {span} ORDER BY seq LIMIT ?", (after, upto, limit))
     jobs: dict[int, Job] = {}
-    for seq, temp_id, masked, packed, segments, fault in rows:
+    for seq, temp_id, packed, segments, fault in rows:
         record = Record.unpack(packed)
         app_id, mobile = record.app_id, record.mobile
-        msg_id, code = state.read_message(app_id, seq, masked)
+        msg_id, code = state.read_message(app_id, seq, record.masked)
         jobs[seq] = Job(app_id, msg_id, mobile, temp_id, code, record.expires_ms, segments=segments, fault=fault)
     return jobs
 
@@ -307,12 +306,12 @@ def read_inbox(
 ) -> list[SentMessage]:
     """Read the messages of an app, and to a mobile if one is given, with numbers above ``after``, the oldest first."""
     found: list[SentMessage] = []
-    for seq, temp_id, masked, packed in db.execute(
-        f"SELECT seq, temp_id, masked, record FROM messages WHERE {_IS_JOB} AND seq > ? ORDER BY seq", (after,)
+    for seq, temp_id, packed in db.execute(
+        "SELECT seq, temp_id, record FROM messages WHERE is_job AND seq > ? ORDER BY seq", (after,)
     ):
         record = Record.unpack(packed)
         if record.app_id == app_id and mobile in (None, record.mobile):
-            msg_id, code = state.read_message(app_id, seq, masked)
+            msg_id, code = state.read_message(app_id, seq, record.masked)
             found.append(SentMessage(msg_id, record.mobile, temp_id, code, record.sent_ms))
             if len(found) == limit:
                 break
@@ -329,7 +328,7 @@ def find_refunds(db: sqlite3.Connection, first: int, last: int) -> list[tuple[De
     """Find the waiting jobs among a range of numbers whose last attempt failed by a fault of the operator."""
     rows = db.execute(
         f"SELECT {', '.join(DeliveryRow._fields)}, record, segments {_WITH_FAULTS}"
-        f" WHERE {_IS_JOB} AND seq BETWEEN ? AND ? AND carrier_code != ''",
+        f" WHERE is_job AND seq BETWEEN ? AND ? AND carrier_code != ''",
         (first, last),
     )
     return [
@@ -340,12 +339,12 @@ def find_refunds(db: sqlite3.Connection, first: int, last: int) -> list[tuple[De
 
 def count_jobs(db: sqlite3.Connection, first: int) -> int:
     """Return the number of jobs from the message ``first`` on that are not completed."""
-    return int(db.execute(f"SELECT count(*) FROM messages WHERE {_IS_JOB} AND seq >= ?", (first,)).fetchone()[0])
+    return int(db.execute("SELECT count(*) FROM messages WHERE is_job AND seq >= ?", (first,)).fetchone()[0])
 
 
 def first_job(db: sqlite3.Connection, first: int, default: int) -> int:
     """Return the number of the first job from the message ``first`` on."""
-    span = f"{_IS_JOB} AND seq >= ?"
+    span = "is_job AND seq >= ?"
     return int(db.execute(f"SELECT coalesce(min(seq), ?) FROM messages WHERE {span}", (default, first)).fetchone()[0])
 
 
@@ -383,7 +382,7 @@ def find_sent(db: sqlite3.Connection, carrier_id: str, mobile: int | None) -> De
 _AGES: dict[str, tuple[str, Callable[[Any], int]]] = {
     "messages": ("record FROM messages WHERE true", lambda packed: Record.unpack(packed).sent_ms),
     "tries": ("seq FROM tries WHERE true", int),
-    "jobs": (f"record FROM messages WHERE {_IS_JOB}", lambda packed: Record.unpack(packed).expires_ms),
+    "jobs": ("record FROM messages WHERE is_job", lambda packed: Record.unpack(packed).expires_ms),
     "pages": ("expires_ms FROM pages WHERE true", int),
 }
 
