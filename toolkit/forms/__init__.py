@@ -5,6 +5,7 @@ from toolkit.forms.calls_view import ReportView
 from toolkit.forms.capacity_form import CapacityForm
 from toolkit.forms.limits_form import LimitsForm
 from toolkit.forms.load_form import LoadForm
+from toolkit.forms.overview import Overview
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.probe_form import ProbeForm
 from toolkit.forms.run_picker import RunPicker
@@ -15,6 +16,7 @@ __all__ = [
     "CapacityForm",
     "LimitsForm",
     "LoadForm",
+    "Overview",
     "ProbeForm",
     "ReportView",
     "RunPicker",

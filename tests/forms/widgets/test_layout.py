@@ -15,6 +15,7 @@ FORMS: dict[str, Callable[[Path], Any]] = {
     "CapacityForm(0 searches)": lambda out: forms.CapacityForm(out=out),
     "LimitsForm()": lambda out: forms.LimitsForm(out=out),
     "LoadForm(0 runs)": lambda out: forms.LoadForm(out=out),
+    "Overview(0 runs)": lambda out: forms.Overview(out=out),
     "ProbeForm()": lambda _: forms.ProbeForm(),
     "ReportView()": lambda _: forms.ReportView(),
     "RunPicker(0 runs)": lambda out: forms.RunPicker(out),

@@ -97,7 +97,7 @@ def runs_html(runs: Sequence[RunEntry], server: JupyterServer | None = None) -> 
 
 
 def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
-    summary, settings = run.summary, run.summary.get("settings", {})
+    summary = run.summary
     verdicts = [*summary.get("verdicts", ()), *summary.get("claims", ())]
     passed = sum(it["status"] == Status.PASS for it in verdicts)
     is_bad = passed < len(verdicts) or bool(summary.get("exit_code"))
@@ -108,25 +108,35 @@ def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
     elif run.is_incomplete:
         verdict, colours = "incomplete", colours_of(ReturnCode.SERVER_ERROR)
     duration_s = summary.get("duration_s")
-    users = number_format.plural(settings["users"], "user") if settings.get("users") else ""
-    rate = settings.get("stages") or (f"{settings['rate_per_s']:g}/s" if settings.get("rate_per_s") else "")
     return {
         "name": run.folder.name,
         "scenario": run.scenario or number_format.MISSING,
-        "load": run.live.load if run.live else rate or users or number_format.MISSING,
+        "load": load_text(run),
         "calls": f"{summary['calls']:,}" if run.has_result else number_format.MISSING,
         "duration": number_format.MISSING if duration_s is None else number_format.duration(duration_s),
         "passed": verdict,
         "look": colours if verdicts or is_bad or run.live or run.is_incomplete else MUTED,
-        "links": list(_links(run, server)) if server and not run.live else [],
+        "links": list(file_links(run, server)),
     }
 
 
-def _links(run: RunEntry, server: JupyterServer) -> Iterator[tuple[str, str, bool]]:
+def load_text(run: RunEntry) -> str:
+    """Return the load of a run in words, e.g. "50/s" or "8 users"."""
+    if run.live:
+        return run.live.load or number_format.MISSING
+    settings = run.summary.get("settings", {})
+    users = number_format.plural(settings["users"], "user") if settings.get("users") else ""
+    rate = settings.get("stages") or (f"{settings['rate_per_s']:g}/s" if settings.get("rate_per_s") else "")
+    return rate or users or number_format.MISSING
+
+
+def file_links(run: RunEntry, server: JupyterServer | None) -> Iterator[tuple[str, str, bool]]:
     """Yield the name and the address of the files that the server serves of a run, and whether they are saved.
 
-    The link of a CSV file that would be too large opens the page that says so.
+    A live run has none. The link of a CSV file that would be too large opens the page that says so.
     """
+    if server is None or run.live:
+        return
     names = {"Report": "report.html", "Parquet": "calls.parquet"} | ({"CSV": "calls.csv"} if server.runs_url else {})
     for label, name in names.items():
         # The console makes the CSV from the Parquet file.

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 from toolkit.api.errors import InputError, RunError
 from toolkit.load_test.launch.child_process import end, last_lines
@@ -35,6 +35,19 @@ def sandbox(*arguments: str) -> Iterator[Target]:
         InputError: The arguments contain --production, which has no ready-made app.
         RunError: The sandbox did not start. The message contains its last line of output.
     """
+    with _serve(*arguments) as started:
+        yield _target(started)
+
+
+@contextmanager
+def sandbox_with_metrics() -> Iterator[tuple[Target, str]]:
+    """Run a sandbox as ``sandbox`` does, and give it with the base URL of its /metrics."""
+    with _serve("--admin-port", "0") as started:
+        yield _target(started), started["admin_url"]
+
+
+@contextmanager
+def _serve(*arguments: str) -> Iterator[dict[str, Any]]:
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryFile() as stderr,
@@ -49,19 +62,23 @@ def sandbox(*arguments: str) -> Iterator[Target]:
         ) as process,
     ):
         try:
-            yield _read_target(process, stderr)
+            yield _read_start(process, stderr)
         finally:
             end(process, _END_S)
 
 
-def _read_target(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> Target:
+def _read_start(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> dict[str, Any]:
     assert process.stdout
     ready, _, _ = select.select([process.stdout], [], [], _START_S)
     line = process.stdout.readline() if ready else b""
     if not line:
         problem = "did not start" if ready else f"did not answer within {_START_S:.0f} s"
         raise RunError(f"the sandbox {problem}: {last_lines(stderr, 1)}")
-    started = json.loads(line)
+    started: dict[str, Any] = json.loads(line)
     if "app_key" not in started:
         raise InputError("invalid argument --production: a production service has no ready-made app; leave it out")
+    return started
+
+
+def _target(started: dict[str, Any]) -> Target:
     return Target(started["url"], started["app_key"], started["master_secret"], started["temp_id"])

@@ -1,0 +1,129 @@
+"""Overview, without a browser: runs of every kind, and a sandbox that runs, never ran, or is gone."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.service import Running
+
+from toolkit.forms import Overview, Sandbox
+from toolkit.forms.overview import last_runs_html, live_html
+from toolkit.forms.parts.run_verdict import verdict_of
+from toolkit.forms.parts.runs_folder import RunEntry, RunsFolder
+from toolkit.forms.parts.sandbox_state import read_sandbox_state
+from toolkit.runs.exit_codes import ExitCode
+from toolkit.runs.live_run import LiveRun, hold
+
+
+def run(exit_code: int = 0, *statuses: str, ended: str = "finished", reason: str = "") -> RunEntry:
+    """A run that has ended with an exit code and verdicts."""
+    summary = {
+        "calls": 1,
+        "exit_code": exit_code,
+        "exit_reasons": [reason] if reason else [],
+        "verdicts": [{"status": it} for it in statuses],
+        "settings": {"ended": ended, "scenario": "throughput", "users": 4},
+    }
+    return RunEntry(Path("runs/1"), summary=summary)
+
+
+@pytest.mark.parametrize(
+    ("entry", "word"),
+    [
+        (run(0, "PASS", "PASS"), "PASS"),
+        (run(ExitCode.FAILED, "PASS", "FAIL"), "FAIL"),
+        (run(ExitCode.FAILED, "FAIL", "NO_DATA"), "FAIL"),
+        (run(ExitCode.FAILED, "PASS", "NO_DATA"), "NO DATA"),
+        (run(ExitCode.FAILED, "PASS"), "FAIL"),
+        (run(ExitCode.NO_ANSWER), "FAIL"),
+        (run(ExitCode.BOTTLENECK, "NO_DATA"), "INCONCLUSIVE"),
+        (run(ExitCode.INTERRUPTED, "PASS"), "INCONCLUSIVE"),
+        (run(0), "NO VERDICT"),
+        (run(0, "PASS", ended="incomplete"), "KILLED"),
+        (RunEntry(Path("runs/1")), "NO DATA"),
+        (RunEntry(Path("runs/1"), summary={"calls": 3}), "FAIL"),
+    ],
+)
+def test_only_a_run_that_passed_everything_is_good(entry: RunEntry, word: str) -> None:
+    verdict = verdict_of(entry)
+    assert verdict.word == word
+    assert (verdict.chip == "sms-safe") == (word == "PASS")
+
+
+def test_a_verdict_is_shown_with_its_reason() -> None:
+    html = last_runs_html([run(ExitCode.FAILED, "FAIL", reason="1 of 1 thresholds <missed>")], None)
+    assert "1 of 1 thresholds &lt;missed&gt;" in html
+    assert "throughput" in html
+    assert "4 users" in html
+
+
+def test_without_a_run_it_says_how_to_begin() -> None:
+    html = last_runs_html([], None)
+    assert "smscode load throughput" in html
+    assert "Nothing is running" in live_html([], None)
+
+
+def test_a_live_run_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "runs/20261130T160000Z"
+    folder.mkdir(parents=True)
+    (folder / "locust.log").touch()
+    (folder / "run.json").write_text(json.dumps({"settings": {"ended": "incomplete"}}))
+    with ExitStack() as stack:
+        stack.enter_context(hold(folder, LiveRun.of_this_process(scenario="soak", load="50/s", run_time_s=60)))
+        runs = RunsFolder(tmp_path / "runs").entries()
+        assert "soak" in live_html(runs, None)
+        assert "until about" in live_html(runs, None)
+        assert "No run has ended yet" in last_runs_html(runs, None)
+    runs = RunsFolder(tmp_path / "runs").entries()
+    assert "Nothing is running" in live_html(runs, None)
+    assert "KILLED" in last_runs_html(runs, None)
+
+
+def html_of(overview: Overview) -> str:
+    overview.show_state()
+    return str(overview._state.html)
+
+
+def test_the_sandbox_is_asked_for_its_counts_and_its_absence_is_told() -> None:
+    with Sandbox() as sandbox:
+        overview = Overview(sandbox)
+        assert "NOT STARTED" in html_of(overview)
+        target = sandbox.target()
+        html = html_of(overview)
+        assert "RUNNING" in html
+        assert target.base_url in html
+        assert target.master_secret not in html
+        gone = sandbox.metrics_url
+    assert "NOT STARTED" in html_of(overview)
+    assert read_sandbox_state(gone).problem
+    assert read_sandbox_state(gone).calls.total() == 0
+    overview.close()
+
+
+def test_the_configured_target_is_asked_if_it_is_on_this_machine(
+    configured: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overview = Overview()
+    assert "It answers, and is a sandbox" in html_of(overview)
+    monkeypatch.setenv("SMSCODE_BASE_URL", "https://api.example.com")
+    assert "so it was not asked" in html_of(overview)
+    monkeypatch.setenv("SMSCODE_BASE_URL", "http://127.0.0.1:9")
+    assert "not known to be a sandbox" in html_of(overview)
+    overview.close()
+
+
+def test_it_follows_the_folder(tmp_path: Path, shared: Any) -> None:
+    overview = Overview(shared, tmp_path / "runs")
+    folder = tmp_path / "runs/20261130T160000Z"
+    folder.mkdir(parents=True)
+    (folder / "locust.log").touch()
+    (folder / "run.json").write_text(json.dumps(run(0, "PASS").summary))
+    while "20261130T160000Z" not in overview._last.html:
+        overview._watcher._thread.join(0.05)
+    assert "PASS" in overview._last.html
+    assert repr(overview) == "Overview(1 runs)"
+    overview.close()

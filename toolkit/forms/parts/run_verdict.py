@@ -1,0 +1,52 @@
+"""Sum up a run of a folder in one word, with the reason: only a run that has passed everything is good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolkit.forms.parts.runs_folder import RunEntry
+from toolkit.report.model import INCONCLUSIVE
+from toolkit.runs.exit_codes import ExitCode
+from toolkit.runs.thresholds import Status
+
+_GOOD, _BAD, _UNKNOWN, _LIVE, _NEUTRAL = "sms-safe", "sms-failed", "sms-real", "sms-here", ""
+_SAY_NOTHING_OF_THE_TARGET = (ExitCode.BOTTLENECK, ExitCode.BUDGET, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+
+
+@dataclass(frozen=True, slots=True)
+class RunVerdict:
+    """A run in a word. ``chip`` is the CSS class of its colour, ``reason`` a sentence, "" if there is none."""
+
+    word: str
+    chip: str
+    reason: str = ""
+
+
+def verdict_of(run: RunEntry) -> RunVerdict:
+    """Return the verdict on a run.
+
+    >>> from pathlib import Path
+    >>> verdict_of(RunEntry(Path("runs/1"))).word
+    'NO DATA'
+    >>> passed = {"calls": 9, "exit_code": 0, "verdicts": [{"status": "PASS"}]}
+    >>> verdict_of(RunEntry(Path("runs/2"), summary=passed)).word
+    'PASS'
+    """
+    if run.live:
+        return RunVerdict("RUNNING", _LIVE)
+    if run.is_incomplete:
+        return RunVerdict("KILLED", _UNKNOWN, "its process was killed, so nothing passes")
+    if not run.has_result:
+        return RunVerdict("NO DATA", _UNKNOWN, "its folder has no run.json with a result")
+    code, reasons = run.summary.get("exit_code"), run.summary.get("exit_reasons")
+    reason = str(reasons[0]) if isinstance(reasons, list) and reasons else ""
+    statuses = [it.get("status") for key in ("verdicts", "claims") for it in run.summary.get(key, ())]
+    if code in _SAY_NOTHING_OF_THE_TARGET:
+        return RunVerdict(INCONCLUSIVE, _UNKNOWN, reason)
+    if code == ExitCode.FAILED and Status.FAIL not in statuses and Status.NO_DATA in statuses:
+        return RunVerdict("NO DATA", _UNKNOWN, reason)
+    if code != ExitCode.DONE or any(it != Status.PASS for it in statuses):
+        return RunVerdict("FAIL", _BAD, reason)
+    if not statuses:
+        return RunVerdict("NO VERDICT", _NEUTRAL, "it has no threshold and no check")
+    return RunVerdict("PASS", _GOOD)
