@@ -37,7 +37,7 @@ from support.processes import wait_gone
 from toolkit.runs.live_run import find_live
 
 KERNEL = "ipykernel_launcher"
-TABS = ("Calls", "Load", "Capacity", "Limits", "Probe", "What if", "Runs")
+TABS = ("Overview", "Calls", "Load", "Capacity", "Limits", "Probe", "What if", "Runs")
 
 
 Served = tuple[subprocess.Popen[str], str]
@@ -126,6 +126,17 @@ def test_a_code_is_sent_read_and_verified(it: Watched) -> None:
     assert "13800138001" not in form.inner_html()
 
 
+def test_the_overview_shows_the_last_runs_and_counts_the_calls_of_the_sandbox(it: Watched) -> None:
+    form = tab(it, "Overview")
+    expect(form.locator("tbody tr", has_text="20270115T080000Z")).to_contain_text("soak")
+    expect(form.locator(".sms-state .sms-chip")).to_have_text("RUNNING")
+    expect(form.locator(".sms-state dl")).to_contain_text("1 of 1")
+    form.get_by_role("link", name="Start a load test").click()
+    expect(it.page.get_by_role("tabpanel", name="Load")).to_be_visible()
+    it.page.go_back()
+    expect(form).to_be_visible()
+
+
 def test_a_wrong_code_is_told_with_who_can_act(it: Watched) -> None:
     form = tab(it, "Calls")
     send(form, "13800138002")
@@ -170,7 +181,7 @@ def test_the_keyboard_alone_sends_and_verifies(it: Watched) -> None:
 
 def test_the_keyboard_moves_between_tabs(it: Watched) -> None:
     tab(it, "Calls")
-    for name in (*TABS[1:], TABS[0]):
+    for name in (*TABS[2:], *TABS[:2]):
         it.page.keyboard.press("ArrowRight")
         expect(it.page.get_by_role("tab", name=name)).to_be_focused()
         expect(it.page.get_by_role("tabpanel", name=name)).to_be_visible()
@@ -363,6 +374,9 @@ def test_a_page_whose_kernel_was_killed_says_so_and_a_new_one_shows_the_run_that
 ) -> None:
     form = start_long_run(it)
     (run,) = find_live(folder / "runs")
+    overview = tab(it, "Overview")
+    expect(overview.locator(".sms-live")).to_contain_text("throughput")
+    overview.get_by_role("link", name="Watch it or stop it").click()
     kernel_of(it, console[0]).kill()
     expect(banner(it)).to_contain_text("process of this page has ended")
     expect(form.locator(".sms-form")).to_have_attribute("inert", "")
@@ -407,6 +421,7 @@ def test_a_run_is_listed_everywhere_and_its_files_open_without_the_token(it: Wat
     name = max(it.name for it in (folder / "runs").iterdir() if "throughput" in (it / "run.json").read_text())
     runs = tab(it, "Runs").get_by_label("Runs")
     expect(runs.locator("option", has_text=name)).to_contain_text("calls")  # without a look
+    assert "NO DATA" not in tab(it, "Overview").locator("tbody tr", has_text=name).inner_text()
     row = tab(it, "Load").locator("tbody tr", has_text=name)
     with it.page.expect_popup() as popup:
         row.get_by_role("link", name=f"Report of {name}").click()
@@ -441,12 +456,37 @@ def test_calls_that_cannot_be_sent_as_csv_say_why_and_what_else_there_is(
     shutil.rmtree(broken)
 
 
+def test_the_page_is_compressed_and_its_scripts_are_kept_by_the_browser(it: Watched) -> None:
+    script = it.page.locator("script[src$='voila.js']").get_attribute("src") or ""
+    base = it.page.url.partition("#")[0]
+    answer = it.page.request.get(f"{base}{script[1:]}")
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "immutable" in answer.headers["cache-control"]
+    assert it.page.request.get(f"{base}login").headers["content-encoding"] == "gzip"
+    plain = it.page.request.get(f"{base}{script[1:]}", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.body() == answer.body()
+    for path in ("static/..%2Fconf.json", "static/none.js", "widgets/style.py", "runs/run.json"):
+        assert it.page.request.get(f"{base}{script[1:].removesuffix('static/voila.js')}{path}").status == 404
+
+
+def test_a_page_that_is_opened_again_loads_little(it: Watched) -> None:
+    sizes: list[int] = []
+    session = it.page.context.new_cdp_session(it.page)
+    session.send("Network.enable")
+    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    it.page.reload()
+    it.page.locator("body.ready").wait_for()
+    session.detach()
+    assert sum(sizes) < 100_000
+
+
 def test_the_console_asked_no_other_host_and_broke_no_script(it: Watched) -> None:
     assert len(it.asked) > 20
     assert it.strangers() == []
     assert it.errors == []
     # One for each time that the page was loaded, and one after the connection was cut.
-    assert sum(address.startswith("ws:") for address in it.asked) <= 5
+    assert sum(address.startswith("ws:") for address in it.asked) <= 6
 
 
 def test_ctrl_c_ends_it_and_all_that_it_started_but_the_load_test(folder: Path, browser: Browser) -> None:

@@ -35,6 +35,8 @@ from traitlets.config import Config
 from toolkit import number_format
 from toolkit.api.errors import InputError, RunError
 from toolkit.forms.parts.jupyter_server import CONSOLE_VARIABLE
+from toolkit.forms.parts.page_assets import EXTENSIONS, Asset, assets_url, widgets_url
+from toolkit.forms.widgets.modules import STYLE_NAME, URL_VARIABLE
 from toolkit.runs.live_run import find_live
 
 HOST, PORT = "127.0.0.1", 8866
@@ -171,6 +173,7 @@ def serve(
 
         def init_settings(self) -> dict[str, Any]:
             settings: dict[str, Any] = super().init_settings()
+            settings["compress_response"] = True
             settings["jinja2_env"].loader.searchpath[:0] = self.template_paths  # for the page that asks for the token
             return settings
 
@@ -182,7 +185,12 @@ def serve(
                 webbrowser.open(url)
 
         def init_handlers(self) -> list[Any]:
-            return [(f"{_RUNS_URL}(.+)", RunFile), *super().init_handlers()]
+            roots = {"static": self.static_paths, "labextensions": self.labextensions_path}
+            return [
+                (f"{_RUNS_URL}(.+)", RunFile),
+                (f"{assets_url()}([a-z]+)/(.+)", Asset, {"roots": roots}),
+                *super().init_handlers(),
+            ]
 
         def stop(self) -> None:
             for kernel_id in self.kernel_manager.list_kernel_ids():
@@ -194,6 +202,7 @@ def serve(
     port, token = _find_port(port), secrets.token_urlsafe(24)
     about = {"url": f"http://{HOST}:{port}/", "token": token, "root": os.getcwd(), "runs_url": _RUNS_URL}
     os.environ[CONSOLE_VARIABLE] = json.dumps(about)  # for the kernels
+    os.environ[URL_VARIABLE] = widgets_url()
     app = Console(config=_config(port, token))
     app.initialize([str(_PAGE / "console.ipynb")])
     app.start()
@@ -220,9 +229,14 @@ def _set_xsrf_cookie(handler: Any, **_: Any) -> None:
     _ = handler.xsrf_token
 
 
-def _add_version(page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Add the toolkit's version, which the page's footer shows."""
-    return page_config | {"toolkitVersion": version("sms-code-toolkit")}
+def _complete_page_config(page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the toolkit's version, which the page's footer shows, and where the page finds its scripts and styles."""
+    return page_config | {
+        "toolkitVersion": version("sms-code-toolkit"),
+        "fullStaticUrl": f"{assets_url()}static",
+        "fullLabextensionsUrl": f"{assets_url()}labextensions",
+        "styleUrl": f"{widgets_url()}{STYLE_NAME}",
+    }
 
 
 def _config(port: int, token: str) -> Config:
@@ -236,7 +250,11 @@ def _config(port: int, token: str) -> Config:
                 "open_browser": True,  # makes Voilà call launch_browser
                 "root_dir": str(_PAGE),
                 "log_level": "ERROR",
-                "tornado_settings": {"ws_ping_interval": _PING_MS, "ws_ping_timeout": _SILENT_MS},
+                "tornado_settings": {
+                    "ws_ping_interval": _PING_MS,
+                    "ws_ping_timeout": _SILENT_MS,
+                    "websocket_compression_options": {},
+                },
             },
             "VoilaConfiguration": {
                 "template": "smscode",
@@ -245,7 +263,8 @@ def _config(port: int, token: str) -> Config:
                 "file_allowlist": [],
                 "multi_kernel_manager_class": Kernels,
                 "prelaunch_hook": _set_xsrf_cookie,
-                "page_config_hook": _add_version,
+                "page_config_hook": _complete_page_config,
+                "extension_allowlist": list(EXTENSIONS),
             },
             "Kernels": {"cull_idle_timeout": _GONE_S, "cull_interval": 60, "cull_connected": False},
             "AsyncIOLoopKernelRestarter": {"restart_limit": 0, "time_to_dead": 1.0},

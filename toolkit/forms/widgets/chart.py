@@ -6,14 +6,15 @@ import anywidget
 import traitlets
 
 from toolkit.analysis.browser_charts import BrowserChart
-from toolkit.analysis.browser_charts.scripts import STYLE, widget_module
+from toolkit.analysis.browser_charts.scripts import STYLE
+from toolkit.forms.widgets.modules import module, style
 
 
 class Chart(anywidget.AnyWidget):
     """A chart. ``selection`` is the selected range of the x axis: two numbers, or empty."""
 
-    _esm = widget_module()
-    _css = STYLE.read_text(encoding="utf-8")
+    _esm = module("chart.js")
+    _css = style(STYLE)
 
     spec = traitlets.Dict().tag(sync=True)
     selection = traitlets.List(traitlets.Float()).tag(sync=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 import anywidget
 import traitlets
 
+from toolkit.forms.widgets.modules import module, style
+
 
 def kernel_id() -> str:
     """Return the id that the Jupyter server has for this kernel; "" outside of a kernel."""
@@ -25,8 +27,8 @@ def kernel_id() -> str:
 class ConnectionWatch(anywidget.AnyWidget):
     """Shows a banner when the kernel, its server or the network is gone, and switches the form off meanwhile."""
 
-    _esm = Path(__file__).with_name("connection_watch.js")
-    _css = Path(__file__).with_name("style.css")
+    _esm = module("connection_watch.js")
+    _css = style(Path(__file__).with_name("style.css"))
 
     kernel_id = traitlets.Unicode().tag(sync=True)
     process_id = traitlets.Int().tag(sync=True)

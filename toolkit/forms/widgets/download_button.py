@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
+
+from toolkit.forms.widgets.modules import module
 
 PIECE_BYTES = 400_000  # Jupyter's server limits messages to 1 MB/s, with short bursts above that
 
@@ -15,7 +16,7 @@ PIECE_BYTES = 400_000  # Jupyter's server limits messages to 1 MB/s, with short 
 class DownloadButton(anywidget.AnyWidget):
     """A download button. ``make`` returns the file's content, and ``begin`` runs a job in a thread."""
 
-    _esm = Path(__file__).with_name("download_button.js")
+    _esm = module("download_button.js")
 
     label = traitlets.Unicode().tag(sync=True)
     disabled = traitlets.Bool(False).tag(sync=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import anywidget
 import traitlets
+
+from toolkit.forms.widgets.modules import module
 
 
 class HtmlPanel(anywidget.AnyWidget):
     """A panel of HTML. Screen readers announce changes of a ``live`` panel. ``name`` is a CSS class."""
 
-    _esm = Path(__file__).with_name("html_panel.js")
+    _esm = module("html_panel.js")
 
     html = traitlets.Unicode().tag(sync=True)
     live = traitlets.Bool(False).tag(sync=True)

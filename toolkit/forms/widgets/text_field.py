@@ -7,11 +7,12 @@ text as messages, and only this process keeps it. So no saved notebook contains 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
+
+from toolkit.forms.widgets.modules import module
 
 
 class TextField(anywidget.AnyWidget):
@@ -20,7 +21,7 @@ class TextField(anywidget.AnyWidget):
     ``help`` is shown below the field; ``error`` replaces it. ``hint`` is the placeholder.
     """
 
-    _esm = Path(__file__).with_name("text_field.js")
+    _esm = module("text_field.js")
 
     label = traitlets.Unicode().tag(sync=True)
     kind = traitlets.Enum(("text", "password", "number", "lines"), "text").tag(sync=True)
