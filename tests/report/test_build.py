@@ -266,14 +266,13 @@ def test_without_traced_calls_there_is_no_table_of_them(page):
     assert "trace" not in " ".join(page.text)
 
 
-def test_the_rate_of_a_period_is_that_of_its_own_time(call, run_folder) -> None:
+@pytest.mark.parametrize("counts", ["pacing", "generator"])
+def test_the_rate_of_a_period_is_that_of_its_own_time(call, run_folder, counts: str) -> None:
     start_ns = call(Endpoint.SEND, 50000).started_ns
     records = [call(Endpoint.SEND, 50000, started_ns=start_ns + at * 200_000_000) for at in range(300)]  # 5/s for 60 s
-    pacing = {"elapsed_s": 120.0, "due": 300, "dropped": 0}  # nothing was started in the second minute
-    folder = run_folder(
-        records,
-        {"thresholds": ["rate(send) > 4/s"], "warm_up_s": 30.0, "pacing": pacing, "ended": "finished"},
-    )
+    until_end = {"elapsed_s": 120.0, "due": 300, "dropped": 0}  # nothing was answered in the second minute
+    settings = {"thresholds": ["rate(send) > 4/s"], "warm_up_s": 30.0, "duration_s": 120, "ended": "finished"}
+    folder = run_folder(records, settings | {counts: until_end})
     periods = [("2026-11-06T12:00:40Z", "2026-11-06T12:01:00Z", 5.0), ("2026-11-06T12:00:40Z", None, 100 / 80)]
     for since, until, rate in periods:
         (run,) = read_inputs([folder], since=since, until=until).runs

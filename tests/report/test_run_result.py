@@ -124,6 +124,10 @@ def test_a_rate_is_over_the_time_in_which_calls_were_due_not_until_the_last_answ
     assert [it.status for it in run.verdicts] == ["PASS", "PASS"]
     closed = RunResult("friday", calls, {"users": 5, "duration_s": 4})
     assert closed.summary["endpoints"]["send"]["rate_per_s"] == 15.0
+    hung = RunResult("friday", calls, {"users": 5, "duration_s": 12, "generator": {"elapsed_s": 12.5}})
+    assert hung.summary["endpoints"]["send"]["rate_per_s"] == 5.0  # no call was answered after 6 s
+    warm = RunResult("friday", calls, {"users": 5, "duration_s": 12, "warm_up_s": 1, "generator": {"elapsed_s": 11}})
+    assert warm.after_warm_up.sending_s == 10.0
     log = RunResult("friday", calls)
     assert log.summary["endpoints"]["send"]["rate_per_s"] == pytest.approx(60 / 5.95)
 

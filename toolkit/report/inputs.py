@@ -172,13 +172,14 @@ def read_run(
             settings |= state.settings() if state else {}
     kept = calls.between(since, until, timezone)
     skipped_s = (_first_due_ns(kept) - _first_due_ns(calls)) / NS_PER_S if since and len(kept) else 0.0
-    pacing: Any = settings.get("pacing")
-    if (since or until) and isinstance(pacing, Mapping) and pacing.get("elapsed_s"):
-        first_ns = _first_due_ns(calls)
-        last_ns = first_ns + int(float(pacing["elapsed_s"]) * NS_PER_S)
-        begins_ns = max(first_ns, parse_time_ns(since, timezone)) if since else first_ns
-        ends_ns = min(last_ns, parse_time_ns(until, timezone)) if until else last_ns
-        settings["pacing"] = {**pacing, "elapsed_s": max(0.0, (ends_ns - begins_ns) / NS_PER_S)}
+    for name in ("pacing", "generator"):
+        counts: Any = settings.get(name)
+        if (since or until) and isinstance(counts, Mapping) and counts.get("elapsed_s"):
+            first_ns = _first_due_ns(calls)
+            last_ns = first_ns + int(float(counts["elapsed_s"]) * NS_PER_S)
+            begins_ns = max(first_ns, parse_time_ns(since, timezone)) if since else first_ns
+            ends_ns = min(last_ns, parse_time_ns(until, timezone)) if until else last_ns
+            settings[name] = {**counts, "elapsed_s": max(0.0, (ends_ns - begins_ns) / NS_PER_S)}
     each = read_each_settings(path)
     return RunResult(run_name(calls, path), kept, settings, read_check_results(path), skipped_s, each)
 

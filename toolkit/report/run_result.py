@@ -166,14 +166,18 @@ class RunResult:
     def sending_s(self) -> float:
         """The time in which calls were due, without the wait for the last responses.
 
-        It is the span of the schedule's arrivals so far, or at most the duration that users had to begin journeys. For
-        calls from other sources it is ``duration_s``.
+        It is the span of the schedule's arrivals so far, or the time that users had to begin journeys, also if a target
+        that hung answered no call at its end. For calls from other sources it is ``duration_s``.
         """
-        pacing: Any = self.settings.get("pacing")
-        if isinstance(pacing, Mapping) and (span_s := pacing.get("elapsed_s")):
-            return float(span_s)
-        limit_s = self.settings.get("duration_s")
-        return min(self.duration_s, limit_s) if isinstance(limit_s, int | float) and limit_s > 0 else self.duration_s
+        if span_s := self._elapsed_s("pacing"):
+            return span_s
+        limit_s, span_s = self.settings.get("duration_s"), max(self.duration_s, self._elapsed_s("generator"))
+        return min(span_s, limit_s) if isinstance(limit_s, int | float) and limit_s > 0 else self.duration_s
+
+    def _elapsed_s(self, name: str) -> float:
+        """Return the time that the counts of the arrivals or the state of the load generator cover; 0 if unknown."""
+        counts: Any = self.settings.get(name)
+        return float(counts.get("elapsed_s") or 0.0) if isinstance(counts, Mapping) else 0.0
 
     @cached_property
     def latency(self) -> pd.DataFrame:
@@ -232,8 +236,9 @@ class RunResult:
         due = collect(calls.table.select(first=DUE_NS.min()))["first"].iloc[0]
         from_ns = 0 if pd.isna(due) else int(due) + round(warm_up_s * 1e9)
         settings = {**self.settings, "warm_up_s": 0}
-        if isinstance(pacing := self.settings.get("pacing"), Mapping):
-            settings["pacing"] = {**pacing, "elapsed_s": max(0.0, float(pacing.get("elapsed_s") or 0) - warm_up_s)}
+        for name in ("pacing", "generator"):
+            if isinstance(counts := self.settings.get(name), Mapping):
+                settings[name] = {**counts, "elapsed_s": max(0.0, self._elapsed_s(name) - warm_up_s)}
         if isinstance(limit_s := self.settings.get("duration_s"), int | float):
             settings["duration_s"] = limit_s - warm_up_s
         return replace(self, calls=calls.where(from_ns <= DUE_NS), settings=settings)

@@ -22,6 +22,7 @@ class GeneratorState:
     Attributes:
         bottlenecks: how the generator held the run back, the largest cause first.
         saturations: how arrivals had to wait while every connection was busy with the target.
+        elapsed_s: time from the start of the test in a process to its last write, of the process with the longest.
         stalled_ratio: the largest share of the time in which a process did not run.
         busy_ratio: the largest share of the seconds in which a process used all of its core.
         max_lag_ms: the longest that a process was kept from running.
@@ -34,6 +35,7 @@ class GeneratorState:
 
     bottlenecks: tuple[str, ...] = ()
     saturations: tuple[str, ...] = ()
+    elapsed_s: float = 0.0
     stalled_ratio: float = 0.0
     busy_ratio: float = 0.0
     max_lag_ms: float = 0.0
@@ -48,6 +50,7 @@ class GeneratorState:
             "bottleneck": "; ".join(self.bottlenecks) or None,
             "saturation": "; ".join(self.saturations) or None,
             "generator": {
+                "elapsed_s": self.elapsed_s,
                 "stalled_ratio": self.stalled_ratio,
                 "busy_ratio": self.busy_ratio,
                 "max_lag_ms": self.max_lag_ms,
@@ -71,6 +74,7 @@ def read_generator_state(folder: Path, found: Iterable[tuple[float, str]] = ()) 
     return GeneratorState(
         bottlenecks=tuple(dict.fromkeys(text for _, text in sorted(causes, reverse=True))),
         saturations=tuple(dict.fromkeys(it["saturation"] for it in processes if it["saturation"])),
+        elapsed_s=max(it["elapsed_s"] for it in processes),
         stalled_ratio=max(it["stalled_s"] / max(it["elapsed_s"], it["stalled_s"], 1e-9) for it in processes),
         busy_ratio=max(it["busy_seconds"] / max(1, it["seconds"]) for it in processes),
         max_lag_ms=max(it["max_lag_ms"] for it in processes),
