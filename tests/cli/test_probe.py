@@ -19,7 +19,8 @@ OPTIONS = ("--max-messages", "2", "--max-duration", "60s", "--scope", "mobile")
 @pytest.mark.parametrize(
     ("return_code", "exit_code", "reason"),
     [
-        (ReturnCode.SERVER_ERROR, 99, "no send got a usable response"),
+        (ReturnCode.SERVER_ERROR, 99, "no send was accepted"),
+        (ReturnCode.OUT_OF_FREQ, 99, "no send was accepted: no mobile is left"),
         (ReturnCode.NO_MONEY, 1, "the API refused a send for another reason: 50014 no money"),
         (None, 0, ""),
     ],

@@ -84,6 +84,12 @@ def test_a_target_that_hangs_until_no_mobile_is_left_cuts_the_probe_off() -> Non
     assert "no mobile is left" in str(planner.problem)
 
 
+def test_mobiles_that_are_all_refused_at_first_cut_the_probe_off() -> None:
+    planner, sends = probed(*[ReturnCodeError(50009, 403, "out of freq")] * 9, mobiles=2)
+    assert sends == 2
+    assert "no mobile is left" in str(planner.problem)
+
+
 def test_an_interrupt_after_a_refused_connection_counts_no_message() -> None:
     elapsed = StoppedClock()
 

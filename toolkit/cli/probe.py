@@ -148,8 +148,8 @@ def probe(
         fail(findings.stopped, ExitCode.REFUSED)
     if not findings.messages + findings.refused:
         fail(findings.stopped, ExitCode.NO_ANSWER)
-    if findings.messages - findings.unknown + findings.refused == 0:
-        fail(f"no send got a usable response: {findings.stopped}", ExitCode.FAILED)
+    if findings.messages == findings.unknown:
+        fail(f"no send was accepted: {findings.stopped}", ExitCode.FAILED)
     if planner.problem:
         fail(f"the probe was cut off: {findings.stopped}", ExitCode.FAILED)
 

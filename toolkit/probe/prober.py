@@ -81,7 +81,8 @@ def run_probe(
         while not is_stopped():
             due = planner.next_send(clock.now())
             if due is None:
-                if failures:  # the target hangs, and only then were the mobiles or the messages used up
+                is_out_of_mobiles = len(planner.retired) == planner.mobiles and planner.messages < planner.max_messages
+                if failures or is_out_of_mobiles:  # with failures, the target hangs and used the messages up
                     planner.problem = TransportError(planner.stopped)
                 break
             show(_progress(planner, clock.now() - began_s, due))
