@@ -1,3 +1,4 @@
+from dataclasses import replace
 from decimal import Decimal
 
 from hypothesis import given
@@ -41,6 +42,13 @@ def test_a_line_fits_its_columns(calls: int, per_s: float, p99_ms: float, in_fli
     )
     line = format_progress(progress, ArrivalRate(per_s, per_s), Price(Decimal("0.045"), "CNY"), width)
     assert 0 < len(line) <= width
+
+
+def test_calls_that_hang_are_shown_before_the_outcomes() -> None:
+    hung = replace(PROGRESS, in_flight=50, oldest_s=3.25)
+    assert format_progress(hung, None, None, 60) == "2,000 calls  512/s  p99 12.3 ms  in flight 50, oldest 3.2 s"
+    busy = replace(hung, oldest_s=0.5)
+    assert format_progress(busy, None, None, 60) == "2,000 calls  512/s  p99 12.3 ms  50009: 5.00 %"
 
 
 def test_a_second_without_an_answer_is_a_rate_of_0() -> None:

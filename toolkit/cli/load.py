@@ -38,6 +38,7 @@ F = TypeVar("F", bound=Callable[..., None])
 
 _WIDTH, _BAR, _TIME = 80, 10, 10  # columns of a terminal, of the bar, and of the remaining time with the blanks
 _LINE_EVERY_S = 1.0  # if stderr is not a terminal
+_HANGING_S = 1.0  # age of the oldest call from which on it is more important than the outcomes
 
 
 def takes_load_options(command: F) -> F:
@@ -292,13 +293,16 @@ def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price |
         by_code[outcome] += calls
     shares = {it: f"{it}: {number_format.share(calls / progress.calls)}" for it, calls in by_code.most_common(5)}
     success = shares.pop(ReturnCode.SUCCESS, "")
+    in_flight = f"in flight {progress.in_flight:,}, oldest {progress.oldest_s:.1f} s" if progress.in_flight else ""
+    seems_to_hang = progress.oldest_s >= _HANGING_S
     parts = [
         f"{rate.achieved_per_s:,.0f} of {rate.intended_per_s:,.0f} journeys/s" if rate else "",
         f"{progress.calls:,} calls",
         "" if progress.calls_per_s is None else f"{progress.calls_per_s:,.0f}/s",
         "" if progress.p99_ms is None else f"p99 {number_format.milliseconds(progress.p99_ms)} ms",
+        in_flight if seems_to_hang else "",
         *shares.values(),
-        f"in flight {progress.in_flight:,}, oldest {progress.oldest_s:.1f} s" if progress.in_flight else "",
+        "" if seems_to_hang else in_flight,
         f"waiting {progress.waiting:,}" if progress.waiting else "",
         f"{progress.messages:,} messages",
         number_format.money(progress.messages * price.per_send, price.currency) if price else "",
