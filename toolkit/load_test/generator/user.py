@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import isgeneratorfunction
 
@@ -22,6 +23,7 @@ from toolkit.load_test.generator.engine.open_loop import JourneyChoice, OpenLoop
 from toolkit.load_test.generator.http.blocking import BlockingConnection
 from toolkit.load_test.generator.http.call_outcome import read_outcome
 from toolkit.load_test.generator.http.request_encoder import RequestEncoder
+from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.install import install, plugin_of
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.results.in_flight import InFlight
@@ -182,11 +184,11 @@ class ApiCalls:
 
     def peek(self, msg_id: str) -> str | None:
         """Read a message's code from the sandbox, or return None if it can't be read. Peeks are not counted."""
-        try:
+        response: HttpResponse | None = None
+        with suppress(TransportError):
             self.connection.connect()
-            return self._context.read_code(self.connection.exchange(self._encode(Peek(msg_id))))
-        except TransportError:
-            return None
+            response = self.connection.exchange(self._encode(Peek(msg_id)))
+        return self._context.read_code(response)
 
     def make(self, call: Call) -> Outcome:
         """Make a call and record its result."""

@@ -47,6 +47,7 @@ class Host:
     broken: list[Exception] = field(default_factory=list)
     due_s: list[float] = field(default_factory=list)
     turns: int = 0
+    lost_peeks: int = 0
     is_closed: bool = False
 
     def admit_send(self) -> None:
@@ -55,8 +56,11 @@ class Host:
     def record(self, results: Sequence[CallResult]) -> None:
         self.calls += results
 
-    def read_code(self, response: HttpResponse) -> str | None:
-        return read_code(response)
+    def read_code(self, response: HttpResponse | None) -> str | None:
+        if response is not None:
+            return read_code(response)
+        self.lost_peeks += 1
+        return None
 
     def on_error(self, error: Exception) -> None:
         self.broken.append(error)
@@ -339,6 +343,19 @@ def test_a_code_is_peeked_at_and_counted_nowhere_and_a_pause_holds_no_connection
     sent = [outcome for _, outcome in kept.calls if outcome.endpoint == "send"]
     assert min(it.started_ns for it in verified) - min(it.started_ns for it in sent) >= 0.2e9
     assert min(it.wait_ns for it in verified) < 0.2e9  # the pause is no wait of the caller's
+
+
+def test_a_peek_without_a_response_is_told_to_the_host() -> None:
+    async def lose_the_peek(request: bytes, writer: asyncio.StreamWriter) -> bool:
+        return not request.startswith(b"GET") and await answer_at_once(request, writer)
+
+    def look() -> Journey:
+        sent = yield Send(MOBILE)
+        assert (yield Peek(sent.msg_id)) is None
+
+    with serving(lose_the_peek) as server:
+        kept = play(server.url, "100ms=100", look)
+    assert (kept.outcomes(), kept.lost_peeks, kept.broken) == ({50000: 10}, 10, [])
 
 
 def test_each_call_has_its_own_trace_though_a_journey_yields_one_step_twice_and_a_peek_has_none() -> None:

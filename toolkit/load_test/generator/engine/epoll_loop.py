@@ -118,8 +118,8 @@ class EngineHost(Protocol):
     def record(self, results: Sequence[CallResult]) -> None:
         """Record the results of calls. Called before other greenlets run."""
 
-    def read_code(self, response: HttpResponse) -> str | None:
-        """Read a message's code from the response to a peek."""
+    def read_code(self, response: HttpResponse | None) -> str | None:
+        """Read a message's code from the response to a peek; from None if there was no response."""
 
     def on_error(self, error: Exception) -> None:
         """Report the exception that ended a journey."""
@@ -392,9 +392,9 @@ class Engine:
         failure.__cause__ = error
         self._resume(active, self._keep_failure(active, failure), _clock_ns(), None)
 
-    def _keep_failure(self, active: ActiveJourney, failure: CallError) -> Outcome | None:
+    def _keep_failure(self, active: ActiveJourney, failure: CallError) -> Outcome | str | None:
         if isinstance(active.step, Peek):
-            return None
+            return self._host.read_code(None)
         endpoint, began_ns = _endpoint(active.step), active.began_ns
         times_ns = began_ns + self._utc_ns, _clock_ns() - began_ns
         outcome = Outcome(endpoint, *times_ns, error=failure, wait_ns=began_ns - active.due_ns, trace=active.trace)
@@ -497,8 +497,9 @@ class Engine:
         cut_off = TransportError("the run ended first")
         cut_off.__cause__ = KeyboardInterrupt()
         for connection in self._connections.values():
-            if connection.journey is not None and connection.is_open:
-                self._keep_failure(connection.journey, cut_off)
+            active = connection.journey
+            if active is not None and connection.is_open and not isinstance(active.step, Peek):
+                self._keep_failure(active, cut_off)
             connection.close()
         self._hand_over()
         self._count_arrivals(_clock_ns())

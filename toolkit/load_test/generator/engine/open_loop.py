@@ -80,8 +80,8 @@ class UserHost:
         """Pass the results of calls to the sink."""
         self._context.results.record(results, self._user)
 
-    def read_code(self, response: HttpResponse) -> str | None:
-        """Read a message's code from the response to a peek."""
+    def read_code(self, response: HttpResponse | None) -> str | None:
+        """Read a message's code from the response to a peek; from None if there was no response."""
         return self._context.read_code(response)
 
     def admit_send(self) -> None:

@@ -46,6 +46,7 @@ from toolkit.settings import Target, load_price, load_target
 
 _DRIFT_RATIO = 1e-4  # of another machine's clock; a free-running quartz is within half of it
 _NO_SANDBOX = "the target is no sandbox, so no code can be read: each journey sends, then verifies one wrong code"
+_NO_CODE = "the sandbox did not tell the code of at least one message, whose journey ended after its send"
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -178,12 +179,18 @@ class LoadContext:
         seed = Random(f"{self.options.seed}/{number}").getrandbits(32)
         return next(parse_pool(self.options.mobiles)(seed, 0, 1))
 
-    def read_code(self, response: HttpResponse) -> str | None:
-        """Read a message's code from the response to a peek. A 404 shows that the target is no sandbox."""
-        if response.http_status == 404:
+    def read_code(self, response: HttpResponse | None) -> str | None:
+        """Read a message's code from the response to a peek; from None if there was no response.
+
+        A 404 shows that the target is no sandbox.
+        """
+        code = read_code(response) if response is not None else None
+        if response is not None and response.http_status == 404:
             self.is_sandbox = False
             self.warn(_NO_SANDBOX)
-        return read_code(response)
+        elif code is None:
+            self.warn(_NO_CODE)
+        return code
 
     def warn(self, note: str) -> None:
         """Log a note, once, and write it to the run's folder."""
