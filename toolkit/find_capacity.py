@@ -2,8 +2,8 @@
 
 Each trial is a load test of its own, in a folder ``trial-NN`` of the search's folder, with its records and run.json. A
 new process for each trial costs one or two seconds. In return no queue and no connection of one trial reaches the
-next one, and the message cap of a trial is what the search has left. capacity.json is written after each trial, so a
-search that is killed leaves all that it has found.
+next one, and a trial may send only the messages that the search has left. capacity.json is written after each trial,
+so a search that is killed leaves all that it has found.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ class CapacitySearch:
         if cap is not None and spent + needed > cap:
             option = "--max-cost" if self.options.max_messages is None else "--max-messages"
             return (
-                f"The next trial needs {needed:,} messages, but only {cap - spent:,} of the {cap:,} of {option} are"
-                " left."
+                f"The next trial needs {number_format.plural(needed, 'message')},"
+                f" but only {cap - spent:,} of the {cap:,} of {option} are left."
             )
         limit_s = self.options.max_duration_s
         if limit_s is not None and elapsed_s + length_s + _START_S > limit_s:
@@ -276,7 +276,7 @@ def _run_trial(
     trials: Sequence[Trial],
     play: Play,
 ) -> tuple[Trial, ExitCode | None]:
-    """Run a trial, write its run.json, and return it; with an exit code if the search must stop because of it."""
+    """Run a trial, write its run.json, and return it, with an exit code if the search must stop after it."""
     from toolkit.analysis import read
     from toolkit.report.run_result import RunResult, save
     from toolkit.runs.check_results import read_check_results
@@ -294,7 +294,7 @@ def _run_trial(
 def read_trial(
     search: CapacitySearch, step: NextTrial, result: RunResult, ended: Ended, trials: Sequence[Trial]
 ) -> tuple[Trial, ExitCode | None]:
-    """Return the trial that a finished load test was; with an exit code if the search must stop because of it.
+    """Read a trial from a finished load test; return it with an exit code if the search must stop after it.
 
     Args:
         search: The search.

@@ -286,7 +286,7 @@ def current_rate(counts: ArrivalCounts | None, meter: ArrivalRateMeter) -> Arriv
 def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price | None, width: int = 80) -> str:
     """Return a line with the rates, calls, p99, failures, calls in flight, messages, cost and successes so far.
 
-    A rate or a p99 that no call shows yet is left out, and so is what does not fit ``width``.
+    A rate or a p99 without calls is left out, and so are parts that do not fit ``width``.
     """
     by_code: Counter[int | str] = Counter()
     for (_, outcome), calls in progress.outcomes.items():
@@ -297,14 +297,14 @@ def format_progress(progress: Progress, rate: ArrivalRate | None, price: Price |
     seems_to_hang = progress.oldest_s >= _HANGING_S
     parts = [
         f"{rate.achieved_per_s:,.0f} of {rate.intended_per_s:,.0f} journeys/s" if rate else "",
-        f"{progress.calls:,} calls",
+        number_format.plural(progress.calls, "call"),
         "" if progress.calls_per_s is None else f"{progress.calls_per_s:,.0f}/s",
         "" if progress.p99_ms is None else f"p99 {number_format.milliseconds(progress.p99_ms)} ms",
         in_flight if seems_to_hang else "",
         *shares.values(),
         "" if seems_to_hang else in_flight,
         f"waiting {progress.waiting:,}" if progress.waiting else "",
-        f"{progress.messages:,} messages",
+        number_format.plural(progress.messages, "message"),
         number_format.money(progress.messages * price.per_send, price.currency) if price else "",
         success,
     ]

@@ -213,7 +213,7 @@ def _show(findings: Findings, cost: str) -> None:
         print(f"- {text}")
     spent = f"{number_format.plural(findings.messages, 'message')}{f' ({cost})' if cost else ''}"
     unknown = f", {findings.unknown:,} of them without a usable response" if findings.unknown else ""
-    print(f"\nCost: {spent}{unknown}. {findings.refused:,} sends were refused, which cost nothing.")
+    print(f"\nCost: {spent}{unknown}. Refused sends, which cost nothing: {findings.refused:,}.")
     if findings.retry_after:
         print(f"{findings.retry_after}.")
     print(

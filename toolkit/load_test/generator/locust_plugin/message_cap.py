@@ -29,6 +29,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.load_test.generator.http.call_outcome import classify
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
 from toolkit.load_test.generator.steps import Outcome
+from toolkit.number_format import plural
 from toolkit.records.call_record import may_cost
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.run_folder import Cause
@@ -76,7 +77,7 @@ class MessageBudget:
             alive = {worker for worker in alive if worker in runner.clients and worker not in lost}
         if alive <= self._spent:
             self._environment.process_exit_code = ExitCode.BUDGET
-            self._shutdown.end_early(Cause.BUDGET, f"{self.messages:,} messages, all it might send")
+            self._shutdown.end_early(Cause.BUDGET, f"{plural(self.messages, 'message')}, all it might send")
 
 
 class MessageQuota:
