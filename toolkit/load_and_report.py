@@ -216,7 +216,7 @@ def read_options(scenario: str, given: Mapping[str, Any]) -> LoadOptions:
         given: Values by the name of the option's field; None is absent. Texts are parsed.
 
     Raises:
-        InputError: An option is invalid, or a duration was given beside the scenario's stages.
+        InputError: An option is invalid, or a duration was given for a scenario that has stages.
     """
     known = {name: value for name, value in given.items() if value is not None}
     if known.get("find_capacity"):

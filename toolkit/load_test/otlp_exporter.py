@@ -1,4 +1,4 @@
-"""Export the spans and metrics of a load test over OTLP, as a program beside the process that makes the calls.
+"""Export the spans and metrics of a load test over OTLP, in a process of its own.
 
 Problem
 -------
@@ -10,12 +10,12 @@ Method
 ------
 ``results.telemetry`` starts this program and writes messages to its stdin, which never blocks: a message that the pipe
 has no room for is dropped and counted. This program never stops reading either. Each signal has a bounded queue and a
-thread, which exports what is queued:
+thread, which exports the queued items:
 
     load generator --pipe--> read --+--> queue of spans --> thread --> POST /v1/traces
                                     +--> queue of metrics -> thread --> POST /v1/metrics
 
-Messages are msgpack arrays, of which the first is ``["resource", attributes, close_s]``. OTEL_RESOURCE_ATTRIBUTES and
+Messages are msgpack arrays. The first one is ``["resource", attributes, close_s]``. OTEL_RESOURCE_ATTRIBUTES and
 OTEL_SERVICE_NAME have priority over these attributes.
 
     ["spans", [[trace id, span id, endpoint, url, started_ns, latency_ns, ...], ...]]       see ``Span``
@@ -167,11 +167,11 @@ def to_metrics(started_ns: int, time_ns: int, families: Iterable[Sequence[Any]],
 
 
 class ExportQueue(threading.Thread, Generic[T]):
-    """Exports items from a thread of its own. What is not exported when it is closed is lost.
+    """Exports items in a thread of its own.
 
     Args:
         export: exports some items and returns whether it succeeded; it may block.
-        max_queued: items beyond that are dropped.
+        max_queued: the most items that wait; further ones are dropped.
         max_batch: the most items of one export.
         delay_s: the time that a batch waits for more items.
 
@@ -198,7 +198,7 @@ class ExportQueue(threading.Thread, Generic[T]):
             self._changed.notify()
 
     def close(self) -> None:
-        """Begin to export the rest; ``join`` waits for it."""
+        """End the thread once the queued items are exported; ``join`` waits for that."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
@@ -230,7 +230,7 @@ class ProblemHandler(logging.Handler):
         self.told_s: float | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell the system's words for an error of the network, or else the text of a record without secrets."""
+        """Report the first record: the system's text for a network error, else the record's text without secrets."""
         if self.told_s is None:
             self.told_s = time.monotonic()
             text = record.getMessage()

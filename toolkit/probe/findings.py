@@ -1,4 +1,4 @@
-"""State the rules that a probe found, how certain each is, what it could not reach, and what it cost."""
+"""Conclude a probe: the rules with their confidence, the open questions, and the cost."""
 
 from __future__ import annotations
 

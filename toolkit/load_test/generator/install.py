@@ -130,7 +130,7 @@ class Results:
 
     Attributes:
         bottlenecks: how each worker held the test back by its last report, "" if it didn't; empty but on a master.
-        unfinished: the workers of which a later report is due, or was lost with them.
+        unfinished: the workers whose last report has not arrived; that of a lost worker never does.
     """
 
     def __init__(self, environment: Environment, shutdown: Shutdown) -> None:
@@ -420,7 +420,7 @@ class Plugin:
             self._telemetry.export_metrics(state, self.options.sms_began_s)
 
     def _close_telemetry(self) -> None:
-        """Export the last spans and metrics, and note what was lost."""
+        """Export the last spans and metrics, and note losses."""
         if self._telemetry is None:
             return
         if self._metrics_greenlet is not None:

@@ -49,8 +49,8 @@ def find_stages(name: str) -> str | None:
 def check_options(name: str, options: LoadOptions) -> None:
     """Raise InputError if a scenario is unknown, or if it makes no use of an option that was given.
 
-    The locustfile is read, not executed. If it imports modules beside locust's and the toolkit's, the load test itself
-    finds out whether they use the option.
+    The locustfile is read, not executed. If it imports modules other than locust's and the toolkit's, they may use
+    the option: then the load test checks that when it starts.
     """
     tree = _parse(name)
     nodes = list(ast.walk(tree))

@@ -35,10 +35,10 @@ Constants
 SURE            standard errors of a border. Less needs fewer trials, and is wrong more often.
 _LEAST_REPEATS  long trials at a border. Fewer can't show that the results vary from trial to trial.
 _MOST_REPEATS   long trials at one load. More would seldom make an uncertain border certain.
-_AROUND         the estimate uses trials at loads up to this factor away, _ENOUGH of them being long, those alone
-_WIDENINGS      factors by which the interval may become wider than wanted
-_TOLERANCE      of the width, within which a border may be placed beside its ideal load, to use a load that was tried
-_DOUBTS         trials after which a doubt is believed; _MOST_DOUBTS below a load at which the service was judged
+_AROUND         the estimate uses trials at loads up to this factor away; only the long ones, if there are _ENOUGH.
+_WIDENINGS      factors by which the interval may become wider than wanted.
+_TOLERANCE      of the width: a border may be this far from its ideal load, at a load that was tried already.
+_DOUBTS         trials after which a doubt is believed; _MOST_DOUBTS below a load at which the service was judged.
 _NEAR           a bound by a doubt must be above the missed load by this factor: near its own limit, a generator adds to
                 the service's times before it is found out. _PROVEN: so must a load at which the service was judged.
                 If the generator was in doubt once at the interval or above, that load must be above it by _NEAR too.
@@ -115,7 +115,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """What is searched and how.
+    """The plan of a search.
 
     Args:
         start: First load, in journeys per second or users.
@@ -153,7 +153,7 @@ class Verdict:
         is_long: Whether they are long ones.
         margin: Distance from the limit that is nearest, in standard errors; negative if it is missed.
         binding: Index of that limit.
-        share: Bad calls of that limit as a multiple of those that it allows.
+        share: Number of bad calls under that limit, divided by the number that it allows.
         certainty: The margin, or that of the estimated capacity if it is more certain of the same side.
     """
 
@@ -249,7 +249,7 @@ def judge_all(trials: Sequence[Trial]) -> list[Verdict]:
 def estimate(trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> Crossing | None:
     """Estimate the capacity from the trials near it: the lowest load at which one of the limits is reached.
 
-    None before there are trials on both sides of it.
+    The result is None until there are trials on both sides of the capacity.
     """
     return _lowest(_crossings(trials, verdicts))
 
@@ -280,7 +280,7 @@ def _with_estimate(verdict: Verdict, crossing: Crossing) -> Verdict:
 
 
 def find_interval(verdicts: Sequence[Verdict]) -> Interval | None:
-    """Return the narrowest interval whose borders are confirmed; None if there is none."""
+    """Return the narrowest interval with two confirmed borders; None without one."""
     sure = [it for it in verdicts if it.is_sure]
     missed = next((it for it in sure if it.margin < 0), None)
     if missed is None:
@@ -411,7 +411,7 @@ def _find_border(plan: SearchPlan, tested: Iterable[float], wanted: float, width
 
 
 def _bound(trials: Sequence[Trial]) -> Trial | None:
-    """Return the trial at the lowest load at which the service could not be judged; None if there is none.
+    """Return the trial at the lowest load at which the service could not be judged; None without one.
 
     A generator may have been disturbed by another program, so its doubt must be repeated, more often if it has kept up
     with a higher load.
@@ -430,7 +430,7 @@ def _bound(trials: Sequence[Trial]) -> Trial | None:
 
 
 def conclude(plan: SearchPlan, trials: Sequence[Trial], why: str = "") -> Conclusion:
-    """Return what a search that ends now has settled.
+    """Return the conclusion of a search that ends now.
 
     Args:
         plan: The plan of the search.

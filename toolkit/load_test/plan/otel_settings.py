@@ -1,7 +1,7 @@
-"""Read OpenTelemetry's own environment variables, which say what a load test exports.
+"""Read the export settings of a load test from OpenTelemetry's own environment variables.
 
-Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/. The exporter reads those that
-are not here, such as OTEL_EXPORTER_OTLP_ENDPOINT, itself.
+Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/. The exporter reads the
+others itself, such as OTEL_EXPORTER_OTLP_ENDPOINT.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class OtelSettings:
-    """What a load test exports.
+    """The export settings of a load test.
 
     Attributes:
         sample_ratio: the share of the calls that are traced, 0 to 1.

@@ -27,7 +27,7 @@ which it estimates from all trials near the limit (see ``limit_crossing``).
 
 Constants
 ---------
-_BATCHES    of a trial: fewer, longer ones are less dependent, more of them estimate the standard error better.
+_BATCHES    of a trial: longer batches depend less on each other, more batches estimate the standard error better.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class TrialCalls:
         caller_ms: The same with the wait before it.
         failed: Whether the call failed, see ``call_record.is_failed``.
         duration_s: Length of the trial, without its warm-up.
-        due, dropped: Arrivals of the whole trial with its warm-up, and those of them that were never started; 0 in a
-            closed loop.
+        due, dropped: Arrivals that were due in the whole trial with its warm-up, and arrivals that were never started;
+            0 in a closed loop.
     """
 
     due_s: NDArray[np.float64]

@@ -93,11 +93,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """What the sends show of one rule.
+    """The evidence about one rule.
 
     Attributes:
         last_refused_ms: the highest age at which this rule alone refused a send, in the service's ms; None if it never
-            did, so that nothing is known about it.
+            did, so that the rule is not tested.
         first_accepted_ms: the lowest age at which a send was accepted, in the service's ms; None: never.
         over_admissions: sends that were accepted and had to be refused by this rule.
     """

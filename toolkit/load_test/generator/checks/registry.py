@@ -39,7 +39,7 @@ Figures: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PartResult:
-    """The verdict on a part of a check, such as one of several rules. ``reason`` says in words what happened."""
+    """The verdict on a part of a check, such as one of several rules, with its reason as a sentence."""
 
     name: str
     status: Status
@@ -48,7 +48,7 @@ class PartResult:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A figure that must be 0, and the words that tell how many of which things were what.
+    """A figure that must be 0, with the noun and the verb phrase of the sentence that describes it.
 
     >>> Broken("verified_never", "message", "never verified").describe(2)
     '2 messages were never verified'

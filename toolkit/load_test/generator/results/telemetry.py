@@ -1,4 +1,4 @@
-"""Hand spans and metrics to the exporter, a process beside the load generator: ``load_test.otlp_exporter``."""
+"""Write spans and metrics to the exporter, ``load_test.otlp_exporter``, which runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Telemetry:
         self._offer(["metrics", int(began_s * 1e9), time.time_ns(), to_rows(state)])
 
     def close(self) -> str:
-        """Export the rest for a few seconds at most. Return a note on what was lost, or "" if nothing was."""
+        """Export the rest for a few seconds at most. Return a note on losses, "" without any."""
         with gevent.Timeout(self._close_s + _GRACE_S, False):
             while self._unsent and self._process.poll() is None:
                 wait_write(self._write_fd)
