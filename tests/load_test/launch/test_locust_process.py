@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from toolkit.api.wire import ServerResponse
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.launch.scenarios import find_scenario, scenarios
+from toolkit.load_test.plan.http_options import HttpOptions
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs.run_folder import Cause
 from toolkit.settings import Target
@@ -209,3 +213,21 @@ def test_a_locustfile_without_credentials_says_what_is_missing(tmp_path: Path) -
     assert done.returncode == 1
     assert "SMSCODE_APP_KEY" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_ends_the_wait_for_a_target_that_hangs_after_the_run() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def interrupt() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(1)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                is_done.wait(240)
+
+        is_done, thread = threading.Event(), threading.Thread(target=interrupt)
+        thread.start()
+        target = Target(f"http://127.0.0.1:{listener.getsockname()[1]}", "key", "secret", 1)
+        reason = locust_process.ask_at_end(target, HttpOptions(timeout_s=240))
+        is_done.set()
+        thread.join()
+    assert reason == "interrupted while waiting for its answer"

@@ -94,7 +94,8 @@ def check_target(target: Target, http: HttpOptions = DEFAULT_HTTP) -> None:
 def ask_at_end(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
     """Call the target once more after a run; return "answered", or the reason why it could not be reached.
 
-    An answer of the API counts, whatever it is. A connection that breaks is tried again; a timeout is not.
+    An answer of the API counts, whatever it is. A connection that breaks is tried again; a timeout is not. An interrupt
+    ends the wait, so that the report of the run is written all the same.
     """
     from toolkit.api.errors import CallError, ReturnCodeError
 
@@ -108,6 +109,8 @@ def ask_at_end(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
             problem = str(error)
             if isinstance(error.__cause__, TimeoutError):
                 break
+        except KeyboardInterrupt:
+            return "interrupted while waiting for its answer"
         else:
             return ANSWERED
     return problem
