@@ -300,3 +300,18 @@ def test_an_interrupted_search_tells_what_it_has_settled(sandbox: Running, tmp_p
     assert (found["exit_code"], found["ended"]) == (ExitCode.TERMINATED, "terminated")
     assert "interrupted by SIGTERM" in found["unsettled"]
     assert len(found["trials"]) == 1
+
+
+def test_a_search_that_is_stopped_begins_no_trial(sandbox: Running, tmp_path: Path) -> None:
+    target = Target(sandbox.url, sandbox.app_key, sandbox.master_secret, sandbox.temp_id)
+    found = find_capacity(search(), target, tmp_path / "x", find_stop=lambda: "SIGTERM")
+    assert (found["exit_code"], found["ended"], found["trials"]) == (ExitCode.TERMINATED, "terminated", [])
+    assert "The search was stopped by SIGTERM." in found["unsettled"]
+    assert "stopped by SIGTERM" in (tmp_path / "x/report.html").read_text()
+    assert smscode("report", str(tmp_path / "x")).returncode == ExitCode.TERMINATED
+
+
+def _play(load_test: LoadTest, target: Target, folder: Path) -> Ended:
+    with load_test.prepare(folder) as run:
+        load_test.begin(run, target)
+        return run.wait()

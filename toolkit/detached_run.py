@@ -1,17 +1,17 @@
-"""Run a load test in a process of its own, which outlives the page or the notebook that started it.
+"""Run a load test, a search for the capacity or a probe in a process that outlives the page that started it.
 
-    page, notebook                    this process                        locust
+    page, notebook                    this process                        locust, or the prober
     start(order)     -- stdin -->     hold(folder)
                                       start a sandbox, check the target
-                                      LoadTest.begin            ------>   load the target
-    read the folder  <-- files --                               <------   records
+                                      begin                     ------>   load or probe the target
+    read the folder  <-- files --                               <------   records, results, progress
     show_connected   -- files -->     no page for max_away_s:   ------>   stop
     ask_to_stop      -- files -->     stop.txt exists:          ------>   stop
                                       write the report
 
 ``toolkit.runs.live_run`` describes the files. Nothing ends with the process that called ``start``: a kernel that is
 restarted or killed, or a page that is loaded again, finds the run in its folder. If this process is killed, the load
-generator and the sandbox end with it, and run.json says that the run is incomplete.
+generator and the sandbox end with it, and the folder says that the run is incomplete.
 """
 
 from __future__ import annotations
@@ -22,17 +22,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from toolkit import number_format
 from toolkit.api.errors import RunError, ToolkitError
+from toolkit.find_capacity import CapacitySearch, find_capacity
 from toolkit.load_and_report import LoadTest, conclude
 from toolkit.load_test.launch.child_process import last_lines
+from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.load_test.launch.sandbox_process import sandbox
-from toolkit.runs.live_run import Attendance, hold, is_asked_to_stop
+from toolkit.probe import probe_run
+from toolkit.probe.probe_run import Probe
+from toolkit.runs.live_run import Attendance, hold, is_asked_to_stop, show_progress
 from toolkit.settings import Target
 
 MAX_AWAY_S, MAX_AWAY_PAID_S = 600.0, 120.0
@@ -42,20 +47,22 @@ _EVERY_S = 0.5
 _SHOWN_LINES = 5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+Work: TypeAlias = LoadTest | CapacitySearch | Probe
+FindStop: TypeAlias = Callable[[], str | None]
+"""Returns why to stop now, "" if a page asked for it; None: go on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A load test to run in a process of its own.
+    """A run to start in a process of its own.
 
     Args:
-        load_test: The load test.
-        folder: A new folder.
-        target: The API to load; None for a sandbox that lives as long as the run.
+        work: A load test, a search for the capacity or a probe.
+        target: The API; None for a sandbox that lives as long as the run.
         max_away_s: The run is stopped if no page and no notebook was connected for this time, in seconds; None: never.
     """
 
-    load_test: LoadTest
-    folder: Path
+    work: Work
     target: Target | None = None
     max_away_s: float | None = MAX_AWAY_S
 
@@ -63,8 +70,7 @@ class Order:
 class DetachedRun:
     """A run in a process of its own, as the process that started it sees it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes], folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         self._process, self._errors = process, errors
 
     def wait(self) -> None:
@@ -82,11 +88,11 @@ class DetachedRun:
         return self._process.poll() is None
 
 
-def start(order: Order) -> DetachedRun:
-    """Start a process for a load test. The secret is passed on its stdin.
+def start(order: Order, folder: Path) -> DetachedRun:
+    """Start a process for a run in a new folder. The secret is passed on its stdin.
 
-    >>> run = start(Order(LoadTest("throughput", LoadOptions(users=5, duration_s=10)), Path("run")))  # doctest: +SKIP
-    >>> run.wait()  # doctest: +SKIP
+    >>> load_test = LoadTest("throughput", LoadOptions(users=5, duration_s=10))  # doctest: +SKIP
+    >>> start(Order(load_test), Path("run")).wait()  # doctest: +SKIP
     """
     errors = tempfile.TemporaryFile()  # noqa: SIM115  # DetachedRun.wait closes it
     process = subprocess.Popen(
@@ -96,46 +102,85 @@ def start(order: Order) -> DetachedRun:
         stderr=errors,
         start_new_session=True,  # a kernel is ended with its process group, a terminal's Ctrl-C goes to its session
     )
-    run = DetachedRun(process, errors, order.folder)
+    run = DetachedRun(process, errors)
     assert process.stdin
     try:
         with process.stdin:
-            pickle.dump(order, process.stdin)
+            pickle.dump((order, folder), process.stdin)
     except BrokenPipeError:  # it has ended already
         run.wait()
         raise
     return run
 
 
-def run(order: Order, signals: list[str]) -> None:
-    """Run a load test until it ends or is to be stopped, and write its report.
+def run(order: Order, folder: Path, signals: list[str]) -> None:
+    """Run until the end, or until the run is to be stopped, and write its report.
 
     Args:
-        order: The load test.
+        order: The run.
+        folder: Its folder.
         signals: Names of the signals that this process has received. The signal handler appends to it.
     """
+    work = order.work
+    with hold(folder, work.live_run(order.target, order.max_away_s)), ExitStack() as stack:
+        # It imports locust while the sandbox starts.
+        child = stack.enter_context(work.prepare(folder)) if isinstance(work, LoadTest) else None
+        if order.target:
+            work.check(order.target)
+        target = order.target or stack.enter_context(sandbox(*work.sandbox_arguments()))
+        if signals or is_asked_to_stop(folder):
+            raise RunError("the run was stopped before its first call")
+        attendance = Attendance(folder, time.monotonic())
+
+        def find_stop() -> str | None:
+            away_s = attendance.away_s(time.monotonic())
+            if signals:
+                return signals[0]
+            if is_asked_to_stop(folder):
+                return ""
+            is_abandoned = order.max_away_s is not None and away_s >= order.max_away_s
+            return away_text(order.max_away_s or 0.0) if is_abandoned else None
+
+        match work:
+            case LoadTest():
+                assert child
+                _load(work, child, target, find_stop)
+            case CapacitySearch():
+                _search(work, target, folder, find_stop)
+            case Probe():
+                _probe(work, target, folder, find_stop)
+
+
+def _load(load_test: LoadTest, child: LoadRun, target: Target, find_stop: FindStop) -> None:
+    ended = _play(load_test, child, target, find_stop)
+    conclude(child.folder, load_test.final_settings(target, ended))
+
+
+def _search(search: CapacitySearch, target: Target, folder: Path, find_stop: FindStop) -> None:
+    def play(load_test: LoadTest, target: Target, trial: Path) -> Ended:
+        with load_test.prepare(trial) as child:
+            return _play(load_test, child, target, find_stop)
+
+    find_capacity(search, target, folder, play, find_stop=find_stop)
+
+
+def _play(load_test: LoadTest, child: LoadRun, target: Target, find_stop: FindStop) -> Ended:
+    """Load a target until the end, or until the run is to be stopped."""
     from toolkit.report.preload_imports import Preload
 
-    load_test, folder = order.load_test, order.folder
-    with hold(folder, load_test.live_run(order.target, order.max_away_s)):
-        with ExitStack() as stack:
-            child = stack.enter_context(load_test.prepare(folder))  # imports locust while the sandbox starts
-            if order.target:
-                load_test.check(order.target)
-            target = order.target or stack.enter_context(sandbox(*load_test.options.sandbox_arguments()))
-            if signals or is_asked_to_stop(folder):
-                raise RunError("the run was stopped before its first call")
-            load_test.begin(child, target)
-            stack.enter_context(Preload())
-            attendance = Attendance(folder, time.monotonic())
-            while not child.ends_within(_EVERY_S):
-                away_s = attendance.away_s(time.monotonic())
-                if signals:
-                    child.stop(signals[0])
-                elif order.max_away_s is not None and away_s >= order.max_away_s:
-                    child.stop(away_text(order.max_away_s))
-            settings = load_test.final_settings(target, child.wait())
-        conclude(folder, settings)
+    load_test.begin(child, target)
+    with Preload():
+        while not child.ends_within(_EVERY_S):
+            if (reason := find_stop()) is not None:
+                child.stop(reason)
+        return child.wait()
+
+
+def _probe(probe: Probe, target: Target, folder: Path, find_stop: FindStop) -> None:
+    settings = probe.settings(target)
+    probe_run.write_begin(folder, settings)
+    result = probe_run.play(probe, target, probe.check(target), lambda it: show_progress(folder, str(it)), find_stop)
+    probe_run.write_result(folder, settings, result)
 
 
 def away_text(max_away_s: float) -> str:
@@ -149,17 +194,17 @@ def away_text(max_away_s: float) -> str:
 
 
 def main() -> None:
-    """Run the load test that is read from stdin."""
+    """Run the order that is read from stdin."""
     signals: list[str] = []
     for number in _SIGNALS:
         signal.signal(number, lambda received, _: signals.append(signal.Signals(received).name))
-    order: Order = pickle.load(sys.stdin.buffer)
+    order, folder = pickle.load(sys.stdin.buffer)
     try:
-        run(order, signals)
+        run(order, folder, signals)
     except ToolkitError as problem:
         raise SystemExit(str(problem)) from None
     except OSError as problem:  # e.g. a full disk
-        raise SystemExit(f"the run {order.folder} is incomplete: {problem}") from None
+        raise SystemExit(f"the run {folder} is incomplete: {problem}") from None
 
 
 if __name__ == "__main__":

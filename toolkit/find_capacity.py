@@ -35,6 +35,7 @@ from toolkit.load_test.plan.capacity_search import (
     Trial,
     conclude,
     decide,
+    format_load,
 )
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.load_test.plan.trial_evidence import TrialCalls, measure
@@ -42,6 +43,7 @@ from toolkit.masking import mask
 from toolkit.records.call_record import is_failed, parse_expected
 from toolkit.runs import run_folder
 from toolkit.runs.exit_codes import ExitCode
+from toolkit.runs.live_run import LiveRun, RunKind, show_progress
 from toolkit.runs.run_folder import ANSWERED, Cause
 from toolkit.runs.thresholds import Threshold, add_default, parse_threshold
 from toolkit.settings import Price, Target
@@ -117,6 +119,20 @@ class CapacitySearch:
         """The load test of the first trial. It has the permissions and the cap of the whole search."""
         return self.load_test(NextTrial(self.plan.start, False, ""), 1, self.options.message_cap(self.price))
 
+    def check(self, target: Target) -> None:
+        """Check the target as ``LoadTest.check`` does."""
+        self.first_trial.check(target)
+
+    def sandbox_arguments(self) -> Sequence[str]:
+        """Return the options of a sandbox that is started for the search."""
+        return self.options.sandbox_arguments()
+
+    def live_run(self, target: Target | None, max_away_s: float | None = None) -> LiveRun:
+        """Return what other processes are told while this process runs the search; as ``LoadTest.live_run``."""
+        load = f"from {format_load(self.plan, self.plan.start)}"
+        updates = {"kind": RunKind.SEARCH, "load": load, "run_time_s": self.options.max_duration_s}
+        return self.first_trial.live_run(target, max_away_s).model_copy(update=updates)
+
     def load_test(self, trial: NextTrial, number: int, max_messages: int | None) -> LoadTest:
         """Return the load test of a trial, which may send what the budget has left.
 
@@ -188,6 +204,7 @@ def find_capacity(
     play: Play = play_trial,
     on_trial: Callable[[dict[str, Any]], object] = lambda _: None,
     on_next: Callable[[NextTrial], object] = lambda _: None,
+    find_stop: Callable[[], str | None] = lambda: None,
 ) -> dict[str, Any]:
     """Run a search to its end and write capacity.json and report.html.
 
@@ -198,6 +215,8 @@ def find_capacity(
         play: Runs one trial.
         on_trial: Called after each trial with the content of capacity.json so far.
         on_next: Called before each trial.
+        find_stop: Called before each trial; returns by whom or why the search is to be stopped, "" if that is not
+            known; None: it goes on.
 
     Returns:
         The content of capacity.json; see docs/reference/capacity-json.md.
@@ -225,14 +244,24 @@ def find_capacity(
         write_atomically(folder / run_folder.CAPACITY_NAME, text)
         return content
 
+    def write_so_far() -> dict[str, Any]:
+        return write(conclude(search.plan, trials, "The search has not ended."), Cause.INCOMPLETE.value)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_so_far()
     while True:
         step = decide(search.plan, trials)
         if isinstance(step, Conclusion):
+            break
+        if (reason := find_stop()) is not None:
+            text = f"The search was stopped{f' by {reason}' if reason else ''}."
+            step, stop = conclude(search.plan, trials, text), _stop_code(reason)
             break
         if problem := search.over_budget(step, trials, time.monotonic() - began_s):
             step, stop = conclude(search.plan, trials, problem), ExitCode.BUDGET
             break
         on_next(step)
+        show_progress(folder, f"Trial at {format_load(search.plan, step.load)} ({step.why})")
         cap = search.options.message_cap(search.price)
         left = None if cap is None else cap - sum(it.messages for it in trials)
         load_test = search.load_test(step, len(trials) + 1, left)
@@ -249,7 +278,7 @@ def find_capacity(
             break
         trials.append(trial)
         stop = code or stop
-        on_trial(write(conclude(search.plan, trials, "The search has not ended."), Cause.INCOMPLETE.value))
+        on_trial(write_so_far())
     content = write(step, Cause.FINISHED.value if stop is None else stop.name.lower())
     write_capacity_page(content, folder)
     return content
@@ -379,8 +408,7 @@ def _stopped(result: RunResult, ended: Ended) -> tuple[str, ExitCode | None]:
     at_end = result.settings.get("target_at_end")
     match ended.cause:
         case Cause.INTERRUPTED:
-            code = ExitCode.TERMINATED if ended.reason == "SIGTERM" else ExitCode.INTERRUPTED
-            return f"interrupted{f' by {ended.reason}' if ended.reason else ''}", code
+            return f"interrupted{f' by {ended.reason}' if ended.reason else ''}", _stop_code(ended.reason)
         case Cause.REFUSED:
             return f"the API refuses every further call: {ended.reason}", ExitCode.REFUSED
         case Cause.BUDGET:
@@ -390,6 +418,10 @@ def _stopped(result: RunResult, ended: Ended) -> tuple[str, ExitCode | None]:
     if at_end != ANSWERED:
         return f"the target could not be reached after it: {at_end}", ExitCode.FAILED
     return "", None
+
+
+def _stop_code(reason: str) -> ExitCode:
+    return ExitCode.TERMINATED if reason == "SIGTERM" else ExitCode.INTERRUPTED
 
 
 def _judge(search: CapacitySearch, trial: Trial, result: RunResult, ended: Ended, trials: Sequence[Trial]) -> Trial:

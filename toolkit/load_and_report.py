@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -87,6 +87,10 @@ class LoadTest:
         options = self.options
         is_capped = self.cap() is not None
         check_allowed(target.base_url, options.allow_target, options.i_pay_for_this, is_capped, find_doubt)
+
+    def sandbox_arguments(self) -> Sequence[str]:
+        """Return the options of a sandbox that is started for the load test."""
+        return self.options.sandbox_arguments()
 
     def prepare(self, folder: Path) -> LoadRun:
         """Start its process, which waits for ``LoadRun.begin``; use the result in a ``with`` statement."""

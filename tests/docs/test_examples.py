@@ -121,7 +121,7 @@ def test_the_runs_of_the_notebook_guide_are_listed_and_stopped(tmp_path: Path, m
         with contextlib.redirect_stdout(shown):
             exec(compile(block, "notebooks.md", "exec"), {})
         assert is_asked_to_stop(folder)
-    assert shown.getvalue() == f"{folder} soak 50 journeys/s\n"
+    assert shown.getvalue() == f"{folder} load test soak 50 journeys/s\n"
 
 
 def test_the_form_of_the_notebook_guide_is_shown() -> None:

@@ -22,11 +22,11 @@ from toolkit.forms.parts.call_filter import CallFilter, as_calls
 from toolkit.forms.parts.jupyter_server import JupyterServer
 from toolkit.forms.parts.load_result import runs_html
 from toolkit.forms.parts.report_questions import QUESTIONS
-from toolkit.forms.parts.runs_folder import RunEntry
+from toolkit.forms.parts.runs_folder import RunEntry, RunsFolder
 from toolkit.records.call_record import CallRecord, Failure, RecordBuilder
 from toolkit.records.parquet import write_parquet
 from toolkit.report.sections.changes import PERIOD
-from toolkit.runs.live_run import LiveRun, hold
+from toolkit.runs.live_run import LiveRun, RunKind, hold
 from toolkit.runs.run_folder import write_settings
 
 START_S = 1_800_000_000
@@ -322,6 +322,17 @@ def test_a_run_that_begins_ends_or_is_killed_is_listed_by_itself(tmp_path: Path)
     assert labels.get(timeout=240) == ["20270115T080000Z   throughput, incomplete"]
     (folder / "run.json").write_text(json.dumps({"calls": 1234, "settings": {"scenario": "throughput"}}))
     assert labels.get(timeout=240) == ["20270115T080000Z   throughput, 1,234 calls"]
+
+
+def test_searches_and_probes_are_known_but_have_no_calls_to_open(tmp_path: Path) -> None:
+    for name, file in (("search", "capacity.json"), ("probe", "probe.json"), ("load", "calls.parquet")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    with hold(tmp_path / "probe", LiveRun.of_this_process(kind=RunKind.PROBE, scenario="probe")):
+        found = {it.folder.name: (it.kind, bool(it.live)) for it in RunsFolder(tmp_path).entries()}
+        assert [it.name for _, it in RunPicker(tmp_path).runs.options] == ["load"]
+    kinds = RunKind.SEARCH, RunKind.PROBE, RunKind.LOAD_TEST
+    assert found == dict(zip(("search", "probe", "load"), zip(kinds, (False, True, False), strict=True), strict=True))
 
 
 def test_a_problem_is_shown_until_the_runs_have_changed(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.forms import press, type_into
+from support.forms import press, type_into, wait_until
+from support.processes import of_run
 from support.service import Running
 
 from toolkit.forms import CapacityForm, Sandbox
@@ -35,7 +36,30 @@ def test_a_search_shows_its_trials_and_what_it_could_not_settle(form: CapacityFo
     assert "No figure" in form._result.html
     assert "trial-01" in form._trials.html
     assert form.chart.spec["panels"]
-    assert list((tmp_path / "runs").glob("*/trial-01/calls.parquet"))
+    (trial,) = (tmp_path / "runs").glob("*/trial-01/calls.parquet")
+    other = CapacityForm(out=tmp_path / "runs")
+    wait_until(lambda: trial.parents[1].name in other._history.html)
+    assert "NOT SETTLED" in other._history.html
+    assert "No figure" not in other._result.html
+
+
+def test_a_search_that_another_page_stops_is_shown_as_stopped_on_both(form: CapacityForm, tmp_path: Path) -> None:
+    type_into(form.duration, "10m")
+    type_into(form.messages, "")
+    other = CapacityForm(out=tmp_path / "runs")
+    press(form.start)
+    wait_until(lambda: "Trial at" in other.controls.progress.html)
+    assert other.controls.guard.asks
+    assert other.start.disabled
+    assert "RUNNING" in other._history.html
+    press(other.stop)
+    for page in (form, other):
+        page.wait(240)
+        (found,) = page.results
+        assert (found["ended"], found["is_settled"]) == ("interrupted", False)
+        assert ">Stopped<" in page._result.html
+        assert not page.controls.guard.asks
+    assert not of_run(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +81,7 @@ def test_what_cannot_be_used_is_refused_beside_its_field(form: CapacityForm, fie
     type_into(getattr(form, field), text)
     press(form.start)
     assert [name for name, it in vars(form).items() if getattr(it, "error", "")] == [field]
-    assert not form._work.is_busy
+    assert not form.controls.work.is_busy
 
 
 def test_a_limit_that_a_low_load_misses_is_refused_beside_its_field(form: CapacityForm) -> None:
@@ -76,17 +100,17 @@ def test_a_real_target_is_searched_only_once_that_was_confirmed(
     type_into(form.duration, "1s")
     type_into(form.messages, "5")
     press(form.start)
-    assert not form._work.is_busy
+    assert not form.controls.work.is_busy
     assert not (tmp_path / "runs").exists()
-    assert "5 messages" in form._question.html
-    assert "0.23 CNY" in form._question.html
-    assert (form._confirmation.layout.display, form.start.disabled) == ("", True)
-    press(form.confirm)
+    assert "5 messages" in form.controls.question.html
+    assert "0.23 CNY" in form.controls.question.html
+    assert (form.controls.confirmation.layout.display, form.start.disabled) == ("", True)
+    press(form.controls.confirm)
     form.wait()
     (found,) = form.results
     assert 0 < found["messages"] <= 5
     assert found["settings"]["target"] == configured.url
-    assert form._confirmation.layout.display == "none"
+    assert form.controls.confirmation.layout.display == "none"
 
 
 def test_another_choice_of_the_target_or_cancel_drops_the_search(
@@ -94,11 +118,11 @@ def test_another_choice_of_the_target_or_cancel_drops_the_search(
 ) -> None:
     form = CapacityForm(shared, tmp_path / "runs")
     type_into(form.messages, "5")
-    for drop in (lambda: press(form.cancel), lambda: setattr(form.chooser.choice, "value", SANDBOX)):
+    for drop in (lambda: press(form.controls.cancel), lambda: setattr(form.chooser.choice, "value", SANDBOX)):
         form.chooser.choice.value = CONFIGURED
         press(form.start)
         drop()
-        form.start_pending()
-        assert not form._work.is_busy
-        assert (form._confirmation.layout.display, form.start.disabled) == ("none", False)
+        form.controls.start_pending()
+        assert not form.controls.work.is_busy
+        assert (form.controls.confirmation.layout.display, form.start.disabled) == ("none", False)
     assert not (tmp_path / "runs").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
+from support.forms import wait_until
 from support.processes import of_run, wait_gone
 from traitlets.config import Config
 
@@ -22,75 +22,76 @@ from toolkit.runs.live_run import read_live
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the kernel's own libraries deprecate is not ours
 MOBILE = "13800138006"
-BEGIN = """
-from toolkit.forms import LoadForm
-form = LoadForm(out={out!r})
-form.order.duration.value, form.order.hard.value = "10m", "1"
-form.start.click()
-"""
+BEGIN = {
+    "LoadForm": 'form.order.duration.value, form.order.hard.value = "10m", "1"',
+    "CapacityForm": 'form.duration.value, form.first.value = "10m", "1"',
+    "ProbeForm": 'form.messages.value, form.speed.value = "50", "1"',
+}
 
 STOP = """
 import sys
 import threading
-from toolkit.forms import LoadForm
+from toolkit import forms
 
-form, drawn = LoadForm(out=sys.argv[1]), threading.Event()
-form.chart.observe(lambda change: drawn.set(), "spec")
-drawn.wait(240)
-form.stop_run()
+form, shown = getattr(forms, sys.argv[1])(out=sys.argv[2]), threading.Event()
+form.controls.progress.observe(lambda change: sys.argv[3] in change["new"] and shown.set(), "html")
+shown.wait(240)
+form.controls.stop.click()
 form.wait(240)
-print(form.runs[0].folder, form.runs[0].summary["settings"]["ended"])
 """
 
 
 @contextmanager
-def loading(tmp_path: Path) -> Iterator[tuple[KernelManager, list[psutil.Process]]]:
-    """Load a sandbox from a kernel, and give all processes that this takes but for the kernel's own."""
+def loading(tmp_path: Path, form: str = "LoadForm") -> Iterator[tuple[KernelManager, list[psutil.Process]]]:
+    """Start a run from a form in a kernel, and give all processes that this takes but for the kernel's own."""
     manager = KernelManager(config=Config({"KernelManager": {"transport": "ipc"}}))
     manager.start_kernel(cwd=str(tmp_path))
     client = manager.client()
     client.start_channels()
     try:
         client.wait_for_ready(timeout=240)
-        client.execute_interactive(BEGIN.format(out=str(tmp_path / "runs")), timeout=240)
-        wait_until_loading(tmp_path)
+        show = f"from toolkit.forms import {form}\nform = {form}(out={str(tmp_path / 'runs')!r})"
+        client.execute_interactive(f"{show}\n{BEGIN[form]}\nform.start.click()", timeout=240)
+        wait_until(lambda: list(tmp_path.glob("runs/**/*.msgpack")) or list(tmp_path.glob("runs/*/progress.txt")))
         yield manager, psutil.Process(manager.provisioner.pid).children(recursive=True)  # type: ignore[union-attr]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
 
 
-def wait_until_loading(tmp_path: Path) -> None:
-    until = time.monotonic() + 240
-    while not list(tmp_path.glob("runs/*/*.msgpack")):
-        assert time.monotonic() < until
-        time.sleep(0.1)  # nothing tells when another process has begun
-
-
 def test_interrupting_an_idle_kernel_ends_its_load_test_and_keeps_what_ran(tmp_path: Path) -> None:
     with loading(tmp_path) as (manager, _):
         manager.interrupt_kernel()
         wait_gone(of_run(tmp_path))
-        until = time.monotonic() + 240
-        while not list(tmp_path.glob("runs/*/report.html")):
-            assert time.monotonic() < until
-            time.sleep(0.1)  # the same
+        wait_until(lambda: list(tmp_path.glob("runs/*/report.html")))
         assert manager.is_alive()
     (run,) = tmp_path.glob("runs/*/run.json")
     assert json.loads(run.read_text())["settings"]["ended"] == "interrupted"
 
 
-def test_a_run_goes_on_without_its_kernel_and_is_stopped_from_another_form(tmp_path: Path) -> None:
-    with loading(tmp_path) as (manager, started):
+@pytest.mark.parametrize(
+    ("form", "shown", "result"),
+    [
+        ("LoadForm", "Loading:", "run.json"),
+        ("CapacityForm", "Trial at 1/s", "capacity.json"),
+        ("ProbeForm", "of the target", "probe.json"),
+    ],
+)
+def test_a_run_goes_on_without_its_kernel_and_is_stopped_from_another_form(
+    tmp_path: Path, form: str, shown: str, result: str
+) -> None:
+    with loading(tmp_path, form) as (manager, started):
         (folder,) = (tmp_path / "runs").iterdir()
         live = read_live(folder)
         assert live
         manager.shutdown_kernel(now=True)
         assert psutil.pid_exists(live.pid)
-        stop = [sys.executable, "-c", STOP, str(tmp_path / "runs")]  # as another notebook does
-        assert subprocess.run(stop, capture_output=True, text=True, check=True).stdout == f"{folder} interrupted\n"
+        stop = [sys.executable, "-c", STOP, form, str(tmp_path / "runs"), shown]  # as another notebook does
+        subprocess.run(stop, check=True)
         wait_gone(started)
-    assert (folder / "report.html").exists()
+    assert read_live(folder) is None
+    found = json.loads((folder / result).read_text())
+    assert (found["settings"] if form == "LoadForm" else found)["ended"] == "interrupted"
 
 
 SAVED = """

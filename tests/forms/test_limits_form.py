@@ -62,7 +62,7 @@ def test_what_cannot_be_used_is_refused_beside_its_field(field: str, text: str) 
     type_into(getattr(form, field), text)
     press(form.start)
     assert getattr(form, field).error
-    assert not form._work.is_busy
+    assert not form.controls.work.is_busy
 
 
 def test_a_lane_tells_accepted_from_refused_and_when_a_rule_was_full() -> None:

@@ -54,7 +54,7 @@ def once_it_draws(form: LoadForm, then: Callable[[], object]) -> None:
 
 
 def processes(form: LoadForm) -> list[psutil.Process]:
-    return of_run(form._out)
+    return of_run(form.controls._out)
 
 
 def test_a_run_is_watched_judged_and_kept(form: LoadForm) -> None:
@@ -121,8 +121,8 @@ def test_a_real_target_is_loaded_only_once_that_was_confirmed(
     type_into(form.order.messages, "5")
     begin(form, "5s")
     assert not (tmp_path / "runs").exists()
-    assert "0.23 CNY" in form._question.html
-    press(form.confirm)
+    assert "0.23 CNY" in form.controls.question.html
+    press(form.controls.confirm)
     form.wait()
     (run,) = form.runs
     assert run.summary["spent"] == {"messages": 5, "cost": "0.225", "currency": "CNY"}

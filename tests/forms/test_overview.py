@@ -16,7 +16,7 @@ from toolkit.forms.parts.run_verdict import verdict_of
 from toolkit.forms.parts.runs_folder import RunEntry, RunsFolder
 from toolkit.forms.parts.sandbox_state import read_sandbox_state
 from toolkit.runs.exit_codes import ExitCode
-from toolkit.runs.live_run import LiveRun, hold
+from toolkit.runs.live_run import LiveRun, RunKind, hold
 
 
 def run(exit_code: int = 0, *statuses: str, ended: str = "finished", reason: str = "") -> RunEntry:
@@ -45,13 +45,20 @@ def run(exit_code: int = 0, *statuses: str, ended: str = "finished", reason: str
         (run(0), "NO VERDICT"),
         (run(0, "PASS", ended="incomplete"), "KILLED"),
         (RunEntry(Path("runs/1")), "NO DATA"),
+        (RunEntry(Path("runs/1"), None, {"exit_code": 0}, RunKind.SEARCH), "SETTLED"),
+        (RunEntry(Path("runs/1"), None, {"exit_code": 97}, RunKind.SEARCH), "NOT SETTLED"),
+        (RunEntry(Path("runs/1"), None, {"exit_code": 130}, RunKind.SEARCH), "STOPPED"),
+        (RunEntry(Path("runs/1"), None, {"ended": "incomplete"}, RunKind.PROBE), "KILLED"),
+        (RunEntry(Path("runs/1"), None, {"exit_code": 143}, RunKind.PROBE), "STOPPED"),
+        (RunEntry(Path("runs/1"), None, {"exit_code": 99}, RunKind.PROBE), "FAILED"),
+        (RunEntry(Path("runs/1"), None, {"exit_code": 0}, RunKind.PROBE), "COMPLETE"),
         (RunEntry(Path("runs/1"), summary={"calls": 3}), "FAIL"),
     ],
 )
 def test_only_a_run_that_passed_everything_is_good(entry: RunEntry, word: str) -> None:
     verdict = verdict_of(entry)
     assert verdict.word == word
-    assert (verdict.chip == "sms-safe") == (word == "PASS")
+    assert (verdict.chip == "sms-safe") == (word in ("PASS", "SETTLED", "COMPLETE"))
 
 
 def test_a_verdict_is_shown_with_its_reason() -> None:

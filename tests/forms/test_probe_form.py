@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from support.forms import press, type_into
+from support.forms import press, type_into, wait_until
 from support.service import Running
 
 from toolkit.forms import ProbeForm
 from toolkit.forms.inputs.target_chooser import ANOTHER
+from toolkit.runs.exit_codes import ExitCode
 
 
 def test_a_sandbox_is_probed_and_its_rule_shown() -> None:
@@ -17,20 +19,30 @@ def test_a_sandbox_is_probed_and_its_rule_shown() -> None:
     type_into(form.messages, "3")
     press(form.start)
     form.wait()
-    assert form.findings
-    assert form.findings.messages == 3
-    assert form.findings.rules[0].count == 1
+    (found,) = form.results
+    assert found["messages"] == 3
+    assert found["rules"][0]["count"] == 1
+    assert ">COMPLETE<" in form._result.html
     assert "1 send per mobile" in form._result.html
     assert "Not reached" in form._result.html
+    wait_until(lambda: "COMPLETE" in form._history.html)
+    assert "1 send per mobile" in form._history.html
 
 
-def test_a_stopped_probe_shows_what_it_found() -> None:
-    form = ProbeForm()
+def test_a_probe_that_another_page_stops_shows_what_it_found_on_both() -> None:
+    form, other = ProbeForm(), ProbeForm()
+    type_into(form.messages, "50")
+    type_into(form.speed, "1")
     press(form.start)
-    form.stop_probe()
-    form.close()
-    assert form.findings
-    assert form.findings.stopped == "it was stopped"
+    wait_until(lambda: re.search(r": [1-9]\d* message", other.controls.progress.html))
+    assert other.controls.guard.asks
+    press(other.stop)
+    for page in (form, other):
+        page.wait(240)
+        (found,) = page.results
+        assert (found["stopped"], found["exit_code"]) == ("it was stopped", ExitCode.INTERRUPTED)
+        assert ">STOPPED<" in page._result.html
+        assert found["messages"] >= 1
 
 
 @pytest.mark.parametrize(("field", "text"), [("messages", "0"), ("messages", "x"), ("duration", "12"), ("speed", "0")])
@@ -39,7 +51,7 @@ def test_what_cannot_be_used_is_refused_beside_its_field(field: str, text: str) 
     type_into(getattr(form, field), text)
     press(form.start)
     assert getattr(form, field).error
-    assert not form._work.is_busy
+    assert not form.controls.work.is_busy
 
 
 def test_another_api_needs_a_file_of_mobiles_and_a_confirmation(sandbox: Running, tmp_path: Path) -> None:
@@ -55,9 +67,10 @@ def test_another_api_needs_a_file_of_mobiles_and_a_confirmation(sandbox: Running
     type_into(form.mobiles, str(tmp_path / "own.txt"))
     type_into(form.messages, "1")
     press(form.start)
-    assert not form._work.is_busy
-    assert "1 messages" in form._question.html
-    press(form.confirm)
+    assert not form.controls.work.is_busy
+    assert "1 message<" in form.controls.question.html
+    press(form.controls.confirm)
     form.wait()
-    assert form.findings
-    assert form.findings.messages == 1
+    (found,) = form.results
+    assert found["messages"] == 1
+    assert found["settings"]["target"] == sandbox.url

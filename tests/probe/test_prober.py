@@ -90,6 +90,15 @@ def test_mobiles_that_are_all_refused_at_first_cut_the_probe_off() -> None:
     assert "no mobile is left" in str(planner.problem)
 
 
+@pytest.mark.parametrize(("reason", "said"), [("", "it was stopped"), ("SIGTERM", "it was stopped by SIGTERM")])
+def test_a_stopped_probe_sends_no_more_and_says_why(reason: str, said: str) -> None:
+    elapsed, sent = StoppedClock(), list[str]()
+    planner = Planner(mobiles=1, max_messages=3, until_s=START_S + 1000)
+    clock = TargetClock(1.0, elapsed, elapsed.sleep, START_S)
+    stop = run_probe(planner, ["13800138000"], sent.append, clock, find_stop=lambda: reason if sent else None)
+    assert (stop, planner.stopped, len(sent)) == (reason, said, 1)
+
+
 def test_an_interrupt_after_a_refused_connection_counts_no_message() -> None:
     elapsed = StoppedClock()
 

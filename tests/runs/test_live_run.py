@@ -22,7 +22,9 @@ from toolkit.runs.live_run import (
     hold,
     is_asked_to_stop,
     read_live,
+    read_progress,
     show_connected,
+    show_progress,
     was_killed,
 )
 
@@ -85,6 +87,23 @@ def test_who_was_connected_is_measured_by_the_owners_clock(tmp_path: Path) -> No
         show_connected(tmp_path)
         assert attendance.away_s(131.0) == 0.0
         assert attendance.away_s(141.0) == 10.0
+
+
+def test_a_trial_ends_with_its_search(tmp_path: Path) -> None:
+    assert not is_asked_to_stop(tmp_path / "trial-01")
+    ask_to_stop(tmp_path)
+    assert is_asked_to_stop(tmp_path / "trial-01")
+
+
+def test_progress_is_told_in_words_until_the_run_has_ended(tmp_path: Path) -> None:
+    assert read_progress(tmp_path) is None
+    with hold(tmp_path, LiveRun.of_this_process(scenario="probe")):
+        show_progress(tmp_path, "3 messages")
+        progress = read_progress(tmp_path)
+        assert progress
+        assert progress.text == "3 messages"
+        (tmp_path / "probe.json").touch()
+    assert [it.name for it in tmp_path.iterdir()] == ["probe.json"]
 
 
 def test_a_folder_that_stays_empty_is_removed(tmp_path: Path) -> None:

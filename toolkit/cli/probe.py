@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolkit import number_format
-from toolkit.api.errors import ReturnCodeError
 from toolkit.cli.command import WIDTH
 from toolkit.cli.output import Json, end_interrupted, fail, say, show, show_json
 from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
-from toolkit.runs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from toolkit.probe.findings import Findings
@@ -103,55 +100,29 @@ def probe(
 
     """
     from toolkit.api.durations import parse_duration
-    from toolkit.client import Client
-    from toolkit.probe.findings import conclude
-    from toolkit.probe.permission import permit
-    from toolkit.probe.planner import Planner
-    from toolkit.probe.prober import TargetClock, run_probe
+    from toolkit.probe.probe_run import Probe, play
     from toolkit.settings import load_price, load_target
 
     duration_s = parse_duration(max_duration)
     target = load_target(base_url=base_url, app_key=app_key, temp_id=temp_id)
-    plan = permit(
-        target,
-        mobiles=mobiles,
-        max_messages=max_messages,
-        speed=speed,
-        scope=scope,
-        allowed=allow_target or (),
-        pays=i_pay_for_this,
-    )
-    clock = TargetClock(speed)
-    planner = Planner(
-        len(plan.mobiles), plan.max_messages, clock.started_s + duration_s * speed, seeks_app=plan.seeks_app
-    )
+    asked = Probe(duration_s, mobiles, max_messages, speed, scope, tuple(allow_target or ()), i_pay_for_this)
+    plan = asked.check(target)
     price = load_price()
     say(
         f"Probing {target.base_url} with at most {number_format.plural(plan.max_messages, 'message')} to"
         f" {number_format.plural(len(plan.mobiles), 'mobile')} in {number_format.duration(duration_s)}."
         " Ctrl-C ends it early."
     )
-    progress, began_s, interrupt = _Progress(), clock.now(), None
-    with Client(target.base_url, target.app_key, target.master_secret) as client:
-        send = partial(client.send_code, temp_id=target.temp_id)
-        try:
-            run_probe(planner, plan.mobiles, send, clock, progress.show)
-        except KeyboardInterrupt as problem:
-            interrupt = problem
+    progress = _Progress()
+    result = play(asked, target, plan, progress.show)
     progress.end()
-    findings = conclude(planner, clock.now() - began_s)
+    findings = result.findings
     cost = number_format.money(findings.messages * price.per_send, price.currency) if price else ""
     show_json(findings.as_json()) if as_json else _show(findings, cost)
-    if interrupt:
-        end_interrupted(interrupt)
-    if isinstance(planner.problem, ReturnCodeError):
-        fail(findings.stopped, ExitCode.REFUSED)
-    if not findings.messages + findings.refused:
-        fail(findings.stopped, ExitCode.NO_ANSWER)
-    if findings.messages == findings.unknown:
-        fail(f"no send was accepted: {findings.stopped}", ExitCode.FAILED)
-    if planner.problem:
-        fail(f"the probe was cut off: {findings.stopped}", ExitCode.FAILED)
+    if result.interrupt:
+        end_interrupted(result.interrupt)
+    if result.code:
+        fail(result.problem, result.code)
 
 
 class _Progress:

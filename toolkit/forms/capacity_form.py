@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,25 +12,26 @@ from urllib.parse import urlsplit
 import ipywidgets as widgets
 
 from toolkit.api.errors import InputError, RunError
-from toolkit.find_capacity import CapacitySearch, find_capacity
+from toolkit.find_capacity import CapacitySearch
 from toolkit.forms.inputs.load_options import RATE, USERS, check_field, option_field
+from toolkit.forms.inputs.run_controls import Look, RunControls
 from toolkit.forms.inputs.target_chooser import TargetChooser
 from toolkit.forms.parts import capacity_chart
-from toolkit.forms.parts.background_task import BackgroundTask
+from toolkit.forms.parts.jupyter_server import find_server
 from toolkit.forms.parts.load_result import question_html
-from toolkit.forms.parts.running_load_tests import LoadTestRunner
+from toolkit.forms.parts.run_outcomes import outcomes_html
+from toolkit.forms.parts.runs_folder import RunEntry, read_summary
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.forms.widgets.templates import render
-from toolkit.load_and_report import LONG_TRIAL, LoadTest, new_folder
-from toolkit.load_test.launch.locust_process import Ended
+from toolkit.load_and_report import LONG_TRIAL
 from toolkit.load_test.launch.scenarios import scenarios
-from toolkit.load_test.plan.capacity_search import NextTrial
 from toolkit.load_test.plan.expectations import check_limit
 from toolkit.load_test.plan.options import LoadOptions, parse_option
-from toolkit.runs.progress import Progress
+from toolkit.runs.live_run import LiveRun, RunKind, read_progress
+from toolkit.runs.run_folder import Cause
 from toolkit.runs.thresholds import parse_threshold
 from toolkit.settings import Price, Target, load_price
 
@@ -37,16 +39,13 @@ from toolkit.settings import Price, Target, load_price
 class CapacityForm:
     """Searches the capacity of a target. Display it in a notebook.
 
-    ``results`` has the content of each search's capacity.json. A search ends by itself, with ``stop``, when the kernel
-    is interrupted, and with this process.
+    ``results`` has the content of each search's capacity.json, whose folder is in ``out``. A search ends as a load test
+    of ``LoadForm``: not with this process.
     """
 
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
-        self._own = Sandbox() if sandbox is None else None
-        self._out = Path(out)
         self.results: list[dict[str, Any]] = []
-        self._pending: CapacitySearch | None = None
-        self.chooser = TargetChooser(sandbox or self._own or Sandbox(), self.drop_pending)
+        self.chooser = TargetChooser(sandbox or Sandbox(), self.drop_pending)
         self.scenario = widgets.Dropdown(description="Scenario", options=sorted(scenarios()), value="throughput")
         ways = [("Arrival rate", RATE), ("Users", USERS)]
         self.pace = widgets.Dropdown(description="Load", options=ways)
@@ -61,61 +60,45 @@ class CapacityForm:
         self.max_duration = option_field("max_duration_s")
         self.width = option_field("width")
         self.label = option_field("label")
-        self.start = widgets.Button(description="Find capacity", button_style="primary")
-        self.stop = widgets.Button(description="Stop")
-        self.confirm = widgets.Button(description="Start search", button_style="danger")
-        self.cancel = widgets.Button(description="Cancel")
-        self._question, self._progress = HtmlPanel(live=True), HtmlPanel(live=True)
-        self._confirmation = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
-        self._result = HtmlPanel(render("no_capacity"), live=True)
-        self.chart, self._trials = Chart(), HtmlPanel()
-        self._work = BackgroundTask(self._show_busy, self._show_problem)
-        self._running = LoadTestRunner(self._work, self._result)
+        self.controls = RunControls(
+            Path(out),
+            RunKind.SEARCH,
+            "Find capacity",
+            read=self._read,
+            follow=self._follow,
+            show_list=self._show_searches,
+            enable=self._enable,
+            chooser=self.chooser,
+            ask=lambda search, target: question_html(search.first_trial, target),
+        )
+        self.start, self.stop = self.controls.start, self.controls.stop
+        self._result = self.controls.result
+        self._result.html = render("no_capacity")
+        self.chart, self._trials, self._history = Chart(), HtmlPanel(), HtmlPanel(outcomes_html([]))
         self.pace.observe(lambda _: self._choose_load(), "value")
         self.start.on_click(lambda _: self.begin())
-        self.stop.on_click(lambda _: self.stop_search())
-        self.confirm.on_click(lambda _: self.start_pending())
-        self.cancel.on_click(lambda _: self.drop_pending())
         self.widget = self._lay_out()
-        self._enable()
+        self.controls.watch()
 
     def begin(self) -> None:
         """Check the fields, and start; against a real API only after the user confirmed it."""
-        if self._work.is_busy:
-            return
-        self._pending = self._read(self.chooser.chosen if self.chooser.is_real else None)
-        if self._pending and self.chooser.is_real and self.chooser.chosen:
-            self._question.html = question_html(self._pending.first_trial, self.chooser.chosen)
-            self._enable()
-        else:
-            self.start_pending()
-
-    def start_pending(self) -> None:
-        """Start the search that waits for confirmation."""
-        search, self._pending = self._pending, None
-        if search and not self._running.begin(lambda: self._search(search)):
-            self._show_problem("not started: another search is going on")
+        self.controls.ask_to_start()
 
     def drop_pending(self) -> None:
         """Discard the search that waits for confirmation."""
-        self._pending = None
-        self._enable()
+        self.controls.drop_pending()
 
     def stop_search(self) -> None:
         """End the search early; what it has settled is shown."""
-        self._running.stop()
-        self.stop.disabled = True
-        self._progress.html = render("busy", text="Stopping: waiting for calls that are under way …")
+        self.controls.stop_run()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until no search is active. KeyboardInterrupt ends the search."""
-        self._running.wait(timeout_s, self.stop_search)
+        self.controls.wait(timeout_s)
 
     def close(self) -> None:
-        """End the search, and stop the form's own sandbox."""
-        self._running.close()
-        if self._own:
-            self._own.close()
+        """End the search that the form shows."""
+        self.controls.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return mimebundle(self, **options)
@@ -132,12 +115,14 @@ class CapacityForm:
             columns(self.duration, self.width),
             columns(self.messages, self.max_duration),
             self.label,
+            self.controls.presence,
             actions(self.start, self.stop),
-            self._confirmation,
+            self.controls.confirmation,
         )
         left = widgets.VBox([card("Target", self.chooser.widget), search])
-        right = widgets.VBox([card("Capacity", self._progress, self._result, self.chart)])
-        return form(columns(left, right), card("Trials", self._trials), name="sms-capacity")
+        right = widgets.VBox([card("Capacity", self.controls.progress, self._result, self.chart)])
+        searches = card("Searches", self._history, self.controls.guard)
+        return form(columns(left, right), card("Trials", self._trials), searches, name="sms-capacity")
 
     def _fields(self) -> dict[str, Any]:
         return {
@@ -167,54 +152,39 @@ class CapacityForm:
 
     # These methods run in a thread.
 
-    def _search(self, search: CapacitySearch) -> None:
-        if find_spec("locust") is None:
-            raise RunError("load tests need the extra load: pip install 'sms-code-toolkit[load]'")
-        self._result.html, self._trials.html, self.chart.spec = "", "", {}
-        target = self.chooser.target()
-        self.chooser.show()
-        search.first_trial.check(target)
-        folder = new_folder(self._out)
-        why = ""
+    def _follow(self, folder: Path, until_end: Callable[[Look], None]) -> None:
+        self._trials.html, self.chart.spec = "", {}
+        shown = dict[str, Any]()
 
-        def play(load_test: LoadTest, target: Target, run: Path) -> Ended:
-            return self._running.play(load_test, target, run, show)
+        def look(_: LiveRun, goes_on: bool) -> None:
+            nonlocal shown
+            progress = read_progress(folder)
+            if goes_on and progress:
+                self.controls.say(f"{progress.text}, {max(0.0, time.time() - progress.time_s):.0f} s")
+            found = read_summary(folder, RunKind.SEARCH)
+            if found.get("trials") and found != shown:
+                shown = found
+                self._trials.html = render("trials", rows=capacity_chart.rows(found), unit=found["unit"])
+                self.chart.draw(capacity_chart.chart(found))
 
-        def show(progress: Progress) -> None:
-            if not self._running.is_stopped:
-                self._progress.html = render("busy", text=f"{why}, {progress.elapsed_s:.0f} s")
-
-        def announce(step: NextTrial) -> None:
-            nonlocal why
-            unit = " users" if search.plan.is_whole else "/s"
-            why = f"Trial at {step.load:,g}{unit} ({step.why})"
-
-        content = find_capacity(search, target, folder, play, self._show_trials, announce)
+        until_end(look)
+        content = read_summary(folder, RunKind.SEARCH)
+        if content.get("ended", Cause.INCOMPLETE) == Cause.INCOMPLETE:
+            raise RunError(
+                f"the search {folder.name} failed or was killed, so it has no answer;"
+                f" smscode report {folder} shows the trials that ended"
+            )
         self.results.append(content)
-        self._progress.html = ""
-        self._show_trials(content)
-        page = folder / "report.html"
-        self._result.html = render("capacity", **capacity_chart.answer(content), page=page)
+        page, server = folder / "report.html", find_server()
+        answer = capacity_chart.answer(content)
+        self._result.html = render("capacity", **answer, page=page, link=server.link(page) if server else "")
 
-    def _show_trials(self, content: dict[str, Any]) -> None:
-        self._trials.html = render("trials", rows=capacity_chart.rows(content), unit=content["unit"])
-        self.chart.draw(capacity_chart.chart(content))
+    def _show_searches(self, searches: Sequence[RunEntry]) -> None:
+        self._history.html = outcomes_html(searches, find_server())
 
-    def _show_busy(self, is_busy: bool) -> None:
-        self._progress.html = render("busy", text="Starting …") if is_busy else ""
-        self._enable()
-
-    def _show_problem(self, problem: str) -> None:
-        self._result.html = render("problem", text=problem)
-
-    def _enable(self) -> None:
-        is_confirmation = self._pending is not None and self.chooser.is_real
-        self._confirmation.layout.display = "" if is_confirmation else "none"
-        self.start.disabled = self._work.is_busy or is_confirmation
-        self.stop.disabled = not self._work.is_busy
+    def _enable(self, is_enabled: bool) -> None:
         for field in (self.scenario, self.pace, *self._fields().values()):
-            field.disabled = self._work.is_busy
-        self.chooser.enable(not self._work.is_busy)
+            field.disabled = not is_enabled
 
 
 def _check_field(name: str, real: Target | None, price: Price | None, text: str) -> str:

@@ -1,7 +1,7 @@
 """Serve the forms as a web page on this machine, protected by a token. The page loads nothing from other hosts.
 
 Voilà runs a notebook for each open page. When the page is closed, the notebook's kernel is ended, and with it the
-sandbox that the forms started. Load tests go on: each runs in a process of its own, see ``toolkit.detached_run``.
+sandbox that the forms started. Runs go on: each has a process of its own, see ``toolkit.detached_run``.
 
 A kernel that was killed is not started again: it would know nothing of the page's widgets. The page notices within
 seconds and offers to load itself again.
@@ -160,7 +160,7 @@ def serve(
         port: TCP port on loopback; 0 takes a free one.
         announce: Called with its URL, which contains the token.
         opens_browser: Whether to open it in a browser.
-        tell: Called at the end with a sentence for each load test that goes on.
+        tell: Called at the end with a sentence for each run that goes on.
 
     Raises:
         RunError: The port is in use.

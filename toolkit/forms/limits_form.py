@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +15,23 @@ from toolkit.analysis.browser_charts import Axis, BrowserChart
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
-from toolkit.detached_run import Order
+from toolkit.forms.inputs.run_controls import Look, RunControls
 from toolkit.forms.inputs.target_chooser import parse_speed
 from toolkit.forms.parts import send_timeline
-from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules
 from toolkit.forms.parts.jupyter_server import find_server
-from toolkit.forms.parts.load_result import runs_html
-from toolkit.forms.parts.running_load_tests import LoadTestRunner
-from toolkit.forms.parts.runs_folder import RunEntry, RunsWatcher
+from toolkit.forms.parts.load_result import FinishedRun, read_finished, result_html, runs_html
+from toolkit.forms.parts.runs_folder import RunEntry
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
-from toolkit.forms.widgets.leave_guard import LeaveGuard
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
-from toolkit.load_and_report import LoadTest, new_folder
+from toolkit.load_and_report import LoadTest
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.report.inputs import find_speed
-from toolkit.runs.live_run import LiveRun, read_live
-from toolkit.runs.progress import Progress
+from toolkit.runs.live_run import LiveRun, RunKind
+from toolkit.runs.progress import Progress, ProgressReader
 from toolkit.runs.run_folder import read_each_settings, read_settings
 
 SCENARIO = "frequency_limits"
@@ -47,55 +46,50 @@ class LimitsForm:
     """
 
     def __init__(self, out: str | Path = "runs") -> None:
-        self._out = Path(out)
+        self.runs: list[FinishedRun] = []
         modes = [("Test expected rules on a sandbox", PROVE), ("Infer rules from a log", FIND)]
         self.mode = widgets.Dropdown(description="Mode", options=modes)
         self.rules = TextField("Rules", "1/60s 5/3600s", help="Separated by spaces. 1/60s allows one send in 60 s.")
         self.speed = TextField("Speed", "60", kind="number", help="How many times faster the sandbox's clock runs.")
         self.duration = TextField("Duration", "12s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
         self.log = TextField("Log", "", hint="runs/20261123T090434Z", help="A run's folder, or files of calls.")
-        self.start = widgets.Button(description="Test rules", button_style="primary")
-        self.stop = widgets.Button(description="Stop")
-        self._progress, self._result = HtmlPanel(live=True), HtmlPanel(render("no_proof"), live=True)
-        self.chart, self._caption = Chart(), HtmlPanel()
-        self._history = HtmlPanel(runs_html([]))
-        self._guard = LeaveGuard()
-        self._work = BackgroundTask(self._show_busy, self._show_problem)
-        self._running = LoadTestRunner(self._work, self._result)
-        self.runs = self._running.runs
-        self.mode.observe(lambda _: self._enable(), "value")
+        self.controls = RunControls(
+            Path(out),
+            RunKind.LOAD_TEST,
+            "Test rules",
+            read=lambda _: self._read(),
+            follow=self._follow,
+            show_list=self._show_runs,
+            enable=self._enable,
+            is_own=lambda run: run.scenario == SCENARIO,
+        )
+        self.start, self.stop = self.controls.start, self.controls.stop
+        self._result = self.controls.result
+        self._result.html = render("no_proof")
+        self.chart, self._caption, self._history = Chart(), HtmlPanel(), HtmlPanel(runs_html([]))
+        self.mode.observe(lambda _: self.controls.enable(), "value")
         self.start.on_click(lambda _: self.begin())
-        self.stop.on_click(lambda _: self.stop_run())
         self.widget = self._lay_out()
-        self._enable()
-        self._watcher = RunsWatcher(self._out, self._show_runs)
+        self.controls.watch()
 
     def begin(self) -> None:
         """Check the fields, and start in the chosen mode."""
-        if self._work.is_busy:
-            return
-        if self.mode.value == FIND:
-            log = self.log.read(_read_log)
-            job = None if log is None else lambda: self._find_in(log)
-        else:
-            load_test = self._read()
-            job = None if load_test is None else lambda: self._prove(load_test)
-        if job:
-            self._running.begin(job)
+        if self.mode.value == PROVE:
+            self.controls.ask_to_start()
+        elif log := self.log.read(_read_log):
+            self.controls.work.begin(lambda: self._find_in(log))
 
     def stop_run(self) -> None:
         """End the run early; its calls so far count."""
-        self._running.stop()
-        self.stop.disabled = True
+        self.controls.stop_run()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until no job is running. KeyboardInterrupt ends the run."""
-        self._running.wait(timeout_s, self.stop_run)
+        self.controls.wait(timeout_s)
 
     def close(self) -> None:
         """End the run that the form shows."""
-        self._watcher.close()
-        self._running.close()
+        self.controls.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return mimebundle(self, **options)
@@ -106,9 +100,11 @@ class LimitsForm:
     def _lay_out(self) -> Any:
         self._rule_fields = widgets.VBox([self.rules, columns(self.speed, self.duration)])
         options = card("Rules", self.mode, self._rule_fields, self.log, actions(self.start, self.stop))
-        found = card("Result", self._progress, self._result)
+        found = card("Result", self.controls.progress, self._result)
         picture = card("Sends over time", self._caption, self.chart)
-        return form(columns(options, found), picture, card("Runs", self._history, self._guard), name="sms-limits")
+        return form(
+            columns(options, found), picture, card("Runs", self._history, self.controls.guard), name="sms-limits"
+        )
 
     def _read(self) -> LoadTest | None:
         rules, speed = self.rules.read(_read_rules), self.speed.read(parse_speed)
@@ -120,37 +116,23 @@ class LimitsForm:
 
     # These methods run in a thread.
 
-    def _prove(self, load_test: LoadTest) -> None:
-        self._clear()
-        order = Order(load_test, new_folder(self._out))
-        self._running.start(order, self._show)
-        self._draw_run(order.folder)
-
-    def _attach(self, folder: Path) -> None:
-        self._clear()
-        self._running.follow(folder, self._show)
-        self._draw_run(folder)
-
-    def _clear(self) -> None:
-        self._result.html, self._caption.html, self.chart.spec = "", "", {}
-
-    def _show(self, run: LiveRun, progress: Progress) -> None:
-        self._guard.asks = run.max_away_s is not None
-        planned_s = run.run_time_s or progress.elapsed_s
-        said = f"Sending at the boundaries of each window: {min(progress.elapsed_s, planned_s):.0f} of {planned_s:g} s"
-        self._progress.html = render("busy", text=f"{said}, {progress.calls:,} sends")
-
-    def _draw_run(self, folder: Path) -> None:
+    def _follow(self, folder: Path, until_end: Callable[[Look], None]) -> None:
+        self._caption.html, self.chart.spec = "", {}
+        with closing(ProgressReader(folder)) as reader:
+            until_end(lambda run, goes_on: self._show(run, reader.read(time.time_ns() if goes_on else None)))
+        run = read_finished(folder)
+        self.runs.append(run)
+        self._result.html = result_html(run)
         rules: Any = read_settings(folder).get("rules") or ()
         self._draw(read(folder), parse_rules(" ".join(rules)), find_speed([read_settings(folder)]))
 
+    def _show(self, run: LiveRun, progress: Progress) -> None:
+        planned_s = run.run_time_s or progress.elapsed_s
+        said = f"Sending at the boundaries of each window: {min(progress.elapsed_s, planned_s):.0f} of {planned_s:g} s"
+        self.controls.say(f"{said}, {progress.calls:,} sends")
+
     def _show_runs(self, runs: Sequence[RunEntry]) -> None:
-        """List the runs, and show the latest test of rules that is going on, unless the form shows another."""
-        tests = [it for it in runs if it.scenario == SCENARIO]
-        self._history.html = runs_html(tests, find_server())
-        live = next((it.folder for it in tests if it.live), None)
-        if live and live != self._running.folder and read_live(live):
-            self._running.begin(lambda: self._attach(live))
+        self._history.html = runs_html(runs, find_server())
 
     def _find_in(self, log: str) -> None:
         calls = read(log)
@@ -167,25 +149,15 @@ class LimitsForm:
         text = f"{says}. The service should refuse a send exactly while a window is full."
         self._caption.html = render("says", text=text)
 
-    def _show_busy(self, is_busy: bool) -> None:
-        self._progress.html = render("busy", text="Starting …") if is_busy else ""
-        self._guard.asks = False
-        if not is_busy:
-            self._watcher.look_now()  # there may be another run that is going on
-        self._enable()
-
-    def _show_problem(self, problem: str) -> None:
-        self._result.html = render("problem", text=problem)
-
-    def _enable(self) -> None:
+    def _enable(self, is_enabled: bool) -> None:
         finds = self.mode.value == FIND
         self.start.description = "Infer rules" if finds else "Test rules"
         self._rule_fields.layout.display = "none" if finds else ""
         self.log.layout.display = "" if finds else "none"
-        self.start.disabled = self._work.is_busy
-        self.stop.disabled = finds or not self._work.is_busy
+        if finds:
+            self.stop.disabled = True
         for field in (self.rules, self.speed, self.duration, self.log):
-            field.disabled = self._work.is_busy
+            field.disabled = not is_enabled
 
 
 def _read_rules(text: str) -> tuple[Rule, ...]:

@@ -22,11 +22,13 @@ from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import card, columns, form, mimebundle
 from toolkit.forms.widgets.templates import render
 from toolkit.load_test.plan.target_guard import doubt_of, is_this_machine
+from toolkit.runs.live_run import RunKind
 from toolkit.runs.run_folder import SUMMARY_NAME
 from toolkit.settings import find_target
 
 _MAX_ROWS = 8  # of the table of runs: the latest
 _ASK_EVERY_S = 3.0
+_TABS = {RunKind.LOAD_TEST: "load", RunKind.SEARCH: "capacity", RunKind.PROBE: "probe"}
 
 
 class Overview:
@@ -86,7 +88,9 @@ def live_html(runs: Sequence[RunEntry], server: JupyterServer | None) -> str:
         if run.live:
             target = urlsplit(run.live.target).netloc if run.live.target else "a sandbox of its own"
             times = " ".join(_times(run.folder, run.live.run_time_s))
-            rows.append((run.scenario or run.folder.name, load_text(run), target, run.live.is_real, times))
+            rows.append(
+                (run.title or run.folder.name, load_text(run), target, run.live.is_real, times, _TABS[run.kind])
+            )
     return render("live_runs", rows=rows, is_console=_is_console(server))
 
 
@@ -108,7 +112,7 @@ def last_runs_html(runs: Sequence[RunEntry], server: JupyterServer | None) -> st
     rows = [
         {
             "name": it.folder.name,
-            "scenario": it.scenario or number_format.MISSING,
+            "scenario": it.title or number_format.MISSING,
             "load": load_text(it),
             "calls": f"{it.summary['calls']:,}" if it.has_result else number_format.MISSING,
             "verdict": verdict_of(it),

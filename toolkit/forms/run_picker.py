@@ -19,6 +19,7 @@ from toolkit.forms.widgets.html_panel import HtmlPanel
 from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
+from toolkit.runs.live_run import RunKind
 
 _MIN_ROWS, _MAX_ROWS = 2, 8
 
@@ -63,7 +64,8 @@ class RunPicker:
         self._watcher.path = folder.path
         self._show_runs(folder.entries())
 
-    def _show_runs(self, known: Sequence[RunEntry]) -> None:
+    def _show_runs(self, entries: Sequence[RunEntry]) -> None:
+        known = [it for it in entries if it.kind is RunKind.LOAD_TEST]
         chosen = set(self.runs.value)
         options = [(it.label, it.folder) for it in known]
         is_new = tuple(options) != self.runs.options

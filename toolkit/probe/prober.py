@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from toolkit import number_format
 from toolkit.api.errors import CallError, NotConnectedError, ReturnCodeError, TransportError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.probe.findings import find_rules
@@ -53,6 +54,11 @@ class ProbeProgress:
     found: Sequence[str]
     next: NextSend
 
+    def __str__(self) -> str:
+        counts = [number_format.plural(self.messages, "message"), f"{self.refused:,} refused sends"]
+        counts += [number_format.plural(len(self.found), "rule"), self.next.reason]
+        return f"{number_format.duration(self.elapsed_s)} of the target's time: {', '.join(counts)}"
+
 
 def run_probe(
     planner: Planner,
@@ -60,8 +66,8 @@ def run_probe(
     send: Callable[[str], object],
     clock: TargetClock,
     show: Callable[[ProbeProgress], object] = lambda _: None,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> None:
+    find_stop: Callable[[], str | None] = lambda: None,
+) -> str | None:
     """Probe until the planner has no further send, or until it is stopped. The planner keeps the evidence.
 
     Args:
@@ -70,15 +76,22 @@ def run_probe(
         send: Sends a code to a mobile, as ``Client.send_code`` does, and raises its errors.
         clock: The target's clock.
         show: Gets the progress before each wait.
-        is_stopped: Returns whether to end the probe now.
+        find_stop: Returns by whom or why the probe is to be stopped now, "" if that is not known; None: it goes on.
+
+    Returns:
+        The answer of ``find_stop`` if the probe was stopped, None if it ended by itself.
 
     Raises:
         KeyboardInterrupt: The probe was interrupted. A send that was under way counts as one without an answer.
     """
     began_s, failures = clock.now(), 0
     open_send: tuple[int, float] | None = None
+
+    def is_stopped() -> bool:
+        return find_stop() is not None
+
     try:
-        while not is_stopped():
+        while (stop := find_stop()) is None:
             due = planner.next_send(clock.now())
             if due is None:
                 is_out_of_mobiles = len(planner.retired) == planner.mobiles and planner.messages < planner.max_messages
@@ -88,7 +101,7 @@ def run_probe(
             show(_progress(planner, clock.now() - began_s, due))
             clock.wait_until(due.at_s, is_stopped)
             if is_stopped():
-                break
+                continue
             open_send = due.mobile, clock.now()
             try:
                 answer, retry_after_s = _ask(send, mobiles[due.mobile])
@@ -116,8 +129,9 @@ def run_probe(
         if open_send:  # it may have been accepted
             planner.observe(Attempt(*open_send, clock.now(), Answer.UNKNOWN))
         raise
-    if is_stopped():
-        planner.stopped = "it was stopped"
+    if stop is not None:
+        planner.stopped = f"it was stopped by {stop}" if stop else "it was stopped"
+    return stop
 
 
 def _ask(send: Callable[[str], object], mobile: str) -> tuple[Answer, int | None]:

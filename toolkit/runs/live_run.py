@@ -10,7 +10,9 @@ however that happens, so no reader has to trust a process id:
 Each page and notebook that is connected sets the time of ``live.json``. This writes no data, so it works on a full
 disk. The owner notices that the time has changed, and measures by its own monotonic clock since when it has not:
 neither a wrong clock nor a machine that slept makes a run look abandoned. A page or program that wants to end the run
-creates ``stop.txt``; a second one changes nothing.
+creates ``stop.txt``; a second one changes nothing. The owner may tell its progress in ``progress.txt``.
+
+A run is a load test, a search for the capacity or a probe.
 """
 
 from __future__ import annotations
@@ -19,15 +21,25 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from toolkit.api.errors import InputError
-from toolkit.atomic_write import replacing
+from toolkit.atomic_write import replacing, write_atomically
 
-LIVE_NAME, STOP_NAME = "live.json", "stop.txt"
+LIVE_NAME, STOP_NAME, PROGRESS_NAME = "live.json", "stop.txt", "progress.txt"
 _MAX_CHECKED = 1000  # folders with a live.json
+
+
+class RunKind(StrEnum):
+    """The kind of a run."""
+
+    LOAD_TEST = "load test"
+    SEARCH = "search"
+    PROBE = "probe"
 
 
 class LiveRun(BaseModel):
@@ -35,7 +47,8 @@ class LiveRun(BaseModel):
 
     Attributes:
         pid: Process id of the owner.
-        scenario: Name of the scenario, or path of a locustfile.
+        kind: The kind of the run.
+        scenario: Name of the scenario, or path of a locustfile; "probe" for a probe.
         load: Load in words, e.g. "50 journeys/s".
         run_time_s: Planned duration, None if unknown.
         target: Base URL of the target, None for a sandbox that was started for the run.
@@ -49,6 +62,7 @@ class LiveRun(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     pid: int
+    kind: RunKind = RunKind.LOAD_TEST
     scenario: str
     load: str = ""
     run_time_s: float | None = None
@@ -84,7 +98,7 @@ def hold(folder: Path, run: LiveRun) -> Iterator[None]:
         try:
             yield
         finally:
-            for name in (STOP_NAME, LIVE_NAME):
+            for name in (STOP_NAME, PROGRESS_NAME, LIVE_NAME):
                 with suppress(OSError):
                     (folder / name).unlink(missing_ok=True)
             with suppress(OSError):  # it is not empty
@@ -121,8 +135,31 @@ def ask_to_stop(folder: Path) -> None:
 
 
 def is_asked_to_stop(folder: Path) -> bool:
-    """Return whether ``stop.txt`` exists."""
-    return (folder / STOP_NAME).exists()
+    """Return whether ``stop.txt`` exists in the folder of a run, or in that of the search which it is a trial of."""
+    return any((it / STOP_NAME).exists() for it in (folder, folder.parent))
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressText:
+    """The progress of a live run in words, and the time since when it is so, in seconds since 1970."""
+
+    text: str
+    time_s: float
+
+
+def show_progress(folder: Path, text: str) -> None:
+    """Write ``progress.txt``. On a full disk the progress is not shown, but the run goes on."""
+    with suppress(OSError):
+        write_atomically(folder / PROGRESS_NAME, text)
+
+
+def read_progress(folder: Path) -> ProgressText | None:
+    """Return the content of ``progress.txt``, None without one."""
+    path = folder / PROGRESS_NAME
+    try:
+        return ProgressText(path.read_text(encoding="utf-8"), path.stat().st_mtime)
+    except OSError:
+        return None
 
 
 def show_connected(folder: Path) -> None:

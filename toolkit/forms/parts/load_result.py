@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import number_format
+from toolkit.api.errors import RunError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.parts.call_filter import MAX_DOWNLOAD
-from toolkit.forms.parts.jupyter_server import JupyterServer
+from toolkit.forms.parts.jupyter_server import JupyterServer, find_server
 from toolkit.forms.parts.live_results import LiveResults
-from toolkit.forms.parts.runs_folder import RunEntry
+from toolkit.forms.parts.runs_folder import RunEntry, read_summary
 from toolkit.forms.widgets.templates import render
 from toolkit.load_and_report import LoadTest
 from toolkit.outcome_colours import MUTED, PRIMARY, colours_of
@@ -70,8 +71,21 @@ def _facts(
     yield "Messages", f"{live.messages:,}", f"of {run.max_messages:,}" if run.max_messages else ""
 
 
-def result_html(summary: dict[str, Any], page: Path, link: str) -> str:
+def read_finished(folder: Path) -> FinishedRun:
+    """Return the load test of a folder; raise RunError if it has no result."""
+    summary = read_summary(folder)
+    if "calls" not in summary:
+        raise RunError(
+            f"the run {folder.name} failed or was killed, so it is incomplete and nothing passes;"
+            f" smscode report {folder} reports on the calls that it has recorded"
+        )
+    return FinishedRun(folder, summary)
+
+
+def result_html(run: FinishedRun) -> str:
     """Return the HTML of a finished load test: verdicts, checks, remarks, cost, and the report's link or its path."""
+    summary, page, server = run.summary, run.folder / "report.html", find_server()
+    link = server.link(page) if server else ""
     verdicts = []
     for it in summary["verdicts"]:
         value = number_format.measured(it["value"], it["unit"], it["limit"])

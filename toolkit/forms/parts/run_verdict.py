@@ -1,4 +1,7 @@
-"""Sum up a run of a folder in one word, with the reason: only a run that has passed everything is good."""
+"""Sum up a run of a folder in one word, with the reason: only a run that has passed everything is good.
+
+A search for the capacity is good if it is settled, a probe if it came to its own end.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from toolkit.forms.parts.runs_folder import RunEntry
 from toolkit.report.model import INCONCLUSIVE
 from toolkit.runs.exit_codes import ExitCode
+from toolkit.runs.live_run import RunKind
 from toolkit.runs.thresholds import Status
 
 _GOOD, _BAD, _UNKNOWN, _LIVE, _NEUTRAL = "sms-safe", "sms-failed", "sms-real", "sms-here", ""
@@ -36,6 +40,8 @@ def verdict_of(run: RunEntry) -> RunVerdict:
         return RunVerdict("RUNNING", _LIVE)
     if run.is_incomplete:
         return RunVerdict("KILLED", _UNKNOWN, "its process was killed, so nothing passes")
+    if run.kind is not RunKind.LOAD_TEST:
+        return _verdict_of_answer(run)
     if not run.has_result:
         return RunVerdict("NO DATA", _UNKNOWN, "its folder has no run.json with a result")
     code, reasons = run.summary.get("exit_code"), run.summary.get("exit_reasons")
@@ -50,3 +56,19 @@ def verdict_of(run: RunEntry) -> RunVerdict:
     if not statuses:
         return RunVerdict("NO VERDICT", _NEUTRAL, "it has no threshold and no check")
     return RunVerdict("PASS", _GOOD)
+
+
+def _verdict_of_answer(run: RunEntry) -> RunVerdict:
+    """Return the verdict on a search or a probe that has ended."""
+    is_search, code = run.kind is RunKind.SEARCH, run.summary.get("exit_code")
+    if code == ExitCode.DONE:
+        return RunVerdict("SETTLED" if is_search else "COMPLETE", _GOOD, answer_of(run))
+    reason = str(run.summary.get("unsettled" if is_search else "problem") or "")
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        return RunVerdict("STOPPED", _UNKNOWN, reason)
+    return RunVerdict("NOT SETTLED", _UNKNOWN, reason) if is_search else RunVerdict("FAILED", _BAD, reason)
+
+
+def answer_of(run: RunEntry) -> str:
+    """Return what a search or a probe has found so far, "" without an answer."""
+    return str(run.summary.get("answer") or "; ".join(it["says"] for it in run.summary.get("rules", ())))

@@ -14,25 +14,35 @@ from typing import Any
 
 from toolkit.forms.parts.jupyter_server import is_page_connected
 from toolkit.report.inputs import is_run
-from toolkit.runs.live_run import LiveRun, read_live, show_connected, was_killed
-from toolkit.runs.run_folder import SUMMARY_NAME, Cause
+from toolkit.runs.live_run import LiveRun, RunKind, read_live, show_connected, was_killed
+from toolkit.runs.run_folder import CAPACITY_NAME, PROBE_NAME, SUMMARY_NAME, Cause
 
 _EVERY_S = 1.0
 _SHOW_CONNECTED_EVERY_S = 5.0
+_RESULTS = {RunKind.SEARCH: CAPACITY_NAME, RunKind.PROBE: PROBE_NAME, RunKind.LOAD_TEST: SUMMARY_NAME}
 
 
 @dataclass(frozen=True, slots=True)
 class RunEntry:
-    """A run of a folder: ``live`` while it goes on, ``summary`` is the content of its run.json, {} without a result."""
+    """A run of a folder.
+
+    Args:
+        folder: The folder.
+        live: What its owner tells while it goes on.
+        summary: The content of its run.json, capacity.json or probe.json, {} without one.
+        kind: The kind of the run.
+    """
 
     folder: Path
     live: LiveRun | None = None
     summary: dict[str, Any] = field(default_factory=dict)
+    kind: RunKind = RunKind.LOAD_TEST
 
     @property
     def is_incomplete(self) -> bool:
         """Whether its process was killed before the run ended."""
-        ended = self.summary.get("settings", {}).get("ended")
+        is_load_test = self.kind is RunKind.LOAD_TEST
+        ended = (self.summary.get("settings", {}) if is_load_test else self.summary).get("ended")
         return self.live is None and (ended == Cause.INCOMPLETE or was_killed(self.folder))
 
     @property
@@ -47,6 +57,13 @@ class RunEntry:
         return self.live.scenario if self.live else str(settings.get("scenario") or "")
 
     @property
+    def title(self) -> str:
+        """Its scenario, behind the kind of a search; "probe" for a probe."""
+        if self.kind is RunKind.PROBE:
+            return str(self.kind)
+        return " of ".join(filter(None, ["" if self.kind is RunKind.LOAD_TEST else str(self.kind), self.scenario]))
+
+    @property
     def label(self) -> str:
         """Its name, scenario, and number of calls or state."""
         state = f"{self.summary['calls']:,} calls" if self.has_result else ""
@@ -59,37 +76,44 @@ class RunsFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[Path, tuple[int, dict[str, Any]]] = {}
+        self._known: dict[Path, tuple[int, RunEntry]] = {}
 
     def entries(self) -> tuple[RunEntry, ...]:
         """Return the runs, latest first."""
         return tuple(self._entries())
 
     def _entries(self) -> list[RunEntry]:
-        found, known = [], dict[Path, tuple[int, dict[str, Any]]]()
+        known = dict[Path, tuple[int, RunEntry]]()
         try:
             folders = sorted(self.path.glob("*/"), reverse=True)
         except OSError:  # e.g. no permission
             folders = []
         for folder in folders:
-            live = read_live(folder)
+            live, (before_ns, before) = read_live(folder), self._known.get(folder, (-1, None))
+            kind = live.kind if live else before.kind if before else _find_kind(folder)
+            if kind is None:
+                continue
             try:
-                changed_ns = (folder / SUMMARY_NAME).stat().st_mtime_ns
+                changed_ns = (folder / _RESULTS[kind]).stat().st_mtime_ns
             except OSError:
                 changed_ns = 0
-            before = self._known.get(folder)
-            if live is None and before is None and not is_run(folder):
-                continue
-            known[folder] = before if before and before[0] == changed_ns else (changed_ns, read_summary(folder))
-            found.append(RunEntry(folder, live, known[folder][1]))
+            summary = before.summary if before and before_ns == changed_ns else read_summary(folder, kind)
+            known[folder] = changed_ns, RunEntry(folder, live, summary, kind)
         self._known = known
-        return found
+        return [entry for _, entry in known.values()]
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """Return the content of a folder's run.json, {} if there is none that this toolkit has written."""
+def _find_kind(folder: Path) -> RunKind | None:
+    """Return the kind of a run that has ended, None if the folder has none."""
+    if is_run(folder):
+        return RunKind.LOAD_TEST
+    return next((kind for kind, name in _RESULTS.items() if (folder / name).exists()), None)
+
+
+def read_summary(folder: Path, kind: RunKind = RunKind.LOAD_TEST) -> dict[str, Any]:
+    """Return the content of a folder's run.json, capacity.json or probe.json, {} without one of this toolkit."""
     try:
-        summary = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8"))
+        summary = json.loads((folder / _RESULTS[kind]).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     is_valid = (

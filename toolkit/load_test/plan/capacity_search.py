@@ -417,7 +417,7 @@ def _bound(trials: Sequence[Trial]) -> Trial | None:
     with a higher load.
     """
     proven = max((it.load for it in trials if it.doubt is None), default=0.0)
-    for load, found in by_load(trials).items():
+    for load, found in by_load(it for it in trials if it.doubt is not Doubt.CUT).items():
         doubtful = [it for it in found if it.doubt is not None]
         if not doubtful:
             continue
