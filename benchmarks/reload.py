@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 import psutil
 from side_by_side import interpreter
 
+from toolkit.api.defaults import CODES
 from toolkit.service.core.accounts import App
 from toolkit.service.core.digests import Digests
 from toolkit.service.core.message_record import Record, window_key
@@ -51,8 +52,8 @@ def write_store(path: Path, messages: int, span_ms: int, ttl_ms: int, seed: int)
     for seq in range(1, messages + 1):
         sent_ms = now_ms - span_ms + seq * span_ms // messages
         key = window_key(1, 13_000_000_000 + draw.randrange(MOBILES))
-        record = Record(key, sent_ms + ttl_ms, draw.randbytes(16), ttl_ms, 0, 0, False)
-        state.batch.messages.append(MessageRow(seq, 1, 1, True, record.pack(), 0))
+        record = Record(key, sent_ms + ttl_ms, draw.randrange(CODES), ttl_ms, 0, 0, False)
+        state.batch.messages.append(MessageRow(seq, 1, 1, True, record.pack()))
         for right in [0, 1] if seq % 10 == 0 else [1] if seq % 10 < 7 else []:
             state.try_seq += 1
             state.batch.tries.append(TryRow(state.try_seq, seq, sent_ms, right))
