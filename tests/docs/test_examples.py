@@ -115,7 +115,7 @@ def test_the_runs_of_the_notebook_guide_are_listed_and_stopped(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     folder = Path("runs/20270115T080000Z")
     folder.mkdir(parents=True)
-    (_, block) = blocks(DOCS / "guides/notebooks.md", "python")
+    (_, _, block) = blocks(DOCS / "guides/notebooks.md", "python")
     shown = io.StringIO()
     with hold(folder, LiveRun.of_this_process(scenario="soak", load="50 journeys/s")):
         with contextlib.redirect_stdout(shown):
@@ -125,10 +125,19 @@ def test_the_runs_of_the_notebook_guide_are_listed_and_stopped(tmp_path: Path, m
 
 
 def test_the_form_of_the_notebook_guide_is_shown() -> None:
-    (block, _) = blocks(DOCS / "guides/notebooks.md", "python")
+    (block, _, _) = blocks(DOCS / "guides/notebooks.md", "python")
     names: dict[str, object] = {}
     exec(compile(block.replace("\nCallForm()", "\nform = CallForm()"), "notebooks.md", "exec"), names)
     names["form"].close()  # type: ignore[attr-defined]
+
+
+def test_the_page_with_a_form_of_the_notebook_guide_has_the_script_of_its_widgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (_, block, _) = blocks(DOCS / "guides/notebooks.md", "python")
+    exec(compile(block, "notebooks.md", "exec"), {})
+    assert '"_esm": "// A field: label' in Path("call.html").read_text(encoding="utf-8")
 
 
 def test_every_page_with_a_program_is_named_by_a_test() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import ipywidgets as widgets
+from ipywidgets.widgets.widget_bool import CheckboxStyle
 
 from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError, RunError
@@ -80,7 +81,9 @@ class RunControls:
         self.stop = widgets.Button(description="Stop")
         self.confirm = widgets.Button(description=f"Start {kind}", button_style="danger")
         self.cancel = widgets.Button(description="Cancel")
-        self.keep = widgets.Checkbox(description="Keep running without a page", indent=False)
+        # Colab's widget manager knows no style of check boxes.
+        plain = CheckboxStyle(_model_name="DescriptionStyleModel")
+        self.keep = widgets.Checkbox(description="Keep running without a page", indent=False, style=plain)
         self.away = TextField(
             "Stop without a page after",
             hint=f"{MAX_AWAY_S / 60:g}m",

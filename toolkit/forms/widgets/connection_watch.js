@@ -3,6 +3,7 @@
 // Every 1.5 s, while the page is seen: ask the Jupyter server for the kernel, and send the kernel a message that it
 // answers. A kernel that was restarted is idle, but does not answer for widgets that it does not know. A kernel that
 // runs a cell is busy, and answers later. Outside a Jupyter server (VS Code, Colab) only a closed connection is noticed.
+// A model that never had a connection is one of a stored state, as in a notebook that was exported as HTML.
 
 const EVERY_MS = 1500, TIMEOUT_MS = 2500, UNANSWERED = 2;
 const GO_ON = " Load tests that were started go on.";
@@ -17,6 +18,7 @@ const TEXTS = {
     server: "No connection to the Jupyter server: it was stopped, or the network is gone." + GO_ON,
     kernel: "The kernel has ended or was restarted: run the cell again." + GO_ON,
     stranger: "The Jupyter server was started again. Load the page again, and run the cell again." + GO_ON,
+    stored: "This form shows a stored state. To use it, run its cell in a notebook.",
   },
 };
 const watches = (globalThis.smscodeConnectionWatches ??= new Map()); // each widget loads this module anew
@@ -29,6 +31,7 @@ class Watch {
     this.isConsole = "voila" in document.body.dataset;
     this.models = new Map(); // by the element of their view
     this.unanswered = 0;
+    this.isStored = false;
     this.lost = "";
     this.timer = setInterval(() => this.look(), EVERY_MS);
     this.lookNow = () => this.look();
@@ -45,6 +48,10 @@ class Watch {
   async look() {
     if (document.hidden || this.isLooking) return;
     this.isLooking = true;
+    if (this.isStored) {
+      this.show("stored");
+      return this.close();
+    }
     const found = await this.ask();
     if (found in TEXTS.console) this.show(found);
     if (found === "kernel" || found === "stranger") return this.close(); // for good
@@ -117,7 +124,9 @@ function render({ model, el }) {
   const watch = watches.get(process);
   watch.models.set(el, model);
   const hear = () => watch.hear();
-  const lose = () => model.comm_live === false && watch.show("kernel");
+  const own = model.widget_manager.get_model(model.get("own_id"));
+  const lose = async () => (await own).comm_live === false && watch.show("kernel");
+  own.then(({ comm }) => (watch.isStored = !comm));
   model.on("msg:custom", hear);
   model.on("comm_live_update", lose);
   return () => {

@@ -32,7 +32,9 @@ class ConnectionWatch(anywidget.AnyWidget):
 
     kernel_id = traitlets.Unicode().tag(sync=True)
     process_id = traitlets.Int().tag(sync=True)
+    own_id = traitlets.Unicode().tag(sync=True)  # with which the browser finds its model, and whether that is connected
 
     def __init__(self) -> None:
         super().__init__(kernel_id=kernel_id(), process_id=os.getpid())
+        self.own_id = self.model_id
         self.on_msg(lambda *_: self.send({"answers": True}))

@@ -1,4 +1,5 @@
-// A panel: HTML of the kernel's. A button with data-copy copies that element's text.
+// A panel: HTML of the kernel's. A button with data-copy copies that element's text. Links are those of a Jupyter server:
+// a page that none has made, as in VS Code, would open them elsewhere.
 
 function render({ model, el }) {
   const panel = el.appendChild(document.createElement("div"));
@@ -8,13 +9,21 @@ function render({ model, el }) {
   function update() {
     panel.innerHTML = model.get("html");
     panel.hidden = !model.get("html");
+    if (document.getElementById("jupyter-config-data")) return;
+    for (const link of panel.querySelectorAll('a[href^="/"]')) link.remove();
   }
 
   panel.addEventListener("click", async ({ target }) => {
     const button = target.closest("[data-copy]");
     if (!button) return;
-    await navigator.clipboard.writeText(panel.querySelector(button.dataset.copy).textContent);
-    button.textContent = "Copied";
+    const source = panel.querySelector(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(source); // plain HTTP has no clipboard, and a frame may not use it
+      button.textContent = "Press Ctrl+C";
+    }
   });
   model.on("change:html", update);
   update();
