@@ -2,6 +2,9 @@
 
 This takes two minutes. It needs Debian's chromium and a Chinese font, such as fonts-wqy-zenhei. Arguments select
 screenshots: `python docs/screenshots.py report console`.
+
+`python docs/screenshots.py looks` is for people who change the console: every tab at four widths, light and dark, with
+a load test that runs and a run that is open, in the folder screenshots.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from toolkit import analysis
 from toolkit.analysis import charts
 from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.launch.scenarios import find_scenario
+from toolkit.runs.run_folder import write_settings
 from toolkit.settings import load_prices
 from toolkit.simulation import SimulationPlan, simulate
 
@@ -33,6 +37,8 @@ WIDTH_PX, PIXELS = 960, 1.5
 FAULTS = ("--latency", "8ms~0.6", "--error-share", "0.02", "--drop-share", "0.002", "--stall", "300ms/8s")
 LOADED_S = 30
 MOBILE = "13800138000"
+LOOKS = HERE.parent / "screenshots"
+LOOKS_WIDTHS_PX = (390, 768, 1280, 1920)
 
 
 def report() -> None:
@@ -70,25 +76,80 @@ def notebook() -> None:
 
 def console() -> None:
     """Take screenshots of the console: after a code was sent and verified, and during a load test."""
-    with tempfile.TemporaryDirectory() as folder, serving_console(folder) as url, chromium(height=1000) as page:
-        page.goto(url)
-        page.locator("body.ready").wait_for()
-        calls = page.get_by_role("tabpanel", name="Calls")
-        calls.get_by_label("Mobile").fill(MOBILE)
-        calls.get_by_role("button", name="Send code").click()
-        expect(calls.locator(".sms-verdict")).to_contain_text("50000")
-        calls.get_by_role("button", name="Read code").click()
-        expect(calls.get_by_label("Code", exact=True)).not_to_have_value("")
-        calls.get_by_role("button", name="Verify").click()
-        expect(calls.locator(".sms-facts")).to_contain_text("verify")
-        keep(page, "console")
-        page.get_by_role("tab", name="Load").click()
-        load = page.get_by_role("tabpanel", name="Load")
-        load.get_by_label("Users", exact=True).fill("8")
-        load.get_by_label("Duration").fill("30s")
-        load.get_by_role("button", name="Start").click()
-        page.wait_for_timeout(20_000)
-        keep(page, "console-load")
+    with tempfile.TemporaryDirectory() as folder, chromium(height=1000) as page:
+        make_runs(Path(folder))
+        with serving_console(folder) as url:
+            use_calls(page, url)
+            keep(page, "console")
+            start_load(page, "60s")
+            keep(page, "console-load")
+            page.get_by_role("tab", name="Overview").click()
+            keep(page, "console-overview")
+
+
+def looks() -> None:
+    """Take a screenshot of every tab of the console at each width, light and dark."""
+    LOOKS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, chromium(height=900, pixels=1) as page:
+        make_runs(Path(folder))
+        with serving_console(folder) as url:
+            use_calls(page, url)
+            start_load(page, "10m")
+            page.get_by_role("tab", name="Runs").click()
+            runs = page.get_by_role("tabpanel", name="Runs")
+            runs.get_by_label("Runs").select_option(index=1)
+            runs.get_by_role("button", name="Open").click()
+            runs.locator(".sms-view canvas").first.wait_for()
+            for tab in page.get_by_role("tab").all():
+                tab.click()
+                for width in LOOKS_WIDTHS_PX:
+                    for scheme in ("light", "dark"):
+                        page.emulate_media(color_scheme=scheme)
+                        page.set_viewport_size({"width": width, "height": 900})
+                        page.wait_for_timeout(500)
+                        name = (tab.text_content() or "").lower().replace(" ", "-")
+                        page.screenshot(path=LOOKS / f"looks-{name}-{width}-{scheme}.png", full_page=True)
+            page.get_by_role("tab", name="Load").click()
+            page.get_by_role("tabpanel", name="Load").get_by_role("button", name="Stop").click()
+            page.get_by_role("tabpanel", name="Load").locator(".sms-verdicts").wait_for()
+    print(LOOKS)
+
+
+def make_runs(folder: Path) -> None:
+    """Make three runs: one that passed, one that missed a threshold, and one that was killed."""
+    command = [sys.executable, "-m", "toolkit", "load", "throughput", "--users", "4"]
+    quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
+    for options in (["--duration", "5s"], ["--duration", "5s", "--threshold", "p99(send.caller_ms) < 0.01"]):
+        subprocess.run([*command, *options], **quiet)  # type: ignore[call-overload]
+    killed = folder / "runs" / "20261130T120000Z"
+    killed.mkdir()
+    (killed / "locust.log").touch()
+    write_settings(killed, {"scenario": "soak", "rate_per_s": 50.0})
+
+
+def use_calls(page: Page, url: str) -> None:
+    """Open the console, and send and verify a code."""
+    page.goto(url)
+    page.locator("body.ready").wait_for()
+    page.get_by_role("tab", name="Calls").click()
+    calls = page.get_by_role("tabpanel", name="Calls")
+    calls.get_by_label("Mobile").fill(MOBILE)
+    calls.get_by_role("button", name="Send code").click()
+    expect(calls.locator(".sms-verdict")).to_contain_text("50000")
+    calls.get_by_role("button", name="Read code").click()
+    expect(calls.get_by_label("Code", exact=True)).not_to_have_value("")
+    calls.get_by_role("button", name="Verify").click()
+    expect(calls.locator(".sms-facts")).to_contain_text("verify")
+
+
+def start_load(page: Page, duration: str) -> None:
+    """Start a load test, and wait until its chart has a shape."""
+    page.get_by_role("tab", name="Load").click()
+    load = page.get_by_role("tabpanel", name="Load")
+    load.get_by_label("Users", exact=True).fill("8")
+    load.get_by_label("Duration").fill(duration)
+    load.get_by_role("button", name="Start").click()
+    page.wait_for_timeout(20_000)
 
 
 def return_codes() -> None:
@@ -143,13 +204,15 @@ def serving_console(folder: str) -> Iterator[str]:
 
 
 @contextmanager
-def chromium(height: int, width: int = WIDTH_PX) -> Iterator[Page]:
+def chromium(height: int, width: int = WIDTH_PX, pixels: float = PIXELS) -> Iterator[Page]:
     """Open an empty page. It is as narrow as a column of text, so that its letters are not made smaller there."""
     program = shutil.which("chromium") or sys.exit("chromium is missing: install Debian's package chromium")
     expect.set_options(timeout=SLOW_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=PIXELS)
+        page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=pixels)
+        page.set_default_timeout(SLOW_MS)
+        yield page
         browser.close()
 
 
@@ -164,4 +227,4 @@ def keep(page: Page, name: str) -> None:
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PICTURES:
-        PICTURES[name]()
+        {**PICTURES, "looks": looks}[name]()

@@ -17,10 +17,9 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, FloatRect, Locator, expect
 from support import outage
 from support.pages import (
-    NARROW,
     WIDE,
     Watched,
     expect_answer,
@@ -187,6 +186,42 @@ def test_the_keyboard_moves_between_tabs(it: Watched) -> None:
         expect(it.page.get_by_role("tabpanel", name=name)).to_be_visible()
 
 
+def box(form: Locator, title: str) -> FloatRect:
+    """Return the place of a card."""
+    heading = form.page.get_by_role("heading", name=title, exact=True)
+    found = form.locator(".sms-card").filter(has=heading).bounding_box()
+    assert found
+    return found
+
+
+def test_a_wide_screen_gives_its_room_to_what_is_shown(it: Watched) -> None:
+    form = tab(it, "Load")
+    it.page.set_viewport_size({"width": 1920, "height": 900})
+    fields, progress, runs = (box(form, text) for text in ("Load", "Progress", "Runs"))
+    assert progress["width"] > 2 * fields["width"]
+    assert runs["x"] == progress["x"]
+    assert abs(runs["y"] + runs["height"] - fields["y"] - fields["height"]) < 2
+
+
+def test_cards_side_by_side_end_on_one_line_and_empty_ones_are_folded(it: Watched) -> None:
+    form = tab(it, "Capacity")
+    search, found = box(form, "Search"), box(form, "Capacity")
+    assert abs(search["y"] + search["height"] - found["y"] - found["height"]) < 2
+    expect(form.get_by_text("Trials", exact=True)).to_be_hidden()
+
+
+def test_further_options_are_folded_until_one_of_them_is_wrong(it: Watched) -> None:
+    form = tab(it, "Load")
+    expect(form.get_by_label("Workers")).to_be_hidden()
+    form.get_by_role("button", name="More options").click()
+    form.get_by_label("Workers").fill("none")
+    form.get_by_role("button", name="Fewer options").click()
+    form.get_by_role("button", name="Start").click()
+    expect(form.get_by_label("Workers")).to_have_attribute("aria-invalid", "true")
+    form.get_by_label("Workers").fill("")
+    form.get_by_role("button", name="Fewer options").click()
+
+
 def test_the_focus_is_seen_on_every_control(it: Watched) -> None:
     tab(it, "Load").locator("select").first.focus()
     seen = set()
@@ -279,15 +314,15 @@ def test_a_tab_can_be_used_by_all(it: Watched, axe: Path, name: str, scheme: str
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_nothing_sticks_out_or_has_to_be_scrolled_sideways(it: Watched, width: dict[str, int], scheme: str) -> None:
-    it.page.set_viewport_size(width)  # type: ignore[arg-type]
+@pytest.mark.parametrize("width_px", [390, 768, 1280, 1920])
+def test_nothing_sticks_out_or_has_to_be_scrolled_sideways(it: Watched, width_px: int, scheme: str) -> None:
+    it.page.set_viewport_size({"width": width_px, "height": 900})
     it.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     for name in TABS:
         tab(it, name)
         it.page.mouse.move(0, 0)
         it.page.evaluate("() => new Promise(requestAnimationFrame)")
-        keep(it.page, f"console-{name.lower()}-{width['width']}-{scheme}")
+        keep(it.page, f"console-{name.lower()}-{width_px}-{scheme}")
         assert overflowing(it.page, "body") == []
 
 

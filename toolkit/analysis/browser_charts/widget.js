@@ -8,7 +8,11 @@ function render({ model, el }) {
     model.set("selection", range);
     model.save_changes();
   });
-  const update = () => chart.update(model.get("spec")), select = () => chart.select(model.get("selection"));
+  const update = () => {
+    chart.update(model.get("spec"));
+    el.classList.toggle("sms-nothing", box.hidden);
+  };
+  const select = () => chart.select(model.get("selection"));
   model.on("change:spec", update);
   model.on("change:selection", select);
   update();

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 
 from toolkit.api.errors import InputError
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import columns
+from toolkit.forms.widgets.layout import actions, columns
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import LoadTest
@@ -43,7 +43,11 @@ class LoadFields:
         self.scenario.observe(lambda _: self._describe(), "value")
         self.pace.observe(lambda _: self._choose_load(), "value")
         self._describe()
-        more = widgets.Accordion([widgets.VBox(list(self.more.values()))], titles=["More options"])
+        further = list(self.more.values())
+        self.fold = widgets.Button()
+        self._further = widgets.VBox([columns(*pair) for pair in zip(further[::2], further[1::2], strict=True)])
+        self.fold.on_click(lambda _: self._show_further(self._further.layout.display == "none"))
+        self._show_further(False)
         self.widget = widgets.VBox(
             [
                 self.scenario,
@@ -51,7 +55,8 @@ class LoadFields:
                 columns(self.pace, self.hard, self.duration),
                 self.thresholds,
                 columns(self.messages, self.cost),
-                more,
+                actions(self.fold),
+                self._further,
             ]
         )
 
@@ -68,6 +73,8 @@ class LoadFields:
             fields["duration_s"] = self.duration
         texts = {name: field.read(partial(check_field, name, real, price)) for name, field in fields.items()}
         if None in texts.values():
+            if any(field.error for field in self.more.values()):
+                self._show_further(True)
             return None
         values: dict[str, Any] = {name: parse_option(name, text) for name, text in texts.items() if text}
         if real:
@@ -79,6 +86,10 @@ class LoadFields:
         fields: list[Any] = [self.scenario, self.pace, self.hard, self.duration, self.thresholds]
         for field in [*fields, self.messages, self.cost, *self.more.values()]:
             field.disabled = not is_enabled
+
+    def _show_further(self, is_shown: bool) -> None:
+        self._further.layout.display = "" if is_shown else "none"
+        self.fold.description = "Fewer options" if is_shown else "More options"
 
     def _choose_load(self) -> None:
         option = declared()[self.pace.value]

@@ -9,6 +9,7 @@ function render({ model, el }) {
   function update() {
     panel.innerHTML = model.get("html");
     panel.hidden = !model.get("html");
+    el.classList.toggle("sms-nothing", panel.hidden); // a card with nothing in it is folded
     if (document.getElementById("jupyter-config-data")) return;
     for (const link of panel.querySelectorAll('a[href^="/"]')) link.remove();
   }
