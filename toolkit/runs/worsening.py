@@ -10,8 +10,8 @@ A condition of ``smscode report --against --fail-if-worse`` is a metric and a pe
 
 The metrics are those of thresholds, without a window. ``max`` and ``dropped`` are refused: one call decides the
 maximum, and dropped arrivals have no times, so that neither can be tested against chance. A percentile is tested in
-steps of 1 %: its limit is 0 % or at least 1 %. A higher value is worse,
-except for the share of 50000, ``ok_ratio`` and ``rate``.
+steps of 1 %: its limit is 0 % or at least 1 %. A higher value is worse, except for the share of 50000, ``ok_ratio`` and
+``rate``.
 """
 
 from __future__ import annotations
