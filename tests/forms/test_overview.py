@@ -91,7 +91,7 @@ def test_a_live_run_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
 
 
 def html_of(overview: Overview) -> str:
-    overview.show_state()
+    overview.ask_configured()
     return str(overview._state.html)
 
 

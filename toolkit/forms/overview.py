@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import metadata, version
@@ -27,7 +28,8 @@ from toolkit.runs.run_folder import SUMMARY_NAME
 from toolkit.settings import find_target
 
 _MAX_ROWS = 8  # of the table of runs: the latest
-_ASK_EVERY_S = 3.0
+_ASK_SANDBOX_EVERY_S = 3.0
+_ASK_CONFIGURED_EVERY_S = 60.0  # it counts and logs the calls, and refused credentials may raise an alarm there
 _TABS = {RunKind.LOAD_TEST: "load", RunKind.SEARCH: "capacity", RunKind.PROBE: "probe"}
 
 
@@ -43,11 +45,15 @@ class Overview:
         reading = render("busy", text="Reading …")
         self._live, self._last, self._state = HtmlPanel(reading, live=True), HtmlPanel(reading), HtmlPanel(reading)
         self._links = HtmlPanel(links_html(self._out, (), self._server))
-        self._shown = 0
+        self._asking = threading.Lock()  # an older answer may not replace a newer one
+        self._shown, self._configured = 0, ("", "", "")
         top = columns(card("Running now", self._live), card("Sandbox", self._state))
         self.widget = form(top, card("Last runs", self._last), card("Links", self._links), name="sms-overview")
         self._watcher = RunsWatcher(self._out, self.show_runs)
-        self._poller = Poller(self.show_state, _ASK_EVERY_S)
+        self._pollers = (
+            Poller(self.show_state, _ASK_SANDBOX_EVERY_S),
+            Poller(self.ask_configured, _ASK_CONFIGURED_EVERY_S),
+        )
 
     def show_runs(self, runs: Sequence[RunEntry]) -> None:
         """Show the runs of the folder, latest first."""
@@ -57,22 +63,30 @@ class Overview:
         self._links.html = links_html(self._out, runs, self._server)
 
     def show_state(self) -> None:
-        """Ask the sandbox and the configured target, and show their state."""
-        url = self._sandbox.metrics_url
-        state = read_sandbox_state(url) if url else None
-        self._state.html = render(
-            "sandbox_state",
-            state=state,
-            url=self._sandbox.target().base_url if url else "",
-            since=f"{state.started:%H:%M:%S} UTC" if state and state.started else "",
-            version=version("sms-code-toolkit"),
-            configured=_configured(),
-        )
+        """Ask the sandbox for its counters, and show its state."""
+        with self._asking:
+            url = self._sandbox.metrics_url
+            state = read_sandbox_state(url) if url else None
+            self._state.html = render(
+                "sandbox_state",
+                state=state,
+                url=self._sandbox.url,
+                since=f"{state.started:%H:%M:%S} UTC" if state and state.started else "",
+                version=version("sms-code-toolkit"),
+                configured=self._configured,
+            )
+
+    def ask_configured(self) -> None:
+        """Ask the configured target whether it is a sandbox, and show the answer."""
+        with self._asking:
+            self._configured = _configured()
+        self.show_state()
 
     def close(self) -> None:
         """End the watch of the folder and of the targets."""
         self._watcher.close()
-        self._poller.close()
+        for poller in self._pollers:
+            poller.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return mimebundle(self, **options)

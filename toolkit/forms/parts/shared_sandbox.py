@@ -26,6 +26,12 @@ class Sandbox:
         return self._target is not None
 
     @property
+    def url(self) -> str:
+        """Its base URL, "" while it is not running."""
+        target = self._target
+        return target.base_url if target else ""
+
+    @property
     def metrics_url(self) -> str:
         """The base URL of its /metrics, "" while it is not running."""
         return self._metrics_url
