@@ -108,7 +108,7 @@ _MIX_RATIO = 0.6
 
 
 def fills(base: Mapping[str, str]) -> dict[str, Fill]:
-    """Return a colour and a pattern for each name; names with the same base colour get shades and patterns of it.
+    """Return a colour and a pattern for each name; names with the same base colour get different shades and patterns.
 
     The first name has the base colour without a pattern. No two of the first seven names have the same pattern, so
     that they can be told apart without colours.

@@ -123,7 +123,7 @@ def _model(calls: Floats, speed: float, contention: float, coherency: float) -> 
 
 
 def _fit(calls: Floats, per_s: Floats) -> tuple[float, float, float] | None:
-    """Return the parameters with the least relative errors, none of them negative; None if there are none.
+    """Return the parameters with the least relative errors, without negative ones; None if no such parameters exist.
 
     calls / x(calls) is linear in 1 / speed, contention / speed and coherency / speed, so this is a linear problem.
     """

@@ -43,7 +43,7 @@ class PipeOutput:
             return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, or drop it."""
+        """Write the buffer, or drop it."""
         try:
             self._stream.flush()
         except BrokenPipeError:

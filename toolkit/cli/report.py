@@ -256,7 +256,7 @@ def report(
 
 
 def _other_options(ctx: typer.Context, runs: Sequence[str]) -> list[str]:
-    """Return what was given that a search for the capacity does not take."""
+    """Return the given options and arguments that a search for the capacity does not take."""
     given = [it for it in ctx.command.params if str(ctx.get_parameter_source(str(it.name))).endswith("COMMANDLINE")]
     return [it.opts[0] for it in given if it.name not in ("runs", "as_json")] + list(runs[1:])
 

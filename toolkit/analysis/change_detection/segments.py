@@ -8,17 +8,18 @@ share within each value of each dimension is a series of its own, and is searche
 
 One fault changes many of these series. A fault of a template is one of its app, too, and a campaign changes every app
 that has good and bad templates. So the calls are divided into cells: combinations of a carrier, a template, an app and
-a source. Each cell's share before the change gives the calls with the outcome that are to be expected meanwhile.
+a source. Each cell's share before the change gives the expected number of its calls with the outcome after it.
 
-- A change that leaves a segment's calls as the cells expect them is one of the mix of calls. It is left out.
-- A segment explains a change if the calls outside of it are as expected, or 90 % of the deviation is inside.
-- Of changes that begin at the same time, that of one segment is kept: of those that explain it, the one whose calls
-  deviate most from the expected ones. This is the most likely of all single causes, because the likelihood of the calls
-  outside is that of no change for each of them.
+- If a segment's calls are as its cells expect them, only the mix of calls has changed. The change is left out.
+- A segment explains a change if the calls outside of it are as expected, or if 90 % of the deviation is inside.
+- Among changes that begin at the same time, the change of one segment is kept: the segment that explains the change and
+  whose calls deviate most. It is the most likely single cause, because with each such cause the likelihood of the calls
+  outside is that of no change.
 
 Two numbers of calls deviate if their odds differ by 1.5, and the calls by 10.
 
-Worked example. 1 % of the calls fail, then 80 % of those with template 4, which are 10 % of all and half of app B's.
+Worked example. 1 % of the calls fail. Then 80 % of the calls with template 4 fail, which make up 10 % of all calls and
+half of app B's.
 The share rises to 9 % in all, to 80 % for template 4 and to 40 % for app B. Outside of app B and outside of template 4,
 1 % fail, so both explain it. In 1,000 calls of app B 405 failed and 10 were expected, which deviates by 2 * 1000 *
 KL(0.405, 0.01) = 2,392; in 500 of template 4, 400 and 5 by 3,186. Template 4 is named. During a campaign it makes only

@@ -44,7 +44,7 @@ class ShareSeries:
     width: int
 
     def without(self, part: ShareSeries) -> ShareSeries:
-        """Return the series of the calls that are not in a part of them."""
+        """Return the series without the calls of a part."""
         found, calls = self.found.copy(), self.calls.copy()
         at = np.searchsorted(self.starts, part.starts)
         found[at] -= part.found

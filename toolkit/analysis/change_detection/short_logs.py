@@ -36,7 +36,7 @@ class SingleChange:
 
 
 def find_single_change(calls: Floats) -> SingleChange | None:
-    """Find a lasting change of the times of calls; return None if there is none that chance doesn't explain.
+    """Find a lasting change of the times of calls; return None if chance explains every change.
 
     ``calls``: counts by bucket of time (rows) and bin of latency (columns), both ascending.
 

@@ -16,8 +16,8 @@ Each metric is a ratio of two sums over blocks, which is all that the test needs
     shares          calls with the outcome / calls
     rate            calls / time
 
-A run is measured once. What differs from run to run, such as a busy machine, is no chance within a run: choose a
-percentage above the spread of the runs.
+A run is measured once. Differences between runs, such as a busy machine, are not part of the chance within a run:
+choose a percentage above the spread of the runs.
 
 Worked example. p99 is 100 ms before and 120 ms now, and the condition is "by 10%". The earlier calls are taken as 10 %
 slower: their p99 is 110 ms. The p99 of both together is 115 ms. 0.8 % of the earlier calls are slower than that, and
@@ -134,7 +134,7 @@ def _sum_times(counts: pd.DataFrame, statistic: str) -> pd.DataFrame:
 
 
 def _sum_outcomes(counts: pd.DataFrame, metric: TestableMetric, expected: Iterable[str | int]) -> pd.DataFrame:
-    """Return the calls of each bucket, and how many of them have the outcome of the metric."""
+    """Count the calls of each bucket, and those with the outcome of the metric."""
     if isinstance(metric, Failed):
         kinds, known = describe_codes(counts[["return_code", "error"]])["kind"], frozenset(expected)
         outcomes = counts[["return_code", "error"]].assign(kind=kinds).astype(object)

@@ -153,7 +153,7 @@ def empty_chart(text: str, width: int) -> alt.TopLevelMixin:
 
 
 def partial_opacity() -> Any:
-    """Return the encoding that makes buckets pale of which the log covers only a part."""
+    """Return the encoding that draws a bucket pale if the log covers only a part of its time."""
     return alt.condition(f"datum.covered_ratio < {PARTIAL_BELOW}", alt.value(0.45), alt.value(1))
 
 

@@ -42,7 +42,7 @@ Worked example. Ten sends to one mobile, in seconds, under a limit of one send i
    them, so the result is 1 send in 60 s. The sends to two mobiles also show the shape: windows by the clock explain
    fewer than all refusals.
 
-Each constant has a comment with its trade-off, beside the code that uses it. The two most important ones:
+Each constant has a comment with its trade-off, next to the code that uses it. The two most important ones:
 ``BREACH_COST`` = 20 (rule_cover) decides how leaky a rule may be, and ``_MAX_CHANCE`` = 0.01 how large a log must be to
 show a rule.
 """
@@ -113,7 +113,7 @@ def limits(
         calls: the result of ``read``, or a frame with mobile_key.
         most: maximum number of sends to load, which take about 250 bytes each. If there are more, mobiles are sampled;
             four fifths of the sample are sends to mobiles with a refusal.
-        skew_ms: maximum difference between the clocks of the clients' hosts, in ms, beside those that are corrected.
+        skew_ms: maximum difference between the clocks of the clients' hosts, in ms, after ``offsets`` corrected them.
         offsets: the result of ``find_offsets``, if it is known already.
         speed: how many times faster the service's clock ran than the records' clock, as in a run with ``--speed``.
             Windows are those of the service's clock; since and until are those of the records.

@@ -90,7 +90,7 @@ def _split_in_time(attempts: SendAttempts, sample: SendAttempts, scope: RuleScop
 
 
 def _refine(attempts: SendAttempts, scope: RuleScope, halves: list[RuleScope]) -> list[RuleScope]:
-    """Move the time between two halves to where their rules cost least; return the scope if that is at an end of it."""
+    """Split a scope at the time at which the rules of both halves cost least; return it whole if that is at its end."""
     at_ns = 0
     for _ in range(_REFINEMENTS):
         last_ns, at_ns = at_ns, _change_ns(scope.select(attempts), *(_fitted(attempts, half) for half in halves))
