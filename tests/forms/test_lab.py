@@ -87,6 +87,17 @@ def show_form(page: Page, again: bool = False) -> None:
             form.wait_for(timeout=30_000)
 
 
+def run_all(page: Page) -> None:
+    """Run all cells, and wait for the form of the last one; again, if JupyterLab was not ready."""
+    until = time.monotonic() + 240
+    while not page.locator(".sms-form").is_visible():
+        assert time.monotonic() < until, page.locator(".jp-Notebook").inner_text()
+        page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
+        page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
+        with suppress(TimeoutError):
+            page.locator(".sms-form").wait_for(timeout=60_000)
+
+
 @pytest.fixture
 def form(it: Watched) -> Locator:
     return it.page.locator(".sms-form")
@@ -152,6 +163,21 @@ def test_the_notebook_that_was_saved_holds_no_mobile_and_no_secret(it: Watched, 
 def test_nothing_was_asked_of_another_host(it: Watched) -> None:
     assert len(it.asked) > 20
     assert it.strangers() == []
+
+
+def test_the_pictures_of_a_notebook_that_runs_can_be_explored(browser: Browser, lab: str) -> None:
+    with watched(browser) as other:
+        page = other.page
+        page.goto(lab.replace("/lab?", "/doc/tree/08_my_access_log.ipynb?"))
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        run_all(page)
+        page.locator(".jp-Cell", has_text="charts.over_time(").last.scroll_into_view_if_needed()
+        chart = page.locator(".jp-RenderedHTMLCommon .sms-chart").get_by_role("application")
+        chart.focus()
+        page.keyboard.press("Home")
+        expect(chart.get_by_role("status")).to_contain_text("50000 success")
+        assert other.errors == []
+        assert other.strangers() == []
 
 
 def test_the_notebooks_are_copied_and_what_was_worked_on_stays(folder: Path, lab: str, tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ from support.pages import Watched, watched
 
 from toolkit import analysis
 from toolkit.analysis.browser_charts import call_charts
-from toolkit.forms import CallForm, CapacityForm, LimitsForm, LoadForm, ProbeForm, RunPicker
+from toolkit.forms import CallForm, CapacityForm, LimitsForm, LoadForm, Overview, ProbeForm, RunPicker
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
 
-FORMS = [CallForm, CapacityForm, LimitsForm, LoadForm, ProbeForm, partial(RunPicker, "runs")]
+FORMS = [CallForm, CapacityForm, LimitsForm, LoadForm, Overview, ProbeForm, partial(RunPicker, "runs")]
 CDN = re.compile(r"https://cdn\.jsdelivr\.net/npm/(?P<name>(?:@[^/]+/)?[^/@]+)@[^/]+/(?P<file>.+?)(?:\.js)?$")
 EMBED_URL = "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1/dist/embed-amd.js"
 PAGE = "http://host.test/"  # no secure context: it has no clipboard
