@@ -10,6 +10,7 @@ from toolkit import analysis
 from toolkit.analysis.browser_charts.scripts import page_script
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
+from toolkit.report.build import build_report
 from toolkit.report.inputs import read_inputs
 from toolkit.report.write_files import write_report
 from toolkit.runs.thresholds import Status
@@ -256,7 +257,7 @@ def test_the_slowest_traced_calls_are_listed_with_their_trace_ids(run_folder, ca
         call(Endpoint.VERIFY, None, latency_ns=900 * ms, error="timeout", trace_id="b" * 32),
         *(call(Endpoint.SEND, 50000, latency_ns=it * ms, trace_id=f"{it:032x}") for it in range(1, 10)),
     ]
-    text = write_report(run_folder(records)).read_text(encoding="utf-8")
+    text = write_report(run_folder(records)).read_text(encoding="utf-8").replace("<wbr>", "")
     listed = re.findall(r">([0-9a-f]{32})<", text)
     assert listed == ["a" * 32, "b" * 32, *(f"{it:032x}" for it in range(9, 1, -1))]
     assert "Slowest traced calls" in text
@@ -284,3 +285,23 @@ def test_a_period_without_calls_has_no_data(call, run_folder) -> None:
     settings = {"thresholds": ["failed < 1%"], "warm_up_s": 30.0, "ended": "finished"}
     (run,) = read_inputs([run_folder([call(Endpoint.SEND, 50000)], settings)], since="2026-11-07").runs
     assert (run.verdicts[0].status, run.warm_up_s) == (Status.NO_DATA, 30.0)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(60, False), (1200, True)])
+def test_sections_that_found_nothing_are_in_the_reports_of_long_runs_only(seconds, told, call, inputs_of):
+    calls = [
+        call(Endpoint.SEND, 50000, started_ns=1_793_966_400_000_000_000 + at * 10**9, mobile_key=at)
+        for at in range(seconds)
+    ]
+    names = {section.name for section in build_report(inputs_of(analysis.from_records(calls))).sections}
+    assert {"outcomes", "latency"} <= names
+    assert {name: name in names for name in ("changes", "cost", "errors", "limits", "suspects")} == dict.fromkeys(
+        ("changes", "cost", "errors", "limits", "suspects"), told
+    )
+
+
+def test_the_share_of_failed_calls_is_told_for_each_endpoint(call, inputs_of):
+    calls = [call(Endpoint.SEND, code) for code in (50000, 50019)] + [call(Endpoint.VERIFY, 50000)]
+    facts = build_report(inputs_of(analysis.from_records(calls), {"ended": "finished"})).facts
+    shown = {fact.label: fact.value for fact in facts if "failed" in fact.label}
+    assert shown == {"failed of send": "50.00 %", "failed of verify": "0.00 %"}

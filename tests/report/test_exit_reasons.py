@@ -122,7 +122,7 @@ def test_the_head_says_first_how_many_calls_failed_and_why(call):
     assert report.remarks[0] == "90.00 % of 10 calls failed: 7 could not connect, 1 failed in the server, 1 timed out."
     assert report.remarks[1].startswith("The target could not be reached at the end of the run")
     assert result.summary["remarks"] == list(report.remarks)
-    assert "failed" in {fact.label for fact in report.facts}
+    assert "failed of send" in {fact.label for fact in report.facts}
 
 
 def test_a_call_that_the_run_cut_off_is_no_failure_in_any_part(call):

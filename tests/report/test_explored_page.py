@@ -127,6 +127,16 @@ def test_a_selected_time_narrows_all_charts_and_says_what_differs(it: Watched, c
     assert latency.locator("canvas").first.evaluate("it => it.toDataURL()") == before
 
 
+def test_a_time_selected_in_the_latencies_tells_the_return_codes_too(it: Watched, chart: Locator) -> None:
+    drag(it, it.page.get_by_role("application").nth(1), 0.5, 0.66)
+    expect(it.page.locator(".different").nth(1).locator("li").first).to_contain_text(re.compile(r"send 50(000|019)"))
+
+
+def test_all_of_the_time_cannot_be_compared(it: Watched, chart: Locator) -> None:
+    drag(it, chart, 0, 1)
+    expect(it.page.locator(".different").first.locator("li")).to_contain_text("leaves some outside of it")
+
+
 def test_a_time_like_the_others_has_no_difference(it: Watched, chart: Locator) -> None:
     drag(it, chart, 0.05, 0.2)
     told = it.page.locator(".different").first

@@ -219,7 +219,7 @@ def test_each_finding_is_one_sentence(report: Report, folder: Path) -> None:
     found = {section.name: section.finding for section in report.findings()}
     assert list(found) == [name for name in ORDER if name in found]
     assert found["verdicts"] == "1 of 1 threshold passed."
-    assert "levels changed, most of all this one: " in found["changes"]
+    assert " changes. The strongest: " in found["changes"]
     money = table(report, "cost").frame["money"].iloc[0]
     assert f" cost {number_format.money(money, 'CNY')};" in found["cost"]
     assert "in dispute" in found["statement"]

@@ -9,6 +9,7 @@ from toolkit import number_format
 from toolkit.analysis.latency_percentiles import CALLER, percentile_column
 from toolkit.analysis.source_record import unread_ratio
 from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask, mask_text
 from toolkit.report.exit_reasons import condition_reasons, is_inconclusive, unread_reason
 from toolkit.report.inputs import ReportInputs, settings_by_name
@@ -22,6 +23,7 @@ from toolkit.runs.thresholds import Verdict, without_pass
 from toolkit.runs.worsening import WorseningVerdict
 
 _LONG_S = 60  # from this duration on, the header also shows when the last call ended
+_SHORT_S = 600  # up to this duration, sections that found nothing are left out: it is hardly news
 
 
 def build_report(
@@ -53,6 +55,8 @@ def build_report(
     for name, build in ORDER:
         on_section(name)
         for section in build(inputs):
+            if section.found_nothing and inputs.total.duration_s < _SHORT_S:
+                continue
             sections.append(section)
             for part in section.parts:
                 if isinstance(part, Figure):
@@ -104,8 +108,10 @@ def _facts(inputs: ReportInputs) -> Iterator[Fact]:
         yield Fact("return code of unknown kind", number_format.share(unknown / total))
     yield Fact("OK", number_format.share(succeeded / total if total else None))
     if any("ended" in run.settings for run in inputs.runs):  # only a load test says what it expects
-        failed = sum(sum(run.failed.values()) for run in inputs.runs)
-        yield Fact("failed", number_format.share(failed / total if total else None))
+        for endpoint in Endpoint:
+            failed = sum(run.failed[endpoint] for run in inputs.runs)
+            if calls := int(codes.loc[codes["endpoint"] == endpoint.value, "calls"].sum()):
+                yield Fact(f"failed of {endpoint}", number_format.share(failed / calls))
     for row in inputs.total.latency.to_dict("records"):
         if row["measure"] == CALLER:
             p99_ms = number_format.milliseconds(row[percentile_column(99)])

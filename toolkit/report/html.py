@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -17,7 +18,7 @@ from typing import Self
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from toolkit.analysis.browser_charts import BrowserChart, call_charts
 from toolkit.analysis.browser_charts.scripts import STYLE, embed, page_script
@@ -25,6 +26,8 @@ from toolkit.report.model import Badge, Bar, Cell, Figure, Part, Report, Table
 from toolkit.report.result_tables import status_badge
 
 _TEMPLATE = "page.html.j2"
+_LONG_WORD = re.compile(r"[^\s&;]{16}(?=[^\s&;]{8})")  # not in a character reference
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 _WIDE, _NARROW = 880, 250  # px between the axes, for screens above and below the template's breakpoint
 
 
@@ -92,8 +95,18 @@ def draw(figure: Figure) -> tuple[Markup, Markup]:
 def page_template() -> Template:
     """Return the template of the page, compiled once."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["status_badge"] = status_badge
+    environment.globals |= {"status_badge": status_badge, "breaks": breaks}
     return environment.from_string(files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8"))
+
+
+def breaks(text: str) -> Markup:
+    """Return text as HTML with line breaks in long words, such as ids, and none in dates.
+
+    >>> breaks("4bf92f3577b34da6a3ce929d0e0e4736 on 2026-11-06")
+    Markup('4bf92f3577b34da6<wbr>a3ce929d0e0e4736 on <span class="when">2026-11-06</span>')
+    """
+    html = _LONG_WORD.sub("\\g<0><wbr>", str(escape(text)))
+    return Markup(_DATE.sub('<span class="when">\\g<0></span>', html))
 
 
 @cache

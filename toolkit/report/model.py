@@ -105,6 +105,7 @@ class Section:
     """A section of a report: a note, tables and pictures.
 
     ``badge`` is the verdict, if the section has one. ``finding`` is its most important result in one sentence.
+    ``found_nothing``: it only says that nothing was found, so it is left out of the report of a short run.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Section:
     parts: Sequence[Part] = ()
     badge: Badge | None = None
     finding: str = ""
+    found_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

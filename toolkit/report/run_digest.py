@@ -42,12 +42,15 @@ def _headline(result: RunResult) -> str:
     settings = result.settings
     if "scenario" not in settings:
         return f"{result.name}: {number_format.plural(sum(result.outcomes.values()), 'call')}"
-    load = settings.get("stages") or f"{settings.get('rate_per_s') or 0:g} journeys/s"
+    parts = []
     if users := settings.get("users"):
-        load = number_format.plural(int(str(users)), "user")
+        parts.append(number_format.plural(int(str(users)), "user"))
+    elif load := settings.get("stages") or settings.get("rate_per_s"):
+        parts.append(str(load) if settings.get("stages") else f"{load:g} journeys/s")
     duration_s: Any = settings.get("duration_s")
-    seconds = f" for {number_format.duration(duration_s)}" if duration_s else ""
-    return f"{settings['scenario']}: {load}{seconds} against {settings.get('target')}"
+    parts += [f"for {number_format.duration(duration_s)}"] if duration_s else []
+    parts += [f"against {target}"] if (target := settings.get("target")) else []
+    return f"{settings['scenario']}: {' '.join(parts)}" if parts else f"{settings['scenario']}"
 
 
 def _facts(result: RunResult) -> Iterator[Fact]:

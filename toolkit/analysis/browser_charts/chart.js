@@ -2,7 +2,7 @@
 // points, a readout of all series at the crosshair, a legend of buttons, and keys. The page or the widget mounts it.
 
 const AXIS_PX = 24, LEFT_PX = 58, RIGHT_PX = 26, GAP_PX = 18, FONT = "12px system-ui, sans-serif";
-const KEYS_HELP = "The arrow keys move the crosshair.";
+const KEYS_HELP = "The arrow keys, Page Up, Page Down, Home and End move the crosshair.";
 const SELECT_HELP = " Shift and an arrow key select a range, Enter applies it, Escape clears it.";
 const SECOND_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200];
 const NINES = [2, 10, 100, 1000, 10000];
@@ -29,10 +29,12 @@ const X_KINDS = {
         [0.001, "{ss}.{fff} s", null, null, null, null, null, null, 1],
       ],
       size: AXIS_PX + 14,
+      space: 84, // of a date
     },
   }),
   seconds: () => {
-    const label = (at) => (Math.abs(at) < 60 ? `${+at.toFixed(1)} s` : `${Math.floor(at / 60)}:${String(Math.round(at % 60)).padStart(2, "0")} min`);
+    const whole = (at) => `${Math.floor(at / 60)}:${String(at % 60).padStart(2, "0")} min`;
+    const label = (at) => (Math.abs(at) < 60 ? `${+at.toFixed(1)} s` : whole(Math.round(at)));
     return { label, axis: { incrs: SECOND_STEPS, values: (_, ticks) => ticks.map(label) } };
   },
   nines: (x) => {
@@ -70,13 +72,47 @@ function fillOf(series, theme, context) {
 // What a chart's axis needs to know of a panel: its data for uPlot, and how it is drawn.
 const shownSeries = (panel, hidden) => panel.series.filter((one) => !hidden.has(one.name));
 
+// The place of 0 on a logarithmic axis, which has none: a decade below the smallest other value; null without a 0.
+function zeroOf(panel) {
+  if (!panel.log) return null;
+  let least = Infinity, has = false;
+  for (const one of panel.series) {
+    for (const [, y] of one.points) {
+      if (y > 0) least = Math.min(least, y);
+      else has ||= y !== null;
+    }
+  }
+  return has ? 10 ** (Number.isFinite(least) ? Math.floor(Math.log10(least)) - 1 : -1) : null;
+}
+
+const drawnAt = (y, zero) => (y === null || zero === null ? y : Math.max(y, zero));
+
+function scaleOf(panel) {
+  if (panel.kind === "lane") return { range: [0, 1] };
+  if (!panel.log) return { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] };
+  const zero = zeroOf(panel);
+  return {
+    distr: 3,
+    range: (_, low, high) => {
+      const [bottom, top] = uPlot.rangeLog(low ?? 1, Math.max(high ?? 10, zero === null ? 0 : 10 * zero), 10, false);
+      return [zero ?? bottom, top];
+    },
+  };
+}
+
+function valuesOf(panel) {
+  const zero = zeroOf(panel);
+  return (_, ticks) => ticks.map((tick) => (tick === null ? "" : zero !== null && tick < zero * 1.5 ? "0" : short(tick)));
+}
+
 function tableOf(panel, hidden) {
   if (panel.kind === "bars") {
     const shown = shownSeries(panel, hidden);
     const totals = panel.edges.slice(1).map((_, at) => shown.reduce((sum, one) => sum + one.values[at], 0));
     return [panel.edges, [...totals, totals.at(-1) ?? 0]];
   }
-  const tables = shownSeries(panel, hidden).map((one) => [one.points.map(([at]) => at), one.points.map(([, y]) => y)]);
+  const zero = zeroOf(panel);
+  const tables = shownSeries(panel, hidden).map((one) => [one.points.map(([at]) => at), one.points.map(([, y]) => drawnAt(y, zero))]);
   return tables.length ? uPlot.join(tables, tables.map(() => [2])) : [[], []];
 }
 
@@ -128,13 +164,13 @@ function drawLane(plot, panel, hidden, theme) {
 
 // The points of lines whose bucket is covered only in part are hollow.
 function drawHollow(plot, panel, hidden, theme) {
-  const { ctx } = plot;
+  const { ctx } = plot, zero = zeroOf(panel);
   for (const one of shownSeries(panel, hidden)) {
     for (const place of one.hollow) {
       const [at, y] = one.points[place];
       Object.assign(ctx, { strokeStyle: colourOf(one, theme), fillStyle: theme.card, lineWidth: 1.5 * devicePixelRatio });
       ctx.beginPath();
-      ctx.arc(plot.valToPos(at, "x", true), plot.valToPos(y, "y", true), 3.2 * devicePixelRatio, 0, 7);
+      ctx.arc(plot.valToPos(at, "x", true), plot.valToPos(drawnAt(y, zero), "y", true), 3.2 * devicePixelRatio, 0, 7);
       ctx.fill();
       ctx.stroke();
     }
@@ -156,7 +192,22 @@ function clipped(draw, margin) {
   };
 }
 
-// What stands at a place of the axis: the title of a panel, a series, and its value.
+// The smallest distance of two points of a line.
+function stepOf(panel) {
+  let step = Infinity;
+  for (const { points } of panel.series) for (let next = 1; next < points.length; next++) step = Math.min(step, points[next][0] - points[next - 1][0]);
+  return step;
+}
+
+// The point of a line that is read at a place: the nearer neighbour, in a gap and beyond an end only within a step.
+function pointAt(points, at, step) {
+  const next = points.findIndex(([x]) => x >= at), place = next < 0 ? points.length : next;
+  const known = [points[place - 1], points[place]].filter((point) => point && point[1] !== null);
+  const nearest = known.reduce((best, point) => (best && Math.abs(best[0] - at) <= Math.abs(point[0] - at) ? best : point), null);
+  return nearest && (known.length > 1 || Math.abs(nearest[0] - at) <= step) ? nearest : null;
+}
+
+// The title of a panel, a series and its value, for each series that has one at a place of the axis.
 function readAt(spec, hidden, at) {
   const found = [];
   for (const panel of spec.panels) {
@@ -167,9 +218,9 @@ function readAt(spec, hidden, at) {
       const title = panel.title + (panel.partial[bar] ? " (covered in part)" : "");
       for (const one of shown) if (one.values[bar]) found.push([title, one, one.values[bar]]);
     } else if (panel.kind === "lines") {
+      const step = stepOf(panel);
       for (const one of shown) {
-        const known = one.points.filter(([, y]) => y !== null);
-        const point = known.reduce((best, next) => (best && Math.abs(best[0] - at) <= Math.abs(next[0] - at) ? best : next), null);
+        const point = pointAt(one.points, at, step);
         if (point) found.push([panel.title, one, point[1]]);
       }
     }
@@ -205,7 +256,7 @@ function stopsOf(spec) {
 
 // Mount a chart in an element. onSelect gets the selected range of the x axis, or an empty list.
 function mountChart(box, onSelect = () => {}) {
-  let spec = {}, plots = [], theme = {}, selection = [], place = null, anchor = null, legendOf = "";
+  let spec = {}, plots = [], theme = {}, selection = [], place = null, anchor = null, legendOf = "", width = 0, hovered = null, pressed = null;
   const hidden = new Set();
   const area = make(box, "div", "sms-area"), tip = make(area, "div", "sms-tip"), panels = make(area, "div");
   const legend = make(box, "ul", "sms-legend"), note = make(box, "p", "sms-covered");
@@ -249,8 +300,14 @@ function mountChart(box, onSelect = () => {}) {
     }
   }
 
+  function leave() {
+    showTip(null);
+    for (const plot of plots) plot.setCursor({ left: -10, top: -10 });
+  }
+
   function select(range) {
     selection = range;
+    anchor = null;
     showSelection();
     onSelect(range);
   }
@@ -259,10 +316,11 @@ function mountChart(box, onSelect = () => {}) {
     for (const plot of plots.splice(0)) plot.destroy();
     panels.replaceChildren();
     box.hidden = !spec.panels?.length;
-    const width = area.clientWidth;
+    width = area.clientWidth;
     if (box.hidden || !width) return;
     theme = themeOf(box);
-    const x = X_KINDS[spec.x.kind](spec.x), last = spec.panels.length - 1;
+    const x = X_KINDS[spec.x.kind](spec.x), last = spec.panels.length - 1, [start, end] = spec.x.range;
+    const range = start < end ? [start, end] : [start - 0.5, end + 0.5]; // a single point has no length
     const shared = { stroke: theme.muted, font: FONT, ticks: { show: false }, grid: { stroke: theme.line, width: 1 } };
     spec.panels.forEach((panel, number) => {
       if (panel.title) make(panels, "p", "sms-panel-title", panel.title);
@@ -271,20 +329,29 @@ function mountChart(box, onSelect = () => {}) {
       const plot = new uPlot({
         width, height: panel.height + axisPx + (isLane ? 0 : GAP_PX), padding: isLane ? [0, RIGHT_PX, 0, 0] : [GAP_PX / 2, RIGHT_PX, axisPx ? 0 : GAP_PX / 2, 0], legend: { show: false },
         ...(spec.x.zone ? { tzDate: (at) => uPlot.tzDate(new Date(at * 1000), spec.x.zone) } : {}),
-        scales: { x: { time: spec.x.kind === "time", range: () => spec.x.range }, y: isLane ? { range: [0, 1] } : panel.log ? { distr: 3, range: (_, low, high) => uPlot.rangeLog(low ?? 1, high ?? 10, 10, false) } : { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
+        scales: { x: { time: spec.x.kind === "time", range: () => range }, y: scaleOf(panel) },
         axes: [
           { ...shared, show: number === last, size: AXIS_PX, space: 60, ...x.axis, grid: { show: false } },
-          { ...shared, size: LEFT_PX, ...(isLane ? { splits: () => [0.5], values: () => [panel.label], grid: { show: false } } : { space: 28, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) }) },
+          { ...shared, size: LEFT_PX, ...(isLane ? { splits: () => [0.5], values: () => [panel.label], grid: { show: false } } : { space: 28, values: valuesOf(panel) }) },
         ],
         series: [{}, ...(lines.length ? lines.map((one) => ({ stroke: colourOf(one, theme), width: 2, dash: one.dashed ? [5, 4] : [], points: { show: one.points.length < 2, size: 5 } })) : [{ paths: () => null, points: { show: false } }])],
         cursor: { sync: { key: sync.key, scales: ["x", null] }, y: false, points: { show: panel.kind === "lines" }, drag: { x: Boolean(spec.selectable), y: false, setScale: false } },
         hooks: {
           draw: [clipped((one) => DRAW[panel.kind](one, panel, hidden, theme), panel.kind === "bars" ? 0 : 5 * devicePixelRatio)],
-          setCursor: [(one) => one.over.matches(":hover") && showTip(one.cursor.left >= 0 ? one.posToVal(one.cursor.left, "x") : null)],
-          setSelect: [(one) => one.over.matches(":hover") && select(one.select.width > 4 ? [one.posToVal(one.select.left, "x"), one.posToVal(one.select.left + one.select.width, "x")] : [])],
+          setCursor: [(one) => one === hovered && showTip(one.cursor.left >= 0 ? one.posToVal(one.cursor.left, "x") : null)],
+          setSelect: [(one) => {
+            if (one !== pressed) return; // another plot, or one that is gone
+            pressed = null;
+            select(one.select.width > 4 ? [one.posToVal(one.select.left, "x"), one.posToVal(one.select.left + one.select.width, "x")] : []);
+          }],
         },
       }, tableOf(panel, hidden), make(panels, "div"));
-      plot.over.addEventListener("mouseleave", () => showTip(null));
+      plot.over.addEventListener("mouseenter", () => { hovered = plot; });
+      plot.over.addEventListener("mouseleave", () => {
+        hovered = null;
+        showTip(null);
+      });
+      plot.over.addEventListener("mousedown", () => { pressed = plot; }); // it may be released outside
       plots.push(plot);
     });
     area.setAttribute("aria-label", `${spec.says}. ${KEYS_HELP}${spec.selectable ? SELECT_HELP : ""}`);
@@ -343,24 +410,23 @@ function mountChart(box, onSelect = () => {}) {
     } else if (event.key === "Enter" && spec.selectable && selection.length) select(selection);
     else if (event.key === "Escape") {
       anchor = null;
-      showTip(null);
-      for (const plot of plots) plot.setCursor({ left: -10, top: -10 });
+      leave();
       if (selection.length) select([]);
     } else return;
     event.preventDefault();
   });
-  area.addEventListener("blur", () => showTip(null));
+  area.addEventListener("blur", leave);
 
-  const redraw = () => draw();
-  let wide = 0;
-  const sized = new ResizeObserver(([{ contentRect }]) => {
-    if (contentRect.width !== wide) draw(); // not if only the height changed, as it does by drawing
-    wide = contentRect.width;
+  const sized = new ResizeObserver(() => {
+    if (area.clientWidth !== width) draw(); // not if only the height changed, as it does by drawing
   });
-  const coloured = new MutationObserver(redraw);
+  const recolour = () => {
+    if (JSON.stringify(themeOf(box)) !== JSON.stringify(theme)) draw(); // classes change for many reasons
+  };
+  const coloured = new MutationObserver(recolour), scheme = matchMedia("(prefers-color-scheme: dark)");
   sized.observe(box.parentElement ?? box);
   for (const root of [document.documentElement, document.body]) coloured.observe(root, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-dark"] });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  scheme.addEventListener("change", recolour);
 
   return {
     update(changed) {
@@ -374,8 +440,8 @@ function mountChart(box, onSelect = () => {}) {
     destroy() {
       sized.disconnect();
       coloured.disconnect();
-      matchMedia("(prefers-color-scheme: dark)").removeEventListener("change", redraw);
-      for (const plot of plots) plot.destroy();
+      scheme.removeEventListener("change", recolour);
+      for (const plot of plots.splice(0)) plot.destroy();
     },
   };
 }

@@ -7,11 +7,11 @@
 
   const share = (ratio) => `${+(ratio * 100).toPrecision(3)} %`;
 
-  // The share of each outcome among the calls inside and outside of a range, for the bars of a chart: those that differ by
-  // more than CHANCE standard errors, the largest difference first.
-  function differences(spec, [from, to]) {
-    const found = [];
-    for (const panel of spec.panels.filter((it) => it.kind === "bars")) {
+  // The share of each outcome among the calls inside and outside of a range: those that differ by more than CHANCE standard
+  // errors, the largest difference first. Null if no endpoint has calls both inside and outside.
+  function differences([from, to]) {
+    let found = null;
+    for (const panel of mounted.flatMap(({ spec }) => spec.panels).filter((it) => it.kind === "bars")) {
       const counts = panel.series.map((one) => {
         const count = { name: one.name, inside: 0, outside: 0 };
         one.values.forEach((value, at) => {
@@ -23,32 +23,39 @@
       });
       const [inside, outside] = ["inside", "outside"].map((side) => counts.reduce((all, it) => all + it[side], 0));
       if (!inside || !outside) continue;
+      found ??= [];
       for (const count of counts) {
         const [here, elsewhere] = [count.inside / inside, count.outside / outside], all = (count.inside + count.outside) / (inside + outside);
         const error = Math.sqrt(all * (1 - all) * (1 / inside + 1 / outside));
         if (Math.abs(here - elsewhere) > CHANCE * error) found.push({ panel: panel.title.split(":")[0], name: count.name, here, elsewhere });
       }
     }
-    return found.sort((one, other) => Math.abs(other.here - other.elsewhere) - Math.abs(one.here - one.elsewhere));
+    return found?.sort((one, other) => Math.abs(other.here - other.elsewhere) - Math.abs(one.here - one.elsewhere));
   }
 
-  function tell(note, spec, range) {
+  function tell(note, range) {
     note.hidden = !range.length;
     note.replaceChildren();
     if (note.hidden) return;
     const times = range.map((at) => new Date(at * 1000).toISOString());
     make(note, "h4", "", "What is different in here?");
-    const found = differences(spec, range).slice(0, 5), list = make(note, "ul");
-    for (const it of found) make(list, "li", "", `${it.panel} ${it.name}: ${share(it.here)} of the calls, ${share(it.elsewhere)} at other times`);
-    if (!found.length) make(list, "li", "", "No return code's share differs from that at other times by more than chance.");
+    const found = differences(range), list = make(note, "ul");
+    for (const it of found?.slice(0, 5) ?? []) make(list, "li", "", `${it.panel} ${it.name}: ${share(it.here)} of the calls, ${share(it.elsewhere)} at other times`);
+    if (!found) make(list, "li", "", "Select a part of the time that has calls, and leaves some outside of it.");
+    else if (!found.length) make(list, "li", "", "No return code's share differs from that at other times by more than chance.");
     make(note, "p", "note", "Causes, such as a template or an app, are in the report of this time, under “Where changes are concentrated”:");
     const line = make(note, "p");
     const options = make(line, "code", "", `smscode report … --since ${times[0]} --until ${times[1]}`);
     const copy = make(line, "button", "", "Copy");
     copy.type = "button";
     copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(options.textContent);
-      copy.textContent = "Copied";
+      try {
+        await navigator.clipboard.writeText(options.textContent);
+        copy.textContent = "Copied";
+      } catch { // a page that was not loaded over HTTPS has no clipboard, and a browser may refuse it
+        getSelection().selectAllChildren(options);
+        copy.textContent = "Selected: copy it with Ctrl+C";
+      }
     });
     const clear = make(line, "button", "", "Show all of the time");
     clear.type = "button";
@@ -60,7 +67,7 @@
     for (const { spec, chart, note } of mounted.filter((it) => it.spec.x.kind === "time")) {
       chart.update({ ...spec, x: { ...spec.x, range: range.length ? range : spec.x.range } });
       chart.select([]);
-      tell(note, spec, note === chosen ? range : []);
+      tell(note, note === chosen ? range : []);
     }
   }
 

@@ -71,7 +71,8 @@ def build_cost(inputs: ReportInputs) -> Iterator[Section]:
     if groups["money"].notna().any() and groups[_DAY].nunique() > 1:
         parts.append(Figure("cost", groups, "Cost by day", f"Days in {zone}."))
     notes = [*([] if inputs.prices.rows else [_NO_PRICE]), *_unknown_counts(total)]
-    yield Section("cost", "Cost", " ".join(notes), parts, finding=_cost_finding(total, groups[_DAY]))
+    finding, is_unpriced = _cost_finding(total, groups[_DAY]), not inputs.prices.rows
+    yield Section("cost", "Cost", " ".join(notes), parts, finding=finding, found_nothing=is_unpriced)
     if inputs.prices.rows and groups[_DAY].nunique() > 1:
         yield _forecast(inputs)
 
@@ -149,7 +150,7 @@ def _forecast(inputs: ReportInputs) -> Section:
     )
     last_day = row["until"] - pd.Timedelta(hours=1)
     finding = (
-        f"From {row['since']:%Y-%m-%d} to {row['as_of']:%Y-%m-%d}: {table_columns.money_of(row, 'money')}."
+        f"{_period(row['since'], row['as_of'])}: {table_columns.money_of(row, 'money')}."
         f" By the end of {last_day:%Y-%m-%d}: {_interval(row)}."
     )
     return Section(
@@ -169,14 +170,21 @@ def _cost_finding(total: pd.DataFrame, days: pd.Series) -> str:
     (row,) = total.to_dict("records")
     if lacks(row, "money") or not row["accepted"]:
         return ""
-    first, last = (f"{day:%Y-%m-%d}" for day in (days.min(), days.max()))
-    period = f"on {first}" if first == last else f"from {first} to {last}"
-    finding = f"{row['accepted']:,} messages {period} cost {table_columns.money_of(row, 'money')}"
+    period = _period(days.min(), days.max())
+    finding = (
+        f"{period}, {number_format.plural(row['accepted'], 'message')} cost {table_columns.money_of(row, 'money')}"
+    )
     if row["unpriced"]:
         finding += f", not counting {number_format.plural(row['unpriced'], 'segment')} without a price"
     if lacks(row, "wasted_money"):
         return f"{finding}; how much of it was never verified is unknown."
     return f"{finding}; {table_columns.money_of(row, 'wasted_money')} of it was never verified."
+
+
+def _period(first: pd.Timestamp, last: pd.Timestamp) -> str:
+    """Return the days from a first to a last one as text."""
+    days = [f"{day:%Y-%m-%d}" for day in (first, last)]
+    return f"On {days[0]}" if days[0] == days[1] else f"From {days[0]} to {days[1]}"
 
 
 def _statement_finding(found: Reconciliation) -> str:

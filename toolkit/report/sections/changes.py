@@ -50,11 +50,12 @@ def build_changes(inputs: ReportInputs) -> Iterator[Section]:
             "changes",
             "What changed",
             "No share of an outcome, no latency and no conversion changed, and calls never ceased.",
+            found_nothing=True,
         )
         return
     shown = [
         table_columns.time("changed_at", "since"),
-        table_columns.time("until"),
+        table_columns.computed(f"until {table_columns.ZONE}", _end),
         table_columns.text("endpoint"),
         table_columns.computed("what", _what),
         table_columns.computed("before", lambda row: _level(row, "before"), is_number=True),
@@ -144,7 +145,7 @@ def _compared(before: str, now: str) -> list[Column]:
 def _strongest(found: pd.DataFrame) -> str:
     zone = zone_name(found)
     row, *others = found.sort_values("score", ascending=False).to_dict("records")
-    strongest = "" if len(found) == 1 else f"{len(found)} levels changed, most of all this one: "
+    strongest = "" if len(found) == 1 else f"{len(found)} changes. The strongest: "
     lost = [it for it in others if it["measure"] in _LOST and (it["difference"] < 0 or it["measure"] == _CONVERSION)][
         :_MAX_LOST
     ]
@@ -156,12 +157,17 @@ def _sentence(row: Row, zone: str) -> str:
     subject = _what(row) if lacks(row, "endpoint") else f"{row['endpoint']} {_what(row)}"
     verb = "changed" if lacks(row, "difference") else "rose" if row["difference"] > 0 else "fell"
     levels = f"{subject} {verb} from {_level(row, 'before')} to {_level(row, 'after')}"
-    if row["measure"] not in (*_SHARES, _CALLS):
+    if row["measure"] not in (*_SHARES, _CALLS) and _growth(row["ratio"]) != number_format.MISSING:
         levels += f" ({_growth(row['ratio'])})"
-    began = number_format.moment(row["changed_at"])
+    began = f"{number_format.moment(row['changed_at'])} ({zone})"
     if lacks(row, "until"):
-        return f"{levels} at {began} ({zone})."
-    return f"{levels} between {began} and {number_format.moment(row['until'])} ({zone})."
+        return f"{levels} at {began} and stayed there."
+    return f"{levels} for {number_format.duration((row['until'] - row['changed_at']).total_seconds())} from {began} on."
+
+
+def _end(row: Row) -> str:
+    """Return when a change ended, as text; it may last until the end of the calls."""
+    return "the end" if lacks(row, "until") else f"{row['until']:%Y-%m-%d %H:%M:%S}"
 
 
 def _explain_period(here: Calls, elsewhere: Calls, differing: pd.DataFrame) -> pd.DataFrame:

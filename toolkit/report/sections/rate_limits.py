@@ -23,7 +23,7 @@ from toolkit.report.table_columns import Row, lacks
 _NAME, _TITLE = "limits", "Rate limits"
 _RULES = (
     table_columns.computed("sends per mobile", lambda row: _rule(row)),
-    table_columns.computed("window between", lambda row: _window(row), is_number=True),
+    table_columns.computed("window", lambda row: _window(row), is_number=True),
     table_columns.text("window_shape", "windows"),
     table_columns.count("refusals", "refusals explained"),
     table_columns.computed(
@@ -66,9 +66,11 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     if not most["most_accepted"].any() and (sends["return_code"] == ReturnCode.SUCCESS).fillna(False).any():
         yield Section(_NAME, _TITLE, "Rules can't be inferred: the records don't distinguish mobiles.")
         return
-    accepted = table_columns.table("most_accepted", most, _ACCEPTED, title="Most sends accepted per mobile")
+    most = most[most["window_s"] <= inputs.total.duration_s * speed]  # a longer window has the same sends
+    accepted = [table_columns.table("most_accepted", most, _ACCEPTED, title="Most sends accepted per mobile")]
+    accepted = accepted if len(most) else []
     if not (sends["return_code"] == ReturnCode.OUT_OF_FREQ).fillna(False).any():
-        yield Section(_NAME, _TITLE, "No send was refused as out of frequency.", [accepted])
+        yield Section(_NAME, _TITLE, "No send was refused as out of frequency.", accepted, found_nothing=True)
         return
     found = inputs.local(limits(inputs.calls, offsets=clocks, speed=speed))
     note = "The fewest rules that explain which sends were refused as out of frequency and which were accepted."
@@ -77,7 +79,7 @@ def build_rate_limits(inputs: ReportInputs) -> Iterator[Section]:
     parts: list[Part] = [
         table_columns.table("limits", found, _RULES),
         Figure("limits", found, "Windows that fit"),
-        accepted,
+        *accepted,
     ]
     offsets = inputs.local(to_frame(clocks))
     if not offsets.empty:
@@ -123,6 +125,7 @@ def _rule(row: Row) -> str:
 
 def _window(row: Row) -> str:
     ends = ("window_low_s", "window_high_s")
-    if all(lacks(row, end) for end in ends):
-        return number_format.MISSING
-    return " and ".join(number_format.MISSING if lacks(row, end) else number_format.duration(row[end]) for end in ends)
+    low, high = ("" if lacks(row, end) else number_format.duration(row[end]) for end in ends)
+    if low and high:
+        return f"{low} to {high}"
+    return f"at least {low}" if low and row["window_low_s"] else f"at most {high}" if high else number_format.MISSING

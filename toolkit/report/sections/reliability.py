@@ -94,7 +94,7 @@ def build_errors(inputs: ReportInputs) -> Iterator[Section]:
     every_s = min(round_width_s(inputs.total.duration_s), 3_600)
     found = inputs.local(errors(inputs.calls, f"{every_s}s", inputs.options.timezone))
     if found.empty:
-        yield Section("errors", "Errors", "Every call returned success.")
+        yield Section("errors", "Errors", "Every call returned success.", found_nothing=True)
         return
     note = (
         "Every outcome except success. Mistakes of people and cancelled calls are charged to no error budget."
@@ -102,8 +102,10 @@ def build_errors(inputs: ReportInputs) -> Iterator[Section]:
     )
     figure = Figure("errors", table_columns.masked(found), "Errors over time")
     provider = found.loc[found["payer"] == Payer.PROVIDER, "calls"].sum()
-    failed = number_format.share(provider / inputs.total.codes["calls"].sum())
-    finding = f"{failed} of all calls failed in the service or on the network"
+    failed = (
+        number_format.share(provider / inputs.total.codes["calls"].sum()) + " of all calls" if provider else "No call"
+    )
+    finding = f"{failed} failed in the service or on the network"
     if unknown := found.loc[found["payer"] == Payer.UNKNOWN, "calls"].sum():
         ratio = number_format.share(unknown / inputs.total.codes["calls"].sum())
         finding += f", and {ratio} ended with a return code of unknown kind"
@@ -165,7 +167,7 @@ def build_suspects(inputs: ReportInputs) -> Iterator[Section]:
         if parts
         else ""
     )
-    yield Section("suspects", "Suspected abuse", " ".join(notes), parts, finding=finding)
+    yield Section("suspects", "Suspected abuse", " ".join(notes), parts, finding=finding, found_nothing=not parts)
 
 
 def _cost(found: pd.DataFrame) -> str:

@@ -1,0 +1,148 @@
+"""chart.js in a browser: zeros on a logarithmic axis, gaps, single points, ranges, redraws and time zones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+from support.pages import Watched, watched
+
+from toolkit.analysis.browser_charts import Axis, BrowserChart, Panel, Point, Series
+from toolkit.analysis.browser_charts.scripts import STYLE, widget_module
+from toolkit.outcome_colours import PRIMARY
+
+START_S = 1_793_966_400  # 2026-11-06 12:00:00 UTC
+MOUNT = """spec => {
+  window.drawn = [];  // all plots that were drawn
+  window.uPlot = new Proxy(uPlot, { construct: (Plot, given) => {
+    const plot = new Plot(...given);
+    drawn.push(plot);
+    return plot;
+  } });
+  window.selected = [];
+  window.chart = mountChart(document.querySelector(".sms-chart"), (range) => selected.push(range));
+  chart.update(spec);
+}"""
+
+
+@pytest.fixture
+def it(browser: Browser) -> Iterator[Watched]:
+    with watched(browser, timezone_id="America/New_York") as page:
+        style = STYLE.read_text(encoding="utf-8")
+        page.page.set_content(f"<style>{style}</style><div style='padding: 40px'><div class='sms-chart'></div></div>")
+        page.page.add_script_tag(content=widget_module().replace("export default", ""))
+        yield page
+        assert page.errors == []
+
+
+def lines(points: Sequence[Point], axis: Axis | None = None, log: bool = True) -> dict[str, Any]:
+    series = [Series("p50", PRIMARY, points=points)]
+    ends = axis or Axis("number", points[0][0], points[-1][0])
+    return BrowserChart([Panel("lines", "latency (ms)", series, log=log)], ends, "Latency", selectable=True).as_json()
+
+
+def mount(it: Watched, spec: dict[str, Any]) -> None:
+    it.page.evaluate(MOUNT, spec)
+
+
+def point_at(it: Watched, share: float) -> None:
+    """Move the mouse to a share of the x axis."""
+    box = it.page.locator(".u-over").bounding_box()
+    assert box
+    it.page.mouse.move(box["x"] + box["width"] * share, box["y"] + 40)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([0, 5, 0, 700], [0.1, 1000]), ([0, 0, 0, 0], [0.1, 1]), ([0, 0.004, 0, 0.02], [0.0001, 0.1])],
+)
+def test_latencies_of_0_ms_lie_on_a_line_of_their_own(it: Watched, values: list[float], scale: list[float]) -> None:
+    mount(it, lines(list(enumerate(values))))
+    y, labels, heights = it.page.evaluate(
+        "() => { const [plot] = drawn; return [plot.scales.y, plot.axes[1]._values, plot.data[1]]; }"
+    )
+    assert [y["min"], y["max"]] == pytest.approx(scale)
+    assert (labels[0], labels.count("0")) == ("0", 1)
+    assert [bool(it > y["min"]) for it in heights] == [it > 0 for it in values]
+    point_at(it, 0.01)
+    expect(it.page.locator(".sms-tip b")).to_have_text("0")
+
+
+def test_nothing_is_read_in_a_gap(it: Watched) -> None:
+    mount(it, lines([(0, 1.0), (1, 2.0), (2, None), (50, 4.0), (51, 5.0)]))
+    tip = it.page.locator(".sms-tip")
+    for share, value in ((0.5, None), (0.005, "1"), (0.995, "5"), (0.3, None), (0.975, "4")):
+        point_at(it, share)
+        if value is None:
+            expect(tip).to_be_hidden()
+        else:
+            expect(tip.locator("b")).to_have_text(value)
+
+
+def test_a_single_point_and_no_panel_are_drawn(it: Watched) -> None:
+    mount(it, lines([(7, 3.0)]))
+    it.page.get_by_role("application").press("Home")
+    expect(it.page.locator(".sms-tip b")).to_have_text("3")
+    assert it.page.evaluate("() => Number.isFinite(drawn[0].valToPos(7, 'x'))")
+    it.page.evaluate("() => chart.update({panels: []})")
+    expect(it.page.locator(".sms-chart")).to_be_hidden()
+    it.page.evaluate("spec => chart.update(spec)", lines([(7, 3.0), (8, 4.0)]))
+    expect(it.page.locator(".sms-chart")).to_be_visible()
+
+
+def test_a_range_may_end_outside_of_the_axes(it: Watched) -> None:
+    mount(it, lines([(0, 1.0), (100, 2.0)]))
+    point_at(it, 0.5)
+    it.page.mouse.down()
+    point_at(it, 0.8)
+    point_at(it, 1.1)
+    it.page.mouse.up()
+    ((start, end),) = it.page.evaluate("() => selected")
+    assert (start, end) == (pytest.approx(50, abs=1), pytest.approx(100, abs=1))
+
+
+def test_a_second_range_does_not_begin_at_the_first_one(it: Watched) -> None:
+    mount(it, lines([(at, 1.0) for at in range(10)]))
+    chart = it.page.get_by_role("application")
+    for key in ("Home", "Shift+ArrowRight", "Enter", "End", "Shift+ArrowLeft", "Enter"):
+        chart.press(key)
+    assert it.page.evaluate("() => selected") == [[0, 1], [8, 9]]
+
+
+def test_only_a_change_of_colours_draws_again_and_nothing_after_the_end(it: Watched) -> None:
+    mount(it, lines([(0, 1.0), (100, 2.0)]))
+    it.page.wait_for_function("() => new Promise((done) => setTimeout(() => done(true)))")
+
+    def drawings() -> int:
+        return it.page.evaluate(  # type: ignore[no-any-return]
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(drawn.length))))"
+        )
+
+    assert drawings() == 1
+    it.page.evaluate("() => document.body.classList.add('busy')")
+    assert drawings() == 1
+    it.page.add_style_tag(content=":root { color-scheme: light dark; color: canvastext }")
+    it.page.emulate_media(color_scheme="dark")
+    assert drawings() == 2
+    it.page.evaluate("spec => { for (let at = 0; at < 20; at++) chart.update(spec); }", lines([(0, 1.0), (9, 2.0)]))
+    expect(it.page.locator(".uplot")).to_have_count(1)
+    it.page.evaluate("() => chart.destroy()")
+    it.page.emulate_media(color_scheme="light")
+    it.page.set_viewport_size({"width": 700, "height": 700})
+    assert drawings() == 22
+
+
+def test_times_are_those_of_the_charts_zone_not_of_the_browser(it: Watched) -> None:
+    axis = Axis("time", START_S, START_S + 10, "Asia/Shanghai")
+    mount(it, lines([(START_S, 1.0), (START_S + 10, 2.0)], axis))
+    it.page.get_by_role("application").press("Home")
+    expect(it.page.locator(".sms-at")).to_have_text("2026-11-06 20:00:00 (Asia/Shanghai)")
+    assert "20:00:00\n2026-11-06" in it.page.evaluate("() => drawn[0].axes[0]._values")
+
+
+def test_minutes_have_60_seconds(it: Watched) -> None:
+    mount(it, lines([(119.7, 1.0), (200, 2.0)], Axis("seconds", 0, 200)))
+    it.page.get_by_role("application").press("Home")
+    expect(it.page.locator(".sms-at")).to_have_text("2:00 min")
