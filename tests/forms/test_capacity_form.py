@@ -32,7 +32,7 @@ def test_a_search_shows_its_trials_and_what_it_could_not_settle(form: CapacityFo
     (found,) = form.results
     assert found["settings"]["label"] == "release 7"
     assert found["exit_code"] == ExitCode.BUDGET
-    assert "Not settled" in form._result.html
+    assert ">NOT SETTLED<" in form._result.html
     assert "No figure" in form._result.html
     assert "trial-01" in form._trials.html
     assert form.chart.spec["panels"]
@@ -57,7 +57,7 @@ def test_a_search_that_another_page_stops_is_shown_as_stopped_on_both(form: Capa
         page.wait(240)
         (found,) = page.results
         assert (found["ended"], found["is_settled"]) == ("interrupted", False)
-        assert ">Stopped<" in page._result.html
+        assert ">STOPPED<" in page._result.html
         assert not page.controls.guard.asks
     assert not of_run(tmp_path)
 

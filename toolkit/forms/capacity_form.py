@@ -20,6 +20,7 @@ from toolkit.forms.parts import capacity_chart
 from toolkit.forms.parts.jupyter_server import find_server
 from toolkit.forms.parts.load_result import question_html
 from toolkit.forms.parts.run_outcomes import outcomes_html
+from toolkit.forms.parts.run_verdict import verdict_of
 from toolkit.forms.parts.runs_folder import RunEntry, read_summary
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.chart import Chart
@@ -176,8 +177,8 @@ class CapacityForm:
             )
         self.results.append(content)
         page, server = folder / "report.html", find_server()
-        answer = capacity_chart.answer(content)
-        self._result.html = render("capacity", **answer, page=page, link=server.link(page) if server else "")
+        verdict, link = verdict_of(RunEntry(folder, None, content, RunKind.SEARCH)), server.link(page) if server else ""
+        self._result.html = render("capacity", **capacity_chart.answer(content), verdict=verdict, page=page, link=link)
 
     def _show_searches(self, searches: Sequence[RunEntry]) -> None:
         self._history.html = outcomes_html(searches, find_server())

@@ -10,7 +10,6 @@ from toolkit import number_format
 from toolkit.analysis.browser_charts import Axis, BrowserChart, Panel, Point, Series
 from toolkit.api.return_codes import ReturnCode
 from toolkit.outcome_colours import MUTED, PRIMARY, SECONDARY, colours_of
-from toolkit.runs.exit_codes import ExitCode
 
 _LOOKS = {"held": colours_of(ReturnCode.SUCCESS), "missed": colours_of(ReturnCode.SERVER_ERROR)}
 
@@ -63,18 +62,11 @@ def _time(value: float | None) -> str:
     return number_format.MISSING if value is None else number_format.milliseconds(value)
 
 
-def _word(content: Mapping[str, Any]) -> str:
-    is_stopped = content["exit_code"] in (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
-    return "Settled" if content["is_settled"] else "Stopped" if is_stopped else "Not settled"
-
-
 def answer(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the template of the answer shows."""
     found = content["capacity"]
     return {
         "answer": content["answer"],
-        "chip": "sms-safe" if content["is_settled"] else "sms-failed",
-        "word": _word(content),
         "binding": found["binding_limit"] if found else "",
         "reasons": found["reasons"] if found else [],
         "unsettled": content["unsettled"],

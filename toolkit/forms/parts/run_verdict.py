@@ -61,9 +61,9 @@ def verdict_of(run: RunEntry) -> RunVerdict:
 def _verdict_of_answer(run: RunEntry) -> RunVerdict:
     """Return the verdict on a search or a probe that has ended."""
     is_search, code = run.kind is RunKind.SEARCH, run.summary.get("exit_code")
+    reason = str(run.summary.get("problem") or answer_of(run))
     if code == ExitCode.DONE:
-        return RunVerdict("SETTLED" if is_search else "COMPLETE", _GOOD, answer_of(run))
-    reason = str(run.summary.get("unsettled" if is_search else "problem") or "")
+        return RunVerdict("SETTLED" if is_search else "COMPLETE", _GOOD, reason)
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         return RunVerdict("STOPPED", _UNKNOWN, reason)
     return RunVerdict("NOT SETTLED", _UNKNOWN, reason) if is_search else RunVerdict("FAILED", _BAD, reason)
