@@ -1,9 +1,11 @@
 import io
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 
 import msgpack
+import pytest
 from support.records import CALLS, RECORDS, pack
 
 from toolkit.api.return_codes import Kind
@@ -58,6 +60,23 @@ def test_a_flushed_record_can_be_read_while_writing_goes_on(tmp_path: Path) -> N
             writer.flush()
             assert list(reader) == [call]
     writer.close()
+
+
+def test_a_full_disk_loses_no_row_and_repeats_none(tmp_path: Path) -> None:
+    writer, limits = PackedWriter(tmp_path / "0.msgpack"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    for call in CALLS:
+        writer.append(call)
+    try:
+        for size in (100, 150):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            with pytest.raises(OSError, match="File too large"):
+                writer.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    writer.append(CALLS[0])
+    writer.close()
+    with (tmp_path / "0.msgpack").open("rb") as file:
+        assert list(PackedReader(file)) == [*CALLS, CALLS[0]]
 
 
 def test_an_incomplete_row_is_read_when_it_is_complete(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ class PackedWriter:
         # An exception here would lose the buffered rows, so a value that can't be packed becomes None.
         self._packer = msgpack.Packer(autoreset=False, default=lambda _: None, unicode_errors="surrogatepass")
         self.append_row: Callable[[PackedRow], None] = self._packer.pack
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
+        self._unwritten = b""
         self._context: RowContext | None = None
 
     def append(self, call: CallRecord) -> None:
@@ -77,10 +78,11 @@ class PackedWriter:
             self._packer.pack(context)
 
     def flush(self) -> None:
-        """Write the buffered rows to the file."""
-        self._file.write(self._packer.bytes())
+        """Write the buffered rows to the file. If that fails, as on a full disk, the next flush continues there."""
+        self._unwritten += self._packer.bytes()
         self._packer.reset()
-        self._file.flush()
+        while self._unwritten:
+            self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
 
     def close(self) -> None:
         """Flush and close."""

@@ -16,6 +16,7 @@ is registered; otherwise locust's statistics are updated four times a second.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ from toolkit.runs.run_folder import Cause
 _FLUSH_EVERY_S = 0.25
 _MAX_WRONG_SENDS = 20  # of one process, without one right send
 _SUCCESS, _SEND = ReturnCode.SUCCESS, Endpoint.SEND  # looking up an enum's attribute runs Python code
+
+
+logger = logging.getLogger(__name__)
 
 
 class Stats(Protocol):
@@ -157,9 +161,15 @@ class ResultSink:
         self.flush()
 
     def _flush_often(self) -> None:
+        problem = ""
         while True:
             gevent.sleep(_FLUSH_EVERY_S)
-            self.flush()
+            try:
+                self.flush()
+            except OSError as error:
+                if str(error) != problem:
+                    problem = str(error)
+                    logger.error("the calls can't be recorded now, and are kept in memory: %s", problem)
 
     def _look_for_listeners(self) -> None:
         """Find out whether a listener besides locust's runner, which the statistics are for, hears of requests."""
