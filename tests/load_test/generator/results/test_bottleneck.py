@@ -139,6 +139,16 @@ def test_a_closed_loop_writes_no_counts_of_arrivals(tmp_path: Path) -> None:
     assert [it.name for it in tmp_path.iterdir()] == ["generator-0.json"]
 
 
+def test_a_folder_that_cannot_be_written_to_ends_no_measurement(tmp_path: Path) -> None:
+    process = Process(tmp_path / "later", connections=5)
+    process.run(3, stopped_s=0.4)
+    (tmp_path / "later").mkdir()
+    process.run(1)
+    state = read_generator_state(tmp_path / "later")
+    assert state
+    assert "did not run for 1.2 of 4" in state.bottlenecks[0]
+
+
 @pytest.mark.parametrize(
     ("reports", "connected", "has_ended", "expected"),
     [

@@ -32,6 +32,7 @@ _FEW_*        short runs: one hiccup, and a few late arrivals, are soon more tha
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass
@@ -50,6 +51,8 @@ _WRITE_EVERY_S = 1.0
 _BUSY = 0.95  # of a core
 _MAX_BUSY_SHARE, _MAX_WAITING_SHARE = 0.05, 0.01
 _FEW_STALLED_S, _FEW_BUSY, _FEW_LATE = 0.5, 1, 3
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,6 +101,7 @@ class BottleneckMonitor:
         self._now, self._most_in_flight, self._oldest_ns = InFlight(), 0, 0
         self.until_s: dict[int, float] = {}
         self._watch: gevent.Greenlet | None = None
+        self._has_failed = False
 
     def start(self) -> None:
         """Start to watch the process."""
@@ -201,8 +205,13 @@ class BottleneckMonitor:
     def _write(self, name: str, content: dict[str, Any]) -> None:
         assert self._folder
         partial = self._folder / f"{name}.part"
-        partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(self._folder / name)
+        try:
+            partial.write_text(json.dumps(content), encoding="utf-8")
+            partial.replace(self._folder / name)
+        except OSError as error:  # a full disk must end neither the calls nor the measurement
+            if not self._has_failed:
+                self._has_failed = True
+                logger.error("the state of the load generator can't be written now: %s", error)
 
 
 def join_reports(reports: Mapping[str, str], connected: Set[str], *, has_ended: bool) -> str | None:
