@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.service import smscode
 
-from toolkit.api.errors import NotConnectedError
+from toolkit.api.errors import NotConnectedError, RunError
 from toolkit.load_and_report import LoadTest, find_commit, play
 from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.plan.options import LoadOptions
@@ -30,6 +31,16 @@ def test_a_load_test_reports_its_progress_and_returns_the_content_of_run_json(tm
     assert (kept, missed, failed, dropped) == expected
     assert summary == json.loads((tmp_path / "run" / "run.json").read_text())
     assert {"calls.parquet", "report.html"} <= {path.name for path in (tmp_path / "run").iterdir()}
+
+
+def test_a_report_that_cannot_be_written_loses_no_call(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "report.html").mkdir(parents=True)  # stands in the way
+    with sandbox() as target, pytest.raises(RunError, match=r"Is a directory.*smscode report"):
+        play(LoadTest("soak", LoadOptions(duration_s=1, rate_per_s=20)), target, run)
+    (run / "report.html").rmdir()
+    smscode("report", str(run))
+    assert "<html" in (run / "report.html").read_text()
 
 
 def test_a_target_that_does_not_answer_is_not_loaded(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.api.errors import InputError
+from toolkit.api.errors import InputError, RunError
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.load_test.launch.scenarios import check_options, find_stages
@@ -199,7 +200,11 @@ def ending(ended: Ended) -> dict[str, object]:
 
 
 def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path]:
-    """Write run.json, junit.xml and report.html of a finished run; return its result and the page's path."""
+    """Write run.json, junit.xml and report.html of a finished run; return its result and the page's path.
+
+    Raises:
+        RunError: A file can't be written, for example because the disk is full. The recorded calls are kept.
+    """
     from toolkit.analysis import read
     from toolkit.report.inputs import ReportInputs, ReportOptions, run_name
     from toolkit.report.run_result import RunResult, save
@@ -208,8 +213,15 @@ def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path
     calls, expected = read(run), run_folder.read_expected(run)
     settings = settings if expected is None else {**settings, "expected": expected}
     result = RunResult(run_name(calls, run), calls, settings, read_check_results(run))
-    save(result, run)
-    return result, write_page(ReportInputs(calls, (result,), ReportOptions(timezone=load_timezone())), run)
+    try:
+        save(result, run)
+        return result, write_page(ReportInputs(calls, (result,), ReportOptions(timezone=load_timezone())), run)
+    except OSError as problem:
+        reason = os.strerror(problem.errno) if problem.errno else problem
+        raise RunError(
+            f"{run}: the load test has ended, but its report can't be written: {reason}. Its calls are recorded: free"
+            f" space or permit to write, then write the report with: smscode report {run}"
+        ) from None
 
 
 def read_options(scenario: str, given: Mapping[str, Any]) -> LoadOptions:
