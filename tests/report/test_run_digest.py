@@ -52,10 +52,8 @@ def test_the_main_figures_are_summed_up(calls: list[CallRecord]) -> None:
     found = digest(result(calls, "failed < 60%"))
     assert (found.verdict, list(found.reasons)) == ("PASS", [])
     assert found.headline == "throughput: 2 journeys/s for 2 s against http://127.0.0.1:8018"
-    assert (
-        digest(RunResult("month", analysis.from_records(calls), {"scenario": "simulate", "target": None})).headline
-        == "simulate"
-    )
+    month = RunResult("month", analysis.from_records(calls), {"scenario": "simulate", "target": None})
+    assert digest(month).headline == "simulate: 4 calls"
     assert {fact.label: fact.value for fact in found.facts} == {
         "journeys per s": "1.50 of 2.00 intended, 1 dropped",
         "calls per s": "2.00",

@@ -50,7 +50,8 @@ def _headline(result: RunResult) -> str:
     duration_s: Any = settings.get("duration_s")
     parts += [f"for {number_format.duration(duration_s)}"] if duration_s else []
     parts += [f"against {target}"] if (target := settings.get("target")) else []
-    return f"{settings['scenario']}: {' '.join(parts)}" if parts else f"{settings['scenario']}"
+    parts = parts or [number_format.plural(sum(result.outcomes.values()), "call")]
+    return f"{settings['scenario']}: {' '.join(parts)}"
 
 
 def _facts(result: RunResult) -> Iterator[Fact]:

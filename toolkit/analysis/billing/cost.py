@@ -24,6 +24,7 @@ from toolkit.analysis.calls_table import (
     LazyTable,
     checked,
     collect,
+    covered_ratio,
     lazy_messages,
 )
 from toolkit.analysis.carriers import locate
@@ -95,6 +96,8 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: 
         - unknown (int64): of these, sends with a return code of unknown kind
         - verified_users (Int64): distinct mobiles with a successful verify
         - money_per_verified_user (float64): not rounded
+        - covered_ratio (0..1, float64): only if ``by`` contains day: the share of the day between the starts of the
+          first and of the last call; below 1 only for the first and the last day, whose sums are of a part of the day
 
     Raises:
         InputError: ``by`` contains another column, or the price list contains an unknown carrier.
@@ -112,7 +115,10 @@ def cost(calls: IntoCalls, prices: PriceList, by: Sequence[str] = BY, timezone: 
     accepted = _sum_accepted(_mark(add_prices(sends.filter(IS_SUCCESS), prices), table), names)
     others = _sum_others(sends.filter(~IS_SUCCESS.fill_null(False)), names)
     sums = collect(nw.concat([accepted, others])).groupby(names, observed=True, dropna=False).sum().reset_index()
-    return _to_frame(sums, keys, prices, timezone)
+    frame = _to_frame(sums, keys, prices, timezone)
+    if "day" in keys:
+        frame["covered_ratio"] = covered_ratio(table, frame["day"], frame["day"] + pd.DateOffset(days=1))
+    return frame
 
 
 def add_money(

@@ -90,6 +90,9 @@ def forecast_sums(
         weights: For each of the next days, the share of the day that is forecast: 1, or less for a day that has begun.
         is_holiday: For each of the past and of the next days, whether it is a public holiday. Default: none is.
 
+    Returns:
+        The sums from the first of the next days to the end of each, in the unit of ``past``.
+
     >>> past = np.array([100.0, 100, 100, 100, 100, 50, 50] * 2)
     >>> forecast_sums(past, 0, np.ones(3)).expected.round(6).tolist()
     [100.0, 200.0, 300.0]
@@ -135,7 +138,8 @@ class _Model:
         if deviation < _NEGLIGIBLE:
             return np.asarray((self.weekdays[self.count :] @ means)[np.newaxis])
         grid = np.stack(np.meshgrid(_NOISE, _STEP, _GROWTH, _MEMORY, indexing="ij"), axis=-1).reshape(-1, 4)
-        numbers, jumps, counts = self._choose(grid := grid * (deviation, deviation, 1, 1), rng)
+        grid *= (deviation, deviation, 1, 1)  # noise and steps are multiples of the deviation
+        numbers, jumps, counts = self._choose(grid, rng)
         means, state = self._draw_state(grid[numbers], jumps, counts, rng)
         noise, step, _, memory = np.repeat(grid[numbers], counts, axis=0).T
         level, slope, jump = state.T

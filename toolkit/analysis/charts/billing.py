@@ -9,6 +9,7 @@ import altair as alt
 import pandas as pd
 
 from toolkit import number_format
+from toolkit.analysis.browser_charts.panels import PARTIAL, PARTIAL_BELOW
 from toolkit.analysis.charts import labels, row_layout
 from toolkit.analysis.charts.base import (
     HEIGHT,
@@ -21,6 +22,7 @@ from toolkit.analysis.charts.base import (
     empty_chart,
     inline,
     named_scale,
+    partial_opacity,
     subtitle,
     tick_count,
     time_axis,
@@ -45,7 +47,7 @@ def cost(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """Plot the result of ``cost``: the cost by day, stacked by template, carrier or app.
 
     Without days, there is one bar for each template, carrier or app. A dark inner bar shows the cost of unverified
-    messages.
+    messages. The first and the last day are pale if the calls cover only a part of them.
 
     Args:
         frame: The result of ``cost``.
@@ -57,9 +59,10 @@ def cost(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     unpriced = int(frame["unpriced"].sum())
     title = f"cost ({rows[0]['currency'] or 'no currency'})"
     chart = _cost_by_day(rows, title, width, zone_name(frame)) if "day" in frame else _cost_by_group(rows, title, width)
-    if unpriced:
-        text = f"without {number_format.plural(unpriced, 'segment')} that have no price"
-        chart = chart.properties(title=subtitle(text, width))
+    notes = [f"without {number_format.plural(unpriced, 'segment')} that have no price"] if unpriced else []
+    notes += [PARTIAL] if any(row.get("covered_ratio", 1) < PARTIAL_BELOW for row in rows) else []
+    if notes:
+        chart = chart.properties(title=subtitle("; ".join(notes), width))
     return with_theme(chart)
 
 
@@ -85,19 +88,18 @@ def forecast(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
         y=alt.Y("at:Q", title=title, axis=alt.Axis(format=",~f", tickCount=5), scale=alt.Scale(zero=True)),
     )
     last = alt.Chart(inline(rows[-1:]))
-    at, low, high = (
-        number_format.amount_text(it, unit) if has_money else f"{it:,.0f}"
-        for it in (rows[-1][name] for name in ("at", "low", "high"))
-    )
-    interval = f" ({low} to {high})" if rows[-1]["part"] == _FORECAST else ""
-    end = pd.Timestamp(rows[-1]["end"] - _DAY_MS, unit="ms")
-    total = f"by the end of {end:%Y-%m-%d}: {f'{at} {unit}'.strip()}{interval}"
+    total = rows[-1]["told"]
     dash = alt.StrokeDash("part:N", title=None, scale=named_scale(dashes))
     return with_theme(
         alt.layer(
-            base.mark_area(color=_BAND_COLOUR).encode(y="low:Q", y2="high:Q"),
+            base.mark_area(color=_BAND_COLOUR, aria=False).encode(y="low:Q", y2="high:Q"),
             base.mark_line(color=_LINE_COLOUR, strokeWidth=2.5).encode(strokeDash=dash),
-            last.mark_point(color=_LINE_COLOUR, filled=True, size=60, opacity=1).encode(x="end:T", y="at:Q"),
+            alt.Chart(inline(rows[:-1]))  # only for tooltips
+            .mark_point(filled=True, size=90, opacity=0)
+            .encode(x="end:T", y="at:Q", description="told:N"),
+            last.mark_point(color=_LINE_COLOUR, filled=True, size=60, opacity=1).encode(
+                x="end:T", y="at:Q", description="told:N"
+            ),
         ).properties(title=subtitle(total, width))
     )
 
@@ -134,8 +136,9 @@ def _cost_by_day(rows: list[Row], title: str, width: int, zone: str) -> Layers:
     for row in rows:
         unverified[row["day"]] += row["wasted_money"] or 0
     start, end = (position * _DAY_MS for position in _UNVERIFIED_BAR)
+    covered = {row["day"]: row.get("covered_ratio", 1) for row in rows}
     inner_rows = [
-        {"start": day + start, "end": day + end, "group": _UNVERIFIED, "money": money}
+        {"start": day + start, "end": day + end, "group": _UNVERIFIED, "money": money, "covered_ratio": covered[day]}
         for day, money in unverified.items()
     ]
     first, last = min(row["day"] for row in rows), max(row["day"] for row in rows) + _DAY_MS
@@ -143,10 +146,12 @@ def _cost_by_day(rows: list[Row], title: str, width: int, zone: str) -> Layers:
         x=time_axis("start:T", first, last, width, zone),
         y=alt.Y("money:Q", title=f"{title} per day", axis=alt.Axis(format=",~f", tickCount=5)),
         color=colour_channel("group:N", {**colours, _UNVERIFIED: INK}, width),
+        opacity=partial_opacity(),
     )
     whole = bars.mark_bar(orient="vertical", stroke="white", strokeWidth=0.7).encode(x2="end:T", order="place:Q")
     inner = alt.Chart(inline(inner_rows)).mark_bar(orient="vertical", stroke="white", strokeWidth=0.7)
-    return alt.layer(whole, inner.encode(x="start:T", x2="end:T", y="money:Q", color="group:N"))
+    inner = inner.encode(x="start:T", x2="end:T", y="money:Q", color="group:N", opacity=partial_opacity())
+    return alt.layer(whole, inner)
 
 
 def _cost_by_group(rows: list[Row], title: str, width: int) -> Layers:
@@ -184,6 +189,7 @@ def _stack(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
     for row in rows:
         totals[row["group"]] += row["money"]
     names = [name for name, money in totals.most_common(len(_GROUP_COLOURS)) if money] or [rows[0]["group"]]
+    covered = {row["day"]: row.get("covered_ratio", 1) for row in rows}
     sums: Counter[tuple[float, str]] = Counter()
     for row in rows:
         sums[row["day"], row["group"] if row["group"] in names else _OTHER] += row["money"]
@@ -192,6 +198,7 @@ def _stack(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
     places = {name: place for place, name in enumerate(colours)}
     stacked = [
         {"start": day, "end": day + _DAY_MS, "group": group, "money": money, "place": places[group]}
+        | {"covered_ratio": covered[day]}
         for (day, group), money in sums.items()
         if group in places
     ]
@@ -199,13 +206,18 @@ def _stack(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
 
 
 def _to_date_row(row: Row, name: str) -> Row:
-    return {
+    currency = row["currency"] or "no currency"
+    unit = currency if name == "money_to_date" else ""
+    values = {"at": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+    at, low, high = (
+        None if it is None else number_format.amount_text(it, unit) if unit else f"{it:,.0f}" for it in values.values()
+    )
+    interval = f" ({low} to {high})" if row["ahead"] else ""
+    return values | {
         "end": row["day"] + _DAY_MS,
         "part": _FORECAST if row["ahead"] else _RECORDED,
-        "at": row[name],
-        "low": row[f"{name}_low"],
-        "high": row[f"{name}_high"],
-        "currency": row["currency"] or "no currency",
+        "currency": currency,
+        "told": f"by the end of {pd.Timestamp(row['day'], unit='ms'):%Y-%m-%d}: {f'{at} {unit}'.strip()}{interval}",
     }
 
 

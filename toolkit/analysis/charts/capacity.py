@@ -6,6 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from toolkit import number_format
 from toolkit.analysis.charts.base import (
     FAINT,
     INK,
@@ -46,12 +47,14 @@ def capacity(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     unit = rows[0]["load_unit"]
     times = [
         {"load": row["load"], "result": row["result"], "percentile": name, "ms": max(row[f"{name}_ms"], _MIN_MS)}
+        | {"told": f"{_trial(row)}: {name} {number_format.milliseconds(row[f'{name}_ms'])} ms"}
         for row in rows
         for name in _SHAPES
         if row[f"{name}_ms"] is not None
     ]
     failed = [
         {"load": row["load"], "result": row["result"], "failed": row["failed_ratio"]}
+        | {"told": f"{_trial(row)}: {number_format.share(row['failed_ratio'])} failed"}
         for row in rows
         if row["failed_ratio"] is not None
     ]
@@ -67,6 +70,7 @@ def capacity(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
             y=log_axis_y("ms:Q", "time of sends (ms)", [row["ms"] for row in times]),
             color=colour_channel("result:N", colours, width),
             shape=alt.Shape("percentile:N", title=None, scale=named_scale(_SHAPES), legend=legend(width, _SHAPES)),
+            description="told:N",
         )
         panels.append(alt.layer(*band, points).properties(width=width, height=_HEIGHT))
     if failed:
@@ -78,9 +82,14 @@ def capacity(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
                 domain=[0, highest * 1.05]
             ),
             color=colour_channel("result:N", colours, width),
+            description="told:N",
         )
         panels.append(alt.layer(*band, points).properties(width=width, height=_FAILED_HEIGHT))
     return with_theme(alt.vconcat(*panels) if panels else alt.vconcat(*band))
+
+
+def _trial(row: Row) -> str:
+    return f"{row['load']:,g} {row['load_unit']} {row['result']}"
 
 
 def _load_axis(span: list[float], title: str | None) -> alt.X:
@@ -112,7 +121,11 @@ def scalability(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     curve = [
         {"in_flight": float(n), "per_s": float(x)} for n, x in zip(calls, first["speed"] * calls / slowing, strict=True)
     ]
-    points = [{"in_flight": it["in_flight"], "per_s": it["achieved_per_s"]} for it in to_rows(frame)]
+    points = [
+        {"in_flight": it["in_flight"], "per_s": it["achieved_per_s"]}
+        | {"told": f"{it['in_flight']:,.3g} in flight: {number_format.rate(it['achieved_per_s'])} sends/s"}
+        for it in to_rows(frame)
+    ]
     axis = alt.X("in_flight:Q", title="calls in flight")
     throughput = alt.Y("per_s:Q", title="successful sends per second", axis=alt.Axis(format=",~f"))
     text = f"contention {first['contention']:.3g}, coherency {first['coherency']:.3g}"
@@ -120,6 +133,7 @@ def scalability(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     trials = alt.Chart(inline(points)).mark_point(filled=True, size=55, color=_RESULTS["held"], opacity=0.9)
     return with_theme(
         alt.layer(
-            line.mark_line(color=INK, strokeWidth=1.5).encode(x=axis, y=throughput), trials.encode(x=axis, y=throughput)
+            line.mark_line(color=INK, strokeWidth=1.5).encode(x=axis, y=throughput),
+            trials.encode(x=axis, y=throughput, description="told:N"),
         )
     )

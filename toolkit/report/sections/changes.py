@@ -257,15 +257,17 @@ def _difference(row: Row) -> str:
 
 def _ratio(ratio: float) -> str:
     return (
-        number_format.MISSING if pd.isna(ratio) or ratio == float("inf") else f"× {number_format.short_number(ratio)}"
+        number_format.MISSING
+        if pd.isna(ratio) or ratio == float("inf")
+        else f"×\N{NO-BREAK SPACE}{number_format.short_number(ratio)}"
     )
 
 
 def _growth(ratio: float) -> str:
-    """Return a ratio as growth in percent, from twice on as a factor.
+    r"""Return a ratio as growth in percent, from twice on as a factor.
 
     >>> _growth(1.123), _growth(0.1), _growth(0.998), _growth(1.9999), _growth(2.3)
-    ('+12.3 %', '-90 %', '-0.2 %', '× 2', '× 2.3')
+    ('+12.3 %', '-90 %', '-0.2 %', '×\xa02', '×\xa02.3')
     """
     percent = 100 * (ratio - 1)
     return f"{number_format.short_number(percent, '+')} %" if percent < 99.95 else _ratio(ratio)
