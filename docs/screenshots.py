@@ -68,7 +68,7 @@ def notebook() -> None:
         made = Path(folder) / "notebook.html"
         options = ["--to", "html", "--output-dir", folder, "--output", made.stem]
         subprocess.run([sys.executable, "-m", "nbconvert", str(kept), *options], check=True)
-        with chromium(height=1800) as page:
+        with chromium(height=2150) as page:
             page.route("http*://**", lambda route: route.abort())
             page.goto(made.as_uri())
             keep(page, "notebook")
