@@ -35,9 +35,13 @@ def test_a_load_test_reports_its_progress_and_returns_the_content_of_run_json(tm
 
 def test_a_report_that_cannot_be_written_loses_no_call(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    (run / "report.html").mkdir(parents=True)  # stands in the way
+    load_test = LoadTest("soak", LoadOptions(duration_s=2, rate_per_s=20))
+
+    def stand_in_the_way(progress: Progress) -> None:
+        (run / "report.html").mkdir(exist_ok=True)
+
     with sandbox() as target, pytest.raises(RunError, match=r"Is a directory.*smscode report"):
-        play(LoadTest("soak", LoadOptions(duration_s=1, rate_per_s=20)), target, run)
+        play(load_test, target, run, on_progress=stand_in_the_way)
     (run / "report.html").rmdir()
     smscode("report", str(run))
     assert "<html" in (run / "report.html").read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -216,11 +215,10 @@ def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path
     try:
         save(result, run)
         return result, write_page(ReportInputs(calls, (result,), ReportOptions(timezone=load_timezone())), run)
-    except OSError as problem:
-        reason = os.strerror(problem.errno) if problem.errno else problem
+    except (OSError, InputError) as problem:
         raise RunError(
-            f"{run}: the load test has ended, but its report can't be written: {reason}. Its calls are recorded: free"
-            f" space or permit to write, then write the report with: smscode report {run}"
+            f"{run}: the load test has ended, but its report was not written: {problem}. Its calls are recorded: once"
+            f" this is mended, write the report with: smscode report {run}"
         ) from None
 
 
