@@ -85,6 +85,13 @@ def test_a_failure_and_the_bottleneck_are_named(
     assert found.reasons
 
 
+@pytest.mark.parametrize(("threshold", "verdict"), [("failed < 60%", "INCONCLUSIVE"), ("failed < 10%", "FAIL")])
+def test_a_killed_run_fails_only_by_what_it_has_shown(calls: list[CallRecord], threshold: str, verdict: str) -> None:
+    found = digest(result(calls, threshold, ended="incomplete"))
+    assert found.verdict == verdict
+    assert "incomplete: ended after" in " ".join(found.reasons)
+
+
 def test_calls_of_a_log_have_no_verdict_and_no_failures(calls: list[CallRecord]) -> None:
     found = digest(RunResult("access.log", analysis.from_records(calls)))
     assert (found.verdict, found.headline) == ("", "access.log: 4 calls")

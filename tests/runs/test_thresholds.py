@@ -125,7 +125,7 @@ def test_the_examples_of_the_grammar_are_in_it(text: str) -> None:
     ("text", "place", "problem"),
     [
         ("", "at its end", "a metric"),
-        ("p99", "at its end", "expected ("),
+        ("p99", "at its end", "expected brackets, e.g. p99(send.caller_ms)"),
         ("p50(send.latency) < 1", "at 'latency) < 1'", "one of latency_ms, caller_ms"),
         ("p50(send) < 1", "at ') < 1'", ". and one of latency_ms, caller_ms"),
         ("p99(sent.caller_ms) < 1", "at 'sent.caller_ms) < 1'", "one of send, verify"),

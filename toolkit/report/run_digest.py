@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from toolkit import number_format
@@ -14,14 +14,15 @@ from toolkit.report.exit_reasons import ExitReason, sort_reasons
 from toolkit.report.model import INCONCLUSIVE, Fact, RunDigest
 from toolkit.report.run_result import RunResult
 from toolkit.runs.exit_codes import ExitCode
-from toolkit.runs.thresholds import Measure
+from toolkit.runs.run_folder import Cause
+from toolkit.runs.thresholds import Measure, Status
 
 _FAILURES = (ExitCode.NO_ANSWER, ExitCode.REFUSED, ExitCode.FAILED)  # the other codes prove nothing about the target
 _MOST_OUTCOMES = 4
 _PERCENTILES = ("p50", "p95", "p99")
 
 
-def digest(result: RunResult, others: Iterable[ExitReason] = (), *, has_conditions: bool = False) -> RunDigest:
+def digest(result: RunResult, others: Sequence[ExitReason] = (), *, has_conditions: bool = False) -> RunDigest:
     """Sum up a run.
 
     Args:
@@ -32,10 +33,17 @@ def digest(result: RunResult, others: Iterable[ExitReason] = (), *, has_conditio
     found = sort_reasons([*result.reasons, *others])
     verdict = "PASS" if result.verdicts or result.checks or has_conditions else ""
     if found:
-        verdict = "FAIL" if found[0].code in _FAILURES else INCONCLUSIVE
+        verdict = "FAIL" if found[0].code in _FAILURES and not _is_open(result, others) else INCONCLUSIVE
     reasons = tuple(mask_text(it.text) for it in found)
     facts = tuple(Fact(it.label, mask_text(it.value)) for it in _facts(result))
     return RunDigest(verdict, mask_text(_headline(result)), reasons, facts)
+
+
+def _is_open(result: RunResult, others: Sequence[ExitReason]) -> bool:
+    """Return whether a run was killed before it proved anything: its exit code is that of a failure all the same."""
+    statuses = [*(it.status for it in result.verdicts), *(it.status for it in result.checks)]
+    has_calls = any(isinstance(outcome, int) for _, outcome in result.outcomes)
+    return result.settings.get("ended") == Cause.INCOMPLETE and has_calls and not (Status.FAIL in statuses or others)
 
 
 def _headline(result: RunResult) -> str:

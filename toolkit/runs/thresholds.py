@@ -488,7 +488,9 @@ class ConditionParser:
             return Failed()
         if name == "dropped":
             return Dropped()
-        self.take(r"\(", "(")
+        is_of = int(ReturnCode.SERVER_ERROR) if name == "share" else Endpoint.SEND
+        example = f"{name}({is_of})" if name == "share" or name in _ENDPOINT_METRICS else f"{name}({is_of}.caller_ms)"
+        self.take(r"\(", f"brackets, e.g. {example}")
         metric: Metric
         if name == "share":
             failures = "|".join(_FAILURES)
