@@ -16,7 +16,7 @@ FORMS: dict[str, Callable[[Path], Any]] = {
     "LimitsForm()": lambda out: forms.LimitsForm(out=out),
     "LoadForm(0 runs)": lambda out: forms.LoadForm(out=out),
     "Overview(0 runs)": lambda out: forms.Overview(out=out),
-    "ProbeForm()": lambda _: forms.ProbeForm(),
+    "ProbeForm(0 probes)": lambda out: forms.ProbeForm(out=out),
     "ReportView()": lambda _: forms.ReportView(),
     "RunPicker(0 runs)": lambda out: forms.RunPicker(out),
     "WhatIfForm()": lambda _: forms.WhatIfForm(),

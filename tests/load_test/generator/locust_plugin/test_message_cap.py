@@ -7,6 +7,7 @@ import pytest
 from support.api import Api
 from support.locust import plain_locust, run_locust
 
+from toolkit import number_format
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint, ServerResponse
 
@@ -20,7 +21,7 @@ def accepted(api: Api) -> int:
 def test_a_closed_loop_sends_exactly_its_cap(api: Api, messages: int, processes: int) -> None:
     done = run_locust(api.target, "--max-messages", str(messages), "--processes", str(processes))
     assert (done.returncode, accepted(api)) == (97, messages), done.stderr
-    assert done.stderr.count(f"{messages} messages, all it might send") == 1
+    assert done.stderr.count(f"{number_format.plural(messages, 'message')}, all it might send") == 1
 
 
 @pytest.mark.parametrize("processes", [1, 2])
