@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import ExitStack
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,15 @@ def test_the_sandbox_is_asked_for_its_counts_and_its_absence_is_told() -> None:
     assert read_sandbox_state(gone).problem
     assert read_sandbox_state(gone).calls.total() == 0
     overview.close()
+
+
+def test_an_answer_without_a_sandboxs_counters_is_no_running_sandbox(tmp_path: Path) -> None:
+    (tmp_path / "metrics").write_text("up 1\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        state = read_sandbox_state(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert "no counters" in state.problem
 
 
 def test_the_configured_target_is_asked_if_it_is_on_this_machine(

@@ -53,6 +53,8 @@ def read_sandbox_state(metrics_url: str) -> SandboxState:
     except (OSError, HTTPException, ValueError) as problem:
         return SandboxState(str(getattr(problem, "reason", problem)) or type(problem).__name__)
     samples = [sample for family in families for sample in family.samples]
+    if not any(it.name.startswith("smscode_") for it in samples):
+        return SandboxState("the answer has no counters of a sandbox")
     calls = Counter[tuple[str, str]]()
     for it in samples:
         if it.name == "smscode_calls_total":
