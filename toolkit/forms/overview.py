@@ -160,7 +160,7 @@ def _is_console(server: JupyterServer | None) -> bool:
 
 
 def _configured() -> tuple[str, str, str]:
-    """Return the configured target's host, the CSS class of its state, and its state; "" if there is none."""
+    """Return the configured target's host, the CSS class of its state, and its state; three empty texts without one."""
     try:
         target = find_target()
     except SettingsError as problem:

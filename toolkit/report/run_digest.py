@@ -33,14 +33,14 @@ def digest(result: RunResult, others: Sequence[ExitReason] = (), *, has_conditio
     found = sort_reasons([*result.reasons, *others])
     verdict = "PASS" if result.verdicts or result.checks or has_conditions else ""
     if found:
-        verdict = "FAIL" if found[0].code in _FAILURES and not _is_open(result, others) else INCONCLUSIVE
+        verdict = "FAIL" if found[0].code in _FAILURES and not _proves_nothing(result, others) else INCONCLUSIVE
     reasons = tuple(mask_text(it.text) for it in found)
     facts = tuple(Fact(it.label, mask_text(it.value)) for it in _facts(result))
     return RunDigest(verdict, mask_text(_headline(result)), reasons, facts)
 
 
-def _is_open(result: RunResult, others: Sequence[ExitReason]) -> bool:
-    """Return whether a run was killed before it proved anything: its exit code is that of a failure all the same."""
+def _proves_nothing(result: RunResult, others: Sequence[ExitReason]) -> bool:
+    """Return whether a run was killed before it showed a failure; its exit code is that of a failed run, though."""
     statuses = [*(it.status for it in result.verdicts), *(it.status for it in result.checks)]
     has_calls = any(isinstance(outcome, int) for _, outcome in result.outcomes)
     return result.settings.get("ended") == Cause.INCOMPLETE and has_calls and not (Status.FAIL in statuses or others)

@@ -101,7 +101,7 @@ class RunControls:
         self.keep.observe(lambda _: self.enable(), "value")
 
     def watch(self) -> None:
-        """Begin to follow the folder. Call it when the form is complete."""
+        """Watch the folder for changes. Call it when the form is complete."""
         self.enable()
         self._watcher = RunsWatcher(self._out, self._show_runs)
 
@@ -168,7 +168,7 @@ class RunControls:
         self.result.html = render("problem", text=problem)
 
     def enable(self) -> None:
-        """Enable what can be used now."""
+        """Enable the controls that can be used now."""
         is_free, is_asked = not self.work.is_busy, self._pending is not None
         self.confirmation.layout.display = "" if is_asked else "none"
         self.start.disabled = is_asked or not is_free

@@ -63,7 +63,7 @@ def _time(value: float | None) -> str:
 
 
 def answer(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the template of the answer shows."""
+    """Return the values for the template of the answer."""
     found = content["capacity"]
     return {
         "answer": content["answer"],

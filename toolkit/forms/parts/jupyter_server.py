@@ -64,7 +64,7 @@ class JupyterServer:
 
 
 def find_server() -> JupyterServer | None:
-    """Return the Jupyter server that started this kernel; None if there is none, e.g. in VS Code, Colab or a shell."""
+    """Return the Jupyter server that started this kernel; None without one, e.g. in VS Code, Colab or a shell."""
     with _FINDING:
         return _find_server()
 

@@ -19,7 +19,7 @@ _SAY_NOTHING_OF_THE_TARGET = (ExitCode.BOTTLENECK, ExitCode.BUDGET, ExitCode.INT
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
-    """A run in a word. ``chip`` is the CSS class of its colour, ``reason`` a sentence, "" if there is none."""
+    """A run in a word. ``chip`` is the CSS class of its colour, ``reason`` a sentence or ""."""
 
     word: str
     chip: str

@@ -28,7 +28,7 @@ class RunEntry:
 
     Args:
         folder: The folder.
-        live: What its owner tells while it goes on.
+        live: The content of its live.json; None once it has ended.
         summary: The content of its run.json, capacity.json or probe.json, {} without one.
         kind: The kind of the run.
     """

@@ -1,4 +1,4 @@
-"""Ask before a page is left while a load test is running."""
+"""Ask before a page is left while a run goes on."""
 
 from __future__ import annotations
 
