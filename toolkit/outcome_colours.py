@@ -88,15 +88,17 @@ class Fill:
         return PATTERNS[self.pattern]
 
 
+TILE_PX = 8
 PATTERNS = {
-    # SVG path data of a tile of 8 by 8 pixels, for lines of 1.5 pixels with round ends.
+    # SVG path data of a square tile of TILE_PX, for lines of 1.5 pixels with round ends. Only the starts of lines are
+    # absolute, so that a tile can be drawn at another place.
     "solid": "",
-    "rising": "M-2 2L2-2M-2 10L10-2M6 10L10 6",
+    "rising": "M-2 2l4-4M-2 10l12-12M6 10l4-4",
     "dots": "M2 2h.01M6 6h.01",
-    "falling": "M-2 6L2 10M-2-2L10 10M6-2L10 2",
-    "rows": "M0 4H8",
-    "columns": "M4 0V8",
-    "grid": "M0 4H8M4 0V8",
+    "falling": "M-2 6l4 4M-2 -2l12 12M6 -2l4 4",
+    "rows": "M0 4h8",
+    "columns": "M4 0v8",
+    "grid": "M0 4h8M4 0v8",
 }
 # Each kind begins with another pattern, so that shades of two kinds that look alike to some people differ in it.
 _SKIPPED_PATTERNS = {

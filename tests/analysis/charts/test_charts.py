@@ -101,17 +101,22 @@ def test_codes_of_one_kind_have_different_shades_and_patterns(call):
     drawn = chart.to_dict()["spec"]["encoding"]["color"]["scale"]["range"]
     assert len(set(drawn)) == 4
     assert drawn[:2] == [KIND_COLOURS[Kind.OK], KIND_COLOURS[Kind.VERDICT]]
-    patterns = ElementTree.fromstring(charts.to_svg(chart)).findall(f".//{SVG}pattern")
-    assert [tile[0].get("fill") for tile in patterns] == drawn[2:]
-    assert len({tile[1].get("d") for tile in patterns}) == 2
+    assert list(chart.to_dict()["usermeta"]["patterns"]) == drawn[2:]
+    patterns = [it.get("stroke") for it in ElementTree.fromstring(charts.to_svg(chart)).iter() if it.get("clip-path")]
+    assert len(patterns) == 4  # two in the bars, two in the legend
+    assert len(set(patterns)) == 2
 
 
 def test_patterns_are_in_the_bars_and_the_legend_of_their_own_picture(call):
     records = [call(Endpoint.VERIFY, code) for code in (50010, 50011)]
+    seen: set[str] = set()
     for width in (250, 880):
         svg = charts.to_svg(charts.over_time(analysis.over_time(analysis.from_records(records)), width=width))
-        (name,) = re.findall(r'<pattern id="([^"]+)"', svg)
-        assert svg.count(f'fill="url(#{name})"') >= 2
+        names = re.findall(r'<clipPath id="([^"]+)"', svg)
+        assert len(set(names)) == 2
+        assert re.findall(r'clip-path="url\(#([^"]+)\)"', svg) == names
+        assert not seen & set(names)
+        seen |= set(names)
         assert KIND_COLOURS[Kind.VERDICT] in svg
 
 

@@ -4,15 +4,19 @@ import base64
 import subprocess
 import sys
 from html.parser import HTMLParser
+from io import BytesIO
 from struct import unpack
 
 import altair as alt
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from toolkit import analysis
 from toolkit.analysis import charts
 from toolkit.analysis.charts.base import empty_chart
+from toolkit.api.wire import Endpoint
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ELSEWHERE = alt.Chart(alt.UrlData("http://127.0.0.1:9/calls.csv")).mark_point().encode(x="a:Q")
@@ -102,6 +106,29 @@ def test_a_notebook_s_picture_has_tooltips_or_is_an_image(call, bundle_of, brows
         assert page.locator("img").is_visible() is not scripts
         if not scripts:
             assert page.locator("img").evaluate("it => it.naturalWidth") > 300
+
+
+def test_patterns_are_printed_as_lines_in_their_areas_only(call, browser):
+    """A PDF with a bitmap for each of the 200 areas has 10 MB."""
+    start_ns = 1_793_966_400 * 10**9
+    codes = (50010, 50011, 50012, 50012)
+    records = [call(Endpoint.VERIFY, codes[i % 4], started_ns=start_ns + i * 10**8) for i in range(4000)]
+    chart = charts.over_time(analysis.over_time(analysis.from_records(records), "4s"))
+    with browser.new_page() as page:
+        page.set_content(charts.to_svg(chart))
+        assert len(page.pdf()) < 100_000
+    plain, patterned = (
+        np.asarray(Image.open(BytesIO(charts.to_png(it, scale=1))).convert("RGB")).astype(int)
+        for it in (chart.properties(usermeta={}), chart)
+    )
+    drawn = (plain != patterned).any(axis=2)
+    areas = np.zeros_like(drawn)
+    for colour in chart.to_dict()["usermeta"]["patterns"]:
+        area = (abs(plain - [int(colour[i : i + 2], 16) for i in (1, 3, 5)]) < 2).all(axis=2)
+        assert 0.1 < drawn[area].mean() < 0.6, colour
+        areas |= area
+    shifts = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]  # pixels of an edge have mixed colours
+    assert not (drawn & ~np.any([np.roll(areas, it, (0, 1)) for it in shifts], axis=0)).any()
 
 
 def test_two_charts_of_one_notebook_can_be_explored(call, bundle_of, browser):
