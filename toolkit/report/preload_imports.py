@@ -17,7 +17,6 @@ _MODULES = (
     "toolkit.client",  # for the question to the target at the end
     "toolkit.report.write_files",
     "rich.table",
-    "altair",
     "toolkit.analysis.charts",
     "ruptures",
     "scipy.special",

@@ -4,6 +4,7 @@ import base64
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from io import BytesIO
 from struct import unpack
 
@@ -151,4 +152,10 @@ def test_two_charts_of_one_notebook_can_be_explored(call, bundle_of, browser):
 
 def test_the_analysis_does_not_import_altair():
     code = "import sys, toolkit.analysis; sys.exit('altair' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_charts_import_altair_without_the_grammars_of_its_validator():
+    code = "import sys, toolkit.analysis.charts; sys.exit('rfc3987_syntax' in sys.modules)"
+    assert find_spec("rfc3987_syntax")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,5 +1,8 @@
 """Plot the results of the analysis functions and of a trend: one function for each, of the same name. No statistics."""
 
+import toolkit.analysis.charts.altair_import  # noqa: F401  # before every other import of Altair
+
+# isort: split
 from toolkit.analysis.charts.abuse import guessers, suspects
 from toolkit.analysis.charts.base import WIDTH
 from toolkit.analysis.charts.billing import cost, forecast, reconcile
