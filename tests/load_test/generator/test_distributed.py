@@ -307,6 +307,16 @@ def master_and_workers(api: Api, folders: list[Path], *options: str) -> Iterator
         yield processes
 
 
+def samples(port: int) -> Counter[tuple[str, str | None]]:
+    """Return the sums of the exported metrics of a run by name and status."""
+    text = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=240).read().decode()
+    found: Counter[tuple[str, str | None]] = Counter()
+    for family in text_string_to_metric_families(text):
+        for it in family.samples:
+            found[it.name, it.labels.get("status")] += it.value  # type: ignore[assignment] # a Counter adds floats too
+    return found
+
+
 def test_workers_of_a_master_record_where_they_are_and_share_no_number(api: Api, tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "other"]
     with master_and_workers(api, folders, "-t", "3") as processes:
@@ -316,6 +326,25 @@ def test_workers_of_a_master_record_where_they_are_and_share_no_number(api: Api,
         assert pack_to_parquet(folder) > 0
     assert recorded(folders[0]) + recorded(folders[1]) == api.answered
     assert len(set(api.mobiles)) == len(api.mobiles) > 0
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_threshold_passes_only_if_every_worker_has_reported_its_last_calls(
+    api: Api, tmp_path: Path, is_killed: bool
+) -> None:
+    port = free_port()
+    options = ["--metrics-port", str(port), "--threshold", "ok_ratio(send) >= 0%"]
+    with master_and_workers(api, [tmp_path / "one", tmp_path / "other"], *options) as (master, worker, _):
+        api.wait_for(calls=100)
+        if is_killed:
+            worker.kill()
+            while samples(port)["smscode_load_workers", None] != 1:
+                time.sleep(0.1)
+            assert samples(port)["smscode_load_threshold_status", "PASS"] == 0
+        master.send_signal(signal.SIGINT)
+        _, stderr = master.communicate(timeout=240)
+    lost = "1 worker ended without a report on the last calls: no threshold passes" in stderr
+    assert (master.returncode, lost, "PASS " in stderr) == (99 * is_killed, is_killed, not is_killed), stderr
 
 
 def test_a_run_ends_when_each_worker_has_used_up_its_mobiles(api: Api, tmp_path: Path) -> None:
@@ -344,18 +373,13 @@ def test_a_master_shows_the_bottleneck_of_a_worker_while_the_run_is_on(api: Api,
     with master_and_workers(api, [tmp_path / "one", tmp_path / "other"], *options) as (_, worker, _):
         api.wait_for(calls=100)
         until_s = time.monotonic() + 240
-        shown: dict[str, float] = {}
-        while shown.get("smscode_load_bottleneck") != 1:
+        while (shown := samples(port)).get(("smscode_load_bottleneck", None)) != 1:
             assert time.monotonic() < until_s
             worker.send_signal(signal.SIGSTOP)
             time.sleep(0.7)
             worker.send_signal(signal.SIGCONT)
             time.sleep(0.7)
-            text = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=240).read().decode()
-            families = text_string_to_metric_families(text)
-            samples = [it for family in families for it in family.samples]
-            shown = {it.name: it.value for it in samples if it.name == "smscode_load_bottleneck"}
-        assert {it.value for it in samples if it.labels.get("status") == "PASS"} == {0.0}
+        assert shown["smscode_load_threshold_status", "PASS"] == 0
 
 
 def test_processes_of_plain_locust_whose_master_is_killed_end_too(api: Api) -> None:

@@ -231,12 +231,14 @@ class Plugin:
         monitor, workers = results.monitor, 1
         budget = self._budget.messages if self._budget else None
         bottleneck: str | None = monitor.bottleneck or self._own_bottleneck()
+        lost = set[str]()
         if isinstance(runner, MasterRunner):
             nodes = runner.clients
             connected = {it.id for it in (*nodes.ready, *nodes.spawning, *nodes.running)}
-            workers = len(connected)
+            workers, lost = len(connected), results.unfinished - connected
             bottleneck = bottleneck or join_reports(results.bottlenecks, connected, has_ended=monitor.has_stopped)
-        state = LoadState.of(results.metrics, budget, monitor.verdicts(), workers, bottleneck)
+        verdicts = monitor.verdicts(is_whole=not lost)
+        state = LoadState.of(results.metrics, budget, verdicts, workers, bottleneck)
         return replace(state, is_running=not monitor.has_stopped)
 
     def check_options(self) -> None:
@@ -476,16 +478,20 @@ class Plugin:
     def _judge(self, results: Results) -> None:
         runner = self.environment.runner
         assert runner
-        results.monitor.conclude()
+        if runner.state != STATE_STOPPED:
+            runner.quit()  # users finish their calls, and workers report them
+        lost = ""
+        if results.unfinished:
+            workers = number_format.plural(len(results.unfinished), "worker")
+            lost = f"{workers} ended without a report on the last calls"
+            logger.error("%s: no threshold passes", lost)
+        results.monitor.conclude(is_whole=not lost)
         if results.checks.names:
-            if runner.state != STATE_STOPPED:
-                runner.quit()  # users finish their calls, and workers report them
             outcomes = results.checks.judge()
             if results.monitor.bottleneck:
                 outcomes = [it.without_pass("the load generator was the bottleneck") for it in outcomes]
-            if results.unfinished:
-                workers = number_format.plural(len(results.unfinished), "worker")
-                outcomes = [it.without_pass(f"{workers} ended without a report on the last calls") for it in outcomes]
+            if lost:
+                outcomes = [it.without_pass(lost) for it in outcomes]
             for outcome in outcomes:
                 print(collector.describe(outcome))
             folder = self.options.sms_run_dir

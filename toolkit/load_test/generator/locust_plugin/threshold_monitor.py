@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -95,20 +96,29 @@ class ThresholdMonitor:
         """Whether the test has stopped."""
         return self._stopped_s is not None
 
-    def conclude(self) -> None:
-        """Log every verdict and choose the exit code."""
+    def conclude(self, *, is_whole: bool = True) -> None:
+        """Log every verdict and choose the exit code.
+
+        Args:
+            is_whole: whether the last calls of every process are in the metrics; else nothing passes.
+        """
         self._look_at_windows(is_last=True)
-        verdicts = self.verdicts()
+        verdicts = self.verdicts(is_whole=is_whole)
         if self.bottleneck:
             verdicts = list(map(thresholds.mark_inconclusive, verdicts))
         for verdict in verdicts:
             logger.log(logging.INFO if verdict.status is Status.PASS else logging.ERROR, "%s", verdict)
         self.conclude_with([it.status for it in verdicts])
 
-    def verdicts(self) -> list[Verdict]:
-        """Return the verdicts on the calls so far, without regard to a bottleneck."""
+    def verdicts(self, *, is_whole: bool = True) -> list[Verdict]:
+        """Return the verdicts on the calls so far, without regard to a bottleneck.
+
+        Args:
+            is_whole: whether the calls of every process are in the metrics; else nothing passes.
+        """
         figures, worst_parts = self._figures(), {it.threshold: it.worst for it in self._windows}
-        return [worst_parts[it] if it in worst_parts else thresholds.judge(it, figures) for it in self._thresholds]
+        found = [worst_parts[it] if it in worst_parts else thresholds.judge(it, figures) for it in self._thresholds]
+        return found if is_whole else [replace(it, status=thresholds.without_pass(it.status)) for it in found]
 
     def conclude_with(self, statuses: Iterable[Status]) -> None:
         """Make the exit code agree with more verdicts.
