@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import selectors
 import shlex
 import sys
 from dataclasses import replace
@@ -295,6 +296,11 @@ def serve(
 
     if expose_sandbox and production:
         raise InputError("--expose-sandbox and --production exclude one another: production has no sandbox")
+    if until_stdin_closes and not _can_watch_stdin():
+        raise InputError(
+            "--until-stdin-closes needs a stdin that the parent process can close, e.g. subprocess.PIPE;"
+            " a file, /dev/null and a closed stdin cannot be watched"
+        )
     settings = load_service(
         host=host,
         port=port,
@@ -323,6 +329,16 @@ def serve(
         until_stdin_closes=until_stdin_closes,
     )
     supervisor.serve(config, show_json if as_json else _print_exports)
+
+
+def _can_watch_stdin() -> bool:
+    """Return whether an event loop can wait for the end of stdin: it can't in a file, in /dev/null and without one."""
+    with selectors.DefaultSelector() as selector:
+        try:
+            selector.register(sys.stdin, selectors.EVENT_READ)
+        except (OSError, ValueError):
+            return False
+    return True
 
 
 _VARIABLES = {

@@ -170,6 +170,14 @@ def test_a_service_can_end_with_the_process_that_started_it() -> None:
         assert process.wait(timeout=240) == 0
 
 
+@pytest.mark.parametrize("redirection", ["</dev/null", '<"$0"', "<&-"])
+def test_a_service_needs_a_stdin_that_can_be_watched_to_end_with_its_parent(redirection: str) -> None:
+    command = f'exec "$0" -m toolkit serve --port 0 --until-stdin-closes {redirection}'
+    done = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--until-stdin-closes needs a stdin that the parent process can close" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
