@@ -216,6 +216,16 @@ def test_a_place_for_the_records_that_cannot_be_used_ends_the_run_before_a_call(
     assert not api.answered
 
 
+@pytest.mark.parametrize("name", [run_folder.ENDED_NAME, run_folder.CHECKS_NAME, run_folder.EXPECTED_NAME])
+def test_a_run_whose_folder_lacks_a_file_has_no_exit_code_of_a_verdict(api: Api, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    ended = run_locust(api.target, "--max-messages", "9", scenario="frequency_limits", SMSCODE_RUN_DIR=str(tmp_path))
+    shown = re.findall(rf"{tmp_path / name}.*: (.*)", ended.stderr)
+    assert (ended.returncode, shown) == (2, ["No space left on device"]), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert api.answered.total() > 0
+
+
 def test_a_locustfile_only_chooses() -> None:
     lengths = {path.stem: len(path.read_text().splitlines()) for path in LOCUSTFILES.glob("*.py")}
     assert {"throughput", "frequency_limits", "journey", "soak", "spike", "brute_force", "replay"} <= set(lengths)

@@ -441,9 +441,16 @@ class Plugin:
         """Write the expected outcomes to the run's folder, so that a report made later counts the same failures."""
         folder = self.options.sms_run_dir
         if folder and not is_url(folder):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            text = json.dumps(sorted(map(str, expected)))
-            (Path(folder) / run_folder.EXPECTED_NAME).write_text(text + "\n", encoding="utf-8")
+            self._write(Path(folder) / run_folder.EXPECTED_NAME, json.dumps(sorted(map(str, expected))))
+
+    def _write(self, path: Path, text: str) -> None:
+        """Write a file of the run's folder. If that fails, the exit code of the run is not one of a verdict."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            logger.error("%s can't be written: %s", path, error.strerror)
+            self.shutdown.lacks_file = True
 
     def _end_test(self) -> None:
         """Drop the context of the test. Its results stay: the last reports of workers are still to come."""
@@ -472,7 +479,8 @@ class Plugin:
                 environment.process_exit_code = ExitCode.DEFECT  # locust only logs an exception of a listener
                 raise
         self._close_telemetry()  # after the last report, which a collector that doesn't answer must not delay
-        if runner.exceptions:  # a task raised: locust only logs that, and goes on
+        # A task raised, which locust only logs; or the parent process must not trust the run's folder.
+        if runner.exceptions or self.shutdown.lacks_file:
             environment.process_exit_code = worst([environment.process_exit_code, ExitCode.USAGE])
 
     def _judge(self, results: Results) -> None:
@@ -496,7 +504,9 @@ class Plugin:
                 print(collector.describe(outcome))
             folder = self.options.sms_run_dir
             if folder and not is_url(folder):
-                collector.write_results(Path(folder), outcomes)
+                self._write(
+                    Path(folder) / run_folder.CHECKS_NAME, json.dumps([it.as_json() for it in outcomes], indent=2)
+                )
             results.monitor.conclude_with(it.status for it in outcomes)
 
     def _close_records(self) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from toolkit.load_test.generator.checks.registry import Check, CheckResult, Evidence
 from toolkit.load_test.generator.steps import CallResult
 from toolkit.load_test.plan.expectations import Expectations
-from toolkit.runs import run_folder
 
 
 class CheckCollector:
@@ -68,9 +65,3 @@ def _format(figure: object) -> str:
     if isinstance(figure, dict):
         return ", ".join(f"{name}: {_format(it)}" for name, it in figure.items()) or "none"
     return "never" if figure is None else f"{figure:,.10g}"
-
-
-def write_results(folder: Path, results: Iterable[CheckResult]) -> None:
-    """Write the results to a run's folder."""
-    path = folder / run_folder.CHECKS_NAME
-    path.write_text(json.dumps([it.as_json() for it in results], indent=2) + "\n", encoding="utf-8")

@@ -25,10 +25,14 @@ logger = logging.getLogger(__name__)
 
 
 class Shutdown:
-    """Ends the run of one locust process."""
+    """Ends the run of one locust process.
+
+    ``lacks_file`` is True once a file of the run's folder could not be written without which nothing of it is certain.
+    """
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        self.lacks_file = False
         self._greenlet: gevent.Greenlet | None = None
 
     @property
@@ -45,7 +49,7 @@ class Shutdown:
             self._begin(self._ask_master, cause, reason)
         elif self.begin():
             logger.error("the run ends: %s", reason)
-            self.note(run_folder.ENDED_NAME, f"{cause} {reason}")
+            self.lacks_file |= not self.note(run_folder.ENDED_NAME, f"{cause} {reason}")
 
     def begin(self) -> bool:
         """Start to end the run; return False if it is being ended already."""
@@ -58,16 +62,24 @@ class Shutdown:
         quits = isinstance(runner, WorkerRunner) or (options and options.headless)
         (runner.quit if quits else runner.stop)()
 
-    def note(self, name: str, line: str) -> None:
-        """Append a line to the file ``name`` of the run's folder, if the run has a folder on this machine."""
+    def note(self, name: str, line: str) -> bool:
+        """Append a line to the file ``name`` of the run's folder, if the run has a folder on this machine.
+
+        Return whether nothing went wrong: the disk may be full.
+        """
         runner, options = self._environment.runner, self._environment.parsed_options
         if isinstance(runner, WorkerRunner):
             runner.send_message(NOTE_MESSAGE, {"name": name, "line": line})
-            return
+            return True
         folder = options and options.sms_run_dir
         if folder and not is_url(folder):
-            with (Path(folder) / name).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            try:
+                with (Path(folder) / name).open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+            except OSError as error:
+                logger.error("%s lacks the line %r: %s", Path(folder) / name, line, error.strerror)
+                return False
+        return True
 
     def on_end_message(self, msg: Any) -> None:
         """End the run, as a worker asks."""
