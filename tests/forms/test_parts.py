@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
 from toolkit.forms.widgets.download_button import PIECE_BYTES, DownloadButton
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
+from toolkit.runs.live_run import LiveRun, RunKind, hold, is_asked_to_stop
 
 
 def test_importing_the_forms_loads_no_locust_no_gevent_and_no_server() -> None:
@@ -96,6 +98,34 @@ def test_a_defect_is_called_one() -> None:
     work.begin(lambda: 1 / 0)
     work.wait()
     assert shown == ["internal error: ZeroDivisionError: division by zero"]
+
+
+def end_with(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, which ends without a wait for anything."""
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=240)
+
+
+def test_a_process_can_end_while_a_view_computes() -> None:
+    log = Path(__file__).parents[2] / "notebooks" / "access.log"
+    code = "import sys; from toolkit import analysis, forms; forms.ReportView(analysis.read(sys.argv[1]))"
+    done = end_with(code, str(log))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_process_can_end_while_a_form_follows_a_run_which_goes_on(tmp_path: Path) -> None:
+    code = """if True:
+        import sys, time
+        from toolkit.forms import LoadForm
+        form = LoadForm(out=sys.argv[1])
+        while not form.controls.work.is_busy:
+            time.sleep(0.05)
+        """
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with hold(folder, LiveRun.of_this_process(kind=RunKind.LOAD_TEST, scenario="throughput")):
+        done = end_with(code, str(tmp_path))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not is_asked_to_stop(folder)
 
 
 def test_a_download_comes_whole_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -21,7 +20,7 @@ from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError, RunError
 from toolkit.detached_run import MAX_AWAY_PAID_S, MAX_AWAY_S, Order, Work, start
 from toolkit.forms.inputs.target_chooser import MISSING_TARGET, TargetChooser
-from toolkit.forms.parts.background_task import BackgroundTask, showing_problems
+from toolkit.forms.parts.background_task import BackgroundTask, pause, showing_problems
 from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
 from toolkit.forms.parts.runs_folder import RunEntry, RunsWatcher
 from toolkit.forms.widgets.html_panel import HtmlPanel
@@ -208,7 +207,7 @@ class RunControls:
                     if live:
                         self.guard.asks = live.max_away_s is not None
                         look(live, True)
-                time.sleep(_EVERY_S)
+                pause(_EVERY_S)
             with showing_problems(self.show_problem):
                 if last:
                     look(last, False)

@@ -1,11 +1,14 @@
 """Run one job of a form at a time in a thread, and show its progress and problems in the form.
 
 A widget's callback may run on any thread of the kernel and must return at once, so each job runs in a separate thread.
+The process waits at its exit for a job that computes: a thread that is cut off in DuckDB or Arrow aborts the process. A
+job that only waits ends with ``pause``.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -39,7 +42,7 @@ class BackgroundTask:
                 return False
             self.is_busy = True
             self._stopped.clear()
-            self._thread = threading.Thread(target=self._run, args=(job,), daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(job,))
             self._show_busy(True)
             self._thread.start()
             return True
@@ -60,6 +63,13 @@ class BackgroundTask:
         finally:
             self.is_busy = False
             self._show_busy(False)
+
+
+def pause(duration_s: float) -> None:
+    """Sleep in a job; end the job if the process is about to end."""
+    time.sleep(duration_s)
+    if not threading.main_thread().is_alive():
+        raise SystemExit
 
 
 @contextmanager
