@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 from support.service import Running
 
+from toolkit.api.return_codes import ReturnCode
 from toolkit.forms import Overview, Sandbox
 from toolkit.forms.overview import last_runs_html, live_html
+from toolkit.forms.parts.load_result import runs_html
 from toolkit.forms.parts.run_verdict import verdict_of
-from toolkit.forms.parts.runs_folder import RunEntry, RunsFolder
+from toolkit.forms.parts.runs_folder import RunEntry, RunsFolder, read_summary
 from toolkit.forms.parts.sandbox_state import read_sandbox_state
+from toolkit.outcome_colours import colours_of
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.live_run import LiveRun, RunKind, hold
 
@@ -55,13 +58,34 @@ def run(exit_code: int = 0, *statuses: str, ended: str = "finished", reason: str
         (RunEntry(Path("runs/1"), None, {"exit_code": 143}, RunKind.PROBE), "STOPPED"),
         (RunEntry(Path("runs/1"), None, {"exit_code": 99}, RunKind.PROBE), "FAILED"),
         (RunEntry(Path("runs/1"), None, {"exit_code": 0}, RunKind.PROBE), "COMPLETE"),
-        (RunEntry(Path("runs/1"), summary={"calls": 3}), "FAIL"),
+        (RunEntry(Path("runs/1"), None, {"rules": []}, RunKind.PROBE), "NO DATA"),
+        (RunEntry(Path("runs/1"), summary={"calls": 3}), "NO DATA"),
+        (
+            RunEntry(Path("runs/1"), summary={"calls": 3, "exit_code": None, "verdicts": [{"status": "PASS"}]}),
+            "NO DATA",
+        ),
+        (RunEntry(Path("runs/1"), summary={"calls": 3, "exit_code": 42}), "NO DATA"),
+        (RunEntry(Path("runs/1"), summary={"calls": 3, "verdicts": [{"status": "FAIL"}]}), "FAIL"),
     ],
 )
 def test_only_a_run_that_passed_everything_is_good(entry: RunEntry, word: str) -> None:
     verdict = verdict_of(entry)
     assert verdict.word == word
     assert (verdict.chip == "sms-safe") == (word in ("PASS", "SETTLED", "COMPLETE"))
+    is_green = f"--light:{colours_of(ReturnCode.SUCCESS).light};" in runs_html([entry])
+    assert is_green == (word == "PASS")
+
+
+def test_a_run_without_an_exit_code_says_that_it_is_unknown() -> None:
+    entry = RunEntry(Path("runs/1"), summary={"calls": 3, "verdicts": [{"status": "PASS"}]})
+    assert "no exit code, so whether it passed is unknown" in last_runs_html([entry], None)
+    assert "1 of 1 passed" not in runs_html([entry])
+
+
+@pytest.mark.parametrize("verdicts", [None, "PASS", [["PASS"]], {"status": "PASS"}])
+def test_a_result_of_another_form_is_none(tmp_path: Path, verdicts: object) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"calls": 3, "exit_code": 0, "verdicts": verdicts}))
+    assert read_summary(tmp_path) == {}
 
 
 def test_a_verdict_is_shown_with_its_reason() -> None:

@@ -14,6 +14,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.forms.parts.call_filter import MAX_DOWNLOAD
 from toolkit.forms.parts.jupyter_server import JupyterServer, find_server
 from toolkit.forms.parts.live_results import LiveResults
+from toolkit.forms.parts.run_verdict import verdict_of
 from toolkit.forms.parts.runs_folder import RunEntry, read_summary
 from toolkit.forms.widgets.templates import render
 from toolkit.load_and_report import LoadTest
@@ -113,14 +114,16 @@ def runs_html(runs: Sequence[RunEntry], server: JupyterServer | None = None) -> 
 def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
     summary = run.summary
     verdicts = [*summary.get("verdicts", ()), *summary.get("claims", ())]
-    passed = sum(it["status"] == Status.PASS for it in verdicts)
-    is_bad = passed < len(verdicts) or bool(summary.get("exit_code"))
-    colours = colours_of(ReturnCode.SERVER_ERROR if is_bad else ReturnCode.SUCCESS)
+    passed = sum(it.get("status") == Status.PASS for it in verdicts)
+    word = verdict_of(run).word
+    look = {"PASS": colours_of(ReturnCode.SUCCESS), "FAIL": colours_of(ReturnCode.SERVER_ERROR)}.get(word, MUTED)
     verdict = f"{passed} of {len(verdicts)} passed" if verdicts else number_format.MISSING
     if run.live:
-        verdict, colours = "running", PRIMARY
+        verdict, look = "running", PRIMARY
     elif run.is_incomplete:
-        verdict, colours = "incomplete", colours_of(ReturnCode.SERVER_ERROR)
+        verdict, look = "incomplete", colours_of(ReturnCode.SERVER_ERROR)
+    elif word not in ("PASS", "FAIL", "NO VERDICT"):
+        verdict = word.lower()
     duration_s = summary.get("duration_s")
     return {
         "name": run.folder.name,
@@ -129,7 +132,7 @@ def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
         "calls": f"{summary['calls']:,}" if run.has_result else number_format.MISSING,
         "duration": number_format.MISSING if duration_s is None else number_format.duration(duration_s),
         "passed": verdict,
-        "look": colours if verdicts or is_bad or run.live or run.is_incomplete else MUTED,
+        "look": look,
         "links": list(file_links(run, server)),
     }
 

@@ -14,6 +14,7 @@ from toolkit.runs.live_run import RunKind
 from toolkit.runs.thresholds import Status
 
 _GOOD, _BAD, _UNKNOWN, _LIVE, _NEUTRAL = "sms-safe", "sms-failed", "sms-real", "sms-here", ""
+_NO_CODE = "its result has no exit code, so whether it passed is unknown"
 _SAY_NOTHING_OF_THE_TARGET = (ExitCode.BOTTLENECK, ExitCode.BUDGET, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 
@@ -49,6 +50,10 @@ def verdict_of(run: RunEntry) -> RunVerdict:
     statuses = [it.get("status") for key in ("verdicts", "claims") for it in run.summary.get(key, ())]
     if code in _SAY_NOTHING_OF_THE_TARGET:
         return RunVerdict(INCONCLUSIVE, _UNKNOWN, reason)
+    if code not in tuple(ExitCode):
+        if Status.FAIL in statuses:
+            return RunVerdict("FAIL", _BAD, "a threshold or a check failed")
+        return RunVerdict("NO DATA", _UNKNOWN, _NO_CODE)
     if code == ExitCode.FAILED and Status.FAIL not in statuses and Status.NO_DATA in statuses:
         return RunVerdict("NO DATA", _UNKNOWN, reason)
     if code != ExitCode.DONE or any(it != Status.PASS for it in statuses):
@@ -62,6 +67,8 @@ def _verdict_of_answer(run: RunEntry) -> RunVerdict:
     """Return the verdict on a search or a probe that has ended."""
     is_search, code = run.kind is RunKind.SEARCH, run.summary.get("exit_code")
     reason = str(run.summary.get("problem") or answer_of(run))
+    if code not in tuple(ExitCode):
+        return RunVerdict("NO DATA", _UNKNOWN, reason or _NO_CODE)
     if code == ExitCode.DONE:
         return RunVerdict("SETTLED" if is_search else "COMPLETE", _GOOD, reason)
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):

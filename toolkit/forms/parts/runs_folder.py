@@ -120,8 +120,13 @@ def read_summary(folder: Path, kind: RunKind = RunKind.LOAD_TEST) -> dict[str, A
         isinstance(summary, dict)
         and isinstance(summary.get("settings", {}), dict)
         and isinstance(summary.get("calls", 0), int)
+        and all(_is_list_of_objects(summary.get(name, [])) for name in ("verdicts", "claims", "rules"))
     )
     return summary if is_valid else {}
+
+
+def _is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(it, dict) for it in value)
 
 
 class RunsWatcher:
