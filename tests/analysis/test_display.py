@@ -83,3 +83,12 @@ def test_the_result_has_the_requested_columns_in_order_and_no_index() -> None:
 
 def test_an_empty_frame_keeps_its_columns() -> None:
     assert list(readable(pd.DataFrame({"calls": pd.Series([], dtype="int64")})).columns) == ["calls"]
+
+
+def test_texts_are_displayed_in_full() -> None:
+    text = "no answer: " + "x" * 200
+    found = readable(pd.DataFrame({"reason": [text], "calls": [1]}))
+    for frame in (found, found.head(), found[["reason"]], found.query("calls == '1'")):
+        assert text in repr(frame)
+        assert text in frame._repr_html_()
+    assert text not in repr(pd.DataFrame(found))

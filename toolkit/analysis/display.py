@@ -19,7 +19,27 @@ _UNIT_PRICE = re.compile(
 )  # of a message or a user: needs more places
 
 
-def readable(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+class ReadableFrame(pd.DataFrame):
+    """A frame of text whose display holds every text in full: pandas cuts texts at 50 characters.
+
+    Notebooks break a long text into lines.
+    """
+
+    @property
+    def _constructor(self) -> type[ReadableFrame]:
+        return ReadableFrame
+
+    def __repr__(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return super().__repr__()
+
+    def _repr_html_(self) -> str | None:
+        with pd.option_context("display.max_colwidth", None):
+            html: str | None = super()._repr_html_()  # type: ignore[misc] # pandas' stubs lack it
+        return html
+
+
+def readable(frame: pd.DataFrame, *columns: str) -> ReadableFrame:
     """Format a frame as text.
 
     Shares are in percent and their differences in percentage points (pp). Other numbers have three significant digits,
@@ -32,7 +52,8 @@ def readable(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
         columns: The columns to return. Default: all.
 
     Returns:
-        A frame of strings without an index. A missing value is "–", or "" in a column of text.
+        A frame of strings without an index, whose texts are displayed in full. A missing value is "–", or "" in a
+        column of text.
 
     >>> frame = pd.DataFrame({"calls": [12_000], "calls_ratio": [0.25], "busiest_calls": [3]})
     >>> readable(frame, "calls", "calls_ratio").iloc[0].tolist()
@@ -40,7 +61,7 @@ def readable(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """
     names = list(columns or frame.columns)
     texts = {name: _format_column(frame, name) for name in names}
-    return pd.DataFrame(texts, columns=names, index=[""] * len(frame), dtype=pd.StringDtype("pyarrow"))
+    return ReadableFrame(texts, columns=names, index=[""] * len(frame), dtype=pd.StringDtype("pyarrow"))
 
 
 def _format_column(frame: pd.DataFrame, name: str) -> list[str]:
