@@ -51,7 +51,7 @@ def call(at_s: float, latency_ms: float, code: ReturnCode = ReturnCode.SUCCESS, 
         10**18 + round(at_s * 1e9),
         round(latency_ms * 1e6),
         wait_ns=round(wait_ms * 1e6),
-        answer=ApiResponse(code.http_status, code, code.message),
+        response=ApiResponse(code.http_status, code, code.message),
         mobile="13800138000",
         temp_id=1,
     )

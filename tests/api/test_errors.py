@@ -17,7 +17,7 @@ from toolkit.api.return_codes import Kind, ReturnCode
 
 ERRORS = [
     NotConnectedError("nothing was sent"),
-    TransportError("no answer"),
+    TransportError("no response"),
     ProtocolError("not JSON", 503, b"<html>", 30),
     ReturnCodeError(50009, 403, "beyond the limit", 60, "id-7"),
     ReturnCodeError(50105, 400, "unknown"),

@@ -330,7 +330,9 @@ def test_a_request_on_a_kept_connection_is_never_sent_again(run: Run, end: str) 
 @pytest.mark.parametrize("slow", SLOW)
 def test_a_call_ends_in_time_however_slowly_the_answer_comes(run: Run, slow: str) -> None:
     with peer(SLOW[slow]) as server:
-        with pytest.raises(TransportError, match=r"no answer within 0\.3 s; whether the code was used up is not known"):
+        with pytest.raises(
+            TransportError, match=r"no response within 0\.3 s; whether the code was used up is not known"
+        ):
             run(server.url, VERIFY, timeout=HASTY)
         assert len(server.requests) == 1
 
@@ -456,7 +458,7 @@ def test_a_folder_of_certificates_replaces_the_usual_ones(run: Run, tls: ssl.SSL
 
 
 def test_a_slow_response_over_tls_ends_in_time(run: Run, tls: ssl.SSLContext, certificate: Path) -> None:
-    with peer(SLOW["drips its head"], context=tls) as server, pytest.raises(TransportError, match="no answer within"):
+    with peer(SLOW["drips its head"], context=tls) as server, pytest.raises(TransportError, match="no response within"):
         run(server.url, SEND, verify=certificate, timeout=Timeout(5, 0.5))
 
 

@@ -207,10 +207,10 @@ def test_the_recipe_of_the_docs_retries_only_what_was_not_sent() -> None:
         tries.append(1)
         if len(tries) < 3:
             raise httpx.ConnectError("refused")
-        raise httpx.ReadTimeout("no answer")
+        raise httpx.ReadTimeout("no response")
 
     with Client(URL, "key", SECRET, transport=httpx.MockTransport(flaky)) as client:
         send = stamina.retry(on=NotConnectedError, attempts=5, wait_initial=0, wait_max=0)(client.send_code)
-        with pytest.raises(TransportError, match="no answer within"):
+        with pytest.raises(TransportError, match="no response within"):
             send(MOBILE, 1)
     assert len(tries) == 3

@@ -72,9 +72,9 @@ def test_the_locustfile_of_the_guide_passes_its_check(tmp_path: Path) -> None:
     words = next(command_lines(page))
     done = smscode(*words, "--json", cwd=tmp_path)
     run = json.loads(done.stdout)
-    (check,) = run["claims"]
-    assert (check["claim"], check["status"], check["says"]) == ("typed_twice", "PASS", "a code is accepted once")
-    assert set(check["figures"]) == {"answers", "wrong_answers"}
+    (check,) = run["checks"]
+    assert (check["name"], check["status"], check["description"]) == ("typed_twice", "PASS", "a code is accepted once")
+    assert set(check["figures"]) == {"responses", "wrong_responses"}
     assert "p99(verify.caller_ms) < 2500" in [it["threshold"] for it in run["verdicts"]]
 
 

@@ -36,7 +36,7 @@ RECORDS = RecordBuilder.of("run", "host", "key", "secret")
 def call(at_s: float, code: ReturnCode, endpoint: Endpoint = Endpoint.SEND, mobile: str = "13800138000") -> CallRecord:
     answer, about = ApiResponse(code.http_status, code, code.message), {"mobile": mobile, "temp_id": 1}
     started_ns = int((START_S + at_s) * 1e9)
-    return RECORDS.build(endpoint, started_ns, 5_000_000, answer=answer, **about)  # type: ignore[arg-type]
+    return RECORDS.build(endpoint, started_ns, 5_000_000, response=answer, **about)  # type: ignore[arg-type]
 
 
 CALLS = [

@@ -258,7 +258,7 @@ def test_rules_are_proved(it: Watched) -> None:
     form.get_by_label("Rules").fill("1/60s")  # five seconds reach no other
     form.get_by_label("Duration").fill("5s")
     form.get_by_role("button", name="Test rules").click()
-    expect(form.locator(".sms-claim")).to_contain_text("PASS")
+    expect(form.locator(".sms-check")).to_contain_text("PASS")
     expect(form.get_by_role("application", name="Sends to").locator("canvas").first).to_be_visible()
 
 

@@ -27,7 +27,7 @@ def sends(mobile: str, *at_s: tuple[float, ReturnCode]) -> list[CallRecord]:
             Endpoint.SEND,
             10**18 + int(second * 1e9),
             1_000_000,
-            answer=ApiResponse(code.http_status, code, code.message),
+            response=ApiResponse(code.http_status, code, code.message),
             mobile=mobile,
             temp_id=1,
         )
@@ -51,7 +51,7 @@ def test_rules_are_proved_and_drawn(tmp_path: Path) -> None:
     assert drawn
     assert all(lane["series"][0]["points"] and lane["spans"] for lane in drawn)
     assert form.runs[0].folder.name in form._history.html
-    assert list((tmp_path / "runs").glob("*/claims.json"))
+    assert list((tmp_path / "runs").glob("*/checks.json"))
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def write(folder: Path, waits_ms: list[int], outcome: ReturnCode = ReturnCode.SU
     writer = PackedWriter(folder / "1.msgpack")
     for second, wait_ms in enumerate(waits_ms):
         times = (10**18 + second * 10**9, 1_000_000)
-        writer.append(builder.build(Endpoint.SEND, *times, answer=answer, wait_ns=(wait_ms - 1) * 10**6))
+        writer.append(builder.build(Endpoint.SEND, *times, response=answer, wait_ns=(wait_ms - 1) * 10**6))
     writer.close()
 
 

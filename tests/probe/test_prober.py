@@ -46,7 +46,7 @@ def probed(*answers: BaseException | None, cap: int = 3, mobiles: int = 9) -> tu
 @pytest.mark.parametrize(
     "answer",
     [
-        TransportError("no answer within 10 s"),
+        TransportError("no response within 10 s"),
         ProtocolError("not JSON", 502, b"<html>"),
         ReturnCodeError(50019, 500, "server error"),
         ReturnCodeError(59999, 403, "something new"),
@@ -72,14 +72,14 @@ def test_a_target_that_cannot_be_reached_ends_the_probe() -> None:
 
 
 def test_a_target_that_hangs_ends_the_probe_before_its_cap() -> None:
-    planner, sends = probed(*[TransportError("no answer within 10 s")] * 9, cap=9)
+    planner, sends = probed(*[TransportError("no response within 10 s")] * 9, cap=9)
     assert (planner.messages, planner.unknown, sends) == (5, 5, 5)
     assert planner.stopped == "the last 5 sends got no usable response"
     assert planner.problem is not None
 
 
 def test_a_target_that_hangs_until_no_mobile_is_left_cuts_the_probe_off() -> None:
-    planner, sends = probed(None, *[TransportError("no answer within 10 s")] * 9, cap=9, mobiles=2)
+    planner, sends = probed(None, *[TransportError("no response within 10 s")] * 9, cap=9, mobiles=2)
     assert sends == 3
     assert "no mobile is left" in str(planner.problem)
 

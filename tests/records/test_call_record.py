@@ -89,7 +89,7 @@ def test_an_invalid_mobile_has_a_key_and_no_prefix() -> None:
 
 @given(mobile=st.from_regex(r"1[3-9][0-9]{9}", fullmatch=True))
 def test_no_whole_mobile_is_in_a_record(mobile: str) -> None:
-    call = RECORDS.build(Endpoint.SEND, 0, 0, answer=SENT, mobile=mobile, temp_id=1)
+    call = RECORDS.build(Endpoint.SEND, 0, 0, response=SENT, mobile=mobile, temp_id=1)
     others = replace(call, mobile_key=0)  # 64 bits, drawn at random: they could spell anything
     assert mobile not in repr(others)
     assert mobile[7:] not in [str(getattr(call, column.name)) for column in fields(call)]

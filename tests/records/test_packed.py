@@ -29,7 +29,7 @@ def test_a_row_without_message_and_verdict_is_read(tmp_path: Path) -> None:
 
 def test_a_verdict_of_any_code_and_the_message_of_an_unknown_one_are_kept(tmp_path: Path) -> None:
     says = ApiResponse(403, 59026, "no message of 13800138000", is_valid=False)
-    call = RECORDS.build(Endpoint.VERIFY, 10**18, 5, answer=says, msg_id="m-1")
+    call = RECORDS.build(Endpoint.VERIFY, 10**18, 5, response=says, msg_id="m-1")
     assert (call.kind, call.message) == (Kind.VERDICT, "no message of 1380013****")
     with pack(tmp_path / "0.msgpack", [call]).open("rb") as file:
         assert list(PackedReader(file)) == [call]
@@ -37,7 +37,7 @@ def test_a_verdict_of_any_code_and_the_message_of_an_unknown_one_are_kept(tmp_pa
 
 def test_the_trace_of_a_call_is_kept_beside_its_verdict(tmp_path: Path) -> None:
     refused = RECORDS.build(
-        Endpoint.VERIFY, 10**18, 5, answer=ApiResponse(403, 59026, "", is_valid=False), msg_id="m-1"
+        Endpoint.VERIFY, 10**18, 5, response=ApiResponse(403, 59026, "", is_valid=False), msg_id="m-1"
     )
     calls = [replace(it, trace_id=f"{number:032x}") for number, it in enumerate([refused, *CALLS], 1)]
     with pack(tmp_path / "0.msgpack", calls).open("rb") as file:

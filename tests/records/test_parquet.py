@@ -75,5 +75,5 @@ def test_a_folder_without_packed_files_is_left_as_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_any_response_can_be_recorded(tmp_path: Path, answer: ApiResponse) -> None:
-    pack(tmp_path / "0.msgpack", [RECORDS.build(Endpoint.SEND, 0, 0, answer=answer)])
+    pack(tmp_path / "0.msgpack", [RECORDS.build(Endpoint.SEND, 0, 0, response=answer)])
     assert parquet.pack_to_parquet(tmp_path) == 1

@@ -90,16 +90,16 @@ def run_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def inputs_of() -> Callable[..., ReportInputs]:
-    """Make a frame of calls, with settings and claims of its run, what a report is about."""
+    """Make a frame of calls, with settings and checks of its run, what a report is about."""
 
     def make(
         frame: pd.DataFrame,
         settings: Mapping[str, object] | None = None,
-        claims: Sequence[CheckRecord] = (),
+        checks: Sequence[CheckRecord] = (),
         **asked: Any,
     ) -> ReportInputs:
         calls = Calls(lazy(frame))
-        return ReportInputs(calls, (RunResult("friday", calls, settings or {}, claims),), ReportOptions(**asked))
+        return ReportInputs(calls, (RunResult("friday", calls, settings or {}, checks),), ReportOptions(**asked))
 
     return make
 

@@ -1,4 +1,4 @@
-"""A scenario's claims in run.json, report.html and junit.xml."""
+"""A scenario's checks in run.json, report.html and junit.xml."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from toolkit.report.run_result import RunResult, save
 from toolkit.runs import run_folder
 from toolkit.runs.check_results import figure_rows, read_check_results
 
-CLAIM = {
-    "claim": "frequency_limits",
-    "says": "no send <beyond> the rules is accepted",
+CHECK = {
+    "name": "frequency_limits",
+    "description": "no send <beyond> the rules is accepted",
     "status": "FAIL",
     "reason": "1,204 sends were accepted beyond 1/60s",
     "parts": [
@@ -30,13 +30,13 @@ CLAIM = {
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    (tmp_path / run_folder.CHECKS_NAME).write_text(json.dumps([CLAIM]))
+    (tmp_path / run_folder.CHECKS_NAME).write_text(json.dumps([CHECK]))
     return tmp_path
 
 
-def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> None:
+def test_a_check_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> None:
     save(RunResult("friday", analysis.from_records(traffic), {}, read_check_results(run)), run)
-    assert json.loads((run / run_folder.SUMMARY_NAME).read_text())["claims"] == [CLAIM]
+    assert json.loads((run / run_folder.SUMMARY_NAME).read_text())["checks"] == [CHECK]
     ((_, whole, *parts),) = JUnitXml.fromfile(str(run / junit.FILE_NAME))
     assert [it.name for it in (whole, *parts)] == [
         "frequency_limits",
@@ -47,7 +47,7 @@ def test_a_claim_is_in_run_json_and_a_test_of_junit_xml(run: Path, traffic) -> N
     assert whole.result[0].message == "1,204 sends were accepted beyond 1/60s"
 
 
-def test_a_claim_is_on_the_page_with_its_figures(run: Path, traffic, render) -> None:
+def test_a_check_is_on_the_page_with_its_figures(run: Path, traffic, render) -> None:
     html = render(analysis.from_records(traffic), {}, read_check_results(run))
     assert "no send &lt;beyond&gt; the rules is accepted" in html
     assert "FAIL: 1,204 sends were accepted beyond 1/60s." in html
@@ -56,21 +56,21 @@ def test_a_claim_is_on_the_page_with_its_figures(run: Path, traffic, render) -> 
 
 
 def test_a_result_of_an_earlier_version_has_the_sentence_of_its_check(run: Path) -> None:
-    old = {name: value for name, value in CLAIM.items() if name not in ("reason", "parts")}
+    old = {name: value for name, value in CHECK.items() if name not in ("reason", "parts")}
     (run / run_folder.CHECKS_NAME).write_text(json.dumps([old]))
     (record,) = read_check_results(run)
     assert (record.finding, record.parts) == ("no send <beyond> the rules is accepted", ())
 
 
 def test_figures_within_figures_have_both_names() -> None:
-    assert dict(figure_rows(CLAIM["figures"]))["boundaries 1/60s first accepted ms"] == "1.5"
+    assert dict(figure_rows(CHECK["figures"]))["boundaries 1/60s first accepted ms"] == "1.5"
 
 
-def test_a_run_without_claims_has_none(tmp_path: Path) -> None:
+def test_a_run_without_checks_has_none(tmp_path: Path) -> None:
     assert read_check_results(tmp_path) == []
 
 
-def test_claims_that_are_no_json_are_refused(tmp_path: Path) -> None:
+def test_checks_that_are_no_json_are_refused(tmp_path: Path) -> None:
     (tmp_path / run_folder.CHECKS_NAME).write_text("{")
     with pytest.raises(InputError, match="not JSON"):
         read_check_results(tmp_path)

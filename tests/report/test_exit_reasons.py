@@ -26,7 +26,7 @@ DONE = {"ended": "finished", "target": "http://127.0.0.1:1", "duration_s": 20.0,
 KEPT, MISSED = "failed <= 100%", "failed < 1%"
 BOTTLENECK = {"bottleneck": "it had too little of a core", "generator": {"max_lag_ms": 50.0}}
 GONE = {"target_at_end": "no connection to 127.0.0.1:1"}
-PASSED = CheckRecord(claim="replay", says="one succeeds", status=Status.PASS, reason="one succeeded", figures={})
+PASSED = CheckRecord(name="replay", description="one succeeds", status=Status.PASS, reason="one succeeded", figures={})
 
 
 def calls(call, *outcomes):
@@ -88,7 +88,7 @@ def test_nothing_passes_in_a_run_that_was_killed_or_its_own_bottleneck(call, tmp
     save(result, tmp_path)
     suites = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
     assert suites.errors == suites.tests or suites.failures + suites.errors == suites.tests
-    assert {it["status"] for it in [*result.summary["verdicts"], *result.summary["claims"]]} == {"NO_DATA"}
+    assert {it["status"] for it in [*result.summary["verdicts"], *result.summary["checks"]]} == {"NO_DATA"}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_the_summary_is_json_without_nan_and_always_of_the_same_shape(records, c
         "endpoints",
         "spent",
         "verdicts",
-        "claims",
+        "checks",
     }
     for endpoint in (run["endpoints"]["send"], run["endpoints"]["verify"]):
         assert set(endpoint) == {"calls", "failed", "rate_per_s", "return_codes", "errors", "latency_ms", "caller_ms"}

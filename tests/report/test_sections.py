@@ -411,8 +411,8 @@ def text_of(path: Path) -> str:
 @pytest.mark.parametrize("form", list(Format))
 def test_hostile_texts_are_harmless_in_every_format(form: Format, call, run_folder, tmp_path: Path) -> None:
     figures = {f"of {EVIL}": 1}
-    (tmp_path / "claims.json").write_text(
-        json.dumps([{"claim": "replay", "says": EVIL, "status": "PASS", "figures": figures}])
+    (tmp_path / "checks.json").write_text(
+        json.dumps([{"name": "replay", "description": EVIL, "status": "PASS", "figures": figures}])
     )
     records = [call(Endpoint.SEND, None, error=EVIL, run=EVIL), call(Endpoint.VERIFY, 50000, run=EVIL)]
     folder = run_folder(records, {"note": EVIL, "thresholds": ["ok_ratio(verify) > 1%"]})
@@ -427,10 +427,10 @@ def test_hostile_texts_are_harmless_in_every_format(form: Format, call, run_fold
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("claims.json", '{"a": 1}'),
-        ("claims.json", '[{"claim": "x"}]'),
-        ("claims.json", '[{"claim": "x", "says": "y", "status": "MAYBE", "figures": {}}]'),
-        ("claims.json", '[{"claim": "x", "says": "y", "status": "PASS", "figures": {"a": "b"}}]'),
+        ("checks.json", '{"a": 1}'),
+        ("checks.json", '[{"name": "x"}]'),
+        ("checks.json", '[{"name": "x", "description": "y", "status": "MAYBE", "figures": {}}]'),
+        ("checks.json", '[{"name": "x", "description": "y", "status": "PASS", "figures": {"a": "b"}}]'),
         ("run.json", "[1, 2]"),
         ("run.json", '{"schema": 99, "settings": {}}'),
         ("run.json", '{"settings": [1]}'),

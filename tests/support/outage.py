@@ -46,4 +46,4 @@ def write(folder: Path, **settings: object) -> Path:
 
 def _record(builder: RecordBuilder, at_s: float, endpoint: Endpoint, code: ReturnCode, **about: Any) -> CallRecord:
     answer = ApiResponse(code.http_status, code, code.message)
-    return builder.build(endpoint, int(at_s * 1e9), 5_000_000, answer=answer, **about)
+    return builder.build(endpoint, int(at_s * 1e9), 5_000_000, response=answer, **about)

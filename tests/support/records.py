@@ -15,11 +15,11 @@ RECORDS = RecordBuilder.of("r1", "worker-0", "key", SECRET)
 SENT = ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id="m-1")
 WRONG = ApiResponse(403, ReturnCode.INVALID_CODE, "invalid code", is_valid=False)
 CALLS = [
-    RECORDS.build(Endpoint.SEND, 1_000, 20, answer=SENT, mobile=MOBILE, temp_id=1, wait_ns=5),
-    RECORDS.build(Endpoint.VERIFY, 2_000, 30, answer=WRONG, msg_id="m-1"),
+    RECORDS.build(Endpoint.SEND, 1_000, 20, response=SENT, mobile=MOBILE, temp_id=1, wait_ns=5),
+    RECORDS.build(Endpoint.VERIFY, 2_000, 30, response=WRONG, msg_id="m-1"),
     RECORDS.build(Endpoint.SEND, 3_000, 40, error="timeout", mobile="12", temp_id="x"),
     RECORDS.build(Endpoint.SEND, 4_000, 50, http_status=502, error="protocol", mobile=13812345678, temp_id="2"),
-    RECORDS.build(Endpoint.SEND, 5_000, 60, answer=ApiResponse(403, 59101, "blocked"), mobile=MOBILE, temp_id=1),
+    RECORDS.build(Endpoint.SEND, 5_000, 60, response=ApiResponse(403, 59101, "blocked"), mobile=MOBILE, temp_id=1),
 ]
 
 

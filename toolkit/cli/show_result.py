@@ -56,7 +56,7 @@ def show_result(result: RunResult, as_json: bool, summary: RunDigest | None = No
                 [{"status": it.status.value, "part": it.name, "reason": it.reason} for it in check.parts], title="Parts"
             )
         rows = [{"figure": name, "value": value} for name, value in figure_rows(check.figures)]
-        show(rows, title=f"{check.claim}: {check.status}")
+        show(rows, title=f"{check.name}: {check.status}")
         print()
     if "ended" in result.settings:
         width = max(len(fact.label) for fact in found.facts)

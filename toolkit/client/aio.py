@@ -105,7 +105,7 @@ class AsyncClient:
             finally:
                 self._slots.release()
             call.read(response, body)
-        return call.answer
+        return call.response
 
     async def _wait_for_slot(self) -> None:
         """Wait until fewer calls than ``max_connections`` are on their way. aiohttp's own limit can't be told apart."""

@@ -92,11 +92,11 @@ class Sent:
     msg_id: str
 
     @classmethod
-    def of(cls, answer: ApiResponse) -> Self:
+    def of(cls, response: ApiResponse) -> Self:
         """Return the result of a send; raise ReturnCodeError if the API refused it."""
-        if answer.msg_id is None:
-            raise _refusal(answer)
-        return cls(answer.msg_id)
+        if response.msg_id is None:
+            raise _refusal(response)
+        return cls(response.msg_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +115,16 @@ class Verification:
         return self.is_valid
 
     @classmethod
-    def of(cls, answer: ApiResponse) -> Self:
+    def of(cls, response: ApiResponse) -> Self:
         """Return the result of a verify; raise ReturnCodeError if the API refused to judge the code."""
-        if (kind := answer.kind) in (Kind.OK, Kind.VERDICT):
-            return cls(kind is Kind.OK, answer.return_code, answer.message)
-        raise _refusal(answer)
+        if (kind := response.kind) in (Kind.OK, Kind.VERDICT):
+            return cls(kind is Kind.OK, response.return_code, response.message)
+        raise _refusal(response)
 
 
-def _refusal(answer: ApiResponse) -> ReturnCodeError:
+def _refusal(response: ApiResponse) -> ReturnCodeError:
     return ReturnCodeError(
-        answer.return_code, answer.http_status, answer.message, answer.retry_after_s, answer.request_id
+        response.return_code, response.http_status, response.message, response.retry_after_s, response.request_id
     )
 
 
@@ -210,7 +210,7 @@ class ClientCore:
             reason = str(error) or f"none within {self.timeout.connect_s:g} s"
             return NotConnectedError(f"no connection to {host}: {reason}; nothing was sent")
         reasons = {
-            Failure.TIMEOUT: f"no answer within {self.timeout.total_s:g} s",
+            Failure.TIMEOUT: f"no response within {self.timeout.total_s:g} s",
             Failure.RESET: "the connection closed before the response was complete",
         }
         return TransportError(f"{host}: {reasons.get(failure, 'the response is not HTTP')}; {_UNKNOWN[endpoint]}")
@@ -232,17 +232,17 @@ _FAILURES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Fa
 class Call:
     """The state of one call, as a context manager around its I/O.
 
-    On exit it records the call and replaces a transport's exception with one of ours. ``answer`` is set by ``read``.
+    On exit it records the call and replaces a transport's exception with one of ours. ``response`` is set by ``read``.
     """
 
-    __slots__ = ("_clock_ns", "_core", "_record_fields", "_request", "_started_ns", "_url", "answer")
+    __slots__ = ("_clock_ns", "_core", "_record_fields", "_request", "_started_ns", "_url", "response")
 
     def __init__(self, core: ClientCore, request: wire.Request, url: httpx.URL, record_fields: dict[str, Any]) -> None:
         self._core = core
         self._request = request
         self._url = url
         self._record_fields = record_fields
-        self.answer: ApiResponse
+        self.response: ApiResponse
 
     def __enter__(self) -> Self:
         if self._core.is_closed:
@@ -268,9 +268,9 @@ class Call:
         request.read()
         return request
 
-    def read(self, response: httpx.Response, body: bytes) -> None:
-        """Parse the response into ``answer``; raise ProtocolError if it isn't the API's."""
-        self.answer = wire.parse_response(self._request.endpoint, response.status_code, response.headers, body)
+    def read(self, received: httpx.Response, body: bytes) -> None:
+        """Parse the HTTP response into ``response``; raise ProtocolError if it isn't the API's."""
+        self.response = wire.parse_response(self._request.endpoint, received.status_code, received.headers, body)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         failure = self._core.classify(error) if error else None
@@ -279,7 +279,7 @@ class Call:
                 self._request.endpoint,
                 self._started_ns,
                 time.perf_counter_ns() - self._clock_ns,
-                answer=None if failure else self.answer,
+                response=None if failure else self.response,
                 http_status=error.http_status if isinstance(error, ProtocolError) else None,
                 error=failure,
                 **self._record_fields,

@@ -109,7 +109,7 @@ class Client:
                     if len(body) > MAX_RESPONSE_BYTES:
                         break
             call.read(response, body)
-        return call.answer
+        return call.response
 
     def close(self) -> None:
         """Close the connections."""

@@ -63,7 +63,7 @@ def is_failed(
 
     Args:
         return_code: the API's return code; None without a valid response.
-        kind: the kind of the answer, see ``return_codes.kind_of``; None if it is unknown.
+        kind: the kind of the response, see ``return_codes.kind_of``; None if it is unknown.
         error: a Failure; None if the API responded.
         expected: the kinds and the return codes that the scenario expects.
 
@@ -174,7 +174,7 @@ class RecordBuilder:
         started_ns: int,
         latency_ns: int,
         *,
-        answer: ApiResponse | None = None,
+        response: ApiResponse | None = None,
         http_status: int | None = None,
         error: str | None = None,
         wait_ns: int = 0,
@@ -182,15 +182,15 @@ class RecordBuilder:
         temp_id: int | str | None = None,
         msg_id: str | None = None,
     ) -> CallRecord:
-        """Build the record of one call from its answer, or from the error if there was no valid answer."""
+        """Build the record of one call from its response, or from the error if there was no valid response."""
         digest, prefix = (None, None) if mobile is None else self.digest(str(mobile))
         return_code = kind = request_id = message = None
-        if answer:
-            http_status, return_code, request_id = answer.http_status, int(answer.return_code), answer.request_id
+        if response:
+            http_status, return_code, request_id = response.http_status, int(response.return_code), response.request_id
             kind, msg_id, message = (
-                answer.kind,
-                msg_id or answer.msg_id,
-                unknown_message(answer.return_code, answer.message),
+                response.kind,
+                msg_id or response.msg_id,
+                unknown_message(response.return_code, response.message),
             )
         msg_id = replace_surrogates(msg_id)
         return CallRecord(

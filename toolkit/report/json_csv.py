@@ -33,7 +33,7 @@ def to_json(report: Report) -> str:
         "findings": {section.name: section.finding for section in report.findings()},
         "exit_code": worst(reason.code for end in report.ends for reason in end.reasons).value,
         "verdicts": [{"run": it.run, **as_json(it.verdict)} for it in report.verdicts],
-        "claims": [check.model_dump(mode="json") for check in report.checks],
+        "checks": [check.model_dump(mode="json") for check in report.checks],
         "tables": {table.name: to_records(table.frame) for table in report.tables()},
     }
     return json.dumps(exact(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -38,8 +38,8 @@ errors="0"><testcase name="run: 1,234 calls in 1.5 s" classname="friday" /></tes
     cases = [_end_case(it) for it in ends]
     cases += [_case(it.run, str(it.verdict.threshold), it.verdict.status, str(it.verdict)) for it in verdicts]
     for check in checks:
-        cases.append(_case(name, check.claim, check.status, check.finding))
-        cases += [_case(name, f"{check.claim} {it.name}", it.status, it.reason) for it in check.parts]
+        cases.append(_case(name, check.name, check.status, check.finding))
+        cases += [_case(name, f"{check.name} {it.name}", it.status, it.reason) for it in check.parts]
     found = Counter(child.tag for case in cases for child in case)
     counts = {"tests": str(len(cases)), "failures": str(found["failure"]), "errors": str(found["error"])}
     attributes = {"name": mask_text(name), "time": f"{duration_s:.3f}"}

@@ -286,7 +286,7 @@ class RunResult:
                 "currency": None if price is None else str(self.settings.get("currency")),
             },
             "verdicts": [verdicts.as_json(verdict) for verdict in self.verdicts],
-            "claims": [exact(check.model_dump(mode="json")) for check in self.checks],
+            "checks": [exact(check.model_dump(mode="json")) for check in self.checks],
         }
 
     def time_ms(self, endpoint: Endpoint, measure: Measure, name: str, *percentile: float) -> float:

@@ -1,4 +1,4 @@
-"""Read the results of a scenario's checks, as a load test writes them to claims.json in the run's folder."""
+"""Read the results of a scenario's checks, as a load test writes them to checks.json in the run's folder."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from toolkit.validation import explain
 
 _EXPECTED = {
     "": {
-        "claim": "the name of a check, e.g. frequency_limits",
-        "says": "the property that the check tests, as a sentence",
+        "name": "the name of a check, e.g. frequency_limits",
+        "description": "the property that the check tests, as a sentence",
         "status": ", ".join(Status),
         "reason": "the result, as a sentence",
         "parts": "a list of objects with name, status and reason",
@@ -32,8 +32,8 @@ _EXPECTED = {
 def check_figures(figures: dict[str, Any]) -> dict[str, Any]:
     """Return the figures; raise ValueError if one is not a finite number, None, or a dictionary of figures.
 
-    >>> check_figures({"answers": 74, "wrong": {"50000 answered 50010": 2}})
-    {'answers': 74, 'wrong': {'50000 answered 50010': 2}}
+    >>> check_figures({"responses": 74, "wrong": {"50010 instead of 50000": 2}})
+    {'responses': 74, 'wrong': {'50010 instead of 50000': 2}}
     """
     for name, value in figures.items():
         if isinstance(value, dict):
@@ -57,8 +57,8 @@ class CheckRecord(BaseModel):
     """The result of one check. The names of the fields are the file's keys.
 
     Attributes:
-        claim: name of the check.
-        says: the property that the check tests, as a sentence.
+        name: name of the check.
+        description: the property that the check tests, as a sentence.
         status: PASS, FAIL or NO_DATA.
         reason: the result with its numbers, as a sentence; "" in files of earlier versions.
         parts: the results of the parts of the check, if it has any.
@@ -68,8 +68,8 @@ class CheckRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    claim: str
-    says: str
+    name: str
+    description: str
     status: Status
     reason: str = ""
     parts: tuple[PartRecord, ...] = ()
@@ -83,13 +83,13 @@ class CheckRecord(BaseModel):
     @property
     def finding(self) -> str:
         """The reason; for files of earlier versions, which have none, the tested property."""
-        return self.reason or self.says
+        return self.reason or self.description
 
 
 def read_check_results(folder: Path) -> list[CheckRecord]:
     """Return the results of a run's checks, masked; an empty list if the run has none.
 
-    Raises InputError if claims.json isn't JSON or has another form.
+    Raises InputError if checks.json isn't JSON or has another form.
     """
     path = folder / run_folder.CHECKS_NAME
     if not path.exists():

@@ -27,7 +27,7 @@ ARRIVALS_STEM = "arrivals"  # arrivals-N.json: arrival counts of worker N, in an
 GENERATOR_STEM = "generator"  # generator-N.json: scheduling lag, CPU and calls in flight of process N
 CAPACITY_NAME = "capacity.json"  # result of a search for the capacity, whose folder has a run for each trial
 PROBE_NAME = "probe.json"  # findings of a probe, whose folder has nothing else
-CHECKS_NAME = "claims.json"  # results of the scenario's checks, if it has any
+CHECKS_NAME = "checks.json"  # results of the scenario's checks, if it has any
 LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json
 

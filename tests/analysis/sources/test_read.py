@@ -127,7 +127,7 @@ def test_endpoints_and_kinds_are_complete_and_in_the_apis_order(call):
 def test_what_a_scribe_wrote_is_read(tmp_path):
     answer = ApiResponse(200, 50000, "success", msg_id="06890980-6789-4054-bba9-90fb66ab2fce")
     record = RecordBuilder.of("r", "w", "app", "s3cret").build(
-        Endpoint.SEND, 1, 2, answer=answer, mobile="13800138000", temp_id="1"
+        Endpoint.SEND, 1, 2, response=answer, mobile="13800138000", temp_id="1"
     )
     write_parquet([record], tmp_path / PARQUET_NAME)
     row = analysis.read(tmp_path).to_pandas().iloc[0]

@@ -119,7 +119,7 @@ def test_a_check_passes_only_if_every_worker_has_reported_its_last_calls(
         run.stop()
         run.wait()
     (check,) = read_check_results(tmp_path)
-    reason = "1 worker ended without a report on the last calls" if is_killed else check.says
+    reason = "1 worker ended without a report on the last calls" if is_killed else check.description
     assert (check.status, check.reason) == (Status.NO_DATA if is_killed else Status.PASS, reason)
 
 

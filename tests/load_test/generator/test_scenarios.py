@@ -29,7 +29,7 @@ BROKEN = 99
 
 
 def run(scenario: str, target: Target, *options: str) -> tuple[int, str]:
-    """Run a scenario for a few seconds; return its exit code and what it printed of its claim."""
+    """Run a scenario for a few seconds; return its exit code and what it printed of its check."""
     ended = run_locust(
         target, *FAST, "-u", "8", "-r", "8", "-t", "5", "--stop-timeout", "5", *options, scenario=scenario
     )
@@ -137,7 +137,7 @@ def test_a_code_that_succeeds_twice_or_never_is_caught(wrong: Callable[[], Api],
     assert f"{named}: 0\n" not in told
 
 
-def test_every_journey_gets_what_is_due_from_a_sandbox() -> None:
+def test_every_journey_gets_the_expected_code_from_a_sandbox() -> None:
     with sandbox(*FAST) as target:
         code, told = run("journey", target)
     assert code == 0, told
@@ -147,7 +147,7 @@ def test_a_service_whose_codes_do_not_expire_is_caught() -> None:
     with sandbox() as target:
         code, told = run("journey", target, "--speed", "600", "-u", "40", "-r", "40")
     assert code == BROKEN
-    assert "50011 answered 50010" in told
+    assert "50010 instead of 50011" in told
 
 
 def test_a_run_without_data_fails(api: Api) -> None:
@@ -157,18 +157,18 @@ def test_a_run_without_data_fails(api: Api) -> None:
     assert told.startswith("NO_DATA")
 
 
-def test_a_launched_run_leaves_its_claim_in_its_folder(tmp_path: Path) -> None:
+def test_a_launched_run_leaves_its_checks_in_its_folder(tmp_path: Path) -> None:
     options = LoadOptions(duration_s=3, users=4, seed=1, rules=("1/60s", "1000/3600s"), speed=60)
     with (
         sandbox(*options.sandbox_arguments()) as target,
         locust_process.start("frequency_limits", target, options, folder=tmp_path) as load,
     ):
         assert load.wait().cause is locust_process.Cause.FINISHED
-    (claim,) = json.loads((tmp_path / run_folder.CHECKS_NAME).read_text())
-    assert (claim["claim"], claim["status"]) == ("frequency_limits", "NO_DATA")
-    assert [(it["name"], it["status"]) for it in claim["parts"]] == [("1/60s", "PASS"), ("1000/3600s", "NO_DATA")]
-    assert claim["reason"] == "no send reached 1000/3600s: run longer"
-    assert set(claim["figures"]["boundaries"]) == {"1/60s", "1000/3600s"}
+    (check,) = json.loads((tmp_path / run_folder.CHECKS_NAME).read_text())
+    assert (check["name"], check["status"]) == ("frequency_limits", "NO_DATA")
+    assert [(it["name"], it["status"]) for it in check["parts"]] == [("1/60s", "PASS"), ("1000/3600s", "NO_DATA")]
+    assert check["reason"] == "no send reached 1000/3600s: run longer"
+    assert set(check["figures"]["boundaries"]) == {"1/60s", "1000/3600s"}
 
 
 def test_a_recorded_run_is_played_again_call_by_call(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_a_recorded_run_is_played_again_call_by_call(tmp_path: Path) -> None:
     recorded, played = (starts_s(tmp_path / name) for name in ("1", "2"))
     assert len(played) == len(recorded) > 10
     assert max(abs(one - other) for one, other in zip(recorded, played, strict=True)) < 0.5
-    (claim,) = json.loads((tmp_path / "2" / run_folder.CHECKS_NAME).read_text())
-    assert claim["status"] == "PASS"
+    (check,) = json.loads((tmp_path / "2" / run_folder.CHECKS_NAME).read_text())
+    assert check["status"] == "PASS"
 
 
 def starts_s(folder: Path) -> list[float]:

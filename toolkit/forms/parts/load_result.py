@@ -92,8 +92,13 @@ def result_html(run: FinishedRun) -> str:
         value = number_format.measured(it["value"], it["unit"], it["limit"])
         verdicts.append((it["status"], _CHIPS[Status(it["status"])], it["threshold"], value))
     checks = [
-        (it["status"], _CHIPS[Status(it["status"])], it.get("reason") or it["says"], list(figure_rows(it["figures"])))
-        for it in summary["claims"]
+        (
+            it["status"],
+            _CHIPS[Status(it["status"])],
+            it.get("reason") or it["description"],
+            list(figure_rows(it["figures"])),
+        )
+        for it in summary["checks"]
     ]
     notices = list(summary["remarks"])
     notices += [note for note in summary["settings"].get("notes") or () if not any(note in it for it in notices)]
@@ -113,7 +118,7 @@ def runs_html(runs: Sequence[RunEntry], server: JupyterServer | None = None) -> 
 
 def _run_row(run: RunEntry, server: JupyterServer | None) -> dict[str, Any]:
     summary = run.summary
-    verdicts = [*summary.get("verdicts", ()), *summary.get("claims", ())]
+    verdicts = [*summary.get("verdicts", ()), *summary.get("checks", ())]
     passed = sum(it.get("status") == Status.PASS for it in verdicts)
     word = verdict_of(run).word
     look = {"PASS": colours_of(ReturnCode.SUCCESS), "FAIL": colours_of(ReturnCode.SERVER_ERROR)}.get(word, MUTED)

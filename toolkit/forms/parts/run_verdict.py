@@ -47,7 +47,7 @@ def verdict_of(run: RunEntry) -> RunVerdict:
         return RunVerdict("NO DATA", _UNKNOWN, "its folder has no run.json with a result")
     code, reasons = run.summary.get("exit_code"), run.summary.get("exit_reasons")
     reason = str(reasons[0]) if isinstance(reasons, list) and reasons else ""
-    statuses = [it.get("status") for key in ("verdicts", "claims") for it in run.summary.get(key, ())]
+    statuses = [it.get("status") for key in ("verdicts", "checks") for it in run.summary.get(key, ())]
     if code in _SAY_NOTHING_OF_THE_TARGET:
         return RunVerdict(INCONCLUSIVE, _UNKNOWN, reason)
     if code not in tuple(ExitCode):

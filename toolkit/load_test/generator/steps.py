@@ -34,12 +34,12 @@ class Send:
     Attributes:
         mobile: the number that the code goes to.
         temp_id: the message template; None stands for the target's.
-        due: the only right return code, if the journey knows it.
+        expected: the return code that a correct service gives; None if the journey doesn't know it. Checks compare it.
     """
 
     mobile: str
     temp_id: int | None = None
-    due: ReturnCode | None = None
+    expected: ReturnCode | None = None
 
 
 @dataclass(slots=True)
@@ -49,12 +49,12 @@ class Verify:
     Attributes:
         msg_id: the message that the code came with.
         code: the typed code.
-        due: the only right return code, if the journey knows it.
+        expected: the return code that a correct service gives; None if the journey doesn't know it. Checks compare it.
     """
 
     msg_id: str
     code: str
-    due: ReturnCode | None = None
+    expected: ReturnCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +87,15 @@ Journey: TypeAlias = Generator[Step, Any, None]
 
 @dataclass(slots=True)
 class Outcome:
-    """The outcome of one call: the API's answer, or the error that kept it from being read, never both.
+    """The outcome of one call: the API's response, or the error that kept it from being read, never both.
 
     Attributes:
         endpoint: the API's endpoint that was called.
         started_ns: when the first byte left, in ns since 1970, UTC.
-        latency_ns: time from the first byte out to the whole answer, or to the failure.
-        answer: the answer, if one was read.
-        error: the reason why no answer was read.
-        body_bytes: size of the answer's body.
+        latency_ns: time from the first byte out to the complete response, or to the failure.
+        response: the response, if one was read.
+        error: the reason why no response was read.
+        body_bytes: size of the response's body.
         wait_ns: time from the intended start to the first byte out; 0 in a closed loop.
         trace: the trace of the call; None if it was not sampled.
     """
@@ -103,7 +103,7 @@ class Outcome:
     endpoint: Endpoint
     started_ns: int
     latency_ns: int
-    answer: ApiResponse | None = None
+    response: ApiResponse | None = None
     error: CallError | None = None
     body_bytes: int = 0
     wait_ns: int = 0
@@ -112,24 +112,24 @@ class Outcome:
     @property
     def msg_id(self) -> str | None:
         """The id of the message, if a send was accepted."""
-        answer = self.answer
-        return None if answer is None else answer.msg_id
+        response = self.response
+        return None if response is None else response.msg_id
 
     @property
     def return_code(self) -> int | None:
         """The API's return code, if it answered."""
-        answer = self.answer
-        return None if answer is None else answer.return_code
+        response = self.response
+        return None if response is None else response.return_code
 
     def failure(self, expected: Collection[int | str] = ()) -> CallError | None:
         """Return the failure of the call, or None if it didn't fail; see ``call_record.is_failed``."""
-        answer = self.answer
-        if answer is None:
+        response = self.response
+        if response is None:
             return self.error
-        if not is_failed(answer.return_code, answer.kind, None, expected):
+        if not is_failed(response.return_code, response.kind, None, expected):
             return None
         return ReturnCodeError(
-            answer.return_code, answer.http_status, answer.message, answer.retry_after_s, answer.request_id
+            response.return_code, response.http_status, response.message, response.retry_after_s, response.request_id
         )
 
 

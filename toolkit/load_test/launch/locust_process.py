@@ -8,7 +8,7 @@ before the target is known, and imports locust while a sandbox starts:
     start a sandbox, check the target          wait for a line on stdin
     LoadRun.begin(target)       -- stdin -->   run locust, append calls to FOLDER/calls-N.msgpack
     LoadRun.follow()            <-- files --
-    LoadRun.wait()              <-- exit --    FOLDER/ended.txt, notes.txt, claims.json
+    LoadRun.wait()              <-- exit --    FOLDER/ended.txt, notes.txt, checks.json
 
 The child's stdin is also its lifeline: it closes when the parent ends, however that happens, and then the child ends.
 """

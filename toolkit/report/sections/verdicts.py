@@ -43,5 +43,5 @@ def build_verdicts(inputs: ReportInputs, verdicts: Sequence[RunVerdict]) -> Iter
             columns = [_STATUS, table_columns.text("name"), table_columns.text("reason")]
             tables.insert(0, table_columns.table(f"{name}-parts", parts, columns, max_rows=len(parts)))
         badge = result_tables.status_badge(check.status)
-        title, finding = f"Check: {mask_text(check.says)}", f"{badge}: {mask_text(check.finding)}."
+        title, finding = f"Check: {mask_text(check.description)}", f"{badge}: {mask_text(check.finding)}."
         yield Section(name, title, parts=tables, badge=badge, finding=finding)

@@ -17,11 +17,11 @@ from toolkit.load_test.generator.checks.registry import (
     JOURNEY,
     REPLAY,
     THROUGHPUT,
-    Broken,
     Check,
     CheckResult,
     Evidence,
     Figures,
+    Violation,
 )
 from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.load_test.plan.expectations import Expectations, ServiceClock
@@ -33,26 +33,28 @@ OK, WRONG, RATE = ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.OUT_OF
 
 
 def seen(
-    claim: Check,
+    check: Check,
     endpoint: Endpoint,
     code: ReturnCode | None,
     at_s: float = 0,
     *,
     mobile: str = "",
     msg_id: str = "",
-    due: ReturnCode | None = None,
+    expected: ReturnCode | None = None,
     error: TransportError | None = None,
 ) -> Evidence:
     """Return what one call shows."""
-    call: Call = Send(mobile, due=due) if endpoint is Endpoint.SEND else Verify(msg_id, "123456", due=due)
+    call: Call = (
+        Send(mobile, expected=expected) if endpoint is Endpoint.SEND else Verify(msg_id, "123456", expected=expected)
+    )
     sent = msg_id if code is OK and endpoint is Endpoint.SEND else None
     answer = None if code is None else ApiResponse(code.http_status, code, code.message, msg_id=sent)
-    row = claim.row(call, Outcome(endpoint, int(at_s * S), 1000, answer, error))
+    row = check.row(call, Outcome(endpoint, int(at_s * S), 1000, answer, error))
     return Counter() if row is None else Counter([row])
 
 
-def judge(claim: Check, *evidence: Evidence) -> CheckResult:
-    return claim.judge(sum(evidence, Counter()), EXPECTATIONS)
+def judge(check: Check, *evidence: Evidence) -> CheckResult:
+    return check.judge(sum(evidence, Counter()), EXPECTATIONS)
 
 
 def send(code: ReturnCode | None, at_s: float, mobile: str = "13800138000") -> Evidence:
@@ -125,8 +127,8 @@ def test_only_calls_that_the_rules_decided_are_evidence() -> None:
 
 
 def test_a_check_without_calls_has_no_data() -> None:
-    for claim in (FREQUENCY_LIMITS, BRUTE_FORCE, REPLAY, JOURNEY):
-        assert judge(claim).status is Status.NO_DATA
+    for check in (FREQUENCY_LIMITS, BRUTE_FORCE, REPLAY, JOURNEY):
+        assert judge(check).status is Status.NO_DATA
 
 
 def own(figures: object) -> CheckResult:
@@ -137,7 +139,7 @@ def own(figures: object) -> CheckResult:
             raise figures
         return figures  # type: ignore[return-value]
 
-    broken = (Broken("wrong", "answer", "wrong"),)
+    broken = (Violation("wrong", "answer", "wrong"),)
     return Check("own", "answers are right", lambda *_: None, measure, "answers", broken).judge(Counter(), EXPECTATIONS)
 
 
@@ -193,8 +195,10 @@ def test_one_lucky_guess_is_chance_and_three_are_not() -> None:
     assert judge(BRUTE_FORCE, *lucky).figures["beyond_chance"] > 0
 
 
-def verify(code: ReturnCode | None, msg_id: str = "a", due: ReturnCode | None = None) -> Evidence:
-    return seen(REPLAY, Endpoint.VERIFY, code, msg_id=msg_id, due=due, error=None if code else TransportError("lost"))
+def verify(code: ReturnCode | None, msg_id: str = "a", expected: ReturnCode | None = None) -> Evidence:
+    return seen(
+        REPLAY, Endpoint.VERIFY, code, msg_id=msg_id, expected=expected, error=None if code else TransportError("lost")
+    )
 
 
 def test_a_right_code_succeeds_once() -> None:
@@ -203,14 +207,14 @@ def test_a_right_code_succeeds_once() -> None:
     assert judge(REPLAY, verify(OK), verify(OK)).figures["verified_twice"] == 1
     assert judge(REPLAY, verify(again), verify(again)).figures["verified_never"] == 1
     assert judge(REPLAY, verify(again), verify(None)).status is Status.PASS  # the lost one may have succeeded
-    assert judge(REPLAY, verify(WRONG, due=WRONG)).status is Status.NO_DATA
+    assert judge(REPLAY, verify(WRONG, expected=WRONG)).status is Status.NO_DATA
 
 
-def test_an_answer_that_was_not_due_fails() -> None:
-    right = seen(JOURNEY, Endpoint.VERIFY, OK, msg_id="a", due=OK)
-    wrong = seen(JOURNEY, Endpoint.VERIFY, WRONG, msg_id="a", due=ReturnCode.EXPIRED_CODE)
+def test_an_unexpected_return_code_fails() -> None:
+    right = seen(JOURNEY, Endpoint.VERIFY, OK, msg_id="a", expected=OK)
+    wrong = seen(JOURNEY, Endpoint.VERIFY, WRONG, msg_id="a", expected=ReturnCode.EXPIRED_CODE)
     assert judge(JOURNEY, right).status is Status.PASS
-    assert judge(JOURNEY, right, wrong).figures["wrong"] == {"50011 answered 50010": 1}
+    assert judge(JOURNEY, right, wrong).figures["wrong"] == {"50010 instead of 50011": 1}
 
 
 LIMITED = Expectations(limits=(parse_threshold("p99(send.latency_ms) < 50"),))

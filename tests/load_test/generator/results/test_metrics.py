@@ -18,7 +18,7 @@ from toolkit.runs.thresholds import judge, parse_threshold
 
 def counted(calls: int) -> Metrics:
     """Return the metrics of sends that took 1 ms and waited 249 ms, and of a verify without an answer."""
-    sent, timeout = ApiResponse(200, ReturnCode.SUCCESS, "success"), TransportError("no answer")
+    sent, timeout = ApiResponse(200, ReturnCode.SUCCESS, "success"), TransportError("no response")
     timeout.__cause__ = TimeoutError()
     results: list[CallResult] = [
         (Send("13800138000"), Outcome(Endpoint.SEND, 0, 1_000_000, sent, wait_ns=249_000_000))

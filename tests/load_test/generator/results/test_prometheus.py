@@ -28,11 +28,11 @@ MS = 10**6
 def sent(code: ReturnCode | None, latency_ms: float, wait_ms: float = 0.0) -> CallResult:
     times = {"latency_ns": int(latency_ms * MS), "wait_ns": int(wait_ms * MS)}
     if code is None:
-        error = TransportError("no answer")
+        error = TransportError("no response")
         error.__cause__ = TimeoutError()
         return Send("13800138000"), Outcome(Endpoint.SEND, 1, error=error, **times)
     answer = ApiResponse(code.http_status, code, "", "id")
-    return Send("13800138000"), Outcome(Endpoint.SEND, 1, answer=answer, **times)
+    return Send("13800138000"), Outcome(Endpoint.SEND, 1, response=answer, **times)
 
 
 def state(bottleneck: str | None = "") -> LoadState:

@@ -53,7 +53,7 @@ def recorded(folder: Path, call: Call, outcome: Outcome) -> CallRecord:
 @pytest.mark.parametrize("mobile", [MOBILE, f"+86{MOBILE}", "19900050014", "12", "abcdefghijk", "\ud800"])
 def test_a_load_test_records_calls_as_a_client_does(tmp_path: Path, mobile: str, temp_id: int | None) -> None:
     call, outcome = Send(mobile, temp_id), Outcome(Endpoint.SEND, 10**18, 5, SENT, wait_ns=3)
-    expected = RECORDS.build(Endpoint.SEND, 10**18, 5, answer=SENT, wait_ns=3, mobile=mobile, temp_id=7)
+    expected = RECORDS.build(Endpoint.SEND, 10**18, 5, response=SENT, wait_ns=3, mobile=mobile, temp_id=7)
     assert recorded(tmp_path, call, outcome) == expected
 
 
@@ -86,7 +86,7 @@ def test_the_final_records_have_the_kind_that_was_counted_live(
 ) -> None:
     record = recorded(tmp_path, Verify("m-1", "123456"), Outcome(Endpoint.VERIFY, 10**18, 5, answer))
     assert (answer.kind, record.kind, record.message) == (kind, kind, message)
-    assert record == RECORDS.build(Endpoint.VERIFY, 10**18, 5, answer=answer, msg_id="m-1")
+    assert record == RECORDS.build(Endpoint.VERIFY, 10**18, 5, response=answer, msg_id="m-1")
     found = analysis.return_codes(analysis.read(tmp_path))
     assert found["kind"].tolist() == [kind.value]
     assert message is None or found["message"].tolist() == [message]

@@ -1,4 +1,4 @@
-"""Define the checks: a property of the service, the data of a call that bears on it, and the verdict. No I/O.
+"""Define the checks: a property of the service, the data of each call, and the verdict. No I/O.
 
 A call's data is a row; the evidence of a check is a counter of rows. The evidence of several workers adds up, so calls
 of two workers to one mobile are judged together.
@@ -29,7 +29,7 @@ from toolkit.runs.thresholds import Measure, Status
 
 _TICK_NS = 500_000_000  # calls are counted by the tick in which they were due
 _SLOT_TICKS, _MIN_SLOT_TICKS = 4, 2  # calls of so many ticks are held against the limits together
-_LOST = "no answer"
+_LOST = "no response"
 _LUCK = 1e-9  # right guesses that are less likely than this are no chance
 
 Row: TypeAlias = tuple[Any, ...]
@@ -47,21 +47,21 @@ class PartResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """A figure that must be 0, with the noun and the verb phrase of the sentence that describes it.
+class Violation:
+    """A figure that must be 0, with the noun and the phrase of the sentence that reports it.
 
-    >>> Broken("verified_never", "message", "never verified").describe(2)
+    >>> Violation("verified_never", "message", "never verified").describe(2)
     '2 messages were never verified'
     """
 
     figure: str
     noun: str
-    words: str
+    phrase: str
 
     def describe(self, number: int) -> str:
         """Return what happened."""
         ending = "es" if self.noun.endswith("s") else "s"
-        return f"{number_format.plural(number, self.noun, ending)} {'was' if number == 1 else 'were'} {self.words}"
+        return f"{number_format.plural(number, self.noun, ending)} {'was' if number == 1 else 'were'} {self.phrase}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +70,21 @@ class Check:
 
     Attributes:
         name: the name of the scenario.
-        says: the property, as a sentence.
+        description: the property, as a sentence.
         row: returns the data of a call, or None if the call shows nothing.
         measure: computes the figures of all rows: numbers, or dictionaries of further ones.
-        shown_by: the figure that counts the data; if it is 0, nothing was shown.
-        broken_by: the figures that must be 0. One that is None is unknown, and the check has no data.
+        required_figure: the figure that must be above 0 for a verdict, such as the number of calls that were judged.
+        violations: the figures that must be 0. If one is None, it is unknown, and the check has no data.
         parts: returns the verdicts on the parts of the check, from its figures. If one has no data, the check has none.
         applies: returns whether the expectations ask for the check at all.
     """
 
     name: str
-    says: str
+    description: str
     row: Callable[[Call, Outcome], Row | None]
     measure: Callable[[Evidence, Expectations], Figures]
-    shown_by: str
-    broken_by: tuple[Broken, ...]
+    required_figure: str
+    violations: tuple[Violation, ...]
     parts: Callable[[Figures], Iterable[PartResult]] = lambda figures: ()
     applies: Callable[[Expectations], bool] = lambda expectations: True
 
@@ -92,18 +92,18 @@ class Check:
         """Return PASS, FAIL, or NO_DATA if nothing was shown, or if the check itself raises an error."""
         try:
             figures = check_figures(self.measure(evidence, expectations))
-            needed = (self.shown_by, *(it.figure for it in self.broken_by))
+            needed = (self.required_figure, *(it.figure for it in self.violations))
             for name in needed:
                 if name not in figures:
                     return CheckResult(self, Status.NO_DATA, {}, fault=f"the check {self.name} has no figure {name!r}")
             parts = tuple(self.parts(figures))
         except Exception as error:  # by the code of a locustfile
             return CheckResult(self, Status.NO_DATA, {}, fault=f"the check {self.name} raised {error!r}")
-        shown, broken = figures[self.shown_by], [figures[it.figure] for it in self.broken_by]
+        violated = [figures[it.figure] for it in self.violations]
         found = {part.status for part in parts}
-        if any(broken) or Status.FAIL in found:
+        if any(violated) or Status.FAIL in found:
             status = Status.FAIL
-        elif not shown or None in broken or Status.NO_DATA in found:
+        elif not figures[self.required_figure] or None in violated or Status.NO_DATA in found:
             status = Status.NO_DATA
         else:
             status = Status.PASS
@@ -124,13 +124,13 @@ class CheckResult:
     def reason(self) -> str:
         """The verdict in words, with its numbers."""
         if self.status is Status.PASS:
-            return self.check.says
+            return self.check.description
         reasons = [part.reason for part in self.parts if part.status is self.status]
         if self.status is Status.FAIL:
-            broken = [(it, self.figures[it.figure]) for it in self.check.broken_by]
-            whole = [it.describe(number) for it, number in broken if number and it.words]
+            violated = [(it, self.figures[it.figure]) for it in self.check.violations]
+            whole = [it.describe(number) for it, number in violated if number and it.phrase]
             return ", ".join([*reasons, *whole])
-        return self.fault or ", ".join(reasons) or f"no call showed whether {self.check.says}: run longer"
+        return self.fault or ", ".join(reasons) or f"no call showed whether {self.check.description}: run longer"
 
     def without_pass(self, why: str) -> CheckResult:
         """Return the result of a check that may not pass: NO_DATA and the reason replace PASS, in the parts too."""
@@ -144,8 +144,8 @@ class CheckResult:
     def as_json(self) -> dict[str, Any]:
         """Return the result as a run's folder keeps it."""
         return {
-            "claim": self.check.name,
-            "says": self.check.says,
+            "name": self.check.name,
+            "description": self.check.description,
             "status": self.status.value,
             "reason": self.reason,
             "parts": [asdict(part) for part in self.parts],
@@ -178,14 +178,14 @@ def _guess_row(call: Call, outcome: Outcome) -> Row | None:
 
 def _right_row(call: Call, outcome: Outcome) -> Row | None:
     """Return the row of a verify, unless its code was wrong on purpose."""
-    if isinstance(call, Verify) and call.due is not ReturnCode.INVALID_CODE:
+    if isinstance(call, Verify) and call.expected is not ReturnCode.INVALID_CODE:
         return call.msg_id, _known(outcome)
     return None
 
 
-def _due_row(call: Call, outcome: Outcome) -> Row | None:
+def _expected_row(call: Call, outcome: Outcome) -> Row | None:
     code = _known(outcome)
-    return None if call.due is None or code is None else (int(call.due), code)
+    return None if call.expected is None or code is None else (int(call.expected), code)
 
 
 def _known(outcome: Outcome) -> int | None:
@@ -197,9 +197,9 @@ def _known(outcome: Outcome) -> int | None:
 def _timed_row(call: Call, outcome: Outcome) -> Row:
     waited_ns = outcome.wait_ns
     tick = (outcome.started_ns - waited_ns) // _TICK_NS
-    if (answer := outcome.answer) is not None:
-        code: int | str = int(answer.return_code)
-        failed = is_failed(int(answer.return_code), answer.kind, None, (Kind.RATE,))
+    if (response := outcome.response) is not None:
+        code: int | str = int(response.return_code)
+        failed = is_failed(int(response.return_code), response.kind, None, (Kind.RATE,))
     else:
         code = classify(outcome.error) if outcome.error else _LOST
         failed = True
@@ -229,7 +229,7 @@ def _measure_limits(evidence: Evidence, expectations: Expectations) -> Figures:
 def _judge_rules(figures: Figures) -> Iterable[PartResult]:
     for rule, boundary in figures["boundaries"].items():
         if too_many := boundary["over_admissions"]:
-            beyond = Broken("over_admissions", "send", f"accepted beyond {rule}")
+            beyond = Violation("over_admissions", "send", f"accepted beyond {rule}")
             yield PartResult(rule, Status.FAIL, beyond.describe(too_many))
         elif boundary["last_refused_ms"] is None:
             yield PartResult(rule, Status.NO_DATA, f"no send reached {rule}: run longer")
@@ -273,8 +273,10 @@ def _measure_replays(evidence: Evidence, expectations: Expectations) -> Figures:
 
 
 def _measure_verdicts(evidence: Evidence, expectations: Expectations) -> Figures:
-    wrong = {f"{due} answered {got}": seen for (due, got), seen in sorted(evidence.items()) if due != got}
-    return {"answers": evidence.total(), "wrong_answers": sum(wrong.values()), "wrong": wrong}
+    wrong = {
+        f"{got} instead of {expected}": seen for (expected, got), seen in sorted(evidence.items()) if expected != got
+    }
+    return {"responses": evidence.total(), "wrong_responses": sum(wrong.values()), "wrong": wrong}
 
 
 def _measure_slots(evidence: Evidence, expectations: Expectations) -> Figures:
@@ -370,7 +372,7 @@ FREQUENCY_LIMITS = Check(
     _send_row,
     _measure_limits,
     "decided",
-    (Broken("over_admissions", "send", ""), Broken("false_refusals", "send", "refused within the rules")),
+    (Violation("over_admissions", "send", ""), Violation("false_refusals", "send", "refused within the rules")),
     _judge_rules,
 )
 BRUTE_FORCE = Check(
@@ -380,10 +382,10 @@ BRUTE_FORCE = Check(
     _measure_guesses,
     "guesses_judged",
     (
-        Broken("beyond_chance", "guess", "right beyond chance"),
-        Broken("beyond_tries", "wrong code", "answered beyond the tries of a message"),
-        Broken("let_in_after_tries", "message", "verified when no tries were left"),
-        Broken("beyond_failures_per_hour", "wrong code", "answered beyond the failures per hour of a mobile"),
+        Violation("beyond_chance", "guess", "right beyond chance"),
+        Violation("beyond_tries", "wrong code", "answered beyond the tries of a message"),
+        Violation("let_in_after_tries", "message", "verified when no tries were left"),
+        Violation("beyond_failures_per_hour", "wrong code", "answered beyond the failures per hour of a mobile"),
     ),
 )
 REPLAY = Check(
@@ -393,17 +395,17 @@ REPLAY = Check(
     _measure_replays,
     "messages",
     (
-        Broken("verified_twice", "message", "verified more than once"),
-        Broken("verified_never", "message", "never verified"),
+        Violation("verified_twice", "message", "verified more than once"),
+        Violation("verified_never", "message", "never verified"),
     ),
 )
 JOURNEY = Check(
     "journey",
-    "each code that is typed, and each that is sent again, gets the answer that is due",
-    _due_row,
+    "each typed code, and each repeated send, gets the expected return code",
+    _expected_row,
     _measure_verdicts,
-    "answers",
-    (Broken("wrong_answers", "answer", "not the one due"),),
+    "responses",
+    (Violation("wrong_responses", "response", "not the expected one"),),
 )
 THROUGHPUT = Check(
     "throughput",
@@ -411,6 +413,6 @@ THROUGHPUT = Check(
     _timed_row,
     _measure_slots,
     "highest_rate_per_s",
-    (Broken("missed_from_the_start", "slot", "the first one and missed the limits, so no rate met them"),),
+    (Violation("missed_from_the_start", "slot", "the first one and missed the limits, so no rate met them"),),
     applies=lambda expectations: bool(expectations.limits),
 )

@@ -13,15 +13,15 @@ from toolkit.records.call_record import Failure
 _SEND, _VERIFY = Endpoint.SEND, Endpoint.VERIFY  # looking up an enum's attribute runs Python code
 
 
-def read_outcome(call: Call, response: HttpResponse, started_ns: int, latency_ns: int, wait_ns: int = 0) -> Outcome:
+def read_outcome(call: Call, received: HttpResponse, started_ns: int, latency_ns: int, wait_ns: int = 0) -> Outcome:
     """Read the outcome of a call from its response. A response that isn't the API's becomes the outcome's error."""
-    endpoint, body = _SEND if isinstance(call, Send) else _VERIFY, response.body
-    answer = failure = None
+    endpoint, body = _SEND if isinstance(call, Send) else _VERIFY, received.body
+    response = failure = None
     try:
-        answer = parse_response(endpoint, response.http_status, response.headers, body)
+        response = parse_response(endpoint, received.http_status, received.headers, body)
     except ProtocolError as error:
         failure = error
-    return Outcome(endpoint, started_ns, latency_ns, answer, failure, len(body), wait_ns)
+    return Outcome(endpoint, started_ns, latency_ns, response, failure, len(body), wait_ns)
 
 
 def read_code(response: HttpResponse) -> str | None:
@@ -33,7 +33,7 @@ def read_code(response: HttpResponse) -> str | None:
 
 
 def classify(error: CallError) -> Failure:
-    """Return the kind of failure that kept an answer from being read."""
+    """Return the kind of failure that kept a response from being read."""
     cause = error.__cause__ or error
     if isinstance(error, NotConnectedError):
         return Failure.CONNECT

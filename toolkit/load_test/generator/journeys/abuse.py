@@ -23,8 +23,8 @@ def guess_across(context: LoadContext) -> Journey:
     for _ in range(expectations.failures_per_hour // expectations.tries + 2):
         sent: Outcome = yield Send(mobile)
         while sent.return_code == ReturnCode.OUT_OF_FREQ:
-            assert sent.answer
-            yield Pause(max(_MIN_WAIT_S, float(sent.answer.retry_after_s or 0)))
+            assert sent.response
+            yield Pause(max(_MIN_WAIT_S, float(sent.response.retry_after_s or 0)))
             sent = yield Send(mobile)
         yield from _guess_at(context, sent.msg_id)
 

@@ -19,7 +19,7 @@ _SIGMA = 0.5  # of the logarithm of the time to think
 _MARGIN_S = 0.01  # beyond the end of a window or of a code's life, so that no answer depends on a millisecond
 
 Typed = tuple[str, ReturnCode]
-"""A typed code, and the return code that is due for it."""
+"""A typed code, and the return code that it must get."""
 
 
 def verify_right(context: LoadContext) -> Journey:
@@ -49,7 +49,7 @@ def verify_expired(context: LoadContext) -> Journey:
     msg_id = (yield Send(context.next_mobile())).msg_id
     if msg_id is not None:
         yield Pause(context.expectations.caller_s(context.expectations.ttl_s) + _MARGIN_S)
-        yield Verify(msg_id, "000000", due=ReturnCode.EXPIRED_CODE)  # the same answer is due for any code
+        yield Verify(msg_id, "000000", expected=ReturnCode.EXPIRED_CODE)  # whatever the code
 
 
 def resend(context: LoadContext) -> Journey:
@@ -63,7 +63,7 @@ def resend(context: LoadContext) -> Journey:
         if early.return_code != ReturnCode.OUT_OF_FREQ:
             return
         yield Pause(context.expectations.caller_s(single_s) + _MARGIN_S)
-    msg_id = (yield Send(mobile, due=ReturnCode.SUCCESS)).msg_id
+    msg_id = (yield Send(mobile, expected=ReturnCode.SUCCESS)).msg_id
     yield from _type(context, msg_id, lambda code: [(code, ReturnCode.SUCCESS)])
 
 
@@ -109,10 +109,10 @@ def _type(context: LoadContext, msg_id: str | None, typed: Callable[[str], Itera
     if not context.is_sandbox:
         yield Verify(msg_id, _another("0"))
     elif code is not None:
-        for digits, due in typed(code):
-            outcome = yield Verify(msg_id, digits, due=due)
-            if outcome.return_code != due:
-                return  # the answer that is due next isn't known
+        for digits, expected in typed(code):
+            outcome = yield Verify(msg_id, digits, expected=expected)
+            if outcome.return_code != expected:
+                return  # the next return code can't be foretold
 
 
 def _another(code: str) -> str:

@@ -85,4 +85,4 @@ def _play(context: LoadContext, playback: Playback, recorded: RecordedSend) -> J
         if verify.is_right and code is not None:
             yield Verify(sent.msg_id, code)
         else:
-            yield Verify(sent.msg_id, _WRONG_CODE, due=ReturnCode.INVALID_CODE)
+            yield Verify(sent.msg_id, _WRONG_CODE, expected=ReturnCode.INVALID_CODE)

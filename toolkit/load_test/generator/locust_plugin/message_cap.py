@@ -114,7 +114,7 @@ class MessageQuota:
     def settle(self, outcome: Outcome) -> None:
         """Refund the message of a send that certainly cost nothing."""
         self._under_way -= 1
-        kind = outcome.answer.kind if outcome.answer else None
+        kind = outcome.response.kind if outcome.response else None
         error = classify(outcome.error) if outcome.error else None
         self._left += not may_cost(Endpoint.SEND, kind, error)
         self._notify()

@@ -31,7 +31,7 @@ _MOST_POINTS = 240
 _SUCCESS = ReturnCode.SUCCESS  # looking up an enum's attribute runs Python code
 
 CallKind: TypeAlias = tuple[Endpoint, int | str]
-"""An endpoint with a return code, or with the name of the error that kept an answer from being read."""
+"""An endpoint with a return code, or with the name of the error that kept a response from being read."""
 Times: TypeAlias = dict[tuple[Endpoint, Measure], Histogram]
 
 
@@ -68,13 +68,13 @@ class Metrics:
 
     @property
     def caller_times(self) -> Mapping[CallKind, Histogram]:
-        """The times from the intended start to the answer, by endpoint and return code or error."""
+        """The times from the intended start to the response, by endpoint and return code or error."""
         self._fold()
         return self._caller_times
 
     @property
     def latencies(self) -> Mapping[CallKind, Histogram]:
-        """The times from the first byte of the request to the answer, by endpoint and return code or error."""
+        """The times from the first byte of the request to the response, by endpoint and return code or error."""
         self._fold()
         return self._latencies
 
@@ -95,9 +95,9 @@ class Metrics:
         pending = self._pending
         for _, outcome in results:
             code: int | str
-            if (answer := outcome.answer) is not None:
-                code = answer.return_code
-                if code is not _SUCCESS and is_failed(code, answer.kind, None, self.expected):
+            if (response := outcome.response) is not None:
+                code = response.return_code
+                if code is not _SUCCESS and is_failed(code, response.kind, None, self.expected):
                     self.failed[outcome.endpoint] += 1
             else:
                 assert outcome.error is not None

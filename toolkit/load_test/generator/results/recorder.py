@@ -49,13 +49,13 @@ class Recorder:
         for call, outcome in results:
             status = code = failure = key = prefix = temp_id = msg_id = request_id = None
             said: tuple[object, ...] | None = None
-            if (answer := outcome.answer) is not None:
-                status, code, msg_id = answer.http_status, answer.return_code, answer.msg_id
-                request_id = answer.request_id
+            if (response := outcome.response) is not None:
+                status, code, msg_id = response.http_status, response.return_code, response.msg_id
+                request_id = response.request_id
                 if code is not _SUCCESS and (
-                    type(code) is not ReturnCode or (answer.is_valid is False and code.kind is not _VERDICT)
+                    type(code) is not ReturnCode or (response.is_valid is False and code.kind is not _VERDICT)
                 ):
-                    said = unknown_message(code, answer.message), answer.is_valid
+                    said = unknown_message(code, response.message), response.is_valid
             elif (error := outcome.error) is not None:
                 failure = classify(error)
                 status = error.http_status if isinstance(error, ProtocolError) else None

@@ -132,11 +132,11 @@ class ResultSink:
             self._warm_up.count(results)
         body_bytes, has_events = self._body_bytes, self._has_events
         for _, outcome in results:
-            answer, failure = outcome.answer, None
+            response, failure = outcome.response, None
             if outcome.error is not None and classify(outcome.error) is Failure.CANCELLED:
                 continue  # the end of the run cut the call off: plain locust would exit with 1 for such a failure
             body_bytes[outcome.endpoint] += outcome.body_bytes
-            if answer is None or answer.return_code is not _SUCCESS or not self._right_sends:
+            if response is None or response.return_code is not _SUCCESS or not self._right_sends:
                 failure = self._find_failure(outcome)
             if has_events:
                 self._fire(
@@ -205,6 +205,6 @@ def _as_timeout(error: CallError) -> CallError:
     """Return the error of a call that waited long: a timeout if the end of the run cut the call off."""
     if classify(error) is not Failure.CANCELLED:
         return error
-    timeout = TransportError("no answer until the run ended")
+    timeout = TransportError("no response until the run ended")
     timeout.__cause__ = TimeoutError()
     return timeout

@@ -163,8 +163,13 @@ def _span(result: CallResult, base_url: str, run: str, expected: Collection[Any]
     assert outcome.trace is not None
     path = CODES_PATH if isinstance(call, Send) else verify_path(call.msg_id)
     status = code = error = kind = request_id = None
-    if (answer := outcome.answer) is not None:
-        status, code, kind, request_id = answer.http_status, int(answer.return_code), answer.kind, answer.request_id
+    if (response := outcome.response) is not None:
+        status, code, kind, request_id = (
+            response.http_status,
+            int(response.return_code),
+            response.kind,
+            response.request_id,
+        )
     elif outcome.error is not None:
         error = classify(outcome.error)
         status = getattr(outcome.error, "http_status", None)
