@@ -43,36 +43,32 @@ class Deferred(Generic[T]):
     'OK'
     """
 
-    __slots__ = ("_steps", "_value")
+    __slots__ = ("_steps", "_value", "settled")
 
     def __init__(self, value: T = _WAITING) -> None:
         self._value: Any = value
         self._steps: list[tuple[Callable[[Any], Any], Callable[[Exception], Any] | None]] = []
-
-    @property
-    def settled(self) -> bool:
-        """Whether the value is known."""
-        return self._value is not _WAITING
+        self.settled = value is not _WAITING  # whether the value is known
 
     @property
     def value(self) -> T:
         """The value after all steps so far. Ask only if ``settled``."""
-        return cast("T", self._value)
+        return self._value  # type: ignore[no-any-return]  # typing.cast would be a call
 
     def then(self, step: Callable[[T], U], failed: Callable[[Exception], U] | None = None) -> Deferred[U]:
         """Add a step, which maps the value to the next one. This object is changed and returned.
 
         ``failed`` maps an exception that an earlier step raised to the next value instead.
         """
-        if self._value is _WAITING:
-            self._steps.append((step, failed))
-        else:
+        if self.settled:
             self._value = _run_step(step, failed, self._value)
-        return cast("Deferred[U]", self)
+        else:
+            self._steps.append((step, failed))
+        return self  # type: ignore[return-value]  # typing.cast would be a call
 
     def settle(self, value: T) -> None:
         """Set the value, and run the steps on it. A second value is ignored."""
-        if self._value is not _WAITING:
+        if self.settled:
             return
         result: Any = value
         steps = iter(self._steps)
@@ -83,10 +79,10 @@ class Deferred(Generic[T]):
             result = _log_raised(problem)
             for step, failed in steps:
                 result = _run_step(step, failed, result)
-        self._value = result
+        self._value, self.settled = result, True
 
     def __await__(self) -> Generator[Any, None, T]:
-        if self._value is _WAITING:
+        if not self.settled:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def wake(value: Any) -> Any:

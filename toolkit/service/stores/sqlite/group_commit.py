@@ -88,6 +88,7 @@ class GroupCommit:
         batch_sizes: counts the callers that waited for each commit.
         durable_seq: the number of the last message on the disk.
         last_s: how long the last commit took, in seconds.
+        stalled: whether a commit that was given up still runs; until it ends, no call may change the state.
     """
 
     state: ServiceState
@@ -97,16 +98,12 @@ class GroupCommit:
     batch_sizes: Histogram = field(default_factory=commit_sizes)
     durable_seq: int = 0
     last_s: float = 0.0
+    stalled: bool = False
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "commits"))
     _waiters: list[_Waiter] = field(default_factory=list)
     _revoked: list[Batch] = field(default_factory=list)
     _running: _Commit | None = None
     _gathering: bool = False
-
-    @property
-    def stalled(self) -> bool:
-        """Whether a commit that was given up still runs; until it ends, no call may change the state."""
-        return self._running is not None and self._running.given_up
 
     def raise_if_stalled(self) -> None:
         """Raise StoreError while a commit that was given up still runs."""
@@ -115,12 +112,11 @@ class GroupCommit:
 
     def when_durable(self, value: T) -> Deferred[T | StoreError]:
         """Return ``value`` once all decisions so far are on the disk, or a StoreError if they were rolled back."""
-        if self._running is None:
+        if self._running is None and not self._gathering:
             if not self.state.batch:
                 return Deferred(value)
-            if not self._gathering:
-                self._gathering = True
-                asyncio.get_running_loop().call_soon(self._gather, 0)
+            self._gathering = True
+            asyncio.get_running_loop().call_soon(self._gather, 0)
         waiter: Deferred[T | StoreError] = Deferred()
         self._waiters.append((waiter, value))
         return waiter
@@ -167,7 +163,7 @@ class GroupCommit:
     def _end_commit(self, commit: _Commit, deadline: asyncio.TimerHandle, problem: BaseException | None) -> None:
         """Answer the callers of a commit that has ended, and start the next one."""
         deadline.cancel()
-        self._running, self.last_s = None, time.perf_counter() - commit.started_s
+        self._running, self.stalled, self.last_s = None, False, time.perf_counter() - commit.started_s
         if problem is not None:
             if not commit.given_up:
                 self._roll_back(commit, StoreError(f"{self.name}: {problem}"))
@@ -181,7 +177,7 @@ class GroupCommit:
             self._gather(0)
 
     def _give_up(self, commit: _Commit) -> None:
-        commit.given_up = True
+        commit.given_up = self.stalled = True
         self._roll_back(commit, StoreError(f"{self.name}: a commit took longer than {self.timeout_s} s"))
 
     def _roll_back(self, commit: _Commit, problem: StoreError) -> None:
