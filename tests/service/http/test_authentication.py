@@ -72,7 +72,7 @@ def test_refused_credentials_are_logged_and_counted_by_the_app_that_they_claim(b
             context = RequestContext(b"id", "peer", 0.0)
             await api.answer(context, Request(b"POST", b"/v1/codes", headers, b"{}", "peer"))
             claimed.append(context.app_key)
-        assert api.verification.counters.failed_auths == {"key": 1, "unknown": 3}
+        assert api.service.counters.failed_auths == {"key": 1, "unknown": 3}
         await bench.store.close()
         return claimed
 

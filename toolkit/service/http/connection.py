@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
                 self._answering = True
                 answering.then(self._respond_later)
                 return
-            self._respond(request, answering.value)
+            self._respond(answering.value)
             if self.transport.is_closing():
                 return
         if not self.write_paused:
@@ -162,17 +162,17 @@ class Connection(asyncio.Protocol):
 
     def _respond_later(self, reply: ServerResponse | None) -> None:
         self._answering = False
-        if self._request:
-            self._respond(self._request, reply)
+        self._respond(reply)
         if not self.transport.is_closing():
             self._answer_next()
 
-    def _respond(self, request: Request, reply: ServerResponse | None) -> None:
+    def _respond(self, reply: ServerResponse | None) -> None:
         if reply is None:
             self.transport.abort()
         elif not self.transport.is_closing():
             is_last = self._ending and not (self.parser.parsed or self.held)
-            self._write(reply, self._keep_alive and not is_last, head_only=request.method == b"HEAD")
+            head_only = self._request is not None and self._request.method == b"HEAD"
+            self._write(reply, self._keep_alive and not is_last, head_only)
 
     def _write(self, reply: ServerResponse, keep_alive: bool, head_only: bool = False) -> None:
         """Write head and body in one system call and one packet."""

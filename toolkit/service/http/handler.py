@@ -33,6 +33,7 @@ from toolkit.api.wire import (
 )
 from toolkit.service.core.accounts import App
 from toolkit.service.core.deferred import Deferred
+from toolkit.service.core.send_and_verify import VerificationService
 from toolkit.service.http.admission import Admission
 from toolkit.service.http.auth_throttle import AuthThrottle
 from toolkit.service.http.request_parser import Request
@@ -50,6 +51,7 @@ PEEK, SANDBOX, OTHER = "peek", "sandbox", "other"
 ENDPOINTS = (*Endpoint, PEEK, SANDBOX, OTHER)
 
 _VALID_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_SUCCESS = ReturnCode.SUCCESS  # looking up an enum's attribute runs Python code
 _SERVER_ERROR = Refusal(ReturnCode.SERVER_ERROR)
 # One second is the smallest value of Retry-After. A service that is not stuck answers 1000 calls in a tenth of it.
 _BUSY = Refusal(ReturnCode.SERVER_ERROR, retry_after_s=1)
@@ -73,8 +75,8 @@ class RequestContext:
     trace_id: str | None = None
 
 
-Answer = ServerResponse | Refusal | None
-"""None closes the connection without a response."""
+Answer = str | ServerResponse | Refusal | None
+"""A text is the msg_id of an accepted message. None closes the connection without a response."""
 
 
 def new_request_ids() -> Iterator[bytes]:
@@ -83,20 +85,8 @@ def new_request_ids() -> Iterator[bytes]:
     return (b"%s-%d" % (process, number) for number in itertools.count(1))
 
 
-class Verification(Protocol):
-    """The calls that ``Api`` answers by: a ``VerificationService``, or a sandbox around one."""
-
-    @property
-    def counters(self) -> Counters:
-        """The counts of this process."""
-
-    def authenticate(self, authorization: bytes | None, /) -> App | Refusal:
-        """Return the app of an Authorization header."""
-        ...
-
-    def claimed_app_key(self, authorization: bytes | None, /) -> str | None:
-        """Return the app key of a refused Authorization header; None if no app has it."""
-        ...
+class Calls(Protocol):
+    """The two calls of the API."""
 
     def send(self, app: App, fields: SendFields, /) -> Deferred[str | Refusal]:
         """Send a code; return the msg_id of the accepted message, or the refusal."""
@@ -107,22 +97,29 @@ class Verification(Protocol):
         ...
 
 
-def note_failed_auth(verification: Verification, context: RequestContext, request: Request) -> None:
+def note_failed_auth(service: VerificationService, context: RequestContext, request: Request) -> None:
     """Count refused credentials by the app that they claim, and let the log line name it."""
-    context.app_key = verification.claimed_app_key(request.headers.get(b"authorization"))
-    verification.counters.failed_auths[context.app_key or UNKNOWN_APP] += 1
+    context.app_key = service.claimed_app_key(request.headers.get(b"authorization"))
+    service.counters.failed_auths[context.app_key or UNKNOWN_APP] += 1
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Answers the API's two calls by a verification service."""
+    """Answers the API's two calls.
 
-    verification: Verification
+    Args:
+        service: tells who calls, and carries out the calls.
+        media_types: the Content-Types that are accepted.
+        sandbox: carries out the calls in place of ``service``.
+    """
+
+    service: VerificationService
     media_types: frozenset[str] = LENIENT_TYPES
+    sandbox: Calls | None = None
 
     def find_app_key(self, request: Request) -> str | None:
         """Return the app key of a request with the right credentials, else None."""
-        app = self.verification.authenticate(request.headers.get(b"authorization"))
+        app = self.service.authenticate(request.headers.get(b"authorization"))
         return None if isinstance(app, Refusal) else app.app_key
 
     def answer(self, context: RequestContext, request: Request) -> Deferred[Answer]:
@@ -132,7 +129,7 @@ class Api:
             request.path,
             request.headers,
             request.body,
-            self.verification.authenticate,
+            self.service.authenticate,
             self.media_types,
         )
         if received.endpoint:
@@ -142,20 +139,14 @@ class Api:
             context.app_key = app.app_key
         if received.refusal or app is None:
             if received.refusal and received.refusal.return_code is ReturnCode.AUTH_FAILED:
-                note_failed_auth(self.verification, context, request)
+                note_failed_auth(self.service, context, request)
             return Deferred(received.refusal or Refusal(ReturnCode.AUTH_FAILED))
+        calls = self.sandbox or self.service
         if send is None:
-            verifying = self.verification.verify(app, received.msg_id or "", received.code)
+            verifying = calls.verify(app, received.msg_id or "", received.code)
             return verifying.then(lambda refusal: refusal or verified_response())
         context.mobile = send.mobile
-
-        def reply(sent: str | Refusal) -> Answer:
-            if isinstance(sent, Refusal):
-                return sent
-            context.msg_id = sent
-            return sent_response(sent)
-
-        return self.verification.send(app, send).then(reply)
+        return calls.send(app, send)  # type: ignore[return-value]  # an answer, if not any answer
 
 
 def _call_soon(step: Callable[[], None]) -> object:
@@ -287,12 +278,15 @@ class RequestHandler:
         """Count and log a request that is not valid HTTP, and return the response."""
         return self._finish(RequestContext(next(self.request_ids), peer, self.now_s()), Refusal(return_code))
 
-    def _finish(self, context: RequestContext, answer: ServerResponse | Refusal) -> ServerResponse:
+    def _finish(self, context: RequestContext, answer: str | ServerResponse | Refusal) -> ServerResponse:
         """Count and log an answer, and return it as a response with the request's id."""
-        if isinstance(answer, Refusal):
+        return_code = _SUCCESS
+        if isinstance(answer, str):
+            context.msg_id, reply = answer, sent_response(answer)
+        elif isinstance(answer, Refusal):
             return_code, reply = answer.return_code, refusal_response(answer)
         else:
-            return_code, reply = ReturnCode.SUCCESS, answer
+            reply = answer
         latency_s = self.now_s() - context.started_s
         self.counters.count(context.endpoint, return_code, latency_s)
         if self.call_log:

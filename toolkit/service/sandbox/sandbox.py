@@ -95,7 +95,7 @@ class Sandbox:
     def __post_init__(self) -> None:
         self._set_faults(self.faults)
         self._inner = SandboxVerification(self.verification, self.store, self.numbers, self.tasks)
-        self.api = Api(self._inner, self.media_types)
+        self.api = Api(self.verification, self.media_types, self._inner)
         state: _Methods = {b"GET": self._show_state}
         self._routes = {SANDBOX_STATE_PATH.encode(): state, b"/sandbox/messages": {b"GET": self._list_messages}}
         self._number_methods = {}
@@ -143,9 +143,9 @@ class Sandbox:
         method = methods.get(request.method)
         if method is None:
             return _refuse_method(methods)
-        app = self._inner.authenticate(request.headers.get(b"authorization"))
+        app = self.verification.authenticate(request.headers.get(b"authorization"))
         if isinstance(app, Refusal):
-            note_failed_auth(self._inner, context, request)
+            note_failed_auth(self.verification, context, request)
             return app
         context.app_key = app.app_key
         fields: dict[str, Any] = {}

@@ -13,7 +13,6 @@ from toolkit.api.wire import Refusal, SendFields
 from toolkit.service.core.accounts import App
 from toolkit.service.core.deferred import Deferred, run
 from toolkit.service.core.send_and_verify import VerificationService
-from toolkit.service.metrics.counters import Counters
 from toolkit.service.sandbox.numbers import MAGIC_PREFIX, Numbers, is_refused, magic_return_code
 from toolkit.service.stores.base import Store
 
@@ -54,19 +53,6 @@ class SandboxVerification:
     numbers: Numbers
     tasks: set[asyncio.Task[Any]]
     arrivals: Arrivals = field(default_factory=Arrivals)
-
-    @property
-    def counters(self) -> Counters:
-        """The counts of this process."""
-        return self.service.counters
-
-    def authenticate(self, authorization: bytes | None) -> App | Refusal:
-        """Return the app of an Authorization header."""
-        return self.service.authenticate(authorization)
-
-    def claimed_app_key(self, authorization: bytes | None) -> str | None:
-        """Return the app key of a refused Authorization header; None if no app has it."""
-        return self.service.claimed_app_key(authorization)
 
     def send(self, app: App, fields: SendFields) -> Deferred[str | Refusal]:
         """Send a code. A number's own outcome goes before that of a magic mobile."""
