@@ -28,8 +28,8 @@ def new_state(policy: Policy, balance: int = 10**6) -> ServiceState:
     return state
 
 
-def new_message(mobile: int = MOBILES[0], ttl_ms: int = 10**9, segments: int = 1) -> NewMessage:
-    return NewMessage(1, mobile, 1, "123456", ttl_ms, segments)
+def new_message(mobile: int = MOBILES[0], ttl_ms: int = 10**9, segments: int = 1, app_id: int = 1) -> NewMessage:
+    return NewMessage(app_id, mobile, 1, "123456", ttl_ms, segments)
 
 
 def snapshot(state: ServiceState) -> Any:
@@ -166,5 +166,5 @@ def test_preparing_sends_changes_no_msg_id(steps: list[tuple[int, bool]]) -> Non
         state.put_app(App(2, "other", b"secret"), 100)
     for count, is_other in steps:
         prepared.prepare_sends(count)
-        message = new_message()._replace(app_id=2 if is_other else 1)
+        message = new_message(app_id=2 if is_other else 1)
         assert prepared.send(message, 0) == plain.send(message, 0)

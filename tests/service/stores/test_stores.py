@@ -18,7 +18,7 @@ from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Refusal
 from toolkit.service.core.accounts import Template
-from toolkit.service.core.messages import Delivery, DeliveryState
+from toolkit.service.core.messages import Decision, Delivery, DeliveryState
 from toolkit.service.core.policy import Policy
 from toolkit.service.core.send_and_verify import VerificationService
 from toolkit.service.stores.base import LEASE_S
@@ -37,7 +37,7 @@ async def test_a_mobile_is_rate_limited_until_its_window_has_passed_to_the_milli
     assert await case.send() is SUCCESS
     case.wall.now_ms += 59_999
     decision = await case.store.send(new_message())
-    assert decision == (OUT_OF_FREQ, 1, "")
+    assert decision == Decision(OUT_OF_FREQ, 1)
     case.wall.now_ms += 1
     assert await case.send() is SUCCESS
 
@@ -221,7 +221,7 @@ async def test_wrong_codes_of_a_mobile_are_limited_per_hour_over_all_its_message
     assert [await case.verify(first, OTHER_CODE), await case.verify(first, OTHER_CODE)] == [INVALID] * 2
     case.pass_s(60)
     assert await case.verify(second, OTHER_CODE) is INVALID
-    assert await case.store.verify(1, second, CODE) == (OUT_OF_FREQ, 3_540_000, "")
+    assert await case.store.verify(1, second, CODE) == Decision(OUT_OF_FREQ, 3_540_000)
     assert await case.verify(first) is OUT_OF_FREQ
     assert await case.verify("unknown") is INVALID
     assert await case.verify(await case.sent(MOBILE + 1)) is SUCCESS
@@ -609,11 +609,11 @@ def test_any_order_of_sends_guesses_and_clock_steps_matches_a_naive_model(case: 
                 case.wall.now_ms += first
             elif word == "send":
                 decision = await store.send(new_message(first, app_id, ttl_s=30, segments=second or 1))
-                assert decision[:2] == naive.send(now_ms, first, 30_000, second or 1)
+                assert (decision.return_code, decision.wait_ms) == naive.send(now_ms, first, 30_000, second or 1)
                 msg_ids += [decision.msg_id] if decision.msg_id else []
             elif first < len(msg_ids):
                 decision = await store.verify(app_id, msg_ids[first], CODE if second else OTHER_CODE)
-                assert decision[:2] == naive.verify(now_ms, first, bool(second))
+                assert (decision.return_code, decision.wait_ms) == naive.verify(now_ms, first, bool(second))
 
     with asyncio.Runner() as runner:
         runner.run(case.open(STRICT))

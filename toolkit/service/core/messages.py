@@ -5,10 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from toolkit.api.return_codes import ReturnCode
 
 
-class NewMessage(NamedTuple):
+class NewMessage(Struct):
     """A message to send, which is not accepted yet.
 
     Attributes:
@@ -26,7 +28,7 @@ class NewMessage(NamedTuple):
     rate_limited: bool = True
 
 
-class Decision(NamedTuple):
+class Decision(Struct):
     """The result of a send or a verify.
 
     Attributes:

@@ -206,7 +206,7 @@ class ServiceState:
 
     def send(self, message: NewMessage, now_ms: int) -> Decision:
         """Accept a message, or refuse it for a rate limit or for lack of balance. A refusal changes nothing."""
-        app_id, mobile, temp_id, code, ttl_ms, segments, forced, rate_limited = message
+        app_id, mobile, segments, rate_limited = message.app_id, message.mobile, message.segments, message.rate_limited
         key, policy, batch, sends = window_key(app_id, mobile), self.policy, self.batch, self.sends
         times = sends.get(key)
         if rate_limited:
@@ -229,11 +229,11 @@ class ServiceState:
         prepared = self._prepared.pop((app_id, seq), None)
         msg_id, pad = prepared or self.digests.make_msg_id(app_id, seq, self._epochs[-1])
         self._last_app_id = app_id
-        forced_number, expires_ms = int(forced or 0), now_ms + ttl_ms
+        forced_number, expires_ms = int(message.forced or 0), now_ms + message.ttl_ms
         self._keep_page_until(seq, expires_ms)
-        record = pack_fields(key, expires_ms, mask(code, pad), ttl_ms, forced_number, 0, False)
+        record = pack_fields(key, expires_ms, mask(message.code, pad), message.ttl_ms, forced_number, 0, False)
         batch.replace(self.records, seq, None, record)
-        batch.messages.append(MessageRow(seq, temp_id, segments, rate_limited, record))
+        batch.messages.append(MessageRow(seq, message.temp_id, segments, rate_limited, record))
         return Decision(_SUCCESS, 0, msg_id)
 
     def prepare_sends(self, count: int) -> None:

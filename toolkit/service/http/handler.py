@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from msgspec import Struct
+
 from toolkit.api import wire
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.trace_context import TRACEPARENT, parse_traceparent
@@ -57,8 +59,7 @@ _SERVER_ERROR = Refusal(ReturnCode.SERVER_ERROR)
 _BUSY = Refusal(ReturnCode.SERVER_ERROR, retry_after_s=1)
 
 
-@dataclass(slots=True)
-class RequestContext:
+class RequestContext(Struct):
     """The parts of a request that its log line and metrics show; a part that is not known yet is None.
 
     ``endpoint`` is one of ENDPOINTS. ``app_key`` is only claimed if the credentials were refused. ``started_s``

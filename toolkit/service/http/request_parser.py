@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from httptools import (
     HttpParserError,
@@ -17,6 +16,7 @@ from httptools import (
     HttpParserUpgrade,
     HttpRequestParser,
 )
+from msgspec import Struct
 
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import MAX_BODY_BYTES
@@ -37,7 +37,7 @@ _UNPARSED: dict[type[HttpParserError], ReturnCode] = {
 }
 
 
-class Request(NamedTuple):
+class Request(Struct):
     """A request as it arrived: ``path`` and ``query`` are still quoted.
 
     ``headers`` holds the first value of each header, by its name in lower case, and every value of Authorization. A

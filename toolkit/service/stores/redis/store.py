@@ -194,18 +194,17 @@ class RedisStore:
 
     def send(self, message: NewMessage) -> Deferred[Decision | StoreError]:
         """Accept a message, or refuse it for a rate limit or for lack of balance."""
-        app_id, mobile, temp_id, code, ttl_ms, segments, forced, rate_limited = message
         msg_id = str(uuid4())
         packed = _SEND.pack(
-            mobile,
-            temp_id,
-            ttl_ms,
-            segments,
-            forced or 0,
-            rate_limited,
-            self.digests.mask_code(msg_id, code),
+            message.mobile,
+            message.temp_id,
+            message.ttl_ms,
+            message.segments,
+            message.forced or 0,
+            message.rate_limited,
+            self.digests.mask_code(msg_id, message.code),
         )
-        tag = _tag(app_id)
+        tag = _tag(message.app_id)
         rollback = Rollback(tag, "unsend", {"msg_id": msg_id})
 
         def decide(answer: Any) -> Decision | StoreError:
