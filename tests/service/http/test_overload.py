@@ -81,9 +81,7 @@ def test_a_quiet_app_is_served_while_another_has_all_calls_in_flight(bench: Benc
         api = Api(await bench.open(balance=2000))
         quiet = App(2, "quiet", bench.store.digests.secret("secret"))
         await bench.store.put(app=quiet, credit=1000, template=Template(2, 2, "code {code}"))
-        handler = RequestHandler(
-            api.answer, api.service.counters, max_in_flight=400, find_app_key=api.find_app_key
-        )
+        handler = RequestHandler(api.answer, api.service.counters, max_in_flight=400, find_app_key=api.find_app_key)
         noisy, quiet_ = (basic(it, "secret")["Authorization"] for it in ("key", "quiet"))
         async with listening(handler) as edge:
             freed = threading.Event()
