@@ -64,7 +64,7 @@ def to_png(chart: alt.TopLevelMixin, scale: float = 2) -> bytes:
     Raises:
         ValueError: The chart's data is at a URL.
     """
-    return _to_png(chart.to_dict(), scale)
+    return vl_convert.svg_to_png(_to_svg(chart.to_dict()), scale=scale)
 
 
 def to_html(chart: alt.TopLevelMixin) -> str:
@@ -84,10 +84,6 @@ def offline() -> None:
     alt.renderers.enable(RENDERER)
     if find_spec("anywidget"):
         alt.JupyterChart.enable_offline()
-
-
-def _to_png(spec: dict[str, Any], scale: float) -> bytes:
-    return vl_convert.svg_to_png(_to_svg(spec), scale=scale)
 
 
 def _to_svg(spec: dict[str, Any]) -> str:
@@ -154,9 +150,10 @@ def _tiled(path: str, outlines: Iterable[str]) -> str:
 
 
 def _render(spec: dict[str, Any], **_: Any) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
-    picture = _to_png(spec, _NOTEBOOK_SCALE)
+    svg = _with_tooltips(spec)
+    picture = vl_convert.svg_to_png(svg, scale=_NOTEBOOK_SCALE)
     width, height = (size // _NOTEBOOK_SCALE for size in unpack(">II", picture[16:24]))
-    image = "data:image/svg+xml;base64," + base64.b64encode(_with_tooltips(spec).encode()).decode()
+    image = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
     explored = spec.get("usermeta", {}).get("explored")
     bundle = {
         "text/html": output_html(f"chart-{token_hex(6)}", image, explored),
