@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -30,6 +31,9 @@ settings.load_profile("any machine")
 # Containers often forbid bytecode files; each of some hundred processes would then compile its modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# The modules of thousands of tests make objects that live until the end: look for garbage less often.
+gc.set_threshold(50_000, 20, 20)
 
 # The tests share two cores, so load generators are held up: only tests of that very verdict ask for the limit of 1 %.
 os.environ["SMSCODE_MAX_BOTTLENECK"] = "100%"
