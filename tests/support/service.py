@@ -104,6 +104,7 @@ def smscode(
         return smscode_process(*arguments, env=env, cwd=cwd)
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    thresholds = gc.get_threshold()
     with (
         patch.dict(os.environ, _environment(env), clear=True),
         patch.object(sys, "argv", ["smscode", *arguments]),
@@ -117,6 +118,7 @@ def smscode(
             exit_code = end.code
         finally:
             gc.unfreeze()
+            gc.set_threshold(*thresholds)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
     assert isinstance(exit_code, int)
