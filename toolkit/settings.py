@@ -359,7 +359,8 @@ def _load_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} can't be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{path} can't be read: {reason}") from None
 
 
 def _table(settings: type[_Settings]) -> str:

@@ -148,7 +148,7 @@ def _with_started(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def span(calls: IntoCalls) -> tuple[pd.Timestamp, pd.Timestamp] | None:
-    """Return the start of the first call and the end of the last one, in UTC; None if there are no calls.
+    """Return the start of the first call and the end of the last one, in UTC; None if there are not calls.
 
     Example: ``first, last = span(read("runs/1"))``. Raises InputError if ``calls`` isn't a frame of calls.
     """

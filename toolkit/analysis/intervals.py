@@ -21,7 +21,7 @@ def wilson(
         calls: number of all calls.
         z: half width of the interval in standard deviations; default 1.96, for 95 %.
 
-    Returns two arrays (float64, 0..1), with NaN where there are no calls.
+    Returns two arrays (float64, 0..1), with NaN where there are not calls.
 
     >>> low, high = wilson([0, 5], [1000, 10])
     >>> low.round(3).tolist(), high.round(3).tolist()

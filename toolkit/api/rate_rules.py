@@ -49,8 +49,8 @@ class Rule:
             raise InputError(f"invalid rule {text!r}: expected COUNT/DURATION, e.g. 1/60s or 5/1h")
         try:
             window_s = parse_duration(f"{window}s" if window.isdigit() else window)
-        except InputError as error:
-            raise InputError(f"invalid rule {text!r}: {error}; write COUNT/DURATION, e.g. 1/60s or 5/1h") from None
+        except InputError:
+            raise InputError(f"invalid rule {text!r}: expected COUNT/DURATION, e.g. 1/60s or 5/1h") from None
         if not window_s.is_integer():
             raise InputError(f"invalid rule {text!r}: the window must be whole seconds, e.g. 1/60s")
         return cls(int(count), int(window_s))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 TRACEPARENT = "traceparent"
 _SAMPLED_FLAG = 1
-# Version 00 ends after the flags. A later version may have more fields; ff is no version, and no id is all zeros.
+# Version 00 ends after the flags. A later version may have more fields; ff is not a version, and no id is all zeros.
 _FORMAT = re.compile(
     rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})((?:-.*)?)", re.DOTALL
 )

@@ -27,7 +27,7 @@ _EXIT_CODES = "\n".join(f"{int(code):>3}\t{code.description}" for code in ExitCo
 app = typer.Typer(
     name="smscode",
     cls=Group,
-    help="Run, load-test, measure and pay for an SMS verification-code API.",
+    help="Run, load-test and analyse an SMS verification-code API.",
     epilog=f"Exit codes, the first that applies\n{_EXIT_CODES}",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the help has its own layout; rich would take twice the time
@@ -74,7 +74,8 @@ def main() -> NoReturn:
     try:
         _run()
     except ReturnCodeError as problem:
-        fail(problem, ExitCode.REFUSED)
+        wait = f"; try again in {problem.retry_after_s} s" if problem.retry_after_s else ""
+        fail(f"{problem}{wait}", ExitCode.REFUSED)
     except CallError as problem:
         fail(problem, ExitCode.NO_ANSWER)
     except ToolkitError as problem:

@@ -29,6 +29,7 @@ _EXAMPLES = "Examples:\n"
 _IN_SHELL = (  # what an error of the Python API proposes, and the same for the shell
     (re.compile(r'columns=\{"(\w+)": "([^"]*)"\}'), r"--statement-column \1=\2"),
     (re.compile("give columns or log_format"), "give --column or --log-format"),
+    (re.compile(r"^unknown field ('\w+') in columns"), r"unknown field \1 in --column"),
 )
 _NAMED = re.compile(r"(invalid|unknown) (\w+)(?=:| of | nan| inf| ['\"\d-])")
 

@@ -85,7 +85,7 @@ def load(
     own_options: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Options that the locustfile itself defines, behind --.", metavar="[-- OPTIONS]", show_default="none"
+            help="Options that the locustfile itself defines, after --.", metavar="[-- OPTIONS]", show_default="none"
         ),
     ] = None,
     base_url: BaseUrl = None,

@@ -100,11 +100,13 @@ def show(
     """Print rows that have the same columns as a table, or as JSON. ``numbers``: columns of numbers as text."""
     if as_json:
         return show_json(rows)
+    if not rows:
+        return print(f"{title.strip()}: none" if title else "none")
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, box=None, header_style="bold", pad_edge=False, title_justify="left", title_style="bold")
-    for name, value in (rows[0] if rows else {"nothing": ""}).items():
+    for name, value in rows[0].items():
         table.add_column(name, justify="right" if isinstance(value, int | float) or name in numbers else "left")
     for row in rows:
         table.add_row(*map(_text, row.values()))

@@ -37,7 +37,7 @@ def probe(
     max_messages: Annotated[
         int | None,
         typer.Option(
-            help="Maximum number of accepted sends, with those whose fate is unknown.",
+            help="Maximum number of sends that were, or may have been, accepted.",
             metavar="NUMBER",
             min=1,
             show_default="100, for a sandbox only",
@@ -47,13 +47,15 @@ def probe(
     max_duration: Annotated[
         str,
         typer.Option(
-            help="Time of the probe. A rule of a day needs more than 24h.", metavar="DURATION", rich_help_panel=_PROBE
+            help="Maximum duration of the probe. A daily limit needs more than 24h.",
+            metavar="DURATION",
+            rich_help_panel=_PROBE,
         ),
     ] = "10m",
     scope: Annotated[
         str,
         typer.Option(
-            help="Limits to look for: of a mobile, or both. Those of the app get half of the messages.",
+            help="Scope of the limits to find: of a mobile only, or also of the app, which gets half of the messages.",
             metavar="mobile|both",
             rich_help_panel=_PROBE,
         ),
@@ -61,13 +63,15 @@ def probe(
     speed: Annotated[
         float,
         typer.Option(
-            help="How many times faster the clock of the sandbox runs.", metavar="FACTOR", rich_help_panel=_PROBE
+            help="Speed of the service's clock relative to real time: the --speed of a sandbox.",
+            metavar="FACTOR",
+            rich_help_panel=_PROBE,
         ),
     ] = 1.0,
     allow_target: Annotated[
         list[str] | None,
         typer.Option(
-            help="Host that may be probed although it is no sandbox on this machine. Repeatable.",
+            help="Host that may be probed although it is not a sandbox on this machine. Repeatable.",
             metavar="HOST",
             show_default="sandboxes on this machine only",
             rich_help_panel=PERMISSION,
@@ -77,7 +81,7 @@ def probe(
         bool,
         typer.Option(
             "--i-pay-for-this",
-            help="Permit the vendor's host, which bills each message.",
+            help="Allow the vendor's own host too, which bills each message.",
             show_default=False,
             rich_help_panel=PERMISSION,
         ),

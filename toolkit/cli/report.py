@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _STDOUT = "-"
 
-_READING, _COST, _JUDGEMENT = "Reading", "Cost", "Judgement"  # groups of options, besides OUTPUT
+_READING, _COST, _VERDICT = "Reading", "Cost", "Verdict"  # groups of options, besides OUTPUT
 
 
 def _option(help: str, metavar: str, group: str, default: str = "none", flag: str | None = None) -> Any:
@@ -66,26 +66,32 @@ Encoding = Annotated[
     str | None,
     _option("Encoding of logs without a byte order mark, e.g. gb18030.", "ENCODING", _READING, "utf-8"),
 ]
-Against = Annotated[str | None, _option("Run to compare with.", "RUN", _JUDGEMENT)]
+Against = Annotated[str | None, _option("Run to compare with.", "RUN", _VERDICT)]
 Slo = Annotated[
     str | None,
-    _option('Service level objective whose error budget to show, e.g. "99.9%".', "SHARE", _JUDGEMENT),
+    _option('Service level objective whose error budget to show, e.g. "99.9%".', "SHARE", _VERDICT),
 ]
 FailIf = Annotated[
     list[str] | None,
-    _option('Condition for exit code 99, e.g. "share(50019) > 0.1%". Repeatable.', "CONDITION", _JUDGEMENT),
+    _option(
+        'Condition that must not hold, e.g. "share(50019) > 0.1%". If it holds or has no data, the exit code is 99.'
+        " Repeatable.",
+        "CONDITION",
+        _VERDICT,
+    ),
 ]
 FailIfWorse = Annotated[
     list[str] | None,
     _option(
-        'Worsening against --against for exit code 99, e.g. "p99(send.caller_ms) by 10%". Repeatable.',
+        'Worsening compared with the run of --against, e.g. "p99(send.caller_ms) by 10%". If there is one, or it'
+        " can't be judged, the exit code is 99. Repeatable.",
         "WORSENING",
-        _JUDGEMENT,
+        _VERDICT,
     ),
 ]
 MaxUnread = Annotated[
     str,
-    _option("Share of unread lines above which no condition passes.", "SHARE", _JUDGEMENT, "1%"),
+    _option("Share of unread lines above which no condition passes.", "SHARE", _VERDICT, "1%"),
 ]
 PriceFile = Annotated[
     Path | None,
@@ -298,7 +304,7 @@ def parse_formats(text: str, out: str | None) -> list[Format]:
     if not names:
         raise InputError(f"--format is empty (choose from {known})")
     if out == _STDOUT and (len(names) > 1 or names[0] in (Format.CSV, Format.XLSX)):
-        raise InputError("--out - takes one format of one text file, not csv or xlsx: give --out a folder")
+        raise InputError("--out - prints one format, and not csv or xlsx: give one --format, or a folder as --out")
     return [Format(name) for name in names]
 
 

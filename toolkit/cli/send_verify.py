@@ -86,7 +86,7 @@ def verify(
     app_key: AppKey = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a typed code: exit 0 if it is right, 1 if it is wrong. The secret is read from SMSCODE_MASTER_SECRET.
+    """Verify a typed code: exit 0 if it is correct, 1 if not. The secret is read from SMSCODE_MASTER_SECRET.
 
     Examples:
         $ smscode verify 0e1d7a43-57f1-4a12-9c6e-3e0f5b6d2a88 123456

@@ -100,7 +100,7 @@ Production = Annotated[
     _setting(
         "production",
         "--production",
-        "Run without the sandbox's extras: peeking and magic mobiles.",
+        "Run without the sandbox's functions, such as reading codes and magic mobiles.",
         group=_DELIVERY,
     ),
 ]
@@ -115,9 +115,7 @@ ExposeSandbox = Annotated[
 ]
 Speed = Annotated[
     float,
-    typer.Option(
-        help="How many times as fast as real time its clock runs.", metavar="FACTOR", rich_help_panel=_SANDBOX
-    ),
+    typer.Option(help="Speed of its clock relative to real time, e.g. 60.", metavar="FACTOR", rich_help_panel=_SANDBOX),
 ]
 Rules = Annotated[
     list[str] | None,
@@ -235,7 +233,7 @@ StallPattern = Annotated[
     str | None,
     typer.Option(
         "--stall",
-        help="Answer nothing for 200ms of every 2s if given as 200ms/2s.",
+        help="Stall regularly: with 200ms/2s, no response leaves for 200 ms of every 2 s.",
         metavar="LENGTH/PERIOD",
         show_default="none",
         rich_help_panel=_SANDBOX,

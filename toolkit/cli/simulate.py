@@ -27,7 +27,7 @@ def simulate(
     calls: Annotated[
         str,
         typer.Option(
-            help="Number of calls in all, such as 500k or 10M. Within 2 %.", metavar="NUMBER", rich_help_panel=_TRAFFIC
+            help="Total number of calls, within 2 %, such as 500k or 10M.", metavar="NUMBER", rich_help_panel=_TRAFFIC
         ),
     ] = "10M",
     seed: Annotated[

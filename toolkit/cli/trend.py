@@ -52,10 +52,10 @@ def trend(
     out: Out = Path(),
     as_json: Json = False,
 ) -> None:
-    """Show the figures of many runs over time, and since which run a figure has another level.
+    """Show the figures of many runs over time, and the runs at which their level changed.
 
     Runs that are not complete, were saturated, had the load generator as their bottleneck or another load are shown,
-    and count for no level.
+    but not used to find changes.
 
     Examples:
         All runs of a folder; the page with the chart is trend.html:

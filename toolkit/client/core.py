@@ -187,7 +187,7 @@ class ClientCore:
     def classify(self, error: BaseException) -> Failure:
         """Return the kind of failure of a transport's exception."""
         if isinstance(error, httpx.PoolTimeout):
-            return Failure.CANCELLED  # by the client itself: it is no failure of the target
+            return Failure.CANCELLED  # by the client itself: it is not a failure of the target
         if isinstance(error.__cause__, self.not_connected) or isinstance(error, httpx.ConnectError):
             return Failure.CONNECT
         if isinstance(error, httpx.RemoteProtocolError) and ("closed" in str(error) or "disconnected" in str(error)):

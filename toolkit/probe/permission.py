@@ -42,11 +42,11 @@ def permit(
 
     Args:
         target: The API.
-        mobiles: A pool of mobiles; for a target that is no sandbox, ``file:PATH`` with mobiles that may be used.
-        max_messages: The cap; required for a target that is no sandbox.
+        mobiles: A pool of mobiles; for a target that is not a sandbox, ``file:PATH`` with mobiles that may be used.
+        max_messages: The cap; required for a target that is not a sandbox.
         speed: How many times faster the target's clock runs.
         scope: ``both`` or ``mobile``.
-        allowed: Hosts that may be probed although they are no sandbox on this machine.
+        allowed: Hosts that may be probed although they are not a sandbox on this machine.
         pays: Whether the vendor's host may be probed.
         find_doubt: Returns why a target is not known to be a sandbox, "" if it is one.
 

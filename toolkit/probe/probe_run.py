@@ -15,6 +15,7 @@ from toolkit.api.errors import ReturnCodeError
 from toolkit.atomic_write import write_atomically
 from toolkit.client import Client
 from toolkit.json_numbers import exact
+from toolkit.load_test.launch.locust_process import check_target
 from toolkit.load_test.plan.target_guard import doubt_of
 from toolkit.masking import mask
 from toolkit.probe.findings import Findings, conclude
@@ -49,8 +50,18 @@ class Probe:
     allowed: tuple[str, ...] = ()
     pays: bool = False
 
-    def check(self, target: Target, find_doubt: Callable[[Target], str] = doubt_of) -> ProbePlan:
-        """Return the permitted means; raise InputError if an option is invalid or the target may not be probed."""
+    def check(self, target: Target) -> ProbePlan:
+        """Check that a target may be probed, answers and accepts the key, at no cost; return the permitted means.
+
+        Raises:
+            InputError: An option is invalid, or the options do not allow to probe this target.
+            CallError: The target did not answer, or refused the key.
+        """
+        self._permit(target, lambda _: "")
+        check_target(target)
+        return self._permit(target, doubt_of)
+
+    def _permit(self, target: Target, find_doubt: Callable[[Target], str]) -> ProbePlan:
         return permit(
             target,
             mobiles=self.mobiles,

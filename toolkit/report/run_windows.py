@@ -71,7 +71,7 @@ def measure_windows(
         calls: the calls of the run.
         window_s: the length of the window.
         sending_s: the time in which calls were due.
-        expected: outcomes that are no failures.
+        expected: outcomes that are not failures.
         about: further fields of the figures.
     """
     slot_ns = window_s * NS_PER_S / _SLOTS

@@ -135,7 +135,7 @@ class Trend:
 def read_trend(sources: Iterable[str | Path], metrics: Sequence[str] = ()) -> Trend:
     """Read the runs in some folders, and find the lasting changes of their metrics.
 
-    Runs that are not complete, that were saturated or whose load generator was the bottleneck are no data points.
+    Runs that are not complete, that were saturated or whose load generator was the bottleneck are not data points.
     Neither are runs whose load differs from that of the latest complete run.
 
     Args:
@@ -190,7 +190,7 @@ def build_trend(trend: Trend, name: str, timezone: str = UTC) -> Report:
         remarks=[],
         sections=[
             Section("changes", "Changes", note, parts, finding=finding),
-            Section("runs", "Runs", "Runs that cannot be compared are no data points of the chart.", [table]),
+            Section("runs", "Runs", "Runs that cannot be compared are not data points of the chart.", [table]),
         ],
     )
 

@@ -23,7 +23,7 @@ def unusable_reason(settings: Mapping[str, object]) -> str:
     """Return why a run's figures cannot be compared with any other run's; "" if they can.
 
     Args:
-        settings: the settings of run.json. Calls that are no load test have none, and are complete.
+        settings: the settings of run.json. Calls that are not of a load test have none, and are complete.
 
     >>> unusable_reason({"ended": "finished", "bottleneck": "late: 30 % of the arrivals"})
     'the load generator was the bottleneck'

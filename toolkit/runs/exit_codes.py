@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
     DEFECT = 70, "a defect in the toolkit"
     USAGE = 2, "invalid usage or settings"
-    NO_ANSWER = 3, "the target never answered: no call got a response of the API"
+    NO_ANSWER = 3, "the target never answered: no call got a response from the API"
     REFUSED = 1, "the API refused the call; of a load test, every further call"
     FAILED = (
         99,
@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
     BUDGET = 97, "the budget ended the run"
     INTERRUPTED = 130, "interrupted by Ctrl-C (SIGINT)"
     TERMINATED = 143, "terminated (SIGTERM)"
-    DONE = 0, "nothing of the above: all thresholds were met and all checks passed"
+    DONE = 0, "none of the above: all thresholds were met and all checks passed"
 
 
 def worst(codes: Iterable[int | None]) -> ExitCode:

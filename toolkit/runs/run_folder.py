@@ -22,7 +22,7 @@ from toolkit.validation import explain
 SUMMARY_NAME, SCHEMA = "run.json", 1  # settings, results and verdicts, and the number of the file's schema
 ENDED_NAME = "ended.txt"  # first line: a Cause, a blank and the reason; only in a run that ended itself
 NOTES_NAME = "notes.txt"  # notes for the user, one a line
-EXPECTED_NAME = "expected.json"  # kinds and return codes that are no failures in the run
+EXPECTED_NAME = "expected.json"  # kinds and return codes that do not count as failures in the run
 ARRIVALS_STEM = "arrivals"  # arrivals-N.json: arrival counts of worker N, in an open loop
 GENERATOR_STEM = "generator"  # generator-N.json: scheduling lag, CPU and calls in flight of process N
 CAPACITY_NAME = "capacity.json"  # result of a search for the capacity, whose folder has a run for each trial
@@ -93,7 +93,7 @@ def read_each_settings(source: Path) -> list[Mapping[str, object]]:
 
 
 def read_expected(folder: Path) -> list[str] | None:
-    """Return the kinds and return codes that are no failures in a run, as the load generator wrote them; else None."""
+    """Return the kinds and return codes that do not count as failures in a run; None if none were written."""
     path = folder / EXPECTED_NAME
     if not path.exists():
         return None

@@ -94,7 +94,7 @@ def reconcile(
         calls: Calls with ``msg_id``.
         statement: The path of a CSV or XLSX file, or a frame. Columns: msg_id, sent_at, segments, price, amount and
             currency; a file may have other usual names. Times without an offset are in ``timezone``. Amounts are read
-            to the millionth. If none has more than two decimal places, a difference of rounding is no discrepancy.
+            to the millionth. If none has more than two decimal places, a difference of rounding is not a discrepancy.
         prices: The price list; without it, prices are not compared. Segments that neither the record nor the template
             knows are not compared either; they count as 1 if the message is missing in the statement.
         columns: Other names of the columns, such as ``{"msg_id": "MessageId"}``.

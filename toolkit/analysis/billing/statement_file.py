@@ -251,6 +251,8 @@ def _open_text(path: Path, given: StatementFormat) -> Iterator[io.TextIOWrapper]
             yield file
     except UnicodeError:
         raise InputError(_describe_encoding(path, 1, given)) from None
+    except FileNotFoundError:
+        raise InputError(f"{path} doesn't exist") from None
     except OSError as problem:
         raise InputError(f"{path} can't be read: {problem}") from None
 

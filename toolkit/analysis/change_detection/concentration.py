@@ -1,7 +1,7 @@
 """Find the templates, apps, prefixes, mobiles and other properties of calls in which an outcome concentrates.
 
 Problem. A cause shows in many dimensions: if a template is broken, the apps and hours that use it more than others have
-a higher share of the outcome, too. They are no causes.
+a higher share of the outcome, too. They are not causes.
 
 Method. Count the calls of each value of each dimension; ``lift`` decides which values stand out. The dimension with the
 highest score is the first cause. Then all calls are divided by its values that stand out, and the other dimensions are

@@ -79,7 +79,7 @@ def find_worsening(
     Args:
         a, b: results of ``read``, or frames.
         worsening: the condition.
-        expected: kinds and return codes that are no failures, as in ``call_record.is_failed``.
+        expected: kinds and return codes that are not failures, as in ``call_record.is_failed``.
         sending_s: the time in which calls of each side were due, from its first call on. A rate counts the time after
             the last call, too, if it is shorter.
         permutations: number of random assignments of blocks to the sides.

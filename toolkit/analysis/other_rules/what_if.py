@@ -35,7 +35,7 @@ from toolkit.price_list import PriceList, Unit
 from toolkit.time_zone import utc_offsets
 
 BY = ("app_key", "prefix", "temp_id")
-PATIENCE_S = 300.0  # the lifetime of a code, and the time after which another send of a mobile is no resend
+PATIENCE_S = 300.0  # the lifetime of a code, and the time after which another send of a mobile is not a resend
 Progress = Callable[[int, int], object]
 """A function that gets the number of replays that are done, and that of all."""
 

@@ -82,7 +82,7 @@ def error_budget(
         within_ms: The highest latency of a good call, ms; no limit if it is omitted.
 
     Returns:
-        One row, or none if there are no calls, with these columns:
+        One row, or none if there are not calls, with these columns:
 
         - since, until (UTC, datetime64[ns, UTC])
         - calls, bad (int64)

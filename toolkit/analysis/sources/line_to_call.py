@@ -3,7 +3,7 @@
 ``call_query`` takes lines that are split into columns of text. Each row of its result has the columns of a CallRecord,
 except for the keys, and says why a line is not a call:
 
-    other     the line was read and is no call of this API, e.g. a GET or a health check
+    other     the line was read and is not a call of this API, e.g. a GET or a health check
     unread    the line could not be read, e.g. its time is invalid
 
 The rules, the same for every format:
@@ -228,7 +228,7 @@ def _integer(field: str, type_: str) -> str:
 
 
 def _endpoint(requests: list[str]) -> str:
-    """Return the endpoint of the line; NULL if the request is no call of this API."""
+    """Return the endpoint of the line; NULL if the request is not a call of this API."""
     by_path = (
         f"CASE WHEN regexp_matches(target, '{_PATH}') THEN"
         f" CASE WHEN path_msg_id = '' THEN '{Endpoint.SEND}' ELSE '{Endpoint.VERIFY}' END END"
@@ -245,7 +245,7 @@ def _endpoint(requests: list[str]) -> str:
 
 
 def _other() -> str:
-    """Return the description of a line that is no call, although it was read."""
+    """Return the description of a line that is not a call, although it was read."""
     return f"""CASE
         WHEN coalesce(endpoint, request, path) IS NULL AND logger IS NOT NULL AND message IS NOT NULL
             THEN CASE WHEN starts_with(message, 'delivery ') AND NOT contains(message, ':') THEN message

@@ -57,7 +57,7 @@ _KEYED_LINES = 1000  # of a batch, whose keys tell the fields of a file
 _CODE = re.compile(r'(?i)(?<![a-z_])(code(?:\\x22|\\?")?\s*[:=]\s*(?:\\x22|\\?")?)\d+')
 _WHOLE_FLOAT = re.compile(r"(\d+)\.0+")  # as pandas writes a number in a column with gaps
 _NOT_JSON, _NOT_IN_FORMAT, _TOO_LONG = "not a JSON object", "not in the log's format", "longer than 1 MiB"
-_NUL = "has bytes that are no text: for UTF-16 give the encoding utf-16-le or utf-16-be"
+_NUL = "has bytes that are not text: for UTF-16 give the encoding utf-16-le or utf-16-be"
 
 Write = Callable[[pa.Table], object]
 

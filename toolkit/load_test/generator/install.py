@@ -112,7 +112,7 @@ def check_load(options: LoadOptions, environment: Environment) -> LoadOptions:
 
 
 def expected_outcomes(environment: Environment, options: LoadOptions) -> frozenset[int | str]:
-    """Return the kinds and return codes that are no failures: those of the options and of the user classes.
+    """Return the kinds and return codes that are not failures: those of the options and of the user classes.
 
     Raises InputError if a user class expects another kind or something else.
     """

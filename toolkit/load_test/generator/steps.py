@@ -61,7 +61,7 @@ class Verify:
 class Peek:
     """Read a message's code from the sandbox. Yielding it returns the code, or None if it can't be read.
 
-    A peek is no call of the API: it is neither recorded nor counted.
+    A peek is not a call of the API: it is neither recorded nor counted.
     """
 
     msg_id: str

@@ -71,7 +71,7 @@ class SmsCodeUser(User):
     Attributes:
         tasks: journeys, which are generator functions that take the ``LoadContext``, or locust's own tasks, which take
             the user.
-        expected: kinds and return codes of calls that are no failures in this scenario, e.g. ``{Kind.RATE}``. They hold
+        expected: kinds and return codes that do not count as failures here, e.g. ``{Kind.RATE}``. They hold
             for the calls of all users of the locustfile, see ``call_record.is_failed``.
         check: the property of the service that its calls are checked for.
         stages: the arrival rate over time, unless the options set the load.
@@ -137,13 +137,13 @@ class SmsCodeUser(User):
 
 
 def list_journeys(user_classes: Sequence[type[User]]) -> list[JourneyChoice]:
-    """Return the journeys of a locustfile with their weights; raise InputError for a task that is no journey."""
+    """Return the journeys of a locustfile with their weights; raise InputError for a task that is not a journey."""
     choices: list[JourneyChoice] = []
     for kind in user_classes:
         for task in kind.tasks:
             if not (issubclass(kind, SmsCodeUser) and isinstance(task, JourneyTask)):
                 raise InputError(
-                    f"{kind.__name__} has a task that is no journey, which --rate and --stages can't begin:"
+                    f"{kind.__name__} has a task that is not a journey, which --rate and --stages can't begin:"
                     " write it as a generator function that yields steps"
                 )
             choices.append((task.journey, kind.weight / len(kind.tasks)))

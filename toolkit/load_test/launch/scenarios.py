@@ -33,7 +33,9 @@ def find_scenario(name: str) -> Path:
     path = Path(name) if name.endswith(".py") else known.get(name)
     if path is None or not path.is_file():
         names = ", ".join(sorted(known))
-        raise InputError(f"unknown scenario {name!r} (choose from {names}, or give the path of a locustfile)")
+        if name.endswith(".py"):
+            raise InputError(f"no locustfile at {name}: give its path, or a scenario: {names}")
+        raise InputError(f"unknown scenario {name!r} (choose from {names}, or give the path of a locustfile, FILE.py)")
     return path
 
 

@@ -160,7 +160,8 @@ def _read_file(value: str) -> Pool:
     try:
         lines = Path(value).read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as problem:
-        raise InputError(f"invalid mobiles 'file:{value}': the file cannot be read: {type(problem).__name__}") from None
+        reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8"
+        raise InputError(f"invalid mobiles 'file:{value}': the file can't be read: {reason}") from None
     mobiles = [parse_mobile(line) for line in lines]
     if None in mobiles or not mobiles:
         reason = f"entry {mobiles.index(None) + 1} is not a mobile" if mobiles else "the file is empty"

@@ -460,7 +460,7 @@ class LoadOptions(BaseModel):
         tuple[str, ...],
         BeforeValidator(_strip),
         Option(
-            "Host that may be loaded although it is no sandbox on this machine: messages may cost money there.",
+            "Host that may be loaded although it is not a sandbox on this machine; its messages may cost money.",
             flag="--allow-target",
             metavar="HOST",
             argument="--allow-target",
@@ -545,7 +545,7 @@ class LoadOptions(BaseModel):
         str,
         AfterValidator(_check_percentage),
         Option(
-            "Share of calls below which failed calls are tolerated, unless a threshold on failed calls is given.",
+            "Share of calls that failed calls must stay below, unless a threshold on failed calls is given.",
             flag="--max-failed",
             metavar="SHARE",
             argument="--max-failed",
@@ -559,8 +559,8 @@ class LoadOptions(BaseModel):
         str,
         AfterValidator(_check_percentage),
         Option(
-            "Share of arrivals below which dropped ones are tolerated with --rate or --stages, unless a threshold on"
-            " dropped arrivals is given.",
+            "Share of arrivals that dropped ones must stay below with --rate or --stages, unless a threshold on dropped"
+            " arrivals is given.",
             flag="--max-dropped",
             metavar="SHARE",
             argument="--max-dropped",
@@ -574,7 +574,7 @@ class LoadOptions(BaseModel):
         str,
         AfterValidator(_check_percentage),
         Option(
-            "Share of the time, or of the arrivals, that the load generator may hold up before no verdict passes.",
+            "Share of the time, or of the arrivals, that the load generator may delay. Beyond it, no verdict passes.",
             flag="--max-bottleneck",
             metavar="SHARE",
             argument="--max-bottleneck",
@@ -590,7 +590,8 @@ class LoadOptions(BaseModel):
         BeforeValidator(_split),
         AfterValidator(lambda texts: tuple(map(str, sorted(parse_expected(texts), key=str)))),
         Option(
-            "Kind (REQUEST, ACCOUNT, RATE) or return code that is no failure in this run, besides the scenario's own.",
+            "Kind (REQUEST, ACCOUNT, RATE) or return code that does not count as a failure, in addition to the"
+            " scenario's.",
             flag="--expect",
             metavar="OUTCOME",
             argument="--expect",
@@ -605,7 +606,7 @@ class LoadOptions(BaseModel):
         BeforeValidator(_read_seconds),
         Field(ge=0, allow_inf_nan=False),
         Option(
-            "Wait after which a call that the end of the run cuts off is a timeout, before which it is no failure.",
+            "Wait after which a call in flight at the end of the run counts as a timeout. Before, it is not a failure.",
             flag="--cut-off-timeout",
             metavar="DURATION",
             argument="--cut-off-timeout",
@@ -620,7 +621,7 @@ class LoadOptions(BaseModel):
         tuple[_Limit, ...],
         BeforeValidator(_join_conditions),
         Option(
-            "Threshold that defines a sustainable load: --find-capacity searches the highest one, and the scenario"
+            "Threshold that defines a sustainable load: --find-capacity searches for the highest one, and the scenario"
             " throughput reports that of a rising rate.",
             flag="--limit",
             metavar="CONDITION",
@@ -636,8 +637,8 @@ class LoadOptions(BaseModel):
     find_capacity: Annotated[
         bool,
         Option(
-            "Search the highest load that meets every --limit, with trials of a constant load. --rate or --users gives"
-            " the first one, --duration the length of a long one.",
+            "Search for the highest load that meets every --limit, in trials of a constant load. --rate or --users"
+            " gives the first one, --duration the length of a long one.",
             flag="--find-capacity",
             group=CAPACITY,
             on_page=False,
@@ -693,7 +694,7 @@ class LoadOptions(BaseModel):
         float,
         Field(gt=0, le=MAX_SPEED),
         Option(
-            "Speed of the service's clock, in its seconds per second: the --speed of a sandbox.",
+            "Speed of the service's clock relative to real time: the --speed of a sandbox.",
             flag="--speed",
             metavar="FACTOR",
             argument="--speed",

@@ -30,7 +30,7 @@ def check_allowed(
 
     Args:
         base_url: The target.
-        allowed: Names of other hosts that may be loaded, and of this one if its target is no sandbox.
+        allowed: Names of other hosts that may be loaded, and of this one if its target is not a sandbox.
         pays: Whether the vendor's host may be loaded too, which bills each message.
         is_capped: Whether the number of messages has a maximum. All targets but sandboxes on this machine need one.
         find_doubt: Returns the reason why a target on this machine is not known to be a sandbox, "" if it is known to

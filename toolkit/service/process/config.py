@@ -100,11 +100,11 @@ class ServiceConfig:
 
     def __post_init__(self) -> None:
         if self.production and (self.speed != 1.0 or self.faults != NO_FAULTS):
-            raise SettingsError("speed and faults work only in a sandbox: leave them out, or don't serve in production")
+            raise SettingsError("--speed and faults work only in a sandbox: leave them out, or leave out --production")
         if self.production and self.ttl_s is not None:
-            raise SettingsError("ttl is a sandbox's: in production set it with `smscode template edit`")
+            raise SettingsError("--ttl is for a sandbox: in production, set it with `smscode template edit`")
         if self.ttl_s is not None and not 1 <= self.ttl_s <= MAX_TTL_S:
-            raise SettingsError(f"invalid ttl {self.ttl_s}: expected 1 to {MAX_TTL_S} seconds, e.g. 300")
+            raise SettingsError(f"invalid --ttl {self.ttl_s}: expected 1 to {MAX_TTL_S} seconds, e.g. 300")
         if self.production and self.store is None:
             raise SettingsError(f"production needs a store: give --store, or set SMSCODE_STORE, e.g. {STORE_URLS}")
         if self.workers > 1 and not (self.store and is_shared(self.store)):

@@ -45,7 +45,7 @@ from toolkit.runs.thresholds import Measure
 from toolkit.settings import Target, load_price, load_target
 
 _DRIFT_RATIO = 1e-4  # of another machine's clock; a free-running quartz is within half of it
-_NO_SANDBOX = "the target is no sandbox, so no code can be read: each journey sends, then verifies one wrong code"
+_NO_SANDBOX = "the target is not a sandbox, so no code can be read: each journey sends, then verifies one wrong code"
 _NO_CODE = "the sandbox did not tell the code of at least one message, whose journey ended after its send"
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class LoadContext:
         quota: the messages that this process may send; None without a cap.
         shutdown: ends the run.
         random: draws codes, pauses and the like; seeded.
-        is_sandbox: False once the target has turned out to be no sandbox.
+        is_sandbox: False once the target has turned out not to be a sandbox.
         folder: the run's folder on this machine, if it has one.
         source: the number of this process, which names its files.
 
@@ -182,7 +182,7 @@ class LoadContext:
     def read_code(self, response: HttpResponse | None) -> str | None:
         """Read a message's code from the response to a peek; from None if there was no response.
 
-        A 404 shows that the target is no sandbox.
+        A 404 shows that the target is not a sandbox.
         """
         code = read_code(response) if response is not None else None
         if response is not None and response.http_status == 404:

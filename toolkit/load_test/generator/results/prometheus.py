@@ -172,7 +172,7 @@ def _arrival_metrics(state: LoadState) -> Iterator[Metric]:
         ("orphaned", arrivals.orphaned, "Journeys never begun because their worker was lost."),
     ):
         yield CounterMetricFamily(f"smscode_load_arrivals_{name}", text, number)
-    text = "Due arrivals that have not begun: waiting, or dropped."  # it falls when one begins, so it is no counter
+    text = "Due arrivals that have not begun: waiting, or dropped."  # it falls when one begins, so it is not a counter
     yield GaugeMetricFamily("smscode_load_arrivals_dropped", text, arrivals.dropped)
     yield GaugeMetricFamily("smscode_load_workers", "Processes that make calls.", state.workers)
     if state.bottleneck is not None:

@@ -83,7 +83,7 @@ class Telemetry:
             results: the results of calls.
             base_url: of the target.
             run: the name of the run.
-            expected: the outcomes that are no failures, see ``call_record.is_failed``.
+            expected: the outcomes that are not failures, see ``call_record.is_failed``.
         """
         spans = [_span(result, base_url, run, expected) for result in results if result[1].trace is not None]
         if spans:
