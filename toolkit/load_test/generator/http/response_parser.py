@@ -12,6 +12,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from msgspec import Struct
 
 from toolkit.api.extra_headers import add_headers
 from toolkit.api.wire import parse_base_url
@@ -84,8 +85,7 @@ class LazyHeaders(Mapping[str, str]):
         return self._fields
 
 
-@dataclass(slots=True)
-class HttpResponse:
+class HttpResponse(Struct):
     """A response; ``headers`` are looked up by lower-case name."""
 
     http_status: int
