@@ -13,8 +13,9 @@ from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.call_attempt import Attempt, read_sent_code, send, verify
 from toolkit.forms.parts.call_result import answer_html, history_html
 from toolkit.forms.parts.shared_sandbox import Sandbox
+from toolkit.forms.widgets.displayed import Displayed
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.layout import actions, card, columns, form
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.masking import mask_text
@@ -25,7 +26,7 @@ _MAX_HISTORY = 50
 _DEFAULT_TEMPLATE = "1"
 
 
-class CallForm:
+class CallForm(Displayed):
     """Sends a code and verifies it. Display it in a notebook. ``records`` has the calls so far, for ``analysis``.
 
     ``sandbox`` may be shared with other forms. Without it, the form starts its own on the first call, and ends it with
@@ -111,9 +112,6 @@ class CallForm:
         self.wait()
         if self._own:
             self._own.close()
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return f"CallForm({len(self.attempts)} calls)"

@@ -23,9 +23,10 @@ from toolkit.forms.parts import call_figures, call_filter, report_questions
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.call_filter import CallFilter, NamedCalls
 from toolkit.forms.widgets.chart import Chart
+from toolkit.forms.widgets.displayed import Displayed
 from toolkit.forms.widgets.download_button import DownloadButton
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.layout import actions, card, columns, form
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.outcome_colours import outcome_name
@@ -35,7 +36,7 @@ from toolkit.settings import load_timezone
 _ALL = "all"  # a Dropdown takes None as "no option is chosen"
 
 
-class ReportView:
+class ReportView(Displayed):
     """Shows calls: the result of ``analysis.read``, or a frame. ``show`` replaces them with other calls.
 
     ``filter`` is the current filter. Dragging over the chart selects a period, as the two time fields do, and asks what
@@ -108,9 +109,6 @@ class ReportView:
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until everything is shown."""
         self._work.wait(timeout_s)
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return f"ReportView({self._opened.name!r})" if self._opened else "ReportView()"

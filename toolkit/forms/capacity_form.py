@@ -14,7 +14,8 @@ import ipywidgets as widgets
 from toolkit.api.errors import InputError, RunError
 from toolkit.find_capacity import CapacitySearch
 from toolkit.forms.inputs.load_options import RATE, USERS, check_field, option_field
-from toolkit.forms.inputs.run_controls import Look, RunControls
+from toolkit.forms.inputs.run_controls import Look
+from toolkit.forms.inputs.run_form import RunForm
 from toolkit.forms.inputs.target_chooser import TargetChooser
 from toolkit.forms.parts import capacity_chart
 from toolkit.forms.parts.jupyter_server import find_server
@@ -25,7 +26,7 @@ from toolkit.forms.parts.runs_folder import RunEntry, read_summary
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.layout import actions, card, columns, form
 from toolkit.forms.widgets.templates import render
 from toolkit.load_and_report import LONG_TRIAL
 from toolkit.load_test.launch.scenarios import scenarios
@@ -37,11 +38,10 @@ from toolkit.runs.thresholds import parse_threshold
 from toolkit.settings import Price, Target, load_price
 
 
-class CapacityForm:
+class CapacityForm(RunForm):
     """Searches the capacity of a target. Display it in a notebook.
 
-    ``results`` has the content of each search's capacity.json, whose folder is in ``out``. A search ends as a load test
-    of ``LoadForm``: not with this process.
+    ``results`` has the content of each search's capacity.json, whose folder is in ``out``.
     """
 
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
@@ -61,48 +61,9 @@ class CapacityForm:
         self.max_duration = option_field("max_duration_s")
         self.width = option_field("width")
         self.label = option_field("label")
-        self.controls = RunControls(
-            Path(out),
-            RunKind.SEARCH,
-            "Find capacity",
-            read=self._read,
-            follow=self._follow,
-            show_list=self._show_searches,
-            enable=self._enable,
-            chooser=self.chooser,
-            ask=lambda search, target: question_html(search.first_trial, target),
-        )
-        self.start, self.stop = self.controls.start, self.controls.stop
-        self._result = self.controls.result
-        self._result.html = render("no_capacity")
-        self.chart, self._trials, self._history = Chart(), HtmlPanel(), HtmlPanel(outcomes_html([]))
         self.pace.observe(lambda _: self._choose_load(), "value")
-        self.start.on_click(lambda _: self.begin())
-        self.widget = self._lay_out()
-        self.controls.watch()
-
-    def begin(self) -> None:
-        """Check the fields, and start; against a real API only after the user confirmed it."""
-        self.controls.ask_to_start()
-
-    def drop_pending(self) -> None:
-        """Discard the search that waits for confirmation."""
-        self.controls.drop_pending()
-
-    def stop_search(self) -> None:
-        """End the search early; what it has settled is shown."""
-        self.controls.stop_run()
-
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until no search is active. KeyboardInterrupt ends the search."""
-        self.controls.wait(timeout_s)
-
-    def close(self) -> None:
-        """End the search that the form shows."""
-        self.controls.close()
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return mimebundle(self, **options)
+        self.chart, self._trials = Chart(), HtmlPanel()
+        super().__init__(out, RunKind.SEARCH, "Find capacity", render("no_capacity"), self.chooser)
 
     def __repr__(self) -> str:
         return f"CapacityForm({len(self.results)} searches)"
@@ -151,6 +112,9 @@ class CapacityForm:
         self.first.label, self.first.value = ("First rate", "50") if self.pace.value == RATE else ("First users", "5")
         self.first.error = ""
 
+    def _question(self, work: CapacitySearch, target: Target) -> str:
+        return question_html(work.first_trial, target)
+
     # These methods run in a thread.
 
     def _follow(self, folder: Path, until_end: Callable[[Look], None]) -> None:
@@ -180,7 +144,7 @@ class CapacityForm:
         verdict, link = verdict_of(RunEntry(folder, None, content, RunKind.SEARCH)), server.link(page) if server else ""
         self._result.html = render("capacity", **capacity_chart.answer(content), verdict=verdict, page=page, link=link)
 
-    def _show_searches(self, searches: Sequence[RunEntry]) -> None:
+    def _show_list(self, searches: Sequence[RunEntry]) -> None:
         self._history.html = outcomes_html(searches, find_server())
 
     def _enable(self, is_enabled: bool) -> None:

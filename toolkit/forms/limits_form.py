@@ -15,7 +15,8 @@ from toolkit.analysis.browser_charts import Axis, BrowserChart
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
-from toolkit.forms.inputs.run_controls import Look, RunControls
+from toolkit.forms.inputs.run_controls import Look
+from toolkit.forms.inputs.run_form import RunForm
 from toolkit.forms.inputs.target_chooser import parse_speed
 from toolkit.forms.parts import send_timeline
 from toolkit.forms.parts.inferred_rules import inferred_rows, inferred_rules
@@ -24,7 +25,7 @@ from toolkit.forms.parts.load_result import FinishedRun, read_finished, result_h
 from toolkit.forms.parts.runs_folder import RunEntry
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.layout import actions, card, columns, form
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import LoadTest
@@ -33,16 +34,17 @@ from toolkit.report.inputs import find_speed
 from toolkit.runs.live_run import LiveRun, RunKind
 from toolkit.runs.progress import Progress, ProgressReader
 from toolkit.runs.run_folder import read_each_settings, read_settings
+from toolkit.settings import Target
 
 SCENARIO = "frequency_limits"
 PROVE, FIND = "prove", "find"
 _USERS = 8
 
 
-class LimitsForm:
+class LimitsForm(RunForm):
     """Tests rate limits on a sandbox that enforces them, or infers the rate limits of a log.
 
-    Display it in a notebook; ``runs`` are those so far, each in a folder of ``out``. They end as those of ``LoadForm``.
+    Display it in a notebook. ``runs`` has the runs that it has shown, each in a folder of ``out``.
     """
 
     def __init__(self, out: str | Path = "runs") -> None:
@@ -53,46 +55,16 @@ class LimitsForm:
         self.speed = TextField("Speed", "60", kind="number", help="How many times faster the sandbox's clock runs.")
         self.duration = TextField("Duration", "12s", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
         self.log = TextField("Log", "", hint="runs/20261123T090434Z", help="A run's folder, or files of calls.")
-        self.controls = RunControls(
-            Path(out),
-            RunKind.LOAD_TEST,
-            "Test rules",
-            read=lambda _: self._read(),
-            follow=self._follow,
-            show_list=self._show_runs,
-            enable=self._enable,
-            is_own=lambda run: run.scenario == SCENARIO,
-        )
-        self.start, self.stop = self.controls.start, self.controls.stop
-        self._result = self.controls.result
-        self._result.html = render("no_proof")
-        self.chart, self._caption, self._history = Chart(), HtmlPanel(), HtmlPanel(runs_html([]))
+        self.chart, self._caption = Chart(), HtmlPanel()
         self.mode.observe(lambda _: self.controls.enable(), "value")
-        self.start.on_click(lambda _: self.begin())
-        self.widget = self._lay_out()
-        self.controls.watch()
+        super().__init__(out, RunKind.LOAD_TEST, "Test rules", render("no_proof"))
 
     def begin(self) -> None:
         """Check the fields, and start in the chosen mode."""
         if self.mode.value == PROVE:
-            self.controls.ask_to_start()
+            super().begin()
         elif log := self.log.read(_read_log):
             self.controls.work.begin(lambda: self._find_in(log))
-
-    def stop_run(self) -> None:
-        """End the run early; its calls so far count."""
-        self.controls.stop_run()
-
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until no job is running. KeyboardInterrupt ends the run."""
-        self.controls.wait(timeout_s)
-
-    def close(self) -> None:
-        """End the run that the form shows."""
-        self.controls.close()
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return "LimitsForm()"
@@ -106,7 +78,10 @@ class LimitsForm:
             columns(options, found), picture, card("Runs", self._history, self.controls.guard), name="sms-limits"
         )
 
-    def _read(self) -> LoadTest | None:
+    def _is_own(self, run: RunEntry) -> bool:
+        return run.scenario == SCENARIO
+
+    def _read(self, real: Target | None) -> LoadTest | None:
         rules, speed = self.rules.read(_read_rules), self.speed.read(parse_speed)
         duration_s = self.duration.read(parse_duration)
         if rules is None or speed is None or duration_s is None:
@@ -131,7 +106,7 @@ class LimitsForm:
         said = f"Sending at the boundaries of each window: {min(progress.elapsed_s, planned_s):.0f} of {planned_s:g} s"
         self.controls.say(f"{said}, {progress.calls:,} sends")
 
-    def _show_runs(self, runs: Sequence[RunEntry]) -> None:
+    def _show_list(self, runs: Sequence[RunEntry]) -> None:
         self._history.html = runs_html(runs, find_server())
 
     def _find_in(self, log: str) -> None:

@@ -12,7 +12,8 @@ import ipywidgets as widgets
 
 from toolkit.analysis.browser_charts import Axis, BrowserChart
 from toolkit.forms.inputs.load_options import LoadFields
-from toolkit.forms.inputs.run_controls import Look, RunControls
+from toolkit.forms.inputs.run_controls import Look
+from toolkit.forms.inputs.run_form import RunForm
 from toolkit.forms.inputs.target_chooser import TargetChooser
 from toolkit.forms.parts import live_chart
 from toolkit.forms.parts.jupyter_server import find_server
@@ -29,68 +30,29 @@ from toolkit.forms.parts.runs_folder import RunEntry
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.layout import actions, card, columns, form
 from toolkit.forms.widgets.templates import render
+from toolkit.load_and_report import LoadTest
 from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts
 from toolkit.runs.live_run import LiveRun, RunKind
 from toolkit.runs.progress import Progress, ProgressReader
+from toolkit.settings import Target
 
 _LONGEST_END_S = 2.0  # the calls of a run may take this time longer than its plan
 
 
-class LoadForm:
-    """Runs load tests. Display it in a notebook. ``runs`` has the runs that it has shown, each in a folder of ``out``.
+class LoadForm(RunForm):
+    """Runs load tests. Display it in a notebook.
 
-    A run ends with its time, with ``stop_run`` of any form, and when the kernel that started it is interrupted. It does
-    not end with this process: it is stopped when no page and no notebook was connected for some time (10 minutes, 2 if
-    its messages cost money), unless ``controls.keep`` is set.
+    ``runs`` has the runs that it has shown, each in a folder of ``out``.
     """
 
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
         self.runs: list[FinishedRun] = []
         self.chooser = TargetChooser(sandbox or Sandbox(), self.drop_pending)
         self.order = LoadFields()
-        self.controls = RunControls(
-            Path(out),
-            RunKind.LOAD_TEST,
-            "Start",
-            read=self.order.read,
-            follow=self._follow,
-            show_list=self._show_runs,
-            enable=self.order.enable,
-            chooser=self.chooser,
-            ask=question_html,
-        )
-        self.start, self.stop = self.controls.start, self.controls.stop
-        self._result = self.controls.result
-        self._result.html = render("no_load_test")
-        self._facts, self.chart, self._history = HtmlPanel(), Chart(), HtmlPanel(runs_html([]))
-        self.start.on_click(lambda _: self.ask_to_start())
-        self.widget = self._lay_out()
-        self.controls.watch()
-
-    def ask_to_start(self) -> None:
-        """Check the fields, and start; against a real API only after the user confirmed it."""
-        self.controls.ask_to_start()
-
-    def drop_pending(self) -> None:
-        """Discard the load test that waits for confirmation."""
-        self.controls.drop_pending()
-
-    def stop_run(self) -> None:
-        """End the run early; its calls so far count."""
-        self.controls.stop_run()
-
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until no run is active. KeyboardInterrupt ends the run."""
-        self.controls.wait(timeout_s)
-
-    def close(self) -> None:
-        """End the run that the form shows."""
-        self.controls.close()
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return mimebundle(self, **options)
+        self._facts, self.chart = HtmlPanel(), Chart()
+        super().__init__(out, RunKind.LOAD_TEST, "Start", render("no_load_test"), self.chooser)
 
     def __repr__(self) -> str:
         return f"LoadForm({len(self.runs)} runs)"
@@ -101,6 +63,15 @@ class LoadForm:
         left = widgets.VBox([card("Target", self.chooser.widget), options])
         right = widgets.VBox([card("Progress", it.progress, self._facts, self.chart, self._result)])
         return form(columns(left, right), card("Runs", self._history, it.guard), name="sms-loads")
+
+    def _read(self, real: Target | None) -> LoadTest | None:
+        return self.order.read(real)
+
+    def _enable(self, is_enabled: bool) -> None:
+        self.order.enable(is_enabled)
+
+    def _question(self, work: LoadTest, target: Target) -> str:
+        return question_html(work, target)
 
     # These methods run in a thread.
 
@@ -134,5 +105,5 @@ class LoadForm:
         says = f"{calls:,} calls by return code, and their response time"
         self.chart.draw(BrowserChart(list(live_chart.panels(buckets, paces)), Axis("seconds", 0.0, end_s), says))
 
-    def _show_runs(self, runs: Sequence[RunEntry]) -> None:
+    def _show_list(self, runs: Sequence[RunEntry]) -> None:
         self._history.html = runs_html(runs, find_server())

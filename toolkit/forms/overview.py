@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import metadata, version
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from toolkit import number_format
@@ -19,8 +18,9 @@ from toolkit.forms.parts.run_verdict import verdict_of
 from toolkit.forms.parts.runs_folder import RunEntry, RunsWatcher
 from toolkit.forms.parts.sandbox_state import read_sandbox_state
 from toolkit.forms.parts.shared_sandbox import Sandbox
+from toolkit.forms.widgets.displayed import Displayed
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import card, columns, form, mimebundle
+from toolkit.forms.widgets.layout import card, columns, form
 from toolkit.forms.widgets.templates import render
 from toolkit.load_test.plan.target_guard import doubt_of, is_this_machine
 from toolkit.runs.live_run import RunKind
@@ -33,7 +33,7 @@ _ASK_CONFIGURED_EVERY_S = 60.0  # it counts and logs the calls, and refused cred
 _TABS = {RunKind.LOAD_TEST: "load", RunKind.SEARCH: "capacity", RunKind.PROBE: "probe"}
 
 
-class Overview:
+class Overview(Displayed):
     """Shows the runs of the folder ``out`` with their verdicts, and the state of the targets. It starts nothing.
 
     ``sandbox`` is that of the other forms. The configured target is asked only if it is on this machine.
@@ -87,9 +87,6 @@ class Overview:
         self._watcher.close()
         for poller in self._pollers:
             poller.close()
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return f"Overview({self._shown} runs)"

@@ -12,15 +12,15 @@ import ipywidgets as widgets
 from toolkit import number_format
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError, RunError
-from toolkit.forms.inputs.run_controls import Look, RunControls
+from toolkit.forms.inputs.run_controls import Look
+from toolkit.forms.inputs.run_form import RunForm
 from toolkit.forms.inputs.target_chooser import TargetChooser, parse_speed
 from toolkit.forms.parts.jupyter_server import find_server
 from toolkit.forms.parts.run_outcomes import outcomes_html
 from toolkit.forms.parts.run_verdict import verdict_of
 from toolkit.forms.parts.runs_folder import RunEntry, read_summary
 from toolkit.forms.parts.shared_sandbox import Sandbox
-from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.layout import actions, card, columns, form
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.probe.probe_run import Probe
@@ -29,12 +29,12 @@ from toolkit.runs.run_folder import Cause
 from toolkit.settings import Target
 
 
-class ProbeForm:
+class ProbeForm(RunForm):
     """Finds the rate limits of an API. Display it in a notebook.
 
     ``results`` has the content of each probe's probe.json, whose folder is in ``out``. A sandbox is started for each
     probe. A real API is probed after the user confirmed it, with a cap and with mobiles from a file. A probe ends with
-    its time, with its messages, and else as a load test of ``LoadForm``: not with this process.
+    its messages, too.
     """
 
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
@@ -44,47 +44,7 @@ class ProbeForm:
         self.duration = TextField("Max duration", "2m", help=f"{EXAMPLES[0].upper()}{EXAMPLES[1:]}.")
         self.speed = TextField("Speed", "60", kind="number", help="How many times faster the sandbox's clock runs.")
         self.mobiles = TextField("Mobiles", "", hint="own-phones.txt", help="File with mobiles that may be used.")
-        self.controls = RunControls(
-            Path(out),
-            RunKind.PROBE,
-            "Find limits",
-            read=self._read,
-            follow=self._follow,
-            show_list=self._show_probes,
-            enable=self._enable,
-            chooser=self.chooser,
-            ask=self._question,
-        )
-        self.start, self.stop = self.controls.start, self.controls.stop
-        self._result = self.controls.result
-        self._result.html = render("probe", found=None)
-        self._history = HtmlPanel(outcomes_html([]))
-        self.start.on_click(lambda _: self.ask_to_start())
-        self.widget = self._lay_out()
-        self.controls.watch()
-
-    def ask_to_start(self) -> None:
-        """Check the fields, and start; on a real API only after the user confirmed the cost."""
-        self.controls.ask_to_start()
-
-    def drop_pending(self) -> None:
-        """Discard the probe that waits for confirmation."""
-        self.controls.drop_pending()
-
-    def stop_probe(self) -> None:
-        """End the probe early; it shows what it found."""
-        self.controls.stop_run()
-
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until no probe is active. KeyboardInterrupt ends the probe."""
-        self.controls.wait(timeout_s)
-
-    def close(self) -> None:
-        """End the probe that the form shows."""
-        self.controls.close()
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return mimebundle(self, **options)
+        super().__init__(out, RunKind.PROBE, "Find limits", render("probe", found=None), self.chooser)
 
     def __repr__(self) -> str:
         return f"ProbeForm({len(self.results)} probes)"
@@ -110,8 +70,8 @@ class ProbeForm:
         allowed = (urlsplit(real.base_url).hostname or "",)
         return Probe(duration_s, f"file:{mobiles}", messages, allowed=allowed, pays=True)
 
-    def _question(self, probe: Probe, target: Target) -> str:
-        cap = number_format.plural(probe.max_messages or 0, "message")
+    def _question(self, work: Probe, target: Target) -> str:
+        cap = number_format.plural(work.max_messages or 0, "message")
         return render("probe_question", url=target.base_url, cap=cap, file=self.mobiles.value)
 
     # These methods run in a thread.
@@ -130,7 +90,7 @@ class ProbeForm:
         self.results.append(found)
         self._result.html = _result_html(RunEntry(folder, None, found, RunKind.PROBE))
 
-    def _show_probes(self, probes: Sequence[RunEntry]) -> None:
+    def _show_list(self, probes: Sequence[RunEntry]) -> None:
         self._history.html = outcomes_html(probes, find_server())
 
     def _enable(self, is_enabled: bool) -> None:

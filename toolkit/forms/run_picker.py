@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import ipywidgets as widgets
 
@@ -15,8 +14,9 @@ from toolkit.api.errors import InputError
 from toolkit.forms.calls_view import ReportView
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.runs_folder import RunEntry, RunsFolder, RunsWatcher
+from toolkit.forms.widgets.displayed import Displayed
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.layout import actions, card, columns, form
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.runs.live_run import RunKind
@@ -31,7 +31,7 @@ def read_runs(folders: Sequence[Path], since: str, until: str, timezone: str) ->
     return read(*map(str, folders)).between(since or None, until or None, timezone)
 
 
-class RunPicker:
+class RunPicker(Displayed):
     """Lists the runs in the folder ``out``, and shows the calls of the chosen ones in ``view``."""
 
     def __init__(self, out: str | Path = "runs") -> None:
@@ -91,9 +91,6 @@ class RunPicker:
         """Wait until everything is shown."""
         self._work.wait(timeout_s)
         self.view.wait(timeout_s)
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return f"RunPicker({len(self.runs.options)} runs)"

@@ -12,8 +12,9 @@ from toolkit.analysis import Calls, RuleSet, read, recorded_sends, side_by_side,
 from toolkit.analysis.other_rules.what_if import remarks
 from toolkit.api.errors import InputError, SettingsError
 from toolkit.forms.parts.background_task import BackgroundTask
+from toolkit.forms.widgets.displayed import Displayed
 from toolkit.forms.widgets.html_panel import HtmlPanel
-from toolkit.forms.widgets.layout import actions, card, columns, form, mimebundle
+from toolkit.forms.widgets.layout import actions, card, columns, form
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.outcome_colours import pair_of
@@ -28,7 +29,7 @@ _MAX_SETS = 6  # more columns are too narrow to read
 _COUNTS, _WINDOWS_S = (1, 2, 3, 5, 10), (30, 60, 300, 3600, 86_400)
 
 
-class WhatIfForm:
+class WhatIfForm(Displayed):
     """Compares sets of rules on recorded sends, or sweeps over the counts and windows of one rule.
 
     Display it in a notebook. ``calls`` are used while the field "Log" is empty; ``prices`` while "Prices" is.
@@ -79,9 +80,6 @@ class WhatIfForm:
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the result is shown."""
         self._work.wait(timeout_s)
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return mimebundle(self, **options)
 
     def __repr__(self) -> str:
         return "WhatIfForm()"

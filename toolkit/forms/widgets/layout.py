@@ -16,11 +16,6 @@ def form(*parts: Any, name: str) -> Any:
     return _box(widgets.VBox([ConnectionWatch(), *parts]), "sms-form", name)
 
 
-def mimebundle(it: Any, **options: Any) -> Any:
-    """Return a form's representations for a notebook: its widget, and its repr in case no kernel can show widgets."""
-    return it.widget._repr_mimebundle_(**options) | {"text/plain": repr(it)}
-
-
 def card(title: str, *parts: Any) -> Any:
     """Return a card: parts below a title."""
     return _box(widgets.VBox([HtmlPanel(render("title", title=title), name="sms-title"), *parts]), "sms-card")
