@@ -171,7 +171,7 @@ def return_codes() -> None:
                 time.sleep(LOADED_S)
                 with chromium(height=1280, width=1280) as page:  # a narrower page cuts the tabs off
                     page.goto(f"http://127.0.0.1:{port}/?tab=return-codes")
-                    page.locator("#codes-over-time rect").first.wait_for()
+                    page.locator("#codes-over-time canvas").first.wait_for()
                     keep(page, "return-codes")
             finally:
                 locust.terminate()

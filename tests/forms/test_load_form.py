@@ -23,7 +23,7 @@ from toolkit.forms import LoadForm, Sandbox
 from toolkit.forms.inputs.load_options import RATE, STAGES, LoadFields
 from toolkit.forms.inputs.target_chooser import ANOTHER, CONFIGURED
 from toolkit.forms.parts.live_chart import panels
-from toolkit.forms.parts.live_results import LiveResults
+from toolkit.forms.parts.live_results import Bucket, LiveResults
 from toolkit.records.call_record import RecordBuilder
 from toolkit.records.packed import PackedWriter
 from toolkit.runs.arrival_counts import ArrivalCounts
@@ -234,6 +234,13 @@ def test_a_long_run_is_drawn_in_few_buckets(tmp_path: Path) -> None:
     (bars, waited) = panels(buckets, [])
     assert bars.series[0].values[0] == 1
     assert len(waited.series[0].points) == len(buckets)
+
+
+def test_a_second_without_calls_has_no_response_time() -> None:
+    sent = Counter({(Endpoint.SEND, ReturnCode.SUCCESS): 1})
+    times = {50: 10.0, 99: 20.0}
+    (_, waited) = panels([Bucket(0, 1, sent, times), Bucket(1, 2, Counter(), {}), Bucket(2, 3, sent, times)], [])
+    assert waited.series[0].points == [(0.5, 20.0), (1.5, None), (2.5, 20.0)]
 
 
 def test_paces_are_drawn_as_what_came_between_them() -> None:

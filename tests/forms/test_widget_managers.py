@@ -20,7 +20,7 @@ from support.npm import install
 from support.pages import Watched, watched
 
 from toolkit import analysis
-from toolkit.analysis.browser_charts import call_charts
+from toolkit.analysis import interactive_charts
 from toolkit.forms import CallForm, CapacityForm, LimitsForm, LoadForm, Overview, ProbeForm, RunPicker
 from toolkit.forms.widgets.chart import Chart
 from toolkit.forms.widgets.html_panel import HtmlPanel
@@ -84,7 +84,7 @@ def it(browser: Browser, modules: Path) -> Iterator[Watched]:
 @pytest.fixture
 def chart() -> Chart:
     chart = Chart()
-    chart.draw(call_charts.over_time(analysis.over_time(analysis.from_records(outage.records()))))
+    chart.draw(interactive_charts.over_time(analysis.over_time(analysis.from_records(outage.records()))))
     return chart
 
 

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import pytest
 
 from toolkit import analysis
-from toolkit.analysis.browser_charts.scripts import page_script
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
+from toolkit.browser_charts.scripts import page_script
 from toolkit.report.build import build_report
 from toolkit.report.inputs import read_inputs
 from toolkit.report.write_files import write_report

@@ -11,8 +11,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from toolkit.analysis import Calls
-from toolkit.analysis.browser_charts import call_charts
+from toolkit.analysis import Calls, interactive_charts
 from toolkit.analysis.calls_table import IntoCalls
 from toolkit.analysis.timestamps import parse_time_ns
 from toolkit.api.errors import InputError
@@ -234,8 +233,8 @@ class ReportView(Displayed):
         self._latency.html = call_figures.latency_html(found.latency)
         self._is_updating, self.chart.selection = True, []
         self._is_updating = False
-        self.chart.draw(call_charts.over_time(found.over_time))
-        self.tail.draw(call_charts.latency(found.tail))
+        self.chart.draw(interactive_charts.over_time(found.over_time))
+        self.tail.draw(interactive_charts.latency(found.tail))
         self._progress.html = ""
 
     def _reveal(self) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.analysis import Calls, limits, read
-from toolkit.analysis.browser_charts import Axis, BrowserChart
 from toolkit.api.durations import EXAMPLES, parse_duration
 from toolkit.api.errors import InputError
 from toolkit.api.rate_rules import Rule, parse_rules
+from toolkit.browser_charts import Axis, BrowserChart
 from toolkit.forms.inputs.run_controls import Look
 from toolkit.forms.inputs.run_form import RunForm
 from toolkit.forms.inputs.target_chooser import parse_speed

@@ -10,7 +10,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit.analysis.browser_charts import Axis, BrowserChart
+from toolkit.browser_charts import Axis, BrowserChart
 from toolkit.forms.inputs.load_options import LoadFields
 from toolkit.forms.inputs.run_controls import Look
 from toolkit.forms.inputs.run_form import RunForm

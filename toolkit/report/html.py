@@ -20,8 +20,9 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from toolkit.analysis.browser_charts import BrowserChart, call_charts
-from toolkit.analysis.browser_charts.scripts import STYLE, embed, page_script
+from toolkit.analysis import interactive_charts
+from toolkit.browser_charts import BrowserChart
+from toolkit.browser_charts.scripts import STYLE, embed, page_script
 from toolkit.report.model import Badge, Bar, Cell, Figure, Part, Report, Table
 from toolkit.report.result_tables import status_badge
 
@@ -32,9 +33,9 @@ _WIDE, _NARROW = 880, 250  # px between the axes, for screens above and below th
 
 
 _EXPLORED: Mapping[str, Callable[[pd.DataFrame], BrowserChart]] = {
-    "over_time": call_charts.over_time,
-    "latency": call_charts.latency,
-    "latency_over_time": call_charts.latency_over_time,
+    "over_time": interactive_charts.over_time,
+    "latency": interactive_charts.latency,
+    "latency_over_time": interactive_charts.latency_over_time,
 }
 
 

@@ -126,7 +126,7 @@ def test_buckets_that_the_log_covers_in_part_are_pale(call):
     frame = analysis.over_time(analysis.from_records(records), "1min")
     assert frame["covered_ratio"].tolist() == pytest.approx([15 / 60, 1, 44 / 60])
     texts = _texts(charts.over_time(frame))
-    assert "pale or hollow: the log covers only a part of this time" in texts
+    assert "pale or hollow: only a part of this time is covered" in texts
     assert len(re.findall(r'opacity="0\.45"', charts.to_svg(charts.over_time(frame)))) == 2
     lines = charts.latency_over_time(analysis.latency(analysis.from_records(records), every="1min", at=(50, 99)))
     assert len(re.findall(r'fill="white" stroke="#', charts.to_svg(lines))) == 4  # two of p50, two of p99

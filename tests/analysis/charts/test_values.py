@@ -67,6 +67,6 @@ def test_the_cost_of_a_day_that_is_covered_in_part_is_pale(call):
     assert frame["covered_ratio"].tolist() == pytest.approx([0.5, 1, 0.5], abs=0.001)
     svg = charts.to_svg(charts.cost(frame))
     assert len(re.findall('opacity="0.45"', svg)) == 4  # the first and the last bar, and the bars in them
-    assert "the log covers only a part of this time" in svg
+    assert "only a part of this time is covered" in svg
     whole = charts.to_svg(charts.cost(frame.drop(columns="covered_ratio")))
     assert 'opacity="0.45"' not in whole

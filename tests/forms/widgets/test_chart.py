@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from toolkit.analysis.browser_charts import Axis, BrowserChart, Panel, Series, Span
+from toolkit.browser_charts import Axis, BrowserChart, Panel, Series, Span
 from toolkit.forms.widgets.chart import Chart
 from toolkit.outcome_colours import PRIMARY, SECONDARY
 

@@ -10,9 +10,9 @@ from typing import Any, Self, TypeAlias
 import altair as alt
 import pandas as pd
 
-from toolkit.analysis.browser_charts import BrowserChart
-from toolkit.analysis.browser_charts.panels import PARTIAL_BELOW
 from toolkit.api.wire import Endpoint
+from toolkit.browser_charts import BrowserChart
+from toolkit.browser_charts.panels import PARTIAL_BELOW
 from toolkit.masking import mask_text
 from toolkit.outcome_colours import Fill
 

@@ -9,7 +9,6 @@ import altair as alt
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis.browser_charts.panels import PARTIAL, PARTIAL_BELOW
 from toolkit.analysis.charts import labels, row_layout
 from toolkit.analysis.charts.base import (
     HEIGHT,
@@ -30,6 +29,7 @@ from toolkit.analysis.charts.base import (
     with_theme,
 )
 from toolkit.analysis.timestamps import zone_name
+from toolkit.browser_charts.panels import PARTIAL, PARTIAL_BELOW
 
 _DAY_MS = 86_400_000
 _ALL, _UNVERIFIED, _OTHER = "all messages", "unverified messages", "other"

@@ -17,8 +17,8 @@ from zlib import crc32
 import altair as alt
 import vl_convert
 
-from toolkit.analysis.browser_charts.scripts import output_html
 from toolkit.analysis.charts.base import RENDERER
+from toolkit.browser_charts.scripts import output_html
 from toolkit.outcome_colours import TILE_PX
 
 _ACTIONS = {"export": True, "source": False, "compiled": False, "editor": False}  # the editor needs another host

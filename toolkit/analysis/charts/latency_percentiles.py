@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import altair as alt
 import pandas as pd
 
-from toolkit.analysis.browser_charts import call_charts
-from toolkit.analysis.browser_charts.panels import PARTIAL, PARTIAL_BELOW
+from toolkit.analysis import interactive_charts
 from toolkit.analysis.charts.base import (
     ENDPOINT_COLOURS,
     HEIGHT,
@@ -30,6 +29,7 @@ from toolkit.analysis.charts.base import (
 )
 from toolkit.analysis.latency_percentiles import CALLER, MEASURES, SERVER, percentile_of
 from toolkit.analysis.timestamps import zone_name
+from toolkit.browser_charts.panels import PARTIAL, PARTIAL_BELOW
 
 _MIN_MS = 0.01  # replaces 0, which a log axis can't show
 _DASHES = {MEASURES[CALLER]: [1, 0], MEASURES[SERVER]: [4, 4]}
@@ -61,7 +61,7 @@ def latency(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
             strokeDash=_dash_channel(_DASHES, width),
             order=alt.Order("spread:Q"),
         ),
-        explored=lambda: call_charts.latency(frame),
+        explored=lambda: interactive_charts.latency(frame),
     )
 
 
@@ -95,7 +95,7 @@ def latency_over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMi
     marks = alt.layer(drawn, single, partial).facet(row=endpoint_panels())
     if any(row["covered_ratio"] < PARTIAL_BELOW for row in rows):
         marks = marks.properties(title=subtitle(PARTIAL, width))
-    return with_theme(marks, explored=lambda: call_charts.latency_over_time(frame))
+    return with_theme(marks, explored=lambda: interactive_charts.latency_over_time(frame))
 
 
 def _latency_axis(rows: list[Row]) -> alt.Y:

@@ -9,8 +9,7 @@ import altair as alt
 import pandas as pd
 
 from toolkit import number_format
-from toolkit.analysis.browser_charts import call_charts
-from toolkit.analysis.browser_charts.panels import PARTIAL, PARTIAL_BELOW
+from toolkit.analysis import interactive_charts
 from toolkit.analysis.charts import labels, row_layout
 from toolkit.analysis.charts.base import (
     HEIGHT,
@@ -32,6 +31,7 @@ from toolkit.analysis.charts.base import (
 )
 from toolkit.analysis.timestamps import zone_name
 from toolkit.api.wire import Endpoint
+from toolkit.browser_charts.panels import PARTIAL, PARTIAL_BELOW
 from toolkit.outcome_colours import KIND_COLOURS, MAX_OUTCOMES, OTHER, Fill, fills
 
 _SUMMED = ("calls", "calls_per_s", "calls_ratio")
@@ -68,7 +68,7 @@ def over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     panels = bars.facet(row=endpoint_panels())
     if any(row["covered_ratio"] < PARTIAL_BELOW for row in rows):
         panels = panels.properties(title=subtitle(PARTIAL, width))
-    return with_theme(panels, drawn.values(), lambda: call_charts.over_time(frame))
+    return with_theme(panels, drawn.values(), lambda: interactive_charts.over_time(frame))
 
 
 def return_codes(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:

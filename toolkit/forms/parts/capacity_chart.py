@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from toolkit import number_format
-from toolkit.analysis.browser_charts import Axis, BrowserChart, Panel, Point, Series
 from toolkit.api.return_codes import ReturnCode
+from toolkit.browser_charts import Axis, BrowserChart, Panel, Point, Series
 from toolkit.outcome_colours import MUTED, PRIMARY, SECONDARY, colours_of
 
 _LOOKS = {"held": colours_of(ReturnCode.SUCCESS), "missed": colours_of(ReturnCode.SERVER_ERROR)}

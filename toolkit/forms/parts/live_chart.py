@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from toolkit.analysis.browser_charts import Panel, Series
-from toolkit.api.wire import Endpoint
+from toolkit.browser_charts import Panel, Series
+from toolkit.browser_charts.outcome_panels import outcome_panels
 from toolkit.forms.parts.live_results import Bucket
-from toolkit.outcome_colours import MUTED, PRIMARY, SECONDARY, colours_by_outcome, outcome_name
+from toolkit.outcome_colours import MUTED, PRIMARY, SECONDARY
 from toolkit.runs.arrival_counts import ArrivalCounts
 
 
@@ -19,30 +19,19 @@ def panels(buckets: Sequence[Bucket], paces: Sequence[ArrivalCounts]) -> Iterato
     """
     partial = [place in (0, len(buckets) - 1) for place in range(len(buckets))]
     edges = [it.start_s for it in buckets] + [it.end_s for it in buckets[-1:]]
-    colours = colours_by_outcome({outcome for it in buckets for _, outcome in it.calls})
-    for endpoint in Endpoint:
-        series = [
-            Series(
-                outcome_name(outcome),
-                colour,
-                values=[it.calls[endpoint, outcome] / (it.end_s - it.start_s) for it in buckets],
-            )
-            for outcome, colour in colours.items()
-        ]
-        series = [it for it in series if any(it.values)]
-        if series:
-            yield Panel("bars", f"{endpoint}: calls per second", series, height=96, edges=edges, partial=partial)
+    kinds = {kind for it in buckets for kind in it.calls}
+    yield from outcome_panels(edges, {kind: [it.calls[kind] for it in buckets] for kind in kinds}, partial, height=96)
     if len(paces) > 1:
         yield Panel("lines", "journeys per second", list(_pace_lines(paces)), height=80)
     lines = [
         Series(
             f"p{percentile}",
             colour,
-            points=[((it.start_s + it.end_s) / 2, it.waited_ms[percentile]) for it in buckets if it.waited_ms],
+            points=[((it.start_s + it.end_s) / 2, it.waited_ms.get(percentile)) for it in buckets],
         )
         for percentile, colour in ((99, SECONDARY), (50, PRIMARY))
     ]
-    yield Panel("lines", "response time (ms)", lines, height=110, log=True)
+    yield Panel("lines", "response time (ms)", lines, height=110, log=True, empty="no calls")
 
 
 def _pace_lines(paces: Sequence[ArrivalCounts]) -> Iterator[Series]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import narwhals as nw
 
-from toolkit.analysis.browser_charts import Panel, Series, Span
 from toolkit.analysis.calls_table import IntoCalls, collect, lazy
 from toolkit.analysis.timestamps import NS_PER_S
 from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
+from toolkit.browser_charts import Panel, Series, Span
 from toolkit.outcome_colours import ColourPair, colours_of
 
 _MAX_MOBILES = 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 import anywidget
 import traitlets
 
-from toolkit.analysis.browser_charts import BrowserChart
-from toolkit.analysis.browser_charts.scripts import STYLE
+from toolkit.browser_charts import BrowserChart
+from toolkit.browser_charts.scripts import STYLE
 from toolkit.forms.widgets.modules import module, style
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from toolkit.analysis.browser_charts.scripts import STYLE, widget_module
+from toolkit.browser_charts.scripts import STYLE, widget_module
 
 URL_VARIABLE = "SMSCODE_WIDGETS_URL"  # set by the console for its kernels: the path of the modules
 STYLE_NAME = "widgets.css"

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
 from urllib.parse import urljoin
 from urllib.request import urlopen
 
@@ -15,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from support.api import Api, serving
 from support.locust import plain_locust
+from support.pages import keep, violations, walk_to
 from support.redis import free_port
 
 from toolkit.api.return_codes import ReturnCode, find
@@ -102,14 +105,69 @@ def test_the_table_is_live(page: Page) -> None:
     expect(refused).not_to_have_text(before)
 
 
-def test_the_chart_shows_each_code_over_time_in_colours_of_its_own(page: Page) -> None:
+def open_chart(page: Page) -> Locator:
+    """Choose the tab and return what of the chart can be explored."""
     open_tab(page)
-    chart = page.locator("#codes-over-time")
-    expect(chart).to_contain_text("50009 out of freq")
-    titles = chart.locator("svg rect title").all_text_contents()
-    assert {title.partition(":")[0] for title in titles} >= {"50000 success", "50009 out of freq"}
-    colours = chart.locator("svg rect").evaluate_all("bars => bars.map(bar => bar.getAttribute('fill'))")
-    assert len(set(zip(colours, (title.partition(":")[0] for title in titles), strict=True))) == len(set(colours))
+    return page.locator("#codes-over-time").get_by_role("application")
+
+
+def test_the_keys_read_the_rate_of_each_code_over_time(page: Page) -> None:
+    chart = open_chart(page)
+    walk_to(page, chart)
+    chart.press("End")
+    chart.press("ArrowLeft")
+    tip = chart.get_by_role("status")
+    expect(tip).to_contain_text(re.compile(r"\d\d:\d\d:\d\d to \d\d:\d\d:\d\d"))
+    expect(tip).to_contain_text(
+        re.compile("send: calls per second.*50009 out of freq.*verify: calls per second", re.DOTALL)
+    )
+    chart.press("Escape")
+    expect(tip).to_be_hidden()
+
+
+def test_a_code_that_the_legend_hides_stays_hidden_while_the_chart_is_live(page: Page) -> None:
+    chart = open_chart(page)
+    button = page.get_by_role("button", name="50009 out of freq")
+    button.click()
+    with page.expect_response("**/chart.json"):
+        pass
+    expect(button).to_have_attribute("aria-pressed", "false")
+    chart.press("End")
+    expect(chart.get_by_role("status")).not_to_contain_text("50009")
+    page.get_by_role("button", name="Show all").click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    chart.press("Escape")
+
+
+ON_TOP = """it => {  // nothing of the page covers its lower end
+  it.style.pointerEvents = "auto";
+  const { left, bottom } = it.getBoundingClientRect(), top = document.elementFromPoint(left + 20, bottom - 8);
+  it.style.pointerEvents = "";
+  return it.contains(top);
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_tab_can_be_used_at_each_width_in_each_theme(page: Page, axe: Path, theme: str) -> None:
+    chart = open_chart(page)
+    is_dark = page.evaluate("() => getComputedStyle(document.body).color") == "rgb(255, 255, 255)"
+    if is_dark != (theme == "dark"):
+        page.locator("header button").last.click()
+        page.wait_for_function(
+            "dark => document.querySelector('.sms-chart').style.getPropertyValue('--sms-card') === dark",
+            arg="#1c1e25" if theme == "dark" else "#ffffff",
+        )
+    for width in (390, 768, 1280, 1920):
+        page.set_viewport_size({"width": width, "height": 900})
+        chart.press("End")
+        chart.press("PageUp")
+        tip = chart.get_by_role("status")
+        expect(tip).to_be_visible()
+        assert tip.evaluate(ON_TOP), width
+        keep(page, f"locust-tab-{width}-{theme}")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert violations(page, axe, "#codes-over-time") == []
+    chart.press("Escape")
 
 
 def test_the_chart_is_on_no_other_tab(page: Page) -> None:
@@ -149,6 +207,20 @@ def test_the_table_matches_the_servers_answers(loaded: Api, page: Page) -> None:
     assert Counter(counted) == loaded.answered
 
 
+def test_the_bars_of_the_chart_sum_up_to_the_table(page: Page) -> None:
+    """The load has ended, in the test before this one."""
+    shown = {(row[0], row[1]): int(row[4]) for row in cells(open_tab(page)) if row[1] != "all"}
+    panels = page.request.get(f"{page.url.partition('?')[0]}return-codes/chart.json").json()["panels"]
+    drawn = {
+        (panel["title"].partition(":")[0], series["name"].partition(" ")[0]): sum(
+            rate * (end - start) for rate, (start, end) in zip(series["values"], pairwise(panel["edges"]), strict=True)
+        )
+        for panel in panels
+        for series in panel["series"]
+    }
+    assert drawn == pytest.approx(shown)
+
+
 def test_a_masters_table_sums_its_workers(api: Api, browser: Browser) -> None:
     port = str(free_port())
     ports = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port)
@@ -169,3 +241,5 @@ def test_a_page_under_a_path_of_its_own_finds_the_script(api: Api) -> None:
         page = urlopen(f"{url}/load/").read().decode()
         (path,) = re.findall('<script src="(.*?)"', page)
         assert b"codes-over-time" in urlopen(urljoin(f"{url}/load/", path)).read()
+        (path,) = re.findall('<link rel="stylesheet" href="(.*?)"', page)
+        assert b".sms-chart" in urlopen(urljoin(f"{url}/load/", path)).read()

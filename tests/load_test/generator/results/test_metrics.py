@@ -112,15 +112,15 @@ def history(*counts: tuple[float, int], every_s: float = 1) -> History:
     return history
 
 
-def test_a_rate_is_what_came_between_two_points() -> None:
-    assert history((1, 10), (3, 14)).calls_per_s() == {SENT: [10, 2]}
+def test_calls_are_those_between_two_points() -> None:
+    assert history((1, 10), (3, 14)).calls() == {SENT: [10, 4]}
     assert history((1, 10), (3, 14)).times_s() == [0, 1, 3]
 
 
 def test_an_outcome_that_comes_later_was_zero_before() -> None:
     late = history((1, 10))
     late.add(2, {SENT: 10, REFUSED: 5})
-    assert late.calls_per_s() == {SENT: [10, 0], REFUSED: [0, 5]}
+    assert late.calls() == {SENT: [10, 0], REFUSED: [0, 5]}
 
 
 def test_a_point_that_comes_too_soon_is_left_out() -> None:
@@ -130,19 +130,49 @@ def test_a_point_that_comes_too_soon_is_left_out() -> None:
 def test_a_test_that_starts_anew_has_no_past() -> None:
     again = history((1, 10))
     again.begin(7)
-    assert (again.times_s(), again.calls_per_s()) == ([7], {})
+    assert (again.times_s(), again.calls()) == ([7], {})
 
 
 def test_before_a_test_there_is_nothing() -> None:
-    assert (History(1).times_s(), History(1).calls_per_s()) == ([], {})
+    before = History(1)
+    before.end(1, {})
+    assert (before.times_s(), before.calls(), before.partial()) == ([], {}, [])
+
+
+def test_a_last_time_goes_on_until_it_is_as_long_as_the_others() -> None:
+    long = history(*((at_s, at_s) for at_s in range(1, 243)))  # 1 to 240 s, every 2 s since the 241st point
+    assert (long.times_s()[-2:], long.partial()[-2:]) == ([240, 242], [False, False])
+    long.add(243, {SENT: 243})
+    assert (long.times_s()[-2:], long.partial()[-2:], long.calls()[SENT][-1]) == ([242, 243], [False, True], 1)
+
+
+@pytest.mark.parametrize(("ended_s", "times_s"), [(2.5, [0, 1, 2.5]), (3, [0, 1, 2, 3]), (0.5, [0, 0.5])])
+def test_all_calls_of_a_test_that_has_ended_are_shown(ended_s: float, times_s: list[float]) -> None:
+    ended = history(*((at_s, 10 * at_s) for at_s in (1, 2) if at_s <= ended_s))
+    ended.end(ended_s, {SENT: 27})
+    assert ended.times_s() == times_s
+    assert sum(ended.calls()[SENT]) == 27
+    assert not any(ended.partial())
+    ended.end(ended_s + 4, {SENT: 30})  # the last report of a worker
+    assert ended.times_s() == times_s
+    assert sum(ended.calls()[SENT]) == 30
+
+
+def test_the_first_calls_of_workers_are_counted_late() -> None:
+    late = History(6, is_late=True)
+    late.begin(0)
+    for at_s in (6, 12):
+        late.add(at_s, {SENT: at_s})
+    assert late.partial() == [True, False]
 
 
 @given(st.integers(1, 5_000))
 def test_a_long_history_has_few_points_evenly_apart_and_loses_no_call(seconds: int) -> None:
     long = history(*((at_s, 3 * at_s) for at_s in range(1, seconds + 1)))
-    times_s, (rates,) = long.times_s(), long.calls_per_s().values()
-    gaps = {after - before for before, after in pairwise(times_s)}
-    assert len(times_s) <= 240
-    assert len(gaps) == 1
-    assert seconds - times_s[-1] < gaps.pop()
-    assert rates == pytest.approx([3] * (len(times_s) - 1))
+    times_s, (calls,) = long.times_s(), long.calls().values()
+    gaps = [after - before for before, after in pairwise(times_s)]
+    assert len(times_s) <= 241
+    assert len(set(gaps[:-1])) <= 1
+    assert gaps[-1] <= gaps[0]
+    assert times_s[-1] == seconds
+    assert calls == [3 * gap for gap in gaps]

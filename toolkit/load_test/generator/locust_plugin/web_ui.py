@@ -1,8 +1,8 @@
 """Add to locust's page: the tab "Return codes", and the reason why a test may not start.
 
-The tab has a table and a chart of the calls by return code. Locust draws the table: it takes a tab's
-columns from its template and the rows from its own poll. The browser draws the chart, with ``web_ui.js``: the
-process that makes the load only gives numbers. The page asks no other host.
+The tab has a table and a chart of the calls by return code. Locust draws the table: it takes a tab's columns from its
+template and the rows from its own poll. The browser draws the chart with the scripts of ``toolkit.browser_charts``, so
+the process that makes the load only gives numbers. The page asks no other host.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from typing import Any, TypeAlias
 import gevent
 from flask import Blueprint, Response, jsonify, request, send_file
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL, MasterRunner
+from locust.runners import STATE_INIT, STATE_STOPPED, WORKER_REPORT_INTERVAL, MasterRunner
 
 from toolkit.api.return_codes import find_published
 from toolkit.api.wire import Endpoint
+from toolkit.browser_charts import Axis, BrowserChart
+from toolkit.browser_charts.outcome_panels import outcome_panels
+from toolkit.browser_charts.scripts import STYLE, chart_script
 from toolkit.load_test.generator.results.metrics import CallKind, History, Metrics
-from toolkit.outcome_colours import KIND_COLOURS, fills, outcome_kind, outcome_name
 from toolkit.records.latency_histogram import Histogram
 
 _TAB = "return-codes"
 _SCRIPT = Path(__file__).with_name("web_ui.js")
-_SCRIPT_TAG = f'<script src="./{_TAB}/chart.js" defer></script>'
+_TAGS = f'<link rel="stylesheet" href="./{_TAB}/chart.css"><script src="./{_TAB}/chart.js" defer></script>'
 _PERCENTILES = (50, 90, 99, 99.9)
 _COLUMNS = {
     "endpoint": "Endpoint",
@@ -72,22 +74,12 @@ def _row(endpoint: Endpoint, code: int | str, times: Histogram, calls: int) -> R
     }
 
 
-def chart(history: History) -> dict[str, Any]:
-    """Return the chart's data: points in time, and for each endpoint the rate of each return code and error."""
-    rates = history.calls_per_s()
-    drawn = fills({outcome_name(code): KIND_COLOURS[outcome_kind(code)] for _, code in sorted(rates, key=_order)})
-    return {
-        "times_s": history.times_s(),
-        "panels": {
-            endpoint: [
-                {"name": name, "colour": fill.colour, "path": fill.path, "ink": fill.ink, "calls_per_s": rates[kind]}
-                for name, fill in drawn.items()
-                for kind in rates
-                if kind[0] is endpoint and outcome_name(kind[1]) == name
-            ]
-            for endpoint in Endpoint
-        },
-    }
+def chart(history: History) -> BrowserChart:
+    """Chart the rate of each return code and error over the time of the test."""
+    edges = history.times_s()
+    panels = list(outcome_panels(edges, history.calls(), history.partial()))
+    axis = Axis("time", min(edges, default=0), max(edges, default=0))
+    return BrowserChart(panels, axis, "Rate of calls by return code, over time")
 
 
 def _order(kind: CallKind) -> tuple[bool, str]:
@@ -108,7 +100,7 @@ def add_tab(environment: Environment, metrics: Callable[[], Metrics]) -> None:
 
     def extend(response: Response) -> Response:
         if request.endpoint == "locust.index" and not response.direct_passthrough:
-            response.set_data(response.get_data(as_text=True).replace("</body>", f"{_SCRIPT_TAG}</body>"))
+            response.set_data(response.get_data(as_text=True).replace("</body>", f"{_TAGS}</body>"))
         elif request.endpoint == "locust.request_stats" and response.is_json:
             table = {"key": _TAB, "data": list(rows(metrics().caller_times))}
             response.set_data(json.dumps({**response.get_json(), "extended_stats": [table]}))
@@ -116,8 +108,10 @@ def add_tab(environment: Environment, metrics: Callable[[], Metrics]) -> None:
 
     routes = Blueprint(_TAB, __name__, url_prefix=f"{(options and options.web_base_path) or ''}/{_TAB}")
     guarded = web_ui.auth_required_if_enabled
-    routes.add_url_rule("/chart.js", "script", guarded(lambda: send_file(_SCRIPT)))
-    routes.add_url_rule("/chart.json", "chart", guarded(lambda: chart(history)))
+    script = chart_script(_SCRIPT.read_text(encoding="utf-8"))
+    routes.add_url_rule("/chart.js", "script", guarded(lambda: Response(script, mimetype="text/javascript")))
+    routes.add_url_rule("/chart.css", "style", guarded(lambda: send_file(STYLE)))
+    routes.add_url_rule("/chart.json", "chart", guarded(lambda: chart(history).as_json()))
     web_ui.app.after_request(extend)
     web_ui.app.register_blueprint(routes)
 
@@ -125,14 +119,16 @@ def add_tab(environment: Environment, metrics: Callable[[], Metrics]) -> None:
 def _sample(environment: Environment, metrics: Callable[[], Metrics]) -> History:
     """Return a history that is sampled for as long as the process lives."""
     on_master = isinstance(environment.runner, MasterRunner)
-    history = History(_MASTER_SAMPLES_EVERY_S if on_master else _SAMPLE_EVERY_S)
+    history = History(_MASTER_SAMPLES_EVERY_S if on_master else _SAMPLE_EVERY_S, is_late=on_master)
     hooks: Any = environment.events
     hooks.test_start.add_listener(lambda **_: history.begin(time.time()))
+    hooks.test_stop.add_listener(lambda **_: history.end(time.time(), metrics().calls))
 
     def sample() -> None:
         while True:
-            if environment.runner and environment.runner.state in (STATE_SPAWNING, STATE_RUNNING):
-                history.add(time.time(), metrics().calls)
+            if environment.runner:
+                has_ended = environment.runner.state in (STATE_INIT, STATE_STOPPED)
+                (history.end if has_ended else history.add)(time.time(), metrics().calls)
             gevent.sleep(_SAMPLE_EVERY_S)
 
     gevent.spawn(sample)

@@ -193,34 +193,71 @@ class Metrics:
 class History:
     """The number of calls at points in time, for a chart.
 
-    ``every_s`` is the distance of two points. Once there are more points than a chart has room for, every second one
-    is dropped and the distance doubles.
+    Once there are more points than a chart has room for, every second one is dropped and their distance doubles. The
+    time since the last point is shown when it is as long as the first distance.
+
+    Args:
+        every_s: The distance of two points, at first.
+        is_late: Whether calls are counted later than they end, as those of workers are by their master.
     """
 
-    def __init__(self, every_s: float) -> None:
+    def __init__(self, every_s: float, is_late: bool = False) -> None:
         self._every_s = self._first_every_s = every_s
+        self._is_late = is_late
         self._points: list[tuple[float, Mapping[CallKind, int]]] = []
+        self._has_ended = False
 
     def begin(self, at_s: float) -> None:
         """Start over without calls, as a test begins at ``at_s``, in s since 1970."""
         self._every_s = self._first_every_s
         self._points = [(at_s, {})]
+        self._latest = self._points[0]
 
     def add(self, at_s: float, calls: Mapping[CallKind, int]) -> None:
-        """Add the number of all calls so far, unless the last point is too near. ``at_s``: in s since 1970."""
-        if self._points and at_s - self._points[-1][0] < self._every_s:
+        """Add the number of all calls so far. ``at_s``: in s since 1970."""
+        self._latest, self._has_ended = (at_s, dict(calls)), False
+        if at_s - self._points[-1][0] < self._every_s:
             return
-        self._points.append((at_s, dict(calls)))
+        self._points.append(self._latest)
         if len(self._points) > _MOST_POINTS:
             self._points = self._points[::2]
             self._every_s *= 2
 
+    def end(self, at_s: float, calls: Mapping[CallKind, int]) -> None:
+        """Add the number of all calls of the test, which ended at ``at_s``, in s since 1970.
+
+        A last time shorter than the first distance is joined with the one before it. If the test has ended already, the
+        number is replaced: a worker's last report may arrive later.
+        """
+        if not self._points:
+            return
+        if self._has_ended:
+            at_s, _ = self._points.pop()
+        elif len(self._points) > 1 and at_s - self._points[-1][0] < self._first_every_s:
+            self._points.pop()
+        self._latest = (at_s, dict(calls))
+        self._points.append(self._latest)
+        self._has_ended = True
+
     def times_s(self) -> list[float]:
         """Return the points, in s since 1970."""
-        return [at_s for at_s, _ in self._points]
+        return [at_s for at_s, _ in self._shown()]
 
-    def calls_per_s(self) -> dict[CallKind, list[float]]:
-        """Return the rate of each kind of call between each two points."""
-        kinds = self._points[-1][1] if self._points else {}
-        spans = [(end_s - start_s, before, after) for (start_s, before), (end_s, after) in pairwise(self._points)]
-        return {kind: [(after.get(kind, 0) - before.get(kind, 0)) / s for s, before, after in spans] for kind in kinds}
+    def calls(self) -> dict[CallKind, list[int]]:
+        """Return the number of calls of each kind between each two points."""
+        points = self._shown()
+        kinds = points[-1][1] if points else {}
+        spans = [(before, after) for (_, before), (_, after) in pairwise(points)]
+        return {kind: [after.get(kind, 0) - before.get(kind, 0) for before, after in spans] for kind in kinds}
+
+    def partial(self) -> list[bool]:
+        """Return for each time between two points whether its calls are counted only in part.
+
+        Those of the last one are while it goes on, and those of the first one are if calls are counted late.
+        """
+        goes_on = [end_s > self._points[-1][0] for end_s in self.times_s()[1:]]
+        return [it or (self._is_late and place == 0) for place, it in enumerate(goes_on)]
+
+    def _shown(self) -> list[tuple[float, Mapping[CallKind, int]]]:
+        goes_on = self._points and self._latest[0] - self._points[-1][0] >= self._first_every_s
+        return [*self._points, self._latest] if goes_on else self._points

@@ -1,4 +1,4 @@
-"""chart.js in a browser: zeros on a logarithmic axis, gaps, single points, ranges, redraws and time zones."""
+"""chart.js in a browser: what tooltips say, zeros on a logarithmic axis, single points, ranges, redraws and zones."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 from support.pages import Watched, watched
 
-from toolkit.analysis.browser_charts import Axis, BrowserChart, Panel, Point, Series
-from toolkit.analysis.browser_charts.scripts import STYLE, widget_module
+from toolkit.api.wire import Endpoint
+from toolkit.browser_charts import Axis, BrowserChart, Panel, Point, Series
+from toolkit.browser_charts.outcome_panels import outcome_panels
+from toolkit.browser_charts.scripts import STYLE, widget_module
 from toolkit.outcome_colours import PRIMARY
 
 START_S = 1_793_966_400  # 2026-11-06 12:00:00 UTC
@@ -49,7 +51,7 @@ def mount(it: Watched, spec: dict[str, Any]) -> None:
 
 def point_at(it: Watched, share: float) -> None:
     """Move the mouse to a share of the x axis."""
-    box = it.page.locator(".u-over").bounding_box()
+    box = it.page.locator(".u-over").first.bounding_box()
     assert box
     it.page.mouse.move(box["x"] + box["width"] * share, box["y"] + 40)
 
@@ -79,6 +81,60 @@ def test_nothing_is_read_in_a_gap(it: Watched) -> None:
             expect(tip).to_be_hidden()
         else:
             expect(tip.locator("b")).to_have_text(value)
+
+
+@pytest.fixture
+def outage(it: Watched) -> Locator:
+    """A chart of calls and of their times, without a call in the second of three buckets of 10 s; its tooltip."""
+    calls = {(Endpoint.SEND, 50000): [12_340, 0, 7], (Endpoint.SEND, 50009): [5, 0, 0]}
+    edges = [START_S + at for at in (0, 10, 20, 30)]
+    points = [(START_S + 5.0, 1234.4), (START_S + 15.0, None), (START_S + 25.0, 0.123)]
+    times = Panel("lines", "latency (ms)", [Series("p50", PRIMARY, points=points, hollow=[2])], empty="no latencies")
+    panels = [*outcome_panels(edges, calls, [False, False, True]), times]
+    mount(it, BrowserChart(panels, Axis("time", edges[0], edges[-1], "UTC"), "Calls").as_json())
+    return it.page.locator(".sms-tip")
+
+
+def test_a_time_without_calls_says_so(it: Watched, outage: Locator) -> None:
+    for share in (0.35, 0.5, 0.65):
+        point_at(it, share)
+        expect(outage).to_contain_text("12:00:10 to 12:00:20")
+        expect(outage.locator("div")).to_have_text(["no calls", "no latencies"])
+
+
+def test_values_are_those_of_the_bucket_in_full(it: Watched, outage: Locator) -> None:
+    for share in (0.01, 0.3):
+        point_at(it, share)
+        expect(outage.locator("b")).to_have_text(["1,234", "0.5", "1,234"])
+    point_at(it, 0.7)
+    expect(outage.locator("b")).to_have_text(["0.7", "0.123"])
+    expect(outage.locator("p")).to_contain_text(
+        ["12:00:20 to 12:00:30", "per second (covered in part)", "latency (ms) (covered in part)"]
+    )
+
+
+def test_hidden_calls_are_not_told_as_none(it: Watched, outage: Locator) -> None:
+    it.page.get_by_role("button", name="50000").click()
+    point_at(it, 0.9)
+    expect(outage.locator("div").first).to_have_text("hidden series only")
+    point_at(it, 0.5)
+    expect(outage.locator("div").first).to_have_text("no calls")
+
+
+def test_a_tooltip_can_be_read_on_a_dark_page_without_colours_of_ours(it: Watched, outage: Locator) -> None:
+    it.page.add_style_tag(content="body { color: #fff; background: #111 }")
+    point_at(it, 0.9)
+    it.page.set_viewport_size({"width": 1000, "height": 700})
+    expect(outage).to_have_css("background-color", "rgb(28, 30, 37)")
+
+
+def test_a_tooltip_is_below_a_chart_that_has_no_room_beside_the_crosshair(it: Watched, outage: Locator) -> None:
+    it.page.set_viewport_size({"width": 390, "height": 700})
+    point_at(it, 0.5)
+    tip, area = outage.bounding_box(), it.page.locator(".sms-area").bounding_box()
+    assert tip
+    assert area
+    assert tip["y"] >= area["y"] + area["height"]
 
 
 def test_a_single_point_and_no_panel_are_drawn(it: Watched) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from toolkit.outcome_colours import PATTERNS, ColourPair, Fill
 
-PARTIAL = "pale or hollow: the log covers only a part of this time"
+PARTIAL = "pale or hollow: only a part of this time is covered"
 PARTIAL_BELOW = 0.95  # of a bucket; a rate that is too low by less does not mislead
 
 Point: TypeAlias = tuple[float, float | None]
@@ -19,7 +19,7 @@ Point: TypeAlias = tuple[float, float | None]
 class Series:
     """A series: ``values`` are the heights of bars, one between two edges of the panel; ``points`` are those of a line.
 
-    ``hollow`` has the places of the points whose time the log covers only in part.
+    ``hollow`` has the places of the points whose time is covered only in part.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Panel:
     """One of several plots with a common x axis. ``height`` is in px.
 
     ``kind``: "bars" are stacked, one stack between two ``edges``; "lines" connect points; a "lane" is a row of points
-    with shaded spans behind them. ``partial`` says of each stack whether the log covers only a part of its time. Bars
-    are calls in ``unit_s`` seconds.
+    with shaded spans behind them. ``partial`` says of each stack whether only a part of its time is covered. Bars
+    are calls in ``unit_s`` seconds. ``empty`` is what the tooltip says at a place without a value, such as "no calls".
     """
 
     kind: Literal["bars", "lines", "lane"]
@@ -62,6 +62,7 @@ class Panel:
     spans: Sequence[Span] = ()
     partial: Sequence[bool] = ()
     unit_s: float = 1.0
+    empty: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the panel as chart.js expects it."""

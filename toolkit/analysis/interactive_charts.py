@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from math import log10
 from typing import Any
 
 import pandas as pd
 
-from toolkit import number_format
-from toolkit.analysis.browser_charts.panels import PARTIAL_BELOW, Axis, BrowserChart, Panel, Point, Series
 from toolkit.analysis.latency_percentiles import CALLER, MEASURES, SERVER, percentile_of
 from toolkit.analysis.timestamps import NS_PER_S, zone_name
 from toolkit.api.wire import Endpoint
-from toolkit.masking import mask_text
-from toolkit.outcome_colours import (
-    CODE_UNKNOWN,
-    MAX_OUTCOMES,
-    MUTED,
-    OTHER,
-    PRIMARY,
-    SECONDARY,
-    ColourPair,
-    Outcome,
-    colours_by_outcome,
-    outcome_name,
-)
+from toolkit.browser_charts.outcome_panels import outcome_panels
+from toolkit.browser_charts.panels import PARTIAL_BELOW, Axis, BrowserChart, Panel, Point, Series
+from toolkit.outcome_colours import CODE_UNKNOWN, PRIMARY, SECONDARY, ColourPair, Outcome
 
 _ENDPOINT_LOOKS = {Endpoint.SEND.value: PRIMARY, Endpoint.VERIFY.value: SECONDARY}
 _PERCENTILE_LOOKS = {
@@ -40,7 +28,7 @@ _NOTHING = BrowserChart((), Axis("number", 0.0, 1.0), "No calls")
 def over_time(frame: pd.DataFrame) -> BrowserChart:
     """Chart the result of ``analysis.over_time``: stacked calls by outcome, a panel for each endpoint.
 
-    All but the most frequent outcomes are summed up as "other". Consecutive buckets without calls are one empty bar.
+    Consecutive buckets without calls are one empty bar.
     """
     rows = frame.to_dict("records")
     if not rows:
@@ -50,29 +38,13 @@ def over_time(frame: pd.DataFrame) -> BrowserChart:
     places = {start_ns: place for place, start_ns in enumerate(edges_ns)}
     edges = [at / NS_PER_S for at in edges_ns]
     partial = [False] * (len(edges) - 1)
-    calls: Counter[Outcome] = Counter()
-    for row in rows:
-        calls[_outcome(row)] += row["calls"]
-    shown = {outcome for outcome, _ in calls.most_common(MAX_OUTCOMES)}
-    colours = colours_by_outcome(shown) | ({OTHER: MUTED} if len(shown) < len(calls) else {})
-    factor, unit = number_format.rate_scale(frame["calls"].sum() / (edges[-1] - edges[0]))
-    values = {(it, outcome): [0.0] * (len(edges) - 1) for it in Endpoint for outcome in colours}
+    calls: defaultdict[tuple[Endpoint, Outcome], list[int]] = defaultdict(lambda: [0] * len(partial))
     for row in rows:
         place = places[row["started"].value]
-        outcome = _outcome(row) if _outcome(row) in shown else OTHER
-        values[Endpoint(row["endpoint"]), outcome][place] += row["calls_per_s"] * factor
+        calls[Endpoint(row["endpoint"]), _outcome(row)][place] += row["calls"]
         partial[place] |= row["covered_ratio"] < PARTIAL_BELOW
-    panels = []
-    for endpoint in Endpoint:
-        series = [
-            Series(mask_text(outcome_name(it)), colour, values=values[endpoint, it])
-            for it, colour in colours.items()
-            if any(values[endpoint, it])
-        ]
-        if series:
-            title = f"{endpoint}: calls per {unit}"
-            panels.append(Panel("bars", title, series, 110, edges, partial=partial, unit_s=factor))
     axis = Axis("time", edges[0], edges[-1], zone_name(frame))
+    panels = list(outcome_panels(edges, calls, partial))
     return BrowserChart(panels, axis, "Rate of calls by return code, over time", selectable=True)
 
 
@@ -99,7 +71,7 @@ def latency_over_time(frame: pd.DataFrame) -> BrowserChart:
         ]
         if series:
             title = f"{endpoint}: {MEASURES[SERVER if is_same else CALLER]} (ms)"
-            panels.append(Panel("lines", title, series, height=130, log=True))
+            panels.append(Panel("lines", title, series, height=130, log=True, empty="no latencies"))
     end = (starts.max() + width).value / NS_PER_S
     axis = Axis("time", starts.min().value / NS_PER_S, end, zone_name(frame))
     return BrowserChart(panels, axis, "Latency over time", selectable=True)
@@ -129,10 +101,10 @@ def _percentile_series(own: pd.DataFrame, percentile: int, prefix: str, width: p
     previous = None
     for start, ms, covered in zip(own["started"], own[f"p{percentile}_ms"], own["covered_ratio"], strict=True):
         if previous is not None and start - previous > 1.5 * width:
-            points.append(((previous + width).value / NS_PER_S, None))
+            points.append(((previous + 1.5 * width).value / NS_PER_S, None))
         if covered < PARTIAL_BELOW:
             hollow.append(len(points))
-        points.append((start.value / NS_PER_S, ms))
+        points.append(((start + width / 2).value / NS_PER_S, ms))
         previous = start
     look = _PERCENTILE_LOOKS[percentile]
     return Series(f"{prefix}p{percentile}", look, points=points, dashed=is_dashed, hollow=hollow)

@@ -15,6 +15,11 @@ _FOLDER = Path(__file__).parent
 STYLE = _FOLDER / "chart.css"
 
 
+def chart_script(mount: str) -> str:
+    """Return a script that a page can load beside others. It defines ``mountChart`` and runs the script ``mount``."""
+    return f"(() => {{\n{_join('uplot.js', 'chart.js')}\n{mount}\n}})();"
+
+
 def widget_module() -> str:
     """Return the module of an anywidget with the traits ``spec`` and ``selection``."""
     return _join("uplot.js", "chart.js", "widget.js")
@@ -39,11 +44,12 @@ def output_html(name: str, image: str, chart: Mapping[str, Any] | None) -> str:
         chart: The chart to explore, as ``BrowserChart.as_json`` returns it; None for tooltips on the picture's marks.
     """
     style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>" if chart else ""
-    script = _join("uplot.js", "chart.js", "output.js") if chart else _join("output.js")
     call = f'showOutput(document.getElementById("{name}"), {embed(chart) if chart else "null"});'
+    mount = f"{_join('output.js')}\n{call}"
+    script = chart_script(mount) if chart else f"(() => {{\n{mount}\n}})();"
     return (
         f'{style}<div id="{name}"><img alt="a chart" style="max-width: 100%" src="{image}"></div>'
-        f"<script>(() => {{\n{script}\n{call}\n}})();</script>"
+        f"<script>{script}</script>"
     )
 
 

@@ -1,5 +1,5 @@
 """Charts that are drawn in the browser by uPlot, to be explored: their values, and the scripts that draw them."""
 
-from toolkit.analysis.browser_charts.panels import Axis, BrowserChart, Panel, Point, Series, Span
+from toolkit.browser_charts.panels import Axis, BrowserChart, Panel, Point, Series, Span
 
 __all__ = ["Axis", "BrowserChart", "Panel", "Point", "Series", "Span"]

@@ -10,6 +10,9 @@ const NINES = [2, 10, 100, 1000, 10000];
 const short = (value) =>
   value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M` : value >= 1e4 ? `${+(value / 1e3).toPrecision(3)}k` : `${+value.toPrecision(3)}`;
 
+// A value in full; three digits of what is no whole number.
+const full = (value) => (value >= 100 ? Math.round(value).toLocaleString("en-US") : `${+value.toPrecision(3)}`);
+
 function make(parent, tag, className = "", text = "") {
   const element = parent.appendChild(document.createElement(tag));
   element.className = className;
@@ -19,23 +22,28 @@ function make(parent, tag, className = "", text = "") {
 
 // How each kind of x axis labels its ticks, and the crosshair.
 const X_KINDS = {
-  time: (x) => ({
-    label: (at) => new Date(at * 1000).toLocaleString("sv-SE", { timeZone: x.zone }) + ` (${x.zone})`,
-    axis: {
-      values: [
-        [86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
-        [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
-        [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
-        [0.001, "{ss}.{fff} s", null, null, null, null, null, null, 1],
-      ],
-      size: AXIS_PX + 14,
-      space: 84, // of a date
-    },
-  }),
+  time: (x) => {
+    const text = (at) => new Date(at * 1000).toLocaleString("sv-SE", { timeZone: x.zone });
+    const shortened = (end, start) => (end.slice(0, 10) === start.slice(0, 10) ? end.slice(11) : end); // of one day
+    return {
+      label: (at) => `${text(at)} (${x.zone})`,
+      span: (from, to) => `${text(from)} to ${shortened(text(to), text(from))} (${x.zone})`,
+      axis: {
+        values: [
+          [86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
+          [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
+          [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
+          [0.001, "{ss}.{fff} s", null, null, null, null, null, null, 1],
+        ],
+        size: AXIS_PX + 14,
+        space: 84, // of a date
+      },
+    };
+  },
   seconds: () => {
     const whole = (at) => `${Math.floor(at / 60)}:${String(at % 60).padStart(2, "0")} min`;
     const label = (at) => (Math.abs(at) < 60 ? `${+at.toFixed(1)} s` : whole(Math.round(at)));
-    return { label, axis: { incrs: SECOND_STEPS, values: (_, ticks) => ticks.map(label) } };
+    return { label, span: (from, to) => `${label(from)} to ${label(to)}`, axis: { incrs: SECOND_STEPS, values: (_, ticks) => ticks.map(label) } };
   },
   nines: (x) => {
     const label = (at) => `p${+(100 - 100 / 10 ** at).toFixed(4)}`;
@@ -199,33 +207,45 @@ function stepOf(panel) {
   return step;
 }
 
-// The point of a line that is read at a place: the nearer neighbour, in a gap and beyond an end only within a step.
+// The place of the point of a line that is read: the nearer neighbour, in a gap and beyond an end only within half a
+// step, which is the bucket of the point. -1 for none.
 function pointAt(points, at, step) {
   const next = points.findIndex(([x]) => x >= at), place = next < 0 ? points.length : next;
-  const known = [points[place - 1], points[place]].filter((point) => point && point[1] !== null);
-  const nearest = known.reduce((best, point) => (best && Math.abs(best[0] - at) <= Math.abs(point[0] - at) ? best : point), null);
-  return nearest && (known.length > 1 || Math.abs(nearest[0] - at) <= step) ? nearest : null;
+  const known = [place - 1, place].filter((it) => points[it] && points[it][1] !== null);
+  const distance = (it) => Math.abs(points[it][0] - at);
+  const nearest = known.reduce((best, it) => (best >= 0 && distance(best) <= distance(it) ? best : it), -1);
+  return known.length > 1 || (known.length && distance(nearest) <= step / 2) ? nearest : -1;
 }
 
-// The title of a panel, a series and its value, for each series that has one at a place of the axis.
-function readAt(spec, hidden, at) {
-  const found = [];
-  for (const panel of spec.panels) {
-    const shown = shownSeries(panel, hidden);
-    if (panel.kind === "bars") {
-      const bar = panel.edges.findIndex((edge, place) => edge <= at && at < panel.edges[place + 1]);
-      if (bar < 0) continue;
-      const title = panel.title + (panel.partial[bar] ? " (covered in part)" : "");
-      for (const one of shown) if (one.values[bar]) found.push([title, one, one.values[bar]]);
-    } else if (panel.kind === "lines") {
-      const step = stepOf(panel);
-      for (const one of shown) {
-        const point = pointAt(one.points, at, step);
-        if (point) found.push([panel.title, one, point[1]]);
-      }
+const barAt = (panel, at) => panel.edges.findIndex((edge, place) => edge <= at && at < panel.edges[place + 1]);
+
+// The values of a panel at a place of the axis, each with its series, and whether its time is covered in part; null where
+// the panel tells nothing. No call is a value, too; it has no series.
+function readPanel(panel, hidden, at) {
+  const isBars = panel.kind === "bars", bar = isBars ? barAt(panel, at) : -1, step = stepOf(panel);
+  if (panel.kind === "lane" || (isBars && bar < 0)) return null;
+  let partial = isBars && panel.partial[bar], isHidden = false;
+  const values = [];
+  for (const one of panel.series) {
+    const place = isBars ? bar : pointAt(one.points, at, step), value = isBars ? one.values[bar] : one.points[place]?.[1];
+    if (place < 0 || (isBars && !value)) continue;
+    if (hidden.has(one.name)) {
+      isHidden = true;
+      continue;
     }
+    values.push([one, full(value)]);
+    partial ||= one.hollow.includes(place);
   }
-  return found;
+  if (!values.length && panel.empty) values.push([null, isHidden ? "hidden series only" : panel.empty]);
+  return values.length ? { title: panel.title + (partial ? " (covered in part)" : ""), values } : null;
+}
+
+// The place of the axis that is read: the time of a bar, or a point.
+function placeLabel(spec, at) {
+  const kind = X_KINDS[spec.x.kind](spec.x), panel = spec.panels.find((it) => it.kind === "bars" && barAt(it, at) >= 0);
+  if (!panel || !kind.span) return kind.label(at);
+  const bar = barAt(panel, at);
+  return kind.span(panel.edges[bar], panel.edges[bar + 1]);
 }
 
 function swatchOf(one, theme) {
@@ -267,21 +287,26 @@ function mountChart(box, onSelect = () => {}) {
 
   function showTip(at) {
     place = at;
-    const found = at === null ? [] : readAt(spec, hidden, at);
-    tip.hidden = !found.length;
+    const read = at === null ? [] : spec.panels.map((panel) => readPanel(panel, hidden, at)).filter(Boolean);
+    tip.hidden = !read.length;
     if (tip.hidden) return;
     tip.replaceChildren();
-    make(tip, "p", "sms-at", X_KINDS[spec.x.kind](spec.x).label(at));
-    let above = null;
-    for (const [title, one, value] of found) {
-      if (title !== above) make(tip, "p", "", title);
-      above = title;
-      const row = make(tip, "div");
-      row.append(swatchOf(one, theme), one.name);
-      make(row, "b", "", short(value));
+    make(tip, "p", "sms-at", placeLabel(spec, at));
+    for (const { title, values } of read) {
+      make(tip, "p", "", title);
+      for (const [one, value] of values) {
+        const row = make(tip, "div");
+        if (one) {
+          row.append(swatchOf(one, theme));
+          make(row, "span", "", one.name);
+        }
+        make(row, one ? "b" : "i", "", value);
+      }
     }
-    const left = plots[0].valToPos(at, "x") + LEFT_PX, room = area.clientWidth;
-    tip.style.left = `${left + 14 + tip.offsetWidth > room ? Math.max(0, left - tip.offsetWidth - 14) : left + 14}px`;
+    const left = plots[0].valToPos(at, "x") + LEFT_PX, needed = tip.offsetWidth + 14, room = area.clientWidth;
+    const isRight = left + needed <= room, isBeside = isRight || left >= needed;
+    tip.style.left = `${isRight ? left + 14 : Math.max(0, left - needed)}px`;
+    tip.style.top = isBeside ? "" : `${area.clientHeight}px`; // below a narrow chart, not over it
   }
 
   function moveTo(at) {
@@ -319,6 +344,7 @@ function mountChart(box, onSelect = () => {}) {
     width = area.clientWidth;
     if (box.hidden || !width) return;
     theme = themeOf(box);
+    for (const name of ["muted", "line", "card"]) box.style.setProperty(`--sms-${name}`, theme[name]);
     const x = X_KINDS[spec.x.kind](spec.x), last = spec.panels.length - 1, [start, end] = spec.x.range;
     const range = start < end ? [start, end] : [start - 0.5, end + 0.5]; // a single point has no length
     const shared = { stroke: theme.muted, font: FONT, ticks: { show: false }, grid: { stroke: theme.line, width: 1 } };
