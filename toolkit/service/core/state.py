@@ -233,7 +233,7 @@ class ServiceState:
         self._keep_page_until(seq, expires_ms)
         record = pack_fields(key, expires_ms, mask(message.code, pad), message.ttl_ms, forced_number, 0, False)
         batch.replace(self.records, seq, None, record)
-        batch.messages.append(MessageRow(seq, message.temp_id, segments, rate_limited, record))
+        batch.messages.append(MessageRow(seq, message.temp_id, segments, 1 if rate_limited else 0, record))
         return Decision(_SUCCESS, 0, msg_id)
 
     def prepare_sends(self, count: int) -> None:
