@@ -24,7 +24,7 @@ from toolkit.load_and_report import LoadTest
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.probe.probe_run import Probe
 from toolkit.runs.exit_codes import ExitCode
-from toolkit.runs.live_run import LIVE_NAME, RunKind, ask_to_stop, read_live, read_progress
+from toolkit.runs.live_run import LIVE_NAME, RunKind, ask_to_stop, read_live, read_progress, show_connected
 from toolkit.settings import Target
 
 LONG = LoadTest("throughput", LoadOptions(users=1, duration_s=600))
@@ -133,6 +133,25 @@ def test_a_search_that_is_stopped_is_reported_as_stopped_with_its_trials(tmp_pat
     assert (found["ended"], found["exit_code"], found["is_settled"]) == ("interrupted", ExitCode.INTERRUPTED, False)
     assert [it["doubt"] for it in found["trials"]] == ["cut"]
     assert {it.name for it in folder.iterdir()} == {"capacity.json", "report.html", "trial-01"}
+    assert not of_run(tmp_path)
+
+
+def test_a_search_that_is_left_is_stopped_and_keeps_the_trial_that_was_watched(tmp_path: Path) -> None:
+    options = LoadOptions(find_capacity=True, limits=("p99(send.caller_ms) < 9000",), rate_per_s=5, duration_s=6)
+    folder = tmp_path / "run"
+
+    def has_watched_a_trial() -> bool:
+        show_connected(folder)
+        return bool(content(folder, "capacity.json")["trials"])
+
+    with running(folder, max_away_s=5, work=CapacitySearch("throughput", options)) as run:
+        wait_until(has_watched_a_trial)
+        run.wait()
+    found = content(folder, "capacity.json")
+    assert (found["ended"], found["exit_code"]) == ("interrupted", ExitCode.INTERRUPTED)
+    assert (found["trials"][0]["result"], found["trials"][-1]["doubt"]) == ("held", "cut")
+    assert away_text(5) in found["unsettled"]
+    assert away_text(5) in (folder / "report.html").read_text()
     assert not of_run(tmp_path)
 
 
