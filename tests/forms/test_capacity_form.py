@@ -84,6 +84,14 @@ def test_what_cannot_be_used_is_refused_beside_its_field(form: CapacityForm, fie
     assert not form.controls.work.is_busy
 
 
+def test_a_field_that_must_be_filled_in_does_not_say_that_it_may_be_empty(form: CapacityForm) -> None:
+    for field in (form.first, form.duration, form.limits):
+        assert field.hint == ""
+        type_into(field, "")
+    press(form.start)
+    assert all(field.error for field in (form.first, form.duration, form.limits))
+
+
 def test_a_limit_that_a_low_load_misses_is_refused_beside_its_field(form: CapacityForm) -> None:
     type_into(form.limits, "rate(send) > 9/s")
     press(form.start)

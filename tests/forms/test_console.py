@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,7 +45,7 @@ Served = tuple[subprocess.Popen[str], str]
 
 @contextmanager
 def serving(folder: Path, **options: Any) -> Iterator[Served]:
-    """Run the console in a folder, and give its process and its URL."""
+    """Run the console in a folder, and give its process and its URL. At the end, runs that go on are ended, too."""
     command = [sys.executable, "-m", "toolkit", "console", "--port", "0", "--no-browser"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SMSCODE_")}
     with subprocess.Popen(
@@ -55,6 +56,8 @@ def serving(folder: Path, **options: Any) -> Iterator[Served]:
             yield process, process.stdout.readline().strip()
         finally:
             process.terminate()
+            for live in find_live(folder / "runs").values():  # of a test that failed
+                os.kill(live.pid, signal.SIGTERM)
 
 
 def children(process: subprocess.Popen[str], word: str) -> list[psutil.Process]:
@@ -357,6 +360,40 @@ def test_a_page_gets_the_kernel_that_has_imported_the_forms(it: Watched, console
     assert kernel_of(it, console[0]) == spare[0]
 
 
+def test_a_page_that_is_loaded_again_shows_the_search_and_the_probe_and_stops_them(it: Watched, folder: Path) -> None:
+    search, probe = tab(it, "Capacity"), tab(it, "Probe")
+    probe.get_by_label("Max messages").fill("50")
+    probe.get_by_label("Speed").fill("1")
+    probe.get_by_label("Max duration").fill("10m")
+    probe.get_by_role("button", name="Find limits").click()
+    expect(probe.locator(".sms-busy")).to_contain_text(re.compile(r"[1-9]\d* message"))
+    tab(it, "Capacity")
+    search.get_by_label("First rate").fill("1")
+    search.get_by_label("Long trials").fill("10m")
+    search.get_by_role("button", name="Find capacity").click()
+    expect(search.locator(".sms-busy")).to_contain_text("Trial at 1/s")
+    runs = find_live(folder / "runs")
+    it.page.reload()
+    it.page.locator("body.ready").wait_for()
+    assert find_live(folder / "runs") == runs
+    progress = {"Capacity": "Trial at 1/s", "Probe": "of the target's time"}
+    for name, text in progress.items():
+        form = tab(it, name)
+        expect(form.locator(".sms-busy")).to_contain_text(text)
+        expect(form.locator("table", has_text="Run").last).to_contain_text("RUNNING")
+        before = form.locator(".sms-busy").inner_text()
+        expect(form.locator(".sms-busy")).not_to_have_text(before, use_inner_text=True)
+        keep(it.page, f"console-{name.lower()}-reloaded")
+        form.get_by_role("button", name="Stop").click()
+    for name, text in {"Capacity": "No figure", "Probe": "The probe ended: it was stopped"}.items():
+        form = tab(it, name)
+        expect(form).to_contain_text(f"STOPPED {text}")
+        expect(form.locator("table", has_text="Run").last).to_contain_text("STOPPED")
+        expect(form.locator(".sms-busy")).to_have_count(0)
+        expect(form.get_by_role("button", name="Find")).to_be_enabled()
+    assert not find_live(folder / "runs")
+
+
 def test_the_address_has_no_token_and_back_returns_to_the_tab_before(it: Watched, console: Served) -> None:
     page, address = it.page, console[1].partition("?")[0]
     tab(it, "Calls")
@@ -521,7 +558,7 @@ def test_the_console_asked_no_other_host_and_broke_no_script(it: Watched) -> Non
     assert it.strangers() == []
     assert it.errors == []
     # One for each time that the page was loaded, and one after the connection was cut.
-    assert sum(address.startswith("ws:") for address in it.asked) <= 6
+    assert sum(address.startswith("ws:") for address in it.asked) <= 7
 
 
 def test_ctrl_c_ends_it_and_all_that_it_started_but_the_load_test(folder: Path, browser: Browser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from support.pages import Watched, expect_answer, keep, read_code, send, watched
 from support.redis import free_port
 
 from toolkit.forms.notebooks import copy_to, notebooks
+from toolkit.runs.live_run import find_live
 
 NAME = "form.ipynb"
 MOBILE = "13800138005"
@@ -75,16 +77,17 @@ def it(lab: str, browser: Browser) -> Iterator[Watched]:
         yield page
 
 
-def show_form(page: Page, again: bool = False) -> None:
-    """Run the cell. JupyterLab loses the keys, or the widget, if its commands or its extensions are not ready yet."""
+def show_form(page: Page, selector: str = ".sms-form") -> Locator:
+    """Run the cell until it shows a form, and return that. JupyterLab loses the keys, or the widget, if its commands or its extensions are not ready yet."""
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
     until = time.monotonic() + 240
-    form = page.locator(".sms-form:not([inert])" if again else ".sms-form")
+    form = page.locator(selector)
     while not form.is_visible():
         assert time.monotonic() < until, page.locator(".jp-Cell").first.inner_text()
         page.locator(".jp-CodeCell .cm-content").first.press("Shift+Enter")
         with suppress(TimeoutError):
             form.wait_for(timeout=30_000)
+    return form
 
 
 def run_all(page: Page) -> None:
@@ -147,7 +150,7 @@ def test_a_form_whose_kernel_was_restarted_says_to_run_the_cell_again(it: Watche
     expect(banner).to_contain_text("run the cell again")
     expect(form).to_have_attribute("inert", "")
     keep(it.page, "lab-restarted")
-    show_form(it.page, again=True)
+    show_form(it.page, ".sms-form:not([inert])")
     expect(banner).to_have_count(0)
     form.get_by_role("button", name="Send code").click()
     expect(form.get_by_label("Mobile")).to_have_attribute("aria-invalid", "true")  # the kernel has looked at it
@@ -158,6 +161,34 @@ def test_the_notebook_that_was_saved_holds_no_mobile_and_no_secret(it: Watched, 
     assert "widget-view" in text
     assert MOBILE not in text
     assert "master_secret" not in text
+
+
+def test_a_load_test_goes_on_while_its_kernel_is_restarted_and_the_cell_shows_it_again(
+    it: Watched, folder: Path
+) -> None:
+    page = it.page
+    page.locator(".jp-CodeCell .cm-content").first.fill("from toolkit.forms import LoadForm\n\nLoadForm()")
+    form = show_form(page, ".sms-loads")
+    form.get_by_label("Users", exact=True).fill("1")
+    form.get_by_label("Duration").fill("10m")
+    form.get_by_role("button", name="Start").click()
+    expect(form.locator(".sms-busy")).to_contain_text("Loading")
+    ((run, live),) = find_live(folder / "runs").items()
+    page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Kernel$")).click()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Restart Kernel…$")).click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    expect(page.locator(".sms-banner")).to_contain_text("run the cell again. Load tests that were started go on.")
+    expect(form).to_have_attribute("inert", "")
+    assert find_live(folder / "runs") == {run: live}
+    form = show_form(page, ".sms-loads:not([inert])")
+    expect(page.locator(".sms-banner")).to_have_count(0)
+    expect(form.locator(".sms-busy")).to_contain_text("Loading")
+    expect(form.locator(".sms-chart canvas").first).to_be_attached()
+    expect(form.get_by_role("button", name="Start")).to_be_disabled()
+    form.get_by_role("button", name="Stop").click()
+    expect(form.locator(".sms-verdicts li")).to_have_count(3)
+    assert json.loads((run / "run.json").read_text())["settings"]["ended"] == "interrupted"
+    assert not find_live(folder / "runs")
 
 
 def test_nothing_was_asked_of_another_host(it: Watched) -> None:

@@ -51,10 +51,11 @@ class CapacityForm(RunForm):
         ways = [("Arrival rate", RATE), ("Users", USERS)]
         self.pace = widgets.Dropdown(description="Load", options=ways)
         self.limits = option_field(
-            "limits", kind="lines", help="One per line. The search finds the load that misses one."
+            "limits", kind="lines", hint="", help="One per line. The search finds the load that misses one."
         )
         self.limits.value = "p99(send.caller_ms) < 250"
         self.first = option_field(RATE, help="The first load. The search doubles or halves it.")
+        self._choose_load()
         self.duration = option_field("duration_s", help="Length of the trials that decide.")
         self.duration.label, self.duration.value = "Long trials", LONG_TRIAL
         self.messages = option_field("max_messages", kind="number", hint="unlimited")

@@ -106,6 +106,8 @@ def option_field(name: str, **traits: Any) -> TextField:
     option = declared()[name]
     default = LoadOptions.model_fields[name].get_default()
     hint = option.default or ("" if default is None or is_repeatable(name) else str(default))
+    if option.suggestion and not is_repeatable(name):  # an empty field is an error here, not the default
+        hint = ""
     return TextField(option.label, option.suggestion, **{"help": option.help, "hint": hint, **traits})
 
 
