@@ -40,7 +40,7 @@ def refuse(words: list[str], env: dict[str, str], folder: Path) -> str:
         ("codes --json --markdown", "--json and --markdown exclude one another"),
         ("load --duration ten", "invalid --duration 'ten': expected numbers with units, e.g. 500ms, 10s"),
         ("load --duration 0s", "invalid --duration '0s': expected more than 0"),
-        ("load --users x", "invalid --users 'x': expected a whole number of users, at least 1"),
+        ("load --users x", "invalid --users 'x': expected a whole number of users from 1 to 100,000"),
         ("load --users 5 --rate 4", "expected exactly one of --users, --rate and --stages"),
         ("load --users 5 --arrivals poisson", "--arrivals has no effect on users: give --rate or --stages with it"),
         ("load --rate fast", "invalid --rate 'fast': expected a number of journeys per second above 0, e.g. 50"),

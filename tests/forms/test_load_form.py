@@ -146,13 +146,24 @@ def test_without_a_target_nothing_is_loaded(form: LoadForm) -> None:
         ("thresholds", "p99 < 3"),
         ("messages", "0"),
         ("cost", "5"),
+        ("mobiles", "abc"),
+        ("mobiles", "file:none.txt"),
+        ("workers", "1" * 20),
     ],
 )
 def test_what_cannot_be_used_is_refused_beside_its_field(field: str, text: str) -> None:
     order = LoadFields()
-    type_into(getattr(order, field), text)
+    typed = order.more[field] if field in order.more else getattr(order, field)
+    type_into(typed, text)
     assert order.read(None) is None
-    assert getattr(order, field).error
+    assert typed.error
+
+
+def test_options_that_exclude_each_other_are_refused_in_place_of_a_result(form: LoadForm) -> None:
+    type_into(form.order.thresholds, "dropped < 1%")
+    press(form.start)
+    assert not form.controls.work.is_busy
+    assert "a threshold on dropped arrivals needs --rate or --stages" in form._result.html
 
 
 @pytest.mark.parametrize(("pace", "text"), [(RATE, "-1"), (RATE, "fast"), (STAGES, "10s"), (STAGES, "")])

@@ -121,7 +121,7 @@ def _result_html(probe: RunEntry) -> str:
 
 def _read_messages(text: str) -> int:
     if not (text.isdecimal() and 0 < int(text) <= 1_000_000):
-        raise InputError("expected a number of messages above 0, e.g. 12")
+        raise InputError("expected a number of messages from 1 to 1,000,000, e.g. 12")
     return int(text)
 
 

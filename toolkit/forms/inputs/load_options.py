@@ -119,6 +119,8 @@ def check_field(name: str, real: Target | None, price: Price | None, text: str) 
         raise InputError(f"expected {declared()[name].expects}")
     if text:
         parse_option(name, text)
+    if text and name == "mobiles":
+        LoadOptions(users=1, mobiles=text).check_data()
     if text and name in ("max_messages", "max_cost"):
         cap_messages(**{"max_messages": None, "max_cost": None, name: parse_option(name, text)}, price=price)
     return text

@@ -110,7 +110,9 @@ class RunControls:
             return
         is_real = self._chooser is not None and self._chooser.is_real
         target = self._chooser.chosen if self._chooser and is_real else None
-        work, away_s = self._read(target), self.away.read(_read_away)
+        work, away_s = None, self.away.read(_read_away)
+        with showing_problems(self.show_problem):  # of options that are valid alone, but not together
+            work = self._read(target)
         if work is None or away_s is None:
             return
         if is_real and target is None:

@@ -233,12 +233,12 @@ class LoadOptions(BaseModel):
     ] = None
     users: Annotated[
         int | None,
-        Field(ge=1),
+        Field(ge=1, le=100_000),
         Option(
             "Concurrent users. Each has one connection and waits for every response.",
             flag="--users",
             metavar="NUMBER",
-            expects="a whole number of users, at least 1",
+            expects="a whole number of users from 1 to 100,000",
             default="20, unless --rate or --stages is given",
             label="Users",
             suggestion="20",
@@ -289,25 +289,25 @@ class LoadOptions(BaseModel):
     ] = ArrivalProcess.CONSTANT
     max_connections: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=100_000),
         Option(
             "Maximum connections of each worker with --rate or --stages.",
             flag="--max-connections",
             metavar="NUMBER",
             argument="--max-connections",
             variable="SMSCODE_MAX_CONNECTIONS",
-            expects="a whole number of connections, at least 1",
+            expects="a whole number of connections from 1 to 100,000",
             label="Max connections",
         ),
     ] = 500
     workers: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=1_000),
         Option(
             "Worker processes that share the load.",
             flag="--workers",
             metavar="NUMBER",
-            expects="a whole number of processes, at least 1",
+            expects="a whole number of processes from 1 to 1,000",
             label="Workers",
         ),
     ] = 1
