@@ -1,5 +1,8 @@
 """Run the notebooks and store their outputs: all of them, or those that are named.
 
+A form needs a kernel, which a code host does not have. So each notebook runs a second time, as a page in Debian's
+chromium, and a picture of each form is stored in place of its widget.
+
 Example: `python docs/run_notebooks.py 03_load_test`.
 """
 
@@ -8,10 +11,14 @@ from __future__ import annotations
 import base64
 import io
 import os
+import shutil
+import socket
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +30,9 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.i
 TIMEOUT_S = 600  # of a cell, on a busy machine
 # Warnings are errors, except one that ipykernel raises while it shuts down.
 WARNINGS = "error,ignore::PendingDeprecationWarning:ipykernel.kernelbase"
-WIDGET = "application/vnd.jupyter.widget-view+json"  # a widget shows nothing without a running kernel
+WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURE = "image/png"
+PAGE_PX, LONGEST_PX = 4000, 1600  # heights of the page that shows a form, and of the part of it that is stored
 COLOURS = 128  # of a stored picture: makes it a fifth as large
 
 
@@ -36,6 +44,7 @@ def main(*names: str) -> None:
         began_s = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             notebook = execute(path, Path(folder))
+        show_forms(notebook, path)
         for output in outputs(notebook):
             shrink(output)
         nbformat.write(notebook, path)
@@ -57,7 +66,6 @@ def execute(path: Path, folder: Path) -> Any:
     notebook.metadata.get("language_info", {}).pop("version", None)
     for output in outputs(notebook):
         data = output.get("data", {})
-        data.pop(WIDGET, None)
         if PICTURE in data:  # beside it stands the same with tooltips, which takes scripts
             data.pop("text/html", None)
     return notebook
@@ -69,11 +77,54 @@ def outputs(notebook: Any) -> Iterator[Any]:
         yield from cell.get("outputs", [])
 
 
+def show_forms(notebook: Any, path: Path) -> None:
+    """Replace the widget of each form in a notebook's outputs by a picture.
+
+    JupyterLab would prefer a widget beside the picture, and show "model not found" until the cell is run.
+    """
+    forms = [it for it in outputs(notebook) if it.get("data", {}).pop(WIDGET, None)]
+    for output, picture in zip(forms, pictures_of_forms(path), strict=True):
+        output["data"][PICTURE] = base64.b64encode(picture).decode("ascii")
+        output["metadata"][PICTURE] = {"alt": f"The form {output['data']['text/plain']}"}
+
+
+def pictures_of_forms(path: Path) -> list[bytes]:
+    """Run a notebook as a page in a browser, and return a PNG of each form."""
+    from screenshots import SLOW_MS, chromium
+
+    with tempfile.TemporaryDirectory() as folder, serving(path, Path(folder)) as url, chromium(PAGE_PX, pixels=1) as page:
+        page.goto(url, timeout=TIMEOUT_S * 1000)
+        forms = page.locator(".jp-OutputArea-output").filter(has=page.locator(".sms-form"))
+        forms.last.wait_for(timeout=SLOW_MS)
+        page.wait_for_load_state("networkidle")
+        return [it.screenshot(animations="disabled") for it in forms.all()]
+
+
+@contextmanager
+def serving(path: Path, folder: Path) -> Iterator[str]:
+    """Serve the outputs of a notebook, which is run in ``folder`` for each page, and yield the URL."""
+    shutil.copy(path, folder)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    options = ["--strip_sources=True", "--no-browser", "--Voila.log_level=ERROR", "--KernelManager.transport=ipc"]
+    command = [sys.executable, "-m", "voila", path.name, "--port", str(port), *options]
+    with subprocess.Popen(command, cwd=folder) as server:
+        try:
+            while server.poll() is None:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
 def shrink(output: Any) -> None:
-    """Reduce a picture to few colours and drop its metadata."""
+    """Reduce a picture to few colours, cut off what is too long, and drop its metadata."""
     if picture := output.get("data", {}).get(PICTURE):
         shrunk = io.BytesIO()
         image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+        image = image.crop((0, 0, image.width, min(image.height, LONGEST_PX)))
         image.quantize(COLOURS, dither=Image.Dither.NONE).save(shrunk, "PNG", optimize=True)
         output["data"][PICTURE] = base64.b64encode(shrunk.getvalue()).decode("ascii")
 

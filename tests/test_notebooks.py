@@ -18,8 +18,9 @@ from xml.etree import ElementTree
 import nbformat
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 from support.cpu import cpu_limit_s
+from support.programs import require
 
 REPOSITORY = Path(__file__).parents[1]
 AGAIN = runpy.run_path(str(REPOSITORY / "docs/run_notebooks.py"))
@@ -37,6 +38,7 @@ FORMS = {
 MOST_CPU_S = 60
 SLACK_MS = 2_400  # of the frequency limits' fast sandbox, whose clock ticks 1,200 ms at once
 TEXT, TABLE, PICTURE = "text/plain", "text/html", "image/png"
+LARGEST_PICTURE_BYTES = 60_000
 LARGEST_BYTES = 1_000_000  # a code host shows no more than a few of them
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the kernel's own libraries deprecate is not ours
@@ -133,7 +135,8 @@ def test_what_is_kept_is_what_a_run_shows(ran: Notebook, stem: str) -> None:
 
 
 def shapes(notebook: Notebook) -> list[Any]:
-    kinds = [(output.output_type, sorted(output.get("data", {}))) for output in notebook.outputs]
+    stored = {AGAIN["WIDGET"]: PICTURE}  # of a form, which a run shows as a widget
+    kinds = [(it.output_type, sorted(stored.get(mime, mime) for mime in it.get("data", {}))) for it in notebook.outputs]
     return [notebook.sources, kinds, [list(table.columns) for table in notebook.tables()]]
 
 
@@ -171,10 +174,27 @@ def test_no_table_is_empty_and_no_picture_is_blank(stem: str, ran: Notebook) -> 
 
 
 @each
-def test_a_notebook_ends_in_a_form_whose_name_stands_for_it(stem: str) -> None:
-    shown = kept(stem)
-    assert shown.outputs[-1]["data"] == {TEXT: FORMS[stem]}
+def test_a_notebook_ends_in_a_form_that_is_kept_as_a_picture(stem: str) -> None:
+    shown = kept(stem).outputs[-1]
+    assert set(shown["data"]) == {TEXT, PICTURE}
+    assert shown["data"][TEXT] == FORMS[stem]
+    assert shown["metadata"][PICTURE] == {"alt": f"The form {FORMS[stem]}"}
+    picture = base64.b64decode(shown["data"][PICTURE])
+    assert len(picture) < LARGEST_PICTURE_BYTES
+    assert Image.open(io.BytesIO(picture)).convert("L").getpixel((0, 0)) > 250  # readers may see it on a dark page
     assert "widgets" not in nbformat.read(PATHS[stem], as_version=4).metadata
+
+
+def test_the_picture_of_a_form_is_what_a_browser_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("chromium")
+    monkeypatch.syspath_prepend(REPOSITORY / "docs")
+    (taken,) = AGAIN["pictures_of_forms"](PATHS["01_first_calls"])
+    (form,) = (it for it in kept("01_first_calls").outputs if FORMS["01_first_calls"] in it["data"].values())
+    small = [  # so that another font makes no difference
+        Image.open(io.BytesIO(png)).convert("L").resize((16, 16))
+        for png in (taken, base64.b64decode(form["data"][PICTURE]))
+    ]
+    assert ImageStat.Stat(ImageChops.difference(*small)).mean[0] < 5
 
 
 @each
