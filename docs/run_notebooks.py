@@ -92,7 +92,11 @@ def pictures_of_forms(path: Path) -> list[bytes]:
     """Run a notebook as a page in a browser, and return a PNG of each form."""
     from screenshots import SLOW_MS, chromium
 
-    with tempfile.TemporaryDirectory() as folder, serving(path, Path(folder)) as url, chromium(PAGE_PX, pixels=1) as page:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(path, Path(folder)) as url,
+        chromium(PAGE_PX, pixels=1) as page,
+    ):
         page.goto(url, timeout=TIMEOUT_S * 1000)
         forms = page.locator(".jp-OutputArea-output").filter(has=page.locator(".sms-form"))
         forms.last.wait_for(timeout=SLOW_MS)

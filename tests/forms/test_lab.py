@@ -78,7 +78,10 @@ def it(lab: str, browser: Browser) -> Iterator[Watched]:
 
 
 def show_form(page: Page, selector: str = ".sms-form") -> Locator:
-    """Run the cell until it shows a form, and return that. JupyterLab loses the keys, or the widget, if its commands or its extensions are not ready yet."""
+    """Run the cell until it shows a form, and return that.
+
+    JupyterLab loses the keys, or the widget, if its commands or its extensions are not ready yet.
+    """
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
     until = time.monotonic() + 240
     form = page.locator(selector)

@@ -45,7 +45,9 @@ def test_a_probe_that_another_page_stops_shows_what_it_found_on_both() -> None:
         assert found["messages"] >= 1
 
 
-@pytest.mark.parametrize(("field", "text"), [("messages", "0"), ("messages", "1000001"), ("duration", "12"), ("speed", "0")])
+@pytest.mark.parametrize(
+    ("field", "text"), [("messages", "0"), ("messages", "1000001"), ("duration", "12"), ("speed", "0")]
+)
 def test_what_cannot_be_used_is_refused_beside_its_field(field: str, text: str) -> None:
     form = ProbeForm()
     type_into(getattr(form, field), text)
