@@ -18,7 +18,7 @@ def _percentile(values, percentile):
     return values[low] + (values[high] - values[low]) * (place - low)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_percentiles_agree_with_sorting_by_hand(data, runs):
     records = data.draw(runs)

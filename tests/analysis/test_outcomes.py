@@ -98,7 +98,7 @@ def test_shares_are_of_the_endpoints_calls(call):
     assert analysis.return_codes(analysis.from_records(records))["calls_ratio"].tolist() == [0.75, 0.25, 1.0]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_return_codes_agree_with_counting_by_hand(data, runs):
     records = data.draw(runs)
@@ -112,7 +112,7 @@ def test_return_codes_agree_with_counting_by_hand(data, runs):
         assert (mine["calls_ratio"] * total).tolist() == pytest.approx(mine["calls"].tolist())
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data(), width_ms=st.sampled_from([1, 100, 1000, 3000, 60_000]))
 def test_over_time_agrees_with_counting_by_hand(data, runs, width_ms):
     records = data.draw(runs)

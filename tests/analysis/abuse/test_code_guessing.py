@@ -61,7 +61,7 @@ def _logs(draw, call):
     return records
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data(), least=st.integers(1, 4))
 def test_guessers_equal_a_slow_computation_of_each_figure(data, least, call):
     records = data.draw(_logs(call))

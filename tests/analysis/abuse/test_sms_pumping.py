@@ -115,7 +115,7 @@ def _logs(draw, call):
     return records
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_suspects_equal_a_slow_computation_of_each_figure(data, call):
     records = data.draw(_logs(call))

@@ -64,7 +64,7 @@ def _plain(value):
     return None if pd.isna(value) else value
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(records=calls(), of=prices)
 def test_every_table_adds_up_to_the_same_money_to_the_last_cent(records, of):
     sums = ["sends", "accepted", "segments", "billed", "unpriced", "verified", "wasted", "resent", "refused"]

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.engines import in_an_engine
 
@@ -13,6 +13,7 @@ from toolkit.analysis.change_detection.time_buckets import count_latencies, coun
 SECOND_NS = 1_000_000_000
 
 
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_matrix_has_each_count_at_its_labels_and_0_elsewhere(data, runs):
     records = data.draw(runs)
@@ -27,6 +28,7 @@ def test_a_matrix_has_each_count_at_its_labels_and_0_elsewhere(data, runs):
     assert {key: calls for key, calls in found.items() if calls} == wanted
 
 
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_latency_is_between_the_edges_of_its_bin(data, runs):
     records = data.draw(runs)

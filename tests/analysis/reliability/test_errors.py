@@ -106,7 +106,7 @@ def test_the_busiest_bucket_is_the_first_one_with_the_most_calls(call):
     assert (found["busiest"].value, found["busiest_calls"]) == (day + 2 * HOUR, 2)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_errors_equal_a_count_by_hand(data, runs):
     records = data.draw(runs)
