@@ -70,9 +70,19 @@ def test_a_line_has_a_gap_where_no_calls_were_and_hollow_ends(call: Any) -> None
     (panel,) = chart.panels
     p99, _, p50 = panel.series
     assert (p99.name, p50.name) == ("p99", "p50")
-    assert [at - START_S for at, _ in p50.points] == [0.5, 1.5, 2.5, 3.5, 6.5, 7.5]
+    assert [at - START_S for at, _ in p50.points] == [0.5, 1.5, 2.5, 4.5, 6.5, 7.5]
+    assert [it - START_S for it in panel.edges] == [0, 1, 2, 3, 6, 7, 8]
     assert [y is None for _, y in p50.points] == [False, False, False, True, False, False]
     assert list(p50.hollow) == [0, 5]
+
+
+def test_latencies_an_hour_apart_keep_the_width_of_their_buckets(call: Any) -> None:
+    frame = analysis.latency(analysis.from_records(times(call, 0, 3600)), every="1min", at=(50,))
+    chart = interactive_charts.latency_over_time(frame)
+    (panel,) = chart.panels
+    assert [it - START_S for it in panel.edges] == [0, 60, 3600, 3660]
+    assert [at - START_S for at, _ in panel.series[0].points] == [30, 1830, 3630]
+    assert (chart.axis.start, chart.axis.end) == (panel.edges[0], panel.edges[-1])
 
 
 def test_percentiles_are_on_an_axis_of_nines(call: Any) -> None:

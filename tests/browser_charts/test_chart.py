@@ -86,10 +86,11 @@ def test_nothing_is_read_in_a_gap(it: Watched) -> None:
 @pytest.fixture
 def outage(it: Watched) -> Locator:
     """A chart of calls and of their times, without a call in the second of three buckets of 10 s; its tooltip."""
-    calls = {(Endpoint.SEND, 50000): [12_340, 0, 7], (Endpoint.SEND, 50009): [5, 0, 0]}
+    calls = {(Endpoint.SEND, 50000): [12_340, 0, 1], (Endpoint.SEND, 50009): [5, 0, 0]}
     edges = [START_S + at for at in (0, 10, 20, 30)]
     points = [(START_S + 5.0, 1234.4), (START_S + 15.0, None), (START_S + 25.0, 0.123)]
-    times = Panel("lines", "latency (ms)", [Series("p50", PRIMARY, points=points, hollow=[2])], empty="no latencies")
+    series = [Series("p50", PRIMARY, points=points, hollow=[2])]
+    times = Panel("lines", "latency (ms)", series, edges=edges, empty="no latencies")
     panels = [*outcome_panels(edges, calls, [False, False, True]), times]
     mount(it, BrowserChart(panels, Axis("time", edges[0], edges[-1], "UTC"), "Calls").as_json())
     return it.page.locator(".sms-tip")
@@ -105,9 +106,9 @@ def test_a_time_without_calls_says_so(it: Watched, outage: Locator) -> None:
 def test_values_are_those_of_the_bucket_in_full(it: Watched, outage: Locator) -> None:
     for share in (0.01, 0.3):
         point_at(it, share)
-        expect(outage.locator("b")).to_have_text(["1,234", "0.5", "1,234"])
+        expect(outage.locator("b")).to_have_text(["1,234 · 12,340 calls", "0.5 · 5 calls", "1,234"])
     point_at(it, 0.7)
-    expect(outage.locator("b")).to_have_text(["0.7", "0.123"])
+    expect(outage.locator("b")).to_have_text(["0.1 · 1 call", "0.123"])
     expect(outage.locator("p")).to_contain_text(
         ["12:00:20 to 12:00:30", "per second (covered in part)", "latency (ms) (covered in part)"]
     )

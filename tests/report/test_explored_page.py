@@ -75,7 +75,9 @@ def test_a_crosshair_reads_all_series_at_its_place(it: Watched, chart: Locator) 
     it.page.mouse.move(box["x"] + box["width"] * 0.54, box["y"] + 40)  # 65 s
     tip = chart.locator(".sms-tip")
     expect(tip).to_contain_text("2026-11-06 12:01:00 to 12:01:10 (UTC)")
-    expect(tip).to_contain_text(re.compile("50000 success4.*50009 out of freq1.*50019 server error5"))
+    expect(tip).to_contain_text(
+        re.compile("50000 success4 · 40 calls.*50009 out of freq1 · 10 calls.*50019 server error5 · 50 calls")
+    )
     it.page.mouse.move(5, 5)
     expect(tip).to_be_hidden()
 

@@ -33,14 +33,12 @@ def over_time(frame: pd.DataFrame) -> BrowserChart:
     rows = frame.to_dict("records")
     if not rows:
         return _NOTHING
-    # Buckets of days differ in length when clocks are changed, so the edges are those of the frame.
-    edges_ns = sorted({it.value for name in ("started", "ended") for it in frame[name]})
-    places = {start_ns: place for place, start_ns in enumerate(edges_ns)}
-    edges = [at / NS_PER_S for at in edges_ns]
+    edges = _edges(frame)
+    places = {start: place for place, start in enumerate(edges)}
     partial = [False] * (len(edges) - 1)
     calls: defaultdict[tuple[Endpoint, Outcome], list[int]] = defaultdict(lambda: [0] * len(partial))
     for row in rows:
-        place = places[row["started"].value]
+        place = places[row["started"].value / NS_PER_S]
         calls[Endpoint(row["endpoint"]), _outcome(row)][place] += row["calls"]
         partial[place] |= row["covered_ratio"] < PARTIAL_BELOW
     axis = Axis("time", edges[0], edges[-1], zone_name(frame))
@@ -52,8 +50,7 @@ def latency_over_time(frame: pd.DataFrame) -> BrowserChart:
     """Chart the result of ``analysis.latency`` with ``every``: caller latency, and server latency if it differs."""
     if not len(frame):
         return _NOTHING
-    starts = frame["started"].drop_duplicates().sort_values()
-    width = starts.diff().min() if len(starts) > 1 else pd.Timedelta("1s")
+    edges = _edges(frame)
     panels = []
     for endpoint in Endpoint:
         caller, server = (
@@ -64,16 +61,15 @@ def latency_over_time(frame: pd.DataFrame) -> BrowserChart:
         times = [own[[f"p{it}_ms" for it in percentiles]].reset_index(drop=True) for own in (caller, server)]
         is_same = times[0].equals(times[1])
         series = [
-            _percentile_series(own, percentile, prefix, width, is_dashed)
+            _percentile_series(own, percentile, prefix, is_dashed)
             for own, prefix, is_dashed in ((caller, "", False), (server, "server ", True))
             for percentile in percentiles
             if len(own) and not (is_dashed and is_same)
         ]
         if series:
             title = f"{endpoint}: {MEASURES[SERVER if is_same else CALLER]} (ms)"
-            panels.append(Panel("lines", title, series, height=130, log=True, empty="no latencies"))
-    end = (starts.max() + width).value / NS_PER_S
-    axis = Axis("time", starts.min().value / NS_PER_S, end, zone_name(frame))
+            panels.append(Panel("lines", title, series, 130, edges, log=True, empty="no latencies"))
+    axis = Axis("time", edges[0], edges[-1], zone_name(frame))
     return BrowserChart(panels, axis, "Latency over time", selectable=True)
 
 
@@ -95,17 +91,24 @@ def latency(frame: pd.DataFrame) -> BrowserChart:
     return BrowserChart([panel], Axis("nines", min(ends), max(ends)), "Latency by percentile")
 
 
-def _percentile_series(own: pd.DataFrame, percentile: int, prefix: str, width: pd.Timedelta, is_dashed: bool) -> Series:
+def _edges(frame: pd.DataFrame) -> list[float]:
+    """Return where the buckets of a frame begin and end, in s. Days differ in length when clocks are changed."""
+    return [it / NS_PER_S for it in sorted({it.value for name in ("started", "ended") for it in frame[name]})]
+
+
+def _percentile_series(own: pd.DataFrame, percentile: int, prefix: str, is_dashed: bool) -> Series:
     points: list[Point] = []
     hollow = []
     previous = None
-    for start, ms, covered in zip(own["started"], own[f"p{percentile}_ms"], own["covered_ratio"], strict=True):
-        if previous is not None and start - previous > 1.5 * width:
-            points.append(((previous + 1.5 * width).value / NS_PER_S, None))
+    for start, end, ms, covered in zip(
+        own["started"], own["ended"], own[f"p{percentile}_ms"], own["covered_ratio"], strict=True
+    ):
+        if previous is not None and start > previous:
+            points.append(((previous.value + start.value) / 2 / NS_PER_S, None))
         if covered < PARTIAL_BELOW:
             hollow.append(len(points))
-        points.append(((start + width / 2).value / NS_PER_S, ms))
-        previous = start
+        points.append(((start.value + end.value) / 2 / NS_PER_S, ms))
+        previous = end
     look = _PERCENTILE_LOOKS[percentile]
     return Series(f"{prefix}p{percentile}", look, points=points, dashed=is_dashed, hollow=hollow)
 

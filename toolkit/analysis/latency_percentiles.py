@@ -63,8 +63,8 @@ def latency(
         timezone: the time zone to whose midnight buckets are aligned.
 
     Returns one row per bucket, group and measure. Columns:
-        started (datetime64[ns, timezone]), covered_ratio (float64, 0..1): of the bucket, only with ``every``; as in
-            ``over_time``.
+        started, ended (datetime64[ns, timezone]), covered_ratio (float64, 0..1): of the bucket, only with ``every``; as
+            in ``over_time``.
         the columns of ``by``.
         measure (category): "latency_ms" or "caller_ms".
         calls (int64): those that connected and whose latency is known.
@@ -92,7 +92,8 @@ def latency(
     if every is not None:
         started, ended = bucket_times(found.pop("bucket_ns"), every, timezone)
         found.insert(0, "started", started)
-        found.insert(1, "covered_ratio", covered_ratio(table, started, ended))
+        found.insert(1, "ended", ended)
+        found.insert(2, "covered_ratio", covered_ratio(table, started, ended))
     return found
 
 

@@ -38,6 +38,7 @@ const X_KINDS = {
         size: AXIS_PX + 14,
         space: 84, // of a date
       },
+      rightPx: 38, // half of a date, at the end of the axis
     };
   },
   seconds: () => {
@@ -207,9 +208,16 @@ function stepOf(panel) {
   return step;
 }
 
-// The place of the point of a line that is read: the nearer neighbour, in a gap and beyond an end only within half a
-// step, which is the bucket of the point. -1 for none.
-function pointAt(points, at, step) {
+// The place of the bucket of a panel that is read, -1 for none.
+const barAt = (panel, at) => panel.edges.findIndex((edge, place) => edge <= at && at < panel.edges[place + 1]);
+
+// The place of the point of a line that is read, -1 for none: that of the bucket, or of a panel without buckets the nearer
+// neighbour, in a gap and beyond an end only within half a step.
+function pointAt(panel, points, at, step) {
+  if (panel.edges.length) {
+    const bar = barAt(panel, at);
+    return points.findIndex(([x, y]) => y !== null && panel.edges[bar] <= x && x < panel.edges[bar + 1]);
+  }
   const next = points.findIndex(([x]) => x >= at), place = next < 0 ? points.length : next;
   const known = [place - 1, place].filter((it) => points[it] && points[it][1] !== null);
   const distance = (it) => Math.abs(points[it][0] - at);
@@ -217,7 +225,11 @@ function pointAt(points, at, step) {
   return known.length > 1 || (known.length && distance(nearest) <= step / 2) ? nearest : -1;
 }
 
-const barAt = (panel, at) => panel.edges.findIndex((edge, place) => edge <= at && at < panel.edges[place + 1]);
+// The number of calls of a bar's rate.
+function countOf(panel, bar, rate) {
+  const calls = Math.round((rate * (panel.edges[bar + 1] - panel.edges[bar])) / panel.unit_s);
+  return ` · ${full(calls)} ${calls === 1 ? "call" : "calls"}`;
+}
 
 // The values of a panel at a place of the axis, each with its series, and whether its time is covered in part; null where
 // the panel tells nothing. No call is a value, too; it has no series.
@@ -227,22 +239,22 @@ function readPanel(panel, hidden, at) {
   let partial = isBars && panel.partial[bar], isHidden = false;
   const values = [];
   for (const one of panel.series) {
-    const place = isBars ? bar : pointAt(one.points, at, step), value = isBars ? one.values[bar] : one.points[place]?.[1];
+    const place = isBars ? bar : pointAt(panel, one.points, at, step), value = isBars ? one.values[bar] : one.points[place]?.[1];
     if (place < 0 || (isBars && !value)) continue;
     if (hidden.has(one.name)) {
       isHidden = true;
       continue;
     }
-    values.push([one, full(value)]);
+    values.push([one, full(value) + (isBars ? countOf(panel, bar, value) : "")]);
     partial ||= one.hollow.includes(place);
   }
   if (!values.length && panel.empty) values.push([null, isHidden ? "hidden series only" : panel.empty]);
   return values.length ? { title: panel.title + (partial ? " (covered in part)" : ""), values } : null;
 }
 
-// The place of the axis that is read: the time of a bar, or a point.
+// The place of the axis that is read: the time of a bucket, or a point.
 function placeLabel(spec, at) {
-  const kind = X_KINDS[spec.x.kind](spec.x), panel = spec.panels.find((it) => it.kind === "bars" && barAt(it, at) >= 0);
+  const kind = X_KINDS[spec.x.kind](spec.x), panel = spec.panels.find((it) => barAt(it, at) >= 0);
   if (!panel || !kind.span) return kind.label(at);
   const bar = barAt(panel, at);
   return kind.span(panel.edges[bar], panel.edges[bar + 1]);
@@ -347,13 +359,14 @@ function mountChart(box, onSelect = () => {}) {
     for (const name of ["muted", "line", "card"]) box.style.setProperty(`--sms-${name}`, theme[name]);
     const x = X_KINDS[spec.x.kind](spec.x), last = spec.panels.length - 1, [start, end] = spec.x.range;
     const range = start < end ? [start, end] : [start - 0.5, end + 0.5]; // a single point has no length
+    const right = x.rightPx ?? RIGHT_PX;
     const shared = { stroke: theme.muted, font: FONT, ticks: { show: false }, grid: { stroke: theme.line, width: 1 } };
     spec.panels.forEach((panel, number) => {
       if (panel.title) make(panels, "p", "sms-panel-title", panel.title);
       const isLane = panel.kind === "lane", axisPx = number === last ? x.axis.size ?? AXIS_PX : 0;
       const lines = panel.kind === "lines" ? shownSeries(panel, hidden) : [];
       const plot = new uPlot({
-        width, height: panel.height + axisPx + (isLane ? 0 : GAP_PX), padding: isLane ? [0, RIGHT_PX, 0, 0] : [GAP_PX / 2, RIGHT_PX, axisPx ? 0 : GAP_PX / 2, 0], legend: { show: false },
+        width, height: panel.height + axisPx + (isLane ? 0 : GAP_PX), padding: isLane ? [0, right, 0, 0] : [GAP_PX / 2, right, axisPx ? 0 : GAP_PX / 2, 0], legend: { show: false },
         ...(spec.x.zone ? { tzDate: (at) => uPlot.tzDate(new Date(at * 1000), spec.x.zone) } : {}),
         scales: { x: { time: spec.x.kind === "time", range: () => range }, y: scaleOf(panel) },
         axes: [

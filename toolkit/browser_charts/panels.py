@@ -47,7 +47,8 @@ class Span:
 class Panel:
     """One of several plots with a common x axis. ``height`` is in px.
 
-    ``kind``: "bars" are stacked, one stack between two ``edges``; "lines" connect points; a "lane" is a row of points
+    ``kind``: "bars" are stacked, one stack between two ``edges``; "lines" connect points, each between two ``edges`` if
+    there are any; a "lane" is a row of points
     with shaded spans behind them. ``partial`` says of each stack whether only a part of its time is covered. Bars
     are calls in ``unit_s`` seconds. ``empty`` is what the tooltip says at a place without a value, such as "no calls".
     """

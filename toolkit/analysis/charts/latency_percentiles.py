@@ -78,10 +78,10 @@ def latency_over_time(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMi
     rows = list(_bucket_rows(frame))
     if not rows:
         return empty_chart("No calls", width)
-    starts = [row["started"] for row in rows]
+    start, end = min(row["started"] for row in rows), max(row["ended"] for row in rows)
     colours = {name: colour for name, colour in _PERCENTILE_COLOURS.items() if f"{name}_ms" in frame}
     lines = alt.Chart(inline(rows), width=width, height=HEIGHT * 2 // 3).encode(
-        x=time_axis("started:T", min(starts), max(starts) + 1, width, zone_name(frame)),
+        x=time_axis("middle:T", start, end, width, zone_name(frame)),
         y=_latency_axis(rows),
         color=colour_channel("percentile:N", colours, width),
         detail="stretch:N",
@@ -125,8 +125,6 @@ def _percentile_rows(frame: pd.DataFrame) -> list[Row]:
 
 def _bucket_rows(frame: pd.DataFrame) -> Iterator[Row]:
     """Yield a row for each bucket and percentile; "stretch" numbers the series of consecutive buckets."""
-    starts = frame["started"].drop_duplicates().sort_values()
-    width = starts.diff().min() if len(starts) > 1 else pd.Timedelta(0)
     server, caller = (
         frame.loc[frame["measure"] == measure].drop(columns="measure").reset_index(drop=True)
         for measure in (SERVER, CALLER)
@@ -137,11 +135,12 @@ def _bucket_rows(frame: pd.DataFrame) -> Iterator[Row]:
         rows = to_rows(part)
         if rows[0]["measure"] == CALLER and is_same:
             continue
-        stretches = part["started"].diff().gt(1.5 * width).cumsum()
+        stretches = part["started"].ne(part["ended"].shift()).cumsum()
         is_single = stretches.map(stretches.value_counts()).eq(1)
         for row, stretch, single in zip(rows, stretches, is_single, strict=True):
-            common = {name: row[name] for name in ("started", "covered_ratio", "endpoint")} | {
-                "measure": MEASURES[row["measure"]]
+            common = {name: row[name] for name in ("started", "ended", "covered_ratio", "endpoint")} | {
+                "middle": (row["started"] + row["ended"]) / 2,
+                "measure": MEASURES[row["measure"]],
             }
             for name in names:
                 ms = max(row[f"{name}_ms"], _MIN_MS)

@@ -31,7 +31,7 @@ def panels(buckets: Sequence[Bucket], paces: Sequence[ArrivalCounts]) -> Iterato
         )
         for percentile, colour in ((99, SECONDARY), (50, PRIMARY))
     ]
-    yield Panel("lines", "response time (ms)", lines, height=110, log=True, empty="no calls")
+    yield Panel("lines", "response time (ms)", lines, 110, edges, log=True, empty="no calls")
 
 
 def _pace_lines(paces: Sequence[ArrivalCounts]) -> Iterator[Series]:
