@@ -50,6 +50,7 @@ _SHARED = {
     "tests/forms/test_lab.py": "JupyterLab",
     "tests/load_test/generator/locust_plugin/test_web_ui.py": "locust's page under load",
     "tests/load_test/generator/test_install.py": "locust's routes",
+    "tests/report/test_build.py": "a page of traffic",
     "tests/report/test_explored_page.py": "a page with charts",
     "tests/report/test_sections.py": "a report of two weeks",
     "tests/service/test_contract.py": "a service with apps in every state",

@@ -10,12 +10,13 @@ from toolkit import analysis
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.browser_charts.scripts import page_script
+from toolkit.records.parquet import PARQUET_NAME, write_parquet
 from toolkit.report.build import build_report
 from toolkit.report.inputs import read_inputs
 from toolkit.report.write_files import write_report
 from toolkit.runs.thresholds import Status
 
-VOID = {"meta", "link", "br", "hr", "img", "input", "rect", "path", "line", "circle"}
+VOID = {"meta", "link", "br", "wbr", "hr", "img", "input", "rect", "path", "line", "circle"}
 LOADING = ("src", "href", "xlink:href", "srcset", "poster", "data", "action", "formaction", "background", "ping")
 
 
@@ -55,9 +56,18 @@ class Page(HTMLParser):
         return [*loaded, *(one or other for one, other in imported)]
 
 
-@pytest.fixture
-def page(run_folder, traffic):
-    path = write_report(run_folder(traffic, {"target": "http://127.0.0.1:8000", "cap": {"messages": 5000}}))
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, traffic):
+    """The page of a run's folder, whose target has a name that is wider than a telephone."""
+    folder = tmp_path_factory.mktemp("run")
+    settings = {"target": "http://127.0.0.1:8000/" + "long/" * 60, "cap": {"messages": 5000}}
+    write_parquet(traffic, folder / PARQUET_NAME)
+    (folder / "run.json").write_text(json.dumps({"schema": 1, "settings": settings}), encoding="utf-8")
+    return write_report(str(folder))
+
+
+@pytest.fixture(scope="module")
+def page(path):
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -71,12 +81,9 @@ def test_the_page_refers_to_nothing_outside_itself(page):
     assert all(script["type"] == "application/json" for script in page.named("script")[:-1])
 
 
-def test_the_page_is_one_small_file_beside_the_records(run_folder, traffic):
-    folder = run_folder(traffic, {})
-    path = write_report(str(folder))
-    assert path == folder / "report.html"
+def test_the_page_is_one_small_file_beside_the_records(path):
     assert path.stat().st_size < 3_000_000
-    assert sorted(file.name for file in folder.iterdir()) == ["calls.parquet", "report.html", "run.json"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["calls.parquet", "report.html", "run.json"]
 
 
 def test_the_header_names_the_run_its_time_target_and_figures(run_folder, call):
@@ -199,16 +206,15 @@ def test_outcomes_beyond_the_maximum_are_counted(call, render):
     assert "50 more rows are not shown" in render(analysis.from_records(records))
 
 
-def test_a_browser_shows_the_page(run_folder, traffic, browse, tmp_path):
-    path, picture = write_report(run_folder(traffic, {})), tmp_path / "page.png"
+def test_a_browser_shows_the_page(path, browse, tmp_path):
+    picture = tmp_path / "page.png"
     browse(path, f"--screenshot={picture}", "--window-size=1280,1600")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 50_000
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_is_no_wider_than_the_screen_and_no_label_is_cut_off(width, run_folder, traffic, browse, tmp_path):
-    path = write_report(run_folder(traffic, {"target": "http://127.0.0.1:8000/" + "long/" * 60}))
+def test_the_page_is_no_wider_than_the_screen_and_no_label_is_cut_off(width, path, browse, tmp_path):
     frame = tmp_path / "frame.html"
     frame.write_text(f"<iframe style='width: {width}px; height: 4000px'></iframe><pre></pre><script>{MEASURE}</script>")
     html = path.read_text(encoding="utf-8")
