@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
-from support.forms import wait_until
 from support.processes import of_run, wait_gone
 from support.service import Running
+from support.waiting import wait_until
 
 from toolkit.api.errors import RunError
 from toolkit.detached_run import DetachedRun, Order, Work, away_text, start

@@ -6,12 +6,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from support.service import smscode
+from support.waiting import wait_until
 
 from toolkit.records.parquet import PARQUET_PARTS
 
@@ -80,7 +80,7 @@ def test_a_folder_with_other_records_is_one_line(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_complete_days_and_a_message(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "toolkit", "simulate", "--calls", "3M", "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        _wait_for(lambda: len(list(tmp_path.glob(PARQUET_PARTS))) >= 2)
+        wait_until(lambda: len(list(tmp_path.glob(PARQUET_PARTS))) >= 2)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=240)
     assert process.returncode == 130
@@ -90,10 +90,3 @@ def test_ctrl_c_leaves_complete_days_and_a_message(tmp_path: Path) -> None:
     assert done["days_done"] == len(parts) >= 1  # the second may have been taken back
     assert done["calls"] == sum(pq.read_metadata(path).num_rows for path in parts)
     assert not list(tmp_path.glob("*.part"))
-
-
-def _wait_for(true, within_s: float = 240) -> None:
-    until = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.01)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.forms import press, type_into, wait_until
+from support.forms import press, type_into
 from support.processes import of_run
 from support.service import Running
+from support.waiting import wait_until
 
 from toolkit.forms import CapacityForm, Sandbox
 from toolkit.forms.inputs.load_options import USERS

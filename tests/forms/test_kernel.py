@@ -14,8 +14,8 @@ import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
-from support.forms import wait_until
 from support.processes import of_run, wait_gone
+from support.waiting import wait_until
 from traitlets.config import Config
 
 from toolkit.runs.live_run import read_live

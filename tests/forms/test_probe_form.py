@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from support.forms import press, type_into, wait_until
+from support.forms import press, type_into
 from support.service import Running
+from support.waiting import wait_until
 
 from toolkit.forms import ProbeForm
 from toolkit.forms.inputs.target_chooser import ANOTHER

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
@@ -25,11 +23,3 @@ def type_into(field: Any, text: str, enter: bool = False) -> None:
     field._receive(field, {"typed": text}, [])
     if enter:
         field._receive(field, {"entered": True}, [])
-
-
-def wait_until(is_true: Callable[[], object]) -> None:
-    """Wait for another thread or process."""
-    until = time.monotonic() + 240
-    while not is_true():
-        assert time.monotonic() < until
-        time.sleep(0.1)  # nothing tells when it has done something

@@ -22,6 +22,7 @@ from support.processes import wait_gone
 from support.redis import RedisServer
 from support.service import Running, running, smscode, smscode_process
 from support.smsc import smsc
+from support.waiting import wait_until
 
 Start = Callable[..., Running]
 
@@ -116,11 +117,6 @@ def test_the_admin_port_counts_all_workers_and_those_that_died(serve: Start) -> 
     wait_until(lambda: admin.status("/readyz") == 503)
     wait_until(lambda: admin.status("/readyz") == 200)
     assert admin.value("smscode_calls_total", endpoint="send", return_code="50000") == 40
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    while not is_so():
-        pass
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

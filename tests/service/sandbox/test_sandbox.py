@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,19 +16,12 @@ import pytest
 from support.admin import AdminPort
 from support.redis import need_redis, redis_server
 from support.service import Got, Running, basic, running, smscode, smscode_process
+from support.waiting import wait_until
 
 from toolkit.api.return_codes import Kind, ReturnCode
 
 MOBILE, OTHER = "13800138000", "13800138001"
 VERDICTS = [row for row in ReturnCode if row.kind is Kind.VERDICT]
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait for another process."""
-    until = time.monotonic() + 240
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 @dataclass
