@@ -70,6 +70,13 @@ def test_a_run_without_checks_has_none(tmp_path: Path) -> None:
     assert read_check_results(tmp_path) == []
 
 
+def test_results_that_were_lost_are_no_run_without_checks(run: Path, traffic) -> None:
+    save(RunResult("friday", analysis.from_records(traffic), {}, read_check_results(run)), run)
+    (run / run_folder.CHECKS_NAME).unlink()
+    with pytest.raises(InputError, match=r"checks\.json is missing"):
+        read_check_results(run)
+
+
 def test_checks_that_are_no_json_are_refused(tmp_path: Path) -> None:
     (tmp_path / run_folder.CHECKS_NAME).write_text("{")
     with pytest.raises(InputError, match="not JSON"):

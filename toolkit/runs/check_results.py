@@ -89,10 +89,12 @@ class CheckRecord(BaseModel):
 def read_check_results(folder: Path) -> list[CheckRecord]:
     """Return the results of a run's checks, masked; an empty list if the run has none.
 
-    Raises InputError if checks.json isn't JSON or has another form.
+    Raises InputError if checks.json isn't JSON or has another form, and if it is missing although run.json has results.
     """
     path = folder / run_folder.CHECKS_NAME
     if not path.exists():
+        if run_folder.has_checks(folder):
+            raise InputError(f"{path} is missing, but {run_folder.SUMMARY_NAME} lists checks: restore the file")
         return []
     try:
         return TypeAdapter(list[CheckRecord]).validate_python(mask(json.loads(path.read_text(encoding="utf-8"))))

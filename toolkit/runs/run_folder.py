@@ -27,7 +27,7 @@ ARRIVALS_STEM = "arrivals"  # arrivals-N.json: arrival counts of worker N, in an
 GENERATOR_STEM = "generator"  # generator-N.json: scheduling lag, CPU and calls in flight of process N
 CAPACITY_NAME = "capacity.json"  # result of a search for the capacity, whose folder has a run for each trial
 PROBE_NAME = "probe.json"  # findings of a probe, whose folder has nothing else
-CHECKS_NAME = "checks.json"  # results of the scenario's checks, if it has any
+CHECKS_NAME = "checks.json"  # results of the scenario's checks, if it has any; without data until the run has ended
 LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json
 
@@ -55,9 +55,10 @@ def write_settings(folder: Path, settings: Mapping[str, object]) -> None:
 class _RunFile(BaseModel):
     number: int = Field(SCHEMA, alias="schema")
     settings: dict[str, object] = {}
+    checks: list[object] = []
 
 
-_EXPECTED = {"": {"schema": f"the number {SCHEMA}", "settings": "an object"}}
+_EXPECTED = {"": {"schema": f"the number {SCHEMA}", "settings": "an object", "checks": "a list"}}
 
 
 def read_settings(folder: Path) -> Mapping[str, object]:
@@ -65,9 +66,20 @@ def read_settings(folder: Path) -> Mapping[str, object]:
 
     Raises InputError if the file isn't JSON, has another form or another schema.
     """
+    run = _read(folder)
+    return run.settings if run else {}
+
+
+def has_checks(folder: Path) -> bool:
+    """Return whether run.json has results of checks. Raises InputError as ``read_settings``."""
+    run = _read(folder)
+    return bool(run and run.checks)
+
+
+def _read(folder: Path) -> _RunFile | None:
     path = folder / SUMMARY_NAME
     if not path.exists():
-        return {}
+        return None
     try:
         run = _RunFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
@@ -76,7 +88,7 @@ def read_settings(folder: Path) -> Mapping[str, object]:
         raise InputError(f"{path} is not JSON: {problem}; correct or remove the file") from problem
     if run.number != SCHEMA:
         raise InputError(f"{path} has schema {run.number}: expected {SCHEMA}; it was written by another version")
-    return run.settings
+    return run
 
 
 def read_each_settings(source: Path) -> list[Mapping[str, object]]:

@@ -22,7 +22,7 @@ import os
 import socket
 import time
 from argparse import Namespace
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from toolkit import number_format
 from toolkit.api.errors import InputError, ToolkitError
 from toolkit.load_test.generator.checks import collector
 from toolkit.load_test.generator.checks.collector import CheckCollector
-from toolkit.load_test.generator.checks.registry import THROUGHPUT
+from toolkit.load_test.generator.checks.registry import THROUGHPUT, CheckResult
 from toolkit.load_test.generator.journeys.simultaneous_verify import BARRIER_MESSAGE, Barrier
 from toolkit.load_test.generator.locust_plugin import message_cap, shutdown, web_ui, worker_takeover
 from toolkit.load_test.generator.locust_plugin.context import (
@@ -377,6 +377,7 @@ class Plugin:
         self.results = Results(environment, self.shutdown)
         if not isinstance(runner, WorkerRunner):
             self._write_expected(self.results.expected)
+            self._write_checks(self.results.checks.judge())
         if isinstance(runner, WorkerRunner):
             here = [os.getpid(), os.getppid(), socket.gethostname()]
             runner.send_message(worker_takeover.PROCESS_MESSAGE, here)  # type: ignore[arg-type] # any value can be sent
@@ -443,6 +444,12 @@ class Plugin:
         if folder and not is_url(folder):
             self._write(Path(folder) / run_folder.EXPECTED_NAME, json.dumps(sorted(map(str, expected))))
 
+    def _write_checks(self, outcomes: Sequence[CheckResult]) -> None:
+        """Write the results of the checks to the run's folder: at first, that there is no data yet."""
+        folder = self.options.sms_run_dir
+        if outcomes and folder and not is_url(folder):
+            self._write(Path(folder) / run_folder.CHECKS_NAME, json.dumps([it.as_json() for it in outcomes], indent=2))
+
     def _write(self, path: Path, text: str) -> None:
         """Write a file of the run's folder. If that fails, the exit code of the run is not one of a verdict."""
         try:
@@ -502,11 +509,7 @@ class Plugin:
                 outcomes = [it.without_pass(lost) for it in outcomes]
             for outcome in outcomes:
                 print(collector.describe(outcome))
-            folder = self.options.sms_run_dir
-            if folder and not is_url(folder):
-                self._write(
-                    Path(folder) / run_folder.CHECKS_NAME, json.dumps([it.as_json() for it in outcomes], indent=2)
-                )
+            self._write_checks(outcomes)
             results.monitor.conclude_with(it.status for it in outcomes)
 
     def _close_records(self) -> None:
