@@ -174,6 +174,15 @@ def test_a_folder_without_runs_says_so(tmp_path: Path) -> None:
     assert "No runs yet" in picker._status.html
 
 
+def test_a_folder_that_does_not_exist_is_refused_and_the_list_stays(runs: Path) -> None:
+    picker = RunPicker(runs)
+    listed = picker.runs.options
+    type_into(picker.out, "/none", enter=True)
+    assert "/none is no folder" in picker.out.error
+    assert picker.runs.options == listed
+    assert listed
+
+
 def test_a_run_that_is_damaged_is_a_problem_in_words(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/calls.parquet").write_text("nothing")

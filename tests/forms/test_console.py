@@ -164,6 +164,14 @@ def test_a_bad_mobile_is_refused_beside_its_field(it: Watched) -> None:
     expect(mobile).to_have_attribute("aria-invalid", "false")
 
 
+def test_a_path_is_shown_as_it_was_typed(it: Watched) -> None:
+    form = tab(it, "What if")
+    form.get_by_label("Log").fill("none/runs")
+    form.get_by_role("button", name="Compare").click()
+    problem = form.get_by_text("doesn't exist")
+    expect(problem).to_have_text(re.compile("^none/runs doesn't exist"), use_inner_text=True)
+
+
 def test_the_keyboard_alone_sends_and_verifies(it: Watched) -> None:
     form, keyboard = tab(it, "Calls"), it.page.keyboard
     walk_to(it.page, form.get_by_label("Mobile"))

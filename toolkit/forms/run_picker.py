@@ -60,9 +60,9 @@ class RunPicker(Displayed):
 
     def list_runs(self) -> None:
         """List the runs of the folder in the field. The list follows changes of the folder by itself."""
-        folder = RunsFolder(Path(self.out.value.strip() or "."))
-        self._watcher.path = folder.path
-        self._show_runs(folder.entries())
+        if path := self.out.read(_read_folder):
+            self._watcher.path = path
+            self._show_runs(RunsFolder(path).entries())
 
     def _show_runs(self, entries: Sequence[RunEntry]) -> None:
         known = [it for it in entries if it.kind is RunKind.LOAD_TEST]
@@ -112,6 +112,13 @@ def _status(known: int) -> str:
     return (
         f"{number_format.plural(known, 'run')}. Choose several with Ctrl or Shift. If none is chosen, all are opened."
     )
+
+
+def _read_folder(text: str) -> Path:
+    path = Path(text or ".")
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder: expected one with a folder for each run, e.g. runs")
+    return path
 
 
 def _check_time(text: str) -> str:
