@@ -250,7 +250,7 @@ def python_api(module: str, *names: str) -> str:
         options = f"\n   :members: {members}" if members else ""
         options += "\n   :undoc-members:" if kind == "class" and issubclass(value, Enum) else ""
         if kind == "data":  # autodoc would show the docstring of its type
-            directives.append(f".. py:data:: {name}\n   :module: {module}\n\n   {getattr(value, 'says', '')}")
+            directives.append(f".. py:data:: {name}\n   :module: {module}\n\n   {getattr(value, 'description', '')}")
         else:
             directives.append(f".. auto{kind}:: {module}.{name}{options}")
     return "```{eval-rst}\n" + "\n\n".join(directives) + "\n```"

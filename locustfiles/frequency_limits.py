@@ -25,6 +25,6 @@ class Rival(SmsCodeUser):
     """Sends to a mobile at the same time as many others."""
 
     wait_time = constant(0)
-    tasks = [rate_limit_probes.contest]  # noqa: RUF012
+    tasks = [rate_limit_probes.send_simultaneously]  # noqa: RUF012
     check = registry.FREQUENCY_LIMITS
     expected = ("RATE",)

@@ -414,7 +414,7 @@ def _stopped(result: RunResult, ended: Ended) -> tuple[str, ExitCode | None]:
         case Cause.BUDGET:
             return f"the budget is spent: {ended.reason}", ExitCode.BUDGET
     if all(isinstance(it, str) for it in outcomes):
-        return "no call got a response of the API", ExitCode.NO_ANSWER
+        return "no call got a response from the API", ExitCode.NO_ANSWER
     if at_end != ANSWERED:
         return f"the target could not be reached after it: {at_end}", ExitCode.FAILED
     return "", None

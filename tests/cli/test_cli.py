@@ -386,7 +386,7 @@ def test_a_run_is_ended_by_its_budget_with_exit_97_and_what_ran(tmp_path: Path) 
     run = json.loads(done.stdout)
     assert (done.returncode, run["settings"]["ended"]) == (97, "budget")
     assert run["endpoints"]["send"]["return_codes"] == {"50000": 33}
-    assert lines(done.stderr) == ["smscode: the budget ended the run: 33 messages, all it might send"]
+    assert lines(done.stderr) == ["smscode: the budget ended the run: it allowed 33 messages"]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def form(shared: Sandbox, tmp_path: Path) -> LoadForm:
 
 def begin(form: LoadForm, duration: str, users: str = "2") -> None:
     type_into(form.order.duration, duration)
-    type_into(form.order.hard, users)
+    type_into(form.order.amount, users)
     press(form.start)
 
 
@@ -63,7 +63,7 @@ def test_a_run_is_watched_judged_and_kept(form: LoadForm) -> None:
     type_into(form.order.more["label"], "release 7")
     begin(form, "3s")
     assert form.start.disabled
-    assert form.order.hard.disabled
+    assert form.order.amount.disabled
     form.wait()
     (run,) = form.runs
     assert min(drawn[title] for title in ("send: calls per second", "response time (ms)")) >= 3
@@ -170,9 +170,9 @@ def test_options_that_exclude_each_other_are_refused_in_place_of_a_result(form: 
 def test_a_pace_is_checked_in_its_own_words(pace: str, text: str) -> None:
     order = LoadFields()
     order.pace.value = pace
-    type_into(order.hard, text)
+    type_into(order.amount, text)
     assert order.read(None) is None
-    assert order.hard.error
+    assert order.amount.error
 
 
 def test_another_machine_needs_a_cap_and_is_then_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ run the other way round. Thus each target has four cells, and exit code, run.jso
 compared in each.
 
 In the closed loop the load generator may be held up as much as other tests do that. In the open loop it is watched as
-usual, to see that it is never blamed for the target. If other tests leave it too little of a core, it says so and
+usual, to see that it is never blamed for the target. If other tests leave it too little CPU time, it says so and
 passes nothing, which is compared too; see ``Cell.starved``.
 """
 

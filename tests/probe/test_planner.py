@@ -144,7 +144,7 @@ def test_one_send_is_written_without_an_s() -> None:
     planner.observe(Attempt(1, START_S + 1, START_S + 1.04, Answer.UNKNOWN))
     texts = conclude(planner, 1.0).not_reached
     assert {"rules of more than 1 send to one mobile", "rules of more than 1 send of the app"} <= {*texts}
-    assert "the fate of 1 send: a count of the app may be too low by as many" in texts
+    assert "whether the API accepted 1 send: a count of the app may be too low by as many" in texts
 
 
 def test_a_probe_whose_mobiles_are_all_refused_at_first_ends_without_a_rule() -> None:

@@ -24,7 +24,7 @@ from toolkit.runs.thresholds import Status, parse_threshold
 
 DONE = {"ended": "finished", "target": "http://127.0.0.1:1", "duration_s": 20.0, "target_at_end": "answered"}
 KEPT, MISSED = "failed <= 100%", "failed < 1%"
-BOTTLENECK = {"bottleneck": "it had too little of a core", "generator": {"max_lag_ms": 50.0}}
+BOTTLENECK = {"bottleneck": "it got too little CPU time", "generator": {"max_lag_ms": 50.0}}
 GONE = {"target_at_end": "no connection to 127.0.0.1:1"}
 PASSED = CheckRecord(name="replay", description="one succeeds", status=Status.PASS, reason="one succeeded", figures={})
 

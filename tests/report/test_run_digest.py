@@ -70,7 +70,7 @@ def test_the_main_figures_are_summed_up(calls: list[CallRecord]) -> None:
     ("settings", "verdict", "bottleneck"),
     [
         ({}, "FAIL", "none"),
-        ({"bottleneck": "too little of a core"}, "INCONCLUSIVE", "too little of a core"),
+        ({"bottleneck": "too little CPU time"}, "INCONCLUSIVE", "too little CPU time"),
         ({"saturation": "all 5 connections were busy"}, "FAIL", "the target: all 5 connections were busy"),
     ],
 )
@@ -111,7 +111,7 @@ def test_the_summary_of_a_job_has_verdicts_conditions_and_no_markup_of_others(ca
 
 
 def test_a_reason_is_told_once(calls: list[CallRecord]) -> None:
-    run = result(calls, "failed < 90%", bottleneck="too little of a core")
+    run = result(calls, "failed < 90%", bottleneck="too little CPU time")
     text = job_summary.render(build_report(ReportInputs(run.calls, (run,))))
     assert text.count("was the bottleneck") == 1
 

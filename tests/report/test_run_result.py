@@ -137,7 +137,7 @@ def test_a_rate_is_over_the_time_in_which_calls_were_due_not_until_the_last_answ
     [
         ({"pacing": {"due": 200, "dropped": 1}}, "PASS"),
         ({"pacing": {"due": 200, "dropped": 2}}, "FAIL"),
-        ({"pacing": {"due": 200, "dropped": 2}, "bottleneck": "it had too little of a core"}, "NO_DATA"),
+        ({"pacing": {"due": 200, "dropped": 2}, "bottleneck": "it got too little CPU time"}, "NO_DATA"),
         ({}, "NO_DATA"),
     ],
 )

@@ -72,7 +72,7 @@ def test_unknown_codes_that_decide_a_condition_are_no_data(tmp_path) -> None:
 
 def test_unread_lines_are_told_first_in_every_format(tmp_path) -> None:
     report = report_of(write_log(tmp_path / "a.log", *[200] * 50, cut=50))
-    said = "50 of 100 lines (50.00 %) could not be read and are in no figure."
+    said = "50 of 100 lines (50.00 %) could not be read and are left out of all figures."
     assert report.remarks[0].startswith(said)
     assert report.remarks[0].endswith("a.log, line 51: not in the log's format.")
     page = html.render(report)

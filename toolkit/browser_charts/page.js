@@ -41,7 +41,7 @@
     make(note, "h4", "", "What is different in here?");
     const found = differences(range), list = make(note, "ul");
     for (const it of found?.slice(0, 5) ?? []) make(list, "li", "", `${it.panel} ${it.name}: ${share(it.here)} of the calls, ${share(it.elsewhere)} at other times`);
-    if (!found) make(list, "li", "", "Select a part of the time that has calls, and leaves some outside of it.");
+    if (!found) make(list, "li", "", "Select a period that has calls, and that leaves calls outside of it.");
     else if (!found.length) make(list, "li", "", "No return code's share differs from that at other times by more than chance.");
     make(note, "p", "note", "Causes, such as a template or an app, are in the report of this time, under “Where changes are concentrated”:");
     const line = make(note, "p");

@@ -104,7 +104,7 @@ class CallForm(Displayed):
             self._work.begin(lambda: setattr(self.code, "value", read_sent_code(target(), msg_id)))
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until no call is under way."""
+        """Wait until no call is in flight."""
         self._work.wait(timeout_s)
 
     def close(self) -> None:

@@ -104,7 +104,7 @@ def _result_html(probe: RunEntry) -> str:
     found: Mapping[str, Any] = probe.summary
     rows = [
         {
-            "says": it["says"],
+            "description": it["description"],
             "window": f"{it['window_low_s']:,.1f} to {it['window_high_s']:,.1f} s"
             if it["window_high_s"]
             else "not known",

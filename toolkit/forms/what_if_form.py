@@ -64,7 +64,7 @@ class WhatIfForm(Displayed):
         )
         self.widget = form(options, card("Result", self._result), name="sms-what-if")
         self._result.html = render(
-            "says", text="Choose a log and rules. The sends of the log are replayed, none is made."
+            "says", text="Choose a log and rules. The sends of the log are replayed; no message is sent."
         )
         self._enable()
 

@@ -78,9 +78,9 @@ class Findings:
     Attributes:
         rules: The rules that were found, the shortest window first.
         not_reached: Open questions, in words.
-        messages: Accepted sends, and sends whose fate is unknown: the cost.
+        messages: Accepted sends, and sends without a usable response: the cost.
         refused: Refused sends, which cost nothing.
-        unknown: Sends whose fate is unknown, part of ``messages``.
+        unknown: Sends without a usable response, part of ``messages``.
         elapsed_s: Duration by the target's clock.
         stopped: Why the probe ended.
         retry_after: How the Retry-After of refusals compares with later answers, in words; "" without the header.
@@ -106,7 +106,7 @@ class Findings:
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as JSON values."""
-        rules = [asdict(it) | {"rule": str(it.rule) if it.rule else None, "says": str(it)} for it in self.rules]
+        rules = [asdict(it) | {"rule": str(it.rule) if it.rule else None, "description": str(it)} for it in self.rules]
         return asdict(self) | {"rules": rules, "rule_options": list(self.rule_options)}
 
 
@@ -229,26 +229,26 @@ def _not_reached(planner: Planner, rules: tuple[FoundRule, ...], elapsed_s: floa
     if planner.unexplained:
         yield f"the reason of {number_format.plural(planner.unexplained, 'refusal')}, which no rule explains"
     if planner.unknown:
-        yield f"the fate of {_sends(planner.unknown)}: a count of the app may be too low by as many"
+        yield f"whether the API accepted {_sends(planner.unknown)}: a count of the app may be too low by as many"
 
 
 def _judge_retry_after(planner: Planner) -> str:
     """Compare each Retry-After with the answers after it: early if a send was refused at that time or later."""
     early = late = other = 0
-    claims: dict[int, float] = {}
+    retry_at: dict[int, float] = {}
     for attempt in planner.attempts:
         if attempt.answer is Answer.REFUSED:
-            claim_s = claims.get(attempt.mobile)
-            if claim_s is not None and attempt.began_s > claim_s + 1:
+            retry_at_s = retry_at.get(attempt.mobile)
+            if retry_at_s is not None and attempt.began_s > retry_at_s + 1:
                 early += 1
-                claims.pop(attempt.mobile)
+                retry_at.pop(attempt.mobile)
             if attempt.retry_after_s is not None:
-                claims.setdefault(attempt.mobile, attempt.ended_s + attempt.retry_after_s)
-        elif attempt.mobile in claims:
-            claim_s = claims.pop(attempt.mobile)
-            late += attempt.ended_s < claim_s - 2
-            other += attempt.ended_s >= claim_s - 2
+                retry_at.setdefault(attempt.mobile, attempt.ended_s + attempt.retry_after_s)
+        elif attempt.mobile in retry_at:
+            retry_at_s = retry_at.pop(attempt.mobile)
+            late += attempt.ended_s < retry_at_s - 2
+            other += attempt.ended_s >= retry_at_s - 2
     if not early + late + other:
         return ""
     right, short, long = (number_format.plural(it, "time") for it in (other, early, late))
-    return f"Retry-After was right {right}, too short {short}, too long {long}"
+    return f"Retry-After was correct {right}, too short {short}, too long {long}"

@@ -119,7 +119,7 @@ class Planner:
     stopped: str = ""
     problem: CallError | None = None
     _refused_s: dict[int, float] = field(default_factory=dict)  # the last refusal since an accepted send
-    _claims_s: dict[int, float] = field(default_factory=dict)  # until when Retry-After says to wait
+    _retry_at_s: dict[int, float] = field(default_factory=dict)  # until when Retry-After says to wait
 
     # Evidence
 
@@ -151,14 +151,14 @@ class Planner:
                 limit.keep(is_ready, self.histories, tolerance_s)
             limit.note_accepted()
         self._refused_s.pop(mobile, None)
-        self._claims_s.pop(mobile, None)
+        self._retry_at_s.pop(mobile, None)
 
     def _refuse(self, attempt: Attempt, tolerance_s: float) -> None:
         mobile, time_s = attempt.mobile, attempt.time_s
         refusal = Refusal(mobile, len(self.histories.get(mobile, ())), len(self.histories[APP]), time_s)
         self._refused_s[mobile] = time_s
         if attempt.retry_after_s is not None:
-            self._claims_s[mobile] = attempt.began_s + attempt.retry_after_s
+            self._retry_at_s[mobile] = attempt.began_s + attempt.retry_after_s
         ready = [limit.ready_s(mobile, self.histories) for limit in self.limits]
         refusing = [
             float(limit.probabilities()[ready_s > time_s - tolerance_s].sum())
@@ -244,7 +244,7 @@ class Planner:
             found = self._choose(usable, now_s)
             if found.at_s <= self.until_s:
                 return found
-            self.stopped = "the time was used up"
+            self.stopped = "the maximum duration was reached"
         return None
 
     def _choose(self, usable: Sequence[int], now_s: float) -> NextSend:
@@ -348,9 +348,9 @@ class Planner:
             ahead = refused_s is None or refused_s < at_s - 9 * self.tolerance_s
             at_s = before_s if ahead else at_s
         at_s = min(at_s, latest_s) if base < 1 and refused_s is not None else at_s
-        claim_s = self._claims_s.get(mobile)
-        if claim_s is not None and soon_s < claim_s + self.tolerance_s < at_s:
-            at_s = claim_s + self.tolerance_s  # Retry-After is a hint when to ask, not evidence
+        retry_at_s = self._retry_at_s.get(mobile)
+        if retry_at_s is not None and soon_s < retry_at_s + self.tolerance_s < at_s:
+            at_s = retry_at_s + self.tolerance_s  # Retry-After is a hint when to ask, not evidence
         at_s = max(at_s, soon_s)
         if refused_s is None:
             at_s += self._best_delay_s(mobile, at_s)

@@ -82,7 +82,7 @@ def run_probe(
         The answer of ``find_stop`` if the probe was stopped, None if it ended by itself.
 
     Raises:
-        KeyboardInterrupt: The probe was interrupted. A send that was under way counts as one without an answer.
+        KeyboardInterrupt: The probe was interrupted. A send that was in flight counts as one without an answer.
     """
     began_s, failures = clock.now(), 0
     open_send: tuple[int, float] | None = None

@@ -110,7 +110,7 @@ def _end_reasons(
     elif not outcomes:
         yield ExitReason(ExitCode.NO_ANSWER, f"no call was made to {settings.get('target')}: give a longer --duration")
     elif all(isinstance(outcome, str) for outcome in outcomes):
-        yield ExitReason(ExitCode.NO_ANSWER, f"no call got a response of the API from {settings.get('target')}")
+        yield ExitReason(ExitCode.NO_ANSWER, f"no call got a response from the API from {settings.get('target')}")
     if ended == Cause.REFUSED:
         text = f"the run was ended early, because the API refuses every further call: {because}"
         yield ExitReason(ExitCode.REFUSED, text)

@@ -21,8 +21,8 @@ def unread_remarks(sources: Sequence[SourceRecord]) -> Iterator[str]:
         reason = f"{first.file}, line {first.unread[0].lines[0]}: {first.unread[0].reason}"
         lines = number_format.plural(sum(it.lines for it in read), "line")
         yield (
-            f"{unread:,} of {lines} ({number_format.share(unread_ratio(sources))}) could not be read and are in no"
-            f" figure. First: {reason}."
+            f"{unread:,} of {lines} ({number_format.share(unread_ratio(sources))}) could not be read and are left out"
+            f" of all figures. First: {reason}."
         )
     if without := [it for it in sources if not it.calls and it.lines]:
         yield f"Left out, because no line is a call: {_names(f'{it.file} ({it.lines:,} lines)' for it in without)}."

@@ -36,7 +36,7 @@ def read_thresholds(settings: Mapping[str, object]) -> list[Threshold]:
 def judge_run(thresholds: Iterable[Threshold], figures: RunFigures, settings: Mapping[str, object]) -> list[Verdict]:
     """Judge a run's thresholds.
 
-    A threshold that ended the run has failed, whatever the result of the calls that were still under way. In a run that
+    A threshold that ended the run has failed, whatever the result of the calls that were still in flight. In a run that
     was killed nothing passes, and neither if the load generator was the bottleneck; see ``mark_inconclusive``.
     """
     verdicts = [judge(threshold, figures) for threshold in thresholds]

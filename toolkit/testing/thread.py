@@ -78,7 +78,7 @@ class SandboxThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the requests under way are answered. Doing so again has no effect."""
+        """Stop after the requests in flight are answered. Doing so again has no effect."""
         if self.started.exception() is None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()

@@ -230,4 +230,4 @@ def test_an_interrupt_ends_the_wait_for_a_target_that_hangs_after_the_run() -> N
         reason = locust_process.ask_at_end(target, HttpOptions(timeout_s=240))
         is_done.set()
         thread.join()
-    assert reason == "interrupted while waiting for its answer"
+    assert reason == "interrupted while waiting for its response"

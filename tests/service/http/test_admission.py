@@ -1,4 +1,4 @@
-"""Apps take turns, and little is under way at once, whoever calls how often. Counts and order only, no time."""
+"""Apps take turns, and little is in flight at once, whoever calls how often. Counts and order only, no time."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ from toolkit.analysis.rate_limits.candidates import AttemptSlice, WindowShape
 from toolkit.analysis.rate_limits.clock_offsets import ClockOffset, correct_times, find_offsets
 from toolkit.analysis.rate_limits.log_split import RuleScope, split_log
 from toolkit.analysis.rate_limits.rule_cover import InferredRule, is_unexplained
-from toolkit.analysis.rate_limits.rule_search import past_known_from_ns
+from toolkit.analysis.rate_limits.rule_search import known_history_start_ns
 from toolkit.analysis.rate_limits.send_attempts import SendAttempts, at_speed, collect_attempts
 from toolkit.analysis.rate_limits.window_fit import UNDECIDED, explained_alone, fit_windows, window_shape
 from toolkit.analysis.tidy_frames import returns_result
@@ -237,7 +237,7 @@ def _unexplained_row(
 ) -> dict[str, Any]:
     """Return the number of unexplained refusals, with possible reasons."""
     refused, unexplained = sends.attempts.refused, is_unexplained(rules, len(sends.refusals))
-    is_early = unexplained & (refused.start_ns[sends.refusals] < past_known_from_ns(sends.attempts, rules))
+    is_early = unexplained & (refused.start_ns[sends.refusals] < known_history_start_ns(sends.attempts, rules))
     is_after_loss = unexplained & refused.is_after_loss[sends.refusals] & ~is_early
     reasons = {
         "at the start of the log, before which sends are unknown": int(is_early.sum()),

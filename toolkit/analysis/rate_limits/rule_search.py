@@ -68,11 +68,11 @@ def leaves_more_than_noise(sends: AttemptSlice, rules: Sequence[InferredRule]) -
 
 
 def _unexplained(sends: AttemptSlice, rules: Sequence[InferredRule]) -> Ints:
-    is_known = sends.attempts.refused.start_ns[sends.refusals] >= past_known_from_ns(sends.attempts, rules)
+    is_known = sends.attempts.refused.start_ns[sends.refusals] >= known_history_start_ns(sends.attempts, rules)
     return sends.refusals[is_unexplained(rules, len(sends.refusals)) & is_known]
 
 
-def past_known_from_ns(attempts: SendAttempts, rules: Sequence[InferredRule]) -> int:
+def known_history_start_ns(attempts: SendAttempts, rules: Sequence[InferredRule]) -> int:
     """Return from when on the log holds all the sends that rules count, in ns.
 
     That is their longest window after the start of the log, but at most a quarter of the log.

@@ -32,7 +32,7 @@ class LoadFields:
         self.scenario = widgets.Dropdown(description="Scenario", options=sorted(scenarios()), value=_SCENARIO)
         ways = [("Users", USERS), ("Arrival rate", RATE), ("Stages", STAGES)]
         self.pace = widgets.Dropdown(description="Load", options=ways)
-        self.hard = option_field(USERS)
+        self.amount = option_field(USERS)
         self.duration = option_field("duration_s")
         self.thresholds = option_field("thresholds", kind="lines", help="One per line.")
         self.messages = option_field("max_messages", kind="number", hint="unlimited")
@@ -52,7 +52,7 @@ class LoadFields:
             [
                 self.scenario,
                 self._description,
-                columns(self.pace, self.hard, self.duration),
+                columns(self.pace, self.amount, self.duration),
                 self.thresholds,
                 columns(self.messages, self.cost),
                 actions(self.fold),
@@ -67,7 +67,7 @@ class LoadFields:
             real: The target if its messages may cost money; this allows the load test to use it. None for a sandbox.
         """
         price = load_price()
-        fields = {self.pace.value: self.hard, "thresholds": self.thresholds, "max_messages": self.messages}
+        fields = {self.pace.value: self.amount, "thresholds": self.thresholds, "max_messages": self.messages}
         fields |= {"max_cost": self.cost} | self.more
         if self.pace.value != STAGES:
             fields["duration_s"] = self.duration
@@ -83,7 +83,7 @@ class LoadFields:
 
     def enable(self, is_enabled: bool) -> None:
         """Enable or disable all fields."""
-        fields: list[Any] = [self.scenario, self.pace, self.hard, self.duration, self.thresholds]
+        fields: list[Any] = [self.scenario, self.pace, self.amount, self.duration, self.thresholds]
         for field in [*fields, self.messages, self.cost, *self.more.values()]:
             field.disabled = not is_enabled
 
@@ -93,8 +93,8 @@ class LoadFields:
 
     def _choose_load(self) -> None:
         option = declared()[self.pace.value]
-        self.hard.label, self.hard.value, self.hard.help = option.label, option.suggestion, option.help
-        self.hard.error = ""
+        self.amount.label, self.amount.value, self.amount.help = option.label, option.suggestion, option.help
+        self.amount.error = ""
         self.duration.layout.display = "none" if self.pace.value == STAGES else ""
 
     def _describe(self) -> None:

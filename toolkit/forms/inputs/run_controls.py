@@ -142,7 +142,7 @@ class RunControls:
         """End the run early."""
         self.work.stop()
         self.stop.disabled = True
-        self.progress.html = render("busy", text="Stopping: waiting for calls that are under way …")
+        self.progress.html = render("busy", text="Stopping: waiting for calls in flight …")
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until no run is active. KeyboardInterrupt ends the run, and is raised again."""

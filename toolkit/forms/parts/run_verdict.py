@@ -78,4 +78,4 @@ def _verdict_of_answer(run: RunEntry) -> RunVerdict:
 
 def answer_of(run: RunEntry) -> str:
     """Return what a search or a probe has found so far, "" without an answer."""
-    return str(run.summary.get("answer") or "; ".join(it["says"] for it in run.summary.get("rules", ())))
+    return str(run.summary.get("answer") or "; ".join(it["description"] for it in run.summary.get("rules", ())))

@@ -40,7 +40,7 @@ def run() -> None:
         place = sys.argv.index("--")
         own = sys.argv[place + 1 :]
         if name := find_known_option(own):
-            raise SystemExit(f"{name} is an option of locust, not of the locustfile: leave it out behind --")
+            raise SystemExit(f"{name} is an option of locust, not of the locustfile: leave it out after --")
         sys.argv[place:] = own
     line = sys.stdin.readline()
     if not line:

@@ -1,4 +1,4 @@
-"""A locust user that speaks the API. The kind of an answer decides whether a call failed, not its HTTP status."""
+"""A locust user that speaks the API. The kind of a response decides whether a call failed, not its HTTP status."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class SmsCodeUser(User):
             self.sms = ApiCalls(self)
             self._loop = self.load_context.shared(OpenLoop.of)
             if self._loop:
-                self._share = self._loop.deal(self.load_context)
+                self._share = self._loop.take_share(self.load_context)
                 self._choices = list_journeys(environment.user_classes)
                 self.tasks = [type(self).play_on_schedule]
         except ToolkitError as error:  # no user can be made: locust ends the run and logs this
@@ -160,7 +160,7 @@ class ApiCalls:
         self._user, self._context, self._record = user, context, context.results.record
         self.connection = BlockingConnection(context.target.base_url, context.http)
         # The call that is in flight, when it was due, and when its request was sent, in ns; 0 while it connects.
-        self._under_way: tuple[Endpoint, int, int] | None = None
+        self._in_flight: tuple[Endpoint, int, int] | None = None
         context.callers.add(self)
         encoder = RequestEncoder(self.connection.origin, context.credentials, context.target.temp_id, context.http)
         self._encode = encoder.encode
@@ -200,11 +200,11 @@ class ApiCalls:
         if endpoint is _SEND and (quota := self._context.quota) is not None and not quota.wait():
             raise StopUser
         due_ns = clock_ns = time.perf_counter_ns()
-        started_ns, self._under_way = time.time_ns(), (endpoint, due_ns, 0)
+        started_ns, self._in_flight = time.time_ns(), (endpoint, due_ns, 0)
         try:
             self.connection.connect()
             started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
-            self._under_way = endpoint, due_ns, clock_ns
+            self._in_flight = endpoint, due_ns, clock_ns
             response = self.connection.exchange(request)
             outcome = read_outcome(call, response, started_ns, time.perf_counter_ns() - clock_ns)
         except CallError as error:
@@ -217,15 +217,15 @@ class ApiCalls:
             self._record([(call, outcome)], self._user)
             raise
         finally:
-            self._under_way = None
+            self._in_flight = None
         outcome.trace = trace
         self._record([(call, outcome)], self._user)
         return outcome
 
     def add_in_flight(self, in_flight: InFlight) -> None:
-        """Add the call that is under way, if there is one."""
-        if self._under_way is not None:
-            endpoint, due_ns, sent_ns = self._under_way
+        """Add the call in flight, if there is one."""
+        if self._in_flight is not None:
+            endpoint, due_ns, sent_ns = self._in_flight
             now_ns = time.perf_counter_ns()
             # In a closed loop a call is due when its request is sent, and the wait for a connection is in no time.
             in_flight.add_call(endpoint, now_ns - sent_ns if sent_ns else None, now_ns - (sent_ns or due_ns))

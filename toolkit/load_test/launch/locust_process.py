@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from toolkit.runs.progress import Progress, ProgressReader
     from toolkit.settings import Target
 
-_USERS_END_S = 5  # users may finish the calls that are under way
+_USERS_END_S = 5  # users may finish the calls in flight
 _LOCUST_END_S = _USERS_END_S + 5.0
 _SHOWN_LINES = 5
 _CHECK_TIMEOUT_S = 10.0  # at least: the target may still be starting
@@ -82,7 +82,7 @@ class Ended:
 def check_target(target: Target, http: HttpOptions = DEFAULT_HTTP) -> None:
     """Check that a target answers and accepts the key, at no cost: verify a code of a message that does not exist.
 
-    Every answer is accepted that a service gives after it has checked the key, whatever its return code.
+    Every response is accepted that a service gives after it has checked the key, whatever its return code.
 
     Raises:
         CallError: NotConnectedError, TransportError, ProtocolError, or ReturnCodeError if the API refused the key or
@@ -94,7 +94,7 @@ def check_target(target: Target, http: HttpOptions = DEFAULT_HTTP) -> None:
 def ask_at_end(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
     """Call the target once more after a run; return "answered", or the reason why it could not be reached.
 
-    An answer of the API counts, whatever it is. A connection that breaks is tried again; a timeout is not. An interrupt
+    Any response of the API counts. A connection that breaks is tried again; a timeout is not. An interrupt
     ends the wait, so that the report of the run is written all the same.
     """
     from toolkit.api.errors import CallError, ReturnCodeError
@@ -110,7 +110,7 @@ def ask_at_end(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
             if isinstance(error.__cause__, TimeoutError):
                 break
         except KeyboardInterrupt:
-            return "interrupted while waiting for its answer"
+            return "interrupted while waiting for its response"
         else:
             return ANSWERED
     return problem
@@ -233,7 +233,7 @@ class LoadRun:
             self._process.stdin.write(json.dumps(variables).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise RunError(self._last_words(self._process.wait())) from None
+            raise RunError(self._describe_end(self._process.wait())) from None
 
     def __enter__(self) -> Self:
         return self
@@ -324,7 +324,7 @@ class LoadRun:
             cause, _, reason = ended[0].partition(" ")
             return Ended(Cause(cause), reason, notes, calls, *self._final_counts())
         if code and not self._stopped and code not in _VERDICTS:
-            raise RunError(self._last_words(code))
+            raise RunError(self._describe_end(code))
         cause = Cause.INTERRUPTED if self._stopped else Cause.FINISHED
         return Ended(cause, self._stop_reason, notes, calls, *self._final_counts())
 
@@ -352,7 +352,7 @@ class LoadRun:
         except FileNotFoundError:
             return ()
 
-    def _last_words(self, code: int) -> str:
+    def _describe_end(self, code: int) -> str:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         with (self.folder / run_folder.LOG_NAME).open("rb") as log:
             return f"locust {how}: {last_lines(log, _SHOWN_LINES)}"

@@ -390,7 +390,7 @@ class LoadOptions(BaseModel):
         tuple[_Header, ...],
         BeforeValidator(_split_lines),
         Option(
-            "Further header of each call, 'NAME: VALUE'. Values are shown nowhere.",
+            "Additional header of each call, 'NAME: VALUE'. Its value is never shown.",
             flag="--header",
             metavar="HEADER",
             argument="--header",

@@ -49,7 +49,7 @@ def build_changes(inputs: ReportInputs) -> Iterator[Section]:
         yield Section(
             "changes",
             "What changed",
-            "No share of an outcome, no latency and no conversion changed, and calls never ceased.",
+            "No share of an outcome, no latency and no conversion changed, and there was no time without calls.",
             found_nothing=True,
         )
         return
@@ -110,7 +110,7 @@ def build_period(here: Calls, elsewhere: Calls) -> Iterator[Section]:
         elsewhere: The calls of all other times.
     """
     if not len(here) or not len(elsewhere):
-        yield Section("period", PERIOD, "Select a part of the time that has calls, and leaves some outside of it.")
+        yield Section("period", PERIOD, "Select a period that has calls, and that leaves calls outside of it.")
         return
     found = table_columns.masked(compare(elsewhere, here))
     is_untested = found["differs"].isna()

@@ -23,7 +23,8 @@ _TRACES = (
     table_columns.text("trace_id", "trace id"),
 )
 _TRACES_NOTE = (
-    "Only a part of the calls is traced, so a slower call may not be here. Search the id in the tracing backend."
+    "Only a part of the calls is traced, so a slower call may not be here. Search for the trace id in your tracing"
+    " backend."
 )
 _OUTCOME_HEADERS = (
     Header("endpoint"),

@@ -97,9 +97,9 @@ def read_number(fields: dict[str, Any]) -> NumberRule:
     if not (body.code or send or verify):
         raise InputError("invalid number: expected code, send or verify")
     if body.times and not (send or verify):
-        raise InputError("invalid times: expected send or verify beside it")
+        raise InputError("invalid times: give it together with send or verify")
     if send and not is_refused(send.return_code):
-        raise InputError(f"invalid send {body.send}: a send is never refused so")
+        raise InputError(f"invalid send {body.send}: no send is refused with this code")
     return NumberRule(body.code, send, verify)
 
 

@@ -271,7 +271,7 @@ def test_one_hiccup_does_not_end_the_search() -> None:
 
 def test_failed_calls_count_against_the_limits_of_a_rate() -> None:
     expectations = Expectations(limits=(parse_threshold("failed < 1%"), parse_threshold("share(timeout) < 1%")))
-    error = TransportError("no whole answer")
+    error = TransportError("no complete response")
     error.__cause__ = TimeoutError()
     rows = (
         THROUGHPUT.row(Send("13800138000"), Outcome(Endpoint.SEND, n * S // 100, 1000, None, error)) for n in range(300)

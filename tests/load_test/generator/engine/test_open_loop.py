@@ -129,7 +129,7 @@ def test_a_task_that_is_no_journey_cannot_be_begun_at_a_rate(api: Api, tmp_path:
     )
     with (
         start(api, tmp_path / "run", duration_s=1, rate_per_s=1, scenario=str(scenario)) as run,
-        pytest.raises(RunError, match="no journey"),
+        pytest.raises(RunError, match="not a journey"),
     ):
         run.wait()
 

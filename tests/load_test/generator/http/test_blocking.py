@@ -253,11 +253,11 @@ def test_tls_needs_a_trusted_certificate(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
     _, context = certificate(tmp_path)
 
-    def shake_hands(connection: socket.socket) -> None:
+    def handshake(connection: socket.socket) -> None:
         with suppress(OSError), context.wrap_socket(connection, server_side=True):
             raise AssertionError("the client trusted the certificate")
 
-    with server(shake_hands) as url, pytest.raises(NotConnectedError, match="SSLCertVerificationError"):
+    with server(handshake) as url, pytest.raises(NotConnectedError, match="SSLCertVerificationError"):
         call(BlockingConnection(url.replace("http://127.0.0.1", "https://localhost")))
 
 

@@ -67,7 +67,7 @@ print(json.dumps([errors(play(False)), errors(workers[1]), errors(workers[0])]))
     assert {group: len(examples) for group, examples in text.items()} == {
         "SERVER 50019 server error (HTTP 500)": 3,
         "unknown kind (HTTP 403)": 3,
-        "not an answer of the API (HTTP 503)": 3,
+        "not a response of the API (HTTP 503)": 3,
         "connect": 1,
     }
     assert text["SERVER 50019 server error (HTTP 500)"][0] == "50019 server error, request 0 (HTTP 500)"

@@ -30,7 +30,7 @@ from toolkit.runs.thresholds import Measure, Status
 _TICK_NS = 500_000_000  # calls are counted by the tick in which they were due
 _SLOT_TICKS, _MIN_SLOT_TICKS = 4, 2  # calls of so many ticks are held against the limits together
 _LOST = "no response"
-_LUCK = 1e-9  # right guesses that are less likely than this are no chance
+_NEGLIGIBLE_CHANCE = 1e-9  # right guesses that are less likely than this are not due to chance
 
 Row: TypeAlias = tuple[Any, ...]
 Evidence: TypeAlias = Counter[Row]
@@ -203,10 +203,17 @@ def _timed_row(call: Call, outcome: Outcome) -> Row:
     else:
         code = classify(outcome.error) if outcome.error else _LOST
         failed = True
-    return tick, outcome.endpoint, code, failed, _blur(outcome.latency_ns), _blur(outcome.latency_ns + waited_ns)
+    return (
+        tick,
+        outcome.endpoint,
+        code,
+        failed,
+        _round_down(outcome.latency_ns),
+        _round_down(outcome.latency_ns + waited_ns),
+    )
 
 
-def _blur(time_ns: int) -> int:
+def _round_down(time_ns: int) -> int:
     """Round a time down to its first 8 bits, so that many calls share one row."""
     spare = max(0, time_ns.bit_length() - 8)
     return time_ns >> spare << spare
@@ -357,7 +364,7 @@ def _most_by_chance(guesses: int) -> int:
     """Return the most right guesses that chance explains: the tail of a Poisson distribution."""
     mean, right = guesses / CODES, 0
     at_most = term = math.exp(-mean)
-    while 1 - at_most > _LUCK:
+    while 1 - at_most > _NEGLIGIBLE_CHANCE:
         right += 1
         term *= mean / right
         at_most += term
@@ -377,7 +384,7 @@ FREQUENCY_LIMITS = Check(
 )
 BRUTE_FORCE = Check(
     "brute_force",
-    "guessing gets in no more often than the tries allow",
+    "codes are guessed no more often than the allowed tries make likely",
     _guess_row,
     _measure_guesses,
     "guesses_judged",
@@ -409,7 +416,7 @@ JOURNEY = Check(
 )
 THROUGHPUT = Check(
     "throughput",
-    "the limits are kept up to a rate of journeys, and this is the highest",
+    "the limits are met up to the highest rate that was found",
     _timed_row,
     _measure_slots,
     "highest_rate_per_s",

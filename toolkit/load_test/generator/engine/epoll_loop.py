@@ -5,7 +5,7 @@ Problem
 In a closed loop a user waits for a response before the next call. A service that stalls for two seconds then gets no
 calls for two seconds, and the calls that would have been slow are never made: the measured percentiles look good
 ("coordinated omission", G. Tene, "How NOT to measure latency", 2013). An open loop has a schedule instead. Call n is
-due at t(n), even if call n-1 is still under way, and the caller's time counts from t(n):
+due at t(n), even if call n-1 is still in flight, and the caller's time counts from t(n):
 
     due at      0    10    20    30    40 ms     the schedule: 100 arrivals a second
     sent at     0    10    60    60    60        the only connection was busy from 10 to 60 ms
@@ -23,7 +23,7 @@ as either costs more than the call itself. It uses the operating system's epoll 
     wait   if nothing is ready, sleep until the next arrival, the next resumption or the next yield
     yield  every 5 ms: hand the results over, let other greenlets run, look for timeouts, update the counts
 
-A journey uses a connection only while a call is under way. A pause or a connection that ends gives it back::
+A journey uses a connection only while a call is in flight. A pause or a connection that ends gives it back::
 
     due --> waits for a connection --> sends --> response --> next step --> ... --> done
                  ^                                   |
@@ -291,7 +291,7 @@ class Engine:
         return max(0, round(self._share.due((until_ns - self._start_ns) / _NS_PER_S)) - self._begun)
 
     def add_in_flight(self, in_flight: InFlight) -> None:
-        """Add the calls that are under way, and the journeys and arrivals that wait for a connection."""
+        """Add the calls in flight, and the journeys and arrivals that wait for a connection."""
         now_ns = _clock_ns()
         for connection in self._connections.values():
             active = connection.journey
@@ -386,7 +386,7 @@ class Engine:
         if not was_open and connection.attempt + 1 < len(self._connector.addresses):  # nothing was sent yet
             self._begin_call(self._connect(connection.attempt + 1), active)
             return
-        failure: CallError = TransportError(f"no whole answer: {type(error).__name__}")
+        failure: CallError = TransportError(f"no complete response: {type(error).__name__}")
         if not was_open:
             failure = NotConnectedError(f"no connection to the target: {type(error).__name__}")
         failure.__cause__ = error
@@ -454,9 +454,9 @@ class Engine:
         """Serve a connection that is ready: nearly always, a response has arrived, which is returned."""
         try:
             if connection.journey is None or not connection.is_open:
-                self._rouse(connection)
+                self._serve_without_call(connection)
                 return None
-            response = connection.go_on()
+            response = connection.advance()
         except (OSError, ValueError) as error:
             self._fail(connection, error)
             return None
@@ -464,7 +464,7 @@ class Engine:
             self._watch(connection)  # there is more to read or to send
         return response
 
-    def _rouse(self, connection: Connection) -> None:
+    def _serve_without_call(self, connection: Connection) -> None:
         """Continue to open a connection, or find out why an idle one is readable."""
         if connection.is_open:
             if not connection.is_quiet():
@@ -493,7 +493,7 @@ class Engine:
                 self._fail(connection, TimeoutError("the call took too long"))
 
     def _close(self) -> None:
-        """Record the calls that are under way as cut off: a send may cost money all the same."""
+        """Record the calls in flight as cut off: a send may cost money all the same."""
         cut_off = TransportError("the run ended first")
         cut_off.__cause__ = KeyboardInterrupt()
         for connection in self._connections.values():

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class QuotaSpentError(Exception):
-    """No message may be sent now: the rest of the quota is under way."""
+    """No message may be sent now: the rest of the quota is in flight."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class OpenLoop:
 
     schedule: Schedule
     engines: list[Engine]
-    dealt: Iterator[int]
+    shares_taken: Iterator[int]
 
     @classmethod
     def of(cls, context: LoadContext) -> OpenLoop | None:
@@ -53,11 +53,11 @@ class OpenLoop:
         schedule = context.options.schedule()
         return cls(schedule, [], count()) if schedule else None
 
-    def deal(self, context: LoadContext) -> Share:
+    def take_share(self, context: LoadContext) -> Share:
         """Return the share of the arrivals for a user that starts now."""
         options: Any = context.environment.parsed_options
         elapsed_s = time.time() - options.sms_began_s
-        shard = (getattr(context.environment.runner, "worker_index", 0) + next(self.dealt)) % options.sms_shards
+        shard = (getattr(context.environment.runner, "worker_index", 0) + next(self.shares_taken)) % options.sms_shards
         is_prompt = elapsed_s <= _JOIN_S and options.sms_lost_s is None
         after_s = 0.0 if is_prompt else elapsed_s
         orphaned_s = 0.0 if options.sms_lost_s is None else max(0.0, time.time() - options.sms_lost_s)

@@ -64,7 +64,7 @@ class BlockingConnection:
             response = self._exchange(connection, request)
         except (OSError, ValueError) as error:
             self.close()
-            raise TransportError(f"no whole answer: {type(error).__name__}") from error
+            raise TransportError(f"no complete response: {type(error).__name__}") from error
         except BaseException:  # the greenlet is killed; a late response must not be taken for the next request's
             self.close()
             raise
@@ -86,7 +86,7 @@ class BlockingConnection:
             self._readable.start(self._wake)
         if connection.start(request):
             self._wait()
-        while (response := connection.go_on()) is None:
+        while (response := connection.advance()) is None:
             if connection.wants_write():
                 with closing(self._hub.loop.io(connection.fileno(), _WRITE)) as writable:
                     writable.start(self._wake)

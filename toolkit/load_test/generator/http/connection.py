@@ -74,10 +74,10 @@ class Connection:
             self._is_connected = True
             self.is_open = self._tls is None
             if self._tls:
-                self._write(self._tls.shake_hands(b""))
+                self._write(self._tls.handshake(b""))
         elif self._tls:
             self._flush()
-            self._write(self._tls.shake_hands(self._receive()))
+            self._write(self._tls.handshake(self._receive()))
             self.is_open = self._tls.is_open and not self._unsent
         return self.is_open
 
@@ -94,7 +94,7 @@ class Connection:
         self._unsent = request[sent:]
         return False
 
-    def go_on(self) -> HttpResponse | None:
+    def advance(self) -> HttpResponse | None:
         """Send the rest of the request, read bytes that have arrived, and return the response once it is complete."""
         if self._unsent:
             self._flush()
@@ -160,7 +160,7 @@ class Tls:
         self._channel = tls_context(http).wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.is_open = False
 
-    def shake_hands(self, data: bytes) -> bytes:
+    def handshake(self, data: bytes) -> bytes:
         """Process the server's bytes of the handshake and return the bytes to send."""
         self._incoming.write(data)
         try:

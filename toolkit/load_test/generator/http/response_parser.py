@@ -134,7 +134,7 @@ class ResponseReader:
         """Add a piece and return the response once it is complete; raise ValueError if it isn't HTTP or too long."""
         self._size += len(data)
         if self._size > (MAX_HEAD_BYTES if self._in_head else MAX_RESPONSE_BYTES):
-            raise ValueError("the answer is too long")
+            raise ValueError("the response is too long")
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -146,7 +146,7 @@ class ResponseReader:
     def end(self) -> HttpResponse:
         """Return the response if the end of the connection completes it; else raise ConnectionAbortedError."""
         if self._in_head or "content-length" in self._fields or "chunked" in self._fields.get("transfer-encoding", ""):
-            raise ConnectionAbortedError("the connection ended before the answer did")
+            raise ConnectionAbortedError("the connection was closed before the response was complete")
         return HttpResponse(self._parser.get_status_code(), self._fields, b"".join(self._body))
 
     # Callbacks of the parser.

@@ -12,7 +12,7 @@ from toolkit.load_test.generator.steps import Journey, Pause, Send, pause_until
 from toolkit.load_test.plan.expectations import TICK_NS
 
 _BURST = 3
-_MAX_TICKS_BEFORE = 100  # by which an answer precedes a reset
+_MAX_TICKS_BEFORE = 100  # by which a response precedes a reset
 _MAX_IDLE = 0.5  # of the shortest window
 _MAX_SLOT_NS = 2_000_000_000
 _SLOTS_PER_MOBILE = 4
@@ -28,7 +28,7 @@ def probe_edges(context: LoadContext) -> Journey:
             outcome = yield Send(mobile)
             sends.append(read_sent(outcome))
         first_ns, last_ns = resets_ns(sends, rules, clock)
-        # An answer one tick before the reset is as likely as one ten ticks before it.
+        # A response one tick before the reset is as likely as one ten ticks before it.
         ticks = math.exp(context.random.uniform(0, math.log(_MAX_TICKS_BEFORE)))
         before_ns = round(ticks * TICK_NS + sends[-1].ended_ns - sends[-1].began_ns)
         for at_ns in (first_ns - before_ns, last_ns, last_ns + TICK_NS):
@@ -41,7 +41,7 @@ def probe_edges(context: LoadContext) -> Journey:
         yield Pause(context.random.uniform(0, _MAX_IDLE) * shortest_ns / 1e9)
 
 
-def contest(context: LoadContext) -> Journey:
+def send_simultaneously(context: LoadContext) -> Journey:
     """Send to a mobile at the same instant as all other users of this journey, on all workers, once in each window."""
     shortest_ns = min(context.expectations.clock.window_ns(rule) for rule in context.expectations.rules)
     slot_ns = min(shortest_ns, _MAX_SLOT_NS)

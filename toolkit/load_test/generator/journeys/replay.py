@@ -68,7 +68,7 @@ def _play_next(context: LoadContext) -> Journey:
         return
     yield pause_until(playback.began_ns + recorded.at_ns)
     if time.time_ns() - playback.began_ns - recorded.at_ns > _LATE_NS:
-        context.warn("parts of the recording were played late: its callers were more at once than --users")
+        context.warn("parts of the recording were replayed late: it has more simultaneous callers than --users")
     yield from _play(context, playback, recorded)
     playback.left -= 1
     if not playback.left and isinstance(context.environment.runner, LocalRunner):

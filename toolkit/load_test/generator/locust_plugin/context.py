@@ -46,7 +46,7 @@ from toolkit.settings import Target, load_price, load_target
 
 _DRIFT_RATIO = 1e-4  # of another machine's clock; a free-running quartz is within half of it
 _NO_SANDBOX = "the target is not a sandbox, so no code can be read: each journey sends, then verifies one wrong code"
-_NO_CODE = "the sandbox did not tell the code of at least one message, whose journey ended after its send"
+_NO_CODE = "the sandbox returned no code for at least one message: its journey ended after the send"
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

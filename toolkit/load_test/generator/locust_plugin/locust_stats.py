@@ -1,7 +1,7 @@
 """Update locust's request statistics in batches, and show its times with three significant digits.
 
 The rows "send" and "verify" hold the server's latency. In an open loop each has a second row, with the method CALLER,
-for the time from the intended start to the answer. Those rows are not in locust's total, as the calls are the same.
+for the time from the intended start to the response. Those rows are not in locust's total, as the calls are the same.
 
 Failed calls are grouped, see ``results.failure_groups``: a row of locust's table of errors is a group, not a message.
 

@@ -14,7 +14,7 @@ may have been billed.
        <--------- ask --------- 5 left
        ------ grant 10 ------->
        ------ grant 0 -------->  budget used up: this was the last portion
-       <-------- spent --------  nothing left, and nothing under way
+       <-------- spent --------  nothing left, and nothing in flight
 """
 
 from __future__ import annotations
@@ -77,18 +77,18 @@ class MessageBudget:
             alive = {worker for worker in alive if worker in runner.clients and worker not in lost}
         if alive <= self._spent:
             self._environment.process_exit_code = ExitCode.BUDGET
-            self._shutdown.end_early(Cause.BUDGET, f"{plural(self.messages, 'message')}, all it might send")
+            self._shutdown.end_early(Cause.BUDGET, f"it allowed {plural(self.messages, 'message')}")
 
 
 class MessageQuota:
     """The messages that one process may send of the budget.
 
-    ``is_spent``: no message is left, under way or to be granted, so ``claim`` will never succeed again.
+    ``is_spent``: no message is left, in flight or to be granted, so ``claim`` will never succeed again.
     """
 
     def __init__(self, environment: Environment, test: int) -> None:
         self._environment, self._test = environment, test
-        self._left = self._portion = self._under_way = 0
+        self._left = self._portion = self._in_flight = 0
         self._has_asked = self._is_last = self.is_spent = False
         self._changed = Event()
 
@@ -113,7 +113,7 @@ class MessageQuota:
 
     def settle(self, outcome: Outcome) -> None:
         """Refund the message of a send that certainly cost nothing."""
-        self._under_way -= 1
+        self._in_flight -= 1
         kind = outcome.response.kind if outcome.response else None
         error = classify(outcome.error) if outcome.error else None
         self._left += not may_cost(Endpoint.SEND, kind, error)
@@ -137,12 +137,12 @@ class MessageQuota:
         if not self._left:
             return False
         self._left -= 1
-        self._under_way += 1
+        self._in_flight += 1
         return True
 
     def _notify(self) -> None:
         """Wake the users that wait, and tell the master when all is spent."""
-        if self._is_last and not (self._left or self._under_way or self.is_spent):
+        if self._is_last and not (self._left or self._in_flight or self.is_spent):
             self.is_spent = True
             assert self._environment.runner
             self._environment.runner.send_message(SPENT_MESSAGE, self._test)

@@ -82,7 +82,7 @@ class ThresholdMonitor:
         self.bottleneck = str(msg.data)
 
     def stop_sending(self) -> None:
-        """Note that no call is due any more; those that are under way may still end."""
+        """Note that no call is due any more; those in flight may still end."""
         self._sending_until_s = self._sending_until_s or time.monotonic()
 
     def stop(self) -> None:

@@ -137,7 +137,7 @@ class BottleneckMonitor:
             share, longest_ms = self._stalled_s / max(elapsed_s, self._stalled_s), 1000 * self._max_lag_s
             text = (
                 f"the load generator did not run for {self._stalled_s:.1f} of {elapsed_s:.1f} s ({share:.0%}),"
-                f" up to {longest_ms:.0f} ms at once: it had too little of a core"
+                f" up to {longest_ms:.0f} ms at once: it got too little CPU time"
             )
             found.append(BottleneckCause(share, text))
         if self._busy_seconds > max(_FEW_BUSY, max(_MAX_BUSY_SHARE, self._max_share) * self._seconds):
@@ -146,7 +146,7 @@ class BottleneckMonitor:
             found.append(BottleneckCause(share, text))
         if arrivals.late > max(_FEW_LATE, self._max_share * owned):
             share = arrivals.late / owned
-            text = f"{share:.1%} of the arrivals were begun late: the generator had too little of a core"
+            text = f"{share:.1%} of the arrivals were begun late: the load generator got too little CPU time"
             found.append(BottleneckCause(share, text))
         return sorted(found, reverse=True)
 

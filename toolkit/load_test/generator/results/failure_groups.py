@@ -22,19 +22,19 @@ GroupKey: TypeAlias = tuple[str, str]
 
 
 def group_name(failure: CallError) -> str:
-    """Return the name of the group of a failed call. The text of an answer never enters it, so there are few groups.
+    """Return the name of the group of a failed call. The text of a response never enters it, so there are few groups.
 
     >>> group_name(ReturnCodeError(50019, 500, "server error, request 7c1f"))
     'SERVER 50019 server error (HTTP 500)'
     >>> group_name(ProtocolError("not JSON", 503, b"<html>"))
-    'not an answer of the API (HTTP 503)'
+    'not a response of the API (HTTP 503)'
     """
     if isinstance(failure, ReturnCodeError):
         row = find_published(failure.return_code)
         code = f" {failure.return_code:d} {row.message}" if row else ""
         return f"{failure.kind or 'unknown kind'}{code} (HTTP {failure.http_status})"
     if isinstance(failure, ProtocolError):
-        return f"not an answer of the API (HTTP {failure.http_status})"
+        return f"not a response of the API (HTTP {failure.http_status})"
     return classify(failure).value
 
 

@@ -1,4 +1,4 @@
-"""Collect the calls that are under way, with their ages.
+"""Collect the calls in flight, with their ages.
 
 A call counts in the metrics when it ends. While a target hangs, no call ends, and the metrics look as good as before.
 The age of a call in flight is a lower bound of its time, so adding it makes the hang visible at once.
@@ -40,7 +40,7 @@ class InFlight:
         self._waiting_ns: list[tuple[Endpoint, NDArray[np.int64]]] = []
 
     def add_call(self, endpoint: Endpoint, age_ns: int | None, caller_age_ns: int) -> None:
-        """Add a call that is under way.
+        """Add a call in flight.
 
         Args:
             endpoint: the API's endpoint.
@@ -100,7 +100,7 @@ class Caller(Protocol):
     """A user or an engine, which makes calls."""
 
     def add_in_flight(self, in_flight: InFlight) -> None:
-        """Add the calls that are under way and those that wait for a connection."""
+        """Add the calls in flight and those that wait for a connection."""
 
 
 class CallersRegistry:

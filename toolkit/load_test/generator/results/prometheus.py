@@ -41,7 +41,7 @@ class LoadState:
         latencies, caller_times: the times of the calls by endpoint and outcome.
         failed: failed calls by endpoint.
         arrivals: the arrivals of an open loop.
-        in_flight: the calls under way.
+        in_flight: the calls in flight.
         budget: the most messages that may be sent; None without a limit.
         verdicts: the verdicts on the thresholds so far.
         workers: processes that make calls.
@@ -153,7 +153,7 @@ def _call_metrics(state: LoadState) -> Iterator[Metric]:
             times.add_metric((kind[0], str(kind[1])), _buckets(histogram), histogram.total() / 1000)
         yield times
     in_flight = state.in_flight
-    yield GaugeMetricFamily("smscode_load_calls_in_flight", "Calls that are under way.", in_flight.calls)
+    yield GaugeMetricFamily("smscode_load_calls_in_flight", "Calls in flight.", in_flight.calls)
     yield GaugeMetricFamily("smscode_load_calls_waiting", "Calls that wait for a connection.", in_flight.waiting)
     oldest_s = in_flight.oldest_ns / 1e9
     yield GaugeMetricFamily("smscode_load_oldest_call_seconds", "Age of the oldest call of both.", oldest_s)

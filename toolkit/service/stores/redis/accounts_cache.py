@@ -85,7 +85,7 @@ class AccountsCache:
             of_app_id, text, ttl_s, enabled = json.loads(packed)
             templates_by_id[temp_id] = Template(temp_id, of_app_id, text, ttl_s, enabled)
         if self.apps and not apps_by_id:
-            raise StoreError("Redis was emptied: restore its data, or restart the service to begin anew")
+            raise StoreError("Redis was emptied: restore its data, or restart the service to begin with an empty store")
         self.apps, self.templates = apps_by_id, templates_by_id
         self.by_key = {app.app_key: app for app in self.apps.values()}
         self._version = version or b""
