@@ -254,7 +254,7 @@ class Person(SmsCodeUser):
 environment = Environment(host="{REFUSED}", user_classes=[Person])
 environment.create_local_runner()
 environment.runner.start(1, 1)
-environment.runner.greenlet.join(timeout=5)
+environment.runner.spawning_greenlet.join()
 print(environment.runner.user_count)
 """
     settings = {"SMSCODE_APP_KEY": "key", "SMSCODE_MASTER_SECRET": "secret", "SMSCODE_TEMP_ID": "1"}
