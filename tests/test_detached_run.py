@@ -27,7 +27,7 @@ from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.live_run import LIVE_NAME, RunKind, ask_to_stop, read_live, read_progress, show_connected
 from toolkit.settings import Target
 
-LONG = LoadTest("throughput", LoadOptions(users=1, duration_s=600))
+LONG = LoadTest("throughput", LoadOptions(rate_per_s=20, duration_s=600))  # users would keep two processes busy
 LONG_SEARCH = CapacitySearch(
     "throughput", LoadOptions(find_capacity=True, limits=("p99(send.caller_ms) < 9000",), users=1, duration_s=600)
 )
