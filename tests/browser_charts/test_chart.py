@@ -138,6 +138,30 @@ def test_a_tooltip_is_below_a_chart_that_has_no_room_beside_the_crosshair(it: Wa
     assert tip["y"] >= area["y"] + area["height"]
 
 
+def test_a_narrow_tooltip_shortens_names_and_shows_values_in_full(it: Watched) -> None:
+    counts = {(Endpoint.SEND, f"a failure with a name of its own that is {'long ' * 9}"): [12_345]}
+    panels = list(outcome_panels([START_S, START_S + 86_400], counts, [False]))
+    mount(it, BrowserChart(panels, Axis("time", START_S, START_S + 86_400, "UTC"), "Calls").as_json())
+    it.page.set_viewport_size({"width": 390, "height": 700})
+    point_at(it, 0.5)
+    tip, swatch, value = (it.page.locator(f".sms-tip{part}").first.bounding_box() for part in ("", " svg", " b"))
+    assert tip
+    assert swatch
+    assert value
+    assert swatch["width"] == 16
+    assert value["x"] + value["width"] < tip["x"] + tip["width"] <= 390
+
+
+def test_the_last_date_of_an_axis_has_room(it: Watched) -> None:
+    mount(it, lines([(START_S, 1.0), (START_S + 10 * 86_400, 2.0)], Axis("time", START_S, START_S + 864_000, "UTC")))
+    right, date = it.page.evaluate("""() => {
+      const [{ ctx, bbox }] = drawn;
+      ctx.font = "12px system-ui, sans-serif";
+      return [(ctx.canvas.width - bbox.left - bbox.width) / devicePixelRatio, ctx.measureText("2026-12-01").width];
+    }""")
+    assert right >= date / 2
+
+
 def test_a_single_point_and_no_panel_are_drawn(it: Watched) -> None:
     mount(it, lines([(7, 3.0)]))
     it.page.get_by_role("application").press("Home")
