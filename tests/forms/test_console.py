@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, FloatRect, Locator, expect
+from playwright.sync_api import Browser, FloatRect, Locator, Route, expect
 from support import outage
 from support.pages import (
     WIDE,
@@ -469,6 +469,39 @@ def test_a_page_whose_kernel_was_killed_says_so_and_a_new_one_shows_the_run_that
     expect(banner(it)).to_have_count(0)
     expect(form.locator("table")).to_contain_text("running")
     assert set(find_live(folder / "runs")) == {run}
+
+
+def test_a_page_that_is_late_says_so_and_is_shown_once_it_can_be(console: Served, browser: Browser, axe: Path) -> None:
+    """anywidget would drop all messages for widgets whose module takes 2 s."""
+    held: list[Route] = []
+    with watched(browser) as late:
+        late.page.route("**/html_panel.js", lambda route: held.append(route))
+        late.page.goto(console[1], wait_until="commit")
+        starting = late.page.locator("#starting")
+        expect(starting).to_contain_text("Still starting: the machine may be busy.")
+        assert violations(late.page, axe, "#starting") == []
+        keep(late.page, "late")
+        for route in held:
+            route.continue_()
+        expect(starting).to_be_hidden()
+        form = tab(late, "Calls")
+        send(form, "13800138222")
+        expect_answer(form, 50000, "success")
+        assert late.errors == []
+
+
+def test_a_page_that_cannot_be_shown_offers_to_load_it_again(console: Served, browser: Browser) -> None:
+    with watched(browser) as broken:
+        broken.page.route("**/html_panel.js", lambda route: route.abort())
+        broken.page.goto(console[1], wait_until="commit")
+        again = broken.page.get_by_role("button", name="Load the page again").filter(visible=True).first
+        again.wait_for()
+        keep(broken.page, "cannot-start")
+        broken.page.unroute("**/html_panel.js")
+        with broken.page.expect_navigation(wait_until="commit"):
+            again.click()
+        broken.page.locator("body.ready").wait_for()
+        expect(tab(broken, "Load").get_by_label("Users", exact=True)).to_be_visible()
 
 
 def test_leaving_the_page_asks_first_and_staying_keeps_its_kernel(it: Watched, console: Served) -> None:

@@ -28,9 +28,9 @@ for (const tab of tabs) {
 addEventListener("popstate", () => show(inAddress()));
 show(inAddress());
 history.replaceState(null, "", location.pathname + location.hash); // without the token: a cookie has its place now
-// The forms are there once the kernel's widgets are drawn.
+// The forms are there once the kernel's widgets are drawn: the form itself, and a panel, which has a script of its own.
 new MutationObserver((_, observer) => {
-  if (!document.querySelector(".output .sms-form")) return;
+  if (!document.querySelector(".sms-form .sms-panel")) return;
   document.body.classList.add("ready");
   observer.disconnect();
 }).observe(document.getElementById("forms"), { childList: true, subtree: true });
