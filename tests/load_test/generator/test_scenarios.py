@@ -17,6 +17,8 @@ from support.windows import Fixed, Forgetful, Right, Service
 from support.wrong import Amnesiac, Denying, Limited
 
 from toolkit.api.rate_rules import Rule
+from toolkit.api.return_codes import ReturnCode
+from toolkit.api.wire import Endpoint
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.load_test.plan.options import LoadOptions
@@ -227,6 +229,13 @@ def test_a_place_for_the_records_that_cannot_be_used_ends_the_run_before_a_call(
     assert ended.returncode == 1
     assert "nosuch://... can't be used" in ended.stderr
     assert not api.answered
+
+
+def test_a_target_that_refuses_right_codes_fails_although_no_call_has_failed(api: Api) -> None:
+    api.refuse = {Endpoint.VERIFY: (5, ReturnCode.INVALID_CODE)}
+    ended = run_locust(api.target, "-t", "2", scenario="throughput")
+    assert (ended.returncode, "PASS    failed < 1%" in ended.stderr) == (BROKEN, True), ended.stderr
+    assert re.search(r"^FAIL +codes_judged: \d+ right codes were refused$", ended.stdout, re.MULTILINE), ended.stdout
 
 
 @pytest.mark.parametrize("name", [run_folder.ENDED_NAME, run_folder.CHECKS_NAME, run_folder.EXPECTED_NAME])

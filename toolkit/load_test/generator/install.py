@@ -37,7 +37,7 @@ from toolkit import number_format
 from toolkit.api.errors import InputError, ToolkitError
 from toolkit.load_test.generator.checks import collector
 from toolkit.load_test.generator.checks.collector import CheckCollector
-from toolkit.load_test.generator.checks.registry import THROUGHPUT, CheckResult
+from toolkit.load_test.generator.checks.registry import CODES_JUDGED, JOURNEY, THROUGHPUT, CheckResult
 from toolkit.load_test.generator.journeys.simultaneous_verify import BARRIER_MESSAGE, Barrier
 from toolkit.load_test.generator.locust_plugin import message_cap, shutdown, web_ui, worker_takeover
 from toolkit.load_test.generator.locust_plugin.context import (
@@ -138,6 +138,9 @@ class Results:
         expectations = options.expectations(drift_ratio(environment.host))
         checks = [getattr(user_class, "check", None) for user_class in environment.user_classes]
         self.expected = expected_outcomes(environment, options)
+        # These numbers get the same verdict whatever is typed; and JOURNEY, which has every answer, has these too.
+        if not options.mobiles.startswith("magic:") and JOURNEY not in checks:
+            checks.append(CODES_JUDGED)
         self.metrics, self.checks = Metrics(self.expected), CheckCollector(checks, expectations)
         # Thresholds count only the calls that were due after the warm-up.
         self.measured = Metrics(self.expected) if options.warm_up_s else self.metrics
@@ -501,12 +504,9 @@ class Plugin:
             lost = f"{workers} ended without a report on the last calls"
             logger.error("%s: no threshold passes", lost)
         results.monitor.conclude(is_whole=not lost)
-        if results.checks.names:
-            outcomes = results.checks.judge()
+        if outcomes := results.checks.judge(lost):
             if results.monitor.bottleneck:
                 outcomes = [it.without_pass("the load generator was the bottleneck") for it in outcomes]
-            if lost:
-                outcomes = [it.without_pass(lost) for it in outcomes]
             for outcome in outcomes:
                 print(collector.describe(outcome))
             self._write_checks(outcomes)

@@ -13,6 +13,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.load_test.generator.checks.registry import (
     BRUTE_FORCE,
+    CODES_JUDGED,
     FREQUENCY_LIMITS,
     JOURNEY,
     REPLAY,
@@ -218,6 +219,33 @@ def test_an_unexpected_return_code_fails() -> None:
 
 
 LIMITED = Expectations(limits=(parse_threshold("p99(send.latency_ms) < 50"),))
+
+
+@pytest.mark.parametrize(
+    ("due", "got", "reason"),
+    [
+        (OK, WRONG, "1 right code was refused"),
+        (OK, ReturnCode.EXPIRED_CODE, "1 right code was refused"),
+        (ReturnCode.VERIFIED_CODE, OK, "1 used code was accepted once more"),
+    ],
+)
+def test_a_verdict_on_a_code_that_is_not_the_right_one_fails(due: ReturnCode, got: ReturnCode, reason: str) -> None:
+    judged = judge(CODES_JUDGED, *(seen(CODES_JUDGED, Endpoint.VERIFY, code, expected=due) for code in (due, got)))
+    assert (judged.status, judged.reason) == (Status.FAIL, reason)
+
+
+def test_wrong_codes_that_are_accepted_fail_beyond_chance() -> None:
+    accepted = seen(CODES_JUDGED, Endpoint.VERIFY, OK, expected=WRONG)
+    assert judge(CODES_JUDGED, accepted).status is Status.PASS
+    assert judge(CODES_JUDGED, *[accepted] * 9).status is Status.FAIL
+
+
+def test_only_verdicts_on_codes_whose_right_answer_is_known_are_judged() -> None:
+    for code, due in ((OK, None), (RATE, OK), (RATE, WRONG), (ReturnCode.SERVER_ERROR, OK)):
+        assert not seen(CODES_JUDGED, Endpoint.VERIFY, code, expected=due)
+    late = seen(CODES_JUDGED, Endpoint.VERIFY, ReturnCode.EXPIRED_CODE, expected=OK)
+    fast = Expectations(clock=ServiceClock(speed=60))
+    assert CODES_JUDGED.judge(late, fast).status is Status.PASS
 
 
 def at_rate(per_s: int, latency_ms: float, from_s: float, for_s: float = 2) -> Evidence:

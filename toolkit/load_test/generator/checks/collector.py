@@ -9,6 +9,7 @@ from typing import Any
 from toolkit.load_test.generator.checks.registry import Check, CheckResult, Evidence
 from toolkit.load_test.generator.steps import CallResult
 from toolkit.load_test.plan.expectations import Expectations
+from toolkit.runs.thresholds import Status
 
 
 class CheckCollector:
@@ -27,8 +28,8 @@ class CheckCollector:
 
     @property
     def names(self) -> list[str]:
-        """The names of the checks."""
-        return [check.name for check in self._evidence]
+        """The names of the checks, without those that every scenario has."""
+        return [check.name for check in self._evidence if not check.is_implied]
 
     def collect(self, results: Sequence[CallResult]) -> None:
         """Add the rows of calls to the evidence."""
@@ -49,9 +50,21 @@ class CheckCollector:
             for row, times in taken.get(check.name, ()):
                 evidence[tuple(row)] += times
 
-    def judge(self) -> list[CheckResult]:
-        """Judge the checks."""
-        return [check.judge(evidence, self.expectations) for check, evidence in self._evidence.items()]
+    def judge(self, lost: str = "") -> list[CheckResult]:
+        """Judge the checks. An implied one is left out if it passed, and if no call bears on it.
+
+        Args:
+            lost: what happened to data that is missing, so that nothing passes; "" if all is there.
+        """
+        found = []
+        for check, evidence in self._evidence.items():
+            if check.is_implied and not evidence:
+                continue
+            result = check.judge(evidence, self.expectations)
+            result = result.without_pass(lost) if lost else result
+            if not check.is_implied or result.status is not Status.PASS:
+                found.append(result)
+        return found
 
 
 def describe(result: CheckResult) -> str:

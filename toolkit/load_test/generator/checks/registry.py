@@ -77,6 +77,7 @@ class Check:
         violations: the figures that must be 0. If one is None, it is unknown, and the check has no data.
         parts: returns the verdicts on the parts of the check, from its figures. If one has no data, the check has none.
         applies: returns whether the expectations ask for the check at all.
+        is_implied: whether every scenario has the check. It is reported only if it does not pass.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Check:
     violations: tuple[Violation, ...]
     parts: Callable[[Figures], Iterable[PartResult]] = lambda figures: ()
     applies: Callable[[Expectations], bool] = lambda expectations: True
+    is_implied: bool = False
 
     def judge(self, evidence: Evidence, expectations: Expectations) -> CheckResult:
         """Return PASS, FAIL, or NO_DATA if nothing was shown, or if the check itself raises an error."""
@@ -188,6 +190,13 @@ def _expected_row(call: Call, outcome: Outcome) -> Row | None:
     return None if call.expected is None or code is None else (int(call.expected), code)
 
 
+def _code_row(call: Call, outcome: Outcome) -> Row | None:
+    """Return the row of a verify whose right answer is known, and that got an answer which judges the code."""
+    if call.expected not in _ABOUT_CODES or (code := outcome.return_code) not in _ABOUT_CODES:
+        return None
+    return int(call.expected), int(code)
+
+
 def _known(outcome: Outcome) -> int | None:
     """Return the return code, or None if it doesn't show the service's decision."""
     code = outcome.return_code
@@ -286,6 +295,20 @@ def _measure_verdicts(evidence: Evidence, expectations: Expectations) -> Figures
     return {"responses": evidence.total(), "wrong_responses": sum(wrong.values()), "wrong": wrong}
 
 
+def _measure_codes(evidence: Evidence, expectations: Expectations) -> Figures:
+    right, wrong, used = ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.VERIFIED_CODE
+    refused_with = [wrong, used]
+    if expectations.clock.speed == 1 and expectations.tries > 1:  # else a right code may have come too late
+        refused_with.append(ReturnCode.EXPIRED_CODE)
+    tried = sum(evidence[wrong, code] for code in _ABOUT_CODES)
+    return {
+        "codes": evidence.total(),
+        "right_refused": sum(evidence[right, code] for code in refused_with),
+        "wrong_accepted": max(0, evidence[wrong, right] - _most_by_chance(tried)),
+        "used_accepted": evidence[used, right],
+    }
+
+
 def _measure_slots(evidence: Evidence, expectations: Expectations) -> Figures:
     """Return the highest rate of a slot that met the limits, before the rate that missed them for two slots in a row.
 
@@ -338,6 +361,9 @@ def _sends_per_s(figures: thresholds.RunFigures) -> float:
     return figures.calls(Endpoint.SEND) / figures.duration_s
 
 
+_ABOUT_CODES = frozenset(
+    {ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.EXPIRED_CODE, ReturnCode.VERIFIED_CODE}
+)
 _JUDGED = (ReturnCode.SUCCESS, ReturnCode.INVALID_CODE)
 _COUNTED: Mapping[int | None, bool | None] = {ReturnCode.INVALID_CODE: True, ReturnCode.OUT_OF_FREQ: False, None: None}
 
@@ -414,6 +440,21 @@ JOURNEY = Check(
     "responses",
     (Violation("wrong_responses", "response", "not the expected one"),),
 )
+CODES_JUDGED = Check(
+    "codes_judged",
+    "right codes are accepted, wrong and used ones are not",
+    _code_row,
+    _measure_codes,
+    "codes",
+    (
+        Violation("right_refused", "right code", "refused"),
+        Violation("wrong_accepted", "wrong code", "accepted"),
+        Violation("used_accepted", "used code", "accepted once more"),
+    ),
+    is_implied=True,
+)
+"""A verdict on a typed code is no failed call, so a target that refuses every right code meets all thresholds."""
+
 THROUGHPUT = Check(
     "throughput",
     "the limits are met up to the highest rate that was found",
