@@ -90,6 +90,10 @@ def show_form(page: Page, selector: str = ".sms-form") -> Locator:
         page.locator(".jp-CodeCell .cm-content").first.press("Shift+Enter")
         with suppress(TimeoutError):
             form.wait_for(timeout=30_000)
+    expect(page.locator(".jp-CodeCell .jp-InputPrompt").first).not_to_contain_text(
+        "*"
+    )  # a second run replaces the form
+    form.wait_for()
     return form
 
 
