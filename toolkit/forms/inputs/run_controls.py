@@ -33,7 +33,7 @@ from toolkit.runs.live_run import LiveRun, RunKind, ask_to_stop, read_live
 from toolkit.settings import Target
 
 _EVERY_S = 0.5
-_SHUTDOWN_S = 3.0  # Jupyter interrupts a kernel shortly before it ends it: that must not stop the run
+_SHUTDOWN_S = 6.0  # Jupyter interrupts a kernel up to 5 s before it kills it: that must not stop the run
 _MIN_AWAY_S = 30.0  # pages show every 5 s that they are connected; one answer of the server may be late
 
 Look: TypeAlias = Callable[[LiveRun, bool], object]
