@@ -155,7 +155,7 @@ def test_plain_locust_has_the_same_options_and_ends_with_the_stages(api: Api) ->
         (["--rate", "5", "--stages", "1s=1"], "--rate and --stages exclude one another"),
         (["--rate", "0"], "above 0"),
         (["--stages", "soon"], "invalid --stages 'soon'"),
-        (["--rate", "1", "--max-connections", "0"], "at least 1"),
+        (["--rate", "1", "--max-connections", "0"], "from 1 to 100,000"),
     ],
 )
 def test_invalid_options_end_plain_locust_with_one_line(api: Api, options: list[str], words: str) -> None:
