@@ -141,6 +141,7 @@ def test_the_examples_of_the_grammar_are_in_it(text: str) -> None:
         ("dropped(send) < 1%", "at '(send) < 1%'", "a comparison"),
         ("failed() < 1%", "at ') < 1%'", "one of send, verify"),
         ("share(cancelled) < 1%", "at 'cancelled) < 1%'", "one of connect, timeout, reset, protocol"),
+        ("share(5009) < 1%", "at '5009) < 1%'", "a return code of five digits"),
         ("share(1e5) < 1%", "at '1e5) < 1%'", "a return code"),
         (f"share({10**18}) < 1%", f"at '{10**18}) < 1%'", "a return code"),
         ("share(send) < 1%", "at 'send) < 1%'", "a return code"),

@@ -494,8 +494,8 @@ class ConditionParser:
         metric: Metric
         if name == "share":
             failures = "|".join(_FAILURES)
-            expected = f"a return code, or one of {', '.join(_FAILURES)}"
-            outcome = self.take(rf"(?:{failures}|[0-9]{{1,{MAX_WHOLE_DIGITS}}})\b", expected)
+            expected = f"a return code of five digits or more, or one of {', '.join(_FAILURES)}"
+            outcome = self.take(rf"(?:{failures}|[0-9]{{5,{MAX_WHOLE_DIGITS}}})\b", expected)  # no call returns 5009
             metric = Share(int(outcome) if outcome.isdigit() else Failure(outcome))
         else:
             endpoint = Endpoint(self.take(_one_of(Endpoint), f"one of {', '.join(Endpoint)}"))

@@ -81,7 +81,7 @@ def test_a_worker_that_is_killed_takes_its_portion_with_it_and_no_more_is_sent(a
             _, err = locust.communicate(timeout=240)
         finally:
             locust.kill()
-    assert locust.returncode == 97, err
+    assert locust.returncode == 99, err  # the last calls of the killed worker are unknown, so no threshold passes
     assert 2000 - 2 * 20 - 4 <= accepted(api) <= 2000  # two portions of 20, and what four users were in
 
 
