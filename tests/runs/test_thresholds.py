@@ -44,7 +44,9 @@ metrics = st.one_of(
     st.builds(ResponseTime, st.sampled_from(["mean", "max"]) | percentiles, endpoints, measures),
     st.builds(Failed, endpoints | st.none()),
     st.builds(Dropped),
-    st.builds(Share, st.sampled_from(ReturnCode) | st.integers(0, 10**18 - 1) | st.sampled_from(thresholds._FAILURES)),
+    st.builds(
+        Share, st.sampled_from(ReturnCode) | st.integers(10_000, 10**18 - 1) | st.sampled_from(thresholds._FAILURES)
+    ),
     st.builds(OkRatio, endpoints),
     st.builds(Rate, endpoints),
 )
