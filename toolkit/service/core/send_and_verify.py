@@ -65,12 +65,12 @@ class VerificationStore(Protocol):
 
 def draw_codes() -> Iterator[str]:
     """Yield random codes, each with the same probability. Drawing many at once takes a third of the time."""
-    numbers = struct.Struct("<256I")
+    numbers, code = struct.Struct("<256I"), f"%0{CODE_DIGITS}d"  # a third of the time of an f-string with a width
     beyond = 2**32 - 2**32 % CODES  # from here on, the small codes would be drawn more often
     while True:
         for number in numbers.unpack(os.urandom(numbers.size)):
             if number < beyond:
-                yield f"{number % CODES:0{CODE_DIGITS}d}"
+                yield code % (number % CODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,13 @@ class VerificationService:
 
     Args:
         digits: returns a new code.
+        on_accepted: is called when a message was accepted.
     """
 
     store: VerificationStore
     digits: Callable[[], str] = field(default_factory=lambda: draw_codes().__next__)
     counters: Counters = field(default_factory=Counters)
+    on_accepted: Callable[[], object] = lambda: None
     _known_headers: dict[bytes | None, App] = field(default_factory=dict, repr=False)
 
     def authenticate(self, authorization: bytes | None) -> App | Refusal:
@@ -153,6 +155,7 @@ class VerificationService:
     def _read_send(self, decision: Decision | StoreError) -> str | Refusal:
         self.counters.waiting -= 1
         if isinstance(decision, Decision) and decision.return_code is _SUCCESS:
+            self.on_accepted()
             return decision.msg_id
         return self._refusal(decision)
 

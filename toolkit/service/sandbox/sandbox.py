@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ from toolkit.service.sandbox.controls import InboxQuery, read_advance_ms, read_f
 from toolkit.service.sandbox.faults import NO_FAULTS, Faults
 from toolkit.service.sandbox.numbers import Numbers
 from toolkit.service.sandbox.page import page_response
-from toolkit.service.sandbox.verification import SandboxVerification, refuse
+from toolkit.service.sandbox.verification import Arrivals, SandboxVerification, refuse
 from toolkit.service.stores.base import Store
 
 POLL_S = 0.2  # of the store, for messages that another process accepted, and of the shutdown
@@ -87,6 +87,7 @@ class Sandbox:
     numbers: Numbers = field(default_factory=Numbers)
     api: Api = field(init=False)
     _inner: SandboxVerification = field(init=False)
+    _arrivals: Arrivals = field(default_factory=Arrivals)
     _has_faults: bool = field(init=False)
     _routes: dict[bytes, _Methods] = field(init=False)
     _number_methods: _Methods = field(init=False)
@@ -94,6 +95,7 @@ class Sandbox:
 
     def __post_init__(self) -> None:
         self._set_faults(self.faults)
+        self.verification = replace(self.verification, on_accepted=self._arrivals.notify)
         self._inner = SandboxVerification(self.verification, self.store, self.numbers, self.tasks)
         self.api = Api(self.verification, self.media_types, self._inner)
         state: _Methods = {b"GET": self._show_state}
@@ -180,7 +182,7 @@ class Sandbox:
             left_s = until_s - self.now_s()
             if found or left_s <= 0 or self.is_stopping():
                 return success_response({"messages": [self._show_message(it) for it in found]})
-            is_due = await self._inner.arrivals.wait(min(left_s, POLL_S)) or self.is_shared
+            is_due = await self._arrivals.wait(min(left_s, POLL_S)) or self.is_shared
 
     def _show_message(self, sent: SentMessage) -> dict[str, object]:
         template = self.store.template(sent.temp_id)

@@ -52,24 +52,22 @@ class SandboxVerification:
     store: Store
     numbers: Numbers
     tasks: set[asyncio.Task[Any]]
-    arrivals: Arrivals = field(default_factory=Arrivals)
 
     def send(self, app: App, fields: SendFields) -> Deferred[str | Refusal]:
         """Send a code. A number's own outcome goes before that of a magic mobile."""
         if not self.numbers and not fields.mobile.startswith(MAGIC_PREFIX):
-            return self.service.send(app, fields).then(self._notify)
+            return self.service.send(app, fields)
         magic = magic_return_code(fields.mobile)
         refusal = self.numbers.take_send(app.app_id, fields.mobile) or (magic and is_refused(magic) and magic)
         if refusal:
             return Deferred(_refusal(refusal))
-        sending = self.service.send(
+        return self.service.send(
             app,
             fields,
             code=self.numbers.code(app.app_id, fields.mobile),
             forced=magic if magic and magic.kind is Kind.VERDICT else None,
             rate_limited=magic is not ReturnCode.SUCCESS,
         )
-        return sending.then(self._notify)
 
     def verify(self, app: App, msg_id: str, code: str) -> Deferred[Refusal | None]:
         """Verify a typed code, unless the number of the message has an outcome."""
@@ -84,10 +82,6 @@ class SandboxVerification:
             if return_code:
                 return _refusal(return_code)
         return await self.service.verify(app, msg_id, code)
-
-    def _notify(self, sent: str | Refusal) -> str | Refusal:
-        self.arrivals.notify()
-        return sent
 
 
 def refuse(problem: BaseException) -> Refusal:
