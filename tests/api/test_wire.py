@@ -172,7 +172,7 @@ def test_absurd_bodies_are_protocol_errors(body: bytes) -> None:
 
 @given(msg_id=UNICODE.filter(bool))
 def test_an_accepted_send_comes_back_as_its_msg_id(msg_id: str) -> None:
-    reply = wire.sent_response(msg_id)
+    reply = wire.success_response({"msg_id": msg_id})
     answer = wire.parse_response(Endpoint.SEND, reply.http_status, {}, reply.body)
     assert answer == ApiResponse(200, ReturnCode.SUCCESS, "success", msg_id=msg_id)
     assert answer.kind is Kind.OK

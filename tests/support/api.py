@@ -94,7 +94,7 @@ class Api(ThreadingHTTPServer):
             return _refuse(refusal)
         if endpoint is Endpoint.SEND:
             self.mobiles.append(fields["mobile"])
-            return ReturnCode.SUCCESS, wire.sent_response(str(next(self._msg_ids)))
+            return ReturnCode.SUCCESS, wire.success_response({"msg_id": str(next(self._msg_ids))})
         if fields["code"] != CODE:
             return _refuse(ReturnCode.INVALID_CODE)
         if msg_id in self.verified:

@@ -477,11 +477,9 @@ def parse_whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _WHOLE_END else None
 
 
-def sent_response(msg_id: str) -> ServerResponse:
-    """Build the response to an accepted send."""
-    if len(msg_id) != _UUID_CHARS or not PLAIN_ID.fullmatch(msg_id):
-        return _reply(ReturnCode.SUCCESS, f'{{"msg_id":{_encode(msg_id)}}}')
-    return ServerResponse(_SUCCESS_STATUS, _SENT_HEADERS, b'{"msg_id":"%b"}' % msg_id.encode())
+def sent_response(uuid: str, request_id: bytes = b"") -> ServerResponse:
+    """Build the response to an accepted send, whose msg_id is a UUID in its usual form."""
+    return ServerResponse(_SUCCESS_STATUS, _SENT_HEADERS, b'{"msg_id":"%b"}' % uuid.encode(), request_id)
 
 
 def verified_response() -> ServerResponse:
@@ -503,9 +501,9 @@ def refusal_response(refusal: Refusal) -> ServerResponse:
     return _refuse(refusal.return_code, (b"retry-after", b"%d" % refusal.retry_after_s))
 
 
-_UUID_CHARS = 36
 _CONTENT_TYPE = (b"content-type", _JSON_TYPE)
-_SENT_HEADERS = (_CONTENT_TYPE, (b"content-length", b"%d" % (_UUID_CHARS + len('{"msg_id":""}'))))
+_UUID = "00000000-0000-4000-8000-000000000000"
+_SENT_HEADERS = (_CONTENT_TYPE, (b"content-length", b"%d" % len(f'{{"msg_id":"{_UUID}"}}')))
 _EXTRA_HEADERS = {
     ReturnCode.AUTH_FAILED: (b"www-authenticate", b'Basic realm="sms-code"'),
     ReturnCode.METHOD_NOT_SUPPORT: (b"allow", b"POST"),

@@ -283,13 +283,13 @@ class RequestHandler:
         """Count and log an answer, and return it as a response with the request's id."""
         return_code = _SUCCESS
         if isinstance(answer, str):
-            context.msg_id, reply = answer, sent_response(answer)
-        elif isinstance(answer, Refusal):
-            return_code, reply = answer.return_code, refusal_response(answer)
+            context.msg_id, reply = answer, sent_response(answer, context.request_id)
         else:
-            reply = answer
+            if isinstance(answer, Refusal):
+                return_code, answer = answer.return_code, refusal_response(answer)
+            reply = ServerResponse(answer.http_status, answer.headers, answer.body, context.request_id)
         latency_s = self.now_s() - context.started_s
         self.counters.count(context.endpoint, return_code, latency_s)
         if self.call_log:
             self.call_log.write(call_line(context, return_code, latency_s))
-        return ServerResponse(reply.http_status, reply.headers, reply.body, context.request_id)
+        return reply
