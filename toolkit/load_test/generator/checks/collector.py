@@ -34,8 +34,10 @@ class CheckCollector:
     def collect(self, results: Sequence[CallResult]) -> None:
         """Add the rows of calls to the evidence."""
         for check, evidence in self._evidence.items():
-            rows = (check.row(call, outcome) for call, outcome in results)
-            evidence.update(row for row in rows if row is not None)
+            row_of = check.row
+            for call, outcome in results:
+                if (row := row_of(call, outcome)) is not None:
+                    evidence[row] += 1  # Counter.update takes a microsecond even for one row
 
     def take(self) -> dict[str, list[tuple[tuple[Any, ...], int]]]:
         """Return the data since the last call, as a worker reports it to its master."""
