@@ -82,9 +82,18 @@ def test_a_run_without_an_exit_code_says_that_it_is_unknown() -> None:
     assert "1 of 1 passed" not in runs_html([entry])
 
 
-@pytest.mark.parametrize("verdicts", [None, "PASS", [["PASS"]], {"status": "PASS"}])
-def test_a_result_of_another_form_is_none(tmp_path: Path, verdicts: object) -> None:
-    (tmp_path / "run.json").write_text(json.dumps({"calls": 3, "exit_code": 0, "verdicts": verdicts}))
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"verdicts": it} for it in (None, "PASS", [["PASS"]], {"status": "PASS"})),
+        {"checks": ["PASS"]},
+        {"duration_s": "10"},
+        {"settings": {"users": "five"}},
+        {"settings": {"rate_per_s": "50"}},
+    ],
+)
+def test_a_result_of_another_form_is_none(tmp_path: Path, wrong: dict[str, object]) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"calls": 3, "exit_code": 0, **wrong}))
     assert read_summary(tmp_path) == {}
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from toolkit.forms.parts.jupyter_server import is_page_connected
 from toolkit.report.inputs import is_run
 from toolkit.runs.live_run import LiveRun, RunKind, read_live, show_connected, was_killed
@@ -71,6 +73,31 @@ class RunEntry:
         return f"{self.folder.name}   {', '.join(filter(None, (self.scenario, state)))}".rstrip()
 
 
+class _Settings(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    users: int | None = None
+    rate_per_s: float | None = None
+    stages: str | None = None
+
+
+class _Rule(BaseModel):
+    description: str
+
+
+class _Listed(BaseModel):
+    """The values that lists of runs show, of any kind of run: one of another type would end the whole list."""
+
+    model_config = ConfigDict(strict=True)
+
+    settings: _Settings = _Settings()
+    calls: int = 0
+    duration_s: float | None = None
+    verdicts: list[dict[str, Any]] = []
+    checks: list[dict[str, Any]] = []
+    rules: list[_Rule] = []
+
+
 class RunsFolder:
     """Lists the runs of a folder. A second listing reads only the files that have changed."""
 
@@ -113,20 +140,11 @@ def _find_kind(folder: Path) -> RunKind | None:
 def read_summary(folder: Path, kind: RunKind = RunKind.LOAD_TEST) -> dict[str, Any]:
     """Return the content of a folder's run.json, capacity.json or probe.json, {} without one of this toolkit."""
     try:
-        summary = json.loads((folder / _RESULTS[kind]).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary: dict[str, Any] = json.loads((folder / _RESULTS[kind]).read_text(encoding="utf-8"))
+        _Listed.model_validate(summary)
+    except (OSError, ValueError):  # a ValidationError is one, too
         return {}
-    is_valid = (
-        isinstance(summary, dict)
-        and isinstance(summary.get("settings", {}), dict)
-        and isinstance(summary.get("calls", 0), int)
-        and all(_is_list_of_objects(summary.get(name, [])) for name in ("verdicts", "claims", "rules"))
-    )
-    return summary if is_valid else {}
-
-
-def _is_list_of_objects(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(it, dict) for it in value)
+    return summary
 
 
 class RunsWatcher:

@@ -22,7 +22,7 @@ waits while calls still come: it starts after a turn of the event loop in which 
 callers. An idle service adds one empty turn, some microseconds, and a busy one makes half as many commits.
 
 If all callers wait for the same commit, the event loop has nothing to do while the disk writes. It then makes the
-msg_ids of as many sends as the commit had callers (``ServiceState.prepare_sends``), an eighth of the work of a send.
+msg_ids of as many sends as the commit had callers (``ServiceState.prepare_sends``), a sixth of the work of a send.
 
 A caller waits for its own batch even if its decision changed nothing, because a refusal may rest on an earlier decision
 that is not durable yet: the second send to a mobile is refused because of the first, and the first can still be rolled
