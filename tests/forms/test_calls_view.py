@@ -238,7 +238,7 @@ def test_what_changed_is_told_with_where_it_gathers_and_a_picture(troubled: Repo
 
 
 def test_a_selected_time_is_asked_what_is_different_in_it(troubled: ReportView) -> None:
-    assert "Select a part of the time" in ask(troubled, PERIOD)
+    assert "Select a period" in ask(troubled, PERIOD)
     assert ask(troubled, "") == ""
     troubled.chart.selection = [outage.START_S + 900.0, outage.START_S + 1200.0]
     troubled.wait()

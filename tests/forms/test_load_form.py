@@ -140,8 +140,8 @@ def test_without_a_target_nothing_is_loaded(form: LoadForm) -> None:
 @pytest.mark.parametrize(
     ("field", "text"),
     [
-        ("hard", "0"),
-        ("hard", "many"),
+        ("amount", "0"),
+        ("amount", "many"),
         ("duration", "10"),
         ("thresholds", "p99 < 3"),
         ("messages", "0"),
