@@ -139,7 +139,7 @@ def test_a_time_selected_in_the_latencies_tells_the_return_codes_too(it: Watched
 
 def test_all_of_the_time_cannot_be_compared(it: Watched, chart: Locator) -> None:
     drag(it, chart, 0, 1)
-    expect(it.page.locator(".different").first.locator("li")).to_contain_text("leaves some outside of it")
+    expect(it.page.locator(".different").first.locator("li")).to_contain_text("leaves calls outside of it")
 
 
 def test_a_time_like_the_others_has_no_difference(it: Watched, chart: Locator) -> None:
@@ -156,7 +156,7 @@ def test_the_page_can_be_used_by_all_at_each_width(it: Watched, chart: Locator, 
         it.page.set_viewport_size({"width": width, "height": 900})
         expect(chart).to_be_visible()
         keep(it.page, f"report-charts-{width}-{scheme}")
-        assert it.page.evaluate("() => document.documentElement.scrollWidth") <= width
+        it.page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
     assert violations(it.page, axe, "body") == []
 
 

@@ -370,7 +370,7 @@ def test_bytes_that_are_not_utf_8_are_an_input_error(tmp_path):
 
 @pytest.mark.parametrize("statement", ["nowhere.csv", 5, None])
 def test_an_object_that_is_no_statement_is_an_input_error(statement):
-    reason = r"nowhere\.csv can't be read|is not a statement: give a CSV file's path or a frame"
+    reason = r"nowhere\.csv doesn.t exist|is not a statement: give a CSV file's path or a frame"
     with pytest.raises(InputError, match=reason):
         analysis.reconcile(analysis.from_records(SENDS), statement, PRICES)
 

@@ -113,7 +113,7 @@ def test_without_a_sandbox_a_journey_is_a_send_and_one_wrong_code_with_one_note(
     assert set(api.answered) == {("send", ReturnCode.SUCCESS), ("verify", ReturnCode.INVALID_CODE)}
     assert len(set(api.answered.values())) == 1
     assert len(notes_without_bottlenecks(ended)) == 1
-    assert (tmp_path / run_folder.LOG_NAME).read_text().count("no sandbox") == 1
+    assert (tmp_path / run_folder.LOG_NAME).read_text().count("not a sandbox") == 1
 
 
 def test_neither_secret_nor_mobile_is_in_the_folder_or_on_the_command_line(api: Api, tmp_path: Path) -> None:
