@@ -147,6 +147,7 @@ class Results:
         self.warm_up_s = options.warm_up_s
         self.bottlenecks: dict[str, str] = {}
         self.unfinished: set[str] = set()
+        self._finished: set[str] = set()
         is_worker = isinstance(environment.runner, WorkerRunner)
         held = () if is_worker else options.parsed_thresholds()
         decides = bool(options.thresholds or self.checks.names)
@@ -166,8 +167,17 @@ class Results:
             self.measured.merge(worker, data[_MEASURED_KEY])
         self.checks.merge(data.get(_CHECKS_KEY, {}))
         self.bottlenecks[worker] = data[_BOTTLENECK_KEY]
-        (self.unfinished.discard if data[_LAST_KEY] else self.unfinished.add)(worker)
+        if data[_LAST_KEY]:
+            self._finished.add(worker)
+            self.unfinished.discard(worker)
+        else:
+            self.unfinished.add(worker)
         self.monitor.on_report(worker)
+
+    def lose(self, worker: str) -> None:
+        """Note that a worker is gone: its last report never comes, unless it has come before."""
+        if worker not in self._finished:
+            self.unfinished.add(worker)
 
 
 class Plugin:
@@ -346,7 +356,7 @@ class Plugin:
 
     def _on_lost(self, worker: str) -> None:
         if self.results:
-            self.results.unfinished.add(worker)
+            self.results.lose(worker)
 
     def _start_watches(self) -> None:
         environment, options = self.environment, self.options
