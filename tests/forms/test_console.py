@@ -473,14 +473,22 @@ def test_a_page_whose_kernel_was_killed_says_so_and_a_new_one_shows_the_run_that
 
 def test_a_page_that_is_late_says_so_and_is_shown_once_it_can_be(console: Served, browser: Browser, axe: Path) -> None:
     """anywidget would drop all messages for widgets whose module takes 2 s."""
-    held: list[Route] = []
+    held, is_held = list[Route](), True
+
+    def hold(route: Route) -> None:
+        if is_held:
+            held.append(route)
+        else:  # a request that is late itself
+            route.continue_()
+
     with watched(browser) as late:
-        late.page.route("**/html_panel.js", lambda route: held.append(route))
+        late.page.route("**/html_panel.js", hold)
         late.page.goto(console[1], wait_until="commit")
         starting = late.page.locator("#starting")
         expect(starting).to_contain_text("Still starting: the machine may be busy.")
         assert violations(late.page, axe, "#starting") == []
         keep(late.page, "late")
+        is_held = False
         for route in held:
             route.continue_()
         expect(starting).to_be_hidden()
