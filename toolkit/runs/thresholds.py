@@ -11,7 +11,7 @@ threshold after that duration is ended:
                | "dropped"                             arrivals that were never started     unit: %
                | "rate" "(" endpoint window ")"        calls over the time in which they were due unit: /s
     percentile = "p" number                          above 0 and below 100
-    outcome    = "connect" | "timeout" | "reset" | "protocol" | any return code, known or not
+    outcome    = "connect" | "timeout" | "reset" | "protocol" | any return code of five digits or more
     endpoint   = "send" | "verify"
     window     = [ "," duration ]                    any part of the run of that length; without: the whole run
     measure    = "latency_ms" | "caller_ms"          without and with the wait before the call
