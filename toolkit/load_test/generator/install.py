@@ -203,6 +203,7 @@ class Plugin:
         self._telemetry: Telemetry | None = None  # of all tests of this process
         self._metrics_greenlet: gevent.Greenlet | None = None
         self._test, self._test_host = 0, ""
+        self._has_ended = False  # the test; before it has a context, there may be reports that are not the last
         self._run_dir = getattr(self.options, "sms_run_dir", None)
         self._permissions = {name: getattr(self.options, name, None) for name in ("allow_target", "i_pay_for_this")}
         self._listen()
@@ -343,7 +344,7 @@ class Plugin:
 
     def _report(self, data: dict[str, Any], **_: object) -> None:
         if self.results:
-            data.update(self.results.pack(self._own_bottleneck(), is_last=self.context is None))
+            data.update(self.results.pack(self._own_bottleneck(), is_last=self._has_ended))
 
     def _own_bottleneck(self) -> str:
         return (self.context and self.context.bottleneck.bottleneck()) or ""
@@ -375,7 +376,7 @@ class Plugin:
         environment, runner = self.environment, self.environment.runner
         options = self.options
         self._close_records()
-        self.context, self.results, self._budget = None, None, None
+        self.context, self.results, self._budget, self._has_ended = None, None, None, False
         self._test_host = normalize(environment.host)
         if not isinstance(runner, WorkerRunner):
             self._test += 1
@@ -474,6 +475,7 @@ class Plugin:
 
     def _end_test(self) -> None:
         """Drop the context of the test. Its results stay: the last reports of workers are still to come."""
+        self._has_ended = True
         if self.context:
             self.context.close()
             self.context = None
