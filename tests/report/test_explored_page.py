@@ -23,6 +23,14 @@ PLOT_AREA = """it => {
   const { x, y, width } = it.querySelector(".u-over").getBoundingClientRect();
   return { x, y, width };
 }"""
+# Shares of the time axis, and whether the texts are beside the crosshair: 1 or 0.
+PLACES = """it => {
+  const box = (name) => it.querySelector(name).getBoundingClientRect();
+  const area = box(".u-over"), selected = box(".u-select"), cursor = box(".u-cursor-x"), tip = box(".sms-tip");
+  const share = (at) => (at - area.x) / area.width, gap = Math.max(tip.left - cursor.right, cursor.right - tip.right);
+  const selection = { start: share(selected.left), end: share(selected.right) };
+  return { ...selection, cursor: share(cursor.right), beside: +(0 < gap && gap < 20) };
+}"""
 WIDTHS = [390, 768, 1280, 1920]
 
 
@@ -57,6 +65,7 @@ def it(path: Path, browser: Browser) -> Iterator[Watched]:
 def chart(it: Watched, path: Path) -> Locator:
     """The page, loaded again, and its first chart."""
     it.page.set_viewport_size({"width": 1280, "height": 900})
+    it.page.emulate_media(color_scheme="light")
     it.page.goto(path.as_uri())
     return it.page.get_by_role("application").first
 
@@ -135,6 +144,25 @@ def test_a_selected_time_narrows_all_charts_and_says_what_differs(it: Watched, c
 def test_a_time_selected_in_the_latencies_tells_the_return_codes_too(it: Watched, chart: Locator) -> None:
     drag(it, it.page.get_by_role("application").nth(1), 0.5, 0.66)
     expect(it.page.locator(".different").nth(1).locator("li").first).to_contain_text(re.compile(r"send 50(000|019)"))
+
+
+@pytest.mark.parametrize("change", ["theme", "width"])
+def test_a_chart_that_is_drawn_anew_keeps_the_crosshair_and_the_selection(
+    it: Watched, chart: Locator, change: str
+) -> None:
+    chart.focus()
+    for key in ("Home", "ArrowRight", "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight"):
+        it.page.keyboard.press(key)
+    before, old = chart.evaluate(PLACES), chart.locator(".u-over").first.element_handle()
+    if change == "theme":
+        it.page.emulate_media(color_scheme="dark")
+    else:
+        it.page.set_viewport_size({"width": 700, "height": 900})
+    old.wait_for_element_state("hidden")
+    after = chart.evaluate(PLACES)
+    assert 0 < before["start"] < before["end"] == pytest.approx(before["cursor"], abs=0.01)
+    assert before["beside"]
+    assert after == pytest.approx(before, abs=0.01)
 
 
 def test_all_of_the_time_cannot_be_compared(it: Watched, chart: Locator) -> None:

@@ -376,6 +376,7 @@ function mountChart(box, onSelect = () => {}) {
         series: [{}, ...(lines.length ? lines.map((one) => ({ stroke: colourOf(one, theme), width: 2, dash: one.dashed ? [5, 4] : [], points: { show: one.points.length < 2, size: 5 } })) : [{ paths: () => null, points: { show: false } }])],
         cursor: { sync: { key: sync.key, scales: ["x", null] }, y: false, points: { show: panel.kind === "lines" }, drag: { x: Boolean(spec.selectable), y: false, setScale: false } },
         hooks: {
+          ready: [(one) => one === plots.at(-1) && restorePlaces()],
           draw: [clipped((one) => DRAW[panel.kind](one, panel, hidden, theme), panel.kind === "bars" ? 0 : 5 * devicePixelRatio)],
           setCursor: [(one) => one === hovered && showTip(one.cursor.left >= 0 ? one.posToVal(one.cursor.left, "x") : null)],
           setSelect: [(one) => {
@@ -397,6 +398,10 @@ function mountChart(box, onSelect = () => {}) {
     drawLegend();
     note.textContent = spec.note;
     note.hidden = !spec.note;
+  }
+
+  // Show the selection and the crosshair where the new plots have them. A plot knows its scales when it is ready, not before.
+  function restorePlaces() {
     showSelection();
     if (place !== null) moveTo(place);
   }
