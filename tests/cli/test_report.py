@@ -252,7 +252,7 @@ def test_a_figure_is_rounded_alike_in_all_its_places(tmp_path: Path) -> None:
     write_parquet(sent, tmp_path / PARQUET_NAME)
     thresholds = ["failed < 1%", "p99(send.caller_ms) < 250", "ok_ratio(send) > 99%"]
     settings = {"ended": "finished", "thresholds": thresholds, "price_per_send": "8.4", "currency": "JPY"}
-    (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "settings": settings}))
+    (tmp_path / "run.json").write_text(json.dumps({"schema": 2, "settings": settings}))
     done = smscode("report", str(tmp_path), "--slo", "99.9%", "--format", "html,md,json")
     page = (tmp_path / "report.html").read_text()
     texts = {
@@ -305,7 +305,7 @@ def test_a_run_that_is_worse_than_another_one_is_exit_99_and_an_equal_one_is_0(t
     assert done.returncode == 99, done.stderr
     assert "--fail-if-worse: p90(send.caller_ms) by 10% (11.0 ms → 22.0 ms (+100 %); p < 0.001)" in done.stderr
     assert 'name="p90(send.caller_ms) by 10%"' in (tmp_path / "slower" / "junit.xml").read_text()
-    (tmp_path / "same" / "run.json").write_text(json.dumps({"schema": 1, "settings": {"scenario": "soak"}}))
+    (tmp_path / "same" / "run.json").write_text(json.dumps({"schema": 2, "settings": {"scenario": "soak"}}))
     done = smscode("report", "same", *asked, cwd=tmp_path)
     assert done.returncode == 99
     assert "other settings than friday: scenario soak, not unset" in done.stderr

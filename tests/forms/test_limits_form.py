@@ -109,7 +109,7 @@ def test_runs_of_different_speed_are_a_problem_in_words(tmp_path: Path) -> None:
         folder = tmp_path / f"run-{speed}"
         folder.mkdir()
         write_parquet(log_of_a_rule(), folder / "calls.parquet")
-        (folder / "run.json").write_text(json.dumps({"schema": 1, "settings": {"speed": speed}}))
+        (folder / "run.json").write_text(json.dumps({"schema": 2, "settings": {"speed": speed}}))
     form = LimitsForm()
     form.mode.value = FIND
     type_into(form.log, str(tmp_path))

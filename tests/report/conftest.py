@@ -82,7 +82,7 @@ def run_folder(tmp_path: Path) -> Callable[..., Path]:
     def make(records: list[CallRecord], settings: dict[str, object] | None = None, folder: Path = tmp_path) -> Path:
         write_parquet(records, folder / PARQUET_NAME)
         if settings is not None:
-            (folder / "run.json").write_text(json.dumps({"schema": 1, "settings": settings}), encoding="utf-8")
+            (folder / "run.json").write_text(json.dumps({"schema": 2, "settings": settings}), encoding="utf-8")
         return folder
 
     return make

@@ -62,7 +62,7 @@ def path(tmp_path_factory, traffic):
     folder = tmp_path_factory.mktemp("run")
     settings = {"target": "http://127.0.0.1:8000/" + "long/" * 60, "cap": {"messages": 5000}}
     write_parquet(traffic, folder / PARQUET_NAME)
-    (folder / "run.json").write_text(json.dumps({"schema": 1, "settings": settings}), encoding="utf-8")
+    (folder / "run.json").write_text(json.dumps({"schema": 2, "settings": settings}), encoding="utf-8")
     return write_report(str(folder))
 
 

@@ -18,7 +18,7 @@ def test_a_run_is_counted_and_timed(call):
     ]
     run = RunResult("friday", analysis.from_records(records), {"rate_per_s": 2}).summary
     assert {name: run[name] for name in ("schema", "settings", "started", "duration_s", "calls")} == {
-        "schema": 1,
+        "schema": 2,
         "settings": {"rate_per_s": 2},
         "started": "2026-11-06T12:00:00+00:00",
         "duration_s": 4.0,

@@ -253,7 +253,7 @@ def test_markdown_has_a_heading_for_each_section_and_even_rows(report: Report) -
 
 def test_json_has_whole_frames_exact_money_and_no_nan(report: Report) -> None:
     found = json.loads(json_csv.to_json(report), parse_constant=lambda name: pytest.fail(name))
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert list(found["tables"]) == [table.name for table in report.tables()]
     assert found["tables"]["cost"][0]["money"] == table(report, "cost").frame["money"].iloc[0]
     assert found["tables"]["errors"][0]["first_seen"].endswith("+00:00")
@@ -433,6 +433,7 @@ def test_hostile_texts_are_harmless_in_every_format(form: Format, call, run_fold
         ("checks.json", '[{"name": "x", "description": "y", "status": "PASS", "figures": {"a": "b"}}]'),
         ("run.json", "[1, 2]"),
         ("run.json", '{"schema": 99, "settings": {}}'),
+        ("run.json", '{"schema": 1, "settings": {}, "claims": [{"claim": "soak", "status": "FAIL"}]}'),
         ("run.json", '{"settings": [1]}'),
         ("run.json", '{"settings": {"thresholds": "p99(send.caller_ms) < 1"}}'),
     ],

@@ -71,7 +71,7 @@ def test_a_run_that_cannot_be_compared_is_in_the_table_and_no_data_point(
 def test_an_unreadable_run_is_marked(tmp_path: Path) -> None:
     for number in range(3):
         write_run(tmp_path, number, 20)
-    (tmp_path / "run01/run.json").write_text('{"schema": 1, "settings": {"ended": "finished"}, "endpoints": {}}')
+    (tmp_path / "run01/run.json").write_text('{"schema": 2, "settings": {"ended": "finished"}, "endpoints": {}}')
     (tmp_path / "run02/run.json").write_text("{")
     assert [run.lack for run in read_trend([tmp_path]).runs] == ["", *["run.json cannot be read"] * 2]
 

@@ -26,7 +26,7 @@ def write_run(out: Path, number: int, send_ms: float, *, failed: int = 0, **sett
     """Write the run.json of a run of 500 sends; a run that was killed has only settings."""
     folder = out / f"run{number:02}"
     folder.mkdir(parents=True)
-    summary: dict[str, Any] = {"schema": 1, "settings": {**SETTINGS, "label": f"v{number}", **settings}}
+    summary: dict[str, Any] = {"schema": 2, "settings": {**SETTINGS, "label": f"v{number}", **settings}}
     if summary["settings"]["ended"] != "incomplete":
         times = {name: send_ms * factor for name, factor in _PERCENTILES.items()}
         nothing = dict.fromkeys(_PERCENTILES)

@@ -27,7 +27,7 @@ from toolkit.runs.live_run import LiveRun, RunKind
 from toolkit.runs.run_folder import PROBE_NAME, Cause
 from toolkit.settings import Target
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from toolkit.report.table_columns import without_formulas
 from toolkit.report.verdicts import as_json
 from toolkit.runs.exit_codes import worst
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def to_json(report: Report) -> str:

@@ -19,7 +19,7 @@ from toolkit.masking import mask
 from toolkit.validation import explain
 
 # Files of a run's folder.
-SUMMARY_NAME, SCHEMA = "run.json", 1  # settings, results and verdicts, and the number of the file's schema
+SUMMARY_NAME, SCHEMA = "run.json", 2  # settings, results and verdicts, and the number of the file's schema
 ENDED_NAME = "ended.txt"  # first line: a Cause, a blank and the reason; only in a run that ended itself
 NOTES_NAME = "notes.txt"  # notes for the user, one a line
 EXPECTED_NAME = "expected.json"  # kinds and return codes that do not count as failures in the run
@@ -87,7 +87,7 @@ def _read(folder: Path) -> _RunFile | None:
     except ValueError as problem:
         raise InputError(f"{path} is not JSON: {problem}; correct or remove the file") from problem
     if run.number != SCHEMA:
-        raise InputError(f"{path} has schema {run.number}: expected {SCHEMA}; it was written by another version")
+        raise InputError(f"{path} has schema {run.number}: expected {SCHEMA}; another version wrote it: run it again")
     return run
 
 

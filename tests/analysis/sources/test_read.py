@@ -207,7 +207,7 @@ def test_a_run_without_calls_is_read_as_empty_alone_and_with_others(call, tmp_pa
     for name in ("nothing", "something"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "locust.log").write_text("it began\n")
-        (tmp_path / name / "run.json").write_text('{"schema": 1}')
+        (tmp_path / name / "run.json").write_text('{"schema": 2}')
     write_parquet([call()], tmp_path / "something" / PARQUET_NAME)
     assert len(analysis.read(tmp_path / "nothing").to_pandas()) == 0
     assert len(analysis.read(str(tmp_path / "*")).to_pandas()) == 1

@@ -147,7 +147,7 @@ class Api:
             verifying = calls.verify(app, received.msg_id or "", received.code)
             return verifying.then(lambda refusal: refusal or verified_response())
         context.mobile = send.mobile
-        return calls.send(app, send)  # type: ignore[return-value]  # an answer, if not any answer
+        return calls.send(app, send)  # type: ignore[return-value]  # each of its values is an Answer
 
 
 def _call_soon(step: Callable[[], None]) -> object:
