@@ -24,6 +24,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError
 from PIL import Image
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
@@ -52,17 +53,26 @@ def main(*names: str) -> None:
 
 
 def execute(path: Path, folder: Path) -> Any:
-    """Run a notebook in a new kernel in ``folder``, and return it with the outputs that can be stored."""
-    notebook = nbformat.read(path, as_version=4)
+    """Run a notebook in a new kernel in ``folder``, and return it with the outputs that can be stored.
+
+    The error of a cell that takes too long shows where each thread of the kernel is.
+    """
+    notebook, stacks = nbformat.read(path, as_version=4), folder / "stacks.txt"
+    dump = f"import faulthandler; faulthandler.dump_traceback_later({TIMEOUT_S}, file=open({str(stacks)!r}, 'w'))"
     client = NotebookClient(
         notebook,
-        timeout=TIMEOUT_S,
+        timeout=TIMEOUT_S + 60,
+        extra_arguments=[f"--IPKernelApp.exec_lines={dump}"],
         record_timing=False,
         store_widget_state=False,  # it would contain the text typed into the forms
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute(env=os.environ | {"PYTHONWARNINGS": WARNINGS})
+    try:
+        client.execute(env=os.environ | {"PYTHONWARNINGS": WARNINGS})
+    except CellTimeoutError as problem:
+        problem.add_note(stacks.read_text())
+        raise
     notebook.metadata.get("language_info", {}).pop("version", None)
     for output in outputs(notebook):
         data = output.get("data", {})
