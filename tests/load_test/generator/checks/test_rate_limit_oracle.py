@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.windows import Fixed, Forgetful, Right, Service
 
 from toolkit.api.rate_rules import Rule
-from toolkit.load_test.generator.checks.rate_limit_oracle import Finding, Sent, judge_all, resets_ns
+from toolkit.load_test.generator.checks.rate_limit_oracle import Age, Finding, Sent, judge_all, resets_ns
+from toolkit.load_test.generator.checks.rate_limit_oracle import judge as judge_each
 from toolkit.load_test.plan.expectations import ServiceClock
 
 MS = 1_000_000
@@ -72,6 +74,34 @@ def test_a_right_service_is_never_accused(session: tuple[list[Sent], tuple[Rule,
     finding = judge(sends, clock, rules)
     assert (finding.over_admissions, finding.false_refusals) == (0, 0)
     assert finding.sends == len(sends)
+
+
+def age_by_definition(send: Sent, sends: Sequence[Sent], rule: Rule) -> Age:
+    """Look at all sends for the n-th latest one that was accepted, or may have been."""
+    ends_ns = [
+        inf if it.accepted is None else it.ended_ns
+        for it in sends
+        if it is not send and it.accepted is not False and it.began_ns <= send.ended_ns
+    ]
+    began_ns = [it.began_ns for it in sends if it is not send and it.accepted and it.ended_ns < send.ended_ns]
+    latest_ns = [([-inf] * rule.count + sorted(times_ns))[-rule.count] for times_ns in (ends_ns, began_ns)]
+    return Age(rule, send.began_ns - latest_ns[0], send.ended_ns - min(send.began_ns, latest_ns[1]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(sessions())
+def test_the_ages_are_those_of_the_definition(session: tuple[list[Sent], tuple[Rule, ...], ServiceClock]) -> None:
+    sends, rules, clock = session
+    assume(len({it.ended_ns for it in sends}) == len(sends))
+    for judged in judge_each(sends, rules, clock):
+        if judged.send.accepted is not None:
+            assert judged.ages == tuple(age_by_definition(judged.send, sends, rule) for rule in rules)
+
+
+def test_a_mobile_may_have_a_hundred_thousand_sends() -> None:
+    sends = [Sent(number * 10 * S, number * 10 * S + MS, number % 6 == 0) for number in range(100_000)]
+    found = judge(sends, ServiceClock(), [Rule(1, 60)])
+    assert (found.sends, found.over_admissions, found.false_refusals) == (100_000, 0, 0)
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 
 from toolkit.load_test.generator.checks.rate_limit_oracle import Sent, resets_ns
 from toolkit.load_test.generator.checks.registry import read_sent
@@ -22,20 +23,21 @@ def probe_edges(context: LoadContext) -> Journey:
     """Send to one mobile in bursts, and just before, at and just after each reset, as long as the test lasts."""
     mobile, rules, clock = context.next_mobile(), context.expectations.rules, context.expectations.clock
     shortest_ns = min(clock.window_ns(rule) for rule in rules)
-    sends: list[Sent] = []
+    accepted: deque[Sent] = deque(maxlen=max(rule.count for rule in rules))  # no earlier one is in a window
     while True:
         for _ in range(_BURST):
-            outcome = yield Send(mobile)
-            sends.append(read_sent(outcome))
-        first_ns, last_ns = resets_ns(sends, rules, clock)
+            sent = read_sent((yield Send(mobile)))
+            if sent.accepted:
+                accepted.append(sent)
+        first_ns, last_ns = resets_ns(accepted, rules, clock)
         # A response one tick before the reset is as likely as one ten ticks before it.
         ticks = math.exp(context.random.uniform(0, math.log(_MAX_TICKS_BEFORE)))
-        before_ns = round(ticks * TICK_NS + sends[-1].ended_ns - sends[-1].began_ns)
+        before_ns = round(ticks * TICK_NS + sent.ended_ns - sent.began_ns)
         for at_ns in (first_ns - before_ns, last_ns, last_ns + TICK_NS):
             yield pause_until(at_ns)
-            outcome = yield Send(mobile)
-            sends.append(read_sent(outcome))
-            if sends[-1].accepted:
+            sent = read_sent((yield Send(mobile)))
+            if sent.accepted:
+                accepted.append(sent)
                 break
         # Without this pause, the bursts would keep in step with fixed windows, and not reveal them.
         yield Pause(context.random.uniform(0, _MAX_IDLE) * shortest_ns / 1e9)
