@@ -154,6 +154,24 @@ def test_a_load_test_of_a_sandbox_is_recorded(tmp_path: Path) -> None:
     assert pq.read_metadata(tmp_path / "calls.parquet").num_rows == ended.calls == last.calls > 0
 
 
+def test_a_load_test_that_hangs_is_killed_and_has_no_result(tmp_path: Path) -> None:
+    file = tmp_path / "hangs.py"
+    file.write_text(
+        "import gevent\nfrom locust import events\nfrom toolkit.load_test.generator.journeys import people\n"
+        "from toolkit.load_test.generator.user import SmsCodeUser\n\n"
+        "class Person(SmsCodeUser):\n    tasks = [people.verify_right]\n\n"
+        "events.test_stop.add_listener(lambda **_: gevent.sleep(3600))\n"
+    )
+    options = LoadOptions(users=1, duration_s=0.5)
+    with (
+        sandbox() as target,
+        locust_process.prepare(str(file), options, folder=tmp_path / "run", overdue_s=5) as run,
+    ):
+        run.begin(target)
+        with pytest.raises(RunError, match="still ran 5 s after the end of the load, and was killed"):
+            run.wait()
+
+
 def test_a_scenario_is_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_scenario("throughput").resolve() == REPOSITORY / "locustfiles/throughput.py"
     mine = tmp_path / "locustfiles/mine.py"

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 _USERS_END_S = 5  # users may finish the calls in flight
 _LOCUST_END_S = _USERS_END_S + 5.0
+_OVERDUE_S = 300.0  # after its time, on a busy machine too: the users' last calls, and the checks of all calls
+_LOOK_EVERY_S = 1.0
 _SHOWN_LINES = 5
 _CHECK_TIMEOUT_S = 10.0  # at least: the target may still be starting
 _END_TIMEOUT_S, _END_TRIES = 5.0, 3  # of the question at the end; at least
@@ -147,7 +149,14 @@ def start(scenario: str, target: Target, options: LoadOptions, *, folder: Path) 
     return run
 
 
-def prepare(scenario: str, options: LoadOptions, *, folder: Path, own_options: Sequence[str] = ()) -> LoadRun:
+def prepare(
+    scenario: str,
+    options: LoadOptions,
+    *,
+    folder: Path,
+    own_options: Sequence[str] = (),
+    overdue_s: float = _OVERDUE_S,
+) -> LoadRun:
     """Start a child process that makes no call until ``LoadRun.begin``.
 
     Args:
@@ -155,6 +164,7 @@ def prepare(scenario: str, options: LoadOptions, *, folder: Path, own_options: S
         options: Options, which must limit the time.
         folder: A new or empty folder, which receives the records. Its name is the name of the run.
         own_options: Arguments for options that the locustfile itself defines, e.g. ``["--shop", "berlin"]``.
+        overdue_s: Time after the end of the load at which a process that hangs is killed, in seconds.
 
     Returns:
         The run, to be used in a ``with`` statement.
@@ -168,7 +178,7 @@ def prepare(scenario: str, options: LoadOptions, *, folder: Path, own_options: S
     folder.mkdir(parents=True, exist_ok=True)
     if any(it.name not in (LIVE_NAME, STOP_NAME) for it in folder.iterdir()):
         raise InputError(f"the folder {folder} is not empty: each run needs a new folder")
-    return LoadRun([*_command(path, options, folder), "--", *own_options], options, folder.resolve())
+    return LoadRun([*_command(path, options, folder), "--", *own_options], options, folder.resolve(), overdue_s)
 
 
 def _command(path: Path, options: LoadOptions, folder: Path) -> list[str]:
@@ -195,9 +205,10 @@ def _command(path: Path, options: LoadOptions, folder: Path) -> list[str]:
 class LoadRun:
     """A load test in a child process. Leaving its ``with`` block stops it and writes its records as Parquet."""
 
-    def __init__(self, command: list[str], options: LoadOptions, folder: Path) -> None:
-        self.folder, self._options = folder, options
-        self._begun = self._stopped = False
+    def __init__(self, command: list[str], options: LoadOptions, folder: Path, overdue_s: float) -> None:
+        self.folder, self._options, self._overdue_s = folder, options, overdue_s
+        self._begun = self._stopped = self._is_overdue = False
+        self._latest_end_s = math.inf  # of the monotonic clock
         self._stop_reason = ""
         self._packed: int | None = None
         options = options.model_copy(update={"run_dir": str(folder), "lifeline_fd": 0})
@@ -228,6 +239,7 @@ class LoadRun:
             "SMSCODE_TEMP_ID": str(target.temp_id),
         }
         self._begun = True
+        self._latest_end_s = time.monotonic() + self._options.run_time_s + self._overdue_s
         assert self._process.stdin
         try:
             self._process.stdin.write(json.dumps(variables).encode() + b"\n")
@@ -297,12 +309,16 @@ class LoadRun:
     def ends_within(self, timeout_s: float) -> bool:
         """Wait for the end, at most for a time in seconds, and return whether the load test has ended.
 
-        It is stopped if another process asked for that; see ``toolkit.runs.live_run``.
+        It is stopped if another process asked for that (see ``toolkit.runs.live_run``), and killed if it hangs.
         """
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)
-        if is_asked_to_stop(self.folder):
-            self.stop()
+        if self._process.poll() is None:
+            if is_asked_to_stop(self.folder):
+                self.stop()
+            elif time.monotonic() > self._latest_end_s:
+                self._is_overdue = True
+                end(self._process, _LOCUST_END_S)
         return self._process.poll() is not None
 
     def stop(self, reason: str = "") -> None:
@@ -317,8 +333,11 @@ class LoadRun:
 
     def wait(self) -> Ended:
         """Wait for the end and return how it came; raise RunError, with locust's last lines, if it failed."""
-        code = self._process.wait()
-        calls = self._close()
+        while not self.ends_within(_LOOK_EVERY_S):
+            pass
+        code, calls = self._process.returncode, self._close()
+        if self._is_overdue:
+            raise RunError(f"locust still ran {self._overdue_s:.0f} s after the end of the load, and was killed")
         notes = self._lines(run_folder.NOTES_NAME)
         if ended := self._lines(run_folder.ENDED_NAME):
             cause, _, reason = ended[0].partition(" ")
