@@ -44,9 +44,8 @@
     if (!found) make(list, "li", "", "Select a period that has calls, and that leaves calls outside of it.");
     else if (!found.length) make(list, "li", "", "No return code's share differs from that at other times by more than chance.");
     make(note, "p", "note", "Causes, such as a template or an app, are in the report of this time, under “Where changes are concentrated”:");
-    const line = make(note, "p");
-    const options = make(line, "code", "", `smscode report … --since ${times[0]} --until ${times[1]}`);
-    const copy = make(line, "button", "", "Copy");
+    const options = make(make(note, "p"), "code", "", `smscode report … --since ${times[0]} --until ${times[1]}`);
+    const buttons = make(note, "p"), copy = make(buttons, "button", "", "Copy");
     copy.type = "button";
     copy.addEventListener("click", async () => {
       try {
@@ -57,7 +56,7 @@
         copy.textContent = "Selected: copy it with Ctrl+C";
       }
     });
-    const clear = make(line, "button", "", "Show all of the time");
+    const clear = make(buttons, "button", "", "Show all of the time");
     clear.type = "button";
     clear.addEventListener("click", () => narrow(null, []));
   }
