@@ -103,6 +103,17 @@ def test_a_time_without_calls_says_so(it: Watched, outage: Locator) -> None:
         expect(outage.locator("div")).to_have_text(["no calls", "no latencies"])
 
 
+def test_fractions_of_a_second_are_shown_as_a_whole_time(it: Watched) -> None:
+    edges = [START_S + tenth / 10 for tenth in range(11)]
+    panels = outcome_panels(edges, {(Endpoint.SEND, 50000): [1] * 10}, [False] * 10)
+    mount(it, BrowserChart(panels, Axis("time", edges[0], edges[-1], "UTC"), "Calls").as_json())
+    labels = it.page.evaluate("() => drawn.at(-1).axes[0]._values")
+    assert (labels[0], labels[-1]) == ("12:00:00.000\n2026-11-06", "12:00:01.000")
+    for share, span in ((0.32, "12:00:00.300 to 12:00:00.400 (UTC)"), (0.95, "12:00:00.900 to 12:00:01 (UTC)")):
+        point_at(it, share)
+        expect(it.page.locator(".sms-at")).to_contain_text(span)
+
+
 def test_values_are_those_of_the_bucket_in_full(it: Watched, outage: Locator) -> None:
     for share in (0.01, 0.3):
         point_at(it, share)

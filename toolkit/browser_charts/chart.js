@@ -23,17 +23,18 @@ function make(parent, tag, className = "", text = "") {
 // How each kind of x axis labels its ticks, and the crosshair.
 const X_KINDS = {
   time: (x) => {
-    const text = (at) => new Date(at * 1000).toLocaleString("sv-SE", { timeZone: x.zone });
+    const text = (at) => new Date(Math.round(at * 1000)).toLocaleString("sv-SE", { timeZone: x.zone });
+    const exact = (at) => text(at) + (Math.round(at * 1000) % 1000 ? (at % 1).toFixed(3).slice(1) : "");
     const shortened = (end, start) => (end.slice(0, 10) === start.slice(0, 10) ? end.slice(11) : end); // of one day
     return {
       label: (at) => `${text(at)} (${x.zone})`,
-      span: (from, to) => `${text(from)} to ${shortened(text(to), text(from))} (${x.zone})`,
+      span: (from, to) => `${exact(from)} to ${shortened(exact(to), exact(from))} (${x.zone})`,
       axis: {
         values: [
           [86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
           [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
           [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
-          [0.001, "{ss}.{fff} s", null, null, null, null, null, null, 1],
+          [0.001, "{HH}:{mm}:{ss}.{fff}", "\n{YYYY}-{MM}-{DD}", null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
         ],
         size: AXIS_PX + 14,
         space: 84, // of a date
