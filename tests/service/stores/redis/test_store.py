@@ -167,7 +167,7 @@ def test_every_key_has_a_ttl_except_accounts_and_balances(shared: Case) -> None:
     stay = {key for key, ttl_ms in found.items() if ttl_ms < 0}
     assert stay == {f"sms:{{accounts}}:{it}" for it in ("store", "apps", "templates", "keys")} | {"sms:{1}:balance"}
     kinds = {key.split("}")[1].split(":")[1][:1] for key in found.keys() - stay if "receipt" not in key}
-    assert kinds == {"m", "w", "f", "j"}
+    assert kinds == {"m", "d", "w", "f", "j"}
     day_ms = 24 * 3_600_000
     assert all(ttl_ms <= 2 * day_ms / 10 for ttl_ms in found.values())
     assert {key for key, ttl_ms in found.items() if 0 < ttl_ms <= 6000} == {

@@ -14,7 +14,7 @@ from toolkit.service.core.clock import Anchor, Clock
 from toolkit.service.core.digests import Digests
 from toolkit.service.stores.redis.pipeline import READING, WRITING, Client, read_script, within
 
-_FORMAT = b"3"
+_FORMAT = b"4"
 _TAG = "sms:{accounts}"
 _WALL = Anchor(0, 0, 1.0)  # a clock that shows the machine's time
 _SCRIPT = read_script("accounts.lua")

@@ -4,25 +4,34 @@
 -- ARGV[1]  the deadline in ms by Redis's own clock. After it nothing is changed, because the callers have got an error.
 -- ARGV[2]  the time in ms that decisions use, or '' for Redis's own
 -- ARGV[3]  the settings as JSON: the policy, the anchor of the service clock, the return codes
--- ARGV[4]  and further: the calls, each a command, a space and its payload
+-- ARGV[4]  the command of all calls
+-- ARGV[5]  and further: the payload of each call
 --
 -- Returns the answer of each call. A call that fails has an error as its answer, and the others are not affected. Each
 -- command reads all keys that it is going to write before it writes the first, so a key of a wrong type changes nothing.
 --
 -- Keys of an app. Each has a TTL, except the balance.
 --   :balance      in messages
---   :m:<msg_id>   hash of a message. sent: packed as SENT; verified: the token of the call that verified it;
---                 tries: 16 bytes a wrong code, its call's token and its time; waiting: until it is delivered;
---                 state, carrier_code, carrier_id, attempts, settled_ms, refunded: its delivery
+--   :m:<msg_id>   a message, packed as SENT. Then, in 8 bytes, the token of the call that verified it, or zeros. Then, in
+--                 16 bytes a wrong code, its call's token and its time.
+--   :d:<msg_id>   hash of a message's delivery: attempts, carrier_code, carrier_id, settled_ms, refunded; and its state,
+--                 once it is delivered
 --   :w:<mobile>   times of the sends to a mobile (0: to all mobiles), 8 bytes each, ascending
 --   :f:<mobile>   times of a mobile's wrong codes, likewise
 --   :t:<key>      messages of the top-up with an idempotency key
---   :inbox        in a sandbox, sorted set of the msg_ids by the number of each, which :sent counts
+--   :inbox        in a sandbox, sorted set of the msg_ids in the order of their sends, by 1024 times the time in ms
 --   :jobs         sorted set of the msg_ids that are not delivered yet, by the time in ms when each is due
+--
+-- Most of a call's time is that of its writes, also because each is copied to the append-only file: a SET with a TTL costs
+-- as much as ten reads. So a message is one SET, and the sends of a script share the writes of the balance, the jobs and
+-- the inbox.
 
 local MESSAGE = '<I8I4I4I2I2BI4' -- mobile, temp_id, ttl_ms, segments, forced, rate_limited, the encrypted code
 local MESSAGE_BYTES = 25
 local SENT = MESSAGE .. 'I8' -- and sent_ms
+local VERIFIED, TRIES = 33, 41 -- offsets
+local NOBODY = ('\0'):rep(8)
+local INBOX_SCALE = 1024
 
 local tag, settings = KEYS[1], cjson.decode(ARGV[3])
 local anchor, codes = settings.anchor, settings.codes
@@ -34,23 +43,29 @@ if redis_ms > tonumber(ARGV[1]) then
 end
 local wall_ms = tonumber(ARGV[2]) or redis_ms
 local now_ms = anchor.clock_ms + math.floor((wall_ms - anchor.wall_ms) * anchor.speed)
+local now = struct.pack('<I8', now_ms)
 
 -- Converts a duration of the service clock to real ms, rounded up.
 local function real_ms(service_ms)
   return math.max(1, math.ceil(service_ms / anchor.speed))
 end
 
+-- Returns the time at which a key expires whose TTL is a duration of the service clock.
+local function expiry(service_ms)
+  return string.format('%d', redis_ms + real_ms(service_ms))
+end
+
 local MAX_KEPT_MS = real_ms(settings.longest_ms) -- no message is kept longer
 
 local TOP_UP_KEPT_MS = 30 * 24 * 3600 * 1000 -- an idempotency key is known for so long
 
-local function message_key(msg_id)
-  return tag .. ':m:' .. msg_id
+local function key_of(kind, msg_id)
+  return tag .. kind .. msg_id
 end
 
 -- Rate windows.
 
--- Returns the time until every rule of a window allows one more; 0 if they allow it now.
+-- Returns the time until every rule of a window allows one more, which is 0 if they allow it now, and the window's size.
 local function wait_ms_of(key, window)
   local wait, bytes = 0, redis.call('STRLEN', key)
   for _, rule in ipairs(window.rules) do
@@ -60,15 +75,19 @@ local function wait_ms_of(key, window)
       wait = math.max(wait, time_ms + rule.window_ms - now_ms)
     end
   end
-  return wait
+  return wait, bytes
 end
 
-local function add_time(key, window)
-  local bytes = redis.call('APPEND', key, struct.pack('<I8', now_ms))
-  if bytes > 16 * window.max_count then -- rarely true, so that the cost of a call does not depend on a rule's count
+local function add_time(key, window, bytes)
+  if bytes == 0 then
+    redis.call('SET', key, now, 'PXAT', expiry(window.longest_ms))
+    return
+  end
+  redis.call('APPEND', key, now)
+  if bytes >= 16 * window.max_count then -- rarely true, so that the cost of a call does not depend on a rule's count
     redis.call('SET', key, redis.call('GETRANGE', key, -8 * window.max_count, -1))
   end
-  redis.call('PEXPIRE', key, real_ms(window.longest_ms))
+  redis.call('PEXPIREAT', key, expiry(window.longest_ms))
 end
 
 local function remove_time(key, time_ms)
@@ -81,26 +100,49 @@ local function remove_time(key, time_ms)
   end
 end
 
--- In a sandbox: adds a message to the inbox, and drops two that have been deleted.
-local function add_to_inbox(msg_id)
-  for _, old in ipairs(redis.call('ZRANGE', tag .. ':inbox', 0, 1)) do
-    if redis.call('EXISTS', message_key(old)) == 0 then
-      redis.call('ZREM', tag .. ':inbox', old)
-    end
-  end
-  redis.call('ZADD', tag .. ':inbox', redis.call('INCR', tag .. ':sent'), msg_id)
-  redis.call('PEXPIRE', tag .. ':inbox', MAX_KEPT_MS)
-  redis.call('PEXPIRE', tag .. ':sent', MAX_KEPT_MS)
+local function send_window_key(window, mobile)
+  return string.format('%s:w:%d', tag, window.is_of_app and 0 or mobile)
 end
 
-local function windows_of(mobile)
-  local found = {}
-  for _, it in ipairs({ { mobile, settings.sends }, { 0, settings.app_sends } }) do
-    if it[2].max_count > 0 then
-      found[#found + 1] = { key = tag .. ':w:' .. it[1], rules = it[2] }
-    end
+-- The sends of a script share the balance, and the writes of the jobs and of a sandbox's inbox.
+
+local balance, charged, jobs, inbox, inbox_end = 0, 0, {}, {}, 0
+
+-- Deletes the members of a sorted set up to a score, at most two for each send, so that they do not pile up.
+local function remove_old(key, score)
+  local old = redis.call('ZRANGE', key, '-inf', score, 'BYSCORE', 'LIMIT', 0, 2 * (#ARGV - 4))
+  if #old > 0 then
+    redis.call('ZREM', key, unpack(old))
   end
-  return found
+end
+
+local function read_for_sends()
+  balance = tonumber(redis.call('GET', tag .. ':balance') or 0)
+  remove_old(tag .. ':jobs', wall_ms - MAX_KEPT_MS)
+  if settings.has_inbox then
+    remove_old(tag .. ':inbox', INBOX_SCALE * (wall_ms - MAX_KEPT_MS))
+    local last = redis.call('ZRANGE', tag .. ':inbox', -1, -1, 'WITHSCORES')[2] or 0
+    inbox_end = math.max(last + 1, INBOX_SCALE * wall_ms)
+  end
+end
+
+local function append(list, one, other)
+  list[#list + 1], list[#list + 2] = one, other
+end
+
+local function add_members(key, members)
+  redis.call('ZADD', key, unpack(members))
+  redis.call('PEXPIREAT', key, expiry(settings.longest_ms))
+end
+
+local function write_for_sends()
+  if charged > 0 then
+    redis.call('DECRBY', tag .. ':balance', charged)
+    add_members(tag .. ':jobs', jobs)
+  end
+  if #inbox > 0 then
+    add_members(tag .. ':inbox', inbox)
+  end
 end
 
 -- Decisions.
@@ -111,64 +153,59 @@ local commands = {}
 function commands.send(payload)
   local mobile, _, ttl_ms, segments, _, rate_limited = struct.unpack(MESSAGE, payload)
   local msg_id = payload:sub(1 + MESSAGE_BYTES)
-  local windows, wait = rate_limited == 1 and windows_of(mobile) or {}, 0
-  for _, window in ipairs(windows) do
-    wait = math.max(wait, wait_ms_of(window.key, window.rules))
+  local windows, keys, sizes, wait = rate_limited == 1 and settings.windows or {}, {}, {}, 0
+  for n, window in ipairs(windows) do
+    local key = send_window_key(window, mobile)
+    local window_wait, bytes = wait_ms_of(key, window)
+    keys[n], sizes[n], wait = key, bytes, math.max(wait, window_wait)
   end
   if wait > 0 then
     return { codes.OUT_OF_FREQ, wait }
   end
-  if tonumber(redis.call('GET', tag .. ':balance') or 0) < segments then
+  if balance - charged < segments then
     return { codes.NO_MONEY, 0 }
   end
-  -- If nobody takes jobs, they would pile up: so each send deletes two whose message was deleted long ago.
-  for _, old in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms - MAX_KEPT_MS, 'BYSCORE', 'LIMIT', 0, 2)) do
-    redis.call('ZREM', tag .. ':jobs', old)
+  local message = payload:sub(1, MESSAGE_BYTES) .. now .. NOBODY
+  redis.call('SET', key_of(':m:', msg_id), message, 'PXAT', expiry(ttl_ms + settings.kept_ms))
+  for n, window in ipairs(windows) do
+    add_time(keys[n], window, sizes[n])
   end
+  charged = charged + segments
+  append(jobs, string.format('%d', wall_ms), msg_id)
   if settings.has_inbox then
-    add_to_inbox(msg_id)
+    append(inbox, string.format('%d', inbox_end + #inbox / 2), msg_id)
   end
-  redis.call('DECRBY', tag .. ':balance', segments)
-  local key, sent = message_key(msg_id), payload:sub(1, MESSAGE_BYTES) .. struct.pack('<I8', now_ms)
-  redis.call('HSET', key, 'sent', sent, 'waiting', 1)
-  redis.call('PEXPIRE', key, real_ms(ttl_ms + settings.kept_ms))
-  for _, window in ipairs(windows) do
-    add_time(window.key, window.rules)
-  end
-  redis.call('ZADD', tag .. ':jobs', wall_ms, msg_id)
-  redis.call('PEXPIRE', tag .. ':jobs', MAX_KEPT_MS)
   return { codes.SUCCESS, 0 }
 end
 
 -- Payload: the call's token in 8 bytes, the typed code, encrypted, in 4 bytes, the msg_id.
 function commands.verify(payload)
-  local token, typed, key = payload:sub(1, 8), struct.unpack('<I4', payload, 9), message_key(payload:sub(13))
-  local sent, verified, tries = unpack(redis.call('HMGET', key, 'sent', 'verified', 'tries'))
-  if not sent then
+  local token, typed, key = payload:sub(1, 8), struct.unpack('<I4', payload, 9), key_of(':m:', payload:sub(13))
+  local message = redis.call('GET', key)
+  if not message then
     return { codes.INVALID_CODE, 0 }
   end
-  local mobile, _, ttl_ms, _, forced, _, right, sent_ms = struct.unpack(SENT, sent)
-  local failures_key = tag .. ':f:' .. mobile
-  local wait = wait_ms_of(failures_key, settings.failures)
+  local mobile, _, ttl_ms, _, forced, _, right, sent_ms = struct.unpack(SENT, message)
+  local failures_key = string.format('%s:f:%d', tag, mobile)
+  local wait, bytes = wait_ms_of(failures_key, settings.failures)
   if wait > 0 then
     return { codes.OUT_OF_FREQ, wait }
   end
   if forced > 0 then
     return { forced, 0 }
   end
-  if verified then
+  if message:sub(1 + VERIFIED, TRIES) ~= NOBODY then
     return { codes.VERIFIED_CODE, 0 }
   end
-  tries = tries or ''
-  if now_ms >= sent_ms + ttl_ms or #tries / 16 >= settings.tries then
+  if now_ms >= sent_ms + ttl_ms or (#message - TRIES) / 16 >= settings.tries then
     return { codes.EXPIRED_CODE, 0 }
   end
   if typed == right then
-    redis.call('HSET', key, 'verified', token)
+    redis.call('SETRANGE', key, VERIFIED, token)
     return { codes.SUCCESS, 0 }
   end
-  redis.call('HSET', key, 'tries', tries .. token .. struct.pack('<I8', now_ms))
-  add_time(failures_key, settings.failures)
+  redis.call('APPEND', key, token .. now)
+  add_time(failures_key, settings.failures, bytes)
   return { codes.INVALID_CODE, 0 }
 end
 
@@ -180,19 +217,19 @@ function commands.unsend(payload)
   if redis_ms <= call.after_ms then
     return 0
   end
-  local key = message_key(call.msg_id)
-  local sent, refunded = unpack(redis.call('HMGET', key, 'sent', 'refunded'))
-  if sent then
-    local mobile, _, _, segments, _, rate_limited, _, sent_ms = struct.unpack(SENT, sent)
-    for _, window in ipairs(rate_limited == 1 and windows_of(mobile) or {}) do
-      remove_time(window.key, sent_ms)
+  local key, delivery = key_of(':m:', call.msg_id), key_of(':d:', call.msg_id)
+  local message = redis.call('GET', key)
+  if message then
+    local mobile, _, _, segments, _, rate_limited, _, sent_ms = struct.unpack(SENT, message)
+    for _, window in ipairs(rate_limited == 1 and settings.windows or {}) do
+      remove_time(send_window_key(window, mobile), sent_ms)
     end
-    if not refunded then
+    if redis.call('HEXISTS', delivery, 'refunded') == 0 then
       redis.call('INCRBY', tag .. ':balance', segments)
     end
     redis.call('ZREM', tag .. ':jobs', call.msg_id)
     redis.call('ZREM', tag .. ':inbox', call.msg_id)
-    redis.call('DEL', key)
+    redis.call('DEL', key, delivery)
   end
   return 1
 end
@@ -205,15 +242,16 @@ function commands.unverify(payload)
   local token = call.token:gsub('%x%x', function(byte)
     return string.char(tonumber(byte, 16))
   end)
-  local key = message_key(call.msg_id)
-  local sent, verified, tries = unpack(redis.call('HMGET', key, 'sent', 'verified', 'tries'))
-  if verified == token then
-    redis.call('HDEL', key, 'verified')
+  local key = key_of(':m:', call.msg_id)
+  local message = redis.call('GET', key) or ''
+  if message:sub(1 + VERIFIED, TRIES) == token then
+    redis.call('SETRANGE', key, VERIFIED, NOBODY)
   end
-  for from = 1, #(tries or ''), 16 do
-    if tries:sub(from, from + 7) == token then
-      redis.call('HSET', key, 'tries', tries:sub(1, from - 1) .. tries:sub(from + 16))
-      remove_time(tag .. ':f:' .. struct.unpack(SENT, sent), struct.unpack('<I8', tries, from + 8))
+  for from = 1 + TRIES, #message, 16 do
+    if message:sub(from, from + 7) == token then
+      redis.call('SET', key, message:sub(1, from - 1) .. message:sub(from + 16), 'KEEPTTL')
+      local mobile, tried_ms = struct.unpack(SENT, message), struct.unpack('<I8', message, from + 8)
+      remove_time(string.format('%s:f:%d', tag, mobile), tried_ms)
       break
     end
   end
@@ -247,13 +285,17 @@ end
 
 -- Delivery.
 
-local function job(msg_id, attempts)
-  local sent, waiting, fault = unpack(redis.call('HMGET', message_key(msg_id), 'sent', 'waiting', 'carrier_code'))
-  return sent and waiting and { msg_id, sent, attempts, fault or '' }
+local function write_delivery(msg_id, ...)
+  local key = key_of(':d:', msg_id)
+  redis.call('HSET', key, ...)
+  redis.call('PEXPIREAT', key, expiry(settings.longest_ms))
 end
 
+-- Returns the job of a message that is not delivered.
 function commands.undelivered(msg_id)
-  return job(msg_id, tonumber(redis.call('HGET', message_key(msg_id), 'attempts') or 0))
+  local message = redis.call('GET', key_of(':m:', msg_id))
+  local attempts, state, fault = unpack(redis.call('HMGET', key_of(':d:', msg_id), 'attempts', 'state', 'carrier_code'))
+  return message and not state and { msg_id, message, tonumber(attempts or 0), fault or '' }
 end
 
 -- Returns the times at which the jobs that are due became due, the oldest first.
@@ -269,10 +311,10 @@ end
 function commands.take(limit)
   local taken = {}
   for _, msg_id in ipairs(redis.call('ZRANGE', tag .. ':jobs', '-inf', wall_ms, 'BYSCORE', 'LIMIT', 0, limit)) do
-    local found = job(msg_id, 0)
-    if found then
-      found[3] = redis.call('HINCRBY', message_key(msg_id), 'attempts', 1) - 1
-      taken[#taken + 1] = found
+    local job = commands.undelivered(msg_id)
+    if job then
+      write_delivery(msg_id, 'attempts', job[3] + 1)
+      taken[#taken + 1] = job
       redis.call('ZADD', tag .. ':jobs', wall_ms + settings.lease_ms, msg_id)
     else
       redis.call('ZREM', tag .. ':jobs', msg_id)
@@ -284,52 +326,48 @@ end
 function commands.postpone(payload)
   local call = cjson.decode(payload)
   redis.call('ZADD', tag .. ':jobs', 'XX', wall_ms + call.wait_ms, call.msg_id)
-  local key = message_key(call.msg_id)
-  if redis.call('HEXISTS', key, 'waiting') == 1 then -- it has no result yet
-    redis.call('HSET', key, 'carrier_code', call.fault)
+  if commands.undelivered(call.msg_id) then -- it has no result yet
+    write_delivery(call.msg_id, 'carrier_code', call.fault)
   end
   return 1
 end
 
-local function write_result(key, call)
-  redis.call('HSET', key, 'state', call.state, 'carrier_code', call.carrier_code, 'settled_ms', now_ms)
+local function write_result(call, ...)
+  write_delivery(call.msg_id, 'state', call.state, 'carrier_code', call.carrier_code, 'settled_ms', now_ms, ...)
 end
 
 function commands.complete(payload)
   local call = cjson.decode(payload)
-  local key = message_key(call.msg_id)
   local was_open = redis.call('ZREM', tag .. ':jobs', call.msg_id) == 1
-  local sent = redis.call('HGET', key, 'sent')
-  if sent then
+  local message = redis.call('GET', key_of(':m:', call.msg_id))
+  if message then
     if call.refund and was_open then
-      local _, _, _, segments = struct.unpack(SENT, sent)
+      local _, _, _, segments = struct.unpack(SENT, message)
       redis.call('INCRBY', tag .. ':balance', segments)
-      redis.call('HSET', key, 'refunded', 1)
+      write_delivery(call.msg_id, 'refunded', 1)
     end
-    write_result(key, call)
-    redis.call('HSET', key, 'carrier_id', call.carrier_id)
-    redis.call('HDEL', key, 'waiting')
+    write_result(call, 'carrier_id', call.carrier_id)
   end
   return 1
 end
 
 function commands.receive(payload)
   local call = cjson.decode(payload)
-  local key = message_key(call.msg_id)
-  local state, carrier_id, sent = unpack(redis.call('HMGET', key, 'state', 'carrier_id', 'sent'))
-  if state ~= settings.sent or carrier_id ~= call.carrier_id then
+  local message = redis.call('GET', key_of(':m:', call.msg_id))
+  local state, carrier_id = unpack(redis.call('HMGET', key_of(':d:', call.msg_id), 'state', 'carrier_id'))
+  if not message or state ~= settings.sent or carrier_id ~= call.carrier_id then
     return 0
   end
-  if call.mobile > 0 and call.mobile ~= struct.unpack(SENT, sent) then
+  if call.mobile > 0 and call.mobile ~= struct.unpack(SENT, message) then
     return 0
   end
-  write_result(key, call)
+  write_result(call)
   return 1
 end
 
 function commands.message(msg_id)
-  local fields = { 'sent', 'state', 'carrier_code', 'carrier_id', 'attempts', 'settled_ms' }
-  return redis.call('HMGET', message_key(msg_id), unpack(fields))
+  local fields = { 'state', 'carrier_code', 'carrier_id', 'attempts', 'settled_ms' }
+  return { redis.call('GET', key_of(':m:', msg_id)), unpack(redis.call('HMGET', key_of(':d:', msg_id), unpack(fields))) }
 end
 
 function commands.backlog()
@@ -346,10 +384,10 @@ function commands.inbox(payload)
   repeat
     local some = redis.call('ZRANGE', tag .. ':inbox', '(' .. last, '+inf', 'BYSCORE', 'LIMIT', 0, 500, 'WITHSCORES')
     for n = 1, #some, 2 do
-      local sent, waiting = unpack(redis.call('HMGET', message_key(some[n]), 'sent', 'waiting'))
-      local is_wanted = sent and waiting and (call.mobile == 0 or call.mobile == struct.unpack(SENT, sent))
+      local job = commands.undelivered(some[n])
+      local is_wanted = job and (call.mobile == 0 or call.mobile == struct.unpack(SENT, job[2]))
       if is_wanted and #found < call.limit then
-        found[#found + 1] = { some[n], sent }
+        found[#found + 1] = { some[n], job[2] }
       end
       last = some[n + 1]
     end
@@ -361,12 +399,12 @@ end
 function commands.empty(limit)
   local msg_ids, charged = redis.call('ZRANGE', tag .. ':inbox', 0, limit - 1), 0
   for _, msg_id in ipairs(msg_ids) do
-    local key = message_key(msg_id)
-    local sent, refunded = unpack(redis.call('HMGET', key, 'sent', 'refunded'))
-    if sent then
-      local mobile, _, _, segments = struct.unpack(SENT, sent)
-      charged = charged + (refunded and 0 or segments)
-      redis.call('DEL', key, tag .. ':w:' .. mobile, tag .. ':f:' .. mobile)
+    local key, delivery = key_of(':m:', msg_id), key_of(':d:', msg_id)
+    local message = redis.call('GET', key)
+    if message then
+      local mobile, _, _, segments = struct.unpack(SENT, message)
+      charged = charged + (redis.call('HEXISTS', delivery, 'refunded') == 1 and 0 or segments)
+      redis.call('DEL', key, delivery, string.format('%s:w:%d', tag, mobile), string.format('%s:f:%d', tag, mobile))
     end
     redis.call('ZREM', tag .. ':jobs', msg_id)
     redis.call('ZREM', tag .. ':inbox', msg_id)
@@ -385,13 +423,20 @@ function commands.find()
   return redis.call('GET', tag)
 end
 
-local answers = {}
-for n = 4, #ARGV do
-  local command, payload = ARGV[n]:match('^(%l+) (.*)$')
-  local done, answer = pcall(commands[command], payload)
+-- The calls.
+
+local command, answers = ARGV[4], {}
+if command == 'send' then
+  read_for_sends()
+end
+for n = 5, #ARGV do
+  local done, answer = pcall(commands[command], ARGV[n])
   if not done then
     answer = redis.error_reply('FAILED ' .. tostring(type(answer) == 'table' and answer.err or answer))
   end
   answers[#answers + 1] = answer
+end
+if command == 'send' then
+  write_for_sends()
 end
 return answers

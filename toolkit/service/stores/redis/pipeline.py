@@ -7,8 +7,9 @@ Theory of operation
 caller in doubt: a send that timed out may have been charged, or may still be carried out a second later.
 
 **Pipelining.** Calls that are made in one turn of the event loop wait in ``_queue``. The next turn sends up to
-``_CALLS_A_BATCH`` of them as one batch. For each app in it, one script call (calls.lua) carries out the app's calls in
-their order. All script calls of a batch are sent in one Redis pipeline. ``_BATCHES`` batches are on their way at once:
+``_CALLS_A_BATCH`` of them as one batch. For each app and command in it, one script call (calls.lua) carries out these
+calls in their order. All script calls of a batch are sent in one Redis pipeline. ``_BATCHES`` batches are on their way
+at once:
 
     time          ->
     queue         A B C      D E          F G H I
@@ -26,8 +27,8 @@ The batch grows with the load, as in the group commit of the SQLite store.
 
 ``is_refusal`` knows the errors of the second kind. If one call of a script fails, the others get their answers.
 
-**When Redis is full**, it refuses scripts, except those whose first line allows it (``_FLAGS``). So the calls of an app
-are split by kind: sends are refused, and everything else goes on: verifying, recording results, reading.
+**When Redis is full**, it refuses scripts, except those whose first line allows it (``_FLAGS``). So sends
+are refused, and everything else goes on: verifying, recording results, reading.
 
 **Rollback.** A rollback undoes one call, if it was carried out (calls.lua: ``unsend``, ``unverify``). Redis does it
 only once its clock has passed the call's deadline; before that the call itself might still come. The store calls
@@ -137,15 +138,15 @@ class Rollback(NamedTuple):
     fields: dict[str, str]
     after_ms: int = 0
 
-    def encode(self) -> bytes:
-        """Return the call in the form that calls.lua reads."""
-        return f"{self.command} {json.dumps(self.fields | {'after_ms': self.after_ms})}".encode()
+    def payload(self) -> bytes:
+        """Return the payload that calls.lua reads."""
+        return json.dumps(self.fields | {"after_ms": self.after_ms}).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingCall:
-    group: tuple[str, str]  # the tag, and the flags of the script
-    call: bytes
+    group: tuple[str, str]  # the tag and the command
+    payload: bytes
     rollback: Rollback | None
     since_s: float
     answer: Deferred[Any]
@@ -178,19 +179,19 @@ class Pipeline:
     _batches: set[asyncio.Task[None]] = field(default_factory=set)
     _scheduled: bool = False
 
-    def call(self, tag: str, call: bytes, rollback: Rollback | None = None) -> Deferred[Any]:
+    def call(self, tag: str, command: str, payload: bytes = b"", rollback: Rollback | None = None) -> Deferred[Any]:
         """Carry out a call and return its answer, or a StoreError if it does not arrive in time.
 
         Args:
             tag: the keys' tag, which decides their slot; such as ``sms:{7}`` for app 7.
-            call: a command of calls.lua, a space and its payload.
+            command: of calls.lua.
+            payload: of the command.
             rollback: the call that undoes this one, if it is left open.
         """
         if self.is_down:
             return Deferred(StoreError("Redis doesn't answer"))
         answer: Deferred[Any] = Deferred()
-        group = tag, _FLAGS.get(call.partition(b" ")[0].decode(), WRITING)
-        self._queue.append(_PendingCall(group, call, rollback, time.monotonic(), answer))
+        self._queue.append(_PendingCall((tag, command), payload, rollback, time.monotonic(), answer))
         self._schedule()
         return answer
 
@@ -198,8 +199,8 @@ class Pipeline:
         """Undo the calls that were left open; those whose deadline has not passed stay for the next time."""
         for it in tuple(self.rollbacks):
             deadline_ms = self._deadline_ms(time.monotonic() + self.timeout_s)
-            group = it.tag, WRITING
-            answers = await within(self.timeout_s, self._run_scripts({group: [it.encode()]}, deadline_ms))
+            group = it.tag, it.command
+            answers = await within(self.timeout_s, self._run_scripts({group: [it.payload()]}, deadline_ms))
             match answers[group]:
                 case [1]:
                     self.rollbacks.remove(it)
@@ -241,10 +242,10 @@ class Pipeline:
         due_s = calls[0].since_s + self.timeout_s
         deadline_ms = self._deadline_ms(due_s)
         started_s = time.monotonic()
-        encoded = {group: [call.call for call in its] for group, its in groups.items()}
+        payloads = {group: [call.payload for call in its] for group, its in groups.items()}
         try:
             async with asyncio.timeout(due_s - started_s):
-                answers = await self._run_scripts(encoded, deadline_ms)
+                answers = await self._run_scripts(payloads, deadline_ms)
         except Exception as problem:  # of any kind, because the callers must get an answer
             self.is_down = True
             self._fail(calls, deadline_ms, problem)
@@ -255,10 +256,10 @@ class Pipeline:
             self._answer(its, answers[group], deadline_ms)
         return None
 
-    async def _run_scripts(self, calls: dict[tuple[str, str], list[bytes]], deadline_ms: int) -> dict[Any, Any]:
-        """Run calls.lua once for each tag and flags, and return its answers or its error."""
+    async def _run_scripts(self, payloads: dict[tuple[str, str], list[bytes]], deadline_ms: int) -> dict[Any, Any]:
+        """Run calls.lua once for each tag and command, and return its answers or its error."""
         head = (deadline_ms, self.wall() if self.wall else "", self.settings)
-        arguments = {group: (1, group[0], *head, *its) for group, its in calls.items()}
+        arguments = {(tag, command): (1, tag, *head, command, *its) for (tag, command), its in payloads.items()}
         answers = await self._execute("EVALSHA", _SHAS, arguments)
         if unknown := {group: it for group, it in arguments.items() if isinstance(answers[group], NoScriptError)}:
             answers |= await self._execute("EVAL", _SCRIPTS, unknown)  # Redis had no script to run: nothing was done
@@ -266,8 +267,8 @@ class Pipeline:
 
     async def _execute(self, command: str, scripts: dict[str, str], arguments: dict[Any, Any]) -> dict[Any, Any]:
         pipe = self.client.pipeline(transaction=False)
-        for (_, flags), its in arguments.items():
-            pipe.execute_command(command, scripts[flags], *its)
+        for (_, of), its in arguments.items():
+            pipe.execute_command(command, scripts[_FLAGS.get(of, WRITING)], *its)
         return dict(zip(arguments, await pipe.execute(raise_on_error=False), strict=True))
 
     def _answer(self, calls: list[_PendingCall], answers: Any, deadline_ms: int) -> None:

@@ -49,6 +49,14 @@ _OLDEST_REDIS = 7
 _EMPTIED_AT_ONCE = 500
 _USED_KEY = -2  # calls.lua: the answer of credit
 _CODES = {int(it): it for it in ReturnCode}
+_DECIDED = (  # the codes by which calls.lua decides
+    ReturnCode.SUCCESS,
+    ReturnCode.OUT_OF_FREQ,
+    ReturnCode.INVALID_CODE,
+    ReturnCode.EXPIRED_CODE,
+    ReturnCode.VERIFIED_CODE,
+    ReturnCode.NO_MONEY,
+)
 _SEND = struct.Struct("<QIIHHBI")  # calls.lua: MESSAGE
 _SENT = struct.Struct("<QIIHHBIQ")  # calls.lua: SENT
 
@@ -67,8 +75,8 @@ class _PackedMessage(NamedTuple):
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """Unpack the field ``sent`` of a message."""
-        return cls._make(_SENT.unpack(packed))
+        """Unpack the beginning of a stored message."""
+        return cls._make(_SENT.unpack_from(packed))
 
     @property
     def expires_ms(self) -> int:
@@ -164,7 +172,7 @@ class RedisStore:
 
     async def balances(self) -> dict[int, int]:
         """Return the balance of every app in messages, by app_id."""
-        return await self._call_every_app("balance ")
+        return await self._call_every_app("balance")
 
     async def new_id(self, of: str) -> int:
         """Return an unused number for an "app" or a "template": 1, 2, ..."""
@@ -181,13 +189,13 @@ class RedisStore:
         """
         # A top-up alone does not write the app: another process may have changed it since it was read here.
         changed = app if app and app != self._accounts.apps.get(app.app_id) else None
-        balance = await self._call(app.app_id, f"credit {credit} {credit_key}") if app and credit else 0
+        balance = await self._call(app.app_id, "credit", f"{credit} {credit_key}") if app and credit else 0
         if balance == _USED_KEY:
             raise used_key_error(credit_key)
         if app and balance < 0:
             raise InputError(f"app {app.app_key}: its balance can't be changed by {credit} messages")
         if not await self._accounts.put(changed, template) and app:
-            await self._call(app.app_id, f"credit {-credit}")
+            await self._call(app.app_id, "credit", f"{-credit}")
             raise InputError(f"app key {app.app_key}: another app has this key; choose another one")
 
     # Decisions.
@@ -213,33 +221,33 @@ class RedisStore:
             return_code, wait_ms = answer
             return Decision(_CODES[return_code], wait_ms, msg_id if return_code == ReturnCode.SUCCESS else "")
 
-        return self._pipeline.call(tag, b"send " + packed + msg_id.encode(), rollback).then(decide)
+        return self._pipeline.call(tag, "send", packed + msg_id.encode(), rollback).then(decide)
 
     def verify(self, app_id: int, msg_id: str, code: str) -> Deferred[Decision | StoreError]:
         """Judge a typed code. A wrong code uses up a try, the right one the message."""
         tag, token = _tag(app_id), struct.pack(">Q", next(self._tokens))
         typed = struct.pack("<I", self.digests.mask_typed(msg_id, code))
-        call = b"verify " + token + typed + msg_id.encode("utf-8", "surrogatepass")
+        payload = token + typed + msg_id.encode("utf-8", "surrogatepass")
         rollback = Rollback(tag, "unverify", {"msg_id": msg_id, "token": token.hex()})
 
         def decide(answer: Any) -> Decision | StoreError:
             return answer if isinstance(answer, StoreError) else Decision(_CODES[answer[0]], answer[1])
 
-        return self._pipeline.call(tag, call, rollback).then(decide)
+        return self._pipeline.call(tag, "verify", payload, rollback).then(decide)
 
     # Delivery.
 
     async def pending_job(self, app_id: int, msg_id: str) -> Job | None:
         """Return the delivery job of an app's message without taking it."""
-        row = await self._call(app_id, f"undelivered {msg_id}")
+        row = await self._call(app_id, "undelivered", msg_id)
         return self._job(app_id, row) if row else None
 
     async def take_jobs(self, limit: int) -> list[Job]:
         """Lease up to ``limit`` jobs that are due, the oldest first, for ``LEASE_S`` each."""
-        due = await self._call_every_app(f"due {limit}")
+        due = await self._call_every_app("due", limit)
         oldest = sorted((due_ms, app_id) for app_id, times in due.items() for due_ms in times)[:limit]
         shares = Counter(app_id for _, app_id in oldest)
-        taken = await asyncio.gather(*[self._call(app_id, f"take {share}") for app_id, share in shares.items()])
+        taken = await asyncio.gather(*[self._call(app_id, "take", share) for app_id, share in shares.items()])
         return [self._job(app_id, row) for app_id, rows in zip(shares, taken, strict=True) for row in rows]
 
     async def postpone(self, job: Job, wait_s: float, fault: str | None = None) -> None:
@@ -250,12 +258,13 @@ class RedisStore:
     async def record_delivery(self, job: Job, delivery: Delivery, refund: bool = False) -> None:
         """Record the result of a taken job, and delete the job with its code; credit its price if ``refund``."""
         if delivery.state is DeliveryState.SENT and delivery.carrier_id:
-            await self._pipeline.call(_receipt_tag(delivery.carrier_id), f"link {job.app_id} {job.msg_id}".encode())
+            message = f"{job.app_id} {job.msg_id}".encode()
+            await self._pipeline.call(_receipt_tag(delivery.carrier_id), "link", message)
         await self._call_json(job.app_id, "complete", msg_id=job.msg_id, refund=refund, **delivery._asdict())
 
     async def record_receipt(self, carrier_id: str, delivery: Delivery, mobile: int | None = None) -> bool:
         """Record the receipt of a message that was SENT; return False if no such message has this carrier's id."""
-        message = await self._pipeline.call(_receipt_tag(carrier_id), b"find ")
+        message = await self._pipeline.call(_receipt_tag(carrier_id), "find")
         if message is None:
             return False
         app_id, msg_id = message.decode().split()
@@ -264,14 +273,14 @@ class RedisStore:
 
     async def message(self, msg_id: str) -> Message | None:
         """Return the state of a message, or None if it is unknown."""
-        for app_id, row in (await self._call_every_app(f"message {msg_id}")).items():
+        for app_id, row in (await self._call_every_app("message", msg_id)).items():
             if row[0]:
                 return _message(app_id, msg_id, row, self.clock.now_ms())
         return None
 
     async def backlog(self) -> int:
         """Return the number of jobs that are not completed, leased ones included."""
-        return sum((await self._call_every_app("backlog ")).values())
+        return sum((await self._call_every_app("backlog")).values())
 
     @property
     def commit_s(self) -> float:
@@ -324,7 +333,7 @@ class RedisStore:
         """Forget all messages, windows and tries of an app; return the number of messages that it was charged."""
         charged, emptied = 0, _EMPTIED_AT_ONCE
         while emptied == _EMPTIED_AT_ONCE:
-            emptied, some = await self._call(app_id, f"empty {_EMPTIED_AT_ONCE}")
+            emptied, some = await self._call(app_id, "empty", _EMPTIED_AT_ONCE)
             charged += some
         return charged
 
@@ -343,15 +352,16 @@ class RedisStore:
             fault=row[3].decode(),
         )
 
-    async def _call(self, app_id: int, call: str) -> Any:
-        return await self._pipeline.call(_tag(app_id), call.encode("utf-8", "surrogatepass"))
+    async def _call(self, app_id: int, command: str, payload: str | int = "") -> Any:
+        return await self._pipeline.call(_tag(app_id), command, str(payload).encode("utf-8", "surrogatepass"))
 
     async def _call_json(self, app_id: int, command: str, **fields: Any) -> Any:
-        return await self._call(app_id, f"{command} {json.dumps(fields)}")
+        return await self._call(app_id, command, json.dumps(fields))
 
-    async def _call_every_app(self, call: str) -> dict[int, Any]:
+    async def _call_every_app(self, command: str, payload: str | int = "") -> dict[int, Any]:
         app_ids = list(self._accounts.apps)
-        return dict(zip(app_ids, await asyncio.gather(*[self._call(it, call) for it in app_ids]), strict=True))
+        answers = await asyncio.gather(*[self._call(it, command, payload) for it in app_ids])
+        return dict(zip(app_ids, answers, strict=True))
 
     # The watch task.
 
@@ -399,9 +409,12 @@ def _settings(policy: Policy, anchor: Anchor, has_inbox: bool) -> str:
     """Return the settings of calls.lua: the policy, the anchor of the clock, and the numbers that both sides use."""
     settings = {
         "anchor": asdict(anchor),
-        "codes": {it.name: it for it in ReturnCode},
-        "sends": _window(policy.rules),
-        "app_sends": _window(policy.app_rules),
+        "codes": {it.name: it for it in _DECIDED},
+        "windows": [
+            _window(rules) | {"is_of_app": is_of_app}
+            for rules, is_of_app in ((policy.rules, False), (policy.app_rules, True))
+            if rules
+        ],
         "failures": _window((Rule(policy.failures_per_hour, HOUR_MS // 1000),)),
         "tries": policy.tries,
         "kept_ms": KEPT_MS,
@@ -416,8 +429,8 @@ def _settings(policy: Policy, anchor: Anchor, has_inbox: bool) -> str:
 def _window(rules: Sequence[Rule]) -> dict[str, Any]:
     return {
         "rules": [{"count": rule.count, "window_ms": rule.window_ms} for rule in rules],
-        "max_count": max((rule.count for rule in rules), default=0),
-        "longest_ms": max((rule.window_ms for rule in rules), default=0),
+        "max_count": max(rule.count for rule in rules),
+        "longest_ms": max(rule.window_ms for rule in rules),
     }
 
 
