@@ -41,6 +41,7 @@ from typing import Any
 
 import gevent
 
+from toolkit.atomic_write import replacing
 from toolkit.load_test.generator.results.in_flight import InFlight
 from toolkit.load_test.plan.schedule import ArrivalCounts
 from toolkit.runs import run_folder
@@ -204,10 +205,9 @@ class BottleneckMonitor:
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         assert self._folder
-        partial = self._folder / f"{name}.part"
         try:
-            partial.write_text(json.dumps(content), encoding="utf-8")
-            partial.replace(self._folder / name)
+            with replacing(self._folder / name) as partial:
+                partial.write_text(json.dumps(content), encoding="utf-8")
         except OSError as error:  # a full disk must end neither the calls nor the measurement
             if not self._has_failed:
                 self._has_failed = True
