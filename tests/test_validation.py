@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from toolkit.validation import explain
+from toolkit.api.errors import InputError
+from toolkit.validation import explain, load_json
 
 EXPECTED = {"": {"rows": "[[rows]] above each row"}, "rows": {"size": "an integer, e.g. 3"}}
 
@@ -50,3 +51,10 @@ def test_a_long_value_is_shortened() -> None:
     with pytest.raises(ValidationError) as caught:
         File.model_validate({"rows": [{"size": "x" * 9000}]})
     assert len(explain(caught.value, EXPECTED)) < 150
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\xff"])
+def test_a_file_that_is_not_json_is_an_input_error(text, tmp_path):
+    (tmp_path / "a.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"a\.json is not JSON: .*; correct or remove the file"):
+        load_json(tmp_path / "a.json")

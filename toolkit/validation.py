@@ -1,17 +1,32 @@
-"""Turn errors of pydantic and of our parsers into one line: the place, the value, and a form that works."""
+"""Describe errors in TOML and JSON files and of our parsers in one line: place, value, and a form that works."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
+from toolkit.api.errors import InputError
+
 _MAX_SHOWN = 60
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
+
+
+def load_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises InputError if it isn't JSON, or is nested too deeply, and OSError if it can't be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as problem:
+        raise InputError(f"{path} is not JSON: {problem}; correct or remove the file") from None
 
 
 def explain(error: ValidationError, expected: Mapping[str, Mapping[str, str]]) -> str:

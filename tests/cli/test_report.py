@@ -208,6 +208,11 @@ def test_a_log_is_read_by_its_format_and_columns(tmp_path: Path) -> None:
         (["--statement", "nowhere.csv"], "nowhere.csv"),
         (["--against", "nowhere"], "nowhere doesn't exist"),
         (["--since", "whenever"], "whenever"),
+        (["--since", "2026-11-07", "--until", "2026-11-06"], "--since 2026-11-07 is not before --until 2026-11-06"),
+        (["--against", "run"], "--against run is the reported run itself: give another run"),
+        (["--column", "return_code=rc"], "--column has no effect on records of calls"),
+        (["--log-format", "$status"], "--log-format has no effect on records of calls"),
+        (["--encoding", "gb18030"], "--encoding has no effect on records of calls"),
         (["--column", "rc"], "invalid --column 'rc': expected NAME=COLUMN"),
         (["--out", "run/calls.parquet", *NO_PICTURES], "calls.parquet: can't write report.md there"),
     ],
@@ -232,6 +237,32 @@ def test_unread_lines_are_told_on_stderr_and_pass_no_condition(tmp_path: Path) -
     assert "--max-unread allows 1.00 %" in done.stderr
     allowed = smscode("report", "access.log", "--fail-if", "share(50019) > 0.1%", "--max-unread", "50%", cwd=tmp_path)
     assert allowed.returncode == 0, allowed.stderr
+
+
+@pytest.mark.parametrize("options", [["empty.log"], ["run", "--since", "2030-01-01"]])
+def test_a_report_without_calls_is_exit_99_and_says_so(run: Path, options: list[str]) -> None:
+    (run.parent / "empty.log").touch()
+    done = smscode("report", *options, *NO_PICTURES, "--out", "elsewhere", cwd=run.parent)
+    assert done.returncode == 99, done.stderr
+    assert "holds no calls" in done.stderr
+
+
+def test_a_damaged_page_of_parquet_is_one_line_and_no_defect(run: Path) -> None:
+    content = bytearray((run / PARQUET_NAME).read_bytes())
+    content[4:200] = bytes(it ^ 255 for it in content[4:200])
+    (run / PARQUET_NAME).write_bytes(content)
+    done = smscode("report", str(run), *NO_PICTURES)
+    assert done.returncode == 2, done.stderr
+    assert "a Parquet file of calls is damaged" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_columns_that_no_line_has_are_told(tmp_path: Path) -> None:
+    line = '{"started": "2026-11-06T20:00:00Z", "endpoint": "send", "latency_ms": 1, "return_code": 50000}\n'
+    (tmp_path / "a.log").write_text(line)
+    done = smscode("report", "a.log", "--column", "msg_id=nosuch", *NO_PICTURES, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "smscode: a.log: no line has the column 'nosuch' for msg_id." in done.stderr
 
 
 def test_standard_input_is_a_run(tmp_path: Path) -> None:

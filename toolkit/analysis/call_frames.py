@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import narwhals as nw
@@ -24,6 +25,7 @@ from toolkit.analysis.engines import in_memory
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import LATER_CODES, SINGLE_CODES, Kind, ReturnCode, kind_of
 from toolkit.api.wire import Endpoint
+from toolkit.records.call_record import MAX_DURATION_NS, MAX_STARTED_NS
 
 # The columns of CallRecord, in its order.
 COLUMNS: dict[str, Any] = {
@@ -52,7 +54,7 @@ NEVER_NULL = ("started_ns", "endpoint")
 REQUIRED = (*NEVER_NULL, "latency_ns")  # the latency is null in calls of a log that doesn't hold it
 _ARROW_TEXTS = (pa.string(), pa.large_string(), pa.string_view())
 _KEYS = ("mobile_key", "msg_key")  # 64-bit digests, which a conversion to float changes
-_TIMES = ("started_ns", "latency_ns", "wait_ns")
+MAX_NS = {"started_ns": MAX_STARTED_NS, "latency_ns": MAX_DURATION_NS, "wait_ns": MAX_DURATION_NS}
 _MAX_EXACT_FLOAT = 2**53
 _WHOLE, _MAX_INT64 = r"^[+-]?\d{1,19}(\.0*)?$", str(2**63 - 1)
 _STARTED = "started"  # the column of times that ``from_records`` adds
@@ -270,7 +272,7 @@ def _checks(name: str, dtype: Any) -> Iterator[_Check]:
         bad = nw.when((~value.str.contains(_WHOLE) | is_large) & (value != "")).then(value).max()
         yield _Check(name, bad, lambda it: f"{it!r} is not a whole number; correct it, or make it null")
     elif is_float:
-        limit = 2**63 if name in _TIMES else _MAX_EXACT_FLOAT
+        limit = 2**63 if name in MAX_NS else _MAX_EXACT_FLOAT
         size = nw.when(~column.is_nan()).then(column.abs()).max()
         exact = "read it as integers, e.g. pd.read_parquet(path, dtype_backend='numpy_nullable'), or leave"
         exact += f' it out: frame.drop(columns=["{name}"])'
@@ -278,16 +280,22 @@ def _checks(name: str, dtype: Any) -> Iterator[_Check]:
         yield _Check(name, size, lambda it: lost if it >= limit else "")
         part = nw.when(~column.is_nan() & (column != column.floor())).then(column).max()
         yield _Check(name, part, lambda it: f"{it!r} is not a whole number; round it, and convert it to Int64")
-    if name == "started_ns" and not _is_string(dtype):
-        yield _Check(name, column.max(), _unit_problem)
+    if name in MAX_NS and not _is_string(dtype):
+        yield _Check(name, column.max(), partial(_time_problem, name))
+        if name != "wait_ns":
+            yield _Check(
+                name, column.min(), lambda it: f"{it} is negative; correct it, or make it null" if it < 0 else ""
+            )
 
 
-def _unit_problem(started: Any) -> str:
-    unit = next((unit for size, unit in _UNITS.items() if size <= started < 10 * size), None)
+def _time_problem(name: str, value: Any) -> str:
+    if value > MAX_NS[name]:
+        return f"{int(value)} is too large, expected at most {MAX_NS[name]} ns; correct it, or leave the call out"
+    unit = next((unit for size, unit in _UNITS.items() if size <= value < 10 * size), None)
+    if name != "started_ns" or unit is None:
+        return ""
     factor = {"s": "10**9", "ms": "10**6", "µs": "1000"}
-    return (
-        f"{int(started)} seems to be in {unit}, expected ns since 1970; multiply it by {factor[unit]}" if unit else ""
-    )
+    return f"{int(value)} seems to be in {unit}, expected ns since 1970; multiply it by {factor[unit]}"
 
 
 _ENUMS = {"endpoint": [it.value for it in Endpoint], "kind": [it.value for it in Kind]}

@@ -11,7 +11,6 @@ Many services do not scale like this, so a fit is kept only if it predicts each 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from toolkit.analysis.tidy_frames import returns_result
 from toolkit.api.errors import InputError
 from toolkit.runs import run_folder
+from toolkit.validation import load_json
 
 _LEAST_LOADS = 5
 _LEAST_RANGE = 4.0  # of the calls in flight: a narrower one shows a straight line at most
@@ -39,11 +39,9 @@ def read_capacity(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / run_folder.CAPACITY_NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except FileNotFoundError:
         raise InputError(f"{folder} has no {path.name}: expected the folder of smscode load --find-capacity") from None
-    except ValueError as problem:
-        raise InputError(f"{path} is not JSON: {problem}") from None
     if not isinstance(content, dict) or not {"capacity", "trials"} <= content.keys():
         raise InputError(f"{path} has no result of a search: expected the file that smscode load --find-capacity wrote")
     return content

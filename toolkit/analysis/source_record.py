@@ -35,6 +35,7 @@ class SourceRecord:
         inferred: calls whose return code was inferred from their HTTP status, by return code.
         without_zone: calls whose time names no time zone; they were read in ``timezone``.
         undecoded: lines with bytes that are not in the file's encoding.
+        unused: given columns and a given log format that no line has, in words.
         skipped: reason why the file was left out; "" if it was read.
 
     """
@@ -49,6 +50,7 @@ class SourceRecord:
     without_zone: int = 0
     timezone: str = "UTC"
     undecoded: int = 0
+    unused: Sequence[str] = ()
     skipped: str = ""
 
     @property

@@ -91,10 +91,16 @@ def main() -> NoReturn:
     except Exception as problem:
         if str(problem) == "Query interrupted":  # how DuckDB passes a signal on, if it comes during a query
             end_interrupted(KeyboardInterrupt())
+        name = f"{type(problem).__module__}.{type(problem).__name__}"
+        if name in _OF_DAMAGED_PARQUET:
+            fail(f"a Parquet file of calls is damaged: {problem}; report each file alone to find it", ExitCode.USAGE)
+        if name == "_duckdb.IOException":  # e.g. a full disk
+            fail(problem, ExitCode.USAGE)
         fail(f"a defect of the toolkit: {type(problem).__name__}: {problem}", ExitCode.DEFECT)
     raise SystemExit(0)
 
 
+_OF_DAMAGED_PARQUET = ("_duckdb.Error", "_duckdb.SerializationException", "_duckdb.InvalidInputException")
 _EXTRAS = {
     **dict.fromkeys(("serve", "deliver", "app", "template", "message"), "service"),
     **dict.fromkeys(("probe", "report", "simulate", "trend", "what-if"), "analysis"),

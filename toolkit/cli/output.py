@@ -76,7 +76,7 @@ def say(line: str) -> None:
 
 def fail(problem: object, exit_code: int) -> NoReturn:
     """Print an error in one line and exit."""
-    say(f"smscode: {problem}")
+    say(f"smscode: {' '.join(str(problem).splitlines())}")
     raise SystemExit(exit_code)
 
 

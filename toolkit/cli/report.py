@@ -192,7 +192,6 @@ def report(
 
     """
     from toolkit.analysis.billing.statement_file import StatementFormat
-    from toolkit.analysis.timestamps import parse_time_ns
     from toolkit.report.build import build_report
     from toolkit.report.inputs import ReportOptions, read_inputs, read_run
     from toolkit.report.source_remarks import unread_remarks
@@ -213,8 +212,7 @@ def report(
         }
         if lonely := [name for name, value in given.items() if value]:
             raise InputError(f"{lonely[0]} has no effect without --statement FILE")
-    if _STDOUT in runs and (len(runs) > 1 or (statement and (since or until))):
-        raise InputError("- is read once: give no other RUN with it, and no period with --statement")
+    check_streams(runs, bool(statement and (since or until)))
     if fail_if_worse and not against:
         raise InputError("--fail-if-worse needs the run to compare with: give --against RUN")
     if fail_if_worse and len(runs) > 1:
@@ -224,9 +222,7 @@ def report(
     worsenings = tuple(parse_option("--fail-if-worse", text, parse_worsening) for text in fail_if_worse or ())
     reading: dict[str, Any] = {"columns": parse_columns("--column", column) or None, "log_format": log_format}
     zone = load_timezone(timezone)
-    for option, time in (("--since", since), ("--until", until)):
-        if time:
-            parse_option(option, time, partial(parse_time_ns, timezone=zone))
+    check_period(since, until, zone)
     form = StatementFormat(statement_delimiter, statement_encoding, statement_decimal, statement_currency)
     reading |= {"encoding": encoding, "master_secret": load_master_secret()}
     with ExitStack() as stack:
@@ -239,6 +235,8 @@ def report(
         _check_folder(wanted, paths, out)
         show_status = stack.enter_context(reading_status())
         reading["on_progress"] = lambda path, done, size: show_status(describe_progress(path, done, size))
+        if against and any(Path(against).resolve() == path.resolve() for path in paths):
+            raise InputError(f"--against {against} is the reported run itself: give another run")
         other = read_run(against, timezone=zone, **reading) if against else None
         columns = parse_columns("--statement-column", statement_column)
         options = ReportOptions(
@@ -247,6 +245,7 @@ def report(
             worsenings=worsenings,
         )
         inputs = read_inputs(paths, options, since=since, until=until, **reading)
+        check_reading(ctx, inputs.calls.sources, *([] if other is None else [other.sources]))
         found = build_report(inputs, lambda section: show_status(f"computing {section}"))
         show_status("")
         for remark in unread_remarks(inputs.total.sources):
@@ -263,8 +262,7 @@ def report(
 
 def _other_options(ctx: typer.Context, runs: Sequence[str]) -> list[str]:
     """Return the given options and arguments that a search for the capacity does not take."""
-    given = [it for it in ctx.command.params if str(ctx.get_parameter_source(str(it.name))).endswith("COMMANDLINE")]
-    return [it.opts[0] for it in given if it.name not in ("runs", "as_json")] + list(runs[1:])
+    return [it for it in given_options(ctx) if it not in ("runs", "--json")] + list(runs[1:])
 
 
 def _report_search(folder: Path, is_copy: bool, others: Sequence[str], as_json: bool) -> None:
@@ -291,6 +289,40 @@ def parse_option(option: str, text: str, parse: Callable[[str], T]) -> T:
         return parse(text)
     except InputError as problem:
         raise InputError(name_input(str(problem), option, text)) from None
+
+
+def check_streams(runs: Sequence[str], is_read_again: bool = False) -> None:
+    """Refuse a pipe beside other runs, and one that must be read twice."""
+    from toolkit.analysis.sources.text_files import is_stream
+
+    stream = next((run for run in runs if not is_url(run) and is_stream(run)), None)
+    if stream and (len(runs) > 1 or is_read_again):
+        raise InputError(f"{stream} is read once: give no other RUN with it, and no period with --statement")
+
+
+def check_period(since: str | None, until: str | None, timezone: str) -> None:
+    """Raise InputError for invalid times of --since and --until, and for a period that ends before it begins."""
+    from toolkit.analysis.timestamps import parse_time_ns
+
+    parse = partial(parse_time_ns, timezone=timezone)
+    given = {"--since": since, "--until": until}
+    times = [parse_option(option, time, parse) for option, time in given.items() if time]
+    if len(times) == 2 and times[0] >= times[1]:
+        raise InputError(f"--since {since} is not before --until {until}: expected a period, e.g. a day later")
+
+
+def check_reading(ctx: typer.Context, *sources: Sequence[object]) -> None:
+    """Refuse options that read logs if all calls are of Parquet files or of recorded runs."""
+    if any(sources):
+        return
+    if lonely := [it for it in given_options(ctx) if it in ("--column", "--log-format", "--encoding")]:
+        raise InputError(f"{lonely[0]} has no effect on records of calls, it is for logs: leave it out")
+
+
+def given_options(ctx: typer.Context) -> list[str]:
+    """Return the options and arguments that were given, e.g. "--column"."""
+    given = [it for it in ctx.command.params if str(ctx.get_parameter_source(str(it.name))).endswith("COMMANDLINE")]
+    return [it.opts[0] for it in given]
 
 
 def parse_formats(text: str, out: str | None) -> list[Format]:

@@ -21,6 +21,9 @@ from toolkit.cli.report import (
     Since,
     Timezone,
     Until,
+    check_period,
+    check_reading,
+    check_streams,
     describe_progress,
     parse_columns,
     parse_option,
@@ -39,6 +42,7 @@ _RULES = "Rules"
 
 
 def what_if(
+    ctx: typer.Context,
     runs: Runs,
     rule: Annotated[
         list[str] | None,
@@ -147,7 +151,6 @@ def what_if(
     from toolkit import analysis
     from toolkit.analysis import charts
     from toolkit.analysis.other_rules.what_if import remarks
-    from toolkit.analysis.timestamps import parse_time_ns
     from toolkit.api.durations import parse_duration
     from toolkit.atomic_write import write_atomically
     from toolkit.report.inputs import ReportOptions, read_inputs
@@ -155,9 +158,8 @@ def what_if(
     from toolkit.settings import load_master_secret, load_prices, load_timezone
 
     zone = load_timezone(timezone)
-    for option, time in (("--since", since), ("--until", until)):
-        if time:
-            parse_option(option, time, partial(parse_time_ns, timezone=zone))
+    check_streams(runs)
+    check_period(since, until, zone)
     rule_sets = _rule_sets(rule, alternative, blocked, load_prices(new_prices) if new_prices else None)
     swept = parse_option("--sweep", sweep, _parse_sweep) if sweep else None
     if not rule_sets and not swept:
@@ -177,6 +179,7 @@ def what_if(
         reading["on_progress"] = lambda path, done, size: show_status(describe_progress(path, done, size))
         options = ReportOptions(prices=load_prices(prices), timezone=zone)
         inputs = read_inputs(paths, options, since=since, until=until, **reading)
+        check_reading(ctx, inputs.calls.sources)
         show_status("loading the sends")
         sends = analysis.recorded_sends(inputs.calls, zone)
 

@@ -19,6 +19,8 @@ from toolkit.api.return_codes import FREE_REFUSALS, Kind, find
 from toolkit.api.wire import ApiResponse, Endpoint, parse_mobile, parse_whole
 from toolkit.masking import mask_text
 
+MAX_STARTED_NS = 2**63 - 2**61 - 1  # in the year 2189
+MAX_DURATION_NS = 2**60 - 1  # 36 years, so that a start, a wait and a latency add up to an integer of 64 bits
 _MOBILE_DIGITS, _PREFIX_DIGITS = 11, 7
 _MAX_MESSAGE_CHARS = 100
 _MAY_BE_EXPECTED = (Kind.REQUEST.value, Kind.ACCOUNT.value, Kind.RATE.value)

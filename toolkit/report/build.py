@@ -11,7 +11,7 @@ from toolkit.analysis.source_record import unread_ratio
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
 from toolkit.masking import Json, mask, mask_text
-from toolkit.report.exit_reasons import condition_reasons, is_inconclusive, unread_reason
+from toolkit.report.exit_reasons import condition_reasons, is_inconclusive, no_calls_reason, unread_reason
 from toolkit.report.inputs import ReportInputs, settings_by_name
 from toolkit.report.model import Fact, Figure, Report, RunVerdict
 from toolkit.report.run_digest import digest
@@ -50,7 +50,10 @@ def build_report(
     if unread:
         conditions = [replace(it, status=without_pass(it.status)) for it in conditions]
     verdicts += [RunVerdict(inputs.name, verdict, is_condition=True) for verdict in conditions]
-    others = [*condition_reasons(conditions), *([unread] if unread else [])]
+    own = [unread] if unread else []
+    if not inputs.total.outcomes and not any(run.reasons for run in inputs.runs):
+        own.append(no_calls_reason(inputs.name, inputs.since, inputs.until))
+    others = [*condition_reasons(conditions), *own]
     sections = list(build_verdicts(inputs, verdicts))
     for name, build in ORDER:
         on_section(name)
@@ -71,8 +74,8 @@ def build_report(
         sections=sections,
         verdicts=verdicts,
         checks=[check for run in inputs.runs for check in run.checks],
-        ends=[replace(run.end, reasons=[*run.end.reasons, *([unread] if unread else [])]) for run in inputs.runs],
-        reasons=[unread] if unread else [],
+        ends=[replace(run.end, reasons=[*run.end.reasons, *own]) for run in inputs.runs],
+        reasons=own,
         digests=[digest(run, others, has_conditions=bool(conditions)) for run in inputs.runs],
     )
 

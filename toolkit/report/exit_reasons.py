@@ -29,6 +29,8 @@ def run_reasons(
     duration_s: float,
     verdicts: Sequence[Verdict],
     checks: Sequence[CheckRecord],
+    *,
+    is_part: bool = False,
 ) -> list[ExitReason]:
     """Return the reasons of a run, masked and in the order of ``ExitCode``; an empty list if nothing was wrong.
 
@@ -38,8 +40,9 @@ def run_reasons(
         duration_s: from the first start to the last end of a call.
         verdicts: the verdicts on the run's thresholds.
         checks: the results of the scenario's checks.
+        is_part: whether the calls are only those of a period, which may be none although the run made some.
     """
-    found = [*_end_reasons(settings, outcomes, duration_s), *_verdict_reasons(settings, verdicts, checks)]
+    found = [*_end_reasons(settings, outcomes, duration_s, is_part), *_verdict_reasons(settings, verdicts, checks)]
     return sort_reasons(ExitReason(it.code, mask_text(it.text), it.is_verdict) for it in found)
 
 
@@ -79,6 +82,16 @@ def unread_reason(unread_ratio: float, max_unread_ratio: float) -> ExitReason | 
     return ExitReason(ExitCode.FAILED, text)
 
 
+def no_calls_reason(name: str, since: str | None, until: str | None) -> ExitReason:
+    """Return the reason why a report without calls is no success.
+
+    >>> no_calls_reason("access.log", "2026-11-05", None).text
+    'no data: access.log holds no calls from 2026-11-05 to the last'
+    """
+    period = f" from {since or 'the first'} to {until or 'the last'}" if since or until else ""
+    return ExitReason(ExitCode.FAILED, f"no data: {name} holds no calls{period}")
+
+
 def sort_reasons(reasons: Iterable[ExitReason]) -> list[ExitReason]:
     """Return reasons in the order of ``ExitCode``, the one that decides first."""
     order = list(ExitCode)
@@ -102,11 +115,11 @@ def incomplete_text(duration_s: float, settings: Mapping[str, object]) -> str:
 
 
 def _end_reasons(
-    settings: Mapping[str, object], outcomes: Collection[int | str], duration_s: float
+    settings: Mapping[str, object], outcomes: Collection[int | str], duration_s: float, is_part: bool
 ) -> Iterator[ExitReason]:
     ended, because = settings.get("ended"), settings.get("ended_because")
-    if ended is None:
-        pass  # not a load test, which has made calls
+    if ended is None or (is_part and not outcomes):
+        pass  # not a load test, which has made calls; or nothing is known of its answers
     elif not outcomes:
         yield ExitReason(ExitCode.NO_ANSWER, f"no call was made to {settings.get('target')}: give a longer --duration")
     elif all(isinstance(outcome, str) for outcome in outcomes):

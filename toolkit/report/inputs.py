@@ -168,8 +168,13 @@ def read_run(
     if expected is not None:
         settings["expected"] = expected
     if settings.get("ended") == Cause.INCOMPLETE:  # killed: its processes have left their last counts
-        for state in (read_arrival_counts(path), read_generator_state(path)):
-            settings |= state.settings() if state else {}
+        try:
+            for state in (read_arrival_counts(path), read_generator_state(path)):
+                settings |= state.settings() if state else {}
+        except (KeyError, TypeError, AttributeError) as problem:
+            raise InputError(
+                f"arrivals-*.json or generator-*.json in {path} is damaged: {problem!r}; remove it"
+            ) from None
     kept = calls.between(since, until, timezone)
     skipped_s = (_first_due_ns(kept) - _first_due_ns(calls)) / NS_PER_S if since and len(kept) else 0.0
     for name in ("pacing", "generator"):
@@ -181,7 +186,8 @@ def read_run(
             ends_ns = min(last_ns, parse_time_ns(until, timezone)) if until else last_ns
             settings[name] = {**counts, "elapsed_s": max(0.0, (ends_ns - begins_ns) / NS_PER_S)}
     each = read_each_settings(path)
-    return RunResult(run_name(calls, path), kept, settings, read_check_results(path), skipped_s, each)
+    is_part = bool(since or until)
+    return RunResult(run_name(calls, path), kept, settings, read_check_results(path), skipped_s, each, is_part)
 
 
 def _first_due_ns(calls: Calls) -> int:

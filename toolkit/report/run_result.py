@@ -67,7 +67,7 @@ class RunResult:
     """The calls of a run with its name, settings (not masked) and check results, and the figures of these calls.
 
     ``skipped_s`` is the time at the start of the run that ``--since`` left out. ``each_settings`` are those of all runs
-    in a folder of runs.
+    in a folder of runs. ``is_part``: only the calls of a period are included.
 
     >>> from toolkit.analysis import read
     >>> result = RunResult("friday", read("runs/20261129T232015Z"))  # doctest: +SKIP
@@ -80,6 +80,7 @@ class RunResult:
     checks: Sequence[CheckRecord] = ()
     skipped_s: float = 0.0
     each_settings: Sequence[Mapping[str, object]] = ()
+    is_part: bool = False
 
     def __post_init__(self) -> None:
         if is_inconclusive(self.settings):
@@ -139,7 +140,7 @@ class RunResult:
     def reasons(self) -> list[ExitReason]:
         """The reasons for the exit code, masked, the one that decides first; an empty list if nothing was wrong."""
         outcomes = {outcome for _, outcome in self.outcomes}
-        return run_reasons(self.settings, outcomes, self.duration_s, self.verdicts, self.checks)
+        return run_reasons(self.settings, outcomes, self.duration_s, self.verdicts, self.checks, is_part=self.is_part)
 
     @property
     def end(self) -> RunEnd:

@@ -26,12 +26,17 @@ def unread_remarks(sources: Sequence[SourceRecord]) -> Iterator[str]:
         )
     if without := [it for it in sources if not it.calls and it.lines]:
         yield f"Left out, because no line is a call: {_names(f'{it.file} ({it.lines:,} lines)' for it in without)}."
+    if empty := [it for it in sources if not it.lines and not it.skipped]:
+        yield f"No line is in {_names(it.file for it in empty)}."
+    for source in sources:
+        if source.lines and source.unused:
+            yield f"{source.file}: {'; '.join(source.unused)}."
     if skipped := [it for it in sources if it.skipped]:
         yield f"Left out: {_names(f'{it.file} {it.skipped}' for it in skipped)}."
     if undecoded := [it for it in sources if it.undecoded]:
         yield (
-            f"Some lines have bytes that are not UTF-8, so texts may be wrong: {_names(it.file for it in undecoded)}."
-            " Give the encoding, e.g. --encoding gb18030."
+            "Some lines have bytes that are not in the file's encoding, so texts may be wrong:"
+            f" {_names(it.file for it in undecoded)}. Give the encoding, e.g. --encoding gb18030."
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from toolkit.runs.run_folder import SUMMARY_NAME, read_settings
 from toolkit.runs.thresholds import Measure, Metric, RunFigures, parse_metric
 from toolkit.runs.worsening import is_worse_if_higher
 from toolkit.time_zone import UTC
+from toolkit.validation import load_json
 
 DEFAULT_METRICS = (
     *(f"{of}({endpoint}.caller_ms)" for endpoint in Endpoint for of in ("p50", "p99")),
@@ -245,7 +245,7 @@ def _read(folder: Path, metrics: Mapping[str, Metric]) -> TrendRun:
     name, nothing = mask_text(folder.resolve().name), dict.fromkeys(metrics)
     try:
         settings = read_settings(folder)
-        summary = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8")) if settings else {}
+        summary = load_json(folder / SUMMARY_NAME) if settings else {}
         figures, started, calls = _read_summary(summary)
     except (InputError, ValueError, KeyError, TypeError, AttributeError):
         return TrendRun(name, values=nothing, lack=f"{SUMMARY_NAME} cannot be read")

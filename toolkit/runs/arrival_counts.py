@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from toolkit.runs import run_folder
+from toolkit.validation import load_json
 
 _SUMS = ("due", "late", "queued", "dropped", "orphaned")
 _ORPHANED_KEY = "unowned"  # the name in run.json, and in the arrivals files of earlier versions
@@ -96,8 +96,7 @@ class ArrivalRateMeter:
 def read_arrival_counts(folder: Path) -> ArrivalCounts | None:
     """Return the sum over a run's workers; None in a closed loop, and before the first second is over."""
     workers: list[dict[str, Any]] = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob(f"{run_folder.ARRIVALS_STEM}-*.json"))
+        load_json(path) for path in sorted(folder.glob(f"{run_folder.ARRIVALS_STEM}-*.json"))
     ]
     if not workers:
         return None
@@ -110,6 +109,6 @@ def read_shard_spans(folder: Path) -> dict[int, float]:
     """Return for each shard of the arrivals how far its schedule has come, in s; without shards that none reported."""
     spans: dict[int, float] = {}
     for path in folder.glob(f"{run_folder.ARRIVALS_STEM}-*.json"):
-        for shard, until_s in json.loads(path.read_text(encoding="utf-8")).get("until_s", {}).items():
+        for shard, until_s in load_json(path).get("until_s", {}).items():
             spans[int(shard)] = max(spans.get(int(shard), 0.0), until_s)
     return spans

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from toolkit.api.errors import InputError
 from toolkit.masking import mask
 from toolkit.runs import run_folder
 from toolkit.runs.thresholds import Status, without_pass
-from toolkit.validation import explain
+from toolkit.validation import explain, load_json
 
 _EXPECTED = {
     "": {
@@ -97,11 +96,9 @@ def read_check_results(folder: Path) -> list[CheckRecord]:
             raise InputError(f"{path} is missing, but {run_folder.SUMMARY_NAME} lists checks: restore the file")
         return []
     try:
-        return TypeAdapter(list[CheckRecord]).validate_python(mask(json.loads(path.read_text(encoding="utf-8"))))
+        return TypeAdapter(list[CheckRecord]).validate_python(mask(load_json(path)))
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error, _EXPECTED)}; correct or remove the file") from None
-    except ValueError as problem:
-        raise InputError(f"{path} is not JSON: {problem}; correct or remove the file") from problem
 
 
 def figure_rows(figures: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:

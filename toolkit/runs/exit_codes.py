@@ -28,8 +28,8 @@ class ExitCode(IntEnum):
     REFUSED = 1, "the API refused the call; of a load test, every further call"
     FAILED = (
         99,
-        "a threshold or a check failed or had no data, a search for the capacity did not settle, a probe was cut off,"
-        " the run is incomplete, or the target was gone at its end",
+        "a threshold or a check failed or had no data, a report has no calls, a search for the capacity did not settle,"
+        " a probe was cut off, the run is incomplete, or the target was gone at its end",
     )
     BOTTLENECK = 98, "the load generator was the bottleneck, so nothing passes"
     BUDGET = 97, "the budget ended the run"

@@ -6,13 +6,13 @@ as good as before, because calls are recorded when they end.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolkit.runs import run_folder
+from toolkit.validation import load_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,7 @@ def read_generator_state(folder: Path, found: Iterable[tuple[float, str]] = ()) 
     ``found``: further ways in which the generator held the run back, each with its share, 0 to 1, and a sentence.
     """
     processes: list[dict[str, Any]] = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob(f"{run_folder.GENERATOR_STEM}-*.json"))
+        load_json(path) for path in sorted(folder.glob(f"{run_folder.GENERATOR_STEM}-*.json"))
     ]
     if not processes:
         return None

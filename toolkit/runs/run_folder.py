@@ -16,7 +16,7 @@ from toolkit.api.errors import InputError
 from toolkit.atomic_write import write_atomically
 from toolkit.json_numbers import exact
 from toolkit.masking import mask
-from toolkit.validation import explain
+from toolkit.validation import explain, load_json
 
 # Files of a run's folder.
 SUMMARY_NAME, SCHEMA = "run.json", 2  # settings, results and verdicts, and the number of the file's schema
@@ -81,11 +81,9 @@ def _read(folder: Path) -> _RunFile | None:
     if not path.exists():
         return None
     try:
-        run = _RunFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        run = _RunFile.model_validate(load_json(path))
     except ValidationError as error:
         raise InputError(f"{path} is not a run.json: {explain(error, _EXPECTED)}; correct or remove the file") from None
-    except ValueError as problem:
-        raise InputError(f"{path} is not JSON: {problem}; correct or remove the file") from problem
     if run.number != SCHEMA:
         raise InputError(f"{path} has schema {run.number}: expected {SCHEMA}; another version wrote it: run it again")
     return run
@@ -109,7 +107,7 @@ def read_expected(folder: Path) -> list[str] | None:
     path = folder / EXPECTED_NAME
     if not path.exists():
         return None
-    try:
-        return [str(it) for it in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as problem:
-        raise InputError(f"{path} is not a JSON array: {problem}; correct or remove the file") from problem
+    outcomes = load_json(path)
+    if not isinstance(outcomes, list):
+        raise InputError(f"{path} is not a JSON array: {str(outcomes)[:40]!r}; correct or remove the file")
+    return [str(it) for it in outcomes]

@@ -105,9 +105,9 @@ def test_a_combined_log_within_a_container_log_is_read(write):
     assert len(analysis.read(write("x.log", f"2026-11-01T08:00:00.123456789Z stdout F {SEND}"))) == 1
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "gb18030"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "gb18030"])
 def test_a_file_is_read_in_its_encoding(encoding, write):
-    given = None if encoding in ("utf-8-sig", "utf-16") else encoding  # the others have a byte order mark
+    given = None if encoding in ("utf-8-sig", "utf-16", "utf-32") else encoding  # the others have a byte order mark
     path = write("x.jsonl", SERVICE.replace('"r0"', '"验证码"'), encoding=encoding)
     (call,) = rows(analysis.read(path, encoding=given))
     assert call["request_id"] == "验证码"

@@ -196,6 +196,29 @@ def test_calls_without_a_start_or_of_an_unknown_endpoint_are_an_input_error(call
         analysis.read(tmp_path / "b.parquet").to_pandas()
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("started_ns", 2**63 - 1, "is too large"),
+        ("latency_ns", 2**62, "is too large"),
+        ("wait_ns", 2**62, "is too large"),
+        ("latency_ns", -5, "-5 is negative"),
+    ],
+)
+def test_a_time_beyond_its_limits_is_an_input_error(column, value, said, call, tmp_path):
+    write_parquet([call(), call(**{column: value})], tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=f"invalid column {column} of the frame of calls: .*{said}"):
+        analysis.read(tmp_path / "a.parquet")
+
+
+def test_parquet_of_the_required_columns_answers_every_question(tmp_path):
+    columns = {"started_ns": [10**18], "endpoint": ["send"], "latency_ns": [1], "return_code": [50000]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    calls = analysis.read(tmp_path / "a.parquet")
+    assert analysis.suspects(calls).empty
+    assert analysis.limits(calls).empty
+
+
 def test_an_empty_run_is_an_empty_frame(tmp_path):
     Path(tmp_path / "worker-0.msgpack").touch()
     assert analysis.read(tmp_path).to_pandas().empty

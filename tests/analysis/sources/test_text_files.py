@@ -5,6 +5,8 @@ import csv
 import gzip
 import json
 import lzma
+import os
+import threading
 from dataclasses import asdict
 
 import pandas as pd
@@ -141,6 +143,8 @@ def test_unreadable_rows_are_counted_and_quoted(row, write):
         ("mobile_key", 2**63, "invalid mobile_key: expected a whole number"),
         ("latency_ns", -1, "invalid latency_ns: expected a number of ns"),
         ("latency_ns", "NaN", "invalid latency_ns: expected a number of ns"),
+        ("latency_ns", 2**60, "invalid latency_ns: expected a number of ns"),
+        ("started_ns", 2**63 - 2**61, "invalid started_ns: expected a number of ns"),
         ("started_ns", "Infinity", "invalid started_ns: expected a number of ns"),
         ("wait_ns", "long", "invalid wait_ns: expected a number of ns"),
     ],
@@ -166,8 +170,13 @@ def test_quoted_text_is_masked_and_cut(row, write):
 @pytest.mark.parametrize(
     ("name", "lines", "said"),
     [
-        ("a.jsonl", ["{", "json"], "holds no calls: line 1: not a JSON object; for a log, give columns or log_format"),
-        ("a.log", ["GET / 200"], "line 1: not in the log's format"),
+        ("a.jsonl", ["{", "json"], "line 1: not a JSON object; write each JSON object on a line, e.g. with jq -c"),
+        ("a.json", ["[{", "}]"], "line 1: not in the log's format; write each JSON object on a line"),
+        (
+            "a.log",
+            ["GET / 200"],
+            "holds no calls: line 1: not in the log's format; for a log, give columns or log_format",
+        ),
         ("a.csv", ["name,amount", "x,1"], "line 2: no endpoint: expected endpoint, request or path"),
     ],
 )
@@ -178,7 +187,9 @@ def test_a_file_without_any_call_is_an_input_error(name, lines, said, write):
 
 def test_a_file_without_any_call_names_the_columns_that_it_lacks(write):
     path = write("a.csv", "time;url;status", "2026-11-23T09:00:00Z;/v1/codes;200")
-    with pytest.raises(InputError, match=r"no endpoint: .*; no line has 'time', 'url'; for a log, give columns"):
+    with pytest.raises(
+        InputError, match=r"no line has the column 'time' for started; .*'url' for path; for a log, give"
+    ):
         analysis.read(path, columns={"started": "time", "path": "url"})
 
 
@@ -187,6 +198,68 @@ def test_a_damaged_archive_is_an_input_error(row, write):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match=r"calls\.jsonl\.gz can't be read, or is damaged"):
         analysis.read(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "open_"), [(".gz", gzip.open), (".bz2", bz2.open), (".xz", lzma.open), (".zst", _zstd_open)]
+)
+def test_a_member_whose_first_bytes_are_damaged_is_an_input_error(suffix, open_, row, write):
+    path = write(f"calls.jsonl{suffix}", row(), open_=open_)
+    member = path.read_bytes()
+    path.write_bytes(member + b"damaged" + member[7:])
+    with pytest.raises(InputError, match="can't be read, or is damaged"):
+        analysis.read(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "open_"), [(".gz", gzip.open), (".bz2", bz2.open), (".xz", lzma.open), (".zst", _zstd_open)]
+)
+def test_members_are_read_one_after_the_other(suffix, open_, row, write):
+    path = write(f"calls.jsonl{suffix}", row(started_ns=1), open_=open_)
+    other = write(f"other{suffix}", row(started_ns=2), open_=open_)
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    assert len(analysis.read(path)) == 2
+
+
+def test_a_pipe_is_read_once_and_whole(row, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(f"{row(started_ns=1)}\n{row()}\n",))
+    writer.start()
+    assert len(analysis.read(tmp_path / "pipe")) == 2
+    writer.join()
+
+
+def test_a_link_to_nothing_does_not_exist(tmp_path):
+    (tmp_path / "a.log").symlink_to(tmp_path / "b.log")
+    (tmp_path / "b.log").symlink_to(tmp_path / "a.log")
+    for source in ("a.log", "*.log"):
+        with pytest.raises(InputError, match=r"a\.log doesn't exist"):
+            analysis.read(tmp_path / source)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_an_input_error(tmp_path):
+    path = tmp_path / "access.log"
+    path.write_bytes((b"x" * 1023 + b"\n") * 9000)
+
+    def cut(*_):
+        path.write_bytes(b"")
+
+    with pytest.raises(InputError, match=r"it was cut from 9,216,000 to 8,388,608 bytes while it was read"):
+        analysis.read(path, on_progress=cut)
+
+
+def test_a_column_that_a_header_names_twice_is_an_input_error(write):
+    path = write("a.csv", "started_ns,endpoint,return_code,return_code", "1,send,50000,50009")
+    with pytest.raises(InputError, match=r"a\.csv has the column 'return_code' twice: rename one"):
+        analysis.read(path)
+
+
+def test_a_given_column_or_format_that_no_line_has_is_named(write, row):
+    columns = {"return_code": "nosuch", "latency_ns": "latency_ns", "msg_id": ("x", "msg_id")}
+    (source,) = analysis.read(write("a.jsonl", row()), columns=columns, log_format=LOG_FORMAT).sources
+    assert source.unused == ("no line has the column 'nosuch' for return_code", "no line is in the log format")
+    (source,) = analysis.read(write("access.log", COMBINED), log_format=LOG_FORMAT).sources
+    assert source.unused == ()
 
 
 def test_an_empty_file_holds_no_calls_and_is_no_error(write, row):

@@ -38,12 +38,12 @@ from toolkit.analysis.sources.log_formats import (
 from toolkit.api.errors import InputError
 from toolkit.api.return_codes import LATER_CODES, SINGLE_CODES, Kind, ReturnCode
 from toolkit.api.wire import CODES_PATH, Endpoint
+from toolkit.records.call_record import MAX_DURATION_NS, MAX_STARTED_NS
 
 LINES = "split_lines"
 """Name of the query's input: a BIGINT column ``number``, and a column of text for each present column of the log."""
 
 _INFERRED = " ".join(f"WHEN {status} THEN {int(code)}" for status, code in SINGLE_CODES.items())
-_LIMIT = 2**63
 _UNIT_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _LOCAL_TIMES = "['[%d/%b/%Y:%H:%M:%S %z]', '%d/%b/%Y:%H:%M:%S %z', '%d/%b/%Y:%H:%M:%S']"  # nginx, Apache, gunicorn
 _ZONE = r"[0-9]:[0-9.,]+ ?(?:[Zz]|[+-][0-9:]+|[A-Za-z][A-Za-z/_]+)\]?$"
@@ -196,11 +196,11 @@ def _first(fields: Iterable[str], parse: Callable[[str], str]) -> str:
     return f"CASE {whens} END" if whens else "NULL::BIGINT"
 
 
-def _duration(field: str) -> str:
+def _duration(field: str, max_ns: int = MAX_DURATION_NS) -> str:
     """Return a number with a unit in ns; NULL if it is invalid."""
     factor = _UNIT_NS[field.rpartition("_")[2]]
     number = f"TRY_CAST({field} AS DECIMAL(38, 9))"
-    return f"CASE WHEN {number} BETWEEN 0 AND {_LIMIT // factor - 1} THEN floor({number} * {factor})::BIGINT END"
+    return f"CASE WHEN {number} BETWEEN 0 AND {max_ns // factor} THEN floor({number} * {factor})::BIGINT END"
 
 
 def _time(field: str, *, is_end: bool) -> str:
@@ -208,9 +208,9 @@ def _time(field: str, *, is_end: bool) -> str:
     if field in ("started", "ended"):
         iso = f"TRY_CAST(replace({field}, ',', '.') AS TIMESTAMPTZ)"
         micros = f"coalesce(epoch_us({iso}), epoch_us(try_strptime({field}, {_LOCAL_TIMES})))"
-        time = f"CASE WHEN {micros} BETWEEN 0 AND {_LIMIT // 1000 - 1} THEN {micros} * 1000 END"
+        time = f"CASE WHEN {micros} BETWEEN 0 AND {MAX_STARTED_NS // 1000} THEN {micros} * 1000 END"
     else:
-        time = _duration(field)
+        time = _duration(field, MAX_STARTED_NS)
     return f"({time}) - coalesce(call_latency_ns, 0)" if is_end else time
 
 

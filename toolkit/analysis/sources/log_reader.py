@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,7 @@ from toolkit.analysis.sources.text_files import (
     read_batches,
     undecoded,
 )
+from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.records.call_record import RecordBuilder, hash64, unknown_message, valid_prefix
 from toolkit.records.parquet import schema
@@ -85,9 +86,13 @@ class LogReader:
         check_encoding(encoding)
         self.names = column_names(columns)
         self.given = frozenset(columns or ())
+        self.columns: dict[str, tuple[str, ...]] = {
+            name: (it,) if isinstance(it, str) else tuple(it) for name, it in (columns or {}).items()
+        }
         self.wanted = frozenset({*MESSAGE_COLUMNS, *(name for names in self.names.values() for name in names)})
         known = alb_format(), parse_log_format(COMBINED), parse_log_format(COMMON)
         self.formats = known if log_format is None else (parse_log_format(log_format),)
+        self.has_own_format = log_format is not None
         self.encoding, self.timezone = encoding, parse_timezone(timezone)
         self.digests = RecordBuilder.of("", "", "", master_secret or secrets.token_hex())
 
@@ -130,6 +135,8 @@ class _File:
         self.inferred: Counter[int] = Counter()
         self.unread: dict[str, _Reason] = {}
         self.fields: set[str] = set()
+        self.present: set[str] = set()
+        self.has_format = False
 
     def add(self, batch: LineBatch) -> None:
         """Read a batch of lines."""
@@ -164,6 +171,9 @@ class _File:
         is_named_csv = ".csv" in [suffix.lower() for suffix in Path(self.path).suffixes]
         if is_named_csv or is_csv_header(first, self.reader.names):
             self.csv = csv_format(first)
+            names = [name for name in self.csv.names if name in self.reader.wanted]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise InputError(f"{self.path} has the column {twice!r} twice: rename one of them")
             return numbered[1:]
         self.unwrap = unwrapper([line for _, line in numbered[:_SAMPLE_LINES]])
         return numbered
@@ -180,10 +190,13 @@ class _File:
             "SELECT DISTINCT unnest(json_keys(line))"
             f" FROM (FROM json_lines LIMIT {_KEYED_LINES}) WHERE json_valid(line)"
         )
-        self.fields |= present_fields(self.reader.names, {key for (key,) in keys.fetchall()})
+        found = {key for (key,) in keys.fetchall()}
+        self.present |= found & self.reader.wanted
+        self.fields |= present_fields(self.reader.names, found)
         invalid = set(pc.filter(split["number"], pc.invert(split["is_json"])).to_pylist())
         valid = split.filter(split["is_json"]) if invalid else split
         present = [name for name in self.reader.wanted if valid[name].null_count < valid.num_rows]
+        self.present |= set(present)
         self.fields |= present_fields(self.reader.names, {name for name in present if is_path(name)})
         if valid.num_rows:
             self._add_columns(valid.select(["number", *present]), numbered, present)
@@ -208,6 +221,8 @@ class _File:
                 rows.append(values)
                 numbers.append(number)
         if rows:
+            self.present |= set(format_.names) & self.reader.wanted
+            self.has_format |= format_ is not self.csv
             columns = dict(zip(format_.names, zip(*rows, strict=True), strict=True))
             wanted = {name: pa.array(it, pa.string()) for name, it in columns.items() if name in self.reader.wanted}
             wanted |= {name: pa.array(columns[name], pa.string()) for name in ALB_LATENCIES if name in columns}
@@ -296,4 +311,12 @@ class _File:
             without_zone=self.without_zone,
             timezone=self.reader.timezone,
             undecoded=self.undecoded,
+            unused=tuple(self._unused()),
         )
+
+    def _unused(self) -> Iterator[str]:
+        for name, columns in self.reader.columns.items():
+            if self.present.isdisjoint(columns):
+                yield f"no line has the column {' or '.join(map(repr, columns))} for {name}"
+        if self.reader.has_own_format and not self.has_format:
+            yield "no line is in the log format"

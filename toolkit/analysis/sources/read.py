@@ -26,12 +26,12 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from toolkit.analysis.call_frames import COLUMNS, NEVER_NULL, REQUIRED, check_frame, complete, without_copies
+from toolkit.analysis.call_frames import COLUMNS, MAX_NS, NEVER_NULL, REQUIRED, check_frame, complete, without_copies
 from toolkit.analysis.calls import Calls
 from toolkit.analysis.source_record import SourceRecord
 from toolkit.analysis.sources.log_formats import ColumnMap
 from toolkit.analysis.sources.log_reader import LogReader
-from toolkit.analysis.sources.text_files import STDIN, Progress, is_text
+from toolkit.analysis.sources.text_files import STDIN, Progress, is_stream, is_text
 from toolkit.api.errors import InputError
 from toolkit.api.wire import Endpoint
 from toolkit.records.packed import PACKED_SUFFIX, read_packed
@@ -41,6 +41,7 @@ from toolkit.runs.run_folder import LOG_NAME, SUMMARY_NAME
 
 MEMORY_LIMIT = "3GB"  # of DuckDB, which writes to disk beyond that
 _PARQUET = ".parquet"
+_CURE = "for a log, give columns or log_format"
 
 
 class NoCallsError(InputError):
@@ -122,7 +123,14 @@ def read(
             found = without_copies(found)
     same_files = tuple(f"{path} (the same as {other})" for path, other in same.items())
     return Calls(
-        *(found.table, tuple(records), found.absent, found.inferred, found.copies, found.has_repeated_messages),
+        *(
+            found.table,
+            tuple(records),
+            found.absent & {"return_code"},
+            found.inferred,
+            found.copies,
+            found.has_repeated_messages,
+        ),
         same_files=same_files,
     )
 
@@ -130,7 +138,7 @@ def read(
 def _convert(path: Path, parquet: Path, reader: LogReader, on_progress: Progress) -> SourceRecord:
     """Write the calls of a text file to Parquet, if it has any."""
     name = str(path)
-    if name != STDIN and reader.encoding is None and not is_text(path):
+    if not is_stream(path) and reader.encoding is None and not is_text(path):
         return SourceRecord(name, skipped="is not text; if it is UTF-16, give the encoding utf-16-le or utf-16-be")
     with ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
@@ -157,9 +165,12 @@ def _check_records(records: list[SourceRecord], columns: ColumnMap) -> None:
                 if record.unread
                 else "; ".join(f"{number:,} lines are {what}" for what, number in record.others.items())
             )
-            missing = [name for field, name in columns.items() if field not in record.fields]
-            reason += f"; no line has {', '.join(map(repr, missing))}" if missing else ""
-            raise NoCallsError(f"{record.file} holds no calls: {reason}; for a log, give columns or log_format")
+            reason += "".join(f"; {it}" for it in record.unused)
+            is_spread = bool(record.unread) and (
+                record.unread[0].text in ("[", "{") or record.unread[0].text.startswith("[{")
+            )
+            cure = "write each JSON object on a line, e.g. with jq -c" if is_spread else _CURE
+            raise NoCallsError(f"{record.file} holds no calls: {reason}; {cure}")
 
 
 def _same_files(files: Sequence[Path]) -> dict[Path, Path]:
@@ -196,7 +207,7 @@ def _find(source: str, scratch: Path) -> Iterator[Path]:
         yield from _find_in_folder(path, source)
     elif path.exists():
         yield path
-    elif found := sorted(glob(source, recursive=True)):
+    elif found := sorted(name for name in glob(source, recursive=True) if name != source):  # itself: a broken link
         yield from chain.from_iterable(_find(name, scratch) for name in found)
     else:
         raise InputError(f"{source} doesn't exist: give a run folder or a Parquet file, or other files of calls")
@@ -218,7 +229,7 @@ def _find_in_folder(folder: Path, source: str) -> list[Path]:
 
 
 def _is_parquet(path: Path) -> bool:
-    if str(path) == STDIN:
+    if is_stream(path):
         return False
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
@@ -249,13 +260,27 @@ def _needs_check(path: Path) -> bool:
             if statistics and statistics.null_count:
                 raise InputError(f"{path} has calls without {name}: write records with toolkit.records.parquet")
     types = metadata.schema.to_arrow_schema()
-    return not (all(_is_own_type(it) for it in types if it.name in COLUMNS) and _has_own_endpoints(metadata, positions))
+    is_own = all(_is_own_type(it) for it in types if it.name in COLUMNS)
+    return not (is_own and _has_own_endpoints(metadata, positions) and _has_own_times(metadata, positions))
 
 
 def _is_own_type(column: pa.Field) -> bool:
     type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     is_right = pa.types.is_string if COLUMNS[column.name] is nw.String else pa.types.is_signed_integer
     return bool(is_right(type_))
+
+
+def _has_own_times(metadata: Any, positions: Mapping[str, int]) -> bool:
+    """Return whether the times of each row group are within the limits of a call's times."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for name in MAX_NS.keys() & positions:
+            it = group.column(positions[name]).statistics
+            is_null = it and it.null_count == group.num_rows
+            if not is_null and not (
+                it and it.has_min_max and (it.min >= 0 or name == "wait_ns") and it.max <= MAX_NS[name]
+            ):
+                return False
+    return True
 
 
 def _has_own_endpoints(metadata: Any, positions: Mapping[str, int]) -> bool:
