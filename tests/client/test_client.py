@@ -207,7 +207,15 @@ def _reply(status: int, body: bytes) -> ServerResponse:
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(200, b""), (200, b"<html>"), (502, b"<html>"), (500, b"{}"), (200, b'{"is_valid": false}'), (200, b"\x1f\x8b")],
+    [
+        (200, b""),
+        (200, b"<html>"),
+        (502, b"<html>"),
+        (500, b"{}"),
+        (200, b'{"is_valid": false}'),
+        (200, b"\x1f\x8b"),
+        (201, b'{"msg_id": "7", "is_valid": true}'),
+    ],
 )
 @pytest.mark.parametrize("call", [SEND, VERIFY])
 def test_a_response_that_is_not_the_apis_is_raised(run: Run, api: Api, call: Call, status: int, body: bytes) -> None:

@@ -203,8 +203,8 @@ def parse_response(endpoint: Endpoint, http_status: int, headers: Mapping[str, s
             raise ProtocolError("the body is not a JSON object", http_status, body)
         if fields.get("error") is not None:
             return _read_refusal(fields, http_status, headers, body)
-        if not 200 <= http_status < 300:
-            raise ProtocolError("the status is not 2xx and the body has no error", http_status, body)
+        if http_status != _SUCCESS_STATUS:
+            raise ProtocolError("the status is not 200 and the body has no error", http_status, body)
         return _read_success(endpoint, fields, http_status, body)
     except ProtocolError as error:
         error.retry_after_s = _retry_after_s(headers)

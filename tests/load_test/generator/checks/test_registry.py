@@ -184,10 +184,16 @@ def test_a_code_accepted_after_the_tries_fails() -> None:
 
 def test_wrong_codes_beyond_the_hourly_limit_fail_across_the_messages_of_a_mobile() -> None:
     three, two = guesses(WRONG, WRONG, WRONG), guesses(WRONG, WRONG, msg_id="b", at_s=10)
-    assert judge(BRUTE_FORCE, three, two).status is Status.PASS
+    assert judge(BRUTE_FORCE, three, two).figures["beyond_failures_per_hour"] == 0
     third = guesses(WRONG, msg_id="c", at_s=20)
     assert judge(BRUTE_FORCE, three, two, third).figures["beyond_failures_per_hour"] == 1
-    assert judge(BRUTE_FORCE, three, two, guesses(WRONG, msg_id="c", at_s=3620)).status is Status.PASS
+    later = guesses(WRONG, msg_id="c", at_s=3620)
+    assert judge(BRUTE_FORCE, three, two, later).figures["beyond_failures_per_hour"] == 0
+
+
+def test_guesses_that_used_up_no_tries_show_nothing() -> None:
+    assert judge(BRUTE_FORCE, guesses(WRONG, WRONG)).status is Status.NO_DATA
+    assert judge(BRUTE_FORCE, guesses(WRONG, RATE)).status is Status.PASS  # no failure of the hour was left
 
 
 def test_one_lucky_guess_is_chance_and_three_are_not() -> None:
@@ -207,15 +213,25 @@ def test_a_right_code_succeeds_once() -> None:
     assert judge(REPLAY, verify(OK), verify(again), verify(again)).status is Status.PASS
     assert judge(REPLAY, verify(OK), verify(OK)).figures["verified_twice"] == 1
     assert judge(REPLAY, verify(again), verify(again)).figures["verified_never"] == 1
-    assert judge(REPLAY, verify(again), verify(None)).status is Status.PASS  # the lost one may have succeeded
+    # The lost one may have succeeded: that breaks nothing, and shows nothing.
+    assert judge(REPLAY, verify(again), verify(None)).status is Status.NO_DATA
+    assert judge(REPLAY, verify(again), verify(None), verify(OK, "b")).status is Status.PASS
     assert judge(REPLAY, verify(WRONG, expected=WRONG)).status is Status.NO_DATA
 
 
 def test_an_unexpected_return_code_fails() -> None:
     right = seen(JOURNEY, Endpoint.VERIFY, OK, msg_id="a", expected=OK)
     wrong = seen(JOURNEY, Endpoint.VERIFY, WRONG, msg_id="a", expected=ReturnCode.EXPIRED_CODE)
-    assert judge(JOURNEY, right).status is Status.PASS
     assert judge(JOURNEY, right, wrong).figures["wrong"] == {"50010 instead of 50011": 1}
+    assert judge(JOURNEY, right, wrong).status is Status.FAIL
+
+
+def test_journeys_without_a_right_or_a_wrong_code_show_nothing() -> None:
+    right, wrong = (seen(JOURNEY, Endpoint.VERIFY, it, msg_id="a", expected=it) for it in (OK, WRONG))
+    sent_again = seen(JOURNEY, Endpoint.SEND, OK, mobile="13800138000", expected=OK)
+    assert judge(JOURNEY, right, wrong).status is Status.PASS
+    assert judge(JOURNEY, right).reason == "no wrong code got a response: run longer"
+    assert judge(JOURNEY, wrong, sent_again).reason == "no right code got a response: run longer"
 
 
 LIMITED = Expectations(limits=(parse_threshold("p99(send.latency_ms) < 50"),))

@@ -9,6 +9,8 @@ from toolkit import analysis
 from toolkit.api.errors import NotConnectedError, ProtocolError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
+from toolkit.load_test.generator.http.call_outcome import read_outcome
+from toolkit.load_test.generator.http.response_parser import parse_plain
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.steps import Call, Outcome, Send, Verify
 from toolkit.records.call_record import CallRecord, RecordBuilder
@@ -55,6 +57,17 @@ def test_a_load_test_records_calls_as_a_client_does(tmp_path: Path, mobile: str,
     call, outcome = Send(mobile, temp_id), Outcome(Endpoint.SEND, 10**18, 5, SENT, wait_ns=3)
     expected = RECORDS.build(Endpoint.SEND, 10**18, 5, response=SENT, wait_ns=3, mobile=mobile, temp_id=7)
     assert recorded(tmp_path, call, outcome) == expected
+
+
+@pytest.mark.parametrize("call", [Send(MOBILE), Verify("m-1", "123456")])
+def test_a_success_with_another_status_than_200_is_no_success(tmp_path: Path, call: Call) -> None:
+    body = b'{"msg_id":"m-1","is_valid":true}'
+    head = b"HTTP/1.1 %d Created\r\nContent-Length: %d\r\n\r\n"
+    for status, error in ((200, None), (201, "protocol")):
+        received = parse_plain(head % (status, len(body)) + body)
+        assert received is not None
+        record = recorded(tmp_path / str(status), call, read_outcome(call, received, 10**18, 5))
+        assert (record.http_status, record.error, record.return_code is None) == (status, error, bool(error))
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def _right_row(call: Call, outcome: Outcome) -> Row | None:
 
 def _expected_row(call: Call, outcome: Outcome) -> Row | None:
     code = _known(outcome)
-    return None if call.expected is None or code is None else (int(call.expected), code)
+    return None if call.expected is None or code is None else (outcome.endpoint, int(call.expected), code)
 
 
 def _code_row(call: Call, outcome: Outcome) -> Row | None:
@@ -264,6 +264,7 @@ def _measure_guesses(evidence: Evidence, expectations: Expectations) -> Figures:
     hourly = judge_all(_failures(guesses, mobile_of), [expectations.failures_rule], expectations.clock)
     return {
         "messages": len(guesses),
+        "messages_locked": sum(any(code in _LOCKED for *_, code in of_message) for of_message in guesses.values()),
         "guesses_judged": judged,
         "got_in": got_in,
         "beyond_chance": max(0, got_in - _most_by_chance(judged)),
@@ -289,10 +290,26 @@ def _measure_replays(evidence: Evidence, expectations: Expectations) -> Figures:
 
 
 def _measure_verdicts(evidence: Evidence, expectations: Expectations) -> Figures:
-    wrong = {
-        f"{got} instead of {expected}": seen for (expected, got), seen in sorted(evidence.items()) if expected != got
+    wrong, typed = Counter[str](), Counter[int]()
+    for (endpoint, expected, got), seen in sorted(evidence.items()):
+        if expected != got:
+            wrong[f"{got} instead of {expected}"] += seen
+        if endpoint == Endpoint.VERIFY:
+            typed[expected] += seen
+    return {
+        "responses": evidence.total(),
+        "right_codes": typed[ReturnCode.SUCCESS],
+        "wrong_codes": typed[ReturnCode.INVALID_CODE],
+        "wrong_responses": wrong.total(),
+        "wrong": dict(wrong),
     }
-    return {"responses": evidence.total(), "wrong_responses": sum(wrong.values()), "wrong": wrong}
+
+
+def _judge_typed(figures: Figures) -> Iterable[PartResult]:
+    """Return NO_DATA for right or wrong codes if none was judged: a target may accept any code, or refuse each."""
+    for kind in ("right", "wrong"):
+        if not figures[f"{kind}_codes"]:
+            yield PartResult(f"{kind} codes", Status.NO_DATA, f"no {kind} code got a response: run longer")
 
 
 def _measure_codes(evidence: Evidence, expectations: Expectations) -> Figures:
@@ -365,6 +382,7 @@ _ABOUT_CODES = frozenset(
     {ReturnCode.SUCCESS, ReturnCode.INVALID_CODE, ReturnCode.EXPIRED_CODE, ReturnCode.VERIFIED_CODE}
 )
 _JUDGED = (ReturnCode.SUCCESS, ReturnCode.INVALID_CODE)
+_LOCKED = (ReturnCode.EXPIRED_CODE, ReturnCode.OUT_OF_FREQ)  # the answer to a guess when no try is left
 _COUNTED: Mapping[int | None, bool | None] = {ReturnCode.INVALID_CODE: True, ReturnCode.OUT_OF_FREQ: False, None: None}
 
 
@@ -413,7 +431,7 @@ BRUTE_FORCE = Check(
     "codes are guessed no more often than the allowed tries make likely",
     _guess_row,
     _measure_guesses,
-    "guesses_judged",
+    "messages_locked",
     (
         Violation("beyond_chance", "guess", "right beyond chance"),
         Violation("beyond_tries", "wrong code", "answered beyond the tries of a message"),
@@ -426,7 +444,7 @@ REPLAY = Check(
     "of many callers who verify one right code at once, exactly one succeeds",
     _right_row,
     _measure_replays,
-    "messages",
+    "successes",
     (
         Violation("verified_twice", "message", "verified more than once"),
         Violation("verified_never", "message", "never verified"),
@@ -439,6 +457,7 @@ JOURNEY = Check(
     _measure_verdicts,
     "responses",
     (Violation("wrong_responses", "response", "not the expected one"),),
+    _judge_typed,
 )
 CODES_JUDGED = Check(
     "codes_judged",
