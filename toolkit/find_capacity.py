@@ -426,6 +426,8 @@ def _stop_code(reason: str) -> ExitCode:
 
 def _judge(search: CapacitySearch, trial: Trial, result: RunResult, ended: Ended, trials: Sequence[Trial]) -> Trial:
     """Return a trial with its doubt, if the service could not be judged."""
+    from toolkit.report.exit_reasons import unrecorded_text
+
     planned = min(it.rate_limited_ratio for it in (*trials, trial))
     expected: Any = result.settings.get("expected") or ()
     limited = trial.rate_limited_ratio - (planned if Kind.RATE.value in map(str, expected) else 0.0)
@@ -436,7 +438,7 @@ def _judge(search: CapacitySearch, trial: Trial, result: RunResult, ended: Ended
             Doubt.RATE_LIMIT,
             f"{share} of the sends were refused by a rate limit, not for want of capacity",
         )
-    if generator := result.settings.get("bottleneck"):
+    if generator := result.settings.get("bottleneck") or unrecorded_text(result.settings):
         return _with_doubt(trial, Doubt.GENERATOR, str(generator))
     saturation = result.settings.get("saturation")
     base = min((it for it in trials if it.service_p50_ms), key=lambda it: it.load, default=None)

@@ -205,12 +205,13 @@ def conclude(run: Path, settings: Mapping[str, object]) -> tuple[RunResult, Path
         RunError: A file can't be written, for example because the disk is full. The recorded calls are kept.
     """
     from toolkit.analysis import read
-    from toolkit.report.inputs import ReportInputs, ReportOptions, run_name
+    from toolkit.report.inputs import ReportInputs, ReportOptions, count_unrecorded, run_name
     from toolkit.report.run_result import RunResult, save
     from toolkit.report.write_files import write_page
 
     calls, expected = read(run), run_folder.read_expected(run)
     settings = settings if expected is None else {**settings, "expected": expected}
+    settings = {**settings, "unrecorded": count_unrecorded(run, calls)}
     result = RunResult(run_name(calls, run), calls, settings, read_check_results(run))
     try:
         save(result, run)

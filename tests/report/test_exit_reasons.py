@@ -13,11 +13,14 @@ from toolkit.analysis.calls import Calls
 from toolkit.analysis.calls_table import lazy
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import Endpoint
+from toolkit.records.parquet import write_parquet
 from toolkit.report.build import build_report
 from toolkit.report.exit_reasons import condition_reasons
 from toolkit.report.inputs import ReportInputs, ReportOptions, read_run
+from toolkit.report.run_digest import digest
 from toolkit.report.run_result import RunResult, save
 from toolkit.runs import run_folder
+from toolkit.runs.begun_calls import open_counts
 from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.thresholds import Status, parse_threshold
@@ -53,6 +56,8 @@ def calls(call, *outcomes):
         ([50000], {"ended": "incomplete", "target_at_end": None}, [99]),
         ([50000], {**BOTTLENECK, "thresholds": [MISSED]}, [98]),
         ([50019], {**BOTTLENECK, "thresholds": [MISSED]}, [99, 98]),
+        ([50000], {"unrecorded": {"verify": 2}, "thresholds": [KEPT]}, [99, 99]),
+        ([50000], {"unrecorded": {}, "thresholds": [KEPT]}, []),
         ([50000], {"ended": "budget"}, [97]),
         ([50000], {"ended": "interrupted", "ended_because": "SIGINT"}, [130]),
         ([50000], {"ended": "interrupted", "ended_because": "SIGTERM"}, [143]),
@@ -76,7 +81,7 @@ def test_the_first_code_of_the_list_is_the_exit_code_everywhere(call, tmp_path, 
     assert [int(it.code) for end in report.ends for it in end.reasons] == codes
 
 
-@pytest.mark.parametrize("settings", [BOTTLENECK, {"ended": "incomplete"}])
+@pytest.mark.parametrize("settings", [BOTTLENECK, {"ended": "incomplete"}, {"unrecorded": {"send": 1}}])
 def test_nothing_passes_in_a_run_that_was_killed_or_its_own_bottleneck(call, tmp_path, settings):
     options = ReportOptions(conditions=(parse_threshold("share(50019) > 50%").opposite(),))
     settings = {**DONE, **settings, "thresholds": [KEPT, "p50(send.latency_ms) < 99"]}
@@ -89,6 +94,24 @@ def test_nothing_passes_in_a_run_that_was_killed_or_its_own_bottleneck(call, tmp
     suites = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
     assert suites.errors == suites.tests or suites.failures + suites.errors == suites.tests
     assert {it["status"] for it in [*result.summary["verdicts"], *result.summary["checks"]]} == {"NO_DATA"}
+
+
+def test_calls_that_were_begun_and_not_recorded_are_reported_and_may_have_been_billed(call, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_parquet([call(Endpoint.SEND, 50000), call(Endpoint.SEND, None, error="connect")], folder / "calls.parquet")
+    begun = open_counts(folder, "0")
+    begun[True] += 1  # the send without a connection was never begun
+    assert "unrecorded" not in read_run(folder).settings
+    begun[True] += 2
+    begun[False] += 1
+    result = read_run(folder)
+    assert result.settings["unrecorded"] == {"send": 2, "verify": 1}
+    assert result.summary["spent"]["messages"] == 3
+    text = "a killed process has left no record of 3 calls, 2 of them sends that may have been billed"
+    assert [it.text for it in result.reasons] == [f"nothing passes, because {text}"]
+    assert f"Nothing passes, because {text}." in result.remarks
+    assert digest(result).verdict == "INCONCLUSIVE"
 
 
 @pytest.mark.parametrize(

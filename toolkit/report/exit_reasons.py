@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolkit import number_format
+from toolkit.api.wire import Endpoint
 from toolkit.masking import mask_text
 from toolkit.runs.check_results import CheckRecord
 from toolkit.runs.exit_codes import ExitCode
@@ -99,8 +100,25 @@ def sort_reasons(reasons: Iterable[ExitReason]) -> list[ExitReason]:
 
 
 def is_inconclusive(settings: Mapping[str, object]) -> bool:
-    """Return whether nothing of a run may pass: the load generator was the bottleneck, or the run was killed."""
-    return bool(settings.get("bottleneck")) or settings.get("ended") == Cause.INCOMPLETE
+    """Return whether nothing of a run may pass.
+
+    The load generator was the bottleneck, the run was killed, or calls were begun that are in no record.
+    """
+    is_killed = settings.get("ended") == Cause.INCOMPLETE
+    return bool(settings.get("bottleneck")) or is_killed or bool(unrecorded_text(settings))
+
+
+def unrecorded_text(settings: Mapping[str, object]) -> str:
+    """Describe the calls that killed processes had begun and that are in no record; "" if there are none.
+
+    >>> unrecorded_text({"unrecorded": {"send": 19, "verify": 1}})
+    'a killed process has left no record of 20 calls, 19 of them sends that may have been billed'
+    """
+    unrecorded = settings.get("unrecorded")
+    counts = unrecorded if isinstance(unrecorded, Mapping) else {}
+    sends, calls = int(counts.get(Endpoint.SEND, 0)), sum(map(int, counts.values()))
+    billed = f", {sends:,} of them sends that may have been billed" if sends else ""
+    return f"a killed process has left no record of {number_format.plural(calls, 'call')}{billed}" if calls else ""
 
 
 def incomplete_text(duration_s: float, settings: Mapping[str, object]) -> str:
@@ -129,6 +147,8 @@ def _end_reasons(
         yield ExitReason(ExitCode.REFUSED, text)
     if ended == Cause.INCOMPLETE:
         yield ExitReason(ExitCode.FAILED, incomplete_text(duration_s, settings))
+    elif unrecorded := unrecorded_text(settings):
+        yield ExitReason(ExitCode.FAILED, f"nothing passes, because {unrecorded}")
     if (at_end := settings.get("target_at_end")) not in (None, ANSWERED):
         yield ExitReason(ExitCode.FAILED, f"the target could not be reached at the end of the run: {at_end}")
     if bottleneck := settings.get("bottleneck"):

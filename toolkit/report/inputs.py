@@ -12,6 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import narwhals as nw
 import pandas as pd
 
 from toolkit.analysis import Calls, read
@@ -22,11 +23,13 @@ from toolkit.analysis.timestamps import NS_PER_S, parse_time_ns, to_zone
 from toolkit.api.errors import InputError
 from toolkit.masking import mask_text
 from toolkit.price_list import PriceList, PriceRow, Unit
+from toolkit.records.call_record import Failure
 from toolkit.records.packed import PACKED_SUFFIX
 from toolkit.records.parquet import PARQUET_PARTS
 from toolkit.report.run_result import RunResult
 from toolkit.report.run_windows import DUE_NS
 from toolkit.runs.arrival_counts import read_arrival_counts
+from toolkit.runs.begun_calls import read_begun
 from toolkit.runs.check_results import read_check_results
 from toolkit.runs.generator_state import read_generator_state
 from toolkit.runs.run_folder import LOG_NAME, Cause, read_each_settings, read_expected, read_settings
@@ -175,6 +178,8 @@ def read_run(
             raise InputError(
                 f"arrivals-*.json or generator-*.json in {path} is damaged: {problem!r}; remove it"
             ) from None
+    if "unrecorded" not in settings and (unrecorded := count_unrecorded(path, calls)):
+        settings["unrecorded"] = unrecorded
     kept = calls.between(since, until, timezone)
     skipped_s = (_first_due_ns(kept) - _first_due_ns(calls)) / NS_PER_S if since and len(kept) else 0.0
     for name in ("pacing", "generator"):
@@ -188,6 +193,20 @@ def read_run(
     each = read_each_settings(path)
     is_part = bool(since or until)
     return RunResult(run_name(calls, path), kept, settings, read_check_results(path), skipped_s, each, is_part)
+
+
+def count_unrecorded(folder: Path, calls: Calls) -> dict[str, int]:
+    """Return how many calls a run has begun beyond those that it recorded, by endpoint; {} if there are none.
+
+    Args:
+        folder: the run's folder.
+        calls: all of its recorded calls.
+    """
+    # A call without a connection has a record, but was never begun: no byte of it left.
+    was_begun = nw.col("error").is_null() | (nw.col("error") != Failure.CONNECT.value)
+    begun = read_begun(folder)
+    lost = {it.value: n - len(calls.where(was_begun, endpoint=it.value)) for it, n in begun.items()}
+    return {endpoint: n for endpoint, n in lost.items() if n > 0}
 
 
 def _first_due_ns(calls: Calls) -> int:

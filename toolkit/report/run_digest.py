@@ -40,10 +40,11 @@ def digest(result: RunResult, others: Sequence[ExitReason] = (), *, has_conditio
 
 
 def _proves_nothing(result: RunResult, others: Sequence[ExitReason]) -> bool:
-    """Return whether a run was killed before it showed a failure; its exit code is that of a failed run, though."""
+    """Return whether a run, or a process of it, was killed and no failure was shown; its exit code is that of one."""
     statuses = [*(it.status for it in result.verdicts), *(it.status for it in result.checks)]
     has_calls = any(isinstance(outcome, int) for _, outcome in result.outcomes)
-    return result.settings.get("ended") == Cause.INCOMPLETE and has_calls and not (Status.FAIL in statuses or others)
+    is_killed = result.settings.get("ended") == Cause.INCOMPLETE or bool(result.settings.get("unrecorded"))
+    return is_killed and has_calls and not (Status.FAIL in statuses or others)
 
 
 def _headline(result: RunResult) -> str:

@@ -30,7 +30,7 @@ from toolkit.masking import Json, mask, mask_text
 from toolkit.outcome_colours import status_outcome
 from toolkit.records.call_record import Failure, is_failed, may_cost, parse_expected
 from toolkit.report import junit, verdicts
-from toolkit.report.exit_reasons import ExitReason, incomplete_text, is_inconclusive, run_reasons
+from toolkit.report.exit_reasons import ExitReason, incomplete_text, is_inconclusive, run_reasons, unrecorded_text
 from toolkit.report.model import RunEnd, RunVerdict
 from toolkit.report.run_windows import DUE_NS, measure_windows
 from toolkit.report.source_remarks import reading_remarks, unread_remarks
@@ -256,8 +256,12 @@ class RunResult:
 
     @property
     def charged_messages(self) -> int:
-        """Count the sends that may have been billed: all except those refused for free and those never sent."""
-        return sum(
+        """Count the sends that may have been billed: all except those refused for free and those never sent.
+
+        Sends that a killed process had begun are among them, although they are in no record.
+        """
+        given: Any = self.settings.get("unrecorded") or {}
+        return int(given.get(Endpoint.SEND.value, 0)) + sum(
             int(row["calls"])
             for row in _plain_rows(self.codes)
             if may_cost(Endpoint(row["endpoint"]), row["kind"], row["error"])
@@ -400,6 +404,8 @@ def _remarks(result: RunResult) -> Iterator[str]:
     elif ended in _REMARKS:
         because = settings.get("ended_because")
         yield _REMARKS[Cause(str(ended))].format(because=because, by=f" by {because}" if because else "")
+    if unrecorded := unrecorded_text(settings):
+        yield f"Nothing passes, because {unrecorded}."
     if (at_end := settings.get("target_at_end")) not in (None, ANSWERED):
         yield f"The target could not be reached at the end of the run: {at_end}"
     if bottleneck := settings.get("bottleneck"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from toolkit.api.errors import InputError
 from toolkit.masking import Json
+from toolkit.report.exit_reasons import unrecorded_text
 from toolkit.runs.run_folder import Cause
 from toolkit.runs.thresholds import (
     RunFigures,
@@ -37,13 +38,14 @@ def judge_run(thresholds: Iterable[Threshold], figures: RunFigures, settings: Ma
     """Judge a run's thresholds.
 
     A threshold that ended the run has failed, whatever the result of the calls that were still in flight. In a run that
-    was killed nothing passes, and neither if the load generator was the bottleneck; see ``mark_inconclusive``.
+    was killed, or that lacks records of a killed process, nothing passes, and neither if the load generator was the
+    bottleneck; see ``mark_inconclusive``.
     """
     verdicts = [judge(threshold, figures) for threshold in thresholds]
     if settings.get("ended") == Cause.MISSED:
         ended_by = settings.get("ended_because")
         verdicts = [replace(it, status=Status.FAIL) if str(it.threshold) == ended_by else it for it in verdicts]
-    if settings.get("ended") == Cause.INCOMPLETE:
+    if settings.get("ended") == Cause.INCOMPLETE or unrecorded_text(settings):
         verdicts = [replace(it, status=without_pass(it.status)) for it in verdicts]
     if settings.get("bottleneck"):
         generator: Any = settings.get("generator")

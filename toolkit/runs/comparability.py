@@ -36,6 +36,8 @@ def unusable_reason(settings: Mapping[str, object]) -> str:
         return f"ended early ({ended}{f': {because}' if because else ''})"
     if settings.get("bottleneck"):
         return "the load generator was the bottleneck"
+    if settings.get("unrecorded"):
+        return "a killed process has left calls without a record"
     if settings.get("saturation"):
         return "saturated: arrivals waited for a connection"
     if (at_end := settings.get("target_at_end")) not in (None, ANSWERED):

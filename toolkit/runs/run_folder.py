@@ -25,6 +25,7 @@ NOTES_NAME = "notes.txt"  # notes for the user, one a line
 EXPECTED_NAME = "expected.json"  # kinds and return codes that do not count as failures in the run
 ARRIVALS_STEM = "arrivals"  # arrivals-N.json: arrival counts of worker N, in an open loop
 GENERATOR_STEM = "generator"  # generator-N.json: scheduling lag, CPU and calls in flight of process N
+BEGUN_STEM = "begun"  # begun-N.bin: calls that process N has begun, see toolkit.runs.begun_calls
 CAPACITY_NAME = "capacity.json"  # result of a search for the capacity, whose folder has a run for each trial
 PROBE_NAME = "probe.json"  # findings of a probe, whose folder has nothing else
 CHECKS_NAME = "checks.json"  # results of the scenario's checks, if it has any; without data until the run has ended

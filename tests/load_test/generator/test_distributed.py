@@ -29,6 +29,7 @@ from toolkit.load_test.launch import locust_process
 from toolkit.load_test.launch.locust_process import Cause, LoadRun
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.records.parquet import pack_to_parquet
+from toolkit.runs.begun_calls import read_begun
 from toolkit.runs.check_results import read_check_results
 from toolkit.runs.thresholds import Status
 
@@ -75,6 +76,7 @@ def test_the_records_and_locusts_statistics_are_those_of_all_workers(api: Api, t
         ended = run.wait()
     assert (ended.cause, notes_without_bottlenecks(ended), ended.calls) == (Cause.FINISHED, (), api.answered.total())
     assert recorded(tmp_path) == last.outcomes == api.answered
+    assert sum(read_begun(tmp_path).values()) == ended.calls
     assert {row["source"] for row in rows(tmp_path)} == {"worker-0", "worker-1"}
     sent = sum(calls for (endpoint, _), calls in api.answered.items() if endpoint == Endpoint.SEND)
     assert counted_by_locust(tmp_path) == {"send": sent, "verify": ended.calls - sent}
@@ -102,6 +104,7 @@ def test_a_worker_that_is_killed_is_reported_its_users_move_and_its_records_stay
     kept = Counter(row["source"] for row in rows(tmp_path))
     assert set(kept) == {"worker-0", "worker-1"}
     assert kept.total() == ended.calls > after / 2
+    assert sum(read_begun(tmp_path).values()) >= api.answered.total()
     assert len(set(api.mobiles)) == len(api.mobiles)
 
 
@@ -143,6 +146,7 @@ def test_the_rate_is_that_of_all_workers_together(api: Api, tmp_path: Path) -> N
     with rate_run(api, tmp_path, duration_s=4) as run:
         run.wait()
     assert len(api.mobiles) == 4 * RATE_PER_S == len(set(api.mobiles))
+    assert read_begun(tmp_path)[Endpoint.SEND] == 4 * RATE_PER_S
     assert {row["source"] for row in rows(tmp_path)} == {"worker-0", "worker-1"}
 
 
@@ -163,6 +167,7 @@ def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path
     of_survivor = max(due_ns(tmp_path).values(), key=max)
     both_shares = sum(0 <= at_ns - taken_over_ns < 2 * 10**9 for at_ns in of_survivor)  # each has a clock of its own
     assert 2 * RATE_PER_S - ended.pacing.dropped - 2 <= both_shares <= 2 * RATE_PER_S + 2
+    assert len(api.mobiles) <= read_begun(tmp_path)[Endpoint.SEND] <= 12 * RATE_PER_S
     of_lost = len(api.mobiles) - len(of_survivor)  # some of which it may not have reported
     while_orphaned = (taken_over_ns - killed_ns) / 1e9 * RATE_PER_S / 2
     assert ended.generator

@@ -205,6 +205,7 @@ class ApiCalls:
             self.connection.connect()
             started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
             self._in_flight = endpoint, due_ns, clock_ns
+            self._context.begun[endpoint is _SEND] += 1
             response = self.connection.exchange(request)
             outcome = read_outcome(call, response, started_ns, time.perf_counter_ns() - clock_ns)
         except CallError as error:

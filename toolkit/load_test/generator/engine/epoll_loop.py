@@ -70,6 +70,7 @@ from toolkit.load_test.generator.results.in_flight import InFlight, spread_ages_
 from toolkit.load_test.generator.steps import CallResult, Journey, Outcome, Pause, Peek, Request, Send
 from toolkit.load_test.plan.http_options import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
 from toolkit.load_test.plan.schedule import ArrivalCounts, Share
+from toolkit.runs.begun_calls import BegunCalls
 
 _NS_PER_S = 1_000_000_000
 _YIELD_NS = 5_000_000
@@ -148,11 +149,22 @@ class Engine:
         peers: the engines of this process that are running; they share its time.
         connect_timeout_s: the limit for opening a connection.
         tracer: samples the calls; None to trace none.
+        begun: counts the calls before their first byte leaves.
     """
 
     # A plain object's attributes are slower to reach once there are more than thirty.
     __slots__ = (
-        *("_begun", "_connect_ns", "_connections", "_connector", "_drain_ns", "_dropped", "_epoll", "_flush_ns"),
+        *(
+            "_begun",
+            "_begun_calls",
+            "_connect_ns",
+            "_connections",
+            "_connector",
+            "_drain_ns",
+            "_dropped",
+            "_epoll",
+            "_flush_ns",
+        ),
         *("_hold_ns", "_host"),
         *("_idle", "_is_starved", "_is_stopped", "_journeys", "_last_ns", "_late", "_max_connections", "_next_ns"),
         *("_orphaned", "_outgoing", "_paused", "_pauses", "_peers", "_queued", "_ready", "_reported", "_results"),
@@ -171,8 +183,9 @@ class Engine:
         peers: list[Engine] | None = None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         tracer: CallTracer | None = None,
+        begun: BegunCalls | None = None,
     ) -> None:
-        self._tracer = tracer
+        self._tracer, self._begun_calls = tracer, [0, 0] if begun is None else begun
         self._connector, self._host, self._journeys, self._share = connector, host, journeys, share
         self._max_connections = max_connections
         self._timeout_ns, self._drain_ns = int(timeout_s * _NS_PER_S), int(drain_s * _NS_PER_S)
@@ -350,9 +363,12 @@ class Engine:
 
     def _send_all(self) -> None:
         """Send the requests that were begun. Together they take three quarters of the time of single ones."""
+        begun = self._begun_calls
         for connection in self._outgoing:  # a failure may add another
             active = connection.journey
             active.began_ns = _clock_ns()
+            if (kind := type(active.step)) is not Peek:
+                begun[kind is Send] += 1
             try:
                 if not connection.start(active.request):
                     self._watch(connection)

@@ -145,6 +145,7 @@ def play(user: User, context: LoadContext, loop: OpenLoop, share: Share, choices
         peers=loop.engines,
         connect_timeout_s=http.connect_timeout_s,
         tracer=context.tracer,
+        begun=context.begun,
     )
 
     def is_stopping() -> bool:

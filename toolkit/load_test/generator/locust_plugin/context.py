@@ -40,6 +40,7 @@ from toolkit.load_test.plan.otel_settings import OtelSettings
 from toolkit.load_test.plan.target_guard import check_allowed, doubt_of, is_this_machine
 from toolkit.records.call_record import RecordBuilder
 from toolkit.runs import run_folder
+from toolkit.runs.begun_calls import BegunCalls, open_counts
 from toolkit.runs.remote_storage import check, folder_name, is_url
 from toolkit.runs.thresholds import Measure
 from toolkit.settings import Target, load_price, load_target
@@ -65,6 +66,7 @@ class LoadContext:
         metrics: the counts of the calls.
         results: takes the result of every call.
         recorder: writes the calls to the run's folder; None if the run has none.
+        begun: counts the calls before their first byte leaves.
         callers: the users or engines of this process, which tell their calls in flight.
         bottleneck: watches whether this process keeps up.
         quota: the messages that this process may send; None without a cap.
@@ -114,6 +116,7 @@ class LoadContext:
         self._run = folder_name(place)
         builder = RecordBuilder.of(self._run, f"worker-{shard}", target.app_key, target.master_secret)
         self.recorder = Recorder(place, self.source, builder, target.temp_id) if place else None
+        self.begun: BegunCalls = open_counts(self.folder, self.source) if self.folder else [0, 0]
         measures = (Measure.LATENCY_MS, Measure.CALLER_MS) if options.schedule() else (Measure.LATENCY_MS,)
         self.results = ResultSink(
             environment,
