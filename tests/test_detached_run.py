@@ -18,13 +18,13 @@ from support.service import Running
 from support.waiting import wait_until
 
 from toolkit.api.errors import RunError
-from toolkit.detached_run import DetachedRun, Order, Work, away_text, start
+from toolkit.detached_run import DetachedRun, RunRequest, Work, away_text, start
 from toolkit.find_capacity import CapacitySearch
 from toolkit.load_and_report import LoadTest
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.probe.probe_run import Probe
 from toolkit.runs.exit_codes import ExitCode
-from toolkit.runs.live_run import LIVE_NAME, RunKind, ask_to_stop, read_live, read_progress, show_connected
+from toolkit.runs.live_run import LIVE_NAME, RunKind, read_live, read_progress, request_stop, show_connected
 from toolkit.settings import Target
 
 LONG = LoadTest("throughput", LoadOptions(rate_per_s=20, duration_s=600))  # users would keep two processes busy
@@ -38,7 +38,7 @@ LONG_PROBE = Probe(600, max_messages=50)
 def running(folder: Path, max_away_s: float | None = None, work: Work = LONG) -> Iterator[DetachedRun]:
     """Start a run that makes calls; at the end kill its process."""
     folder.mkdir()
-    run = start(Order(work, max_away_s=max_away_s), folder)
+    run = start(RunRequest(work, max_away_s=max_away_s), folder)
 
     def has_begun() -> bool:
         progress = read_progress(folder)
@@ -62,8 +62,8 @@ def test_two_stops_at_once_end_it_with_its_report(tmp_path: Path) -> None:
     with running(folder) as run:
         live = read_live(folder)
         assert live
-        ask_to_stop(folder)
-        ask_to_stop(folder)
+        request_stop(folder)
+        request_stop(folder)
         os.kill(live.pid, signal.SIGTERM)
         os.kill(live.pid, signal.SIGTERM)
         run.wait()
@@ -100,7 +100,7 @@ def test_what_it_started_ends_with_it_and_the_folder_says_so(tmp_path: Path) -> 
 def test_a_target_that_is_gone_is_told_and_leaves_no_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    run = start(Order(LONG, Target("http://127.0.0.1:9", "key", "the-master-secret", 1)), folder)
+    run = start(RunRequest(LONG, Target("http://127.0.0.1:9", "key", "the-master-secret", 1)), folder)
     with pytest.raises(RunError, match=r"no connection to 127\.0\.0\.1:9") as problem:
         run.wait()
     assert "the-master-secret" not in str(problem.value)
@@ -110,9 +110,9 @@ def test_a_target_that_is_gone_is_told_and_leaves_no_folder(tmp_path: Path) -> N
 def test_a_stop_before_the_first_call_lets_none_be_made(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    ask_to_stop(folder)
+    request_stop(folder)
     with pytest.raises(RunError, match="stopped before its first call"):
-        start(Order(LONG), folder).wait()
+        start(RunRequest(LONG), folder).wait()
     assert not list(tmp_path.rglob("calls*"))
 
 
@@ -127,7 +127,7 @@ def test_a_search_that_is_stopped_is_reported_as_stopped_with_its_trials(tmp_pat
         assert live
         assert live.kind is RunKind.SEARCH
         assert "Trial at 1 user" in str(read_progress(folder))
-        ask_to_stop(folder)
+        request_stop(folder)
         run.wait()
     found = content(folder, "capacity.json")
     assert (found["ended"], found["exit_code"], found["is_settled"]) == ("interrupted", ExitCode.INTERRUPTED, False)
@@ -185,7 +185,7 @@ def test_the_secret_is_on_no_command_line_and_in_no_file(tmp_path: Path, sandbox
     folder = tmp_path / "run"
     folder.mkdir()
     target = Target(sandbox.url, sandbox.app_key, sandbox.master_secret, sandbox.temp_id)
-    run = start(Order(LONG_PROBE, target), folder)
+    run = start(RunRequest(LONG_PROBE, target), folder)
     wait_until(lambda: read_progress(folder) or not run.is_alive)
     live = read_live(folder)
     assert live

@@ -1,17 +1,17 @@
 """Run a load test, a search for the capacity or a probe in a process that outlives the page that started it.
 
     page, notebook                    this process                        locust, or the prober
-    start(order)     -- stdin -->     hold(folder)
+    start(request)   -- stdin -->     hold(folder)
                                       start a sandbox, check the target
                                       begin                     ------>   load or probe the target
     read the folder  <-- files --                               <------   records, results, progress
     show_connected   -- files -->     no page for max_away_s:   ------>   stop
-    ask_to_stop      -- files -->     stop.txt exists:          ------>   stop
+    request_stop     -- files -->     stop.txt exists:          ------>   stop
                                       write the report
 
 ``toolkit.runs.live_run`` describes the files. Nothing ends with the process that called ``start``: a kernel that is
 restarted or killed, or a page that is loaded again, finds the run in its folder. If this process is killed, the load
-generator and the sandbox end with it, and the folder says that the run is incomplete.
+generator and the sandbox end with it, and the run is incomplete.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from toolkit.load_test.launch.locust_process import Ended, LoadRun
 from toolkit.load_test.launch.sandbox_process import sandbox
 from toolkit.probe import probe_run
 from toolkit.probe.probe_run import Probe
-from toolkit.runs.live_run import Attendance, hold, is_asked_to_stop, show_progress
+from toolkit.runs.live_run import Attendance, hold, is_stop_requested, show_progress
 from toolkit.settings import Target
 
 MAX_AWAY_S, MAX_AWAY_PAID_S = 600.0, 120.0
@@ -49,11 +49,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Work: TypeAlias = LoadTest | CapacitySearch | Probe
 FindStop: TypeAlias = Callable[[], str | None]
-"""Returns why to stop now, "" if a page asked for it; None: go on."""
+"""Returns the reason to stop now, "" if a page requested it, None to go on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunRequest:
     """A run to start in a process of its own.
 
     Args:
@@ -68,7 +68,7 @@ class Order:
 
 
 class DetachedRun:
-    """A run in a process of its own, as the process that started it sees it."""
+    """A handle of a run's process, for the process that started it."""
 
     def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         self._process, self._errors = process, errors
@@ -88,11 +88,11 @@ class DetachedRun:
         return self._process.poll() is None
 
 
-def start(order: Order, folder: Path) -> DetachedRun:
+def start(request: RunRequest, folder: Path) -> DetachedRun:
     """Start a process for a run in a new folder. The secret is passed on its stdin.
 
     >>> load_test = LoadTest("throughput", LoadOptions(users=5, duration_s=10))  # doctest: +SKIP
-    >>> start(Order(load_test), Path("run")).wait()  # doctest: +SKIP
+    >>> start(RunRequest(load_test), Path("run")).wait()  # doctest: +SKIP
     """
     errors = tempfile.TemporaryFile()  # noqa: SIM115  # DetachedRun.wait closes it
     process = subprocess.Popen(
@@ -106,29 +106,29 @@ def start(order: Order, folder: Path) -> DetachedRun:
     assert process.stdin
     try:
         with process.stdin:
-            pickle.dump((order, folder), process.stdin)
+            pickle.dump((request, folder), process.stdin)
     except BrokenPipeError:  # it has ended already
         run.wait()
         raise
     return run
 
 
-def run(order: Order, folder: Path, signals: list[str]) -> None:
+def run(request: RunRequest, folder: Path, signals: list[str]) -> None:
     """Run until the end, or until the run is to be stopped, and write its report.
 
     Args:
-        order: The run.
+        request: The run.
         folder: Its folder.
         signals: Names of the signals that this process has received. The signal handler appends to it.
     """
-    work = order.work
-    with hold(folder, work.live_run(order.target, order.max_away_s)), ExitStack() as stack:
+    work = request.work
+    with hold(folder, work.live_run(request.target, request.max_away_s)), ExitStack() as stack:
         # It imports locust while the sandbox starts.
         child = stack.enter_context(work.prepare(folder)) if isinstance(work, LoadTest) else None
-        if order.target:
-            work.check(order.target)
-        target = order.target or stack.enter_context(sandbox(*work.sandbox_arguments()))
-        if signals or is_asked_to_stop(folder):
+        if request.target:
+            work.check(request.target)
+        target = request.target or stack.enter_context(sandbox(*work.sandbox_arguments()))
+        if signals or is_stop_requested(folder):
             raise RunError("the run was stopped before its first call")
         attendance = Attendance(folder, time.monotonic())
 
@@ -136,10 +136,10 @@ def run(order: Order, folder: Path, signals: list[str]) -> None:
             away_s = attendance.away_s(time.monotonic())
             if signals:
                 return signals[0]
-            if is_asked_to_stop(folder):
+            if is_stop_requested(folder):
                 return ""
-            is_abandoned = order.max_away_s is not None and away_s >= order.max_away_s
-            return away_text(order.max_away_s or 0.0) if is_abandoned else None
+            is_abandoned = request.max_away_s is not None and away_s >= request.max_away_s
+            return away_text(request.max_away_s or 0.0) if is_abandoned else None
 
         match work:
             case LoadTest():
@@ -184,7 +184,7 @@ def _probe(probe: Probe, target: Target, folder: Path, find_stop: FindStop) -> N
 
 
 def away_text(max_away_s: float) -> str:
-    """Return why a run that nobody watched was stopped.
+    """Return the reason why a run without a connected page was stopped.
 
     >>> away_text(600)
     'its supervisor, because no page and no notebook was connected for 10 min'
@@ -194,13 +194,13 @@ def away_text(max_away_s: float) -> str:
 
 
 def main() -> None:
-    """Run the order that is read from stdin."""
+    """Start the run that is requested on stdin."""
     signals: list[str] = []
     for number in _SIGNALS:
         signal.signal(number, lambda received, _: signals.append(signal.Signals(received).name))
-    order, folder = pickle.load(sys.stdin.buffer)
+    request, folder = pickle.load(sys.stdin.buffer)
     try:
-        run(order, folder, signals)
+        run(request, folder, signals)
     except ToolkitError as problem:
         raise SystemExit(str(problem)) from None
     except OSError as problem:  # e.g. a full disk
@@ -208,7 +208,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # The order was pickled by a process that knows this module by its name.
+    # The request was pickled by a process that knows this module by its name.
     from toolkit.detached_run import main as named_main
 
     named_main()

@@ -22,7 +22,7 @@ from support.service import Running, running, smscode
 from toolkit import Client
 from toolkit.api.return_codes import ReturnCode
 from toolkit.cli import app
-from toolkit.runs.live_run import LiveRun, hold, is_asked_to_stop
+from toolkit.runs.live_run import LiveRun, hold, is_stop_requested
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS.parent / "README.md", DOCS / "tutorial.md", *DOCS.glob("guides/*.md"), *DOCS.glob("concepts/*.md")]
@@ -120,7 +120,7 @@ def test_the_runs_of_the_notebook_guide_are_listed_and_stopped(tmp_path: Path, m
     with hold(folder, LiveRun.of_this_process(scenario="soak", load="50 journeys/s")):
         with contextlib.redirect_stdout(shown):
             exec(compile(block, "notebooks.md", "exec"), {})
-        assert is_asked_to_stop(folder)
+        assert is_stop_requested(folder)
     assert shown.getvalue() == f"{folder} load test soak 50 journeys/s\n"
 
 

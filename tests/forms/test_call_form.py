@@ -23,7 +23,7 @@ def send(form: CallForm, mobile: str) -> None:
 
 
 def shown(form: CallForm) -> str:
-    return str(form._answer.html)
+    return str(form._response.html)
 
 
 def codes(form: CallForm) -> list[int | None]:
@@ -188,9 +188,9 @@ def test_a_form_without_a_sandbox_starts_its_own_and_ends_it() -> None:
     form = CallForm()
     send(form, "13800138000")
     assert codes(form) == [ReturnCode.SUCCESS]
-    assert form.chooser.sandbox.runs
+    assert form.chooser.sandbox.is_running
     form.close()
-    assert not form.chooser.sandbox.runs
+    assert not form.chooser.sandbox.is_running
 
 
 def test_markup_in_what_is_typed_is_text(form: CallForm, sandbox: Running) -> None:

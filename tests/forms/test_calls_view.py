@@ -178,7 +178,7 @@ def test_a_folder_that_does_not_exist_is_refused_and_the_list_stays(runs: Path) 
     picker = RunPicker(runs)
     listed = picker.runs.options
     type_into(picker.out, "/none", enter=True)
-    assert "/none is no folder" in picker.out.error
+    assert "/none is not a folder" in picker.out.error
     assert picker.runs.options == listed
     assert listed
 

@@ -23,7 +23,7 @@ from toolkit.runs.live_run import read_live
 pytestmark = pytest.mark.filterwarnings("default")  # what the kernel's own libraries deprecate is not ours
 MOBILE = "13800138006"
 BEGIN = {
-    "LoadForm": 'form.order.duration.value, form.order.amount.value = "10m", "1"',
+    "LoadForm": 'form.fields.duration.value, form.fields.amount.value = "10m", "1"',
     "CapacityForm": 'form.duration.value, form.first.value = "10m", "1"',
     "ProbeForm": 'form.messages.value, form.speed.value = "50", "1"',
 }

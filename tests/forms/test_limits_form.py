@@ -13,7 +13,7 @@ from toolkit.api.rate_rules import Rule
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.wire import ApiResponse, Endpoint
 from toolkit.forms import LimitsForm
-from toolkit.forms.limits_form import FIND
+from toolkit.forms.limits_form import INFER
 from toolkit.forms.parts.send_timeline import lanes, panels
 from toolkit.records.call_record import CallRecord, RecordBuilder
 from toolkit.records.parquet import write_parquet
@@ -93,7 +93,7 @@ def log_of_a_rule() -> list[CallRecord]:
 def test_rules_are_found_in_a_log_and_drawn(tmp_path: Path) -> None:
     write_parquet(log_of_a_rule(), tmp_path / "calls.parquet")
     form = LimitsForm()
-    form.mode.value = FIND
+    form.mode.value = INFER
     press(form.start)
     assert form.log.error
     type_into(form.log, str(tmp_path))
@@ -111,7 +111,7 @@ def test_runs_of_different_speed_are_a_problem_in_words(tmp_path: Path) -> None:
         write_parquet(log_of_a_rule(), folder / "calls.parquet")
         (folder / "run.json").write_text(json.dumps({"schema": 2, "settings": {"speed": speed}}))
     form = LimitsForm()
-    form.mode.value = FIND
+    form.mode.value = INFER
     type_into(form.log, str(tmp_path))
     press(form.start)
     form.wait()
@@ -121,7 +121,7 @@ def test_runs_of_different_speed_are_a_problem_in_words(tmp_path: Path) -> None:
 def test_a_log_without_refusals_shows_no_rule(tmp_path: Path) -> None:
     write_parquet(sends("13800138000", (0, OK)), tmp_path / "calls.parquet")
     form = LimitsForm()
-    form.mode.value = FIND
+    form.mode.value = INFER
     type_into(form.log, str(tmp_path))
     press(form.start)
     form.wait()
@@ -130,7 +130,7 @@ def test_a_log_without_refusals_shows_no_rule(tmp_path: Path) -> None:
 
 def test_a_log_that_is_not_there_is_a_problem_in_words() -> None:
     form = LimitsForm()
-    form.mode.value = FIND
+    form.mode.value = INFER
     type_into(form.log, "nowhere")
     press(form.start)
     form.wait()

@@ -37,8 +37,8 @@ def form(shared: Sandbox, tmp_path: Path) -> LoadForm:
 
 
 def begin(form: LoadForm, duration: str, users: str = "2") -> None:
-    type_into(form.order.duration, duration)
-    type_into(form.order.amount, users)
+    type_into(form.fields.duration, duration)
+    type_into(form.fields.amount, users)
     press(form.start)
 
 
@@ -60,10 +60,10 @@ def processes(form: LoadForm) -> list[psutil.Process]:
 def test_a_run_is_watched_judged_and_kept(form: LoadForm) -> None:
     drawn: Counter[str] = Counter()
     form.chart.observe(lambda change: drawn.update(it["title"] for it in change["new"].get("panels", [])), "spec")
-    type_into(form.order.more["label"], "release 7")
+    type_into(form.fields.more["label"], "release 7")
     begin(form, "3s")
     assert form.start.disabled
-    assert form.order.amount.disabled
+    assert form.fields.amount.disabled
     form.wait()
     (run,) = form.runs
     assert min(drawn[title] for title in ("send: calls per second", "response time (ms)")) >= 3
@@ -105,7 +105,7 @@ def test_a_run_ends_with_its_form(form: LoadForm) -> None:
 
 
 def test_a_rate_draws_what_was_intended_and_achieved(form: LoadForm) -> None:
-    form.order.pace.value = RATE
+    form.fields.pace.value = RATE
     begin(form, "3s", "20")
     form.wait()
     drawn = {it["title"]: it["series"] for it in form.chart.spec["panels"]}
@@ -118,7 +118,7 @@ def test_a_real_target_is_loaded_only_once_that_was_confirmed(
 ) -> None:
     form = LoadForm(shared, tmp_path / "runs")
     form.chooser.choice.value = CONFIGURED
-    type_into(form.order.messages, "5")
+    type_into(form.fields.messages, "5")
     begin(form, "5s")
     assert not (tmp_path / "runs").exists()
     assert "0.23 CNY" in form.controls.question.html
@@ -160,7 +160,7 @@ def test_what_cannot_be_used_is_refused_beside_its_field(field: str, text: str) 
 
 
 def test_options_that_exclude_each_other_are_refused_in_place_of_a_result(form: LoadForm) -> None:
-    type_into(form.order.thresholds, "dropped < 1%")
+    type_into(form.fields.thresholds, "dropped < 1%")
     press(form.start)
     assert not form.controls.work.is_busy
     assert "a threshold on dropped arrivals needs --rate or --stages" in form._result.html

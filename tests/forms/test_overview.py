@@ -127,7 +127,7 @@ def test_a_live_run_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
 
 
 def html_of(overview: Overview) -> str:
-    overview.ask_configured()
+    overview.check_configured()
     return str(overview._state.html)
 
 
@@ -162,7 +162,7 @@ def test_the_configured_target_is_asked_if_it_is_on_this_machine(
     overview = Overview()
     assert "It answers, and is a sandbox" in html_of(overview)
     monkeypatch.setenv("SMSCODE_BASE_URL", "https://api.example.com")
-    assert "so it was not asked" in html_of(overview)
+    assert "so it was not called" in html_of(overview)
     monkeypatch.setenv("SMSCODE_BASE_URL", "http://127.0.0.1:9")
     assert "not known to be a sandbox" in html_of(overview)
     overview.close()

@@ -19,7 +19,7 @@ from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
 from toolkit.forms.widgets.download_button import PIECE_BYTES, DownloadButton
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
-from toolkit.runs.live_run import LiveRun, RunKind, hold, is_asked_to_stop
+from toolkit.runs.live_run import LiveRun, RunKind, hold, is_stop_requested
 
 
 def test_importing_the_forms_loads_no_locust_no_gevent_and_no_server() -> None:
@@ -40,12 +40,12 @@ def test_what_is_typed_is_in_no_state(kind: str) -> None:
 
 
 def test_a_view_that_asks_is_told_what_stands_in_the_field_but_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind, told in (("text", "typed"), ("password", "")):
+    for kind, shown in (("text", "typed"), ("password", "")):
         field, sent = TextField("x", kind=kind), list[Any]()
         monkeypatch.setattr(field, "send", sent.append)
         type_into(field, "typed")
         field._receive(field, {"asks": True}, [])
-        assert sent == [{"show": told}]
+        assert sent == [{"show": shown}]
 
 
 def test_a_field_shows_what_is_wrong_until_something_else_is_typed() -> None:
@@ -125,7 +125,7 @@ def test_a_process_can_end_while_a_form_follows_a_run_which_goes_on(tmp_path: Pa
     with hold(folder, LiveRun.of_this_process(kind=RunKind.LOAD_TEST, scenario="throughput")):
         done = end_with(code, str(tmp_path))
         assert (done.returncode, done.stderr) == (0, "")
-        assert not is_asked_to_stop(folder)
+        assert not is_stop_requested(folder)
 
 
 def test_a_download_comes_whole_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,12 @@ from toolkit.runs.live_run import (
     LIVE_NAME,
     Attendance,
     LiveRun,
-    ask_to_stop,
     find_live,
     hold,
-    is_asked_to_stop,
+    is_stop_requested,
     read_live,
     read_progress,
+    request_stop,
     show_connected,
     show_progress,
     was_killed,
@@ -61,9 +61,9 @@ def test_a_run_is_live_until_its_owner_ends(tmp_path: Path) -> None:
         assert live
         assert (live.pid, live.scenario, live.load, live.max_away_s) == (process.pid, "throughput", "5 users", 600)
         assert find_live(tmp_path) == {folder: live}
-        ask_to_stop(folder)
-        ask_to_stop(folder)  # from two pages at once
-        assert is_asked_to_stop(folder)
+        request_stop(folder)
+        request_stop(folder)  # from two pages at once
+        assert is_stop_requested(folder)
         process.communicate("")
         assert process.returncode == 0
     assert [it.name for it in folder.iterdir()] == ["calls.parquet"]
@@ -90,9 +90,9 @@ def test_who_was_connected_is_measured_by_the_owners_clock(tmp_path: Path) -> No
 
 
 def test_a_trial_ends_with_its_search(tmp_path: Path) -> None:
-    assert not is_asked_to_stop(tmp_path / "trial-01")
-    ask_to_stop(tmp_path)
-    assert is_asked_to_stop(tmp_path / "trial-01")
+    assert not is_stop_requested(tmp_path / "trial-01")
+    request_stop(tmp_path)
+    assert is_stop_requested(tmp_path / "trial-01")
 
 
 def test_progress_is_told_in_words_until_the_run_has_ended(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_folder_that_stays_empty_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     with hold(folder, LiveRun.of_this_process(scenario="soak")):
-        ask_to_stop(folder)
+        request_stop(folder)
     assert not folder.exists()
 
 

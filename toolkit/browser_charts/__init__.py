@@ -1,4 +1,4 @@
-"""Charts that are drawn in the browser by uPlot, to be explored: their values, and the scripts that draw them."""
+"""Charts that uPlot draws in the browser, with a crosshair, a legend and a selectable range."""
 
 from toolkit.browser_charts.panels import Axis, BrowserChart, Panel, Point, Series, Span
 

@@ -10,7 +10,7 @@ const NINES = [2, 10, 100, 1000, 10000];
 const short = (value) =>
   value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M` : value >= 1e4 ? `${+(value / 1e3).toPrecision(3)}k` : `${+value.toPrecision(3)}`;
 
-// A value in full; three digits of what is no whole number.
+// A value from 100 on as a whole number, a smaller one with three significant digits.
 const full = (value) => (value >= 100 ? Math.round(value).toLocaleString("en-US") : `${+value.toPrecision(3)}`);
 
 function make(parent, tag, className = "", text = "") {
@@ -20,7 +20,7 @@ function make(parent, tag, className = "", text = "") {
   return element;
 }
 
-// How each kind of x axis labels its ticks, and the crosshair.
+// The labels of the ticks and of the crosshair for each kind of x axis.
 const X_KINDS = {
   time: (x) => {
     const text = (at) => new Date(Math.round(at * 1000)).toLocaleString("sv-SE", { timeZone: x.zone });
@@ -55,12 +55,12 @@ const X_KINDS = {
   number: () => ({ label: (at) => short(at), axis: { values: (_, ticks) => ticks.map(short) } }),
 };
 
-// The colours of the theme, light or dark as the page's text says.
+// The colours of the theme, which is dark if the page's text is light.
 function themeOf(box) {
   const style = getComputedStyle(box), [red, green, blue] = style.color.match(/[\d.]+/g).map(Number);
-  const of = (name, other) => style.getPropertyValue(name).trim() || other;
+  const colour = (name, fallback) => style.getPropertyValue(name).trim() || fallback;
   const isDark = red + green + blue > 384;
-  return { isDark, muted: of("--muted", isDark ? "#a4a9b8" : "#5a6070"), line: of("--line", isDark ? "#343845" : "#dcdfe7"), card: of("--card", isDark ? "#1c1e25" : "#ffffff") };
+  return { isDark, muted: colour("--muted", isDark ? "#a4a9b8" : "#5a6070"), line: colour("--line", isDark ? "#343845" : "#dcdfe7"), card: colour("--card", isDark ? "#1c1e25" : "#ffffff") };
 }
 
 const colourOf = (series, theme) => (theme.isDark ? series.dark : series.light);
@@ -79,20 +79,20 @@ function fillOf(series, theme, context) {
   return context.createPattern(tile, "repeat");
 }
 
-// What a chart's axis needs to know of a panel: its data for uPlot, and how it is drawn.
-const shownSeries = (panel, hidden) => panel.series.filter((one) => !hidden.has(one.name));
+// The series of a panel that the legend does not hide.
+const shownSeries = (panel, hidden) => panel.series.filter(({ name }) => !hidden.has(name));
 
-// The place of 0 on a logarithmic axis, which has none: a decade below the smallest other value; null without a 0.
+// The value at which a logarithmic axis shows 0: a decade below the smallest other value; null if no value is 0.
 function zeroOf(panel) {
   if (!panel.log) return null;
-  let least = Infinity, has = false;
-  for (const one of panel.series) {
-    for (const [, y] of one.points) {
-      if (y > 0) least = Math.min(least, y);
-      else has ||= y !== null;
+  let smallest = Infinity, hasZero = false;
+  for (const { points } of panel.series) {
+    for (const [, y] of points) {
+      if (y > 0) smallest = Math.min(smallest, y);
+      else hasZero ||= y !== null;
     }
   }
-  return has ? 10 ** (Number.isFinite(least) ? Math.floor(Math.log10(least)) - 1 : -1) : null;
+  return hasZero ? 10 ** (Number.isFinite(smallest) ? Math.floor(Math.log10(smallest)) - 1 : -1) : null;
 }
 
 const drawnAt = (y, zero) => (y === null || zero === null ? y : Math.max(y, zero));
@@ -110,34 +110,34 @@ function scaleOf(panel) {
   };
 }
 
-function valuesOf(panel) {
+function tickLabelsOf(panel) {
   const zero = zeroOf(panel);
   return (_, ticks) => ticks.map((tick) => (tick === null ? "" : zero !== null && tick < zero * 1.5 ? "0" : short(tick)));
 }
 
-function tableOf(panel, hidden) {
+function dataOf(panel, hidden) {
   if (panel.kind === "bars") {
     const shown = shownSeries(panel, hidden);
-    const totals = panel.edges.slice(1).map((_, at) => shown.reduce((sum, one) => sum + one.values[at], 0));
+    const totals = panel.edges.slice(1).map((_, at) => shown.reduce((sum, { values }) => sum + values[at], 0));
     return [panel.edges, [...totals, totals.at(-1) ?? 0]];
   }
   const zero = zeroOf(panel);
-  const tables = shownSeries(panel, hidden).map((one) => [one.points.map(([at]) => at), one.points.map(([, y]) => drawnAt(y, zero))]);
+  const tables = shownSeries(panel, hidden).map(({ points }) => [points.map(([at]) => at), points.map(([, y]) => drawnAt(y, zero))]);
   return tables.length ? uPlot.join(tables, tables.map(() => [2])) : [[], []];
 }
 
 function drawBars(plot, panel, hidden, theme) {
   const { ctx } = plot, shown = shownSeries(panel, hidden), base = plot.valToPos(0, "y", true);
-  const fills = shown.map((one) => fillOf(one, theme, ctx));
+  const fills = shown.map((series) => fillOf(series, theme, ctx));
   for (let at = 0; at + 1 < panel.edges.length; at++) {
     const [left, right] = [at, at + 1].map((edge) => Math.round(plot.valToPos(panel.edges[edge], "x", true)));
     ctx.globalAlpha = panel.partial[at] ? 0.45 : 1;
     let below = base;
-    shown.forEach((one, place) => {
-      if (!(one.values[at] > 0)) return;
-      const height = Math.max(devicePixelRatio, base - plot.valToPos(one.values[at], "y", true)); // even the rarest is seen
+    shown.forEach(({ values }, index) => {
+      if (!(values[at] > 0)) return;
+      const height = Math.max(devicePixelRatio, base - plot.valToPos(values[at], "y", true)); // even the rarest is seen
       below -= height;
-      ctx.fillStyle = fills[place];
+      ctx.fillStyle = fills[index];
       ctx.fillRect(left, below, Math.max(1, right - left), height);
     });
   }
@@ -153,32 +153,32 @@ function drawLane(plot, panel, hidden, theme) {
     ctx.fillRect(from, top + height * span.place, to - from, height * span.part);
   }
   ctx.globalAlpha = 1;
-  for (const one of shownSeries(panel, hidden)) {
-    Object.assign(ctx, { strokeStyle: colourOf(one, theme), fillStyle: colourOf(one, theme), lineWidth: 2 * ratio });
-    for (const [at, y] of one.points) {
-      const there = plot.valToPos(at, "x", true), middle = plot.valToPos(y, "y", true), arm = 3.5 * ratio;
+  for (const series of shownSeries(panel, hidden)) {
+    Object.assign(ctx, { strokeStyle: colourOf(series, theme), fillStyle: colourOf(series, theme), lineWidth: 2 * ratio });
+    for (const [at, value] of series.points) {
+      const x = plot.valToPos(at, "x", true), y = plot.valToPos(value, "y", true), arm = 3.5 * ratio;
       ctx.beginPath();
-      if (one.mark === "cross") {
+      if (series.mark === "cross") {
         for (const slope of [-1, 1]) {
-          ctx.moveTo(there - arm, middle - slope * arm);
-          ctx.lineTo(there + arm, middle + slope * arm);
+          ctx.moveTo(x - arm, y - slope * arm);
+          ctx.lineTo(x + arm, y + slope * arm);
         }
         ctx.stroke();
       } else {
-        ctx.arc(there, middle, 4 * ratio, 0, 7);
+        ctx.arc(x, y, 4 * ratio, 0, 7);
         ctx.fill();
       }
     }
   }
 }
 
-// The points of lines whose bucket is covered only in part are hollow.
+// Draw hollow points where a line's bucket is covered only in part.
 function drawHollow(plot, panel, hidden, theme) {
   const { ctx } = plot, zero = zeroOf(panel);
-  for (const one of shownSeries(panel, hidden)) {
-    for (const place of one.hollow) {
-      const [at, y] = one.points[place];
-      Object.assign(ctx, { strokeStyle: colourOf(one, theme), fillStyle: theme.card, lineWidth: 1.5 * devicePixelRatio });
+  for (const series of shownSeries(panel, hidden)) {
+    for (const index of series.hollow) {
+      const [at, y] = series.points[index];
+      Object.assign(ctx, { strokeStyle: colourOf(series, theme), fillStyle: theme.card, lineWidth: 1.5 * devicePixelRatio });
       ctx.beginPath();
       ctx.arc(plot.valToPos(at, "x", true), plot.valToPos(drawnAt(y, zero), "y", true), 3.2 * devicePixelRatio, 0, 7);
       ctx.fill();
@@ -209,21 +209,21 @@ function stepOf(panel) {
   return step;
 }
 
-// The place of the bucket of a panel that is read, -1 for none.
-const barAt = (panel, at) => panel.edges.findIndex((edge, place) => edge <= at && at < panel.edges[place + 1]);
+// The index of a panel's bucket at a place of the axis, -1 for none.
+const barAt = (panel, at) => panel.edges.findIndex((edge, index) => edge <= at && at < panel.edges[index + 1]);
 
-// The place of the point of a line that is read, -1 for none: that of the bucket, or of a panel without buckets the nearer
+// The index of a line's point at a place of the axis, -1 for none: that of the bucket. Without buckets it is the nearer
 // neighbour, in a gap and beyond an end only within half a step.
 function pointAt(panel, points, at, step) {
   if (panel.edges.length) {
     const bar = barAt(panel, at);
     return points.findIndex(([x, y]) => y !== null && panel.edges[bar] <= x && x < panel.edges[bar + 1]);
   }
-  const next = points.findIndex(([x]) => x >= at), place = next < 0 ? points.length : next;
-  const known = [place - 1, place].filter((it) => points[it] && points[it][1] !== null);
-  const distance = (it) => Math.abs(points[it][0] - at);
-  const nearest = known.reduce((best, it) => (best >= 0 && distance(best) <= distance(it) ? best : it), -1);
-  return known.length > 1 || (known.length && distance(nearest) <= step / 2) ? nearest : -1;
+  const after = points.findIndex(([x]) => x >= at), next = after < 0 ? points.length : after;
+  const neighbours = [next - 1, next].filter((index) => points[index] && points[index][1] !== null);
+  const distance = (index) => Math.abs(points[index][0] - at);
+  const nearest = neighbours.reduce((best, index) => (best >= 0 && distance(best) <= distance(index) ? best : index), -1);
+  return neighbours.length > 1 || (neighbours.length && distance(nearest) <= step / 2) ? nearest : -1;
 }
 
 // The number of calls of a bar's rate.
@@ -232,47 +232,47 @@ function countOf(panel, bar, rate) {
   return ` · ${full(calls)} ${calls === 1 ? "call" : "calls"}`;
 }
 
-// The values of a panel at a place of the axis, each with its series, and whether its time is covered in part; null where
-// the panel tells nothing. No call is a value, too; it has no series.
+// The values of a panel at a place of the axis, each with its series, and in the title whether its time is covered in part;
+// null without a value. A text such as "no calls" is a value without a series.
 function readPanel(panel, hidden, at) {
   const isBars = panel.kind === "bars", bar = isBars ? barAt(panel, at) : -1, step = stepOf(panel);
   if (panel.kind === "lane" || (isBars && bar < 0)) return null;
   let partial = isBars && panel.partial[bar], isHidden = false;
   const values = [];
-  for (const one of panel.series) {
-    const place = isBars ? bar : pointAt(panel, one.points, at, step), value = isBars ? one.values[bar] : one.points[place]?.[1];
-    if (place < 0 || (isBars && !value)) continue;
-    if (hidden.has(one.name)) {
+  for (const series of panel.series) {
+    const index = isBars ? bar : pointAt(panel, series.points, at, step), value = isBars ? series.values[bar] : series.points[index]?.[1];
+    if (index < 0 || (isBars && !value)) continue;
+    if (hidden.has(series.name)) {
       isHidden = true;
       continue;
     }
-    values.push([one, full(value) + (isBars ? countOf(panel, bar, value) : "")]);
-    partial ||= one.hollow.includes(place);
+    values.push([series, full(value) + (isBars ? countOf(panel, bar, value) : "")]);
+    partial ||= series.hollow.includes(index);
   }
   if (!values.length && panel.empty) values.push([null, isHidden ? "hidden series only" : panel.empty]);
   return values.length ? { title: panel.title + (partial ? " (covered in part)" : ""), values } : null;
 }
 
-// The place of the axis that is read: the time of a bucket, or a point.
+// The label of the crosshair: the time of its bucket, or its place on the axis.
 function placeLabel(spec, at) {
-  const kind = X_KINDS[spec.x.kind](spec.x), panel = spec.panels.find((it) => barAt(it, at) >= 0);
+  const kind = X_KINDS[spec.x.kind](spec.x), panel = spec.panels.find((each) => barAt(each, at) >= 0);
   if (!panel || !kind.span) return kind.label(at);
   const bar = barAt(panel, at);
   return kind.span(panel.edges[bar], panel.edges[bar + 1]);
 }
 
-function swatchOf(one, theme) {
-  const ns = "http://www.w3.org/2000/svg", svg = document.createElementNS(ns, "svg"), colour = colourOf(one, theme);
+function swatchOf(series, theme) {
+  const ns = "http://www.w3.org/2000/svg", svg = document.createElementNS(ns, "svg"), colour = colourOf(series, theme);
   const draw = (d, attributes) => {
     const path = svg.appendChild(document.createElementNS(ns, "path"));
     for (const [name, value] of Object.entries({ d, fill: "none", stroke: colour, "stroke-width": 2, ...attributes })) path.setAttribute(name, value);
   };
   for (const [name, value] of Object.entries({ width: 16, height: 12, viewBox: "0 0 16 12", "aria-hidden": "true" })) svg.setAttribute(name, value);
-  if (one.mark === "cross") draw("M4 2L12 10M12 2L4 10", {});
-  else if (one.kind === "lines") draw("M0 6H16", one.dashed ? { "stroke-dasharray": "4 3" } : {});
+  if (series.mark === "cross") draw("M4 2L12 10M12 2L4 10", {});
+  else if (series.kind === "lines") draw("M0 6H16", series.dashed ? { "stroke-dasharray": "4 3" } : {});
   else {
     draw("M0 0H16V12H0Z", { fill: colour, stroke: "none" });
-    if (one.path) for (const [x, y] of [[0, 0], [8, 0], [0, 8], [8, 8]]) draw(one.path, { transform: `translate(${x} ${y})`, stroke: inkOf(one, theme), "stroke-width": 1.5, "stroke-linecap": "round" });
+    if (series.path) for (const [x, y] of [[0, 0], [8, 0], [0, 8], [8, 8]]) draw(series.path, { transform: `translate(${x} ${y})`, stroke: inkOf(series, theme), "stroke-width": 1.5, "stroke-linecap": "round" });
   }
   return svg;
 }
@@ -282,7 +282,7 @@ function stopsOf(spec) {
   const stops = new Set();
   for (const panel of spec.panels) {
     if (panel.kind === "bars") panel.edges.slice(1).forEach((edge, at) => stops.add((edge + panel.edges[at]) / 2));
-    else for (const one of panel.series) for (const [at] of one.points) stops.add(at);
+    else for (const { points } of panel.series) for (const [at] of points) stops.add(at);
   }
   return [...stops].filter((at) => spec.x.range[0] <= at && at <= spec.x.range[1]).sort((one, other) => one - other);
 }
@@ -307,13 +307,13 @@ function mountChart(box, onSelect = () => {}) {
     make(tip, "p", "sms-at", placeLabel(spec, at));
     for (const { title, values } of read) {
       make(tip, "p", "", title);
-      for (const [one, value] of values) {
+      for (const [series, value] of values) {
         const row = make(tip, "div");
-        if (one) {
-          row.append(swatchOf(one, theme));
-          make(row, "span", "", one.name);
+        if (series) {
+          row.append(swatchOf(series, theme));
+          make(row, "span", "", series.name);
         }
-        make(row, one ? "b" : "i", "", value);
+        make(row, series ? "b" : "i", "", value);
       }
     }
     const left = plots[0].valToPos(at, "x") + LEFT_PX, needed = tip.offsetWidth + 14, room = area.clientWidth;
@@ -372,21 +372,21 @@ function mountChart(box, onSelect = () => {}) {
         scales: { x: { time: spec.x.kind === "time", range: () => range }, y: scaleOf(panel) },
         axes: [
           { ...shared, show: number === last, size: AXIS_PX, space: 60, ...x.axis, grid: { show: false } },
-          { ...shared, size: LEFT_PX, ...(isLane ? { splits: () => [0.5], values: () => [panel.label], grid: { show: false } } : { space: 28, values: valuesOf(panel) }) },
+          { ...shared, size: LEFT_PX, ...(isLane ? { splits: () => [0.5], values: () => [panel.label], grid: { show: false } } : { space: 28, values: tickLabelsOf(panel) }) },
         ],
-        series: [{}, ...(lines.length ? lines.map((one) => ({ stroke: colourOf(one, theme), width: 2, dash: one.dashed ? [5, 4] : [], points: { show: one.points.length < 2, size: 5 } })) : [{ paths: () => null, points: { show: false } }])],
+        series: [{}, ...(lines.length ? lines.map((line) => ({ stroke: colourOf(line, theme), width: 2, dash: line.dashed ? [5, 4] : [], points: { show: line.points.length < 2, size: 5 } })) : [{ paths: () => null, points: { show: false } }])],
         cursor: { sync: { key: sync.key, scales: ["x", null] }, y: false, points: { show: panel.kind === "lines" }, drag: { x: Boolean(spec.selectable), y: false, setScale: false } },
         hooks: {
-          ready: [(one) => one === plots.at(-1) && restorePlaces()],
-          draw: [clipped((one) => DRAW[panel.kind](one, panel, hidden, theme), panel.kind === "bars" ? 0 : 5 * devicePixelRatio)],
-          setCursor: [(one) => one === hovered && showTip(one.cursor.left >= 0 ? one.posToVal(one.cursor.left, "x") : null)],
-          setSelect: [(one) => {
-            if (one !== pressed) return; // another plot, or one that is gone
+          ready: [(u) => u === plots.at(-1) && restorePlaces()],
+          draw: [clipped((u) => DRAW[panel.kind](u, panel, hidden, theme), panel.kind === "bars" ? 0 : 5 * devicePixelRatio)],
+          setCursor: [(u) => u === hovered && showTip(u.cursor.left >= 0 ? u.posToVal(u.cursor.left, "x") : null)],
+          setSelect: [(u) => {
+            if (u !== pressed) return; // another plot, or one that is gone
             pressed = null;
-            select(one.select.width > 4 ? [one.posToVal(one.select.left, "x"), one.posToVal(one.select.left + one.select.width, "x")] : []);
+            select(u.select.width > 4 ? [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")] : []);
           }],
         },
-      }, tableOf(panel, hidden), make(panels, "div"));
+      }, dataOf(panel, hidden), make(panels, "div"));
       plot.over.addEventListener("mouseenter", () => { hovered = plot; });
       plot.over.addEventListener("mouseleave", () => {
         hovered = null;
@@ -395,13 +395,13 @@ function mountChart(box, onSelect = () => {}) {
       plot.over.addEventListener("mousedown", () => { pressed = plot; }); // it may be released outside
       plots.push(plot);
     });
-    area.setAttribute("aria-label", `${spec.says}. ${KEYS_HELP}${spec.selectable ? SELECT_HELP : ""}`);
+    area.setAttribute("aria-label", `${spec.description}. ${KEYS_HELP}${spec.selectable ? SELECT_HELP : ""}`);
     drawLegend();
     note.textContent = spec.note;
     note.hidden = !spec.note;
   }
 
-  // Show the selection and the crosshair where the new plots have them. A plot knows its scales when it is ready, not before.
+  // Show the selection and the crosshair in the new plots. A plot has its scales only once it is ready.
   function restorePlaces() {
     showSelection();
     if (place !== null) moveTo(place);
@@ -409,7 +409,7 @@ function mountChart(box, onSelect = () => {}) {
 
   function drawLegend() {
     const named = new Map();
-    for (const panel of spec.panels) for (const one of [...panel.series, ...panel.spans]) if (one.name && !named.has(one.name)) named.set(one.name, { ...one, kind: panel.kind });
+    for (const panel of spec.panels) for (const item of [...panel.series, ...panel.spans]) if (item.name && !named.has(item.name)) named.set(item.name, { ...item, kind: panel.kind });
     const items = JSON.stringify([[...named.values()].map(({ name, light, dark, path }) => [name, light, dark, path]), theme.isDark]);
     if (items !== legendOf) fillLegend(named); // else a button keeps the focus while a run goes on
     legendOf = items;
@@ -419,12 +419,12 @@ function mountChart(box, onSelect = () => {}) {
 
   function fillLegend(named) {
     legend.replaceChildren();
-    for (const [name, one] of named) {
+    for (const [name, item] of named) {
       const button = make(make(legend, "li"), "button");
       button.type = "button";
       button.setAttribute("aria-pressed", "true");
       button.title = "Click to hide or show, double-click or Shift and click to show it alone";
-      button.append(swatchOf(one, theme), name);
+      button.append(swatchOf(item, theme), name);
       button.addEventListener("click", ({ detail, shiftKey }) => {
         if (detail > 1 || shiftKey) named.forEach((_, other) => (other === name ? hidden.delete(other) : hidden.add(other)));
         else if (!hidden.delete(name)) hidden.add(name);

@@ -21,12 +21,12 @@ def outcome_panels(
 ) -> Iterator[Panel]:
     """Yield a panel for each endpoint that has calls.
 
-    All but the most frequent outcomes are summed up as "other".
+    The series "other" sums up all but the most frequent outcomes.
 
     Args:
         edges: Where buckets of time begin and end, in s.
         calls: The number of calls in each bucket.
-        partial: Whether the calls of a bucket are known for a part of its time only.
+        partial: Whether only a part of a bucket's time is covered.
         height: The height of a panel, px.
 
     >>> counts = {(Endpoint.SEND, 50000): [40, 0], (Endpoint.SEND, 50009): [10, 5]}

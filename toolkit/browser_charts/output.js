@@ -1,4 +1,4 @@
-// In a notebook's output: shows a chart to explore, or else a picture whose marks have tooltips, in place of an image.
+// Replaces an image in a notebook's output with a chart to explore, or else with a picture whose marks have tooltips.
 
 function showOutput(box, spec) {
   const image = box.querySelector("img");

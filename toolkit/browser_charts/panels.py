@@ -17,9 +17,10 @@ Point: TypeAlias = tuple[float, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A series: ``values`` are the heights of bars, one between two edges of the panel; ``points`` are those of a line.
+    """The bars or the points of one series.
 
-    ``hollow`` has the places of the points whose time is covered only in part.
+    ``values`` are the heights of bars, one between two edges of the panel. ``points`` are those of a line. ``hollow``
+    has the indexes of the points whose time is covered only in part.
     """
 
     name: str
@@ -48,9 +49,9 @@ class Panel:
     """One of several plots with a common x axis. ``height`` is in px.
 
     ``kind``: "bars" are stacked, one stack between two ``edges``; "lines" connect points, each between two ``edges`` if
-    there are any; a "lane" is a row of points
-    with shaded spans behind them. ``partial`` says of each stack whether only a part of its time is covered. Bars
-    are calls in ``unit_s`` seconds. ``empty`` is what the tooltip says at a place without a value, such as "no calls".
+    there are any; a "lane" is a row of points with shaded spans behind them. ``partial`` is True for each stack whose
+    time is covered only in part. Bars are calls in ``unit_s`` seconds. ``empty`` is the text of the tooltip at a place
+    without a value, such as "no calls".
     """
 
     kind: Literal["bars", "lines", "lane"]
@@ -94,20 +95,26 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class BrowserChart:
-    """Panels over an axis. ``says`` is the name of the chart for screen readers; a range can be selected or not."""
+    """Panels over an axis. Screen readers read ``description``. A range can be selected if ``selectable``."""
 
     panels: Sequence[Panel]
     axis: Axis
-    says: str
+    description: str
     selectable: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the chart as chart.js expects it."""
         axis = {"kind": self.axis.kind, "range": [self.axis.start, self.axis.end], "zone": self.axis.zone}
         panels = [it.as_json() for it in self.panels]
-        is_partial = any(any(it.partial) or any(one.hollow for one in it.series) for it in self.panels)
+        is_partial = any(any(it.partial) or any(series.hollow for series in it.series) for it in self.panels)
         note = PARTIAL if is_partial else ""
-        return {"x": axis, "panels": panels, "says": self.says, "selectable": self.selectable, "note": note}
+        return {
+            "x": axis,
+            "panels": panels,
+            "description": self.description,
+            "selectable": self.selectable,
+            "note": note,
+        }
 
 
 def _flatten(item: Series | Span) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Join the scripts that draw charts: for a notebook's widget, and for a page that loads nothing.
+"""Join the scripts that draw charts, for a notebook's widget and for a page that loads nothing.
 
 uplot.js is dist/uPlot.iife.min.js of the npm package uplot 1.6.32 (MIT: uplot.LICENSE; github.com/leeoniya/uPlot). It
 draws axes, scales, lines and the crosshair. chart.js adds stacked bars, patterns, lanes, the readout, legend and keys.
@@ -16,7 +16,7 @@ STYLE = _FOLDER / "chart.css"
 
 
 def chart_script(mount: str) -> str:
-    """Return a script that a page can load beside others. It defines ``mountChart`` and runs the script ``mount``."""
+    """Return a script that defines ``mountChart`` and runs the script ``mount``, without global names."""
     return f"(() => {{\n{_join('uplot.js', 'chart.js')}\n{mount}\n}})();"
 
 
@@ -26,7 +26,7 @@ def widget_module() -> str:
 
 
 def page_script() -> str:
-    """Return the script that mounts the charts of a page: each element ``.sms-chart`` with its chart as JSON in it."""
+    """Return the script that mounts the charts of a page: in each element ``.sms-chart``, which has its JSON."""
     return _join("uplot.js", "chart.js", "page.js")
 
 
@@ -36,7 +36,7 @@ def embed(chart: Mapping[str, Any]) -> str:
 
 
 def output_html(name: str, image: str, chart: Mapping[str, Any] | None) -> str:
-    """Return a notebook's output: an image, in whose place scripts show something to explore if they may run.
+    """Return a notebook's output: an image, which scripts replace with something to explore if they may run.
 
     Args:
         name: The id of the output.

@@ -1,4 +1,4 @@
-// A chart as a widget: the kernel sends what is drawn, and gets the selected range.
+// The chart widget: draws the chart that the kernel sends, and returns the selected range.
 
 function render({ model, el }) {
   const box = el.appendChild(document.createElement("div"));

@@ -24,7 +24,7 @@ from toolkit.cli.send_verify import AppKey, BaseUrl, TempId
 from toolkit.cli.show_result import exit_by, show_capacity, show_result, trial_line
 from toolkit.load_test.plan.options import LoadOptions, declared, is_repeatable, parse_option, value_type
 from toolkit.runs.exit_codes import ExitCode
-from toolkit.runs.live_run import hold, is_asked_to_stop
+from toolkit.runs.live_run import hold, is_stop_requested
 from toolkit.runs.remote_storage import check, is_url, join, push
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _search(
                 play,
                 lambda it: say(trial_line(it)),
                 lambda it: say(f"Next: {it.why}."),
-                lambda: "" if is_asked_to_stop(folder) else None,
+                lambda: "" if is_stop_requested(folder) else None,
             )
         show_capacity(content, as_json)
         say(f"The report: {_push(folder, out) if is_url(out) else folder / 'report.html'}")

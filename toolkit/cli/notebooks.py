@@ -41,7 +41,7 @@ def console(port: Port = 8866, no_browser: NoBrowser = False) -> None:
     """
     from toolkit.forms.console import serve
 
-    serve(port, _announce, opens_browser=not no_browser, tell=say)
+    serve(port, _announce, opens_browser=not no_browser, report_run=say)
 
 
 def _announce(url: str) -> None:

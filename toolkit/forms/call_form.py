@@ -11,7 +11,7 @@ from toolkit.api.wire import parse_mobile, parse_whole, verify_path
 from toolkit.forms.inputs.target_chooser import MISSING_TARGET, TargetChooser
 from toolkit.forms.parts.background_task import BackgroundTask
 from toolkit.forms.parts.call_attempt import Attempt, read_sent_code, send, verify
-from toolkit.forms.parts.call_result import answer_html, history_html
+from toolkit.forms.parts.call_result import history_html, response_html
 from toolkit.forms.parts.shared_sandbox import Sandbox
 from toolkit.forms.widgets.displayed import Displayed
 from toolkit.forms.widgets.html_panel import HtmlPanel
@@ -45,11 +45,13 @@ class CallForm(Displayed):
         self.cancel = widgets.Button(description="Cancel")
         self.msg_id = TextField("Message ID", hint="msg_id of a send", help="Filled in by the latest send.")
         self.code = TextField("Code", hint="123456", help="The digits in the SMS.")
-        self.peek = widgets.Button(description="Read code", tooltip="Ask the sandbox for the code that it sent")
+        self.peek = widgets.Button(description="Read code", tooltip="Read the code that the sandbox sent")
         self.verify = widgets.Button(description="Verify", button_style="primary")
         self._question, self._progress = HtmlPanel(live=True), HtmlPanel(live=True)
-        self._confirmation = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
-        self._answer, self._history = HtmlPanel(answer_html(None), live=True), HtmlPanel(history_html([]))
+        self._confirmation = widgets.VBox([self._question, actions(self.confirm, self.cancel)]).add_class(
+            "sms-confirmation"
+        )
+        self._response, self._history = HtmlPanel(response_html(None), live=True), HtmlPanel(history_html([]))
         self._work = BackgroundTask(self._show_busy, self._show_problem)
         self._connect()
         self.widget = self._lay_out()
@@ -133,12 +135,12 @@ class CallForm(Displayed):
                 card("Verify", self.msg_id, self.code, actions(self.verify, self.peek)),
             ]
         )
-        right = widgets.VBox([card("Response", self._progress, self._answer)])
+        right = widgets.VBox([card("Response", self._progress, self._response)])
         return form(columns(left, right), card("History", self._history), name="sms-calls")
 
     def _keep(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
-        self._answer.html = answer_html(attempt)
+        self._response.html = response_html(attempt)
         self._history.html = history_html(self.attempts[-_MAX_HISTORY:])
         if attempt.record.endpoint == "send" and attempt.msg_id:
             self.msg_id.value, self.code.value = attempt.msg_id, ""
@@ -151,18 +153,18 @@ class CallForm(Displayed):
 
     def _show_busy(self, is_busy: bool) -> None:
         self._enable()
-        starts = not self.chooser.is_real and not self.chooser.sandbox.runs
+        starts = not self.chooser.is_real and not self.chooser.sandbox.is_running
         text = "Starting a sandbox and calling it …" if starts else "Calling …"
         self._progress.html = render("busy", text=text) if is_busy else ""
 
     def _show_problem(self, problem: str) -> None:
-        self._answer.html = render("problem", text=problem)
+        self._response.html = render("problem", text=problem)
 
     def _enable(self) -> None:
-        """Enable the buttons that can be used, and show the question while it waits for confirmation."""
-        is_asked = self._pending is not None and self.chooser.is_real
-        self._confirmation.layout.display = "" if is_asked else "none"
-        self.send.disabled = self._work.is_busy or is_asked
+        """Enable the buttons that can be used, and show the question while a message waits for confirmation."""
+        is_pending = self._pending is not None and self.chooser.is_real
+        self._confirmation.layout.display = "" if is_pending else "none"
+        self.send.disabled = self._work.is_busy or is_pending
         self.verify.disabled = self._work.is_busy
         self.chooser.enable(not self._work.is_busy)
         self.peek.disabled = self._work.is_busy or not self.chooser.may_have_codes

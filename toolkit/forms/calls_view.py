@@ -38,9 +38,9 @@ _ALL = "all"  # a Dropdown takes None as "no option is chosen"
 class ReportView(Displayed):
     """Shows calls: the result of ``analysis.read``, or a frame. ``show`` replaces them with other calls.
 
-    ``filter`` is the current filter. Dragging over the chart selects a period, as the two time fields do, and asks what
-    is different in it. ``ask`` answers questions of the report about the filtered calls, ``against`` compares them with
-    another run. Times are in the time zone of ``smscode.toml``.
+    ``filter`` is the current filter. Dragging over the chart selects a period, as the two time fields do, and shows the
+    differences from other times. ``ask`` answers questions of the report about the filtered calls, ``against`` compares
+    them with another run. Times are in the time zone of ``smscode.toml``.
     """
 
     def __init__(self, calls: IntoCalls | None = None, name: str = "calls") -> None:
@@ -214,11 +214,11 @@ class ReportView(Displayed):
 
     def _show_options(self) -> None:
         """Offer the values that occur in the calls as options of the filters."""
-        found = call_filter.choices(self.calls)
+        choices = call_filter.choices(self.calls)
         self._clear()
         self._is_updating = True
-        self.outcome.options = [("All", _ALL), *((outcome_name(it), it) for it in found.outcomes)]
-        self.template.options = [("All", _ALL), *((str(it), it) for it in found.templates)]
+        self.outcome.options = [("All", _ALL), *((outcome_name(it), it) for it in choices.outcomes)]
+        self.template.options = [("All", _ALL), *((str(it), it) for it in choices.templates)]
         self._is_updating = False
         self._reveal()
 
@@ -227,14 +227,14 @@ class ReportView(Displayed):
         opened, chosen = wanted
         if before is None or before[0] is not opened:
             self._show_options()
-        found = call_filter.figures(chosen.apply(opened.calls))
-        self._facts.html = call_figures.facts_html(found)
-        self._codes.html = call_figures.codes_html(found.codes)
-        self._latency.html = call_figures.latency_html(found.latency)
+        figures = call_filter.figures(chosen.apply(opened.calls))
+        self._facts.html = call_figures.facts_html(figures)
+        self._codes.html = call_figures.codes_html(figures.codes)
+        self._latency.html = call_figures.latency_html(figures.latency)
         self._is_updating, self.chart.selection = True, []
         self._is_updating = False
-        self.chart.draw(interactive_charts.over_time(found.over_time))
-        self.tail.draw(interactive_charts.latency(found.tail))
+        self.chart.draw(interactive_charts.over_time(figures.over_time))
+        self.tail.draw(interactive_charts.latency(figures.tail))
         self._progress.html = ""
 
     def _reveal(self) -> None:
@@ -242,8 +242,8 @@ class ReportView(Displayed):
             part.layout.display = "none" if self._opened is None else ""
 
     def _show_busy(self, is_busy: bool) -> None:
-        is_looking = is_busy and not (self._is_shown() and any(self._unanswered()))
-        self._progress.html = render("busy", text="Computing …") if is_looking else ""
+        is_computing = is_busy and not (self._is_shown() and any(self._unanswered()))
+        self._progress.html = render("busy", text="Computing …") if is_computing else ""
         for download in self.downloads:
             download.disabled = is_busy or self._opened is None
         if not is_busy and not self._is_caught_up():  # the filter or a question changed after the last check

@@ -1,4 +1,4 @@
-"""Search the highest load that a target holds, watch its trials, and show the answer with its reasons."""
+"""Search for the highest load that a target holds, and show the trials and the answer with its reasons."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from toolkit.settings import Price, Target, load_price
 
 
 class CapacityForm(RunForm):
-    """Searches the capacity of a target. Display it in a notebook.
+    """Searches for the capacity of a target. Display it in a notebook.
 
     ``results`` has the content of each search's capacity.json, whose folder is in ``out``.
     """
@@ -126,12 +126,12 @@ class CapacityForm(RunForm):
             nonlocal shown
             progress = read_progress(folder)
             if goes_on and progress:
-                self.controls.say(f"{progress.text}, {max(0.0, time.time() - progress.time_s):.0f} s")
-            found = read_summary(folder, RunKind.SEARCH)
-            if found.get("trials") and found != shown:
-                shown = found
-                self._trials.html = render("trials", rows=capacity_chart.rows(found), unit=found["unit"])
-                self.chart.draw(capacity_chart.chart(found))
+                self.controls.show_progress(f"{progress.text}, {max(0.0, time.time() - progress.time_s):.0f} s")
+            content = read_summary(folder, RunKind.SEARCH)
+            if content.get("trials") and content != shown:
+                shown = content
+                self._trials.html = render("trials", rows=capacity_chart.rows(content), unit=content["unit"])
+                self.chart.draw(capacity_chart.chart(content))
 
         until_end(look)
         content = read_summary(folder, RunKind.SEARCH)

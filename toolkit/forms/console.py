@@ -3,8 +3,8 @@
 Voilà runs a notebook for each open page. When the page is closed, the notebook's kernel is ended, and with it the
 sandbox that the forms started. Runs go on: each has a process of its own, see ``toolkit.detached_run``.
 
-A kernel that was killed is not started again: it would know nothing of the page's widgets. The page notices within
-seconds and offers to load itself again.
+A kernel that was killed is not started again: the new one would not have the page's widgets. Within seconds the page
+offers to load itself again.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ _NEXT_SPARE_S = 5.0  # until the page has opened, whose browser needs the proces
 
 
 class Kernels(AsyncMappingKernelManager):
-    """Runs kernels in the folder where the console was started: it has the settings and gets the runs.
+    """Runs kernels in the folder where the console was started, which has the settings and the runs.
 
-    One kernel more than there are pages has imported the forms, which takes longer than all else of opening a page.
+    A spare kernel has imported the forms already: that takes most of the time in which a page opens.
     """
 
     _spare: asyncio.Task[str] | None = None
@@ -76,7 +76,7 @@ class Kernels(AsyncMappingKernelManager):
         return spare.result() if spare and is_alive else None
 
     async def start_kernel(self, **options: Any) -> str:  # type: ignore[override]
-        """Take the spare kernel, or start one, and return its id."""
+        """Return the id of the spare kernel, or of a new one."""
         if kernel_id := self._spare_id:
             self.prepare(_NEXT_SPARE_S)
             return kernel_id
@@ -97,7 +97,7 @@ class Kernels(AsyncMappingKernelManager):
         return kernel_id
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
-        """End a kernel whose page has gone; the spare one never had a page."""
+        """End a kernel whose page was closed, but not the spare one, which had no page yet."""
         if kernel_id != self._spare_id:
             await super().cull_kernel_if_idle(kernel_id)  # type: ignore[no-untyped-call]
 
@@ -152,7 +152,7 @@ def serve(
     port: int = PORT,
     announce: Callable[[str], object] = print,
     opens_browser: bool = False,
-    tell: Callable[[str], object] = print,
+    report_run: Callable[[str], object] = print,
 ) -> None:
     """Serve the console until it is interrupted.
 
@@ -160,7 +160,7 @@ def serve(
         port: TCP port on loopback; 0 takes a free one.
         announce: Called with its URL, which contains the token.
         opens_browser: Whether to open it in a browser.
-        tell: Called at the end with a sentence for each run that goes on.
+        report_run: Called at the end with a sentence for each run that goes on.
 
     Raises:
         RunError: The port is in use.
@@ -212,7 +212,7 @@ def serve(
             if live.max_away_s
             else ""
         )
-        tell(f"{folder} goes on{away}. To stop it now and write its report: kill {live.pid}")
+        report_run(f"{folder} goes on{away}. To stop it now and write its report: kill {live.pid}")
 
 
 def _find_port(port: int) -> int:
@@ -230,7 +230,7 @@ def _set_xsrf_cookie(handler: Any, **_: Any) -> None:
 
 
 def _complete_page_config(page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Add the toolkit's version, which the page's footer shows, and where the page finds its scripts and styles."""
+    """Add the toolkit's version for the page's footer, and the URLs of the page's scripts and styles."""
     return page_config | {
         "toolkitVersion": version("sms-code-toolkit"),
         "fullStaticUrl": f"{assets_url()}static",

@@ -1,4 +1,4 @@
-"""Test rate limits on a sandbox, or infer them from a log; show the result as a table and a timeline."""
+"""Test rate limits on a sandbox or infer them from a log, and show the result as a table and a timeline."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from toolkit.runs.run_folder import read_each_settings, read_settings
 from toolkit.settings import Target
 
 SCENARIO = "frequency_limits"
-PROVE, FIND = "prove", "find"
+TEST, INFER = "test", "infer"
 _USERS = 8
 
 
@@ -49,7 +49,7 @@ class LimitsForm(RunForm):
 
     def __init__(self, out: str | Path = "runs") -> None:
         self.runs: list[FinishedRun] = []
-        modes = [("Test expected rules on a sandbox", PROVE), ("Infer rules from a log", FIND)]
+        modes = [("Test expected rules on a sandbox", TEST), ("Infer rules from a log", INFER)]
         self.mode = widgets.Dropdown(description="Mode", options=modes)
         self.rules = TextField("Rules", "1/60s 5/3600s", help="Separated by spaces. 1/60s allows one send in 60 s.")
         self.speed = TextField("Speed", "60", kind="number", help="How many times faster the sandbox's clock runs.")
@@ -57,14 +57,14 @@ class LimitsForm(RunForm):
         self.log = TextField("Log", "", hint="runs/20261123T090434Z", help="A run's folder, or files of calls.")
         self.chart, self._caption = Chart(), HtmlPanel()
         self.mode.observe(lambda _: self.controls.enable(), "value")
-        super().__init__(out, RunKind.LOAD_TEST, "Test rules", render("no_proof"))
+        super().__init__(out, RunKind.LOAD_TEST, "Test rules", render("no_rules_tested"))
 
     def begin(self) -> None:
         """Check the fields, and start in the chosen mode."""
-        if self.mode.value == PROVE:
+        if self.mode.value == TEST:
             super().begin()
         elif log := self.log.read(_read_log):
-            self.controls.work.begin(lambda: self._find_in(log))
+            self.controls.work.begin(lambda: self._infer(log))
 
     def __repr__(self) -> str:
         return "LimitsForm()"
@@ -103,13 +103,13 @@ class LimitsForm(RunForm):
 
     def _show(self, run: LiveRun, progress: Progress) -> None:
         planned_s = run.run_time_s or progress.elapsed_s
-        said = f"Sending at the boundaries of each window: {min(progress.elapsed_s, planned_s):.0f} of {planned_s:g} s"
-        self.controls.say(f"{said}, {progress.calls:,} sends")
+        text = f"Sending at the boundaries of each window: {min(progress.elapsed_s, planned_s):.0f} of {planned_s:g} s"
+        self.controls.show_progress(f"{text}, {progress.calls:,} sends")
 
     def _show_list(self, runs: Sequence[RunEntry]) -> None:
         self._history.html = runs_html(runs, find_server())
 
-    def _find_in(self, log: str) -> None:
+    def _infer(self, log: str) -> None:
         calls = read(log)
         speed = find_speed(read_each_settings(Path(log)))
         found = limits(calls, speed=speed)
@@ -119,17 +119,19 @@ class LimitsForm(RunForm):
     def _draw(self, calls: Calls, rules: tuple[Rule, ...], speed: float) -> None:
         drawn = send_timeline.lanes(calls, rules, speed)
         end_s = max((at for it in drawn for at in (*it.accepted, *it.refused)), default=1.0) + 0.5
-        says = f"Accepted and refused sends to {len(drawn)} mobiles over {end_s:.0f} s, and the times of full windows"
-        self.chart.draw(BrowserChart(send_timeline.panels(drawn), Axis("seconds", -0.3, end_s), says))
-        text = f"{says}. The service should refuse a send exactly while a window is full."
-        self._caption.html = render("says", text=text)
+        description = (
+            f"Accepted and refused sends to {len(drawn)} mobiles over {end_s:.0f} s, and the times of full windows"
+        )
+        self.chart.draw(BrowserChart(send_timeline.panels(drawn), Axis("seconds", -0.3, end_s), description))
+        text = f"{description}. The service should refuse a send exactly while a window is full."
+        self._caption.html = render("note", text=text)
 
     def _enable(self, is_enabled: bool) -> None:
-        finds = self.mode.value == FIND
-        self.start.description = "Infer rules" if finds else "Test rules"
-        self._rule_fields.layout.display = "none" if finds else ""
-        self.log.layout.display = "" if finds else "none"
-        if finds:
+        infers = self.mode.value == INFER
+        self.start.description = "Infer rules" if infers else "Test rules"
+        self._rule_fields.layout.display = "none" if infers else ""
+        self.log.layout.display = "" if infers else "none"
+        if infers:
             self.stop.disabled = True
         for field in (self.rules, self.speed, self.duration, self.log):
             field.disabled = not is_enabled

@@ -50,7 +50,7 @@ class LoadForm(RunForm):
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
         self.runs: list[FinishedRun] = []
         self.chooser = TargetChooser(sandbox or Sandbox(), self.drop_pending)
-        self.order = LoadFields()
+        self.fields = LoadFields()
         self._facts, self.chart = HtmlPanel(), Chart()
         super().__init__(out, RunKind.LOAD_TEST, "Start", render("no_load_test"), self.chooser)
 
@@ -59,16 +59,16 @@ class LoadForm(RunForm):
 
     def _lay_out(self) -> Any:
         it = self.controls
-        options = card("Load", self.order.widget, it.presence, actions(it.start, it.stop), it.confirmation)
+        options = card("Load", self.fields.widget, it.presence, actions(it.start, it.stop), it.confirmation)
         left = widgets.VBox([card("Target", self.chooser.widget), options])
         right = widgets.VBox([card("Progress", it.progress, self._facts, self.chart, self._result)])
         return form(columns(left, right), card("Runs", self._history, it.guard), name="sms-loads")
 
     def _read(self, real: Target | None) -> LoadTest | None:
-        return self.order.read(real)
+        return self.fields.read(real)
 
     def _enable(self, is_enabled: bool) -> None:
-        self.order.enable(is_enabled)
+        self.fields.enable(is_enabled)
 
     def _question(self, work: LoadTest, target: Target) -> str:
         return question_html(work, target)
@@ -98,12 +98,12 @@ class LoadForm(RunForm):
         planned_s = run.run_time_s or progress.elapsed_s
         over = progress.elapsed_s > planned_s + _LONGEST_END_S
         text = f"Loading: {min(progress.elapsed_s, planned_s):.0f} of {planned_s:g} s"
-        self.controls.say("Writing the report …" if over else text)
+        self.controls.show_progress("Writing the report …" if over else text)
         self._facts.html = facts_html(live, paces, run, progress)
         end_s = max(buckets[-1].end_s, min(planned_s, 10.0))
         calls = sum(it.calls.total() for it in buckets)
-        says = f"{calls:,} calls by return code, and their response time"
-        self.chart.draw(BrowserChart(list(live_chart.panels(buckets, paces)), Axis("seconds", 0.0, end_s), says))
+        description = f"{calls:,} calls by return code, and their response time"
+        self.chart.draw(BrowserChart(list(live_chart.panels(buckets, paces)), Axis("seconds", 0.0, end_s), description))
 
     def _show_list(self, runs: Sequence[RunEntry]) -> None:
         self._history.html = runs_html(runs, find_server())

@@ -26,9 +26,9 @@ def example_log() -> Path:
 
 def _folder() -> Path:
     """Return the notebooks' folder: that of the wheel, or else that of the repository."""
-    room = Path(__file__).parents[1]
-    packaged = room / "notebooks"
-    return packaged if packaged.is_dir() else room.parent / "notebooks"
+    package = Path(__file__).parents[1]
+    packaged = package / "notebooks"
+    return packaged if packaged.is_dir() else package.parent / "notebooks"
 
 
 def copy_to(folder: Path) -> list[Path]:

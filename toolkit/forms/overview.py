@@ -28,15 +28,15 @@ from toolkit.runs.run_folder import SUMMARY_NAME
 from toolkit.settings import find_target
 
 _MAX_ROWS = 8  # of the table of runs: the latest
-_ASK_SANDBOX_EVERY_S = 3.0
-_ASK_CONFIGURED_EVERY_S = 60.0  # it counts and logs the calls, and refused credentials may raise an alarm there
+_READ_SANDBOX_EVERY_S = 3.0
+_CHECK_CONFIGURED_EVERY_S = 60.0  # it counts and logs the calls, and refused credentials may raise an alarm there
 _TABS = {RunKind.LOAD_TEST: "load", RunKind.SEARCH: "capacity", RunKind.PROBE: "probe"}
 
 
 class Overview(Displayed):
     """Shows the runs of the folder ``out`` with their verdicts, and the state of the targets. It starts nothing.
 
-    ``sandbox`` is that of the other forms. The configured target is asked only if it is on this machine.
+    ``sandbox`` is that of the other forms. The configured target is called only if it is on this machine.
     """
 
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
@@ -45,14 +45,14 @@ class Overview(Displayed):
         reading = render("busy", text="Reading …")
         self._live, self._last, self._state = HtmlPanel(reading, live=True), HtmlPanel(reading), HtmlPanel(reading)
         self._links = HtmlPanel(links_html(self._out, (), self._server))
-        self._asking = threading.Lock()  # an older answer may not replace a newer one
+        self._reading = threading.Lock()  # an older state must not replace a newer one
         self._shown, self._configured = 0, ("", "", "")
         top = columns(card("Running now", self._live), card("Sandbox", self._state))
         self.widget = form(top, card("Last runs", self._last), card("Links", self._links), name="sms-overview")
         self._watcher = RunsWatcher(self._out, self.show_runs)
         self._pollers = (
-            Poller(self.show_state, _ASK_SANDBOX_EVERY_S),
-            Poller(self.ask_configured, _ASK_CONFIGURED_EVERY_S),
+            Poller(self.show_state, _READ_SANDBOX_EVERY_S),
+            Poller(self.check_configured, _CHECK_CONFIGURED_EVERY_S),
         )
 
     def show_runs(self, runs: Sequence[RunEntry]) -> None:
@@ -63,8 +63,8 @@ class Overview(Displayed):
         self._links.html = links_html(self._out, runs, self._server)
 
     def show_state(self) -> None:
-        """Ask the sandbox for its counters, and show its state."""
-        with self._asking:
+        """Read the sandbox's counters, and show its state."""
+        with self._reading:
             url = self._sandbox.metrics_url
             state = read_sandbox_state(url) if url else None
             self._state.html = render(
@@ -76,9 +76,9 @@ class Overview(Displayed):
                 configured=self._configured,
             )
 
-    def ask_configured(self) -> None:
-        """Ask the configured target whether it is a sandbox, and show the answer."""
-        with self._asking:
+    def check_configured(self) -> None:
+        """Check whether the configured target is a sandbox, and show the result."""
+        with self._reading:
             self._configured = _configured()
         self.show_state()
 
@@ -106,7 +106,7 @@ def live_html(runs: Sequence[RunEntry], server: JupyterServer | None) -> str:
 
 
 def _times(folder: Path, run_time_s: float | None) -> Iterator[str]:
-    """Yield when a live run started, and when it ends if that is planned: run.json is written at its start."""
+    """Yield the start of a live run, which is the time of run.json, and its planned end if it has one."""
     try:
         started = datetime.fromtimestamp((folder / SUMMARY_NAME).stat().st_mtime, UTC)
     except OSError:  # it is just starting
@@ -166,7 +166,7 @@ def _configured() -> tuple[str, str, str]:
         return "", "", ""
     host = urlsplit(target.base_url).netloc
     if not is_this_machine(target.base_url):
-        return host, "sms-real", "The configured target. It is not on this machine, so it was not asked."
+        return host, "sms-real", "The configured target. It is not on this machine, so it was not called."
     if doubt := doubt_of(target):
         return host, "sms-failed", f"The configured target is not known to be a sandbox: {doubt}."
     return host, "sms-safe", "The configured target. It answers, and is a sandbox."

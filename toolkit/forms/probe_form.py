@@ -33,8 +33,8 @@ class ProbeForm(RunForm):
     """Finds the rate limits of an API. Display it in a notebook.
 
     ``results`` has the content of each probe's probe.json, whose folder is in ``out``. A sandbox is started for each
-    probe. A real API is probed after the user confirmed it, with a cap and with mobiles from a file. A probe ends with
-    its messages, too.
+    probe. A real API is probed after the user confirmed it, with a cap and with mobiles from a file. A probe also ends
+    when its messages are used up.
     """
 
     def __init__(self, sandbox: Sandbox | None = None, out: str | Path = "runs") -> None:
@@ -79,7 +79,7 @@ class ProbeForm(RunForm):
     def _follow(self, folder: Path, until_end: Callable[[Look], None]) -> None:
         def look(_: LiveRun, goes_on: bool) -> None:
             if goes_on and (progress := read_progress(folder)):
-                self.controls.say(progress.text)
+                self.controls.show_progress(progress.text)
 
         until_end(look)
         found = read_summary(folder, RunKind.PROBE)

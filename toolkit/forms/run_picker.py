@@ -76,7 +76,7 @@ class RunPicker(Displayed):
         self.runs.rows = min(_MAX_ROWS, max(_MIN_ROWS, len(known)))
         self.open.disabled = not known or self._work.is_busy
         if not self._work.is_busy and (is_new or "sms-problem" not in self._status.html):
-            self._status.html = render("says", text=_status(len(known)))
+            self._status.html = render("note", text=_status(len(known)))
 
     def open_chosen(self) -> None:
         """Show the chosen runs, or all runs if none is chosen."""
@@ -100,7 +100,7 @@ class RunPicker(Displayed):
         if is_busy:
             self._status.html = render("busy", text="Reading …")
         elif "sms-problem" not in self._status.html:
-            self._status.html = render("says", text=_status(len(self.runs.options)))
+            self._status.html = render("note", text=_status(len(self.runs.options)))
 
     def _show_problem(self, problem: str) -> None:
         self._status.html = render("problem", text=problem)
@@ -117,7 +117,7 @@ def _status(known: int) -> str:
 def _read_folder(text: str) -> Path:
     path = Path(text or ".")
     if not path.is_dir():
-        raise InputError(f"{path} is no folder: expected one with a folder for each run, e.g. runs")
+        raise InputError(f"{path} is not a folder: expected one with a folder for each run, e.g. runs")
     return path
 
 

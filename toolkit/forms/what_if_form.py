@@ -64,7 +64,7 @@ class WhatIfForm(Displayed):
         )
         self.widget = form(options, card("Result", self._result), name="sms-what-if")
         self._result.html = render(
-            "says", text="Choose a log and rules. The sends of the log are replayed; no message is sent."
+            "note", text="Choose a log and rules. The sends of the log are replayed; no message is sent."
         )
         self._enable()
 
@@ -121,7 +121,7 @@ class WhatIfForm(Displayed):
         lines = [*unread_remarks(calls.sources), *remarks(sends, frame, rule_sets)]
         self._result.html = "".join(
             [
-                *(render("says", text=line) for line in lines),
+                *(render("note", text=line) for line in lines),
                 render("table", table=part, label="Result", look=pair_of),
                 render("picture", figure=figure, wide=wide, narrow=narrow),
             ]

@@ -8,9 +8,9 @@ however that happens, so no reader has to trust a process id:
     no live.json                           the run has ended, and its report is written
 
 Each page and notebook that is connected sets the time of ``live.json``. This writes no data, so it works on a full
-disk. The owner notices that the time has changed, and measures by its own monotonic clock since when it has not:
-neither a wrong clock nor a machine that slept makes a run look abandoned. A page or program that wants to end the run
-creates ``stop.txt``; a second one changes nothing. The owner may tell its progress in ``progress.txt``.
+disk. The owner measures by its own monotonic clock how long the time has not changed: neither a wrong clock nor a
+machine that slept makes a run look abandoned. A page or program that wants to end the run creates ``stop.txt``, once or
+more often. The owner may write its progress to ``progress.txt``.
 
 A run is a load test, a search for the capacity or a probe.
 """
@@ -129,19 +129,19 @@ def find_live(out: Path) -> dict[Path, LiveRun]:
     return {it: live for it in folders if (live := read_live(it))}
 
 
-def ask_to_stop(folder: Path) -> None:
-    """Create ``stop.txt``: the owner of the folder's run ends it early and writes its report."""
+def request_stop(folder: Path) -> None:
+    """Create ``stop.txt``, so that the owner of the folder's run ends it early and writes its report."""
     (folder / STOP_NAME).touch()
 
 
-def is_asked_to_stop(folder: Path) -> bool:
-    """Return whether ``stop.txt`` exists in the folder of a run, or in that of the search which it is a trial of."""
+def is_stop_requested(folder: Path) -> bool:
+    """Return whether ``stop.txt`` exists in the folder of a run, or of a trial's search."""
     return any((it / STOP_NAME).exists() for it in (folder, folder.parent))
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressText:
-    """The progress of a live run in words, and the time since when it is so, in seconds since 1970."""
+    """The progress of a live run in words, and the time of its last change, in seconds since 1970."""
 
     text: str
     time_s: float
@@ -169,7 +169,7 @@ def show_connected(folder: Path) -> None:
 
 
 class Attendance:
-    """Measures how long no page and no notebook was connected to a run.
+    """Measures the time for which no page and no notebook was connected to a run.
 
     Args:
         folder: The folder of a live run.
@@ -181,7 +181,7 @@ class Attendance:
         self._seen_s, self._seen_ns = now_s, self._read()
 
     def away_s(self, now_s: float) -> float:
-        """Return the time in seconds since somebody was connected."""
+        """Return the time in seconds since a page or a notebook was connected."""
         if (found := self._read()) != self._seen_ns:
             self._seen_s, self._seen_ns = now_s, found
         return now_s - self._seen_s

@@ -98,7 +98,7 @@ class LoadFields:
         self.duration.layout.display = "none" if self.pace.value == STAGES else ""
 
     def _describe(self) -> None:
-        self._description.html = render("says", text=describe(self.scenario.value))
+        self._description.html = render("note", text=describe(self.scenario.value))
 
 
 def option_field(name: str, **traits: Any) -> TextField:

@@ -38,7 +38,7 @@ class QuestionChooser:
         self._answered: tuple[Any, ShownCalls | None] | None = (_NOTHING, None)
         self._is_updating = False
         self.choice = widgets.Dropdown(description=label, options=[(nothing, _NOTHING)])
-        self.status, self.shown = HtmlPanel(live=True), HtmlPanel(name="sms-told")
+        self.status, self.shown = HtmlPanel(live=True), HtmlPanel(name="sms-sections")
         self.choice.observe(lambda _: self._choose(), "value")
         self.offer([])
 

@@ -1,8 +1,7 @@
 """Start, confirm, follow and stop the runs of a form: load tests, searches for the capacity or probes.
 
-A run that is started here goes on in a process of its own; the controls read its folder. So do those of every other
-form on the same folder: a page that is loaded again, or another notebook, shows the run that is going on, and can stop
-it.
+A run that is started here goes on in a process of its own; the controls read its folder. So do the controls of every
+other form on the same folder: a page that is loaded again, or another notebook, shows the live run and can stop it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ipywidgets.widgets.widget_bool import CheckboxStyle
 
 from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError, RunError
-from toolkit.detached_run import MAX_AWAY_PAID_S, MAX_AWAY_S, Order, Work, start
+from toolkit.detached_run import MAX_AWAY_PAID_S, MAX_AWAY_S, RunRequest, Work, start
 from toolkit.forms.inputs.target_chooser import MISSING_TARGET, TargetChooser
 from toolkit.forms.parts.background_task import BackgroundTask, pause, showing_problems
 from toolkit.forms.parts.interrupt_watcher import InterruptWatcher
@@ -29,7 +28,7 @@ from toolkit.forms.widgets.leave_guard import LeaveGuard
 from toolkit.forms.widgets.templates import render
 from toolkit.forms.widgets.text_field import TextField
 from toolkit.load_and_report import new_folder
-from toolkit.runs.live_run import LiveRun, RunKind, ask_to_stop, read_live
+from toolkit.runs.live_run import LiveRun, RunKind, read_live, request_stop
 from toolkit.settings import Target
 
 _EVERY_S = 0.5
@@ -37,7 +36,7 @@ _SHUTDOWN_S = 6.0  # Jupyter interrupts a kernel up to 5 s before it kills it: t
 _MIN_AWAY_S = 30.0  # pages show every 5 s that they are connected; one answer of the server may be late
 
 Look: TypeAlias = Callable[[LiveRun, bool], object]
-"""Shows the state of a run twice a second, and once after its end. The flag is whether it is going on."""
+"""Shows the state of a run, twice a second and once after its end. The flag is True while the run goes on."""
 
 
 class RunControls:
@@ -74,13 +73,13 @@ class RunControls:
         self._out, self._kind, self._chooser = out, kind, chooser
         self._read, self._follow, self._show_list, self._enable_fields = read, follow, show_list, enable
         self._ask, self._is_own = ask, is_own
-        self._pending: Order | None = None
+        self._pending: RunRequest | None = None
         self._folder: Path | None = None
         self.start = widgets.Button(description=start, button_style="primary")
         self.stop = widgets.Button(description="Stop")
         self.confirm = widgets.Button(description=f"Start {kind}", button_style="danger")
         self.cancel = widgets.Button(description="Cancel")
-        # Colab's widget manager knows no style of check boxes.
+        # Colab's widget manager has no style for check boxes.
         plain = CheckboxStyle(_model_name="DescriptionStyleModel")
         self.keep = widgets.Checkbox(description="Keep running without a page", indent=False, style=plain)
         self.away = TextField(
@@ -90,7 +89,9 @@ class RunControls:
         )
         self.presence = columns(self.keep, self.away)
         self.question = HtmlPanel(live=True)
-        self.confirmation = widgets.VBox([self.question, actions(self.confirm, self.cancel)]).add_class("sms-asked")
+        self.confirmation = widgets.VBox([self.question, actions(self.confirm, self.cancel)]).add_class(
+            "sms-confirmation"
+        )
         self.progress, self.result = HtmlPanel(live=True), HtmlPanel(live=True)
         self.guard = LeaveGuard()
         self.work = BackgroundTask(self._show_busy, self.show_problem)
@@ -119,7 +120,7 @@ class RunControls:
             self.show_problem(MISSING_TARGET)
             return
         away_s = away_s or (MAX_AWAY_PAID_S if is_real else MAX_AWAY_S)
-        self._pending = Order(work, target, None if self.keep.value else away_s)
+        self._pending = RunRequest(work, target, None if self.keep.value else away_s)
         if target:
             self.question.html = self._ask(work, target)
             self.enable()
@@ -128,8 +129,8 @@ class RunControls:
 
     def start_pending(self) -> None:
         """Start the run that waits for confirmation."""
-        order, self._pending = self._pending, None
-        if order and not self.work.begin(lambda: self._start(order)):
+        request, self._pending = self._pending, None
+        if request and not self.work.begin(lambda: self._start(request)):
             self.show_problem(f"not started: the form shows another {self._kind} that is going on")
 
     def drop_pending(self) -> None:
@@ -159,8 +160,8 @@ class RunControls:
         self.work.stop()
         self.work.wait()
 
-    def say(self, text: str) -> None:
-        """Show progress, unless the run was told to stop."""
+    def show_progress(self, text: str) -> None:
+        """Show progress, unless the run is being stopped."""
         if text and not self.work.is_stopped:
             self.progress.html = render("busy", text=text)
 
@@ -170,9 +171,9 @@ class RunControls:
 
     def enable(self) -> None:
         """Enable the controls that can be used now."""
-        is_free, is_asked = not self.work.is_busy, self._pending is not None
-        self.confirmation.layout.display = "" if is_asked else "none"
-        self.start.disabled = is_asked or not is_free
+        is_free, is_pending = not self.work.is_busy, self._pending is not None
+        self.confirmation.layout.display = "" if is_pending else "none"
+        self.start.disabled = is_pending or not is_free
         self.stop.disabled = is_free
         self.keep.disabled = not is_free
         self.away.disabled = not is_free or self.keep.value
@@ -182,30 +183,30 @@ class RunControls:
 
     # These methods run in a thread.
 
-    def _start(self, order: Order) -> None:
+    def _start(self, request: RunRequest) -> None:
         if self._kind is not RunKind.PROBE and find_spec("locust") is None:
             raise RunError("load tests need the extra load: pip install 'sms-code-toolkit[load]'")
         folder = new_folder(self._out)
         self._watcher.look_now()
-        self._show_run(folder, order)
+        self._show_run(folder, request)
 
-    def _show_run(self, folder: Path, order: Order | None = None) -> None:
+    def _show_run(self, folder: Path, request: RunRequest | None = None) -> None:
         self._folder, self.result.html = folder, ""
-        self._follow(folder, lambda look: self._until_end(folder, look, order))
+        self._follow(folder, lambda look: self._until_end(folder, look, request))
 
-    def _until_end(self, folder: Path, look: Look, order: Order | None) -> None:
-        """Show a run until its end; with an order, start it first, and stop it if the kernel is interrupted."""
-        run = start(order, folder) if order else None
-        is_told, last = False, None
+    def _until_end(self, folder: Path, look: Look, request: RunRequest | None) -> None:
+        """Show a run until its end. With a request, start it first, and stop it if the kernel is interrupted."""
+        run = start(request, folder) if request else None
+        is_stopping, last = False, None
         with ExitStack() as stack:
-            watcher = stack.enter_context(InterruptWatcher()) if order else None
+            watcher = stack.enter_context(InterruptWatcher()) if request else None
             while (live := read_live(folder)) or (run and run.is_alive):
                 last = live or last
-                is_wanted = self.work.is_stopped or (watcher is not None and watcher.interrupted_s > _SHUTDOWN_S)
-                with showing_problems(self.show_problem):  # the run goes on, and must be stopped if that is wanted
-                    if live and is_wanted and not is_told:
-                        ask_to_stop(folder)
-                        is_told = True
+                must_stop = self.work.is_stopped or (watcher is not None and watcher.interrupted_s > _SHUTDOWN_S)
+                with showing_problems(self.show_problem):  # the run goes on, and must stay stoppable
+                    if live and must_stop and not is_stopping:
+                        request_stop(folder)
+                        is_stopping = True
                     if live:
                         self.guard.asks = live.max_away_s is not None
                         look(live, True)

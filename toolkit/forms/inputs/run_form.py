@@ -1,4 +1,4 @@
-"""The part that forms have in common that start runs, follow them and list those of a folder."""
+"""The base class of the forms that start runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolkit.settings import Target
 
 
 class RunForm(Displayed, ABC):
-    """A form that starts runs, follows them, and lists those of a folder.
+    """A form that starts runs, follows them and lists those of a folder.
 
     A run ends with its time, with ``stop_run`` of any form, and when the kernel that started it is interrupted. It does
     not end with this process: it is stopped when no page and no notebook was connected for some time (10 minutes, 2 if
@@ -64,7 +64,7 @@ class RunForm(Displayed, ABC):
         self.controls.drop_pending()
 
     def stop_run(self) -> None:
-        """End the run early; what it has measured or found so far is shown."""
+        """End the run early, and show the results so far."""
         self.controls.stop_run()
 
     def wait(self, timeout_s: float | None = None) -> None:

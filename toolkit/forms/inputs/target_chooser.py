@@ -92,7 +92,7 @@ class TargetChooser:
             choice=self.choice.value,
             host=urlsplit(self.chosen.base_url).netloc if self.chosen else "",
             is_here=self.chosen is not None and is_this_machine(self.chosen.base_url),
-            runs=self.sandbox.runs,
+            is_running=self.sandbox.is_running,
             problem=self._problem,
         )
 

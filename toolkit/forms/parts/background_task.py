@@ -32,7 +32,7 @@ class BackgroundTask:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the last job was told to stop."""
+        """Whether ``stop`` was called for the last job."""
         return self._stopped.is_set()
 
     def begin(self, job: Callable[[], object]) -> bool:
@@ -48,7 +48,7 @@ class BackgroundTask:
             return True
 
     def stop(self) -> None:
-        """Tell the job to stop."""
+        """Set ``is_stopped``, which the job has to check."""
         self._stopped.set()
 
     def wait(self, timeout_s: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Make one call by hand, and collect its record, its problem and the equivalent curl command. Blocking; no widgets."""
+"""Make one call by hand, and collect its record, its problem and the equivalent curl command."""
 
 from __future__ import annotations
 

@@ -100,15 +100,15 @@ class CallFigures:
 
 def as_calls(calls: IntoCalls) -> Calls:
     """Return calls, which may be a frame, as ``Calls`` that may be queried in another thread."""
-    given = calls if isinstance(calls, Calls) else from_frame(calls)
-    return replace(given, table=with_own_connection(given.table))
+    converted = calls if isinstance(calls, Calls) else from_frame(calls)
+    return replace(converted, table=with_own_connection(converted.table))
 
 
 def choices(calls: Calls) -> FilterChoices:
     """Return the options of the filters."""
-    found = collect(calls.table.group_by("return_code", "error").agg(calls=nw.len()))
-    codes = sorted(int(code) for code in found["return_code"].dropna().unique())
-    errors = sorted(str(error) for error in found.loc[found["return_code"].isna(), "error"].dropna().unique())
+    outcomes = collect(calls.table.group_by("return_code", "error").agg(calls=nw.len()))
+    codes = sorted(int(code) for code in outcomes["return_code"].dropna().unique())
+    errors = sorted(str(error) for error in outcomes.loc[outcomes["return_code"].isna(), "error"].dropna().unique())
     templates = collect(calls.table.group_by("temp_id").agg(calls=nw.len()))["temp_id"].dropna()
     return FilterChoices((*codes, *errors), tuple(sorted(int(it) for it in templates)))
 

@@ -14,17 +14,17 @@ from toolkit.records.call_record import Failure
 from toolkit.report import result_tables
 
 
-def answer_html(attempt: Attempt | None) -> str:
+def response_html(attempt: Attempt | None) -> str:
     """Return the HTML of one attempt, or the placeholder before the first one."""
     if attempt is None:
-        return render("answer", attempt=None)
+        return render("response", attempt=None)
     code, row = attempt.record.return_code, attempt.row
     if code is None:
         hint = FAILURE_HINTS[Failure(attempt.record.error or Failure.PROTOCOL)]
     else:
         hint = HINTS[row] if row else UNKNOWN
     return render(
-        "answer",
+        "response",
         attempt=attempt,
         code=code if code is not None else "No response",
         message=attempt.message or attempt.record.error or "",
@@ -50,7 +50,7 @@ def _history_row(attempt: Attempt) -> dict[str, Any]:
         "endpoint": record.endpoint,
         "about": attempt.about,
         "http": _http(attempt),
-        "answer": outcome_name(_outcome(attempt)),
+        "response": outcome_name(_outcome(attempt)),
         "latency": number_format.milliseconds(record.latency_ns / 1e6),
         "look": colours_of(_outcome(attempt)),
     }

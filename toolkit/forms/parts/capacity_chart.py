@@ -26,8 +26,8 @@ def chart(content: Mapping[str, Any]) -> BrowserChart:
     ]
     highest = max((it["load"] for it in content["trials"]), default=1.0) * 1.05
     panel = Panel("lines", f"time of sends (ms) by {content['unit']}", lines, height=150, log=True)
-    says = f"p50 and p99 of {number_format.plural(len(content['trials']), 'trial')} by load"
-    return BrowserChart([panel], Axis("number", 0.0, highest), says)
+    description = f"p50 and p99 of {number_format.plural(len(content['trials']), 'trial')} by load"
+    return BrowserChart([panel], Axis("number", 0.0, highest), description)
 
 
 def _points(content: Mapping[str, Any], name: str) -> Iterator[Point]:

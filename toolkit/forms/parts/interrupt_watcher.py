@@ -1,4 +1,4 @@
-"""Notice that the kernel was interrupted, even while it is idle and therefore ignores the interrupt.
+"""Detect that the kernel was interrupted, even while it is idle and therefore ignores the interrupt.
 
 Jupyter sends SIGINT to the kernel's whole process group. A thread of the kernel cannot see a signal that the kernel
 ignores, but a child process in the same group is ended by it.
@@ -31,7 +31,7 @@ class InterruptWatcher:
 
     @property
     def interrupted_s(self) -> float:
-        """The time in seconds since it was first seen that the process group was interrupted, 0 if it was not."""
+        """The time in seconds since the interrupt of the process group was detected, 0 without one."""
         if os.name == "posix" and self._process.poll() is not None:
             self._seen_s = self._seen_s or time.monotonic()
             return max(time.monotonic() - self._seen_s, sys.float_info.epsilon)

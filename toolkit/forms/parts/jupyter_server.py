@@ -1,7 +1,7 @@
-"""Ask the Jupyter server of this kernel how many pages are connected, and where it serves files.
+"""Query the Jupyter server of this kernel: whether a page is connected, and the links of files.
 
-The server knows: it has a websocket for each page. A page itself can't tell, because browsers hold up the timers of
-tabs in the background.
+The server has a websocket for each page. A page cannot report regularly that it is open, because browsers delay the
+timers of tabs in the background.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class JupyterServer:
     def is_page_connected(self) -> bool:
         """Return whether a page is connected to this kernel; False if the server does not answer.
 
-        True if it refuses the token, as behind JupyterHub: then nothing is known, as without a server.
+        True if it refuses the token, as behind JupyterHub: then it is unknown, as without a server.
         """
         request = urllib.request.Request(f"{self.url}api/kernels/{self.kernel_id}")
         request.add_header("Authorization", f"token {self.token}")

@@ -155,7 +155,7 @@ def load_text(run: RunEntry) -> str:
 def file_links(run: RunEntry, server: JupyterServer | None) -> Iterator[tuple[str, str, bool]]:
     """Yield the name and the address of the files that the server serves of a run, and whether they are saved.
 
-    A live run has none. The link of a CSV file that would be too large opens the page that says so.
+    A live run has none. The link of a CSV file that would be too large opens a page with the reason.
     """
     if server is None or run.live:
         return

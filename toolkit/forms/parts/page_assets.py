@@ -1,7 +1,7 @@
-"""Serve the scripts and style sheets of the console's page: compressed, and for browsers to keep.
+"""Serve the scripts and style sheets of the console's page, compressed and with headers that let browsers cache them.
 
-The path has a digest of the versions that are installed, so a browser never asks again for a file that it has, and asks
-for all of them after an upgrade. A file is compressed once.
+The path has a digest of the installed versions, so a browser requests a file only once, and again after an upgrade. A
+file is compressed once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Asset(RequestHandler):
     """Serves ``<folder>/<path>``: a widget's module, or a file of the first root of the folder that has it."""
 
     def initialize(self, roots: Mapping[str, Sequence[str]]) -> None:
-        """Take the roots by the name of their folder."""
+        """Set the root directories by the name of the folder in the path."""
         self._roots = roots
 
     async def get(self, folder: str, path: str) -> None:

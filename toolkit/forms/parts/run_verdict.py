@@ -15,12 +15,12 @@ from toolkit.runs.thresholds import Status
 
 _GOOD, _BAD, _UNKNOWN, _LIVE, _NEUTRAL = "sms-safe", "sms-failed", "sms-real", "sms-here", ""
 _NO_CODE = "its result has no exit code, so whether it passed is unknown"
-_SAY_NOTHING_OF_THE_TARGET = (ExitCode.BOTTLENECK, ExitCode.BUDGET, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+_INCONCLUSIVE_CODES = (ExitCode.BOTTLENECK, ExitCode.BUDGET, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
-    """A run in a word. ``chip`` is the CSS class of its colour, ``reason`` a sentence or ""."""
+    """The verdict on a run, in a word. ``chip`` is the CSS class of its colour, ``reason`` a sentence or ""."""
 
     word: str
     chip: str
@@ -48,7 +48,7 @@ def verdict_of(run: RunEntry) -> RunVerdict:
     code, reasons = run.summary.get("exit_code"), run.summary.get("exit_reasons")
     reason = str(reasons[0]) if isinstance(reasons, list) and reasons else ""
     statuses = [it.get("status") for key in ("verdicts", "checks") for it in run.summary.get(key, ())]
-    if code in _SAY_NOTHING_OF_THE_TARGET:
+    if code in _INCONCLUSIVE_CODES:
         return RunVerdict(INCONCLUSIVE, _UNKNOWN, reason)
     if code not in tuple(ExitCode):
         if Status.FAIL in statuses:
@@ -77,5 +77,5 @@ def _verdict_of_answer(run: RunEntry) -> RunVerdict:
 
 
 def answer_of(run: RunEntry) -> str:
-    """Return what a search or a probe has found so far, "" without an answer."""
+    """Return the answer of a search, or the rules that a probe has found, so far; "" without any."""
     return str(run.summary.get("answer") or "; ".join(it["description"] for it in run.summary.get("rules", ())))

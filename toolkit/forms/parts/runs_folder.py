@@ -1,4 +1,4 @@
-"""List the runs of a folder, live ones included, and notice when the list changes."""
+"""List the runs of a folder, live ones included, and watch it for changes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class _Rule(BaseModel):
 
 
 class _Listed(BaseModel):
-    """The values that lists of runs show, of any kind of run: one of another type would end the whole list."""
+    """The values that lists of runs show. They are validated because one of another type would end the whole list."""
 
     model_config = ConfigDict(strict=True)
 
@@ -185,16 +185,16 @@ class RunsWatcher:
         shown_s = -_SHOW_CONNECTED_EVERY_S
         while not self._closed and (on_change := self._on_change()):
             try:
-                found = self._folder.entries()
-                is_new, self._seen = found != self._seen, found
-                live = [it.folder for it in found if it.live]
+                entries = self._folder.entries()
+                is_new, self._seen = entries != self._seen, entries
+                live = [it.folder for it in entries if it.live]
                 if live and time.monotonic() - shown_s >= _SHOW_CONNECTED_EVERY_S:
                     shown_s = time.monotonic()
                     if is_page_connected():
                         for folder in live:
                             show_connected(folder)
                 if is_new:
-                    on_change(found)
+                    on_change(entries)
             except Exception:
                 traceback.print_exc()  # the next change may be shown again
             del on_change  # it would keep the form alive

@@ -1,4 +1,4 @@
-"""Ask a sandbox for its counters."""
+"""Read the counters of a sandbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMEOUT_S = 2.0
 class SandboxState:
     """The counters of a sandbox since ``started``.
 
-    ``calls`` are by endpoint and kind of return code. ``problem`` says why it could not be asked, "" if it answered.
+    ``calls`` are by endpoint and kind of return code. ``problem`` is the reason if they are unknown, else "".
     """
 
     problem: str = ""
@@ -41,7 +41,7 @@ class SandboxState:
 
 
 def read_sandbox_state(metrics_url: str) -> SandboxState:
-    """Return the state of a sandbox; one that does not answer has a problem and no counts.
+    """Return the state of a sandbox; one that does not respond has a problem and no counts.
 
     ``metrics_url`` is the base URL of its /metrics.
     """
@@ -54,7 +54,7 @@ def read_sandbox_state(metrics_url: str) -> SandboxState:
         return SandboxState(str(getattr(problem, "reason", problem)) or type(problem).__name__)
     samples = [sample for family in families for sample in family.samples]
     if not any(it.name.startswith("smscode_") for it in samples):
-        return SandboxState("the answer has no counters of a sandbox")
+        return SandboxState("the response has no counters of a sandbox")
     calls = Counter[tuple[str, str]]()
     for it in samples:
         if it.name == "smscode_calls_total":

@@ -44,27 +44,27 @@ def lanes(calls: IntoCalls, rules: Sequence[Rule], speed: float = 1.0, most: int
         return []
     sends = sends.assign(at_s=(sends["started_ns"] - sends["started_ns"].min()) / NS_PER_S).sort_values("at_s")
     busiest = sends["mobile_key"].value_counts().head(most).index
-    found = []
+    drawn = []
     for key in busiest:
         own = sends[sends["mobile_key"] == key]
         codes = own["return_code"].astype("Int64")
         accepted = tuple(own.loc[codes == ReturnCode.SUCCESS, "at_s"])
         refused = tuple(own.loc[codes == ReturnCode.OUT_OF_FREQ, "at_s"])
         full = {str(rule): tuple(_full(accepted, rule, speed)) for rule in rules}
-        found.append(Lane(f"{str(own['prefix'].iloc[0])[:5]}…", accepted, refused, full))
-    return found
+        drawn.append(Lane(f"{str(own['prefix'].iloc[0])[:5]}…", accepted, refused, full))
+    return drawn
 
 
 def panels(drawn: Sequence[Lane]) -> list[Panel]:
     """Return the panels of lanes."""
-    found = []
+    shown = []
     for lane in drawn:
         series = [
             Series("accepted", _ACCEPTED, points=[(at, 0.7) for at in lane.accepted]),
             Series("refused", _REFUSED, points=[(at, 0.3) for at in lane.refused], mark="cross"),
         ]
-        found.append(Panel("lane", "", series, height=_LANE_PX, label=lane.name, spans=list(_spans(lane))))
-    return found
+        shown.append(Panel("lane", "", series, height=_LANE_PX, label=lane.name, spans=list(_spans(lane))))
+    return shown
 
 
 def _full(accepted: Sequence[float], rule: Rule, speed: float) -> Iterator[tuple[float, float]]:

@@ -21,7 +21,7 @@ class Sandbox:
         self._metrics_url = ""
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the sandbox is running."""
         return self._target is not None
 

@@ -1,8 +1,8 @@
-// Says when a form has lost its kernel or its server, and how to go on; switches its controls off meanwhile.
+// Shows when a form has lost its kernel or its server, and how to go on; disables the form until then.
 //
-// Every 1.5 s, while the page is seen: ask the Jupyter server for the kernel, and send the kernel a message that it
-// answers. A kernel that was restarted is idle, but does not answer for widgets that it does not know. A kernel that
-// runs a cell is busy, and answers later. Outside a Jupyter server (VS Code, Colab) only a closed connection is noticed.
+// Every 1.5 s, while the page is visible: read the kernel's state from the Jupyter server, and send the kernel a message
+// that it answers. A restarted kernel is idle, but does not answer, because it lacks the page's widgets. A kernel that
+// runs a cell is busy, and answers later. Outside a Jupyter server (VS Code, Colab) only a closed connection is detected.
 // A model that never had a connection is one of a stored state, as in a notebook that was exported as HTML.
 
 const EVERY_MS = 1500, TIMEOUT_MS = 2500, UNANSWERED = 2;
@@ -52,14 +52,14 @@ class Watch {
       this.show("stored");
       return this.close();
     }
-    const found = await this.ask();
-    if (found in TEXTS.console) this.show(found);
-    if (found === "kernel" || found === "stranger") return this.close(); // for good
-    if (found === "server") {
+    const state = await this.kernelState();
+    if (state in TEXTS.console) this.show(state);
+    if (state === "kernel" || state === "stranger") return this.close(); // for good
+    if (state === "server") {
       this.isLooking = false;
       return;
     }
-    if (found === "idle" && this.unanswered >= UNANSWERED) this.show("kernel");
+    if (state === "idle" && this.unanswered >= UNANSWERED) this.show("kernel");
     else if (this.lost !== "kernel") this.show("");
     this.unanswered += 1;
     try {
@@ -70,8 +70,8 @@ class Watch {
     this.isLooking = false;
   }
 
-  // Returns the execution state of the kernel, or what is lost.
-  async ask() {
+  // Returns the execution state of the kernel, or the key of TEXTS for what is lost.
+  async kernelState() {
     if (!this.url) return "unknown";
     try {
       const signal = AbortSignal.timeout(TIMEOUT_MS);
@@ -84,7 +84,7 @@ class Watch {
     }
   }
 
-  hear() {
+  markAnswered() {
     this.unanswered = 0;
     if (this.lost === "kernel") this.show("");
   }
@@ -123,14 +123,14 @@ function render({ model, el }) {
   if (!watches.has(process)) watches.set(process, new Watch(kernelId)); // a restarted kernel keeps its id
   const watch = watches.get(process);
   watch.models.set(el, model);
-  const hear = () => watch.hear();
+  const markAnswered = () => watch.markAnswered();
   const own = model.widget_manager.get_model(model.get("own_id"));
   const lose = async () => (await own).comm_live === false && watch.show("kernel");
   own.then(({ comm }) => (watch.isStored = !comm));
-  model.on("msg:custom", hear);
+  model.on("msg:custom", markAnswered);
   model.on("comm_live_update", lose);
   return () => {
-    model.off("msg:custom", hear);
+    model.off("msg:custom", markAnswered);
     model.off("comm_live_update", lose);
     watch.models.delete(el);
     if (watch.models.size) return;

@@ -1,4 +1,4 @@
-"""Add the forms' CSS to a page, and show there when the page has lost this kernel."""
+"""Add the forms' CSS to a page, and show there that the connection to this kernel is lost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kernel_id() -> str:
 
 
 class ConnectionWatch(anywidget.AnyWidget):
-    """Shows a banner when the kernel, its server or the network is gone, and switches the form off meanwhile."""
+    """Shows a banner while the kernel, its server or the network is gone, and disables the form."""
 
     _esm = module("connection_watch.js")
     _css = style(Path(__file__).with_name("style.css"))

@@ -1,4 +1,4 @@
-// A button that asks the kernel for a file, piece by piece, and has the browser save it.
+// A button that requests a file from the kernel, piece by piece, and saves it in the browser.
 
 const AT_ONCE = 4, PAUSE_MS = 450; // Jupyter's server holds back what comes faster for long
 
@@ -19,7 +19,7 @@ function render({ model, el }) {
   }
 
   function receive({ name, from, of }, buffers) {
-    if (!pieces) return; // another view asked
+    if (!pieces) return; // another view requested it
     pieces.push(buffers[0]);
     const next = from + buffers[0].byteLength;
     button.textContent = `${Math.round((100 * next) / (of || 1))} %`;

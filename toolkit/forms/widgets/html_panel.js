@@ -1,5 +1,5 @@
-// A panel: HTML of the kernel's. A button with data-copy copies that element's text. Links are those of a Jupyter server:
-// a page that none has made, as in VS Code, would open them elsewhere.
+// A panel of HTML that the kernel sends. A button with data-copy copies that element's text. Links lead to a Jupyter server,
+// so they are removed from pages without one, as in VS Code.
 
 function render({ model, el }) {
   const panel = el.appendChild(document.createElement("div"));

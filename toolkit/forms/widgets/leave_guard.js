@@ -1,4 +1,4 @@
-// Asks before the page is left. The browser shows its own words, and only if the page was used.
+// Makes the browser ask before the page is left. The browser shows its own words, and only if the page was used.
 
 const models = (globalThis.smscodeLeaveGuards ??= new Set()); // the console's page asks them itself, see leave.js
 

@@ -1,4 +1,4 @@
-"""Ask before a page is left while a run goes on."""
+"""Make the browser ask before a page is left while a run goes on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from toolkit.forms.widgets.modules import module
 
 
 class LeaveGuard(anywidget.AnyWidget):
-    """Makes the browser ask before its page is closed or loaded again, while ``asks`` is true. Shows nothing itself."""
+    """An invisible widget: while ``asks`` is true, the browser asks before its page is closed or loaded again."""
 
     _esm = module("leave_guard.js")
 

@@ -1,4 +1,4 @@
-"""Give the widgets their JavaScript and CSS: in their state, or in the console as one address for all of a kind.
+"""Return the widgets' JavaScript and CSS: in the console as the URL of a module, elsewhere as text in their state.
 
 anywidget imports the module of every widget anew if its text is in the state, and gives up a widget that is not ready
 after 2 s. A page of the console has some 140 widgets of six kinds, so its browser would parse 1.5 MB in that time. The

@@ -1,5 +1,5 @@
-// A field: label, input, and below it help, or what is wrong. What is typed goes to the kernel as messages, and into no
-// state that could be saved.
+// A text field: label, input, and below it the help or the error. The typed text is sent to the kernel as messages. It is
+// not part of the widget's state, which could be saved.
 
 const TYPES = { text: "text", password: "password", number: "text" };
 

@@ -39,7 +39,7 @@ from toolkit.runs import run_folder
 from toolkit.runs.arrival_counts import ArrivalCounts, read_arrival_counts, read_shard_spans
 from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.generator_state import GeneratorState, read_generator_state
-from toolkit.runs.live_run import LIVE_NAME, STOP_NAME, is_asked_to_stop
+from toolkit.runs.live_run import LIVE_NAME, STOP_NAME, is_stop_requested
 from toolkit.runs.run_folder import ANSWERED, Cause
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ class LoadRun:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)
         if self._process.poll() is None:
-            if is_asked_to_stop(self.folder):
+            if is_stop_requested(self.folder):
                 self.stop()
             elif time.monotonic() > self._latest_end_s:
                 self._is_overdue = True

@@ -1,7 +1,7 @@
 // Keeps a busy machine from leaving the page at "Starting …" for good, and offers to load it again if it stays there.
 //
 // anywidget drops all messages for a widget whose module is not ready after 2 s, for good, and has no setting for that.
-// Some 140 widgets start at once, so the browser is asked for more time in place of these 2 s.
+// Some 140 widgets start at once, so these 2 s are replaced by a longer timeout.
 const WIDGET_MS = 2000, PATIENT_MS = 120_000, LATE_MS = 10_000;
 const timeoutAfter = AbortSignal.timeout.bind(AbortSignal);
 AbortSignal.timeout = (ms) => timeoutAfter(ms === WIDGET_MS ? PATIENT_MS : ms);

@@ -1,4 +1,4 @@
-// The tabs, as WAI-ARIA has them: arrows move between them; the address remembers which is open, and Back returns.
+// The tabs, as WAI-ARIA describes them: arrows move between them. The address has the open tab, so Back returns to the last.
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 const addressOf = (tab) => `${location.pathname}#${tab.textContent.toLowerCase().replaceAll(" ", "-")}`;
 const inAddress = () => tabs.find((tab) => addressOf(tab) === location.pathname + location.hash) ?? tabs[0];

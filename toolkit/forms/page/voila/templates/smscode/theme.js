@@ -1,4 +1,4 @@
-// Light or dark: as the system says, unless somebody chose here. The forms look at the body's attribute.
+// The theme, light or dark: that of the system, unless the person chose one here. The forms use the body's attribute.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const kept = () => localStorage.getItem("smscode-theme");
 function applyTheme() {
