@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 Play: TypeAlias = Callable[[LoadTest, Target, Path], Ended]
 """Runs a load test in a new folder until its end, and returns how it ended."""
 
-_SHORT_PART, _LEAST_SHORT_S = 6, 5.0
-_WARM_UP_PART, _MOST_WARM_UP_S = 10, 5.0
+_SHORT_PART, _MIN_SHORT_S = 6, 5.0
+_WARM_UP_PART, _MAX_WARM_UP_S = 10, 5.0
 _START_S = 3.0  # a trial's process starts within this time
 _MAX_RATE_LIMITED = 0.01  # of the sends
 _SLOWER = 2.0  # a median this many times that of the lowest load is the service's own
@@ -102,7 +102,7 @@ class CapacitySearch:
         return SearchPlan(
             start=float(self.options.users or self.options.rate_per_s or 1),
             duration_s=long_s,
-            short_s=min(long_s, max(long_s / _SHORT_PART, _LEAST_SHORT_S)),
+            short_s=min(long_s, max(long_s / _SHORT_PART, _MIN_SHORT_S)),
             width_ratio=float(self.options.width.removesuffix("%")) / 100,
             is_whole=self.options.users is not None,
         )
@@ -112,7 +112,7 @@ class CapacitySearch:
         """The time at the start of each trial whose calls are left out."""
         if "warm_up_s" in self.options.model_fields_set:
             return self.options.warm_up_s
-        return min(self.plan.duration_s / _WARM_UP_PART, _MOST_WARM_UP_S)
+        return min(self.plan.duration_s / _WARM_UP_PART, _MAX_WARM_UP_S)
 
     @cached_property
     def first_trial(self) -> LoadTest:

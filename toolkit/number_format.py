@@ -13,7 +13,7 @@ MISSING = "–"
 """The text for a value that is missing."""
 
 _SMALLEST_SHARE = 0.0001  # 0.01 %, the last place that is shown
-_LEAST_PER_S = 0.1  # lower rates are shown per hour
+_MIN_PER_S = 0.1  # lower rates are shown per hour
 _PRICE_PLACES = 6  # of the prices in a price list
 # ISO 4217 (the list of 2024): the decimal places of currencies that don't have 2.
 _CURRENCY_PLACES = {
@@ -152,7 +152,7 @@ def rate_scale(per_s: float | None) -> tuple[int, str]:
     >>> rate_scale(12.34), rate_scale(0.02)
     ((1, 'second'), (3600, 'hour'))
     """
-    return (3_600, "hour") if per_s and per_s < _LEAST_PER_S else (1, "second")
+    return (3_600, "hour") if per_s and per_s < _MIN_PER_S else (1, "second")
 
 
 def moment(time: datetime) -> str:

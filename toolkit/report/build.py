@@ -23,7 +23,7 @@ from toolkit.runs.thresholds import Verdict, without_pass
 from toolkit.runs.worsening import WorseningVerdict
 
 _LONG_S = 60  # from this duration on, the header also shows when the last call ended
-_SHORT_S = 600  # up to this duration, sections that found nothing are left out: it is hardly news
+_SHORT_S = 600  # up to this duration, sections that found nothing are left out
 
 
 def build_report(
@@ -38,10 +38,10 @@ def build_report(
     """
     on_section("verdicts")
     verdicts = [RunVerdict(run.name, verdict) for run in inputs.runs for verdict in run.verdicts]
-    # One run that proves nothing is enough: the conditions are about all calls together.
-    unproven = next((run.settings for run in inputs.runs if is_inconclusive(run.settings)), {})
+    # The conditions are about all calls together, so one inconclusive run is enough.
+    inconclusive = next((run.settings for run in inputs.runs if is_inconclusive(run.settings)), {})
     conditions: list[Verdict | WorseningVerdict] = [
-        *judge_run(inputs.options.conditions, inputs.total.figures, unproven),
+        *judge_run(inputs.options.conditions, inputs.total.figures, inconclusive),
         *judge_worsenings(inputs),
     ]
     against = inputs.options.against if inputs.options.worsenings else None
@@ -110,7 +110,7 @@ def _facts(inputs: ReportInputs) -> Iterator[Fact]:
     if unknown := int(codes.loc[has_code & codes["kind"].isna(), "calls"].sum()):
         yield Fact("return code of unknown kind", number_format.share(unknown / total))
     yield Fact("OK", number_format.share(succeeded / total if total else None))
-    if any("ended" in run.settings for run in inputs.runs):  # only a load test says what it expects
+    if any("ended" in run.settings for run in inputs.runs):  # only a load test has expected outcomes
         for endpoint in Endpoint:
             failed = sum(run.failed[endpoint] for run in inputs.runs)
             if calls := int(codes.loc[codes["endpoint"] == endpoint.value, "calls"].sum()):

@@ -1,4 +1,4 @@
-"""Find the reasons for the exit code of a run. Shell, run.json, JUnit and report all take it from here."""
+"""Find the reasons for the exit code of a run, for the shell, run.json, JUnit and the report."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ def find_speed(settings: Iterable[Mapping[str, object]]) -> float:
         settings: The settings of each run.
 
     Raises InputError, with a text for the report, if the runs had different speeds or one is not a number above 0:
-    windows of rate limits can't be told then.
+    then the windows of rate limits are unknown.
 
     >>> find_speed([{"speed": 60}, {"speed": 60.0}]), find_speed([{}])
     (60.0, 1.0)

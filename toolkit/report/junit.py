@@ -27,8 +27,8 @@ def render(
 ) -> str:
     """Return JUnit XML with a test for each run, verdict, check and part of a check.
 
-    A verdict that is FAIL is a failure, NO_DATA an error. The test of a run says what ran. It fails for the reasons of
-    an exit code other than 0 that no verdict tells, so that no test suite is empty, and none passes that should not.
+    A verdict that is FAIL is a failure, NO_DATA an error. The test of a run names its calls and its duration. It fails
+    for each reason of an exit code other than 0 that is not a verdict, so no suite is empty and none passes wrongly.
     Remarks are properties of the suite.
 
     >>> render("friday", [], 1.5, ends=[RunEnd("friday", 1234, 1.5)]).splitlines()[1]

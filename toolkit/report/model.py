@@ -105,7 +105,7 @@ class Section:
     """A section of a report: a note, tables and pictures.
 
     ``badge`` is the verdict, if the section has one. ``finding`` is its most important result in one sentence.
-    ``found_nothing``: it only says that nothing was found, so it is left out of the report of a short run.
+    ``found_nothing``: there is nothing to report, so the section is left out of the report of a short run.
     """
 
     name: str

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 _MODULES = (
-    "toolkit.client",  # for the question to the target at the end
+    "toolkit.client",  # for the call to the target at the end
     "toolkit.report.write_files",
     "rich.table",
     "toolkit.analysis.charts",
@@ -48,7 +48,7 @@ class Preload:
         self._thread.join()
 
     def _run(self) -> None:
-        with suppress(ImportError):  # the report says later which package is missing
+        with suppress(ImportError):  # the report names the missing package later
             import vl_convert
 
             # The engine's threads keep the priority of the thread that starts them: the normal one.

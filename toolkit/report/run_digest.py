@@ -18,7 +18,7 @@ from toolkit.runs.run_folder import Cause
 from toolkit.runs.thresholds import Measure, Status
 
 _FAILURES = (ExitCode.NO_ANSWER, ExitCode.REFUSED, ExitCode.FAILED)  # the other codes prove nothing about the target
-_MOST_OUTCOMES = 4
+_MAX_OUTCOMES = 4
 _PERCENTILES = ("p50", "p95", "p99")
 
 
@@ -72,7 +72,7 @@ def _facts(result: RunResult) -> Iterator[Fact]:
         suffix = f", {dropped:,} dropped" if dropped else ""
         yield Fact("journeys per s", f"{' of '.join(rates)} intended{suffix}")
     yield Fact("calls per s", number_format.rate(calls / result.sending_s if calls and result.sending_s else None))
-    if "ended" in settings:  # only a load test says what it expects
+    if "ended" in settings:  # only a load test has expected outcomes
         failed = sum(result.failed.values())
         yield Fact(
             "failed calls", f"{failed:,} of {calls:,} ({number_format.share(failed / calls if calls else None)})"
@@ -91,8 +91,8 @@ def _facts(result: RunResult) -> Iterator[Fact]:
     by_outcome: Counter[int | str] = Counter()
     for (_, outcome), count in result.outcomes.items():
         by_outcome[outcome] += count
-    codes = [f"{it} {number_format.share(n / calls)}" for it, n in by_outcome.most_common(_MOST_OUTCOMES)]
-    more = len(by_outcome) - _MOST_OUTCOMES
+    codes = [f"{it} {number_format.share(n / calls)}" for it, n in by_outcome.most_common(_MAX_OUTCOMES)]
+    more = len(by_outcome) - _MAX_OUTCOMES
     yield Fact("return codes", "  ".join(codes + [f"{more} more"] * (more > 0)) or number_format.MISSING)
     if "ended" in settings:
         target = f"the target: {settings['saturation']}" if settings.get("saturation") else "none"

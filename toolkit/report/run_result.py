@@ -149,7 +149,7 @@ class RunResult:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """The remarks that a reader of the run must know first, masked."""
+        """The remarks at the head of the report: how the calls were read and how the run ended, masked."""
         read = (*unread_remarks(self.sources), *reading_remarks(self.sources))
         return [mask_text(it) for it in (*read, *_remarks(self))]
 
@@ -304,7 +304,7 @@ class RunResult:
 
     @cached_property
     def _percentiles(self) -> pd.DataFrame:
-        """Every percentile of every figure: sorting the times once serves them all."""
+        """Every percentile of every figure, so that the times are sorted only once."""
         metrics = [threshold.metric for threshold in self.thresholds]
         own = [
             float(it.statistic[1:]) for it in metrics if isinstance(it, ResponseTime) and it.statistic.startswith("p")
@@ -325,7 +325,7 @@ class RunResult:
         }
         for name, by in (("return_codes", "return_code"), ("errors", "error")):
             counts = codes.groupby(by, observed=True)["calls"].sum()
-            summary[name] = {str(outcome): int(many) for outcome, many in counts.items()}
+            summary[name] = {str(outcome): int(count) for outcome, count in counts.items()}
         names = {f"p{it:g}": percentile_column(it) for it in PERCENTILES} | {"max": "max_ms"}
         for measure in MEASURES:
             times = self.latency
@@ -336,7 +336,7 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """The times of one endpoint's calls, as ``thresholds.TimeStatistics`` asks for them."""
+    """The times of one endpoint's calls: a ``thresholds.TimeStatistics``."""
 
     result: RunResult
     endpoint: Endpoint
@@ -397,7 +397,7 @@ def describe_saturation(result: RunResult) -> str:
 def _remarks(result: RunResult) -> Iterator[str]:
     settings = result.settings
     ended = settings.get("ended")
-    if ended is not None and (failures := describe_failures(result)):  # other calls don't say what was expected
+    if ended is not None and (failures := describe_failures(result)):  # other calls have no expected outcomes
         yield f"{failures}."
     if ended == Cause.INCOMPLETE:
         yield f"{incomplete_text(result.duration_s, settings).capitalize()}."

@@ -31,13 +31,13 @@ from toolkit.runs.thresholds import Measure, RunFigures
 
 _SLOTS = 10  # of a window
 _BIN_RATIO = 1.001
-_LEAST_PART = 0.99  # of a window: a run that is planned to last as long ends with its last call, a little earlier
+_MIN_PART = 0.99  # of a window: a run planned for its length ends with the last call, a little earlier
 DUE_NS = nw.col("started_ns") - nw.col("wait_ns").fill_null(0)
 
 
 @dataclass(frozen=True, slots=True)
 class BinnedTimes:
-    """Times of calls in the bins of a histogram, as ``thresholds.TimeStatistics`` asks for them.
+    """Times of calls in the bins of a histogram: a ``thresholds.TimeStatistics``.
 
     ``bins``: a frame with the columns bin, calls, total_ns and most_ns, in any order.
     """
@@ -85,7 +85,7 @@ def measure_windows(
     counts = collect(plain.with_columns(response_kind=RESPONSE_KIND))
     times = {measure: _count_times(table, TIME_NS[measure]) for measure in Measure}
     length_ns = max(sending_s * NS_PER_S, int(ends["last"]) + 1 - first_ns)
-    if length_ns < _LEAST_PART * window_s * NS_PER_S:
+    if length_ns < _MIN_PART * window_s * NS_PER_S:
         return []
     slots = max(_SLOTS, math.ceil(length_ns / slot_ns - 1e-9))
     parts = []

@@ -25,7 +25,7 @@ Row: TypeAlias = Mapping[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its header, and the function that makes its cell of a row. An optional column is hidden if empty."""
+    """A column: its header, and the function that returns its cell of a row. An optional column is hidden if empty."""
 
     header: Header
     show: Callable[[Row], Cell]
@@ -107,9 +107,9 @@ def table(
     records = frame.head(max_rows).to_dict("records")
     cells = {column: [column.show(row) for row in records] for column in columns}
     shown = {
-        column: found
-        for column, found in cells.items()
-        if not column.is_optional or set(found) - {number_format.MISSING}
+        column: texts
+        for column, texts in cells.items()
+        if not column.is_optional or set(texts) - {number_format.MISSING}
     }
     rows = list(zip(*shown.values(), strict=True))
     headers = tuple(replace(column.header, title=_titled(column, frame)) for column in shown)

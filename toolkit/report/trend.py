@@ -152,7 +152,7 @@ def read_trend(sources: Iterable[str | Path], metrics: Sequence[str] = ()) -> Tr
     runs = [_read(folder, parsed) for folder in dict.fromkeys(folders)]
     runs = _mark_other_settings(_in_order(runs))
     points = [run for run in runs if not run.lack]
-    if not metrics:  # of the default ones, those that the runs have; all if they have none, so that the lack is seen
+    if not metrics:  # those of the default ones that the runs have; all if they have none, to show what is missing
         had = {name: it for name, it in parsed.items() if any(run.values[name] is not None for run in points)}
         parsed = had or parsed
     values = {name: [math.nan if (it := run.values[name]) is None else it for run in points] for name in parsed}
@@ -213,7 +213,7 @@ _CHANGES = (
 
 
 def _finding(trend: Trend, changes: pd.DataFrame) -> str:
-    """Return how many levels changed, and the metrics with too few values to tell."""
+    """Return the number of changed levels, the latest change, and the metrics with too few values."""
     if (points := len(trend.points)) < 2 * MIN_RUNS:
         return f"Changes are found from {2 * MIN_RUNS} comparable runs on: there are {points}."
     few = [name for name in trend.metrics if _count_values(trend, name) < 2 * MIN_RUNS]
@@ -295,7 +295,7 @@ class _NotSummarizedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _SummaryTimes:
-    """The times of an endpoint's calls in run.json, as ``thresholds.TimeStatistics`` asks for them."""
+    """The times of an endpoint's calls in run.json: a ``thresholds.TimeStatistics``."""
 
     times: Mapping[str, float | None]
 

@@ -1,4 +1,4 @@
-"""Judge whether a run is worse than the run of ``--against``, or why that cannot be told."""
+"""Judge whether a run is worse than the run of ``--against``, or find the reason why they cannot be compared."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _incomparable_reason(before: RunResult, now: RunResult) -> str:
 
 
 def _is_uncertain(worsening: Worsening, figures: RunFigures) -> bool:
-    """Return whether calls with an unknown return code could change the value, as ``thresholds.judge`` asks."""
+    """Return whether calls with an unknown return code could change the value."""
     metric = worsening.metric
     if isinstance(metric, Share):
         return metric.most(figures) != metric.value(figures)

@@ -45,7 +45,7 @@ def write_page(inputs: ReportInputs, folder: Path, stem: str = STEM) -> Path:
 
 
 def place_of(run: Path) -> tuple[Path, str]:
-    """Return the folder of a report and the stem of its files: a run's folder, that of a file, else this one."""
+    """Return the folder of a report and the stem of its files: a run's folder, a file's folder, else this one."""
     if is_run(run):
         return run, STEM
     return (run.parent, run.name) if run.is_file() else (Path(), STEM)

@@ -106,7 +106,7 @@ def read_arrival_counts(folder: Path) -> ArrivalCounts | None:
 
 
 def read_shard_spans(folder: Path) -> dict[int, float]:
-    """Return for each shard of the arrivals how far its schedule has come, in s; without shards that none reported."""
+    """Return the progress of each shard's schedule, in s, without shards that no worker reported."""
     spans: dict[int, float] = {}
     for path in folder.glob(f"{run_folder.ARRIVALS_STEM}-*.json"):
         for shard, until_s in load_json(path).get("until_s", {}).items():

@@ -1,4 +1,4 @@
-"""The exit codes of the command line, in the order in which one wins over the others."""
+"""The exit codes of the command line, in order of precedence."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from typing import Self
 
 
 class ExitCode(IntEnum):
-    """An exit code. If several apply, the first one of this list wins.
-
-    ``description`` says when it applies.
-    """
+    """An exit code. If several apply, the first one of this list is used. ``description`` is the condition."""
 
     description: str
 
@@ -39,7 +36,7 @@ class ExitCode(IntEnum):
 
 
 def worst(codes: Iterable[int | None]) -> ExitCode:
-    """Return the exit code that wins over the others; None counts as DONE.
+    """Return the exit code that has precedence over the others; None counts as DONE.
 
     >>> worst([0, ExitCode.BOTTLENECK, ExitCode.FAILED, None])
     <ExitCode.FAILED: 99>

@@ -1,7 +1,7 @@
 """Read the state that the processes of a load generator write to the run's folder once a second.
 
-The state tells whether the generator kept up, and the calls that are in flight. Without it, a target that hangs looks
-as good as before, because calls are recorded when they end.
+The state has the delays of the generator and the calls in flight. Without it, a target that hangs looks as good as
+before, because calls are recorded when they end.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ class GeneratorState:
         }
 
 
-def read_generator_state(folder: Path, found: Iterable[tuple[float, str]] = ()) -> GeneratorState | None:
+def read_generator_state(folder: Path, more_causes: Iterable[tuple[float, str]] = ()) -> GeneratorState | None:
     """Return the state of a run's processes; None before the first second is over.
 
-    ``found``: further ways in which the generator held the run back, each with its share, 0 to 1, and a sentence.
+    ``more_causes``: further ways in which the generator held the run back, each as its share, 0 to 1, and a sentence.
     """
     processes: list[dict[str, Any]] = [
         load_json(path) for path in sorted(folder.glob(f"{run_folder.GENERATOR_STEM}-*.json"))
     ]
     if not processes:
         return None
-    causes = [*found, *((cause["share"], cause["text"]) for it in processes for cause in it["causes"])]
+    causes = [*more_causes, *((cause["share"], cause["text"]) for it in processes for cause in it["causes"])]
     in_flight = [it["in_flight"] for it in processes]
     return GeneratorState(
         bottlenecks=tuple(dict.fromkeys(text for _, text in sorted(causes, reverse=True))),

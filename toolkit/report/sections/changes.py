@@ -190,7 +190,7 @@ def _outcome(row: Row) -> Any:
 
 
 def _most(why: pd.DataFrame) -> pd.DataFrame:
-    """Return the first rows of ``explain``, or one that says that the outcome is not concentrated."""
+    """Return the first rows of ``explain``, or one row with the value "not concentrated"."""
     shown = why["value"].mask(why["dimension"] == "mobile_key", "one mobile")  # its key can be traced back to it
     return why.assign(value=shown).head(3) if len(why) else why.reindex([0]).assign(value="not concentrated")
 
