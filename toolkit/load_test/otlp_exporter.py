@@ -21,9 +21,9 @@ OTEL_SERVICE_NAME have priority over these attributes.
     ["spans", [[trace id, span id, endpoint, url, started_ns, latency_ns, ...], ...]]       see ``Span``
     ["metrics", started_ns, time_ns, [[name, type, help, [[labels, value], ...]], ...]]     see ``to_metrics``
 
-Lines of JSON on stdout answer: ``{"ready": true}`` at the start, ``{"problem": "..."}`` once, when an export fails for
-the first time, and at the end the numbers of exported spans and metrics. At the end of stdin the queues are exported
-for at most ``close_s``; the rest is lost.
+Replies are lines of JSON on stdout: ``{"ready": true}`` at the start, ``{"problem": "..."}`` once, when an export fails
+for the first time, and at the end the numbers of exported spans and metrics. At the end of stdin the queues are
+exported for at most ``close_s``; the rest is lost.
 
 This is the only module that imports OpenTelemetry.
 """
@@ -219,42 +219,41 @@ class ExportQueue(threading.Thread, Generic[T]):
 
 
 class ProblemHandler(logging.Handler):
-    """Tells the first problem that OpenTelemetry logs, such as an unreachable collector.
+    """Reports the first problem that OpenTelemetry logs, such as an unreachable collector.
 
-    ``told_s``: when it was told, by a monotonic clock; None before.
+    ``reported_s``: when it was reported, by a monotonic clock; None before.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._tell = tell
-        self.told_s: float | None = None
+        self._report = report
+        self.reported_s: float | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Report the first record: the system's text for a network error, else the record's text without secrets."""
-        if self.told_s is None:
-            self.told_s = time.monotonic()
+        if self.reported_s is None:
+            self.reported_s = time.monotonic()
             text = record.getMessage()
-            found = _ERRNO.search(text)
-            self._tell(found[1].lower() if found else mask_text(text)[:_MAX_PROBLEM])
+            match = _ERRNO.search(text)
+            self._report(match[1].lower() if match else mask_text(text)[:_MAX_PROBLEM])
 
 
-def export_all(source: IO[bytes], tell: Callable[[Mapping[str, object]], None]) -> None:
+def export_all(source: IO[bytes], reply: Callable[[Mapping[str, object]], None]) -> None:
     """Export the messages of a stream until its end.
 
     Args:
         source: the messages.
-        tell: takes each answer.
+        reply: sends a reply.
     """
     logger = logging.getLogger("opentelemetry")
-    problems = ProblemHandler(lambda text: tell({"problem": text}))
+    problems = ProblemHandler(lambda text: reply({"problem": text}))
     logger.addHandler(problems)
     logger.propagate = False
     span_exporter, metric_exporter = OTLPSpanExporter(), OTLPMetricExporter()
     unpacker, resource, close_s = msgpack.Unpacker(), Resource.get_empty(), 0.0
 
     def export_spans(spans: list[list[Any]]) -> bool:
-        found = [to_span(Span(*it), resource) for it in spans]
-        return span_exporter.export(found) is SpanExportResult.SUCCESS
+        return span_exporter.export([to_span(Span(*it), resource) for it in spans]) is SpanExportResult.SUCCESS
 
     def export_metrics(snapshots: list[list[Any]]) -> bool:
         started_ns, time_ns, families = snapshots[-1]
@@ -266,7 +265,7 @@ def export_all(source: IO[bytes], tell: Callable[[Mapping[str, object]], None]) 
     queues = (spans, snapshots)
     for queue in queues:
         queue.start()
-    tell({"ready": True})
+    reply({"ready": True})
     while data := os.read(source.fileno(), _READ_BYTES):
         unpacker.feed(data)
         for kind, *content in unpacker:
@@ -277,8 +276,8 @@ def export_all(source: IO[bytes], tell: Callable[[Mapping[str, object]], None]) 
             else:
                 snapshots.put([content])
     began_s = time.monotonic()
-    if problems.told_s is not None and not any(queue.exported for queue in queues):
-        began_s = problems.told_s  # a collector that was never there has had its time
+    if problems.reported_s is not None and not any(queue.exported for queue in queues):
+        began_s = problems.reported_s  # a collector that was never there has had its time
     until_s = began_s + close_s
     for queue in queues:
         queue.close()
@@ -290,18 +289,18 @@ def export_all(source: IO[bytes], tell: Callable[[Mapping[str, object]], None]) 
         for queue in queues:
             queue.join(_STOP_S)
     figures = {"metrics": snapshots.exported, "last_metrics": snapshots.has_exported_last}
-    tell({"offered": spans.offered, "exported": spans.exported, **figures})
+    reply({"offered": spans.offered, "exported": spans.exported, **figures})
 
 
 def main() -> None:
     """Export from stdin. Ctrl-C in the terminal is for the load generator, which then ends the input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def tell(answer: Mapping[str, object]) -> None:
+    def reply(message: Mapping[str, object]) -> None:
         with suppress(OSError):  # the load generator has been killed
-            print(json.dumps(answer), flush=True)
+            print(json.dumps(message), flush=True)
 
-    export_all(sys.stdin.buffer, tell)
+    export_all(sys.stdin.buffer, reply)
     os._exit(0)  # a request that still waits for the collector doesn't keep the process
 
 

@@ -100,7 +100,7 @@ def _set_up(environment: Environment, **_: object) -> None:
 
 
 def check_load(options: LoadOptions, environment: Environment) -> LoadOptions:
-    """Return the options; raise InputError if one can't be used, or if no check and no journey reads it."""
+    """Return the options; raise InputError if one can't be used or has no effect on this locustfile."""
     options.message_cap(load_price())
     options.check_data()
     if options.limits and not any(getattr(it, "check", None) is THROUGHPUT for it in environment.user_classes):
@@ -129,7 +129,7 @@ class Results:
     """The results of one test: a process's own, or on a master those of all workers.
 
     Attributes:
-        bottlenecks: how each worker held the test back by its last report, "" if it didn't; empty but on a master.
+        bottlenecks: how each worker held the test back, in its last report, "" if it didn't; only on a master.
         unfinished: the workers whose last report has not arrived; that of a lost worker never does.
     """
 
@@ -138,7 +138,7 @@ class Results:
         expectations = options.expectations(drift_ratio(environment.host))
         checks = [getattr(user_class, "check", None) for user_class in environment.user_classes]
         self.expected = expected_outcomes(environment, options)
-        # These numbers get the same verdict whatever is typed; and JOURNEY, which has every answer, has these too.
+        # Magic mobiles get the same verdict whatever is typed; and JOURNEY compares every response, these too.
         if not options.mobiles.startswith("magic:") and JOURNEY not in checks:
             checks.append(CODES_JUDGED)
         self.metrics, self.checks = Metrics(self.expected), CheckCollector(checks, expectations)

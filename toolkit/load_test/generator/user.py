@@ -1,4 +1,4 @@
-"""A locust user that speaks the API. The kind of a response decides whether a call failed, not its HTTP status."""
+"""A locust user that calls the API. The kind of a response decides whether a call failed, not its HTTP status."""
 
 from __future__ import annotations
 
@@ -228,5 +228,5 @@ class ApiCalls:
         if self._in_flight is not None:
             endpoint, due_ns, sent_ns = self._in_flight
             now_ns = time.perf_counter_ns()
-            # In a closed loop a call is due when its request is sent, and the wait for a connection is in no time.
+            # In a closed loop a call is due when its request is sent, so no time includes the wait for a connection.
             in_flight.add_call(endpoint, now_ns - sent_ns if sent_ns else None, now_ns - (sent_ns or due_ns))

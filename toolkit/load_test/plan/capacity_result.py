@@ -102,7 +102,7 @@ def _capacity(
 def _reasons(
     plan: SearchPlan, limits: Sequence[Threshold], trials: Sequence[Trial], held: Verdict, missed: Verdict
 ) -> Iterator[str]:
-    """Yield why the borders are believed, a sentence each: by the limit that is nearest to being missed there."""
+    """Yield the evidence for each border in a sentence, by the limit that is nearest to being missed there."""
     for verdict, word in ((held, "held"), (missed, "missed")):
         found = [it for it in trials if it.load == verdict.load and it.is_long and it.doubt is None]
         limit = limits[verdict.binding]

@@ -1,4 +1,4 @@
-"""Search the highest load at which a service meets all limits: choose the next trial from those so far. No I/O.
+"""Search for the highest load at which a service meets all limits: choose the next trial from those so far. No I/O.
 
 Problem
 -------
@@ -26,19 +26,19 @@ is placed anew, and made wider if that does not help.
 A trial in which the service could not be judged proves nothing, see ``Doubt``. It bounds the search from above. A
 search that meets such a bound before the service misses a limit gives no figure.
 
-MLRsearch on PyPI (1.2.1, the library of the RFC's authors) is not used. It knows one result of a trial, a ratio of lost
-packets, as a certain number. It has no trials that prove nothing, no limits on percentiles and no budget of messages,
-and it calls the measurement itself. The growth by doubling is also that of valkey-lab's saturation search.
+MLRsearch on PyPI (1.2.1, the library of the RFC's authors) is not used. The only result of its trials is a ratio of
+lost packets, taken as certain. It has no inconclusive trials, no limits on percentiles and no budget of messages. It
+also calls the measurement itself. The growth by doubling is also that of valkey-lab's saturation search.
 
 Constants
 ---------
 SURE            standard errors of a border. Less needs fewer trials, and is wrong more often.
-_LEAST_REPEATS  long trials at a border. Fewer can't show that the results vary from trial to trial.
-_MOST_REPEATS   long trials at one load. More would seldom make an uncertain border certain.
+_MIN_REPEATS    long trials at a border. Fewer can't show that the results vary from trial to trial.
+_MAX_REPEATS    long trials at one load. More would seldom make an uncertain border certain.
 _AROUND         the estimate uses trials at loads up to this factor away; only the long ones, if there are _ENOUGH.
 _WIDENINGS      factors by which the interval may become wider than wanted.
 _TOLERANCE      of the width: a border may be this far from its ideal load, at a load that was tried already.
-_DOUBTS         trials after which a doubt is believed; _MOST_DOUBTS below a load at which the service was judged.
+_DOUBTS         trials after which a doubt is believed; _MAX_DOUBTS below a load at which the service was judged.
 _NEAR           a bound by a doubt must be above the missed load by this factor: near its own limit, a generator adds to
                 the service's times before it is found out. _PROVEN: so must a load at which the service was judged.
                 If the generator was in doubt once at the interval or above, that load must be above it by _NEAR too.
@@ -56,11 +56,11 @@ from toolkit.load_test.plan.limit_crossing import Crossing, find_crossing
 from toolkit.load_test.plan.trial_evidence import Evidence, margin, share_of_limit
 
 SURE = 2.0
-_LEAST_REPEATS, _MOST_REPEATS = 3, 6
-_DOUBTS, _MOST_DOUBTS = 2, 5
+_MIN_REPEATS, _MAX_REPEATS = 3, 6
+_DOUBTS, _MAX_DOUBTS = 2, 5
 _NEAR, _PROVEN = 1.15, 1.05
 _GROWTH = 2.0
-_MOST_SHRINKS = 1000
+_MAX_SHRINKS = 1000
 _AROUND = 1.2
 _ENOUGH = 4
 _WIDENINGS = (1.0, 1.5, 2.0, 3.0)
@@ -68,7 +68,7 @@ _TOLERANCE = 0.2
 
 
 class Doubt(StrEnum):
-    """The reason why a trial proves nothing about the service."""
+    """The reason why a trial is inconclusive."""
 
     GENERATOR = "generator"  # the load generator was the bottleneck
     RATE_LIMIT = "rate limit"  # the service refused sends by a rate limit
@@ -92,7 +92,7 @@ class Trial:
         failed_ratio: Share of the calls that failed, 0..1; None without calls.
         service_p50_ms: Median time of a call without the wait before it.
         rate_limited_ratio: Share of the sends that a rate limit refused, 0..1. They are in no other figure.
-        doubt, doubt_text: Why it proves nothing, as a kind and in words; None and "" if it does.
+        doubt, doubt_text: Why it is inconclusive, as a kind and in words; None and "" if it is conclusive.
         name: Name of the folder of its run.
     """
 
@@ -119,11 +119,11 @@ class SearchPlan:
 
     Args:
         start: First load, in journeys per second or users.
-        duration_s: Length of a long trial without its warm-up.
+        duration_s: Length of a long trial, without its warm-up.
         short_s: Length of a short trial without its warm-up.
         width_ratio: Wanted width of the interval, as a part of its lower border.
         is_whole: Whether loads are whole numbers, as users are.
-        max_trials: Most trials of a search.
+        max_trials: Maximum number of trials of a search.
     """
 
     start: float
@@ -136,7 +136,7 @@ class SearchPlan:
 
 @dataclass(frozen=True, slots=True)
 class NextTrial:
-    """The trial that the search asks for."""
+    """The trial that the search needs next."""
 
     load: float
     is_long: bool
@@ -168,7 +168,7 @@ class Verdict:
     @property
     def is_sure(self) -> bool:
         """Whether the load is confirmed, by repeated long trials."""
-        return self.is_long and self.trials >= _LEAST_REPEATS and abs(self.certainty) >= SURE
+        return self.is_long and self.trials >= _MIN_REPEATS and abs(self.certainty) >= SURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ def find_interval(verdicts: Sequence[Verdict]) -> Interval | None:
 
 
 def decide(plan: SearchPlan, trials: Sequence[Trial]) -> NextTrial | Conclusion:
-    """Return the next trial of a search, or its end. The trials so far are all that it knows.
+    """Return the next trial of a search, or its end, which depend only on the trials so far.
 
     >>> plan = SearchPlan(start=50, duration_s=10, short_s=2)
     >>> decide(plan, [])
@@ -314,11 +314,11 @@ def decide(plan: SearchPlan, trials: Sequence[Trial]) -> NextTrial | Conclusion:
     missed = min((it for it in verdicts if it.margin < 0), key=lambda it: it.load, default=None)
     if missed is None:
         return _grow(plan, trials, held, bound)
-    if not missed.is_long and missed.trials < _LEAST_REPEATS and missed.margin > -SURE:
+    if not missed.is_long and missed.trials < _MIN_REPEATS and missed.margin > -SURE:
         return NextTrial(missed.load, False, "repeat: few calls missed")
     if held and held.load > missed.load and not _is_close(plan, missed.load, held.load):
         weaker = min((held, missed), key=lambda it: abs(it.margin))
-        if weaker.trials >= _MOST_REPEATS:
+        if weaker.trials >= _MAX_REPEATS:
             texts = format_load(plan, held.load), format_load(plan, missed.load)
             return conclude(plan, trials, f"The results contradict each other: {texts[0]} held, {texts[1]} missed.")
         return NextTrial(weaker.load, True, "repeat: a higher load held than one that missed")
@@ -343,7 +343,7 @@ def _grow(
         return NextTrial(_round(plan, highest * _GROWTH), False, "bracket: no load missed yet")
     if held is None:
         lower = _round(plan, bound.load / _GROWTH)
-        if lower < bound.load and lower >= plan.start / _MOST_SHRINKS:
+        if lower < bound.load and lower >= plan.start / _MAX_SHRINKS:
             return NextTrial(lower, False, f"lower: {bound.doubt_text}")
         return conclude(plan, trials)
     load = _round(plan, min(held.load * _GROWTH, math.sqrt(held.load * bound.load)))
@@ -355,9 +355,9 @@ def _grow(
 def _shrink(plan: SearchPlan, trials: Sequence[Trial], missed: Verdict) -> NextTrial | Conclusion:
     """Return a trial at a lower load, or the end if the lowest one is missed for certain."""
     load = _round(plan, missed.load / _GROWTH)
-    if load < missed.load and load >= plan.start / _MOST_SHRINKS:
+    if load < missed.load and load >= plan.start / _MAX_SHRINKS:
         return NextTrial(load, False, "bracket: no load held yet")
-    if missed.is_sure or (missed.is_long and missed.trials >= _MOST_REPEATS):
+    if missed.is_sure or (missed.is_long and missed.trials >= _MAX_REPEATS):
         return conclude(plan, trials, f"Even {format_load(plan, missed.load)} missed.")
     return NextTrial(missed.load, True, "confirm that the lowest load misses")
 
@@ -397,7 +397,7 @@ def _place(
         for load, which in ((lower, "lower"), (upper, "upper")):
             if load not in tested:
                 return NextTrial(load, True, f"place the {which} border")
-        weak = [tested[it] for it in (lower, upper) if not tested[it].is_sure and tested[it].trials < _MOST_REPEATS]
+        weak = [tested[it] for it in (lower, upper) if not tested[it].is_sure and tested[it].trials < _MAX_REPEATS]
         if weak:
             border = min(weak, key=lambda it: (it.trials, abs(it.certainty)))
             return NextTrial(border.load, True, f"confirm the {'lower' if border.load == lower else 'upper'} border")
@@ -421,7 +421,7 @@ def _bound(trials: Sequence[Trial]) -> Trial | None:
         doubtful = [it for it in found if it.doubt is not None]
         if not doubtful:
             continue
-        needed = _MOST_DOUBTS if load <= proven else _DOUBTS
+        needed = _MAX_DOUBTS if load <= proven else _DOUBTS
         if doubtful[-1].doubt is Doubt.RATE_LIMIT:
             needed = 1
         if len(doubtful) >= needed and len(doubtful) > len(found) - len(doubtful):
@@ -466,7 +466,7 @@ def _is_narrow(plan: SearchPlan, held: float, missed: float) -> bool:
 
 
 def _is_close(plan: SearchPlan, held: float, missed: float) -> bool:
-    """Return whether two loads are so close that long trials may begin."""
+    """Return whether two loads are close enough for long trials."""
     return missed / held <= (1 + plan.width_ratio) ** 2 or (plan.is_whole and missed - held <= 1)
 
 

@@ -18,7 +18,7 @@ MAX_SPEED = 1_000_000  # of the service's clock
 
 @dataclass(frozen=True, slots=True)
 class ServiceClock:
-    """The service's clock as the caller sees it.
+    """The service's clock in relation to the caller's.
 
     Args:
         speed: Seconds of the service per second of the caller.

@@ -30,9 +30,9 @@ from toolkit.load_test.plan.trial_evidence import Evidence
 Floats: TypeAlias = NDArray[np.float64]
 
 _STEPS = 50
-_MOST_BAD = 0.5  # of the calls: beyond, the queue grows without end, and the share depends on the length of the trial
-_NEAR_LIMIT = 5.0  # times the allowed share: beyond, bad calls vary more than at the limit
-_MOST_BEYOND = math.log(1.5)  # of the tried loads: a crossing farther away is a guess
+_MAX_BAD = 0.5  # of the calls: above, the queue grows without end, and the share depends on the length of the trial
+_NEAR_LIMIT = 5.0  # times the allowed share: above, bad calls vary more than at the limit
+_MAX_BEYOND = math.log(1.5)  # of the tried loads: a crossing farther away is a guess
 _MAX_LOGIT = 30.0
 _PRIOR_CALLS = 0.5  # added as good and as bad: keeps the slope finite if no call below the crossing was bad
 
@@ -53,7 +53,7 @@ class Crossing:
     dispersion: float = 1.0
 
     def margin(self, load: float) -> float:
-        """Return by how many standard errors a load is below the crossing."""
+        """Return the distance of a load below the crossing, in standard errors."""
         return math.log(self.load / load) / self.error_ratio
 
 
@@ -72,7 +72,7 @@ def find_crossing(trials: Sequence[tuple[float, Evidence]]) -> Crossing | None:
     >>> round(crossing.load), round(crossing.error_ratio, 3), crossing.dispersion
     (105, 0.005, 1.0)
     """
-    trials = [it for it in trials if sum(it[1].bad) <= _MOST_BAD * sum(it[1].calls)]
+    trials = [it for it in trials if sum(it[1].bad) <= _MAX_BAD * sum(it[1].calls)]
     allowed = trials[0][1].allowed if trials else 0.0
     if not 0 < allowed < 1 or len({load for load, _ in trials}) < 2:
         return None
@@ -97,7 +97,7 @@ def find_crossing(trials: Sequence[tuple[float, Evidence]]) -> Crossing | None:
     if slope <= 0:
         return None
     at = (math.log(allowed / (1 - allowed)) - intercept) / slope
-    if not x.min() - _MOST_BEYOND < at < x.max() + _MOST_BEYOND:
+    if not x.min() - _MAX_BEYOND < at < x.max() + _MAX_BEYOND:
         return None
     gradient = np.array([-1.0, -at]) / slope
     shares = _share(design, beta)

@@ -72,7 +72,7 @@ class ArrivalProcess(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How an option is called and described outside of the model. A name that is None is not offered there.
+    """The names and descriptions of an option outside of the model. A name that is None is not offered there.
 
     Args:
         help: One sentence or two for a person, without the default.
@@ -188,7 +188,7 @@ def _check_expected(text: str) -> str:
 
 def _check_label(text: str) -> str:
     if not text.strip() or len(text) > _MAX_LABEL or not text.isprintable():
-        raise ValueError("no label")
+        raise ValueError("invalid label")
     return text.strip()
 
 
@@ -778,7 +778,7 @@ class LoadOptions(BaseModel):
         bool,
         Option(
             "Export metrics, and traces of a share of the calls, over OTLP. OpenTelemetry's own variables such as"
-            " OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER_ARG say where and how many.",
+            " OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER_ARG set where and how many.",
             flag="--otel",
             argument="--sms-otel",
             variable="SMSCODE_OTEL",

@@ -201,7 +201,7 @@ class Schedule:
         while True:
             block = at + np.cumsum(draw.exponential(shards, _BLOCK))
             at = float(block[-1])
-            if at >= first:  # who takes a share over goes on with its points
+            if at >= first:  # the successor of a lost worker goes on with its points
                 yield block[block >= first]
 
     def _when(self, points: Floats) -> Floats:
@@ -258,11 +258,11 @@ class ArrivalCounts:
     """Counts of the arrivals in an open model; all 0 in a closed one.
 
     Args:
-        due: ArrivalCounts whose time has come.
-        late: Started late because the load generator was busy.
-        queued: Waited for a connection.
-        dropped: Not started: never, or not yet while the test runs.
-        orphaned: Never started because their worker was lost and no other had taken over.
+        due: Arrivals whose time has come.
+        late: Arrivals that began late because the load generator was busy.
+        queued: Arrivals that waited for a connection.
+        dropped: Arrivals that never began, or not yet while the test runs.
+        orphaned: Arrivals that never began because their worker was lost and no other had taken over.
     """
 
     due: int = 0

@@ -15,8 +15,8 @@ from toolkit.load_test.plan.http_options import DEFAULT_HTTP, HttpOptions, tls_c
 from toolkit.settings import Price, Target
 
 VENDOR_HOST = "api.sms.jpush.cn"
-_ASK_TIMEOUT_S = 10.0
-_MAX_ANSWER_BYTES = 16 * 1024
+_TIMEOUT_S = 10.0
+_MAX_BODY_BYTES = 16 * 1024
 
 
 def check_allowed(
@@ -34,8 +34,8 @@ def check_allowed(
         pays: Whether the vendor's host may be loaded too, which bills each message.
         is_capped: Whether the number of messages has a maximum. All targets but sandboxes on this machine need one.
         find_doubt: Returns the reason why a target on this machine is not known to be a sandbox, "" if it is known to
-            be one; see ``doubt_of``. It is called only if permission or maximum is missing. Without it, targets on
-            this machine are taken for sandboxes until they are asked.
+            be one; see ``doubt_of``. It is called only if permission or maximum is missing. The default takes every
+            target on this machine for a sandbox.
 
     Raises:
         InputError: The target may not be loaded. The message names the missing options.
@@ -64,25 +64,25 @@ def check_allowed(
 
 
 def doubt_of(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
-    """Ask a target whether it is a sandbox; return "" if it says so, else the reason to doubt it.
+    """Return the reason to doubt that a target is a sandbox, "" if its response confirms it.
 
-    Only ``{"sandbox": true}`` counts: production has no such path, a sandbox with a provider says false, and silence
-    proves nothing. ``http`` has the further headers and the certificates.
+    Only ``{"sandbox": true}`` counts: production has no such path, a sandbox with a provider returns false, and no
+    response proves nothing. ``http`` has the further headers and the certificates.
     """
     from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
     url = urlsplit(target.base_url)
     if url.scheme == "https":
-        connection: HTTPConnection = HTTPSConnection(url.netloc, timeout=_ASK_TIMEOUT_S, context=tls_context(http))
+        connection: HTTPConnection = HTTPSConnection(url.netloc, timeout=_TIMEOUT_S, context=tls_context(http))
     else:
-        connection = HTTPConnection(url.netloc, timeout=_ASK_TIMEOUT_S)
+        connection = HTTPConnection(url.netloc, timeout=_TIMEOUT_S)
     headers = {"Authorization": Credentials(target.app_key, target.master_secret).authorization, **dict(http.headers)}
     try:
         connection.request("GET", url.path + SANDBOX_STATE_PATH, headers=headers)
         response = connection.getresponse()
         if response.status != 200:
             return f"it answered HTTP {response.status} to GET {SANDBOX_STATE_PATH}"
-        answer = json.loads(response.read(_MAX_ANSWER_BYTES))
+        answer = json.loads(response.read(_MAX_BODY_BYTES))
     except (OSError, HTTPException) as problem:
         return f"GET {SANDBOX_STATE_PATH} failed: {problem or type(problem).__name__}"
     except (ValueError, RecursionError):

@@ -1,10 +1,10 @@
-"""Measure how far the calls of a trial are from a limit, with the uncertainty of that measurement. No I/O.
+"""Measure the distance of a trial's calls from a limit, and its uncertainty. No I/O.
 
 Problem
 -------
-A search for capacity asks after each trial whether the service meets a limit such as ``p99(send.caller_ms) < 250`` at
-the trial's rate. The p99 of ten seconds is a random number. Near the capacity it passes in one trial and fails in the
-next, so a bare comparison gives answers that can't be repeated.
+A search for the capacity needs to know after each trial whether the service meets a limit at the trial's rate, such as
+``p99(send.caller_ms) < 250``. The p99 of ten seconds is a random number. Near the capacity it passes in one trial and
+fails in the next, so a bare comparison gives results that can't be repeated.
 
 Method
 ------
@@ -18,8 +18,8 @@ Analysis, ch. 9), and of repeated trials. The margin is the distance from the bu
 
 Positive margins meet the limit. The standard error is the largest of three: of the batches, of whole trials if there
 are several, and of calls at the limit itself. The last one makes few calls weak evidence, although none of them was
-bad: 0 of 100 calls beyond a p99 have a margin of 1, 0 of 1,000 one of 3. Bad calls come in bursts, and a trial that
-happened to have none tells nothing about them. So the search multiplies the variance at the limit by a dispersion,
+bad: 0 of 100 calls beyond a p99 have a margin of 1, 0 of 1,000 one of 3. Bad calls come in bursts, and a trial without
+one does not show how they vary. So the search multiplies the variance at the limit by a dispersion,
 which it estimates from all trials near the limit (see ``limit_crossing``).
 
     mean(...) < L    a call weighs its time / L, and 1 is allowed
@@ -155,7 +155,7 @@ def _in_batches(
 
 
 def margin(evidence: Sequence[Evidence], dispersion: float = 1.0) -> float:
-    """Return by how many standard errors the trials at one rate meet a limit; negative if they miss it.
+    """Return the distance of the trials at one rate from a limit, in standard errors; negative if they miss it.
 
     Args:
         evidence: The evidence of each trial under the same limit. Without calls the margin is 0.

@@ -53,24 +53,24 @@ class CheckCollector:
                 evidence[tuple(row)] += times
 
     def judge(self, lost: str = "") -> list[CheckResult]:
-        """Judge the checks. An implied one is left out if it passed, and if no call bears on it.
+        """Judge the checks. An implied one is left out if it passed, and if no call is relevant to it.
 
         Args:
-            lost: what happened to data that is missing, so that nothing passes; "" if all is there.
+            lost: the reason why data is missing, so that nothing passes; "" if all is there.
         """
-        found = []
+        results = []
         for check, evidence in self._evidence.items():
             if check.is_implied and not evidence:
                 continue
             result = check.judge(evidence, self.expectations)
             result = result.without_pass(lost) if lost else result
             if not check.is_implied or result.status is not Status.PASS:
-                found.append(result)
-        return found
+                results.append(result)
+        return results
 
 
 def describe(result: CheckResult) -> str:
-    """Return the lines that show a result, with its figures below."""
+    """Return a result as lines of text, with its figures below."""
     figures = [f"    {name.replace('_', ' ')}: {_format(value)}" for name, value in result.figures.items()]
     parts = [f"    {it.status} {it.name}: {it.reason}" for it in result.parts]
     return "\n".join([f"{result.status:7} {result.check.name}: {result.reason}", *parts, *figures])

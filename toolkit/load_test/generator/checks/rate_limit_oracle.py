@@ -3,27 +3,27 @@
 Problem
 -------
 A rule "n sends in w seconds" is a sliding window: a send at time t is accepted if fewer than n accepted sends lie in
-(t - w, t]. The service decides at an instant that nobody outside sees. It lies somewhere between the first byte of a
-send, ``began_ns``, and its answer, ``ended_ns``. A load test must not accuse a correct service, and must still find a
-window that is wrong by one tick of the service's clock.
+(t - w, t]. The instant of the service's decision cannot be observed. It lies between the first byte of a send,
+``began_ns``, and its response, ``ended_ns``. A load test must not fail a correct service, and must still find a window
+that is wrong by one tick of the service's clock.
 
 Method
 ------
 Take a send S, and the n-th latest accepted send A before it. The age of A, as S is decided, lies within bounds:
 
-    A      |-------a-------|                         a: decided somewhere in here
-    S                                |----s----|     s: decided somewhere in here
+    A      |-------a-------|                         a: decided at some time in here
+    S                                |----s----|     s: decided at some time in here
 
            |<------------ most ------------->  |     S ended - A began
                            |<- least ->|             S began - A ended
 
 - ``most < w``: A was in the window for sure, so S had to be refused. An accepted S is an over-admission.
 - ``least >= w`` for all rules: the window had room for sure, so S had to be accepted. A refused S is a false refusal.
-- otherwise either answer may be right, and nothing is decided.
+- otherwise either response may be right, and nothing is decided.
 
-For ``least``, sends without an answer count as accepted, as they may have been, and as decided arbitrarily late. For
+For ``least``, sends without a response count as accepted, as they may have been, and as decided arbitrarily late. For
 ``most`` they count as refused. So doubt only ever moves a send to the third case. Of accepted sends whose times
-overlap, any may have been decided last; as all count the same, the one that was answered last stands for it.
+overlap, any may have been decided last; as all count the same, the one with the last response is taken.
 
 Sends are judged in the order of their ends. Only the latest accepted ones matter, as many as the longest rule counts,
 so a mobile with a hundred thousand sends takes about a second.
@@ -60,8 +60,8 @@ class Sent:
 
     Attributes:
         began_ns: when the first byte left.
-        ended_ns: when the answer was complete, by the same clock.
-        accepted: the service's decision; None if no answer tells it.
+        ended_ns: when the response was complete, by the same clock.
+        accepted: the service's decision; None if no response shows it.
     """
 
     began_ns: int
@@ -80,18 +80,18 @@ class Age:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A send and the answer that the rules require.
+    """A send and the response that the rules require.
 
     Attributes:
         send: the send.
         ages: the bounds for each rule.
-        due: True if it had to be accepted, False if it had to be refused, None if either answer is right.
-        slack_ns: how far the answer was off the exact rules at least, if the clocks explain that; else 0.
+        expected: True if it had to be accepted, False if it had to be refused, None if either response is right.
+        slack_ns: how far the response was off the exact rules at least, if the clocks explain that; else 0.
     """
 
     send: Sent
     ages: tuple[Age, ...]
-    due: bool | None
+    expected: bool | None
     slack_ns: float
 
 
@@ -118,10 +118,10 @@ class Finding:
     Attributes:
         mobiles, sends: the number of mobiles and of sends.
         unanswered: sends whose decision isn't known.
-        decided: answers that only one decision explains.
+        decided: sends for which the rules allow only one response.
         over_admissions: sends that were accepted and had to be refused.
         false_refusals: sends that were refused and had to be accepted.
-        clock_slack_ms: the most that a right answer was off the exact rules, in the service's ms.
+        clock_slack_ms: the most that a right response was off the exact rules, in the service's ms.
         boundaries: by the rule's text.
     """
 
@@ -148,9 +148,9 @@ def judge_all(mobiles: Iterable[Sequence[Sent]], rules: Sequence[Rule], clock: S
         mobiles=len(each),
         sends=len(judged),
         unanswered=sum(it.send.accepted is None for it in judged),
-        decided=sum(it.due is not None and it.send.accepted is not None for it in judged),
-        over_admissions=sum(it.due is False and it.send.accepted is True for it in judged),
-        false_refusals=sum(it.due is True and it.send.accepted is False for it in judged),
+        decided=sum(it.expected is not None and it.send.accepted is not None for it in judged),
+        over_admissions=sum(it.expected is False and it.send.accepted is True for it in judged),
+        false_refusals=sum(it.expected is True and it.send.accepted is False for it in judged),
         clock_slack_ms=clock.ms(max((it.slack_ns for it in judged), default=0)),
         boundaries={str(rule): _boundary(rule, judged, clock) for rule in rules},
     )

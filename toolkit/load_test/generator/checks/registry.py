@@ -28,7 +28,7 @@ from toolkit.runs.check_results import check_figures
 from toolkit.runs.thresholds import Measure, Status
 
 _TICK_NS = 500_000_000  # calls are counted by the tick in which they were due
-_SLOT_TICKS, _MIN_SLOT_TICKS = 4, 2  # calls of so many ticks are held against the limits together
+_SLOT_TICKS, _MIN_SLOT_TICKS = 4, 2  # the calls of a slot are judged together
 _LOST = "no response"
 _NEGLIGIBLE_CHANCE = 1e-9  # right guesses that are less likely than this are not due to chance
 
@@ -71,12 +71,12 @@ class Check:
     Attributes:
         name: the name of the scenario.
         description: the property, as a sentence.
-        row: returns the data of a call, or None if the call shows nothing.
+        row: returns the data of a call, or None if the call is not relevant.
         measure: computes the figures of all rows: numbers, or dictionaries of further ones.
         required_figure: the figure that must be above 0 for a verdict, such as the number of calls that were judged.
         violations: the figures that must be 0. If one is None, it is unknown, and the check has no data.
         parts: returns the verdicts on the parts of the check, from its figures. If one has no data, the check has none.
-        applies: returns whether the expectations ask for the check at all.
+        applies: returns whether the check is made under the expectations.
         is_implied: whether every scenario has the check. It is reported only if it does not pass.
     """
 
@@ -91,7 +91,7 @@ class Check:
     is_implied: bool = False
 
     def judge(self, evidence: Evidence, expectations: Expectations) -> CheckResult:
-        """Return PASS, FAIL, or NO_DATA if nothing was shown, or if the check itself raises an error."""
+        """Return PASS, FAIL, or NO_DATA if no call was relevant, or if the check itself raises an error."""
         try:
             figures = check_figures(self.measure(evidence, expectations))
             needed = (self.required_figure, *(it.figure for it in self.violations))
@@ -114,7 +114,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A check, its verdict, the figures that led to it, the verdicts on its parts, and the fault without a verdict."""
+    """A check, its verdict, the figures that led to it, the verdicts on its parts, and the reason for NO_DATA."""
 
     check: Check
     status: Status
@@ -161,7 +161,7 @@ _ACCEPTED: Mapping[int | None, bool | None] = {ReturnCode.SUCCESS: True, ReturnC
 
 
 def read_sent(outcome: Outcome) -> Sent:
-    """Return a send as the rate limits see it. A refusal for another reason counts as unanswered."""
+    """Return a send for the rate limits. A refusal for another reason counts as one without a response."""
     return Sent(outcome.started_ns, _ended_ns(outcome), _ACCEPTED.get(_known(outcome)))
 
 
@@ -191,7 +191,7 @@ def _expected_row(call: Call, outcome: Outcome) -> Row | None:
 
 
 def _code_row(call: Call, outcome: Outcome) -> Row | None:
-    """Return the row of a verify whose right answer is known, and that got an answer which judges the code."""
+    """Return the row of a verify whose right response is known, and whose response judges the code."""
     if call.expected not in _ABOUT_CODES or (code := outcome.return_code) not in _ABOUT_CODES:
         return None
     return int(call.expected), int(code)
@@ -405,7 +405,7 @@ def _is_let_in_late(guesses: Iterable[Row], tries: int) -> bool:
 
 
 def _most_by_chance(guesses: int) -> int:
-    """Return the most right guesses that chance explains: the tail of a Poisson distribution."""
+    """Return the highest number of right guesses that chance explains: a quantile of the Poisson distribution."""
     mean, right = guesses / CODES, 0
     at_most = term = math.exp(-mean)
     while 1 - at_most > _NEGLIGIBLE_CHANCE:
@@ -480,6 +480,6 @@ THROUGHPUT = Check(
     _timed_row,
     _measure_slots,
     "highest_rate_per_s",
-    (Violation("missed_from_the_start", "slot", "the first one and missed the limits, so no rate met them"),),
+    (Violation("missed_from_the_start", "slot", "over the limits at the lowest rate, so no rate met them"),),
     applies=lambda expectations: bool(expectations.limits),
 )

@@ -9,7 +9,7 @@ due at t(n), even if call n-1 is still in flight, and the caller's time counts f
 
     due at      0    10    20    30    40 ms     the schedule: 100 arrivals a second
     sent at     0    10    60    60    60        the only connection was busy from 10 to 60 ms
-    answer at   5    60    64    65    66
+    response    5    60    64    65    66
     latency     5    50     4     5     6        the server's part
     caller's    5    50    44    35    26        latency and wait, which is sent - due
 
@@ -31,7 +31,7 @@ A journey uses a connection only while a call is in flight. A pause or a connect
 
 An arrival that waits for a connection counts as queued. If it has none ``drain_s`` after the last arrival was due, it
 is dropped. An arrival that begins more than 5 ms late although there was a connection counts as late: this process
-was too busy, and the run says little about the service.
+was too busy, so the figures may not be those of the service.
 
 Constants
 ---------
@@ -141,8 +141,8 @@ class Engine:
     Args:
         connector: opens connections to the target and encodes requests.
         host: takes the results.
-        journeys: an endless supply of journeys.
-        share: says when journeys are due.
+        journeys: an endless iterator of journeys.
+        share: the times at which journeys are due.
         max_connections: the most connections that may be open.
         timeout_s: the limit for a call.
         drain_s: how long arrivals may still wait for a connection after the last one was due.

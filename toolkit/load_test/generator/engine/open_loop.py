@@ -115,7 +115,7 @@ class UserHost:
 
 
 def draw_journeys(context: LoadContext, choices: Sequence[JourneyChoice], seed: object) -> Iterator[ActiveJourney]:
-    """Yield journeys for ever, each as often as its weight says, and the same ones for the same seed."""
+    """Yield journeys without end, as often as their weights require, and the same ones for the same seed."""
     draw = np.random.default_rng(Random(f"trips/{seed}").getrandbits(64))
     weights = np.array([weight for _, weight in choices], float)
     weights /= weights.sum()

@@ -33,7 +33,7 @@ class BlockingConnection:
         self._http = http
         self._hub = gevent.get_hub()
         self._connection: Connection | None = None
-        self._poll_idle: Any = None  # answers at once whether there is something to read
+        self._poll_idle: Any = None  # returns at once whether there is something to read
         self._waiting: Any = None  # the greenlet, while it waits for its response
 
     def connect(self) -> None:

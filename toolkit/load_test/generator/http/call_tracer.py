@@ -17,9 +17,9 @@ class CallTracer:
     """Traces a share of the calls of one process.
 
     Every request has a ``traceparent``, because a service would begin a trace of its own for one without. The requests
-    that are not sampled share one, which says so: it costs no time, and the service can keep the parsed headers. A
-    sampled request has a trace id of its own. The choice is that of OpenTelemetry's sampler ``traceidratio``, so
-    services with that sampler agree.
+    that are not sampled share one with the flag "not sampled": it costs no time, and the service can keep the parsed
+    headers. A sampled request has a trace id of its own. The choice is that of OpenTelemetry's sampler
+    ``traceidratio``, so services with that sampler agree.
 
     Args:
         sample_ratio: the share of the calls that are sampled, 0 to 1.

@@ -152,7 +152,7 @@ class ResponseReader:
     # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """Mark the connection as unusable if a second response begins, which nobody asked for."""
+        """Mark the connection as unusable if a second response begins, for which there is no request."""
         self.keeps = False
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -67,7 +67,7 @@ class LoadContext:
         results: takes the result of every call.
         recorder: writes the calls to the run's folder; None if the run has none.
         begun: counts the calls before their first byte leaves.
-        callers: the users or engines of this process, which tell their calls in flight.
+        callers: the users or engines of this process, which report their calls in flight.
         bottleneck: watches whether this process keeps up.
         quota: the messages that this process may send; None without a cap.
         shutdown: ends the run.

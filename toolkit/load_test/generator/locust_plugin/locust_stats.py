@@ -64,7 +64,7 @@ class BatchedStats:
         Args:
             times: the times of all calls of the test so far.
             failures: all failed calls so far; those that an earlier update has counted are skipped.
-            body_bytes: the size of the answers since the last update.
+            body_bytes: the size of the responses since the last update.
             has_events: True if locust's request event was fired for each call: locust counts those itself.
         """
         new_failures = failures.take()
@@ -99,7 +99,7 @@ class BatchedStats:
         delta.last_request_timestamp = now_s
         delta.start_time = self._updated_s  # locust divides by the time since the first row's start
         delta.num_requests, delta.num_failures, delta.total_content_length = len(times), failed, body_bytes
-        delta.total_response_time = times.total()  # type: ignore[assignment] # it says int; any number serves
+        delta.total_response_time = times.total()  # type: ignore[assignment] # declared as int, but any number works
         delta.min_response_time, delta.max_response_time = min(shown), times.max()  # type: ignore[assignment]
         delta.response_times.update(shown)
         delta.num_reqs_per_sec[int(now_s)] = len(times)
@@ -116,7 +116,7 @@ def _shown_ms() -> NDArray[np.float64]:
     return np.array([three_digits(time_ms) for time_ms in middles_ms()])
 
 
-@lru_cache(maxsize=8)  # locust asks twice for each call: for its row and for the total
+@lru_cache(maxsize=8)  # locust calls it twice for each call: for its row and for the total
 def three_digits(time_ms: float) -> float:
     """Round a time to three significant digits, but not below a microsecond.
 

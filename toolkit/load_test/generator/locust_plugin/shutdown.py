@@ -1,7 +1,7 @@
 """End a run from within, and write the reason and other notes into the run's folder.
 
 Any process may find the reason to end. The run's folder may be on another machine than a worker, so workers send
-both their notes and the wish to end to the master.
+their notes and the request to end to the master.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class Shutdown:
     """Ends the run of one locust process.
 
-    ``lacks_file`` is True once a file of the run's folder could not be written without which nothing of it is certain.
+    ``lacks_file`` is True once a required file of the run's folder could not be written.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -65,7 +65,7 @@ class Shutdown:
     def note(self, name: str, line: str) -> bool:
         """Append a line to the file ``name`` of the run's folder, if the run has a folder on this machine.
 
-        Return whether nothing went wrong: the disk may be full.
+        Return False if that failed, e.g. because the disk is full.
         """
         runner, options = self._environment.runner, self._environment.parsed_options
         if isinstance(runner, WorkerRunner):
@@ -96,7 +96,7 @@ class Shutdown:
         return True
 
     def _ask_master(self, cause: Cause, reason: str) -> None:
-        """Send the wish to end to the master, and stop this worker's users."""
+        """Send the request to end to the master, and stop this worker's users."""
         assert isinstance(self._environment.runner, WorkerRunner)
         self._environment.runner.send_message(END_MESSAGE, {"cause": cause, "reason": reason})
         self._environment.runner.stop()

@@ -78,7 +78,7 @@ class ThresholdMonitor:
         self._has_report = True
 
     def on_bottleneck(self, msg: Any) -> None:
-        """Note that a process of the load generator was its own bottleneck: no threshold may pass then."""
+        """Note that a process of the load generator was the bottleneck: no threshold may pass then."""
         self.bottleneck = str(msg.data)
 
     def stop_sending(self) -> None:
@@ -160,7 +160,7 @@ class ThresholdMonitor:
                 window.add(known_s - self._started_s, until_s - self._started_s, packed, is_last)
 
     def _recently_missed_for_s(self) -> dict[Threshold, float]:
-        """Return for how long the calls of each second alone have missed a threshold on a time, without a break.
+        """Return for each threshold on a time how long the calls of every single second have missed it.
 
         In a closed loop, few calls are in flight when a target hangs. Among the many calls before, they would be in no
         percentile of the whole run.

@@ -1,7 +1,7 @@
 // Shows, above the table of locust's tab "Return codes", the rate of each return code over time.
 
 const TAB = "return-codes";
-const EVERY_MS = 2000; // as often as locust's page asks for its tables
+const EVERY_MS = 2000; // as often as locust's page loads its tables
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone; // that of locust's own charts
 
 const figure = document.createElement("figure");
@@ -12,13 +12,13 @@ const chart = mountChart(box);
 
 async function update() {
   if (!figure.isConnected || figure.hidden) return;
-  const answer = await fetch(`./${TAB}/chart.json`);
-  if (!answer.ok) return;
-  const spec = await answer.json();
+  const response = await fetch(`./${TAB}/chart.json`);
+  if (!response.ok) return;
+  const spec = await response.json();
   chart.update({ ...spec, x: { ...spec.x, zone: ZONE } });
 }
 
-// Locust's page builds a tab when it is chosen: be above the table of ours, and nowhere else.
+// Show the chart above the table of our tab only. Locust's page builds a tab when it is chosen.
 function place() {
   figure.hidden = new URLSearchParams(location.search).get("tab") !== TAB;
   const table = document.querySelector("#root table")?.parentElement;

@@ -2,7 +2,7 @@
 
 The tab has a table and a chart of the calls by return code. Locust draws the table: it takes a tab's columns from its
 template and the rows from its own poll. The browser draws the chart with the scripts of ``toolkit.browser_charts``, so
-the process that makes the load only gives numbers. The page asks no other host.
+the process that makes the load only sends numbers. The page loads nothing from other hosts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Notice a lost worker early, so that others take its share over, and end all processes of a run together.
+"""Detect a lost worker early, so that others take its share over, and end all processes of a run together.
 
 Locust moves the users of a lost worker to the others, and with a user goes its share of the arrivals. It waits three
 seconds for a sign of life; a worker that the master has forked is missed within half a second. The calls of a lost
@@ -61,9 +61,9 @@ class WorkerRegistry:
 
 
 class LostWorkerDetector:
-    """Notes the time when a worker fell silent in the option ``sms_lost_s``, which goes to its successor.
+    """Sets the option ``sms_lost_s`` to the time of a lost worker's last heartbeat, for its successor.
 
-    A worker that was lost and reports again is told to end.
+    A worker that was lost and reports again is ended.
     """
 
     def __init__(self, environment: Environment, runner: MasterRunner) -> None:
@@ -76,7 +76,7 @@ class LostWorkerDetector:
         hooks.worker_report.add_listener(self._on_report)
 
     def look(self, now_s: float) -> None:
-        """Find silent workers, and report a forked one that has ended as missing."""
+        """Find workers that miss heartbeats, and report a forked one that has ended as missing."""
         options = self._options
         if self._runner.state not in (STATE_SPAWNING, STATE_RUNNING):
             return
@@ -115,7 +115,7 @@ def _has_ended(pid: int) -> bool:
 def set_defaults(parser: LocustArgumentParser, **_: object) -> None:
     """Make locust move the users of a lost worker, and miss a worker after two seconds."""
     parser.set_defaults(enable_rebalancing=True)
-    locust.runners.HEARTBEAT_INTERVAL = _HEARTBEAT_EVERY_S  # type: ignore[assignment] # it says int; any number serves
+    locust.runners.HEARTBEAT_INTERVAL = _HEARTBEAT_EVERY_S  # type: ignore[assignment] # declared as int, but any number works
     locust.runners.HEARTBEAT_LIVENESS = _MAX_MISSED
 
 

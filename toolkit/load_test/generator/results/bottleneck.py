@@ -105,11 +105,11 @@ class BottleneckMonitor:
         self._has_failed = False
 
     def start(self) -> None:
-        """Start to watch the process."""
+        """Start watching the process."""
         self._watch = gevent.spawn(self._keep_watching)
 
     def close(self) -> None:
-        """Stop to watch, and write the state for the last time."""
+        """Stop watching, and write the state for the last time."""
         if self._watch is not None:
             self._watch.kill(block=False)
             self._watch = None

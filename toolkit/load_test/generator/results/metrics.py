@@ -27,7 +27,7 @@ from toolkit.runs.thresholds import Measure, RunFigures
 
 _FOLD_AFTER_CALLS = 4096
 _REPORT_AGE_S = 8.0  # a worker reports every 3 s: the calls in flight of an older report are those of a lost worker
-_MOST_POINTS = 240
+_MAX_POINTS = 240
 _SUCCESS = ReturnCode.SUCCESS  # looking up an enum's attribute runs Python code
 
 CallKind: TypeAlias = tuple[Endpoint, int | str]
@@ -122,7 +122,7 @@ class Metrics:
         return RunFigures(duration_s, self.calls, times, dict(self.failed), sending_s, due, dropped)
 
     def recent_times(self) -> Times:
-        """Return the times of the calls that ended since the last call of this method, and of those in flight."""
+        """Return the times of the calls in flight, and of those that ended since this method was called last."""
         before, now = self._checked, self._connected_times()
         self._checked = now
         ended = {kind: times.since(before[kind]) if kind in before else times for kind, times in now.items()}
@@ -219,7 +219,7 @@ class History:
         if at_s - self._points[-1][0] < self._every_s:
             return
         self._points.append(self._latest)
-        if len(self._points) > _MOST_POINTS:
+        if len(self._points) > _MAX_POINTS:
             self._points = self._points[::2]
             self._every_s *= 2
 

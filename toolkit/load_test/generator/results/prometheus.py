@@ -176,7 +176,7 @@ def _arrival_metrics(state: LoadState) -> Iterator[Metric]:
     yield GaugeMetricFamily("smscode_load_arrivals_dropped", text, arrivals.dropped)
     yield GaugeMetricFamily("smscode_load_workers", "Processes that make calls.", state.workers)
     if state.bottleneck is not None:
-        text = "1 if the load generator was its own bottleneck, so that nothing passes, else 0."
+        text = "1 if the load generator was the bottleneck, so that nothing passes, else 0."
         yield GaugeMetricFamily("smscode_load_bottleneck", text, int(bool(state.bottleneck)))
 
 

@@ -48,14 +48,14 @@ class Recorder:
         pack, digest, usual_temp_id = self._pack, self._digest, self._temp_id
         for call, outcome in results:
             status = code = failure = key = prefix = temp_id = msg_id = request_id = None
-            said: tuple[object, ...] | None = None
+            more: tuple[object, ...] | None = None
             if (response := outcome.response) is not None:
                 status, code, msg_id = response.http_status, response.return_code, response.msg_id
                 request_id = response.request_id
                 if code is not _SUCCESS and (
                     type(code) is not ReturnCode or (response.is_valid is False and code.kind is not _VERDICT)
                 ):
-                    said = unknown_message(code, response.message), response.is_valid
+                    more = unknown_message(code, response.message), response.is_valid
             elif (error := outcome.error) is not None:
                 failure = classify(error)
                 status = error.http_status if isinstance(error, ProtocolError) else None
@@ -80,8 +80,8 @@ class Recorder:
                 failure,
             )
             if outcome.trace is not None:
-                said = (*(said or (None, None)), outcome.trace.trace_id)
-            pack(row + said if said else row)
+                more = (*(more or (None, None)), outcome.trace.trace_id)
+            pack(row + more if more else row)
 
     def flush(self) -> None:
         """Pass the calls to the operating system."""

@@ -172,7 +172,7 @@ class ResultSink:
                     logger.error("the calls can't be recorded now, and are kept in memory: %s", problem)
 
     def _look_for_listeners(self) -> None:
-        """Find out whether a listener besides locust's runner, which the statistics are for, hears of requests."""
+        """Check whether a listener besides locust's own, which updates the statistics, is registered."""
         self._known_listeners = len(self._listeners)
         has_events = any(listener.__module__ != "locust.runners" for listener in self._listeners)
         if has_events != self._has_events:
@@ -183,7 +183,7 @@ class ResultSink:
         """Return the failure of a call, if it is one, and end the run if every further call would fail the same way.
 
         That is so without a key, a permission or a balance, and if all sends so far were wrong requests, as with a
-        template that is disabled. Timeouts and errors of the service prove nothing.
+        template that is disabled. Timeouts and errors of the service are no such proof.
         """
         failure = outcome.failure(self._metrics.expected)
         is_send = outcome.endpoint is _SEND

@@ -27,7 +27,7 @@ from toolkit.masking import mask_text
 from toolkit.records.call_record import is_failed
 
 _EXPORTER = (sys.executable, "-m", "toolkit.load_test.otlp_exporter")
-_MAX_UNSENT_BYTES = 1 << 20  # beside the 64 KiB of the pipe
+_MAX_UNSENT_BYTES = 1 << 20  # in addition to the 64 KiB of the pipe
 _NICENESS = 10
 _READY_S = 10.0
 _GRACE_S = 1.5  # for the exporter, beyond the time of its last exports
@@ -67,7 +67,7 @@ class Telemetry:
         self._has_offered_metrics = False
         self._problem = ""
         self._is_ready = Event()
-        self._reader = gevent.spawn(self._read_answers)
+        self._reader = gevent.spawn(self._read_replies)
         name = f"{socket.gethostname()}-{os.getpid()}"
         resource = {"service.name": "smscode-load", "service.version": version("sms-code-toolkit")}
         self._offer(["resource", resource | {"service.instance.id": name}, close_s])
@@ -114,16 +114,16 @@ class Telemetry:
 
     def _note(self) -> str:
         lost = self._spans - self._exported_spans
-        what = []
+        losses = []
         if lost:
-            what.append(f"{lost:,} of {self._spans:,} spans were not exported")
+            losses.append(f"{lost:,} of {self._spans:,} spans were not exported")
         if self._has_offered_metrics and not self._exported_metrics:
-            what.append("no metrics were exported")
+            losses.append("no metrics were exported")
         elif self._has_offered_metrics and not self._has_last_metrics:
-            what.append("the last metrics were not exported")
-        if not what:
+            losses.append("the last metrics were not exported")
+        if not losses:
             return ""
-        return f"OpenTelemetry: {' and '.join(what)}: {self._problem or 'the exporter could not keep up'}"
+        return f"OpenTelemetry: {' and '.join(losses)}: {self._problem or 'the exporter could not keep up'}"
 
     def _offer(self, message: list[Any]) -> None:
         """Write a message to the exporter, or drop it if the exporter has not read a lot of earlier ones."""
@@ -141,19 +141,19 @@ class Telemetry:
             self._unsent = b""  # the exporter has ended
             self._problem = self._problem or "the exporter has ended"
 
-    def _read_answers(self) -> None:
+    def _read_replies(self) -> None:
         """Read the exporter's lines until its end."""
         for line in self._process.stdout:
-            answer: dict[str, Any] = json.loads(line)
-            if "ready" in answer:
+            reply: dict[str, Any] = json.loads(line)
+            if "ready" in reply:
                 self._is_ready.set()
-            elif "problem" in answer:
+            elif "problem" in reply:
                 endpoint = mask_text(next(filter(None, map(os.environ.get, _ENDPOINTS)), _DEFAULT_ENDPOINT))
-                self._problem = f"{endpoint}: {answer['problem']}"
+                self._problem = f"{endpoint}: {reply['problem']}"
                 logger.warning("OpenTelemetry: %s; the load test goes on", self._problem)
             else:
-                self._exported_spans, self._exported_metrics = answer["exported"], answer["metrics"]
-                self._has_last_metrics = answer["last_metrics"]
+                self._exported_spans, self._exported_metrics = reply["exported"], reply["metrics"]
+                self._has_last_metrics = reply["last_metrics"]
         self._is_ready.set()
 
 
