@@ -71,7 +71,7 @@ def test_it_filters_by_mobile_and_code(it: Watched, service: Running) -> None:
 def test_its_controls_move_the_clock_set_faults_and_empty_the_sandbox(it: Watched, service: Running) -> None:
     fields = {"mobile": MOBILE, "temp_id": service.temp_id}
     assert [service.post("/v1/codes", fields).code for _ in range(2)] == [50000, 50009]
-    said = it.page.locator("#said")
+    said = it.page.locator("#result")
     it.page.get_by_role("button", name="+1 min").click()
     expect(said).to_have_text("The clock went 60 s ahead.")
     it.page.get_by_label("Seconds").fill("1.5")

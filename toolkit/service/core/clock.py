@@ -1,7 +1,7 @@
-"""Read the service clock: milliseconds since 1970, UTC, that pass as time does, and that a sandbox can run faster.
+"""Read the service clock: milliseconds since 1970, UTC, by elapsed time. A sandbox can run it faster.
 
 The lifetimes of codes and the windows of rate limits are elapsed time. The machine's time of day may step, for example
-when NTP corrects it, so it only says where the clock starts. From there on a monotonic clock counts.
+when NTP corrects it, so only the start of the service clock is read from it. From there on a monotonic clock counts.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Deferred(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The value after all steps so far. Ask only if ``settled``."""
+        """The value after all steps so far. It is valid only if ``settled``."""
         return self._value  # type: ignore[no-any-return]  # typing.cast would be a call
 
     def then(self, step: Callable[[T], U], failed: Callable[[Exception], U] | None = None) -> Deferred[U]:

@@ -29,7 +29,7 @@ class RecordPages:
         return None if record == self._absent else record
 
     def __setitem__(self, number: int, record: bytes) -> None:
-        """Store a record, or consecutive ones of a page of which ``number`` is the first."""
+        """Store a record, or consecutive records of one page, the first one under ``number``."""
         page = self._pages.get(number // PAGE)
         if page is None:
             page = self._pages[number // PAGE] = mmap(-1, PAGE * self._size)

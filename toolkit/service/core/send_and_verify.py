@@ -2,7 +2,7 @@
 
 ``send`` checks, in this order: the app's permission, the template, and then in the store, in one atomic step, the rate
 limits and the balance. ``verify`` leaves everything to the store; see ``ServiceState``.
-HTTP and the database are not known here.
+This module depends neither on HTTP nor on the database.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ class VerificationService:
     def authenticate(self, authorization: bytes | None) -> App | Refusal:
         """Return the app of an Authorization header.
 
-        An unknown key takes the same steps as a wrong secret, and the same time. The header of an app that called
-        before is known until the app changes. A header that resembles a known one is not found any sooner, because
-        Python looks for it by its keyed hash.
+        An unknown key takes the same steps as a wrong secret, and the same time. A header with the right credentials is
+        cached until the app changes. A header that resembles a cached one takes no other time, because Python looks it
+        up by its keyed hash.
         """
         known = self._known_headers.get(authorization)
         if known:
@@ -148,7 +148,7 @@ class VerificationService:
         return self.store.send(message).then(self._read_send)
 
     def verify(self, app: App, msg_id: str, code: str) -> Deferred[Refusal | None]:
-        """Verify a typed code; None if it is right, which is the answer only once."""
+        """Verify a typed code; return None if it is right, which it is only once."""
         self.counters.waiting += 1
         return self.store.verify(app.app_id, msg_id, code).then(self._read_verify)
 

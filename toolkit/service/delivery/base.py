@@ -50,7 +50,7 @@ class DeliveryError(ToolkitError):
     """A failed attempt that may succeed when it is repeated.
 
     ``carrier_code`` is the provider's or carrier's own status. ``retry_after_s`` is the wait in seconds that the
-    provider asked for, or 0. ``misconfigured`` says that the operator has to change a setting first.
+    provider asked for, or 0. ``misconfigured`` is True if the operator has to change a setting first.
     """
 
     def __init__(self, carrier_code: str, retry_after_s: float = 0, misconfigured: bool = False) -> None:

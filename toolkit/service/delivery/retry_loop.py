@@ -197,7 +197,7 @@ class RetryLoop:
         return True
 
     def _count_and_log(self, delivery: Delivery, **known: object) -> None:
-        """Count and log a recorded result. A receipt knows the carrier's message id only, so ``known`` is empty."""
+        """Count and log a recorded result. A receipt has the carrier's message id only, so ``known`` is empty."""
         self.counters.deliveries[self.provider_name, delivery.state] += 1
         level = logging.WARNING if delivery.state in (DeliveryState.FAILED, DeliveryState.EXPIRED) else logging.INFO
         fields = {"provider": self.provider_name, **known, **delivery._asdict()}

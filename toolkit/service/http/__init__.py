@@ -1,1 +1,1 @@
-"""Serve HTTP to callers who may be hostile: connections, request parser, request handler, server."""
+"""Serve HTTP to callers that may be hostile: connections, request parser, request handler, server."""

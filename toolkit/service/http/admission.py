@@ -3,14 +3,14 @@
 Theory of operation
 ===================
 
-**Problem.** Requests begin in the order in which the event loop reads their connections. Beside 1,500 connections of
-one app, a call of another waits for a turn of the loop over 1,500 requests, for a commit that holds all of them, and
-for a thread of commits that hardly gets the interpreter lock while the loop is busy.
+**Problem.** Requests begin in the order in which the event loop reads their connections. While 1,500 connections of one
+app are busy, a call of another app waits for a turn of the loop over 1,500 requests, for a commit that holds all of
+them, and for the commit thread, which hardly gets the interpreter lock while the loop is busy.
 
 **Method.** A request begins at once while little is under way. Otherwise it joins the queue of its app, and the queues
-are served round robin, one request each (*fair queuing*: J. Nagle, RFC 970). Two limits decide what is little:
+are served round robin, one request each (*fair queuing*: J. Nagle, RFC 970). There are two limits:
 
-- at most ``CALLS_A_TURN`` requests begin in a turn of the loop, whatever they ask for;
+- at most ``CALLS_A_TURN`` requests of any kind begin in a turn of the loop;
 - at most ``_limit`` calls wait for the store, so that commits stay short.
 
 A quiet app then waits for the rest of a turn, the commit that is running and its own, each of them short:
@@ -22,14 +22,14 @@ A quiet app then waits for the rest of a turn, the commit that is running and it
 
 Callers with refused credentials share one queue, so they take the time of one app at most.
 
-**Limits.** The end of a turn is noticed by a callback in the next one, which costs 5 us, so it is only asked for after
-half of CALLS_A_TURN. The limit of waiting calls depends on who calls. While all calls come from one app, they wait for
-each other only, and large commits cost the least: ``_ALONE``, two full gatherings of the group commit. Once calls of
-two apps come, it is ``_SHARED`` for CONTENDED_S. To decide and write so many takes about as long as a fast fsync
-(0.6 ms), so a call waits for two to three times as long as without the other app. A slow disk makes every call wait,
-and needs larger commits for the same rate. So the limit is at least one call for each 30 us that the last commit took,
-the time to decide a call: as many as can be decided meanwhile. With two apps it is half of that. The shortest of the
-latest commits counts, because others had to wait for the interpreter lock: more calls would make that worse.
+**Limits.** The end of a turn is detected by a callback in the next one. It costs 5 us, so it is only scheduled after
+half of CALLS_A_TURN. The limit of waiting calls depends on the number of calling apps. While all calls come from one
+app, they wait for each other only, and large commits cost the least: ``_ALONE``, two full gatherings of the group
+commit. Once calls of two apps come, it is ``_SHARED`` for CONTENDED_S. Deciding and writing that many calls takes about
+as long as a fast fsync (0.6 ms), so a call waits for two to three times as long as without the other app. A slow disk
+makes every call wait, and needs larger commits for the same rate. So the limit is at least one call for each 30 us that
+the last commit took: 30 us is the time to decide a call. With two apps it is half as many. The shortest of the latest
+commits counts, because others had to wait for the interpreter lock: more calls would make that worse.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Begin = Callable[[], object]
 
 @dataclass(slots=True)
 class Admission:
-    """Lets requests begin, at most so many at once.
+    """Limits the requests that begin at once, and queues the others.
 
     Args:
         call_soon: calls a function in the next turn of the event loop.
@@ -72,7 +72,7 @@ class Admission:
     _contended_until_s: float = float("-inf")
 
     def begins_now(self) -> bool:
-        """Return whether a request begins at once; else it must be put into the queue."""
+        """Return whether a request begins at once; otherwise it must be put into the queue."""
         counters = self.counters
         if counters.queued or self._begun >= CALLS_A_TURN or counters.waiting >= self._limit:
             return False

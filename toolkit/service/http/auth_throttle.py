@@ -34,7 +34,7 @@ class AuthThrottle:
     _until_s: float = float("-inf")
 
     def exceeds(self, peer: str, authorization: bytes | None) -> bool:
-        """Count a failed authentication; return whether its peer or its claimed key had too many of them."""
+        """Count a failed authentication; return whether its peer or its claimed key had too many."""
         now_s = self.now_s()
         if now_s >= self._until_s:
             self._counts, self._until_s = {}, now_s + _PERIOD_S

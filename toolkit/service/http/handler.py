@@ -99,7 +99,7 @@ class Calls(Protocol):
 
 
 def note_failed_auth(service: VerificationService, context: RequestContext, request: Request) -> None:
-    """Count refused credentials by the app that they claim, and let the log line name it."""
+    """Count refused credentials by the app that they claim, and name it in the log line."""
     context.app_key = service.claimed_app_key(request.headers.get(b"authorization"))
     service.counters.failed_auths[context.app_key or UNKNOWN_APP] += 1
 
@@ -109,7 +109,7 @@ class Api:
     """Answers the API's two calls.
 
     Args:
-        service: tells who calls, and carries out the calls.
+        service: authenticates the caller, and carries out the calls.
         media_types: the Content-Types that are accepted.
         sandbox: carries out the calls in place of ``service``.
     """
@@ -163,7 +163,7 @@ class RequestHandler:
     """The application that the HTTP server calls.
 
     **Too many calls.** If the store is stuck, queueing them would exhaust the memory, and cost every caller the full
-    time limit. So beyond ``max_in_flight`` a call is refused, except that apps with few of them may have a quarter
+    time limit. So above ``max_in_flight`` a call is refused, except that apps with few calls may have a quarter
     more. The refusal is held for about HELD_S: otherwise callers that repeat the call at once would take the time of
     the others. A held answer is no call in flight. With ``auth_throttle``, refusals of credentials are held too, once a
     peer or a key fails often.
@@ -254,7 +254,7 @@ class RequestHandler:
             answer = _SERVER_ERROR
         self.counters.in_flight -= 1
         is_unknown = isinstance(answer, Refusal) and answer.return_code is ReturnCode.AUTH_FAILED
-        self._admission.end(None if is_unknown else context.app_key)  # a claimed key is no second app
+        self._admission.end(None if is_unknown else context.app_key)  # a key that is only claimed is not another app
         if answer is None:
             self.counters.unanswered += 1
             return None

@@ -112,7 +112,7 @@ class RequestParser:
         return True
 
     def _remember_head(self, data: bytes) -> None:
-        """Keep the headers of the one request in ``data``, if another with the same ones can be parsed without them."""
+        """Store the headers of the request in ``data``, if the same bytes need not be parsed in a later request."""
         request, keep_alive = self.parsed[0]
         line, _, rest = data.partition(b"\r\n")
         head, _, body = rest.partition(b"\r\n\r\n")

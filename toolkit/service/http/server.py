@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=http,
-                interface="asgi3",  # ours is none: this keeps uvicorn from wrapping it
+                interface="asgi3",  # not an ASGI application: this keeps uvicorn from wrapping it
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
             self.server_state.tasks = tasks
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections."""
+        """Start accepting connections."""
         await super().startup(sockets)
         if self.started:
             self._on_started()
@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop to accept connections, and end those that are open after their requests are answered.
+        """Stop accepting connections, and end those that are open after their requests are answered.
 
         First read the connections and requests that have arrived already: the kernel holds them until the loop has
         polled, and to close their sockets unread would reset them.

@@ -198,7 +198,7 @@ def _build_server(
 ) -> tuple[Server, Api | Sandbox, RequestHandler]:
     """Return a server of the API over a store, the API, and the handler of requests between them.
 
-    The API is inside a sandbox unless the configuration says production.
+    The API is inside a sandbox unless the configuration is for production.
     """
     media_types = STRICT_TYPES if config.strict_media else LENIENT_TYPES
     verification = VerificationService(store, counters=counters)
@@ -298,18 +298,18 @@ def _pruning(store: Store) -> contextlib.AbstractAsyncContextManager[None]:
 
 def _watching_clock(store: Store) -> contextlib.AbstractAsyncContextManager[None]:
     """Log when the machine's time of day was stepped. The service goes on by elapsed time."""
-    told_s = 0.0
+    logged_s = 0.0
 
     async def watch() -> float:
-        nonlocal told_s
+        nonlocal logged_s
         ahead_s = store.clock.ahead_s()
-        if abs(ahead_s - told_s) >= CLOCK_STEP_S:
+        if abs(ahead_s - logged_s) >= CLOCK_STEP_S:
             log.warning(
                 "the machine's time of day is %.0f s %s the service clock, which counts elapsed time",
                 abs(ahead_s),
                 "behind" if ahead_s > 0 else "ahead of",
             )
-            told_s = ahead_s
+            logged_s = ahead_s
         return WATCH_INTERVAL_S
 
     return _repeating(watch)
@@ -333,7 +333,7 @@ async def _publishing(publish: Publish, counters: Counters) -> AsyncIterator[Non
 async def ensure_sandbox_app(store: Store, production: bool, ttl_s: int | None = None) -> dict[str, Any]:
     """Return the sandbox's app: key, secret and template. It is created at the first start and stays the same.
 
-    ``ttl_s`` chooses a template with this lifetime, which is added if there is none; None chooses the first one.
+    With ``ttl_s``, the template has this lifetime, and is added if it is missing. Otherwise it is the first one.
 
     In production return an empty dictionary. Raise RunError if a sandbox would use a production store, or the other
     way round, because a sandbox publishes its credentials.

@@ -1,1 +1,1 @@
-"""The sandbox: calls that only a service for tests has. Production builds none of them."""
+"""The sandbox: calls for tests, which a service in production does not have."""

@@ -87,7 +87,7 @@ class _FaultsBody(_Body):
 
 
 def read_number(fields: dict[str, Any]) -> NumberRule:
-    """Return the rule of a number; raise InputError if it is not valid, or if it says nothing.
+    """Return the rule of a number; raise InputError if it is not valid, or has no effect.
 
     >>> read_number({"send": 50014, "times": 1}).send
     Outcome(return_code=<ReturnCode.NO_MONEY: 50014>, times=1)

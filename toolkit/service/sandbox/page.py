@@ -1,4 +1,4 @@
-"""Serve the page that shows a sandbox's inbox to people. It is one file, and asks no other host for anything."""
+"""Serve the page that shows a sandbox's inbox. It is one file, and loads nothing from other hosts."""
 
 from __future__ import annotations
 

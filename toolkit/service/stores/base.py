@@ -14,7 +14,7 @@ LEASE_S = 30  # real seconds; a job that was taken and not completed by then can
 
 @dataclass(slots=True)
 class LoadProgress:
-    """How much of a store is loaded; ``str`` is empty before and after the load.
+    """The progress of loading a store; ``str`` is empty before and after the load.
 
     >>> progress = LoadProgress()
     >>> progress.loaded, progress.total = 1_000_000, 4_000_000

@@ -1,8 +1,8 @@
 """Submit messages to a carrier's SMSC over SMPP 3.4, and bind again whenever the session ends.
 
 aiosmpplib supplies the PDUs and the GSM alphabet. Its own session is not used for three reasons: a caller can't await a
-message's result, its parts are too long if letters of the extension table take two octets, and a status that only the
-vendor knows ends it.
+message's result, its parts are too long if letters of the extension table take two octets, and a status of a vendor's
+own ends it.
 """
 
 from __future__ import annotations

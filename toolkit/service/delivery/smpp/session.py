@@ -1,6 +1,7 @@
 """An SMPP 3.4 session over one TCP connection, in both directions: requests and their responses.
 
-This module knows the protocol's framing and keep-alive. ``provider`` builds the messages, ``receipts`` parses them.
+This module implements the protocol's framing and keep-alive. ``provider`` builds the messages, ``receipts`` parses
+them.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class SmppAccount:
 async def open_session(account: SmppAccount, handle_deliver: DeliverHandler) -> AsyncIterator[Session]:
     """Connect, bind as a transceiver, and unbind when the block ends.
 
-    Raise BindRefusedError if the SMSC refuses, OSError if it can't be reached or doesn't speak SMPP.
+    Raise BindRefusedError if the SMSC refuses, OSError if it can't be reached or its responses are not SMPP.
     """
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
         reader, writer = await asyncio.open_connection(account.host, account.port)

@@ -28,14 +28,14 @@ A caller waits for its own batch even if its decision changed nothing, because a
 that is not durable yet: the second send to a mobile is refused because of the first, and the first can still be rolled
 back.
 
-**Failed commit.** ``tables.write`` sees to it that the transaction left nothing on the disk. The batch and everything
+**Failed commit.** ``tables.write`` ensures that the transaction left nothing on the disk. The batch and everything
 decided after it (which may rest on it) are rolled back in memory, the later decisions first, and all their callers get
 a StoreError.
 
 **Slow commit.** After ``timeout_s`` a commit is given up: it is rolled back in memory in the same way, and its callers
 get a StoreError. But the thread still runs, and the transaction may yet succeed. Until it ends, ``raise_if_stalled``
-refuses new calls. If it fails, nothing is left to do. If it succeeds, the disk holds rows that nobody was told of: the
-next transaction first deletes them (``revoked``) and writes the apps and templates that they changed as they are in
+refuses new calls. If it fails, nothing is left to do. If it succeeds, the disk holds rows whose callers got an error.
+The next transaction first deletes them (``revoked``) and writes the apps and templates that they changed as they are in
 memory. So a caller that was refused is not charged. (One late batch remains if the process is killed between these two
 transactions.)
 

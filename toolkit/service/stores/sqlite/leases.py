@@ -1,7 +1,6 @@
-"""Lease delivery jobs to one process: which are taken, and when each may be taken again.
+"""Lease delivery jobs to one process, in its memory.
 
-Leases live in memory. If the process ends, so do they, and the next owner of the store starts with every job that is
-left.
+If the process ends, so do its leases, and the next owner of the store starts with every job that is left.
 """
 
 from __future__ import annotations

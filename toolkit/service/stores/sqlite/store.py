@@ -205,7 +205,7 @@ class SqliteStore:
             return Deferred(stalled_error())
         return self.commits.when_durable(self.state.verify(app_id, msg_id, code, self.clock.now_ms()))
 
-    # Delivery. Jobs are read from the committed rows; leases are known to this process alone.
+    # Delivery. Jobs are read from the committed rows; leases are in the memory of this process.
 
     async def pending_job(self, app_id: int, msg_id: str) -> Job | None:
         """Return the delivery job of an app's message without taking it."""

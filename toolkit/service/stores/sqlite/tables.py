@@ -176,7 +176,7 @@ def _overwrite_failed(db: sqlite3.Connection) -> None:
     """Overwrite the transaction that a failed commit may have left in the write-ahead log.
 
     If fsync fails, the transaction is already in the log, whole and valid. SQLite ignores it from then on. But if the
-    process is killed, the next one reads the log and finds it, and callers who got an error would be charged. The next
+    process is killed, the next one reads the log and finds it, and callers that got an error would be charged. The next
     transaction begins at the same place of the log, so a transaction that changes nothing overwrites it. That one needs
     no fsync, because written bytes survive the death of the process.
     """
