@@ -157,7 +157,7 @@ def load(
 def _search(
     scenario: str, options: LoadOptions, configured: Target | None, out: str, as_json: bool, own: tuple[str, ...]
 ) -> None:
-    """Search the capacity of a target, or of a sandbox if none is configured, and exit by the result."""
+    """Search for the capacity of a target, or of a sandbox if none is configured, and exit by the result."""
     from toolkit.find_capacity import CapacitySearch, find_capacity
     from toolkit.load_test.launch.sandbox_process import sandbox
     from toolkit.settings import load_price
@@ -175,7 +175,7 @@ def _search(
         target = configured or stack.enter_context(sandbox(*options.sandbox_arguments()))
         folder = stack.enter_context(_new_folder(out))
         limits = ", ".join(map(str, search.limits))
-        say(f"Searching the capacity of {target.base_url} under {limits}. Ctrl-C ends the search.")
+        say(f"Searching for the capacity of {target.base_url} under {limits}. Ctrl-C ends the search.")
 
         def play(load_test: LoadTest, target: Target, run_folder: Path) -> Ended:
             with load_test.prepare(run_folder) as run:
@@ -228,8 +228,8 @@ def _play(load_test: LoadTest, configured: Target | None, folder: Path) -> dict[
         else:
             say("No target is configured: starting a sandbox for this run.")
             target = stack.enter_context(sandbox(*options.sandbox_arguments()))
-        with_what = f"{load_test.scenario}: {options.load_text()} for {options.run_time_s:g} s"
-        say(f"Loading {target.base_url} with {with_what}. Ctrl-C ends it early.")
+        load = f"{load_test.scenario}: {options.load_text()} for {options.run_time_s:g} s"
+        say(f"Loading {target.base_url} with {load}. Ctrl-C ends it early.")
         load_test.begin(run, target)
         stack.enter_context(Preload())
         return load_test.final_settings(target, _follow(run, options.run_time_s, load_test.price))

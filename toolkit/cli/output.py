@@ -59,7 +59,7 @@ class PipeOutput:
 
 
 def interrupt(number: int, _: object) -> NoReturn:
-    """Handle a signal as Python handles Ctrl-C; ``signal_name`` tells which one it was."""
+    """Handle a signal as Python handles Ctrl-C; ``signal_name`` returns its name."""
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 

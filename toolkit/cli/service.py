@@ -274,7 +274,7 @@ def serve(
     Settings that are not given come from SMSCODE_* variables, .env, and [service] of smscode.toml, in this order.
 
     Examples:
-        A sandbox in this terminal; its output is what a client needs:
+        A sandbox in this terminal, which prints the settings of a client:
 
         $ smscode serve --port 8018
         export SMSCODE_BASE_URL=http://127.0.0.1:8018
@@ -546,7 +546,7 @@ def app_rotate(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Give an app a new secret, which is shown only this once. The old one stays valid for a while.
+    """Create a new secret for an app, shown only this once. The old one stays valid for a while.
 
     Examples:
         $ smscode app rotate APP_KEY --store sqlite:///sms.db

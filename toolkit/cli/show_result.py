@@ -38,7 +38,7 @@ def show_result(result: RunResult, as_json: bool, summary: RunDigest | None = No
         print(f"{found.verdict or 'DONE'}  {found.headline}\n")
     if remarks := [*unread_remarks(result.sources), *reading_remarks(result.sources)]:
         print("\n".join(map(mask_text, remarks)) + "\n")
-    if "ended" in result.settings and (failures := describe_failures(result)):  # only a load test tells what it expects
+    if "ended" in result.settings and (failures := describe_failures(result)):  # only a load test has expected outcomes
         print(f"{failures}.\n")
     if result.verdicts:
         show(

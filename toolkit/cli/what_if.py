@@ -121,10 +121,10 @@ def what_if(
     """Replay recorded sends through other rate limits, prices or a block list, and compare the outcomes.
 
     For each set of rules: messages and money saved, verified users lost, SMS pumping and code guessing caught. The
-    values _low and _high are bounds: people may have tried again, or stopped, after another answer.
+    values _low and _high are bounds: people may have tried again, or stopped, after another response.
 
     Examples:
-        A folder of "smscode simulate", with two sets of rules beside what was recorded:
+        A folder of "smscode simulate", with two sets of rules next to the recorded outcomes:
 
         $ smscode what-if small --rule 1/30s --rule 3/3600s --alternative "1/120s 5/1h"
         What if
@@ -252,7 +252,7 @@ def _show(compared: pd.DataFrame, grouped: pd.DataFrame | None, front: pd.DataFr
         shown = grouped[grouped[by].isin(most.index)]
         show(_texts(shown, by, "rule_set", *_GROUP_COLUMNS), title=f"\nBy {by}", numbers=_GROUP_COLUMNS)
         if omitted := grouped[by].nunique(dropna=False) - len(most):
-            say(f"{omitted:,} more groups, in which fewer answers differ, are not shown; --json has all of them.")
+            say(f"{omitted:,} more groups, in which fewer responses differ, are not shown; --json has all of them.")
     if front is not None:
         shown = front.sort_values("users_lost", ignore_index=True)
         show(_texts(shown, *_SWEEP_COLUMNS), title=_titled("\nSweep", front), numbers=_SWEEP_COLUMNS[1:-1])

@@ -16,7 +16,7 @@ from toolkit.probe.limiter_models import KINDS, Kind, Rules, Scope
 from toolkit.probe.planner import Answer, Planner
 
 DAY_S = 86_400
-_LEAST_CONFIDENCE = 0.9  # of a rule that is offered as an option
+_MIN_CONFIDENCE = 0.9  # of a rule that is offered as an option
 _SHOWN_SHARE = 0.01  # of an alternative
 _NEAR = 0.1  # of the window: other windows count as another rule
 _ALIGNED_S = 3.0  # difference of two clocks up to which windows count as beginning at a multiple of their length
@@ -101,7 +101,7 @@ class Findings:
         return tuple(
             f"--{'rule' if it.scope is Scope.MOBILE else 'app-rule'} {it.rule}"
             for it in self.rules
-            if it.rule and it.confidence >= _LEAST_CONFIDENCE
+            if it.rule and it.confidence >= _MIN_CONFIDENCE
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def find_rules(planner: Planner) -> Iterator[FoundRule]:
 
 def conclude(planner: Planner, elapsed_s: float) -> Findings:
     """Return the findings at the end of a probe."""
-    _drop_needless(planner)
+    _drop_redundant(planner)
     rules = tuple(find_rules(planner))
     answers = [it.answer for it in planner.attempts]
     return Findings(
@@ -195,8 +195,8 @@ def _words(which: RuleClass) -> str:
     return f"{which.kind} of {which.count} per {which.scope}"
 
 
-def _drop_needless(planner: Planner) -> None:
-    """Drop limits whose refusals other limits explain as well: they were added while little was known of the others."""
+def _drop_redundant(planner: Planner) -> None:
+    """Drop limits whose refusals other limits explain as well: they were added before the others were settled."""
     tolerance_s = 2 * planner.tolerance_s
     for limit in sorted(planner.limits, key=lambda it: (it.has_reopened(planner.histories), it.classes()[it.best])):
         others = [it for it in planner.limits if it is not limit]

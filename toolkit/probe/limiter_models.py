@@ -1,7 +1,7 @@
 """Model the four kinds of rate limiters that accept or refuse a send by the times of earlier accepted sends.
 
-Each model keeps a state and answers one question: given the accepted sends so far, when will the next send be accepted?
-All parameters of many rules are arrays, one element per rule, so that thousands of hypotheses are asked at once.
+Each model keeps a state and returns the time at which the next send will be accepted, given the accepted sends so far.
+All parameters of many rules are arrays, one element per rule, so that thousands of hypotheses are evaluated at once.
 
 ==================  ==========================================  ================================================
 kind                state                                       ready at
@@ -40,7 +40,7 @@ class Scope(StrEnum):
 
 
 class Kind(StrEnum):
-    """The kinds of limiters that can be told apart by accepted and refused sends."""
+    """The kinds of limiters that accepted and refused sends can distinguish."""
 
     SLIDING = "sliding window"
     CLOCK = "fixed window by clock"
@@ -88,7 +88,7 @@ class Rules:
         return cls(*(np.concatenate([getattr(it, column.name) for it in parts]) for column in fields(cls)))
 
     def ready_series(self, accepted_s: Sequence[float]) -> Floats:
-        """Return when each rule accepts a send, before each accepted send and after all of them.
+        """Return the times at which each rule accepts a send, before each accepted send and after the last one.
 
         Args:
             accepted_s: Times of the accepted sends that the rules count, ascending.

@@ -1,4 +1,4 @@
-"""Choose the mobile and the time of the next send whose answer tells most about the rate limits. No I/O.
+"""Choose the mobile and the time of the next send, to learn most about the rate limits. No I/O.
 
 Problem. An API refuses sends that come too often. An accepted send costs money, a refused one costs nothing, and time
 only goes forward. Find the rules (scope, kind, count and window of each) with few accepted sends.
@@ -7,9 +7,9 @@ Method. The planner keeps limits, each with the candidates that could be it (``h
 
 1. *Push*: while all known limits certainly accept, send at once. An accepted send leads towards rules with a larger
    count; a refusal is explained by none of the known limits, so it reveals a new one.
-2. *Tell classes apart*: if the candidate classes of a limit disagree about a send to one of the mobiles now, send it.
-   The measure is the mutual information between the answer and the class. A mobile without earlier sends tells a limit
-   of the mobile from one of the app; a mobile with other times tells windows by the clock from sliding ones.
+2. *Distinguish classes*: if the candidate classes of a limit disagree about a send to one of the mobiles now, send it.
+   The measure is the mutual information between the answer and the class. A mobile without earlier sends separates a
+   limit of the mobile from one of the app; a mobile with other times, windows by the clock from sliding ones.
 3. *Poll*: while a limit is full, send again at times between which an even share of the candidates gets ready. These
    sends are refused, except the last one, so they bracket the window for the price of one message.
 4. *Pause*: if the classes agree about every answer to a sender that pushes, a pause can make them differ. The planner
@@ -21,7 +21,7 @@ Method. The planner keeps limits, each with the candidates that could be it (``h
 
 Refusals count against a limit only if no other limit can have caused them. If that leaves a limit without candidates,
 the refusals since the last accepted send are taken to be those of another limit. When a limit is settled, the others
-are found anew, from the refusals that it does not explain: some were put down to them before it was known.
+are found anew, from the refusals that it does not explain: some were attributed to them before it was known.
 
 The API decides on a send between its request and its response. The planner takes the middle, which is wrong by half of
 the response time at most. The tolerance is three quarters of the longest response time of an accepted send so far: the
@@ -54,12 +54,12 @@ class Answer(StrEnum):
 
     ACCEPTED = "accepted"
     REFUSED = "refused"  # out of frequency
-    UNKNOWN = "unknown"  # no response, or a response that does not say whether the send was too early
+    UNKNOWN = "unknown"  # no response, or a response that does not show whether the send was too early
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A send and its answer. ``retry_after_s``: as the response says; None without the header."""
+    """A send and its answer. ``retry_after_s`` is that of the response; None without the header."""
 
     mobile: int
     began_s: float
@@ -119,12 +119,12 @@ class Planner:
     stopped: str = ""
     problem: CallError | None = None
     _refused_s: dict[int, float] = field(default_factory=dict)  # the last refusal since an accepted send
-    _retry_at_s: dict[int, float] = field(default_factory=dict)  # until when Retry-After says to wait
+    _retry_at_s: dict[int, float] = field(default_factory=dict)  # the end of the wait that Retry-After names
 
     # Evidence
 
     def observe(self, attempt: Attempt) -> None:
-        """Learn from the answer of a send."""
+        """Update the limits by the answer to a send."""
         self.attempts.append(attempt)
         if attempt.answer is Answer.UNKNOWN:
             self.messages += 1
@@ -257,7 +257,7 @@ class Planner:
             for place, it in enumerate(considered)
         )
         if best_bits >= _INFORMATIVE_BITS:
-            return NextSend(considered[-best], soon_s, "telling kinds apart")
+            return NextSend(considered[-best], soon_s, "distinguishing kinds of limits")
         if self._explores_app(usable):
             rested = self._rested(usable, soon_s)
             if rested is not None:
@@ -350,7 +350,7 @@ class Planner:
         at_s = min(at_s, latest_s) if base < 1 and refused_s is not None else at_s
         retry_at_s = self._retry_at_s.get(mobile)
         if retry_at_s is not None and soon_s < retry_at_s + self.tolerance_s < at_s:
-            at_s = retry_at_s + self.tolerance_s  # Retry-After is a hint when to ask, not evidence
+            at_s = retry_at_s + self.tolerance_s  # Retry-After is a hint when to send, not evidence
         at_s = max(at_s, soon_s)
         if refused_s is None:
             at_s += self._best_delay_s(mobile, at_s)
@@ -385,7 +385,7 @@ class Planner:
         times = self._predict(rules, known, mobile, soon_s + rests_s, pauses_s, sends).reshape(sends, -1, len(rules))
         shares = np.array([share for _, share in classes])
         low_s, high_s = bounds_s(limit.members(limit.best))
-        seen_s = 6 * self.tolerance_s + min(2 * (high_s - low_s), low_s / 10)  # polls can't tell less
+        seen_s = 6 * self.tolerance_s + min(2 * (high_s - low_s), low_s / 10)  # polls can't show less
         differ = (abs(times[:, :, :, None] - times[:, :, None, :]) > seen_s).any(axis=0)
         scores = np.einsum("i,j,pij->p", shares, shares, differ)
         if not scores.max():

@@ -78,7 +78,7 @@ class Probe:
         return "--speed", f"{self.speed:g}"
 
     def live_run(self, target: Target | None, max_away_s: float | None = None) -> LiveRun:
-        """Return what other processes are told while this process runs the probe; as ``LoadTest.live_run``."""
+        """Return the description for other processes while this process runs the probe; as ``LoadTest.live_run``."""
         return LiveRun.of_this_process(
             kind=RunKind.PROBE,
             scenario="probe",

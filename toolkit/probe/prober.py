@@ -19,7 +19,7 @@ _WATCH_S = 0.2  # between two looks at whether the probe is to stop
 
 @dataclass(slots=True)
 class TargetClock:
-    """A clock that runs as many times faster as that of a sandbox.
+    """A clock that runs ``speed`` times as fast as real time, as that of a sandbox may.
 
     ``now`` returns the seconds since 1970 by this clock, which begins at the present time.
     """
@@ -75,7 +75,7 @@ def run_probe(
         mobiles: As many as the planner has.
         send: Sends a code to a mobile, as ``Client.send_code`` does, and raises its errors.
         clock: The target's clock.
-        show: Gets the progress before each wait.
+        show: Called with the progress before each wait.
         find_stop: Returns by whom or why the probe is to be stopped now, "" if that is not known; None: it goes on.
 
     Returns:
@@ -104,7 +104,7 @@ def run_probe(
                 continue
             open_send = due.mobile, clock.now()
             try:
-                answer, retry_after_s = _ask(send, mobiles[due.mobile])
+                answer, retry_after_s = _send_code(send, mobiles[due.mobile])
                 wait_s = None if retry_after_s is None else retry_after_s * clock.speed  # the header is in real time
                 attempt, open_send = Attempt(*open_send, clock.now(), answer, wait_s), None
                 planner.observe(attempt)
@@ -134,7 +134,7 @@ def run_probe(
     return stop
 
 
-def _ask(send: Callable[[str], object], mobile: str) -> tuple[Answer, int | None]:
+def _send_code(send: Callable[[str], object], mobile: str) -> tuple[Answer, int | None]:
     """Send a code; raise ReturnCodeError for a refusal that every further send will get."""
     try:
         send(mobile)
