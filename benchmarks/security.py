@@ -522,7 +522,7 @@ afterwards. A fault that finds damage ends the command with status 1.
 - **doubled**: a msg_id that was given twice, a code that was accepted twice, a line that was counted twice.
 - **over-admitted**: a send inside a window, or a code that was accepted after its lifetime.
 - **mischarged**: messages by which a balance is wrong.
-- **unexpected**: an answer that the contract does not know, or none where there must be one.
+- **unexpected**: an answer that the contract does not have, or none where there must be one.
 
 A power-cut image holds every write up to the last fsync of a file, and of the later ones a random part, in sectors of
 512 bytes. Each image is opened and compared with the answers that had left before it.

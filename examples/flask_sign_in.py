@@ -15,21 +15,21 @@ def create_app(client: Jsms, temp_id: int) -> Flask:
         try:
             return method(*arguments)
         except requests.RequestException:
-            abort(503, "the provider does not answer")
+            abort(503, "the provider does not respond")
 
     @app.post("/codes")
     def send_code():
-        answer = call(client.send_code, request.form["mobile"], temp_id)
-        if "error" in answer:
-            abort(429 if answer["error"]["code"] == OUT_OF_FREQ else 503)
-        msg_ids[request.form["mobile"]] = answer["msg_id"]
+        response = call(client.send_code, request.form["mobile"], temp_id)
+        if "error" in response:
+            abort(429 if response["error"]["code"] == OUT_OF_FREQ else 503)
+        msg_ids[request.form["mobile"]] = response["msg_id"]
         return "sent"
 
     @app.post("/sign-in")
     def sign_in():
-        answer = call(client.verify_code, msg_ids.get(request.form["mobile"], "none"), request.form["code"])
-        if "error" in answer:
-            abort(403 if answer["error"]["code"] in VERDICTS else 503)
+        response = call(client.verify_code, msg_ids.get(request.form["mobile"], "none"), request.form["code"])
+        if "error" in response:
+            abort(403 if response["error"]["code"] in VERDICTS else 503)
         return "welcome"
 
     return app

@@ -12,14 +12,14 @@ export function signIn({ url, app_key, master_secret, temp_id }) {
 
   return {
     async sendCode(mobile) {
-      const answer = await call("/v1/codes", { mobile, temp_id });
-      if (answer.error) return answer.error.message;
-      msgIds.set(mobile, answer.msg_id);
+      const reply = await call("/v1/codes", { mobile, temp_id });
+      if (reply.error) return reply.error.message;
+      msgIds.set(mobile, reply.msg_id);
       return "sent";
     },
     async verifyCode(mobile, code) {
-      const answer = await call(`/v1/codes/${msgIds.get(mobile)}/valid`, { code });
-      return answer.is_valid ? "signed in" : answer.error.message;
+      const reply = await call(`/v1/codes/${msgIds.get(mobile)}/valid`, { code });
+      return reply.is_valid ? "signed in" : reply.error.message;
     },
   };
 }

@@ -27,7 +27,7 @@ begin() { # TITLE
     echo "$1"
     call DELETE /sandbox/state >/dev/null
 }
-expect() { # TEXT ANSWER
+expect() { # TEXT RESPONSE
     [[ $2 == *"$1"* ]] || { echo "expected $1, got: $2" >&2; exit 1; }
 }
 

@@ -137,7 +137,7 @@ def test_the_page_with_a_form_of_the_notebook_guide_has_the_script_of_its_widget
     monkeypatch.chdir(tmp_path)
     (_, block, _) = blocks(DOCS / "guides/notebooks.md", "python")
     exec(compile(block, "notebooks.md", "exec"), {})
-    assert '"_esm": "// A field: label' in Path("call.html").read_text(encoding="utf-8")
+    assert '"_esm": "// A text field: label' in Path("call.html").read_text(encoding="utf-8")
 
 
 def test_every_page_with_a_program_is_named_by_a_test() -> None:

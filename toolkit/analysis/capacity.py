@@ -24,9 +24,9 @@ from toolkit.api.errors import InputError
 from toolkit.runs import run_folder
 from toolkit.validation import load_json
 
-_LEAST_LOADS = 5
-_LEAST_RANGE = 4.0  # of the calls in flight: a narrower one shows a straight line at most
-_MOST_ERROR = 0.1  # of a trial's throughput, predicted from the others
+_MIN_LOADS = 5
+_MIN_RANGE = 4.0  # of the calls in flight: a narrower one shows a straight line at most
+_MAX_ERROR = 0.1  # of a trial's throughput, predicted from the others
 _NUMBERS = ("load", "duration_s", "achieved_per_s", "in_flight", "p50_ms", "p99_ms", "failed_ratio")
 
 Floats = NDArray[np.float64]
@@ -100,15 +100,15 @@ def scalability(trials: pd.DataFrame) -> pd.DataFrame:
     calls, per_s = (points[name].to_numpy(np.float64) for name in points)
     columns = ["model_per_s", "speed", "contention", "coherency", "peak_in_flight", "worst_error_ratio"]
     result = points.reset_index(drop=True)
-    fitted = _fit(calls, per_s) if len(points) >= _LEAST_LOADS else None
-    if fitted is None or calls.max() < _LEAST_RANGE * calls.min():
+    fitted = _fit(calls, per_s) if len(points) >= _MIN_LOADS else None
+    if fitted is None or calls.max() < _MIN_RANGE * calls.min():
         return result.head(0).assign(**dict.fromkeys(columns, np.nan))
     errors = []
     for left_out in range(len(points)):
         others = np.arange(len(points)) != left_out
         guess = _fit(calls[others], per_s[others])
         errors.append(np.inf if guess is None else abs(_model(calls[left_out], *guess) / per_s[left_out] - 1))
-    if max(errors) > _MOST_ERROR:
+    if max(errors) > _MAX_ERROR:
         return result.head(0).assign(**dict.fromkeys(columns, np.nan))
     speed, contention, coherency = fitted
     peak = np.sqrt((1 - contention) / coherency) if coherency > 0 and contention < 1 else np.nan

@@ -49,7 +49,7 @@ _BURST = 3.0  # deviations from the local level: fewer leave out usual runs, mor
 _MAD = 1.482602218505602  # standard deviation of a normal distribution / its median absolute deviation
 _DRAWS = 4_999  # random orders
 _LENGTHS = 24  # of stretches that are searched: more take longer and find hardly more
-_LEAST_RATIO = 1.02  # of levels: a smaller change is never important
+_MIN_RATIO = 1.02  # of levels: a smaller change is never important
 _MAX_WIDENING = 6.0
 
 
@@ -196,7 +196,7 @@ class _RunSeries:
         """Return the p-value of a boundary between its neighbours; 1 if the difference is too small to report."""
         before, after = (float(np.median(self.values[it])) for it in (slice(start, cut), slice(cut, end)))
         low, high = sorted(map(abs, (before, after)))
-        if abs(after - before) < min_difference or high < _LEAST_RATIO * low:
+        if abs(after - before) < min_difference or high < _MIN_RATIO * low:
             return 1.0
         scores = _normal_scores(self.values[start:end])
         n, size = end - start, cut - start

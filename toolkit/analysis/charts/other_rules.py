@@ -42,7 +42,7 @@ def what_if(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     panels = [_bounds(rows, layout, *_saved(rows))]
     if all(row["users_lost"] is not None for row in rows):
         panels.append(_bounds(rows, layout, "users_lost", "verified users lost"))
-    note = "diamond: all sends as recorded; bar: if people act differently after another answer"
+    note = "diamond: all sends as recorded; bar: if people act differently after another response"
     return with_theme(alt.vconcat(*panels, spacing=24).properties(title=subtitle(note, width)))
 
 

@@ -114,7 +114,7 @@ def replay(rules: Sequence[Rule], sends: SortedSends, patience_ms: int) -> Repla
     Args:
         rules: The rate limits; without any, every send is allowed.
         sends: The sends that the log's rules accepted or refused.
-        patience_ms: The longest time that a person waits for a code, and the time without sends after another answer.
+        patience_ms: The longest time that a person waits for a code, and the time without sends after another response.
     """
     longest_ms = max((rule.window_ms for rule in rules), default=0)
     runs = _split(sends, max(2 * longest_ms, patience_ms))
@@ -183,7 +183,7 @@ def _free_at_ms(rules: Sequence[Rule], sent_ms: Ints, first: Ints, count: Ints) 
 
 
 def _play(rules: Sequence[Rule], sends: SortedSends, runs: _Runs, patience_ms: int) -> tuple[Bools, Bools]:
-    """Decide the recorded sends of runs; a person makes no send for a time after another answer.
+    """Decide the recorded sends of runs; a person makes no send for a time after another response.
 
     With a ``patience_ms`` of 0, all sends are made. Returns which messages are sent, and which refusals lose a user.
     """

@@ -60,7 +60,7 @@ def what_if(
     """Replay recorded sends through other rules, and compare the outcomes with the recorded ones.
 
     The module ``replay`` describes the method. The columns without a suffix assume that all sends are made as recorded.
-    Those with _low and _high are the smallest and the largest value if people act differently after another answer:
+    Those with _low and _high are the smallest and the largest value if people act differently after another response:
     they make no more sends for ``patience_s``, or they try again as soon as the rules allow it.
 
     Sends before the first one are unknown, so the first hours of a log may allow too many. The segments of a send that
