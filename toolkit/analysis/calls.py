@@ -36,7 +36,7 @@ class Calls:
     ``inferred``: the calls of a frame whose return code is that of their HTTP status, where it has only one. Each of
     the ``sources`` counts those of its log.
 
-    ``copies``: the calls that were recorded again, and are left out; ``duplicates`` says how they are found.
+    ``copies``: the calls that were recorded again, and are left out; ``duplicates`` describes how they are found.
     ``has_repeated_messages``: an accepted send is in several records; it is billed once. ``same_files``: the files that
     are left out because another one has the same content.
 

@@ -45,7 +45,7 @@ _KNOWN_CODES = [code for code in (*map(int, ReturnCode), *LATER_CODES) if kind_o
 IS_UNKNOWN = (~nw.col("return_code").is_null() & ~nw.col("return_code").is_in(_KNOWN_CODES)).fill_null(
     False
 ) & RESPONSE_KIND.is_null()
-"""Whether a response has a return code whose kind is unknown, so that nobody can say who failed."""
+"""Whether a response has a return code whose kind is unknown, so that it is unknown who failed."""
 _FREE_CODES = [code for code in (*map(int, ReturnCode), *LATER_CODES) if kind_of(code) in FREE_REFUSALS]
 IS_FREE = (nw.col("return_code").fill_null(0).is_in(_FREE_CODES) & RESPONSE_KIND.is_null()) | (
     nw.col("error").cast(nw.String).fill_null("") == Failure.CONNECT.value
@@ -135,8 +135,8 @@ def with_wall_clock(table: LazyTable, timezone: str) -> LazyTable:
 def with_buckets(table: LazyTable, every: str | pd.Timedelta, timezone: str = UTC) -> LazyTable:
     """Add the bucket of time in which each call started, as ``bucket_ns``; ``timestamps.bucket_times`` reads it.
 
-    Buckets are aligned to midnight in a time zone. Those of up to an hour are told apart by their start since 1970,
-    because an hour occurs twice when clocks are set back. Longer ones are as long as the wall clock says, so that a day
+    Buckets are aligned to midnight in a time zone. Those of up to an hour are distinguished by their start since 1970,
+    because an hour occurs twice when clocks are set back. Longer ones are as long as by the wall clock, so that a day
     may have 23 or 25 hours.
     """
     width_ns = parse_width_ns(every)

@@ -87,21 +87,21 @@ def over_time(calls: IntoCalls, every: str | pd.Timedelta = "1s", timezone: str 
 
 
 def _count(table: LazyTable, by: list[str]) -> pd.DataFrame:
-    """Count calls by outcome, with the column ``said`` of ``add_said``.
+    """Count calls by outcome, with the column ``recorded_message`` of ``add_recorded_message``.
 
     Calls are grouped by plain columns first: an expression for each call costs more than the count itself.
     """
     plain = list(dict.fromkeys([*(name for name in by if name != "response_kind"), "http_status", "kind"]))
     counts = table.group_by(plain).agg(calls=nw.len())
     groups = counts.with_columns(response_kind=RESPONSE_KIND).group_by(by)
-    return add_said(collect(groups.agg(nw.col("calls").sum())), table)
+    return add_recorded_message(collect(groups.agg(nw.col("calls").sum())), table)
 
 
-def add_said(counts: pd.DataFrame, calls: LazyTable) -> pd.DataFrame:
-    """Add ``said``, a message of the calls for each return code that is in no table, if there are such codes."""
+def add_recorded_message(counts: pd.DataFrame, calls: LazyTable) -> pd.DataFrame:
+    """Add ``recorded_message``: for return codes that are in no table, a message of the calls."""
     codes = [int(code) for code in counts["return_code"].dropna().unique()]
     unknown = [code for code in codes if not ((row := find_published(code)) and row.message)]
     if not unknown:
         return counts
     of_unknown = calls.filter(nw.col("return_code").is_in(unknown)).group_by("return_code")
-    return counts.merge(collect(of_unknown.agg(said=nw.col("message").min())), "left", on="return_code")
+    return counts.merge(collect(of_unknown.agg(recorded_message=nw.col("message").min())), "left", on="return_code")

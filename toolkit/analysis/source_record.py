@@ -70,7 +70,7 @@ class SourceRecord:
 
     @property
     def holds_failures(self) -> bool:
-        """Whether the file can tell why a call got no response."""
+        """Whether the file has the reason why a call got no response."""
         return "error" in self.fields
 
 

@@ -26,7 +26,7 @@ _CATEGORIES = ("run", "source", "prefix", "app_key", "error", "carrier", "provin
 
 
 class ResultFrame(pd.DataFrame):
-    """A pandas frame of results; ``to_excel`` writes UTC times without their zone, which Excel doesn't know.
+    """A pandas frame of results; ``to_excel`` writes UTC times without their zone, which Excel doesn't support.
 
     Text that Excel would run as a formula gets an apostrophe in front.
     """
@@ -119,8 +119,8 @@ def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
 
     New columns: message, meaning (string, "" for an unknown code), kind (category, null for an unknown code). The
     message of a response without a code is "code unknown". Two columns of the frame are used if it has them:
-    ``response_kind`` (``calls_table.RESPONSE_KIND``) wins over the code's kind, and ``said``, a message of the calls,
-    describes a code that is in no table.
+    ``response_kind`` (``calls_table.RESPONSE_KIND``) wins over the code's kind, and ``recorded_message``, a message of
+    the calls, describes a code that is in no table.
     """
     numbers, codes = pd.factorize(frame["return_code"].astype("Int64"))
     rows = [*(find_published(int(code)) for code in codes), None, None]  # the last two: no code, code unknown
@@ -137,6 +137,7 @@ def describe_codes(frame: pd.DataFrame) -> pd.DataFrame:
     described = frame.assign(**{it: values.take(numbers).set_axis(frame.index) for it, values in columns.items()})
     if "response_kind" in frame:
         described["kind"] = frame["response_kind"].astype(kind).fillna(described["kind"])
-    if "said" in frame:
-        described["message"] = described["message"].where(described["message"] != "", frame["said"].fillna(""))
+    if "recorded_message" in frame:
+        recorded = frame["recorded_message"].fillna("")
+        described["message"] = described["message"].where(described["message"] != "", recorded)
     return described

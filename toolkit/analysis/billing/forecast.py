@@ -23,7 +23,7 @@ from toolkit.api.errors import InputError
 from toolkit.price_list import PriceList
 from toolkit.time_zone import UTC
 
-HORIZON_DAYS = 366  # the longest time that a balance is said to last
+HORIZON_DAYS = 366  # the longest time that a balance is forecast to last
 
 Until: TypeAlias = str | pd.Timestamp | None
 

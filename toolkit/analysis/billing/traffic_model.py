@@ -1,7 +1,7 @@
 """Forecast sums of the next days from past days, with a 95 % interval. Numbers only, no dates and no frames.
 
 Problem: estimate the sum from today to the end of the month. Traffic has a weekly pattern, grows or shrinks, wanders,
-and sometimes jumps to another level. A few weeks of history don't tell which of these it does, so the interval has to
+and sometimes jumps to another level. A few weeks of history don't show which of these it does, so the interval has to
 allow for all that the history does not rule out.
 
 Model (a local level model with a slope: Harvey, "Forecasting, structural time series models and the Kalman filter",
@@ -23,7 +23,7 @@ Method (Bayesian model averaging: Hoeting et al., Statistical Science 14, 1999):
    past day (its level, the slope, the jump) given the past days, by universal kriging; then the level and the noise
    day by day. So a year ahead needs no covariance of its days. The generator has a fixed seed, so the same history has
    the same forecast, whatever the number of days ahead.
-4. Public holidays ahead are multiplied by a factor that is drawn too, because the history rarely tells it. Past
+4. Public holidays ahead are multiplied by a factor that is drawn too, because the history rarely shows it. Past
    holidays are left out of the history.
 5. The forecast is the median of the drawn sums. The interval holds the middle 95 % of the sums.
 
@@ -33,8 +33,8 @@ with a jump on that day have nearly all weight, and the interval is 30 % after 2
 
 `benchmarks/truth.py forecast_coverage` measures the coverage. The prior deviations below trade width for coverage:
 larger ones widen the interval of flat traffic, and smaller ones miss growth. MIN_DAYS = 14 gives two days of each
-weekday, the least from which noise can be told from the weekly pattern. MAX_DAYS = 56 limits the time of a forecast;
-older days say little about next week.
+weekday; with fewer, noise and the weekly pattern look alike. MAX_DAYS = 56 limits the time of a forecast; older days
+predict next week worse.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _MEMORY = np.array([0.7, 1])
 _P_WALK = 0.9  # the prior probability of a random walk; all else in the grid is equally likely
 _JUMP, _P_JUMP = 0.4, 0.2  # the deviation of a jump of the logarithm; the prior probability of one
 _HOLIDAY_MEDIAN, _HOLIDAY_DEVIATION = 0.85, 0.3  # of the factor of a holiday; the deviation is that of its logarithm
-_VALUES_PER_MEAN = 10  # of the logarithm: values far below a tenth of the mean are not told apart
+_VALUES_PER_MEAN = 10  # of the logarithm: values far below a tenth of the mean are not distinguished
 _NEGLIGIBLE = 1e-9
 _NEVER = 1_000_000  # the day of a jump, if there is none
 

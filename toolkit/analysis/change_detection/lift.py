@@ -19,7 +19,7 @@ cause. So the calls can be split by a cause that is already known, and each valu
 each stratum. The lift is then that of N. Mantel and W. Haenszel, Statistical aspects of the analysis of data from
 retrospective studies of disease, JNCI 22 (1959), with the variance of S. Greenland and J. Robins, Estimation of a
 common effect parameter from sparse follow-up data, Biometrics 41 (1985); with one stratum, both are those above.
-Strata in which all calls have the value say nothing about it and are left out. The binomial probability takes the mean
+Strata in which all calls have the value show nothing about it and are left out. The binomial probability takes the mean
 chance over the strata, which overstates the variance (W. Hoeffding, 1956), so it never makes a value stand out.
 
 Worked example. 100 of 1,000 calls failed: 60 of the 100 calls with prefix A, all 3 calls with prefix B, and 37 of the
@@ -87,8 +87,8 @@ def concentrated_values(values: pd.DataFrame, tests: int = 0) -> pd.DataFrame:
         lift_high=lift * reach,
         score=coverage * (np.log2(lift) - (1 - 1 / lift) / math.log(2)),
     )
-    is_told = (chance * max(len(rows), tests) < _SIGNIFICANT) & (rows["lift_low"] > 1)
-    concentrated: pd.DataFrame = rows.loc[is_told & (rows["score"] >= _MIN_SCORE)]
+    is_significant = (chance * max(len(rows), tests) < _SIGNIFICANT) & (rows["lift_low"] > 1)
+    concentrated: pd.DataFrame = rows.loc[is_significant & (rows["score"] >= _MIN_SCORE)]
     return concentrated.reset_index(drop=True)
 
 

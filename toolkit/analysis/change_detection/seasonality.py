@@ -14,7 +14,7 @@ from toolkit.analysis.change_detection.time_buckets import Floats, Ints
 from toolkit.analysis.timestamps import NS_PER_HOUR
 
 _PROFILES = ((1, 24), (8, 21))  # hours per cell and cells per cycle, of a day and of a week
-_MIN_CYCLES = 4  # in fewer days or weeks, a seasonal component can't be told from changes
+_MIN_CYCLES = 4  # in fewer days or weeks, a seasonal component can't be distinguished from changes
 
 
 def seasonal_component(hours: Ints, levels: Floats, at_ns: Ints) -> Floats:

@@ -48,7 +48,7 @@ _MIN_SEGMENT = 200  # calls of a segment: fewer can't have a reportable change
 _MAX_VALUES = 30  # of a dimension, those with most calls: more take longer and raise the threshold
 _SAME_TIME = 3  # buckets between the starts of two changes with one cause
 _REST_RATIO = 0.1  # of the deviating calls may be outside of a segment that explains a change, by chance
-_PRIOR_CALLS = 10.0  # of a cell before, with the share of its template, then app: a cell with few calls says little
+_PRIOR_CALLS = 10.0  # of a cell before, with the share of its template, then app: a cell with few calls shows little
 
 
 def coarse_width_ns(duration_ns: int, least_ns: int) -> int:
@@ -179,7 +179,7 @@ def one_per_cause(rows: Iterable[ChangeRow], counts: SegmentCounts) -> Iterator[
     """Yield one row for the changes that begin at about the same time: that of the segment that explains them.
 
     While it goes on, changes that don't show outside of the segment are left out. If no segment explains them, yield
-    the change of all calls, or the one with the highest score. The field is_explained says which.
+    the change of all calls, or the one with the highest score. The field is_explained shows which.
     """
     left = sorted(rows, key=lambda row: -row["score"])
     while left:

@@ -1,8 +1,8 @@
 """Find the changes of one share over time: an outcome's share of calls, or the conversion of sends.
 
-The rarer side of a share is followed (it, or all other calls), against the number of calls expected from the median
-share. The 95 % interval is Newcombe's, with the numbers of calls divided by the noise: n clustered calls carry as much
-information as n / noise independent ones.
+The rarer side of a share is followed (the outcome, or all other calls), against the number of calls expected from the
+median share. The 95 % interval is Newcombe's, with the numbers of calls divided by the noise: n clustered calls carry
+as much information as n / noise independent ones.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cut the calls of two sides of a comparison into blocks of time, whose length follows from their memory.
 
-The sides are two runs or periods. ``block_length`` says how long a block must be, ``resampling`` tests the blocks.
+The sides are two runs or periods. ``block_length`` computes how long a block must be, ``resampling`` tests the blocks.
 """
 
 from __future__ import annotations

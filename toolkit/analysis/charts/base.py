@@ -44,7 +44,7 @@ _TIME_FORMATS = (
 def to_rows(frame: pd.DataFrame) -> list[Row]:
     """Convert a frame to rows of JSON types: times to ms since 1970, null and infinity to None.
 
-    Times are those of the wall clock, because Vega knows no time zones. Mobiles in texts are masked.
+    Times are those of the wall clock, because Vega has no time zones. Mobiles in texts are masked.
     """
     columns: dict[str, list[Any]] = {}
     for name in frame.columns:

@@ -88,7 +88,7 @@ def forecast(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
         y=alt.Y("at:Q", title=title, axis=alt.Axis(format=",~f", tickCount=5), scale=alt.Scale(zero=True)),
     )
     last = alt.Chart(inline(rows[-1:]))
-    total = rows[-1]["told"]
+    total = rows[-1]["tooltip"]
     dash = alt.StrokeDash("part:N", title=None, scale=named_scale(dashes))
     return with_theme(
         alt.layer(
@@ -96,9 +96,9 @@ def forecast(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
             base.mark_line(color=_LINE_COLOUR, strokeWidth=2.5).encode(strokeDash=dash),
             alt.Chart(inline(rows[:-1]))  # only for tooltips
             .mark_point(filled=True, size=90, opacity=0)
-            .encode(x="end:T", y="at:Q", description="told:N"),
+            .encode(x="end:T", y="at:Q", description="tooltip:N"),
             last.mark_point(color=_LINE_COLOUR, filled=True, size=60, opacity=1).encode(
-                x="end:T", y="at:Q", description="told:N"
+                x="end:T", y="at:Q", description="tooltip:N"
             ),
         ).properties(title=subtitle(total, width))
     )
@@ -217,7 +217,7 @@ def _to_date_row(row: Row, name: str) -> Row:
         "end": row["day"] + _DAY_MS,
         "part": _FORECAST if row["ahead"] else _RECORDED,
         "currency": currency,
-        "told": f"by the end of {pd.Timestamp(row['day'], unit='ms'):%Y-%m-%d}: {f'{at} {unit}'.strip()}{interval}",
+        "tooltip": f"by the end of {pd.Timestamp(row['day'], unit='ms'):%Y-%m-%d}: {f'{at} {unit}'.strip()}{interval}",
     }
 
 

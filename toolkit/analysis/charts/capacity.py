@@ -47,14 +47,14 @@ def capacity(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     unit = rows[0]["load_unit"]
     times = [
         {"load": row["load"], "result": row["result"], "percentile": name, "ms": max(row[f"{name}_ms"], _MIN_MS)}
-        | {"told": f"{_trial(row)}: {name} {number_format.milliseconds(row[f'{name}_ms'])} ms"}
+        | {"tooltip": f"{_trial(row)}: {name} {number_format.milliseconds(row[f'{name}_ms'])} ms"}
         for row in rows
         for name in _SHAPES
         if row[f"{name}_ms"] is not None
     ]
     failed = [
         {"load": row["load"], "result": row["result"], "failed": row["failed_ratio"]}
-        | {"told": f"{_trial(row)}: {number_format.share(row['failed_ratio'])} failed"}
+        | {"tooltip": f"{_trial(row)}: {number_format.share(row['failed_ratio'])} failed"}
         for row in rows
         if row["failed_ratio"] is not None
     ]
@@ -70,7 +70,7 @@ def capacity(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
             y=log_axis_y("ms:Q", "time of sends (ms)", [row["ms"] for row in times]),
             color=colour_channel("result:N", colours, width),
             shape=alt.Shape("percentile:N", title=None, scale=named_scale(_SHAPES), legend=legend(width, _SHAPES)),
-            description="told:N",
+            description="tooltip:N",
         )
         panels.append(alt.layer(*band, points).properties(width=width, height=_HEIGHT))
     if failed:
@@ -82,7 +82,7 @@ def capacity(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
                 domain=[0, highest * 1.05]
             ),
             color=colour_channel("result:N", colours, width),
-            description="told:N",
+            description="tooltip:N",
         )
         panels.append(alt.layer(*band, points).properties(width=width, height=_FAILED_HEIGHT))
     return with_theme(alt.vconcat(*panels) if panels else alt.vconcat(*band))
@@ -123,7 +123,7 @@ def scalability(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     ]
     points = [
         {"in_flight": it["in_flight"], "per_s": it["achieved_per_s"]}
-        | {"told": f"{it['in_flight']:,.3g} in flight: {number_format.rate(it['achieved_per_s'])} sends/s"}
+        | {"tooltip": f"{it['in_flight']:,.3g} in flight: {number_format.rate(it['achieved_per_s'])} sends/s"}
         for it in to_rows(frame)
     ]
     axis = alt.X("in_flight:Q", title="calls in flight")
@@ -134,6 +134,6 @@ def scalability(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     return with_theme(
         alt.layer(
             line.mark_line(color=INK, strokeWidth=1.5).encode(x=axis, y=throughput),
-            trials.encode(x=axis, y=throughput, description="told:N"),
+            trials.encode(x=axis, y=throughput, description="tooltip:N"),
         )
     )

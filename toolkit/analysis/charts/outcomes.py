@@ -94,7 +94,7 @@ def _share_panel(rows: list[Row], colours: dict[str, str], endpoint: str, width:
     placed = row_layout.place_rows(
         [{"outcome": name, "label": name, "share": it, "text": number_format.share(it)} for name, it in found]
     )
-    placed = [row | {"told": f"{endpoint} {row['label']}: {row['text']}"} for row in placed]
+    placed = [row | {"tooltip": f"{endpoint} {row['label']}: {row['text']}"} for row in placed]
     layout = row_layout.lay_out(row_layout.labels_of(placed), width - _PX_PER_SHARE, list(colours))
     axis = alt.Axis(format="~%", tickCount=5)
     title = alt.TitleParams(endpoint, fontWeight="bold", color=INK)
@@ -103,7 +103,7 @@ def _share_panel(rows: list[Row], colours: dict[str, str], endpoint: str, width:
     )
     return alt.layer(
         bars.mark_bar(height=14).encode(
-            color=alt.Color("outcome:N", scale=named_scale(colours), legend=None), description="told:N"
+            color=alt.Color("outcome:N", scale=named_scale(colours), legend=None), description="tooltip:N"
         ),
         bars.mark_text(align="left", dx=5).encode(text="text:N"),
     )

@@ -97,10 +97,10 @@ class RecordedSends:
         parts: the sends.
         values: the values of app_key, prefix and temp_id by index, including None.
         timezone: of the prices' first days.
-        unknown: sends without a response, or with one that doesn't tell whether the message was sent.
+        unknown: sends without a response, or with one that doesn't show whether the message was sent.
         has_mobiles, has_prefixes: whether any send has a mobile key, and a prefix.
-        knows_success: whether the calls can tell which message was verified.
-        knows_abuse: whether suspects and guessers were looked for.
+        has_success: whether the calls show which message was verified.
+        has_abuse: whether suspects and guessers were looked for.
     """
 
     parts: tuple[Part, ...]
@@ -109,8 +109,8 @@ class RecordedSends:
     unknown: int
     has_mobiles: bool
     has_prefixes: bool
-    knows_success: bool
-    knows_abuse: bool
+    has_success: bool
+    has_abuse: bool
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -149,8 +149,8 @@ def recorded_sends(calls: IntoCalls, timezone: str = UTC, find_abuse: bool = Tru
     parse_timezone(timezone)
     table = lazy_messages(calls, "return_code")
     known = _known(table)
-    knows_success = bool(known["verifies"] and known["messages"])
-    flags = _flags_of_abuse(calls) if find_abuse and knows_success and known["mobiles"] else None
+    has_success = bool(known["verifies"] and known["messages"])
+    flags = _flags_of_abuse(calls) if find_abuse and has_success and known["mobiles"] else None
     loader = _Loader(1 << (int(known["sends"]) // _PART).bit_length())
     for batch in _batches(table):
         loader.add(batch)
@@ -161,7 +161,7 @@ def recorded_sends(calls: IntoCalls, timezone: str = UTC, find_abuse: bool = Tru
         int(known["unknown"]),
         bool(known["mobiles"]),
         bool(known["prefixes"]),
-        knows_success,
+        has_success,
         flags is not None,
     )
 

@@ -81,21 +81,20 @@ def what_if(
         - rule_set (category): "recorded", or the text of the rule set
         - sends (int64): accepted or refused for frequency in the log
         - messages, refused (Int64): sends that the rule set allows and refuses
-        - newly_refused, newly_allowed (Int64): those whose answer differs from the log's
-        - undecided (int64): sends that a rule could not decide on, because they have no mobile key, or a block list,
-          because they have no prefix
-        - messages_saved, messages_saved_low, messages_saved_high (Int64): fewer messages than recorded; negative for
-          more
-        - money, money_saved, money_saved_low, money_saved_high (float64), currency (category): the cost of the
-          messages, and how much less it is than the recorded cost; null without a known price. The latter is null too
-          if more messages have no known price than in the log, because they would count as saved
+        - newly_refused, newly_allowed (Int64): sends whose outcome differs from the recorded one
+        - undecided (int64): sends without the mobile key that a rule needs, or the prefix that a block list needs
+        - messages_saved, messages_saved_low, messages_saved_high (Int64): recorded messages less messages; negative if
+          the rules allow more
+        - money (float64), currency (category): the cost of the messages; null without a known price
+        - money_saved, money_saved_low, money_saved_high (float64): the recorded cost less this cost; null, too, if more
+          messages than in the log have no known price, because they would count as saved
         - unpriced (Int64): messages without a known price
         - verified_lost (Int64): newly refused sends that had ended in a successful verify
         - users_lost, users_lost_low, users_lost_high (Int64): mobiles of an app with such a send
         - users_gained_high (Int64): mobiles without a successful verify that have a newly allowed send
-        - pumping, guessing (Int64): recorded messages that no one verified to the flagged prefixes of ``suspects``, and
-          messages to the flagged mobiles of ``guessers``
-        - pumping_caught, guessing_caught (Int64): those of them that are newly refused
+        - pumping (Int64): recorded unverified messages to the flagged prefixes of ``suspects``
+        - guessing (Int64): recorded messages to the flagged mobiles of ``guessers``
+        - pumping_caught, guessing_caught (Int64): how many of these are newly refused
 
         Figures are null if the log lacks what they need: mobile keys for rules and users, verifies with msg_key for
         lost users and abuse, prefixes for a block list.
@@ -234,10 +233,10 @@ def remarks(sends: RecordedSends, frame: pd.DataFrame, rule_sets: Iterable[RuleS
         found.append(f"{sends.without_mobile:,} sends have no mobile key and keep their recorded answer.")
     if sends.without_prefix and any(it.blocked for it in rule_sets):
         found.append(f"{sends.without_prefix:,} sends have no prefix: a block list can't refuse them.")
-    if not sends.knows_success:
+    if not sends.has_success:
         found.append("No verify can be joined with its send, so lost users and caught abuse are unknown.")
     if sends.unknown:
-        found.append(f"{sends.unknown:,} sends got no response that tells whether they were accepted: left out.")
+        found.append(f"{sends.unknown:,} sends got no response that shows whether they were accepted: left out.")
     if frame["money"].isna().all() or frame["currency"].isna().all():
         found.append("No price is known, so the money is unknown: give prices.")
     elif unpriced := int(frame["unpriced"].max()):
@@ -402,8 +401,8 @@ class _Comparison:
             or (bool(rule_set.blocked) and not sends.has_prefixes)
         )
         is_known = not (is_unknown and len(sends))
-        knows_users = is_known and sends.knows_success and sends.has_mobiles
-        knows_success, knows_abuse = is_known and sends.knows_success, is_known and sends.knows_abuse
+        has_users = is_known and sends.has_success and sends.has_mobiles
+        has_success, has_abuse = is_known and sends.has_success, is_known and sends.has_abuse
         counts = {
             "messages": (messages[0], is_known),
             "refused": (recorded.of("sends") - messages[0], is_known),
@@ -413,15 +412,15 @@ class _Comparison:
             "messages_saved_low": (before.of("messages") - np.maximum.reduce(messages), is_known),
             "messages_saved_high": (before.of("messages") - np.minimum.reduce(messages), is_known),
             "unpriced": (unpriced[0], is_known),
-            "verified_lost": (total.of("verified_lost"), knows_success),
-            "users_lost": (users[0], knows_users),
-            "users_lost_low": (np.minimum.reduce(users), knows_users),
-            "users_lost_high": (np.maximum.reduce(users), knows_users),
-            "users_gained_high": (total.of("users_gained_high"), knows_users),
-            "pumping": (recorded.of("pumping"), sends.knows_abuse),
-            "pumping_caught": (total.of("pumping_caught"), knows_abuse),
-            "guessing": (recorded.of("guessing"), sends.knows_abuse),
-            "guessing_caught": (total.of("guessing_caught"), knows_abuse),
+            "verified_lost": (total.of("verified_lost"), has_success),
+            "users_lost": (users[0], has_users),
+            "users_lost_low": (np.minimum.reduce(users), has_users),
+            "users_lost_high": (np.maximum.reduce(users), has_users),
+            "users_gained_high": (total.of("users_gained_high"), has_users),
+            "pumping": (recorded.of("pumping"), sends.has_abuse),
+            "pumping_caught": (total.of("pumping_caught"), has_abuse),
+            "guessing": (recorded.of("guessing"), sends.has_abuse),
+            "guessing_caught": (total.of("guessing_caught"), has_abuse),
         }
         money = {
             "money": micros[0],

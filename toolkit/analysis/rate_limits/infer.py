@@ -1,6 +1,6 @@
 """Infer the rate limits of a service from a log of accepted and refused sends.
 
-Problem. An API refuses sends that come too often, but doesn't say which rules it has. A rule accepts ``count`` sends to
+Problem. An API refuses sends that come too often, but doesn't document its rules. A rule accepts ``count`` sends to
 a mobile per window of some length. The log holds sends that were accepted or refused; find the rules behind them.
 
 Method. The steps are those of the modules of this package:

@@ -28,7 +28,7 @@ _ACCEPTED, _LOST, _REFUSED, _OTHER = range(4)
 _LOST_RESPONSE = [Failure.TIMEOUT, Failure.RESET, Failure.PROTOCOL, Failure.CANCELLED]
 _COLUMNS = ["app_key", "mobile_key", "started_ns", "latency_ns", "state"]
 _REFUSED_MOBILES_RATIO = 0.8  # of a sample: only mobiles with a refusal show where a limit is
-_MAX_RUN_WEIGHT = 30  # more refusals in a row say nothing new; fewer would let a few breaches outweigh a real rule
+_MAX_RUN_WEIGHT = 30  # more refusals in a row add no evidence; fewer would let a few breaches outweigh a real rule
 _MULTIPLIER, _MODULUS = 48_271, 1_000_003  # a hash with a prime modulus samples keys of any pattern evenly
 
 

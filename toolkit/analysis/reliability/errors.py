@@ -20,7 +20,7 @@ from toolkit.analysis.calls_table import (
     with_buckets,
 )
 from toolkit.analysis.native_ops import held
-from toolkit.analysis.outcomes import add_said
+from toolkit.analysis.outcomes import add_recorded_message
 from toolkit.analysis.tidy_frames import describe_codes, returns_result
 from toolkit.analysis.timestamps import bucket_times, to_utc
 from toolkit.api.return_codes import Kind
@@ -98,7 +98,7 @@ def errors(calls: IntoCalls, every: str | pd.Timedelta = "1h", timezone: str = U
     with held(failed.select(*_OUTCOME, *_INPUTS)) as failed:
         found = _count_outcomes(with_buckets(failed, every, timezone).with_columns(**_WITH_ID))
         mobiles, examples = _count_mobiles(table, failed), _example_ids(failed, found)
-    found = describe_codes(add_said(found, table))
+    found = describe_codes(add_recorded_message(found, table))
     of_endpoint = collect(table.group_by("endpoint").agg(calls=nw.len())).set_index("endpoint")["calls"]
     found["calls_ratio"] = found["calls"] / found["endpoint"].map(of_endpoint).astype("int64")
     payers = [_payer(kind, error) for kind, error in zip(found["kind"], found["error"], strict=True)]

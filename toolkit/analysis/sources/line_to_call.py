@@ -12,7 +12,7 @@ The rules, the same for every format:
    a base URL with a path and a query are allowed. A log without methods has only calls, except for HTTP status 405.
 2. A field is read from the columns that ``columns`` names, then from those of ``KNOWN_COLUMNS``. A column without a
    value never hides another one.
-3. A log that knows only when a call ended gives its start by subtracting the latency. Without a latency the call starts
+3. A log that has only the end of a call gives its start by subtracting the latency. Without a latency the call starts
    when it ended.
 4. A return code is read from its column or the logged response. Else it is inferred from an HTTP status that has one
    code only. A 400 or a 403 has several, so the code stays unknown.

@@ -67,7 +67,7 @@ KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {field: (field,) for field in FIE
 }
 """The columns that are known to hold a field, the first one that has a value counts."""
 
-# The service's own messages are JSON too. These columns tell them from calls.
+# The service's own messages are JSON too. These columns distinguish them from calls.
 MESSAGE_COLUMNS = ("logger", "message")
 
 _HOST = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent'
@@ -132,7 +132,7 @@ def parse_log_format(log_format: str) -> LineFormat:
 def alb_format() -> LineFormat:
     """Return the columns of the access log of an AWS application load balancer.
 
-    Its lines begin with one of six types. Other lines are told by that, without being split at 14 places.
+    Its lines begin with one of six types. Other lines are recognised by that, without being split at 14 places.
     """
     whole = parse_log_format(ALB)
     return LineFormat(whole.names, lambda line: whole.split(line) if line.startswith(_ALB_TYPES) else None)

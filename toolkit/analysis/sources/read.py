@@ -74,7 +74,7 @@ def read(
         encoding: of text files without a byte order mark; default UTF-8.
         on_progress: called after each few MB of a text file, see ``text_files.Progress``.
 
-    Returns Calls, whose ``sources`` say how each text file was read.
+    Returns Calls, whose ``sources`` describe how each text file was read.
 
     Raises InputError for a source that doesn't exist or is damaged, and NoCallsError if all files hold no calls. A file
     without a call beside others is left out, and named in ``sources``.
