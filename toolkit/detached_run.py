@@ -208,7 +208,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # The request was pickled by a process that knows this module by its name.
+    # The request was pickled by a process that imports this module by its name.
     from toolkit.detached_run import main as named_main
 
     named_main()

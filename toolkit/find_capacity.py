@@ -1,4 +1,4 @@
-"""Search the highest load that a target holds: run the trials that ``plan.capacity_search`` asks for.
+"""Search the highest load that a target holds: run the trials that ``plan.capacity_search`` chooses.
 
 Each trial is a load test of its own, in a folder ``trial-NN`` of the search's folder, with its records and run.json. A
 new process for each trial costs one or two seconds. In return no queue and no connection of one trial reaches the
@@ -128,7 +128,7 @@ class CapacitySearch:
         return self.options.sandbox_arguments()
 
     def live_run(self, target: Target | None, max_away_s: float | None = None) -> LiveRun:
-        """Return what other processes are told while this process runs the search; as ``LoadTest.live_run``."""
+        """Return the record of the search for other processes while it runs; as ``LoadTest.live_run``."""
         load = f"from {format_load(self.plan, self.plan.start)}"
         updates = {"kind": RunKind.SEARCH, "load": load, "run_time_s": self.options.max_duration_s}
         return self.first_trial.live_run(target, max_away_s).model_copy(update=updates)
@@ -327,7 +327,7 @@ def read_trial(
 
     Args:
         search: The search.
-        step: The trial that it asked for.
+        step: The trial that was chosen.
         result: The calls and settings of the load test.
         ended: How it ended.
         trials: The trials before.

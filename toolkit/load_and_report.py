@@ -123,7 +123,7 @@ class LoadTest:
         )
 
     def final_settings(self, target: Target, ended: Ended) -> dict[str, Any]:
-        """Return the settings that run.json records of a run that has ended. The target is asked once more."""
+        """Return the settings that run.json records of a run that has ended. The target is called once more."""
         at_end = locust_process.ask_at_end(target, self.options.http())
         return self.settings(target) | ending(ended) | {"target_at_end": at_end}
 

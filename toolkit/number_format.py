@@ -1,6 +1,6 @@
 """Format numbers, shares, durations, times and money as text for people.
 
-A share is shown as 0 % or 100 % only if it is exactly that; the other formats round, and say how.
+A share is shown as 0 % or 100 % only if it is exactly that; the other formats round, as they document.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ UNKNOWN = "UNKNOWN"
 """The kind shown for a return code that the API's table doesn't list."""
 
 KIND_COLOURS = {
-    # The colours differ in lightness, L* 61, 83, 72, 39, 51, 31 and 15. They can be told apart without seeing red and
-    # green as different colours, and in a print in grey.
+    # The colours differ in lightness, L* 61, 83, 72, 39, 51, 31 and 15. So they can be distinguished by people who see
+    # red and green alike, and in a print in grey.
     Kind.OK.value: "#3fa585",
     Kind.RATE.value: "#f6c84c",
     Kind.VERDICT.value: "#8fb4dc",
@@ -65,7 +65,7 @@ def outcome_kind(outcome: Outcome) -> str:
     return kind_of(outcome) or UNKNOWN
 
 
-MAX_OUTCOMES = 12  # of a chart; more can't be told apart
+MAX_OUTCOMES = 12  # of a chart; more can't be distinguished
 OTHER = "other"
 """The name that sums up all but the most frequent outcomes."""
 
@@ -113,7 +113,7 @@ def fills(base: Mapping[str, str]) -> dict[str, Fill]:
     """Return a colour and a pattern for each name; names with the same base colour get different shades and patterns.
 
     The first name has the base colour without a pattern. No two of the first seven names have the same pattern, so
-    that they can be told apart without colours.
+    that they can be distinguished without colours.
 
     Args:
         base: The base colour, ``#rrggbb``, of each name.

@@ -1,4 +1,4 @@
-"""Parse further headers of a request, such as a gateway asks for. A caller can't replace those that the API needs."""
+"""Parse further headers of a request, such as those of a gateway. A caller can't replace those that the API needs."""
 
 from __future__ import annotations
 

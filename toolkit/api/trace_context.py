@@ -1,4 +1,4 @@
-"""Read and write the header ``traceparent``, which tells a service the trace that a request belongs to.
+"""Read and write the header ``traceparent``, which names the trace of a request.
 
 Source: W3C Trace Context, https://www.w3.org/TR/trace-context/, section 3.2.
 """
@@ -39,7 +39,7 @@ class TraceContext(NamedTuple):
 
 
 def parse_traceparent(value: bytes) -> TraceContext | None:
-    """Parse the value of the header; return None for an invalid one, which the standard says to ignore.
+    """Parse the value of the header; return None for an invalid one, which is to be ignored by the standard.
 
     >>> parse_traceparent(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").trace_id
     '0af7651916cd43dd8448eb211c80319c'

@@ -109,8 +109,8 @@ def probe(
 
     duration_s = parse_duration(max_duration)
     target = load_target(base_url=base_url, app_key=app_key, temp_id=temp_id)
-    asked = Probe(duration_s, mobiles, max_messages, speed, scope, tuple(allow_target or ()), i_pay_for_this)
-    plan = asked.check(target)
+    request = Probe(duration_s, mobiles, max_messages, speed, scope, tuple(allow_target or ()), i_pay_for_this)
+    plan = request.check(target)
     price = load_price()
     say(
         f"Probing {target.base_url} with at most {number_format.plural(plan.max_messages, 'message')} to"
@@ -118,7 +118,7 @@ def probe(
         " Ctrl-C ends it early."
     )
     progress = _Progress()
-    result = play(asked, target, plan, progress.show)
+    result = play(request, target, plan, progress.show)
     progress.end()
     findings = result.findings
     cost = number_format.money(findings.messages * price.per_send, price.currency) if price else ""

@@ -108,7 +108,7 @@ class AsyncClient:
         return call.response
 
     async def _wait_for_slot(self) -> None:
-        """Wait until fewer calls than ``max_connections`` are on their way. aiohttp's own limit can't be told apart."""
+        """Wait until fewer calls than ``max_connections`` are on their way; aiohttp's limit has no error of its own."""
         timeout = self._core.timeout
         try:
             async with asyncio.timeout(min(timeout.connect_s, timeout.total_s)):

@@ -103,7 +103,7 @@ class Sent:
 class Verification:
     """The API's verdict on a typed code.
 
-    ``return_code`` is SUCCESS or says why the code is not valid. It is a ``ReturnCode`` if version 1 of the API has it.
+    ``return_code`` is SUCCESS, or why the code is not valid; a ``ReturnCode`` if version 1 of the API has it.
     ``message`` is the API's wording.
     """
 

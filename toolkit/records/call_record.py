@@ -58,7 +58,7 @@ def may_cost(endpoint: Endpoint, kind: str | None, error: str | None) -> bool:
 def is_failed(
     return_code: int | None, kind: str | None, error: str | None, expected: Collection[int | str] = ()
 ) -> bool:
-    """Return whether a call failed. Thresholds, reports and locust's statistics all ask this function.
+    """Return whether a call failed. Thresholds, reports and locust's statistics all use this function.
 
     A call without a valid response failed, unless its caller stopped waiting. So did one of kind SERVER. A success and
     a verdict on the typed code are never failures. Any other return code is one unless the scenario expects it.

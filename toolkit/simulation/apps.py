@@ -48,7 +48,7 @@ TEMPLATES = (
     Template(1, 0, "code", 1, 0.44, 0.93),  # log in
     Template(2, 0, "code", 1, 0.12, 0.84),  # sign up: more people give up
     Template(3, 1, "code", 2, 0.26, 0.96),  # confirm a payment
-    Template(4, 2, "notice", 1, 0.05, 0.0),  # tells of a gift, and asks for nothing
+    Template(4, 2, "notice", 1, 0.05, 0.0),  # announces a gift; no code is typed
     Template(5, 2, "code", 1, 0.07, 0.88),  # log in
     Template(6, 3, "code", 1, 0.02, 0.94),
     Template(7, 4, "code", 1, 0.02, 0.92),

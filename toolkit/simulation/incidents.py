@@ -69,7 +69,7 @@ BOMBING_INTERVAL_S = 61
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Additional sessions, which ask for one template; loads are relative to the mean of a week.
+    """Additional sessions, which request one template; loads are relative to the mean of a week.
 
     Attributes:
         template: The index of the template.
@@ -178,7 +178,7 @@ def lowered_limit(plan: SimulationPlan) -> tuple[int, int] | None:
 
 
 def pumped_messages(plan: SimulationPlan) -> int:
-    """Return the number of messages that a pumping attack asks for."""
+    """Return the number of messages that a pumping attack requests."""
     return min(max(round(_PUMPED_RATIO * plan.calls / plan.days), _MIN_PUMPED), _MAX_PUMPED)
 
 

@@ -24,7 +24,7 @@ _REGULAR_RATIO, _TESTER_RATIO = 0.156, 0.004  # of the sessions
 _LIGHT_PER_SESSION, _REGULAR_PER_SESSION, _TESTER_SESSIONS = 8.0, 0.4, 12.0  # mobiles, relative to a day's sessions
 _REGULAR_SKEW = 1.5
 
-# An impatient person sends again at once, a patient one after the minute that the page asks for: mostly if the message
+# An impatient person sends again at once, a patient one after the minute that the page requires: mostly if the message
 # hasn't arrived by then, and sometimes although it has, at first and after another send.
 _IMPATIENT_RATIO, _MISSED_AGAIN_RATIO, _ARRIVED_AGAIN_RATIOS = 0.035, 0.5, (0.045, 0.25)
 _FAILED_AGAIN_RATIO, _MISTYPED_AGAIN_RATIO = 0.45, 0.75
@@ -50,7 +50,7 @@ def mix(values: NDArray[np.int64], key: int) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """The population that asks for codes; each person has one mobile.
+    """The population that requests codes; each person has one mobile.
 
     Attributes:
         sessions: The mean number of sessions a day, to which the number of people is proportional.

@@ -114,7 +114,8 @@ def undecoded(lines: list[str]) -> int:
 def _decompressed(raw: Any, path: str) -> Callable[[], bytes]:
     """Return the function that reads the next plain bytes of a file, b"" at its end.
 
-    The first bytes, and for Brotli the suffix, determine the compression. Arrow closes the file when the function is dropped.
+    The first bytes, and for Brotli the suffix, determine the compression. Arrow closes the file when the function is
+    dropped.
     """
     head = raw.peek(6)[:6]
     codec = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)

@@ -1,4 +1,4 @@
-"""Find the locustfiles that `smscode load` and the forms know by name."""
+"""Find the locustfiles that `smscode load` and the forms run by name."""
 
 from __future__ import annotations
 

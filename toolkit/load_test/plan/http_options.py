@@ -60,7 +60,7 @@ def tls_context(http: HttpOptions = DEFAULT_HTTP) -> ssl.SSLContext:
 
 
 def _refuse_password() -> str:
-    """Refuse a key that has a password: OpenSSL would ask for it on the terminal, in each worker."""
+    """Refuse a key that has a password: OpenSSL would prompt for it on the terminal, in each worker."""
     raise ValueError("its key has a password")
 
 

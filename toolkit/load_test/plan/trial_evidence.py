@@ -2,7 +2,7 @@
 
 Problem
 -------
-A search for the capacity needs to know after each trial whether the service meets a limit at the trial's rate, such as
+A search for the capacity must decide after each trial whether the service meets a limit at the trial's rate, such as
 ``p99(send.caller_ms) < 250``. The p99 of ten seconds is a random number. Near the capacity it passes in one trial and
 fails in the next, so a bare comparison gives results that can't be repeated.
 

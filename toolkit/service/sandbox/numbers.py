@@ -10,7 +10,7 @@ MAGIC_PREFIX = "199000"
 
 
 def magic_return_code(mobile: str) -> ReturnCode | None:
-    """Return the return code that a magic mobile asks for; None for another mobile.
+    """Return the return code that a magic mobile stands for; None for another mobile.
 
     A magic mobile is 199000 followed by a return code.
 

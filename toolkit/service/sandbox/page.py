@@ -15,7 +15,7 @@ _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 @cache
 def page_response() -> ServerResponse:
-    """Return the page. It holds no secret, so it is served without credentials; its script asks for them.
+    """Return the page. It holds no secret, so it is served without credentials; its script requests them.
 
     The policy allows its own script and style only, so that the text of a message could run nothing.
     """

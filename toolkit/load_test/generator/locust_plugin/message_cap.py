@@ -1,7 +1,7 @@
 """Limit the messages that a run may send, over all of its processes. The limit is never exceeded, not even by one.
 
-The master, or the only process, holds the budget. A worker asks it for a portion, takes each message from that portion
-before the first byte of the send leaves, and asks for the next portion before this one is used up. A worker that dies
+The master, or the only process, holds the budget. A worker requests a portion, takes each message from that portion
+before the first byte of the send leaves, and requests the next portion before this one is used up. A worker that dies
 takes at most two portions with it; they are lost, never sent twice.
 
 Refused sends are refunded, and so are sends that never left. Timeouts and errors of the service are not: the message
@@ -141,7 +141,7 @@ class MessageQuota:
         return True
 
     def _notify(self) -> None:
-        """Wake the users that wait, and tell the master when all is spent."""
+        """Wake the users that wait, and report to the master when all is spent."""
         if self._is_last and not (self._left or self._in_flight or self.is_spent):
             self.is_spent = True
             assert self._environment.runner

@@ -82,7 +82,7 @@ class Shutdown:
         return True
 
     def on_end_message(self, msg: Any) -> None:
-        """End the run, as a worker asks."""
+        """End the run, as a worker requests."""
         self.end_early(Cause(msg.data["cause"]), msg.data["reason"])
 
     def on_note_message(self, msg: Any) -> None:

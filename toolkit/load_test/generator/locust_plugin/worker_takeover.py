@@ -5,7 +5,7 @@ seconds for a sign of life; a worker that the master has forked is missed within
 worker are in its part of the records. The user that takes a share over counts the arrivals that were orphaned.
 
 A lost worker may still be alive, behind a cut network. Locust would let it back in, with its share that another worker
-plays by then. So the master forgets a lost worker, and ends it when its next report arrives.
+plays by then. So the master removes a lost worker, and ends it when its next report arrives.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class LostWorkerDetector:
             if node.heartbeat < 0:
                 self._lost.add(node.id)
             if node.state == STATE_MISSING:
-                del self._runner.clients[node.id]  # locust lets a worker that it knows back in
+                del self._runner.clients[node.id]  # locust lets a listed worker back in
 
     def _on_report(self, client_id: str, **_: object) -> None:
         if client_id in self._lost:
