@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+import itertools
+from uuid import RFC_4122, UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.service.core.digests import Digests
+from toolkit.service.core.digests import Digests, draw_msg_ids
 
 
 def epoch_of(seq: int) -> str:
@@ -48,3 +49,10 @@ def test_a_text_that_is_no_code_equals_no_masked_code(number: int, text: str) ->
     masked, code = Digests(b"key").mask_code("m", f"{number:06d}"), f"{number:06d}"
     for typed in (text, f"0{code}", code[:5], f" {code[1:]}", "１２３４５６", f"+{code[1:]}"):
         assert Digests(b"key").mask_typed("m", typed) != masked or typed == code
+
+
+def test_drawn_msg_ids_are_different_uuids_of_version_4() -> None:
+    drawn = list(itertools.islice(draw_msg_ids(), 200))
+    assert len(set(drawn)) == 200
+    assert {(UUID(it).version, UUID(it).variant) for it in drawn} == {(4, RFC_4122)}
+    assert [str(UUID(it)) for it in drawn] == drawn

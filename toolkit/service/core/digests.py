@@ -6,7 +6,8 @@ The key lies in a file outside the database, so that a copy of the database alon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from toolkit.api.defaults import CODE_DIGITS, CODES
@@ -107,6 +108,19 @@ class Digests:
 def _uuid(number: int, tag: str) -> str:
     digits = f"{number:012x}"
     return f"{digits[:8]}-{digits[8:]}-{tag}"
+
+
+def draw_msg_ids() -> Iterator[str]:
+    """Yield random version 4 UUIDs (RFC 9562). Drawing many at once takes a third of the time of ``uuid.uuid4``.
+
+    >>> len(next(draw_msg_ids()))
+    36
+    """
+    while True:
+        digits = os.urandom(1024).hex()
+        for drawn in (digits[start : start + 32] for start in range(0, len(digits), 32)):
+            tag = f"4{drawn[13:16]}-{_VARIANTS[drawn[16]]}{drawn[17:20]}-{drawn[20:]}"
+            yield f"{drawn[:8]}-{drawn[8:12]}-{tag}"
 
 
 def mask(code: str, pad: int) -> int:

@@ -59,7 +59,10 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from redis.asyncio import Redis, RedisCluster
+from hiredis import pack_command
+from msgspec import Struct
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -143,8 +146,7 @@ class Rollback(NamedTuple):
         return json.dumps(self.fields | {"after_ms": self.after_ms}).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class _PendingCall:
+class _PendingCall(Struct):
     group: tuple[str, str]  # the tag and the command
     payload: bytes
     rollback: Rollback | None
@@ -266,10 +268,15 @@ class Pipeline:
         return answers
 
     async def _execute(self, command: str, scripts: dict[str, str], arguments: dict[Any, Any]) -> dict[Any, Any]:
-        pipe = self.client.pipeline(transaction=False)
-        for (_, of), its in arguments.items():
-            pipe.execute_command(command, scripts[_FLAGS.get(of, WRITING)], *its)
-        return dict(zip(arguments, await pipe.execute(raise_on_error=False), strict=True))
+        calls = [(command, scripts[_FLAGS.get(of, WRITING)], *its) for (_, of), its in arguments.items()]
+        if isinstance(self.client, Redis):
+            answers = await _exchange(self.client.connection_pool, calls)
+        else:
+            pipe = self.client.pipeline(transaction=False)
+            for call in calls:
+                pipe.execute_command(*call)
+            answers = await pipe.execute(raise_on_error=False)
+        return dict(zip(arguments, answers, strict=True))
 
     def _answer(self, calls: list[_PendingCall], answers: Any, deadline_ms: int) -> None:
         if is_refusal(answers):
@@ -287,6 +294,26 @@ class Pipeline:
         """Refuse calls that may have been carried out, and keep their rollbacks."""
         self.rollbacks += [it.rollback._replace(after_ms=deadline_ms) for it in calls if it.rollback]
         _refuse(calls, problem)
+
+
+async def _exchange(pool: ConnectionPool, calls: list[tuple[Any, ...]]) -> list[Any]:
+    """Send commands together, and return the answer or the error of each.
+
+    A pipeline of redis-py does the same, but encodes each argument in Python, which doubles the CPU time of a batch.
+    """
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    try:
+        await connection.send_packed_command(b"".join(map(pack_command, calls)))
+        return [await _read_answer(connection) for _ in calls]
+    finally:
+        await pool.release(connection)
+
+
+async def _read_answer(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as problem:
+        return problem
 
 
 def is_refusal(problem: object) -> bool:

@@ -16,12 +16,11 @@ import logging
 import secrets
 import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from toolkit.api.errors import InputError, RunError, StoreError
 from toolkit.api.rate_rules import Rule
@@ -29,7 +28,7 @@ from toolkit.api.return_codes import ReturnCode
 from toolkit.service.core.accounts import App, Template
 from toolkit.service.core.clock import Anchor, Clock
 from toolkit.service.core.deferred import Deferred
-from toolkit.service.core.digests import Digests
+from toolkit.service.core.digests import Digests, draw_msg_ids
 from toolkit.service.core.messages import Decision, Delivery, DeliveryState, Job, Message, NewMessage, SentMessage
 from toolkit.service.core.policy import HOUR_MS, MAX_TTL_S, Policy
 from toolkit.service.core.state import used_key_error
@@ -93,6 +92,7 @@ class RedisStore:
     clock: Clock
     _accounts: AccountsCache
     _pipeline: Pipeline
+    _msg_ids: Iterator[str] = field(default_factory=draw_msg_ids)
     _tokens: itertools.count[int] = field(default_factory=lambda: itertools.count(secrets.randbits(63)))
     _watch_task: asyncio.Task[None] | None = None
     _anchor: Anchor | None = None
@@ -202,7 +202,7 @@ class RedisStore:
 
     def send(self, message: NewMessage) -> Deferred[Decision | StoreError]:
         """Accept a message, or refuse it for a rate limit or for lack of balance."""
-        msg_id = str(uuid4())
+        msg_id = next(self._msg_ids)
         packed = _SEND.pack(
             message.mobile,
             message.temp_id,
