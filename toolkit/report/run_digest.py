@@ -67,7 +67,7 @@ def _facts(result: RunResult) -> Iterator[Fact]:
     settings, calls = result.settings, sum(result.outcomes.values())
     pacing = settings.get("pacing")
     if isinstance(pacing, Mapping):
-        rates = (number_format.rate(pacing[name]) for name in ("achieved_per_s", "intended_per_s"))
+        rates = (number_format.rate(pacing.get(name)) for name in ("achieved_per_s", "intended_per_s"))
         dropped = int(pacing.get("dropped") or 0)
         suffix = f", {dropped:,} dropped" if dropped else ""
         yield Fact("journeys per s", f"{' of '.join(rates)} intended{suffix}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from glob import glob
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -59,6 +60,29 @@ class _RunFile(BaseModel):
     checks: list[object] = []
 
 
+_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)] | None
+
+
+class _LoadTestSettings(BaseModel):
+    """The settings of a load test that a report computes with."""
+
+    ended: str
+    duration_s: _Number = None
+    warm_up_s: _Number = None
+    rate_per_s: _Number = None
+    users: Annotated[int, Field(strict=True)] | None = None
+    pacing: dict[str, _Number] | None = None
+    generator: dict[str, _Number] | None = None
+
+
+_EXPECTED_SETTINGS = {
+    "": {
+        "ended": "a text",
+        **dict.fromkeys(("duration_s", "warm_up_s", "rate_per_s"), "a number or null"),
+        "users": "a whole number or null",
+        **dict.fromkeys(("pacing", "generator"), "an object of numbers, or null"),
+    }
+}
 _EXPECTED = {"": {"schema": f"the number {SCHEMA}", "settings": "an object", "checks": "a list"}}
 
 
@@ -85,6 +109,12 @@ def _read(folder: Path) -> _RunFile | None:
         run = _RunFile.model_validate(load_json(path))
     except ValidationError as error:
         raise InputError(f"{path} is not a run.json: {explain(error, _EXPECTED)}; correct or remove the file") from None
+    if "ended" in run.settings:
+        try:
+            _LoadTestSettings.model_validate(run.settings)
+        except ValidationError as error:
+            problem = explain(error, _EXPECTED_SETTINGS)
+            raise InputError(f"{path}: settings: {problem}; correct or remove the file") from None
     if run.number != SCHEMA:
         raise InputError(f"{path} has schema {run.number}: expected {SCHEMA}; another version wrote it: run it again")
     return run
