@@ -253,7 +253,14 @@ def read_options(scenario: str, given: Mapping[str, Any]) -> LoadOptions:
                 raise InputError(f"{declared()[name].flag} has no effect on users: give --rate or --stages with it")
     if "stages" not in known:
         known.setdefault("duration_s", declared()["duration_s"].suggestion)
-    return LoadOptions(**known)
+    if "metrics_host" in known and "metrics_port" not in known:
+        raise InputError("--metrics-host has no effect without --metrics-port: give a port, e.g. 9200")
+    options = LoadOptions(**known)
+    limits = {str(it.metric) for it in options.parsed_thresholds() if str(it) not in options.thresholds}
+    for name, metric in (("max_failed", "failed"), ("max_dropped", "dropped")):
+        if name in known and not any(it.startswith(metric) for it in limits):
+            raise InputError(f"{declared()[name].flag} has no effect beside a --threshold on {metric}: leave one out")
+    return options
 
 
 def _pair(words: Iterable[str]) -> dict[str, str]:

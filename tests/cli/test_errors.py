@@ -43,7 +43,10 @@ def refuse(words: list[str], env: dict[str, str], folder: Path) -> str:
         ("load --users x", "invalid --users 'x': expected a whole number of users from 1 to 100,000"),
         ("load --users 5 --rate 4", "expected exactly one of --users, --rate and --stages"),
         ("load --users 5 --arrivals poisson", "--arrivals has no effect on users: give --rate or --stages with it"),
-        ("load --rate fast", "invalid --rate 'fast': expected a number of journeys per second above 0, e.g. 50"),
+        (
+            "load --rate fast",
+            "invalid --rate 'fast': expected a number of journeys per second above 0 and at most 10,000,000",
+        ),
         ("load --stages 1s=5,x", "invalid --stages '1s=5,x': invalid stage 'x': expected 30s@500 (ramp)"),
         ("load --stages 1s=5 --duration 1s", "--stages and --duration exclude one another"),
         ("load --arrivals x", "invalid --arrivals 'x': expected constant or poisson"),
@@ -52,6 +55,18 @@ def refuse(words: list[str], env: dict[str, str], folder: Path) -> str:
         ("load --threshold 'p99(send) < 1'", "invalid --threshold 'p99(send) < 1', at ') < 1': expected"),
         ("load --expect SERVER", "invalid --expect 'SERVER': expected one of REQUEST, ACCOUNT, RATE"),
         ("load --rule often", "invalid --rule 'often': expected COUNT/DURATION, e.g. 1/60s"),
+        ("load --rule 1/99999h", "invalid --rule '1/99999h': invalid rule '1/359996400s': the window must be at most"),
+        ("load --expect 1", "invalid --expect '1': expected one of REQUEST, ACCOUNT, RATE, or a return code"),
+        ("load --width 5%", "--width has no effect without --find-capacity"),
+        ("load --max-duration 1m", "--max-duration has no effect without --find-capacity"),
+        ("load --metrics-host ::1", "--metrics-host has no effect without --metrics-port"),
+        ("load --max-failed 2% --threshold 'failed < 1%'", "--max-failed has no effect beside a --threshold on failed"),
+        (
+            "load --rate 5 --max-dropped 2% --threshold 'dropped < 1%'",
+            "--max-dropped has no effect beside a --threshold",
+        ),
+        ("load --ca-bundle x.pem", "--ca-bundle has no effect on a target without TLS: give --target https://"),
+        ("load --client-cert x.pem", "--client-cert has no effect on a target without TLS: give --target https://"),
         ("load --out ''", "the argument after --out is empty"),
         ("load --out=", "--out is empty"),
         ("load --nosuch", "no such option: --nosuch"),
@@ -71,6 +86,8 @@ def refuse(words: list[str], env: dict[str, str], folder: Path) -> str:
         ("serve --drop-share x", "invalid --drop-share 'x': expected a number"),
         ("serve --speed nan", "invalid --speed nan: expected a number above 0"),
         ("serve --host 10.0.0.1", "invalid --host '10.0.0.1': a sandbox shows its codes"),
+        ("serve --admin-host ::1", "--admin-host has no effect without --admin-port"),
+        ("serve --key-file x", "--key-file has no effect on a SQLite store"),
         ("serve --production --expose-sandbox", "--expose-sandbox and --production exclude one another"),
         ("app create", "no store: give --store sqlite:///path.db or --store redis://host:port, or set SMSCODE_STORE"),
         ("app topup key many --store sqlite:///a.db", "invalid MESSAGES 'many': expected a whole number"),
@@ -82,6 +99,11 @@ def refuse(words: list[str], env: dict[str, str], folder: Path) -> str:
         ("report x --fail-if x", "invalid --fail-if 'x', at 'x': expected a metric"),
         ("report x --since noon", "invalid --since 'noon': expected a time as in 2026-11-01T14:05"),
         ("report x --until noon", "invalid --until 'noon': expected a time as in 2026-11-01T14:05"),
+        ("report x --since 9999-01-01", "invalid --since '9999-01-01': expected a time of the years 1678 to 2261"),
+        (
+            "report x --column mobile=a --column mobile=b",
+            "--column names two columns for mobile, 'a' and 'b': give one",
+        ),
         ("report x --timezone Mars", "invalid --timezone 'Mars': expected an IANA name"),
         ("report x --max-unread some", "invalid --max-unread 'some': expected a share of 0% to 100%"),
         ("report x --statement-column a=b", "--statement-column has no effect without --statement FILE"),
@@ -104,6 +126,14 @@ def refuse(words: list[str], env: dict[str, str], folder: Path) -> str:
 def test_the_error_names_the_option_that_was_used(words: str, error: str, tmp_path: Path) -> None:
     needs_target = words.split()[0] in ("send", "verify", "load")
     assert refuse(shlex.split(words), TARGET if needs_target else {}, tmp_path).startswith(error)
+
+
+@pytest.mark.parametrize("words", ["--allow-target x.example", "--i-pay-for-this", "--temp-id 5"])
+def test_an_option_on_the_target_has_no_effect_on_a_sandbox_of_the_run_s_own(words: str, tmp_path: Path) -> None:
+    error = refuse(["load", *words.split()], {}, tmp_path)
+    assert error.startswith(
+        f"{words.split()[0]} has no effect without a target, as a sandbox is started: give --target"
+    )
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def documented() -> set[str]:
 def test_every_field_of_a_run_is_told_of_and_no_other(tmp_path: Path) -> None:
     options = ["--stages", "1s=20,2s=40", "--threshold", "ok_ratio(send) >= 0%", "--max-messages", "100000"]
     options += ["--limit", "ok_ratio(send) >= 0%"]  # so that the scenario claims something
-    done = smscode("load", *options, "--allow-target", "h", "--json", env={"PATH": os.environ["PATH"]}, cwd=tmp_path)
+    done = smscode("load", *options, "--json", env={"PATH": os.environ["PATH"]}, cwd=tmp_path)
     run = json.loads(done.stdout)
     run["endpoints"]["send"]["errors"] = {"timeout": 1}
     run["settings"]["own_options"] = {"shop": "berlin"}

@@ -86,6 +86,7 @@ def test_new_prices_in_another_currency_are_refused(folder: Path) -> None:
         (["--rule", "1/60s", "--by", "day"], "'day'"),
         (["--rule", "1/60s", "--patience", "long"], "--patience"),
         (["--rule", "1/60s", "--since", "soon"], "--since"),
+        (["--rule", "1/60s", "--column", "mobile=m"], "--column has no effect on records of calls"),
     ],
 )
 def test_invalid_options_are_exit_2_and_one_line(folder: Path, options: list[str], reason: str) -> None:
@@ -93,3 +94,15 @@ def test_invalid_options_are_exit_2_and_one_line(folder: Path, options: list[str
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert reason in done.stderr
+
+
+def test_a_replay_of_no_sends_is_exit_99(folder: Path) -> None:
+    done = smscode("what-if", "calls.parquet", "--rule", "1/60s", "--since", "2100-01-01", cwd=folder)
+    assert done.returncode == 99, done.stderr
+    assert "no data: no send was replayed" in done.stderr
+
+
+def test_a_block_list_that_no_mobile_matches_is_told(folder: Path) -> None:
+    done = smscode("what-if", "calls.parquet", "--block", "1999", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "No send went to a mobile that begins with 1999" in done.stderr

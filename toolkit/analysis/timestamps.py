@@ -59,7 +59,10 @@ def parse_time_ns(when: str | pd.Timestamp, timezone: str = UTC) -> int:
         raise InputError(f"invalid time {when!r}: expected a time as in 2026-11-01T14:05 or 2026-11-01")
     if stamp.tzinfo is None:
         stamp = stamp.tz_localize(parse_timezone(timezone), ambiguous=True, nonexistent="shift_forward")
-    return int(stamp.as_unit("ns").value)
+    try:
+        return int(stamp.as_unit("ns").value)
+    except pd.errors.OutOfBoundsDatetime:
+        raise InputError(f"invalid time {when!r}: expected a time of the years 1678 to 2261") from None
 
 
 def parse_width_ns(every: str | pd.Timedelta) -> int:

@@ -14,6 +14,7 @@ from toolkit.api.durations import parse_duration
 from toolkit.api.errors import InputError
 
 _MAX_COUNT_DIGITS = 6
+_MAX_WINDOW_S = 3650 * 86_400
 
 ROUND_WINDOWS_S = (
     (60, 3600, 86_400),
@@ -40,6 +41,8 @@ class Rule:
         object.__setattr__(self, "window_ms", self.window_s * 1000)
         if self.count < 1 or self.window_s < 1:
             raise InputError(f"invalid rule '{self}': count and window must be at least 1, e.g. 1/60s")
+        if self.window_s > _MAX_WINDOW_S:
+            raise InputError(f"invalid rule '{self}': the window must be at most {_MAX_WINDOW_S}s, e.g. 10/86400s")
 
     @classmethod
     def parse(cls, text: str) -> Self:

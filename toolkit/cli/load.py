@@ -134,6 +134,7 @@ def load(
         raise InputError(f"got unexpected extra argument(s) ({' '.join(own)}); see smscode load --help")
     read = read_options(scenario, options)
     configured = find_target(base_url=base_url, app_key=app_key, temp_id=temp_id)
+    _check_target_options(read, configured, temp_id)
     if read.find_capacity:
         _search(scenario, read, configured, out, as_json, own)
         return
@@ -152,6 +153,21 @@ def load(
     for note in settings["notes"]:
         say(f"note: {note}")
     exit_by([result])
+
+
+def _check_target_options(options: LoadOptions, configured: Target | None, temp_id: int | None) -> None:
+    """Refuse options on the target that have no effect: those of a sandbox of the run's own, and TLS without https."""
+    on_target = {
+        "--temp-id": temp_id,
+        "--allow-target": options.allow_target,
+        "--i-pay-for-this": options.i_pay_for_this,
+    }
+    if configured is None and (lonely := [name for name, value in on_target.items() if value]):
+        raise InputError(f"{lonely[0]} has no effect without a target, as a sandbox is started: give --target URL")
+    of_tls = {"--ca-bundle": options.ca_bundle, "--client-cert": options.client_cert}
+    is_plain = configured is None or configured.base_url.startswith("http:")
+    if is_plain and (lonely := [name for name, value in of_tls.items() if value]):
+        raise InputError(f"{lonely[0]} has no effect on a target without TLS: give --target https://...")
 
 
 def _search(

@@ -352,11 +352,13 @@ def _parse_max_unread(text: str) -> float:
 
 def parse_columns(option: str, texts: Iterable[str] | None) -> dict[str, str]:
     """Parse NAME=COLUMN texts; an error names the option."""
-    columns = {}
+    columns: dict[str, str] = {}
     for text in texts or ():
         name, _, column = (part.strip() for part in text.partition("="))
         if not (name and column):
             raise InputError(f"invalid {option} {text!r}: expected NAME=COLUMN, e.g. return_code=rc")
+        if name in columns:
+            raise InputError(f"{option} names two columns for {name}, {columns[name]!r} and {column!r}: give one")
         columns[name] = column
     return columns
 

@@ -317,6 +317,10 @@ def serve(
         max_in_flight=max_in_flight,
         provider=provider,
     )
+    if admin_host and settings.admin_port is None:
+        raise InputError("--admin-host has no effect without --admin-port: give a port, e.g. 9101")
+    if key_file and not (settings.store or "").startswith("redis"):
+        raise InputError("--key-file has no effect on a SQLite store, which has its own key: leave it out")
     faults = Faults(Latency.parse(latency), error_share, drop_share, Stall.parse(stall) if stall else None)
     config = ServiceConfig.from_settings(
         settings,

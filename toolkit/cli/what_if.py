@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.api.errors import InputError
-from toolkit.cli.output import OUTPUT, Json, say, show, show_json
+from toolkit.cli.output import OUTPUT, Json, fail, say, show, show_json
 from toolkit.cli.report import (
     Column,
     Encoding,
@@ -30,6 +30,7 @@ from toolkit.cli.report import (
     reading_status,
 )
 from toolkit.masking import mask_text
+from toolkit.runs.exit_codes import ExitCode
 from toolkit.runs.remote_storage import is_url, pulled
 
 if TYPE_CHECKING:
@@ -201,6 +202,8 @@ def what_if(
             picture = charts.what_if(compared) if front is None else charts.what_if_sweep(front)
             write_atomically(chart, charts.to_html(picture))
             say(f"The chart: {chart}")
+    if not len(sends):
+        fail("no data: no send was replayed", ExitCode.FAILED)
 
 
 def _rule_sets(

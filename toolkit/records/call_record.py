@@ -21,6 +21,7 @@ from toolkit.masking import mask_text
 
 MAX_STARTED_NS = 2**63 - 2**61 - 1  # in the year 2189
 MAX_DURATION_NS = 2**60 - 1  # 36 years, so that a start, a wait and a latency add up to an integer of 64 bits
+_MIN_RETURN_CODE = 10_000
 _MOBILE_DIGITS, _PREFIX_DIGITS = 11, 7
 _MAX_MESSAGE_CHARS = 100
 _MAY_BE_EXPECTED = (Kind.REQUEST.value, Kind.ACCOUNT.value, Kind.RATE.value)
@@ -91,7 +92,8 @@ def parse_expected(texts: Iterable[object]) -> frozenset[int | str]:
     """
     expected: set[int | str] = set()
     for text in map(str, texts):
-        if (code := parse_whole(text)) is None and text not in _MAY_BE_EXPECTED:
+        code = parse_whole(text)
+        if text not in _MAY_BE_EXPECTED if code is None else code < _MIN_RETURN_CODE:
             kinds = ", ".join(_MAY_BE_EXPECTED)
             raise InputError(
                 f"invalid expected outcome {text!r}: expected one of {kinds}, or a return code, e.g. 50009"

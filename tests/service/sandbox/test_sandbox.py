@@ -56,7 +56,7 @@ class Inbox:
         return replace(self, service=replace(self.service, **keys))
 
     def restart(self, start: Callable[..., Running]) -> Inbox:
-        return replace(self, service=start("--store", self.store, "--key-file", str(self.key_file)))
+        return replace(self, service=start("--store", self.store, *key_options(self.store, self.key_file)))
 
 
 @pytest.mark.parametrize("row", [row for row in ReturnCode if row not in VERDICTS])
@@ -195,13 +195,18 @@ def redis_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
         yield server.url, folder / "key"
 
 
+def key_options(store: str, key_file: Path) -> list[str]:
+    """Return the option of the key file, which a SQLite store does not take."""
+    return ["--key-file", str(key_file)] if store.startswith("redis") else []
+
+
 @pytest.fixture(params=["sqlite", "redis"])
 def inbox(request: pytest.FixtureRequest, start: Callable[..., Running], tmp_path: Path) -> Inbox:
     """A sandbox of its own; all tests on Redis share one store, which each empties first."""
     store, key_file = f"sqlite:///{tmp_path}/store.db", tmp_path / "unused.key"
     if request.param == "redis":
         store, key_file = request.getfixturevalue("redis_store")
-    inbox = Inbox(start("--store", store, "--key-file", str(key_file), "--admin-port", "0"), store, key_file)
+    inbox = Inbox(start("--store", store, *key_options(store, key_file), "--admin-port", "0"), store, key_file)
     inbox.call("DELETE", "/sandbox/state")
     return inbox
 

@@ -216,7 +216,7 @@ def _on_pareto_front(lost: NDArray[Any], saved: NDArray[Any]) -> Bools:
     return best
 
 
-def remarks(sends: RecordedSends, frame: pd.DataFrame, rule_sets: Iterable[RuleSet] = ()) -> list[str]:
+def remarks(sends: RecordedSends, frame: pd.DataFrame, rule_sets: Sequence[RuleSet] = ()) -> list[str]:
     """Return sentences on the missing data that make figures of ``what_if`` unknown or incomplete.
 
     Args:
@@ -233,6 +233,12 @@ def remarks(sends: RecordedSends, frame: pd.DataFrame, rule_sets: Iterable[RuleS
         found.append(f"{sends.without_mobile:,} sends have no mobile key and keep their recorded answer.")
     if sends.without_prefix and any(it.blocked for it in rule_sets):
         found.append(f"{sends.without_prefix:,} sends have no prefix: a block list can't refuse them.")
+    blocked = dict.fromkeys(it for rule_set in rule_sets for it in rule_set.blocked)
+    found += [
+        f"No send went to a mobile that begins with {digits}: to block it changes nothing."
+        for digits in blocked
+        if sends.has_prefixes and not any(str(it).startswith(digits) for it in sends.values["prefix"])
+    ]
     if not sends.has_success:
         found.append("No verify can be joined with its send, so lost users and caught abuse are unknown.")
     if sends.unknown:

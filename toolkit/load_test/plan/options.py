@@ -60,6 +60,7 @@ CAPACITY = "capacity"
 
 _EXPECTED = Expectations()
 _MAX_TIMEOUT_S = 600.0
+_MAX_RATE_PER_S = 10_000_000
 _MAX_LABEL = 80  # characters: a label is a cell of a table
 
 
@@ -246,14 +247,14 @@ class LoadOptions(BaseModel):
     ] = None
     rate_per_s: Annotated[
         float | None,
-        Field(gt=0, allow_inf_nan=False),
+        Field(gt=0, le=_MAX_RATE_PER_S),
         Option(
             "Journeys started per second, by all workers together, whether or not earlier ones have ended.",
             flag="--rate",
             metavar="RATE",
             argument="--rate",
             variable="SMSCODE_RATE",
-            expects="a number of journeys per second above 0, e.g. 50",
+            expects=f"a number of journeys per second above 0 and at most {_MAX_RATE_PER_S:,}, e.g. 50",
             default="none: the load is set by users",
             label="Rate",
             suggestion="50",
@@ -861,7 +862,7 @@ class LoadOptions(BaseModel):
     def _check_search(self) -> None:
         if not self.find_capacity:
             for name in ("width", "max_duration_s"):
-                if getattr(self, name) != LoadOptions.model_fields[name].default:
+                if name in self.model_fields_set:
                     raise InputError(f"{declared()[name].flag} has no effect without --find-capacity")
             return
         if not self.limits:
