@@ -17,7 +17,8 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 HANG_S = 3.0
-DELAY_S, SLOW_DELAY_S = 0.05, 0.5  # tenfold; well above the time that the sandbox takes
+# A response takes this long, well above the time that the sandbox takes, so that users in a closed loop are not busy.
+DELAY_S, SLOW_DELAY_S = 0.05, 0.5  # tenfold
 RETRY_AFTER_S = 7
 
 _SERVER_ERROR = b'{"error": {"code": 50019, "message": "server error"}}'
@@ -128,6 +129,7 @@ class _Proxy:
                 self.stop_listening()
                 return False
             case Fault.CLOSE:
+                await asyncio.sleep(DELAY_S)
                 return False
             case Fault.HANG:
                 await self.stopped.wait()
@@ -136,7 +138,7 @@ class _Proxy:
                 if self._returns_s is None:
                     self._returns_s = self.loop.time() + HANG_S
                 await asyncio.sleep(self._returns_s - self.loop.time())
-            case Fault.SLOW | Fault.NONE if is_call:
+            case _ if is_call:
                 await asyncio.sleep(SLOW_DELAY_S if fault is Fault.SLOW else DELAY_S)
         if fault in _ANSWERS:
             writer.write(_encode(*_ANSWERS[fault]))

@@ -31,7 +31,7 @@ def _only(records, of=PRICES):
     return row
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(records=calls(), of=prices, by=st.sampled_from(SUBSETS))
 def test_costs_equal_a_sum_by_hand(records, of, by):
     table = analysis.cost(in_an_engine(records), of, by)

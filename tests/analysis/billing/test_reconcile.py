@@ -168,7 +168,7 @@ def _edit(edits):
     return [line for of_message in lines.values() for line in of_message]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(edits=_edits, unit=st.sampled_from(Unit))
 def test_discrepancies_are_those_of_a_plain_comparison_and_add_up_to_the_difference_of_the_totals(edits, unit):
     lines = _edit(edits)

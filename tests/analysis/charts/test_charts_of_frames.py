@@ -1,6 +1,7 @@
 """Every chart of a real frame, of one row of it and of none, at both widths."""
 
 import re
+from functools import cache
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -103,23 +104,28 @@ def _draw(name, frame, **size):
     return charts.to_svg(getattr(charts, name)(frame, **size))
 
 
+@pytest.fixture(scope="module")
+def drawn(frames):
+    """Draw the chart of a frame at a width, each once."""
+    return cache(lambda name, width: _draw(name, frames[name], width=width))
+
+
 def _texts(svg):
     return [text.text or "".join(text.itertext()) for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
 @pytest.mark.parametrize("width", [250, 880])
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_is_one_svg_element_with_its_labels(frames, name, width):
-    svg = _draw(name, frames[name], width=width)
+def test_a_chart_is_one_svg_element_with_its_labels(drawn, name, width):
+    svg = drawn(name, width)
     assert EXPECTED[name] <= set(_texts(svg))
     assert not re.search(r"<script|<image|href=|url\((?!#)|@import|NaN", svg)
 
 
+@pytest.mark.parametrize("width", [250, 880])
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_is_no_wider_than_its_width_plus_the_axis(frames, name):
-    for width in (250, 880):
-        drawn = float(re.search(r'width="([0-9.]+)"', _draw(name, frames[name], width=width))[1])
-        assert drawn <= width + 100
+def test_a_chart_is_no_wider_than_its_width_plus_the_axis(drawn, name, width):
+    assert float(re.search(r'width="([0-9.]+)"', drawn(name, width))[1]) <= width + 100
 
 
 @pytest.mark.parametrize("name", CHARTS)

@@ -57,7 +57,7 @@ def _logs(draw, call):
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data(), slo=st.sampled_from(["99.9%", "90%", "50%"]))
 def test_burn_rates_equal_a_slow_computation_of_each_window(data, slo, call):
     records = data.draw(_logs(call))

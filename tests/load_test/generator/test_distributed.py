@@ -144,9 +144,11 @@ def due_ns(folder: Path) -> dict[object, list[int]]:
 
 def test_the_rate_is_that_of_all_workers_together(api: Api, tmp_path: Path) -> None:
     with rate_run(api, tmp_path, duration_s=4) as run:
-        run.wait()
-    assert len(api.mobiles) == 4 * RATE_PER_S == len(set(api.mobiles))
-    assert read_begun(tmp_path)[Endpoint.SEND] == 4 * RATE_PER_S
+        ended = run.wait()
+    assert ended.pacing
+    assert ended.pacing.due == 4 * RATE_PER_S or ended.pacing.elapsed_s < 4  # begun late on a busy machine, and cut off
+    assert len(set(api.mobiles)) == len(api.mobiles) == ended.pacing.due - ended.pacing.dropped
+    assert read_begun(tmp_path)[Endpoint.SEND] == len(api.mobiles)
     assert {row["source"] for row in rows(tmp_path)} == {"worker-0", "worker-1"}
 
 
@@ -171,7 +173,7 @@ def test_a_lost_workers_share_of_the_rate_is_taken_over(api: Api, tmp_path: Path
     of_lost = len(api.mobiles) - len(of_survivor)  # some of which it may not have reported
     while_orphaned = (taken_over_ns - killed_ns) / 1e9 * RATE_PER_S / 2
     assert ended.generator
-    behind = ended.generator.max_lag_ms / 1000 * RATE_PER_S  # begun late by a busy machine: those of both workers
+    behind = 2 * ended.generator.max_lag_ms / 1000 * RATE_PER_S  # begun late by a busy machine, the lost worker too
     assert orphaned <= ended.pacing.orphaned <= while_orphaned + of_lost + behind + 2
 
 

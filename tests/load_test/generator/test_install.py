@@ -41,16 +41,17 @@ class Page:
         return answer
 
     def load(self, target: Api, calls: int = 20, **fields: object) -> None:
-        """Start a test, and wait for its calls. A worker needs a moment after the last test to be ready."""
+        """Start a test, and wait for its calls.
 
+        Locust loses a start for which a worker is not ready yet after the last test. Each further start has twice as
+        long, because it begins the test anew, which takes long on a busy machine.
+        """
         before = target.answered.total()
-
-        def has_calls() -> bool:
+        for patience_s in (3, 6, 12, 24, 48, 96, 192):
             assert self.start(target.target.base_url, **fields)["success"]
             with target.changed:
-                return target.changed.wait_for(lambda: target.answered.total() > before, timeout=3)
-
-        wait_until(has_calls)
+                if target.changed.wait_for(lambda: target.answered.total() > before, patience_s):
+                    break
         target.wait_for(calls=calls)
 
     def stop(self) -> None:

