@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from support.redis import free_port
@@ -14,14 +15,16 @@ from toolkit.settings import Target
 LOCUSTFILES = Path(__file__).parents[2] / "locustfiles"
 
 
-def plain_locust(target: Target, *options: str, scenario: str = "throughput", **settings: str) -> subprocess.Popen[str]:
+def plain_locust(
+    target: Target, *options: str, scenario: str = "throughput", run_by: Sequence[str] = (), **settings: str
+) -> subprocess.Popen[str]:
     """Start a locustfile without a web UI for at most 240 s: four users, unless a rate is given.
 
-    ``settings`` are environment variables.
+    ``settings`` are environment variables. ``run_by`` is a program that runs the command, which is its arguments.
     """
     users = [] if "--rate" in options else ["-u", "4", "-r", "4"]
     locustfile = str(LOCUSTFILES / f"{scenario}.py")
-    command = [sys.executable, "-m", "locust", "-f", locustfile, "--host", target.base_url, "--headless"]
+    command = [*run_by, sys.executable, "-m", "locust", "-f", locustfile, "--host", target.base_url, "--headless"]
     environment = {
         "SMSCODE_APP_KEY": target.app_key,
         "SMSCODE_MASTER_SECRET": target.master_secret,

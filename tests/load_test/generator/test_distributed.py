@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -334,6 +335,34 @@ def test_workers_of_a_master_record_where_they_are_and_share_no_number(api: Api,
         assert pack_to_parquet(folder) > 0
     assert recorded(folders[0]) + recorded(folders[1]) == api.answered
     assert len(set(api.mobiles)) == len(api.mobiles) > 0
+
+
+def test_a_worker_whose_master_was_killed_ends(api: Api, tmp_path: Path) -> None:
+    with master_and_workers(api, [tmp_path / "one"], "-u", "2") as (master, worker):
+        api.wait_for(calls=10)
+        master.kill()
+        _, stderr = worker.communicate(timeout=240)
+    assert "the master has sent nothing for 15 s" in stderr
+
+
+_PARENT = """
+import signal, subprocess, sys
+for number in (signal.SIGINT, signal.SIGHUP):  # a process that ignores one of them was detached
+    signal.signal(number, signal.SIG_DFL)
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+def test_plain_locust_ends_with_the_process_that_started_it(api: Api, tmp_path: Path) -> None:
+    with plain_locust(api.target, SMSCODE_RUN_DIR=str(tmp_path), run_by=[sys.executable, "-c", _PARENT]) as parent:
+        assert parent.stdout
+        locust = psutil.Process(int(parent.stdout.readline()))
+        api.wait_for(calls=10)
+        parent.kill()
+        wait_gone([locust])
+    assert (tmp_path / "ended.txt").read_text() == "interrupted the end of the process that had started it\n"
 
 
 @pytest.mark.parametrize("is_killed", [True, False])

@@ -20,7 +20,6 @@ import logging
 import math
 import os
 import socket
-import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -57,6 +56,7 @@ from toolkit.load_test.generator.results.metrics import Metrics
 from toolkit.load_test.generator.results.prometheus import LoadState, render
 from toolkit.load_test.generator.results.recorder import Recorder
 from toolkit.load_test.generator.results.telemetry import Telemetry
+from toolkit.load_test.generator.utc_clock import UTC_CLOCK
 from toolkit.load_test.plan.options import LoadOptions, add_arguments, declared, from_parsed_options, unused_option
 from toolkit.load_test.plan.otel_settings import OtelSettings, check_installed
 from toolkit.records.call_record import parse_expected
@@ -363,10 +363,12 @@ class Plugin:
         environment, options = self.environment, self.options
         if isinstance(environment.runner, MasterRunner):
             worker_takeover.watch_workers(environment, self.shutdown, self._on_lost)
-        elif isinstance(environment.runner, WorkerRunner) and options and options.processes:
-            worker_takeover.end_with_master(self.shutdown)
+        elif isinstance(environment.runner, WorkerRunner):
+            worker_takeover.end_with_master(environment, self.shutdown, is_forked=bool(options and options.processes))
         if (lifeline_fd := getattr(options, "sms_lifeline_fd", None)) is not None:
             worker_takeover.end_with_parent(environment, self.shutdown, lifeline_fd)
+        elif getattr(options, "headless", False) and not isinstance(environment.runner, WorkerRunner):
+            worker_takeover.end_without_parent(self.shutdown)
         if environment.web_ui is not None:
             web_ui.add_tab(environment, lambda: self.results.metrics if self.results else Metrics())
             web_ui.refuse_tests(environment, self.refusal)
@@ -376,12 +378,13 @@ class Plugin:
         environment, runner = self.environment, self.environment.runner
         options = self.options
         self._close_records()
+        UTC_CLOCK.set()
         self.context, self.results, self._budget, self._has_ended = None, None, None, False
         self._test_host = normalize(environment.host)
         if not isinstance(runner, WorkerRunner):
             self._test += 1
             # Locust sends these options to the workers, with the first users.
-            options.sms_test, options.sms_began_s, options.sms_lost_s = self._test, time.time(), None
+            options.sms_test, options.sms_began_s, options.sms_lost_s = self._test, UTC_CLOCK.now_ns() / 1e9, None
             options.sms_shards = max(1, runner.target_user_count) if runner else 1
             vars(options).update(self._permissions)
         else:

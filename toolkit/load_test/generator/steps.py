@@ -13,7 +13,6 @@ at once. Both send the outcome of a step back into the generator.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -24,6 +23,7 @@ from toolkit.api.errors import CallError, ReturnCodeError
 from toolkit.api.return_codes import ReturnCode
 from toolkit.api.trace_context import TraceContext
 from toolkit.api.wire import ApiResponse, Endpoint
+from toolkit.load_test.generator.utc_clock import UTC_CLOCK
 from toolkit.records.call_record import is_failed
 
 # A load test makes thousands of these a second. A dataclass takes twice as long to make.
@@ -76,7 +76,7 @@ class Pause:
 
 def pause_until(at_ns: int) -> Pause:
     """Return the pause from now until a time in ns since 1970; an empty one if the time has passed."""
-    return Pause(max(0, at_ns - time.time_ns()) / 1e9)
+    return Pause(max(0, at_ns - UTC_CLOCK.now_ns()) / 1e9)
 
 
 Call: TypeAlias = Send | Verify

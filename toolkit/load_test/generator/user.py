@@ -28,6 +28,7 @@ from toolkit.load_test.generator.install import install, plugin_of
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.results.in_flight import InFlight
 from toolkit.load_test.generator.steps import Call, Journey, Outcome, Pause, Peek, Send, Step, Verify
+from toolkit.load_test.generator.utc_clock import UTC_CLOCK
 
 install()
 
@@ -200,10 +201,11 @@ class ApiCalls:
         if endpoint is _SEND and (quota := self._context.quota) is not None and not quota.wait():
             raise StopUser
         due_ns = clock_ns = time.perf_counter_ns()
-        started_ns, self._in_flight = time.time_ns(), (endpoint, due_ns, 0)
+        started_ns, self._in_flight = UTC_CLOCK.offset_ns + due_ns, (endpoint, due_ns, 0)
         try:
             self.connection.connect()
-            started_ns, clock_ns = time.time_ns(), time.perf_counter_ns()
+            clock_ns = time.perf_counter_ns()
+            started_ns = UTC_CLOCK.offset_ns + clock_ns
             self._in_flight = endpoint, due_ns, clock_ns
             self._context.begun[endpoint is _SEND] += 1
             response = self.connection.exchange(request)

@@ -68,6 +68,7 @@ from toolkit.load_test.generator.http.request_encoder import Connector
 from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.results.in_flight import InFlight, spread_ages_ns
 from toolkit.load_test.generator.steps import CallResult, Journey, Outcome, Pause, Peek, Request, Send
+from toolkit.load_test.generator.utc_clock import UTC_CLOCK
 from toolkit.load_test.plan.http_options import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S
 from toolkit.load_test.plan.schedule import ArrivalCounts, Share
 from toolkit.runs.begun_calls import BegunCalls
@@ -216,7 +217,7 @@ class Engine:
             is_stopping: when it returns True, no arrival is begun any more, and paused journeys are ended.
         """
         self._yield_ns = _clock_ns()
-        self._utc_ns = time.time_ns() - self._yield_ns
+        self._utc_ns = UTC_CLOCK.offset_ns
         self._start_ns = self._yield_ns - int(self._share.after_s * _NS_PER_S)
         self._last_ns = self._start_ns + self._share.duration_s * _NS_PER_S
         self._await_next()

@@ -7,7 +7,6 @@ one user for each worker. If a worker is lost, locust starts its user on another
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, repeat
@@ -24,6 +23,7 @@ from toolkit.load_test.generator.http.request_encoder import Connector
 from toolkit.load_test.generator.http.response_parser import HttpResponse
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.steps import CallResult, Journey
+from toolkit.load_test.generator.utc_clock import UTC_CLOCK
 from toolkit.load_test.plan.schedule import ArrivalCounts, Schedule, Share
 
 _JOIN_S = 2.0  # a user that starts within this time plays from the first arrival on
@@ -56,11 +56,12 @@ class OpenLoop:
     def take_share(self, context: LoadContext) -> Share:
         """Return the share of the arrivals for a user that starts now."""
         options: Any = context.environment.parsed_options
-        elapsed_s = time.time() - options.sms_began_s
+        now_s = UTC_CLOCK.now_ns() / 1e9
+        elapsed_s = now_s - options.sms_began_s
         shard = (getattr(context.environment.runner, "worker_index", 0) + next(self.shares_taken)) % options.sms_shards
         is_prompt = elapsed_s <= _JOIN_S and options.sms_lost_s is None
         after_s = 0.0 if is_prompt else elapsed_s
-        orphaned_s = 0.0 if options.sms_lost_s is None else max(0.0, time.time() - options.sms_lost_s)
+        orphaned_s = 0.0 if options.sms_lost_s is None else max(0.0, now_s - options.sms_lost_s)
         return Share(self.schedule, context.options.seed, shard, options.sms_shards, after_s, orphaned_s)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 
 from toolkit.load_test.generator.checks.rate_limit_oracle import Sent, resets_ns
 from toolkit.load_test.generator.checks.registry import read_sent
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.steps import Journey, Pause, Send, pause_until
+from toolkit.load_test.generator.utc_clock import UTC_CLOCK
 from toolkit.load_test.plan.expectations import TICK_NS
 
 _BURST = 3
@@ -47,7 +47,7 @@ def send_simultaneously(context: LoadContext) -> Journey:
     """Send to a mobile at the same instant as all other users of this journey, on all workers, once in each window."""
     shortest_ns = min(context.expectations.clock.window_ns(rule) for rule in context.expectations.rules)
     slot_ns = min(shortest_ns, _MAX_SLOT_NS)
-    slot = time.time_ns() // slot_ns + 1
+    slot = UTC_CLOCK.now_ns() // slot_ns + 1
     mobile = context.shared_mobile(slot // _SLOTS_PER_MOBILE)
     yield pause_until(slot * slot_ns)
     yield Send(mobile)

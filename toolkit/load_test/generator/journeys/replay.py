@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import wraps
@@ -12,6 +11,7 @@ from locust.runners import LocalRunner
 from toolkit.api.return_codes import ReturnCode
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.steps import Journey, Pause, Peek, Send, Verify, pause_until
+from toolkit.load_test.generator.utc_clock import UTC_CLOCK
 from toolkit.load_test.plan.recording import RecordedSend, read_recording
 
 _WRONG_CODE = "000000"
@@ -34,7 +34,7 @@ class Playback:
         self._context = context
         self._sends = deque(it for it in sends if it.mobile_key % shards == shard)
         self._mobiles: dict[int, str] = {}
-        self.began_ns = time.time_ns()
+        self.began_ns = UTC_CLOCK.now_ns()
         self.left = len(self._sends)
 
     def next(self) -> RecordedSend | None:
@@ -67,7 +67,7 @@ def _play_next(context: LoadContext) -> Journey:
         yield Pause(_LOOK_EVERY_S)
         return
     yield pause_until(playback.began_ns + recorded.at_ns)
-    if time.time_ns() - playback.began_ns - recorded.at_ns > _LATE_NS:
+    if UTC_CLOCK.now_ns() - playback.began_ns - recorded.at_ns > _LATE_NS:
         context.warn("parts of the recording were replayed late: it has more simultaneous callers than --users")
     yield from _play(context, playback, recorded)
     playback.left -= 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.load_test.generator.locust_plugin.context import LoadContext
 from toolkit.load_test.generator.steps import Journey, Pause, Peek, Send, Verify
+from toolkit.load_test.generator.utc_clock import UTC_CLOCK
 
 BARRIER_MESSAGE = "smscode_rally"
 _LEAD_S = 0.25  # from sharing a code until all verify it: time enough to reach every worker
@@ -53,15 +53,15 @@ def share_code(context: LoadContext) -> Journey:
     msg_id = (yield Send(context.next_mobile())).msg_id
     code = (yield Peek(msg_id)) if msg_id else None
     if msg_id and code:
-        context.shared(Barrier).announce(Meeting(msg_id, code, time.time_ns() + round(_LEAD_S * 1e9)))
+        context.shared(Barrier).announce(Meeting(msg_id, code, UTC_CLOCK.now_ns() + round(_LEAD_S * 1e9)))
     yield Pause(_ROUND_S)
 
 
 def verify_at_once(context: LoadContext) -> Journey:
     """Verify the code that was shared last, when all others do."""
-    meeting = context.shared(Barrier).next(time.time_ns())
+    meeting = context.shared(Barrier).next(UTC_CLOCK.now_ns())
     if meeting is None:
         yield Pause(_LOOK_EVERY_S)
     else:
-        yield Pause((meeting.at_ns - time.time_ns()) / 1e9)
+        yield Pause((meeting.at_ns - UTC_CLOCK.now_ns()) / 1e9)
         yield Verify(meeting.msg_id, meeting.code)

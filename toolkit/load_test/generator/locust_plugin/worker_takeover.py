@@ -11,7 +11,9 @@ plays by then. So the master removes a lost worker, and ends it when its next re
 from __future__ import annotations
 
 import logging
+import math
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -26,13 +28,16 @@ from locust.env import Environment
 from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from toolkit.load_test.generator.locust_plugin.shutdown import Shutdown
+from toolkit.load_test.generator.utc_clock import UTC_CLOCK
 from toolkit.runs import run_folder
+from toolkit.runs.run_folder import Cause
 
 PROCESS_MESSAGE = "sms-here"
 _LOOK_EVERY_S = 0.1
 _HEARTBEAT_EVERY_S = 0.5
 _MAX_MISSED = 4  # heartbeats in a row: with the next one the worker is lost
 _SUSPECT_AFTER = 2  # missed heartbeats: if the worker turns out to be lost, it was lost with the last one it sent
+_MASTER_SILENT_S = 15.0  # others have taken over the share of the worker by then
 _TAKEN_OVER_S = 6.0  # after a loss, the share has been taken over
 _LAST_REPORT_S = 4.0  # beyond the time that users get to finish their calls; by then a lost worker is known
 _ORPHAN_GRACE_S = 3.0
@@ -117,6 +122,7 @@ def set_defaults(parser: LocustArgumentParser, **_: object) -> None:
     parser.set_defaults(enable_rebalancing=True)
     locust.runners.HEARTBEAT_INTERVAL = _HEARTBEAT_EVERY_S  # type: ignore[assignment] # declared as int, but any number works
     locust.runners.HEARTBEAT_LIVENESS = _MAX_MISSED
+    locust.runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # type: ignore[assignment] # ``end_with_master`` watches
 
 
 def watch_workers(environment: Environment, shutdown: Shutdown, on_lost: Callable[[str], object]) -> None:
@@ -133,7 +139,7 @@ def watch_workers(environment: Environment, shutdown: Shutdown, on_lost: Callabl
 
     def watch() -> None:
         while True:
-            detector.look(time.time())
+            detector.look(UTC_CLOCK.now_ns() / 1e9)
             lost = registry.update()
             for worker in lost:
                 on_lost(worker)
@@ -160,14 +166,45 @@ def await_last_reports(runner: MasterRunner, stop_timeout_s: float) -> None:
             gevent.sleep(0.05)
 
 
-def end_with_master(shutdown: Shutdown) -> None:
-    """End a worker when the master that forked it is gone; locust would go on for a minute."""
+def end_with_master(environment: Environment, shutdown: Shutdown, *, is_forked: bool) -> None:
+    """End a worker when its master is gone: when the process that forked it has ended, or when it has fallen silent.
+
+    Locust's own watch goes on for a minute, and a step of the system's clock by as much makes it end a worker.
+    """
     master = os.getppid()
+    heard_s: float | None = None
+    hooks: Any = environment.events
+
+    def on_heartbeat(**_: object) -> None:
+        nonlocal heard_s
+        heard_s = time.monotonic()
 
     def watch() -> None:
-        while os.getppid() == master:
+        while not (is_forked and os.getppid() != master):
+            if heard_s is not None and time.monotonic() - heard_s > _MASTER_SILENT_S:
+                logger.error("the master has sent nothing for %d s: this worker ends", _MASTER_SILENT_S)
+                break
             gevent.sleep(_LOOK_EVERY_S)
         shutdown.end_now()
+
+    hooks.heartbeat_received.add_listener(on_heartbeat)
+    gevent.spawn(watch)
+
+
+def end_without_parent(shutdown: Shutdown) -> None:
+    """End a run that nobody sees any more: the shell, notebook or CI job that started it is gone.
+
+    A process that was detached on purpose goes on: with nohup, in the background of a script, or in its own session.
+    """
+    parent = os.getppid()
+    is_ignored = signal.SIG_IGN in (signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGINT))
+    if is_ignored or os.getsid(0) == os.getpid():
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            gevent.sleep(_LOOK_EVERY_S)
+        shutdown.end_early(Cause.INTERRUPTED, "the end of the process that had started it")
 
     gevent.spawn(watch)
 
