@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,11 +53,11 @@ CEILING = "bare ASGI"
 NOTES = """\
 send: POST /v1/codes, each to a mobile of its own. mix: a send and a verify in turn, the verify with the right code of
 a message that was sent, and read from the sandbox, before the clock ran. Both are counted as calls. Closed loop, 32
-keep-alive connections, or as many as the variable CONNECTIONS says. CPU: of the server's processes for a call, not of
-Redis; core 0: what share of a core they had (low where core 1, with wrk, Redis and whatever else ran, was too busy to
-ask for more). Two workers share core 0. SQLite, and Redis "always", answer after their fsync; "everysec" may lose a
-second with the machine. Bare ASGI only parses and answers; Prism and WireMock keep no state: they accept any code,
-however often."""
+keep-alive connections, or as many as the variable CONNECTIONS says. CPU µs: of the server's processes for a call;
+Redis: the same of redis-server; core 0: what share of a core the server's processes had (low where core 1, with wrk,
+Redis and whatever else ran, was too busy to ask for more). Two workers share core 0. SQLite, and Redis "always", answer
+after their fsync; "everysec" may lose a second with the machine. Bare ASGI only parses and answers; Prism and WireMock
+keep no state: they accept any code, however often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class Turn:
     p50_ms: float
     p99_ms: float
     cpu_us: float
+    redis_us: float
     other_core_ratio: float
 
 
@@ -109,13 +110,14 @@ def call(server: Server, mode: str, seconds: float, codes: Path | None = None, c
 
 
 def measure(server: Server, mode: str, seconds: float, codes: Path | None = None) -> Turn:
-    cpu_s, core = server.cpu_s(), psutil.cpu_times(percpu=True)[OTHER_CORE]
+    cpu_s, redis_s, core = server.cpu_s(), server.redis_cpu_s(), psutil.cpu_times(percpu=True)[OTHER_CORE]
     answers = call(server, mode, seconds, codes)
     calls = answers.sent + answers.verified
     cpu_us = (server.cpu_s() - cpu_s) / calls * 1e6
+    redis_us = (server.redis_cpu_s() - redis_s) / calls * 1e6
     later = psutil.cpu_times(percpu=True)[OTHER_CORE]
     idle_ratio = (later.idle + later.iowait - core.idle - core.iowait) / (sum(later[:8]) - sum(core[:8]))
-    return Turn(calls / answers.seconds, answers.p50_ms, answers.p99_ms, cpu_us, 1 - idle_ratio)
+    return Turn(calls / answers.seconds, answers.p50_ms, answers.p99_ms, cpu_us, redis_us, 1 - idle_ratio)
 
 
 def prepare(server: Server, codes: Path, keeps_state: bool, seconds: float) -> None:
@@ -136,10 +138,10 @@ def on_redis(folder: Path, appendfsync: str, workers: int) -> Iterator[Server]:
     port, kept = free_port(), folder / f"redis-{appendfsync}-{workers}"
     kept.mkdir()
     with (
-        redis(kept, port, appendfsync, OTHER_CORE),
+        redis(kept, port, appendfsync, OTHER_CORE) as process,
         service(f"redis://127.0.0.1:{port}/0", "--workers", str(workers), core=SERVER_CORE) as server,
     ):
-        yield server
+        yield replace(server, redis=process)
 
 
 @contextmanager
@@ -237,12 +239,12 @@ def speed(rounds: int, seconds: float, only: list[str]) -> None:
 def show(turns: dict[tuple[str, str], list[Turn]]) -> None:
     medians = {key: sorted(each, key=lambda it: it.calls_per_s)[len(each) // 2] for key, each in turns.items()}
     print(f"{'server':<26}{'calls':<6}{'calls/s':>9}{'lowest':>8}{'highest':>9}{'of bare':>9}", end="")
-    print(f"{'p50 ms':>8}{'p99 ms':>8}{'CPU µs':>8}{'core 0':>8}{'core 1':>8}")
+    print(f"{'p50 ms':>8}{'p99 ms':>8}{'CPU µs':>8}{'Redis':>7}{'core 0':>8}{'core 1':>8}")
     for (name, mode), it in medians.items():
         rates = [each.calls_per_s for each in turns[name, mode]]
         ratio = it.calls_per_s / medians[CEILING, mode].calls_per_s
         print(f"{name:<26}{mode:<6}{it.calls_per_s:>9.0f}{min(rates):>8.0f}{max(rates):>9.0f}{ratio:>9.2f}", end="")
-        print(f"{it.p50_ms:>8.2f}{it.p99_ms:>8.2f}{it.cpu_us:>8.1f}", end="")
+        print(f"{it.p50_ms:>8.2f}{it.p99_ms:>8.2f}{it.cpu_us:>8.1f}{it.redis_us:>7.1f}", end="")
         print(f"{it.calls_per_s * it.cpu_us / 1e6:>8.0%}{it.other_core_ratio:>8.0%}")
     print(NOTES)
 

@@ -40,13 +40,14 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server, with its URL and credentials."""
+    """A running server, with its URL and credentials, and its Redis if it has one."""
 
     process: psutil.Process
     url: str
     app_key: str = "key"
     master_secret: str = "secret"
     temp_id: int = 1
+    redis: psutil.Process | None = None
 
     @property
     def authorization(self) -> str:
@@ -57,6 +58,9 @@ class Server:
 
     def cpu_s(self) -> float:
         return float(sum(sum(each.cpu_times()[:2]) for each in self.processes()))
+
+    def redis_cpu_s(self) -> float:
+        return float(sum(self.redis.cpu_times()[:2])) if self.redis else 0.0
 
     def rss_mb(self) -> float:
         return float(sum(each.memory_info().rss for each in self.processes()) / 1e6)

@@ -23,7 +23,7 @@
 --   :jobs         sorted set of the msg_ids that are not delivered yet, by the time in ms when each is due
 --
 -- Most of a call's time is that of its writes, also because each is copied to the append-only file: a SET with a TTL costs
--- as much as ten reads. So a message is one SET, and the sends of a script share the writes of the balance, the jobs and
+-- as much as eight reads. So a message is one SET, and the sends of a script share the writes of the balance, the jobs and
 -- the inbox.
 
 local MESSAGE = '<I8I4I4I2I2BI4' -- mobile, temp_id, ttl_ms, segments, forced, rate_limited, the encrypted code
