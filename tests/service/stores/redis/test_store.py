@@ -496,3 +496,16 @@ def test_the_key_file_is_created_once_and_another_key_is_refused(redis: RedisSer
     assert "another key" in refusal(redis.url, tmp_path / "other.key")
     (tmp_path / "other.key").write_bytes(b"x" * 31)
     assert "expected a key of 32 bytes, got 31" in refusal(redis.url, tmp_path / "other.key")
+
+
+def test_a_store_of_an_earlier_format_is_refused(redis: RedisServer, tmp_path: Path) -> None:
+    async def fill() -> None:
+        redis.empty()
+        case = Case(redis.url, tmp_path)
+        await case.begin()
+        await case.close()
+
+    asyncio.run(fill())
+    with redis.client() as client:
+        client.hset("sms:{accounts}:store", "format", 3)
+    assert "of another version (format 3, expected 4)" in refusal(redis.url, tmp_path / "smscode.key")
