@@ -96,6 +96,14 @@ def test_nothing_passes_in_a_run_that_was_killed_or_its_own_bottleneck(call, tmp
     assert {it["status"] for it in [*result.summary["verdicts"], *result.summary["checks"]]} == {"NO_DATA"}
 
 
+def test_a_run_without_calls_says_why(call):
+    def reason(**settings):
+        return RunResult("friday", calls(call), {**DONE, **settings}).reasons[0].text
+
+    assert reason(notes=[]).endswith(": give a longer --duration")
+    assert reason(notes=["nope.invalid has no address"]).endswith(": nope.invalid has no address")
+
+
 def test_calls_that_were_begun_and_not_recorded_are_reported_and_may_have_been_billed(call, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from toolkit import number_format
 from toolkit.api.wire import Endpoint
@@ -139,7 +140,9 @@ def _end_reasons(
     if ended is None or (is_part and not outcomes):
         pass  # not a load test, which has made calls; or nothing is known of its answers
     elif not outcomes:
-        yield ExitReason(ExitCode.NO_ANSWER, f"no call was made to {settings.get('target')}: give a longer --duration")
+        notes: Any = settings.get("notes")
+        why = "; ".join(map(str, notes)) if notes else "give a longer --duration"
+        yield ExitReason(ExitCode.NO_ANSWER, f"no call was made to {settings.get('target')}: {why}")
     elif all(isinstance(outcome, str) for outcome in outcomes):
         yield ExitReason(ExitCode.NO_ANSWER, f"no call got a response from the API from {settings.get('target')}")
     if ended == Cause.REFUSED:

@@ -26,10 +26,18 @@ _SIZE = 16
 
 
 def open_counts(folder: Path, source: str) -> memoryview:
-    """Return the counts of one process, which continue those of an earlier process of the same name."""
-    with (folder / f"{run_folder.BEGUN_STEM}-{source}.bin").open("a+b", buffering=0) as file:
-        file.write(bytes(max(0, _SIZE - file.tell())))
-        return memoryview(mmap.mmap(file.fileno(), _SIZE)).cast("Q")
+    """Return the counts of one process, which continue those of an earlier process of the same name.
+
+    Raises InputError if the folder can't be written, for example because the disk is full.
+    """
+    path = folder / f"{run_folder.BEGUN_STEM}-{source}.bin"
+    try:
+        with path.open("a+b", buffering=0) as file:
+            file.write(bytes(max(0, _SIZE - file.tell())))
+            return memoryview(mmap.mmap(file.fileno(), _SIZE)).cast("Q")
+    except (OSError, ValueError) as problem:  # ValueError: only a part of the bytes was written
+        path.unlink(missing_ok=True)
+        raise InputError(f"the calls can't be counted in {path}: {problem}; no call was made") from None
 
 
 def read_begun(folder: Path) -> dict[Endpoint, int]:

@@ -125,7 +125,8 @@ class SmsCodeUser(User):
         assert self._loop
         try:
             is_over = open_loop.play(self, self.load_context, self._loop, self._share, self._choices)
-        except ToolkitError as error:
+        except ToolkitError as error:  # no connection can be made, e.g. because the target's name has no address
+            self.load_context.warn(str(error))
             raise StopTest(str(error)) from error
         if is_over and isinstance(self.environment.runner, LocalRunner):
             self.load_context.shutdown.begin()  # with workers, the master's run time ends the run

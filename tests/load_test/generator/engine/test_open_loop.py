@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from support.api import Api
+from support.locust import run_locust
 from support.processes import of_run
 
 from toolkit.api.errors import InputError, RunError
@@ -21,6 +22,7 @@ from toolkit.api.wire import Endpoint
 from toolkit.load_test.launch import locust_process
 from toolkit.load_test.plan.options import LoadOptions
 from toolkit.runs.run_folder import Cause
+from toolkit.settings import Target
 
 LOCUSTFILE = Path(__file__).parents[4] / "locustfiles/throughput.py"
 
@@ -119,6 +121,14 @@ def test_dropped_arrivals_are_reported_as_saturation_of_the_connections(api: Api
     (text,) = ended.generator.saturations
     assert text.startswith("all 1 connections were busy with calls to the target")
     assert ended.generator.settings()["saturation"] == text
+
+
+def test_a_name_that_is_not_resolved_when_the_load_begins_is_told() -> None:
+    target, consent = Target("http://nope.invalid:1", "a", "b", 1), ("--allow-target", "nope.invalid")
+    ended = run_locust(target, *consent, "--max-messages", "9", "--rate", "5", "-t", "1", scenario="throughput")
+    assert ended.returncode == 99
+    assert "nope.invalid has no address" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_task_that_is_no_journey_cannot_be_begun_at_a_rate(api: Api, tmp_path: Path) -> None:
