@@ -62,7 +62,7 @@ def test_a_run_is_labelled_with_the_commit_of_the_working_directory(
     (tmp_path / "service.py").write_text("limit = 1\n")
     author = ["-c", "user.name=someone", "-c", "user.email=someone@example.com", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "first"], ["tag", "v1"]):
-        subprocess.run(["git", *words], check=True, timeout=60)
+        subprocess.run(["git", *words], check=True, timeout=240)
     head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     options = LoadOptions(duration_s=2, rate_per_s=20)
     test = LoadTest("soak", options)

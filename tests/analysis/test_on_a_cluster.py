@@ -23,7 +23,7 @@ def test_the_script_for_a_cluster_prints_outcomes_and_latencies(tmp_path):
         env={**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -16,6 +16,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built site. A warning of the build fails every test that uses it."""
     folder = tmp_path_factory.mktemp("site") / "html"
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(DOCS), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
