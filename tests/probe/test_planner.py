@@ -10,7 +10,7 @@ from support.probed import Limiter, draw, probe
 
 from toolkit.probe.findings import conclude
 from toolkit.probe.limiter_models import Kind, Scope
-from toolkit.probe.planner import Answer, Attempt, Planner
+from toolkit.probe.planner import Attempt, Outcome, Planner
 
 START_S = 1_800_000_007.0
 
@@ -73,7 +73,7 @@ def test_a_send_without_an_answer_costs_and_proves_nothing() -> None:
         due = planner.next_send(START_S)
         assert due is not None
         assert due.mobile == mobile
-        planner.observe(Attempt(mobile, START_S, START_S + 0.1, Answer.UNKNOWN))
+        planner.observe(Attempt(mobile, START_S, START_S + 0.1, Outcome.UNKNOWN))
     assert (planner.messages, planner.limits) == (2, [])
     assert planner.next_send(START_S + 1) is None
     assert planner.stopped == "the cap of 2 messages was reached"
@@ -83,19 +83,19 @@ def test_without_refusals_no_rule_is_found() -> None:
     planner = Planner(mobiles=1, max_messages=5, until_s=START_S + 100)
     for second in range(5):
         assert planner.next_send(START_S + second)
-        planner.observe(Attempt(0, START_S + second, START_S + second + 0.05, Answer.ACCEPTED))
+        planner.observe(Attempt(0, START_S + second, START_S + second + 0.05, Outcome.ACCEPTED))
     assert planner.next_send(START_S + 6) is None
     assert planner.limits == []
 
 
 def test_a_mobile_without_sends_tells_the_scope() -> None:
     planner = Planner(mobiles=2, max_messages=9, until_s=START_S + 100)
-    planner.observe(Attempt(0, START_S, START_S + 0.05, Answer.ACCEPTED))
-    planner.observe(Attempt(0, START_S + 0.1, START_S + 0.15, Answer.REFUSED))
+    planner.observe(Attempt(0, START_S, START_S + 0.05, Outcome.ACCEPTED))
+    planner.observe(Attempt(0, START_S + 0.1, START_S + 0.15, Outcome.REFUSED))
     due = planner.next_send(START_S + 0.2)
     assert due is not None
     assert due.mobile == 1
-    planner.observe(Attempt(1, START_S + 0.3, START_S + 0.35, Answer.REFUSED))
+    planner.observe(Attempt(1, START_S + 0.3, START_S + 0.35, Outcome.REFUSED))
     (limit,) = planner.limits
     assert {it.scope for it in limit.classes()} == {Scope.APP}
     assert {it.kind for it in limit.classes()} == {Kind.SLIDING, Kind.CLOCK}
@@ -103,21 +103,21 @@ def test_a_mobile_without_sends_tells_the_scope() -> None:
 
 def test_retry_after_is_a_hint_when_to_ask() -> None:
     planner = Planner(mobiles=1, max_messages=9, until_s=START_S + 1000)
-    planner.observe(Attempt(0, START_S, START_S + 0.05, Answer.ACCEPTED))
-    planner.observe(Attempt(0, START_S + 30, START_S + 30.05, Answer.REFUSED, retry_after_s=1.0))
+    planner.observe(Attempt(0, START_S, START_S + 0.05, Outcome.ACCEPTED))
+    planner.observe(Attempt(0, START_S + 30, START_S + 30.05, Outcome.REFUSED, retry_after_s=1.0))
     due = planner.next_send(START_S + 30.1)
     assert due is not None
     assert due.at_s == pytest.approx(START_S + 31, abs=0.5)
 
 
 def refuse(planner: Planner, mobile: int, at_s: float) -> None:
-    planner.observe(Attempt(mobile, at_s, at_s + 0.04, Answer.REFUSED))
+    planner.observe(Attempt(mobile, at_s, at_s + 0.04, Outcome.REFUSED))
 
 
 def test_a_mobile_that_is_refused_at_its_first_send_proves_no_rule() -> None:
     planner = Planner(mobiles=3, max_messages=9, until_s=START_S + 1000)
     refuse(planner, 0, START_S)
-    planner.observe(Attempt(1, START_S + 1, START_S + 1.04, Answer.ACCEPTED))
+    planner.observe(Attempt(1, START_S + 1, START_S + 1.04, Outcome.ACCEPTED))
     refuse(planner, 2, START_S + 2)
     due = planner.next_send(START_S + 3)
     assert due is not None
@@ -129,7 +129,7 @@ def test_a_mobile_that_is_refused_at_its_first_send_proves_no_rule() -> None:
 
 def test_a_mobile_that_a_limit_of_the_app_refused_at_first_is_no_open_question() -> None:
     planner = Planner(mobiles=3, max_messages=9, until_s=START_S + 1000)
-    planner.observe(Attempt(0, START_S, START_S + 0.04, Answer.ACCEPTED))
+    planner.observe(Attempt(0, START_S, START_S + 0.04, Outcome.ACCEPTED))
     refuse(planner, 1, START_S + 1)
     assert any("first send to 1 mobile was refused" in it for it in conclude(planner, 1.0).not_reached)
     refuse(planner, 2, START_S + 2)
@@ -140,8 +140,8 @@ def test_a_mobile_that_a_limit_of_the_app_refused_at_first_is_no_open_question()
 
 def test_one_send_is_written_without_an_s() -> None:
     planner = Planner(mobiles=2, max_messages=9, until_s=START_S + 1000)
-    planner.observe(Attempt(0, START_S, START_S + 0.04, Answer.ACCEPTED))
-    planner.observe(Attempt(1, START_S + 1, START_S + 1.04, Answer.UNKNOWN))
+    planner.observe(Attempt(0, START_S, START_S + 0.04, Outcome.ACCEPTED))
+    planner.observe(Attempt(1, START_S + 1, START_S + 1.04, Outcome.UNKNOWN))
     texts = conclude(planner, 1.0).not_reached
     assert {"rules of more than 1 send to one mobile", "rules of more than 1 send of the app"} <= {*texts}
     assert "whether the API accepted 1 send: a count of the app may be too low by as many" in texts
@@ -169,6 +169,6 @@ def test_random_answers_end_in_findings_and_not_in_an_error() -> None:
             if due is None:
                 break
             now_s = due.at_s
-            answer = Answer.ACCEPTED if random.random() < 0.5 else Answer.REFUSED
-            planner.observe(Attempt(due.mobile, now_s, now_s + 0.04, answer))
+            outcome = Outcome.ACCEPTED if random.random() < 0.5 else Outcome.REFUSED
+            planner.observe(Attempt(due.mobile, now_s, now_s + 0.04, outcome))
         assert conclude(planner, now_s - START_S).messages <= 12

@@ -11,7 +11,7 @@ from support.limited import Clock, FirstSend, LeakyBucket, Rule, Sliding, TokenB
 from toolkit.probe.findings import Findings, FoundRule, conclude
 from toolkit.probe.hypotheses import APP
 from toolkit.probe.limiter_models import Kind, Scope
-from toolkit.probe.planner import Answer, Attempt, Planner
+from toolkit.probe.planner import Attempt, Outcome, Planner
 
 START_S = 1_800_000_000.0
 MOBILES = 6
@@ -117,8 +117,8 @@ def probe(
         if is_ok:
             for key in (APP, due.mobile):
                 accepted.setdefault(key, []).append(decided)
-        answer = Answer.ACCEPTED if is_ok else Answer.REFUSED
-        planner.observe(Attempt(due.mobile, now, now + took_s, answer))
+        outcome = Outcome.ACCEPTED if is_ok else Outcome.REFUSED
+        planner.observe(Attempt(due.mobile, now, now + took_s, outcome))
         now += took_s
     findings = conclude(planner, now - began)
     right = tuple(
@@ -168,7 +168,7 @@ def is_shadowed(run: Run, number: int) -> bool:
 
 
 def _tells(rule: Rule, other: Rule, known: Sequence[Rule], seed: int) -> bool:
-    """Return whether a random sender gets another answer if a rule is replaced, by more than 1 % of its window."""
+    """Return whether a random sender gets another outcome if a rule is replaced, by more than 1 % of its window."""
     random = Random(f"sender {seed}")
     early, late = replace(other, window_s=other.window_s * 0.99), replace(other, window_s=other.window_s * 1.01)
     windows_s = sorted({it.window_s for it in (rule, *known)})

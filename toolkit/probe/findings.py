@@ -13,7 +13,7 @@ from toolkit import number_format
 from toolkit.api.rate_rules import ROUND_WINDOWS_S, Rule
 from toolkit.probe.hypotheses import APP, CHINA_OFFSET_S, RuleClass, bounds_s
 from toolkit.probe.limiter_models import KINDS, Kind, Rules, Scope
-from toolkit.probe.planner import Answer, Planner
+from toolkit.probe.planner import Outcome, Planner
 
 DAY_S = 86_400
 _MIN_CONFIDENCE = 0.9  # of a rule that is offered as an option
@@ -83,7 +83,7 @@ class Findings:
         unknown: Sends without a usable response, part of ``messages``.
         elapsed_s: Duration by the target's clock.
         stopped: Why the probe ended.
-        retry_after: How the Retry-After of refusals compares with later answers, in words; "" without the header.
+        retry_after: How the Retry-After of refusals compares with later outcomes, in words; "" without the header.
     """
 
     rules: tuple[FoundRule, ...]
@@ -147,13 +147,13 @@ def conclude(planner: Planner, elapsed_s: float) -> Findings:
     """Return the findings at the end of a probe."""
     _drop_redundant(planner)
     rules = tuple(find_rules(planner))
-    answers = [it.answer for it in planner.attempts]
+    outcomes = [it.outcome for it in planner.attempts]
     return Findings(
         rules,
         tuple(_not_reached(planner, rules, elapsed_s)),
         planner.messages,
-        answers.count(Answer.REFUSED),
-        answers.count(Answer.UNKNOWN),
+        outcomes.count(Outcome.REFUSED),
+        outcomes.count(Outcome.UNKNOWN),
         elapsed_s,
         planner.stopped,
         _judge_retry_after(planner),
@@ -233,11 +233,11 @@ def _not_reached(planner: Planner, rules: tuple[FoundRule, ...], elapsed_s: floa
 
 
 def _judge_retry_after(planner: Planner) -> str:
-    """Compare each Retry-After with the answers after it: early if a send was refused at that time or later."""
+    """Compare each Retry-After with the outcomes after it: early if a send was refused at that time or later."""
     early = late = other = 0
     retry_at: dict[int, float] = {}
     for attempt in planner.attempts:
-        if attempt.answer is Answer.REFUSED:
+        if attempt.outcome is Outcome.REFUSED:
             retry_at_s = retry_at.get(attempt.mobile)
             if retry_at_s is not None and attempt.began_s > retry_at_s + 1:
                 early += 1

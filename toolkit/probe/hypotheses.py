@@ -28,7 +28,7 @@ from toolkit.probe.limiter_models import KINDS, SCOPES, Bools, Floats, Kind, Rul
 APP = -1  # the key of the history of all sends of the app; mobiles have keys from 0
 CHINA_OFFSET_S = 57_600  # a day in China begins at 16:00 UTC
 
-NEGLIGIBLE = 0.02  # probability of a class or an answer
+NEGLIGIBLE = 0.02  # probability of a class or an outcome
 
 _MIN_WINDOW_S = 0.5
 _MAX_WINDOW_S = 35 * 86_400.0
@@ -218,7 +218,7 @@ class Limit:
         return left
 
     def misfit_s(self, rules: Rules, histories: Histories, tolerance_s: float) -> Floats:
-        """Return by how much each rule misses an answer: 0 if it accepts all accepted sends and refuses the refusals.
+        """Return by how much each rule misses an outcome: 0 if it accepts all accepted sends and refuses the refusals.
 
         Only those refusals count that are kept as evidence of this limit.
         """

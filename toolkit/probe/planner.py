@@ -8,11 +8,11 @@ Method. The planner keeps limits, each with the candidates that could be it (``h
 1. *Push*: while all known limits certainly accept, send at once. An accepted send leads towards rules with a larger
    count; a refusal is explained by none of the known limits, so it reveals a new one.
 2. *Distinguish classes*: if the candidate classes of a limit disagree about a send to one of the mobiles now, send it.
-   The measure is the mutual information between the answer and the class. A mobile without earlier sends separates a
+   The measure is the mutual information between the outcome and the class. A mobile without earlier sends separates a
    limit of the mobile from one of the app; a mobile with other times, windows by the clock from sliding ones.
 3. *Poll*: while a limit is full, send again at times between which an even share of the candidates gets ready. These
    sends are refused, except the last one, so they bracket the window for the price of one message.
-4. *Pause*: if the classes agree about every answer to a sender that pushes, a pause can make them differ. The planner
+4. *Pause*: if the classes agree about every outcome of a sender that pushes, a pause can make them differ. The planner
    simulates several plans with the best candidate of each class: a rest, one send, a pause, and then pushing. During a
    rest the other limits recover. It takes the plan that makes the classes differ most, and the shortest of equal plans.
    For example, a limit accepts 3 sends in 60 s. After 3 sends at second 0, both a sliding and a fixed window accept 3
@@ -43,14 +43,14 @@ from toolkit.probe.limiter_models import Floats, Ints, Rules, State
 
 _QUANTUM = 0.04  # of the candidates that get ready between two polls; smaller polls more often
 _GROWTH, _MIN_GROWTH = 0.05, 0.002  # of the time since the accepted send: longest and shortest pause between polls
-_INFORMATIVE_BITS = 0.2  # of an answer about the class, for which a message is spent
+_INFORMATIVE_BITS = 0.2  # of an outcome about the class, for which a message is spent
 _MIN_TOLERANCE_S = 0.004
 _PAUSES = (0.0, 0.3, 0.5, 0.7)  # of the window
 _PREDICTED_SENDS, _PREDICTED_CLASSES, _REMEMBERED = 60, 4, 60  # at most, of a delay that is played through
 
 
-class Answer(StrEnum):
-    """The API's answer to a send, as evidence about rate limits."""
+class Outcome(StrEnum):
+    """The outcome of a send, as evidence about rate limits."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"  # out of frequency
@@ -59,12 +59,12 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A send and its answer. ``retry_after_s`` is that of the response; None without the header."""
+    """A send and its outcome. ``retry_after_s`` is that of the response; None without the header."""
 
     mobile: int
     began_s: float
     ended_s: float
-    answer: Answer
+    outcome: Outcome
     retry_after_s: float | None = None
 
     @property
@@ -88,7 +88,7 @@ class Planner:
 
     Args:
         mobiles: Number of mobiles that may be used.
-        max_messages: Maximum number of accepted sends and sends without an answer.
+        max_messages: Maximum number of accepted sends and sends without a response.
         until_s: Time of the last send.
         min_gap_s: Minimum time between two sends.
         seeks_app: Whether the second half of the messages may go to other mobiles, to reach limits of the app.
@@ -124,15 +124,15 @@ class Planner:
     # Evidence
 
     def observe(self, attempt: Attempt) -> None:
-        """Update the limits by the answer to a send."""
+        """Update the limits by the outcome of a send."""
         self.attempts.append(attempt)
-        if attempt.answer is Answer.UNKNOWN:
+        if attempt.outcome is Outcome.UNKNOWN:
             self.messages += 1
             self.unknown += 1
             self.retired.add(attempt.mobile)
             return
         half_s = (attempt.ended_s - attempt.began_s) / 2
-        if attempt.answer is Answer.ACCEPTED:
+        if attempt.outcome is Outcome.ACCEPTED:
             self.messages += 1
             self.tolerance_s = max(self.tolerance_s, 1.5 * half_s)
             self._accept(attempt, self.tolerance_s + half_s)
@@ -305,7 +305,7 @@ class Planner:
         return share
 
     def _class_bits(self, mobile: int, time_s: float) -> float:
-        """Return the mutual information, in bits, between the answer to a send and the classes of the limits."""
+        """Return the mutual information, in bits, between the outcome of a send and the classes of the limits."""
         most, others, unresolved = 0.0, 1.0, self._unresolved()
         for limit in unresolved:
             weights = limit.probabilities()

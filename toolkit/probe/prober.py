@@ -10,7 +10,7 @@ from toolkit import number_format
 from toolkit.api.errors import CallError, NotConnectedError, ReturnCodeError, TransportError
 from toolkit.api.return_codes import Kind, ReturnCode
 from toolkit.probe.findings import find_rules
-from toolkit.probe.planner import Answer, Attempt, NextSend, Planner
+from toolkit.probe.planner import Attempt, NextSend, Outcome, Planner
 
 _MAX_FAILURES = 5  # in a row, until the probe ends
 _RETRY_S = 1.0  # after a send that did not reach the API
@@ -79,10 +79,10 @@ def run_probe(
         find_stop: Returns by whom or why the probe is to be stopped now, "" if that is not known; None: it goes on.
 
     Returns:
-        The answer of ``find_stop`` if the probe was stopped, None if it ended by itself.
+        The result of ``find_stop`` if the probe was stopped, None if it ended by itself.
 
     Raises:
-        KeyboardInterrupt: The probe was interrupted. A send that was in flight counts as one without an answer.
+        KeyboardInterrupt: The probe was interrupted. A send that was in flight counts as one without a response.
     """
     began_s, failures = clock.now(), 0
     open_send: tuple[int, float] | None = None
@@ -104,11 +104,11 @@ def run_probe(
                 continue
             open_send = due.mobile, clock.now()
             try:
-                answer, retry_after_s = _send_code(send, mobiles[due.mobile])
+                outcome, retry_after_s = _send_code(send, mobiles[due.mobile])
                 wait_s = None if retry_after_s is None else retry_after_s * clock.speed  # the header is in real time
-                attempt, open_send = Attempt(*open_send, clock.now(), answer, wait_s), None
+                attempt, open_send = Attempt(*open_send, clock.now(), outcome, wait_s), None
                 planner.observe(attempt)
-                failures = failures + 1 if answer is Answer.UNKNOWN else 0
+                failures = failures + 1 if outcome is Outcome.UNKNOWN else 0
                 if failures == _MAX_FAILURES:
                     planner.stopped = f"the last {failures} sends got no usable response"
                     planner.problem = TransportError(planner.stopped)
@@ -127,14 +127,14 @@ def run_probe(
     except KeyboardInterrupt:
         planner.stopped = "it was interrupted"
         if open_send:  # it may have been accepted
-            planner.observe(Attempt(*open_send, clock.now(), Answer.UNKNOWN))
+            planner.observe(Attempt(*open_send, clock.now(), Outcome.UNKNOWN))
         raise
     if stop is not None:
         planner.stopped = f"it was stopped by {stop}" if stop else "it was stopped"
     return stop
 
 
-def _send_code(send: Callable[[str], object], mobile: str) -> tuple[Answer, int | None]:
+def _send_code(send: Callable[[str], object], mobile: str) -> tuple[Outcome, int | None]:
     """Send a code; raise ReturnCodeError for a refusal that every further send will get."""
     try:
         send(mobile)
@@ -142,17 +142,17 @@ def _send_code(send: Callable[[str], object], mobile: str) -> tuple[Answer, int 
         raise
     except ReturnCodeError as refusal:
         if refusal.return_code == ReturnCode.OUT_OF_FREQ:
-            return Answer.REFUSED, refusal.retry_after_s
+            return Outcome.REFUSED, refusal.retry_after_s
         if refusal.kind in (Kind.ACCOUNT, Kind.REQUEST):
             raise
-        return Answer.UNKNOWN, None
+        return Outcome.UNKNOWN, None
     except CallError:
-        return Answer.UNKNOWN, None
-    return Answer.ACCEPTED, None
+        return Outcome.UNKNOWN, None
+    return Outcome.ACCEPTED, None
 
 
 def _progress(planner: Planner, elapsed_s: float, due: NextSend) -> ProbeProgress:
-    answers = [it.answer for it in planner.attempts]
+    outcomes = [it.outcome for it in planner.attempts]
     found = [str(it) for it in find_rules(planner)]
-    refused, unknown = answers.count(Answer.REFUSED), answers.count(Answer.UNKNOWN)
+    refused, unknown = outcomes.count(Outcome.REFUSED), outcomes.count(Outcome.UNKNOWN)
     return ProbeProgress(elapsed_s, planner.messages, refused, unknown, found, due)
