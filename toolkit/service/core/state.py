@@ -33,7 +33,7 @@ A batch must not be rolled back while a later one is kept: ``GroupCommit`` rolls
 ``load_failures`` (after the messages). They rebuild records, windows and balances exactly, because every row was
 written in the transaction that answered its call. Of a page that expired an hour ago only the bits stay (see below).
 
-**Forgetting.** Memory holds a message until it expires. Records lie in pages of 4096 consecutive numbers, and a page is
+**Expiry.** Memory holds a message until it expires. Records lie in pages of 4096 consecutive numbers, and a page is
 dropped once its last message has expired (plus a minute, for calls that are still under way). The msg_id alone then
 proves that the message was sent, since it can be made with the service's key only. One bit a message remains until 24
 hours after the last one of its page expired: was it verified? ``forget_expired`` does a small part of this work each
@@ -198,8 +198,9 @@ class ServiceState:
             rights = (app_id, app.app_key, app.secret_digest, app.suspended, app.permitted)
             batch.app_rows.append(AppRow(*rights, self.balances[app_id], app.old_digest, app.old_until_ms))
         for temp_id in batch.temp_ids & self.templates.keys():
-            it = self.templates[temp_id]
-            batch.template_rows.append(TemplateRow(temp_id, it.app_id, it.text, it.ttl_s, it.enabled))
+            template = self.templates[temp_id]
+            fields = (template.app_id, template.text, template.ttl_s, template.enabled)
+            batch.template_rows.append(TemplateRow(temp_id, *fields))
         return batch
 
     # Decisions.
@@ -362,10 +363,10 @@ class ServiceState:
         """Return the app of a key."""
         return self.apps.get(self.app_ids.get(app_key, 0))
 
-    # Forgetting.
+    # Expiry.
 
     def empty(self, app_id: int) -> None:
-        """Forget all messages, windows and tries of an app; its balance stays."""
+        """Remove all messages, windows and tries of an app; its balance stays."""
         first, end = window_key(app_id, 0), window_key(app_id + 1, 0)
         for windows in (self.sends, self.failures):
             for key in windows.keys(first, end):

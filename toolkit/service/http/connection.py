@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection. A request under way is carried out to its end."""
+        """Drop the connection. A request under way is carried out to its end."""
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:

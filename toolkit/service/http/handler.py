@@ -76,7 +76,7 @@ class RequestContext(Struct):
     trace_id: str | None = None
 
 
-Answer = str | ServerResponse | Refusal | None
+Result = str | ServerResponse | Refusal | None
 """A text is the msg_id of an accepted message. None closes the connection without a response."""
 
 
@@ -123,7 +123,7 @@ class Api:
         app = self.service.authenticate(request.headers.get(b"authorization"))
         return None if isinstance(app, Refusal) else app.app_key
 
-    def answer(self, context: RequestContext, request: Request) -> Deferred[Answer]:
+    def answer(self, context: RequestContext, request: Request) -> Deferred[Result]:
         """Answer one request, and fill in the parts of ``context`` as they are known."""
         received = wire.read_request(
             request.method,
@@ -147,7 +147,7 @@ class Api:
             verifying = calls.verify(app, received.msg_id or "", received.code)
             return verifying.then(lambda refusal: refusal or verified_response())
         context.mobile = send.mobile
-        return calls.send(app, send)  # type: ignore[return-value]  # each of its values is an Answer
+        return calls.send(app, send)  # type: ignore[return-value]  # each of its values is a Result
 
 
 def _call_soon(step: Callable[[], None]) -> object:
@@ -165,8 +165,8 @@ class RequestHandler:
     **Too many calls.** If the store is stuck, queueing them would exhaust the memory, and cost every caller the full
     time limit. So above ``max_in_flight`` a call is refused, except that apps with few calls may have a quarter
     more. The refusal is held for about HELD_S: otherwise callers that repeat the call at once would take the time of
-    the others. A held answer is no call in flight. With ``auth_throttle``, refusals of credentials are held too, once a
-    peer or a key fails often.
+    the others. A held response is no call in flight. With ``auth_throttle``, refusals of credentials are held too, once
+    a peer or a key fails often.
 
     Args:
         answer: answers a request, such as ``Api(...).answer``.
@@ -180,7 +180,7 @@ class RequestHandler:
         call_later: calls a function after a number of seconds.
     """
 
-    answer: Callable[[RequestContext, Request], Deferred[Answer]]
+    answer: Callable[[RequestContext, Request], Deferred[Result]]
     counters: Counters = field(default_factory=Counters)
     call_log: LineWriter | None = None
     max_in_flight: int = MAX_IN_FLIGHT
@@ -233,43 +233,43 @@ class RequestHandler:
     def _begin(self, request: Request, arrived_s: float) -> Deferred[ServerResponse | None]:
         context = self._context(request, arrived_s)
         try:
-            answering = self.answer(context, request)
+            pending = self.answer(context, request)
         except Exception:
             log.exception("the service failed on a request")
-            answering = Deferred(_SERVER_ERROR)
-        is_late = answering.settled and self._is_held(request, answering.value)
+            pending = Deferred(_SERVER_ERROR)
+        is_late = pending.settled and self._is_held(request, pending.value)
         end = partial(self._end, context)
-        ending = answering.then(end, end)
+        ending = pending.then(end, end)
         return self._hold(ending.value) if is_late else ending
 
-    def _is_held(self, request: Request, answer: Answer) -> bool:
-        """Return whether an answer refuses credentials of a peer or a key that fails often."""
-        is_refused = isinstance(answer, Refusal) and answer.return_code is ReturnCode.AUTH_FAILED
+    def _is_held(self, request: Request, result: Result) -> bool:
+        """Return whether a result refuses credentials of a peer or a key that fails often."""
+        is_refused = isinstance(result, Refusal) and result.return_code is ReturnCode.AUTH_FAILED
         if not (is_refused and self.auth_throttle):
             return False
         return self.auth_throttle.exceeds(request.peer, request.headers.get(b"authorization"))
 
-    def _end(self, context: RequestContext, answer: Answer | Exception) -> ServerResponse | None:
-        if isinstance(answer, Exception):
-            answer = _SERVER_ERROR
+    def _end(self, context: RequestContext, result: Result | Exception) -> ServerResponse | None:
+        if isinstance(result, Exception):
+            result = _SERVER_ERROR
         self.counters.in_flight -= 1
-        is_unknown = isinstance(answer, Refusal) and answer.return_code is ReturnCode.AUTH_FAILED
+        is_unknown = isinstance(result, Refusal) and result.return_code is ReturnCode.AUTH_FAILED
         self._admission.end(None if is_unknown else context.app_key)  # a key that is only claimed is not another app
-        if answer is None:
+        if result is None:
             self.counters.unanswered += 1
             return None
-        return self._finish(context, answer)
+        return self._finish(context, result)
 
-    def _hold(self, reply: ServerResponse | None) -> Deferred[ServerResponse | None]:
+    def _hold(self, response: ServerResponse | None) -> Deferred[ServerResponse | None]:
         """Delay a refusal, unless too many are delayed already."""
         if self._held >= MAX_HELD:
-            return Deferred(reply)
+            return Deferred(response)
         self._held += 1
         held: Deferred[ServerResponse | None] = Deferred()
 
         def give_out() -> None:
             self._held -= 1
-            held.settle(reply)
+            held.settle(response)
 
         # Callers that were refused together are answered one by one, so that they do not call together again.
         self.call_later(HELD_S * random.uniform(0.5, 1.5), give_out)
@@ -279,17 +279,17 @@ class RequestHandler:
         """Count and log a request that is not valid HTTP, and return the response."""
         return self._finish(RequestContext(next(self.request_ids), peer, self.now_s()), Refusal(return_code))
 
-    def _finish(self, context: RequestContext, answer: str | ServerResponse | Refusal) -> ServerResponse:
-        """Count and log an answer, and return it as a response with the request's id."""
+    def _finish(self, context: RequestContext, result: str | ServerResponse | Refusal) -> ServerResponse:
+        """Count and log a result, and return it as a response with the request's id."""
         return_code = _SUCCESS
-        if isinstance(answer, str):
-            context.msg_id, reply = answer, sent_response(answer, context.request_id)
+        if isinstance(result, str):
+            context.msg_id, response = result, sent_response(result, context.request_id)
         else:
-            if isinstance(answer, Refusal):
-                return_code, answer = answer.return_code, refusal_response(answer)
-            reply = ServerResponse(answer.http_status, answer.headers, answer.body, context.request_id)
+            if isinstance(result, Refusal):
+                return_code, result = result.return_code, refusal_response(result)
+            response = ServerResponse(result.http_status, result.headers, result.body, context.request_id)
         latency_s = self.now_s() - context.started_s
         self.counters.count(context.endpoint, return_code, latency_s)
         if self.call_log:
             self.call_log.write(call_line(context, return_code, latency_s))
-        return reply
+        return response

@@ -31,7 +31,7 @@ from toolkit.service.core.accounts import SANDBOX_BALANCE, App
 from toolkit.service.core.deferred import Deferred, run
 from toolkit.service.core.messages import SentMessage
 from toolkit.service.core.send_and_verify import VerificationService
-from toolkit.service.http.handler import OTHER, PEEK, SANDBOX, Answer, Api, RequestContext, note_failed_auth
+from toolkit.service.http.handler import OTHER, PEEK, SANDBOX, Api, RequestContext, Result, note_failed_auth
 from toolkit.service.http.request_parser import Request
 from toolkit.service.sandbox.controls import InboxQuery, read_advance_ms, read_faults, read_number
 from toolkit.service.sandbox.faults import NO_FAULTS, Faults
@@ -55,7 +55,7 @@ class _Call(NamedTuple):
     fields: dict[str, Any]
 
 
-_Methods = dict[bytes, Callable[[_Call], Awaitable[Answer]]]
+_Methods = dict[bytes, Callable[[_Call], Awaitable[Result]]]
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ class Sandbox:
             self._number_methods = {b"PUT": self._put_number, b"DELETE": self._lift_number}
         self.store.keep_inbox()
 
-    def answer(self, context: RequestContext, request: Request) -> Deferred[Answer]:
+    def answer(self, context: RequestContext, request: Request) -> Deferred[Result]:
         """Answer one request: a call of the sandbox, or one of the API, with faults."""
         if request.path.startswith(_PREFIX):
             if request.path == _PREFIX:
@@ -140,7 +140,7 @@ class Sandbox:
             return self._number_methods, mobile
         return {}, ""
 
-    async def _carry_out(self, context: RequestContext, request: Request, methods: _Methods, argument: str) -> Answer:
+    async def _carry_out(self, context: RequestContext, request: Request, methods: _Methods, argument: str) -> Result:
         """Check a call in the order of the API's two calls, and carry it out."""
         method = methods.get(request.method)
         if method is None:
@@ -165,14 +165,14 @@ class Sandbox:
 
     # The inbox.
 
-    async def _peek(self, call: _Call) -> Answer:
+    async def _peek(self, call: _Call) -> Result:
         job = await self.store.pending_job(call.app.app_id, call.argument)
         template = self.store.template(job.temp_id) if job else None
         if job is None or template is None:
             return Refusal(ReturnCode.API_NOT_FOUND)
         return success_response({"code": job.code, "text": template.render(job.code)})
 
-    async def _list_messages(self, call: _Call) -> Answer:
+    async def _list_messages(self, call: _Call) -> Result:
         query = InboxQuery.parse(call.query)
         mobile = int(query.mobile) if query.mobile else None
         until_s, found, is_due = self.now_s() + query.wait_s, list[SentMessage](), True
@@ -197,28 +197,28 @@ class Sandbox:
 
     # The controls.
 
-    async def _put_number(self, call: _Call) -> Answer:
+    async def _put_number(self, call: _Call) -> Result:
         self.numbers.put(call.app.app_id, _read_mobile(call.argument), read_number(call.fields))
         return success_response({})
 
-    async def _lift_number(self, call: _Call) -> Answer:
+    async def _lift_number(self, call: _Call) -> Result:
         self.numbers.lift(call.app.app_id, _read_mobile(call.argument))
         return success_response({})
 
-    async def _advance(self, call: _Call) -> Answer:
+    async def _advance(self, call: _Call) -> Result:
         by_ms = read_advance_ms(call.fields)
         async with self._controlling:
             await self.store.advance(by_ms)
         return success_response({"now": _show_time(self.store.clock.now_ms())})
 
-    async def _put_faults(self, call: _Call) -> Answer:
+    async def _put_faults(self, call: _Call) -> Result:
         self._set_faults(read_faults(call.fields))
         return success_response({})
 
-    async def _show_state(self, _: _Call) -> Answer:
+    async def _show_state(self, _: _Call) -> Result:
         return success_response({"sandbox": not self.delivers})
 
-    async def _empty(self, call: _Call) -> Answer:
+    async def _empty(self, call: _Call) -> Result:
         """Empty the app's messages, and restore the balance: that of the start for the ready-made app."""
         app = call.app
         self._set_faults(NO_FAULTS)
@@ -235,7 +235,7 @@ class Sandbox:
     def _set_faults(self, faults: Faults) -> None:
         self.faults, self._has_faults = faults, faults != NO_FAULTS
 
-    async def _answer_with_faults(self, context: RequestContext, request: Request) -> Answer:
+    async def _answer_with_faults(self, context: RequestContext, request: Request) -> Result:
         faults = self.faults
         delay_s = faults.latency.draw(self.rng) + (faults.stall.remaining_s(self.now_s()) if faults.stall else 0)
         if delay_s:
@@ -244,8 +244,8 @@ class Sandbox:
             target = read_path(request.path)
             context.endpoint = OTHER if isinstance(target, Refusal) else target[0]
             return Refusal(ReturnCode.SERVER_ERROR)
-        answer = await self.api.answer(context, request)
-        return None if self.rng.random() < faults.drop_share else answer
+        result = await self.api.answer(context, request)
+        return None if self.rng.random() < faults.drop_share else result
 
 
 def _refuse_method(methods: dict[bytes, Any]) -> Refusal:
@@ -255,7 +255,7 @@ def _refuse_method(methods: dict[bytes, Any]) -> Refusal:
 def _read_mobile(text: str) -> str:
     mobile = parse_mobile(text)
     if mobile is None:
-        raise InputError(f"invalid mobile {text!r}")
+        raise InputError(f"invalid mobile {text!r}: expected 11 digits, e.g. 13800138000")
     return mobile
 
 

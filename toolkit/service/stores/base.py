@@ -126,7 +126,7 @@ class Store(VerificationStore, Protocol):
         ...
 
     async def empty(self, app_id: int) -> int:
-        """Forget all messages, windows and tries of an app; return the number of messages that it was charged."""
+        """Remove all messages, windows and tries of an app; return the number of messages that it was charged."""
         ...
 
     async def backlog(self) -> int:

@@ -330,7 +330,7 @@ class RedisStore:
         self._update_clock()
 
     async def empty(self, app_id: int) -> int:
-        """Forget all messages, windows and tries of an app; return the number of messages that it was charged."""
+        """Remove all messages, windows and tries of an app; return the number of messages that it was charged."""
         charged, emptied = 0, _EMPTIED_AT_ONCE
         while emptied == _EMPTIED_AT_ONCE:
             emptied, some = await self._call(app_id, "empty", _EMPTIED_AT_ONCE)

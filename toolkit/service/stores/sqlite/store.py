@@ -323,7 +323,7 @@ class SqliteStore:
         self.clock.anchor = anchor
 
     async def empty(self, app_id: int) -> int:
-        """Forget all messages, windows and tries of an app; return the number of messages that it was charged."""
+        """Remove all messages, windows and tries of an app; return the number of messages that it was charged."""
         self.commits.raise_if_stalled()
         first, last = self.state.emptied.get(app_id, 0) + 1, self.state.seq
         self.state.empty(app_id)

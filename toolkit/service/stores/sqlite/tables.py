@@ -358,11 +358,11 @@ def read_message(db: sqlite3.Connection, seq: int, msg_id: str, now_ms: int) -> 
     if row is None:
         return None
     packed, temp_id, segments, state, *carrier, attempts, settled_ms = row
-    it = Record.unpack(packed)
+    record = Record.unpack(packed)
     if state in (None, DeliveryState.WAITING):
-        state = DeliveryState.WAITING if now_ms < it.expires_ms else DeliveryState.EXPIRED
+        state = DeliveryState.WAITING if now_ms < record.expires_ms else DeliveryState.EXPIRED
     delivery = Delivery(DeliveryState(state), *(field or "" for field in carrier))
-    sent = (it.app_id, msg_id, it.mobile, temp_id, segments, it.sent_ms, it.expires_ms)
+    sent = (record.app_id, msg_id, record.mobile, temp_id, segments, record.sent_ms, record.expires_ms)
     return Message(*sent, delivery, attempts or 0, settled_ms or 0)
 
 
