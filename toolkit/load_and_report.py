@@ -75,7 +75,7 @@ class LoadTest:
 
         Raises:
             InputError: The options do not allow to load this target, for example because it is on this machine and
-                does not answer that it is a sandbox.
+                does not confirm that it is a sandbox.
             CallError: The target did not answer, or refused the key.
         """
         self._check_allowed(target)
@@ -124,7 +124,7 @@ class LoadTest:
 
     def final_settings(self, target: Target, ended: Ended) -> dict[str, Any]:
         """Return the settings that run.json records of a run that has ended. The target is called once more."""
-        at_end = locust_process.ask_at_end(target, self.options.http())
+        at_end = locust_process.check_at_end(target, self.options.http())
         return self.settings(target) | ending(ended) | {"target_at_end": at_end}
 
     def settings(self, target: Target) -> dict[str, object]:

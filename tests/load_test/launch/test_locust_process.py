@@ -245,7 +245,7 @@ def test_an_interrupt_ends_the_wait_for_a_target_that_hangs_after_the_run() -> N
         is_done, thread = threading.Event(), threading.Thread(target=interrupt)
         thread.start()
         target = Target(f"http://127.0.0.1:{listener.getsockname()[1]}", "key", "secret", 1)
-        reason = locust_process.ask_at_end(target, HttpOptions(timeout_s=240))
+        reason = locust_process.check_at_end(target, HttpOptions(timeout_s=240))
         is_done.set()
         thread.join()
     assert reason == "interrupted while waiting for its response"

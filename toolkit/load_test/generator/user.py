@@ -150,7 +150,7 @@ def list_journeys(user_classes: Sequence[type[User]]) -> list[JourneyChoice]:
                 )
             choices.append((task.journey, kind.weight / len(kind.tasks)))
     if not choices:
-        raise InputError("--rate and --stages need a journey among the tasks of the locustfile, and found none")
+        raise InputError("--rate and --stages need a journey: add one to the tasks of the locustfile, or use --users")
     return choices
 
 

@@ -88,12 +88,12 @@ def check_target(target: Target, http: HttpOptions = DEFAULT_HTTP) -> None:
 
     Raises:
         CallError: NotConnectedError, TransportError, ProtocolError, or ReturnCodeError if the API refused the key or
-            the account, failed, or did not know the call.
+            the account, failed, or does not have the call.
     """
-    _ask(target, http, _CHECK_TIMEOUT_S)
+    _call(target, http, _CHECK_TIMEOUT_S)
 
 
-def ask_at_end(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
+def check_at_end(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
     """Call the target once more after a run; return "answered", or the reason why it could not be reached.
 
     Any response of the API counts. A connection that breaks is tried again; a timeout is not. An interrupt
@@ -104,7 +104,7 @@ def ask_at_end(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
     problem = ""
     for _ in range(_END_TRIES):
         try:
-            _ask(target, http, _END_TIMEOUT_S)
+            _call(target, http, _END_TIMEOUT_S)
         except ReturnCodeError:
             return ANSWERED
         except CallError as error:
@@ -118,7 +118,7 @@ def ask_at_end(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
     return problem
 
 
-def _ask(target: Target, http: HttpOptions, least_s: float) -> None:
+def _call(target: Target, http: HttpOptions, least_s: float) -> None:
     from toolkit.api.errors import ReturnCodeError
     from toolkit.api.return_codes import Kind, ReturnCode
     from toolkit.client import Client
@@ -269,7 +269,7 @@ class LoadRun:
         return read_arrival_counts(self.folder)
 
     def _final_pacing(self) -> ArrivalCounts | None:
-        """Return the counts of the arrivals, with those of lost workers: the plan tells how many were due.
+        """Return the counts of the arrivals, with those of lost workers: the schedule gives how many were due.
 
         A shard that lags behind the others has lost its worker, so its arrivals were due as long as theirs.
         """
@@ -286,7 +286,7 @@ class LoadRun:
         return counts.account(planned)
 
     def _final_counts(self) -> tuple[ArrivalCounts | None, GeneratorState | None]:
-        """Return the counts of the arrivals and the state of the generator, which has to answer for lost workers."""
+        """Return the counts of the arrivals and the state of the generator, to which lost workers are attributed."""
         pacing, lost = self._final_pacing(), []
         if pacing and pacing.orphaned > max(_FEW_ORPHANED, self._options.max_bottleneck_ratio * pacing.due):
             share = pacing.orphaned / pacing.due
@@ -309,7 +309,7 @@ class LoadRun:
     def ends_within(self, timeout_s: float) -> bool:
         """Wait for the end, at most for a time in seconds, and return whether the load test has ended.
 
-        It is stopped if another process asked for that (see ``toolkit.runs.live_run``), and killed if it hangs.
+        It is stopped if another process requested it (see ``toolkit.runs.live_run``), and killed if it hangs.
         """
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)

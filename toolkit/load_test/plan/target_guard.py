@@ -82,14 +82,14 @@ def doubt_of(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
         response = connection.getresponse()
         if response.status != 200:
             return f"it answered HTTP {response.status} to GET {SANDBOX_STATE_PATH}"
-        answer = json.loads(response.read(_MAX_BODY_BYTES))
+        state = json.loads(response.read(_MAX_BODY_BYTES))
     except (OSError, HTTPException) as problem:
         return f"GET {SANDBOX_STATE_PATH} failed: {problem or type(problem).__name__}"
     except (ValueError, RecursionError):
-        answer = None
+        state = None
     finally:
         connection.close()
-    is_sandbox = answer.get("sandbox") if isinstance(answer, dict) else None
+    is_sandbox = state.get("sandbox") if isinstance(state, dict) else None
     if is_sandbox is False:
         return "it says that it delivers its messages"
     return "" if is_sandbox is True else f"its answer to GET {SANDBOX_STATE_PATH} does not say so"
