@@ -112,8 +112,8 @@ class PriceRow:
 
     def rank(self) -> tuple[int, bool, date]:
         """Return the row's sort key: the more specific row wins, a type before a carrier, then the later one."""
-        given = (self.template_type is not None, self.carrier is not None)
-        return sum(given), given[0], self.since
+        has_type, has_carrier = self.template_type is not None, self.carrier is not None
+        return has_type + has_carrier, has_type, self.since
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,8 @@ def _check_unique(noun: str, keys: Iterable[tuple[object, ...]]) -> None:
     seen = set[tuple[object, ...]]()
     for key in keys:
         if key in seen:
-            raise InputError(f"{noun} of {', '.join(str(part) for part in key if part is not None)} is given twice")
+            parts = ", ".join(str(part) for part in key if part is not None)
+            raise InputError(f"{noun} of {parts} is given twice: keep one of them")
         seen.add(key)
 
 

@@ -105,8 +105,8 @@ def load_target(
 
     Raises SettingsError, with a message of one line, if a setting is missing or invalid.
     """
-    given = _read(_TargetSettings, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
-    return given.target()
+    settings = _read(_TargetSettings, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
+    return settings.target()
 
 
 def find_target(
@@ -117,8 +117,8 @@ def find_target(
     temp_id: int | None = None,
 ) -> Target | None:
     """Load the target as ``load_target`` does, or return None if URL, key and secret are all missing."""
-    given = _read(_TargetSettings, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
-    return given.target() if any(getattr(given, name) for name in _REQUIRED) else None
+    settings = _read(_TargetSettings, base_url=base_url, app_key=app_key, master_secret=master_secret, temp_id=temp_id)
+    return settings.target() if any(getattr(settings, name) for name in _REQUIRED) else None
 
 
 def load_master_secret() -> str:
@@ -128,8 +128,8 @@ def load_master_secret() -> str:
 
 def load_price() -> Price | None:
     """Load the price of a send, or return None if it isn't set; raise SettingsError for an invalid price."""
-    given = _read(_TargetSettings)
-    return Price(given.price_per_send, given.currency) if given.price_per_send is not None else None
+    settings = _read(_TargetSettings)
+    return Price(settings.price_per_send, settings.currency) if settings.price_per_send is not None else None
 
 
 def load_prices(path: str | Path | None = None) -> PriceList:

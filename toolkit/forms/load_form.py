@@ -58,11 +58,11 @@ class LoadForm(RunForm):
         return f"LoadForm({len(self.runs)} runs)"
 
     def _lay_out(self) -> Any:
-        it = self.controls
-        options = card("Load", self.fields.widget, it.presence, actions(it.start, it.stop), it.confirmation)
+        run = self.controls
+        options = card("Load", self.fields.widget, run.presence, actions(run.start, run.stop), run.confirmation)
         left = widgets.VBox([card("Target", self.chooser.widget), options])
-        right = widgets.VBox([card("Progress", it.progress, self._facts, self.chart, self._result)])
-        return form(columns(left, right), card("Runs", self._history, it.guard), name="sms-loads")
+        right = widgets.VBox([card("Progress", run.progress, self._facts, self.chart, self._result)])
+        return form(columns(left, right), card("Runs", self._history, run.guard), name="sms-loads")
 
     def _read(self, real: Target | None) -> LoadTest | None:
         return self.fields.read(real)

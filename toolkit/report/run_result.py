@@ -206,8 +206,8 @@ class RunResult:
             timed &= set(map(Endpoint, self.latency["endpoint"]))
         times = {(endpoint, it): _Times(self, endpoint, it) for endpoint in timed for it in Measure}
         pacing: Any = self.settings.get("pacing")
-        given = pacing if isinstance(pacing, Mapping) else {}
-        arrivals, dropped = (int(given.get(name) or 0) for name in ("due", "dropped"))
+        counts = pacing if isinstance(pacing, Mapping) else {}
+        arrivals, dropped = (int(counts.get(name) or 0) for name in ("due", "dropped"))
         return RunFigures(
             self.duration_s,
             self.outcomes,
@@ -225,8 +225,8 @@ class RunResult:
     @property
     def warm_up_s(self) -> float:
         """The time at the start of the calls that no threshold counts: what ``--since`` leaves of the run's warm-up."""
-        given = self.settings.get("warm_up_s")
-        return max(0.0, float(given) - self.skipped_s) if isinstance(given, int | float) else 0.0
+        warm_up_s = self.settings.get("warm_up_s")
+        return max(0.0, float(warm_up_s) - self.skipped_s) if isinstance(warm_up_s, int | float) else 0.0
 
     @cached_property
     def after_warm_up(self) -> RunResult:

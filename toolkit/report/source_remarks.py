@@ -53,7 +53,8 @@ def reading_remarks(sources: Sequence[SourceRecord]) -> Iterator[str]:
     if timeless := [it for it in sources if it.calls and not it.holds_latency]:
         yield f"No latencies are in {_names(it.file for it in timeless)}."
     zones = {
-        it.timezone: [one.file for one in sources if one.timezone == it.timezone and one.without_zone] for it in sources
+        zone: [it.file for it in sources if it.timezone == zone and it.without_zone]
+        for zone in dict.fromkeys(it.timezone for it in sources)
     }
     for zone, files in zones.items():
         if files:

@@ -26,12 +26,12 @@ from toolkit.runs.worsening import WorseningVerdict
 
 def read_thresholds(settings: Mapping[str, object]) -> list[Threshold]:
     """Return the thresholds of a run's settings. Raises InputError if "thresholds" is not a list of thresholds."""
-    given = settings.get("thresholds") or ()
-    if not isinstance(given, list | tuple):
+    texts = settings.get("thresholds") or ()
+    if not isinstance(texts, list | tuple):
         raise InputError(
-            f'invalid thresholds {given!r} in run.json: expected a list, e.g. ["p99(send.caller_ms) < 250"]'
+            f'invalid thresholds {texts!r} in run.json: expected a list, e.g. ["p99(send.caller_ms) < 250"]'
         )
-    return [parse_threshold(str(text)) for text in given]
+    return [parse_threshold(str(text)) for text in texts]
 
 
 def judge_run(thresholds: Iterable[Threshold], figures: RunFigures, settings: Mapping[str, object]) -> list[Verdict]:

@@ -100,7 +100,7 @@ class Sandbox(_Base):
         self._thread.fail(share, drop_share, latency).result()
 
     def reset(self) -> None:
-        """Forget messages, rate limits and tries, end faults and refusals, and restore the balance."""
+        """Remove messages, rate limits and tries, end faults and refusals, and restore the balance."""
         self._thread.reset().result()
 
 
@@ -139,7 +139,7 @@ class AsyncSandbox(_Base):
         await asyncio.wrap_future(self._thread.fail(share, drop_share, latency))
 
     async def reset(self) -> None:
-        """Forget all state, as ``Sandbox.reset`` does."""
+        """Remove all state, as ``Sandbox.reset`` does."""
         await asyncio.wrap_future(self._thread.reset())
 
 

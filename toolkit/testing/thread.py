@@ -150,7 +150,7 @@ class SandboxThread:
         return self._submit(self._control("PUT", "/sandbox/faults", faults))
 
     def reset(self) -> Future[None]:
-        """Forget messages, rate limits and tries, lift faults and numbers, and restore the balance."""
+        """Remove messages, rate limits and tries, lift faults and numbers, and restore the balance."""
         return self._submit(self._reset())
 
     # In the thread of the sandbox.
@@ -215,10 +215,10 @@ class SandboxThread:
         request = Request(method.encode(), path.encode(), self._headers, body, "127.0.0.1", query)
         response = await self._handler(request)
         assert response is not None
-        answer: dict[str, Any] = json.loads(response.body)
-        if "error" in answer:
-            raise InputError(f"{method} {path} {body.decode()}: {answer['error']['message']}")
-        return answer
+        fields: dict[str, Any] = json.loads(response.body)
+        if "error" in fields:
+            raise InputError(f"{method} {path} {body.decode()}: {fields['error']['message']}")
+        return fields
 
 
 def _read(read: Callable[[dict[str, Any]], T], fields: dict[str, Any], problem: str) -> T:

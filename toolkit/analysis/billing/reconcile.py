@@ -118,7 +118,10 @@ def reconcile(
     table, prices = lazy_messages(calls, "return_code", "msg_id"), prices or PriceList()
     with open_statement(statement, columns, table, timezone, given or StatementFormat()) as bill:
         if prices.currency and bill.currency and prices.currency != bill.currency:
-            raise InputError(f"the statement is in {bill.currency}, but the prices are in {prices.currency}")
+            raise InputError(
+                f"the statement is in {bill.currency}, but the prices are in {prices.currency}: give prices in"
+                f" {bill.currency}"
+            )
         period_ns = _billing_period(bill, since, until, timezone)
         records = _select_records(select_sends(table, timezone), bill, period_ns, prices)
         billed_units = nw.lit(1, nw.Int64) if prices.unit is Unit.SEND else nw.col("billed_segments")

@@ -324,9 +324,9 @@ def _describe_missing(path: Path, head: list[Row], columns: Mapping[str, str], g
     _check_cells(path, line, cells, given)
     names = [cell for cell in cells if cell]
     for name in HEADER:
-        one = {name: columns[name]} if name in columns else {}
+        own = {name: columns[name]} if name in columns else {}
         wanted = columns.get(name, name)
-        matching = [it for it in names if it.strip() == wanted or (not one and _plain_name(it) in _NAMES[name])]
+        matching = [it for it in names if it.strip() == wanted or (not own and _plain_name(it) in _NAMES[name])]
         if len(matching) > 1:
             return f"{path} has no header: its first line must name its columns, each once, not {matching[0]} twice"
         if not matching:

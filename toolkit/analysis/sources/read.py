@@ -274,10 +274,11 @@ def _has_own_times(metadata: Any, positions: Mapping[str, int]) -> bool:
     """Return whether the times of each row group are within the limits of a call's times."""
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for name in MAX_NS.keys() & positions:
-            it = group.column(positions[name]).statistics
-            is_null = it and it.null_count == group.num_rows
+            values = group.column(positions[name]).statistics
+            is_null = values and values.null_count == group.num_rows
+            has_limits = values and values.has_min_max
             if not is_null and not (
-                it and it.has_min_max and (it.min >= 0 or name == "wait_ns") and it.max <= MAX_NS[name]
+                has_limits and (values.min >= 0 or name == "wait_ns") and values.max <= MAX_NS[name]
             ):
                 return False
     return True
