@@ -44,6 +44,7 @@ def test_json_has_the_runs_and_the_changes(tmp_path: Path) -> None:
             "invalid --metric 'p99', at its end: expected brackets, e.g. p99(send.caller_ms)",
         ),
         (["runs", "--metric", "p99(send.caller_ms, 5m)"], "at ', 5m)': expected )"),
+        (["runs", "--format", "github"], "unknown --format 'github' (choose from html, md, json, csv, xlsx)"),
         (["runs", "--format", "junit"], "unknown --format 'junit' (choose from html, md, json, csv, xlsx)"),
         (["nowhere"], "nowhere contains no runs: expected a folder of runs, e.g. runs"),
     ],

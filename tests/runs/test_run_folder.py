@@ -32,6 +32,7 @@ def test_the_settings_of_a_load_test_are_read_as_they_are(tmp_path: Path) -> Non
         ("duration_s", float("nan")),
         ("rate_per_s", []),
         ("warm_up_s", "5"),
+        ("warm_up_s", 1e308),
         ("pacing", "x"),
         ("pacing", {"due": "x"}),
         ("generator", {"elapsed_s": [1]}),

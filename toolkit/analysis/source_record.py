@@ -34,6 +34,7 @@ class SourceRecord:
         fields: the fields of a call that the file has a column for, see ``sources.log_formats.FIELDS``.
         inferred: calls whose return code was inferred from their HTTP status, by return code.
         without_zone: calls whose time names no time zone; they were read in ``timezone``.
+        early: calls that started before the year 2000, as if the unit of their time were another one.
         undecoded: lines with bytes that are not in the file's encoding.
         unused: given columns and a given log format that no line has, in words.
         skipped: reason why the file was left out; "" if it was read.
@@ -49,6 +50,7 @@ class SourceRecord:
     inferred: Mapping[int, int] = field(default_factory=dict)
     without_zone: int = 0
     timezone: str = "UTC"
+    early: int = 0
     undecoded: int = 0
     unused: Sequence[str] = ()
     skipped: str = ""

@@ -81,8 +81,9 @@ def trend(
     from toolkit.settings import load_timezone
 
     wanted, zone = parse_formats(formats, None), load_timezone(timezone)
-    if Format.JUNIT in wanted:
-        raise InputError("unknown --format 'junit' (choose from html, md, json, csv, xlsx): a trend has no verdicts")
+    if unfit := [it.value for it in wanted if it in (Format.JUNIT, Format.GITHUB)]:
+        choice = "(choose from html, md, json, csv, xlsx)"
+        raise InputError(f"unknown --format {unfit[0]!r} {choice}: a trend has no verdicts")
     for text in metric or ():
         parse_option("--metric", text, parse_metric)
     found = read_trend(runs, metric or ())

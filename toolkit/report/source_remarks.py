@@ -31,6 +31,10 @@ def unread_remarks(sources: Sequence[SourceRecord]) -> Iterator[str]:
     for source in sources:
         if source.lines and source.unused:
             yield f"{source.file}: {'; '.join(source.unused)}."
+    for source in sources:
+        if source.early:
+            calls = number_format.plural(source.early, "call")
+            yield f"{source.file}: {calls} started before the year 2000; is the unit of the time right?"
     if skipped := [it for it in sources if it.skipped]:
         yield f"Left out: {_names(f'{it.file} {it.skipped}' for it in skipped)}."
     if undecoded := [it for it in sources if it.undecoded]:

@@ -34,6 +34,8 @@ LOG_NAME = "locust.log"  # locust's stderr
 STATS_STEM = "locust"  # locust's own statistics; locust adds .json
 
 
+_MAX_NUMBER = 1e15  # of a setting, so that a time in ns is finite
+
 ANSWERED = "answered"  # the setting target_at_end, if the target answered after the run
 
 
@@ -60,7 +62,7 @@ class _RunFile(BaseModel):
     checks: list[object] = []
 
 
-_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)] | None
+_Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-_MAX_NUMBER, le=_MAX_NUMBER)] | None
 
 
 class _LoadTestSettings(BaseModel):

@@ -207,7 +207,7 @@ def test_calls_without_a_start_or_of_an_unknown_endpoint_are_an_input_error(call
 )
 def test_a_time_beyond_its_limits_is_an_input_error(column, value, said, call, tmp_path):
     write_parquet([call(), call(**{column: value})], tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=f"invalid column {column} of the frame of calls: .*{said}"):
+    with pytest.raises(InputError, match=rf"a\.parquet: invalid column {column} of the frame of calls: .*{said}"):
         analysis.read(tmp_path / "a.parquet")
 
 

@@ -262,6 +262,12 @@ def test_a_given_column_or_format_that_no_line_has_is_named(write, row):
     assert source.unused == ()
 
 
+def test_calls_before_the_year_2000_are_counted(write, row):
+    line = json.dumps({"started_ms": 1793966400, "endpoint": "send"})  # seconds
+    (source,) = analysis.read(write("a.jsonl", row(), line)).sources
+    assert (source.calls, source.early) == (2, 1)
+
+
 def test_an_empty_file_holds_no_calls_and_is_no_error(write, row):
     assert analysis.read(write("calls.jsonl")).to_pandas().empty
 

@@ -53,6 +53,7 @@ from toolkit.records.call_record import RecordBuilder, hash64, unknown_message, 
 from toolkit.records.parquet import schema
 from toolkit.time_zone import parse_timezone
 
+_YEAR_2000_NS = 946_684_800 * 10**9
 _QUOTED_CHARS, _NUMBERED_LINES, _SAMPLE_LINES = 160, 5, 100
 _KEYED_LINES = 1000  # of a batch, whose keys tell the fields of a file
 _CODE = re.compile(r'(?i)(?<![a-z_])(code(?:\\x22|\\?")?\s*[:=]\s*(?:\\x22|\\?")?)\d+')
@@ -130,7 +131,7 @@ class _File:
         self.csv: LineFormat | None = None
         self.unwrap: Callable[[str], str] | None = None
         self.is_started = False
-        self.lines = self.calls = self.without_zone = self.undecoded = 0
+        self.lines = self.calls = self.without_zone = self.early = self.undecoded = 0
         self.others: Counter[str] = Counter()
         self.inferred: Counter[int] = Counter()
         self.unread: dict[str, _Reason] = {}
@@ -249,6 +250,7 @@ class _File:
             return
         self.calls += calls.num_rows
         self.without_zone += pc.sum(calls["is_without_zone"]).as_py()
+        self.early += pc.sum(pc.less(calls["started_ns"], _YEAR_2000_NS)).as_py()
         for count in pc.value_counts(calls.filter(calls["is_inferred"])["return_code"]).to_pylist():
             self.inferred[count["values"]] += count["counts"]
         self.write(self._finish(calls))
@@ -310,6 +312,7 @@ class _File:
             inferred=dict(sorted(self.inferred.items())),
             without_zone=self.without_zone,
             timezone=self.reader.timezone,
+            early=self.early,
             undecoded=self.undecoded,
             unused=tuple(self._unused()),
         )

@@ -106,15 +106,18 @@ def read(
         _check_records(records, columns or {})
         parquet = [scratch / PARQUET_NAME]
         write_values([], parquet[0])
-    needs_check = any(_needs_check(path) for path in parquet)
+    foreign = [path for path in parquet if _needs_check(path)]
     connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch / "spilled")})
     calls = connection.read_parquet([str(path) for path in parquet], union_by_name=True)
     # A run that was killed before its packed files were removed has the same calls in Parquet too.
     packed_folders = {path.parent for path in files if path.suffix == PACKED_SUFFIX}
     if any(path.suffix == _PARQUET and path.parent in packed_folders for path in files):
         calls = calls.distinct()
-    if needs_check:
-        found = check_frame(calls)
+    if foreign:
+        try:
+            found = check_frame(calls)
+        except InputError as problem:
+            raise InputError(f"{', '.join(map(str, foreign))}: {problem}") from None
     else:
         found = complete(nw.from_native(calls).lazy())
         # The calls of load tests and of simulations are written once, and need no search for copies.
