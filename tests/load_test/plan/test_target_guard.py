@@ -49,7 +49,7 @@ def test_only_a_target_that_says_so_is_a_sandbox(state: object) -> None:
         api.state = state
         assert "GET /sandbox/state" in doubt_of(api.target)
         api.state = {"sandbox": False}
-        assert doubt_of(api.target) == "it says that it delivers its messages"
+        assert doubt_of(api.target) == "it delivers its messages"
 
 
 def test_a_real_sandbox_says_so_only_to_its_app(sandbox: Running) -> None:

@@ -1,7 +1,7 @@
 """Decide which call a log line is, in one SQL query for all formats.
 
 ``call_query`` takes lines that are split into columns of text. Each row of its result has the columns of a CallRecord,
-except for the keys, and says why a line is not a call:
+except for the keys, and the reason why a line is not a call:
 
     other     the line was read and is not a call of this API, e.g. a GET or a health check
     unread    the line could not be read, e.g. its time is invalid

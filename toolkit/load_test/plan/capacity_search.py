@@ -38,7 +38,7 @@ _MAX_REPEATS    long trials at one load. More would seldom make an uncertain bor
 _AROUND         the estimate uses trials at loads up to this factor away; only the long ones, if there are _ENOUGH.
 _WIDENINGS      factors by which the interval may become wider than wanted.
 _TOLERANCE      of the width: a border may be this far from its ideal load, at a load that was tried already.
-_DOUBTS         trials after which a doubt is believed; _MAX_DOUBTS below a load at which the service was judged.
+_DOUBTS         trials after which a doubt is accepted; _MAX_DOUBTS below a load at which the service was judged.
 _NEAR           a bound by a doubt must be above the missed load by this factor: near its own limit, a generator adds to
                 the service's times before it is found out. _PROVEN: so must a load at which the service was judged.
                 If the generator was in doubt once at the interval or above, that load must be above it by _NEAR too.

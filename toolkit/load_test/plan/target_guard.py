@@ -91,8 +91,8 @@ def doubt_of(target: Target, http: HttpOptions = DEFAULT_HTTP) -> str:
         connection.close()
     is_sandbox = state.get("sandbox") if isinstance(state, dict) else None
     if is_sandbox is False:
-        return "it says that it delivers its messages"
-    return "" if is_sandbox is True else f"its answer to GET {SANDBOX_STATE_PATH} does not say so"
+        return "it delivers its messages"
+    return "" if is_sandbox is True else f"its response to GET {SANDBOX_STATE_PATH} does not confirm it"
 
 
 def cap_messages(max_messages: int | None, max_cost: str | None, price: Price | None) -> int | None:
