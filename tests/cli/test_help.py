@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,10 +186,10 @@ def test_the_examples_of_simulate_and_report_run(tmp_path: Path) -> None:
         matches(output, done.stdout)
     line = '1.2.3.4 - - [06/Nov/2026:10:%02d:00 +0000] "POST /v1/codes HTTP/1.1" 200 48 "-" "-"\n'
     (tmp_path / "access.log").write_text("".join(line % minute for minute in range(60)))
+    shutil.copytree(tmp_path / "small", tmp_path / "before")
+    ours = {"runs/20261129T231500Z": "small", "runs/after": "small", "runs/before": "before"}
     for command, output in examples(("report",)):
-        done = run(
-            command, tmp_path, {}, **dict.fromkeys(("runs/20261129T231500Z", "runs/before", "runs/after"), "small")
-        )
+        done = run(command, tmp_path, {}, **ours)
         assert done.returncode == 0, done.stderr
         matches(output, done.stdout)
 
