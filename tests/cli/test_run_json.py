@@ -18,6 +18,7 @@ OPEN = {
     "versions": "<package>",
     "figures": "<figure>",
     "own_options": "<option>",
+    "unrecorded": "<endpoint>",
 }
 
 
@@ -46,5 +47,7 @@ def test_every_field_of_a_run_is_told_of_and_no_other(tmp_path: Path) -> None:
     run = json.loads(done.stdout)
     run["endpoints"]["send"]["errors"] = {"timeout": 1}
     run["settings"]["own_options"] = {"shop": "berlin"}
+    assert run["settings"]["unrecorded"] == {}
+    run["settings"]["unrecorded"] = {"send": 1}
     run["checks"][0]["parts"] = [{"name": "1/60s", "status": "PASS", "reason": "as in the scenario frequency_limits"}]
     assert set(fields(run)) == documented()
