@@ -2,8 +2,8 @@
 
 Each target fails from a given number of sends on, see ``support.faulty_target``. It is loaded once in a closed and once
 in an open loop. The closed-loop run is started without a threshold of its own and judged again with one; the open-loop
-run the other way round. Thus each target has four cells, and exit code, run.json, JUnit, shell and report page are
-compared in each.
+run the other way round. Thus each target has four cells, and exit code, run.json, JUnit, shell and report are compared
+in each. The report is a page after a run, and Markdown after a second judgement.
 
 In the closed loop the load generator may be held up as much as other tests do that. In the open loop it is watched as
 usual, to see that it is never blamed for the target. If other tests leave it too little CPU time, it says so and
@@ -98,12 +98,23 @@ class Cell:
         cases = dict(_read_junit(folder / "junit.xml"))
         self.end = next(status for name, status in cases.items() if name.startswith("run: "))
         self.junit = {name: status for name, status in cases.items() if not name.startswith("run: ")}
-        page = (folder / "report.html").read_text()
+        read = self._read_page if (folder / "report.html").exists() else self._read_markdown
+        self.report, self.notes, self.findings = read()
+
+    def _read_page(self) -> tuple[dict[str, str], list[str], str]:
+        """Read the verdicts, the notes and the findings of the report."""
+        page = (self.folder / "report.html").read_text()
         rows = re.findall(r">(PASS|FAIL|NO_DATA)</span></th>\s*<td>(.*?)</td>", page)
-        self.page = {html.unescape(threshold): status for status, threshold in rows}
         header = page.partition("<header>")[2].partition("</header>")[0]
-        self.notes = [html.unescape(note) for note in re.findall(r'<p class="remark">(.*?)</p>', header)]
-        self.findings = html.unescape(re.sub("<[^>]+>", " ", header.partition('class="findings"')[2]))
+        notes = [html.unescape(note) for note in re.findall(r'<p class="remark">(.*?)</p>', header)]
+        findings = html.unescape(re.sub("<[^>]+>", " ", header.partition('class="findings"')[2]))
+        return {html.unescape(threshold): status for status, threshold in rows}, notes, findings
+
+    def _read_markdown(self) -> tuple[dict[str, str], list[str], str]:
+        text = re.sub(r"\\(.)", r"\1", (self.folder / "report.md").read_text())
+        rows = re.findall(r"^\| (PASS|FAIL|NO_DATA) \| (.*?) \|", text, re.MULTILINE)
+        header = text.partition("\n## ")[0]
+        return {threshold: status for status, threshold in rows}, re.findall("^> (.*)", header, re.MULTILINE), header
 
     @property
     def slowest_ms(self) -> float:
@@ -145,14 +156,14 @@ def load(sandbox: Running, url: str, out: Path, *options: str) -> Cell:
 
 
 def judge_again(cell: Cell, folder: Path, thresholds: Mapping[str, str]) -> Cell:
-    """Judge a copy of a run by other thresholds, with `smscode report`."""
+    """Judge a copy of a run by other thresholds, with `smscode report`, in Markdown, which needs no pictures."""
     shutil.copytree(cell.folder, folder)
     summary = json.loads((folder / "run.json").read_text())
     summary["settings"]["thresholds"] = list(thresholds)
     (folder / "run.json").write_text(json.dumps(summary))
     for name in ("junit.xml", "report.html"):
         (folder / name).unlink()
-    done = smscode("report", str(folder))
+    done = smscode("report", str(folder), "--format", "md,junit")
     return Cell(done.returncode, done.stdout, done.stderr, folder)
 
 
@@ -173,7 +184,7 @@ def check(cell: Cell, row: Row, has_threshold: bool, loop: str) -> None:
         assert cell.run_json[DEFAULT] == FAIL
     assert cell.exit_code == exit_code, cell.stderr
 
-    assert cell.junit == cell.page == cell.shell == cell.run_json
+    assert cell.junit == cell.report == cell.shell == cell.run_json
     assert cell.summary["exit_code"] == cell.exit_code
     assert sorted(cell.summary["exit_reasons"]) == sorted(cell.reasons)
     assert bool(cell.reasons) == (cell.exit_code != 0)
@@ -211,7 +222,7 @@ def test_a_target_that_is_gone_at_the_end_fails_the_run_whatever_share_may_fail(
 ) -> None:
     with faulty_target(sandbox.url, Fault.DIE, 10) as target:
         cell = load(sandbox, target.url, tmp_path / "runs", "--users", "2", "--max-failed", "100%")
-    assert cell.run_json == cell.junit == cell.page == cell.shell == {"failed <= 100%": PASS}
+    assert cell.run_json == cell.junit == cell.report == cell.shell == {"failed <= 100%": PASS}
     assert (cell.exit_code, cell.end) == (MISSED, FAIL)
     (reason,) = cell.reasons
     assert reason.startswith("the target could not be reached at the end of the run: ")
