@@ -175,7 +175,7 @@ def test_a_load_test_goes_on_while_its_kernel_is_restarted_and_the_cell_shows_it
 ) -> None:
     page = it.page
     # The fields are filled by the cell: if it runs twice, its second form is filled, too.
-    filled = "form = LoadForm()\nform.order.amount.value, form.fields.duration.value = '1', '10m'\nform"
+    filled = "form = LoadForm()\nform.fields.amount.value, form.fields.duration.value = '1', '10m'\nform"
     page.locator(".jp-CodeCell .cm-content").first.fill(f"from toolkit.forms import LoadForm\n\n{filled}")
     form = show_form(page, ".sms-loads")
     form.get_by_role("button", name="Start").click()

@@ -28,7 +28,10 @@ const X_KINDS = {
     const shortened = (end, start) => (end.slice(0, 10) === start.slice(0, 10) ? end.slice(11) : end); // of one day
     return {
       label: (at) => `${text(at)} (${x.zone})`,
-      span: (from, to) => `${exact(from)} to ${shortened(exact(to), exact(from))} (${x.zone})`,
+      span: (from, to) => {
+        const [start, end] = [from, to].map(to - from < 0.999 ? exact : text);
+        return `${start} to ${shortened(end, start)} (${x.zone})`;
+      },
       axis: {
         values: [
           [86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],

@@ -21,7 +21,7 @@ import math
 import os
 import socket
 from argparse import Namespace
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,8 +176,11 @@ class Results:
 
     def lose(self, worker: str) -> None:
         """Note that a worker is gone: its last report never comes, unless it has come before."""
-        if worker not in self._finished:
-            self.unfinished.add(worker)
+        self.unfinished |= self.without_last_report([worker])
+
+    def without_last_report(self, workers: Iterable[str]) -> set[str]:
+        """Return those of some workers whose last report has not come."""
+        return set(workers) - self._finished
 
 
 class Plugin:
@@ -250,6 +253,7 @@ class Plugin:
             nodes = runner.clients
             connected = {it.id for it in (*nodes.ready, *nodes.spawning, *nodes.running)}
             workers, lost = len(connected), results.unfinished - connected
+            lost |= results.without_last_report(it.id for it in nodes.missing)  # they are not counted as lost yet
             bottleneck = bottleneck or join_reports(results.bottlenecks, connected, has_ended=monitor.has_stopped)
         verdicts = monitor.verdicts(is_whole=not lost)
         state = LoadState.of(results.metrics, budget, verdicts, workers, bottleneck)
