@@ -36,6 +36,8 @@ def test_the_settings_of_a_load_test_are_read_as_they_are(tmp_path: Path) -> Non
         ("pacing", "x"),
         ("pacing", {"due": "x"}),
         ("generator", {"elapsed_s": [1]}),
+        ("unrecorded", {"send": "x"}),
+        ("unrecorded", {"send": -5}),
     ],
 )
 def test_a_setting_of_the_wrong_type_is_named(name: str, value: object, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ class _LoadTestSettings(BaseModel):
     users: Annotated[int, Field(strict=True)] | None = None
     pacing: dict[str, _Number] | None = None
     generator: dict[str, _Number] | None = None
+    unrecorded: dict[str, Annotated[int, Field(strict=True, ge=0)]] | None = None
 
 
 _EXPECTED_SETTINGS = {
@@ -83,6 +84,7 @@ _EXPECTED_SETTINGS = {
         **dict.fromkeys(("duration_s", "warm_up_s", "rate_per_s"), "a number or null"),
         "users": "a whole number or null",
         **dict.fromkeys(("pacing", "generator"), "an object of numbers, or null"),
+        "unrecorded": "an object of whole numbers, or null",
     }
 }
 _EXPECTED = {"": {"schema": f"the number {SCHEMA}", "settings": "an object", "checks": "a list"}}
