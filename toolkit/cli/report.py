@@ -292,7 +292,7 @@ def parse_option(option: str, text: str, parse: Callable[[str], T]) -> T:
 
 
 def check_streams(runs: Sequence[str], is_read_again: bool = False) -> None:
-    """Refuse a pipe beside other runs, and one that must be read twice."""
+    """Raise InputError if a pipe is given with other runs, or would have to be read twice."""
     from toolkit.analysis.sources.text_files import is_stream
 
     stream = next((run for run in runs if not is_url(run) and is_stream(run)), None)

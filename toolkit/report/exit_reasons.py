@@ -110,7 +110,7 @@ def is_inconclusive(settings: Mapping[str, object]) -> bool:
 
 
 def unrecorded_text(settings: Mapping[str, object]) -> str:
-    """Describe the calls that killed processes had begun and that are in no record; "" if there are none.
+    """Describe the begun calls that have no record, because their process was killed; "" without any.
 
     >>> unrecorded_text({"unrecorded": {"send": 19, "verify": 1}})
     'a killed process has left no record of 20 calls, 19 of them sends that may have been billed'

@@ -196,7 +196,7 @@ def read_run(
 
 
 def count_unrecorded(folder: Path, calls: Calls) -> dict[str, int]:
-    """Return how many calls a run has begun beyond those that it recorded, by endpoint; {} if there are none.
+    """Return the number of begun calls that have no record, by endpoint; {} without any.
 
     Args:
         folder: the run's folder.

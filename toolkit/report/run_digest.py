@@ -40,7 +40,7 @@ def digest(result: RunResult, others: Sequence[ExitReason] = (), *, has_conditio
 
 
 def _proves_nothing(result: RunResult, others: Sequence[ExitReason]) -> bool:
-    """Return whether a run, or a process of it, was killed and no failure was shown; its exit code is that of one."""
+    """Return whether a killed run shows no failure, although its exit code is that of a failed run."""
     statuses = [*(it.status for it in result.verdicts), *(it.status for it in result.checks)]
     has_calls = any(isinstance(outcome, int) for _, outcome in result.outcomes)
     is_killed = result.settings.get("ended") == Cause.INCOMPLETE or bool(result.settings.get("unrecorded"))

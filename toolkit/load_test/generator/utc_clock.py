@@ -1,4 +1,4 @@
-"""Tell the UTC time of one test. A step of the system's clock during the test does not move it.
+"""Read the UTC time during a test. A step of the system's clock during the test does not move it.
 
 The checks compare the times of calls: with a clock that is stepped by a minute, a service that keeps its rate limits
 exactly seems to break them. So the system's clock is read once for each test, and the monotonic clock then goes on.
@@ -22,7 +22,7 @@ class UtcClock:
         self.set()
 
     def set(self) -> None:
-        """Take the time of the system's clock, as a test does that starts.
+        """Set the clock to the system's time; done once at the start of each test.
 
         The process may have to wait between two readings, so the pair that took the shortest time counts.
         """

@@ -337,7 +337,10 @@ class LoadRun:
             pass
         code, calls = self._process.returncode, self._close()
         if self._is_overdue:
-            raise RunError(f"locust still ran {self._overdue_s:.0f} s after the end of the load, and was killed")
+            log = self.folder / run_folder.LOG_NAME
+            raise RunError(
+                f"locust still ran {self._overdue_s:.0f} s after the end of the load, and was killed: see {log}"
+            )
         notes = self._lines(run_folder.NOTES_NAME)
         if ended := self._lines(run_folder.ENDED_NAME):
             cause, _, reason = ended[0].partition(" ")

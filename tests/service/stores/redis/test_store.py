@@ -482,14 +482,20 @@ def test_a_redis_that_may_remove_keys_is_refused_and_one_that_keeps_nothing_on_d
     assert "set `appendonly yes`" in caplog.text
 
 
-def test_the_key_file_is_created_once_and_another_key_is_refused(redis: RedisServer, tmp_path: Path) -> None:
-    async def fill() -> None:
+def fill(redis: RedisServer, folder: Path) -> None:
+    """Open a store on an empty Redis, which writes the format and the key file, and close it."""
+
+    async def begin_and_close() -> None:
         redis.empty()
-        case = Case(redis.url, tmp_path)
+        case = Case(redis.url, folder)
         await case.begin()
         await case.close()
 
-    asyncio.run(fill())
+    asyncio.run(begin_and_close())
+
+
+def test_the_key_file_is_created_once_and_another_key_is_refused(redis: RedisServer, tmp_path: Path) -> None:
+    fill(redis, tmp_path)
     assert (tmp_path / "smscode.key").stat().st_mode & 0o777 == 0o600
     assert "missing" in refusal(redis.url, tmp_path / "other.key")
     (tmp_path / "other.key").write_bytes(b"x" * 32)
@@ -499,13 +505,7 @@ def test_the_key_file_is_created_once_and_another_key_is_refused(redis: RedisSer
 
 
 def test_a_store_of_an_earlier_format_is_refused(redis: RedisServer, tmp_path: Path) -> None:
-    async def fill() -> None:
-        redis.empty()
-        case = Case(redis.url, tmp_path)
-        await case.begin()
-        await case.close()
-
-    asyncio.run(fill())
+    fill(redis, tmp_path)
     with redis.client() as client:
         client.hset("sms:{accounts}:store", "format", 3)
     assert "of another version (format 3, expected 4)" in refusal(redis.url, tmp_path / "smscode.key")

@@ -236,10 +236,10 @@ class _Latest:
         insort(self._times_ns, time_ns)
         del self._times_ns[: -self._count]
 
-    def find(self, count: int, but_ns: float | None = None) -> float:
-        """Return the ``count``-th latest time, -inf if there are fewer; ``but_ns`` does not count, once."""
+    def find(self, count: int, excluded_ns: float | None = None) -> float:
+        """Return the ``count``-th latest time, -inf if there are fewer; one of ``excluded_ns`` is left out."""
         place = len(self._times_ns) - count
-        if place >= 0 and but_ns is not None and but_ns >= self._times_ns[place]:
+        if place >= 0 and excluded_ns is not None and excluded_ns >= self._times_ns[place]:
             place -= 1
         return self._times_ns[place] if place >= 0 else -math.inf
 

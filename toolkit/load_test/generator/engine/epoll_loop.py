@@ -155,18 +155,8 @@ class Engine:
 
     # A plain object's attributes are slower to reach once there are more than thirty.
     __slots__ = (
-        *(
-            "_begun",
-            "_begun_calls",
-            "_connect_ns",
-            "_connections",
-            "_connector",
-            "_drain_ns",
-            "_dropped",
-            "_epoll",
-            "_flush_ns",
-        ),
-        *("_hold_ns", "_host"),
+        *("_begun", "_begun_calls", "_connect_ns", "_connections", "_connector", "_drain_ns", "_dropped", "_epoll"),
+        *("_flush_ns", "_hold_ns", "_host"),
         *("_idle", "_is_starved", "_is_stopped", "_journeys", "_last_ns", "_late", "_max_connections", "_next_ns"),
         *("_orphaned", "_outgoing", "_paused", "_pauses", "_peers", "_queued", "_ready", "_reported", "_results"),
         *("_share", "_start_ns", "_sweep_ns", "_timeout_ns", "_times", "_tracer", "_utc_ns", "_yield_ns"),
